@@ -1,0 +1,65 @@
+//! One call, as a value: all that the rooms below need to know of it.
+
+use std::time::Duration;
+
+use super::turn::{Options, Tool, ToolChoice, Turn};
+
+/// One call. Made once at the door, then passed by reference.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The name of the call, for logs, answers and doing it once.
+    pub request_id: String,
+    /// Whether the caller chose that name: only then is the call done once.
+    pub named: bool,
+    /// Who calls, as far as is needed to tell callers apart.
+    pub caller: Caller,
+    /// How the answer is wanted.
+    pub delivery: Delivery,
+    /// How long the whole call may take, the stream included.
+    pub timeout: Duration,
+    /// What is asked.
+    pub prompt: Prompt,
+    /// What goes to DashScope beside it.
+    pub passing: Passing,
+}
+
+/// Who calls: a number that is the same for the same credentials while the process lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Caller(pub u64);
+
+/// How an answer is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// All at once.
+    Whole,
+    /// As it is made.
+    Stream,
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Prompt {
+    /// The model.
+    pub model: String,
+    /// The turns so far.
+    pub turns: Vec<Turn>,
+    /// What the model may call.
+    pub tools: Vec<Tool>,
+    /// Whether it must.
+    pub tool_choice: Option<ToolChoice>,
+    /// How to answer.
+    pub options: Options,
+}
+
+/// What of a caller's metadata goes to DashScope, and nothing else does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Passing {
+    /// The workspace to use instead of the operator's.
+    pub workspace: Option<String>,
+    /// What of the content DashScope should inspect.
+    pub data_inspection: Option<String>,
+    /// The W3C trace that the call belongs to.
+    pub traceparent: Option<String>,
+    /// The state of that trace.
+    pub tracestate: Option<String>,
+}

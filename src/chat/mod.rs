@@ -1,0 +1,12 @@
+//! The nouns of the house: plain data, no I/O, no transport, no clock.
+//!
+//! A [`call::Call`] goes down through the rooms, [`event::Event`]s come up, and
+//! [`answer::Answer`] is what they add up to.
+
+pub mod answer;
+pub mod call;
+pub mod document;
+pub mod event;
+pub mod media;
+pub mod turn;
+pub mod usage;

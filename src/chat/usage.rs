@@ -1,0 +1,65 @@
+//! What a call used, as DashScope counted it.
+
+use super::document::{Object, Real};
+
+/// What a call used. Every model reports another set; what was not reported is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "every field is DashScope's count of the same name, see proto"
+)]
+pub struct Usage {
+    pub input_tokens: Option<i32>,
+    pub output_tokens: Option<i32>,
+    pub total_tokens: Option<i32>,
+    pub audio_tokens: Option<i32>,
+    pub image_tokens: Option<i32>,
+    pub video_tokens: Option<i32>,
+    pub cached_tokens: Option<i32>,
+    pub cache_creation_input_tokens: Option<i32>,
+    pub cache_type: Option<String>,
+    pub input_tokens_details: Option<TokensDetails>,
+    pub output_tokens_details: Option<TokensDetails>,
+    pub prompt_tokens_details: Option<TokensDetails>,
+    pub seconds: Option<Real>,
+    pub characters: Option<i32>,
+    pub image_count: Option<i32>,
+    pub width: Option<i32>,
+    pub height: Option<i32>,
+    pub plugins: Option<PluginUsage>,
+    /// The whole object as DashScope wrote it.
+    pub raw: Object,
+}
+
+/// A count of tokens by modality.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "every field is DashScope's count of the same name, see proto"
+)]
+pub struct TokensDetails {
+    pub text_tokens: Option<i32>,
+    pub audio_tokens: Option<i32>,
+    pub image_tokens: Option<i32>,
+    pub video_tokens: Option<i32>,
+    pub reasoning_tokens: Option<i32>,
+    pub cached_tokens: Option<i32>,
+    pub cache_creation_input_tokens: Option<i32>,
+    pub cache_type: Option<String>,
+}
+
+/// What plug-ins did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginUsage {
+    /// Searches of the web.
+    pub search: Option<SearchUsage>,
+}
+
+/// How often the web was searched, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SearchUsage {
+    /// The number of searches.
+    pub count: Option<i32>,
+    /// The strategy used.
+    pub strategy: Option<String>,
+}

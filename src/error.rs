@@ -1,0 +1,410 @@
+//! What can go wrong, sorted by what the caller must do next. Knows no transport.
+//!
+//! A [`Reason`] is the exact fault, a [`Kind`] is the class that a transport can show. The table in
+//! this file joins the two; `grpc/status.rs` turns a kind into a gRPC code.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+/// What the caller must do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Mend the request.
+    Invalid,
+    /// Say who you are.
+    Unauthenticated,
+    /// Ask for permission.
+    Forbidden,
+    /// Name something that exists.
+    NotFound,
+    /// Put something else right first: a bill, a file, a conversation that is too long.
+    Precondition,
+    /// Wait, or ask for more.
+    Exhausted,
+    /// Call again: nothing was done.
+    Unavailable,
+    /// Allow more time.
+    TimedOut,
+    /// Look again, then decide.
+    Aborted,
+    /// Do without.
+    Unsupported,
+    /// Tell the operator. The model may have run.
+    Broken,
+}
+
+/// How far a call had come when it failed. Decides whether it may be made again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Sent {
+    /// No byte of it reached DashScope.
+    #[default]
+    No,
+    /// DashScope refused it before any output: nothing was billed.
+    Refused,
+    /// It was sent, and what became of it is not known.
+    Maybe,
+    /// Output had begun.
+    Begun,
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident, $name:literal, $kind:ident;)+) => {
+        /// The exact fault. Its name is what callers see in `google.rpc.ErrorInfo`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the table.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name in UPPER_SNAKE_CASE.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The class it belongs to, as long as the model did not run.
+            pub fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)+ }
+            }
+
+            /// What it means, in a sentence, for the reference.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A field of the request is missing or wrong; `google.rpc.BadRequest` names it.
+    InvalidRequest, "INVALID_REQUEST", Invalid;
+    /// DashScope refused a parameter or the form of the conversation.
+    UpstreamRejected, "UPSTREAM_REJECTED", Invalid;
+    /// The model cannot do what was asked of it.
+    ModelCapability, "MODEL_CAPABILITY", Invalid;
+    /// The model answers by stream only. Handled by the gateway, seen only when that fails.
+    StreamOnly, "STREAM_ONLY", Invalid;
+    /// The model answers whole only. Handled by the gateway, seen only when that fails.
+    WholeOnly, "WHOLE_ONLY", Invalid;
+    /// The URI of a medium is not one that DashScope can fetch.
+    MediaUrl, "MEDIA_URL", Invalid;
+    /// DashScope cannot read a medium: wrong format, empty, or too long.
+    MediaFormat, "MEDIA_FORMAT", Invalid;
+    /// A medium is larger than DashScope takes.
+    MediaTooLarge, "MEDIA_TOO_LARGE", Invalid;
+    /// A picture or film does not show what the model needs.
+    MediaContent, "MEDIA_CONTENT", Invalid;
+    /// DashScope's content inspection blocked the question or the answer.
+    ContentBlocked, "CONTENT_BLOCKED", Invalid;
+    /// The same request_id was used for another request.
+    IdempotencyKeyReused, "IDEMPOTENCY_KEY_REUSED", Invalid;
+    /// The caller said who it is, and that is not accepted.
+    Unauthenticated, "UNAUTHENTICATED", Unauthenticated;
+    /// The caller may not do this.
+    PermissionDenied, "PERMISSION_DENIED", Forbidden;
+    /// No such model, or it was retired.
+    ModelNotFound, "MODEL_NOT_FOUND", NotFound;
+    /// No such voice or other resource.
+    ResourceNotFound, "RESOURCE_NOT_FOUND", NotFound;
+    /// The conversation is longer than the model can read.
+    ContextTooLong, "CONTEXT_TOO_LONG", Precondition;
+    /// DashScope could not fetch a medium from its URL.
+    MediaUnreachable, "MEDIA_UNREACHABLE", Precondition;
+    /// A medium in DashScope's storage is gone or belongs to another model or account.
+    MediaExpired, "MEDIA_EXPIRED", Precondition;
+    /// The operator's DashScope account is not paid, not bought or used up.
+    UpstreamBilling, "UPSTREAM_BILLING", Precondition;
+    /// DashScope does not accept the operator's key.
+    UpstreamCredential, "UPSTREAM_CREDENTIAL", Precondition;
+    /// The operator's key may not use this model or workspace.
+    UpstreamPermission, "UPSTREAM_PERMISSION", Precondition;
+    /// A DashScope application, plug-in or flow failed or is not published.
+    UpstreamApp, "UPSTREAM_APP", Precondition;
+    /// DashScope's rate of requests is used up.
+    UpstreamRate, "UPSTREAM_RATE", Exhausted;
+    /// Requests to DashScope grew too quickly.
+    UpstreamBurst, "UPSTREAM_BURST", Exhausted;
+    /// DashScope's rate of tokens is used up.
+    UpstreamTokens, "UPSTREAM_TOKENS", Exhausted;
+    /// A number of things that DashScope keeps for the account is used up.
+    UpstreamQuota, "UPSTREAM_QUOTA", Exhausted;
+    /// A message is larger than the gateway takes.
+    MessageTooLarge, "MESSAGE_TOO_LARGE", Exhausted;
+    /// The metadata of a call are larger than the gateway takes.
+    MetadataTooLarge, "METADATA_TOO_LARGE", Exhausted;
+    /// The caller reads its stream too slowly.
+    SlowConsumer, "SLOW_CONSUMER", Exhausted;
+    /// The host of DashScope has no address.
+    UpstreamDns, "UPSTREAM_DNS", Unavailable;
+    /// DashScope could not be connected to.
+    UpstreamConnect, "UPSTREAM_CONNECT", Unavailable;
+    /// The TLS of DashScope's host is not to be trusted.
+    UpstreamTls, "UPSTREAM_TLS", Unavailable;
+    /// DashScope failed inside.
+    UpstreamInternal, "UPSTREAM_INTERNAL", Unavailable;
+    /// DashScope's model is overloaded or not up.
+    UpstreamOverloaded, "UPSTREAM_OVERLOADED", Unavailable;
+    /// DashScope's temporary storage failed.
+    UpstreamStorage, "UPSTREAM_STORAGE", Unavailable;
+    /// DashScope, or a proxy before it, failed in words that are not known.
+    UpstreamUnknown, "UPSTREAM_UNKNOWN", Unavailable;
+    /// DashScope still reads a medium that was given to it.
+    MediaNotReady, "MEDIA_NOT_READY", Unavailable;
+    /// The gateway has as many calls in flight as it takes.
+    Overloaded, "OVERLOADED", Unavailable;
+    /// The gateway is going down.
+    ShuttingDown, "SHUTTING_DOWN", Unavailable;
+    /// The call's deadline passed.
+    DeadlineExceeded, "DEADLINE_EXCEEDED", TimedOut;
+    /// The call's deadline passed before DashScope was asked.
+    Queued, "QUEUED", TimedOut;
+    /// DashScope did not begin to answer in time.
+    FirstEventTimeout, "FIRST_EVENT_TIMEOUT", TimedOut;
+    /// DashScope fell silent in the middle of its answer.
+    StreamStalled, "STREAM_STALLED", TimedOut;
+    /// DashScope gave up on the call after its own limit.
+    UpstreamTimeout, "UPSTREAM_TIMEOUT", TimedOut;
+    /// The caller stopped to send its request.
+    RequestBodyTimeout, "REQUEST_BODY_TIMEOUT", TimedOut;
+    /// The model wrote something that DashScope could not read.
+    ModelOutput, "MODEL_OUTPUT", Aborted;
+    /// DashScope saw a conflict with another request.
+    UpstreamConflict, "UPSTREAM_CONFLICT", Aborted;
+    /// The same request_id is running, and its answer has grown too long to be shared.
+    CallInProgress, "CALL_IN_PROGRESS", Aborted;
+    /// DashScope does not do this, or not for this model.
+    UnsupportedOperation, "UNSUPPORTED_OPERATION", Unsupported;
+    /// The gateway keeps no conversations yet.
+    NamedConversation, "NAMED_CONVERSATION", Unsupported;
+    /// The connection to DashScope broke before it answered.
+    UpstreamReset, "UPSTREAM_RESET", Broken;
+    /// DashScope's answer ended before it was complete.
+    StreamTruncated, "STREAM_TRUNCATED", Broken;
+    /// DashScope's answer is not one that the gateway can read.
+    UpstreamProtocol, "UPSTREAM_PROTOCOL", Broken;
+    /// The gateway made a request that DashScope's rules forbid.
+    GatewayBug, "GATEWAY_BUG", Broken;
+    /// The gateway's settings do not fit DashScope: its base URL or workspace.
+    GatewayConfig, "GATEWAY_CONFIG", Broken;
+}
+
+/// A field of the request that is wrong, and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The path of the field, as in `conversation.messages[0].content[1].audio.uri`.
+    pub field: String,
+    /// What is wrong with it and what would be right.
+    pub description: String,
+}
+
+/// What DashScope said of a fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its code, for example `Throttling.RateQuota`. Empty if it gave none.
+    pub code: String,
+    /// The HTTP status, of the answer or of the event's comment. 0 if there was none.
+    pub http_status: u16,
+    /// Its name of the request. Empty if it gave none.
+    pub request_id: String,
+    /// Its words. They may hold what the caller or the model said, so they are not shown.
+    pub message: Secret,
+}
+
+/// One fault. Two texts: `Display` is for the caller, `source` and `upstream.message` for the log.
+#[derive(Clone)]
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+#[derive(Clone, Debug)]
+struct Inner {
+    reason: Reason,
+    message: Cow<'static, str>,
+    sent: Sent,
+    retry_after: Option<Duration>,
+    violations: Vec<Violation>,
+    upstream: Option<Upstream>,
+    attempts: u32,
+    source: Option<String>,
+}
+
+impl Error {
+    /// A fault with a text for the caller: lower-case, no full stop, says what to do.
+    pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
+        let inner = Inner {
+            reason,
+            message: message.into(),
+            sent: Sent::No,
+            retry_after: None,
+            violations: Vec::new(),
+            upstream: None,
+            attempts: 0,
+            source: None,
+        };
+        Self {
+            inner: Box::new(inner),
+        }
+    }
+
+    /// A field that is wrong.
+    pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        let violation = Violation {
+            field: field.into(),
+            description: description.into(),
+        };
+        Self::new(
+            Reason::InvalidRequest,
+            format!("{}: {}", violation.field, violation.description),
+        )
+        .with_violation(violation)
+    }
+
+    /// Adds a field that is wrong.
+    pub fn with_violation(mut self, violation: Violation) -> Self {
+        self.inner.violations.push(violation);
+        self
+    }
+
+    /// Says how far the call had come.
+    pub fn with_sent(mut self, sent: Sent) -> Self {
+        self.inner.sent = sent;
+        self
+    }
+
+    /// Says how long to wait before the next try.
+    pub fn with_retry_after(mut self, delay: Duration) -> Self {
+        self.inner.retry_after = Some(delay);
+        self
+    }
+
+    /// Adds what DashScope said.
+    pub fn with_upstream(mut self, upstream: Upstream) -> Self {
+        self.inner.upstream = Some(upstream);
+        self
+    }
+
+    /// Says how often DashScope was asked.
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        self.inner.attempts = attempts;
+        self
+    }
+
+    /// Adds the cause, for the log alone. It must hold no key and no content.
+    pub fn with_source(mut self, source: impl fmt::Display) -> Self {
+        self.inner.source = Some(source.to_string());
+        self
+    }
+
+    /// The exact fault.
+    pub fn reason(&self) -> Reason {
+        self.inner.reason
+    }
+
+    /// What the caller must do next. "Call again, nothing was done" is said only when that is sure:
+    /// once the model may have run, the same fault is [`Kind::Broken`].
+    pub fn kind(&self) -> Kind {
+        let kind = self.inner.reason.kind();
+        match (kind, self.inner.sent) {
+            (Kind::Unavailable, Sent::Maybe | Sent::Begun) => Kind::Broken,
+            _ => kind,
+        }
+    }
+
+    /// The text for the caller.
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
+    /// How far the call had come.
+    pub fn sent(&self) -> Sent {
+        self.inner.sent
+    }
+
+    /// How long to wait before the next try, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.inner.retry_after
+    }
+
+    /// The fields that are wrong.
+    pub fn violations(&self) -> &[Violation] {
+        &self.inner.violations
+    }
+
+    /// What DashScope said, if it was DashScope.
+    pub fn upstream(&self) -> Option<&Upstream> {
+        self.inner.upstream.as_ref()
+    }
+
+    /// How often DashScope was asked.
+    pub fn attempts(&self) -> u32 {
+        self.inner.attempts
+    }
+
+    /// The cause, for the log.
+    pub fn cause(&self) -> Option<&str> {
+        self.inner.source.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.inner, f)
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unavailable_is_said_only_when_the_model_did_nothing() {
+        for sent in [Sent::No, Sent::Refused, Sent::Maybe, Sent::Begun] {
+            let error = Error::new(Reason::UpstreamInternal, "failed").with_sent(sent);
+            let expected = match sent {
+                Sent::No | Sent::Refused => Kind::Unavailable,
+                Sent::Maybe | Sent::Begun => Kind::Broken,
+            };
+            assert_eq!(error.kind(), expected, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_have_unique_names_in_upper_snake_case_and_a_meaning() {
+        let mut names: Vec<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert!(
+                reason
+                    .name()
+                    .bytes()
+                    .all(|b| b.is_ascii_uppercase() || b == b'_')
+            );
+            assert!(reason.meaning().ends_with('.'), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn debug_does_not_show_what_dashscope_said() {
+        let upstream = Upstream {
+            message: Secret::new("canary"),
+            ..Upstream::default()
+        };
+        let error = Error::new(Reason::UpstreamInternal, "failed").with_upstream(upstream);
+        assert!(!format!("{error:?} {error}").contains("canary"));
+    }
+}

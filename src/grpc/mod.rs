@@ -1,0 +1,3 @@
+//! The front door: the only room that knows tonic and the generated types.
+
+pub mod pb;

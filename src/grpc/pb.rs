@@ -1,0 +1,14 @@
+//! The types and services that are generated from `proto/`.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    reason = "generated code"
+)]
+
+tonic::include_proto!("dashgate.v1");
+
+/// The schema itself, for reflection.
+pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("dashgate.v1");

@@ -1,0 +1,3 @@
+//! The `dashgate` command.
+
+fn main() {}
