@@ -5,11 +5,16 @@ use std::{env, fs};
 
 use prost::Message;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo speaks to build scripts by environment"
+)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let mut files: Vec<PathBuf> = fs::read_dir("proto/dashgate/v1")?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
+    let mut files = vec![PathBuf::from("proto/grpc/health/v1/health.proto")];
+    for entry in fs::read_dir("proto/dashgate/v1")? {
+        files.push(entry?.path());
+    }
     files.retain(|path| {
         path.extension()
             .is_some_and(|extension| extension == "proto")
@@ -17,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     files.sort();
 
     let descriptors = protox::compile(&files, ["proto"])?;
-    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     fs::write(out.join("dashgate.v1.bin"), descriptors.encode_to_vec())?;
 
     // `bytes` fields become `Bytes`: media then share the buffer that HTTP/2 filled.

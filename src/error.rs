@@ -159,6 +159,10 @@ reasons! {
     Overloaded, "OVERLOADED", Unavailable;
     /// The gateway is going down.
     ShuttingDown, "SHUTTING_DOWN", Unavailable;
+    /// There is no such method.
+    UnknownMethod, "UNKNOWN_METHOD", Unsupported;
+    /// A message is not the protobuf that the method takes, or its compression is broken.
+    MalformedMessage, "MALFORMED_MESSAGE", Broken;
     /// The call's deadline passed.
     DeadlineExceeded, "DEADLINE_EXCEEDED", TimedOut;
     /// The call's deadline passed before DashScope was asked.

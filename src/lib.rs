@@ -11,7 +11,11 @@ pub mod error;
 
 pub mod chat;
 
+pub mod telemetry;
+
 pub mod dashscope;
+
+pub mod relay;
 
 pub mod grpc;
 

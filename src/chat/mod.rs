@@ -9,4 +9,5 @@ pub mod document;
 pub mod event;
 pub mod media;
 pub mod turn;
+pub mod upload;
 pub mod usage;

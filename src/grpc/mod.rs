@@ -1,3 +1,21 @@
 //! The front door: the only room that knows tonic and the generated types.
+//!
+//! A handler takes a message, narrows it to the nouns of [`crate::chat`], hands it to the relay, and
+//! wraps what comes back. [`status`] is the one place where a fault becomes a gRPC code.
 
+pub mod arrival;
+pub mod body;
+mod content;
+pub mod conversation;
+pub mod document;
+mod faults;
+pub mod health;
+pub mod listener;
+pub mod media;
+mod options;
 pub mod pb;
+pub mod reply;
+pub mod request;
+pub mod router;
+pub mod settings;
+pub mod status;

@@ -10,5 +10,10 @@
 
 tonic::include_proto!("dashgate.v1");
 
+/// The health checking protocol.
+pub mod health {
+    tonic::include_proto!("grpc.health.v1");
+}
+
 /// The schema itself, for reflection.
 pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("dashgate.v1");

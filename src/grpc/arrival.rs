@@ -1,0 +1,195 @@
+//! What is known of a call before its first message: when it came, its name, its deadline, and the few
+//! of its metadata that mean something here.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use crate::chat::call::{Caller, Passing};
+use crate::error::{Error, Reason};
+
+use super::settings::Settings;
+
+/// The longest name of a call. Long enough for two UUIDs and a prefix.
+pub const MAX_REQUEST_ID: usize = 128;
+
+/// The longest value that is passed on to DashScope.
+const MAX_PASSED_VALUE: usize = 512;
+
+/// What is known of a call before its first message.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// When its head was read.
+    pub at: Instant,
+    /// What the caller allows for the whole call.
+    pub timeout: Option<Duration>,
+    /// The name that the caller gave in `x-request-id`, or one made up.
+    pub request_id: String,
+    /// Who calls.
+    pub caller: Caller,
+    /// What goes on to DashScope.
+    pub passing: Passing,
+}
+
+impl Arrival {
+    /// Reads the head of a call that came just now.
+    pub fn read(headers: &HeaderMap, settings: &Settings) -> Result<Self, (String, Error)> {
+        let given = text(headers, "x-request-id").filter(|name| is_request_id(name));
+        let request_id = given.map_or_else(new_request_id, str::to_owned);
+        match read(headers, settings) {
+            Ok((timeout, passing)) => {
+                let caller = caller(headers);
+                Ok(Self {
+                    at: Instant::now(),
+                    timeout,
+                    request_id,
+                    caller,
+                    passing,
+                })
+            }
+            Err(error) => Err((request_id, error)),
+        }
+    }
+
+    /// How long the call may take.
+    pub fn timeout(&self, default: Duration, settings: &Settings) -> Duration {
+        self.timeout.unwrap_or(default).min(settings.max_timeout)
+    }
+}
+
+fn read(headers: &HeaderMap, settings: &Settings) -> Result<(Option<Duration>, Passing), Error> {
+    let size: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 32)
+        .sum();
+    let limit = settings.max_metadata_bytes;
+    if size > limit {
+        let message = format!("the metadata are {size} bytes, the limit is {limit}; send less");
+        return Err(Error::new(Reason::MetadataTooLarge, message));
+    }
+    let timeout = match headers.get("grpc-timeout") {
+        Some(value) => Some(parse_timeout(value.as_bytes()).ok_or_else(bad_timeout)?),
+        None => None,
+    };
+    Ok((timeout, passing(headers)?))
+}
+
+fn bad_timeout() -> Error {
+    Error::field(
+        "metadata.grpc-timeout",
+        "must be one to eight digits and a unit of H, M, S, m, u or n, for example 30S",
+    )
+}
+
+/// Reads `grpc-timeout` as the gRPC specification writes it.
+pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let mut amount = 0u64;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        amount = amount * 10 + u64::from(digit - b'0');
+    }
+    Some(match unit {
+        b'H' => Duration::from_secs(amount * 3600),
+        b'M' => Duration::from_secs(amount * 60),
+        b'S' => Duration::from_secs(amount),
+        b'm' => Duration::from_millis(amount),
+        b'u' => Duration::from_micros(amount),
+        b'n' => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+fn passing(headers: &HeaderMap) -> Result<Passing, Error> {
+    let value = |name: &'static str| match headers.get(name) {
+        None => Ok(None),
+        Some(value) => match value.to_str() {
+            Ok(text) if text.len() <= MAX_PASSED_VALUE => Ok(Some(text.to_owned())),
+            _ => Err(Error::field(
+                format!("metadata.{name}"),
+                format!("must be printable ASCII of at most {MAX_PASSED_VALUE} bytes"),
+            )),
+        },
+    };
+    Ok(Passing {
+        workspace: value("x-dashscope-workspace")?,
+        data_inspection: value("x-dashscope-data-inspection")?,
+        // A trace that cannot be read is no reason to refuse a call.
+        traceparent: value("traceparent").unwrap_or_default(),
+        tracestate: value("tracestate").unwrap_or_default(),
+    })
+}
+
+/// The same number for the same credentials, as long as the process lives. Keyed, so that a caller
+/// cannot choose credentials that fall together with another's.
+fn caller(headers: &HeaderMap) -> Caller {
+    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let credential = |name| headers.get(name).map(http::HeaderValue::as_bytes);
+    match (credential("authorization"), credential("x-api-key")) {
+        (None, None) => Caller::default(),
+        credentials => Caller(HASHER.hash_one(credentials)),
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Whether a text can be the name of a call.
+pub fn is_request_id(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_REQUEST_ID && name.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Makes up the name of a call.
+pub fn new_request_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn timeouts_are_read_as_the_specification_writes_them() {
+        for (text, expected) in [
+            ("1H", Some(Duration::from_secs(3600))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("4m", Some(Duration::from_millis(4))),
+            ("5u", Some(Duration::from_micros(5))),
+            ("6n", Some(Duration::from_nanos(6))),
+            ("0n", Some(Duration::ZERO)),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("", None),
+            ("S", None),
+            ("1", None),
+            ("123456789S", None),
+            ("-1S", None),
+            ("+1S", None),
+            ("1.5S", None),
+            (" 1S", None),
+            ("1 S", None),
+            ("1s", None),
+            ("1SS", None),
+            ("٣S", None),
+        ] {
+            assert_eq!(parse_timeout(text.as_bytes()), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_timeout_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
+            let _ = parse_timeout(&bytes);
+        }
+    }
+}

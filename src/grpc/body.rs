@@ -1,0 +1,105 @@
+//! The body of a request, with a clock: a caller that stops to send must not hold its place.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+use tonic::Status;
+
+use crate::error::{Error, Reason};
+
+use super::status;
+
+/// A body that fails when it pauses for too long or when the call's deadline passes.
+pub struct Clocked {
+    body: Incoming,
+    request_id: String,
+    stall_timeout: Duration,
+    last_frame: Instant,
+    deadline: Instant,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Clocked {
+    /// Puts a clock on a body.
+    pub fn new(
+        body: Incoming,
+        request_id: String,
+        stall_timeout: Duration,
+        deadline: Instant,
+    ) -> Self {
+        let now = Instant::now();
+        let alarm = Box::pin(tokio::time::sleep_until(deadline.min(now + stall_timeout)));
+        Self {
+            body,
+            request_id,
+            stall_timeout,
+            last_frame: now,
+            deadline,
+            alarm,
+        }
+    }
+
+    fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        loop {
+            ready!(self.alarm.as_mut().poll(cx));
+            let now = Instant::now();
+            if now >= self.deadline {
+                let message = "the deadline passed while the request was still being sent";
+                return Poll::Ready(Error::new(Reason::DeadlineExceeded, message));
+            }
+            let due = self.deadline.min(self.last_frame + self.stall_timeout);
+            if now >= due {
+                return Poll::Ready(stalled());
+            }
+            self.alarm.as_mut().reset(due);
+        }
+    }
+}
+
+/// The fault of a caller that stopped to send.
+pub fn stalled() -> Error {
+    Error::new(
+        Reason::RequestBodyTimeout,
+        "the request was not sent to its end in time",
+    )
+}
+
+impl Body for Clocked {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.last_frame = Instant::now();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            // Not CANCELLED: tonic takes that for a clean end, and half an upload would pass for a
+            // whole one.
+            Poll::Ready(Some(Err(_))) => {
+                Poll::Ready(Some(Err(Status::aborted("the caller went away"))))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                let error = ready!(self.poll_clocks(cx));
+                Poll::Ready(Some(Err(status::status(&error, &self.request_id, false))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

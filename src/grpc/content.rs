@@ -1,0 +1,228 @@
+//! From the parts of a message to the nouns of the house: text, audio, images and video.
+
+use crate::chat::media::{Audio, Image, Medium, Source, Video, VideoSource};
+use crate::chat::turn::{Body, Part};
+
+use super::document;
+use super::faults::Faults;
+use super::pb::{self, content, video};
+
+/// One part of a message; none if it holds nothing.
+pub(super) fn part(path: &str, content: pb::Content, faults: &mut Faults) -> Option<Part> {
+    let extra = content.extra.map(document::object).unwrap_or_default();
+    let mut taken = vec!["text", "audio", "image", "video"];
+    let body = match content.kind {
+        Some(content::Kind::Text(text)) => Some(Body::Text(text)),
+        Some(content::Kind::Audio(audio)) => {
+            let medium = medium(
+                &format!("{path}.audio"),
+                audio.mime_type,
+                audio.source,
+                faults,
+            );
+            medium.map(|medium| {
+                Body::Audio(Audio {
+                    medium: Some(medium),
+                    file: None,
+                })
+            })
+        }
+        Some(content::Kind::Image(image)) => {
+            taken.extend(hints(&[
+                ("min_pixels", image.min_pixels.is_some()),
+                ("max_pixels", image.max_pixels.is_some()),
+                ("enable_rotate", image.enable_rotate.is_some()),
+            ]));
+            self::image(&format!("{path}.image"), image, faults).map(Body::Image)
+        }
+        Some(content::Kind::Video(video)) => {
+            taken.extend(hints(&[
+                ("fps", video.fps.is_some()),
+                ("max_frames", video.max_frames.is_some()),
+                ("min_pixels", video.min_pixels.is_some()),
+                ("max_pixels", video.max_pixels.is_some()),
+                ("total_pixels", video.total_pixels.is_some()),
+            ]));
+            self::video(&format!("{path}.video"), video, faults).map(Body::Video)
+        }
+        None => {
+            faults.add(
+                path,
+                "holds nothing; set one of text, audio, image or video",
+            );
+            None
+        }
+    };
+    let cache_control = content.cache_control.map(|control| control.r#type);
+    if cache_control.is_some() {
+        taken.push("cache_control");
+    }
+    if cache_control.as_deref() == Some("") {
+        faults.add(
+            format!("{path}.cache_control.type"),
+            "is empty; set it to ephemeral",
+        );
+    }
+    faults.no_overlap(format!("{path}.extra"), &extra, &taken);
+    Some(Part {
+        body: body?,
+        cache_control,
+        extra,
+    })
+}
+
+fn hints(hints: &[(&'static str, bool)]) -> Vec<&'static str> {
+    hints
+        .iter()
+        .filter(|(_, set)| *set)
+        .map(|(key, _)| *key)
+        .collect()
+}
+
+fn image(path: &str, image: pb::Image, faults: &mut Faults) -> Option<Image> {
+    Some(Image {
+        medium: medium(path, image.mime_type, image.source, faults)?,
+        min_pixels: image.min_pixels,
+        max_pixels: image.max_pixels,
+        enable_rotate: image.enable_rotate,
+    })
+}
+
+fn video(path: &str, video: pb::Video, faults: &mut Faults) -> Option<Video> {
+    let fps = faults.real(format!("{path}.fps"), video.fps);
+    let source = match video.source {
+        Some(video::Source::Frames(list)) => frames(path, list, faults),
+        Some(video::Source::Uri(uri)) => {
+            medium(path, video.mime_type, Some(SourceField::Uri(uri)), faults)
+                .map(VideoSource::File)
+        }
+        Some(video::Source::Data(data)) => {
+            let source = Some(SourceField::Data(data));
+            medium(path, video.mime_type, source, faults).map(VideoSource::File)
+        }
+        None => medium(path, video.mime_type, None::<SourceField>, faults).map(VideoSource::File),
+    };
+    Some(Video {
+        source: source?,
+        fps,
+        max_frames: video.max_frames,
+        min_pixels: video.min_pixels,
+        max_pixels: video.max_pixels,
+        total_pixels: video.total_pixels,
+    })
+}
+
+fn frames(path: &str, list: pb::VideoFrames, faults: &mut Faults) -> Option<VideoSource> {
+    if list.frames.is_empty() {
+        faults.add(
+            format!("{path}.frames"),
+            "is empty; send at least one frame",
+        );
+    }
+    let mut media = Vec::with_capacity(list.frames.len());
+    for (k, frame) in list.frames.into_iter().enumerate() {
+        let path = format!("{path}.frames.frames[{k}]");
+        let hinted =
+            frame.min_pixels.or(frame.max_pixels).is_some() || frame.enable_rotate.is_some();
+        if hinted {
+            faults.add(
+                &path,
+                "a frame has no hints of its own; set them on the video",
+            );
+        }
+        media.extend(medium(&path, frame.mime_type, frame.source, faults));
+    }
+    Some(VideoSource::Frames(media))
+}
+
+/// The `source` of a medium, whichever message it stands in.
+enum SourceField {
+    Uri(String),
+    Data(bytes::Bytes),
+}
+
+impl From<pb::audio::Source> for SourceField {
+    fn from(source: pb::audio::Source) -> Self {
+        match source {
+            pb::audio::Source::Uri(uri) => Self::Uri(uri),
+            pb::audio::Source::Data(data) => Self::Data(data),
+        }
+    }
+}
+
+impl From<pb::image::Source> for SourceField {
+    fn from(source: pb::image::Source) -> Self {
+        match source {
+            pb::image::Source::Uri(uri) => Self::Uri(uri),
+            pb::image::Source::Data(data) => Self::Data(data),
+        }
+    }
+}
+
+fn medium(
+    path: &str,
+    mime_type: String,
+    source: Option<impl Into<SourceField>>,
+    faults: &mut Faults,
+) -> Option<Medium> {
+    let is_mime = |text: &str| {
+        text.split_once('/')
+            .is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !matches!(b, b',' | b'"' | b'\\'))
+    };
+    if !mime_type.is_empty() && !is_mime(&mime_type) {
+        faults.add(
+            format!("{path}.mime_type"),
+            "must be a MIME type, for example audio/wav",
+        );
+    }
+    let source = match source.map(Into::into) {
+        Some(SourceField::Uri(uri)) => {
+            if let Err(description) = check_uri(&uri) {
+                faults.add(format!("{path}.uri"), description);
+            }
+            Source::Uri(uri)
+        }
+        Some(SourceField::Data(data)) => {
+            if data.is_empty() {
+                faults.add(
+                    format!("{path}.data"),
+                    "is empty; send the bytes of the file",
+                );
+            }
+            Source::Inline(data)
+        }
+        None => {
+            faults.add(path, "has no source; set uri or data");
+            return None;
+        }
+    };
+    Some(Medium { mime_type, source })
+}
+
+/// Checks that DashScope can fetch it. A path is never taken, not even one that exists.
+fn check_uri(uri: &str) -> Result<(), &'static str> {
+    const WANTED: &str = "must be an https:, http:, oss: or data: URI; a path is never opened: \
+                          send the file as data, or with MediaService.UploadMedia";
+    let scheme = uri
+        .split_once(':')
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    match scheme.as_deref() {
+        Some("data") => {
+            let head = uri.split_once(',').map(|(head, _)| head);
+            let base64 = head.is_some_and(|head| head.ends_with(";base64"));
+            if base64 {
+                Ok(())
+            } else {
+                Err("must be data:MIME;base64,TEXT")
+            }
+        }
+        Some("http" | "https" | "oss") => match url::Url::parse(uri) {
+            Ok(url) if url.has_host() && !uri.chars().any(char::is_control) => Ok(()),
+            _ => Err("is not a whole URL; check its host and characters"),
+        },
+        _ => Err(WANTED),
+    }
+}

@@ -1,0 +1,211 @@
+//! `dashgate.v1.ConversationService`.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+use tokio_stream::{Stream, StreamExt};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Request, Response, Status};
+
+use crate::chat::call::Delivery;
+use crate::chat::event::Event;
+use crate::error::Error;
+use crate::relay::Relay;
+use crate::relay::reply::Reply;
+
+use super::arrival::Arrival;
+use super::pb::conversation_service_server::ConversationService;
+use super::pb::converse_stream_response::Event as Sent;
+use super::pb::{
+    ConverseRequest, ConverseResponse, ConverseStreamRequest, ConverseStreamResponse, Heartbeat,
+};
+use super::request::{self, Ask};
+use super::settings::Settings;
+use super::{reply, status};
+
+/// The service, for one call.
+pub struct Conversation {
+    /// Where calls go.
+    pub relay: Relay,
+    /// What the operator decided.
+    pub settings: Settings,
+    /// What is known of this call.
+    pub arrival: Arrival,
+}
+
+#[tonic::async_trait]
+impl ConversationService for Conversation {
+    type ConverseStreamStream = Events;
+
+    async fn converse(
+        &self,
+        request: Request<ConverseRequest>,
+    ) -> Result<Response<ConverseResponse>, Status> {
+        let message = request.into_inner();
+        let (mut reply, request_id) = self.open(Ask {
+            conversation: message.conversation,
+            options: message.options,
+            request_id: message.request_id,
+            delivery: Delivery::Whole,
+        })?;
+        let answer = reply
+            .whole()
+            .await
+            .map_err(|error| self.status(&error, &request_id))?;
+
+        let upstream = answer.started.upstream_request_id.clone();
+        let mut response =
+            Response::new(reply::response(answer, request_id.clone(), reply.timing()));
+        tell(
+            response.metadata_mut(),
+            &request_id,
+            &upstream,
+            reply.is_joined(),
+        );
+        Ok(response)
+    }
+
+    async fn converse_stream(
+        &self,
+        request: Request<ConverseStreamRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let message = request.into_inner();
+        let (mut reply, request_id) = self.open(Ask {
+            conversation: message.conversation,
+            options: message.options,
+            request_id: message.request_id,
+            delivery: Delivery::Stream,
+        })?;
+        // The head is not sent before DashScope has begun, so that a fault until then reaches proxies
+        // as a status they can act on. A model that is silent for long gets heartbeats instead.
+        let patience = self.settings.heartbeat_after;
+        let first = match tokio::time::timeout(patience, reply.next()).await {
+            Ok(Some(Ok(event))) => Some(event),
+            Ok(Some(Err(error))) => return Err(self.status(&error, &request_id)),
+            Ok(None) | Err(_) => None,
+        };
+
+        let upstream = match &first {
+            Some(Event::Started(started)) => started.upstream_request_id.clone(),
+            _ => String::new(),
+        };
+        let joined = reply.is_joined();
+        let events = Events {
+            reply,
+            first,
+            request_id: request_id.clone(),
+            show_upstream: self.settings.show_upstream_messages,
+            sequence: 0,
+            heartbeat_after: patience,
+            last_sent: Instant::now() - patience,
+            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            over: false,
+        };
+        let mut response = Response::new(events);
+        tell(response.metadata_mut(), &request_id, &upstream, joined);
+        Ok(response)
+    }
+}
+
+impl Conversation {
+    fn open(&self, ask: Ask) -> Result<(Reply, String), Status> {
+        let refuse = |error: Error| self.status(&error, &self.arrival.request_id);
+        let call = request::call(ask, &self.arrival, &self.settings).map_err(refuse)?;
+        let request_id = call.request_id.clone();
+        let reply = self
+            .relay
+            .open(call, self.arrival.at)
+            .map_err(|error| self.status(&error, &request_id))?;
+        Ok((reply, request_id))
+    }
+
+    fn status(&self, error: &Error, request_id: &str) -> Status {
+        status::status(error, request_id, self.settings.show_upstream_messages)
+    }
+}
+
+/// Names the call in the metadata of its answer.
+fn tell(metadata: &mut MetadataMap, request_id: &str, upstream_request_id: &str, joined: bool) {
+    status::insert(metadata, "x-request-id", request_id);
+    if !upstream_request_id.is_empty() {
+        status::insert(metadata, "x-dashscope-request-id", upstream_request_id);
+    }
+    if joined {
+        metadata.insert("idempotent-replay", MetadataValue::from_static("true"));
+    }
+}
+
+/// The messages of one stream. Polls the reply, which polls DashScope: no task and no queue between.
+pub struct Events {
+    reply: Reply,
+    first: Option<Event>,
+    request_id: String,
+    show_upstream: bool,
+    sequence: i64,
+    heartbeat_after: Duration,
+    last_sent: Instant,
+    alarm: Pin<Box<Sleep>>,
+    over: bool,
+}
+
+impl Events {
+    fn number(&mut self, event: Sent) -> ConverseStreamResponse {
+        self.sequence += 1;
+        self.last_sent = Instant::now();
+        ConverseStreamResponse {
+            sequence: self.sequence,
+            event: Some(event),
+        }
+    }
+
+    fn message(&mut self, event: Event) -> ConverseStreamResponse {
+        self.over |= matches!(event, Event::End(_));
+        let sent = reply::event(event, &self.request_id, || self.reply.timing());
+        self.number(sent)
+    }
+
+    /// Waits until nothing was sent for a while. The alarm is set anew only when it rings, so that an
+    /// event costs no work on the timer wheel.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.alarm.as_mut().poll(cx));
+            let due = self.last_sent + self.heartbeat_after;
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            self.alarm.as_mut().reset(due);
+        }
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<ConverseStreamResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(self.message(first))));
+        }
+        match Pin::new(&mut self.reply).poll_next(cx) {
+            Poll::Ready(Some(Ok(event))) => Poll::Ready(Some(Ok(self.message(event)))),
+            Poll::Ready(Some(Err(error))) => {
+                self.over = true;
+                let status = status::status(&error, &self.request_id, self.show_upstream);
+                Poll::Ready(Some(Err(status)))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => {
+                ready!(self.poll_silence(cx));
+                let heartbeat = self.number(Sent::Heartbeat(Heartbeat {}));
+                // Sent again only after the next silence, so the alarm must be polled for it.
+                let due = self.last_sent + self.heartbeat_after;
+                self.alarm.as_mut().reset(due);
+                Poll::Ready(Some(Ok(heartbeat)))
+            }
+        }
+    }
+}

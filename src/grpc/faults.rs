@@ -1,0 +1,81 @@
+//! Collects what is wrong with a request, so that all of it is told at once.
+
+use std::fmt::Display;
+
+use crate::chat::document::{Object, Real};
+use crate::error::{Error, Reason, Violation};
+
+/// The fields of a request that are wrong.
+#[derive(Default)]
+pub(super) struct Faults {
+    list: Vec<Violation>,
+}
+
+/// The most faults that are told at once. The details of a status must stay small.
+const MAX_FAULTS: usize = 8;
+
+impl Faults {
+    /// Adds a field that is wrong, and how to mend it.
+    pub(super) fn add(&mut self, field: impl Display, description: impl Into<String>) {
+        if self.list.len() < MAX_FAULTS {
+            let description = description.into();
+            self.list.push(Violation {
+                field: field.to_string(),
+                description,
+            });
+        }
+    }
+
+    /// None of them, or all of them as one fault.
+    pub(super) fn check(self) -> Result<(), Error> {
+        let Some(first) = self.list.first() else {
+            return Ok(());
+        };
+        let mut message = format!("{}: {}", first.field, first.description);
+        if self.list.len() > 1 {
+            message.push_str(&format!(" (and {} more fields)", self.list.len() - 1));
+        }
+        let error = Error::new(Reason::InvalidRequest, message);
+        Err(self.list.into_iter().fold(error, Error::with_violation))
+    }
+
+    /// A number that JSON can hold.
+    pub(super) fn real(&mut self, field: impl Display, value: Option<f64>) -> Option<Real> {
+        let value = value?;
+        if !value.is_finite() {
+            self.add(field, "must be a finite number");
+        }
+        Some(Real(value))
+    }
+
+    /// Checks that keys which no typed field covers do not stand beside a field of the same name.
+    pub(super) fn no_overlap(&mut self, field: impl Display, extra: &Object, taken: &[&str]) {
+        for (key, _) in &extra.0 {
+            if taken.contains(&key.as_str()) {
+                self.add(
+                    format!("{field}.{key}"),
+                    "is set by a typed field too; set it in one place only",
+                );
+            }
+        }
+    }
+
+    /// Checks that a text is one JSON object.
+    pub(super) fn json_object(&mut self, field: impl Display, text: &str) {
+        if let Err(error) = serde_json::from_str::<JsonObject>(text) {
+            let (line, column) = (error.line(), error.column());
+            let place = format!("must be a JSON object; wrong at line {line}, column {column}");
+            self.add(field, place);
+        }
+    }
+}
+
+/// Any JSON object. Reading one checks it and keeps nothing.
+struct JsonObject;
+
+impl<'de> serde::Deserialize<'de> for JsonObject {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        type Any = serde::de::IgnoredAny;
+        std::collections::HashMap::<String, Any>::deserialize(deserializer).map(|_| Self)
+    }
+}

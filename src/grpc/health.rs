@@ -1,0 +1,172 @@
+//! `grpc.health.v1.Health`, with `Check`, `List` and `Watch` as the protocol has them.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::sync::watch;
+use tokio::time::Sleep;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::WatchStream;
+use tonic::{Request, Response, Status};
+
+use crate::error::{Error, Reason};
+
+use super::arrival::Arrival;
+use super::pb::health::health_check_response::ServingStatus;
+use super::pb::health::health_server::Health;
+use super::pb::health::{
+    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+};
+use super::status;
+
+/// The names that have a state; the empty one is the whole server.
+const SERVICES: [&str; 3] = [
+    "",
+    "dashgate.v1.ConversationService",
+    "dashgate.v1.MediaService",
+];
+
+/// What the gateway is about to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// It serves.
+    #[default]
+    Serving,
+    /// It still serves, and asks for no new calls.
+    Draining,
+    /// It ends; open watches end with it.
+    Closing,
+}
+
+/// Tells the phase to everybody who watches.
+pub type PhaseSender = watch::Sender<Phase>;
+
+/// The service, for one call.
+pub struct Checks {
+    /// The phase, now and later.
+    pub phase: watch::Receiver<Phase>,
+    /// What is known of this call.
+    pub arrival: Arrival,
+}
+
+impl Checks {
+    fn state(&self) -> HealthCheckResponse {
+        response(*self.phase.borrow())
+    }
+}
+
+fn response(phase: Phase) -> HealthCheckResponse {
+    let status = match phase {
+        Phase::Serving => ServingStatus::Serving,
+        Phase::Draining | Phase::Closing => ServingStatus::NotServing,
+    };
+    HealthCheckResponse {
+        status: status.into(),
+    }
+}
+
+#[tonic::async_trait]
+impl Health for Checks {
+    type WatchStream = Changes;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let service = request.into_inner().service;
+        if SERVICES.contains(&service.as_str()) {
+            return Ok(Response::new(self.state()));
+        }
+        let message = format!(
+            "no service has this name; known are {}",
+            SERVICES[1..].join(", ")
+        );
+        let error = Error::new(Reason::ResourceNotFound, message);
+        Err(status::status(&error, &self.arrival.request_id, false))
+    }
+
+    async fn list(
+        &self,
+        _request: Request<HealthListRequest>,
+    ) -> Result<Response<HealthListResponse>, Status> {
+        let state = self.state();
+        let statuses = SERVICES.map(|service| (service.to_owned(), state)).into();
+        Ok(Response::new(HealthListResponse { statuses }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Changes>, Status> {
+        let known = SERVICES.contains(&request.into_inner().service.as_str());
+        let deadline = self
+            .arrival
+            .timeout
+            .map(|timeout| self.arrival.at + timeout);
+        Ok(Response::new(Changes {
+            phases: WatchStream::new(self.phase.clone()),
+            known,
+            last: None,
+            alarm: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
+            request_id: self.arrival.request_id.clone(),
+            over: false,
+        }))
+    }
+}
+
+/// The states of one watched service. Said anew only when they change. Ends when the gateway closes,
+/// so that a watch never keeps it from going down.
+pub struct Changes {
+    phases: WatchStream<Phase>,
+    known: bool,
+    last: Option<HealthCheckResponse>,
+    alarm: Option<Pin<Box<Sleep>>>,
+    request_id: String,
+    over: bool,
+}
+
+impl Changes {
+    fn end(
+        &mut self,
+        reason: Reason,
+        message: &'static str,
+    ) -> Poll<Option<<Self as Stream>::Item>> {
+        self.over = true;
+        let status = status::status(&Error::new(reason, message), &self.request_id, false);
+        Poll::Ready(Some(Err(status)))
+    }
+}
+
+impl Stream for Changes {
+    type Item = Result<HealthCheckResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        while let Poll::Ready(phase) = Pin::new(&mut self.phases).poll_next(cx) {
+            let Some(phase) = phase.filter(|phase| *phase != Phase::Closing) else {
+                return self.end(
+                    Reason::ShuttingDown,
+                    "the gateway is going down; watch another",
+                );
+            };
+            let next = if self.known {
+                response(phase)
+            } else {
+                HealthCheckResponse {
+                    status: ServingStatus::ServiceUnknown.into(),
+                }
+            };
+            if self.last != Some(next) {
+                self.last = Some(next);
+                return Poll::Ready(Some(Ok(next)));
+            }
+        }
+        let expired = |alarm: &mut Pin<Box<Sleep>>| alarm.as_mut().poll(cx).is_ready();
+        if self.alarm.as_mut().is_some_and(expired) {
+            return self.end(Reason::DeadlineExceeded, "the deadline of the watch passed");
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,166 @@
+//! `dashgate.v1.MediaService`.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio_stream::Stream;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::chat::upload::Upload;
+use crate::error::{Error, Reason};
+use crate::relay::Relay;
+use crate::telemetry::report::Report;
+
+use super::arrival::Arrival;
+use super::pb::media_service_server::MediaService;
+use super::pb::upload_media_request::Payload;
+use super::pb::{MediaDescription, UploadMediaRequest, UploadMediaResponse};
+use super::settings::Settings;
+use super::status;
+
+/// The service, for one call.
+pub struct Media {
+    /// Where uploads go.
+    pub relay: Relay,
+    /// What the operator decided.
+    pub settings: Settings,
+    /// What is known of this call.
+    pub arrival: Arrival,
+}
+
+#[tonic::async_trait]
+impl MediaService for Media {
+    async fn upload_media(
+        &self,
+        request: Request<Streaming<UploadMediaRequest>>,
+    ) -> Result<Response<UploadMediaResponse>, Status> {
+        let response = self.upload(request.into_inner()).await;
+        let request_id = &self.arrival.request_id;
+        let message = response.map_err(|error| {
+            status::status(&error, request_id, self.settings.show_upstream_messages)
+        })?;
+        let mut response = Response::new(message);
+        status::insert(response.metadata_mut(), "x-request-id", request_id);
+        Ok(response)
+    }
+}
+
+impl Media {
+    async fn upload(
+        &self,
+        mut messages: Streaming<UploadMediaRequest>,
+    ) -> Result<UploadMediaResponse, Error> {
+        let limit = self.settings.max_chunk_bytes;
+        let first = messages
+            .message()
+            .await
+            .map_err(|status| receive_fault(&status, limit))?;
+        let upload = self.upload_of(first)?;
+        let report = Report {
+            request_id: self.arrival.request_id.clone(),
+            method: "UploadMedia",
+            model: upload.model.clone(),
+            ..Report::default()
+        };
+        let timeout = self
+            .arrival
+            .timeout(self.settings.max_timeout, &self.settings);
+        let window = (self.arrival.at, timeout);
+        let chunks = Chunks { messages, limit };
+        let stored = self.relay.upload(upload, chunks, report, window).await?;
+        Ok(UploadMediaResponse {
+            uri: stored.uri,
+            model: stored.model,
+            expires_at: Some(prost_types::Timestamp {
+                seconds: stored.expires_at,
+                nanos: 0,
+            }),
+            size_bytes: i64::try_from(stored.size_bytes).unwrap_or(i64::MAX),
+            mime_type: stored.mime_type,
+            request_id: self.arrival.request_id.clone(),
+        })
+    }
+
+    fn upload_of(&self, first: Option<UploadMediaRequest>) -> Result<Upload, Error> {
+        let Some(Payload::Description(description)) = first.and_then(|first| first.payload) else {
+            let what = "must be the first message; send model, mime_type and name, then the chunks";
+            return Err(Error::field("description", what));
+        };
+        let MediaDescription {
+            model,
+            mime_type,
+            name,
+            size_bytes,
+        } = description;
+        if model.is_empty() {
+            let what = "is empty; name the model that will use the file";
+            return Err(Error::field("description.model", what));
+        }
+        let size_bytes = match size_bytes.map(u64::try_from).transpose() {
+            Ok(size) => size,
+            Err(_) => {
+                let what = "must not be negative; leave it out if the size is not known";
+                return Err(Error::field("description.size_bytes", what));
+            }
+        };
+        let passing = self.arrival.passing.clone();
+        Ok(Upload {
+            model,
+            mime_type,
+            name,
+            size_bytes,
+            passing,
+        })
+    }
+}
+
+/// The bytes of an upload, one message at a time: the next is read only when the storage has taken
+/// the one before.
+struct Chunks {
+    messages: Streaming<UploadMediaRequest>,
+    limit: usize,
+}
+
+impl Stream for Chunks {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let message = std::task::ready!(Pin::new(&mut self.messages).poll_next(cx));
+        Poll::Ready(message.map(|message| match message {
+            Err(status) => Err(receive_fault(&status, self.limit)),
+            Ok(UploadMediaRequest {
+                payload: Some(Payload::Chunk(chunk)),
+            }) => Ok(chunk),
+            Ok(UploadMediaRequest {
+                payload: Some(Payload::Description(_)),
+            }) => Err(Error::field(
+                "description",
+                "was sent twice; send it first, then only chunks",
+            )),
+            Ok(UploadMediaRequest { payload: None }) => {
+                Err(Error::field("payload", "is missing; send a chunk"))
+            }
+        }))
+    }
+}
+
+/// What went wrong while a message was received.
+fn receive_fault(status: &Status, limit: usize) -> Error {
+    let code = status.code();
+    if matches!(code, Code::OutOfRange | Code::ResourceExhausted) {
+        let message =
+            format!("a chunk is larger than {limit} bytes; cut the file into smaller chunks");
+        Error::new(Reason::MessageTooLarge, message)
+    } else if code == Code::DeadlineExceeded {
+        super::body::stalled()
+    } else if code == Code::Aborted {
+        Error::new(Reason::RequestBodyTimeout, "the caller went away")
+    } else {
+        Error::new(
+            Reason::MalformedMessage,
+            "a message of the upload cannot be read",
+        )
+        .with_source(status.message())
+    }
+}

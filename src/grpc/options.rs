@@ -1,0 +1,218 @@
+//! From `GenerationOptions` to the nouns of the house.
+
+use crate::chat::turn::{
+    AsrOptions, AudioOutput, JsonSchema, OcrOptions, Options, ResponseFormat, SearchOptions, Speech,
+};
+
+use super::faults::Faults;
+use super::{document, pb};
+
+/// What the caller wants. `taken` names the parameters that are set outside the options.
+pub(super) fn options(
+    from: pb::GenerationOptions,
+    mut taken: Vec<&'static str>,
+    faults: &mut Faults,
+) -> Options {
+    taken.extend(set_parameters(&from));
+    let extra_parameters = from
+        .extra_parameters
+        .map(document::object)
+        .unwrap_or_default();
+    faults.no_overlap("options.extra_parameters", &extra_parameters, &taken);
+    if extra_parameters.value("incremental_output").is_some() {
+        let field = "options.extra_parameters.incremental_output";
+        faults.add(
+            field,
+            "is set by the gateway: streams are always true deltas; leave it out",
+        );
+    }
+    if !from.stop.is_empty() && !from.stop_token_ids.is_empty() {
+        faults.add(
+            "options.stop_token_ids",
+            "cannot stand beside options.stop; set one of them",
+        );
+    }
+    if from.seed.is_some_and(|seed| seed < 0) {
+        faults.add("options.seed", "must not be negative");
+    }
+    Options {
+        temperature: faults.real("options.temperature", from.temperature),
+        top_p: faults.real("options.top_p", from.top_p),
+        top_k: from.top_k,
+        seed: from.seed,
+        max_tokens: from.max_tokens,
+        max_completion_tokens: from.max_completion_tokens,
+        repetition_penalty: faults.real("options.repetition_penalty", from.repetition_penalty),
+        presence_penalty: faults.real("options.presence_penalty", from.presence_penalty),
+        stop: from.stop,
+        stop_token_ids: from
+            .stop_token_ids
+            .into_iter()
+            .map(|stop| stop.token_ids)
+            .collect(),
+        result_format: from.result_format,
+        response_format: from
+            .response_format
+            .map(|format| response_format(format, faults)),
+        modalities: from.modalities,
+        audio: from.audio.map(|audio| AudioOutput {
+            voice: audio.voice,
+            format: audio.format,
+        }),
+        n: from.n,
+        logprobs: from.logprobs,
+        top_logprobs: from.top_logprobs,
+        enable_thinking: from.enable_thinking,
+        thinking_budget: from.thinking_budget,
+        preserve_thinking: from.preserve_thinking,
+        reasoning_effort: from.reasoning_effort,
+        parallel_tool_calls: from.parallel_tool_calls,
+        tool_stream: from.tool_stream,
+        enable_code_interpreter: from.enable_code_interpreter,
+        enable_search: from.enable_search,
+        search_options: from.search_options.map(search),
+        asr_options: from.asr_options.map(asr),
+        speech: from.speech.map(speech),
+        vl_high_resolution_images: from.vl_high_resolution_images,
+        vl_enable_image_hw_output: from.vl_enable_image_hw_output,
+        ocr_options: from.ocr_options.map(ocr),
+        negative_prompt: from.negative_prompt,
+        prompt_extend: from.prompt_extend,
+        watermark: from.watermark,
+        size: from.size,
+        extra_parameters,
+    }
+}
+
+/// The parameters that typed fields set.
+fn set_parameters(from: &pb::GenerationOptions) -> Vec<&'static str> {
+    macro_rules! named {
+        ($($field:ident),+ $(,)?) => {
+            [$((stringify!($field), from.$field.is_some())),+]
+        };
+    }
+    let optional = named![
+        temperature,
+        top_p,
+        top_k,
+        seed,
+        max_tokens,
+        max_completion_tokens,
+        repetition_penalty,
+        presence_penalty,
+        result_format,
+        response_format,
+        audio,
+        n,
+        logprobs,
+        top_logprobs,
+        enable_thinking,
+        thinking_budget,
+        preserve_thinking,
+        reasoning_effort,
+        parallel_tool_calls,
+        tool_stream,
+        enable_code_interpreter,
+        enable_search,
+        search_options,
+        asr_options,
+        vl_high_resolution_images,
+        vl_enable_image_hw_output,
+        ocr_options,
+        negative_prompt,
+        prompt_extend,
+        watermark,
+        size,
+    ];
+    let speech = from.speech.as_ref();
+    let rest = [
+        (
+            "stop",
+            !from.stop.is_empty() || !from.stop_token_ids.is_empty(),
+        ),
+        ("modalities", !from.modalities.is_empty()),
+        (
+            "instructions",
+            speech.is_some_and(|speech| speech.instructions.is_some()),
+        ),
+        (
+            "optimize_instructions",
+            speech.is_some_and(|speech| speech.optimize_instructions.is_some()),
+        ),
+    ];
+    optional
+        .into_iter()
+        .chain(rest)
+        .filter(|(_, set)| *set)
+        .map(|(name, _)| name)
+        .collect()
+}
+
+fn response_format(from: pb::ResponseFormat, faults: &mut Faults) -> ResponseFormat {
+    if from.r#type.is_empty() {
+        let field = "options.response_format.type";
+        faults.add(
+            field,
+            "is empty; set it to text, json_object or json_schema",
+        );
+    }
+    let json_schema = from.json_schema.map(|from| {
+        if from.name.is_empty() {
+            faults.add(
+                "options.response_format.json_schema.name",
+                "is empty; name the schema",
+            );
+        }
+        if !from.schema.is_empty() {
+            faults.json_object("options.response_format.json_schema.schema", &from.schema);
+        }
+        JsonSchema {
+            name: from.name,
+            description: from.description,
+            schema: from.schema,
+            strict: from.strict,
+        }
+    });
+    ResponseFormat {
+        kind: from.r#type,
+        json_schema,
+    }
+}
+
+fn search(from: pb::SearchOptions) -> SearchOptions {
+    SearchOptions {
+        enable_source: from.enable_source,
+        enable_citation: from.enable_citation,
+        citation_format: from.citation_format,
+        forced_search: from.forced_search,
+        search_strategy: from.search_strategy,
+        prepend_search_result: from.prepend_search_result,
+        freshness: from.freshness,
+        assigned_site_list: from.assigned_site_list,
+        enable_search_extension: from.enable_search_extension,
+    }
+}
+
+fn asr(from: pb::AsrOptions) -> AsrOptions {
+    AsrOptions {
+        language: from.language,
+        enable_lid: from.enable_lid,
+        enable_itn: from.enable_itn,
+    }
+}
+
+fn speech(from: pb::SpeechOptions) -> Speech {
+    Speech {
+        voice: from.voice,
+        language_type: from.language_type,
+        instructions: from.instructions,
+        optimize_instructions: from.optimize_instructions,
+    }
+}
+
+fn ocr(from: pb::OcrOptions) -> OcrOptions {
+    OcrOptions {
+        task: from.task,
+        task_config: from.task_config.map(document::object),
+    }
+}

@@ -1,0 +1,318 @@
+//! From events and answers to response messages.
+
+use std::time::Duration;
+
+use crate::chat::answer::{Answer, Choice};
+use crate::chat::event::{ChoiceEnd, Delta, End, Event, Logprobs, Piece, SearchInfo, TokenLogprob};
+use crate::chat::media::{Audio, AudioFile, Image, Medium, Source, Video, VideoSource};
+use crate::chat::turn::{Annotation, Body, Part, Role, ToolCall, Turn};
+use crate::chat::usage::{TokensDetails, Usage};
+use crate::relay::reply::Timing;
+
+use super::document::fields;
+use super::pb::{self, content, converse_stream_response, delta};
+
+/// The message of a whole answer.
+pub fn response(answer: Answer, request_id: String, took: Timing) -> pb::ConverseResponse {
+    pb::ConverseResponse {
+        choices: answer.choices.into_iter().map(choice).collect(),
+        usage: answer.usage.map(usage),
+        request_id,
+        upstream_request_id: answer.started.upstream_request_id,
+        model: answer.started.model,
+        timing: Some(timing(took)),
+        extra_output: fields(answer.extra_output),
+        search_info: answer.search.map(search_info),
+    }
+}
+
+/// The event of a stream, without its number. `took` is asked for at the end only.
+pub fn event(
+    event: Event,
+    request_id: &str,
+    took: impl FnOnce() -> Timing,
+) -> converse_stream_response::Event {
+    match event {
+        Event::Started(started) => converse_stream_response::Event::Started(pb::Started {
+            model: started.model,
+            upstream_request_id: started.upstream_request_id,
+            request_id: request_id.to_owned(),
+        }),
+        Event::Delta(delta) => converse_stream_response::Event::Delta(self::delta(delta)),
+        Event::End(end) => converse_stream_response::Event::Completed(completed(*end, took())),
+    }
+}
+
+fn completed(end: End, took: Timing) -> pb::Completed {
+    pb::Completed {
+        choices: end.choices.into_iter().map(choice_end).collect(),
+        usage: end.usage.map(usage),
+        timing: Some(timing(took)),
+        extra_output: fields(end.extra_output),
+    }
+}
+
+fn choice_end(end: ChoiceEnd) -> pb::ChoiceEnd {
+    pb::ChoiceEnd {
+        index: end.index,
+        finish_reason: finish_reason(&end.finish_reason).into(),
+        raw_finish_reason: end.finish_reason,
+    }
+}
+
+fn finish_reason(word: &str) -> pb::FinishReason {
+    match word {
+        "stop" => pb::FinishReason::Stop,
+        "length" => pb::FinishReason::Length,
+        "tool_calls" => pb::FinishReason::ToolCalls,
+        _ => pb::FinishReason::Unspecified,
+    }
+}
+
+fn delta(delta: Delta) -> pb::Delta {
+    let part = match delta.piece {
+        Piece::Text(text) => delta::Part::Text(text),
+        Piece::Reasoning(text) => delta::Part::ReasoningText(text),
+        Piece::Audio(bytes) => delta::Part::Audio(bytes),
+        Piece::ToolCall(call) => delta::Part::ToolCall(tool_call(call)),
+        Piece::Annotation(note) => delta::Part::Annotation(annotation(note)),
+        Piece::Image(uri) => delta::Part::ImageUri(uri),
+        Piece::AudioFile(file) => delta::Part::AudioFile(audio_file(file)),
+        Piece::Extra(extra) => delta::Part::Extra(fields(extra).unwrap_or_default()),
+        Piece::Logprobs(probabilities) => delta::Part::Logprobs(logprobs(probabilities)),
+        Piece::Search(info) => delta::Part::SearchInfo(search_info(info)),
+    };
+    pb::Delta {
+        choice_index: delta.choice,
+        part: Some(part),
+    }
+}
+
+fn choice(choice: Choice) -> pb::Choice {
+    pb::Choice {
+        index: choice.index,
+        message: Some(message(choice.turn)),
+        finish_reason: finish_reason(&choice.finish_reason).into(),
+        raw_finish_reason: choice.finish_reason,
+        logprobs: choice.logprobs.map(logprobs),
+    }
+}
+
+fn message(turn: Turn) -> pb::Message {
+    let role = match turn.role {
+        Role::System => pb::Role::System,
+        Role::User => pb::Role::User,
+        Role::Assistant => pb::Role::Assistant,
+        Role::Tool => pb::Role::Tool,
+    };
+    pb::Message {
+        role: role.into(),
+        content: turn.parts.into_iter().map(content).collect(),
+        reasoning_text: turn.reasoning,
+        tool_calls: turn.tool_calls.into_iter().map(tool_call).collect(),
+        tool_call_id: turn.tool_call_id,
+        annotations: turn.annotations.into_iter().map(annotation).collect(),
+        extra: fields(turn.extra),
+    }
+}
+
+fn content(part: Part) -> pb::Content {
+    let kind = match part.body {
+        Body::Text(text) => Some(content::Kind::Text(text)),
+        Body::Audio(audio) => Some(content::Kind::Audio(self::audio(audio))),
+        Body::Image(image) => Some(content::Kind::Image(self::image(image))),
+        Body::Video(video) => Some(content::Kind::Video(self::video(video))),
+        Body::Other => None,
+    };
+    pb::Content {
+        kind,
+        cache_control: part
+            .cache_control
+            .map(|kind| pb::CacheControl { r#type: kind }),
+        extra: fields(part.extra),
+    }
+}
+
+fn audio(audio: Audio) -> pb::Audio {
+    let (mime_type, source) = match audio.medium {
+        None => (String::new(), None),
+        Some(Medium {
+            mime_type,
+            source: Source::Uri(uri),
+        }) => (mime_type, Some(pb::audio::Source::Uri(uri))),
+        Some(Medium {
+            mime_type,
+            source: Source::Inline(data),
+        }) => (mime_type, Some(pb::audio::Source::Data(data))),
+    };
+    pb::Audio {
+        mime_type,
+        source,
+        file: audio.file.map(audio_file),
+    }
+}
+
+fn audio_file(file: AudioFile) -> pb::AudioFile {
+    pb::AudioFile {
+        uri: file.uri,
+        id: file.id,
+        expires_at: file
+            .expires_at
+            .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+    }
+}
+
+fn image(image: Image) -> pb::Image {
+    let source = match image.medium.source {
+        Source::Uri(uri) => pb::image::Source::Uri(uri),
+        Source::Inline(data) => pb::image::Source::Data(data),
+    };
+    pb::Image {
+        mime_type: image.medium.mime_type,
+        source: Some(source),
+        min_pixels: image.min_pixels,
+        max_pixels: image.max_pixels,
+        enable_rotate: image.enable_rotate,
+    }
+}
+
+fn video(video: Video) -> pb::Video {
+    let (mime_type, source) = match video.source {
+        VideoSource::File(Medium {
+            mime_type,
+            source: Source::Uri(uri),
+        }) => (mime_type, pb::video::Source::Uri(uri)),
+        VideoSource::File(Medium {
+            mime_type,
+            source: Source::Inline(data),
+        }) => (mime_type, pb::video::Source::Data(data)),
+        VideoSource::Frames(frames) => {
+            let frames = frames.into_iter().map(|medium| {
+                let (min_pixels, max_pixels, enable_rotate) = (None, None, None);
+                self::image(Image {
+                    medium,
+                    min_pixels,
+                    max_pixels,
+                    enable_rotate,
+                })
+            });
+            let frames = pb::VideoFrames {
+                frames: frames.collect(),
+            };
+            (String::new(), pb::video::Source::Frames(frames))
+        }
+    };
+    pb::Video {
+        mime_type,
+        source: Some(source),
+        fps: video.fps.map(|fps| fps.0),
+        max_frames: video.max_frames,
+        min_pixels: video.min_pixels,
+        max_pixels: video.max_pixels,
+        total_pixels: video.total_pixels,
+    }
+}
+
+fn tool_call(call: ToolCall) -> pb::ToolCall {
+    pb::ToolCall {
+        index: call.index,
+        id: call.id,
+        r#type: call.kind,
+        name: call.name,
+        arguments: call.arguments,
+    }
+}
+
+fn annotation(note: Annotation) -> pb::Annotation {
+    pb::Annotation {
+        r#type: note.kind,
+        language: note.language,
+        emotion: note.emotion,
+        extra: fields(note.extra),
+    }
+}
+
+fn logprobs(from: Logprobs) -> pb::Logprobs {
+    pb::Logprobs {
+        content: from.content.into_iter().map(token).collect(),
+    }
+}
+
+fn token(from: TokenLogprob) -> pb::TokenLogprob {
+    pb::TokenLogprob {
+        token: from.token,
+        bytes: from.bytes.into(),
+        logprob: from.logprob.map(|real| real.0),
+        top_logprobs: from.top_logprobs.into_iter().map(token).collect(),
+    }
+}
+
+fn search_info(info: SearchInfo) -> pb::SearchInfo {
+    let results = info.results.into_iter().map(|result| pb::SearchResult {
+        index: result.index,
+        title: result.title,
+        url: result.url,
+        site_name: result.site_name,
+        icon: result.icon,
+    });
+    pb::SearchInfo {
+        search_results: results.collect(),
+        extra: fields(info.extra),
+    }
+}
+
+fn usage(usage: Usage) -> pb::Usage {
+    let plugins = usage.plugins.map(|plugins| {
+        let search = plugins.search.map(|search| pb::SearchUsage {
+            count: search.count,
+            strategy: search.strategy,
+        });
+        pb::PluginUsage { search }
+    });
+    pb::Usage {
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        total_tokens: usage.total_tokens,
+        audio_tokens: usage.audio_tokens,
+        image_tokens: usage.image_tokens,
+        video_tokens: usage.video_tokens,
+        cached_tokens: usage.cached_tokens,
+        cache_creation_input_tokens: usage.cache_creation_input_tokens,
+        cache_type: usage.cache_type,
+        input_tokens_details: usage.input_tokens_details.map(tokens_details),
+        output_tokens_details: usage.output_tokens_details.map(tokens_details),
+        prompt_tokens_details: usage.prompt_tokens_details.map(tokens_details),
+        audio_seconds: usage.seconds.map(|seconds| seconds.0),
+        characters: usage.characters,
+        image_count: usage.image_count,
+        width: usage.width,
+        height: usage.height,
+        plugins,
+        raw: fields(usage.raw),
+    }
+}
+
+fn tokens_details(details: TokensDetails) -> pb::TokensDetails {
+    pb::TokensDetails {
+        text_tokens: details.text_tokens,
+        audio_tokens: details.audio_tokens,
+        image_tokens: details.image_tokens,
+        video_tokens: details.video_tokens,
+        reasoning_tokens: details.reasoning_tokens,
+        cached_tokens: details.cached_tokens,
+        cache_creation_input_tokens: details.cache_creation_input_tokens,
+        cache_type: details.cache_type,
+    }
+}
+
+fn timing(took: Timing) -> pb::Timing {
+    pb::Timing {
+        first_event: took.first_event.map(duration),
+        total: Some(duration(took.total)),
+        attempts: i32::try_from(took.attempts).unwrap_or(i32::MAX),
+    }
+}
+
+fn duration(span: Duration) -> prost_types::Duration {
+    prost_types::Duration::try_from(span).unwrap_or_default()
+}

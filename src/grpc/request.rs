@@ -1,0 +1,243 @@
+//! From a request message to a [`Call`]. A fault names the path of its field and how to mend it, and
+//! all faults of a request are told at once.
+
+use crate::chat::call::{Call, Delivery, Prompt};
+use crate::chat::turn::{Role, Tool, ToolCall, ToolChoice, Turn};
+use crate::error::{Error, Reason};
+
+use super::arrival::{Arrival, is_request_id};
+use super::content::part;
+use super::faults::Faults;
+use super::pb::{self, content, tool, tool_choice};
+use super::settings::Settings;
+use super::{document, options};
+
+/// A request, whatever its method.
+pub struct Ask {
+    /// The turns so far.
+    pub conversation: Option<pb::Conversation>,
+    /// How to answer.
+    pub options: Option<pb::GenerationOptions>,
+    /// The name that the caller chose, or nothing.
+    pub request_id: String,
+    /// How the answer is wanted.
+    pub delivery: Delivery,
+}
+
+/// The call that a request asks for.
+pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Call, Error> {
+    let mut faults = Faults::default();
+    let named = !ask.request_id.is_empty();
+    if named && !is_request_id(&ask.request_id) {
+        faults.add(
+            "request_id",
+            "must be at most 128 printable ASCII characters without spaces",
+        );
+    }
+    let Some(conversation) = ask.conversation else {
+        return Err(Error::field(
+            "conversation",
+            "is missing; send a model and messages",
+        ));
+    };
+    if !conversation.name.is_empty() {
+        let message = "conversation.name: the gateway keeps no conversations yet; \
+                       leave the name empty and send all messages";
+        return Err(Error::new(Reason::NamedConversation, message));
+    }
+    let prompt = prompt(conversation, ask.options.unwrap_or_default(), &mut faults);
+    faults.check()?;
+
+    let default = match ask.delivery {
+        Delivery::Whole => settings.unary_timeout,
+        Delivery::Stream => settings.stream_timeout,
+    };
+    Ok(Call {
+        request_id: if named {
+            ask.request_id
+        } else {
+            arrival.request_id.clone()
+        },
+        named,
+        caller: arrival.caller,
+        delivery: ask.delivery,
+        timeout: arrival.timeout(default, settings),
+        prompt,
+        passing: arrival.passing.clone(),
+    })
+}
+
+fn prompt(
+    conversation: pb::Conversation,
+    options: pb::GenerationOptions,
+    faults: &mut Faults,
+) -> Prompt {
+    if conversation.model.is_empty() {
+        faults.add(
+            "conversation.model",
+            "is empty; name a model, for example qwen-audio-turbo",
+        );
+    } else if conversation.model.chars().any(char::is_control) {
+        faults.add("conversation.model", "must not hold control characters");
+    }
+    if options.speech.is_some() {
+        check_speech(&conversation.messages, faults);
+    } else if conversation.messages.is_empty() {
+        faults.add(
+            "conversation.messages",
+            "is empty; send at least one message of ROLE_USER",
+        );
+    }
+    let mut taken = Vec::new();
+    if !conversation.tools.is_empty() {
+        taken.push("tools");
+    }
+    if conversation.tool_choice.is_some() {
+        taken.push("tool_choice");
+    }
+    let turns = conversation.messages.into_iter().enumerate();
+    let tools = conversation.tools.into_iter().enumerate();
+    Prompt {
+        model: conversation.model,
+        turns: turns
+            .filter_map(|(i, message)| turn(i, message, faults))
+            .collect(),
+        tools: tools
+            .filter_map(|(i, tool)| self::tool(i, tool, faults))
+            .collect(),
+        tool_choice: conversation
+            .tool_choice
+            .and_then(|choice| tool_choice(choice, faults)),
+        options: options::options(options, taken, faults),
+    }
+}
+
+fn check_speech(messages: &[pb::Message], faults: &mut Faults) {
+    let is_text = |content: &pb::Content| matches!(content.kind, Some(content::Kind::Text(_)));
+    let fits = match messages {
+        [] => true,
+        [message] => {
+            message.role() == pb::Role::User
+                && matches!(message.content.as_slice(), [content] if is_text(content))
+        }
+        _ => false,
+    };
+    if !fits {
+        let description = "with options.speech, send one message of ROLE_USER with one text part: \
+                           the text to speak";
+        faults.add("conversation.messages", description);
+    }
+}
+
+fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
+    let path = format!("conversation.messages[{i}]");
+    let role = match pb::Role::try_from(message.role) {
+        Ok(pb::Role::System) => Some(Role::System),
+        Ok(pb::Role::User) => Some(Role::User),
+        Ok(pb::Role::Assistant) => Some(Role::Assistant),
+        Ok(pb::Role::Tool) => Some(Role::Tool),
+        Ok(pb::Role::Unspecified) | Err(_) => {
+            let known = "ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT or ROLE_TOOL";
+            faults.add(format!("{path}.role"), format!("must be {known}"));
+            None
+        }
+    };
+    if message.content.is_empty() && message.tool_calls.is_empty() {
+        faults.add(
+            format!("{path}.content"),
+            "is empty; send at least one part",
+        );
+    }
+    let mut taken = vec!["role", "content"];
+    for (key, set) in [
+        ("reasoning_content", !message.reasoning_text.is_empty()),
+        ("tool_calls", !message.tool_calls.is_empty()),
+        ("tool_call_id", !message.tool_call_id.is_empty()),
+    ] {
+        if set {
+            taken.push(key);
+        }
+    }
+    let extra = message.extra.map(document::object).unwrap_or_default();
+    faults.no_overlap(format!("{path}.extra"), &extra, &taken);
+
+    let parts = message.content.into_iter().enumerate();
+    let parts =
+        parts.filter_map(|(j, content)| part(&format!("{path}.content[{j}]"), content, faults));
+    Some(Turn {
+        parts: parts.collect(),
+        reasoning: message.reasoning_text,
+        tool_calls: message.tool_calls.into_iter().map(tool_call).collect(),
+        tool_call_id: message.tool_call_id,
+        // What the model noticed is its own; DashScope takes no annotations.
+        annotations: Vec::new(),
+        extra,
+        role: role?,
+    })
+}
+
+fn tool_call(call: pb::ToolCall) -> ToolCall {
+    ToolCall {
+        index: call.index,
+        id: call.id,
+        kind: if call.r#type.is_empty() {
+            "function".to_owned()
+        } else {
+            call.r#type
+        },
+        name: call.name,
+        arguments: call.arguments,
+    }
+}
+
+fn tool(i: usize, tool: pb::Tool, faults: &mut Faults) -> Option<Tool> {
+    let path = format!("conversation.tools[{i}]");
+    match tool.kind {
+        Some(tool::Kind::Function(function)) => {
+            if function.name.is_empty() {
+                faults.add(
+                    format!("{path}.function.name"),
+                    "is empty; name the function",
+                );
+            }
+            if !function.parameters.is_empty() {
+                faults.json_object(format!("{path}.function.parameters"), &function.parameters);
+            }
+            Some(Tool::Function {
+                name: function.name,
+                description: function.description,
+                parameters: function.parameters,
+            })
+        }
+        Some(tool::Kind::RawJson(text)) => {
+            faults.json_object(format!("{path}.raw_json"), &text);
+            Some(Tool::Raw(text))
+        }
+        None => {
+            faults.add(path, "holds nothing; set function or raw_json");
+            None
+        }
+    }
+}
+
+fn tool_choice(choice: pb::ToolChoice, faults: &mut Faults) -> Option<ToolChoice> {
+    let wanted = "must be TOOL_CHOICE_MODE_AUTO, _NONE or _REQUIRED, or a function_name";
+    match choice.kind {
+        Some(tool_choice::Kind::FunctionName(name)) if !name.is_empty() => {
+            Some(ToolChoice::Function(name))
+        }
+        Some(tool_choice::Kind::Mode(mode)) => match pb::ToolChoiceMode::try_from(mode) {
+            Ok(pb::ToolChoiceMode::Auto) => Some(ToolChoice::Auto),
+            Ok(pb::ToolChoiceMode::None) => Some(ToolChoice::None),
+            Ok(pb::ToolChoiceMode::Required) => Some(ToolChoice::Required),
+            Ok(pb::ToolChoiceMode::Unspecified) | Err(_) => {
+                faults.add("conversation.tool_choice.mode", wanted);
+                None
+            }
+        },
+        Some(tool_choice::Kind::FunctionName(_)) | None => {
+            faults.add("conversation.tool_choice", wanted);
+            None
+        }
+    }
+}

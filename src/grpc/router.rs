@@ -1,0 +1,253 @@
+//! From an HTTP/2 request to the service that it names, and back: what every call has in common.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::sync::watch;
+use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
+use tonic::{Code, Status};
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+use crate::error::{Error, Reason};
+use crate::relay::Relay;
+
+use super::arrival::Arrival;
+use super::body::Clocked;
+use super::conversation::Conversation;
+use super::health::{Checks, Phase};
+use super::media::Media;
+use super::pb::conversation_service_server::ConversationServiceServer;
+use super::pb::health::health_server::HealthServer;
+use super::pb::media_service_server::MediaServiceServer;
+use super::settings::Settings;
+use super::{pb, status};
+
+/// What a message of an upload may weigh beside its chunk: the tag and length of one field, and a
+/// description with its names.
+const CHUNK_ENVELOPE: usize = 4 * 1024;
+
+type Reflection = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// Knows every service. Cheap to clone.
+#[derive(Clone)]
+pub struct Router {
+    settings: Settings,
+    relay: Relay,
+    phase: watch::Receiver<Phase>,
+    reflection_v1: Reflection,
+    reflection_v1alpha: Reflection,
+}
+
+impl Router {
+    /// A router to this relay.
+    pub fn new(
+        settings: Settings,
+        relay: Relay,
+        phase: watch::Receiver<Phase>,
+    ) -> Result<Self, Error> {
+        let broken = |error| {
+            Error::new(Reason::GatewayBug, "the schema cannot be reflected").with_source(error)
+        };
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+        };
+        let v1 = reflection().build_v1().map_err(broken)?;
+        let v1alpha = reflection().build_v1alpha().map_err(broken)?;
+        Ok(Self {
+            settings,
+            relay,
+            phase,
+            reflection_v1: BoxCloneSyncService::new(v1),
+            reflection_v1alpha: BoxCloneSyncService::new(v1alpha),
+        })
+    }
+
+    /// Answers one request. Never fails: every fault is an answer.
+    pub async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+        if let Some(refusal) = refuse_other_protocols(&request) {
+            return refusal;
+        }
+        let arrival = match Arrival::read(request.headers(), &self.settings) {
+            Ok(arrival) => arrival,
+            Err((request_id, error)) => {
+                return status::status(&error, &request_id, false).into_http();
+            }
+        };
+        let request_id = arrival.request_id.clone();
+        let limit = match service(request.uri().path()) {
+            "dashgate.v1.MediaService" => self.settings.max_chunk_bytes,
+            _ => self.settings.max_request_bytes,
+        };
+        let response = match Caught(Box::pin(self.dispatch(request, arrival))).await {
+            Ok(response) => response,
+            Err(()) => {
+                let error = Error::new(Reason::GatewayBug, "the gateway failed inside");
+                status::status(&error, &request_id, false).into_http()
+            }
+        };
+        finish(response, &request_id, limit)
+    }
+
+    async fn dispatch(self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+        let settings = self.settings;
+        let timeout = arrival.timeout(settings.max_timeout, &settings);
+        let stall = settings.request_body_timeout;
+        let request_id = arrival.request_id.clone();
+        let deadline = arrival.at + timeout;
+        let clock = |body| Clocked::new(body, request_id, stall, deadline);
+        match service(request.uri().path()) {
+            "dashgate.v1.ConversationService" => {
+                let service = Conversation {
+                    relay: self.relay,
+                    settings,
+                    arrival,
+                };
+                let server = ConversationServiceServer::new(service)
+                    .max_decoding_message_size(settings.max_request_bytes)
+                    .accept_compressed(CompressionEncoding::Gzip)
+                    .accept_compressed(CompressionEncoding::Zstd);
+                infallible(server.oneshot(request.map(clock)).await)
+            }
+            "dashgate.v1.MediaService" => {
+                let service = Media {
+                    relay: self.relay,
+                    settings,
+                    arrival,
+                };
+                // Media are compressed already; a compressed chunk is taken all the same.
+                let server = MediaServiceServer::new(service)
+                    .max_decoding_message_size(settings.max_chunk_bytes + CHUNK_ENVELOPE)
+                    .accept_compressed(CompressionEncoding::Gzip)
+                    .accept_compressed(CompressionEncoding::Zstd);
+                infallible(server.oneshot(request.map(clock)).await)
+            }
+            "grpc.health.v1.Health" => {
+                let service = Checks {
+                    phase: self.phase,
+                    arrival,
+                };
+                infallible(HealthServer::new(service).oneshot(request.map(clock)).await)
+            }
+            "grpc.reflection.v1.ServerReflection" => {
+                infallible(self.reflection_v1.oneshot(request.map(Body::new)).await)
+            }
+            "grpc.reflection.v1alpha.ServerReflection" => infallible(
+                self.reflection_v1alpha
+                    .oneshot(request.map(Body::new))
+                    .await,
+            ),
+            _ => {
+                let message = "there is no such service; list them with grpcurl";
+                let error = Error::new(Reason::UnknownMethod, message);
+                status::status(&error, &arrival.request_id, false).into_http()
+            }
+        }
+    }
+}
+
+fn infallible<T>(result: Result<T, Infallible>) -> T {
+    match result {
+        Ok(value) => value,
+    }
+}
+
+/// The service in a path: `/package.Service/Method`.
+fn service(path: &str) -> &str {
+    path.strip_prefix('/')
+        .and_then(|path| path.split_once('/'))
+        .map_or("", |(service, _)| service)
+}
+
+/// What is not gRPC is told so in HTTP's own words.
+fn refuse_other_protocols(request: &Request<Incoming>) -> Option<Response<Body>> {
+    let kind = request
+        .headers()
+        .get(http::header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes);
+    let status = if request.method() != Method::POST {
+        StatusCode::METHOD_NOT_ALLOWED
+    } else if !kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    } else {
+        return None;
+    };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    Some(response)
+}
+
+/// Gives an answer the name of its call, and the statuses that tonic makes the details that ours have.
+fn finish(mut response: Response<Body>, request_id: &str, limit: usize) -> Response<Body> {
+    if let Some(error) = bare_fault(response.headers(), limit) {
+        return status::status(&error, request_id, false).into_http();
+    }
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        response
+            .headers_mut()
+            .entry("x-request-id")
+            .or_insert(value);
+    }
+    response
+}
+
+/// The fault behind a status that has no details.
+fn bare_fault(headers: &HeaderMap, limit: usize) -> Option<Error> {
+    if headers.contains_key("grpc-status-details-bin") {
+        return None;
+    }
+    let status = Status::from_header_map(headers)?;
+    let (code, text) = (status.code(), status.message());
+    let error = if code == Code::Ok {
+        return None;
+    } else if code == Code::OutOfRange {
+        let size = text.split_whitespace().find_map(|word| word.parse().ok());
+        too_large(size, limit)
+    } else if code == Code::ResourceExhausted {
+        too_large(None, limit)
+    } else if code == Code::Unimplemented && text.is_empty() {
+        Error::new(Reason::UnknownMethod, "the service has no such method")
+    } else if code == Code::Unimplemented {
+        let message = "the message is compressed in a way that is not known; use gzip or zstd";
+        Error::new(Reason::UnsupportedOperation, message)
+    } else if code == Code::Aborted {
+        Error::new(Reason::RequestBodyTimeout, "the caller went away")
+    } else {
+        Error::new(
+            Reason::MalformedMessage,
+            "the message cannot be read as its type",
+        )
+    };
+    Some(error.with_source(text))
+}
+
+fn too_large(size: Option<u64>, limit: usize) -> Error {
+    let found = match size {
+        Some(size) => format!("the message is {size} bytes, the limit is {limit}"),
+        None => format!("the message is larger than the limit of {limit} bytes"),
+    };
+    let message = format!("{found}; send large media with MediaService.UploadMedia");
+    Error::new(Reason::MessageTooLarge, message)
+}
+
+/// A future whose panic is an answer, so that one call cannot take its connection down.
+struct Caught<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output, ()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx)));
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(_) => Poll::Ready(Err(())),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! From a fault to a gRPC status, with its details: one exhaustive table.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::error::{Error, Kind, Reason};
+
+/// The domain of every reason in `google.rpc.ErrorInfo`.
+pub const DOMAIN: &str = "dashgate";
+
+/// What a throttled caller is asked to wait when DashScope does not say. Its limits are counted by the
+/// second and by the minute; this lies between, and most throttling is of the first kind.
+const THROTTLED_PUSHBACK: Duration = Duration::from_secs(5);
+
+/// What a caller is asked to wait after a fault that passes.
+const PASSING_PUSHBACK: Duration = Duration::from_secs(1);
+
+/// The longest text of a status. Longer ones do not fit the header limits of common proxies together
+/// with the details.
+const MAX_MESSAGE: usize = 1024;
+
+/// The gRPC code of a kind.
+pub fn code(kind: Kind) -> Code {
+    match kind {
+        Kind::Invalid => Code::InvalidArgument,
+        Kind::Unauthenticated => Code::Unauthenticated,
+        Kind::Forbidden => Code::PermissionDenied,
+        Kind::NotFound => Code::NotFound,
+        Kind::Precondition => Code::FailedPrecondition,
+        Kind::Exhausted => Code::ResourceExhausted,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::TimedOut => Code::DeadlineExceeded,
+        Kind::Aborted => Code::Aborted,
+        Kind::Unsupported => Code::Unimplemented,
+        Kind::Broken => Code::Internal,
+    }
+}
+
+/// How long to wait before the call is made again; none if that cannot help.
+pub fn pushback(error: &Error) -> Option<Duration> {
+    let default = match (error.kind(), error.reason()) {
+        // Sizes and readers do not change by waiting.
+        (
+            _,
+            Reason::MessageTooLarge
+            | Reason::MetadataTooLarge
+            | Reason::SlowConsumer
+            | Reason::UpstreamQuota,
+        ) => None,
+        (_, Reason::UpstreamTls) => None,
+        (Kind::Exhausted, _) => Some(THROTTLED_PUSHBACK),
+        (Kind::Unavailable, _) => Some(PASSING_PUSHBACK),
+        _ => None,
+    };
+    default.map(|default| error.retry_after().unwrap_or(default))
+}
+
+/// The status of a fault, for the call of this name.
+pub fn status(error: &Error, request_id: &str, show_upstream: bool) -> Status {
+    let pushback = pushback(error);
+    let message = message(error, show_upstream);
+    let details = details(error, request_id, pushback);
+    let mut metadata = MetadataMap::with_capacity(3);
+    metadata.insert("grpc-retry-pushback-ms", pushback_value(pushback));
+    insert(&mut metadata, "x-request-id", request_id);
+    if let Some(upstream) = error.upstream() {
+        insert(
+            &mut metadata,
+            "x-dashscope-request-id",
+            &upstream.request_id,
+        );
+    }
+    Status::with_error_details_and_metadata(code(error.kind()), message, details, metadata)
+}
+
+fn pushback_value(pushback: Option<Duration>) -> MetadataValue<tonic::metadata::Ascii> {
+    match pushback {
+        Some(wait) => i64::try_from(wait.as_millis()).unwrap_or(i64::MAX).into(),
+        None => MetadataValue::from_static("-1"),
+    }
+}
+
+/// Adds a value that may not be fit for a header: then it is left out.
+pub fn insert(metadata: &mut MetadataMap, name: &'static str, value: &str) {
+    if let Ok(value) = value.parse()
+        && !metadata.contains_key(name)
+    {
+        metadata.insert(name, value);
+    }
+}
+
+fn message(error: &Error, show_upstream: bool) -> String {
+    let mut message = error.message().to_owned();
+    if let Some(upstream) = error.upstream() {
+        if !upstream.code.is_empty() {
+            message.push_str(&format!(" (DashScope: {})", upstream.code));
+        }
+        if show_upstream && !upstream.message.is_empty() {
+            message.push_str(": ");
+            message.push_str(upstream.message.expose());
+        }
+    }
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let mut message: String = message.chars().map(clean).collect();
+    if message.len() > MAX_MESSAGE {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+    }
+    message
+}
+
+fn details(error: &Error, request_id: &str, pushback: Option<Duration>) -> ErrorDetails {
+    let mut metadata = HashMap::new();
+    metadata.insert("attempts".to_owned(), error.attempts().to_string());
+    if let Some(upstream) = error.upstream() {
+        let status = upstream.http_status;
+        let http_status = if status == 0 {
+            String::new()
+        } else {
+            status.to_string()
+        };
+        for (key, value) in [
+            ("upstream_code", upstream.code.clone()),
+            ("upstream_http_status", http_status),
+            ("upstream_request_id", upstream.request_id.clone()),
+        ] {
+            if !value.is_empty() {
+                metadata.insert(key.to_owned(), value);
+            }
+        }
+    }
+    let mut details = ErrorDetails::with_error_info(error.reason().name(), DOMAIN, metadata);
+    details.set_request_info(request_id, "");
+    if let Some(wait) = pushback {
+        details.set_retry_info(Some(wait));
+    }
+    if !error.violations().is_empty() {
+        let violations: Vec<_> = error
+            .violations()
+            .iter()
+            .map(|violation| FieldViolation::new(&violation.field, &violation.description))
+            .collect();
+        details.set_bad_request(violations);
+    }
+    add_specific(&mut details, error);
+    details
+}
+
+/// The details that only some faults have.
+fn add_specific(details: &mut ErrorDetails, error: &Error) {
+    let (reason, message) = (error.reason(), error.message());
+    match error.kind() {
+        Kind::Exhausted => {
+            details.add_quota_failure_violation(quota_subject(reason), message);
+        }
+        Kind::Precondition => {
+            details.add_precondition_failure_violation(reason.name(), "dashscope", message);
+        }
+        Kind::NotFound => {
+            let resource = if reason == Reason::ModelNotFound {
+                "model"
+            } else {
+                "resource"
+            };
+            details.set_resource_info(resource, "", "", message);
+        }
+        Kind::Invalid
+        | Kind::Unauthenticated
+        | Kind::Forbidden
+        | Kind::Unavailable
+        | Kind::TimedOut
+        | Kind::Aborted
+        | Kind::Unsupported
+        | Kind::Broken => {}
+    }
+    if error.upstream().is_some() {
+        details.add_help_link(
+            "DashScope's error codes",
+            "https://www.alibabacloud.com/help/en/model-studio/error-code",
+        );
+    }
+}
+
+/// Whose limit it is that was met.
+fn quota_subject(reason: Reason) -> &'static str {
+    let ours = matches!(
+        reason,
+        Reason::MessageTooLarge | Reason::MetadataTooLarge | Reason::SlowConsumer
+    );
+    if ours {
+        "dashgate"
+    } else {
+        "dashscope-account"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Sent, Upstream};
+    use crate::secret::Secret;
+
+    #[test]
+    fn every_reason_has_a_status_with_info_and_pushback() {
+        for &reason in Reason::ALL {
+            for sent in [Sent::No, Sent::Refused, Sent::Maybe, Sent::Begun] {
+                let error = Error::new(reason, "it failed").with_sent(sent);
+                let status = status(&error, "r1", false);
+                let details = status.get_error_details();
+                let info = details.error_info().unwrap();
+                assert_eq!(
+                    (info.reason.as_str(), info.domain.as_str()),
+                    (reason.name(), DOMAIN)
+                );
+                assert_eq!(details.request_info().unwrap().request_id, "r1");
+                let pushback = status.metadata().get("grpc-retry-pushback-ms").unwrap();
+                let wait = details.retry_info().and_then(|info| info.retry_delay);
+                match wait {
+                    Some(wait) => assert_eq!(pushback, &wait.as_millis().to_string()[..]),
+                    None => assert_eq!(pushback, "-1"),
+                }
+                if matches!(sent, Sent::Maybe | Sent::Begun) {
+                    assert_ne!(status.code(), Code::Unavailable, "{reason:?}");
+                }
+                assert_ne!(status.code(), Code::Cancelled);
+                assert!(status.details().len() <= 4096);
+            }
+        }
+    }
+
+    #[test]
+    fn what_dashscope_said_is_shown_only_when_asked_for() {
+        let upstream = Upstream {
+            message: Secret::new("canary\r\n\0"),
+            ..Upstream::default()
+        };
+        let error = Error::new(Reason::UpstreamRejected, "refused").with_upstream(upstream);
+        assert!(!format!("{:?}", status(&error, "r", false)).contains("canary"));
+        assert_eq!(status(&error, "r", true).message(), "refused: canary   ");
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let error = Error::new(Reason::UpstreamRejected, "字".repeat(2000));
+        assert!(status(&error, "r", false).message().len() <= MAX_MESSAGE);
+    }
+}

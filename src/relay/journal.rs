@@ -1,0 +1,195 @@
+//! The events of one named call, written once and read by every call of its name.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::WatchStream;
+
+use crate::chat::event::{Event, Piece};
+use crate::error::{Error, Reason};
+
+use super::attempt::Attempts;
+
+/// The longest answer that is kept whole, in bytes. A longer one still reaches its first reader, piece
+/// by piece, but a second call of its name is refused instead of being paid for again.
+const LONGEST_KEPT: usize = 8 * 1024 * 1024;
+
+/// What an event weighs beside its text or sound.
+const EVENT_WEIGHT: usize = 128;
+
+/// Held by every reader of a call that runs. When the last one goes, the call is over.
+pub(super) type Interest = Arc<dyn Send + Sync>;
+
+/// What a call has answered so far.
+pub(super) struct Log {
+    written: Mutex<Written>,
+    length: watch::Sender<usize>,
+    attempts: Attempts,
+    /// The first events are gone: the answer was too long to keep.
+    cut: AtomicBool,
+}
+
+#[derive(Default)]
+struct Written {
+    events: VecDeque<Event>,
+    /// How many events were cut off before the first one here.
+    cut: usize,
+    bytes: usize,
+    end: Option<Result<(), Error>>,
+}
+
+impl Log {
+    /// An empty log.
+    pub(super) fn new() -> Self {
+        Self {
+            written: Mutex::default(),
+            length: watch::Sender::new(0),
+            attempts: Attempts::default(),
+            cut: AtomicBool::new(false),
+        }
+    }
+
+    /// How often DashScope was asked.
+    pub(super) fn attempts(&self) -> &Attempts {
+        &self.attempts
+    }
+
+    /// How many bytes it holds.
+    pub(super) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Whether it is too long to be read from its start.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an event. An answer that has grown too long is passed on instead of kept: then this waits
+    /// until the reader has caught up.
+    pub(super) async fn write(&self, event: Event) {
+        let weight = weight(&event);
+        if self.lock().bytes + weight > LONGEST_KEPT {
+            self.cut.store(true, Ordering::Release);
+        }
+        let length = {
+            let mut written = self.lock();
+            written.bytes += weight;
+            written.events.push_back(event);
+            written.cut + written.events.len()
+        };
+        self.length.send_replace(length);
+        while self.cut.load(Ordering::Acquire) && self.lock().bytes > LONGEST_KEPT {
+            // Readers that take an event from a cut log free its bytes; they cannot say so without a
+            // second channel, and this is the rare case of an answer above eight megabytes.
+            tokio::time::sleep(CATCH_UP).await;
+        }
+    }
+
+    /// The call is over.
+    pub(super) fn end(&self, end: Result<(), Error>) {
+        self.lock().end = Some(end);
+        self.length.send_modify(|_| ());
+    }
+}
+
+/// How long a writer waits for its reader to catch up before it looks again.
+const CATCH_UP: Duration = Duration::from_millis(5);
+
+fn weight(event: &Event) -> usize {
+    let text = match event {
+        Event::Delta(delta) => match &delta.piece {
+            Piece::Text(text) | Piece::Reasoning(text) | Piece::Image(text) => text.len(),
+            Piece::Audio(bytes) => bytes.len(),
+            Piece::ToolCall(call) => call.arguments.len(),
+            Piece::Logprobs(logprobs) => logprobs.content.len() * EVENT_WEIGHT,
+            Piece::Search(info) => info.results.len() * EVENT_WEIGHT,
+            Piece::Annotation(_) | Piece::AudioFile(_) | Piece::Extra(_) => EVENT_WEIGHT,
+        },
+        Event::Started(_) | Event::End(_) => EVENT_WEIGHT,
+    };
+    text + EVENT_WEIGHT
+}
+
+/// Reads a log from its start.
+pub(super) struct Reader {
+    log: Arc<Log>,
+    next: usize,
+    changes: WatchStream<usize>,
+    twin: bool,
+    _interest: Option<Interest>,
+}
+
+impl Reader {
+    /// A reader of this log. A twin is one that another call was before.
+    pub(super) fn new(log: Arc<Log>, interest: Option<Interest>, twin: bool) -> Self {
+        let changes = WatchStream::from_changes(log.length.subscribe());
+        Self {
+            log,
+            next: 0,
+            changes,
+            twin,
+            _interest: interest,
+        }
+    }
+
+    /// How often DashScope was asked.
+    pub(super) fn attempts(&self) -> Attempts {
+        Arc::clone(&self.log.attempts)
+    }
+
+    /// Whether another call of the same name was first.
+    pub(super) fn is_twin(&self) -> bool {
+        self.twin
+    }
+
+    fn next_item(&mut self) -> Option<Result<Event, Error>> {
+        let mut written = self.log.lock();
+        if self.log.cut.load(Ordering::Acquire) && written.cut == self.next {
+            // The first reader of a cut log takes its events away.
+            if let Some(event) = written.events.pop_front() {
+                written.cut += 1;
+                written.bytes = written.bytes.saturating_sub(weight(&event));
+                self.next += 1;
+                return Some(Ok(event));
+            }
+        }
+        let Some(at) = self.next.checked_sub(written.cut) else {
+            let message = "the answer became too long to be shared with a second call of its name";
+            return Some(Err(Error::new(Reason::CallInProgress, message)));
+        };
+        if let Some(event) = written.events.get(at) {
+            self.next += 1;
+            return Some(Ok(event.clone()));
+        }
+        match &written.end {
+            Some(Err(error)) => Some(Err(error.clone())),
+            Some(Ok(())) | None => None,
+        }
+    }
+}
+
+impl Stream for Reader {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(item) = self.next_item() {
+                return Poll::Ready(Some(item));
+            }
+            // The sender lives in the log, so this ends only with the reader.
+            if std::task::ready!(Pin::new(&mut self.changes).poll_next(cx)).is_none() {
+                return Poll::Ready(None);
+            }
+        }
+    }
+}

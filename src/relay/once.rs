@@ -1,0 +1,233 @@
+//! A call with a name is done once.
+//!
+//! The first call of a name runs on its own task and writes its events into a log; it and every later
+//! call of the same name, caller and content read that log from the start. When nobody reads any more,
+//! the task is dropped, and with it the connection to DashScope. A complete answer is kept for a while;
+//! a fault is not, so that the call can be made again.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use tokio_stream::StreamExt;
+
+use crate::chat::call::{Call, Caller};
+use crate::chat::event::Event;
+use crate::error::{Error, Reason, Violation};
+
+use super::attempt::Attempts;
+use super::journal::{Interest, Log, Reader};
+use super::reply::Reply;
+
+/// How long and how many named calls are remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long after its end.
+    pub keep: Duration,
+    /// How many at the most.
+    pub max_calls: usize,
+    /// How many bytes of answers at the most, all together.
+    pub max_bytes: usize,
+}
+
+/// All named calls: those that run, and those that ended not long ago.
+pub(super) struct Once {
+    settings: Settings,
+    hasher: RandomState,
+    table: Mutex<Table>,
+}
+
+/// A caller and the name that it chose.
+type Key = (Caller, String);
+
+#[derive(Default)]
+struct Table {
+    entries: HashMap<Key, Entry>,
+    /// The calls that ended well, the oldest first. All are kept equally long, so this is also the
+    /// order in which they expire.
+    finished: VecDeque<(Instant, Key)>,
+    kept_bytes: usize,
+}
+
+struct Entry {
+    fingerprint: u64,
+    log: Arc<Log>,
+    interest: Weak<Running>,
+    /// Until when a finished call is kept.
+    expires: Option<Instant>,
+}
+
+/// A call that runs, held by every reader. When the last one goes, the call is over.
+struct Running {
+    task: AbortHandle,
+    once: Weak<Once>,
+    key: Key,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let Some(once) = self.once.upgrade() {
+            once.lock().give_up(&self.key);
+        }
+    }
+}
+
+impl Once {
+    /// Remembers nothing yet.
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            hasher: RandomState::new(),
+            table: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Forgets a call that nobody waits for any more, unless it has ended well or is another by now.
+    fn give_up(&mut self, key: &Key) {
+        let given_up =
+            |entry: &Entry| entry.expires.is_none() && entry.interest.strong_count() == 0;
+        if self.entries.get(key).is_some_and(given_up) {
+            self.entries.remove(key);
+        }
+    }
+
+    /// Keeps a call that has ended well.
+    fn keep(&mut self, key: Key, expires: Instant) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.expires = Some(expires);
+            self.kept_bytes += entry.log.bytes();
+            self.finished.push_back((expires, key));
+        }
+    }
+
+    /// Forgets what has expired; then the oldest, until there is room for one more.
+    fn make_room(&mut self, settings: Settings) -> Result<(), Error> {
+        let now = Instant::now();
+        while let Some((expires, _)) = self.finished.front() {
+            let full = self.entries.len() >= settings.max_calls;
+            if now < *expires && !full && self.kept_bytes <= settings.max_bytes {
+                break;
+            }
+            self.forget_oldest();
+        }
+        if self.entries.len() < settings.max_calls {
+            return Ok(());
+        }
+        let message = "too many named calls are running; try again, or call without a request_id";
+        Err(Error::new(Reason::Overloaded, message))
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((expires, key)) = self.finished.pop_front() else {
+            return;
+        };
+        let is_it = |entry: &Entry| entry.expires == Some(expires);
+        if self.entries.get(&key).is_some_and(is_it)
+            && let Some(entry) = self.entries.remove(&key)
+        {
+            self.kept_bytes = self.kept_bytes.saturating_sub(entry.log.bytes());
+        }
+    }
+}
+
+/// Joins the call of this name, or starts it: `start` makes the reply that goes to DashScope.
+pub(super) fn open(
+    once: &Arc<Once>,
+    call: &Call,
+    start: impl FnOnce(&Attempts) -> Reply,
+) -> Result<Reader, Error> {
+    let key = (call.caller, call.request_id.clone());
+    let fingerprint = once
+        .hasher
+        .hash_one((&call.prompt, call.delivery, &call.passing));
+    let mut table = once.lock();
+    if let Some(entry) = table.entries.get(&key)
+        && let Some(reader) = join(entry, fingerprint)?
+    {
+        return Ok(reader);
+    }
+    table.make_room(once.settings)?;
+
+    let log = Arc::new(Log::new());
+    let events = start(log.attempts());
+    let run = run(Arc::downgrade(once), key.clone(), events, Arc::clone(&log));
+    let running = Arc::new(Running {
+        task: tokio::spawn(run).abort_handle(),
+        once: Arc::downgrade(once),
+        key: key.clone(),
+    });
+    let entry = Entry {
+        fingerprint,
+        log: Arc::clone(&log),
+        interest: Arc::downgrade(&running),
+        expires: None,
+    };
+    table.entries.insert(key, entry);
+    Ok(Reader::new(log, Some(running), false))
+}
+
+/// A reader of a call that runs or has ended well; none if it must be made again.
+fn join(entry: &Entry, fingerprint: u64) -> Result<Option<Reader>, Error> {
+    let kept = entry
+        .expires
+        .is_some_and(|expires| Instant::now() < expires);
+    let running = entry.expires.is_none() && entry.interest.strong_count() > 0;
+    if !running && !kept {
+        return Ok(None);
+    }
+    if entry.fingerprint != fingerprint {
+        let message = "was used for another request; choose a new one for each request";
+        let violation = Violation {
+            field: "request_id".to_owned(),
+            description: message.to_owned(),
+        };
+        let message = format!("request_id {message}");
+        let error = Error::new(Reason::IdempotencyKeyReused, message);
+        return Err(error.with_violation(violation));
+    }
+    if entry.log.is_cut() {
+        let message = "a call of this request_id was made, and its answer is too long to be shared";
+        return Err(Error::new(Reason::CallInProgress, message));
+    }
+    // The last reader may have gone just now; then the call is made again.
+    let running = entry.interest.upgrade();
+    if running.is_none() && !kept {
+        return Ok(None);
+    }
+    let interest = running.map(|running| running as Interest);
+    Ok(Some(Reader::new(Arc::clone(&entry.log), interest, true)))
+}
+
+/// Runs a named call on its own, whoever listens.
+async fn run(once: Weak<Once>, key: Key, mut events: Reply, log: Arc<Log>) {
+    while let Some(event) = events.next().await {
+        let end = match event {
+            Ok(event) => {
+                let last = matches!(event, Event::End(_));
+                log.write(event).await;
+                last.then_some(Ok(()))
+            }
+            Err(error) => Some(Err(error)),
+        };
+        let Some(end) = end else { continue };
+        if let Some(once) = once.upgrade() {
+            let mut table = once.lock();
+            match &end {
+                Ok(()) => table.keep(key, Instant::now() + once.settings.keep),
+                Err(_) => drop(table.entries.remove(&key)),
+            }
+        }
+        log.end(end);
+        return;
+    }
+}

@@ -1,0 +1,341 @@
+//! The answer to one call, as a stream with clocks. Dropping it closes the connection to DashScope,
+//! frees the place, and writes the report: each exactly once, at every stage.
+
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+use tokio_stream::{Stream, StreamExt};
+
+use crate::chat::answer::{Answer, Fold};
+use crate::chat::call::{Call, Delivery};
+use crate::chat::event::Event;
+use crate::dashscope::Exchange;
+use crate::error::{Error, Reason, Sent};
+use crate::telemetry::report::Report;
+
+use super::admission::Permit;
+use super::attempt::{self, Asker, Attempts, Opened};
+use super::journal::Reader;
+use super::ledger::Ledger;
+
+/// The answer to one call. A stream of events that keeps the contract of [`crate::chat::event`].
+pub struct Reply {
+    core: Arc<Mutex<Core>>,
+}
+
+/// How long a call took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    /// From arrival to the first event.
+    pub first_event: Option<Duration>,
+    /// From arrival until now.
+    pub total: Duration,
+    /// How often DashScope was asked.
+    pub attempts: u32,
+}
+
+/// The clocks of one call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// When it came.
+    pub(super) arrived: Instant,
+    /// When it must be over.
+    pub(super) deadline: Instant,
+    /// How long DashScope may be silent in the middle of a stream.
+    pub(super) idle_timeout: Duration,
+}
+
+/// What a reply is made of. Behind a lock because the supervisor must be able to end a call that
+/// nobody polls; the lock is otherwise never contended.
+pub(super) struct Core {
+    stage: Stage,
+    deadline: Instant,
+    idle_timeout: Duration,
+    /// The next moment at which a clock may have run out. Armed anew only when it fires, so that an
+    /// event costs no work on the timer wheel.
+    alarm: Pin<Box<Sleep>>,
+    last_event: Instant,
+    /// When an event was handed out that has not been followed by a poll.
+    handed_out: Option<Instant>,
+    waker: Option<Waker>,
+    attempts: Attempts,
+    ledger: Ledger,
+    joined: bool,
+    _permit: Option<Permit>,
+}
+
+enum Stage {
+    Opening(Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>),
+    Open(Exchange),
+    Joined(Reader),
+    Failed(Error),
+    Done,
+}
+
+/// A reply that goes to DashScope itself.
+pub(super) fn direct(asker: &Arc<Asker>, call: Arc<Call>, times: Times, permit: Permit) -> Reply {
+    let attempts = Attempts::default();
+    let ledger = Ledger::new(report(&call, false), times.arrived);
+    let stage = opening(asker, call, times, &attempts);
+    Reply::new(stage, times, attempts, ledger, Some(permit))
+}
+
+/// The events of a call that runs on its own. Its readers have the places and write the reports.
+pub(super) fn unreported(
+    asker: &Arc<Asker>,
+    call: Arc<Call>,
+    times: Times,
+    attempts: &Attempts,
+) -> Reply {
+    let stage = opening(asker, call, times, attempts);
+    let ledger = Ledger::silent(times.arrived);
+    Reply::new(stage, times, Arc::clone(attempts), ledger, None)
+}
+
+/// A reply that listens to a call which runs on its own.
+pub(super) fn joined(reader: Reader, call: &Call, times: Times, permit: Permit) -> Reply {
+    let attempts = reader.attempts();
+    let ledger = Ledger::new(report(call, reader.is_twin()), times.arrived);
+    Reply::new(Stage::Joined(reader), times, attempts, ledger, Some(permit))
+}
+
+fn opening(asker: &Arc<Asker>, call: Arc<Call>, times: Times, attempts: &Attempts) -> Stage {
+    let (asker, attempts) = (Arc::clone(asker), Arc::clone(attempts));
+    Stage::Opening(Box::pin(attempt::open(
+        asker,
+        call,
+        times.deadline,
+        attempts,
+    )))
+}
+
+fn report(call: &Call, joined: bool) -> Report {
+    Report {
+        request_id: call.request_id.clone(),
+        method: match call.delivery {
+            Delivery::Whole => "Converse",
+            Delivery::Stream => "ConverseStream",
+        },
+        model: call.prompt.model.clone(),
+        joined,
+        ..Report::default()
+    }
+}
+
+impl Reply {
+    fn new(
+        stage: Stage,
+        times: Times,
+        attempts: Attempts,
+        ledger: Ledger,
+        permit: Option<Permit>,
+    ) -> Self {
+        let core = Core {
+            stage,
+            deadline: times.deadline,
+            idle_timeout: times.idle_timeout,
+            alarm: Box::pin(tokio::time::sleep_until(times.deadline)),
+            last_event: times.arrived,
+            handed_out: None,
+            waker: None,
+            attempts,
+            joined: ledger.report.joined,
+            ledger,
+            _permit: permit,
+        };
+        Self {
+            core: Arc::new(Mutex::new(core)),
+        }
+    }
+
+    /// Waits for the whole answer.
+    pub async fn whole(&mut self) -> Result<Answer, Error> {
+        let mut fold = Fold::default();
+        while let Some(event) = self.next().await {
+            if let Some(answer) = fold.push(event?) {
+                return Ok(answer);
+            }
+        }
+        Err(attempt::silent())
+    }
+
+    /// How long it took so far.
+    pub fn timing(&self) -> Timing {
+        let core = self.lock();
+        Timing {
+            first_event: core.ledger.report.first_event,
+            total: core.ledger.arrived.elapsed(),
+            attempts: core.attempts.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether this is the answer to another call of the same name.
+    pub fn is_joined(&self) -> bool {
+        self.lock().joined
+    }
+
+    pub(super) fn core(&self) -> &Arc<Mutex<Core>> {
+        &self.core
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        lock(&self.core)
+    }
+}
+
+/// A panic under the lock leaves a call that is over, not one that is inconsistent.
+pub(super) fn lock(core: &Mutex<Core>) -> MutexGuard<'_, Core> {
+    core.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Stream for Reply {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.lock().poll(cx)
+    }
+}
+
+impl Core {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Error>>> {
+        self.handed_out = None;
+        let polled = match &mut self.stage {
+            Stage::Opening(opening) => match opening.as_mut().poll(cx) {
+                Poll::Ready(Ok(opened)) => {
+                    self.stage = Stage::Open(opened.exchange);
+                    Poll::Ready(Some(Ok(opened.first)))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
+                Poll::Pending => Poll::Pending,
+            },
+            Stage::Open(exchange) => Pin::new(exchange).poll_next(cx),
+            Stage::Joined(reader) => Pin::new(reader).poll_next(cx),
+            Stage::Failed(error) => Poll::Ready(Some(Err(error.clone()))),
+            Stage::Done => return Poll::Ready(None),
+        };
+        match polled {
+            Poll::Ready(Some(Ok(event))) => Poll::Ready(Some(Ok(self.hand_out(event)))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
+            Poll::Ready(None) => Poll::Ready(Some(Err(self.fail(attempt::silent())))),
+            Poll::Pending => match self.poll_clocks(cx) {
+                Poll::Ready(error) => Poll::Ready(Some(Err(self.fail(error)))),
+                Poll::Pending => {
+                    match &mut self.waker {
+                        Some(waker) => waker.clone_from(cx.waker()),
+                        None => self.waker = Some(cx.waker().clone()),
+                    }
+                    Poll::Pending
+                }
+            },
+        }
+    }
+
+    fn hand_out(&mut self, event: Event) -> Event {
+        let now = Instant::now();
+        self.last_event = now;
+        self.handed_out = Some(now);
+        self.ledger.note(&event, now);
+        if matches!(event, Event::End(_)) {
+            self.stage = Stage::Done;
+            self.handed_out = None;
+            self.ledger.report.attempts = self.attempts.load(Ordering::Relaxed);
+            self.ledger.close(None);
+        }
+        event
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        let attempts = self.attempts.load(Ordering::Relaxed);
+        let error = error.with_attempts(attempts);
+        self.stage = Stage::Done;
+        self.ledger.report.attempts = attempts;
+        self.ledger.close(Some(&error));
+        error
+    }
+
+    /// Whether a clock has run out.
+    fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        loop {
+            let mut due = self.deadline;
+            if matches!(self.stage, Stage::Open(_)) {
+                due = due.min(self.last_event + self.idle_timeout);
+            }
+            // An earlier alarm is left as it is: it finds nothing and is set to the right time then.
+            if self.alarm.deadline() > due {
+                self.alarm.as_mut().reset(due);
+            }
+            std::task::ready!(self.alarm.as_mut().poll(cx));
+            let now = Instant::now();
+            if now >= self.deadline {
+                return Poll::Ready(self.too_late());
+            }
+            if now >= due {
+                let limit = self.idle_timeout;
+                let message = format!("DashScope fell silent for {limit:?} in its answer");
+                let error = Error::new(Reason::StreamStalled, message);
+                return Poll::Ready(error.with_sent(Sent::Begun));
+            }
+            self.alarm.as_mut().reset(due);
+        }
+    }
+
+    fn too_late(&self) -> Error {
+        let sent = self.sent();
+        let message = match sent {
+            Sent::No => {
+                let message = "the deadline passed before DashScope was asked; allow more time";
+                return Error::new(Reason::Queued, message);
+            }
+            Sent::Refused | Sent::Maybe => {
+                "the deadline passed before DashScope answered; allow more time"
+            }
+            Sent::Begun => "the deadline passed in the middle of the answer; allow more time",
+        };
+        Error::new(Reason::DeadlineExceeded, message).with_sent(sent)
+    }
+
+    /// How far the call has come.
+    fn sent(&self) -> Sent {
+        let asked = self.attempts.load(Ordering::Relaxed) > 0;
+        let begun = self.ledger.report.first_event.is_some();
+        match (asked, begun) {
+            (_, true) => Sent::Begun,
+            (true, false) => Sent::Maybe,
+            (false, false) => Sent::No,
+        }
+    }
+
+    /// Ends a call from outside: the upstream is closed now, and the caller is told when it looks.
+    pub(super) fn end(&mut self, error: Error) {
+        if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
+            return;
+        }
+        let sent = self.sent();
+        self.stage = Stage::Failed(error.with_sent(sent));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// What is wrong with a call that nobody has polled for a while, if anything.
+    pub(super) fn overdue(&self, now: Instant, slow_consumer: Duration) -> Option<Error> {
+        let handed_out = self.handed_out?;
+        if now >= self.deadline {
+            return Some(self.too_late());
+        }
+        (now >= handed_out + slow_consumer).then(|| {
+            let message = format!("the stream was not read for {slow_consumer:?}; read it faster");
+            Error::new(Reason::SlowConsumer, message)
+        })
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.ledger.report.attempts = self.attempts.load(Ordering::Relaxed);
+    }
+}

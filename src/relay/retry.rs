@@ -1,0 +1,235 @@
+//! Whether a failed attempt is made again: a pure answer, under a budget.
+//!
+//! Only before the first event, only when the model surely did nothing, only for faults that pass, only
+//! while the caller's deadline allows it, and only while retries are a small part of all calls.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::error::{Error, Reason, Sent};
+
+/// The first pause. Doubled for each further attempt, then spread evenly below the doubled value.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause that is not DashScope's own wish.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a throttled attempt waits when DashScope does not say: its limits count by the second and
+/// by the minute, and only the first kind passes within a call.
+const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the operator allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// The most attempts of one call, the first included.
+    pub max_attempts: u32,
+    /// Whether a call is sent again when its connection broke before an answer. The model may have
+    /// run, and may run twice.
+    pub after_reset: bool,
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not again.
+    No,
+    /// Again after this pause.
+    After(Duration),
+}
+
+/// How a fault behaves when the call is made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// It stays.
+    Lasting,
+    /// It often passes: two more attempts at the most.
+    Passing,
+    /// It passes with time: one more attempt, if the wait fits.
+    Throttled,
+    /// Nobody knows what became of the call.
+    Unclear,
+}
+
+/// Decides on a failed attempt. `attempt` counts from 1, `remaining` is what is left of the caller's
+/// deadline, `random` lies in 0..1.
+pub fn decide(
+    policy: Policy,
+    error: &Error,
+    attempt: u32,
+    remaining: Duration,
+    random: f64,
+) -> Verdict {
+    let allowed = match class(error.reason()) {
+        Class::Lasting => 1,
+        Class::Passing => 3,
+        Class::Throttled => 2,
+        Class::Unclear => 1 + u32::from(policy.after_reset),
+    };
+    let may_have_run = match error.sent() {
+        Sent::No | Sent::Refused => false,
+        Sent::Maybe => !(policy.after_reset && class(error.reason()) == Class::Unclear),
+        Sent::Begun => true,
+    };
+    if may_have_run || attempt >= allowed.min(policy.max_attempts) {
+        return Verdict::No;
+    }
+    let pause = pause(error, attempt, random);
+    if pause < remaining {
+        Verdict::After(pause)
+    } else {
+        Verdict::No
+    }
+}
+
+fn pause(error: &Error, attempt: u32, random: f64) -> Duration {
+    let doubled = FIRST_PAUSE * 2u32.saturating_pow(attempt.min(16));
+    let jittered = doubled.min(LONGEST_PAUSE).mul_f64(random.clamp(0.0, 1.0));
+    match (error.retry_after(), class(error.reason())) {
+        (Some(wish), _) => wish + jittered,
+        (None, Class::Throttled) => THROTTLED_PAUSE + jittered,
+        (None, Class::Lasting | Class::Passing | Class::Unclear) => jittered,
+    }
+}
+
+fn class(reason: Reason) -> Class {
+    let passing = matches!(
+        reason,
+        Reason::UpstreamDns
+            | Reason::UpstreamConnect
+            | Reason::UpstreamInternal
+            | Reason::UpstreamOverloaded
+            | Reason::UpstreamStorage
+            | Reason::UpstreamUnknown
+            | Reason::MediaNotReady
+    );
+    let throttled = matches!(
+        reason,
+        Reason::UpstreamRate | Reason::UpstreamBurst | Reason::UpstreamTokens
+    );
+    if passing {
+        Class::Passing
+    } else if throttled {
+        Class::Throttled
+    } else if reason == Reason::UpstreamReset {
+        Class::Unclear
+    } else {
+        Class::Lasting
+    }
+}
+
+/// Keeps retries a small part of all calls, so that a failing DashScope is not asked ever more often.
+#[derive(Debug)]
+pub struct Budget {
+    /// In hundredths of a retry.
+    balance: AtomicI64,
+    percent: i64,
+}
+
+impl Budget {
+    /// What a gateway that has just started may spend, and the most that is ever saved, in retries.
+    const RESERVE: i64 = 10;
+    const RETRY: i64 = 100;
+
+    /// Each call earns this part of a retry.
+    pub fn new(percent: u32) -> Self {
+        let reserve = Self::RESERVE * Self::RETRY;
+        let balance = AtomicI64::new(if percent == 0 { 0 } else { reserve });
+        Self {
+            balance,
+            percent: i64::from(percent),
+        }
+    }
+
+    /// A call has come.
+    pub fn earn(&self) {
+        let most = Self::RESERVE * Self::RETRY;
+        let add = |balance: i64| (balance < most).then(|| (balance + self.percent).min(most));
+        let _ = self
+            .balance
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// Whether a retry can be paid for; if so, it is.
+    pub fn spend(&self) -> bool {
+        let take = |balance: i64| (balance >= Self::RETRY).then_some(balance - Self::RETRY);
+        self.balance
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy {
+        max_attempts: 3,
+        after_reset: false,
+    };
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn error(reason: Reason, sent: Sent) -> Error {
+        Error::new(reason, "failed").with_sent(sent)
+    }
+
+    #[test]
+    fn no_reason_is_tried_again_once_the_model_may_have_run() {
+        for &reason in Reason::ALL {
+            for sent in [Sent::Maybe, Sent::Begun] {
+                let verdict = decide(POLICY, &error(reason, sent), 1, MINUTE, 0.5);
+                assert_eq!(verdict, Verdict::No, "{reason:?} {sent:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn passing_faults_get_two_more_attempts_and_throttling_one() {
+        for (reason, allowed) in [
+            (Reason::UpstreamInternal, 3),
+            (Reason::UpstreamConnect, 3),
+            (Reason::UpstreamRate, 2),
+            (Reason::UpstreamBilling, 1),
+            (Reason::InvalidRequest, 1),
+        ] {
+            let error = error(reason, Sent::Refused);
+            let again = |attempt| decide(POLICY, &error, attempt, MINUTE, 0.5) != Verdict::No;
+            assert_eq!(
+                (1..10).take_while(|&attempt| again(attempt)).count() + 1,
+                allowed
+            );
+        }
+    }
+
+    #[test]
+    fn a_pause_that_does_not_fit_the_deadline_is_not_made() {
+        let error =
+            error(Reason::UpstreamRate, Sent::Refused).with_retry_after(Duration::from_secs(5));
+        let short = Duration::from_secs(4);
+        assert_eq!(decide(POLICY, &error, 1, short, 0.0), Verdict::No);
+        let verdict = decide(POLICY, &error, 1, MINUTE, 0.0);
+        assert_eq!(verdict, Verdict::After(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_broken_connection_is_tried_again_only_when_the_operator_says_so() {
+        let error = error(Reason::UpstreamReset, Sent::Maybe);
+        assert_eq!(decide(POLICY, &error, 1, MINUTE, 0.0), Verdict::No);
+        let bold = Policy {
+            after_reset: true,
+            ..POLICY
+        };
+        assert_ne!(decide(bold, &error, 1, MINUTE, 0.0), Verdict::No);
+        assert_eq!(decide(bold, &error, 2, MINUTE, 0.0), Verdict::No);
+    }
+
+    #[test]
+    fn retries_stay_below_their_part_of_the_calls() {
+        let budget = Budget::new(10);
+        let mut retries = 0;
+        for _ in 0..10_000 {
+            budget.earn();
+            retries += u32::from(budget.spend());
+        }
+        assert!((1_000..=1_010).contains(&retries), "{retries}");
+    }
+}
