@@ -11,6 +11,8 @@ pub mod error;
 
 pub mod chat;
 
+pub mod config;
+
 pub mod dashscope;
 
 pub mod grpc;
