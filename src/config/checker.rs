@@ -12,11 +12,13 @@ const MAX_QUOTED: usize = 60;
 
 /// Reads settings one by one and keeps what is wrong.
 pub(in crate::config) struct Checker<'a> {
+    /// What was typed.
     pub(in crate::config) raw: &'a Raw,
     faults: Vec<Fault>,
 }
 
 impl<'a> Checker<'a> {
+    /// Begins with what was already wrong before.
     pub(in crate::config) fn new(raw: &'a Raw) -> Self {
         let faults = raw.faults.clone();
         Self { raw, faults }
@@ -60,6 +62,7 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// A duration within its range.
     pub(in crate::config) fn duration(&mut self, key: &'static str) -> Duration {
         let range = match table::find(key).map(|setting| setting.kind) {
             Some(Kind::Duration(least, most)) => Some((least, most)),
@@ -84,6 +87,7 @@ impl<'a> Checker<'a> {
         duration.min(max)
     }
 
+    /// A size within its range.
     pub(in crate::config) fn size(&mut self, key: &'static str) -> usize {
         let range = match table::find(key).map(|setting| setting.kind) {
             Some(Kind::Size(least, most)) => Some((least, most)),
@@ -92,6 +96,7 @@ impl<'a> Checker<'a> {
         self.read(key, |text| within(value::size(text)?, range, value::size))
     }
 
+    /// A number within its range.
     pub(in crate::config) fn count<T: TryFrom<u64> + Default>(&mut self, key: &'static str) -> T {
         let range = match table::find(key).map(|setting| setting.kind) {
             Some(Kind::Count(least, most)) => Some((least, most)),
@@ -128,6 +133,7 @@ impl<'a> Checker<'a> {
         self.fault(key, typed.origin.clone(), Wrong::new(problem, wrong.mend));
     }
 
+    /// Keeps a fault. It must not hold a secret.
     pub(in crate::config) fn fault(&mut self, key: &str, origin: Origin, wrong: Wrong) {
         self.faults.push(Fault {
             key: key.to_owned(),

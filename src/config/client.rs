@@ -20,8 +20,6 @@ pub struct Client {
     pub model: Option<String>,
     /// Whether the terminal may be coloured, which `NO_COLOR` and a dumb terminal forbid.
     pub color: bool,
-    /// Where the lines of a conversation are kept for the next one; none: nowhere.
-    pub home: Option<String>,
 }
 
 /// Reads the settings of a client only.
@@ -34,6 +32,7 @@ pub fn load_client(flags: &Flags, around: &dyn Surroundings) -> Result<Client, F
     checker.finish(client)
 }
 
+/// Reads the section of the client.
 pub(in crate::config) fn client(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Client {
     let variable = |name| around.variable(name).ok().flatten();
     let set = |name| variable(name).is_some_and(|value| !value.is_empty());
@@ -43,6 +42,5 @@ pub(in crate::config) fn client(checker: &mut Checker<'_>, around: &dyn Surround
         api_key: api_key.map(Secret::new),
         model: checker.read("client.model", value::text),
         color: !set("NO_COLOR") && variable("TERM").as_deref() != Some("dumb"),
-        home: variable("HOME").filter(|home| !home.is_empty()),
     }
 }

@@ -31,6 +31,8 @@ pub use self::settings::{
 };
 pub use self::surroundings::{Process, Surroundings};
 
+use std::time::Duration;
+
 use self::raw::Raw;
 
 /// Gathers the settings and checks them.
@@ -46,10 +48,13 @@ pub fn show(flags: &Flags, around: &dyn Surroundings) -> Result<String, Faults> 
     Ok(reference::listing(&raw))
 }
 
+/// A span of time as settings write it, `30s`. The fault says what would be right.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    value::duration(text).map_err(|wrong| format!("{}; {}", wrong.problem, wrong.mend))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::surroundings::fake::Fake;
     use super::*;
 
@@ -156,6 +161,18 @@ mod tests {
     }
 
     #[test]
+    fn a_default_of_the_command_is_below_all_that_is_typed() {
+        let quiet = Flags {
+            defaults: vec![("log.level", "warn")],
+            ..Flags::default()
+        };
+        let level = |around: &Fake| load(&quiet, around).unwrap().log.level;
+        assert_eq!(level(&Fake::default()), "warn");
+        let typed = Fake::default().variable("DASHGATE_LOG", "debug");
+        assert_eq!(level(&typed), "debug");
+    }
+
+    #[test]
     fn the_endpoint_follows_from_key_url_and_region() {
         let endpoint = |flags: &Flags, around: &Fake| {
             load(flags, around).map(|settings| match settings.upstream.endpoint {
@@ -172,8 +189,8 @@ mod tests {
         let embedded = flags(&[("upstream.url", "embedded")]);
         assert_eq!(endpoint(&embedded, &key()).unwrap(), "embedded");
         let home = Fake::default()
-            .variable("HOME", "/home/a")
-            .file("/home/a/.dashscope/api_key", "sk-home\n");
+            .variable("HOME", "/users/a")
+            .file("/users/a/.dashscope/api_key", "sk-home\n");
         assert_eq!(
             endpoint(&none, &home).unwrap(),
             format!("sk-home {beijing}")

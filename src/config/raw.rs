@@ -21,6 +21,8 @@ pub struct Flags {
     pub config: Option<PathBuf>,
     /// Single settings. The last one of a key wins.
     pub set: Vec<Flag>,
+    /// Defaults of the command itself, above those of the table and below all that is typed.
+    pub defaults: Vec<(&'static str, &'static str)>,
 }
 
 /// A setting that was given as a flag.
@@ -51,7 +53,9 @@ impl Flags {
 /// A value as it was typed.
 #[derive(Clone)]
 pub(in crate::config) struct Typed {
+    /// The value in the form of a variable, without spaces around it.
     pub(in crate::config) text: String,
+    /// Where it came from.
     pub(in crate::config) origin: Origin,
 }
 
@@ -59,6 +63,7 @@ pub(in crate::config) struct Typed {
 #[derive(Default)]
 pub(in crate::config) struct Raw {
     values: BTreeMap<&'static str, Typed>,
+    /// What could not be read, or is no setting.
     pub(in crate::config) faults: Vec<Fault>,
 }
 
@@ -66,6 +71,11 @@ impl Raw {
     /// Reads the file, then the environment, then the flags: what comes later wins.
     pub(in crate::config) fn gather(flags: &Flags, around: &dyn Surroundings) -> Self {
         let mut raw = Self::default();
+        for (key, value) in &flags.defaults {
+            if let Some(setting) = table::find(key) {
+                raw.insert(setting, (*value).to_owned(), Origin::Default);
+            }
+        }
         raw.take_file(flags, around);
         for setting in table::ALL {
             let origin = Origin::Variable(setting.variable);

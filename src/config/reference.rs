@@ -14,8 +14,8 @@ secret can be given as `--set KEY=VALUE`. An empty value means not set. All faul
 try `dashgate config check`. `dashgate config show` prints what is in force, and where it came from.
 
 Durations are written `250ms`, `30s`, `10m`, `24h`; sizes `512KiB`, `16MiB`, `1GiB` or plain bytes.
-In a variable, a list is `a,b`, a table `a=b,c=d`, and a table of lists `a=b|c,d=e`. In the file they
-are TOML's lists and tables:
+In a variable, a list is `a,b`, a table `a=b,c=d`, and a table of lists `a=b|c,d=e`. In the file
+they are TOML's lists and tables:
 
 ```toml
 [server]

@@ -47,6 +47,7 @@ impl Surroundings for Process {
     }
 }
 
+/// A world for tests.
 #[cfg(test)]
 pub(in crate::config) mod fake {
     use std::collections::BTreeMap;
@@ -63,11 +64,13 @@ pub(in crate::config) mod fake {
     }
 
     impl Fake {
+        /// Sets a variable; the replacement character stands for what is not UTF-8.
         pub(in crate::config) fn variable(mut self, name: &str, value: &str) -> Self {
             self.variables.insert(name.to_owned(), value.to_owned());
             self
         }
 
+        /// Adds a file.
         pub(in crate::config) fn file(mut self, path: &str, text: &str) -> Self {
             self.files.insert(PathBuf::from(path), text.to_owned());
             self

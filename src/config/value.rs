@@ -6,11 +6,14 @@ use std::time::Duration;
 /// Why a text is not a value. Never quotes the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Wrong {
+    /// What is wrong.
     pub(in crate::config) problem: String,
+    /// What would be right.
     pub(in crate::config) mend: String,
 }
 
 impl Wrong {
+    /// Both texts, lower-case and without a full stop.
     pub(in crate::config) fn new(problem: impl Into<String>, mend: impl Into<String>) -> Self {
         Self {
             problem: problem.into(),
