@@ -11,6 +11,8 @@ pub mod error;
 
 pub mod chat;
 
+pub mod config;
+
 pub mod telemetry;
 
 pub mod dashscope;
@@ -20,3 +22,5 @@ pub mod relay;
 pub mod grpc;
 
 pub mod emulator;
+
+pub mod app;

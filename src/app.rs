@@ -1,0 +1,226 @@
+//! Builds every room once, joins them, runs them, and takes them down in order. The only file that
+//! knows them all. It holds no per-call code.
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::config::settings::{Endpoint, LogFormat, Settings};
+use crate::dashscope::{self, DashScope};
+use crate::emulator;
+use crate::error::{Error, Reason};
+use crate::grpc;
+use crate::grpc::health::{Phase, PhaseSender};
+use crate::grpc::listener::Limits;
+use crate::grpc::router::Router;
+use crate::relay::{self, Relay, once, retry, routes};
+use crate::secret::Secret;
+use crate::telemetry::log;
+
+/// How long a call that was ended by the shutdown may take to tell its caller so.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The key that the embedded DashScope is asked with. It takes any that looks like one.
+const EMBEDDED_KEY: &str = "sk-embedded";
+
+/// A gateway that listens and has not begun to serve.
+pub struct Gateway {
+    listener: TcpListener,
+    address: SocketAddr,
+    embedded: Option<Embedded>,
+    relay: Relay,
+    router: Router,
+    phase: PhaseSender,
+    limits: Limits,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+}
+
+/// The DashScope in this process.
+struct Embedded {
+    base_url: Url,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+/// Starts the log as the settings say.
+pub fn start_log(settings: &Settings) {
+    let format = match settings.log.format {
+        LogFormat::Auto => log::Format::Auto,
+        LogFormat::Json => log::Format::Json,
+        LogFormat::Text => log::Format::Text,
+    };
+    log::start(&settings.log.level, format);
+}
+
+/// Binds the address and builds all rooms.
+pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
+    let listen = settings.server.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        let message = format!("cannot listen on {listen}: {error}; choose another address");
+        Error::new(Reason::GatewayConfig, message)
+    })?;
+    let address = listener.local_addr().map_err(|error| {
+        Error::new(Reason::GatewayConfig, "the address cannot be told").with_source(error)
+    })?;
+
+    let embedded = match settings.upstream.endpoint {
+        Endpoint::Embedded => Some(embed().await?),
+        Endpoint::Remote { .. } => None,
+    };
+    let dashscope = DashScope::new(dashscope_settings(settings, embedded.as_ref())?)?;
+    let relay = Relay::new(relay_settings(settings), dashscope);
+    let (phase, phases) = watch::channel(Phase::default());
+    let router = Router::new(grpc_settings(settings), relay.clone(), phases)?;
+    Ok(Gateway {
+        listener,
+        address,
+        embedded,
+        relay,
+        router,
+        phase,
+        limits: Limits {
+            max_connections: settings.server.max_connections,
+            max_streams_per_connection: settings.server.max_streams_per_connection,
+            handshake_timeout: settings.server.handshake_timeout,
+        },
+        drain_delay: settings.server.drain_delay,
+        drain_timeout: settings.server.drain_timeout,
+    })
+}
+
+async fn embed() -> Result<Embedded, Error> {
+    let broken = |error: std::io::Error| {
+        Error::new(Reason::GatewayConfig, "the embedded DashScope cannot listen").with_source(error)
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(broken)?;
+    let address = listener.local_addr().map_err(broken)?;
+    let (stop, stopped) = oneshot::channel();
+    let shutdown = async {
+        let _ = stopped.await;
+    };
+    let server = emulator::serve(listener, emulator::Settings::default(), shutdown);
+    let base_url = base_url(&format!("http://{address}/api/v1"))?;
+    Ok(Embedded { base_url, stop, task: tokio::spawn(server) })
+}
+
+fn base_url(text: &str) -> Result<Url, Error> {
+    Url::parse(text).map_err(|error| {
+        Error::new(Reason::GatewayConfig, "the base URL of DashScope cannot be read")
+            .with_source(error)
+    })
+}
+
+fn dashscope_settings(
+    settings: &Settings,
+    embedded: Option<&Embedded>,
+) -> Result<dashscope::Settings, Error> {
+    let upstream = &settings.upstream;
+    let (base_url, api_key) = match (&upstream.endpoint, embedded) {
+        (Endpoint::Remote { base_url: text, api_key }, _) => (base_url(text)?, api_key.clone()),
+        (Endpoint::Embedded, Some(embedded)) => {
+            (embedded.base_url.clone(), Secret::new(EMBEDDED_KEY))
+        }
+        (Endpoint::Embedded, None) => {
+            return Err(Error::new(Reason::GatewayBug, "the embedded DashScope was not started"));
+        }
+    };
+    Ok(dashscope::Settings {
+        workspace: upstream.workspace.clone(),
+        data_inspection: upstream.data_inspection.clone(),
+        connect_timeout: upstream.connect_timeout,
+        inline_limit: upstream.inline_limit,
+        max_event_bytes: upstream.max_event_bytes,
+        max_body_bytes: upstream.max_body_bytes,
+        ..dashscope::Settings::new(base_url, api_key)
+    })
+}
+
+fn relay_settings(settings: &Settings) -> relay::Settings {
+    relay::Settings {
+        max_in_flight: settings.server.max_in_flight,
+        max_timeout: settings.timeouts.max,
+        first_event_timeout: settings.timeouts.first_event,
+        idle_timeout: settings.timeouts.idle,
+        slow_consumer_timeout: settings.timeouts.slow_consumer,
+        retry: retry::Policy {
+            max_attempts: settings.retry.max_attempts,
+            after_reset: settings.retry.after_reset,
+        },
+        retry_budget_percent: settings.retry.budget_percent,
+        routes: routes::Settings {
+            aliases: settings.models.aliases.iter().cloned().collect(),
+            fallbacks: settings.models.fallbacks.iter().cloned().collect(),
+            stream_only: settings.upstream.stream_only_models.clone(),
+        },
+        once: once::Settings {
+            keep: settings.idempotency.keep,
+            max_calls: settings.idempotency.max_calls,
+            max_bytes: settings.idempotency.max_bytes,
+        },
+    }
+}
+
+fn grpc_settings(settings: &Settings) -> grpc::settings::Settings {
+    grpc::settings::Settings {
+        max_request_bytes: settings.server.max_request_bytes,
+        max_chunk_bytes: settings.server.max_chunk_bytes,
+        max_metadata_bytes: settings.server.max_metadata_bytes,
+        request_body_timeout: settings.server.request_body_timeout,
+        unary_timeout: settings.timeouts.unary,
+        stream_timeout: settings.timeouts.stream,
+        max_timeout: settings.timeouts.max,
+        heartbeat_after: settings.server.heartbeat_after,
+        show_upstream_messages: settings.upstream.show_messages,
+    }
+}
+
+impl Gateway {
+    /// The address that it listens on, with the real port.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it answers from the embedded DashScope.
+    pub fn embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
+    /// Serves until the shutdown is asked for, and then goes down in order: health says so, calls still
+    /// come for a while, connections are told to go, calls end, and what is left after the drain's
+    /// timeout is ended.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let Self { listener, relay, router, phase, limits, .. } = self;
+        let phases = phase.subscribe();
+        let mut server = Box::pin(grpc::listener::serve(listener, router, limits, phases));
+        let mut supervisor = Box::pin(relay.supervise());
+        let mut going_down = Box::pin(async {
+            shutdown.await;
+            tracing::info!(in_flight = relay.in_flight(), "draining");
+            phase.send_replace(Phase::Draining);
+            tokio::time::sleep(self.drain_delay).await;
+            phase.send_replace(Phase::Closing);
+            tokio::time::sleep(self.drain_timeout).await;
+            tracing::warn!(in_flight = relay.in_flight(), "ending the calls that are left");
+            relay.shut_down();
+            tokio::time::sleep(LAST_WORDS).await;
+        });
+        tokio::select! {
+            () = &mut server => {}
+            () = &mut supervisor => {}
+            () = &mut going_down => {}
+        }
+        // Connections that are left are closed by this.
+        drop(server);
+        if let Some(embedded) = self.embedded {
+            let _ = embedded.stop.send(());
+            let _ = embedded.task.await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! The second step: from what was typed to settings that cannot be wrong.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::checker::Checker;
+use super::client;
+use super::fault::Faults;
+use super::raw::Raw;
+use super::settings::{
+    Idempotency, Log, LogFormat, Models, Retry, Server, Settings, Timeouts, Upstream,
+};
+use super::surroundings::Surroundings;
+use super::upstream;
+use super::value::{self, Wrong};
+
+/// Checks all settings, and tells all that is wrong with them.
+pub(in crate::config) fn settings(
+    raw: &Raw,
+    around: &dyn Surroundings,
+) -> Result<Settings, Faults> {
+    let mut checker = Checker::new(raw);
+    let settings = Settings {
+        server: server(&mut checker),
+        timeouts: timeouts(&mut checker),
+        upstream: upstream_part(&mut checker, around),
+        retry: Retry {
+            max_attempts: checker.count("retry.max_attempts"),
+            budget_percent: checker.count("retry.budget_percent"),
+            after_reset: checker.read("retry.after_reset", value::switch),
+        },
+        idempotency: Idempotency {
+            keep: checker.duration("idempotency.keep"),
+            max_calls: checker.count("idempotency.max_calls"),
+            max_bytes: checker.size("idempotency.max_bytes"),
+        },
+        models: Models {
+            aliases: checker.read("models.aliases", value::aliases),
+            fallbacks: checker.read("models.fallbacks", value::fallbacks),
+        },
+        log: Log {
+            level: checker.read("log.level", value::filter),
+            format: checker.read("log.format", log_format),
+            content: checker.read("log.content", value::switch),
+        },
+        client: client::client(&mut checker, around),
+    };
+    checker.finish(settings)
+}
+
+fn server(checker: &mut Checker<'_>) -> Server {
+    let listen = checker.read("server.listen", |text| value::address(text).map(Some));
+    let listen = listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let delayed = checker.raw.typed("server.drain_delay").is_some();
+    let drain_delay = checker.duration("server.drain_delay");
+    Server {
+        listen,
+        max_request_bytes: checker.size("server.max_request_bytes"),
+        max_chunk_bytes: checker.size("server.max_chunk_bytes"),
+        max_metadata_bytes: checker.size("server.max_metadata_bytes"),
+        max_in_flight: checker.count("server.max_in_flight"),
+        max_connections: checker.count("server.max_connections"),
+        max_streams_per_connection: checker.count("server.max_streams_per_connection"),
+        handshake_timeout: checker.duration("server.handshake_timeout"),
+        request_body_timeout: checker.duration("server.request_body_timeout"),
+        drain_delay: match delayed || !listen.ip().is_loopback() {
+            true => drain_delay,
+            false => Duration::ZERO,
+        },
+        drain_timeout: checker.duration("server.drain_timeout"),
+        heartbeat_after: checker.duration("server.heartbeat_after"),
+    }
+}
+
+fn timeouts(checker: &mut Checker<'_>) -> Timeouts {
+    let max = checker.duration("timeouts.max");
+    Timeouts {
+        unary: checker.duration_below("timeouts.unary", max),
+        stream: checker.duration_below("timeouts.stream", max),
+        max,
+        first_event: checker.duration("timeouts.first_event"),
+        idle: checker.duration("timeouts.idle"),
+        slow_consumer: checker.duration("timeouts.slow_consumer"),
+    }
+}
+
+fn upstream_part(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Upstream {
+    let max_event_bytes = checker.size("upstream.max_event_bytes");
+    let max_body_bytes = checker.size("upstream.max_body_bytes");
+    if max_event_bytes > max_body_bytes {
+        let key = ["upstream.max_event_bytes", "upstream.max_body_bytes"]
+            .into_iter()
+            .find(|key| checker.raw.typed(key).is_some());
+        checker.clash(
+            key.unwrap_or("upstream.max_event_bytes"),
+            "upstream.max_event_bytes is more than upstream.max_body_bytes",
+            "an event is a part of an answer: lower the one or raise the other",
+        );
+    }
+    Upstream {
+        endpoint: upstream::endpoint(checker, around),
+        workspace: checker.read("upstream.workspace", value::text),
+        data_inspection: checker.read("upstream.data_inspection", value::text),
+        connect_timeout: checker.duration("upstream.connect_timeout"),
+        inline_limit: checker.size("upstream.inline_limit"),
+        max_event_bytes,
+        max_body_bytes,
+        stream_only_models: checker.read("upstream.stream_only_models", value::names),
+        show_messages: checker.read("upstream.show_messages", value::switch),
+    }
+}
+
+fn log_format(text: &str) -> Result<LogFormat, Wrong> {
+    match text {
+        "auto" => Ok(LogFormat::Auto),
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err(Wrong::new("it is no form", "write auto, json or text")),
+    }
+}

@@ -1,0 +1,46 @@
+//! The settings of the commands that call a gateway. They can be read without the gateway's own, so
+//! that a fault in those does not keep anybody from asking a gateway elsewhere.
+
+use crate::secret::Secret;
+
+use super::checker::Checker;
+use super::fault::Faults;
+use super::raw::{Flags, Raw};
+use super::surroundings::Surroundings;
+use super::value;
+
+/// What `ask` and `health` need.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The gateway to call; none: run one.
+    pub server: Option<String>,
+    /// What to show to it.
+    pub api_key: Option<Secret>,
+    /// The model to ask; none: by what is attached.
+    pub model: Option<String>,
+    /// Whether the terminal may be coloured, which `NO_COLOR` and a dumb terminal forbid.
+    pub color: bool,
+}
+
+/// Reads the settings of a client only.
+pub fn load_client(flags: &Flags, around: &dyn Surroundings) -> Result<Client, Faults> {
+    let mut raw = Raw::gather(flags, around);
+    raw.faults
+        .retain(|fault| fault.key == "config" || fault.key.starts_with("client."));
+    let mut checker = Checker::new(&raw);
+    let client = client(&mut checker, around);
+    checker.finish(client)
+}
+
+/// Reads the section of the client.
+pub(in crate::config) fn client(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Client {
+    let variable = |name| around.variable(name).ok().flatten();
+    let set = |name| variable(name).is_some_and(|value| !value.is_empty());
+    let api_key = checker.read("client.api_key", value::text);
+    Client {
+        server: checker.read("client.server", value::text),
+        api_key: api_key.map(Secret::new),
+        model: checker.read("client.model", value::text),
+        color: !set("NO_COLOR") && variable("TERM").as_deref() != Some("dumb"),
+    }
+}

@@ -1,0 +1,251 @@
+//! The file of settings: TOML, a table for each section.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::fault::{Fault, Origin};
+use super::table::{self, Kind, Setting};
+
+/// Reads a file's text: the settings that it holds, each in the form of a variable, and its faults.
+pub(in crate::config) fn read(
+    path: &Path,
+    text: &str,
+) -> (Vec<(&'static Setting, String)>, Vec<Fault>) {
+    let mut reader = Reader {
+        path,
+        values: Vec::new(),
+        faults: Vec::new(),
+    };
+    match text.parse::<Table>() {
+        Ok(sections) => reader.sections(&sections),
+        Err(error) => {
+            // The parser's own words quote the line, which may hold a key: its place is enough.
+            let start = error.span().map_or(0, |span| span.start);
+            let before = text.get(..start).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            reader.fault(
+                "config",
+                format!("line {line} is not TOML"),
+                "check its quotes, its brackets, and that no key stands twice",
+            );
+        }
+    }
+    (reader.values, reader.faults)
+}
+
+/// The fault of a setting that does not exist.
+pub(in crate::config) fn unknown(key: &str, origin: Origin, place: &str) -> Fault {
+    let nearest = table::ALL
+        .iter()
+        .map(|setting| (distance(setting.key, key), setting.key))
+        .min()
+        .filter(|(distance, _)| *distance <= 4);
+    let mend = match nearest {
+        Some((_, near)) => format!("did you mean {near}"),
+        None => format!("remove it from {place}"),
+    };
+    Fault {
+        key: key.to_owned(),
+        origin,
+        problem: "there is no such setting".to_owned(),
+        mend,
+    }
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    values: Vec<(&'static Setting, String)>,
+    faults: Vec<Fault>,
+}
+
+impl Reader<'_> {
+    fn sections(&mut self, sections: &Table) {
+        for (section, content) in sections {
+            let Some(entries) = content.as_table() else {
+                let fault = unknown(section, self.origin(), "the file");
+                self.faults.push(fault);
+                continue;
+            };
+            for (name, value) in entries {
+                let key = format!("{section}.{name}");
+                match table::find(&key) {
+                    Some(setting) => self.entry(setting, value),
+                    None => {
+                        let fault = unknown(&key, self.origin(), "the file");
+                        self.faults.push(fault);
+                    }
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, setting: &'static Setting, value: &Value) {
+        let text = match (setting.kind, value) {
+            (Kind::Names, Value::Array(names)) => names
+                .iter()
+                .map(name)
+                .collect::<Option<Vec<_>>>()
+                .map(|names| names.join(",")),
+            (Kind::Aliases | Kind::Fallbacks, Value::Table(pairs)) => pairs
+                .iter()
+                .map(|(left, right)| Some(format!("{}={}", plain(left)?, names(right)?)))
+                .collect::<Option<Vec<_>>>()
+                .map(|pairs| pairs.join(",")),
+            (Kind::Names | Kind::Aliases | Kind::Fallbacks, _) => None,
+            (_, Value::String(text)) => Some(text.clone()),
+            (_, Value::Integer(number)) => Some(number.to_string()),
+            (_, Value::Boolean(switch)) => Some(switch.to_string()),
+            (_, Value::Float(_) | Value::Datetime(_) | Value::Array(_) | Value::Table(_)) => None,
+        };
+        match text {
+            Some(text) => self.values.push((setting, text)),
+            None => self.fault(
+                setting.key,
+                format!("it is {}", kind_of(value)),
+                match setting.kind {
+                    Kind::Names => "write a list of names: [\"a\", \"b*\"]",
+                    Kind::Aliases => "write a table of names: [models.aliases], old = \"new\"",
+                    Kind::Fallbacks => "write a table of lists: [models.fallbacks], a = [\"b\"]",
+                    Kind::Duration(..) => "write a text as in \"30s\"",
+                    Kind::Size(..) => "write a text as in \"16MiB\", or a number of bytes",
+                    Kind::Count(..) => "write a whole number",
+                    Kind::Switch => "write true or false",
+                    Kind::Address | Kind::Choice(_) | Kind::Text | Kind::Secret | Kind::Path => {
+                        "write a text in quotes"
+                    }
+                },
+            ),
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::File(self.path.to_owned())
+    }
+
+    fn fault(&mut self, key: &str, problem: String, mend: &str) {
+        self.faults.push(Fault {
+            key: key.to_owned(),
+            origin: self.origin(),
+            problem,
+            mend: mend.to_owned(),
+        });
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a fraction",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list with something other than names in it",
+        Value::Table(_) => "a table with something other than names in it",
+    }
+}
+
+/// One name, or several with `|` between.
+fn names(value: &Value) -> Option<String> {
+    match value {
+        Value::Array(list) => {
+            let list: Option<Vec<_>> = list.iter().map(name).collect();
+            list.map(|list| list.join("|"))
+        }
+        Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Table(_) => name(value).map(str::to_owned),
+    }
+}
+
+fn name(value: &Value) -> Option<&str> {
+    value.as_str().and_then(plain)
+}
+
+/// A name without the signs that part names in a variable.
+fn plain(name: &str) -> Option<&str> {
+    let parts = [',', '=', '|'];
+    (!name.trim().is_empty() && !name.contains(parts)).then_some(name)
+}
+
+/// How many letters to add, drop or change to get from one text to the other.
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (line, a) in from.chars().enumerate() {
+        let mut corner = line;
+        let mut left = line + 1;
+        let mut next = vec![left];
+        for (b, above) in to.chars().zip(row.iter().skip(1)) {
+            let changed = corner + usize::from(a != b);
+            left = changed.min(left + 1).min(above + 1);
+            corner = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> (Vec<(&'static str, String)>, Vec<String>) {
+        let (values, faults) = read(Path::new("d.toml"), text);
+        let values = values.into_iter().map(|(s, text)| (s.key, text));
+        (
+            values.collect(),
+            faults.iter().map(ToString::to_string).collect(),
+        )
+    }
+
+    #[test]
+    fn every_form_of_value_becomes_the_text_of_a_variable() {
+        let (values, faults) = read_text(
+            "[server]\nmax_request_bytes = 1048576\n[upstream]\nshow_messages = true\n\
+             stream_only_models = [\"a*\", \"b\"]\n[models.aliases]\nold = \"new\"\n\
+             [models.fallbacks]\n\"m.1\" = [\"x\", \"y\"]\n",
+        );
+        assert_eq!(faults, Vec::<String>::new());
+        let expected = [
+            ("models.aliases", "old=new"),
+            ("models.fallbacks", "m.1=x|y"),
+            ("server.max_request_bytes", "1048576"),
+            ("upstream.show_messages", "true"),
+            ("upstream.stream_only_models", "a*,b"),
+        ];
+        let mut sorted = values;
+        sorted.sort();
+        let expected: Vec<_> = expected.map(|(k, v)| (k, v.to_owned())).into();
+        assert_eq!(sorted, expected);
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_one() {
+        let (_, faults) = read_text("top = 1\n[server]\nlisen = \"x\"\nzzzzzzzzzzzzzzzz = 1\n");
+        assert_eq!(faults.len(), 3);
+        assert!(
+            faults
+                .iter()
+                .any(|f| f.contains("did you mean server.listen"))
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_not_toml_is_named_by_number_and_never_quoted() {
+        let (_, faults) = read_text("[upstream]\napi_key = sk-canary\n");
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].contains("line 2"), "{faults:?}");
+        assert!(!faults[0].contains("canary"));
+    }
+
+    #[test]
+    fn a_distance_counts_letters() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "ab"), 2);
+        assert_eq!(distance("ab", "ab"), 0);
+    }
+}

@@ -1,0 +1,119 @@
+//! The table as text: the reference for people, and what is in force now.
+
+use std::fmt::Write as _;
+
+use super::raw::Raw;
+use super::table::{ALL, Kind, Setting};
+
+/// What stands above the tables.
+const PREFACE: &str = r#"# Settings
+
+A setting can be given in a file (TOML, `--config FILE` or `DASHGATE_CONFIG`), as an environment
+variable, or as a flag. A flag wins over a variable, a variable over the file. Every setting but a
+secret can be given as `--set KEY=VALUE`. An empty value means not set. All faults are told at once:
+try `dashgate config check`. `dashgate config show` prints what is in force, and where it came from.
+
+Durations are written `250ms`, `30s`, `10m`, `24h`; sizes `512KiB`, `16MiB`, `1GiB` or plain bytes.
+In a variable, a list is `a,b`, a table `a=b,c=d`, and a table of lists `a=b|c,d=e`. In the file
+they are TOML's lists and tables:
+
+```toml
+[server]
+listen = "0.0.0.0:50051"
+
+[models.aliases]
+qwen-audio-turbo = "qwen3-omni-flash"
+
+[models.fallbacks]
+qwen3-omni-flash = ["qwen3-vl-plus"]
+```
+
+This page is written by `dashgate config reference`.
+"#;
+
+/// `docs/configuration.md`.
+pub fn markdown() -> String {
+    let mut text = PREFACE.to_owned();
+    let mut section = "";
+    for setting in ALL {
+        let name = setting.key.split('.').next().unwrap_or_default();
+        if name != section {
+            section = name;
+            let _ = write!(
+                text,
+                "\n## {section}\n\n\
+                 | Key | Variable | Flag | Takes | Default | Meaning and reason |\n\
+                 |---|---|---|---|---|---|\n"
+            );
+        }
+        text.push_str(&row(setting));
+    }
+    text
+}
+
+/// A line for each setting that is in force, and where it came from. Secrets are hidden.
+pub(in crate::config) fn listing(raw: &Raw) -> String {
+    let mut text = String::new();
+    for setting in ALL {
+        let typed = raw.value(setting);
+        let value = match (setting.kind, typed.text.is_empty()) {
+            (_, true) => "(not set)".to_owned(),
+            (Kind::Secret, false) => "****".to_owned(),
+            (_, false) => typed.text,
+        };
+        let _ = writeln!(text, "{} = {value}  # {}", setting.key, typed.origin);
+    }
+    text
+}
+
+fn row(setting: &Setting) -> String {
+    let flag = match setting.flag {
+        Some(flag) => format!("`{flag}`"),
+        None => String::new(),
+    };
+    let default = match setting.default {
+        "" => "not set".to_owned(),
+        default => format!("`{default}`"),
+    };
+    format!(
+        "| `{}` | `{}` | {flag} | {} | {default} | {} {} |\n",
+        setting.key,
+        setting.variable,
+        takes(setting.kind),
+        setting.meaning.replace('|', "\\|"),
+        setting.reason.replace('|', "\\|"),
+    )
+}
+
+fn takes(kind: Kind) -> String {
+    match kind {
+        Kind::Address => "address".to_owned(),
+        Kind::Duration(least, most) => format!("duration, {least} to {most}"),
+        Kind::Size(least, most) => format!("size, {least} to {most}"),
+        Kind::Count(least, most) => format!("number, {least} to {most}"),
+        Kind::Switch => "`true` or `false`".to_owned(),
+        Kind::Choice(words) => words
+            .iter()
+            .map(|word| format!("`{word}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
+        Kind::Text => "text".to_owned(),
+        Kind::Secret => "secret text".to_owned(),
+        Kind::Path => "path".to_owned(),
+        Kind::Names => "list".to_owned(),
+        Kind::Aliases => "table".to_owned(),
+        Kind::Fallbacks => "table of lists".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_reference_is_what_the_table_says() {
+        let page = include_str!("../../docs/configuration.md");
+        assert!(
+            page == super::markdown(),
+            "write it anew: cargo run -- config reference > docs/configuration.md"
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! The checked settings: plain values that cannot be wrong. Each room is given its own part.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+use super::client::Client;
+
+/// All settings. What each means stands in [`super::table`], under the same name.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The front door.
+    pub server: Server,
+    /// The clocks of a call.
+    pub timeouts: Timeouts,
+    /// The back door.
+    pub upstream: Upstream,
+    /// Second tries.
+    pub retry: Retry,
+    /// Calls that are done once.
+    pub idempotency: Idempotency,
+    /// Names of models.
+    pub models: Models,
+    /// The log.
+    pub log: Log,
+    /// The commands that call a gateway.
+    pub client: Client,
+}
+
+/// The front door.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub max_request_bytes: usize,
+    pub max_chunk_bytes: usize,
+    pub max_metadata_bytes: usize,
+    pub max_in_flight: usize,
+    pub max_connections: usize,
+    pub max_streams_per_connection: u32,
+    pub handshake_timeout: Duration,
+    pub request_body_timeout: Duration,
+    pub drain_delay: Duration,
+    pub drain_timeout: Duration,
+    pub heartbeat_after: Duration,
+}
+
+/// The clocks of a call.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct Timeouts {
+    pub unary: Duration,
+    pub stream: Duration,
+    pub max: Duration,
+    pub first_event: Duration,
+    pub idle: Duration,
+    pub slow_consumer: Duration,
+}
+
+/// The back door.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct Upstream {
+    /// Who is asked, by `upstream.url`, `api_key`, `api_key_file` and `region` together.
+    pub endpoint: Endpoint,
+    pub workspace: Option<String>,
+    pub data_inspection: Option<String>,
+    pub connect_timeout: Duration,
+    pub inline_limit: usize,
+    pub max_event_bytes: usize,
+    pub max_body_bytes: usize,
+    pub stream_only_models: Vec<String>,
+    pub show_messages: bool,
+}
+
+/// Who is asked. There is no DashScope without a key, so the key stands with its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// The embedded DashScope, in this process.
+    Embedded,
+    /// DashScope, or what plays it.
+    Remote {
+        /// With `/api/v1`, without a slash at the end.
+        base_url: String,
+        /// What is sent as `Authorization: Bearer`.
+        api_key: Secret,
+    },
+}
+
+/// Second tries.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct Retry {
+    pub max_attempts: u32,
+    pub budget_percent: u32,
+    pub after_reset: bool,
+}
+
+/// Calls that are done once.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct Idempotency {
+    pub keep: Duration,
+    pub max_calls: usize,
+    pub max_bytes: usize,
+}
+
+/// Names of models, in the order in which they were given. A name stands once on the left.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct Models {
+    pub aliases: Vec<(String, String)>,
+    pub fallbacks: Vec<(String, Vec<String>)>,
+}
+
+/// The log.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+    pub content: bool,
+}
+
+/// The form of a line of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// A JSON object.
+    Json,
+    /// Words for people.
+    Text,
+}

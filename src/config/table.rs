@@ -1,0 +1,286 @@
+//! Every setting in one list: its name, its variable, its default and the reason for it.
+
+/// What kind of value a setting takes, and its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An IP address and a port.
+    Address,
+    /// A span of time, from the least to the most.
+    Duration(&'static str, &'static str),
+    /// A number of bytes, from the least to the most.
+    Size(&'static str, &'static str),
+    /// A number, from the least to the most.
+    Count(u64, u64),
+    /// `true` or `false`.
+    Switch,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A text.
+    Text,
+    /// A text that is never shown.
+    Secret,
+    /// The path of a file.
+    Path,
+    /// A list of names.
+    Names,
+    /// For each name another name.
+    Aliases,
+    /// For each name a list of names.
+    Fallbacks,
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its name in the file: section and key.
+    pub key: &'static str,
+    /// Its environment variable.
+    pub variable: &'static str,
+    /// Its own flag; every setting but a secret can also be set with `--set KEY=VALUE`.
+    pub flag: Option<&'static str>,
+    /// What it takes.
+    pub kind: Kind,
+    /// Its default, written as a variable would be. Empty: not set.
+    pub default: &'static str,
+    /// What it decides.
+    pub meaning: &'static str,
+    /// Why the default is what it is.
+    pub reason: &'static str,
+}
+
+/// The setting of this name.
+pub fn find(key: &str) -> Option<&'static Setting> {
+    ALL.iter().find(|setting| setting.key == key)
+}
+
+macro_rules! settings {
+    ($($key:literal [$kind:expr] = $default:literal, $variable:literal $($flag:literal)?:
+        $meaning:literal, $reason:literal;)+) => {
+        /// The table, in the order of the reference.
+        pub const ALL: &[Setting] = &[$(Setting {
+            key: $key,
+            variable: $variable,
+            flag: settings!(@flag $($flag)?),
+            kind: $kind,
+            default: $default,
+            meaning: $meaning,
+            reason: $reason,
+        },)+];
+    };
+    (@flag) => { None };
+    (@flag $flag:literal) => { Some($flag) };
+}
+
+use Kind::{
+    Address, Aliases, Choice, Count, Duration, Fallbacks, Names, Path, Secret, Size, Switch, Text,
+};
+
+settings! {
+    "server.listen" [Address] = "127.0.0.1:50051",
+        "DASHGATE_SERVER_LISTEN" "--listen":
+        "Where the gateway listens. Port 0 takes a free one.",
+        "Loopback: nobody but this machine can spend the key until you say so. 50051 \
+         is gRPC's habit.";
+    "server.max_request_bytes" [Size("64KiB", "256MiB")] = "16MiB",
+        "DASHGATE_SERVER_MAX_REQUEST_BYTES":
+        "The largest request. Larger media go by `UploadMedia`.",
+        "DashScope takes 10 MB of media inline; 16 MiB holds them with all that is around them.";
+    "server.max_chunk_bytes" [Size("16KiB", "16MiB")] = "1MiB",
+        "DASHGATE_SERVER_MAX_CHUNK_BYTES":
+        "The largest chunk of an `UploadMedia`.",
+        "One chunk for each upload is what the gateway holds; larger ones are not faster.";
+    "server.max_metadata_bytes" [Size("1KiB", "64KiB")] = "8KiB",
+        "DASHGATE_SERVER_MAX_METADATA_BYTES":
+        "The most metadata of a call.",
+        "What gRPC implementations agree on; tokens and traces stay far below.";
+    "server.max_in_flight" [Count(1, 1_000_000)] = "1024",
+        "DASHGATE_SERVER_MAX_IN_FLIGHT":
+        "The most calls at one time. More are refused with UNAVAILABLE.",
+        "At 16 MiB each the worst case is known, and DashScope's rates end far below.";
+    "server.max_connections" [Count(1, 1_000_000)] = "10000",
+        "DASHGATE_SERVER_MAX_CONNECTIONS":
+        "The most connections at one time. More are closed at once.",
+        "A silent connection costs about 15 KB, so this is about 150 MB at worst.";
+    "server.max_streams_per_connection" [Count(1, 10_000)] = "100",
+        "DASHGATE_SERVER_MAX_STREAMS_PER_CONNECTION":
+        "The most calls at one time on one connection.",
+        "The value that HTTP/2 recommends; one connection cannot take the whole gateway.";
+    "server.handshake_timeout" [Duration("100ms", "5m")] = "10s",
+        "DASHGATE_SERVER_HANDSHAKE_TIMEOUT":
+        "How long a connection may take to say its first words.",
+        "Long enough for a bad line, short enough that silent connections do not pile up.";
+    "server.request_body_timeout" [Duration("100ms", "10m")] = "30s",
+        "DASHGATE_SERVER_REQUEST_BODY_TIMEOUT":
+        "How long a caller may fall silent in the middle of its request.",
+        "A caller that promised bytes and sends none holds memory.";
+    "server.drain_delay" [Duration("0s", "5m")] = "5s",
+        "DASHGATE_SERVER_DRAIN_DELAY":
+        "After SIGTERM, how long new calls are still taken while health says NOT_SERVING. \
+         Default on a loopback address: 0s.",
+        "Load balancers learn late that this replica goes; on loopback there are none.";
+    "server.drain_timeout" [Duration("0s", "1h")] = "120s",
+        "DASHGATE_SERVER_DRAIN_TIMEOUT":
+        "How long calls may run on after that, before they are cut.",
+        "Most answers end in two minutes; a process that never ends blocks a deployment.";
+    "server.heartbeat_after" [Duration("100ms", "10m")] = "15s",
+        "DASHGATE_SERVER_HEARTBEAT_AFTER":
+        "After this silence a stream sends a Heartbeat.",
+        "Proxies cut silent streams after 30 to 60 seconds; this is twice within that.";
+    "timeouts.unary" [Duration("1ms", "1h")] = "120s",
+        "DASHGATE_TIMEOUTS_UNARY":
+        "The deadline of a Converse whose caller gave none.",
+        "A whole answer seldom takes longer, and somebody waits for it.";
+    "timeouts.stream" [Duration("1ms", "1h")] = "600s",
+        "DASHGATE_TIMEOUTS_STREAM":
+        "The deadline of a ConverseStream or an upload whose caller gave none.",
+        "DashScope's own limit for long answers.";
+    "timeouts.max" [Duration("1ms", "1h")] = "600s",
+        "DASHGATE_TIMEOUTS_MAX":
+        "The longest deadline that a caller gets, whatever it asks.",
+        "DashScope gives up after 600 seconds, so longer waiting is for nothing.";
+    "timeouts.first_event" [Duration("1ms", "1h")] = "30s",
+        "DASHGATE_TIMEOUTS_FIRST_EVENT":
+        "How long DashScope may take to begin a stream.",
+        "The slowest models that think begin within 20 seconds.";
+    "timeouts.idle" [Duration("1ms", "1h")] = "60s",
+        "DASHGATE_TIMEOUTS_IDLE":
+        "How long DashScope may fall silent in the middle of a stream.",
+        "Twice the first event: a stream that has begun is paid for already.";
+    "timeouts.slow_consumer" [Duration("1ms", "1h")] = "30s",
+        "DASHGATE_TIMEOUTS_SLOW_CONSUMER":
+        "How long a caller may leave its stream unread before the call is ended.",
+        "The model goes on to cost tokens while nobody listens.";
+    "upstream.url" [Text] = "",
+        "DASHSCOPE_HTTP_BASE_URL" "--upstream":
+        "DashScope's base URL with its `/api/v1`, or `embedded`. `https`, or `http` on loopback. \
+         Default: `embedded` without a key, DashScope's for the region with one.",
+        "Without a key there is nobody to ask, and the embedded DashScope shows that the rest \
+         works.";
+    "upstream.api_key" [Secret] = "",
+        "DASHSCOPE_API_KEY":
+        "The key for DashScope. Never by flag: command lines can be seen by others.",
+        "There is none that everybody could use.";
+    "upstream.api_key_file" [Path] = "",
+        "DASHSCOPE_API_KEY_FILE_PATH":
+        "A file that holds the key. Default: `~/.dashscope/api_key` if it exists.",
+        "The same file that DashScope's SDKs read.";
+    "upstream.workspace" [Text] = "",
+        "DASHSCOPE_WORKSPACE_ID":
+        "The workspace that calls are made in.",
+        "Without one DashScope takes the account's own.";
+    "upstream.region" [Text] = "",
+        "DASHSCOPE_API_REGION":
+        "Where DashScope is: `cn-beijing`, `ap-southeast-1`, `us-east-1`, `cn-hongkong`, \
+         `eu-central-1`, `ap-northeast-1`. With a workspace, the workspace's own host in that \
+         region is used. Default: `cn-beijing` on the shared host.",
+        "Keys are bound to a region, and most are of Beijing.";
+    "upstream.data_inspection" [Text] = "",
+        "DASHGATE_UPSTREAM_DATA_INSPECTION":
+        "The header `X-DashScope-DataInspection`, unless the caller sends its own.",
+        "DashScope's own default of inspection holds.";
+    "upstream.connect_timeout" [Duration("10ms", "1m")] = "2s",
+        "DASHGATE_UPSTREAM_CONNECT_TIMEOUT":
+        "How long it may take to connect to DashScope.",
+        "Three lost packets on a long line; after that another try is better.";
+    "upstream.inline_limit" [Size("0", "256MiB")] = "10485760",
+        "DASHGATE_UPSTREAM_INLINE_LIMIT":
+        "The longest text of an encoded medium that goes inside a request. Longer ones are \
+         uploaded.",
+        "DashScope refuses more.";
+    "upstream.max_event_bytes" [Size("64KiB", "256MiB")] = "8MiB",
+        "DASHGATE_UPSTREAM_MAX_EVENT_BYTES":
+        "The largest event of DashScope's streams.",
+        "Ten times the largest seen, which holds half a minute of speech.";
+    "upstream.max_body_bytes" [Size("64KiB", "1GiB")] = "64MiB",
+        "DASHGATE_UPSTREAM_MAX_BODY_BYTES":
+        "The largest whole answer of DashScope.",
+        "An answer with a spoken minute is 4 MiB; this bounds what a broken server can cost.";
+    "upstream.stream_only_models" [Names] = "",
+        "DASHGATE_UPSTREAM_STREAM_ONLY_MODELS":
+        "Models that only stream, with `*` for any letters. The gateway folds their streams.",
+        "The gateway finds them by itself at the first call, which costs nothing but a round trip.";
+    "upstream.show_messages" [Switch] = "false",
+        "DASHGATE_UPSTREAM_SHOW_MESSAGES":
+        "Forward DashScope's own words of an error to callers.",
+        "They may hold what a caller or the model said, or the operator's account.";
+    "retry.max_attempts" [Count(1, 10)] = "3",
+        "DASHGATE_RETRY_MAX_ATTEMPTS":
+        "How often DashScope is asked for one call.",
+        "A third try still helps in short outages; a fourth only adds load.";
+    "retry.budget_percent" [Count(0, 100)] = "10",
+        "DASHGATE_RETRY_BUDGET_PERCENT":
+        "The most retries, as a share of all calls.",
+        "When all fails, load on DashScope grows by a tenth and not threefold.";
+    "retry.after_reset" [Switch] = "false",
+        "DASHGATE_RETRY_AFTER_RESET":
+        "Retry once when the connection broke after the request was sent.",
+        "The model may have run, and it would be paid for twice.";
+    "idempotency.keep" [Duration("1s", "24h")] = "10m",
+        "DASHGATE_IDEMPOTENCY_KEEP":
+        "How long the answer to a call with a `request_id` is kept.",
+        "Longer than any client keeps retrying.";
+    "idempotency.max_calls" [Count(0, 1_000_000)] = "4096",
+        "DASHGATE_IDEMPOTENCY_MAX_CALLS":
+        "The most answers that are kept. 0 keeps none.",
+        "Four for each call that can be in flight.";
+    "idempotency.max_bytes" [Size("0", "16GiB")] = "64MiB",
+        "DASHGATE_IDEMPOTENCY_MAX_BYTES":
+        "The most memory for them.",
+        "Answers of text are a few KB; spoken ones push each other out first.";
+    "models.aliases" [Aliases] = "",
+        "DASHGATE_MODELS_ALIASES":
+        "Names that callers use, and the models that are meant: `old=new,...`.",
+        "Models retire every few months, and then clients need not change.";
+    "models.fallbacks" [Fallbacks] = "",
+        "DASHGATE_MODELS_FALLBACKS":
+        "Models to ask when one cannot answer: `model=next|next,...`.",
+        "Another model costs and answers otherwise; that is the operator's choice.";
+    "log.level" [Text] = "info",
+        "DASHGATE_LOG":
+        "What is logged: `info`, or by part `info,dashgate::relay=debug`.",
+        "One line for each call.";
+    "log.format" [Choice(&["auto", "json", "text"])] = "auto",
+        "DASHGATE_LOG_FORMAT":
+        "`text` for people, `json` for machines, `auto` looks whether stderr is a terminal.",
+        "Both are right in their place.";
+    "log.content" [Switch] = "false",
+        "DASHGATE_LOG_CONTENT":
+        "Allow what is said in conversations to be logged.",
+        "What people say to a model is theirs.";
+    "client.server" [Text] = "",
+        "DASHGATE_ADDR" "--server":
+        "The gateway that `ask` and `health` call. Default: `ask` runs its own, `health` asks \
+         127.0.0.1:50051.",
+        "One command answers with nothing set up.";
+    "client.api_key" [Secret] = "",
+        "DASHGATE_API_KEY":
+        "The key that `ask` and `health` show to that gateway, as `authorization: Bearer`.",
+        "A gateway on loopback asks for none.";
+    "client.model" [Text] = "",
+        "DASHGATE_MODEL" "--model":
+        "The model that `ask` asks. Default: by what is attached: `qwen-audio-turbo` for sound, \
+         `qwen3-vl-plus` for pictures and films, `qwen3-omni-flash` for both or for text alone.",
+        "Each is DashScope's own example for that kind.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+
+    #[test]
+    fn keys_and_variables_are_unique_and_every_text_is_a_sentence() {
+        for (field, mut names) in [
+            ("key", ALL.iter().map(|s| s.key).collect::<Vec<_>>()),
+            ("variable", ALL.iter().map(|s| s.variable).collect()),
+        ] {
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), ALL.len(), "{field}");
+        }
+        for setting in ALL {
+            assert!(setting.meaning.ends_with('.'), "{}", setting.key);
+            assert!(setting.reason.ends_with('.'), "{}", setting.key);
+            assert_eq!(setting.key.split('.').count(), 2, "{}", setting.key);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Who is asked: the address and the key, which several settings decide together.
+
+use std::io;
+use std::path::Path;
+
+use url::{Host, Url};
+
+use crate::secret::Secret;
+
+use super::checker::Checker;
+use super::fault::Origin;
+use super::raw::Typed;
+use super::region;
+use super::settings::Endpoint;
+use super::surroundings::Surroundings;
+use super::value::Wrong;
+
+/// The word for the DashScope inside this process.
+const EMBEDDED: &str = "embedded";
+/// Where DashScope's SDKs look for a key below the home folder.
+const HOME_KEY_FILE: &str = ".dashscope/api_key";
+/// No key of DashScope's is near this long; a file that is, is another file.
+const MAX_KEY_BYTES: usize = 4096;
+
+/// Finds the address and the key. Faults go to the checker; what is returned then is not used.
+pub(in crate::config) fn endpoint(
+    checker: &mut Checker<'_>,
+    around: &dyn Surroundings,
+) -> Endpoint {
+    let url = checker.raw.typed("upstream.url").cloned();
+    if url.as_ref().is_some_and(|url| url.text == EMBEDDED) {
+        return Endpoint::Embedded;
+    }
+    let faults = checker.faults();
+    let key = api_key(checker, around);
+    let address = address(checker, url.as_ref());
+    match (key, address) {
+        (Some(api_key), Some(base_url)) => Endpoint::Remote { base_url, api_key },
+        (None, _) if url.is_none() => Endpoint::Embedded,
+        (None, Some(_)) if checker.faults() == faults => {
+            checker.fault(
+                "upstream.api_key",
+                Origin::Default,
+                Wrong::new(
+                    "a DashScope is named, but there is no key for it",
+                    "set DASHSCOPE_API_KEY; an emulator takes any key that begins with sk-",
+                ),
+            );
+            Endpoint::Embedded
+        }
+        (_, _) => Endpoint::Embedded,
+    }
+}
+
+fn address(checker: &mut Checker<'_>, url: Option<&Typed>) -> Option<String> {
+    let region = checker.raw.typed("upstream.region").cloned();
+    let workspace = checker.raw.typed("upstream.workspace").cloned();
+    if let Some(region) = &region
+        && let Err(wrong) = region::known(&region.text)
+    {
+        checker.quote("upstream.region", region, wrong);
+        return None;
+    }
+    let (key, origin, read) = match url {
+        Some(url) => ("upstream.url", url.origin.clone(), base_url(&url.text)),
+        None => {
+            let name = region.as_ref().map(|region| region.text.as_str());
+            let workspace = workspace.as_ref().map(|typed| typed.text.as_str());
+            let origin = region.as_ref().map(|region| region.origin.clone());
+            (
+                "upstream.region",
+                origin.unwrap_or(Origin::Default),
+                region::base_url(name, workspace),
+            )
+        }
+    };
+    // A URL is never quoted: people put passwords into them.
+    read.map_err(|wrong| checker.fault(key, origin, wrong)).ok()
+}
+
+/// Checks a base URL. The key goes over it, so it is encrypted or stays on this machine.
+fn base_url(text: &str) -> Result<String, Wrong> {
+    let example = "write it as in https://dashscope.aliyuncs.com/api/v1, or embedded";
+    let url = Url::parse(text).map_err(|_| Wrong::new("it is not a URL", example))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        let mend = "remove it; the key has its own setting, upstream.api_key";
+        return Err(Wrong::new("it holds a user or a password", mend));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(Wrong::new(
+            "it holds a ? or a #",
+            "give the base only, up to /api/v1",
+        ));
+    }
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => return Err(Wrong::new("it names no host", example)),
+    };
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback => {}
+        "http" => {
+            let problem = "the key would go over the network unencrypted";
+            return Err(Wrong::new(problem, "use https; http is for loopback only"));
+        }
+        _ => return Err(Wrong::new("it is neither https nor http", example)),
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// The key: named, or in a file. The higher source wins, and in one source the key before the file.
+fn api_key(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Option<Secret> {
+    let named = checker.raw.typed("upstream.api_key").cloned();
+    let path = checker.raw.typed("upstream.api_key_file").cloned();
+    let rank = |typed: &Option<Typed>| typed.as_ref().map(|typed| typed.origin.rank());
+    if let Some(named) = named
+        && Some(named.origin.rank()) >= rank(&path)
+    {
+        return checked(checker, "upstream.api_key", named.origin, &named.text);
+    }
+    let key = "upstream.api_key_file";
+    if let Some(path) = path {
+        return match around.file(Path::new(&path.text)) {
+            Ok(text) => checked(checker, key, path.origin, &text),
+            Err(error) => {
+                let wrong = Wrong::new(format!("it cannot be read: {error}"), "check the path");
+                checker.quote(key, &path, wrong);
+                None
+            }
+        };
+    }
+    let home = around.variable("HOME").ok().flatten()?;
+    let path = Path::new(&home).join(HOME_KEY_FILE);
+    match around.file(&path) {
+        Ok(text) => checked(checker, key, Origin::File(path), &text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            let problem = format!("it cannot be read: {error}");
+            let mend = "make it readable, or set DASHSCOPE_API_KEY";
+            checker.fault(key, Origin::File(path), Wrong::new(problem, mend));
+            None
+        }
+    }
+}
+
+/// Checks that a key can be a header's value.
+fn checked(checker: &mut Checker<'_>, key: &str, origin: Origin, text: &str) -> Option<Secret> {
+    let text = text.trim();
+    let graphic = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !text.is_empty() && text.len() <= MAX_KEY_BYTES && graphic {
+        return Some(Secret::new(text));
+    }
+    let mend = "copy it again from DashScope's console, without quotes or spaces";
+    checker.fault(key, origin, Wrong::new("it is not a key", mend));
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base_url;
+
+    #[test]
+    fn a_base_url_is_encrypted_or_on_loopback() {
+        for (text, expected) in [
+            (
+                "https://d.example/api/v1/",
+                Some("https://d.example/api/v1"),
+            ),
+            (
+                "http://127.0.0.1:8089/api/v1",
+                Some("http://127.0.0.1:8089/api/v1"),
+            ),
+            ("http://[::1]:1/", Some("http://[::1]:1")),
+            ("http://localhost:1/x", Some("http://localhost:1/x")),
+            ("http://d.example/api/v1", None),
+            ("http://127.0.0.1.evil.example/", None),
+            ("https://user:canary@d.example/", None),
+            ("https://d.example/?key=canary", None),
+            ("ftp://d.example/", None),
+            ("embeded", None),
+        ] {
+            let read = base_url(text);
+            if let Err(wrong) = &read {
+                assert!(!format!("{wrong:?}").contains("canary"));
+            }
+            assert_eq!(read.ok().as_deref(), expected, "{text}");
+        }
+    }
+}

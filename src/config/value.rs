@@ -1,0 +1,260 @@
+//! From a text to a value: durations, sizes, numbers, lists.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Why a text is not a value. Never quotes the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::config) struct Wrong {
+    /// What is wrong.
+    pub(in crate::config) problem: String,
+    /// What would be right.
+    pub(in crate::config) mend: String,
+}
+
+impl Wrong {
+    /// Both texts, lower-case and without a full stop.
+    pub(in crate::config) fn new(problem: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self {
+            problem: problem.into(),
+            mend: mend.into(),
+        }
+    }
+}
+
+/// `"250ms"`, `"30s"`, `"10m"`, `"24h"`.
+pub(in crate::config) fn duration(text: &str) -> Result<Duration, Wrong> {
+    let wrong = || {
+        let mend = "write a whole number and ms, s, m or h, as in \"30s\"";
+        Wrong::new("it is not a span of time", mend)
+    };
+    let (number, unit) = split(text).ok_or_else(wrong)?;
+    let milliseconds = match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => None,
+    };
+    milliseconds.map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// `"16MiB"`, `"512KiB"`, or plain bytes.
+pub(in crate::config) fn size(text: &str) -> Result<usize, Wrong> {
+    let wrong = || {
+        let mend = "write a whole number of bytes, or one with KiB, MiB or GiB, as in \"16MiB\"";
+        Wrong::new("it is not a number of bytes", mend)
+    };
+    let (number, unit) = split(text).ok_or_else(wrong)?;
+    let bytes = match unit {
+        "" | "B" => Some(number),
+        "KiB" => number.checked_mul(1 << 10),
+        "MiB" => number.checked_mul(1 << 20),
+        "GiB" => number.checked_mul(1 << 30),
+        _ => None,
+    };
+    bytes
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or_else(wrong)
+}
+
+/// A whole number.
+pub(in crate::config) fn count(text: &str) -> Result<u64, Wrong> {
+    let wrong = |_| Wrong::new("it is not a whole number", "write digits only");
+    text.parse().map_err(wrong)
+}
+
+/// `true` or `false`.
+pub(in crate::config) fn switch(text: &str) -> Result<bool, Wrong> {
+    let wrong = |_| Wrong::new("it is neither true nor false", "write true or false");
+    text.parse().map_err(wrong)
+}
+
+/// An IP address and a port.
+pub(in crate::config) fn address(text: &str) -> Result<SocketAddr, Wrong> {
+    let wrong = |_| {
+        let mend = "write an IP address and a port, as in 127.0.0.1:50051 or [::]:50051";
+        Wrong::new("it is not an address", mend)
+    };
+    text.parse().map_err(wrong)
+}
+
+/// A text that fits in a header and in a line of the log.
+pub(in crate::config) fn text(text: &str) -> Result<Option<String>, Wrong> {
+    if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
+        return Ok((!text.is_empty()).then(|| text.to_owned()));
+    }
+    let problem = "it holds letters that a header cannot";
+    Err(Wrong::new(problem, "use printable ASCII only"))
+}
+
+/// `a,b*,c`.
+pub(in crate::config) fn names(text: &str) -> Result<Vec<String>, Wrong> {
+    list(text, ',').ok_or_else(|| {
+        let mend = "write names with a comma between, as in a,b*";
+        Wrong::new("it has an empty name", mend)
+    })
+}
+
+/// `old=new,...`.
+pub(in crate::config) fn aliases(text: &str) -> Result<Vec<(String, String)>, Wrong> {
+    let mend = "write pairs with a comma between, as in old=new,older=new";
+    let pairs = pairs(text, mend)?;
+    match pairs.iter().find(|(old, new)| old == new) {
+        Some((name, _)) => Err(Wrong::new(
+            format!("{name:?} stands for itself"),
+            "remove it",
+        )),
+        None => Ok(pairs),
+    }
+}
+
+/// `model=next|next,...`.
+pub(in crate::config) fn fallbacks(text: &str) -> Result<Vec<(String, Vec<String>)>, Wrong> {
+    let mend = "write a model and those to ask after it, as in a=b|c,d=e";
+    let mut read = Vec::new();
+    for (model, next) in pairs(text, mend)? {
+        let next = list(&next, '|').ok_or_else(|| Wrong::new("it has an empty name", mend))?;
+        let mut seen = vec![&model];
+        for name in &next {
+            if seen.contains(&name) {
+                let problem = format!("{name:?} stands twice in the row of {model:?}");
+                return Err(Wrong::new(problem, "name each model once"));
+            }
+            seen.push(name);
+        }
+        read.push((model, next));
+    }
+    Ok(read)
+}
+
+/// A filter of the log: levels, each alone or for a target.
+pub(in crate::config) fn filter(text: &str) -> Result<String, Wrong> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for directive in text.split(',') {
+        let level = match directive.rsplit_once('=') {
+            // A filter by field, `target[span{field=value}]`, has its `=` inside the brackets.
+            Some((_, level)) if !level.ends_with(']') => level,
+            Some(_) => continue,
+            None => directive,
+        };
+        let level = level.trim().to_ascii_lowercase();
+        if !LEVELS.contains(&level.as_str()) {
+            let mend = "write off, error, warn, info, debug or trace, \
+                        alone or after a part, as in info,dashgate::relay=debug";
+            return Err(Wrong::new("it names no level", mend));
+        }
+    }
+    Ok(text.to_owned())
+}
+
+fn pairs(text: &str, mend: &str) -> Result<Vec<(String, String)>, Wrong> {
+    let wrong = |problem: &str| Wrong::new(problem, mend);
+    let mut read: Vec<(String, String)> = Vec::new();
+    for pair in list(text, ',').ok_or_else(|| wrong("it has an empty pair"))? {
+        let (left, right) = pair
+            .split_once('=')
+            .map(|(left, right)| (left.trim(), right.trim()))
+            .filter(|(left, right)| !left.is_empty() && !right.is_empty())
+            .ok_or_else(|| wrong("it is not made of pairs"))?;
+        if read.iter().any(|(name, _)| name == left) {
+            return Err(wrong("a name stands twice on the left"));
+        }
+        read.push((left.to_owned(), right.to_owned()));
+    }
+    Ok(read)
+}
+
+fn list(text: &str, between: char) -> Option<Vec<String>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    text.split(between)
+        .map(|name| name.trim().to_owned())
+        .map(|name| (!name.is_empty()).then_some(name))
+        .collect()
+}
+
+/// The digits at the start, and the rest.
+fn split(text: &str) -> Option<(u64, &str)> {
+    let end = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(end)?;
+    Some((number.parse().ok()?, unit.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, expected) in [
+            ("250ms", Some(250)),
+            ("30s", Some(30_000)),
+            ("10m", Some(600_000)),
+            ("24h", Some(86_400_000)),
+            ("5 s", Some(5_000)),
+            ("30", None),
+            ("1m30s", None),
+            ("-1s", None),
+            ("1.5s", None),
+            ("", None),
+            ("s", None),
+            ("99999999999999999999s", None),
+            ("18446744073709551615h", None),
+        ] {
+            let read = duration(text).ok();
+            assert_eq!(read, expected.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_binary() {
+        for (text, expected) in [
+            ("16MiB", Some(16 << 20)),
+            ("512 KiB", Some(512 << 10)),
+            ("1GiB", Some(1 << 30)),
+            ("10485760", Some(10_485_760)),
+            ("7B", Some(7)),
+            ("16MB", None),
+            ("16mib", None),
+            ("many", None),
+            ("18446744073709551615GiB", None),
+        ] {
+            assert_eq!(size(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_refuse_holes_and_doubles() {
+        assert_eq!(names("a, b*").unwrap(), ["a", "b*"]);
+        assert!(names("").unwrap().is_empty());
+        assert!(names("a,,b").is_err());
+        assert_eq!(aliases("a=b").unwrap(), [("a".into(), "b".into())]);
+        for text in ["a", "a=", "=b", "a=a", "a=b,a=c"] {
+            assert!(aliases(text).is_err(), "{text}");
+        }
+        let expected = [("a".to_owned(), vec!["b".to_owned(), "c".to_owned()])];
+        assert_eq!(fallbacks("a=b|c").unwrap(), expected);
+        for text in ["a=b|", "a=b|b", "a=a", "a=b,a=c"] {
+            assert!(fallbacks(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_name_levels() {
+        for text in [
+            "info",
+            "WARN",
+            "info,dashgate::relay=debug",
+            "a[b{c=d}]=trace",
+        ] {
+            assert!(filter(text).is_ok(), "{text}");
+        }
+        for text in ["inof", "dashgate=loud", "info,", ""] {
+            assert!(filter(text).is_err(), "{text}");
+        }
+    }
+}
