@@ -1,0 +1,196 @@
+//! The stream of one exchange: polls the body of the answer and nothing else, so that dropping it
+//! closes the connection to DashScope.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use http_body::Body as _;
+use tokio::time::{Sleep, sleep};
+
+use super::fault::{truncated, unreadable};
+use super::http::is_corrupt;
+use super::reply::{Opening, Reply};
+use super::sse::{Decoder, Limits};
+use crate::chat::event::Event;
+use crate::error::Error;
+
+/// How long the end of a body is waited for once the answer is complete. Its end lets the connection be
+/// used again, and a late event may hold the usage; the caller should not wait for either.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// The answer to one call, as its events. See [`Event`] for the order that they keep.
+pub struct Exchange {
+    body: reqwest::Body,
+    form: Form,
+    reply: Reply,
+    limits: Limits,
+    max_body_bytes: usize,
+    linger: Option<Pin<Box<Sleep>>>,
+    failed: VecDeque<Error>,
+    done: bool,
+}
+
+/// What the body is. Its first byte tells, because content types are not to be trusted: JSON begins
+/// with a brace, no line of events does.
+enum Form {
+    Unknown,
+    Whole(BytesMut),
+    Events(Decoder),
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange").finish_non_exhaustive()
+    }
+}
+
+impl Exchange {
+    /// Reads the body of an answer whose status is one of success.
+    pub(super) fn new(
+        body: reqwest::Body,
+        opening: Opening,
+        limits: Limits,
+        max_body_bytes: usize,
+    ) -> Self {
+        Self {
+            body,
+            form: Form::Unknown,
+            reply: Reply::new(opening),
+            limits,
+            max_body_bytes,
+            linger: None,
+            failed: VecDeque::new(),
+            done: false,
+        }
+    }
+
+    fn take_chunk(&mut self, chunk: Bytes) -> Result<(), Error> {
+        if matches!(self.form, Form::Unknown) {
+            let chunk_text = chunk.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&chunk);
+            self.form = match chunk_text.trim_ascii_start().first() {
+                Some(b'{' | b'[') => Form::Whole(BytesMut::new()),
+                Some(_) => Form::Events(Decoder::new(self.limits)),
+                None => return Ok(()),
+            };
+        }
+        match &mut self.form {
+            Form::Whole(body) => {
+                if body.len() + chunk.len() > self.max_body_bytes {
+                    return Err(unreadable("the body is too large", self.reply.sent()));
+                }
+                body.extend_from_slice(&chunk);
+                Ok(())
+            }
+            Form::Events(decoder) => {
+                decoder.push(chunk);
+                take_frames(decoder, &mut self.reply)
+            }
+            Form::Unknown => Ok(()),
+        }
+    }
+
+    fn take_end(&mut self) -> Result<(), Error> {
+        match &mut self.form {
+            Form::Unknown => self.reply.take_whole(b"")?,
+            Form::Whole(body) => self.reply.take_whole(body)?,
+            Form::Events(decoder) => {
+                decoder.end();
+                take_frames(decoder, &mut self.reply)?;
+            }
+        }
+        self.reply.finish()
+    }
+
+    /// A body that broke. If the answer was complete by then, nothing is lost.
+    fn take_break(&mut self, error: &reqwest::Error) -> Result<(), Error> {
+        if self.reply.is_finished() {
+            return self.reply.finish();
+        }
+        if let Form::Events(decoder) = &mut self.form {
+            decoder.end();
+            take_frames(decoder, &mut self.reply)?;
+            if self.reply.is_finished() {
+                return self.reply.finish();
+            }
+        }
+        let sent = self.reply.sent();
+        Err(if is_corrupt(error) {
+            unreadable("the compressed body is corrupt", sent)
+        } else {
+            truncated("the connection broke", sent)
+        })
+    }
+
+    fn settle(&mut self, outcome: Result<(), Error>) {
+        self.done = true;
+        if let Err(error) = outcome {
+            self.failed.push_back(error);
+        }
+    }
+
+    /// Whether the time to wait for the end of the body is over.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.reply.is_finished() {
+            return false;
+        }
+        let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        linger.as_mut().poll(cx).is_ready()
+    }
+}
+
+use std::future::Future as _;
+
+fn take_frames(decoder: &mut Decoder, reply: &mut Reply) -> Result<(), Error> {
+    loop {
+        match decoder.next() {
+            Ok(Some(frame)) => reply.take_frame(&frame)?,
+            Ok(None) => return Ok(()),
+            Err(_) => return Err(unreadable("the stream broke a limit", reply.sent())),
+        }
+    }
+}
+
+impl Stream for Exchange {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Some(event) = this.reply.pop() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            if let Some(error) = this.failed.pop_front() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            if this.done {
+                return Poll::Ready(None);
+            }
+            let polled = Pin::new(&mut this.body).poll_frame(cx);
+            if polled.is_pending() && this.is_late(cx) {
+                let outcome = this.reply.finish();
+                this.settle(outcome);
+                continue;
+            }
+            match ready!(polled) {
+                Some(Ok(frame)) => {
+                    let chunk = frame.into_data().unwrap_or_default();
+                    if let Err(error) = this.take_chunk(chunk) {
+                        this.settle(Err(error));
+                    }
+                }
+                Some(Err(error)) => {
+                    let outcome = this.take_break(&error);
+                    this.settle(outcome);
+                }
+                None => {
+                    let outcome = this.take_end();
+                    this.settle(outcome);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The small nouns of an answer, from the wire to the house: notes, sources, probabilities.
+
+use super::wire::{self, Text};
+use crate::chat::document::Real;
+use crate::chat::event::{Logprobs, SearchInfo, SearchResult, TokenLogprob};
+use crate::chat::turn::Annotation;
+
+/// What a model noticed.
+pub(super) fn annotation(wire: wire::Annotation<'_>) -> Annotation {
+    Annotation {
+        kind: owned(wire.kind),
+        language: owned(wire.language),
+        emotion: owned(wire.emotion),
+        extra: wire.extra,
+    }
+}
+
+/// What was found on the web.
+pub(super) fn search_info(wire: wire::SearchInfo<'_>) -> SearchInfo {
+    let result = |wire: wire::SearchResult<'_>| SearchResult {
+        index: wire.index.unwrap_or_default(),
+        title: owned(wire.title),
+        url: owned(wire.url),
+        site_name: owned(wire.site_name),
+        icon: owned(wire.icon),
+    };
+    SearchInfo {
+        results: wire
+            .results
+            .unwrap_or_default()
+            .into_iter()
+            .map(result)
+            .collect(),
+        extra: wire.extra,
+    }
+}
+
+/// How likely words were.
+pub(super) fn logprobs(wire: wire::Logprobs<'_>) -> Logprobs {
+    Logprobs {
+        content: wire.content.map(tokens).unwrap_or_default(),
+    }
+}
+
+fn tokens(wire: Vec<wire::TokenLogprob<'_>>) -> Vec<TokenLogprob> {
+    let token = |wire: wire::TokenLogprob<'_>| TokenLogprob {
+        token: owned(wire.token),
+        bytes: wire.bytes.unwrap_or_default(),
+        logprob: wire.logprob.map(Real),
+        top_logprobs: wire.top_logprobs.map(tokens).unwrap_or_default(),
+    };
+    wire.into_iter().map(token).collect()
+}
+
+/// The text of a field that may be missing.
+pub(super) fn owned(text: Option<Text<'_>>) -> String {
+    text.map(|Text(text)| text.into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,403 @@
+//! `parameters` of a request, in DashScope's words.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::json::{Number, Written, WrittenObject};
+use crate::chat::call::{Delivery, Prompt};
+use crate::chat::document::{Document, Object, Real};
+use crate::chat::turn::{Options, ResponseFormat, SearchOptions, Tool, ToolChoice};
+use crate::error::Error;
+
+/// Set by the gateway alone: a stream always comes in pieces.
+const INCREMENTAL_OUTPUT: &str = "incremental_output";
+
+/// Appends `parameters` as JSON.
+pub(super) fn write(prompt: &Prompt, delivery: Delivery, body: &mut Vec<u8>) -> Result<(), Error> {
+    let parameters = Parameters::new(prompt, delivery)?;
+    serde_json::to_writer(&mut *body, &parameters)
+        .map_err(|_| Error::field("options", "every number must be finite"))?;
+    append(&prompt.options.extra_parameters, body)
+}
+
+/// Writes the keys that no field covers into the object that `body` ends with.
+fn append(extra: &Object, body: &mut Vec<u8>) -> Result<(), Error> {
+    let wanted =
+        |(key, value): &&(String, Document)| *value != Document::Null && key != INCREMENTAL_OUTPUT;
+    for (key, value) in extra.0.iter().filter(wanted) {
+        body.pop();
+        if body.last() != Some(&b'{') {
+            body.push(b',');
+        }
+        serde_json::to_writer(&mut *body, key)
+            .and_then(|()| {
+                body.push(b':');
+                serde_json::to_writer(&mut *body, &Written(value))
+            })
+            .map_err(|_| {
+                Error::field(
+                    format!("options.extra_parameters.{key}"),
+                    "every number must be finite",
+                )
+            })?;
+        body.push(b'}');
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Parameters<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result_format: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incremental_output: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<Float>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<Float>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_k: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repetition_penalty: Option<Float>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presence_penalty: Option<Float>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop: Option<Stop<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Format<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    modalities: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio: Option<AudioOutput<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_thinking: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_budget: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preserve_thinking: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<ToolJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Choice<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_code_interpreter: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_search: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search_options: Option<Search<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asr_options: Option<Asr<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    optimize_instructions: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vl_high_resolution_images: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vl_enable_image_hw_output: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ocr_options: Option<Ocr<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    negative_prompt: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_extend: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watermark: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<&'a str>,
+}
+
+impl<'a> Parameters<'a> {
+    fn new(prompt: &'a Prompt, delivery: Delivery) -> Result<Self, Error> {
+        let o = &prompt.options;
+        let tools = prompt.tools.iter().enumerate();
+        Ok(Self {
+            result_format: o.result_format.as_deref(),
+            incremental_output: (delivery == Delivery::Stream).then_some(true),
+            temperature: o.temperature.map(Float),
+            top_p: o.top_p.map(Float),
+            top_k: o.top_k,
+            seed: o.seed,
+            max_tokens: o.max_tokens,
+            max_completion_tokens: o.max_completion_tokens,
+            repetition_penalty: o.repetition_penalty.map(Float),
+            presence_penalty: o.presence_penalty.map(Float),
+            stop: Stop::new(o),
+            response_format: o.response_format.as_ref().map(Format::new).transpose()?,
+            modalities: &o.modalities,
+            audio: o.audio.as_ref().map(|audio| AudioOutput {
+                voice: &audio.voice,
+                format: audio.format.as_deref(),
+            }),
+            n: o.n,
+            logprobs: o.logprobs,
+            top_logprobs: o.top_logprobs,
+            enable_thinking: o.enable_thinking,
+            thinking_budget: o.thinking_budget,
+            preserve_thinking: o.preserve_thinking,
+            reasoning_effort: o.reasoning_effort.as_deref(),
+            tools: tools
+                .map(|(at, tool)| ToolJson::new(at, tool))
+                .collect::<Result<_, _>>()?,
+            tool_choice: prompt.tool_choice.as_ref().map(Choice::new),
+            parallel_tool_calls: o.parallel_tool_calls,
+            tool_stream: o.tool_stream,
+            enable_code_interpreter: o.enable_code_interpreter,
+            enable_search: o.enable_search,
+            search_options: o.search_options.as_ref().map(Search::new),
+            asr_options: o.asr_options.as_ref().map(|asr| Asr {
+                language: asr.language.as_deref(),
+                enable_lid: asr.enable_lid,
+                enable_itn: asr.enable_itn,
+            }),
+            instructions: o.speech.as_ref().and_then(|s| s.instructions.as_deref()),
+            optimize_instructions: o.speech.as_ref().and_then(|s| s.optimize_instructions),
+            vl_high_resolution_images: o.vl_high_resolution_images,
+            vl_enable_image_hw_output: o.vl_enable_image_hw_output,
+            ocr_options: o.ocr_options.as_ref().map(|ocr| Ocr {
+                task: ocr.task.as_deref(),
+                task_config: ocr.task_config.as_ref().map(WrittenObject),
+            }),
+            negative_prompt: o.negative_prompt.as_deref(),
+            prompt_extend: o.prompt_extend,
+            watermark: o.watermark,
+            size: o.size.as_deref(),
+        })
+    }
+}
+
+/// A number that DashScope takes as a float: it keeps its fraction, even one of zero.
+struct Float(Real);
+
+impl Serialize for Float {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = self.0.0;
+        if value.is_finite() {
+            serializer.serialize_f64(value)
+        } else {
+            Number(self.0).serialize(serializer)
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Stop<'a> {
+    Texts(&'a [String]),
+    Tokens(&'a [Vec<i32>]),
+}
+
+impl<'a> Stop<'a> {
+    fn new(options: &'a Options) -> Option<Self> {
+        match (&*options.stop, &*options.stop_token_ids) {
+            ([], []) => None,
+            ([], tokens) => Some(Self::Tokens(tokens)),
+            (texts, _) => Some(Self::Texts(texts)),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Format<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json_schema: Option<Schema<'a>>,
+}
+
+#[derive(Serialize)]
+struct Schema<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    strict: Option<bool>,
+}
+
+impl<'a> Format<'a> {
+    fn new(format: &'a ResponseFormat) -> Result<Self, Error> {
+        let schema = |schema: &'a crate::chat::turn::JsonSchema| {
+            Ok(Schema {
+                name: &schema.name,
+                description: &schema.description,
+                schema: raw(&schema.schema, || {
+                    "options.response_format.json_schema.schema".to_owned()
+                })?,
+                strict: schema.strict,
+            })
+        };
+        Ok(Self {
+            kind: &format.kind,
+            json_schema: format.json_schema.as_ref().map(schema).transpose()?,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct AudioOutput<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    voice: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ToolJson<'a> {
+    Function {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        function: Function<'a>,
+    },
+    Raw(&'a RawValue),
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<&'a RawValue>,
+}
+
+impl<'a> ToolJson<'a> {
+    fn new(at: usize, tool: &'a Tool) -> Result<Self, Error> {
+        let field = |name: &str| format!("conversation.tools[{at}].{name}");
+        Ok(match tool {
+            Tool::Function {
+                name,
+                description,
+                parameters,
+            } => Self::Function {
+                kind: "function",
+                function: Function {
+                    name,
+                    description,
+                    parameters: raw(parameters, || field("function.parameters"))?,
+                },
+            },
+            Tool::Raw(json) => Self::Raw(
+                raw(json, || field("raw_json"))?
+                    .ok_or_else(|| Error::field(field("raw_json"), "must not be empty"))?,
+            ),
+        })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Choice<'a> {
+    Word(&'static str),
+    Function {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        function: Named<'a>,
+    },
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'a str,
+}
+
+impl<'a> Choice<'a> {
+    fn new(choice: &'a ToolChoice) -> Self {
+        match choice {
+            ToolChoice::Auto => Self::Word("auto"),
+            ToolChoice::None => Self::Word("none"),
+            ToolChoice::Required => Self::Word("required"),
+            ToolChoice::Function(name) => Self::Function {
+                kind: "function",
+                function: Named { name },
+            },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Search<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_source: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_citation: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    citation_format: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forced_search: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search_strategy: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prepend_search_result: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freshness: Option<i32>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    assigned_site_list: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_search_extension: Option<bool>,
+}
+
+impl<'a> Search<'a> {
+    fn new(options: &'a SearchOptions) -> Self {
+        Self {
+            enable_source: options.enable_source,
+            enable_citation: options.enable_citation,
+            citation_format: options.citation_format.as_deref(),
+            forced_search: options.forced_search,
+            search_strategy: options.search_strategy.as_deref(),
+            prepend_search_result: options.prepend_search_result,
+            freshness: options.freshness,
+            assigned_site_list: &options.assigned_site_list,
+            enable_search_extension: options.enable_search_extension,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Asr<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_lid: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enable_itn: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct Ocr<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_config: Option<WrittenObject<'a>>,
+}
+
+/// JSON text of the caller's, to be sent byte for byte. It was checked at the door; nothing that
+/// could close an object early may pass here either.
+fn raw(json: &str, field: impl FnOnce() -> String) -> Result<Option<&RawValue>, Error> {
+    if json.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_str(json)
+        .map(Some)
+        .map_err(|_| Error::field(field(), "must be valid JSON"))
+}

@@ -1,0 +1,265 @@
+//! Server-sent events, read from bytes that may be cut anywhere. Does no I/O.
+//!
+//! It follows the event stream of the HTML standard: a byte order mark, lines that end with CR, LF or
+//! both, comments, one space after the colon, several `data` lines, fields that nobody knows. Three
+//! things are DashScope's:
+//!
+//! - The comment `:HTTP_STATUS/NNN` holds the status that the answer would have had, and is kept.
+//! - The gateway of 2024 wrote no blank lines between events. An `id` or `event` field after data
+//!   therefore begins the next event.
+//! - For the same reason, an event that ends with the stream counts, where the standard drops it.
+//!
+//! Every buffer has a bound, each byte is looked at a fixed number of times, and an event whose data
+//! came in one chunk is not copied.
+
+use bytes::Bytes;
+use memchr::memchr2;
+
+/// The most lines between two events. A heartbeat a second fits for hours; a flood does not.
+const MAX_LINES: usize = 20_000;
+
+/// How much of a stream may be held.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest line, without its end.
+    pub line_bytes: usize,
+    /// The most data of one event.
+    pub event_bytes: usize,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What the `event` field said; empty when there was none.
+    pub event: Bytes,
+    /// The data, its lines joined by LF.
+    pub data: Bytes,
+    /// The status in the comment, if there was one.
+    pub http_status: Option<u16>,
+    /// Whether its last line ended. If not, the data may be cut short.
+    pub whole: bool,
+}
+
+/// A stream that broke a bound. Says which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// A line is too long.
+    Line,
+    /// An event has too much data.
+    Event,
+    /// Too many lines came without an event.
+    Lines,
+}
+
+/// Turns bytes into events.
+#[derive(Debug)]
+pub struct Decoder {
+    limits: Limits,
+    chunk: Bytes,
+    line: Vec<u8>,
+    lines: usize,
+    after_cr: bool,
+    at_start: bool,
+    ended: bool,
+    cut: bool,
+    held: Option<Bytes>,
+    draft: Draft,
+}
+
+/// The event that is being read.
+#[derive(Debug, Default)]
+struct Draft {
+    event: Bytes,
+    data: Data,
+    http_status: Option<u16>,
+}
+
+/// Data lines: shared with the chunk while there is one, joined from the second on.
+#[derive(Debug, Default)]
+enum Data {
+    #[default]
+    None,
+    One(Bytes),
+    Joined(Vec<u8>),
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            chunk: Bytes::new(),
+            line: Vec::new(),
+            lines: 0,
+            after_cr: false,
+            at_start: true,
+            ended: false,
+            cut: false,
+            held: None,
+            draft: Draft::default(),
+        }
+    }
+
+    /// Gives it the next bytes. [`Decoder::next`] must have said that there is no event left.
+    pub fn push(&mut self, chunk: Bytes) {
+        debug_assert!(self.chunk.is_empty(), "the chunk before was not read");
+        self.chunk = chunk;
+    }
+
+    /// Says that no more bytes come. An event may still be left.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// The next event, if all of it is there.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "no iterator: it goes on after more bytes are pushed"
+    )]
+    pub fn next(&mut self) -> Result<Option<Frame>, Overflow> {
+        loop {
+            let line = match self.held.take() {
+                Some(line) => line,
+                None => match self.read_line()? {
+                    Some(line) => line,
+                    None if self.ended => return Ok(self.dispatch()),
+                    None => return Ok(None),
+                },
+            };
+            if let Some(frame) = self.take_line(line)? {
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    fn read_line(&mut self) -> Result<Option<Bytes>, Overflow> {
+        if self.after_cr && !self.chunk.is_empty() {
+            self.after_cr = false;
+            if self.chunk.first() == Some(&b'\n') {
+                drop(self.chunk.split_to(1));
+            }
+        }
+        let end = memchr2(b'\n', b'\r', &self.chunk);
+        let length = end.unwrap_or(self.chunk.len());
+        if self.line.len() + length > self.limits.line_bytes {
+            return Err(Overflow::Line);
+        }
+        let part = self.chunk.split_to(length);
+        if end.is_none() {
+            self.line.extend_from_slice(&part);
+            if !self.ended || self.line.is_empty() {
+                return Ok(None);
+            }
+            self.cut = true;
+            return Ok(Some(std::mem::take(&mut self.line).into()));
+        }
+        let ending = self.chunk.split_to(1);
+        self.after_cr = ending.first() == Some(&b'\r');
+        if self.line.is_empty() {
+            return Ok(Some(part));
+        }
+        self.line.extend_from_slice(&part);
+        Ok(Some(std::mem::take(&mut self.line).into()))
+    }
+
+    fn take_line(&mut self, line: Bytes) -> Result<Option<Frame>, Overflow> {
+        let line = self.without_bom(line);
+        if line.is_empty() {
+            let frame = self.dispatch();
+            self.draft = Draft::default();
+            self.count_line()?;
+            return Ok(frame);
+        }
+        let colon = memchr::memchr(b':', &line);
+        let name = line.get(..colon.unwrap_or(line.len())).unwrap_or_default();
+        if matches!(name, b"id" | b"event") && !matches!(self.draft.data, Data::None) {
+            self.held = Some(line);
+            return Ok(self.dispatch());
+        }
+        self.count_line()?;
+        let mut value = line.slice(colon.map_or(line.len(), |at| at + 1)..);
+        if value.first() == Some(&b' ') {
+            value = value.slice(1..);
+        }
+        match name {
+            b"" => self.draft.http_status = status(&value).or(self.draft.http_status),
+            b"event" => self.draft.event = value,
+            b"data" => self.draft.data.add(value, self.limits.event_bytes)?,
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn without_bom(&mut self, line: Bytes) -> Bytes {
+        if !std::mem::take(&mut self.at_start) || !line.starts_with(b"\xEF\xBB\xBF") {
+            return line;
+        }
+        line.slice(3..)
+    }
+
+    fn count_line(&mut self) -> Result<(), Overflow> {
+        self.lines += 1;
+        if self.lines > MAX_LINES {
+            return Err(Overflow::Lines);
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self) -> Option<Frame> {
+        let draft = std::mem::take(&mut self.draft);
+        let data = match draft.data {
+            Data::None => return None,
+            Data::One(data) => data,
+            Data::Joined(data) => data.into(),
+        };
+        self.lines = 0;
+        Some(Frame {
+            event: draft.event,
+            data,
+            http_status: draft.http_status,
+            whole: !self.cut,
+        })
+    }
+}
+
+impl Data {
+    fn add(&mut self, line: Bytes, limit: usize) -> Result<(), Overflow> {
+        let before = match self {
+            Self::None => 0,
+            Self::One(data) => data.len() + 1,
+            Self::Joined(data) => data.len() + 1,
+        };
+        if before + line.len() > limit {
+            return Err(Overflow::Event);
+        }
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(line),
+            Self::One(first) => {
+                let mut data = Vec::with_capacity(before + line.len());
+                data.extend_from_slice(&first);
+                data.push(b'\n');
+                data.extend_from_slice(&line);
+                Self::Joined(data)
+            }
+            Self::Joined(mut data) => {
+                data.push(b'\n');
+                data.extend_from_slice(&line);
+                Self::Joined(data)
+            }
+        };
+        Ok(())
+    }
+}
+
+/// The status in the comment `:HTTP_STATUS/NNN`.
+fn status(comment: &[u8]) -> Option<u16> {
+    let digits = comment.strip_prefix(b"HTTP_STATUS/")?.trim_ascii();
+    match digits {
+        [a, b, c] if digits.iter().all(u8::is_ascii_digit) => Some(
+            [a, b, c]
+                .iter()
+                .fold(0, |n, d| n * 10 + u16::from(**d - b'0')),
+        ),
+        _ => None,
+    }
+}

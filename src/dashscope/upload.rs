@@ -1,0 +1,475 @@
+//! DashScope's temporary storage: a certificate from DashScope, then a form to the object store.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http::{HeaderMap, StatusCode};
+use reqwest::multipart::{Form, Part};
+use tokio::time::Instant;
+use url::{Host, Url};
+
+use super::fault;
+use super::http::{chain, no_answer, read};
+use super::media::{is_mime_type, recognise_any};
+use crate::chat::call::Passing;
+use crate::error::{Error, Reason, Sent, Upstream};
+use crate::secret::Secret;
+
+/// How long DashScope keeps a file.
+const KEPT: Duration = Duration::from_secs(48 * 60 * 60);
+
+/// How long before its end a certificate is no longer used: an upload that starts must also end.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// The most certificates that are remembered: one for each model, and few models take media.
+const MAX_CERTIFICATES: usize = 64;
+
+/// The most of an answer of the storage that is read.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// The type of a file of which nothing is known.
+const ANY_TYPE: &str = "application/octet-stream";
+
+/// The longest file extension that is passed on.
+const MAX_EXTENSION: usize = 8;
+
+/// What will be uploaded.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    /// The model that will use it.
+    pub model: String,
+    /// The MIME type; empty to recognise it by the first chunk.
+    pub mime_type: String,
+    /// The file's own name: its extension is kept, nothing else.
+    pub name: String,
+    /// How many bytes will come, if that is known.
+    pub size_bytes: Option<u64>,
+    /// What goes to DashScope beside it.
+    pub passing: Passing,
+}
+
+/// What was uploaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Where it is: `oss://...`.
+    pub uri: String,
+    /// The model that can use it.
+    pub model: String,
+    /// When it will be gone.
+    pub expires_at: SystemTime,
+    /// How many bytes were stored.
+    pub size_bytes: u64,
+    /// The MIME type that was stored with it.
+    pub mime_type: String,
+}
+
+/// Whether a key or a file may go to a URL: `https`, or `http` to this machine.
+pub(super) fn is_safe(url: &Url) -> bool {
+    let on_loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => return false,
+    };
+    url.scheme() == "https" || url.scheme() == "http" && on_loopback
+}
+
+/// The storage, and the certificates that still hold.
+pub(super) struct Storage {
+    client: reqwest::Client,
+    uploads: Url,
+    certificates: Mutex<HashMap<Key, (Instant, Arc<Certificate>)>>,
+}
+
+/// What a certificate is for: a model, in a workspace.
+type Key = (String, Option<Vec<u8>>);
+
+/// The answer to `getPolicy`.
+#[derive(Debug, serde::Deserialize)]
+struct Policy {
+    data: Certificate,
+}
+
+/// Leave to upload into one folder for a while.
+#[derive(serde::Deserialize)]
+struct Certificate {
+    policy: String,
+    signature: String,
+    upload_dir: String,
+    #[serde(deserialize_with = "url")]
+    upload_host: Url,
+    expire_in_seconds: u64,
+    #[serde(default)]
+    max_file_size_mb: Option<u64>,
+    oss_access_key_id: String,
+    #[serde(default)]
+    x_oss_object_acl: String,
+    #[serde(default)]
+    x_oss_forbid_overwrite: String,
+}
+
+fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+    let text = <Cow<'_, str> as serde::Deserialize>::deserialize(deserializer)?;
+    Url::parse(&text).map_err(serde::de::Error::custom)
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").finish_non_exhaustive()
+    }
+}
+
+impl Certificate {
+    fn max_bytes(&self) -> u64 {
+        let megabytes = self.max_file_size_mb.unwrap_or(u64::MAX);
+        megabytes.saturating_mul(1024 * 1024)
+    }
+
+    /// The form, the file last, because the storage reads nothing after it.
+    fn form(&self, key: &str, mime_type: &str, file: Part) -> Form {
+        let name = key.rsplit('/').next().unwrap_or_default().to_owned();
+        Form::new()
+            .text("OSSAccessKeyId", self.oss_access_key_id.clone())
+            .text("Signature", self.signature.clone())
+            .text("policy", self.policy.clone())
+            .text("key", key.to_owned())
+            .text("x-oss-object-acl", self.x_oss_object_acl.clone())
+            .text(
+                "x-oss-forbid-overwrite",
+                self.x_oss_forbid_overwrite.clone(),
+            )
+            .text("success_action_status", "200")
+            .text("x-oss-content-type", mime_type.to_owned())
+            .part("file", file.file_name(name))
+    }
+}
+
+impl Storage {
+    /// The storage behind `{base}/uploads`.
+    pub(super) fn new(client: reqwest::Client, uploads: Url) -> Self {
+        Self {
+            client,
+            uploads,
+            certificates: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Stores bytes and says where they are. They can be sent again, so that a certificate that
+    /// is refused is replaced once.
+    pub(super) async fn put(
+        &self,
+        model: &str,
+        mime_type: &str,
+        bytes: Bytes,
+        headers: HeaderMap,
+    ) -> Result<String, Error> {
+        let key = certificate_key(model, &headers);
+        let mut fresh = false;
+        loop {
+            let certificate = self.certificate(&key, &headers, fresh).await?;
+            check_size(bytes.len() as u64, &certificate)?;
+            let object = object_name(&certificate, mime_type, "");
+            let file = Part::stream(reqwest::Body::from(bytes.clone()));
+            let form = certificate.form(&object, mime_type, file);
+            match self.post(&certificate, form).await {
+                Ok(()) => return Ok(format!("oss://{object}")),
+                Err(error) if !fresh && error.reason() == Reason::MediaExpired => fresh = true,
+                Err(error) => return Err(as_storage(error)),
+            }
+        }
+    }
+
+    /// Stores what a stream gives.
+    pub(super) async fn stream<S>(
+        &self,
+        upload: Upload,
+        chunks: S,
+        headers: HeaderMap,
+    ) -> Result<Uploaded, Error>
+    where
+        S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
+    {
+        let key = certificate_key(&upload.model, &headers);
+        let certificate = self.certificate(&key, &headers, false).await?;
+        if let Some(size) = upload.size_bytes {
+            check_size(size, &certificate)?;
+        }
+        let mut chunks: Chunks = Box::pin(chunks);
+        let first = match std::future::poll_fn(|cx| chunks.as_mut().poll_next(cx)).await {
+            Some(chunk) => chunk?,
+            None => Bytes::new(),
+        };
+        let mime_type = match &*upload.mime_type {
+            "" => recognise_any(&first).unwrap_or(ANY_TYPE),
+            said if is_mime_type(said) => said,
+            _ => return Err(Error::field("description.mime_type", "must be a MIME type")),
+        };
+        let object = object_name(&certificate, mime_type, &upload.name);
+        let counter = Arc::new(Mutex::new(0));
+        let counted = Counted {
+            first: Some(first),
+            chunks,
+            limit: certificate.max_bytes(),
+            expected: upload.size_bytes,
+            counter: Arc::clone(&counter),
+        };
+        let body = reqwest::Body::wrap_stream(counted);
+        let file = match upload.size_bytes {
+            Some(size) => Part::stream_with_length(body, size),
+            None => Part::stream(body),
+        };
+        let form = certificate.form(&object, mime_type, file);
+        self.post(&certificate, form).await.map_err(as_storage)?;
+        let size_bytes = *counter.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Uploaded {
+            uri: format!("oss://{object}"),
+            mime_type: mime_type.to_owned(),
+            model: upload.model,
+            expires_at: SystemTime::now() + KEPT,
+            size_bytes,
+        })
+    }
+
+    /// A certificate that holds long enough: a remembered one, or a new one.
+    async fn certificate(
+        &self,
+        key: &Key,
+        headers: &HeaderMap,
+        fresh: bool,
+    ) -> Result<Arc<Certificate>, Error> {
+        let remembered = || {
+            self.certificates
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if !fresh
+            && let Some((until, certificate)) = remembered().get(key)
+            && Instant::now() < *until
+        {
+            return Ok(Arc::clone(certificate));
+        }
+        let certificate = Arc::new(self.ask(&key.0, headers).await?);
+        let now = Instant::now();
+        let holds = Duration::from_secs(certificate.expire_in_seconds).saturating_sub(MARGIN);
+        let mut certificates = remembered();
+        certificates.retain(|_, (until, _)| now < *until);
+        if certificates.len() < MAX_CERTIFICATES && !holds.is_zero() {
+            certificates.insert(key.clone(), (now + holds, Arc::clone(&certificate)));
+        }
+        Ok(certificate)
+    }
+
+    async fn ask(&self, model: &str, headers: &HeaderMap) -> Result<Certificate, Error> {
+        let mut url = self.uploads.clone();
+        url.query_pairs_mut()
+            .append_pair("action", "getPolicy")
+            .append_pair("model", model);
+        let request = self.client.get(url).headers(headers.clone());
+        let response = request.send().await.map_err(no_answer).map_err(unbilled)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = read(response.into(), MAX_ANSWER_BYTES).await;
+        if !status.is_success() {
+            return Err(fault::of_answer(status.as_u16(), &headers, &body));
+        }
+        let unreadable = || fault::unreadable("the certificate cannot be read", Sent::Refused);
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&body);
+        let Policy { data } = serde_json::from_slice(body).map_err(|_| unreadable())?;
+        if !is_safe(&data.upload_host) {
+            return Err(Error::new(
+                Reason::UpstreamProtocol,
+                "dashscope named a storage that is not https: nothing was sent to it",
+            )
+            .with_sent(Sent::Refused));
+        }
+        Ok(data)
+    }
+
+    async fn post(&self, certificate: &Certificate, form: Form) -> Result<(), Error> {
+        let request = self.client.post(certificate.upload_host.clone());
+        let response = match request.multipart(form).send().await {
+            Ok(response) => response,
+            Err(error) => {
+                let ours = chain(&error)
+                    .find_map(|e| e.downcast_ref::<Error>())
+                    .cloned();
+                return Err(ours.unwrap_or_else(|| unbilled(no_answer(error))));
+            }
+        };
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let body = read(response.into(), MAX_ANSWER_BYTES).await;
+        Err(refusal(status, &body))
+    }
+}
+
+type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
+
+/// A stream that is counted while it passes, and stopped where it is too long or ends too early.
+struct Counted {
+    first: Option<Bytes>,
+    chunks: Chunks,
+    limit: u64,
+    expected: Option<u64>,
+    counter: Arc<Mutex<u64>>,
+}
+
+impl Stream for Counted {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = match self.first.take() {
+            Some(first) => Some(Ok(first)),
+            None => ready!(self.chunks.as_mut().poll_next(cx)),
+        };
+        let mut count = self.counter.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = match next {
+            Some(Ok(chunk)) => {
+                *count += chunk.len() as u64;
+                match self.expected {
+                    _ if *count > self.limit => Some(Err(too_large(*count, self.limit))),
+                    Some(expected) if *count > expected => Some(Err(wrong_size(expected))),
+                    _ => Some(Ok(chunk)),
+                }
+            }
+            None => match self.expected {
+                Some(expected) if *count < expected => Some(Err(wrong_size(expected))),
+                _ => None,
+            },
+            failed => failed,
+        };
+        drop(count);
+        Poll::Ready(outcome)
+    }
+}
+
+fn wrong_size(expected: u64) -> Error {
+    Error::field(
+        "description.size_bytes",
+        format!("is {expected}, but another number of bytes came"),
+    )
+}
+
+fn too_large(size: u64, limit: u64) -> Error {
+    let message = format!("the file has at least {size} bytes, and this model takes {limit}");
+    Error::new(Reason::MediaTooLarge, message)
+}
+
+fn check_size(size: u64, certificate: &Certificate) -> Result<(), Error> {
+    let limit = certificate.max_bytes();
+    if size > limit {
+        return Err(too_large(size, limit));
+    }
+    Ok(())
+}
+
+fn certificate_key(model: &str, headers: &HeaderMap) -> Key {
+    let workspace = headers.get("x-dashscope-workspace");
+    let workspace = workspace.map(|value| value.as_bytes().to_vec());
+    (model.to_owned(), workspace)
+}
+
+/// A name that nothing else has, because the storage refuses to overwrite. It keeps the extension,
+/// by which some models tell formats.
+fn object_name(certificate: &Certificate, mime_type: &str, name: &str) -> String {
+    let fits = |text: &&str| {
+        (1..=MAX_EXTENSION).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
+    };
+    let own = name
+        .rsplit_once('.')
+        .map(|(_, extension)| extension)
+        .filter(fits);
+    let extension = own
+        .map(Cow::Borrowed)
+        .or_else(|| of_type(mime_type))
+        .map(|e| format!(".{e}"));
+    let folder = certificate.upload_dir.trim_end_matches('/');
+    let extension = extension.unwrap_or_default().to_ascii_lowercase();
+    format!("{folder}/{}{extension}", uuid::Uuid::new_v4().simple())
+}
+
+/// The usual extension of a MIME type.
+fn of_type(mime_type: &str) -> Option<Cow<'static, str>> {
+    let essence = mime_type.split(';').next().unwrap_or_default();
+    let known = match essence {
+        "audio/mpeg" => "mp3",
+        "audio/mp4" | "audio/x-m4a" => "m4a",
+        "image/jpeg" => "jpg",
+        "video/quicktime" => "mov",
+        "video/x-matroska" => "mkv",
+        "video/x-msvideo" => "avi",
+        ANY_TYPE => return None,
+        _ => {
+            let (_, subtype) = essence.split_once('/')?;
+            let subtype = subtype.strip_prefix("x-").unwrap_or(subtype);
+            let plain = subtype.bytes().all(|b| b.is_ascii_alphanumeric());
+            return (plain && subtype.len() <= MAX_EXTENSION)
+                .then(|| Cow::Owned(subtype.to_owned()));
+        }
+    };
+    Some(Cow::Borrowed(known))
+}
+
+/// What the storage's refusal means. Its answer is XML with a code in it.
+fn refusal(status: StatusCode, body: &[u8]) -> Error {
+    let body = String::from_utf8_lossy(body);
+    let tag = |name: &str| {
+        let (_, rest) = body.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once('<')?.0)
+    };
+    let code = tag("Code").unwrap_or_default();
+    let (reason, message) = match (code, status.as_u16()) {
+        ("EntityTooLarge", _) | (_, 413) => (
+            Reason::MediaTooLarge,
+            "the file is larger than the storage takes",
+        ),
+        (_, 403) => (Reason::MediaExpired, "the storage refused the certificate"),
+        _ => (
+            Reason::UpstreamStorage,
+            "dashscope's storage failed: call again",
+        ),
+    };
+    Error::new(reason, message)
+        .with_sent(Sent::Refused)
+        .with_upstream(Upstream {
+            code: code.to_owned(),
+            http_status: status.as_u16(),
+            request_id: tag("RequestId").unwrap_or_default().to_owned(),
+            message: Secret::new(tag("Message").unwrap_or_default()),
+        })
+}
+
+/// A certificate that was refused to the end is the storage's fault, not that of the caller's medium.
+fn as_storage(error: Error) -> Error {
+    if error.reason() != Reason::MediaExpired {
+        return error;
+    }
+    let upstream = error.upstream().cloned().unwrap_or_default();
+    Error::new(
+        Reason::UpstreamStorage,
+        "dashscope's storage failed: call again",
+    )
+    .with_sent(Sent::Refused)
+    .with_upstream(upstream)
+}
+
+/// An upload costs nothing, whatever became of it, so that it may always be made again.
+fn unbilled(error: Error) -> Error {
+    if error.reason() != Reason::UpstreamReset {
+        return error;
+    }
+    let cause = error.cause().unwrap_or_default().to_owned();
+    Error::new(
+        Reason::UpstreamStorage,
+        "the connection to dashscope's storage broke: call again",
+    )
+    .with_sent(Sent::Refused)
+    .with_source(cause)
+}

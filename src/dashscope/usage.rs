@@ -1,0 +1,97 @@
+//! What a call used. Every model counts other things, and what this version does not know is kept.
+
+use super::json::Read;
+use crate::chat::document::{Document, Object, Real};
+use crate::chat::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
+
+/// Reads the last usage that came. An odd one costs no answer: what cannot be read is only in `raw`.
+pub(super) fn usage(json: &str) -> Option<Usage> {
+    let Ok(Read(Document::Object(raw))) = serde_json::from_str(json) else {
+        return None;
+    };
+    let mut usage = Usage {
+        input_tokens: count(&raw, "input_tokens"),
+        output_tokens: count(&raw, "output_tokens"),
+        total_tokens: count(&raw, "total_tokens"),
+        audio_tokens: count(&raw, "audio_tokens"),
+        image_tokens: count(&raw, "image_tokens"),
+        video_tokens: count(&raw, "video_tokens"),
+        cached_tokens: count(&raw, "cached_tokens"),
+        cache_creation_input_tokens: count(&raw, "cache_creation_input_tokens"),
+        cache_type: text(&raw, "cache_type"),
+        input_tokens_details: details(&raw, "input_tokens_details"),
+        output_tokens_details: details(&raw, "output_tokens_details"),
+        prompt_tokens_details: details(&raw, "prompt_tokens_details"),
+        seconds: number(&raw, "seconds"),
+        characters: count(&raw, "characters"),
+        image_count: count(&raw, "image_count"),
+        width: count(&raw, "width"),
+        height: count(&raw, "height"),
+        plugins: object(&raw, "plugins").map(plugins),
+        raw: Object::default(),
+    };
+    usage.raw = raw;
+    Some(usage)
+}
+
+fn details(raw: &Object, key: &str) -> Option<TokensDetails> {
+    let raw = object(raw, key)?;
+    Some(TokensDetails {
+        text_tokens: count(raw, "text_tokens"),
+        audio_tokens: count(raw, "audio_tokens"),
+        image_tokens: count(raw, "image_tokens"),
+        video_tokens: count(raw, "video_tokens"),
+        reasoning_tokens: count(raw, "reasoning_tokens"),
+        cached_tokens: count(raw, "cached_tokens"),
+        cache_creation_input_tokens: count(raw, "cache_creation_input_tokens"),
+        cache_type: text(raw, "cache_type"),
+    })
+}
+
+fn plugins(raw: &Object) -> PluginUsage {
+    let search = object(raw, "search").map(|raw| SearchUsage {
+        count: count(raw, "count"),
+        strategy: text(raw, "strategy"),
+    });
+    PluginUsage { search }
+}
+
+fn object<'a>(raw: &'a Object, key: &str) -> Option<&'a Object> {
+    match raw.value(key)? {
+        Document::Object(object) => Some(object),
+        Document::Null
+        | Document::Bool(_)
+        | Document::Number(_)
+        | Document::String(_)
+        | Document::List(_) => None,
+    }
+}
+
+fn number(raw: &Object, key: &str) -> Option<Real> {
+    match raw.value(key)? {
+        Document::Number(number) => Some(*number),
+        Document::Null
+        | Document::Bool(_)
+        | Document::String(_)
+        | Document::List(_)
+        | Document::Object(_) => None,
+    }
+}
+
+fn count(raw: &Object, key: &str) -> Option<i32> {
+    let Real(number) = number(raw, key)?;
+    let whole = number.fract() == 0.0;
+    (whole && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number))
+        .then_some(number as i32)
+}
+
+fn text(raw: &Object, key: &str) -> Option<String> {
+    match raw.value(key)? {
+        Document::String(text) => Some(text.clone()),
+        Document::Null
+        | Document::Bool(_)
+        | Document::Number(_)
+        | Document::List(_)
+        | Document::Object(_) => None,
+    }
+}
