@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use url::Url;
 
-use crate::config::settings::{Endpoint, LogFormat, Settings};
+use crate::config::{Endpoint, LogFormat, Settings};
 use crate::dashscope::{self, DashScope};
 use crate::emulator;
 use crate::error::{Error, Reason};
@@ -96,9 +96,15 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
 
 async fn embed() -> Result<Embedded, Error> {
     let broken = |error: std::io::Error| {
-        Error::new(Reason::GatewayConfig, "the embedded DashScope cannot listen").with_source(error)
+        Error::new(
+            Reason::GatewayConfig,
+            "the embedded DashScope cannot listen",
+        )
+        .with_source(error)
     };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(broken)?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .map_err(broken)?;
     let address = listener.local_addr().map_err(broken)?;
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
@@ -106,13 +112,20 @@ async fn embed() -> Result<Embedded, Error> {
     };
     let server = emulator::serve(listener, emulator::Settings::default(), shutdown);
     let base_url = base_url(&format!("http://{address}/api/v1"))?;
-    Ok(Embedded { base_url, stop, task: tokio::spawn(server) })
+    Ok(Embedded {
+        base_url,
+        stop,
+        task: tokio::spawn(server),
+    })
 }
 
 fn base_url(text: &str) -> Result<Url, Error> {
     Url::parse(text).map_err(|error| {
-        Error::new(Reason::GatewayConfig, "the base URL of DashScope cannot be read")
-            .with_source(error)
+        Error::new(
+            Reason::GatewayConfig,
+            "the base URL of DashScope cannot be read",
+        )
+        .with_source(error)
     })
 }
 
@@ -122,12 +135,21 @@ fn dashscope_settings(
 ) -> Result<dashscope::Settings, Error> {
     let upstream = &settings.upstream;
     let (base_url, api_key) = match (&upstream.endpoint, embedded) {
-        (Endpoint::Remote { base_url: text, api_key }, _) => (base_url(text)?, api_key.clone()),
+        (
+            Endpoint::Remote {
+                base_url: text,
+                api_key,
+            },
+            _,
+        ) => (base_url(text)?, api_key.clone()),
         (Endpoint::Embedded, Some(embedded)) => {
             (embedded.base_url.clone(), Secret::new(EMBEDDED_KEY))
         }
         (Endpoint::Embedded, None) => {
-            return Err(Error::new(Reason::GatewayBug, "the embedded DashScope was not started"));
+            return Err(Error::new(
+                Reason::GatewayBug,
+                "the embedded DashScope was not started",
+            ));
         }
     };
     Ok(dashscope::Settings {
@@ -195,7 +217,14 @@ impl Gateway {
     /// come for a while, connections are told to go, calls end, and what is left after the drain's
     /// timeout is ended.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { listener, relay, router, phase, limits, .. } = self;
+        let Self {
+            listener,
+            relay,
+            router,
+            phase,
+            limits,
+            ..
+        } = self;
         let phases = phase.subscribe();
         let mut server = Box::pin(grpc::listener::serve(listener, router, limits, phases));
         let mut supervisor = Box::pin(relay.supervise());
@@ -206,7 +235,10 @@ impl Gateway {
             tokio::time::sleep(self.drain_delay).await;
             phase.send_replace(Phase::Closing);
             tokio::time::sleep(self.drain_timeout).await;
-            tracing::warn!(in_flight = relay.in_flight(), "ending the calls that are left");
+            tracing::warn!(
+                in_flight = relay.in_flight(),
+                "ending the calls that are left"
+            );
             relay.shut_down();
             tokio::time::sleep(LAST_WORDS).await;
         });

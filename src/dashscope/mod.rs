@@ -33,9 +33,9 @@ use url::Url;
 
 pub use exchange::Exchange;
 pub use request::Prepared;
-pub use upload::{Upload, Uploaded};
 
 use crate::chat::call::{Call, Delivery, Passing};
+use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason};
 use crate::secret::Secret;
 use media::Way;

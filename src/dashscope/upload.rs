@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -17,7 +17,7 @@ use url::{Host, Url};
 use super::fault;
 use super::http::{chain, no_answer, read};
 use super::media::{is_mime_type, recognise_any};
-use crate::chat::call::Passing;
+use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent, Upstream};
 use crate::secret::Secret;
 
@@ -38,36 +38,6 @@ const ANY_TYPE: &str = "application/octet-stream";
 
 /// The longest file extension that is passed on.
 const MAX_EXTENSION: usize = 8;
-
-/// What will be uploaded.
-#[derive(Clone, Debug)]
-pub struct Upload {
-    /// The model that will use it.
-    pub model: String,
-    /// The MIME type; empty to recognise it by the first chunk.
-    pub mime_type: String,
-    /// The file's own name: its extension is kept, nothing else.
-    pub name: String,
-    /// How many bytes will come, if that is known.
-    pub size_bytes: Option<u64>,
-    /// What goes to DashScope beside it.
-    pub passing: Passing,
-}
-
-/// What was uploaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uploaded {
-    /// Where it is: `oss://...`.
-    pub uri: String,
-    /// The model that can use it.
-    pub model: String,
-    /// When it will be gone.
-    pub expires_at: SystemTime,
-    /// How many bytes were stored.
-    pub size_bytes: u64,
-    /// The MIME type that was stored with it.
-    pub mime_type: String,
-}
 
 /// Whether a key or a file may go to a URL: `https`, or `http` to this machine.
 pub(super) fn is_safe(url: &Url) -> bool {
@@ -231,7 +201,7 @@ impl Storage {
             uri: format!("oss://{object}"),
             mime_type: mime_type.to_owned(),
             model: upload.model,
-            expires_at: SystemTime::now() + KEPT,
+            expires_at: expires_at(),
             size_bytes,
         })
     }
@@ -472,4 +442,10 @@ fn unbilled(error: Error) -> Error {
     )
     .with_sent(Sent::Refused)
     .with_source(cause)
+}
+/// When a file that is stored now will be gone, in seconds since 1970.
+fn expires_at() -> i64 {
+    let gone = SystemTime::now() + KEPT;
+    let since = gone.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

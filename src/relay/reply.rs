@@ -70,7 +70,7 @@ pub(super) struct Core {
 
 enum Stage {
     Opening(Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>),
-    Open(Exchange),
+    Open(Box<Exchange>),
     Joined(Reader),
     Failed(Error),
     Done,
@@ -206,13 +206,13 @@ impl Core {
         let polled = match &mut self.stage {
             Stage::Opening(opening) => match opening.as_mut().poll(cx) {
                 Poll::Ready(Ok(opened)) => {
-                    self.stage = Stage::Open(opened.exchange);
+                    self.stage = Stage::Open(Box::new(opened.exchange));
                     Poll::Ready(Some(Ok(opened.first)))
                 }
                 Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
                 Poll::Pending => Poll::Pending,
             },
-            Stage::Open(exchange) => Pin::new(exchange).poll_next(cx),
+            Stage::Open(exchange) => Pin::new(exchange.as_mut()).poll_next(cx),
             Stage::Joined(reader) => Pin::new(reader).poll_next(cx),
             Stage::Failed(error) => Poll::Ready(Some(Err(error.clone()))),
             Stage::Done => return Poll::Ready(None),
