@@ -1,0 +1,17 @@
+//! The whole gateway over real sockets: a gRPC client before it, a scripted DashScope behind it.
+//!
+//! Time is paused in these tests: it moves on only when nobody has anything left to do, so a test of
+//! a ten-minute clock takes no time, and nothing is ever waited for by sleeping.
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets what it does not expect must fail, and this crate has no users"
+)]
+
+mod basics;
+mod support;
