@@ -14,4 +14,5 @@
 )]
 
 mod basics;
+mod clocks;
 mod support;

@@ -9,14 +9,19 @@ use std::time::Duration;
 use dashgate::app;
 use dashgate::config::{self, Endpoint};
 use dashgate::grpc::pb::conversation_service_client::ConversationServiceClient;
+use dashgate::grpc::pb::converse_stream_response::Event;
 use dashgate::grpc::pb::media_service_client::MediaServiceClient;
-use dashgate::grpc::pb::{self, content};
+use dashgate::grpc::pb::{self, content, delta};
 use dashgate::secret::Secret;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tonic::transport::Channel;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 /// What a scripted DashScope does with one connection, after it has read one request.
 #[derive(Clone, Debug)]
@@ -44,7 +49,10 @@ pub struct Seen {
 
 impl Seen {
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
@@ -91,7 +99,12 @@ impl Upstream {
                 tokio::spawn(connection(stream, script, seen, closes.clone()));
             }
         });
-        Self { address, seen, closed, task }
+        Self {
+            address,
+            seen,
+            closed,
+            task,
+        }
     }
 
     pub fn base_url(&self) -> String {
@@ -106,6 +119,15 @@ impl Upstream {
     /// Waits until the client has closed a connection in the middle of an answer.
     pub async fn closed(&mut self) {
         self.closed.wait_for(|closes| *closes > 0).await.unwrap();
+    }
+
+    /// The same, for an upstream that is shared.
+    pub async fn closed_once(&self) {
+        self.closed
+            .clone()
+            .wait_for(|closes| *closes > 0)
+            .await
+            .unwrap();
     }
 
     /// Waits until this many requests were read.
@@ -139,7 +161,9 @@ async fn connection(
                 }
                 Step::Close => return,
                 Step::Reset => {
-                    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                    socket2::SockRef::from(&stream)
+                        .set_linger(Some(Duration::ZERO))
+                        .unwrap();
                     return;
                 }
             };
@@ -177,12 +201,20 @@ async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
     let head = String::from_utf8(head).unwrap();
     let mut lines = head.trim_end().split("\r\n");
     let mut first = lines.next().unwrap().split(' ');
-    let (method, path) = (first.next().unwrap().to_owned(), first.next().unwrap().to_owned());
+    let (method, path) = (
+        first.next().unwrap().to_owned(),
+        first.next().unwrap().to_owned(),
+    );
     let headers: Vec<(String, String)> = lines
         .map(|line| line.split_once(": ").unwrap())
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
-    let mut request = Seen { method, path, headers, body: Vec::new() };
+    let mut request = Seen {
+        method,
+        path,
+        headers,
+        body: Vec::new(),
+    };
     if let Some(length) = request.header("content-length") {
         request.body = vec![0; length.parse().unwrap()];
         stream.read_exact(&mut request.body).await.ok()?;
@@ -211,12 +243,19 @@ async fn read_chunked(stream: &mut TcpStream) -> Option<Vec<u8>> {
 
 /// A JSON answer.
 pub fn json(status: u16, body: &str) -> Vec<Step> {
-    http(status, "content-type: application/json\r\n", body.as_bytes())
+    http(
+        status,
+        "content-type: application/json\r\n",
+        body.as_bytes(),
+    )
 }
 
 /// An answer with a length.
 pub fn http(status: u16, headers: &str, body: &[u8]) -> Vec<Step> {
-    let head = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n",
+        body.len()
+    );
     vec![Step::Write([head.as_bytes(), body].concat())]
 }
 
@@ -260,23 +299,30 @@ pub fn whole(text: &str) -> String {
     )
 }
 
+/// A client of one connection.
+type Client = hyper_util::client::legacy::Client<HttpConnector, Body>;
+
 /// A gateway that runs in the test.
 pub struct Running {
     pub address: SocketAddr,
-    pub channel: Channel,
+    pub client: Client,
     stop: mpsc::Sender<()>,
     pub task: JoinHandle<()>,
 }
 
 impl Running {
-    pub fn conversation(&self) -> ConversationServiceClient<Channel> {
-        ConversationServiceClient::new(self.channel.clone())
+    fn origin(&self) -> http::Uri {
+        format!("http://{}", self.address).parse().unwrap()
+    }
+
+    pub fn conversation(&self) -> ConversationServiceClient<Client> {
+        ConversationServiceClient::with_origin(self.client.clone(), self.origin())
             .max_decoding_message_size(64 * 1024 * 1024)
             .max_encoding_message_size(64 * 1024 * 1024)
     }
 
-    pub fn media(&self) -> MediaServiceClient<Channel> {
-        MediaServiceClient::new(self.channel.clone())
+    pub fn media(&self) -> MediaServiceClient<Client> {
+        MediaServiceClient::with_origin(self.client.clone(), self.origin())
     }
 
     /// Asks the gateway to go down.
@@ -327,8 +373,20 @@ pub async fn gateway_with(settings: config::Settings) -> Running {
         };
         gateway.run(shutdown).await.unwrap();
     });
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-    Running { address, channel, stop, task }
+    // Not tonic's channel: that one looks at `grpc-timeout` itself, and its clock would hide ours.
+    // Without TCP_NODELAY the kernel would wait, and paused time does not wait for the kernel.
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .timer(TokioTimer::new())
+        .build(connector);
+    Running {
+        address,
+        client,
+        stop,
+        task,
+    }
 }
 
 /// The question of the quick start.
@@ -338,15 +396,21 @@ pub fn question() -> pb::Conversation {
         source: Some(pb::audio::Source::Uri(uri.to_owned())),
         ..pb::Audio::default()
     };
-    conversation("qwen-audio-turbo", vec![
-        content::Kind::Audio(audio),
-        content::Kind::Text("这段音频在说什么?".to_owned()),
-    ])
+    conversation(
+        "qwen-audio-turbo",
+        vec![
+            content::Kind::Audio(audio),
+            content::Kind::Text("这段音频在说什么?".to_owned()),
+        ],
+    )
 }
 
 /// One turn of a user's.
 pub fn conversation(model: &str, parts: Vec<content::Kind>) -> pb::Conversation {
-    let part = |kind| pb::Content { kind: Some(kind), ..pb::Content::default() };
+    let part = |kind| pb::Content {
+        kind: Some(kind),
+        ..pb::Content::default()
+    };
     let message = pb::Message {
         role: pb::Role::User.into(),
         content: parts.into_iter().map(part).collect(),
@@ -357,4 +421,76 @@ pub fn conversation(model: &str, parts: Vec<content::Kind>) -> pb::Conversation 
         messages: vec![message],
         ..pb::Conversation::default()
     }
+}
+
+/// Asks for a whole answer.
+pub fn ask_whole(conversation: pb::Conversation) -> pb::ConverseRequest {
+    pb::ConverseRequest {
+        conversation: Some(conversation),
+        ..pb::ConverseRequest::default()
+    }
+}
+
+/// Asks for a stream.
+pub fn ask_stream(conversation: pb::Conversation) -> pb::ConverseStreamRequest {
+    pb::ConverseStreamRequest {
+        conversation: Some(conversation),
+        ..pb::ConverseStreamRequest::default()
+    }
+}
+
+/// The texts of a stream.
+pub fn texts(events: &[Result<pb::ConverseStreamResponse, Status>]) -> Vec<String> {
+    let event = |event: &Result<pb::ConverseStreamResponse, Status>| match event
+        .as_ref()
+        .ok()?
+        .event
+        .clone()?
+    {
+        Event::Delta(pb::Delta {
+            part: Some(delta::Part::Text(text)),
+            ..
+        }) => Some(text),
+        _ => None,
+    };
+    events.iter().filter_map(event).collect()
+}
+
+/// Checks the code and the reason of a fault, and what every fault must carry.
+#[track_caller]
+pub fn assert_fault(status: &Status, code: Code, reason: &str) {
+    let details = status.get_error_details();
+    let info = details
+        .error_info()
+        .unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
+    assert_eq!(
+        (status.code(), info.reason.as_str()),
+        (code, reason),
+        "{status:?}"
+    );
+    assert_eq!(info.domain, "dashgate");
+    assert!(
+        details
+            .request_info()
+            .is_some_and(|info| !info.request_id.is_empty())
+    );
+    assert!(
+        status.metadata().contains_key("grpc-retry-pushback-ms"),
+        "{status:?}"
+    );
+    assert!(status.metadata().contains_key("x-request-id"), "{status:?}");
+    assert!(
+        !format!("{status:?}").contains("sk-canary"),
+        "the key is shown: {status:?}"
+    );
+}
+
+/// The fields that a fault names.
+pub fn violations(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    let list = details
+        .bad_request()
+        .map(|bad| bad.field_violations.clone())
+        .unwrap_or_default();
+    list.into_iter().map(|violation| violation.field).collect()
 }
