@@ -8,6 +8,7 @@ use super::ask::{Ask, Part, Sense};
 use super::fault::{DATA_URI_BYTES, Fault};
 use super::hearing::{Heard, listen};
 use super::picture::{Picture, crc, look};
+use super::policy::mark;
 use super::sound::{Sound, decode};
 use super::store::Store;
 
@@ -97,7 +98,9 @@ fn source(
         if !resolve {
             return Err(Fault::url());
         }
-        let object = store.find(key).filter(|object| object.model == ask.model);
+        let object = store
+            .find(key)
+            .filter(|object| object.mark == mark(&ask.model));
         return match object {
             Some(object) => Ok(Source::Bytes(sense, object.bytes)),
             None => Err(Fault::algorithm(
@@ -261,7 +264,7 @@ mod tests {
             arrival.push(b"abc").unwrap();
             let labels = crate::emulator::store::Labels {
                 key: model.to_owned(),
-                model: model.to_owned(),
+                mark: mark(model),
                 mime: String::new(),
                 lifetime: std::time::Duration::from_secs(9),
             };

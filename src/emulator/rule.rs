@@ -25,8 +25,8 @@ pub(super) struct Match {
     pub(super) path: Option<String>,
     /// The model, with `*` and `?`.
     pub(super) model: Option<String>,
-    /// A part of the text of the last turn, or of an address of a medium in it.
-    pub(super) text: Option<String>,
+    /// Parts of the text of the last turn, or of the addresses of the media in it: all of them.
+    pub(super) text: Vec<String>,
     /// Which of the calls that match otherwise, counted from 1.
     pub(super) count: RangeInclusive<u64>,
     /// Whether the call asks for a stream.

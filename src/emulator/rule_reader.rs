@@ -44,7 +44,7 @@ fn rule(node: Node<'_>, faults: &mut Faults) -> Rule {
         None => Match {
             path: None,
             model: None,
-            text: None,
+            text: Vec::new(),
             count: 1..=ANY,
             stream: None,
         },
@@ -82,7 +82,7 @@ fn conditions(node: Node<'_>, faults: &mut Faults) -> Match {
     Match {
         path: fields.text("path", faults),
         model: fields.text("model", faults),
-        text: fields.text("text", faults),
+        text: fields.texts("text", faults),
         count,
         stream: fields.flag("stream", faults),
     }

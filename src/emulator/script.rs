@@ -166,9 +166,9 @@ fn matches(when: &Match, call: Call<'_>) -> bool {
         None => call.path == GENERATION,
     };
     let model = |pattern: &String| wildcard(pattern, call.model);
-    let text = |part: &String| call.text.contains(part.as_str());
+    let said = |part: &String| call.text.contains(part.as_str());
     path && when.model.as_ref().is_none_or(model)
-        && when.text.as_ref().is_none_or(text)
+        && when.text.iter().all(said)
         && when.stream.is_none_or(|stream| stream == call.stream)
 }
 
@@ -255,6 +255,8 @@ mod tests {
             (r#"{"model":"qwen-vl*"}"#, false),
             (r#"{"text":"said in"}"#, true),
             (r#"{"text":"sung in"}"#, false),
+            (r#"{"text":["audio","what"]}"#, true),
+            (r#"{"text":["audio","sung"]}"#, false),
             (r#"{"stream":true}"#, false),
             (r#"{"path":"/api/v1/uploads"}"#, false),
             (r#"{"path":"/api/*"}"#, true),

@@ -14,8 +14,8 @@ pub(super) struct Object {
     pub(super) key: String,
     /// Its bytes.
     pub(super) bytes: Bytes,
-    /// The model that may read it. Empty if any may.
-    pub(super) model: String,
+    /// The mark of the model that may read it. Empty if any may.
+    pub(super) mark: String,
     /// Its media type.
     pub(super) mime: String,
     /// When it is dropped.
@@ -74,7 +74,7 @@ impl Store {
         arrival.push(&bytes)?;
         let object = Labels {
             key: key.to_owned(),
-            model: String::new(),
+            mark: String::new(),
             mime: mime.to_owned(),
             lifetime,
         };
@@ -139,8 +139,8 @@ impl State {
 pub(super) struct Labels {
     /// Its name.
     pub(super) key: String,
-    /// The model that may read it. Empty if any may.
-    pub(super) model: String,
+    /// The mark of the model that may read it. Empty if any may.
+    pub(super) mark: String,
     /// Its media type.
     pub(super) mime: String,
     /// How long it is kept.
@@ -193,7 +193,7 @@ impl Arrival<'_> {
             expires: Instant::now() + labels.lifetime,
             key: labels.key,
             bytes,
-            model: labels.model,
+            mark: labels.mark,
             mime: labels.mime,
         });
         Ok(())
@@ -246,7 +246,7 @@ mod tests {
         let store = Store::new(10);
         let labels = Labels {
             key: "a".into(),
-            model: "m".into(),
+            mark: "m".into(),
             mime: String::new(),
             lifetime: HOUR,
         };
