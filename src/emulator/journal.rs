@@ -167,8 +167,11 @@ impl Entry {
 
     fn write(&self, write: impl FnOnce(&mut Page, f64)) {
         let mut pages = self.journal.lock();
-        let mut entries = pages.entries.iter_mut();
-        if let Some(page) = entries.find(|page| page.number == self.number) {
+        // Numbers run on without a gap, so the first one tells where the others are.
+        let first = pages.entries.front().map_or(0, |page| page.number);
+        let index = self.number.checked_sub(first);
+        let index = index.and_then(|index| usize::try_from(index).ok());
+        if let Some(page) = index.and_then(|index| pages.entries.get_mut(index)) {
             let ms = page.came.elapsed().as_secs_f64() * 1000.0;
             write(page, (ms * 1000.0).round() / 1000.0);
         }

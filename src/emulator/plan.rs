@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::Write as _;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -142,14 +142,13 @@ fn split(steps: VecDeque<Step>, size: usize) -> VecDeque<Step> {
 }
 
 /// All bytes of some steps.
+#[cfg(test)]
 pub(super) fn joined(steps: &VecDeque<Step>) -> Bytes {
-    let mut all = BytesMut::new();
-    for step in steps {
-        if let Step::Send(bytes, _) = step {
-            all.extend_from_slice(bytes);
-        }
-    }
-    all.freeze()
+    let sent = steps.iter().filter_map(|step| match step {
+        Step::Send(bytes, _) => Some(bytes.as_ref()),
+        Step::Wait(_) | Step::Cut(_) => None,
+    });
+    Bytes::from(sent.collect::<Vec<_>>().concat())
 }
 
 #[cfg(test)]

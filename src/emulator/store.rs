@@ -81,11 +81,6 @@ impl Store {
         arrival.keep(object, false)
     }
 
-    /// Whether there is an object of that name.
-    pub(super) fn has(&self, key: &str) -> bool {
-        self.find(key).is_some()
-    }
-
     /// The object of that name.
     pub(super) fn find(&self, key: &str) -> Option<Object> {
         let mut state = self.lock();
@@ -223,7 +218,7 @@ mod tests {
         keep(&store, "a", 6).unwrap();
         keep(&store, "b", 4).unwrap();
         keep(&store, "c", 1).unwrap();
-        let there = |key| store.has(key);
+        let there = |key| store.find(key).is_some();
         assert!(!there("a") && there("b") && there("c"));
         assert_eq!(keep(&store, "d", 11), Err(Refused::Full));
         assert!(there("b") && there("c"));
@@ -235,9 +230,9 @@ mod tests {
         let store = Store::new(10);
         keep(&store, "a", 6).unwrap();
         tokio::time::advance(HOUR - Duration::from_secs(1)).await;
-        assert!(store.has("a"));
+        assert!(store.find("a").is_some());
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!store.has("a"));
+        assert!(store.find("a").is_none());
         assert_eq!(store.lock().kept, 0);
     }
 
