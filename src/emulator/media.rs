@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::ask::{Ask, Part, Sense};
 use super::fault::{DATA_URI_BYTES, Fault};
+use super::film::{Film, watch};
 use super::hearing::{Heard, listen};
 use super::picture::{Picture, crc, look};
 use super::policy::mark;
@@ -22,8 +23,8 @@ pub(super) enum Medium {
     Audio(Box<Sound>, Heard, Print),
     /// It was looked at.
     Image(Picture, Print),
-    /// A film is known by its bytes alone.
-    Video(Print),
+    /// Its frames were counted, if its container is known.
+    Video(Option<Film>, Print),
     /// A film that came as single pictures.
     Frames(Vec<Medium>),
     /// It lies elsewhere, and the emulator has no network. The address has no query.
@@ -192,7 +193,7 @@ fn see_or_hear(
             )),
         },
         Sense::Video => match infer::get(&bytes).map(|kind| kind.matcher_type()) {
-            Some(infer::MatcherType::Video) => Ok(Medium::Video(print)),
+            Some(infer::MatcherType::Video) => Ok(Medium::Video(watch(bytes), print)),
             _ => Err(Fault::algorithm("The video file cannot be opened")),
         },
     }

@@ -12,11 +12,14 @@ mod answer;
 mod answer_reader;
 mod ask;
 mod checks;
+#[cfg(test)]
+mod client;
 mod clock;
 mod compose;
 mod desk;
 mod family;
 mod fault;
+mod film;
 mod generation;
 mod hearing;
 mod journal;

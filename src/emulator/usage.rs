@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Choice};
-use super::ask::Ask;
+use super::ask::{Ask, Sense};
 use super::family::{Family, UsageForm};
 use super::media::Medium;
 use super::picture::tokens;
@@ -14,6 +14,8 @@ const MIN_AUDIO_TOKENS: u64 = 25;
 const TURN_TOKENS: u64 = 4;
 /// What a film costs, as its frames are not decoded: one second of it at the models' default rate.
 const VIDEO_TOKENS: u64 = 256;
+/// What a picture costs that was not fetched: the least that any picture costs.
+const ELSEWHERE_TOKENS: u64 = 6;
 
 /// What went in.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -63,7 +65,7 @@ impl Input {
                 self.seconds += whole(heard);
             }
             Medium::Image(picture, _) => self.image += tokens(*picture),
-            Medium::Video(_) => self.video += VIDEO_TOKENS,
+            Medium::Video(..) => self.video += VIDEO_TOKENS,
             Medium::Frames(frames) => {
                 let mut inner = Self::default();
                 for frame in frames {
@@ -72,7 +74,9 @@ impl Input {
                 self.video += inner.image;
             }
             // It was not fetched, so nothing is known of it but that it is there.
-            Medium::Elsewhere(..) => self.audio += MIN_AUDIO_TOKENS,
+            Medium::Elsewhere(Sense::Audio, _) => self.audio += MIN_AUDIO_TOKENS,
+            Medium::Elsewhere(Sense::Image, _) => self.image += ELSEWHERE_TOKENS,
+            Medium::Elsewhere(Sense::Video, _) => self.video += VIDEO_TOKENS,
         }
     }
 
@@ -269,7 +273,6 @@ fn set(usage: &mut Map<String, Value>, name: &str, count: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::ask::Sense;
     use crate::emulator::family::family;
     use crate::emulator::media::{Source, perceive};
     use crate::emulator::wave::wav;

@@ -1,6 +1,7 @@
 //! The emulator's own words for what it was asked and given, in Chinese or in English.
 
 use super::ask::{Ask, Sense};
+use super::film::Film;
 use super::hearing::{Heard, LISTED_SEGMENTS, Nature};
 use super::media::{Medium, Print};
 use super::picture::crc;
@@ -83,13 +84,7 @@ fn describe(medium: &Medium, hears_seconds: u32, language: Language) -> String {
                 English => format!("Image: {format}, {width} x {height} pixels, {print}."),
             }
         }
-        Medium::Video(print) => {
-            let print = fingerprint(*print, language);
-            match language {
-                Chinese => format!("视频：{print}。"),
-                English => format!("Video: {print}."),
-            }
-        }
+        Medium::Video(film, print) => video(film.as_ref(), *print, language),
         Medium::Frames(frames) => {
             let list: Vec<_> = frames
                 .iter()
@@ -102,6 +97,20 @@ fn describe(medium: &Medium, hears_seconds: u32, language: Language) -> String {
             }
         }
         Medium::Elsewhere(sense, address) => elsewhere(*sense, address, language),
+    }
+}
+
+fn video(film: Option<&Film>, print: Print, language: Language) -> String {
+    let print = fingerprint(print, language);
+    match (film, language) {
+        (Some(Film { container, frames }), Chinese) => {
+            format!("视频：{container}，{frames} 帧，{print}。")
+        }
+        (Some(Film { container, frames }), English) => {
+            format!("Video: {container}, {frames} frames, {print}.")
+        }
+        (None, Chinese) => format!("视频：{print}。"),
+        (None, English) => format!("Video: {print}."),
     }
 }
 
