@@ -1,0 +1,443 @@
+//! The endpoint that answers conversations.
+
+use http::HeaderMap;
+use http::request::Parts;
+use serde_json::{Map, Value};
+
+use bytes::Bytes;
+
+use super::answer::Answer;
+use super::ask::{Ask, Turn, model, subject};
+use super::checks::{check, size};
+use super::compose::{Stage, compose};
+use super::desk::{Desk, Visit};
+use super::family::{Family, UsageForm};
+use super::fault::Fault;
+use super::journal::shown_body;
+use super::media::{Medium, Source, find, perceive};
+use super::plan::Plan;
+use super::render::{Style, frames, whole};
+use super::rule::Reply;
+use super::script::Call;
+use super::staging::{Act, raw};
+use super::usage::{Input, usage};
+
+/// Answers a request.
+pub(super) async fn generate(desk: &Desk, visit: &mut Visit, parts: &Parts, body: &Bytes) -> Plan {
+    let stream = streams(&parts.headers);
+    // What is not JSON is judged as null, which DashScope's words fit.
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    visit.entry.note("stream", stream.into());
+    visit.entry.note("body", shown_body(&body));
+    let subject = subject(&body);
+    let call = Call {
+        path: parts.uri.path(),
+        model: model(&body),
+        text: &subject,
+        stream,
+    };
+    let mut reply = desk.cue(call, visit);
+    if let Some(bytes) = &reply.raw {
+        return raw(&reply, &bytes.pieces);
+    }
+    let as_stream = reply.wire.stream.unwrap_or(stream);
+    let lone = reply.answer.is_none() && !(as_stream && after_chunks(&reply));
+    if let Some(refusal) = reply.refusal.as_ref().filter(|_| lone) {
+        return Act::refusal(refusal, as_stream, &visit.id, Vec::new()).stage(&reply, &visit.id);
+    }
+    let made = match reply.answer.take() {
+        Some(answer) => Ok(scripted(answer, &body, stream)),
+        None => own(desk, visit, call, &parts.headers, &body).await,
+    };
+    let act = match made {
+        Ok(made) => made.act(&reply, as_stream, &visit.id),
+        Err(fault) => Act::fault(&fault, as_stream, &visit.id),
+    };
+    act.stage(&reply, &visit.id)
+}
+
+/// Either header asks for a stream: a recorded call has the second alone.
+fn streams(headers: &HeaderMap) -> bool {
+    let has = |name: &str, wanted: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| value.to_lowercase().contains(wanted))
+    };
+    has("x-dashscope-sse", "enable") || has("accept", "text/event-stream")
+}
+
+fn after_chunks(reply: &Reply) -> bool {
+    let refusal = reply.refusal.as_ref();
+    refusal.is_some_and(|refusal| refusal.after_chunks > 0)
+}
+
+/// An answer and what is needed to put it on the wire.
+struct Made {
+    answer: Answer,
+    input: Input,
+    form: UsageForm,
+    style: Style,
+}
+
+impl Made {
+    fn new(answer: Answer, input: Input, family: Option<&Family>, deltas: bool) -> Self {
+        Self {
+            answer,
+            input,
+            form: family.map_or(UsageForm::Detailed, |family| family.usage),
+            style: Style {
+                deltas,
+                empty_last: family.is_some_and(|family| family.empty_last),
+                unfinished: false,
+            },
+        }
+    }
+
+    fn act(self, reply: &Reply, stream: bool, id: &str) -> Act {
+        let style = Style {
+            deltas: reply.wire.incremental.unwrap_or(self.style.deltas),
+            unfinished: reply.wire.unfinished,
+            ..self.style
+        };
+        let usage: Map<String, Value> = usage(&self.answer, &self.input, self.form, stream);
+        match &reply.refusal {
+            Some(refusal) => {
+                let frames = frames(&self.answer, &usage, style, id);
+                Act::refusal(refusal, stream, id, frames)
+            }
+            None if stream => Act::frames(frames(&self.answer, &usage, style, id)),
+            None => Act::Json(200, whole(&self.answer, &usage, style, id)),
+        }
+    }
+}
+
+/// An answer of a script is given whatever the request is: it may be for a model that is not known.
+fn scripted(answer: Answer, body: &Value, stream: bool) -> Made {
+    match Ask::read(body, stream) {
+        Ok(ask) => {
+            let input = Input::count(&ask, &[], (0, 0));
+            Made::new(answer, input, Some(ask.family), ask.deltas())
+        }
+        Err(_) => {
+            let asked = body.pointer("/parameters/incremental_output");
+            let deltas = asked.and_then(Value::as_bool).unwrap_or(false);
+            Made::new(answer, Input::default(), None, deltas)
+        }
+    }
+}
+
+async fn own(
+    desk: &Desk,
+    visit: &Visit,
+    call: Call<'_>,
+    headers: &HeaderMap,
+    body: &Value,
+) -> Result<Made, Fault> {
+    if headers.contains_key("x-dashscope-async") {
+        let words = "Current user api does not support asynchronous calls.";
+        return Err(Fault::new(403, "AccessDenied", words));
+    }
+    let ask = Ask::read(body, call.stream)?;
+    check(&ask)?;
+    let sample = desk.samples.cue(call).and_then(|cue| cue.reply.answer);
+    if let Some(answer) = sample {
+        return Ok(scripted(answer, body, call.stream));
+    }
+    let media = media(desk, &ask, headers).await?;
+    let stage = Stage {
+        ask: &ask,
+        media: &media,
+        id: &visit.id,
+        store: &desk.store,
+        origin: &visit.origin,
+    };
+    let answer = compose(&stage)?;
+    let input = Input::count(&ask, &media, size(&ask)?);
+    Ok(Made::new(answer, input, Some(ask.family), ask.deltas()))
+}
+
+/// All media are looked for; those of the last turn that has any are heard and seen.
+async fn media(desk: &Desk, ask: &Ask, headers: &HeaderMap) -> Result<Vec<Medium>, Fault> {
+    let resolve = headers.get("x-dashscope-ossresourceresolve");
+    let resolve = resolve.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"enable"));
+    let found = |turn: &Turn| find(&turn.parts, ask, resolve, &desk.store);
+    let turns = ask.turns.iter().map(found);
+    let turns = turns.collect::<Result<Vec<_>, _>>()?;
+    let last = turns.into_iter().rfind(|sources| !sources.is_empty());
+    let sources: Vec<Source> = last.unwrap_or_default();
+    if sources.is_empty() {
+        return Ok(Vec::new());
+    }
+    let hears_seconds = ask.family.hears_seconds;
+    let failed = || Fault::new(500, "InternalError", "The media could not be decoded.");
+    let permit = desk.listeners.clone().acquire_owned().await;
+    let permit = permit.map_err(|_| failed())?;
+    let work = move || {
+        // It is held by the work, which goes on when the client has gone.
+        let _permit = permit;
+        let sources = sources.into_iter();
+        let media = sources.map(|source| perceive(source, hears_seconds));
+        media.collect::<Result<Vec<_>, _>>()
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| failed())?
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::json;
+
+    use super::*;
+    use crate::emulator::client::{Answered, Served};
+    use crate::emulator::script::GENERATION;
+    use crate::emulator::wave::wav;
+
+    const SAMPLES: &str = "https://dashscope.oss-cn-beijing.aliyuncs.com/audios/";
+
+    fn sample(file: &str, parameters: Value) -> Value {
+        json!({"model": "qwen-audio-turbo", "parameters": parameters, "input": {"messages": [
+            {"role": "user", "content": [{"audio": format!("{SAMPLES}{file}")},
+                {"text": "这段音频在说什么?"}]}]}})
+    }
+
+    fn said(model: &str, text: &str, parameters: Value) -> Value {
+        json!({"model": model, "parameters": parameters,
+            "input": {"messages": [{"role": "user", "content": [{"text": text}]}]}})
+    }
+
+    fn frames(answer: &Answered) -> Vec<Value> {
+        let text = answer.text();
+        let lines = text.lines().filter_map(|line| line.strip_prefix("data:"));
+        lines
+            .map(|data| serde_json::from_str(data).unwrap())
+            .collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_quick_start_answers_as_its_documentation() {
+        let served = Served::plain().await;
+        let answer = served.ask(&sample("2channel_16K.wav", json!({}))).await;
+        let body = answer.json();
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(
+            body["output"].to_string(),
+            "{\"choices\":[{\"finish_reason\":\"stop\",\"message\":{\"role\":\"assistant\",\
+             \"content\":[{\"text\":\"这段音频在说中文:\\\"未来没有互联网\\\"。\"}]}}]}"
+        );
+        let usage = json!({"input_tokens": 1276, "audio_tokens": 768, "output_tokens": 19});
+        assert_eq!(body["usage"], usage);
+        let body = served.ask(&sample("welcome.mp3", json!({}))).await.json();
+        let content = &body["output"]["choices"][0]["message"]["content"];
+        assert_eq!(
+            *content,
+            json!([{"text": "这段音频说的是:'欢迎使用阿里云'"}])
+        );
+        let usage = json!({"input_tokens": 33, "audio_tokens": 85, "output_tokens": 10});
+        assert_eq!(body["usage"], usage);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_cumulative_or_of_deltas_byte_for_byte() {
+        let script = json!({"rules": [{"reply": {"request_id": "1341c517-71bf-94f5",
+            "answer": {"chunks": ["这段音频", "说的是", "'"],
+                "usage": {"audio_tokens": 85, "input_tokens": 33, "output_tokens": 9}}}}]});
+        let served = Served::scripted(&script.to_string()).await;
+        let stream = |texts: [&str; 3]| {
+            let frame = |n: usize| {
+                let end = if n == 2 { "stop" } else { "null" };
+                format!(
+                    "id:{}\nevent:result\n:HTTP_STATUS/200\ndata:{{\"output\":{{\"choices\":[{{\
+                     \"message\":{{\"content\":[{{\"text\":\"{}\"}}],\"role\":\"assistant\"}},\
+                     \"finish_reason\":\"{end}\"}}]}},\"usage\":{{\"audio_tokens\":85,\
+                     \"input_tokens\":33,\"output_tokens\":{}}},\"request_id\":\
+                     \"1341c517-71bf-94f5\"}}\n\n",
+                    n + 1,
+                    texts[n],
+                    (n + 1) * 3
+                )
+            };
+            (0..3).map(frame).collect::<String>()
+        };
+        let cumulative = stream(["这段音频", "这段音频说的是", "这段音频说的是'"]);
+        let deltas = stream(["这段音频", "说的是", "'"]);
+        for (parameters, expected) in [
+            (json!({}), &cumulative),
+            (json!({"incremental_output": false}), &cumulative),
+            (json!({"incremental_output": true}), &deltas),
+        ] {
+            let answer = served.ask_stream(&sample("welcome.mp3", parameters)).await;
+            assert_eq!(answer.text(), *expected);
+            let mime = answer.header("content-type");
+            assert_eq!(mime, Some("text/event-stream;charset=UTF-8"));
+            assert_eq!(answer.header("x-request-id"), Some("1341c517-71bf-94f5"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn either_header_asks_for_a_stream() {
+        let served = Served::plain().await;
+        let body = said("qwen-vl-plus", "hi", json!({})).to_string();
+        for (name, value, stream) in [
+            ("x-dashscope-sse", "enable", true),
+            ("accept", "text/event-stream", true),
+            ("x-dashscope-sse", "disable", false),
+            ("accept", "application/json", false),
+        ] {
+            let headers = [("authorization", "Bearer sk-a"), (name, value)];
+            let answer = served
+                .call("POST", GENERATION, &headers, body.as_bytes())
+                .await;
+            assert_eq!(
+                answer.text().starts_with("id:1\n"),
+                stream,
+                "{name} {value}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_are_a_status_or_the_first_event() {
+        let served = Served::plain().await;
+        let body = said("qwen-audio-turbo", "hi", json!({"top_p": 2}));
+        let answer = served.ask(&body).await;
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (400, &json!("InvalidParameter"))
+        );
+        let answer = served.ask_stream(&body).await;
+        assert_eq!(answer.status, 200);
+        let id = answer.header("x-request-id").unwrap();
+        let expected = format!(
+            "id:1\nevent:error\n:HTTP_STATUS/400\ndata:{{\"code\":\"InvalidParameter\",\"message\":\
+             \"Range of top_p should be (0.0, 1.0]\",\"request_id\":\"{id}\"}}\n\n"
+        );
+        assert_eq!(answer.text(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_can_come_after_frames() {
+        let error = json!({"status": 429, "code": "Throttling", "message": "m", "after_chunks": 1});
+        for answer in [json!({"chunks": ["a", "b"]}), Value::Null] {
+            let script = json!({"rules": [{"reply": {"answer": answer, "error": error}}]});
+            let served = Served::scripted(&script.to_string()).await;
+            let text = served
+                .ask_stream(&said("qwen-vl-plus", "hi", json!({})))
+                .await
+                .text();
+            assert!(text.starts_with("id:1\nevent:result\n"), "{text}");
+            assert!(
+                text.contains("\n\nid:2\nevent:error\n:HTTP_STATUS/429\n"),
+                "{text}"
+            );
+            assert!(
+                text.ends_with("}\n\n") && text.matches("id:").count() == 2,
+                "{text}"
+            );
+            let unary = served.ask(&said("qwen-vl-plus", "hi", json!({}))).await;
+            assert_eq!(unary.status, 429);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn scripts_answer_for_models_that_are_not_known() {
+        let script = json!({"rules": [{"match": {"model": "mine"}, "reply": {"answer": "yes"}}]});
+        let served = Served::scripted(&script.to_string()).await;
+        let content = "/output/choices/0/message/content/0/text";
+        let answer = served.ask(&said("mine", "hi", json!({}))).await.json();
+        assert_eq!(answer.pointer(content), Some(&json!("yes")));
+        assert_eq!(
+            served.ask(&said("yours", "hi", json!({}))).await.status,
+            404
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_of_the_other_kind_can_be_played() {
+        let json_to_stream = json!({"rules": [{"reply": {"wire": {"body": "json"}}}]});
+        let served = Served::scripted(&json_to_stream.to_string()).await;
+        let answer = served
+            .ask_stream(&said("qwen-vl-plus", "hi", json!({})))
+            .await;
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert!(answer.json()["output"].is_object());
+        let stream_to_unary = json!({"rules": [{"reply": {"wire": {"body": "sse"}}}]});
+        let served = Served::scripted(&stream_to_unary.to_string()).await;
+        let answer = served.ask(&said("qwen-vl-plus", "hi", json!({}))).await;
+        assert!(answer.text().starts_with("id:1\nevent:result\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn inline_audio_is_heard() {
+        let served = Served::plain().await;
+        let file = wav(16_000, &[700; 32_000]);
+        let uri = format!("data:audio/wav;base64,{}", STANDARD.encode(&file));
+        let mut body = sample("x", json!({}));
+        body["input"]["messages"][0]["content"][0] = json!({ "audio": uri });
+        let answer = served.ask(&body).await.json();
+        let text = answer["output"]["choices"][0]["message"]["content"][0]["text"].to_string();
+        for words in [
+            "模拟器",
+            "2.00 秒",
+            "16000 Hz",
+            "64044 字节",
+            "这段音频在说什么?",
+        ] {
+            assert!(text.contains(words), "{words} is not in {text}");
+        }
+        assert_eq!(answer["usage"]["audio_tokens"], 50);
+        body["input"]["messages"][0]["content"][0] = json!({"audio": "data:audio/wav;base64,AAAA"});
+        let fault = served.ask(&body).await;
+        assert_eq!(fault.status, 400);
+        assert_eq!(fault.json()["message"], "Input files format not supported.");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_is_named_without_its_query() {
+        let served = Served::plain().await;
+        let mut body = sample("x", json!({}));
+        body["input"]["messages"][0]["content"][0] =
+            json!({"audio": "https://a.example/b.wav?Signature=canary"});
+        let text = served.ask(&body).await.text();
+        assert!(
+            text.contains("https://a.example/b.wav") && !text.contains("canary"),
+            "{text}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_omni_model_streams_text_then_sound_and_ends_empty() {
+        let served = Served::plain().await;
+        let parameters = json!({"modalities": ["text", "audio"], "incremental_output": true});
+        let answer = served
+            .ask_stream(&said("qwen3-omni-flash", "hi", parameters))
+            .await;
+        let frames = frames(&answer);
+        let content = |frame: &Value| frame["output"]["choices"][0]["message"]["content"].clone();
+        assert!(content(&frames[0])[0]["text"].is_string());
+        let sound = &content(&frames[frames.len() - 2])[0]["audio"]["data"];
+        assert!(STANDARD.decode(sound.as_str().unwrap()).unwrap().len() > 100);
+        let last = frames.last().unwrap();
+        assert_eq!(content(last), json!([]));
+        assert_eq!(last["output"]["choices"][0]["finish_reason"], "stop");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn results_are_served() {
+        let served = Served::plain().await;
+        let body = json!({"model": "qwen3-tts-flash", "parameters": {"enable_search": false},
+            "input": {"messages": [], "text": "hi", "voice": "Cherry"}});
+        let url = served.ask(&body).await.json()["output"]["audio"]["url"].clone();
+        let origin = format!("http://{}", served.address);
+        let path = url
+            .as_str()
+            .unwrap()
+            .strip_prefix(&origin)
+            .unwrap()
+            .to_owned();
+        let file = served.call("GET", &path, &[], b"").await;
+        assert_eq!(file.header("content-type"), Some("audio/wav"));
+        assert!(file.body.starts_with(b"RIFF") && file.body.len() == 44 + 2 * 2 * 1440);
+    }
+}

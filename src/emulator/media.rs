@@ -1,0 +1,299 @@
+//! From the addresses in a request to the bytes behind them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+
+use super::ask::{Ask, Part, Sense};
+use super::fault::{DATA_URI_BYTES, Fault};
+use super::film::{Film, watch};
+use super::hearing::{Heard, listen};
+use super::picture::{Picture, crc, look};
+use super::policy::mark;
+use super::sound::{Sound, decode};
+use super::store::Store;
+
+/// Larger files are not decoded: the models take far less.
+const DECODED_BYTES: usize = 256 * 1024 * 1024;
+
+/// One medium of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Medium {
+    /// It was heard.
+    Audio(Box<Sound>, Heard, Print),
+    /// It was looked at.
+    Image(Picture, Print),
+    /// Its frames were counted, if its container is known.
+    Video(Option<Film>, Print),
+    /// A film that came as single pictures.
+    Frames(Vec<Medium>),
+    /// It lies elsewhere, and the emulator has no network. The address has no query.
+    Elsewhere(Sense, String),
+}
+
+/// The fingerprint of a file: any other byte changes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Print {
+    /// Its length in bytes.
+    pub(super) bytes: usize,
+    /// Its CRC-32.
+    pub(super) crc: u32,
+}
+
+/// A medium whose bytes are at hand, or whose address is all there is.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Its bytes.
+    Bytes(Sense, Bytes),
+    /// Several pictures of a film.
+    Frames(Vec<Source>),
+    /// Its address.
+    Elsewhere(Sense, String),
+}
+
+/// Finds the media of a turn.
+///
+/// # Errors
+///
+/// DashScope's words for an address that leads nowhere.
+pub(super) fn find(
+    parts: &[Part],
+    ask: &Ask,
+    resolve: bool,
+    store: &Store,
+) -> Result<Vec<Source>, Fault> {
+    let mut sources = Vec::new();
+    for part in parts {
+        let (sense, addresses) = match part {
+            Part::Text(_) => continue,
+            Part::Medium(sense, addresses) => (*sense, addresses),
+        };
+        let source = |sense, address: &String| source(sense, address, ask, resolve, store);
+        match addresses.as_slice() {
+            [address] => sources.push(source(sense, address)?),
+            addresses => {
+                let frames = addresses.iter().map(|frame| source(Sense::Image, frame));
+                sources.push(Source::Frames(frames.collect::<Result<_, _>>()?));
+            }
+        }
+    }
+    Ok(sources)
+}
+
+fn source(
+    sense: Sense,
+    address: &str,
+    ask: &Ask,
+    resolve: bool,
+    store: &Store,
+) -> Result<Source, Fault> {
+    if let Some(data) = address.strip_prefix("data:") {
+        if address.len() > DATA_URI_BYTES {
+            return Err(Fault::algorithm(
+                "Exceeded limit on max bytes per data-uri item : 10485760'.",
+            ));
+        }
+        return inline(data).map(|bytes| Source::Bytes(sense, bytes));
+    }
+    if let Some(key) = address.strip_prefix("oss://") {
+        if !resolve {
+            return Err(Fault::url());
+        }
+        let object = store
+            .find(key)
+            .filter(|object| object.mark == mark(&ask.model));
+        return match object {
+            Some(object) => Ok(Source::Bytes(sense, object.bytes)),
+            None => Err(Fault::algorithm(
+                "Don't have authorization to access the media resource! The object is gone, or \
+                 it was uploaded for another model.",
+            )),
+        };
+    }
+    let url = url::Url::parse(address).map_err(|_| Fault::url())?;
+    let host = url.host_str().unwrap_or_default();
+    if !["http", "https"].contains(&url.scheme()) || host.is_empty() {
+        return Err(Fault::url());
+    }
+    // RFC 2606 keeps this name free of hosts, so nobody can have meant a real one.
+    if host.ends_with(".invalid") {
+        return Err(Fault::algorithm("Failed to download multimodal content"));
+    }
+    Ok(Source::Elsewhere(sense, plain(url)))
+}
+
+/// An address without what may be a secret: user, password, query.
+fn plain(mut url: url::Url) -> String {
+    url.set_query(None);
+    url.set_fragment(None);
+    // Both fail for addresses without a host alone, and those were refused.
+    let _ = url.set_password(None);
+    let _ = url.set_username("");
+    url.into()
+}
+
+fn inline(data: &str) -> Result<Bytes, Fault> {
+    let (head, body) = data.split_once(',').ok_or_else(Fault::url)?;
+    if !head.ends_with(";base64") {
+        return Err(Fault::url());
+    }
+    let bytes = STANDARD.decode(body.trim()).map_err(|_| Fault::url())?;
+    Ok(Bytes::from(bytes))
+}
+
+/// Hears and sees a medium. Blocks: call it on a thread for that.
+///
+/// # Errors
+///
+/// DashScope's words for a medium that cannot be decoded.
+pub(super) fn perceive(source: Source, hears_seconds: u32) -> Result<Medium, Fault> {
+    match source {
+        Source::Elsewhere(sense, address) => Ok(Medium::Elsewhere(sense, address)),
+        Source::Frames(frames) => {
+            let frames = frames
+                .into_iter()
+                .map(|frame| perceive(frame, hears_seconds));
+            Ok(Medium::Frames(frames.collect::<Result<_, _>>()?))
+        }
+        Source::Bytes(sense, bytes) => {
+            let print = Print {
+                bytes: bytes.len(),
+                crc: crc(&bytes),
+            };
+            see_or_hear(sense, bytes, print, hears_seconds)
+        }
+    }
+}
+
+fn see_or_hear(
+    sense: Sense,
+    bytes: Bytes,
+    print: Print,
+    hears_seconds: u32,
+) -> Result<Medium, Fault> {
+    if bytes.len() > DECODED_BYTES {
+        return Err(Fault::algorithm("Multimodal file size is too large"));
+    }
+    match sense {
+        Sense::Audio if bytes.is_empty() => Err(Fault::algorithm("The audio is empty")),
+        Sense::Audio => {
+            let sound = decode(bytes, hears_seconds).ok_or_else(Fault::format)?;
+            let heard = listen(&sound);
+            // The samples have told what they can; a request may hold many files.
+            let sound = Sound {
+                samples: Vec::new(),
+                ..sound
+            };
+            Ok(Medium::Audio(Box::new(sound), heard, print))
+        }
+        Sense::Image => match look(&bytes) {
+            Some(picture) => Ok(Medium::Image(picture, print)),
+            None => Err(Fault::algorithm(
+                "The image format is illegal and cannot be opened",
+            )),
+        },
+        Sense::Video => match infer::get(&bytes).map(|kind| kind.matcher_type()) {
+            Some(infer::MatcherType::Video) => Ok(Medium::Video(watch(bytes), print)),
+            _ => Err(Fault::algorithm("The video file cannot be opened")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::emulator::picture::paint;
+    use crate::emulator::wave::wav;
+
+    fn found(address: &str, resolve: bool, store: &Store) -> Result<Vec<Source>, Fault> {
+        let body = json!({"model": "qwen-audio-turbo", "input": {"messages": [
+            {"role": "user", "content": [{"audio": address}]}]}});
+        let ask = Ask::read(&body, false).unwrap();
+        find(&ask.turns[0].parts, &ask, resolve, store)
+    }
+
+    #[test]
+    fn addresses_are_judged() {
+        let store = Store::new(100);
+        for (address, words) in [
+            ("/tmp/a.wav", "does not appear to be valid"),
+            ("file:///tmp/a.wav", "does not appear to be valid"),
+            ("data:audio/wav,plain", "does not appear to be valid"),
+            ("data:audio/wav;base64,*", "does not appear to be valid"),
+            (
+                "oss://nowhere",
+                "Don't have authorization to access the media resource",
+            ),
+            (
+                "https://media.invalid/a.wav",
+                "Failed to download multimodal content",
+            ),
+        ] {
+            let fault = found(address, true, &store).unwrap_err();
+            assert_eq!(fault.code, "InvalidParameter");
+            assert!(
+                fault.message.contains(words),
+                "{address}: {}",
+                fault.message
+            );
+        }
+        let long = format!("data:audio/wav;base64,{}", "A".repeat(DATA_URI_BYTES));
+        let fault = found(&long, true, &store).unwrap_err();
+        assert!(
+            fault
+                .message
+                .contains("max bytes per data-uri item : 10485760")
+        );
+        let there = found(
+            "https://me:pass@a.example/b.wav?Signature=secret#x",
+            true,
+            &store,
+        );
+        let [Source::Elsewhere(Sense::Audio, address)] = &there.unwrap()[..] else {
+            panic!("it should lie elsewhere");
+        };
+        assert_eq!(address, "https://a.example/b.wav");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stored_objects_need_the_header_and_the_model() {
+        let store = Store::new(100);
+        for model in ["qwen-audio-turbo", "qwen-vl-plus"] {
+            let mut arrival = store.arrive();
+            arrival.push(b"abc").unwrap();
+            let labels = crate::emulator::store::Labels {
+                key: model.to_owned(),
+                mark: mark(model),
+                mime: String::new(),
+                lifetime: std::time::Duration::from_secs(9),
+            };
+            arrival.keep(labels, true).unwrap();
+        }
+        assert!(found("oss://qwen-audio-turbo", true, &store).is_ok());
+        let fault = found("oss://qwen-audio-turbo", false, &store).unwrap_err();
+        assert!(fault.message.contains("does not appear to be valid"));
+        let fault = found("oss://qwen-vl-plus", true, &store).unwrap_err();
+        assert!(fault.message.contains("Don't have authorization"));
+    }
+
+    #[test]
+    fn media_are_perceived_by_their_sense() {
+        let wav = wav(16_000, &[900; 16_000]);
+        let heard = perceive(Source::Bytes(Sense::Audio, wav.clone()), 30).unwrap();
+        let Medium::Audio(sound, _, print) = heard else {
+            panic!("it should be heard");
+        };
+        assert_eq!((sound.frames, print.bytes), (16_000, 32_044));
+        let fault = perceive(Source::Bytes(Sense::Audio, Bytes::new()), 30).unwrap_err();
+        assert!(fault.message.contains("The audio is empty"));
+        let fault = perceive(Source::Bytes(Sense::Image, wav.clone()), 30).unwrap_err();
+        assert!(fault.message.contains("image format is illegal"));
+        let fault = perceive(Source::Bytes(Sense::Video, wav), 30).unwrap_err();
+        assert!(fault.message.contains("cannot be opened"));
+        let image = Source::Bytes(Sense::Image, paint("x", 8, 8).unwrap());
+        let frames = perceive(Source::Frames(vec![image.clone(), image]), 30).unwrap();
+        assert!(matches!(frames, Medium::Frames(frames) if frames.len() == 2));
+    }
+}

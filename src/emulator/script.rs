@@ -1,0 +1,361 @@
+//! A script: rules that tell the emulator what to reply instead of its own answer.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::reader::Faults;
+use super::rule::{Match, Reply, Rule};
+use super::rule_reader::rules;
+
+/// The rules that people write to test their own clients. The format is in `docs/emulator.md`.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    rules: Arc<[Rule]>,
+}
+
+/// All that is wrong with a script, each fault with its place and how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptError {
+    lines: Vec<String>,
+}
+
+impl Script {
+    /// Reads a script. An empty one is `{"rules": []}`.
+    ///
+    /// # Errors
+    ///
+    /// Names every fault of the document, not the first alone.
+    pub fn parse(json: &str) -> Result<Self, ScriptError> {
+        let document: Value = serde_json::from_str(json).map_err(|error| ScriptError {
+            lines: vec![format!(
+                "line {}, column {}: not JSON ({}); mend the syntax there first",
+                error.line(),
+                error.column(),
+                words(&error)
+            )],
+        })?;
+        let mut faults = Faults::default();
+        let rules = rules(&document, &mut faults);
+        let lines = faults.into_lines();
+        if lines.is_empty() {
+            Ok(Self {
+                rules: rules.into(),
+            })
+        } else {
+            Err(ScriptError { lines })
+        }
+    }
+
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there is no rule.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+/// serde's words without its own way of telling the place.
+fn words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.lines.len();
+        let noun = if count == 1 { "fault" } else { "faults" };
+        write!(f, "{count} {noun} in the script")?;
+        for line in &self.lines {
+            write!(f, "\n- {line}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ScriptError {}
+
+/// What a call is, as far as rules look at it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    /// The path without the query.
+    pub(super) path: &'a str,
+    /// The model that it names.
+    pub(super) model: &'a str,
+    /// The text and the addresses of the last turn.
+    pub(super) text: &'a str,
+    /// Whether it asks for a stream.
+    pub(super) stream: bool,
+}
+
+/// A rule that applies.
+#[derive(Clone, Debug)]
+pub(super) struct Cue {
+    /// The name of the rule, or its place in the script.
+    pub(super) name: String,
+    /// What it replies.
+    pub(super) reply: Reply,
+}
+
+/// A script at work: it counts the calls that its rules have seen, and can be changed.
+#[derive(Debug, Default)]
+pub(super) struct Prompter {
+    running: Mutex<Running>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    script: Script,
+    counts: Vec<u64>,
+}
+
+impl Prompter {
+    /// Begins with a script.
+    pub(super) fn new(script: Script) -> Self {
+        let prompter = Self::default();
+        prompter.change(script);
+        prompter
+    }
+
+    /// Takes another script; all counts begin anew.
+    pub(super) fn change(&self, script: Script) {
+        let counts = vec![0; script.len()];
+        *self.lock() = Running { script, counts };
+    }
+
+    /// The first rule that applies to a call. A rule counts the calls that reach it and match it
+    /// but for its count.
+    pub(super) fn cue(&self, call: Call<'_>) -> Option<Cue> {
+        let mut running = self.lock();
+        let Running { script, counts } = &mut *running;
+        for (index, (rule, count)) in script.rules.iter().zip(counts).enumerate() {
+            if !matches(&rule.when, call) {
+                continue;
+            }
+            *count = count.saturating_add(1);
+            if rule.when.count.contains(count) {
+                let name = rule.name.clone();
+                return Some(Cue {
+                    name: name.unwrap_or_else(|| format!("rules[{index}]")),
+                    reply: rule.reply.clone(),
+                });
+            }
+        }
+        None
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Running> {
+        // The counts are plain numbers: a panic elsewhere cannot leave them half written.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The path of the endpoint that a rule without a path is for.
+pub(super) const GENERATION: &str = "/api/v1/services/aigc/multimodal-generation/generation";
+
+fn matches(when: &Match, call: Call<'_>) -> bool {
+    let path = match &when.path {
+        Some(pattern) => wildcard(pattern, call.path),
+        None => call.path == GENERATION,
+    };
+    let model = |pattern: &String| wildcard(pattern, call.model);
+    let said = |part: &String| call.text.contains(part.as_str());
+    path && when.model.as_ref().is_none_or(model)
+        && when.text.iter().all(said)
+        && when.stream.is_none_or(|stream| stream == call.stream)
+}
+
+/// Whether a text is as a pattern says, in which `*` is any text and `?` any one character.
+pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
+    // The classic walk with one point of return: time is bounded by the product of the lengths.
+    let (mut pattern, mut text) = (pattern, text);
+    let mut again: Option<(&str, &str)> = None;
+    loop {
+        let mut rest = pattern.chars();
+        match (rest.next(), text.chars().next()) {
+            (Some('*'), _) => {
+                pattern = rest.as_str();
+                again = Some((pattern, text));
+                continue;
+            }
+            (Some(wanted), Some(found)) if wanted == found || wanted == '?' => {
+                pattern = rest.as_str();
+                text = skip(text);
+                continue;
+            }
+            (None, None) => return true,
+            (Some(_) | None, Some(_)) => {}
+            (Some(_), None) => return false,
+        }
+        let Some((after_star, from)) = again else {
+            return false;
+        };
+        text = skip(from);
+        pattern = after_star;
+        again = Some((after_star, text));
+    }
+}
+
+fn skip(text: &str) -> &str {
+    let mut rest = text.chars();
+    rest.next();
+    rest.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CALL: Call<'_> = Call {
+        path: GENERATION,
+        model: "qwen-audio-turbo",
+        text: "what is said in this audio?",
+        stream: false,
+    };
+
+    fn cues(script: &str, call: Call<'_>, times: usize) -> Vec<Option<String>> {
+        let prompter = Prompter::new(Script::parse(script).unwrap());
+        (0..times)
+            .map(|_| prompter.cue(call).map(|cue| cue.name))
+            .collect()
+    }
+
+    #[test]
+    fn wildcards() {
+        for (pattern, text, expected) in [
+            ("", "", true),
+            ("*", "", true),
+            ("qwen-audio*", "qwen-audio-turbo", true),
+            ("qwen-audio*", "qwen2-audio", false),
+            ("qwen*-omni*", "qwen3-omni-flash", true),
+            ("qwen*-omni*", "qwen3-vl", false),
+            ("a?c", "a声c", true),
+            ("a?c", "ac", false),
+            ("*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaac", false),
+            ("a", "ab", false),
+        ] {
+            assert_eq!(wildcard(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn rules_match_on_all_that_they_give() {
+        for (when, expected) in [
+            ("{}", true),
+            (r#"{"model":"qwen-audio*"}"#, true),
+            (r#"{"model":"qwen-vl*"}"#, false),
+            (r#"{"text":"said in"}"#, true),
+            (r#"{"text":"sung in"}"#, false),
+            (r#"{"text":["audio","what"]}"#, true),
+            (r#"{"text":["audio","sung"]}"#, false),
+            (r#"{"stream":true}"#, false),
+            (r#"{"path":"/api/v1/uploads"}"#, false),
+            (r#"{"path":"/api/*"}"#, true),
+            (r#"{"count":2}"#, false),
+        ] {
+            let script = format!(r#"{{"rules":[{{"match":{when},"reply":{{}}}}]}}"#);
+            assert_eq!(cues(&script, CALL, 1)[0].is_some(), expected, "{when}");
+        }
+        let upload = Call {
+            path: "/oss",
+            ..CALL
+        };
+        assert_eq!(cues(r#"{"rules":[{"reply":{}}]}"#, upload, 1), [None]);
+    }
+
+    #[test]
+    fn rules_count_the_calls_that_reach_them() {
+        let script = r#"{"rules":[
+            {"name":"second","match":{"count":2},"reply":{}},
+            {"name":"third on","match":{"count":{"from":2}},"reply":{}}]}"#;
+        let names = cues(script, CALL, 4);
+        let names: Vec<_> = names.iter().map(Option::as_deref).collect();
+        assert_eq!(
+            names,
+            [None, Some("second"), Some("third on"), Some("third on")]
+        );
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_place_and_its_cure() {
+        let error = Script::parse(
+            r#"{"rules":[{"match":{"modle":"x","count":0},"reply":{"status":99,
+               "delays":{"head_ms":"soon"},"wire":{"cut":{"how":"bite"},"line_end":"nl"},
+               "headers":{"bad name":"x"},"raw":{"body_base64":"*"}}},{}]}"#,
+        )
+        .unwrap_err()
+        .to_string();
+        for line in [
+            "rules[0].match.modle: is not a known field; the fields here are path, model, text,",
+            "rules[0].match.count: must be a whole number from 1 to",
+            "rules[0].reply.status: must be a whole number from 200 to 599",
+            "rules[0].reply.delays.head_ms: must be a whole number from 0 to 86400000",
+            "rules[0].reply.wire.cut.how: must be one of \"close\", \"reset\", \"hang\"",
+            "rules[0].reply.wire.cut: must say one place:",
+            "rules[0].reply.wire.line_end: must be one of \"lf\", \"crlf\", \"cr\"",
+            "rules[0].reply.headers.bad name: is not a name of a header",
+            "rules[0].reply.raw.body_base64: must be base64",
+            "rules[1].reply: is missing; {} is the emulator's own answer",
+        ] {
+            assert!(error.contains(line), "{line} is not in {error}");
+        }
+        assert!(error.starts_with("10 faults in the script\n"), "{error}");
+        let error = Script::parse("{\n \"rules\": [}").unwrap_err().to_string();
+        assert!(error.contains("line 2, column 12: not JSON"), "{error}");
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let names = prop::sample::select(vec![
+            "rules", "match", "reply", "model", "count", "from", "answer", "text", "chunks",
+            "wire", "cut", "how", "at_byte", "raw", "pieces", "error", "place", "usage",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 64, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::vec((names.clone(), inner), 0..6).prop_map(|fields| {
+                    fields
+                        .into_iter()
+                        .map(|(name, value)| (name.to_owned(), value))
+                        .collect()
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,200}") {
+            drop(Script::parse(&text));
+        }
+
+        #[test]
+        fn any_document_is_read_or_refused_with_a_place(rule in json()) {
+            let document = serde_json::json!({"rules": [rule]}).to_string();
+            if let Err(error) = Script::parse(&document) {
+                prop_assert!(error.to_string().contains("rules"), "{error}");
+            }
+        }
+
+        #[test]
+        fn wildcard_agrees_with_itself(text in "[abc*?]{0,12}") {
+            prop_assert!(wildcard("*", &text));
+            prop_assert!(wildcard(&"?".repeat(text.chars().count()), &text));
+        }
+    }
+}

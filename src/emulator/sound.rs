@@ -1,0 +1,206 @@
+//! Decodes audio, in bounds.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
+use symphonia::core::errors::Error;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
+use symphonia::core::io::MediaSourceStream;
+use symphonia::core::meta::MetadataOptions;
+
+/// Longer audio is decoded no further: ten minutes are above every model's limit.
+const DECODED_SECONDS: u64 = 600;
+/// Rates above this are not of sound that anybody sends; buffers grow with the rate.
+const RATE: u32 = 384_000;
+/// Packets that fail one after another before a file counts as broken.
+const BROKEN_PACKETS: u32 = 50;
+
+/// Decoded sound, its channels mixed to one.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sound {
+    /// The container, for example `wave`.
+    pub(super) container: String,
+    /// The codec, for example `pcm_s16le`.
+    pub(super) codec: String,
+    /// Samples per second.
+    pub(super) rate: u32,
+    /// Channels of the file.
+    pub(super) channels: usize,
+    /// Frames of the file, as far as it was decoded.
+    pub(super) frames: u64,
+    /// Whether there is more than was decoded.
+    pub(super) longer: bool,
+    /// The frames that are listened to, from -1 to 1.
+    pub(super) samples: Vec<f32>,
+}
+
+impl Sound {
+    /// How long it is, as far as it was decoded.
+    pub(super) fn seconds(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "frames are far below 2^52")]
+        let frames = self.frames as f64;
+        frames / f64::from(self.rate.max(1))
+    }
+}
+
+/// Decodes a file; keeps the samples of its first seconds. Blocks: call it on a thread for that.
+///
+/// None if it is no audio that can be decoded.
+pub(super) fn decode(bytes: Bytes, listened_seconds: u32) -> Option<Sound> {
+    // Some damaged files make the decoders overflow, which panics. That is a file that cannot be
+    // decoded, and no state outlives the attempt.
+    let attempt = AssertUnwindSafe(|| attempt(bytes, listened_seconds));
+    catch_unwind(attempt).ok().flatten()
+}
+
+fn attempt(bytes: Bytes, listened_seconds: u32) -> Option<Sound> {
+    let source = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
+    let mut format = symphonia::default::get_probe()
+        .probe(
+            &Hint::new(),
+            source,
+            FormatOptions::default(),
+            MetadataOptions::default(),
+        )
+        .ok()?;
+    let track = format.default_track(TrackType::Audio)?;
+    let id = track.id;
+    let parameters = track.codec_params.as_ref()?.audio()?.clone();
+    let mut decoder = symphonia::default::get_codecs()
+        .make_audio_decoder(&parameters, &AudioDecoderOptions::default())
+        .ok()?;
+    let mut sound = Sound {
+        container: format.format_info().short_name.to_owned(),
+        codec: decoder.codec_info().short_name.to_owned(),
+        rate: 0,
+        channels: 0,
+        frames: 0,
+        longer: false,
+        samples: Vec::new(),
+    };
+    read(
+        &mut *format,
+        &mut *decoder,
+        id,
+        listened_seconds,
+        &mut sound,
+    )?;
+    (sound.frames > 0).then_some(sound)
+}
+
+fn read(
+    format: &mut dyn FormatReader,
+    decoder: &mut dyn AudioDecoder,
+    track: u32,
+    listened_seconds: u32,
+    sound: &mut Sound,
+) -> Option<()> {
+    let mut interleaved: Vec<f32> = Vec::new();
+    let mut broken = 0;
+    // An end in the middle of a packet is an end: the fingerprint tells that bytes are missing.
+    while let Ok(Some(packet)) = format.next_packet() {
+        if packet.track_id != track {
+            continue;
+        }
+        let buffer = match decoder.decode(&packet) {
+            Ok(buffer) => buffer,
+            Err(Error::DecodeError(_) | Error::IoError(_)) if broken < BROKEN_PACKETS => {
+                broken += 1;
+                continue;
+            }
+            Err(_) => return (sound.frames > 0).then_some(()),
+        };
+        broken = 0;
+        if sound.rate == 0 {
+            sound.rate = buffer.spec().rate();
+            sound.channels = buffer.spec().channels().count();
+        }
+        if sound.rate == 0 || sound.rate > RATE || sound.channels == 0 {
+            return None;
+        }
+        buffer.copy_to_vec_interleaved(&mut interleaved);
+        let listened = u64::from(listened_seconds) * u64::from(sound.rate);
+        for frame in interleaved.chunks_exact(sound.channels) {
+            if sound.frames < listened {
+                sound.samples.push(mixed(frame));
+            }
+            sound.frames += 1;
+        }
+        if sound.frames > DECODED_SECONDS * u64::from(sound.rate) {
+            sound.longer = true;
+            break;
+        }
+    }
+    Some(())
+}
+
+fn mixed(frame: &[f32]) -> f32 {
+    #[expect(clippy::cast_precision_loss, reason = "a few channels")]
+    let channels = frame.len() as f32;
+    let sum: f32 = frame.iter().sum();
+    let mixed = sum / channels;
+    if mixed.is_finite() { mixed } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::wave::wav;
+    use super::*;
+
+    #[test]
+    fn a_wav_is_decoded_to_its_samples() {
+        let samples: Vec<i16> = (0..16_000)
+            .map(|n| if n % 2 == 0 { 8192 } else { -8192 })
+            .collect();
+        let sound = decode(wav(16_000, &samples), 30).unwrap();
+        assert_eq!(
+            (sound.rate, sound.channels, sound.frames),
+            (16_000, 1, 16_000)
+        );
+        assert_eq!((sound.samples[0], sound.samples[1]), (0.25, -0.25));
+        assert_eq!(sound.codec, "pcm_s16le");
+        assert!((sound.seconds() - 1.0).abs() < 1e-9 && !sound.longer);
+    }
+
+    #[test]
+    fn only_the_first_seconds_are_listened_to() {
+        let sound = decode(wav(1000, &[1; 3000]), 2).unwrap();
+        assert_eq!((sound.frames, sound.samples.len()), (3000, 2000));
+    }
+
+    #[test]
+    fn very_long_audio_is_not_decoded_to_its_end() {
+        let sound = decode(wav(1000, &vec![0; 700_000]), 1).unwrap();
+        assert!(sound.longer && sound.frames < 620_000);
+    }
+
+    #[test]
+    fn what_is_no_audio_is_refused() {
+        for bytes in [
+            &b""[..],
+            b"RIFF",
+            b"hello, this is no audio at all",
+            &[0; 5000],
+        ] {
+            assert_eq!(decode(Bytes::copy_from_slice(bytes), 30), None);
+        }
+        let empty = wav(16_000, &[]);
+        assert_eq!(decode(empty, 30), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn damaged_files_never_panic(at in 0usize..44, byte: u8, length in 0usize..2044) {
+            let mut bytes = wav(8000, &[100; 1000]).to_vec();
+            bytes[at] = byte;
+            bytes.truncate(length);
+            drop(decode(Bytes::from(bytes), 30));
+        }
+    }
+}
