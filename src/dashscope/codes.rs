@@ -177,8 +177,6 @@ pub(super) static RULES: &[Rule] = &[
     code("InvalidApiKey", UpstreamCredential),
     code("invalid_api_key", UpstreamCredential),
     code("NOT AUTHORIZED", UpstreamCredential),
-    says("", "invalid access token", UpstreamCredential),
-    says("", "not authorized", UpstreamCredential),
     says("", "does not support synchronous calls", GatewayBug),
     says("", "does not support asynchronous calls", GatewayBug),
     code("AccessDenied*", UpstreamPermission),
@@ -186,6 +184,8 @@ pub(super) static RULES: &[Rule] = &[
     code("Model.AccessDenied", UpstreamPermission),
     code("App.AccessDenied", UpstreamPermission),
     code("Workspace.AccessDenied", UpstreamPermission),
+    says("", "invalid access token", UpstreamCredential),
+    says("", "not authorized", UpstreamCredential),
     // Addresses.
     code("WorkSpaceNotFound", GatewayConfig),
     says("NotFound", "request path not found", GatewayConfig),

@@ -20,6 +20,9 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// How long DashScope takes to read a file that it was just given.
 const MEDIA_READY: Duration = Duration::from_secs(2);
 
+/// Names of one word that are said of nothing else.
+const PLAIN_NAMES: &[&str] = &["temperature", "modalities", "logprobs"];
+
 /// The most fields that are named: more is a message that lists all there are.
 const MAX_VIOLATIONS: usize = 4;
 
@@ -95,12 +98,10 @@ impl<'a> Said<'a> {
     }
 
     fn violations(self) -> impl Iterator<Item = Violation> {
-        let named = move |name: &str| {
-            name == self.param || name.len() > 1 && words_of(self.message).any(|w| w == name)
-        };
+        let message = self.message.to_ascii_lowercase();
         FIELDS
             .iter()
-            .filter(move |(name, _)| named(name))
+            .filter(move |(name, _)| *name == self.param || is_named(&message, name))
             .take(MAX_VIOLATIONS)
             .map(|(_, field)| Violation {
                 field: (*field).to_owned(),
@@ -218,9 +219,19 @@ fn words(reason: Reason) -> &'static str {
         .map_or_else(|| reason.meaning(), |(_, words)| words)
 }
 
-fn words_of(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .filter(|word| !word.is_empty())
+/// Whether a message in lower case speaks of a parameter. A name that is also a word of English must be
+/// marked as a name: quoted, after a dot, or in "range of seed".
+fn is_named(message: &str, name: &str) -> bool {
+    let in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    message.match_indices(name).any(|(at, _)| {
+        let (before, after) = (message.get(..at), message.get(at + name.len()..));
+        let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+        let whole = !before.ends_with(in_word) && !after.starts_with(in_word);
+        let marked = before.ends_with(['"', '\'', '`', '.', '['])
+            || before.ends_with("range of ")
+            || before.ends_with("parameter ");
+        whole && (marked || name.contains('_') || PLAIN_NAMES.contains(&name))
+    })
 }
 
 fn first_said<const N: usize>(texts: [&str; N]) -> &str {

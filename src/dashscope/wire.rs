@@ -55,6 +55,18 @@ pub(super) struct Output<'a> {
     pub(super) extra: Object,
 }
 
+impl Output<'_> {
+    /// Whether there is an answer in it. Faults come with an empty object at times.
+    pub(super) fn says_something(&self) -> bool {
+        self.choices.is_some()
+            || self.text.is_some()
+            || self.finish_reason.is_some()
+            || self.audio.is_some()
+            || self.search_info.is_some()
+            || !self.extra.is_empty()
+    }
+}
+
 /// One of `output.choices`.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
