@@ -5,6 +5,7 @@
 //! answer is a stream of events that closes the connection when it is dropped ([`Exchange`]).
 
 mod body;
+mod certificate;
 mod choice;
 mod codes;
 mod exchange;
@@ -18,9 +19,12 @@ mod parameters;
 pub mod reply;
 mod request;
 pub mod sse;
+mod text;
+mod tools;
 mod upload;
 mod usage;
 mod wire;
+mod words;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -226,7 +230,7 @@ impl DashScope {
 /// A base URL that a key may be sent to.
 fn checked(url: Url) -> Result<Url, Error> {
     let wrong = |what: &'static str| Err(Error::new(Reason::GatewayConfig, what));
-    if !upload::is_safe(&url) {
+    if !certificate::is_safe(&url) {
         return wrong("the base url must be https, or http on loopback");
     }
     if !url.username().is_empty() || url.password().is_some() {
