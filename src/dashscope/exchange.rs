@@ -2,6 +2,7 @@
 //! closes the connection to DashScope.
 
 use std::collections::VecDeque;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -22,6 +23,9 @@ use crate::error::Error;
 /// used again, and a late event may hold the usage; the caller should not wait for either.
 const LINGER: Duration = Duration::from_millis(50);
 
+/// How much blank space may stand before an answer.
+const MAX_BLANK_BYTES: usize = 64 * 1024;
+
 /// The answer to one call, as its events. See [`Event`] for the order that they keep.
 pub struct Exchange {
     body: reqwest::Body,
@@ -35,9 +39,10 @@ pub struct Exchange {
 }
 
 /// What the body is. Its first byte tells, because content types are not to be trusted: JSON begins
-/// with a brace, no line of events does.
+/// with a brace, HTML with an angle, and no line of events with either.
 enum Form {
-    Unknown,
+    /// Too little came: spaces, or a part of a byte order mark.
+    Unknown(Bytes),
     Whole(BytesMut),
     Events(Decoder),
 }
@@ -58,7 +63,7 @@ impl Exchange {
     ) -> Self {
         Self {
             body,
-            form: Form::Unknown,
+            form: Form::Unknown(Bytes::new()),
             reply: Reply::new(opening),
             limits,
             max_body_bytes,
@@ -69,15 +74,27 @@ impl Exchange {
     }
 
     fn take_chunk(&mut self, chunk: Bytes) -> Result<(), Error> {
-        if matches!(self.form, Form::Unknown) {
-            let chunk_text = chunk.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&chunk);
-            self.form = match chunk_text.trim_ascii_start().first() {
-                Some(b'{' | b'[') => Form::Whole(BytesMut::new()),
-                Some(_) => Form::Events(Decoder::new(self.limits)),
-                None => return Ok(()),
-            };
-        }
         match &mut self.form {
+            Form::Unknown(before) => {
+                let chunk = if before.is_empty() {
+                    chunk
+                } else {
+                    [&**before, &*chunk].concat().into()
+                };
+                self.form = match first_byte(&chunk) {
+                    Some(b'{' | b'[') => Form::Whole(BytesMut::new()),
+                    Some(b'<') => return Err(unreadable("the body is HTML", self.reply.sent())),
+                    Some(_) => Form::Events(Decoder::new(self.limits)),
+                    None if chunk.len() > MAX_BLANK_BYTES => {
+                        return Err(unreadable("the body is blank", self.reply.sent()));
+                    }
+                    None => Form::Unknown(chunk.clone()),
+                };
+                match self.form {
+                    Form::Unknown(_) => Ok(()),
+                    Form::Whole(_) | Form::Events(_) => self.take_chunk(chunk),
+                }
+            }
             Form::Whole(body) => {
                 if body.len() + chunk.len() > self.max_body_bytes {
                     return Err(unreadable("the body is too large", self.reply.sent()));
@@ -89,13 +106,12 @@ impl Exchange {
                 decoder.push(chunk);
                 take_frames(decoder, &mut self.reply)
             }
-            Form::Unknown => Ok(()),
         }
     }
 
     fn take_end(&mut self) -> Result<(), Error> {
         match &mut self.form {
-            Form::Unknown => self.reply.take_whole(b"")?,
+            Form::Unknown(_) => self.reply.take_whole(b"")?,
             Form::Whole(body) => self.reply.take_whole(body)?,
             Form::Events(decoder) => {
                 decoder.end();
@@ -142,7 +158,15 @@ impl Exchange {
     }
 }
 
-use std::future::Future as _;
+/// The first byte that tells something. None as long as a byte order mark may still come.
+fn first_byte(bytes: &[u8]) -> Option<u8> {
+    const MARK: &[u8] = b"\xEF\xBB\xBF";
+    if bytes.len() < MARK.len() && MARK.starts_with(bytes) {
+        return None;
+    }
+    let text = bytes.strip_prefix(MARK).unwrap_or(bytes);
+    text.trim_ascii_start().first().copied()
+}
 
 fn take_frames(decoder: &mut Decoder, reply: &mut Reply) -> Result<(), Error> {
     loop {

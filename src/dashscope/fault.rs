@@ -8,9 +8,11 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
-use super::codes::{FIELDS, WORDS, by_status, known};
+use super::codes::{by_status, known};
 use super::sse::{Decoder, Limits};
-use super::wire::{Body, ErrorObject, Text};
+use super::text::Text;
+use super::wire::{Body, ErrorObject};
+use super::words::{FIELDS, WORDS};
 use crate::error::{Error, Reason, Sent, Upstream, Violation};
 use crate::secret::Secret;
 
@@ -19,6 +21,9 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// How long DashScope takes to read a file that it was just given.
 const MEDIA_READY: Duration = Duration::from_secs(2);
+
+/// Names of one word that are said of nothing else.
+const PLAIN_NAMES: &[&str] = &["temperature", "modalities", "logprobs"];
 
 /// The most fields that are named: more is a message that lists all there are.
 const MAX_VIOLATIONS: usize = 4;
@@ -95,12 +100,10 @@ impl<'a> Said<'a> {
     }
 
     fn violations(self) -> impl Iterator<Item = Violation> {
-        let named = move |name: &str| {
-            name == self.param || name.len() > 1 && words_of(self.message).any(|w| w == name)
-        };
+        let message = self.message.to_ascii_lowercase();
         FIELDS
             .iter()
-            .filter(move |(name, _)| named(name))
+            .filter(move |(name, _)| *name == self.param || is_named(&message, name))
             .take(MAX_VIOLATIONS)
             .map(|(_, field)| Violation {
                 field: (*field).to_owned(),
@@ -218,9 +221,19 @@ fn words(reason: Reason) -> &'static str {
         .map_or_else(|| reason.meaning(), |(_, words)| words)
 }
 
-fn words_of(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .filter(|word| !word.is_empty())
+/// Whether a message in lower case speaks of a parameter. A name that is also a word of English must be
+/// marked as a name: quoted, after a dot, or in "range of seed".
+fn is_named(message: &str, name: &str) -> bool {
+    let in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    message.match_indices(name).any(|(at, _)| {
+        let (before, after) = (message.get(..at), message.get(at + name.len()..));
+        let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+        let whole = !before.ends_with(in_word) && !after.starts_with(in_word);
+        let marked = before.ends_with(['"', '\'', '`', '.', '['])
+            || before.ends_with("range of ")
+            || before.ends_with("parameter ");
+        whole && (marked || name.contains('_') || PLAIN_NAMES.contains(&name))
+    })
 }
 
 fn first_said<const N: usize>(texts: [&str; N]) -> &str {
@@ -228,4 +241,378 @@ fn first_said<const N: usize>(texts: [&str; N]) -> &str {
         .into_iter()
         .find(|text| !text.is_empty())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn error(status: u16, code: &str, message: &str) -> Error {
+        let body = serde_json::json!({ "code": code, "message": message, "request_id": "r" });
+        of_answer(status, &HeaderMap::new(), body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn every_code_is_in_the_table_and_none_is_decided_by_its_status() {
+        use Reason::*;
+        for (code, reason) in [
+            ("InvalidParameter", UpstreamRejected),
+            ("invalid_parameter_error", UpstreamRejected),
+            ("invalid_request_error", UpstreamRejected),
+            ("invalid_value", UpstreamRejected),
+            ("BadRequest.EmptyInput", UpstreamRejected),
+            ("BadRequest.EmptyParameters", UpstreamRejected),
+            ("BadRequest.EmptyModel", UpstreamRejected),
+            ("BadRequest.IllegalInput", UpstreamRejected),
+            ("InvalidSchemaFormat", UpstreamRejected),
+            ("InternalError.Algo.InvalidParameter", UpstreamRejected),
+            ("ModelNotFound", ModelNotFound),
+            ("model_not_found", ModelNotFound),
+            ("InvalidParameter.DataInspection", MediaUnreachable),
+            ("InvalidURL.Timeout", MediaUnreachable),
+            ("InvalidURL.ConnectionRefused", MediaUnreachable),
+            ("BadRequest.InputDownloadFailed", MediaUnreachable),
+            ("InvalidFile.DownloadFailed", MediaUnreachable),
+            ("InvalidURL", MediaUrl),
+            ("InvalidFile.Format", MediaFormat),
+            ("InvalidFile.Duration", MediaFormat),
+            ("InvalidFile.AudioLengthError", MediaFormat),
+            ("InvalidFile.Openerror", MediaFormat),
+            ("BadRequest.UnsupportedFileFormat", MediaFormat),
+            ("Audio.DecoderError", MediaFormat),
+            ("Audio.AudioRateError", MediaFormat),
+            ("Audio.DurationLimitError", MediaFormat),
+            ("Audio.PreprocessError", MediaFormat),
+            ("InvalidFile.Size", MediaTooLarge),
+            ("BadRequest.TooLarge", MediaTooLarge),
+            ("DataInspectionFailed", ContentBlocked),
+            ("data_inspection_failed", ContentBlocked),
+            ("IPInfringementSuspect", ContentBlocked),
+            ("FaqRuleBlocked", ContentBlocked),
+            ("CustomRoleBlocked", ContentBlocked),
+            ("Arrearage", UpstreamBilling),
+            ("PrepaidBillOverdue", UpstreamBilling),
+            ("PostpaidBillOverdue", UpstreamBilling),
+            ("CommodityNotPurchased", UpstreamBilling),
+            ("AccessDenied.Unpurchased", UpstreamBilling),
+            ("AllocationQuota.FreeTierOnly", UpstreamBilling),
+            ("InvalidFile.NoHuman", MediaContent),
+            ("InvalidImage.FullFace", MediaContent),
+            ("InvalidPerson", MediaContent),
+            ("InvalidGarment", MediaContent),
+            ("InvalidInputLength", MediaContent),
+            ("BadRequestException", MediaContent),
+            ("BadRequest.ResourceNotExist", ResourceNotFound),
+            ("BadRequest.VoiceNotFound", ResourceNotFound),
+            ("FlowNotPublished", UpstreamApp),
+            ("APIConnectionError", UpstreamInternal),
+            ("UnsupportedOperation", UnsupportedOperation),
+            ("model_not_supported", UnsupportedOperation),
+            ("ClientDisconnect", UpstreamInternal),
+            ("InvalidApiKey", UpstreamCredential),
+            ("invalid_api_key", UpstreamCredential),
+            ("NOT AUTHORIZED", UpstreamCredential),
+            ("AccessDenied", UpstreamPermission),
+            ("access_denied", UpstreamPermission),
+            ("Model.AccessDenied", UpstreamPermission),
+            ("App.AccessDenied", UpstreamPermission),
+            ("Workspace.AccessDenied", UpstreamPermission),
+            ("WorkSpaceNotFound", GatewayConfig),
+            ("RequestTimeOut", UpstreamTimeout),
+            ("ResponseTimeout", UpstreamTimeout),
+            ("InternalError.Timeout", UpstreamTimeout),
+            ("Throttling", UpstreamRate),
+            ("Throttling.RateQuota", UpstreamRate),
+            ("LimitRequests", UpstreamRate),
+            ("limit_requests", UpstreamRate),
+            ("Throttling.BurstRate", UpstreamBurst),
+            ("limit_burst_rate", UpstreamBurst),
+            ("Throttling.AllocationQuota", UpstreamTokens),
+            ("insufficient_quota", UpstreamTokens),
+            ("InternalError", UpstreamInternal),
+            ("internal_error", UpstreamInternal),
+            ("InternalError.Algo", UpstreamInternal),
+            ("SystemError", UpstreamInternal),
+            ("ModelServiceFailed", UpstreamInternal),
+            ("RewriteFailed", UpstreamInternal),
+            ("InternalError.FileUpload", UpstreamStorage),
+            ("InternalError.Upload", UpstreamStorage),
+            ("InvokePluginFailed", UpstreamApp),
+            ("AppProcessFailed", UpstreamApp),
+            ("RetrievalFailed", UpstreamApp),
+            ("ModelServingError", UpstreamOverloaded),
+            ("ModelUnavailable", UpstreamOverloaded),
+            ("ServiceUnavailableError", UpstreamOverloaded),
+        ] {
+            // 418 means nothing in the table, so that the code alone decides.
+            assert_eq!(known(code, "x", 418), Some(reason), "{code}");
+            assert_eq!(error(418, code, "x").reason(), reason, "{code}");
+        }
+    }
+
+    #[test]
+    fn words_decide_where_a_code_says_too_little() {
+        use Reason::*;
+        let rows = [
+            (
+                400,
+                "InvalidParameter",
+                "This model only support stream mode, please",
+                StreamOnly,
+            ),
+            (
+                400,
+                "InvalidParameter",
+                "current user api does not support http call.",
+                StreamOnly,
+            ),
+            (
+                400,
+                "InvalidParameter",
+                "'audio' output only support with stream=true",
+                StreamOnly,
+            ),
+            (
+                400,
+                "InvalidParameter",
+                "parameter.enable_thinking must be set to false for non-streaming calls",
+                StreamOnly,
+            ),
+            (
+                400,
+                "InvalidParameter",
+                "Range of input length should be [1, 6000]",
+                ContextTooLong,
+            ),
+            (400, "InvalidParameter", "Model not exist.", ModelNotFound),
+            (
+                400,
+                "InvalidParameter",
+                "File parsing in progress, try later",
+                MediaNotReady,
+            ),
+            (
+                400,
+                "InvalidParameter",
+                "<400> InternalError.Algo.InvalidParameter: Failed to download multimodal content",
+                MediaUnreachable,
+            ),
+            (400, "InvalidParameter", "The audio is empty", MediaFormat),
+            (
+                400,
+                "InvalidParameter",
+                "The provided URL does not appear to be valid.",
+                MediaUrl,
+            ),
+            (
+                400,
+                "InvalidParameter",
+                "Exceeded limit on max bytes per data-uri item : 10485760'.",
+                MediaTooLarge,
+            ),
+            (
+                400,
+                "InvalidParameter",
+                "Don't have authorization to access the media resource",
+                MediaExpired,
+            ),
+            (
+                403,
+                "AccessDenied",
+                "Invalid according to Policy: Policy expired.",
+                MediaExpired,
+            ),
+            (
+                403,
+                "AccessDenied",
+                "Current user api does not support asynchronous calls.",
+                GatewayBug,
+            ),
+            (404, "NotFound", "Request path not found", GatewayConfig),
+            (
+                429,
+                "Throttling.AllocationQuota",
+                "Allocated quota exceeded",
+                UpstreamTokens,
+            ),
+            (
+                429,
+                "Throttling.AllocationQuota",
+                "Free allocated quota exceeded.",
+                UpstreamBilling,
+            ),
+            (
+                400,
+                "Throttling.AllocationQuota",
+                "too many voices",
+                UpstreamQuota,
+            ),
+            (
+                500,
+                "InternalError.Algo",
+                "list index out of range",
+                UpstreamRejected,
+            ),
+            (
+                500,
+                "InternalError.Algo",
+                "Missing Content-Length of multimodal url",
+                MediaUnreachable,
+            ),
+            (
+                500,
+                "InternalError.Algo",
+                "Expecting ',' delimiter: line 1",
+                ModelOutput,
+            ),
+            (
+                400,
+                "ServiceUnavailableError",
+                "Role must be user or assistant",
+                UpstreamRejected,
+            ),
+            (
+                500,
+                "InternalError.Algo",
+                "<400> InternalError.Algo.InvalidParameter: bad",
+                UpstreamRejected,
+            ),
+            (200, "", "Too many requests, slow down", UpstreamRate),
+        ];
+        for (status, code, message, reason) in rows {
+            assert_eq!(
+                error(status, code, message).reason(),
+                reason,
+                "{code} {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn u10_a_body_of_no_known_form_is_judged_by_its_status() {
+        use Reason::*;
+        for (status, reason) in [
+            (302, UpstreamProtocol),
+            (400, UpstreamRejected),
+            (401, UpstreamCredential),
+            (403, UpstreamPermission),
+            (404, ResourceNotFound),
+            (408, UpstreamTimeout),
+            (409, UpstreamConflict),
+            (413, MediaTooLarge),
+            (429, UpstreamRate),
+            (500, UpstreamUnknown),
+            (502, UpstreamUnknown),
+            (503, UpstreamUnknown),
+            (504, UpstreamTimeout),
+        ] {
+            for body in [
+                "",
+                "<html>nginx</html>",
+                "{",
+                "{}",
+                "[1]",
+                "null",
+                "\u{feff}",
+            ] {
+                let error = of_answer(status, &HeaderMap::new(), body.as_bytes());
+                assert_eq!(error.reason(), reason, "{status} {body}");
+                assert_eq!(error.upstream().unwrap().http_status, status);
+            }
+            assert_eq!(error(status, "NewCode", "?").reason(), reason, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_found_in_every_form_of_body() {
+        for body in [
+            r#"{"code":"Arrearage","message":"m","request_id":"r"}"#,
+            "\u{feff}{\"request_id\":\"r\",\"message\":\"m\",\"code\":\"Arrearage\"}\n",
+            r#"{"request_id":"r","error":{"code":"Arrearage","message":"m","type":"x"}}"#,
+            r#"{"request_id":"r","error":{"type":"Arrearage","message":"m","code":null}}"#,
+            "id:1\nevent:error\ndata:{\"code\":\"Arrearage\",\"message\":\"m\",\"request_id\":\"r\"}\n",
+        ] {
+            let error = of_answer(400, &HeaderMap::new(), body.as_bytes());
+            assert_eq!(error.reason(), Reason::UpstreamBilling, "{body}");
+            assert_eq!(error.sent(), Sent::Refused);
+            let upstream = error.upstream().unwrap();
+            assert_eq!((&*upstream.code, &*upstream.request_id), ("Arrearage", "r"));
+            assert_eq!(upstream.message.expose(), "m");
+            assert!(!error.to_string().contains("m\""));
+        }
+    }
+
+    #[test]
+    fn dashscopes_words_are_not_shown() {
+        let error = error(400, "InvalidParameter", "canary: my secret diary");
+        assert!(!format!("{error} {error:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_parameter_that_is_named_becomes_a_violation() {
+        for (message, fields) in [
+            (
+                "Temperature should be in [0.0, 2.0)",
+                &["options.temperature"][..],
+            ),
+            ("Range of top_p should be (0.0, 1.0]", &["options.top_p"]),
+            ("Range of seed should be [0, 9]", &["options.seed"]),
+            ("Range of n should be [1, 4]", &["options.n"]),
+            ("The parameters.stop is wrong", &["options.stop"]),
+            ("please stop the size of messages", &[]),
+            ("stop_top_p is unknown", &[]),
+            (
+                "<400> InternalError.Algo.InvalidParameter: max_tokens",
+                &["options.max_tokens"],
+            ),
+        ] {
+            let error = error(400, "InvalidParameter", message);
+            let seen: Vec<_> = error.violations().iter().map(|v| &*v.field).collect();
+            assert_eq!(seen, fields, "{message}");
+        }
+    }
+
+    #[test]
+    fn work_that_was_given_up_was_work() {
+        assert_eq!(error(500, "RequestTimeOut", "x").sent(), Sent::Maybe);
+        assert_eq!(error(500, "InternalError", "x").sent(), Sent::Refused);
+    }
+
+    #[test]
+    fn a_wait_is_read_in_every_form_and_bounded() {
+        let now = httpdate::parse_http_date("Sun, 22 Nov 2026 10:00:00 GMT").unwrap();
+        let seconds = |s| Some(Duration::from_secs(s));
+        for (name, value, expected) in [
+            ("retry-after", "7", seconds(7)),
+            ("retry-after", " 7 ", seconds(7)),
+            ("retry-after", "86400", seconds(60)),
+            ("retry-after", "Sun, 22 Nov 2026 10:00:30 GMT", seconds(30)),
+            ("retry-after", "Sun, 22 Nov 2026 09:00:00 GMT", seconds(0)),
+            ("retry-after", "-1", None),
+            ("retry-after", "soon", None),
+            ("retry-after-ms", "250", Some(Duration::from_millis(250))),
+            ("x-other", "7", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            assert_eq!(retry_after(&headers, now), expected, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn the_tables_have_no_dead_row() {
+        for (at, rule) in super::super::codes::RULES.iter().enumerate() {
+            let code = rule.code.trim_end_matches('*');
+            let shadowed = super::super::codes::RULES[..at].iter().any(|before| {
+                before.says.is_empty() && before.status == 0 && before.code == rule.code
+            });
+            assert!(!shadowed, "{rule:?}");
+            assert_eq!(
+                known(code, rule.says, rule.status),
+                Some(rule.reason),
+                "{rule:?}"
+            );
+        }
+    }
 }

@@ -169,3 +169,141 @@ impl Growth {
         joined
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(texts: &[&str]) -> Result<(Vec<String>, String), Mismatch> {
+        let (mut growth, mut pieces) = (Growth::default(), false);
+        let given = texts.iter().map(|text| growth.push(text, &mut pieces));
+        let mut given = given.collect::<Result<Vec<_>, _>>()?;
+        given.push(growth.finish());
+        let all = given.concat();
+        Ok((given, all))
+    }
+
+    fn answer(texts: &[&str]) -> String {
+        read(texts).unwrap().1
+    }
+
+    #[test]
+    fn u20_pieces_are_passed_on_at_once() {
+        let (given, all) = read(&["The ", "cat ", "sat."]).unwrap();
+        assert_eq!(given, ["The ", "cat ", "sat.", ""]);
+        assert_eq!(all, "The cat sat.");
+    }
+
+    #[test]
+    fn u20_repeated_wholes_become_pieces() {
+        let texts = [
+            "这段音频",
+            "这段音频说的是:'欢迎",
+            "这段音频说的是:'欢迎使用阿里云'",
+            "这段音频说的是:'欢迎使用阿里云'",
+        ];
+        let (given, all) = read(&texts).unwrap();
+        assert_eq!(all, texts[3]);
+        assert_eq!(given, ["这段音频", "", "说的是:'欢迎使用阿里云'", "", ""]);
+    }
+
+    #[test]
+    fn repeated_words_stay() {
+        for (texts, expected) in [
+            (&["a", "a"][..], "aa"),
+            (&["a", "a", "a"], "aaa"),
+            (&["a", "a", "b"], "aab"),
+            (&["ha", "haha", "!"], "hahaha!"),
+            (
+                &["哈", "哈哈", "哈哈哈", "哈哈哈哈", "。"],
+                "哈哈哈哈哈哈哈哈哈哈。",
+            ),
+            (&["\n", "\n", "x"], "\n\nx"),
+            (&["1", "1", "."], "11."),
+            (&["ab", "abc", "x"], "ababcx"),
+            (&["", "a", "", "a", ""], "aa"),
+        ] {
+            assert_eq!(answer(texts), expected, "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_never_proved_is_read_by_rule() {
+        let greeting = "Hello there, friend.";
+        assert_eq!(answer(&["是", "是的"]), "是的");
+        assert_eq!(answer(&[greeting, greeting]), greeting);
+        assert_eq!(answer(&["好", "好"]), "好好");
+        assert_eq!(answer(&["a"; PATIENCE + 8]), "a".repeat(PATIENCE + 8));
+    }
+
+    #[test]
+    fn what_both_readings_share_is_not_held_back() {
+        let (given, _) = read(&["ha", "haha"]).unwrap();
+        assert_eq!(given, ["ha", "ha", ""]);
+    }
+
+    #[test]
+    fn u20_a_whole_that_changes_its_mind_is_a_fault() {
+        let proved = ["The cat", "The cat sat", "The cat sat on it"];
+        assert!(read(&proved).is_ok());
+        let mut texts = proved.to_vec();
+        texts.push("The dog");
+        assert_eq!(read(&texts), Err(Mismatch));
+    }
+
+    #[test]
+    fn what_is_proved_of_one_text_holds_for_the_next() {
+        let mut pieces = false;
+        let mut thought = Growth::default();
+        thought.push("one", &mut pieces).unwrap();
+        thought.push("two", &mut pieces).unwrap();
+        assert!(pieces);
+        let mut text = Growth::default();
+        assert_eq!(text.push("a", &mut pieces).unwrap(), "a");
+        assert_eq!(text.push("ab", &mut pieces).unwrap(), "ab");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_told_as_wholes_is_read_back(
+            words in proptest::collection::vec("[a-z]{1,6} ", 3..30),
+        ) {
+            let mut all = String::new();
+            let wholes: Vec<String> = words
+                .iter()
+                .map(|word| {
+                    all.push_str(word);
+                    all.clone()
+                })
+                .collect();
+            let wholes: Vec<&str> = wholes.iter().map(String::as_str).collect();
+            prop_assert_eq!(answer(&wholes), all);
+        }
+
+        #[test]
+        fn any_text_told_in_pieces_is_read_back(
+            first in "[a-m]{1,6} ",
+            second in "[n-z]{1,6} ",
+            words in proptest::collection::vec("[a-z ]{0,6}", 0..30),
+        ) {
+            let mut texts = vec![&*first, &*second];
+            texts.extend(words.iter().map(String::as_str));
+            let (given, all) = read(&texts).unwrap();
+            prop_assert_eq!(all, texts.concat());
+            prop_assert_eq!(&given[..texts.len()], &texts[..]);
+        }
+
+        #[test]
+        fn it_never_panics_and_never_invents(
+            texts in proptest::collection::vec("[ab哈]{0,4}", 0..90),
+        ) {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            if let Ok((_, all)) = read(&texts) {
+                let joined = texts.concat();
+                let last = texts.iter().rev().find(|t| !t.is_empty());
+                prop_assert!(all == joined || Some(&&*all) == last);
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The small nouns of an answer, from the wire to the house: notes, sources, probabilities.
 
-use super::wire::{self, Text};
+use super::text::Text;
+use super::wire;
 use crate::chat::document::Real;
 use crate::chat::event::{Logprobs, SearchInfo, SearchResult, TokenLogprob};
 use crate::chat::turn::Annotation;

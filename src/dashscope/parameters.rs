@@ -4,9 +4,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::json::{Number, Written, WrittenObject};
+use super::tools::{Choice, ToolJson, raw};
 use crate::chat::call::{Delivery, Prompt};
 use crate::chat::document::{Document, Object, Real};
-use crate::chat::turn::{Options, ResponseFormat, SearchOptions, Tool, ToolChoice};
+use crate::chat::turn::{JsonSchema, Options, ResponseFormat, SearchOptions};
 use crate::error::Error;
 
 /// Set by the gateway alone: a stream always comes in pieces.
@@ -236,7 +237,7 @@ struct Schema<'a> {
 
 impl<'a> Format<'a> {
     fn new(format: &'a ResponseFormat) -> Result<Self, Error> {
-        let schema = |schema: &'a crate::chat::turn::JsonSchema| {
+        let schema = |schema: &'a JsonSchema| {
             Ok(Schema {
                 name: &schema.name,
                 description: &schema.description,
@@ -259,80 +260,6 @@ struct AudioOutput<'a> {
     voice: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum ToolJson<'a> {
-    Function {
-        #[serde(rename = "type")]
-        kind: &'static str,
-        function: Function<'a>,
-    },
-    Raw(&'a RawValue),
-}
-
-#[derive(Serialize)]
-struct Function<'a> {
-    name: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    description: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<&'a RawValue>,
-}
-
-impl<'a> ToolJson<'a> {
-    fn new(at: usize, tool: &'a Tool) -> Result<Self, Error> {
-        let field = |name: &str| format!("conversation.tools[{at}].{name}");
-        Ok(match tool {
-            Tool::Function {
-                name,
-                description,
-                parameters,
-            } => Self::Function {
-                kind: "function",
-                function: Function {
-                    name,
-                    description,
-                    parameters: raw(parameters, || field("function.parameters"))?,
-                },
-            },
-            Tool::Raw(json) => Self::Raw(
-                raw(json, || field("raw_json"))?
-                    .ok_or_else(|| Error::field(field("raw_json"), "must not be empty"))?,
-            ),
-        })
-    }
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Choice<'a> {
-    Word(&'static str),
-    Function {
-        #[serde(rename = "type")]
-        kind: &'static str,
-        function: Named<'a>,
-    },
-}
-
-#[derive(Serialize)]
-struct Named<'a> {
-    name: &'a str,
-}
-
-impl<'a> Choice<'a> {
-    fn new(choice: &'a ToolChoice) -> Self {
-        match choice {
-            ToolChoice::Auto => Self::Word("auto"),
-            ToolChoice::None => Self::Word("none"),
-            ToolChoice::Required => Self::Word("required"),
-            ToolChoice::Function(name) => Self::Function {
-                kind: "function",
-                function: Named { name },
-            },
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -389,15 +316,4 @@ struct Ocr<'a> {
     task: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     task_config: Option<WrittenObject<'a>>,
-}
-
-/// JSON text of the caller's, to be sent byte for byte. It was checked at the door; nothing that
-/// could close an object early may pass here either.
-fn raw(json: &str, field: impl FnOnce() -> String) -> Result<Option<&RawValue>, Error> {
-    if json.is_empty() {
-        return Ok(None);
-    }
-    serde_json::from_str(json)
-        .map(Some)
-        .map_err(|_| Error::field(field(), "must be valid JSON"))
 }

@@ -13,8 +13,9 @@ use std::collections::VecDeque;
 use super::choice::Draft;
 use super::fault::{Said, error_object, truncated, unreadable};
 use super::sse::Frame;
+use super::text::Text;
 use super::usage::usage;
-use super::wire::{Body, Output, Text};
+use super::wire::{Body, Output};
 use super::{notes, wire};
 use crate::chat::document::Object;
 use crate::chat::event::{ChoiceEnd, Delta, End, Event, Piece, SearchInfo, Started};
@@ -109,15 +110,8 @@ impl Reply {
         if text.is_empty() {
             return Err(truncated("the body is empty", self.sent));
         }
-        let body: Body<'_> =
-            serde_json::from_str(text).map_err(|error| match error.classify() {
-                serde_json::error::Category::Eof => truncated("the body was cut", self.sent),
-                serde_json::error::Category::Io
-                | serde_json::error::Category::Syntax
-                | serde_json::error::Category::Data => {
-                    unreadable("the body is not the JSON it should be", self.sent)
-                }
-            })?;
+        let body: Body<'_> = serde_json::from_str(text)
+            .map_err(|_| unreadable("the body is not the JSON it should be", self.sent))?;
         if let Some(error) = self.fault(&body, 0, false) {
             return Err(error);
         }
@@ -158,7 +152,7 @@ impl Reply {
 
     /// The fault in a body. One without an answer is a fault by its code alone.
     fn fault(&self, body: &Body<'_>, http_status: u16, is_error: bool) -> Option<Error> {
-        if body.output.is_some() && !is_error {
+        if body.output.as_ref().is_some_and(Output::says_something) && !is_error {
             return None;
         }
         let object = error_object(body);

@@ -4,7 +4,8 @@
 //! both, comments, one space after the colon, several `data` lines, fields that nobody knows. Three
 //! things are DashScope's:
 //!
-//! - The comment `:HTTP_STATUS/NNN` holds the status that the answer would have had, and is kept.
+//! - The comment `:HTTP_STATUS/NNN` holds the status that the answer would have had, and is kept; so
+//!   is a field `status`, which DashScope's own client reads.
 //! - The gateway of 2024 wrote no blank lines between events. An `id` or `event` field after data
 //!   therefore begins the next event.
 //! - For the same reason, an event that ends with the stream counts, where the standard drops it.
@@ -182,7 +183,11 @@ impl Decoder {
             value = value.slice(1..);
         }
         match name {
-            b"" => self.draft.http_status = status(&value).or(self.draft.http_status),
+            b"" => {
+                let digits = value.strip_prefix(b"HTTP_STATUS/").unwrap_or_default();
+                self.draft.http_status = status(digits).or(self.draft.http_status);
+            }
+            b"status" => self.draft.http_status = status(&value).or(self.draft.http_status),
             b"event" => self.draft.event = value,
             b"data" => self.draft.data.add(value, self.limits.event_bytes)?,
             _ => {}
@@ -251,15 +256,192 @@ impl Data {
     }
 }
 
-/// The status in the comment `:HTTP_STATUS/NNN`.
-fn status(comment: &[u8]) -> Option<u16> {
-    let digits = comment.strip_prefix(b"HTTP_STATUS/")?.trim_ascii();
-    match digits {
-        [a, b, c] if digits.iter().all(u8::is_ascii_digit) => Some(
-            [a, b, c]
-                .iter()
-                .fold(0, |n, d| n * 10 + u16::from(**d - b'0')),
-        ),
-        _ => None,
+/// A status of three digits.
+fn status(text: &[u8]) -> Option<u16> {
+    let digits = text.trim_ascii();
+    (digits.len() == 3 && digits.iter().all(u8::is_ascii_digit))
+        .then(|| digits.iter().fold(0, |n, d| n * 10 + u16::from(d - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ROOMY: Limits = Limits {
+        line_bytes: 1024,
+        event_bytes: 4096,
+    };
+
+    /// Decodes a stream that comes in the given pieces.
+    fn decode<'a>(
+        limits: Limits,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> (Vec<Frame>, Option<Overflow>) {
+        let mut decoder = Decoder::new(limits);
+        let mut frames = Vec::new();
+        let mut drain = |decoder: &mut Decoder| loop {
+            match decoder.next() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => return None,
+                Err(overflow) => return Some(overflow),
+            }
+        };
+        for piece in pieces {
+            decoder.push(Bytes::copy_from_slice(piece));
+            if let Some(overflow) = drain(&mut decoder) {
+                return (frames, Some(overflow));
+            }
+        }
+        decoder.end();
+        let overflow = drain(&mut decoder);
+        (frames, overflow)
+    }
+
+    fn texts(stream: &str) -> Vec<(String, String)> {
+        let (frames, overflow) = decode(ROOMY, [stream.as_bytes()]);
+        assert_eq!(overflow, None);
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        frames
+            .iter()
+            .map(|f| (text(&f.event), text(&f.data)))
+            .collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        let own = |(event, data): &(&str, &str)| ((*event).to_owned(), (*data).to_owned());
+        expected.iter().map(own).collect()
+    }
+
+    #[test]
+    fn u17_the_stream_is_read_as_the_standard_says() {
+        let cases: &[(&str, &[(&str, &str)])] = &[
+            ("data:a\n\n", &[("", "a")]),
+            ("data: a\n\n", &[("", "a")]),
+            ("data:  a\n\n", &[("", " a")]),
+            (
+                "data:a\r\n\r\ndata:b\r\rdata:c\n\n",
+                &[("", "a"), ("", "b"), ("", "c")],
+            ),
+            ("data:a\r\ndata:b\rdata:c\n\n", &[("", "a\nb\nc")]),
+            ("data\n\n", &[("", "")]),
+            ("data\ndata\n\n", &[("", "\n")]),
+            ("event:x\n\ndata:a\n\n", &[("", "a")]),
+            ("event:x\nevent:y\ndata:a\n\n", &[("y", "a")]),
+            (":a comment\n\n:another\ndata:a\n\n", &[("", "a")]),
+            (
+                "retry:1\nid:\0\nunknown:x\nno colon\ndata:a\n\n",
+                &[("", "a")],
+            ),
+            ("\u{feff}data:a\n\n", &[("", "a")]),
+            ("\u{feff}\u{feff}data:a\n\n", &[]),
+            ("data:a:b\n\n", &[("", "a:b")]),
+            ("Data:a\n\n data:b\n\n", &[]),
+            ("data:\0\n\n", &[("", "\0")]),
+            ("", &[]),
+        ];
+        for (stream, expected) in cases {
+            assert_eq!(texts(stream), pairs(expected), "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn events_without_blank_lines_are_told_apart() {
+        let stream = "id:1\nevent:result\n:HTTP_STATUS/200\ndata:a\nid:2\nevent:error\n\
+                      :HTTP_STATUS/400\ndata:b\nevent:result\ndata:c";
+        let (frames, _) = decode(ROOMY, [stream.as_bytes()]);
+        let seen: Vec<_> = frames
+            .iter()
+            .map(|f| (&*f.event, &*f.data, f.http_status, f.whole))
+            .collect();
+        let expected: [(&[u8], &[u8], Option<u16>, bool); 3] = [
+            (b"result", b"a", Some(200), true),
+            (b"error", b"b", Some(400), true),
+            (b"result", b"c", None, false),
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_status_is_three_digits_in_a_comment_or_a_field() {
+        for (line, expected) in [
+            (":HTTP_STATUS/429", Some(429)),
+            (": HTTP_STATUS/500 ", Some(500)),
+            ("status:503", Some(503)),
+            (":HTTP_STATUS/42", None),
+            (":HTTP_STATUS/4290", None),
+            (":HTTP_STATUS/4x9", None),
+            (":heartbeat", None),
+        ] {
+            let stream = format!("{line}\ndata:a\n\n");
+            let (frames, _) = decode(ROOMY, [stream.as_bytes()]);
+            assert_eq!(frames[0].http_status, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn u16_every_bound_holds() {
+        let limits = Limits {
+            line_bytes: 16,
+            event_bytes: 24,
+        };
+        let flood = ":\n".repeat(MAX_LINES + 1);
+        let blank = "\n".repeat(MAX_LINES + 1);
+        for (stream, overflow) in [
+            ("data:aaaaaaaaaaa\n\n", None),
+            ("data:aaaaaaaaaaaa\n\n", Some(Overflow::Line)),
+            ("data:aaaaaaaaaaaa", Some(Overflow::Line)),
+            ("data:0123456789\ndata:0123456789\n\n", None),
+            (
+                "data:0123456789\ndata:0123456789\ndata:012\n\n",
+                Some(Overflow::Event),
+            ),
+            (&*flood, Some(Overflow::Lines)),
+            (&*blank, Some(Overflow::Lines)),
+        ] {
+            for size in [1, 7, 4096] {
+                let (_, seen) = decode(limits, stream.as_bytes().chunks(size));
+                assert_eq!(seen, overflow, "{size} {stream:.40}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_in_one_chunk_is_not_copied() {
+        let chunk = Bytes::from_static(b"data:a sound\n\n");
+        let mut decoder = Decoder::new(ROOMY);
+        decoder.push(chunk.clone());
+        let frame = decoder.next().unwrap().unwrap();
+        assert_eq!(frame.data.as_ptr(), chunk.slice(5..).as_ptr());
+    }
+
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            Just(b"data:".to_vec()),
+            Just(b"data: x".to_vec()),
+            Just(b"event:error".to_vec()),
+            Just(b"id:1".to_vec()),
+            Just(b":HTTP_STATUS/400".to_vec()),
+            Just(b"\n".to_vec()),
+            Just(b"\r".to_vec()),
+            Just(b"\r\n".to_vec()),
+            Just(b"\n\n".to_vec()),
+            Just(b"\xEF\xBB\xBF".to_vec()),
+            proptest::collection::vec(any::<u8>(), 0..6),
+        ];
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn where_a_stream_is_cut_does_not_matter(stream in stream()) {
+            let limits = Limits { line_bytes: 40, event_bytes: 80 };
+            let whole = decode(limits, [&*stream]);
+            for at in 0..=stream.len() {
+                let (a, b) = stream.split_at(at);
+                prop_assert_eq!(&decode(limits, [a, b]), &whole);
+            }
+            prop_assert_eq!(&decode(limits, stream.chunks(1)), &whole);
+        }
     }
 }

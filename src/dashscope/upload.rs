@@ -1,6 +1,5 @@
 //! DashScope's temporary storage: a certificate from DashScope, then a form to the object store.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,8 +11,9 @@ use futures_core::Stream;
 use http::{HeaderMap, StatusCode};
 use reqwest::multipart::{Form, Part};
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::Url;
 
+use super::certificate::{ANY_TYPE, Certificate, Policy, is_safe, too_large};
 use super::fault;
 use super::http::{chain, no_answer, read};
 use super::media::{is_mime_type, recognise_any};
@@ -33,23 +33,6 @@ const MAX_CERTIFICATES: usize = 64;
 /// The most of an answer of the storage that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// The type of a file of which nothing is known.
-const ANY_TYPE: &str = "application/octet-stream";
-
-/// The longest file extension that is passed on.
-const MAX_EXTENSION: usize = 8;
-
-/// Whether a key or a file may go to a URL: `https`, or `http` to this machine.
-pub(super) fn is_safe(url: &Url) -> bool {
-    let on_loopback = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => return false,
-    };
-    url.scheme() == "https" || url.scheme() == "http" && on_loopback
-}
-
 /// The storage, and the certificates that still hold.
 pub(super) struct Storage {
     client: reqwest::Client,
@@ -59,66 +42,6 @@ pub(super) struct Storage {
 
 /// What a certificate is for: a model, in a workspace.
 type Key = (String, Option<Vec<u8>>);
-
-/// The answer to `getPolicy`.
-#[derive(Debug, serde::Deserialize)]
-struct Policy {
-    data: Certificate,
-}
-
-/// Leave to upload into one folder for a while.
-#[derive(serde::Deserialize)]
-struct Certificate {
-    policy: String,
-    signature: String,
-    upload_dir: String,
-    #[serde(deserialize_with = "url")]
-    upload_host: Url,
-    expire_in_seconds: u64,
-    #[serde(default)]
-    max_file_size_mb: Option<u64>,
-    oss_access_key_id: String,
-    #[serde(default)]
-    x_oss_object_acl: String,
-    #[serde(default)]
-    x_oss_forbid_overwrite: String,
-}
-
-fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-    let text = <Cow<'_, str> as serde::Deserialize>::deserialize(deserializer)?;
-    Url::parse(&text).map_err(serde::de::Error::custom)
-}
-
-impl std::fmt::Debug for Certificate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Certificate").finish_non_exhaustive()
-    }
-}
-
-impl Certificate {
-    fn max_bytes(&self) -> u64 {
-        let megabytes = self.max_file_size_mb.unwrap_or(u64::MAX);
-        megabytes.saturating_mul(1024 * 1024)
-    }
-
-    /// The form, the file last, because the storage reads nothing after it.
-    fn form(&self, key: &str, mime_type: &str, file: Part) -> Form {
-        let name = key.rsplit('/').next().unwrap_or_default().to_owned();
-        Form::new()
-            .text("OSSAccessKeyId", self.oss_access_key_id.clone())
-            .text("Signature", self.signature.clone())
-            .text("policy", self.policy.clone())
-            .text("key", key.to_owned())
-            .text("x-oss-object-acl", self.x_oss_object_acl.clone())
-            .text(
-                "x-oss-forbid-overwrite",
-                self.x_oss_forbid_overwrite.clone(),
-            )
-            .text("success_action_status", "200")
-            .text("x-oss-content-type", mime_type.to_owned())
-            .part("file", file.file_name(name))
-    }
-}
 
 impl Storage {
     /// The storage behind `{base}/uploads`.
@@ -143,8 +66,8 @@ impl Storage {
         let mut fresh = false;
         loop {
             let certificate = self.certificate(&key, &headers, fresh).await?;
-            check_size(bytes.len() as u64, &certificate)?;
-            let object = object_name(&certificate, mime_type, "");
+            certificate.check_size(bytes.len() as u64)?;
+            let object = certificate.object_name(mime_type, "");
             let file = Part::stream(reqwest::Body::from(bytes.clone()));
             let form = certificate.form(&object, mime_type, file);
             match self.post(&certificate, form).await {
@@ -168,7 +91,7 @@ impl Storage {
         let key = certificate_key(&upload.model, &headers);
         let certificate = self.certificate(&key, &headers, false).await?;
         if let Some(size) = upload.size_bytes {
-            check_size(size, &certificate)?;
+            certificate.check_size(size)?;
         }
         let mut chunks: Chunks = Box::pin(chunks);
         let first = match std::future::poll_fn(|cx| chunks.as_mut().poll_next(cx)).await {
@@ -180,7 +103,7 @@ impl Storage {
             said if is_mime_type(said) => said,
             _ => return Err(Error::field("description.mime_type", "must be a MIME type")),
         };
-        let object = object_name(&certificate, mime_type, &upload.name);
+        let object = certificate.object_name(mime_type, &upload.name);
         let counter = Arc::new(Mutex::new(0));
         let counted = Counted {
             first: Some(first),
@@ -226,7 +149,7 @@ impl Storage {
         }
         let certificate = Arc::new(self.ask(&key.0, headers).await?);
         let now = Instant::now();
-        let holds = Duration::from_secs(certificate.expire_in_seconds).saturating_sub(MARGIN);
+        let holds = certificate.expires_in().saturating_sub(MARGIN);
         let mut certificates = remembered();
         certificates.retain(|_, (until, _)| now < *until);
         if certificates.len() < MAX_CERTIFICATES && !holds.is_zero() {
@@ -250,7 +173,7 @@ impl Storage {
         let unreadable = || fault::unreadable("the certificate cannot be read", Sent::Refused);
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&body);
         let Policy { data } = serde_json::from_slice(body).map_err(|_| unreadable())?;
-        if !is_safe(&data.upload_host) {
+        if !is_safe(data.upload_host()) {
             return Err(Error::new(
                 Reason::UpstreamProtocol,
                 "dashscope named a storage that is not https: nothing was sent to it",
@@ -261,7 +184,7 @@ impl Storage {
     }
 
     async fn post(&self, certificate: &Certificate, form: Form) -> Result<(), Error> {
-        let request = self.client.post(certificate.upload_host.clone());
+        let request = self.client.post(certificate.upload_host().clone());
         let response = match request.multipart(form).send().await {
             Ok(response) => response,
             Err(error) => {
@@ -327,64 +250,10 @@ fn wrong_size(expected: u64) -> Error {
     )
 }
 
-fn too_large(size: u64, limit: u64) -> Error {
-    let message = format!("the file has at least {size} bytes, and this model takes {limit}");
-    Error::new(Reason::MediaTooLarge, message)
-}
-
-fn check_size(size: u64, certificate: &Certificate) -> Result<(), Error> {
-    let limit = certificate.max_bytes();
-    if size > limit {
-        return Err(too_large(size, limit));
-    }
-    Ok(())
-}
-
 fn certificate_key(model: &str, headers: &HeaderMap) -> Key {
     let workspace = headers.get("x-dashscope-workspace");
     let workspace = workspace.map(|value| value.as_bytes().to_vec());
     (model.to_owned(), workspace)
-}
-
-/// A name that nothing else has, because the storage refuses to overwrite. It keeps the extension,
-/// by which some models tell formats.
-fn object_name(certificate: &Certificate, mime_type: &str, name: &str) -> String {
-    let fits = |text: &&str| {
-        (1..=MAX_EXTENSION).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
-    };
-    let own = name
-        .rsplit_once('.')
-        .map(|(_, extension)| extension)
-        .filter(fits);
-    let extension = own
-        .map(Cow::Borrowed)
-        .or_else(|| of_type(mime_type))
-        .map(|e| format!(".{e}"));
-    let folder = certificate.upload_dir.trim_end_matches('/');
-    let extension = extension.unwrap_or_default().to_ascii_lowercase();
-    format!("{folder}/{}{extension}", uuid::Uuid::new_v4().simple())
-}
-
-/// The usual extension of a MIME type.
-fn of_type(mime_type: &str) -> Option<Cow<'static, str>> {
-    let essence = mime_type.split(';').next().unwrap_or_default();
-    let known = match essence {
-        "audio/mpeg" => "mp3",
-        "audio/mp4" | "audio/x-m4a" => "m4a",
-        "image/jpeg" => "jpg",
-        "video/quicktime" => "mov",
-        "video/x-matroska" => "mkv",
-        "video/x-msvideo" => "avi",
-        ANY_TYPE => return None,
-        _ => {
-            let (_, subtype) = essence.split_once('/')?;
-            let subtype = subtype.strip_prefix("x-").unwrap_or(subtype);
-            let plain = subtype.bytes().all(|b| b.is_ascii_alphanumeric());
-            return (plain && subtype.len() <= MAX_EXTENSION)
-                .then(|| Cow::Owned(subtype.to_owned()));
-        }
-    };
-    Some(Cow::Borrowed(known))
 }
 
 /// What the storage's refusal means. Its answer is XML with a code in it.

@@ -11,6 +11,7 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAcces
 use serde_json::value::RawValue;
 
 use super::json::{Gathered, Read};
+use super::text::Text;
 use crate::chat::document::{Document, Object};
 
 /// The body of an answer, or the data of one event.
@@ -31,18 +32,6 @@ pub(super) struct Body<'a> {
     pub(super) usage: Option<&'a RawValue>,
 }
 
-/// A text that is borrowed if it has no escapes. Serde borrows a `Cow` only when it is not inside
-/// another type; this one borrows everywhere.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
-
-impl Text<'_> {
-    /// The text of a field that may be missing or null.
-    pub(super) fn or_empty<'t>(text: &'t Option<Text<'_>>) -> &'t str {
-        text.as_ref().map_or("", |text| &text.0)
-    }
-}
-
 /// `output`.
 #[derive(Debug, Default)]
 pub(super) struct Output<'a> {
@@ -53,6 +42,18 @@ pub(super) struct Output<'a> {
     pub(super) audio: Option<Audio<'a>>,
     pub(super) search_info: Option<SearchInfo<'a>>,
     pub(super) extra: Object,
+}
+
+impl Output<'_> {
+    /// Whether there is an answer in it. Faults come with an empty object at times.
+    pub(super) fn says_something(&self) -> bool {
+        self.choices.is_some()
+            || self.text.is_some()
+            || self.finish_reason.is_some()
+            || self.audio.is_some()
+            || self.search_info.is_some()
+            || !self.extra.is_empty()
+    }
 }
 
 /// One of `output.choices`.
@@ -193,30 +194,6 @@ pub(super) struct ErrorObject<'a> {
     pub(super) message: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) param: Option<Text<'a>>,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor<'a>(PhantomData<&'a str>);
-
-        impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
-            type Value = Text<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Text<'a>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'a>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(TextVisitor(PhantomData))
-    }
 }
 
 /// An object with some known keys and the rest kept.

@@ -1,0 +1,154 @@
+//! DashScope's leave to upload into one folder of its storage, and the form that uses it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use reqwest::multipart::{Form, Part};
+use url::{Host, Url};
+
+use crate::error::{Error, Reason};
+
+/// The type of a file of which nothing is known.
+pub(super) const ANY_TYPE: &str = "application/octet-stream";
+
+/// The longest file extension that is passed on.
+const MAX_EXTENSION: usize = 8;
+
+/// The answer to `getPolicy`.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Policy {
+    pub(super) data: Certificate,
+}
+
+/// Leave to upload into one folder for a while.
+#[derive(serde::Deserialize)]
+pub(super) struct Certificate {
+    policy: String,
+    signature: String,
+    upload_dir: String,
+    #[serde(deserialize_with = "url")]
+    upload_host: Url,
+    expire_in_seconds: u64,
+    #[serde(default)]
+    max_file_size_mb: Option<u64>,
+    oss_access_key_id: String,
+    #[serde(default)]
+    x_oss_object_acl: String,
+    #[serde(default)]
+    x_oss_forbid_overwrite: String,
+}
+
+fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
+    let text = <Cow<'_, str> as serde::Deserialize>::deserialize(deserializer)?;
+    Url::parse(&text).map_err(serde::de::Error::custom)
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificate").finish_non_exhaustive()
+    }
+}
+
+impl Certificate {
+    /// The largest file that it is for.
+    pub(super) fn max_bytes(&self) -> u64 {
+        let megabytes = self.max_file_size_mb.unwrap_or(u64::MAX);
+        megabytes.saturating_mul(1024 * 1024)
+    }
+
+    /// The form, the file last, because the storage reads nothing after it.
+    pub(super) fn form(&self, key: &str, mime_type: &str, file: Part) -> Form {
+        let name = key.rsplit('/').next().unwrap_or_default().to_owned();
+        Form::new()
+            .text("OSSAccessKeyId", self.oss_access_key_id.clone())
+            .text("Signature", self.signature.clone())
+            .text("policy", self.policy.clone())
+            .text("key", key.to_owned())
+            .text("x-oss-object-acl", self.x_oss_object_acl.clone())
+            .text(
+                "x-oss-forbid-overwrite",
+                self.x_oss_forbid_overwrite.clone(),
+            )
+            .text("success_action_status", "200")
+            .text("x-oss-content-type", mime_type.to_owned())
+            .part("file", file.file_name(name))
+    }
+
+    /// Where the file goes.
+    pub(super) fn upload_host(&self) -> &Url {
+        &self.upload_host
+    }
+
+    /// How long it holds.
+    pub(super) fn expires_in(&self) -> Duration {
+        Duration::from_secs(self.expire_in_seconds)
+    }
+
+    /// Refuses a file that is too large before it is sent.
+    pub(super) fn check_size(&self, size: u64) -> Result<(), Error> {
+        let limit = self.max_bytes();
+        if size > limit {
+            return Err(too_large(size, limit));
+        }
+        Ok(())
+    }
+
+    /// A name that nothing else has, because the storage refuses to overwrite. It keeps the extension,
+    /// by which some models tell formats.
+    pub(super) fn object_name(&self, mime_type: &str, name: &str) -> String {
+        let fits = |text: &&str| {
+            (1..=MAX_EXTENSION).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_alphanumeric())
+        };
+        let own = name
+            .rsplit_once('.')
+            .map(|(_, extension)| extension)
+            .filter(fits);
+        let extension = own
+            .map(Cow::Borrowed)
+            .or_else(|| of_type(mime_type))
+            .map(|e| format!(".{e}"));
+        let folder = self.upload_dir.trim_end_matches('/');
+        let extension = extension.unwrap_or_default().to_ascii_lowercase();
+        format!("{folder}/{}{extension}", uuid::Uuid::new_v4().simple())
+    }
+}
+
+/// The usual extension of a MIME type.
+fn of_type(mime_type: &str) -> Option<Cow<'static, str>> {
+    let essence = mime_type.split(';').next().unwrap_or_default();
+    let known = match essence {
+        "audio/mpeg" => "mp3",
+        "audio/mp4" | "audio/x-m4a" => "m4a",
+        "image/jpeg" => "jpg",
+        "video/quicktime" => "mov",
+        "video/x-matroska" => "mkv",
+        "video/x-msvideo" => "avi",
+        ANY_TYPE => return None,
+        _ => {
+            let (_, subtype) = essence.split_once('/')?;
+            let subtype = subtype.strip_prefix("x-").unwrap_or(subtype);
+            let plain = subtype.bytes().all(|b| b.is_ascii_alphanumeric());
+            return (plain && subtype.len() <= MAX_EXTENSION)
+                .then(|| Cow::Owned(subtype.to_owned()));
+        }
+    };
+    Some(Cow::Borrowed(known))
+}
+
+/// A file that is larger than the storage takes.
+pub(super) fn too_large(size: u64, limit: u64) -> Error {
+    let message = format!("the file has at least {size} bytes, and this model takes {limit}");
+    Error::new(Reason::MediaTooLarge, message)
+}
+
+/// Whether a key or a file may go to a URL: `https`, or `http` to this machine.
+pub(super) fn is_safe(url: &Url) -> bool {
+    let on_loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => return false,
+    };
+    url.scheme() == "https" || url.scheme() == "http" && on_loopback
+}

@@ -1,0 +1,96 @@
+//! Tools in DashScope's words.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::chat::turn::{Tool, ToolChoice};
+use crate::error::Error;
+
+/// A tool as it is sent.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum ToolJson<'a> {
+    Function {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        function: Function<'a>,
+    },
+    Raw(&'a RawValue),
+}
+
+#[derive(Serialize)]
+pub(super) struct Function<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<&'a RawValue>,
+}
+
+impl<'a> ToolJson<'a> {
+    /// Mirrors the tool at a position.
+    pub(super) fn new(at: usize, tool: &'a Tool) -> Result<Self, Error> {
+        let field = |name: &str| format!("conversation.tools[{at}].{name}");
+        Ok(match tool {
+            Tool::Function {
+                name,
+                description,
+                parameters,
+            } => Self::Function {
+                kind: "function",
+                function: Function {
+                    name,
+                    description,
+                    parameters: raw(parameters, || field("function.parameters"))?,
+                },
+            },
+            Tool::Raw(json) => Self::Raw(
+                raw(json, || field("raw_json"))?
+                    .ok_or_else(|| Error::field(field("raw_json"), "must not be empty"))?,
+            ),
+        })
+    }
+}
+
+/// `tool_choice`: a word, or an object.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Choice<'a> {
+    Word(&'static str),
+    Function {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        function: Named<'a>,
+    },
+}
+
+#[derive(Serialize)]
+pub(super) struct Named<'a> {
+    name: &'a str,
+}
+
+impl<'a> Choice<'a> {
+    /// Mirrors the choice.
+    pub(super) fn new(choice: &'a ToolChoice) -> Self {
+        match choice {
+            ToolChoice::Auto => Self::Word("auto"),
+            ToolChoice::None => Self::Word("none"),
+            ToolChoice::Required => Self::Word("required"),
+            ToolChoice::Function(name) => Self::Function {
+                kind: "function",
+                function: Named { name },
+            },
+        }
+    }
+}
+
+/// JSON text of the caller's, to be sent byte for byte. It was checked at the door; nothing that
+/// could close an object early may pass here either.
+pub(super) fn raw(json: &str, field: impl FnOnce() -> String) -> Result<Option<&RawValue>, Error> {
+    if json.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_str(json)
+        .map(Some)
+        .map_err(|_| Error::field(field(), "must be valid JSON"))
+}
