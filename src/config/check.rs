@@ -43,7 +43,7 @@ pub(in crate::config) fn settings(
             format: checker.read("log.format", log_format),
             content: checker.read("log.content", value::switch),
         },
-        client: client::client(&mut checker, around),
+        client: client::client(&mut checker),
     };
     checker.finish(settings)
 }

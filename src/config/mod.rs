@@ -22,7 +22,7 @@ pub mod table;
 mod upstream;
 mod value;
 
-pub use self::client::{Client, load_client};
+pub use self::client::{Client, color, load_client};
 pub use self::fault::{Fault, Faults};
 pub use self::raw::{Flag, Flags};
 pub use self::reference::markdown;
@@ -251,6 +251,13 @@ mod tests {
         assert_eq!(delay(&[]), 0);
         assert_eq!(delay(&[("server.listen", "0.0.0.0:1")]), 5);
         assert_eq!(delay(&[("server.drain_delay", "7s")]), 7);
+    }
+
+    #[test]
+    fn no_color_and_a_dumb_terminal_are_respected() {
+        assert!(color(&Fake::default()));
+        assert!(!color(&Fake::default().variable("NO_COLOR", "1")));
+        assert!(!color(&Fake::default().variable("TERM", "dumb")));
     }
 
     #[test]

@@ -44,7 +44,10 @@ pub struct Seen {
 
 impl Seen {
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
@@ -91,7 +94,12 @@ impl Upstream {
                 tokio::spawn(connection(stream, script, seen, closes.clone()));
             }
         });
-        Self { address, seen, closed, task }
+        Self {
+            address,
+            seen,
+            closed,
+            task,
+        }
     }
 
     pub fn base_url(&self) -> String {
@@ -139,7 +147,9 @@ async fn connection(
                 }
                 Step::Close => return,
                 Step::Reset => {
-                    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                    socket2::SockRef::from(&stream)
+                        .set_linger(Some(Duration::ZERO))
+                        .unwrap();
                     return;
                 }
             };
@@ -177,12 +187,20 @@ async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
     let head = String::from_utf8(head).unwrap();
     let mut lines = head.trim_end().split("\r\n");
     let mut first = lines.next().unwrap().split(' ');
-    let (method, path) = (first.next().unwrap().to_owned(), first.next().unwrap().to_owned());
+    let (method, path) = (
+        first.next().unwrap().to_owned(),
+        first.next().unwrap().to_owned(),
+    );
     let headers: Vec<(String, String)> = lines
         .map(|line| line.split_once(": ").unwrap())
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
-    let mut request = Seen { method, path, headers, body: Vec::new() };
+    let mut request = Seen {
+        method,
+        path,
+        headers,
+        body: Vec::new(),
+    };
     if let Some(length) = request.header("content-length") {
         request.body = vec![0; length.parse().unwrap()];
         stream.read_exact(&mut request.body).await.ok()?;
@@ -211,12 +229,19 @@ async fn read_chunked(stream: &mut TcpStream) -> Option<Vec<u8>> {
 
 /// A JSON answer.
 pub fn json(status: u16, body: &str) -> Vec<Step> {
-    http(status, "content-type: application/json\r\n", body.as_bytes())
+    http(
+        status,
+        "content-type: application/json\r\n",
+        body.as_bytes(),
+    )
 }
 
 /// An answer with a length.
 pub fn http(status: u16, headers: &str, body: &[u8]) -> Vec<Step> {
-    let head = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n",
+        body.len()
+    );
     vec![Step::Write([head.as_bytes(), body].concat())]
 }
 
@@ -327,8 +352,15 @@ pub async fn gateway_with(settings: config::Settings) -> Running {
         };
         gateway.run(shutdown).await.unwrap();
     });
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-    Running { address, channel, stop, task }
+    let channel = Channel::from_shared(format!("http://{address}"))
+        .unwrap()
+        .connect_lazy();
+    Running {
+        address,
+        channel,
+        stop,
+        task,
+    }
 }
 
 /// The question of the quick start.
@@ -338,15 +370,21 @@ pub fn question() -> pb::Conversation {
         source: Some(pb::audio::Source::Uri(uri.to_owned())),
         ..pb::Audio::default()
     };
-    conversation("qwen-audio-turbo", vec![
-        content::Kind::Audio(audio),
-        content::Kind::Text("这段音频在说什么?".to_owned()),
-    ])
+    conversation(
+        "qwen-audio-turbo",
+        vec![
+            content::Kind::Audio(audio),
+            content::Kind::Text("这段音频在说什么?".to_owned()),
+        ],
+    )
 }
 
 /// One turn of a user's.
 pub fn conversation(model: &str, parts: Vec<content::Kind>) -> pb::Conversation {
-    let part = |kind| pb::Content { kind: Some(kind), ..pb::Content::default() };
+    let part = |kind| pb::Content {
+        kind: Some(kind),
+        ..pb::Content::default()
+    };
     let message = pb::Message {
         role: pb::Role::User.into(),
         content: parts.into_iter().map(part).collect(),
