@@ -141,18 +141,34 @@ impl Failure {
         for field in &self.fields {
             line(&field.field, &field.description);
         }
-        for detail in &self.details {
+        // That DashScope was asked once is no news.
+        let once = |detail: &Detail| {
+            detail.name == "attempts" && matches!(detail.value.as_str(), "0" | "1")
+        };
+        for detail in self.details.iter().filter(|detail| !once(detail)) {
             line(&detail.name.replace('_', " "), &detail.value);
         }
         line("request id", &self.request_id);
         line("DashScope's request id", &self.upstream_request_id);
         if let Some(wait) = self.retry_after_ms {
-            line("retry", &retry_words(wait));
+            line("retry", &self.retry_words(wait));
         }
         for advice in &self.advice {
             line("try", advice);
         }
         text
+    }
+
+    /// A fault of the gateway's or DashScope's own may come after the model has run.
+    fn retry_words(&self, milliseconds: i64) -> String {
+        match u64::try_from(milliseconds) {
+            Err(_) if self.code == code_name(Code::Internal) => {
+                "not by itself: the model may have run, and would be paid for twice".to_owned()
+            }
+            Err(_) => "calling again as it is will not help".to_owned(),
+            Ok(0) => "call again at once".to_owned(),
+            Ok(wait) => format!("call again after {:?}", Duration::from_millis(wait)),
+        }
     }
 
     /// One JSON object, `{"error": {...}}`.
@@ -162,14 +178,6 @@ impl Failure {
             error: &'a Failure,
         }
         serde_json::to_string(&Envelope { error: self }).unwrap_or_default()
-    }
-}
-
-fn retry_words(milliseconds: i64) -> String {
-    match u64::try_from(milliseconds) {
-        Err(_) => "calling again as it is will not help, or may be paid for twice".to_owned(),
-        Ok(0) => "call again at once".to_owned(),
-        Ok(wait) => format!("call again after {:?}", Duration::from_millis(wait)),
     }
 }
 
