@@ -246,7 +246,164 @@ fn on_time(failure: Failure, begun: Instant, timeout: Option<Duration>) -> Failu
 
 #[cfg(test)]
 mod tests {
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::super::stand_in::{StandIn, Then, completed, delta, says, started};
+    use super::super::terminal::fake;
     use super::*;
+
+    fn shown() -> Manner {
+        Manner {
+            shown: true,
+            ..Manner::default()
+        }
+    }
+
+    fn asked(text: &str) -> pb::Conversation {
+        pb::Conversation {
+            model: "m".into(),
+            messages: system(Some(text)).into_iter().collect(),
+            ..pb::Conversation::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_shown_as_it_comes_whole_or_streamed() {
+        for whole in [false, true] {
+            let stand_in = StandIn::new([says("it is a dog")]);
+            let gateway = stand_in.start().await;
+            let (mut terminal, out, err) = fake::terminal(false, false);
+            let manner = Manner {
+                whole,
+                thinking: true,
+                ..shown()
+            };
+            let answer = ask(&gateway, asked("hi"), &manner, &mut terminal).await;
+            assert_eq!(answer.unwrap().text, "it is a dog");
+            assert_eq!(out.text(), "it is a dog\n");
+            assert!(err.text().starts_with('['), "{}", err.text());
+            let asked = stand_in.asked();
+            assert_eq!(asked.keys, ["Bearer k-1"]);
+            let options = asked.options[0].as_ref().unwrap();
+            assert_eq!(options.enable_thinking, Some(true));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_shown_leaves_both_streams_alone() {
+        let gateway = StandIn::new([says("x")]).start().await;
+        let (mut terminal, out, err) = fake::terminal(false, false);
+        let answer = ask(&gateway, asked("hi"), &Manner::default(), &mut terminal).await;
+        assert_eq!(answer.unwrap().upstream_request_id, "up-1");
+        assert_eq!((out.text(), err.text()), (String::new(), String::new()));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_ends_its_line_and_tells_the_reason() {
+        let metadata = std::collections::HashMap::new();
+        let details = ErrorDetails::with_error_info("STREAM_TRUNCATED", "dashgate", metadata);
+        let status = Status::with_error_details(Code::Internal, "it broke", details);
+        let events = vec![started(), delta("half a")];
+        let gateway = StandIn::new([(events, Then::Fail(status))]).start().await;
+        let (mut terminal, out, _) = fake::terminal(false, false);
+        let failure = ask(&gateway, asked("hi"), &shown(), &mut terminal).await;
+        let failure = failure.unwrap_err();
+        assert_eq!(out.text(), "half a\n");
+        assert_eq!(failure.reason, "STREAM_TRUNCATED");
+        assert_eq!(failure.code, "INTERNAL");
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_its_last_event_is_a_failure() {
+        let gateway = StandIn::new([(vec![started(), delta("x")], Then::End)])
+            .start()
+            .await;
+        let (mut terminal, _, _) = fake::terminal(false, false);
+        let failure = ask(&gateway, asked("hi"), &shown(), &mut terminal).await;
+        assert!(failure.unwrap_err().message.contains("last event"));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_is_dropped_at_the_gateway() {
+        let stand_in = StandIn::new([(vec![started(), delta("x")], Then::Hang)]);
+        let gateway = stand_in.start().await;
+        let (mut terminal, _, _) = fake::terminal(false, false);
+        let manner = shown();
+        let asking = ask(&gateway, asked("hi"), &manner, &mut terminal);
+        let streaming = async {
+            while stand_in.asked().conversations.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = asking => panic!("it hangs"),
+            () = streaming => {}
+        }
+        stand_in.given_up().await;
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_passes_is_told_as_one() {
+        let gateway = StandIn::new([(vec![], Then::Hang)]).start().await;
+        let (mut terminal, _, _) = fake::terminal(false, false);
+        tokio::time::pause();
+        let manner = Manner {
+            timeout: Some(Duration::from_secs(30)),
+            ..shown()
+        };
+        let failure = ask(&gateway, asked("hi"), &manner, &mut terminal).await;
+        let failure = failure.unwrap_err();
+        assert_eq!(failure.code, "DEADLINE_EXCEEDED");
+        assert!(failure.text().contains("longer than 30s"));
+    }
+
+    #[tokio::test]
+    async fn a_closed_stdout_ends_the_call() {
+        let events = vec![started(), delta("x"), delta("y"), completed()];
+        let gateway = StandIn::new([(events, Then::End)]).start().await;
+        let (mut terminal, err) = fake::gone();
+        let failure = ask(&gateway, asked("hi"), &shown(), &mut terminal).await;
+        assert_eq!(failure.unwrap_err().code, "CLOSED");
+        assert_eq!(err.text(), "");
+    }
+
+    #[tokio::test]
+    async fn media_come_first_and_what_does_not_fit_is_uploaded() {
+        let folder = std::env::temp_dir().join(format!("dashgate-turn-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let open = |name: &str, bytes: usize| {
+            let path = folder.join(name);
+            std::fs::write(&path, vec![7; bytes]).unwrap();
+            Attachment::open(Modality::Audio, path.to_str().unwrap()).unwrap()
+        };
+        let attached = [open("small.pcm", 1000), open("large.pcm", 300_000)];
+        let stand_in = StandIn::new([]);
+        let mut gateway = stand_in.start().await;
+        gateway.max_request_bytes = FRAME_BYTES + 100_000;
+        gateway.chunk_bytes = 131_072;
+        let (mut terminal, _, _) = fake::terminal(false, false);
+        let manner = shown();
+        let before = asked("");
+        let message = turn(&gateway, &before, &attached, "why?", &manner, &mut terminal).await;
+        let parts = message.unwrap().content;
+        let [small, large, text] = &parts[..] else {
+            panic!("{} parts", parts.len());
+        };
+        let source = |part: &pb::Content| match &part.kind {
+            Some(Kind::Audio(audio)) => audio.source.clone().unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(source(small), pb::audio::Source::Data(vec![7; 1000].into()));
+        assert_eq!(source(large), pb::audio::Source::Uri("oss://kept".into()));
+        assert_eq!(text.kind, Some(Kind::Text("why?".into())));
+        let asked = stand_in.asked();
+        let (description, sizes) = &asked.uploads[0];
+        assert_eq!(description.name, "large.pcm");
+        assert_eq!(description.model, "m");
+        assert_eq!(description.mime_type, "audio/pcm");
+        assert_eq!(description.size_bytes, Some(300_000));
+        assert_eq!(sizes, &[131_072, 131_072, 37_856]);
+    }
 
     #[test]
     fn the_model_follows_from_what_is_attached() {

@@ -397,16 +397,17 @@ mod tests {
 
     #[test]
     fn a_pushback_below_zero_says_not_to_call_again() {
-        let mut status = Status::internal("broke");
-        let value = "-1".parse().unwrap();
-        status
-            .metadata_mut()
-            .insert("grpc-retry-pushback-ms", value);
-        let text = Failure::from(status).text();
-        assert!(
-            text.contains("will not help, or may be paid for twice"),
-            "{text}"
-        );
+        for (mut status, expected) in [
+            (Status::internal("broke"), "paid for twice"),
+            (Status::not_found("no model"), "will not help"),
+        ] {
+            let never = "-1".parse().unwrap();
+            status
+                .metadata_mut()
+                .insert("grpc-retry-pushback-ms", never);
+            let text = Failure::from(status).text();
+            assert!(text.contains(expected), "{text}");
+        }
     }
 
     #[test]

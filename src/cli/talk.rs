@@ -227,3 +227,102 @@ fn uploaded(messages: &[pb::Message]) -> bool {
             Some(Kind::Text(_)) | None => false,
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use tonic::Status;
+
+    use super::super::stand_in::{StandIn, Then, delta, says, started};
+    use super::super::terminal::fake;
+    use super::*;
+
+    struct Typed(VecDeque<Line>);
+
+    impl Lines for Typed {
+        async fn next(&mut self, prompt: &str) -> Line {
+            assert!(prompt.ends_with("> "));
+            self.0.pop_front().unwrap_or(Line::End)
+        }
+    }
+
+    async fn talk(stand_in: &StandIn, lines: &[&str]) -> (Exit, String, String) {
+        let gateway = stand_in.start().await;
+        let lines = lines.iter().map(|line| Line::Text((*line).to_owned()));
+        let (mut terminal, out, err) = fake::terminal(false, false);
+        let opening = Opening {
+            model: None,
+            system: None,
+            attached: Vec::new(),
+            manner: Manner {
+                shown: true,
+                ..Manner::default()
+            },
+        };
+        let mut signals = Signals::listen().unwrap();
+        let exit = Talk::new(&gateway, opening)
+            .run(&mut Typed(lines.collect()), &mut signals, &mut terminal)
+            .await;
+        (exit.unwrap(), out.text(), err.text())
+    }
+
+    fn roles(conversation: &pb::Conversation) -> Vec<pb::Role> {
+        let messages = conversation.messages.iter();
+        messages.map(pb::Message::role).collect()
+    }
+
+    #[tokio::test]
+    async fn turns_add_up_and_files_go_with_one_question_only() {
+        let stand_in = StandIn::new([says("one"), says("two"), says("three")]);
+        let (exit, out, err) = talk(
+            &stand_in,
+            &[
+                "/system be brief",
+                "/audio https://h/a.wav",
+                "first",
+                "",
+                "second",
+                "/usage",
+                "/clear",
+                "/model m-2",
+                "third",
+            ],
+        )
+        .await;
+        assert_eq!(exit, Exit::Done);
+        assert_eq!(out, "one\ntwo\nthree\n");
+        assert!(err.contains("2 turns, 14 tokens in, 4 out"), "{err}");
+        let asked = stand_in.asked();
+        let [first, second, third] = &asked.conversations[..] else {
+            panic!("{} calls", asked.conversations.len());
+        };
+        use pb::Role::{Assistant, System, User};
+        assert_eq!(roles(first), [System, User]);
+        assert_eq!(first.messages[1].content.len(), 2);
+        assert_eq!(first.model, "qwen-audio-turbo");
+        assert_eq!(roles(second), [System, User, Assistant, User]);
+        assert_eq!(second.messages[3].content.len(), 1);
+        assert_eq!(second.model, "qwen-audio-turbo");
+        assert_eq!(roles(third), [System, User]);
+        assert_eq!(third.model, "m-2");
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_failed_is_not_kept_and_what_was_attached_is() {
+        let broken = Then::Fail(Status::unavailable("not now"));
+        let stand_in = StandIn::new([(vec![started(), delta("ha")], broken), says("now")]);
+        let lines = ["/image https://h/i.png", "first", "/loud", "again", "/quit"];
+        let (exit, out, err) = talk(&stand_in, &lines).await;
+        assert_eq!(exit, Exit::Done);
+        assert_eq!(out, "ha\nnow\n");
+        assert!(
+            err.contains("not now") && err.contains("still attached"),
+            "{err}"
+        );
+        assert!(err.contains("there is no /loud"), "{err}");
+        let asked = stand_in.asked();
+        assert_eq!(roles(&asked.conversations[1]), [pb::Role::User]);
+        assert_eq!(asked.conversations[1].messages[0].content.len(), 2);
+    }
+}
