@@ -9,7 +9,7 @@ use crate::config::{Flag, Flags};
 /// Where settings come from beside the environment.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Choices {
-    /// A file of settings (TOML). Environment variables and flags win over it [env: DASHGATE_CONFIG]
+    /// A file of settings (TOML). Variables and flags win over it [env: DASHGATE_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// One setting, as in `--set timeouts.idle=90s`. `dashgate config reference` lists them

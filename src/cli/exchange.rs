@@ -19,7 +19,7 @@ use super::upload::{Upload, upload};
 
 /// What a message holds beside media and text: options, names, lengths of fields.
 const FRAME_BYTES: usize = 64 << 10;
-/// How much longer than its deadline a call is waited for: the gateway's own word is the better one.
+/// How much longer than its deadline a call is waited for: the gateway's own word is the better.
 const GRACE: Duration = Duration::from_secs(1);
 /// Models for what is attached, when nobody names one: DashScope's own example for each.
 const AUDIO_MODEL: &str = "qwen-audio-turbo";
@@ -229,8 +229,8 @@ fn late(timeout: Duration) -> Failure {
     .with_advice("allow more time: `--timeout 5m`")
 }
 
-/// The client's library has a timer of its own for the head of an answer, and says CANCELLED when it
-/// is quicker than the gateway. What happened is that the deadline passed.
+/// The client's library has a timer of its own for the head of an answer, and says CANCELLED when
+/// it is quicker than the gateway. What happened is that the deadline passed.
 fn on_time(failure: Failure, begun: Instant, timeout: Option<Duration>) -> Failure {
     match timeout {
         Some(timeout)
@@ -248,7 +248,7 @@ fn on_time(failure: Failure, begun: Instant, timeout: Option<Duration>) -> Failu
 mod tests {
     use tonic_types::{ErrorDetails, StatusExt as _};
 
-    use super::super::stand_in::{StandIn, Then, completed, delta, says, started};
+    use super::super::gateway::stand_in::{StandIn, Then, completed, delta, says, started};
     use super::super::terminal::fake;
     use super::*;
 

@@ -192,6 +192,285 @@ fn authorization(client: &Client) -> Result<Option<MetadataValue<Ascii>>, Failur
     Ok(Some(value))
 }
 
+/// A gateway for tests: it answers what it was told to, and keeps what it was asked.
+#[cfg(test)]
+pub(crate) mod stand_in {
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll};
+
+    use futures_core::Stream;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use hyper_util::service::TowerToHyperService;
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+    use tonic::{Request, Response, Status, Streaming};
+
+    use crate::config::Client;
+    use crate::grpc::pb;
+    use crate::grpc::pb::content::Kind;
+    use crate::grpc::pb::conversation_service_server::{
+        ConversationService, ConversationServiceServer,
+    };
+    use crate::grpc::pb::converse_stream_response::Event;
+    use crate::grpc::pb::delta::Part;
+    use crate::grpc::pb::media_service_server::{MediaService, MediaServiceServer};
+    use crate::grpc::pb::upload_media_request::Payload;
+    use crate::secret::Secret;
+
+    use super::Gateway;
+    use crate::cli::attach;
+
+    /// How a stream goes on after its events.
+    #[derive(Clone, Debug)]
+    pub(crate) enum Then {
+        /// It ends well.
+        End,
+        /// It ends with a fault.
+        Fail(Status),
+        /// It is silent until the caller goes.
+        Hang,
+    }
+
+    /// What was asked.
+    #[derive(Default)]
+    pub(crate) struct Asked {
+        /// The conversations.
+        pub(crate) conversations: Vec<pb::Conversation>,
+        /// The options.
+        pub(crate) options: Vec<Option<pb::GenerationOptions>>,
+        /// The values of `authorization`.
+        pub(crate) keys: Vec<String>,
+        /// The description and the sizes of the chunks of uploads.
+        pub(crate) uploads: Vec<(pb::MediaDescription, Vec<usize>)>,
+    }
+
+    /// The events of a stream, and how it goes on after them.
+    pub(crate) type Script = (Vec<Event>, Then);
+
+    /// The gateway.
+    #[derive(Clone)]
+    pub(crate) struct StandIn {
+        answers: Arc<Mutex<VecDeque<Script>>>,
+        asked: Arc<Mutex<Asked>>,
+        gone: Arc<watch::Sender<u32>>,
+    }
+
+    impl StandIn {
+        /// One that answers these in turn.
+        pub(crate) fn new(answers: impl IntoIterator<Item = Script>) -> Self {
+            Self {
+                answers: Arc::new(Mutex::new(answers.into_iter().collect())),
+                asked: Arc::default(),
+                gone: Arc::new(watch::Sender::new(0)),
+            }
+        }
+
+        /// Starts it, and connects to it with the key `k-1`.
+        pub(crate) async fn start(&self) -> Gateway {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let (media, conversations) = (self.clone(), self.clone());
+            tokio::spawn(async move {
+                let media = MediaServiceServer::new(media);
+                let conversations = ConversationServiceServer::new(conversations);
+                let (stream, _) = listener.accept().await.unwrap();
+                let service =
+                    tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                        use tower::ServiceExt as _;
+                        let (media, conversations) = (media.clone(), conversations.clone());
+                        async move {
+                            match request.uri().path().contains("MediaService") {
+                                true => media.oneshot(request).await,
+                                false => conversations.oneshot(request).await,
+                            }
+                        }
+                    });
+                // A caller that breaks off is what some tests are about.
+                let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+                    .await;
+            });
+            let client = Client {
+                server: None,
+                api_key: Some(Secret::new("k-1")),
+                model: None,
+            };
+            Gateway::connect(&address, &client).await.unwrap()
+        }
+
+        /// What was asked so far.
+        pub(crate) fn asked(&self) -> std::sync::MutexGuard<'_, Asked> {
+            self.asked.lock().unwrap()
+        }
+
+        /// Waits until a stream was given up by its caller.
+        pub(crate) async fn given_up(&self) {
+            self.gone
+                .subscribe()
+                .wait_for(|count| *count > 0)
+                .await
+                .unwrap();
+        }
+
+        fn answer(&self, key: Option<&tonic::metadata::AsciiMetadataValue>) -> Script {
+            let key = key.map_or("", |key| key.to_str().unwrap()).to_owned();
+            self.asked().keys.push(key);
+            let next = self.answers.lock().unwrap().pop_front();
+            next.expect("more was asked than was to be answered")
+        }
+    }
+
+    /// An answer of one text.
+    pub(crate) fn says(text: &str) -> Script {
+        (vec![started(), delta(text), completed()], Then::End)
+    }
+
+    /// The first event.
+    pub(crate) fn started() -> Event {
+        Event::Started(pb::Started {
+            model: "m-1".to_owned(),
+            upstream_request_id: "up-1".to_owned(),
+            request_id: "call-1".to_owned(),
+        })
+    }
+
+    /// A piece of text.
+    pub(crate) fn delta(text: &str) -> Event {
+        Event::Delta(pb::Delta {
+            choice_index: 0,
+            part: Some(Part::Text(text.to_owned())),
+        })
+    }
+
+    /// The last event.
+    pub(crate) fn completed() -> Event {
+        Event::Completed(pb::Completed {
+            choices: vec![pb::ChoiceEnd {
+                raw_finish_reason: "stop".to_owned(),
+                ..pb::ChoiceEnd::default()
+            }],
+            usage: Some(pb::Usage {
+                input_tokens: Some(7),
+                output_tokens: Some(2),
+                ..pb::Usage::default()
+            }),
+            ..pb::Completed::default()
+        })
+    }
+
+    #[tonic::async_trait]
+    impl ConversationService for StandIn {
+        type ConverseStreamStream = Events;
+
+        async fn converse(
+            &self,
+            request: Request<pb::ConverseRequest>,
+        ) -> Result<Response<pb::ConverseResponse>, Status> {
+            let (events, then) = self.answer(request.metadata().get("authorization"));
+            let message = request.into_inner();
+            self.asked().options.push(message.options);
+            self.asked().conversations.extend(message.conversation);
+            if let Then::Fail(status) = then {
+                return Err(status);
+            }
+            let text = events.iter().filter_map(|event| match event {
+                Event::Delta(delta) => match &delta.part {
+                    Some(Part::Text(text)) => Some(attach::content(Kind::Text(text.clone()))),
+                    other => panic!("{other:?} is not for a whole answer"),
+                },
+                Event::Started(_) | Event::Heartbeat(_) | Event::Completed(_) => None,
+            });
+            Ok(Response::new(pb::ConverseResponse {
+                choices: vec![pb::Choice {
+                    message: Some(pb::Message {
+                        content: text.collect(),
+                        ..pb::Message::default()
+                    }),
+                    ..pb::Choice::default()
+                }],
+                ..pb::ConverseResponse::default()
+            }))
+        }
+
+        async fn converse_stream(
+            &self,
+            request: Request<pb::ConverseStreamRequest>,
+        ) -> Result<Response<Events>, Status> {
+            let (events, then) = self.answer(request.metadata().get("authorization"));
+            let message = request.into_inner();
+            self.asked().options.push(message.options);
+            self.asked().conversations.extend(message.conversation);
+            Ok(Response::new(Events {
+                events: events.into(),
+                then: Some(then),
+                gone: self.gone.clone(),
+            }))
+        }
+    }
+
+    #[tonic::async_trait]
+    impl MediaService for StandIn {
+        async fn upload_media(
+            &self,
+            request: Request<Streaming<pb::UploadMediaRequest>>,
+        ) -> Result<Response<pb::UploadMediaResponse>, Status> {
+            let mut messages = request.into_inner();
+            let mut described = None;
+            let mut sizes = Vec::new();
+            while let Some(message) = messages.message().await? {
+                match message.payload.unwrap() {
+                    Payload::Description(description) => described = Some(description),
+                    Payload::Chunk(chunk) => sizes.push(chunk.len()),
+                }
+            }
+            self.asked().uploads.push((described.unwrap(), sizes));
+            Ok(Response::new(pb::UploadMediaResponse {
+                uri: "oss://kept".to_owned(),
+                ..pb::UploadMediaResponse::default()
+            }))
+        }
+    }
+
+    /// The events of one stream. Counts when it is dropped before its end.
+    pub(crate) struct Events {
+        events: VecDeque<Event>,
+        then: Option<Then>,
+        gone: Arc<watch::Sender<u32>>,
+    }
+
+    impl Stream for Events {
+        type Item = Result<pb::ConverseStreamResponse, Status>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            if let Some(event) = self.events.pop_front() {
+                return Poll::Ready(Some(Ok(pb::ConverseStreamResponse {
+                    sequence: 0,
+                    event: Some(event),
+                })));
+            }
+            match self.then.take() {
+                // Nothing will wake it: only its drop ends it.
+                Some(Then::Hang) => {
+                    self.then = Some(Then::Hang);
+                    Poll::Pending
+                }
+                Some(Then::Fail(status)) => Poll::Ready(Some(Err(status))),
+                Some(Then::End) | None => Poll::Ready(None),
+            }
+        }
+    }
+
+    impl Drop for Events {
+        fn drop(&mut self) {
+            if matches!(self.then, Some(Then::Hang)) {
+                self.gone.send_modify(|count| *count += 1);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

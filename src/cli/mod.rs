@@ -18,8 +18,6 @@ mod serve;
 mod settings;
 mod signals;
 mod slash;
-#[cfg(test)]
-mod stand_in;
 mod talk;
 mod terminal;
 mod upload;

@@ -234,7 +234,7 @@ mod tests {
 
     use tonic::Status;
 
-    use super::super::stand_in::{StandIn, Then, delta, says, started};
+    use super::super::gateway::stand_in::{StandIn, Then, delta, says, started};
     use super::super::terminal::fake;
     use super::*;
 

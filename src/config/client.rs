@@ -37,7 +37,7 @@ pub fn color(around: &dyn Surroundings) -> bool {
 }
 
 /// Reads the section of the client.
-pub(in crate::config) fn client(checker: &mut Checker<'_>) -> Client {
+pub(crate) fn client(checker: &mut Checker<'_>) -> Client {
     let api_key = checker.read("client.api_key", value::text);
     Client {
         server: checker.read("client.server", value::text),

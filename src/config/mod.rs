@@ -44,8 +44,8 @@ pub fn load(flags: &Flags, around: &dyn Surroundings) -> Result<Settings, Faults
 /// What is in force, a line for each setting, and where it came from. Secrets are hidden.
 pub fn show(flags: &Flags, around: &dyn Surroundings) -> Result<String, Faults> {
     let raw = Raw::gather(flags, around);
-    check::settings(&raw, around)?;
-    Ok(reference::listing(&raw))
+    let settings = check::settings(&raw, around)?;
+    Ok(reference::listing(&raw, &settings))
 }
 
 /// A span of time as settings write it, `30s`. The fault says what would be right.
