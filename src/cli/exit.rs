@@ -57,4 +57,14 @@ mod tests {
             assert!(HELP.contains(&line), "{exit:?}");
         }
     }
+
+    #[test]
+    fn the_page_of_the_command_line_has_the_same_table() {
+        let page = include_str!("../../docs/command-line.md");
+        for line in HELP.lines().skip(1) {
+            let (number, meaning) = line.trim().split_once(' ').unwrap();
+            let row = format!("| {number} | {} |", meaning.trim());
+            assert!(page.contains(&row), "{row}");
+        }
+    }
 }

@@ -126,6 +126,7 @@ mod tests {
     fn every_command_stands_in_the_help() {
         for name in NAMES {
             assert!(HELP.contains(name.trim()), "{name}");
+            assert!(include_str!("../../docs/command-line.md").contains(HELP));
             assert!(read(&format!("{name} x")).unwrap().is_ok(), "{name}");
         }
     }
