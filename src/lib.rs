@@ -24,3 +24,5 @@ pub mod grpc;
 pub mod emulator;
 
 pub mod app;
+
+pub mod cli;

@@ -1,3 +1,10 @@
 //! The `dashgate` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match dashgate::cli::parse(std::env::args_os()) {
+        Ok(command) => command.run(),
+        Err(code) => code,
+    }
+}

@@ -15,10 +15,7 @@ use super::upstream;
 use super::value::{self, Wrong};
 
 /// Checks all settings, and tells all that is wrong with them.
-pub(in crate::config) fn settings(
-    raw: &Raw,
-    around: &dyn Surroundings,
-) -> Result<Settings, Faults> {
+pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings, Faults> {
     let mut checker = Checker::new(raw);
     let settings = Settings {
         server: server(&mut checker),
@@ -43,7 +40,7 @@ pub(in crate::config) fn settings(
             format: checker.read("log.format", log_format),
             content: checker.read("log.content", value::switch),
         },
-        client: client::client(&mut checker, around),
+        client: client::client(&mut checker),
     };
     checker.finish(settings)
 }

@@ -11,26 +11,26 @@ use super::value::{self, Wrong};
 const MAX_QUOTED: usize = 60;
 
 /// Reads settings one by one and keeps what is wrong.
-pub(in crate::config) struct Checker<'a> {
+pub(crate) struct Checker<'a> {
     /// What was typed.
-    pub(in crate::config) raw: &'a Raw,
+    pub(crate) raw: &'a Raw,
     faults: Vec<Fault>,
 }
 
 impl<'a> Checker<'a> {
     /// Begins with what was already wrong before.
-    pub(in crate::config) fn new(raw: &'a Raw) -> Self {
+    pub(crate) fn new(raw: &'a Raw) -> Self {
         let faults = raw.faults.clone();
         Self { raw, faults }
     }
 
     /// How much has been wrong so far.
-    pub(in crate::config) fn faults(&self) -> usize {
+    pub(crate) fn faults(&self) -> usize {
         self.faults.len()
     }
 
     /// The settings, if nothing was wrong.
-    pub(in crate::config) fn finish<T>(self, settings: T) -> Result<T, Faults> {
+    pub(crate) fn finish<T>(self, settings: T) -> Result<T, Faults> {
         if self.faults.is_empty() {
             return Ok(settings);
         }
@@ -38,7 +38,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The value of a setting. A wrong one is kept as a fault, and stands in for itself as nothing.
-    pub(in crate::config) fn read<T: Default>(
+    pub(crate) fn read<T: Default>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, Wrong>,
@@ -63,7 +63,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A duration within its range.
-    pub(in crate::config) fn duration(&mut self, key: &'static str) -> Duration {
+    pub(crate) fn duration(&mut self, key: &'static str) -> Duration {
         let range = match table::find(key).map(|setting| setting.kind) {
             Some(Kind::Duration(least, most)) => Some((least, most)),
             _ => None,
@@ -74,11 +74,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A duration that may not be more than another; a default gives way.
-    pub(in crate::config) fn duration_below(
-        &mut self,
-        key: &'static str,
-        max: Duration,
-    ) -> Duration {
+    pub(crate) fn duration_below(&mut self, key: &'static str, max: Duration) -> Duration {
         let duration = self.duration(key);
         if duration > max && self.raw.typed(key).is_some() {
             let mend = "lower it or raise timeouts.max";
@@ -88,7 +84,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A size within its range.
-    pub(in crate::config) fn size(&mut self, key: &'static str) -> usize {
+    pub(crate) fn size(&mut self, key: &'static str) -> usize {
         let range = match table::find(key).map(|setting| setting.kind) {
             Some(Kind::Size(least, most)) => Some((least, most)),
             _ => None,
@@ -97,7 +93,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A number within its range.
-    pub(in crate::config) fn count<T: TryFrom<u64> + Default>(&mut self, key: &'static str) -> T {
+    pub(crate) fn count<T: TryFrom<u64> + Default>(&mut self, key: &'static str) -> T {
         let range = match table::find(key).map(|setting| setting.kind) {
             Some(Kind::Count(least, most)) => Some((least, most)),
             _ => None,
@@ -114,14 +110,14 @@ impl<'a> Checker<'a> {
     }
 
     /// Two settings that do not fit, each right by itself.
-    pub(in crate::config) fn clash(&mut self, key: &'static str, problem: &str, mend: &str) {
+    pub(crate) fn clash(&mut self, key: &'static str, problem: &str, mend: &str) {
         let origin = self.raw.typed(key).map(|typed| typed.origin.clone());
         let origin = origin.unwrap_or(Origin::Default);
         self.fault(key, origin, Wrong::new(problem, mend));
     }
 
     /// Keeps a fault with the value that caused it, unless that is a secret.
-    pub(in crate::config) fn quote(&mut self, key: &str, typed: &Typed, wrong: Wrong) {
+    pub(crate) fn quote(&mut self, key: &str, typed: &Typed, wrong: Wrong) {
         let secret = table::find(key).is_none_or(|setting| setting.kind == Kind::Secret);
         let problem = match secret {
             true => wrong.problem,
@@ -134,7 +130,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Keeps a fault. It must not hold a secret.
-    pub(in crate::config) fn fault(&mut self, key: &str, origin: Origin, wrong: Wrong) {
+    pub(crate) fn fault(&mut self, key: &str, origin: Origin, wrong: Wrong) {
         self.faults.push(Fault {
             key: key.to_owned(),
             origin,

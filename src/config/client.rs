@@ -18,8 +18,6 @@ pub struct Client {
     pub api_key: Option<Secret>,
     /// The model to ask; none: by what is attached.
     pub model: Option<String>,
-    /// Whether the terminal may be coloured, which `NO_COLOR` and a dumb terminal forbid.
-    pub color: bool,
 }
 
 /// Reads the settings of a client only.
@@ -28,19 +26,22 @@ pub fn load_client(flags: &Flags, around: &dyn Surroundings) -> Result<Client, F
     raw.faults
         .retain(|fault| fault.key == "config" || fault.key.starts_with("client."));
     let mut checker = Checker::new(&raw);
-    let client = client(&mut checker, around);
+    let client = client(&mut checker);
     checker.finish(client)
 }
 
+/// Whether a terminal may be coloured, which `NO_COLOR` and a dumb terminal forbid.
+pub fn color(around: &dyn Surroundings) -> bool {
+    let variable = |name| around.variable(name).ok().flatten().unwrap_or_default();
+    variable("NO_COLOR").is_empty() && variable("TERM") != "dumb"
+}
+
 /// Reads the section of the client.
-pub(in crate::config) fn client(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Client {
-    let variable = |name| around.variable(name).ok().flatten();
-    let set = |name| variable(name).is_some_and(|value| !value.is_empty());
+pub(crate) fn client(checker: &mut Checker<'_>) -> Client {
     let api_key = checker.read("client.api_key", value::text);
     Client {
         server: checker.read("client.server", value::text),
         api_key: api_key.map(Secret::new),
         model: checker.read("client.model", value::text),
-        color: !set("NO_COLOR") && variable("TERM").as_deref() != Some("dumb"),
     }
 }

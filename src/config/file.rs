@@ -8,10 +8,7 @@ use super::fault::{Fault, Origin};
 use super::table::{self, Kind, Setting};
 
 /// Reads a file's text: the settings that it holds, each in the form of a variable, and its faults.
-pub(in crate::config) fn read(
-    path: &Path,
-    text: &str,
-) -> (Vec<(&'static Setting, String)>, Vec<Fault>) {
+pub(crate) fn read(path: &Path, text: &str) -> (Vec<(&'static Setting, String)>, Vec<Fault>) {
     let mut reader = Reader {
         path,
         values: Vec::new(),
@@ -35,7 +32,7 @@ pub(in crate::config) fn read(
 }
 
 /// The fault of a setting that does not exist.
-pub(in crate::config) fn unknown(key: &str, origin: Origin, place: &str) -> Fault {
+pub(crate) fn unknown(key: &str, origin: Origin, place: &str) -> Fault {
     let nearest = table::ALL
         .iter()
         .map(|setting| (distance(setting.key, key), setting.key))

@@ -22,7 +22,7 @@ pub mod table;
 mod upstream;
 mod value;
 
-pub use self::client::{Client, load_client};
+pub use self::client::{Client, color, load_client};
 pub use self::fault::{Fault, Faults};
 pub use self::raw::{Flag, Flags};
 pub use self::reference::markdown;
@@ -44,8 +44,8 @@ pub fn load(flags: &Flags, around: &dyn Surroundings) -> Result<Settings, Faults
 /// What is in force, a line for each setting, and where it came from. Secrets are hidden.
 pub fn show(flags: &Flags, around: &dyn Surroundings) -> Result<String, Faults> {
     let raw = Raw::gather(flags, around);
-    check::settings(&raw, around)?;
-    Ok(reference::listing(&raw))
+    let settings = check::settings(&raw, around)?;
+    Ok(reference::listing(&raw, &settings))
 }
 
 /// A span of time as settings write it, `30s`. The fault says what would be right.
@@ -251,6 +251,13 @@ mod tests {
         assert_eq!(delay(&[]), 0);
         assert_eq!(delay(&[("server.listen", "0.0.0.0:1")]), 5);
         assert_eq!(delay(&[("server.drain_delay", "7s")]), 7);
+    }
+
+    #[test]
+    fn no_color_and_a_dumb_terminal_are_respected() {
+        assert!(color(&Fake::default()));
+        assert!(!color(&Fake::default().variable("NO_COLOR", "1")));
+        assert!(!color(&Fake::default().variable("TERM", "dumb")));
     }
 
     #[test]

@@ -52,24 +52,24 @@ impl Flags {
 
 /// A value as it was typed.
 #[derive(Clone)]
-pub(in crate::config) struct Typed {
+pub(crate) struct Typed {
     /// The value in the form of a variable, without spaces around it.
-    pub(in crate::config) text: String,
+    pub(crate) text: String,
     /// Where it came from.
-    pub(in crate::config) origin: Origin,
+    pub(crate) origin: Origin,
 }
 
 /// All that was typed, and what was already wrong with it.
 #[derive(Default)]
-pub(in crate::config) struct Raw {
+pub(crate) struct Raw {
     values: BTreeMap<&'static str, Typed>,
     /// What could not be read, or is no setting.
-    pub(in crate::config) faults: Vec<Fault>,
+    pub(crate) faults: Vec<Fault>,
 }
 
 impl Raw {
     /// Reads the file, then the environment, then the flags: what comes later wins.
-    pub(in crate::config) fn gather(flags: &Flags, around: &dyn Surroundings) -> Self {
+    pub(crate) fn gather(flags: &Flags, around: &dyn Surroundings) -> Self {
         let mut raw = Self::default();
         for (key, value) in &flags.defaults {
             if let Some(setting) = table::find(key) {
@@ -92,7 +92,7 @@ impl Raw {
     }
 
     /// The value of a setting and where it came from; the default if nobody set it.
-    pub(in crate::config) fn value(&self, setting: &'static Setting) -> Typed {
+    pub(crate) fn value(&self, setting: &'static Setting) -> Typed {
         self.typed(setting.key).cloned().unwrap_or_else(|| Typed {
             text: setting.default.to_owned(),
             origin: Origin::Default,
@@ -100,7 +100,7 @@ impl Raw {
     }
 
     /// The value of a setting, if somebody set it.
-    pub(in crate::config) fn typed(&self, key: &str) -> Option<&Typed> {
+    pub(crate) fn typed(&self, key: &str) -> Option<&Typed> {
         self.values.get(key)
     }
 

@@ -1,8 +1,11 @@
 //! The table as text: the reference for people, and what is in force now.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use super::fault::Origin;
 use super::raw::Raw;
+use super::settings::{Endpoint, Settings};
 use super::table::{ALL, Kind, Setting};
 
 /// What stands above the tables.
@@ -52,18 +55,46 @@ pub fn markdown() -> String {
 }
 
 /// A line for each setting that is in force, and where it came from. Secrets are hidden.
-pub(in crate::config) fn listing(raw: &Raw) -> String {
+pub(crate) fn listing(raw: &Raw, settings: &Settings) -> String {
     let mut text = String::new();
     for setting in ALL {
         let typed = raw.value(setting);
-        let value = match (setting.kind, typed.text.is_empty()) {
-            (_, true) => "(not set)".to_owned(),
-            (Kind::Secret, false) => "****".to_owned(),
-            (_, false) => typed.text,
+        let (value, origin) = match derived(setting.key, settings) {
+            Some(derived) if typed.origin == Origin::Default => derived,
+            Some(_) | None => (shown(setting.kind, typed.text), typed.origin.to_string()),
         };
-        let _ = writeln!(text, "{} = {value}  # {}", setting.key, typed.origin);
+        let _ = writeln!(text, "{} = {value}  # {origin}", setting.key);
     }
     text
+}
+
+/// The value of a setting whose default follows from others.
+fn derived(key: &str, settings: &Settings) -> Option<(String, String)> {
+    match key {
+        "server.drain_delay" => {
+            let delay = settings.server.drain_delay.as_secs();
+            Some((format!("{delay}s"), "default for this address".to_owned()))
+        }
+        "timeouts.unary" => Some(span(settings.timeouts.unary)),
+        "timeouts.stream" => Some(span(settings.timeouts.stream)),
+        "upstream.url" => Some(match &settings.upstream.endpoint {
+            Endpoint::Embedded => ("embedded".to_owned(), "there is no key".to_owned()),
+            Endpoint::Remote { base_url, .. } => (base_url.clone(), "by key and region".to_owned()),
+        }),
+        _ => None,
+    }
+}
+
+fn span(span: Duration) -> (String, String) {
+    (format!("{span:?}"), Origin::Default.to_string())
+}
+
+fn shown(kind: Kind, text: String) -> String {
+    match (kind, text.is_empty()) {
+        (_, true) => "(not set)".to_owned(),
+        (Kind::Secret, false) => "****".to_owned(),
+        (_, false) => text,
+    }
 }
 
 fn row(setting: &Setting) -> String {

@@ -3,7 +3,7 @@
 use super::value::Wrong;
 
 /// The region that is meant when nobody says one: DashScope's first, where most keys belong.
-pub(in crate::config) const DEFAULT: &str = "cn-beijing";
+pub(crate) const DEFAULT: &str = "cn-beijing";
 
 /// DashScope's path on every host.
 const PATH: &str = "/api/v1";
@@ -19,7 +19,7 @@ const REGIONS: [(&str, Option<&str>); 6] = [
 ];
 
 /// Checks a region's name.
-pub(in crate::config) fn known(region: &str) -> Result<(), Wrong> {
+pub(crate) fn known(region: &str) -> Result<(), Wrong> {
     if REGIONS.iter().any(|(name, _)| *name == region) {
         return Ok(());
     }
@@ -30,10 +30,7 @@ pub(in crate::config) fn known(region: &str) -> Result<(), Wrong> {
 
 /// The base URL of a region. A region that was asked for by name is reached by the workspace's own
 /// host when there is a workspace, as DashScope's SDKs do.
-pub(in crate::config) fn base_url(
-    region: Option<&str>,
-    workspace: Option<&str>,
-) -> Result<String, Wrong> {
+pub(crate) fn base_url(region: Option<&str>, workspace: Option<&str>) -> Result<String, Wrong> {
     if let (Some(region), Some(workspace)) = (region, workspace) {
         let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         if workspace.len() > 63 || !workspace.bytes().all(letters) {

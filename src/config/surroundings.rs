@@ -49,7 +49,7 @@ impl Surroundings for Process {
 
 /// A world for tests.
 #[cfg(test)]
-pub(in crate::config) mod fake {
+pub(crate) mod fake {
     use std::collections::BTreeMap;
     use std::io;
     use std::path::{Path, PathBuf};
@@ -58,20 +58,20 @@ pub(in crate::config) mod fake {
 
     /// A world of two maps.
     #[derive(Default)]
-    pub(in crate::config) struct Fake {
+    pub(crate) struct Fake {
         variables: BTreeMap<String, String>,
         files: BTreeMap<PathBuf, String>,
     }
 
     impl Fake {
         /// Sets a variable; the replacement character stands for what is not UTF-8.
-        pub(in crate::config) fn variable(mut self, name: &str, value: &str) -> Self {
+        pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
             self.variables.insert(name.to_owned(), value.to_owned());
             self
         }
 
         /// Adds a file.
-        pub(in crate::config) fn file(mut self, path: &str, text: &str) -> Self {
+        pub(crate) fn file(mut self, path: &str, text: &str) -> Self {
             self.files.insert(PathBuf::from(path), text.to_owned());
             self
         }

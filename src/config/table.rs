@@ -250,7 +250,7 @@ settings! {
     "client.server" [Text] = "",
         "DASHGATE_ADDR" "--server":
         "The gateway that `ask` and `health` call. Default: `ask` runs its own, `health` asks \
-         127.0.0.1:50051.",
+         `server.listen`.",
         "One command answers with nothing set up.";
     "client.api_key" [Secret] = "",
         "DASHGATE_API_KEY":

@@ -23,10 +23,7 @@ const HOME_KEY_FILE: &str = ".dashscope/api_key";
 const MAX_KEY_BYTES: usize = 4096;
 
 /// Finds the address and the key. Faults go to the checker; what is returned then is not used.
-pub(in crate::config) fn endpoint(
-    checker: &mut Checker<'_>,
-    around: &dyn Surroundings,
-) -> Endpoint {
+pub(crate) fn endpoint(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Endpoint {
     let url = checker.raw.typed("upstream.url").cloned();
     if url.as_ref().is_some_and(|url| url.text == EMBEDDED) {
         return Endpoint::Embedded;

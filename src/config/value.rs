@@ -5,16 +5,16 @@ use std::time::Duration;
 
 /// Why a text is not a value. Never quotes the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::config) struct Wrong {
+pub(crate) struct Wrong {
     /// What is wrong.
-    pub(in crate::config) problem: String,
+    pub(crate) problem: String,
     /// What would be right.
-    pub(in crate::config) mend: String,
+    pub(crate) mend: String,
 }
 
 impl Wrong {
     /// Both texts, lower-case and without a full stop.
-    pub(in crate::config) fn new(problem: impl Into<String>, mend: impl Into<String>) -> Self {
+    pub(crate) fn new(problem: impl Into<String>, mend: impl Into<String>) -> Self {
         Self {
             problem: problem.into(),
             mend: mend.into(),
@@ -23,7 +23,7 @@ impl Wrong {
 }
 
 /// `"250ms"`, `"30s"`, `"10m"`, `"24h"`.
-pub(in crate::config) fn duration(text: &str) -> Result<Duration, Wrong> {
+pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
     let wrong = || {
         let mend = "write a whole number and ms, s, m or h, as in \"30s\"";
         Wrong::new("it is not a span of time", mend)
@@ -40,7 +40,7 @@ pub(in crate::config) fn duration(text: &str) -> Result<Duration, Wrong> {
 }
 
 /// `"16MiB"`, `"512KiB"`, or plain bytes.
-pub(in crate::config) fn size(text: &str) -> Result<usize, Wrong> {
+pub(crate) fn size(text: &str) -> Result<usize, Wrong> {
     let wrong = || {
         let mend = "write a whole number of bytes, or one with KiB, MiB or GiB, as in \"16MiB\"";
         Wrong::new("it is not a number of bytes", mend)
@@ -59,19 +59,19 @@ pub(in crate::config) fn size(text: &str) -> Result<usize, Wrong> {
 }
 
 /// A whole number.
-pub(in crate::config) fn count(text: &str) -> Result<u64, Wrong> {
+pub(crate) fn count(text: &str) -> Result<u64, Wrong> {
     let wrong = |_| Wrong::new("it is not a whole number", "write digits only");
     text.parse().map_err(wrong)
 }
 
 /// `true` or `false`.
-pub(in crate::config) fn switch(text: &str) -> Result<bool, Wrong> {
+pub(crate) fn switch(text: &str) -> Result<bool, Wrong> {
     let wrong = |_| Wrong::new("it is neither true nor false", "write true or false");
     text.parse().map_err(wrong)
 }
 
 /// An IP address and a port.
-pub(in crate::config) fn address(text: &str) -> Result<SocketAddr, Wrong> {
+pub(crate) fn address(text: &str) -> Result<SocketAddr, Wrong> {
     let wrong = |_| {
         let mend = "write an IP address and a port, as in 127.0.0.1:50051 or [::]:50051";
         Wrong::new("it is not an address", mend)
@@ -80,7 +80,7 @@ pub(in crate::config) fn address(text: &str) -> Result<SocketAddr, Wrong> {
 }
 
 /// A text that fits in a header and in a line of the log.
-pub(in crate::config) fn text(text: &str) -> Result<Option<String>, Wrong> {
+pub(crate) fn text(text: &str) -> Result<Option<String>, Wrong> {
     if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return Ok((!text.is_empty()).then(|| text.to_owned()));
     }
@@ -89,7 +89,7 @@ pub(in crate::config) fn text(text: &str) -> Result<Option<String>, Wrong> {
 }
 
 /// `a,b*,c`.
-pub(in crate::config) fn names(text: &str) -> Result<Vec<String>, Wrong> {
+pub(crate) fn names(text: &str) -> Result<Vec<String>, Wrong> {
     list(text, ',').ok_or_else(|| {
         let mend = "write names with a comma between, as in a,b*";
         Wrong::new("it has an empty name", mend)
@@ -97,7 +97,7 @@ pub(in crate::config) fn names(text: &str) -> Result<Vec<String>, Wrong> {
 }
 
 /// `old=new,...`.
-pub(in crate::config) fn aliases(text: &str) -> Result<Vec<(String, String)>, Wrong> {
+pub(crate) fn aliases(text: &str) -> Result<Vec<(String, String)>, Wrong> {
     let mend = "write pairs with a comma between, as in old=new,older=new";
     let pairs = pairs(text, mend)?;
     match pairs.iter().find(|(old, new)| old == new) {
@@ -110,7 +110,7 @@ pub(in crate::config) fn aliases(text: &str) -> Result<Vec<(String, String)>, Wr
 }
 
 /// `model=next|next,...`.
-pub(in crate::config) fn fallbacks(text: &str) -> Result<Vec<(String, Vec<String>)>, Wrong> {
+pub(crate) fn fallbacks(text: &str) -> Result<Vec<(String, Vec<String>)>, Wrong> {
     let mend = "write a model and those to ask after it, as in a=b|c,d=e";
     let mut read = Vec::new();
     for (model, next) in pairs(text, mend)? {
@@ -129,7 +129,7 @@ pub(in crate::config) fn fallbacks(text: &str) -> Result<Vec<(String, Vec<String
 }
 
 /// A filter of the log: levels, each alone or for a target.
-pub(in crate::config) fn filter(text: &str) -> Result<String, Wrong> {
+pub(crate) fn filter(text: &str) -> Result<String, Wrong> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     for directive in text.split(',') {
         let level = match directive.rsplit_once('=') {

@@ -1,0 +1,238 @@
+//! `dashgate ask`: one question and its answer, or a conversation.
+
+use std::io::{self, IsTerminal, Read};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::{self, Client, Flags, Process};
+use crate::grpc::pb;
+
+use super::attach::{Attachment, Modality};
+use super::choices::Choices;
+use super::exchange::{self, Manner};
+use super::exit::Exit;
+use super::failure::Failure;
+use super::gateway::Gateway;
+use super::report;
+use super::signals::Signals;
+use super::talk;
+use super::terminal::Terminal;
+
+/// The longest question that is read from stdin: far more than any model reads.
+const MAX_QUESTION_BYTES: u64 = 1 << 20;
+
+/// Said when no model will answer, so that nobody takes the answer for one's.
+const EMBEDDED: &str = "the embedded DashScope answers: it measures sounds and pictures and is no \
+                        model. For DashScope itself, set DASHSCOPE_API_KEY";
+
+/// What stands below the help of `ask`.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  dashgate ask --audio talk.wav \"What is said in this audio?\"
+  dashgate ask --image https://example.com/cat.png --image dog.png \"Which one is older?\"
+  dashgate ask --json \"Say hello\" | jq -r .text
+  dashgate ask < question.txt
+  dashgate ask                     a conversation; /help says what can be done in it
+
+Media come first in the message: sounds, then pictures, then films, then the question. A file is
+read here and its bytes are sent; one that is too large for a message is uploaded. A URL is fetched
+by DashScope.
+
+Without --server the gateway runs inside this process, and without a key for DashScope it answers
+from the embedded one. Text goes to stdout; thoughts, usage and errors go to stderr. With --json,
+stdout gets one JSON object and nothing else, on errors {\"error\": {...}}.";
+
+/// What `ask` takes.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Arguments {
+    /// A sound to listen to; may be given several times
+    #[arg(long, value_name = "FILE|URL")]
+    audio: Vec<String>,
+    /// A picture to look at; may be given several times
+    #[arg(long, value_name = "FILE|URL")]
+    image: Vec<String>,
+    /// A film to watch; may be given several times
+    #[arg(long, value_name = "FILE|URL")]
+    video: Vec<String>,
+    /// The model [default: by what is attached: qwen-audio-turbo for sounds, qwen3-vl-plus for
+    /// pictures and films, qwen3-omni-flash for both or for text] [env: DASHGATE_MODEL]
+    #[arg(short, long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Instructions for the model
+    #[arg(short, long, value_name = "TEXT")]
+    system: Option<String>,
+    /// A gateway to ask: host:port, http://host:port or https://host. Its key comes from
+    /// DASHGATE_API_KEY [default: one inside this process] [env: DASHGATE_ADDR]
+    #[arg(long, value_name = "ADDR")]
+    server: Option<String>,
+    /// Take the answer whole instead of as it is made
+    #[arg(long)]
+    no_stream: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+    /// The longest that the call may take, as in 30s or 5m
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    timeout: Option<Duration>,
+    /// Let the model think first
+    #[arg(long)]
+    thinking: bool,
+    #[command(flatten)]
+    choices: Choices,
+    /// The question. Without it: a conversation on a terminal, else the question comes from stdin
+    question: Vec<String>,
+}
+
+/// Asks. With `--json` a failure is an object on stdout as well.
+pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let json = arguments.json;
+    match start(arguments, terminal).await {
+        Err(failure) if json && failure.exit() != Exit::Done => {
+            let exit = failure.exit();
+            terminal.answer(&format!("{}\n", failure.json()))?;
+            Ok(exit)
+        }
+        done => done,
+    }
+}
+
+async fn start(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let flags = flags(&arguments);
+    let client = config::load_client(&flags, &Process)?;
+    let attached = attached(&arguments)?;
+    let question = question(&arguments, !attached.is_empty()).await?;
+    let mut signals = Signals::listen()
+        .map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
+    let gateway = open(&flags, &client).await?;
+    if gateway.embedded() {
+        terminal.aside(&format!("{EMBEDDED}\n"));
+    }
+    let manner = Manner {
+        timeout: arguments.timeout,
+        whole: arguments.no_stream,
+        thinking: arguments.thinking,
+        shown: !arguments.json,
+    };
+    let done = match question {
+        Some(text) => {
+            let asking = Box::pin(once(
+                &gateway, &arguments, &client, &attached, &text, &manner, terminal,
+            ));
+            tokio::select! {
+                done = asking => done,
+                _ = signals.next() => Err(Failure::cancelled()),
+            }
+        }
+        None => {
+            let opening = talk::Opening {
+                model: client.model.clone(),
+                system: arguments.system.clone(),
+                attached,
+                manner,
+            };
+            talk::run(&gateway, opening, &mut signals, terminal).await
+        }
+    };
+    gateway.stop().await;
+    done
+}
+
+fn flags(arguments: &Arguments) -> Flags {
+    let mut flags = arguments
+        .choices
+        .flags()
+        .with("--server", "client.server", arguments.server.as_deref())
+        .with("--model", "client.model", arguments.model.as_deref())
+        // The gateway of this process is nobody else's, whatever the settings say.
+        .with("ask", "server.listen", Some("127.0.0.1:0"));
+    // What goes wrong is told by the answer itself; a log beside it says it twice.
+    flags.defaults.push(("log.level", "off"));
+    flags
+}
+
+fn attached(arguments: &Arguments) -> Result<Vec<Attachment>, Failure> {
+    let of = |modality, list: &[String]| -> Result<Vec<Attachment>, Failure> {
+        list.iter()
+            .map(|text| Attachment::open(modality, text))
+            .collect()
+    };
+    let mut all = of(Modality::Audio, &arguments.audio)?;
+    all.extend(of(Modality::Image, &arguments.image)?);
+    all.extend(of(Modality::Video, &arguments.video)?);
+    Ok(all)
+}
+
+/// The question: typed, or from stdin; none means a conversation.
+async fn question(arguments: &Arguments, attached: bool) -> Result<Option<String>, Failure> {
+    if !arguments.question.is_empty() {
+        return Ok(Some(arguments.question.join(" ")));
+    }
+    if io::stdin().is_terminal() {
+        return match arguments.json {
+            true => Err(Failure::usage("--json needs a question")
+                .with_advice("dashgate ask --json \"Say hello\"")),
+            false => Ok(None),
+        };
+    }
+    let read = tokio::task::spawn_blocking(|| {
+        let mut text = String::new();
+        let limit = MAX_QUESTION_BYTES + 1;
+        io::stdin().lock().take(limit).read_to_string(&mut text)?;
+        Ok(text)
+    });
+    let read = read
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("reading failed")));
+    let text = read
+        .map_err(|error| Failure::usage(format!("cannot read the question from stdin: {error}")))?;
+    if text.len() as u64 > MAX_QUESTION_BYTES {
+        return Err(Failure::usage("the question on stdin is longer than 1 MiB"));
+    }
+    let text = text.trim_end();
+    if text.is_empty() && !attached {
+        return Err(
+            Failure::usage("there is no question").with_advice("dashgate ask \"What can you do?\"")
+        );
+    }
+    Ok(Some(text.to_owned()))
+}
+
+async fn open(flags: &Flags, client: &Client) -> Result<Gateway, Failure> {
+    match &client.server {
+        Some(address) => Gateway::connect(address, client).await,
+        None => {
+            let settings = config::load(flags, &Process)?;
+            Box::pin(Gateway::start(&settings)).await
+        }
+    }
+}
+
+async fn once(
+    gateway: &Gateway,
+    arguments: &Arguments,
+    client: &Client,
+    attached: &[Attachment],
+    text: &str,
+    manner: &Manner,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let model = match &client.model {
+        Some(model) => model.clone(),
+        None => exchange::model_for(&[], attached).to_owned(),
+    };
+    let mut conversation = pb::Conversation {
+        model,
+        messages: exchange::system(arguments.system.as_deref())
+            .into_iter()
+            .collect(),
+        ..pb::Conversation::default()
+    };
+    let turn = exchange::turn(gateway, &conversation, attached, text, manner, terminal).await?;
+    conversation.messages.push(turn);
+    let answer = exchange::ask(gateway, conversation, manner, terminal).await?;
+    if !manner.shown {
+        terminal.answer(&format!("{}\n", report::json(&answer)))?;
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,338 @@
+//! What is attached to a question: addresses, which DashScope fetches itself, and files, which are
+//! read here. A message never holds a path.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::grpc::pb;
+use crate::grpc::pb::content::Kind;
+
+use super::failure::Failure;
+
+/// As much of a file as is needed to recognise it.
+const HEAD_BYTES: u64 = 8192;
+
+/// MIME types that cannot be told from the first bytes, by the ending of a name.
+const BY_ENDING: [(&str, &str); 8] = [
+    ("amr", "audio/amr"),
+    ("flv", "video/x-flv"),
+    ("m4a", "audio/mp4"),
+    ("mp3", "audio/mpeg"),
+    ("opus", "audio/opus"),
+    ("pcm", "audio/pcm"),
+    ("wma", "audio/x-ms-wma"),
+    ("wmv", "video/x-ms-wmv"),
+];
+
+/// What a medium is heard or seen as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Modality {
+    /// A sound.
+    Audio,
+    /// A picture.
+    Image,
+    /// A film.
+    Video,
+}
+
+impl Modality {
+    /// The name of its flag, without the dashes.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Image => "image",
+            Self::Video => "video",
+        }
+    }
+}
+
+/// One thing that is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attachment {
+    /// What it is.
+    pub(crate) modality: Modality,
+    /// Where it is.
+    pub(crate) source: Source,
+}
+
+/// Where an attachment is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// At an address that DashScope can reach.
+    Uri(String),
+    /// In a file on this machine.
+    File {
+        /// Its path, which stays here.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// Its MIME type, where the gateway could not tell it from the bytes; else empty.
+        mime_type: &'static str,
+    },
+}
+
+impl Attachment {
+    /// Looks at what a person typed: an address is passed on, a file is opened and recognised.
+    pub(crate) fn open(modality: Modality, text: &str) -> Result<Self, Failure> {
+        let source = match text.split_once(':') {
+            Some(("http" | "https" | "oss" | "data", _)) => Source::Uri(text.to_owned()),
+            Some(("file", _)) => {
+                return Err(Failure::usage(format!("{text:?} is not fetched"))
+                    .with_advice("give the path of the file itself"));
+            }
+            Some(_) | None => Self::file(modality, Path::new(text))?,
+        };
+        Ok(Self { modality, source })
+    }
+
+    fn file(modality: Modality, path: &Path) -> Result<Source, Failure> {
+        let (bytes, head) = look(path).map_err(|error| {
+            let flag = modality.name();
+            let message = format!("cannot read {}: {error}", path.display());
+            Failure::usage(message).with_advice(format!("--{flag} takes a file or a URL"))
+        })?;
+        if bytes == 0 {
+            return Err(Failure::usage(format!("{} is empty", path.display())));
+        }
+        let found = infer::get(&head);
+        if let Some(other) = found.and_then(|kind| mistaken(modality, kind.mime_type())) {
+            let message = format!("{} is not {}", path.display(), article(modality));
+            return Err(Failure::usage(message).with_advice(format!(
+                "--{} {}",
+                other.name(),
+                path.display()
+            )));
+        }
+        Ok(Source::File {
+            path: path.to_owned(),
+            bytes,
+            mime_type: match found {
+                Some(_) => "",
+                None => by_ending(path),
+            },
+        })
+    }
+
+    /// How many bytes it adds to a message when it goes inside.
+    pub(crate) fn inline_bytes(&self) -> usize {
+        match &self.source {
+            Source::Uri(uri) => uri.len(),
+            Source::File { bytes, .. } => usize::try_from(*bytes).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// The part of the message with the file's bytes in it, at most `limit` of them.
+    pub(crate) async fn inline(&self, limit: usize) -> Result<pb::Content, Failure> {
+        let (path, mime_type) = match &self.source {
+            Source::Uri(uri) => return Ok(self.linked(uri.clone())),
+            Source::File {
+                path, mime_type, ..
+            } => (path.clone(), *mime_type),
+        };
+        let name = path.display().to_string();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut data = Vec::new();
+            let limit = limit as u64;
+            File::open(path)?.take(limit + 1).read_to_end(&mut data)?;
+            match data.len() as u64 > limit {
+                true => Err(io::Error::other("it grew while it was read")),
+                false => Ok(Bytes::from(data)),
+            }
+        });
+        let read = read
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("reading failed")));
+        let data = read.map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
+        Ok(content(self.kind(mime_type, Place::Data(data))))
+    }
+
+    /// The part of the message with an address in it.
+    pub(crate) fn linked(&self, uri: String) -> pb::Content {
+        content(self.kind("", Place::Uri(uri)))
+    }
+
+    fn kind(&self, mime_type: &str, place: Place) -> Kind {
+        let mime_type = mime_type.to_owned();
+        match self.modality {
+            Modality::Audio => Kind::Audio(pb::Audio {
+                mime_type,
+                source: Some(match place {
+                    Place::Uri(uri) => pb::audio::Source::Uri(uri),
+                    Place::Data(data) => pb::audio::Source::Data(data),
+                }),
+                ..pb::Audio::default()
+            }),
+            Modality::Image => Kind::Image(pb::Image {
+                mime_type,
+                source: Some(match place {
+                    Place::Uri(uri) => pb::image::Source::Uri(uri),
+                    Place::Data(data) => pb::image::Source::Data(data),
+                }),
+                ..pb::Image::default()
+            }),
+            Modality::Video => Kind::Video(pb::Video {
+                mime_type,
+                source: Some(match place {
+                    Place::Uri(uri) => pb::video::Source::Uri(uri),
+                    Place::Data(data) => pb::video::Source::Data(data),
+                }),
+                ..pb::Video::default()
+            }),
+        }
+    }
+}
+
+enum Place {
+    Uri(String),
+    Data(Bytes),
+}
+
+/// A part of a message.
+pub(crate) fn content(kind: Kind) -> pb::Content {
+    pb::Content {
+        kind: Some(kind),
+        ..pb::Content::default()
+    }
+}
+
+/// Which files must be uploaded so that the others fit into a message: the largest ones.
+pub(crate) fn too_large(sizes: &[usize], room: usize) -> Vec<bool> {
+    let mut uploaded = vec![false; sizes.len()];
+    let mut order: Vec<_> = sizes.iter().copied().enumerate().collect();
+    order.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    for (at, _) in order {
+        let rest = sizes.iter().zip(&uploaded).filter(|(_, gone)| !**gone);
+        let rest = rest.fold(0, |sum: usize, (size, _)| sum.saturating_add(*size));
+        if rest <= room {
+            break;
+        }
+        if let Some(mark) = uploaded.get_mut(at) {
+            *mark = true;
+        }
+    }
+    uploaded
+}
+
+fn look(path: &Path) -> io::Result<(u64, Vec<u8>)> {
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut head = Vec::new();
+    file.take(HEAD_BYTES).read_to_end(&mut head)?;
+    Ok((about.len(), head))
+}
+
+/// What a file really is, when it cannot be what the person said. Films can be listened to.
+fn mistaken(said: Modality, mime_type: &str) -> Option<Modality> {
+    let found = match mime_type.split_once('/') {
+        Some(("audio", _)) => Modality::Audio,
+        Some(("image", _)) => Modality::Image,
+        Some(("video", _)) => Modality::Video,
+        Some(_) | None => return None,
+    };
+    let fits = said == found || (said == Modality::Audio && found == Modality::Video);
+    (!fits).then_some(found)
+}
+
+fn article(modality: Modality) -> &'static str {
+    match modality {
+        Modality::Audio => "a sound",
+        Modality::Image => "a picture",
+        Modality::Video => "a film",
+    }
+}
+
+fn by_ending(path: &Path) -> &'static str {
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    let known = BY_ENDING.iter().find(|(name, _)| ending == *name);
+    known.map_or("", |(_, mime_type)| mime_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const WAV: &[u8] = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0";
+    const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+
+    fn written(name: &str, bytes: &[u8]) -> String {
+        let folder = std::env::temp_dir().join(format!("dashgate-attach-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn addresses_pass_and_files_are_looked_at() {
+        for uri in [
+            "https://h/a.wav",
+            "http://h/a",
+            "oss://k",
+            "data:audio/wav;base64,AA==",
+        ] {
+            let attachment = Attachment::open(Modality::Audio, uri).unwrap();
+            assert_eq!(attachment.source, Source::Uri(uri.to_owned()));
+        }
+        let path = written("sound.bin", WAV);
+        let Source::File {
+            bytes, mime_type, ..
+        } = Attachment::open(Modality::Audio, &path).unwrap().source
+        else {
+            panic!("it is a file");
+        };
+        assert_eq!((bytes, mime_type), (WAV.len() as u64, ""));
+    }
+
+    #[test]
+    fn what_is_no_medium_is_told_with_what_to_do() {
+        let picture = written("picture.wav", PNG);
+        let empty = written("empty.wav", b"");
+        for (text, expected) in [
+            (picture.as_str(), "--image"),
+            (empty.as_str(), "is empty"),
+            ("no-such-file.wav", "cannot read no-such-file.wav"),
+            ("file:///a.wav", "give the path"),
+            (".", "it is not a file"),
+        ] {
+            let told = Attachment::open(Modality::Audio, text).unwrap_err().text();
+            assert!(told.contains(expected), "{expected} in {told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_bytes_of_a_file_are_in_the_message_and_its_path_is_not() {
+        let path = written("told.pcm", &[1, 2, 3]);
+        let attachment = Attachment::open(Modality::Audio, &path).unwrap();
+        let part = attachment.inline(3).await.unwrap();
+        assert!(!format!("{part:?}").contains("told"));
+        let Some(Kind::Audio(audio)) = part.kind else {
+            panic!("it is a sound");
+        };
+        assert_eq!(audio.mime_type, "audio/pcm");
+        let expected = pb::audio::Source::Data(Bytes::from_static(&[1, 2, 3]));
+        assert_eq!(audio.source, Some(expected));
+        assert!(attachment.inline(2).await.is_err());
+    }
+
+    #[test]
+    fn the_largest_files_are_uploaded_until_the_rest_fits() {
+        for (sizes, room, expected) in [
+            (vec![1, 2, 3], 6, vec![false, false, false]),
+            (vec![1, 2, 3], 5, vec![false, false, true]),
+            (vec![3, 1, 2], 2, vec![true, false, true]),
+            (vec![1], 0, vec![true]),
+            (vec![usize::MAX, 5], 9, vec![true, false]),
+            (vec![], 0, vec![]),
+        ] {
+            assert_eq!(too_large(&sizes, room), expected, "{sizes:?} {room}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The flags about settings that several commands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::{Flag, Flags};
+
+/// Where settings come from beside the environment.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Choices {
+    /// A file of settings (TOML). Variables and flags win over it [env: DASHGATE_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting, as in `--set timeouts.idle=90s`. `dashgate config reference` lists them
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+}
+
+impl Choices {
+    /// As the settings want them.
+    pub(crate) fn flags(&self) -> Flags {
+        let single = self.set.iter().map(|(key, value)| Flag {
+            name: "--set".to_owned(),
+            key: key.clone(),
+            value: value.clone(),
+        });
+        Flags {
+            config: self.config.clone(),
+            set: single.collect(),
+            defaults: Vec::new(),
+        }
+    }
+}
+
+// The value is not in the fault: it may be a key that was put here by mistake.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
+        None => Err("write KEY=VALUE".to_owned()),
+    }
+}

@@ -1,0 +1,34 @@
+//! `dashgate completions`: what a shell needs to complete the command line.
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::terminal::Terminal;
+
+/// What stands below the help of `completions`.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  dashgate completions bash > ~/.local/share/bash-completion/completions/dashgate
+  dashgate completions zsh > ~/.zfunc/_dashgate
+  dashgate completions fish > ~/.config/fish/completions/dashgate.fish";
+
+/// What `completions` takes.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// The shell
+    shell: Shell,
+}
+
+/// Prints them.
+pub(crate) fn run(
+    arguments: &Arguments,
+    mut command: Command,
+    terminal: &mut Terminal,
+) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, "dashgate", &mut script);
+    terminal.answer(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Done)
+}

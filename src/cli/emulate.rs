@@ -1,0 +1,74 @@
+//! `dashgate emulate`: the embedded DashScope by itself.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::config::{Process, Surroundings};
+use crate::emulator::{self, Script};
+
+use super::exit::Exit;
+use super::failure::Failure;
+use super::serve::{announce, listen, stoppable, until};
+use super::terminal::Terminal;
+
+/// What stands below the help of `emulate`.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  dashgate emulate
+  DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:8089/api/v1 DASHSCOPE_API_KEY=sk-any python app.py
+  dashgate emulate --listen 127.0.0.1:0 --script faults.json
+
+It speaks DashScope's HTTP and takes any key that begins with sk-. A script says what to answer, and
+which faults to make. The first line of stdout is `listening on ADDRESS`.";
+
+/// What `emulate` takes.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8089")]
+    listen: SocketAddr,
+    /// What to answer, and which faults to make, as a JSON file
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// A key that is refused; may be given several times
+    #[arg(long, value_name = "KEY")]
+    bad_key: Vec<String>,
+}
+
+/// Serves until a signal.
+pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let script = match &arguments.script {
+        Some(path) => script(path)?,
+        None => Script::default(),
+    };
+    let mut settings = emulator::Settings {
+        script,
+        ..emulator::Settings::default()
+    };
+    settings.bad_keys.extend(arguments.bad_key);
+    let mut signals = listen()?;
+    let address = arguments.listen;
+    let taken = |error| Failure::unreachable(format!("cannot listen on {address}: {error}"));
+    let listener = TcpListener::bind(address).await.map_err(taken)?;
+    let local = listener.local_addr().map_err(taken)?;
+    announce(&local.to_string(), terminal);
+    let (stop, stopped) = oneshot::channel();
+    let running = emulator::serve(listener, settings, until(stopped));
+    match stoppable(running, stop, &mut signals, terminal).await {
+        Some(Ok(())) => Ok(Exit::Done),
+        Some(Err(error)) => Err(Failure::failed("INTERNAL", error.to_string())),
+        None => Ok(Exit::Cancelled),
+    }
+}
+
+fn script(path: &Path) -> Result<Script, Failure> {
+    let name = path.display();
+    let text = Process
+        .file(path)
+        .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
+    Script::parse(&text).map_err(|error| Failure::usage(format!("{name}: {error}")))
+}

@@ -1,0 +1,431 @@
+//! One call: a conversation goes out, an answer comes back.
+
+use std::time::Duration;
+
+use prost::Message as _;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use crate::grpc::pb;
+use crate::grpc::pb::content::Kind;
+
+use super::answer::{Answer, Piece};
+use super::attach::{Attachment, Modality, Source, content, too_large};
+use super::failure::Failure;
+use super::gateway::Gateway;
+use super::printer::Printer;
+use super::terminal::Terminal;
+use super::upload::{Upload, upload};
+
+/// What a message holds beside media and text: options, names, lengths of fields.
+const FRAME_BYTES: usize = 64 << 10;
+/// How much longer than its deadline a call is waited for: the gateway's own word is the better.
+const GRACE: Duration = Duration::from_secs(1);
+/// Models for what is attached, when nobody names one: DashScope's own example for each.
+const AUDIO_MODEL: &str = "qwen-audio-turbo";
+const VISION_MODEL: &str = "qwen3-vl-plus";
+const OMNI_MODEL: &str = "qwen3-omni-flash";
+
+/// How to ask.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Manner {
+    /// How long the whole call may take; none: as long as the gateway lets it.
+    pub(crate) timeout: Option<Duration>,
+    /// Take the answer whole.
+    pub(crate) whole: bool,
+    /// Let the model think first.
+    pub(crate) thinking: bool,
+    /// Show the answer as it comes.
+    pub(crate) shown: bool,
+}
+
+/// The model for a conversation in which nobody named one: by what was and what will be attached.
+pub(crate) fn model_for(messages: &[pb::Message], attached: &[Attachment]) -> &'static str {
+    let parts = messages.iter().flat_map(|message| &message.content);
+    let earlier = parts.filter_map(|part| match part.kind.as_ref()? {
+        Kind::Audio(_) => Some(Modality::Audio),
+        Kind::Image(_) => Some(Modality::Image),
+        Kind::Video(_) => Some(Modality::Video),
+        Kind::Text(_) => None,
+    });
+    let (mut heard, mut seen) = (false, false);
+    for modality in earlier.chain(attached.iter().map(|attachment| attachment.modality)) {
+        match modality {
+            Modality::Audio => heard = true,
+            Modality::Image | Modality::Video => seen = true,
+        }
+    }
+    match (heard, seen) {
+        (true, false) => AUDIO_MODEL,
+        (false, true) => VISION_MODEL,
+        (true, true) | (false, false) => OMNI_MODEL,
+    }
+}
+
+/// The instructions as a turn.
+pub(crate) fn system(text: Option<&str>) -> Option<pb::Message> {
+    let text = text.filter(|text| !text.is_empty())?;
+    Some(pb::Message {
+        role: pb::Role::System.into(),
+        content: vec![content(Kind::Text(text.to_owned()))],
+        ..pb::Message::default()
+    })
+}
+
+/// A turn of the person who asks: media first, then the text. Files that do not fit into a message
+/// beside `before` are uploaded for `model`.
+pub(crate) async fn turn(
+    gateway: &Gateway,
+    before: &pb::Conversation,
+    attached: &[Attachment],
+    text: &str,
+    manner: &Manner,
+    terminal: &mut Terminal,
+) -> Result<pb::Message, Failure> {
+    let taken = before.encoded_len() + text.len() + FRAME_BYTES;
+    let room = gateway.max_request_bytes.saturating_sub(taken);
+    let sizes: Vec<_> = attached.iter().map(Attachment::inline_bytes).collect();
+    let mut parts = Vec::new();
+    for (attachment, large) in attached.iter().zip(too_large(&sizes, room)) {
+        let part = match &attachment.source {
+            Source::File {
+                path,
+                bytes,
+                mime_type,
+            } if large => {
+                let file = Upload {
+                    path,
+                    bytes: *bytes,
+                    mime_type,
+                    model: &before.model,
+                };
+                attachment.linked(upload(gateway, file, manner.timeout, terminal).await?)
+            }
+            Source::File { .. } | Source::Uri(_) => attachment.inline(room).await?,
+        };
+        parts.push(part);
+    }
+    if !text.is_empty() {
+        parts.push(content(Kind::Text(text.to_owned())));
+    }
+    Ok(pb::Message {
+        role: pb::Role::User.into(),
+        content: parts,
+        ..pb::Message::default()
+    })
+}
+
+/// Asks, shows the answer if it is to be shown, and returns it whole.
+pub(crate) async fn ask(
+    gateway: &Gateway,
+    conversation: pb::Conversation,
+    manner: &Manner,
+    terminal: &mut Terminal,
+) -> Result<Answer, Failure> {
+    let begun = Instant::now();
+    let mut printer = Printer::default();
+    let asking = async {
+        match manner.whole {
+            true => whole(gateway, conversation, manner, &mut printer, terminal).await,
+            false => stream(gateway, conversation, manner, &mut printer, terminal).await,
+        }
+    };
+    let asked = match manner.timeout {
+        None => asking.await,
+        Some(timeout) => tokio::time::timeout(timeout + GRACE, asking)
+            .await
+            .unwrap_or_else(|_| Err(late(timeout))),
+    };
+    match asked {
+        Ok(answer) => {
+            if manner.shown {
+                printer.finish(&answer, terminal)?;
+            }
+            Ok(answer)
+        }
+        Err(failure) => {
+            // The error begins a line of its own, after what was already said.
+            printer.end(terminal)?;
+            Err(on_time(failure, begun, manner.timeout))
+        }
+    }
+}
+
+async fn stream(
+    gateway: &Gateway,
+    conversation: pb::Conversation,
+    manner: &Manner,
+    printer: &mut Printer,
+    terminal: &mut Terminal,
+) -> Result<Answer, Failure> {
+    let message = pb::ConverseStreamRequest {
+        conversation: Some(conversation),
+        options: options(manner),
+        request_id: String::new(),
+    };
+    let request = gateway.request(message, manner.timeout);
+    let mut events = gateway
+        .conversations()
+        .converse_stream(request)
+        .await?
+        .into_inner();
+    let mut answer = Answer::default();
+    while let Some(event) = events.message().await? {
+        if let Some(piece) = answer.take(event) {
+            show(&piece, manner, printer, terminal)?;
+        }
+    }
+    match answer.complete {
+        true => Ok(answer),
+        false => Err(Status::internal("the stream ended without its last event").into()),
+    }
+}
+
+async fn whole(
+    gateway: &Gateway,
+    conversation: pb::Conversation,
+    manner: &Manner,
+    printer: &mut Printer,
+    terminal: &mut Terminal,
+) -> Result<Answer, Failure> {
+    let message = pb::ConverseRequest {
+        conversation: Some(conversation),
+        options: options(manner),
+        request_id: String::new(),
+    };
+    let request = gateway.request(message, manner.timeout);
+    let response = gateway.conversations().converse(request).await?;
+    let (answer, pieces) = Answer::whole(response.into_inner());
+    for piece in &pieces {
+        show(piece, manner, printer, terminal)?;
+    }
+    Ok(answer)
+}
+
+fn show(
+    piece: &Piece,
+    manner: &Manner,
+    printer: &mut Printer,
+    terminal: &mut Terminal,
+) -> Result<(), Failure> {
+    if manner.shown {
+        printer.show(piece, terminal)?;
+    }
+    Ok(())
+}
+
+fn options(manner: &Manner) -> Option<pb::GenerationOptions> {
+    manner.thinking.then(|| pb::GenerationOptions {
+        enable_thinking: Some(true),
+        ..pb::GenerationOptions::default()
+    })
+}
+
+fn late(timeout: Duration) -> Failure {
+    Failure::failed(
+        "DEADLINE_EXCEEDED",
+        format!("the call took longer than {timeout:?}"),
+    )
+    .with_advice("allow more time: `--timeout 5m`")
+}
+
+/// The client's library has a timer of its own for the head of an answer, and says CANCELLED when
+/// it is quicker than the gateway. What happened is that the deadline passed.
+fn on_time(failure: Failure, begun: Instant, timeout: Option<Duration>) -> Failure {
+    match timeout {
+        Some(timeout)
+            if failure.code == super::failure::code_name(Code::Cancelled)
+                && failure.reason.is_empty()
+                && begun.elapsed() >= timeout =>
+        {
+            late(timeout)
+        }
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::super::gateway::stand_in::{StandIn, Then, completed, delta, says, started};
+    use super::super::terminal::fake;
+    use super::*;
+
+    fn shown() -> Manner {
+        Manner {
+            shown: true,
+            ..Manner::default()
+        }
+    }
+
+    fn asked(text: &str) -> pb::Conversation {
+        pb::Conversation {
+            model: "m".into(),
+            messages: system(Some(text)).into_iter().collect(),
+            ..pb::Conversation::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_shown_as_it_comes_whole_or_streamed() {
+        for whole in [false, true] {
+            let stand_in = StandIn::new([says("it is a dog")]);
+            let gateway = stand_in.start().await;
+            let (mut terminal, out, err) = fake::terminal(false, false);
+            let manner = Manner {
+                whole,
+                thinking: true,
+                ..shown()
+            };
+            let answer = ask(&gateway, asked("hi"), &manner, &mut terminal).await;
+            assert_eq!(answer.unwrap().text, "it is a dog");
+            assert_eq!(out.text(), "it is a dog\n");
+            assert!(err.text().starts_with('['), "{}", err.text());
+            let asked = stand_in.asked();
+            assert_eq!(asked.keys, ["Bearer k-1"]);
+            let options = asked.options[0].as_ref().unwrap();
+            assert_eq!(options.enable_thinking, Some(true));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_shown_leaves_both_streams_alone() {
+        let gateway = StandIn::new([says("x")]).start().await;
+        let (mut terminal, out, err) = fake::terminal(false, false);
+        let answer = ask(&gateway, asked("hi"), &Manner::default(), &mut terminal).await;
+        assert_eq!(answer.unwrap().upstream_request_id, "up-1");
+        assert_eq!((out.text(), err.text()), (String::new(), String::new()));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_ends_its_line_and_tells_the_reason() {
+        let metadata = std::collections::HashMap::new();
+        let details = ErrorDetails::with_error_info("STREAM_TRUNCATED", "dashgate", metadata);
+        let status = Status::with_error_details(Code::Internal, "it broke", details);
+        let events = vec![started(), delta("half a")];
+        let gateway = StandIn::new([(events, Then::Fail(status))]).start().await;
+        let (mut terminal, out, _) = fake::terminal(false, false);
+        let failure = ask(&gateway, asked("hi"), &shown(), &mut terminal).await;
+        let failure = failure.unwrap_err();
+        assert_eq!(out.text(), "half a\n");
+        assert_eq!(failure.reason, "STREAM_TRUNCATED");
+        assert_eq!(failure.code, "INTERNAL");
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_its_last_event_is_a_failure() {
+        let gateway = StandIn::new([(vec![started(), delta("x")], Then::End)])
+            .start()
+            .await;
+        let (mut terminal, _, _) = fake::terminal(false, false);
+        let failure = ask(&gateway, asked("hi"), &shown(), &mut terminal).await;
+        assert!(failure.unwrap_err().message.contains("last event"));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_is_dropped_at_the_gateway() {
+        let stand_in = StandIn::new([(vec![started(), delta("x")], Then::Hang)]);
+        let gateway = stand_in.start().await;
+        let (mut terminal, _, _) = fake::terminal(false, false);
+        let manner = shown();
+        let asking = ask(&gateway, asked("hi"), &manner, &mut terminal);
+        let streaming = async {
+            while stand_in.asked().conversations.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = asking => panic!("it hangs"),
+            () = streaming => {}
+        }
+        stand_in.given_up().await;
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_passes_is_told_as_one() {
+        let gateway = StandIn::new([(vec![], Then::Hang)]).start().await;
+        let (mut terminal, _, _) = fake::terminal(false, false);
+        tokio::time::pause();
+        let manner = Manner {
+            timeout: Some(Duration::from_secs(30)),
+            ..shown()
+        };
+        let failure = ask(&gateway, asked("hi"), &manner, &mut terminal).await;
+        let failure = failure.unwrap_err();
+        assert_eq!(failure.code, "DEADLINE_EXCEEDED");
+        assert!(failure.text().contains("longer than 30s"));
+    }
+
+    #[tokio::test]
+    async fn a_closed_stdout_ends_the_call() {
+        let events = vec![started(), delta("x"), delta("y"), completed()];
+        let gateway = StandIn::new([(events, Then::End)]).start().await;
+        let (mut terminal, err) = fake::gone();
+        let failure = ask(&gateway, asked("hi"), &shown(), &mut terminal).await;
+        assert_eq!(failure.unwrap_err().code, "CLOSED");
+        assert_eq!(err.text(), "");
+    }
+
+    #[tokio::test]
+    async fn media_come_first_and_what_does_not_fit_is_uploaded() {
+        let folder = std::env::temp_dir().join(format!("dashgate-turn-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let open = |name: &str, bytes: usize| {
+            let path = folder.join(name);
+            std::fs::write(&path, vec![7; bytes]).unwrap();
+            Attachment::open(Modality::Audio, path.to_str().unwrap()).unwrap()
+        };
+        let attached = [open("small.pcm", 1000), open("large.pcm", 300_000)];
+        let stand_in = StandIn::new([]);
+        let mut gateway = stand_in.start().await;
+        gateway.max_request_bytes = FRAME_BYTES + 100_000;
+        gateway.chunk_bytes = 131_072;
+        let (mut terminal, _, _) = fake::terminal(false, false);
+        let manner = shown();
+        let before = asked("");
+        let message = turn(&gateway, &before, &attached, "why?", &manner, &mut terminal).await;
+        let parts = message.unwrap().content;
+        let [small, large, text] = &parts[..] else {
+            panic!("{} parts", parts.len());
+        };
+        let source = |part: &pb::Content| match &part.kind {
+            Some(Kind::Audio(audio)) => audio.source.clone().unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(source(small), pb::audio::Source::Data(vec![7; 1000].into()));
+        assert_eq!(source(large), pb::audio::Source::Uri("oss://kept".into()));
+        assert_eq!(text.kind, Some(Kind::Text("why?".into())));
+        let asked = stand_in.asked();
+        let (description, sizes) = &asked.uploads[0];
+        assert_eq!(description.name, "large.pcm");
+        assert_eq!(description.model, "m");
+        assert_eq!(description.mime_type, "audio/pcm");
+        assert_eq!(description.size_bytes, Some(300_000));
+        assert_eq!(sizes, &[131_072, 131_072, 37_856]);
+    }
+
+    #[test]
+    fn the_model_follows_from_what_is_attached() {
+        let message = |kinds: Vec<Kind>| pb::Message {
+            content: kinds.into_iter().map(content).collect(),
+            ..pb::Message::default()
+        };
+        let audio = || Kind::Audio(pb::Audio::default());
+        let image = || Kind::Image(pb::Image::default());
+        let video = || Kind::Video(pb::Video::default());
+        for (kinds, expected) in [
+            (vec![audio()], "qwen-audio-turbo"),
+            (vec![image()], "qwen3-vl-plus"),
+            (vec![video()], "qwen3-vl-plus"),
+            (vec![audio(), image()], "qwen3-omni-flash"),
+            (vec![Kind::Text("hi".into())], "qwen3-omni-flash"),
+        ] {
+            assert_eq!(model_for(&[message(kinds)], &[]), expected);
+        }
+        let attached = [Attachment::open(Modality::Image, "https://h/i.png").unwrap()];
+        assert_eq!(model_for(&[], &attached), "qwen3-vl-plus");
+        let turns = [message(vec![audio()])];
+        assert_eq!(model_for(&turns, &attached), "qwen3-omni-flash");
+    }
+}

@@ -1,0 +1,70 @@
+//! How a command ends, as a number for scripts.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// As it should.
+    Done,
+    /// The gateway was asked and the call failed, or a health check says not serving.
+    Failed,
+    /// The command line, a file or the settings are wrong; nothing was done.
+    Usage,
+    /// The server cannot be reached.
+    Unreachable,
+    /// Somebody stopped it.
+    Cancelled,
+}
+
+/// The table of [`Exit`], for `--help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0    done; also when the reader of stdout went away
+  1    the call failed, or the server is not serving
+  2    the command line, a file or the settings are wrong; nothing was done
+  3    the server cannot be reached, or the address to listen on cannot be taken
+  130  stopped by Ctrl-C or SIGTERM before the end";
+
+impl Exit {
+    /// The number.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::Cancelled => 130,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, HELP};
+
+    #[test]
+    fn every_number_stands_in_the_help() {
+        use Exit::{Cancelled, Done, Failed, Unreachable, Usage};
+        for exit in [Done, Failed, Usage, Unreachable, Cancelled] {
+            let line = format!("\n  {:<5}", exit.number());
+            assert!(HELP.contains(&line), "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn the_page_of_the_command_line_has_the_same_table() {
+        let page = include_str!("../../docs/command-line.md");
+        for line in HELP.lines().skip(1) {
+            let (number, meaning) = line.trim().split_once(' ').unwrap();
+            let row = format!("| {number} | {} |", meaning.trim());
+            assert!(page.contains(&row), "{row}");
+        }
+    }
+}

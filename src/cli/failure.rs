@@ -1,0 +1,420 @@
+//! Why a command failed, in words that say what to do; and the same as JSON.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use serde::Serialize;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::config::Faults;
+use crate::error::{Error, Kind};
+
+use super::exit::Exit;
+use super::terminal::Closed;
+
+/// Why a command failed. Boxed, so that the way on which nothing fails carries a pointer only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Failure(Box<Told>);
+
+/// What is known of a failure.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Told {
+    /// How the command ends.
+    #[serde(skip)]
+    pub(crate) exit: Option<Exit>,
+    /// The gRPC code, or `USAGE`, `UNREACHABLE`, `CANCELLED`, `CLOSED` for what the command found.
+    pub(crate) code: String,
+    /// What happened.
+    pub(crate) message: String,
+    /// The exact fault, from `google.rpc.ErrorInfo`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) reason: String,
+    /// The fields of the request that are wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) fields: Vec<Field>,
+    /// What else the gateway said of it: DashScope's code, its HTTP status, the attempts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) details: Vec<Detail>,
+    /// The name of the call.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) request_id: String,
+    /// DashScope's name of the call.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) upstream_request_id: String,
+    /// After how long to call again, in milliseconds; negative: do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_after_ms: Option<i64>,
+    /// What to do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) advice: Vec<String>,
+}
+
+/// A field that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Field {
+    /// Its path.
+    pub(crate) field: String,
+    /// What is wrong with it.
+    pub(crate) description: String,
+}
+
+/// A detail by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Detail {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its value.
+    pub(crate) value: String,
+}
+
+impl Deref for Failure {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        &self.0
+    }
+}
+
+impl DerefMut for Failure {
+    fn deref_mut(&mut self) -> &mut Told {
+        &mut self.0
+    }
+}
+
+impl Failure {
+    /// Something that the command itself found.
+    fn own(exit: Exit, code: &str, message: impl Into<String>) -> Self {
+        Self(Box::new(Told {
+            exit: Some(exit),
+            code: code.to_owned(),
+            message: message.into(),
+            ..Told::default()
+        }))
+    }
+
+    /// The command line or a file is wrong.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::own(Exit::Usage, "USAGE", message)
+    }
+
+    /// The server, or an address, cannot be reached.
+    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+        Self::own(Exit::Unreachable, "UNREACHABLE", message)
+    }
+
+    /// What was asked for did not come about.
+    pub(crate) fn failed(code: &str, message: impl Into<String>) -> Self {
+        Self::own(Exit::Failed, code, message)
+    }
+
+    /// Somebody stopped it.
+    pub(crate) fn cancelled() -> Self {
+        Self::own(Exit::Cancelled, "CANCELLED", "stopped")
+    }
+
+    /// Adds what to do.
+    pub(crate) fn with_advice(mut self, advice: impl Into<String>) -> Self {
+        self.advice.push(advice.into());
+        self
+    }
+
+    /// How the command ends.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit.unwrap_or(Exit::Failed)
+    }
+
+    /// For people: a line for what happened, then lines with what is known of it.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!("error: {}", self.message);
+        let mut line = |name: &str, value: &str| {
+            if !value.is_empty() {
+                let _ = write!(text, "\n  {name}: {value}");
+            }
+        };
+        match self.reason.as_str() {
+            "" => {}
+            reason => line("reason", &format!("{reason} ({})", self.code)),
+        }
+        for field in &self.fields {
+            line(&field.field, &field.description);
+        }
+        // That DashScope was asked once is no news.
+        let once = |detail: &Detail| {
+            detail.name == "attempts" && matches!(detail.value.as_str(), "0" | "1")
+        };
+        for detail in self.details.iter().filter(|detail| !once(detail)) {
+            line(&detail.name.replace('_', " "), &detail.value);
+        }
+        line("request id", &self.request_id);
+        line("DashScope's request id", &self.upstream_request_id);
+        if let Some(wait) = self.retry_after_ms {
+            line("retry", &self.retry_words(wait));
+        }
+        for advice in &self.advice {
+            line("try", advice);
+        }
+        text
+    }
+
+    /// A fault of the gateway's or DashScope's own may come after the model has run.
+    fn retry_words(&self, milliseconds: i64) -> String {
+        match u64::try_from(milliseconds) {
+            Err(_) if self.code == code_name(Code::Internal) => {
+                "not by itself: the model may have run, and would be paid for twice".to_owned()
+            }
+            Err(_) => "calling again as it is will not help".to_owned(),
+            Ok(0) => "call again at once".to_owned(),
+            Ok(wait) => format!("call again after {:?}", Duration::from_millis(wait)),
+        }
+    }
+
+    /// One JSON object, `{"error": {...}}`.
+    pub(crate) fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Envelope<'a> {
+            error: &'a Failure,
+        }
+        serde_json::to_string(&Envelope { error: self }).unwrap_or_default()
+    }
+}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        Self::usage(faults.to_string()).with_advice(
+            "`dashgate config check` checks settings, docs/configuration.md lists them",
+        )
+    }
+}
+
+impl From<Closed> for Failure {
+    fn from(_: Closed) -> Self {
+        Self::own(Exit::Done, "CLOSED", "nobody reads stdout")
+    }
+}
+
+/// A fault in building or running the gateway inside this process.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let mut failure = match error.kind() {
+            Kind::Unavailable | Kind::Broken => Self::unreachable(error.message()),
+            Kind::Invalid
+            | Kind::Unauthenticated
+            | Kind::Forbidden
+            | Kind::NotFound
+            | Kind::Precondition
+            | Kind::Exhausted
+            | Kind::TimedOut
+            | Kind::Aborted
+            | Kind::Unsupported => Self::usage(error.message()),
+        };
+        failure.reason = error.reason().name().to_owned();
+        failure
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let known = status.get_error_details();
+        let header = |name: &str| {
+            let value = status.metadata().get(name);
+            let text = value.and_then(|value| value.to_str().ok());
+            text.unwrap_or_default().to_owned()
+        };
+        let mut failure = Self::failed(code_name(status.code()), status.message());
+        failure.request_id = header("x-request-id");
+        failure.upstream_request_id = header("x-dashscope-request-id");
+        failure.retry_after_ms = header("grpc-retry-pushback-ms").parse().ok();
+        if let Some(retry) = known.retry_info().and_then(|info| info.retry_delay) {
+            failure.retry_after_ms = i64::try_from(retry.as_millis()).ok();
+        }
+        if let Some(request) = known.request_info()
+            && failure.request_id.is_empty()
+        {
+            failure.request_id.clone_from(&request.request_id);
+        }
+        for field in known.bad_request().iter().flat_map(|b| &b.field_violations) {
+            failure.fields.push(Field {
+                field: field.field.clone(),
+                description: field.description.clone(),
+            });
+        }
+        if let Some(info) = known.error_info() {
+            failure.reason.clone_from(&info.reason);
+            failure.details = details(&info.metadata, &failure);
+        }
+        for quota in known.quota_failure().iter().flat_map(|q| &q.violations) {
+            failure.advice.push(quota.description.clone());
+        }
+        for link in known.help().iter().flat_map(|help| &help.links) {
+            failure
+                .advice
+                .push(format!("{}: {}", link.description, link.url));
+        }
+        failure.explain_transport(&status);
+        failure
+    }
+}
+
+impl Failure {
+    /// A status without a reason was made by the client's own library: its cause tells more.
+    fn explain_transport(&mut self, status: &Status) {
+        if !self.reason.is_empty() {
+            return;
+        }
+        let mut cause = status.source();
+        while let Some(error) = cause {
+            let words = error.to_string();
+            if !self.message.contains(&words) {
+                let _ = write!(self.message, ": {words}");
+            }
+            cause = error.source();
+        }
+        match status.code() {
+            Code::Unavailable | Code::Unknown | Code::Internal => {
+                let advice = "see whether the gateway still runs: `dashgate health`";
+                self.advice.push(advice.to_owned());
+            }
+            Code::Unimplemented => {
+                let advice = "is this a dashgate gateway, and as new as this command?";
+                self.advice.push(advice.to_owned());
+            }
+            Code::Cancelled | Code::DeadlineExceeded => {
+                let advice = "allow more time: `--timeout 5m`";
+                self.advice.push(advice.to_owned());
+            }
+            Code::Ok
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::DataLoss
+            | Code::Unauthenticated => {}
+        }
+    }
+}
+
+/// What the gateway said beside the reason, in a fixed order, without what is already known.
+fn details(metadata: &std::collections::HashMap<String, String>, failure: &Failure) -> Vec<Detail> {
+    let known = [&failure.request_id, &failure.upstream_request_id];
+    let mut details: Vec<_> = metadata
+        .iter()
+        .filter(|(_, value)| !value.is_empty() && !known.contains(value))
+        .map(|(name, value)| Detail {
+            name: name.clone(),
+            value: value.clone(),
+        })
+        .collect();
+    details.sort_by(|a, b| a.name.cmp(&b.name));
+    details
+}
+
+/// The name that the gRPC specification gives a code.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn rich() -> Status {
+        let metadata = HashMap::from([
+            ("upstream_code".to_owned(), "InvalidParameter".to_owned()),
+            ("upstream_request_id".to_owned(), "up-1".to_owned()),
+            ("attempts".to_owned(), "2".to_owned()),
+        ]);
+        let mut details = ErrorDetails::with_error_info("UPSTREAM_REJECTED", "dashgate", metadata);
+        details
+            .add_bad_request_violation("options.top_p", "must be below 1")
+            .set_retry_info(Some(Duration::from_millis(1500)));
+        let code = Code::InvalidArgument;
+        let mut status = Status::with_error_details(code, "top_p is out of range", details);
+        let headers = status.metadata_mut();
+        headers.insert("x-request-id", "call-1".parse().unwrap());
+        headers.insert("x-dashscope-request-id", "up-1".parse().unwrap());
+        status
+    }
+
+    #[test]
+    fn a_status_is_told_with_all_that_helps() {
+        let failure = Failure::from(rich());
+        assert_eq!(
+            failure.text(),
+            "error: top_p is out of range\n  \
+             reason: UPSTREAM_REJECTED (INVALID_ARGUMENT)\n  \
+             options.top_p: must be below 1\n  \
+             attempts: 2\n  \
+             upstream code: InvalidParameter\n  \
+             request id: call-1\n  \
+             DashScope's request id: up-1\n  \
+             retry: call again after 1.5s"
+        );
+        assert_eq!(failure.exit(), Exit::Failed);
+    }
+
+    #[test]
+    fn the_json_of_a_failure_is_one_object() {
+        let json = Failure::from(rich()).json();
+        for part in [
+            r#"{"error":{"code":"INVALID_ARGUMENT","message":"top_p is out of range""#,
+            r#""reason":"UPSTREAM_REJECTED""#,
+            r#""fields":[{"field":"options.top_p","description":"must be below 1"}]"#,
+            r#""retry_after_ms":1500"#,
+        ] {
+            assert!(json.contains(part), "{part} in {json}");
+        }
+        assert!(!json.contains("\"exit\"") && !json.contains("advice"));
+    }
+
+    #[test]
+    fn a_pushback_below_zero_says_not_to_call_again() {
+        for (mut status, expected) in [
+            (Status::internal("broke"), "paid for twice"),
+            (Status::not_found("no model"), "will not help"),
+        ] {
+            let never = "-1".parse().unwrap();
+            status
+                .metadata_mut()
+                .insert("grpc-retry-pushback-ms", never);
+            let text = Failure::from(status).text();
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_status_of_the_library_is_told_with_its_cause_and_advice() {
+        let cause = std::io::Error::other("connection reset by peer");
+        let text = Failure::from(Status::from_error(Box::new(cause))).text();
+        assert!(text.contains("connection reset by peer"), "{text}");
+        assert!(text.contains("dashgate health"), "{text}");
+    }
+}

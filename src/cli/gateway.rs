@@ -1,0 +1,497 @@
+//! The gateway that a command talks to: one that runs elsewhere, or one of its own in this process.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+
+use crate::app;
+use crate::config::{Client, Settings};
+use crate::error::Error;
+use crate::grpc::pb::conversation_service_client::ConversationServiceClient;
+use crate::grpc::pb::media_service_client::MediaServiceClient;
+
+use super::failure::Failure;
+
+/// How long a connection may take. A person waits, and two lost packets fit in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the gateway of this process may take to end after the answer. It only closes.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// The largest answer. The gateway bounds what DashScope says to 64 MiB before base64 is undone.
+const MAX_ANSWER_BYTES: usize = 128 << 20;
+/// What a gateway elsewhere takes, as far as is known: the defaults of its settings.
+const ASSUMED_REQUEST_BYTES: usize = 16 << 20;
+/// The size of a chunk of an upload: large enough to be fast, small enough for any gateway.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// A connection to a gateway.
+pub(crate) struct Gateway {
+    channel: Channel,
+    authorization: Option<MetadataValue<Ascii>>,
+    /// The largest request that it takes.
+    pub(crate) max_request_bytes: usize,
+    /// The size of the chunks of an upload.
+    pub(crate) chunk_bytes: usize,
+    local: Option<Local>,
+}
+
+impl Gateway {
+    /// Connects to a gateway elsewhere.
+    pub(crate) async fn connect(address: &str, client: &Client) -> Result<Self, Failure> {
+        Ok(Self {
+            channel: channel(address).await?,
+            authorization: authorization(client)?,
+            max_request_bytes: ASSUMED_REQUEST_BYTES,
+            chunk_bytes: CHUNK_BYTES,
+            local: None,
+        })
+    }
+
+    /// Runs a gateway in this process, behind a real socket, and connects to it.
+    pub(crate) async fn start(settings: &Settings) -> Result<Self, Failure> {
+        app::start_log(settings);
+        let local = Local::start(settings).await?;
+        let channel = channel(&local.address).await?;
+        Ok(Self {
+            channel,
+            authorization: authorization(&settings.client)?,
+            max_request_bytes: settings.server.max_request_bytes,
+            chunk_bytes: settings.server.max_chunk_bytes.min(CHUNK_BYTES),
+            local: Some(local),
+        })
+    }
+
+    /// Whether the embedded DashScope answers, as far as this process knows.
+    pub(crate) fn embedded(&self) -> bool {
+        self.local.as_ref().is_some_and(|local| local.embedded)
+    }
+
+    /// A client for conversations.
+    pub(crate) fn conversations(&self) -> ConversationServiceClient<Channel> {
+        ConversationServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// A client for media.
+    pub(crate) fn media(&self) -> MediaServiceClient<Channel> {
+        MediaServiceClient::new(self.channel.clone())
+    }
+
+    /// A request with the key and the deadline on it.
+    pub(crate) fn request<T>(&self, message: T, timeout: Option<Duration>) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Some(value) = &self.authorization {
+            request
+                .metadata_mut()
+                .insert("authorization", value.clone());
+        }
+        if let Some(timeout) = timeout {
+            request.set_timeout(timeout);
+        }
+        request
+    }
+
+    /// Ends the gateway of this process, if there is one.
+    pub(crate) async fn stop(self) {
+        // The connection first: a gateway that drains waits for it.
+        drop(self.channel);
+        if let Some(local) = self.local {
+            local.stop().await;
+        }
+    }
+}
+
+/// The gateway of this process.
+struct Local {
+    address: String,
+    embedded: bool,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<Result<(), Error>>,
+}
+
+impl Local {
+    async fn start(settings: &Settings) -> Result<Self, Failure> {
+        let gateway = app::bind(settings).await?;
+        let address = gateway.local_addr().to_string();
+        let embedded = gateway.embedded();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(gateway.run(async move {
+            // A sender that is gone means the same as one that says stop.
+            let _ = stopped.await;
+        }));
+        Ok(Self {
+            address,
+            embedded,
+            stop,
+            running,
+        })
+    }
+
+    async fn stop(self) {
+        // It may have ended already; then there is nothing to stop.
+        let _ = self.stop.send(());
+        let mut running = self.running;
+        if tokio::time::timeout(STOP_TIMEOUT, &mut running)
+            .await
+            .is_err()
+        {
+            running.abort();
+        }
+    }
+}
+
+/// Connects to an address as people write it: `host:port`, `http://...` or `https://...`.
+pub(crate) async fn channel(address: &str) -> Result<Channel, Failure> {
+    let wrong = || {
+        Failure::usage(format!("{address:?} is not the address of a server"))
+            .with_advice("host:port, http://host:port or https://host")
+    };
+    let uri = match address.split_once("://") {
+        None => format!("http://{address}"),
+        Some(("http" | "https", _)) => address.to_owned(),
+        Some(_) => return Err(wrong()),
+    };
+    let mut endpoint = Endpoint::from_shared(uri)
+        .map_err(|_| wrong())?
+        .connect_timeout(CONNECT_TIMEOUT);
+    if endpoint.uri().host().is_none_or(str::is_empty) {
+        return Err(wrong());
+    }
+    if endpoint.uri().scheme_str() == Some("https") {
+        let trust = ClientTlsConfig::new().with_native_roots();
+        endpoint = endpoint.tls_config(trust).map_err(|error| {
+            Failure::unreachable(format!("cannot set up TLS for {address}: {error}"))
+        })?;
+    }
+    endpoint.connect().await.map_err(|error| {
+        Failure::unreachable(format!("cannot reach {address}: {}", causes(&error)))
+            .with_advice("start a gateway with `dashgate serve`, or leave --server out")
+    })
+}
+
+/// The innermost cause: what is above it only says that connecting failed.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+fn authorization(client: &Client) -> Result<Option<MetadataValue<Ascii>>, Failure> {
+    let Some(key) = &client.api_key else {
+        return Ok(None);
+    };
+    // The settings let printable ASCII through only, and all of it can stand in a header.
+    let value = format!("Bearer {}", key.expose()).parse();
+    let mut value: MetadataValue<Ascii> = value
+        .map_err(|_| Failure::usage("the key in DASHGATE_API_KEY cannot stand in a header"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+/// A gateway for tests: it answers what it was told to, and keeps what it was asked.
+#[cfg(test)]
+pub(crate) mod stand_in {
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll};
+
+    use futures_core::Stream;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use hyper_util::service::TowerToHyperService;
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+    use tonic::{Request, Response, Status, Streaming};
+
+    use crate::config::Client;
+    use crate::grpc::pb;
+    use crate::grpc::pb::content::Kind;
+    use crate::grpc::pb::conversation_service_server::{
+        ConversationService, ConversationServiceServer,
+    };
+    use crate::grpc::pb::converse_stream_response::Event;
+    use crate::grpc::pb::delta::Part;
+    use crate::grpc::pb::media_service_server::{MediaService, MediaServiceServer};
+    use crate::grpc::pb::upload_media_request::Payload;
+    use crate::secret::Secret;
+
+    use super::Gateway;
+    use crate::cli::attach;
+
+    /// How a stream goes on after its events.
+    #[derive(Clone, Debug)]
+    pub(crate) enum Then {
+        /// It ends well.
+        End,
+        /// It ends with a fault.
+        Fail(Status),
+        /// It is silent until the caller goes.
+        Hang,
+    }
+
+    /// What was asked.
+    #[derive(Default)]
+    pub(crate) struct Asked {
+        /// The conversations.
+        pub(crate) conversations: Vec<pb::Conversation>,
+        /// The options.
+        pub(crate) options: Vec<Option<pb::GenerationOptions>>,
+        /// The values of `authorization`.
+        pub(crate) keys: Vec<String>,
+        /// The description and the sizes of the chunks of uploads.
+        pub(crate) uploads: Vec<(pb::MediaDescription, Vec<usize>)>,
+    }
+
+    /// The events of a stream, and how it goes on after them.
+    pub(crate) type Script = (Vec<Event>, Then);
+
+    /// The gateway.
+    #[derive(Clone)]
+    pub(crate) struct StandIn {
+        answers: Arc<Mutex<VecDeque<Script>>>,
+        asked: Arc<Mutex<Asked>>,
+        gone: Arc<watch::Sender<u32>>,
+    }
+
+    impl StandIn {
+        /// One that answers these in turn.
+        pub(crate) fn new(answers: impl IntoIterator<Item = Script>) -> Self {
+            Self {
+                answers: Arc::new(Mutex::new(answers.into_iter().collect())),
+                asked: Arc::default(),
+                gone: Arc::new(watch::Sender::new(0)),
+            }
+        }
+
+        /// Starts it, and connects to it with the key `k-1`.
+        pub(crate) async fn start(&self) -> Gateway {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap().to_string();
+            let (media, conversations) = (self.clone(), self.clone());
+            tokio::spawn(async move {
+                let media = MediaServiceServer::new(media);
+                let conversations = ConversationServiceServer::new(conversations);
+                let (stream, _) = listener.accept().await.unwrap();
+                let service =
+                    tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                        use tower::ServiceExt as _;
+                        let (media, conversations) = (media.clone(), conversations.clone());
+                        async move {
+                            match request.uri().path().contains("MediaService") {
+                                true => media.oneshot(request).await,
+                                false => conversations.oneshot(request).await,
+                            }
+                        }
+                    });
+                // A caller that breaks off is what some tests are about.
+                let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+                    .await;
+            });
+            let client = Client {
+                server: None,
+                api_key: Some(Secret::new("k-1")),
+                model: None,
+            };
+            Gateway::connect(&address, &client).await.unwrap()
+        }
+
+        /// What was asked so far.
+        pub(crate) fn asked(&self) -> std::sync::MutexGuard<'_, Asked> {
+            self.asked.lock().unwrap()
+        }
+
+        /// Waits until a stream was given up by its caller.
+        pub(crate) async fn given_up(&self) {
+            self.gone
+                .subscribe()
+                .wait_for(|count| *count > 0)
+                .await
+                .unwrap();
+        }
+
+        fn answer(&self, key: Option<&tonic::metadata::AsciiMetadataValue>) -> Script {
+            let key = key.map_or("", |key| key.to_str().unwrap()).to_owned();
+            self.asked().keys.push(key);
+            let next = self.answers.lock().unwrap().pop_front();
+            next.expect("more was asked than was to be answered")
+        }
+    }
+
+    /// An answer of one text.
+    pub(crate) fn says(text: &str) -> Script {
+        (vec![started(), delta(text), completed()], Then::End)
+    }
+
+    /// The first event.
+    pub(crate) fn started() -> Event {
+        Event::Started(pb::Started {
+            model: "m-1".to_owned(),
+            upstream_request_id: "up-1".to_owned(),
+            request_id: "call-1".to_owned(),
+        })
+    }
+
+    /// A piece of text.
+    pub(crate) fn delta(text: &str) -> Event {
+        Event::Delta(pb::Delta {
+            choice_index: 0,
+            part: Some(Part::Text(text.to_owned())),
+        })
+    }
+
+    /// The last event.
+    pub(crate) fn completed() -> Event {
+        Event::Completed(pb::Completed {
+            choices: vec![pb::ChoiceEnd {
+                raw_finish_reason: "stop".to_owned(),
+                ..pb::ChoiceEnd::default()
+            }],
+            usage: Some(pb::Usage {
+                input_tokens: Some(7),
+                output_tokens: Some(2),
+                ..pb::Usage::default()
+            }),
+            ..pb::Completed::default()
+        })
+    }
+
+    #[tonic::async_trait]
+    impl ConversationService for StandIn {
+        type ConverseStreamStream = Events;
+
+        async fn converse(
+            &self,
+            request: Request<pb::ConverseRequest>,
+        ) -> Result<Response<pb::ConverseResponse>, Status> {
+            let (events, then) = self.answer(request.metadata().get("authorization"));
+            let message = request.into_inner();
+            self.asked().options.push(message.options);
+            self.asked().conversations.extend(message.conversation);
+            if let Then::Fail(status) = then {
+                return Err(status);
+            }
+            let text = events.iter().filter_map(|event| match event {
+                Event::Delta(delta) => match &delta.part {
+                    Some(Part::Text(text)) => Some(attach::content(Kind::Text(text.clone()))),
+                    other => panic!("{other:?} is not for a whole answer"),
+                },
+                Event::Started(_) | Event::Heartbeat(_) | Event::Completed(_) => None,
+            });
+            Ok(Response::new(pb::ConverseResponse {
+                choices: vec![pb::Choice {
+                    message: Some(pb::Message {
+                        content: text.collect(),
+                        ..pb::Message::default()
+                    }),
+                    ..pb::Choice::default()
+                }],
+                ..pb::ConverseResponse::default()
+            }))
+        }
+
+        async fn converse_stream(
+            &self,
+            request: Request<pb::ConverseStreamRequest>,
+        ) -> Result<Response<Events>, Status> {
+            let (events, then) = self.answer(request.metadata().get("authorization"));
+            let message = request.into_inner();
+            self.asked().options.push(message.options);
+            self.asked().conversations.extend(message.conversation);
+            Ok(Response::new(Events {
+                events: events.into(),
+                then: Some(then),
+                gone: self.gone.clone(),
+            }))
+        }
+    }
+
+    #[tonic::async_trait]
+    impl MediaService for StandIn {
+        async fn upload_media(
+            &self,
+            request: Request<Streaming<pb::UploadMediaRequest>>,
+        ) -> Result<Response<pb::UploadMediaResponse>, Status> {
+            let mut messages = request.into_inner();
+            let mut described = None;
+            let mut sizes = Vec::new();
+            while let Some(message) = messages.message().await? {
+                match message.payload.unwrap() {
+                    Payload::Description(description) => described = Some(description),
+                    Payload::Chunk(chunk) => sizes.push(chunk.len()),
+                }
+            }
+            self.asked().uploads.push((described.unwrap(), sizes));
+            Ok(Response::new(pb::UploadMediaResponse {
+                uri: "oss://kept".to_owned(),
+                ..pb::UploadMediaResponse::default()
+            }))
+        }
+    }
+
+    /// The events of one stream. Counts when it is dropped before its end.
+    pub(crate) struct Events {
+        events: VecDeque<Event>,
+        then: Option<Then>,
+        gone: Arc<watch::Sender<u32>>,
+    }
+
+    impl Stream for Events {
+        type Item = Result<pb::ConverseStreamResponse, Status>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            if let Some(event) = self.events.pop_front() {
+                return Poll::Ready(Some(Ok(pb::ConverseStreamResponse {
+                    sequence: 0,
+                    event: Some(event),
+                })));
+            }
+            match self.then.take() {
+                // Nothing will wake it: only its drop ends it.
+                Some(Then::Hang) => {
+                    self.then = Some(Then::Hang);
+                    Poll::Pending
+                }
+                Some(Then::Fail(status)) => Poll::Ready(Some(Err(status))),
+                Some(Then::End) | None => Poll::Ready(None),
+            }
+        }
+    }
+
+    impl Drop for Events {
+        fn drop(&mut self) {
+            if matches!(self.then, Some(Then::Hang)) {
+                self.gone.send_modify(|count| *count += 1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit::Exit;
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_told_before_anything_is_done() {
+        for address in ["ftp://host", "http://", "a b", ""] {
+            let failure = channel(address).await.unwrap_err();
+            assert_eq!(failure.exit(), Exit::Usage, "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_told_with_its_address() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let failure = channel(&address).await.unwrap_err();
+        assert_eq!(failure.exit(), Exit::Unreachable);
+        assert!(failure.text().contains(&address), "{}", failure.text());
+        assert!(failure.text().contains("dashgate serve"));
+    }
+}

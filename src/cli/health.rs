@@ -1,0 +1,105 @@
+//! `dashgate health`: asks a gateway whether it serves, as load balancers do.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::{self, Process};
+use crate::grpc::pb::health::HealthCheckRequest;
+use crate::grpc::pb::health::health_check_response::ServingStatus;
+use crate::grpc::pb::health::health_client::HealthClient;
+
+use super::choices::Choices;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::gateway::channel;
+use super::terminal::Terminal;
+
+/// What stands below the help of `health`.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  dashgate health
+  dashgate health --server gateway.internal:50051
+  dashgate health --service dashgate.v1.ConversationService
+
+Prints SERVING and ends with 0, or NOT_SERVING and 1; 3 when the server cannot be reached.";
+
+/// What `health` takes.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// The gateway to ask [default: where `serve` would listen] [env: DASHGATE_ADDR]
+    #[arg(long, value_name = "ADDR")]
+    server: Option<String>,
+    /// The service to ask for [default: the server as a whole]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    service: String,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = config::duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    choices: Choices,
+}
+
+/// Asks.
+pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let flags = arguments
+        .choices
+        .flags()
+        .with("--server", "client.server", arguments.server);
+    let client = config::load_client(&flags, &Process)?;
+    let address = match client.server {
+        Some(address) => address,
+        None => reachable(config::load(&flags, &Process)?.server.listen).to_string(),
+    };
+    let asking = async {
+        let mut health = HealthClient::new(channel(&address).await?);
+        let request = HealthCheckRequest {
+            service: arguments.service,
+        };
+        let answer = health.check(request).await?;
+        Ok::<_, Failure>(answer.into_inner().status())
+    };
+    let late = |_| Failure::unreachable(format!("{address} does not answer"));
+    let status = tokio::time::timeout(arguments.timeout, asking)
+        .await
+        .map_err(late)??;
+    terminal.answer(&format!("{}\n", status.as_str_name()))?;
+    Ok(match status {
+        ServingStatus::Serving => Exit::Done,
+        ServingStatus::NotServing | ServingStatus::ServiceUnknown | ServingStatus::Unknown => {
+            Exit::Failed
+        }
+    })
+}
+
+/// An address to call, for one to listen on: "all of this machine" is nowhere to call.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match (listen.ip().is_unspecified(), listen.is_ipv4()) {
+        (false, _) => listen.ip(),
+        (true, true) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        (true, false) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reachable;
+
+    #[test]
+    fn all_addresses_are_called_on_loopback() {
+        for (listen, expected) in [
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("10.0.0.1:1", "10.0.0.1:1"),
+        ] {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), expected);
+        }
+    }
+}

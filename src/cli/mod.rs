@@ -1,0 +1,190 @@
+//! A person's front door: the command line, a file for each command.
+
+mod answer;
+mod ask;
+mod attach;
+mod choices;
+mod completions;
+mod emulate;
+mod exchange;
+mod exit;
+mod failure;
+mod gateway;
+mod health;
+mod lines;
+mod printer;
+mod report;
+mod serve;
+mod settings;
+mod signals;
+mod slash;
+mod talk;
+mod terminal;
+mod upload;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use self::exit::Exit;
+use self::failure::Failure;
+use self::terminal::Terminal;
+
+/// How long threads may take to end once the command is done. What is left then waits for a person
+/// at the keyboard or for a dead disk.
+const END_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// A command that was understood.
+#[derive(Debug)]
+pub struct Command(Verb);
+
+/// Reads the command line. `Err` is the end: help was printed, or what is wrong with the line.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCode> {
+    match Line::try_parse_from(arguments) {
+        Ok(line) => Ok(Command(line.verb)),
+        Err(error) => {
+            // Help that cannot be printed has nobody to read it.
+            let _ = error.print();
+            Err(match error.use_stderr() {
+                true => Exit::Usage.into(),
+                false => Exit::Done.into(),
+            })
+        }
+    }
+}
+
+impl Command {
+    /// Runs it to its end.
+    pub fn run(self) -> ExitCode {
+        let mut terminal = Terminal::process();
+        let runtime = match tokio::runtime::Runtime::new() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                terminal.note(&format!("error: cannot start: {error}"));
+                return Exit::Failed.into();
+            }
+        };
+        let done = runtime.block_on(Box::pin(self.0.run(&mut terminal)));
+        runtime.shutdown_timeout(END_TIMEOUT);
+        end(done, &mut terminal).into()
+    }
+}
+
+/// How the process ends. A reader that went away is no fault to speak of.
+fn end(done: Result<Exit, Failure>, terminal: &mut Terminal) -> Exit {
+    match done {
+        Ok(exit) => exit,
+        Err(failure) => {
+            if failure.exit() != Exit::Done {
+                terminal.note(&failure.text());
+            }
+            failure.exit()
+        }
+    }
+}
+
+/// A gRPC gateway in front of DashScope's multimodal models
+///
+/// It takes conversations with text, sound, pictures and films over gRPC and asks DashScope over
+/// HTTP. Without a key for DashScope, an embedded one answers, so that everything can be tried at
+/// once. Begin with: dashgate ask --audio FILE "What is said in this audio?"
+#[derive(Debug, Parser)]
+#[command(name = "dashgate", version, after_help = exit::HELP)]
+struct Line {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Ask a question about sounds, pictures and films, or hold a conversation
+    #[command(after_help = ask::EXAMPLES)]
+    Ask(Box<ask::Arguments>),
+    /// Run the gateway
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(serve::Arguments),
+    /// Run the embedded DashScope by itself, for tests of other programs
+    #[command(after_help = emulate::EXAMPLES)]
+    Emulate(emulate::Arguments),
+    /// Ask a gateway whether it serves
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::Arguments),
+    /// Check or show the settings
+    #[command(after_help = settings::EXAMPLES)]
+    Config(settings::Arguments),
+    /// Print a shell's completions for this command
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::Arguments),
+}
+
+impl Verb {
+    async fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
+        match self {
+            Self::Ask(arguments) => ask::run(*arguments, terminal).await,
+            Self::Serve(arguments) => serve::run(arguments, terminal).await,
+            Self::Emulate(arguments) => emulate::run(arguments, terminal).await,
+            Self::Health(arguments) => health::run(arguments, terminal).await,
+            Self::Config(arguments) => settings::run(&arguments, terminal),
+            Self::Completions(arguments) => completions::run(&arguments, Line::command(), terminal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help_with_examples() {
+        for command in Line::command().get_subcommands() {
+            let help = command.get_after_help().unwrap().to_string();
+            assert!(help.contains("Examples:"), "{}", command.get_name());
+            assert!(help.contains(&format!("dashgate {}", command.get_name())));
+        }
+        let help = Line::command().render_long_help().to_string();
+        assert!(help.contains("Exit codes:"));
+    }
+
+    #[test]
+    fn a_wrong_line_is_a_usage_error_and_help_is_none() {
+        let parse = |line: &str| {
+            let words = line.split(' ').map(str::to_owned);
+            Line::try_parse_from(words).map_err(|error| error.use_stderr())
+        };
+        for line in [
+            "dashgate serve --listen",
+            "dashgate ask --timeout soon hi",
+            "dashgate emulate --listen here",
+            "dashgate sing",
+            "dashgate serve --set nothing",
+        ] {
+            assert!(matches!(parse(line), Err(true)), "{line}");
+        }
+        assert!(matches!(parse("dashgate --help"), Err(false)));
+        for line in [
+            "dashgate ask --audio a.wav --audio b.wav -m m what is this",
+            "dashgate ask --json --no-stream --thinking --timeout 30s hi",
+            "dashgate serve --listen 127.0.0.1:0 --upstream embedded --set a.b=c",
+            "dashgate config check --config d.toml",
+            "dashgate completions zsh",
+            "dashgate health --service s",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_error() {
+        let (mut terminal, err) = terminal::fake::gone();
+        let closed = terminal.answer("x").map(|()| Exit::Done);
+        let exit = end(closed.map_err(Failure::from), &mut terminal);
+        assert_eq!((exit, err.text().as_str()), (Exit::Done, ""));
+    }
+}

@@ -1,0 +1,103 @@
+//! `dashgate serve`: the gateway.
+
+use std::future::Future;
+
+use clap::Args;
+use tokio::sync::oneshot;
+
+use crate::app;
+use crate::config::{self, Process};
+
+use super::choices::Choices;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::signals::Signals;
+use super::terminal::Terminal;
+
+/// What stands below the help of `serve`.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  dashgate serve                                    the embedded DashScope if there is no key
+  DASHSCOPE_API_KEY=sk-... dashgate serve           DashScope itself
+  dashgate serve --listen 127.0.0.1:0               a free port; the first line of stdout says which
+  dashgate serve --config dashgate.toml --set timeouts.idle=90s
+
+The first line of stdout is `listening on ADDRESS`. SIGTERM or Ctrl-C lets running calls finish
+(server.drain_timeout); a second one ends at once.";
+
+/// What `serve` takes.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Where to listen [default: 127.0.0.1:50051] [env: DASHGATE_SERVER_LISTEN]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// DashScope's base URL, or `embedded` [env: DASHSCOPE_HTTP_BASE_URL]
+    #[arg(long, value_name = "URL|embedded")]
+    upstream: Option<String>,
+    #[command(flatten)]
+    choices: Choices,
+}
+
+/// Serves until a signal.
+pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let flags = arguments
+        .choices
+        .flags()
+        .with("--listen", "server.listen", arguments.listen)
+        .with("--upstream", "upstream.url", arguments.upstream);
+    let settings = config::load(&flags, &Process)?;
+    // Before the address is told: whoever reads it may send a signal next.
+    let mut signals = listen()?;
+    app::start_log(&settings);
+    let gateway = Box::pin(app::bind(&settings)).await?;
+    announce(&gateway.local_addr().to_string(), terminal);
+    if gateway.embedded() {
+        terminal.aside(
+            "the embedded DashScope answers: it is no model. For DashScope itself, set \
+             DASHSCOPE_API_KEY\n",
+        );
+    }
+    let (stop, stopped) = oneshot::channel();
+    let running = gateway.run(until(stopped));
+    match stoppable(running, stop, &mut signals, terminal).await {
+        Some(ended) => ended.map(|()| Exit::Done).map_err(Failure::from),
+        None => Ok(Exit::Cancelled),
+    }
+}
+
+/// Takes the signals over.
+pub(crate) fn listen() -> Result<Signals, Failure> {
+    Signals::listen().map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))
+}
+
+/// Says where a server listens. A server that nobody listens to still serves.
+pub(crate) fn announce(address: &str, terminal: &mut Terminal) {
+    let _ = terminal.answer(&format!("listening on {address}\n"));
+}
+
+/// Waits for the word to stop.
+pub(crate) async fn until(stopped: oneshot::Receiver<()>) {
+    // A sender that is gone means the same as one that says stop.
+    let _ = stopped.await;
+}
+
+/// Runs a server to its end. The first signal stops it in order; the second one here: `None`.
+pub(crate) async fn stoppable<T>(
+    running: impl Future<Output = T>,
+    stop: oneshot::Sender<()>,
+    signals: &mut Signals,
+    terminal: &mut Terminal,
+) -> Option<T> {
+    let mut running = Box::pin(running);
+    tokio::select! {
+        ended = &mut running => return Some(ended),
+        _ = signals.next() => {}
+    }
+    // A server that ended by itself in this moment needs no word to stop.
+    let _ = stop.send(());
+    terminal.note("stopping when all calls are done; a second signal stops at once");
+    tokio::select! {
+        ended = &mut running => Some(ended),
+        _ = signals.next() => None,
+    }
+}

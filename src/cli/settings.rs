@@ -1,0 +1,54 @@
+//! `dashgate config`: the settings, before anything runs with them.
+
+use clap::{Args, Subcommand};
+
+use crate::config::{self, Endpoint, Process};
+
+use super::choices::Choices;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::terminal::Terminal;
+
+/// What stands below the help of `config`.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  dashgate config check --config dashgate.toml      0 if all is right, 2 and all faults if not
+  dashgate config show                              what is in force, and where it comes from
+
+A flag wins over an environment variable, a variable over the file. Secrets are never shown.";
+
+/// What `config` takes.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Check the settings, and tell all faults at once
+    Check(Choices),
+    /// Print what is in force, and where it comes from
+    Show(Choices),
+    /// Print the reference of all settings, as Markdown
+    Reference,
+}
+
+/// Looks at the settings.
+pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let text = match &arguments.action {
+        Action::Check(choices) => {
+            let settings = config::load(&choices.flags(), &Process)?;
+            let upstream = match settings.upstream.endpoint {
+                Endpoint::Embedded => "the embedded DashScope".to_owned(),
+                Endpoint::Remote { base_url, .. } => base_url,
+            };
+            let listen = settings.server.listen;
+            format!("the settings are right: {listen}, in front of {upstream}\n")
+        }
+        Action::Show(choices) => config::show(&choices.flags(), &Process)?,
+        Action::Reference => config::markdown(),
+    };
+    terminal.answer(&text)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,201 @@
+//! The one place that writes to stdout and stderr.
+//!
+//! What a command writes may come from a model or a server. On a terminal, its control characters
+//! are left out, so that an answer cannot move the cursor or rename the window. A reader that went
+//! away (`dashgate ask ... | head -1`) is an end like any other, never a panic.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::config;
+
+/// Nobody reads stdout any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closed;
+
+/// Stdout for answers, stderr for all that is said about them.
+pub(crate) struct Terminal {
+    out: Stream,
+    err: Stream,
+}
+
+impl Terminal {
+    /// Those of the process.
+    pub(crate) fn process() -> Self {
+        let color = config::color(&config::Process);
+        let (out, err) = (io::stdout(), io::stderr());
+        Self {
+            out: Stream {
+                terminal: out.is_terminal(),
+                color,
+                writer: Box::new(out),
+            },
+            err: Stream {
+                terminal: err.is_terminal(),
+                color,
+                writer: Box::new(err),
+            },
+        }
+    }
+
+    /// Writes a piece of the answer, at once.
+    pub(crate) fn answer(&mut self, text: &str) -> Result<(), Closed> {
+        self.out.write(text).map_err(|_| Closed)
+    }
+
+    /// Writes a line to stderr. Where it cannot be written there is nobody to tell.
+    pub(crate) fn note(&mut self, line: &str) {
+        let _ = self.err.write(&format!("{line}\n"));
+    }
+
+    /// Writes a piece to stderr that is not the matter itself: grey where there are colours.
+    pub(crate) fn aside(&mut self, text: &str) {
+        let _ = self.err.write_dim(text);
+    }
+
+    /// Writes over the current line of stderr. Only for a terminal.
+    pub(crate) fn progress(&mut self, text: &str) {
+        if self.err.terminal {
+            let _ = self.err.raw(&format!("\r{text}\x1b[K"));
+        }
+    }
+
+    /// Whether a person reads stderr.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.err.terminal
+    }
+}
+
+struct Stream {
+    writer: Box<dyn Write + Send>,
+    terminal: bool,
+    color: bool,
+}
+
+impl Stream {
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        if self.terminal && text.contains(is_control) {
+            let clean: String = text.chars().filter(|letter| !is_control(*letter)).collect();
+            return self.raw(&clean);
+        }
+        self.raw(text)
+    }
+
+    fn write_dim(&mut self, text: &str) -> io::Result<()> {
+        if !(self.terminal && self.color) {
+            return self.write(text);
+        }
+        self.raw("\x1b[2m")?;
+        self.write(text)?;
+        self.raw("\x1b[0m")
+    }
+
+    fn raw(&mut self, text: &str) -> io::Result<()> {
+        self.writer.write_all(text.as_bytes())?;
+        self.writer.flush()
+    }
+}
+
+fn is_control(letter: char) -> bool {
+    letter.is_control() && !matches!(letter, '\n' | '\t')
+}
+
+/// Terminals that keep what is written to them.
+#[cfg(test)]
+pub(crate) mod fake {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::{Stream, Terminal};
+
+    /// What was written.
+    #[derive(Clone, Default)]
+    pub(crate) struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Page {
+        /// All of it.
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A reader that went away.
+    pub(crate) struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A terminal with its two pages. `watched`: a person sits before it.
+    pub(crate) fn terminal(watched: bool, color: bool) -> (Terminal, Page, Page) {
+        let (out, err) = (Page::default(), Page::default());
+        let stream = |page: &Page| Stream {
+            writer: Box::new(page.clone()),
+            terminal: watched,
+            color,
+        };
+        let terminal = Terminal {
+            out: stream(&out),
+            err: stream(&err),
+        };
+        (terminal, out, err)
+    }
+
+    /// A terminal whose stdout nobody reads.
+    pub(crate) fn gone() -> (Terminal, Page) {
+        let (mut terminal, _, err) = terminal(false, false);
+        terminal.out.writer = Box::new(Gone);
+        (terminal, err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Closed;
+
+    #[test]
+    fn control_characters_reach_a_file_but_no_terminal() {
+        let text = "a\x1b[2J\u{9b}b\r\n\tc";
+        let (mut screen, out, _) = super::fake::terminal(true, true);
+        screen.answer(text).unwrap();
+        assert_eq!(out.text(), "a[2Jb\n\tc");
+        let (mut file, out, _) = super::fake::terminal(false, true);
+        file.answer(text).unwrap();
+        assert_eq!(out.text(), text);
+    }
+
+    #[test]
+    fn only_a_terminal_with_colours_is_dimmed() {
+        for (watched, color, expected) in [
+            (true, true, "\x1b[2mx\x1b[0m"),
+            (true, false, "x"),
+            (false, true, "x"),
+        ] {
+            let (mut terminal, _, err) = super::fake::terminal(watched, color);
+            terminal.aside("x");
+            assert_eq!(err.text(), expected);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_told_of_and_no_panic() {
+        let (mut terminal, _) = super::fake::gone();
+        assert_eq!(terminal.answer("x"), Err(Closed));
+    }
+}

@@ -1,0 +1,145 @@
+//! Files that are too large for a message: by `UploadMedia`, a chunk at a time.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::grpc::pb;
+use crate::grpc::pb::upload_media_request::Payload;
+
+use super::failure::Failure;
+use super::gateway::Gateway;
+use super::terminal::Terminal;
+
+/// Chunks that are read ahead: one is sent while the next is read.
+const CHUNKS_AHEAD: usize = 2;
+/// An upload that is done sooner needs no progress.
+const PROGRESS_AFTER: Duration = Duration::from_secs(1);
+/// How often progress is shown: often enough to be seen moving.
+const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+
+/// A file to upload.
+pub(crate) struct Upload<'a> {
+    /// Where it is.
+    pub(crate) path: &'a Path,
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// Its MIME type; empty if the gateway can tell it.
+    pub(crate) mime_type: &'a str,
+    /// The model that will use it.
+    pub(crate) model: &'a str,
+}
+
+/// Uploads a file, and returns its address in DashScope's storage.
+pub(crate) async fn upload(
+    gateway: &Gateway,
+    file: Upload<'_>,
+    timeout: Option<Duration>,
+    terminal: &mut Terminal,
+) -> Result<String, Failure> {
+    let name = file.path.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().into_owned();
+    let unreadable = |error| Failure::usage(format!("cannot read {name}: {error}"));
+    let source = File::open(file.path).await.map_err(unreadable)?;
+    let description = pb::MediaDescription {
+        model: file.model.to_owned(),
+        mime_type: file.mime_type.to_owned(),
+        name: name.clone(),
+        size_bytes: i64::try_from(file.bytes).ok(),
+    };
+    let sent = Arc::new(AtomicU64::new(0));
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    let reading = read(
+        source,
+        description,
+        gateway.chunk_bytes,
+        sender,
+        sent.clone(),
+    );
+    let request = gateway.request(ReceiverStream::new(receiver), timeout);
+    let mut client = gateway.media();
+    let calling = client.upload_media(request);
+    let working = async { tokio::join!(reading, calling) };
+    tokio::pin!(working);
+    let begun = Instant::now();
+    let mut shown = false;
+    let (read, called) = loop {
+        tokio::select! {
+            done = &mut working => break done,
+            () = tokio::time::sleep(PROGRESS_EVERY) => {
+                if begun.elapsed() >= PROGRESS_AFTER && terminal.is_watched() {
+                    let sent = sent.load(Ordering::Relaxed);
+                    terminal.progress(&line(&name, sent, file.bytes));
+                    shown = true;
+                }
+            }
+        }
+    };
+    if shown {
+        terminal.progress("");
+    }
+    read.map_err(unreadable)?;
+    Ok(called?.into_inner().uri)
+}
+
+/// Reads the file into the stream. A stream that nobody takes any more is the call's to explain.
+async fn read(
+    mut source: File,
+    description: pb::MediaDescription,
+    chunk_bytes: usize,
+    sender: mpsc::Sender<pb::UploadMediaRequest>,
+    sent: Arc<AtomicU64>,
+) -> io::Result<()> {
+    let mut payload = Payload::Description(description);
+    loop {
+        let message = pb::UploadMediaRequest {
+            payload: Some(payload),
+        };
+        if sender.send(message).await.is_err() {
+            return Ok(());
+        }
+        let mut chunk = BytesMut::with_capacity(chunk_bytes);
+        while chunk.len() < chunk_bytes {
+            let room = (chunk_bytes - chunk.len()) as u64;
+            if (&mut source).take(room).read_buf(&mut chunk).await? == 0 {
+                break;
+            }
+        }
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        payload = Payload::Chunk(chunk.freeze());
+    }
+}
+
+fn line(name: &str, sent: u64, total: u64) -> String {
+    let share = sent.saturating_mul(100) / total.max(1);
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    format!(
+        "uploading {name}: {:.1} of {:.1} MiB, {share} %",
+        mebibytes(sent),
+        mebibytes(total)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::line;
+
+    #[test]
+    fn progress_counts_in_mebibytes() {
+        let expected = "uploading a.mp4: 1.5 of 3.0 MiB, 50 %";
+        assert_eq!(line("a.mp4", 3 << 19, 3 << 20), expected);
+        assert_eq!(line("a", 0, 0), "uploading a: 0.0 of 0.0 MiB, 0 %");
+    }
+}
