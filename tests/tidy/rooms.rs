@@ -1,0 +1,351 @@
+//! The rules that look at all files at once: floors, rooms, other people's crates, circles.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fault::{Fault, Rule};
+use super::paths::{Name, Used, module_of, names};
+use super::source::Source;
+
+static FLOOR: Rule = Rule {
+    name: "room-table",
+    why: "a room that knows only what it must can be read, tested and changed alone",
+    mend: "move the line to the room that may know this, or hand the value over as plain data; \
+           the table is in tests/tidy/rooms.rs and in docs/architecture.md",
+};
+static CRATE: Rule = Rule {
+    name: "crate-owners",
+    why: "each foreign crate has its rooms: what HTTP, gRPC or JSON changes then stays at one door",
+    mend: "do it in a room that owns the crate; a new dependency gets a row in OWNERS",
+};
+static CIRCLE: Rule = Rule {
+    name: "no-circles",
+    why: "files that import each other can only be understood, tested and changed together",
+    mend: "move what both need into a file below them",
+};
+static LIB: Rule = Rule {
+    name: "no-root-names",
+    why: "a name is imported from the file that owns it, so lib.rs is a map and nothing else",
+    mend: "leave `pub mod` lines there, and import from the owner",
+};
+
+/// What each room may use of the project. `room::*` is all of it, `room::file` one file,
+/// `room` its face: what its mod.rs offers. From the highest floor to the lowest.
+const MAY_KNOW: [(&str, &[&str]); 14] = [
+    ("main", &["cli"]),
+    (
+        "cli",
+        &[
+            "app",
+            "grpc::pb",
+            "emulator::*",
+            "telemetry::*",
+            "chat::*",
+            "config::*",
+            "error",
+            "secret",
+        ],
+    ),
+    (
+        "app",
+        &[
+            "grpc::*",
+            "relay::*",
+            "dashscope::*",
+            "history::*",
+            "callers::*",
+            "telemetry::*",
+            "emulator::*",
+            "chat::*",
+            "config::*",
+            "error",
+            "secret",
+        ],
+    ),
+    (
+        "grpc",
+        &["relay::*", "callers::*", "chat::*", "error", "secret"],
+    ),
+    (
+        "relay",
+        &[
+            "dashscope",
+            "dashscope::upload",
+            "history::*",
+            "callers::*",
+            "telemetry",
+            "telemetry::report",
+            "chat::*",
+            "error",
+            "secret",
+        ],
+    ),
+    ("dashscope", &["chat::*", "error", "secret"]),
+    ("history", &["chat::*", "error", "secret"]),
+    ("callers", &["chat::call", "error", "secret"]),
+    // Counts and reasons, never words: of the nouns it sees usage alone.
+    ("telemetry", &["chat::usage", "error"]),
+    ("emulator", &[]),
+    ("chat", &["error", "secret"]),
+    ("config", &["error", "secret"]),
+    ("error", &["secret"]),
+    ("secret", &[]),
+];
+
+/// The rooms that may use each foreign crate. No row, no use.
+const OWNERS: [(&str, &[&str]); 40] = [
+    ("base64", &["dashscope", "emulator"]),
+    (
+        "bytes",
+        &[
+            "cli",
+            "app",
+            "grpc",
+            "relay",
+            "dashscope",
+            "emulator",
+            "chat",
+        ],
+    ),
+    ("clap", &["main", "cli"]),
+    ("clap_complete", &["cli"]),
+    ("fastrand", &["grpc", "relay", "dashscope", "emulator"]),
+    (
+        "futures_core",
+        &[
+            "cli",
+            "app",
+            "grpc",
+            "relay",
+            "dashscope",
+            "emulator",
+            "history",
+        ],
+    ),
+    ("hmac", &["emulator"]),
+    ("http", &["cli", "app", "grpc", "dashscope", "emulator"]),
+    ("http_body", &["app", "grpc", "dashscope", "emulator"]),
+    ("http_body_util", &["app", "grpc", "dashscope", "emulator"]),
+    ("httpdate", &["dashscope", "emulator"]),
+    ("hyper", &["app", "grpc", "emulator"]),
+    ("hyper_util", &["cli", "app", "grpc", "emulator"]),
+    ("imagesize", &["emulator"]),
+    ("infer", &["cli", "dashscope", "emulator"]),
+    ("multer", &["emulator"]),
+    ("prost", &["cli", "app", "grpc"]),
+    ("prost_types", &["cli", "app", "grpc"]),
+    ("realfft", &["emulator"]),
+    ("reqwest", &["dashscope"]),
+    ("rustyline", &["cli"]),
+    ("serde", &["cli", "config", "dashscope", "emulator"]),
+    ("serde_json", &["cli", "dashscope", "emulator"]),
+    ("sha1", &["emulator"]),
+    ("symphonia", &["emulator"]),
+    (
+        "tokio",
+        &[
+            "main",
+            "cli",
+            "app",
+            "grpc",
+            "relay",
+            "dashscope",
+            "history",
+            "telemetry",
+            "emulator",
+        ],
+    ),
+    (
+        "tokio_stream",
+        &["cli", "app", "grpc", "relay", "dashscope", "emulator"],
+    ),
+    ("toml", &["config", "emulator"]),
+    ("tonic", &["cli", "app", "grpc"]),
+    ("tonic_health", &["cli", "app", "grpc"]),
+    ("tonic_prost", &["grpc"]),
+    ("tonic_reflection", &["app", "grpc"]),
+    ("tonic_types", &["cli", "grpc"]),
+    ("tower", &["cli", "app", "grpc"]),
+    (
+        "tracing",
+        &[
+            "cli",
+            "app",
+            "grpc",
+            "relay",
+            "dashscope",
+            "history",
+            "callers",
+            "telemetry",
+            "emulator",
+        ],
+    ),
+    ("tracing_subscriber", &["telemetry"]),
+    ("url", &["cli", "config", "grpc", "dashscope", "emulator"]),
+    ("uuid", &["grpc", "relay", "dashscope", "emulator"]),
+    ("std", &["*"]),
+    ("core", &["*"]),
+];
+
+/// Everything that is wrong between the files. `dependencies` are the crates that Cargo.toml names.
+pub(crate) fn faults(sources: &[Source], dependencies: &BTreeSet<String>) -> Vec<Fault> {
+    let ours: Vec<&Source> = sources
+        .iter()
+        .filter(|source| source.room().is_some())
+        .collect();
+    let files: BTreeMap<Vec<String>, &str> = ours
+        .iter()
+        .filter(|source| source.path != "src/main.rs")
+        .map(|source| (module_of(&source.path), source.path.as_str()))
+        .collect();
+    let tests = test_files(&ours);
+    let mut faults = ownerless(dependencies);
+    let mut edges: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for source in &ours {
+        let room = source.room().unwrap_or_default();
+        if !["lib", "main"].contains(&room) && row(&MAY_KNOW, room).is_none() {
+            let found = format!("`{room}` is not in the table of rooms");
+            faults.push(FLOOR.broken(&source.path, 0, found));
+        }
+        if tests.contains(&source.path) {
+            continue;
+        }
+        for used in names(source) {
+            if room == "lib" {
+                faults.push(LIB.broken(&source.path, used.line, format!("uses {:?}", used.name)));
+                continue;
+            }
+            match &used.name {
+                Name::Theirs(path) => faults.extend(foreign(source, &used, path, dependencies)),
+                Name::Ours(path) => {
+                    let owner = owner(&files, path);
+                    faults.extend(known(source, &used, owner));
+                    if let Some(file) = files.get(owner)
+                        && *file != source.path
+                    {
+                        let line = edges.entry(&source.path).or_default();
+                        line.entry(file).or_insert(used.line);
+                    }
+                }
+            }
+        }
+    }
+    faults.extend(circles(&edges));
+    faults
+}
+
+/// Every direct dependency must have its row, even before the first line uses it.
+fn ownerless(dependencies: &BTreeSet<String>) -> Vec<Fault> {
+    let missing = dependencies
+        .iter()
+        .filter(|name| row(&OWNERS, name).is_none());
+    missing
+        .map(|name| CRATE.broken("Cargo.toml", 0, format!("`{name}` has no row")))
+        .collect()
+}
+
+fn foreign(
+    source: &Source,
+    used: &Used,
+    path: &[String],
+    dependencies: &BTreeSet<String>,
+) -> Option<Fault> {
+    let name = path.first()?;
+    if !dependencies.contains(name) {
+        return None;
+    }
+    let room = source.room()?;
+    let owners = row(&OWNERS, name)?;
+    let fine = owners.iter().any(|owner| *owner == "*" || *owner == room);
+    (!fine).then(|| {
+        let found = format!("`{room}` uses {}", path.join("::"));
+        CRATE.broken(&source.path, used.line, found)
+    })
+}
+
+fn known(source: &Source, used: &Used, owner: &[String]) -> Option<Fault> {
+    let room = source.room()?;
+    let (target, file) = (owner.first()?, owner.get(1));
+    if target == room {
+        return None;
+    }
+    let allowed = row(&MAY_KNOW, room).unwrap_or_default();
+    let fine = allowed.iter().any(|entry| match entry.split_once("::") {
+        Some((of, "*")) => of == target,
+        Some((of, part)) => of == target && file.is_some_and(|file| file == part),
+        None => *entry == target && file.is_none(),
+    });
+    (!fine).then(|| {
+        let found = format!("`{room}` uses crate::{}", owner.join("::"));
+        FLOOR.broken(&source.path, used.line, found)
+    })
+}
+
+/// The module that owns a path: the longest part of it that is a file.
+fn owner<'a>(files: &BTreeMap<Vec<String>, &str>, path: &'a [String]) -> &'a [String] {
+    let longest = (0..=path.len())
+        .rev()
+        .filter_map(|length| path.get(..length))
+        .find(|part| files.contains_key(*part));
+    // A room that is not there yet is still a room, so that the table holds for its first line.
+    match longest {
+        Some([]) | None => path.get(..1).unwrap_or_default(),
+        Some(part) => part,
+    }
+}
+
+/// The files that hold tests only: `#[cfg(test)] mod name;` stands in the file above them.
+fn test_files(sources: &[&Source]) -> BTreeSet<String> {
+    let mut tests = BTreeSet::new();
+    for source in sources {
+        let folder = source
+            .path
+            .trim_end_matches("mod.rs")
+            .trim_end_matches(".rs");
+        let folder = folder.trim_end_matches('/');
+        for module in &source.test_modules {
+            tests.insert(format!("{folder}/{module}.rs"));
+        }
+    }
+    tests
+}
+
+fn row<'a, T: ?Sized>(table: &[(&str, &'a T)], name: &str) -> Option<&'a T> {
+    table
+        .iter()
+        .find(|(key, _)| *key == name)
+        .map(|(_, row)| *row)
+}
+
+/// Each circle once, named from the file where the walk met it.
+fn circles(edges: &BTreeMap<&str, BTreeMap<&str, usize>>) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut done = BTreeSet::new();
+    for start in edges.keys() {
+        walk(start, edges, &mut Vec::new(), &mut done, &mut faults);
+    }
+    faults
+}
+
+fn walk<'a>(
+    at: &'a str,
+    edges: &BTreeMap<&'a str, BTreeMap<&'a str, usize>>,
+    trail: &mut Vec<&'a str>,
+    done: &mut BTreeSet<&'a str>,
+    faults: &mut Vec<Fault>,
+) {
+    if done.contains(at) {
+        return;
+    }
+    trail.push(at);
+    for (next, line) in edges.get(at).into_iter().flatten() {
+        if let Some(begin) = trail.iter().position(|file| file == next) {
+            let circle = trail.get(begin..).unwrap_or_default();
+            let found = format!("{} -> {next}", circle.join(" -> "));
+            faults.push(CIRCLE.broken(at, *line, found));
+        } else {
+            walk(next, edges, trail, done, faults);
+        }
+    }
+    trail.pop();
+    done.insert(at);
+}
