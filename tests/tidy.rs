@@ -43,10 +43,10 @@ fn every_file_is_in_form() {
 #[test]
 fn every_room_keeps_to_its_table() {
     let project = Project::read();
-    none(&rooms::faults(
-        &project.sources(),
-        &project.crates(&["dependencies"]),
-    ));
+    let crates = project.crates(&["dependencies"]);
+    let mut faults = rooms::owners(&crates);
+    faults.extend(rooms::faults(&project.sources(), &crates));
+    none(&faults);
 }
 
 #[test]
