@@ -61,6 +61,11 @@ fn the_map_is_true() {
 }
 
 #[test]
+fn the_lints_are_on() {
+    none(&papers::lints(&Project::read().manifest()));
+}
+
+#[test]
 fn both_readmes_have_the_same_commands() {
     let project = Project::read();
     none(&papers::commands(
@@ -165,12 +170,16 @@ impl Project {
     }
 
     fn dependencies(&self, tables: &[&str]) -> BTreeSet<String> {
-        let manifest = self.text("Cargo.toml").expect("there is a Cargo.toml");
-        let manifest: toml::Table = manifest.parse().expect("cargo could read it");
+        let manifest = self.manifest();
         let named = tables
             .iter()
             .filter_map(|table| manifest.get(*table)?.as_table());
         named.flat_map(|table| table.keys().cloned()).collect()
+    }
+
+    fn manifest(&self) -> toml::Table {
+        let manifest = self.text("Cargo.toml").expect("there is a Cargo.toml");
+        manifest.parse().expect("cargo could read it")
     }
 
     fn crates(&self, tables: &[&str]) -> BTreeSet<String> {

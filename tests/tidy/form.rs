@@ -157,7 +157,7 @@ fn undocumented(source: &Source, tokens: &[TokenTree], faults: &mut Vec<Fault>) 
         }
         if is_word(token, "pub") && !documented(tokens, at) {
             let item = item_after_pub(tokens, at);
-            if !explained_elsewhere(item) {
+            if !item.is_empty() && !explained_elsewhere(item) {
                 let words: Vec<String> = item.iter().take(2).map(ToString::to_string).collect();
                 let found = format!("`pub {}` has no comment", words.join(" "));
                 faults.push(DOC.broken(&source.path, line(token), found));
@@ -173,12 +173,16 @@ fn undocumented(source: &Source, tokens: &[TokenTree], faults: &mut Vec<Fault>) 
     }
 }
 
-/// What follows `pub`, or `pub(crate)`.
+/// What follows `pub` or `pub(crate)`; nothing if the room keeps it to itself, `pub(super)`.
 fn item_after_pub(tokens: &[TokenTree], at: usize) -> &[TokenTree] {
     let next = tokens.get(at + 1);
-    let narrowed = next.is_some_and(|next| group(next, Delimiter::Parenthesis).is_some());
+    let narrowed = next.and_then(|next| group(next, Delimiter::Parenthesis));
+    let kept = narrowed.is_some_and(|group| !inside(group).iter().any(|to| is_word(to, "crate")));
+    if kept {
+        return &[];
+    }
     tokens
-        .get(at + 1 + usize::from(narrowed)..)
+        .get(at + 1 + usize::from(narrowed.is_some())..)
         .unwrap_or_default()
 }
 
@@ -276,53 +280,22 @@ fn excuses(attribute: &[TokenTree], lints: &[&str]) -> bool {
         && list.iter().any(|token| is_word(token, "reason"))
 }
 
-/// What may panic at this token.
+/// What may panic at this token. Indexing is left to clippy, which knows what is indexed by what.
 fn stop_at(tokens: &[TokenTree], at: usize) -> Option<String> {
-    let token = tokens.get(at)?;
+    let name = word(tokens.get(at)?)?;
     let previous = at.checked_sub(1).and_then(|at| tokens.get(at));
     let next = tokens.get(at + 1);
-    if let Some(name) = word(token) {
-        let method = previous.is_some_and(|token| is_mark(token, '.'))
-            && next.is_some_and(|token| group(token, Delimiter::Parenthesis).is_some());
-        let unwraps = ["unwrap", "expect", "unwrap_err", "expect_err"];
-        let marked = next.is_some_and(|token| is_mark(token, '!'));
-        let panics = ["panic", "unreachable", "todo", "unimplemented"];
-        return match name.as_str() {
-            name if method && unwraps.contains(&name) => Some(format!(".{name}()")),
-            name if marked && panics.contains(&name) => Some(format!("{name}!")),
-            _ => None,
-        };
+    let method = previous.is_some_and(|token| is_mark(token, '.'))
+        && next.is_some_and(|token| group(token, Delimiter::Parenthesis).is_some());
+    let unwraps = ["unwrap", "expect", "unwrap_err", "expect_err"];
+    let marked = next.is_some_and(|token| is_mark(token, '!'));
+    let panics = ["panic", "unreachable", "todo", "unimplemented"];
+    match name.as_str() {
+        name if method && unwraps.contains(&name) => Some(format!(".{name}()")),
+        name if marked && panics.contains(&name) => Some(format!("{name}!")),
+        _ => None,
     }
-    let bracket = group(token, Delimiter::Bracket)?;
-    if bracket.stream().is_empty() {
-        return None;
-    }
-    let indexed = match previous? {
-        TokenTree::Ident(ident) => {
-            let lifetime = at.checked_sub(2).and_then(|at| tokens.get(at));
-            let lifetime = lifetime.is_some_and(|token| is_mark(token, '\''));
-            !lifetime && !KEYWORDS.contains(&ident.to_string().as_str())
-        }
-        TokenTree::Group(group) => {
-            let before = at.checked_sub(2).and_then(|at| tokens.get(at));
-            let of_macro = before.is_some_and(|token| is_mark(token, '#') || is_mark(token, '!'));
-            group.delimiter() != Delimiter::Brace && !of_macro
-        }
-        // A part of a tuple: `self.0[1]`.
-        TokenTree::Literal(_) => {
-            let before = at.checked_sub(2).and_then(|at| tokens.get(at));
-            before.is_some_and(|token| is_mark(token, '.'))
-        }
-        TokenTree::Punct(_) => false,
-    };
-    indexed.then(|| format!("indexing with {token}"))
 }
-
-/// Words that may stand before a list or a type in brackets.
-const KEYWORDS: [&str; 15] = [
-    "as", "break", "const", "dyn", "else", "for", "if", "impl", "in", "let", "match", "move",
-    "mut", "ref", "return",
-];
 
 fn bad_names(source: &Source) -> Vec<Fault> {
     let mut faults = Vec::new();

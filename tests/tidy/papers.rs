@@ -14,6 +14,11 @@ static COMMANDS: Rule = Rule {
     why: "both READMEs must lead to the same place",
     mend: "make the sh and console blocks equal; lines that begin with # may differ",
 };
+static LINTS: Rule = Rule {
+    name: "lints",
+    why: "clippy sees what no reader of tokens can: what is indexed, what is awaited under a lock",
+    mend: "deny it in Cargo.toml; an exception is an #[expect] at its place",
+};
 static CHANGES: Rule = Rule {
     name: "changelog",
     why: "a version without an entry is a version nobody can judge",
@@ -109,6 +114,43 @@ pub(crate) fn map(
         };
         if stale {
             faults.push(MAP.broken(FILE, line, format!("`{name}` is not there")));
+        }
+    }
+    faults
+}
+
+const DENIED: [&str; 18] = [
+    "rust.missing_docs",
+    "rust.unreachable_pub",
+    "clippy.allow_attributes_without_reason",
+    "clippy.await_holding_lock",
+    "clippy.dbg_macro",
+    "clippy.exit",
+    "clippy.expect_used",
+    "clippy.indexing_slicing",
+    "clippy.large_futures",
+    "clippy.panic",
+    "clippy.print_stderr",
+    "clippy.print_stdout",
+    "clippy.todo",
+    "clippy.too_many_lines",
+    "clippy.unimplemented",
+    "clippy.unwrap_used",
+    "clippy.wildcard_enum_match_arm",
+    "rust.unsafe_code",
+];
+
+/// The lints that the rules rely on must be on.
+pub(crate) fn lints(manifest: &toml::Table) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for lint in DENIED {
+        let level = lint.split_once('.').and_then(|(tool, name)| {
+            let tables = manifest.get("lints")?.as_table()?;
+            tables.get(tool)?.as_table()?.get(name)?.as_str()
+        });
+        if !matches!(level, Some("deny" | "forbid")) {
+            let found = format!("{lint} is {level:?}");
+            faults.push(LINTS.broken("Cargo.toml", 0, found));
         }
     }
     faults
