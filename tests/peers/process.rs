@@ -29,7 +29,10 @@ pub(crate) enum Unasked {
 /// Runs a program to its end, and ends it if that takes longer than `limit`.
 pub(crate) fn ask(command: &mut Command, limit: Duration) -> Result<Said, Unasked> {
     let shown = format!("{command:?}");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Unasked::Absent(format!("{shown}: {error}")),
         _ => Unasked::Broken(format!("{shown}: {error}")),

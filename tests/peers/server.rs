@@ -65,7 +65,9 @@ impl Server {
             Some(address) => address.clone_into(&mut server.address),
             None => {
                 let log = server.log();
-                return Err(format!("dashgate {arguments:?} said {first:?} first\n{log}"));
+                return Err(format!(
+                    "dashgate {arguments:?} said {first:?} first\n{log}"
+                ));
             }
         }
         Ok(server)
@@ -78,7 +80,10 @@ impl Server {
 
     /// What it wrote to standard error so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The body that a plain GET brings.

@@ -73,7 +73,11 @@ fn installed(
 }
 
 fn grpcurl_into(folder: &Path) -> Result<PathBuf, String> {
-    step(Command::new("go").args(["install", GRPCURL]).env("GOBIN", folder))?;
+    step(
+        Command::new("go")
+            .args(["install", GRPCURL])
+            .env("GOBIN", folder),
+    )?;
     Ok(folder.join("grpcurl"))
 }
 
@@ -91,7 +95,11 @@ fn python_into(folder: &Path) -> Result<PathBuf, String> {
     let environment = folder.join("environment");
     let wanted = folder.join("requirements.txt");
     fs::write(&wanted, PYPI).map_err(|error| error.to_string())?;
-    step(Command::new("python3").args(["-m", "venv"]).arg(&environment))?;
+    step(
+        Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(&environment),
+    )?;
     let python = environment.join("bin/python");
     step(
         Command::new(&python)
