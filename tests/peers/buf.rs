@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Case;
 use super::judge::{PATH_AS_URI, PATH_FIELD, QUESTION, converse, equal, holds, json, json_values};
 use super::judge::{stream, text};
-use super::process::{Said, Unasked, ask};
+use super::process::{Said, ask};
 use super::server::Server;
 use super::tools::Tool;
 
@@ -48,9 +48,7 @@ fn run(buf: &Path, server: &Server, method: &str, message: &str) -> Result<Said,
             message,
         ])
         .arg(url);
-    ask(&mut command, LIMIT).map_err(|error| match error {
-        Unasked::Absent(why) | Unasked::Broken(why) => why,
-    })
+    ask(&mut command, LIMIT)
 }
 
 fn answered(buf: &Path, method: &str) -> Result<String, String> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Case;
 use super::judge::{PATH_AS_URI, PATH_FIELD, QUESTION, converse, equal, holds, json};
 use super::judge::{json_values, stream, text};
-use super::process::{Said, Unasked, ask};
+use super::process::{Said, ask};
 use super::server::Server;
 use super::tools::Tool;
 
@@ -59,9 +59,7 @@ pub(crate) const CASES: &[Case] = &[
 fn run(grpcurl: &Path, arguments: &[&str]) -> Result<Said, String> {
     let mut command = Command::new(grpcurl);
     command.arg("-plaintext").args(arguments);
-    ask(&mut command, LIMIT).map_err(|error| match error {
-        Unasked::Absent(why) | Unasked::Broken(why) => why,
-    })
+    ask(&mut command, LIMIT)
 }
 
 fn answered(grpcurl: &Path, arguments: &[&str]) -> Result<String, String> {
@@ -197,9 +195,7 @@ fn sent(grpcurl: &Path, messages: &str, address: &str, method: &str) -> Result<S
         .arg(grpcurl)
         .args([address, method])
         .arg(&path);
-    let said = ask(&mut command, LIMIT).map_err(|error| match error {
-        Unasked::Absent(why) | Unasked::Broken(why) => why,
-    })?;
+    let said = ask(&mut command, LIMIT)?;
     equal("the exit code", said.code, Some(0)).map_err(|why| format!("{why}\n{}", said.err))?;
     Ok(said.out)
 }

@@ -1,6 +1,6 @@
 //! Other programs: started, read and ended within a bounded time.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread;
@@ -17,26 +17,16 @@ pub(crate) struct Said {
     pub(crate) err: String,
 }
 
-/// Why a program could not be asked.
-#[derive(Debug)]
-pub(crate) enum Unasked {
-    /// It is not installed.
-    Absent(String),
-    /// It took longer than it may, or could not be run.
-    Broken(String),
-}
-
 /// Runs a program to its end, and ends it if that takes longer than `limit`.
-pub(crate) fn ask(command: &mut Command, limit: Duration) -> Result<Said, Unasked> {
+pub(crate) fn ask(command: &mut Command, limit: Duration) -> Result<Said, String> {
     let shown = format!("{command:?}");
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Unasked::Absent(format!("{shown}: {error}")),
-        _ => Unasked::Broken(format!("{shown}: {error}")),
-    })?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("{shown}: {error}"))?;
     // Both pipes are closed when it ends, so waiting for them needs no clock but this one.
     let (sender, receiver) = mpsc::sync_channel(2);
     read(child.stdout.take(), true, &sender);
@@ -50,14 +40,11 @@ pub(crate) fn ask(command: &mut Command, limit: Duration) -> Result<Said, Unaske
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 end(&mut child);
-                let broken = format!("{shown}: not done after {limit:?}\n{out}\n{err}");
-                return Err(Unasked::Broken(broken));
+                return Err(format!("{shown}: not done after {limit:?}\n{out}\n{err}"));
             }
         }
     }
-    let status = child
-        .wait()
-        .map_err(|error| Unasked::Broken(format!("{shown}: {error}")))?;
+    let status = child.wait().map_err(|error| format!("{shown}: {error}"))?;
     Ok(Said {
         code: status.code(),
         out,

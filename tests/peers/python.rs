@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Case;
 use super::judge::{PATH_AS_URI, PATH_FIELD, QUESTION, converse, equal, holds, json, stream, text};
-use super::process::{Unasked, ask};
+use super::process::ask;
 use super::server::Server;
 use super::tools::Tool;
 
@@ -43,9 +43,7 @@ fn call(python: &Path, method: &str, message: &str, seconds: &str) -> Result<Val
     command
         .args(["-c", SCRIPT, server.address(), method, message, seconds])
         .env("GRPC_VERBOSITY", "ERROR");
-    let said = ask(&mut command, LIMIT).map_err(|error| match error {
-        Unasked::Absent(why) | Unasked::Broken(why) => why,
-    })?;
+    let said = ask(&mut command, LIMIT)?;
     let log = || format!("{}\n{}", said.err, server.log());
     equal("the exit code", said.code, Some(0)).map_err(|why| format!("{why}\n{}", log()))?;
     json(&said.out)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Case;
 use super::judge::{equal, holds};
-use super::process::{Unasked, ask};
+use super::process::ask;
 use super::server::Server;
 use super::tools::Tool;
 
@@ -48,9 +48,7 @@ fn recipes(readme: &str, grpcurl: &Path) -> Result<(), String> {
         shell
             .args(["-euc", &format!("PATH={folder}:$PATH\n{script}")])
             .current_dir(top);
-        let said = ask(&mut shell, LIMIT).map_err(|error| match error {
-            Unasked::Absent(why) | Unasked::Broken(why) => why,
-        })?;
+        let said = ask(&mut shell, LIMIT)?;
         equal("the exit code", said.code, Some(0))
             .map_err(|why| format!("{why} of\n{recipe}\n{}", said.err))?;
         holds("it prints something", !said.out.trim().is_empty(), recipe)?;

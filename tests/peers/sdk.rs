@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Case;
 use super::judge::{ANSWER, equal, hears_the_tone, holds, json_values, number, text};
-use super::process::{Unasked, ask};
+use super::process::ask;
 use super::server::Server;
 use super::tools::Tool;
 
@@ -82,9 +82,7 @@ fn call(python: &Path, server: &Server, asked: &Value) -> Result<Vec<Value>, Str
     }
     let mut command = Command::new(python);
     command.args(["-c", SCRIPT, &asked.to_string()]);
-    let said = ask(&mut command, LIMIT).map_err(|error| match error {
-        Unasked::Absent(why) | Unasked::Broken(why) => why,
-    })?;
+    let said = ask(&mut command, LIMIT)?;
     let log = || format!("{}\n{}", said.err, server.log());
     equal("the exit code", said.code, Some(0)).map_err(|why| format!("{why}\n{}", log()))?;
     let answers = json_values(&said.out)?;

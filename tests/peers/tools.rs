@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::process::{Unasked, ask};
+use super::process::ask;
 
 /// Longer than the slowest of them takes on two cores with nothing cached.
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
@@ -111,9 +111,7 @@ fn python_into(folder: &Path) -> Result<PathBuf, String> {
 
 fn step(command: &mut Command) -> Result<(), String> {
     let shown = format!("{command:?}");
-    let said = ask(command, INSTALL_LIMIT).map_err(|error| match error {
-        Unasked::Absent(why) | Unasked::Broken(why) => why,
-    })?;
+    let said = ask(command, INSTALL_LIMIT)?;
     if said.code == Some(0) {
         return Ok(());
     }

@@ -92,7 +92,7 @@ const MAY_KNOW: [(&str, &[&str]); 14] = [
 ];
 
 /// The rooms that may use each foreign crate. No row, no use.
-const OWNERS: [(&str, &[&str]); 39] = [
+const OWNERS: [(&str, &[&str]); 41] = [
     ("base64", &["dashscope", "emulator"]),
     (
         "bytes",
@@ -130,11 +130,13 @@ const OWNERS: [(&str, &[&str]); 39] = [
     ("hyper_util", &["cli", "app", "grpc", "emulator"]),
     ("imagesize", &["emulator"]),
     ("infer", &["cli", "dashscope", "emulator"]),
+    ("memchr", &["dashscope"]),
     ("multer", &["emulator"]),
     ("prost", &["cli", "app", "grpc"]),
     ("prost_types", &["cli", "app", "grpc"]),
     ("realfft", &["emulator"]),
     ("reqwest", &["dashscope"]),
+    ("rustls", &["dashscope"]),
     ("rustyline", &["cli"]),
     // grpc checks that a text is JSON, and keeps nothing of it.
     ("serde", &["cli", "grpc", "config", "dashscope", "emulator"]),
@@ -180,7 +182,7 @@ const OWNERS: [(&str, &[&str]); 39] = [
         ],
     ),
     ("tracing_subscriber", &["telemetry"]),
-    ("url", &["cli", "config", "grpc", "dashscope", "emulator"]),
+    ("url", &["cli", "app", "config", "grpc", "dashscope", "emulator"]),
     ("uuid", &["grpc", "relay", "dashscope", "emulator"]),
     ("std", &["*"]),
     ("core", &["*"]),
