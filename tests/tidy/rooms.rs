@@ -182,7 +182,10 @@ const OWNERS: [(&str, &[&str]); 41] = [
         ],
     ),
     ("tracing_subscriber", &["telemetry"]),
-    ("url", &["cli", "app", "config", "grpc", "dashscope", "emulator"]),
+    (
+        "url",
+        &["cli", "app", "config", "grpc", "dashscope", "emulator"],
+    ),
     ("uuid", &["grpc", "relay", "dashscope", "emulator"]),
     ("std", &["*"]),
     ("core", &["*"]),
