@@ -24,6 +24,8 @@ mod paths;
 mod rooms;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/table.rs"]
+mod table;
 #[path = "tidy/trials.rs"]
 mod trials;
 
@@ -45,6 +47,7 @@ fn every_room_keeps_to_its_table() {
     let project = Project::read();
     let crates = project.crates(&["dependencies"]);
     let mut faults = rooms::owners(&crates);
+    faults.extend(rooms::unused(&project.sources(), &crates));
     faults.extend(rooms::faults(&project.sources(), &crates));
     none(&faults);
 }

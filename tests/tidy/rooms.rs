@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proc_macro2::TokenTree;
+
 use super::fault::{Fault, Rule};
 use super::paths::{Name, Used, module_of, names};
-use super::source::Source;
+use super::source::{Source, inside, word};
+use super::table::{IN_GENERATED_CODE, MAY_KNOW, OWNERS};
 
 static FLOOR: Rule = Rule {
     name: "room-table",
     why: "a room that knows only what it must can be read, tested and changed alone",
     mend: "move the line to the room that may know this, or hand the value over as plain data; \
-           the table is in tests/tidy/rooms.rs and in docs/architecture.md",
+           the table is in tests/tidy/table.rs and in docs/architecture.md",
 };
 static CRATE: Rule = Rule {
     name: "crate-owners",
@@ -22,174 +25,16 @@ static CIRCLE: Rule = Rule {
     why: "files that import each other can only be understood, tested and changed together",
     mend: "move what both need into a file below them",
 };
+static UNUSED: Rule = Rule {
+    name: "unused-crate",
+    why: "what nobody uses is still fetched, built, licensed and watched",
+    mend: "take it out of Cargo.toml",
+};
 static LIB: Rule = Rule {
     name: "no-root-names",
     why: "a name is imported from the file that owns it, so lib.rs is a map and nothing else",
     mend: "leave `pub mod` lines there, and import from the owner",
 };
-
-/// What each room may use of the project. `room::*` is all of it, `room::file` one file,
-/// `room` its face: what its mod.rs offers. From the highest floor to the lowest.
-const MAY_KNOW: [(&str, &[&str]); 14] = [
-    ("main", &["cli"]),
-    (
-        "cli",
-        &[
-            "app",
-            "grpc::pb",
-            "emulator::*",
-            "telemetry::*",
-            "chat::*",
-            "config::*",
-            "error",
-            "secret",
-        ],
-    ),
-    (
-        "app",
-        &[
-            "grpc::*",
-            "relay::*",
-            "dashscope::*",
-            "history::*",
-            "callers::*",
-            "telemetry::*",
-            "emulator::*",
-            "chat::*",
-            "config::*",
-            "error",
-            "secret",
-        ],
-    ),
-    (
-        "grpc",
-        &["relay::*", "callers::*", "chat::*", "error", "secret"],
-    ),
-    (
-        "relay",
-        &[
-            "dashscope",
-            "dashscope::upload",
-            "history::*",
-            "callers::*",
-            "telemetry",
-            "telemetry::report",
-            "chat::*",
-            "error",
-            "secret",
-        ],
-    ),
-    ("dashscope", &["chat::*", "error", "secret"]),
-    ("history", &["chat::*", "error", "secret"]),
-    ("callers", &["chat::call", "error", "secret"]),
-    // Counts and reasons, never words: of the nouns it sees usage alone.
-    ("telemetry", &["chat::usage", "error"]),
-    ("emulator", &[]),
-    ("chat", &["error", "secret"]),
-    ("config", &["error", "secret"]),
-    ("error", &["secret"]),
-    ("secret", &[]),
-];
-
-/// The rooms that may use each foreign crate. No row, no use.
-const OWNERS: [(&str, &[&str]); 41] = [
-    ("base64", &["dashscope", "emulator"]),
-    (
-        "bytes",
-        &[
-            "cli",
-            "app",
-            "grpc",
-            "relay",
-            "dashscope",
-            "emulator",
-            "chat",
-        ],
-    ),
-    ("clap", &["main", "cli"]),
-    ("clap_complete", &["cli"]),
-    ("fastrand", &["grpc", "relay", "dashscope", "emulator"]),
-    (
-        "futures_core",
-        &[
-            "cli",
-            "app",
-            "grpc",
-            "relay",
-            "dashscope",
-            "emulator",
-            "history",
-        ],
-    ),
-    ("hmac", &["emulator"]),
-    ("http", &["cli", "app", "grpc", "dashscope", "emulator"]),
-    ("http_body", &["app", "grpc", "dashscope", "emulator"]),
-    ("http_body_util", &["app", "grpc", "dashscope", "emulator"]),
-    ("httpdate", &["dashscope", "emulator"]),
-    ("hyper", &["app", "grpc", "emulator"]),
-    ("hyper_util", &["cli", "app", "grpc", "emulator"]),
-    ("imagesize", &["emulator"]),
-    ("infer", &["cli", "dashscope", "emulator"]),
-    ("memchr", &["dashscope"]),
-    ("multer", &["emulator"]),
-    ("prost", &["cli", "app", "grpc"]),
-    ("prost_types", &["cli", "app", "grpc"]),
-    ("realfft", &["emulator"]),
-    ("reqwest", &["dashscope"]),
-    ("rustls", &["dashscope"]),
-    ("rustyline", &["cli"]),
-    // grpc checks that a text is JSON, and keeps nothing of it.
-    ("serde", &["cli", "grpc", "config", "dashscope", "emulator"]),
-    ("serde_json", &["cli", "grpc", "dashscope", "emulator"]),
-    ("sha1", &["emulator"]),
-    ("symphonia", &["emulator"]),
-    (
-        "tokio",
-        &[
-            "main",
-            "cli",
-            "app",
-            "grpc",
-            "relay",
-            "dashscope",
-            "history",
-            "telemetry",
-            "emulator",
-        ],
-    ),
-    (
-        "tokio_stream",
-        &["cli", "app", "grpc", "relay", "dashscope", "emulator"],
-    ),
-    ("toml", &["config", "emulator"]),
-    ("tonic", &["cli", "app", "grpc"]),
-    ("tonic_prost", &["grpc"]),
-    ("tonic_reflection", &["app", "grpc"]),
-    ("tonic_types", &["cli", "grpc"]),
-    ("tower", &["cli", "app", "grpc"]),
-    (
-        "tracing",
-        &[
-            "cli",
-            "app",
-            "grpc",
-            "relay",
-            "dashscope",
-            "history",
-            "callers",
-            "telemetry",
-            "emulator",
-        ],
-    ),
-    ("tracing_subscriber", &["telemetry"]),
-    (
-        "url",
-        &["cli", "app", "config", "grpc", "dashscope", "emulator"],
-    ),
-    ("uuid", &["grpc", "relay", "dashscope", "emulator"]),
-    ("std", &["*"]),
-    ("core", &["*"]),
-];
 
 /// Everything that is wrong between the files. `dependencies` are the crates that Cargo.toml names.
 pub(crate) fn faults(sources: &[Source], dependencies: &BTreeSet<String>) -> Vec<Fault> {
@@ -249,10 +94,33 @@ pub(crate) fn owners(dependencies: &BTreeSet<String>) -> Vec<Fault> {
     for (name, owners) in OWNERS {
         if !owners.contains(&"*") && !dependencies.contains(name) {
             let found = format!("`{name}` has a row and is no dependency");
-            faults.push(CRATE.broken("tests/tidy/rooms.rs", 0, found));
+            faults.push(CRATE.broken("tests/tidy/table.rs", 0, found));
         }
     }
     faults
+}
+
+/// Every dependency must be named somewhere in the server's own code.
+pub(crate) fn unused(sources: &[Source], dependencies: &BTreeSet<String>) -> Vec<Fault> {
+    let mut words = BTreeSet::new();
+    for source in sources.iter().filter(|source| source.room().is_some()) {
+        all_words(&source.code, &mut words);
+    }
+    let unused = dependencies.iter().filter(|name| {
+        !words.contains(name.as_str()) && !IN_GENERATED_CODE.contains(&name.as_str())
+    });
+    unused
+        .map(|name| UNUSED.broken("Cargo.toml", 0, format!("`{name}`")))
+        .collect()
+}
+
+fn all_words(tokens: &[TokenTree], words: &mut BTreeSet<String>) {
+    for token in tokens {
+        words.extend(word(token));
+        if let TokenTree::Group(group) = token {
+            all_words(&inside(group), words);
+        }
+    }
 }
 
 fn foreign(

@@ -265,6 +265,18 @@ fn a_crate_in_the_wrong_room_is_seen() {
 }
 
 #[test]
+fn a_crate_that_nobody_uses_is_seen() {
+    let crates = BTreeSet::from(["bytes".to_owned(), "tower".to_owned()]);
+    let code = "//! A.\nuse bytes::Bytes;\n#[cfg(test)]\nmod tests { use tower::Service; }";
+    let source = Source::parse("src/chat/turn.rs", code).expect("it is Rust");
+    let faults: Vec<String> = rooms::unused(&[source], &crates)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(faults, ["Cargo.toml:0: `tower`"]);
+}
+
+#[test]
 fn a_circle_is_seen() {
     let two = [
         ("src/chat/turn.rs", "use super::media::Medium;"),
