@@ -1,6 +1,6 @@
 //! The rules of the house, kept by a test. `docs/architecture.md` says what they are for.
 //!
-//! `tidy/trials.rs` tests the rules themselves: each of them on a text that breaks it.
+//! The trials beside the rules test the rules: each of them on a text that breaks it.
 
 #![expect(
     clippy::expect_used,
@@ -16,6 +16,10 @@ use std::process::Command;
 mod fault;
 #[path = "tidy/form.rs"]
 mod form;
+#[path = "tidy/form_trials.rs"]
+mod form_trials;
+#[path = "tidy/house_trials.rs"]
+mod house_trials;
 #[path = "tidy/papers.rs"]
 mod papers;
 #[path = "tidy/paths.rs"]
@@ -26,8 +30,6 @@ mod rooms;
 mod source;
 #[path = "tidy/table.rs"]
 mod table;
-#[path = "tidy/trials.rs"]
-mod trials;
 
 use fault::Fault;
 use source::Source;
@@ -158,10 +160,12 @@ impl Project {
 
     /// The server's own Rust; the clients and the fuzzers are crates of their own.
     fn sources(&self) -> Vec<Source> {
-        self.with_ending(".rs")
-            .filter(|(path, _)| !path.starts_with("clients/") && !path.starts_with("fuzz/"))
-            .map(|(path, text)| Source::parse(path, text).expect("it compiles, so it parses"))
-            .collect()
+        let ours =
+            |(path, _): &(&str, &str)| !path.starts_with("clients/") && !path.starts_with("fuzz/");
+        let parse = |(path, text)| Source::parse(path, text).expect("it compiles, so it parses");
+        let mut sources: Vec<Source> = self.with_ending(".rs").filter(ours).map(parse).collect();
+        source::leave_out_test_files(&mut sources);
+        sources
     }
 
     fn folders(&self) -> BTreeSet<String> {

@@ -43,6 +43,11 @@ impl Rule {
     }
 }
 
+/// The names of the rules that are broken, in the order of the places.
+pub(crate) fn names(faults: &[Fault]) -> Vec<&'static str> {
+    faults.iter().map(|fault| fault.rule.name).collect()
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, why, mend } = self;

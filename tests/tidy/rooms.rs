@@ -47,7 +47,6 @@ pub(crate) fn faults(sources: &[Source], dependencies: &BTreeSet<String>) -> Vec
         .filter(|source| source.path != "src/main.rs")
         .map(|source| (module_of(&source.path), source.path.as_str()))
         .collect();
-    let tests = test_files(&ours);
     let mut faults = Vec::new();
     let mut edges: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
     for source in &ours {
@@ -55,9 +54,6 @@ pub(crate) fn faults(sources: &[Source], dependencies: &BTreeSet<String>) -> Vec
         if !["lib", "main"].contains(&room) && row(&MAY_KNOW, room).is_none() {
             let found = format!("`{room}` is not in the table of rooms");
             faults.push(FLOOR.broken(&source.path, 0, found));
-        }
-        if tests.contains(&source.path) {
-            continue;
         }
         for used in names(source) {
             if room == "lib" {
@@ -171,22 +167,6 @@ fn owner<'a>(files: &BTreeMap<Vec<String>, &str>, path: &'a [String]) -> &'a [St
         Some([]) | None => path.get(..1).unwrap_or_default(),
         Some(part) => part,
     }
-}
-
-/// The files that hold tests only: `#[cfg(test)] mod name;` stands in the file above them.
-fn test_files(sources: &[&Source]) -> BTreeSet<String> {
-    let mut tests = BTreeSet::new();
-    for source in sources {
-        let folder = source
-            .path
-            .trim_end_matches("mod.rs")
-            .trim_end_matches(".rs");
-        let folder = folder.trim_end_matches('/');
-        for module in &source.test_modules {
-            tests.insert(format!("{folder}/{module}.rs"));
-        }
-    }
-    tests
 }
 
 fn row<'a, T: ?Sized>(table: &[(&str, &'a T)], name: &str) -> Option<&'a T> {

@@ -88,6 +88,24 @@ impl Source {
     }
 }
 
+/// Takes the code out of files that hold tests only, `#[cfg(test)] mod name;` in the file above.
+pub(crate) fn leave_out_test_files(sources: &mut [Source]) {
+    let mut tests = BTreeSet::new();
+    for source in sources.iter() {
+        let folder = source.path.trim_end_matches(".rs");
+        let folder = folder.trim_end_matches("/mod");
+        for module in &source.test_modules {
+            tests.insert(format!("{folder}/{module}.rs"));
+        }
+    }
+    for source in sources {
+        if tests.contains(&source.path) {
+            source.code.clear();
+            source.test_lines = (1..=source.text.lines().count()).collect();
+        }
+    }
+}
+
 /// Where the item that begins at `at` ends: after its `;`, or after its block.
 pub(crate) fn item_end(tokens: &[TokenTree], at: usize) -> usize {
     let statement = tokens.get(at).is_some_and(|first| is_word(first, "let"));

@@ -1,21 +1,11 @@
-//! The rules on trial: each on a small text that breaks it, and on one that does not.
+//! The rules of `rooms` and `papers` on trial: each on a small project that breaks it, and on one
+//! that does not.
 
 use std::collections::BTreeSet;
 
+use super::fault::names;
 use super::source::Source;
-use super::{fault::Fault, form, papers, rooms};
-
-fn rules(faults: &[Fault]) -> Vec<&'static str> {
-    faults.iter().map(|fault| fault.rule.name).collect()
-}
-
-/// The rules that one file breaks; a module doc is put above it.
-fn form_of(path: &str, code: &str) -> Vec<&'static str> {
-    let text = format!("//! A file.\n{code}\n");
-    rules(&form::faults(
-        &Source::parse(path, &text).expect("it is Rust"),
-    ))
-}
+use super::{papers, rooms};
 
 /// The rules that a project of these files breaks.
 fn rooms_of(files: &[(&str, &str)]) -> Vec<&'static str> {
@@ -23,134 +13,7 @@ fn rooms_of(files: &[(&str, &str)]) -> Vec<&'static str> {
     let sources: Vec<Source> = files.iter().map(parse).collect();
     let crates = ["bytes", "reqwest", "serde_json", "tonic", "tokio", "hyper"];
     let crates: BTreeSet<String> = crates.iter().map(ToString::to_string).collect();
-    rules(&rooms::faults(&sources, &crates))
-}
-
-#[test]
-fn a_long_file_is_seen_and_its_tests_are_not_counted() {
-    let long = "const A: u8 = 1;\n".repeat(400);
-    assert_eq!(form_of("src/error.rs", &long), ["file-length"]);
-    let tests = "mod tests {\n".to_owned() + &"const A: u8 = 1;\n".repeat(400) + "}";
-    assert!(form_of("src/error.rs", &format!("#[cfg(test)]\n{tests}")).is_empty());
-    assert_eq!(
-        form_of("src/error.rs", &format!("#[cfg(not(test))]\n{tests}")),
-        ["file-length"]
-    );
-}
-
-#[test]
-fn a_long_function_is_seen_wherever_it_stands() {
-    let body = |lines: usize| "call();\n".repeat(lines);
-    let short = format!("fn a() {{\n{}// a comment\n\n}}", body(70));
-    assert!(form_of("src/error.rs", &short).is_empty());
-    let long = format!("fn a() {{\n{}}}", body(71));
-    assert_eq!(form_of("src/error.rs", &long), ["function-length"]);
-    let hidden = format!("macro_rules! m {{ () => {{ impl X {{ {long} }} }} }}");
-    assert_eq!(form_of("src/error.rs", &hidden), ["function-length"]);
-    assert_eq!(form_of("tests/one.rs", &long), ["function-length"]);
-}
-
-#[test]
-fn a_wide_line_is_seen_and_counted_in_letters() {
-    let wide = |letter: &str| format!("// {}", letter.repeat(98));
-    assert_eq!(form_of("src/error.rs", &wide("a")), ["line-width"]);
-    let chinese = format!("// {}", "音".repeat(97));
-    assert!(form_of("src/error.rs", &chinese).is_empty());
-    assert_eq!(rules(&form::widths("a.proto", &wide("a"))), ["line-width"]);
-}
-
-#[test]
-fn a_folder_in_a_folder_is_seen() {
-    assert!(form_of("src/chat/turn.rs", "").is_empty());
-    assert_eq!(form_of("src/chat/turn/part.rs", ""), ["folder-depth"]);
-}
-
-#[test]
-fn what_has_no_document_is_seen() {
-    let bare = Source::parse("src/error.rs", "fn a() {}").expect("it is Rust");
-    assert_eq!(rules(&form::faults(&bare)), ["module-doc"]);
-    for code in [
-        "pub fn a() {}",
-        "pub(crate) struct A;",
-        "#[derive(Debug)]\npub struct A;",
-        "/// A.\npub struct A {\n    pub b: u8,\n}",
-        "pub mod a {}",
-        "impl A { pub(crate) const B: u8 = 1; }",
-    ] {
-        assert_eq!(form_of("src/error.rs", code), ["pub-doc"], "{code}");
-    }
-    for code in [
-        "/// A.\n#[derive(Debug)]\npub struct A(pub u8);",
-        "pub mod a;\npub use a::B;",
-        "impl A { pub(super) const B: u8 = 1; }",
-        "macro_rules! m { ($(#[$meta:meta])*) => { $(#[$meta])* pub struct A; } }",
-        "/// A.\n#[expect(missing_docs, reason = \"x\")]\npub struct A { pub b: u8 }",
-    ] {
-        assert!(form_of("src/error.rs", code).is_empty(), "{code}");
-    }
-}
-
-#[test]
-fn what_may_panic_is_seen() {
-    for code in [
-        "fn a() { b.unwrap(); }",
-        "fn a() { b.expect(\"c\"); }",
-        "fn a() { b.expect_err(\"c\"); }",
-        "fn a() { panic!(); }",
-        "fn a() { unreachable!(); }",
-        "macro_rules! m { ($a:expr) => { $a.unwrap() } }",
-    ] {
-        let broken = form_of("src/error.rs", code);
-        assert!(broken.contains(&"no-panic"), "{code}: {broken:?}");
-        assert!(form_of("tests/one.rs", code).is_empty(), "{code}");
-        let test = format!("#[cfg(test)]\nmod tests {{ {code} }}");
-        assert!(form_of("src/error.rs", &test).is_empty(), "{code}");
-        let proved = "#[expect(clippy::unwrap_used, clippy::panic, reason = \"b is there\")]";
-        assert!(form_of("src/error.rs", &format!("{proved}\n{code}")).is_empty());
-    }
-    for code in ["fn a() { b.unwrap_or(c); d::expect(e); }", "fn panic() {}"] {
-        assert!(form_of("src/error.rs", code).is_empty(), "{code}");
-    }
-}
-
-#[test]
-fn an_exception_is_narrow_and_has_its_reason() {
-    for code in [
-        "#[allow(clippy::unwrap_used, reason = \"x\")]\nfn a() {}",
-        "#![allow(dead_code, reason = \"x\")]",
-        "#![expect(clippy::indexing_slicing, reason = \"x\")]",
-    ] {
-        assert_eq!(
-            form_of("src/error.rs", code),
-            ["expect-not-allow"],
-            "{code}"
-        );
-    }
-    let bare = "#[expect(clippy::unwrap_used)]\nfn a() { b.unwrap() }";
-    assert_eq!(form_of("src/error.rs", bare), ["no-panic"]);
-    let other = "#[expect(clippy::unwrap_used, reason = \"x\")]\nfn a() {}\nfn b() { c.unwrap() }";
-    assert_eq!(form_of("src/error.rs", other), ["no-panic"]);
-}
-
-#[test]
-fn names_that_say_nothing_are_seen() {
-    assert_eq!(form_of("src/chat/utils.rs", ""), ["names"]);
-    assert_eq!(form_of("src/chat/turn.rs", "fn get_part() {}"), ["names"]);
-    assert!(form_of("src/chat/turn.rs", "fn forget_part() {}").is_empty());
-}
-
-#[test]
-fn untyped_json_is_seen_outside_the_wire() {
-    for code in [
-        "use serde_json::Value;",
-        "use serde_json::{self, Map};",
-        "fn a() { serde_json::json!({}); }",
-        "struct A(serde_json::Value);",
-    ] {
-        assert_eq!(form_of("src/cli/ask.rs", code), ["json-value"], "{code}");
-        assert!(form_of("src/dashscope/wire.rs", code).is_empty(), "{code}");
-    }
-    assert!(form_of("src/cli/ask.rs", "use serde_json::value_of;").is_empty());
+    names(&rooms::faults(&sources, &crates))
 }
 
 #[test]
@@ -317,7 +180,7 @@ fn names_at_the_root_are_seen() {
 fn a_map_that_is_not_true_is_seen() {
     let folders = BTreeSet::from(["src/chat/".to_owned()]);
     let crates = BTreeSet::from(["bytes".to_owned()]);
-    let map = |text: &str| rules(&papers::map(text, &folders, &crates));
+    let map = |text: &str| names(&papers::map(text, &folders, &crates));
     assert!(map("- `src/chat/`: nouns\n- `bytes`: buffers\n- `--flag` is no crate").is_empty());
     assert_eq!(
         map("- `src/chat/`: nouns\nand `bytes` too"),
@@ -344,7 +207,7 @@ fn a_lint_that_is_not_denied_is_seen() {
 fn readmes_that_differ_are_seen() {
     let english = "# A\n```sh\n# run it\ncargo run\n```\n```json\n{}\n```\n";
     let chinese = "# 甲\n```sh\n# 运行\ncargo run\n```\n";
-    let rules = |one, two| rules(&papers::commands(one, two));
+    let rules = |one, two| names(&papers::commands(one, two));
     assert!(rules(Some(english), Some(chinese)).is_empty());
     let other = chinese.replace("cargo run", "cargo run --release");
     assert_eq!(rules(Some(english), Some(&other)), ["readme-commands"]);
@@ -356,7 +219,7 @@ fn readmes_that_differ_are_seen() {
 fn a_version_without_an_entry_is_seen() {
     assert!(papers::changes("## [1.2.3] - soon", "1.2.3").is_empty());
     assert_eq!(
-        rules(&papers::changes("## [1.2.30]", "1.2.3")),
+        names(&papers::changes("## [1.2.30]", "1.2.3")),
         ["changelog"]
     );
 }
@@ -370,7 +233,7 @@ fn forbidden_words_are_seen() {
         concat!("https://registry.npm", "js.org/a"),
     ] {
         assert_eq!(
-            rules(&papers::words("a.md", text)),
+            names(&papers::words("a.md", text)),
             ["forbidden-words"],
             "{text}"
         );
