@@ -1,0 +1,67 @@
+//! Programs that nobody here wrote, run against the real binary.
+//!
+//! What cannot be installed on a machine is skipped, with the reason. With
+//! `DASHGATE_REQUIRE_PEERS=all` it fails instead, so that a silent skip cannot pass for a success.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+#[path = "peers/buf.rs"]
+mod buf;
+#[path = "peers/grpcurl.rs"]
+mod grpcurl;
+#[path = "peers/judge.rs"]
+mod judge;
+#[path = "peers/process.rs"]
+mod process;
+#[path = "peers/python.rs"]
+mod python;
+#[path = "peers/readme.rs"]
+mod readme;
+#[path = "peers/sdk.rs"]
+mod sdk;
+#[path = "peers/server.rs"]
+mod server;
+#[path = "peers/tools.rs"]
+mod tools;
+
+use tools::Tool;
+
+/// A test: its name, the program that it needs, what it does with it.
+type Case = (
+    &'static str,
+    Tool,
+    fn(&std::path::Path) -> Result<(), String>,
+);
+
+fn main() -> ExitCode {
+    let cases = [
+        grpcurl::CASES,
+        readme::CASES,
+        buf::CASES,
+        python::CASES,
+        sdk::CASES,
+    ];
+    let trials = cases.concat().into_iter().map(trial).collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trial((name, tool, run): Case) -> Trial {
+    Trial::ignorable_test(name, move || match tools::find(tool) {
+        Ok(program) => {
+            run(&program).map_err(Failed::from)?;
+            Ok(Completion::Completed)
+        }
+        Err(why) if required() => Err(Failed::from(why)),
+        Err(why) => Ok(Completion::ignored_with(why)),
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a setting of the tests, not of the server"
+)]
+fn required() -> bool {
+    std::env::var("DASHGATE_REQUIRE_PEERS").is_ok_and(|peers| peers == "all")
+}

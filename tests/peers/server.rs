@@ -1,0 +1,143 @@
+//! The real binary, serving on a port of its own until it is dropped.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::process::end;
+
+/// Far longer than a start takes, on a machine that is busy with something else.
+const START_LIMIT: Duration = Duration::from_secs(30);
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Enough to see why it failed.
+const LOG_LIMIT: usize = 64 * 1024;
+
+/// A running `dashgate`.
+pub(crate) struct Server {
+    child: Child,
+    address: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// `dashgate serve`, answered by its embedded DashScope.
+    pub(crate) fn gateway() -> Result<Self, String> {
+        Self::start(&["serve", "--listen", "127.0.0.1:0", "--upstream", "embedded"])
+    }
+
+    /// `dashgate emulate`.
+    pub(crate) fn emulator() -> Result<Self, String> {
+        Self::start(&["emulate", "--listen", "127.0.0.1:0"])
+    }
+
+    fn start(arguments: &[&str]) -> Result<Self, String> {
+        // An empty home and no variables: what this machine's user has set up must not matter.
+        let home = empty_home().map_err(|error| format!("no home: {error}"))?;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_dashgate"))
+            .args(arguments)
+            .env_clear()
+            .env("HOME", &home)
+            .current_dir(&home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("dashgate {arguments:?}: {error}"))?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let (sender, receiver) = mpsc::sync_channel(1);
+        if let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) {
+            watch_out(out, sender);
+            watch_err(err, Arc::clone(&log));
+        }
+        let mut server = Self {
+            child,
+            address: String::new(),
+            log,
+        };
+        let first = receiver.recv_timeout(START_LIMIT).unwrap_or_default();
+        match first.trim_end().strip_prefix("listening on ") {
+            Some(address) => address.clone_into(&mut server.address),
+            None => {
+                let log = server.log();
+                return Err(format!(
+                    "dashgate {arguments:?} said {first:?} first\n{log}"
+                ));
+            }
+        }
+        Ok(server)
+    }
+
+    /// Where it listens: `127.0.0.1:PORT`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What it wrote to standard error so far.
+    pub(crate) fn log(&self) -> String {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The body that a plain GET brings.
+    pub(crate) fn fetch(&self, path: &str) -> Result<String, String> {
+        let fetch = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(&self.address)?;
+            stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+            let host = &self.address;
+            // The old protocol: the answer ends where the connection does.
+            write!(stream, "GET {path} HTTP/1.0\r\nhost: {host}\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = fetch().map_err(|error| format!("GET {path}: {error}"))?;
+        match answer.split_once("\r\n\r\n") {
+            Some((head, body)) if head.contains(" 200 ") => Ok(body.to_owned()),
+            _ => Err(format!("GET {path}: {answer}")),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+fn empty_home() -> std::io::Result<PathBuf> {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("home");
+    fs::create_dir_all(&home)?;
+    Ok(home)
+}
+
+/// Passes the first line on, and reads the rest so that the pipe never fills.
+fn watch_out(out: ChildStdout, sender: SyncSender<String>) {
+    thread::spawn(move || {
+        let mut lines = BufReader::new(out);
+        let mut first = String::new();
+        // Nothing but a failed start ends without a line; the empty text says so.
+        let _read = lines.read_line(&mut first);
+        let _heard = sender.send(first);
+        let _rest = std::io::copy(&mut lines, &mut std::io::sink());
+    });
+}
+
+fn watch_err(err: ChildStderr, log: Arc<Mutex<String>>) {
+    thread::spawn(move || {
+        for line in BufReader::new(err).lines().map_while(Result::ok) {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            if log.len() < LOG_LIMIT {
+                log.push_str(&line);
+                log.push('\n');
+            }
+        }
+    });
+}

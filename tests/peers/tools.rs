@@ -1,0 +1,119 @@
+//! The programs that nobody here wrote: where they are, and how they get there.
+//!
+//! Each is installed once, below `target/peers`, in the version that stands beside this file. A stamp
+//! says which version is there; a lock keeps two runs from installing at the same time.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::process::ask;
+
+/// Longer than the slowest of them takes on two cores with nothing cached.
+const INSTALL_LIMIT: Duration = Duration::from_secs(600);
+
+const GRPCURL: &str = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3";
+const NPM: &str = include_str!("package.json");
+const PYPI: &str = include_str!("requirements.txt");
+
+/// A program from elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// grpcurl, built from the Go module proxy.
+    Grpcurl,
+    /// buf, from npm.
+    Buf,
+    /// Python with grpcio and the DashScope SDK, from PyPI.
+    Python,
+}
+
+/// Where a tool is, or why there is none.
+pub(crate) fn find(tool: Tool) -> Result<PathBuf, String> {
+    static FOUND: [OnceLock<Result<PathBuf, String>>; 3] = [const { OnceLock::new() }; 3];
+    let [grpcurl, buf, python] = &FOUND;
+    match tool {
+        Tool::Grpcurl => grpcurl.get_or_init(|| installed("grpcurl", GRPCURL, grpcurl_into)),
+        Tool::Buf => buf.get_or_init(|| installed("buf", NPM, buf_into)),
+        Tool::Python => python.get_or_init(|| installed("python", PYPI, python_into)),
+    }
+    .clone()
+}
+
+/// The folder that the tools live in, below the one that cargo builds in.
+fn home() -> PathBuf {
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    temporary.parent().unwrap_or(temporary).join("peers")
+}
+
+fn installed(
+    name: &str,
+    version: &str,
+    install: fn(&Path) -> Result<PathBuf, String>,
+) -> Result<PathBuf, String> {
+    let folder = home().join(name);
+    let told = |error: std::io::Error| format!("{}: {error}", folder.display());
+    fs::create_dir_all(&folder).map_err(told)?;
+    let lock = File::create(folder.join("lock")).map_err(told)?;
+    lock.lock().map_err(told)?;
+    let stamp = folder.join("stamp");
+    let there = folder.join("there");
+    if fs::read_to_string(&stamp).is_ok_and(|text| text == version)
+        && let Ok(program) = fs::read_to_string(&there)
+        && Path::new(&program).exists()
+    {
+        return Ok(PathBuf::from(program));
+    }
+    let program = install(&folder)?;
+    fs::write(&there, program.to_string_lossy().as_bytes()).map_err(told)?;
+    // Last, so that half an installation is never taken for a whole one.
+    fs::write(&stamp, version).map_err(told)?;
+    Ok(program)
+}
+
+fn grpcurl_into(folder: &Path) -> Result<PathBuf, String> {
+    step(
+        Command::new("go")
+            .args(["install", GRPCURL])
+            .env("GOBIN", folder),
+    )?;
+    Ok(folder.join("grpcurl"))
+}
+
+fn buf_into(folder: &Path) -> Result<PathBuf, String> {
+    fs::write(folder.join("package.json"), NPM).map_err(|error| error.to_string())?;
+    step(
+        Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--loglevel=error"])
+            .current_dir(folder),
+    )?;
+    Ok(folder.join("node_modules/.bin/buf"))
+}
+
+fn python_into(folder: &Path) -> Result<PathBuf, String> {
+    let environment = folder.join("environment");
+    let wanted = folder.join("requirements.txt");
+    fs::write(&wanted, PYPI).map_err(|error| error.to_string())?;
+    step(
+        Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(&environment),
+    )?;
+    let python = environment.join("bin/python");
+    step(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--requirement"])
+            .arg(&wanted),
+    )?;
+    Ok(python)
+}
+
+fn step(command: &mut Command) -> Result<(), String> {
+    let shown = format!("{command:?}");
+    let said = ask(command, INSTALL_LIMIT)?;
+    if said.code == Some(0) {
+        return Ok(());
+    }
+    Err(format!("{shown} ended with {:?}\n{}", said.code, said.err))
+}
