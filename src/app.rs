@@ -213,9 +213,9 @@ impl Gateway {
         self.embedded.is_some()
     }
 
-    /// Serves until the shutdown is asked for, and then goes down in order: health says so, calls still
-    /// come for a while, connections are told to go, calls end, and what is left after the drain's
-    /// timeout is ended.
+    /// Serves until the shutdown is asked for, and then goes down in order: health says so, calls
+    /// still come for a while, connections are told to go, calls end, and what is left after the
+    /// drain's timeout is ended.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let Self {
             listener,

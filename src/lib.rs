@@ -1,9 +1,9 @@
 //! dashgate: a gRPC gateway in front of DashScope's multimodal models.
 //!
-//! A call goes down through the rooms and its answer comes up again:
-//! [`grpc`] takes it, [`relay`] tells its story (admission, attempts, deadline), [`dashscope`] speaks
-//! HTTP to DashScope or to the [`emulator`], which plays DashScope with no key and no network. What
-//! they pass to each other are the plain nouns of [`chat`] and the faults of [`error`].
+//! A call goes down through the rooms and its answer comes up again: [`grpc`] takes it, [`relay`]
+//! tells its story (admission, attempts, deadline), [`dashscope`] speaks HTTP to DashScope or to
+//! the [`emulator`], which plays DashScope with no key and no network. What they pass to each other
+//! are the plain nouns of [`chat`] and the faults of [`error`].
 
 pub mod secret;
 

@@ -1,5 +1,5 @@
-//! A document of JSON's shape, for what no typed field covers. Not JSON text: the rooms at the edges
-//! turn it into theirs.
+//! A document of JSON's shape, for what no typed field covers. Not JSON text: the rooms at the
+//! edges turn it into theirs.
 
 /// A number that can be compared and hashed by its bits, as settings and documents need it.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | a complete answer | `Started`, any number of `Delta`, one `End` | the stream ends |
 //! | a fault before DashScope began | one `Err` | the stream ends |
-//! | a fault, or an answer cut short | `Started`, any number of `Delta`, one `Err` | the stream ends |
+//! | a fault, or a cut | `Started`, any number of `Delta`, one `Err` | the stream ends |
 //! | the receiver drops the stream | | the upstream connection is closed |
 //!
 //! A stream that ends without `End` or `Err` does not exist: DashScope's silence is an `Err`.

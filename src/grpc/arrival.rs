@@ -1,5 +1,5 @@
-//! What is known of a call before its first message: when it came, its name, its deadline, and the few
-//! of its metadata that mean something here.
+//! What is known of a call before its first message: when it came, its name, its deadline, and the
+//! few of its metadata that mean something here.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;

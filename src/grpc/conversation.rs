@@ -78,8 +78,9 @@ impl ConversationService for Conversation {
             request_id: message.request_id,
             delivery: Delivery::Stream,
         })?;
-        // The head is not sent before DashScope has begun, so that a fault until then reaches proxies
-        // as a status they can act on. A model that is silent for long gets heartbeats instead.
+        // The head is not sent before DashScope has begun, so that a fault until then reaches
+        // proxies as a status they can act on. A model that is silent for long gets heartbeats
+        // instead.
         let patience = self.settings.heartbeat_after;
         let first = match tokio::time::timeout(patience, reply.next()).await {
             Ok(Some(Ok(event))) => Some(event),
@@ -137,7 +138,8 @@ fn tell(metadata: &mut MetadataMap, request_id: &str, upstream_request_id: &str,
     }
 }
 
-/// The messages of one stream. Polls the reply, which polls DashScope: no task and no queue between.
+/// The messages of one stream. Polls the reply, which polls DashScope: no task and no queue
+/// between.
 pub struct Events {
     reply: Reply,
     first: Option<Event>,
@@ -166,8 +168,8 @@ impl Events {
         self.number(sent)
     }
 
-    /// Waits until nothing was sent for a while. The alarm is set anew only when it rings, so that an
-    /// event costs no work on the timer wheel.
+    /// Waits until nothing was sent for a while. The alarm is set anew only when it rings, so that
+    /// an event costs no work on the timer wheel.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.alarm.as_mut().poll(cx));

@@ -114,8 +114,8 @@ impl Health for Checks {
     }
 }
 
-/// The states of one watched service. Said anew only when they change. Ends when the gateway closes,
-/// so that a watch never keeps it from going down.
+/// The states of one watched service. Said anew only when they change. Ends when the gateway
+/// closes, so that a watch never keeps it from going down.
 pub struct Changes {
     phases: WatchStream<Phase>,
     known: bool,

@@ -29,19 +29,20 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// What one call may hold unread.
 const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// What the HTTP/2 library takes as headers. It ends the whole connection at four times this, so it is
-/// well above the gateway's own limit on metadata, which ends one call only.
+/// What the HTTP/2 library takes as headers. It ends the whole connection at four times this, so it
+/// is well above the gateway's own limit on metadata, which ends one call only.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 
 /// What an answer may buffer for a caller that does not read.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// A silent peer is asked whether it lives after this, and is gone after the second: a dead caller must
-/// not keep a model running.
+/// A silent peer is asked whether it lives after this, and is gone after the second: a dead caller
+/// must not keep a model running.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait after a failed accept. It fails when descriptors run out, and then again at once.
+/// How long to wait after a failed accept. It fails when descriptors run out, and then again at
+/// once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The bytes of an HTTP/2 preface and of the head of the SETTINGS frame after it.

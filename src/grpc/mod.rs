@@ -1,7 +1,7 @@
 //! The front door: the only room that knows tonic and the generated types.
 //!
-//! A handler takes a message, narrows it to the nouns of [`crate::chat`], hands it to the relay, and
-//! wraps what comes back. [`status`] is the one place where a fault becomes a gRPC code.
+//! A handler takes a message, narrows it to the nouns of [`crate::chat`], hands it to the relay,
+//! and wraps what comes back. [`status`] is the one place where a fault becomes a gRPC code.
 
 pub mod arrival;
 pub mod body;

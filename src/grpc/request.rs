@@ -1,5 +1,5 @@
-//! From a request message to a [`Call`]. A fault names the path of its field and how to mend it, and
-//! all faults of a request are told at once.
+//! From a request message to a [`Call`]. A fault names the path of its field and how to mend it,
+//! and all faults of a request are told at once.
 
 use crate::chat::call::{Call, Delivery, Prompt};
 use crate::chat::turn::{Role, Tool, ToolCall, ToolChoice, Turn};

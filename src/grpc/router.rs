@@ -184,7 +184,8 @@ fn refuse_other_protocols(request: &Request<Incoming>) -> Option<Response<Body>>
     Some(response)
 }
 
-/// Gives an answer the name of its call, and the statuses that tonic makes the details that ours have.
+/// Gives an answer the name of its call, and the statuses that tonic makes the details that ours
+/// have.
 fn finish(mut response: Response<Body>, request_id: &str, limit: usize) -> Response<Body> {
     if let Some(error) = bare_fault(response.headers(), limit) {
         return status::status(&error, request_id, false).into_http();

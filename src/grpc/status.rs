@@ -12,15 +12,15 @@ use crate::error::{Error, Kind, Reason};
 /// The domain of every reason in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "dashgate";
 
-/// What a throttled caller is asked to wait when DashScope does not say. Its limits are counted by the
-/// second and by the minute; this lies between, and most throttling is of the first kind.
+/// What a throttled caller is asked to wait when DashScope does not say. Its limits are counted by
+/// the second and by the minute; this lies between, and most throttling is of the first kind.
 const THROTTLED_PUSHBACK: Duration = Duration::from_secs(5);
 
 /// What a caller is asked to wait after a fault that passes.
 const PASSING_PUSHBACK: Duration = Duration::from_secs(1);
 
-/// The longest text of a status. Longer ones do not fit the header limits of common proxies together
-/// with the details.
+/// The longest text of a status. Longer ones do not fit the header limits of common proxies
+/// together with the details.
 const MAX_MESSAGE: usize = 1024;
 
 /// The gRPC code of a kind.

@@ -1,5 +1,5 @@
-//! How many calls are in flight. Beyond the bound a call is refused at once: nothing queues here, so
-//! nothing queues without bound.
+//! How many calls are in flight. Beyond the bound a call is refused at once: nothing queues here,
+//! so nothing queues without bound.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Reason};
 
-/// The least and the most that a refused caller is asked to wait: long enough for another replica to
-/// be tried first, spread so that refused callers do not return together.
+/// The least and the most that a refused caller is asked to wait: long enough for another replica
+/// to be tried first, spread so that refused callers do not return together.
 const PUSHBACK_MS: std::ops::Range<u64> = 50..500;
 
 /// The bound.

@@ -16,8 +16,8 @@ use crate::error::{Error, Reason};
 
 use super::attempt::Attempts;
 
-/// The longest answer that is kept whole, in bytes. A longer one still reaches its first reader, piece
-/// by piece, but a second call of its name is refused instead of being paid for again.
+/// The longest answer that is kept whole, in bytes. A longer one still reaches its first reader,
+/// piece by piece, but a second call of its name is refused instead of being paid for again.
 const LONGEST_KEPT: usize = 8 * 1024 * 1024;
 
 /// What an event weighs beside its text or sound.
@@ -74,8 +74,8 @@ impl Log {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event. An answer that has grown too long is passed on instead of kept: then this waits
-    /// until the reader has caught up.
+    /// Adds an event. An answer that has grown too long is passed on instead of kept: then this
+    /// waits until the reader has caught up.
     pub(super) async fn write(&self, event: Event) {
         let weight = weight(&event);
         if self.lock().bytes + weight > LONGEST_KEPT {
@@ -89,8 +89,8 @@ impl Log {
         };
         self.length.send_replace(length);
         while self.cut.load(Ordering::Acquire) && self.lock().bytes > LONGEST_KEPT {
-            // Readers that take an event from a cut log free its bytes; they cannot say so without a
-            // second channel, and this is the rare case of an answer above eight megabytes.
+            // Readers that take an event from a cut log free its bytes; they cannot say so without
+            // a second channel, and this is the rare case of an answer above eight megabytes.
             tokio::time::sleep(CATCH_UP).await;
         }
     }

@@ -1,8 +1,8 @@
 //! The story of one call: admit, attempt, first event, stream.
 //!
 //! This room owns the deadline, the retries, and what happens when a caller goes away. It passes
-//! [`Event`](crate::chat::event::Event)s on as they come; it never reads what is in them beyond what
-//! the report of the call needs.
+//! [`Event`](crate::chat::event::Event)s on as they come; it never reads what is in them beyond
+//! what the report of the call needs.
 
 pub mod admission;
 mod attempt;
@@ -94,8 +94,8 @@ impl Relay {
     }
 
     /// Opens a call that arrived at this moment. Refuses at once when the house is full. Nothing is
-    /// sent before the reply is polled, unless the call has a name: then it runs on its own, as long
-    /// as somebody listens.
+    /// sent before the reply is polled, unless the call has a name: then it runs on its own, as
+    /// long as somebody listens.
     pub fn open(&self, call: Call, arrived: Instant) -> Result<Reply, Error> {
         let permit = self.inner.admission.admit()?;
         let times = self.times(arrived, call.timeout);
@@ -128,14 +128,20 @@ impl Relay {
         &self,
         upload: Upload,
         chunks: S,
-        mut report: Report,
+        request_id: String,
         (arrived, timeout): (Instant, Duration),
     ) -> Result<Uploaded, Error>
     where
         S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
     {
         let _permit = self.inner.admission.admit()?;
-        report.attempts = 1;
+        let report = Report {
+            request_id,
+            method: "UploadMedia",
+            model: upload.model.clone(),
+            attempts: 1,
+            ..Report::default()
+        };
         let mut report = Ledger::new(report, arrived);
         let upload = self.inner.asker.dashscope.upload(upload, chunks);
         let outcome = match tokio::time::timeout_at(arrived + timeout, upload).await {

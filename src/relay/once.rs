@@ -1,9 +1,9 @@
 //! A call with a name is done once.
 //!
-//! The first call of a name runs on its own task and writes its events into a log; it and every later
-//! call of the same name, caller and content read that log from the start. When nobody reads any more,
-//! the task is dropped, and with it the connection to DashScope. A complete answer is kept for a while;
-//! a fault is not, so that the call can be made again.
+//! The first call of a name runs on its own task and writes its events into a log; it and every
+//! later call of the same name, caller and content read that log from the start. When nobody reads
+//! any more, the task is dropped, and with it the connection to DashScope. A complete answer is
+//! kept for a while; a fault is not, so that the call can be made again.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -92,7 +92,8 @@ impl Once {
 }
 
 impl Table {
-    /// Forgets a call that nobody waits for any more, unless it has ended well or is another by now.
+    /// Forgets a call that nobody waits for any more, unless it has ended well or is another by
+    /// now.
     fn give_up(&mut self, key: &Key) {
         let given_up =
             |entry: &Entry| entry.expires.is_none() && entry.interest.strong_count() == 0;

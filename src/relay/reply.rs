@@ -264,7 +264,8 @@ impl Core {
             if matches!(self.stage, Stage::Open(_)) {
                 due = due.min(self.last_event + self.idle_timeout);
             }
-            // An earlier alarm is left as it is: it finds nothing and is set to the right time then.
+            // An earlier alarm is left as it is: it finds nothing and is set to the right time
+            // then.
             if self.alarm.deadline() > due {
                 self.alarm.as_mut().reset(due);
             }

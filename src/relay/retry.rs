@@ -1,7 +1,8 @@
 //! Whether a failed attempt is made again: a pure answer, under a budget.
 //!
-//! Only before the first event, only when the model surely did nothing, only for faults that pass, only
-//! while the caller's deadline allows it, and only while retries are a small part of all calls.
+//! Only before the first event, only when the model surely did nothing, only for faults that pass,
+//! only while the caller's deadline allows it, and only while retries are a small part of all
+//! calls.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -14,8 +15,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause that is not DashScope's own wish.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long a throttled attempt waits when DashScope does not say: its limits count by the second and
-/// by the minute, and only the first kind passes within a call.
+/// How long a throttled attempt waits when DashScope does not say: its limits count by the second
+/// and by the minute, and only the first kind passes within a call.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the operator allows.
@@ -50,8 +51,8 @@ enum Class {
     Unclear,
 }
 
-/// Decides on a failed attempt. `attempt` counts from 1, `remaining` is what is left of the caller's
-/// deadline, `random` lies in 0..1.
+/// Decides on a failed attempt. `attempt` counts from 1, `remaining` is what is left of the
+/// caller's deadline, `random` lies in 0..1.
 pub fn decide(
     policy: Policy,
     error: &Error,
@@ -117,7 +118,8 @@ fn class(reason: Reason) -> Class {
     }
 }
 
-/// Keeps retries a small part of all calls, so that a failing DashScope is not asked ever more often.
+/// Keeps retries a small part of all calls, so that a failing DashScope is not asked ever more
+/// often.
 #[derive(Debug)]
 pub struct Budget {
     /// In hundredths of a retry.

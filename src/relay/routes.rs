@@ -92,8 +92,8 @@ impl Routes {
     }
 }
 
-/// Whether the next model may be asked after this fault: the model did nothing, and another one may do
-/// better.
+/// Whether the next model may be asked after this fault: the model did nothing, and another one may
+/// do better.
 pub fn falls_back(error: &Error) -> bool {
     let unbilled = matches!(error.sent(), Sent::No | Sent::Refused);
     let model_is_the_matter = matches!(error.kind(), Kind::Unavailable | Kind::Exhausted)

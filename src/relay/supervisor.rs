@@ -1,8 +1,8 @@
 //! Watches over calls that nobody polls.
 //!
 //! HTTP/2 stops to poll an answer while its reader does not read, so the clocks inside that answer
-//! stand still, and the model would go on to cost tokens. Once a second this room looks at every call
-//! from outside.
+//! stand still, and the model would go on to cost tokens. Once a second this room looks at every
+//! call from outside.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The whole gateway over real sockets: a gRPC client before it, a scripted DashScope behind it.
 //!
-//! Time is paused in these tests: it moves on only when nobody has anything left to do, so a test of
-//! a ten-minute clock takes no time, and nothing is ever waited for by sleeping.
+//! Time is paused in these tests: it moves on only when nobody has anything left to do, so a test
+//! of a ten-minute clock takes no time, and nothing is ever waited for by sleeping.
 #![allow(
     unreachable_pub,
     missing_docs,

@@ -64,7 +64,7 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 14] = [
 ];
 
 /// The rooms that may use each foreign crate. No row, no use.
-pub(crate) const OWNERS: [(&str, &[&str]); 41] = [
+pub(crate) const OWNERS: [(&str, &[&str]); 42] = [
     ("base64", &["dashscope", "emulator"]),
     (
         "bytes",
@@ -81,6 +81,7 @@ pub(crate) const OWNERS: [(&str, &[&str]); 41] = [
     ("clap", &["main", "cli"]),
     ("clap_complete", &["cli"]),
     ("fastrand", &["grpc", "relay", "dashscope", "emulator"]),
+    ("flate2", &["emulator"]),
     (
         "futures_core",
         &[
