@@ -10,7 +10,6 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use crate::chat::upload::Upload;
 use crate::error::{Error, Reason};
 use crate::relay::Relay;
-use crate::telemetry::report::Report;
 
 use super::arrival::Arrival;
 use super::pb::media_service_server::MediaService;
@@ -57,18 +56,16 @@ impl Media {
             .await
             .map_err(|status| receive_fault(&status, limit))?;
         let upload = self.upload_of(first)?;
-        let report = Report {
-            request_id: self.arrival.request_id.clone(),
-            method: "UploadMedia",
-            model: upload.model.clone(),
-            ..Report::default()
-        };
+        let request_id = self.arrival.request_id.clone();
         let timeout = self
             .arrival
             .timeout(self.settings.max_timeout, &self.settings);
         let window = (self.arrival.at, timeout);
         let chunks = Chunks { messages, limit };
-        let stored = self.relay.upload(upload, chunks, report, window).await?;
+        let stored = self
+            .relay
+            .upload(upload, chunks, request_id, window)
+            .await?;
         Ok(UploadMediaResponse {
             uri: stored.uri,
             model: stored.model,

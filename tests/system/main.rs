@@ -13,6 +13,9 @@
     reason = "a test that meets what it does not expect must fail, and this crate has no users"
 )]
 
+mod again;
 mod basics;
 mod clocks;
+mod life;
+mod once;
 mod support;

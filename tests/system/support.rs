@@ -10,6 +10,7 @@ use dashgate::app;
 use dashgate::config::{self, Endpoint};
 use dashgate::grpc::pb::conversation_service_client::ConversationServiceClient;
 use dashgate::grpc::pb::converse_stream_response::Event;
+use dashgate::grpc::pb::health::health_client::HealthClient;
 use dashgate::grpc::pb::media_service_client::MediaServiceClient;
 use dashgate::grpc::pb::{self, content, delta};
 use dashgate::secret::Secret;
@@ -325,6 +326,15 @@ impl Running {
         MediaServiceClient::with_origin(self.client.clone(), self.origin())
     }
 
+    pub fn health(&self) -> HealthClient<Client> {
+        HealthClient::with_origin(self.client.clone(), self.origin())
+    }
+
+    /// Waits until the gateway has gone down.
+    pub async fn ended(mut self) {
+        (&mut self.task).await.unwrap();
+    }
+
     /// Asks the gateway to go down.
     pub async fn stop(&self) {
         self.stop.send(()).await.unwrap();
@@ -493,4 +503,9 @@ pub fn violations(status: &Status) -> Vec<String> {
         .map(|bad| bad.field_violations.clone())
         .unwrap_or_default();
     list.into_iter().map(|violation| violation.field).collect()
+}
+
+/// How often DashScope was asked, as a fault tells it.
+pub fn attempts(status: &Status) -> String {
+    status.get_error_details().error_info().unwrap().metadata["attempts"].clone()
 }
