@@ -195,6 +195,22 @@ mod tests {
         assert_eq!(decode(empty, 30), None);
     }
 
+    #[test]
+    fn the_promised_codecs_are_built_in() {
+        use symphonia::core::codecs::audio::well_known as known;
+        let codecs = symphonia::default::get_codecs();
+        for codec in [
+            known::CODEC_ID_PCM_S16LE,
+            known::CODEC_ID_MP3,
+            known::CODEC_ID_FLAC,
+            known::CODEC_ID_VORBIS,
+            known::CODEC_ID_AAC,
+            known::CODEC_ID_ALAC,
+        ] {
+            assert!(codecs.get_audio_decoder(codec).is_some(), "{codec:?}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
         #[test]
