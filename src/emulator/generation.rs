@@ -132,7 +132,7 @@ async fn own(
     headers: &HeaderMap,
     body: &Value,
 ) -> Result<Made, Fault> {
-    if headers.contains_key("x-dashscope-async") {
+    if says_enable(headers, "x-dashscope-async") {
         let words = "Current user api does not support asynchronous calls.";
         return Err(Fault::new(403, "AccessDenied", words));
     }
@@ -155,10 +155,14 @@ async fn own(
     Ok(Made::new(answer, input, Some(ask.family), ask.deltas()))
 }
 
+fn says_enable(headers: &HeaderMap, name: &str) -> bool {
+    let value = headers.get(name);
+    value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"enable"))
+}
+
 /// All media are looked for; those of the last turn that has any are heard and seen.
 async fn media(desk: &Desk, ask: &Ask, headers: &HeaderMap) -> Result<Vec<Medium>, Fault> {
-    let resolve = headers.get("x-dashscope-ossresourceresolve");
-    let resolve = resolve.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"enable"));
+    let resolve = says_enable(headers, "x-dashscope-ossresourceresolve");
     let found = |turn: &Turn| find(&turn.parts, ask, resolve, &desk.store);
     let turns = ask.turns.iter().map(found);
     let turns = turns.collect::<Result<Vec<_>, _>>()?;

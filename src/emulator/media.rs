@@ -218,8 +218,8 @@ mod tests {
     fn addresses_are_judged() {
         let store = Store::new(100);
         for (address, words) in [
-            ("/tmp/a.wav", "does not appear to be valid"),
-            ("file:///tmp/a.wav", "does not appear to be valid"),
+            ("/music/a.wav", "does not appear to be valid"),
+            ("file:///music/a.wav", "does not appear to be valid"),
             ("data:audio/wav,plain", "does not appear to be valid"),
             ("data:audio/wav;base64,*", "does not appear to be valid"),
             (

@@ -96,9 +96,10 @@ impl Signer {
             ],
         });
         let policy = STANDARD.encode(policy.to_string());
+        let signature = self.sign(&policy);
         json!({
-            "signature": self.sign(&policy),
             "policy": policy,
+            "signature": signature,
             "upload_dir": dir,
             "upload_host": format!("{origin}/oss"),
             "expire_in_seconds": POLICY_LIFETIME.as_secs(),

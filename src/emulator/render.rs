@@ -446,8 +446,8 @@ mod tests {
         assert_eq!(
             calls,
             [
-                "{\"index\":0,\"id\":\"call_1\",\"type\":\"function\",\"function\":{\"name\":\"weather\",\
-                 \"arguments\":\"\"}}",
+                "{\"index\":0,\"id\":\"call_1\",\"type\":\"function\",\"function\":{\
+                 \"name\":\"weather\",\"arguments\":\"\"}}",
                 r#"{"index":0,"id":"","type":"function","function":{"arguments":"{\"a\""}}"#,
                 r#"{"index":0,"id":"","type":"function","function":{"arguments":":1}"}}"#,
             ]

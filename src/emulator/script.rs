@@ -313,6 +313,21 @@ mod tests {
         assert!(error.contains("line 2, column 12: not JSON"), "{error}");
     }
 
+    #[test]
+    fn the_examples_of_the_documentation_are_scripts() {
+        let document = include_str!("../../docs/emulator.md");
+        let blocks = document.split("```json\n").skip(1);
+        let scripts: Vec<_> = blocks
+            .map(|block| block.split("```").next().unwrap())
+            .collect();
+        assert_eq!(scripts.len(), 3);
+        for script in scripts {
+            if let Err(error) = Script::parse(script) {
+                panic!("{error}\n{script}");
+            }
+        }
+    }
+
     fn json() -> impl Strategy<Value = Value> {
         let names = prop::sample::select(vec![
             "rules", "match", "reply", "model", "count", "from", "answer", "text", "chunks",
