@@ -528,7 +528,10 @@ mod tests {
 
     #[test]
     fn speech_comes_without_choices() {
-        let frame = |audio: Value, finish: &str| json!({ "output": { "audio": audio, "finish_reason": finish } });
+        let frame = |audio: Value, finish: &str| {
+            let output = json!({ "audio": audio, "finish_reason": finish });
+            json!({ "output": output })
+        };
         let frames = [
             frame(
                 json!({ "data": "AAEC", "id": "a", "expires_at": 9 }),
