@@ -261,3 +261,271 @@ fn spoken(turns: &[Turn]) -> Result<Option<String>, Error> {
     }
     Ok(Some(spoken))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::document::Real;
+    use crate::chat::media::{Audio, Medium, Source};
+    use crate::chat::turn::{
+        AsrOptions, AudioOutput, JsonSchema, OcrOptions, Options, ResponseFormat, SearchOptions,
+        Tool, ToolChoice,
+    };
+    use crate::dashscope::media;
+    use serde_json::{Value, json};
+
+    fn turn(role: Role, parts: Vec<Part>) -> Turn {
+        Turn {
+            parts,
+            ..Turn::new(role)
+        }
+    }
+
+    fn text(text: &str) -> Part {
+        Body::Text(text.into()).into()
+    }
+
+    fn medium(uri: &str) -> Medium {
+        Medium {
+            mime_type: String::new(),
+            source: Source::Uri(uri.into()),
+        }
+    }
+
+    fn prompt(turns: Vec<Turn>) -> Prompt {
+        Prompt {
+            model: "asked".into(),
+            turns,
+            tools: Vec::new(),
+            tool_choice: None,
+            options: Options::default(),
+        }
+    }
+
+    fn written(prompt: &Prompt, delivery: Delivery) -> Result<String, Error> {
+        let ways = media::ways(&prompt.turns, 10_485_760)?;
+        let body = write(prompt, "m", delivery, &ways)?;
+        Ok(String::from_utf8(body).unwrap())
+    }
+
+    fn json_of(prompt: &Prompt) -> Value {
+        serde_json::from_str(&written(prompt, Delivery::Whole).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_conversation_with_tools_is_written() {
+        let mut asks = turn(Role::Assistant, Vec::new());
+        asks.reasoning = "hm".into();
+        asks.tool_calls.push(ToolCall {
+            index: 0,
+            id: "c".into(),
+            kind: String::new(),
+            name: "f".into(),
+            arguments: "{\"x\": 1}".into(),
+        });
+        let mut result = turn(Role::Tool, vec![text("42")]);
+        result.tool_call_id = "c".into();
+        result.extra = Object(vec![
+            ("name".into(), Document::String("f".into())),
+            ("gone".into(), Document::Null),
+        ]);
+        let mut prompt = prompt(vec![turn(Role::System, vec![text("")]), asks, result]);
+        let schema = "{ \"b\":1.0,\"a\": 12345678901234567890 }";
+        prompt.tools = vec![
+            Tool::Function {
+                name: "f".into(),
+                description: String::new(),
+                parameters: schema.into(),
+            },
+            Tool::Raw("{\"type\":  \"web\"}".into()),
+        ];
+        prompt.tool_choice = Some(ToolChoice::Function("f".into()));
+        let body = written(&prompt, Delivery::Stream).unwrap();
+        assert_eq!(
+            body,
+            format!(
+                "{{\"model\":\"m\",\"parameters\":{{\"incremental_output\":true,\"tools\":[{{\
+                 \"type\":\"function\",\"function\":{{\"name\":\"f\",\"parameters\":{schema}}}}},\
+                 {{\"type\":  \"web\"}}],\"tool_choice\":{{\"type\":\"function\",\"function\":\
+                 {{\"name\":\"f\"}}}}}},\"input\":{{\"messages\":[{{\"role\":\"system\",\
+                 \"content\":\
+                 [{{\"text\":\"\"}}]}},{{\"role\":\"assistant\",\"content\":[],\
+                 \"reasoning_content\":\"hm\",\"tool_calls\":[{{\"index\":0,\"id\":\"c\",\"type\":\
+                 \"function\",\"function\":{{\"name\":\"f\",\
+                 \"arguments\":\"{{\\\"x\\\": 1}}\"}}}}]}},\
+                 {{\"role\":\"tool\",\"content\":[{{\"text\":\"42\"}}],\"tool_call_id\":\"c\",\
+                 \"name\":\"f\"}}]}}}}"
+            )
+        );
+    }
+
+    #[test]
+    fn media_and_their_hints_are_written() {
+        let image = Body::Image(Image {
+            medium: medium("https://x.test/a.jpg"),
+            min_pixels: Some(3136),
+            max_pixels: Some(1_003_520),
+            enable_rotate: Some(true),
+        });
+        let video = |source| {
+            Body::Video(Video {
+                source,
+                fps: Some(Real(2.0)),
+                max_frames: Some(512),
+                min_pixels: None,
+                max_pixels: None,
+                total_pixels: Some(50176),
+            })
+        };
+        let frames = vec![
+            medium("https://x.test/1.jpg"),
+            medium("https://x.test/2.jpg"),
+        ];
+        let sound = Body::Audio(Audio {
+            medium: Some(Medium {
+                mime_type: String::new(),
+                source: Source::Inline(b"RIFF\x04\0\0\0WAVEfmt "[..].into()),
+            }),
+            file: None,
+        });
+        let mut last = text("look");
+        last.cache_control = Some("ephemeral".into());
+        last.extra = Object(vec![("k".into(), Document::List(vec![Document::Null]))]);
+        let parts = vec![
+            image.into(),
+            video(VideoSource::Frames(frames)).into(),
+            video(VideoSource::File(medium("oss://v.mp4"))).into(),
+            sound.into(),
+            last,
+        ];
+        let body = json_of(&prompt(vec![turn(Role::User, parts)]));
+        assert_eq!(
+            body["input"]["messages"][0]["content"],
+            json!([
+                { "image": "https://x.test/a.jpg", "min_pixels": 3136, "max_pixels": 1_003_520,
+                  "enable_rotate": true },
+                { "video": ["https://x.test/1.jpg", "https://x.test/2.jpg"], "fps": 2,
+                  "max_frames": 512, "total_pixels": 50176 },
+                { "video": "oss://v.mp4", "fps": 2, "max_frames": 512, "total_pixels": 50176 },
+                { "audio": "data:audio/wav;base64,UklGRgQAAABXQVZFZm10IA==" },
+                { "text": "look", "cache_control": { "type": "ephemeral" }, "k": [null] },
+            ])
+        );
+    }
+
+    #[test]
+    fn every_group_of_options_is_written() {
+        let mut prompt = prompt(vec![turn(Role::User, vec![text("?")])]);
+        prompt.options = Options {
+            temperature: Some(Real(0.7)),
+            seed: Some(i64::MAX),
+            stop_token_ids: vec![vec![1, 2]],
+            response_format: Some(ResponseFormat {
+                kind: "json_schema".into(),
+                json_schema: Some(JsonSchema {
+                    name: "n".into(),
+                    schema: "{\"a\":1}".into(),
+                    strict: Some(true),
+                    ..JsonSchema::default()
+                }),
+            }),
+            modalities: vec!["text".into(), "audio".into()],
+            audio: Some(AudioOutput {
+                voice: "Cherry".into(),
+                format: None,
+            }),
+            search_options: Some(SearchOptions {
+                forced_search: Some(true),
+                ..SearchOptions::default()
+            }),
+            asr_options: Some(AsrOptions {
+                language: Some("zh".into()),
+                enable_lid: Some(true),
+                enable_itn: Some(false),
+            }),
+            ocr_options: Some(OcrOptions {
+                task: Some("t".into()),
+                task_config: Some(Object(vec![("n".into(), Document::Number(Real(3.0)))])),
+            }),
+            ..Options::default()
+        };
+        assert_eq!(
+            json_of(&prompt)["parameters"],
+            json!({
+                "temperature": 0.7, "seed": i64::MAX, "stop": [[1, 2]],
+                "response_format": { "type": "json_schema", "json_schema":
+                    { "name": "n", "schema": { "a": 1 }, "strict": true } },
+                "modalities": ["text", "audio"], "audio": { "voice": "Cherry" },
+                "search_options": { "forced_search": true },
+                "asr_options": { "language": "zh", "enable_lid": true, "enable_itn": false },
+                "ocr_options": { "task": "t", "task_config": { "n": 3 } },
+            })
+        );
+    }
+
+    #[test]
+    fn speech_is_a_text_and_a_voice() {
+        let mut prompt = prompt(vec![turn(Role::User, vec![text("a "), text("day")])]);
+        prompt.options.speech = Some(Speech {
+            voice: Some("Cherry".into()),
+            language_type: Some("English".into()),
+            instructions: Some("softly".into()),
+            optimize_instructions: None,
+        });
+        let body = json_of(&prompt);
+        let input = json!({ "text": "a day", "voice": "Cherry", "language_type": "English" });
+        assert_eq!(body["input"], input);
+        assert_eq!(body["parameters"], json!({ "instructions": "softly" }));
+        prompt.turns.clear();
+        assert_eq!(json_of(&prompt)["input"]["text"], Value::Null);
+        prompt.turns = vec![turn(Role::System, vec![text("a")])];
+        assert!(written(&prompt, Delivery::Whole).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_sent_names_its_field() {
+        let sound = |mime_type: &str, bytes: &'static [u8]| {
+            Body::Audio(Audio {
+                medium: Some(Medium {
+                    mime_type: mime_type.into(),
+                    source: Source::Inline(bytes.into()),
+                }),
+                file: None,
+            })
+        };
+        let mut not_finite = prompt(vec![]);
+        not_finite.options.top_p = Some(Real(f64::NAN));
+        let mut not_json = prompt(vec![]);
+        not_json.tools = vec![Tool::Raw("{}, {}".into())];
+        let part = |body: Body| prompt(vec![turn(Role::User, vec![text("?"), body.into()])]);
+        let at = "conversation.messages[0].content[1].audio";
+        for (prompt, field) in [
+            (part(sound("", b"????")), format!("{at}.mime_type")),
+            (
+                part(sound("audio/\"wav", b"RIFF")),
+                format!("{at}.mime_type"),
+            ),
+            (part(sound("audio/wav", b"")), format!("{at}.data")),
+            (not_finite, "options".to_owned()),
+            (not_json, "conversation.tools[0].raw_json".to_owned()),
+        ] {
+            let error = written(&prompt, Delivery::Whole).unwrap_err();
+            assert_eq!(error.violations()[0].field, field);
+        }
+    }
+
+    #[test]
+    fn the_buffer_is_made_once() {
+        let sound = Body::Audio(Audio {
+            medium: Some(Medium {
+                mime_type: "audio/wav".into(),
+                source: Source::Inline(vec![0; 300_000].into()),
+            }),
+            file: None,
+        });
+        let prompt = prompt(vec![turn(Role::User, vec![sound.into(), text("?")])]);
+        let ways = media::ways(&prompt.turns, 10_485_760).unwrap();
+        let body = write(&prompt, "m", Delivery::Stream, &ways).unwrap();
+        assert_eq!(body.capacity(), room(&prompt, &ways));
+    }
+}

@@ -93,8 +93,8 @@ impl Certificate {
         Ok(())
     }
 
-    /// A name that nothing else has, because the storage refuses to overwrite. It keeps the extension,
-    /// by which some models tell formats.
+    /// A name that nothing else has, because the storage refuses to overwrite. It keeps the
+    /// extension, by which some models tell formats.
     pub(super) fn object_name(&self, mime_type: &str, name: &str) -> String {
         let fits = |text: &&str| {
             (1..=MAX_EXTENSION).contains(&text.len())

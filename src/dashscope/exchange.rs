@@ -19,8 +19,9 @@ use super::sse::{Decoder, Limits};
 use crate::chat::event::Event;
 use crate::error::Error;
 
-/// How long the end of a body is waited for once the answer is complete. Its end lets the connection be
-/// used again, and a late event may hold the usage; the caller should not wait for either.
+/// How long the end of a body is waited for once the answer is complete. Its end lets the
+/// connection be used again, and a late event may hold the usage; the caller should not wait for
+/// either.
 const LINGER: Duration = Duration::from_millis(50);
 
 /// How much blank space may stand before an answer.

@@ -1,8 +1,8 @@
 //! From what DashScope says of a fault to an [`Error`].
 //!
-//! Decided in this order: the code together with words of the message, the code alone, then the HTTP
-//! status, where the one in an event's comment stands above that of the answer. The table is in
-//! `codes.rs`.
+//! Decided in this order: the code together with words of the message, the code alone, then the
+//! HTTP status, where the one in an event's comment stands above that of the answer. The table is
+//! in `codes.rs`.
 
 use std::time::{Duration, SystemTime};
 
@@ -221,8 +221,8 @@ fn words(reason: Reason) -> &'static str {
         .map_or_else(|| reason.meaning(), |(_, words)| words)
 }
 
-/// Whether a message in lower case speaks of a parameter. A name that is also a word of English must be
-/// marked as a name: quoted, after a dot, or in "range of seed".
+/// Whether a message in lower case speaks of a parameter. A name that is also a word of English
+/// must be marked as a name: quoted, after a dot, or in "range of seed".
 fn is_named(message: &str, name: &str) -> bool {
     let in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     message.match_indices(name).any(|(at, _)| {
@@ -246,6 +246,7 @@ fn first_said<const N: usize>(texts: [&str; N]) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Reason::*;
     use http::HeaderValue;
 
     fn error(status: u16, code: &str, message: &str) -> Error {
@@ -253,245 +254,244 @@ mod tests {
         of_answer(status, &HeaderMap::new(), body.to_string().as_bytes())
     }
 
+    /// Every code that DashScope documents.
+    const CODES: &[(&str, Reason)] = &[
+        ("InvalidParameter", UpstreamRejected),
+        ("invalid_parameter_error", UpstreamRejected),
+        ("invalid_request_error", UpstreamRejected),
+        ("invalid_value", UpstreamRejected),
+        ("BadRequest.EmptyInput", UpstreamRejected),
+        ("BadRequest.EmptyParameters", UpstreamRejected),
+        ("BadRequest.EmptyModel", UpstreamRejected),
+        ("BadRequest.IllegalInput", UpstreamRejected),
+        ("InvalidSchemaFormat", UpstreamRejected),
+        ("InternalError.Algo.InvalidParameter", UpstreamRejected),
+        ("ModelNotFound", ModelNotFound),
+        ("model_not_found", ModelNotFound),
+        ("InvalidParameter.DataInspection", MediaUnreachable),
+        ("InvalidURL.Timeout", MediaUnreachable),
+        ("InvalidURL.ConnectionRefused", MediaUnreachable),
+        ("BadRequest.InputDownloadFailed", MediaUnreachable),
+        ("InvalidFile.DownloadFailed", MediaUnreachable),
+        ("InvalidURL", MediaUrl),
+        ("InvalidFile.Format", MediaFormat),
+        ("InvalidFile.Duration", MediaFormat),
+        ("InvalidFile.AudioLengthError", MediaFormat),
+        ("InvalidFile.Openerror", MediaFormat),
+        ("BadRequest.UnsupportedFileFormat", MediaFormat),
+        ("Audio.DecoderError", MediaFormat),
+        ("Audio.AudioRateError", MediaFormat),
+        ("Audio.DurationLimitError", MediaFormat),
+        ("Audio.PreprocessError", MediaFormat),
+        ("InvalidFile.Size", MediaTooLarge),
+        ("BadRequest.TooLarge", MediaTooLarge),
+        ("DataInspectionFailed", ContentBlocked),
+        ("data_inspection_failed", ContentBlocked),
+        ("IPInfringementSuspect", ContentBlocked),
+        ("FaqRuleBlocked", ContentBlocked),
+        ("CustomRoleBlocked", ContentBlocked),
+        ("Arrearage", UpstreamBilling),
+        ("PrepaidBillOverdue", UpstreamBilling),
+        ("PostpaidBillOverdue", UpstreamBilling),
+        ("CommodityNotPurchased", UpstreamBilling),
+        ("AccessDenied.Unpurchased", UpstreamBilling),
+        ("AllocationQuota.FreeTierOnly", UpstreamBilling),
+        ("InvalidFile.NoHuman", MediaContent),
+        ("InvalidImage.FullFace", MediaContent),
+        ("InvalidPerson", MediaContent),
+        ("InvalidGarment", MediaContent),
+        ("InvalidInputLength", MediaContent),
+        ("BadRequestException", MediaContent),
+        ("BadRequest.ResourceNotExist", ResourceNotFound),
+        ("BadRequest.VoiceNotFound", ResourceNotFound),
+        ("FlowNotPublished", UpstreamApp),
+        ("APIConnectionError", UpstreamInternal),
+        ("UnsupportedOperation", UnsupportedOperation),
+        ("model_not_supported", UnsupportedOperation),
+        ("ClientDisconnect", UpstreamInternal),
+        ("InvalidApiKey", UpstreamCredential),
+        ("invalid_api_key", UpstreamCredential),
+        ("NOT AUTHORIZED", UpstreamCredential),
+        ("AccessDenied", UpstreamPermission),
+        ("access_denied", UpstreamPermission),
+        ("Model.AccessDenied", UpstreamPermission),
+        ("App.AccessDenied", UpstreamPermission),
+        ("Workspace.AccessDenied", UpstreamPermission),
+        ("WorkSpaceNotFound", GatewayConfig),
+        ("RequestTimeOut", UpstreamTimeout),
+        ("ResponseTimeout", UpstreamTimeout),
+        ("InternalError.Timeout", UpstreamTimeout),
+        ("Throttling", UpstreamRate),
+        ("Throttling.RateQuota", UpstreamRate),
+        ("LimitRequests", UpstreamRate),
+        ("limit_requests", UpstreamRate),
+        ("Throttling.BurstRate", UpstreamBurst),
+        ("limit_burst_rate", UpstreamBurst),
+        ("Throttling.AllocationQuota", UpstreamTokens),
+        ("insufficient_quota", UpstreamTokens),
+        ("InternalError", UpstreamInternal),
+        ("internal_error", UpstreamInternal),
+        ("InternalError.Algo", UpstreamInternal),
+        ("SystemError", UpstreamInternal),
+        ("ModelServiceFailed", UpstreamInternal),
+        ("RewriteFailed", UpstreamInternal),
+        ("InternalError.FileUpload", UpstreamStorage),
+        ("InternalError.Upload", UpstreamStorage),
+        ("InvokePluginFailed", UpstreamApp),
+        ("AppProcessFailed", UpstreamApp),
+        ("RetrievalFailed", UpstreamApp),
+        ("ModelServingError", UpstreamOverloaded),
+        ("ModelUnavailable", UpstreamOverloaded),
+        ("ServiceUnavailableError", UpstreamOverloaded),
+    ];
+
     #[test]
     fn every_code_is_in_the_table_and_none_is_decided_by_its_status() {
-        use Reason::*;
-        for (code, reason) in [
-            ("InvalidParameter", UpstreamRejected),
-            ("invalid_parameter_error", UpstreamRejected),
-            ("invalid_request_error", UpstreamRejected),
-            ("invalid_value", UpstreamRejected),
-            ("BadRequest.EmptyInput", UpstreamRejected),
-            ("BadRequest.EmptyParameters", UpstreamRejected),
-            ("BadRequest.EmptyModel", UpstreamRejected),
-            ("BadRequest.IllegalInput", UpstreamRejected),
-            ("InvalidSchemaFormat", UpstreamRejected),
-            ("InternalError.Algo.InvalidParameter", UpstreamRejected),
-            ("ModelNotFound", ModelNotFound),
-            ("model_not_found", ModelNotFound),
-            ("InvalidParameter.DataInspection", MediaUnreachable),
-            ("InvalidURL.Timeout", MediaUnreachable),
-            ("InvalidURL.ConnectionRefused", MediaUnreachable),
-            ("BadRequest.InputDownloadFailed", MediaUnreachable),
-            ("InvalidFile.DownloadFailed", MediaUnreachable),
-            ("InvalidURL", MediaUrl),
-            ("InvalidFile.Format", MediaFormat),
-            ("InvalidFile.Duration", MediaFormat),
-            ("InvalidFile.AudioLengthError", MediaFormat),
-            ("InvalidFile.Openerror", MediaFormat),
-            ("BadRequest.UnsupportedFileFormat", MediaFormat),
-            ("Audio.DecoderError", MediaFormat),
-            ("Audio.AudioRateError", MediaFormat),
-            ("Audio.DurationLimitError", MediaFormat),
-            ("Audio.PreprocessError", MediaFormat),
-            ("InvalidFile.Size", MediaTooLarge),
-            ("BadRequest.TooLarge", MediaTooLarge),
-            ("DataInspectionFailed", ContentBlocked),
-            ("data_inspection_failed", ContentBlocked),
-            ("IPInfringementSuspect", ContentBlocked),
-            ("FaqRuleBlocked", ContentBlocked),
-            ("CustomRoleBlocked", ContentBlocked),
-            ("Arrearage", UpstreamBilling),
-            ("PrepaidBillOverdue", UpstreamBilling),
-            ("PostpaidBillOverdue", UpstreamBilling),
-            ("CommodityNotPurchased", UpstreamBilling),
-            ("AccessDenied.Unpurchased", UpstreamBilling),
-            ("AllocationQuota.FreeTierOnly", UpstreamBilling),
-            ("InvalidFile.NoHuman", MediaContent),
-            ("InvalidImage.FullFace", MediaContent),
-            ("InvalidPerson", MediaContent),
-            ("InvalidGarment", MediaContent),
-            ("InvalidInputLength", MediaContent),
-            ("BadRequestException", MediaContent),
-            ("BadRequest.ResourceNotExist", ResourceNotFound),
-            ("BadRequest.VoiceNotFound", ResourceNotFound),
-            ("FlowNotPublished", UpstreamApp),
-            ("APIConnectionError", UpstreamInternal),
-            ("UnsupportedOperation", UnsupportedOperation),
-            ("model_not_supported", UnsupportedOperation),
-            ("ClientDisconnect", UpstreamInternal),
-            ("InvalidApiKey", UpstreamCredential),
-            ("invalid_api_key", UpstreamCredential),
-            ("NOT AUTHORIZED", UpstreamCredential),
-            ("AccessDenied", UpstreamPermission),
-            ("access_denied", UpstreamPermission),
-            ("Model.AccessDenied", UpstreamPermission),
-            ("App.AccessDenied", UpstreamPermission),
-            ("Workspace.AccessDenied", UpstreamPermission),
-            ("WorkSpaceNotFound", GatewayConfig),
-            ("RequestTimeOut", UpstreamTimeout),
-            ("ResponseTimeout", UpstreamTimeout),
-            ("InternalError.Timeout", UpstreamTimeout),
-            ("Throttling", UpstreamRate),
-            ("Throttling.RateQuota", UpstreamRate),
-            ("LimitRequests", UpstreamRate),
-            ("limit_requests", UpstreamRate),
-            ("Throttling.BurstRate", UpstreamBurst),
-            ("limit_burst_rate", UpstreamBurst),
-            ("Throttling.AllocationQuota", UpstreamTokens),
-            ("insufficient_quota", UpstreamTokens),
-            ("InternalError", UpstreamInternal),
-            ("internal_error", UpstreamInternal),
-            ("InternalError.Algo", UpstreamInternal),
-            ("SystemError", UpstreamInternal),
-            ("ModelServiceFailed", UpstreamInternal),
-            ("RewriteFailed", UpstreamInternal),
-            ("InternalError.FileUpload", UpstreamStorage),
-            ("InternalError.Upload", UpstreamStorage),
-            ("InvokePluginFailed", UpstreamApp),
-            ("AppProcessFailed", UpstreamApp),
-            ("RetrievalFailed", UpstreamApp),
-            ("ModelServingError", UpstreamOverloaded),
-            ("ModelUnavailable", UpstreamOverloaded),
-            ("ServiceUnavailableError", UpstreamOverloaded),
-        ] {
+        for (code, reason) in CODES {
             // 418 means nothing in the table, so that the code alone decides.
-            assert_eq!(known(code, "x", 418), Some(reason), "{code}");
-            assert_eq!(error(418, code, "x").reason(), reason, "{code}");
+            assert_eq!(known(code, "x", 418), Some(*reason), "{code}");
+            assert_eq!(error(418, code, "x").reason(), *reason, "{code}");
         }
     }
 
+    /// Codes that mean different things by what is said with them.
+    const SAYINGS: &[(u16, &str, &str, Reason)] = &[
+        (
+            400,
+            "InvalidParameter",
+            "This model only support stream mode, please",
+            StreamOnly,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "current user api does not support http call.",
+            StreamOnly,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "'audio' output only support with stream=true",
+            StreamOnly,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "parameter.enable_thinking must be set to false for non-streaming calls",
+            StreamOnly,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "Range of input length should be [1, 6000]",
+            ContextTooLong,
+        ),
+        (400, "InvalidParameter", "Model not exist.", ModelNotFound),
+        (
+            400,
+            "InvalidParameter",
+            "File parsing in progress, try later",
+            MediaNotReady,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "<400> InternalError.Algo.InvalidParameter: Failed to download multimodal content",
+            MediaUnreachable,
+        ),
+        (400, "InvalidParameter", "The audio is empty", MediaFormat),
+        (
+            400,
+            "InvalidParameter",
+            "The provided URL does not appear to be valid.",
+            MediaUrl,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "Exceeded limit on max bytes per data-uri item : 10485760'.",
+            MediaTooLarge,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "Don't have authorization to access the media resource",
+            MediaExpired,
+        ),
+        (
+            403,
+            "AccessDenied",
+            "Invalid according to Policy: Policy expired.",
+            MediaExpired,
+        ),
+        (
+            403,
+            "AccessDenied",
+            "Current user api does not support asynchronous calls.",
+            GatewayBug,
+        ),
+        (404, "NotFound", "Request path not found", GatewayConfig),
+        (
+            429,
+            "Throttling.AllocationQuota",
+            "Allocated quota exceeded",
+            UpstreamTokens,
+        ),
+        (
+            429,
+            "Throttling.AllocationQuota",
+            "Free allocated quota exceeded.",
+            UpstreamBilling,
+        ),
+        (
+            400,
+            "Throttling.AllocationQuota",
+            "too many voices",
+            UpstreamQuota,
+        ),
+        (
+            500,
+            "InternalError.Algo",
+            "list index out of range",
+            UpstreamRejected,
+        ),
+        (
+            500,
+            "InternalError.Algo",
+            "Missing Content-Length of multimodal url",
+            MediaUnreachable,
+        ),
+        (
+            500,
+            "InternalError.Algo",
+            "Expecting ',' delimiter: line 1",
+            ModelOutput,
+        ),
+        (
+            400,
+            "ServiceUnavailableError",
+            "Role must be user or assistant",
+            UpstreamRejected,
+        ),
+        (
+            500,
+            "InternalError.Algo",
+            "<400> InternalError.Algo.InvalidParameter: bad",
+            UpstreamRejected,
+        ),
+        (200, "", "Too many requests, slow down", UpstreamRate),
+    ];
+
     #[test]
     fn words_decide_where_a_code_says_too_little() {
-        use Reason::*;
-        let rows = [
-            (
-                400,
-                "InvalidParameter",
-                "This model only support stream mode, please",
-                StreamOnly,
-            ),
-            (
-                400,
-                "InvalidParameter",
-                "current user api does not support http call.",
-                StreamOnly,
-            ),
-            (
-                400,
-                "InvalidParameter",
-                "'audio' output only support with stream=true",
-                StreamOnly,
-            ),
-            (
-                400,
-                "InvalidParameter",
-                "parameter.enable_thinking must be set to false for non-streaming calls",
-                StreamOnly,
-            ),
-            (
-                400,
-                "InvalidParameter",
-                "Range of input length should be [1, 6000]",
-                ContextTooLong,
-            ),
-            (400, "InvalidParameter", "Model not exist.", ModelNotFound),
-            (
-                400,
-                "InvalidParameter",
-                "File parsing in progress, try later",
-                MediaNotReady,
-            ),
-            (
-                400,
-                "InvalidParameter",
-                "<400> InternalError.Algo.InvalidParameter: Failed to download multimodal content",
-                MediaUnreachable,
-            ),
-            (400, "InvalidParameter", "The audio is empty", MediaFormat),
-            (
-                400,
-                "InvalidParameter",
-                "The provided URL does not appear to be valid.",
-                MediaUrl,
-            ),
-            (
-                400,
-                "InvalidParameter",
-                "Exceeded limit on max bytes per data-uri item : 10485760'.",
-                MediaTooLarge,
-            ),
-            (
-                400,
-                "InvalidParameter",
-                "Don't have authorization to access the media resource",
-                MediaExpired,
-            ),
-            (
-                403,
-                "AccessDenied",
-                "Invalid according to Policy: Policy expired.",
-                MediaExpired,
-            ),
-            (
-                403,
-                "AccessDenied",
-                "Current user api does not support asynchronous calls.",
-                GatewayBug,
-            ),
-            (404, "NotFound", "Request path not found", GatewayConfig),
-            (
-                429,
-                "Throttling.AllocationQuota",
-                "Allocated quota exceeded",
-                UpstreamTokens,
-            ),
-            (
-                429,
-                "Throttling.AllocationQuota",
-                "Free allocated quota exceeded.",
-                UpstreamBilling,
-            ),
-            (
-                400,
-                "Throttling.AllocationQuota",
-                "too many voices",
-                UpstreamQuota,
-            ),
-            (
-                500,
-                "InternalError.Algo",
-                "list index out of range",
-                UpstreamRejected,
-            ),
-            (
-                500,
-                "InternalError.Algo",
-                "Missing Content-Length of multimodal url",
-                MediaUnreachable,
-            ),
-            (
-                500,
-                "InternalError.Algo",
-                "Expecting ',' delimiter: line 1",
-                ModelOutput,
-            ),
-            (
-                400,
-                "ServiceUnavailableError",
-                "Role must be user or assistant",
-                UpstreamRejected,
-            ),
-            (
-                500,
-                "InternalError.Algo",
-                "<400> InternalError.Algo.InvalidParameter: bad",
-                UpstreamRejected,
-            ),
-            (200, "", "Too many requests, slow down", UpstreamRate),
-        ];
-        for (status, code, message, reason) in rows {
-            assert_eq!(
-                error(status, code, message).reason(),
-                reason,
-                "{code} {message}"
-            );
+        for (status, code, message, reason) in SAYINGS {
+            let seen = error(*status, code, message).reason();
+            assert_eq!(seen, *reason, "{code} {message}");
         }
     }
 
     #[test]
     fn u10_a_body_of_no_known_form_is_judged_by_its_status() {
-        use Reason::*;
         for (status, reason) in [
             (302, UpstreamProtocol),
             (400, UpstreamRejected),
@@ -531,7 +531,8 @@ mod tests {
             "\u{feff}{\"request_id\":\"r\",\"message\":\"m\",\"code\":\"Arrearage\"}\n",
             r#"{"request_id":"r","error":{"code":"Arrearage","message":"m","type":"x"}}"#,
             r#"{"request_id":"r","error":{"type":"Arrearage","message":"m","code":null}}"#,
-            "id:1\nevent:error\ndata:{\"code\":\"Arrearage\",\"message\":\"m\",\"request_id\":\"r\"}\n",
+            "id:1\nevent:error\n\
+             data:{\"code\":\"Arrearage\",\"message\":\"m\",\"request_id\":\"r\"}\n",
         ] {
             let error = of_answer(400, &HeaderMap::new(), body.as_bytes());
             assert_eq!(error.reason(), Reason::UpstreamBilling, "{body}");

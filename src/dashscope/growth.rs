@@ -1,24 +1,24 @@
 //! From texts that may be pieces or may be the whole so far, to pieces.
 //!
-//! The gateway always asks for pieces (`incremental_output`). Some models do not listen and send the
-//! whole text so far with each event. Nothing in an event says which it is, so there are two readings
-//! of the same events: *pieces*, where the answer is all texts joined, and *whole*, where it is the
-//! last text. The rule:
+//! The gateway always asks for pieces (`incremental_output`). Some models do not listen and send
+//! the whole text so far with each event. Nothing in an event says which it is, so there are two
+//! readings of the same events: *pieces*, where the answer is all texts joined, and *whole*, where
+//! it is the last text. The rule:
 //!
-//! 1. As long as each text begins with the whole text before it, both readings are possible. Only what
-//!    they agree on, their common beginning, is passed on; the rest is held back. An empty text says
-//!    nothing.
+//! 1. As long as each text begins with the whole text before it, both readings are possible. Only
+//!    what they agree on, their common beginning, is passed on; the rest is held back. An empty
+//!    text says nothing.
 //! 2. The first text that does not begin with the one before proves pieces. What was held back goes
 //!    out, and the matter is settled for all texts of the choice: a model that listens, listens.
 //! 3. Whole is believed when the text has grown [`PROOF_STEPS`] times by then, repeating at least
-//!    [`PROOF_BYTES`] bytes that are not a mere pattern ([`PROOF_KINDS`] different characters). From
-//!    then on a text that does not begin with the one before is a fault.
-//! 4. When the choice ends, or after [`PATIENCE`] texts or [`PATIENCE_BYTES`], before either is proved: whole if a text grew
-//!    at all, or if a text of [`PROOF_BYTES`] came twice; otherwise pieces. So the pieces "a", "a" are
-//!    "aa", and "a", "ab" is "ab".
+//!    [`PROOF_BYTES`] bytes that are not a mere pattern ([`PROOF_KINDS`] different characters).
+//!    From then on a text that does not begin with the one before is a fault.
+//! 4. When the choice ends, or after [`PATIENCE`] texts or [`PATIENCE_BYTES`], before either is
+//!    proved: whole if a text grew at all, or if a text of [`PROOF_BYTES`] came twice; otherwise
+//!    pieces. So the pieces "a", "a" are "aa", and "a", "ab" is "ab".
 //!
-//! Holding back costs nothing in practice: a second piece that begins with the whole answer so far is
-//! rare, and the third one then tells.
+//! Holding back costs nothing in practice: a second piece that begins with the whole answer so far
+//! is rare, and the third one then tells.
 
 use std::collections::HashSet;
 

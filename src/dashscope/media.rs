@@ -172,8 +172,8 @@ fn data_uri_len(mime_type: &str, bytes: usize) -> usize {
     "data:;base64,".len() + mime_type.len() + bytes.div_ceil(3).saturating_mul(4)
 }
 
-/// Appends a `data:` URI. The bytes are encoded straight into the body: base64 has nothing that JSON
-/// would escape.
+/// Appends a `data:` URI. The bytes are encoded straight into the body: base64 has nothing that
+/// JSON would escape.
 pub(super) fn write_data_uri(mime_type: &str, bytes: &[u8], body: &mut Vec<u8>) {
     body.extend_from_slice(b"data:");
     body.extend_from_slice(mime_type.as_bytes());

@@ -1,8 +1,8 @@
 //! The back door: the only room that knows HTTP and DashScope's JSON.
 //!
 //! One exchange at a time and no policy: who waits, retries or gives up is decided above. A call is
-//! prepared once ([`DashScope::prepare`]), opened as often as need be ([`DashScope::open`]), and its
-//! answer is a stream of events that closes the connection when it is dropped ([`Exchange`]).
+//! prepared once ([`DashScope::prepare`]), opened as often as need be ([`DashScope::open`]), and
+//! its answer is a stream of events that closes the connection when it is dropped ([`Exchange`]).
 
 mod body;
 mod certificate;
@@ -49,8 +49,8 @@ use upload::Storage;
 /// DashScope's limit for one `data:` URI, of encoded text. Larger media go by temporary storage.
 pub const INLINE_LIMIT: usize = 10_485_760;
 
-/// How long a connection may take, name and TLS included. DashScope is reached in well under a second
-/// from anywhere; a host that takes longer is not there.
+/// How long a connection may take, name and TLS included. DashScope is reached in well under a
+/// second from anywhere; a host that takes longer is not there.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest line of a stream. The largest known hold a second of sound as base64: 64 KiB.
@@ -156,8 +156,9 @@ impl DashScope {
         })
     }
 
-    /// Turns a call into a request, which is made once and shared by all attempts. Media that are too
-    /// large for it are uploaded first. `model` and `delivery` may differ from what the caller said.
+    /// Turns a call into a request, which is made once and shared by all attempts. Media that are
+    /// too large for it are uploaded first. `model` and `delivery` may differ from what the caller
+    /// said.
     pub async fn prepare(
         &self,
         call: &Call,
@@ -184,8 +185,8 @@ impl DashScope {
         Ok(Prepared::new(body, headers, model, call.prompt.options.n))
     }
 
-    /// Sends a request. Resolves when the head of the answer is there and is one of success; its body
-    /// is the stream.
+    /// Sends a request. Resolves when the head of the answer is there and is one of success; its
+    /// body is the stream.
     pub async fn open(&self, prepared: &Prepared) -> Result<Exchange, Error> {
         let response = self
             .inner
@@ -288,7 +289,7 @@ mod tests {
 
     async fn read_request(stream: &mut TcpStream) -> Option<Request> {
         let mut bytes = Vec::new();
-        let mut buffer = [0; 65536];
+        let mut buffer = vec![0; 65536];
         let end = loop {
             let n = stream.read(&mut buffer).await.ok().filter(|n| *n > 0)?;
             bytes.extend_from_slice(&buffer[..n]);
@@ -312,8 +313,8 @@ mod tests {
         Some(request)
     }
 
-    /// A server that gives each request the next of the answers, byte for byte, each on a connection of
-    /// its own, which it then closes.
+    /// A server that gives each request the next of the answers, byte for byte, each on a
+    /// connection of its own, which it then closes.
     async fn serve(answers: Vec<Vec<u8>>) -> (Url, tokio::task::JoinHandle<Vec<Request>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/api/v1", listener.local_addr().unwrap());
@@ -448,14 +449,15 @@ mod tests {
     }
 
     fn said(events: &[Event]) -> String {
-        let text = |event: &Event| match event {
-            Event::Delta(delta) => match &delta.piece {
-                Piece::Text(text) => Some(text.clone()),
-                _ => None,
-            },
-            _ => None,
-        };
-        events.iter().filter_map(text).collect()
+        let mut said = String::new();
+        for event in events {
+            if let Event::Delta(delta) = event
+                && let Piece::Text(text) = &delta.piece
+            {
+                said.push_str(text);
+            }
+        }
+        said
     }
 
     async fn answered(answer: Vec<u8>) -> Result<Vec<Event>, (Vec<Event>, Error)> {

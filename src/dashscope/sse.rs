@@ -1,17 +1,17 @@
 //! Server-sent events, read from bytes that may be cut anywhere. Does no I/O.
 //!
-//! It follows the event stream of the HTML standard: a byte order mark, lines that end with CR, LF or
-//! both, comments, one space after the colon, several `data` lines, fields that nobody knows. Three
-//! things are DashScope's:
+//! It follows the event stream of the HTML standard: a byte order mark, lines that end with CR, LF
+//! or both, comments, one space after the colon, several `data` lines, fields that nobody knows.
+//! Three things are DashScope's:
 //!
-//! - The comment `:HTTP_STATUS/NNN` holds the status that the answer would have had, and is kept; so
-//!   is a field `status`, which DashScope's own client reads.
+//! - The comment `:HTTP_STATUS/NNN` holds the status that the answer would have had, and is kept;
+//!   so is a field `status`, which DashScope's own client reads.
 //! - The gateway of 2024 wrote no blank lines between events. An `id` or `event` field after data
 //!   therefore begins the next event.
 //! - For the same reason, an event that ends with the stream counts, where the standard drops it.
 //!
-//! Every buffer has a bound, each byte is looked at a fixed number of times, and an event whose data
-//! came in one chunk is not copied.
+//! Every buffer has a bound, each byte is looked at a fixed number of times, and an event whose
+//! data came in one chunk is not copied.
 
 use bytes::Bytes;
 use memchr::memchr2;
@@ -354,8 +354,8 @@ mod tests {
             .iter()
             .map(|f| (&*f.event, &*f.data, f.http_status, f.whole))
             .collect();
-        let expected: [(&[u8], &[u8], Option<u16>, bool); 3] = [
-            (b"result", b"a", Some(200), true),
+        let expected = [
+            (&b"result"[..], &b"a"[..], Some(200), true),
             (b"error", b"b", Some(400), true),
             (b"result", b"c", None, false),
         ];

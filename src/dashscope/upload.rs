@@ -285,7 +285,8 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
         })
 }
 
-/// A certificate that was refused to the end is the storage's fault, not that of the caller's medium.
+/// A certificate that was refused to the end is the storage's fault, not that of the caller's
+/// medium.
 fn as_storage(error: Error) -> Error {
     if error.reason() != Reason::MediaExpired {
         return error;

@@ -4,7 +4,8 @@ use super::json::Read;
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
 
-/// Reads the last usage that came. An odd one costs no answer: what cannot be read is only in `raw`.
+/// Reads the last usage that came. An odd one costs no answer: what cannot be read is only in
+/// `raw`.
 pub(super) fn usage(json: &str) -> Option<Usage> {
     let Ok(Read(Document::Object(raw))) = serde_json::from_str(json) else {
         return None;

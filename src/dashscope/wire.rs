@@ -1,7 +1,7 @@
 //! DashScope's answers as they stand on the wire. Texts are borrowed wherever JSON allows it.
 //!
-//! The shapes are read by hand-written visitors, not by serde's `flatten` and `untagged`: those copy
-//! every value into a tree first.
+//! The shapes are read by hand-written visitors, not by serde's `flatten` and `untagged`: those
+//! copy every value into a tree first.
 
 use std::borrow::Cow;
 use std::fmt;
