@@ -51,7 +51,7 @@ pub(crate) fn faults(sources: &[Source], dependencies: &BTreeSet<String>) -> Vec
     let mut edges: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
     for source in &ours {
         let room = source.room().unwrap_or_default();
-        if !["lib", "main"].contains(&room) && row(&MAY_KNOW, room).is_none() {
+        if !["lib", "main"].contains(&room) && row(MAY_KNOW, room).is_none() {
             let found = format!("`{room}` is not in the table of rooms");
             faults.push(FLOOR.broken(&source.path, 0, found));
         }
@@ -83,12 +83,12 @@ pub(crate) fn faults(sources: &[Source], dependencies: &BTreeSet<String>) -> Vec
 pub(crate) fn owners(dependencies: &BTreeSet<String>) -> Vec<Fault> {
     let ownerless = dependencies
         .iter()
-        .filter(|name| row(&OWNERS, name).is_none());
+        .filter(|name| row(OWNERS, name).is_none());
     let mut faults: Vec<Fault> = ownerless
         .map(|name| CRATE.broken("Cargo.toml", 0, format!("`{name}` has no row")))
         .collect();
     for (name, owners) in OWNERS {
-        if !owners.contains(&"*") && !dependencies.contains(name) {
+        if !owners.contains(&"*") && !dependencies.contains(*name) {
             let found = format!("`{name}` has a row and is no dependency");
             faults.push(CRATE.broken("tests/tidy/table.rs", 0, found));
         }
@@ -130,7 +130,7 @@ fn foreign(
         return None;
     }
     let room = source.room()?;
-    let owners = row(&OWNERS, name)?;
+    let owners = row(OWNERS, name)?;
     let fine = owners.iter().any(|owner| *owner == "*" || *owner == room);
     (!fine).then(|| {
         let found = format!("`{room}` uses {}", path.join("::"));
@@ -144,7 +144,7 @@ fn known(source: &Source, used: &Used, owner: &[String]) -> Option<Fault> {
     if target == room {
         return None;
     }
-    let allowed = row(&MAY_KNOW, room).unwrap_or_default();
+    let allowed = row(MAY_KNOW, room).unwrap_or_default();
     let fine = allowed.iter().any(|entry| match entry.split_once("::") {
         Some((of, "*")) => of == target,
         Some((of, part)) => of == target && file.is_some_and(|file| file == part),

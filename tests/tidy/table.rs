@@ -2,7 +2,7 @@
 
 /// What each room may use of the project. `room::*` is all of it, `room::file` one file,
 /// `room` its face: what its mod.rs offers. From the highest floor to the lowest.
-pub(crate) const MAY_KNOW: [(&str, &[&str]); 14] = [
+pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     (
         "cli",
@@ -64,7 +64,7 @@ pub(crate) const MAY_KNOW: [(&str, &[&str]); 14] = [
 ];
 
 /// The rooms that may use each foreign crate. No row, no use.
-pub(crate) const OWNERS: [(&str, &[&str]); 42] = [
+pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("base64", &["dashscope", "emulator"]),
     (
         "bytes",
