@@ -154,14 +154,13 @@ impl Reader {
 
     fn next_item(&mut self) -> Option<Result<Event, Error>> {
         let mut written = self.log.lock();
-        if self.log.cut.load(Ordering::Acquire) && written.cut == self.next {
-            // The first reader of a cut log takes its events away.
-            if let Some(event) = written.events.pop_front() {
-                written.cut += 1;
-                written.bytes = written.bytes.saturating_sub(weight(&event));
-                self.next += 1;
-                return Some(Ok(event));
-            }
+        // The first reader of a cut log takes away what it has read.
+        while self.log.is_cut() && written.cut < self.next {
+            let Some(event) = written.events.pop_front() else {
+                break;
+            };
+            written.cut += 1;
+            written.bytes = written.bytes.saturating_sub(weight(&event));
         }
         let Some(at) = self.next.checked_sub(written.cut) else {
             let message = "the answer became too long to be shared with a second call of its name";

@@ -268,7 +268,11 @@ async fn an_answer_too_long_to_keep_still_reaches_its_caller_and_is_not_paid_for
         .unwrap();
     let events: Vec<_> = events.into_inner().collect().await;
     let said = texts(&events).concat();
-    assert!(said == (1..=100).map(long).collect::<String>(), "{} bytes", said.len());
+    assert!(
+        said == (1..=100).map(long).collect::<String>(),
+        "{} bytes",
+        said.len()
+    );
     assert!(events.iter().all(Result::is_ok));
 
     let status = gateway
