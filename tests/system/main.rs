@@ -16,6 +16,7 @@
 mod again;
 mod basics;
 mod clocks;
+mod faults;
 mod life;
 mod once;
 mod support;

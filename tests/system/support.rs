@@ -25,7 +25,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 /// What a scripted DashScope does with one connection, after it has read one request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// Writes these bytes.
     Write(Vec<u8>),
