@@ -270,10 +270,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
             "the file is larger than the storage takes",
         ),
         (_, 403) => (Reason::MediaExpired, "the storage refused the certificate"),
-        _ => (
-            Reason::UpstreamStorage,
-            "dashscope's storage failed: call again",
-        ),
+        _ => (Reason::UpstreamStorage, "dashscope's storage failed"),
     };
     Error::new(reason, message)
         .with_sent(Sent::Refused)
@@ -292,12 +289,9 @@ fn as_storage(error: Error) -> Error {
         return error;
     }
     let upstream = error.upstream().cloned().unwrap_or_default();
-    Error::new(
-        Reason::UpstreamStorage,
-        "dashscope's storage failed: call again",
-    )
-    .with_sent(Sent::Refused)
-    .with_upstream(upstream)
+    Error::new(Reason::UpstreamStorage, "dashscope's storage failed")
+        .with_sent(Sent::Refused)
+        .with_upstream(upstream)
 }
 
 /// An upload costs nothing, whatever became of it, so that it may always be made again.
@@ -308,7 +302,7 @@ fn unbilled(error: Error) -> Error {
     let cause = error.cause().unwrap_or_default().to_owned();
     Error::new(
         Reason::UpstreamStorage,
-        "the connection to dashscope's storage broke: call again",
+        "the connection to dashscope's storage broke",
     )
     .with_sent(Sent::Refused)
     .with_source(cause)

@@ -134,28 +134,16 @@ pub(super) static WORDS: &[(Reason, &str)] = &[
         UpstreamQuota,
         "a quota of the operator's dashscope account is used up",
     ),
-    (UpstreamInternal, "dashscope failed inside: call again"),
-    (
-        UpstreamOverloaded,
-        "dashscope's model is overloaded: call again later",
-    ),
-    (UpstreamStorage, "dashscope's storage failed: call again"),
-    (
-        UpstreamUnknown,
-        "dashscope failed for an unknown reason: call again",
-    ),
-    (
-        MediaNotReady,
-        "dashscope still reads a medium: call again in a moment",
-    ),
+    (UpstreamInternal, "dashscope failed inside"),
+    (UpstreamOverloaded, "dashscope's model is overloaded"),
+    (UpstreamStorage, "dashscope's storage failed"),
+    (UpstreamUnknown, "dashscope failed for an unknown reason"),
+    (MediaNotReady, "dashscope still reads a medium"),
     (
         UpstreamTimeout,
         "dashscope gave up on the call: ask for less",
     ),
-    (
-        ModelOutput,
-        "the model wrote what dashscope could not read: call again",
-    ),
+    (ModelOutput, "the model wrote what dashscope could not read"),
     (
         UpstreamConflict,
         "dashscope saw a conflict with another request",

@@ -95,6 +95,9 @@ pub fn insert(metadata: &mut MetadataMap, name: &'static str, value: &str) {
 
 fn message(error: &Error, show_upstream: bool) -> String {
     let mut message = error.message().to_owned();
+    if error.kind() == Kind::Unavailable {
+        message.push_str("; nothing was done, call again");
+    }
     if let Some(upstream) = error.upstream() {
         if !upstream.code.is_empty() {
             message.push_str(&format!(" (DashScope: {})", upstream.code));

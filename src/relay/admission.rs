@@ -40,7 +40,7 @@ impl Admission {
             Ok(place) => Ok(Permit { _place: place }),
             Err(_) => {
                 let wait = Duration::from_millis(fastrand::u64(PUSHBACK_MS));
-                let message = "the gateway has as many calls in flight as it takes; try again";
+                let message = "the gateway has as many calls in flight as it takes";
                 Err(Error::new(Reason::Overloaded, message).with_retry_after(wait))
             }
         }

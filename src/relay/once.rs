@@ -124,7 +124,7 @@ impl Table {
         if self.entries.len() < settings.max_calls {
             return Ok(());
         }
-        let message = "too many named calls are running; try again, or call without a request_id";
+        let message = "too many named calls are running; leave request_id out";
         Err(Error::new(Reason::Overloaded, message))
     }
 

@@ -85,5 +85,5 @@ impl Supervisor {
 }
 
 fn going_down() -> Error {
-    Error::new(Reason::ShuttingDown, "the gateway is going down; try again")
+    Error::new(Reason::ShuttingDown, "the gateway is going down")
 }

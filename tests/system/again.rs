@@ -1,5 +1,5 @@
-//! Second attempts: only before the first event, only for faults that pass, only within the deadline
-//! and the budget; and other models, when one cannot answer.
+//! Second attempts: only before the first event, only for faults that pass, only within the
+//! deadline and the budget; and other models, when one cannot answer.
 
 use std::time::Duration;
 

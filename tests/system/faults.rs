@@ -1,5 +1,5 @@
-//! Every fault of DashScope's, in every place where it can arise, and every way in which a connection
-//! can fail: the exact status each time.
+//! Every fault of DashScope's, in every place where it can arise, and every way in which a
+//! connection can fail: the exact status each time.
 
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
@@ -99,11 +99,7 @@ async fn u9_u10_every_code_in_every_place_before_output() {
             json(status, &error),
             json(200, &error),
             http(status, "", error.as_bytes()),
-            http(
-                status,
-                "content-type: text/event-stream\r\n",
-                event(status, code, message).as_bytes(),
-            ),
+            http(status, SSE, event(status, code, message).as_bytes()),
             vec![sse(), piece(event(status, code, message)), end()],
         ] {
             for fault in outcomes(steps.clone()).await {
