@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status};
+use tonic_reflection::pb::{v1, v1alpha};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
@@ -55,24 +56,24 @@ impl Router {
         let broken = |error| {
             Error::new(Reason::GatewayBug, "the schema cannot be reflected").with_source(error)
         };
-        let reflection = || {
+        // Each of the two knows itself; it has to be told of the other, so that both list both.
+        let reflection = |other| {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-                // Both versions tell of both, and debuggers can show the details of a status.
-                .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-                .register_encoded_file_descriptor_set(
-                    tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-                )
+                .register_encoded_file_descriptor_set(other)
+                // For debuggers that show the details of a status.
                 .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
-        let v1 = reflection().build_v1().map_err(broken)?;
-        let v1alpha = reflection().build_v1alpha().map_err(broken)?;
+        let of_v1 = reflection(v1alpha::FILE_DESCRIPTOR_SET);
+        let of_v1 = of_v1.build_v1().map_err(broken)?;
+        let of_v1alpha = reflection(v1::FILE_DESCRIPTOR_SET);
+        let of_v1alpha = of_v1alpha.build_v1alpha().map_err(broken)?;
         Ok(Self {
             settings,
             relay,
             phase,
-            reflection_v1: BoxCloneSyncService::new(v1),
-            reflection_v1alpha: BoxCloneSyncService::new(v1alpha),
+            reflection_v1: BoxCloneSyncService::new(of_v1),
+            reflection_v1alpha: BoxCloneSyncService::new(of_v1alpha),
         })
     }
 

@@ -1,7 +1,7 @@
 //! The programs that nobody here wrote: where they are, and how they get there.
 //!
-//! Each is installed once, below `target/peers`, in the version that stands beside this file. A stamp
-//! says which version is there; a lock keeps two runs from installing at the same time.
+//! Each is installed once, below `target/peers`, in the version that stands beside this file. A
+//! stamp says which version is there; a lock keeps two runs from installing at the same time.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

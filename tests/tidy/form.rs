@@ -95,7 +95,7 @@ fn lengths(source: &Source) -> Vec<Fault> {
         faults.push(FILE.broken(&source.path, 0, format!("{without_tests} lines")));
     }
     let lines: Vec<&str> = source.text.lines().collect();
-    functions(&source.all, &mut |name, body| {
+    functions(&source.code, &mut |name, body| {
         let (first, last) = (body.span_open().start().line, body.span_close().end().line);
         // As clippy counts, so that both say the same: neither blank lines nor comments.
         let of_code = |at: &usize| {

@@ -34,6 +34,13 @@ fn a_long_function_is_seen_wherever_it_stands() {
     let hidden = format!("macro_rules! m {{ () => {{ impl X {{ {long} }} }} }}");
     assert_eq!(form_of("src/error.rs", &hidden), ["function-length"]);
     assert_eq!(form_of("tests/one.rs", &long), ["function-length"]);
+    assert!(
+        form_of(
+            "src/error.rs",
+            &format!("#[cfg(test)]\nmod tests {{ {long} }}")
+        )
+        .is_empty()
+    );
 }
 
 #[test]

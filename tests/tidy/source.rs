@@ -12,8 +12,6 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// Its tokens, without what is marked `#[cfg(test)]`.
     pub(crate) code: Vec<TokenTree>,
-    /// Its tokens, tests and all.
-    pub(crate) all: Vec<TokenTree>,
     /// The lines that belong to tests.
     pub(crate) test_lines: BTreeSet<usize>,
     /// The modules in files of their own that are declared for tests only.
@@ -31,7 +29,6 @@ impl Source {
             path: path.to_owned(),
             text: text.to_owned(),
             code: Vec::new(),
-            all: all.clone(),
             test_lines: BTreeSet::new(),
             test_modules: Vec::new(),
         };
