@@ -16,6 +16,7 @@
 mod again;
 mod basics;
 mod clocks;
+mod door;
 mod faults;
 mod life;
 mod once;
