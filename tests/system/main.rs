@@ -21,3 +21,4 @@ mod faults;
 mod life;
 mod once;
 mod support;
+mod upstream;
