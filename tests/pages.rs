@@ -1,0 +1,221 @@
+//! What the pages for people say is true: the page of errors, and the short tables of the README.
+
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot read the project has to fail"
+)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use dashgate::emulator::Script;
+use dashgate::error::{Error, Kind, Reason, Sent};
+use dashgate::grpc::status::{code, pushback};
+
+const READMES: [&str; 2] = ["README.md", "README.zh-CN.md"];
+
+/// What stands above the tables of the page of errors.
+const PREFACE: &str = r"# Errors
+
+A call that fails has a gRPC code, which says what to do next, and a reason, which says exactly
+what happened. The reason stands in `google.rpc.ErrorInfo`, with the domain `dashgate`. Its metadata
+are `attempts`, how often DashScope was asked, and what DashScope said: `upstream_code`,
+`upstream_http_status`, `upstream_request_id`. Other details stand beside it:
+
+- `RequestInfo`, always: the name of the call, as in the gateway's log.
+- `BadRequest`, when a field is wrong: its path, what is wrong, what would be right.
+- `RetryInfo`, when calling again may help: after how long.
+- `QuotaFailure`, when a limit was met: whose.
+- `PreconditionFailure`, when something else comes first: what.
+- `ResourceInfo`, when a thing does not exist: what kind of thing.
+- `Help`, when DashScope refused the call: where its codes are explained.
+
+The trailers hold `x-request-id`, `x-dashscope-request-id` if DashScope gave one, and
+`grpc-retry-pushback-ms`: how long to wait before the next call, or `-1` for not at all. That is the
+column *Again* below; where DashScope says how long to wait, its word holds.
+
+`UNAVAILABLE` always means that the model did nothing for this call. The same reason with the code
+`INTERNAL` and the pushback `-1` means that the model may have run, and that the next call may be
+paid for once more.
+
+`CANCELLED` never comes from the gateway. An error without `ErrorInfo` was made by your own gRPC
+library, or by a proxy on the way: the gateway was not reached, or went away.
+
+This page is held equal to the code by `cargo test --test pages`.
+";
+
+/// The kinds in the order of the page, each with what the caller must do.
+const KINDS: [(Kind, &str); 11] = [
+    (Kind::Invalid, "Mend the request."),
+    (Kind::Unauthenticated, "Say who you are."),
+    (Kind::Forbidden, "Ask for permission."),
+    (Kind::NotFound, "Name something that exists."),
+    (
+        Kind::Precondition,
+        "Put something else right first: a bill, a key, a file, a conversation that is too long.",
+    ),
+    (Kind::Exhausted, "Wait, or send less."),
+    (Kind::Unavailable, "Call again: nothing was done."),
+    (Kind::TimedOut, "Allow more time, or ask for less."),
+    (Kind::Aborted, "Look again, then decide."),
+    (Kind::Unsupported, "Do without."),
+    (Kind::Broken, "Tell the operator. The model may have run."),
+];
+
+#[test]
+fn the_page_of_errors_is_what_the_table_says() {
+    let page = page();
+    if read("docs/errors.md") == page {
+        return;
+    }
+    let right = Path::new(env!("CARGO_TARGET_TMPDIR")).join("errors.md");
+    fs::write(&right, page).expect("the folder for temporary files can be written to");
+    panic!("write it anew: cp {} docs/errors.md", right.display());
+}
+
+#[test]
+fn every_reason_stands_on_the_page_once() {
+    let page = page();
+    for reason in Reason::ALL {
+        let row = format!("\n| `{}` |", reason.name());
+        assert_eq!(page.matches(&row).count(), 1, "{reason:?}");
+    }
+}
+
+#[test]
+fn the_readmes_name_reasons_with_their_codes() {
+    for readme in READMES {
+        let mut named = 0;
+        for row in rows(&read(readme)) {
+            let Some((_, ours)) = KINDS.iter().find_map(|(kind, _)| {
+                let name = code_name(*kind);
+                (words(row.first()?) == [name.as_str()]).then_some((name, *kind))
+            }) else {
+                continue;
+            };
+            for word in words(row.last().expect("a row has cells")) {
+                let reason = Reason::ALL.iter().find(|reason| reason.name() == word);
+                let reason = reason.unwrap_or_else(|| panic!("{readme}: no reason {word}"));
+                assert_eq!(reason.kind(), ours, "{readme}: {word}");
+                named += 1;
+            }
+        }
+        assert!(named > 10, "{readme}: {named} reasons");
+    }
+}
+
+#[test]
+fn the_readmes_tell_settings_as_they_are() {
+    let reference = read("docs/configuration.md");
+    let known = rows(&reference);
+    for readme in READMES {
+        let text = read(readme);
+        let told: Vec<_> = rows(&text)
+            .into_iter()
+            .filter(|row| row.len() == 4 && row.iter().any(|cell| cell.starts_with("`DASHGATE_")))
+            .collect();
+        assert!(told.len() >= 8, "{readme}: {} settings", told.len());
+        for row in told {
+            let setting = known.iter().find(|known| known.first() == row.first());
+            let setting = setting.unwrap_or_else(|| panic!("{readme}: no setting {row:?}"));
+            assert_eq!(row.get(1), setting.get(1), "{readme}: the variable");
+            // Words for "not set" differ by language; values do not.
+            let (default, right) = (row[2], setting[4]);
+            assert!(
+                default == right || !right.starts_with('`') && !default.starts_with('`'),
+                "{readme}: {row:?} has the default {right}"
+            );
+        }
+    }
+}
+
+#[test]
+fn links_to_files_lead_somewhere() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = [
+        READMES[0],
+        READMES[1],
+        "clients/README.md",
+        "docs/command-line.md",
+        "docs/emulator.md",
+    ];
+    for page in pages {
+        let folder = top.join(page);
+        let folder = folder.parent().expect("a page is in a folder");
+        let text = read(page);
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'));
+        for (link, _) in links.filter(|(link, _)| !link.contains("://")) {
+            assert!(folder.join(link).exists(), "{page}: {link} is not there");
+        }
+    }
+}
+
+#[test]
+fn the_script_to_try_is_one() {
+    let script = Script::parse(&read("examples/throttled.json")).expect("it has no fault");
+    assert_eq!(script.len(), 2);
+}
+
+fn page() -> String {
+    let mut page = PREFACE.to_owned();
+    for (kind, todo) in KINDS {
+        let name = code_name(kind);
+        let _ = write!(
+            page,
+            "\n## {name}\n\n{todo}\n\n| Reason | Meaning | Again |\n|---|---|---|\n"
+        );
+        for reason in Reason::ALL.iter().filter(|reason| reason.kind() == kind) {
+            let _ = writeln!(
+                page,
+                "| `{}` | {} | {} |",
+                reason.name(),
+                reason.meaning(),
+                again(*reason)
+            );
+        }
+    }
+    page
+}
+
+/// Whether to call again after this fault, when the model did nothing.
+fn again(reason: Reason) -> String {
+    let error = Error::new(reason, "").with_sent(Sent::Refused);
+    match pushback(&error) {
+        Some(wait) => format!("after {wait:?}"),
+        None => "no".to_owned(),
+    }
+}
+
+/// `InvalidArgument` is `INVALID_ARGUMENT` to those who read it.
+fn code_name(kind: Kind) -> String {
+    let mut name = String::new();
+    for letter in format!("{:?}", code(kind)).chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+/// The rows of all tables, cell by cell.
+fn rows(text: &str) -> Vec<Vec<&str>> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|line| line.split(" | ").map(str::trim).collect())
+        .collect()
+}
+
+/// What a cell has in backticks.
+fn words(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+fn read(page: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    fs::read_to_string(path).expect("the page is there")
+}
