@@ -98,6 +98,17 @@ impl Attachment {
             return Err(Failure::usage(format!("{} is empty", path.display())));
         }
         let found = infer::get(&head);
+        let ending = by_ending(path);
+        if found.map_or(ending.is_empty(), |kind| is_no_medium(kind.mime_type())) {
+            let message = format!(
+                "{} is not {} that is recognised",
+                path.display(),
+                article(modality)
+            );
+            return Err(Failure::usage(message).with_advice(
+                "if it is one, put it where DashScope can fetch it and give its URL",
+            ));
+        }
         if let Some(other) = found.and_then(|kind| mistaken(modality, kind.mime_type())) {
             let message = format!("{} is not {}", path.display(), article(modality));
             return Err(Failure::usage(message).with_advice(format!(
@@ -111,7 +122,7 @@ impl Attachment {
             bytes,
             mime_type: match found {
                 Some(_) => "",
-                None => by_ending(path),
+                None => ending,
             },
         })
     }
@@ -239,6 +250,11 @@ fn mistaken(said: Modality, mime_type: &str) -> Option<Modality> {
     (!fits).then_some(found)
 }
 
+/// A text, an archive, a program: nothing that a model listens to or looks at.
+fn is_no_medium(mime_type: &str) -> bool {
+    mime_type.starts_with("text/") || mime_type.starts_with("application/")
+}
+
 fn article(modality: Modality) -> &'static str {
     match modality {
         Modality::Audio => "a sound",
@@ -295,9 +311,13 @@ mod tests {
     fn what_is_no_medium_is_told_with_what_to_do() {
         let picture = written("picture.wav", PNG);
         let empty = written("empty.wav", b"");
+        let text = written("notes.wav", b"they met at noon");
+        let page = written("page.wav", b"<!DOCTYPE html><html></html>");
         for (text, expected) in [
             (picture.as_str(), "--image"),
             (empty.as_str(), "is empty"),
+            (text.as_str(), "is not a sound that is recognised"),
+            (page.as_str(), "is not a sound that is recognised"),
             ("no-such-file.wav", "cannot read no-such-file.wav"),
             ("file:///a.wav", "give the path"),
             (".", "it is not a file"),

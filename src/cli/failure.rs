@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::config::Faults;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Reason};
 
 use super::exit::Exit;
 use super::terminal::Closed;
@@ -138,7 +138,10 @@ impl Failure {
             "" => {}
             reason => line("reason", &format!("{reason} ({})", self.code)),
         }
-        for field in &self.fields {
+        // The message may be about the one field already.
+        let told =
+            |field: &&Field| self.message != format!("{}: {}", field.field, field.description);
+        for field in self.fields.iter().filter(told) {
             line(&field.field, &field.description);
         }
         // That DashScope was asked once is no news.
@@ -198,7 +201,7 @@ impl From<Closed> for Failure {
 /// A fault in building or running the gateway inside this process.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let mut failure = match error.kind() {
+        match error.kind() {
             Kind::Unavailable | Kind::Broken => Self::unreachable(error.message()),
             Kind::Invalid
             | Kind::Unauthenticated
@@ -209,9 +212,7 @@ impl From<Error> for Failure {
             | Kind::TimedOut
             | Kind::Aborted
             | Kind::Unsupported => Self::usage(error.message()),
-        };
-        failure.reason = error.reason().name().to_owned();
-        failure
+        }
     }
 }
 
@@ -244,6 +245,9 @@ impl From<Status> for Failure {
         if let Some(info) = known.error_info() {
             failure.reason.clone_from(&info.reason);
             failure.details = details(&info.metadata, &failure);
+        }
+        if let Some(advice) = advice(&failure.reason) {
+            failure.advice.push(advice.to_owned());
         }
         for quota in known.quota_failure().iter().flat_map(|q| &q.violations) {
             failure.advice.push(quota.description.clone());
@@ -297,6 +301,20 @@ impl Failure {
             | Code::DataLoss
             | Code::Unauthenticated => {}
         }
+    }
+}
+
+/// What helps when the person at the terminal runs the gateway too.
+fn advice(reason: &str) -> Option<&'static str> {
+    let is = |one: Reason| one.name() == reason;
+    if is(Reason::UpstreamDns) || is(Reason::UpstreamConnect) || is(Reason::UpstreamTls) {
+        Some("`dashgate config show` tells which address is asked (upstream.url)")
+    } else if is(Reason::UpstreamCredential) {
+        Some("check DASHSCOPE_API_KEY, and that DASHSCOPE_API_REGION is the key's own region")
+    } else if is(Reason::ModelNotFound) {
+        Some("`--model` or DASHGATE_MODEL names another model")
+    } else {
+        None
     }
 }
 

@@ -167,7 +167,8 @@ pub(crate) async fn channel(address: &str) -> Result<Channel, Failure> {
     }
     endpoint.connect().await.map_err(|error| {
         Failure::unreachable(format!("cannot reach {address}: {}", causes(&error)))
-            .with_advice("start a gateway with `dashgate serve`, or leave --server out")
+            .with_advice("`dashgate serve` starts a gateway")
+            .with_advice("without --server and DASHGATE_ADDR, `dashgate ask` runs its own")
     })
 }
 

@@ -107,7 +107,7 @@ impl<'a> Said<'a> {
             .take(MAX_VIOLATIONS)
             .map(|(_, field)| Violation {
                 field: (*field).to_owned(),
-                description: "dashscope refused its value".to_owned(),
+                description: "DashScope refused its value".to_owned(),
             })
     }
 }
@@ -172,7 +172,7 @@ pub(super) fn unreadable(what: &'static str, sent: Sent) -> Error {
 pub(super) fn truncated(what: &'static str, sent: Sent) -> Error {
     Error::new(
         Reason::StreamTruncated,
-        "dashscope's answer ended before it was complete",
+        "DashScope's answer ended before it was complete",
     )
     .with_sent(sent)
     .with_source(what)

@@ -60,20 +60,20 @@ pub(super) fn client(connect_timeout: Duration) -> Result<reqwest::Client, Error
 /// What it means that a request was not answered.
 pub(super) fn no_answer(error: reqwest::Error) -> Error {
     let (reason, message) = if chain(&error).any(|e| e.is::<Unresolved>()) {
-        (Reason::UpstreamDns, "dashscope's host has no address")
+        (Reason::UpstreamDns, "DashScope's host has no address")
     } else if chain(&error).any(is_tls) {
         (
             Reason::UpstreamTls,
-            "dashscope's host is not to be trusted: its tls failed",
+            "DashScope's host is not to be trusted: its tls failed",
         )
     } else if error.is_connect() {
-        (Reason::UpstreamConnect, "dashscope cannot be connected to")
+        (Reason::UpstreamConnect, "DashScope cannot be connected to")
     } else if error.is_builder() {
         (Reason::GatewayBug, "the gateway made an impossible request")
     } else {
         let error = Error::new(
             Reason::UpstreamReset,
-            "the connection to dashscope broke before it answered",
+            "the connection to DashScope broke before it answered",
         )
         .with_sent(Sent::Maybe)
         .with_source(Causes(&error));

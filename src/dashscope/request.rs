@@ -93,7 +93,7 @@ impl Standing {
     ) -> Result<Self, Error> {
         let wrong = |what: &'static str| Error::new(Reason::GatewayConfig, what);
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", api_key.expose()))
-            .map_err(|_| wrong("the dashscope api key has characters that no key has"))?;
+            .map_err(|_| wrong("the DashScope api key has characters that no key has"))?;
         authorization.set_sensitive(true);
         for (text, what) in [
             (

@@ -176,7 +176,7 @@ impl Storage {
         if !is_safe(data.upload_host()) {
             return Err(Error::new(
                 Reason::UpstreamProtocol,
-                "dashscope named a storage that is not https: nothing was sent to it",
+                "DashScope named a storage that is not https: nothing was sent to it",
             )
             .with_sent(Sent::Refused));
         }
@@ -270,7 +270,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
             "the file is larger than the storage takes",
         ),
         (_, 403) => (Reason::MediaExpired, "the storage refused the certificate"),
-        _ => (Reason::UpstreamStorage, "dashscope's storage failed"),
+        _ => (Reason::UpstreamStorage, "DashScope's storage failed"),
     };
     Error::new(reason, message)
         .with_sent(Sent::Refused)
@@ -289,7 +289,7 @@ fn as_storage(error: Error) -> Error {
         return error;
     }
     let upstream = error.upstream().cloned().unwrap_or_default();
-    Error::new(Reason::UpstreamStorage, "dashscope's storage failed")
+    Error::new(Reason::UpstreamStorage, "DashScope's storage failed")
         .with_sent(Sent::Refused)
         .with_upstream(upstream)
 }
@@ -302,7 +302,7 @@ fn unbilled(error: Error) -> Error {
     let cause = error.cause().unwrap_or_default().to_owned();
     Error::new(
         Reason::UpstreamStorage,
-        "the connection to dashscope's storage broke",
+        "the connection to DashScope's storage broke",
     )
     .with_sent(Sent::Refused)
     .with_source(cause)

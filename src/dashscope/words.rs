@@ -54,7 +54,7 @@ pub(super) static FIELDS: &[(&str, &str)] = &[
 pub(super) static WORDS: &[(Reason, &str)] = &[
     (
         UpstreamRejected,
-        "dashscope refused the request: check its parameters and messages",
+        "DashScope refused the request: check its parameters and messages",
     ),
     (
         ModelCapability,
@@ -67,31 +67,31 @@ pub(super) static WORDS: &[(Reason, &str)] = &[
     (WholeOnly, "the model cannot stream: call Converse"),
     (
         MediaUrl,
-        "dashscope refused the uri of a medium: give one that it can fetch",
+        "DashScope refused the uri of a medium: give one that it can fetch",
     ),
     (
         MediaFormat,
-        "dashscope cannot read a medium: check its format, length and content",
+        "DashScope cannot read a medium: check its format, length and content",
     ),
     (
         MediaTooLarge,
-        "a medium is larger than dashscope takes: make it smaller",
+        "a medium is larger than DashScope takes: make it smaller",
     ),
     (
         MediaContent,
-        "dashscope refused what a picture or film shows",
+        "DashScope refused what a picture or film shows",
     ),
     (
         ContentBlocked,
-        "dashscope's content inspection blocked this conversation",
+        "DashScope's content inspection blocked this conversation",
     ),
     (
         ModelNotFound,
-        "dashscope knows no such model: check its name",
+        "DashScope knows no such model: check its name",
     ),
     (
         ResourceNotFound,
-        "dashscope knows no such voice or resource: check its name",
+        "DashScope knows no such voice or resource: check its name",
     ),
     (
         ContextTooLong,
@@ -99,69 +99,69 @@ pub(super) static WORDS: &[(Reason, &str)] = &[
     ),
     (
         MediaUnreachable,
-        "dashscope could not fetch a medium: check that its uri is public",
+        "DashScope could not fetch a medium: check that its uri is public",
     ),
     (
         MediaExpired,
-        "a medium in dashscope's storage is gone or not for this model: upload it again",
+        "a medium in DashScope's storage is gone or not for this model: upload it again",
     ),
     (
         UpstreamBilling,
-        "the operator's dashscope account is unpaid, used up or not subscribed",
+        "the operator's DashScope account is unpaid, used up or not subscribed",
     ),
     (
         UpstreamCredential,
-        "dashscope does not accept the operator's key: tell the operator",
+        "DashScope does not accept the operator's key: tell the operator",
     ),
     (
         UpstreamPermission,
-        "the operator's key may not do this at dashscope: tell the operator",
+        "the operator's key may not do this at DashScope: tell the operator",
     ),
-    (UpstreamApp, "a dashscope application or plug-in failed"),
+    (UpstreamApp, "a DashScope application or plug-in failed"),
     (
         UpstreamRate,
-        "dashscope's rate of requests is used up: call again later",
+        "DashScope's rate of requests is used up: call again later",
     ),
     (
         UpstreamBurst,
-        "requests to dashscope grew too quickly: call again, more slowly",
+        "requests to DashScope grew too quickly: call again, more slowly",
     ),
     (
         UpstreamTokens,
-        "dashscope's tokens of this minute are used up: call again later",
+        "DashScope's tokens of this minute are used up: call again later",
     ),
     (
         UpstreamQuota,
-        "a quota of the operator's dashscope account is used up",
+        "a quota of the operator's DashScope account is used up",
     ),
-    (UpstreamInternal, "dashscope failed inside"),
-    (UpstreamOverloaded, "dashscope's model is overloaded"),
-    (UpstreamStorage, "dashscope's storage failed"),
-    (UpstreamUnknown, "dashscope failed for an unknown reason"),
-    (MediaNotReady, "dashscope still reads a medium"),
+    (UpstreamInternal, "DashScope failed inside"),
+    (UpstreamOverloaded, "DashScope's model is overloaded"),
+    (UpstreamStorage, "DashScope's storage failed"),
+    (UpstreamUnknown, "DashScope failed for an unknown reason"),
+    (MediaNotReady, "DashScope still reads a medium"),
     (
         UpstreamTimeout,
-        "dashscope gave up on the call: ask for less",
+        "DashScope gave up on the call: ask for less",
     ),
-    (ModelOutput, "the model wrote what dashscope could not read"),
+    (ModelOutput, "the model wrote what DashScope could not read"),
     (
         UpstreamConflict,
-        "dashscope saw a conflict with another request",
+        "DashScope saw a conflict with another request",
     ),
     (
         UnsupportedOperation,
-        "dashscope does not do this for this model",
+        "DashScope does not do this for this model",
     ),
     (
         GatewayBug,
-        "the gateway made a request that dashscope forbids: tell the operator",
+        "the gateway made a request that DashScope forbids: tell the operator",
     ),
     (
         GatewayConfig,
-        "the gateway's base url or workspace does not fit dashscope: tell the operator",
+        "the gateway's base url or workspace does not fit DashScope: tell the operator",
     ),
     (
         UpstreamProtocol,
-        "dashscope's answer cannot be read: tell the operator",
+        "DashScope's answer cannot be read: tell the operator",
     ),
 ];
