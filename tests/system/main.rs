@@ -14,5 +14,8 @@
 )]
 
 mod basics;
+mod captures;
 mod clocks;
+mod forms;
+mod notation;
 mod support;
