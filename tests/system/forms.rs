@@ -1,4 +1,4 @@
-//! The form that carries a file to DashScope's storage, read part by part, and the certificate for it.
+//! The form that carries a file to DashScope's storage, read part by part.
 
 use crate::support::*;
 

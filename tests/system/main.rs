@@ -1,7 +1,7 @@
 //! The whole gateway over real sockets: a gRPC client before it, a scripted DashScope behind it.
 //!
-//! Time is paused in these tests: it moves on only when nobody has anything left to do, so a test of
-//! a ten-minute clock takes no time, and nothing is ever waited for by sleeping.
+//! Time is paused in these tests: it moves on only when nobody has anything left to do, so a test
+//! of a ten-minute clock takes no time, and nothing is ever waited for by sleeping.
 #![allow(
     unreachable_pub,
     missing_docs,
@@ -16,6 +16,12 @@
 mod basics;
 mod captures;
 mod clocks;
+mod differences;
 mod forms;
+mod meaning;
 mod notation;
+mod recorded;
+mod recordings;
+mod requested;
+mod served;
 mod support;
