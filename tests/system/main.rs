@@ -15,10 +15,19 @@
 
 mod again;
 mod basics;
+mod captures;
 mod clocks;
+mod differences;
 mod door;
 mod faults;
+mod forms;
 mod life;
+mod meaning;
+mod notation;
 mod once;
+mod recorded;
+mod recordings;
+mod requested;
+mod served;
 mod support;
 mod upstream;
