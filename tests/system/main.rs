@@ -8,6 +8,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     reason = "a test that meets what it does not expect must fail, and this crate has no users"
