@@ -38,7 +38,6 @@ pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings,
         log: Log {
             level: checker.read("log.level", value::filter),
             format: checker.read("log.format", log_format),
-            content: checker.read("log.content", value::switch),
         },
         client: client::client(&mut checker),
     };

@@ -120,7 +120,6 @@ pub struct Models {
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
-    pub content: bool,
 }
 
 /// The form of a line of the log.

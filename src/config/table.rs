@@ -243,10 +243,6 @@ settings! {
         "DASHGATE_LOG_FORMAT":
         "`text` for people, `json` for machines, `auto` looks whether stderr is a terminal.",
         "Both are right in their place.";
-    "log.content" [Switch] = "false",
-        "DASHGATE_LOG_CONTENT":
-        "Allow what is said in conversations to be logged.",
-        "What people say to a model is theirs.";
     "client.server" [Text] = "",
         "DASHGATE_ADDR" "--server":
         "The gateway that `ask` and `health` call. Default: `ask` runs its own, `health` asks \

@@ -36,4 +36,16 @@ pub fn start(filter: &str, format: Format) {
     } else {
         builder.finish().try_init()
     };
+    tell_of_panics();
+}
+
+/// Says where a panic was, and not what it said: its words may hold what somebody said or a key.
+fn tell_of_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::error!(%place, "a part of the gateway broke; this is a fault of its own");
+    }));
 }
