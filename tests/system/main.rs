@@ -27,3 +27,4 @@ mod requested;
 mod served;
 mod storage;
 mod support;
+mod uploads;
