@@ -148,6 +148,8 @@ fn flags(arguments: &Arguments) -> Flags {
         .with("ask", "server.listen", Some("127.0.0.1:0"));
     // What goes wrong is told by the answer itself; a log beside it says it twice.
     flags.defaults.push(("log.level", "off"));
+    // The one who asks is the one whose words DashScope's refusal may repeat.
+    flags.defaults.push(("upstream.show_messages", "true"));
     flags
 }
 

@@ -128,6 +128,9 @@ impl Stream for Chunks {
             Err(status) => Err(receive_fault(&status, self.limit)),
             Ok(UploadMediaRequest {
                 payload: Some(Payload::Chunk(chunk)),
+            }) if chunk.len() > self.limit => Err(too_large(self.limit)),
+            Ok(UploadMediaRequest {
+                payload: Some(Payload::Chunk(chunk)),
             }) => Ok(chunk),
             Ok(UploadMediaRequest {
                 payload: Some(Payload::Description(_)),
@@ -146,9 +149,7 @@ impl Stream for Chunks {
 fn receive_fault(status: &Status, limit: usize) -> Error {
     let code = status.code();
     if matches!(code, Code::OutOfRange | Code::ResourceExhausted) {
-        let message =
-            format!("a chunk is larger than {limit} bytes; cut the file into smaller chunks");
-        Error::new(Reason::MessageTooLarge, message)
+        too_large(limit)
     } else if code == Code::DeadlineExceeded {
         super::body::stalled()
     } else if code == Code::Aborted {
@@ -160,4 +161,10 @@ fn receive_fault(status: &Status, limit: usize) -> Error {
         )
         .with_source(status.message())
     }
+}
+
+/// A message may be a little larger than its chunk, so that the chunk is looked at too.
+fn too_large(limit: usize) -> Error {
+    let message = format!("a chunk is larger than {limit} bytes; cut the file into smaller chunks");
+    Error::new(Reason::MessageTooLarge, message)
 }

@@ -99,12 +99,17 @@ fn message(error: &Error, show_upstream: bool) -> String {
         message.push_str("; nothing was done, call again");
     }
     if let Some(upstream) = error.upstream() {
-        if !upstream.code.is_empty() {
-            message.push_str(&format!(" (DashScope: {})", upstream.code));
-        }
-        if show_upstream && !upstream.message.is_empty() {
-            message.push_str(": ");
-            message.push_str(upstream.message.expose());
+        let words = if show_upstream {
+            upstream.message.expose()
+        } else {
+            ""
+        };
+        let said = [upstream.code.as_str(), words]
+            .into_iter()
+            .filter(|said| !said.is_empty());
+        let said = said.collect::<Vec<_>>().join(": ");
+        if !said.is_empty() {
+            message.push_str(&format!(" (DashScope: {said})"));
         }
     }
     let clean = |c: char| if c.is_control() { ' ' } else { c };
@@ -242,7 +247,10 @@ mod tests {
         };
         let error = Error::new(Reason::UpstreamRejected, "refused").with_upstream(upstream);
         assert!(!format!("{:?}", status(&error, "r", false)).contains("canary"));
-        assert_eq!(status(&error, "r", true).message(), "refused: canary   ");
+        assert_eq!(
+            status(&error, "r", true).message(),
+            "refused (DashScope: canary   )"
+        );
     }
 
     #[test]

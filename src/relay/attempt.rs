@@ -82,12 +82,23 @@ async fn ask(
 ) -> Result<Opened, Error> {
     let delivery = asker.routes.delivery(model, call.delivery);
     let mut ask = Ask { delivery, deadline };
-    let mut prepared = asker.dashscope.prepare(call, model, ask.delivery).await?;
+    let mut prepared = None;
     let mut tries = 0;
     loop {
-        attempts.fetch_add(1, Ordering::Relaxed);
         tries += 1;
-        let error = match attempt(asker, &prepared, ask).await {
+        // Made with the first try, because it may fail like one: large media are stored on the way.
+        let made = match prepared.take() {
+            Some(prepared) => Ok(prepared),
+            None => asker.dashscope.prepare(call, model, ask.delivery).await,
+        };
+        let outcome = match made {
+            Ok(made) => {
+                attempts.fetch_add(1, Ordering::Relaxed);
+                attempt(asker, prepared.insert(made), ask).await
+            }
+            Err(error) => Err(error),
+        };
+        let error = match outcome {
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };
@@ -95,7 +106,7 @@ async fn ask(
             // The refusal cost nothing and the other way is the one the model wants, so this is not
             // counted as a retry.
             ask.delivery = delivery;
-            prepared = asker.dashscope.prepare(call, model, delivery).await?;
+            prepared = None;
             continue;
         }
         let left = ask.deadline.saturating_duration_since(Instant::now());
