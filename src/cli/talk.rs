@@ -115,8 +115,11 @@ impl<'a> Talk<'a> {
                 self.opening.attached.clear();
             }
             Slash::Usage => terminal.note(&format!(
-                "{} turns, {} tokens in, {} out",
-                self.turns, self.input_tokens, self.output_tokens
+                "{} {}, {} tokens in, {} out",
+                self.turns,
+                if self.turns == 1 { "turn" } else { "turns" },
+                self.input_tokens,
+                self.output_tokens
             )),
             Slash::Help => terminal.note(slash::HELP),
             Slash::Quit => {}
