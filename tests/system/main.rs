@@ -35,6 +35,7 @@ mod recordings;
 mod requested;
 mod served;
 mod storage;
+mod stored;
 mod support;
 mod uploads;
 mod upstream;
