@@ -83,6 +83,7 @@ async fn ask(
     let delivery = asker.routes.delivery(model, call.delivery);
     let mut ask = Ask { delivery, deadline };
     let mut prepared = None;
+    let mut turned = false;
     let mut tries = 0;
     loop {
         tries += 1;
@@ -102,9 +103,11 @@ async fn ask(
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };
-        if let Some(delivery) = asker.routes.learn(model, ask.delivery, &error) {
+        // Once only: a model that refuses both ways would be asked for ever.
+        if !turned && let Some(delivery) = asker.routes.learn(model, ask.delivery, &error) {
             // The refusal cost nothing and the other way is the one the model wants, so this is not
             // counted as a retry.
+            turned = true;
             ask.delivery = delivery;
             prepared = None;
             continue;

@@ -159,7 +159,7 @@ async fn check_stream(case: &Value, gateway: &Running) {
 
 /// The events without their numbers, which are checked, without heartbeats, and without the names
 /// and times of the call.
-fn plain(
+pub fn plain(
     events: Vec<Result<pb::ConverseStreamResponse, Status>>,
 ) -> Vec<pb::ConverseStreamResponse> {
     let mut plain = Vec::new();

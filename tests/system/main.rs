@@ -15,9 +15,11 @@
 )]
 
 mod again;
+mod answers;
 mod basics;
 mod captures;
 mod clocks;
+mod counts;
 mod differences;
 mod door;
 mod faults;
@@ -25,6 +27,7 @@ mod forms;
 mod life;
 mod meaning;
 mod media;
+mod models;
 mod notation;
 mod once;
 mod recorded;
@@ -32,6 +35,8 @@ mod recordings;
 mod requested;
 mod served;
 mod storage;
+mod stored;
 mod support;
 mod uploads;
 mod upstream;
+mod wire;
