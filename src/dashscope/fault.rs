@@ -194,9 +194,11 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         Some(ms) => Duration::from_millis(ms),
         None => {
             let value = text("retry-after")?;
-            match value.parse() {
-                Ok(seconds) => Duration::from_secs(seconds),
-                Err(_) => {
+            // HTTP has whole seconds here; servers of the same kind are known to send parts of one.
+            let seconds = value.parse().ok();
+            match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+                Some(delay) => delay,
+                None => {
                     let date = httpdate::parse_http_date(value).ok()?;
                     date.duration_since(now).unwrap_or_default()
                 }
@@ -588,6 +590,8 @@ mod tests {
             ("retry-after", "7", seconds(7)),
             ("retry-after", " 7 ", seconds(7)),
             ("retry-after", "86400", seconds(60)),
+            ("retry-after", "0.1", Some(Duration::from_millis(100))),
+            ("retry-after", "NaN", None),
             ("retry-after", "Sun, 22 Nov 2026 10:00:30 GMT", seconds(30)),
             ("retry-after", "Sun, 22 Nov 2026 09:00:00 GMT", seconds(0)),
             ("retry-after", "-1", None),

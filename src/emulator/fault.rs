@@ -85,10 +85,10 @@ mod tests {
     fn the_keys_stand_in_the_recorded_order() {
         assert_eq!(
             Fault::key()
-                .json("a1c0561c-1dfe-98a6-a62f-983577b8bc5e")
+                .json("3f6b0c52-8d1e-9a47-b2c3-5e9f10a7d684")
                 .to_string(),
             "{\"code\":\"InvalidApiKey\",\"message\":\"Invalid API-key provided.\",\
-             \"request_id\":\"a1c0561c-1dfe-98a6-a62f-983577b8bc5e\"}"
+             \"request_id\":\"3f6b0c52-8d1e-9a47-b2c3-5e9f10a7d684\"}"
         );
     }
 }

@@ -314,7 +314,7 @@ fn token(logprobs: &Value, n: usize, pieces: usize, style: Style) -> Value {
 mod tests {
     use super::*;
 
-    const ID: &str = "bb6ab962-af57-99f1-9af8-eb7016ebc18e";
+    const ID: &str = "5c2e9d10-4b7a-93f8-a1d6-0e8b3c7f2a95";
 
     fn said(pieces: &[&str]) -> Answer {
         let choice = Choice {
@@ -342,39 +342,39 @@ mod tests {
     const REASON: &str = "/output/choices/0/finish_reason";
 
     #[test]
-    fn the_recorded_stream_is_made_again() {
-        let usage = json!({"audio_tokens": 752, "input_tokens": 783, "output_tokens": 7});
+    fn a_stream_has_the_recorded_form() {
+        let usage = json!({"audio_tokens": 310, "input_tokens": 341, "output_tokens": 7});
         let style = Style {
             deltas: true,
             ..Style::default()
         };
-        let answer = said(&["第一句话说了", "没有我互联网。"]);
+        let answer = said(&["先说了一句话", "后面还有半句。"]);
         let frames = frames(&answer, &object(usage), style, ID);
         let frames: Vec<_> = frames.iter().map(Value::to_string).collect();
         assert_eq!(
             frames,
             [
-                "{\"output\":{\"choices\":[{\"message\":{\"content\":[{\"text\":\"第一句话说了\"}],\
+                "{\"output\":{\"choices\":[{\"message\":{\"content\":[{\"text\":\"先说了一句话\"}],\
                  \"role\":\"assistant\"},\"finish_reason\":\"null\"}]},\"usage\":{\"audio_tokens\":\
-                 752,\"input_tokens\":783,\"output_tokens\":4},\"request_id\":\"bb6ab962-af57-\
-                 99f1-9af8-eb7016ebc18e\"}",
-                "{\"output\":{\"choices\":[{\"message\":{\"content\":[{\"text\":\"没有我互联网。\"}],\
+                 310,\"input_tokens\":341,\"output_tokens\":4},\"request_id\":\"5c2e9d10-4b7a-\
+                 93f8-a1d6-0e8b3c7f2a95\"}",
+                "{\"output\":{\"choices\":[{\"message\":{\"content\":[{\"text\":\"后面还有半句。\"}],\
                  \"role\":\"assistant\"},\"finish_reason\":\"stop\"}]},\"usage\":{\"audio_tokens\":\
-                 752,\"input_tokens\":783,\"output_tokens\":7},\"request_id\":\"bb6ab962-af57-\
-                 99f1-9af8-eb7016ebc18e\"}",
+                 310,\"input_tokens\":341,\"output_tokens\":7},\"request_id\":\"5c2e9d10-4b7a-\
+                 93f8-a1d6-0e8b3c7f2a95\"}",
             ]
         );
     }
 
     #[test]
-    fn the_recorded_unary_answer_is_made_again() {
-        let usage = json!({"audio_tokens": 752, "output_tokens": 38, "input_tokens": 786});
+    fn a_whole_answer_has_the_recorded_form() {
+        let usage = json!({"audio_tokens": 310, "output_tokens": 38, "input_tokens": 349});
         let body = whole(&said(&["a", "b"]), &object(usage), Style::default(), "x");
         assert_eq!(
             body.to_string(),
             "{\"output\":{\"choices\":[{\"finish_reason\":\"stop\",\"message\":{\"role\":\
-             \"assistant\",\"content\":[{\"text\":\"ab\"}]}}]},\"usage\":{\"audio_tokens\":752,\
-             \"output_tokens\":38,\"input_tokens\":786},\"request_id\":\"x\"}"
+             \"assistant\",\"content\":[{\"text\":\"ab\"}]}}]},\"usage\":{\"audio_tokens\":310,\
+             \"output_tokens\":38,\"input_tokens\":349},\"request_id\":\"x\"}"
         );
     }
 

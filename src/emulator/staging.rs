@@ -286,14 +286,14 @@ mod tests {
     #[test]
     fn a_parameter_error_on_a_stream_is_byte_for_byte_as_recorded() {
         let words = "Role must be user or assistant and Content length must be greater than 0";
-        let id = "7671ecd8-93cc-9ee9-bc89-739f0fd8b809";
+        let id = "9a4d7e31-62c5-9b08-8f1e-d3a0b5c94e76";
         let act = Act::fault(&Fault::parameter(words), true, id);
         let plan = act.stage(&Reply::default(), id);
         assert_eq!(
             joined(&plan.steps),
             "id:1\nevent:error\n:HTTP_STATUS/400\ndata:{\"code\":\"InvalidParameter\",\"message\":\
              \"Role must be user or assistant and Content length must be greater than 0\",\
-             \"request_id\":\"7671ecd8-93cc-9ee9-bc89-739f0fd8b809\"}\n\n"
+             \"request_id\":\"9a4d7e31-62c5-9b08-8f1e-d3a0b5c94e76\"}\n\n"
         );
         let header = |name: &str| {
             let mut headers = plan.headers.iter();

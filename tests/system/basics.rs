@@ -62,8 +62,8 @@ async fn a_question_is_answered_whole() {
 async fn a_question_is_answered_as_a_stream() {
     let upstream = Upstream::always(vec![
         sse(),
-        piece(frame(1, "第一句话说了", "null")),
-        piece(frame(2, "没有我互联网。", "stop")),
+        piece(frame(1, "先说了一句话", "null")),
+        piece(frame(2, "后面还有半句。", "stop")),
         end(),
     ])
     .await;
@@ -87,7 +87,7 @@ async fn a_question_is_answered_as_a_stream() {
         panic!("Started comes first")
     };
     assert_eq!(started.upstream_request_id, "up-1");
-    for expected in ["第一句话说了", "没有我互联网。"] {
+    for expected in ["先说了一句话", "后面还有半句。"] {
         let Some(Event::Delta(delta)) = kinds.next() else {
             panic!("a Delta follows")
         };
