@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use url::Url;
 
+use crate::callers::{self, Callers};
 use crate::config::{Endpoint, LogFormat, Settings};
 use crate::dashscope::{self, DashScope};
 use crate::emulator;
@@ -34,6 +35,7 @@ pub struct Gateway {
     address: SocketAddr,
     embedded: Option<Embedded>,
     relay: Relay,
+    callers: Callers,
     router: Router,
     phase: PhaseSender,
     limits: Limits,
@@ -60,6 +62,7 @@ pub fn start_log(settings: &Settings) {
 
 /// Binds the address and builds all rooms.
 pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
+    let callers = Callers::new(&callers_settings(settings))?;
     let listen = settings.server.listen;
     let listener = TcpListener::bind(listen).await.map_err(|error| {
         let message = format!("cannot listen on {listen}: {error}; choose another address");
@@ -76,12 +79,18 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     let dashscope = DashScope::new(dashscope_settings(settings, embedded.as_ref())?)?;
     let relay = Relay::new(relay_settings(settings), dashscope);
     let (phase, phases) = watch::channel(Phase::default());
-    let router = Router::new(grpc_settings(settings), relay.clone(), phases)?;
+    let router = Router::new(
+        grpc_settings(settings),
+        relay.clone(),
+        callers.clone(),
+        phases,
+    )?;
     Ok(Gateway {
         listener,
         address,
         embedded,
         relay,
+        callers,
         router,
         phase,
         limits: Limits {
@@ -188,6 +197,12 @@ fn relay_settings(settings: &Settings) -> relay::Settings {
     }
 }
 
+fn callers_settings(settings: &Settings) -> callers::Settings {
+    callers::Settings {
+        keys_file: settings.callers.keys_file.clone(),
+    }
+}
+
 fn grpc_settings(settings: &Settings) -> grpc::settings::Settings {
     grpc::settings::Settings {
         max_request_bytes: settings.server.max_request_bytes,
@@ -198,6 +213,7 @@ fn grpc_settings(settings: &Settings) -> grpc::settings::Settings {
         stream_timeout: settings.timeouts.stream,
         max_timeout: settings.timeouts.max,
         heartbeat_after: settings.server.heartbeat_after,
+        open_reflection: settings.callers.open_reflection,
         show_upstream_messages: settings.upstream.show_messages,
     }
 }
@@ -220,6 +236,7 @@ impl Gateway {
         let Self {
             listener,
             relay,
+            callers,
             router,
             phase,
             limits,
@@ -228,6 +245,7 @@ impl Gateway {
         let phases = phase.subscribe();
         let mut server = Box::pin(grpc::listener::serve(listener, router, limits, phases));
         let mut supervisor = Box::pin(relay.supervise());
+        let mut watch = Box::pin(callers.watch());
         let mut going_down = Box::pin(async {
             shutdown.await;
             tracing::info!(in_flight = relay.in_flight(), "draining");
@@ -245,6 +263,7 @@ impl Gateway {
         tokio::select! {
             () = &mut server => {}
             () = &mut supervisor => {}
+            () = &mut watch => {}
             () = &mut going_down => {}
         }
         // Connections that are left are closed by this.

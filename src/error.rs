@@ -103,7 +103,7 @@ reasons! {
     ContentBlocked, "CONTENT_BLOCKED", Invalid;
     /// The same request_id was used for another request.
     IdempotencyKeyReused, "IDEMPOTENCY_KEY_REUSED", Invalid;
-    /// The caller said who it is, and that is not accepted.
+    /// The call shows no credentials that are accepted here.
     Unauthenticated, "UNAUTHENTICATED", Unauthenticated;
     /// The caller may not do this.
     PermissionDenied, "PERMISSION_DENIED", Forbidden;

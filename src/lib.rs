@@ -15,6 +15,8 @@ pub mod config;
 
 pub mod telemetry;
 
+pub mod callers;
+
 pub mod dashscope;
 
 pub mod relay;

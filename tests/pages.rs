@@ -137,6 +137,7 @@ fn links_to_files_lead_somewhere() {
         READMES[0],
         READMES[1],
         "clients/README.md",
+        "docs/callers.md",
         "docs/command-line.md",
         "docs/emulator.md",
     ];

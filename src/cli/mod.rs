@@ -11,6 +11,7 @@ mod exit;
 mod failure;
 mod gateway;
 mod health;
+mod keys;
 mod lines;
 mod printer;
 mod report;
@@ -111,6 +112,9 @@ enum Verb {
     /// Ask a gateway whether it serves
     #[command(after_help = health::EXAMPLES)]
     Health(health::Arguments),
+    /// Make, list and take back the keys of callers
+    #[command(after_help = keys::EXAMPLES)]
+    Keys(keys::Arguments),
     /// Check or show the settings
     #[command(after_help = settings::EXAMPLES)]
     Config(settings::Arguments),
@@ -126,6 +130,7 @@ impl Verb {
             Self::Serve(arguments) => serve::run(arguments, terminal).await,
             Self::Emulate(arguments) => emulate::run(arguments, terminal).await,
             Self::Health(arguments) => health::run(arguments, terminal).await,
+            Self::Keys(arguments) => keys::run(&arguments, terminal),
             Self::Config(arguments) => settings::run(&arguments, terminal),
             Self::Completions(arguments) => completions::run(&arguments, Line::command(), terminal),
         }
@@ -162,6 +167,8 @@ mod tests {
             "dashgate serve --listen",
             "dashgate ask --timeout soon hi",
             "dashgate emulate --listen here",
+            "dashgate keys",
+            "dashgate keys new",
             "dashgate sing",
             "dashgate serve --set nothing",
         ] {
@@ -174,6 +181,10 @@ mod tests {
             "dashgate serve --listen 127.0.0.1:0 --upstream embedded --set a.b=c",
             "dashgate config check --config d.toml",
             "dashgate completions zsh",
+            "dashgate serve --listen 0.0.0.0:1 --allow-anyone",
+            "dashgate keys new --name a --expires 90d --file keys.toml",
+            "dashgate keys list --file keys.toml",
+            "dashgate keys revoke 0123456789ab --config d.toml",
             "dashgate health --service s",
         ] {
             assert!(parse(line).is_ok(), "{line}");

@@ -21,6 +21,7 @@ Examples:
   DASHSCOPE_API_KEY=sk-... dashgate serve           DashScope itself
   dashgate serve --listen 127.0.0.1:0               a free port; the first line of stdout says which
   dashgate serve --config dashgate.toml --set timeouts.idle=90s
+  dashgate serve --listen 0.0.0.0:50051 --set callers.keys_file=keys.toml
 
 The first line of stdout is `listening on ADDRESS`. SIGTERM or Ctrl-C lets running calls finish
 (server.drain_timeout); a second one ends at once.";
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// DashScope's base URL, or `embedded` [env: DASHSCOPE_HTTP_BASE_URL]
     #[arg(long, value_name = "URL|embedded")]
     upstream: Option<String>,
+    /// Let anyone call, also on an address that others reach [env: DASHGATE_CALLERS_ALLOW_ANYONE]
+    #[arg(long)]
+    allow_anyone: bool,
     #[command(flatten)]
     choices: Choices,
 }
@@ -44,7 +48,12 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
         .choices
         .flags()
         .with("--listen", "server.listen", arguments.listen)
-        .with("--upstream", "upstream.url", arguments.upstream);
+        .with("--upstream", "upstream.url", arguments.upstream)
+        .with(
+            "--allow-anyone",
+            "callers.allow_anyone",
+            arguments.allow_anyone.then_some("true"),
+        );
     let settings = config::load(&flags, &Process)?;
     // Before the address is told: whoever reads it may send a signal next.
     let mut signals = listen()?;

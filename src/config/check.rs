@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::callers;
 use super::checker::Checker;
 use super::client;
 use super::fault::Faults;
@@ -17,8 +18,10 @@ use super::value::{self, Wrong};
 /// Checks all settings, and tells all that is wrong with them.
 pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings, Faults> {
     let mut checker = Checker::new(raw);
+    let server = server(&mut checker);
     let settings = Settings {
-        server: server(&mut checker),
+        callers: callers::callers(&mut checker, server.listen),
+        server,
         timeouts: timeouts(&mut checker),
         upstream: upstream_part(&mut checker, around),
         retry: Retry {

@@ -8,6 +8,7 @@
 //! This is the only room that reads the environment. [`table`] lists every setting; the reference
 //! in `docs/configuration.md` is written from it.
 
+mod callers;
 mod check;
 mod checker;
 mod client;
@@ -22,12 +23,14 @@ pub mod table;
 mod upstream;
 mod value;
 
+pub use self::callers::load_keys_file;
 pub use self::client::{Client, color, load_client};
 pub use self::fault::{Fault, Faults};
 pub use self::raw::{Flag, Flags};
 pub use self::reference::markdown;
 pub use self::settings::{
-    Endpoint, Idempotency, Log, LogFormat, Models, Retry, Server, Settings, Timeouts, Upstream,
+    Callers, Endpoint, Idempotency, Log, LogFormat, Models, Retry, Server, Settings, Timeouts,
+    Upstream,
 };
 pub use self::surroundings::{Process, Surroundings};
 
@@ -245,7 +248,8 @@ mod tests {
     #[test]
     fn the_drain_delay_is_for_addresses_that_others_reach() {
         let delay = |pairs: &[(&str, &str)]| {
-            let settings = load(&flags(pairs), &Fake::default()).unwrap();
+            let flags = flags(pairs).with("--set", "callers.allow_anyone", Some("true"));
+            let settings = load(&flags, &Fake::default()).unwrap();
             settings.server.drain_delay.as_secs()
         };
         assert_eq!(delay(&[]), 0);

@@ -1,6 +1,7 @@
 //! The checked settings: plain values that cannot be wrong. Each room is given its own part.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::secret::Secret;
@@ -22,6 +23,8 @@ pub struct Settings {
     pub idempotency: Idempotency,
     /// Names of models.
     pub models: Models,
+    /// Who may call.
+    pub callers: Callers,
     /// The log.
     pub log: Log,
     /// The commands that call a gateway.
@@ -112,6 +115,22 @@ pub struct Idempotency {
 pub struct Models {
     pub aliases: Vec<(String, String)>,
     pub fallbacks: Vec<(String, Vec<String>)>,
+}
+
+/// Who may call.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct Callers {
+    pub keys_file: Option<PathBuf>,
+    pub allow_anyone: bool,
+    pub open_reflection: bool,
+}
+
+impl Callers {
+    /// Whether callers are asked who they are.
+    pub fn are_asked(&self) -> bool {
+        self.keys_file.is_some()
+    }
 }
 
 /// The log.

@@ -235,6 +235,20 @@ settings! {
         "DASHGATE_MODELS_FALLBACKS":
         "Models to ask when one cannot answer: `model=next|next,...`.",
         "Another model costs and answers otherwise; that is the operator's choice.";
+    "callers.keys_file" [Path] = "",
+        "DASHGATE_CALLERS_KEYS_FILE":
+        "The file of the keys that callers show; `dashgate keys` makes it. Read again when it \
+         changes.",
+        "Not set: keys are one of several ways to know a caller.";
+    "callers.allow_anyone" [Switch] = "false",
+        "DASHGATE_CALLERS_ALLOW_ANYONE" "--allow-anyone":
+        "Let anyone call who reaches an address beyond this machine.",
+        "Who calls spends the key for DashScope, so this is never so by accident.";
+    "callers.open_reflection" [Switch] = "false",
+        "DASHGATE_CALLERS_OPEN_REFLECTION":
+        "Answer reflection to those who show no credentials. Where none are asked for, it is \
+         always answered.",
+        "The schema is public, but who asks for it without a key is seldom a friend.";
     "log.level" [Text] = "info",
         "DASHGATE_LOG":
         "What is logged: `info`, or by part `info,dashgate::relay=debug`.",

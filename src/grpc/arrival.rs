@@ -1,14 +1,13 @@
 //! What is known of a call before its first message: when it came, its name, its deadline, and the
 //! few of its metadata that mean something here.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use crate::chat::call::{Caller, Passing};
+use crate::callers::{Credentials, Identity, Shown};
+use crate::chat::call::Passing;
 use crate::error::{Error, Reason};
 
 use super::settings::Settings;
@@ -28,8 +27,8 @@ pub struct Arrival {
     pub timeout: Option<Duration>,
     /// The name that the caller gave in `x-request-id`, or one made up.
     pub request_id: String,
-    /// Who calls.
-    pub caller: Caller,
+    /// Who calls. Nobody in particular until it was asked.
+    pub identity: Identity,
     /// What goes on to DashScope.
     pub passing: Passing,
 }
@@ -40,16 +39,13 @@ impl Arrival {
         let given = text(headers, "x-request-id").filter(|name| is_request_id(name));
         let request_id = given.map_or_else(new_request_id, str::to_owned);
         match read(headers, settings) {
-            Ok((timeout, passing)) => {
-                let caller = caller(headers);
-                Ok(Self {
-                    at: Instant::now(),
-                    timeout,
-                    request_id,
-                    caller,
-                    passing,
-                })
-            }
+            Ok((timeout, passing)) => Ok(Self {
+                at: Instant::now(),
+                timeout,
+                request_id,
+                identity: Identity::default(),
+                passing,
+            }),
             Err(error) => Err((request_id, error)),
         }
     }
@@ -128,14 +124,12 @@ fn passing(headers: &HeaderMap) -> Result<Passing, Error> {
     })
 }
 
-/// The same number for the same credentials, as long as the process lives. Keyed, so that a caller
-/// cannot choose credentials that fall together with another's.
-fn caller(headers: &HeaderMap) -> Caller {
-    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    let credential = |name| headers.get(name).map(http::HeaderValue::as_bytes);
-    match (credential("authorization"), credential("x-api-key")) {
-        (None, None) => Caller::default(),
-        credentials => Caller(HASHER.hash_one(credentials)),
+/// What a call shows to say who it is.
+pub fn credentials(headers: &HeaderMap) -> Credentials<'_> {
+    let shown = |name| headers.get(name).map(|value| Shown(value.as_bytes()));
+    Credentials {
+        authorization: shown("authorization"),
+        api_key: shown("x-api-key"),
     }
 }
 

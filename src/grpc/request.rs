@@ -59,7 +59,7 @@ pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Call, Er
             arrival.request_id.clone()
         },
         named,
-        caller: arrival.caller,
+        caller: arrival.identity.caller,
         delivery: ask.delivery,
         timeout: arrival.timeout(default, settings),
         prompt,

@@ -16,10 +16,11 @@ use tonic_reflection::pb::{v1, v1alpha};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
+use crate::callers::Callers;
 use crate::error::{Error, Reason};
 use crate::relay::Relay;
 
-use super::arrival::Arrival;
+use super::arrival::{self, Arrival};
 use super::body::Clocked;
 use super::conversation::Conversation;
 use super::health::{Checks, Phase};
@@ -41,6 +42,7 @@ type Reflection = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>
 pub struct Router {
     settings: Settings,
     relay: Relay,
+    callers: Callers,
     phase: watch::Receiver<Phase>,
     reflection_v1: Reflection,
     reflection_v1alpha: Reflection,
@@ -51,6 +53,7 @@ impl Router {
     pub fn new(
         settings: Settings,
         relay: Relay,
+        callers: Callers,
         phase: watch::Receiver<Phase>,
     ) -> Result<Self, Error> {
         let broken = |error| {
@@ -71,6 +74,7 @@ impl Router {
         Ok(Self {
             settings,
             relay,
+            callers,
             phase,
             reflection_v1: BoxCloneSyncService::new(of_v1),
             reflection_v1alpha: BoxCloneSyncService::new(of_v1alpha),
@@ -82,7 +86,7 @@ impl Router {
         if let Some(refusal) = refuse_other_protocols(&request) {
             return refusal;
         }
-        let arrival = match Arrival::read(request.headers(), &self.settings) {
+        let arrival = match self.arrival(&request) {
             Ok(arrival) => arrival,
             Err((request_id, error)) => {
                 return status::status(&error, &request_id, false).into_http();
@@ -101,6 +105,32 @@ impl Router {
             }
         };
         finish(response, &request_id, limit)
+    }
+
+    /// What the head of a call tells, and whose call it is.
+    fn arrival(&self, request: &Request<Incoming>) -> Result<Arrival, (String, Error)> {
+        let headers = request.headers();
+        let mut arrival = Arrival::read(headers, &self.settings)?;
+        let open = match service(request.uri().path()) {
+            // Load balancers and orchestrators ask for it, and have no key.
+            "grpc.health.v1.Health" => true,
+            "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
+                self.settings.open_reflection
+            }
+            _ => false,
+        };
+        if open {
+            return Ok(arrival);
+        }
+        match self.callers.identify(&arrival::credentials(headers)) {
+            Ok(identity) => arrival.identity = identity,
+            Err(error) => {
+                let (request_id, why) = (arrival.request_id, error.cause());
+                tracing::info!(%request_id, why, "a call was refused: it is not known whose it is");
+                return Err((request_id, error));
+            }
+        }
+        Ok(arrival)
     }
 
     async fn dispatch(self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {

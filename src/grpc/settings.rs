@@ -21,6 +21,8 @@ pub struct Settings {
     pub max_timeout: Duration,
     /// After how much silence a stream gets a heartbeat.
     pub heartbeat_after: Duration,
+    /// Whether reflection is answered to those who show no credentials.
+    pub open_reflection: bool,
     /// Whether DashScope's own words are shown to callers when it refuses. They may hold content.
     pub show_upstream_messages: bool,
 }

@@ -17,6 +17,7 @@
 mod again;
 mod answers;
 mod basics;
+mod callers;
 mod captures;
 mod clocks;
 mod counts;

@@ -9,6 +9,9 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "app",
             "grpc::pb",
+            "callers::file",
+            "callers::key",
+            "callers::date",
             "emulator::*",
             "telemetry::*",
             "chat::*",
@@ -65,6 +68,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
 
 /// The rooms that may use each foreign crate. No row, no use.
 pub(crate) const OWNERS: &[(&str, &[&str])] = &[
+    ("aws_lc_rs", &["callers"]),
     ("base64", &["dashscope", "emulator"]),
     (
         "bytes",
@@ -112,7 +116,10 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("rustls", &["dashscope"]),
     ("rustyline", &["cli"]),
     // grpc checks that a text is JSON, and keeps nothing of it.
-    ("serde", &["cli", "grpc", "config", "dashscope", "emulator"]),
+    (
+        "serde",
+        &["cli", "grpc", "config", "callers", "dashscope", "emulator"],
+    ),
     ("serde_json", &["cli", "grpc", "dashscope", "emulator"]),
     ("sha1", &["emulator"]),
     ("symphonia", &["emulator"]),
@@ -126,6 +133,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "relay",
             "dashscope",
             "history",
+            "callers",
             "telemetry",
             "emulator",
         ],
@@ -134,7 +142,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
         "tokio_stream",
         &["cli", "app", "grpc", "relay", "dashscope", "emulator"],
     ),
-    ("toml", &["config", "emulator"]),
+    ("toml", &["config", "callers", "emulator"]),
     ("tonic", &["cli", "app", "grpc"]),
     ("tonic_prost", &["grpc"]),
     ("tonic_reflection", &["app", "grpc"]),

@@ -1,0 +1,154 @@
+//! A key of our own: `dg_ID_SECRET`, made of 256 random bits, kept as a hash.
+//!
+//! The hash is plain SHA-256. Slow, salted hashes protect words that people choose, by making each
+//! guess dear. Nobody guesses one of 2^256 keys however cheap a guess is, and the hash is made for
+//! every call, so a slow one would only be a way to wear the gateway out. For the same reason there
+//! is no salt: no two keys are the same, and no table of hashes can be made before.
+
+use aws_lc_rs::{constant_time, digest, rand};
+
+use crate::error::{Error, Reason};
+use crate::secret::Secret;
+
+/// What every key begins with, so that scanners of source code can find a lost one.
+pub const PREFIX: &str = "dg_";
+
+/// The bytes of the name of a key: enough that no two keys of one file ever share it.
+const ID_BYTES: usize = 6;
+
+/// The bytes of its secret.
+const SECRET_BYTES: usize = 32;
+
+/// A key that was just made. It is shown once and then gone.
+#[derive(Debug)]
+pub struct Fresh {
+    /// Its public part.
+    pub id: String,
+    /// All of it.
+    pub text: Secret,
+    /// What is kept.
+    pub digest: Digest,
+}
+
+/// The SHA-256 of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Digest([u8; 32]);
+
+/// Makes a key.
+pub fn fresh() -> Result<Fresh, Error> {
+    let mut bytes = [0; ID_BYTES + SECRET_BYTES];
+    rand::fill(&mut bytes).map_err(|_| {
+        let message = "the operating system gives no random numbers; no key was made";
+        Error::new(Reason::GatewayConfig, message)
+    })?;
+    let (id, secret) = bytes.split_at(ID_BYTES);
+    let id = hex(id);
+    let text = format!("{PREFIX}{id}_{}", hex(secret));
+    Ok(Fresh {
+        digest: Digest::of(&text),
+        text: Secret::new(text),
+        id,
+    })
+}
+
+/// The public part of what looks like a key.
+pub(super) fn id_of(text: &str) -> Option<&str> {
+    let (id, _) = text.strip_prefix(PREFIX)?.split_once('_')?;
+    is_id(id).then_some(id)
+}
+
+/// Whether a text can be the public part of a key.
+pub(super) fn is_id(text: &str) -> bool {
+    let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    text.len() == 2 * ID_BYTES && text.bytes().all(digit)
+}
+
+impl Digest {
+    /// Of a whole key, as it is sent.
+    pub fn of(text: &str) -> Self {
+        let mut bytes = [0; 32];
+        let made = digest::digest(&digest::SHA256, text.as_bytes());
+        for (to, from) in bytes.iter_mut().zip(made.as_ref()) {
+            *to = *from;
+        }
+        Self(bytes)
+    }
+
+    /// From 64 hexadecimal digits.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 2 * bytes.len() {
+            return None;
+        }
+        let mut digits = text.chars().map(|digit| digit.to_digit(16));
+        for byte in &mut bytes {
+            let (high, low) = (digits.next()??, digits.next()??);
+            *byte = u8::try_from(high * 16 + low).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// As 64 hexadecimal digits.
+    pub fn hex(self) -> String {
+        hex(&self.0)
+    }
+
+    /// Whether both are the same, in a time that does not tell how far they agree.
+    pub(super) fn matches(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_key_names_itself_and_hides_in_debug() {
+        let key = fresh().unwrap();
+        let text = key.text.expose();
+        assert_eq!(text.len(), 3 + 12 + 1 + 64);
+        assert_eq!(id_of(text), Some(key.id.as_str()));
+        assert!(key.digest.matches(&Digest::of(text)));
+        let secret = text.rsplit('_').next().unwrap();
+        assert!(!format!("{key:?}").contains(secret));
+        assert_ne!(fresh().unwrap().text, key.text);
+    }
+
+    #[test]
+    fn a_digest_is_that_of_sha256sum_and_comes_back_from_hex() {
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Digest::of("abc").hex(), expected);
+        let read = Digest::parse(expected).unwrap();
+        assert!(read.matches(&Digest::of("abc")));
+        assert!(!read.matches(&Digest::of("abd")));
+        let short = &expected[1..];
+        for wrong in ["", "ba", short, &format!("{short}x"), &format!("{short}é")] {
+            assert!(Digest::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_has_no_id() {
+        for text in [
+            "",
+            "dg_",
+            "dg_0123456789ab",
+            "dg_0123456789AB_00",
+            "dg_0123456789a_00",
+            "sk-0123456789ab_00",
+            "eyJ.a.b",
+        ] {
+            assert_eq!(id_of(text), None, "{text}");
+        }
+        assert_eq!(id_of("dg_0123456789ab_"), Some("0123456789ab"));
+    }
+}

@@ -1,0 +1,228 @@
+//! `dashgate keys`: the keys of callers.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::callers::file::{self, Entry, State};
+use crate::callers::{date, key};
+use crate::config::{self, Process};
+
+use super::choices::Choices;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::terminal::Terminal;
+
+/// What stands below the help of `keys`.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  dashgate keys new --name team-a --file keys.toml          prints the key, this once
+  dashgate keys new --name team-b --expires 90d
+  dashgate keys list
+  dashgate keys revoke 3f9a1c2b77d0                         by the id that list shows
+  dashgate serve --set callers.keys_file=keys.toml          from now on a key is asked for
+
+The file holds hashes, never a key. Without --file it is the one of callers.keys_file
+(DASHGATE_CALLERS_KEYS_FILE). A gateway that runs reads it again within a second or two.";
+
+/// What `keys` takes.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a key and print it, this once
+    New {
+        /// Whose key it is, as logs and metrics will show it: letters, digits and . _ @ / : -
+        #[arg(long, value_name = "NAME", value_parser = name)]
+        name: String,
+        /// Until when it is good: a span as in 90d or 12h, or a date as in 2027-01-31
+        #[arg(long, value_name = "TIME", value_parser = expires)]
+        expires: Option<u64>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List the keys: id, name, state, when made, when they end
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Take a key back: from now on calls with it are refused; streams that run end as they would
+    Revoke {
+        /// The id of the key, the 12 digits between the underscores
+        id: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Which file.
+#[derive(Args, Debug)]
+struct Place {
+    /// The file of keys [default: callers.keys_file] [env: DASHGATE_CALLERS_KEYS_FILE]
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    choices: Choices,
+}
+
+impl Place {
+    fn path(&self) -> Result<PathBuf, Failure> {
+        if let Some(path) = &self.file {
+            return Ok(path.clone());
+        }
+        let path = config::load_keys_file(&self.choices.flags(), &Process)?;
+        path.ok_or_else(|| {
+            Failure::usage("which file of keys").with_advice(
+                "--file keys.toml, or set callers.keys_file or DASHGATE_CALLERS_KEYS_FILE",
+            )
+        })
+    }
+}
+
+/// Makes, lists or takes back.
+pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    match &arguments.action {
+        Action::New {
+            name,
+            expires,
+            place,
+        } => new(name, *expires, &place.path()?, terminal)?,
+        Action::List { place } => {
+            let entries = file::read(&place.path()?)?;
+            terminal.answer(&listing(&entries, date::now()))?;
+        }
+        Action::Revoke { id, place } => {
+            // Somebody may give the whole key; its id is in it, and all of it is now in a history.
+            let id = id.strip_prefix(key::PREFIX).unwrap_or(id);
+            let id = id.split('_').next().unwrap_or(id);
+            match file::revoke(&place.path()?, id, date::now())? {
+                true => terminal.answer(&format!("revoked {id}\n"))?,
+                false => terminal.answer(&format!("{id} was revoked before\n"))?,
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn new(
+    name: &str,
+    expires: Option<u64>,
+    path: &std::path::Path,
+    terminal: &mut Terminal,
+) -> Result<(), Failure> {
+    let key = key::fresh()?;
+    let entry = Entry {
+        id: key.id.clone(),
+        name: name.into(),
+        digest: key.digest,
+        created: Some(date::now()),
+        expires,
+        revoked: None,
+    };
+    file::add(path, &entry)?;
+    let until = match expires {
+        Some(moment) => format!(" until {}", date::text(moment)),
+        None => String::new(),
+    };
+    let (id, path) = (key.id, path.display());
+    terminal.note(&format!(
+        "key {id} of {name}{until} is in {path}, as a hash. The key itself is shown this once:"
+    ));
+    // Printed only now that the file has it. A key that nobody saw can be revoked.
+    terminal.answer(&format!("{}\n", key.text.expose()))?;
+    Ok(())
+}
+
+fn listing(entries: &[Entry], now: u64) -> String {
+    let mut text = String::new();
+    let widest = entries.iter().map(|entry| entry.name.len()).max();
+    let width = widest.unwrap_or_default().max(4);
+    let mut row = |id: &str, name: &str, state: &str, created: &str, expires: &str| {
+        let row = format!("{id:<12}  {name:<width$}  {state:<7}  {created:<20}  {expires}");
+        let _ = writeln!(text, "{}", row.trim_end());
+    };
+    row("ID", "NAME", "STATE", "CREATED", "EXPIRES");
+    for entry in entries {
+        let state = match entry.state(now) {
+            State::Active => "active",
+            State::Expired => "expired",
+            State::Revoked => "revoked",
+        };
+        let moment = |moment: Option<u64>| moment.map_or("-".to_owned(), date::text);
+        let (created, expires) = (moment(entry.created), moment(entry.expires));
+        row(&entry.id, &entry.name, state, &created, &expires);
+    }
+    text
+}
+
+fn name(text: &str) -> Result<String, String> {
+    file::check_name(text).map(|()| text.to_owned())
+}
+
+/// The end of a key: `90d` and `12h` from now, or a date.
+fn expires(text: &str) -> Result<u64, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse().ok());
+    let span = match days {
+        Some(days) => date::DAY.checked_mul(days),
+        None => config::duration(text).ok().map(|span| span.as_secs()),
+    };
+    let now = date::now();
+    let moment = match span {
+        Some(span) => now.checked_add(span),
+        None => date::parse(text),
+    };
+    match moment {
+        // The file writes years with four digits.
+        Some(moment) if moment > now && moment < 8000 * 365 * date::DAY => Ok(moment),
+        Some(_) => Err("that is past, or too far away".to_owned()),
+        None => Err("write a span as in 90d or 12h, or a date as in 2027-01-31".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::terminal::fake;
+    use super::*;
+
+    #[test]
+    fn a_key_is_printed_once_on_stdout_and_the_file_holds_its_hash() {
+        let made = key::fresh().unwrap();
+        let path = std::env::temp_dir().join(format!("dashgate-{}.toml", made.id));
+        let (mut terminal, out, err) = fake::terminal(false, false);
+        new("team-a", None, &path, &mut terminal).unwrap();
+        let entries = file::read(&path).unwrap();
+        let written = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let text = out.text();
+        let key = text.strip_suffix('\n').unwrap();
+        assert_eq!(key::Digest::of(key).hex(), entries[0].digest.hex());
+        assert!(!written.contains(key) && !err.text().contains(key));
+        assert!(err.text().contains(&entries[0].id), "{}", err.text());
+        let listing = listing(&entries, date::now());
+        assert!(listing.contains("team-a  active"), "{listing}");
+        assert!(!listing.contains(&entries[0].digest.hex()), "{listing}");
+    }
+
+    #[test]
+    fn an_end_is_a_span_or_a_date_that_comes() {
+        let in_days = |days| date::now() + days * date::DAY;
+        let near = |read: Result<u64, String>, expected: u64| {
+            let read = read.unwrap();
+            assert!((expected..expected + 60).contains(&read), "{read}");
+        };
+        near(expires("90d"), in_days(90));
+        near(expires("48h"), in_days(2));
+        assert_eq!(
+            expires("2999-01-31"),
+            Ok(date::parse("2999-01-31").unwrap())
+        );
+        for wrong in ["", "soon", "0d", "-1d", "2001-01-01", "99999999d", "d"] {
+            assert!(expires(wrong).is_err(), "{wrong}");
+        }
+    }
+}
