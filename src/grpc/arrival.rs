@@ -2,13 +2,13 @@
 //! few of its metadata that mean something here.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use crate::chat::call::{Caller, Passing};
+use crate::chat::call::{Caller, Passing, Peer};
 use crate::error::{Error, Reason};
 
 use super::settings::Settings;
@@ -30,13 +30,19 @@ pub struct Arrival {
     pub request_id: String,
     /// Who calls.
     pub caller: Caller,
+    /// What the certificate of its connection says, if one was asked for and shown.
+    pub peer: Option<Arc<Peer>>,
     /// What goes on to DashScope.
     pub passing: Passing,
 }
 
 impl Arrival {
     /// Reads the head of a call that came just now.
-    pub fn read(headers: &HeaderMap, settings: &Settings) -> Result<Self, (String, Error)> {
+    pub fn read(
+        headers: &HeaderMap,
+        settings: &Settings,
+        peer: Option<Arc<Peer>>,
+    ) -> Result<Self, (String, Error)> {
         let given = text(headers, "x-request-id").filter(|name| is_request_id(name));
         let request_id = given.map_or_else(new_request_id, str::to_owned);
         match read(headers, settings) {
@@ -47,6 +53,7 @@ impl Arrival {
                     timeout,
                     request_id,
                     caller,
+                    peer,
                     passing,
                 })
             }

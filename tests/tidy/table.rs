@@ -65,7 +65,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
 
 /// The rooms that may use each foreign crate. No row, no use.
 pub(crate) const OWNERS: &[(&str, &[&str])] = &[
-    ("base64", &["dashscope", "emulator"]),
+    ("base64", &["grpc", "dashscope", "emulator"]),
     (
         "bytes",
         &[
@@ -109,7 +109,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("prost_types", &["cli", "app", "grpc"]),
     ("realfft", &["emulator"]),
     ("reqwest", &["dashscope"]),
-    ("rustls", &["dashscope"]),
+    ("rustls", &["grpc", "dashscope"]),
     ("rustyline", &["cli"]),
     // grpc checks that a text is JSON, and keeps nothing of it.
     ("serde", &["cli", "grpc", "config", "dashscope", "emulator"]),
@@ -130,6 +130,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "emulator",
         ],
     ),
+    ("tokio_rustls", &["grpc"]),
     (
         "tokio_stream",
         &["cli", "app", "grpc", "relay", "dashscope", "emulator"],
@@ -159,6 +160,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
         "url",
         &["cli", "app", "config", "grpc", "dashscope", "emulator"],
     ),
+    ("x509_parser", &["grpc"]),
     ("uuid", &["grpc", "relay", "dashscope", "emulator"]),
     ("std", &["*"]),
     ("core", &["*"]),
