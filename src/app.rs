@@ -2,7 +2,8 @@
 //! knows them all. It holds no per-call code.
 
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -11,14 +12,18 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::callers::{self, Callers};
-use crate::config::{Endpoint, LogFormat, Settings};
+use crate::config::{self, Address, Endpoint, LogFormat, Settings};
 use crate::dashscope::{self, DashScope};
 use crate::emulator;
 use crate::error::{Error, Reason};
 use crate::grpc;
+use crate::grpc::connection::{Door, Limits};
+use crate::grpc::cors::Origins;
 use crate::grpc::health::{Phase, PhaseSender};
-use crate::grpc::listener::Limits;
+use crate::grpc::listener::Capacity;
 use crate::grpc::router::Router;
+use crate::grpc::socket::Listener;
+use crate::grpc::tls::{self, Tls};
 use crate::relay::{self, Relay, once, retry, routes};
 use crate::secret::Secret;
 use crate::telemetry::log;
@@ -31,14 +36,14 @@ const EMBEDDED_KEY: &str = "sk-embedded";
 
 /// A gateway that listens and has not begun to serve.
 pub struct Gateway {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
+    address: Address,
     embedded: Option<Embedded>,
     relay: Relay,
     callers: Callers,
-    router: Router,
+    door: Door,
+    capacity: Capacity,
     phase: PhaseSender,
-    limits: Limits,
     drain_delay: Duration,
     drain_timeout: Duration,
 }
@@ -63,14 +68,16 @@ pub fn start_log(settings: &Settings) {
 /// Binds the address and builds all rooms.
 pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     let callers = Callers::new(&callers_settings(settings))?;
-    let listen = settings.server.listen;
-    let listener = TcpListener::bind(listen).await.map_err(|error| {
-        let message = format!("cannot listen on {listen}: {error}; choose another address");
-        Error::new(Reason::GatewayConfig, message)
-    })?;
-    let address = listener.local_addr().map_err(|error| {
-        Error::new(Reason::GatewayConfig, "the address cannot be told").with_source(error)
-    })?;
+    // First what can be wrong by itself: an address that is taken away from nobody for nothing.
+    let tls = settings.server.tls.as_ref().map(tls).transpose()?;
+    let listener = match &settings.server.listen {
+        Address::Tcp(address) => Listener::tcp(*address)?,
+        Address::Unix(path) => Listener::unix(path).await?,
+    };
+    let address = match listener.port() {
+        Some(address) => Address::Tcp(address),
+        None => settings.server.listen.clone(),
+    };
 
     let embedded = match settings.upstream.endpoint {
         Endpoint::Embedded => Some(embed().await?),
@@ -91,16 +98,46 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         embedded,
         relay,
         callers,
-        router,
-        phase,
-        limits: Limits {
-            max_connections: settings.server.max_connections,
-            max_streams_per_connection: settings.server.max_streams_per_connection,
-            handshake_timeout: settings.server.handshake_timeout,
+        door: Door {
+            router,
+            origins: Arc::new(Origins::new(settings.server.allowed_origins.clone())),
+            tls: tls.map(Arc::new),
+            limits: limits(&settings.server),
         },
+        capacity: Capacity {
+            connections: settings.server.max_connections,
+            connections_per_address: match settings.server.max_connections_per_address {
+                0 => None,
+                most => Some(most),
+            },
+        },
+        phase,
         drain_delay: settings.server.drain_delay,
         drain_timeout: settings.server.drain_timeout,
     })
+}
+
+fn tls(settings: &config::Tls) -> Result<Tls, Error> {
+    Tls::load(tls::Settings {
+        certificate: settings.certificate.clone(),
+        key: settings.key.clone(),
+        client_ca: settings.client_ca.clone(),
+        client_optional: settings.client_optional,
+        handshake_timeout: settings.handshake_timeout,
+        reload_interval: settings.reload_interval,
+    })
+}
+
+fn limits(server: &config::Server) -> Limits {
+    Limits {
+        max_streams: server.max_streams_per_connection,
+        handshake_timeout: server.handshake_timeout,
+        header_timeout: server.header_timeout,
+        max_age: server.max_connection_age,
+        max_age_grace: server.max_connection_age_grace,
+        max_idle: server.max_connection_idle,
+        min_ping_interval: server.min_ping_interval,
+    }
 }
 
 async fn embed() -> Result<Embedded, Error> {
@@ -220,8 +257,8 @@ fn grpc_settings(settings: &Settings) -> grpc::settings::Settings {
 
 impl Gateway {
     /// The address that it listens on, with the real port.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// Whether it answers from the embedded DashScope.
@@ -237,13 +274,13 @@ impl Gateway {
             listener,
             relay,
             callers,
-            router,
+            door,
+            capacity,
             phase,
-            limits,
             ..
         } = self;
         let phases = phase.subscribe();
-        let mut server = Box::pin(grpc::listener::serve(listener, router, limits, phases));
+        let mut server = Box::pin(grpc::listener::serve(listener, door, capacity, phases));
         let mut supervisor = Box::pin(relay.supervise());
         let mut watch = Box::pin(callers.watch());
         let mut going_down = Box::pin(async {

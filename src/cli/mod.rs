@@ -3,6 +3,7 @@
 mod answer;
 mod ask;
 mod attach;
+mod channel;
 mod choices;
 mod completions;
 mod emulate;

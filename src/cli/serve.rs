@@ -59,7 +59,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     let mut signals = listen()?;
     app::start_log(&settings);
     let gateway = Box::pin(app::bind(&settings)).await?;
-    announce(&gateway.local_addr().to_string(), terminal);
+    announce(&gateway.address().to_string(), terminal);
     if gateway.embedded() {
         terminal.aside(
             "the embedded DashScope answers: it is no model. For DashScope itself, set \

@@ -1,12 +1,12 @@
 //! The checked settings: plain values that cannot be wrong. Each room is given its own part.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::secret::Secret;
 
 use super::client::Client;
+use super::server::Server;
 
 /// All settings. What each means stands in [`super::table`], under the same name.
 #[derive(Clone, Debug)]
@@ -29,24 +29,6 @@ pub struct Settings {
     pub log: Log,
     /// The commands that call a gateway.
     pub client: Client,
-}
-
-/// The front door.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "every field is a key of the table")]
-pub struct Server {
-    pub listen: SocketAddr,
-    pub max_request_bytes: usize,
-    pub max_chunk_bytes: usize,
-    pub max_metadata_bytes: usize,
-    pub max_in_flight: usize,
-    pub max_connections: usize,
-    pub max_streams_per_connection: u32,
-    pub handshake_timeout: Duration,
-    pub request_body_timeout: Duration,
-    pub drain_delay: Duration,
-    pub drain_timeout: Duration,
-    pub heartbeat_after: Duration,
 }
 
 /// The clocks of a call.

@@ -1,7 +1,8 @@
 //! From a text to a value: durations, sizes, numbers, lists.
 
-use std::net::SocketAddr;
 use std::time::Duration;
+
+use super::address::Address;
 
 /// Why a text is not a value. Never quotes the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,10 +71,11 @@ pub(crate) fn switch(text: &str) -> Result<bool, Wrong> {
     text.parse().map_err(wrong)
 }
 
-/// An IP address and a port.
-pub(crate) fn address(text: &str) -> Result<SocketAddr, Wrong> {
+/// An IP address and a port, or a Unix socket.
+pub(crate) fn address(text: &str) -> Result<Address, Wrong> {
     let wrong = |_| {
-        let mend = "write an IP address and a port, as in 127.0.0.1:50051 or [::]:50051";
+        let mend = "write an IP address and a port, as in 127.0.0.1:50051 or [::]:50051, \
+                    or a Unix socket, as in unix:/run/dashgate.sock";
         Wrong::new("it is not an address", mend)
     };
     text.parse().map_err(wrong)

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
 use crate::error::{Error, Reason};
 
 use super::status;
+use super::web::{Asked, Wrong};
 
 /// A body that fails when it pauses for too long or when the call's deadline passes.
 pub struct Clocked {
-    body: Incoming,
+    body: Asked,
     request_id: String,
     stall_timeout: Duration,
     last_frame: Instant,
@@ -27,7 +27,7 @@ pub struct Clocked {
 impl Clocked {
     /// Puts a clock on a body.
     pub fn new(
-        body: Incoming,
+        body: Asked,
         request_id: String,
         stall_timeout: Duration,
         deadline: Instant,
@@ -82,9 +82,12 @@ impl Body for Clocked {
                 self.last_frame = Instant::now();
                 Poll::Ready(Some(Ok(frame)))
             }
+            Poll::Ready(Some(Err(Wrong::NotText))) => {
+                Poll::Ready(Some(Err(Status::internal("the body is not base64"))))
+            }
             // Not CANCELLED: tonic takes that for a clean end, and half an upload would pass for a
             // whole one.
-            Poll::Ready(Some(Err(_))) => {
+            Poll::Ready(Some(Err(Wrong::Gone))) => {
                 Poll::Ready(Some(Err(Status::aborted("the caller went away"))))
             }
             Poll::Ready(None) => Poll::Ready(None),
