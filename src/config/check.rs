@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::accounts;
 use super::checker::Checker;
 use super::client;
 use super::fault::Faults;
@@ -34,6 +35,9 @@ pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings,
         models: Models {
             aliases: checker.read("models.aliases", value::aliases),
             fallbacks: checker.read("models.fallbacks", value::fallbacks),
+            timeouts: checker.read("models.timeouts", value::durations),
+            first_event_timeouts: checker.read("models.first_event_timeouts", value::durations),
+            max_in_flight: checker.read("models.max_in_flight", value::counts),
         },
         log: Log {
             level: checker.read("log.level", value::filter),
@@ -95,6 +99,9 @@ fn upstream_part(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Upstre
     }
     Upstream {
         endpoint: upstream::endpoint(checker, around),
+        accounts: accounts::accounts(checker, around),
+        breaker_failures: checker.count("upstream.breaker_failures"),
+        breaker_pause: checker.duration("upstream.breaker_pause"),
         workspace: checker.read("upstream.workspace", value::text),
         data_inspection: checker.read("upstream.data_inspection", value::text),
         connect_timeout: checker.duration("upstream.connect_timeout"),

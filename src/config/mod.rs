@@ -8,6 +8,7 @@
 //! This is the only room that reads the environment. [`table`] lists every setting; the reference
 //! in `docs/configuration.md` is written from it.
 
+mod accounts;
 mod check;
 mod checker;
 mod client;
@@ -27,7 +28,8 @@ pub use self::fault::{Fault, Faults};
 pub use self::raw::{Flag, Flags};
 pub use self::reference::markdown;
 pub use self::settings::{
-    Endpoint, Idempotency, Log, LogFormat, Models, Retry, Server, Settings, Timeouts, Upstream,
+    Account, AccountLimit, Endpoint, Idempotency, Log, LogFormat, Models, Retry, Server, Settings,
+    Timeouts, Upstream,
 };
 pub use self::surroundings::{Process, Surroundings};
 
