@@ -1,8 +1,8 @@
 //! The accounts at DashScope: which of them a call goes to, and which is left alone.
 //!
 //! An account is chosen by its weight among those that may be asked for the model. What its answers
-//! say is remembered, so that a refused key, an unpaid bill or a throttled model costs one call, and
-//! not every call after it. With one account there is no choice, and the same memory keeps a
+//! say is remembered, so that a refused key, an unpaid bill or a throttled model costs one call and
+//! not every call after it. With one account there is no choice, and the same memory keeps the
 //! gateway from asking in vain.
 
 use std::collections::{HashMap, VecDeque};
@@ -115,8 +115,8 @@ impl Accounts {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
-    /// Chooses the account for an attempt, leaving out those that were tried. `stored` is a medium in
-    /// the temporary storage that the call names.
+    /// Chooses the account for an attempt, leaving out those that were tried. `stored` is a medium
+    /// in the temporary storage that the call names.
     pub(super) fn choose(
         &self,
         model: &str,
