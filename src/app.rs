@@ -24,7 +24,8 @@ use crate::grpc::listener::Capacity;
 use crate::grpc::router::Router;
 use crate::grpc::socket::Listener;
 use crate::grpc::tls::{self, Tls};
-use crate::relay::{self, Relay, once, retry, routes};
+use crate::relay::accounts::{Account, Limit};
+use crate::relay::{self, Relay, once, retry, routes, standing};
 use crate::secret::Secret;
 use crate::telemetry::log;
 
@@ -33,6 +34,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The key that the embedded DashScope is asked with. It takes any that looks like one.
 const EMBEDDED_KEY: &str = "sk-embedded";
+
+/// What the account is called when there is but one.
+const ONLY_ACCOUNT: &str = "default";
 
 /// A gateway that listens and has not begun to serve.
 pub struct Gateway {
@@ -80,11 +84,11 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     };
 
     let embedded = match settings.upstream.endpoint {
-        Endpoint::Embedded => Some(embed().await?),
-        Endpoint::Remote { .. } => None,
+        Endpoint::Embedded if settings.upstream.accounts.is_empty() => Some(embed().await?),
+        Endpoint::Embedded | Endpoint::Remote { .. } => None,
     };
-    let dashscope = DashScope::new(dashscope_settings(settings, embedded.as_ref())?)?;
-    let relay = Relay::new(relay_settings(settings), dashscope);
+    let base_url = embedded.as_ref().map(|embedded| &embedded.base_url);
+    let relay = Relay::new(relay_settings(settings), accounts(settings, base_url)?);
     let (phase, phases) = watch::channel(Phase::default());
     let router = Router::new(
         grpc_settings(settings),
@@ -175,12 +179,31 @@ fn base_url(text: &str) -> Result<Url, Error> {
     })
 }
 
-fn dashscope_settings(
-    settings: &Settings,
-    embedded: Option<&Embedded>,
-) -> Result<dashscope::Settings, Error> {
+/// The accounts that calls go to.
+fn accounts(settings: &Settings, embedded: Option<&Url>) -> Result<Vec<Account>, Error> {
     let upstream = &settings.upstream;
-    let (base_url, api_key) = match (&upstream.endpoint, embedded) {
+    if upstream.accounts.is_empty() {
+        let only = config::Account {
+            name: ONLY_ACCOUNT.to_owned(),
+            endpoint: upstream.endpoint.clone(),
+            workspace: upstream.workspace.clone(),
+            weight: 1,
+            limits: Vec::new(),
+        };
+        return Ok(vec![account(upstream, &only, embedded)?]);
+    }
+    let named = upstream.accounts.iter();
+    named
+        .map(|named| account(upstream, named, embedded))
+        .collect()
+}
+
+fn account(
+    upstream: &config::Upstream,
+    account: &config::Account,
+    embedded: Option<&Url>,
+) -> Result<Account, Error> {
+    let (url, api_key) = match (&account.endpoint, embedded) {
         (
             Endpoint::Remote {
                 base_url: text,
@@ -188,9 +211,7 @@ fn dashscope_settings(
             },
             _,
         ) => (base_url(text)?, api_key.clone()),
-        (Endpoint::Embedded, Some(embedded)) => {
-            (embedded.base_url.clone(), Secret::new(EMBEDDED_KEY))
-        }
+        (Endpoint::Embedded, Some(url)) => (url.clone(), Secret::new(EMBEDDED_KEY)),
         (Endpoint::Embedded, None) => {
             return Err(Error::new(
                 Reason::GatewayBug,
@@ -198,14 +219,26 @@ fn dashscope_settings(
             ));
         }
     };
-    Ok(dashscope::Settings {
-        workspace: upstream.workspace.clone(),
-        data_inspection: upstream.data_inspection.clone(),
-        connect_timeout: upstream.connect_timeout,
-        inline_limit: upstream.inline_limit,
-        max_event_bytes: upstream.max_event_bytes,
-        max_body_bytes: upstream.max_body_bytes,
-        ..dashscope::Settings::new(base_url, api_key)
+    let limits = account.limits.iter().map(|limit| {
+        let rates = Limit {
+            requests_per_minute: limit.requests_per_minute,
+            tokens_per_minute: limit.tokens_per_minute,
+        };
+        (limit.models.clone(), rates)
+    });
+    Ok(Account {
+        name: account.name.clone(),
+        dashscope: DashScope::new(dashscope::Settings {
+            workspace: account.workspace.clone(),
+            data_inspection: upstream.data_inspection.clone(),
+            connect_timeout: upstream.connect_timeout,
+            inline_limit: upstream.inline_limit,
+            max_event_bytes: upstream.max_event_bytes,
+            max_body_bytes: upstream.max_body_bytes,
+            ..dashscope::Settings::new(url, api_key)
+        })?,
+        weight: account.weight,
+        limits: limits.collect(),
     })
 }
 
@@ -225,6 +258,13 @@ fn relay_settings(settings: &Settings) -> relay::Settings {
             aliases: settings.models.aliases.iter().cloned().collect(),
             fallbacks: settings.models.fallbacks.iter().cloned().collect(),
             stream_only: settings.upstream.stream_only_models.clone(),
+            timeouts: settings.models.timeouts.clone(),
+            first_event_timeouts: settings.models.first_event_timeouts.clone(),
+        },
+        model_in_flight: settings.models.max_in_flight.clone(),
+        breaker: standing::Policy {
+            failures: settings.upstream.breaker_failures,
+            pause: settings.upstream.breaker_pause,
         },
         once: once::Settings {
             keep: settings.idempotency.keep,

@@ -159,6 +159,8 @@ reasons! {
     Overloaded, "OVERLOADED", Unavailable;
     /// The gateway is going down.
     ShuttingDown, "SHUTTING_DOWN", Unavailable;
+    /// DashScope failed again and again and is left alone for a moment.
+    CircuitOpen, "CIRCUIT_OPEN", Unavailable;
     /// There is no such method.
     UnknownMethod, "UNKNOWN_METHOD", Unsupported;
     /// A message is not the protobuf that the method takes, or its compression is broken.
@@ -206,9 +208,23 @@ pub struct Violation {
     pub description: String,
 }
 
+/// Whose matter a fault of DashScope's is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The call's own: the next one may fare better.
+    #[default]
+    Call,
+    /// Every call to this model with this key.
+    Model,
+    /// Every call with this key.
+    Account,
+}
+
 /// What DashScope said of a fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Upstream {
+    /// Whom it concerns.
+    pub scope: Scope,
     /// Its code, for example `Throttling.RateQuota`. Empty if it gave none.
     pub code: String,
     /// The HTTP status, of the answer or of the event's comment. 0 if there was none.

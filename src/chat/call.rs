@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::media::Source;
 use super::turn::{Options, Tool, ToolChoice, Turn};
 
 /// One call. Made once at the door, then passed by reference.
@@ -58,6 +59,25 @@ pub struct Prompt {
     pub tool_choice: Option<ToolChoice>,
     /// How to answer.
     pub options: Options,
+}
+
+impl Prompt {
+    /// An address in DashScope's temporary storage that the prompt names, if it names one. Only the
+    /// account that stored it can read it.
+    pub fn stored_medium(&self) -> Option<&str> {
+        let parts = self.turns.iter().flat_map(|turn| &turn.parts);
+        parts
+            .flat_map(|part| part.body.media())
+            .find_map(|medium| match &medium.source {
+                Source::Uri(uri) if is_stored(uri) => Some(uri.as_str()),
+                Source::Uri(_) | Source::Inline(_) => None,
+            })
+    }
+}
+
+fn is_stored(uri: &str) -> bool {
+    let scheme = uri.get(..4);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("oss:"))
 }
 
 /// What of a caller's metadata goes to DashScope, and nothing else does.

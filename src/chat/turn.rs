@@ -1,7 +1,7 @@
 //! What was said, and how the model should answer.
 
 use super::document::{Object, Real};
-use super::media::{Audio, Image, Video};
+use super::media::{Audio, Image, Medium, Video, VideoSource};
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +84,22 @@ pub enum Body {
     Video(Video),
     /// Something that is all in `extra`. Answers only.
     Other,
+}
+
+impl Body {
+    /// The media that it names.
+    pub fn media(&self) -> impl Iterator<Item = &Medium> {
+        let (one, frames) = match self {
+            Self::Audio(audio) => (audio.medium.as_ref(), [].as_slice()),
+            Self::Image(image) => (Some(&image.medium), [].as_slice()),
+            Self::Video(video) => match &video.source {
+                VideoSource::File(medium) => (Some(medium), [].as_slice()),
+                VideoSource::Frames(frames) => (None, frames.as_slice()),
+            },
+            Self::Text(_) | Self::Other => (None, [].as_slice()),
+        };
+        one.into_iter().chain(frames)
+    }
 }
 
 /// A tool that the model may call.

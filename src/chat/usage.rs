@@ -31,6 +31,16 @@ pub struct Usage {
     pub raw: Object,
 }
 
+impl Usage {
+    /// All tokens, in and out, as far as they were counted.
+    pub fn tokens(&self) -> u32 {
+        let sum = |a: Option<i32>, b: Option<i32>| a.unwrap_or(0).saturating_add(b.unwrap_or(0));
+        let total = self.total_tokens;
+        let total = total.unwrap_or_else(|| sum(self.input_tokens, self.output_tokens));
+        u32::try_from(total).unwrap_or(0)
+    }
+}
+
 /// A count of tokens by modality.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(

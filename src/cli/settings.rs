@@ -39,7 +39,9 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     let text = match &arguments.action {
         Action::Check(choices) => {
             let settings = config::load(&choices.flags(), &Process)?;
+            let accounts = settings.upstream.accounts.len();
             let upstream = match settings.upstream.endpoint {
+                Endpoint::Embedded if accounts > 0 => format!("{accounts} accounts at DashScope"),
                 Endpoint::Embedded => "the embedded DashScope".to_owned(),
                 Endpoint::Remote { base_url, .. } => base_url,
             };

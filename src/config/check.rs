@@ -1,5 +1,6 @@
 //! The second step: from what was typed to settings that cannot be wrong.
 
+use super::accounts;
 use super::callers;
 use super::checker::Checker;
 use super::client;
@@ -33,6 +34,9 @@ pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings,
         models: Models {
             aliases: checker.read("models.aliases", value::aliases),
             fallbacks: checker.read("models.fallbacks", value::fallbacks),
+            timeouts: checker.read("models.timeouts", value::durations),
+            first_event_timeouts: checker.read("models.first_event_timeouts", value::durations),
+            max_in_flight: checker.read("models.max_in_flight", value::counts),
         },
         log: Log {
             level: checker.read("log.level", value::filter),
@@ -70,6 +74,9 @@ fn upstream_part(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Upstre
     }
     Upstream {
         endpoint: upstream::endpoint(checker, around),
+        accounts: accounts::accounts(checker, around),
+        breaker_failures: checker.count("upstream.breaker_failures"),
+        breaker_pause: checker.duration("upstream.breaker_pause"),
         workspace: checker.read("upstream.workspace", value::text),
         data_inspection: checker.read("upstream.data_inspection", value::text),
         connect_timeout: checker.duration("upstream.connect_timeout"),

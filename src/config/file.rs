@@ -96,12 +96,17 @@ impl Reader<'_> {
                 .map(name)
                 .collect::<Option<Vec<_>>>()
                 .map(|names| names.join(",")),
-            (Kind::Aliases | Kind::Fallbacks, Value::Table(pairs)) => pairs
+            (
+                Kind::Aliases | Kind::Fallbacks | Kind::Durations | Kind::Counts,
+                Value::Table(pairs),
+            ) => pairs
                 .iter()
                 .map(|(left, right)| Some(format!("{}={}", plain(left)?, names(right)?)))
                 .collect::<Option<Vec<_>>>()
                 .map(|pairs| pairs.join(",")),
-            (Kind::Names | Kind::Aliases | Kind::Fallbacks, _) => None,
+            (Kind::Names | Kind::Aliases | Kind::Fallbacks | Kind::Durations | Kind::Counts, _) => {
+                None
+            }
             (_, Value::String(text)) => Some(text.clone()),
             (_, Value::Integer(number)) => Some(number.to_string()),
             (_, Value::Boolean(switch)) => Some(switch.to_string()),
@@ -116,6 +121,8 @@ impl Reader<'_> {
                     Kind::Names => "write a list of names: [\"a\", \"b*\"]",
                     Kind::Aliases => "write a table of names: [models.aliases], old = \"new\"",
                     Kind::Fallbacks => "write a table of lists: [models.fallbacks], a = [\"b\"]",
+                    Kind::Durations => "write a table of durations: [models.timeouts], a = \"30s\"",
+                    Kind::Counts => "write a table of numbers: [models.max_in_flight], a = 64",
                     Kind::Duration(..) => "write a text as in \"30s\"",
                     Kind::Size(..) => "write a text as in \"16MiB\", or a number of bytes",
                     Kind::Count(..) => "write a whole number",
@@ -161,8 +168,8 @@ fn names(value: &Value) -> Option<String> {
             let list: Option<Vec<_>> = list.iter().map(name).collect();
             list.map(|list| list.join("|"))
         }
+        Value::Integer(number) => Some(number.to_string()),
         Value::String(_)
-        | Value::Integer(_)
         | Value::Float(_)
         | Value::Boolean(_)
         | Value::Datetime(_)

@@ -8,6 +8,7 @@
 //! This is the only room that reads the environment. [`table`] lists every setting; the reference
 //! in `docs/configuration.md` is written from it.
 
+mod accounts;
 mod address;
 mod callers;
 mod check;
@@ -33,7 +34,8 @@ pub use self::raw::{Flag, Flags};
 pub use self::reference::markdown;
 pub use self::server::{Server, Tls};
 pub use self::settings::{
-    Callers, Endpoint, Idempotency, Log, LogFormat, Models, Retry, Settings, Timeouts, Upstream,
+    Account, AccountLimit, Callers, Endpoint, Idempotency, Log, LogFormat, Models, Retry, Settings,
+    Timeouts, Upstream,
 };
 pub use self::surroundings::{Process, Surroundings};
 

@@ -77,6 +77,11 @@ fn derived(key: &str, settings: &Settings) -> Option<(String, String)> {
         }
         "timeouts.unary" => Some(span(settings.timeouts.unary)),
         "timeouts.stream" => Some(span(settings.timeouts.stream)),
+        "upstream.url" if !settings.upstream.accounts.is_empty() => {
+            let names = settings.upstream.accounts.iter().map(|a| a.name.as_str());
+            let names = names.collect::<Vec<_>>().join(", ");
+            Some((names, "by upstream.accounts_file".to_owned()))
+        }
         "upstream.url" => Some(match &settings.upstream.endpoint {
             Endpoint::Embedded => ("embedded".to_owned(), "there is no key".to_owned()),
             Endpoint::Remote { base_url, .. } => (base_url.clone(), "by key and region".to_owned()),
@@ -134,6 +139,8 @@ fn takes(kind: Kind) -> String {
         Kind::Names => "list".to_owned(),
         Kind::Aliases => "table".to_owned(),
         Kind::Fallbacks => "table of lists".to_owned(),
+        Kind::Durations => "table of durations".to_owned(),
+        Kind::Counts => "table of numbers".to_owned(),
     }
 }
 

@@ -49,6 +49,10 @@ pub struct Timeouts {
 pub struct Upstream {
     /// Who is asked, by `upstream.url`, `api_key`, `api_key_file` and `region` together.
     pub endpoint: Endpoint,
+    /// Those of `upstream.accounts_file`, who are asked instead if there are any.
+    pub accounts: Vec<Account>,
+    pub breaker_failures: u32,
+    pub breaker_pause: Duration,
     pub workspace: Option<String>,
     pub data_inspection: Option<String>,
     pub connect_timeout: Duration,
@@ -71,6 +75,32 @@ pub enum Endpoint {
         /// What is sent as `Authorization: Bearer`.
         api_key: Secret,
     },
+}
+
+/// An account at DashScope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// What the operator calls it.
+    pub name: String,
+    /// Its address and key.
+    pub endpoint: Endpoint,
+    /// Its workspace, if calls are made in one.
+    pub workspace: Option<String>,
+    /// How much it gets of what all get together.
+    pub weight: u32,
+    /// The rates of its models, by patterns.
+    pub limits: Vec<AccountLimit>,
+}
+
+/// What an account may ask of the models of a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountLimit {
+    /// The models; `*` stands for anything.
+    pub models: String,
+    /// Calls a minute.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens a minute, in and out.
+    pub tokens_per_minute: Option<u32>,
 }
 
 /// Second tries.
@@ -97,6 +127,9 @@ pub struct Idempotency {
 pub struct Models {
     pub aliases: Vec<(String, String)>,
     pub fallbacks: Vec<(String, Vec<String>)>,
+    pub timeouts: Vec<(String, Duration)>,
+    pub first_event_timeouts: Vec<(String, Duration)>,
+    pub max_in_flight: Vec<(String, usize)>,
 }
 
 /// Who may call.

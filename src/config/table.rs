@@ -27,6 +27,10 @@ pub enum Kind {
     Aliases,
     /// For each name a list of names.
     Fallbacks,
+    /// For each name a span of time.
+    Durations,
+    /// For each name a number.
+    Counts,
 }
 
 /// One setting.
@@ -72,7 +76,8 @@ macro_rules! settings {
 }
 
 use Kind::{
-    Address, Aliases, Choice, Count, Duration, Fallbacks, Names, Path, Secret, Size, Switch, Text,
+    Address, Aliases, Choice, Count, Counts, Duration, Durations, Fallbacks, Names, Path, Secret,
+    Size, Switch, Text,
 };
 
 settings! {
@@ -223,6 +228,19 @@ settings! {
         "DASHSCOPE_API_KEY_FILE_PATH":
         "A file that holds the key. Default: `~/.dashscope/api_key` if it exists.",
         "The same file that DashScope's SDKs read.";
+    "upstream.accounts_file" [Path] = "",
+        "DASHGATE_UPSTREAM_ACCOUNTS_FILE":
+        "A file with several accounts, their keys, regions, weights and rates; see \
+         `docs/accounts.md`. It stands instead of the address and the key above and below.",
+        "Most operators have one account.";
+    "upstream.breaker_failures" [Count(0, 1000)] = "10",
+        "DASHGATE_UPSTREAM_BREAKER_FAILURES":
+        "After so many failures in a row a model of an account is left alone; 0 for never.",
+        "Fewer happen on good days; more is waiting in vain.";
+    "upstream.breaker_pause" [Duration("100ms", "1m")] = "2s",
+        "DASHGATE_UPSTREAM_BREAKER_PAUSE":
+        "How long it is left alone, until one call may try it.",
+        "One call in two seconds hurts nobody, and what is mended is seen at once.";
     "upstream.workspace" [Text] = "",
         "DASHSCOPE_WORKSPACE_ID":
         "The workspace that calls are made in.",
@@ -294,6 +312,18 @@ settings! {
         "DASHGATE_MODELS_FALLBACKS":
         "Models to ask when one cannot answer: `model=next|next,...`.",
         "Another model costs and answers otherwise; that is the operator's choice.";
+    "models.timeouts" [Durations] = "",
+        "DASHGATE_MODELS_TIMEOUTS":
+        "The longest that a call of a model may take, `*` for any letters: `qwen-image*=5m,...`.",
+        "The deadlines above fit most models; some are slower, some should be given up sooner.";
+    "models.first_event_timeouts" [Durations] = "",
+        "DASHGATE_MODELS_FIRST_EVENT_TIMEOUTS":
+        "How long a model may take to begin a stream, instead of `timeouts.first_event`.",
+        "A model that thinks long begins late.";
+    "models.max_in_flight" [Counts] = "",
+        "DASHGATE_MODELS_MAX_IN_FLIGHT":
+        "The most calls of a model at one time: `qwen-audio*=64,...`. More are refused.",
+        "One slow model should not take the whole gateway; which one, only the operator knows.";
     "callers.keys_file" [Path] = "",
         "DASHGATE_CALLERS_KEYS_FILE":
         "The file of the keys that callers show; `dashgate keys` makes it. Read again when it \

@@ -24,6 +24,10 @@ const MAX_KEY_BYTES: usize = 4096;
 
 /// Finds the address and the key. Faults go to the checker; what is returned then is not used.
 pub(crate) fn endpoint(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Endpoint {
+    if checker.raw.typed("upstream.accounts_file").is_some() {
+        // The file names them all; a key that lies about elsewhere must not matter.
+        return Endpoint::Embedded;
+    }
     let url = checker.raw.typed("upstream.url").cloned();
     if url.as_ref().is_some_and(|url| url.text == EMBEDDED) {
         return Endpoint::Embedded;
@@ -76,7 +80,7 @@ fn address(checker: &mut Checker<'_>, url: Option<&Typed>) -> Option<String> {
 }
 
 /// Checks a base URL. The key goes over it, so it is encrypted or stays on this machine.
-fn base_url(text: &str) -> Result<String, Wrong> {
+pub(crate) fn base_url(text: &str) -> Result<String, Wrong> {
     let example = "write it as in https://dashscope.aliyuncs.com/api/v1, or embedded";
     let url = Url::parse(text).map_err(|_| Wrong::new("it is not a URL", example))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -144,14 +148,19 @@ fn api_key(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Option<Secre
 
 /// Checks that a key can be a header's value.
 fn checked(checker: &mut Checker<'_>, key: &str, origin: Origin, text: &str) -> Option<Secret> {
+    let read = api_key_of(text);
+    read.map_err(|wrong| checker.fault(key, origin, wrong)).ok()
+}
+
+/// A key, without the space around it.
+pub(crate) fn api_key_of(text: &str) -> Result<Secret, Wrong> {
     let text = text.trim();
     let graphic = text.bytes().all(|byte| byte.is_ascii_graphic());
     if !text.is_empty() && text.len() <= MAX_KEY_BYTES && graphic {
-        return Some(Secret::new(text));
+        return Ok(Secret::new(text));
     }
     let mend = "copy it again from DashScope's console, without quotes or spaces";
-    checker.fault(key, origin, Wrong::new("it is not a key", mend));
-    None
+    Err(Wrong::new("it is not a key", mend))
 }
 
 #[cfg(test)]

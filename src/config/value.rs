@@ -130,6 +130,37 @@ pub(crate) fn fallbacks(text: &str) -> Result<Vec<(String, Vec<String>)>, Wrong>
     Ok(read)
 }
 
+/// `model=30s,...`, within a day.
+pub(crate) fn durations(text: &str) -> Result<Vec<(String, Duration)>, Wrong> {
+    const MOST: Duration = Duration::from_secs(24 * 3600);
+    let mend = "write models and durations, as in qwen-image*=5m,qvq*=2m";
+    let read = pairs(text, mend)?.into_iter().map(|(model, text)| {
+        let duration = duration(&text)?;
+        match duration.is_zero() || duration > MOST {
+            true => Err(Wrong::new(
+                format!("{text:?} is out of range"),
+                "write 1ms to 24h",
+            )),
+            false => Ok((model, duration)),
+        }
+    });
+    read.collect()
+}
+
+/// `model=64,...`.
+pub(crate) fn counts(text: &str) -> Result<Vec<(String, usize)>, Wrong> {
+    let mend = "write models and numbers, as in qwen-audio*=64,qvq*=8";
+    let read = pairs(text, mend)?.into_iter().map(|(model, text)| {
+        let number = text
+            .parse()
+            .ok()
+            .filter(|number| (1..=1_000_000).contains(number));
+        let wrong = || Wrong::new(format!("{text:?} is out of range"), "write 1 to 1000000");
+        Ok((model, number.ok_or_else(wrong)?))
+    });
+    read.collect()
+}
+
 /// A filter of the log: levels, each alone or for a target.
 pub(crate) fn filter(text: &str) -> Result<String, Wrong> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -242,6 +273,19 @@ mod tests {
         assert_eq!(fallbacks("a=b|c").unwrap(), expected);
         for text in ["a=b|", "a=b|b", "a=a", "a=b,a=c"] {
             assert!(fallbacks(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tables_of_durations_and_numbers_have_ranges() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(durations("a*=1m").unwrap(), [("a*".to_owned(), minute)]);
+        assert_eq!(counts("a=64").unwrap(), [("a".to_owned(), 64)]);
+        for text in ["a=0s", "a=25h", "a=soon", "a"] {
+            assert!(durations(text).is_err(), "{text}");
+        }
+        for text in ["a=0", "a=1000001", "a=-1", "a=many"] {
+            assert!(counts(text).is_err(), "{text}");
         }
     }
 

@@ -13,7 +13,7 @@ use super::sse::{Decoder, Limits};
 use super::text::Text;
 use super::wire::{Body, ErrorObject};
 use super::words::{FIELDS, WORDS};
-use crate::error::{Error, Reason, Sent, Upstream, Violation};
+use crate::error::{Error, Reason, Scope, Sent, Upstream, Violation};
 use crate::secret::Secret;
 
 /// The longest wait that a server may ask of us. More is not believed: a caller would be gone.
@@ -73,6 +73,7 @@ impl<'a> Said<'a> {
         let mut error = Error::new(reason, words(reason))
             .with_sent(sent)
             .with_upstream(Upstream {
+                scope: scope(reason, self.code),
                 code: self.code.to_owned(),
                 http_status: self.http_status,
                 request_id: self.request_id.to_owned(),
@@ -109,6 +110,33 @@ impl<'a> Said<'a> {
                 field: (*field).to_owned(),
                 description: "DashScope refused its value".to_owned(),
             })
+    }
+}
+
+/// Codes that concern all that a key may do, though others of their reason concern one model.
+const OF_ACCOUNTS: &[&str] = &[
+    "Arrearage",
+    "PrepaidBillOverdue",
+    "PostpaidBillOverdue",
+    "Workspace.AccessDenied",
+];
+
+/// Whom a fault concerns. A key of another region is refused like one that is wrong.
+fn scope(reason: Reason, code: &str) -> Scope {
+    let of_model = matches!(
+        reason,
+        Reason::UpstreamBilling
+            | Reason::UpstreamPermission
+            | Reason::UpstreamRate
+            | Reason::UpstreamBurst
+            | Reason::UpstreamTokens
+    );
+    if reason == Reason::UpstreamCredential || OF_ACCOUNTS.contains(&code) {
+        Scope::Account
+    } else if of_model {
+        Scope::Model
+    } else {
+        Scope::Call
     }
 }
 

@@ -66,7 +66,7 @@ pub const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 pub const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// How to reach DashScope.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where it is, `/api/v1` included. `https`, or `http` on loopback.
     pub base_url: Url,
@@ -112,6 +112,7 @@ pub struct DashScope {
 }
 
 struct Inner {
+    settings: Settings,
     client: reqwest::Client,
     generation: Url,
     standing: Standing,
@@ -130,6 +131,7 @@ impl std::fmt::Debug for DashScope {
 impl DashScope {
     /// Checks the settings and builds the client. Connects to nothing.
     pub fn new(settings: Settings) -> Result<Self, Error> {
+        let kept = settings.clone();
         let client = http::client(settings.connect_timeout)?;
         let standing = Standing::new(
             &settings.api_key,
@@ -139,6 +141,7 @@ impl DashScope {
         let base_url = checked(settings.base_url)?;
         Ok(Self {
             inner: Arc::new(Inner {
+                settings: kept,
                 generation: below(
                     &base_url,
                     &["services", "aigc", "multimodal-generation", "generation"],
@@ -154,6 +157,11 @@ impl DashScope {
                 max_body_bytes: settings.max_body_bytes,
             }),
         })
+    }
+
+    /// Whether the other one was made with the same settings, the key included.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.inner.settings == other.inner.settings
     }
 
     /// Turns a call into a request, which is made once and shared by all attempts. Media that are

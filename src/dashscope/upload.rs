@@ -279,6 +279,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
             http_status: status.as_u16(),
             request_id: tag("RequestId").unwrap_or_default().to_owned(),
             message: Secret::new(tag("Message").unwrap_or_default()),
+            ..Upstream::default()
         })
 }
 

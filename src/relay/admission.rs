@@ -2,9 +2,8 @@
 //! so nothing queues without bound.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Reason};
 
@@ -12,32 +11,50 @@ use crate::error::{Error, Reason};
 /// to be tried first, spread so that refused callers do not return together.
 const PUSHBACK_MS: std::ops::Range<u64> = 50..500;
 
-/// The bound.
+/// The bound. It can be moved while calls are in flight: more than the new bound are never cut.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    places: Arc<Semaphore>,
-    limit: usize,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug)]
+struct Counts {
+    in_flight: AtomicUsize,
+    limit: AtomicUsize,
 }
 
 /// A place in flight. Dropping it frees the place.
 #[derive(Debug)]
 pub struct Permit {
-    _place: OwnedSemaphorePermit,
+    counts: Arc<Counts>,
 }
 
 impl Admission {
     /// A bound of this many calls.
     pub fn new(limit: usize) -> Self {
+        let counts = Counts {
+            in_flight: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
+        };
         Self {
-            places: Arc::new(Semaphore::new(limit)),
-            limit,
+            counts: Arc::new(counts),
         }
+    }
+
+    /// Moves the bound.
+    pub fn set_limit(&self, limit: usize) {
+        self.counts.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Takes a place, or refuses at once.
     pub fn admit(&self) -> Result<Permit, Error> {
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => Ok(Permit { _place: place }),
+        let limit = self.counts.limit.load(Ordering::Relaxed);
+        let add = |count: usize| (count < limit).then_some(count + 1);
+        let in_flight = &self.counts.in_flight;
+        match in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
+            Ok(_) => Ok(Permit {
+                counts: Arc::clone(&self.counts),
+            }),
             Err(_) => {
                 let wait = Duration::from_millis(fastrand::u64(PUSHBACK_MS));
                 let message = "the gateway has as many calls in flight as it takes";
@@ -48,7 +65,13 @@ impl Admission {
 
     /// How many calls are in flight now.
     pub fn in_flight(&self) -> usize {
-        self.limit.saturating_sub(self.places.available_permits())
+        self.counts.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -65,6 +88,20 @@ mod tests {
         assert_eq!(error.reason(), Reason::Overloaded);
         assert!(error.retry_after().unwrap() >= Duration::from_millis(50));
         drop(permit);
+        admission.admit().unwrap();
+    }
+
+    #[test]
+    fn a_bound_that_moves_cuts_nobody() {
+        let admission = Admission::new(2);
+        let permits = [admission.admit().unwrap(), admission.admit().unwrap()];
+        admission.set_limit(1);
+        assert_eq!(admission.in_flight(), 2);
+        admission.admit().unwrap_err();
+        let [first, second] = permits;
+        drop(first);
+        admission.admit().unwrap_err();
+        drop(second);
         admission.admit().unwrap();
     }
 }

@@ -9,9 +9,10 @@ use tokio_stream::StreamExt;
 
 use crate::chat::call::{Call, Delivery};
 use crate::chat::event::Event;
-use crate::dashscope::{DashScope, Exchange, Prepared};
+use crate::dashscope::{Exchange, Prepared};
 use crate::error::{Error, Reason, Sent};
 
+use super::accounts::{Accounts, Lease};
 use super::retry::{self, Verdict};
 use super::routes::{self, Routes};
 
@@ -21,7 +22,7 @@ pub(super) type Attempts = Arc<AtomicU32>;
 /// Asks DashScope.
 pub(super) struct Asker {
     /// Whom to ask.
-    pub(super) dashscope: DashScope,
+    pub(super) accounts: Arc<Accounts>,
     /// Which model, and how.
     pub(super) routes: Routes,
     /// When again.
@@ -37,10 +38,13 @@ pub(super) struct Asker {
 struct Ask {
     delivery: Delivery,
     deadline: Instant,
+    first_event_timeout: Duration,
 }
 
 /// An answer that has begun.
 pub(super) struct Opened {
+    /// Who answers.
+    pub(super) lease: Lease,
     /// Where the rest comes from.
     pub(super) exchange: Exchange,
     /// What came first.
@@ -81,26 +85,40 @@ async fn ask(
     attempts: &Attempts,
 ) -> Result<Opened, Error> {
     let delivery = asker.routes.delivery(model, call.delivery);
-    let mut ask = Ask { delivery, deadline };
+    let mut ask = Ask {
+        delivery,
+        deadline,
+        first_event_timeout: asker
+            .routes
+            .first_event_timeout(model)
+            .unwrap_or(asker.first_event_timeout),
+    };
+    let stored = call.prompt.stored_medium();
+    let mut lease = asker.accounts.choose(model, stored, &[], Instant::now())?;
     let mut prepared = None;
     let mut turned = false;
     let mut tries = 0;
+    // The accounts that refused this call. There are no more rounds than accounts.
+    let mut refused = Vec::new();
     loop {
         tries += 1;
         // Made with the first try, because it may fail like one: large media are stored on the way.
         let made = match prepared.take() {
             Some(prepared) => Ok(prepared),
-            None => asker.dashscope.prepare(call, model, ask.delivery).await,
+            None => lease.dashscope().prepare(call, model, ask.delivery).await,
         };
         let outcome = match made {
             Ok(made) => {
                 attempts.fetch_add(1, Ordering::Relaxed);
-                attempt(asker, prepared.insert(made), ask).await
+                attempt(&lease, prepared.insert(made), ask).await
             }
             Err(error) => Err(error),
         };
         let error = match outcome {
-            Ok(opened) => return Ok(opened),
+            Ok(opened) => {
+                lease.answered();
+                return Ok(opened);
+            }
             Err(error) => error,
         };
         // Once only: a model that refuses both ways would be asked for ever.
@@ -112,27 +130,59 @@ async fn ask(
             prepared = None;
             continue;
         }
+        if lease.failed(&error, Instant::now()) {
+            refused.push(lease.name().to_owned());
+            let next = asker
+                .accounts
+                .choose(model, stored, &refused, Instant::now());
+            if let Ok(next) = next {
+                // Another key is not another try: its rates and its bill are its own.
+                (lease, prepared, tries) = (next, None, tries - 1);
+                continue;
+            }
+        }
         let left = ask.deadline.saturating_duration_since(Instant::now());
         let verdict = retry::decide(asker.retry, &error, tries, left, fastrand::f64());
         match verdict {
             Verdict::After(pause) if asker.budget.spend() => tokio::time::sleep(pause).await,
             Verdict::After(_) | Verdict::No => return Err(error),
         }
+        let next = next_lease(asker, model, stored, &lease).map_err(|_| error)?;
+        if next.name() != lease.name() {
+            (lease, prepared) = (next, None);
+        }
     }
 }
 
+/// The account for another try: another one if there is one.
+fn next_lease(
+    asker: &Asker,
+    model: &str,
+    stored: Option<&str>,
+    last: &Lease,
+) -> Result<Lease, Error> {
+    let now = Instant::now();
+    let others = [last.name().to_owned()];
+    let other = asker.accounts.choose(model, stored, &others, now);
+    other.or_else(|_| asker.accounts.choose(model, stored, &[], now))
+}
+
 /// Asks once, and waits for the first event.
-async fn attempt(asker: &Asker, prepared: &Prepared, ask: Ask) -> Result<Opened, Error> {
+async fn attempt(lease: &Lease, prepared: &Prepared, ask: Ask) -> Result<Opened, Error> {
     let first = async {
-        let mut exchange = asker.dashscope.open(prepared).await?;
+        let mut exchange = lease.dashscope().open(prepared).await?;
         let first = exchange.next().await.unwrap_or_else(|| Err(silent()))?;
-        Ok(Opened { exchange, first })
+        Ok(Opened {
+            lease: lease.clone(),
+            exchange,
+            first,
+        })
     };
     match ask.delivery {
         // The one event of a whole answer is its end, which the deadline bounds.
         Delivery::Whole => first.await,
         Delivery::Stream => {
-            let limit = asker.first_event_timeout;
+            let limit = ask.first_event_timeout;
             match tokio::time::timeout(limit, first).await {
                 Ok(outcome) => outcome,
                 Err(_) => {

@@ -4,17 +4,20 @@
 //! [`Event`](crate::chat::event::Event)s on as they come; it never reads what is in them beyond
 //! what the report of the call needs.
 
+pub mod accounts;
 pub mod admission;
 mod attempt;
+mod bucket;
 mod journal;
 mod ledger;
 pub mod once;
 pub mod reply;
 pub mod retry;
 pub mod routes;
+pub mod standing;
 mod supervisor;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,11 +26,11 @@ use tokio_stream::Stream;
 
 use crate::chat::call::Call;
 use crate::chat::upload::{Upload, Uploaded};
-use crate::dashscope::DashScope;
 use crate::error::{Error, Reason, Sent};
 use crate::telemetry::report::Report;
 
-use admission::Admission;
+use accounts::{Account, Accounts};
+use admission::{Admission, Permit};
 use attempt::Asker;
 use ledger::Ledger;
 use once::Once;
@@ -53,6 +56,10 @@ pub struct Settings {
     pub retry_budget_percent: u32,
     /// Which model to ask.
     pub routes: routes::Settings,
+    /// The most calls in flight of one model; the first pattern that fits holds.
+    pub model_in_flight: Vec<(String, usize)>,
+    /// When an upstream that fails is left alone.
+    pub breaker: standing::Policy,
     /// How long and how many named calls are remembered.
     pub once: once::Settings,
 }
@@ -64,63 +71,120 @@ pub struct Relay {
 }
 
 struct Inner {
-    settings: Settings,
-    asker: Arc<Asker>,
+    plan: RwLock<Arc<Plan>>,
     admission: Admission,
     once: Arc<Once>,
     calls: Supervisor,
 }
 
-impl Relay {
-    /// A relay to this DashScope.
-    pub fn new(settings: Settings, dashscope: DashScope) -> Self {
+/// All that may change while calls are in flight. A call keeps the plan that it began with.
+struct Plan {
+    settings: Settings,
+    asker: Arc<Asker>,
+    of_models: Vec<(String, Admission)>,
+}
+
+impl Plan {
+    fn new(settings: Settings, accounts: Arc<Accounts>) -> Self {
         let asker = Asker {
-            dashscope,
+            accounts,
             routes: routes::Routes::new(settings.routes.clone()),
             retry: settings.retry,
             budget: retry::Budget::new(settings.retry_budget_percent),
             first_event_timeout: settings.first_event_timeout,
         };
-        let inner = Inner {
+        let of_models = settings.model_in_flight.iter();
+        Self {
             asker: Arc::new(asker),
+            of_models: of_models
+                .map(|(glob, limit)| (glob.clone(), Admission::new(*limit)))
+                .collect(),
+            settings,
+        }
+    }
+
+    fn times(&self, arrived: Instant, timeout: Duration) -> Times {
+        Times {
+            arrived,
+            deadline: arrived + timeout,
+            idle_timeout: self.settings.idle_timeout,
+        }
+    }
+
+    /// A place among the calls of a model, if they are bounded.
+    fn admit(&self, model: &str) -> Result<Option<Permit>, Error> {
+        let mut bounds = self.of_models.iter();
+        match bounds.find(|(glob, _)| routes::matches(glob, model)) {
+            Some((_, admission)) => admission.admit().map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Relay {
+    /// A relay to these accounts at DashScope.
+    pub fn new(settings: Settings, accounts: Vec<Account>) -> Self {
+        let accounts = Arc::new(Accounts::new(accounts, settings.breaker));
+        let inner = Inner {
             admission: Admission::new(settings.max_in_flight),
             once: Arc::new(Once::new(settings.once)),
             calls: Supervisor::default(),
-            settings,
+            plan: RwLock::new(Arc::new(Plan::new(settings, accounts))),
         };
         Self {
             inner: Arc::new(inner),
         }
     }
 
+    /// Takes other settings and accounts for the calls that come from now on. What was learned of
+    /// accounts that stay is kept; how long named calls are remembered is not changed.
+    pub fn reconfigure(&self, settings: Settings, accounts: Vec<Account>) {
+        let known = Arc::clone(&self.plan().asker.accounts);
+        known.replace(accounts, settings.breaker);
+        self.inner.admission.set_limit(settings.max_in_flight);
+        let plan = Arc::new(Plan::new(settings, known));
+        *self
+            .inner
+            .plan
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = plan;
+    }
+
+    fn plan(&self) -> Arc<Plan> {
+        let plan = self
+            .inner
+            .plan
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&plan)
+    }
+
     /// Opens a call that arrived at this moment. Refuses at once when the house is full. Nothing is
     /// sent before the reply is polled, unless the call has a name: then it runs on its own, as
     /// long as somebody listens.
     pub fn open(&self, call: Call, arrived: Instant) -> Result<Reply, Error> {
-        let permit = self.inner.admission.admit()?;
-        let times = self.times(arrived, call.timeout);
+        let plan = self.plan();
+        let permits = (
+            self.inner.admission.admit()?,
+            plan.admit(&call.prompt.model)?,
+        );
+        let limit = plan.asker.routes.timeout(&call.prompt.model);
+        let timeout = limit.map_or(call.timeout, |limit| limit.min(call.timeout));
+        let times = plan.times(arrived, timeout);
         let call = Arc::new(call);
         let reply = if call.named {
             let reader = once::open(&self.inner.once, &call, |attempts| {
                 // Each reader keeps its own deadline; the call itself may take as long as any.
-                let times = self.times(arrived, self.inner.settings.max_timeout);
-                reply::unreported(&self.inner.asker, Arc::clone(&call), times, attempts)
+                let longest = limit.unwrap_or(plan.settings.max_timeout);
+                let times = plan.times(arrived, longest);
+                reply::unreported(&plan.asker, Arc::clone(&call), times, attempts)
             })?;
-            reply::joined(reader, &call, times, permit)
+            reply::joined(reader, &call, times, permits)
         } else {
-            reply::direct(&self.inner.asker, call, times, permit)
+            reply::direct(&plan.asker, call, times, permits)
         };
         self.inner.calls.add(&reply);
         Ok(reply)
-    }
-
-    fn times(&self, arrived: Instant, timeout: Duration) -> Times {
-        let idle_timeout = self.inner.settings.idle_timeout;
-        Times {
-            arrived,
-            deadline: arrived + timeout,
-            idle_timeout,
-        }
     }
 
     /// Streams a file to temporary storage, within the time that is left.
@@ -143,7 +207,9 @@ impl Relay {
             ..Report::default()
         };
         let mut report = Ledger::new(report, arrived);
-        let upload = self.inner.asker.dashscope.upload(upload, chunks);
+        let accounts = Arc::clone(&self.plan().asker.accounts);
+        let lease = accounts.choose(&upload.model, None, &[], Instant::now())?;
+        let upload = lease.dashscope().upload(upload, chunks);
         let outcome = match tokio::time::timeout_at(arrived + timeout, upload).await {
             Ok(outcome) => outcome,
             Err(_) => Err(
@@ -152,6 +218,12 @@ impl Relay {
             ),
         };
         report.close(outcome.as_ref().err());
+        match &outcome {
+            Ok(uploaded) => accounts.stored(&uploaded.uri, &lease),
+            Err(error) => {
+                lease.failed(error, Instant::now());
+            }
+        }
         outcome
     }
 
@@ -162,10 +234,8 @@ impl Relay {
 
     /// Watches over calls whose caller does not read, until it is dropped.
     pub async fn supervise(&self) {
-        self.inner
-            .calls
-            .run(self.inner.settings.slow_consumer_timeout)
-            .await;
+        let limit = || self.plan().settings.slow_consumer_timeout;
+        self.inner.calls.run(limit).await;
     }
 
     /// Ends every call that is left, as the gateway goes down.

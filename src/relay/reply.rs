@@ -13,10 +13,12 @@ use tokio_stream::{Stream, StreamExt};
 use crate::chat::answer::{Answer, Fold};
 use crate::chat::call::{Call, Delivery};
 use crate::chat::event::Event;
+use crate::chat::usage::Usage;
 use crate::dashscope::Exchange;
 use crate::error::{Error, Reason, Sent};
 use crate::telemetry::report::Report;
 
+use super::accounts::Lease;
 use super::admission::Permit;
 use super::attempt::{self, Asker, Attempts, Opened};
 use super::journal::Reader;
@@ -37,6 +39,9 @@ pub struct Timing {
     /// How often DashScope was asked.
     pub attempts: u32,
 }
+
+/// A place in the house, and one among the calls of the model.
+pub(super) type Permits = (Permit, Option<Permit>);
 
 /// The clocks of one call.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +70,9 @@ pub(super) struct Core {
     attempts: Attempts,
     ledger: Ledger,
     joined: bool,
-    _permit: Option<Permit>,
+    /// Who answers, once somebody does.
+    lease: Option<Lease>,
+    _permits: Option<Permits>,
 }
 
 enum Stage {
@@ -77,11 +84,11 @@ enum Stage {
 }
 
 /// A reply that goes to DashScope itself.
-pub(super) fn direct(asker: &Arc<Asker>, call: Arc<Call>, times: Times, permit: Permit) -> Reply {
+pub(super) fn direct(asker: &Arc<Asker>, call: Arc<Call>, times: Times, permits: Permits) -> Reply {
     let attempts = Attempts::default();
     let ledger = Ledger::new(report(&call, false), times.arrived);
     let stage = opening(asker, call, times, &attempts);
-    Reply::new(stage, times, attempts, ledger, Some(permit))
+    Reply::new(stage, times, attempts, ledger, Some(permits))
 }
 
 /// The events of a call that runs on its own. Its readers have the places and write the reports.
@@ -97,10 +104,16 @@ pub(super) fn unreported(
 }
 
 /// A reply that listens to a call which runs on its own.
-pub(super) fn joined(reader: Reader, call: &Call, times: Times, permit: Permit) -> Reply {
+pub(super) fn joined(reader: Reader, call: &Call, times: Times, permits: Permits) -> Reply {
     let attempts = reader.attempts();
     let ledger = Ledger::new(report(call, reader.is_twin()), times.arrived);
-    Reply::new(Stage::Joined(reader), times, attempts, ledger, Some(permit))
+    Reply::new(
+        Stage::Joined(reader),
+        times,
+        attempts,
+        ledger,
+        Some(permits),
+    )
 }
 
 fn opening(asker: &Arc<Asker>, call: Arc<Call>, times: Times, attempts: &Attempts) -> Stage {
@@ -132,7 +145,7 @@ impl Reply {
         times: Times,
         attempts: Attempts,
         ledger: Ledger,
-        permit: Option<Permit>,
+        permits: Option<Permits>,
     ) -> Self {
         let core = Core {
             stage,
@@ -145,7 +158,8 @@ impl Reply {
             attempts,
             joined: ledger.report.joined,
             ledger,
-            _permit: permit,
+            lease: None,
+            _permits: permits,
         };
         Self {
             core: Arc::new(Mutex::new(core)),
@@ -206,6 +220,7 @@ impl Core {
         let polled = match &mut self.stage {
             Stage::Opening(opening) => match opening.as_mut().poll(cx) {
                 Poll::Ready(Ok(opened)) => {
+                    self.lease = Some(opened.lease);
                     self.stage = Stage::Open(Box::new(opened.exchange));
                     Poll::Ready(Some(Ok(opened.first)))
                 }
@@ -239,7 +254,10 @@ impl Core {
         self.last_event = now;
         self.handed_out = Some(now);
         self.ledger.note(&event, now);
-        if matches!(event, Event::End(_)) {
+        if let Event::End(end) = &event {
+            if let Some(lease) = &self.lease {
+                lease.settle(end.usage.as_ref().map_or(0, Usage::tokens), now);
+            }
             self.stage = Stage::Done;
             self.handed_out = None;
             self.ledger.report.attempts = self.attempts.load(Ordering::Relaxed);

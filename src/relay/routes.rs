@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::chat::call::Delivery;
 use crate::error::{Error, Kind, Reason, Sent};
@@ -19,6 +20,10 @@ pub struct Settings {
     pub fallbacks: HashMap<String, Vec<String>>,
     /// Models that answer by stream only; `*` stands for anything.
     pub stream_only: Vec<String>,
+    /// The longest that a call of a model may take. The first pattern that fits holds, as below.
+    pub timeouts: Vec<(String, Duration)>,
+    /// How long a model may take to begin a stream.
+    pub first_event_timeouts: Vec<(String, Duration)>,
 }
 
 /// The mapping, and what was learned about models.
@@ -51,6 +56,16 @@ impl Routes {
             }
         }
         names
+    }
+
+    /// The longest that a call of a model may take, if it has a limit of its own.
+    pub fn timeout(&self, model: &str) -> Option<Duration> {
+        fitting(&self.settings.timeouts, model)
+    }
+
+    /// How long a model may take to begin a stream, if it has a limit of its own.
+    pub fn first_event_timeout(&self, model: &str) -> Option<Duration> {
+        fitting(&self.settings.first_event_timeouts, model)
     }
 
     /// How to ask a model, for an answer that is wanted in this way.
@@ -104,8 +119,13 @@ pub fn falls_back(error: &Error) -> bool {
     unbilled && model_is_the_matter
 }
 
+fn fitting<T: Copy>(list: &[(String, T)], model: &str) -> Option<T> {
+    let mut fitting = list.iter().filter(|(glob, _)| matches(glob, model));
+    fitting.next().map(|(_, value)| *value)
+}
+
 /// Whether a name fits a pattern in which `*` stands for anything.
-fn matches(glob: &str, name: &str) -> bool {
+pub(super) fn matches(glob: &str, name: &str) -> bool {
     let Some((head, rest)) = glob.split_once('*') else {
         return glob == name;
     };
@@ -149,7 +169,7 @@ mod tests {
         let settings = Settings {
             aliases: [("old".to_owned(), "new".to_owned())].into(),
             fallbacks: [("new".to_owned(), vec!["next".to_owned(), "new".to_owned()])].into(),
-            stream_only: Vec::new(),
+            ..Settings::default()
         };
         let routes = Routes::new(settings);
         assert_eq!(routes.candidates("old"), ["new", "next"]);

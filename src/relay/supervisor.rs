@@ -49,12 +49,13 @@ impl Supervisor {
     }
 
     /// Looks again and again.
-    pub(super) async fn run(&self, slow_consumer: Duration) {
+    pub(super) async fn run(&self, slow_consumer: impl Fn() -> Duration) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let now = Instant::now();
+            let slow_consumer = slow_consumer();
             for core in self.live() {
                 let mut core = reply::lock(&core);
                 if let Some(error) = core.overdue(now, slow_consumer) {

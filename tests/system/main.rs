@@ -14,6 +14,7 @@
     reason = "a test that meets what it does not expect must fail, and this crate has no users"
 )]
 
+mod accounts;
 mod again;
 mod answers;
 mod basics;

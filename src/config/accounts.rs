@@ -1,0 +1,263 @@
+//! Several accounts at DashScope, from a file of their own.
+//!
+//! A file of its own because it holds keys, and changes more often than the settings: it is read
+//! again when it changes, and so are the files that it names.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::checker::Checker;
+use super::fault::Origin;
+use super::region;
+use super::settings::{Account, AccountLimit, Endpoint};
+use super::surroundings::Surroundings;
+use super::upstream;
+use super::value::Wrong;
+
+const KEY: &str = "upstream.accounts_file";
+
+/// More than any operator has, and few enough to look at each for every call.
+const MAX_ACCOUNTS: usize = 64;
+
+/// The largest weight; shares finer than a thousandth are not seen in practice.
+const MAX_WEIGHT: u32 = 1000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    account: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    url: Option<String>,
+    region: Option<String>,
+    workspace: Option<String>,
+    api_key: Option<String>,
+    api_key_file: Option<PathBuf>,
+    #[serde(default = "one")]
+    weight: u32,
+    #[serde(default)]
+    limits: BTreeMap<String, Limit>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limit {
+    requests_per_minute: Option<u32>,
+    tokens_per_minute: Option<u32>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// The accounts of the file, if one is named. Faults go to the checker.
+pub(crate) fn accounts(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Vec<Account> {
+    let Some(typed) = checker.raw.typed(KEY).cloned() else {
+        return Vec::new();
+    };
+    let path = Path::new(&typed.text);
+    let text = match around.file(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let wrong = Wrong::new(format!("it cannot be read: {error}"), "check the path");
+            checker.quote(KEY, &typed, wrong);
+            return Vec::new();
+        }
+    };
+    let origin = Origin::File(path.to_owned());
+    let file: File = match toml::from_str(&text) {
+        Ok(file) => file,
+        Err(error) => {
+            // Only the place and the kind of fault: the line itself may hold a key.
+            let line = error.span().map_or(1, |span| line(&text, span.start));
+            let problem = format!("line {line}: {}", plain(error.message()));
+            let mend = "write [[account]] tables as docs/accounts.md shows them";
+            checker.fault(KEY, origin, Wrong::new(problem, mend));
+            return Vec::new();
+        }
+    };
+    if file.account.is_empty() || file.account.len() > MAX_ACCOUNTS {
+        let problem = format!("it names {} accounts", file.account.len());
+        let mend = format!("write 1 to {MAX_ACCOUNTS} tables [[account]]");
+        checker.fault(KEY, origin, Wrong::new(problem, mend));
+        return Vec::new();
+    }
+    let mut accounts: Vec<Account> = Vec::new();
+    for entry in file.account {
+        let name = entry.name.clone();
+        let twice = accounts.iter().any(|account| account.name == name);
+        let read = match twice {
+            true => Err(Wrong::new("the name stands twice", "give each its own")),
+            false => account(entry, path, around),
+        };
+        match read {
+            Ok(account) => accounts.push(account),
+            Err(wrong) => {
+                let wrong = Wrong::new(format!("account {name:?}: {}", wrong.problem), wrong.mend);
+                checker.fault(KEY, origin.clone(), wrong);
+            }
+        }
+    }
+    accounts
+}
+
+fn account(entry: Entry, file: &Path, around: &dyn Surroundings) -> Result<Account, Wrong> {
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if entry.name.is_empty() || entry.name.len() > 64 || !entry.name.bytes().all(named) {
+        let mend = "write up to 64 letters, digits, dots, dashes and underscores";
+        return Err(Wrong::new("the name cannot be shown everywhere", mend));
+    }
+    if !(1..=MAX_WEIGHT).contains(&entry.weight) {
+        let mend = format!("write 1 to {MAX_WEIGHT}");
+        return Err(Wrong::new("the weight is out of range", mend));
+    }
+    let base_url = match (&entry.url, &entry.region) {
+        (Some(_), Some(_)) => {
+            let problem = "it has both a url and a region";
+            return Err(Wrong::new(problem, "leave one of them out"));
+        }
+        (Some(url), None) => upstream::base_url(url)?,
+        (None, region) => {
+            region.as_deref().map_or(Ok(()), region::known)?;
+            region::base_url(region.as_deref(), entry.workspace.as_deref())?
+        }
+    };
+    let api_key = match (&entry.api_key, &entry.api_key_file) {
+        (Some(key), None) => upstream::api_key_of(key)?,
+        (None, Some(path)) => {
+            // Beside the file that names it, unless it says from where.
+            let path = file.parent().unwrap_or(Path::new("")).join(path);
+            let text = around.file(&path).map_err(|error| {
+                let problem = format!("{} cannot be read: {error}", path.display());
+                Wrong::new(problem, "check api_key_file")
+            })?;
+            upstream::api_key_of(&text)?
+        }
+        (_, _) => {
+            let mend = "give either api_key or api_key_file";
+            return Err(Wrong::new("it has no key, or two", mend));
+        }
+    };
+    let limits = entry
+        .limits
+        .into_iter()
+        .map(|(models, limit)| AccountLimit {
+            models,
+            requests_per_minute: limit.requests_per_minute.filter(|rate| *rate > 0),
+            tokens_per_minute: limit.tokens_per_minute.filter(|rate| *rate > 0),
+        });
+    let mut limits: Vec<_> = limits.collect();
+    // The longest pattern says most, so it is looked at first.
+    limits.sort_by_key(|limit| std::cmp::Reverse(limit.models.len()));
+    Ok(Account {
+        name: entry.name,
+        endpoint: Endpoint::Remote { base_url, api_key },
+        workspace: entry.workspace,
+        weight: entry.weight,
+        limits,
+    })
+}
+
+/// What a parser says, without what it quotes from the text.
+fn plain(message: &str) -> String {
+    let outside = |(place, piece)| (place % 2 == 0).then_some(piece);
+    let quoted = message.split('"').enumerate().filter_map(outside);
+    quoted.collect::<Vec<_>>().join("...")
+}
+
+fn line(text: &str, at: usize) -> usize {
+    let before = text.get(..at).unwrap_or(text);
+    before.matches('\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::surroundings::fake::Fake;
+    use crate::config::{Account, Endpoint, Flags, load};
+
+    fn read(file: &str) -> Result<Vec<Account>, String> {
+        let world = Fake::default()
+            .variable("DASHSCOPE_API_KEY", "sk-elsewhere")
+            .variable("DASHGATE_UPSTREAM_ACCOUNTS_FILE", "etc/accounts.toml")
+            .file("etc/accounts.toml", file)
+            .file("etc/key", "sk-canary-2\n");
+        load(&Flags::default(), &world)
+            .map(|settings| settings.upstream.accounts)
+            .map_err(|faults| faults.to_string())
+    }
+
+    #[test]
+    fn accounts_have_addresses_keys_weights_and_rates() {
+        let accounts = read(
+            "[[account]]\nname = \"a\"\napi_key = \"sk-canary-1\"\n\
+             [[account]]\nname = \"b\"\napi_key_file = \"key\"\nweight = 3\n\
+             region = \"ap-southeast-1\"\nworkspace = \"ws-1\"\n\
+             [account.limits.\"*\"]\nrequests_per_minute = 60\n\
+             [account.limits.\"qwen-audio*\"]\ntokens_per_minute = 1000\n",
+        )
+        .unwrap();
+        let url = |account: &Account| match &account.endpoint {
+            Endpoint::Remote { base_url, api_key } => (base_url.clone(), api_key.expose().len()),
+            Endpoint::Embedded => unreachable!(),
+        };
+        assert_eq!(
+            url(&accounts[0]),
+            ("https://dashscope.aliyuncs.com/api/v1".into(), 11)
+        );
+        let workspace = "https://ws-1.ap-southeast-1.maas.aliyuncs.com/api/v1";
+        assert_eq!(url(&accounts[1]), (workspace.into(), 11));
+        assert_eq!((accounts[0].weight, accounts[1].weight), (1, 3));
+        let limits = &accounts[1].limits;
+        assert_eq!(limits[0].models, "qwen-audio*");
+        assert_eq!(limits[1].requests_per_minute, Some(60));
+        assert!(!format!("{accounts:?}").contains("canary"));
+    }
+
+    #[test]
+    fn every_fault_names_its_account_and_no_key() {
+        let key = "api_key = \"sk-canary\"\n";
+        for (entry, expected) in [
+            (
+                "name = \"a b\"\napi_key = \"sk-canary\"\n".to_owned(),
+                "the name cannot",
+            ),
+            (
+                format!("name = \"a\"\nweight = 0\n{key}"),
+                "weight is out of range",
+            ),
+            ("name = \"a\"\n".to_owned(), "no key, or two"),
+            (
+                format!("name = \"a\"\nregion = \"mars\"\n{key}"),
+                "not a region",
+            ),
+            (
+                format!("name = \"a\"\nurl = \"http://x.example\"\n{key}"),
+                "unencrypted",
+            ),
+            (
+                "name = \"a\"\napi_key_file = \"none\"\n".to_owned(),
+                "cannot be read",
+            ),
+            (format!("name = \"a\"\nkey = 1\n{key}"), "line 3"),
+            (
+                "name = \"a\"\napi_key = \"sk-canary \u{e9}\"\n".to_owned(),
+                "not a key",
+            ),
+            ("name = \"a\"\napi_key = sk-canary\n".to_owned(), "line 3"),
+        ] {
+            let told = read(&format!("[[account]]\n{entry}")).unwrap_err();
+            assert!(told.contains(expected), "{told}");
+            assert!(!told.contains("canary"), "{told}");
+        }
+        let twice = format!("[[account]]\nname = \"a\"\n{key}").repeat(2);
+        assert!(read(&twice).unwrap_err().contains("stands twice"));
+        assert!(read("").unwrap_err().contains("0 accounts"));
+    }
+}

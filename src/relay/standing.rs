@@ -1,0 +1,252 @@
+//! How an account stands with DashScope: what its faults mean for the calls after them.
+//!
+//! A fault of one call is nobody else's matter. A throttled model, a key that is refused and a bill
+//! that is not paid are: asking on costs time and helps nobody. Time comes from outside, so that
+//! this file is plain reckoning.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::{Error, Kind, Reason, Scope, Sent};
+
+/// How long a refused key or an unpaid bill is left alone. A person has to act first, and one
+/// question a minute shows soon enough that it was done.
+const KEY_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long a throttled model is left alone when DashScope does not say. Its limits count by the
+/// second and by the minute; most pass within a second.
+const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest that DashScope's own wish is followed. Its limits count by the minute.
+const LONGEST_THROTTLE: Duration = Duration::from_secs(60);
+
+/// What the operator decides about failing upstreams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// After so many failures in a row the upstream is left alone; 0 is never.
+    pub failures: u32,
+    /// How long, until one call may try it.
+    pub pause: Duration,
+}
+
+/// How long a fault keeps others away, and from what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Consequence {
+    /// None: the fault was the call's own.
+    None,
+    /// The upstream failed; enough of these in a row open the circuit.
+    Failure,
+    /// Nobody asks this model by this account for a while.
+    Model(Duration),
+    /// Nobody uses this account for a while.
+    Account(Duration),
+}
+
+/// What a fault means for the calls after it.
+pub(super) fn consequence(error: &Error) -> Consequence {
+    let reason = error.reason();
+    let throttled = matches!(
+        reason,
+        Reason::UpstreamRate | Reason::UpstreamBurst | Reason::UpstreamTokens
+    );
+    let failed = matches!(
+        reason,
+        Reason::UpstreamDns
+            | Reason::UpstreamConnect
+            | Reason::UpstreamTls
+            | Reason::UpstreamInternal
+            | Reason::UpstreamOverloaded
+            | Reason::UpstreamUnknown
+            | Reason::UpstreamReset
+            | Reason::FirstEventTimeout
+    );
+    if throttled {
+        let pause = error.retry_after().unwrap_or(THROTTLED_PAUSE);
+        return Consequence::Model(pause.min(LONGEST_THROTTLE));
+    }
+    if failed {
+        return Consequence::Failure;
+    }
+    match error.upstream().map(|upstream| upstream.scope) {
+        Some(Scope::Account) => Consequence::Account(KEY_PAUSE),
+        Some(Scope::Model) => Consequence::Model(KEY_PAUSE),
+        Some(Scope::Call) | None => Consequence::None,
+    }
+}
+
+/// Whether something may be asked, and if not, until when and why.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing {
+    out: Option<(Instant, Error)>,
+    failures: u32,
+    /// Until when the circuit is open.
+    open: Option<Instant>,
+}
+
+/// Why something may not be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Away {
+    /// How long still.
+    pub(super) wait: Duration,
+    /// What the caller is told.
+    pub(super) error: Error,
+}
+
+impl Standing {
+    /// Whether it may be asked now.
+    pub(super) fn check(&self, now: Instant) -> Result<(), Away> {
+        let left =
+            |until: Instant| Some(until.saturating_duration_since(now)).filter(|d| !d.is_zero());
+        if let Some((until, error)) = &self.out
+            && let Some(wait) = left(*until)
+        {
+            let error = match error.kind() == Kind::Exhausted {
+                true => error.clone().with_retry_after(wait),
+                false => error.clone(),
+            };
+            return Err(Away { wait, error });
+        }
+        match self.open.and_then(left) {
+            Some(wait) => Err(Away {
+                wait,
+                error: circuit_open(wait),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// It is asked now. If its circuit is open, this is the one trial: the next may try after
+    /// another pause, should nobody tell how this one went.
+    pub(super) fn ask(&mut self, now: Instant, policy: Policy) {
+        if let Some(until) = &mut self.open {
+            *until = now + policy.pause;
+        }
+    }
+
+    /// It answered.
+    pub(super) fn answered(&mut self) {
+        self.out = None;
+        self.failures = 0;
+        self.open = None;
+    }
+
+    /// It failed.
+    pub(super) fn failed(&mut self, now: Instant, policy: Policy) {
+        self.failures = self.failures.saturating_add(1);
+        if policy.failures > 0 && self.failures >= policy.failures {
+            self.open = Some(now + policy.pause);
+        }
+    }
+
+    /// It is left alone for a while. Whoever asks meanwhile hears the same fault, which cost
+    /// nothing this time.
+    pub(super) fn leave(&mut self, now: Instant, pause: Duration, error: &Error) {
+        self.out = Some((now + pause, error.clone().with_sent(Sent::No)));
+    }
+
+    /// Whether there is nothing to remember.
+    pub(super) fn is_clean(&self, now: Instant) -> bool {
+        let out = self.out.as_ref().is_some_and(|(until, _)| now < *until);
+        !out && self.failures == 0 && self.open.is_none()
+    }
+}
+
+fn circuit_open(wait: Duration) -> Error {
+    let message = "DashScope failed again and again and is left alone for a moment";
+    Error::new(Reason::CircuitOpen, message).with_retry_after(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Upstream;
+
+    const POLICY: Policy = Policy {
+        failures: 3,
+        pause: Duration::from_secs(2),
+    };
+
+    fn refused(reason: Reason, scope: Scope) -> Error {
+        Error::new(reason, "refused").with_upstream(Upstream {
+            scope,
+            ..Upstream::default()
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn enough_failures_in_a_row_open_the_circuit_and_one_call_may_try() {
+        let mut standing = Standing::default();
+        let now = Instant::now();
+        for _ in 0..2 {
+            standing.failed(now, POLICY);
+            standing.failed(now, POLICY);
+            assert!(standing.check(now).is_ok());
+            standing.answered();
+        }
+        for _ in 0..3 {
+            standing.failed(now, POLICY);
+        }
+        let away = standing.check(now).unwrap_err();
+        assert_eq!(away.error.reason(), Reason::CircuitOpen);
+        assert_eq!(away.error.retry_after(), Some(POLICY.pause));
+        let later = now + POLICY.pause;
+        assert!(standing.check(later).is_ok());
+        standing.ask(later, POLICY);
+        assert!(standing.check(later).is_err(), "one may try, not all");
+        standing.failed(later, POLICY);
+        assert!(standing.check(later + Duration::from_secs(1)).is_err());
+        let again = later + POLICY.pause;
+        standing.ask(again, POLICY);
+        standing.answered();
+        assert!(standing.check(again).is_ok() && standing.is_clean(again));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_meanwhile_hears_the_same_fault() {
+        let mut standing = Standing::default();
+        let now = Instant::now();
+        let error = refused(Reason::UpstreamBilling, Scope::Account).with_sent(Sent::Refused);
+        standing.leave(now, KEY_PAUSE, &error);
+        let away = standing.check(now + Duration::from_secs(59)).unwrap_err();
+        assert_eq!(away.error.reason(), Reason::UpstreamBilling);
+        assert_eq!(away.error.sent(), Sent::No);
+        assert!(standing.check(now + KEY_PAUSE).is_ok());
+    }
+
+    #[test]
+    fn each_fault_keeps_others_away_from_the_right_thing() {
+        let wish =
+            refused(Reason::UpstreamRate, Scope::Model).with_retry_after(Duration::from_secs(3600));
+        for (error, expected) in [
+            (
+                refused(Reason::UpstreamCredential, Scope::Account),
+                Consequence::Account(KEY_PAUSE),
+            ),
+            (
+                refused(Reason::UpstreamBilling, Scope::Account),
+                Consequence::Account(KEY_PAUSE),
+            ),
+            (
+                refused(Reason::UpstreamBilling, Scope::Model),
+                Consequence::Model(KEY_PAUSE),
+            ),
+            (
+                refused(Reason::UpstreamBurst, Scope::Model),
+                Consequence::Model(THROTTLED_PAUSE),
+            ),
+            (wish, Consequence::Model(LONGEST_THROTTLE)),
+            (
+                refused(Reason::UpstreamInternal, Scope::Call),
+                Consequence::Failure,
+            ),
+            (
+                refused(Reason::InvalidRequest, Scope::Call),
+                Consequence::None,
+            ),
+            (Error::new(Reason::MediaUrl, "no"), Consequence::None),
+        ] {
+            assert_eq!(consequence(&error), expected, "{error:?}");
+        }
+    }
+}
