@@ -38,12 +38,13 @@ use language::{Lack, Language};
 
 fn main() -> ExitCode {
     let (cases, faults) = case::all();
-    let mut trials = vec![Trial::test("suite::every_case_can_be_read", move || {
-        match faults.as_slice() {
+    let mut trials = vec![Trial::test(
+        "suite::every_case_can_be_read",
+        move || match faults.as_slice() {
             [] => Ok(()),
             faults => Err(Failed::from(faults.join("\n"))),
-        }
-    })];
+        },
+    )];
     for case in cases {
         let case = Arc::new(case);
         for language in language::all() {

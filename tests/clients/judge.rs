@@ -7,8 +7,17 @@ use serde_json::{Map, Value};
 
 /// The keys of an expectation that say more than "equal to this".
 pub(crate) const MATCHERS: [&str; 11] = [
-    "$any", "$absent", "$regex", "$lacks", "$range", "$length", "$each", "$contains", "$distinct",
-    "$as", "$not",
+    "$any",
+    "$absent",
+    "$regex",
+    "$lacks",
+    "$range",
+    "$length",
+    "$each",
+    "$contains",
+    "$distinct",
+    "$as",
+    "$not",
 ];
 
 /// Longer texts are told by their length: an answer of 5 MB explains nothing.
@@ -50,7 +59,8 @@ impl Judge {
         let found = found.map_or("nothing is there".to_owned(), |found| {
             format!("{} is there", shown(found))
         });
-        self.faults.push(format!("{place}: {found}, must be {must}"));
+        self.faults
+            .push(format!("{place}: {found}, must be {must}"));
     }
 
     fn value(&mut self, place: &str, expected: &Value, found: Option<&Value>) {
@@ -129,7 +139,11 @@ impl Judge {
                     self.fault(place, found, &format!("anything but {argument}"));
                 }
             }
-            _ => self.fault(place, found, &format!("judged by `{name}`, which is unknown")),
+            _ => self.fault(
+                place,
+                found,
+                &format!("judged by `{name}`, which is unknown"),
+            ),
         }
     }
 
@@ -147,7 +161,11 @@ impl Judge {
             return self.fault(place, found, &format!("judged by a regex, not {argument}"));
         };
         if !text.is_some_and(|text| regex.is_match(text) == wanted) {
-            let must = if wanted { "a text like" } else { "a text without" };
+            let must = if wanted {
+                "a text like"
+            } else {
+                "a text without"
+            };
             self.fault(place, found, &format!("{must} {argument}"));
         }
     }

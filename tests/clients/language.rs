@@ -18,7 +18,11 @@ const MISSING: i32 = 3;
 /// The folder of each language, the names of its runners, and whether it commits generated code.
 const ALL: [(&str, &[(&str, &str)], bool); 6] = [
     ("rust", &[("rust", "")], true),
-    ("python", &[("python", ""), ("python-asyncio", "asyncio")], true),
+    (
+        "python",
+        &[("python", ""), ("python-asyncio", "asyncio")],
+        true,
+    ),
     ("go", &[("go", "")], true),
     ("typescript", &[("typescript", "")], true),
     ("java", &[("java", "")], false),
@@ -88,22 +92,27 @@ impl Language {
         let said = ask(&mut command, b"", BUILD_LIMIT)?;
         match said.code {
             Some(0) => Ok(said),
-            _ => Err(format!("{}: ./dev {arguments:?}: {}", self.name, said.told())),
+            _ => Err(format!(
+                "{}: ./dev {arguments:?}: {}",
+                self.name,
+                said.told()
+            )),
         }
     }
 
     /// Builds it, once for all tests of this process.
     pub(crate) fn ready(self) -> Result<(), Lack> {
         let ready = READY.get(self.number);
-        ready.map_or(Ok(()), |ready| {
-            ready.get_or_init(|| self.prepare()).clone()
-        })
+        ready.map_or(Ok(()), |ready| ready.get_or_init(|| self.prepare()).clone())
     }
 
     fn prepare(self) -> Result<(), Lack> {
         if !self.folder().join("dev").exists() {
             let folder = self.folder();
-            return Err(Lack::Missing(format!("there is no {}/dev", folder.display())));
+            return Err(Lack::Missing(format!(
+                "there is no {}/dev",
+                folder.display()
+            )));
         }
         let _lock = self.lock().map_err(Lack::Broken)?;
         let said = ask(&mut self.dev(&["prepare"]), b"", BUILD_LIMIT).map_err(Lack::Broken)?;

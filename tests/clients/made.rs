@@ -108,7 +108,10 @@ fn make(recipe: &Value) -> Result<PathBuf, String> {
     let (ending, bytes) = if let Some(seconds) = recipe.wav_seconds {
         ("wav", wav(seconds))
     } else if let Some((width, height)) = recipe.png {
-        ("png", png(width, height).map_err(|error| error.to_string())?)
+        (
+            "png",
+            png(width, height).map_err(|error| error.to_string())?,
+        )
     } else if let Some(count) = recipe.bytes {
         let mut bytes = bytes_of_hex(&recipe.hex)?;
         let rest = count.saturating_sub(bytes.len());

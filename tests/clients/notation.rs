@@ -27,8 +27,8 @@ pub(crate) fn normal(kind: &str, json: &Value) -> Result<Value, String> {
 /// A runner's result in the one form that cases are written in: what is empty is left out, and
 /// messages are as [`normal`] writes them.
 pub(crate) fn result(text: &str) -> Result<Map<String, Value>, String> {
-    let result: Value = serde_json::from_str(text)
-        .map_err(|error| format!("the result is no JSON: {error}"))?;
+    let result: Value =
+        serde_json::from_str(text).map_err(|error| format!("the result is no JSON: {error}"))?;
     let Value::Object(result) = result else {
         return Err(format!("the result is no object: {result}"));
     };

@@ -40,7 +40,10 @@ pub(crate) fn play(case: &Case, language: Language, runner: &str) -> Result<(), 
         .map_err(|why| format!("{why}\n{}", stage.log()))?;
     if said.code != Some(0) {
         let (code, err) = (said.code, tail(&said.err));
-        return Err(format!("the runner ended with {code:?}\n{err}\njob: {}", shown(&job)));
+        return Err(format!(
+            "the runner ended with {code:?}\n{err}\njob: {}",
+            shown(&job)
+        ));
     }
     let mut result = notation::result(&said.out)
         .map_err(|why| format!("{why}\n{}\n{}", tail(&said.out), tail(&said.err)))?;
@@ -124,12 +127,19 @@ impl Stage {
     /// What the servers tell, beside what the runner tells.
     fn add_what_was_seen(&self, case: &Case, to: &mut Map<String, Value>) -> Result<(), String> {
         let is_judged = |key: &str| case.expect.contains_key(key);
-        if ["upstream", "seen", "cancelled_within_ms"].into_iter().any(is_judged) {
+        if ["upstream", "seen", "cancelled_within_ms"]
+            .into_iter()
+            .any(is_judged)
+        {
             let (key, all) = self.ended()?;
             let last = all.last().cloned().unwrap_or_default();
             to.insert("cancelled".to_owned(), last);
             let all = Value::Array(all);
-            let told = if key == "seen" { all } else { json!({"requests": all}) };
+            let told = if key == "seen" {
+                all
+            } else {
+                json!({"requests": all})
+            };
             to.insert(key.to_owned(), told);
         }
         Ok(())
@@ -149,7 +159,9 @@ impl Stage {
             }
             if began.elapsed() > END_LIMIT {
                 let log = self.log();
-                return Err(format!("a request runs on after {END_LIMIT:?}: {all:?}\n{log}"));
+                return Err(format!(
+                    "a request runs on after {END_LIMIT:?}: {all:?}\n{log}"
+                ));
             }
             runtime()?.block_on(sleep(LOOK_AGAIN));
         }
@@ -165,7 +177,10 @@ fn journal(emulator: &Server) -> Result<Vec<Value>, String> {
         return Err(format!("no journal: {text}"));
     };
     let is_told = |request: &Value| {
-        let path = request.get("path").and_then(Value::as_str).unwrap_or_default();
+        let path = request
+            .get("path")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         path.ends_with("/generation") || path.contains("/uploads") || path == "/oss"
     };
     Ok(requests.into_iter().filter(is_told).collect())
@@ -187,7 +202,9 @@ fn job(case: &Case, stage: &Stage) -> Result<Value, String> {
 pub(crate) fn runtime() -> Result<&'static Runtime, String> {
     static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| Runtime::new().ok());
-    runtime.as_ref().ok_or_else(|| "there is no runtime".to_owned())
+    runtime
+        .as_ref()
+        .ok_or_else(|| "there is no runtime".to_owned())
 }
 
 fn tail(text: &str) -> String {

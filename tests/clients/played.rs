@@ -9,12 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dashgate::grpc::pb::UploadMediaRequest;
+use dashgate::grpc::pb::upload_media_request::Payload;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -262,7 +265,11 @@ fn answer(
         let body = Bytes::from(http.body.clone());
         tokio::spawn(async move {
             let sent = sender.send(Ok(Frame::data(body))).await;
-            ending.tell(if sent.is_ok() { "completed" } else { "client closed" });
+            ending.tell(if sent.is_ok() {
+                "completed"
+            } else {
+                "client closed"
+            });
         });
         return response;
     }
@@ -346,7 +353,11 @@ fn asked(method: &str, body: &[u8]) -> Value {
         Ok(message) => message,
         Err(why) => return json!({"fault": why}),
     };
-    let chunks = messages.iter().skip(1).map(|message| message.len());
+    let size = |message: &&[u8]| match UploadMediaRequest::decode(*message).ok()?.payload? {
+        Payload::Chunk(chunk) => Some(chunk.len()),
+        Payload::Description(_) => None,
+    };
+    let chunks = messages.iter().skip(1).filter_map(size);
     json!({
         "message": message,
         "chunks": {
