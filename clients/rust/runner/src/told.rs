@@ -1,0 +1,132 @@
+//! What a result says.
+
+use std::sync::OnceLock;
+
+use dashgate_client::{Answer, Code, Error, v1};
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::Fault;
+
+static SCHEMA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/schema.bin"));
+
+/// A result.
+#[derive(Debug, Default, Serialize)]
+pub struct Told {
+    /// The answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<Value>,
+    /// The events of a stream.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Value>,
+    /// The texts of a stream.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deltas: Vec<String>,
+    /// The calls that reached the tools.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<Value>,
+    /// What was uploaded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uploads: Vec<Value>,
+    /// The MIME types.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mime_types: Vec<String>,
+    /// The conversation at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<Value>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Value>,
+    /// How long it took.
+    pub elapsed_ms: u64,
+}
+
+/// The message that a JSON says.
+pub fn message<M: Message + Default>(kind: &str, json: &Value) -> Result<M, Fault> {
+    let message = DynamicMessage::deserialize(descriptor(kind)?, json)?;
+    Ok(M::decode(message.encode_to_vec().as_slice())?)
+}
+
+/// The JSON of a message.
+pub fn json_of<M: Message>(kind: &str, message: &M) -> Result<Value, Fault> {
+    let bytes = message.encode_to_vec();
+    let message = DynamicMessage::decode(descriptor(kind)?, bytes.as_slice())?;
+    Ok(serde_json::to_value(message)?)
+}
+
+fn descriptor(kind: &str) -> Result<prost_reflect::MessageDescriptor, Fault> {
+    static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
+    let pool = POOL.get_or_init(|| DescriptorPool::decode(SCHEMA).ok());
+    let name = format!("dashgate.v1.{kind}");
+    let found = pool.as_ref().and_then(|pool| pool.get_message_by_name(&name));
+    found.ok_or_else(|| format!("there is no {name}").into())
+}
+
+/// An answer.
+pub fn answer(answer: &Answer) -> Result<Value, Fault> {
+    let audio = answer.audio();
+    let calls = answer.tool_calls().iter();
+    let calls = calls.map(|call| json_of("ToolCall", call));
+    let number = answer.choices().iter().find(|choice| choice.index == 0);
+    let number = number.map_or(0, |choice| choice.finish_reason);
+    let reason = v1::FinishReason::try_from(number);
+    let usage = answer.usage().map(|usage| json_of("Usage", usage));
+    Ok(json!({
+        "text": answer.text(),
+        "reasoning_text": answer.reasoning_text(),
+        "finish_reason": reason.map_or(json!(number), |reason| json!(reason.as_str_name())),
+        "raw_finish_reason": answer.raw_finish_reason(),
+        "audio_bytes": audio.len(),
+        "audio_crc32": crc32fast::hash(&audio),
+        "tool_calls": calls.collect::<Result<Vec<_>, _>>()?,
+        "request_id": answer.request_id(),
+        "upstream_request_id": answer.upstream_request_id(),
+        "model": answer.model(),
+        "usage": usage.transpose()?,
+        "message": json_of("Message", answer.message())?,
+        "raw": json_of("ConverseResponse", answer.raw())?,
+    }))
+}
+
+/// A failure.
+pub fn error(error: &Error) -> Value {
+    let violation = |violation: &dashgate_client::FieldViolation| json!({"field": violation.field, "description": violation.description});
+    let violations: Vec<_> = error.field_violations().iter().map(violation).collect();
+    let after = error.retry_after().map(|pause| pause.as_millis());
+    json!({
+        "code": code(error.code()),
+        "reason": error.reason(),
+        "message": error.message(),
+        "upstream_code": error.upstream_code(),
+        "upstream_http_status": error.upstream_http_status(),
+        "upstream_request_id": error.upstream_request_id(),
+        "request_id": error.request_id(),
+        "attempts": error.attempts(),
+        "retry_after_ms": after.and_then(|after| u64::try_from(after).ok()),
+        "field_violations": violations,
+    })
+}
+
+fn code(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

@@ -1,0 +1,227 @@
+//! One call: what is asked, on which terms, and how often.
+
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use uuid::Uuid;
+
+use crate::answer::Answer;
+use crate::client::Client;
+use crate::error::Error;
+use crate::events::Events;
+use crate::retry::Attempts;
+use crate::v1;
+use crate::v1::conversation_service_client::ConversationServiceClient;
+
+/// The answer is wanted whole.
+#[derive(Debug)]
+pub enum Whole {}
+
+/// The answer is wanted as it is made.
+#[derive(Debug)]
+pub enum Streamed {}
+
+/// A call that is made when it is awaited.
+///
+/// ```no_run
+/// # async fn ask(client: dashgate_client::Client) -> Result<(), dashgate_client::Error> {
+/// # let conversation = dashgate_client::Conversation::new("qwen-plus");
+/// use std::time::Duration;
+///
+/// let answer = client
+///     .converse(&conversation)
+///     .timeout(Duration::from_secs(30))
+///     .request_id("order-4711-summary")
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is asked until it is awaited"]
+pub struct Call<Kind> {
+    client: Client,
+    conversation: v1::Conversation,
+    options: Option<v1::GenerationOptions>,
+    request_id: Option<String>,
+    timeout: Option<Duration>,
+    metadata: Vec<(String, String)>,
+    kind: PhantomData<fn() -> Kind>,
+}
+
+impl<Kind> Call<Kind> {
+    pub(crate) fn new(client: Client, conversation: v1::Conversation) -> Self {
+        Self {
+            client,
+            conversation,
+            options: None,
+            request_id: None,
+            timeout: None,
+            metadata: Vec::new(),
+            kind: PhantomData,
+        }
+    }
+
+    /// How to answer.
+    pub fn options(mut self, options: v1::GenerationOptions) -> Self {
+        self.options = Some(options);
+        self
+    }
+
+    /// The name of this call: a second one with the same name and content gets the same answer, and
+    /// costs nothing. Without it: a UUID, the same for all attempts.
+    pub fn request_id(mut self, id: impl Into<String>) -> Self {
+        self.request_id = Some(id.into());
+        self
+    }
+
+    /// The deadline of this call, all attempts included.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sent with this call.
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.push((name.into(), value.into()));
+        self
+    }
+
+    fn taken_apart(self, timeout: Option<Duration>) -> Result<(Terms, Asked), Error> {
+        let request_id = self
+            .request_id
+            .unwrap_or_else(|| Uuid::new_v4().to_string());
+        let terms = Terms {
+            metadata: self.client.metadata(&self.metadata)?,
+            client: self.client,
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            request_id,
+        };
+        Ok((terms, (self.conversation, self.options)))
+    }
+}
+
+type Asked = (v1::Conversation, Option<v1::GenerationOptions>);
+
+impl IntoFuture for Call<Whole> {
+    type Output = Result<Answer, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let timeout = self.timeout.unwrap_or_else(|| self.client.whole_timeout());
+            let (terms, (conversation, options)) = self.taken_apart(Some(timeout))?;
+            let request = v1::ConverseRequest {
+                conversation: Some(conversation),
+                options,
+                request_id: terms.request_id.clone(),
+            };
+            let send = |mut service: Service, request| async move { service.converse(request).await };
+            let response = terms.attempt(request, send).await?;
+            terms.client.credit().earn();
+            Ok(Answer::new(response.into_inner()))
+        })
+    }
+}
+
+impl IntoFuture for Call<Streamed> {
+    type Output = Result<Events, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let timeout = self.timeout.or_else(|| self.client.timeout());
+            let (terms, (conversation, options)) = self.taken_apart(timeout)?;
+            let request = v1::ConverseStreamRequest {
+                conversation: Some(conversation),
+                options,
+                request_id: terms.request_id.clone(),
+            };
+            let send =
+                |mut service: Service, request| async move { service.converse_stream(request).await };
+            let response = terms.attempt(request, send).await?;
+            let (client, id) = (terms.client, terms.request_id);
+            Ok(Events::new(
+                response.into_inner(),
+                client,
+                id,
+                terms.deadline,
+            ))
+        })
+    }
+}
+
+type Service = ConversationServiceClient<Channel>;
+
+/// On which terms a call is made.
+struct Terms {
+    client: Client,
+    metadata: MetadataMap,
+    deadline: Option<Instant>,
+    request_id: String,
+}
+
+impl Terms {
+    /// Sends a request until it is answered, or may not be sent any more.
+    async fn attempt<Message, Answered, Sending>(
+        &self,
+        message: Message,
+        send: impl Fn(Service, Request<Message>) -> Sending,
+    ) -> Result<Answered, Error>
+    where
+        Message: Clone,
+        Sending: Future<Output = Result<Answered, Status>>,
+    {
+        let mut attempts = Attempts::first();
+        loop {
+            let mut request = Request::new(message.clone());
+            *request.metadata_mut() = self.metadata.clone();
+            if let Some(deadline) = self.deadline {
+                request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+            }
+            let sending = send(self.client.conversation_service(), request);
+            let status = match within(self.deadline, &self.request_id, sending).await? {
+                Ok(answered) => return Ok(answered),
+                Err(status) => status,
+            };
+            let pause = attempts.next(&status, self.client.credit());
+            let now = Instant::now();
+            let in_time = |pause: &Duration| {
+                let next = now.checked_add(*pause);
+                self.deadline.is_none_or(|deadline| next.is_some_and(|next| next < deadline))
+            };
+            match pause.filter(in_time) {
+                Some(pause) => sleep(pause).await,
+                None => return Err(failed(status, self.deadline, &self.request_id)),
+            }
+        }
+    }
+}
+
+/// Waits for a future until the deadline.
+pub(crate) async fn within<T>(
+    deadline: Option<Instant>,
+    request_id: &str,
+    future: impl Future<Output = T>,
+) -> Result<T, Error> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, future)
+            .await
+            .map_err(|_| Error::deadline(request_id)),
+        None => Ok(future.await),
+    }
+}
+
+/// tonic says `CANCELLED` when its own clock of the deadline is the first to strike.
+pub(crate) fn failed(status: Status, deadline: Option<Instant>, request_id: &str) -> Error {
+    let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
+    if is_late && status.code() == Code::Cancelled {
+        return Error::deadline(request_id);
+    }
+    Error::of_call(status, request_id)
+}

@@ -1,0 +1,324 @@
+//! The handle by which a gateway is reached.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::call::{Call, Streamed, Whole};
+use crate::error::Error;
+use crate::retry::Credit;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+use crate::tools::{Tool, ToolRun};
+use crate::upload::{Upload, UploadSource};
+use crate::v1::conversation_service_client::ConversationServiceClient;
+use crate::v1::media_service_client::MediaServiceClient;
+use crate::{Conversation, v1};
+
+const DEFAULT_TARGET: &str = "127.0.0.1:50051";
+/// As long as DashScope works on one call.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+/// Four heartbeats of the gateway.
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The strictest servers allow a ping in 5 minutes.
+const KEEPALIVE: Duration = Duration::from_secs(360);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The largest answer that the gateway makes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// A gateway, and how it is called. Cheap to clone; all clones share one connection, which is made
+/// at the first call, on the Tokio runtime of that call.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    target: String,
+    endpoint: Option<Endpoint>,
+    channel: OnceLock<Channel>,
+    metadata: MetadataMap,
+    timeout: Option<Duration>,
+    idle_timeout: Duration,
+    credit: Credit,
+}
+
+impl Client {
+    /// The gateway at `DASHGATE_ADDR` (`127.0.0.1:50051` without it), with the key in
+    /// `DASHGATE_API_KEY` if there is one.
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// A client with more to say.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// One turn, the whole answer at once: `client.converse(&conversation).await?`.
+    ///
+    /// Its deadline is 10 minutes unless the client or the call has another.
+    pub fn converse(&self, conversation: impl Into<v1::Conversation>) -> Call<Whole> {
+        Call::new(self.clone(), conversation.into())
+    }
+
+    /// One turn, as it is made: `client.stream(&conversation).await?`.
+    ///
+    /// It has no deadline unless the client or the call has one.
+    pub fn stream(&self, conversation: impl Into<v1::Conversation>) -> Call<Streamed> {
+        Call::new(self.clone(), conversation.into())
+    }
+
+    /// Puts a file of any size where the model can reach it: a path, bytes or a reader. The `uri`
+    /// that comes back goes into [`crate::Media::uri`].
+    pub fn upload(&self, model: impl Into<String>, source: impl Into<UploadSource>) -> Upload {
+        Upload::new(self.clone(), model.into(), source.into())
+    }
+
+    /// Converses until the model asks for no more tools. Answers and results are appended.
+    pub fn run_tools<'a>(
+        &self,
+        conversation: &'a mut Conversation,
+        tools: &'a [Tool],
+    ) -> ToolRun<'a> {
+        ToolRun::new(self.clone(), conversation, tools)
+    }
+
+    /// The generated client of conversations, without deadlines, keys or retries.
+    pub fn conversation_service(&self) -> ConversationServiceClient<Channel> {
+        ConversationServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
+    /// The generated client of uploads, without deadlines or keys.
+    pub fn media_service(&self) -> MediaServiceClient<Channel> {
+        MediaServiceClient::new(self.channel())
+    }
+
+    /// The channel of all calls. Must be called on a Tokio runtime.
+    pub fn channel(&self) -> Channel {
+        let connect = || match &self.0.endpoint {
+            Some(endpoint) => endpoint.connect_lazy(),
+            // The builder always sets one of the two, so nobody comes here.
+            None => Endpoint::from_static("http://127.0.0.1:50051").connect_lazy(),
+        };
+        self.0.channel.get_or_init(connect).clone()
+    }
+
+    pub(crate) fn metadata(&self, more: &[(String, String)]) -> Result<MetadataMap, Error> {
+        let mut metadata = self.0.metadata.clone();
+        for (name, value) in more {
+            let (name, value) = entry(name, value)?;
+            metadata.insert(name, value);
+        }
+        Ok(metadata)
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.0.timeout
+    }
+
+    pub(crate) fn whole_timeout(&self) -> Duration {
+        self.0.timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.0.idle_timeout
+    }
+
+    pub(crate) fn credit(&self) -> &Credit {
+        &self.0.credit
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Client")
+            .field("target", &self.0.target)
+            .field("timeout", &self.0.timeout)
+            .field("idle_timeout", &self.0.idle_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a [`Client`] is made of. All of it may be left out.
+#[derive(Clone, Default)]
+pub struct ClientBuilder {
+    target: Option<String>,
+    api_key: Option<String>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+    timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    metadata: Vec<(String, String)>,
+}
+
+impl ClientBuilder {
+    /// `host:port`, `http://host:port`, `https://host:port` or `unix:/path`. Without it:
+    /// `DASHGATE_ADDR`, and without that `127.0.0.1:50051`.
+    #[must_use]
+    pub fn target(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
+        self
+    }
+
+    /// The key that the gateway asks for. Without it: `DASHGATE_API_KEY`. It is sent over plaintext
+    /// too, which is right next to a sidecar.
+    #[must_use]
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.api_key = Some(key.into());
+        self
+    }
+
+    /// TLS with these certificates, whatever the target says; an `http://` one is refused.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The deadline of every call. Without it: 10 minutes for whole answers and uploads, none for
+    /// streams.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How long a stream may be silent, heartbeats included, before it fails. Without it: 60 s.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// Sent with every call.
+    #[must_use]
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.push((name.into(), value.into()));
+        self
+    }
+
+    /// The client. Nothing is connected yet.
+    pub fn build(self) -> Result<Client, Error> {
+        let target = self.target.clone().or_else(|| variable("DASHGATE_ADDR"));
+        let target = target.unwrap_or_else(|| DEFAULT_TARGET.to_owned());
+        let endpoint = self.endpoint(&target)?;
+        self.client(target, Some(endpoint), OnceLock::new())
+    }
+
+    /// The client of a channel that exists. Target and TLS are the channel's own.
+    pub fn build_on(self, channel: Channel) -> Result<Client, Error> {
+        let there = OnceLock::from(channel);
+        self.client("a channel that was given".to_owned(), None, there)
+    }
+
+    fn client(
+        self,
+        target: String,
+        endpoint: Option<Endpoint>,
+        channel: OnceLock<Channel>,
+    ) -> Result<Client, Error> {
+        let mut metadata = MetadataMap::new();
+        for (name, value) in &self.metadata {
+            let (name, value) = entry(name, value)?;
+            metadata.insert(name, value);
+        }
+        if let Some(key) = self.api_key.or_else(|| variable("DASHGATE_API_KEY")) {
+            let bearer: Result<MetadataValue<Ascii>, _> = format!("Bearer {key}").parse();
+            let mut bearer =
+                bearer.map_err(|_| Error::of_argument("the API key is not printable ASCII"))?;
+            bearer.set_sensitive(true);
+            metadata.insert("authorization", bearer);
+        }
+        Ok(Client(Arc::new(Inner {
+            target,
+            endpoint,
+            channel,
+            metadata,
+            timeout: self.timeout,
+            idle_timeout: self.idle_timeout.unwrap_or(DEFAULT_IDLE_TIMEOUT),
+            credit: Credit::full(),
+        })))
+    }
+
+    fn endpoint(&self, target: &str) -> Result<Endpoint, Error> {
+        let secure = target.starts_with("https://") || self.has_tls();
+        if self.has_tls() && target.starts_with("http://") {
+            let message = format!("{target} is plaintext, and TLS was given: leave one of them out");
+            return Err(Error::of_argument(message));
+        }
+        let address = match target {
+            target if target.starts_with("unix:") || target.contains("://") => target.to_owned(),
+            target if secure => format!("https://{target}"),
+            target => format!("http://{target}"),
+        };
+        let wrong = |error| {
+            let forms = "host:port, http://host:port, https://host:port, unix:/path";
+            Error::caused(format!("{target:?} is no target; one is {forms}"), error)
+        };
+        let endpoint = Endpoint::from_shared(address)
+            .map_err(wrong)?
+            .user_agent(concat!("dashgate-rust/", env!("CARGO_PKG_VERSION")))
+            .map_err(wrong)?
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(false);
+        if secure {
+            return self.secured(endpoint);
+        }
+        Ok(endpoint)
+    }
+
+    #[cfg(feature = "tls")]
+    fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    #[cfg(feature = "tls")]
+    fn secured(&self, endpoint: Endpoint) -> Result<Endpoint, Error> {
+        let config = self.tls.clone().unwrap_or_default().config();
+        endpoint
+            .tls_config(config)
+            .map_err(|error| Error::caused("the certificates cannot be used", error))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn has_tls(&self) -> bool {
+        false
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn secured(&self, _endpoint: Endpoint) -> Result<Endpoint, Error> {
+        let message = "this build has no TLS: turn the feature `tls` on";
+        Err(Error::of_argument(message))
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("ClientBuilder")
+            .field("target", &self.target)
+            .field("timeout", &self.timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+type Entry = (MetadataKey<Ascii>, MetadataValue<Ascii>);
+
+fn entry(name: &str, value: &str) -> Result<Entry, Error> {
+    let key = name.to_ascii_lowercase();
+    let key = MetadataKey::from_bytes(key.as_bytes())
+        .map_err(|error| Error::caused(format!("{name:?} is no name of metadata"), error))?;
+    // The value may be a secret, so it is not told.
+    let value = value
+        .parse()
+        .map_err(|_| Error::of_argument(format!("the metadata {name} is not printable ASCII")))?;
+    Ok((key, value))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

@@ -1,0 +1,255 @@
+//! The parts of a turn: text, sounds, pictures, films.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::sniff;
+use crate::v1::content::Kind;
+use crate::v1::{self, Content, VideoFrames};
+
+/// Plain text.
+pub fn text(text: impl Into<String>) -> Content {
+    Content::from(text.into())
+}
+
+/// A sound: `audio("sentence.wav")`, `audio("https://...")`, `audio(bytes)`. A file is read at once.
+pub async fn audio(media: impl Into<Media>) -> Result<Content, Error> {
+    let (source, mime_type) = media.into().read().await?;
+    let source = Some(match source {
+        Read::Uri(uri) => v1::audio::Source::Uri(uri),
+        Read::Bytes(bytes) => v1::audio::Source::Data(bytes),
+    });
+    Ok(of(Kind::Audio(v1::Audio {
+        mime_type,
+        source,
+        file: None,
+    })))
+}
+
+/// A picture: `image("cat.png")`, `image("https://...")`, `image(bytes)`. A file is read at once.
+pub async fn image(media: impl Into<Media>) -> Result<Content, Error> {
+    Ok(of(Kind::Image(picture(media.into()).await?)))
+}
+
+/// A film: `video("film.mp4")`, `video("https://...")`, `video(bytes)`. A file is read at once.
+pub async fn video(media: impl Into<Media>) -> Result<Content, Error> {
+    let (source, mime_type) = media.into().read().await?;
+    let source = Some(match source {
+        Read::Uri(uri) => v1::video::Source::Uri(uri),
+        Read::Bytes(bytes) => v1::video::Source::Data(bytes),
+    });
+    Ok(of(Kind::Video(v1::Video {
+        mime_type,
+        source,
+        ..v1::Video::default()
+    })))
+}
+
+/// A film as its pictures, in their order.
+pub async fn video_frames<M: Into<Media>>(
+    pictures: impl IntoIterator<Item = M>,
+) -> Result<Content, Error> {
+    let mut frames = Vec::new();
+    for media in pictures {
+        frames.push(picture(media.into()).await?);
+    }
+    let source = Some(v1::video::Source::Frames(VideoFrames { frames }));
+    Ok(of(Kind::Video(v1::Video {
+        source,
+        ..v1::Video::default()
+    })))
+}
+
+/// Where a medium is: in a file, in memory, or somewhere that DashScope can fetch it from.
+///
+/// A string that begins with `http:`, `https:`, `oss:` or `data:` is a URI, any other one a path.
+#[derive(Clone, Debug)]
+pub struct Media {
+    place: Place,
+    mime_type: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Path(PathBuf),
+    Bytes(Bytes),
+    Uri(String),
+}
+
+enum Read {
+    Bytes(Bytes),
+    Uri(String),
+}
+
+impl Media {
+    /// A file. Its bytes are sent, its path never.
+    pub fn path(path: impl Into<PathBuf>) -> Self {
+        Self::at(Place::Path(path.into()))
+    }
+
+    /// The bytes of a file.
+    pub fn bytes(bytes: impl Into<Bytes>) -> Self {
+        Self::at(Place::Bytes(bytes.into()))
+    }
+
+    /// `https:`, `http:`, `oss:` or `data:`. DashScope fetches it.
+    pub fn uri(uri: impl Into<String>) -> Self {
+        Self::at(Place::Uri(uri.into()))
+    }
+
+    /// What it is. Without it: told by the first bytes, then by the extension.
+    #[must_use]
+    pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
+        self.mime_type = Some(mime_type.into());
+        self
+    }
+
+    fn at(place: Place) -> Self {
+        Self {
+            place,
+            mime_type: None,
+        }
+    }
+
+    async fn read(self) -> Result<(Read, String), Error> {
+        let (bytes, name) = match self.place {
+            Place::Uri(uri) => return Ok((Read::Uri(uri), self.mime_type.unwrap_or_default())),
+            Place::Bytes(bytes) => (bytes, String::new()),
+            Place::Path(path) => {
+                let bytes = tokio::fs::read(&path)
+                    .await
+                    .map_err(|error| unreadable(&path, error))?;
+                (bytes.into(), path.to_string_lossy().into_owned())
+            }
+        };
+        let told = self.mime_type;
+        let mime_type = told.unwrap_or_else(|| sniff::mime_type(&bytes, &name).to_owned());
+        Ok((Read::Bytes(bytes), mime_type))
+    }
+}
+
+pub(crate) fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    Error::caused(format!("{} cannot be read: {error}", path.display()), error)
+}
+
+impl From<&str> for Media {
+    fn from(place: &str) -> Self {
+        let schemes = ["http:", "https:", "oss:", "data:"];
+        match schemes.iter().any(|scheme| place.starts_with(scheme)) {
+            true => Self::uri(place),
+            false => Self::path(place),
+        }
+    }
+}
+
+impl From<String> for Media {
+    fn from(place: String) -> Self {
+        Self::from(place.as_str())
+    }
+}
+
+impl From<&Path> for Media {
+    fn from(path: &Path) -> Self {
+        Self::path(path)
+    }
+}
+
+impl From<PathBuf> for Media {
+    fn from(path: PathBuf) -> Self {
+        Self::path(path)
+    }
+}
+
+impl From<Bytes> for Media {
+    fn from(bytes: Bytes) -> Self {
+        Self::bytes(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Media {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::bytes(bytes)
+    }
+}
+
+impl From<&str> for Content {
+    fn from(text: &str) -> Self {
+        Self::from(text.to_owned())
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        of(Kind::Text(text))
+    }
+}
+
+/// What a turn can be said to hold: a string, one part, or several.
+pub trait Contents {
+    /// Its parts, in order.
+    fn contents(self) -> Vec<Content>;
+}
+
+impl Contents for &str {
+    fn contents(self) -> Vec<Content> {
+        vec![self.into()]
+    }
+}
+
+impl Contents for String {
+    fn contents(self) -> Vec<Content> {
+        vec![self.into()]
+    }
+}
+
+impl Contents for Content {
+    fn contents(self) -> Vec<Content> {
+        vec![self]
+    }
+}
+
+impl Contents for Vec<Content> {
+    fn contents(self) -> Vec<Content> {
+        self
+    }
+}
+
+impl<const N: usize> Contents for [Content; N] {
+    fn contents(self) -> Vec<Content> {
+        self.into()
+    }
+}
+
+impl<A: Into<Content>, B: Into<Content>> Contents for (A, B) {
+    fn contents(self) -> Vec<Content> {
+        vec![self.0.into(), self.1.into()]
+    }
+}
+
+impl<A: Into<Content>, B: Into<Content>, C: Into<Content>> Contents for (A, B, C) {
+    fn contents(self) -> Vec<Content> {
+        vec![self.0.into(), self.1.into(), self.2.into()]
+    }
+}
+
+async fn picture(media: Media) -> Result<v1::Image, Error> {
+    let (source, mime_type) = media.read().await?;
+    let source = Some(match source {
+        Read::Uri(uri) => v1::image::Source::Uri(uri),
+        Read::Bytes(bytes) => v1::image::Source::Data(bytes),
+    });
+    Ok(v1::Image {
+        mime_type,
+        source,
+        ..v1::Image::default()
+    })
+}
+
+fn of(kind: Kind) -> Content {
+    Content {
+        kind: Some(kind),
+        ..Content::default()
+    }
+}

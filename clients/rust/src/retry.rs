@@ -1,0 +1,170 @@
+//! Whether a call that failed is made again, and when. tonic reads no service config, so this does
+//! by hand what `service-config.json` tells the gRPC libraries of other languages.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tonic::{Code, Status};
+
+use crate::error::{Pushback, pushback};
+
+pub(crate) const MAX_ATTEMPTS: u32 = 4;
+pub(crate) const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
+pub(crate) const MAX_BACKOFF: Duration = Duration::from_secs(10);
+pub(crate) const BACKOFF_MULTIPLIER: u32 = 2;
+/// Clients that failed together must not come back together: each pause is up to a fifth shorter or
+/// longer, as the other gRPC libraries have it.
+const JITTER: f64 = 0.2;
+
+/// The credit of a client for retries, in thousandths: a server that fails everybody is left alone.
+pub(crate) const MAX_TOKENS: u32 = 10_000;
+const TOKENS_OF_A_FAULT: u32 = 1_000;
+pub(crate) const TOKENS_OF_A_SUCCESS: u32 = 100;
+
+/// The credit that all calls of a client share.
+#[derive(Clone, Debug)]
+pub(crate) struct Credit(Arc<Mutex<u32>>);
+
+impl Credit {
+    pub(crate) fn full() -> Self {
+        Self(Arc::new(Mutex::new(MAX_TOKENS)))
+    }
+
+    /// A call succeeded.
+    pub(crate) fn earn(&self) {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *tokens = (*tokens + TOKENS_OF_A_SUCCESS).min(MAX_TOKENS);
+    }
+
+    /// A call failed; whether there is enough left to repeat it.
+    fn spend(&self) -> bool {
+        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *tokens = tokens.saturating_sub(TOKENS_OF_A_FAULT);
+        *tokens > MAX_TOKENS / 2
+    }
+}
+
+/// The attempts of one call.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    made: u32,
+    backoff: Duration,
+}
+
+impl Attempts {
+    pub(crate) fn first() -> Self {
+        Self {
+            made: 1,
+            backoff: INITIAL_BACKOFF,
+        }
+    }
+
+    /// How long to wait before the next attempt; `None` if there is none. Only for a call of whose
+    /// answer nothing has come.
+    pub(crate) fn next(&mut self, status: &Status, credit: &Credit) -> Option<Duration> {
+        let pushback = pushback(status);
+        if status.code() != Code::Unavailable {
+            return None;
+        }
+        if !credit.spend() || pushback == Pushback::No || self.made >= MAX_ATTEMPTS {
+            return None;
+        }
+        self.made += 1;
+        if let Pushback::After(pause) = pushback {
+            self.backoff = INITIAL_BACKOFF;
+            return Some(pause);
+        }
+        let pause = self.backoff;
+        self.backoff = (pause * BACKOFF_MULTIPLIER).min(MAX_BACKOFF);
+        let spread = 1.0 - JITTER + 2.0 * JITTER * fastrand::f64();
+        Some(pause.mul_f64(spread))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
+
+    use super::*;
+
+    fn unavailable(pushback: &str) -> Status {
+        let mut status = Status::unavailable("");
+        if !pushback.is_empty() {
+            let pushback = pushback.parse().unwrap();
+            status
+                .metadata_mut()
+                .insert("grpc-retry-pushback-ms", pushback);
+        }
+        status
+    }
+
+    #[test]
+    fn pauses_double_and_end_after_the_last_attempt() {
+        let (mut attempts, credit) = (Attempts::first(), Credit::full());
+        for about in [0.5, 1.0, 2.0] {
+            let pause = attempts.next(&unavailable(""), &credit).unwrap();
+            let ratio = pause.as_secs_f64() / about;
+            assert!((0.79..1.21).contains(&ratio), "{pause:?}");
+        }
+        assert_eq!(attempts.next(&unavailable(""), &credit), None);
+    }
+
+    #[test]
+    fn the_gateway_says_when_and_whether() {
+        let credit = Credit::full();
+        let next = |pushback| Attempts::first().next(&unavailable(pushback), &credit);
+        assert_eq!(next("0"), Some(Duration::ZERO));
+        assert_eq!(next("1500"), Some(Duration::from_millis(1500)));
+        assert_eq!(next("-1"), None);
+        assert_eq!(next("soon"), None);
+    }
+
+    #[test]
+    fn no_other_code_is_repeated() {
+        let credit = Credit::full();
+        for code in (0..17).map(Code::from_i32) {
+            let again = Attempts::first().next(&Status::new(code, ""), &credit);
+            assert_eq!(again.is_some(), code == Code::Unavailable, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_fails_everybody_is_left_alone() {
+        let credit = Credit::full();
+        let try_one = || Attempts::first().next(&unavailable("0"), &credit).is_some();
+        let tried = (0..20).filter(|_| try_one()).count();
+        assert_eq!(tried, 4);
+        for _ in 0..100 {
+            credit.earn();
+        }
+        assert!(try_one());
+    }
+
+    #[test]
+    #[expect(clippy::indexing_slicing, reason = "what is not there is null")]
+    fn the_numbers_are_those_of_the_service_config() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../service-config.json");
+        let text = std::fs::read_to_string(path).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let method = &config["methodConfig"][0];
+        assert_eq!(
+            method["name"],
+            serde_json::json!([{"service": "dashgate.v1.ConversationService"}])
+        );
+        let seconds = |span: Duration| format!("{}s", span.as_secs_f64());
+        assert_eq!(
+            method["retryPolicy"],
+            serde_json::json!({
+                "maxAttempts": MAX_ATTEMPTS,
+                "initialBackoff": seconds(INITIAL_BACKOFF),
+                "maxBackoff": seconds(MAX_BACKOFF),
+                "backoffMultiplier": BACKOFF_MULTIPLIER,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            })
+        );
+        let throttling = &config["retryThrottling"];
+        let thousandths = |key: &str| throttling[key].as_f64().unwrap() * 1000.0;
+        assert_eq!(thousandths("maxTokens"), f64::from(MAX_TOKENS));
+        assert_eq!(thousandths("tokenRatio"), f64::from(TOKENS_OF_A_SUCCESS));
+    }
+}

@@ -1,0 +1,243 @@
+//! Functions that the model may call, and the loop in which it does.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+
+use tonic::Code;
+
+use crate::answer::Answer;
+use crate::client::Client;
+use crate::conversation::Conversation;
+use crate::error::Error;
+use crate::v1;
+use crate::v1::tool::Kind;
+
+const DEFAULT_MAX_ROUNDS: usize = 8;
+
+type Fault = Box<dyn StdError + Send + Sync>;
+type Running = Pin<Box<dyn Future<Output = Result<String, Fault>> + Send>>;
+
+/// A function that the model may call.
+///
+/// ```
+/// use dashgate_client::Tool;
+///
+/// let tool = Tool::new(
+///     "weather",
+///     "The weather in a city, now.",
+///     r#"{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}"#,
+///     |arguments: String| async move {
+///         Ok::<_, std::io::Error>(format!(r#"{{"asked": {arguments}, "sky": "clear"}}"#))
+///     },
+/// );
+/// assert_eq!(tool.name(), "weather");
+/// ```
+pub struct Tool {
+    declaration: v1::FunctionTool,
+    function: Box<dyn Fn(String) -> Running + Send + Sync>,
+}
+
+impl Tool {
+    /// A function, and what the model is told of it: `parameters` is the JSON Schema of its
+    /// arguments, as JSON text. It is given the arguments as the model wrote them, which need not be
+    /// valid JSON.
+    pub fn new<Run, Told, Wrong>(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        parameters: impl Into<String>,
+        function: Run,
+    ) -> Self
+    where
+        Run: Fn(String) -> Told + Send + Sync + 'static,
+        Told: Future<Output = Result<String, Wrong>> + Send + 'static,
+        Wrong: Into<Fault>,
+    {
+        Self {
+            declaration: v1::FunctionTool {
+                name: name.into(),
+                description: description.into(),
+                parameters: parameters.into(),
+            },
+            function: Box::new(move |arguments| {
+                let told = function(arguments);
+                Box::pin(async move { told.await.map_err(Into::into) })
+            }),
+        }
+    }
+
+    /// What the model calls it.
+    pub fn name(&self) -> &str {
+        &self.declaration.name
+    }
+}
+
+impl fmt::Debug for Tool {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Tool")
+            .field("declaration", &self.declaration)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<&Tool> for v1::Tool {
+    fn from(tool: &Tool) -> Self {
+        Self::from(tool.declaration.clone())
+    }
+}
+
+impl From<v1::FunctionTool> for v1::Tool {
+    fn from(function: v1::FunctionTool) -> Self {
+        Self {
+            kind: Some(Kind::Function(function)),
+        }
+    }
+}
+
+/// Why a loop of tools ended without an answer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ToolError {
+    /// A call of the model failed, or the model asked once more than it may: `TOOL_ROUNDS`.
+    Call(Error),
+    /// A tool failed: its own error, as it was.
+    Tool(Box<dyn StdError + Send + Sync>),
+}
+
+impl fmt::Display for ToolError {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(error) => error.fmt(to),
+            Self::Tool(error) => error.fmt(to),
+        }
+    }
+}
+
+impl StdError for ToolError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Call(error) => error.source(),
+            Self::Tool(error) => error.source(),
+        }
+    }
+}
+
+impl From<Error> for ToolError {
+    fn from(error: Error) -> Self {
+        Self::Call(error)
+    }
+}
+
+/// A loop of tools that runs when it is awaited.
+#[derive(Debug)]
+#[must_use = "nothing is asked until it is awaited"]
+pub struct ToolRun<'a> {
+    client: Client,
+    conversation: &'a mut Conversation,
+    tools: &'a [Tool],
+    options: v1::GenerationOptions,
+    max_rounds: usize,
+}
+
+impl<'a> ToolRun<'a> {
+    pub(crate) fn new(
+        client: Client,
+        conversation: &'a mut Conversation,
+        tools: &'a [Tool],
+    ) -> Self {
+        Self {
+            client,
+            conversation,
+            tools,
+            options: v1::GenerationOptions::default(),
+            max_rounds: DEFAULT_MAX_ROUNDS,
+        }
+    }
+
+    /// How often the model may ask for tools. Without it: 8 times.
+    pub fn max_rounds(mut self, rounds: usize) -> Self {
+        self.max_rounds = rounds;
+        self
+    }
+
+    /// How to answer.
+    pub fn options(mut self, options: v1::GenerationOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    async fn run(self) -> Result<Answer, ToolError> {
+        for tool in self.tools {
+            let declaration = v1::Tool::from(tool);
+            if !self.conversation.raw().tools.contains(&declaration) {
+                self.conversation.tool(declaration);
+            }
+        }
+        let mut rounds = 0;
+        loop {
+            let call = self.client.converse(&*self.conversation);
+            let answer = call.options(self.options.clone()).await?;
+            self.conversation.append(&answer);
+            if answer.tool_calls().is_empty() {
+                return Ok(answer);
+            }
+            if rounds == self.max_rounds {
+                let message = format!("the model still asks for tools after {rounds} rounds");
+                let code = Code::FailedPrecondition;
+                let id = answer.request_id();
+                return Err(Error::of_client(code, "TOOL_ROUNDS", &message, id).into());
+            }
+            rounds += 1;
+            for call in answer.tool_calls() {
+                let result = match self.tools.iter().find(|tool| tool.name() == call.name) {
+                    Some(tool) => (tool.function)(call.arguments.clone())
+                        .await
+                        .map_err(ToolError::Tool)?,
+                    None => missing(&call.name),
+                };
+                self.conversation.tool_result(call, result);
+            }
+        }
+    }
+}
+
+impl<'a> IntoFuture for ToolRun<'a> {
+    type Output = Result<Answer, ToolError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+/// The name is the model's, which may write anything.
+fn missing(name: &str) -> String {
+    let mut told = String::from(r#"{"error":"there is no tool "#);
+    for letter in name.chars() {
+        match letter {
+            '"' | '\\' => told.extend(['\\', letter]),
+            letter if letter.is_control() => {
+                told.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            }
+            letter => told.push(letter),
+        }
+    }
+    told + r#""}"#
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
+    #![expect(clippy::indexing_slicing, reason = "what is not there is null")]
+
+    use super::*;
+
+    #[test]
+    fn a_tool_that_is_not_there_is_told_as_json() {
+        assert_eq!(missing("f"), r#"{"error":"there is no tool f"}"#);
+        let odd = "a\"b\\c\nd\u{85}天";
+        let told: serde_json::Value = serde_json::from_str(&missing(odd)).unwrap();
+        assert_eq!(told["error"], format!("there is no tool {odd}"));
+    }
+}

@@ -1,0 +1,267 @@
+//! Large files, on their way to where the model can reach them.
+
+use std::fmt;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use crate::call::{failed, within};
+use crate::client::Client;
+use crate::content::unreadable;
+use crate::error::Error;
+use crate::sniff;
+use crate::v1::upload_media_request::Payload;
+use crate::v1::{MediaDescription, UploadMediaRequest, UploadMediaResponse};
+
+const CHUNK_BYTES: usize = 256 * 1024;
+/// One chunk is on its way while the next is read.
+const CHUNKS_AHEAD: usize = 1;
+
+/// What is uploaded: a path, bytes, or a reader.
+pub struct UploadSource(Place);
+
+enum Place {
+    Path(PathBuf),
+    Bytes(Bytes),
+    Reader(Pin<Box<dyn AsyncRead + Send>>),
+}
+
+impl UploadSource {
+    /// Whatever can be read; its length is not known before its end.
+    pub fn reader(reader: impl AsyncRead + Send + 'static) -> Self {
+        Self(Place::Reader(Box::pin(reader)))
+    }
+}
+
+impl fmt::Debug for UploadSource {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Path(path) => path.fmt(to),
+            Place::Bytes(bytes) => write!(to, "{} bytes", bytes.len()),
+            Place::Reader(_) => to.write_str("a reader"),
+        }
+    }
+}
+
+impl From<&str> for UploadSource {
+    fn from(path: &str) -> Self {
+        Self(Place::Path(path.into()))
+    }
+}
+
+impl From<String> for UploadSource {
+    fn from(path: String) -> Self {
+        Self(Place::Path(path.into()))
+    }
+}
+
+impl From<&Path> for UploadSource {
+    fn from(path: &Path) -> Self {
+        Self(Place::Path(path.into()))
+    }
+}
+
+impl From<PathBuf> for UploadSource {
+    fn from(path: PathBuf) -> Self {
+        Self(Place::Path(path))
+    }
+}
+
+impl From<Bytes> for UploadSource {
+    fn from(bytes: Bytes) -> Self {
+        Self(Place::Bytes(bytes))
+    }
+}
+
+impl From<Vec<u8>> for UploadSource {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Place::Bytes(bytes.into()))
+    }
+}
+
+/// An upload that is made when it is awaited. It is never repeated by itself.
+///
+/// ```no_run
+/// # async fn ask(client: dashgate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use dashgate_client::{Conversation, Media, text, video};
+///
+/// let film = client.upload("qwen3-vl-plus", "film.mp4").await?;
+/// let mut conversation = Conversation::new("qwen3-vl-plus");
+/// conversation.user([video(Media::uri(film.uri)).await?, text("What happens?")]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is sent until it is awaited"]
+pub struct Upload {
+    client: Client,
+    description: MediaDescription,
+    source: UploadSource,
+    timeout: Option<Duration>,
+    metadata: Vec<(String, String)>,
+}
+
+impl Upload {
+    pub(crate) fn new(client: Client, model: String, source: UploadSource) -> Self {
+        Self {
+            client,
+            description: MediaDescription {
+                model,
+                ..MediaDescription::default()
+            },
+            source,
+            timeout: None,
+            metadata: Vec::new(),
+        }
+    }
+
+    /// What it is. Without it: told by the first bytes, then by the extension.
+    pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
+        self.description.mime_type = mime_type.into();
+        self
+    }
+
+    /// The file's name, for its extension. Without it: the last part of the path.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.description.name = name.into();
+        self
+    }
+
+    /// The deadline. Without it: the client's, or 10 minutes.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sent with this upload.
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.push((name.into(), value.into()));
+        self
+    }
+
+    async fn run(self) -> Result<UploadMediaResponse, Error> {
+        let timeout = self.timeout.unwrap_or_else(|| self.client.whole_timeout());
+        let deadline = Instant::now().checked_add(timeout);
+        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+        let mut request = Request::new(Messages(receiver));
+        *request.metadata_mut() = self.client.metadata(&self.metadata)?;
+        request.set_timeout(timeout);
+        let mut service = self.client.media_service();
+        let calling = pin!(service.upload_media(request));
+        let feeding = pin!(feed(self.description, self.source, sender));
+        match within(deadline, "", both(calling, feeding)).await?? {
+            Ok(response) => Ok(response.into_inner()),
+            Err(status) => Err(failed(status, deadline, "")),
+        }
+    }
+}
+
+impl IntoFuture for Upload {
+    type Output = Result<UploadMediaResponse, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+type Answered = Result<Response<UploadMediaResponse>, Status>;
+
+/// Calls and feeds at the same time. A fault in reading drops the call, which cancels it: an upload
+/// that only ended early would be taken for a whole one.
+async fn both(
+    mut calling: Pin<&mut impl Future<Output = Answered>>,
+    mut feeding: Pin<&mut impl Future<Output = Result<(), Error>>>,
+) -> Result<Answered, Error> {
+    let mut is_fed = false;
+    poll_fn(|context| {
+        if !is_fed && let Poll::Ready(fed) = feeding.as_mut().poll(context) {
+            is_fed = true;
+            if let Err(error) = fed {
+                return Poll::Ready(Err(error));
+            }
+        }
+        calling.as_mut().poll(context).map(Ok)
+    })
+    .await
+}
+
+async fn feed(
+    mut description: MediaDescription,
+    source: UploadSource,
+    sender: mpsc::Sender<UploadMediaRequest>,
+) -> Result<(), Error> {
+    let mut reader: Pin<Box<dyn AsyncRead + Send>> = match source.0 {
+        Place::Reader(reader) => reader,
+        Place::Bytes(bytes) => {
+            description.size_bytes = i64::try_from(bytes.len()).ok();
+            Box::pin(std::io::Cursor::new(bytes))
+        }
+        Place::Path(path) => {
+            let wrong = |error| unreadable(&path, error);
+            let file = File::open(&path).await.map_err(wrong)?;
+            let size = file.metadata().await.map_err(wrong)?;
+            // A pipe has no length.
+            if size.is_file() {
+                description.size_bytes = i64::try_from(size.len()).ok();
+            }
+            if description.name.is_empty() {
+                let name = path.file_name().unwrap_or_default();
+                description.name = name.to_string_lossy().into_owned();
+            }
+            Box::pin(file)
+        }
+    };
+    let mut chunk = next_chunk(&mut reader).await?;
+    if description.mime_type.is_empty() {
+        let start = chunk.get(..sniff::LONGEST).unwrap_or(&chunk);
+        description.mime_type = sniff::mime_type(start, &description.name).to_owned();
+    }
+    let mut payload = Payload::Description(description);
+    loop {
+        let message = UploadMediaRequest {
+            payload: Some(payload),
+        };
+        // Nobody takes it when the gateway has answered already; its answer says why.
+        if sender.send(message).await.is_err() || chunk.is_empty() {
+            return Ok(());
+        }
+        payload = Payload::Chunk(chunk);
+        chunk = next_chunk(&mut reader).await?;
+    }
+}
+
+/// The next bytes, as many as a chunk holds; none at the end.
+async fn next_chunk(reader: &mut Pin<Box<dyn AsyncRead + Send>>) -> Result<Bytes, Error> {
+    let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+    let mut rest = reader.take(CHUNK_BYTES as u64);
+    loop {
+        let read = rest.read_buf(&mut chunk).await;
+        let read = read.map_err(|error| {
+            Error::caused(format!("what is uploaded cannot be read: {error}"), error)
+        })?;
+        if read == 0 {
+            return Ok(chunk.freeze());
+        }
+    }
+}
+
+struct Messages(mpsc::Receiver<UploadMediaRequest>);
+
+impl Stream for Messages {
+    type Item = UploadMediaRequest;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}

@@ -1,0 +1,13 @@
+//! What the schema generates: all messages, and the clients of both services.
+//!
+//! [`conversation_service_client::ConversationServiceClient`] and
+//! [`media_service_client::MediaServiceClient`] take the channel that [`crate::Client::channel`] gives.
+
+#![allow(
+    clippy::all,
+    missing_docs,
+    rustdoc::all,
+    reason = "nobody here wrote it; the schema's linter reads what it is made of"
+)]
+
+include!("v1/dashgate.v1.rs");

@@ -1,0 +1,214 @@
+//! One case, played by one runner: servers up, job in, result out, judged.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::runtime::Runtime;
+use tokio::time::{Instant, sleep};
+
+use super::case::Case;
+use super::judge::{faults, shown};
+use super::language::Language;
+use super::process::ask;
+use super::server::Server;
+use super::{certificates, made, notation, played};
+
+/// Far longer than the slowest case takes, on a machine that is busy with something else.
+const CASE_LIMIT: Duration = Duration::from_secs(180);
+/// How long a server may need to see that its client is gone.
+const END_LIMIT: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The end of a log says why it failed.
+const LOG_SHOWN: usize = 4000;
+
+/// Plays a case; what is wrong if it did not go as expected.
+pub(crate) fn play(case: &Case, language: Language, runner: &str) -> Result<(), String> {
+    let stage = Stage::set(case)?;
+    let job = job(case, &stage)?;
+    let arguments: Vec<&str> = ["runner", runner]
+        .into_iter()
+        .filter(|argument| !argument.is_empty())
+        .collect();
+    let mut command = language.dev(&arguments);
+    for variable in ["http_proxy", "https_proxy", "grpc_proxy", "all_proxy"] {
+        command.env_remove(variable);
+        command.env_remove(variable.to_uppercase());
+    }
+    let said = ask(&mut command, job.to_string().as_bytes(), CASE_LIMIT)
+        .map_err(|why| format!("{why}\n{}", stage.log()))?;
+    if said.code != Some(0) {
+        let (code, err) = (said.code, tail(&said.err));
+        return Err(format!(
+            "the runner ended with {code:?}\n{err}\njob: {}",
+            shown(&job)
+        ));
+    }
+    let mut result = notation::result(&said.out)
+        .map_err(|why| format!("{why}\n{}\n{}", tail(&said.out), tail(&said.err)))?;
+    stage.add_what_was_seen(case, &mut result)?;
+    let result = Value::Object(result);
+    let faults = faults(&expected(case), &result);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let about = &case.about;
+    let faults = faults.join("\n  ");
+    let (job, result, err, log) = (shown(&job), shown(&result), tail(&said.err), stage.log());
+    Err(format!(
+        "{about}\nwrong:\n  {faults}\njob: {job}\nresult: {result}\n{err}\n{log}"
+    ))
+}
+
+/// What must be found: an error is a fault, unless the case speaks of it.
+pub(crate) fn expected(case: &Case) -> Value {
+    let mut expected = case.expect.clone();
+    expected
+        .entry("error")
+        .or_insert_with(|| json!({"$absent": true}));
+    if let Some(bound) = expected.remove("cancelled_within_ms") {
+        let ended = json!({"end": "client closed", "end_ms": {"$range": [0, bound]}});
+        expected.insert("cancelled".to_owned(), ended);
+    }
+    Value::Object(expected)
+}
+
+/// The servers of one case.
+enum Stage {
+    Real { gateway: Server, emulator: Server },
+    Played(played::Gateway),
+}
+
+impl Stage {
+    fn set(case: &Case) -> Result<Self, String> {
+        if let Some(calls) = &case.gateway.played {
+            let gateway = runtime()?.block_on(played::Gateway::start(calls.clone()))?;
+            return Ok(Self::Played(gateway));
+        }
+        let script = match &case.upstream {
+            Some(script) => {
+                static NUMBER: AtomicUsize = AtomicUsize::new(0);
+                let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+                let name = format!("{}-{}-{number}.json", case.name, std::process::id());
+                let text = made::with_bytes(script).to_string();
+                Some(made::written(&name, &text)?.display().to_string())
+            }
+            None => None,
+        };
+        let emulator = Server::emulator(script.as_deref())?;
+        if let Some(script) = script {
+            // It was read when the emulator began to listen.
+            let _gone = std::fs::remove_file(script);
+        }
+        let settings = case.gateway.settings.iter();
+        let mut more: Vec<String> = settings
+            .flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")])
+            .collect();
+        more.extend(certificates::settings(case)?);
+        let gateway = Server::gateway(&emulator, &more)?;
+        Ok(Self::Real { gateway, emulator })
+    }
+
+    fn address(&self) -> String {
+        match self {
+            Self::Real { gateway, .. } => gateway.address().to_owned(),
+            Self::Played(gateway) => gateway.address(),
+        }
+    }
+
+    fn log(&self) -> String {
+        match self {
+            Self::Real { gateway, .. } => tail(&gateway.log()),
+            Self::Played(gateway) => tail(&format!("{:?}", gateway.seen())),
+        }
+    }
+
+    /// What the servers tell, beside what the runner tells.
+    fn add_what_was_seen(&self, case: &Case, to: &mut Map<String, Value>) -> Result<(), String> {
+        let is_judged = |key: &str| case.expect.contains_key(key);
+        if ["upstream", "seen", "cancelled_within_ms"]
+            .into_iter()
+            .any(is_judged)
+        {
+            let (key, all) = self.ended()?;
+            let last = all.last().cloned().unwrap_or_default();
+            to.insert("cancelled".to_owned(), last);
+            let all = Value::Array(all);
+            let told = if key == "seen" {
+                all
+            } else {
+                json!({"requests": all})
+            };
+            to.insert(key.to_owned(), told);
+        }
+        Ok(())
+    }
+
+    /// All requests, once each of them has ended.
+    fn ended(&self) -> Result<(&'static str, Vec<Value>), String> {
+        let began = Instant::now();
+        loop {
+            let (key, all) = match self {
+                Self::Real { emulator, .. } => ("upstream", journal(emulator)?),
+                Self::Played(gateway) => ("seen", gateway.seen()),
+            };
+            let runs = |seen: &Value| seen.get("end").is_none_or(|end| end == "running");
+            if !all.iter().any(runs) {
+                return Ok((key, all));
+            }
+            if began.elapsed() > END_LIMIT {
+                let log = self.log();
+                return Err(format!(
+                    "a request runs on after {END_LIMIT:?}: {all:?}\n{log}"
+                ));
+            }
+            runtime()?.block_on(sleep(LOOK_AGAIN));
+        }
+    }
+}
+
+/// The generations and uploads that an emulator wrote down.
+fn journal(emulator: &Server) -> Result<Vec<Value>, String> {
+    let text = emulator.fetch("/emulator/journal")?;
+    let mut journal: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    let requests = journal.get_mut("requests").map(Value::take);
+    let Some(Value::Array(requests)) = requests else {
+        return Err(format!("no journal: {text}"));
+    };
+    let is_told = |request: &Value| {
+        let path = request
+            .get("path")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        path.ends_with("/generation") || path.contains("/uploads") || path == "/oss"
+    };
+    Ok(requests.into_iter().filter(is_told).collect())
+}
+
+/// What the runner reads: files made, addresses and secrets put in.
+fn job(case: &Case, stage: &Stage) -> Result<Value, String> {
+    let mut options = case.job.options.clone();
+    certificates::put_into(&mut options, case)?;
+    let call = made::with_files(&Value::Object(case.job.call.clone()))?;
+    Ok(json!({
+        "target": case.job.target.replace("{address}", &stage.address()),
+        "options": options,
+        "call": call,
+    }))
+}
+
+/// One runtime for all played gateways.
+pub(crate) fn runtime() -> Result<&'static Runtime, String> {
+    static RUNTIME: OnceLock<Option<Runtime>> = OnceLock::new();
+    let runtime = RUNTIME.get_or_init(|| Runtime::new().ok());
+    runtime
+        .as_ref()
+        .ok_or_else(|| "there is no runtime".to_owned())
+}
+
+fn tail(text: &str) -> String {
+    let from = text.len().saturating_sub(LOG_SHOWN);
+    let from = (from..text.len()).find(|at| text.is_char_boundary(*at));
+    text.get(from.unwrap_or(0)..).unwrap_or_default().to_owned()
+}
