@@ -89,6 +89,13 @@ func (e *Error) Unwrap() error { return e.cause }
 // newError reads gRPC's error; requestID is the name that was sent.
 func newError(ctx context.Context, err error, trailers grpcmetadata.MD, requestID string) *Error {
 	raw := status.Convert(err)
+	// gRPC wraps the status when it has repeated the call, and its message is then a chain.
+	if inner, ok := errors.AsType[interface {
+		error
+		GRPCStatus() *status.Status
+	}](err); ok {
+		raw = inner.GRPCStatus()
+	}
 	e := &Error{Code: raw.Code(), Message: raw.Message(), RequestID: requestID, Status: raw}
 	if ended := ctx.Err(); ended != nil && (e.Code == codes.Canceled || e.Code == codes.DeadlineExceeded) {
 		e.cause = ended

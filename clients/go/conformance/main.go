@@ -97,9 +97,9 @@ type answer struct {
 
 type result struct {
 	Answers      []answer          `json:"answers,omitempty"`
-	Events       []json.RawMessage `json:"events,omitempty"`
-	Deltas       []string          `json:"deltas,omitempty"`
-	ToolCalls    []toolCall        `json:"tool_calls,omitempty"`
+	Events       []json.RawMessage `json:"events,omitzero"`
+	Deltas       []string          `json:"deltas,omitzero"`
+	ToolCalls    []toolCall        `json:"tool_calls,omitzero"`
 	Uploads      []json.RawMessage `json:"uploads,omitempty"`
 	MIMETypes    []string          `json:"mime_types,omitempty"`
 	Conversation json.RawMessage   `json:"conversation,omitempty"`
@@ -243,6 +243,7 @@ func (p *player) stream(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.result.Events = []json.RawMessage{}
 	stream := p.client.Stream(ctx, conversation, options...)
 	for event, err := range stream.Events() {
 		if err != nil {
@@ -335,6 +336,7 @@ func (p *player) ask(
 func (p *player) tools(ctx context.Context) (err error) {
 	conversation := dashgate.NewConversation(p.call.Model).User(dashgate.Text(p.call.Question))
 	defer func() { err = errors.Join(err, p.keep(conversation)) }()
+	p.result.ToolCalls = []toolCall{}
 	var tools []dashgate.Tool
 	for _, spec := range p.call.Tools {
 		tools = append(tools, dashgate.Tool{

@@ -177,6 +177,10 @@ def told(answer: dashgate.Answer) -> Json:
     }
 
 
+def answered(result: Json, answer: dashgate.Answer) -> None:
+    result.setdefault("answers", []).append(told(answer))
+
+
 def failed(error: dashgate.Error) -> Json:
     retry_after = error.retry_after
     every: Json = {
@@ -214,7 +218,7 @@ def converse(client: dashgate.Client, job: Job, result: Json) -> None:
     pending = client.converse_future(job.conversation(), **job.arguments())
     if "after_ms" in job.cancel:
         threading.Timer(job.cancel["after_ms"] / 1000, pending.cancel).start()
-    result["answers"].append(told(pending.result()))
+    answered(result, pending.result())
 
 
 def stream(client: dashgate.Client, job: Job, result: Json) -> None:
@@ -231,7 +235,7 @@ def stream(client: dashgate.Client, job: Job, result: Json) -> None:
                     # The end of the `with` ends the call.
                     result["error"] = CANCELLED
                     return
-        result["answers"].append(told(events.final()))
+        answered(result, events.final())
 
 
 def many(client: dashgate.Client, job: Job, result: Json) -> None:
@@ -253,7 +257,7 @@ def dialogue(client: dashgate.Client, job: Job, result: Json) -> None:
             else:
                 answer = client.converse(conversation, options=job.options())
             conversation.append(answer)
-            result["answers"].append(told(answer))
+            answered(result, answer)
     finally:
         result["conversation"] = plain(conversation.raw)
 
@@ -263,7 +267,7 @@ def tools(client: dashgate.Client, job: Job, result: Json) -> None:
     rounds = {"max_rounds": job.call["max_rounds"]} if "max_rounds" in job.call else {}
     try:
         answer = client.run_tools(conversation, job.tools(result), **rounds)
-        result["answers"].append(told(answer))
+        answered(result, answer)
     finally:
         result["conversation"] = plain(conversation.raw)
 
@@ -272,11 +276,11 @@ def upload(client: dashgate.Client, job: Job, result: Json) -> None:
     model = job.call["model"]
     more = {key: job.call[key] for key in ("mime_type", "name") if key in job.call}
     uploaded = client.upload(model, pathlib.Path(job.call["file"]), **more)
-    result["uploads"].append(plain(uploaded))
+    result["uploads"] = [plain(uploaded)]
     if "then" in job.call:
         conversation = dashgate.Conversation(model)
         conversation.user(*parts(job.call["then"], uploaded.uri))
-        result["answers"].append(told(client.converse(conversation)))
+        answered(result, client.converse(conversation))
 
 
 def sniff(_: dashgate.Client, job: Job, result: Json) -> None:
@@ -311,7 +315,7 @@ async def play_async(job: Job, client: dashgate.AsyncClient, result: Json) -> No
 
 async def async_converse(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
     answer = await client.converse(job.conversation(), **job.arguments())
-    result["answers"].append(told(answer))
+    answered(result, answer)
 
 
 async def async_stream(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
@@ -326,7 +330,7 @@ async def async_stream(client: dashgate.AsyncClient, job: Job, result: Json) -> 
             result["events"].append(plain(event))
             if len(result["events"]) == job.cancel.get("after_events"):
                 task.cancel()
-    result["answers"].append(told(await events.final()))
+    answered(result, await events.final())
 
 
 async def async_many(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
@@ -346,7 +350,7 @@ async def async_dialogue(client: dashgate.AsyncClient, job: Job, result: Json) -
             else:
                 answer = await client.converse(conversation, options=job.options())
             conversation.append(answer)
-            result["answers"].append(told(answer))
+            answered(result, answer)
     finally:
         result["conversation"] = plain(conversation.raw)
 
@@ -356,7 +360,7 @@ async def async_tools(client: dashgate.AsyncClient, job: Job, result: Json) -> N
     rounds = {"max_rounds": job.call["max_rounds"]} if "max_rounds" in job.call else {}
     try:
         answer = await client.run_tools(conversation, job.tools(result), **rounds)
-        result["answers"].append(told(answer))
+        answered(result, answer)
     finally:
         result["conversation"] = plain(conversation.raw)
 
@@ -365,11 +369,11 @@ async def async_upload(client: dashgate.AsyncClient, job: Job, result: Json) -> 
     model = job.call["model"]
     more = {key: job.call[key] for key in ("mime_type", "name") if key in job.call}
     uploaded = await client.upload(model, pathlib.Path(job.call["file"]), **more)
-    result["uploads"].append(plain(uploaded))
+    result["uploads"] = [plain(uploaded)]
     if "then" in job.call:
         conversation = dashgate.Conversation(model)
         conversation.user(*parts(job.call["then"], uploaded.uri))
-        result["answers"].append(told(await client.converse(conversation)))
+        answered(result, await client.converse(conversation))
 
 
 async def async_sniff(_: dashgate.AsyncClient, job: Job, result: Json) -> None:
@@ -388,23 +392,14 @@ ASYNC_PLAYERS: dict[str, Callable[[dashgate.AsyncClient, Job, Json], Awaitable[N
 }
 
 # What is told although it may be empty.
-TOLD = {
-    "converse": ["answers"],
-    "stream": ["answers", "events"],
-    "deltas": ["answers", "deltas"],
-    "many": ["answers"],
-    "dialogue": ["answers"],
-    "tools": ["answers", "tool_calls"],
-    "upload": ["answers", "uploads"],
-    "sniff": [],
-}
+TOLD = {"stream": "events", "deltas": "deltas", "tools": "tool_calls"}
 
 
 def main() -> int:
     try:
         only(sys.argv[1:], {"sync", "asyncio"}, "the command line")
         job = Job(json.load(sys.stdin))
-        result: Json = {key: [] for key in TOLD[job.do]}
+        result: Json = {TOLD[job.do]: []} if job.do in TOLD else {}
         begun = time.monotonic()
         if "asyncio" in sys.argv:
             asyncio.run(play_async(job, dashgate.AsyncClient(**job.client), result))
