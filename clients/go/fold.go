@@ -1,0 +1,196 @@
+package dashgate
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
+)
+
+// streamedAudio is what the bytes in a stream's events are.
+const streamedAudio = "audio/pcm"
+
+// fold adds the events of a stream up. What is unset is of a newer schema, and is skipped.
+type fold struct {
+	complete bool
+	answer   dashgatev1.ConverseResponse
+	drafts   map[int32]*draft
+}
+
+// draft is an answer in the making. Texts are joined at the end: adding to a string copies it.
+type draft struct {
+	choice    *dashgatev1.Choice
+	texts     map[*dashgatev1.Content]*strings.Builder
+	reasoning strings.Builder
+	audio     []byte
+	audioFile *dashgatev1.AudioFile
+	calls     map[int32]*dashgatev1.ToolCall
+	arguments map[int32]*strings.Builder
+}
+
+// add takes the next event.
+func (f *fold) add(event *dashgatev1.ConverseStreamResponse) {
+	switch event := event.GetEvent().(type) {
+	case *dashgatev1.ConverseStreamResponse_Started:
+		f.answer.Model = event.Started.GetModel()
+		f.answer.RequestId = event.Started.GetRequestId()
+		f.answer.UpstreamRequestId = event.Started.GetUpstreamRequestId()
+	case *dashgatev1.ConverseStreamResponse_Delta:
+		f.addDelta(event.Delta)
+	case *dashgatev1.ConverseStreamResponse_Completed:
+		f.complete = true
+		for _, end := range event.Completed.GetChoices() {
+			choice := f.draft(end.GetIndex()).choice
+			choice.FinishReason = end.GetFinishReason()
+			choice.RawFinishReason = end.GetRawFinishReason()
+		}
+		f.answer.Usage = event.Completed.GetUsage()
+		f.answer.Timing = event.Completed.GetTiming()
+		f.answer.ExtraOutput = event.Completed.GetExtraOutput()
+	}
+}
+
+func (f *fold) addDelta(delta *dashgatev1.Delta) {
+	switch part := delta.GetPart().(type) {
+	case nil:
+		return
+	case *dashgatev1.Delta_SearchInfo:
+		f.answer.SearchInfo = part.SearchInfo
+		return
+	}
+	draft := f.draft(delta.GetChoiceIndex())
+	message := draft.choice.GetMessage()
+	switch part := delta.GetPart().(type) {
+	case *dashgatev1.Delta_Text:
+		draft.addText(part.Text)
+	case *dashgatev1.Delta_ReasoningText:
+		draft.reasoning.WriteString(part.ReasoningText)
+	case *dashgatev1.Delta_Audio:
+		draft.audio = append(draft.audio, part.Audio...)
+	case *dashgatev1.Delta_ToolCall:
+		draft.addToolCall(part.ToolCall)
+	case *dashgatev1.Delta_Annotation:
+		message.Annotations = append(message.Annotations, part.Annotation)
+	case *dashgatev1.Delta_ImageUri:
+		message.Content = append(message.Content, ImageURI(part.ImageUri))
+	case *dashgatev1.Delta_AudioFile:
+		draft.audioFile = part.AudioFile
+	case *dashgatev1.Delta_Extra:
+		draft.addExtra(part.Extra)
+	case *dashgatev1.Delta_Logprobs:
+		if draft.choice.Logprobs == nil {
+			draft.choice.Logprobs = new(dashgatev1.Logprobs)
+		}
+		draft.choice.Logprobs.Content = append(draft.choice.Logprobs.Content, part.Logprobs.GetContent()...)
+	}
+}
+
+// response puts what has come into one message.
+func (f *fold) response() *dashgatev1.ConverseResponse {
+	f.answer.Choices = nil
+	for _, index := range slices.Sorted(maps.Keys(f.drafts)) {
+		f.answer.Choices = append(f.answer.Choices, f.drafts[index].finished())
+	}
+	return &f.answer
+}
+
+func (f *fold) draft(index int32) *draft {
+	if f.drafts == nil {
+		f.drafts = make(map[int32]*draft)
+	}
+	if f.drafts[index] == nil {
+		message := &dashgatev1.Message{Role: dashgatev1.Role_ROLE_ASSISTANT}
+		f.drafts[index] = &draft{
+			choice:    &dashgatev1.Choice{Index: index, Message: message},
+			texts:     make(map[*dashgatev1.Content]*strings.Builder),
+			calls:     make(map[int32]*dashgatev1.ToolCall),
+			arguments: make(map[int32]*strings.Builder),
+		}
+	}
+	return f.drafts[index]
+}
+
+func (d *draft) last() *dashgatev1.Content {
+	if parts := d.choice.GetMessage().GetContent(); len(parts) > 0 {
+		return parts[len(parts)-1]
+	}
+	return nil
+}
+
+func (d *draft) addText(text string) {
+	builder := d.texts[d.last()]
+	if builder == nil {
+		part := Text("")
+		builder = new(strings.Builder)
+		d.texts[part] = builder
+		d.choice.Message.Content = append(d.choice.Message.Content, part)
+	}
+	builder.WriteString(text)
+}
+
+func (d *draft) addExtra(extra *structpb.Struct) {
+	part := d.last()
+	if part == nil {
+		part = new(dashgatev1.Content)
+		d.choice.Message.Content = append(d.choice.Message.Content, part)
+	}
+	if part.Extra == nil {
+		part.Extra = &structpb.Struct{Fields: make(map[string]*structpb.Value)}
+	}
+	maps.Copy(part.Extra.Fields, extra.GetFields())
+}
+
+func (d *draft) addToolCall(piece *dashgatev1.ToolCall) {
+	call := d.calls[piece.GetIndex()]
+	if call == nil {
+		call = &dashgatev1.ToolCall{Index: piece.GetIndex()}
+		d.calls[piece.GetIndex()] = call
+		d.arguments[piece.GetIndex()] = new(strings.Builder)
+	}
+	call.Id = cmp.Or(call.Id, piece.GetId())
+	call.Type = cmp.Or(call.Type, piece.GetType())
+	call.Name = cmp.Or(call.Name, piece.GetName())
+	d.arguments[piece.GetIndex()].WriteString(piece.GetArguments())
+}
+
+// finished puts the pieces in their places. It may be asked again.
+func (d *draft) finished() *dashgatev1.Choice {
+	message := d.choice.GetMessage()
+	message.ReasoningText = d.reasoning.String()
+	for part, text := range d.texts {
+		part.Kind = &dashgatev1.Content_Text{Text: text.String()}
+	}
+	message.ToolCalls = nil
+	for _, index := range slices.Sorted(maps.Keys(d.calls)) {
+		d.calls[index].Arguments = d.arguments[index].String()
+		message.ToolCalls = append(message.ToolCalls, d.calls[index])
+	}
+	if sound := d.sound(); sound != nil {
+		message.Content = append(message.Content, &dashgatev1.Content{
+			Kind: &dashgatev1.Content_Audio{Audio: sound},
+		})
+		d.audio, d.audioFile = nil, nil
+	}
+	return d.choice
+}
+
+func (d *draft) sound() *dashgatev1.Audio {
+	if len(d.audio) > 0 {
+		return &dashgatev1.Audio{
+			MimeType: streamedAudio,
+			Source:   &dashgatev1.Audio_Data{Data: d.audio},
+			File:     d.audioFile,
+		}
+	}
+	if d.audioFile != nil {
+		return &dashgatev1.Audio{
+			Source: &dashgatev1.Audio_Uri{Uri: d.audioFile.GetUri()},
+			File:   d.audioFile,
+		}
+	}
+	return nil
+}

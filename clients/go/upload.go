@@ -1,0 +1,111 @@
+package dashgate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+
+	"google.golang.org/grpc"
+	grpcmetadata "google.golang.org/grpc/metadata"
+
+	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
+)
+
+// chunkSize is large enough that a message's frame does not count, and small enough to be held many
+// times over.
+const chunkSize = 256 << 10
+
+// UploadFile puts a file where the model can reach it; the URI that comes back goes into a part.
+func (c *Client) UploadFile(
+	ctx context.Context, model, path string, options ...CallOption,
+) (*dashgatev1.UploadMediaResponse, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	options = append([]CallOption{WithName(filepath.Base(path))}, options...)
+	return c.Upload(ctx, model, file, options...)
+}
+
+// Upload puts what a reader gives where the model can reach it. It is never held whole.
+func (c *Client) Upload(
+	ctx context.Context, model string, source io.Reader, options ...CallOption,
+) (*dashgatev1.UploadMediaResponse, error) {
+	call := c.newCall(options)
+	// The messages of an upload have no field for its name.
+	more := map[string]string{"x-request-id": call.requestID}
+	for name, value := range call.metadata {
+		more[name] = value
+	}
+	ctx, cancel := withTimeout(ctx, call.timeout, c.settings.timeout, unaryTimeout)
+	// Ends the call if this function leaves it.
+	defer cancel()
+
+	chunk := make([]byte, chunkSize)
+	length, err := io.ReadFull(source, chunk)
+	if err != nil && !isEnd(err) {
+		return nil, err
+	}
+	description := &dashgatev1.MediaDescription{
+		Model:     model,
+		Name:      call.name,
+		MimeType:  cmp.Or(call.mimeType, sniff(chunk[:length], call.name)),
+		SizeBytes: size(source, length),
+	}
+	var trailers grpcmetadata.MD
+	stream, err := c.Media().UploadMedia(c.Outgoing(ctx, more), grpc.Trailer(&trailers))
+	if err != nil {
+		return nil, newError(ctx, err, trailers, call.requestID)
+	}
+	sent := stream.Send(&dashgatev1.UploadMediaRequest{
+		Payload: &dashgatev1.UploadMediaRequest_Description{Description: description},
+	})
+	// A message that cannot be sent means that the call has ended: how, is told below.
+	for sent == nil && length > 0 {
+		sent = stream.Send(&dashgatev1.UploadMediaRequest{
+			Payload: &dashgatev1.UploadMediaRequest_Chunk{Chunk: chunk[:length]},
+		})
+		length, err = io.ReadFull(source, chunk)
+		if err != nil && !isEnd(err) {
+			return nil, err
+		}
+	}
+	response, err := stream.CloseAndRecv()
+	if err != nil {
+		return nil, newError(ctx, err, trailers, call.requestID)
+	}
+	return response, nil
+}
+
+func isEnd(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// size tells how much there is in all, where that can be told; so much has been read already.
+func size(source io.Reader, already int) *int64 {
+	total := int64(already)
+	switch source := source.(type) {
+	case interface{ Len() int }:
+		total += int64(source.Len())
+	case io.Seeker:
+		here, err := source.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return nil
+		}
+		end, err := source.Seek(0, io.SeekEnd)
+		if err != nil {
+			return nil
+		}
+		if _, err := source.Seek(here, io.SeekStart); err != nil {
+			return nil
+		}
+		total += end - here
+	default:
+		return nil
+	}
+	return &total
+}

@@ -1,0 +1,32 @@
+"""Talks about sound in several turns: `conversation.py [SOUND]`."""
+
+import pathlib
+import sys
+
+import dashgate
+
+SAMPLE = pathlib.Path(__file__).parents[3] / "examples" / "sentence-en.wav"
+
+
+def main(sound: str) -> None:
+    with dashgate.Client() as client:
+        # region conversation
+        conversation = dashgate.Conversation("qwen-audio-turbo", system="Answer in one sentence.")
+        conversation.user(dashgate.audio(sound), "What is said in this audio?")
+        answer = client.converse(conversation)
+        print(answer.text)
+
+        conversation.append(answer).user("And who says it?")
+        print(client.converse(conversation).text)
+        # endregion
+
+        # region upload
+        uploaded = client.upload("qwen-audio-turbo", sound)
+        conversation = dashgate.Conversation("qwen-audio-turbo")
+        conversation.user(dashgate.audio(uploaded.uri), "How long is this?")
+        print(client.converse(conversation).text)
+        # endregion
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else str(SAMPLE))

@@ -1,0 +1,39 @@
+"""Prints an answer as it is made, and leaves another one early: with threads, and with asyncio."""
+
+import asyncio
+
+import dashgate
+
+
+def main() -> None:
+    conversation = dashgate.Conversation("qwen-plus").user("Tell me a short story.")
+    # region stream
+    with dashgate.Client() as client:
+        stream = client.stream(conversation)
+        for text in stream.text_deltas():
+            print(text, end="", flush=True)
+        answer = stream.final()
+        print(f"\n{answer.usage.total_tokens} tokens, call {answer.request_id}")
+    # endregion
+    # region cancel
+    with dashgate.Client() as client:
+        for event in client.stream(conversation, timeout=60):
+            if event.delta.text:
+                break  # The gateway and DashScope are told at once.
+    # endregion
+
+
+# region asyncio
+async def ask() -> None:
+    async with dashgate.AsyncClient() as client:
+        conversation = dashgate.Conversation("qwen-plus").user("Tell me a short story.")
+        async for text in client.stream(conversation).text_deltas():
+            print(text, end="", flush=True)
+        print()
+
+
+# endregion
+
+if __name__ == "__main__":
+    main()
+    asyncio.run(ask())

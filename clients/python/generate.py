@@ -1,0 +1,56 @@
+"""Makes the generated code from the schema: `python generate.py PROTO FOLDER`."""
+
+import pathlib
+import sys
+import tempfile
+
+from google.protobuf import descriptor_pb2
+from grpc_tools import protoc
+
+HEADER = '"""The messages and services of the schema. Made by `./dev generate`: do not edit."""\n\n'
+
+
+def main(proto: pathlib.Path, folder: pathlib.Path) -> None:
+    """Write `dashgate/v1` below the folder."""
+    package = folder / "dashgate" / "v1"
+    package.mkdir(parents=True, exist_ok=True)
+    for old in package.glob("*.py*"):
+        old.unlink()
+    sources = sorted((proto / "dashgate" / "v1").glob("*.proto"))
+    services = [source for source in sources if source.stem.endswith("_service")]
+    run(proto, sources, f"--python_out={folder}", f"--mypy_out=quiet:{folder}")
+    run(proto, services, f"--grpc_python_out={folder}", f"--mypy_grpc_out=quiet:{folder}")
+    (package / "__init__.py").write_text(HEADER + names(proto, sources), encoding="utf-8")
+
+
+def run(proto: pathlib.Path, sources: list[pathlib.Path], *outputs: str) -> None:
+    """Run the compiler, with the include folder that it brings along."""
+    include = pathlib.Path(protoc.__file__).parent / "_proto"
+    arguments = ["protoc", f"-I{proto}", f"-I{include}", *outputs, *map(str, sources)]
+    if protoc.main(arguments) != 0:
+        sys.exit("protoc failed")
+
+
+def names(proto: pathlib.Path, sources: list[pathlib.Path]) -> str:
+    """Import all messages and enums, so that users need not know which file holds which."""
+    with tempfile.TemporaryDirectory() as folder:
+        described = pathlib.Path(folder, "schema.binpb")
+        run(proto, sources, f"--descriptor_set_out={described}")
+        schema = descriptor_pb2.FileDescriptorSet.FromString(described.read_bytes())
+    imports = []
+    exported = []
+    for file in schema.file:
+        found = [message.name for message in file.message_type]
+        for enum in file.enum_type:
+            found += [enum.name, *(value.name for value in enum.value)]
+        if found:
+            module = file.name.removesuffix(".proto").replace("/", ".") + "_pb2"
+            listed = "".join(f"    {name},\n" for name in sorted(found))
+            imports.append(f"from {module} import (\n{listed})\n")
+        exported += found
+    listed = "".join(f'    "{name}",\n' for name in sorted(exported))
+    return "".join(imports) + f"\n__all__ = [\n{listed}]\n"
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve())

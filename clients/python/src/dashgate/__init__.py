@@ -1,0 +1,37 @@
+"""Talk with Qwen models that listen and look, through a dashgate gateway.
+
+    with dashgate.Client() as client:
+        conversation = dashgate.Conversation("qwen-audio-turbo")
+        conversation.user(dashgate.audio("sentence.wav"), "What is said in this audio?")
+        print(client.converse(conversation).text)
+
+`AsyncClient` is the same for asyncio. The messages of the schema are in `dashgate.v1`.
+"""
+
+from dashgate._settings import TLS
+from dashgate._version import __version__
+from dashgate.aio import AsyncClient, AsyncStream
+from dashgate.answer import Answer
+from dashgate.client import AnswerFuture, Client, Stream
+from dashgate.content import audio, image, text, video
+from dashgate.conversation import Conversation, Tool
+from dashgate.errors import Error, FieldViolation
+
+__all__ = [
+    "TLS",
+    "Answer",
+    "AnswerFuture",
+    "AsyncClient",
+    "AsyncStream",
+    "Client",
+    "Conversation",
+    "Error",
+    "FieldViolation",
+    "Stream",
+    "Tool",
+    "__version__",
+    "audio",
+    "image",
+    "text",
+    "video",
+]

@@ -1,0 +1,167 @@
+"""What a call is made of, for both kinds of client."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import uuid
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Protocol, TypeAlias
+
+import grpc
+
+from dashgate import v1
+from dashgate._settings import Metadata, Settings
+from dashgate.answer import Fold
+from dashgate.content import sniff
+from dashgate.conversation import Conversation
+from dashgate.errors import Error
+
+# Large enough that a message's frame does not count, small enough to be held many times over.
+CHUNK = 256 * 1024
+
+# Enough for any tool that is used with sense; a model that asks on and on would cost without end.
+MAX_ROUNDS = 8
+
+
+class Reader(Protocol):
+    """Anything that gives bytes: a file opened in binary mode, a socket's file, a pipe."""
+
+    def read(self, size: int, /) -> bytes:
+        """Give at most so many bytes, and none at the end."""
+
+
+class AsyncReader(Protocol):
+    """Anything that gives bytes when it is awaited, such as `asyncio.StreamReader`."""
+
+    def read(self, size: int, /) -> Awaitable[bytes]:
+        """Give at most so many bytes, and none at the end."""
+
+
+UploadSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Reader"
+"""The path of a file, the bytes themselves, or a reader."""
+
+
+def name_call(request_id: str) -> str:
+    """Give each call a name: a call with the same name is done once, so it may be repeated."""
+    return request_id or str(uuid.uuid4())
+
+
+def unary_request(
+    conversation: Conversation | v1.Conversation,
+    options: v1.GenerationOptions | None,
+    request_id: str,
+) -> v1.ConverseRequest:
+    """Make the message for one whole answer."""
+    return v1.ConverseRequest(
+        conversation=_raw(conversation), options=options, request_id=name_call(request_id)
+    )
+
+
+def stream_request(
+    conversation: Conversation | v1.Conversation,
+    options: v1.GenerationOptions | None,
+    request_id: str,
+) -> v1.ConverseStreamRequest:
+    """Make the message for a streamed answer."""
+    return v1.ConverseStreamRequest(
+        conversation=_raw(conversation), options=options, request_id=name_call(request_id)
+    )
+
+
+def upload_metadata(settings: Settings, metadata: Metadata | None) -> tuple[str, Metadata]:
+    """Name an upload: its messages have no field for that."""
+    more = {name.lower(): value for name, value in (metadata or {}).items()}
+    given = more.get("x-request-id") or dict(settings.sent_metadata()).get("x-request-id")
+    name = given if isinstance(given, str) and given else name_call("")
+    return name, {**more, "x-request-id": name}
+
+
+def describe(
+    model: str, mime_type: str, name: str, head: bytes, size: int | None
+) -> v1.UploadMediaRequest:
+    """Make the first message of an upload."""
+    return v1.UploadMediaRequest(
+        description=v1.MediaDescription(
+            model=model, mime_type=mime_type or sniff(head, name), name=name, size_bytes=size
+        )
+    )
+
+
+@contextmanager
+def opened(source: UploadSource, name: str) -> Iterator[tuple[Reader, str, int | None]]:
+    """Open what is to be uploaded, and tell its name and its size, if they are known."""
+    if isinstance(source, (str, os.PathLike)):
+        path = pathlib.Path(source)
+        with path.open("rb") as file:
+            yield file, name or path.name, os.fstat(file.fileno()).st_size
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        yield _Bytes(memoryview(source).cast("B")), name, memoryview(source).nbytes
+    else:
+        yield source, name, _rest(source)
+
+
+class _Bytes:
+    """Bytes as a reader that does not copy them all at once."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+
+    def read(self, size: int, /) -> bytes:
+        chunk, self._data = self._data[:size], self._data[size:]
+        return bytes(chunk)
+
+
+def _rest(reader: Reader | BinaryIO) -> int | None:
+    """Tell how much is left to be read, where that can be told."""
+    try:
+        if not reader.seekable():  # type: ignore[union-attr]
+            return None
+        here = reader.tell()  # type: ignore[union-attr]
+        end = reader.seek(0, os.SEEK_END)  # type: ignore[union-attr]
+        reader.seek(here)  # type: ignore[union-attr]
+    except (AttributeError, OSError):
+        return None
+    return end - here
+
+
+def _raw(conversation: Conversation | v1.Conversation) -> v1.Conversation:
+    return conversation.raw if isinstance(conversation, Conversation) else conversation
+
+
+def check_complete(fold: Fold, request_id: str) -> None:
+    """Fail if a stream ended well without its last event."""
+    if not fold.complete:
+        raise Error(
+            grpc.StatusCode.INTERNAL,
+            "the stream ended before the answer was complete",
+            reason="STREAM_TRUNCATED",
+            request_id=request_id,
+        )
+
+
+def idle_error(idle_timeout: float, request_id: str) -> Error:
+    """Say that a stream was silent for too long."""
+    return Error(
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        f"nothing came for {idle_timeout:g} s, not even a heartbeat, and the call was cancelled; "
+        "idle_timeout sets this limit",
+        reason="STREAM_IDLE",
+        request_id=request_id,
+    )
+
+
+def rounds_error(max_rounds: int) -> Error:
+    """Say that the model asks for tools without end."""
+    return Error(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        f"the model still asks for tools after {max_rounds} rounds; max_rounds sets this limit",
+        reason="TOOL_ROUNDS",
+    )
+
+
+def unknown_tool(name: str) -> str:
+    """Answer a call of a tool that is not there, so that the model can choose another."""
+    # The text is the same in all clients; a name with a quote in it is the model's nonsense.
+    return f'{{"error":"there is no tool {name}"}}'

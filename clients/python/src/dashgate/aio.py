@@ -1,0 +1,414 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import grpc
+import grpc.aio
+
+from dashgate import v1
+from dashgate._calls import (
+    CHUNK,
+    MAX_ROUNDS,
+    AsyncReader,
+    Reader,
+    UploadSource,
+    check_complete,
+    describe,
+    idle_error,
+    opened,
+    rounds_error,
+    stream_request,
+    unary_request,
+    unknown_tool,
+    upload_metadata,
+)
+from dashgate._settings import TLS, Endpoint, Metadata, Settings
+from dashgate.answer import Answer, Fold
+from dashgate.conversation import Conversation, Tool
+from dashgate.errors import Error, from_rpc
+from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
+from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
+
+if TYPE_CHECKING:
+    # These are in the types alone: at run time one class serves both kinds of channel.
+    from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceAsyncStub
+    from dashgate.v1.media_service_pb2_grpc import MediaServiceAsyncStub
+
+_Response = TypeVar("_Response")
+
+# What gRPC says when the call was cancelled here and not by the server.
+_CANCELLED_HERE = "Locally cancelled by application!"
+
+# See client.py: a parent's channels are neither used nor closed after a fork.
+_inherited: list[object] = []
+
+
+class AsyncClient:
+    """Talks with a dashgate; for asyncio.
+
+    The arguments are those of `Client`. It may be created outside a loop: each loop that uses it
+    connects by itself, at the first call.
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        api_key: str | None = None,
+        tls: TLS | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        idle_timeout: float | None = None,
+    ) -> None:
+        self._settings = Settings.of(api_key, timeout, idle_timeout, metadata)
+        self._lines = _Lines(Endpoint.of(target, tls), None)
+
+    @classmethod
+    def from_channel(
+        cls,
+        channel: grpc.aio.Channel,
+        *,
+        api_key: str | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        idle_timeout: float | None = None,
+    ) -> AsyncClient:
+        """Make a client of a channel that is there, for that channel's loop; its owner closes it.
+
+        Limits of messages, retries and keepalive are then the channel's own.
+        """
+        client = cls.__new__(cls)
+        client._settings = Settings.of(api_key, timeout, idle_timeout, metadata)  # noqa: SLF001
+        client._lines = _Lines(None, channel)  # noqa: SLF001
+        return client
+
+    async def converse(
+        self,
+        conversation: Conversation | v1.Conversation,
+        *,
+        options: v1.GenerationOptions | None = None,
+        request_id: str = "",
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> Answer:
+        """Ask for the next turn, and wait for the whole answer."""
+        request = unary_request(conversation, options, request_id)
+        call = self._lines.here().conversations.Converse(
+            request,
+            timeout=self._settings.unary_timeout(timeout),
+            metadata=self._settings.sent_metadata(metadata),
+        )
+        return Answer(await _waited(call, request.request_id))
+
+    def stream(
+        self,
+        conversation: Conversation | v1.Conversation,
+        *,
+        options: v1.GenerationOptions | None = None,
+        request_id: str = "",
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> AsyncStream:
+        """Ask for the next turn, and get it as it is made. Call it where the loop runs."""
+        request = stream_request(conversation, options, request_id)
+        call = self._lines.here().conversations.ConverseStream(
+            request,
+            timeout=self._settings.stream_timeout(timeout),
+            metadata=self._settings.sent_metadata(metadata),
+        )
+        return AsyncStream(call, self._settings.idle_timeout, request.request_id)
+
+    async def upload(
+        self,
+        model: str,
+        source: UploadSource | AsyncReader,
+        *,
+        mime_type: str = "",
+        name: str = "",
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> v1.UploadMediaResponse:
+        """Put a file where the model can reach it; the `uri` that comes back goes into a part.
+
+        `source` is a path, bytes, or something to read from, and is never held whole. What can be
+        awaited is awaited, and all else is read in a thread.
+        """
+        request_id, more = upload_metadata(self._settings, metadata)
+        with opened(cast("UploadSource", source), name) as (reader, its_name, size):
+            chunk = await _read(reader)
+            call = self._lines.here().media.UploadMedia(
+                timeout=self._settings.unary_timeout(timeout),
+                metadata=self._settings.sent_metadata(more),
+            )
+            try:
+                await call.write(describe(model, mime_type, its_name, chunk, size))
+                while chunk:
+                    await call.write(v1.UploadMediaRequest(chunk=chunk))
+                    chunk = await _read(reader)
+                await call.done_writing()
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                # The gateway has ended the call already: what it said comes now.
+                pass
+            except BaseException:
+                call.cancel()
+                raise
+            return await _waited(call, request_id)
+
+    async def run_tools(
+        self,
+        conversation: Conversation,
+        tools: Iterable[Tool],
+        *,
+        max_rounds: int = MAX_ROUNDS,
+        options: v1.GenerationOptions | None = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> Answer:
+        """Converse, call what the model asks for, and go on until it asks for nothing more.
+
+        All turns are appended to the conversation. `timeout` is each call's own. A function may be
+        a coroutine function; what it raises is raised here.
+        """
+        known = {tool.name: tool for tool in tools}
+        conversation.declare(*known.values())
+        for _ in range(max_rounds):
+            answer = await self.converse(
+                conversation, options=options, timeout=timeout, metadata=metadata
+            )
+            conversation.append(answer)
+            if not answer.tool_calls:
+                return answer
+            for call in answer.tool_calls:
+                tool = known.get(call.name)
+                result = unknown_tool(call.name) if tool is None else tool.function(call.arguments)
+                if not isinstance(result, str):
+                    result = await result
+                conversation.tool_result(call, result)
+        raise rounds_error(max_rounds)
+
+    @property
+    def conversations(self) -> ConversationServiceAsyncStub:
+        """The generated stub, for what this class does not do. Give it `self.metadata`."""
+        return self._lines.here().conversations
+
+    @property
+    def media(self) -> MediaServiceAsyncStub:
+        """The generated stub, for what this class does not do. Give it `self.metadata`."""
+        return self._lines.here().media
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """What is sent with every call: the key, and what the client was given."""
+        return self._settings.sent_metadata()
+
+    async def close(self) -> None:
+        """End all calls of this loop and its connection. The client stays closed."""
+        await self._lines.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self._lines.name()})"
+
+
+class AsyncStream:
+    """An answer as it is made: its items are the events.
+
+    It is read once. Leaving it early (`break`, `close`, the end of an `async with`, the task's
+    cancellation, or when nothing refers to it any more) ends the call.
+    """
+
+    def __init__(
+        self,
+        call: grpc.aio.UnaryStreamCall[v1.ConverseStreamRequest, v1.ConverseStreamResponse],
+        idle_timeout: float,
+        request_id: str,
+    ) -> None:
+        self._call = call
+        self._idle_timeout = idle_timeout
+        self._fold = Fold()
+        self._ended = False
+        self._fault: BaseException | None = None
+        self._expired = False
+        self.request_id = request_id
+        """The name of the call."""
+
+    async def __aiter__(self) -> AsyncIterator[v1.ConverseStreamResponse]:
+        try:
+            while (event := await self._next()) is not None:
+                yield event
+        finally:
+            self.cancel()
+
+    async def text_deltas(self) -> AsyncIterator[str]:
+        """Give the texts of the first choice as they come."""
+        try:
+            while (event := await self._next()) is not None:
+                if event.delta.choice_index == 0 and event.delta.text:
+                    yield event.delta.text
+        finally:
+            self.cancel()
+
+    async def final(self) -> Answer:
+        """Read what is left, and give the answer that the events add up to."""
+        while await self._next() is not None:
+            pass
+        return Answer(self._fold.response())
+
+    def cancel(self) -> None:
+        """End the call, if it has not ended. Who reads gets `asyncio.CancelledError`."""
+        if not self._ended:
+            self._call.cancel()
+
+    async def close(self) -> None:
+        """Leave the stream. If it has not ended, the call is ended."""
+        self.cancel()
+
+    async def __aenter__(self) -> AsyncStream:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+    async def _next(self) -> v1.ConverseStreamResponse | None:
+        if self._fault is not None:
+            raise self._fault
+        if self._ended:
+            return None
+        try:
+            event = await self._read()
+        except BaseException as fault:
+            self._ended = True
+            self._fault = fault
+            raise
+        if event is None:
+            self._ended = True
+        else:
+            self._fold.add(event)
+        return event
+
+    async def _read(self) -> v1.ConverseStreamResponse | None:
+        timer = None
+        if self._idle_timeout != float("inf"):
+            timer = asyncio.get_running_loop().call_later(self._idle_timeout, self._expire)
+        try:
+            event = await self._call.read()
+        except asyncio.CancelledError:
+            if self._expired:
+                raise idle_error(self._idle_timeout, self.request_id) from None
+            await _raise_if_cancelled_there(self._call, self.request_id)
+            raise
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc(cast("Any", error), self.request_id) from None
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if isinstance(event, v1.ConverseStreamResponse):
+            return event
+        check_complete(self._fold, self.request_id)
+        return None
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._call.cancel()
+
+
+class _Line:
+    """A channel of one loop, and what belongs to it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self.conversations: ConversationServiceAsyncStub = ConversationServiceStub(channel)
+        self.media: MediaServiceAsyncStub = MediaServiceStub(channel)
+
+
+class _Lines:
+    """The channels of all loops that use a client."""
+
+    def __init__(self, endpoint: Endpoint | None, given: grpc.aio.Channel | None) -> None:
+        self._endpoint = endpoint
+        self._given = given
+        self._closed = False
+        self._process = os.getpid()
+        # A loop that is gone takes its channel along.
+        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def here(self) -> _Line:
+        """Give the channel of the loop that runs."""
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise ValueError("the client is closed")
+        if self._process != os.getpid():
+            _inherited.extend(self._by_loop.values())
+            self._by_loop = weakref.WeakKeyDictionary()
+            self._process = os.getpid()
+        line = self._by_loop.get(loop)
+        if line is None:
+            line = _Line(self._given or self._dial())
+            self._by_loop[loop] = line
+        return line
+
+    async def close(self) -> None:
+        """Close this loop's channel; the others' loops do not run, or close their own."""
+        self._closed = True
+        line = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if line is not None and self._given is None and self._process == os.getpid():
+            await line.channel.close()
+
+    def name(self) -> str:
+        """Say where this leads."""
+        return repr(self._endpoint.address if self._endpoint else self._given)
+
+    def _dial(self) -> grpc.aio.Channel:
+        assert self._endpoint is not None
+        options = self._endpoint.options()
+        credentials = self._endpoint.credentials()
+        if credentials is None:
+            return grpc.aio.insecure_channel(self._endpoint.address, options)
+        return grpc.aio.secure_channel(self._endpoint.address, credentials, options)
+
+
+async def _read(reader: Reader) -> bytes:
+    if inspect.iscoroutinefunction(reader.read):
+        return cast("bytes", await reader.read(CHUNK))
+    return await asyncio.to_thread(reader.read, CHUNK)
+
+
+async def _waited(call: Awaitable[_Response], request_id: str) -> _Response:
+    try:
+        return await call
+    except asyncio.CancelledError:
+        await _raise_if_cancelled_there(call, request_id)
+        raise
+    except grpc.aio.AioRpcError as error:
+        raise from_rpc(cast("Any", error), request_id) from None
+
+
+async def _raise_if_cancelled_there(call: Any, request_id: str) -> None:
+    """Tell a server's or a proxy's CANCELLED, which is an error, from the caller's own wish."""
+    if call.done() and (details := await call.details()) != _CANCELLED_HERE:
+        raise Error(grpc.StatusCode.CANCELLED, details or "", request_id=request_id) from None

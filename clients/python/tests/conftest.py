@@ -1,0 +1,20 @@
+"""What all tests start with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from gateway import Gateway, playing
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    with playing() as played:
+        yield played
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DASHGATE_ADDR", raising=False)
+    monkeypatch.delenv("DASHGATE_API_KEY", raising=False)

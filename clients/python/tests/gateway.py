@@ -1,0 +1,129 @@
+"""A gateway that the tests play, over a real socket."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from dashgate import v1
+from dashgate.v1.conversation_service_pb2_grpc import (
+    ConversationServiceServicer,
+    add_ConversationServiceServicer_to_server,
+)
+from dashgate.v1.media_service_pb2_grpc import (
+    MediaServiceServicer,
+    add_MediaServiceServicer_to_server,
+)
+
+# Longer than anything here takes on a busy machine; a test that waits so long has failed.
+LIMIT = 20.0
+
+Event = v1.ConverseStreamResponse
+STARTED = Event(sequence=1, started=v1.Started(model="m", request_id="r", upstream_request_id="u"))
+COMPLETED = Event(
+    completed=v1.Completed(
+        choices=[v1.ChoiceEnd(finish_reason=v1.FINISH_REASON_STOP, raw_finish_reason="stop")],
+        usage=v1.Usage(total_tokens=3),
+    )
+)
+
+
+def text(piece: str, choice: int = 0) -> Event:
+    return Event(delta=v1.Delta(text=piece, choice_index=choice))
+
+
+def answer(said: str) -> v1.ConverseResponse:
+    message = v1.Message(role=v1.ROLE_ASSISTANT, content=[v1.Content(text=said)])
+    return v1.ConverseResponse(
+        choices=[v1.Choice(message=message, finish_reason=v1.FINISH_REASON_STOP)], request_id="r"
+    )
+
+
+class Gateway(ConversationServiceServicer, MediaServiceServicer):
+    """Plays what it is told, and keeps what it sees."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.requests: list[Any] = []
+        self.metadata: list[dict[str, Any]] = []
+        self.came = threading.Event()
+        self.ended = threading.Event()
+        self.converse: Callable[[grpc.ServicerContext], v1.ConverseResponse] = lambda _context: (
+            answer("hello")
+        )
+        self.events: Iterable[Event] = [STARTED, text("hel"), text("lo"), COMPLETED]
+        self.silent = False
+
+    def _came(self, request: Any, context: grpc.ServicerContext) -> None:
+        self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata()))
+        self.came.set()
+
+    def Converse(self, request: Any, context: Any) -> v1.ConverseResponse:
+        self._came(request, context)
+        context.add_callback(self.ended.set)
+        return self.converse(context)
+
+    def ConverseStream(self, request: Any, context: Any) -> Iterator[Event]:
+        self._came(request, context)
+        context.add_callback(self.ended.set)
+        yield from self.events
+        if self.silent:
+            self.ended.wait(LIMIT)
+
+    def UploadMedia(self, request_iterator: Any, context: Any) -> v1.UploadMediaResponse:
+        self._came(list(request_iterator), context)
+        size = sum(len(request.chunk) for request in self.requests[-1])
+        return v1.UploadMediaResponse(uri="oss://x", size_bytes=size)
+
+
+@contextmanager
+def playing() -> Iterator[Gateway]:
+    gateway = Gateway()
+    server = grpc.server(
+        futures.ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)]
+    )
+    add_ConversationServiceServicer_to_server(gateway, server)
+    add_MediaServiceServicer_to_server(gateway, server)
+    gateway.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield gateway
+    finally:
+        gateway.ended.set()
+        server.stop(None).wait(LIMIT)
+
+
+def fail(context: grpc.ServicerContext, code: grpc.StatusCode, pushback: str, *details: Any) -> Any:
+    """End a call as the gateway does."""
+    status = status_pb2.Status(code=code.value[0], message="it failed")
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    context.set_trailing_metadata(
+        (
+            ("grpc-status-details-bin", status.SerializeToString()),
+            ("grpc-retry-pushback-ms", pushback),
+        )
+    )
+    context.abort(code, "it failed")
+
+
+INFO = error_details_pb2.ErrorInfo(
+    reason="UPSTREAM_RATE",
+    domain="dashgate",
+    metadata={
+        "attempts": "3",
+        "upstream_code": "Throttling",
+        "upstream_http_status": "429",
+        "upstream_request_id": "up",
+    },
+)
