@@ -90,10 +90,9 @@ export class DashgateError extends Error {
   readonly retryAfterMs: number | undefined;
   /** Which fields of the request are wrong. */
   readonly fieldViolations: readonly FieldViolation[];
-  /** The raw status, with all details as they came. */
-  readonly status: Status;
-  /** Headers and trailers that came with the error. */
-  readonly metadata: Headers;
+  /** Not shown when the error is printed: what people need of them stands above. */
+  readonly #status: Status;
+  readonly #metadata: Headers;
 
   constructor(message: string, particulars: Particulars) {
     super(message, "cause" in particulars ? { cause: particulars.cause } : undefined);
@@ -106,10 +105,20 @@ export class DashgateError extends Error {
     this.requestId = particulars.requestId;
     this.retryAfterMs = particulars.retryAfterMs;
     this.fieldViolations = particulars.fieldViolations ?? [];
-    this.status =
+    this.#status =
       particulars.status ??
       create(StatusSchema, { code: CODES.indexOf(particulars.code), message });
-    this.metadata = particulars.metadata ?? new Headers();
+    this.#metadata = particulars.metadata ?? new Headers();
+  }
+
+  /** The raw status, with all details as they came. */
+  get status(): Status {
+    return this.#status;
+  }
+
+  /** Headers and trailers that came with the error. */
+  get metadata(): Headers {
+    return this.#metadata;
   }
 
   /**
@@ -137,7 +146,7 @@ export class DashgateError extends Error {
       fieldViolations: violations(status),
       status,
       metadata: error.metadata,
-      cause: error,
+      ...(isFromServer(error) ? {} : { cause: root(error) }),
     });
   }
 }
@@ -195,6 +204,11 @@ function codeOf(error: ConnectError): StatusCode {
 /** Whether a server said this, and not the library that talks to it. */
 function isFromServer(error: ConnectError): boolean {
   return error.metadata.has("grpc-status") || error.metadata.has("grpc-status-details-bin");
+}
+
+/** What the platform threw, below what the libraries wrapped around it. */
+function root(error: Error): Error {
+  return error.cause instanceof Error ? root(error.cause) : error;
 }
 
 /**
