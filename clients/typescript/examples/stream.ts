@@ -1,0 +1,41 @@
+// Prints an answer as it is made: `stream [QUESTION]`.
+import { Client, Conversation } from "dashgate";
+
+const question = process.argv[2] ?? "Tell me about the harbour at night.";
+using client = new Client();
+const conversation = new Conversation("qwen-audio-turbo").user(question);
+
+// region stream
+using stream = client.stream(conversation);
+for await (const words of stream.textDeltas()) {
+  process.stdout.write(words);
+}
+const answer = await stream.final();
+console.log(`\n${answer.usage?.outputTokens ?? "?"} tokens out`);
+// endregion
+
+// region events
+for await (const { sequence, event } of client.stream(conversation)) {
+  if (event.case === "started") {
+    console.log(`${sequence}: ${event.value.model} begins`);
+  } else if (event.case === "delta" && event.value.part.case === "text") {
+    console.log(`${sequence}: ${JSON.stringify(event.value.part.value)}`);
+  } else if (event.case === "completed") {
+    console.log(`${sequence}: done`);
+  }
+}
+// endregion
+
+// region cancel
+const controller = new AbortController();
+try {
+  for await (const words of client
+    .stream(conversation, { signal: controller.signal })
+    .textDeltas()) {
+    console.log(`${words}... that is enough`);
+    controller.abort();
+  }
+} catch (error) {
+  if (!controller.signal.aborted) throw error;
+}
+// endregion

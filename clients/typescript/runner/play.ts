@@ -1,0 +1,219 @@
+/**
+ * What a job can ask for, each through the library's own layer, as a user would do it.
+ */
+import { fromJson, type JsonValue } from "@bufbuild/protobuf";
+import { Conversation, type CallOptions, type Client, type ConverseOptions } from "dashgate";
+import {
+  ConversationSchema,
+  ConverseStreamResponseSchema,
+  GenerationOptionsSchema,
+  UploadMediaResponseSchema,
+} from "dashgate/v1";
+
+import { contents, JobFault, Reader } from "./job.js";
+import { answerJson, json, type Result } from "./result.js";
+
+type Doer = (client: Client, call: Reader, result: Result) => Promise<void>;
+
+const DOES: Readonly<Record<string, Doer>> = {
+  converse,
+  stream,
+  deltas,
+  dialogue,
+  tools,
+  upload,
+  many,
+  sniff,
+};
+
+/** Does what a call says, and writes down what comes of it, also when it fails. */
+export async function play(client: Client, call: Reader, result: Result): Promise<void> {
+  const name = call.must("do", call.text("do"));
+  const doer = Object.hasOwn(DOES, name) ? DOES[name] : undefined;
+  if (doer === undefined) {
+    throw new JobFault(`call.do: ${name} is not known`);
+  }
+  await doer(client, call, result);
+}
+
+async function converse(client: Client, call: Reader, result: Result): Promise<void> {
+  const { conversation, options } = asked(call);
+  call.done();
+  result.answers = [answerJson(await client.converse(conversation, options))];
+}
+
+async function stream(client: Client, call: Reader, result: Result): Promise<void> {
+  const { conversation, options, afterEvents, cancel } = asked(call);
+  call.done();
+  const events: JsonValue[] = [];
+  result.events = events;
+  const answer = client.stream(conversation, options);
+  for await (const event of answer) {
+    events.push(json(ConverseStreamResponseSchema, event));
+    if (events.length === afterEvents) {
+      cancel();
+    }
+  }
+  result.answers = [answerJson(await answer.final())];
+}
+
+async function deltas(client: Client, call: Reader, result: Result): Promise<void> {
+  const { conversation, options, afterEvents, cancel } = asked(call);
+  call.done();
+  const pieces: string[] = [];
+  result.deltas = pieces;
+  const answer = client.stream(conversation, options);
+  for await (const piece of answer.textDeltas()) {
+    pieces.push(piece);
+    if (pieces.length === afterEvents) {
+      cancel();
+    }
+  }
+  result.answers = [answerJson(await answer.final())];
+}
+
+async function many(client: Client, call: Reader, result: Result): Promise<void> {
+  const count = call.must("count", call.number("count"));
+  const { conversation, options } = asked(call);
+  call.done();
+  const streams = Array.from({ length: count }, () => client.stream(conversation, options).final());
+  const ended = await Promise.allSettled(streams);
+  result.answers = ended.flatMap((one) =>
+    one.status === "fulfilled" ? [answerJson(one.value)] : [],
+  );
+  const failed = ended.find((one) => one.status === "rejected");
+  if (failed !== undefined) {
+    throw failed.reason;
+  }
+}
+
+async function dialogue(client: Client, call: Reader, result: Result): Promise<void> {
+  const conversation = new Conversation(
+    call.must("model", call.text("model")),
+    call.text("system"),
+  );
+  const turns = call.list("turns") as unknown[][];
+  const streamed = call.flag("stream");
+  const options = settings(call);
+  call.done();
+  result.answers = [];
+  try {
+    for (const turn of turns) {
+      conversation.user(...(await contents(turn)));
+      const answer = streamed
+        ? await client.stream(conversation, options).final()
+        : await client.converse(conversation, options);
+      conversation.append(answer);
+      result.answers.push(answerJson(answer));
+    }
+  } finally {
+    result.conversation = json(ConversationSchema, conversation.raw);
+  }
+}
+
+async function tools(client: Client, call: Reader, result: Result): Promise<void> {
+  const conversation = new Conversation(call.must("model", call.text("model")));
+  conversation.user(call.must("question", call.text("question")));
+  const results = call.texts("results") ?? {};
+  const called: { name: string; arguments: string }[] = [];
+  result.tool_calls = called;
+  const declared = call.list("tools").map((one) => {
+    const tool = new Reader(one, "tool");
+    const name = tool.must("name", tool.text("name"));
+    const description = tool.text("description") ?? "";
+    const parameters = tool.text("parameters");
+    tool.done();
+    const run = (argumentsJson: string): string => {
+      called.push({ name, arguments: argumentsJson });
+      const given = results[name];
+      if (given === undefined) {
+        throw new JobFault(`results: nothing for ${name}`);
+      }
+      return given;
+    };
+    return { name, description, parameters, run };
+  });
+  const maxRounds = call.number("max_rounds");
+  call.done();
+  try {
+    result.answers = [answerJson(await client.runTools(conversation, declared, { maxRounds }))];
+  } finally {
+    result.conversation = json(ConversationSchema, conversation.raw);
+  }
+}
+
+async function upload(client: Client, call: Reader, result: Result): Promise<void> {
+  const model = call.must("model", call.text("model"));
+  const file = call.must("file", call.text("file"));
+  const then = call.list("then");
+  const options = {
+    ...callOptions(call),
+    mimeType: call.text("mime_type"),
+    name: call.text("name"),
+  };
+  call.done();
+  const uploaded = await client.upload(model, file, options);
+  result.uploads = [json(UploadMediaResponseSchema, uploaded)];
+  if (then.length > 0) {
+    const conversation = new Conversation(model).user(...(await contents(then, uploaded.uri)));
+    result.answers = [answerJson(await client.converse(conversation))];
+  }
+}
+
+async function sniff(_client: Client, call: Reader, result: Result): Promise<void> {
+  const specs = call.list("vectors").map((one) => {
+    const vector = new Reader(one, "vector");
+    const file = vector.must("file", vector.text("file"));
+    vector.done();
+    return { audio_file: file };
+  });
+  call.done();
+  const made = await contents(specs);
+  result.mime_types = made.map((part) => {
+    if (typeof part === "string" || part.kind.case !== "audio") {
+      throw new JobFault("the audio helper made something else");
+    }
+    return part.kind.value.mimeType;
+  });
+}
+
+/** What `converse` and `stream` take. */
+function asked(call: Reader) {
+  const raw = call.must("conversation", call.any("conversation"));
+  const conversation = Conversation.of(fromJson(ConversationSchema, raw as JsonValue));
+  const controller = new AbortController();
+  const cancel = call.object("cancel");
+  const afterEvents = cancel?.number("after_events");
+  const afterMs = cancel?.number("after_ms");
+  cancel?.done();
+  if (afterMs !== undefined) {
+    setTimeout(() => {
+      controller.abort();
+    }, afterMs).unref();
+  }
+  const options: ConverseOptions = { ...settings(call), signal: controller.signal };
+  return {
+    conversation,
+    options,
+    afterEvents,
+    cancel: () => {
+      controller.abort();
+    },
+  };
+}
+
+function settings(call: Reader): ConverseOptions {
+  const options = call.any("options") as JsonValue | undefined;
+  return {
+    ...callOptions(call),
+    ...(options !== undefined && { options: fromJson(GenerationOptionsSchema, options) }),
+  };
+}
+
+function callOptions(call: Reader): CallOptions {
+  return {
+    requestId: call.text("request_id"),
+    timeoutMs: call.number("timeout_ms"),
+    metadata: call.texts("metadata"),
+  };
+}

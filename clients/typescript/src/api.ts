@@ -1,0 +1,29 @@
+/**
+ * What both entries offer.
+ */
+export { Answer } from "./answer.js";
+export type { CallOptions } from "./call.js";
+export type { ClientSettings, ConverseOptions, ToolsOptions } from "./client.js";
+export { text } from "./content.js";
+export type { ImageOptions, MediaOptions, MediaSource, VideoOptions } from "./content.js";
+export { Conversation } from "./conversation.js";
+export type { ToolChoice, ToolDeclaration } from "./conversation.js";
+export { DashgateError } from "./error.js";
+export type { FieldViolation, StatusCode } from "./error.js";
+export type { Metadata } from "./metadata.js";
+export { AnswerStream } from "./stream.js";
+export type { Tool } from "./tools.js";
+export { VERSION } from "./version.js";
+
+export type { Content } from "./gen/dashgate/v1/content_pb.js";
+export { Role } from "./gen/dashgate/v1/conversation_pb.js";
+export type { Message } from "./gen/dashgate/v1/conversation_pb.js";
+export { FinishReason } from "./gen/dashgate/v1/conversation_service_pb.js";
+export type {
+  Choice,
+  ConverseResponse,
+  ConverseStreamResponse,
+} from "./gen/dashgate/v1/conversation_service_pb.js";
+export type { GenerationOptions } from "./gen/dashgate/v1/generation_pb.js";
+export type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
+export type { Usage } from "./gen/dashgate/v1/usage_pb.js";

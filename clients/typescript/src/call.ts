@@ -1,0 +1,205 @@
+/**
+ * One call: its name, its deadline, and all that can end it early.
+ */
+import { Code, ConnectError } from "@connectrpc/connect";
+
+import { DashgateError } from "./error.js";
+import type { Metadata } from "./metadata.js";
+import { Attempts, type RetryBudget } from "./retry.js";
+
+/** The deadline of a call that has one by default: longer than any model takes. */
+export const DEFAULT_TIMEOUT_MS = 600_000;
+
+/** `grpc-timeout` has at most eight digits: a good day. A longer deadline is cut to this. */
+const MAX_TIMEOUT_MS = 99_999_999;
+
+/** What each call may be given. */
+export interface CallOptions {
+  /** The name of the call. A second one with the same name gets the same answer. Default: a UUID. */
+  readonly requestId?: string | undefined;
+  /** The deadline of the whole call, retries included. `Infinity` for none. */
+  readonly timeoutMs?: number | undefined;
+  /** Sent with this call, beside the client's; here wins where both have a name. */
+  readonly metadata?: Metadata | undefined;
+  /** Cancels the call, which then throws the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A call under way. Whoever makes one must `end` it. */
+export class Call {
+  readonly requestId: string;
+  readonly #controller = new AbortController();
+  readonly #release = new Set<() => void>();
+  readonly #deadline: number | undefined;
+  #failure: { readonly reason: unknown } | undefined;
+
+  constructor(options: CallOptions, defaultTimeoutMs: number | undefined) {
+    this.requestId = options.requestId ?? uuid();
+    const timeoutMs = checkedTimeout("timeoutMs", options.timeoutMs) ?? defaultTimeoutMs;
+    if (timeoutMs !== undefined && timeoutMs !== Infinity) {
+      const bound = Math.min(Math.ceil(timeoutMs), MAX_TIMEOUT_MS);
+      this.#deadline = performance.now() + bound;
+      this.timer(bound, () => {
+        this.stop(this.#late(bound));
+      });
+    }
+    this.#follow(options.signal);
+  }
+
+  /** Aborted when the call is over for whatever reason. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** What is left of the deadline, for `grpc-timeout`. */
+  get timeoutMs(): number | undefined {
+    const left = this.#deadline && Math.ceil(this.#deadline - performance.now());
+    return left && Math.max(left, 1);
+  }
+
+  /** Ends the call at once, on both sides. The first reason holds. */
+  stop(reason: unknown): void {
+    this.#failure ??= { reason };
+    // Only this code makes the connection say CANCEL, and not that something broke.
+    this.#controller.abort(new ConnectError("the call was stopped", Code.Canceled));
+  }
+
+  /** Throws if the call was stopped. */
+  check(): void {
+    if (this.#failure !== undefined) {
+      throw this.#failure.reason;
+    }
+  }
+
+  /** What to throw for something that was thrown: why the call was stopped goes before it. */
+  failure(thrown: unknown): unknown {
+    return this.#failure === undefined
+      ? DashgateError.from(thrown, this.requestId)
+      : this.#failure.reason;
+  }
+
+  /** Runs a timer until the call ends or the result is called. */
+  timer(ms: number, ring: () => void): () => void {
+    const timer = setTimeout(ring, ms);
+    const stop = () => {
+      clearTimeout(timer);
+      this.#release.delete(stop);
+    };
+    this.#release.add(stop);
+    return stop;
+  }
+
+  /** Does it, and does it again as the policy allows. */
+  async attempt<T>(budget: RetryBudget, once: () => Promise<T>): Promise<T> {
+    const attempts = new Attempts(budget);
+    for (;;) {
+      this.check();
+      try {
+        const result = await once();
+        attempts.succeeded();
+        return result;
+      } catch (thrown) {
+        this.check();
+        const error = DashgateError.from(thrown, this.requestId);
+        const wait = attempts.failed(error);
+        if (wait === undefined) {
+          throw error;
+        }
+        await this.#sleep(wait);
+      }
+    }
+  }
+
+  /** Does something when the call ends. */
+  onEnd(release: () => void): void {
+    this.#release.add(release);
+  }
+
+  /** Lets go of timers and signals. What still runs for the call is cancelled. */
+  end(): void {
+    for (const release of this.#release) {
+      release();
+    }
+    this.#release.clear();
+    this.#controller.abort(new ConnectError("the call is over", Code.Canceled));
+  }
+
+  #follow(signal: AbortSignal | undefined): void {
+    if (signal === undefined) {
+      return;
+    }
+    const cancel = () => {
+      this.stop(signal.reason);
+    };
+    if (signal.aborted) {
+      cancel();
+    } else {
+      this.#release.add(follow(signal, cancel));
+    }
+  }
+
+  /** Waits, unless the call is stopped before. */
+  async #sleep(ms: number): Promise<void> {
+    const { promise, wake } = alarm();
+    const stop = this.timer(ms, wake);
+    this.signal.addEventListener("abort", wake, { once: true });
+    await promise;
+    stop();
+    this.signal.removeEventListener("abort", wake);
+  }
+
+  #late(timeoutMs: number): DashgateError {
+    return new DashgateError(`the deadline of ${timeoutMs} ms passed`, {
+      code: "DEADLINE_EXCEEDED",
+      requestId: this.requestId,
+    });
+  }
+}
+
+function alarm(): { promise: Promise<void>; wake: () => void } {
+  let wake!: () => void;
+  const promise = new Promise<void>((resolve) => {
+    wake = resolve;
+  });
+  return { promise, wake };
+}
+
+/**
+ * Who follows which signal. A signal has one listener, however many calls share it: with one each, the
+ * platform would take a busy client for a leak and warn.
+ */
+const FOLLOWERS = new WeakMap<AbortSignal, Set<() => void>>();
+
+function follow(signal: AbortSignal, cancel: () => void): () => void {
+  const followers = FOLLOWERS.get(signal) ?? new Set();
+  if (!FOLLOWERS.has(signal)) {
+    FOLLOWERS.set(signal, followers);
+    const all = () => {
+      for (const follower of followers) {
+        follower();
+      }
+    };
+    signal.addEventListener("abort", all, { once: true });
+  }
+  followers.add(cancel);
+  return () => {
+    followers.delete(cancel);
+  };
+}
+
+/** A timeout as it was given, if it is one. */
+export function checkedTimeout(name: string, ms: number | undefined): number | undefined {
+  if (ms !== undefined && !(ms > 0)) {
+    throw new TypeError(`${name}: a number of milliseconds above 0, not ${ms}`);
+  }
+  return ms;
+}
+
+/** `crypto.randomUUID` is not there on pages that came over plain HTTP. */
+function uuid(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}

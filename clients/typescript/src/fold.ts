@@ -1,0 +1,235 @@
+/**
+ * How the events of a stream add up to an answer: the same one that a unary call would have given.
+ */
+import type { JsonObject, MessageInitShape } from "@bufbuild/protobuf";
+import { clone, create } from "@bufbuild/protobuf";
+
+import { join } from "./answer.js";
+import type { AudioFile, Content } from "./gen/dashgate/v1/content_pb.js";
+import { AudioSchema, ContentSchema } from "./gen/dashgate/v1/content_pb.js";
+import type { Annotation } from "./gen/dashgate/v1/conversation_pb.js";
+import { MessageSchema, Role } from "./gen/dashgate/v1/conversation_pb.js";
+import type {
+  Choice,
+  ChoiceEnd,
+  Completed,
+  ConverseResponse,
+  ConverseStreamResponse,
+  Delta,
+  Logprobs,
+  SearchInfo,
+  Started,
+} from "./gen/dashgate/v1/conversation_service_pb.js";
+import {
+  ChoiceSchema,
+  ConverseResponseSchema,
+  FinishReason,
+  LogprobsSchema,
+} from "./gen/dashgate/v1/conversation_service_pb.js";
+import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
+import { ToolCallSchema } from "./gen/dashgate/v1/tool_pb.js";
+
+/** Takes the events of one stream in their order. */
+export class Fold {
+  #started: Started | undefined;
+  #completed: Completed | undefined;
+  #searchInfo: SearchInfo | undefined;
+  readonly #choices = new Map<number, ChoiceFold>();
+
+  /** Whether the last event of a complete answer has come. */
+  get complete(): boolean {
+    return this.#completed !== undefined;
+  }
+
+  /** Takes the next event; one of a kind that this version does not know is skipped. */
+  add({ event }: ConverseStreamResponse): void {
+    if (event.case === "started") {
+      this.#started = event.value;
+    } else if (event.case === "delta") {
+      this.#delta(event.value);
+    } else if (event.case === "completed") {
+      this.#completed = event.value;
+      for (const end of event.value.choices) {
+        this.#choice(end.index).end = end;
+      }
+    }
+  }
+
+  /** What the events so far add up to. */
+  response(): ConverseResponse {
+    const choices = [...this.#choices].sort(([one], [other]) => one - other);
+    return create(ConverseResponseSchema, {
+      choices: choices.map(([, choice]) => choice.whole()),
+      usage: this.#completed?.usage,
+      requestId: this.#started?.requestId ?? "",
+      upstreamRequestId: this.#started?.upstreamRequestId ?? "",
+      model: this.#started?.model ?? "",
+      timing: this.#completed?.timing,
+      extraOutput: this.#completed?.extraOutput,
+      searchInfo: this.#searchInfo,
+    });
+  }
+
+  #delta({ choiceIndex, part }: Delta): void {
+    if (part.case === "searchInfo") {
+      this.#searchInfo = part.value;
+    } else if (part.case !== undefined) {
+      this.#choice(choiceIndex).add(part);
+    }
+  }
+
+  #choice(index: number): ChoiceFold {
+    let choice = this.#choices.get(index);
+    if (choice === undefined) {
+      choice = new ChoiceFold(index);
+      this.#choices.set(index, choice);
+    }
+    return choice;
+  }
+}
+
+/** A piece of one choice. */
+type Part = Exclude<Delta["part"], { case: undefined } | { case: "searchInfo" }>;
+
+class ChoiceFold {
+  end: ChoiceEnd | undefined;
+  readonly #index: number;
+  readonly #content: Content[] = [];
+  /** Pieces are joined once, at the end: joining each would copy a long answer over and over. */
+  readonly #words = new Map<Content, string[]>();
+  readonly #reasoning: string[] = [];
+  readonly #sound: Uint8Array[] = [];
+  #audioFile: AudioFile | undefined;
+  readonly #toolCalls = new Map<number, { call: ToolCall; pieces: string[] }>();
+  readonly #annotations: Annotation[] = [];
+  #logprobs: Logprobs | undefined;
+
+  constructor(index: number) {
+    this.#index = index;
+  }
+
+  add(part: Part): void {
+    switch (part.case) {
+      case "text":
+        this.#text(part.value);
+        break;
+      case "reasoningText":
+        this.#reasoning.push(part.value);
+        break;
+      case "audio":
+        this.#sound.push(part.value);
+        break;
+      case "audioFile":
+        this.#audioFile = part.value;
+        break;
+      case "toolCall":
+        this.#toolCall(part.value);
+        break;
+      case "annotation":
+        this.#annotations.push(part.value);
+        break;
+      case "imageUri":
+        this.#content.push(image(part.value));
+        break;
+      case "extra":
+        this.#extra(part.value);
+        break;
+      case "logprobs":
+        this.#logprobs ??= create(LogprobsSchema);
+        this.#logprobs.content.push(...part.value.content);
+        break;
+    }
+  }
+
+  whole(): Choice {
+    const message = create(MessageSchema, {
+      role: Role.ASSISTANT,
+      content: [...this.#content.map((part) => this.#joined(part)), ...this.#spoken()],
+      reasoningText: this.#reasoning.join(""),
+      toolCalls: this.#calls(),
+      annotations: this.#annotations,
+    });
+    return create(ChoiceSchema, {
+      index: this.#index,
+      message,
+      finishReason: this.end?.finishReason ?? FinishReason.UNSPECIFIED,
+      rawFinishReason: this.end?.rawFinishReason ?? "",
+      logprobs: this.#logprobs,
+    });
+  }
+
+  #text(words: string): void {
+    const last = this.#content.at(-1);
+    const pieces = last && this.#words.get(last);
+    if (pieces !== undefined) {
+      pieces.push(words);
+      return;
+    }
+    const part = create(ContentSchema, { kind: { case: "text", value: "" } });
+    this.#content.push(part);
+    this.#words.set(part, [words]);
+  }
+
+  #joined(part: Content): Content {
+    const pieces = this.#words.get(part);
+    if (pieces === undefined) {
+      return part;
+    }
+    const whole = clone(ContentSchema, part);
+    whole.kind = { case: "text", value: pieces.join("") };
+    return whole;
+  }
+
+  #extra(extra: JsonObject): void {
+    const last = this.#content.at(-1);
+    if (last === undefined) {
+      this.#content.push(create(ContentSchema, { extra }));
+    } else {
+      last.extra = { ...last.extra, ...extra };
+    }
+  }
+
+  #toolCall(piece: ToolCall): void {
+    const known = this.#toolCalls.get(piece.index);
+    if (known === undefined) {
+      const call = clone(ToolCallSchema, piece);
+      this.#toolCalls.set(piece.index, { call, pieces: [piece.arguments] });
+      return;
+    }
+    known.call.id ||= piece.id;
+    known.call.type ||= piece.type;
+    known.call.name ||= piece.name;
+    known.pieces.push(piece.arguments);
+  }
+
+  #calls(): ToolCall[] {
+    const calls = [...this.#toolCalls.values()].map(({ call, pieces }) =>
+      create(ToolCallSchema, { ...call, arguments: pieces.join("") }),
+    );
+    return calls.sort((one, other) => one.index - other.index);
+  }
+
+  /** The sound is one part, after all others. */
+  #spoken(): Content[] {
+    const file = this.#audioFile;
+    const data = join(this.#sound);
+    if (data.length > 0) {
+      const source = { case: "data" as const, value: data };
+      return [audio({ mimeType: "audio/pcm", source, ...(file && { file }) })];
+    }
+    if (file !== undefined) {
+      return [audio({ source: { case: "uri", value: file.uri }, file })];
+    }
+    return [];
+  }
+}
+
+function audio(value: MessageInitShape<typeof AudioSchema>): Content {
+  return create(ContentSchema, { kind: { case: "audio", value: create(AudioSchema, value) } });
+}
+
+function image(uri: string): Content {
+  return create(ContentSchema, {
+    kind: { case: "image", value: { source: { case: "uri", value: uri } } },
+  });
+}

@@ -1,0 +1,24 @@
+/**
+ * The client of dashgate for Node.js. In a browser, import `dashgate/web`.
+ *
+ * ```ts
+ * import { Client, Conversation, audio } from "dashgate";
+ *
+ * using client = new Client();
+ * const conversation = new Conversation("qwen-audio-turbo");
+ * conversation.user(await audio("sentence.wav"), "What is said in this audio?");
+ * const answer = await client.converse(conversation);
+ * ```
+ *
+ * Numbers of 64 bits, such as `sequence` and `sizeBytes`, are `bigint`, as in the generated messages:
+ * nothing is rounded.
+ *
+ * @module
+ */
+export * from "./api.js";
+export { Client } from "./node/client.js";
+export type { ClientOptions } from "./node/client.js";
+export type { TlsOptions } from "./node/connection.js";
+export { audio, image, video } from "./node/content.js";
+export type { UploadOptions, UploadSource } from "./node/upload.js";
+export type { UploadMediaResponse } from "./gen/dashgate/v1/media_service_pb.js";

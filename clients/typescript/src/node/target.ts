@@ -1,0 +1,48 @@
+/**
+ * Where the gateway is, as people write it.
+ */
+
+/** Where `dashgate serve` listens when it is not told otherwise. */
+export const DEFAULT_TARGET = "127.0.0.1:50051";
+
+/** A target that was read. */
+export interface Target {
+  /** The origin that stands in the calls: scheme, host and port. */
+  readonly origin: string;
+  /** Whether the connection is TLS. */
+  readonly secure: boolean;
+  /** The socket to connect to, if it is one of the file system. */
+  readonly path?: string;
+}
+
+const FORMS = "host:port, http://host:port, https://host:port or unix:/path";
+
+/** Reads a target. `tls` says that TLS was asked for by its own setting. */
+export function parseTarget(target: string, tls: boolean): Target {
+  const path = /^unix:(?:\/\/(?=\/))?(.+)$/.exec(target)?.[1];
+  if (path !== undefined) {
+    return { origin: tls ? "https://localhost" : "http://localhost", secure: tls, path };
+  }
+  if (/^http:/i.test(target) && tls) {
+    throw new TypeError("target: http:// is without TLS, but tls is given; say https://");
+  }
+  const bare = !target.includes("://");
+  const url = parsed(bare ? `${tls ? "https" : "http"}://${target}` : target);
+  const plain =
+    url !== undefined &&
+    /^https?:$/.test(url.protocol) &&
+    url.username === "" &&
+    url.password === "" &&
+    url.pathname === "/" &&
+    url.search === "" &&
+    url.hash === "";
+  if (!plain || (bare && !/:\d+$/.test(target))) {
+    // Without the target itself: a password may stand in it.
+    throw new TypeError(`target: write it as ${FORMS}`);
+  }
+  return { origin: url.origin, secure: url.protocol === "https:" };
+}
+
+function parsed(text: string): URL | undefined {
+  return URL.canParse(text) ? new URL(text) : undefined;
+}

@@ -1,0 +1,107 @@
+/**
+ * Large files on their way to DashScope's storage, a piece at a time.
+ */
+import { open } from "node:fs/promises";
+
+import type { MessageInitShape } from "@bufbuild/protobuf";
+
+import type { CallOptions } from "../call.js";
+import type { UploadMediaRequestSchema } from "../gen/dashgate/v1/media_service_pb.js";
+import { fileName } from "./content.js";
+
+/**
+ * What to upload: a path or a `file:` URL, bytes, a `Blob`, or anything that gives bytes with
+ * `for await`, such as a `Readable` or a `ReadableStream`.
+ */
+export type UploadSource =
+  string | URL | Uint8Array | ArrayBuffer | Blob | AsyncIterable<Uint8Array>;
+
+/** How to upload. */
+export interface UploadOptions extends CallOptions {
+  /** The MIME type, for example `video/mp4`. Default: the gateway tells it by the first bytes. */
+  readonly mimeType?: string | undefined;
+  /** The file's name, for its extension. Default: that of the path. */
+  readonly name?: string | undefined;
+}
+
+/** Large enough to be quick, small enough for every gateway. */
+const CHUNK_BYTES = 256 * 1024;
+
+type Upload = MessageInitShape<typeof UploadMediaRequestSchema>;
+
+/** A source that was opened; whoever opened it must close it. */
+export interface OpenedUpload {
+  readonly bytes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+  readonly size?: number;
+  readonly name: string;
+  readonly close: () => void;
+}
+
+/** Opens a source, before anything is sent: a file that is not there is not the gateway's matter. */
+export async function openUpload(source: UploadSource): Promise<OpenedUpload> {
+  const close = () => undefined;
+  if (typeof source === "string" || source instanceof URL) {
+    const file = await open(source);
+    const found = await file.stat();
+    const bytes = file.createReadStream({ highWaterMark: CHUNK_BYTES });
+    return {
+      bytes,
+      // What is no file, such as a pipe, has no size that could be told before.
+      ...(found.isFile() && { size: found.size }),
+      name: fileName(source),
+      close: () => bytes.destroy(),
+    };
+  }
+  if (source instanceof Blob) {
+    const name = "name" in source && typeof source.name === "string" ? source.name : "";
+    return { bytes: source.stream(), size: source.size, name, close };
+  }
+  if (source instanceof ArrayBuffer || source instanceof Uint8Array) {
+    const bytes = source instanceof Uint8Array ? source : new Uint8Array(source);
+    return { bytes: [bytes], size: bytes.length, name: "", close };
+  }
+  return { bytes: source, name: "", close };
+}
+
+/** The messages of an upload: the description, then the bytes. Nothing is held but one chunk. */
+export async function* uploadMessages(
+  model: string,
+  { bytes, size, name }: OpenedUpload,
+  options: UploadOptions,
+): AsyncGenerator<Upload, void> {
+  const description = {
+    model,
+    mimeType: options.mimeType ?? "",
+    name: options.name ?? name,
+    ...(size !== undefined && { sizeBytes: BigInt(size) }),
+  };
+  yield { payload: { case: "description", value: description } };
+  for await (const chunk of chunks(bytes)) {
+    yield { payload: { case: "chunk", value: chunk } };
+  }
+}
+
+/** The same bytes in chunks of one size, however they came. */
+async function* chunks(
+  pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+  let chunk = new Uint8Array(CHUNK_BYTES);
+  let filled = 0;
+  for await (const piece of pieces) {
+    for (let at = 0; at < piece.length;) {
+      const part = piece.subarray(at, at + CHUNK_BYTES - filled);
+      chunk.set(part, filled);
+      filled += part.length;
+      at += part.length;
+      if (filled === CHUNK_BYTES) {
+        yield chunk;
+        // The one that was given away may not be sent yet.
+        chunk = new Uint8Array(CHUNK_BYTES);
+        filled = 0;
+      }
+    }
+  }
+  if (filled > 0) {
+    yield chunk.subarray(0, filled);
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * Tools that the model calls, and the loop that runs them.
+ */
+import type { Answer } from "./answer.js";
+import type { Conversation, ToolDeclaration } from "./conversation.js";
+import { DashgateError } from "./error.js";
+import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
+
+/** A function that the model may call. */
+export interface Tool extends ToolDeclaration {
+  /**
+   * Does it. `argumentsJson` is the text that the model wrote, which may be no valid JSON; what comes
+   * back is what the model is told. An error that is thrown ends the loop and reaches its caller.
+   */
+  readonly run: (argumentsJson: string) => string | Promise<string>;
+}
+
+/** How often the model is asked before the loop gives up. */
+export const DEFAULT_MAX_ROUNDS = 8;
+
+/** Asks until the model calls no more tools. */
+export async function runToolLoop(
+  conversation: Conversation,
+  tools: readonly Tool[],
+  maxRounds: number,
+  converse: () => Promise<Answer>,
+): Promise<Answer> {
+  for (const tool of tools) {
+    conversation.declare(tool);
+  }
+  const byName = new Map(tools.map((tool) => [tool.name, tool]));
+  for (let round = 0; round < maxRounds; round += 1) {
+    const answer = await converse();
+    conversation.append(answer);
+    if (answer.toolCalls.length === 0) {
+      return answer;
+    }
+    for (const call of answer.toolCalls) {
+      conversation.toolResult(call, await result(byName, call));
+    }
+  }
+  throw new DashgateError(`the model still called tools after ${maxRounds} rounds`, {
+    code: "FAILED_PRECONDITION",
+    reason: "TOOL_ROUNDS",
+  });
+}
+
+function result(tools: ReadonlyMap<string, Tool>, call: ToolCall): string | Promise<string> {
+  const tool = tools.get(call.name);
+  if (tool === undefined) {
+    return JSON.stringify({ error: `there is no tool ${call.name}` });
+  }
+  return tool.run(call.arguments);
+}

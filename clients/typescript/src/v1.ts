@@ -1,0 +1,13 @@
+/**
+ * The generated messages, enums and services of the package `dashgate.v1`, as they stand in the
+ * schema. Their comments are the reference of every field.
+ *
+ * @module
+ */
+export * from "./gen/dashgate/v1/content_pb.js";
+export * from "./gen/dashgate/v1/conversation_pb.js";
+export * from "./gen/dashgate/v1/conversation_service_pb.js";
+export * from "./gen/dashgate/v1/generation_pb.js";
+export * from "./gen/dashgate/v1/media_service_pb.js";
+export * from "./gen/dashgate/v1/tool_pb.js";
+export * from "./gen/dashgate/v1/usage_pb.js";

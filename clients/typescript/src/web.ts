@@ -1,0 +1,8 @@
+/**
+ * The client of dashgate for browsers, over gRPC-Web. It imports nothing of Node.js.
+ *
+ * @module
+ */
+export * from "./api.js";
+export { Client } from "./web/client.js";
+export { audio, image, video } from "./web/content.js";

@@ -1,0 +1,103 @@
+/**
+ * A gateway that a test plays, over the wire: gRPC over HTTP/2, or gRPC-Web over HTTP/1.1.
+ */
+import { once } from "node:events";
+import * as http from "node:http";
+import * as http2 from "node:http2";
+import type { AddressInfo, ListenOptions, Socket } from "node:net";
+
+import type { ServiceImpl } from "@connectrpc/connect";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { ConversationService, MediaService } from "dashgate/v1";
+
+/** What it answers. */
+export interface Plays {
+  readonly conversations?: Partial<ServiceImpl<typeof ConversationService>>;
+  readonly media?: Partial<ServiceImpl<typeof MediaService>>;
+}
+
+/** A played gateway that listens. */
+export interface Gateway extends AsyncDisposable {
+  /** `host:port`. */
+  readonly address: string;
+  /** Connections that were made so far. */
+  readonly connections: () => number;
+  /** Breaks all connections. */
+  readonly drop: () => void;
+}
+
+/** Starts one; `web` makes it speak HTTP/1.1, as fetch does. */
+export async function played(
+  plays: Plays,
+  listen: ListenOptions = { host: "127.0.0.1", port: 0 },
+  web = false,
+): Promise<Gateway> {
+  const handler = connectNodeAdapter({
+    routes: (router) => {
+      router.service(ConversationService, plays.conversations ?? {});
+      router.service(MediaService, plays.media ?? {});
+    },
+  });
+  return listening(web ? http.createServer(handler) : http2.createServer(handler), listen);
+}
+
+/** Starts a server that answers each stream by hand. */
+export function raw(
+  answer: (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void,
+): Promise<Gateway> {
+  const server = http2.createServer();
+  server.on("stream", (stream, headers) => {
+    stream.on("error", () => undefined);
+    answer(stream, headers);
+  });
+  return listening(server, { host: "127.0.0.1", port: 0 });
+}
+
+async function listening(
+  server: http.Server | http2.Http2Server,
+  listen: ListenOptions,
+): Promise<Gateway> {
+  const sockets = new Set<Socket>();
+  let made = 0;
+  server.on("connection", (socket: Socket) => {
+    made += 1;
+    sockets.add(socket);
+    socket.on("error", () => undefined).on("close", () => sockets.delete(socket));
+  });
+  server.listen(listen);
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const drop = () => {
+    for (const socket of sockets) {
+      socket.destroy();
+    }
+  };
+  return {
+    address: `127.0.0.1:${port}`,
+    connections: () => made,
+    drop,
+    [Symbol.asyncDispose]: async () => {
+      const closed = once(server, "close");
+      server.close();
+      drop();
+      await closed;
+    },
+  };
+}
+
+/** A promise that something else keeps, with a bound: what never happens must not hang the tests. */
+export function event<T = void>(
+  what: string,
+): { happened: Promise<T>; happens: (value: T) => void } {
+  let happens!: (value: T) => void;
+  const happened = new Promise<T>((resolve, reject) => {
+    const late = setTimeout(() => {
+      reject(new Error(`${what} did not happen`));
+    }, 10_000).unref();
+    happens = (value) => {
+      clearTimeout(late);
+      resolve(value);
+    };
+  });
+  return { happened, happens };
+}

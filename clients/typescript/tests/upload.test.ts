@@ -1,0 +1,175 @@
+/** Uploads and tools. */
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
+import { createReadStream } from "node:fs";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { test } from "node:test";
+
+import { Code, ConnectError } from "@connectrpc/connect";
+import { Client, Conversation, DashgateError, Role, type Tool, type UploadSource } from "dashgate";
+import type { UploadMediaRequest } from "dashgate/v1";
+
+import { event, played } from "./tools/gateway.js";
+import { REPOSITORY } from "./tools/repository.js";
+
+const TONE = join(REPOSITORY, "examples/tone.wav");
+
+/** Uploads, and tells what the gateway got. */
+async function uploaded(source: UploadSource, options: { mimeType?: string; name?: string } = {}) {
+  const got: UploadMediaRequest["payload"][] = [];
+  const names: (string | null)[] = [];
+  await using gateway = await played({
+    media: {
+      uploadMedia: async (requests, { requestHeader }) => {
+        names.push(requestHeader.get("x-request-id"), requestHeader.get("grpc-timeout"));
+        for await (const { payload } of requests) got.push(payload);
+        return { uri: "oss://a/b" };
+      },
+    },
+  });
+  using client = new Client(gateway.address);
+  const { uri } = await client.upload("m", source, { ...options, requestId: "mine" });
+  equal(uri, "oss://a/b");
+  deepEqual(names, ["mine", "600000m"]);
+  const [first, ...rest] = got;
+  ok(first?.case === "description");
+  const chunks = rest.map((payload) => (payload.case === "chunk" ? payload.value : undefined));
+  return { description: first.value, chunks: chunks.map((chunk) => chunk?.length) };
+}
+
+test("a path is told by its last part and its size", async () => {
+  const { description, chunks } = await uploaded(TONE);
+  const { name, sizeBytes, mimeType } = description;
+  deepEqual([name, sizeBytes, mimeType, chunks], ["tone.wav", 64044n, "", [64044]]);
+});
+
+test("bytes are cut into chunks of 256 KiB, however they come", async () => {
+  const KIB = 1024;
+  const bytes = new Uint8Array(600 * KIB);
+  const whole = [256 * KIB, 256 * KIB, 88 * KIB];
+  const direct = await uploaded(bytes, { mimeType: "audio/x", name: "n.x" });
+  deepEqual(direct.chunks, whole);
+  equal(direct.description.sizeBytes, BigInt(bytes.length));
+  deepEqual([direct.description.mimeType, direct.description.name], ["audio/x", "n.x"]);
+  deepEqual((await uploaded(new Blob([bytes]))).chunks, whole);
+  const pieces = Readable.from(Array.from({ length: 6 }, () => new Uint8Array(100 * KIB)));
+  const streamed = await uploaded(pieces);
+  deepEqual(streamed.chunks, whole);
+  equal(streamed.description.sizeBytes, undefined);
+  deepEqual((await uploaded(createReadStream(TONE))).chunks, [64044]);
+  deepEqual((await uploaded(new Uint8Array())).chunks, []);
+});
+
+test("a fault of the source reaches the caller as it is", async () => {
+  await using gateway = await played({
+    media: {
+      uploadMedia: async (requests) => {
+        for await (const one of requests) ok(one);
+        return {};
+      },
+    },
+  });
+  using client = new Client(gateway.address);
+  const fault = new Error("the disk is gone");
+  async function* broken() {
+    yield await Promise.resolve(new Uint8Array(1000));
+    throw fault;
+  }
+  await rejects(client.upload("m", broken()), fault);
+  await rejects(client.upload("m", "examples/none.wav"), { code: "ENOENT" });
+});
+
+test("an upload that is refused early ends early, and is not repeated", async () => {
+  let calls = 0;
+  await using gateway = await played({
+    media: {
+      uploadMedia: () => {
+        calls += 1;
+        throw new ConnectError("no", Code.Unavailable);
+      },
+    },
+  });
+  using client = new Client(gateway.address);
+  const closed = event("the end of the source");
+  async function* endless() {
+    try {
+      for (;;) {
+        yield new Uint8Array(64 * 1024);
+        await new Promise(setImmediate);
+      }
+    } finally {
+      closed.happens();
+    }
+  }
+  await rejects(
+    client.upload("m", endless()),
+    (error) => error instanceof DashgateError && error.code === "UNAVAILABLE",
+  );
+  equal(calls, 1);
+  await closed.happened;
+});
+
+/** A model that calls these tools, one list a round, and then says "done". */
+async function looped(rounds: string[][], tools: Tool[], maxRounds?: number) {
+  let round = 0;
+  await using gateway = await played({
+    conversations: {
+      converse: () => {
+        const calls = rounds[round] ?? [];
+        round += 1;
+        const toolCalls = calls.map((name, index) => ({ index, id: `c${index}`, name }));
+        const content = [{ kind: { case: "text" as const, value: "done" } }];
+        return { choices: [{ message: { role: Role.ASSISTANT, content, toolCalls } }] };
+      },
+    },
+  });
+  using client = new Client(gateway.address);
+  const conversation = new Conversation("m").user("go");
+  const run = client.runTools(conversation, tools, { maxRounds });
+  return { run: await run, conversation };
+}
+
+const tool = (name: string, run: Tool["run"] = () => `${name} ran`): Tool => ({
+  name,
+  description: "d",
+  run,
+});
+
+test("tools are run in order until the model calls no more", async () => {
+  const { run, conversation } = await looped([["a", "gone"], ["a"]], [tool("a")]);
+  equal(run.text, "done");
+  const turns = conversation.raw.messages.map(({ role, content, toolCallId }) => {
+    const first = content[0]?.kind;
+    return [role, first?.value, toolCallId];
+  });
+  deepEqual(turns, [
+    [2, "go", ""],
+    [3, "done", ""],
+    [4, "a ran", "c0"],
+    [4, '{"error":"there is no tool gone"}', "c1"],
+    [3, "done", ""],
+    [4, "a ran", "c0"],
+    [3, "done", ""],
+  ]);
+  equal(conversation.raw.tools.length, 1);
+});
+
+test("a fault of a tool reaches the caller as it is", async () => {
+  const fault = new Error("no such city");
+  const failing = tool("a", () => Promise.reject(fault));
+  await rejects(looped([["a"]], [failing]), fault);
+});
+
+test("a model that does not stop is stopped", async () => {
+  const endless = Array.from({ length: 20 }, () => ["a"]);
+  let runs = 0;
+  const counted = tool("a", () => String((runs += 1)));
+  await rejects(looped(endless, [counted], 3), {
+    name: "DashgateError",
+    code: "FAILED_PRECONDITION",
+    reason: "TOOL_ROUNDS",
+  });
+  equal(runs, 3);
+  await rejects(looped(endless, [counted]), { reason: "TOOL_ROUNDS" });
+  equal(runs, 11);
+});
