@@ -153,13 +153,14 @@ Answer Client::run_tools(Conversation& conversation, const std::vector<Tool>& to
     conversation.declare_tool(tool.name, tool.description, tool.parameters);
   }
   CallOptions of_round = options;
-  for (int round = 1; round <= max_rounds; ++round) {
+  for (int round = 1;; ++round) {
     if (round > 1 && !options.request_id.empty()) {
       of_round.request_id = options.request_id + "-" + std::to_string(round);
     }
     Answer answer = converse(conversation, of_round);
     conversation.append(answer);
     if (answer.tool_calls().empty()) return answer;
+    if (round > max_rounds) break;
     for (const v1::ToolCall& call : answer.tool_calls()) {
       conversation.tool_result(call, answer_to(call, tools));
     }
