@@ -40,7 +40,8 @@ class Object {
   void finish() const;
 
  private:
-  const google::protobuf::Value* find(const std::string& key, google::protobuf::Value::KindCase kind);
+  const google::protobuf::Value* find(const std::string& key,
+                                      google::protobuf::Value::KindCase kind);
   [[noreturn]] void wrong(const std::string& key, const std::string& what) const;
 
   google::protobuf::Struct fields_;

@@ -63,7 +63,8 @@ void check_metadata(const Metadata& metadata) {
   }
 }
 
-void add_metadata(grpc::ClientContext& context, const Metadata& of_client, const Metadata& of_call) {
+void add_metadata(grpc::ClientContext& context, const Metadata& of_client,
+                  const Metadata& of_call) {
   for (const auto& [name, value] : of_client) {
     if (of_call.count(name) == 0) context.AddMetadata(name, value);
   }

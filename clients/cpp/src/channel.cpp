@@ -31,7 +31,8 @@ TlsOptions TlsOptions::from_files(const std::filesystem::path& ca_certificates,
 namespace detail {
 namespace {
 
-// The most that the gateway answers with. The request must be kept as long, or it is not sent again.
+// The most that the gateway answers with. The request must be kept as long, or it is not sent
+// again.
 constexpr int kMessageBytes = 64 * 1024 * 1024;
 // The usual 8 KiB of gRPC hold the details of an error, but not of one with a hundred fields.
 constexpr int kMetadataBytes = 64 * 1024;
@@ -46,8 +47,9 @@ std::optional<std::string_view> behind(std::string_view text, std::string_view p
 }
 
 [[noreturn]] void refuse(const std::string& target, const std::string& why) {
-  throw std::invalid_argument("dashgate: target `" + target + "` " + why +
-                              "; it is host:port, http://host:port, https://host:port or unix:/path");
+  throw std::invalid_argument(
+      "dashgate: target `" + target + "` " + why +
+      "; it is host:port, http://host:port, https://host:port or unix:/path");
 }
 
 // What stands between the scheme of a URL and its path, with a port.
@@ -77,7 +79,8 @@ std::shared_ptr<grpc::ChannelCredentials> credentials(const std::optional<TlsOpt
 
 Target read_target(const std::string& target, std::optional<TlsOptions> tls) {
   if (tls && tls->client_certificate.empty() != tls->client_key.empty()) {
-    throw std::invalid_argument("dashgate: tls.client_certificate and tls.client_key need each other");
+    throw std::invalid_argument(
+        "dashgate: tls.client_certificate and tls.client_key need each other");
   }
   if (const auto rest = behind(target, "http://")) {
     if (tls) refuse(target, "is plaintext, and TLS options are given");

@@ -31,8 +31,7 @@ std::string choose_target(const ClientOptions& options) {
 
 Metadata sent_always(const ClientOptions& options) {
   Metadata metadata = options.metadata;
-  const std::string key =
-      options.api_key ? *options.api_key : from_environment("DASHGATE_API_KEY");
+  const std::string key = options.api_key ? *options.api_key : from_environment("DASHGATE_API_KEY");
   if (!key.empty()) {
     metadata.erase("authorization");
     metadata.emplace("authorization", "Bearer " + key);
@@ -127,13 +126,12 @@ Client::~Client() = default;
 
 Answer Client::converse(const Conversation& conversation, const CallOptions& options) const {
   const auto request = make_request<v1::ConverseRequest>(conversation, options);
-  detail::Call call(impl_->metadata, options.metadata,
-                    options.timeout ? options.timeout
-                                    : impl_->timeout.value_or(detail::kUnaryTimeout),
-                    options.cancellation);
+  detail::Call call(
+      impl_->metadata, options.metadata,
+      options.timeout ? options.timeout : impl_->timeout.value_or(detail::kUnaryTimeout),
+      options.cancellation);
   v1::ConverseResponse response;
-  const grpc::Status status =
-      impl_->conversations().Converse(&call.context(), request, &response);
+  const grpc::Status status = impl_->conversations().Converse(&call.context(), request, &response);
   if (!status.ok()) throw Error::from_status(status, call.context(), request.request_id());
   return Answer(std::move(response));
 }
@@ -168,8 +166,8 @@ Answer Client::run_tools(Conversation& conversation, const std::vector<Tool>& to
   Error::Fields fields;
   fields.code = grpc::StatusCode::FAILED_PRECONDITION;
   fields.reason = "TOOL_ROUNDS";
-  fields.message = "the model still asks for tools after " + std::to_string(max_rounds) +
-                   " rounds (max_rounds)";
+  fields.message =
+      "the model still asks for tools after " + std::to_string(max_rounds) + " rounds (max_rounds)";
   throw Error(std::move(fields));
 }
 

@@ -65,8 +65,7 @@ std::string look_up(const google::protobuf::Map<std::string, std::string>& map, 
 void read_info(Error::Fields& fields, const client::v1::ErrorInfo& info) {
   fields.reason = info.reason();
   fields.upstream_code = look_up(info.metadata(), "upstream_code");
-  fields.upstream_http_status =
-      parse_number<int>(look_up(info.metadata(), "upstream_http_status"));
+  fields.upstream_http_status = parse_number<int>(look_up(info.metadata(), "upstream_http_status"));
   fields.upstream_request_id = look_up(info.metadata(), "upstream_request_id");
   fields.attempts = parse_number<int>(look_up(info.metadata(), "attempts"));
 }

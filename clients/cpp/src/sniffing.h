@@ -1,5 +1,5 @@
-// How a medium's MIME type is told. The tables are those of tests/conformance/sniffing.json, which a
-// test holds them to.
+// How a medium's MIME type is told. The tables are those of tests/conformance/sniffing.json, which
+// a test holds them to.
 #ifndef DASHGATE_SRC_SNIFFING_H_
 #define DASHGATE_SRC_SNIFFING_H_
 

@@ -17,8 +17,9 @@
 
 namespace dashgate::detail {
 
-// Reads on a completion queue of its own, and only while somebody wants an event. So the thread that
-// reads is the one that waits, up to the idle limit, and a reader who takes his time is not idle.
+// Reads on a completion queue of its own, and only while somebody wants an event. So the thread
+// that reads is the one that waits, up to the idle limit, and a reader who takes his time is not
+// idle.
 class StreamState {
  public:
   // Begins the call. The service may go away afterwards.

@@ -1,4 +1,5 @@
-// What is refused before anything is sent, what comes from the environment, and what no error shows.
+// What is refused before anything is sent, what comes from the environment, and what no error
+// shows.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

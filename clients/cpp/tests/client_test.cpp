@@ -12,8 +12,8 @@ namespace {
 namespace v1 = dashgate::v1;
 using dashgate::Client;
 using dashgate::Error;
-using tests::failure_of;
 using std::chrono::milliseconds;
+using tests::failure_of;
 
 grpc::Status unavailable(grpc::ServerContext& context, const char* pushback) {
   context.AddTrailingMetadata("grpc-retry-pushback-ms", pushback);
@@ -55,8 +55,7 @@ TEST(Client, ConnectsWithTheFirstCall) {
 TEST(Client, UsesAChannelThatExists) {
   tests::Server server;
   server.converse = [](auto&&...) { return grpc::Status::OK; };
-  const auto channel =
-      grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials());
+  const auto channel = grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials());
   dashgate::ClientOptions options;
   options.metadata = {{"x-mine", "1"}};
   {
@@ -115,8 +114,7 @@ TEST(Retry, GivesUpAfterFourAttempts) {
     return unavailable(context, "1");
   };
   const Client client(server.options());
-  const Error error =
-      failure_of([&] { client.stream(tests::question()).final_answer(); });
+  const Error error = failure_of([&] { client.stream(tests::question()).final_answer(); });
   EXPECT_EQ(error.code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(server.seen().size(), 4U);
 }
@@ -139,8 +137,8 @@ TEST(Retry, IsForbiddenByPushbackAndForOtherCodes) {
 TEST(Retry, KeepsALargeRequest) {
   tests::Server server;
   std::size_t size = 0;
-  server.converse = [&](int number, grpc::ServerContext& context, const v1::ConverseRequest& request,
-                        auto&&...) {
+  server.converse = [&](int number, grpc::ServerContext& context,
+                        const v1::ConverseRequest& request, auto&&...) {
     size = request.conversation().messages(0).content(0).text().size();
     return number < 2 ? unavailable(context, "1") : grpc::Status::OK;
   };
@@ -244,14 +242,13 @@ TEST(Tools, AreCalledUntilTheModelHasEnough) {
   dashgate::CallOptions options;
   options.request_id = "mine";
   std::string arguments;
-  const dashgate::Answer answer = client.run_tools(
-      conversation,
-      {{"add", "adds", "{}",
-        [&](const std::string& given) {
-          arguments = given;
-          return std::string("two");
-        }}},
-      8, options);
+  const dashgate::Answer answer = client.run_tools(conversation,
+                                                   {{"add", "adds", "{}",
+                                                     [&](const std::string& given) {
+                                                       arguments = given;
+                                                       return std::string("two");
+                                                     }}},
+                                                   8, options);
   EXPECT_EQ(answer.text(), "2");
   EXPECT_EQ(arguments, "{\"n\":1}");
   ASSERT_EQ(last.conversation().messages_size(), 4);

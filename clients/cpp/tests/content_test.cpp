@@ -117,7 +117,8 @@ TEST_F(Files, ALargeFileIsReadWhole) {
 }
 
 TEST(Content, AUriIsTakenAsItIs) {
-  for (const char* uri : {"https://x/a.wav", "http://x/a.wav", "oss://b/a.wav", "data:audio/wav,"}) {
+  for (const char* uri :
+       {"https://x/a.wav", "http://x/a.wav", "oss://b/a.wav", "data:audio/wav,"}) {
     EXPECT_EQ(dashgate::audio(uri).audio().uri(), uri);
     EXPECT_EQ(dashgate::audio(uri).audio().mime_type(), "");
   }
@@ -137,7 +138,8 @@ TEST(Content, BytesAndFrames) {
 
 TEST(Conversation, GrowsByTurns) {
   dashgate::Conversation conversation("m", "be brief");
-  const std::vector<v1::Content> pictures{dashgate::image("https://x/1"), dashgate::image("https://x/2")};
+  const std::vector<v1::Content> pictures{dashgate::image("https://x/1"),
+                                          dashgate::image("https://x/2")};
   const std::string text = "which?";
   conversation.user(pictures, text).assistant("the first");
   v1::ConverseResponse raw;
@@ -157,7 +159,9 @@ TEST(Conversation, GrowsByTurns) {
 
 TEST(Conversation, AToolOfTheSameNameIsReplaced) {
   dashgate::Conversation conversation("m");
-  conversation.declare_tool("f", "old", "{}").declare_tool("g", "", "").declare_tool("f", "new", "{}");
+  conversation.declare_tool("f", "old", "{}")
+      .declare_tool("g", "", "")
+      .declare_tool("f", "new", "{}");
   ASSERT_EQ(conversation.raw().tools_size(), 2);
   EXPECT_EQ(conversation.raw().tools(0).function().description(), "new");
   conversation.tool_choice(v1::TOOL_CHOICE_MODE_NONE);

@@ -58,9 +58,9 @@ TEST(Error, HasAllThatTheGatewaySays) {
   details.add_details()->set_type_url("type.googleapis.com/google.rpc.RequestInfo");
   details.mutable_details()->rbegin()->set_value("\xff broken");
 
-  const Error error = fail_with(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "slow down",
-                                             details.SerializeAsString()),
-                                {{"grpc-retry-pushback-ms", "9000"}});
+  const Error error = fail_with(
+      grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "slow down", details.SerializeAsString()),
+      {{"grpc-retry-pushback-ms", "9000"}});
   EXPECT_EQ(error.code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_STREQ(error.code_name(), "RESOURCE_EXHAUSTED");
   EXPECT_EQ(error.message(), "slow down");

@@ -112,12 +112,11 @@ TEST(Fold, ToolCallsAreJoinedByIndexAndSorted) {
 
 TEST(Fold, ExtraIsMergedIntoTheLastPart) {
   const auto extra = [](const char* key, const char* value) {
-    return delta([=](auto& d) {
-      (*d.mutable_extra()->mutable_fields())[key].set_string_value(value);
-    });
+    return delta(
+        [=](auto& d) { (*d.mutable_extra()->mutable_fields())[key].set_string_value(value); });
   };
-  const auto answer = fold({extra("alone", "1"), text_delta("t"), extra("k", "old"),
-                            extra("k", "new"), completed()});
+  const auto answer = fold(
+      {extra("alone", "1"), text_delta("t"), extra("k", "old"), extra("k", "new"), completed()});
   ASSERT_EQ(answer.message().content_size(), 2);
   EXPECT_EQ(answer.message().content(0).kind_case(), v1::Content::KIND_NOT_SET);
   EXPECT_EQ(answer.message().content(1).extra().fields().at("k").string_value(), "new");
@@ -137,8 +136,8 @@ TEST(Fold, ChoicesAreSortedAndASilentOneIsThere) {
 TEST(Fold, WhatIsUnsetIsSkipped) {
   v1::ConverseStreamResponse of_tomorrow;
   of_tomorrow.set_sequence(7);
-  const auto answer =
-      fold({of_tomorrow, delta([](auto& d) { d.set_choice_index(5); }), text_delta("x"), completed()});
+  const auto answer = fold(
+      {of_tomorrow, delta([](auto& d) { d.set_choice_index(5); }), text_delta("x"), completed()});
   EXPECT_EQ(answer.choices().size(), 1);
   EXPECT_EQ(answer.text(), "x");
 }
@@ -148,8 +147,7 @@ TEST(Fold, TheLastSourcesHoldAndLogprobsAreJoined) {
     return delta([=](auto& d) { d.mutable_logprobs()->add_content()->set_token(token); });
   };
   const auto source = [](const char* title) {
-    return delta(
-        [=](auto& d) { d.mutable_search_info()->add_search_results()->set_title(title); });
+    return delta([=](auto& d) { d.mutable_search_info()->add_search_results()->set_title(title); });
   };
   const auto answer = fold({source("a"), logprob("x"), logprob("y"), source("b"), completed()});
   EXPECT_EQ(answer.choices()[0].logprobs().content_size(), 2);

@@ -107,8 +107,7 @@ void Server::note_cancelled() {
 
 bool Server::wait_for_cancelled_calls(int count) const {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, std::chrono::seconds(20),
-                           [&] { return cancelled_ >= count; });
+  return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return cancelled_ >= count; });
 }
 
 v1::ConverseStreamResponse started() {

@@ -10,8 +10,8 @@ namespace {
 namespace v1 = dashgate::v1;
 using dashgate::Client;
 using dashgate::Error;
-using tests::failure_of;
 using dashgate::Stream;
+using tests::failure_of;
 
 void answer_all(tests::Server& server) {
   server.stream = [](int, auto&&, auto&&, tests::EventWriter& writer) {

@@ -38,8 +38,8 @@ TEST(Upload, OfAPathIsReadInChunks) {
   tests::Server server;
   Got got;
   take_all(server, got);
-  const auto path = std::filesystem::temp_directory_path() /
-                    ("dashgate-" + std::to_string(getpid()) + ".bin");
+  const auto path =
+      std::filesystem::temp_directory_path() / ("dashgate-" + std::to_string(getpid()) + ".bin");
   std::ofstream(path, std::ios::binary) << kFilm;
   const auto uploaded = Client(server.options()).upload("m", path);
   std::filesystem::remove(path);

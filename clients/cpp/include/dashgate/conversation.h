@@ -23,7 +23,8 @@ class Conversation {
   explicit Conversation(std::string model, std::string system = {});
   explicit Conversation(v1::Conversation raw);
 
-  // Adds a turn of the user. A part is what a content function makes, a vector of such, or a string.
+  // Adds a turn of the user. A part is what a content function makes, a vector of such, or a
+  // string.
   template <class... Parts>
   Conversation& user(Parts&&... parts) {
     return add(v1::ROLE_USER, collect(std::forward<Parts>(parts)...));

@@ -23,7 +23,8 @@ struct TlsOptions {
   std::string client_key;          // PEM
   std::string server_name;         // the name to expect, if it is not the target's
 
-  // Reads the files; an empty path leaves its field empty. Throws std::filesystem::filesystem_error.
+  // Reads the files; an empty path leaves its field empty. Throws
+  // std::filesystem::filesystem_error.
   static TlsOptions from_files(const std::filesystem::path& ca_certificates,
                                const std::filesystem::path& client_certificate = {},
                                const std::filesystem::path& client_key = {});
