@@ -66,6 +66,22 @@ std::string read_authority(const std::string& target, std::string_view rest, con
   return std::string(rest) + (has_port ? "" : std::string(":") + port);
 }
 
+// gRPC tells what is no PEM only in its log, and then finds no address to connect to.
+void check_tls(const TlsOptions& tls) {
+  const auto check = [](const char* field, const std::string& pem, const char* label) {
+    if (pem.empty() || pem.find(label) != std::string::npos) return;
+    throw std::invalid_argument(std::string("dashgate: tls.") + field +
+                                " is not PEM: it has no `" + label + "`");
+  };
+  check("ca_certificates", tls.ca_certificates, "CERTIFICATE-----");
+  check("client_certificate", tls.client_certificate, "CERTIFICATE-----");
+  check("client_key", tls.client_key, "PRIVATE KEY-----");
+  if (tls.client_certificate.empty() != tls.client_key.empty()) {
+    throw std::invalid_argument(
+        "dashgate: tls.client_certificate and tls.client_key need each other");
+  }
+}
+
 std::shared_ptr<grpc::ChannelCredentials> credentials(const std::optional<TlsOptions>& tls) {
   if (!tls) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions options;
@@ -78,10 +94,7 @@ std::shared_ptr<grpc::ChannelCredentials> credentials(const std::optional<TlsOpt
 }  // namespace
 
 Target read_target(const std::string& target, std::optional<TlsOptions> tls) {
-  if (tls && tls->client_certificate.empty() != tls->client_key.empty()) {
-    throw std::invalid_argument(
-        "dashgate: tls.client_certificate and tls.client_key need each other");
-  }
+  if (tls) check_tls(*tls);
   if (const auto rest = behind(target, "http://")) {
     if (tls) refuse(target, "is plaintext, and TLS options are given");
     return {read_authority(target, *rest, "80"), std::nullopt};

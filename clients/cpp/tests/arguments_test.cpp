@@ -84,8 +84,11 @@ TEST(Target, ContradictionsAreRefused) {
   EXPECT_EQ(refusal_of([] { read_target("https://me:pass@h", std::nullopt); }).find("pass@"),
             std::string::npos);
   dashgate::TlsOptions half;
-  half.client_key = "key";
+  half.client_key = "-----BEGIN PRIVATE KEY-----";
   refusal_of([&] { read_target("h:1", half); });
+  half.client_key = "ca.pem";
+  EXPECT_NE(refusal_of([&] { read_target("h:1", half); }).find("tls.client_key"),
+            std::string::npos);
 }
 
 TEST(Client, TakesAddressAndKeyFromTheEnvironment) {
