@@ -1,0 +1,49 @@
+// Asks about a sound file, and prints the answer: ask FILE [QUESTION].
+#include <dashgate/dashgate.h>
+
+#include <chrono>
+#include <exception>
+#include <iostream>
+#include <string>
+
+namespace {
+
+void ask(const std::string& file, const std::string& question) {
+  // region ask
+  dashgate::Client client;
+  dashgate::Conversation conversation("qwen-audio-turbo");
+  conversation.user(dashgate::audio(file), question);
+  const dashgate::Answer answer = client.converse(conversation);
+  std::cout << answer.text() << '\n'
+            << answer.usage().input_tokens() << " tokens in, " << answer.usage().output_tokens()
+            << " out\n";
+  // endregion
+}
+
+}  // namespace
+
+int main(int count, char** arguments) try {
+  if (count < 2) {
+    std::cerr << "usage: ask FILE [QUESTION]\n";
+    return 2;
+  }
+  const std::string file = arguments[1];
+  const std::string question = count > 2 ? arguments[2] : "What is said in this audio?";
+  // region errors
+  try {
+    ask(file, question);
+  } catch (const dashgate::Error& error) {
+    std::cerr << error.code_name() << ' ' << error.reason() << ": " << error.message() << '\n';
+    for (const dashgate::FieldViolation& wrong : error.field_violations()) {
+      std::cerr << "  " << wrong.field << ": " << wrong.description << '\n';
+    }
+    if (error.retry_after()) {
+      std::cerr << "try again in " << error.retry_after()->count() << " ms\n";
+    }
+    return 1;
+  }
+  // endregion
+} catch (const std::exception& error) {
+  std::cerr << error.what() << '\n';
+  return 1;
+}

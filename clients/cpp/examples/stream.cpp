@@ -1,0 +1,56 @@
+// Prints an answer as it is made, and cancels it after a while: stream [QUESTION].
+#include <dashgate/dashgate.h>
+
+#include <chrono>
+#include <exception>
+#include <future>
+#include <iostream>
+
+namespace {
+
+using namespace std::chrono_literals;
+
+void print_texts(const dashgate::Client& client, const dashgate::Conversation& conversation) {
+  // region stream
+  dashgate::Stream stream = client.stream(conversation);
+  for (const std::string& text : stream.text_deltas()) std::cout << text << std::flush;
+  const dashgate::Answer answer = stream.final_answer();  // what all events add up to
+  std::cout << '\n' << answer.usage().output_tokens() << " tokens out\n";
+  // endregion
+}
+
+void print_events(const dashgate::Client& client, const dashgate::Conversation& conversation) {
+  // region events
+  for (const auto& event : client.stream(conversation)) {
+    if (event.has_started()) std::cout << event.started().model() << ": ";
+    if (event.delta().has_text()) std::cout << event.delta().text() << std::flush;
+    if (event.has_completed()) std::cout << '\n';
+  }
+  // endregion
+}
+
+void cancel_early(const dashgate::Client& client, const dashgate::Conversation& conversation) {
+  // region cancel
+  dashgate::CancellationSource source;
+  dashgate::CallOptions options;
+  options.timeout = 30s;                  // the whole call, to the last word
+  options.cancellation = source.token();  // any number of calls may have it
+  auto answer = std::async([&] { return client.converse(conversation, options); });
+  if (answer.wait_for(5s) == std::future_status::timeout) source.cancel();
+  std::cout << answer.get().text() << '\n';  // or throws Error, code CANCELLED
+  // endregion
+}
+
+}  // namespace
+
+int main(int count, char** arguments) try {
+  const dashgate::Client client;
+  dashgate::Conversation conversation("qwen-audio-turbo");
+  conversation.user(count > 1 ? arguments[1] : "Describe a harbour in the morning.");
+  print_texts(client, conversation);
+  print_events(client, conversation);
+  cancel_early(client, conversation);
+} catch (const std::exception& error) {
+  std::cerr << error.what() << '\n';
+  return 1;
+}

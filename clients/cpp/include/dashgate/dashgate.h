@@ -1,0 +1,15 @@
+// All of the library.
+#ifndef DASHGATE_DASHGATE_H_
+#define DASHGATE_DASHGATE_H_
+
+#include <dashgate/answer.h>
+#include <dashgate/cancellation.h>
+#include <dashgate/client.h>
+#include <dashgate/content.h>
+#include <dashgate/conversation.h>
+#include <dashgate/error.h>
+#include <dashgate/options.h>
+#include <dashgate/stream.h>
+#include <dashgate/tool.h>
+
+#endif  // DASHGATE_DASHGATE_H_

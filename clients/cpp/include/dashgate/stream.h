@@ -1,0 +1,112 @@
+// An answer as it is made.
+#ifndef DASHGATE_STREAM_H_
+#define DASHGATE_STREAM_H_
+
+#include <dashgate/answer.h>
+#include <dashgate/v1/conversation_service.pb.h>
+
+#include <cstddef>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <utility>
+
+namespace dashgate {
+
+namespace detail {
+class StreamState;
+
+// What the two iterators below share: an input iterator over what is left of a stream. Value is
+// what it gives; Reader is told to read the next one and says whether there was one.
+template <class Value, class Reader>
+class StreamIterator {
+ public:
+  using iterator_category = std::input_iterator_tag;
+  using value_type = Value;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const Value*;
+  using reference = const Value&;
+
+  StreamIterator() noexcept = default;
+  explicit StreamIterator(StreamState* state) : state_(state) { ++*this; }
+
+  reference operator*() const { return *value_; }
+  pointer operator->() const { return value_; }
+  StreamIterator& operator++() {
+    value_ = Reader::next(*state_);
+    if (value_ == nullptr) state_ = nullptr;
+    return *this;
+  }
+  void operator++(int) { ++*this; }
+  friend bool operator==(const StreamIterator& a, const StreamIterator& b) noexcept {
+    return a.state_ == b.state_;
+  }
+  friend bool operator!=(const StreamIterator& a, const StreamIterator& b) noexcept {
+    return !(a == b);
+  }
+
+ private:
+  StreamState* state_ = nullptr;
+  pointer value_ = nullptr;
+};
+
+struct EventReader {
+  static const v1::ConverseStreamResponse* next(StreamState& state);
+};
+struct TextReader {
+  static const std::string* next(StreamState& state);
+};
+}  // namespace detail
+
+// The texts of a stream, for a range-based for.
+class TextDeltas {
+ public:
+  using iterator = detail::StreamIterator<std::string, detail::TextReader>;
+
+  iterator begin() const { return iterator(state_.get()); }
+  iterator end() const noexcept { return {}; }
+
+ private:
+  friend class Stream;
+  explicit TextDeltas(std::shared_ptr<detail::StreamState> state) noexcept
+      : state_(std::move(state)) {}
+
+  std::shared_ptr<detail::StreamState> state_;
+};
+
+// A streamed call. It is read once, by one thread, in any mix of the ways below; each read throws
+// Error when the call fails. A stream that goes away before its end, with the TextDeltas that it
+// gave, cancels its call.
+//
+//   for (const auto& text : client.stream(conversation).text_deltas()) std::cout << text;
+class Stream {
+ public:
+  using iterator = detail::StreamIterator<v1::ConverseStreamResponse, detail::EventReader>;
+
+  // The events that are left. One whose `event` is unset is of a newer schema: skip it.
+  iterator begin() { return iterator(state_.get()); }
+  iterator end() noexcept { return {}; }
+
+  // The texts of choice 0 that are left, empty ones left out.
+  TextDeltas text_deltas() { return TextDeltas(state_); }
+
+  // Reads what is left, and gives the answer that all events add up to.
+  Answer final_answer();
+
+  // Cancels the call at once, whereupon its reader gets an Error with the code CANCELLED. May be
+  // called from any thread.
+  void cancel() noexcept;
+
+  // The name of the call.
+  const std::string& request_id() const noexcept;
+
+ private:
+  friend class Client;
+  explicit Stream(std::shared_ptr<detail::StreamState> state) noexcept : state_(std::move(state)) {}
+
+  std::shared_ptr<detail::StreamState> state_;
+};
+
+}  // namespace dashgate
+
+#endif  // DASHGATE_STREAM_H_

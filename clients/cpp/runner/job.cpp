@@ -1,0 +1,467 @@
+#include "job.h"
+
+#include <dashgate/dashgate.h>
+
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <mutex>
+#include <thread>
+
+#include "json.h"
+
+namespace runner {
+namespace {
+
+using google::protobuf::Value;
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+namespace v1 = dashgate::v1;
+
+std::uint32_t crc32(std::string_view bytes) {
+  std::uint32_t crc = 0xffffffffU;
+  for (const char byte : bytes) {
+    crc ^= static_cast<unsigned char>(byte);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1U) ^ ((crc & 1U) != 0 ? 0xedb88320U : 0U);
+  }
+  return ~crc;
+}
+
+std::string read(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw Fault(path + " cannot be read");
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::optional<milliseconds> optional_span(Object& object, const std::string& key) {
+  const auto number = object.optional_integer(key);
+  if (!number) return std::nullopt;
+  return milliseconds(*number);
+}
+
+dashgate::Metadata metadata_of(Object& object) {
+  const auto entries = object.texts("metadata");
+  return {entries.begin(), entries.end()};
+}
+
+// ---- what came of it ----
+
+std::string describe(const dashgate::Answer& answer) {
+  const std::string audio = answer.audio();
+  const std::string& reason = v1::FinishReason_Name(answer.finish_reason());
+  std::vector<std::string> calls;
+  for (const v1::ToolCall& call : answer.tool_calls()) calls.push_back(to_json(call));
+  ObjectText text;
+  text.add("text", quote(answer.text()));
+  text.add("reasoning_text", quote(answer.reasoning_text()));
+  text.add("finish_reason",
+           reason.empty() ? std::to_string(answer.finish_reason()) : quote(reason));
+  text.add("raw_finish_reason", quote(answer.raw_finish_reason()));
+  text.add("audio_bytes", std::to_string(audio.size()));
+  text.add("audio_crc32", std::to_string(crc32(audio)));
+  text.add("tool_calls", to_json(calls));
+  text.add("request_id", quote(answer.request_id()));
+  text.add("upstream_request_id", quote(answer.upstream_request_id()));
+  text.add("model", quote(answer.model()));
+  text.add("usage", to_json(answer.usage()));
+  text.add("message", to_json(answer.message()));
+  text.add("raw", to_json(answer.raw()));
+  return text.text();
+}
+
+std::string describe(const dashgate::Error& error) {
+  ObjectText text;
+  const auto add = [&text](std::string_view key, const std::string& value) {
+    if (!value.empty()) text.add(key, quote(value));
+  };
+  add("code", error.code_name());
+  add("reason", error.reason());
+  add("message", error.message());
+  add("upstream_code", error.upstream_code());
+  add("upstream_request_id", error.upstream_request_id());
+  add("request_id", error.request_id());
+  if (error.upstream_http_status()) {
+    text.add("upstream_http_status", std::to_string(*error.upstream_http_status()));
+  }
+  if (error.attempts()) text.add("attempts", std::to_string(*error.attempts()));
+  if (error.retry_after()) {
+    text.add("retry_after_ms", std::to_string(error.retry_after()->count()));
+  }
+  std::vector<std::string> violations;
+  for (const dashgate::FieldViolation& violation : error.field_violations()) {
+    ObjectText one;
+    one.add("field", quote(violation.field));
+    one.add("description", quote(violation.description));
+    violations.push_back(one.text());
+  }
+  if (!violations.empty()) text.add("field_violations", to_json(violations));
+  return text.text();
+}
+
+struct Result {
+  std::optional<std::vector<std::string>> answers, events, deltas, tool_calls, uploads, mime_types;
+  std::string conversation;
+  std::string error;
+
+  std::string text(milliseconds elapsed) const {
+    ObjectText text;
+    const auto add = [&text](const char* key, const std::optional<std::vector<std::string>>& list) {
+      if (list) text.add(key, to_json(*list));
+    };
+    add("answers", answers);
+    add("events", events);
+    add("deltas", deltas);
+    add("tool_calls", tool_calls);
+    add("uploads", uploads);
+    add("mime_types", mime_types);
+    if (!conversation.empty()) text.add("conversation", conversation);
+    if (!error.empty()) text.add("error", error);
+    text.add("elapsed_ms", std::to_string(elapsed.count()));
+    return text.text();
+  }
+};
+
+void add_to(std::optional<std::vector<std::string>>& list, std::string item) {
+  if (!list) list.emplace();
+  list->push_back(std::move(item));
+}
+
+// ---- what is to be done ----
+
+dashgate::ClientOptions read_options(Object& job) {
+  dashgate::ClientOptions options;
+  options.target = job.text("target");
+  std::optional<Object> object = job.optional_object("options");
+  if (!object) return options;
+  options.api_key = object->optional_text("api_key");
+  if (std::optional<Object> tls = object->optional_object("tls")) {
+    options.tls = dashgate::TlsOptions::from_files(tls->optional_text("ca_file").value_or(""),
+                                                   tls->optional_text("cert_file").value_or(""),
+                                                   tls->optional_text("key_file").value_or(""));
+    options.tls->server_name = tls->optional_text("server_name").value_or("");
+    tls->finish();
+  }
+  options.timeout = optional_span(*object, "timeout_ms");
+  options.idle_timeout = optional_span(*object, "idle_timeout_ms").value_or(options.idle_timeout);
+  options.metadata = metadata_of(*object);
+  object->finish();
+  return options;
+}
+
+dashgate::CallOptions read_call_options(Object& call) {
+  dashgate::CallOptions options;
+  call.message("options", options.generation);
+  options.request_id = call.optional_text("request_id").value_or("");
+  options.timeout = optional_span(call, "timeout_ms");
+  options.metadata = metadata_of(call);
+  return options;
+}
+
+dashgate::Conversation read_conversation(Object& call) {
+  v1::Conversation raw;
+  call.message("conversation", raw);
+  return dashgate::Conversation(std::move(raw));
+}
+
+v1::Content read_medium(Object& spec, const std::string& kind, const std::string& uploaded) {
+  std::optional<dashgate::Source> source;
+  if (const auto path = spec.optional_text(kind + "_file")) {
+    source = dashgate::Source::file(*path);
+  } else if (const auto bytes_of = spec.optional_text(kind + "_bytes_of")) {
+    source = dashgate::Source::bytes(read(*bytes_of));
+  } else if (const auto uri = spec.optional_text(kind + "_uri")) {
+    source = *uri;
+  } else {
+    source = uploaded;
+  }
+  const std::string mime_type = spec.optional_text("mime_type").value_or("");
+  if (kind == "audio") return dashgate::audio(*source, mime_type);
+  if (kind == "image") return dashgate::image(*source, mime_type);
+  return dashgate::video(*source, mime_type);
+}
+
+v1::Content read_content(const Value& value, const std::string& uploaded) {
+  Object spec = as_object(value, "content");
+  v1::Content content;
+  if (const auto text = spec.optional_text("text")) {
+    content = dashgate::text(*text);
+  } else if (spec.has("video_frames")) {
+    std::vector<dashgate::Source> frames;
+    for (const Value& frame : spec.list("video_frames")) {
+      frames.push_back(dashgate::Source::file(frame.string_value()));
+    }
+    content = dashgate::video(frames, spec.optional_text("mime_type").value_or(""));
+  } else if (const auto what = spec.optional_text("uploaded")) {
+    content = read_medium(spec, *what, uploaded);
+  } else {
+    bool is_found = false;
+    for (const std::string kind : {"audio", "image", "video"}) {
+      if (spec.has(kind + "_file") || spec.has(kind + "_bytes_of") || spec.has(kind + "_uri")) {
+        content = read_medium(spec, kind, uploaded);
+        is_found = true;
+      }
+    }
+    if (!is_found) throw Fault("a content names no kind");
+  }
+  spec.finish();
+  return content;
+}
+
+std::vector<v1::Content> read_contents(const std::vector<Value>& specs,
+                                       const std::string& uploaded = {}) {
+  std::vector<v1::Content> contents;
+  for (const Value& spec : specs) contents.push_back(read_content(spec, uploaded));
+  return contents;
+}
+
+// Cancels after a while, unless it is over before.
+class CancelLater {
+ public:
+  CancelLater(dashgate::CancellationSource source, std::optional<milliseconds> after) {
+    if (!after) return;
+    thread_ = std::thread([this, source, after]() mutable {
+      std::unique_lock lock(mutex_);
+      if (!over_.wait_for(lock, *after, [this] { return is_over_; })) source.cancel();
+    });
+  }
+  CancelLater(const CancelLater&) = delete;
+  CancelLater& operator=(const CancelLater&) = delete;
+  ~CancelLater() {
+    {
+      const std::lock_guard lock(mutex_);
+      is_over_ = true;
+    }
+    over_.notify_all();
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable over_;
+  bool is_over_ = false;
+  std::thread thread_;
+};
+
+struct Cancel {
+  std::optional<milliseconds> after;
+  std::optional<std::int64_t> after_events;
+};
+
+Cancel read_cancel(Object& call) {
+  Cancel cancel;
+  if (std::optional<Object> object = call.optional_object("cancel")) {
+    cancel.after = optional_span(*object, "after_ms");
+    cancel.after_events = object->optional_integer("after_events");
+    object->finish();
+  }
+  return cancel;
+}
+
+// ---- the calls ----
+
+// What all calls have: the client, and how the call is made and cut short.
+struct Play {
+  const dashgate::Client& client;
+  Object& call;
+  Result& result;
+
+  void converse() {
+    const dashgate::Conversation conversation = read_conversation(call);
+    dashgate::CallOptions options = read_call_options(call);
+    const Cancel cancel = read_cancel(call);
+    call.finish();
+    const dashgate::CancellationSource source;
+    options.cancellation = source.token();
+    const CancelLater later(source, cancel.after);
+    add_to(result.answers, describe(client.converse(conversation, options)));
+  }
+
+  void stream(bool by_deltas) {
+    const dashgate::Conversation conversation = read_conversation(call);
+    dashgate::CallOptions options = read_call_options(call);
+    const Cancel cancel = read_cancel(call);
+    call.finish();
+    const dashgate::CancellationSource source;
+    options.cancellation = source.token();
+    const CancelLater later(source, cancel.after);
+    auto& items = by_deltas ? result.deltas : result.events;
+    items.emplace();
+    dashgate::Stream stream = client.stream(conversation, options);
+    std::int64_t read = 0;
+    const auto take = [&](std::string item) {
+      if (!cancel.after_events || read < *cancel.after_events) items->push_back(std::move(item));
+      ++read;
+      if (read == cancel.after_events) stream.cancel();
+    };
+    if (cancel.after_events == 0) stream.cancel();
+    if (by_deltas) {
+      for (const std::string& text : stream.text_deltas()) take(quote(text));
+    } else {
+      for (const v1::ConverseStreamResponse& event : stream) take(to_json(event));
+    }
+    add_to(result.answers, describe(stream.final_answer()));
+  }
+
+  void dialogue() {
+    dashgate::Conversation conversation(call.text("model"),
+                                        call.optional_text("system").value_or(""));
+    const std::vector<Value> turns = call.list("turns");
+    const bool is_streamed = call.flag("stream");
+    const dashgate::CallOptions options = read_call_options(call);
+    call.finish();
+    try {
+      for (const Value& turn : turns) {
+        const auto& specs = turn.list_value().values();
+        conversation.user(read_contents({specs.begin(), specs.end()}));
+        const dashgate::Answer answer = is_streamed
+                                            ? client.stream(conversation, options).final_answer()
+                                            : client.converse(conversation, options);
+        conversation.append(answer);
+        add_to(result.answers, describe(answer));
+      }
+    } catch (const dashgate::Error&) {
+      result.conversation = to_json(conversation.raw());
+      throw;
+    }
+    result.conversation = to_json(conversation.raw());
+  }
+
+  void tools() {
+    dashgate::Conversation conversation(call.text("model"));
+    conversation.user(call.text("question"));
+    const auto results = call.texts("results");
+    std::vector<dashgate::Tool> tools;
+    for (const Value& value : call.list("tools")) {
+      Object spec = as_object(value, "tool");
+      dashgate::Tool tool{spec.text("name"), spec.optional_text("description").value_or(""),
+                          spec.optional_text("parameters").value_or(""), nullptr};
+      spec.finish();
+      tool.function = [this, name = tool.name, &results](const std::string& arguments) {
+        ObjectText made;
+        made.add("name", quote(name));
+        made.add("arguments", quote(arguments));
+        add_to(result.tool_calls, made.text());
+        for (const auto& [of, text] : results) {
+          if (of == name) return text;
+        }
+        throw Fault("results has nothing for " + name);
+      };
+      tools.push_back(std::move(tool));
+    }
+    const auto max_rounds = call.optional_integer("max_rounds");
+    const dashgate::CallOptions options = read_call_options(call);
+    call.finish();
+    result.tool_calls.emplace();
+    try {
+      add_to(result.answers,
+             describe(max_rounds ? client.run_tools(conversation, tools,
+                                                    static_cast<int>(*max_rounds), options)
+                                 : client.run_tools(conversation, tools, 8, options)));
+    } catch (const dashgate::Error&) {
+      result.conversation = to_json(conversation.raw());
+      throw;
+    }
+    result.conversation = to_json(conversation.raw());
+  }
+
+  void upload() {
+    const std::string model = call.text("model");
+    const std::string file = call.text("file");
+    dashgate::UploadOptions options;
+    options.mime_type = call.optional_text("mime_type").value_or("");
+    options.name = call.optional_text("name").value_or("");
+    options.request_id = call.optional_text("request_id").value_or("");
+    options.timeout = optional_span(call, "timeout_ms");
+    options.metadata = metadata_of(call);
+    const Cancel cancel = read_cancel(call);
+    const std::vector<Value> then = call.list("then");
+    call.finish();
+    const dashgate::CancellationSource source;
+    options.cancellation = source.token();
+    const CancelLater later(source, cancel.after);
+    const v1::UploadMediaResponse uploaded = client.upload(model, file, options);
+    add_to(result.uploads, to_json(uploaded));
+    if (then.empty()) return;
+    dashgate::Conversation conversation(model);
+    conversation.user(read_contents(then, uploaded.uri()));
+    add_to(result.answers, describe(client.converse(conversation)));
+  }
+
+  void many() {
+    const std::int64_t count = call.optional_integer("count").value_or(0);
+    const dashgate::Conversation conversation = read_conversation(call);
+    const dashgate::CallOptions options = read_call_options(call);
+    call.finish();
+    result.answers.emplace();
+    std::mutex mutex;
+    std::vector<std::thread> threads;
+    for (std::int64_t number = 0; number < count; ++number) {
+      threads.emplace_back([&] {
+        try {
+          const std::string answer = describe(client.stream(conversation, options).final_answer());
+          const std::lock_guard lock(mutex);
+          result.answers->push_back(answer);
+        } catch (const dashgate::Error& error) {
+          const std::lock_guard lock(mutex);
+          result.error = describe(error);
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  void sniff() {
+    const std::vector<Value> vectors = call.list("vectors");
+    call.finish();
+    result.mime_types.emplace();
+    for (const Value& value : vectors) {
+      Object vector = as_object(value, "vector");
+      const v1::Content content = dashgate::audio(dashgate::Source::file(vector.text("file")));
+      vector.finish();
+      result.mime_types->push_back(quote(content.audio().mime_type()));
+    }
+  }
+
+  void begin() {
+    const std::string what = call.text("do");
+    if (what == "converse") return converse();
+    if (what == "stream") return stream(false);
+    if (what == "deltas") return stream(true);
+    if (what == "dialogue") return dialogue();
+    if (what == "tools") return tools();
+    if (what == "upload") return upload();
+    if (what == "many") return many();
+    if (what == "sniff") return sniff();
+    throw Fault("job.call.do is not known: " + what);
+  }
+};
+
+}  // namespace
+
+std::string play(const std::string& text) {
+  Object job = parse_object(text);
+  std::optional<Object> call = job.optional_object("call");
+  if (!call) throw Fault("job.call is missing");
+  Result result;
+  const Clock::time_point begun = Clock::now();
+  try {
+    const dashgate::ClientOptions options = read_options(job);
+    job.finish();
+    const dashgate::Client client(options);
+    Play{client, *call, result}.begin();
+  } catch (const dashgate::Error& error) {
+    result.error = describe(error);
+  } catch (const std::invalid_argument& refused) {
+    ObjectText error;
+    error.add("code", quote("INVALID_ARGUMENT"));
+    error.add("message", quote(refused.what()));
+    result.error = error.text();
+  }
+  return result.text(std::chrono::duration_cast<milliseconds>(Clock::now() - begun));
+}
+
+}  // namespace runner

@@ -1,0 +1,97 @@
+#include "call.h"
+
+#include <dashgate/error.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <stdexcept>
+#include <string_view>
+
+namespace dashgate::detail {
+namespace {
+
+bool is_name(std::string_view name) {
+  const auto fits = [](char letter) {
+    return (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9') || letter == '_' ||
+           letter == '-' || letter == '.';
+  };
+  return !name.empty() && std::all_of(name.begin(), name.end(), fits);
+}
+
+bool is_binary(std::string_view name) {
+  constexpr std::string_view kEnd = "-bin";
+  return name.size() >= kEnd.size() && name.substr(name.size() - kEnd.size()) == kEnd;
+}
+
+bool is_printable(std::string_view value) {
+  return std::all_of(value.begin(), value.end(),
+                     [](char letter) { return letter >= ' ' && letter <= '~'; });
+}
+
+}  // namespace
+
+std::string make_uuid() {
+  std::random_device random;
+  std::array<std::uint32_t, 4> words{};
+  std::generate(words.begin(), words.end(), [&random] { return random(); });
+  words[1] = (words[1] & 0xffff0fffU) | 0x00004000U;  // version 4
+  words[2] = (words[2] & 0x3fffffffU) | 0x80000000U;  // the usual variant
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string uuid;
+  for (std::size_t digit = 0; digit < 32; ++digit) {
+    if (digit == 8 || digit == 12 || digit == 16 || digit == 20) uuid += '-';
+    uuid += kDigits[(words.at(digit / 8) >> (28 - 4 * (digit % 8))) & 0xfU];
+  }
+  return uuid;
+}
+
+void check_metadata(const Metadata& metadata) {
+  for (const auto& [name, value] : metadata) {
+    if (!is_name(name)) {
+      throw std::invalid_argument("dashgate: metadata name `" + name +
+                                  "` is not of small letters, digits, `_`, `-` and `.`");
+    }
+    if (!is_binary(name) && !is_printable(value)) {
+      throw std::invalid_argument("dashgate: the value of metadata `" + name +
+                                  "` is not printable ASCII" +
+                                  (name == "authorization" ? " (is there a line end in the key?)"
+                                                           : "; a name in `-bin` takes bytes"));
+    }
+  }
+}
+
+void add_metadata(grpc::ClientContext& context, const Metadata& of_client,
+                  const Metadata& of_call) {
+  for (const auto& [name, value] : of_client) {
+    if (of_call.count(name) == 0) context.AddMetadata(name, value);
+  }
+  for (const auto& [name, value] : of_call) context.AddMetadata(name, value);
+}
+
+void set_timeout(grpc::ClientContext& context, std::chrono::milliseconds timeout) {
+  constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 365 * 100);
+  context.set_deadline(std::chrono::system_clock::now() + std::min(timeout, kLongest));
+}
+
+void check_size(const google::protobuf::MessageLite& message, const std::string& request_id) {
+  if (message.ByteSizeLong() <= static_cast<std::size_t>(std::numeric_limits<int>::max())) return;
+  Error::Fields fields;
+  fields.code = grpc::StatusCode::RESOURCE_EXHAUSTED;
+  fields.message = "the request is larger than 2 GiB, the most of protobuf; upload the media";
+  fields.reason = "MESSAGE_TOO_LARGE";
+  fields.request_id = request_id;
+  throw Error(std::move(fields));
+}
+
+Call::Call(const Metadata& of_client, const Metadata& of_call,
+           std::optional<std::chrono::milliseconds> timeout, const CancellationToken& cancellation)
+    : cancel_on_request_(cancellation, context_) {
+  check_metadata(of_call);
+  add_metadata(context_, of_client, of_call);
+  if (timeout) set_timeout(context_, *timeout);
+}
+
+}  // namespace dashgate::detail

@@ -1,0 +1,135 @@
+#include "channel.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+#include "files.h"
+#include "service_config.h"
+
+namespace dashgate {
+
+TlsOptions TlsOptions::from_files(const std::filesystem::path& ca_certificates,
+                                  const std::filesystem::path& client_certificate,
+                                  const std::filesystem::path& client_key) {
+  const auto read = [](const std::filesystem::path& path) {
+    return path.empty() ? std::string() : detail::read_file(path);
+  };
+  TlsOptions tls;
+  tls.ca_certificates = read(ca_certificates);
+  tls.client_certificate = read(client_certificate);
+  tls.client_key = read(client_key);
+  return tls;
+}
+
+namespace detail {
+namespace {
+
+// The most that the gateway answers with. The request must be kept as long, or it is not sent
+// again.
+constexpr int kMessageBytes = 64 * 1024 * 1024;
+// The usual 8 KiB of gRPC hold the details of an error, but not of one with a hundred fields.
+constexpr int kMetadataBytes = 64 * 1024;
+// The strictest servers allow a ping in 5 minutes.
+constexpr std::chrono::milliseconds kKeepaliveTime = std::chrono::minutes(6);
+constexpr std::chrono::milliseconds kKeepaliveTimeout = std::chrono::seconds(20);
+
+// The text behind the prefix, if it begins with that.
+std::optional<std::string_view> behind(std::string_view text, std::string_view prefix) {
+  if (text.substr(0, prefix.size()) != prefix) return std::nullopt;
+  return text.substr(prefix.size());
+}
+
+[[noreturn]] void refuse(const std::string& target, const std::string& why) {
+  throw std::invalid_argument(
+      "dashgate: target `" + target + "` " + why +
+      "; it is host:port, http://host:port, https://host:port or unix:/path");
+}
+
+// What stands between the scheme of a URL and its path, with a port.
+std::string read_authority(const std::string& target, std::string_view rest, const char* port) {
+  if (!rest.empty() && rest.back() == '/') rest.remove_suffix(1);
+  if (rest.empty()) refuse(target, "names no host");
+  if (rest.find_first_of("/?#") != std::string_view::npos) refuse(target, "has a path");
+  if (rest.find('@') != std::string_view::npos) {
+    throw std::invalid_argument("dashgate: the target holds a name or password; use api_key");
+  }
+  const std::size_t after_host = rest.front() == '[' ? rest.find(']') : 0;
+  if (after_host == std::string_view::npos) refuse(target, "has a bracket that is not closed");
+  const bool has_port = rest.find(':', after_host) != std::string_view::npos;
+  return std::string(rest) + (has_port ? "" : std::string(":") + port);
+}
+
+// gRPC tells what is no PEM only in its log, and then finds no address to connect to.
+void check_tls(const TlsOptions& tls) {
+  const auto check = [](const char* field, const std::string& pem, const char* label) {
+    if (pem.empty() || pem.find(label) != std::string::npos) return;
+    throw std::invalid_argument(std::string("dashgate: tls.") + field +
+                                " is not PEM: it has no `" + label + "`");
+  };
+  check("ca_certificates", tls.ca_certificates, "CERTIFICATE-----");
+  check("client_certificate", tls.client_certificate, "CERTIFICATE-----");
+  check("client_key", tls.client_key, "PRIVATE KEY-----");
+  if (tls.client_certificate.empty() != tls.client_key.empty()) {
+    throw std::invalid_argument(
+        "dashgate: tls.client_certificate and tls.client_key need each other");
+  }
+}
+
+std::shared_ptr<grpc::ChannelCredentials> credentials(const std::optional<TlsOptions>& tls) {
+  if (!tls) return grpc::InsecureChannelCredentials();
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = tls->ca_certificates;
+  options.pem_cert_chain = tls->client_certificate;
+  options.pem_private_key = tls->client_key;
+  return grpc::SslCredentials(options);
+}
+
+}  // namespace
+
+Target read_target(const std::string& target, std::optional<TlsOptions> tls) {
+  if (tls) check_tls(*tls);
+  if (const auto rest = behind(target, "http://")) {
+    if (tls) refuse(target, "is plaintext, and TLS options are given");
+    return {read_authority(target, *rest, "80"), std::nullopt};
+  }
+  if (const auto rest = behind(target, "https://")) {
+    if (!tls) tls.emplace();
+    return {read_authority(target, *rest, "443"), std::move(tls)};
+  }
+  if (target.empty()) refuse(target, "is empty");
+  return {target, std::move(tls)};
+}
+
+std::shared_ptr<grpc::Channel> make_channel(const Target& target) {
+  grpc::ChannelArguments arguments;
+  arguments.SetUserAgentPrefix("dashgate-cpp/" DASHGATE_CLIENT_VERSION);
+  arguments.SetMaxReceiveMessageSize(kMessageBytes);
+  arguments.SetMaxSendMessageSize(-1);
+  arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytes);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(kKeepaliveTime.count()));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(kKeepaliveTimeout.count()));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
+  // Else the third ping of a long silence would wait for data.
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 1);
+  arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kMessageBytes);
+  arguments.SetServiceConfigJSON(std::string(service_config()));
+  // What a name server says must not replace it.
+  arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  if (target.tls && !target.tls->server_name.empty()) {
+    arguments.SetSslTargetNameOverride(target.tls->server_name);
+  }
+  return grpc::CreateCustomChannel(target.address, credentials(target.tls), arguments);
+}
+
+std::string_view service_config() noexcept { return kServiceConfig; }
+
+}  // namespace detail
+}  // namespace dashgate

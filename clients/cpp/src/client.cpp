@@ -1,0 +1,181 @@
+#include <dashgate/client.h>
+#include <dashgate/error.h>
+#include <dashgate/v1/conversation_service.grpc.pb.h>
+
+#include <cstdlib>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include "call.h"
+#include "channel.h"
+#include "client_impl.h"
+#include "stream_state.h"
+
+namespace dashgate {
+namespace {
+
+constexpr const char* kDefaultTarget = "127.0.0.1:50051";
+
+std::string from_environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+std::string choose_target(const ClientOptions& options) {
+  if (!options.target.empty()) return options.target;
+  std::string target = from_environment("DASHGATE_ADDR");
+  return target.empty() ? kDefaultTarget : target;
+}
+
+Metadata sent_always(const ClientOptions& options) {
+  Metadata metadata = options.metadata;
+  const std::string key = options.api_key ? *options.api_key : from_environment("DASHGATE_API_KEY");
+  if (!key.empty()) {
+    metadata.erase("authorization");
+    metadata.emplace("authorization", "Bearer " + key);
+  }
+  detail::check_metadata(metadata);
+  return metadata;
+}
+
+template <class Request>
+Request make_request(const Conversation& conversation, const CallOptions& options) {
+  Request request;
+  *request.mutable_conversation() = conversation.raw();
+  *request.mutable_options() = options.generation;
+  request.set_request_id(options.request_id.empty() ? detail::make_uuid() : options.request_id);
+  detail::check_size(request, request.request_id());
+  return request;
+}
+
+// As the inside of a JSON string: the model may have made up any name.
+std::string escape_json(std::string_view text) {
+  std::string escaped;
+  for (const char letter : text) {
+    const auto code = static_cast<unsigned char>(letter);
+    if (code < 0x20) {
+      constexpr std::string_view kDigits = "0123456789abcdef";
+      escaped += "\\u00";
+      escaped += kDigits[code >> 4U];
+      escaped += kDigits[code & 0xfU];
+      continue;
+    }
+    if (letter == '"' || letter == '\\') escaped += '\\';
+    escaped += letter;
+  }
+  return escaped;
+}
+
+std::string answer_to(const v1::ToolCall& call, const std::vector<Tool>& tools) {
+  for (const Tool& tool : tools) {
+    if (tool.name == call.name()) return tool.function(call.arguments());
+  }
+  return R"({"error":"there is no tool )" + escape_json(call.name()) + R"("})";
+}
+
+}  // namespace
+
+std::string_view version() noexcept { return DASHGATE_CLIENT_VERSION; }
+
+Client::Impl::Impl(const ClientOptions& options, std::shared_ptr<grpc::ChannelInterface> existing)
+    : timeout(options.timeout),
+      idle_timeout(options.idle_timeout),
+      metadata(sent_always(options)),
+      channel_(std::move(existing)) {
+  if (idle_timeout <= std::chrono::milliseconds::zero()) {
+    throw std::invalid_argument("dashgate: idle_timeout must be more than zero");
+  }
+  if (channel_ == nullptr) {
+    target_ = detail::read_target(choose_target(options), options.tls);
+  } else if (!options.target.empty() || options.tls) {
+    throw std::invalid_argument("dashgate: a channel that exists has its target and TLS already");
+  }
+}
+
+const std::shared_ptr<grpc::ChannelInterface>& Client::Impl::channel() {
+  std::call_once(once_, [this] {
+    if (channel_ == nullptr) channel_ = detail::make_channel(target_);
+    conversations_ = v1::ConversationService::NewStub(channel_);
+    media_ = v1::MediaService::NewStub(channel_);
+  });
+  return channel_;
+}
+
+v1::ConversationService::StubInterface& Client::Impl::conversations() {
+  channel();
+  return *conversations_;
+}
+
+v1::MediaService::StubInterface& Client::Impl::media() {
+  channel();
+  return *media_;
+}
+
+Client::Client(ClientOptions options) : impl_(std::make_unique<Impl>(options, nullptr)) {}
+
+Client::Client(std::shared_ptr<grpc::ChannelInterface> channel, ClientOptions options) {
+  if (channel == nullptr) throw std::invalid_argument("dashgate: the channel is a null pointer");
+  impl_ = std::make_unique<Impl>(options, std::move(channel));
+}
+
+Client::Client(Client&&) noexcept = default;
+Client& Client::operator=(Client&&) noexcept = default;
+Client::~Client() = default;
+
+Answer Client::converse(const Conversation& conversation, const CallOptions& options) const {
+  const auto request = make_request<v1::ConverseRequest>(conversation, options);
+  detail::Call call(
+      impl_->metadata, options.metadata,
+      options.timeout ? options.timeout : impl_->timeout.value_or(detail::kUnaryTimeout),
+      options.cancellation);
+  v1::ConverseResponse response;
+  const grpc::Status status = impl_->conversations().Converse(&call.context(), request, &response);
+  if (!status.ok()) throw Error::from_status(status, call.context(), request.request_id());
+  return Answer(std::move(response));
+}
+
+Stream Client::stream(const Conversation& conversation, const CallOptions& options) const {
+  const auto request = make_request<v1::ConverseStreamRequest>(conversation, options);
+  auto call = std::make_unique<detail::Call>(impl_->metadata, options.metadata,
+                                             options.timeout ? options.timeout : impl_->timeout,
+                                             options.cancellation);
+  return Stream(std::make_shared<detail::StreamState>(std::move(call), impl_->conversations(),
+                                                      request, impl_->idle_timeout));
+}
+
+Answer Client::run_tools(Conversation& conversation, const std::vector<Tool>& tools, int max_rounds,
+                         const CallOptions& options) const {
+  for (const Tool& tool : tools) {
+    conversation.declare_tool(tool.name, tool.description, tool.parameters);
+  }
+  CallOptions of_round = options;
+  for (int round = 1;; ++round) {
+    if (round > 1 && !options.request_id.empty()) {
+      of_round.request_id = options.request_id + "-" + std::to_string(round);
+    }
+    Answer answer = converse(conversation, of_round);
+    conversation.append(answer);
+    if (answer.tool_calls().empty()) return answer;
+    if (round > max_rounds) break;
+    for (const v1::ToolCall& call : answer.tool_calls()) {
+      conversation.tool_result(call, answer_to(call, tools));
+    }
+  }
+  Error::Fields fields;
+  fields.code = grpc::StatusCode::FAILED_PRECONDITION;
+  fields.reason = "TOOL_ROUNDS";
+  fields.message =
+      "the model still asks for tools after " + std::to_string(max_rounds) + " rounds (max_rounds)";
+  throw Error(std::move(fields));
+}
+
+std::shared_ptr<grpc::ChannelInterface> Client::channel() const { return impl_->channel(); }
+
+void Client::prepare(grpc::ClientContext& context) const {
+  detail::add_metadata(context, impl_->metadata, {});
+  if (impl_->timeout) detail::set_timeout(context, *impl_->timeout);
+}
+
+}  // namespace dashgate

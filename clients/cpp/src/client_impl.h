@@ -1,0 +1,41 @@
+// What a client is made of.
+#ifndef DASHGATE_SRC_CLIENT_IMPL_H_
+#define DASHGATE_SRC_CLIENT_IMPL_H_
+
+#include <dashgate/client.h>
+#include <dashgate/v1/conversation_service.grpc.pb.h>
+#include <dashgate/v1/media_service.grpc.pb.h>
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "channel.h"
+
+namespace dashgate {
+
+// The channel is made with the first call and not before: it starts threads, and a program may fork
+// between making its client and using it.
+struct Client::Impl {
+  Impl(const ClientOptions& options, std::shared_ptr<grpc::ChannelInterface> existing);
+
+  const std::shared_ptr<grpc::ChannelInterface>& channel();
+  v1::ConversationService::StubInterface& conversations();
+  v1::MediaService::StubInterface& media();
+
+  std::optional<std::chrono::milliseconds> timeout;
+  std::chrono::milliseconds idle_timeout;
+  Metadata metadata;  // with the key
+
+ private:
+  detail::Target target_;
+  std::once_flag once_;
+  std::shared_ptr<grpc::ChannelInterface> channel_;
+  std::unique_ptr<v1::ConversationService::StubInterface> conversations_;
+  std::unique_ptr<v1::MediaService::StubInterface> media_;
+};
+
+}  // namespace dashgate
+
+#endif  // DASHGATE_SRC_CLIENT_IMPL_H_

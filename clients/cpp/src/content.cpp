@@ -1,0 +1,77 @@
+#include <dashgate/content.h>
+
+#include <array>
+#include <utility>
+
+#include "files.h"
+
+namespace dashgate {
+
+Source::Source(const char* path_or_uri) : Source(std::string_view(path_or_uri)) {}
+Source::Source(const std::string& path_or_uri) : Source(std::string_view(path_or_uri)) {}
+Source::Source(std::string_view path_or_uri) : place_(std::filesystem::path(path_or_uri)) {
+  constexpr std::array<std::string_view, 4> kSchemes{"http:", "https:", "oss:", "data:"};
+  for (std::string_view scheme : kSchemes) {
+    if (path_or_uri.substr(0, scheme.size()) == scheme) place_ = Uri{std::string(path_or_uri)};
+  }
+}
+Source::Source(std::filesystem::path path) : place_(std::move(path)) {}
+Source::Source(const std::vector<std::uint8_t>& bytes)
+    : place_(Bytes{std::string(bytes.begin(), bytes.end())}) {}
+Source::Source(Place place) : place_(std::move(place)) {}
+
+Source Source::file(std::filesystem::path path) { return Source(std::move(path)); }
+Source Source::uri(std::string uri) { return Source(Place(Uri{std::move(uri)})); }
+Source Source::bytes(std::string bytes) { return Source(Place(Bytes{std::move(bytes)})); }
+
+// Puts a source into one of the three messages, which have the same fields for it.
+struct SourceAccess {
+  template <class Medium>
+  static void fill(Medium& medium, const Source& source, std::string mime_type) {
+    if (const auto* uri = std::get_if<Source::Uri>(&source.place_)) {
+      medium.set_uri(uri->value);
+    } else if (const auto* bytes = std::get_if<Source::Bytes>(&source.place_)) {
+      if (mime_type.empty()) mime_type = sniff(bytes->value);
+      medium.set_data(bytes->value);
+    } else {
+      const auto& path = std::get<std::filesystem::path>(source.place_);
+      std::string data = detail::read_file(path);
+      if (mime_type.empty()) mime_type = sniff(data, path);
+      medium.set_data(std::move(data));
+    }
+    medium.set_mime_type(std::move(mime_type));
+  }
+};
+
+v1::Content text(std::string text) {
+  v1::Content content;
+  content.set_text(std::move(text));
+  return content;
+}
+
+v1::Content audio(const Source& source, std::string mime_type) {
+  v1::Content content;
+  SourceAccess::fill(*content.mutable_audio(), source, std::move(mime_type));
+  return content;
+}
+
+v1::Content image(const Source& source, std::string mime_type) {
+  v1::Content content;
+  SourceAccess::fill(*content.mutable_image(), source, std::move(mime_type));
+  return content;
+}
+
+v1::Content video(const Source& source, std::string mime_type) {
+  v1::Content content;
+  SourceAccess::fill(*content.mutable_video(), source, std::move(mime_type));
+  return content;
+}
+
+v1::Content video(const std::vector<Source>& frames, const std::string& mime_type) {
+  v1::Content content;
+  v1::VideoFrames& list = *content.mutable_video()->mutable_frames();
+  for (const Source& frame : frames) SourceAccess::fill(*list.add_frames(), frame, mime_type);
+  return content;
+}
+
+}  // namespace dashgate

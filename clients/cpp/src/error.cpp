@@ -1,0 +1,136 @@
+#include <dashgate/client/v1/error_details.pb.h>
+#include <dashgate/error.h>
+#include <grpcpp/client_context.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdint>
+#include <string_view>
+#include <utility>
+
+namespace dashgate {
+namespace {
+
+constexpr std::array kCodeNames{
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+};
+
+const char* name_of(grpc::StatusCode code) noexcept {
+  const auto at = static_cast<std::size_t>(code);
+  return at < kCodeNames.size() ? kCodeNames.at(at) : "UNKNOWN";
+}
+
+std::string describe(const Error::Fields& fields) {
+  std::string text = name_of(fields.code);
+  if (!fields.reason.empty()) text += " " + fields.reason;
+  text += ": " + fields.message;
+  for (const FieldViolation& violation : fields.field_violations) {
+    text += "; " + violation.field + ": " + violation.description;
+  }
+  if (!fields.request_id.empty()) text += " (call " + fields.request_id + ")";
+  return text;
+}
+
+// All of the text must be a number.
+template <class Number>
+std::optional<Number> parse_number(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+std::string look_up(const google::protobuf::Map<std::string, std::string>& map, const char* key) {
+  const auto found = map.find(key);
+  return found == map.end() ? std::string() : found->second;
+}
+
+void read_info(Error::Fields& fields, const client::v1::ErrorInfo& info) {
+  fields.reason = info.reason();
+  fields.upstream_code = look_up(info.metadata(), "upstream_code");
+  fields.upstream_http_status = parse_number<int>(look_up(info.metadata(), "upstream_http_status"));
+  fields.upstream_request_id = look_up(info.metadata(), "upstream_request_id");
+  fields.attempts = parse_number<int>(look_up(info.metadata(), "attempts"));
+}
+
+// A detail that is not known, or broken, is skipped: the code and the message still hold.
+void read_detail(Error::Fields& fields, const google::protobuf::Any& detail) {
+  const std::string& url = detail.type_url();
+  const std::string_view type = std::string_view(url).substr(url.rfind('/') + 1);
+  if (type == "google.rpc.ErrorInfo") {
+    client::v1::ErrorInfo info;
+    if (info.ParseFromString(detail.value())) read_info(fields, info);
+  } else if (type == "google.rpc.RetryInfo") {
+    client::v1::RetryInfo info;
+    if (info.ParseFromString(detail.value()) && info.has_retry_delay()) {
+      // Ten thousand years is the most that a Duration may say; more would overflow.
+      constexpr std::int64_t kMost = 315'576'000'000;
+      fields.retry_after =
+          std::chrono::seconds(std::clamp<std::int64_t>(info.retry_delay().seconds(), 0, kMost)) +
+          std::chrono::milliseconds(info.retry_delay().nanos() / 1'000'000);
+    }
+  } else if (type == "google.rpc.BadRequest") {
+    client::v1::BadRequest request;
+    if (!request.ParseFromString(detail.value())) return;
+    for (const auto& violation : request.field_violations()) {
+      fields.field_violations.push_back({violation.field(), violation.description()});
+    }
+  } else if (type == "google.rpc.RequestInfo") {
+    client::v1::RequestInfo info;
+    if (info.ParseFromString(detail.value()) && !info.request_id().empty()) {
+      fields.request_id = info.request_id();
+    }
+  }
+}
+
+std::optional<std::chrono::milliseconds> read_pushback(const grpc::ClientContext& context) {
+  const auto& trailers = context.GetServerTrailingMetadata();
+  const auto found = trailers.find("grpc-retry-pushback-ms");
+  if (found == trailers.end()) return std::nullopt;
+  const auto pushback =
+      parse_number<std::int32_t>(std::string_view(found->second.data(), found->second.size()));
+  if (!pushback || *pushback < 0) return std::nullopt;
+  return std::chrono::milliseconds(*pushback);
+}
+
+}  // namespace
+
+Error::Error(Fields fields)
+    : std::runtime_error(describe(fields)),
+      fields_(std::make_shared<const Fields>(std::move(fields))) {}
+
+Error Error::from_status(const grpc::Status& status, const grpc::ClientContext& context,
+                         std::string request_id) {
+  Fields fields;
+  fields.code = status.error_code();
+  fields.message = status.error_message();
+  fields.request_id = std::move(request_id);
+  fields.status = status;
+  client::v1::Status details;
+  if (details.ParseFromString(status.error_details())) {
+    for (const google::protobuf::Any& detail : details.details()) read_detail(fields, detail);
+  }
+  if (!fields.retry_after) fields.retry_after = read_pushback(context);
+  return Error(std::move(fields));
+}
+
+const char* Error::code_name() const noexcept { return name_of(fields_->code); }
+
+}  // namespace dashgate

@@ -1,0 +1,141 @@
+#include "fold.h"
+
+#include <utility>
+
+namespace dashgate::detail {
+namespace {
+
+// Sound that comes in pieces: 16-bit little-endian mono at 24 kHz.
+constexpr const char* kStreamedAudio = "audio/pcm";
+
+void add_text(v1::Message& message, const std::string& text) {
+  if (message.content_size() == 0 || !message.content().rbegin()->has_text()) {
+    message.add_content();
+  }
+  message.mutable_content()->rbegin()->mutable_text()->append(text);
+}
+
+void add_extra(v1::Message& message, const google::protobuf::Struct& extra) {
+  if (message.content_size() == 0) message.add_content();
+  auto& fields = *message.mutable_content()->rbegin()->mutable_extra()->mutable_fields();
+  for (const auto& [key, value] : extra.fields()) fields[key] = value;
+}
+
+void add_tool_call(std::map<std::int32_t, v1::ToolCall>& calls, const v1::ToolCall& next) {
+  v1::ToolCall& call = calls[next.index()];
+  call.set_index(next.index());
+  if (call.id().empty()) call.set_id(next.id());
+  if (call.type().empty()) call.set_type(next.type());
+  if (call.name().empty()) call.set_name(next.name());
+  call.mutable_arguments()->append(next.arguments());
+}
+
+}  // namespace
+
+void Fold::add(const v1::ConverseStreamResponse& event) {
+  switch (event.event_case()) {
+    case v1::ConverseStreamResponse::kStarted:
+      response_.set_model(event.started().model());
+      response_.set_request_id(event.started().request_id());
+      response_.set_upstream_request_id(event.started().upstream_request_id());
+      break;
+    case v1::ConverseStreamResponse::kDelta:
+      add(event.delta());
+      break;
+    case v1::ConverseStreamResponse::kCompleted:
+      add(event.completed());
+      break;
+    case v1::ConverseStreamResponse::kHeartbeat:
+    case v1::ConverseStreamResponse::EVENT_NOT_SET:  // of a newer schema
+      break;
+  }
+}
+
+void Fold::add(const v1::Delta& delta) {
+  // What is of a newer schema must not make a choice.
+  if (delta.part_case() == v1::Delta::PART_NOT_SET) return;
+  if (delta.has_search_info()) {
+    *response_.mutable_search_info() = delta.search_info();
+    return;
+  }
+  Draft& draft = this->draft(delta.choice_index());
+  v1::Message& message = *draft.choice.mutable_message();
+  switch (delta.part_case()) {
+    case v1::Delta::kText:
+      add_text(message, delta.text());
+      break;
+    case v1::Delta::kReasoningText:
+      message.mutable_reasoning_text()->append(delta.reasoning_text());
+      break;
+    case v1::Delta::kAudio:
+      draft.audio += delta.audio();
+      break;
+    case v1::Delta::kToolCall:
+      add_tool_call(draft.tool_calls, delta.tool_call());
+      break;
+    case v1::Delta::kAnnotation:
+      *message.add_annotations() = delta.annotation();
+      break;
+    case v1::Delta::kImageUri:
+      message.add_content()->mutable_image()->set_uri(delta.image_uri());
+      break;
+    case v1::Delta::kAudioFile:
+      draft.audio_file = delta.audio_file();
+      break;
+    case v1::Delta::kExtra:
+      add_extra(message, delta.extra());
+      break;
+    case v1::Delta::kLogprobs:
+      draft.choice.mutable_logprobs()->MergeFrom(delta.logprobs());
+      break;
+    case v1::Delta::kSearchInfo:
+    case v1::Delta::PART_NOT_SET:
+      break;
+  }
+}
+
+void Fold::add(const v1::Completed& completed) {
+  completed_ = true;
+  for (const v1::ChoiceEnd& end : completed.choices()) {
+    v1::Choice& choice = draft(end.index()).choice;
+    choice.set_finish_reason(end.finish_reason());
+    choice.set_raw_finish_reason(end.raw_finish_reason());
+  }
+  if (completed.has_usage()) *response_.mutable_usage() = completed.usage();
+  if (completed.has_timing()) *response_.mutable_timing() = completed.timing();
+  if (completed.has_extra_output()) *response_.mutable_extra_output() = completed.extra_output();
+}
+
+Fold::Draft& Fold::draft(std::int32_t index) {
+  const auto [entry, is_new] = drafts_.try_emplace(index);
+  if (is_new) {
+    entry->second.choice.set_index(index);
+    entry->second.choice.mutable_message()->set_role(v1::ROLE_ASSISTANT);
+  }
+  return entry->second;
+}
+
+v1::ConverseResponse Fold::finish() const {
+  v1::ConverseResponse response = response_;
+  for (const auto& [index, draft] : drafts_) *response.add_choices() = finish(draft);
+  return response;
+}
+
+v1::Choice Fold::finish(const Draft& draft) {
+  v1::Choice choice = draft.choice;
+  v1::Message& message = *choice.mutable_message();
+  for (const auto& [index, call] : draft.tool_calls) *message.add_tool_calls() = call;
+  if (!draft.audio.empty() || draft.audio_file) {
+    v1::Audio& audio = *message.add_content()->mutable_audio();
+    if (draft.audio_file) *audio.mutable_file() = *draft.audio_file;
+    if (draft.audio.empty()) {
+      audio.set_uri(draft.audio_file->uri());
+    } else {
+      audio.set_mime_type(kStreamedAudio);
+      audio.set_data(draft.audio);
+    }
+  }
+  return choice;
+}
+
+}  // namespace dashgate::detail

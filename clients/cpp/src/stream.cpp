@@ -1,0 +1,116 @@
+#include <dashgate/stream.h>
+
+#include <utility>
+
+#include "stream_state.h"
+
+namespace dashgate {
+
+Answer Stream::final_answer() { return state_->finish(); }
+
+void Stream::cancel() noexcept { state_->cancel(); }
+
+const std::string& Stream::request_id() const noexcept { return state_->request_id(); }
+
+namespace detail {
+namespace {
+
+Error made_here(grpc::StatusCode code, const char* reason, std::string message,
+                const std::string& request_id) {
+  Error::Fields fields;
+  fields.code = code;
+  fields.reason = reason;
+  fields.message = std::move(message);
+  fields.request_id = request_id;
+  return Error(std::move(fields));
+}
+
+}  // namespace
+
+const v1::ConverseStreamResponse* EventReader::next(StreamState& state) { return state.next(); }
+
+const std::string* TextReader::next(StreamState& state) {
+  while (const v1::ConverseStreamResponse* event = state.next()) {
+    const v1::Delta& delta = event->delta();
+    if (delta.choice_index() == 0 && !delta.text().empty()) return &delta.text();
+  }
+  return nullptr;
+}
+
+StreamState::StreamState(std::unique_ptr<Call> call,
+                         v1::ConversationService::StubInterface& service,
+                         const v1::ConverseStreamRequest& request,
+                         std::chrono::milliseconds idle_timeout)
+    : call_(std::move(call)), request_id_(request.request_id()), idle_timeout_(idle_timeout) {
+  reader_ = service.PrepareAsyncConverseStream(&call_->context(), request, &queue_);
+  reader_->StartCall(this);
+}
+
+StreamState::~StreamState() {
+  if (!is_over_) cancel();
+  queue_.Shutdown();
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_.Next(&tag, &ok)) {
+  }
+}
+
+const v1::ConverseStreamResponse* StreamState::next() {
+  if (error_) throw Error(*error_);
+  if (is_over_) return nullptr;
+  bool is_well = true;
+  if (!is_sent_) {
+    is_well = wait();
+    is_sent_ = true;
+  }
+  if (is_well) {
+    reader_->Read(&event_, this);
+    is_well = wait();
+  }
+  if (is_well && !is_idle_) {
+    fold_.add(event_);
+    return &event_;
+  }
+  end();
+  if (error_) throw Error(*error_);
+  return nullptr;
+}
+
+Answer StreamState::finish() {
+  while (next() != nullptr) {
+  }
+  return Answer(fold_.finish());
+}
+
+bool StreamState::wait() {
+  void* tag = nullptr;
+  bool ok = false;
+  const auto limit = std::chrono::system_clock::now() + idle_timeout_;
+  if (queue_.AsyncNext(&tag, &ok, limit) == grpc::CompletionQueue::TIMEOUT) {
+    is_idle_ = true;
+    cancel();
+    queue_.Next(&tag, &ok);
+  }
+  return ok;
+}
+
+void StreamState::end() {
+  grpc::Status status;
+  reader_->Finish(&status, this);
+  wait();
+  is_over_ = true;
+  if (is_idle_) {
+    error_ = made_here(grpc::StatusCode::DEADLINE_EXCEEDED, "STREAM_IDLE",
+                       "nothing came for " + std::to_string(idle_timeout_.count()) +
+                           " ms (idle_timeout): the gateway or the way to it is gone",
+                       request_id_);
+  } else if (!status.ok()) {
+    error_ = Error::from_status(status, call_->context(), request_id_);
+  } else if (!fold_.completed()) {
+    error_ = made_here(grpc::StatusCode::INTERNAL, "STREAM_TRUNCATED",
+                       "the stream ended without Completed: the answer is not whole", request_id_);
+  }
+}
+
+}  // namespace detail
+}  // namespace dashgate

@@ -1,0 +1,162 @@
+#include <dashgate/content.h>
+#include <dashgate/error.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <fstream>
+#include <functional>
+#include <istream>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include "call.h"
+#include "client_impl.h"
+#include "files.h"
+
+namespace dashgate {
+namespace {
+
+constexpr std::size_t kChunkBytes = 256 * 1024;
+
+// Gives the next piece of a medium; an empty one is its end.
+using Pieces = std::function<std::string()>;
+
+struct Medium {
+  Pieces pieces;
+  std::optional<std::uintmax_t> size;
+};
+
+// What is left in a stream, if it can tell.
+std::optional<std::uintmax_t> size_of(std::istream& media) {
+  const std::istream::pos_type here = media.tellg();
+  if (here == std::istream::pos_type(-1)) {
+    media.clear(media.rdstate() & ~std::ios::failbit);
+    return std::nullopt;
+  }
+  media.seekg(0, std::ios::end);
+  const std::istream::pos_type end = media.tellg();
+  media.clear(media.rdstate() & ~std::ios::failbit);
+  media.seekg(here);
+  if (end == std::istream::pos_type(-1) || end < here) return std::nullopt;
+  return static_cast<std::uintmax_t>(end - here);
+}
+
+std::string read_piece(std::istream& media) {
+  std::string piece(kChunkBytes, '\0');
+  media.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+  piece.resize(static_cast<std::size_t>(media.gcount()));
+  return piece;
+}
+
+v1::MediaDescription describe(const std::string& model, const Medium& medium,
+                              const std::string& first_piece, const UploadOptions& options) {
+  v1::MediaDescription description;
+  description.set_model(model);
+  description.set_name(options.name);
+  description.set_mime_type(options.mime_type.empty() ? sniff(first_piece, options.name)
+                                                      : options.mime_type);
+  if (medium.size) description.set_size_bytes(static_cast<std::int64_t>(*medium.size));
+  return description;
+}
+
+// Sends until all is sent or the gateway has heard enough; its status tells which.
+void send(grpc::ClientWriterInterface<v1::UploadMediaRequest>& writer,
+          v1::MediaDescription description, std::string piece, const Pieces& pieces) {
+  v1::UploadMediaRequest request;
+  *request.mutable_description() = std::move(description);
+  while (writer.Write(request) && !piece.empty()) {
+    request.set_chunk(std::move(piece));
+    piece = pieces();
+    if (piece.empty()) {
+      writer.WriteLast(request, grpc::WriteOptions());
+      return;
+    }
+  }
+  writer.WritesDone();
+}
+
+v1::UploadMediaResponse send_medium(v1::MediaService::StubInterface& service, detail::Call& call,
+                                    const std::string& request_id, const std::string& model,
+                                    const Medium& medium, const UploadOptions& options) {
+  // Read first, so that a file that cannot be read makes no call.
+  std::string first_piece = medium.pieces();
+  v1::MediaDescription description = describe(model, medium, first_piece, options);
+  v1::UploadMediaResponse response;
+  const auto writer = service.UploadMedia(&call.context(), &response);
+  try {
+    send(*writer, std::move(description), std::move(first_piece), medium.pieces);
+  } catch (...) {
+    // The medium failed: the gateway must not take what came for the whole of it.
+    call.context().TryCancel();
+    writer->Finish();
+    throw;
+  }
+  const grpc::Status status = writer->Finish();
+  if (!status.ok()) throw Error::from_status(status, call.context(), request_id);
+  return response;
+}
+
+template <class Impl>
+v1::UploadMediaResponse upload_medium(Impl& client, const std::string& model, const Medium& medium,
+                                      const UploadOptions& options) {
+  const std::string request_id =
+      options.request_id.empty() ? detail::make_uuid() : options.request_id;
+  Metadata metadata = options.metadata;
+  metadata.erase("x-request-id");
+  metadata.emplace("x-request-id", request_id);
+  detail::Call call(
+      client.metadata, metadata,
+      options.timeout ? options.timeout : client.timeout.value_or(detail::kUnaryTimeout),
+      options.cancellation);
+  return send_medium(client.media(), call, request_id, model, medium, options);
+}
+
+}  // namespace
+
+v1::UploadMediaResponse Client::upload(const std::string& model, const std::filesystem::path& path,
+                                       const UploadOptions& options) const {
+  std::ifstream file = detail::open_file(path);
+  Medium medium;
+  std::error_code unknown_size;
+  if (std::filesystem::is_regular_file(path, unknown_size)) {
+    const std::uintmax_t size = std::filesystem::file_size(path, unknown_size);
+    if (!unknown_size) medium.size = size;
+  }
+  medium.pieces = [&file, &path] {
+    errno = 0;
+    std::string piece = read_piece(file);
+    if (file.bad()) detail::throw_unreadable(path, errno);
+    return piece;
+  };
+  UploadOptions named = options;
+  if (named.name.empty()) named.name = path.filename().string();
+  return upload_medium(*impl_, model, medium, named);
+}
+
+v1::UploadMediaResponse Client::upload(const std::string& model, std::istream& media,
+                                       const UploadOptions& options) const {
+  Medium medium;
+  medium.size = size_of(media);
+  medium.pieces = [&media] {
+    std::string piece = read_piece(media);
+    if (media.bad()) throw std::ios_base::failure("dashgate: the stream cannot be read");
+    return piece;
+  };
+  return upload_medium(*impl_, model, medium, options);
+}
+
+v1::UploadMediaResponse Client::upload_bytes(const std::string& model, std::string_view bytes,
+                                             const UploadOptions& options) const {
+  Medium medium;
+  medium.size = bytes.size();
+  medium.pieces = [bytes]() mutable {
+    std::string piece(bytes.substr(0, kChunkBytes));
+    bytes.remove_prefix(piece.size());
+    return piece;
+  };
+  return upload_medium(*impl_, model, medium, options);
+}
+
+}  // namespace dashgate

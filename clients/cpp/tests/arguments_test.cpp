@@ -1,0 +1,172 @@
+// What is refused before anything is sent, what comes from the environment, and what no error
+// shows.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <optional>
+
+#include "call.h"
+#include "channel.h"
+#include "server.h"
+
+namespace {
+
+namespace v1 = dashgate::v1;
+using dashgate::detail::read_target;
+
+constexpr const char* kKey = "dg-secret-0123456789";
+
+// Sets a variable until the test ends.
+class Variable {
+ public:
+  Variable(const char* name, const std::string& value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    setenv(name, value.c_str(), 1);
+  }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+  ~Variable() {
+    if (before_) {
+      setenv(name_, before_->c_str(), 1);
+    } else {
+      unsetenv(name_);
+    }
+  }
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+std::string refusal_of(const std::function<void()>& what) {
+  try {
+    what();
+  } catch (const std::invalid_argument& refused) {
+    return refused.what();
+  }
+  ADD_FAILURE() << "nothing was refused";
+  return {};
+}
+
+void answer_with_a_model(tests::Server& server) {
+  server.converse = [](int, grpc::ServerContext&, const v1::ConverseRequest&,
+                       v1::ConverseResponse& response) {
+    response.set_model("answered");
+    return grpc::Status::OK;
+  };
+}
+
+std::string value_of(const tests::Seen& seen, const std::string& name) {
+  std::string values;
+  const auto [first, last] = seen.metadata.equal_range(name);
+  for (auto entry = first; entry != last; ++entry) values += entry->second + ";";
+  return values;
+}
+
+TEST(Target, IsReadInItsForms) {
+  EXPECT_EQ(read_target("h:1", std::nullopt).address, "h:1");
+  EXPECT_FALSE(read_target("h:1", std::nullopt).tls);
+  EXPECT_EQ(read_target("http://h:1/", std::nullopt).address, "h:1");
+  EXPECT_EQ(read_target("http://h", std::nullopt).address, "h:80");
+  EXPECT_EQ(read_target("http://[::1]", std::nullopt).address, "[::1]:80");
+  EXPECT_EQ(read_target("https://[::1]:7", std::nullopt).address, "[::1]:7");
+  EXPECT_EQ(read_target("https://h", std::nullopt).address, "h:443");
+  EXPECT_TRUE(read_target("https://h", std::nullopt).tls);
+  EXPECT_TRUE(read_target("h:1", dashgate::TlsOptions()).tls);
+  EXPECT_EQ(read_target("unix:/a/b", std::nullopt).address, "unix:/a/b");
+}
+
+TEST(Target, ContradictionsAreRefused) {
+  refusal_of([] { read_target("http://h:1", dashgate::TlsOptions()); });
+  refusal_of([] { read_target("http://", std::nullopt); });
+  refusal_of([] { read_target("https://h/v1", std::nullopt); });
+  refusal_of([] { read_target("https://[::1", std::nullopt); });
+  EXPECT_EQ(refusal_of([] { read_target("https://me:pass@h", std::nullopt); }).find("pass@"),
+            std::string::npos);
+  dashgate::TlsOptions half;
+  half.client_key = "-----BEGIN PRIVATE KEY-----";
+  refusal_of([&] { read_target("h:1", half); });
+  half.client_key = "ca.pem";
+  EXPECT_NE(refusal_of([&] { read_target("h:1", half); }).find("tls.client_key"),
+            std::string::npos);
+}
+
+TEST(Client, TakesAddressAndKeyFromTheEnvironment) {
+  tests::Server server;
+  answer_with_a_model(server);
+  const Variable address("DASHGATE_ADDR", server.address());
+  const Variable key("DASHGATE_API_KEY", kKey);
+  EXPECT_EQ(dashgate::Client().converse(tests::question()).model(), "answered");
+  EXPECT_EQ(value_of(server.seen().at(0), "authorization"), std::string("Bearer ") + kKey + ";");
+
+  dashgate::ClientOptions options;
+  options.api_key = "another";
+  dashgate::Client(options).converse(tests::question());
+  EXPECT_EQ(value_of(server.seen().at(1), "authorization"), "Bearer another;");
+  options.api_key = "";
+  dashgate::Client(options).converse(tests::question());
+  EXPECT_EQ(value_of(server.seen().at(2), "authorization"), "");
+}
+
+TEST(Client, SendsMetadataAndItsName) {
+  tests::Server server;
+  answer_with_a_model(server);
+  dashgate::ClientOptions options = server.options();
+  options.metadata = {{"x-of-client", "1"}, {"x-of-both", "client"}};
+  const dashgate::Client client(options);
+  dashgate::CallOptions call;
+  call.metadata = {{"x-of-call", "2"}, {"x-of-both", "call"}};
+  client.converse(tests::question(), call);
+  const tests::Seen seen = server.seen().at(0);
+  EXPECT_EQ(value_of(seen, "x-of-client"), "1;");
+  EXPECT_EQ(value_of(seen, "x-of-call"), "2;");
+  EXPECT_EQ(value_of(seen, "x-of-both"), "call;");
+  EXPECT_EQ(value_of(seen, "user-agent").find("dashgate-cpp/" + std::string(dashgate::version())),
+            0U);
+}
+
+TEST(Client, WhatCannotBeSentIsRefusedWithoutBeingShown) {
+  dashgate::ClientOptions options;
+  options.api_key = std::string(kKey) + "\n";
+  EXPECT_EQ(refusal_of([&] { dashgate::Client client(options); }).find(kKey), std::string::npos);
+
+  options.api_key = "";
+  options.metadata = {{"X-Large", "1"}};
+  refusal_of([&] { dashgate::Client client(options); });
+  options.metadata = {{"x-bytes", "\x01"}};
+  refusal_of([&] { dashgate::Client client(options); });
+  options.metadata = {{"x-bytes-bin", "\x01"}};
+  dashgate::Client client(options);
+  dashgate::CallOptions call;
+  call.metadata = {{"", "1"}};
+  refusal_of([&] { client.converse(tests::question(), call); });
+  options.idle_timeout = std::chrono::milliseconds(0);
+  refusal_of([&] { dashgate::Client refused(options); });
+}
+
+TEST(Client, NoErrorShowsTheKey) {
+  tests::Server server;
+  server.converse = [](int, grpc::ServerContext&, const v1::ConverseRequest&,
+                       v1::ConverseResponse&) {
+    return grpc::Status(grpc::StatusCode::UNAUTHENTICATED, "not accepted");
+  };
+  dashgate::ClientOptions options = server.options();
+  options.api_key = kKey;
+  try {
+    dashgate::Client(options).converse(tests::question());
+    FAIL() << "nothing was thrown";
+  } catch (const dashgate::Error& error) {
+    EXPECT_EQ(std::string(error.what()).find(kKey), std::string::npos);
+    EXPECT_EQ(error.status().error_message().find(kKey), std::string::npos);
+  }
+}
+
+TEST(RequestId, IsAUuidOfItsOwn) {
+  const std::string one = dashgate::detail::make_uuid();
+  EXPECT_EQ(one.size(), 36U);
+  EXPECT_EQ(one.at(14), '4');
+  EXPECT_NE(std::string("89ab").find(one.at(19)), std::string::npos);
+  EXPECT_NE(one, dashgate::detail::make_uuid());
+}
+
+}  // namespace

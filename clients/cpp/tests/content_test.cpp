@@ -1,0 +1,173 @@
+#include <dashgate/content.h>
+#include <dashgate/conversation.h>
+#include <google/protobuf/struct.pb.h>
+#include <google/protobuf/util/json_util.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+#include "channel.h"
+#include "sniffing.h"
+
+namespace {
+
+namespace v1 = dashgate::v1;
+using google::protobuf::Struct;
+
+std::string read(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  EXPECT_TRUE(file) << path;
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+Struct parse(const std::string& json) {
+  Struct fields;
+  EXPECT_TRUE(google::protobuf::util::JsonStringToMessage(json, &fields).ok());
+  return fields;
+}
+
+std::string hex(std::string_view magic) {
+  std::string text;
+  for (const char byte : magic) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    const auto code = static_cast<unsigned char>(byte);
+    text += byte == '.' ? '.' : kDigits[code >> 4U];
+    text += byte == '.' ? '.' : kDigits[code & 15U];
+  }
+  return text;
+}
+
+// A folder that goes away with the test.
+class Files : public testing::Test {
+ protected:
+  Files() {
+    std::string name = (std::filesystem::temp_directory_path() / "dashgate-XXXXXX").string();
+    folder_ = mkdtemp(name.data());
+  }
+  ~Files() override { std::filesystem::remove_all(folder_); }
+
+  std::filesystem::path write(const std::string& name, const std::string& bytes) const {
+    std::ofstream(folder_ / name, std::ios::binary) << bytes;
+    return folder_ / name;
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST(Sniffing, TablesAreThoseOfTheSuite) {
+  const Struct suite = parse(read(DASHGATE_ROOT "/tests/conformance/sniffing.json"));
+  const auto& magic = suite.fields().at("magic").list_value().values();
+  ASSERT_EQ(static_cast<std::size_t>(magic.size()), dashgate::detail::kMagic.size());
+  int at = 0;
+  for (const auto& ours : dashgate::detail::kMagic) {
+    const auto& rule = magic.at(at++).struct_value().fields();
+    EXPECT_EQ(rule.at("bytes").string_value(), hex(ours.bytes));
+    EXPECT_EQ(rule.at("mime_type").string_value(), ours.mime_type);
+  }
+  const auto& extensions = suite.fields().at("extensions").struct_value().fields();
+  ASSERT_EQ(extensions.size(), dashgate::detail::kExtensions.size());
+  for (const auto& [extension, mime_type] : dashgate::detail::kExtensions) {
+    EXPECT_EQ(extensions.at(std::string(extension)).string_value(), mime_type);
+  }
+}
+
+TEST(Sniffing, BytesComeFirstThenTheExtensionThenNothing) {
+  EXPECT_EQ(dashgate::sniff("RIFF1234WAVEfmt ", "film.mp4"), "audio/wav");
+  EXPECT_EQ(dashgate::sniff("RIFF1234WAV", "film.MP4"), "video/mp4");
+  EXPECT_EQ(dashgate::sniff("what", "sound"), "");
+  EXPECT_EQ(dashgate::sniff("", "sound.xyz"), "");
+  EXPECT_EQ(dashgate::sniff("fLaC"), "audio/flac");
+}
+
+TEST(ServiceConfig, IsThatOfAllClients) {
+  const std::string ours(dashgate::detail::service_config());
+  const std::string all = read(DASHGATE_ROOT "/clients/service-config.json");
+  EXPECT_EQ(parse(ours).SerializeAsString().empty(), false);
+  EXPECT_EQ(ours, all);
+}
+
+TEST_F(Files, AFileIsReadAndItsPathIsNotSent) {
+  const auto path = write("sound.mp3", "ID3 and so on");
+  for (const dashgate::Source& source :
+       {dashgate::Source(path), dashgate::Source(path.string()), dashgate::Source::file(path)}) {
+    const v1::Content content = dashgate::audio(source);
+    EXPECT_EQ(content.audio().data(), "ID3 and so on");
+    EXPECT_EQ(content.audio().mime_type(), "audio/mpeg");
+    EXPECT_EQ(content.SerializeAsString().find("sound.mp3"), std::string::npos);
+  }
+}
+
+TEST_F(Files, AFileThatCannotBeReadIsNamed) {
+  for (const auto& path : {folder_ / "nothing.wav", folder_}) {
+    try {
+      dashgate::audio(path);
+      FAIL() << path;
+    } catch (const std::filesystem::filesystem_error& error) {
+      EXPECT_EQ(error.path1(), path);
+    }
+  }
+}
+
+TEST_F(Files, ALargeFileIsReadWhole) {
+  std::string bytes(700'001, 'x');
+  bytes.back() = 'y';
+  EXPECT_EQ(dashgate::image(write("large", bytes)).image().data(), bytes);
+}
+
+TEST(Content, AUriIsTakenAsItIs) {
+  for (const char* uri :
+       {"https://x/a.wav", "http://x/a.wav", "oss://b/a.wav", "data:audio/wav,"}) {
+    EXPECT_EQ(dashgate::audio(uri).audio().uri(), uri);
+    EXPECT_EQ(dashgate::audio(uri).audio().mime_type(), "");
+  }
+  EXPECT_EQ(dashgate::video(dashgate::Source::uri("rtsp://x")).video().uri(), "rtsp://x");
+  EXPECT_EQ(dashgate::image("oss://b/x", "image/png").image().mime_type(), "image/png");
+}
+
+TEST(Content, BytesAndFrames) {
+  const std::vector<std::uint8_t> bytes{0xff, 0xd8, 0xff, 0};
+  EXPECT_EQ(dashgate::image(bytes).image().mime_type(), "image/jpeg");
+  EXPECT_EQ(dashgate::image(bytes).image().data(), std::string("\xff\xd8\xff\0", 4));
+  const v1::Content film = dashgate::video({"https://x/1.png", dashgate::Source::bytes("BM")});
+  ASSERT_EQ(film.video().frames().frames_size(), 2);
+  EXPECT_EQ(film.video().frames().frames(0).uri(), "https://x/1.png");
+  EXPECT_EQ(film.video().frames().frames(1).mime_type(), "image/bmp");
+}
+
+TEST(Conversation, GrowsByTurns) {
+  dashgate::Conversation conversation("m", "be brief");
+  const std::vector<v1::Content> pictures{dashgate::image("https://x/1"),
+                                          dashgate::image("https://x/2")};
+  const std::string text = "which?";
+  conversation.user(pictures, text).assistant("the first");
+  v1::ConverseResponse raw;
+  v1::Message& said = *raw.add_choices()->mutable_message();
+  said.set_role(v1::ROLE_ASSISTANT);
+  said.add_tool_calls()->set_id("c");
+  const dashgate::Answer answer(raw);
+  conversation.append(answer).tool_result(answer.tool_calls()[0], "done");
+  ASSERT_EQ(conversation.raw().messages_size(), 5);
+  EXPECT_EQ(conversation.raw().messages(0).role(), v1::ROLE_SYSTEM);
+  EXPECT_EQ(conversation.raw().messages(1).content_size(), 3);
+  EXPECT_EQ(conversation.raw().messages(1).content(2).text(), "which?");
+  EXPECT_EQ(conversation.raw().messages(3).tool_calls_size(), 1);
+  EXPECT_EQ(conversation.raw().messages(4).role(), v1::ROLE_TOOL);
+  EXPECT_EQ(conversation.raw().messages(4).tool_call_id(), "c");
+}
+
+TEST(Conversation, AToolOfTheSameNameIsReplaced) {
+  dashgate::Conversation conversation("m");
+  conversation.declare_tool("f", "old", "{}")
+      .declare_tool("g", "", "")
+      .declare_tool("f", "new", "{}");
+  ASSERT_EQ(conversation.raw().tools_size(), 2);
+  EXPECT_EQ(conversation.raw().tools(0).function().description(), "new");
+  conversation.tool_choice(v1::TOOL_CHOICE_MODE_NONE);
+  EXPECT_EQ(conversation.raw().tool_choice().mode(), v1::TOOL_CHOICE_MODE_NONE);
+  conversation.tool_choice("f");
+  EXPECT_EQ(conversation.raw().tool_choice().function_name(), "f");
+}
+
+}  // namespace

@@ -1,0 +1,110 @@
+#include <dashgate/client/v1/error_details.pb.h>
+#include <gtest/gtest.h>
+
+#include <type_traits>
+
+#include "server.h"
+
+namespace {
+
+namespace v1 = dashgate::v1;
+namespace wire = dashgate::client::v1;
+using dashgate::Error;
+
+static_assert(std::is_nothrow_copy_constructible_v<Error>);
+
+// As google.rpc packs it.
+void pack(wire::Status& status, const std::string& name, const google::protobuf::Message& detail) {
+  google::protobuf::Any& any = *status.add_details();
+  any.set_type_url("type.googleapis.com/google.rpc." + name);
+  any.set_value(detail.SerializeAsString());
+}
+
+Error fail_with(const grpc::Status& status,
+                const std::multimap<std::string, std::string>& trailers = {}) {
+  tests::Server server;
+  server.converse = [&](int, grpc::ServerContext& context, const v1::ConverseRequest&,
+                        v1::ConverseResponse&) {
+    for (const auto& [name, value] : trailers) context.AddTrailingMetadata(name, value);
+    return status;
+  };
+  const dashgate::Client client(server.options());
+  dashgate::CallOptions options;
+  options.request_id = "mine";
+  return tests::failure_of([&] { client.converse(tests::question(), options); });
+}
+
+TEST(Error, HasAllThatTheGatewaySays) {
+  wire::Status details;
+  wire::ErrorInfo info;
+  info.set_reason("UPSTREAM_RATE");
+  (*info.mutable_metadata())["attempts"] = "2";
+  (*info.mutable_metadata())["upstream_code"] = "Throttling.RateQuota";
+  (*info.mutable_metadata())["upstream_http_status"] = "429";
+  (*info.mutable_metadata())["upstream_request_id"] = "u-1";
+  pack(details, "ErrorInfo", info);
+  wire::RetryInfo retry;
+  retry.mutable_retry_delay()->set_seconds(1);
+  retry.mutable_retry_delay()->set_nanos(500'000'000);
+  pack(details, "RetryInfo", retry);
+  wire::BadRequest bad;
+  bad.add_field_violations()->set_field("conversation.model");
+  bad.mutable_field_violations(0)->set_description("is empty");
+  pack(details, "BadRequest", bad);
+  wire::RequestInfo request;
+  request.set_request_id("r-1");
+  pack(details, "RequestInfo", request);
+  pack(details, "OfTomorrow", request);
+  details.add_details()->set_type_url("type.googleapis.com/google.rpc.RequestInfo");
+  details.mutable_details()->rbegin()->set_value("\xff broken");
+
+  const Error error = fail_with(
+      grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "slow down", details.SerializeAsString()),
+      {{"grpc-retry-pushback-ms", "9000"}});
+  EXPECT_EQ(error.code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_STREQ(error.code_name(), "RESOURCE_EXHAUSTED");
+  EXPECT_EQ(error.message(), "slow down");
+  EXPECT_EQ(error.reason(), "UPSTREAM_RATE");
+  EXPECT_EQ(error.upstream_code(), "Throttling.RateQuota");
+  EXPECT_EQ(error.upstream_http_status(), 429);
+  EXPECT_EQ(error.upstream_request_id(), "u-1");
+  EXPECT_EQ(error.attempts(), 2);
+  EXPECT_EQ(error.request_id(), "r-1");
+  EXPECT_EQ(error.retry_after(), std::chrono::milliseconds(1500));
+  ASSERT_EQ(error.field_violations().size(), 1U);
+  EXPECT_EQ(error.field_violations()[0].field, "conversation.model");
+  EXPECT_EQ(error.field_violations()[0].description, "is empty");
+  EXPECT_EQ(error.status().error_details(), details.SerializeAsString());
+  EXPECT_STREQ(error.what(),
+               "RESOURCE_EXHAUSTED UPSTREAM_RATE: slow down; conversation.model: is empty "
+               "(call r-1)");
+}
+
+TEST(Error, WithoutDetailsHasTheNameThatWasSent) {
+  const Error error = fail_with(grpc::Status(grpc::StatusCode::ABORTED, "no"));
+  EXPECT_EQ(error.reason(), "");
+  EXPECT_EQ(error.request_id(), "mine");
+  EXPECT_FALSE(error.attempts());
+  EXPECT_FALSE(error.upstream_http_status());
+  EXPECT_FALSE(error.retry_after());
+}
+
+TEST(Error, PushbackIsWhenToCallAgain) {
+  const grpc::Status status(grpc::StatusCode::ABORTED, "no");
+  EXPECT_EQ(fail_with(status, {{"grpc-retry-pushback-ms", "250"}}).retry_after(),
+            std::chrono::milliseconds(250));
+  EXPECT_FALSE(fail_with(status, {{"grpc-retry-pushback-ms", "-1"}}).retry_after());
+  EXPECT_FALSE(fail_with(status, {{"grpc-retry-pushback-ms", "soon"}}).retry_after());
+}
+
+TEST(Error, ATimeBeyondAllTimeDoesNotOverflow) {
+  wire::Status details;
+  wire::RetryInfo retry;
+  retry.mutable_retry_delay()->set_seconds(std::numeric_limits<std::int64_t>::max());
+  pack(details, "RetryInfo", retry);
+  const Error error =
+      fail_with(grpc::Status(grpc::StatusCode::ABORTED, "no", details.SerializeAsString()));
+  EXPECT_GT(error.retry_after(), std::chrono::hours(24));
+}
+
+}  // namespace

@@ -1,0 +1,96 @@
+// A gateway that a test plays.
+#ifndef DASHGATE_TESTS_SERVER_H_
+#define DASHGATE_TESTS_SERVER_H_
+
+#include <dashgate/dashgate.h>
+#include <dashgate/v1/conversation_service.grpc.pb.h>
+#include <dashgate/v1/media_service.grpc.pb.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_context.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace tests {
+
+using EventWriter = grpc::ServerWriter<dashgate::v1::ConverseStreamResponse>;
+using ChunkReader = grpc::ServerReader<dashgate::v1::UploadMediaRequest>;
+
+// What one call looked like.
+struct Seen {
+  std::multimap<std::string, std::string> metadata;
+  std::string request_id;
+};
+
+// Answers as it is told, on a socket of its own, and remembers what it was asked.
+class Server {
+ public:
+  // On a free port of 127.0.0.1, or where it is told.
+  explicit Server(const std::string& address = "127.0.0.1:0");
+  ~Server();
+
+  std::string address() const { return address_; }
+  dashgate::ClientOptions options() const;
+
+  // Each is given the number of the call, from 1.
+  std::function<grpc::Status(int, grpc::ServerContext&, const dashgate::v1::ConverseRequest&,
+                             dashgate::v1::ConverseResponse&)>
+      converse;
+  std::function<grpc::Status(int, grpc::ServerContext&, const dashgate::v1::ConverseStreamRequest&,
+                             EventWriter&)>
+      stream;
+  std::function<grpc::Status(grpc::ServerContext&, ChunkReader&,
+                             dashgate::v1::UploadMediaResponse&)>
+      upload;
+
+  std::vector<Seen> seen() const;
+  // Waits until the client has cancelled this call. Says whether it did so in time.
+  static bool wait_for_cancel(const grpc::ServerContext& context);
+  // Waits until that many calls have ended by cancellation.
+  bool wait_for_cancelled_calls(int count) const;
+  void note_cancelled();
+
+ private:
+  class Conversations;
+  class Media;
+
+  int note(const grpc::ServerContext& context, std::string request_id);
+
+  std::unique_ptr<Conversations> conversations_;
+  std::unique_ptr<Media> media_;
+  std::unique_ptr<grpc::Server> server_;
+  std::string address_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  std::vector<Seen> seen_;
+  int cancelled_ = 0;
+};
+
+// Events, as they are written by hand.
+dashgate::v1::ConverseStreamResponse started();
+dashgate::v1::ConverseStreamResponse text_delta(const std::string& text, int choice = 0);
+dashgate::v1::ConverseStreamResponse completed();
+
+dashgate::Conversation question(const std::string& text = "hello");
+
+// What the call throws.
+template <class Call>
+dashgate::Error failure_of(Call call) {
+  try {
+    call();
+  } catch (const dashgate::Error& error) {
+    return error;
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return dashgate::Error({});
+}
+
+}  // namespace tests
+
+#endif  // DASHGATE_TESTS_SERVER_H_
