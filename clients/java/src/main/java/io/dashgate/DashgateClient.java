@@ -399,6 +399,11 @@ public final class DashgateClient implements AutoCloseable {
     return channel.newCall(method, options);
   }
 
+  /** Null if the channel was given. */
+  ManagedChannel owned() {
+    return owned;
+  }
+
   private Duration unaryTimeout() {
     return timeout == null ? UNARY_TIMEOUT : timeout;
   }
