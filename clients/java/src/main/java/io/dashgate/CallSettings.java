@@ -14,7 +14,7 @@ import java.util.Objects;
  */
 public final class CallSettings {
   private static final CallSettings NONE =
-      new CallSettings(GenerationOptions.getDefaultInstance(), null, null, new Metadata());
+      new CallSettings(null, null, null, new Metadata());
 
   private final GenerationOptions options;
   private final String requestId;
@@ -85,6 +85,7 @@ public final class CallSettings {
     return new CallSettings(options, requestId, timeout, more);
   }
 
+  /** Null if the model's own hold. */
   GenerationOptions options() {
     return options;
   }

@@ -361,12 +361,14 @@ public final class DashgateClient implements AutoCloseable {
 
   private CompletableFuture<ConverseResponse> startConverse(
       Conversation conversation, CallSettings settings) {
-    ConverseRequest request =
+    ConverseRequest.Builder builder =
         ConverseRequest.newBuilder()
             .setConversation(conversation.raw())
-            .setOptions(settings.options())
-            .setRequestId(requestId(settings))
-            .build();
+            .setRequestId(requestId(settings));
+    if (settings.options() != null) {
+      builder.setOptions(settings.options());
+    }
+    ConverseRequest request = builder.build();
     ClientCall<ConverseRequest, ConverseResponse> call =
         call(ConversationServiceGrpc.getConverseMethod(), settings, unaryTimeout());
     UnaryExchange<ConverseRequest, ConverseResponse> exchange =
@@ -378,11 +380,14 @@ public final class DashgateClient implements AutoCloseable {
 
   private static ConverseStreamRequest streamRequest(
       Conversation conversation, CallSettings settings) {
-    return ConverseStreamRequest.newBuilder()
-        .setConversation(conversation.raw())
-        .setOptions(settings.options())
-        .setRequestId(requestId(settings))
-        .build();
+    ConverseStreamRequest.Builder request =
+        ConverseStreamRequest.newBuilder()
+            .setConversation(conversation.raw())
+            .setRequestId(requestId(settings));
+    if (settings.options() != null) {
+      request.setOptions(settings.options());
+    }
+    return request.build();
   }
 
   private <Q, A> ClientCall<Q, A> call(
