@@ -28,8 +28,8 @@ import java.util.concurrent.TimeUnit;
  * }</pre>
  *
  * <p>Every method that waits for an event throws a {@link DashgateException} when the call fails:
- * {@code STREAM_IDLE} if nothing came for the client's idle timeout, {@code STREAM_TRUNCATED} if the
- * stream ended without its last event. An interrupted thread ends the call too.
+ * {@code STREAM_IDLE} if nothing came for the client's idle timeout, {@code STREAM_TRUNCATED} if
+ * the stream ended without its last event. An interrupted thread ends the call too.
  */
 public final class AnswerStream implements Iterator<ConverseStreamResponse>, AutoCloseable {
   /**
@@ -102,8 +102,8 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
   }
 
   /**
-   * The texts that are left, for a loop: those of the first choice, without empty ones. To join them
-   * is to have the answer's text.
+   * The texts that are left, for a loop: those of the first choice, without empty ones. To join
+   * them is to have the answer's text.
    *
    * @return the texts, once
    */

@@ -17,10 +17,10 @@ import java.util.Objects;
 /**
  * Parts of a turn: texts, sounds, pictures and films.
  *
- * <p>A medium is a file, its bytes, or a URI. Where a string is given, it is a URI if it begins with
- * {@code http:}, {@code https:}, {@code oss:} or {@code data:}, and a path otherwise. A file is read
- * here and now, whole; its path is never sent. What is too large for a message goes by {@link
- * DashgateClient#upload(String, Path)}.
+ * <p>A medium is a file, its bytes, or a URI. Where a string is given, it is a URI if it begins
+ * with {@code http:}, {@code https:}, {@code oss:} or {@code data:}, and a path otherwise. A file
+ * is read here and now, whole; its path is never sent. What is too large for a message goes by
+ * {@link DashgateClient#upload(String, Path)}.
  *
  * <p>The MIME type is told by the first bytes, else by the file's extension, else by the gateway.
  * Where one is given, it holds.

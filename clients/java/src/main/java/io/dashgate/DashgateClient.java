@@ -40,9 +40,9 @@ import java.util.function.Consumer;
  * }
  * }</pre>
  *
- * <p>Every call obeys the current {@link io.grpc.Context}: its deadline, and its cancellation, which
- * reaches the gateway at once. So do an interrupt of a thread that waits, the completion of a future
- * by somebody else, and {@link #close}.
+ * <p>Every call obeys the current {@link io.grpc.Context}: its deadline, and its cancellation,
+ * which reaches the gateway at once. So do an interrupt of a thread that waits, the completion of a
+ * future by somebody else, and {@link #close}.
  *
  * <p>A call that fails throws a {@link DashgateException}; a future is completed with one.
  */
@@ -208,8 +208,8 @@ public final class DashgateClient implements AutoCloseable {
    * One turn, as it is made, handed to a consumer.
    *
    * @param conversation the turns so far, the question last
-   * @param consumer gets the events, one after the other, on a thread of the channel's. The next one
-   *     is asked for when it returns; what it throws ends the call and completes the future
+   * @param consumer gets the events, one after the other, on a thread of the channel's. The next
+   *     one is asked for when it returns; what it throws ends the call and completes the future
    * @return the answer that the events add up to; to cancel it, or to complete it in any way, ends
    *     the call
    */
@@ -223,8 +223,8 @@ public final class DashgateClient implements AutoCloseable {
    *
    * @param conversation the turns so far, the question last
    * @param settings what this call has of its own
-   * @param consumer gets the events, one after the other, on a thread of the channel's. The next one
-   *     is asked for when it returns; what it throws ends the call and completes the future
+   * @param consumer gets the events, one after the other, on a thread of the channel's. The next
+   *     one is asked for when it returns; what it throws ends the call and completes the future
    * @return the answer that the events add up to; to cancel it, or to complete it in any way, ends
    *     the call
    */
@@ -308,8 +308,8 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * Lets the model call tools until it has its answer: declares them, asks the model, calls in order
-   * what it wants to be called, tells it the results, and asks again.
+   * Lets the model call tools until it has its answer: declares them, asks the model, calls in
+   * order what it wants to be called, tells it the results, and asks again.
    *
    * @param conversation the turns so far, the question last; it grows by all that is said
    * @param tools what the model may call
@@ -335,8 +335,8 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * Ends all calls that run, and the connection; a channel that was given stays open. To close again
-   * does nothing.
+   * Ends all calls that run, and the connection; a channel that was given stays open. To close
+   * again does nothing.
    */
   @Override
   public void close() {

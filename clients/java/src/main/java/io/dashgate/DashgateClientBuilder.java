@@ -73,8 +73,8 @@ public final class DashgateClientBuilder {
   }
 
   /**
-   * A channel that exists, instead of a target. Its owner closes it, and says how its calls are made
-   * again, what its user agent is, and whether it uses TLS.
+   * A channel that exists, instead of a target. Its owner closes it, and says how its calls are
+   * made again, what its user agent is, and whether it uses TLS.
    *
    * @param channel the channel
    * @return this

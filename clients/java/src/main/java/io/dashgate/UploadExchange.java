@@ -11,7 +11,7 @@ import java.io.UncheckedIOException;
 import java.util.Arrays;
 import java.util.Set;
 
-/** An upload: sends the next piece whenever the connection takes it, so that none waits in memory. */
+/** An upload: sends the next piece when the connection takes it, so that none waits in memory. */
 final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMediaResponse> {
   /** The gateway takes 1 MiB at most, and is best with 64 KiB or more. */
   private static final int CHUNK = 256 * 1024;

@@ -35,7 +35,8 @@ class AnswerFoldTest {
   @Test
   void joinsTextsUntilSomethingElseComes() {
     add(Delta.newBuilder().setText("a"));
-    add(Delta.newBuilder().setExtra(struct("x", "1").putAllFields(struct("y", "1").getFieldsMap())));
+    add(Delta.newBuilder().setExtra(struct("x", "1")));
+    add(Delta.newBuilder().setExtra(struct("y", "1")));
     add(Delta.newBuilder().setText("b"));
     add(Delta.newBuilder().setExtra(struct("x", "2")));
     add(Delta.newBuilder().setImageUri("oss://i"));

@@ -33,7 +33,8 @@ class TargetTest {
             "a:70000", "has a port above 65535",
             "unix:", "has no path; write unix:/path/to/socket");
     wrong.forEach((text, what) -> assertEquals("the target \"" + text + "\" " + what, fault(text)));
-    for (String text : List.of("", "a:b", "https://a/path", "https://a?x=1", "::1:50051", "a b:1")) {
+    for (String text :
+        List.of("", "a:b", "https://a/path", "https://a?x=1", "::1:50051", "a b:1")) {
       assertTrue(fault(text).contains("none of host:port"), text);
     }
     assertFalse(fault("https://me:secret@a").contains("secret"));

@@ -119,14 +119,16 @@ class ToolLoopTest {
     conversation.assistant("Ask me.").user(Contents.audio("oss://a"), "What is said?");
     conversation.toolChoice(ToolChoiceMode.TOOL_CHOICE_MODE_NONE).toolChoice("weather");
     conversation.tools(tool("weather", it -> it).declaration());
-    conversation.tools(tool("weather", it -> it).declaration(), tool("time", it -> it).declaration());
+    conversation.tools(
+        tool("weather", it -> it).declaration(), tool("time", it -> it).declaration());
     assertEquals(2, conversation.raw().getToolsCount());
     assertEquals("weather", conversation.raw().getToolChoice().getFunctionName());
     assertEquals(
         List.of(Role.ROLE_SYSTEM, Role.ROLE_USER, Role.ROLE_ASSISTANT, Role.ROLE_USER),
         roles());
-    assertEquals(Content.KindCase.AUDIO, conversation.messages().get(3).getContent(0).getKindCase());
-    assertEquals("What is said?", conversation.messages().get(3).getContent(1).getText());
+    Message question = conversation.messages().get(3);
+    assertEquals(Content.KindCase.AUDIO, question.getContent(0).getKindCase());
+    assertEquals("What is said?", question.getContent(1).getText());
     Conversation copy = Conversation.of(conversation.raw());
     copy.user("more");
     assertEquals(4, conversation.messages().size());
