@@ -30,16 +30,24 @@ public final class DashgateException extends RuntimeException {
   private static final Metadata.Key<String> UPSTREAM_REQUEST_ID = ascii("x-dashscope-request-id");
   private static final long NEVER = -1;
 
+  /** What to do next. */
   private final Status.Code code;
-  private final String reason;
-  private final String upstreamCode;
-  private final int upstreamHttpStatus;
-  private final String upstreamRequestId;
-  private final int attempts;
-  private final String requestId;
-  private final long retryAfterMillis;
-  private final FieldViolation[] fieldViolations;
+
+  /** All details that came. */
   private final com.google.rpc.Status status;
+
+  /** Those of them that tell what happened. */
+  private final ErrorInfo info;
+
+  /** DashScope's name of the call. */
+  private final String upstreamRequestId;
+
+  /** The name of the call. */
+  private final String requestId;
+
+  /** How long to wait, or below zero for ever. */
+  private final long retryAfterMillis;
+
   private final transient Metadata trailers;
 
   private DashgateException(
@@ -48,21 +56,13 @@ public final class DashgateException extends RuntimeException {
     this.code = status.getCode();
     this.status = details;
     this.trailers = trailers;
-    ErrorInfo info = detail(details, ErrorInfo.getDefaultInstance());
-    this.reason = info.getReason();
-    this.upstreamCode = info.getMetadataOrDefault("upstream_code", "");
-    this.upstreamHttpStatus = number(info.getMetadataOrDefault("upstream_http_status", ""));
+    this.info = detail(details, ErrorInfo.getDefaultInstance());
     String traced = trailers.get(UPSTREAM_REQUEST_ID);
     this.upstreamRequestId =
         info.getMetadataOrDefault("upstream_request_id", traced == null ? "" : traced);
-    this.attempts = number(info.getMetadataOrDefault("attempts", ""));
     String named = detail(details, RequestInfo.getDefaultInstance()).getRequestId();
     this.requestId = named.isEmpty() ? sentRequestId : named;
     this.retryAfterMillis = retryAfterMillis(details, trailers);
-    this.fieldViolations =
-        detail(details, BadRequest.getDefaultInstance())
-            .getFieldViolationsList()
-            .toArray(new FieldViolation[0]);
   }
 
   /** What the gateway, a proxy or the gRPC library said. */
@@ -100,7 +100,7 @@ public final class DashgateException extends RuntimeException {
    * @return the reason; empty when the gRPC library or a proxy made the error
    */
   public String reason() {
-    return reason;
+    return info.getReason();
   }
 
   /**
@@ -109,7 +109,7 @@ public final class DashgateException extends RuntimeException {
    * @return for example {@code Throttling.RateQuota}; empty if DashScope said nothing
    */
   public String upstreamCode() {
-    return upstreamCode;
+    return info.getMetadataOrDefault("upstream_code", "");
   }
 
   /**
@@ -118,7 +118,7 @@ public final class DashgateException extends RuntimeException {
    * @return the status, if DashScope answered
    */
   public OptionalInt upstreamHttpStatus() {
-    return optional(upstreamHttpStatus);
+    return told("upstream_http_status");
   }
 
   /**
@@ -136,7 +136,7 @@ public final class DashgateException extends RuntimeException {
    * @return the number, if the gateway told it
    */
   public OptionalInt attempts() {
-    return optional(attempts);
+    return told("attempts");
   }
 
   /**
@@ -165,7 +165,7 @@ public final class DashgateException extends RuntimeException {
    * @return the fields; empty if it is not a matter of fields
    */
   public List<FieldViolation> fieldViolations() {
-    return List.of(fieldViolations);
+    return detail(status, BadRequest.getDefaultInstance()).getFieldViolationsList();
   }
 
   /**
@@ -194,8 +194,8 @@ public final class DashgateException extends RuntimeException {
   public String toString() {
     StringBuilder text = new StringBuilder(DashgateException.class.getName());
     text.append(": ").append(code);
-    if (!reason.isEmpty()) {
-      text.append(' ').append(reason);
+    if (!reason().isEmpty()) {
+      text.append(' ').append(reason());
     }
     text.append(": ").append(getMessage());
     if (!requestId.isEmpty()) {
@@ -263,7 +263,8 @@ public final class DashgateException extends RuntimeException {
     }
   }
 
-  private static OptionalInt optional(int number) {
+  private OptionalInt told(String name) {
+    int number = number(info.getMetadataOrDefault(name, ""));
     return number < 0 ? OptionalInt.empty() : OptionalInt.of(number);
   }
 
