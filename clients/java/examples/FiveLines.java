@@ -1,0 +1,12 @@
+// region five-lines
+import io.dashgate.*;
+
+public class FiveLines {
+  public static void main(String[] args) {
+    try (DashgateClient client = DashgateClient.create()) {
+      Conversation conversation = new Conversation("qwen-plus").user("What can you hear?");
+      System.out.println(client.converse(conversation).text());
+    }
+  }
+}
+// endregion

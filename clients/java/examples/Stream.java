@@ -1,0 +1,57 @@
+import io.dashgate.Answer;
+import io.dashgate.AnswerStream;
+import io.dashgate.Conversation;
+import io.dashgate.DashgateClient;
+import io.dashgate.v1.ConverseStreamResponse;
+import java.util.concurrent.CompletableFuture;
+
+/** Prints an answer while it is made: {@code stream [QUESTION]}. */
+public final class Stream {
+  private Stream() {}
+
+  /** By texts, by events, and by a consumer. */
+  public static void main(String[] args) {
+    String question = args.length > 0 ? args[0] : "Tell me a story.";
+    Conversation conversation = new Conversation("qwen-plus").user(question);
+    try (DashgateClient client = DashgateClient.create()) {
+      // region texts
+      try (AnswerStream stream = client.stream(conversation)) {
+        for (String text : stream.textDeltas()) {
+          System.out.print(text);
+        }
+        Answer answer = stream.finalAnswer();
+        System.out.println("\n" + answer.rawFinishReason());
+      }
+      // endregion
+      events(client, conversation);
+      consumer(client, conversation);
+    }
+  }
+
+  private static void events(DashgateClient client, Conversation conversation) {
+    // region events
+    try (AnswerStream stream = client.stream(conversation)) {
+      for (ConverseStreamResponse event : stream.events()) {
+        switch (event.getEventCase()) {
+          case DELTA:
+            System.out.println(event.getSequence() + " " + event.getDelta().getPartCase());
+            break;
+          case COMPLETED:
+            System.out.println("used " + event.getCompleted().getUsage().getOutputTokens());
+            break;
+          default: // Started, Heartbeat, and what a newer gateway may send.
+            break;
+        }
+      }
+    }
+    // endregion
+  }
+
+  private static void consumer(DashgateClient client, Conversation conversation) {
+    // region consumer
+    CompletableFuture<Answer> answer =
+        client.streamAsync(conversation, event -> System.out.print(event.getDelta().getText()));
+    System.out.println("\n" + answer.join().text().length() + " characters");
+    // endregion
+  }
+}

@@ -1,0 +1,28 @@
+import io.dashgate.Answer;
+import io.dashgate.Conversation;
+import io.dashgate.DashgateClient;
+import io.dashgate.Tool;
+import java.util.List;
+
+/** Lets the model call a function: {@code tools [QUESTION]}. */
+public final class Tools {
+  private Tools() {}
+
+  /** Prints the last answer. */
+  public static void main(String[] args) {
+    String question = args.length > 0 ? args[0] : "What is the weather in Hangzhou?";
+    try (DashgateClient client = DashgateClient.create()) {
+      // region tools
+      Tool weather =
+          Tool.of(
+              "weather",
+              "Tells the weather of a city.",
+              "{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}}}",
+              arguments -> "{\"sky\":\"clear\",\"celsius\":21}");
+      Conversation conversation = new Conversation("qwen-plus").user(question);
+      Answer answer = client.runTools(conversation, List.of(weather));
+      System.out.println(answer.text());
+      // endregion
+    }
+  }
+}

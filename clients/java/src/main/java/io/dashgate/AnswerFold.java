@@ -1,0 +1,237 @@
+package io.dashgate;
+
+import com.google.protobuf.ByteString;
+import com.google.protobuf.Struct;
+import io.dashgate.v1.Audio;
+import io.dashgate.v1.AudioFile;
+import io.dashgate.v1.Choice;
+import io.dashgate.v1.ChoiceEnd;
+import io.dashgate.v1.Completed;
+import io.dashgate.v1.Content;
+import io.dashgate.v1.ConverseResponse;
+import io.dashgate.v1.ConverseStreamResponse;
+import io.dashgate.v1.Delta;
+import io.dashgate.v1.Image;
+import io.dashgate.v1.Logprobs;
+import io.dashgate.v1.Message;
+import io.dashgate.v1.Role;
+import io.dashgate.v1.ToolCall;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+
+/** Puts an answer together from the events of its stream. */
+final class AnswerFold {
+  private final ConverseResponse.Builder response = ConverseResponse.newBuilder();
+  private final Map<Integer, Draft> drafts = new TreeMap<>();
+  private Completed completed;
+
+  /** Takes the next event. What is unset is of a newer schema, and is skipped. */
+  void add(ConverseStreamResponse event) {
+    switch (event.getEventCase()) {
+      case STARTED:
+        response
+            .setModel(event.getStarted().getModel())
+            .setRequestId(event.getStarted().getRequestId())
+            .setUpstreamRequestId(event.getStarted().getUpstreamRequestId());
+        break;
+      case DELTA:
+        add(event.getDelta());
+        break;
+      case COMPLETED:
+        completed = event.getCompleted();
+        break;
+      default:
+        break;
+    }
+  }
+
+  /** Whether the stream said that it is complete. */
+  boolean isComplete() {
+    return completed != null;
+  }
+
+  /** The answer of a stream that is complete. */
+  Answer answer() {
+    // A choice that said nothing is there all the same.
+    completed.getChoicesList().forEach(end -> draft(end.getIndex()));
+    Map<Integer, ChoiceEnd> ends = new LinkedHashMap<>();
+    completed.getChoicesList().forEach(end -> ends.putIfAbsent(end.getIndex(), end));
+    drafts.forEach((index, draft) -> response.addChoices(draft.choice(index, ends.get(index))));
+    if (completed.hasUsage()) {
+      response.setUsage(completed.getUsage());
+    }
+    if (completed.hasTiming()) {
+      response.setTiming(completed.getTiming());
+    }
+    if (completed.hasExtraOutput()) {
+      response.setExtraOutput(completed.getExtraOutput());
+    }
+    return Answer.of(response.build());
+  }
+
+  private void add(Delta delta) {
+    switch (delta.getPartCase()) {
+      case PART_NOT_SET:
+        break;
+      case SEARCH_INFO:
+        response.setSearchInfo(delta.getSearchInfo());
+        break;
+      default:
+        draft(delta.getChoiceIndex()).add(delta);
+        break;
+    }
+  }
+
+  private Draft draft(int index) {
+    return drafts.computeIfAbsent(index, unused -> new Draft());
+  }
+
+  /** One choice in the making. */
+  private static final class Draft {
+    private final Message.Builder message = Message.newBuilder().setRole(Role.ROLE_ASSISTANT);
+    private final StringBuilder reasoning = new StringBuilder();
+    private final List<Part> parts = new ArrayList<>();
+    private final Map<Integer, Call> calls = new TreeMap<>();
+    private final Logprobs.Builder logprobs = Logprobs.newBuilder();
+    private boolean hasLogprobs;
+    private ByteString audio = ByteString.EMPTY;
+    private AudioFile audioFile;
+
+    void add(Delta delta) {
+      switch (delta.getPartCase()) {
+        case TEXT:
+          addText(delta.getText());
+          break;
+        case REASONING_TEXT:
+          reasoning.append(delta.getReasoningText());
+          break;
+        case AUDIO:
+          audio = audio.concat(delta.getAudio());
+          break;
+        case TOOL_CALL:
+          ToolCall call = delta.getToolCall();
+          calls.computeIfAbsent(call.getIndex(), unused -> new Call()).add(call);
+          break;
+        case ANNOTATION:
+          message.addAnnotations(delta.getAnnotation());
+          break;
+        case IMAGE_URI:
+          parts.add(new Part(image(delta.getImageUri())));
+          break;
+        case AUDIO_FILE:
+          audioFile = delta.getAudioFile();
+          break;
+        case EXTRA:
+          addExtra(delta.getExtra());
+          break;
+        case LOGPROBS:
+          hasLogprobs = true;
+          logprobs.mergeFrom(delta.getLogprobs());
+          break;
+        default:
+          break;
+      }
+    }
+
+    Choice choice(int index, ChoiceEnd end) {
+      parts.forEach(part -> message.addContent(part.content()));
+      if (!audio.isEmpty() || audioFile != null) {
+        message.addContent(Content.newBuilder().setAudio(sound()));
+      }
+      message.setReasoningText(reasoning.toString());
+      calls.forEach((callIndex, call) -> message.addToolCalls(call.toolCall(callIndex)));
+      Choice.Builder choice = Choice.newBuilder().setIndex(index).setMessage(message);
+      if (hasLogprobs) {
+        choice.setLogprobs(logprobs);
+      }
+      if (end != null) {
+        // The number, so that a reason that is not known here is kept.
+        choice.setFinishReasonValue(end.getFinishReasonValue());
+        choice.setRawFinishReason(end.getRawFinishReason());
+      }
+      return choice.build();
+    }
+
+    private void addText(String text) {
+      Part last = parts.isEmpty() ? null : parts.get(parts.size() - 1);
+      if (last == null || last.text == null) {
+        last = Part.ofText();
+        parts.add(last);
+      }
+      last.text.append(text);
+    }
+
+    private void addExtra(Struct extra) {
+      if (parts.isEmpty()) {
+        parts.add(new Part(Content.newBuilder()));
+      }
+      Content.Builder last = parts.get(parts.size() - 1).content;
+      last.setExtra(last.getExtra().toBuilder().putAllFields(extra.getFieldsMap()));
+    }
+
+    private Audio sound() {
+      Audio.Builder sound = Audio.newBuilder();
+      if (audioFile != null) {
+        sound.setFile(audioFile);
+      }
+      if (audio.isEmpty()) {
+        return sound.setUri(audioFile.getUri()).build();
+      }
+      return sound.setMimeType("audio/pcm").setData(audio).build();
+    }
+
+    private static Content.Builder image(String uri) {
+      return Content.newBuilder().setImage(Image.newBuilder().setUri(uri));
+    }
+  }
+
+  /** A part whose text may still grow. */
+  private static final class Part {
+    final Content.Builder content;
+    /** Null if the part is not a text. */
+    final StringBuilder text;
+
+    Part(Content.Builder content) {
+      this(content, null);
+    }
+
+    private Part(Content.Builder content, StringBuilder text) {
+      this.content = content;
+      this.text = text;
+    }
+
+    static Part ofText() {
+      return new Part(Content.newBuilder(), new StringBuilder());
+    }
+
+    Content.Builder content() {
+      return text == null ? content : content.setText(text.toString());
+    }
+  }
+
+  /** A tool call in the making. */
+  private static final class Call {
+    private final ToolCall.Builder call = ToolCall.newBuilder();
+    private final StringBuilder arguments = new StringBuilder();
+
+    void add(ToolCall next) {
+      if (call.getId().isEmpty()) {
+        call.setId(next.getId());
+      }
+      if (call.getType().isEmpty()) {
+        call.setType(next.getType());
+      }
+      if (call.getName().isEmpty()) {
+        call.setName(next.getName());
+      }
+      arguments.append(next.getArguments());
+    }
+
+    ToolCall toolCall(int index) {
+      return call.setIndex(index).setArguments(arguments.toString()).build();
+    }
+  }
+}

@@ -1,0 +1,235 @@
+package io.dashgate;
+
+import io.dashgate.v1.ConverseStreamRequest;
+import io.dashgate.v1.ConverseStreamResponse;
+import io.dashgate.v1.Delta;
+import io.grpc.ClientCall;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import java.time.Duration;
+import java.util.Iterator;
+import java.util.NoSuchElementException;
+import java.util.Set;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * An answer as it is made. Read it by one thread, as events or as texts, to its end; or close it
+ * early, which ends the call at once. Any thread may close it.
+ *
+ * <pre>{@code
+ * try (AnswerStream stream = client.stream(conversation)) {
+ *   for (String text : stream.textDeltas()) {
+ *     System.out.print(text);
+ *   }
+ *   Answer answer = stream.finalAnswer();
+ * }
+ * }</pre>
+ *
+ * <p>Every method that waits for an event throws a {@link DashgateException} when the call fails:
+ * {@code STREAM_IDLE} if nothing came for the client's idle timeout, {@code STREAM_TRUNCATED} if
+ * the stream ended without its last event. An interrupted thread ends the call too.
+ */
+public final class AnswerStream implements Iterator<ConverseStreamResponse>, AutoCloseable {
+  /**
+   * How many events may wait here for the reader. Enough that reader and network do not wait for
+   * each other by turns; few, because one event may be as large as a message may be.
+   */
+  private static final int AHEAD = 4;
+
+  private final Events events;
+  private final Duration idleTimeout;
+  private final AnswerFold fold = new AnswerFold();
+  private ConverseStreamResponse next;
+  private boolean ended;
+  private DashgateException fault;
+
+  private AnswerStream(Events events, Duration idleTimeout) {
+    this.events = events;
+    this.idleTimeout = idleTimeout;
+  }
+
+  static AnswerStream begin(
+      ClientCall<ConverseStreamRequest, ConverseStreamResponse> call,
+      Metadata headers,
+      ConverseStreamRequest request,
+      Set<Exchange<?, ?>> running,
+      Duration idleTimeout) {
+    Events events = new Events(call, request.getRequestId(), running);
+    events.start(headers);
+    call.request(AHEAD);
+    events.sendOnly(request);
+    return new AnswerStream(events, idleTimeout);
+  }
+
+  /**
+   * Whether there is one more event. Waits for it, or for the end.
+   *
+   * @return false after the last event of a complete answer
+   */
+  @Override
+  public boolean hasNext() {
+    if (next != null) {
+      return true;
+    }
+    if (!ended) {
+      receive();
+    }
+    if (fault != null) {
+      throw fault;
+    }
+    return next != null;
+  }
+
+  @Override
+  public ConverseStreamResponse next() {
+    if (!hasNext()) {
+      throw new NoSuchElementException("the answer is complete");
+    }
+    ConverseStreamResponse event = next;
+    next = null;
+    return event;
+  }
+
+  /**
+   * The events that are left, for a loop.
+   *
+   * @return this, once
+   */
+  public Iterable<ConverseStreamResponse> events() {
+    return () -> this;
+  }
+
+  /**
+   * The texts that are left, for a loop: those of the first choice, without empty ones. To join
+   * them is to have the answer's text.
+   *
+   * @return the texts, once
+   */
+  public Iterable<String> textDeltas() {
+    return () -> new Texts(this);
+  }
+
+  /**
+   * Reads what is left.
+   *
+   * @return the answer that all events add up to
+   */
+  public Answer finalAnswer() {
+    while (hasNext()) {
+      next();
+    }
+    return fold.answer();
+  }
+
+  /**
+   * The name of the call, in the gateway's log too.
+   *
+   * @return the name that was sent
+   */
+  public String requestId() {
+    return events.requestId();
+  }
+
+  /** Ends the call, if it has not ended: who reads the stream now gets {@code CANCELLED}. */
+  @Override
+  public void close() {
+    events.cancel("the stream was closed");
+  }
+
+  private void receive() {
+    Object item;
+    try {
+      item = events.queue.poll(idleTimeout.toNanos(), TimeUnit.NANOSECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      end(events.fail(Status.Code.CANCELLED, "", "the thread was interrupted"));
+      return;
+    }
+    if (item == null) {
+      end(StreamRules.idle(events, idleTimeout));
+    } else if (item instanceof End) {
+      DashgateException why = ((End) item).fault;
+      boolean truncated = why == null && !fold.isComplete();
+      end(truncated ? StreamRules.truncated(requestId()) : why);
+    } else {
+      events.call().request(1);
+      next = (ConverseStreamResponse) item;
+      fold.add(next);
+    }
+  }
+
+  private void end(DashgateException why) {
+    ended = true;
+    fault = why;
+    if (why != null) {
+      // Of use is the place that reads, not the thread of the network.
+      why.fillInStackTrace();
+    }
+  }
+
+  /** The call's side: puts what comes where the reader finds it. */
+  private static final class Events
+      extends Exchange<ConverseStreamRequest, ConverseStreamResponse> {
+    /** Holds {@code AHEAD} events and the end at most: no more are asked for. */
+    final BlockingQueue<Object> queue = new LinkedBlockingQueue<>();
+
+    Events(
+        ClientCall<ConverseStreamRequest, ConverseStreamResponse> call,
+        String requestId,
+        Set<Exchange<?, ?>> running) {
+      super(call, requestId, running);
+    }
+
+    @Override
+    public void onMessage(ConverseStreamResponse event) {
+      queue.add(event);
+    }
+
+    @Override
+    void ended(DashgateException fault) {
+      queue.add(new End(fault));
+    }
+  }
+
+  /** The last item of the queue. */
+  private static final class End {
+    final DashgateException fault;
+
+    End(DashgateException fault) {
+      this.fault = fault;
+    }
+  }
+
+  /** The texts among the events. */
+  private static final class Texts implements Iterator<String> {
+    private final AnswerStream stream;
+    private String next = "";
+
+    Texts(AnswerStream stream) {
+      this.stream = stream;
+    }
+
+    @Override
+    public boolean hasNext() {
+      while (next.isEmpty() && stream.hasNext()) {
+        Delta delta = stream.next().getDelta();
+        if (delta.getChoiceIndex() == 0) {
+          next = delta.getText();
+        }
+      }
+      return !next.isEmpty();
+    }
+
+    @Override
+    public String next() {
+      if (!hasNext()) {
+        throw new NoSuchElementException("the answer is complete");
+      }
+      String text = next;
+      next = "";
+      return text;
+    }
+  }
+}

@@ -1,0 +1,34 @@
+package io.dashgate;
+
+import io.grpc.Metadata;
+import java.time.Duration;
+import java.util.Objects;
+
+/** What an argument must be; the messages never show the value of one that may be a secret. */
+final class Checks {
+  private Checks() {}
+
+  static Duration positive(Duration duration, String name) {
+    Objects.requireNonNull(duration, name);
+    if (duration.isZero() || duration.isNegative()) {
+      throw new IllegalArgumentException(name + " must be more than zero, not " + duration);
+    }
+    return duration;
+  }
+
+  static String printable(String value, String name) {
+    Objects.requireNonNull(value, name);
+    if (!value.chars().allMatch(character -> character >= ' ' && character <= '~')) {
+      throw new IllegalArgumentException(
+          name + " holds a character that is not printable ASCII, a line break perhaps");
+    }
+    return value;
+  }
+
+  static void put(Metadata metadata, String name, String value) {
+    Objects.requireNonNull(name, "name");
+    metadata.put(
+        Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER),
+        printable(value, "the metadata " + name));
+  }
+}

@@ -1,0 +1,321 @@
+package io.dashgate;
+
+import com.google.protobuf.ByteString;
+import com.google.protobuf.UnsafeByteOperations;
+import io.dashgate.v1.Audio;
+import io.dashgate.v1.Content;
+import io.dashgate.v1.Image;
+import io.dashgate.v1.Video;
+import io.dashgate.v1.VideoFrames;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Objects;
+
+/**
+ * Parts of a turn: texts, sounds, pictures and films.
+ *
+ * <p>A medium is a file, its bytes, or a URI. Where a string is given, it is a URI if it begins
+ * with {@code http:}, {@code https:}, {@code oss:} or {@code data:}, and a path otherwise. A file
+ * is read here and now, whole; its path is never sent. What is too large for a message goes by
+ * {@link DashgateClient#upload(String, Path)}.
+ *
+ * <p>The MIME type is told by the first bytes, else by the file's extension, else by the gateway.
+ * Where one is given, it holds.
+ */
+public final class Contents {
+  private static final List<String> SCHEMES = List.of("http:", "https:", "oss:", "data:");
+
+  private Contents() {}
+
+  /**
+   * A text.
+   *
+   * @param text what is said
+   * @return the part
+   */
+  public static Content text(String text) {
+    return Content.newBuilder().setText(text).build();
+  }
+
+  /**
+   * A sound.
+   *
+   * @param pathOrUri a file, or a URI
+   * @return the part
+   */
+  public static Content audio(String pathOrUri) {
+    return audio(Medium.of(pathOrUri), null);
+  }
+
+  /**
+   * A sound.
+   *
+   * @param pathOrUri a file, or a URI
+   * @param mimeType for example {@code audio/wav}
+   * @return the part
+   */
+  public static Content audio(String pathOrUri, String mimeType) {
+    return audio(Medium.of(pathOrUri), Objects.requireNonNull(mimeType, "mimeType"));
+  }
+
+  /**
+   * A sound.
+   *
+   * @param file a file
+   * @return the part
+   */
+  public static Content audio(Path file) {
+    return audio(Medium.of(file), null);
+  }
+
+  /**
+   * A sound.
+   *
+   * @param file a file
+   * @param mimeType for example {@code audio/wav}
+   * @return the part
+   */
+  public static Content audio(Path file, String mimeType) {
+    return audio(Medium.of(file), Objects.requireNonNull(mimeType, "mimeType"));
+  }
+
+  /**
+   * A sound.
+   *
+   * @param data the bytes of a file
+   * @return the part
+   */
+  public static Content audio(byte[] data) {
+    return audio(Medium.of(data), null);
+  }
+
+  /**
+   * A sound.
+   *
+   * @param data the bytes of a file
+   * @param mimeType for example {@code audio/wav}
+   * @return the part
+   */
+  public static Content audio(byte[] data, String mimeType) {
+    return audio(Medium.of(data), Objects.requireNonNull(mimeType, "mimeType"));
+  }
+
+  /**
+   * A picture.
+   *
+   * @param pathOrUri a file, or a URI
+   * @return the part
+   */
+  public static Content image(String pathOrUri) {
+    return image(Medium.of(pathOrUri), null);
+  }
+
+  /**
+   * A picture.
+   *
+   * @param pathOrUri a file, or a URI
+   * @param mimeType for example {@code image/png}
+   * @return the part
+   */
+  public static Content image(String pathOrUri, String mimeType) {
+    return image(Medium.of(pathOrUri), Objects.requireNonNull(mimeType, "mimeType"));
+  }
+
+  /**
+   * A picture.
+   *
+   * @param file a file
+   * @return the part
+   */
+  public static Content image(Path file) {
+    return image(Medium.of(file), null);
+  }
+
+  /**
+   * A picture.
+   *
+   * @param file a file
+   * @param mimeType for example {@code image/png}
+   * @return the part
+   */
+  public static Content image(Path file, String mimeType) {
+    return image(Medium.of(file), Objects.requireNonNull(mimeType, "mimeType"));
+  }
+
+  /**
+   * A picture.
+   *
+   * @param data the bytes of a file
+   * @return the part
+   */
+  public static Content image(byte[] data) {
+    return image(Medium.of(data), null);
+  }
+
+  /**
+   * A picture.
+   *
+   * @param data the bytes of a file
+   * @param mimeType for example {@code image/png}
+   * @return the part
+   */
+  public static Content image(byte[] data, String mimeType) {
+    return image(Medium.of(data), Objects.requireNonNull(mimeType, "mimeType"));
+  }
+
+  /**
+   * A film.
+   *
+   * @param pathOrUri a file, or a URI
+   * @return the part
+   */
+  public static Content video(String pathOrUri) {
+    return video(Medium.of(pathOrUri), null);
+  }
+
+  /**
+   * A film.
+   *
+   * @param pathOrUri a file, or a URI
+   * @param mimeType for example {@code video/mp4}
+   * @return the part
+   */
+  public static Content video(String pathOrUri, String mimeType) {
+    return video(Medium.of(pathOrUri), Objects.requireNonNull(mimeType, "mimeType"));
+  }
+
+  /**
+   * A film.
+   *
+   * @param file a file
+   * @return the part
+   */
+  public static Content video(Path file) {
+    return video(Medium.of(file), null);
+  }
+
+  /**
+   * A film.
+   *
+   * @param file a file
+   * @param mimeType for example {@code video/mp4}
+   * @return the part
+   */
+  public static Content video(Path file, String mimeType) {
+    return video(Medium.of(file), Objects.requireNonNull(mimeType, "mimeType"));
+  }
+
+  /**
+   * A film.
+   *
+   * @param data the bytes of a file
+   * @return the part
+   */
+  public static Content video(byte[] data) {
+    return video(Medium.of(data), null);
+  }
+
+  /**
+   * A film.
+   *
+   * @param data the bytes of a file
+   * @param mimeType for example {@code video/mp4}
+   * @return the part
+   */
+  public static Content video(byte[] data, String mimeType) {
+    return video(Medium.of(data), Objects.requireNonNull(mimeType, "mimeType"));
+  }
+
+  /**
+   * A film as pictures in their order.
+   *
+   * @param frames parts that {@code image} made
+   * @return the part
+   */
+  public static Content video(List<Content> frames) {
+    VideoFrames.Builder list = VideoFrames.newBuilder();
+    for (Content frame : frames) {
+      if (!frame.hasImage()) {
+        throw new IllegalArgumentException(
+            "frame " + list.getFramesCount() + " is no image but " + frame.getKindCase());
+      }
+      list.addFrames(frame.getImage());
+    }
+    return Content.newBuilder().setVideo(Video.newBuilder().setFrames(list)).build();
+  }
+
+  private static Content audio(Medium medium, String mimeType) {
+    Audio.Builder audio = Audio.newBuilder().setMimeType(medium.mimeType(mimeType));
+    if (medium.uri != null) {
+      audio.setUri(medium.uri);
+    } else {
+      audio.setData(medium.data);
+    }
+    return Content.newBuilder().setAudio(audio).build();
+  }
+
+  private static Content image(Medium medium, String mimeType) {
+    Image.Builder image = Image.newBuilder().setMimeType(medium.mimeType(mimeType));
+    if (medium.uri != null) {
+      image.setUri(medium.uri);
+    } else {
+      image.setData(medium.data);
+    }
+    return Content.newBuilder().setImage(image).build();
+  }
+
+  private static Content video(Medium medium, String mimeType) {
+    Video.Builder video = Video.newBuilder().setMimeType(medium.mimeType(mimeType));
+    if (medium.uri != null) {
+      video.setUri(medium.uri);
+    } else {
+      video.setData(medium.data);
+    }
+    return Content.newBuilder().setVideo(video).build();
+  }
+
+  /** A URI, or bytes and what they are. */
+  private static final class Medium {
+    final String uri;
+    final ByteString data;
+    private final String sniffed;
+
+    private Medium(String uri, ByteString data, String sniffed) {
+      this.uri = uri;
+      this.data = data;
+      this.sniffed = sniffed;
+    }
+
+    static Medium of(String pathOrUri) {
+      for (String scheme : SCHEMES) {
+        if (pathOrUri.regionMatches(true, 0, scheme, 0, scheme.length())) {
+          return new Medium(pathOrUri, null, "");
+        }
+      }
+      return of(Path.of(pathOrUri));
+    }
+
+    static Medium of(Path file) {
+      byte[] data;
+      try {
+        data = Files.readAllBytes(file);
+      } catch (IOException e) {
+        throw new UncheckedIOException("cannot read " + file, e);
+      }
+      // Nobody else holds these bytes, so they need no copy.
+      return new Medium(
+          null, UnsafeByteOperations.unsafeWrap(data), MimeTypes.of(data, file.toString()));
+    }
+
+    static Medium of(byte[] data) {
+      return new Medium(null, ByteString.copyFrom(data), MimeTypes.of(data, ""));
+    }
+
+    String mimeType(String given) {
+      return given == null ? sniffed : given;
+    }
+  }
+}

@@ -1,0 +1,80 @@
+package io.dashgate;
+
+import io.grpc.ClientCall;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import java.util.Set;
+import java.util.concurrent.atomic.AtomicReference;
+
+/** One call on its way: it begins, is told of each message, and ends once. */
+abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
+  private final ClientCall<Q, A> call;
+  private final String requestId;
+  private final Set<Exchange<?, ?>> running;
+  /** Why this side ended the call, if it did. */
+  private final AtomicReference<DashgateException> ownFault = new AtomicReference<>();
+
+  /**
+   * Takes a call that has not begun.
+   *
+   * @param running where the client keeps the calls that it must cancel when it is closed
+   */
+  Exchange(ClientCall<Q, A> call, String requestId, Set<Exchange<?, ?>> running) {
+    this.call = call;
+    this.requestId = requestId;
+    this.running = running;
+  }
+
+  /** The call is over: by {@code fault}, or well if that is null. Called once. */
+  abstract void ended(DashgateException fault);
+
+  final void start(Metadata headers) {
+    running.add(this);
+    call.start(this, headers);
+  }
+
+  /** Sends the one message of a call that has one. */
+  final void sendOnly(Q message) {
+    try {
+      call.sendMessage(message);
+      call.halfClose();
+    } catch (RuntimeException e) {
+      call.cancel("the request could not be sent", e);
+      throw e;
+    }
+  }
+
+  final ClientCall<Q, A> call() {
+    return call;
+  }
+
+  final String requestId() {
+    return requestId;
+  }
+
+  /** Ends the call, if it has not ended. */
+  final void cancel(String why) {
+    call.cancel(why, null);
+  }
+
+  /** Ends the call by a fault that this side found. */
+  final DashgateException fail(Status.Code code, String reason, String message) {
+    DashgateException fault = DashgateException.own(code, reason, message, requestId);
+    ownFault.compareAndSet(null, fault);
+    call.cancel(message, null);
+    return fault;
+  }
+
+  @Override
+  public final void onClose(Status status, Metadata trailers) {
+    running.remove(this);
+    DashgateException own = ownFault.get();
+    if (own != null) {
+      ended(own);
+    } else if (status.isOk()) {
+      ended(null);
+    } else {
+      ended(DashgateException.from(status, trailers, requestId));
+    }
+  }
+}

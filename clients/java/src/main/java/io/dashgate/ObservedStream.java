@@ -1,0 +1,107 @@
+package io.dashgate;
+
+import io.dashgate.v1.ConverseStreamRequest;
+import io.dashgate.v1.ConverseStreamResponse;
+import io.grpc.ClientCall;
+import io.grpc.Metadata;
+import java.time.Duration;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
+
+/** A stream whose events are handed to a consumer, and the answer as a future. */
+final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStreamResponse> {
+  private final Consumer<? super ConverseStreamResponse> consumer;
+  private final Duration idleTimeout;
+  private final AnswerFold fold = new AnswerFold();
+  private final CompletableFuture<Answer> future = new CompletableFuture<>();
+  /** Since when the next event is waited for, by the clock of {@link System#nanoTime}. */
+  private volatile long waitingSince = System.nanoTime();
+  /** False while the consumer works: that is not the gateway's silence. */
+  private volatile boolean waiting = true;
+  private volatile CompletableFuture<Boolean> timer;
+
+  private ObservedStream(
+      ClientCall<ConverseStreamRequest, ConverseStreamResponse> call,
+      String requestId,
+      Set<Exchange<?, ?>> running,
+      Consumer<? super ConverseStreamResponse> consumer,
+      Duration idleTimeout) {
+    super(call, requestId, running);
+    this.consumer = consumer;
+    this.idleTimeout = idleTimeout;
+  }
+
+  static CompletableFuture<Answer> begin(
+      ClientCall<ConverseStreamRequest, ConverseStreamResponse> call,
+      Metadata headers,
+      ConverseStreamRequest request,
+      Set<Exchange<?, ?>> running,
+      Consumer<? super ConverseStreamResponse> consumer,
+      Duration idleTimeout) {
+    ObservedStream stream =
+        new ObservedStream(call, request.getRequestId(), running, consumer, idleTimeout);
+    stream.start(headers);
+    stream.watch(idleTimeout.toNanos());
+    stream.future.whenComplete((answer, fault) -> stream.release());
+    call.request(1);
+    stream.sendOnly(request);
+    return stream.future;
+  }
+
+  @Override
+  public void onMessage(ConverseStreamResponse event) {
+    waiting = false;
+    try {
+      fold.add(event);
+      consumer.accept(event);
+    } catch (RuntimeException | Error e) {
+      // The consumer's fault reaches the caller as it is, and ends the call.
+      future.completeExceptionally(e);
+      return;
+    }
+    waitingSince = System.nanoTime();
+    waiting = true;
+    call().request(1);
+  }
+
+  @Override
+  void ended(DashgateException fault) {
+    if (fault != null) {
+      future.completeExceptionally(fault);
+    } else if (fold.isComplete()) {
+      future.complete(fold.answer());
+    } else {
+      future.completeExceptionally(StreamRules.truncated(requestId()));
+    }
+  }
+
+  /** Looks again in so many nanoseconds; {@link #release} makes an end of it. */
+  private void watch(long nanos) {
+    CompletableFuture<Boolean> next = new CompletableFuture<>();
+    timer = next;
+    next.completeOnTimeout(true, nanos, TimeUnit.NANOSECONDS).thenAccept(this::look);
+    if (future.isDone()) {
+      next.complete(false);
+    }
+  }
+
+  private void look(boolean due) {
+    if (!due) {
+      return;
+    }
+    long limit = idleTimeout.toNanos();
+    long left = waiting ? limit - (System.nanoTime() - waitingSince) : limit;
+    if (left > 0) {
+      watch(left);
+    } else {
+      StreamRules.idle(this, idleTimeout);
+    }
+  }
+
+  private void release() {
+    timer.complete(false);
+    cancel("its future was completed");
+  }
+}

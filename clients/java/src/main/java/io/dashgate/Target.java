@@ -1,0 +1,99 @@
+package io.dashgate;
+
+import java.util.Locale;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/** Where the gateway is: {@code host:port}, {@code http://}, {@code https://}, {@code unix:}. */
+final class Target {
+  /** What a gateway and all clients of it take when nothing is said. */
+  static final String DEFAULT = "127.0.0.1:50051";
+
+  private static final int HTTP_PORT = 80;
+  private static final int HTTPS_PORT = 443;
+  private static final int MAX_PORT = 65535;
+
+  /** By hand, because java.net.URI takes no name with an underscore for a host. */
+  private static final Pattern AUTHORITY =
+      Pattern.compile("(?<host>\\[[0-9A-Fa-f:.%]+]|[^\\s:/?#\\[\\]]+)(:(?<port>[0-9]{1,5}))?");
+
+  private final String text;
+  /** Null for `host:port` and a socket. */
+  private final String scheme;
+  private final String host;
+  private final int port;
+
+  private Target(String text, String scheme, String host, int port) {
+    this.text = text;
+    this.scheme = scheme;
+    this.host = host;
+    this.port = port;
+  }
+
+  static Target parse(String text) {
+    if (text.startsWith("unix:")) {
+      if (text.length() == "unix:".length()) {
+        throw wrong(text, "has no path; write unix:/path/to/socket");
+      }
+      return new Target(text, null, null, -1);
+    }
+    int mark = text.indexOf("://");
+    String scheme = mark < 0 ? null : text.substring(0, mark).toLowerCase(Locale.ROOT);
+    if (scheme != null && !scheme.equals("http") && !scheme.equals("https")) {
+      throw wrong(text, "has a scheme that is none of http, https and unix");
+    }
+    String authority = mark < 0 ? text : text.substring(mark + "://".length());
+    if (authority.contains("@")) {
+      // The address is shown wherever it is logged, and so would be what stands before the sign.
+      throw new IllegalArgumentException("the target holds a user or a password; use apiKey");
+    }
+    if (scheme != null && authority.endsWith("/")) {
+      authority = authority.substring(0, authority.length() - 1);
+    }
+    Matcher parts = AUTHORITY.matcher(authority);
+    if (!parts.matches()) {
+      throw wrong(
+          text, "is none of host:port, http://host:port, https://host:port and unix:/path");
+    }
+    if (scheme == null && parts.group("port") == null) {
+      throw wrong(text, "has no port; write " + text + ":50051, for example");
+    }
+    int port = "https".equals(scheme) ? HTTPS_PORT : HTTP_PORT;
+    if (parts.group("port") != null) {
+      port = Integer.parseInt(parts.group("port"));
+    }
+    if (port > MAX_PORT) {
+      throw wrong(text, "has a port above " + MAX_PORT);
+    }
+    return new Target(text, scheme, parts.group("host"), port);
+  }
+
+  boolean isUnix() {
+    return host == null;
+  }
+
+  boolean saysPlaintext() {
+    return "http".equals(scheme);
+  }
+
+  boolean saysTls() {
+    return "https".equals(scheme);
+  }
+
+  String host() {
+    return host;
+  }
+
+  int port() {
+    return port;
+  }
+
+  @Override
+  public String toString() {
+    return text;
+  }
+
+  private static IllegalArgumentException wrong(String text, String what) {
+    return new IllegalArgumentException("the target \"" + text + "\" " + what);
+  }
+}

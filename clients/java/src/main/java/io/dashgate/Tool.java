@@ -1,0 +1,64 @@
+package io.dashgate;
+
+import io.dashgate.v1.FunctionTool;
+import java.util.Objects;
+import java.util.function.Function;
+
+/** A function that the model may ask for, see {@link DashgateClient#runTools}. */
+public final class Tool {
+  private final FunctionTool declaration;
+  private final Function<String, String> function;
+
+  private Tool(FunctionTool declaration, Function<String, String> function) {
+    this.declaration = declaration;
+    this.function = function;
+  }
+
+  /**
+   * A tool.
+   *
+   * @param name letters, digits, {@code _} and {@code -}, at most 64
+   * @param description what it does and when to call it
+   * @param parameters the JSON Schema of its arguments, as JSON text; empty if it takes none
+   * @param function from the arguments, a JSON text as the model wrote it, to the result. What it
+   *     throws reaches the caller of {@link DashgateClient#runTools}
+   * @return the tool
+   */
+  public static Tool of(
+      String name, String description, String parameters, Function<String, String> function) {
+    FunctionTool declaration =
+        FunctionTool.newBuilder()
+            .setName(name)
+            .setDescription(description)
+            .setParameters(parameters)
+            .build();
+    return new Tool(declaration, Objects.requireNonNull(function, "function"));
+  }
+
+  /**
+   * Its name.
+   *
+   * @return the name
+   */
+  public String name() {
+    return declaration.getName();
+  }
+
+  /**
+   * What the model is told of it.
+   *
+   * @return the message, for {@link Conversation#tools(io.dashgate.v1.Tool...)}
+   */
+  public io.dashgate.v1.Tool declaration() {
+    return io.dashgate.v1.Tool.newBuilder().setFunction(declaration).build();
+  }
+
+  String call(String arguments) {
+    return function.apply(arguments);
+  }
+
+  @Override
+  public String toString() {
+    return "Tool{" + name() + "}";
+  }
+}

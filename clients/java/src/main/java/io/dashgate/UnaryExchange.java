@@ -1,0 +1,47 @@
+package io.dashgate;
+
+import io.grpc.ClientCall;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+
+/** A call with one answer, as a future of it. To complete the future ends the call. */
+class UnaryExchange<Q, A> extends Exchange<Q, A> {
+  private final CompletableFuture<A> future = new CompletableFuture<>();
+  private volatile A answer;
+
+  UnaryExchange(ClientCall<Q, A> call, String requestId, Set<Exchange<?, ?>> running) {
+    super(call, requestId, running);
+  }
+
+  final CompletableFuture<A> begin(Metadata headers) {
+    start(headers);
+    future.whenComplete((value, fault) -> cancel("its future was completed"));
+    // One more than there should be, so that the end is seen at once.
+    call().request(2);
+    return future;
+  }
+
+  final CompletableFuture<A> future() {
+    return future;
+  }
+
+  @Override
+  public final void onMessage(A message) {
+    answer = message;
+  }
+
+  @Override
+  void ended(DashgateException fault) {
+    if (fault != null) {
+      future.completeExceptionally(fault);
+    } else if (answer == null) {
+      future.completeExceptionally(
+          DashgateException.own(
+              Status.Code.INTERNAL, "", "the call ended well, but without an answer", requestId()));
+    } else {
+      future.complete(answer);
+    }
+  }
+}

@@ -1,0 +1,134 @@
+package io.dashgate;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.google.protobuf.Any;
+import com.google.protobuf.Duration;
+import com.google.rpc.BadRequest;
+import com.google.rpc.ErrorInfo;
+import com.google.rpc.RequestInfo;
+import com.google.rpc.RetryInfo;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import io.grpc.protobuf.StatusProto;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.ObjectInputStream;
+import java.io.ObjectOutputStream;
+import java.util.Optional;
+import java.util.OptionalInt;
+import org.junit.jupiter.api.Test;
+
+class DashgateExceptionTest {
+  @Test
+  void tellsAllThatTheGatewayTold() throws Exception {
+    com.google.rpc.Status told =
+        com.google.rpc.Status.newBuilder()
+            .setCode(Status.Code.RESOURCE_EXHAUSTED.value())
+            .setMessage("too fast")
+            .addDetails(
+                Any.pack(
+                    ErrorInfo.newBuilder()
+                        .setReason("UPSTREAM_RATE")
+                        .setDomain("dashgate")
+                        .putMetadata("upstream_code", "Throttling.RateQuota")
+                        .putMetadata("upstream_http_status", "429")
+                        .putMetadata("upstream_request_id", "up-1")
+                        .putMetadata("attempts", "3")
+                        .build()))
+            .addDetails(Any.pack(RequestInfo.newBuilder().setRequestId("call-1").build()))
+            .addDetails(
+                Any.pack(
+                    RetryInfo.newBuilder()
+                        .setRetryDelay(Duration.newBuilder().setSeconds(5).setNanos(250_000_000))
+                        .build()))
+            .addDetails(
+                Any.pack(
+                    BadRequest.newBuilder()
+                        .addFieldViolations(
+                            BadRequest.FieldViolation.newBuilder()
+                                .setField("conversation.model")
+                                .setDescription("is empty"))
+                        .build()))
+            .build();
+    Metadata trailers = StatusProto.toStatusException(told).getTrailers();
+    trailers.put(FakeGateway.key("grpc-retry-pushback-ms"), "9000");
+    Status status = Status.RESOURCE_EXHAUSTED.withDescription("too fast");
+    DashgateException fault = DashgateException.from(status, trailers, "sent");
+    for (DashgateException it : new DashgateException[] {fault, copy(fault)}) {
+      assertEquals(Status.Code.RESOURCE_EXHAUSTED, it.code());
+      assertEquals("too fast", it.getMessage());
+      assertEquals("UPSTREAM_RATE", it.reason());
+      assertEquals("Throttling.RateQuota", it.upstreamCode());
+      assertEquals(OptionalInt.of(429), it.upstreamHttpStatus());
+      assertEquals("up-1", it.upstreamRequestId());
+      assertEquals(OptionalInt.of(3), it.attempts());
+      assertEquals("call-1", it.requestId());
+      assertEquals(Optional.of(java.time.Duration.ofMillis(5250)), it.retryAfter());
+      assertEquals("conversation.model", it.fieldViolations().get(0).getField());
+      assertEquals("is empty", it.fieldViolations().get(0).getDescription());
+      assertEquals(told, it.status());
+      assertEquals(
+          "io.dashgate.DashgateException: RESOURCE_EXHAUSTED UPSTREAM_RATE: too fast"
+              + " (request call-1)",
+          it.toString());
+    }
+    assertEquals("9000", fault.trailers().get(FakeGateway.key("grpc-retry-pushback-ms")));
+    assertTrue(copy(fault).trailers().keys().isEmpty());
+  }
+
+  @Test
+  void doesWithWhatThereIs() {
+    Status status = Status.UNAVAILABLE.withCause(new IOException("refused: host:1"));
+    DashgateException fault =
+        DashgateException.from(status.withDescription("io exception"), null, "sent");
+    assertEquals("io exception: refused: host:1", fault.getMessage());
+    assertEquals("", fault.reason());
+    assertEquals("", fault.upstreamCode());
+    assertEquals("sent", fault.requestId());
+    assertEquals(OptionalInt.empty(), fault.attempts());
+    assertEquals(Optional.empty(), fault.retryAfter());
+    assertEquals(Status.Code.UNAVAILABLE.value(), fault.status().getCode());
+    assertEquals(
+        "INTERNAL", DashgateException.from(Status.INTERNAL, null, "").getMessage());
+  }
+
+  @Test
+  void readsThePushbackOrNothing() {
+    assertEquals(Optional.of(java.time.Duration.ofMillis(0)), retryAfter("0"));
+    assertEquals(Optional.of(java.time.Duration.ofMillis(1200)), retryAfter("1200"));
+    assertEquals(Optional.empty(), retryAfter("-1"));
+    assertEquals(Optional.empty(), retryAfter("soon"));
+  }
+
+  @Test
+  void survivesDetailsThatCannotBeRead() {
+    Metadata trailers = new Metadata();
+    Metadata.Key<byte[]> key =
+        Metadata.Key.of("grpc-status-details-bin", Metadata.BINARY_BYTE_MARSHALLER);
+    trailers.put(key, new byte[] {-1, -1});
+    DashgateException fault =
+        DashgateException.from(Status.INTERNAL.withDescription("odd"), trailers, "sent");
+    assertEquals("odd", fault.getMessage());
+    assertEquals("sent", fault.requestId());
+  }
+
+  private static Optional<java.time.Duration> retryAfter(String pushback) {
+    Metadata trailers = new Metadata();
+    trailers.put(FakeGateway.key("grpc-retry-pushback-ms"), pushback);
+    return DashgateException.from(Status.UNAVAILABLE, trailers, "").retryAfter();
+  }
+
+  private static DashgateException copy(DashgateException fault) throws Exception {
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    try (ObjectOutputStream out = new ObjectOutputStream(bytes)) {
+      out.writeObject(fault);
+    }
+    try (ObjectInputStream in =
+        new ObjectInputStream(new ByteArrayInputStream(bytes.toByteArray()))) {
+      return (DashgateException) in.readObject();
+    }
+  }
+}

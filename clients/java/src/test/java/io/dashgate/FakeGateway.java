@@ -1,0 +1,168 @@
+package io.dashgate;
+
+import io.dashgate.v1.Completed;
+import io.dashgate.v1.ConversationServiceGrpc;
+import io.dashgate.v1.ConverseRequest;
+import io.dashgate.v1.ConverseResponse;
+import io.dashgate.v1.ConverseStreamRequest;
+import io.dashgate.v1.ConverseStreamResponse;
+import io.dashgate.v1.Delta;
+import io.dashgate.v1.MediaServiceGrpc;
+import io.dashgate.v1.Started;
+import io.dashgate.v1.UploadMediaRequest;
+import io.dashgate.v1.UploadMediaResponse;
+import io.grpc.Context;
+import io.grpc.Deadline;
+import io.grpc.Grpc;
+import io.grpc.InsecureServerCredentials;
+import io.grpc.Metadata;
+import io.grpc.Server;
+import io.grpc.ServerCall;
+import io.grpc.ServerCallHandler;
+import io.grpc.ServerCredentials;
+import io.grpc.ServerInterceptor;
+import io.grpc.stub.ServerCallStreamObserver;
+import io.grpc.stub.StreamObserver;
+import java.io.IOException;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.function.BiConsumer;
+
+/** A server on a real socket whose answers a test plays. */
+final class FakeGateway implements AutoCloseable {
+  static final long WAIT_SECONDS = 20;
+
+  final List<Metadata> headers = new CopyOnWriteArrayList<>();
+  final List<ConverseRequest> requests = new CopyOnWriteArrayList<>();
+  final List<ConverseStreamRequest> streamRequests = new CopyOnWriteArrayList<>();
+  final List<UploadMediaRequest> uploaded = new CopyOnWriteArrayList<>();
+  final List<Optional<Deadline>> deadlines = new CopyOnWriteArrayList<>();
+  final BlockingQueue<String> cancelled = new LinkedBlockingQueue<>();
+
+  volatile BiConsumer<ConverseRequest, StreamObserver<ConverseResponse>> converse =
+      (request, out) -> {
+        out.onNext(ConverseResponse.newBuilder().setRequestId(request.getRequestId()).build());
+        out.onCompleted();
+      };
+  volatile BiConsumer<ConverseStreamRequest, StreamObserver<ConverseStreamResponse>> stream =
+      (request, out) -> {
+        out.onNext(started());
+        out.onNext(text("Hello"));
+        out.onNext(completed());
+        out.onCompleted();
+      };
+
+  private final Server server;
+
+  FakeGateway() throws IOException {
+    this(InsecureServerCredentials.create());
+  }
+
+  FakeGateway(ServerCredentials credentials) throws IOException {
+    server =
+        Grpc.newServerBuilderForPort(0, credentials)
+            .addService(new Conversations())
+            .addService(new Media())
+            .intercept(new Recorder())
+            .maxInboundMessageSize(DashgateClient.MAX_ANSWER_BYTES)
+            .build()
+            .start();
+  }
+
+  String target() {
+    return "localhost:" + server.getPort();
+  }
+
+  /** A client without anything from the machine's environment. */
+  DashgateClientBuilder client() {
+    return DashgateClient.builder().environment(java.util.Map.of()).target(target());
+  }
+
+  /** The name of the next call that was cancelled. */
+  String awaitCancelled() throws InterruptedException {
+    return cancelled.poll(WAIT_SECONDS, TimeUnit.SECONDS);
+  }
+
+  static ConverseStreamResponse started() {
+    return ConverseStreamResponse.newBuilder().setStarted(Started.newBuilder()).build();
+  }
+
+  static ConverseStreamResponse text(String text) {
+    return ConverseStreamResponse.newBuilder()
+        .setDelta(Delta.newBuilder().setText(text))
+        .build();
+  }
+
+  static ConverseStreamResponse completed() {
+    return ConverseStreamResponse.newBuilder().setCompleted(Completed.newBuilder()).build();
+  }
+
+  static Metadata.Key<String> key(String name) {
+    return Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER);
+  }
+
+  @Override
+  public void close() {
+    server.shutdownNow();
+  }
+
+  private final class Conversations extends ConversationServiceGrpc.ConversationServiceImplBase {
+    @Override
+    public void converse(ConverseRequest request, StreamObserver<ConverseResponse> out) {
+      requests.add(request);
+      watch(request.getRequestId(), out);
+      converse.accept(request, out);
+    }
+
+    @Override
+    public void converseStream(
+        ConverseStreamRequest request, StreamObserver<ConverseStreamResponse> out) {
+      streamRequests.add(request);
+      watch(request.getRequestId(), out);
+      stream.accept(request, out);
+    }
+
+    private void watch(String name, StreamObserver<?> out) {
+      ((ServerCallStreamObserver<?>) out).setOnCancelHandler(() -> cancelled.add(name));
+    }
+  }
+
+  private final class Media extends MediaServiceGrpc.MediaServiceImplBase {
+    @Override
+    public StreamObserver<UploadMediaRequest> uploadMedia(
+        StreamObserver<UploadMediaResponse> out) {
+      ((ServerCallStreamObserver<?>) out).setOnCancelHandler(() -> cancelled.add("upload"));
+      return new StreamObserver<>() {
+        @Override
+        public void onNext(UploadMediaRequest message) {
+          uploaded.add(message);
+        }
+
+        @Override
+        public void onError(Throwable fault) {
+          // The handler above has told it.
+        }
+
+        @Override
+        public void onCompleted() {
+          out.onNext(UploadMediaResponse.newBuilder().setUri("oss://somewhere").build());
+          out.onCompleted();
+        }
+      };
+    }
+  }
+
+  private final class Recorder implements ServerInterceptor {
+    @Override
+    public <Q, A> ServerCall.Listener<Q> interceptCall(
+        ServerCall<Q, A> call, Metadata metadata, ServerCallHandler<Q, A> next) {
+      headers.add(metadata);
+      deadlines.add(Optional.ofNullable(Context.current().getDeadline()));
+      return next.startCall(call, metadata);
+    }
+  }
+}

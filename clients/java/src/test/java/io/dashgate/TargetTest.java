@@ -1,0 +1,64 @@
+package io.dashgate;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.util.List;
+import java.util.Map;
+import org.junit.jupiter.api.Test;
+
+class TargetTest {
+  @Test
+  void takesAddresses() {
+    assertEquals("localhost 50051", place("localhost:50051"));
+    assertEquals("my_service 1", place("my_service:1"));
+    assertEquals("[::1] 50051", place("[::1]:50051"));
+    assertEquals("a.example 80", place("http://a.example"));
+    assertEquals("a.example 50051", place("HTTP://a.example:50051/"));
+    assertEquals("a.example 443", place("https://a.example"));
+    assertTrue(Target.parse("https://a.example").saysTls());
+    assertTrue(Target.parse("http://a.example").saysPlaintext());
+    assertFalse(Target.parse("a.example:1").saysTls());
+    assertTrue(Target.parse("unix:/run/dashgate").isUnix());
+  }
+
+  @Test
+  void saysWhatIsWrongWithAnAddress() {
+    Map<String, String> wrong =
+        Map.of(
+            "localhost", "has no port; write localhost:50051, for example",
+            "ftp://a:1", "has a scheme that is none of http, https and unix",
+            "a:70000", "has a port above 65535",
+            "unix:", "has no path; write unix:/path/to/socket");
+    wrong.forEach((text, what) -> assertEquals("the target \"" + text + "\" " + what, fault(text)));
+    for (String text :
+        List.of("", "a:b", "https://a/path", "https://a?x=1", "::1:50051", "a b:1")) {
+      assertTrue(fault(text).contains("none of host:port"), text);
+    }
+    assertFalse(fault("https://me:secret@a").contains("secret"));
+  }
+
+  @Test
+  void refusesWhatContradictsItself() {
+    DashgateClientBuilder plain =
+        DashgateClient.builder().target("http://localhost:1").tls(Tls.create());
+    assertTrue(
+        assertThrows(IllegalArgumentException.class, plain::build)
+            .getMessage()
+            .contains("write https"));
+    DashgateClientBuilder socket =
+        DashgateClient.builder().target("unix:/tmp/s").tls(Tls.create());
+    assertThrows(IllegalArgumentException.class, socket::build);
+  }
+
+  private static String place(String text) {
+    Target target = Target.parse(text);
+    return target.host() + " " + target.port();
+  }
+
+  private static String fault(String text) {
+    return assertThrows(IllegalArgumentException.class, () -> Target.parse(text)).getMessage();
+  }
+}

@@ -1,0 +1,176 @@
+package io.dashgate;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertSame;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import io.dashgate.v1.Choice;
+import io.dashgate.v1.Content;
+import io.dashgate.v1.ConverseResponse;
+import io.dashgate.v1.Message;
+import io.dashgate.v1.Role;
+import io.dashgate.v1.ToolCall;
+import io.dashgate.v1.ToolChoiceMode;
+import io.grpc.Status;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Function;
+import java.util.stream.Collectors;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(60)
+class ToolLoopTest {
+  private final Conversation conversation = new Conversation("qwen-plus", "Be brief.");
+  private final List<String> called = new ArrayList<>();
+  private FakeGateway gateway;
+  private DashgateClient client;
+
+  @BeforeEach
+  void start() throws IOException {
+    gateway = new FakeGateway();
+    client = gateway.client().build();
+    conversation.user("What is the weather?");
+  }
+
+  @AfterEach
+  void stop() {
+    client.close();
+    gateway.close();
+  }
+
+  @Test
+  void callsUntilNothingMoreIsAsked() {
+    plays(
+        asks(call("1", "weather", "{\"city\":\"A\"}"), call("2", "no\"ne", "{}")),
+        asks(call("3", "weather", "{\"city\":\"B\"}")),
+        Message.newBuilder().addContent(Contents.text("sunny")));
+    List<Tool> tools = List.of(tool("weather", arguments -> arguments + "!"));
+    assertEquals("sunny", client.runTools(conversation, tools).text());
+    assertEquals(List.of("{\"city\":\"A\"}", "{\"city\":\"B\"}"), called);
+    List<Message> messages = conversation.messages();
+    assertEquals(8, messages.size());
+    assertEquals(Role.ROLE_TOOL, messages.get(3).getRole());
+    assertEquals("1", messages.get(3).getToolCallId());
+    assertEquals("{\"city\":\"A\"}!", text(messages.get(3)));
+    assertEquals("{\"error\":\"there is no tool no\\\"ne\"}", text(messages.get(4)));
+    assertEquals("3", messages.get(6).getToolCallId());
+    assertEquals(3, gateway.requests.stream().map(it -> it.getRequestId()).distinct().count());
+    assertEquals(1, gateway.requests.get(2).getConversation().getToolsCount());
+    assertEquals(
+        "weather",
+        gateway.requests.get(0).getConversation().getTools(0).getFunction().getName());
+  }
+
+  @Test
+  void givesUpAfterItsRounds() {
+    plays(asks(call("1", "weather", "{}")), asks(call("2", "weather", "{}")));
+    DashgateException fault =
+        assertThrows(
+            DashgateException.class,
+            () ->
+                client.runTools(
+                    conversation,
+                    List.of(tool("weather", arguments -> "rain")),
+                    2,
+                    CallSettings.create()));
+    assertEquals(Status.Code.FAILED_PRECONDITION, fault.code());
+    assertEquals("TOOL_ROUNDS", fault.reason());
+    assertEquals(2, gateway.requests.size());
+  }
+
+  @Test
+  void givesTheFaultOfAFunctionAsItIs() {
+    plays(asks(call("1", "weather", "{}")));
+    IllegalStateException own = new IllegalStateException("no thermometer");
+    List<Tool> tools =
+        List.of(
+            tool(
+                "weather",
+                arguments -> {
+                  throw own;
+                }));
+    assertSame(
+        own,
+        assertThrows(
+            IllegalStateException.class, () -> client.runTools(conversation, tools)));
+  }
+
+  @Test
+  void refusesWhatCannotBe() {
+    Tool tool = tool("weather", arguments -> "");
+    CallSettings named = CallSettings.create().requestId("one");
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> client.runTools(conversation, List.of(tool, tool)));
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> client.runTools(conversation, List.of(tool), 8, named));
+    assertThrows(
+        IllegalArgumentException.class,
+        () -> client.runTools(conversation, List.of(tool), 0, CallSettings.create()));
+  }
+
+  @Test
+  void conversationGrowsAndComesBack() {
+    conversation.assistant("Ask me.").user(Contents.audio("oss://a"), "What is said?");
+    conversation.toolChoice(ToolChoiceMode.TOOL_CHOICE_MODE_NONE).toolChoice("weather");
+    conversation.tools(tool("weather", it -> it).declaration());
+    conversation.tools(
+        tool("weather", it -> it).declaration(), tool("time", it -> it).declaration());
+    assertEquals(2, conversation.raw().getToolsCount());
+    assertEquals("weather", conversation.raw().getToolChoice().getFunctionName());
+    assertEquals(
+        List.of(Role.ROLE_SYSTEM, Role.ROLE_USER, Role.ROLE_ASSISTANT, Role.ROLE_USER),
+        roles());
+    Message question = conversation.messages().get(3);
+    assertEquals(Content.KindCase.AUDIO, question.getContent(0).getKindCase());
+    assertEquals("What is said?", question.getContent(1).getText());
+    Conversation copy = Conversation.of(conversation.raw());
+    copy.user("more");
+    assertEquals(4, conversation.messages().size());
+    assertEquals(5, copy.messages().size());
+  }
+
+  private List<Role> roles() {
+    return conversation.messages().stream().map(Message::getRole).collect(Collectors.toList());
+  }
+
+  private Tool tool(String name, Function<String, String> function) {
+    return Tool.of(
+        name,
+        "tells something",
+        "{\"type\":\"object\"}",
+        arguments -> {
+          called.add(arguments);
+          return function.apply(arguments);
+        });
+  }
+
+  private void plays(Message.Builder... messages) {
+    gateway.converse =
+        (request, out) -> {
+          Message.Builder next = messages[gateway.requests.size() - 1];
+          out.onNext(
+              ConverseResponse.newBuilder()
+                  .addChoices(Choice.newBuilder().setMessage(next))
+                  .build());
+          out.onCompleted();
+        };
+  }
+
+  private static Message.Builder asks(ToolCall... calls) {
+    return Message.newBuilder().setRole(Role.ROLE_ASSISTANT).addAllToolCalls(List.of(calls));
+  }
+
+  private static ToolCall call(String id, String name, String arguments) {
+    return ToolCall.newBuilder().setId(id).setName(name).setArguments(arguments).build();
+  }
+
+  private static String text(Message message) {
+    return message.getContent(0).getText();
+  }
+}
