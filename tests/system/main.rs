@@ -15,6 +15,7 @@
 )]
 
 mod again;
+mod ages;
 mod answers;
 mod basics;
 mod callers;
@@ -25,6 +26,7 @@ mod counts;
 mod differences;
 mod door;
 mod faults;
+mod floods;
 mod forms;
 mod life;
 mod meaning;
@@ -32,6 +34,7 @@ mod media;
 mod models;
 mod notation;
 mod once;
+mod raw;
 mod recorded;
 mod recordings;
 mod requested;
