@@ -24,6 +24,7 @@ use super::cors::{self, Origins};
 use super::guard::Guard;
 use super::health::Phase;
 use super::peer;
+use super::refusal;
 use super::router::Router;
 use super::socket::Stream;
 use super::tls::Tls;
@@ -225,6 +226,7 @@ async fn answer(
         return web::wrap(answer, None);
     }
     if !door.origins.allow(request.headers()) {
+        refusal::hear_out(request.into_body()).await;
         return web::wrap(cors::refusal(), None);
     }
     let asked = request.headers().clone();
