@@ -9,8 +9,17 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 #[path = "peers/buf.rs"]
 mod buf;
+#[expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "shared with the tests of the whole system, which are written so"
+)]
+#[path = "system/certificates.rs"]
+mod certificates;
 #[path = "peers/grpcurl.rs"]
 mod grpcurl;
+#[path = "peers/h2spec.rs"]
+mod h2spec;
 #[path = "peers/judge.rs"]
 mod judge;
 #[path = "peers/process.rs"]
@@ -23,6 +32,8 @@ mod readme;
 mod sdk;
 #[path = "peers/server.rs"]
 mod server;
+#[path = "peers/tls.rs"]
+mod tls;
 #[path = "peers/tools.rs"]
 mod tools;
 
@@ -38,6 +49,8 @@ type Case = (
 fn main() -> ExitCode {
     let cases = [
         grpcurl::CASES,
+        tls::CASES,
+        h2spec::CASES,
         readme::CASES,
         buf::CASES,
         python::CASES,

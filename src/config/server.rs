@@ -84,7 +84,7 @@ fn tls(checker: &mut Checker<'_>) -> Option<Tls> {
     let certificate = checker.path("server.tls.certificate");
     let key = checker.path("server.tls.key");
     let client_ca = checker.path("server.tls.client_ca");
-    let optional = checker.raw.typed("server.tls.client_certificate").is_some();
+    let said = checker.raw.typed("server.tls.client_certificate").is_some();
     let client_optional = checker.read("server.tls.client_certificate", |text| match text {
         "" | "required" => Ok(false),
         "optional" => Ok(true),
@@ -92,7 +92,8 @@ fn tls(checker: &mut Checker<'_>) -> Option<Tls> {
     });
     let handshake_timeout = checker.duration("server.tls.handshake_timeout");
     let reload_interval = checker.duration("server.tls.reload_interval");
-    if optional && client_ca.is_none() {
+    // Whoever writes "required" must not get less.
+    if said && client_ca.is_none() {
         let problem = "callers' certificates cannot be proved";
         checker.clash(
             "server.tls.client_certificate",
@@ -156,6 +157,47 @@ fn origins(text: &str) -> Result<Vec<String>, Wrong> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::load;
+    use crate::config::raw::Flags;
+    use crate::config::surroundings::fake::Fake;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Server, String> {
+        let flags = pairs.iter().fold(Flags::default(), |flags, (key, value)| {
+            flags.with("--set", key, Some(*value))
+        });
+        let loaded = load(&flags, &Fake::default());
+        loaded
+            .map(|all| all.server)
+            .map_err(|faults| faults.to_string())
+    }
+
+    #[test]
+    fn tls_is_whole_or_not_there() {
+        let pair = [
+            ("server.tls.certificate", "c.pem"),
+            ("server.tls.key", "k.pem"),
+        ];
+        let ca = ("server.tls.client_ca", "a.pem");
+        let may = ("server.tls.client_certificate", "optional");
+        let must = ("server.tls.client_certificate", "required");
+        assert_eq!(read(&[]).unwrap().tls, None);
+        let tls = read(&pair).unwrap().tls.unwrap();
+        assert_eq!((tls.client_ca, tls.client_optional), (None, false));
+        let tls = read(&[pair[0], pair[1], ca]).unwrap().tls.unwrap();
+        assert!(tls.client_ca.is_some() && !tls.client_optional);
+        let tls = read(&[pair[0], pair[1], ca, may]).unwrap().tls.unwrap();
+        assert!(tls.client_optional);
+        for (pairs, expected) in [
+            (&pair[..1], "set server.tls.key too"),
+            (&pair[1..], "set server.tls.certificate too"),
+            (&[ca], "over TLS only"),
+            (&[pair[0], pair[1], must], "set server.tls.client_ca"),
+            (&[may], "set server.tls.client_ca"),
+        ] {
+            let told = read(pairs).unwrap_err();
+            assert!(told.contains(expected), "{expected} in {told}");
+        }
+    }
 
     #[test]
     fn origins_are_what_browsers_send() {

@@ -101,8 +101,8 @@ settings! {
         "Which authority speaks for your callers is for you to say.";
     "server.tls.client_certificate" [Choice(&["required", "optional"])] = "",
         "DASHGATE_SERVER_TLS_CLIENT_CERTIFICATE":
-        "Whether a caller must show a certificate, when there is a `client_ca`. A wrong one is \
-         refused in both.",
+        "Whether a caller must show a certificate of `client_ca`, or may. A wrong one is refused \
+         in both. Default with a `client_ca`: `required`.",
         "Who names an authority wants its certificates; `optional` is for the time of a change.";
     "server.tls.handshake_timeout" [Duration("100ms", "1m")] = "5s",
         "DASHGATE_SERVER_TLS_HANDSHAKE_TIMEOUT":

@@ -1,9 +1,8 @@
 //! One connection, from its first byte to its last: greeted, served, and told to go in time.
 
 use std::convert::Infallible;
-use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,7 +14,6 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
@@ -23,8 +21,10 @@ use tonic::Status;
 use crate::chat::call::Peer;
 
 use super::cors::{self, Origins};
+use super::guard::Guard;
 use super::health::Phase;
 use super::peer;
+use super::refusal;
 use super::router::Router;
 use super::socket::Stream;
 use super::tls::Tls;
@@ -58,9 +58,6 @@ const MAX_PENDING_RESETS: usize = 200;
 
 /// Calls that this side had to reset because of what the peer sent. An honest peer causes none.
 const MAX_LOCAL_RESETS: usize = 200;
-
-/// The bytes of an HTTP/2 preface and of the head of the SETTINGS frame after it.
-const HANDSHAKE_BYTES: usize = 24 + 9;
 
 /// All that connections have in common. Cheap to clone.
 #[derive(Clone)]
@@ -125,11 +122,13 @@ async fn serve(
     mut phase: watch::Receiver<Phase>,
 ) {
     let limits = door.limits;
-    let heard = Arc::new(AtomicUsize::new(0));
-    let io = TokioIo::new(Counted {
+    let greeted = Arc::new(AtomicBool::new(false));
+    let io = TokioIo::new(Guard::new(
         stream,
-        heard: Arc::clone(&heard),
-    });
+        Arc::clone(&greeted),
+        limits.header_timeout,
+        limits.min_ping_interval,
+    ));
     let calls = Arc::new(Calls::new());
     let counted = Arc::clone(&calls);
     let service = service_fn(move |request| {
@@ -153,7 +152,7 @@ async fn serve(
             }
             () = handshake.as_mut(), if shaking => {
                 shaking = false;
-                if heard.load(Ordering::Relaxed) < HANDSHAKE_BYTES {
+                if !greeted.load(Ordering::Relaxed) {
                     tracing::debug!("a connection said nothing and was closed");
                     return;
                 }
@@ -227,6 +226,7 @@ async fn answer(
         return web::wrap(answer, None);
     }
     if !door.origins.allow(request.headers()) {
+        refusal::hear_out(request.into_body()).await;
         return web::wrap(cors::refusal(), None);
     }
     let asked = request.headers().clone();
@@ -298,56 +298,5 @@ impl http_body::Body for Held {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-/// A connection that counts what was heard on it, up to the end of the handshake.
-struct Counted {
-    stream: Box<dyn Stream>,
-    heard: Arc<AtomicUsize>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if self.heard.load(Ordering::Relaxed) < HANDSHAKE_BYTES {
-            self.heard
-                .fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -11,6 +11,8 @@ pub mod conversation;
 pub mod cors;
 pub mod document;
 mod faults;
+pub mod frames;
+pub mod guard;
 pub mod health;
 pub mod listener;
 pub mod media;

@@ -1,8 +1,17 @@
 //! What is not gRPC is told so, in HTTP's own words and with a sentence for whoever reads it.
 
+use std::time::Duration;
+
+use bytes::Buf as _;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use tonic::body::Body;
+
+/// How long a request that will be refused is heard. Nobody who means it well sends for longer.
+const HEARD_FOR: Duration = Duration::from_secs(1);
+
+/// How much of it is heard: any form that a browser or a scanner sends.
+const MAX_HEARD: usize = 1 << 20;
 
 /// Refuses a request that is not gRPC.
 pub fn other_protocols<B>(request: &Request<B>) -> Option<Response<Body>> {
@@ -33,6 +42,23 @@ pub fn other_protocols<B>(request: &Request<B>) -> Option<Response<Body>> {
 fn is_grpc(kind: &[u8]) -> bool {
     let rest = kind.strip_prefix(b"application/grpc");
     rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
+}
+
+/// Hears a request out before it is refused: whoever is answered in the middle of it may see a
+/// broken connection and never the answer.
+pub async fn hear_out<B: http_body::Body + Unpin>(mut body: B) {
+    let heard = async {
+        let mut left = MAX_HEARD;
+        while let Some(Ok(frame)) = body.frame().await {
+            let size = frame.data_ref().map_or(0, |data| data.remaining());
+            match left.checked_sub(size) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // One that goes on for longer than this is refused where it is.
+    let _ = tokio::time::timeout(HEARD_FOR, heard).await;
 }
 
 /// An answer of one sentence.

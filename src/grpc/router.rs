@@ -86,6 +86,7 @@ impl Router {
     /// Answers one request. Never fails: every fault is an answer.
     pub async fn answer(self, request: Request<Asked>, peer: Option<Arc<Peer>>) -> Response<Body> {
         if let Some(refusal) = refusal::other_protocols(&request) {
+            refusal::hear_out(request.into_body()).await;
             return refusal;
         }
         let arrival = match self.arrival(&request, peer) {

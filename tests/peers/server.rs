@@ -31,6 +31,15 @@ impl Server {
         Self::start(&["serve", "--listen", "127.0.0.1:0", "--upstream", "embedded"])
     }
 
+    /// The same with other settings, `KEY=VALUE`.
+    pub(crate) fn gateway_with(listen: &str, settings: &[String]) -> Result<Self, String> {
+        let mut arguments = vec!["serve", "--listen", listen, "--upstream", "embedded"];
+        for setting in settings {
+            arguments.extend(["--set", setting]);
+        }
+        Self::start(&arguments)
+    }
+
     /// `dashgate emulate`.
     pub(crate) fn emulator() -> Result<Self, String> {
         Self::start(&["emulate", "--listen", "127.0.0.1:0"])

@@ -15,6 +15,10 @@ use super::process::ask;
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
 
 const GRPCURL: &str = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3";
+/// Its newest version that Go can install: those after it have a path that the proxy refuses.
+const H2SPEC: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
+const HEALTH_PROBE: &str = "github.com/grpc-ecosystem/grpc-health-probe@v0.4.61";
+const SSLYZE: &str = "sslyze==6.3.1";
 const NPM: &str = include_str!("package.json");
 const PYPI: &str = include_str!("requirements.txt");
 
@@ -25,16 +29,25 @@ pub(crate) enum Tool {
     Grpcurl,
     /// buf, from npm.
     Buf,
+    /// h2spec, which knows HTTP/2 by heart, built from the Go module proxy.
+    H2spec,
+    /// The probe that Kubernetes used before it had its own, built from the Go module proxy.
+    HealthProbe,
+    /// Python with sslyze, which looks for what is weak in TLS.
+    Sslyze,
     /// Python with grpcio and the DashScope SDK, from PyPI.
     Python,
 }
 
 /// Where a tool is, or why there is none.
 pub(crate) fn find(tool: Tool) -> Result<PathBuf, String> {
-    static FOUND: [OnceLock<Result<PathBuf, String>>; 3] = [const { OnceLock::new() }; 3];
-    let [grpcurl, buf, python] = &FOUND;
+    static FOUND: [OnceLock<Result<PathBuf, String>>; 6] = [const { OnceLock::new() }; 6];
+    let [grpcurl, buf, python, h2spec, probe, sslyze] = &FOUND;
     match tool {
-        Tool::Grpcurl => grpcurl.get_or_init(|| installed("grpcurl", GRPCURL, grpcurl_into)),
+        Tool::Grpcurl => grpcurl.get_or_init(|| go("grpcurl", GRPCURL)),
+        Tool::H2spec => h2spec.get_or_init(|| go("h2spec", H2SPEC)),
+        Tool::HealthProbe => probe.get_or_init(|| go("grpc-health-probe", HEALTH_PROBE)),
+        Tool::Sslyze => sslyze.get_or_init(|| installed("sslyze", SSLYZE, sslyze_into)),
         Tool::Buf => buf.get_or_init(|| installed("buf", NPM, buf_into)),
         Tool::Python => python.get_or_init(|| installed("python", PYPI, python_into)),
     }
@@ -50,7 +63,7 @@ fn home() -> PathBuf {
 fn installed(
     name: &str,
     version: &str,
-    install: fn(&Path) -> Result<PathBuf, String>,
+    install: impl Fn(&Path) -> Result<PathBuf, String>,
 ) -> Result<PathBuf, String> {
     let folder = home().join(name);
     let told = |error: std::io::Error| format!("{}: {error}", folder.display());
@@ -72,13 +85,22 @@ fn installed(
     Ok(program)
 }
 
-fn grpcurl_into(folder: &Path) -> Result<PathBuf, String> {
-    step(
-        Command::new("go")
-            .args(["install", GRPCURL])
-            .env("GOBIN", folder),
-    )?;
-    Ok(folder.join("grpcurl"))
+/// A program of Go's module proxy.
+fn go(name: &str, package: &str) -> Result<PathBuf, String> {
+    installed(name, package, |folder| {
+        step(
+            Command::new("go")
+                .args(["install", package])
+                .env("GOBIN", folder)
+                .current_dir(folder),
+        )?;
+        Ok(folder.join(name))
+    })
+}
+
+fn sslyze_into(folder: &Path) -> Result<PathBuf, String> {
+    let wanted = folder.join("requirements.txt");
+    environment(folder, &wanted, SSLYZE)
 }
 
 fn buf_into(folder: &Path) -> Result<PathBuf, String> {
@@ -92,9 +114,14 @@ fn buf_into(folder: &Path) -> Result<PathBuf, String> {
 }
 
 fn python_into(folder: &Path) -> Result<PathBuf, String> {
-    let environment = folder.join("environment");
     let wanted = folder.join("requirements.txt");
-    fs::write(&wanted, PYPI).map_err(|error| error.to_string())?;
+    environment(folder, &wanted, PYPI)
+}
+
+/// A Python with what is wanted, and nothing else.
+fn environment(folder: &Path, wanted: &Path, packages: &str) -> Result<PathBuf, String> {
+    let environment = folder.join("environment");
+    fs::write(wanted, packages).map_err(|error| error.to_string())?;
     step(
         Command::new("python3")
             .args(["-m", "venv"])
@@ -104,7 +131,7 @@ fn python_into(folder: &Path) -> Result<PathBuf, String> {
     step(
         Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "--requirement"])
-            .arg(&wanted),
+            .arg(wanted),
     )?;
     Ok(python)
 }

@@ -16,6 +16,7 @@
 
 mod accounts;
 mod again;
+mod ages;
 mod answers;
 mod basics;
 mod callers;
@@ -26,6 +27,7 @@ mod counts;
 mod differences;
 mod door;
 mod faults;
+mod floods;
 mod forms;
 mod life;
 mod meaning;
@@ -33,6 +35,7 @@ mod media;
 mod models;
 mod notation;
 mod once;
+mod raw;
 mod recorded;
 mod recordings;
 mod requested;

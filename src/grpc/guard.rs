@@ -1,0 +1,297 @@
+//! Stands between a connection and the HTTP library, and ends what the library would bear: heads
+//! that never come to their end, and pings that never stop.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::frames::{self, Frames, Head};
+use super::socket::Stream;
+
+/// HTTP/2's code for a peer that asks too much.
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// How often a caller may ping too early before it is sent away, as gRPC's servers agree on.
+const MAX_EARLY_PINGS: u32 = 2;
+
+/// How long a caller that is sent away may take to hear why. Whoever reads at all does it by then.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What is still read from one that is sent away: an end with bytes unread would tear the farewell
+/// from its hands. This is more than is ever on the way.
+const MAX_FAREWELL_BYTES: usize = 4 << 20;
+
+/// A connection that is guarded.
+pub struct Guard {
+    stream: Box<dyn Stream>,
+    inbound: Frames,
+    outbound: Frames,
+    greeted: Arc<AtomicBool>,
+    /// The highest call that was begun.
+    last_stream: u32,
+    pings: Pings,
+    header_timeout: Duration,
+    /// What has begun and must end by the alarm.
+    unfinished: Option<(u64, Pin<Box<Sleep>>)>,
+    farewell: Option<Farewell>,
+}
+
+impl Guard {
+    /// Guards a connection. The flag is raised when it is known which protocol is spoken.
+    pub fn new(
+        stream: Box<dyn Stream>,
+        greeted: Arc<AtomicBool>,
+        header_timeout: Duration,
+        min_ping_interval: Duration,
+    ) -> Self {
+        Self {
+            stream,
+            inbound: Frames::inbound(),
+            outbound: Frames::outbound(),
+            greeted,
+            last_stream: 0,
+            pings: Pings {
+                min_interval: min_ping_interval,
+                last: None,
+                early: 0,
+            },
+            header_timeout,
+            unfinished: None,
+            farewell: None,
+        }
+    }
+
+    /// Looks at what came. Whether it may go on.
+    fn inspect(&mut self, bytes: &[u8]) -> bool {
+        let (pings, last_stream) = (&mut self.pings, &mut self.last_stream);
+        let mut calm = true;
+        self.inbound.follow(bytes, |head| match head {
+            Head { kind, flags, .. } if kind == frames::PING && flags & frames::ACK == 0 => {
+                calm &= pings.allow(Instant::now());
+            }
+            Head { kind, stream, .. } if kind == frames::HEADERS => {
+                *last_stream = (*last_stream).max(stream);
+            }
+            Head { .. } => {}
+        });
+        if self.inbound.is_greeted() {
+            self.greeted.store(true, Ordering::Relaxed);
+        }
+        self.unfinished = match (self.inbound.unfinished(), self.unfinished.take()) {
+            (Some(now), Some((before, alarm))) if now == before => Some((before, alarm)),
+            (Some(now), _) => {
+                let alarm = tokio::time::sleep(self.header_timeout);
+                Some((now, Box::pin(alarm)))
+            }
+            (None, _) => None,
+        };
+        calm
+    }
+
+    /// Looks at what was written.
+    fn follow(&mut self, slices: &[io::IoSlice<'_>], mut written: usize) {
+        if !self.inbound.is_http2() {
+            return;
+        }
+        let pings = &mut self.pings;
+        for slice in slices {
+            let part = slice.get(..written.min(slice.len())).unwrap_or_default();
+            written -= part.len();
+            self.outbound.follow(part, |head| {
+                if [frames::DATA, frames::HEADERS].contains(&head.kind) {
+                    pings.forgive();
+                }
+            });
+        }
+    }
+
+    /// Begins to send the caller away.
+    fn dismiss(&mut self, why: &'static str) {
+        tracing::debug!(why, "a connection is sent away");
+        // In the middle of another frame it would only be noise.
+        let said = match self.outbound.is_between() {
+            true => frames::goaway(self.last_stream, ENHANCE_YOUR_CALM, why),
+            false => Vec::new(),
+        };
+        self.farewell = Some(Farewell {
+            said,
+            told: 0,
+            shut: false,
+            heard: 0,
+            alarm: Box::pin(tokio::time::sleep(FAREWELL)),
+        });
+    }
+
+    /// If the caller is being sent away, goes on with that; ready when it is done.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Error>> {
+        let farewell = self.farewell.as_mut()?;
+        Some(farewell.poll(&mut *self.stream, cx))
+    }
+}
+
+/// The last words to a caller.
+struct Farewell {
+    said: Vec<u8>,
+    told: usize,
+    shut: bool,
+    heard: usize,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Farewell {
+    fn poll(&mut self, mut stream: &mut dyn Stream, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let done = || io::Error::new(io::ErrorKind::ConnectionAborted, "the caller was sent away");
+        if self.alarm.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(done());
+        }
+        while let Some(rest) = self.said.get(self.told..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut stream).poll_write(cx, rest)) {
+                Ok(written) if written > 0 => self.told += written,
+                Ok(_) | Err(_) => return Poll::Ready(done()),
+            }
+        }
+        if !self.shut {
+            let flushed = ready!(Pin::new(&mut stream).poll_flush(cx));
+            if flushed.is_err() || ready!(Pin::new(&mut stream).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(done());
+            }
+            self.shut = true;
+        }
+        let mut scratch = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut stream).poll_read(cx, &mut buffer));
+            let count = buffer.filled().len();
+            self.heard += count;
+            if read.is_err() || count == 0 || self.heard > MAX_FAREWELL_BYTES {
+                return Poll::Ready(done());
+            }
+        }
+    }
+}
+
+/// The pings of a caller.
+struct Pings {
+    min_interval: Duration,
+    last: Option<Instant>,
+    early: u32,
+}
+
+impl Pings {
+    /// Counts a ping. Whether there were not too many.
+    fn allow(&mut self, now: Instant) -> bool {
+        let early = self
+            .last
+            .is_some_and(|last| now.duration_since(last) < self.min_interval);
+        self.early += u32::from(early);
+        self.last = Some(now);
+        self.early <= MAX_EARLY_PINGS
+    }
+
+    /// A caller that gets an answer may ping: libraries measure the line that way.
+    fn forgive(&mut self) {
+        self.early = 0;
+        self.last = None;
+    }
+}
+
+impl AsyncRead for Guard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if let Some(farewell) = this.poll_farewell(cx) {
+            return farewell.map(Err);
+        }
+        let before = buffer.filled().len();
+        match Pin::new(&mut this.stream).poll_read(cx, buffer) {
+            Poll::Ready(Ok(())) => {
+                let came = buffer.filled().get(before..).unwrap_or_default();
+                if this.inspect(came) {
+                    return Poll::Ready(Ok(()));
+                }
+                this.dismiss("too_many_pings");
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            // Only who was listened to can be late.
+            Poll::Pending => match &mut this.unfinished {
+                Some((_, alarm)) => {
+                    ready!(alarm.as_mut().poll(cx));
+                    this.dismiss("header_timeout");
+                }
+                None => return Poll::Pending,
+            },
+        }
+        buffer.set_filled(before);
+        match this.poll_farewell(cx) {
+            Some(farewell) => farewell.map(Err),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Guard {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(farewell) = self.poll_farewell(cx) {
+            return farewell.map(Err);
+        }
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.follow(slices, written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.poll_farewell(cx) {
+            Some(farewell) => farewell.map(Err),
+            None => Pin::new(&mut self.stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn three_early_pings_are_too_many_and_an_answer_forgives() {
+        let mut pings = Pings {
+            min_interval: Duration::from_secs(5),
+            last: None,
+            early: 0,
+        };
+        let start = Instant::now();
+        let mut at = |seconds| pings.allow(start + Duration::from_secs(seconds));
+        assert!([0, 5, 10, 20, 21, 22].map(&mut at).iter().all(|calm| *calm));
+        assert!(!at(23));
+        pings.forgive();
+        assert!(pings.allow(start + Duration::from_secs(24)));
+    }
+}
