@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::secret::Secret;
+
 use super::turn::{Options, Tool, ToolChoice, Turn};
 
 /// One call. Made once at the door, then passed by reference.
@@ -63,6 +65,8 @@ pub struct Prompt {
 /// What of a caller's metadata goes to DashScope, and nothing else does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Passing {
+    /// The caller's own key for DashScope, to use instead of the operator's.
+    pub api_key: Option<Secret>,
     /// The workspace to use instead of the operator's.
     pub workspace: Option<String>,
     /// What of the content DashScope should inspect.

@@ -33,7 +33,8 @@ pub use self::raw::{Flag, Flags};
 pub use self::reference::markdown;
 pub use self::server::{Server, Tls};
 pub use self::settings::{
-    Callers, Endpoint, Idempotency, Log, LogFormat, Models, Retry, Settings, Timeouts, Upstream,
+    CallerLimits, Callers, Endpoint, Idempotency, Log, LogFormat, Models, Retry, Settings,
+    Timeouts, Upstream,
 };
 pub use self::surroundings::{Process, Surroundings};
 

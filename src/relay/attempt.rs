@@ -63,7 +63,7 @@ pub(super) async fn open(
     while let Some(model) = candidates.next() {
         match ask(&asker, &call, &model, deadline, &attempts).await {
             Err(error) if candidates.peek().is_some() && routes::falls_back(&error) => {}
-            outcome => return outcome,
+            outcome => return outcome.map_err(|error| whose_key(error, &call)),
         }
     }
     Err(Error::new(
@@ -142,6 +142,15 @@ async fn attempt(asker: &Asker, prepared: &Prepared, ask: Ask) -> Result<Opened,
             }
         }
     }
+}
+
+/// A refused key is the operator's to mend, unless the caller brought it.
+fn whose_key(error: Error, call: &Call) -> Error {
+    if call.passing.api_key.is_none() || error.reason() != Reason::UpstreamCredential {
+        return error;
+    }
+    let message = "DashScope does not accept the key of this call; send one that is good there";
+    Error::new(Reason::Unauthenticated, message).with_sent(error.sent())
 }
 
 /// A stream that ends without an end or a fault: the room below never makes one.

@@ -9,6 +9,7 @@ mod attempt;
 mod journal;
 mod ledger;
 pub mod once;
+mod place;
 pub mod reply;
 pub mod retry;
 pub mod routes;
@@ -21,6 +22,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_stream::Stream;
 
+use crate::callers::Identity;
+use crate::callers::account::Ask;
 use crate::chat::call::Call;
 use crate::chat::upload::{Upload, Uploaded};
 use crate::dashscope::DashScope;
@@ -31,6 +34,7 @@ use admission::Admission;
 use attempt::Asker;
 use ledger::Ledger;
 use once::Once;
+use place::Place;
 use reply::{Reply, Times};
 use supervisor::Supervisor;
 
@@ -96,8 +100,13 @@ impl Relay {
     /// Opens a call that arrived at this moment. Refuses at once when the house is full. Nothing is
     /// sent before the reply is polled, unless the call has a name: then it runs on its own, as
     /// long as somebody listens.
-    pub fn open(&self, call: Call, arrived: Instant) -> Result<Reply, Error> {
+    pub fn open(&self, call: Call, who: &Identity, arrived: Instant) -> Result<Reply, Error> {
         let permit = self.inner.admission.admit()?;
+        let pass = who.admit(Ask {
+            model: &call.prompt.model,
+            tokens: call.prompt.estimated_tokens(),
+        })?;
+        let mut place = Place::new(permit, pass);
         let times = self.times(arrived, call.timeout);
         let call = Arc::new(call);
         let reply = if call.named {
@@ -105,10 +114,11 @@ impl Relay {
                 // Each reader keeps its own deadline; the call itself may take as long as any.
                 let times = self.times(arrived, self.inner.settings.max_timeout);
                 reply::unreported(&self.inner.asker, Arc::clone(&call), times, attempts)
-            })?;
-            reply::joined(reader, &call, times, permit)
+            })
+            .inspect_err(|error| place.failed(error))?;
+            reply::joined(reader, &call, times, place)
         } else {
-            reply::direct(&self.inner.asker, call, times, permit)
+            reply::direct(&self.inner.asker, call, times, place)
         };
         self.inner.calls.add(&reply);
         Ok(reply)
@@ -128,15 +138,22 @@ impl Relay {
         &self,
         upload: Upload,
         chunks: S,
-        request_id: String,
+        (request_id, who): (String, &Identity),
         (arrived, timeout): (Instant, Duration),
     ) -> Result<Uploaded, Error>
     where
         S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
     {
-        let _permit = self.inner.admission.admit()?;
+        let permit = self.inner.admission.admit()?;
+        // Files are paid for when a model reads them.
+        let pass = who.admit(Ask {
+            model: &upload.model,
+            tokens: 0,
+        })?;
+        let _place = Place::new(permit, pass);
         let report = Report {
             request_id,
+            caller: who.name().map(ToString::to_string).unwrap_or_default(),
             method: "UploadMedia",
             model: upload.model.clone(),
             attempts: 1,

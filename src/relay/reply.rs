@@ -17,10 +17,10 @@ use crate::dashscope::Exchange;
 use crate::error::{Error, Reason, Sent};
 use crate::telemetry::report::Report;
 
-use super::admission::Permit;
 use super::attempt::{self, Asker, Attempts, Opened};
 use super::journal::Reader;
 use super::ledger::Ledger;
+use super::place::Place;
 
 /// The answer to one call. A stream of events that keeps the contract of [`crate::chat::event`].
 pub struct Reply {
@@ -65,7 +65,8 @@ pub(super) struct Core {
     attempts: Attempts,
     ledger: Ledger,
     joined: bool,
-    _permit: Option<Permit>,
+    /// What it holds; a call that runs for others holds nothing itself.
+    place: Option<Place>,
 }
 
 enum Stage {
@@ -77,11 +78,11 @@ enum Stage {
 }
 
 /// A reply that goes to DashScope itself.
-pub(super) fn direct(asker: &Arc<Asker>, call: Arc<Call>, times: Times, permit: Permit) -> Reply {
+pub(super) fn direct(asker: &Arc<Asker>, call: Arc<Call>, times: Times, place: Place) -> Reply {
     let attempts = Attempts::default();
-    let ledger = Ledger::new(report(&call, false), times.arrived);
+    let ledger = Ledger::new(report(&call, &place, false), times.arrived);
     let stage = opening(asker, call, times, &attempts);
-    Reply::new(stage, times, attempts, ledger, Some(permit))
+    Reply::new(stage, times, attempts, ledger, Some(place))
 }
 
 /// The events of a call that runs on its own. Its readers have the places and write the reports.
@@ -97,10 +98,15 @@ pub(super) fn unreported(
 }
 
 /// A reply that listens to a call which runs on its own.
-pub(super) fn joined(reader: Reader, call: &Call, times: Times, permit: Permit) -> Reply {
+pub(super) fn joined(reader: Reader, call: &Call, times: Times, mut place: Place) -> Reply {
     let attempts = reader.attempts();
-    let ledger = Ledger::new(report(call, reader.is_twin()), times.arrived);
-    Reply::new(Stage::Joined(reader), times, attempts, ledger, Some(permit))
+    let twin = reader.is_twin();
+    if twin {
+        // The first call of the name pays.
+        place.free();
+    }
+    let ledger = Ledger::new(report(call, &place, twin), times.arrived);
+    Reply::new(Stage::Joined(reader), times, attempts, ledger, Some(place))
 }
 
 fn opening(asker: &Arc<Asker>, call: Arc<Call>, times: Times, attempts: &Attempts) -> Stage {
@@ -113,13 +119,14 @@ fn opening(asker: &Arc<Asker>, call: Arc<Call>, times: Times, attempts: &Attempt
     )))
 }
 
-fn report(call: &Call, joined: bool) -> Report {
+fn report(call: &Call, place: &Place, joined: bool) -> Report {
     Report {
         request_id: call.request_id.clone(),
         method: match call.delivery {
             Delivery::Whole => "Converse",
             Delivery::Stream => "ConverseStream",
         },
+        caller: place.caller(),
         model: call.prompt.model.clone(),
         joined,
         ..Report::default()
@@ -132,7 +139,7 @@ impl Reply {
         times: Times,
         attempts: Attempts,
         ledger: Ledger,
-        permit: Option<Permit>,
+        place: Option<Place>,
     ) -> Self {
         let core = Core {
             stage,
@@ -145,7 +152,7 @@ impl Reply {
             attempts,
             joined: ledger.report.joined,
             ledger,
-            _permit: permit,
+            place,
         };
         Self {
             core: Arc::new(Mutex::new(core)),
@@ -239,7 +246,10 @@ impl Core {
         self.last_event = now;
         self.handed_out = Some(now);
         self.ledger.note(&event, now);
-        if matches!(event, Event::End(_)) {
+        if let Event::End(end) = &event {
+            if let (Some(place), Some(usage)) = (&mut self.place, &end.usage) {
+                place.used(usage);
+            }
             self.stage = Stage::Done;
             self.handed_out = None;
             self.ledger.report.attempts = self.attempts.load(Ordering::Relaxed);
@@ -251,6 +261,9 @@ impl Core {
     fn fail(&mut self, error: Error) -> Error {
         let attempts = self.attempts.load(Ordering::Relaxed);
         let error = error.with_attempts(attempts);
+        if let Some(place) = &mut self.place {
+            place.failed(&error);
+        }
         self.stage = Stage::Done;
         self.ledger.report.attempts = attempts;
         self.ledger.close(Some(&error));
@@ -337,6 +350,10 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        self.ledger.report.attempts = self.attempts.load(Ordering::Relaxed);
+        let attempts = self.attempts.load(Ordering::Relaxed);
+        self.ledger.report.attempts = attempts;
+        if let Some(place) = self.place.as_mut().filter(|_| attempts == 0) {
+            place.free();
+        }
     }
 }

@@ -27,6 +27,7 @@ mod door;
 mod faults;
 mod forms;
 mod life;
+mod limits;
 mod meaning;
 mod media;
 mod models;
