@@ -275,8 +275,18 @@ fn relay_settings(settings: &Settings) -> relay::Settings {
 }
 
 fn callers_settings(settings: &Settings) -> callers::Settings {
+    let limits = &settings.callers.limits;
     callers::Settings {
         keys_file: settings.callers.keys_file.clone(),
+        pass_through: settings.callers.pass_through,
+        max_tracked: settings.callers.max_tracked,
+        limits: callers::limits::Limits {
+            models: limits.models.clone(),
+            requests_per_minute: limits.requests_per_minute,
+            tokens_per_minute: limits.tokens_per_minute,
+            max_streams: limits.max_streams,
+            tokens_per_day: limits.tokens_per_day,
+        },
     }
 }
 

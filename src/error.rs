@@ -133,6 +133,14 @@ reasons! {
     UpstreamTokens, "UPSTREAM_TOKENS", Exhausted;
     /// A number of things that DashScope keeps for the account is used up.
     UpstreamQuota, "UPSTREAM_QUOTA", Exhausted;
+    /// The caller has made all the calls that it may make in a minute.
+    CallerRate, "CALLER_RATE", Exhausted;
+    /// The caller has used or reserved all the tokens that it may use in a minute.
+    CallerTokens, "CALLER_TOKENS", Exhausted;
+    /// The caller has as many calls at the same time as it may have.
+    CallerStreams, "CALLER_STREAMS", Exhausted;
+    /// The caller has used or reserved all the tokens of its day.
+    CallerBudget, "CALLER_BUDGET", Exhausted;
     /// A message is larger than the gateway takes.
     MessageTooLarge, "MESSAGE_TOO_LARGE", Exhausted;
     /// The metadata of a call are larger than the gateway takes.

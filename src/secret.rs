@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A text without `Display`, whose `Debug` prints `****`. There is one way to read it.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {

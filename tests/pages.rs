@@ -33,7 +33,7 @@ are `attempts`, how often DashScope was asked, and what DashScope said: `upstrea
 
 The trailers hold `x-request-id`, `x-dashscope-request-id` if DashScope gave one, and
 `grpc-retry-pushback-ms`: how long to wait before the next call, or `-1` for not at all. That is the
-column *Again* below; where DashScope says how long to wait, its word holds.
+column *Again* below; where it is known how long to wait, the true time holds.
 
 `UNAVAILABLE` always means that the model did nothing for this call. The same reason with the code
 `INTERNAL` and the pushback `-1` means that the model may have run, and that the next call may be

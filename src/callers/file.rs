@@ -1,10 +1,7 @@
 //! The file of keys: TOML, a `[[key]]` for each, with the hash in the place of the key.
-//!
-//! People edit it too, so commands only ever add lines and never write it anew: what stands there
-//! stays, comments and all, and so do its owner and its rights.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +11,7 @@ use crate::error::{Error, Reason};
 
 use super::date;
 use super::key::{self, Digest};
+use super::limits::{LARGEST, Overrides};
 
 /// The largest file that is read: tens of thousands of keys, and no disk image by mistake.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -25,13 +23,19 @@ const MAX_NAME: usize = 64;
 const MAX_FAULTS: usize = 20;
 
 /// What may stand in a `[[key]]`.
-const FIELDS: [&str; 6] = ["id", "name", "sha256", "created", "expires", "revoked"];
-
-/// What stands at the head of a file that a command made.
-const HEAD: &str = "\
-# Keys of callers. `dashgate keys new` adds one, `dashgate keys revoke` takes one back. The gateway
-# reads this file again when it changes. A key itself is never in here: sha256 is its hash.
-";
+const FIELDS: [&str; 11] = [
+    "id",
+    "name",
+    "sha256",
+    "created",
+    "expires",
+    "revoked",
+    "models",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "max_streams",
+    "tokens_per_day",
+];
 
 /// A key as the file has it.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ pub struct Entry {
     pub expires: Option<u64>,
     /// Since when it is taken back.
     pub revoked: Option<u64>,
+    /// What it may use, where that is not as for all.
+    pub limits: Overrides,
 }
 
 /// Whether a key opens the door.
@@ -74,7 +80,7 @@ impl Entry {
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = format!(
             "\n[[key]]\nid = \"{}\"\nname = \"{}\"\nsha256 = \"{}\"\n",
             self.id,
@@ -84,6 +90,16 @@ impl Entry {
         for (field, moment) in [("created", self.created), ("expires", self.expires)] {
             if let Some(moment) = moment {
                 text.push_str(&format!("{field} = {}\n", date::text(moment)));
+            }
+        }
+        if let Some(models) = &self.limits.models {
+            let models = models.iter().map(|model| Value::from(model.as_str()));
+            let list = Value::Array(models.collect());
+            text.push_str(&format!("models = {list}\n"));
+        }
+        for (field, number) in self.limits.numbers() {
+            if let Some(number) = number {
+                text.push_str(&format!("{field} = {number}\n"));
             }
         }
         text
@@ -207,6 +223,7 @@ fn entry(number: usize, value: &Value, faults: &mut Vec<String>) -> Option<Entry
     };
     let (created, expires) = (moment("created"), moment("expires"));
     let revoked = moment("revoked");
+    let limits = limits(fields, &mut wrong);
     let digest = digest.filter(|_| faults.len() == before)?;
     Some(Entry {
         id: id.to_owned(),
@@ -215,140 +232,49 @@ fn entry(number: usize, value: &Value, faults: &mut Vec<String>) -> Option<Entry
         created,
         expires,
         revoked,
+        limits,
     })
 }
 
-/// Adds a key, and makes the file if there is none.
-pub fn add(path: &Path, entry: &Entry) -> Result<(), Error> {
-    let (mut file, old) = open(path, true)?;
-    // A file that is wrong is mended by a person, before more goes into it.
-    parse(path, &old)?;
-    let head = if old.is_empty() { HEAD } else { "" };
-    let gap = if old.is_empty() || old.ends_with('\n') {
-        ""
-    } else {
-        "\n"
-    };
-    let new = format!("{head}{gap}{}", entry.text());
-    write(&mut file, old.len(), &new).map_err(|error| unwritable(path, &error))
-}
-
-/// Takes a key back. `false` if that was done before.
-pub fn revoke(path: &Path, id: &str, now: u64) -> Result<bool, Error> {
-    let (mut file, old) = open(path, false)?;
-    let entries = parse(path, &old)?;
-    let Some(entry) = entries.iter().find(|entry| entry.id == id) else {
-        return Err(fault(
-            path,
-            &format!("has no key {id}; `dashgate keys list` lists them"),
-        ));
-    };
-    if entry.state(now) == State::Revoked {
-        return Ok(false);
-    }
-    let by_hand = || {
-        let line = format!("revoked = {}", date::text(now));
-        fault(
-            path,
-            &format!("is written in another way; add `{line}` to key {id} yourself"),
-        )
-    };
-    let at = after_id(&old, id).ok_or_else(by_hand)?;
-    let (before, after) = old.split_at_checked(at).ok_or_else(by_hand)?;
-    let gap = if before.ends_with('\n') { "" } else { "\n" };
-    let tail = format!("{gap}revoked = {}\n{after}", date::text(now));
-    // What was found by its looks is written only if it says what is meant.
-    let meant = |entries: &Vec<Entry>| {
-        let is_it = |entry: &Entry| entry.id == id && entry.state(now) == State::Revoked;
-        entries.iter().any(is_it)
-    };
-    parse(path, &format!("{before}{tail}"))
-        .ok()
-        .filter(meant)
-        .ok_or_else(by_hand)?;
-    write(&mut file, at, &tail).map_err(|error| unwritable(path, &error))?;
-    Ok(true)
-}
-
-/// Where the line after a key's `id` begins.
-fn after_id(text: &str, id: &str) -> Option<usize> {
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        at += line.len();
-        let value = line.trim_start().strip_prefix("id");
-        let value = value.and_then(|rest| rest.trim_start().strip_prefix('='));
-        let quoted = |quote: char| {
-            value.is_some_and(|value| {
-                value
-                    .trim_start()
-                    .starts_with(&format!("{quote}{id}{quote}"))
-            })
-        };
-        if quoted('"') || quoted('\'') {
-            return Some(at);
+/// What a key may use.
+fn limits(fields: &Table, wrong: &mut impl FnMut(String)) -> Overrides {
+    let mut limits = Overrides::default();
+    for (name, value) in fields {
+        if let Some(place) = limits.number(name) {
+            let number = value.as_integer().and_then(|n| u64::try_from(n).ok());
+            *place = number.filter(|number| *number <= LARGEST);
+            if place.is_none() {
+                wrong(format!(
+                    "{name} is no number; write digits only, 0 for no limit"
+                ));
+            }
         }
     }
-    None
-}
-
-/// The file and its text, locked against other commands until it is dropped.
-fn open(path: &Path, create: bool) -> Result<(File, String), Error> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(create);
-    #[cfg(unix)]
-    {
-        // Hashes are no secrets, but who has which key is nobody else's business.
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
+    if let Some(models) = fields.get("models") {
+        let name = |value: &Value| value.as_str().map(str::to_owned);
+        let list = models
+            .as_array()
+            .map(|list| list.iter().map(name).collect());
+        limits.models = list.flatten();
+        if limits.models.is_none() {
+            wrong("models is no list of names; write [\"qwen*\"]".to_owned());
+        }
     }
-    let file = options
-        .open(path)
-        .map_err(|error| unwritable(path, &error))?;
-    file.lock().map_err(|error| unwritable(path, &error))?;
-    Ok((file, text(path)?))
+    limits
 }
 
-/// Writes from here to the end. The new text is never shorter than the old, so nothing is cut off
-/// first, and a crash can lose no key that stands above.
-fn write(file: &mut File, at: usize, text: &str) -> io::Result<()> {
-    file.seek(SeekFrom::Start(at as u64))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-fn unwritable(path: &Path, error: &io::Error) -> Error {
-    fault(path, &format!("cannot be written: {error}"))
-}
-
-fn fault(path: &Path, what: &str) -> Error {
+/// A fault of this file.
+pub(super) fn fault(path: &Path, what: &str) -> Error {
     let message = format!("the file of keys {} {what}", path.display());
     // A fault of a file that somebody named, and it never reaches a caller.
     Error::new(Reason::InvalidRequest, message)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    /// A folder of its own that goes with the test.
-    struct Folder(std::path::PathBuf);
-
-    impl Folder {
-        fn new() -> Self {
-            let name = format!("dashgate-keys-{}", key::fresh().unwrap().id);
-            let path = std::env::temp_dir().join(name);
-            std::fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn entry(name: &str) -> (Entry, String) {
+    pub(crate) fn entry(name: &str) -> (Entry, String) {
         let key = key::fresh().unwrap();
         let entry = Entry {
             id: key.id,
@@ -357,77 +283,9 @@ mod tests {
             created: Some(1_000_000_000),
             expires: None,
             revoked: None,
+            limits: Overrides::default(),
         };
         (entry, key.text.expose().to_owned())
-    }
-
-    #[test]
-    fn keys_are_added_and_taken_back_and_the_rest_of_the_file_stays() {
-        let folder = Folder::new();
-        let path = folder.0.join("keys.toml");
-        let (first, text) = entry("team-a");
-        let (second, _) = entry("team-b");
-        add(&path, &first).unwrap();
-        let written = std::fs::read_to_string(&path).unwrap();
-        let noted = format!("{written}# ask Ann before you change this");
-        std::fs::write(&path, noted).unwrap();
-        add(&path, &second).unwrap();
-        assert!(revoke(&path, &first.id, 2_000_000_000).unwrap());
-        assert!(!revoke(&path, &first.id, 2_000_000_001).unwrap());
-        let entries = read(&path).unwrap();
-        let states: Vec<_> = entries.iter().map(|e| e.state(2_000_000_000)).collect();
-        assert_eq!(states, [State::Revoked, State::Active]);
-        assert_eq!(entries[0].state(1_999_999_999), State::Active);
-        assert!(entries[0].digest.matches(&Digest::of(&text)));
-        assert_eq!(&*entries[1].name, "team-b");
-        let written = std::fs::read_to_string(&path).unwrap();
-        assert!(
-            written.contains("# ask Ann before you change this\n"),
-            "{written}"
-        );
-        assert!(written.starts_with(HEAD), "{written}");
-        assert!(!written.contains(&text));
-        let unknown = revoke(&path, "000000000000", 1).unwrap_err();
-        assert!(unknown.message().contains("keys list"), "{unknown}");
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_rights() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = Folder::new();
-        let path = folder.0.join("keys.toml");
-        add(&path, &entry("a").0).unwrap();
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&path), 0o600);
-        let wide = std::fs::Permissions::from_mode(0o640);
-        std::fs::set_permissions(&path, wide).unwrap();
-        let (second, _) = entry("b");
-        add(&path, &second).unwrap();
-        revoke(&path, &second.id, 1).unwrap();
-        assert_eq!(mode(&path), 0o640);
-    }
-
-    #[test]
-    fn commands_at_the_same_time_lose_no_key() {
-        let folder = Folder::new();
-        let path = folder.0.join("keys.toml");
-        let threads: Vec<_> = (0..16)
-            .map(|_| {
-                let path = path.clone();
-                std::thread::spawn(move || {
-                    let (entry, _) = entry("a");
-                    add(&path, &entry).unwrap();
-                    assert!(revoke(&path, &entry.id, 1).unwrap());
-                })
-            })
-            .collect();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        let entries = read(&path).unwrap();
-        let revoked = entries.iter().filter(|e| e.state(1) == State::Revoked);
-        assert_eq!((entries.len(), revoked.count()), (16, 16));
     }
 
     #[test]
@@ -461,18 +319,5 @@ mod tests {
     fn a_file_that_is_not_there_says_how_to_make_it() {
         let told = read(Path::new("/nowhere/keys.toml")).unwrap_err();
         assert!(told.message().contains("dashgate keys new"), "{told}");
-    }
-
-    #[test]
-    fn a_file_in_another_style_is_revoked_by_hand_and_not_broken() {
-        let folder = Folder::new();
-        let path = folder.0.join("keys.toml");
-        let (entry, _) = entry("a");
-        let (id, hash) = (&entry.id, entry.digest.hex());
-        let inline = format!("key = [{{ id = \"{id}\", name = \"a\", sha256 = \"{hash}\" }}]\n");
-        std::fs::write(&path, &inline).unwrap();
-        let told = revoke(&path, id, 1).unwrap_err();
-        assert!(told.message().contains("yourself"), "{told}");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), inline);
     }
 }

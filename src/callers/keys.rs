@@ -1,17 +1,21 @@
 //! The keys of our own that hold now: the file of keys, read again when it changes.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::MissedTickBehavior;
 
+use crate::chat::call::Caller;
 use crate::error::Error;
 
+use super::account::Account;
 use super::date;
 use super::file::{self, Entry, State};
 use super::key::{self, Digest};
+use super::limits::Limits;
 
 /// How often the file is looked at: a key that was taken back still opens the door for so long. A
 /// look is one `stat`; a watch by the kernel would miss files that are mounted or linked anew.
@@ -20,11 +24,33 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A file that is younger than this may change once more without a change of its time.
 const YOUNG: Duration = Duration::from_secs(2);
 
-type Table = HashMap<String, Entry>;
+type Table = HashMap<String, Key>;
+
+/// A key and whose it is.
+struct Key {
+    entry: Entry,
+    holder: Holder,
+}
+
+/// Somebody who holds a key, and what it may use. Keys of one name have one holder.
+#[derive(Clone)]
+pub(super) struct Holder {
+    pub(super) account: Arc<Account>,
+    pub(super) limits: Arc<Limits>,
+}
+
+/// What all keys have in common.
+pub(super) struct Terms {
+    /// What a caller may use of whom nothing else is said.
+    pub(super) limits: Limits,
+    /// Makes the number of a caller.
+    pub(super) hasher: RandomState,
+}
 
 /// All keys of a file.
 pub(super) struct Keys {
     path: PathBuf,
+    terms: Terms,
     table: RwLock<Arc<Table>>,
     seen: Mutex<Seen>,
 }
@@ -47,10 +73,10 @@ struct Stamp {
 
 impl Keys {
     /// Reads the file. One that cannot be read is a fault of the settings.
-    pub(super) fn open(path: PathBuf) -> Result<Self, Error> {
+    pub(super) fn open(path: PathBuf, terms: Terms) -> Result<Self, Error> {
         let stamp = stamp(&path);
         let text = file::text(&path)?;
-        let table = table(file::parse(&path, &text)?);
+        let table = terms.table(file::parse(&path, &text)?, &Table::new());
         if table.is_empty() {
             tracing::warn!(
                 file = %path.display(),
@@ -59,6 +85,7 @@ impl Keys {
         }
         Ok(Self {
             path,
+            terms,
             table: RwLock::new(Arc::new(table)),
             seen: Mutex::new(Seen {
                 stamp,
@@ -67,18 +94,18 @@ impl Keys {
         })
     }
 
-    /// The name of the caller whose key this is. The fault says what is wrong, for the log.
-    pub(super) fn find(&self, text: &str, now: u64) -> Result<Arc<str>, &'static str> {
+    /// The caller whose key this is. The fault says what is wrong, for the log.
+    pub(super) fn find(&self, text: &str, now: u64) -> Result<Holder, &'static str> {
         // Made whether or not there is such a key, so that time tells nothing either.
         let shown = Digest::of(text);
         let id = key::id_of(text).ok_or("what was sent is no key of this gateway")?;
         let table = self.table();
-        let entry = table.get(id).ok_or("there is no such key")?;
+        let Key { entry, holder } = table.get(id).ok_or("there is no such key")?;
         if !entry.digest.matches(&shown) {
             return Err("the key is not the one of this id");
         }
         match entry.state(now) {
-            State::Active => Ok(Arc::clone(&entry.name)),
+            State::Active => Ok(holder.clone()),
             State::Expired => Err("the key has expired"),
             State::Revoked => Err("the key is revoked"),
         }
@@ -126,7 +153,7 @@ impl Keys {
         let file = self.path.display();
         match parsed {
             Ok(entries) => {
-                let table = Arc::new(table(entries));
+                let table = Arc::new(self.terms.table(entries, &self.table()));
                 tracing::info!(%file, keys = table.len(), "the file of keys was read again");
                 *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
             }
@@ -158,16 +185,31 @@ impl Keys {
     }
 }
 
-fn table(entries: Vec<Entry>) -> Table {
-    let now = date::now();
-    let live = entries
-        .iter()
-        .filter(|entry| entry.state(now) == State::Active);
-    tracing::debug!(keys = entries.len(), live = live.count(), "keys were read");
-    entries
-        .into_iter()
-        .map(|entry| (entry.id.clone(), entry))
-        .collect()
+impl Terms {
+    /// The keys of a file. A caller that was there before has used what it has used.
+    fn table(&self, entries: Vec<Entry>, before: &Table) -> Table {
+        let now = date::now();
+        let is_live = |entry: &&Entry| entry.state(now) == State::Active;
+        let live = entries.iter().filter(is_live).count();
+        tracing::debug!(keys = entries.len(), live, "keys were read");
+        let accounts = before.values().map(|key| &key.holder.account);
+        let mut accounts: HashMap<Arc<str>, Arc<Account>> = accounts
+            .map(|account| (Arc::clone(&account.name), Arc::clone(account)))
+            .collect();
+        let mut table = Table::with_capacity(entries.len());
+        for entry in entries {
+            let account = accounts.entry(Arc::clone(&entry.name)).or_insert_with(|| {
+                let caller = Caller(self.hasher.hash_one(("key", &entry.name)));
+                Arc::new(Account::new(Arc::clone(&entry.name), caller))
+            });
+            let holder = Holder {
+                account: Arc::clone(account),
+                limits: Arc::new(entry.limits.over(&self.limits)),
+            };
+            table.insert(entry.id.clone(), Key { entry, holder });
+        }
+        table
+    }
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

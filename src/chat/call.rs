@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::secret::Secret;
+
 use super::media::Source;
 use super::turn::{Options, Tool, ToolChoice, Turn};
 
@@ -83,6 +85,8 @@ fn is_stored(uri: &str) -> bool {
 /// What of a caller's metadata goes to DashScope, and nothing else does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Passing {
+    /// The caller's own key for DashScope, to use instead of the operator's.
+    pub api_key: Option<Secret>,
     /// The workspace to use instead of the operator's.
     pub workspace: Option<String>,
     /// What of the content DashScope should inspect.

@@ -1,12 +1,14 @@
 //! `dashgate keys`: the keys of callers.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 
 use crate::callers::file::{self, Entry, State};
-use crate::callers::{date, key};
+use crate::callers::limits::{LARGEST, Overrides};
+use crate::callers::{date, edit, key};
 use crate::config::{self, Process};
 
 use super::choices::Choices;
@@ -18,7 +20,7 @@ use super::terminal::Terminal;
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate keys new --name team-a --file keys.toml          prints the key, this once
-  dashgate keys new --name team-b --expires 90d
+  dashgate keys new --name team-b --expires 90d --requests-per-minute 60 --models 'qwen3-*'
   dashgate keys list
   dashgate keys revoke 3f9a1c2b77d0                         by the id that list shows
   dashgate serve --set callers.keys_file=keys.toml          from now on a key is asked for
@@ -43,10 +45,25 @@ enum Action {
         /// Until when it is good: a span as in 90d or 12h, or a date as in 2027-01-31
         #[arg(long, value_name = "TIME", value_parser = expires)]
         expires: Option<u64>,
+        /// The models that it may name, with `*` for any letters, as in `qwen3-*,qwen-vl-max`
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        models: Option<Vec<String>>,
+        /// How many calls it may make in a minute; 0: no limit
+        #[arg(long, value_name = "N", value_parser = number())]
+        requests_per_minute: Option<u64>,
+        /// How many tokens, in and out, it may use in a minute; 0: no limit
+        #[arg(long, value_name = "N", value_parser = number())]
+        tokens_per_minute: Option<u64>,
+        /// How many calls it may have at the same time; 0: no limit
+        #[arg(long, value_name = "N", value_parser = number())]
+        max_streams: Option<u64>,
+        /// How many tokens it may use in a day of UTC; 0: no limit
+        #[arg(long, value_name = "N", value_parser = number())]
+        tokens_per_day: Option<u64>,
         #[command(flatten)]
         place: Place,
     },
-    /// List the keys: id, name, state, when made, when they end
+    /// List the keys: id, name, state, when made, when they end, what they may use
     List {
         #[command(flatten)]
         place: Place,
@@ -90,8 +107,22 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         Action::New {
             name,
             expires,
+            models,
+            requests_per_minute,
+            tokens_per_minute,
+            max_streams,
+            tokens_per_day,
             place,
-        } => new(name, *expires, &place.path()?, terminal)?,
+        } => {
+            let limits = Overrides {
+                models: models.clone(),
+                requests_per_minute: *requests_per_minute,
+                tokens_per_minute: *tokens_per_minute,
+                max_streams: *max_streams,
+                tokens_per_day: *tokens_per_day,
+            };
+            new((name, *expires, limits), &place.path()?, terminal)?;
+        }
         Action::List { place } => {
             let entries = file::read(&place.path()?)?;
             terminal.answer(&listing(&entries, date::now()))?;
@@ -100,7 +131,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             // Somebody may give the whole key; its id is in it, and all of it is now in a history.
             let id = id.strip_prefix(key::PREFIX).unwrap_or(id);
             let id = id.split('_').next().unwrap_or(id);
-            match file::revoke(&place.path()?, id, date::now())? {
+            match edit::revoke(&place.path()?, id, date::now())? {
                 true => terminal.answer(&format!("revoked {id}\n"))?,
                 false => terminal.answer(&format!("{id} was revoked before\n"))?,
             }
@@ -110,9 +141,8 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
 }
 
 fn new(
-    name: &str,
-    expires: Option<u64>,
-    path: &std::path::Path,
+    (name, expires, limits): (&str, Option<u64>, Overrides),
+    path: &Path,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
     let key = key::fresh()?;
@@ -123,8 +153,9 @@ fn new(
         created: Some(date::now()),
         expires,
         revoked: None,
+        limits,
     };
-    file::add(path, &entry)?;
+    edit::add(path, &entry)?;
     let until = match expires {
         Some(moment) => format!(" until {}", date::text(moment)),
         None => String::new(),
@@ -142,11 +173,12 @@ fn listing(entries: &[Entry], now: u64) -> String {
     let mut text = String::new();
     let widest = entries.iter().map(|entry| entry.name.len()).max();
     let width = widest.unwrap_or_default().max(4);
-    let mut row = |id: &str, name: &str, state: &str, created: &str, expires: &str| {
-        let row = format!("{id:<12}  {name:<width$}  {state:<7}  {created:<20}  {expires}");
+    let mut row = |[id, name, state, created, expires, limits]: [&str; 6]| {
+        let row =
+            format!("{id:<12}  {name:<width$}  {state:<7}  {created:<20}  {expires:<20}  {limits}");
         let _ = writeln!(text, "{}", row.trim_end());
     };
-    row("ID", "NAME", "STATE", "CREATED", "EXPIRES");
+    row(["ID", "NAME", "STATE", "CREATED", "EXPIRES", "LIMITS"]);
     for entry in entries {
         let state = match entry.state(now) {
             State::Active => "active",
@@ -155,9 +187,29 @@ fn listing(entries: &[Entry], now: u64) -> String {
         };
         let moment = |moment: Option<u64>| moment.map_or("-".to_owned(), date::text);
         let (created, expires) = (moment(entry.created), moment(entry.expires));
-        row(&entry.id, &entry.name, state, &created, &expires);
+        let limits = limits(&entry.limits);
+        row([&entry.id, &entry.name, state, &created, &expires, &limits]);
     }
     text
+}
+
+/// What a key may use, where that is not as for all.
+fn limits(limits: &Overrides) -> String {
+    let numbers = limits.numbers().into_iter();
+    let mut words: Vec<_> = numbers
+        .filter_map(|(name, number)| Some(format!("{name}={}", number?)))
+        .collect();
+    if let Some(models) = &limits.models {
+        words.push(format!("models={}", models.join(",")));
+    }
+    match words.is_empty() {
+        true => "-".to_owned(),
+        false => words.join(" "),
+    }
+}
+
+fn number() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(0..=LARGEST)
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -194,7 +246,11 @@ mod tests {
         let made = key::fresh().unwrap();
         let path = std::env::temp_dir().join(format!("dashgate-{}.toml", made.id));
         let (mut terminal, out, err) = fake::terminal(false, false);
-        new("team-a", None, &path, &mut terminal).unwrap();
+        let limits = Overrides {
+            max_streams: Some(3),
+            ..Overrides::default()
+        };
+        new(("team-a", None, limits), &path, &mut terminal).unwrap();
         let entries = file::read(&path).unwrap();
         let written = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -205,6 +261,7 @@ mod tests {
         assert!(err.text().contains(&entries[0].id), "{}", err.text());
         let listing = listing(&entries, date::now());
         assert!(listing.contains("team-a  active"), "{listing}");
+        assert!(listing.contains("  max_streams=3\n"), "{listing}");
         assert!(!listing.contains(&entries[0].digest.hex()), "{listing}");
     }
 

@@ -6,7 +6,7 @@ use super::address::Address;
 use super::checker::Checker;
 use super::fault::Faults;
 use super::raw::{Flags, Raw};
-use super::settings::Callers;
+use super::settings::{CallerLimits, Callers};
 use super::surroundings::Surroundings;
 use super::value;
 
@@ -24,14 +24,23 @@ pub fn load_keys_file(flags: &Flags, around: &dyn Surroundings) -> Result<Option
 pub(crate) fn callers(checker: &mut Checker<'_>, listen: &Address) -> Callers {
     let callers = Callers {
         keys_file: keys_file(checker),
+        pass_through: checker.read("callers.pass_through", value::switch),
+        max_tracked: checker.count("callers.max_tracked"),
         allow_anyone: checker.read("callers.allow_anyone", value::switch),
         open_reflection: checker.read("callers.open_reflection", value::switch),
+        limits: CallerLimits {
+            models: checker.read("caller_limits.models", value::names),
+            requests_per_minute: checker.count("caller_limits.requests_per_minute"),
+            tokens_per_minute: checker.count("caller_limits.tokens_per_minute"),
+            max_streams: checker.count("caller_limits.max_streams"),
+            tokens_per_day: checker.count("caller_limits.tokens_per_day"),
+        },
     };
     if callers.are_asked() && callers.allow_anyone {
         checker.clash(
             "callers.allow_anyone",
-            "callers.keys_file says who may call, and this says that anyone may",
-            "remove one of the two",
+            "other settings of callers say who may call, and this says that anyone may",
+            "remove it, or what says who may call",
         );
     }
     if !listen.is_loopback() && !callers.are_asked() && !callers.allow_anyone {
@@ -78,7 +87,7 @@ mod tests {
             assert_eq!(told(&[listen, keys]), None);
             assert_eq!(told(&[listen, anyone]), None);
             let both = told(&[listen, keys, anyone]).unwrap();
-            assert!(both.contains("remove one of the two"), "{both}");
+            assert!(both.contains("remove it"), "{both}");
         }
         for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
             assert_eq!(told(&[("server.listen", listen)]), None);

@@ -34,8 +34,8 @@ pub use self::raw::{Flag, Flags};
 pub use self::reference::markdown;
 pub use self::server::{Server, Tls};
 pub use self::settings::{
-    Account, AccountLimit, Callers, Endpoint, Idempotency, Log, LogFormat, Models, Retry, Settings,
-    Timeouts, Upstream,
+    Account, AccountLimit, CallerLimits, Callers, Endpoint, Idempotency, Log, LogFormat, Models,
+    Retry, Settings, Timeouts, Upstream,
 };
 pub use self::surroundings::{Process, Surroundings};
 

@@ -137,14 +137,28 @@ pub struct Models {
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Callers {
     pub keys_file: Option<PathBuf>,
+    pub pass_through: bool,
+    pub max_tracked: usize,
     pub allow_anyone: bool,
     pub open_reflection: bool,
+    pub limits: CallerLimits,
+}
+
+/// What a caller may use of whom nothing else is said; 0 is no limit.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct CallerLimits {
+    pub models: Vec<String>,
+    pub requests_per_minute: u64,
+    pub tokens_per_minute: u64,
+    pub max_streams: u64,
+    pub tokens_per_day: u64,
 }
 
 impl Callers {
     /// Whether callers are asked who they are.
     pub fn are_asked(&self) -> bool {
-        self.keys_file.is_some()
+        self.keys_file.is_some() || self.pass_through
     }
 }
 

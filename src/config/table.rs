@@ -329,6 +329,16 @@ settings! {
         "The file of the keys that callers show; `dashgate keys` makes it. Read again when it \
          changes.",
         "Not set: keys are one of several ways to know a caller.";
+    "callers.pass_through" [Switch] = "false",
+        "DASHGATE_CALLERS_PASS_THROUGH":
+        "Accept a caller's own key for DashScope (`sk-...`), and use it for the call instead of \
+         the operator's.",
+        "Then anyone with any such key may call, on his own bill.";
+    "callers.max_tracked" [Count(1, 10_000_000)] = "10000",
+        "DASHGATE_CALLERS_MAX_TRACKED":
+        "How many callers of each kind are remembered that stand in no file. The ones that were \
+         idle for longest are forgotten first, with what they used.",
+        "Some hundred bytes each; more at one time than most gateways ever meet.";
     "callers.allow_anyone" [Switch] = "false",
         "DASHGATE_CALLERS_ALLOW_ANYONE" "--allow-anyone":
         "Let anyone call who reaches an address beyond this machine.",
@@ -338,6 +348,30 @@ settings! {
         "Answer reflection to those who show no credentials. Where none are asked for, it is \
          always answered.",
         "The schema is public, but who asks for it without a key is seldom a friend.";
+    "caller_limits.models" [Names] = "",
+        "DASHGATE_CALLER_LIMITS_MODELS":
+        "The models that a caller may name, with `*` for any letters, unless its key says \
+         otherwise. Not set: all.",
+        "Which models cost too much is the operator's to say.";
+    "caller_limits.requests_per_minute" [Count(0, 1_000_000_000)] = "0",
+        "DASHGATE_CALLER_LIMITS_REQUESTS_PER_MINUTE":
+        "How often a caller may call in a minute, unless its key says otherwise. 0: no limit.",
+        "A limit that nobody chose is a fault that nobody expects.";
+    "caller_limits.tokens_per_minute" [Count(0, 1_000_000_000_000)] = "0",
+        "DASHGATE_CALLER_LIMITS_TOKENS_PER_MINUTE":
+        "How many tokens, in and out, a caller may use in a minute, unless its key says \
+         otherwise. 0: no limit.",
+        "As above.";
+    "caller_limits.max_streams" [Count(0, 1_000_000)] = "0",
+        "DASHGATE_CALLER_LIMITS_MAX_STREAMS":
+        "How many calls a caller may have at the same time, streams and others, unless its key \
+         says otherwise. 0: no limit.",
+        "As above; `server.max_in_flight` bounds all callers together.";
+    "caller_limits.tokens_per_day" [Count(0, 1_000_000_000_000)] = "0",
+        "DASHGATE_CALLER_LIMITS_TOKENS_PER_DAY":
+        "How many tokens a caller may use in a day of UTC, unless its key says otherwise. 0: no \
+         limit.",
+        "As above.";
     "log.level" [Text] = "info",
         "DASHGATE_LOG":
         "What is logged: `info`, or by part `info,dashgate::relay=debug`.",

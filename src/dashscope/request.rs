@@ -92,9 +92,8 @@ impl Standing {
         data_inspection: Option<String>,
     ) -> Result<Self, Error> {
         let wrong = |what: &'static str| Error::new(Reason::GatewayConfig, what);
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", api_key.expose()))
-            .map_err(|_| wrong("the DashScope api key has characters that no key has"))?;
-        authorization.set_sensitive(true);
+        let authorization = authorization(api_key)
+            .ok_or_else(|| wrong("the DashScope api key has characters that no key has"))?;
         for (text, what) in [
             (
                 &workspace,
@@ -122,7 +121,14 @@ impl Standing {
     /// The headers that every request has: key, workspace and trace.
     pub(super) fn headers(&self, passing: &Passing) -> Result<HeaderMap, Error> {
         let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, self.authorization.clone());
+        let value = match &passing.api_key {
+            None => self.authorization.clone(),
+            Some(own) => authorization(own).ok_or_else(|| {
+                let message = "the key for DashScope has characters that no key has";
+                Error::new(Reason::Unauthenticated, message)
+            })?,
+        };
+        headers.insert(AUTHORIZATION, value);
         let workspace = passing.workspace.as_ref().or(self.workspace.as_ref());
         insert(&mut headers, WORKSPACE, workspace)?;
         insert(&mut headers, TRACEPARENT, passing.traceparent.as_ref())?;
@@ -159,6 +165,12 @@ impl Standing {
         }
         Ok(headers)
     }
+}
+
+fn authorization(api_key: &Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", api_key.expose())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, text: Option<&String>) -> Result<(), Error> {

@@ -40,8 +40,8 @@ pub(super) struct Storage {
     certificates: Mutex<HashMap<Key, (Instant, Arc<Certificate>)>>,
 }
 
-/// What a certificate is for: a model, in a workspace.
-type Key = (String, Option<Vec<u8>>);
+/// What a certificate is for: a model, in a workspace, of the account that a key belongs to.
+type Key = (String, [Option<Vec<u8>>; 2]);
 
 impl Storage {
     /// The storage behind `{base}/uploads`.
@@ -251,9 +251,9 @@ fn wrong_size(expected: u64) -> Error {
 }
 
 fn certificate_key(model: &str, headers: &HeaderMap) -> Key {
-    let workspace = headers.get("x-dashscope-workspace");
-    let workspace = workspace.map(|value| value.as_bytes().to_vec());
-    (model.to_owned(), workspace)
+    let value = |name| headers.get(name).map(|value| value.as_bytes().to_vec());
+    let place = ["x-dashscope-workspace", "authorization"].map(value);
+    (model.to_owned(), place)
 }
 
 /// What the storage's refusal means. Its answer is XML with a code in it.

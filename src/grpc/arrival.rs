@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use crate::callers::{Credentials, Identity, Shown};
+use crate::callers::Identity;
+use crate::callers::shown::{Credentials, Shown};
 use crate::chat::call::{Passing, Peer};
 use crate::error::{Error, Reason};
 
@@ -124,6 +125,7 @@ fn passing(headers: &HeaderMap) -> Result<Passing, Error> {
         },
     };
     Ok(Passing {
+        api_key: None,
         workspace: value("x-dashscope-workspace")?,
         data_inspection: value("x-dashscope-data-inspection")?,
         // A trace that cannot be read is no reason to refuse a call.

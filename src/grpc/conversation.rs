@@ -117,7 +117,7 @@ impl Conversation {
         let request_id = call.request_id.clone();
         let reply = self
             .relay
-            .open(call, self.arrival.at)
+            .open(call, &self.arrival.identity, self.arrival.at)
             .map_err(|error| self.status(&error, &request_id))?;
         Ok((reply, request_id))
     }

@@ -64,7 +64,7 @@ impl Media {
         let chunks = Chunks { messages, limit };
         let stored = self
             .relay
-            .upload(upload, chunks, request_id, window)
+            .upload(upload, chunks, (request_id, &self.arrival.identity), window)
             .await?;
         Ok(UploadMediaResponse {
             uri: stored.uri,

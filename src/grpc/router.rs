@@ -130,7 +130,10 @@ impl Router {
             return Ok(arrival);
         }
         match self.callers.identify(&arrival::credentials(headers)) {
-            Ok(identity) => arrival.identity = identity,
+            Ok(identity) => {
+                arrival.passing.api_key.clone_from(&identity.api_key);
+                arrival.identity = identity;
+            }
             Err(error) => {
                 let (request_id, why) = (arrival.request_id, error.cause());
                 tracing::info!(%request_id, why, "a call was refused: it is not known whose it is");

@@ -198,8 +198,14 @@ fn quota_subject(reason: Reason) -> &'static str {
         reason,
         Reason::MessageTooLarge | Reason::MetadataTooLarge | Reason::SlowConsumer
     );
+    let callers = matches!(
+        reason,
+        Reason::CallerRate | Reason::CallerTokens | Reason::CallerStreams | Reason::CallerBudget
+    );
     if ours {
         "dashgate"
+    } else if callers {
+        "caller"
     } else {
         "dashscope-account"
     }

@@ -87,6 +87,9 @@ pub(super) struct Lease {
     member: Arc<Member>,
     model: String,
     policy: Policy,
+    /// Whether the call goes by the account's own key. What DashScope says to another's is nothing
+    /// to learn from.
+    by_its_key: bool,
 }
 
 impl Accounts {
@@ -149,11 +152,25 @@ impl Accounts {
                     member: Arc::clone(member),
                     model: model.to_owned(),
                     policy,
+                    by_its_key: true,
                 })
             }
             (None, Some(away)) => Err(away.error),
             (None, None) => Err(nobody()),
         }
+    }
+
+    /// The way for a call that brings a key of its own: any account's address will do.
+    pub(super) fn address(&self, model: &str) -> Result<Lease, Error> {
+        let policy = *self.policy.read().unwrap_or_else(PoisonError::into_inner);
+        let members = self.members();
+        let member = members.first().ok_or_else(nobody)?;
+        Ok(Lease {
+            member: Arc::clone(member),
+            model: model.to_owned(),
+            policy,
+            by_its_key: false,
+        })
     }
 
     /// Remembers who stored a medium.
@@ -303,6 +320,11 @@ impl Lease {
         &self.member.account.dashscope
     }
 
+    /// Whether the call goes by the account's own key.
+    pub(super) fn is_by_its_key(&self) -> bool {
+        self.by_its_key
+    }
+
     /// The operator's name of it.
     pub(super) fn name(&self) -> &str {
         &self.member.account.name
@@ -310,6 +332,9 @@ impl Lease {
 
     /// It began to answer.
     pub(super) fn answered(&self) {
+        if !self.by_its_key {
+            return;
+        }
         let mut state = self.member.lock();
         state.standing.answered();
         if let Some(of_model) = state.models.get_mut(&self.model) {
@@ -320,6 +345,9 @@ impl Lease {
     /// It failed. Says whether another account may be asked at once: the fault is this one's, and
     /// nothing was done.
     pub(super) fn failed(&self, error: &Error, now: Instant) -> bool {
+        if !self.by_its_key {
+            return false;
+        }
         let undone = matches!(error.sent(), Sent::No | Sent::Refused);
         let limit = self.member.limit(&self.model);
         let mut state = self.member.lock();
@@ -359,6 +387,9 @@ impl Lease {
 
     /// What the answer used.
     pub(super) fn settle(&self, tokens: u32, now: Instant) {
+        if !self.by_its_key {
+            return;
+        }
         let mut state = self.member.lock();
         if let Some(of_model) = state.models.get_mut(&self.model)
             && let Some(bucket) = &mut of_model.tokens

@@ -67,7 +67,7 @@ pub(super) async fn open(
     while let Some(model) = candidates.next() {
         match ask(&asker, &call, &model, deadline, &attempts).await {
             Err(error) if candidates.peek().is_some() && routes::falls_back(&error) => {}
-            outcome => return outcome,
+            outcome => return outcome.map_err(|error| whose_key(error, &call)),
         }
     }
     Err(Error::new(
@@ -94,7 +94,10 @@ async fn ask(
             .unwrap_or(asker.first_event_timeout),
     };
     let stored = call.prompt.stored_medium();
-    let mut lease = asker.accounts.choose(model, stored, &[], Instant::now())?;
+    let mut lease = match call.passing.api_key {
+        Some(_) => asker.accounts.address(model)?,
+        None => asker.accounts.choose(model, stored, &[], Instant::now())?,
+    };
     let mut prepared = None;
     let mut turned = false;
     let mut tries = 0;
@@ -147,6 +150,9 @@ async fn ask(
             Verdict::After(pause) if asker.budget.spend() => tokio::time::sleep(pause).await,
             Verdict::After(_) | Verdict::No => return Err(error),
         }
+        if call.passing.api_key.is_some() {
+            continue;
+        }
         let next = next_lease(asker, model, stored, &lease).map_err(|_| error)?;
         if next.name() != lease.name() {
             (lease, prepared) = (next, None);
@@ -192,6 +198,15 @@ async fn attempt(lease: &Lease, prepared: &Prepared, ask: Ask) -> Result<Opened,
             }
         }
     }
+}
+
+/// A refused key is the operator's to mend, unless the caller brought it.
+fn whose_key(error: Error, call: &Call) -> Error {
+    if call.passing.api_key.is_none() || error.reason() != Reason::UpstreamCredential {
+        return error;
+    }
+    let message = "DashScope does not accept the key of this call; send one that is good there";
+    Error::new(Reason::Unauthenticated, message).with_sent(error.sent())
 }
 
 /// A stream that ends without an end or a fault: the room below never makes one.

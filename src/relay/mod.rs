@@ -11,6 +11,7 @@ mod bucket;
 mod journal;
 mod ledger;
 pub mod once;
+mod place;
 pub mod reply;
 pub mod retry;
 pub mod routes;
@@ -24,6 +25,8 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_stream::Stream;
 
+use crate::callers::Identity;
+use crate::callers::account::Ask;
 use crate::chat::call::Call;
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent};
@@ -34,6 +37,7 @@ use admission::{Admission, Permit};
 use attempt::Asker;
 use ledger::Ledger;
 use once::Once;
+use place::Place;
 use reply::{Reply, Times};
 use supervisor::Supervisor;
 
@@ -162,12 +166,17 @@ impl Relay {
     /// Opens a call that arrived at this moment. Refuses at once when the house is full. Nothing is
     /// sent before the reply is polled, unless the call has a name: then it runs on its own, as
     /// long as somebody listens.
-    pub fn open(&self, call: Call, arrived: Instant) -> Result<Reply, Error> {
+    pub fn open(&self, call: Call, who: &Identity, arrived: Instant) -> Result<Reply, Error> {
         let plan = self.plan();
         let permits = (
             self.inner.admission.admit()?,
             plan.admit(&call.prompt.model)?,
         );
+        let pass = who.admit(Ask {
+            model: &call.prompt.model,
+            tokens: call.prompt.estimated_tokens(),
+        })?;
+        let mut place = Place::new(permits, pass);
         let limit = plan.asker.routes.timeout(&call.prompt.model);
         let timeout = limit.map_or(call.timeout, |limit| limit.min(call.timeout));
         let times = plan.times(arrived, timeout);
@@ -178,10 +187,11 @@ impl Relay {
                 let longest = limit.unwrap_or(plan.settings.max_timeout);
                 let times = plan.times(arrived, longest);
                 reply::unreported(&plan.asker, Arc::clone(&call), times, attempts)
-            })?;
-            reply::joined(reader, &call, times, permits)
+            })
+            .inspect_err(|error| place.failed(error))?;
+            reply::joined(reader, &call, times, place)
         } else {
-            reply::direct(&plan.asker, call, times, permits)
+            reply::direct(&plan.asker, call, times, place)
         };
         self.inner.calls.add(&reply);
         Ok(reply)
@@ -192,15 +202,22 @@ impl Relay {
         &self,
         upload: Upload,
         chunks: S,
-        request_id: String,
+        (request_id, who): (String, &Identity),
         (arrived, timeout): (Instant, Duration),
     ) -> Result<Uploaded, Error>
     where
         S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
     {
-        let _permit = self.inner.admission.admit()?;
+        let permit = self.inner.admission.admit()?;
+        // Files are paid for when a model reads them.
+        let pass = who.admit(Ask {
+            model: &upload.model,
+            tokens: 0,
+        })?;
+        let _place = Place::new((permit, None), pass);
         let report = Report {
             request_id,
+            caller: who.name().map(ToString::to_string).unwrap_or_default(),
             method: "UploadMedia",
             model: upload.model.clone(),
             attempts: 1,
@@ -208,7 +225,10 @@ impl Relay {
         };
         let mut report = Ledger::new(report, arrived);
         let accounts = Arc::clone(&self.plan().asker.accounts);
-        let lease = accounts.choose(&upload.model, None, &[], Instant::now())?;
+        let lease = match upload.passing.api_key {
+            Some(_) => accounts.address(&upload.model)?,
+            None => accounts.choose(&upload.model, None, &[], Instant::now())?,
+        };
         let upload = lease.dashscope().upload(upload, chunks);
         let outcome = match tokio::time::timeout_at(arrived + timeout, upload).await {
             Ok(outcome) => outcome,
@@ -219,7 +239,8 @@ impl Relay {
         };
         report.close(outcome.as_ref().err());
         match &outcome {
-            Ok(uploaded) => accounts.stored(&uploaded.uri, &lease),
+            Ok(uploaded) if lease.is_by_its_key() => accounts.stored(&uploaded.uri, &lease),
+            Ok(_) => {}
             Err(error) => {
                 lease.failed(error, Instant::now());
             }

@@ -19,10 +19,10 @@ use crate::error::{Error, Reason, Sent};
 use crate::telemetry::report::Report;
 
 use super::accounts::Lease;
-use super::admission::Permit;
 use super::attempt::{self, Asker, Attempts, Opened};
 use super::journal::Reader;
 use super::ledger::Ledger;
+use super::place::Place;
 
 /// The answer to one call. A stream of events that keeps the contract of [`crate::chat::event`].
 pub struct Reply {
@@ -39,9 +39,6 @@ pub struct Timing {
     /// How often DashScope was asked.
     pub attempts: u32,
 }
-
-/// A place in the house, and one among the calls of the model.
-pub(super) type Permits = (Permit, Option<Permit>);
 
 /// The clocks of one call.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +69,8 @@ pub(super) struct Core {
     joined: bool,
     /// Who answers, once somebody does.
     lease: Option<Lease>,
-    _permits: Option<Permits>,
+    /// What it holds; a call that runs for others holds nothing itself.
+    place: Option<Place>,
 }
 
 enum Stage {
@@ -84,11 +82,11 @@ enum Stage {
 }
 
 /// A reply that goes to DashScope itself.
-pub(super) fn direct(asker: &Arc<Asker>, call: Arc<Call>, times: Times, permits: Permits) -> Reply {
+pub(super) fn direct(asker: &Arc<Asker>, call: Arc<Call>, times: Times, place: Place) -> Reply {
     let attempts = Attempts::default();
-    let ledger = Ledger::new(report(&call, false), times.arrived);
+    let ledger = Ledger::new(report(&call, &place, false), times.arrived);
     let stage = opening(asker, call, times, &attempts);
-    Reply::new(stage, times, attempts, ledger, Some(permits))
+    Reply::new(stage, times, attempts, ledger, Some(place))
 }
 
 /// The events of a call that runs on its own. Its readers have the places and write the reports.
@@ -104,16 +102,15 @@ pub(super) fn unreported(
 }
 
 /// A reply that listens to a call which runs on its own.
-pub(super) fn joined(reader: Reader, call: &Call, times: Times, permits: Permits) -> Reply {
+pub(super) fn joined(reader: Reader, call: &Call, times: Times, mut place: Place) -> Reply {
     let attempts = reader.attempts();
-    let ledger = Ledger::new(report(call, reader.is_twin()), times.arrived);
-    Reply::new(
-        Stage::Joined(reader),
-        times,
-        attempts,
-        ledger,
-        Some(permits),
-    )
+    let twin = reader.is_twin();
+    if twin {
+        // The first call of the name pays.
+        place.free();
+    }
+    let ledger = Ledger::new(report(call, &place, twin), times.arrived);
+    Reply::new(Stage::Joined(reader), times, attempts, ledger, Some(place))
 }
 
 fn opening(asker: &Arc<Asker>, call: Arc<Call>, times: Times, attempts: &Attempts) -> Stage {
@@ -126,13 +123,14 @@ fn opening(asker: &Arc<Asker>, call: Arc<Call>, times: Times, attempts: &Attempt
     )))
 }
 
-fn report(call: &Call, joined: bool) -> Report {
+fn report(call: &Call, place: &Place, joined: bool) -> Report {
     Report {
         request_id: call.request_id.clone(),
         method: match call.delivery {
             Delivery::Whole => "Converse",
             Delivery::Stream => "ConverseStream",
         },
+        caller: place.caller(),
         model: call.prompt.model.clone(),
         joined,
         ..Report::default()
@@ -145,7 +143,7 @@ impl Reply {
         times: Times,
         attempts: Attempts,
         ledger: Ledger,
-        permits: Option<Permits>,
+        place: Option<Place>,
     ) -> Self {
         let core = Core {
             stage,
@@ -159,7 +157,7 @@ impl Reply {
             joined: ledger.report.joined,
             ledger,
             lease: None,
-            _permits: permits,
+            place,
         };
         Self {
             core: Arc::new(Mutex::new(core)),
@@ -255,8 +253,12 @@ impl Core {
         self.handed_out = Some(now);
         self.ledger.note(&event, now);
         if let Event::End(end) = &event {
+            let tokens = end.usage.as_ref().map_or(0, Usage::tokens);
             if let Some(lease) = &self.lease {
-                lease.settle(end.usage.as_ref().map_or(0, Usage::tokens), now);
+                lease.settle(tokens, now);
+            }
+            if let (Some(place), Some(usage)) = (&mut self.place, &end.usage) {
+                place.used(usage);
             }
             self.stage = Stage::Done;
             self.handed_out = None;
@@ -269,6 +271,9 @@ impl Core {
     fn fail(&mut self, error: Error) -> Error {
         let attempts = self.attempts.load(Ordering::Relaxed);
         let error = error.with_attempts(attempts);
+        if let Some(place) = &mut self.place {
+            place.failed(&error);
+        }
         self.stage = Stage::Done;
         self.ledger.report.attempts = attempts;
         self.ledger.close(Some(&error));
@@ -355,6 +360,10 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        self.ledger.report.attempts = self.attempts.load(Ordering::Relaxed);
+        let attempts = self.attempts.load(Ordering::Relaxed);
+        self.ledger.report.attempts = attempts;
+        if let Some(place) = self.place.as_mut().filter(|_| attempts == 0) {
+            place.free();
+        }
     }
 }

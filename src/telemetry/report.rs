@@ -11,6 +11,8 @@ pub struct Report {
     pub request_id: String,
     /// The method that was called.
     pub method: &'static str,
+    /// Who called; empty when callers have no names.
+    pub caller: String,
     /// The model that the caller asked for.
     pub model: String,
     /// The model that answered, if it is another.
@@ -67,6 +69,7 @@ impl Report {
                     target: "dashgate::call",
                     request_id = %self.request_id,
                     method = self.method,
+                    caller = %self.caller,
                     model = %self.model,
                     answered_by = %self.answered_by,
                     outcome = self.outcome.name(),

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dashgate::callers::file::{self, Entry};
-use dashgate::callers::{date, key};
+use dashgate::callers::file::Entry;
+use dashgate::callers::limits::Overrides;
+use dashgate::callers::{date, edit, key};
 use dashgate::config;
 use dashgate::grpc::pb;
 use tokio_stream::StreamExt;
@@ -28,12 +29,12 @@ impl Folder {
         self.0.join(name)
     }
 
-    fn keys(&self) -> PathBuf {
+    pub fn keys(&self) -> PathBuf {
         self.path("keys.toml")
     }
 
     /// Makes a key in the file, and returns its id and all of it.
-    fn key(&self, name: &str, change: impl FnOnce(&mut Entry)) -> (String, String) {
+    pub fn key(&self, name: &str, change: impl FnOnce(&mut Entry)) -> (String, String) {
         let fresh = key::fresh().unwrap();
         let mut entry = Entry {
             id: fresh.id.clone(),
@@ -42,13 +43,14 @@ impl Folder {
             created: Some(date::now()),
             expires: None,
             revoked: None,
+            limits: Overrides::default(),
         };
         change(&mut entry);
-        file::add(&self.keys(), &entry).unwrap();
+        edit::add(&self.keys(), &entry).unwrap();
         (fresh.id, fresh.text.expose().to_owned())
     }
 
-    fn settings(&self, upstream: &Upstream) -> config::Settings {
+    pub fn settings(&self, upstream: &Upstream) -> config::Settings {
         let mut settings = settings(upstream);
         settings.callers.keys_file = Some(self.keys());
         settings
@@ -68,11 +70,11 @@ fn showing<T>(message: T, name: &'static str, value: &str) -> Request<T> {
     request
 }
 
-fn with_key<T>(message: T, key: &str) -> Request<T> {
+pub fn with_key<T>(message: T, key: &str) -> Request<T> {
     showing(message, "authorization", &format!("Bearer {key}"))
 }
 
-async fn ask(gateway: &Running, key: &str) -> Result<pb::ConverseResponse, Status> {
+pub async fn ask(gateway: &Running, key: &str) -> Result<pb::ConverseResponse, Status> {
     let request = with_key(ask_whole(question()), key);
     let answer = gateway.conversation().converse(request).await;
     answer.map(tonic::Response::into_inner)
@@ -80,7 +82,7 @@ async fn ask(gateway: &Running, key: &str) -> Result<pb::ConverseResponse, Statu
 
 /// Asks until the outcome is as it should be. The clock is paused: this waits for the gateway's
 /// own look at the file, and takes no time.
-async fn until(gateway: &Running, key: &str, accepted: bool) {
+pub async fn until(gateway: &Running, key: &str, accepted: bool) {
     for _ in 0..100 {
         let answer = ask(gateway, key).await;
         if answer.is_ok() == accepted {
@@ -118,7 +120,7 @@ async fn whatever_is_wrong_the_refusal_is_the_same_and_says_how_to_send_a_key() 
     let (id, key) = folder.key("team-a", |_| ());
     let (_, expired) = folder.key("team-a", |entry| entry.expires = Some(date::now() - 1));
     let (revoked_id, revoked) = folder.key("team-a", |_| ());
-    file::revoke(&folder.keys(), &revoked_id, date::now()).unwrap();
+    edit::revoke(&folder.keys(), &revoked_id, date::now()).unwrap();
     let gateway = gateway_with(folder.settings(&upstream)).await;
     let secret = key.rsplit('_').next().unwrap();
     let shown = [
@@ -234,7 +236,7 @@ async fn a_key_that_is_revoked_while_its_stream_runs_refuses_new_calls_and_cuts_
         .into_inner();
     stream.next().await.unwrap().unwrap();
 
-    file::revoke(&folder.keys(), &id, date::now()).unwrap();
+    edit::revoke(&folder.keys(), &id, date::now()).unwrap();
     until(&gateway, &key, false).await;
     ask(&gateway, &other).await.unwrap();
     let rest: Vec<_> = stream.collect().await;
@@ -296,4 +298,44 @@ async fn the_same_request_id_of_two_callers_is_two_calls() {
         gateway.conversation().converse(request).await.unwrap();
         assert_eq!(upstream.seen().len(), asked);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callers_own_key_for_dashscope_is_used_for_its_call_only_and_never_shown() {
+    let upstream = Upstream::start(|_, request| {
+        match request.header("authorization") == Some("Bearer sk-canary-of-nobody") {
+            true => json(
+                401,
+                r#"{"code":"InvalidApiKey","message":"sk-canary-of-nobody"}"#,
+            ),
+            false => json(200, &whole("x")),
+        }
+    })
+    .await;
+    let folder = Folder::new();
+    let (_, key) = folder.key("team-a", |_| ());
+    let mut settings = folder.settings(&upstream);
+    settings.callers.pass_through = true;
+    let gateway = gateway_with(settings).await;
+    for (shown, sent) in [
+        ("sk-callers-own", "Bearer sk-callers-own"),
+        ("sk-anothers-own", "Bearer sk-anothers-own"),
+        (&*key, "Bearer sk-canary"),
+    ] {
+        let named = pb::ConverseRequest {
+            request_id: "the-same".to_owned(),
+            ..ask_whole(question())
+        };
+        let answer = gateway
+            .conversation()
+            .converse(with_key(named, shown))
+            .await;
+        answer.unwrap();
+        let seen = upstream.seen();
+        assert_eq!(seen.last().unwrap().header("authorization"), Some(sent));
+    }
+    // Three callers with one request_id are three calls.
+    assert_eq!(upstream.seen().len(), 3);
+    let status = ask(&gateway, "sk-canary-of-nobody").await.unwrap_err();
+    assert_fault(&status, Code::Unauthenticated, "UNAUTHENTICATED");
 }

@@ -30,6 +30,7 @@ mod faults;
 mod floods;
 mod forms;
 mod life;
+mod limits;
 mod meaning;
 mod media;
 mod models;

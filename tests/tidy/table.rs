@@ -9,9 +9,11 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "app",
             "grpc::pb",
+            "callers::edit",
             "callers::file",
             "callers::key",
             "callers::date",
+            "callers::limits",
             "emulator::*",
             "telemetry::*",
             "chat::*",

@@ -1,0 +1,265 @@
+//! Changes of the file of keys, by commands.
+//!
+//! People edit it too, so commands only ever add lines and never write it anew: what stands there
+//! stays, comments and all, and so do its owner and its rights.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use crate::error::Error;
+
+use super::date;
+use super::file::{self, Entry, State, fault, parse};
+
+/// What stands at the head of a file that a command made.
+const HEAD: &str = "\
+# Keys of callers. `dashgate keys new` adds one, `dashgate keys revoke` takes one back. The gateway
+# reads this file again when it changes. A key itself is never in here: sha256 is its hash.
+";
+
+/// Adds a key, and makes the file if there is none.
+pub fn add(path: &Path, entry: &Entry) -> Result<(), Error> {
+    let (mut file, old) = open(path, true)?;
+    // A file that is wrong is mended by a person, before more goes into it.
+    parse(path, &old)?;
+    let head = if old.is_empty() { HEAD } else { "" };
+    let gap = if old.is_empty() || old.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    let new = format!("{head}{gap}{}", entry.text());
+    write(&mut file, old.len(), &new).map_err(|error| unwritable(path, &error))
+}
+
+/// Takes a key back. `false` if that was done before.
+pub fn revoke(path: &Path, id: &str, now: u64) -> Result<bool, Error> {
+    let (mut file, old) = open(path, false)?;
+    let entries = parse(path, &old)?;
+    let Some(entry) = entries.iter().find(|entry| entry.id == id) else {
+        return Err(fault(
+            path,
+            &format!("has no key {id}; `dashgate keys list` lists them"),
+        ));
+    };
+    if entry.state(now) == State::Revoked {
+        return Ok(false);
+    }
+    let by_hand = || {
+        let line = format!("revoked = {}", date::text(now));
+        fault(
+            path,
+            &format!("is written in another way; add `{line}` to key {id} yourself"),
+        )
+    };
+    let at = after_id(&old, id).ok_or_else(by_hand)?;
+    let (before, after) = old.split_at_checked(at).ok_or_else(by_hand)?;
+    let gap = if before.ends_with('\n') { "" } else { "\n" };
+    let tail = format!("{gap}revoked = {}\n{after}", date::text(now));
+    // What was found by its looks is written only if it says what is meant.
+    let meant = |entries: &Vec<Entry>| {
+        let is_it = |entry: &Entry| entry.id == id && entry.state(now) == State::Revoked;
+        entries.iter().any(is_it)
+    };
+    parse(path, &format!("{before}{tail}"))
+        .ok()
+        .filter(meant)
+        .ok_or_else(by_hand)?;
+    write(&mut file, at, &tail).map_err(|error| unwritable(path, &error))?;
+    Ok(true)
+}
+
+/// Where the line after a key's `id` begins.
+fn after_id(text: &str, id: &str) -> Option<usize> {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        at += line.len();
+        let value = line.trim_start().strip_prefix("id");
+        let value = value.and_then(|rest| rest.trim_start().strip_prefix('='));
+        let quoted = |quote: char| {
+            value.is_some_and(|value| {
+                value
+                    .trim_start()
+                    .starts_with(&format!("{quote}{id}{quote}"))
+            })
+        };
+        if quoted('"') || quoted('\'') {
+            return Some(at);
+        }
+    }
+    None
+}
+
+/// The file and its text, locked against other commands until it is dropped.
+fn open(path: &Path, create: bool) -> Result<(File, String), Error> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(create);
+    #[cfg(unix)]
+    {
+        // Hashes are no secrets, but who has which key is nobody else's business.
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    let file = options
+        .open(path)
+        .map_err(|error| unwritable(path, &error))?;
+    file.lock().map_err(|error| unwritable(path, &error))?;
+    Ok((file, file::text(path)?))
+}
+
+/// Writes from here to the end. The new text is never shorter than the old, so nothing is cut off
+/// first, and a crash can lose no key that stands above.
+fn write(file: &mut File, at: usize, text: &str) -> io::Result<()> {
+    file.seek(SeekFrom::Start(at as u64))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Error {
+    fault(path, &format!("cannot be written: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::read;
+    use super::super::file::tests::entry;
+    use super::super::key::{self, Digest};
+    use super::*;
+
+    /// A folder of its own that goes with the test.
+    struct Folder(std::path::PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let name = format!("dashgate-keys-{}", key::fresh().unwrap().id);
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn keys_are_added_and_taken_back_and_the_rest_of_the_file_stays() {
+        let folder = Folder::new();
+        let path = folder.0.join("keys.toml");
+        let (first, text) = entry("team-a");
+        let (second, _) = entry("team-b");
+        add(&path, &first).unwrap();
+        let written = std::fs::read_to_string(&path).unwrap();
+        let noted = format!("{written}# ask Ann before you change this");
+        std::fs::write(&path, noted).unwrap();
+        add(&path, &second).unwrap();
+        assert!(revoke(&path, &first.id, 2_000_000_000).unwrap());
+        assert!(!revoke(&path, &first.id, 2_000_000_001).unwrap());
+        let entries = read(&path).unwrap();
+        let states: Vec<_> = entries.iter().map(|e| e.state(2_000_000_000)).collect();
+        assert_eq!(states, [State::Revoked, State::Active]);
+        assert_eq!(entries[0].state(1_999_999_999), State::Active);
+        assert!(entries[0].digest.matches(&Digest::of(&text)));
+        assert_eq!(&*entries[1].name, "team-b");
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            written.contains("# ask Ann before you change this\n"),
+            "{written}"
+        );
+        assert!(written.starts_with(HEAD), "{written}");
+        assert!(!written.contains(&text));
+        let unknown = revoke(&path, "000000000000", 1).unwrap_err();
+        assert!(unknown.message().contains("keys list"), "{unknown}");
+    }
+
+    #[test]
+    fn limits_are_written_and_read_and_checked() {
+        let folder = Folder::new();
+        let path = folder.0.join("keys.toml");
+        let (mut entry, _) = entry("a");
+        entry.limits.models = Some(vec!["qwen*".to_owned(), "a\"b".to_owned()]);
+        entry.limits.requests_per_minute = Some(60);
+        entry.limits.tokens_per_day = Some(0);
+        add(&path, &entry).unwrap();
+        assert_eq!(read(&path).unwrap()[0].limits, entry.limits);
+        for (line, expected) in [
+            (
+                "max_streams = \"canary\"",
+                "key 1: max_streams is no number",
+            ),
+            (
+                "tokens_per_minute = -1",
+                "key 1: tokens_per_minute is no number",
+            ),
+            (
+                "tokens_per_minute = 1000000000001",
+                "key 1: tokens_per_minute is no number",
+            ),
+            ("models = \"canary\"", "key 1: models is no list"),
+            ("models = [1]", "key 1: models is no list"),
+        ] {
+            let (entry, _) = super::super::file::tests::entry("a");
+            let text = format!("{}{line}\n", entry.text());
+            let told = parse(Path::new("k"), &text).unwrap_err().to_string();
+            assert!(
+                told.contains(expected) && !told.contains("canary"),
+                "{told}"
+            );
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_rights() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = Folder::new();
+        let path = folder.0.join("keys.toml");
+        add(&path, &entry("a").0).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        let wide = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(&path, wide).unwrap();
+        let (second, _) = entry("b");
+        add(&path, &second).unwrap();
+        revoke(&path, &second.id, 1).unwrap();
+        assert_eq!(mode(&path), 0o640);
+    }
+
+    #[test]
+    fn commands_at_the_same_time_lose_no_key() {
+        let folder = Folder::new();
+        let path = folder.0.join("keys.toml");
+        let threads: Vec<_> = (0..16)
+            .map(|_| {
+                let path = path.clone();
+                std::thread::spawn(move || {
+                    let (entry, _) = entry("a");
+                    add(&path, &entry).unwrap();
+                    assert!(revoke(&path, &entry.id, 1).unwrap());
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let entries = read(&path).unwrap();
+        let revoked = entries.iter().filter(|e| e.state(1) == State::Revoked);
+        assert_eq!((entries.len(), revoked.count()), (16, 16));
+    }
+
+    #[test]
+    fn a_file_in_another_style_is_revoked_by_hand_and_not_broken() {
+        let folder = Folder::new();
+        let path = folder.0.join("keys.toml");
+        let (entry, _) = entry("a");
+        let (id, hash) = (&entry.id, entry.digest.hex());
+        let inline = format!("key = [{{ id = \"{id}\", name = \"a\", sha256 = \"{hash}\" }}]\n");
+        std::fs::write(&path, &inline).unwrap();
+        let told = revoke(&path, id, 1).unwrap_err();
+        assert!(told.message().contains("yourself"), "{told}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), inline);
+    }
+}
