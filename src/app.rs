@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -10,8 +11,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use url::Url;
 
+use crate::admin;
 use crate::callers::{self, Callers};
-use crate::config::{Endpoint, LogFormat, Settings};
+use crate::config::{Endpoint, LogFormat, Models, Sampler, Settings};
 use crate::dashscope::{self, DashScope};
 use crate::emulator;
 use crate::error::{Error, Reason};
@@ -21,7 +23,9 @@ use crate::grpc::listener::Limits;
 use crate::grpc::router::Router;
 use crate::relay::{self, Relay, once, retry, routes};
 use crate::secret::Secret;
-use crate::telemetry::log;
+use crate::telemetry::export::{self, Exporter};
+use crate::telemetry::rates::{Card, Rate};
+use crate::telemetry::{self, Telemetry, log};
 
 /// How long a call that was ended by the shutdown may take to tell its caller so.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -41,6 +45,10 @@ pub struct Gateway {
     limits: Limits,
     drain_delay: Duration,
     drain_timeout: Duration,
+    telemetry: Arc<Telemetry>,
+    exporter: Option<Exporter>,
+    admin: Option<TcpListener>,
+    effective: String,
 }
 
 /// The DashScope in this process.
@@ -63,26 +71,31 @@ pub fn start_log(settings: &Settings) {
 /// Binds the address and builds all rooms.
 pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     let callers = Callers::new(&callers_settings(settings))?;
-    let listen = settings.server.listen;
-    let listener = TcpListener::bind(listen).await.map_err(|error| {
-        let message = format!("cannot listen on {listen}: {error}; choose another address");
-        Error::new(Reason::GatewayConfig, message)
-    })?;
+    let listener = listen(settings.server.listen).await?;
     let address = listener.local_addr().map_err(|error| {
         Error::new(Reason::GatewayConfig, "the address cannot be told").with_source(error)
     })?;
+    let admin = match settings.admin.listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
 
     let embedded = match settings.upstream.endpoint {
         Endpoint::Embedded => Some(embed().await?),
         Endpoint::Remote { .. } => None,
     };
     let dashscope = DashScope::new(dashscope_settings(settings, embedded.as_ref())?)?;
-    let relay = Relay::new(relay_settings(settings), dashscope);
+    let address_of_dashscope = dashscope.address();
+    let (telemetry, exporter) =
+        Telemetry::new(&telemetry_settings(settings, address_of_dashscope))?;
+    let telemetry = Arc::new(telemetry);
+    let relay = Relay::new(relay_settings(settings), dashscope, Arc::clone(&telemetry));
     let (phase, phases) = watch::channel(Phase::default());
     let router = Router::new(
         grpc_settings(settings),
         relay.clone(),
         callers.clone(),
+        Arc::clone(&telemetry),
         phases,
     )?;
     Ok(Gateway {
@@ -100,6 +113,17 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         },
         drain_delay: settings.server.drain_delay,
         drain_timeout: settings.server.drain_timeout,
+        telemetry,
+        exporter,
+        admin,
+        effective: settings.effective.clone(),
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("cannot listen on {address}: {error}; choose another address");
+        Error::new(Reason::GatewayConfig, message)
     })
 }
 
@@ -214,7 +238,40 @@ fn grpc_settings(settings: &Settings) -> grpc::settings::Settings {
         max_timeout: settings.timeouts.max,
         heartbeat_after: settings.server.heartbeat_after,
         open_reflection: settings.callers.open_reflection,
+        load_reports: settings.telemetry.load_reports,
         show_upstream_messages: settings.upstream.show_messages,
+    }
+}
+
+fn telemetry_settings(settings: &Settings, server: (String, u16)) -> telemetry::Settings {
+    let sight = &settings.telemetry;
+    let rates = sight.rates.iter().map(|(model, [input, output])| {
+        let (input, output) = (*input, *output);
+        (model.clone(), Rate { input, output })
+    });
+    let Models { aliases, fallbacks } = &settings.models;
+    let mut models: Vec<_> = sight.rates.iter().map(|(model, _)| model.clone()).collect();
+    models.extend(aliases.iter().map(|(_, model)| model.clone()));
+    models.extend(
+        fallbacks
+            .iter()
+            .flat_map(|(model, next)| [std::slice::from_ref(model), next].concat()),
+    );
+    telemetry::Settings {
+        rates: Card::new(sight.currency.clone(), rates.collect()),
+        models,
+        traces: sight
+            .otlp_endpoint
+            .clone()
+            .map(|endpoint| export::Settings {
+                endpoint,
+                headers: sight.otlp_headers.clone(),
+                service_name: sight.service_name.clone(),
+                ratio: sight.trace_ratio,
+                follow_caller: sight.trace_sampler == Sampler::Parent,
+                content: sight.capture_content,
+                server,
+            }),
     }
 }
 
@@ -222,6 +279,11 @@ impl Gateway {
     /// The address that it listens on, with the real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the operator's door, if it is open.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
     }
 
     /// Whether it answers from the embedded DashScope.
@@ -240,12 +302,29 @@ impl Gateway {
             router,
             phase,
             limits,
+            telemetry,
+            exporter,
+            admin,
+            effective,
             ..
         } = self;
         let phases = phase.subscribe();
         let mut server = Box::pin(grpc::listener::serve(listener, router, limits, phases));
         let mut supervisor = Box::pin(relay.supervise());
         let mut watch = Box::pin(callers.watch());
+        let (over, ended) = oneshot::channel::<()>();
+        let exporting = exporter.map(|exporter| {
+            tokio::spawn(exporter.run(async {
+                let _ = ended.await;
+            }))
+        });
+        let pages = pages(&relay, &telemetry, &phase, effective);
+        let mut admin = Box::pin(async {
+            match admin {
+                Some(listener) => admin::serve(listener, pages).await,
+                None => std::future::pending().await,
+            }
+        });
         let mut going_down = Box::pin(async {
             shutdown.await;
             tracing::info!(in_flight = relay.in_flight(), "draining");
@@ -264,14 +343,36 @@ impl Gateway {
             () = &mut server => {}
             () = &mut supervisor => {}
             () = &mut watch => {}
+            () = &mut admin => {}
             () = &mut going_down => {}
         }
         // Connections that are left are closed by this.
         drop(server);
+        // The spans of the last calls are on their way by now.
+        drop(over);
+        if let Some(exporting) = exporting {
+            let _ = exporting.await;
+        }
         if let Some(embedded) = self.embedded {
             let _ = embedded.stop.send(());
             let _ = embedded.task.await;
         }
         Ok(())
+    }
+}
+
+/// What the operator's door shows.
+fn pages(
+    relay: &Relay,
+    telemetry: &Arc<Telemetry>,
+    phase: &PhaseSender,
+    config: String,
+) -> admin::Pages {
+    let (relay, telemetry, phase) = (relay.clone(), Arc::clone(telemetry), phase.subscribe());
+    admin::Pages {
+        metrics: Box::new(move || telemetry.metrics.text()),
+        ready: Box::new(move || *phase.borrow() == Phase::Serving),
+        config,
+        calls: Box::new(move || relay.calls()),
     }
 }

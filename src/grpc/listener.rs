@@ -85,10 +85,13 @@ pub async fn serve(
         // Beyond the bound a connection is closed at once, which its peer sees as a refusal.
         if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
             let connection = connection(stream, router.clone(), limits, phase.clone());
+            let present = router.telemetry().metrics.connection();
             connections.spawn(async move {
                 connection.await;
-                drop(place);
+                drop((place, present));
             });
+        } else {
+            router.telemetry().metrics.refused.inc();
         }
     }
     drop(listener);

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -19,12 +20,15 @@ use tower::util::BoxCloneSyncService;
 use crate::callers::Callers;
 use crate::error::{Error, Reason};
 use crate::relay::Relay;
+use crate::telemetry::Telemetry;
 
 use super::arrival::{self, Arrival};
 use super::body::Clocked;
 use super::conversation::Conversation;
 use super::health::{Checks, Phase};
+use super::load::Load;
 use super::media::Media;
+use super::meter::{Counted, Meter};
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
@@ -43,6 +47,8 @@ pub struct Router {
     settings: Settings,
     relay: Relay,
     callers: Callers,
+    telemetry: Arc<Telemetry>,
+    meter: Arc<Meter>,
     phase: watch::Receiver<Phase>,
     reflection_v1: Reflection,
     reflection_v1alpha: Reflection,
@@ -54,6 +60,7 @@ impl Router {
         settings: Settings,
         relay: Relay,
         callers: Callers,
+        telemetry: Arc<Telemetry>,
         phase: watch::Receiver<Phase>,
     ) -> Result<Self, Error> {
         let broken = |error| {
@@ -71,14 +78,22 @@ impl Router {
         let of_v1 = of_v1.build_v1().map_err(broken)?;
         let of_v1alpha = reflection(v1::FILE_DESCRIPTOR_SET);
         let of_v1alpha = of_v1alpha.build_v1alpha().map_err(broken)?;
+        let load = settings.load_reports.then(|| Load::new(relay.clone()));
         Ok(Self {
             settings,
             relay,
             callers,
+            meter: Arc::new(Meter::new(Arc::clone(&telemetry), load)),
+            telemetry,
             phase,
             reflection_v1: BoxCloneSyncService::new(of_v1),
             reflection_v1alpha: BoxCloneSyncService::new(of_v1alpha),
         })
+    }
+
+    /// Where connections are counted.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// Answers one request. Never fails: every fault is an answer.
@@ -86,8 +101,23 @@ impl Router {
         if let Some(refusal) = refuse_other_protocols(&request) {
             return refusal;
         }
+        let metered = self.meter.start(request.uri().path(), request.headers());
+        let traceparent = metered.traceparent();
+        let request = request.map(|body| metered.request(body));
+        metered.response(self.respond(request, traceparent).await)
+    }
+
+    async fn respond(
+        self,
+        request: Request<Counted<Incoming>>,
+        traceparent: Option<String>,
+    ) -> Response<Body> {
         let arrival = match self.arrival(&request) {
-            Ok(arrival) => arrival,
+            Ok(mut arrival) => {
+                // Who is called next hangs below the span of this call.
+                arrival.passing.traceparent = traceparent.or(arrival.passing.traceparent);
+                arrival
+            }
             Err((request_id, error)) => {
                 return status::status(&error, &request_id, false).into_http();
             }
@@ -108,7 +138,7 @@ impl Router {
     }
 
     /// What the head of a call tells, and whose call it is.
-    fn arrival(&self, request: &Request<Incoming>) -> Result<Arrival, (String, Error)> {
+    fn arrival(&self, request: &Request<Counted<Incoming>>) -> Result<Arrival, (String, Error)> {
         let headers = request.headers();
         let mut arrival = Arrival::read(headers, &self.settings)?;
         let open = match service(request.uri().path()) {
@@ -133,7 +163,11 @@ impl Router {
         Ok(arrival)
     }
 
-    async fn dispatch(self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+    async fn dispatch(
+        self,
+        request: Request<Counted<Incoming>>,
+        arrival: Arrival,
+    ) -> Response<Body> {
         let settings = self.settings;
         let timeout = arrival.timeout(settings.max_timeout, &settings);
         let stall = settings.request_body_timeout;

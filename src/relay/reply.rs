@@ -11,16 +11,18 @@ use tokio::time::{Instant, Sleep};
 use tokio_stream::{Stream, StreamExt};
 
 use crate::chat::answer::{Answer, Fold};
-use crate::chat::call::{Call, Delivery};
+use crate::chat::call::Call;
 use crate::chat::event::Event;
 use crate::dashscope::Exchange;
 use crate::error::{Error, Reason, Sent};
-use crate::telemetry::report::Report;
+use crate::telemetry::calls::InFlight;
+use crate::telemetry::tokens::Tokens;
 
 use super::admission::Permit;
+use super::asking::Asking;
 use super::attempt::{self, Asker, Attempts, Opened};
 use super::journal::Reader;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, report};
 
 /// The answer to one call. A stream of events that keeps the contract of [`crate::chat::event`].
 pub struct Reply {
@@ -76,10 +78,28 @@ enum Stage {
     Done,
 }
 
+impl Stage {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Opening(_) => "asking",
+            Self::Open(_) => "answering",
+            Self::Joined(_) => "joined",
+            Self::Failed(_) | Self::Done => "ending",
+        }
+    }
+}
+
 /// A reply that goes to DashScope itself.
-pub(super) fn direct(asker: &Arc<Asker>, call: Arc<Call>, times: Times, permit: Permit) -> Reply {
+pub(super) fn direct(
+    asker: &Arc<Asker>,
+    mut call: Arc<Call>,
+    times: Times,
+    permit: Permit,
+) -> Reply {
     let attempts = Attempts::default();
-    let ledger = Ledger::new(report(&call, false), times.arrived);
+    let asking = Asking::begin(&asker.telemetry, &mut call);
+    let report = report(&call, false);
+    let ledger = Ledger::direct(&asker.telemetry, report, times.arrived).traced(asking);
     let stage = opening(asker, call, times, &attempts);
     Reply::new(stage, times, attempts, ledger, Some(permit))
 }
@@ -87,19 +107,28 @@ pub(super) fn direct(asker: &Arc<Asker>, call: Arc<Call>, times: Times, permit: 
 /// The events of a call that runs on its own. Its readers have the places and write the reports.
 pub(super) fn unreported(
     asker: &Arc<Asker>,
-    call: Arc<Call>,
+    mut call: Arc<Call>,
     times: Times,
     attempts: &Attempts,
 ) -> Reply {
+    let asking = Asking::begin(&asker.telemetry, &mut call);
+    let report = report(&call, false);
+    let ledger = Ledger::silent(&asker.telemetry, report, times.arrived).traced(asking);
     let stage = opening(asker, call, times, attempts);
-    let ledger = Ledger::silent(times.arrived);
     Reply::new(stage, times, Arc::clone(attempts), ledger, None)
 }
 
 /// A reply that listens to a call which runs on its own.
-pub(super) fn joined(reader: Reader, call: &Call, times: Times, permit: Permit) -> Reply {
+pub(super) fn joined(
+    asker: &Asker,
+    reader: Reader,
+    call: &Call,
+    times: Times,
+    permit: Permit,
+) -> Reply {
     let attempts = reader.attempts();
-    let ledger = Ledger::new(report(call, reader.is_twin()), times.arrived);
+    let report = report(call, reader.is_twin());
+    let ledger = Ledger::joined(&asker.telemetry, report, times.arrived);
     Reply::new(Stage::Joined(reader), times, attempts, ledger, Some(permit))
 }
 
@@ -111,19 +140,6 @@ fn opening(asker: &Arc<Asker>, call: Arc<Call>, times: Times, attempts: &Attempt
         times.deadline,
         attempts,
     )))
-}
-
-fn report(call: &Call, joined: bool) -> Report {
-    Report {
-        request_id: call.request_id.clone(),
-        method: match call.delivery {
-            Delivery::Whole => "Converse",
-            Delivery::Stream => "ConverseStream",
-        },
-        model: call.prompt.model.clone(),
-        joined,
-        ..Report::default()
-    }
 }
 
 impl Reply {
@@ -249,6 +265,7 @@ impl Core {
     }
 
     fn fail(&mut self, error: Error) -> Error {
+        self.note_usage();
         let attempts = self.attempts.load(Ordering::Relaxed);
         let error = error.with_attempts(attempts);
         self.stage = Stage::Done;
@@ -310,12 +327,51 @@ impl Core {
         }
     }
 
+    /// Notes what DashScope has counted of an answer that does not come to its end: it is billed.
+    fn note_usage(&mut self) {
+        if let Stage::Open(exchange) = &self.stage
+            && let Some(usage) = exchange.usage_so_far()
+        {
+            self.ledger.report.tokens = Tokens::of(&usage);
+        }
+    }
+
+    /// What an operator sees of it.
+    pub(super) fn view(&self) -> Option<InFlight> {
+        if matches!(self.stage, Stage::Done) {
+            return None;
+        }
+        let report = &self.ledger.report;
+        let so_far = match &self.stage {
+            Stage::Open(exchange) => exchange.usage_so_far(),
+            Stage::Opening(_) | Stage::Joined(_) | Stage::Failed(_) | Stage::Done => None,
+        };
+        let model = match &*report.answered_by {
+            "" => &report.model,
+            answered_by => answered_by,
+        };
+        Some(InFlight {
+            request_id: report.request_id.clone(),
+            method: report.method.to_owned(),
+            model: model.to_owned(),
+            caller: report.caller.as_deref().map(str::to_owned),
+            age_seconds: self.ledger.arrived.elapsed().as_secs_f64(),
+            state: self.stage.name().to_owned(),
+            attempts: self.attempts.load(Ordering::Relaxed),
+            chunks: report.chunks,
+            input_tokens: so_far.as_ref().and_then(|usage| usage.input_tokens),
+            output_tokens: so_far.as_ref().and_then(|usage| usage.output_tokens),
+            uploaded_bytes: 0,
+        })
+    }
+
     /// Ends a call from outside: the upstream is closed now, and the caller is told when it looks.
     pub(super) fn end(&mut self, error: Error) {
         if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
             return;
         }
         let sent = self.sent();
+        self.note_usage();
         self.stage = Stage::Failed(error.with_sent(sent));
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -337,6 +393,7 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
+        self.note_usage();
         self.ledger.report.attempts = self.attempts.load(Ordering::Relaxed);
     }
 }
