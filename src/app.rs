@@ -2,7 +2,7 @@
 //! knows them all. It holds no per-call code.
 
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use url::Url;
 
+use crate::admin;
 use crate::callers::{self, Callers};
-use crate::config::{self, Address, Endpoint, LogFormat, Settings};
+use crate::config::{self, Address, Endpoint, LogFormat, Models, Sampler, Settings};
 use crate::dashscope::{self, DashScope};
 use crate::emulator;
 use crate::error::{Error, Reason};
@@ -27,7 +28,9 @@ use crate::grpc::tls::{self, Tls};
 use crate::relay::accounts::{Account, Limit};
 use crate::relay::{self, Relay, once, retry, routes, standing};
 use crate::secret::Secret;
-use crate::telemetry::log;
+use crate::telemetry::export::{self, Exporter};
+use crate::telemetry::rates::{Card, Rate};
+use crate::telemetry::{self, Telemetry, log};
 
 /// How long a call that was ended by the shutdown may take to tell its caller so.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -50,6 +53,10 @@ pub struct Gateway {
     phase: PhaseSender,
     drain_delay: Duration,
     drain_timeout: Duration,
+    telemetry: Arc<Telemetry>,
+    exporter: Option<Exporter>,
+    admin: Option<TcpListener>,
+    effective: String,
 }
 
 /// The DashScope in this process.
@@ -82,18 +89,28 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         Some(address) => Address::Tcp(address),
         None => settings.server.listen.clone(),
     };
+    let admin = match settings.admin.listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
 
     let embedded = match settings.upstream.endpoint {
         Endpoint::Embedded if settings.upstream.accounts.is_empty() => Some(embed().await?),
         Endpoint::Embedded | Endpoint::Remote { .. } => None,
     };
     let base_url = embedded.as_ref().map(|embedded| &embedded.base_url);
-    let relay = Relay::new(relay_settings(settings), accounts(settings, base_url)?);
+    let accounts = accounts(settings, base_url)?;
+    let first = accounts.first().map(|account| account.dashscope.address());
+    let (telemetry, exporter) =
+        Telemetry::new(&telemetry_settings(settings, first.unwrap_or_default()))?;
+    let telemetry = Arc::new(telemetry);
+    let relay = Relay::new(relay_settings(settings), accounts, Arc::clone(&telemetry));
     let (phase, phases) = watch::channel(Phase::default());
     let router = Router::new(
         grpc_settings(settings),
         relay.clone(),
         callers.clone(),
+        Arc::clone(&telemetry),
         phases,
     )?;
     Ok(Gateway {
@@ -118,6 +135,17 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         phase,
         drain_delay: settings.server.drain_delay,
         drain_timeout: settings.server.drain_timeout,
+        telemetry,
+        exporter,
+        admin,
+        effective: settings.effective.clone(),
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("cannot listen on {address}: {error}; choose another address");
+        Error::new(Reason::GatewayConfig, message)
     })
 }
 
@@ -301,7 +329,42 @@ fn grpc_settings(settings: &Settings) -> grpc::settings::Settings {
         max_timeout: settings.timeouts.max,
         heartbeat_after: settings.server.heartbeat_after,
         open_reflection: settings.callers.open_reflection,
+        load_reports: settings.telemetry.load_reports,
         show_upstream_messages: settings.upstream.show_messages,
+    }
+}
+
+fn telemetry_settings(settings: &Settings, server: (String, u16)) -> telemetry::Settings {
+    let sight = &settings.telemetry;
+    let rates = sight.rates.iter().map(|(model, [input, output])| {
+        let (input, output) = (*input, *output);
+        (model.clone(), Rate { input, output })
+    });
+    let Models {
+        aliases, fallbacks, ..
+    } = &settings.models;
+    let mut models: Vec<_> = sight.rates.iter().map(|(model, _)| model.clone()).collect();
+    models.extend(aliases.iter().map(|(_, model)| model.clone()));
+    models.extend(
+        fallbacks
+            .iter()
+            .flat_map(|(model, next)| [std::slice::from_ref(model), next].concat()),
+    );
+    telemetry::Settings {
+        rates: Card::new(sight.currency.clone(), rates.collect()),
+        models,
+        traces: sight
+            .otlp_endpoint
+            .clone()
+            .map(|endpoint| export::Settings {
+                endpoint,
+                headers: sight.otlp_headers.clone(),
+                service_name: sight.service_name.clone(),
+                ratio: sight.trace_ratio,
+                follow_caller: sight.trace_sampler == Sampler::Parent,
+                content: sight.capture_content,
+                server,
+            }),
     }
 }
 
@@ -309,6 +372,11 @@ impl Gateway {
     /// The address that it listens on, with the real port.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The address of the operator's door, if it is open.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
     }
 
     /// Whether it answers from the embedded DashScope.
@@ -327,12 +395,29 @@ impl Gateway {
             door,
             capacity,
             phase,
+            telemetry,
+            exporter,
+            admin,
+            effective,
             ..
         } = self;
         let phases = phase.subscribe();
         let mut server = Box::pin(grpc::listener::serve(listener, door, capacity, phases));
         let mut supervisor = Box::pin(relay.supervise());
         let mut watch = Box::pin(callers.watch());
+        let (over, ended) = oneshot::channel::<()>();
+        let exporting = exporter.map(|exporter| {
+            tokio::spawn(exporter.run(async {
+                let _ = ended.await;
+            }))
+        });
+        let pages = pages(&relay, &telemetry, &phase, effective);
+        let mut admin = Box::pin(async {
+            match admin {
+                Some(listener) => admin::serve(listener, pages).await,
+                None => std::future::pending().await,
+            }
+        });
         let mut going_down = Box::pin(async {
             shutdown.await;
             tracing::info!(in_flight = relay.in_flight(), "draining");
@@ -351,14 +436,36 @@ impl Gateway {
             () = &mut server => {}
             () = &mut supervisor => {}
             () = &mut watch => {}
+            () = &mut admin => {}
             () = &mut going_down => {}
         }
         // Connections that are left are closed by this.
         drop(server);
+        // The spans of the last calls are on their way by now.
+        drop(over);
+        if let Some(exporting) = exporting {
+            let _ = exporting.await;
+        }
         if let Some(embedded) = self.embedded {
             let _ = embedded.stop.send(());
             let _ = embedded.task.await;
         }
         Ok(())
+    }
+}
+
+/// What the operator's door shows.
+fn pages(
+    relay: &Relay,
+    telemetry: &Arc<Telemetry>,
+    phase: &PhaseSender,
+    config: String,
+) -> admin::Pages {
+    let (relay, telemetry, phase) = (relay.clone(), Arc::clone(telemetry), phase.subscribe());
+    admin::Pages {
+        metrics: Box::new(move || telemetry.metrics.text()),
+        ready: Box::new(move || *phase.borrow() == Phase::Serving),
+        config,
+        calls: Box::new(move || relay.calls()),
     }
 }

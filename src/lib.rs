@@ -3,7 +3,8 @@
 //! A call goes down through the rooms and its answer comes up again: [`grpc`] takes it, [`relay`]
 //! tells its story (admission, attempts, deadline), [`dashscope`] speaks HTTP to DashScope or to
 //! the [`emulator`], which plays DashScope with no key and no network. What they pass to each other
-//! are the plain nouns of [`chat`] and the faults of [`error`].
+//! are the plain nouns of [`chat`] and the faults of [`error`]. What the operator sees is counted
+//! in [`telemetry`] and shown by [`admin`].
 
 pub mod secret;
 
@@ -22,6 +23,8 @@ pub mod dashscope;
 pub mod relay;
 
 pub mod grpc;
+
+pub mod admin;
 
 pub mod emulator;
 

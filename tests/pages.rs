@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     reason = "a test that cannot read the project has to fail"
 )]
 
@@ -12,6 +13,9 @@ use std::path::Path;
 use dashgate::emulator::Script;
 use dashgate::error::{Error, Kind, Reason, Sent};
 use dashgate::grpc::status::{code, pushback};
+
+#[path = "pages/sight.rs"]
+mod sight;
 
 const READMES: [&str; 2] = ["README.md", "README.zh-CN.md"];
 
@@ -140,6 +144,7 @@ fn links_to_files_lead_somewhere() {
         "docs/callers.md",
         "docs/command-line.md",
         "docs/emulator.md",
+        "docs/observability.md",
     ];
     for page in pages {
         let folder = top.join(page);

@@ -1,5 +1,6 @@
 //! One call, as a value: all that the rooms below need to know of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::secret::Secret;
@@ -16,6 +17,8 @@ pub struct Call {
     pub named: bool,
     /// Who calls, as far as is needed to tell callers apart.
     pub caller: Caller,
+    /// The name that the operator gave to the caller, if any.
+    pub caller_name: Option<Arc<str>>,
     /// How the answer is wanted.
     pub delivery: Delivery,
     /// How long the whole call may take, the stream included.

@@ -3,6 +3,7 @@
 mod answer;
 mod ask;
 mod attach;
+mod board;
 mod channel;
 mod choices;
 mod completions;
@@ -14,6 +15,7 @@ mod gateway;
 mod health;
 mod keys;
 mod lines;
+mod numbers;
 mod printer;
 mod report;
 mod serve;
@@ -22,6 +24,7 @@ mod signals;
 mod slash;
 mod talk;
 mod terminal;
+mod top;
 mod upload;
 
 use std::ffi::OsString;
@@ -116,6 +119,9 @@ enum Verb {
     /// Make, list and take back the keys of callers
     #[command(after_help = keys::EXAMPLES)]
     Keys(keys::Arguments),
+    /// Watch the calls of a gateway, their rates, latencies and tokens
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::Arguments),
     /// Check or show the settings
     #[command(after_help = settings::EXAMPLES)]
     Config(settings::Arguments),
@@ -132,6 +138,7 @@ impl Verb {
             Self::Emulate(arguments) => emulate::run(arguments, terminal).await,
             Self::Health(arguments) => health::run(arguments, terminal).await,
             Self::Keys(arguments) => keys::run(&arguments, terminal),
+            Self::Top(arguments) => top::run(arguments, terminal).await,
             Self::Config(arguments) => settings::run(&arguments, terminal),
             Self::Completions(arguments) => completions::run(&arguments, Line::command(), terminal),
         }

@@ -20,11 +20,12 @@ Examples:
   dashgate serve                                    the embedded DashScope if there is no key
   DASHSCOPE_API_KEY=sk-... dashgate serve           DashScope itself
   dashgate serve --listen 127.0.0.1:0               a free port; the first line of stdout says which
+  dashgate serve --admin 127.0.0.1:9464             with metrics, and for `dashgate top`
   dashgate serve --config dashgate.toml --set timeouts.idle=90s
   dashgate serve --listen 0.0.0.0:50051 --set callers.keys_file=keys.toml
 
-The first line of stdout is `listening on ADDRESS`. SIGTERM or Ctrl-C lets running calls finish
-(server.drain_timeout); a second one ends at once.";
+The first line of stdout is `listening on ADDRESS`; with --admin the second is `admin on URL`.
+SIGTERM or Ctrl-C lets running calls finish (server.drain_timeout); a second one ends at once.";
 
 /// What `serve` takes.
 #[derive(Args, Debug)]
@@ -38,6 +39,9 @@ pub(crate) struct Arguments {
     /// Let anyone call, also on an address that others reach [env: DASHGATE_CALLERS_ALLOW_ANYONE]
     #[arg(long)]
     allow_anyone: bool,
+    /// Where the operator's port listens [default: nowhere] [env: DASHGATE_ADMIN_LISTEN]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
     #[command(flatten)]
     choices: Choices,
 }
@@ -49,6 +53,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
         .flags()
         .with("--listen", "server.listen", arguments.listen)
         .with("--upstream", "upstream.url", arguments.upstream)
+        .with("--admin", "admin.listen", arguments.admin)
         .with(
             "--allow-anyone",
             "callers.allow_anyone",
@@ -60,6 +65,9 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     app::start_log(&settings);
     let gateway = Box::pin(app::bind(&settings)).await?;
     announce(&gateway.address().to_string(), terminal);
+    if let Some(address) = gateway.admin_addr() {
+        let _ = terminal.answer(&format!("admin on http://{address}\n"));
+    }
     if gateway.embedded() {
         terminal.aside(
             "the embedded DashScope answers: it is no model. For DashScope itself, set \

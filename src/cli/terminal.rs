@@ -42,6 +42,11 @@ impl Terminal {
         self.out.write(text).map_err(|_| Closed)
     }
 
+    /// Writes over the screen of stdout, escapes and all. What is written must be clean already.
+    pub(crate) fn paint(&mut self, text: &str) -> Result<(), Closed> {
+        self.out.raw(text).map_err(|_| Closed)
+    }
+
     /// Writes a line to stderr. Where it cannot be written there is nobody to tell.
     pub(crate) fn note(&mut self, line: &str) {
         let _ = self.err.write(&format!("{line}\n"));

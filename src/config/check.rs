@@ -7,7 +7,10 @@ use super::client;
 use super::fault::Faults;
 use super::raw::Raw;
 use super::server;
-use super::settings::{Idempotency, Log, LogFormat, Models, Retry, Settings, Timeouts, Upstream};
+use super::settings::{
+    Admin, Idempotency, Log, LogFormat, Models, Retry, Sampler, Settings, Telemetry, Timeouts,
+    Upstream,
+};
 use super::surroundings::Surroundings;
 use super::upstream;
 use super::value::{self, Wrong};
@@ -42,7 +45,22 @@ pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings,
             level: checker.read("log.level", value::filter),
             format: checker.read("log.format", log_format),
         },
+        admin: Admin {
+            listen: checker.read("admin.listen", value::address_if_any),
+        },
+        telemetry: Telemetry {
+            rates: checker.read("telemetry.rates", value::rates),
+            currency: checker.read("telemetry.currency", |text| Ok(text.to_owned())),
+            load_reports: checker.read("telemetry.load_reports", value::switch),
+            otlp_endpoint: checker.read("telemetry.otlp_endpoint", value::receiver),
+            otlp_headers: checker.read("telemetry.otlp_headers", value::headers),
+            service_name: checker.read("telemetry.service_name", |text| Ok(text.to_owned())),
+            trace_sampler: checker.read("telemetry.trace_sampler", sampler),
+            trace_ratio: checker.read("telemetry.trace_ratio", value::share),
+            capture_content: checker.read("telemetry.capture_content", value::switch),
+        },
         client: client::client(&mut checker),
+        effective: String::new(),
     };
     checker.finish(settings)
 }
@@ -85,6 +103,14 @@ fn upstream_part(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Upstre
         max_body_bytes,
         stream_only_models: checker.read("upstream.stream_only_models", value::names),
         show_messages: checker.read("upstream.show_messages", value::switch),
+    }
+}
+
+fn sampler(text: &str) -> Result<Sampler, Wrong> {
+    match text {
+        "parent" => Ok(Sampler::Parent),
+        "ratio" => Ok(Sampler::Ratio),
+        _ => Err(Wrong::new("it is no sampler", "write parent or ratio")),
     }
 }
 

@@ -104,9 +104,20 @@ impl Reader<'_> {
                 .map(|(left, right)| Some(format!("{}={}", plain(left)?, names(right)?)))
                 .collect::<Option<Vec<_>>>()
                 .map(|pairs| pairs.join(",")),
-            (Kind::Names | Kind::Aliases | Kind::Fallbacks | Kind::Durations | Kind::Counts, _) => {
-                None
-            }
+            (Kind::Rates, Value::Table(rates)) => rates
+                .iter()
+                .map(|(model, prices)| Some(format!("{}={}", plain(model)?, numbers(prices)?)))
+                .collect::<Option<Vec<_>>>()
+                .map(|rates| rates.join(",")),
+            (
+                Kind::Names
+                | Kind::Aliases
+                | Kind::Fallbacks
+                | Kind::Durations
+                | Kind::Counts
+                | Kind::Rates,
+                _,
+            ) => None,
             (_, Value::String(text)) => Some(text.clone()),
             (_, Value::Integer(number)) => Some(number.to_string()),
             (_, Value::Boolean(switch)) => Some(switch.to_string()),
@@ -123,6 +134,7 @@ impl Reader<'_> {
                     Kind::Fallbacks => "write a table of lists: [models.fallbacks], a = [\"b\"]",
                     Kind::Durations => "write a table of durations: [models.timeouts], a = \"30s\"",
                     Kind::Counts => "write a table of numbers: [models.max_in_flight], a = 64",
+                    Kind::Rates => "write a table of prices: [telemetry.rates], a = [0.8, 2.0]",
                     Kind::Duration(..) => "write a text as in \"30s\"",
                     Kind::Size(..) => "write a text as in \"16MiB\", or a number of bytes",
                     Kind::Count(..) => "write a whole number",
@@ -175,6 +187,21 @@ fn names(value: &Value) -> Option<String> {
         | Value::Datetime(_)
         | Value::Table(_) => name(value).map(str::to_owned),
     }
+}
+
+/// Two numbers, with `|` between.
+fn numbers(value: &Value) -> Option<String> {
+    let number = |value: &Value| match value {
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::String(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Array(_)
+        | Value::Table(_) => None,
+    };
+    let list: Option<Vec<_>> = value.as_array()?.iter().map(number).collect();
+    list.map(|list| list.join("|"))
 }
 
 fn name(value: &Value) -> Option<&str> {

@@ -34,8 +34,8 @@ pub use self::raw::{Flag, Flags};
 pub use self::reference::markdown;
 pub use self::server::{Server, Tls};
 pub use self::settings::{
-    Account, AccountLimit, CallerLimits, Callers, Endpoint, Idempotency, Log, LogFormat, Models,
-    Retry, Settings, Timeouts, Upstream,
+    Account, AccountLimit, Admin, CallerLimits, Callers, Endpoint, Idempotency, Log, LogFormat,
+    Models, Retry, Sampler, Settings, Telemetry, Timeouts, Upstream,
 };
 pub use self::surroundings::{Process, Surroundings};
 
@@ -46,14 +46,14 @@ use self::raw::Raw;
 /// Gathers the settings and checks them.
 pub fn load(flags: &Flags, around: &dyn Surroundings) -> Result<Settings, Faults> {
     let raw = Raw::gather(flags, around);
-    check::settings(&raw, around)
+    let mut settings = check::settings(&raw, around)?;
+    settings.effective = reference::listing(&raw, &settings);
+    Ok(settings)
 }
 
 /// What is in force, a line for each setting, and where it came from. Secrets are hidden.
 pub fn show(flags: &Flags, around: &dyn Surroundings) -> Result<String, Faults> {
-    let raw = Raw::gather(flags, around);
-    let settings = check::settings(&raw, around)?;
-    Ok(reference::listing(&raw, &settings))
+    load(flags, around).map(|settings| settings.effective)
 }
 
 /// A span of time as settings write it, `30s`. The fault says what would be right.

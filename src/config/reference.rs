@@ -29,6 +29,9 @@ qwen-audio-turbo = "qwen3-omni-flash"
 
 [models.fallbacks]
 qwen3-omni-flash = ["qwen3-vl-plus"]
+
+[telemetry.rates]
+qwen3-omni-flash = [1.8, 6.9]
 ```
 
 This page is written by `dashgate config reference`.
@@ -141,6 +144,7 @@ fn takes(kind: Kind) -> String {
         Kind::Fallbacks => "table of lists".to_owned(),
         Kind::Durations => "table of durations".to_owned(),
         Kind::Counts => "table of numbers".to_owned(),
+        Kind::Rates => "table of prices".to_owned(),
     }
 }
 

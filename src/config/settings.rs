@@ -1,5 +1,6 @@
 //! The checked settings: plain values that cannot be wrong. Each room is given its own part.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,8 +28,14 @@ pub struct Settings {
     pub callers: Callers,
     /// The log.
     pub log: Log,
+    /// The operator's door.
+    pub admin: Admin,
+    /// What is counted and traced.
+    pub telemetry: Telemetry,
     /// The commands that call a gateway.
     pub client: Client,
+    /// What is in force, as text, without secrets.
+    pub effective: String,
 }
 
 /// The clocks of a call.
@@ -168,6 +175,39 @@ impl Callers {
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
+}
+
+/// The operator's door.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct Admin {
+    pub listen: Option<SocketAddr>,
+}
+
+/// What is counted and traced.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct Telemetry {
+    /// By model: what a million tokens of the question and of the answer cost.
+    pub rates: Vec<(String, [f64; 2])>,
+    pub currency: String,
+    pub load_reports: bool,
+    pub otlp_endpoint: Option<String>,
+    pub otlp_headers: Secret,
+    pub service_name: String,
+    pub trace_sampler: Sampler,
+    pub trace_ratio: f64,
+    pub capture_content: bool,
+}
+
+/// Who decides whether a call is traced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sampler {
+    /// The caller, and chance for those who do not say.
+    #[default]
+    Parent,
+    /// Chance alone.
+    Ratio,
 }
 
 /// The form of a line of the log.

@@ -1,6 +1,9 @@
 //! From a text to a value: durations, sizes, numbers, lists.
 
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use crate::secret::Secret;
 
 use super::address::Address;
 
@@ -81,6 +84,20 @@ pub(crate) fn address(text: &str) -> Result<Address, Wrong> {
     text.parse().map_err(wrong)
 }
 
+/// An IP address and a port, or nothing.
+pub(crate) fn address_if_any(text: &str) -> Result<Option<SocketAddr>, Wrong> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match address(text)? {
+        Address::Tcp(address) => Ok(Some(address)),
+        Address::Unix(_) => Err(Wrong::new(
+            "it is no IP address and port",
+            "write it as in 127.0.0.1:9464",
+        )),
+    }
+}
+
 /// A text that fits in a header and in a line of the log.
 pub(crate) fn text(text: &str) -> Result<Option<String>, Wrong> {
     if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
@@ -159,6 +176,71 @@ pub(crate) fn counts(text: &str) -> Result<Vec<(String, usize)>, Wrong> {
         Ok((model, number.ok_or_else(wrong)?))
     });
     read.collect()
+}
+
+/// `model=input|output,...`: prices, none below zero.
+pub(crate) fn rates(text: &str) -> Result<Vec<(String, [f64; 2])>, Wrong> {
+    let mend = "write a model and two prices for a million tokens, as in a=0.8|2,b=1.5|4.5";
+    let price = |text: &str| {
+        let price: f64 = text.trim().parse().ok()?;
+        (price.is_finite() && price >= 0.0).then_some(price)
+    };
+    let mut read = Vec::new();
+    for (model, prices) in pairs(text, mend)? {
+        let prices = prices.split_once('|');
+        let prices = prices.and_then(|(input, output)| Some([price(input)?, price(output)?]));
+        let wrong = || Wrong::new(format!("the prices of {model:?} cannot be read"), mend);
+        let prices = prices.ok_or_else(wrong)?;
+        read.push((model, prices));
+    }
+    Ok(read)
+}
+
+/// A number from 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f64, Wrong> {
+    let wrong = || Wrong::new("it is no share", "write a number from 0 to 1, as in 0.05");
+    let share: f64 = text.parse().map_err(|_| wrong())?;
+    (0.0..=1.0)
+        .contains(&share)
+        .then_some(share)
+        .ok_or_else(wrong)
+}
+
+/// The address of a receiver of traces, or nothing.
+pub(crate) fn receiver(text: &str) -> Result<Option<String>, Wrong> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mend = "write http://host:4318 or https://..., without user, query or /v1/traces";
+    let wrong = || Wrong::new("it is no address of a receiver", mend);
+    let url = url::Url::parse(text).map_err(|_| wrong())?;
+    let plain = url.username().is_empty() && url.password().is_none();
+    let bare = url.query().is_none() && url.fragment().is_none();
+    let http = matches!(url.scheme(), "http" | "https") && url.has_host();
+    let whole = !url.path().trim_end_matches('/').ends_with("/v1/traces");
+    if plain && bare && http && whole {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err(wrong())
+    }
+}
+
+/// `name=value,...` for HTTP. Never quoted: a value may be a key.
+pub(crate) fn headers(text: &str) -> Result<Secret, Wrong> {
+    let fits = |pair: &str| {
+        pair.split_once('=').is_some_and(|(name, value)| {
+            let name = name.trim();
+            let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            !name.is_empty()
+                && name.bytes().all(token)
+                && value.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+        })
+    };
+    if text.is_empty() || text.split(',').all(fits) {
+        return Ok(Secret::new(text));
+    }
+    let mend = "write pairs with a comma between, as in authorization=Bearer x,tenant=y";
+    Err(Wrong::new("it is not made of pairs", mend))
 }
 
 /// A filter of the log: levels, each alone or for a target.
@@ -286,6 +368,24 @@ mod tests {
         }
         for text in ["a=0", "a=1000001", "a=-1", "a=many"] {
             assert!(counts(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_two_prices() {
+        let expected = [("a".to_owned(), [0.8, 2.0]), ("b".to_owned(), [0.0, 4.5])];
+        assert_eq!(rates("a=0.8|2, b=0|4.5").unwrap(), expected);
+        assert!(rates("").unwrap().is_empty());
+        for text in [
+            "a=1",
+            "a=1|",
+            "a=1|2|3",
+            "a=-1|2",
+            "a=NaN|1",
+            "a=1|inf",
+            "a=1|2,a=1|2",
+        ] {
+            assert!(rates(text).is_err(), "{text}");
         }
     }
 

@@ -17,6 +17,7 @@ use super::http::is_corrupt;
 use super::reply::{Opening, Reply};
 use super::sse::{Decoder, Limits};
 use crate::chat::event::Event;
+use crate::chat::usage::Usage;
 use crate::error::Error;
 
 /// How long the end of a body is waited for once the answer is complete. Its end lets the
@@ -72,6 +73,11 @@ impl Exchange {
             failed: VecDeque::new(),
             done: false,
         }
+    }
+
+    /// What DashScope has counted so far. Read anew at each call, because hardly anybody asks.
+    pub fn usage_so_far(&self) -> Option<Usage> {
+        self.reply.usage_so_far()
     }
 
     fn take_chunk(&mut self, chunk: Bytes) -> Result<(), Error> {

@@ -164,6 +164,13 @@ impl DashScope {
         self.inner.settings == other.inner.settings
     }
 
+    /// Where it is: host and port.
+    pub fn address(&self) -> (String, u16) {
+        let url = &self.inner.generation;
+        let port = url.port_or_known_default().unwrap_or_default();
+        (url.host_str().unwrap_or_default().to_owned(), port)
+    }
+
     /// Turns a call into a request, which is made once and shared by all attempts. Media that are
     /// too large for it are uploaded first. `model` and `delivery` may differ from what the caller
     /// said.
@@ -392,6 +399,7 @@ mod tests {
             request_id: "id".into(),
             named: false,
             caller: Caller(0),
+            caller_name: None,
             delivery: Delivery::Whole,
             timeout: Duration::from_secs(1),
             prompt: Prompt {

@@ -19,6 +19,7 @@ use super::wire::{Body, Output};
 use super::{notes, wire};
 use crate::chat::document::Object;
 use crate::chat::event::{ChoiceEnd, Delta, End, Event, Piece, SearchInfo, Started};
+use crate::chat::usage::Usage;
 use crate::error::{Error, Sent};
 
 /// The most answers to one call that are told apart. DashScope gives six at most.
@@ -144,6 +145,11 @@ impl Reply {
             extra_output: std::mem::take(&mut self.extra),
         })));
         Ok(())
+    }
+
+    /// What the last event that counted said was used.
+    pub fn usage_so_far(&self) -> Option<Usage> {
+        usage(&self.usage)
     }
 
     fn all_ended(&self) -> bool {

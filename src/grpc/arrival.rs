@@ -11,6 +11,8 @@ use crate::callers::Identity;
 use crate::callers::shown::{Credentials, Shown};
 use crate::chat::call::{Passing, Peer};
 use crate::error::{Error, Reason};
+use crate::telemetry::report::Report;
+use crate::telemetry::trace;
 
 use super::settings::Settings;
 
@@ -56,6 +58,17 @@ impl Arrival {
                 passing,
             }),
             Err(error) => Err((request_id, error)),
+        }
+    }
+
+    /// The report of this call, as far as it is known.
+    pub fn report(&self, method: &'static str) -> Report {
+        Report {
+            request_id: self.request_id.clone(),
+            method,
+            caller: self.identity.name().cloned(),
+            trace_id: trace::trace_id(self.passing.traceparent.as_deref()).to_owned(),
+            ..Report::default()
         }
     }
 

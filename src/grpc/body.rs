@@ -11,12 +11,13 @@ use tonic::Status;
 
 use crate::error::{Error, Reason};
 
+use super::meter::Counted;
 use super::status;
 use super::web::{Asked, Wrong};
 
 /// A body that fails when it pauses for too long or when the call's deadline passes.
 pub struct Clocked {
-    body: Asked,
+    body: Counted<Asked>,
     request_id: String,
     stall_timeout: Duration,
     last_frame: Instant,
@@ -27,7 +28,7 @@ pub struct Clocked {
 impl Clocked {
     /// Puts a clock on a body.
     pub fn new(
-        body: Asked,
+        body: Counted<Asked>,
         request_id: String,
         stall_timeout: Duration,
         deadline: Instant,

@@ -112,8 +112,15 @@ impl ConversationService for Conversation {
 
 impl Conversation {
     fn open(&self, ask: Ask) -> Result<(Reply, String), Status> {
-        let refuse = |error: Error| self.status(&error, &self.arrival.request_id);
-        let call = request::call(ask, &self.arrival, &self.settings).map_err(refuse)?;
+        let delivery = ask.delivery;
+        let call = request::call(ask, &self.arrival, &self.settings).map_err(|error| {
+            let report = self.arrival.report(match delivery {
+                Delivery::Whole => "Converse",
+                Delivery::Stream => "ConverseStream",
+            });
+            self.relay.refuse(report, self.arrival.at, &error);
+            self.status(&error, &self.arrival.request_id)
+        })?;
         let request_id = call.request_id.clone();
         let reply = self
             .relay

@@ -71,14 +71,17 @@ async fn accept(
             }
         };
         // Beyond the bound a connection is closed at once, which its peer sees as a refusal.
+        let metrics = &door.router.telemetry().metrics;
         let Some(place) = places.take(accepted.from) else {
             tracing::debug!("there are too many connections, one more was closed");
+            metrics.refused.inc();
             continue;
         };
+        let present = metrics.connection();
         let connection = connection::run(accepted.stream, door.clone(), phase.clone());
         connections.spawn(async move {
             connection.await;
-            drop(place);
+            drop((place, present));
         });
     }
     drop(listener);

@@ -51,20 +51,23 @@ impl Media {
         mut messages: Streaming<UploadMediaRequest>,
     ) -> Result<UploadMediaResponse, Error> {
         let limit = self.settings.max_chunk_bytes;
-        let first = messages
-            .message()
-            .await
-            .map_err(|status| receive_fault(&status, limit))?;
-        let upload = self.upload_of(first)?;
-        let request_id = self.arrival.request_id.clone();
+        let first = messages.message().await;
+        let first = first.map_err(|status| receive_fault(&status, limit));
+        let upload = first.and_then(|first| self.upload_of(first));
+        let upload = upload.inspect_err(|error| {
+            let report = self.arrival.report("UploadMedia");
+            self.relay.refuse(report, self.arrival.at, error);
+        })?;
+        let report = self.arrival.report("UploadMedia");
         let timeout = self
             .arrival
             .timeout(self.settings.max_timeout, &self.settings);
         let window = (self.arrival.at, timeout);
         let chunks = Chunks { messages, limit };
+        let who = &self.arrival.identity;
         let stored = self
             .relay
-            .upload(upload, chunks, (request_id, &self.arrival.identity), window)
+            .upload(upload, chunks, (report, who), window)
             .await?;
         Ok(UploadMediaResponse {
             uri: stored.uri,

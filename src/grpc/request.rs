@@ -60,6 +60,7 @@ pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Call, Er
         },
         named,
         caller: arrival.identity.caller,
+        caller_name: arrival.identity.name().cloned(),
         delivery: ask.delivery,
         timeout: arrival.timeout(default, settings),
         prompt,

@@ -20,12 +20,15 @@ use crate::callers::Callers;
 use crate::chat::call::Peer;
 use crate::error::{Error, Reason};
 use crate::relay::Relay;
+use crate::telemetry::Telemetry;
 
 use super::arrival::{self, Arrival};
 use super::body::Clocked;
 use super::conversation::Conversation;
 use super::health::{Checks, Phase};
+use super::load::Load;
 use super::media::Media;
+use super::meter::{Counted, Meter};
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
@@ -45,6 +48,8 @@ pub struct Router {
     settings: Settings,
     relay: Relay,
     callers: Callers,
+    telemetry: Arc<Telemetry>,
+    meter: Arc<Meter>,
     phase: watch::Receiver<Phase>,
     reflection_v1: Reflection,
     reflection_v1alpha: Reflection,
@@ -56,6 +61,7 @@ impl Router {
         settings: Settings,
         relay: Relay,
         callers: Callers,
+        telemetry: Arc<Telemetry>,
         phase: watch::Receiver<Phase>,
     ) -> Result<Self, Error> {
         let broken = |error| {
@@ -73,14 +79,22 @@ impl Router {
         let of_v1 = of_v1.build_v1().map_err(broken)?;
         let of_v1alpha = reflection(v1::FILE_DESCRIPTOR_SET);
         let of_v1alpha = of_v1alpha.build_v1alpha().map_err(broken)?;
+        let load = settings.load_reports.then(|| Load::new(relay.clone()));
         Ok(Self {
             settings,
             relay,
             callers,
+            meter: Arc::new(Meter::new(Arc::clone(&telemetry), load)),
+            telemetry,
             phase,
             reflection_v1: BoxCloneSyncService::new(of_v1),
             reflection_v1alpha: BoxCloneSyncService::new(of_v1alpha),
         })
+    }
+
+    /// Where connections are counted.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// Answers one request. Never fails: every fault is an answer.
@@ -89,8 +103,24 @@ impl Router {
             refusal::hear_out(request.into_body()).await;
             return refusal;
         }
+        let metered = self.meter.start(request.uri().path(), request.headers());
+        let traceparent = metered.traceparent();
+        let request = request.map(|body| metered.request(body));
+        metered.response(self.respond(request, peer, traceparent).await)
+    }
+
+    async fn respond(
+        self,
+        request: Request<Counted<Asked>>,
+        peer: Option<Arc<Peer>>,
+        traceparent: Option<String>,
+    ) -> Response<Body> {
         let arrival = match self.arrival(&request, peer) {
-            Ok(arrival) => arrival,
+            Ok(mut arrival) => {
+                // Who is called next hangs below the span of this call.
+                arrival.passing.traceparent = traceparent.or(arrival.passing.traceparent);
+                arrival
+            }
             Err((request_id, error)) => {
                 return status::status(&error, &request_id, false).into_http();
             }
@@ -113,7 +143,7 @@ impl Router {
     /// What the head of a call tells, and whose call it is.
     fn arrival(
         &self,
-        request: &Request<Asked>,
+        request: &Request<Counted<Asked>>,
         peer: Option<Arc<Peer>>,
     ) -> Result<Arrival, (String, Error)> {
         let headers = request.headers();
@@ -143,7 +173,7 @@ impl Router {
         Ok(arrival)
     }
 
-    async fn dispatch(self, request: Request<Asked>, arrival: Arrival) -> Response<Body> {
+    async fn dispatch(self, request: Request<Counted<Asked>>, arrival: Arrival) -> Response<Body> {
         let settings = self.settings;
         let timeout = arrival.timeout(settings.max_timeout, &settings);
         let stall = settings.request_body_timeout;

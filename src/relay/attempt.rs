@@ -11,6 +11,7 @@ use crate::chat::call::{Call, Delivery};
 use crate::chat::event::Event;
 use crate::dashscope::{Exchange, Prepared};
 use crate::error::{Error, Reason, Sent};
+use crate::telemetry::Telemetry;
 
 use super::accounts::{Accounts, Lease};
 use super::retry::{self, Verdict};
@@ -31,6 +32,8 @@ pub(super) struct Asker {
     pub(super) budget: retry::Budget,
     /// How long DashScope may take to begin a stream.
     pub(super) first_event_timeout: Duration,
+    /// Where it is counted.
+    pub(super) telemetry: Arc<Telemetry>,
 }
 
 /// How an answer that is wanted in one way is asked for, and by when.
@@ -66,7 +69,9 @@ pub(super) async fn open(
         .peekable();
     while let Some(model) = candidates.next() {
         match ask(&asker, &call, &model, deadline, &attempts).await {
-            Err(error) if candidates.peek().is_some() && routes::falls_back(&error) => {}
+            Err(error) if candidates.peek().is_some() && routes::falls_back(&error) => {
+                asker.telemetry.metrics.fell_back(error.reason());
+            }
             outcome => return outcome.map_err(|error| whose_key(error, &call)),
         }
     }
@@ -113,7 +118,9 @@ async fn ask(
         let outcome = match made {
             Ok(made) => {
                 attempts.fetch_add(1, Ordering::Relaxed);
-                attempt(&lease, prepared.insert(made), ask).await
+                let outcome = attempt(&lease, prepared.insert(made), ask).await;
+                asker.telemetry.metrics.asked(outcome.as_ref().err());
+                outcome
             }
             Err(error) => Err(error),
         };
@@ -147,7 +154,10 @@ async fn ask(
         let left = ask.deadline.saturating_duration_since(Instant::now());
         let verdict = retry::decide(asker.retry, &error, tries, left, fastrand::f64());
         match verdict {
-            Verdict::After(pause) if asker.budget.spend() => tokio::time::sleep(pause).await,
+            Verdict::After(pause) if asker.budget.spend() => {
+                asker.telemetry.metrics.retried(error.reason());
+                tokio::time::sleep(pause).await;
+            }
             Verdict::After(_) | Verdict::No => return Err(error),
         }
         if call.passing.api_key.is_some() {

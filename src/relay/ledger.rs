@@ -1,66 +1,141 @@
-//! The report of one call in the making.
+//! The record of one call in the making.
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::chat::call::{Call, Delivery};
 use crate::chat::event::Event;
 use crate::error::Error;
+use crate::telemetry::Telemetry;
+use crate::telemetry::models::Model;
+use crate::telemetry::registry::Present;
 use crate::telemetry::report::{Outcome, Report};
+use crate::telemetry::tokens::Tokens;
+use crate::telemetry::trace;
 
-/// Fills the report of a call and writes it when the call is over, or dropped.
+use super::asking::Asking;
+use super::passage::Passage;
+
+/// Fills the report of a call and writes it when the call is over, or dropped. It records two
+/// things, which a call with a name does in two places: that somebody asked, and that DashScope was
+/// asked. So the tokens of an answer that many listen to count once.
 pub(super) struct Ledger {
     /// What is known so far.
     pub(super) report: Report,
     /// When the call came.
     pub(super) arrived: Instant,
-    open: bool,
+    /// The upload that it is about.
+    pub(super) passage: Option<Arc<Passage>>,
+    telemetry: Arc<Telemetry>,
+    /// Whether a caller waits, whose call is to be reported.
+    told: bool,
+    present: Option<Present>,
+    /// There while DashScope may answer.
+    asked: Option<Asked>,
+}
+
+/// What is counted of an answer from DashScope itself.
+#[derive(Default)]
+struct Asked {
+    /// Known once it has begun.
+    model: Option<Arc<Model>>,
+    /// When its last piece came.
+    last_piece: Option<Instant>,
+    /// Whether its pieces come one by one.
+    streamed: bool,
+    asking: Option<Asking>,
 }
 
 impl Ledger {
-    /// Of a call that arrived at this moment.
-    pub(super) fn new(report: Report, arrived: Instant) -> Self {
-        Self {
-            report,
-            arrived,
-            open: true,
-        }
+    /// Of a call that arrived at this moment and goes to DashScope itself.
+    pub(super) fn direct(telemetry: &Arc<Telemetry>, report: Report, arrived: Instant) -> Self {
+        Self::new(telemetry, report, arrived, (true, true))
     }
 
-    /// Of a call that others report.
-    pub(super) fn silent(arrived: Instant) -> Self {
+    /// With a span of what DashScope is asked.
+    pub(super) fn traced(mut self, asking: Option<Asking>) -> Self {
+        if let Some(asked) = &mut self.asked {
+            asked.asking = asking;
+        }
+        self
+    }
+
+    /// Of a call that listens to one which goes to DashScope.
+    pub(super) fn joined(telemetry: &Arc<Telemetry>, report: Report, arrived: Instant) -> Self {
+        Self::new(telemetry, report, arrived, (true, false))
+    }
+
+    /// Of a call that goes to DashScope for others, who report.
+    pub(super) fn silent(telemetry: &Arc<Telemetry>, report: Report, arrived: Instant) -> Self {
+        Self::new(telemetry, report, arrived, (false, true))
+    }
+
+    fn new(
+        telemetry: &Arc<Telemetry>,
+        report: Report,
+        arrived: Instant,
+        (told, asked): (bool, bool),
+    ) -> Self {
         Self {
-            report: Report::default(),
+            present: told
+                .then(|| telemetry.metrics.call(report.method))
+                .flatten(),
+            told,
+            asked: asked.then(|| Asked::of(&report)),
+            telemetry: Arc::clone(telemetry),
+            report,
             arrived,
-            open: false,
+            passage: None,
         }
     }
 
     /// Notes what an event tells.
     pub(super) fn note(&mut self, event: &Event, now: Instant) {
         self.report.first_event.get_or_insert(now - self.arrived);
+        if let Some(asked) = &mut self.asked
+            && let Some(asking) = &mut asked.asking
+        {
+            asking.note(event);
+        }
         match event {
             Event::Started(started) => {
                 self.report.answered_by.clone_from(&started.model);
                 self.report
                     .upstream_request_id
                     .clone_from(&started.upstream_request_id);
+                if let Some(asked) = &mut self.asked {
+                    asked.model = Some(self.telemetry.metrics.model(&started.model));
+                }
             }
-            Event::Delta(_) => {}
+            Event::Delta(_) => self.note_piece(now),
             Event::End(end) => {
                 if let Some(usage) = &end.usage {
-                    self.report.input_tokens = usage.input_tokens;
-                    self.report.output_tokens = usage.output_tokens;
+                    self.report.tokens = Tokens::of(usage);
                 }
+            }
+        }
+    }
+
+    fn note_piece(&mut self, now: Instant) {
+        self.report.chunks += 1;
+        if self.report.method == STREAM {
+            self.report.first_token.get_or_insert(now - self.arrived);
+        }
+        let Some(asked) = &mut self.asked else { return };
+        if let Some(model) = asked.model.as_deref().filter(|_| asked.streamed) {
+            match asked.last_piece.replace(now) {
+                None => model
+                    .first_token
+                    .observe((now - self.arrived).as_secs_f64()),
+                Some(last) => model.chunk.observe((now - last).as_secs_f64()),
             }
         }
     }
 
     /// The call is over, with this fault or with none.
     pub(super) fn close(&mut self, error: Option<&Error>) {
-        if !std::mem::replace(&mut self.open, false) {
-            return;
-        }
-        self.report.total = self.arrived.elapsed();
-        self.report.outcome = match error {
+        let outcome = match error {
             None => Outcome::Ok,
             Some(error) => Outcome::Failed(error.kind(), error.reason()),
         };
@@ -72,16 +147,63 @@ impl Ledger {
                     .clone_from(&upstream.request_id);
             }
         }
-        self.report.write();
+        self.end(outcome);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        self.report.outcome = outcome;
+        self.report.total = self.arrived.elapsed();
+        self.report.uploaded_bytes = self.passage.as_ref().map(|passage| passage.bytes());
+        let metrics = &self.telemetry.metrics;
+        if let Some(Asked { model, asking, .. }) = self.asked.take() {
+            let report = &self.report;
+            if let Some(model) = model {
+                let (name, caller) = (&report.answered_by, report.caller.as_deref());
+                metrics.spend(name, &model, caller, &report.tokens);
+            }
+            if let Some(asking) = asking {
+                asking.end(report, outcome);
+            }
+        }
+        self.present = None;
+        if std::mem::replace(&mut self.told, false) {
+            self.report.write(metrics);
+        }
     }
 }
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        if self.open {
-            self.report.total = self.arrived.elapsed();
-            self.report.outcome = Outcome::Cancelled;
-            self.report.write();
+        if self.told || self.asked.is_some() {
+            self.end(Outcome::Cancelled);
+        }
+    }
+}
+
+/// The report of a call that begins.
+pub(super) fn report(call: &Call, joined: bool) -> Report {
+    Report {
+        request_id: call.request_id.clone(),
+        method: match call.delivery {
+            Delivery::Whole => "Converse",
+            Delivery::Stream => STREAM,
+        },
+        caller: call.caller_name.clone(),
+        model: call.prompt.model.clone(),
+        trace_id: trace::trace_id(call.passing.traceparent.as_deref()).to_owned(),
+        joined,
+        ..Report::default()
+    }
+}
+
+/// The one method whose answer comes piece by piece.
+pub(super) const STREAM: &str = "ConverseStream";
+
+impl Asked {
+    fn of(report: &Report) -> Self {
+        Self {
+            streamed: report.method == STREAM,
+            ..Self::default()
         }
     }
 }

@@ -6,11 +6,14 @@
 
 pub mod accounts;
 pub mod admission;
+mod asking;
 mod attempt;
 mod bucket;
+mod content;
 mod journal;
 mod ledger;
 pub mod once;
+mod passage;
 mod place;
 pub mod reply;
 pub mod retry;
@@ -30,14 +33,17 @@ use crate::callers::account::Ask;
 use crate::chat::call::Call;
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent};
+use crate::telemetry::Telemetry;
+use crate::telemetry::calls::Calls;
 use crate::telemetry::report::Report;
 
-use accounts::{Account, Accounts};
+use accounts::{Account, Accounts, Lease};
 use admission::{Admission, Permit};
 use attempt::Asker;
 use ledger::Ledger;
 use once::Once;
-use place::Place;
+use passage::{Counted, Passage};
+use place::{Permits, Place};
 use reply::{Reply, Times};
 use supervisor::Supervisor;
 
@@ -79,6 +85,7 @@ struct Inner {
     admission: Admission,
     once: Arc<Once>,
     calls: Supervisor,
+    telemetry: Arc<Telemetry>,
 }
 
 /// All that may change while calls are in flight. A call keeps the plan that it began with.
@@ -89,13 +96,16 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(settings: Settings, accounts: Arc<Accounts>) -> Self {
+    fn new(settings: Settings, accounts: Arc<Accounts>, telemetry: Arc<Telemetry>) -> Self {
+        let limit = i64::try_from(settings.max_in_flight).unwrap_or(i64::MAX);
+        telemetry.metrics.limit.set(limit);
         let asker = Asker {
             accounts,
             routes: routes::Routes::new(settings.routes.clone()),
             retry: settings.retry,
             budget: retry::Budget::new(settings.retry_budget_percent),
             first_event_timeout: settings.first_event_timeout,
+            telemetry,
         };
         let of_models = settings.model_in_flight.iter();
         Self {
@@ -126,14 +136,15 @@ impl Plan {
 }
 
 impl Relay {
-    /// A relay to these accounts at DashScope.
-    pub fn new(settings: Settings, accounts: Vec<Account>) -> Self {
+    /// A relay to these accounts at DashScope, that tells of its calls here.
+    pub fn new(settings: Settings, accounts: Vec<Account>, telemetry: Arc<Telemetry>) -> Self {
         let accounts = Arc::new(Accounts::new(accounts, settings.breaker));
         let inner = Inner {
+            telemetry: Arc::clone(&telemetry),
             admission: Admission::new(settings.max_in_flight),
             once: Arc::new(Once::new(settings.once)),
             calls: Supervisor::default(),
-            plan: RwLock::new(Arc::new(Plan::new(settings, accounts))),
+            plan: RwLock::new(Arc::new(Plan::new(settings, accounts, telemetry))),
         };
         Self {
             inner: Arc::new(inner),
@@ -146,7 +157,11 @@ impl Relay {
         let known = Arc::clone(&self.plan().asker.accounts);
         known.replace(accounts, settings.breaker);
         self.inner.admission.set_limit(settings.max_in_flight);
-        let plan = Arc::new(Plan::new(settings, known));
+        let plan = Arc::new(Plan::new(
+            settings,
+            known,
+            Arc::clone(&self.inner.telemetry),
+        ));
         *self
             .inner
             .plan
@@ -168,28 +183,21 @@ impl Relay {
     /// long as somebody listens.
     pub fn open(&self, call: Call, who: &Identity, arrived: Instant) -> Result<Reply, Error> {
         let plan = self.plan();
-        let permits = (
-            self.inner.admission.admit()?,
-            plan.admit(&call.prompt.model)?,
-        );
-        let pass = who.admit(Ask {
-            model: &call.prompt.model,
-            tokens: call.prompt.estimated_tokens(),
-        })?;
-        let mut place = Place::new(permits, pass);
+        let place = match self.admit(&plan, &call, who) {
+            Ok(place) => place,
+            Err(error) => {
+                self.refuse(ledger::report(&call, false), arrived, &error);
+                return Err(error);
+            }
+        };
         let limit = plan.asker.routes.timeout(&call.prompt.model);
         let timeout = limit.map_or(call.timeout, |limit| limit.min(call.timeout));
         let times = plan.times(arrived, timeout);
         let call = Arc::new(call);
         let reply = if call.named {
-            let reader = once::open(&self.inner.once, &call, |attempts| {
-                // Each reader keeps its own deadline; the call itself may take as long as any.
-                let longest = limit.unwrap_or(plan.settings.max_timeout);
-                let times = plan.times(arrived, longest);
-                reply::unreported(&plan.asker, Arc::clone(&call), times, attempts)
-            })
-            .inspect_err(|error| place.failed(error))?;
-            reply::joined(reader, &call, times, place)
+            // Each reader keeps its own deadline; the call itself may take as long as any.
+            let longest = plan.times(arrived, limit.unwrap_or(plan.settings.max_timeout));
+            self.join(&plan, call, (times, longest), place)?
         } else {
             reply::direct(&plan.asker, call, times, place)
         };
@@ -197,37 +205,71 @@ impl Relay {
         Ok(reply)
     }
 
-    /// Streams a file to temporary storage, within the time that is left.
+    fn admit(&self, plan: &Plan, call: &Call, who: &Identity) -> Result<Place, Error> {
+        let permits: Permits = (
+            self.inner.admission.admit()?,
+            plan.admit(&call.prompt.model)?,
+        );
+        let pass = who.admit(Ask {
+            model: &call.prompt.model,
+            tokens: call.prompt.estimated_tokens(),
+        })?;
+        Ok(Place::new(permits, pass))
+    }
+
+    fn join(
+        &self,
+        plan: &Plan,
+        call: Arc<Call>,
+        (times, longest): (Times, Times),
+        mut place: Place,
+    ) -> Result<Reply, Error> {
+        let asker = &plan.asker;
+        let reader = once::open(&self.inner.once, &call, |attempts| {
+            reply::unreported(asker, Arc::clone(&call), longest, attempts)
+        });
+        match reader {
+            Ok(reader) => Ok(reply::joined(asker, reader, &call, times, place)),
+            Err(error) => {
+                place.failed(&error);
+                self.refuse(ledger::report(&call, false), times.arrived, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Reports a call that was refused before it could begin.
+    pub fn refuse(&self, report: Report, arrived: Instant, error: &Error) {
+        Ledger::joined(&self.inner.telemetry, report, arrived).close(Some(error));
+    }
+
+    /// Streams a file to temporary storage, within the time that is left. The report says whose
+    /// upload it is.
     pub async fn upload<S>(
         &self,
         upload: Upload,
         chunks: S,
-        (request_id, who): (String, &Identity),
+        (mut report, who): (Report, &Identity),
         (arrived, timeout): (Instant, Duration),
     ) -> Result<Uploaded, Error>
     where
         S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
     {
-        let permit = self.inner.admission.admit()?;
-        // Files are paid for when a model reads them.
-        let pass = who.admit(Ask {
-            model: &upload.model,
-            tokens: 0,
-        })?;
-        let _place = Place::new((permit, None), pass);
-        let report = Report {
-            request_id,
-            caller: who.name().map(ToString::to_string).unwrap_or_default(),
-            method: "UploadMedia",
-            model: upload.model.clone(),
-            attempts: 1,
-            ..Report::default()
-        };
-        let mut report = Ledger::new(report, arrived);
+        report.model.clone_from(&upload.model);
+        let telemetry = &self.inner.telemetry;
+        let passage = Arc::new(Passage::new(&report, arrived));
+        let mut ledger = Ledger::joined(telemetry, report, arrived);
         let accounts = Arc::clone(&self.plan().asker.accounts);
-        let lease = match upload.passing.api_key {
-            Some(_) => accounts.address(&upload.model)?,
-            None => accounts.choose(&upload.model, None, &[], Instant::now())?,
+        let admitted = self.admit_upload(&accounts, &upload, who);
+        let (_place, lease) = admitted.inspect_err(|error| ledger.close(Some(error)))?;
+        self.inner.calls.add_upload(&passage);
+        ledger.report.attempts = 1;
+        ledger.passage = Some(Arc::clone(&passage));
+        let counter = telemetry.metrics.uploaded("upload_media");
+        let chunks = Counted {
+            chunks: Box::pin(chunks),
+            passage: Arc::clone(&passage),
+            count: move |bytes| counter.inc_by(bytes),
         };
         let upload = lease.dashscope().upload(upload, chunks);
         let outcome = match tokio::time::timeout_at(arrived + timeout, upload).await {
@@ -237,7 +279,7 @@ impl Relay {
                     .with_sent(Sent::Maybe),
             ),
         };
-        report.close(outcome.as_ref().err());
+        ledger.close(outcome.as_ref().err());
         match &outcome {
             Ok(uploaded) if lease.is_by_its_key() => accounts.stored(&uploaded.uri, &lease),
             Ok(_) => {}
@@ -248,9 +290,38 @@ impl Relay {
         outcome
     }
 
+    fn admit_upload(
+        &self,
+        accounts: &Accounts,
+        upload: &Upload,
+        who: &Identity,
+    ) -> Result<(Place, Lease), Error> {
+        let permit = self.inner.admission.admit()?;
+        // Files are paid for when a model reads them.
+        let pass = who.admit(Ask {
+            model: &upload.model,
+            tokens: 0,
+        })?;
+        let lease = match upload.passing.api_key {
+            Some(_) => accounts.address(&upload.model)?,
+            None => accounts.choose(&upload.model, None, &[], Instant::now())?,
+        };
+        Ok((Place::new((permit, None), pass), lease))
+    }
+
+    /// The calls in flight now.
+    pub fn calls(&self) -> Calls {
+        self.inner.calls.view()
+    }
+
     /// How many calls are in flight now.
     pub fn in_flight(&self) -> usize {
         self.inner.admission.in_flight()
+    }
+
+    /// The most calls that may be in flight.
+    pub fn limit(&self) -> usize {
+        self.plan().settings.max_in_flight
     }
 
     /// Watches over calls whose caller does not read, until it is dropped.

@@ -148,9 +148,9 @@ pub(super) fn open(
     start: impl FnOnce(&Attempts) -> Reply,
 ) -> Result<Reader, Error> {
     let key = (call.caller, call.request_id.clone());
-    let fingerprint = once
-        .hasher
-        .hash_one((&call.prompt, call.delivery, &call.passing));
+    // Not the trace: each try of one call is a span of its own.
+    let passing = (&call.passing.workspace, &call.passing.data_inspection);
+    let fingerprint = once.hasher.hash_one((&call.prompt, call.delivery, passing));
     let mut table = once.lock();
     if let Some(entry) = table.entries.get(&key)
         && let Some(reader) = join(entry, fingerprint)?

@@ -24,14 +24,6 @@ impl Place {
         }
     }
 
-    /// The name of the caller; empty if it has none.
-    pub(super) fn caller(&self) -> String {
-        self.pass
-            .name()
-            .map(ToString::to_string)
-            .unwrap_or_default()
-    }
-
     /// The caller pays for what DashScope counted. Where it counts no tokens, the estimate stays.
     pub(super) fn used(&mut self, usage: &Usage) {
         let parts = [usage.input_tokens, usage.output_tokens];

@@ -11,17 +11,19 @@ use tokio::time::{Instant, Sleep};
 use tokio_stream::{Stream, StreamExt};
 
 use crate::chat::answer::{Answer, Fold};
-use crate::chat::call::{Call, Delivery};
+use crate::chat::call::Call;
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::dashscope::Exchange;
 use crate::error::{Error, Reason, Sent};
-use crate::telemetry::report::Report;
+use crate::telemetry::calls::InFlight;
+use crate::telemetry::tokens::Tokens;
 
 use super::accounts::Lease;
+use super::asking::Asking;
 use super::attempt::{self, Asker, Attempts, Opened};
 use super::journal::Reader;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, report};
 use super::place::Place;
 
 /// The answer to one call. A stream of events that keeps the contract of [`crate::chat::event`].
@@ -81,10 +83,23 @@ enum Stage {
     Done,
 }
 
+impl Stage {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Opening(_) => "asking",
+            Self::Open(_) => "answering",
+            Self::Joined(_) => "joined",
+            Self::Failed(_) | Self::Done => "ending",
+        }
+    }
+}
+
 /// A reply that goes to DashScope itself.
-pub(super) fn direct(asker: &Arc<Asker>, call: Arc<Call>, times: Times, place: Place) -> Reply {
+pub(super) fn direct(asker: &Arc<Asker>, mut call: Arc<Call>, times: Times, place: Place) -> Reply {
     let attempts = Attempts::default();
-    let ledger = Ledger::new(report(&call, &place, false), times.arrived);
+    let asking = Asking::begin(&asker.telemetry, &mut call);
+    let report = report(&call, false);
+    let ledger = Ledger::direct(&asker.telemetry, report, times.arrived).traced(asking);
     let stage = opening(asker, call, times, &attempts);
     Reply::new(stage, times, attempts, ledger, Some(place))
 }
@@ -92,24 +107,32 @@ pub(super) fn direct(asker: &Arc<Asker>, call: Arc<Call>, times: Times, place: P
 /// The events of a call that runs on its own. Its readers have the places and write the reports.
 pub(super) fn unreported(
     asker: &Arc<Asker>,
-    call: Arc<Call>,
+    mut call: Arc<Call>,
     times: Times,
     attempts: &Attempts,
 ) -> Reply {
+    let asking = Asking::begin(&asker.telemetry, &mut call);
+    let report = report(&call, false);
+    let ledger = Ledger::silent(&asker.telemetry, report, times.arrived).traced(asking);
     let stage = opening(asker, call, times, attempts);
-    let ledger = Ledger::silent(times.arrived);
     Reply::new(stage, times, Arc::clone(attempts), ledger, None)
 }
 
 /// A reply that listens to a call which runs on its own.
-pub(super) fn joined(reader: Reader, call: &Call, times: Times, mut place: Place) -> Reply {
+pub(super) fn joined(
+    asker: &Asker,
+    reader: Reader,
+    call: &Call,
+    times: Times,
+    mut place: Place,
+) -> Reply {
     let attempts = reader.attempts();
     let twin = reader.is_twin();
     if twin {
         // The first call of the name pays.
         place.free();
     }
-    let ledger = Ledger::new(report(call, &place, twin), times.arrived);
+    let ledger = Ledger::joined(&asker.telemetry, report(call, twin), times.arrived);
     Reply::new(Stage::Joined(reader), times, attempts, ledger, Some(place))
 }
 
@@ -121,20 +144,6 @@ fn opening(asker: &Arc<Asker>, call: Arc<Call>, times: Times, attempts: &Attempt
         times.deadline,
         attempts,
     )))
-}
-
-fn report(call: &Call, place: &Place, joined: bool) -> Report {
-    Report {
-        request_id: call.request_id.clone(),
-        method: match call.delivery {
-            Delivery::Whole => "Converse",
-            Delivery::Stream => "ConverseStream",
-        },
-        caller: place.caller(),
-        model: call.prompt.model.clone(),
-        joined,
-        ..Report::default()
-    }
 }
 
 impl Reply {
@@ -269,6 +278,7 @@ impl Core {
     }
 
     fn fail(&mut self, error: Error) -> Error {
+        self.note_usage();
         let attempts = self.attempts.load(Ordering::Relaxed);
         let error = error.with_attempts(attempts);
         if let Some(place) = &mut self.place {
@@ -333,12 +343,51 @@ impl Core {
         }
     }
 
+    /// Notes what DashScope has counted of an answer that does not come to its end: it is billed.
+    fn note_usage(&mut self) {
+        if let Stage::Open(exchange) = &self.stage
+            && let Some(usage) = exchange.usage_so_far()
+        {
+            self.ledger.report.tokens = Tokens::of(&usage);
+        }
+    }
+
+    /// What an operator sees of it.
+    pub(super) fn view(&self) -> Option<InFlight> {
+        if matches!(self.stage, Stage::Done) {
+            return None;
+        }
+        let report = &self.ledger.report;
+        let so_far = match &self.stage {
+            Stage::Open(exchange) => exchange.usage_so_far(),
+            Stage::Opening(_) | Stage::Joined(_) | Stage::Failed(_) | Stage::Done => None,
+        };
+        let model = match &*report.answered_by {
+            "" => &report.model,
+            answered_by => answered_by,
+        };
+        Some(InFlight {
+            request_id: report.request_id.clone(),
+            method: report.method.to_owned(),
+            model: model.to_owned(),
+            caller: report.caller.as_deref().map(str::to_owned),
+            age_seconds: self.ledger.arrived.elapsed().as_secs_f64(),
+            state: self.stage.name().to_owned(),
+            attempts: self.attempts.load(Ordering::Relaxed),
+            chunks: report.chunks,
+            input_tokens: so_far.as_ref().and_then(|usage| usage.input_tokens),
+            output_tokens: so_far.as_ref().and_then(|usage| usage.output_tokens),
+            uploaded_bytes: 0,
+        })
+    }
+
     /// Ends a call from outside: the upstream is closed now, and the caller is told when it looks.
     pub(super) fn end(&mut self, error: Error) {
         if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
             return;
         }
         let sent = self.sent();
+        self.note_usage();
         self.stage = Stage::Failed(error.with_sent(sent));
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -360,6 +409,7 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
+        self.note_usage();
         let attempts = self.attempts.load(Ordering::Relaxed);
         self.ledger.report.attempts = attempts;
         if let Some(place) = self.place.as_mut().filter(|_| attempts == 0) {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::error::{Error, Reason};
+use crate::telemetry::calls::Calls as View;
 
+use super::passage::Passage;
 use super::reply::{self, Core, Reply};
 
 /// How often to look. A call that is read keeps its own, exact clocks.
@@ -25,6 +27,7 @@ pub(super) struct Supervisor {
 #[derive(Default)]
 struct Calls {
     list: Vec<Weak<Mutex<Core>>>,
+    uploads: Vec<Weak<Passage>>,
     /// The list is swept when it has grown to this length, so that finished calls never pile up
     /// between two looks.
     sweep_at: usize,
@@ -46,6 +49,28 @@ impl Supervisor {
         if calls.shut_down {
             reply::lock(reply.core()).end(going_down());
         }
+    }
+
+    /// Knows of an upload as long as that lives.
+    pub(super) fn add_upload(&self, upload: &Arc<Passage>) {
+        let mut calls = self.lock();
+        // As many as may be in flight at the most, because each holds a place.
+        calls.uploads.retain(|upload| upload.strong_count() > 0);
+        calls.uploads.push(Arc::downgrade(upload));
+    }
+
+    /// All that is in flight now, the oldest first.
+    pub(super) fn view(&self) -> View {
+        let live = self.live();
+        let calls = live.iter().filter_map(|core| reply::lock(core).view());
+        let mut calls: Vec<_> = calls.collect();
+        let uploads: Vec<_> = {
+            let locked = self.lock();
+            locked.uploads.iter().filter_map(Weak::upgrade).collect()
+        };
+        calls.extend(uploads.iter().map(|upload| upload.view()));
+        calls.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
+        View { calls }
     }
 
     /// Looks again and again.

@@ -1,4 +1,57 @@
-//! What the operator sees: the log, and in it one record of each finished call.
+//! What the operator sees: numbers, spans, the log, and in all three one record of each call.
+//!
+//! It counts and never reads. What was said comes here only when the operator asks for it.
 
+pub mod calls;
+pub mod content;
+pub mod export;
 pub mod log;
+pub mod metrics;
+pub mod models;
+mod process;
+pub mod rates;
+pub mod registry;
 pub mod report;
+pub mod tokens;
+pub mod trace;
+
+use crate::error::Error;
+
+use export::Exporter;
+use rates::Card;
+use registry::Metrics;
+use trace::Tracer;
+
+/// What the operator decides about it.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// What tokens cost.
+    pub rates: Card,
+    /// The models that the settings name.
+    pub models: Vec<String>,
+    /// Where spans go; none if nowhere.
+    pub traces: Option<export::Settings>,
+}
+
+/// Where everything is counted. One for a gateway; rooms share it.
+pub struct Telemetry {
+    /// The numbers.
+    pub metrics: Metrics,
+    /// What begins spans, if there are any.
+    pub tracer: Option<Tracer>,
+}
+
+impl Telemetry {
+    /// Counts from zero. The second takes spans away, if there are any.
+    pub fn new(settings: &Settings) -> Result<(Self, Option<Exporter>), Error> {
+        let metrics = Metrics::new(settings.rates.clone(), &settings.models)?;
+        let (tracer, exporter) = match &settings.traces {
+            Some(traces) => {
+                let (tracer, exporter) = export::start(traces, &metrics)?;
+                (Some(tracer), Some(exporter))
+            }
+            None => (None, None),
+        };
+        Ok((Self { metrics, tracer }, exporter))
+    }
+}

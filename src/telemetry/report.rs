@@ -1,8 +1,12 @@
 //! The one record of a finished call. It holds no word of what was said.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Kind, Reason};
+
+use super::registry::Metrics;
+use super::tokens::Tokens;
 
 /// How a call ended, and what it took.
 #[derive(Clone, Debug, Default)]
@@ -11,11 +15,11 @@ pub struct Report {
     pub request_id: String,
     /// The method that was called.
     pub method: &'static str,
-    /// Who called; empty when callers have no names.
-    pub caller: String,
+    /// Who called, if callers have names.
+    pub caller: Option<Arc<str>>,
     /// The model that the caller asked for.
     pub model: String,
-    /// The model that answered, if it is another.
+    /// The model that answered, if any did.
     pub answered_by: String,
     /// How it ended.
     pub outcome: Outcome,
@@ -23,16 +27,22 @@ pub struct Report {
     pub attempts: u32,
     /// From arrival to the first event.
     pub first_event: Option<Duration>,
+    /// From arrival to the first piece of a streamed answer.
+    pub first_token: Option<Duration>,
     /// From arrival to the end.
     pub total: Duration,
+    /// The pieces of the answer.
+    pub chunks: u64,
     /// DashScope's name of the call.
     pub upstream_request_id: String,
     /// DashScope's code, if it refused.
     pub upstream_code: String,
-    /// Tokens in, as DashScope counted.
-    pub input_tokens: Option<i32>,
-    /// Tokens out, as DashScope counted.
-    pub output_tokens: Option<i32>,
+    /// The tokens, as DashScope counted.
+    pub tokens: Tokens,
+    /// The bytes of an upload.
+    pub uploaded_bytes: Option<u64>,
+    /// The trace that it belongs to; empty if to none.
+    pub trace_id: String,
     /// Whether the answer was another call's with the same name.
     pub joined: bool,
 }
@@ -58,41 +68,170 @@ impl Outcome {
             Self::Failed(_, reason) => reason.name(),
         }
     }
+
+    /// The reason of a call that was refused because of a limit, with nobody asked.
+    fn shed(self, attempts: u32) -> Option<Reason> {
+        match self {
+            Self::Failed(Kind::Exhausted | Kind::Unavailable, reason) if attempts == 0 => {
+                Some(reason)
+            }
+            Self::Ok | Self::Cancelled | Self::Failed(..) => None,
+        }
+    }
 }
 
+/// The names of the fields of a line, in their order, for the page.
+pub const FIELDS: &[&str] = &[
+    "request_id",
+    "method",
+    "caller",
+    "model",
+    "answered_by",
+    "outcome",
+    "attempts",
+    "first_event_ms",
+    "ttft_ms",
+    "total_ms",
+    "chunks",
+    "upstream_request_id",
+    "upstream_code",
+    "input_tokens",
+    "output_tokens",
+    "uploaded_bytes",
+    "trace_id",
+    "joined",
+];
+
 impl Report {
-    /// Writes it down: one line in the log. Faults that the operator must mend are warnings.
-    pub fn write(&self) {
+    /// Writes it down: in the numbers, and as one line in the log. Faults that the operator must
+    /// mend are warnings.
+    pub fn write(&self, metrics: &Metrics) {
+        self.count(metrics);
+        match self.outcome {
+            Outcome::Failed(Kind::Precondition | Kind::Broken | Kind::Unavailable, _) => {
+                self.line(true);
+            }
+            Outcome::Ok | Outcome::Cancelled | Outcome::Failed(..) => self.line(false),
+        }
+    }
+
+    fn count(&self, metrics: &Metrics) {
+        let answered = !self.answered_by.is_empty();
+        let model = if answered {
+            &self.answered_by
+        } else {
+            &self.model
+        };
+        metrics.ended(model, self.outcome.name());
+        if let Some(reason) = self.outcome.shed(self.attempts) {
+            metrics.shed(reason);
+        }
+    }
+
+    fn line(&self, warn: bool) {
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
                     target: "dashgate::call",
                     request_id = %self.request_id,
                     method = self.method,
-                    caller = %self.caller,
+                    caller = self.caller.as_deref(),
                     model = %self.model,
                     answered_by = %self.answered_by,
                     outcome = self.outcome.name(),
                     attempts = self.attempts,
                     first_event_ms = self.first_event.map(millis),
+                    ttft_ms = self.first_token.map(millis),
                     total_ms = millis(self.total),
+                    chunks = self.chunks,
                     upstream_request_id = %self.upstream_request_id,
                     upstream_code = %self.upstream_code,
-                    input_tokens = self.input_tokens,
-                    output_tokens = self.output_tokens,
+                    input_tokens = self.tokens.input(),
+                    output_tokens = self.tokens.output(),
+                    uploaded_bytes = self.uploaded_bytes,
+                    trace_id = said(&self.trace_id),
                     joined = self.joined,
                 )
             };
         }
-        match self.outcome {
-            Outcome::Failed(Kind::Precondition | Kind::Broken | Kind::Unavailable, _) => {
-                line!(warn);
-            }
-            Outcome::Ok | Outcome::Cancelled | Outcome::Failed(..) => line!(info),
+        if warn {
+            line!(warn);
+        } else {
+            line!(info);
         }
     }
 }
 
+/// A text that is left out when it is empty.
+fn said(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
 fn millis(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::Mutex;
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::super::rates::Card;
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Page {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[test]
+    fn a_line_has_the_fields_that_the_page_names() {
+        let page = Page::default();
+        let log = tracing_subscriber::fmt().json().flatten_event(true);
+        let log = log.with_writer(page.clone()).finish();
+        let metrics = Metrics::new(Card::default(), &[]).unwrap();
+        let second = Some(Duration::from_secs(1));
+        let usage = crate::chat::usage::Usage {
+            input_tokens: Some(2),
+            output_tokens: Some(3),
+            ..Default::default()
+        };
+        let report = Report {
+            caller: Some("team".into()),
+            first_event: second,
+            first_token: second,
+            tokens: Tokens::of(&usage),
+            uploaded_bytes: Some(4),
+            trace_id: "t".to_owned(),
+            ..Report::default()
+        };
+        tracing::subscriber::with_default(log, || report.write(&metrics));
+        let line = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        let mut at = 0;
+        for field in FIELDS {
+            let found = line[at..].find(&format!("\"{field}\":"));
+            at += found.unwrap_or_else(|| panic!("{field} after {at}: {line}"));
+        }
+        // And no other: beside them stand the time, the level and the target.
+        assert_eq!(line.matches("\":").count(), FIELDS.len() + 3, "{line}");
+    }
 }

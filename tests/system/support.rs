@@ -28,6 +28,8 @@ type Client = hyper_util::client::legacy::Client<HttpConnector, Body>;
 /// A gateway that runs in the test.
 pub struct Running {
     pub address: SocketAddr,
+    /// Where the operator looks, if the settings open that port.
+    pub admin: Option<SocketAddr>,
     pub client: Client,
     stop: mpsc::Sender<()>,
     pub task: JoinHandle<()>,
@@ -96,6 +98,7 @@ pub async fn gateway(upstream: &Upstream) -> Running {
 pub async fn gateway_with(settings: config::Settings) -> Running {
     let gateway = app::bind(&settings).await.unwrap();
     let address = gateway.address().tcp().expect("a port");
+    let admin = gateway.admin_addr();
     let (stop, mut stopped) = mpsc::channel::<()>(1);
     let task = tokio::spawn(async move {
         let shutdown = async move {
@@ -115,6 +118,7 @@ pub async fn gateway_with(settings: config::Settings) -> Running {
         .build(connector);
     Running {
         address,
+        admin,
         client,
         stop,
         task,

@@ -25,6 +25,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "admin",
             "grpc::*",
             "relay::*",
             "dashscope::*",
@@ -40,8 +41,18 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     (
         "grpc",
-        &["relay::*", "callers::*", "chat::*", "error", "secret"],
+        &[
+            "relay::*",
+            "callers::*",
+            "telemetry",
+            "telemetry::*",
+            "chat::*",
+            "error",
+            "secret",
+        ],
     ),
+    // The operator's door: beside the callers' door, and below nothing but the app.
+    ("admin", &["telemetry::*", "error"]),
     (
         "relay",
         &[
@@ -50,7 +61,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "history::*",
             "callers::*",
             "telemetry",
-            "telemetry::report",
+            "telemetry::*",
             "chat::*",
             "error",
             "secret",
@@ -60,7 +71,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ("history", &["chat::*", "error", "secret"]),
     ("callers", &["chat::call", "error", "secret"]),
     // Counts and reasons, never words: of the nouns it sees usage alone.
-    ("telemetry", &["chat::usage", "error"]),
+    ("telemetry", &["chat::usage", "error", "secret"]),
     ("emulator", &[]),
     ("chat", &["error", "secret"]),
     ("config", &["error", "secret"]),
@@ -75,6 +86,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     (
         "bytes",
         &[
+            "admin",
             "cli",
             "app",
             "grpc",
@@ -87,6 +99,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("clap", &["main", "cli"]),
     ("clap_complete", &["cli"]),
     ("fastrand", &["grpc", "relay", "dashscope", "emulator"]),
+    ("crossterm", &["cli"]),
     ("flate2", &["emulator"]),
     (
         "futures_core",
@@ -101,33 +114,55 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("hmac", &["emulator"]),
-    ("http", &["cli", "app", "grpc", "dashscope", "emulator"]),
+    (
+        "http",
+        &["admin", "cli", "app", "grpc", "dashscope", "emulator"],
+    ),
     ("http_body", &["app", "grpc", "dashscope", "emulator"]),
-    ("http_body_util", &["app", "grpc", "dashscope", "emulator"]),
+    (
+        "http_body_util",
+        &["cli", "admin", "app", "grpc", "dashscope", "emulator"],
+    ),
     ("httpdate", &["dashscope", "emulator"]),
-    ("hyper", &["app", "grpc", "emulator"]),
-    ("hyper_util", &["cli", "app", "grpc", "emulator"]),
+    ("hyper", &["cli", "admin", "app", "grpc", "emulator"]),
+    ("hyper_util", &["admin", "cli", "app", "grpc", "emulator"]),
     ("imagesize", &["emulator"]),
     ("infer", &["cli", "dashscope", "emulator"]),
     ("memchr", &["dashscope"]),
     ("multer", &["emulator"]),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_otlp", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry"]),
+    ("prometheus", &["telemetry"]),
     ("prost", &["cli", "app", "grpc"]),
     ("prost_types", &["cli", "app", "grpc"]),
     ("realfft", &["emulator"]),
-    ("reqwest", &["dashscope"]),
+    ("reqwest", &["dashscope", "telemetry"]),
     ("rustls", &["grpc", "dashscope"]),
     ("rustyline", &["cli"]),
     // grpc checks that a text is JSON, and keeps nothing of it.
     (
         "serde",
-        &["cli", "grpc", "config", "callers", "dashscope", "emulator"],
+        &[
+            "telemetry",
+            "cli",
+            "grpc",
+            "config",
+            "callers",
+            "dashscope",
+            "emulator",
+        ],
     ),
-    ("serde_json", &["cli", "grpc", "dashscope", "emulator"]),
+    (
+        "serde_json",
+        &["admin", "cli", "grpc", "telemetry", "dashscope", "emulator"],
+    ),
     ("sha1", &["emulator"]),
     ("symphonia", &["emulator"]),
     (
         "tokio",
         &[
+            "admin",
             "main",
             "cli",
             "app",
@@ -154,6 +189,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     (
         "tracing",
         &[
+            "admin",
             "cli",
             "app",
             "grpc",

@@ -1,0 +1,133 @@
+//! The operator's door: numbers, health, settings and calls over plain HTTP.
+//!
+//! It asks nobody who he is, so it is shut unless the operator opens it, on an address of its own.
+//! It changes nothing, and no page holds a secret or a word that was said.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::telemetry::calls::Calls;
+use crate::telemetry::registry;
+
+/// The most connections at one time: a few scrapers, a few people. More are closed at once.
+const MAX_CONNECTIONS: usize = 32;
+
+/// How long one request may take, with its answer. A page is made in milliseconds; who reads more
+/// slowly than this reads not at all.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait after a failed accept. It fails when descriptors run out, and then again at
+/// once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What stands on `/`.
+const INDEX: &str = "\
+dashgate
+/metrics  numbers, for Prometheus
+/healthz  whether the process runs
+/readyz   whether it takes calls
+/config   the settings in force, without secrets
+/calls    the calls in flight, as JSON
+";
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// What the pages show, each made when it is asked for.
+pub struct Pages {
+    /// All numbers, as Prometheus reads them.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Whether calls are wanted.
+    pub ready: Box<dyn Fn() -> bool + Send + Sync>,
+    /// The settings in force, without secrets.
+    pub config: String,
+    /// The calls in flight.
+    pub calls: Box<dyn Fn() -> Calls + Send + Sync>,
+}
+
+/// Serves until it is dropped.
+pub async fn serve(listener: TcpListener, pages: Pages) {
+    let pages = Arc::new(pages);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the admin port could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
+        let connection = connection(stream, Arc::clone(&pages));
+        tokio::spawn(async move {
+            // Whatever it did not say by then is not waited for.
+            let _ = tokio::time::timeout(REQUEST_TIMEOUT, connection).await;
+            drop(place);
+        });
+    }
+}
+
+async fn connection(stream: TcpStream, pages: Arc<Pages>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let answer = answer(&request, &pages);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    // One request for each connection, so that one clock bounds both.
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection to the admin port ended with a fault");
+    }
+}
+
+fn answer<B>(request: &Request<B>, pages: &Pages) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n");
+        let methods = HeaderValue::from_static("GET, HEAD");
+        refusal.headers_mut().insert(ALLOW, methods);
+        return refusal;
+    }
+    let ok = StatusCode::OK;
+    match request.uri().path() {
+        "/" => page(ok, TEXT, INDEX),
+        "/metrics" => page(ok, registry::CONTENT_TYPE, (pages.metrics)()),
+        "/healthz" => page(ok, TEXT, "ok\n"),
+        "/readyz" if (pages.ready)() => page(ok, TEXT, "ready\n"),
+        "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n"),
+        "/config" => page(ok, TEXT, pages.config.clone()),
+        "/calls" => match serde_json::to_string(&(pages.calls)()) {
+            Ok(calls) => page(ok, JSON, calls),
+            Err(_) => page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "no calls\n"),
+        },
+        _ => {
+            let text = format!("there is no such page; there are:\n\n{INDEX}");
+            page(StatusCode::NOT_FOUND, TEXT, text)
+        }
+    }
+}
+
+fn page(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

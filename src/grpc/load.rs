@@ -1,0 +1,149 @@
+//! How loaded the gateway is, told with each answer to balancers that weigh by it (ORCA).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::HeaderMap;
+use http::HeaderValue;
+use prost::Message as _;
+use tokio::time::Instant;
+use tonic::metadata::{Binary, MetadataValue};
+
+use crate::relay::Relay;
+
+/// The name that balancers look for in the trailers.
+const NAME: &str = "endpoint-load-metrics-bin";
+
+/// How many seconds rates are taken over: long enough to be steady, short enough to follow a burst.
+const WINDOW: u64 = 5;
+
+/// The seconds that are remembered: the window, the one that runs, and one between.
+const SLOTS: usize = 8;
+
+/// What `xds.data.orca.v3.OrcaLoadReport` has that is told here.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LoadReport {
+    /// Calls a second.
+    #[prost(double, tag = "6")]
+    pub rps_fractional: f64,
+    /// Calls a second that failed.
+    #[prost(double, tag = "7")]
+    pub eps: f64,
+    /// By their names.
+    #[prost(map = "string, double", tag = "8")]
+    pub named_metrics: std::collections::HashMap<String, f64>,
+    /// Calls in flight as a share of the most that may be.
+    #[prost(double, tag = "9")]
+    pub application_utilization: f64,
+}
+
+/// Knows the load.
+pub struct Load {
+    relay: Relay,
+    began: Instant,
+    calls: Rate,
+    failures: Rate,
+}
+
+impl Load {
+    /// The load of this relay.
+    pub fn new(relay: Relay) -> Self {
+        Self {
+            relay,
+            began: Instant::now(),
+            calls: Rate::default(),
+            failures: Rate::default(),
+        }
+    }
+
+    /// A call has come.
+    pub fn began(&self) {
+        self.calls.count(self.second());
+    }
+
+    /// A call has failed.
+    pub fn failed(&self) {
+        self.failures.count(self.second());
+    }
+
+    /// Tells the load in these trailers.
+    pub fn tell(&self, trailers: &mut HeaderMap) {
+        let value = MetadataValue::<Binary>::from_bytes(&self.report().encode_to_vec());
+        if let Ok(value) = HeaderValue::from_bytes(value.as_encoded_bytes()) {
+            trailers.insert(NAME, value);
+        }
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "no gateway has 2^52 calls in flight"
+    )]
+    fn report(&self) -> LoadReport {
+        let second = self.second();
+        let (in_flight, limit) = (self.relay.in_flight() as f64, self.relay.limit() as f64);
+        LoadReport {
+            rps_fractional: self.calls.per_second(second),
+            eps: self.failures.per_second(second),
+            named_metrics: [("in_flight".to_owned(), in_flight)].into(),
+            application_utilization: in_flight / limit.max(1.0),
+        }
+    }
+
+    /// Counted from one: an empty slot is of second 0.
+    fn second(&self) -> u64 {
+        self.began.elapsed().as_secs() + 1
+    }
+}
+
+/// How often something happened, second by second. A slot holds its second above its count.
+#[derive(Default)]
+struct Rate([AtomicU64; SLOTS]);
+
+impl Rate {
+    fn count(&self, second: u64) {
+        let slot = usize::try_from(second).unwrap_or_default() % SLOTS;
+        let add = |packed: u64| match packed >> 32 == second {
+            true => Some(packed + 1),
+            false => Some((second << 32) | 1),
+        };
+        if let Some(slot) = self.0.get(slot) {
+            let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        }
+    }
+
+    /// Over the seconds before this one. One that has just begun knows of fewer.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a count of some seconds is far below 2^52"
+    )]
+    fn per_second(&self, second: u64) -> f64 {
+        let first = second.saturating_sub(WINDOW).max(1);
+        let slots = self.0.iter().map(|slot| slot.load(Ordering::Relaxed));
+        let counted: u64 = slots
+            .filter(|packed| (first..second).contains(&(packed >> 32)))
+            .map(|packed| packed & u64::from(u32::MAX))
+            .sum();
+        counted as f64 / (second - first).max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_follows_the_last_seconds() {
+        let rate = Rate::default();
+        for second in 1..=20 {
+            for _ in 0..second {
+                rate.count(second);
+            }
+        }
+        assert!((rate.per_second(21) - 18.0).abs() < 1e-9);
+        assert!(rate.per_second(40).abs() < 1e-9);
+        let young = Rate::default();
+        young.count(1);
+        young.count(1);
+        assert!((young.per_second(2) - 2.0).abs() < 1e-9);
+        assert!(young.per_second(1).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,368 @@
+//! Counts each call at the door, whatever service it is for: that it came, its messages, how it
+//! ended. What is counted per message and per frame is an addition to a handle made at the start.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
+use tonic::body::Body;
+
+use crate::telemetry::Telemetry;
+use crate::telemetry::registry::Method;
+use crate::telemetry::trace::{Parent, Span};
+
+use super::load::Load;
+
+/// The methods that are counted by their name: type, service, method. All others are one, because
+/// their names come from outside.
+const METHODS: &[[&str; 3]] = &[
+    ["unary", "dashgate.v1.ConversationService", "Converse"],
+    [
+        "server_stream",
+        "dashgate.v1.ConversationService",
+        "ConverseStream",
+    ],
+    ["client_stream", "dashgate.v1.MediaService", "UploadMedia"],
+    ["unary", "grpc.health.v1.Health", "Check"],
+    ["unary", "grpc.health.v1.Health", "List"],
+    ["server_stream", "grpc.health.v1.Health", "Watch"],
+    [
+        "bidi_stream",
+        "grpc.reflection.v1.ServerReflection",
+        "ServerReflectionInfo",
+    ],
+    [
+        "bidi_stream",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "ServerReflectionInfo",
+    ],
+];
+
+/// What is no method of ours.
+const OTHER: [&str; 3] = ["unary", "other", "other"];
+
+/// The codes by their number: in the spelling that every gRPC dashboard knows, and in that of
+/// traces.
+const CODES: [(&str, &str); 17] = [
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+];
+
+/// The code of a call that went well.
+const OK: usize = 0;
+
+/// The code of a call whose caller went away.
+const CANCELED: usize = 1;
+
+/// The code of an answer that has none, or one that does not exist.
+const UNKNOWN: usize = 2;
+
+/// Counts calls.
+pub struct Meter {
+    telemetry: Arc<Telemetry>,
+    load: Option<Arc<Load>>,
+    methods: Vec<([&'static str; 3], Arc<Method>)>,
+    other: Arc<Method>,
+}
+
+impl Meter {
+    /// Counts them here. With a load, answers tell it.
+    pub fn new(telemetry: Arc<Telemetry>, load: Option<Load>) -> Self {
+        let codes = CODES.map(|(code, _)| code);
+        let method = |labels: [&'static str; 3]| Arc::new(telemetry.metrics.method(labels, &codes));
+        Self {
+            load: load.map(Arc::new),
+            methods: METHODS.iter().map(|name| (*name, method(*name))).collect(),
+            other: method(OTHER),
+            telemetry,
+        }
+    }
+
+    /// A call of this path has come.
+    pub fn start(&self, path: &str, headers: &HeaderMap) -> Metered {
+        let named = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+        let found = named.and_then(|(service, method)| {
+            let is_it = |known: &&([&str; 3], _)| known.0[1] == service && known.0[2] == method;
+            self.methods.iter().find(is_it)
+        });
+        let method = found.map_or(&self.other, |(_, method)| method);
+        method.started.inc();
+        if let Some(load) = &self.load {
+            load.began();
+        }
+        Metered {
+            method: Arc::clone(method),
+            began: Instant::now(),
+            code: CANCELED,
+            span: found.and_then(|([_, service, _], _)| self.span(service, path, headers)),
+            load: self.load.clone(),
+        }
+    }
+
+    /// The span of a call. Balancers look at health all the time; that is no part of any trace.
+    fn span(&self, service: &str, path: &str, headers: &HeaderMap) -> Option<Span> {
+        let tracer = self.telemetry.tracer.as_ref()?;
+        if !service.starts_with("dashgate.") {
+            return None;
+        }
+        let text = |name| headers.get(name)?.to_str().ok();
+        let parent = Parent {
+            traceparent: text("traceparent"),
+            tracestate: text("tracestate"),
+        };
+        Some(tracer.call(path.trim_start_matches('/'), parent))
+    }
+}
+
+/// One call that is being counted. It has ended when this is dropped.
+pub struct Metered {
+    method: Arc<Method>,
+    began: Instant,
+    code: usize,
+    span: Option<Span>,
+    load: Option<Arc<Load>>,
+}
+
+impl Metered {
+    /// What those who are called for it are told of its trace, if it is traced here.
+    pub fn traceparent(&self) -> Option<String> {
+        self.span.as_ref().map(Span::traceparent)
+    }
+
+    /// Counts the messages of its request.
+    pub fn request<B>(&self, body: B) -> Counted<B> {
+        Counted {
+            body,
+            frames: Frames::default(),
+            method: Arc::clone(&self.method),
+        }
+    }
+
+    /// Counts the messages of its answer, and the code at its end.
+    pub fn response(mut self, mut response: Response<Body>) -> Response<Body> {
+        let name = response.headers().get("x-request-id");
+        if let Some(name) = name.and_then(|name| name.to_str().ok())
+            && let Some(span) = &mut self.span
+        {
+            span.set("dashgate.request_id", name.to_owned());
+        }
+        self.read(response.headers_mut());
+        response.map(|body| {
+            Body::new(Answer {
+                body,
+                frames: Frames::default(),
+                call: self,
+            })
+        })
+    }
+
+    /// Reads the code where one stands, and tells the load beside it.
+    fn read(&mut self, headers: &mut HeaderMap) {
+        if let Some(code) = headers.get("grpc-status") {
+            let code = code.to_str().ok().and_then(|code| code.parse().ok());
+            self.code = code.filter(|code| *code < CODES.len()).unwrap_or(UNKNOWN);
+            if let Some(load) = &self.load {
+                load.tell(headers);
+            }
+        }
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        if let Some(handled) = self.method.handled.get(self.code) {
+            handled.inc();
+        }
+        let took = self.began.elapsed();
+        self.method.handling.observe(took.as_secs_f64());
+        if let (Some(span), Some((_, code))) = (&mut self.span, CODES.get(self.code)) {
+            span.answered(code);
+        }
+        if let Some(load) = self.load.as_ref().filter(|_| self.code != OK) {
+            load.failed();
+        }
+    }
+}
+
+/// The body of a request whose messages are counted.
+pub struct Counted<B> {
+    body: B,
+    frames: Frames,
+    method: Arc<Method>,
+}
+
+impl<B> HttpBody for Counted<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            let messages = self.frames.take(data);
+            self.method.received.inc_by(messages);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of an answer whose messages are counted.
+struct Answer {
+    body: Body,
+    frames: Frames,
+    call: Metered,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled {
+            if let Some(data) = frame.data_ref() {
+                let messages = self.frames.take(data);
+                self.call.method.sent.inc_by(messages);
+            } else if let Some(trailers) = frame.trailers_mut() {
+                self.call.read(trailers);
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Finds the ends of gRPC's messages: a flag, four bytes of length, then so many bytes.
+#[derive(Default)]
+struct Frames {
+    /// How much of the head of a message was seen.
+    head: usize,
+    length: usize,
+    /// What is still to come of a message.
+    left: usize,
+}
+
+/// The bytes before each message.
+const HEAD: usize = 5;
+
+impl Frames {
+    /// How many messages end in these bytes.
+    fn take(&mut self, mut bytes: &[u8]) -> u64 {
+        let mut messages = 0;
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.left > 0 {
+                let part = self.left.min(bytes.len());
+                bytes = bytes.get(part..).unwrap_or_default();
+                self.left -= part;
+                messages += u64::from(self.left == 0);
+                continue;
+            }
+            bytes = rest;
+            self.head += 1;
+            if self.head > 1 {
+                self.length = (self.length << 8) | usize::from(*first);
+            }
+            if self.head == HEAD {
+                self.left = self.length;
+                messages += u64::from(self.left == 0);
+                (self.head, self.length) = (0, 0);
+            }
+        }
+        messages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn messages_are_counted_however_they_are_cut(
+            lengths in proptest::collection::vec(0_u32..300, 0..20),
+            cut in 1_usize..40,
+        ) {
+            let mut bytes = Vec::new();
+            for length in &lengths {
+                bytes.push(0);
+                bytes.extend(length.to_be_bytes());
+                bytes.extend(vec![7; *length as usize]);
+            }
+            let mut frames = Frames::default();
+            let counted: u64 = bytes.chunks(cut).map(|piece| frames.take(piece)).sum();
+            prop_assert_eq!(counted, lengths.len() as u64);
+            prop_assert_eq!(frames.take(&[0, 0, 0, 0, 9, 1]), 0);
+        }
+    }
+
+    #[test]
+    fn names_from_outside_are_one_method() {
+        let settings = crate::telemetry::Settings::default();
+        let (telemetry, _) = Telemetry::new(&settings).unwrap();
+        let telemetry = Arc::new(telemetry);
+        let meter = Meter::new(Arc::clone(&telemetry), None);
+        let none = HeaderMap::new();
+        for path in [
+            "/made.Up/Method",
+            "",
+            "/",
+            "/dashgate.v1.ConversationService/Made",
+        ] {
+            drop(meter.start(path, &none));
+        }
+        drop(meter.start("/grpc.health.v1.Health/Check", &none));
+        let text = telemetry.metrics.text();
+        for line in [
+            r#"{grpc_method="other",grpc_service="other",grpc_type="unary"} 4"#,
+            r#"{grpc_method="Check",grpc_service="grpc.health.v1.Health",grpc_type="unary"} 1"#,
+        ] {
+            let line = format!("grpc_server_started_total{line}");
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Every metric in one list: its name, its kind, its labels and what it means.
+//!
+//! The page of metrics is held equal to this list, and so are the dashboard and the alerts.
+
+/// What kind of number a metric is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// How often a value fell into each of these buckets.
+    Histogram(&'static [f64]),
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// What it is told apart by.
+    pub labels: &'static [&'static str],
+    /// What it counts.
+    pub help: &'static str,
+}
+
+/// How long calls take: from a refusal at the door to the longest that DashScope allows.
+const CALL_SECONDS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+];
+
+/// How long the first token takes: half a second for a small model, half a minute for one that
+/// thinks.
+const FIRST_TOKEN_SECONDS: &[f64] = &[
+    0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0,
+];
+
+/// How far the pieces of an answer lie apart: some milliseconds for text, a second for sound.
+const CHUNK_SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+
+/// What a gRPC method is told apart by.
+const METHOD: &[&str] = &["grpc_type", "grpc_service", "grpc_method"];
+
+macro_rules! metrics {
+    ($($constant:ident $name:literal [$kind:expr] $labels:expr, $help:literal;)+) => {
+        $(#[doc = $help] pub const $constant: Metric = Metric {
+            name: $name,
+            kind: $kind,
+            labels: $labels,
+            help: $help,
+        };)+
+
+        /// All of them, in the order of the page.
+        pub const ALL: &[Metric] = &[$($constant,)+];
+    };
+}
+
+metrics! {
+    STARTED "grpc_server_started_total" [Kind::Counter] METHOD,
+        "Calls that came.";
+    HANDLED "grpc_server_handled_total" [Kind::Counter]
+        &["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
+        "Calls that ended, by the code that their caller got.";
+    HANDLING "grpc_server_handling_seconds" [Kind::Histogram(CALL_SECONDS)] METHOD,
+        "How long calls took, from their head to their trailers.";
+    RECEIVED "grpc_server_msg_received_total" [Kind::Counter] METHOD,
+        "Messages that callers sent.";
+    SENT "grpc_server_msg_sent_total" [Kind::Counter] METHOD,
+        "Messages that callers were sent.";
+    CALLS "dashgate_calls_total" [Kind::Counter] &["model", "outcome"],
+        "Calls that ended, by their model and by `OK`, `CANCELLED` or the reason of the fault.";
+    IN_FLIGHT "dashgate_calls_in_flight" [Kind::Gauge] &["method"],
+        "Calls that have not ended.";
+    LIMIT "dashgate_calls_in_flight_limit" [Kind::Gauge] &[],
+        "The most calls that may be in flight.";
+    SHED "dashgate_shed_total" [Kind::Counter] &["reason"],
+        "Calls that were refused because of a limit, before DashScope was asked.";
+    FIRST_TOKEN "dashgate_time_to_first_token_seconds" [Kind::Histogram(FIRST_TOKEN_SECONDS)]
+        &["model"],
+        "From the arrival of a stream to the first piece of its answer.";
+    CHUNK "dashgate_time_per_output_chunk_seconds" [Kind::Histogram(CHUNK_SECONDS)] &["model"],
+        "From one piece of a streamed answer to the next.";
+    TOKENS "dashgate_tokens_total" [Kind::Counter] &["kind", "model", "caller"],
+        "Tokens as DashScope counted them. All are in `input` and `output`; the other kinds are \
+         parts of these.";
+    COST "dashgate_cost_total" [Kind::Counter] &["currency", "model", "caller"],
+        "What answers cost by the rate card (`telemetry.rates`); models without a rate are not in \
+         it.";
+    UPSTREAM "dashgate_upstream_requests_total" [Kind::Counter] &["status", "code"],
+        "Requests to DashScope by the HTTP status and DashScope's code. Without an answer, the \
+         status is `none` and the code the reason of the fault.";
+    RETRIES "dashgate_retries_total" [Kind::Counter] &["reason"],
+        "Attempts that were made again, by the fault of the one before.";
+    FALLBACKS "dashgate_fallbacks_total" [Kind::Counter] &["reason"],
+        "Calls that went on to another model, by the fault of the one before.";
+    UPLOADED "dashgate_upload_bytes_total" [Kind::Counter] &["via"],
+        "Bytes of media on their way to DashScope's storage: by `UploadMedia`, or out of a `call`.";
+    CONNECTIONS "dashgate_connections" [Kind::Gauge] &[],
+        "Connections that are open.";
+    CONNECTED "dashgate_connections_total" [Kind::Counter] &["outcome"],
+        "Connections that came: `accepted`, or `refused` because there were too many.";
+    SPANS "dashgate_trace_spans_total" [Kind::Counter] &["outcome"],
+        "Spans that were made: `exported`, `dropped` because the queue was full, or `failed` at \
+         the receiver.";
+    BUILD "dashgate_build_info" [Kind::Gauge] &["version"],
+        "Always 1; its label says which version runs.";
+    PROCESS_CPU "process_cpu_seconds_total" [Kind::Counter] &[],
+        "Time on the processor, of user and system.";
+    PROCESS_FDS "process_open_fds" [Kind::Gauge] &[],
+        "Open file descriptors.";
+    PROCESS_MAX_FDS "process_max_fds" [Kind::Gauge] &[],
+        "The most file descriptors that the process may open.";
+    PROCESS_RESIDENT "process_resident_memory_bytes" [Kind::Gauge] &[],
+        "Memory that is resident.";
+    PROCESS_VIRTUAL "process_virtual_memory_bytes" [Kind::Gauge] &[],
+        "Memory that is mapped.";
+    PROCESS_START "process_start_time_seconds" [Kind::Gauge] &[],
+        "When the process began, in seconds since 1970.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALL, Kind};
+
+    #[test]
+    fn names_follow_the_habits_of_prometheus() {
+        let mut names: Vec<_> = ALL.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+        for metric in ALL {
+            let total = metric.name.ends_with("_total");
+            assert_eq!(total, metric.kind == Kind::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+            if let Kind::Histogram(buckets) = metric.kind {
+                assert!(metric.name.ends_with("_seconds"), "{}", metric.name);
+                assert!(buckets.is_sorted(), "{}", metric.name);
+            }
+        }
+    }
+}

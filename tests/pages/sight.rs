@@ -1,0 +1,176 @@
+//! The page of sight, the dashboard and the alerts name what exists, and all of it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use dashgate::telemetry::metrics::{self, Kind, Metric};
+use dashgate::telemetry::report;
+
+use super::read;
+
+const PAGE: &str = "docs/observability.md";
+
+/// What each field of the line of a call means.
+const MEANINGS: &[(&str, &str)] = &[
+    ("request_id", "the name of the call, as in `x-request-id`"),
+    ("method", "the method"),
+    ("caller", "who called, if callers have names"),
+    ("model", "the model that was asked for"),
+    ("answered_by", "the model that answered"),
+    ("outcome", "`OK`, `CANCELLED`, or the reason of the fault"),
+    ("attempts", "how often DashScope was asked"),
+    ("first_event_ms", "from arrival to the first event"),
+    (
+        "ttft_ms",
+        "from arrival to the first piece of a streamed answer",
+    ),
+    ("total_ms", "from arrival to the end"),
+    ("chunks", "the pieces of the answer"),
+    ("upstream_request_id", "DashScope's name of the call"),
+    ("upstream_code", "DashScope's code, if it refused"),
+    (
+        "input_tokens",
+        "tokens of the question, as DashScope counted",
+    ),
+    ("output_tokens", "tokens of the answer"),
+    ("uploaded_bytes", "bytes of an upload"),
+    ("trace_id", "the trace that the call belongs to"),
+    (
+        "joined",
+        "whether it listened to another call of its `request_id`",
+    ),
+];
+
+#[test]
+fn the_page_has_every_metric_and_no_other() {
+    part("metrics", &metrics_table());
+}
+
+#[test]
+fn the_page_has_every_field_of_the_line_of_a_call() {
+    let fields: Vec<_> = MEANINGS.iter().map(|(field, _)| *field).collect();
+    assert_eq!(fields, report::FIELDS);
+    let mut table = "| Field | Meaning |\n|---|---|\n".to_owned();
+    for (field, meaning) in MEANINGS {
+        let _ = writeln!(table, "| `{field}` | {meaning} |");
+    }
+    part("fields", &table);
+}
+
+#[test]
+fn the_dashboard_shows_metrics_that_exist() {
+    let text = read("deploy/observability/dashboard.json");
+    let board: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    let panels = board["panels"].as_array().expect("it has panels");
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array())
+        .flatten();
+    let mut shown = BTreeSet::new();
+    for target in targets {
+        let expression = target["expr"].as_str().expect("a target asks something");
+        shown.extend(names(expression));
+    }
+    // Everything that is counted can be seen, but what panels have no use for.
+    for metric in metrics::ALL {
+        let hidden = [
+            metrics::STARTED.name,
+            metrics::BUILD.name,
+            metrics::PROCESS_MAX_FDS.name,
+            metrics::PROCESS_START.name,
+        ];
+        let wanted = !hidden.contains(&metric.name);
+        assert_eq!(shown.contains(metric.name), wanted, "{}", metric.name);
+    }
+    let mut places: Vec<_> = panels
+        .iter()
+        .map(|panel| panel["gridPos"].to_string())
+        .collect();
+    places.sort_unstable();
+    places.dedup();
+    assert_eq!(places.len(), panels.len(), "two panels lie on each other");
+}
+
+#[test]
+fn the_alerts_watch_metrics_that_exist() {
+    let text = read("deploy/observability/alerts.yaml");
+    let alerts = text.matches("- alert: Dashgate").count();
+    assert!(alerts >= 10, "{alerts}");
+    for part in ["expr:", "severity:", "summary:", "description:"] {
+        assert_eq!(text.matches(part).count(), alerts, "{part}");
+    }
+    let plain: Vec<_> = text
+        .lines()
+        .filter(|line| !line.contains("description:") && !line.contains("summary:"))
+        .collect();
+    assert!(names(&plain.join("\n")).len() > 10);
+}
+
+/// The metrics that an expression names. Fails for one that does not exist.
+fn names(expression: &str) -> BTreeSet<&'static str> {
+    let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    expression
+        .split(|letter| !word(letter))
+        .filter(|name| {
+            let counted = ["dashgate_", "process_", "grpc_server_"];
+            counted.iter().any(|begin| name.starts_with(begin))
+        })
+        .map(|name| {
+            let metric = metrics::ALL.iter().find(|metric| fits(metric, name));
+            metric.unwrap_or_else(|| panic!("no metric {name}")).name
+        })
+        .collect()
+}
+
+fn fits(metric: &Metric, name: &str) -> bool {
+    match (metric.kind, name.strip_prefix(metric.name)) {
+        (Kind::Histogram(_), Some(end)) => ["_bucket", "_sum", "_count"].contains(&end),
+        (Kind::Counter | Kind::Gauge, Some(end)) => end.is_empty(),
+        (_, None) => false,
+    }
+}
+
+fn metrics_table() -> String {
+    let mut table = "| Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n".to_owned();
+    for metric in metrics::ALL {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        };
+        let labels: Vec<_> = metric
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        let (name, labels, help) = (metric.name, labels.join(", "), metric.help);
+        let _ = writeln!(table, "| `{name}` | {kind} | {labels} | {help} |");
+    }
+    table
+}
+
+/// Checks what stands on the page between the two marks of this name.
+fn part(name: &str, right: &str) {
+    let page = read(PAGE);
+    let (begin, end) = (
+        format!("<!-- {name} -->\n"),
+        format!("<!-- end of {name} -->\n"),
+    );
+    let found = page
+        .split_once(&begin)
+        .and_then(|(_, rest)| rest.split_once(&end))
+        .map(|(found, _)| found);
+    let found = found.expect("the page has both marks");
+    if found == right {
+        return;
+    }
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-observability.md"));
+    let mended = page.replace(
+        &format!("{begin}{found}{end}"),
+        &format!("{begin}{right}{end}"),
+    );
+    fs::write(&target, mended).expect("the folder for temporary files can be written to");
+    panic!("write it anew: cp {} {PAGE}", target.display());
+}
