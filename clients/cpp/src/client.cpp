@@ -175,7 +175,7 @@ std::shared_ptr<grpc::ChannelInterface> Client::channel() const { return impl_->
 
 void Client::prepare(grpc::ClientContext& context) const {
   detail::add_metadata(context, impl_->metadata, {});
-  if (impl_->timeout) detail::set_timeout(context, *impl_->timeout);
+  if (impl_->timeout) context.set_deadline(detail::from_now(*impl_->timeout));
 }
 
 }  // namespace dashgate

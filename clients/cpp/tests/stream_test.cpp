@@ -148,6 +148,8 @@ TEST(Stream, HeartbeatsKeepItAlive) {
   dashgate::ClientOptions options = server.options();
   options.idle_timeout = std::chrono::milliseconds(600);
   Client(options).stream(tests::question()).final_answer();
+  options.idle_timeout = std::chrono::milliseconds::max();
+  Client(options).stream(tests::question()).final_answer();
 }
 
 TEST(Stream, CancelFromAnotherThreadReachesReaderAndServer) {
