@@ -35,7 +35,8 @@ void cancel_early(const dashgate::Client& client, const dashgate::Conversation& 
   dashgate::CallOptions options;
   options.timeout = 30s;                  // the whole call, to the last word
   options.cancellation = source.token();  // any number of calls may have it
-  auto answer = std::async([&] { return client.converse(conversation, options); });
+  auto answer =
+      std::async(std::launch::async, [&] { return client.converse(conversation, options); });
   if (answer.wait_for(5s) == std::future_status::timeout) source.cancel();
   std::cout << answer.get().text() << '\n';  // or throws Error, code CANCELLED
   // endregion

@@ -52,7 +52,7 @@ dashgate::Metadata metadata_of(Object& object) {
 
 std::string describe(const dashgate::Answer& answer) {
   const std::string audio = answer.audio();
-  const std::string& reason = v1::FinishReason_Name(answer.finish_reason());
+  const std::string reason(v1::FinishReason_Name(answer.finish_reason()));
   std::vector<std::string> calls;
   for (const v1::ToolCall& call : answer.tool_calls()) calls.push_back(to_json(call));
   ObjectText text;

@@ -110,7 +110,7 @@ Object as_object(const Value& value, const std::string& name) {
 std::string to_json(const google::protobuf::Message& message) {
   std::string json;
   const auto status = google::protobuf::util::MessageToJsonString(message, &json);
-  if (!status.ok()) throw Fault(message.GetTypeName() + ": " + status.ToString());
+  if (!status.ok()) throw Fault(std::string(message.GetTypeName()) + ": " + status.ToString());
   return json;
 }
 

@@ -71,9 +71,10 @@ void add_metadata(grpc::ClientContext& context, const Metadata& of_client,
   for (const auto& [name, value] : of_call) context.AddMetadata(name, value);
 }
 
-void set_timeout(grpc::ClientContext& context, std::chrono::milliseconds timeout) {
+std::chrono::system_clock::time_point from_now(std::chrono::milliseconds span) {
   constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 365 * 100);
-  context.set_deadline(std::chrono::system_clock::now() + std::min(timeout, kLongest));
+  return std::chrono::system_clock::now() +
+         std::clamp(span, std::chrono::milliseconds::zero(), kLongest);
 }
 
 void check_size(const google::protobuf::MessageLite& message, const std::string& request_id) {
@@ -91,7 +92,7 @@ Call::Call(const Metadata& of_client, const Metadata& of_call,
     : cancel_on_request_(cancellation, context_) {
   check_metadata(of_call);
   add_metadata(context_, of_client, of_call);
-  if (timeout) set_timeout(context_, *timeout);
+  if (timeout) context_.set_deadline(from_now(*timeout));
 }
 
 }  // namespace dashgate::detail

@@ -27,9 +27,8 @@ void check_metadata(const Metadata& metadata);
 // Adds the client's entries to the call, and the call's own in their place.
 void add_metadata(grpc::ClientContext& context, const Metadata& of_client, const Metadata& of_call);
 
-// Sets the deadline so far from now. One that is past fails the call at once; one beyond the
-// clock's end is none.
-void set_timeout(grpc::ClientContext& context, std::chrono::milliseconds timeout);
+// So far from now, or a hundred years if that is beyond the clock's end.
+std::chrono::system_clock::time_point from_now(std::chrono::milliseconds span);
 
 // A message that protobuf cannot write would end the process.
 void check_size(const google::protobuf::MessageLite& message, const std::string& request_id);

@@ -1,12 +1,12 @@
 #include "channel.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -70,8 +70,8 @@ std::string read_authority(const std::string& target, std::string_view rest, con
 void check_tls(const TlsOptions& tls) {
   const auto check = [](const char* field, const std::string& pem, const char* label) {
     if (pem.empty() || pem.find(label) != std::string::npos) return;
-    throw std::invalid_argument(std::string("dashgate: tls.") + field +
-                                " is not PEM: it has no `" + label + "`");
+    throw std::invalid_argument(std::string("dashgate: tls.") + field + " is not PEM: it has no `" +
+                                label + "`");
   };
   check("ca_certificates", tls.ca_certificates, "CERTIFICATE-----");
   check("client_certificate", tls.client_certificate, "CERTIFICATE-----");

@@ -31,7 +31,11 @@ std::string choose_target(const ClientOptions& options) {
 
 Metadata sent_always(const ClientOptions& options) {
   Metadata metadata = options.metadata;
-  const std::string key = options.api_key ? *options.api_key : from_environment("DASHGATE_API_KEY");
+  std::string key = options.api_key.value_or("");
+  // What the program says holds before what stands around it.
+  if (!options.api_key && metadata.count("authorization") == 0) {
+    key = from_environment("DASHGATE_API_KEY");
+  }
   if (!key.empty()) {
     metadata.erase("authorization");
     metadata.emplace("authorization", "Bearer " + key);
@@ -175,7 +179,7 @@ std::shared_ptr<grpc::ChannelInterface> Client::channel() const { return impl_->
 
 void Client::prepare(grpc::ClientContext& context) const {
   detail::add_metadata(context, impl_->metadata, {});
-  if (impl_->timeout) detail::set_timeout(context, *impl_->timeout);
+  if (impl_->timeout) context.set_deadline(detail::from_now(*impl_->timeout));
 }
 
 }  // namespace dashgate

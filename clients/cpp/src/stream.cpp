@@ -85,8 +85,7 @@ Answer StreamState::finish() {
 bool StreamState::wait() {
   void* tag = nullptr;
   bool ok = false;
-  const auto limit = std::chrono::system_clock::now() + idle_timeout_;
-  if (queue_.AsyncNext(&tag, &ok, limit) == grpc::CompletionQueue::TIMEOUT) {
+  if (queue_.AsyncNext(&tag, &ok, from_now(idle_timeout_)) == grpc::CompletionQueue::TIMEOUT) {
     is_idle_ = true;
     cancel();
     queue_.Next(&tag, &ok);

@@ -106,6 +106,10 @@ TEST(Client, TakesAddressAndKeyFromTheEnvironment) {
   options.api_key = "";
   dashgate::Client(options).converse(tests::question());
   EXPECT_EQ(value_of(server.seen().at(2), "authorization"), "");
+  options.api_key.reset();
+  options.metadata = {{"authorization", "Basic eDp5"}};
+  dashgate::Client(options).converse(tests::question());
+  EXPECT_EQ(value_of(server.seen().at(3), "authorization"), "Basic eDp5;");
 }
 
 TEST(Client, SendsMetadataAndItsName) {

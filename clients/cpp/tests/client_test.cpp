@@ -1,5 +1,6 @@
 #include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <future>
@@ -123,15 +124,15 @@ TEST(Retry, IsForbiddenByPushbackAndForOtherCodes) {
   tests::Server server;
   server.converse = [](int number, grpc::ServerContext& context, auto&&...) {
     if (number == 1) return unavailable(context, "-1");
+    if (number == 2) return unavailable(context, "soon");
     return grpc::Status(grpc::StatusCode::INTERNAL, "broken");
   };
   const Client client(server.options());
-  EXPECT_EQ(failure_of([&] { client.converse(tests::question()); }).code(),
-            grpc::StatusCode::UNAVAILABLE);
-  EXPECT_EQ(server.seen().size(), 1U);
-  EXPECT_EQ(failure_of([&] { client.converse(tests::question()); }).code(),
-            grpc::StatusCode::INTERNAL);
-  EXPECT_EQ(server.seen().size(), 2U);
+  for (const auto code :
+       {grpc::StatusCode::UNAVAILABLE, grpc::StatusCode::UNAVAILABLE, grpc::StatusCode::INTERNAL}) {
+    EXPECT_EQ(failure_of([&] { client.converse(tests::question()); }).code(), code);
+  }
+  EXPECT_EQ(server.seen().size(), 3U);
 }
 
 TEST(Retry, KeepsALargeRequest) {
@@ -142,9 +143,9 @@ TEST(Retry, KeepsALargeRequest) {
     size = request.conversation().messages(0).content(0).text().size();
     return number < 2 ? unavailable(context, "1") : grpc::Status::OK;
   };
-  Client(server.options()).converse(tests::question(std::string(3'000'000, 'x')));
+  Client(server.options()).converse(tests::question(std::string(12'000'000, 'x')));
   EXPECT_EQ(server.seen().size(), 2U);
-  EXPECT_EQ(size, 3'000'000U);
+  EXPECT_EQ(size, 12'000'000U);
 }
 
 TEST(Retry, EndsWithTheFirstEvent) {

@@ -53,6 +53,7 @@ Server::Server(const std::string& address)
       media_(std::make_unique<Media>(*this)),
       address_(address) {
   grpc::ServerBuilder builder;
+  builder.SetMaxReceiveMessageSize(-1);
   int port = 0;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(conversations_.get());
