@@ -121,23 +121,21 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
     return attempt.getAttributes();
   }
 
-  /** Ends the call by a fault, or begins the pause before the next attempt. */
-  private void closed(Status status, Metadata trailers) {
-    synchronized (this) {
-      Optional<Duration> wait =
-          isCommitted || cancelled != null || context.isCancelled()
-              ? Optional.empty()
-              : pauses.after(status, trailers);
-      // A pause that the deadline would end tells less than the fault that is known already.
-      if (wait.isPresent() && fits(wait.get())) {
-        pause = new CompletableFuture<>();
-        pause
-            .completeOnTimeout(true, wait.get().toNanos(), TimeUnit.NANOSECONDS)
-            .thenAcceptAsync(this::again);
-        return;
-      }
+  /** Begins the pause before the next attempt, if there shall be one. */
+  private synchronized boolean begunPause(Status status, Metadata trailers) {
+    if (isCommitted || cancelled != null || context.isCancelled()) {
+      return false;
     }
-    end(status, trailers);
+    Optional<Duration> wait = pauses.after(status, trailers);
+    // A pause that the deadline would end tells less than the fault that is known already.
+    if (wait.isEmpty() || !fits(wait.get())) {
+      return false;
+    }
+    pause = new CompletableFuture<>();
+    pause
+        .completeOnTimeout(true, wait.get().toNanos(), TimeUnit.NANOSECONDS)
+        .thenAcceptAsync(this::again);
+    return true;
   }
 
   private void again(boolean due) {
@@ -188,17 +186,26 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
     return one == null ? other : one;
   }
 
-  /** One attempt: what it says is the call's, once something of the answer has come. */
+  /**
+   * One attempt. Its head is held back until a message follows: a head alone is nothing of the
+   * answer, and the call has one.
+   */
   private final class Attempt extends Listener<A> {
+    private Metadata head;
+
     @Override
     public void onHeaders(Metadata metadata) {
-      commit();
-      listener.onHeaders(metadata);
+      head = metadata;
     }
 
     @Override
     public void onMessage(A message) {
-      commit();
+      synchronized (RetriedCall.this) {
+        isCommitted = true;
+        // It will not be sent again.
+        request = null;
+      }
+      tellHead();
       listener.onMessage(message);
     }
 
@@ -209,14 +216,17 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
 
     @Override
     public void onClose(Status status, Metadata trailers) {
-      closed(status, trailers);
+      if (!begunPause(status, trailers)) {
+        tellHead();
+        end(status, trailers);
+      }
     }
 
-    private void commit() {
-      synchronized (RetriedCall.this) {
-        isCommitted = true;
-        // It will not be sent again.
-        request = null;
+    private void tellHead() {
+      if (head != null) {
+        Metadata told = head;
+        head = null;
+        listener.onHeaders(told);
       }
     }
   }
