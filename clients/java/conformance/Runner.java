@@ -1,4 +1,4 @@
-import com.google.gson.Gson;
+import com.google.gson.GsonBuilder;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
@@ -60,7 +60,7 @@ public final class Runner {
               .getAsJsonObject();
       JsonObject result = new Runner().play(job);
       PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
-      out.println(new Gson().toJson(result));
+      out.println(new GsonBuilder().serializeNulls().create().toJson(result));
       out.flush();
     } catch (Exception e) {
       e.printStackTrace();

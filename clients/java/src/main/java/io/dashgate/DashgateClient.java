@@ -56,7 +56,7 @@ public final class DashgateClient implements AutoCloseable {
   /** Four heartbeats of the gateway. */
   static final Duration IDLE_TIMEOUT = Duration.ofSeconds(60);
 
-  /** How often a tool loop may ask the model, where nothing else is said. */
+  /** How often a tool loop may call tools, where nothing else is said. */
   private static final int MAX_ROUNDS = 8;
 
   /** The connection's threads stop in no time, unless the machine is overloaded. */
@@ -313,7 +313,7 @@ public final class DashgateClient implements AutoCloseable {
    *
    * @param conversation the turns so far, the question last; it grows by all that is said
    * @param tools what the model may call
-   * @param maxRounds how often the model may be asked; then {@code TOOL_ROUNDS} is thrown
+   * @param maxRounds how often its tools may be called; then {@code TOOL_ROUNDS} is thrown
    * @param settings what each call has of its own; not a request id, because there are several
    * @return the last answer, which asks for nothing more
    */

@@ -24,9 +24,6 @@ public final class DashgateClientBuilder {
 
   private static final long KEEPALIVE_TIMEOUT_SECONDS = 20;
 
-  /** What all calls may keep for another attempt; beyond it a call is not made again. */
-  private static final long RETRY_BYTES = 4L * DashgateClient.MAX_ANSWER_BYTES;
-
   private final Metadata metadata = new Metadata();
   private Map<String, String> environment = System.getenv();
   private String target;
@@ -163,12 +160,9 @@ public final class DashgateClientBuilder {
         .keepAliveTime(KEEPALIVE_MINUTES, TimeUnit.MINUTES)
         .keepAliveTimeout(KEEPALIVE_TIMEOUT_SECONDS, TimeUnit.SECONDS)
         .keepAliveWithoutCalls(false)
-        .defaultServiceConfig(ServiceConfig.CONTENT)
-        // DNS may not replace what this client promises about calls that are made again.
+        // Calls are made again by Retries: DNS may not say otherwise.
         .disableServiceConfigLookUp()
-        .enableRetry()
-        .perRpcBufferLimit(DashgateClient.MAX_ANSWER_BYTES)
-        .retryBufferSize(RETRY_BYTES)
+        .intercept(new Retries())
         .build();
   }
 

@@ -29,21 +29,21 @@ final class ToolLoop {
           "a request id names one call, and a tool loop makes several: leave it out");
     }
     tools.values().forEach(tool -> conversation.tools(tool.declaration()));
-    for (int round = 1; ; round++) {
+    for (int round = 0; ; round++) {
       Answer answer = client.converse(conversation, settings);
       conversation.append(answer);
       if (answer.toolCalls().isEmpty()) {
         return answer;
       }
-      for (ToolCall call : answer.toolCalls()) {
-        conversation.toolResult(call, result(call));
-      }
       if (round == maxRounds) {
         throw DashgateException.own(
             Status.Code.FAILED_PRECONDITION,
             "TOOL_ROUNDS",
-            "the model still asks for tools after " + maxRounds + " rounds",
+            "the model still asks for tools after " + maxRounds + " rounds of them",
             answer.requestId());
+      }
+      for (ToolCall call : answer.toolCalls()) {
+        conversation.toolResult(call, result(call));
       }
     }
   }

@@ -73,7 +73,8 @@ public final class Upload {
   /**
    * What it is.
    *
-   * @param mimeType for example {@code video/mp4}; without one the gateway tells by the first bytes
+   * @param mimeType for example {@code video/mp4}; without one it is told by the first bytes, else
+   *     by the name's extension
    * @return this upload with the type
    */
   public Upload mimeType(String mimeType) {

@@ -17,7 +17,7 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
   private static final int CHUNK = 256 * 1024;
 
   private final Upload upload;
-  private final UploadMediaRequest description;
+  private final String model;
   private InputStream source;
   private boolean sentAll;
 
@@ -29,13 +29,7 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
       Upload upload) {
     super(call, requestId, running);
     this.upload = upload;
-    MediaDescription.Builder described =
-        MediaDescription.newBuilder()
-            .setModel(model)
-            .setMimeType(upload.mimeType())
-            .setName(upload.name());
-    upload.size().ifPresent(described::setSizeBytes);
-    this.description = UploadMediaRequest.newBuilder().setDescription(described).build();
+    this.model = model;
   }
 
   @Override
@@ -58,15 +52,18 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
   }
 
   private void sendChunk() throws IOException {
-    if (source == null) {
+    boolean isFirst = source == null;
+    if (isFirst) {
       source = upload.open();
-      // Not before: until the call is ready, another thread may still be about to begin it.
-      call().sendMessage(description);
     }
     byte[] chunk = new byte[CHUNK];
     int length = source.readNBytes(chunk, 0, CHUNK);
+    byte[] full = length == CHUNK ? chunk : Arrays.copyOf(chunk, length);
+    if (isFirst) {
+      // Not before: until the call is ready, another thread may still be about to begin it.
+      call().sendMessage(UploadMediaRequest.newBuilder().setDescription(describe(full)).build());
+    }
     if (length > 0) {
-      byte[] full = length == CHUNK ? chunk : Arrays.copyOf(chunk, length);
       call()
           .sendMessage(
               UploadMediaRequest.newBuilder()
@@ -77,6 +74,17 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
       sentAll = true;
       call().halfClose();
     }
+  }
+
+  private MediaDescription describe(byte[] first) {
+    String mimeType = upload.mimeType();
+    MediaDescription.Builder description =
+        MediaDescription.newBuilder()
+            .setModel(model)
+            .setMimeType(mimeType.isEmpty() ? MimeTypes.of(first, upload.name()) : mimeType)
+            .setName(upload.name());
+    upload.size().ifPresent(description::setSizeBytes);
+    return description.build();
   }
 
   /** The source's fault reaches the caller as it is, and ends the call. */

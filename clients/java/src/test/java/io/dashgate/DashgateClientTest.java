@@ -219,6 +219,62 @@ class DashgateClientTest {
   }
 
   @Test
+  void asksAgainAfterNoOtherCode() {
+    Metadata trailers = new Metadata();
+    trailers.put(FakeGateway.key("grpc-retry-pushback-ms"), "5");
+    gateway.converse = (request, out) -> out.onError(Status.INTERNAL.asException(trailers));
+    try (DashgateClient client = gateway.client().build()) {
+      DashgateException fault =
+          assertThrows(DashgateException.class, () -> client.converse(question()));
+      assertEquals(Duration.ofMillis(5), fault.retryAfter().orElseThrow());
+    }
+    assertEquals(1, gateway.requests.size());
+  }
+
+  @Test
+  void asksAtMostFourTimesAndLessWhenAllFails() {
+    gateway.converse = (request, out) -> out.onError(unavailable("0"));
+    try (DashgateClient client = gateway.client().build()) {
+      assertThrows(DashgateException.class, () -> client.converse(question()));
+      assertEquals(4, gateway.requests.size());
+      // Five of ten failures are spent: with the next one the second attempts end.
+      assertThrows(DashgateException.class, () -> client.converse(question()));
+      assertEquals(5, gateway.requests.size());
+    }
+  }
+
+  @Test
+  void doesNotWaitLongerThanTheDeadline() {
+    gateway.converse = (request, out) -> out.onError(unavailable("600000"));
+    CallSettings settings = CallSettings.create().timeout(Duration.ofSeconds(30));
+    try (DashgateClient client = gateway.client().build()) {
+      DashgateException fault =
+          assertThrows(DashgateException.class, () -> client.converse(question(), settings));
+      assertEquals(Status.Code.UNAVAILABLE, fault.code());
+    }
+  }
+
+  @Test
+  void endsThePauseBeforeAnotherAttempt() throws Exception {
+    gateway.converse = (request, out) -> out.onError(unavailable("600000"));
+    DashgateClient client = gateway.client().timeout(Duration.ofHours(1)).build();
+    try (Context.CancellableContext context = Context.current().withCancellation()) {
+      CompletableFuture<Answer> first = client.converseAsync(question());
+      CompletableFuture<Answer> second =
+          context.call(() -> client.converseAsync(question()));
+      while (gateway.requests.size() < 2) {
+        Thread.onSpinWait();
+      }
+      context.cancel(null);
+      CompletionException fault = assertThrows(CompletionException.class, second::join);
+      assertEquals(Status.Code.CANCELLED, ((DashgateException) fault.getCause()).code());
+      client.close();
+      fault = assertThrows(CompletionException.class, first::join);
+      assertEquals(Status.Code.CANCELLED, ((DashgateException) fault.getCause()).code());
+    }
+  }
+
+  @Test
   void hasTheDeadlinesOfItsDefaults() {
     try (DashgateClient client = gateway.client().build()) {
       client.converse(question());

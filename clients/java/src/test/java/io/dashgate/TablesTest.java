@@ -2,10 +2,11 @@ package io.dashgate;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
-import com.google.gson.Gson;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
+import io.dashgate.v1.ConversationServiceGrpc;
 import java.io.IOException;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -15,10 +16,27 @@ import org.junit.jupiter.api.Test;
 /** What stands in this library and elsewhere too is the same. */
 class TablesTest {
   @Test
-  void serviceConfigIsTheSharedOne() throws IOException {
+  void retryPolicyIsTheSharedOne() throws IOException {
+    JsonObject shared = SharedFiles.json("clients/service-config.json");
+    JsonObject method = shared.getAsJsonArray("methodConfig").get(0).getAsJsonObject();
+    JsonObject policy = method.getAsJsonObject("retryPolicy");
+    assertEquals(1, shared.getAsJsonArray("methodConfig").size());
     assertEquals(
-        SharedFiles.json("clients/service-config.json"),
-        new Gson().toJsonTree(ServiceConfig.CONTENT));
+        "[{\"service\":\"" + ConversationServiceGrpc.SERVICE_NAME + "\"}]",
+        method.get("name").toString());
+    assertEquals(policy.get("maxAttempts").getAsInt(), RetryPolicy.MAX_ATTEMPTS);
+    assertEquals(seconds(policy.get("initialBackoff")), RetryPolicy.INITIAL_BACKOFF);
+    assertEquals(seconds(policy.get("maxBackoff")), RetryPolicy.MAX_BACKOFF);
+    assertEquals(policy.get("backoffMultiplier").getAsDouble(), RetryPolicy.BACKOFF_MULTIPLIER);
+    assertEquals(
+        "[\"" + RetryPolicy.RETRYABLE + "\"]", policy.get("retryableStatusCodes").toString());
+    JsonObject throttling = shared.getAsJsonObject("retryThrottling");
+    assertEquals(throttling.get("maxTokens").getAsDouble(), RetryPolicy.MAX_TOKENS);
+    assertEquals(throttling.get("tokenRatio").getAsDouble(), RetryPolicy.TOKEN_RATIO);
+  }
+
+  private static Duration seconds(JsonElement text) {
+    return Duration.parse("PT" + text.getAsString());
   }
 
   @Test

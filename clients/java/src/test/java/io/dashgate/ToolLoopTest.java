@@ -75,11 +75,12 @@ class ToolLoopTest {
                 client.runTools(
                     conversation,
                     List.of(tool("weather", arguments -> "rain")),
-                    2,
+                    1,
                     CallSettings.create()));
     assertEquals(Status.Code.FAILED_PRECONDITION, fault.code());
     assertEquals("TOOL_ROUNDS", fault.reason());
     assertEquals(2, gateway.requests.size());
+    assertEquals(1, called.size());
   }
 
   @Test

@@ -1,0 +1,233 @@
+package io.dashgate;
+
+import io.grpc.Attributes;
+import io.grpc.ClientCall;
+import io.grpc.Context;
+import io.grpc.Deadline;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import java.time.Duration;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
+
+/**
+ * A call with one request, made again while nothing of its answer has come. The request is kept as
+ * the object that it is, so that its size does not matter.
+ */
+final class RetriedCall<Q, A> extends ClientCall<Q, A> {
+  private final RetryPolicy policy;
+  private final RetryPolicy.Pauses pauses;
+  private final Supplier<ClientCall<Q, A>> calls;
+  private final Deadline deadline;
+  private final Context context = Context.current();
+  private final Context.CancellationListener contextCancelled =
+      cancelled -> cancel("Context cancelled", cancelled.cancellationCause());
+
+  // What every attempt gets; under the lock of this.
+  private Listener<A> listener;
+  private Metadata headers;
+  private Q request;
+  private boolean isHalfClosed;
+  private boolean compresses = true;
+  private int requested;
+
+  // Where the call is; under the lock of this.
+  private ClientCall<Q, A> attempt;
+  private boolean isCommitted;
+  private boolean isEnded;
+  /** How this side ended the call; null if it did not. */
+  private Status cancelled;
+  /** The pause before the next attempt; null if there is none. */
+  private CompletableFuture<Boolean> pause;
+
+  RetriedCall(RetryPolicy policy, Supplier<ClientCall<Q, A>> calls, Deadline deadline) {
+    this.policy = policy;
+    this.pauses = policy.new Pauses();
+    this.calls = calls;
+    Deadline outer = context.getDeadline();
+    this.deadline =
+        deadline == null || outer == null ? first(deadline, outer) : deadline.minimum(outer);
+    this.attempt = calls.get();
+  }
+
+  @Override
+  public synchronized void start(Listener<A> responses, Metadata metadata) {
+    listener = responses;
+    headers = metadata;
+    attempt.start(new Attempt(), Retries.copy(metadata));
+    context.addListener(contextCancelled, Runnable::run);
+  }
+
+  @Override
+  public synchronized void request(int messages) {
+    requested += messages;
+    if (pause == null) {
+      attempt.request(messages);
+    }
+  }
+
+  @Override
+  public synchronized void sendMessage(Q message) {
+    request = message;
+    if (pause == null) {
+      attempt.sendMessage(message);
+    }
+  }
+
+  @Override
+  public synchronized void halfClose() {
+    isHalfClosed = true;
+    if (pause == null) {
+      attempt.halfClose();
+    }
+  }
+
+  @Override
+  public void cancel(String message, Throwable cause) {
+    Status status = Status.CANCELLED.withDescription(message).withCause(cause);
+    ClientCall<Q, A> current;
+    boolean waited;
+    synchronized (this) {
+      cancelled = status;
+      current = attempt;
+      waited = pause != null;
+      if (waited) {
+        // The timer may have rung already: then the next attempt sees that it may not begin.
+        pause.complete(false);
+      }
+    }
+    if (waited) {
+      end(status, new Metadata());
+    } else {
+      current.cancel(message, cause);
+    }
+  }
+
+  @Override
+  public synchronized boolean isReady() {
+    return pause == null && attempt.isReady();
+  }
+
+  @Override
+  public synchronized void setMessageCompression(boolean enabled) {
+    compresses = enabled;
+    attempt.setMessageCompression(enabled);
+  }
+
+  @Override
+  public synchronized Attributes getAttributes() {
+    return attempt.getAttributes();
+  }
+
+  /** Begins the pause before the next attempt, if there shall be one. */
+  private synchronized boolean begunPause(Status status, Metadata trailers) {
+    if (isCommitted || cancelled != null || context.isCancelled()) {
+      return false;
+    }
+    Optional<Duration> wait = pauses.after(status, trailers);
+    // A pause that the deadline would end tells less than the fault that is known already.
+    if (wait.isEmpty() || !fits(wait.get())) {
+      return false;
+    }
+    pause = new CompletableFuture<>();
+    pause
+        .completeOnTimeout(true, wait.get().toNanos(), TimeUnit.NANOSECONDS)
+        .thenAcceptAsync(this::again);
+    return true;
+  }
+
+  private void again(boolean due) {
+    if (due) {
+      context.run(this::startAgain);
+    }
+  }
+
+  private synchronized void startAgain() {
+    if (cancelled != null) {
+      return;
+    }
+    pause = null;
+    attempt = calls.get();
+    attempt.start(new Attempt(), Retries.copy(headers));
+    if (!compresses) {
+      attempt.setMessageCompression(false);
+    }
+    attempt.request(requested);
+    // The attempt may have failed before the request came, which then follows by itself.
+    if (request != null) {
+      attempt.sendMessage(request);
+    }
+    if (isHalfClosed) {
+      attempt.halfClose();
+    }
+  }
+
+  private void end(Status status, Metadata trailers) {
+    synchronized (this) {
+      if (isEnded) {
+        return;
+      }
+      isEnded = true;
+    }
+    context.removeListener(contextCancelled);
+    if (status.isOk()) {
+      policy.succeeded();
+    }
+    listener.onClose(status, trailers);
+  }
+
+  private boolean fits(Duration wait) {
+    return deadline == null || deadline.timeRemaining(TimeUnit.NANOSECONDS) > wait.toNanos();
+  }
+
+  private static Deadline first(Deadline one, Deadline other) {
+    return one == null ? other : one;
+  }
+
+  /**
+   * One attempt. Its head is held back until a message follows: a head alone is nothing of the
+   * answer, and the call has one.
+   */
+  private final class Attempt extends Listener<A> {
+    private Metadata head;
+
+    @Override
+    public void onHeaders(Metadata metadata) {
+      head = metadata;
+    }
+
+    @Override
+    public void onMessage(A message) {
+      synchronized (RetriedCall.this) {
+        isCommitted = true;
+        // It will not be sent again.
+        request = null;
+      }
+      tellHead();
+      listener.onMessage(message);
+    }
+
+    @Override
+    public void onReady() {
+      listener.onReady();
+    }
+
+    @Override
+    public void onClose(Status status, Metadata trailers) {
+      if (!begunPause(status, trailers)) {
+        tellHead();
+        end(status, trailers);
+      }
+    }
+
+    private void tellHead() {
+      if (head != null) {
+        Metadata told = head;
+        head = null;
+        listener.onHeaders(told);
+      }
+    }
+  }
+}

@@ -1,0 +1,32 @@
+package io.dashgate;
+
+import io.dashgate.v1.ConversationServiceGrpc;
+import io.grpc.CallOptions;
+import io.grpc.Channel;
+import io.grpc.ClientCall;
+import io.grpc.ClientInterceptor;
+import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
+
+/** Makes the calls of the conversation service again where the policy allows. */
+final class Retries implements ClientInterceptor {
+  private final RetryPolicy policy = new RetryPolicy();
+
+  @Override
+  public <Q, A> ClientCall<Q, A> interceptCall(
+      MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
+    boolean again =
+        ConversationServiceGrpc.SERVICE_NAME.equals(method.getServiceName())
+            && method.getType().clientSendsOneMessage();
+    return again
+        ? new RetriedCall<>(policy, () -> next.newCall(method, options), options.getDeadline())
+        : next.newCall(method, options);
+  }
+
+  /** The metadata of another attempt: the library adds its own to those that it is given. */
+  static Metadata copy(Metadata headers) {
+    Metadata copy = new Metadata();
+    copy.merge(headers);
+    return copy;
+  }
+}

@@ -1,0 +1,80 @@
+package io.dashgate;
+
+import io.grpc.Metadata;
+import io.grpc.Status;
+import java.time.Duration;
+import java.util.Optional;
+import java.util.concurrent.ThreadLocalRandom;
+
+/**
+ * When a call is made again: {@code clients/service-config.json}, done here and not by grpc-java,
+ * which makes a call again after any code if only the server names a pause. A test holds the
+ * numbers equal to the file's.
+ *
+ * <p>One for each client: many failures turn the second attempts off for all of its calls.
+ */
+final class RetryPolicy {
+  static final int MAX_ATTEMPTS = 4;
+  static final Duration INITIAL_BACKOFF = Duration.ofMillis(500);
+  static final Duration MAX_BACKOFF = Duration.ofSeconds(10);
+  static final double BACKOFF_MULTIPLIER = 2;
+  static final Status.Code RETRYABLE = Status.Code.UNAVAILABLE;
+  static final double MAX_TOKENS = 10;
+  static final double TOKEN_RATIO = 0.1;
+
+  /** By how much a pause differs, so that clients that failed at once do not come at once. */
+  private static final double JITTER = 0.2;
+
+  private static final Metadata.Key<String> PUSHBACK =
+      Metadata.Key.of("grpc-retry-pushback-ms", Metadata.ASCII_STRING_MARSHALLER);
+
+  private double tokens = MAX_TOKENS;
+
+  /** The pauses of one call. */
+  final class Pauses {
+    private int attempts = 1;
+    private double backoffNanos = INITIAL_BACKOFF.toNanos();
+
+    /** How long to wait before the next attempt; empty if there shall be none. */
+    Optional<Duration> after(Status status, Metadata trailers) {
+      if (status.getCode() != RETRYABLE) {
+        return Optional.empty();
+      }
+      boolean allowed = take();
+      String pushback = trailers.get(PUSHBACK);
+      if (!allowed || attempts >= MAX_ATTEMPTS) {
+        return Optional.empty();
+      }
+      attempts++;
+      if (pushback != null) {
+        backoffNanos = INITIAL_BACKOFF.toNanos();
+        return named(pushback);
+      }
+      double jitter = ThreadLocalRandom.current().nextDouble(1 - JITTER, 1 + JITTER);
+      Duration pause = Duration.ofNanos((long) (backoffNanos * jitter));
+      backoffNanos = Math.min(backoffNanos * BACKOFF_MULTIPLIER, MAX_BACKOFF.toNanos());
+      return Optional.of(pause);
+    }
+  }
+
+  /** A call that ended well. */
+  synchronized void succeeded() {
+    tokens = Math.min(MAX_TOKENS, tokens + TOKEN_RATIO);
+  }
+
+  /** An attempt that failed; false if there have been too many of them. */
+  private synchronized boolean take() {
+    tokens = Math.max(0, tokens - 1);
+    return tokens > MAX_TOKENS / 2;
+  }
+
+  /** Below zero or unreadable, it forbids another attempt. */
+  private static Optional<Duration> named(String pushback) {
+    try {
+      int millis = Integer.parseInt(pushback);
+      return millis < 0 ? Optional.empty() : Optional.of(Duration.ofMillis(millis));
+    } catch (NumberFormatException e) {
+      return Optional.empty();
+    }
+  }
+}
