@@ -1,4 +1,6 @@
 // Command ask asks one question.
+//
+// region five-lines
 package main
 
 import (
@@ -15,10 +17,12 @@ func main() {
 		log.Fatal(err)
 	}
 	defer client.Close()
-	conversation := dashgate.NewConversation("qwen-plus").User(dashgate.Text("Hello!"))
+	conversation := dashgate.NewConversation("qwen-plus").User(dashgate.Text("Say hello to a new listener."))
 	answer, err := client.Converse(context.Background(), conversation)
 	if err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(answer.Text())
 }
+
+// endregion
