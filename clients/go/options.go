@@ -105,7 +105,7 @@ func WithRequestID(name string) CallOption {
 	return callOption(func(c *call) { c.requestID = name })
 }
 
-// WithMaxRounds sets how often RunTools asks the model. Default: 8.
+// WithMaxRounds sets how often RunTools calls what the model asks for. Default: 8.
 func WithMaxRounds(rounds int) CallOption {
 	return callOption(func(c *call) { c.maxRounds = rounds })
 }
