@@ -11,7 +11,7 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 2 {
+	if len(os.Args) < 2 {
 		log.Fatal("give the path of a sound file")
 	}
 	sound := os.Args[1]
