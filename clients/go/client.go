@@ -148,8 +148,8 @@ func (c *Client) Media() dashgatev1.MediaServiceClient {
 // more, which wins.
 func (c *Client) Outgoing(ctx context.Context, more map[string]string) context.Context {
 	values := make(map[string]string)
-	if c.settings.apiKey != "" {
-		values["authorization"] = "Bearer " + c.settings.apiKey
+	if key := strings.TrimSpace(c.settings.apiKey.reveal()); key != "" {
+		values["authorization"] = "Bearer " + key
 	}
 	for _, some := range []map[string]string{c.settings.metadata, more} {
 		for name, value := range some {
@@ -174,12 +174,12 @@ func (c *Client) String() string {
 func (c *Client) GoString() string { return c.String() }
 
 func newSettings(options []ClientOption) (settings, error) {
-	s := settings{apiKey: os.Getenv("DASHGATE_API_KEY"), idleTimeout: idleTimeout}
+	key := os.Getenv("DASHGATE_API_KEY")
+	s := settings{apiKey: secret{&key}, idleTimeout: idleTimeout}
 	for _, option := range options {
 		option.applyToClient(&s)
 	}
-	s.apiKey = strings.TrimSpace(s.apiKey)
-	for _, char := range s.apiKey {
+	for _, char := range strings.TrimSpace(s.apiKey.reveal()) {
 		// gRPC would refuse the call later, and would print the value.
 		if char < ' ' || char > '~' {
 			return settings{}, errors.New("the API key has characters that cannot be sent")

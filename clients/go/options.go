@@ -31,11 +31,22 @@ type MediaOption interface {
 
 // settings are what a client was told.
 type settings struct {
-	apiKey      string
+	apiKey      secret
 	tls         *tls.Config
 	timeout     time.Duration
 	idleTimeout time.Duration
 	metadata    map[string]string
+}
+
+// secret is a text behind a pointer, because fmt prints what no method of ours can hide: the fields
+// of a struct, but not what they point to.
+type secret struct{ text *string }
+
+func (s secret) reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
 }
 
 // call is what a call was told.
@@ -69,7 +80,7 @@ func (o mimeType) mimeType() string              { return string(o) }
 // WithAPIKey sets the caller's own key for the gateway. Left out, it is DASHGATE_API_KEY of the
 // environment. It is sent over plaintext too: next to a sidecar that is right.
 func WithAPIKey(key string) ClientOption {
-	return clientOption(func(s *settings) { s.apiKey = key })
+	return clientOption(func(s *settings) { s.apiKey = secret{&key} })
 }
 
 // WithTLS makes the client use TLS, whatever the target says. An empty config trusts the system's
@@ -105,7 +116,7 @@ func WithRequestID(name string) CallOption {
 	return callOption(func(c *call) { c.requestID = name })
 }
 
-// WithMaxRounds sets how often RunTools asks the model. Default: 8.
+// WithMaxRounds sets how often RunTools calls what the model asks for. Default: 8.
 func WithMaxRounds(rounds int) CallOption {
 	return callOption(func(c *call) { c.maxRounds = rounds })
 }

@@ -38,7 +38,7 @@ func (c *Client) RunTools(
 		rounds = asked
 	}
 	conversation.Declare(tools...)
-	for range rounds {
+	for round := 0; ; round++ {
 		// Each question is a call of its own, with a name of its own.
 		answer, err := c.Converse(ctx, conversation, append(options[:len(options):len(options)], WithRequestID(""))...)
 		if err != nil {
@@ -48,6 +48,9 @@ func (c *Client) RunTools(
 		if len(answer.ToolCalls()) == 0 {
 			return answer, nil
 		}
+		if round == rounds {
+			return nil, roundsError(rounds)
+		}
 		for _, call := range answer.ToolCalls() {
 			result, err := run(ctx, tools, call)
 			if err != nil {
@@ -56,7 +59,6 @@ func (c *Client) RunTools(
 			conversation.ToolResult(call, result)
 		}
 	}
-	return nil, roundsError(rounds)
 }
 
 func run(ctx context.Context, tools []Tool, call *dashgatev1.ToolCall) (string, error) {

@@ -273,6 +273,9 @@ func (p *player) deltas(ctx context.Context) error {
 			return err
 		}
 		p.result.Deltas = append(p.result.Deltas, text)
+		if len(p.result.Deltas) == p.call.Cancel.AfterEvents {
+			p.cancel()
+		}
 	}
 	return p.answered(stream.Final())
 }

@@ -228,6 +228,9 @@ def stream(client: dashgate.Client, job: Job, result: Json) -> None:
         if job.do == "deltas":
             for text in events.text_deltas():
                 result["deltas"].append(text)
+                if len(result["deltas"]) == job.cancel.get("after_events"):
+                    result["error"] = CANCELLED
+                    return
         else:
             for event in events:
                 result["events"].append(plain(event))
@@ -320,12 +323,14 @@ async def async_converse(client: dashgate.AsyncClient, job: Job, result: Json) -
 
 async def async_stream(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
     events = client.stream(job.conversation(), **job.arguments())
+    task = asyncio.current_task()
+    assert task is not None
     if job.do == "deltas":
         async for text in events.text_deltas():
             result["deltas"].append(text)
+            if len(result["deltas"]) == job.cancel.get("after_events"):
+                task.cancel()
     else:
-        task = asyncio.current_task()
-        assert task is not None
         async for event in events:
             result["events"].append(plain(event))
             if len(result["events"]) == job.cancel.get("after_events"):

@@ -144,10 +144,6 @@ def test_a_stream_that_ends_early_fails_each_time(gateway: Gateway) -> None:
     gateway.events = [STARTED, text("hel")]
     with Client(gateway.address) as client:
         stream = client.stream(ASK)
-        assert next(iter(stream.text_deltas())) == "hel"
-        with pytest.raises(concurrent.futures.CancelledError):
-            stream.final()
-        stream = client.stream(ASK)
         for _ in range(2):
             with pytest.raises(Error) as caught:
                 stream.final()
@@ -286,7 +282,8 @@ def test_the_tool_loop_has_an_end(gateway: Gateway) -> None:
         with pytest.raises(Error) as caught:
             client.run_tools(Conversation("m").user("f"), [Tool("f", "", "", str)], max_rounds=2)
         assert caught.value.reason == "TOOL_ROUNDS"
-        assert len(gateway.requests) == 2
+        # The last round is answered too, and may be the one that asks for nothing more.
+        assert len(gateway.requests) == 3
         broken = Tool("f", "", "", lambda _: str(1 / 0))
         with pytest.raises(ZeroDivisionError):
             client.run_tools(Conversation("m").user("f"), [broken])

@@ -179,20 +179,23 @@ class AsyncClient:
         """
         known = {tool.name: tool for tool in tools}
         conversation.declare(*known.values())
-        for _ in range(max_rounds):
+        rounds = 0
+        while True:
             answer = await self.converse(
                 conversation, options=options, timeout=timeout, metadata=metadata
             )
             conversation.append(answer)
             if not answer.tool_calls:
                 return answer
+            if rounds == max_rounds:
+                raise rounds_error(max_rounds)
+            rounds += 1
             for call in answer.tool_calls:
                 tool = known.get(call.name)
                 result = unknown_tool(call.name) if tool is None else tool.function(call.arguments)
                 if not isinstance(result, str):
                     result = await result
                 conversation.tool_result(call, result)
-        raise rounds_error(max_rounds)
 
     @property
     def conversations(self) -> ConversationServiceAsyncStub:

@@ -98,7 +98,8 @@ class Failed(Protocol):
 
 def from_rpc(failed: Failed, request_id: str) -> Error:
     """Read gRPC's error; `request_id` is the one that was sent."""
-    trailers = dict(failed.trailing_metadata() or ())
+    # Not `dict(...)`: in some versions asyncio's metadata look like a mapping, and are none.
+    trailers = {name: value for name, value in failed.trailing_metadata() or ()}  # noqa: C416
     status = _status(trailers.get("grpc-status-details-bin"))
     error = Error(failed.code(), failed.details() or "", request_id=request_id, status=status)
     error.retry_after = _pushback(trailers.get("grpc-retry-pushback-ms"))

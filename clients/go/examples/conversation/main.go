@@ -1,0 +1,70 @@
+// Command conversation talks about sound in several turns: conversation SOUND.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/dashgate/dashgate/clients/go"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		log.Fatal("give the path of a sound file")
+	}
+	sound := os.Args[1]
+	client, err := dashgate.New("")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	if err := talk(context.Background(), client, sound); err != nil {
+		log.Fatal(err)
+	}
+	if err := upload(context.Background(), client, sound); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func talk(ctx context.Context, client *dashgate.Client, path string) error {
+	// region conversation
+	sound, err := dashgate.AudioFile(path)
+	if err != nil {
+		return err
+	}
+	conversation := dashgate.NewConversation("qwen-audio-turbo").System("Answer in one sentence.")
+	conversation.User(sound, dashgate.Text("What is said in this audio?"))
+	answer, err := client.Converse(ctx, conversation)
+	if err != nil {
+		return err
+	}
+	fmt.Println(answer.Text())
+
+	conversation.Append(answer).User(dashgate.Text("And who says it?"))
+	answer, err = client.Converse(ctx, conversation)
+	if err != nil {
+		return err
+	}
+	fmt.Println(answer.Text())
+	// endregion
+	return nil
+}
+
+func upload(ctx context.Context, client *dashgate.Client, path string) error {
+	// region upload
+	uploaded, err := client.UploadFile(ctx, "qwen-audio-turbo", path)
+	if err != nil {
+		return err
+	}
+	conversation := dashgate.NewConversation("qwen-audio-turbo")
+	conversation.User(dashgate.AudioURI(uploaded.GetUri()), dashgate.Text("How long is this?"))
+	answer, err := client.Converse(ctx, conversation)
+	if err != nil {
+		return err
+	}
+	fmt.Println(answer.Text())
+	// endregion
+	return nil
+}

@@ -1,0 +1,24 @@
+"""Connects with TLS, with a certificate of your own, with a key: `secure.py CA CERT KEY`."""
+
+import sys
+
+import dashgate
+
+
+def main(ca: str, certificate: str, key: str) -> None:
+    # region tls
+    # The system's roots, and a key.
+    far = dashgate.Client("https://gate.example:443", api_key="...")
+    # Roots of one's own, and a certificate for a gateway that asks for one.
+    tls = dashgate.TLS(ca=ca, certificate=certificate, key=key)
+    near = dashgate.Client("gate.example:50051", tls=tls)
+    # A sidecar.
+    beside = dashgate.Client("unix:/run/dashgate.sock")
+    # endregion
+    for client in (far, near, beside):
+        print(client)
+        client.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])
