@@ -201,6 +201,9 @@ function codeOf(error: ConnectError): StatusCode {
   return name === undefined || name === "OK" ? "UNKNOWN" : name;
 }
 
+/** The gateway refused the stream before it looked at it, or the connection went away. */
+const LOST = /NGHTTP2_REFUSED_STREAM|ERR_HTTP2_GOAWAY_SESSION|ERR_HTTP2_SESSION_ERROR|EPIPE/;
+
 /** Whether a server said this, and not the library that talks to it. */
 function isFromServer(error: ConnectError): boolean {
   return error.metadata.has("grpc-status") || error.metadata.has("grpc-status-details-bin");
@@ -217,5 +220,10 @@ function root(error: Error): Error {
  */
 function isLostConnection(error: ConnectError): boolean {
   const code: Code = error.code;
-  return code === Code.Canceled || code === Code.Aborted;
+  const told = root(error) as Error & { code?: unknown };
+  return (
+    code === Code.Canceled ||
+    code === Code.Aborted ||
+    LOST.test(`${String(told.code)} ${told.message}`)
+  );
 }
