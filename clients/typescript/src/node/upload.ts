@@ -71,20 +71,24 @@ export async function* uploadMessages(
   options: UploadOptions,
 ): AsyncGenerator<Upload, void> {
   const pieces = chunks(bytes);
-  const first = await pieces.next();
-  const called = options.name ?? name;
-  const value = {
-    model,
-    mimeType: options.mimeType ?? sniff(first.value ?? new Uint8Array(), called),
-    name: called,
-    ...(size !== undefined && { sizeBytes: BigInt(size) }),
-  };
-  yield { payload: { case: "description", value } };
-  if (first.value !== undefined) {
-    yield { payload: { case: "chunk", value: first.value } };
-  }
-  for await (const chunk of pieces) {
-    yield { payload: { case: "chunk", value: chunk } };
+  try {
+    const first = await pieces.next();
+    const called = options.name ?? name;
+    const value = {
+      model,
+      mimeType: options.mimeType ?? sniff(first.value ?? new Uint8Array(), called),
+      name: called,
+      ...(size !== undefined && { sizeBytes: BigInt(size) }),
+    };
+    yield { payload: { case: "description", value } };
+    if (first.value !== undefined) {
+      yield { payload: { case: "chunk", value: first.value } };
+    }
+    for await (const chunk of pieces) {
+      yield { payload: { case: "chunk", value: chunk } };
+    }
+  } finally {
+    await pieces.return();
   }
 }
 
