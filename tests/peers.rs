@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+#[path = "peers/browser.rs"]
+mod browser;
 #[path = "peers/buf.rs"]
 mod buf;
 #[expect(
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         h2spec::CASES,
         readme::CASES,
         buf::CASES,
+        browser::CASES,
         python::CASES,
         sdk::CASES,
     ];

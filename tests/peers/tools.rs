@@ -35,20 +35,23 @@ pub(crate) enum Tool {
     HealthProbe,
     /// Python with sslyze, which looks for what is weak in TLS.
     Sslyze,
+    /// Chromium, as the system has it; npm brings what opens a page in it.
+    Chromium,
     /// Python with grpcio and the DashScope SDK, from PyPI.
     Python,
 }
 
 /// Where a tool is, or why there is none.
 pub(crate) fn find(tool: Tool) -> Result<PathBuf, String> {
-    static FOUND: [OnceLock<Result<PathBuf, String>>; 6] = [const { OnceLock::new() }; 6];
-    let [grpcurl, buf, python, h2spec, probe, sslyze] = &FOUND;
+    static FOUND: [OnceLock<Result<PathBuf, String>>; 7] = [const { OnceLock::new() }; 7];
+    let [grpcurl, buf, python, h2spec, probe, sslyze, chromium] = &FOUND;
     match tool {
         Tool::Grpcurl => grpcurl.get_or_init(|| go("grpcurl", GRPCURL)),
         Tool::H2spec => h2spec.get_or_init(|| go("h2spec", H2SPEC)),
         Tool::HealthProbe => probe.get_or_init(|| go("grpc-health-probe", HEALTH_PROBE)),
         Tool::Sslyze => sslyze.get_or_init(|| installed("sslyze", SSLYZE, sslyze_into)),
         Tool::Buf => buf.get_or_init(|| installed("buf", NPM, buf_into)),
+        Tool::Chromium => chromium.get_or_init(chromium_of_the_system),
         Tool::Python => python.get_or_init(|| installed("python", PYPI, python_into)),
     }
     .clone()
@@ -134,6 +137,19 @@ fn environment(folder: &Path, wanted: &Path, packages: &str) -> Result<PathBuf, 
             .arg(wanted),
     )?;
     Ok(python)
+}
+
+/// A browser comes with the system or not at all.
+fn chromium_of_the_system() -> Result<PathBuf, String> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let there = |name: &str| {
+        let said = ask(Command::new(name).arg("--version"), INSTALL_LIMIT);
+        said.is_ok_and(|said| said.code == Some(0))
+    };
+    let found = names.into_iter().find(|name| there(name));
+    found
+        .map(PathBuf::from)
+        .ok_or_else(|| format!("none of {} is there", names.join(", ")))
 }
 
 fn step(command: &mut Command) -> Result<(), String> {

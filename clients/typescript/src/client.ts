@@ -50,7 +50,7 @@ export interface ConverseOptions extends CallOptions {
 
 /** How to run tools. */
 export interface ToolsOptions extends Omit<ConverseOptions, "requestId"> {
-  /** How often the model is asked at most. Default: 8. */
+  /** How often tools are run before the model must have answered. Default: 8. */
   readonly maxRounds?: number | undefined;
 }
 

@@ -146,7 +146,7 @@ export class DashgateError extends Error {
       fieldViolations: violations(status),
       status,
       metadata: error.metadata,
-      ...(isFromServer(error) ? {} : { cause: root(error) }),
+      ...(isFromServer(error) ? {} : { cause: chain(error).at(-1) }),
     });
   }
 }
@@ -201,21 +201,31 @@ function codeOf(error: ConnectError): StatusCode {
   return name === undefined || name === "OK" ? "UNKNOWN" : name;
 }
 
+/** The gateway refused the stream before it looked at it, or the connection went away. */
+const LOST = /NGHTTP2_REFUSED_STREAM|ERR_HTTP2_GOAWAY_SESSION|ERR_HTTP2_SESSION_ERROR|EPIPE/;
+
 /** Whether a server said this, and not the library that talks to it. */
 function isFromServer(error: ConnectError): boolean {
   return error.metadata.has("grpc-status") || error.metadata.has("grpc-status-details-bin");
 }
 
-/** What the platform threw, below what the libraries wrapped around it. */
-function root(error: Error): Error {
-  return error.cause instanceof Error ? root(error.cause) : error;
+/** An error, and what it was wrapped around, down to what the platform threw. */
+function chain(error: Error): (Error & { code?: unknown })[] {
+  return error.cause instanceof Error ? [error, ...chain(error.cause)] : [error];
 }
 
 /**
  * Connect tells a connection that broke as a cancelled or aborted call, because its server side
- * does. To a caller these would be lies: it did not cancel, and nothing conflicted.
+ * does. To a caller these would be lies: it did not cancel, and nothing conflicted. A `fetch` that
+ * reached nobody throws a `TypeError`, and says no more.
  */
 function isLostConnection(error: ConnectError): boolean {
   const code: Code = error.code;
-  return code === Code.Canceled || code === Code.Aborted;
+  return (
+    code === Code.Canceled ||
+    code === Code.Aborted ||
+    chain(error).some(
+      (one) => one instanceof TypeError || LOST.test(`${String(one.code)} ${one.message}`),
+    )
+  );
 }

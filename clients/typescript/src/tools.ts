@@ -15,7 +15,7 @@ export interface Tool extends ToolDeclaration {
   readonly run: (argumentsJson: string) => string | Promise<string>;
 }
 
-/** How often the model is asked before the loop gives up. */
+/** How often the tools are run before the loop gives up. */
 export const DEFAULT_MAX_ROUNDS = 8;
 
 /** Asks until the model calls no more tools. */
@@ -29,20 +29,23 @@ export async function runToolLoop(
     conversation.declare(tool);
   }
   const byName = new Map(tools.map((tool) => [tool.name, tool]));
-  for (let round = 0; round < maxRounds; round += 1) {
+  for (let round = 0; ; round += 1) {
     const answer = await converse();
     conversation.append(answer);
     if (answer.toolCalls.length === 0) {
       return answer;
     }
+    if (round >= maxRounds) {
+      throw new DashgateError(`the model still calls tools after ${maxRounds} rounds`, {
+        code: "FAILED_PRECONDITION",
+        reason: "TOOL_ROUNDS",
+        requestId: answer.requestId,
+      });
+    }
     for (const call of answer.toolCalls) {
       conversation.toolResult(call, await result(byName, call));
     }
   }
-  throw new DashgateError(`the model still called tools after ${maxRounds} rounds`, {
-    code: "FAILED_PRECONDITION",
-    reason: "TOOL_ROUNDS",
-  });
 }
 
 function result(tools: ReadonlyMap<string, Tool>, call: ToolCall): string | Promise<string> {

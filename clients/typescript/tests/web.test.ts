@@ -75,6 +75,11 @@ test("it calls, streams, fails and cancels over gRPC-Web", async () => {
   await happened;
 });
 
+test("a gateway that cannot be reached is UNAVAILABLE", async () => {
+  using client = new Client("http://127.0.0.1:1", { timeoutMs: 60_000 });
+  await rejects(client.converse(question()), { code: "UNAVAILABLE", reason: "" });
+});
+
 test("a target is an address", () => {
   throws(() => new Client("localhost:50051"), /https:\/\/host:port/);
   ok(!("upload" in Client.prototype));

@@ -2,14 +2,15 @@
  * The HTTP/2 connection to the gateway: made with the first call, kept alive while there are calls,
  * made anew when it is lost.
  */
-import type { ClientHttp2Stream, OutgoingHttpHeaders } from "node:http2";
+import type { ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from "node:http2";
 import * as net from "node:net";
 import type { Duplex } from "node:stream";
 import * as tls from "node:tls";
 
-import { Code, ConnectError, type Transport } from "@connectrpc/connect";
+import { Code, ConnectError, decodeBinaryHeader, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
+import { StatusSchema } from "../gen/dashgate/client/v1/error_details_pb.js";
 import type { Target } from "./target.js";
 
 /** Whom to trust, and who to be. PEM texts or bytes, not paths. */
@@ -59,6 +60,8 @@ export function connectTo(target: Target, options: TlsOptions | undefined): Conn
     {
       createConnection: () => socketTo(target, options),
       maxSessionMemory: SESSION_MEMORY_MB,
+      // Until the gateway has said how many: what is sent above its limit is refused, not queued.
+      peerMaxConcurrentStreams: 1,
       settings: { enablePush: false, initialWindowSize: WINDOW_BYTES },
     },
   );
@@ -83,7 +86,8 @@ function reachable(manager: Http2SessionManager) {
       headers: OutgoingHttpHeaders,
     ): Promise<ClientHttp2Stream> {
       try {
-        return await manager.request(method, path, headers, {});
+        const stream = await manager.request(method, path, headers, {});
+        return stream.on("response", mend).on("trailers", mend);
       } catch (thrown) {
         const error = ConnectError.from(thrown);
         const message = `cannot connect to ${manager.authority}: ${error.rawMessage}`;
@@ -94,6 +98,30 @@ function reachable(manager: Http2SessionManager) {
       manager.notifyResponseByteRead(stream);
     },
   };
+}
+
+/**
+ * connect throws the whole status away for a part of it that it cannot read, and tells the part. The
+ * rest is what the caller needs. Its own listeners come after this one, and get the same object.
+ */
+function mend(headers: IncomingHttpHeaders): void {
+  const details = headers["grpc-status-details-bin"];
+  const message = headers["grpc-message"];
+  if (typeof details === "string" && !succeeds(() => decodeBinaryHeader(details, StatusSchema))) {
+    delete headers["grpc-status-details-bin"];
+  }
+  if (typeof message === "string" && !succeeds(() => decodeURIComponent(message))) {
+    headers["grpc-message"] = encodeURIComponent(message);
+  }
+}
+
+function succeeds(read: () => unknown): boolean {
+  try {
+    read();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function socketTo(target: Target, options: TlsOptions | undefined): Duplex {

@@ -7,6 +7,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 
 import type { CallOptions } from "../call.js";
 import type { UploadMediaRequestSchema } from "../gen/dashgate/v1/media_service_pb.js";
+import { sniff } from "../sniff.js";
 import { fileName } from "./content.js";
 
 /**
@@ -18,7 +19,7 @@ export type UploadSource =
 
 /** How to upload. */
 export interface UploadOptions extends CallOptions {
-  /** The MIME type, for example `video/mp4`. Default: the gateway tells it by the first bytes. */
+  /** The MIME type, for example `video/mp4`. Default: told by the first bytes, then the name. */
   readonly mimeType?: string | undefined;
   /** The file's name, for its extension. Default: that of the path. */
   readonly name?: string | undefined;
@@ -69,15 +70,25 @@ export async function* uploadMessages(
   { bytes, size, name }: OpenedUpload,
   options: UploadOptions,
 ): AsyncGenerator<Upload, void> {
-  const description = {
-    model,
-    mimeType: options.mimeType ?? "",
-    name: options.name ?? name,
-    ...(size !== undefined && { sizeBytes: BigInt(size) }),
-  };
-  yield { payload: { case: "description", value: description } };
-  for await (const chunk of chunks(bytes)) {
-    yield { payload: { case: "chunk", value: chunk } };
+  const pieces = chunks(bytes);
+  try {
+    const first = await pieces.next();
+    const called = options.name ?? name;
+    const value = {
+      model,
+      mimeType: options.mimeType ?? sniff(first.value ?? new Uint8Array(), called),
+      name: called,
+      ...(size !== undefined && { sizeBytes: BigInt(size) }),
+    };
+    yield { payload: { case: "description", value } };
+    if (first.value !== undefined) {
+      yield { payload: { case: "chunk", value: first.value } };
+    }
+    for await (const chunk of pieces) {
+      yield { payload: { case: "chunk", value: chunk } };
+    }
+  } finally {
+    await pieces.return();
   }
 }
 
