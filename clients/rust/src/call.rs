@@ -121,7 +121,8 @@ impl IntoFuture for Call<Whole> {
                 options,
                 request_id: terms.request_id.clone(),
             };
-            let send = |mut service: Service, request| async move { service.converse(request).await };
+            let send =
+                |mut service: Service, request| async move { service.converse(request).await };
             let response = terms.attempt(request, send).await?;
             terms.client.credit().earn();
             Ok(Answer::new(response.into_inner()))
@@ -142,8 +143,9 @@ impl IntoFuture for Call<Streamed> {
                 options,
                 request_id: terms.request_id.clone(),
             };
-            let send =
-                |mut service: Service, request| async move { service.converse_stream(request).await };
+            let send = |mut service: Service, request| async move {
+                service.converse_stream(request).await
+            };
             let response = terms.attempt(request, send).await?;
             let (client, id) = (terms.client, terms.request_id);
             Ok(Events::new(
@@ -193,7 +195,8 @@ impl Terms {
             let now = Instant::now();
             let in_time = |pause: &Duration| {
                 let next = now.checked_add(*pause);
-                self.deadline.is_none_or(|deadline| next.is_some_and(|next| next < deadline))
+                self.deadline
+                    .is_none_or(|deadline| next.is_some_and(|next| next < deadline))
             };
             match pause.filter(in_time) {
                 Some(pause) => sleep(pause).await,
