@@ -32,7 +32,7 @@ pub(crate) fn cases(cases: &[Case], faults: &[String]) -> Result<(), String> {
         return Err(format!("only {} cases", cases.len()));
     }
     for case in cases {
-        if !case.about.ends_with('.') || case.about.len() < 20 {
+        if !case.about.ends_with('.') || case.about.len() < 10 {
             return Err(format!("{}: what is it about?", case.name));
         }
         if case.expect.is_empty() {

@@ -35,10 +35,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         match error.retry_after() {
             Some(pause) => println!("  call again in {pause:?}"),
-            None => println!(
-                "  do not call again; the log knows it as {}",
-                error.request_id()
-            ),
+            None => println!("  not again; it is call {}", error.request_id()),
         }
     }
     // endregion

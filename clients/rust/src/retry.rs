@@ -107,8 +107,6 @@ fn is_refused(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
-
     use super::*;
 
     fn unavailable(pushback: &str) -> Status {
@@ -165,7 +163,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::indexing_slicing, reason = "what is not there is null")]
     fn the_numbers_are_those_of_the_service_config() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../service-config.json");
         let text = std::fs::read_to_string(path).unwrap();

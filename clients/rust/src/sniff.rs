@@ -86,9 +86,6 @@ fn fits(pattern: &str, start: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
-    #![expect(clippy::indexing_slicing, reason = "what is not there is null")]
-
     use serde_json::{Value, json};
 
     use super::*;
