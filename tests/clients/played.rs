@@ -228,9 +228,11 @@ async fn call(
         Ok(body) => asked(&method, &body.to_bytes()),
         Err(error) => json!({"fault": error.to_string()}),
     };
-    seen["method"] = json!(method);
-    seen["metadata"] = metadata;
-    seen["came_ms"] = json!(came);
+    if let Value::Object(seen) = &mut seen {
+        seen.insert("method".to_owned(), json!(method));
+        seen.insert("metadata".to_owned(), metadata);
+        seen.insert("came_ms".to_owned(), json!(came));
+    }
     let number = desk.note(seen);
     let ending = Ending {
         desk: Arc::clone(&desk),
