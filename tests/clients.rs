@@ -4,6 +4,11 @@
 //! language whose toolchain is missing is skipped, with the reason. With
 //! `DASHGATE_REQUIRE_CLIENTS=all` it fails instead, so that a silent skip cannot pass for a success.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "JSON has six kinds, and what looks at it speaks of one or two of them"
+)]
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,6 +18,8 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 mod case;
 #[path = "clients/certificates.rs"]
 mod certificates;
+#[path = "clients/examples.rs"]
+mod examples;
 #[path = "clients/judge.rs"]
 mod judge;
 #[path = "clients/language.rs"]
@@ -21,6 +28,8 @@ mod language;
 mod made;
 #[path = "clients/notation.rs"]
 mod notation;
+#[path = "clients/papers.rs"]
+mod papers;
 #[path = "clients/place.rs"]
 mod place;
 #[path = "clients/play.rs"]
@@ -33,23 +42,21 @@ mod process;
 mod server;
 #[path = "clients/status.rs"]
 mod status;
+#[path = "clients/suite.rs"]
+mod suite;
 
+use case::Case;
 use language::{Lack, Language};
 
 fn main() -> ExitCode {
     let (cases, faults) = case::all();
-    let mut trials = vec![Trial::test(
-        "suite::every_case_can_be_read",
-        move || match faults.as_slice() {
-            [] => Ok(()),
-            faults => Err(Failed::from(faults.join("\n"))),
-        },
-    )];
-    for case in cases {
-        let case = Arc::new(case);
-        for language in language::all() {
-            for (name, runner) in language.runners {
-                let case = Arc::clone(&case);
+    let cases: Vec<Arc<Case>> = cases.into_iter().map(Arc::new).collect();
+    let mut trials = trials_of_the_suite(&cases, faults);
+    for language in language::all() {
+        trials.extend(trials_of(language));
+        for (name, runner) in language.runners {
+            for case in &cases {
+                let case = Arc::clone(case);
                 let name = format!("{name}::case::{}", case.name);
                 trials.push(trial(name, language, move || {
                     play::play(&case, language, runner)
@@ -58,6 +65,50 @@ fn main() -> ExitCode {
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn trials_of_the_suite(cases: &[Arc<Case>], faults: Vec<String>) -> Vec<Trial> {
+    let cases: Vec<Case> = cases.iter().map(|case| Case::clone(case)).collect();
+    let all = move || suite::cases(&cases, &faults).map_err(Failed::from);
+    let mut trials = vec![Trial::test("suite::every_case_can_be_read", all)];
+    for (name, run) in suite::ALL {
+        let run = move || run().map_err(Failed::from);
+        trials.push(Trial::test(format!("suite::{name}"), run));
+    }
+    trials
+}
+
+/// Of one language: its linters, its own tests, its package, its README, its examples.
+fn trials_of(language: Language) -> Vec<Trial> {
+    let name = language.name;
+    let does = |command: &'static str| {
+        trial(format!("{name}::{command}"), language, move || {
+            language.does(&[command], None).map(drop)
+        })
+    };
+    let mut trials = vec![does("lint"), does("test")];
+    trials.push(trial(format!("{name}::package"), language, move || {
+        // Its five lines are run where it is installed, and somebody must answer them.
+        let server = server::Server::embedded()?;
+        language
+            .does(&["package"], Some(server.address()))
+            .map(drop)
+    }));
+    trials.push(trial(format!("{name}::readme"), language, move || {
+        papers::readme(language)
+    }));
+    if language.commits_generated_code {
+        trials.push(trial(format!("{name}::generated"), language, move || {
+            papers::generated(language)
+        }));
+    }
+    for (example, needs) in examples::ALL {
+        let name = format!("{name}::example::{example}");
+        trials.push(trial(name, language, move || {
+            examples::run(language, example, needs)
+        }));
+    }
+    trials
 }
 
 fn trial<F>(name: String, language: Language, run: F) -> Trial

@@ -160,7 +160,7 @@ impl Judge {
         let Some(regex) = regex else {
             return self.fault(place, found, &format!("judged by a regex, not {argument}"));
         };
-        if !text.is_some_and(|text| regex.is_match(text) == wanted) {
+        if text.is_none_or(|text| regex.is_match(text) != wanted) {
             let must = if wanted {
                 "a text like"
             } else {

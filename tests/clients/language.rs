@@ -15,8 +15,10 @@ pub(crate) const BUILD_LIMIT: Duration = Duration::from_secs(1200);
 /// What a `dev` script ends with when a toolchain is missing.
 const MISSING: i32 = 3;
 
+type Row = (&'static str, &'static [(&'static str, &'static str)], bool);
+
 /// The folder of each language, the names of its runners, and whether it commits generated code.
-const ALL: [(&str, &[(&str, &str)], bool); 6] = [
+const ALL: [Row; 6] = [
     ("rust", &[("rust", "")], true),
     (
         "python",

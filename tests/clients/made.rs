@@ -139,7 +139,7 @@ fn make(recipe: &Value) -> Result<PathBuf, String> {
 /// The bytes that a text in hexadecimal digits says.
 pub(crate) fn bytes_of_hex(hex: &str) -> Result<Vec<u8>, String> {
     let digits: Vec<u32> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
-    if digits.len() != hex.len() || digits.len() % 2 != 0 {
+    if digits.len() != hex.len() || !digits.len().is_multiple_of(2) {
         return Err(format!("{hex:?} is not in hexadecimal pairs"));
     }
     let pair = |pair: &[u32]| pair.iter().fold(0, |byte, digit| byte * 16 + digit) as u8;

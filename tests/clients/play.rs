@@ -163,7 +163,7 @@ impl Stage {
                     "a request runs on after {END_LIMIT:?}: {all:?}\n{log}"
                 ));
             }
-            runtime()?.block_on(sleep(LOOK_AGAIN));
+            runtime()?.block_on(async { sleep(LOOK_AGAIN).await });
         }
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dashgate::grpc::pb::UploadMediaRequest;
 use dashgate::grpc::pb::upload_media_request::Payload;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use http_body_util::{BodyExt, Limited, StreamBody};
+use http_body_util::{BodyExt, Either, Empty, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -210,7 +210,9 @@ async fn connection(stream: TcpStream, desk: Arc<Desk>) {
     }
 }
 
-type Frames = StreamBody<ReceiverStream<Result<Frame<Bytes>, Infallible>>>;
+/// What ends with its head must say so at once: libraries in C take a head without an end for the
+/// beginning of an answer.
+type Frames = Either<Empty<Bytes>, StreamBody<ReceiverStream<Result<Frame<Bytes>, Infallible>>>>;
 
 async fn call(
     request: Request<Incoming>,
@@ -226,9 +228,11 @@ async fn call(
         Ok(body) => asked(&method, &body.to_bytes()),
         Err(error) => json!({"fault": error.to_string()}),
     };
-    seen["method"] = json!(method);
-    seen["metadata"] = metadata;
-    seen["came_ms"] = json!(came);
+    if let Value::Object(seen) = &mut seen {
+        seen.insert("method".to_owned(), json!(method));
+        seen.insert("metadata".to_owned(), metadata);
+        seen.insert("came_ms".to_owned(), json!(came));
+    }
     let number = desk.note(seen);
     let ending = Ending {
         desk: Arc::clone(&desk),
@@ -254,7 +258,11 @@ fn answer(
     cut: watch::Sender<bool>,
 ) -> Response<Frames> {
     let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
-    let mut response = Response::new(StreamBody::new(ReceiverStream::new(receiver)));
+    let body = match plan.trailers_only {
+        true => Either::Left(Empty::new()),
+        false => Either::Right(StreamBody::new(ReceiverStream::new(receiver))),
+    };
+    let mut response = Response::new(body);
     *response.headers_mut() = headers(&plan.metadata);
     let trailers = plan.status.clone().unwrap_or_default();
     let mut trailers = status::trailers(&trailers);

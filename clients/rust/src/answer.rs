@@ -55,15 +55,17 @@ impl Answer {
 
     /// The bytes of what was spoken, joined; empty if nothing was.
     pub fn audio(&self) -> Bytes {
-        let mut pieces = self.message.content.iter().filter_map(|part| {
-            match part.kind.as_ref()? {
-                content::Kind::Audio(audio) => match audio.source.as_ref()? {
-                    audio::Source::Data(bytes) => Some(bytes.clone()),
-                    audio::Source::Uri(_) => None,
-                },
-                _ => None,
-            }
-        });
+        let mut pieces =
+            self.message
+                .content
+                .iter()
+                .filter_map(|part| match part.kind.as_ref()? {
+                    content::Kind::Audio(audio) => match audio.source.as_ref()? {
+                        audio::Source::Data(bytes) => Some(bytes.clone()),
+                        audio::Source::Uri(_) => None,
+                    },
+                    _ => None,
+                });
         let first = pieces.next().unwrap_or_default();
         match pieces.next() {
             None => first,

@@ -1,5 +1,6 @@
 //! One call: what is asked, on which terms, and how often.
 
+use std::error::Error as _;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Status, TimeoutExpired};
 use uuid::Uuid;
 
 use crate::answer::Answer;
@@ -121,7 +122,8 @@ impl IntoFuture for Call<Whole> {
                 options,
                 request_id: terms.request_id.clone(),
             };
-            let send = |mut service: Service, request| async move { service.converse(request).await };
+            let send =
+                |mut service: Service, request| async move { service.converse(request).await };
             let response = terms.attempt(request, send).await?;
             terms.client.credit().earn();
             Ok(Answer::new(response.into_inner()))
@@ -142,8 +144,9 @@ impl IntoFuture for Call<Streamed> {
                 options,
                 request_id: terms.request_id.clone(),
             };
-            let send =
-                |mut service: Service, request| async move { service.converse_stream(request).await };
+            let send = |mut service: Service, request| async move {
+                service.converse_stream(request).await
+            };
             let response = terms.attempt(request, send).await?;
             let (client, id) = (terms.client, terms.request_id);
             Ok(Events::new(
@@ -187,13 +190,14 @@ impl Terms {
             let sending = send(self.client.conversation_service(), request);
             let status = match within(self.deadline, &self.request_id, sending).await? {
                 Ok(answered) => return Ok(answered),
-                Err(status) => status,
+                Err(status) => of_the_line(status),
             };
             let pause = attempts.next(&status, self.client.credit());
             let now = Instant::now();
             let in_time = |pause: &Duration| {
                 let next = now.checked_add(*pause);
-                self.deadline.is_none_or(|deadline| next.is_some_and(|next| next < deadline))
+                self.deadline
+                    .is_none_or(|deadline| next.is_some_and(|next| next < deadline))
             };
             match pause.filter(in_time) {
                 Some(pause) => sleep(pause).await,
@@ -217,11 +221,33 @@ pub(crate) async fn within<T>(
     }
 }
 
+/// A line that broke before anything came is told by tonic as `CANCELLED` or `UNKNOWN`. What the
+/// gateway said has no source; what tonic made of a broken line has one.
+fn of_the_line(status: Status) -> Status {
+    let is_vague = matches!(status.code(), Code::Cancelled | Code::Unknown);
+    if is_vague && status.source().is_some() && !is_of_the_clock(&status) {
+        return Status::unavailable(format!("the connection broke: {}", status.message()));
+    }
+    status
+}
+
 /// tonic says `CANCELLED` when its own clock of the deadline is the first to strike.
 pub(crate) fn failed(status: Status, deadline: Option<Instant>, request_id: &str) -> Error {
     let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
-    if is_late && status.code() == Code::Cancelled {
+    let is_late = is_late && status.code() == Code::Cancelled;
+    if is_late || is_of_the_clock(&status) {
         return Error::deadline(request_id);
     }
     Error::of_call(status, request_id)
+}
+
+fn is_of_the_clock(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<TimeoutExpired>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

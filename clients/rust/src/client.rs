@@ -246,7 +246,8 @@ impl ClientBuilder {
     fn endpoint(&self, target: &str) -> Result<Endpoint, Error> {
         let secure = target.starts_with("https://") || self.has_tls();
         if self.has_tls() && target.starts_with("http://") {
-            let message = format!("{target} is plaintext, and TLS was given: leave one of them out");
+            let message =
+                format!("{target} is plaintext, and TLS was given: leave one of them out");
             return Err(Error::of_argument(message));
         }
         let address = match target {

@@ -182,7 +182,9 @@ pub(crate) fn pushback(status: &Status) -> Pushback {
         return Pushback::Unsaid;
     };
     let pause = value.to_str().ok().and_then(|text| text.parse().ok());
-    pause.map_or(Pushback::No, |ms| Pushback::After(Duration::from_millis(ms)))
+    pause.map_or(Pushback::No, |ms| {
+        Pushback::After(Duration::from_millis(ms))
+    })
 }
 
 impl fmt::Display for Error {

@@ -140,10 +140,13 @@ impl Draft {
     }
 
     fn add_tool_call(&mut self, next: &ToolCall) {
-        let call = self.tool_calls.entry(next.index).or_insert_with(|| ToolCall {
-            index: next.index,
-            ..ToolCall::default()
-        });
+        let call = self
+            .tool_calls
+            .entry(next.index)
+            .or_insert_with(|| ToolCall {
+                index: next.index,
+                ..ToolCall::default()
+            });
         for (there, new) in [
             (&mut call.id, &next.id),
             (&mut call.r#type, &next.r#type),

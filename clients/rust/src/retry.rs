@@ -1,6 +1,7 @@
 //! Whether a call that failed is made again, and when. tonic reads no service config, so this does
 //! by hand what `service-config.json` tells the gRPC libraries of other languages.
 
+use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ impl Credit {
 pub(crate) struct Attempts {
     made: u32,
     backoff: Duration,
+    was_refused: bool,
 }
 
 impl Attempts {
@@ -56,12 +58,18 @@ impl Attempts {
         Self {
             made: 1,
             backoff: INITIAL_BACKOFF,
+            was_refused: false,
         }
     }
 
     /// How long to wait before the next attempt; `None` if there is none. Only for a call of whose
     /// answer nothing has come.
     pub(crate) fn next(&mut self, status: &Status, credit: &Credit) -> Option<Duration> {
+        // No program has seen it, so it is no attempt; but only once, or it could go on for ever.
+        if !self.was_refused && is_refused(status) {
+            self.was_refused = true;
+            return Some(Duration::ZERO);
+        }
         let pushback = pushback(status);
         if status.code() != Code::Unavailable {
             return None;
@@ -81,10 +89,24 @@ impl Attempts {
     }
 }
 
+/// Whether HTTP/2 says that the request was not looked at: more calls than the connection may hold
+/// were made before the server could say how many that are.
+fn is_refused(status: &Status) -> bool {
+    let mut cause: Option<&(dyn StdError + 'static)> = status.source();
+    while let Some(error) = cause {
+        let reason = error
+            .downcast_ref::<h2::Error>()
+            .and_then(h2::Error::reason);
+        if reason == Some(h2::Reason::REFUSED_STREAM) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
-
     use super::*;
 
     fn unavailable(pushback: &str) -> Status {
@@ -141,7 +163,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::indexing_slicing, reason = "what is not there is null")]
     fn the_numbers_are_those_of_the_service_config() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../service-config.json");
         let text = std::fs::read_to_string(path).unwrap();

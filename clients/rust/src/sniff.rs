@@ -86,9 +86,6 @@ fn fits(pattern: &str, start: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
-    #![expect(clippy::indexing_slicing, reason = "what is not there is null")]
-
     use serde_json::{Value, json};
 
     use super::*;
@@ -101,7 +98,10 @@ mod tests {
         let magic = MAGIC.map(|(bytes, mime_type)| json!({"bytes": bytes, "mime_type": mime_type}));
         assert_eq!(table["magic"], json!(magic));
         let extensions = EXTENSIONS.map(|(name, mime_type)| (name.to_owned(), json!(mime_type)));
-        assert_eq!(table["extensions"], Value::Object(extensions.into_iter().collect()));
+        assert_eq!(
+            table["extensions"],
+            Value::Object(extensions.into_iter().collect())
+        );
         let longest = MAGIC.iter().map(|(bytes, _)| bytes.len() / 2).max();
         assert_eq!(longest, Some(LONGEST));
     }

@@ -228,9 +228,6 @@ fn missing(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test that cannot go on has to fail")]
-    #![expect(clippy::indexing_slicing, reason = "what is not there is null")]
-
     use super::*;
 
     #[test]

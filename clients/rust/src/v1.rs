@@ -5,6 +5,7 @@
 
 #![allow(
     clippy::all,
+    clippy::allow_attributes_without_reason,
     missing_docs,
     rustdoc::all,
     reason = "nobody here wrote it; the schema's linter reads what it is made of"

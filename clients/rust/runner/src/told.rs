@@ -60,7 +60,9 @@ fn descriptor(kind: &str) -> Result<prost_reflect::MessageDescriptor, Fault> {
     static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
     let pool = POOL.get_or_init(|| DescriptorPool::decode(SCHEMA).ok());
     let name = format!("dashgate.v1.{kind}");
-    let found = pool.as_ref().and_then(|pool| pool.get_message_by_name(&name));
+    let found = pool
+        .as_ref()
+        .and_then(|pool| pool.get_message_by_name(&name));
     found.ok_or_else(|| format!("there is no {name}").into())
 }
 

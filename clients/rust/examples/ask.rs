@@ -1,0 +1,17 @@
+//! Asks what is said in a sound, and prints the answer: `ask [SOUND]`.
+
+// region five-lines
+use dashgate_client::{Client, Conversation, audio, text};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let sound = std::env::args().nth(1).unwrap_or_else(|| WELCOME.into());
+    let mut conversation = Conversation::new("qwen-audio-turbo");
+    conversation.user([audio(sound).await?, text("What is said in this audio?")]);
+    let answer = Client::new()?.converse(&conversation).await?;
+    println!("{}", answer.text());
+    Ok(())
+}
+
+const WELCOME: &str = "https://dashscope.oss-cn-beijing.aliyuncs.com/audios/welcome.mp3";
+// endregion

@@ -1,0 +1,54 @@
+//! Lets the model call a function, reads an error, and calls by hand: `tools [QUESTION]`.
+
+use dashgate_client::v1::ConverseRequest;
+use dashgate_client::{Client, Conversation, Tool};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let question = std::env::args().nth(1);
+    let question = question.unwrap_or_else(|| "How is the weather in Oslo?".into());
+    let client = Client::new()?;
+
+    // region tools
+    let weather = Tool::new(
+        "weather",
+        "The weather in a city, now.",
+        r#"{"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}"#,
+        |arguments: String| async move {
+            eprintln!("weather({arguments})");
+            Ok::<_, std::io::Error>(r#"{"sky": "clear", "celsius": 21}"#.to_owned())
+        },
+    );
+    let mut conversation = Conversation::new("qwen-plus");
+    conversation.user(question);
+    let answer = client.run_tools(&mut conversation, &[weather]).await?;
+    println!("{}", answer.text());
+    // endregion
+
+    // region errors
+    let mut wrong = Conversation::new("a-model-that-is-not-there");
+    wrong.user("Hello?");
+    if let Err(error) = client.converse(&wrong).await {
+        println!("{:?} {}: {}", error.code(), error.reason(), error.message());
+        for violation in error.field_violations() {
+            println!("  {}: {}", violation.field, violation.description);
+        }
+        match error.retry_after() {
+            Some(pause) => println!("  call again in {pause:?}"),
+            None => println!("  not again; it is call {}", error.request_id()),
+        }
+    }
+    // endregion
+
+    // region raw
+    let mut service = client.conversation_service();
+    let response = service
+        .converse(ConverseRequest {
+            conversation: Some(conversation.into()),
+            ..ConverseRequest::default()
+        })
+        .await?;
+    println!("{:?}", response.into_inner().timing);
+    // endregion
+    Ok(())
+}
