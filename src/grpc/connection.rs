@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -229,10 +229,12 @@ async fn answer(
         refusal::hear_out(request.into_body()).await;
         return web::wrap(cors::refusal(), None);
     }
-    let asked = request.headers().clone();
+    let origin = request.headers().get(header::ORIGIN).cloned();
     let answer = door.router.answer(web::unwrap(request, form), peer).await;
     let mut answer = web::wrap(answer, form);
-    door.origins.grant(&asked, answer.headers_mut());
+    if let Some(origin) = origin {
+        door.origins.grant(origin, answer.headers_mut());
+    }
     answer
 }
 

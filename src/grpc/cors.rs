@@ -51,8 +51,10 @@ impl Origins {
         }
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
-        self.grant(headers, response.headers_mut());
         let granted = response.headers_mut();
+        if let Some(origin) = headers.get(header::ORIGIN) {
+            self.grant(origin.clone(), granted);
+        }
         let methods = HeaderValue::from_static("POST");
         granted.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         granted.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBERED);
@@ -66,11 +68,8 @@ impl Origins {
     }
 
     /// Tells the browser, on an answer, that the page may read it.
-    pub fn grant(&self, asked: &HeaderMap, answered: &mut HeaderMap) {
-        let Some(origin) = asked.get(header::ORIGIN) else {
-            return;
-        };
-        answered.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    pub fn grant(&self, origin: HeaderValue, answered: &mut HeaderMap) {
+        answered.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         answered.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
         answered.append(header::VARY, HeaderValue::from_static("origin"));
     }

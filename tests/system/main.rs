@@ -36,6 +36,7 @@ mod media;
 mod models;
 mod notation;
 mod once;
+mod protocols;
 mod raw;
 mod recorded;
 mod recordings;

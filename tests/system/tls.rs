@@ -252,6 +252,52 @@ async fn c2_a_handshake_that_stalls_or_is_garbage_ends_at_five_seconds_at_most()
     assert!(secure.answers(None).await, "others are served");
 }
 
+/// What a caller says first.
+fn first_words() -> Vec<u8> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut said = Vec::new();
+    client.write_tls(&mut said).unwrap();
+    said
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_a_first_word_that_is_cut_or_changed_anywhere_ends_its_connection() {
+    let secure = Secure::start(Callers::Any, Vec::new()).await;
+    let whole = first_words();
+    assert!(whole.len() > 200);
+    let cut = (0..whole.len())
+        .step_by(37)
+        .map(|end| whole[..end].to_vec());
+    let changed = (0..whole.len()).step_by(41).map(|at| {
+        let mut said = whole.clone();
+        said[at] ^= 0x55;
+        said
+    });
+    let mut all = tokio::task::JoinSet::new();
+    for said in cut.chain(changed) {
+        let address = secure.running.address;
+        all.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream.write_all(&said).await.unwrap();
+            let mut heard = Vec::new();
+            // Some changes mean nothing, and then the gateway answers and waits.
+            let _ = stream.read_to_end(&mut heard).await;
+        });
+    }
+    let started = Instant::now();
+    all.join_all().await;
+    assert!(started.elapsed().as_secs() <= 6, "{:?}", started.elapsed());
+    assert!(secure.answers(None).await, "others are served");
+}
+
 #[tokio::test(start_paused = true)]
 async fn files_that_do_not_fit_are_told_with_their_setting() {
     let (authority, folder) = (Authority::new("the authority"), Folder::new());

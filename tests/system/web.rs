@@ -300,58 +300,52 @@ async fn text_that_is_no_base64_is_told() {
     assert!(upstream.seen().is_empty());
 }
 
+/// The bytes of a call over HTTP/1.1, with its whole body.
+fn over_http1(method: &str, message: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /dashgate.v1.ConversationService/{method} HTTP/1.1\r\nhost: x\r\n\
+         content-type: {BINARY}\r\ncontent-length: {}\r\n\r\n",
+        message.len()
+    );
+    [head.as_bytes(), message].concat()
+}
+
 #[tokio::test(start_paused = true)]
-async fn other_protocols_over_http_1_are_told_what_this_is() {
-    let upstream = Upstream::always(Vec::new()).await;
-    let gateway = gateway(&upstream).await;
-    for (request, status, told) in [
-        (
-            "GET / HTTP/1.1\r\nhost: x\r\n",
-            "405",
-            "this is a gRPC server",
-        ),
-        ("HEAD / HTTP/1.0\r\n", "405", ""),
-        (
-            "POST /x HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\ncontent-type: text/html\r\n",
-            "415",
-            "application/grpc",
-        ),
-        (
-            "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\ncontent-type: application/grpc\r\n",
-            "505",
-            "gRPC needs HTTP/2",
-        ),
-        ("NONSENSE\r\n", "400", ""),
-        (
-            "\x16\x03\x01\x02\x00\x01\x00\x01\u{7c}\x03\x03\r\n",
-            "400",
-            "",
-        ),
-    ] {
+async fn c17_a_page_that_is_closed_closes_the_request_to_dashscope() {
+    let begun = vec![sse(), piece(frame(1, "一", "null")), Step::Hang];
+    for (method, steps) in [("ConverseStream", begun), ("Converse", vec![Step::Hang])] {
+        let mut upstream = Upstream::always(steps).await;
+        let gateway = gateway(&upstream).await;
         let mut stream = TcpStream::connect(gateway.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let text = format!("{request}connection: close\r\n\r\n");
-        stream.write_all(text.as_bytes()).await.unwrap();
-        let mut heard = Vec::new();
-        stream.read_to_end(&mut heard).await.unwrap();
-        let heard = String::from_utf8_lossy(&heard);
-        let first = heard.lines().next().unwrap_or_default();
-        assert!(first.contains(status), "{request:?} was answered {heard:?}");
-        assert!(heard.contains(told), "{request:?} was answered {heard:?}");
+        let call = over_http1(method, &framed(&ask_whole(question())));
+        stream.write_all(&call).await.unwrap();
+        upstream.wait_for_requests(1).await;
+        if method == "ConverseStream" {
+            let mut heard = Vec::new();
+            while !String::from_utf8_lossy(&heard).contains('一') {
+                stream.read_buf(&mut heard).await.unwrap();
+            }
+        }
+        let started = tokio::time::Instant::now();
+        drop(stream);
+        upstream.closed().await;
+        assert_eq!(started.elapsed().as_secs(), 0, "{method}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_is_not_sent_to_its_end_is_given_up() {
-    let upstream = Upstream::always(Vec::new()).await;
+async fn a_deadline_holds_for_a_page_too() {
+    let upstream = Upstream::always(vec![sse(), piece(frame(1, "一", "null")), Step::Hang]).await;
     let gateway = gateway(&upstream).await;
-    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let half = "POST /dashgate.v1.ConversationService/Converse HTTP/1.1\r\nhost: x\r\nx-slow: ";
-    stream.write_all(half.as_bytes()).await.unwrap();
+    let mut request = call("ConverseStream", BINARY, framed(&ask_stream(question())));
+    let timeout = "3S".parse().unwrap();
+    request.headers_mut().insert("grpc-timeout", timeout);
     let started = tokio::time::Instant::now();
-    let mut heard = Vec::new();
-    let _ = stream.read_to_end(&mut heard).await;
-    let passed = started.elapsed().as_secs();
-    assert!((9..=11).contains(&passed), "{passed} s");
+    let (_, trailers) = send(&gateway, Over::Http1, request).await.frames();
+    assert!(
+        trailers.contains(&"grpc-status:4".to_owned()),
+        "{trailers:?}"
+    );
+    assert_eq!(started.elapsed().as_secs(), 3);
 }
