@@ -334,6 +334,41 @@ settings! {
         "Accept a caller's own key for DashScope (`sk-...`), and use it for the call instead of \
          the operator's.",
         "Then anyone with any such key may call, on his own bill.";
+    "callers.jwks" [Text] = "",
+        "DASHGATE_CALLERS_JWKS":
+        "The public keys of an authority whose tokens (JWT) are accepted, as a JWK set: the path of \
+         a file, or an `https` address. A key that is not known is looked up there.",
+        "Not set: tokens are one of several ways to know a caller.";
+    "callers.jwt_issuer" [Text] = "",
+        "DASHGATE_CALLERS_JWT_ISSUER":
+        "The `iss` that a token must have. Needed with `callers.jwks`.",
+        "Only the operator knows who may vouch for callers.";
+    "callers.jwt_audience" [Names] = "",
+        "DASHGATE_CALLERS_JWT_AUDIENCE":
+        "One of these must stand in the token's `aud`. Needed with `callers.jwks`.",
+        "A token that was made for another service must not open this one.";
+    "callers.jwt_algorithms" [Names] = "RS256,PS256,ES256,EdDSA",
+        "DASHGATE_CALLERS_JWT_ALGORITHMS":
+        "The algorithms that a token may be signed by: these, RS384, RS512, PS384, PS512, ES384.",
+        "What authorities use. All have a public key: nobody who reads these settings can sign.";
+    "callers.jwt_clock_skew" [Duration("0s", "5m")] = "30s",
+        "DASHGATE_CALLERS_JWT_CLOCK_SKEW":
+        "By how much the authority's clock may differ, for `exp` and `nbf`.",
+        "Clocks that are kept differ by less than a second; those that are not, by some.";
+    "callers.jwt_name_claim" [Text] = "sub",
+        "DASHGATE_CALLERS_JWT_NAME_CLAIM":
+        "The claim that names the caller, for limits, logs and metrics.",
+        "It is what the standard has for it.";
+    "callers.jwt_limits_claim" [Text] = "",
+        "DASHGATE_CALLERS_JWT_LIMITS_CLAIM":
+        "The claim that holds the caller's limits, as an object with the fields of the file of \
+         keys. Not set: tokens set no limits.",
+        "An authority sets limits only when the operator lets it.";
+    "callers.certificate_uris" [Names] = "",
+        "DASHGATE_CALLERS_CERTIFICATE_URIS":
+        "The URIs in the certificates of callers that are accepted, with `*` for any letters: \
+         `spiffe://example.org/ns/*/sa/*`.",
+        "That an authority signed a certificate does not yet say that its holder may call.";
     "callers.max_tracked" [Count(1, 10_000_000)] = "10000",
         "DASHGATE_CALLERS_MAX_TRACKED":
         "How many callers of each kind are remembered that stand in no file. The ones that were \

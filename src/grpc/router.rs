@@ -89,7 +89,7 @@ impl Router {
             refusal::hear_out(request.into_body()).await;
             return refusal;
         }
-        let arrival = match self.arrival(&request, peer) {
+        let arrival = match self.arrival(&request, peer).await {
             Ok(arrival) => arrival,
             Err((request_id, error)) => {
                 return status::status(&error, &request_id, false).into_http();
@@ -111,7 +111,7 @@ impl Router {
     }
 
     /// What the head of a call tells, and whose call it is.
-    fn arrival(
+    async fn arrival(
         &self,
         request: &Request<Asked>,
         peer: Option<Arc<Peer>>,
@@ -129,7 +129,8 @@ impl Router {
         if open {
             return Ok(arrival);
         }
-        match self.callers.identify(&arrival::credentials(headers)) {
+        let shown = arrival::credentials(headers, arrival.peer.as_deref());
+        match self.callers.identify(&shown).await {
             Ok(identity) => {
                 arrival.passing.api_key.clone_from(&identity.api_key);
                 arrival.identity = identity;

@@ -109,12 +109,14 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("hyper_util", &["cli", "app", "grpc", "emulator"]),
     ("imagesize", &["emulator"]),
     ("infer", &["cli", "dashscope", "emulator"]),
+    ("jsonwebtoken", &["callers"]),
     ("memchr", &["dashscope"]),
     ("multer", &["emulator"]),
     ("prost", &["cli", "app", "grpc"]),
     ("prost_types", &["cli", "app", "grpc"]),
     ("realfft", &["emulator"]),
-    ("reqwest", &["dashscope"]),
+    // callers fetches the keys of an authority.
+    ("reqwest", &["callers", "dashscope"]),
     ("rustls", &["grpc", "dashscope"]),
     ("rustyline", &["cli"]),
     // grpc checks that a text is JSON, and keeps nothing of it.
@@ -122,7 +124,10 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
         "serde",
         &["cli", "grpc", "config", "callers", "dashscope", "emulator"],
     ),
-    ("serde_json", &["cli", "grpc", "dashscope", "emulator"]),
+    (
+        "serde_json",
+        &["cli", "grpc", "callers", "dashscope", "emulator"],
+    ),
     ("sha1", &["emulator"]),
     ("symphonia", &["emulator"]),
     (
