@@ -136,8 +136,8 @@ impl Callers {
         })
     }
 
-    /// Who shows these credentials. A key or a token counts before a certificate, and a wrong one is
-    /// refused whatever stands beside it; where no kind of them is accepted they are not looked at.
+    /// Who shows these credentials. A key or a token counts before a certificate, and a wrong one
+    /// is refused whatever stands beside it; where neither is accepted they are not looked at.
     pub async fn identify(&self, shown: &Credentials<'_>) -> Result<Identity, Error> {
         let inner = &*self.inner;
         let texts = inner.keys.is_some() || inner.own_keys.is_some() || inner.tokens.is_some();

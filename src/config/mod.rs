@@ -11,6 +11,7 @@
 mod accounts;
 mod address;
 mod callers;
+mod callers_table;
 mod check;
 mod checker;
 mod client;
@@ -20,6 +21,7 @@ pub mod raw;
 mod reference;
 mod region;
 mod server;
+pub mod setting;
 mod settings;
 pub mod surroundings;
 pub mod table;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 
-use crate::chat::call::{Call, Delivery};
+use crate::chat::call::{Call, Delivery, Passing};
 use crate::chat::event::Event;
 use crate::dashscope::{Exchange, Prepared};
 use crate::error::{Error, Reason, Sent};
@@ -67,7 +67,7 @@ pub(super) async fn open(
     while let Some(model) = candidates.next() {
         match ask(&asker, &call, &model, deadline, &attempts).await {
             Err(error) if candidates.peek().is_some() && routes::falls_back(&error) => {}
-            outcome => return outcome.map_err(|error| whose_key(error, &call)),
+            outcome => return outcome,
         }
     }
     Err(Error::new(
@@ -122,7 +122,7 @@ async fn ask(
                 lease.answered();
                 return Ok(opened);
             }
-            Err(error) => error,
+            Err(error) => whose_key(error, &call.passing),
         };
         // Once only: a model that refuses both ways would be asked for ever.
         if !turned && let Some(delivery) = asker.routes.learn(model, ask.delivery, &error) {
@@ -133,7 +133,9 @@ async fn ask(
             prepared = None;
             continue;
         }
-        if lease.failed(&error, Instant::now()) {
+        // A key that the caller brought says nothing of the operator's.
+        let ours = call.passing.api_key.is_none();
+        if ours && lease.failed(&error, Instant::now()) {
             refused.push(lease.name().to_owned());
             let next = asker
                 .accounts
@@ -201,8 +203,8 @@ async fn attempt(lease: &Lease, prepared: &Prepared, ask: Ask) -> Result<Opened,
 }
 
 /// A refused key is the operator's to mend, unless the caller brought it.
-fn whose_key(error: Error, call: &Call) -> Error {
-    if call.passing.api_key.is_none() || error.reason() != Reason::UpstreamCredential {
+pub(super) fn whose_key(error: Error, passing: &Passing) -> Error {
+    if passing.api_key.is_none() || error.reason() != Reason::UpstreamCredential {
         return error;
     }
     let message = "DashScope does not accept the key of this call; send one that is good there";
