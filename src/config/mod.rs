@@ -37,7 +37,6 @@ pub use self::reference::markdown;
 pub use self::server::{Server, Tls};
 pub use self::settings::{
     Account, AccountLimit, CallerLimits, Callers, Endpoint, Idempotency, Log, LogFormat, Models,
-    Account, AccountLimit, CallerLimits, Callers, Endpoint, Idempotency, Log, LogFormat, Models,
     Retry, Settings, Timeouts, Tokens, Upstream,
 };
 pub use self::surroundings::{Process, Surroundings};

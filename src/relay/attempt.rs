@@ -133,9 +133,7 @@ async fn ask(
             prepared = None;
             continue;
         }
-        // A key that the caller brought says nothing of the operator's.
-        let ours = call.passing.api_key.is_none();
-        if ours && lease.failed(&error, Instant::now()) {
+        if lease.failed(&error, Instant::now()) {
             refused.push(lease.name().to_owned());
             let next = asker
                 .accounts
