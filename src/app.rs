@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::admin;
+use crate::callers::jwks::Source;
 use crate::callers::{self, Callers};
 use crate::config::{self, Address, Endpoint, LogFormat, Models, Sampler, Settings};
 use crate::dashscope::{self, DashScope};
@@ -307,6 +308,8 @@ fn callers_settings(settings: &Settings) -> callers::Settings {
     callers::Settings {
         keys_file: settings.callers.keys_file.clone(),
         pass_through: settings.callers.pass_through,
+        tokens: settings.callers.tokens.as_ref().map(token_settings),
+        certificate_uris: settings.callers.certificate_uris.clone(),
         max_tracked: settings.callers.max_tracked,
         limits: callers::limits::Limits {
             models: limits.models.clone(),
@@ -315,6 +318,21 @@ fn callers_settings(settings: &Settings) -> callers::Settings {
             max_streams: limits.max_streams,
             tokens_per_day: limits.tokens_per_day,
         },
+    }
+}
+
+fn token_settings(tokens: &config::Tokens) -> callers::token::Settings {
+    callers::token::Settings {
+        jwks: match tokens.jwks.contains("://") {
+            true => Source::Address(tokens.jwks.clone()),
+            false => Source::File(tokens.jwks.clone().into()),
+        },
+        issuer: tokens.issuer.clone(),
+        audience: tokens.audience.clone(),
+        algorithms: tokens.algorithms.clone(),
+        clock_skew: tokens.clock_skew,
+        name_claim: tokens.name_claim.clone(),
+        limits_claim: tokens.limits_claim.clone(),
     }
 }
 

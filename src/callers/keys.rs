@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::time::MissedTickBehavior;
 
@@ -16,13 +15,7 @@ use super::date;
 use super::file::{self, Entry, State};
 use super::key::{self, Digest};
 use super::limits::Limits;
-
-/// How often the file is looked at: a key that was taken back still opens the door for so long. A
-/// look is one `stat`; a watch by the kernel would miss files that are mounted or linked anew.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// A file that is younger than this may change once more without a change of its time.
-const YOUNG: Duration = Duration::from_secs(2);
+use super::watched::{LOOK_EVERY, Watched};
 
 type Table = HashMap<String, Key>;
 
@@ -49,48 +42,26 @@ pub(super) struct Terms {
 
 /// All keys of a file.
 pub(super) struct Keys {
-    path: PathBuf,
+    file: Watched,
     terms: Terms,
     table: RwLock<Arc<Table>>,
-    seen: Mutex<Seen>,
-}
-
-/// What of the file was read last.
-struct Seen {
-    /// `None`: look into it again, whatever its stamp.
-    stamp: Option<Stamp>,
-    content: Option<Digest>,
-}
-
-/// What tells one state of a file from the next, without reading it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    length: u64,
-    modified: Option<SystemTime>,
-    /// A link that leads elsewhere now, as Kubernetes changes its mounts.
-    inode: u64,
 }
 
 impl Keys {
     /// Reads the file. One that cannot be read is a fault of the settings.
     pub(super) fn open(path: PathBuf, terms: Terms) -> Result<Self, Error> {
-        let stamp = stamp(&path);
-        let text = file::text(&path)?;
-        let table = terms.table(file::parse(&path, &text)?, &Table::new());
+        let (file, text) = Watched::open(path)?;
+        let table = terms.table(file::parse(&file.path, &text)?, &Table::new());
         if table.is_empty() {
             tracing::warn!(
-                file = %path.display(),
+                file = %file.path.display(),
                 "the file of keys is empty: nobody can call; dashgate keys new makes a key"
             );
         }
         Ok(Self {
-            path,
+            file,
             terms,
             table: RwLock::new(Arc::new(table)),
-            seen: Mutex::new(Seen {
-                stamp,
-                content: Some(Digest::of(&text)),
-            }),
         })
     }
 
@@ -127,61 +98,20 @@ impl Keys {
     }
 
     async fn look(&self) {
-        let path = self.path.clone();
-        let seen = self.seen().stamp;
-        // A disk that hangs must not hang the calls.
-        let looking = tokio::task::spawn_blocking(move || {
-            let stamp = stamp(&path);
-            if stamp.is_some() && stamp == seen {
-                return None;
-            }
-            let text = file::text(&path);
-            let read = text.map(|text| (Digest::of(&text), file::parse(&path, &text)));
-            Some((stamp, read))
-        });
-        // Only a runtime that ends lets go of a look.
-        let Ok(Some((stamp, read))) = looking.await else {
+        let Some(text) = self.file.changed().await else {
             return;
         };
-        let (content, parsed) = match read {
-            Ok((content, parsed)) => (Some(content), parsed),
-            Err(error) => (None, Err(error)),
-        };
-        if !self.is_news(stamp, content) {
-            return;
-        }
-        let file = self.path.display();
-        match parsed {
+        let path = self.file.path.display();
+        match text.and_then(|text| file::parse(&self.file.path, &text)) {
             Ok(entries) => {
                 let table = Arc::new(self.terms.table(entries, &self.table()));
-                tracing::info!(%file, keys = table.len(), "the file of keys was read again");
+                tracing::info!(file = %path, keys = table.len(), "the keys were read again");
                 *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
             }
             Err(error) => {
                 tracing::error!(%error, "the keys stay as they were: the new file is no good");
             }
         }
-    }
-
-    /// Keeps what was seen, and says whether its content is new.
-    fn is_news(&self, stamp: Option<Stamp>, content: Option<Digest>) -> bool {
-        let mut seen = self.seen();
-        let is_old = |stamp: &Stamp| {
-            let age = stamp.modified.map(|modified| modified.elapsed());
-            matches!(age, Some(Ok(age)) if age >= YOUNG)
-        };
-        seen.stamp = stamp.filter(is_old);
-        let same = match (&seen.content, &content) {
-            (Some(old), Some(new)) => old.matches(new),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        seen.content = content;
-        !same
-    }
-
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -210,17 +140,4 @@ impl Terms {
         }
         table
     }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = std::fs::metadata(path).ok()?;
-    #[cfg(unix)]
-    let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
-    #[cfg(not(unix))]
-    let inode = 0;
-    Some(Stamp {
-        length: metadata.len(),
-        modified: metadata.modified().ok(),
-        inode,
-    })
 }

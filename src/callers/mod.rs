@@ -10,11 +10,14 @@ mod bucket;
 pub mod date;
 pub mod edit;
 pub mod file;
+pub mod jwks;
 pub mod key;
 mod keys;
 pub mod limits;
 mod register;
 pub mod shown;
+pub mod token;
+mod watched;
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
@@ -27,9 +30,10 @@ use crate::secret::Secret;
 use account::{Account, Ask, Now, Pass};
 use key::Digest;
 use keys::{Keys, Terms};
-use limits::Limits;
+use limits::{Limits, Overrides};
 use register::Register;
 use shown::Credentials;
+use token::Tokens;
 
 /// Which credentials the operator accepts. With none, anyone may call.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +42,10 @@ pub struct Settings {
     pub keys_file: Option<PathBuf>,
     /// Whether a key for DashScope is accepted, and used for the call.
     pub pass_through: bool,
+    /// Which tokens are accepted, if any are.
+    pub tokens: Option<token::Settings>,
+    /// The URIs in certificates that are accepted; `*` stands for any letters.
+    pub certificate_uris: Vec<String>,
     /// What a caller may use of whom nothing else is said.
     pub limits: Limits,
     /// How many callers are remembered that stand in no file.
@@ -56,6 +64,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    fn new(account: Arc<Account>, limits: Arc<Limits>) -> Self {
+        Self {
+            caller: account.caller,
+            api_key: None,
+            account: Some(account),
+            limits,
+        }
+    }
+
     /// The name of the caller, for logs and metrics. Never a key.
     pub fn name(&self) -> Option<&Arc<str>> {
         self.account.as_ref().map(|account| &account.name)
@@ -80,6 +97,10 @@ struct Inner {
     keys: Option<Keys>,
     /// Those who use a key of their own for DashScope.
     own_keys: Option<Register>,
+    /// Those whom an authority names in tokens.
+    tokens: Option<(Tokens, Register)>,
+    /// Those who are known by the certificate of their connection.
+    certificates: Option<(Vec<String>, Register)>,
     limits: Arc<Limits>,
     /// All callers together, when nobody is asked who he is and there are limits all the same.
     anyone: Option<Arc<Account>>,
@@ -98,10 +119,14 @@ impl Callers {
         let keys = settings.keys_file.clone();
         let keys = keys.map(|path| Keys::open(path, terms())).transpose()?;
         let register = || Register::new(settings.max_tracked);
+        let tokens = settings.tokens.clone().map(Tokens::open).transpose()?;
+        let uris = Some(&settings.certificate_uris).filter(|uris| !uris.is_empty());
         let anyone = || Arc::new(Account::new("anyone".into(), Caller::default()));
         let inner = Inner {
             keys,
             own_keys: settings.pass_through.then(register),
+            tokens: tokens.map(|tokens| (tokens, register())),
+            certificates: uris.map(|uris| (uris.clone(), register())),
             anyone: (settings.limits != Limits::default()).then(anyone),
             limits: Arc::new(settings.limits.clone()),
             hasher,
@@ -111,47 +136,90 @@ impl Callers {
         })
     }
 
-    /// Whether callers need credentials.
-    pub fn are_asked(&self) -> bool {
-        self.inner.keys.is_some() || self.inner.own_keys.is_some()
+    /// Who shows these credentials. A key or a token counts before a certificate, and a wrong one
+    /// is refused whatever stands beside it; where neither is accepted they are not looked at.
+    pub async fn identify(&self, shown: &Credentials<'_>) -> Result<Identity, Error> {
+        let inner = &*self.inner;
+        let texts = inner.keys.is_some() || inner.own_keys.is_some() || inner.tokens.is_some();
+        match &inner.certificates {
+            None if !texts => Ok(self.anyone(shown)),
+            Some((patterns, register)) if !texts || !shown.has_text() => {
+                self.of_certificate(patterns, register, shown.uris)
+            }
+            None | Some(_) => {
+                let text = shown.text().ok_or_else(|| refusal("no key was sent"))?;
+                self.of_text(text).await
+            }
+        }
     }
 
-    /// Who shows these credentials.
-    pub fn identify(&self, shown: &Credentials<'_>) -> Result<Identity, Error> {
-        if !self.are_asked() {
-            return Ok(self.anyone(shown));
+    /// Whose key or token this is. Its looks say of which kind it is.
+    async fn of_text(&self, text: &str) -> Result<Identity, Error> {
+        let inner = &*self.inner;
+        match (&inner.own_keys, &inner.tokens, &inner.keys) {
+            (Some(register), _, _) if shown::is_for_dashscope(text) => self.own_key(register, text),
+            (_, Some((tokens, register)), _) if token::is_token(text) => {
+                let named = tokens.check(text).await.map_err(refusal)?;
+                let limits = match named.limits == Overrides::default() {
+                    true => Arc::clone(&inner.limits),
+                    false => Arc::new(named.limits.over(&inner.limits)),
+                };
+                let account = self.remembered(register, "jwt", &named.name, || {
+                    format!("jwt:{}", named.name)
+                })?;
+                Ok(Identity::new(account, limits))
+            }
+            (_, _, Some(keys)) => {
+                let holder = keys.find(text, date::now()).map_err(refusal)?;
+                Ok(Identity::new(holder.account, holder.limits))
+            }
+            (_, _, None) => Err(refusal("what was sent is of no kind that is accepted")),
         }
-        let text = shown.text().ok_or_else(|| refusal("no key was sent"))?;
-        if let Some(register) = &self.inner.own_keys
-            && shown::is_for_dashscope(text)
-        {
-            return self.own_key(register, text);
-        }
-        let keys = self.inner.keys.as_ref();
-        let keys = keys.ok_or_else(|| refusal("what was sent is of no kind that is accepted"))?;
-        let holder = keys.find(text, date::now()).map_err(refusal)?;
-        Ok(Identity {
-            caller: holder.account.caller,
-            api_key: None,
-            account: Some(holder.account),
-            limits: holder.limits,
-        })
+    }
+
+    /// A caller who is known by the certificate of its connection: the first URI that fits.
+    fn of_certificate(
+        &self,
+        patterns: &[String],
+        register: &Register,
+        uris: &[String],
+    ) -> Result<Identity, Error> {
+        let known = |uri: &&String| patterns.iter().any(|pattern| limits::fits(pattern, uri));
+        let uri = uris.iter().find(known).ok_or_else(|| {
+            refusal(match uris {
+                [] => "there is neither a key nor a certificate with a URI",
+                [..] => "the URI of the certificate is not one that is accepted",
+            })
+        })?;
+        let account = self.remembered(register, "uri", uri, || uri.clone())?;
+        Ok(Identity::new(account, Arc::clone(&self.inner.limits)))
     }
 
     /// A caller who pays DashScope by himself. Whether the key is good, DashScope says.
     fn own_key(&self, register: &Register, text: &str) -> Result<Identity, Error> {
         // The whole hash tells such callers apart, a part of it is their name.
         let digest = Digest::of(text).hex();
-        let account = register.account(&digest, || {
-            let name = format!("dashscope:{}", digest.get(..12).unwrap_or_default());
-            let caller = Caller(self.inner.hasher.hash_one(("dashscope", &digest)));
-            Account::new(name.into(), caller)
+        let account = self.remembered(register, "dashscope", &digest, || {
+            format!("dashscope:{}", digest.get(..12).unwrap_or_default())
         })?;
+        let identity = Identity::new(account, Arc::clone(&self.inner.limits));
         Ok(Identity {
-            caller: account.caller,
             api_key: Some(Secret::new(text)),
-            account: Some(account),
-            limits: Arc::clone(&self.inner.limits),
+            ..identity
+        })
+    }
+
+    /// A caller of a kind that stands in no file.
+    fn remembered(
+        &self,
+        register: &Register,
+        kind: &str,
+        who: &str,
+        name: impl FnOnce() -> String,
+    ) -> Result<Arc<Account>, Error> {
+        register.account(who, || {
+            let caller = Caller(self.inner.hasher.hash_one((kind, who)));
+            Account::new(name().into(), caller)
         })
     }
 
@@ -169,19 +237,27 @@ impl Callers {
         }
     }
 
-    /// Reads files again when they change, until it is dropped.
+    /// Keeps keys up to date when their files or their authority change, until it is dropped.
     pub async fn watch(&self) {
-        match &self.inner.keys {
-            Some(keys) => keys.watch().await,
-            None => std::future::pending().await,
-        }
+        let keys = async {
+            if let Some(keys) = &self.inner.keys {
+                keys.watch().await;
+            }
+        };
+        let tokens = async {
+            if let Some((tokens, _)) = &self.inner.tokens {
+                tokens.watch().await;
+            }
+        };
+        tokio::join!(keys, tokens, std::future::pending::<()>());
     }
 }
 
 /// The one text for all that can be wrong, and for the log what it was.
 fn refusal(why: &'static str) -> Error {
-    let message = "the call shows no credentials that are accepted here; send your key as \
-                   metadata, `authorization: Bearer KEY` or `x-api-key: KEY`";
+    let message = "the call shows no credentials that are accepted here; send your key or \
+                   token as metadata, `authorization: Bearer KEY` or `x-api-key: KEY`, or ask \
+                   the operator";
     Error::new(Reason::Unauthenticated, message).with_source(why)
 }
 
@@ -194,18 +270,18 @@ mod tests {
         Credentials {
             authorization: None,
             api_key: Some(Shown(key.as_bytes())),
+            uris: &[],
         }
     }
 
-    #[test]
-    fn with_no_kind_accepted_anyone_may_call_and_callers_are_told_apart() {
+    #[tokio::test]
+    async fn with_no_kind_accepted_anyone_may_call_and_callers_are_told_apart() {
         let callers = Callers::new(&Settings::default()).unwrap();
-        let of = |key| callers.identify(&with_key(key)).unwrap().caller;
-        let nobody = callers.identify(&Credentials::default()).unwrap();
+        let of = async |key| callers.identify(&with_key(key)).await.unwrap().caller;
+        let nobody = callers.identify(&Credentials::default()).await.unwrap();
         assert_eq!((nobody.caller, nobody.name()), (Caller::default(), None));
-        assert_eq!(of("a"), of("a"));
-        assert_ne!(of("a"), of("b"));
-        assert!(!callers.are_asked());
+        assert_eq!(of("a").await, of("a").await);
+        assert_ne!(of("a").await, of("b").await);
     }
 
     #[tokio::test]
@@ -222,12 +298,15 @@ mod tests {
             model: "m",
             tokens: 1,
         };
-        let admit = |key| callers.identify(&with_key(key)).unwrap().admit(ask);
-        let pass = admit("a").unwrap();
-        let error = admit("b").unwrap_err();
+        let admit = async |key| {
+            let identity = callers.identify(&with_key(key)).await;
+            identity.unwrap().admit(ask)
+        };
+        let pass = admit("a").await.unwrap();
+        let error = admit("b").await.unwrap_err();
         assert_eq!(error.reason(), Reason::CallerStreams);
         drop(pass);
-        admit("b").unwrap();
+        admit("b").await.unwrap();
     }
 
     #[tokio::test]
@@ -238,16 +317,73 @@ mod tests {
             ..Settings::default()
         };
         let callers = Callers::new(&settings).unwrap();
-        let of = |key| callers.identify(&with_key(key)).unwrap();
-        let (one, other) = (of("sk-canary1"), of("sk-canary2"));
+        let of = async |key| callers.identify(&with_key(key)).await.unwrap();
+        let (one, other) = (of("sk-canary1").await, of("sk-canary2").await);
         assert_ne!(one.caller, other.caller);
         assert_ne!(one.name(), other.name());
-        assert_eq!(of("sk-canary1").caller, one.caller);
+        assert_eq!(of("sk-canary1").await.caller, one.caller);
         assert_eq!(one.api_key.as_ref().unwrap().expose(), "sk-canary1");
         assert!(!format!("{one:?}").contains("canary"));
         for wrong in ["", "sk-", "canary", "sk-a b", "dg_0123456789ab_0"] {
-            let error = callers.identify(&with_key(wrong)).unwrap_err();
+            let error = callers.identify(&with_key(wrong)).await.unwrap_err();
             assert_eq!(error.reason(), Reason::Unauthenticated, "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_counts_where_no_key_is_shown() {
+        let settings = Settings {
+            certificate_uris: vec!["spiffe://example.org/ns/*/sa/talk".to_owned()],
+            max_tracked: 10,
+            ..Settings::default()
+        };
+        let both = Settings {
+            pass_through: true,
+            ..settings.clone()
+        };
+        let good = [
+            "https://other".to_owned(),
+            "spiffe://example.org/ns/shop/sa/talk".to_owned(),
+        ];
+        let bad = ["spiffe://evil.example/ns/shop/sa/talk".to_owned()];
+        let key = Some(Shown(b"sk-1"));
+        let wrong = Some(Shown(b"wrong"));
+        for (settings, api_key, uris, expected) in [
+            (
+                &settings,
+                None,
+                &good[..],
+                Some("spiffe://example.org/ns/shop/sa/talk"),
+            ),
+            (&settings, None, &bad[..], None),
+            (&settings, None, &[][..], None),
+            // Where no kind of key is accepted, what a proxy or a client adds does not matter.
+            (
+                &settings,
+                wrong,
+                &good[..],
+                Some("spiffe://example.org/ns/shop/sa/talk"),
+            ),
+            (
+                &both,
+                None,
+                &good[..],
+                Some("spiffe://example.org/ns/shop/sa/talk"),
+            ),
+            (&both, key, &good[..], Some("dashscope:")),
+            (&both, wrong, &good[..], None),
+        ] {
+            let shown = Credentials {
+                authorization: None,
+                api_key,
+                uris,
+            };
+            let found = Callers::new(settings).unwrap().identify(&shown).await.ok();
+            let name = found.as_ref().and_then(Identity::name);
+            match (name, expected) {
+                (Some(name), Some(expected)) => assert!(name.starts_with(expected), "{name}"),
+                (name, expected) => assert_eq!(name.map(|name| &**name), expected, "{uris:?}"),
+            }
         }
     }
 }

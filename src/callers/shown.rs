@@ -15,6 +15,8 @@ pub struct Credentials<'a> {
     pub authorization: Option<Shown<'a>>,
     /// The value of `x-api-key`.
     pub api_key: Option<Shown<'a>>,
+    /// The URIs in the certificate of its connection, which was proved.
+    pub uris: &'a [String],
 }
 
 /// Bytes that may be a key.
@@ -28,6 +30,11 @@ impl fmt::Debug for Shown<'_> {
 }
 
 impl<'a> Credentials<'a> {
+    /// Whether there is any key or token, right or wrong.
+    pub(super) fn has_text(&self) -> bool {
+        self.authorization.is_some() || self.api_key.is_some()
+    }
+
     /// The key or token that is shown: `authorization` counts before `x-api-key`.
     pub(super) fn text(&self) -> Option<&'a str> {
         let bytes = match self.authorization {
@@ -61,6 +68,7 @@ mod tests {
         Credentials {
             authorization: authorization.map(shown),
             api_key: api_key.map(shown),
+            uris: &[],
         }
     }
 

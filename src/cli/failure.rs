@@ -313,6 +313,8 @@ fn advice(reason: &str) -> Option<&'static str> {
         Some("check DASHSCOPE_API_KEY, and that DASHSCOPE_API_REGION is the key's own region")
     } else if is(Reason::ModelNotFound) {
         Some("`--model` or DASHGATE_MODEL names another model")
+    } else if is(Reason::Unauthenticated) {
+        Some("DASHGATE_API_KEY is the key that is sent; `dashgate keys new` makes one")
     } else {
         None
     }

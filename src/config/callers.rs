@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::address::Address;
+use url::{Host, Url};
+
 use super::checker::Checker;
 use super::fault::Faults;
 use super::raw::{Flags, Raw};
-use super::settings::{CallerLimits, Callers};
+use super::server::{Server, Tls};
+use super::settings::{CallerLimits, Callers, Tokens};
 use super::surroundings::Surroundings;
-use super::value;
+use super::value::{self, Wrong};
 
 /// Reads the path of the file of keys only, so that keys can be made before all else is right.
 pub fn load_keys_file(flags: &Flags, around: &dyn Surroundings) -> Result<Option<PathBuf>, Faults> {
@@ -21,10 +23,12 @@ pub fn load_keys_file(flags: &Flags, around: &dyn Surroundings) -> Result<Option
 }
 
 /// Reads the section, for a gateway that listens here.
-pub(crate) fn callers(checker: &mut Checker<'_>, listen: &Address) -> Callers {
+pub(crate) fn callers(checker: &mut Checker<'_>, server: &Server) -> Callers {
     let callers = Callers {
         keys_file: keys_file(checker),
         pass_through: checker.read("callers.pass_through", value::switch),
+        tokens: tokens(checker),
+        certificate_uris: checker.read("callers.certificate_uris", value::names),
         max_tracked: checker.count("callers.max_tracked"),
         allow_anyone: checker.read("callers.allow_anyone", value::switch),
         open_reflection: checker.read("callers.open_reflection", value::switch),
@@ -43,7 +47,15 @@ pub(crate) fn callers(checker: &mut Checker<'_>, listen: &Address) -> Callers {
             "remove it, or what says who may call",
         );
     }
-    if !listen.is_loopback() && !callers.are_asked() && !callers.allow_anyone {
+    let authority = |tls: &Tls| tls.client_ca.is_some();
+    if !callers.certificate_uris.is_empty() && !server.tls.as_ref().is_some_and(authority) {
+        checker.clash(
+            "callers.certificate_uris",
+            "no certificate is asked for, so that nobody could call by one",
+            "set server.tls.client_ca",
+        );
+    }
+    if !server.listen.is_loopback() && !callers.are_asked() && !callers.allow_anyone {
         checker.clash(
             "server.listen",
             "others can reach this address, and nobody is asked who he is: anyone could call and \
@@ -53,6 +65,72 @@ pub(crate) fn callers(checker: &mut Checker<'_>, listen: &Address) -> Callers {
         );
     }
     callers
+}
+
+/// Tokens are accepted when their keys are named; then who makes them, and for whom, must be too.
+fn tokens(checker: &mut Checker<'_>) -> Option<Tokens> {
+    let jwks = checker.read("callers.jwks", jwks);
+    let issuer = checker.read("callers.jwt_issuer", value::text);
+    let audience = checker.read("callers.jwt_audience", value::names);
+    let tokens = Tokens {
+        jwks: jwks.clone().unwrap_or_default(),
+        issuer: issuer.clone().unwrap_or_default(),
+        audience,
+        algorithms: checker.read("callers.jwt_algorithms", algorithms),
+        clock_skew: checker.duration("callers.jwt_clock_skew"),
+        name_claim: checker
+            .read("callers.jwt_name_claim", value::text)
+            .unwrap_or_default(),
+        limits_claim: checker.read("callers.jwt_limits_claim", value::text),
+    };
+    for (key, there) in [
+        ("callers.jwt_issuer", issuer.is_some()),
+        ("callers.jwt_audience", !tokens.audience.is_empty()),
+    ] {
+        if jwks.is_some() && !there {
+            let mend = "say whose tokens are accepted, and for whom they are made";
+            checker.clash(key, "callers.jwks needs it, and it is not set", mend);
+        } else if jwks.is_none() && there {
+            checker.clash(key, "callers.jwks is not set", "set it, or remove this");
+        }
+    }
+    jwks.is_some().then_some(tokens)
+}
+
+/// A path or an address. Whoever could change the keys on the way could be anybody.
+fn jwks(text: &str) -> Result<Option<String>, Wrong> {
+    if text.contains("://") {
+        let mend = "write the path of a file, or an address that begins with https://";
+        let url = Url::parse(text).map_err(|_| Wrong::new("it is not a URL", mend))?;
+        let loopback = match url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        if !(url.scheme() == "https" || url.scheme() == "http" && loopback) {
+            return Err(Wrong::new("the keys would come unprotected", mend));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Wrong::new("it holds a user or a password", "remove it"));
+        }
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn algorithms(text: &str) -> Result<Vec<String>, Wrong> {
+    const KNOWN: [&str; 9] = [
+        "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA",
+    ];
+    let names = value::names(text)?;
+    if names.is_empty() || !names.iter().all(|name| KNOWN.contains(&name.as_str())) {
+        let mend = format!("write some of {}", KNOWN.join(", "));
+        return Err(Wrong::new(
+            "it names what is no algorithm with a public key",
+            mend,
+        ));
+    }
+    Ok(names)
 }
 
 fn keys_file(checker: &mut Checker<'_>) -> Option<PathBuf> {
@@ -91,6 +169,57 @@ mod tests {
         }
         for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1"] {
             assert_eq!(told(&[("server.listen", listen)]), None);
+        }
+    }
+
+    #[test]
+    fn certificates_need_an_authority_that_they_are_asked_by() {
+        let uris = ("callers.certificate_uris", "spiffe://example.org/*");
+        assert!(told(&[uris]).unwrap().contains("server.tls.client_ca"));
+        let tls = [
+            uris,
+            ("server.tls.certificate", "c.pem"),
+            ("server.tls.key", "k.pem"),
+            ("server.tls.client_ca", "ca.pem"),
+            ("server.listen", "0.0.0.0:1"),
+        ];
+        assert_eq!(told(&tls), None);
+    }
+
+    #[test]
+    fn tokens_need_an_issuer_an_audience_and_keys_that_come_protected() {
+        let right = [
+            ("callers.jwks", "https://id.example/keys"),
+            ("callers.jwt_issuer", "https://id.example"),
+            ("callers.jwt_audience", "dashgate"),
+        ];
+        assert_eq!(told(&right), None);
+        for (at, (key, _)) in right.iter().enumerate() {
+            let mut less = right.to_vec();
+            less.remove(at);
+            let faults = told(&less).unwrap();
+            assert!(faults.contains("callers.j"), "{key}: {faults}");
+        }
+        for (key, wrong) in [
+            ("callers.jwks", "http://id.example/keys"),
+            ("callers.jwks", "https://user:canary@id.example/keys"),
+            ("callers.jwks", "ftp://id.example/keys"),
+            ("callers.jwt_algorithms", "HS256"),
+            ("callers.jwt_algorithms", "none"),
+            ("callers.jwt_algorithms", "RS256,ES999"),
+        ] {
+            let mut more = right.to_vec();
+            more.push((key, wrong));
+            assert!(told(&more).unwrap().contains(key), "{wrong}");
+        }
+        for jwks in [
+            "keys.json",
+            "http://127.0.0.1:1/keys",
+            "http://[::1]:1/keys",
+        ] {
+            let mut more = right.to_vec();
+            more.push(("callers.jwks", jwks));
+            assert_eq!(told(&more), None, "{jwks}");
         }
     }
 

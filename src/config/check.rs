@@ -20,7 +20,7 @@ pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings,
     let mut checker = Checker::new(raw);
     let server = server::server(&mut checker);
     let settings = Settings {
-        callers: callers::callers(&mut checker, &server.listen),
+        callers: callers::callers(&mut checker, &server),
         server,
         timeouts: timeouts(&mut checker),
         upstream: upstream_part(&mut checker, around),

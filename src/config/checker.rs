@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::fault::{Fault, Faults, Origin};
 use super::raw::{Raw, Typed};
-use super::table::{self, Kind};
+use super::setting::Kind;
+use super::table;
 use super::value::{self, Wrong};
 
 /// The most of a wrong value that is quoted.

@@ -5,7 +5,8 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::fault::{Fault, Origin};
-use super::table::{self, Kind, Setting};
+use super::setting::{Kind, Setting};
+use super::table;
 
 /// Reads a file's text: the settings that it holds, each in the form of a variable, and its faults.
 pub(crate) fn read(path: &Path, text: &str) -> (Vec<(&'static Setting, String)>, Vec<Fault>) {

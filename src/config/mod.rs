@@ -11,16 +11,20 @@
 mod accounts;
 mod address;
 mod callers;
+mod callers_table;
 mod check;
 mod checker;
 mod client;
+mod client_table;
 pub mod fault;
 mod file;
 pub mod raw;
 mod reference;
 mod region;
 mod server;
+pub mod setting;
 mod settings;
+mod sight_table;
 pub mod surroundings;
 pub mod table;
 mod upstream;
@@ -35,7 +39,7 @@ pub use self::reference::markdown;
 pub use self::server::{Server, Tls};
 pub use self::settings::{
     Account, AccountLimit, Admin, CallerLimits, Callers, Endpoint, Idempotency, Log, LogFormat,
-    Models, Retry, Sampler, Settings, Telemetry, Timeouts, Upstream,
+    Models, Retry, Sampler, Settings, Telemetry, Timeouts, Tokens, Upstream,
 };
 pub use self::surroundings::{Process, Surroundings};
 

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::fault::{Fault, Origin};
 use super::file;
+use super::setting::{Kind, Setting};
 use super::surroundings::Surroundings;
-use super::table::{self, Kind, Setting};
+use super::table;
 
 /// The variable that names the file of settings when no flag does.
 pub const FILE_VARIABLE: &str = "DASHGATE_CONFIG";

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::fault::Origin;
 use super::raw::Raw;
+use super::setting::{Kind, Setting};
 use super::settings::{Endpoint, Settings};
-use super::table::{ALL, Kind, Setting};
+use super::table::ALL;
 
 /// What stands above the tables.
 const PREFACE: &str = r#"# Settings

@@ -145,10 +145,32 @@ pub struct Models {
 pub struct Callers {
     pub keys_file: Option<PathBuf>,
     pub pass_through: bool,
+    /// Which tokens are accepted, by `callers.jwks` and `callers.jwt_*` together.
+    pub tokens: Option<Tokens>,
+    pub certificate_uris: Vec<String>,
     pub max_tracked: usize,
     pub allow_anyone: bool,
     pub open_reflection: bool,
     pub limits: CallerLimits,
+}
+
+/// Which tokens are accepted.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// A path, or an address that begins with `https:`, or `http:` on this machine.
+    pub jwks: String,
+    /// `iss`.
+    pub issuer: String,
+    /// One of these in `aud`; never empty.
+    pub audience: Vec<String>,
+    /// The algorithms; never empty.
+    pub algorithms: Vec<String>,
+    /// By how much clocks may differ.
+    pub clock_skew: Duration,
+    /// The claim that names the caller.
+    pub name_claim: String,
+    /// The claim that limits it.
+    pub limits_claim: Option<String>,
 }
 
 /// What a caller may use of whom nothing else is said; 0 is no limit.
@@ -165,7 +187,8 @@ pub struct CallerLimits {
 impl Callers {
     /// Whether callers are asked who they are.
     pub fn are_asked(&self) -> bool {
-        self.keys_file.is_some() || self.pass_through
+        let texts = self.keys_file.is_some() || self.pass_through || self.tokens.is_some();
+        texts || !self.certificate_uris.is_empty()
     }
 }
 

@@ -1,86 +1,58 @@
 //! Every setting in one list: its name, its variable, its default and the reason for it.
 
-/// What kind of value a setting takes, and its range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// An IP address and a port, or a Unix socket.
-    Address,
-    /// A span of time, from the least to the most.
-    Duration(&'static str, &'static str),
-    /// A number of bytes, from the least to the most.
-    Size(&'static str, &'static str),
-    /// A number, from the least to the most.
-    Count(u64, u64),
-    /// `true` or `false`.
-    Switch,
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// A text.
-    Text,
-    /// A text that is never shown.
-    Secret,
-    /// The path of a file.
-    Path,
-    /// A list of names.
-    Names,
-    /// For each name another name.
-    Aliases,
-    /// For each name a list of names.
-    Fallbacks,
-    /// For each name a span of time.
-    Durations,
-    /// For each name a number.
-    Counts,
-    /// For each name two prices.
-    Rates,
-}
+use super::setting::Kind::{
+    Address, Aliases, Choice, Count, Counts, Duration, Durations, Fallbacks, Names, Path, Secret,
+    Size, Switch, Text,
+};
+use super::setting::{Setting, settings};
+use super::{callers_table, client_table, sight_table};
 
-/// One setting.
-#[derive(Clone, Copy, Debug)]
-pub struct Setting {
-    /// Its name in the file: section and key.
-    pub key: &'static str,
-    /// Its environment variable.
-    pub variable: &'static str,
-    /// Its own flag; every setting but a secret can also be set with `--set KEY=VALUE`.
-    pub flag: Option<&'static str>,
-    /// What it takes.
-    pub kind: Kind,
-    /// Its default, written as a variable would be. Empty: not set.
-    pub default: &'static str,
-    /// What it decides.
-    pub meaning: &'static str,
-    /// Why the default is what it is.
-    pub reason: &'static str,
-}
+/// The parts of the table, in the order of the reference.
+const PARTS: [&[Setting]; 4] = [
+    ROWS,
+    callers_table::ROWS,
+    sight_table::ROWS,
+    client_table::ROWS,
+];
+
+/// All settings, in the order of the reference.
+pub const ALL: &[Setting] = &joined::<{ length() }>();
 
 /// The setting of this name.
 pub fn find(key: &str) -> Option<&'static Setting> {
     ALL.iter().find(|setting| setting.key == key)
 }
 
-macro_rules! settings {
-    ($($key:literal [$kind:expr] = $default:literal, $variable:literal $($flag:literal)?:
-        $meaning:literal, $reason:literal;)+) => {
-        /// The table, in the order of the reference.
-        pub const ALL: &[Setting] = &[$(Setting {
-            key: $key,
-            variable: $variable,
-            flag: settings!(@flag $($flag)?),
-            kind: $kind,
-            default: $default,
-            meaning: $meaning,
-            reason: $reason,
-        },)+];
-    };
-    (@flag) => { None };
-    (@flag $flag:literal) => { Some($flag) };
+#[expect(
+    clippy::indexing_slicing,
+    reason = "it runs while the gateway is built: an index that is wrong does not compile"
+)]
+const fn length() -> usize {
+    let (mut length, mut part) = (0, 0);
+    while part < PARTS.len() {
+        length += PARTS[part].len();
+        part += 1;
+    }
+    length
 }
 
-use Kind::{
-    Address, Aliases, Choice, Count, Counts, Duration, Durations, Fallbacks, Names, Path, Rates,
-    Secret, Size, Switch, Text,
-};
+#[expect(
+    clippy::indexing_slicing,
+    reason = "it runs while the gateway is built: an index that is wrong does not compile"
+)]
+const fn joined<const N: usize>() -> [Setting; N] {
+    let mut all = [ROWS[0]; N];
+    let (mut at, mut part, mut row) = (0, 0, 0);
+    while at < N {
+        if row == PARTS[part].len() {
+            (part, row) = (part + 1, 0);
+            continue;
+        }
+        all[at] = PARTS[part][row];
+        (at, row) = (at + 1, row + 1);
+    }
+    all
+}
 
 settings! {
     "server.listen" [Address] = "127.0.0.1:50051",
@@ -326,137 +298,6 @@ settings! {
         "DASHGATE_MODELS_MAX_IN_FLIGHT":
         "The most calls of a model at one time: `qwen-audio*=64,...`. More are refused.",
         "One slow model should not take the whole gateway; which one, only the operator knows.";
-    "callers.keys_file" [Path] = "",
-        "DASHGATE_CALLERS_KEYS_FILE":
-        "The file of the keys that callers show; `dashgate keys` makes it. Read again when it \
-         changes.",
-        "Not set: keys are one of several ways to know a caller.";
-    "callers.pass_through" [Switch] = "false",
-        "DASHGATE_CALLERS_PASS_THROUGH":
-        "Accept a caller's own key for DashScope (`sk-...`), and use it for the call instead of \
-         the operator's.",
-        "Then anyone with any such key may call, on his own bill.";
-    "callers.max_tracked" [Count(1, 10_000_000)] = "10000",
-        "DASHGATE_CALLERS_MAX_TRACKED":
-        "How many callers of each kind are remembered that stand in no file. The ones that were \
-         idle for longest are forgotten first, with what they used.",
-        "Some hundred bytes each; more at one time than most gateways ever meet.";
-    "callers.allow_anyone" [Switch] = "false",
-        "DASHGATE_CALLERS_ALLOW_ANYONE" "--allow-anyone":
-        "Let anyone call who reaches an address beyond this machine.",
-        "Who calls spends the key for DashScope, so this is never so by accident.";
-    "callers.open_reflection" [Switch] = "false",
-        "DASHGATE_CALLERS_OPEN_REFLECTION":
-        "Answer reflection to those who show no credentials. Where none are asked for, it is \
-         always answered.",
-        "The schema is public, but who asks for it without a key is seldom a friend.";
-    "caller_limits.models" [Names] = "",
-        "DASHGATE_CALLER_LIMITS_MODELS":
-        "The models that a caller may name, with `*` for any letters, unless its key says \
-         otherwise. Not set: all.",
-        "Which models cost too much is the operator's to say.";
-    "caller_limits.requests_per_minute" [Count(0, 1_000_000_000)] = "0",
-        "DASHGATE_CALLER_LIMITS_REQUESTS_PER_MINUTE":
-        "How often a caller may call in a minute, unless its key says otherwise. 0: no limit.",
-        "A limit that nobody chose is a fault that nobody expects.";
-    "caller_limits.tokens_per_minute" [Count(0, 1_000_000_000_000)] = "0",
-        "DASHGATE_CALLER_LIMITS_TOKENS_PER_MINUTE":
-        "How many tokens, in and out, a caller may use in a minute, unless its key says \
-         otherwise. 0: no limit.",
-        "As above.";
-    "caller_limits.max_streams" [Count(0, 1_000_000)] = "0",
-        "DASHGATE_CALLER_LIMITS_MAX_STREAMS":
-        "How many calls a caller may have at the same time, streams and others, unless its key \
-         says otherwise. 0: no limit.",
-        "As above; `server.max_in_flight` bounds all callers together.";
-    "caller_limits.tokens_per_day" [Count(0, 1_000_000_000_000)] = "0",
-        "DASHGATE_CALLER_LIMITS_TOKENS_PER_DAY":
-        "How many tokens a caller may use in a day of UTC, unless its key says otherwise. 0: no \
-         limit.",
-        "As above.";
-    "log.level" [Text] = "info",
-        "DASHGATE_LOG":
-        "What is logged: `info`, or by part `info,dashgate::relay=debug`.",
-        "One line for each call.";
-    "log.format" [Choice(&["auto", "json", "text"])] = "auto",
-        "DASHGATE_LOG_FORMAT":
-        "`text` for people, `json` for machines, `auto` looks whether stderr is a terminal.",
-        "Both are right in their place.";
-    "admin.listen" [Address] = "",
-        "DASHGATE_ADMIN_LISTEN" "--admin":
-        "Where the operator's port listens: metrics, health, settings, calls in flight. \
-         127.0.0.1:9464 is a good place. Default: nowhere.",
-        "It asks nobody who he is, so it is opened by those who know who reaches it.";
-    "telemetry.rates" [Rates] = "",
-        "DASHGATE_TELEMETRY_RATES":
-        "What a million tokens cost, of the question and of the answer: `model=0.8|2,...`. \
-         Counted in `dashgate_cost_total`.",
-        "Prices change, differ by contract, and are the operator's to know.";
-    "telemetry.currency" [Text] = "CNY",
-        "DASHGATE_TELEMETRY_CURRENCY":
-        "The currency of these prices.",
-        "DashScope bills most regions in it.";
-    "telemetry.load_reports" [Switch] = "false",
-        "DASHGATE_TELEMETRY_LOAD_REPORTS":
-        "Tell in the trailers of each answer how loaded the gateway is (ORCA).",
-        "Only balancers that weigh by it read it, and it tells callers how busy you are.";
-    "telemetry.otlp_endpoint" [Text] = "",
-        "OTEL_EXPORTER_OTLP_ENDPOINT":
-        "Where traces go: the address of an OTLP receiver, over HTTP. `/v1/traces` is added. \
-         Default: nowhere.",
-        "Traces need a receiver, and there is none that everybody has.";
-    "telemetry.otlp_headers" [Secret] = "",
-        "OTEL_EXPORTER_OTLP_HEADERS":
-        "Headers that the receiver wants: `name=value,...`.",
-        "A receiver of your own wants none.";
-    "telemetry.service_name" [Text] = "dashgate",
-        "OTEL_SERVICE_NAME":
-        "What this process is called in traces.",
-        "It is the name of the program.";
-    "telemetry.trace_sampler" [Choice(&["parent", "ratio"])] = "parent",
-        "DASHGATE_TELEMETRY_TRACE_SAMPLER":
-        "`parent` follows a caller that says whether its trace is kept, and takes the ratio for \
-         the others; `ratio` takes the ratio for all.",
-        "A trace with holes helps nobody.";
-    "telemetry.trace_ratio" [Text] = "1",
-        "DASHGATE_TELEMETRY_TRACE_RATIO":
-        "The share of calls that are traced, 0 to 1.",
-        "A call to a model is rare and dear beside the trace of it.";
-    "telemetry.capture_content" [Switch] = "false",
-        "DASHGATE_TELEMETRY_CAPTURE_CONTENT":
-        "Put what is asked and answered into traces. Media are named and never copied.",
-        "What people say is theirs, and receivers keep it for long.";
-    "client.server" [Text] = "",
-        "DASHGATE_ADDR" "--server":
-        "The gateway that `ask` and `health` call. Default: `ask` runs its own, `health` asks \
-         `server.listen`.",
-        "One command answers with nothing set up.";
-    "client.api_key" [Secret] = "",
-        "DASHGATE_API_KEY":
-        "The key that `ask` and `health` show to that gateway, as `authorization: Bearer`.",
-        "A gateway on loopback asks for none.";
-    "client.tls.ca" [Path] = "",
-        "DASHGATE_TLS_CA" "--tls-ca":
-        "A file with the authorities that a gateway with `https` is trusted by, as PEM. Default: \
-         those of the system.",
-        "A gateway inside a company seldom has a certificate that the world knows.";
-    "client.tls.certificate" [Path] = "",
-        "DASHGATE_TLS_CERTIFICATE":
-        "A file with the certificate that is shown to a gateway that asks for one, as PEM.",
-        "Most gateways ask for none.";
-    "client.tls.key" [Path] = "",
-        "DASHGATE_TLS_KEY":
-        "The file with the key of that certificate, as PEM.",
-        "It belongs to the certificate.";
-    "client.tls.server_name" [Text] = "",
-        "DASHGATE_TLS_SERVER_NAME":
-        "The name that the gateway's certificate must be for. Default: the host of the address.",
-        "Set it when you call by an address that the certificate does not have.";
-    "client.model" [Text] = "",
-        "DASHGATE_MODEL" "--model":
-        "The model that `ask` asks. Default: by what is attached: `qwen-audio-turbo` for sound, \
-         `qwen3-vl-plus` for pictures and films, `qwen3-omni-flash` for both or for text alone.",
-        "Each is DashScope's own example for that kind.";
 }
 
 #[cfg(test)]

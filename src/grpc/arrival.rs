@@ -148,11 +148,12 @@ fn passing(headers: &HeaderMap) -> Result<Passing, Error> {
 }
 
 /// What a call shows to say who it is.
-pub fn credentials(headers: &HeaderMap) -> Credentials<'_> {
+pub fn credentials<'a>(headers: &'a HeaderMap, peer: Option<&'a Peer>) -> Credentials<'a> {
     let shown = |name| headers.get(name).map(|value| Shown(value.as_bytes()));
     Credentials {
         authorization: shown("authorization"),
         api_key: shown("x-api-key"),
+        uris: peer.map_or(&[], |peer| peer.uri_sans.as_slice()),
     }
 }
 

@@ -115,7 +115,7 @@ impl Router {
         peer: Option<Arc<Peer>>,
         traceparent: Option<String>,
     ) -> Response<Body> {
-        let arrival = match self.arrival(&request, peer) {
+        let arrival = match self.arrival(&request, peer).await {
             Ok(mut arrival) => {
                 // Who is called next hangs below the span of this call.
                 arrival.passing.traceparent = traceparent.or(arrival.passing.traceparent);
@@ -141,7 +141,7 @@ impl Router {
     }
 
     /// What the head of a call tells, and whose call it is.
-    fn arrival(
+    async fn arrival(
         &self,
         request: &Request<Counted<Asked>>,
         peer: Option<Arc<Peer>>,
@@ -159,7 +159,8 @@ impl Router {
         if open {
             return Ok(arrival);
         }
-        match self.callers.identify(&arrival::credentials(headers)) {
+        let shown = arrival::credentials(headers, arrival.peer.as_deref());
+        match self.callers.identify(&shown).await {
             Ok(identity) => {
                 arrival.passing.api_key.clone_from(&identity.api_key);
                 arrival.identity = identity;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 
-use crate::chat::call::{Call, Delivery};
+use crate::chat::call::{Call, Delivery, Passing};
 use crate::chat::event::Event;
 use crate::dashscope::{Exchange, Prepared};
 use crate::error::{Error, Reason, Sent};
@@ -72,7 +72,7 @@ pub(super) async fn open(
             Err(error) if candidates.peek().is_some() && routes::falls_back(&error) => {
                 asker.telemetry.metrics.fell_back(error.reason());
             }
-            outcome => return outcome.map_err(|error| whose_key(error, &call)),
+            outcome => return outcome,
         }
     }
     Err(Error::new(
@@ -129,7 +129,7 @@ async fn ask(
                 lease.answered();
                 return Ok(opened);
             }
-            Err(error) => error,
+            Err(error) => whose_key(error, &call.passing),
         };
         // Once only: a model that refuses both ways would be asked for ever.
         if !turned && let Some(delivery) = asker.routes.learn(model, ask.delivery, &error) {
@@ -211,8 +211,8 @@ async fn attempt(lease: &Lease, prepared: &Prepared, ask: Ask) -> Result<Opened,
 }
 
 /// A refused key is the operator's to mend, unless the caller brought it.
-fn whose_key(error: Error, call: &Call) -> Error {
-    if call.passing.api_key.is_none() || error.reason() != Reason::UpstreamCredential {
+pub(super) fn whose_key(error: Error, passing: &Passing) -> Error {
+    if passing.api_key.is_none() || error.reason() != Reason::UpstreamCredential {
         return error;
     }
     let message = "DashScope does not accept the key of this call; send one that is good there";

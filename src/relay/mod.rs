@@ -271,9 +271,10 @@ impl Relay {
             passage: Arc::clone(&passage),
             count: move |bytes| counter.inc_by(bytes),
         };
+        let passing = upload.passing.clone();
         let upload = lease.dashscope().upload(upload, chunks);
         let outcome = match tokio::time::timeout_at(arrived + timeout, upload).await {
-            Ok(outcome) => outcome,
+            Ok(outcome) => outcome.map_err(|error| attempt::whose_key(error, &passing)),
             Err(_) => Err(
                 Error::new(Reason::DeadlineExceeded, "the upload took too long")
                     .with_sent(Sent::Maybe),

@@ -336,6 +336,60 @@ async fn a_callers_own_key_for_dashscope_is_used_for_its_call_only_and_never_sho
     }
     // Three callers with one request_id are three calls.
     assert_eq!(upstream.seen().len(), 3);
-    let status = ask(&gateway, "sk-canary-of-nobody").await.unwrap_err();
-    assert_fault(&status, Code::Unauthenticated, "UNAUTHENTICATED");
+    // What DashScope thinks of a caller's key takes nothing from the operator's.
+    for _ in 0..10 {
+        let status = ask(&gateway, "sk-canary-of-nobody").await.unwrap_err();
+        assert_fault(&status, Code::Unauthenticated, "UNAUTHENTICATED");
+    }
+    ask(&gateway, &key).await.unwrap();
+}
+
+/// The real program, because its log is one for the whole process.
+#[tokio::test]
+async fn no_key_is_ever_in_the_log_at_its_loudest() {
+    use std::io::BufRead as _;
+    use std::process::{Command, Stdio};
+
+    let folder = Folder::new();
+    let (_, key) = folder.key("team-a", |_| ());
+    let log = std::fs::File::create(folder.path("log")).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_dashgate"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--upstream", "embedded"])
+        .args(["--set", "callers.pass_through=true"])
+        .args(["--set", "log.level=debug,dashgate=trace"])
+        .arg("--set")
+        .arg(format!("callers.keys_file={}", folder.keys().display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    let mut stdout = std::io::BufReader::new(program.stdout.take().unwrap());
+    stdout.read_line(&mut first).unwrap();
+    let address = first.trim().strip_prefix("listening on ").unwrap();
+    let wrong = format!("{key}canary");
+    let calls = async |shown: &str| {
+        let address = format!("http://{address}");
+        let channel = tonic::transport::Endpoint::from_shared(address).unwrap();
+        let channel = channel.connect().await.unwrap();
+        let mut client = pb::conversation_service_client::ConversationServiceClient::new(channel);
+        let answer = client.converse(with_key(ask_whole(question()), shown));
+        answer.await.is_ok()
+    };
+    let outcomes = [
+        calls(&key).await,
+        calls(&wrong).await,
+        calls("sk-canary-own").await,
+        calls("eyJcanary.canary.canary").await,
+    ];
+    program.kill().unwrap();
+    program.wait().unwrap();
+    assert_eq!(outcomes, [true, false, true, false]);
+    let log = std::fs::read_to_string(folder.path("log")).unwrap();
+    let secret = key.rsplit('_').next().unwrap();
+    assert!(log.contains("\"caller\":\"team-a\""), "{log}");
+    assert!(log.contains("\"caller\":\"dashscope:"), "{log}");
+    assert!(log.contains("the key is not the one of this id"), "{log}");
+    assert!(!log.contains(secret) && !log.contains("canary"), "{log}");
 }

@@ -29,6 +29,7 @@ mod door;
 mod faults;
 mod floods;
 mod forms;
+mod identity;
 mod life;
 mod limits;
 mod meaning;

@@ -128,6 +128,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("hyper_util", &["admin", "cli", "app", "grpc", "emulator"]),
     ("imagesize", &["emulator"]),
     ("infer", &["cli", "dashscope", "emulator"]),
+    ("jsonwebtoken", &["callers"]),
     ("memchr", &["dashscope"]),
     ("multer", &["emulator"]),
     ("opentelemetry", &["telemetry"]),
@@ -137,7 +138,8 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("prost", &["cli", "app", "grpc"]),
     ("prost_types", &["cli", "app", "grpc"]),
     ("realfft", &["emulator"]),
-    ("reqwest", &["dashscope", "telemetry"]),
+    // callers fetches the keys of an authority.
+    ("reqwest", &["callers", "dashscope", "telemetry"]),
     ("rustls", &["grpc", "dashscope"]),
     ("rustyline", &["cli"]),
     // grpc checks that a text is JSON, and keeps nothing of it.
@@ -155,7 +157,15 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ),
     (
         "serde_json",
-        &["admin", "cli", "grpc", "telemetry", "dashscope", "emulator"],
+        &[
+            "admin",
+            "cli",
+            "grpc",
+            "callers",
+            "telemetry",
+            "dashscope",
+            "emulator",
+        ],
     ),
     ("sha1", &["emulator"]),
     ("symphonia", &["emulator"]),

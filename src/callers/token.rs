@@ -1,0 +1,201 @@
+//! Tokens that an authority signs: JSON Web Tokens, as OpenID Connect and service meshes give them.
+//!
+//! What decides is what the operator pinned: the issuer, the audience, the keys and the algorithms,
+//! all of them asymmetric. What a token says of itself only chooses among these.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, AlgorithmFamily, Validation};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::error::{Error, Reason};
+
+use super::jwks::{Jwks, Source};
+use super::limits::{LARGEST, Overrides};
+
+/// The longest token. It has to fit in the metadata of a call.
+const MAX_TOKEN: usize = 8 * 1024;
+
+/// The longest name of a caller: it stands in every line of the log.
+const MAX_NAME: usize = 128;
+
+/// Which tokens are accepted.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The keys that sign them.
+    pub jwks: Source,
+    /// Who makes them: `iss`.
+    pub issuer: String,
+    /// For whom they are made: one of these stands in `aud`.
+    pub audience: Vec<String>,
+    /// The algorithms, by their names.
+    pub algorithms: Vec<String>,
+    /// By how much the authority's clock may differ.
+    pub clock_skew: Duration,
+    /// The claim that names the caller.
+    pub name_claim: String,
+    /// The claim that holds its limits, if the authority may set them.
+    pub limits_claim: Option<String>,
+}
+
+/// Checks tokens.
+pub(super) struct Tokens {
+    jwks: Jwks,
+    /// One for each algorithm that is accepted, so that none is looked at by the rules of another.
+    validations: Vec<(Algorithm, Validation)>,
+    name_claim: String,
+    limits_claim: Option<String>,
+}
+
+/// Whom a token names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    /// The caller.
+    pub(super) name: String,
+    /// What it may use, where that is not as for all.
+    pub(super) limits: Overrides,
+}
+
+/// One claim, as far as it can mean something here.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Claim {
+    Text(String),
+    Limits(LimitsClaim),
+    Other(IgnoredAny),
+}
+
+/// Limits as an authority writes them: the fields of the file of keys.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsClaim {
+    models: Option<Vec<String>>,
+    requests_per_minute: Option<u64>,
+    tokens_per_minute: Option<u64>,
+    max_streams: Option<u64>,
+    tokens_per_day: Option<u64>,
+}
+
+impl Tokens {
+    /// Reads the keys, or prepares to fetch them.
+    pub(super) fn open(settings: Settings) -> Result<Self, Error> {
+        let algorithms = settings.algorithms.iter().map(|name| algorithm(name));
+        let algorithms = algorithms.collect::<Result<Vec<_>, _>>()?;
+        let validation = |algorithm| {
+            let mut validation = Validation::new(algorithm);
+            validation.leeway = settings.clock_skew.as_secs();
+            validation.validate_nbf = true;
+            validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+            validation.set_issuer(&[&settings.issuer]);
+            validation.set_audience(&settings.audience);
+            (algorithm, validation)
+        };
+        Ok(Self {
+            validations: algorithms.into_iter().map(validation).collect(),
+            jwks: Jwks::open(settings.jwks)?,
+            name_claim: settings.name_claim,
+            limits_claim: settings.limits_claim,
+        })
+    }
+
+    /// Whom a token names. The fault says what is wrong, for the log.
+    pub(super) async fn check(&self, token: &str) -> Result<Named, &'static str> {
+        if token.len() > MAX_TOKEN {
+            return Err("the token is longer than 8 KiB");
+        }
+        let header = jsonwebtoken::decode_header(token);
+        let header = header.map_err(|_| "the head of the token cannot be read")?;
+        let mut validations = self.validations.iter();
+        let accepted = validations.find(|(algorithm, _)| *algorithm == header.alg);
+        let (_, validation) =
+            accepted.ok_or("the token is signed by an algorithm that is not accepted")?;
+        if header.crit.is_some() {
+            return Err("the token demands what is not known here");
+        }
+        let kinds = ["JWT", "at+jwt", "application/at+jwt"];
+        let is_one = |typ: &String| kinds.iter().any(|kind| typ.eq_ignore_ascii_case(kind));
+        if !header.typ.as_ref().is_none_or(is_one) {
+            return Err("the token is of another type");
+        }
+        let key = self.jwks.key(header.kid.as_deref(), header.alg).await;
+        let key = key.ok_or("the token is signed by a key that is not known")?;
+        let claims = jsonwebtoken::decode::<HashMap<String, Claim>>(token, &key, validation)
+            .map_err(|error| why(error.kind()))?
+            .claims;
+        self.named(claims)
+    }
+
+    fn named(&self, mut claims: HashMap<String, Claim>) -> Result<Named, &'static str> {
+        let Some(Claim::Text(name)) = claims.remove(&self.name_claim) else {
+            return Err("the token does not name its caller");
+        };
+        if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+            return Err("the name in the token is empty, too long, or has control characters");
+        }
+        let limits = self.limits_claim.as_ref();
+        let limits = match limits.and_then(|claim| claims.remove(claim)) {
+            None => Overrides::default(),
+            // What cannot be read was meant to limit something.
+            Some(Claim::Text(_) | Claim::Other(_)) => return Err("the limits cannot be read"),
+            Some(Claim::Limits(limits)) => limits.checked().ok_or("the limits are too large")?,
+        };
+        Ok(Named { name, limits })
+    }
+
+    /// Keeps the keys up to date, until it is dropped.
+    pub(super) async fn watch(&self) {
+        self.jwks.watch().await;
+    }
+}
+
+impl LimitsClaim {
+    fn checked(self) -> Option<Overrides> {
+        let limits = Overrides {
+            models: self.models,
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
+            max_streams: self.max_streams,
+            tokens_per_day: self.tokens_per_day,
+        };
+        let fits = |(_, number): &(_, Option<u64>)| number.is_none_or(|number| number <= LARGEST);
+        limits.numbers().iter().all(fits).then_some(limits)
+    }
+}
+
+/// Whether a text looks like a token.
+pub(super) fn is_token(text: &str) -> bool {
+    text.starts_with("ey") && text.matches('.').count() == 2
+}
+
+/// An algorithm with a public key.
+fn algorithm(name: &str) -> Result<Algorithm, Error> {
+    let known = name.parse().ok();
+    let public = known.filter(|known: &Algorithm| known.family() != AlgorithmFamily::Hmac);
+    public.ok_or_else(|| {
+        let message = "callers.jwt_algorithms: known are RS256, RS384, RS512, PS256, PS384, \
+                       PS512, ES256, ES384 and EdDSA";
+        Error::new(Reason::InvalidRequest, message)
+    })
+}
+
+/// What is wrong with a token, without a word of it.
+fn why(kind: &ErrorKind) -> &'static str {
+    if matches!(kind, ErrorKind::ExpiredSignature) {
+        "the token has expired"
+    } else if matches!(kind, ErrorKind::ImmatureSignature) {
+        "the token is not good yet"
+    } else if matches!(kind, ErrorKind::InvalidIssuer) {
+        "the token is of another issuer"
+    } else if matches!(kind, ErrorKind::InvalidAudience) {
+        "the token is for another audience"
+    } else if matches!(kind, ErrorKind::MissingRequiredClaim(_)) {
+        "the token lacks exp, iss or aud"
+    } else if matches!(kind, ErrorKind::InvalidSignature) {
+        "the signature of the token is wrong"
+    } else {
+        "the token cannot be read"
+    }
+}
