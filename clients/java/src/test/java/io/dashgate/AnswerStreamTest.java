@@ -116,7 +116,7 @@ class AnswerStreamTest {
                       sent.incrementAndGet();
                       out.onNext(heartbeat);
                     },
-                    CompletableFuture.delayedExecutor(100, TimeUnit.MILLISECONDS));
+                    CompletableFuture.delayedExecutor(250, TimeUnit.MILLISECONDS));
           }
           ticks.thenRun(
               () -> {
@@ -125,7 +125,7 @@ class AnswerStreamTest {
               });
         };
     // Twelve heartbeats last longer than the idle timeout, but none of them is that late.
-    try (DashgateClient client = gateway.client().idleTimeout(Duration.ofSeconds(1)).build()) {
+    try (DashgateClient client = gateway.client().idleTimeout(Duration.ofSeconds(2)).build()) {
       client.stream(question()).finalAnswer();
       client.streamAsync(question(), event -> {}).join();
     }
@@ -135,14 +135,14 @@ class AnswerStreamTest {
   @Test
   void doesNotCallASlowReaderAnIdleGateway() {
     plays(FakeGateway.started(), FakeGateway.text("Hello"), FakeGateway.completed());
-    try (DashgateClient client = gateway.client().idleTimeout(Duration.ofMillis(500)).build()) {
+    try (DashgateClient client = gateway.client().idleTimeout(Duration.ofSeconds(2)).build()) {
       Answer answer =
           client
               .streamAsync(
                   question(),
                   event -> {
                     if (event.hasStarted()) {
-                      occupied(Duration.ofMillis(1200));
+                      occupied(Duration.ofMillis(2500));
                     }
                   })
               .join();
