@@ -135,9 +135,10 @@ def test_unavailable_is_repeated_under_the_same_name(gateway: Gateway) -> None:
 )
 def test_all_else_is_not_repeated(gateway: Gateway, code: grpc.StatusCode, pushback: str) -> None:
     gateway.converse = lambda context: fail(context, code, pushback)
-    with Client(gateway.address) as client, pytest.raises(Error):
+    with Client(gateway.address) as client, pytest.raises(Error) as caught:
         client.converse(ASK)
     assert len(gateway.requests) == 1
+    assert caught.value.code == code
 
 
 def test_a_stream_that_ends_early_fails_each_time(gateway: Gateway) -> None:

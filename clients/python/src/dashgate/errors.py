@@ -83,6 +83,9 @@ def _remake(code: grpc.StatusCode, message: str, state: dict[str, Any]) -> Error
     return error
 
 
+_CODES = {code.value[0]: code for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
+
+
 class Failed(Protocol):
     """What the errors of both kinds of channel have in common."""
 
@@ -101,7 +104,11 @@ def from_rpc(failed: Failed, request_id: str) -> Error:
     # Not `dict(...)`: in some versions asyncio's metadata look like a mapping, and are none.
     trailers = {name: value for name, value in failed.trailing_metadata() or ()}  # noqa: C416
     status = _status(trailers.get("grpc-status-details-bin"))
-    error = Error(failed.code(), failed.details() or "", request_id=request_id, status=status)
+    code, message = failed.code(), failed.details() or ""
+    if status is not None and status.code in _CODES:
+        # The gateway's own word: gRPC puts INTERNAL in its place when it stumbles over a trailer.
+        code, message = _CODES[status.code], status.message
+    error = Error(code, message, request_id=request_id, status=status)
     error.retry_after = _pushback(trailers.get("grpc-retry-pushback-ms"))
     for detail in error.status.details:
         # A detail that cannot be read is a proxy's fault, and takes nothing from the others.
