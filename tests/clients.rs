@@ -2,7 +2,7 @@
 //!
 //! One test for each language and case: `cargo test --test clients -- python::case::text`. A
 //! language whose toolchain is missing is skipped, with the reason. With
-//! `DASHGATE_REQUIRE_CLIENTS=all` it fails instead, so that a silent skip cannot pass for a success.
+//! `DASHGATE_REQUIRE_CLIENTS=all` it fails instead: a silent skip must not pass for a success.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+#[path = "clients/asked.rs"]
+mod asked;
 #[path = "clients/case.rs"]
 mod case;
 #[path = "clients/certificates.rs"]

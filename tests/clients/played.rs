@@ -9,15 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dashgate::grpc::pb::UploadMediaRequest;
-use dashgate::grpc::pb::upload_media_request::Payload;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Either, Empty, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use prost::Message as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::asked::{asked, metadata};
 use super::made::{bytes_of_hex, with_bytes};
 use super::notation;
 use super::status::{self, Status};
@@ -333,61 +331,6 @@ impl Message {
         framed.extend(bytes);
         framed.into()
     }
-}
-
-/// What the body of a request holds: its first message, and for an upload the size of the rest.
-fn asked(method: &str, body: &[u8]) -> Value {
-    let mut rest = body;
-    let mut messages = Vec::new();
-    while let Some((head, after)) = rest.split_first_chunk::<5>() {
-        let [flag, size @ ..] = *head;
-        let size = u32::from_be_bytes(size) as usize;
-        let Some((message, after)) = after.split_at_checked(size) else {
-            return json!({"fault": "the request is cut short"});
-        };
-        if flag != 0 {
-            return json!({"fault": "the request is compressed"});
-        }
-        messages.push(message);
-        rest = after;
-    }
-    let kind = match method {
-        "Converse" => "ConverseRequest",
-        "ConverseStream" => "ConverseStreamRequest",
-        _ => "UploadMediaRequest",
-    };
-    let first = messages.first().copied().unwrap_or_default();
-    let message = match notation::decode(kind, first) {
-        Ok(message) => message,
-        Err(why) => return json!({"fault": why}),
-    };
-    let size = |message: &&[u8]| match UploadMediaRequest::decode(*message).ok()?.payload? {
-        Payload::Chunk(chunk) => Some(chunk.len()),
-        Payload::Description(_) => None,
-    };
-    let chunks = messages.iter().skip(1).filter_map(size);
-    json!({
-        "message": message,
-        "chunks": {
-            "count": chunks.clone().count(),
-            "largest": chunks.clone().max().unwrap_or_default(),
-            "bytes": chunks.sum::<usize>(),
-        },
-    })
-}
-
-/// Each name with its values, joined as HTTP joins them.
-fn metadata(headers: &HeaderMap) -> Value {
-    let mut joined: BTreeMap<String, String> = BTreeMap::new();
-    for (name, value) in headers {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        let there = joined.entry(name.to_string()).or_default();
-        if !there.is_empty() {
-            there.push_str(", ");
-        }
-        there.push_str(&value);
-    }
-    json!(joined)
 }
 
 fn headers(map: &BTreeMap<String, String>) -> HeaderMap {

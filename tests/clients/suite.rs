@@ -146,7 +146,10 @@ fn silent_errors() -> Result<(), String> {
 fn spellings() -> Result<(), String> {
     let told = |text: Value| notation::result(&text.to_string());
     let one = told(json!({
-        "answers": [{"text": "", "raw": {"requestId": "a", "choices": [], "usage": {"input_tokens": 0}}}],
+        "answers": [{
+            "text": "",
+            "raw": {"requestId": "a", "choices": [], "usage": {"input_tokens": 0}},
+        }],
         "events": [{"sequence": "1", "heartbeat": {}}],
         "error": {"code": "INTERNAL", "reason": "", "attempts": null},
         "deltas": [], "conversation": null,
