@@ -13,18 +13,22 @@ use url::Url;
 
 use crate::admin;
 use crate::callers::{self, Callers};
-use crate::config::{Endpoint, LogFormat, Models, Sampler, Settings};
+use crate::config::{self, Address, Endpoint, LogFormat, Sampler, Settings};
 use crate::dashscope::{self, DashScope};
 use crate::emulator;
 use crate::error::{Error, Reason};
 use crate::grpc;
+use crate::grpc::connection::{Door, Limits};
+use crate::grpc::cors::Origins;
 use crate::grpc::health::{Phase, PhaseSender};
-use crate::grpc::listener::Limits;
+use crate::grpc::listener::Capacity;
 use crate::grpc::router::Router;
+use crate::grpc::socket::Listener;
+use crate::grpc::tls::{self, Tls};
 use crate::relay::{self, Relay, once, retry, routes};
 use crate::secret::Secret;
 use crate::telemetry::export::{self, Exporter};
-use crate::telemetry::rates::{Card, Rate};
+use crate::telemetry::rates::Card;
 use crate::telemetry::{self, Telemetry, log};
 
 /// How long a call that was ended by the shutdown may take to tell its caller so.
@@ -35,14 +39,14 @@ const EMBEDDED_KEY: &str = "sk-embedded";
 
 /// A gateway that listens and has not begun to serve.
 pub struct Gateway {
-    listener: TcpListener,
-    address: SocketAddr,
+    listener: Listener,
+    address: Address,
     embedded: Option<Embedded>,
     relay: Relay,
     callers: Callers,
-    router: Router,
+    door: Door,
+    capacity: Capacity,
     phase: PhaseSender,
-    limits: Limits,
     drain_delay: Duration,
     drain_timeout: Duration,
     telemetry: Arc<Telemetry>,
@@ -71,10 +75,16 @@ pub fn start_log(settings: &Settings) {
 /// Binds the address and builds all rooms.
 pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     let callers = Callers::new(&callers_settings(settings))?;
-    let listener = listen(settings.server.listen).await?;
-    let address = listener.local_addr().map_err(|error| {
-        Error::new(Reason::GatewayConfig, "the address cannot be told").with_source(error)
-    })?;
+    // First what can be wrong by itself: an address that is taken away from nobody for nothing.
+    let tls = settings.server.tls.as_ref().map(tls).transpose()?;
+    let listener = match &settings.server.listen {
+        Address::Tcp(address) => Listener::tcp(*address)?,
+        Address::Unix(path) => Listener::unix(path).await?,
+    };
+    let address = match listener.port() {
+        Some(address) => Address::Tcp(address),
+        None => settings.server.listen.clone(),
+    };
     let admin = match settings.admin.listen {
         Some(address) => Some(listen(address).await?),
         None => None,
@@ -104,13 +114,20 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         embedded,
         relay,
         callers,
-        router,
-        phase,
-        limits: Limits {
-            max_connections: settings.server.max_connections,
-            max_streams_per_connection: settings.server.max_streams_per_connection,
-            handshake_timeout: settings.server.handshake_timeout,
+        door: Door {
+            router,
+            origins: Arc::new(Origins::new(settings.server.allowed_origins.clone())),
+            tls: tls.map(Arc::new),
+            limits: limits(&settings.server),
         },
+        capacity: Capacity {
+            connections: settings.server.max_connections,
+            connections_per_address: match settings.server.max_connections_per_address {
+                0 => None,
+                most => Some(most),
+            },
+        },
+        phase,
         drain_delay: settings.server.drain_delay,
         drain_timeout: settings.server.drain_timeout,
         telemetry,
@@ -125,6 +142,29 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
         let message = format!("cannot listen on {address}: {error}; choose another address");
         Error::new(Reason::GatewayConfig, message)
     })
+}
+
+fn tls(settings: &config::Tls) -> Result<Tls, Error> {
+    Tls::load(tls::Settings {
+        certificate: settings.certificate.clone(),
+        key: settings.key.clone(),
+        client_ca: settings.client_ca.clone(),
+        client_optional: settings.client_optional,
+        handshake_timeout: settings.handshake_timeout,
+        reload_interval: settings.reload_interval,
+    })
+}
+
+fn limits(server: &config::Server) -> Limits {
+    Limits {
+        max_streams: server.max_streams_per_connection,
+        handshake_timeout: server.handshake_timeout,
+        header_timeout: server.header_timeout,
+        max_age: server.max_connection_age,
+        max_age_grace: server.max_connection_age_grace,
+        max_idle: server.max_connection_idle,
+        min_ping_interval: server.min_ping_interval,
+    }
 }
 
 async fn embed() -> Result<Embedded, Error> {
@@ -245,20 +285,10 @@ fn grpc_settings(settings: &Settings) -> grpc::settings::Settings {
 
 fn telemetry_settings(settings: &Settings, server: (String, u16)) -> telemetry::Settings {
     let sight = &settings.telemetry;
-    let rates = sight.rates.iter().map(|(model, [input, output])| {
-        let (input, output) = (*input, *output);
-        (model.clone(), Rate { input, output })
-    });
-    let Models { aliases, fallbacks } = &settings.models;
-    let mut models: Vec<_> = sight.rates.iter().map(|(model, _)| model.clone()).collect();
-    models.extend(aliases.iter().map(|(_, model)| model.clone()));
-    models.extend(
-        fallbacks
-            .iter()
-            .flat_map(|(model, next)| [std::slice::from_ref(model), next].concat()),
-    );
+    let mut models = settings.models.named();
+    models.extend(sight.rates.iter().map(|(model, _)| model.clone()));
     telemetry::Settings {
-        rates: Card::new(sight.currency.clone(), rates.collect()),
+        rates: Card::new(sight.currency.clone(), &sight.rates),
         models,
         traces: sight
             .otlp_endpoint
@@ -277,8 +307,8 @@ fn telemetry_settings(settings: &Settings, server: (String, u16)) -> telemetry::
 
 impl Gateway {
     /// The address that it listens on, with the real port.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// The address of the operator's door, if it is open.
@@ -299,9 +329,9 @@ impl Gateway {
             listener,
             relay,
             callers,
-            router,
+            door,
+            capacity,
             phase,
-            limits,
             telemetry,
             exporter,
             admin,
@@ -309,22 +339,12 @@ impl Gateway {
             ..
         } = self;
         let phases = phase.subscribe();
-        let mut server = Box::pin(grpc::listener::serve(listener, router, limits, phases));
+        let mut server = Box::pin(grpc::listener::serve(listener, door, capacity, phases));
         let mut supervisor = Box::pin(relay.supervise());
         let mut watch = Box::pin(callers.watch());
-        let (over, ended) = oneshot::channel::<()>();
-        let exporting = exporter.map(|exporter| {
-            tokio::spawn(exporter.run(async {
-                let _ = ended.await;
-            }))
-        });
+        let exporting = exporter.map(Exporter::spawn);
         let pages = pages(&relay, &telemetry, &phase, effective);
-        let mut admin = Box::pin(async {
-            match admin {
-                Some(listener) => admin::serve(listener, pages).await,
-                None => std::future::pending().await,
-            }
-        });
+        let mut admin = Box::pin(admin::serve(admin, pages));
         let mut going_down = Box::pin(async {
             shutdown.await;
             tracing::info!(in_flight = relay.in_flight(), "draining");
@@ -349,9 +369,8 @@ impl Gateway {
         // Connections that are left are closed by this.
         drop(server);
         // The spans of the last calls are on their way by now.
-        drop(over);
         if let Some(exporting) = exporting {
-            let _ = exporting.await;
+            exporting.finish().await;
         }
         if let Some(embedded) = self.embedded {
             let _ = embedded.stop.send(());

@@ -15,6 +15,8 @@ mod grpcurl;
 mod judge;
 #[path = "peers/process.rs"]
 mod process;
+#[path = "peers/prometheus.rs"]
+mod prometheus;
 #[path = "peers/python.rs"]
 mod python;
 #[path = "peers/readme.rs"]
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         buf::CASES,
         python::CASES,
         sdk::CASES,
+        prometheus::CASES,
     ];
     let trials = cases.concat().into_iter().map(trial).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

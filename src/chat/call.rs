@@ -30,6 +30,15 @@ pub struct Call {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Caller(pub u64);
 
+/// What a caller's certificate says, once the front door has proved it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// Its URIs; a workload of a mesh has one `spiffe://` name.
+    pub uri_sans: Vec<String>,
+    /// Whom it was made for, as `CN=...`.
+    pub subject: String,
+}
+
 /// How an answer is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Delivery {

@@ -62,10 +62,14 @@ pub(crate) struct Arguments {
     /// Instructions for the model
     #[arg(short, long, value_name = "TEXT")]
     system: Option<String>,
-    /// A gateway to ask: host:port, http://host:port or https://host. Its key comes from
-    /// DASHGATE_API_KEY [default: one inside this process] [env: DASHGATE_ADDR]
+    /// A gateway to ask: host:port, http://host:port, https://host:port or unix:/path. Its key
+    /// comes from DASHGATE_API_KEY [default: one inside this process] [env: DASHGATE_ADDR]
     #[arg(long, value_name = "ADDR")]
     server: Option<String>,
+    /// The authorities to trust over https, as a PEM file [default: the system's]
+    /// [env: DASHGATE_TLS_CA]
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<String>,
     /// Take the answer whole instead of as it is made
     #[arg(long)]
     no_stream: bool,
@@ -143,6 +147,7 @@ fn flags(arguments: &Arguments) -> Flags {
         .choices
         .flags()
         .with("--server", "client.server", arguments.server.as_deref())
+        .with("--tls-ca", "client.tls.ca", arguments.tls_ca.as_deref())
         .with("--model", "client.model", arguments.model.as_deref())
         // The gateway of this process is nobody else's, whatever the settings say.
         .with("ask", "server.listen", Some("127.0.0.1:0"));
@@ -205,8 +210,10 @@ async fn open(flags: &Flags, client: &Client) -> Result<Gateway, Failure> {
         Some(address) => Gateway::connect(address, client).await,
         None => {
             let mut settings = config::load(flags, &Process)?;
-            // Nobody has to prove to a gateway of his own who he is.
+            // Nobody has to prove to a gateway of his own who he is, and nobody but this process
+            // comes, over loopback.
             settings.callers = config::Callers::default();
+            settings.server.tls = None;
             Box::pin(Gateway::start(&settings)).await
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::Channel;
 
 use crate::app;
 use crate::config::{Client, Settings};
@@ -13,10 +13,9 @@ use crate::error::Error;
 use crate::grpc::pb::conversation_service_client::ConversationServiceClient;
 use crate::grpc::pb::media_service_client::MediaServiceClient;
 
+use super::channel::channel;
 use super::failure::Failure;
 
-/// How long a connection may take. A person waits, and two lost packets fit in.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the gateway of this process may take to end after the answer. It only closes.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The largest answer. The gateway bounds what DashScope says to 64 MiB before base64 is undone.
@@ -41,7 +40,7 @@ impl Gateway {
     /// Connects to a gateway elsewhere.
     pub(crate) async fn connect(address: &str, client: &Client) -> Result<Self, Failure> {
         Ok(Self {
-            channel: channel(address).await?,
+            channel: channel(address, &client.tls).await?,
             authorization: authorization(client)?,
             max_request_bytes: ASSUMED_REQUEST_BYTES,
             chunk_bytes: CHUNK_BYTES,
@@ -53,7 +52,7 @@ impl Gateway {
     pub(crate) async fn start(settings: &Settings) -> Result<Self, Failure> {
         app::start_log(settings);
         let local = Local::start(settings).await?;
-        let channel = channel(&local.address).await?;
+        let channel = channel(&local.address, &settings.client.tls).await?;
         Ok(Self {
             channel,
             authorization: authorization(&settings.client)?,
@@ -114,7 +113,7 @@ struct Local {
 impl Local {
     async fn start(settings: &Settings) -> Result<Self, Failure> {
         let gateway = app::bind(settings).await?;
-        let address = gateway.local_addr().to_string();
+        let address = gateway.address().to_string();
         let embedded = gateway.embedded();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(gateway.run(async move {
@@ -140,45 +139,6 @@ impl Local {
             running.abort();
         }
     }
-}
-
-/// Connects to an address as people write it: `host:port`, `http://...` or `https://...`.
-pub(crate) async fn channel(address: &str) -> Result<Channel, Failure> {
-    let wrong = || {
-        Failure::usage(format!("{address:?} is not the address of a server"))
-            .with_advice("host:port, http://host:port or https://host")
-    };
-    let uri = match address.split_once("://") {
-        None => format!("http://{address}"),
-        Some(("http" | "https", _)) => address.to_owned(),
-        Some(_) => return Err(wrong()),
-    };
-    let mut endpoint = Endpoint::from_shared(uri)
-        .map_err(|_| wrong())?
-        .connect_timeout(CONNECT_TIMEOUT);
-    if endpoint.uri().host().is_none_or(str::is_empty) {
-        return Err(wrong());
-    }
-    if endpoint.uri().scheme_str() == Some("https") {
-        let trust = ClientTlsConfig::new().with_native_roots();
-        endpoint = endpoint.tls_config(trust).map_err(|error| {
-            Failure::unreachable(format!("cannot set up TLS for {address}: {error}"))
-        })?;
-    }
-    endpoint.connect().await.map_err(|error| {
-        Failure::unreachable(format!("cannot reach {address}: {}", causes(&error)))
-            .with_advice("`dashgate serve` starts a gateway")
-            .with_advice("without --server and DASHGATE_ADDR, `dashgate ask` runs its own")
-    })
-}
-
-/// The innermost cause: what is above it only says that connecting failed.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 fn authorization(client: &Client) -> Result<Option<MetadataValue<Ascii>>, Failure> {
@@ -208,7 +168,7 @@ pub(crate) mod stand_in {
     use tokio::sync::watch;
     use tonic::{Request, Response, Status, Streaming};
 
-    use crate::config::Client;
+    use crate::config::{Client, ClientTls};
     use crate::grpc::pb;
     use crate::grpc::pb::content::Kind;
     use crate::grpc::pb::conversation_service_server::{
@@ -296,6 +256,7 @@ pub(crate) mod stand_in {
             let client = Client {
                 server: None,
                 api_key: Some(Secret::new("k-1")),
+                tls: ClientTls::default(),
                 model: None,
             };
             Gateway::connect(&address, &client).await.unwrap()
@@ -469,30 +430,5 @@ pub(crate) mod stand_in {
                 self.gone.send_modify(|count| *count += 1);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::exit::Exit;
-
-    #[tokio::test]
-    async fn an_address_that_is_none_is_told_before_anything_is_done() {
-        for address in ["ftp://host", "http://", "a b", ""] {
-            let failure = channel(address).await.unwrap_err();
-            assert_eq!(failure.exit(), Exit::Usage, "{address}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_server_that_is_not_there_is_told_with_its_address() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        drop(listener);
-        let failure = channel(&address).await.unwrap_err();
-        assert_eq!(failure.exit(), Exit::Unreachable);
-        assert!(failure.text().contains(&address), "{}", failure.text());
-        assert!(failure.text().contains("dashgate serve"));
     }
 }

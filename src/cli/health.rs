@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::{self, Process};
+use crate::config::{self, Address, Process};
 use crate::grpc::pb::health::HealthCheckRequest;
 use crate::grpc::pb::health::health_check_response::ServingStatus;
 use crate::grpc::pb::health::health_client::HealthClient;
 
+use super::channel::channel;
 use super::choices::Choices;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::gateway::channel;
 use super::terminal::Terminal;
 
 /// What stands below the help of `health`.
@@ -21,6 +21,8 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate health
   dashgate health --server gateway.internal:50051
+  dashgate health --server https://gateway.internal:50051 --tls-ca authority.pem
+  dashgate health --server unix:/run/dashgate.sock
   dashgate health --service dashgate.v1.ConversationService
 
 Prints SERVING and ends with 0, or NOT_SERVING and 1; 3 when the server cannot be reached.";
@@ -28,7 +30,8 @@ Prints SERVING and ends with 0, or NOT_SERVING and 1; 3 when the server cannot b
 /// What `health` takes.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// The gateway to ask [default: where `serve` would listen] [env: DASHGATE_ADDR]
+    /// The gateway to ask: host:port, http://host:port, https://host:port or unix:/path [default:
+    /// where `serve` would listen] [env: DASHGATE_ADDR]
     #[arg(long, value_name = "ADDR")]
     server: Option<String>,
     /// The service to ask for [default: the server as a whole]
@@ -42,6 +45,10 @@ pub(crate) struct Arguments {
     /// How long to wait for the answer
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = config::duration)]
     timeout: Duration,
+    /// The authorities to trust over https, as a PEM file [default: the system's]
+    /// [env: DASHGATE_TLS_CA]
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<String>,
     #[command(flatten)]
     choices: Choices,
 }
@@ -51,14 +58,18 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     let flags = arguments
         .choices
         .flags()
-        .with("--server", "client.server", arguments.server);
+        .with("--server", "client.server", arguments.server)
+        .with("--tls-ca", "client.tls.ca", arguments.tls_ca);
     let client = config::load_client(&flags, &Process)?;
     let address = match client.server {
         Some(address) => address,
-        None => reachable(config::load(&flags, &Process)?.server.listen).to_string(),
+        None => {
+            let server = config::load(&flags, &Process)?.server;
+            reachable(&server.listen, server.tls.is_some())
+        }
     };
     let asking = async {
-        let mut health = HealthClient::new(channel(&address).await?);
+        let mut health = HealthClient::new(channel(&address, &client.tls).await?);
         let request = HealthCheckRequest {
             service: arguments.service,
         };
@@ -79,13 +90,20 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
 }
 
 /// An address to call, for one to listen on: "all of this machine" is nowhere to call.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+fn reachable(listen: &Address, tls: bool) -> String {
+    let Address::Tcp(listen) = listen else {
+        return listen.to_string();
+    };
     let ip = match (listen.ip().is_unspecified(), listen.is_ipv4()) {
         (false, _) => listen.ip(),
         (true, true) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         (true, false) => IpAddr::V6(Ipv6Addr::LOCALHOST),
     };
-    SocketAddr::new(ip, listen.port())
+    let scheme = match tls {
+        true => "https://",
+        false => "",
+    };
+    format!("{scheme}{}", SocketAddr::new(ip, listen.port()))
 }
 
 #[cfg(test)]
@@ -94,12 +112,13 @@ mod tests {
 
     #[test]
     fn all_addresses_are_called_on_loopback() {
-        for (listen, expected) in [
-            ("0.0.0.0:1", "127.0.0.1:1"),
-            ("[::]:1", "[::1]:1"),
-            ("10.0.0.1:1", "10.0.0.1:1"),
+        for (listen, tls, expected) in [
+            ("0.0.0.0:1", false, "127.0.0.1:1"),
+            ("[::]:1", true, "https://[::1]:1"),
+            ("10.0.0.1:1", true, "https://10.0.0.1:1"),
+            ("unix:/run/d.sock", false, "unix:/run/d.sock"),
         ] {
-            assert_eq!(reachable(listen.parse().unwrap()).to_string(), expected);
+            assert_eq!(reachable(&listen.parse().unwrap(), tls), expected);
         }
     }
 }

@@ -4,6 +4,7 @@ mod answer;
 mod ask;
 mod attach;
 mod board;
+mod channel;
 mod choices;
 mod completions;
 mod emulate;

@@ -64,7 +64,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     let mut signals = listen()?;
     app::start_log(&settings);
     let gateway = Box::pin(app::bind(&settings)).await?;
-    announce(&gateway.local_addr().to_string(), terminal);
+    announce(&gateway.address().to_string(), terminal);
     if let Some(address) = gateway.admin_addr() {
         let _ = terminal.answer(&format!("admin on http://{address}\n"));
     }

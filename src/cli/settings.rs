@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
                 Endpoint::Embedded => "the embedded DashScope".to_owned(),
                 Endpoint::Remote { base_url, .. } => base_url,
             };
-            let listen = settings.server.listen;
+            let listen = &settings.server.listen;
             format!("the settings are right: {listen}, in front of {upstream}\n")
         }
         Action::Show(choices) => config::show(&choices.flags(), &Process)?,

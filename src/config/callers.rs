@@ -1,8 +1,8 @@
 //! Who may call: the settings that decide it, and what may not be left open by accident.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::address::Address;
 use super::checker::Checker;
 use super::fault::Faults;
 use super::raw::{Flags, Raw};
@@ -21,7 +21,7 @@ pub fn load_keys_file(flags: &Flags, around: &dyn Surroundings) -> Result<Option
 }
 
 /// Reads the section, for a gateway that listens here.
-pub(crate) fn callers(checker: &mut Checker<'_>, listen: SocketAddr) -> Callers {
+pub(crate) fn callers(checker: &mut Checker<'_>, listen: &Address) -> Callers {
     let callers = Callers {
         keys_file: keys_file(checker),
         allow_anyone: checker.read("callers.allow_anyone", value::switch),
@@ -34,7 +34,7 @@ pub(crate) fn callers(checker: &mut Checker<'_>, listen: SocketAddr) -> Callers 
             "remove one of the two",
         );
     }
-    if !listen.ip().is_loopback() && !callers.are_asked() && !callers.allow_anyone {
+    if !listen.is_loopback() && !callers.are_asked() && !callers.allow_anyone {
         checker.clash(
             "server.listen",
             "others can reach this address, and nobody is asked who he is: anyone could call and \

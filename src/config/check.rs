@@ -1,16 +1,14 @@
 //! The second step: from what was typed to settings that cannot be wrong.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
-
 use super::callers;
 use super::checker::Checker;
 use super::client;
 use super::fault::Faults;
 use super::raw::Raw;
+use super::server;
 use super::settings::{
-    Admin, Idempotency, Log, LogFormat, Models, Retry, Sampler, Server, Settings, Telemetry,
-    Timeouts, Upstream,
+    Admin, Idempotency, Log, LogFormat, Models, Retry, Sampler, Settings, Telemetry, Timeouts,
+    Upstream,
 };
 use super::surroundings::Surroundings;
 use super::upstream;
@@ -19,9 +17,9 @@ use super::value::{self, Wrong};
 /// Checks all settings, and tells all that is wrong with them.
 pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings, Faults> {
     let mut checker = Checker::new(raw);
-    let server = server(&mut checker);
+    let server = server::server(&mut checker);
     let settings = Settings {
-        callers: callers::callers(&mut checker, server.listen),
+        callers: callers::callers(&mut checker, &server.listen),
         server,
         timeouts: timeouts(&mut checker),
         upstream: upstream_part(&mut checker, around),
@@ -61,30 +59,6 @@ pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings,
         effective: String::new(),
     };
     checker.finish(settings)
-}
-
-fn server(checker: &mut Checker<'_>) -> Server {
-    let listen = checker.read("server.listen", |text| value::address(text).map(Some));
-    let listen = listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let delayed = checker.raw.typed("server.drain_delay").is_some();
-    let drain_delay = checker.duration("server.drain_delay");
-    Server {
-        listen,
-        max_request_bytes: checker.size("server.max_request_bytes"),
-        max_chunk_bytes: checker.size("server.max_chunk_bytes"),
-        max_metadata_bytes: checker.size("server.max_metadata_bytes"),
-        max_in_flight: checker.count("server.max_in_flight"),
-        max_connections: checker.count("server.max_connections"),
-        max_streams_per_connection: checker.count("server.max_streams_per_connection"),
-        handshake_timeout: checker.duration("server.handshake_timeout"),
-        request_body_timeout: checker.duration("server.request_body_timeout"),
-        drain_delay: match delayed || !listen.ip().is_loopback() {
-            true => drain_delay,
-            false => Duration::ZERO,
-        },
-        drain_timeout: checker.duration("server.drain_timeout"),
-        heartbeat_after: checker.duration("server.heartbeat_after"),
-    }
 }
 
 fn timeouts(checker: &mut Checker<'_>) -> Timeouts {

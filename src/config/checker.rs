@@ -1,5 +1,6 @@
 //! Reads settings one by one, and keeps all that is wrong.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::{Fault, Faults, Origin};
@@ -106,6 +107,13 @@ impl<'a> Checker<'a> {
                 return Err(outside());
             }
             T::try_from(number).map_err(|_| outside())
+        })
+    }
+
+    /// The path of a file, if one is set.
+    pub(crate) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.read(key, |text| {
+            Ok((!text.is_empty()).then(|| PathBuf::from(text)))
         })
     }
 

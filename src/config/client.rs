@@ -1,6 +1,8 @@
 //! The settings of the commands that call a gateway. They can be read without the gateway's own, so
 //! that a fault in those does not keep anybody from asking a gateway elsewhere.
 
+use std::path::PathBuf;
+
 use crate::secret::Secret;
 
 use super::checker::Checker;
@@ -16,8 +18,21 @@ pub struct Client {
     pub server: Option<String>,
     /// What to show to it.
     pub api_key: Option<Secret>,
+    /// Whom to trust, and what to show.
+    pub tls: ClientTls,
     /// The model to ask; none: by what is attached.
     pub model: Option<String>,
+}
+
+/// Whom to trust over TLS, and what to show. The files are not read here.
+#[derive(Clone, Debug, Default)]
+pub struct ClientTls {
+    /// The authorities to trust; none: those of the system.
+    pub ca: Option<PathBuf>,
+    /// The certificate to show and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name that the gateway must prove; none: that of the address.
+    pub server_name: Option<String>,
 }
 
 /// Reads the settings of a client only.
@@ -42,6 +57,28 @@ pub(crate) fn client(checker: &mut Checker<'_>) -> Client {
     Client {
         server: checker.read("client.server", value::text),
         api_key: api_key.map(Secret::new),
+        tls: tls(checker),
         model: checker.read("client.model", value::text),
+    }
+}
+
+fn tls(checker: &mut Checker<'_>) -> ClientTls {
+    let certificate = checker.path("client.tls.certificate");
+    let key = checker.path("client.tls.key");
+    if certificate.is_some() != key.is_some() {
+        let typed = match certificate {
+            Some(_) => "client.tls.certificate",
+            None => "client.tls.key",
+        };
+        checker.clash(
+            typed,
+            "a certificate and its key go together",
+            "set client.tls.certificate and client.tls.key, or neither",
+        );
+    }
+    ClientTls {
+        ca: checker.path("client.tls.ca"),
+        identity: certificate.zip(key),
+        server_name: checker.read("client.tls.server_name", value::text),
     }
 }

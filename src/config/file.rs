@@ -64,14 +64,26 @@ impl Reader<'_> {
                 self.faults.push(fault);
                 continue;
             };
-            for (name, value) in entries {
-                let key = format!("{section}.{name}");
-                match table::find(&key) {
-                    Some(setting) => self.entry(setting, value),
-                    None => {
-                        let fault = unknown(&key, self.origin(), "the file");
-                        self.faults.push(fault);
-                    }
+            self.keys(section, entries);
+        }
+    }
+
+    /// The keys of a section, and of the sections inside it.
+    fn keys(&mut self, section: &str, entries: &Table) {
+        for (name, value) in entries {
+            let key = format!("{section}.{name}");
+            let inside = format!("{key}.");
+            match (table::find(&key), value) {
+                (Some(setting), _) => self.entry(setting, value),
+                // The names of settings end the descent: none has more than three parts.
+                (None, Value::Table(inner))
+                    if table::ALL.iter().any(|one| one.key.starts_with(&inside)) =>
+                {
+                    self.keys(&key, inner);
+                }
+                (None, _) => {
+                    let fault = unknown(&key, self.origin(), "the file");
+                    self.faults.push(fault);
                 }
             }
         }
@@ -225,13 +237,14 @@ mod tests {
         let (values, faults) = read_text(
             "[server]\nmax_request_bytes = 1048576\n[upstream]\nshow_messages = true\n\
              stream_only_models = [\"a*\", \"b\"]\n[models.aliases]\nold = \"new\"\n\
-             [models.fallbacks]\n\"m.1\" = [\"x\", \"y\"]\n",
+             [models.fallbacks]\n\"m.1\" = [\"x\", \"y\"]\n[server.tls]\nkey = \"k.pem\"\n",
         );
         assert_eq!(faults, Vec::<String>::new());
         let expected = [
             ("models.aliases", "old=new"),
             ("models.fallbacks", "m.1=x|y"),
             ("server.max_request_bytes", "1048576"),
+            ("server.tls.key", "k.pem"),
             ("upstream.show_messages", "true"),
             ("upstream.stream_only_models", "a*,b"),
         ];

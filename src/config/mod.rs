@@ -8,6 +8,7 @@
 //! This is the only room that reads the environment. [`table`] lists every setting; the reference
 //! in `docs/configuration.md` is written from it.
 
+mod address;
 mod callers;
 mod check;
 mod checker;
@@ -17,20 +18,23 @@ mod file;
 pub mod raw;
 mod reference;
 mod region;
+mod server;
 mod settings;
 pub mod surroundings;
 pub mod table;
 mod upstream;
 mod value;
 
+pub use self::address::Address;
 pub use self::callers::load_keys_file;
-pub use self::client::{Client, color, load_client};
+pub use self::client::{Client, ClientTls, color, load_client};
 pub use self::fault::{Fault, Faults};
 pub use self::raw::{Flag, Flags};
 pub use self::reference::markdown;
+pub use self::server::{Server, Tls};
 pub use self::settings::{
-    Admin, Callers, Endpoint, Idempotency, Log, LogFormat, Models, Retry, Sampler, Server,
-    Settings, Telemetry, Timeouts, Upstream,
+    Admin, Callers, Endpoint, Idempotency, Log, LogFormat, Models, Retry, Sampler, Settings,
+    Telemetry, Timeouts, Upstream,
 };
 pub use self::surroundings::{Process, Surroundings};
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::secret::Secret;
 
 use super::client::Client;
+use super::server::Server;
 
 /// All settings. What each means stands in [`super::table`], under the same name.
 #[derive(Clone, Debug)]
@@ -35,24 +36,6 @@ pub struct Settings {
     pub client: Client,
     /// What is in force, as text, without secrets.
     pub effective: String,
-}
-
-/// The front door.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "every field is a key of the table")]
-pub struct Server {
-    pub listen: SocketAddr,
-    pub max_request_bytes: usize,
-    pub max_chunk_bytes: usize,
-    pub max_metadata_bytes: usize,
-    pub max_in_flight: usize,
-    pub max_connections: usize,
-    pub max_streams_per_connection: u32,
-    pub handshake_timeout: Duration,
-    pub request_body_timeout: Duration,
-    pub drain_delay: Duration,
-    pub drain_timeout: Duration,
-    pub heartbeat_after: Duration,
 }
 
 /// The clocks of a call.
@@ -136,6 +119,16 @@ impl Callers {
     /// Whether callers are asked who they are.
     pub fn are_asked(&self) -> bool {
         self.keys_file.is_some()
+    }
+}
+
+impl Models {
+    /// Every model that is named for being asked.
+    pub fn named(&self) -> Vec<String> {
+        let aliases = self.aliases.iter().map(|(_, model)| model.clone());
+        let fallbacks = self.fallbacks.iter();
+        let fallbacks = fallbacks.flat_map(|(model, next)| std::iter::once(model).chain(next));
+        aliases.chain(fallbacks.cloned()).collect()
     }
 }
 

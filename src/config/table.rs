@@ -3,7 +3,7 @@
 /// What kind of value a setting takes, and its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An IP address and a port.
+    /// An IP address and a port, or a Unix socket.
     Address,
     /// A span of time, from the least to the most.
     Duration(&'static str, &'static str),
@@ -84,6 +84,39 @@ settings! {
         "Where the gateway listens. Port 0 takes a free one.",
         "Loopback: nobody but this machine can spend the key until you say so. 50051 \
          is gRPC's habit.";
+    "server.tls.certificate" [Path] = "",
+        "DASHGATE_SERVER_TLS_CERTIFICATE":
+        "A file with the gateway's certificate and the chain above it, as PEM. With it the gateway \
+         speaks TLS 1.2 and 1.3 only, and nothing in the clear.",
+        "No certificate fits every name, and on loopback nobody else listens.";
+    "server.tls.key" [Path] = "",
+        "DASHGATE_SERVER_TLS_KEY":
+        "The file with the key of that certificate, as PEM.",
+        "It belongs to the certificate.";
+    "server.tls.client_ca" [Path] = "",
+        "DASHGATE_SERVER_TLS_CLIENT_CA":
+        "A file with the authorities whose certificates callers may show, as PEM.",
+        "Which authority speaks for your callers is for you to say.";
+    "server.tls.client_certificate" [Choice(&["required", "optional"])] = "",
+        "DASHGATE_SERVER_TLS_CLIENT_CERTIFICATE":
+        "Whether a caller must show a certificate, when there is a `client_ca`. A wrong one is \
+         refused in both.",
+        "Who names an authority wants its certificates; `optional` is for the time of a change.";
+    "server.tls.handshake_timeout" [Duration("100ms", "1m")] = "5s",
+        "DASHGATE_SERVER_TLS_HANDSHAKE_TIMEOUT":
+        "How long TLS may take to be agreed on.",
+        "Three round trips of the worst lines; a half-open handshake holds memory.";
+    "server.tls.reload_interval" [Duration("100ms", "1h")] = "10s",
+        "DASHGATE_SERVER_TLS_RELOAD_INTERVAL":
+        "How often the files of TLS are looked at. New ones hold for new connections; if they do \
+         not fit together, the old ones stay and the log says why.",
+        "Certificates of an hour's life are renewed minutes before they end.";
+    "server.allowed_origins" [Names] = "",
+        "DASHGATE_SERVER_ALLOWED_ORIGINS":
+        "The web pages whose scripts may call by gRPC-Web: `https://app.example.com`, or `*` for \
+         all.",
+        "None: any page that somebody on this machine or in this network opens could otherwise \
+         spend the key in their name. Programs that are no browsers need no entry.";
     "server.max_request_bytes" [Size("64KiB", "256MiB")] = "16MiB",
         "DASHGATE_SERVER_MAX_REQUEST_BYTES":
         "The largest request. Larger media go by `UploadMedia`.",
@@ -104,14 +137,40 @@ settings! {
         "DASHGATE_SERVER_MAX_CONNECTIONS":
         "The most connections at one time. More are closed at once.",
         "A silent connection costs about 15 KB, so this is about 150 MB at worst.";
+    "server.max_connections_per_address" [Count(0, 1_000_000)] = "0",
+        "DASHGATE_SERVER_MAX_CONNECTIONS_PER_ADDRESS":
+        "The most connections at one time from one IP address. More are closed at once. 0: as many \
+         as all together.",
+        "Behind a proxy all callers share its address; without one, set it.";
     "server.max_streams_per_connection" [Count(1, 10_000)] = "100",
         "DASHGATE_SERVER_MAX_STREAMS_PER_CONNECTION":
         "The most calls at one time on one connection.",
         "The value that HTTP/2 recommends; one connection cannot take the whole gateway.";
+    "server.max_connection_age" [Duration("1s", "168h")] = "30m",
+        "DASHGATE_SERVER_MAX_CONNECTION_AGE":
+        "After this, give or take a tenth, a connection is asked to take new calls elsewhere.",
+        "Callers find new replicas within the hour; the tenth keeps them from coming all at once.";
+    "server.max_connection_age_grace" [Duration("0s", "168h")] = "10m",
+        "DASHGATE_SERVER_MAX_CONNECTION_AGE_GRACE":
+        "How long calls may run on such a connection before it is cut.",
+        "The longest deadline that a caller gets, so that no call is cut.";
+    "server.max_connection_idle" [Duration("1s", "168h")] = "15m",
+        "DASHGATE_SERVER_MAX_CONNECTION_IDLE":
+        "How long a connection may have no call before it is told to go.",
+        "Longer than the pauses of a person who talks; what is longer is forgotten.";
+    "server.min_ping_interval" [Duration("0s", "1h")] = "5s",
+        "DASHGATE_SERVER_MIN_PING_INTERVAL":
+        "How often a caller may ping without sending or getting anything. Who pings faster is told \
+         ENHANCE_YOUR_CALM and closed. 0s: as often as it likes.",
+        "gRPC libraries ping every 10 seconds at most; half of that allows for bad clocks.";
     "server.handshake_timeout" [Duration("100ms", "5m")] = "10s",
         "DASHGATE_SERVER_HANDSHAKE_TIMEOUT":
         "How long a connection may take to say its first words.",
         "Long enough for a bad line, short enough that silent connections do not pile up.";
+    "server.header_timeout" [Duration("100ms", "5m")] = "10s",
+        "DASHGATE_SERVER_HEADER_TIMEOUT":
+        "How long the head of a call may take from its first byte to its last.",
+        "A head is a few packets; one that trickles in holds a connection for nothing.";
     "server.request_body_timeout" [Duration("100ms", "10m")] = "30s",
         "DASHGATE_SERVER_REQUEST_BODY_TIMEOUT":
         "How long a caller may fall silent in the middle of its request.",
@@ -313,6 +372,23 @@ settings! {
         "DASHGATE_API_KEY":
         "The key that `ask` and `health` show to that gateway, as `authorization: Bearer`.",
         "A gateway on loopback asks for none.";
+    "client.tls.ca" [Path] = "",
+        "DASHGATE_TLS_CA" "--tls-ca":
+        "A file with the authorities that a gateway with `https` is trusted by, as PEM. Default: \
+         those of the system.",
+        "A gateway inside a company seldom has a certificate that the world knows.";
+    "client.tls.certificate" [Path] = "",
+        "DASHGATE_TLS_CERTIFICATE":
+        "A file with the certificate that is shown to a gateway that asks for one, as PEM.",
+        "Most gateways ask for none.";
+    "client.tls.key" [Path] = "",
+        "DASHGATE_TLS_KEY":
+        "The file with the key of that certificate, as PEM.",
+        "It belongs to the certificate.";
+    "client.tls.server_name" [Text] = "",
+        "DASHGATE_TLS_SERVER_NAME":
+        "The name that the gateway's certificate must be for. Default: the host of the address.",
+        "Set it when you call by an address that the certificate does not have.";
     "client.model" [Text] = "",
         "DASHGATE_MODEL" "--model":
         "The model that `ask` asks. Default: by what is attached: `qwen-audio-turbo` for sound, \
@@ -337,7 +413,8 @@ mod tests {
         for setting in ALL {
             assert!(setting.meaning.ends_with('.'), "{}", setting.key);
             assert!(setting.reason.ends_with('.'), "{}", setting.key);
-            assert_eq!(setting.key.split('.').count(), 2, "{}", setting.key);
+            let parts = setting.key.split('.').count();
+            assert!((2..=3).contains(&parts), "{}", setting.key);
         }
     }
 }

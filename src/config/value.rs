@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::secret::Secret;
 
+use super::address::Address;
+
 /// Why a text is not a value. Never quotes the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wrong {
@@ -72,10 +74,11 @@ pub(crate) fn switch(text: &str) -> Result<bool, Wrong> {
     text.parse().map_err(wrong)
 }
 
-/// An IP address and a port.
-pub(crate) fn address(text: &str) -> Result<SocketAddr, Wrong> {
+/// An IP address and a port, or a Unix socket.
+pub(crate) fn address(text: &str) -> Result<Address, Wrong> {
     let wrong = |_| {
-        let mend = "write an IP address and a port, as in 127.0.0.1:50051 or [::]:50051";
+        let mend = "write an IP address and a port, as in 127.0.0.1:50051 or [::]:50051, \
+                    or a Unix socket, as in unix:/run/dashgate.sock";
         Wrong::new("it is not an address", mend)
     };
     text.parse().map_err(wrong)
@@ -85,7 +88,13 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, Wrong> {
 pub(crate) fn address_if_any(text: &str) -> Result<Option<SocketAddr>, Wrong> {
     match text {
         "" => Ok(None),
-        text => address(text).map(Some),
+        text => match text.parse() {
+            Ok(address) => Ok(Some(address)),
+            Err(_) => {
+                let mend = "write an IP address and a port, as in 127.0.0.1:9464";
+                Err(Wrong::new("it is not an address with a port", mend))
+            }
+        },
     }
 }
 

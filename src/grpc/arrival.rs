@@ -1,13 +1,14 @@
 //! What is known of a call before its first message: when it came, its name, its deadline, and the
 //! few of its metadata that mean something here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::callers::{Credentials, Identity, Shown};
-use crate::chat::call::Passing;
+use crate::chat::call::{Passing, Peer};
 use crate::error::{Error, Reason};
 use crate::telemetry::report::Report;
 use crate::telemetry::trace;
@@ -31,13 +32,19 @@ pub struct Arrival {
     pub request_id: String,
     /// Who calls. Nobody in particular until it was asked.
     pub identity: Identity,
+    /// What the certificate of its connection says, if one was asked for and shown.
+    pub peer: Option<Arc<Peer>>,
     /// What goes on to DashScope.
     pub passing: Passing,
 }
 
 impl Arrival {
     /// Reads the head of a call that came just now.
-    pub fn read(headers: &HeaderMap, settings: &Settings) -> Result<Self, (String, Error)> {
+    pub fn read(
+        headers: &HeaderMap,
+        settings: &Settings,
+        peer: Option<Arc<Peer>>,
+    ) -> Result<Self, (String, Error)> {
         let given = text(headers, "x-request-id").filter(|name| is_request_id(name));
         let request_id = given.map_or_else(new_request_id, str::to_owned);
         match read(headers, settings) {
@@ -46,6 +53,7 @@ impl Arrival {
                 timeout,
                 request_id,
                 identity: Identity::default(),
+                peer,
                 passing,
             }),
             Err(error) => Err((request_id, error)),

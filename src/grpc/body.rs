@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
@@ -14,10 +13,11 @@ use crate::error::{Error, Reason};
 
 use super::meter::Counted;
 use super::status;
+use super::web::{Asked, Wrong};
 
 /// A body that fails when it pauses for too long or when the call's deadline passes.
 pub struct Clocked {
-    body: Counted<Incoming>,
+    body: Counted<Asked>,
     request_id: String,
     stall_timeout: Duration,
     last_frame: Instant,
@@ -28,7 +28,7 @@ pub struct Clocked {
 impl Clocked {
     /// Puts a clock on a body.
     pub fn new(
-        body: Counted<Incoming>,
+        body: Counted<Asked>,
         request_id: String,
         stall_timeout: Duration,
         deadline: Instant,
@@ -83,9 +83,12 @@ impl Body for Clocked {
                 self.last_frame = Instant::now();
                 Poll::Ready(Some(Ok(frame)))
             }
+            Poll::Ready(Some(Err(Wrong::NotText))) => {
+                Poll::Ready(Some(Err(Status::internal("the body is not base64"))))
+            }
             // Not CANCELLED: tonic takes that for a clean end, and half an upload would pass for a
             // whole one.
-            Poll::Ready(Some(Err(_))) => {
+            Poll::Ready(Some(Err(Wrong::Gone))) => {
                 Poll::Ready(Some(Err(Status::aborted("the caller went away"))))
             }
             Poll::Ready(None) => Poll::Ready(None),

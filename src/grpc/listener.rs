@@ -3,70 +3,58 @@
 //! tonic's own server has no timer for a connection that says nothing, no bound on connections, no
 //! bound on its drain, and advertises no limit on streams. So the loop is here, on hyper.
 
-use std::convert::Infallible;
-use std::io;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::connection::{self, Door};
 use super::health::Phase;
-use super::router::Router;
-
-/// What one connection may hold unread. Audio comes in many small frames, and the HTTP/2 library
-/// counts unread ones against half of this.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-
-/// What one call may hold unread.
-const STREAM_WINDOW: u32 = 256 * 1024;
-
-/// What the HTTP/2 library takes as headers. It ends the whole connection at four times this, so it
-/// is well above the gateway's own limit on metadata, which ends one call only.
-const MAX_HEADER_LIST: u32 = 64 * 1024;
-
-/// What an answer may buffer for a caller that does not read.
-const SEND_BUFFER: usize = 64 * 1024;
-
-/// A silent peer is asked whether it lives after this, and is gone after the second: a dead caller
-/// must not keep a model running.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+use super::socket::Listener;
 
 /// How long to wait after a failed accept. It fails when descriptors run out, and then again at
 /// once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The bytes of an HTTP/2 preface and of the head of the SETTINGS frame after it.
-const HANDSHAKE_BYTES: usize = 24 + 9;
-
-/// The bounds of the listener.
+/// How many connections may be open.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// The most connections at once.
-    pub max_connections: usize,
-    /// The most calls at once on one connection.
-    pub max_streams_per_connection: u32,
-    /// How long a new connection may take to say that it speaks HTTP/2.
-    pub handshake_timeout: Duration,
+pub struct Capacity {
+    /// All together.
+    pub connections: usize,
+    /// From one IP address; none: as many as all together.
+    pub connections_per_address: Option<usize>,
 }
 
 /// Serves until the phase is `Closing`; then lets every connection end its calls, and returns.
 pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
+    listener: Listener,
+    door: Door,
+    capacity: Capacity,
+    phase: watch::Receiver<Phase>,
+) {
+    let tls = door.tls.clone();
+    let freshness = async move {
+        match tls {
+            Some(tls) => tls.keep_fresh().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = accept(listener, door, capacity, phase) => {}
+        () = freshness => {}
+    }
+}
+
+async fn accept(
+    listener: Listener,
+    door: Door,
+    capacity: Capacity,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let places = Arc::new(Semaphore::new(limits.max_connections));
+    let places = Places::new(capacity);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -74,7 +62,7 @@ pub async fn serve(
             _ = phase.wait_for(|phase| *phase == Phase::Closing) => break,
         };
         while connections.try_join_next().is_some() {}
-        let (stream, _) = match accepted {
+        let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -83,122 +71,104 @@ pub async fn serve(
             }
         };
         // Beyond the bound a connection is closed at once, which its peer sees as a refusal.
-        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-            let connection = connection(stream, router.clone(), limits, phase.clone());
-            let present = router.telemetry().metrics.connection();
-            connections.spawn(async move {
-                connection.await;
-                drop((place, present));
-            });
-        } else {
-            router.telemetry().metrics.refused.inc();
-        }
+        let metrics = &door.router.telemetry().metrics;
+        let Some(place) = places.take(accepted.from) else {
+            metrics.refused.inc();
+            tracing::debug!("there are too many connections, one more was closed");
+            continue;
+        };
+        let present = metrics.connection();
+        let connection = connection::run(accepted.stream, door.clone(), phase.clone());
+        connections.spawn(async move {
+            connection.await;
+            drop((place, present));
+        });
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(
-    stream: TcpStream,
-    router: Router,
-    limits: Limits,
-    mut phase: watch::Receiver<Phase>,
-) {
-    // Small messages must not wait for the peer's acknowledgement of the one before.
-    let _ = stream.set_nodelay(true);
-    let heard = Arc::new(AtomicUsize::new(0));
-    let io = TokioIo::new(Counted {
-        stream,
-        heard: Arc::clone(&heard),
-    });
-    let service = service_fn(move |request| {
-        let router = router.clone();
-        async move { Ok::<_, Infallible>(router.answer(request).await) }
-    });
-    let connection = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.max_streams_per_connection)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .max_header_list_size(MAX_HEADER_LIST)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(KEEPALIVE_AFTER)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    let mut handshake = pin!(tokio::time::sleep(limits.handshake_timeout));
-    let (mut shaking, mut closing) = (true, false);
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended with a fault");
+/// How many connections an address has. One without any has no entry.
+type Taken = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// Places for connections.
+struct Places {
+    all: Arc<Semaphore>,
+    each: Option<usize>,
+    taken: Taken,
+}
+
+/// A place that is taken until this is dropped.
+struct Place {
+    _one_of_all: OwnedSemaphorePermit,
+    counted: Option<(IpAddr, Taken)>,
+}
+
+impl Places {
+    fn new(capacity: Capacity) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(capacity.connections)),
+            each: capacity.connections_per_address,
+            taken: Arc::default(),
+        }
+    }
+
+    fn take(&self, from: Option<IpAddr>) -> Option<Place> {
+        let one_of_all = Arc::clone(&self.all).try_acquire_owned().ok()?;
+        let counted = match (self.each, from) {
+            (Some(each), Some(from)) => {
+                let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = taken.entry(from).or_default();
+                if *count >= each {
+                    return None;
                 }
-                return;
+                *count += 1;
+                Some((from, Arc::clone(&self.taken)))
             }
-            () = handshake.as_mut(), if shaking => {
-                shaking = false;
-                if heard.load(Ordering::Relaxed) < HANDSHAKE_BYTES {
-                    tracing::debug!("a connection said nothing and was closed");
-                    return;
-                }
-            }
-            _ = phase.wait_for(|phase| *phase == Phase::Closing), if !closing => {
-                closing = true;
-                connection.as_mut().graceful_shutdown();
+            _ => None,
+        };
+        Some(Place {
+            _one_of_all: one_of_all,
+            counted,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((from, taken)) = &self.counted else {
+            return;
+        };
+        let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(from) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(from);
             }
         }
     }
 }
 
-/// A connection that counts what was heard on it, up to the end of the handshake.
-struct Counted {
-    stream: TcpStream,
-    heard: Arc<AtomicUsize>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if self.heard.load(Ordering::Relaxed) < HANDSHAKE_BYTES {
-            self.heard
-                .fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    #[test]
+    fn an_address_has_its_share_and_leaves_nothing_behind() {
+        let places = Places::new(Capacity {
+            connections: 3,
+            connections_per_address: Some(2),
+        });
+        let [one, other] = [1, 2].map(|last| Some(IpAddr::from([10, 0, 0, last])));
+        let first = places.take(one).unwrap();
+        let second = places.take(one).unwrap();
+        assert!(places.take(one).is_none());
+        let third = places.take(other).unwrap();
+        assert!(places.take(None).is_none(), "all places are taken");
+        drop(first);
+        assert!(places.take(one).is_some());
+        drop((second, third));
+        assert!(places.taken.lock().unwrap().is_empty());
+        assert_eq!(places.all.available_permits(), 3);
     }
 }

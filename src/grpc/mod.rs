@@ -5,8 +5,10 @@
 
 pub mod arrival;
 pub mod body;
+pub mod connection;
 mod content;
 pub mod conversation;
+pub mod cors;
 pub mod document;
 mod faults;
 pub mod health;
@@ -16,8 +18,13 @@ pub mod media;
 pub mod meter;
 mod options;
 pub mod pb;
+pub mod peer;
+pub mod refusal;
 pub mod reply;
 pub mod request;
 pub mod router;
 pub mod settings;
+pub mod socket;
 pub mod status;
+pub mod tls;
+pub mod web;

@@ -7,8 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
@@ -18,6 +17,7 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use crate::callers::Callers;
+use crate::chat::call::Peer;
 use crate::error::{Error, Reason};
 use crate::relay::Relay;
 use crate::telemetry::Telemetry;
@@ -33,7 +33,8 @@ use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
 use super::settings::Settings;
-use super::{pb, status};
+use super::web::Asked;
+use super::{pb, refusal, status};
 
 /// What a message of an upload may weigh beside its chunk: the tag and length of one field, and a
 /// description with its names.
@@ -97,22 +98,23 @@ impl Router {
     }
 
     /// Answers one request. Never fails: every fault is an answer.
-    pub async fn answer(self, request: Request<Incoming>) -> Response<Body> {
-        if let Some(refusal) = refuse_other_protocols(&request) {
+    pub async fn answer(self, request: Request<Asked>, peer: Option<Arc<Peer>>) -> Response<Body> {
+        if let Some(refusal) = refusal::other_protocols(&request) {
             return refusal;
         }
         let metered = self.meter.start(request.uri().path(), request.headers());
         let traceparent = metered.traceparent();
         let request = request.map(|body| metered.request(body));
-        metered.response(self.respond(request, traceparent).await)
+        metered.response(self.respond(request, peer, traceparent).await)
     }
 
     async fn respond(
         self,
-        request: Request<Counted<Incoming>>,
+        request: Request<Counted<Asked>>,
+        peer: Option<Arc<Peer>>,
         traceparent: Option<String>,
     ) -> Response<Body> {
-        let arrival = match self.arrival(&request) {
+        let arrival = match self.arrival(&request, peer) {
             Ok(mut arrival) => {
                 // Who is called next hangs below the span of this call.
                 arrival.passing.traceparent = traceparent.or(arrival.passing.traceparent);
@@ -138,9 +140,13 @@ impl Router {
     }
 
     /// What the head of a call tells, and whose call it is.
-    fn arrival(&self, request: &Request<Counted<Incoming>>) -> Result<Arrival, (String, Error)> {
+    fn arrival(
+        &self,
+        request: &Request<Counted<Asked>>,
+        peer: Option<Arc<Peer>>,
+    ) -> Result<Arrival, (String, Error)> {
         let headers = request.headers();
-        let mut arrival = Arrival::read(headers, &self.settings)?;
+        let mut arrival = Arrival::read(headers, &self.settings, peer)?;
         let open = match service(request.uri().path()) {
             // Load balancers and orchestrators ask for it, and have no key.
             "grpc.health.v1.Health" => true,
@@ -163,11 +169,7 @@ impl Router {
         Ok(arrival)
     }
 
-    async fn dispatch(
-        self,
-        request: Request<Counted<Incoming>>,
-        arrival: Arrival,
-    ) -> Response<Body> {
+    async fn dispatch(self, request: Request<Counted<Asked>>, arrival: Arrival) -> Response<Body> {
         let settings = self.settings;
         let timeout = arrival.timeout(settings.max_timeout, &settings);
         let stall = settings.request_body_timeout;
@@ -235,24 +237,6 @@ fn service(path: &str) -> &str {
     path.strip_prefix('/')
         .and_then(|path| path.split_once('/'))
         .map_or("", |(service, _)| service)
-}
-
-/// What is not gRPC is told so in HTTP's own words.
-fn refuse_other_protocols(request: &Request<Incoming>) -> Option<Response<Body>> {
-    let kind = request
-        .headers()
-        .get(http::header::CONTENT_TYPE)
-        .map(HeaderValue::as_bytes);
-    let status = if request.method() != Method::POST {
-        StatusCode::METHOD_NOT_ALLOWED
-    } else if !kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
-        StatusCode::UNSUPPORTED_MEDIA_TYPE
-    } else {
-        return None;
-    };
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    Some(response)
 }
 
 /// Gives an answer the name of its call, and the statuses that tonic makes the details that ours

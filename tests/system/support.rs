@@ -97,7 +97,7 @@ pub async fn gateway(upstream: &Upstream) -> Running {
 /// A gateway with these settings.
 pub async fn gateway_with(settings: config::Settings) -> Running {
     let gateway = app::bind(&settings).await.unwrap();
-    let address = gateway.local_addr();
+    let address = gateway.address().tcp().expect("a port");
     let admin = gateway.admin_addr();
     let (stop, mut stopped) = mpsc::channel::<()>(1);
     let task = tokio::spawn(async move {

@@ -80,7 +80,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
 /// The rooms that may use each foreign crate. No row, no use.
 pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("aws_lc_rs", &["callers"]),
-    ("base64", &["dashscope", "emulator"]),
+    ("base64", &["grpc", "dashscope", "emulator"]),
     (
         "bytes",
         &[
@@ -136,7 +136,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("prost_types", &["cli", "app", "grpc"]),
     ("realfft", &["emulator"]),
     ("reqwest", &["dashscope", "telemetry"]),
-    ("rustls", &["dashscope"]),
+    ("rustls", &["grpc", "dashscope"]),
     ("rustyline", &["cli"]),
     // grpc checks that a text is JSON, and keeps nothing of it.
     (
@@ -173,6 +173,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "emulator",
         ],
     ),
+    ("tokio_rustls", &["grpc"]),
     (
         "tokio_stream",
         &["cli", "app", "grpc", "relay", "dashscope", "emulator"],
@@ -203,6 +204,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
         "url",
         &["cli", "app", "config", "grpc", "dashscope", "emulator"],
     ),
+    ("x509_parser", &["grpc"]),
     ("uuid", &["grpc", "relay", "dashscope", "emulator"]),
     ("std", &["*"]),
     ("core", &["*"]),

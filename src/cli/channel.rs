@@ -1,0 +1,145 @@
+//! From an address as people write it to a connection.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::config::ClientTls;
+
+use super::failure::Failure;
+
+/// How long a connection may take. A person waits, and two lost packets fit in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A file of certificates is some pages; anything larger is a mistake in the path.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Connects to an address as people write it: `host:port`, `http://...`, `https://...` or
+/// `unix:/path`.
+pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, Failure> {
+    let wrong = || {
+        Failure::usage(format!("{address:?} is not the address of a server"))
+            .with_advice("host:port, http://host:port, https://host:port or unix:/path")
+    };
+    let uri = match (address.strip_prefix("unix:"), address.split_once("://")) {
+        (Some(path), _) => match path.trim_start_matches('/').is_empty() {
+            true => return Err(wrong()),
+            false => address.to_owned(),
+        },
+        (None, None) => format!("http://{address}"),
+        (None, Some(("http" | "https", _))) => address.to_owned(),
+        (None, Some(_)) => return Err(wrong()),
+    };
+    let secure = uri.starts_with("https://");
+    let mut endpoint = Endpoint::from_shared(uri)
+        .map_err(|_| wrong())?
+        .connect_timeout(CONNECT_TIMEOUT);
+    if !address.starts_with("unix:") && endpoint.uri().host().is_none_or(str::is_empty) {
+        return Err(wrong());
+    }
+    if secure {
+        endpoint = endpoint.tls_config(trust(tls)?).map_err(|error| {
+            let cause = causes(&error);
+            Failure::usage(format!("cannot set up TLS for {address}: {cause}"))
+                .with_advice("look at client.tls.ca, client.tls.certificate and client.tls.key")
+        })?;
+    }
+    endpoint.connect().await.map_err(|error| {
+        Failure::unreachable(format!("cannot reach {address}: {}", causes(&error)))
+            .with_advice("`dashgate serve` starts a gateway")
+            .with_advice("without --server and DASHGATE_ADDR, `dashgate ask` runs its own")
+    })
+}
+
+fn trust(tls: &ClientTls) -> Result<ClientTlsConfig, Failure> {
+    let mut config = match &tls.ca {
+        Some(path) => {
+            let authorities = Certificate::from_pem(file("client.tls.ca", path)?);
+            ClientTlsConfig::new().ca_certificate(authorities)
+        }
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
+    if let Some((certificate, key)) = &tls.identity {
+        config = config.identity(Identity::from_pem(
+            file("client.tls.certificate", certificate)?,
+            file("client.tls.key", key)?,
+        ));
+    }
+    Ok(match &tls.server_name {
+        Some(name) => config.domain_name(name),
+        None => config,
+    })
+}
+
+fn file(key: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+    let read = || {
+        let mut bytes = Vec::new();
+        let file = File::open(path)?;
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 > MAX_FILE_BYTES {
+            true => Err(io::Error::other("it is larger than 1 MiB")),
+            false => Ok(bytes),
+        }
+    };
+    read().map_err(|error| {
+        Failure::usage(format!("{key}: cannot read {}: {error}", path.display()))
+            .with_advice("give the path of a PEM file")
+    })
+}
+
+/// The innermost cause: what is above it only says that connecting failed.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit::Exit;
+
+    async fn failure(address: &str) -> Failure {
+        channel(address, &ClientTls::default()).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_told_before_anything_is_done() {
+        for address in ["ftp://host", "http://", "a b", "", "unix:", "unix:///"] {
+            assert_eq!(failure(address).await.exit(), Exit::Usage, "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_told_with_its_address() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        for address in [address.as_str(), "unix:/no/such.sock"] {
+            let failure = failure(address).await;
+            assert_eq!(failure.exit(), Exit::Unreachable);
+            assert!(failure.text().contains(address), "{}", failure.text());
+            assert!(failure.text().contains("dashgate serve"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_is_named_with_its_setting() {
+        let tls = ClientTls {
+            ca: Some("no-such.pem".into()),
+            ..ClientTls::default()
+        };
+        let failure = channel("https://127.0.0.1:1", &tls).await.unwrap_err();
+        assert_eq!(failure.exit(), Exit::Usage);
+        let told = failure.text();
+        assert!(
+            told.contains("client.tls.ca: cannot read no-such.pem"),
+            "{told}"
+        );
+    }
+}

@@ -1,0 +1,353 @@
+//! One connection, from its first byte to its last: greeted, served, and told to go in time.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::Status;
+
+use crate::chat::call::Peer;
+
+use super::cors::{self, Origins};
+use super::health::Phase;
+use super::peer;
+use super::router::Router;
+use super::socket::Stream;
+use super::tls::Tls;
+use super::web::{self, Answered, Form};
+
+/// What one connection may hold unread. Audio comes in many small frames, and the HTTP/2 library
+/// counts unread ones against half of this.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// What one call may hold unread.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// What the HTTP/2 library takes as headers. It ends the whole connection at four times this, so it
+/// is well above the gateway's own limit on metadata, which ends one call only.
+const MAX_HEADER_LIST: u32 = 64 * 1024;
+
+/// The same for HTTP/1.1, where the library counts the whole head and takes no less than 8 KiB.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// What an answer may buffer for a caller that does not read.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// A silent peer is asked whether it lives after this, and is gone after the second: a dead caller
+/// must not keep a model running.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Calls that were reset before they were begun. More of them are a flood and end the connection;
+/// a hundred calls may be open, and all of them may be given up at once.
+const MAX_PENDING_RESETS: usize = 200;
+
+/// Calls that this side had to reset because of what the peer sent. An honest peer causes none.
+const MAX_LOCAL_RESETS: usize = 200;
+
+/// The bytes of an HTTP/2 preface and of the head of the SETTINGS frame after it.
+const HANDSHAKE_BYTES: usize = 24 + 9;
+
+/// All that connections have in common. Cheap to clone.
+#[derive(Clone)]
+pub struct Door {
+    /// Where calls go.
+    pub router: Router,
+    /// The web pages that may call.
+    pub origins: Arc<Origins>,
+    /// TLS; none: in the clear.
+    pub tls: Option<Arc<Tls>>,
+    /// What one connection may do.
+    pub limits: Limits,
+}
+
+/// What one connection may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most calls at once.
+    pub max_streams: u32,
+    /// How long it may take to say that it speaks HTTP.
+    pub handshake_timeout: Duration,
+    /// How long the head of a call may take.
+    pub header_timeout: Duration,
+    /// How old it may become, give or take a tenth.
+    pub max_age: Duration,
+    /// How long its calls may run on after that.
+    pub max_age_grace: Duration,
+    /// How long it may have no call.
+    pub max_idle: Duration,
+    /// How often it may ping; zero: as it likes.
+    pub min_ping_interval: Duration,
+}
+
+/// Serves one connection to its end.
+pub async fn run(stream: Box<dyn Stream>, door: Door, phase: watch::Receiver<Phase>) {
+    let Some(tls) = &door.tls else {
+        return Box::pin(serve(stream, None, door, phase)).await;
+    };
+    // Callers that are told to go when they come have nothing to lose.
+    let mut closing = phase.clone();
+    let greeted = tokio::select! {
+        greeted = tokio::time::timeout(tls.handshake_timeout(), tls.acceptor().accept(stream)) => {
+            greeted
+        }
+        _ = closing.wait_for(|phase| *phase == Phase::Closing) => return,
+    };
+    match greeted {
+        Ok(Ok(stream)) => {
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let peer = peer::read(chain).map(Arc::new);
+            Box::pin(serve(Box::new(stream), peer, door, phase)).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "TLS was not agreed on"),
+        Err(_) => tracing::debug!("TLS was not agreed on in time"),
+    }
+}
+
+async fn serve(
+    stream: Box<dyn Stream>,
+    peer: Option<Arc<Peer>>,
+    door: Door,
+    mut phase: watch::Receiver<Phase>,
+) {
+    let limits = door.limits;
+    let heard = Arc::new(AtomicUsize::new(0));
+    let io = TokioIo::new(Counted {
+        stream,
+        heard: Arc::clone(&heard),
+    });
+    let calls = Arc::new(Calls::new());
+    let counted = Arc::clone(&calls);
+    let service = service_fn(move |request| {
+        let (door, peer) = (door.clone(), peer.clone());
+        let call = Open::new(&counted);
+        async move { Ok::<_, Infallible>(answer(request, door, peer).await.map(|b| call.with(b))) }
+    });
+    let builder = builder(&limits);
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut handshake = pin!(tokio::time::sleep(limits.handshake_timeout));
+    let mut age = pin!(tokio::time::sleep(spread(limits.max_age)));
+    let mut idle = pin!(tokio::time::sleep(limits.max_idle));
+    let (mut shaking, mut going, mut old) = (true, false, false);
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended with a fault");
+                }
+                return;
+            }
+            () = handshake.as_mut(), if shaking => {
+                shaking = false;
+                if heard.load(Ordering::Relaxed) < HANDSHAKE_BYTES {
+                    tracing::debug!("a connection said nothing and was closed");
+                    return;
+                }
+            }
+            () = age.as_mut() => {
+                if old {
+                    tracing::debug!("a connection did not go in time and was cut");
+                    return;
+                }
+                old = true;
+                going = true;
+                age.as_mut().reset(Instant::now() + limits.max_age_grace);
+                connection.as_mut().graceful_shutdown();
+            }
+            () = idle.as_mut(), if !going => match calls.idle_since() {
+                Some(since) if since.elapsed() >= limits.max_idle => {
+                    going = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                since => {
+                    let from = since.unwrap_or_else(Instant::now);
+                    idle.as_mut().reset(from + limits.max_idle);
+                }
+            },
+            _ = phase.wait_for(|phase| *phase == Phase::Closing), if !going => {
+                going = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(MAX_HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_streams)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(KEEPALIVE_AFTER)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    builder
+}
+
+/// Callers that came together must not all be sent away together.
+fn spread(age: Duration) -> Duration {
+    age.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    door: Door,
+    peer: Option<Arc<Peer>>,
+) -> Response<Answered> {
+    if let Some(answer) = door.origins.preflight(&request) {
+        return web::wrap(answer, None);
+    }
+    let form = Form::of(request.headers());
+    if form.is_none() {
+        let answer = door.router.answer(web::unwrap(request, None), peer).await;
+        return web::wrap(answer, None);
+    }
+    if !door.origins.allow(request.headers()) {
+        return web::wrap(cors::refusal(), None);
+    }
+    let asked = request.headers().clone();
+    let answer = door.router.answer(web::unwrap(request, form), peer).await;
+    let mut answer = web::wrap(answer, form);
+    door.origins.grant(&asked, answer.headers_mut());
+    answer
+}
+
+/// The calls of a connection that are open, and since when there is none.
+struct Calls(Mutex<(usize, Instant)>);
+
+impl Calls {
+    fn new() -> Self {
+        Self(Mutex::new((0, Instant::now())))
+    }
+
+    fn change(&self, change: impl FnOnce(usize) -> usize) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = (change(state.0), Instant::now());
+    }
+
+    fn idle_since(&self) -> Option<Instant> {
+        let (open, since) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (open == 0).then_some(since)
+    }
+}
+
+/// One call that is open until this is dropped.
+struct Open(Arc<Calls>);
+
+impl Open {
+    fn new(calls: &Arc<Calls>) -> Self {
+        calls.change(|open| open + 1);
+        Self(Arc::clone(calls))
+    }
+
+    fn with(self, body: Answered) -> Held {
+        Held { body, _call: self }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.change(|open| open - 1);
+    }
+}
+
+/// The body of an answer, whose call is open as long as it lives.
+struct Held {
+    body: Answered,
+    _call: Open,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+/// A connection that counts what was heard on it, up to the end of the handshake.
+struct Counted {
+    stream: Box<dyn Stream>,
+    heard: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if self.heard.load(Ordering::Relaxed) < HANDSHAKE_BYTES {
+            self.heard
+                .fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,145 @@
+//! Which web pages may call, and what browsers must be told for that.
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use tonic::body::Body;
+
+use super::refusal;
+
+/// What of an answer's head a page may read.
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "grpc-status, grpc-message, grpc-status-details-bin, grpc-retry-pushback-ms, x-request-id, \
+     x-dashscope-request-id",
+);
+
+/// How long a browser may remember that it may call. Chromium remembers no longer than this.
+const REMEMBERED: HeaderValue = HeaderValue::from_static("7200");
+
+/// The most that is repeated of the names of headers that a page wants to send.
+const MAX_NAMES: usize = 1024;
+
+/// The web pages whose scripts may call.
+#[derive(Clone, Debug, Default)]
+pub struct Origins(Vec<String>);
+
+impl Origins {
+    /// These and no others; `*` is all.
+    pub fn new(origins: Vec<String>) -> Self {
+        Self(origins)
+    }
+
+    /// Whether a request may be answered. One without an origin comes from no page.
+    pub fn allow(&self, headers: &HeaderMap) -> bool {
+        match headers.get(header::ORIGIN) {
+            None => true,
+            Some(origin) => self
+                .0
+                .iter()
+                .any(|one| one == "*" || origin == one.as_str()),
+        }
+    }
+
+    /// Answers the question whether a page may call, if the request is that question.
+    pub fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+        let headers = request.headers();
+        let asked = request.method() == Method::OPTIONS
+            && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        if !asked {
+            return None;
+        }
+        if !self.allow(headers) {
+            return Some(refusal());
+        }
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        self.grant(headers, response.headers_mut());
+        let granted = response.headers_mut();
+        let methods = HeaderValue::from_static("POST");
+        granted.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        granted.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBERED);
+        // Metadata have any name, and whoever may call may send any.
+        if let Some(names) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS)
+            && names.len() <= MAX_NAMES
+        {
+            granted.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+        }
+        Some(response)
+    }
+
+    /// Tells the browser, on an answer, that the page may read it.
+    pub fn grant(&self, asked: &HeaderMap, answered: &mut HeaderMap) {
+        let Some(origin) = asked.get(header::ORIGIN) else {
+            return;
+        };
+        answered.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        answered.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        answered.append(header::VARY, HeaderValue::from_static("origin"));
+    }
+}
+
+/// What a page hears that may not call. Its script is shown nothing; the person who debugs it sees
+/// this text in the browser's tools.
+pub fn refusal() -> Response<Body> {
+    refusal::explanation(
+        StatusCode::FORBIDDEN,
+        "this page may not call this gateway; its operator can add the page's origin to \
+         server.allowed_origins",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(origin: Option<&str>, method: &str) -> Request<()> {
+        let mut request = Request::builder().method(method);
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        request
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type,x-mine")
+            .body(())
+            .unwrap()
+    }
+
+    #[test]
+    fn pages_are_allowed_by_name_and_programs_are_no_pages() {
+        let some = Origins::new(vec!["https://a.example".to_owned()]);
+        let all = Origins::new(vec!["*".to_owned()]);
+        for (origins, origin, allowed) in [
+            (&some, None, true),
+            (&some, Some("https://a.example"), true),
+            (&some, Some("https://a.example.evil"), false),
+            (&some, Some("http://a.example"), false),
+            (&some, Some("null"), false),
+            (&all, Some("https://b.example"), true),
+            (&Origins::default(), Some("https://a.example"), false),
+            (&Origins::default(), None, true),
+        ] {
+            let request = request(origin, "POST");
+            assert_eq!(origins.allow(request.headers()), allowed, "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn a_preflight_is_answered_with_what_was_asked_for() {
+        let origins = Origins::new(vec!["https://a.example".to_owned()]);
+        let question = request(Some("https://a.example"), "OPTIONS");
+        let answer = origins.preflight(&question).unwrap();
+        assert_eq!(answer.status(), 204);
+        for (name, value) in [
+            ("access-control-allow-origin", "https://a.example"),
+            ("access-control-allow-methods", "POST"),
+            ("access-control-allow-headers", "content-type,x-mine"),
+            ("access-control-max-age", "7200"),
+            ("vary", "origin"),
+        ] {
+            assert_eq!(answer.headers()[name], value);
+        }
+        let other = request(Some("https://b.example"), "OPTIONS");
+        let answer = origins.preflight(&other).unwrap();
+        assert_eq!(answer.status(), 403);
+        assert!(!answer.headers().contains_key("access-control-allow-origin"));
+        assert!(origins.preflight(&request(None, "POST")).is_none());
+    }
+}

@@ -1,0 +1,206 @@
+//! TLS at the door: the gateway's certificate, the authorities that speak for callers, and both of
+//! them again when their files change.
+
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_rustls::TlsAcceptor;
+
+use crate::error::{Error, Reason};
+
+/// What is spoken over TLS: gRPC, and gRPC-Web by older means.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// A file of certificates or of a key is some pages; anything larger is a mistake in the path. It
+/// holds some hundred authorities.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The files, and how they are used.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The gateway's certificate and the chain above it.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authorities that speak for callers.
+    pub client_ca: Option<PathBuf>,
+    /// Whether a caller without a certificate is let in all the same.
+    pub client_optional: bool,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+    /// How often the files are looked at.
+    pub reload_interval: Duration,
+}
+
+/// What holds for the next connection.
+pub struct Tls {
+    settings: Settings,
+    current: watch::Sender<TlsAcceptor>,
+    /// To see that a file changed without keeping a key a second time.
+    hasher: RandomState,
+    first: u64,
+}
+
+/// What the files hold.
+#[derive(Hash)]
+struct Contents {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
+}
+
+impl Tls {
+    /// Reads the files.
+    pub fn load(settings: Settings) -> Result<Self, Error> {
+        let contents = read(&settings)?;
+        let acceptor = acceptor(&settings, &contents)?;
+        let hasher = RandomState::new();
+        Ok(Self {
+            first: hasher.hash_one(&contents),
+            current: watch::Sender::new(acceptor),
+            settings,
+            hasher,
+        })
+    }
+
+    /// What the next connection is to be greeted with.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        self.current.borrow().clone()
+    }
+
+    /// How long a handshake may take.
+    pub fn handshake_timeout(&self) -> Duration {
+        self.settings.handshake_timeout
+    }
+
+    /// Looks at the files again and again, and never ends. What does not fit together changes
+    /// nothing, and is told once. Their content is what counts: an update may keep the time of a
+    /// file, or come by way of a link.
+    pub async fn keep_fresh(&self) {
+        let mut seen = self.first;
+        let mut told = None;
+        let mut ticks = tokio::time::interval(self.settings.reload_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let settings = self.settings.clone();
+            let contents = tokio::task::spawn_blocking(move || read(&settings)).await;
+            let Ok(contents) = contents else { continue };
+            let print = contents.as_ref().ok().map(|c| self.hasher.hash_one(c));
+            if print == Some(seen) {
+                told = None;
+                continue;
+            }
+            match contents.and_then(|contents| acceptor(&self.settings, &contents)) {
+                Ok(acceptor) => {
+                    tracing::info!("new certificates hold for new connections");
+                    self.current.send_replace(acceptor);
+                    seen = print.unwrap_or(seen);
+                    told = None;
+                }
+                // Half an update looks like a fault for a moment; the next look finds the rest.
+                Err(error) => {
+                    if told.as_ref() != Some(&print) {
+                        tracing::warn!(%error, "the old certificates are kept");
+                    }
+                    told = Some(print);
+                }
+            }
+        }
+    }
+}
+
+fn read(settings: &Settings) -> Result<Contents, Error> {
+    let file = |key: &str, path: &Path| {
+        bytes(path).map_err(|error| {
+            let message = format!("{key}: cannot read {}: {error}", path.display());
+            Error::new(Reason::GatewayConfig, message)
+        })
+    };
+    let client_ca = settings.client_ca.as_deref();
+    Ok(Contents {
+        certificate: file("server.tls.certificate", &settings.certificate)?,
+        key: file("server.tls.key", &settings.key)?,
+        client_ca: match client_ca {
+            Some(path) => Some(file("server.tls.client_ca", path)?),
+            None => None,
+        },
+    })
+}
+
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > MAX_FILE_BYTES {
+        true => Err(io::Error::other("it is larger than 1 MiB")),
+        false => Ok(bytes),
+    }
+}
+
+fn acceptor(settings: &Settings, contents: &Contents) -> Result<TlsAcceptor, Error> {
+    let wrong = |key: &str, path: &Path, problem: &str| {
+        let message = format!("{key}: {} {problem}", path.display());
+        Error::new(Reason::GatewayConfig, message)
+    };
+    let chain = certificates(&contents.certificate).ok_or_else(|| {
+        wrong(
+            "server.tls.certificate",
+            &settings.certificate,
+            "holds no certificate in PEM",
+        )
+    })?;
+    let key = PrivateKeyDer::from_pem_slice(&contents.key)
+        .map_err(|_| wrong("server.tls.key", &settings.key, "holds no key in PEM"))?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let broken = |error: rustls::Error| {
+        Error::new(Reason::GatewayConfig, "TLS cannot be set up").with_source(error)
+    };
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(broken)?;
+    let builder = match (&contents.client_ca, &settings.client_ca) {
+        (Some(pem), Some(path)) => {
+            let wrong = |problem| wrong("server.tls.client_ca", path, problem);
+            let mut roots = RootCertStore::empty();
+            let listed = certificates(pem).ok_or_else(|| wrong("holds no certificate in PEM"))?;
+            for authority in listed {
+                roots
+                    .add(authority)
+                    .map_err(|_| wrong("holds a certificate that is no authority's"))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = match settings.client_optional {
+                true => verifier.allow_unauthenticated(),
+                false => verifier,
+            };
+            let verifier = verifier.build().map_err(|_| wrong("cannot be used"))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+        let problem = "and the certificate do not fit together, or are of no kind that is known";
+        wrong("server.tls.key", &settings.key, problem).with_source(error)
+    })?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// The certificates in a text; none if there is none, or one that cannot be read.
+fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    read.ok().filter(|certificates| !certificates.is_empty())
+}

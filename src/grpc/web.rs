@@ -1,0 +1,302 @@
+//! gRPC-Web: the same calls for programs that cannot read HTTP trailers, as browsers are.
+//!
+//! It differs in three things: the type of the content, the trailers, which come as one more frame
+//! of the body, and a form in which all of the body is base64. Everything else is the router's.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tonic::Status;
+use tonic::body::Body;
+
+/// The mark of the frame that holds the trailers.
+const TRAILERS: u8 = 0x80;
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As it is.
+    Binary,
+    /// In base64.
+    Text,
+}
+
+impl Form {
+    /// The form of a request; none if it is not gRPC-Web.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
+        let rest = kind.strip_prefix(b"application/grpc-web")?;
+        let (form, rest) = match rest.strip_prefix(b"-text") {
+            Some(rest) => (Self::Text, rest),
+            None => (Self::Binary, rest),
+        };
+        let known = rest.is_empty() || rest.starts_with(b";") || rest.starts_with(b"+proto");
+        known.then_some(form)
+    }
+
+    fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Binary => "application/grpc-web+proto",
+            Self::Text => "application/grpc-web-text+proto",
+        })
+    }
+}
+
+/// Makes a request of gRPC-Web one of gRPC.
+pub fn unwrap(request: Request<Incoming>, form: Option<Form>) -> Request<Asked> {
+    let mut request = request.map(|body| Asked {
+        body,
+        text: (form == Some(Form::Text)).then(Decoder::default),
+    });
+    if form.is_some() {
+        let grpc = HeaderValue::from_static("application/grpc+proto");
+        request.headers_mut().insert(header::CONTENT_TYPE, grpc);
+        *request.version_mut() = Version::HTTP_2;
+    }
+    request
+}
+
+/// Makes an answer of gRPC one of gRPC-Web. Trailers that stand in the head stay there: that is
+/// how a fault without messages is told in both.
+pub fn wrap(response: Response<Body>, form: Option<Form>) -> Response<Answered> {
+    let mut response = response.map(|body| Answered { body, form });
+    if let Some(form) = form
+        && response.status().is_success()
+    {
+        let kind = form.content_type();
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    }
+    response
+}
+
+/// The body of a request.
+pub struct Asked {
+    body: Incoming,
+    text: Option<Decoder>,
+}
+
+/// What is wrong with a body.
+#[derive(Debug)]
+pub enum Wrong {
+    /// It broke off.
+    Gone,
+    /// It is not base64.
+    NotText,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Gone => "the body broke off",
+            Self::NotText => "the body is not base64",
+        })
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+impl http_body::Body for Asked {
+    type Data = Bytes;
+    type Error = Wrong;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Wrong>>> {
+        let this = &mut *self;
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let Some(decoder) = &mut this.text else {
+            return Poll::Ready(frame.map(|frame| frame.map_err(|_| Wrong::Gone)));
+        };
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(text) => Some(match decoder.decode(&text) {
+                    Some(bytes) => Ok(Frame::data(bytes)),
+                    None => Err(Wrong::NotText),
+                }),
+                // HTTP trailers mean nothing here.
+                Err(_) => None,
+            },
+            Some(Err(_)) => Some(Err(Wrong::Gone)),
+            None if decoder.is_done() => None,
+            None => Some(Err(Wrong::NotText)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // A text that ends in the middle of a group has to be told.
+        self.text.as_ref().is_none_or(Decoder::is_done) && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.text {
+            Some(_) => SizeHint::default(),
+            None => self.body.size_hint(),
+        }
+    }
+}
+
+/// Undoes base64 as it comes: in pieces of any size, each of which may have been padded.
+#[derive(Default)]
+struct Decoder {
+    /// The letters of a group that is not whole yet.
+    rest: Vec<u8>,
+}
+
+impl Decoder {
+    fn decode(&mut self, text: &[u8]) -> Option<Bytes> {
+        let mut letters = std::mem::take(&mut self.rest);
+        letters.extend_from_slice(text);
+        let (groups, rest) = letters.as_chunks::<4>();
+        self.rest = rest.to_vec();
+        let mut bytes = Vec::with_capacity(groups.len() * 3);
+        // A padded group ends what was encoded in one go.
+        for run in groups.split_inclusive(|group| group.ends_with(b"=")) {
+            STANDARD.decode_vec(run.as_flattened(), &mut bytes).ok()?;
+        }
+        Some(bytes.into())
+    }
+
+    fn is_done(&self) -> bool {
+        self.rest.is_empty()
+    }
+}
+
+/// The body of an answer.
+pub struct Answered {
+    body: Body,
+    form: Option<Form>,
+}
+
+impl http_body::Body for Answered {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(match (frame, self.form) {
+            (Some(Ok(frame)), Some(form)) => Some(Ok(framed(frame, form))),
+            (frame, _) => frame,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.form {
+            Some(_) => SizeHint::default(),
+            None => self.body.size_hint(),
+        }
+    }
+}
+
+fn framed(frame: Frame<Bytes>, form: Form) -> Frame<Bytes> {
+    let bytes = match frame.into_data() {
+        Ok(bytes) => bytes,
+        Err(frame) => match frame.into_trailers() {
+            Ok(trailers) => last(&trailers),
+            Err(other) => return other,
+        },
+    };
+    Frame::data(match form {
+        Form::Binary => bytes,
+        Form::Text => STANDARD.encode(bytes).into(),
+    })
+}
+
+/// The trailers as the last frame of a body.
+fn last(trailers: &HeaderMap) -> Bytes {
+    let mut text = BytesMut::new();
+    for (name, value) in trailers {
+        for part in [name.as_str().as_bytes(), b":", value.as_bytes(), b"\r\n"] {
+            text.put_slice(part);
+        }
+    }
+    let mut frame = BytesMut::with_capacity(5 + text.len());
+    frame.put_u8(TRAILERS);
+    // The limits on metadata keep it far below four gigabytes.
+    frame.put_u32(u32::try_from(text.len()).unwrap_or_default());
+    frame.put_slice(&text);
+    frame.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn forms_are_told_by_the_type_of_the_content() {
+        for (kind, expected) in [
+            ("application/grpc-web", Some(Form::Binary)),
+            ("application/grpc-web+proto", Some(Form::Binary)),
+            ("application/grpc-web;charset=utf-8", Some(Form::Binary)),
+            ("application/grpc-web-text", Some(Form::Text)),
+            ("application/grpc-web-text+proto", Some(Form::Text)),
+            ("application/grpc-web+json", None),
+            ("application/grpc-website", None),
+            ("application/grpc", None),
+            ("application/json", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("content-type", HeaderValue::from_static(kind));
+            assert_eq!(Form::of(&headers), expected, "{kind}");
+        }
+        assert_eq!(Form::of(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn trailers_are_a_frame_of_lines() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        assert_eq!(&last(&trailers)[..], b"\x80\0\0\0\x0fgrpc-status:0\r\n");
+    }
+
+    #[test]
+    fn what_is_not_base64_is_told() {
+        for (pieces, whole) in [
+            (&["AAAA"][..], true),
+            (&["AA==AA=="], true),
+            (&["A", "A=", "=AAAA"], true),
+            (&["AA="], false),
+            (&["A===", ""], false),
+            (&["=AAA"], false),
+            (&["AA A"], false),
+        ] {
+            let mut decoder = Decoder::default();
+            let read = pieces
+                .iter()
+                .all(|piece| decoder.decode(piece.as_bytes()).is_some());
+            assert_eq!(read && decoder.is_done(), whole, "{pieces:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn base64_says_the_same_wherever_it_is_cut(
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..5),
+            size in 1usize..9,
+        ) {
+            let text: String = parts.iter().map(|part| STANDARD.encode(part)).collect();
+            let mut decoder = Decoder::default();
+            let mut bytes = Vec::new();
+            for piece in text.as_bytes().chunks(size) {
+                bytes.extend(decoder.decode(piece).unwrap());
+            }
+            prop_assert!(decoder.is_done());
+            prop_assert_eq!(bytes, parts.concat());
+        }
+    }
+}
