@@ -14,7 +14,7 @@ use url::Url;
 use crate::admin;
 use crate::callers::jwks::Source;
 use crate::callers::{self, Callers};
-use crate::config::{self, Address, Endpoint, LogFormat, Models, Sampler, Settings};
+use crate::config::{self, Address, Endpoint, LogFormat, Sampler, Settings};
 use crate::dashscope::{self, DashScope};
 use crate::emulator;
 use crate::error::{Error, Reason};
@@ -30,7 +30,7 @@ use crate::relay::accounts::{Account, Limit};
 use crate::relay::{self, Relay, once, retry, routes, standing};
 use crate::secret::Secret;
 use crate::telemetry::export::{self, Exporter};
-use crate::telemetry::rates::{Card, Rate};
+use crate::telemetry::rates::Card;
 use crate::telemetry::{self, Telemetry, log};
 
 /// How long a call that was ended by the shutdown may take to tell its caller so.
@@ -354,22 +354,10 @@ fn grpc_settings(settings: &Settings) -> grpc::settings::Settings {
 
 fn telemetry_settings(settings: &Settings, server: (String, u16)) -> telemetry::Settings {
     let sight = &settings.telemetry;
-    let rates = sight.rates.iter().map(|(model, [input, output])| {
-        let (input, output) = (*input, *output);
-        (model.clone(), Rate { input, output })
-    });
-    let Models {
-        aliases, fallbacks, ..
-    } = &settings.models;
-    let mut models: Vec<_> = sight.rates.iter().map(|(model, _)| model.clone()).collect();
-    models.extend(aliases.iter().map(|(_, model)| model.clone()));
-    models.extend(
-        fallbacks
-            .iter()
-            .flat_map(|(model, next)| [std::slice::from_ref(model), next].concat()),
-    );
+    let mut models = settings.models.named();
+    models.extend(sight.rates.iter().map(|(model, _)| model.clone()));
     telemetry::Settings {
-        rates: Card::new(sight.currency.clone(), rates.collect()),
+        rates: Card::new(sight.currency.clone(), &sight.rates),
         models,
         traces: sight
             .otlp_endpoint
@@ -423,19 +411,9 @@ impl Gateway {
         let mut server = Box::pin(grpc::listener::serve(listener, door, capacity, phases));
         let mut supervisor = Box::pin(relay.supervise());
         let mut watch = Box::pin(callers.watch());
-        let (over, ended) = oneshot::channel::<()>();
-        let exporting = exporter.map(|exporter| {
-            tokio::spawn(exporter.run(async {
-                let _ = ended.await;
-            }))
-        });
+        let exporting = exporter.map(Exporter::spawn);
         let pages = pages(&relay, &telemetry, &phase, effective);
-        let mut admin = Box::pin(async {
-            match admin {
-                Some(listener) => admin::serve(listener, pages).await,
-                None => std::future::pending().await,
-            }
-        });
+        let mut admin = Box::pin(admin::serve(admin, pages));
         let mut going_down = Box::pin(async {
             shutdown.await;
             tracing::info!(in_flight = relay.in_flight(), "draining");
@@ -460,9 +438,8 @@ impl Gateway {
         // Connections that are left are closed by this.
         drop(server);
         // The spans of the last calls are on their way by now.
-        drop(over);
         if let Some(exporting) = exporting {
-            let _ = exporting.await;
+            exporting.finish().await;
         }
         if let Some(embedded) = self.embedded {
             let _ = embedded.stop.send(());

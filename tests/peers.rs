@@ -26,6 +26,8 @@ mod h2spec;
 mod judge;
 #[path = "peers/process.rs"]
 mod process;
+#[path = "peers/prometheus.rs"]
+mod prometheus;
 #[path = "peers/python.rs"]
 mod python;
 #[path = "peers/readme.rs"]
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         browser::CASES,
         python::CASES,
         sdk::CASES,
+        prometheus::CASES,
     ];
     let trials = cases.concat().into_iter().map(trial).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -56,8 +56,11 @@ pub struct Pages {
     pub calls: Box<dyn Fn() -> Calls + Send + Sync>,
 }
 
-/// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, pages: Pages) {
+/// Serves until it is dropped; nothing, if the door is shut.
+pub async fn serve(listener: Option<TcpListener>, pages: Pages) {
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
     let pages = Arc::new(pages);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {

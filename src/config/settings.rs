@@ -192,6 +192,16 @@ impl Callers {
     }
 }
 
+impl Models {
+    /// Every model that is named for being asked.
+    pub fn named(&self) -> Vec<String> {
+        let aliases = self.aliases.iter().map(|(_, model)| model.clone());
+        let fallbacks = self.fallbacks.iter();
+        let fallbacks = fallbacks.flat_map(|(model, next)| std::iter::once(model).chain(next));
+        aliases.chain(fallbacks.cloned()).collect()
+    }
+}
+
 /// The log.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "every field is a key of the table")]

@@ -14,7 +14,8 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     Sampler, SdkTracerProvider, Span as SdkSpan, SpanData, SpanExporter as _, SpanProcessor,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::error::{Error, Reason};
@@ -120,9 +121,33 @@ pub(super) fn start(settings: &Settings, metrics: &Metrics) -> Result<(Tracer, E
     Ok((tracer, exporter))
 }
 
+/// An exporter that runs.
+pub struct Running {
+    over: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Takes the last spans away, and ends.
+    pub async fn finish(self) {
+        drop(self.over);
+        let _ = self.task.await;
+    }
+}
+
 impl Exporter {
+    /// Runs on its own, beside the calls.
+    pub fn spawn(self) -> Running {
+        let (over, ended) = oneshot::channel();
+        let task = tokio::spawn(self.run(async {
+            // A sender that is gone is how it is told.
+            let _ = ended.await;
+        }));
+        Running { over, task }
+    }
+
     /// Takes spans away until `over`, and then those that are left.
-    pub async fn run(mut self, over: impl Future<Output = ()>) {
+    async fn run(mut self, over: impl Future<Output = ()>) {
         let mut over = std::pin::pin!(over);
         let mut batch = Vec::with_capacity(BATCH);
         loop {

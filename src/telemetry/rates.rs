@@ -32,9 +32,16 @@ pub struct Card {
 }
 
 impl Card {
-    /// A card of these rates.
-    pub fn new(currency: String, rates: HashMap<String, Rate>) -> Self {
-        Self { currency, rates }
+    /// A card of these rates: by model, of the question and of the answer.
+    pub fn new(currency: String, rates: &[(String, [f64; 2])]) -> Self {
+        let rates = rates.iter().map(|(model, [input, output])| {
+            let (input, output) = (*input, *output);
+            (model.clone(), Rate { input, output })
+        });
+        Self {
+            currency,
+            rates: rates.collect(),
+        }
     }
 
     /// The rate of a model, if there is one.

@@ -334,7 +334,6 @@ mod tests {
     use super::*;
     use crate::chat::usage::Usage;
     use crate::error::Upstream;
-    use crate::telemetry::rates::Rate;
 
     fn metrics() -> Metrics {
         Metrics::new(Card::default(), &[]).unwrap()
@@ -397,15 +396,7 @@ mod tests {
 
     #[test]
     fn a_model_is_paid_for_by_its_own_rate() {
-        let rates = [(
-            "m".to_owned(),
-            Rate {
-                input: 2.0,
-                output: 8.0,
-            },
-        )]
-        .into();
-        let card = Card::new("CNY".to_owned(), rates);
+        let card = Card::new("CNY".to_owned(), &[("m".to_owned(), [2.0, 8.0])]);
         let metrics = Metrics::new(card, &["m".to_owned()]).unwrap();
         let usage = Usage {
             input_tokens: Some(500_000),

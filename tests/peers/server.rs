@@ -22,6 +22,7 @@ const LOG_LIMIT: usize = 64 * 1024;
 pub(crate) struct Server {
     child: Child,
     address: String,
+    admin: String,
     log: Arc<Mutex<String>>,
 }
 
@@ -38,6 +39,15 @@ impl Server {
             arguments.extend(["--set", setting]);
         }
         Self::start(&arguments)
+    }
+
+    /// The same with a port for the operator.
+    pub(crate) fn watched() -> Result<Self, String> {
+        let admin = free_address().map_err(|error| format!("no free port: {error}"))?;
+        let listen = ["serve", "--listen", "127.0.0.1:0", "--upstream", "embedded"];
+        let mut server = Self::start(&[&listen[..], &["--admin", &admin]].concat())?;
+        server.admin = admin;
+        Ok(server)
     }
 
     /// `dashgate emulate`.
@@ -67,6 +77,7 @@ impl Server {
         let mut server = Self {
             child,
             address: String::new(),
+            admin: String::new(),
             log,
         };
         let first = receiver.recv_timeout(START_LIMIT).unwrap_or_default();
@@ -97,10 +108,18 @@ impl Server {
 
     /// The body that a plain GET brings.
     pub(crate) fn fetch(&self, path: &str) -> Result<String, String> {
+        self.get(&self.address, path)
+    }
+
+    /// The same from the operator's port.
+    pub(crate) fn look(&self, path: &str) -> Result<String, String> {
+        self.get(&self.admin, path)
+    }
+
+    fn get(&self, host: &str, path: &str) -> Result<String, String> {
         let fetch = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(&self.address)?;
+            let mut stream = TcpStream::connect(host)?;
             stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-            let host = &self.address;
             // The old protocol: the answer ends where the connection does.
             write!(stream, "GET {path} HTTP/1.0\r\nhost: {host}\r\n\r\n")?;
             let mut answer = String::new();
@@ -119,6 +138,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         end(&mut self.child);
     }
+}
+
+/// An address that nobody listens on just now.
+fn free_address() -> std::io::Result<String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.local_addr().map(|address| address.to_string())
 }
 
 fn empty_home() -> std::io::Result<PathBuf> {
