@@ -44,6 +44,17 @@ struct Ask {
     first_event_timeout: Duration,
 }
 
+impl Ask {
+    fn of(asker: &Asker, call: &Call, model: &str, deadline: Instant) -> Self {
+        let limit = asker.routes.first_event_timeout(model);
+        Self {
+            delivery: asker.routes.delivery(model, call.delivery),
+            deadline,
+            first_event_timeout: limit.unwrap_or(asker.first_event_timeout),
+        }
+    }
+}
+
 /// An answer that has begun.
 pub(super) struct Opened {
     /// Who answers.
@@ -89,15 +100,7 @@ async fn ask(
     deadline: Instant,
     attempts: &Attempts,
 ) -> Result<Opened, Error> {
-    let delivery = asker.routes.delivery(model, call.delivery);
-    let mut ask = Ask {
-        delivery,
-        deadline,
-        first_event_timeout: asker
-            .routes
-            .first_event_timeout(model)
-            .unwrap_or(asker.first_event_timeout),
-    };
+    let mut ask = Ask::of(asker, call, model, deadline);
     let stored = call.prompt.stored_medium();
     let mut lease = match call.passing.api_key {
         Some(_) => asker.accounts.address(model)?,

@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod admission;
 mod asking;
 mod attempt;
+mod begin;
 mod bucket;
 mod content;
 mod journal;
@@ -199,7 +200,7 @@ impl Relay {
             let longest = plan.times(arrived, limit.unwrap_or(plan.settings.max_timeout));
             self.join(&plan, call, (times, longest), place)?
         } else {
-            reply::direct(&plan.asker, call, times, place)
+            begin::direct(&plan.asker, call, times, place)
         };
         self.inner.calls.add(&reply);
         Ok(reply)
@@ -226,10 +227,10 @@ impl Relay {
     ) -> Result<Reply, Error> {
         let asker = &plan.asker;
         let reader = once::open(&self.inner.once, &call, |attempts| {
-            reply::unreported(asker, Arc::clone(&call), longest, attempts)
+            begin::unreported(asker, Arc::clone(&call), longest, attempts)
         });
         match reader {
-            Ok(reader) => Ok(reply::joined(asker, reader, &call, times, place)),
+            Ok(reader) => Ok(begin::joined(asker, reader, &call, times, place)),
             Err(error) => {
                 place.failed(&error);
                 self.refuse(ledger::report(&call, false), times.arrived, &error);

@@ -11,7 +11,6 @@ use tokio::time::{Instant, Sleep};
 use tokio_stream::{Stream, StreamExt};
 
 use crate::chat::answer::{Answer, Fold};
-use crate::chat::call::Call;
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::dashscope::Exchange;
@@ -20,10 +19,9 @@ use crate::telemetry::calls::InFlight;
 use crate::telemetry::tokens::Tokens;
 
 use super::accounts::Lease;
-use super::asking::Asking;
-use super::attempt::{self, Asker, Attempts, Opened};
+use super::attempt::{self, Attempts, Opened};
 use super::journal::Reader;
-use super::ledger::{Ledger, report};
+use super::ledger::Ledger;
 use super::place::Place;
 
 /// The answer to one call. A stream of events that keeps the contract of [`crate::chat::event`].
@@ -75,7 +73,8 @@ pub(super) struct Core {
     place: Option<Place>,
 }
 
-enum Stage {
+/// How far it has come.
+pub(super) enum Stage {
     Opening(Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>),
     Open(Box<Exchange>),
     Joined(Reader),
@@ -94,60 +93,8 @@ impl Stage {
     }
 }
 
-/// A reply that goes to DashScope itself.
-pub(super) fn direct(asker: &Arc<Asker>, mut call: Arc<Call>, times: Times, place: Place) -> Reply {
-    let attempts = Attempts::default();
-    let asking = Asking::begin(&asker.telemetry, &mut call);
-    let report = report(&call, false);
-    let ledger = Ledger::direct(&asker.telemetry, report, times.arrived).traced(asking);
-    let stage = opening(asker, call, times, &attempts);
-    Reply::new(stage, times, attempts, ledger, Some(place))
-}
-
-/// The events of a call that runs on its own. Its readers have the places and write the reports.
-pub(super) fn unreported(
-    asker: &Arc<Asker>,
-    mut call: Arc<Call>,
-    times: Times,
-    attempts: &Attempts,
-) -> Reply {
-    let asking = Asking::begin(&asker.telemetry, &mut call);
-    let report = report(&call, false);
-    let ledger = Ledger::silent(&asker.telemetry, report, times.arrived).traced(asking);
-    let stage = opening(asker, call, times, attempts);
-    Reply::new(stage, times, Arc::clone(attempts), ledger, None)
-}
-
-/// A reply that listens to a call which runs on its own.
-pub(super) fn joined(
-    asker: &Asker,
-    reader: Reader,
-    call: &Call,
-    times: Times,
-    mut place: Place,
-) -> Reply {
-    let attempts = reader.attempts();
-    let twin = reader.is_twin();
-    if twin {
-        // The first call of the name pays.
-        place.free();
-    }
-    let ledger = Ledger::joined(&asker.telemetry, report(call, twin), times.arrived);
-    Reply::new(Stage::Joined(reader), times, attempts, ledger, Some(place))
-}
-
-fn opening(asker: &Arc<Asker>, call: Arc<Call>, times: Times, attempts: &Attempts) -> Stage {
-    let (asker, attempts) = (Arc::clone(asker), Arc::clone(attempts));
-    Stage::Opening(Box::pin(attempt::open(
-        asker,
-        call,
-        times.deadline,
-        attempts,
-    )))
-}
-
 impl Reply {
-    fn new(
+    pub(super) fn new(
         stage: Stage,
         times: Times,
         attempts: Attempts,

@@ -1,7 +1,8 @@
 //! A real Chromium without a window, which opens the example page of the TypeScript client.
 //!
-//! The page calls by gRPC-Web from an origin of its own. What it must show is written where the page
-//! is, in TypeScript: `clients/typescript/tests/browser`. Here it is given the binary and the browser.
+//! The page calls by gRPC-Web from an origin of its own. What it must show is written where the
+//! page is, in TypeScript: `clients/typescript/tests/browser`. Here it is given the binary and the
+//! browser.
 
 use std::path::Path;
 use std::process::Command;

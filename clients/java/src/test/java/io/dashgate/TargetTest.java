@@ -49,7 +49,7 @@ class TargetTest {
             .getMessage()
             .contains("write https"));
     DashgateClientBuilder socket =
-        DashgateClient.builder().target("unix:/tmp/s").tls(Tls.create());
+        DashgateClient.builder().target("unix:/run/s").tls(Tls.create());
     assertThrows(IllegalArgumentException.class, socket::build);
   }
 

@@ -1,0 +1,263 @@
+//! Builds every room once, joins them, runs them, and takes them down in order. The only room that
+//! knows them all. It holds no per-call code.
+
+mod parts;
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::admin;
+use crate::callers::Callers;
+use crate::config::{Address, Endpoint, LogFormat, Settings};
+use crate::emulator;
+use crate::error::{Error, Reason};
+use crate::grpc;
+use crate::grpc::connection::Door;
+use crate::grpc::cors::Origins;
+use crate::grpc::health::{Phase, PhaseSender};
+use crate::grpc::listener::Capacity;
+use crate::grpc::router::Router;
+use crate::grpc::socket::Listener;
+use crate::relay::Relay;
+use crate::telemetry::export::Exporter;
+use crate::telemetry::{Telemetry, log};
+
+/// How long a call that was ended by the shutdown may take to tell its caller so.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// A gateway that listens and has not begun to serve.
+pub struct Gateway {
+    listener: Listener,
+    address: Address,
+    embedded: Option<Embedded>,
+    relay: Relay,
+    callers: Callers,
+    door: Door,
+    capacity: Capacity,
+    phase: PhaseSender,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+    telemetry: Arc<Telemetry>,
+    exporter: Option<Exporter>,
+    admin: Option<TcpListener>,
+    effective: String,
+}
+
+/// The DashScope in this process.
+struct Embedded {
+    base_url: Url,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+/// Starts the log as the settings say.
+pub fn start_log(settings: &Settings) {
+    let format = match settings.log.format {
+        LogFormat::Auto => log::Format::Auto,
+        LogFormat::Json => log::Format::Json,
+        LogFormat::Text => log::Format::Text,
+    };
+    log::start(&settings.log.level, format);
+}
+
+/// Binds the address and builds all rooms.
+pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
+    let callers = Callers::new(&parts::callers_settings(settings))?;
+    // First what can be wrong by itself: an address that is taken away from nobody for nothing.
+    let tls = settings.server.tls.as_ref().map(parts::tls).transpose()?;
+    let listener = match &settings.server.listen {
+        Address::Tcp(address) => Listener::tcp(*address)?,
+        Address::Unix(path) => Listener::unix(path).await?,
+    };
+    let address = match listener.port() {
+        Some(address) => Address::Tcp(address),
+        None => settings.server.listen.clone(),
+    };
+    let admin = match settings.admin.listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+
+    let embedded = match settings.upstream.endpoint {
+        Endpoint::Embedded if settings.upstream.accounts.is_empty() => Some(embed().await?),
+        Endpoint::Embedded | Endpoint::Remote { .. } => None,
+    };
+    let base_url = embedded.as_ref().map(|embedded| &embedded.base_url);
+    let accounts = parts::accounts(settings, base_url)?;
+    let first = accounts.first().map(|account| account.dashscope.address());
+    let (telemetry, exporter) = Telemetry::new(&parts::telemetry_settings(
+        settings,
+        first.unwrap_or_default(),
+    ))?;
+    let telemetry = Arc::new(telemetry);
+    let relay = Relay::new(
+        parts::relay_settings(settings),
+        accounts,
+        Arc::clone(&telemetry),
+    );
+    let (phase, phases) = watch::channel(Phase::default());
+    let router = Router::new(
+        parts::grpc_settings(settings),
+        relay.clone(),
+        callers.clone(),
+        Arc::clone(&telemetry),
+        phases,
+    )?;
+    Ok(Gateway {
+        listener,
+        address,
+        embedded,
+        relay,
+        callers,
+        door: Door {
+            router,
+            origins: Arc::new(Origins::new(settings.server.allowed_origins.clone())),
+            tls: tls.map(Arc::new),
+            limits: parts::limits(&settings.server),
+        },
+        capacity: Capacity {
+            connections: settings.server.max_connections,
+            connections_per_address: match settings.server.max_connections_per_address {
+                0 => None,
+                most => Some(most),
+            },
+        },
+        phase,
+        drain_delay: settings.server.drain_delay,
+        drain_timeout: settings.server.drain_timeout,
+        telemetry,
+        exporter,
+        admin,
+        effective: settings.effective.clone(),
+    })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("cannot listen on {address}: {error}; choose another address");
+        Error::new(Reason::GatewayConfig, message)
+    })
+}
+
+async fn embed() -> Result<Embedded, Error> {
+    let broken = |error: std::io::Error| {
+        Error::new(
+            Reason::GatewayConfig,
+            "the embedded DashScope cannot listen",
+        )
+        .with_source(error)
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .map_err(broken)?;
+    let address = listener.local_addr().map_err(broken)?;
+    let (stop, stopped) = oneshot::channel();
+    let shutdown = async {
+        let _ = stopped.await;
+    };
+    let server = emulator::serve(listener, emulator::Settings::default(), shutdown);
+    let base_url = parts::base_url(&format!("http://{address}/api/v1"))?;
+    Ok(Embedded {
+        base_url,
+        stop,
+        task: tokio::spawn(server),
+    })
+}
+
+impl Gateway {
+    /// The address that it listens on, with the real port.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The address of the operator's door, if it is open.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
+    }
+
+    /// Whether it answers from the embedded DashScope.
+    pub fn embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
+    /// Serves until the shutdown is asked for, and then goes down in order: health says so, calls
+    /// still come for a while, connections are told to go, calls end, and what is left after the
+    /// drain's timeout is ended.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let Self {
+            listener,
+            relay,
+            callers,
+            door,
+            capacity,
+            phase,
+            telemetry,
+            exporter,
+            admin,
+            effective,
+            ..
+        } = self;
+        let phases = phase.subscribe();
+        let mut server = Box::pin(grpc::listener::serve(listener, door, capacity, phases));
+        let mut supervisor = Box::pin(relay.supervise());
+        let mut watch = Box::pin(callers.watch());
+        let exporting = exporter.map(Exporter::spawn);
+        let pages = pages(&relay, &telemetry, &phase, effective);
+        let mut admin = Box::pin(admin::serve(admin, pages));
+        let mut going_down = Box::pin(async {
+            shutdown.await;
+            tracing::info!(in_flight = relay.in_flight(), "draining");
+            phase.send_replace(Phase::Draining);
+            tokio::time::sleep(self.drain_delay).await;
+            phase.send_replace(Phase::Closing);
+            tokio::time::sleep(self.drain_timeout).await;
+            tracing::warn!(
+                in_flight = relay.in_flight(),
+                "ending the calls that are left"
+            );
+            relay.shut_down();
+            tokio::time::sleep(LAST_WORDS).await;
+        });
+        tokio::select! {
+            () = &mut server => {}
+            () = &mut supervisor => {}
+            () = &mut watch => {}
+            () = &mut admin => {}
+            () = &mut going_down => {}
+        }
+        // Connections that are left are closed by this.
+        drop(server);
+        // The spans of the last calls are on their way by now.
+        if let Some(exporting) = exporting {
+            exporting.finish().await;
+        }
+        if let Some(embedded) = self.embedded {
+            let _ = embedded.stop.send(());
+            let _ = embedded.task.await;
+        }
+        Ok(())
+    }
+}
+
+/// What the operator's door shows.
+fn pages(
+    relay: &Relay,
+    telemetry: &Arc<Telemetry>,
+    phase: &PhaseSender,
+    config: String,
+) -> admin::Pages {
+    let (relay, telemetry, phase) = (relay.clone(), Arc::clone(telemetry), phase.subscribe());
+    admin::Pages {
+        metrics: Box::new(move || telemetry.metrics.text()),
+        ready: Box::new(move || *phase.borrow() == Phase::Serving),
+        config,
+        calls: Box::new(move || relay.calls()),
+    }
+}
