@@ -98,8 +98,8 @@ metrics! {
     FALLBACKS "dashgate_fallbacks_total" [Kind::Counter] &["reason"],
         "Calls that went on to another model, by the fault of the one before.";
     UPLOADED "dashgate_upload_bytes_total" [Kind::Counter] &["via"],
-        "Bytes of media on their way to DashScope's storage: by `UploadMedia`, or out of a `call`.";
-    CONNECTIONS "dashgate_connections" [Kind::Gauge] &[],
+        "Bytes of media that went on to DashScope's storage; `via` is `upload_media`.";
+    CONNECTIONS "dashgate_open_connections" [Kind::Gauge] &[],
         "Connections that are open.";
     CONNECTED "dashgate_connections_total" [Kind::Counter] &["outcome"],
         "Connections that came: `accepted`, or `refused` because there were too many.";

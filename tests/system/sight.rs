@@ -62,7 +62,7 @@ async fn a_stream_is_counted_piece_by_piece() {
     assert_eq!(numbers.some("dashgate_calls_total"), [(calls, 1.0)]);
     assert!(numbers.some("dashgate_calls_in_flight").is_empty());
     assert_eq!(numbers.value("dashgate_calls_in_flight_limit"), 1024.0);
-    assert_eq!(numbers.value("dashgate_connections"), 1.0);
+    assert_eq!(numbers.value("dashgate_open_connections"), 1.0);
     assert_eq!(
         numbers.value("dashgate_connections_total{outcome=\"accepted\"}"),
         1.0
