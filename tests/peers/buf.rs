@@ -26,51 +26,92 @@ pub(crate) const CASES: &[Case] = &[
         hears_the_stream,
     ),
     (
+        "buf_curl_hears_the_quick_start_by_grpc_web",
+        Tool::Buf,
+        hears_it_by_web,
+    ),
+    (
+        "buf_curl_is_told_of_a_protocol_that_is_not_served",
+        Tool::Buf,
+        is_told_of_a_protocol_that_is_not_served,
+    ),
+    (
         "buf_curl_is_told_which_field_is_wrong",
         Tool::Buf,
         is_told_the_field,
     ),
 ];
 
-fn run(buf: &Path, server: &Server, method: &str, message: &str) -> Result<Said, String> {
+/// A protocol that `buf curl` speaks and the gateway serves, each over HTTP/2.
+const GRPC: &[&str] = &["grpc", "--http2-prior-knowledge"];
+const WEB: &[&str] = &["grpcweb", "--http2-prior-knowledge"];
+/// As browsers speak it; reflection needs HTTP/2, so the schema comes from its files.
+const WEB_BY_HTTP_1: &[&str] = &[
+    "grpcweb",
+    "--schema",
+    concat!(env!("CARGO_MANIFEST_DIR"), "/proto"),
+];
+
+fn run(
+    buf: &Path,
+    protocol: &[&str],
+    server: &Server,
+    method: &str,
+    message: &str,
+) -> Result<Said, String> {
     let service = "dashgate.v1.ConversationService";
     let url = format!("http://{}/{service}/{method}", server.address());
     let mut command = Command::new(buf);
     // In an empty folder, so that the schema comes from the server and from nowhere else.
     command
         .current_dir(env!("CARGO_TARGET_TMPDIR"))
-        .args([
-            "curl",
-            "--protocol",
-            "grpc",
-            "--http2-prior-knowledge",
-            "--data",
-            message,
-        ])
+        .args(["curl", "--protocol"])
+        .args(protocol)
+        .args(["--data", message])
         .arg(url);
     ask(&mut command, LIMIT)
 }
 
-fn answered(buf: &Path, method: &str) -> Result<String, String> {
+fn answered(buf: &Path, protocol: &[&str], method: &str) -> Result<String, String> {
     let server = Server::gateway()?;
-    let said = run(buf, &server, method, QUESTION)?;
+    let said = run(buf, protocol, &server, method, QUESTION)?;
     equal("the exit code", said.code, Some(0)).map_err(|why| format!("{why}\n{}", said.err))?;
     Ok(said.out)
 }
 
 fn hears_the_quick_start(buf: &Path) -> Result<(), String> {
-    converse(&json(&answered(buf, "Converse")?)?)
+    converse(&json(&answered(buf, GRPC, "Converse")?)?)
+}
+
+fn hears_it_by_web(buf: &Path) -> Result<(), String> {
+    for protocol in [WEB, WEB_BY_HTTP_1] {
+        converse(&json(&answered(buf, protocol, "Converse")?)?)?;
+        stream(&json_values(&answered(buf, protocol, "ConverseStream")?)?)?;
+    }
+    Ok(())
+}
+
+/// Connect's own protocol is not served; whoever tries is told so, and is not left waiting.
+fn is_told_of_a_protocol_that_is_not_served(buf: &Path) -> Result<(), String> {
+    let server = Server::gateway()?;
+    let schema = ["connect", "--schema", WEB_BY_HTTP_1[2]];
+    let said = run(buf, &schema, &server, "Converse", QUESTION)?;
+    holds("it fails", said.code != Some(0), &said)?;
+    holds("with HTTP's own word", said.err.contains("415"), &said.err)
 }
 
 fn hears_the_stream(buf: &Path) -> Result<(), String> {
-    stream(&json_values(&answered(buf, "ConverseStream")?)?)
+    stream(&json_values(&answered(buf, GRPC, "ConverseStream")?)?)
 }
 
 fn is_told_the_field(buf: &Path) -> Result<(), String> {
     let server = Server::gateway()?;
-    let said = run(buf, &server, "Converse", PATH_AS_URI)?;
-    holds("it fails", said.code != Some(0), &said)?;
-    let error = json(&said.err)?;
-    equal("the status", text(&error, "/code"), "invalid_argument")?;
-    holds(PATH_FIELD, said.err.contains(PATH_FIELD), &said.err)
+    for protocol in [GRPC, WEB] {
+        let said = run(buf, protocol, &server, "Converse", PATH_AS_URI)?;
+        holds("it fails", said.code != Some(0), &said)?;
+        let error = json(&said.err)?;
+        equal("the status", text(&error, "/code"), "invalid_argument")?;
+        holds(PATH_FIELD, said.err.contains(PATH_FIELD), &said.err)?;
+    }
+    Ok(())
 }
