@@ -270,7 +270,9 @@ class DashgateClientTest {
       assertEquals(Status.Code.CANCELLED, ((DashgateException) fault.getCause()).code());
       client.close();
       fault = assertThrows(CompletionException.class, first::join);
-      assertEquals(Status.Code.CANCELLED, ((DashgateException) fault.getCause()).code());
+      // Whether it was pausing yet, or just heard that it should, is the scheduler's choice.
+      Status.Code code = ((DashgateException) fault.getCause()).code();
+      assertTrue(code == Status.Code.CANCELLED || code == Status.Code.UNAVAILABLE, code.name());
     }
   }
 
