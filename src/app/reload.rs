@@ -119,3 +119,66 @@ impl Reload {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::setting::{Change, Kind, Setting};
+    use crate::config::surroundings::fake::Fake;
+    use crate::config::{Flags, load, table};
+
+    use super::*;
+
+    /// All that a change reaches, as text.
+    fn reached(settings: &Settings) -> String {
+        format!(
+            "{:?} {:?} {:?} {:?}",
+            parts::relay_settings(settings),
+            parts::grpc_settings(settings),
+            settings.upstream,
+            settings.log.level,
+        )
+    }
+
+    /// A value that is right and no default.
+    fn other(setting: &Setting) -> String {
+        let text = match (setting.key, setting.kind) {
+            ("upstream.url", _) => "https://d.example/api/v1",
+            ("upstream.region", _) => "us-east-1",
+            ("log.level", _) => "trace",
+            ("upstream.max_body_bytes", _) => "32MiB",
+            ("timeouts.max", _) => "29m",
+            ("timeouts.unary" | "timeouts.stream", _) => "7s",
+            (_, Kind::Duration(least, most)) if setting.default == most => least,
+            (_, Kind::Duration(_, most)) => most,
+            (_, Kind::Size(least, _)) => least,
+            (_, Kind::Count(_, most)) => return most.to_string(),
+            (_, Kind::Switch) if setting.default == "true" => "false",
+            (_, Kind::Switch) => "true",
+            (_, Kind::Durations) => "m=7s",
+            (_, Kind::Counts) => "m=7",
+            (_, _) => "m=n",
+        };
+        text.to_owned()
+    }
+
+    #[test]
+    fn every_setting_that_is_called_live_reaches_a_room_that_takes_it() {
+        let world = || Fake::default().variable("DASHSCOPE_API_KEY", "sk-canary");
+        let flags = Flags::default();
+        let before = reached(&load(&flags, &world()).unwrap());
+        let live = table::ALL.iter().filter(|one| one.change() == Change::Live);
+        let mut seen = 0;
+        for setting in live {
+            // Keys are never shown; that they change is tested with real files.
+            if setting.key.starts_with("upstream.a") {
+                continue;
+            }
+            let world = world().variable(setting.variable, &other(setting));
+            let after = load(&flags, &world);
+            let after = after.unwrap_or_else(|faults| panic!("{}: {faults}", setting.key));
+            assert_ne!(reached(&after), before, "{}", setting.key);
+            seen += 1;
+        }
+        assert!(seen > 30, "{seen}");
+    }
+}
