@@ -135,6 +135,30 @@ fn the_readmes_tell_settings_as_they_are() {
 }
 
 #[test]
+fn the_schema_of_the_file_holds_every_setting_and_shows_its_type() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&read("docs/config.schema.json")).expect("JSON");
+    let mut settings = 0;
+    let mut left = vec![(String::new(), &schema)];
+    while let Some((key, place)) = left.pop() {
+        let Some(inside) = place["properties"].as_object() else {
+            let setting = dashgate::config::table::find(&key);
+            assert!(setting.is_some(), "there is no setting {key}");
+            let typed = place.get("type").or_else(|| place.get("enum"));
+            assert!(typed.is_some(), "{key} has no type");
+            settings += 1;
+            continue;
+        };
+        assert_eq!(place["additionalProperties"], false, "{key}");
+        for (name, below) in inside {
+            let dot = if key.is_empty() { "" } else { "." };
+            left.push((format!("{key}{dot}{name}"), below));
+        }
+    }
+    assert_eq!(settings, dashgate::config::table::ALL.len());
+}
+
+#[test]
 fn links_to_files_lead_somewhere() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let pages = [

@@ -51,7 +51,7 @@ pub struct Pages {
     /// Whether calls are wanted.
     pub ready: Box<dyn Fn() -> bool + Send + Sync>,
     /// The settings in force, without secrets.
-    pub config: String,
+    pub config: Box<dyn Fn() -> String + Send + Sync>,
     /// The calls in flight.
     pub calls: Box<dyn Fn() -> Calls + Send + Sync>,
 }
@@ -114,7 +114,7 @@ fn answer<B>(request: &Request<B>, pages: &Pages) -> Response<Full<Bytes>> {
         "/healthz" => page(ok, TEXT, "ok\n"),
         "/readyz" if (pages.ready)() => page(ok, TEXT, "ready\n"),
         "/readyz" => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n"),
-        "/config" => page(ok, TEXT, pages.config.clone()),
+        "/config" => page(ok, TEXT, (pages.config)()),
         "/calls" => match serde_json::to_string(&(pages.calls)()) {
             Ok(calls) => page(ok, JSON, calls),
             Err(_) => page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "no calls\n"),

@@ -1,22 +1,21 @@
 //! Builds every room once, joins them, runs them, and takes them down in order. The only room that
 //! knows them all. It holds no per-call code.
 
+mod embedded;
 mod parts;
+mod reload;
 
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
-use url::Url;
+use tokio::sync::watch;
 
 use crate::admin;
 use crate::callers::Callers;
-use crate::config::{Address, Endpoint, LogFormat, Settings};
-use crate::emulator;
+use crate::config::{Address, LogFormat, Settings};
 use crate::error::{Error, Reason};
 use crate::grpc;
 use crate::grpc::connection::Door;
@@ -28,6 +27,10 @@ use crate::grpc::socket::Listener;
 use crate::relay::Relay;
 use crate::telemetry::export::Exporter;
 use crate::telemetry::{Telemetry, log};
+
+use self::embedded::Embedded;
+pub use self::reload::Changes;
+use self::reload::Reload;
 
 /// How long a call that was ended by the shutdown may take to tell its caller so.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -47,24 +50,18 @@ pub struct Gateway {
     telemetry: Arc<Telemetry>,
     exporter: Option<Exporter>,
     admin: Option<TcpListener>,
-    effective: String,
+    effective: Arc<RwLock<String>>,
+    changes: Option<Changes>,
 }
 
-/// The DashScope in this process.
-struct Embedded {
-    base_url: Url,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<std::io::Result<()>>,
-}
-
-/// Starts the log as the settings say.
-pub fn start_log(settings: &Settings) {
+/// Starts the log as the settings say. What it gives changes the level later.
+pub fn start_log(settings: &Settings) -> Option<log::Level> {
     let format = match settings.log.format {
         LogFormat::Auto => log::Format::Auto,
         LogFormat::Json => log::Format::Json,
         LogFormat::Text => log::Format::Text,
     };
-    log::start(&settings.log.level, format);
+    log::start(&settings.log.level, format)
 }
 
 /// Binds the address and builds all rooms.
@@ -85,9 +82,9 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         None => None,
     };
 
-    let embedded = match settings.upstream.endpoint {
-        Endpoint::Embedded if settings.upstream.accounts.is_empty() => Some(embed().await?),
-        Endpoint::Embedded | Endpoint::Remote { .. } => None,
+    let embedded = match Embedded::is_wanted(settings) {
+        true => Some(Embedded::start().await?),
+        false => None,
     };
     let base_url = embedded.as_ref().map(|embedded| &embedded.base_url);
     let accounts = parts::accounts(settings, base_url)?;
@@ -135,7 +132,8 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         telemetry,
         exporter,
         admin,
-        effective: settings.effective.clone(),
+        effective: Arc::new(RwLock::new(settings.effective.clone())),
+        changes: None,
     })
 }
 
@@ -143,31 +141,6 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| {
         let message = format!("cannot listen on {address}: {error}; choose another address");
         Error::new(Reason::GatewayConfig, message)
-    })
-}
-
-async fn embed() -> Result<Embedded, Error> {
-    let broken = |error: std::io::Error| {
-        Error::new(
-            Reason::GatewayConfig,
-            "the embedded DashScope cannot listen",
-        )
-        .with_source(error)
-    };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .map_err(broken)?;
-    let address = listener.local_addr().map_err(broken)?;
-    let (stop, stopped) = oneshot::channel();
-    let shutdown = async {
-        let _ = stopped.await;
-    };
-    let server = emulator::serve(listener, emulator::Settings::default(), shutdown);
-    let base_url = parts::base_url(&format!("http://{address}/api/v1"))?;
-    Ok(Embedded {
-        base_url,
-        stop,
-        task: tokio::spawn(server),
     })
 }
 
@@ -187,6 +160,11 @@ impl Gateway {
         self.embedded.is_some()
     }
 
+    /// Takes other settings from here while it runs. Without this it keeps those it was bound with.
+    pub fn follow(&mut self, changes: Changes) {
+        self.changes = Some(changes);
+    }
+
     /// Serves until the shutdown is asked for, and then goes down in order: health says so, calls
     /// still come for a while, connections are told to go, calls end, and what is left after the
     /// drain's timeout is ended.
@@ -202,9 +180,20 @@ impl Gateway {
             exporter,
             admin,
             effective,
+            changes,
             ..
         } = self;
         let phases = phase.subscribe();
+        let mut reload = Box::pin(reload::run(
+            changes,
+            Reload {
+                relay: relay.clone(),
+                router: door.router.clone(),
+                effective: Arc::clone(&effective),
+                embedded: self.embedded.as_ref().map(|one| one.base_url.clone()),
+                late: None,
+            },
+        ));
         let mut server = Box::pin(grpc::listener::serve(listener, door, capacity, phases));
         let mut supervisor = Box::pin(relay.supervise());
         let mut watch = Box::pin(callers.watch());
@@ -230,6 +219,7 @@ impl Gateway {
             () = &mut supervisor => {}
             () = &mut watch => {}
             () = &mut admin => {}
+            () = &mut reload => {}
             () = &mut going_down => {}
         }
         // Connections that are left are closed by this.
@@ -239,8 +229,7 @@ impl Gateway {
             exporting.finish().await;
         }
         if let Some(embedded) = self.embedded {
-            let _ = embedded.stop.send(());
-            let _ = embedded.task.await;
+            embedded.stop().await;
         }
         Ok(())
     }
@@ -251,13 +240,16 @@ fn pages(
     relay: &Relay,
     telemetry: &Arc<Telemetry>,
     phase: &PhaseSender,
-    config: String,
+    effective: Arc<RwLock<String>>,
 ) -> admin::Pages {
     let (relay, telemetry, phase) = (relay.clone(), Arc::clone(telemetry), phase.subscribe());
     admin::Pages {
         metrics: Box::new(move || telemetry.metrics.text()),
         ready: Box::new(move || *phase.borrow() == Phase::Serving),
-        config,
+        config: Box::new(move || {
+            let text = effective.read().unwrap_or_else(PoisonError::into_inner);
+            text.clone()
+        }),
         calls: Box::new(move || relay.calls()),
     }
 }

@@ -1,17 +1,19 @@
 //! `dashgate serve`: the gateway.
 
 use std::future::Future;
+use std::io;
+use std::sync::Arc;
 
 use clap::Args;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
-use crate::app;
-use crate::config::{self, Process};
+use crate::app::{self, Changes};
+use crate::config::{self, Process, Source};
 
 use super::choices::Choices;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::signals::Signals;
+use super::signals::{self, Signals};
 use super::terminal::Terminal;
 
 /// What stands below the help of `serve`.
@@ -25,7 +27,8 @@ Examples:
   dashgate serve --listen 0.0.0.0:50051 --set callers.keys_file=keys.toml
 
 The first line of stdout is `listening on ADDRESS`; with --admin the second is `admin on URL`.
-SIGTERM or Ctrl-C lets running calls finish (server.drain_timeout); a second one ends at once.";
+SIGTERM or Ctrl-C lets running calls finish (server.drain_timeout); a second one ends at once.
+SIGHUP reads the settings again, and so does a change of their files; wrong ones change nothing.";
 
 /// What `serve` takes.
 #[derive(Args, Debug)]
@@ -59,11 +62,22 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
             "callers.allow_anyone",
             arguments.allow_anyone.then_some("true"),
         );
-    let settings = config::load(&flags, &Process)?;
+    let mut source = Source::new(flags, Process);
+    let settings = source.load()?.settings;
     // Before the address is told: whoever reads it may send a signal next.
     let mut signals = listen()?;
-    app::start_log(&settings);
-    let gateway = Box::pin(app::bind(&settings)).await?;
+    let again = Arc::new(Notify::new());
+    signals::tell_of_hangups(Arc::clone(&again)).map_err(deaf)?;
+    let log = app::start_log(&settings);
+    for note in config::unknown_variables(&Process) {
+        tracing::warn!("{note}");
+    }
+    let mut gateway = Box::pin(app::bind(&settings)).await?;
+    gateway.follow(Changes {
+        source,
+        now: again,
+        log,
+    });
     announce(&gateway.address().to_string(), terminal);
     if let Some(address) = gateway.admin_addr() {
         let _ = terminal.answer(&format!("admin on http://{address}\n"));
@@ -84,7 +98,11 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
 
 /// Takes the signals over.
 pub(crate) fn listen() -> Result<Signals, Failure> {
-    Signals::listen().map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))
+    Signals::listen().map_err(deaf)
+}
+
+fn deaf(error: io::Error) -> Failure {
+    Failure::usage(format!("cannot listen for signals: {error}"))
 }
 
 /// Says where a server listens. A server that nobody listens to still serves.

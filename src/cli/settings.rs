@@ -14,6 +14,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate config check --config dashgate.toml      0 if all is right, 2 and all faults if not
   dashgate config show                              what is in force, and where it comes from
+  dashgate config schema > dashgate.schema.json     for an editor that knows JSON Schema
 
 A flag wins over an environment variable, a variable over the file. Secrets are never shown.";
 
@@ -32,6 +33,8 @@ enum Action {
     Show(Choices),
     /// Print the reference of all settings, as Markdown
     Reference,
+    /// Print a JSON Schema of the file of settings, for editors
+    Schema,
 }
 
 /// Looks at the settings.
@@ -39,6 +42,9 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
     let text = match &arguments.action {
         Action::Check(choices) => {
             let settings = config::load(&choices.flags(), &Process)?;
+            for note in config::unknown_variables(&Process) {
+                terminal.aside(&format!("note: {note}\n"));
+            }
             let accounts = settings.upstream.accounts.len();
             let upstream = match settings.upstream.endpoint {
                 Endpoint::Embedded if accounts > 0 => format!("{accounts} accounts at DashScope"),
@@ -50,6 +56,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
         }
         Action::Show(choices) => config::show(&choices.flags(), &Process)?,
         Action::Reference => config::markdown(),
+        Action::Schema => config::schema(),
     };
     terminal.answer(&text)?;
     Ok(Exit::Done)

@@ -1,6 +1,10 @@
-//! Ctrl-C and SIGTERM: the first asks a server to finish, the second ends it at once.
+//! Ctrl-C and SIGTERM: the first asks a server to finish, the second ends it at once. SIGHUP asks
+//! it to read its settings again.
 
 use std::io;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,4 +57,23 @@ impl Signals {
         }
         Signal::Interrupt
     }
+}
+
+/// Tells of every SIGHUP from now on, which no longer ends the process.
+#[cfg(unix)]
+pub(crate) fn tell_of_hangups(whom: Arc<Notify>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangups = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            whom.notify_one();
+        }
+    });
+    Ok(())
+}
+
+/// There is no such signal here.
+#[cfg(not(unix))]
+pub(crate) fn tell_of_hangups(_: Arc<Notify>) -> io::Result<()> {
+    Ok(())
 }

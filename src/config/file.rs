@@ -216,7 +216,7 @@ fn plain(name: &str) -> Option<&str> {
 }
 
 /// How many letters to add, drop or change to get from one text to the other.
-fn distance(from: &str, to: &str) -> usize {
+pub(crate) fn distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for (line, a) in from.chars().enumerate() {
         let mut corner = line;

@@ -21,12 +21,15 @@ mod file;
 pub mod raw;
 mod reference;
 mod region;
+mod schema;
 mod server;
 pub mod setting;
 mod settings;
 mod sight_table;
+mod source;
 pub mod surroundings;
 pub mod table;
+mod unknown;
 mod upstream;
 mod value;
 
@@ -36,12 +39,15 @@ pub use self::client::{Client, ClientTls, color, load_client};
 pub use self::fault::{Fault, Faults};
 pub use self::raw::{Flag, Flags};
 pub use self::reference::markdown;
+pub use self::schema::schema;
 pub use self::server::{Server, Tls};
 pub use self::settings::{
     Account, AccountLimit, Admin, CallerLimits, Callers, Endpoint, Idempotency, Log, LogFormat,
     Models, Retry, Sampler, Settings, Telemetry, Timeouts, Tokens, Upstream,
 };
+pub use self::source::{Loaded, Source};
 pub use self::surroundings::{Process, Surroundings};
+pub use self::unknown::unknown_variables;
 
 use std::time::Duration;
 
@@ -49,10 +55,7 @@ use self::raw::Raw;
 
 /// Gathers the settings and checks them.
 pub fn load(flags: &Flags, around: &dyn Surroundings) -> Result<Settings, Faults> {
-    let raw = Raw::gather(flags, around);
-    let mut settings = check::settings(&raw, around)?;
-    settings.effective = reference::listing(&raw, &settings);
-    Ok(settings)
+    source::ready(&Raw::gather(flags, around), around)
 }
 
 /// What is in force, a line for each setting, and where it came from. Secrets are hidden.

@@ -105,6 +105,17 @@ impl Raw {
         self.values.get(key)
     }
 
+    /// Puts a setting back to what it was in another gathering.
+    pub(crate) fn keep(&mut self, key: &str, before: &Self) {
+        let Some(setting) = table::find(key) else {
+            return;
+        };
+        match before.typed(key) {
+            Some(typed) => self.values.insert(setting.key, typed.clone()),
+            None => self.values.remove(setting.key),
+        };
+    }
+
     fn take_file(&mut self, flags: &Flags, around: &dyn Surroundings) {
         let (path, origin) = match (&flags.config, around.variable(FILE_VARIABLE)) {
             (Some(path), _) => (path.clone(), Origin::Flag("--config".to_owned())),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fault::Origin;
 use super::raw::Raw;
-use super::setting::{Kind, Setting};
+use super::setting::{Change, Kind, Setting};
 use super::settings::{Endpoint, Settings};
 use super::table::ALL;
 
@@ -35,6 +35,15 @@ qwen3-omni-flash = ["qwen3-vl-plus"]
 qwen3-omni-flash = [1.8, 6.9]
 ```
 
+Settings are read again on SIGHUP, and within three seconds when a file that they came from changes:
+the file of settings, `upstream.accounts_file`, and files of DashScope's keys. A setting that is
+`live` then holds for the calls that come next; calls in flight keep what they began with. One that
+needs a `restart` stays as it was, and the log names it. If anything is wrong, all stays as it was,
+and the log tells every fault. Variables and flags cannot change while the gateway runs. The files
+that `callers.*` and `server.tls.*` name are read again by themselves when they change.
+
+`dashgate config schema` prints a [JSON Schema](config.schema.json) of the file, for editors.
+
 This page is written by `dashgate config reference`.
 "#;
 
@@ -49,8 +58,8 @@ pub fn markdown() -> String {
             let _ = write!(
                 text,
                 "\n## {section}\n\n\
-                 | Key | Variable | Flag | Takes | Default | Meaning and reason |\n\
-                 |---|---|---|---|---|---|\n"
+                 | Key | Variable | Flag | Takes | Default | Change | Meaning and reason |\n\
+                 |---|---|---|---|---|---|---|\n"
             );
         }
         text.push_str(&row(setting));
@@ -116,13 +125,22 @@ fn row(setting: &Setting) -> String {
         default => format!("`{default}`"),
     };
     format!(
-        "| `{}` | `{}` | {flag} | {} | {default} | {} {} |\n",
+        "| `{}` | `{}` | {flag} | {} | {default} | {} | {} {} |\n",
         setting.key,
         setting.variable,
         takes(setting.kind),
+        change(setting.change()),
         setting.meaning.replace('|', "\\|"),
         setting.reason.replace('|', "\\|"),
     )
+}
+
+fn change(change: Change) -> &'static str {
+    match change {
+        Change::Live => "live",
+        Change::Restart => "restart",
+        Change::EachRun => "each run",
+    }
 }
 
 fn takes(kind: Kind) -> String {

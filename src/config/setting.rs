@@ -54,6 +54,49 @@ pub struct Setting {
     pub reason: &'static str,
 }
 
+/// What happens when a setting is changed while the gateway runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It holds for the calls that come next.
+    Live,
+    /// It holds after a restart.
+    Restart,
+    /// It is of commands that read it each time they run.
+    EachRun,
+}
+
+/// What is live: sections, with their dot, and single keys. All else needs a restart.
+const LIVE: &[&str] = &[
+    "log.level",
+    "models.",
+    "retry.",
+    "server.heartbeat_after",
+    "server.max_chunk_bytes",
+    "server.max_in_flight",
+    "server.max_metadata_bytes",
+    "server.max_request_bytes",
+    "server.request_body_timeout",
+    "timeouts.",
+    "upstream.",
+];
+
+impl Setting {
+    /// What happens when it is changed while the gateway runs.
+    pub fn change(&self) -> Change {
+        let is = |live: &&str| match live.ends_with('.') {
+            true => self.key.starts_with(*live),
+            false => self.key == *live,
+        };
+        if self.key.starts_with("client.") {
+            Change::EachRun
+        } else if LIVE.iter().any(is) {
+            Change::Live
+        } else {
+            Change::Restart
+        }
+    }
+}
+
 macro_rules! settings {
     ($($key:literal [$kind:expr] = $default:literal, $variable:literal $($flag:literal)?:
         $meaning:literal, $reason:literal;)+) => {

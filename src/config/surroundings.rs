@@ -12,6 +12,12 @@ pub trait Surroundings {
     /// The value of an environment variable. `Err` if it is not UTF-8.
     fn variable(&self, name: &str) -> Result<Option<String>, NotText>;
 
+    /// The names of all environment variables that are UTF-8; none where nobody looks for
+    /// misspelt ones.
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The text of a file.
     fn file(&self, path: &Path) -> io::Result<String>;
 }
@@ -33,6 +39,11 @@ impl Surroundings for Process {
         std::env::var_os(name)
             .map(|value| value.into_string().map_err(|_| NotText))
             .transpose()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let names = std::env::vars_os().map(|(name, _)| name.into_string());
+        names.filter_map(Result::ok).collect()
     }
 
     fn file(&self, path: &Path) -> io::Result<String> {
@@ -83,6 +94,10 @@ pub(crate) mod fake {
                 Some(value) if value == "\u{fffd}" => Err(NotText),
                 value => Ok(value.cloned()),
             }
+        }
+
+        fn names(&self) -> Vec<String> {
+            self.variables.keys().cloned().collect()
         }
 
         fn file(&self, path: &Path) -> io::Result<String> {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderValue, Request, Response};
@@ -45,7 +45,10 @@ type Reflection = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>
 /// Knows every service. Cheap to clone.
 #[derive(Clone)]
 pub struct Router {
+    /// What holds for the call that this clone answers.
     settings: Settings,
+    /// What holds for calls that come.
+    current: Arc<RwLock<Settings>>,
     relay: Relay,
     callers: Callers,
     telemetry: Arc<Telemetry>,
@@ -82,6 +85,7 @@ impl Router {
         let load = settings.load_reports.then(|| Load::new(relay.clone()));
         Ok(Self {
             settings,
+            current: Arc::new(RwLock::new(settings)),
             relay,
             callers,
             meter: Arc::new(Meter::new(Arc::clone(&telemetry), load)),
@@ -92,13 +96,24 @@ impl Router {
         })
     }
 
+    /// Takes other settings for the calls that come from now on, on all its clones. Whether load is
+    /// reported is not changed.
+    pub fn reconfigure(&self, settings: Settings) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
     /// Where connections are counted.
     pub fn telemetry(&self) -> &Telemetry {
         &self.telemetry
     }
 
     /// Answers one request. Never fails: every fault is an answer.
-    pub async fn answer(self, request: Request<Asked>, peer: Option<Arc<Peer>>) -> Response<Body> {
+    pub async fn answer(
+        mut self,
+        request: Request<Asked>,
+        peer: Option<Arc<Peer>>,
+    ) -> Response<Body> {
+        self.settings = *self.current.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(refusal) = refusal::other_protocols(&request) {
             refusal::hear_out(request.into_body()).await;
             return refusal;

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The form of a log line.
@@ -17,9 +18,20 @@ pub enum Format {
     Text,
 }
 
-/// Starts the log. Without a filter that can be read, `info` holds. A second start changes nothing.
-pub fn start(filter: &str, format: Format) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+/// Changes what is logged, while it is logged.
+pub struct Level(Box<dyn Fn(EnvFilter) + Send + Sync>);
+
+impl Level {
+    /// Logs what this filter says from now on.
+    pub fn set(&self, filter: &str) {
+        (self.0)(read(filter));
+    }
+}
+
+/// Starts the log. Without a filter that can be read, `info` holds. A second start changes nothing,
+/// and has no level to set.
+pub fn start(filter: &str, format: Format) -> Option<Level> {
+    let filter = read(filter);
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -31,12 +43,28 @@ pub fn start(filter: &str, format: Format) {
         Format::Text => false,
     };
     // A subscriber is there already in tests that start several gateways in one process.
-    let _ = if json {
-        builder.json().flatten_event(true).finish().try_init()
+    let (started, level) = if json {
+        let builder = builder.json().flatten_event(true).with_filter_reloading();
+        let level = level(builder.reload_handle());
+        (builder.finish().try_init(), level)
     } else {
-        builder.finish().try_init()
+        let builder = builder.with_filter_reloading();
+        let level = level(builder.reload_handle());
+        (builder.finish().try_init(), level)
     };
     tell_of_panics();
+    started.is_ok().then_some(level)
+}
+
+fn level<S: 'static>(handle: Handle<EnvFilter, S>) -> Level {
+    Level(Box::new(move |filter| {
+        // Only a log that is gone cannot be told.
+        let _ = handle.reload(filter);
+    }))
+}
+
+fn read(filter: &str) -> EnvFilter {
+    EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
 /// Says where a panic was, and not what it said: its words may hold what somebody said or a key.

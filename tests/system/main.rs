@@ -41,6 +41,7 @@ mod protocols;
 mod raw;
 mod recorded;
 mod recordings;
+mod reload;
 mod requested;
 mod scrape;
 mod served;

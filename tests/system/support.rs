@@ -96,7 +96,11 @@ pub async fn gateway(upstream: &Upstream) -> Running {
 
 /// A gateway with these settings.
 pub async fn gateway_with(settings: config::Settings) -> Running {
-    let gateway = app::bind(&settings).await.unwrap();
+    running(app::bind(&settings).await.unwrap())
+}
+
+/// A gateway that is bound, and runs from now on.
+pub fn running(gateway: app::Gateway) -> Running {
     let address = gateway.address().tcp().expect("a port");
     let admin = gateway.admin_addr();
     let (stop, mut stopped) = mpsc::channel::<()>(1);

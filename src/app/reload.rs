@@ -1,0 +1,184 @@
+//! Other settings while the gateway runs: read again when a file changes, or when somebody asks.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
+use url::Url;
+
+use crate::config::{Faults, Loaded, Settings, Source};
+use crate::error::Error;
+use crate::grpc::router::Router;
+use crate::relay::Relay;
+use crate::telemetry::log::Level;
+
+use super::embedded::Embedded;
+use super::parts;
+
+/// How often the files are looked at. They are a page or two and are read whole: a stamp of the
+/// file system would miss a change within its grain, and a watch by the kernel would miss files
+/// that are mounted or linked anew.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Where other settings come from while a gateway runs.
+pub struct Changes {
+    /// What to read, and what it held last.
+    pub source: Source,
+    /// Who asks for it to be read now, as SIGHUP does.
+    pub now: Arc<Notify>,
+    /// The level of the log, if it is ours.
+    pub log: Option<Level>,
+}
+
+/// What is told of other settings.
+pub(super) struct Reload {
+    pub(super) relay: Relay,
+    pub(super) router: Router,
+    /// What the operator's door shows.
+    pub(super) effective: Arc<RwLock<String>>,
+    /// Where the DashScope in this process is, if one was started with the gateway.
+    pub(super) embedded: Option<Url>,
+    /// The one that was started later, because the settings came to ask for it.
+    pub(super) late: Option<Embedded>,
+}
+
+/// Puts other settings in force as they come. Never ends.
+pub(super) async fn run(changes: Option<Changes>, mut reload: Reload) {
+    let Some(Changes {
+        mut source,
+        now,
+        log,
+    }) = changes
+    else {
+        return std::future::pending().await;
+    };
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let asked = tokio::select! {
+            () = now.notified() => true,
+            _ = looks.tick() => false,
+        };
+        // A disk that hangs must not hang the calls.
+        let reading = tokio::task::spawn_blocking(move || {
+            let wanted = asked || source.has_changed();
+            let loaded = wanted.then(|| source.load());
+            (source, loaded)
+        });
+        let Ok((back, loaded)) = reading.await else {
+            // Only a runtime that ends lets go of a look, or a fault in reading that was told.
+            return std::future::pending().await;
+        };
+        source = back;
+        if let Some(loaded) = loaded {
+            reload.take(loaded, log.as_ref()).await;
+        }
+    }
+}
+
+impl Reload {
+    async fn take(&mut self, loaded: Result<Loaded, Faults>, log: Option<&Level>) {
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(faults) => {
+                tracing::error!(%faults, "the settings were changed and are wrong; the old stay");
+                return;
+            }
+        };
+        if let Err(error) = self.put_in_force(&loaded.settings).await {
+            tracing::error!(%error, "the settings cannot be put in force; the old stay");
+            return;
+        }
+        if let Some(log) = log {
+            log.set(&loaded.settings.log.level);
+        }
+        if !loaded.waiting.is_empty() {
+            let keys = loaded.waiting.join(", ");
+            tracing::warn!(keys, "these settings were changed and need a restart");
+        }
+        tracing::info!("the settings were read again and are in force");
+    }
+
+    /// All or nothing: what can fail comes first.
+    async fn put_in_force(&mut self, settings: &Settings) -> Result<(), Error> {
+        if Embedded::is_wanted(settings) && self.embedded.is_none() {
+            let late = Embedded::start().await?;
+            self.embedded = Some(late.base_url.clone());
+            self.late = Some(late);
+        }
+        let accounts = parts::accounts(settings, self.embedded.as_ref())?;
+        self.relay
+            .reconfigure(parts::relay_settings(settings), accounts);
+        self.router.reconfigure(parts::grpc_settings(settings));
+        let mut effective = self
+            .effective
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        effective.clone_from(&settings.effective);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::setting::{Change, Kind, Setting};
+    use crate::config::surroundings::fake::Fake;
+    use crate::config::{Flags, load, table};
+
+    use super::*;
+
+    /// All that a change reaches, as text.
+    fn reached(settings: &Settings) -> String {
+        format!(
+            "{:?} {:?} {:?} {:?}",
+            parts::relay_settings(settings),
+            parts::grpc_settings(settings),
+            settings.upstream,
+            settings.log.level,
+        )
+    }
+
+    /// A value that is right and no default.
+    fn other(setting: &Setting) -> String {
+        let text = match (setting.key, setting.kind) {
+            ("upstream.url", _) => "https://d.example/api/v1",
+            ("upstream.region", _) => "us-east-1",
+            ("log.level", _) => "trace",
+            ("upstream.max_body_bytes", _) => "32MiB",
+            ("timeouts.max", _) => "29m",
+            ("timeouts.unary" | "timeouts.stream", _) => "7s",
+            (_, Kind::Duration(least, most)) if setting.default == most => least,
+            (_, Kind::Duration(_, most)) => most,
+            (_, Kind::Size(least, _)) => least,
+            (_, Kind::Count(_, most)) => return most.to_string(),
+            (_, Kind::Switch) if setting.default == "true" => "false",
+            (_, Kind::Switch) => "true",
+            (_, Kind::Durations) => "m=7s",
+            (_, Kind::Counts) => "m=7",
+            (_, _) => "m=n",
+        };
+        text.to_owned()
+    }
+
+    #[test]
+    fn every_setting_that_is_called_live_reaches_a_room_that_takes_it() {
+        let world = || Fake::default().variable("DASHSCOPE_API_KEY", "sk-canary");
+        let flags = Flags::default();
+        let before = reached(&load(&flags, &world()).unwrap());
+        let live = table::ALL.iter().filter(|one| one.change() == Change::Live);
+        let mut seen = 0;
+        for setting in live {
+            // Keys are never shown; that they change is tested with real files.
+            if setting.key.starts_with("upstream.a") {
+                continue;
+            }
+            let world = world().variable(setting.variable, &other(setting));
+            let after = load(&flags, &world);
+            let after = after.unwrap_or_else(|faults| panic!("{}: {faults}", setting.key));
+            assert_ne!(reached(&after), before, "{}", setting.key);
+            seen += 1;
+        }
+        assert!(seen > 30, "{seen}");
+    }
+}

@@ -1,0 +1,102 @@
+//! Environment variables that look like settings and are none: most are misspelt.
+
+use super::file::distance;
+use super::raw::FILE_VARIABLE;
+use super::surroundings::Surroundings;
+use super::table;
+
+/// What the names of our variables begin with.
+const OURS: &str = "DASHGATE_";
+
+/// Variables that are read by the tests and clients of the project, not by the gateway.
+const OTHERS: [&str; 8] = [
+    "DASHGATE_BINARY",
+    "DASHGATE_CHROMIUM",
+    "DASHGATE_CLIENTS_FOLDER",
+    "DASHGATE_CLIENTS_GATEWAY",
+    "DASHGATE_CLIENTS_TARGET",
+    "DASHGATE_REPOSITORY",
+    "DASHGATE_REQUIRE_CLIENTS",
+    "DASHGATE_REQUIRE_PEERS",
+];
+
+/// How many letters may be wrong for a name to be taken for another.
+const MAX_DISTANCE: usize = 4;
+
+/// A sentence for each variable that nobody reads, with the nearest one that is read. It is no
+/// fault: the variable may be of another program. Its value is not told.
+pub fn unknown_variables(around: &dyn Surroundings) -> Vec<String> {
+    let mut names = around.names();
+    names.retain(|name| name.starts_with(OURS) && !is_known(name) && !is_of_kubernetes(name));
+    names.sort_unstable();
+    names.iter().map(|name| told(name)).collect()
+}
+
+fn is_known(name: &str) -> bool {
+    name == FILE_VARIABLE
+        || OTHERS.contains(&name)
+        || table::ALL.iter().any(|setting| setting.variable == name)
+}
+
+/// Kubernetes tells every pod of a service that is called dashgate, or dashgate-something.
+fn is_of_kubernetes(name: &str) -> bool {
+    let port = |name: &str| {
+        name.split("_PORT_").skip(1).any(|rest| {
+            rest.starts_with(|first: char| first.is_ascii_digit()) && rest.contains("_TCP")
+        })
+    };
+    ["_SERVICE_HOST", "_SERVICE_PORT"]
+        .iter()
+        .any(|end| name.ends_with(end))
+        || name.contains("_SERVICE_PORT_")
+        || name == "DASHGATE_PORT"
+        || port(name)
+}
+
+fn told(name: &str) -> String {
+    let variables = table::ALL.iter().map(|setting| setting.variable);
+    let nearest = variables
+        .chain([FILE_VARIABLE])
+        .map(|known| (distance(known, name), known))
+        .min()
+        .filter(|(distance, _)| *distance <= MAX_DISTANCE);
+    match nearest {
+        Some((_, near)) => format!("nobody reads the variable {name}; did you mean {near}"),
+        None => format!("nobody reads the variable {name}; docs/configuration.md lists them all"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unknown_variables;
+    use crate::config::surroundings::fake::Fake;
+
+    #[test]
+    fn a_misspelt_variable_is_told_with_the_nearest_and_without_its_value() {
+        let around = Fake::default()
+            .variable("DASHGATE_SERVER_LISTN", "canary")
+            .variable("DASHGATE_CONFG", "canary")
+            .variable("DASHGATE_WHATEVER_IT_MAY_BE", "canary")
+            .variable("DASHGATE_SERVER_LISTEN", "127.0.0.1:1")
+            .variable("DASHGATE_CONFIG", "d.toml")
+            .variable("DASHGATE_REQUIRE_PEERS", "1")
+            .variable("DASHGATE_REQUIRE_CLIENTS", "1")
+            .variable("DASHGATE_SERVICE_HOST", "10.0.0.1")
+            .variable("DASHGATE_SERVICE_PORT_GRPC", "50051")
+            .variable("DASHGATE_PORT", "tcp://10.0.0.1:50051")
+            .variable("DASHGATE_PORT_50051_TCP_ADDR", "10.0.0.1")
+            .variable("DASHGATE_CANARY_PORT_50051_TCP", "tcp://10.0.0.1:50051")
+            .variable("HOME", "/");
+        let told = unknown_variables(&around);
+        assert_eq!(
+            told,
+            [
+                "nobody reads the variable DASHGATE_CONFG; did you mean DASHGATE_CONFIG",
+                "nobody reads the variable DASHGATE_SERVER_LISTN; did you mean \
+                 DASHGATE_SERVER_LISTEN",
+                "nobody reads the variable DASHGATE_WHATEVER_IT_MAY_BE; docs/configuration.md \
+                 lists them all",
+            ]
+        );
+    }
+}
