@@ -14,6 +14,8 @@ use dashgate::emulator::Script;
 use dashgate::error::{Error, Kind, Reason, Sent};
 use dashgate::grpc::status::{code, pushback};
 
+#[path = "pages/operations.rs"]
+mod operations;
 #[path = "pages/sight.rs"]
 mod sight;
 
@@ -169,6 +171,8 @@ fn links_to_files_lead_somewhere() {
         "docs/command-line.md",
         "docs/emulator.md",
         "docs/observability.md",
+        "docs/operations.md",
+        "deploy/README.md",
     ];
     for page in pages {
         let folder = top.join(page);
@@ -179,9 +183,32 @@ fn links_to_files_lead_somewhere() {
             .skip(1)
             .filter_map(|rest| rest.split_once(')'));
         for (link, _) in links.filter(|(link, _)| !link.contains("://")) {
-            assert!(folder.join(link).exists(), "{page}: {link} is not there");
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() {
+                top.join(page)
+            } else {
+                folder.join(file)
+            };
+            assert!(file.exists(), "{page}: {link} is not there");
+            if !heading.is_empty() {
+                let text = fs::read_to_string(&file).expect("a page with headings is text");
+                let there = text.lines().filter_map(|line| line.strip_prefix('#'));
+                assert!(
+                    there.map(slug).any(|slug| slug == heading),
+                    "{page}: {link}"
+                );
+            }
         }
     }
+}
+
+/// What links call a heading.
+fn slug(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = words
+        .chars()
+        .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+    kept.collect::<String>().replace(' ', "-")
 }
 
 #[test]

@@ -24,6 +24,18 @@ mod grpcurl;
 mod h2spec;
 #[path = "peers/judge.rs"]
 mod judge;
+#[expect(
+    clippy::indexing_slicing,
+    reason = "JSON is read by index; what is not there is null, and is judged as that"
+)]
+#[path = "peers/kubernetes.rs"]
+mod kubernetes;
+#[expect(
+    clippy::indexing_slicing,
+    reason = "JSON is read by index; what is not there is null, and is judged as that"
+)]
+#[path = "peers/manifests.rs"]
+mod manifests;
 #[path = "peers/process.rs"]
 mod process;
 #[path = "peers/prometheus.rs"]
@@ -61,6 +73,7 @@ fn main() -> ExitCode {
         python::CASES,
         sdk::CASES,
         prometheus::CASES,
+        kubernetes::CASES,
     ];
     let trials = cases.concat().into_iter().map(trial).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -18,6 +18,9 @@ const GRPCURL: &str = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3";
 /// Its newest version that Go can install: those after it have a path that the proxy refuses.
 const H2SPEC: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
 const HEALTH_PROBE: &str = "github.com/grpc-ecosystem/grpc-health-probe@v0.4.61";
+/// Helm and the schemas of Kubernetes, in one stamp.
+const KUBERNETES: &str =
+    "helm.sh/helm/v3/cmd/helm@v3.19.2\nkubernetes-validate==1.37.0\nPyYAML==6.0.3";
 const SSLYZE: &str = "sslyze==6.3.1";
 const NPM: &str = include_str!("package.json");
 const PYPI: &str = include_str!("requirements.txt");
@@ -39,6 +42,8 @@ pub(crate) enum Tool {
     Chromium,
     /// Python with grpcio and the DashScope SDK, from PyPI.
     Python,
+    /// A folder with Helm, from the Go module proxy, and a Python that knows Kubernetes' schemas.
+    Kubernetes,
 }
 
 /// Where a tool is, or why there is none.
@@ -53,8 +58,14 @@ pub(crate) fn find(tool: Tool) -> Result<PathBuf, String> {
         Tool::Buf => buf.get_or_init(|| installed("buf", NPM, buf_into)),
         Tool::Chromium => chromium.get_or_init(chromium_of_the_system),
         Tool::Python => python.get_or_init(|| installed("python", PYPI, python_into)),
+        Tool::Kubernetes => kubernetes(),
     }
     .clone()
+}
+
+fn kubernetes() -> &'static Result<PathBuf, String> {
+    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    FOUND.get_or_init(|| installed("kubernetes", KUBERNETES, kubernetes_into))
 }
 
 /// The folder that the tools live in, below the one that cargo builds in.
@@ -119,6 +130,18 @@ fn buf_into(folder: &Path) -> Result<PathBuf, String> {
 fn python_into(folder: &Path) -> Result<PathBuf, String> {
     let wanted = folder.join("requirements.txt");
     environment(folder, &wanted, PYPI)
+}
+
+fn kubernetes_into(folder: &Path) -> Result<PathBuf, String> {
+    let (helm, packages) = KUBERNETES.split_once('\n').unwrap_or_default();
+    step(
+        Command::new("go")
+            .args(["install", helm])
+            .env("GOBIN", folder)
+            .current_dir(folder),
+    )?;
+    environment(folder, &folder.join("requirements.txt"), packages)?;
+    Ok(folder.to_path_buf())
 }
 
 /// A Python with what is wanted, and nothing else.
