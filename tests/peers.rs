@@ -18,12 +18,20 @@ mod buf;
 )]
 #[path = "system/certificates.rs"]
 mod certificates;
+#[path = "peers/envoy.rs"]
+mod envoy;
+#[path = "peers/envoy_web.rs"]
+mod envoy_web;
 #[path = "peers/grpcurl.rs"]
 mod grpcurl;
 #[path = "peers/h2spec.rs"]
 mod h2spec;
 #[path = "peers/judge.rs"]
 mod judge;
+#[path = "peers/load.rs"]
+mod load;
+#[path = "peers/mesh.rs"]
+mod mesh;
 #[path = "peers/process.rs"]
 mod process;
 #[path = "peers/prometheus.rs"]
@@ -61,6 +69,8 @@ fn main() -> ExitCode {
         python::CASES,
         sdk::CASES,
         prometheus::CASES,
+        envoy::CASES,
+        envoy_web::CASES,
     ];
     let trials = cases.concat().into_iter().map(trial).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
