@@ -9,7 +9,7 @@ use tonic::Code;
 
 use super::Case;
 use super::judge::{equal, holds};
-use super::load::{Load, client, stream, whole};
+use super::load::{Load, client, stream, stream_request, whole};
 use super::mesh::Mesh;
 use super::tools::Tool;
 
@@ -20,8 +20,8 @@ const RESTARTS: usize = 100;
 /// Callers of each method meanwhile. With the model's delays that keeps both replicas busy, and
 /// leaves two cores time for the checks of health.
 const CALLERS: usize = 4;
-/// A replica that drains has nothing to do but its last calls.
-const DRAIN_LIMIT: Duration = Duration::from_secs(20);
+/// Far longer than a replica drains for its last calls, or Envoy needs to eject it.
+const STEP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Health is looked at forty times as often as in the example, so that a restart takes moments.
 pub(crate) const QUICK: (&str, &str) = ("interval: 2s", "interval: 0.05s");
@@ -55,6 +55,11 @@ pub(crate) const CASES: &[Case] = &[
         Tool::Envoy,
         |envoy| run(drain(envoy)),
     ),
+    (
+        "envoy_passes_a_cancel_and_a_deadline_on",
+        Tool::Envoy,
+        |envoy| run(cancel_and_deadline(envoy)),
+    ),
 ];
 
 /// Two threads: the callers go on while a test waits for a process.
@@ -79,7 +84,7 @@ async fn rolling_restarts(envoy: &Path) -> Result<(), String> {
             }
             replica.terminate()?;
             mesh.sees(at, false).await?;
-            let code = replica.ended(DRAIN_LIMIT)?;
+            let code = replica.ended(STEP_LIMIT)?;
             equal("the exit code", code, Some(0)).map_err(|why| why + &replica.log())?;
             *replica = mesh.replica(at, &settings)?;
             // Only when Envoy has seen it come back may the other one go.
@@ -114,7 +119,11 @@ async fn heartbeats(envoy: &Path) -> Result<(), String> {
     let _replica = mesh.replica(0, &["server.heartbeat_after=10s"])?;
     mesh.sees(0, true).await?;
     let cut = stream(&mut client, "silent").await;
-    holds("a silent stream is cut", cut.is_err(), cut)
+    holds("a silent stream is cut", cut.is_err(), cut)?;
+    let idle = mesh
+        .count("http.callers.downstream_rq_idle_timeout")
+        .await?;
+    equal("streams that Envoy cut for silence", idle, 1)
 }
 
 async fn no_replay(envoy: &Path) -> Result<(), String> {
@@ -169,7 +178,7 @@ async fn ejection(envoy: &Path) -> Result<(), String> {
         .await?
         == 0
     {
-        holds("it is ejected", start.elapsed() < DRAIN_LIMIT, calls)?;
+        holds("it is ejected", start.elapsed() < STEP_LIMIT, calls)?;
         let answered = whole(&mut client, "How are you?").await;
         holds(
             "it is answered",
@@ -200,7 +209,9 @@ async fn drain(envoy: &Path) -> Result<(), String> {
     let mut caller = door.clone();
     let running = tokio::spawn(async move { stream(&mut caller, "silent").await });
     // It has reached the only replica that there is.
+    let start = Instant::now();
     while mesh.asked()? == 0 {
+        holds("it is asked", start.elapsed() < STEP_LIMIT, ())?;
         tokio::task::yield_now().await;
     }
     let _second = mesh.replica(1, &[])?;
@@ -215,6 +226,44 @@ async fn drain(envoy: &Path) -> Result<(), String> {
     let closing = "cluster.dashgate.upstream_cx_close_notify";
     let ended = running.await.map_err(|error| error.to_string())?;
     ended.map_err(|why| why.to_string())?;
-    equal("the exit code", first.ended(DRAIN_LIMIT)?, Some(0))?;
+    equal("the exit code", first.ended(STEP_LIMIT)?, Some(0))?;
     holds("it said GOAWAY", mesh.count(closing).await? > 0, ())
+}
+
+async fn cancel_and_deadline(envoy: &Path) -> Result<(), String> {
+    let mesh = Mesh::start(envoy, GRPC, &[QUICK]).await?;
+    let _replica = mesh.replica(0, &[])?;
+    mesh.sees(0, true).await?;
+    let mut client = client(mesh.door()).await?;
+    let events = client.converse_stream(stream_request("silent")).await;
+    drop(events.map_err(|why| why.to_string())?);
+    ends_early(&mesh, 1)?;
+
+    let mut request = stream_request("silent");
+    request.set_timeout(Duration::from_millis(500));
+    let events = client.converse_stream(request).await;
+    let mut events = events.map_err(|why| why.to_string())?.into_inner();
+    // Envoy's clock and the gateway's run out together, so it may be cut instead of told why;
+    // libraries of gRPC say DEADLINE_EXCEEDED by a clock of their own.
+    loop {
+        match events.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err("it ended well".to_owned()),
+            Err(_) => break,
+        }
+    }
+    ends_early(&mesh, 2)
+}
+
+/// The model sees its caller go; it would be done by itself a little later, and say so.
+fn ends_early(mesh: &Mesh, asked: u64) -> Result<(), String> {
+    let start = Instant::now();
+    loop {
+        let end = mesh.latest_end()?;
+        if end != "running" {
+            equal("the model was asked", mesh.asked()?, asked)?;
+            return equal("the end", end.as_str(), "client closed");
+        }
+        holds("it ends", start.elapsed() < STEP_LIMIT, end)?;
+    }
 }

@@ -9,7 +9,7 @@ use dashgate::grpc::pb::converse_stream_response::Event;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 /// A client that calls this address, without retries.
 pub(crate) type Client = ConversationServiceClient<Channel>;
@@ -52,13 +52,18 @@ pub(crate) async fn whole(client: &mut Client, words: &str) -> Result<(), Status
     Ok(())
 }
 
-/// Asks for a stream, hears it to its end, and says how many heartbeats there were.
-pub(crate) async fn stream(client: &mut Client, words: &str) -> Result<usize, Status> {
-    let request = pb::ConverseStreamRequest {
+/// A question whose answer is a stream.
+pub(crate) fn stream_request(words: &str) -> Request<pb::ConverseStreamRequest> {
+    Request::new(pb::ConverseStreamRequest {
         conversation: question(words),
         ..pb::ConverseStreamRequest::default()
-    };
-    let mut events = client.converse_stream(request).await?.into_inner();
+    })
+}
+
+/// Asks for a stream, hears it to its end, and says how many heartbeats there were.
+pub(crate) async fn stream(client: &mut Client, words: &str) -> Result<usize, Status> {
+    let events = client.converse_stream(stream_request(words)).await?;
+    let mut events = events.into_inner();
     let (mut heartbeats, mut is_complete) = (0, false);
     while let Some(event) = events.next().await {
         match event?.event {

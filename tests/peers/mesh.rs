@@ -148,6 +148,14 @@ impl Mesh {
         seen.ok_or_else(|| format!("the journal counts nothing: {journal}"))
     }
 
+    /// How the latest question to the model ended, as the model saw it.
+    pub(crate) fn latest_end(&self) -> Result<String, String> {
+        let journal = json(&self.emulator.fetch("/emulator/journal")?)?;
+        let requests = journal.get("requests").and_then(Value::as_array);
+        let latest = requests.and_then(|requests| requests.last());
+        Ok(latest.map_or_else(String::new, |latest| text(latest, "/end").to_owned()))
+    }
+
     /// Waits until Envoy takes this replica as healthy and not ejected, or as not healthy.
     pub(crate) async fn sees(&self, at: usize, healthy: bool) -> Result<(), String> {
         let mark = "failed_active_health_check";
