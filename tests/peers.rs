@@ -18,6 +18,10 @@ mod buf;
 )]
 #[path = "system/certificates.rs"]
 mod certificates;
+#[path = "peers/envoy.rs"]
+mod envoy;
+#[path = "peers/envoy_web.rs"]
+mod envoy_web;
 #[path = "peers/grpcurl.rs"]
 mod grpcurl;
 #[path = "peers/h2spec.rs"]
@@ -30,12 +34,16 @@ mod judge;
 )]
 #[path = "peers/kubernetes.rs"]
 mod kubernetes;
+#[path = "peers/load.rs"]
+mod load;
 #[expect(
     clippy::indexing_slicing,
     reason = "JSON is read by index; what is not there is null, and is judged as that"
 )]
 #[path = "peers/manifests.rs"]
 mod manifests;
+#[path = "peers/mesh.rs"]
+mod mesh;
 #[path = "peers/process.rs"]
 mod process;
 #[path = "peers/prometheus.rs"]
@@ -74,6 +82,8 @@ fn main() -> ExitCode {
         sdk::CASES,
         prometheus::CASES,
         kubernetes::CASES,
+        envoy::CASES,
+        envoy_web::CASES,
     ];
     let trials = cases.concat().into_iter().map(trial).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

@@ -80,7 +80,10 @@ pub fn status(error: &Error, request_id: &str, show_upstream: bool) -> Status {
 fn pushback_value(pushback: Option<Duration>) -> MetadataValue<tonic::metadata::Ascii> {
     match pushback {
         // Never zero: some releases of gRPC's C core wait for ever then.
-        Some(wait) => i64::try_from(wait.as_millis()).unwrap_or(i64::MAX).max(1).into(),
+        Some(wait) => i64::try_from(wait.as_millis())
+            .unwrap_or(i64::MAX)
+            .max(1)
+            .into(),
         None => MetadataValue::from_static("-1"),
     }
 }

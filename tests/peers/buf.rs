@@ -46,11 +46,8 @@ pub(crate) const CASES: &[Case] = &[
 const GRPC: &[&str] = &["grpc", "--http2-prior-knowledge"];
 const WEB: &[&str] = &["grpcweb", "--http2-prior-knowledge"];
 /// As browsers speak it; reflection needs HTTP/2, so the schema comes from its files.
-const WEB_BY_HTTP_1: &[&str] = &[
-    "grpcweb",
-    "--schema",
-    concat!(env!("CARGO_MANIFEST_DIR"), "/proto"),
-];
+const WEB_BY_HTTP_1: &[&str] = &["grpcweb", "--schema", SCHEMA];
+const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
 
 fn run(
     buf: &Path,
@@ -94,7 +91,7 @@ fn hears_it_by_web(buf: &Path) -> Result<(), String> {
 /// Connect's own protocol is not served; whoever tries is told so, and is not left waiting.
 fn is_told_of_a_protocol_that_is_not_served(buf: &Path) -> Result<(), String> {
     let server = Server::gateway()?;
-    let schema = ["connect", "--schema", WEB_BY_HTTP_1[2]];
+    let schema = ["connect", "--schema", SCHEMA];
     let said = run(buf, &schema, &server, "Converse", QUESTION)?;
     holds("it fails", said.code != Some(0), &said)?;
     holds("with HTTP's own word", said.err.contains("415"), &said.err)

