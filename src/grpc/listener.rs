@@ -73,7 +73,6 @@ async fn accept(
         // Beyond the bound a connection is closed at once, which its peer sees as a refusal.
         let metrics = &door.router.telemetry().metrics;
         let Some(place) = places.take(accepted.from) else {
-            metrics.refused.inc();
             tracing::debug!("there are too many connections, one more was closed");
             metrics.refused.inc();
             continue;
