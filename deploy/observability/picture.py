@@ -65,12 +65,13 @@ def picture(lines):
     drawn = []
     for at, line in enumerate(lines):
         colour = "#e6b450" if line[:5] == "MODEL" or line.lstrip()[:3] == "AGE" else "#d0d0d0"
-        text = html.escape(line.rstrip())
+        # Not every browser keeps more than one space.
+        text = html.escape(line.rstrip()).replace(" ", "\u00a0")
         drawn.append(f'<text x="16" y="{at * 18 + 30}" fill="{colour}">{text}</text>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" '
         f'viewBox="0 0 {width:.0f} {height}" font-family="DejaVu Sans Mono, Menlo, Consolas, '
-        'monospace" font-size="14" xml:space="preserve">\n'
+        'monospace" font-size="14">\n'
         '<rect width="100%" height="100%" rx="8" fill="#16191f"/>\n' + "\n".join(drawn) + "\n</svg>\n"
     )
 
