@@ -245,6 +245,8 @@ async fn call(
     sleep(Duration::from_millis(plan.after_ms)).await;
     if plan.end == Some(End::Cut) && plan.messages.is_empty() {
         cut.send_replace(true);
+        // Were the head out first, no library might try again.
+        std::future::pending::<()>().await;
     }
     answer(&method, plan, ending, cut)
 }
