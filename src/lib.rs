@@ -18,6 +18,8 @@ pub mod telemetry;
 
 pub mod callers;
 
+pub mod http1;
+
 pub mod dashscope;
 
 pub mod relay;

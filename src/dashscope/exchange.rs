@@ -9,16 +9,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use http_body::Body as _;
 use tokio::time::{Sleep, sleep};
 
 use super::fault::{truncated, unreadable};
-use super::http::is_corrupt;
 use super::reply::{Opening, Reply};
 use super::sse::{Decoder, Limits};
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::error::Error;
+use crate::http1::{Body, Broken};
 
 /// How long the end of a body is waited for once the answer is complete. Its end lets the
 /// connection be used again, and a late event may hold the usage; the caller should not wait for
@@ -30,7 +29,7 @@ const MAX_BLANK_BYTES: usize = 64 * 1024;
 
 /// The answer to one call, as its events. See [`Event`] for the order that they keep.
 pub struct Exchange {
-    body: reqwest::Body,
+    body: Body,
     form: Form,
     reply: Reply,
     limits: Limits,
@@ -58,7 +57,7 @@ impl std::fmt::Debug for Exchange {
 impl Exchange {
     /// Reads the body of an answer whose status is one of success.
     pub(super) fn new(
-        body: reqwest::Body,
+        body: Body,
         opening: Opening,
         limits: Limits,
         max_body_bytes: usize,
@@ -129,7 +128,7 @@ impl Exchange {
     }
 
     /// A body that broke. If the answer was complete by then, nothing is lost.
-    fn take_break(&mut self, error: &reqwest::Error) -> Result<(), Error> {
+    fn take_break(&mut self, broken: &Broken) -> Result<(), Error> {
         if self.reply.is_finished() {
             return self.reply.finish();
         }
@@ -141,10 +140,10 @@ impl Exchange {
             }
         }
         let sent = self.reply.sent();
-        Err(if is_corrupt(error) {
-            unreadable("the compressed body is corrupt", sent)
-        } else {
-            truncated("the connection broke", sent)
+        Err(match broken {
+            Broken::Corrupt => unreadable("the compressed body is corrupt", sent),
+            Broken::Malformed(what) => unreadable(what, sent),
+            Broken::Cut(_) => truncated("the connection broke", sent),
         })
     }
 
@@ -200,21 +199,20 @@ impl Stream for Exchange {
             if this.done {
                 return Poll::Ready(None);
             }
-            let polled = Pin::new(&mut this.body).poll_frame(cx);
+            let polled = this.body.poll_chunk(cx);
             if polled.is_pending() && this.is_late(cx) {
                 let outcome = this.reply.finish();
                 this.settle(outcome);
                 continue;
             }
             match ready!(polled) {
-                Some(Ok(frame)) => {
-                    let chunk = frame.into_data().unwrap_or_default();
+                Some(Ok(chunk)) => {
                     if let Err(error) = this.take_chunk(chunk) {
                         this.settle(Err(error));
                     }
                 }
-                Some(Err(error)) => {
-                    let outcome = this.take_break(&error);
+                Some(Err(broken)) => {
+                    let outcome = this.take_break(&broken);
                     this.settle(outcome);
                 }
                 None => {

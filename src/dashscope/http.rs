@@ -1,4 +1,6 @@
-//! The HTTP client, and what its failures mean. Told by type, never by text.
+//! What failures of HTTP mean, told by type and never by text; and the client of the storage.
+//!
+//! Calls go by [`crate::http1`]. Uploads, which are forms that stream, go by reqwest.
 
 use std::error::Error as StdError;
 use std::io;
@@ -6,12 +8,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, HeaderMap};
 use http_body_util::BodyExt as _;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::fault::unreadable;
 use crate::error::{Error, Reason, Sent};
+use crate::http1::{Body, Fault};
 
 /// How long an idle connection is kept. Shorter than the idle limit of the usual load balancers, so
 /// that they rarely close one just as it is used again.
@@ -27,7 +29,7 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const MAX_HEADERS: usize = 128;
 
 /// Who asks.
-const USER_AGENT: &str = concat!("dashgate/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("dashgate/", env!("CARGO_PKG_VERSION"));
 
 /// Builds the client.
 pub(super) fn client(connect_timeout: Duration) -> Result<reqwest::Client, Error> {
@@ -82,28 +84,45 @@ pub(super) fn no_answer(error: reqwest::Error) -> Error {
     Error::new(reason, message).with_source(Causes(&error))
 }
 
-/// Whether a body broke because it does not decompress, not because the connection did.
-pub(super) fn is_corrupt(error: &reqwest::Error) -> bool {
-    chain(error).any(|e| {
-        e.downcast_ref::<io::Error>().is_some_and(|e| {
-            matches!(
-                e.kind(),
-                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
-            )
-        })
-    })
+/// What it means that a call was not answered.
+pub(super) fn unanswered(fault: Fault) -> Error {
+    let (reason, message) = match &fault {
+        Fault::Unresolved(_) => (Reason::UpstreamDns, "DashScope's host has no address"),
+        Fault::Connect(_) => (Reason::UpstreamConnect, "DashScope cannot be connected to"),
+        Fault::Tls(_) => (
+            Reason::UpstreamTls,
+            "DashScope's host is not to be trusted: its tls failed",
+        ),
+        Fault::Setup(_) => (
+            Reason::GatewayConfig,
+            "the gateway cannot connect to such a host",
+        ),
+        Fault::Malformed(what) => return unreadable(what, Sent::Maybe),
+        Fault::Encoded => {
+            let what = "the body has an encoding that was not asked for";
+            return unreadable(what, Sent::Maybe);
+        }
+        Fault::Reset(_) => {
+            let message = "the connection to DashScope broke before it answered";
+            return Error::new(Reason::UpstreamReset, message)
+                .with_sent(Sent::Maybe)
+                .with_source(fault);
+        }
+    };
+    Error::new(reason, message).with_source(fault)
 }
 
-/// Refuses an encoding that was not asked for. What gzip there was is decoded by now, and its name
-/// taken away.
-pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Error> {
-    match headers.get(CONTENT_ENCODING) {
-        Some(encoding) if encoding.as_bytes() != b"identity" => Err(unreadable(
-            "the body has an encoding that was not asked for",
-            Sent::Maybe,
-        )),
-        _ => Ok(()),
+/// Reads the body of a fault. One that is too large or breaks is cut there: what came is told.
+pub(super) async fn read_fault(mut body: Body, limit: usize) -> Bytes {
+    let mut read = BytesMut::new();
+    while let Some(Ok(chunk)) = body.chunk().await {
+        let room = limit - read.len();
+        read.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        if read.len() >= limit {
+            break;
+        }
     }
+    read.freeze()
 }
 
 /// Reads a small body whole. One that is too large or breaks is cut there: what came is told.

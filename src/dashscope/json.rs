@@ -87,6 +87,9 @@ impl Gathered {
 
     /// The object. Linear in all but name: duplicates are looked for by sorting positions.
     pub(super) fn finish(self) -> Object {
+        if self.0.is_empty() {
+            return Object::default();
+        }
         let mut last = std::collections::HashMap::with_capacity(self.0.len());
         for (at, (key, _)) in self.0.iter().enumerate() {
             last.insert(key.clone(), at);

@@ -178,13 +178,9 @@ pub(super) fn write_data_uri(mime_type: &str, bytes: &[u8], body: &mut Vec<u8>) 
     body.extend_from_slice(b"data:");
     body.extend_from_slice(mime_type.as_bytes());
     body.extend_from_slice(b";base64,");
-    let start = body.len();
-    body.resize(start + bytes.len().div_ceil(3) * 4, b'=');
-    if let Some(room) = body.get_mut(start..) {
-        // The room is exact, so that this cannot fail.
-        let written = STANDARD.encode_slice(bytes, room);
-        debug_assert!(written.is_ok(), "the room for base64 is exact");
-    }
+    // Straight to where it will be sent from, with no zeros written before it. Wide registers make it
+    // three times as fast as the other crate, which reads what DashScope sends.
+    base64_simd::STANDARD.encode_append(bytes, body);
 }
 
 fn is_data(uri: &str) -> bool {

@@ -41,6 +41,7 @@ pub use request::Prepared;
 use crate::chat::call::{Call, Delivery, Passing};
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason};
+use crate::http1::{self, Client};
 use crate::secret::Secret;
 use media::Way;
 use request::Standing;
@@ -113,7 +114,7 @@ pub struct DashScope {
 
 struct Inner {
     settings: Settings,
-    client: reqwest::Client,
+    client: Client,
     generation: Url,
     standing: Standing,
     storage: Storage,
@@ -132,22 +133,24 @@ impl DashScope {
     /// Checks the settings and builds the client. Connects to nothing.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let kept = settings.clone();
-        let client = http::client(settings.connect_timeout)?;
+        let base_url = checked(settings.base_url)?;
+        let generation = ["services", "aigc", "multimodal-generation", "generation"];
+        let generation = below(&base_url, &generation)?;
         let standing = Standing::new(
+            &generation,
             &settings.api_key,
             settings.workspace,
             settings.data_inspection,
         )?;
-        let base_url = checked(settings.base_url)?;
+        let connect_timeout = settings.connect_timeout;
+        let client = Client::new(&generation, http1::Settings { connect_timeout });
+        let storage = http::client(connect_timeout)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 settings: kept,
-                generation: below(
-                    &base_url,
-                    &["services", "aigc", "multimodal-generation", "generation"],
-                )?,
-                storage: Storage::new(client.clone(), below(&base_url, &["uploads"])?),
-                client,
+                generation,
+                storage: Storage::new(storage, below(&base_url, &["uploads"])?),
+                client: client.map_err(http::unanswered)?,
                 standing,
                 inline_limit: settings.inline_limit,
                 limits: sse::Limits {
@@ -193,35 +196,23 @@ impl DashScope {
         }
         let names_storage = ways.iter().any(Way::is_stored);
         let body = body::write(&call.prompt, model, delivery, &ways)?;
-        let headers =
-            self.inner
-                .standing
-                .conversation_headers(&call.passing, delivery, names_storage)?;
-        Ok(Prepared::new(body, headers, model, call.prompt.options.n))
+        let standing = &self.inner.standing;
+        let head = standing.head(&call.passing, delivery, names_storage)?;
+        Ok(Prepared::new(body, head, model, call.prompt.options.n))
     }
 
     /// Sends a request. Resolves when the head of the answer is there and is one of success; its
     /// body is the stream.
     pub async fn open(&self, prepared: &Prepared) -> Result<Exchange, Error> {
-        let response = self
-            .inner
-            .client
-            .post(self.inner.generation.clone())
-            .headers(prepared.headers())
-            .body(prepared.body())
-            .send()
-            .await
-            .map_err(http::no_answer)?;
-        http::check_encoding(response.headers())?;
-        let status = response.status();
-        if !status.is_success() {
-            let headers = response.headers().clone();
-            let body = http::read(response.into(), MAX_ERROR_BYTES).await;
-            return Err(fault::of_answer(status.as_u16(), &headers, &body));
+        let sent = self.inner.client.send(prepared.head(), prepared.body());
+        let answer = sent.await.map_err(http::unanswered)?;
+        if !(200..300).contains(&answer.status) {
+            let body = http::read_fault(answer.body, MAX_ERROR_BYTES).await;
+            return Err(fault::of_answer(answer.status, &answer.headers, &body));
         }
-        let opening = prepared.opening(fault::request_id(response.headers()));
+        let opening = prepared.opening(fault::request_id(&answer.headers));
         Ok(Exchange::new(
-            response.into(),
+            answer.body,
             opening,
             self.inner.limits,
             self.inner.max_body_bytes,

@@ -3,20 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use url::Url;
 
+use super::http::USER_AGENT;
 use super::reply::Opening;
 use crate::chat::call::{Delivery, Passing};
 use crate::error::{Error, Reason};
+use crate::http1::head::Request;
 use crate::secret::Secret;
 
-const SSE: HeaderName = HeaderName::from_static("x-dashscope-sse");
-const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-const WORKSPACE: HeaderName = HeaderName::from_static("x-dashscope-workspace");
-const DATA_INSPECTION: HeaderName = HeaderName::from_static("x-dashscope-datainspection");
-const OSS_RESOLVE: HeaderName = HeaderName::from_static("x-dashscope-ossresourceresolve");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const WORKSPACE: &str = "x-dashscope-workspace";
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
 
 /// A call that is ready to be sent, as often as need be. Cheap to clone.
 #[derive(Clone)]
@@ -25,8 +24,8 @@ pub struct Prepared {
 }
 
 struct Inner {
+    head: Request,
     body: Bytes,
-    headers: HeaderMap,
     model: String,
     choices: usize,
 }
@@ -42,12 +41,13 @@ impl std::fmt::Debug for Prepared {
 
 impl Prepared {
     /// Puts a request together.
-    pub(super) fn new(body: Vec<u8>, headers: HeaderMap, model: &str, n: Option<i32>) -> Self {
+    pub(super) fn new(body: Vec<u8>, mut head: Request, model: &str, n: Option<i32>) -> Self {
+        head.end(body.len());
         let choices = n.and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
         Self {
             inner: Arc::new(Inner {
+                head,
                 body: body.into(),
-                headers,
                 model: model.to_owned(),
                 choices,
             }),
@@ -59,12 +59,12 @@ impl Prepared {
         self.inner.body.len()
     }
 
-    pub(super) fn body(&self) -> Bytes {
-        self.inner.body.clone()
+    pub(super) fn body(&self) -> &Bytes {
+        &self.inner.body
     }
 
-    pub(super) fn headers(&self) -> HeaderMap {
-        self.inner.headers.clone()
+    pub(super) fn head(&self) -> &Request {
+        &self.inner.head
     }
 
     pub(super) fn opening(&self, request_id: &str) -> Opening {
@@ -76,108 +76,149 @@ impl Prepared {
     }
 }
 
-/// What of the settings goes into headers.
-#[derive(Clone, Debug)]
+/// What of the settings goes into the heads of requests.
 pub(super) struct Standing {
-    pub(super) authorization: HeaderValue,
-    pub(super) workspace: Option<String>,
-    pub(super) data_inspection: Option<String>,
+    /// The lines that every call begins with.
+    lines: Request,
+    authorization: Secret,
+    workspace: Option<String>,
+    data_inspection: Option<String>,
 }
 
 impl Standing {
-    /// Checks what will be in every request.
+    /// Checks what will be in every request. Calls go to this URL.
     pub(super) fn new(
+        generation: &Url,
         api_key: &Secret,
         workspace: Option<String>,
         data_inspection: Option<String>,
     ) -> Result<Self, Error> {
-        let wrong = |what: &'static str| Error::new(Reason::GatewayConfig, what);
-        let authorization = authorization(api_key)
-            .ok_or_else(|| wrong("the DashScope api key has characters that no key has"))?;
+        let authorization = authorization(api_key);
         for (text, what) in [
             (
-                &workspace,
+                Some(authorization.expose()),
+                "the DashScope api key has characters that no key has",
+            ),
+            (
+                workspace.as_deref(),
                 "the workspace has characters that no header takes",
             ),
             (
-                &data_inspection,
+                data_inspection.as_deref(),
                 "the data inspection has characters that no header takes",
             ),
         ] {
-            if text
-                .as_deref()
-                .is_some_and(|text| HeaderValue::from_str(text).is_err())
-            {
-                return Err(wrong(what));
+            if text.is_some_and(|text| HeaderValue::from_str(text).is_err()) {
+                return Err(Error::new(Reason::GatewayConfig, what));
             }
         }
+        let host = generation.host_str().unwrap_or_default();
+        let host = match generation.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let mut lines = Request::post(generation.path(), &host);
+        for (name, value) in [
+            ("user-agent", USER_AGENT),
+            ("accept-encoding", "gzip"),
+            ("content-type", JSON),
+        ] {
+            line(&mut lines, name, Some(value))?;
+        }
         Ok(Self {
+            lines,
             authorization,
             workspace,
             data_inspection,
         })
     }
 
-    /// The headers that every request has: key, workspace and trace.
+    /// The key of a call, if it is not that of the settings.
+    fn own_key(passing: &Passing) -> Result<Option<Secret>, Error> {
+        let Some(own) = &passing.api_key else {
+            return Ok(None);
+        };
+        let own = authorization(own);
+        match HeaderValue::from_str(own.expose()) {
+            Ok(_) => Ok(Some(own)),
+            Err(_) => {
+                let message = "the key for DashScope has characters that no key has";
+                Err(Error::new(Reason::Unauthenticated, message))
+            }
+        }
+    }
+
+    /// What every request says of its call, beside the key: workspace and trace.
+    fn of_call<'a>(&'a self, passing: &'a Passing) -> [(&'static str, Option<&'a str>); 3] {
+        let workspace = passing.workspace.as_deref().or(self.workspace.as_deref());
+        [
+            (WORKSPACE, workspace),
+            (TRACEPARENT, passing.traceparent.as_deref()),
+            (TRACESTATE, passing.tracestate.as_deref()),
+        ]
+    }
+
+    /// The headers of a request for storage.
     pub(super) fn headers(&self, passing: &Passing) -> Result<HeaderMap, Error> {
         let mut headers = HeaderMap::new();
-        let value = match &passing.api_key {
-            None => self.authorization.clone(),
-            Some(own) => authorization(own).ok_or_else(|| {
-                let message = "the key for DashScope has characters that no key has";
-                Error::new(Reason::Unauthenticated, message)
-            })?,
-        };
+        let own = Self::own_key(passing)?;
+        let key = own.as_ref().unwrap_or(&self.authorization).expose();
+        let mut value = HeaderValue::from_str(key).map_err(|_| no_header(AUTHORIZATION.as_str()))?;
+        value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
-        let workspace = passing.workspace.as_ref().or(self.workspace.as_ref());
-        insert(&mut headers, WORKSPACE, workspace)?;
-        insert(&mut headers, TRACEPARENT, passing.traceparent.as_ref())?;
-        insert(&mut headers, TRACESTATE, passing.tracestate.as_ref())?;
+        for (name, text) in self.of_call(passing) {
+            if let Some(text) = text {
+                let value = HeaderValue::from_str(text).map_err(|_| no_header(name))?;
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
         Ok(headers)
     }
 
-    /// The headers of a conversation call.
-    pub(super) fn conversation_headers(
+    /// The head of a conversation call, as far as it does not depend on the body.
+    pub(super) fn head(
         &self,
         passing: &Passing,
         delivery: Delivery,
         names_storage: bool,
-    ) -> Result<HeaderMap, Error> {
-        let json = HeaderValue::from_static("application/json; charset=utf-8");
-        let enable = HeaderValue::from_static("enable");
-        let mut headers = self.headers(passing)?;
-        let inspection = passing.data_inspection.as_ref();
-        let inspection = inspection.or(self.data_inspection.as_ref());
-        insert(&mut headers, DATA_INSPECTION, inspection)?;
-        headers.insert(CONTENT_TYPE, json.clone());
+    ) -> Result<Request, Error> {
+        let mut head = Request::from_lines(self.lines.as_bytes());
+        let own = Self::own_key(passing)?;
+        let key = own.as_ref().unwrap_or(&self.authorization).expose();
+        line(&mut head, "authorization", Some(key))?;
+        for (name, text) in self.of_call(passing) {
+            line(&mut head, name, text)?;
+        }
+        let inspection = passing.data_inspection.as_deref();
+        let inspection = inspection.or(self.data_inspection.as_deref());
+        line(&mut head, "x-dashscope-datainspection", inspection)?;
         match delivery {
-            Delivery::Whole => {
-                headers.insert(ACCEPT, json);
-            }
+            Delivery::Whole => line(&mut head, "accept", Some(JSON))?,
             Delivery::Stream => {
-                headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-                headers.insert(SSE, enable.clone());
-                headers.insert(BUFFERING, HeaderValue::from_static("no"));
+                line(&mut head, "accept", Some("text/event-stream"))?;
+                line(&mut head, "x-dashscope-sse", Some("enable"))?;
+                line(&mut head, "x-accel-buffering", Some("no"))?;
             }
         }
-        if names_storage {
-            headers.insert(OSS_RESOLVE, enable);
-        }
-        Ok(headers)
+        let resolve = names_storage.then_some("enable");
+        line(&mut head, "x-dashscope-ossresourceresolve", resolve)?;
+        Ok(head)
     }
 }
 
-fn authorization(api_key: &Secret) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", api_key.expose())).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+const JSON: &str = "application/json; charset=utf-8";
+
+fn authorization(api_key: &Secret) -> Secret {
+    Secret::new(format!("Bearer {}", api_key.expose()))
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, text: Option<&String>) -> Result<(), Error> {
-    if let Some(text) = text {
-        let value = HeaderValue::from_str(text)
-            .map_err(|_| Error::field(name.as_str(), "has characters that no header takes"))?;
-        headers.insert(name, value);
+fn line(head: &mut Request, name: &'static str, text: Option<&str>) -> Result<(), Error> {
+    match text {
+        Some(text) => head.line(name, text).map_err(|_| no_header(name)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn no_header(name: &'static str) -> Error {
+    Error::field(name, "has characters that no header takes")
 }

@@ -67,7 +67,9 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "secret",
         ],
     ),
-    ("dashscope", &["chat::*", "error", "secret"]),
+    ("dashscope", &["http1::*", "chat::*", "error", "secret"]),
+    // HTTP to one host, whoever it is.
+    ("http1", &[]),
     ("history", &["chat::*", "error", "secret"]),
     ("callers", &["chat::call", "error", "secret"]),
     // Counts and reasons, never words: of the nouns it sees usage alone.
@@ -83,6 +85,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
 pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("aws_lc_rs", &["callers"]),
     ("base64", &["grpc", "dashscope", "emulator"]),
+    ("base64_simd", &["dashscope"]),
     (
         "bytes",
         &[
@@ -94,13 +97,14 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "dashscope",
             "emulator",
             "chat",
+            "http1",
         ],
     ),
     ("clap", &["main", "cli"]),
     ("clap_complete", &["cli"]),
     ("fastrand", &["grpc", "relay", "dashscope", "emulator"]),
     ("crossterm", &["cli"]),
-    ("flate2", &["emulator"]),
+    ("flate2", &["emulator", "http1"]),
     (
         "futures_core",
         &[
@@ -116,16 +120,17 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("hmac", &["emulator"]),
     (
         "http",
-        &["admin", "cli", "app", "grpc", "dashscope", "emulator"],
+        &["admin", "cli", "app", "grpc", "dashscope", "emulator", "http1"],
     ),
     ("http_body", &["app", "grpc", "dashscope", "emulator"]),
     (
         "http_body_util",
         &["cli", "admin", "app", "grpc", "dashscope", "emulator"],
     ),
+    ("httparse", &["http1"]),
     ("httpdate", &["dashscope", "emulator"]),
     ("hyper", &["cli", "admin", "app", "grpc", "emulator"]),
-    ("hyper_util", &["admin", "cli", "app", "grpc", "emulator"]),
+    ("hyper_util", &["admin", "cli", "app", "grpc", "emulator", "http1"]),
     ("imagesize", &["emulator"]),
     ("infer", &["cli", "dashscope", "emulator"]),
     ("jsonwebtoken", &["callers"]),
@@ -140,7 +145,8 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("realfft", &["emulator"]),
     // callers fetches the keys of an authority.
     ("reqwest", &["callers", "dashscope", "telemetry"]),
-    ("rustls", &["grpc", "dashscope"]),
+    ("rustls", &["grpc", "dashscope", "http1"]),
+    ("rustls_platform_verifier", &["http1"]),
     ("rustyline", &["cli"]),
     // grpc checks that a text is JSON, and keeps nothing of it.
     (
@@ -183,9 +189,10 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "callers",
             "telemetry",
             "emulator",
+            "http1",
         ],
     ),
-    ("tokio_rustls", &["grpc"]),
+    ("tokio_rustls", &["grpc", "http1"]),
     (
         "tokio_stream",
         &["cli", "app", "grpc", "relay", "dashscope", "emulator"],
@@ -195,7 +202,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("tonic_prost", &["grpc"]),
     ("tonic_reflection", &["app", "grpc"]),
     ("tonic_types", &["cli", "grpc"]),
-    ("tower", &["cli", "app", "grpc"]),
+    ("tower", &["cli", "app", "grpc", "http1"]),
     (
         "tracing",
         &[
@@ -214,7 +221,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["telemetry"]),
     (
         "url",
-        &["cli", "app", "config", "grpc", "dashscope", "emulator"],
+        &["cli", "app", "config", "grpc", "dashscope", "emulator", "http1"],
     ),
     ("x509_parser", &["grpc"]),
     ("uuid", &["grpc", "relay", "dashscope", "emulator"]),

@@ -1,0 +1,145 @@
+//! The body of an answer: polls its connection, and nothing else.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::connection::{Connection, Received};
+use super::fault::Broken;
+use super::framing::Framing;
+use super::pool::Pool;
+use super::unzip::{Coding, Unzip};
+
+/// A body, as it comes. Dropping it before its end closes the connection.
+pub struct Body {
+    connection: Option<Connection>,
+    /// Where the connection goes at the end, if it may be used again.
+    pool: Option<Arc<Pool>>,
+    framing: Framing,
+    /// What came and was not looked at.
+    rest: Bytes,
+    unzip: Option<Box<Unzip>>,
+}
+
+impl Body {
+    pub(super) fn new(
+        connection: Connection,
+        pool: Option<Arc<Pool>>,
+        received: Received,
+    ) -> Self {
+        let mut body = Self {
+            connection: Some(connection),
+            pool,
+            framing: received.framing,
+            rest: received.rest,
+            unzip: match received.coding {
+                Coding::Identity => None,
+                Coding::Gzip => Some(Box::new(Unzip::new())),
+            },
+        };
+        if body.framing.is_done() {
+            body.over(body.rest.len());
+        }
+        body
+    }
+
+    /// The next bytes. Never empty ones.
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        loop {
+            if let Some(unzip) = &mut self.unzip {
+                match unzip.next() {
+                    Ok(None) => {}
+                    Ok(Some(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                    Err(broken) => return Poll::Ready(Some(Err(self.fail(broken)))),
+                }
+            }
+            let bytes = match ready!(self.poll_raw(cx)) {
+                Some(Ok(bytes)) => bytes,
+                Some(Err(broken)) => return Poll::Ready(Some(Err(self.fail(broken)))),
+                None => return Poll::Ready(self.finish().transpose()),
+            };
+            match &mut self.unzip {
+                None => return Poll::Ready(Some(Ok(bytes))),
+                Some(unzip) => unzip.push(bytes),
+            }
+        }
+    }
+
+    /// The next bytes.
+    pub async fn chunk(&mut self) -> Option<Result<Bytes, Broken>> {
+        poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// The next bytes as they were sent.
+    fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        loop {
+            let Some(connection) = &mut self.connection else {
+                return Poll::Ready(None);
+            };
+            let framing = &mut self.framing;
+            let taken = if self.rest.is_empty() {
+                match ready!(connection.poll_read(cx, |bytes| take(framing, bytes))) {
+                    Ok(taken) => taken,
+                    Err(error) => return Poll::Ready(Some(Err(Broken::Cut(error)))),
+                }
+            } else {
+                take(framing, &std::mem::take(&mut self.rest))
+            };
+            match taken {
+                Ok(Some((body, beyond))) => {
+                    if self.framing.is_done() {
+                        self.over(beyond);
+                    }
+                    if !body.is_empty() {
+                        return Poll::Ready(Some(Ok(body)));
+                    }
+                }
+                Ok(None) if self.framing == Framing::UntilClose => self.connection = None,
+                Ok(None) => {
+                    let cut = Broken::Cut(io::ErrorKind::UnexpectedEof.into());
+                    return Poll::Ready(Some(Err(cut)));
+                }
+                Err(what) => return Poll::Ready(Some(Err(Broken::Malformed(what)))),
+            }
+        }
+    }
+
+    /// The body has ended. What came beyond it makes its connection useless.
+    fn over(&mut self, beyond: usize) {
+        self.rest = Bytes::new();
+        if let (Some(connection), Some(pool)) = (self.connection.take(), self.pool.take())
+            && beyond == 0
+        {
+            pool.put(connection);
+        }
+    }
+
+    fn finish(&mut self) -> Result<Option<Bytes>, Broken> {
+        match self.unzip.take() {
+            Some(mut unzip) => unzip.finish(),
+            None => Ok(None),
+        }
+    }
+
+    fn fail(&mut self, broken: Broken) -> Broken {
+        self.connection = None;
+        self.rest = Bytes::new();
+        self.unzip = None;
+        broken
+    }
+}
+
+/// What is body of these bytes, and how many come beyond its end. `None`: there were no bytes.
+fn take(framing: &mut Framing, bytes: &[u8]) -> Result<Option<(Bytes, usize)>, &'static str> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let mut body = Vec::with_capacity(bytes.len());
+    let taken = framing.take(bytes, &mut body)?;
+    // Never more than one read is wasted: what is left over goes with the piece it belongs to.
+    body.shrink_to_fit();
+    Ok(Some((body.into(), bytes.len() - taken)))
+}

@@ -1,0 +1,62 @@
+//! What can go wrong between a request and the end of its answer.
+
+use std::error::Error as StdError;
+use std::{fmt, io};
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Fault {
+    /// The URL or the certificates of this machine are of no use. Nothing was sent.
+    Setup(String),
+    /// The name of the host has no address. Nothing was sent.
+    Unresolved(io::Error),
+    /// The host cannot be connected to. Nothing was sent.
+    Connect(io::Error),
+    /// The host is not to be trusted. Nothing was sent.
+    Tls(io::Error),
+    /// The connection broke. The request may have arrived.
+    Reset(io::Error),
+    /// What came is no HTTP. The request may have arrived.
+    Malformed(&'static str),
+    /// The answer has an encoding that was not asked for.
+    Encoded,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setup(what) => f.write_str(what),
+            Self::Unresolved(error) => write!(f, "the host has no address: {}", error.kind()),
+            Self::Connect(error) => write!(f, "the host cannot be connected to: {error}"),
+            Self::Tls(error) => write!(f, "tls failed: {error}"),
+            Self::Reset(error) => write!(f, "the connection broke: {error}"),
+            Self::Malformed(what) => write!(f, "what came is no http: {what}"),
+            Self::Encoded => f.write_str("the answer has an encoding that was not asked for"),
+        }
+    }
+}
+
+impl StdError for Fault {}
+
+/// Why a body does not go on.
+#[derive(Debug)]
+pub enum Broken {
+    /// The connection broke, or ended before the body did.
+    Cut(io::Error),
+    /// What came is no body as its head announced it.
+    Malformed(&'static str),
+    /// The compressed bytes are no such bytes.
+    Corrupt,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cut(error) => write!(f, "the connection broke: {error}"),
+            Self::Malformed(what) => write!(f, "what came is no http: {what}"),
+            Self::Corrupt => f.write_str("the compressed body is corrupt"),
+        }
+    }
+}
+
+impl StdError for Broken {}

@@ -1,0 +1,314 @@
+//! Where a body ends: by its length, by its chunks, or with the connection. Does no I/O.
+//!
+//! It follows RFC 9112, sections 6 and 7, and where two readings of a head are possible it refuses:
+//! an answer with two lengths, or with a transfer coding that does not end in `chunked`.
+
+use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+
+/// The most bytes of a chunk's extension, or of all trailers. Neither means anything here.
+const MAX_ASIDE: usize = 16 * 1024;
+
+/// The most digits of a chunk's size: sixteen fill 64 bits.
+const MAX_DIGITS: u8 = 16;
+
+/// How a body is framed, and how far it was read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// So many bytes are left.
+    Length(u64),
+    /// It comes in chunks.
+    Chunked(Chunked),
+    /// It ends when the connection does.
+    UntilClose,
+}
+
+/// Where in a chunked body the reader is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Chunked {
+    state: State,
+    /// The size of the chunk that is read, or what is left of it.
+    left: u64,
+    digits: u8,
+    /// The bytes so far of what is passed over.
+    aside: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size,
+    Extension,
+    SizeEnd,
+    Data,
+    DataEnd,
+    DataEndLf,
+    /// At the start of a line after the last chunk.
+    Trailer,
+    TrailerRest,
+    End,
+    Done,
+}
+
+impl Framing {
+    /// How the body of an answer with this head is framed.
+    pub fn of(status: u16, headers: &HeaderMap) -> Result<Self, &'static str> {
+        if matches!(status, 204 | 304) {
+            return Ok(Self::Length(0));
+        }
+        let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter().peekable();
+        if codings.peek().is_some() {
+            let chunked = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+            // DashScope sends `chunked` alone. Others would have to be asked for.
+            return match (codings.next().is_some_and(chunked), codings.next()) {
+                (true, None) if !headers.contains_key(CONTENT_LENGTH) => {
+                    Ok(Self::Chunked(Chunked::new()))
+                }
+                _ => Err("the body is framed in more than one way"),
+            };
+        }
+        let mut lengths = headers.get_all(CONTENT_LENGTH).into_iter();
+        let Some(length) = lengths.next() else {
+            return Ok(Self::UntilClose);
+        };
+        if lengths.any(|other| other != length) {
+            return Err("the body has two lengths");
+        }
+        let digits = length.as_bytes();
+        let length = match digits.iter().all(u8::is_ascii_digit) {
+            true => std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()),
+            false => None,
+        };
+        length.map(Self::Length).ok_or("the length cannot be read")
+    }
+
+    /// Whether the body is over.
+    pub fn is_done(&self) -> bool {
+        match self {
+            Self::Length(left) => *left == 0,
+            Self::Chunked(chunked) => chunked.state == State::Done,
+            Self::UntilClose => false,
+        }
+    }
+
+    /// Takes what is body from these bytes, and says how many of them it took. It takes all of them
+    /// unless the body ends before.
+    pub fn take(&mut self, bytes: &[u8], body: &mut Vec<u8>) -> Result<usize, &'static str> {
+        match self {
+            Self::Length(left) => {
+                let part = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                body.extend_from_slice(bytes.get(..part).unwrap_or_default());
+                *left -= part as u64;
+                Ok(part)
+            }
+            Self::Chunked(chunked) => chunked.take(bytes, body),
+            Self::UntilClose => {
+                body.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+        }
+    }
+}
+
+impl Chunked {
+    fn new() -> Self {
+        Self {
+            state: State::Size,
+            left: 0,
+            digits: 0,
+            aside: 0,
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], body: &mut Vec<u8>) -> Result<usize, &'static str> {
+        let mut rest = bytes;
+        while self.state != State::Done {
+            if self.state == State::Data {
+                let part = usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
+                let (data, after) = rest.split_at_checked(part).unwrap_or((rest, &[]));
+                body.extend_from_slice(data);
+                rest = after;
+                self.left -= part as u64;
+                if self.left > 0 {
+                    break;
+                }
+                self.state = State::DataEnd;
+            }
+            let Some((byte, after)) = rest.split_first() else {
+                break;
+            };
+            rest = after;
+            self.state = self.step(*byte)?;
+        }
+        Ok(bytes.len() - rest.len())
+    }
+
+    /// The state after one byte that is no data.
+    fn step(&mut self, byte: u8) -> Result<State, &'static str> {
+        Ok(match (self.state, byte) {
+            (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte)?,
+            // White space before an extension, which some servers write without one.
+            (State::Size, b';' | b' ' | b'\t') if self.digits > 0 => State::Extension,
+            (State::Size | State::Extension, b'\r') if self.digits > 0 => State::SizeEnd,
+            (State::Extension, b'\n') => return Err("a line of the body ends badly"),
+            (State::Extension, _) => self.pass(State::Extension)?,
+            (State::SizeEnd, b'\n') if self.left == 0 => State::Trailer,
+            (State::SizeEnd, b'\n') => State::Data,
+            (State::DataEnd, b'\r') => State::DataEndLf,
+            (State::DataEndLf, b'\n') => {
+                (self.digits, self.aside) = (0, 0);
+                State::Size
+            }
+            (State::Trailer, b'\r') => State::End,
+            (State::Trailer | State::TrailerRest, b'\n') => self.pass(State::Trailer)?,
+            (State::Trailer | State::TrailerRest, _) => self.pass(State::TrailerRest)?,
+            (State::End, b'\n') => State::Done,
+            (State::Size, _) => return Err("the size of a chunk cannot be read"),
+            (State::SizeEnd | State::DataEnd | State::DataEndLf | State::End, _) => {
+                return Err("a line of the body ends badly");
+            }
+            (State::Data | State::Done, _) => return Err("the body goes on after its end"),
+        })
+    }
+
+    fn digit(&mut self, byte: u8) -> Result<State, &'static str> {
+        let digit = char::from(byte).to_digit(16).unwrap_or_default();
+        self.digits += 1;
+        if self.digits > MAX_DIGITS {
+            return Err("a chunk is too large");
+        }
+        self.left = (self.left << 4) | u64::from(digit);
+        Ok(State::Size)
+    }
+
+    /// Goes on to this state past a byte that means nothing.
+    fn pass(&mut self, next: State) -> Result<State, &'static str> {
+        self.aside += 1;
+        match self.aside > MAX_ASIDE {
+            true => Err("there is too much beside the body"),
+            false => Ok(next),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let lines = lines.iter();
+        let lines = lines.map(|(name, value)| {
+            (
+                http::HeaderName::from_static(name),
+                HeaderValue::from_str(value).unwrap(),
+            )
+        });
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    fn all(framing: &mut Framing, pieces: &[&[u8]]) -> Result<(Vec<u8>, usize), &'static str> {
+        let (mut body, mut taken) = (Vec::new(), 0);
+        for piece in pieces {
+            taken += framing.take(piece, &mut body)?;
+        }
+        Ok((body, taken))
+    }
+
+    #[test]
+    fn a_head_says_how_its_body_ends() {
+        use Framing::*;
+        let of = |lines: &[_]| Framing::of(200, &headers(lines));
+        assert_eq!(of(&[("content-length", "3")]), Ok(Length(3)));
+        assert_eq!(of(&[]), Ok(UntilClose));
+        let twice = [("content-length", "3"), ("content-length", "3")];
+        assert_eq!(of(&twice), Ok(Length(3)));
+        let chunked = Ok(Chunked(super::Chunked::new()));
+        assert_eq!(of(&[("transfer-encoding", "Chunked")]), chunked);
+        for wrong in [
+            &[("content-length", "3"), ("content-length", "4")][..],
+            &[("content-length", "3"), ("transfer-encoding", "chunked")],
+            &[("content-length", "+3")],
+            &[("content-length", "3, 3")],
+            &[("content-length", "99999999999999999999")],
+            &[("content-length", "")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "gzip")],
+        ] {
+            assert!(of(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(Framing::of(204, &headers(&[])), Ok(Length(0)));
+    }
+
+    #[test]
+    fn chunks_are_joined_and_what_stands_beside_them_is_passed_over() {
+        let text = b"3\r\nabc\r\n0A ;x=\"y\"\r\n0123456789\r\n000\r\nx-trailer: 1\r\n\r\nnext";
+        let mut framing = Framing::Chunked(Chunked::new());
+        let (body, taken) = all(&mut framing, &[text]).unwrap();
+        assert_eq!(body, b"abc0123456789");
+        assert_eq!(taken, text.len() - 4);
+        assert!(framing.is_done());
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_refused() {
+        let long = format!("1;{}", "x".repeat(MAX_ASIDE + 1));
+        let trailers = format!("0\r\n{}", "a: b\r\n".repeat(MAX_ASIDE));
+        for text in [
+            "", "\r\n", "g\r\n", "-1\r\n", "0x1\r\n", "1\n", "1\r\r", "1\r\nab", "1\r\na\n",
+            "11111111111111111\r\n", "0\r\n\rx", &long, &trailers, ";\r\n", "1;\nx",
+        ] {
+            let mut framing = Framing::Chunked(Chunked::new());
+            let taken = all(&mut framing, &[text.as_bytes()]);
+            assert!(text.is_empty() || taken.is_err(), "{text:?}");
+            assert!(!framing.is_done());
+        }
+    }
+
+    #[test]
+    fn a_length_takes_no_more_than_it_says() {
+        let mut framing = Framing::Length(4);
+        let taken = all(&mut framing, &[b"ab", b"cdef"]);
+        assert_eq!(taken, Ok((b"abcd".to_vec(), 4)));
+        assert!(framing.is_done());
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_is_the_same_wherever_its_bytes_are_cut(
+            chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..8),
+            cut in 1usize..20,
+        ) {
+            let mut text = Vec::new();
+            for chunk in &chunks {
+                text.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+                text.extend(chunk);
+                text.extend(b"\r\n");
+            }
+            text.extend(b"0\r\n\r\n");
+            let pieces: Vec<_> = text.chunks(cut).collect();
+            let mut framing = Framing::Chunked(Chunked::new());
+            let (body, taken) = all(&mut framing, &pieces).unwrap();
+            prop_assert!(framing.is_done());
+            prop_assert_eq!(body, chunks.concat());
+            prop_assert_eq!(taken, text.len());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in "[0-9a-f;\r\n ]{0,60}", cut in 1usize..20) {
+            let mut framing = Framing::Chunked(Chunked::new());
+            let mut body = Vec::new();
+            for piece in bytes.as_bytes().chunks(cut) {
+                match framing.take(piece, &mut body) {
+                    Ok(taken) if taken < piece.len() => prop_assert!(framing.is_done()),
+                    Ok(_) => {}
+                    Err(_) => break,
+                }
+            }
+            prop_assert!(body.len() <= bytes.len());
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The head of a request, written, and the head of an answer, read. Does no I/O.
+
+use std::mem::MaybeUninit;
+
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
+
+/// The most headers of an answer.
+const MAX_HEADERS: usize = 128;
+
+/// The longest head of an answer. DashScope's are well below one KiB.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+
+/// The head of a request, as it is sent. It holds a key, so that it is never shown.
+#[derive(Clone)]
+pub struct Request {
+    text: Vec<u8>,
+}
+
+/// A text that cannot stand in a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadValue;
+
+impl Request {
+    /// Begins with the lines that many requests have in common: see [`Request::post`].
+    pub fn from_lines(lines: &[u8]) -> Self {
+        // The lines of one call: key, workspace, trace, length.
+        const ROOM: usize = 512;
+        let mut text = Vec::with_capacity(lines.len() + ROOM);
+        text.extend_from_slice(lines);
+        Self { text }
+    }
+
+    /// The first lines of a POST to this path of this host.
+    pub fn post(path: &str, host: &str) -> Self {
+        let line = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\n");
+        Self {
+            text: line.into_bytes(),
+        }
+    }
+
+    /// Adds a header.
+    pub fn line(&mut self, name: &'static str, value: &str) -> Result<(), BadValue> {
+        // The rule of `http::HeaderValue`, without its copy.
+        let fits = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+        if !value.bytes().all(fits) {
+            return Err(BadValue);
+        }
+        for part in [name, ": ", value, "\r\n"] {
+            self.text.extend_from_slice(part.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Says how long the body is, and ends the head.
+    pub fn end(&mut self, length: usize) {
+        let line = format!("content-length: {length}\r\n\r\n");
+        self.text.extend_from_slice(line.as_bytes());
+    }
+
+    /// The lines so far.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub struct Head {
+    /// Its status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Whether the connection may be used again after the body.
+    pub keep_alive: bool,
+}
+
+/// Reads the head of an answer, and how long it is. `None`: it is not all there.
+pub fn read(bytes: &[u8]) -> Result<Option<(Head, usize)>, &'static str> {
+    let mut found = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut answer = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut answer,
+        bytes,
+        &mut found,
+    );
+    let length = match parsed {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
+        Ok(httparse::Status::Partial) => return Err("the head is too long"),
+        Err(_) => return Err("the head cannot be read"),
+    };
+    let mut headers = HeaderMap::with_capacity(answer.headers.len());
+    for header in answer.headers.iter() {
+        let name = HeaderName::from_bytes(header.name.as_bytes());
+        let value = HeaderValue::from_bytes(header.value);
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Err("a header cannot be read");
+        };
+        headers.append(name, value);
+    }
+    let head = Head {
+        status: answer.code.unwrap_or_default(),
+        keep_alive: answer.version == Some(1) && !says_close(&headers),
+        headers,
+    };
+    Ok(Some((head, length)))
+}
+
+fn says_close(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CONNECTION).into_iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case("close"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_request_is_written_as_http_asks() {
+        let mut request = Request::post("/api", "h:80");
+        request.line("authorization", "Bearer k").unwrap();
+        assert_eq!(request.line("x", "a\r\nb"), Err(BadValue));
+        assert_eq!(request.line("x", "a\0b"), Err(BadValue));
+        request.line("x", "a\tb é").unwrap();
+        request.end(3);
+        let expected = "POST /api HTTP/1.1\r\nhost: h:80\r\nauthorization: Bearer k\r\n\
+                        x: a\tb é\r\ncontent-length: 3\r\n\r\n";
+        assert_eq!(request.as_bytes(), expected.as_bytes());
+    }
+
+    #[test]
+    fn a_head_is_read_when_it_is_all_there() {
+        let text = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-A: 1\r\nX-A: 2\r\n\r\nabc";
+        for cut in 0..text.len() - 3 {
+            assert!(read(&text[..cut]).unwrap().is_none(), "{cut}");
+        }
+        let (head, length) = read(text).unwrap().unwrap();
+        assert_eq!((head.status, length), (200, text.len() - 3));
+        assert_eq!(head.headers.get_all("x-a").iter().count(), 2);
+        assert!(head.keep_alive);
+    }
+
+    #[test]
+    fn a_connection_is_kept_only_when_it_may_be() {
+        let keeps = |text: &str| read(text.as_bytes()).unwrap().unwrap().0.keep_alive;
+        assert!(keeps("HTTP/1.1 200 OK\r\nconnection: keep-alive\r\n\r\n"));
+        assert!(!keeps("HTTP/1.1 200 OK\r\nconnection: x, Close\r\n\r\n"));
+        assert!(!keeps("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\n\r\n"));
+    }
+
+    #[test]
+    fn what_is_no_head_is_refused() {
+        for text in ["HTTP/2 200\r\n\r\n", "SSH-2.0\r\n", "HTTP/1.1 20 OK\r\n\r\n"] {
+            assert!(read(text.as_bytes()).is_err(), "{text:?}");
+        }
+        let long = format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(MAX_HEAD));
+        assert!(read(long.as_bytes()).is_err());
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1));
+        assert!(read(many.as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&bytes);
+            let _ = read(&[b"HTTP/1.1 200 OK\r\n", &*bytes].concat());
+        }
+    }
+}
