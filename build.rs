@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // `bytes` fields become `Bytes`: media then share the buffer that HTTP/2 filled.
     tonic_prost_build::configure()
         .bytes(".dashgate.v1")
+        .codec_path("crate::grpc::codec::Codec")
         .compile_fds(descriptors)?;
     Ok(())
 }

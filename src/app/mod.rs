@@ -24,6 +24,7 @@ use crate::grpc::health::{Phase, PhaseSender};
 use crate::grpc::listener::Capacity;
 use crate::grpc::router::Router;
 use crate::grpc::socket::Listener;
+use crate::grpc::workers::Workers;
 use crate::relay::Relay;
 use crate::telemetry::export::Exporter;
 use crate::telemetry::{Telemetry, log};
@@ -44,6 +45,7 @@ pub struct Gateway {
     callers: Callers,
     door: Door,
     capacity: Capacity,
+    workers: Workers,
     phase: PhaseSender,
     drain_delay: Duration,
     drain_timeout: Duration,
@@ -126,6 +128,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
                 most => Some(most),
             },
         },
+        workers: Workers::default(),
         phase,
         drain_delay: settings.server.drain_delay,
         drain_timeout: settings.server.drain_timeout,
@@ -160,6 +163,20 @@ impl Gateway {
         self.embedded.is_some()
     }
 
+    /// Runs calls on threads of their own, so many as the settings say. Without this they run where
+    /// [`Gateway::run`] is polled.
+    pub fn spread(&mut self, settings: &Settings) -> Result<(), Error> {
+        let count = match settings.server.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        self.workers = Workers::start(count).map_err(|error| {
+            let message = format!("the system gives no {count} threads; set server.threads lower");
+            Error::new(Reason::GatewayConfig, message).with_source(error)
+        })?;
+        Ok(())
+    }
+
     /// Takes other settings from here while it runs. Without this it keeps those it was bound with.
     pub fn follow(&mut self, changes: Changes) {
         self.changes = Some(changes);
@@ -175,6 +192,7 @@ impl Gateway {
             callers,
             door,
             capacity,
+            workers,
             phase,
             telemetry,
             exporter,
@@ -194,7 +212,7 @@ impl Gateway {
                 late: None,
             },
         ));
-        let mut server = Box::pin(grpc::listener::serve(listener, door, capacity, phases));
+        let mut server = Box::pin(grpc::listener::serve(listener, door, (capacity, workers), phases));
         let mut supervisor = Box::pin(relay.supervise());
         let mut watch = Box::pin(callers.watch());
         let exporting = exporter.map(Exporter::spawn);

@@ -33,6 +33,8 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::telemetry::log;
+
 use self::exit::Exit;
 use self::failure::Failure;
 use self::terminal::Terminal;
@@ -73,6 +75,7 @@ impl Command {
         };
         let done = runtime.block_on(Box::pin(self.0.run(&mut terminal)));
         runtime.shutdown_timeout(END_TIMEOUT);
+        log::flush();
         end(done, &mut terminal).into()
     }
 }

@@ -73,6 +73,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
         tracing::warn!("{note}");
     }
     let mut gateway = Box::pin(app::bind(&settings)).await?;
+    gateway.spread(&settings)?;
     gateway.follow(Changes {
         source,
         now: again,

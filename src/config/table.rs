@@ -105,6 +105,11 @@ settings! {
         "DASHGATE_SERVER_MAX_METADATA_BYTES":
         "The most metadata of a call.",
         "What gRPC implementations agree on; tokens and traces stay far below.";
+    "server.threads" [Count(0, 1024)] = "0",
+        "DASHGATE_SERVER_THREADS":
+        "How many threads calls run on. A connection stays on the one that had the fewest. 0: one \
+         for each core.",
+        "A call that stays on one core costs least; more threads than cores only take turns.";
     "server.max_in_flight" [Count(1, 1_000_000)] = "1024",
         "DASHGATE_SERVER_MAX_IN_FLIGHT":
         "The most calls at one time. More are refused with UNAVAILABLE.",

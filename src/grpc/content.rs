@@ -1,5 +1,7 @@
 //! From the parts of a message to the nouns of the house: text, audio, images and video.
 
+use std::fmt::Arguments;
+
 use crate::chat::media::{Audio, Image, Medium, Source, Video, VideoSource};
 use crate::chat::turn::{Body, Part};
 
@@ -7,19 +9,21 @@ use super::document;
 use super::faults::Faults;
 use super::pb::{self, content, video};
 
-/// One part of a message; none if it holds nothing.
-pub(super) fn part(path: &str, content: pb::Content, faults: &mut Faults) -> Option<Part> {
-    let extra = content.extra.map(document::object).unwrap_or_default();
-    let mut taken = vec!["text", "audio", "image", "video"];
+/// One part of a message; none if it holds nothing. The path is written down for faults alone.
+pub(super) fn part(
+    path: Arguments<'_>,
+    mut content: pb::Content,
+    faults: &mut Faults,
+) -> Option<Part> {
+    let extra = content.extra.take().map(document::object).unwrap_or_default();
+    if !extra.is_empty() {
+        faults.no_overlap(format_args!("{path}.extra"), &extra, &taken(&content));
+    }
     let body = match content.kind {
         Some(content::Kind::Text(text)) => Some(Body::Text(text)),
         Some(content::Kind::Audio(audio)) => {
-            let medium = medium(
-                &format!("{path}.audio"),
-                audio.mime_type,
-                audio.source,
-                faults,
-            );
+            let path = format_args!("{path}.audio");
+            let medium = medium(path, audio.mime_type, audio.source, faults);
             medium.map(|medium| {
                 Body::Audio(Audio {
                     medium: Some(medium),
@@ -28,22 +32,10 @@ pub(super) fn part(path: &str, content: pb::Content, faults: &mut Faults) -> Opt
             })
         }
         Some(content::Kind::Image(image)) => {
-            taken.extend(hints(&[
-                ("min_pixels", image.min_pixels.is_some()),
-                ("max_pixels", image.max_pixels.is_some()),
-                ("enable_rotate", image.enable_rotate.is_some()),
-            ]));
-            self::image(&format!("{path}.image"), image, faults).map(Body::Image)
+            self::image(format_args!("{path}.image"), image, faults).map(Body::Image)
         }
         Some(content::Kind::Video(video)) => {
-            taken.extend(hints(&[
-                ("fps", video.fps.is_some()),
-                ("max_frames", video.max_frames.is_some()),
-                ("min_pixels", video.min_pixels.is_some()),
-                ("max_pixels", video.max_pixels.is_some()),
-                ("total_pixels", video.total_pixels.is_some()),
-            ]));
-            self::video(&format!("{path}.video"), video, faults).map(Body::Video)
+            self::video(format_args!("{path}.video"), video, faults).map(Body::Video)
         }
         None => {
             faults.add(
@@ -54,16 +46,12 @@ pub(super) fn part(path: &str, content: pb::Content, faults: &mut Faults) -> Opt
         }
     };
     let cache_control = content.cache_control.map(|control| control.r#type);
-    if cache_control.is_some() {
-        taken.push("cache_control");
-    }
     if cache_control.as_deref() == Some("") {
         faults.add(
-            format!("{path}.cache_control.type"),
+            format_args!("{path}.cache_control.type"),
             "is empty; set it to ephemeral",
         );
     }
-    faults.no_overlap(format!("{path}.extra"), &extra, &taken);
     Some(Part {
         body: body?,
         cache_control,
@@ -71,15 +59,31 @@ pub(super) fn part(path: &str, content: pb::Content, faults: &mut Faults) -> Opt
     })
 }
 
-fn hints(hints: &[(&'static str, bool)]) -> Vec<&'static str> {
-    hints
-        .iter()
-        .filter(|(_, set)| *set)
-        .map(|(key, _)| *key)
-        .collect()
+/// The keys that the typed fields of a part become.
+fn taken(content: &pb::Content) -> Vec<&'static str> {
+    let mut taken = vec!["text", "audio", "image", "video"];
+    let hints: &[(&str, bool)] = match &content.kind {
+        Some(content::Kind::Image(image)) => &[
+            ("min_pixels", image.min_pixels.is_some()),
+            ("max_pixels", image.max_pixels.is_some()),
+            ("enable_rotate", image.enable_rotate.is_some()),
+        ],
+        Some(content::Kind::Video(video)) => &[
+            ("fps", video.fps.is_some()),
+            ("max_frames", video.max_frames.is_some()),
+            ("min_pixels", video.min_pixels.is_some()),
+            ("max_pixels", video.max_pixels.is_some()),
+            ("total_pixels", video.total_pixels.is_some()),
+        ],
+        Some(content::Kind::Text(_) | content::Kind::Audio(_)) | None => &[],
+    };
+    let control = ("cache_control", content.cache_control.is_some());
+    let set = hints.iter().chain([&control]).filter(|(_, set)| *set);
+    taken.extend(set.map(|(key, _)| *key));
+    taken
 }
 
-fn image(path: &str, image: pb::Image, faults: &mut Faults) -> Option<Image> {
+fn image(path: Arguments<'_>, image: pb::Image, faults: &mut Faults) -> Option<Image> {
     Some(Image {
         medium: medium(path, image.mime_type, image.source, faults)?,
         min_pixels: image.min_pixels,
@@ -88,8 +92,8 @@ fn image(path: &str, image: pb::Image, faults: &mut Faults) -> Option<Image> {
     })
 }
 
-fn video(path: &str, video: pb::Video, faults: &mut Faults) -> Option<Video> {
-    let fps = faults.real(format!("{path}.fps"), video.fps);
+fn video(path: Arguments<'_>, video: pb::Video, faults: &mut Faults) -> Option<Video> {
+    let fps = faults.real(format_args!("{path}.fps"), video.fps);
     let source = match video.source {
         Some(video::Source::Frames(list)) => frames(path, list, faults),
         Some(video::Source::Uri(uri)) => {
@@ -112,25 +116,25 @@ fn video(path: &str, video: pb::Video, faults: &mut Faults) -> Option<Video> {
     })
 }
 
-fn frames(path: &str, list: pb::VideoFrames, faults: &mut Faults) -> Option<VideoSource> {
+fn frames(path: Arguments<'_>, list: pb::VideoFrames, faults: &mut Faults) -> Option<VideoSource> {
     if list.frames.is_empty() {
         faults.add(
-            format!("{path}.frames"),
+            format_args!("{path}.frames"),
             "is empty; send at least one frame",
         );
     }
     let mut media = Vec::with_capacity(list.frames.len());
     for (k, frame) in list.frames.into_iter().enumerate() {
-        let path = format!("{path}.frames.frames[{k}]");
+        let path = format_args!("{path}.frames.frames[{k}]");
         let hinted =
             frame.min_pixels.or(frame.max_pixels).is_some() || frame.enable_rotate.is_some();
         if hinted {
             faults.add(
-                &path,
+                path,
                 "a frame has no hints of its own; set them on the video",
             );
         }
-        media.extend(medium(&path, frame.mime_type, frame.source, faults));
+        media.extend(medium(path, frame.mime_type, frame.source, faults));
     }
     Some(VideoSource::Frames(media))
 }
@@ -160,7 +164,7 @@ impl From<pb::image::Source> for SourceField {
 }
 
 fn medium(
-    path: &str,
+    path: Arguments<'_>,
     mime_type: String,
     source: Option<impl Into<SourceField>>,
     faults: &mut Faults,
@@ -174,21 +178,21 @@ fn medium(
     };
     if !mime_type.is_empty() && !is_mime(&mime_type) {
         faults.add(
-            format!("{path}.mime_type"),
+            format_args!("{path}.mime_type"),
             "must be a MIME type, for example audio/wav",
         );
     }
     let source = match source.map(Into::into) {
         Some(SourceField::Uri(uri)) => {
             if let Err(description) = check_uri(&uri) {
-                faults.add(format!("{path}.uri"), description);
+                faults.add(format_args!("{path}.uri"), description);
             }
             Source::Uri(uri)
         }
         Some(SourceField::Data(data)) => {
             if data.is_empty() {
                 faults.add(
-                    format!("{path}.data"),
+                    format_args!("{path}.data"),
                     "is empty; send the bytes of the file",
                 );
             }

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::connection::{self, Door};
 use super::health::Phase;
 use super::socket::Listener;
+use super::workers::Workers;
 
 /// How long to wait after a failed accept. It fails when descriptors run out, and then again at
 /// once.
@@ -32,7 +33,7 @@ pub struct Capacity {
 pub async fn serve(
     listener: Listener,
     door: Door,
-    capacity: Capacity,
+    (capacity, workers): (Capacity, Workers),
     phase: watch::Receiver<Phase>,
 ) {
     let tls = door.tls.clone();
@@ -43,7 +44,7 @@ pub async fn serve(
         }
     };
     tokio::select! {
-        () = accept(listener, door, capacity, phase) => {}
+        () = accept(listener, door, capacity, workers, phase) => {}
         () = freshness => {}
     }
 }
@@ -52,6 +53,7 @@ async fn accept(
     listener: Listener,
     door: Door,
     capacity: Capacity,
+    workers: Workers,
     mut phase: watch::Receiver<Phase>,
 ) {
     let places = Places::new(capacity);
@@ -78,9 +80,12 @@ async fn accept(
             continue;
         };
         let present = metrics.connection();
-        let connection = connection::run(accepted.stream, door.clone(), phase.clone());
-        connections.spawn(async move {
-            connection.await;
+        let (door, phase) = (door.clone(), phase.clone());
+        workers.spawn(&mut connections, async move {
+            match accepted.socket.open() {
+                Ok(stream) => connection::run(stream, door, phase).await,
+                Err(error) => tracing::warn!(%error, "a connection could not be opened"),
+            }
             drop((place, present));
         });
     }

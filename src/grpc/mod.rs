@@ -5,6 +5,7 @@
 
 pub mod arrival;
 pub mod body;
+pub mod codec;
 pub mod connection;
 mod content;
 pub mod conversation;
@@ -30,3 +31,4 @@ pub mod socket;
 pub mod status;
 pub mod tls;
 pub mod web;
+pub mod workers;

@@ -13,7 +13,9 @@ pub(super) fn options(
     mut taken: Vec<&'static str>,
     faults: &mut Faults,
 ) -> Options {
-    taken.extend(set_parameters(&from));
+    if from.extra_parameters.is_some() {
+        taken.extend(set_parameters(&from));
+    }
     let extra_parameters = from
         .extra_parameters
         .map(document::object)

@@ -131,7 +131,7 @@ fn check_speech(messages: &[pb::Message], faults: &mut Faults) {
 }
 
 fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
-    let path = format!("conversation.messages[{i}]");
+    let path = format_args!("conversation.messages[{i}]");
     let role = match pb::Role::try_from(message.role) {
         Ok(pb::Role::System) => Some(Role::System),
         Ok(pb::Role::User) => Some(Role::User),
@@ -139,32 +139,34 @@ fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
         Ok(pb::Role::Tool) => Some(Role::Tool),
         Ok(pb::Role::Unspecified) | Err(_) => {
             let known = "ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT or ROLE_TOOL";
-            faults.add(format!("{path}.role"), format!("must be {known}"));
+            faults.add(format_args!("{path}.role"), format!("must be {known}"));
             None
         }
     };
     if message.content.is_empty() && message.tool_calls.is_empty() {
         faults.add(
-            format!("{path}.content"),
+            format_args!("{path}.content"),
             "is empty; send at least one part",
         );
     }
-    let mut taken = vec!["role", "content"];
-    for (key, set) in [
-        ("reasoning_content", !message.reasoning_text.is_empty()),
-        ("tool_calls", !message.tool_calls.is_empty()),
-        ("tool_call_id", !message.tool_call_id.is_empty()),
-    ] {
-        if set {
-            taken.push(key);
-        }
-    }
     let extra = message.extra.map(document::object).unwrap_or_default();
-    faults.no_overlap(format!("{path}.extra"), &extra, &taken);
+    if !extra.is_empty() {
+        let mut taken = vec!["role", "content"];
+        for (key, set) in [
+            ("reasoning_content", !message.reasoning_text.is_empty()),
+            ("tool_calls", !message.tool_calls.is_empty()),
+            ("tool_call_id", !message.tool_call_id.is_empty()),
+        ] {
+            if set {
+                taken.push(key);
+            }
+        }
+        faults.no_overlap(format_args!("{path}.extra"), &extra, &taken);
+    }
 
     let parts = message.content.into_iter().enumerate();
     let parts =
-        parts.filter_map(|(j, content)| part(&format!("{path}.content[{j}]"), content, faults));
+        parts.filter_map(|(j, content)| part(format_args!("{path}.content[{j}]"), content, faults));
     Some(Turn {
         parts: parts.collect(),
         reasoning: message.reasoning_text,
@@ -192,17 +194,17 @@ fn tool_call(call: pb::ToolCall) -> ToolCall {
 }
 
 fn tool(i: usize, tool: pb::Tool, faults: &mut Faults) -> Option<Tool> {
-    let path = format!("conversation.tools[{i}]");
+    let path = format_args!("conversation.tools[{i}]");
     match tool.kind {
         Some(tool::Kind::Function(function)) => {
             if function.name.is_empty() {
                 faults.add(
-                    format!("{path}.function.name"),
+                    format_args!("{path}.function.name"),
                     "is empty; name the function",
                 );
             }
             if !function.parameters.is_empty() {
-                faults.json_object(format!("{path}.function.parameters"), &function.parameters);
+                faults.json_object(format_args!("{path}.function.parameters"), &function.parameters);
             }
             Some(Tool::Function {
                 name: function.name,
@@ -211,7 +213,7 @@ fn tool(i: usize, tool: pb::Tool, faults: &mut Faults) -> Option<Tool> {
             })
         }
         Some(tool::Kind::RawJson(text)) => {
-            faults.json_object(format!("{path}.raw_json"), &text);
+            faults.json_object(format_args!("{path}.raw_json"), &text);
             Some(Tool::Raw(text))
         }
         None => {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 use crate::error::{Error, Reason};
 
@@ -38,10 +38,28 @@ impl Drop for File {
 
 /// A connection that was accepted.
 pub struct Accepted {
-    /// Its bytes.
-    pub stream: Box<dyn Stream>,
+    /// It.
+    pub socket: Socket,
     /// Where it comes from; none on a Unix socket.
     pub from: Option<IpAddr>,
+}
+
+/// A connection that belongs to no runtime yet.
+pub enum Socket {
+    /// By a port.
+    Tcp(std::net::TcpStream),
+    /// By a file.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Socket {
+    /// Its bytes, for the runtime that this is called in.
+    pub fn open(self) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Tcp(stream) => Box::new(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Box::new(UnixStream::from_std(stream)?),
+        })
+    }
 }
 
 impl Listener {
@@ -96,14 +114,14 @@ impl Listener {
                 // Small messages must not wait for the peer's acknowledgement of the one before.
                 let _ = stream.set_nodelay(true);
                 Ok(Accepted {
-                    stream: Box::new(stream),
+                    socket: Socket::Tcp(stream.into_std()?),
                     from: Some(from.ip().to_canonical()),
                 })
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Accepted {
-                    stream: Box::new(stream),
+                    socket: Socket::Unix(stream.into_std()?),
                     from: None,
                 })
             }

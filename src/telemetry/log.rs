@@ -1,10 +1,16 @@
 //! The log: on standard error, as text for people or as JSON for machines.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use super::lines::Lines;
+
+/// The lines of this process, once there is a log.
+static LINES: OnceLock<Lines> = OnceLock::new();
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +41,7 @@ pub fn start(filter: &str, format: Format) -> Option<Level> {
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(LINES.get_or_init(|| Lines::to(std::io::stderr())).clone())
         .with_ansi(terminal);
     let json = match format {
         Format::Auto => !terminal,
@@ -54,6 +60,13 @@ pub fn start(filter: &str, format: Format) -> Option<Level> {
     };
     tell_of_panics();
     started.is_ok().then_some(level)
+}
+
+/// Waits until all lines are written, for the end of a process.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush();
+    }
 }
 
 fn level<S: 'static>(handle: Handle<EnvFilter, S>) -> Level {

@@ -5,6 +5,7 @@
 pub mod calls;
 pub mod content;
 pub mod export;
+mod lines;
 pub mod log;
 pub mod metrics;
 pub mod models;
