@@ -22,6 +22,8 @@ use crate::grpc::connection::Door;
 use crate::grpc::cors::Origins;
 use crate::grpc::health::{Phase, PhaseSender};
 use crate::grpc::listener::Capacity;
+use crate::grpc::load::Load;
+use crate::grpc::offered::Offered;
 use crate::grpc::router::Router;
 use crate::grpc::socket::Listener;
 use crate::grpc::workers::Workers;
@@ -102,13 +104,14 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         Arc::clone(&telemetry),
     );
     let (phase, phases) = watch::channel(Phase::default());
+    let load = settings.telemetry.load_reports;
     let router = Router::new(
         parts::grpc_settings(settings),
-        relay.clone(),
         callers.clone(),
         Arc::clone(&telemetry),
-        phases,
-    )?;
+        load.then(|| Load::new(relay.clone())),
+        Arc::new(Offered::new(relay.clone(), phases)?),
+    );
     Ok(Gateway {
         listener,
         address,

@@ -195,7 +195,6 @@ pub(super) fn grpc_settings(settings: &Settings) -> grpc::settings::Settings {
         max_timeout: settings.timeouts.max,
         heartbeat_after: settings.server.heartbeat_after,
         open_reflection: settings.callers.open_reflection,
-        load_reports: settings.telemetry.load_reports,
         show_upstream_messages: settings.upstream.show_messages,
     }
 }

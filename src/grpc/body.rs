@@ -45,6 +45,11 @@ impl Clocked {
         }
     }
 
+    /// The body without its clock.
+    pub fn unclocked(self) -> Counted<Asked> {
+        self.body
+    }
+
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         loop {
             ready!(self.alarm.as_mut().poll(cx));

@@ -1,105 +1,64 @@
-//! From an HTTP/2 request to the service that it names, and back: what every call has in common.
+//! From an HTTP/2 request to the service that it names, and back: what every call has in common,
+//! whatever services there are.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderValue, Request, Response};
-use tokio::sync::watch;
 use tonic::body::Body;
-use tonic::codec::CompressionEncoding;
-use tonic::{Code, Status};
-use tonic_reflection::pb::{v1, v1alpha};
-use tower::ServiceExt;
-use tower::util::BoxCloneSyncService;
 
 use crate::callers::Callers;
 use crate::chat::call::Peer;
 use crate::error::{Error, Reason};
-use crate::relay::Relay;
 use crate::telemetry::Telemetry;
 
 use super::arrival::{self, Arrival};
 use super::body::Clocked;
-use super::conversation::Conversation;
-use super::health::{Checks, Phase};
 use super::load::Load;
-use super::media::Media;
 use super::meter::{Counted, Meter};
-use super::pb::conversation_service_server::ConversationServiceServer;
-use super::pb::health::health_server::HealthServer;
-use super::pb::media_service_server::MediaServiceServer;
+use super::services::{self, Access, Answering, Services};
 use super::settings::Settings;
 use super::web::Asked;
-use super::{pb, refusal, status};
+use super::{refusal, status};
 
-/// What a message of an upload may weigh beside its chunk: the tag and length of one field, and a
-/// description with its names.
-const CHUNK_ENVELOPE: usize = 4 * 1024;
-
-type Reflection = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
-
-/// Knows every service. Cheap to clone.
+/// Takes calls to a set of services. Cheap to clone.
 #[derive(Clone)]
 pub struct Router {
-    /// What holds for the call that this clone answers.
-    settings: Settings,
     /// What holds for calls that come.
-    current: Arc<RwLock<Settings>>,
-    relay: Relay,
+    settings: Arc<RwLock<Settings>>,
     callers: Callers,
     telemetry: Arc<Telemetry>,
     meter: Arc<Meter>,
-    phase: watch::Receiver<Phase>,
-    reflection_v1: Reflection,
-    reflection_v1alpha: Reflection,
+    services: Arc<dyn Services>,
 }
 
 impl Router {
-    /// A router to this relay.
+    /// A router to these services. With a load, answers tell it.
     pub fn new(
         settings: Settings,
-        relay: Relay,
         callers: Callers,
         telemetry: Arc<Telemetry>,
-        phase: watch::Receiver<Phase>,
-    ) -> Result<Self, Error> {
-        let broken = |error| {
-            Error::new(Reason::GatewayBug, "the schema cannot be reflected").with_source(error)
-        };
-        // Each of the two knows itself; it has to be told of the other, so that both list both.
-        let reflection = |other| {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-                .register_encoded_file_descriptor_set(other)
-                // For debuggers that show the details of a status.
-                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-        };
-        let of_v1 = reflection(v1alpha::FILE_DESCRIPTOR_SET);
-        let of_v1 = of_v1.build_v1().map_err(broken)?;
-        let of_v1alpha = reflection(v1::FILE_DESCRIPTOR_SET);
-        let of_v1alpha = of_v1alpha.build_v1alpha().map_err(broken)?;
-        let load = settings.load_reports.then(|| Load::new(relay.clone()));
-        Ok(Self {
-            settings,
-            current: Arc::new(RwLock::new(settings)),
-            relay,
+        load: Option<Load>,
+        services: Arc<dyn Services>,
+    ) -> Self {
+        Self {
+            settings: Arc::new(RwLock::new(settings)),
             callers,
             meter: Arc::new(Meter::new(Arc::clone(&telemetry), load)),
             telemetry,
-            phase,
-            reflection_v1: BoxCloneSyncService::new(of_v1),
-            reflection_v1alpha: BoxCloneSyncService::new(of_v1alpha),
-        })
+            services,
+        }
     }
 
     /// Takes other settings for the calls that come from now on, on all its clones. Whether load is
     /// reported is not changed.
     pub fn reconfigure(&self, settings: Settings) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = settings;
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
     /// Where connections are counted.
@@ -108,12 +67,7 @@ impl Router {
     }
 
     /// Answers one request. Never fails: every fault is an answer.
-    pub async fn answer(
-        mut self,
-        request: Request<Asked>,
-        peer: Option<Arc<Peer>>,
-    ) -> Response<Body> {
-        self.settings = *self.current.read().unwrap_or_else(PoisonError::into_inner);
+    pub async fn answer(self, request: Request<Asked>, peer: Option<Arc<Peer>>) -> Response<Body> {
         if let Some(refusal) = refusal::other_protocols(&request) {
             refusal::hear_out(request.into_body()).await;
             return refusal;
@@ -130,141 +84,74 @@ impl Router {
         peer: Option<Arc<Peer>>,
         traceparent: Option<String>,
     ) -> Response<Body> {
-        let arrival = match self.arrival(&request, peer).await {
-            Ok(mut arrival) => {
-                // Who is called next hangs below the span of this call.
-                arrival.passing.traceparent = traceparent.or(arrival.passing.traceparent);
-                arrival
-            }
+        let settings = *self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        let access = self
+            .services
+            .access(services::named(request.uri().path()), &settings);
+        let read = Arrival::read(request.headers(), &settings, peer);
+        let known = match read {
+            Ok(arrival) if access == Some(Access::Open) => Ok(arrival),
+            Ok(arrival) => self.identify(arrival, request.headers()).await,
+            refused => refused,
+        };
+        let mut arrival = match known {
+            Ok(arrival) => arrival,
             Err((request_id, error)) => {
                 return status::status(&error, &request_id, false).into_http();
             }
         };
+        // Who is called next hangs below the span of this call.
+        arrival.passing.traceparent = traceparent.or(arrival.passing.traceparent);
         let request_id = arrival.request_id.clone();
-        let limit = match service(request.uri().path()) {
-            "dashgate.v1.MediaService" => self.settings.max_chunk_bytes,
-            _ => self.settings.max_request_bytes,
+        let answered = match access {
+            Some(_) => self.served(request, arrival, settings).await,
+            None => Err(services::unknown()),
         };
-        let response = match Caught(Box::pin(self.dispatch(request, arrival))).await {
-            Ok(response) => response,
-            Err(()) => {
-                let error = Error::new(Reason::GatewayBug, "the gateway failed inside");
-                status::status(&error, &request_id, false).into_http()
-            }
-        };
-        finish(response, &request_id, limit)
+        match answered {
+            Ok(response) => with_name(response, &request_id),
+            Err(error) => status::status(&error, &request_id, false).into_http(),
+        }
     }
 
-    /// What the head of a call tells, and whose call it is.
-    async fn arrival(
+    /// Whose call it is.
+    async fn identify(
         &self,
-        request: &Request<Counted<Asked>>,
-        peer: Option<Arc<Peer>>,
+        mut arrival: Arrival,
+        headers: &HeaderMap,
     ) -> Result<Arrival, (String, Error)> {
-        let headers = request.headers();
-        let mut arrival = Arrival::read(headers, &self.settings, peer)?;
-        let open = match service(request.uri().path()) {
-            // Load balancers and orchestrators ask for it, and have no key.
-            "grpc.health.v1.Health" => true,
-            "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
-                self.settings.open_reflection
-            }
-            _ => false,
-        };
-        if open {
-            return Ok(arrival);
-        }
         let shown = arrival::credentials(headers, arrival.peer.as_deref());
         match self.callers.identify(&shown).await {
             Ok(identity) => {
                 arrival.passing.api_key.clone_from(&identity.api_key);
                 arrival.identity = identity;
+                Ok(arrival)
             }
             Err(error) => {
                 let (request_id, why) = (arrival.request_id, error.cause());
                 tracing::info!(%request_id, why, "a call was refused: it is not known whose it is");
-                return Err((request_id, error));
+                Err((request_id, error))
             }
         }
-        Ok(arrival)
     }
 
-    async fn dispatch(self, request: Request<Counted<Asked>>, arrival: Arrival) -> Response<Body> {
-        let settings = self.settings;
-        let timeout = arrival.timeout(settings.max_timeout, &settings);
+    /// What the service says, within the deadline and however it fails.
+    async fn served(
+        &self,
+        request: Request<Counted<Asked>>,
+        arrival: Arrival,
+        settings: Settings,
+    ) -> Result<Response<Body>, Error> {
+        let deadline = arrival.at + arrival.timeout(settings.max_timeout, &settings);
         let stall = settings.request_body_timeout;
         let request_id = arrival.request_id.clone();
-        let deadline = arrival.at + timeout;
-        let clock = |body| Clocked::new(body, request_id, stall, deadline);
-        match service(request.uri().path()) {
-            "dashgate.v1.ConversationService" => {
-                let service = Conversation {
-                    relay: self.relay,
-                    settings,
-                    arrival,
-                };
-                let server = ConversationServiceServer::new(service)
-                    .max_decoding_message_size(settings.max_request_bytes)
-                    .accept_compressed(CompressionEncoding::Gzip)
-                    .accept_compressed(CompressionEncoding::Zstd);
-                infallible(server.oneshot(request.map(clock)).await)
-            }
-            "dashgate.v1.MediaService" => {
-                let service = Media {
-                    relay: self.relay,
-                    settings,
-                    arrival,
-                };
-                // Media are compressed already; a compressed chunk is taken all the same.
-                let server = MediaServiceServer::new(service)
-                    .max_decoding_message_size(settings.max_chunk_bytes + CHUNK_ENVELOPE)
-                    .accept_compressed(CompressionEncoding::Gzip)
-                    .accept_compressed(CompressionEncoding::Zstd);
-                infallible(server.oneshot(request.map(clock)).await)
-            }
-            "grpc.health.v1.Health" => {
-                let service = Checks {
-                    phase: self.phase,
-                    arrival,
-                };
-                infallible(HealthServer::new(service).oneshot(request.map(clock)).await)
-            }
-            "grpc.reflection.v1.ServerReflection" => {
-                infallible(self.reflection_v1.oneshot(request.map(Body::new)).await)
-            }
-            "grpc.reflection.v1alpha.ServerReflection" => infallible(
-                self.reflection_v1alpha
-                    .oneshot(request.map(Body::new))
-                    .await,
-            ),
-            _ => {
-                let message = "there is no such service; list them with grpcurl";
-                let error = Error::new(Reason::UnknownMethod, message);
-                status::status(&error, &arrival.request_id, false).into_http()
-            }
-        }
+        let request = request.map(|body| Clocked::new(body, request_id, stall, deadline));
+        let answering = caught(|| self.services.answer(request, arrival, settings))?;
+        Caught(answering).await
     }
 }
 
-fn infallible<T>(result: Result<T, Infallible>) -> T {
-    match result {
-        Ok(value) => value,
-    }
-}
-
-/// The service in a path: `/package.Service/Method`.
-fn service(path: &str) -> &str {
-    path.strip_prefix('/')
-        .and_then(|path| path.split_once('/'))
-        .map_or("", |(service, _)| service)
-}
-
-/// Gives an answer the name of its call, and the statuses that tonic makes the details that ours
-/// have.
-fn finish(mut response: Response<Body>, request_id: &str, limit: usize) -> Response<Body> {
-    if let Some(error) = bare_fault(response.headers(), limit) {
-        return status::status(&error, request_id, false).into_http();
-    }
+/// Gives an answer the name of its call.
+fn with_name(mut response: Response<Body>, request_id: &str) -> Response<Body> {
     if let Ok(value) = HeaderValue::from_str(request_id) {
         response
             .headers_mut()
@@ -274,56 +161,19 @@ fn finish(mut response: Response<Body>, request_id: &str, limit: usize) -> Respo
     response
 }
 
-/// The fault behind a status that has no details.
-fn bare_fault(headers: &HeaderMap, limit: usize) -> Option<Error> {
-    if headers.contains_key("grpc-status-details-bin") {
-        return None;
-    }
-    let status = Status::from_header_map(headers)?;
-    let (code, text) = (status.code(), status.message());
-    let error = if code == Code::Ok {
-        return None;
-    } else if code == Code::OutOfRange {
-        let size = text.split_whitespace().find_map(|word| word.parse().ok());
-        too_large(size, limit)
-    } else if code == Code::ResourceExhausted {
-        too_large(None, limit)
-    } else if code == Code::Unimplemented && text.is_empty() {
-        Error::new(Reason::UnknownMethod, "the service has no such method")
-    } else if code == Code::Unimplemented {
-        let message = "the message is compressed in a way that is not known; use gzip or zstd";
-        Error::new(Reason::UnsupportedOperation, message)
-    } else if code == Code::Aborted {
-        Error::new(Reason::RequestBodyTimeout, "the caller went away")
-    } else {
-        Error::new(
-            Reason::MalformedMessage,
-            "the message cannot be read as its type",
-        )
-    };
-    Some(error.with_source(text))
+/// Makes a fault of a panic, so that one call cannot take its connection down.
+fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Error> {
+    std::panic::catch_unwind(AssertUnwindSafe(run))
+        .map_err(|_| Error::new(Reason::GatewayBug, "the gateway failed inside"))
 }
 
-fn too_large(size: Option<u64>, limit: usize) -> Error {
-    let found = match size {
-        Some(size) => format!("the message is {size} bytes, the limit is {limit}"),
-        None => format!("the message is larger than the limit of {limit} bytes"),
-    };
-    let message = format!("{found}; send large media with MediaService.UploadMedia");
-    Error::new(Reason::MessageTooLarge, message)
-}
+/// The same for an answer that is being made.
+struct Caught(Answering);
 
-/// A future whose panic is an answer, so that one call cannot take its connection down.
-struct Caught<F>(Pin<Box<F>>);
-
-impl<F: Future> Future for Caught<F> {
-    type Output = Result<F::Output, ()>;
+impl Future for Caught {
+    type Output = Result<Response<Body>, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx)));
-        match polled {
-            Ok(polled) => polled.map(Ok),
-            Err(_) => Poll::Ready(Err(())),
-        }
+        caught(|| self.0.as_mut().poll(cx)).unwrap_or_else(|error| Poll::Ready(Err(error)))
     }
 }

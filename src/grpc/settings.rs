@@ -23,8 +23,6 @@ pub struct Settings {
     pub heartbeat_after: Duration,
     /// Whether reflection is answered to those who show no credentials.
     pub open_reflection: bool,
-    /// Whether answers tell how loaded the gateway is.
-    pub load_reports: bool,
     /// Whether DashScope's own words are shown to callers when it refuses. They may hold content.
     pub show_upstream_messages: bool,
 }

@@ -1,0 +1,202 @@
+//! The services that the gateway offers, and what tonic's own faults mean in them.
+
+use std::convert::Infallible;
+use std::future::Future;
+
+use http::{HeaderMap, Request, Response};
+use tokio::sync::watch;
+use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
+use tonic::{Code, Status};
+use tonic_reflection::pb::{v1, v1alpha};
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+use crate::error::{Error, Reason};
+use crate::relay::Relay;
+
+use super::arrival::Arrival;
+use super::body::Clocked;
+use super::conversation::Conversation;
+use super::health::{Checks, Phase};
+use super::media::Media;
+use super::pb;
+use super::pb::conversation_service_server::ConversationServiceServer;
+use super::pb::health::health_server::HealthServer;
+use super::pb::media_service_server::MediaServiceServer;
+use super::services::{self, Access, Answering, Services};
+use super::settings::Settings;
+
+const CONVERSATION: &str = "dashgate.v1.ConversationService";
+const MEDIA: &str = "dashgate.v1.MediaService";
+const HEALTH: &str = "grpc.health.v1.Health";
+const REFLECTION_V1: &str = "grpc.reflection.v1.ServerReflection";
+const REFLECTION_V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+
+/// What a message of an upload may weigh beside its chunk: the tag and length of one field, and a
+/// description with its names.
+const CHUNK_ENVELOPE: usize = 4 * 1024;
+
+type Reflection = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// The services that the gateway offers.
+pub struct Offered {
+    relay: Relay,
+    phase: watch::Receiver<Phase>,
+    reflection_v1: Reflection,
+    reflection_v1alpha: Reflection,
+}
+
+impl Offered {
+    /// Services in front of this relay, whose health is this phase.
+    pub fn new(relay: Relay, phase: watch::Receiver<Phase>) -> Result<Self, Error> {
+        let broken = |error| {
+            Error::new(Reason::GatewayBug, "the schema cannot be reflected").with_source(error)
+        };
+        // Each of the two knows itself; it has to be told of the other, so that both list both.
+        let reflection = |other| {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(other)
+                // For debuggers that show the details of a status.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        };
+        let of_v1 = reflection(v1alpha::FILE_DESCRIPTOR_SET);
+        let of_v1 = of_v1.build_v1().map_err(broken)?;
+        let of_v1alpha = reflection(v1::FILE_DESCRIPTOR_SET);
+        let of_v1alpha = of_v1alpha.build_v1alpha().map_err(broken)?;
+        Ok(Self {
+            relay,
+            phase,
+            reflection_v1: BoxCloneSyncService::new(of_v1),
+            reflection_v1alpha: BoxCloneSyncService::new(of_v1alpha),
+        })
+    }
+
+    fn conversation(
+        &self,
+        request: Request<Clocked>,
+        arrival: Arrival,
+        settings: Settings,
+    ) -> Answering {
+        let limit = settings.max_request_bytes;
+        let service = Conversation {
+            relay: self.relay.clone(),
+            settings,
+            arrival,
+        };
+        let server = ConversationServiceServer::new(service)
+            .max_decoding_message_size(limit)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd);
+        explained(server.oneshot(request), limit)
+    }
+
+    fn media(&self, request: Request<Clocked>, arrival: Arrival, settings: Settings) -> Answering {
+        let limit = settings.max_chunk_bytes;
+        let service = Media {
+            relay: self.relay.clone(),
+            settings,
+            arrival,
+        };
+        // Media are compressed already; a compressed chunk is taken all the same.
+        let server = MediaServiceServer::new(service)
+            .max_decoding_message_size(limit + CHUNK_ENVELOPE)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd);
+        explained(server.oneshot(request), limit)
+    }
+}
+
+impl Services for Offered {
+    fn access(&self, service: &str, settings: &Settings) -> Option<Access> {
+        match service {
+            CONVERSATION | MEDIA => Some(Access::Known),
+            // Load balancers and orchestrators ask for it, and have no key.
+            HEALTH => Some(Access::Open),
+            REFLECTION_V1 | REFLECTION_V1ALPHA => Some(match settings.open_reflection {
+                true => Access::Open,
+                false => Access::Known,
+            }),
+            _ => None,
+        }
+    }
+
+    fn answer(&self, request: Request<Clocked>, arrival: Arrival, settings: Settings) -> Answering {
+        let limit = settings.max_request_bytes;
+        // Whoever looks through the schema may think between two questions.
+        let unhurried = |request: Request<Clocked>| request.map(|body| Body::new(body.unclocked()));
+        match services::named(request.uri().path()) {
+            CONVERSATION => self.conversation(request, arrival, settings),
+            MEDIA => self.media(request, arrival, settings),
+            HEALTH => {
+                let phase = self.phase.clone();
+                let server = HealthServer::new(Checks { phase, arrival });
+                explained(server.oneshot(request), limit)
+            }
+            REFLECTION_V1 => {
+                let server = self.reflection_v1.clone();
+                explained(server.oneshot(unhurried(request)), limit)
+            }
+            REFLECTION_V1ALPHA => {
+                let server = self.reflection_v1alpha.clone();
+                explained(server.oneshot(unhurried(request)), limit)
+            }
+            _ => Box::pin(std::future::ready(Err(services::unknown()))),
+        }
+    }
+}
+
+/// What a server answers; the statuses that tonic makes are faults, so that they get the details
+/// that ours have.
+fn explained<F>(answer: F, limit: usize) -> Answering
+where
+    F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+{
+    Box::pin(async move {
+        let Ok(response) = answer.await;
+        match bare_fault(response.headers(), limit) {
+            Some(error) => Err(error),
+            None => Ok(response),
+        }
+    })
+}
+
+/// The fault behind a status that has no details.
+fn bare_fault(headers: &HeaderMap, limit: usize) -> Option<Error> {
+    if headers.contains_key("grpc-status-details-bin") {
+        return None;
+    }
+    let status = Status::from_header_map(headers)?;
+    let (code, text) = (status.code(), status.message());
+    let error = if code == Code::Ok {
+        return None;
+    } else if code == Code::OutOfRange {
+        let size = text.split_whitespace().find_map(|word| word.parse().ok());
+        too_large(size, limit)
+    } else if code == Code::ResourceExhausted {
+        too_large(None, limit)
+    } else if code == Code::Unimplemented && text.is_empty() {
+        Error::new(Reason::UnknownMethod, "the service has no such method")
+    } else if code == Code::Unimplemented {
+        let message = "the message is compressed in a way that is not known; use gzip or zstd";
+        Error::new(Reason::UnsupportedOperation, message)
+    } else if code == Code::Aborted {
+        Error::new(Reason::RequestBodyTimeout, "the caller went away")
+    } else {
+        Error::new(
+            Reason::MalformedMessage,
+            "the message cannot be read as its type",
+        )
+    };
+    Some(error.with_source(text))
+}
+
+fn too_large(size: Option<u64>, limit: usize) -> Error {
+    let found = match size {
+        Some(size) => format!("the message is {size} bytes, the limit is {limit}"),
+        None => format!("the message is larger than the limit of {limit} bytes"),
+    };
+    let message = format!("{found}; send large media with MediaService.UploadMedia");
+    Error::new(Reason::MessageTooLarge, message)
+}

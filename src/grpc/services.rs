@@ -1,0 +1,46 @@
+//! What a set of services looks like to the router, which knows none of them by name.
+
+use std::pin::Pin;
+
+use http::{Request, Response};
+use tonic::body::Body;
+
+use crate::error::{Error, Reason};
+
+use super::arrival::Arrival;
+use super::body::Clocked;
+use super::settings::Settings;
+
+/// An answer that is being made. A fault of it is told in the same way for every service.
+pub type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
+
+/// Who may call a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone, without credentials.
+    Open,
+    /// Those who are known.
+    Known,
+}
+
+/// A set of services. One is made for a gateway, and answers all its calls.
+pub trait Services: Send + Sync {
+    /// Who may call the service of this name; none: there is no such service.
+    fn access(&self, service: &str, settings: &Settings) -> Option<Access>;
+
+    /// Answers a call of one of them. The settings are those that held when it came.
+    fn answer(&self, request: Request<Clocked>, arrival: Arrival, settings: Settings) -> Answering;
+}
+
+/// The service in a path: `/package.Service/Method`.
+pub fn named(path: &str) -> &str {
+    path.strip_prefix('/')
+        .and_then(|path| path.split_once('/'))
+        .map_or("", |(service, _)| service)
+}
+
+/// The fault of a call whose service there is not.
+pub fn unknown() -> Error {
+    let message = "there is no such service; list them with grpcurl";
+    Error::new(Reason::UnknownMethod, message)
+}
