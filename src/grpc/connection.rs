@@ -131,10 +131,16 @@ async fn serve(
     ));
     let calls = Arc::new(Calls::new());
     let counted = Arc::clone(&calls);
+    let door = Arc::new(door);
     let service = service_fn(move |request| {
-        let (door, peer) = (door.clone(), peer.clone());
+        let (door, peer) = (Arc::clone(&door), peer.clone());
         let call = Open::new(&counted);
-        async move { Ok::<_, Infallible>(answer(request, door, peer).await.map(|b| call.with(b))) }
+        // In a box that goes when the answer has begun: a silent stream must not keep the room that
+        // its beginning took.
+        Box::pin(async move {
+            let answer = answer(request, &door, peer).await;
+            Ok::<_, Infallible>(answer.map(|body| call.with(body)))
+        })
     });
     let builder = builder(&limits);
     let mut connection = pin!(builder.serve_connection(io, service));
@@ -214,7 +220,7 @@ fn spread(age: Duration) -> Duration {
 
 async fn answer(
     request: Request<Incoming>,
-    door: Door,
+    door: &Door,
     peer: Option<Arc<Peer>>,
 ) -> Response<Answered> {
     if let Some(answer) = door.origins.preflight(&request) {

@@ -67,7 +67,7 @@ impl Router {
     }
 
     /// Answers one request. Never fails: every fault is an answer.
-    pub async fn answer(self, request: Request<Asked>, peer: Option<Arc<Peer>>) -> Response<Body> {
+    pub async fn answer(&self, request: Request<Asked>, peer: Option<Arc<Peer>>) -> Response<Body> {
         if let Some(refusal) = refusal::other_protocols(&request) {
             refusal::hear_out(request.into_body()).await;
             return refusal;
@@ -79,7 +79,7 @@ impl Router {
     }
 
     async fn respond(
-        self,
+        &self,
         request: Request<Counted<Asked>>,
         peer: Option<Arc<Peer>>,
         traceparent: Option<String>,
