@@ -13,6 +13,7 @@ use crate::chat::call::Delivery;
 use crate::chat::event::Event;
 use crate::error::Error;
 use crate::relay::Relay;
+use crate::relay::admission::Held;
 use crate::relay::reply::Reply;
 
 use super::arrival::Arrival;
@@ -33,6 +34,8 @@ pub struct Conversation {
     pub settings: Settings,
     /// What is known of this call.
     pub arrival: Arrival,
+    /// Its place while it is read.
+    pub held: Held,
 }
 
 #[tonic::async_trait]
@@ -124,7 +127,7 @@ impl Conversation {
         let request_id = call.request_id.clone();
         let reply = self
             .relay
-            .open(call, &self.arrival.identity, self.arrival.at)
+            .open(call, &self.held, &self.arrival.identity, self.arrival.at)
             .map_err(|error| self.status(&error, &request_id))?;
         Ok((reply, request_id))
     }

@@ -10,6 +10,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use crate::chat::upload::Upload;
 use crate::error::{Error, Reason};
 use crate::relay::Relay;
+use crate::relay::admission::Held;
 
 use super::arrival::Arrival;
 use super::pb::media_service_server::MediaService;
@@ -26,6 +27,8 @@ pub struct Media {
     pub settings: Settings,
     /// What is known of this call.
     pub arrival: Arrival,
+    /// Its place while it is read.
+    pub held: Held,
 }
 
 #[tonic::async_trait]
@@ -64,11 +67,8 @@ impl Media {
             .timeout(self.settings.max_timeout, &self.settings);
         let window = (self.arrival.at, timeout);
         let chunks = Chunks { messages, limit };
-        let who = &self.arrival.identity;
-        let stored = self
-            .relay
-            .upload(upload, chunks, (report, who), window)
-            .await?;
+        let whose = (report, &self.held, &self.arrival.identity);
+        let stored = self.relay.upload(upload, chunks, whose, window).await?;
         Ok(UploadMediaResponse {
             uri: stored.uri,
             model: stored.model,

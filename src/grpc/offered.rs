@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
@@ -14,18 +14,19 @@ use tower::util::BoxCloneSyncService;
 
 use crate::error::{Error, Reason};
 use crate::relay::Relay;
+use crate::relay::admission::Held;
 
 use super::arrival::Arrival;
 use super::body::Clocked;
 use super::conversation::Conversation;
 use super::health::{Checks, Phase};
 use super::media::Media;
-use super::pb;
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
 use super::services::{self, Access, Answering, Services};
 use super::settings::Settings;
+use super::{pb, refusal};
 
 const CONVERSATION: &str = "dashgate.v1.ConversationService";
 const MEDIA: &str = "dashgate.v1.MediaService";
@@ -73,6 +74,12 @@ impl Offered {
         })
     }
 
+    /// Takes a place for a call. Its body is not read before that, so the memory of those that are
+    /// too many is the caller's.
+    fn enter(&self, method: &'static str, arrival: &Arrival) -> Result<Held, Error> {
+        self.relay.enter(|| arrival.report(method), arrival.at)
+    }
+
     fn conversation(
         &self,
         request: Request<Clocked>,
@@ -80,10 +87,20 @@ impl Offered {
         settings: Settings,
     ) -> Answering {
         let limit = settings.max_request_bytes;
+        let held = match request.uri().path().rsplit('/').next() {
+            Some("Converse") => self.enter("Converse", &arrival),
+            Some("ConverseStream") => self.enter("ConverseStream", &arrival),
+            _ => Err(no_method()),
+        };
+        let held = match held {
+            Ok(held) => held,
+            Err(error) => return refused(request, error),
+        };
         let service = Conversation {
             relay: self.relay.clone(),
             settings,
             arrival,
+            held,
         };
         let server = ConversationServiceServer::new(service)
             .max_decoding_message_size(limit)
@@ -94,10 +111,19 @@ impl Offered {
 
     fn media(&self, request: Request<Clocked>, arrival: Arrival, settings: Settings) -> Answering {
         let limit = settings.max_chunk_bytes;
+        let held = match request.uri().path().rsplit('/').next() {
+            Some("UploadMedia") => self.enter("UploadMedia", &arrival),
+            _ => Err(no_method()),
+        };
+        let held = match held {
+            Ok(held) => held,
+            Err(error) => return refused(request, error),
+        };
         let service = Media {
             relay: self.relay.clone(),
             settings,
             arrival,
+            held,
         };
         // Media are compressed already; a compressed chunk is taken all the same.
         let server = MediaServiceServer::new(service)
@@ -147,6 +173,21 @@ impl Services for Offered {
     }
 }
 
+fn no_method() -> Error {
+    Error::new(Reason::UnknownMethod, "the service has no such method")
+}
+
+/// The fault of a call that is not read.
+fn refused(request: Request<Clocked>, error: Error) -> Answering {
+    Box::pin(async move {
+        // HTTP/2 can be answered in the middle of a request.
+        if request.version() < Version::HTTP_2 {
+            refusal::hear_out(request.into_body()).await;
+        }
+        Err(error)
+    })
+}
+
 /// What a server answers; the statuses that tonic makes are faults, so that they get the details
 /// that ours have.
 fn explained<F>(answer: F, limit: usize) -> Answering
@@ -177,7 +218,7 @@ fn bare_fault(headers: &HeaderMap, limit: usize) -> Option<Error> {
     } else if code == Code::ResourceExhausted {
         too_large(None, limit)
     } else if code == Code::Unimplemented && text.is_empty() {
-        Error::new(Reason::UnknownMethod, "the service has no such method")
+        no_method()
     } else if code == Code::Unimplemented {
         let message = "the message is compressed in a way that is not known; use gzip or zstd";
         Error::new(Reason::UnsupportedOperation, message)

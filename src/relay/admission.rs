@@ -1,8 +1,8 @@
 //! How many calls are in flight. Beyond the bound a call is refused at once: nothing queues here,
 //! so nothing queues without bound.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, Reason};
@@ -27,6 +27,22 @@ struct Counts {
 #[derive(Debug)]
 pub struct Permit {
     counts: Arc<Counts>,
+}
+
+/// A place that is held for a call while it is read.
+#[derive(Debug)]
+pub struct Held(Mutex<Option<Permit>>);
+
+impl Held {
+    /// Holds this place.
+    pub fn new(permit: Permit) -> Self {
+        Self(Mutex::new(Some(permit)))
+    }
+
+    /// Gives it to the call, which was read. None if it was given away already.
+    pub fn give(&self) -> Option<Permit> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Admission {

@@ -39,7 +39,7 @@ use crate::telemetry::calls::Calls;
 use crate::telemetry::report::Report;
 
 use accounts::{Account, Accounts, Lease};
-use admission::{Admission, Permit};
+use admission::{Admission, Held, Permit};
 use attempt::Asker;
 use ledger::Ledger;
 use once::Once;
@@ -179,12 +179,27 @@ impl Relay {
         Arc::clone(&plan)
     }
 
-    /// Opens a call that arrived at this moment. Refuses at once when the house is full. Nothing is
-    /// sent before the reply is polled, unless the call has a name: then it runs on its own, as
-    /// long as somebody listens.
-    pub fn open(&self, call: Call, who: &Identity, arrived: Instant) -> Result<Reply, Error> {
+    /// Takes a place for a call before it is read, so that what is read has the same bound as what
+    /// runs. Refuses at once when the house is full.
+    pub fn enter(&self, report: impl FnOnce() -> Report, arrived: Instant) -> Result<Held, Error> {
+        let admitted = self.inner.admission.admit();
+        admitted
+            .map(Held::new)
+            .inspect_err(|error| self.refuse(report(), arrived, error))
+    }
+
+    /// Opens a call that arrived at this moment, in the place that was held for it. Nothing is sent
+    /// before the reply is polled, unless the call has a name: then it runs on its own, as long as
+    /// somebody listens.
+    pub fn open(
+        &self,
+        call: Call,
+        held: &Held,
+        who: &Identity,
+        arrived: Instant,
+    ) -> Result<Reply, Error> {
         let plan = self.plan();
-        let place = match self.admit(&plan, &call, who) {
+        let place = match self.admit(&plan, &call, held, who) {
             Ok(place) => place,
             Err(error) => {
                 self.refuse(ledger::report(&call, false), arrived, &error);
@@ -206,16 +221,17 @@ impl Relay {
         Ok(reply)
     }
 
-    fn admit(&self, plan: &Plan, call: &Call, who: &Identity) -> Result<Place, Error> {
-        let permits: Permits = (
-            self.inner.admission.admit()?,
-            plan.admit(&call.prompt.model)?,
-        );
+    fn admit(&self, plan: &Plan, call: &Call, held: &Held, who: &Identity) -> Result<Place, Error> {
+        let permits: Permits = (self.place(held)?, plan.admit(&call.prompt.model)?);
         let pass = who.admit(Ask {
             model: &call.prompt.model,
             tokens: call.prompt.estimated_tokens(),
         })?;
         Ok(Place::new(permits, pass))
+    }
+
+    fn place(&self, held: &Held) -> Result<Permit, Error> {
+        held.give().map_or_else(|| self.inner.admission.admit(), Ok)
     }
 
     fn join(
@@ -250,7 +266,7 @@ impl Relay {
         &self,
         upload: Upload,
         chunks: S,
-        (mut report, who): (Report, &Identity),
+        (mut report, held, who): (Report, &Held, &Identity),
         (arrived, timeout): (Instant, Duration),
     ) -> Result<Uploaded, Error>
     where
@@ -261,7 +277,7 @@ impl Relay {
         let passage = Arc::new(Passage::new(&report, arrived));
         let mut ledger = Ledger::joined(telemetry, report, arrived);
         let accounts = Arc::clone(&self.plan().asker.accounts);
-        let admitted = self.admit_upload(&accounts, &upload, who);
+        let admitted = self.admit_upload(&accounts, &upload, held, who);
         let (_place, lease) = admitted.inspect_err(|error| ledger.close(Some(error)))?;
         self.inner.calls.add_upload(&passage);
         ledger.report.attempts = 1;
@@ -296,9 +312,10 @@ impl Relay {
         &self,
         accounts: &Accounts,
         upload: &Upload,
+        held: &Held,
         who: &Identity,
     ) -> Result<(Place, Lease), Error> {
-        let permit = self.inner.admission.admit()?;
+        let permit = self.place(held)?;
         // Files are paid for when a model reads them.
         let pass = who.admit(Ask {
             model: &upload.model,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dashgate::grpc::pb::health::HealthCheckRequest;
 use tokio::time::Instant;
+use tonic::Code;
 
 use crate::raw::*;
 use crate::support::*;
@@ -227,6 +228,45 @@ async fn c5_floods_that_cost_nothing_are_borne_and_hurt_nobody() {
         others_are_served(&gateway).await;
         assert!(raw.send(&again).await, "{name}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_has_its_place_before_its_body_is_read_and_leaves_it_when_it_is_given_up() {
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let mut settings = settings(&upstream);
+    settings.server.max_in_flight = 1;
+    let gateway = gateway_with(settings).await;
+    // Whether the only place is free, once the gateway has seen what was sent.
+    let becomes = async |free: bool| {
+        for _ in 0..1000 {
+            let answer = gateway.conversation().converse(ask_whole(question())).await;
+            match answer {
+                Ok(_) if free => return,
+                Err(status) if !free => {
+                    assert_fault(&status, Code::Unavailable, "OVERLOADED");
+                    return;
+                }
+                _ => tokio::task::yield_now().await,
+            }
+        }
+        panic!(
+            "the place does not become {}",
+            if free { "free" } else { "taken" }
+        );
+    };
+    becomes(true).await;
+    let mut raw = Raw::connect(gateway.address, Manners::Answers).await;
+    let head = h2(HEADERS, END_HEADERS, 1, &block(CONVERSE, &[]));
+    raw.send(&head).await;
+    becomes(false).await;
+    raw.send(&h2(RST_STREAM, 0, 1, &8u32.to_be_bytes())).await;
+    becomes(true).await;
+    // One that stops to send is ended, and so is its place.
+    let mut raw = Raw::connect(gateway.address, Manners::Answers).await;
+    raw.send(&head).await;
+    becomes(false).await;
+    tokio::time::sleep(31 * SECOND).await;
+    becomes(true).await;
 }
 
 #[tokio::test(start_paused = true)]
