@@ -37,6 +37,7 @@ mod media;
 mod models;
 mod notation;
 mod once;
+mod overload;
 mod protocols;
 mod raw;
 mod recorded;
