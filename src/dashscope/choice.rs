@@ -1,5 +1,7 @@
 //! One of the answers in the making: what of each event is new in it.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -150,12 +152,19 @@ impl Draft {
     /// Parts in their order. The texts of one event are one text to `growth.rs`; when it passes all
     /// of it on, each stays at its place among pictures and sounds.
     fn take_parts(&mut self, parts: Vec<wire::Part<'_>>, sent: Sent) -> Result<(), Error> {
-        let all: String = parts
-            .iter()
-            .map(|part| Text::or_empty(&part.text))
-            .collect();
+        let mut texts = parts.iter().map(|part| Text::or_empty(&part.text));
+        let (first, second) = (texts.next().unwrap_or_default(), texts.next());
+        let all = match second {
+            // As nearly always: nothing has to be joined, and what is new is new in this part.
+            None => Cow::Borrowed(first),
+            Some(second) => Cow::Owned([first, second].into_iter().chain(texts).collect()),
+        };
         let new = grow(&mut self.text, &all, &mut self.in_pieces, sent)?;
-        let mut rest = if new == all { None } else { Some(new) };
+        let mut rest = if second.is_some() && new == *all {
+            None
+        } else {
+            Some(new)
+        };
         for part in parts {
             if let Some(Text(text)) = part.text {
                 let text = match &mut rest {

@@ -87,17 +87,28 @@ impl Gathered {
 
     /// The object. Linear in all but name: duplicates are looked for by sorting positions.
     pub(super) fn finish(self) -> Object {
-        if self.0.is_empty() {
-            return Object::default();
+        // So few that looking through all of them is quicker than a map of them.
+        const FEW: usize = 16;
+        let Self(mut entries) = self;
+        if entries.len() <= FEW {
+            let mut at = 0;
+            while let Some((key, _)) = entries.get(at) {
+                let again = |(later, _): &(String, Document)| later == key;
+                match entries.iter().skip(at + 1).any(again) {
+                    true => drop(entries.remove(at)),
+                    false => at += 1,
+                }
+            }
+            return Object(entries);
         }
-        let mut last = std::collections::HashMap::with_capacity(self.0.len());
-        for (at, (key, _)) in self.0.iter().enumerate() {
+        let mut last = std::collections::HashMap::with_capacity(entries.len());
+        for (at, (key, _)) in entries.iter().enumerate() {
             last.insert(key.clone(), at);
         }
         let kept = |(at, (key, value)): (usize, (String, Document))| {
             (last.get(&key) == Some(&at)).then_some((key, value))
         };
-        Object(self.0.into_iter().enumerate().filter_map(kept).collect())
+        Object(entries.into_iter().enumerate().filter_map(kept).collect())
     }
 }
 

@@ -8,6 +8,7 @@
 //! - **Repetition.** `growth.rs` tells pieces from repeated wholes for text, thought and arguments.
 //!   A note, a picture, a file or the sources that come again unchanged are passed on once.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use super::choice::Draft;
@@ -79,7 +80,7 @@ impl Reply {
 
     /// Takes the next event of a stream.
     pub fn take_frame(&mut self, frame: &Frame) -> Result<(), Error> {
-        let text = String::from_utf8_lossy(&frame.data);
+        let text = text_of(&frame.data);
         let text = text.trim();
         if text.is_empty() || text == "[DONE]" {
             return Ok(());
@@ -106,7 +107,7 @@ impl Reply {
     /// Takes the one body of an answer that is not a stream.
     pub fn take_whole(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-        let text = String::from_utf8_lossy(bytes);
+        let text = text_of(bytes);
         let text = text.trim();
         if text.is_empty() {
             return Err(truncated("the body is empty", self.sent));
@@ -258,6 +259,15 @@ impl Reply {
         }
         self.drafts.push(Draft::new(index));
         Ok(self.drafts.len() - 1)
+    }
+}
+
+/// The text of an answer. What is no text in it is replaced. Looked at once, with wide registers,
+/// which is a tenth of the work for a piece; JSON's reader need not look again.
+fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    match simdutf8::basic::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use crate::callers::Identity;
@@ -46,9 +46,11 @@ impl Arrival {
         settings: &Settings,
         peer: Option<Arc<Peer>>,
     ) -> Result<Self, (String, Error)> {
-        let given = text(headers, "x-request-id").filter(|name| is_request_id(name));
+        let known = Known::of(headers);
+        let given = known.request_id.and_then(|name| name.to_str().ok());
+        let given = given.filter(|name| is_request_id(name));
         let request_id = given.map_or_else(new_request_id, str::to_owned);
-        match read(headers, settings) {
+        match read(&known, settings) {
             Ok((timeout, passing)) => Ok(Self {
                 at: Instant::now(),
                 timeout,
@@ -78,21 +80,54 @@ impl Arrival {
     }
 }
 
-fn read(headers: &HeaderMap, settings: &Settings) -> Result<(Option<Duration>, Passing), Error> {
-    let size: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 32)
-        .sum();
+/// The metadata that mean something here, found in one pass, and the size of all of them.
+#[derive(Default)]
+struct Known<'a> {
+    size: usize,
+    request_id: Option<&'a HeaderValue>,
+    timeout: Option<&'a HeaderValue>,
+    workspace: Option<&'a HeaderValue>,
+    data_inspection: Option<&'a HeaderValue>,
+    traceparent: Option<&'a HeaderValue>,
+    tracestate: Option<&'a HeaderValue>,
+}
+
+impl<'a> Known<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut known = Self::default();
+        for (name, value) in headers {
+            known.size += name.as_str().len() + value.len() + 32;
+            let slot = match name.as_str() {
+                "x-request-id" => &mut known.request_id,
+                "grpc-timeout" => &mut known.timeout,
+                WORKSPACE => &mut known.workspace,
+                DATA_INSPECTION => &mut known.data_inspection,
+                "traceparent" => &mut known.traceparent,
+                "tracestate" => &mut known.tracestate,
+                _ => continue,
+            };
+            // Of several the first holds.
+            slot.get_or_insert(value);
+        }
+        known
+    }
+}
+
+const WORKSPACE: &str = "x-dashscope-workspace";
+const DATA_INSPECTION: &str = "x-dashscope-data-inspection";
+
+fn read(known: &Known<'_>, settings: &Settings) -> Result<(Option<Duration>, Passing), Error> {
     let limit = settings.max_metadata_bytes;
-    if size > limit {
+    if known.size > limit {
+        let size = known.size;
         let message = format!("the metadata are {size} bytes, the limit is {limit}; send less");
         return Err(Error::new(Reason::MetadataTooLarge, message));
     }
-    let timeout = match headers.get("grpc-timeout") {
+    let timeout = match known.timeout {
         Some(value) => Some(parse_timeout(value.as_bytes()).ok_or_else(bad_timeout)?),
         None => None,
     };
-    Ok((timeout, passing(headers)?))
+    Ok((timeout, passing(known)?))
 }
 
 fn bad_timeout() -> Error {
@@ -126,8 +161,8 @@ pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
     })
 }
 
-fn passing(headers: &HeaderMap) -> Result<Passing, Error> {
-    let value = |name: &'static str| match headers.get(name) {
+fn passing(known: &Known<'_>) -> Result<Passing, Error> {
+    let value = |name: &str, value: Option<&HeaderValue>| match value {
         None => Ok(None),
         Some(value) => match value.to_str() {
             Ok(text) if text.len() <= MAX_PASSED_VALUE => Ok(Some(text.to_owned())),
@@ -139,11 +174,11 @@ fn passing(headers: &HeaderMap) -> Result<Passing, Error> {
     };
     Ok(Passing {
         api_key: None,
-        workspace: value("x-dashscope-workspace")?,
-        data_inspection: value("x-dashscope-data-inspection")?,
+        workspace: value(WORKSPACE, known.workspace)?,
+        data_inspection: value(DATA_INSPECTION, known.data_inspection)?,
         // A trace that cannot be read is no reason to refuse a call.
-        traceparent: value("traceparent").unwrap_or_default(),
-        tracestate: value("tracestate").unwrap_or_default(),
+        traceparent: value("", known.traceparent).unwrap_or_default(),
+        tracestate: value("", known.tracestate).unwrap_or_default(),
     })
 }
 
@@ -155,10 +190,6 @@ pub fn credentials<'a>(headers: &'a HeaderMap, peer: Option<&'a Peer>) -> Creden
         api_key: shown("x-api-key"),
         uris: peer.map_or(&[], |peer| peer.uri_sans.as_slice()),
     }
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
 }
 
 /// Whether a text can be the name of a call.

@@ -1,9 +1,10 @@
 //! How loaded the gateway is, told with each answer to balancers that weigh by it (ORCA).
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use http::HeaderMap;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message as _;
 use tokio::time::Instant;
 use tonic::metadata::{Binary, MetadataValue};
@@ -11,7 +12,7 @@ use tonic::metadata::{Binary, MetadataValue};
 use crate::relay::Relay;
 
 /// The name that balancers look for in the trailers.
-const NAME: &str = "endpoint-load-metrics-bin";
+const NAME: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
 
 /// How many seconds rates are taken over: long enough to be steady, short enough to follow a burst.
 const WINDOW: u64 = 5;
@@ -28,13 +29,28 @@ pub struct LoadReport {
     /// Calls a second that failed.
     #[prost(double, tag = "7")]
     pub eps: f64,
-    /// By their names.
-    #[prost(map = "string, double", tag = "8")]
-    pub named_metrics: std::collections::HashMap<String, f64>,
+    /// By their names. A map is a list of its entries on the wire.
+    #[prost(message, repeated, tag = "8")]
+    pub named_metrics: Vec<NamedMetric>,
     /// Calls in flight as a share of the most that may be.
     #[prost(double, tag = "9")]
     pub application_utilization: f64,
 }
+
+/// A metric that has a name.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct NamedMetric {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub key: String,
+    /// Its value.
+    #[prost(double, tag = "2")]
+    pub value: f64,
+}
+
+/// How long what was told is told again. Rates are over seconds, and a balancer that hears a
+/// hundred reports a second learns nothing from more.
+const FRESH: Duration = Duration::from_millis(10);
 
 /// Knows the load.
 pub struct Load {
@@ -42,6 +58,8 @@ pub struct Load {
     began: Instant,
     calls: Rate,
     failures: Rate,
+    /// What was told last, and when.
+    told: Mutex<Option<(Instant, HeaderValue)>>,
 }
 
 impl Load {
@@ -52,6 +70,7 @@ impl Load {
             began: Instant::now(),
             calls: Rate::default(),
             failures: Rate::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -67,9 +86,16 @@ impl Load {
 
     /// Tells the load in these trailers.
     pub fn tell(&self, trailers: &mut HeaderMap) {
-        let value = MetadataValue::<Binary>::from_bytes(&self.report().encode_to_vec());
-        if let Ok(value) = HeaderValue::from_bytes(value.as_encoded_bytes()) {
-            trailers.insert(NAME, value);
+        let now = Instant::now();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = told.as_ref().is_none_or(|(when, _)| now >= *when + FRESH);
+        if stale {
+            let value = MetadataValue::<Binary>::from_bytes(&self.report().encode_to_vec());
+            let value = HeaderValue::from_bytes(value.as_encoded_bytes()).ok();
+            *told = value.map(|value| (now, value));
+        }
+        if let Some((_, value)) = &*told {
+            trailers.insert(NAME, value.clone());
         }
     }
 
@@ -83,7 +109,10 @@ impl Load {
         LoadReport {
             rps_fractional: self.calls.per_second(second),
             eps: self.failures.per_second(second),
-            named_metrics: [("in_flight".to_owned(), in_flight)].into(),
+            named_metrics: vec![NamedMetric {
+                key: "in_flight".to_owned(),
+                value: in_flight,
+            }],
             application_utilization: in_flight / limit.max(1.0),
         }
     }

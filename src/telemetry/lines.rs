@@ -49,6 +49,20 @@ impl Lines {
         lines
     }
 
+    /// Takes a whole line.
+    pub(super) fn put(&self, line: &[u8]) {
+        let mut state = self.shared.lock();
+        if state.waiting.len() + line.len() > MAX_WAITING {
+            state.lost += 1;
+            return;
+        }
+        let first = state.waiting.is_empty();
+        state.waiting.extend_from_slice(line);
+        if first {
+            self.shared.changed.notify_all();
+        }
+    }
+
     /// Waits until all lines are written, but not for a reader that does not read.
     pub(super) fn flush(&self) {
         const PATIENCE: Duration = Duration::from_secs(1);
@@ -103,18 +117,8 @@ impl<'a> MakeWriter<'a> for Lines {
 }
 
 impl Write for &Lines {
-    /// Takes a whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut state = self.shared.lock();
-        if state.waiting.len() + line.len() > MAX_WAITING {
-            state.lost += 1;
-        } else {
-            let first = state.waiting.is_empty();
-            state.waiting.extend_from_slice(line);
-            if first {
-                self.shared.changed.notify_all();
-            }
-        }
+        self.put(line);
         Ok(line.len())
     }
 

@@ -1,9 +1,13 @@
 //! The log: on standard error, as text for people or as JSON for machines.
 
+use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime as Clock};
 use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -11,6 +15,9 @@ use super::lines::Lines;
 
 /// The lines of this process, once there is a log.
 static LINES: OnceLock<Lines> = OnceLock::new();
+
+/// The same, if they are JSON.
+static JSON_LINES: OnceLock<Lines> = OnceLock::new();
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +66,40 @@ pub fn start(filter: &str, format: Format) -> Option<Level> {
         (builder.finish().try_init(), level)
     };
     tell_of_panics();
+    if json
+        && started.is_ok()
+        && let Some(lines) = LINES.get()
+    {
+        let _ = JSON_LINES.set(lines.clone());
+    }
     started.is_ok().then_some(level)
+}
+
+/// Where lines of JSON go, if the log is of those.
+pub(super) fn json_lines() -> Option<&'static Lines> {
+    JSON_LINES.get()
+}
+
+thread_local! {
+    /// The last second that a line was written in, and its text up to the dot.
+    static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+}
+
+/// This moment, as each line of the log begins.
+pub(super) fn timestamp() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    SECOND.with_borrow_mut(|(second, text)| {
+        // The calendar is asked once a second.
+        if *second != since.as_secs() {
+            text.clear();
+            *second = since.as_secs();
+            let _ = Clock.format_time(&mut Writer::new(text));
+            // It may be the next second by now; then the line after this one asks again.
+            text.truncate(text.find('.').unwrap_or(text.len()));
+        }
+        format!("{text}.{:06}Z", since.subsec_micros())
+    })
 }
 
 /// Waits until all lines are written, for the end of a process.

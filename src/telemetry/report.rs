@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Level;
+
 use crate::error::{Kind, Reason};
 
+use super::log;
 use super::registry::Metrics;
 use super::tokens::Tokens;
 
@@ -129,6 +132,22 @@ impl Report {
     }
 
     fn line(&self, warn: bool) {
+        let level = match warn {
+            true => Level::WARN,
+            false => Level::INFO,
+        };
+        if let Some(lines) = log::json_lines() {
+            let wanted = match warn {
+                true => tracing::enabled!(target: "dashgate::call", Level::WARN),
+                false => tracing::enabled!(target: "dashgate::call", Level::INFO),
+            };
+            // What the log would write, for a fifth of the work: it takes each field by way of a
+            // debugger's form, a piece at a time.
+            if wanted {
+                lines.put(&self.json(level));
+            }
+            return;
+        }
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -160,6 +179,74 @@ impl Report {
             line!(info);
         }
     }
+
+    /// The line of a log of JSON, with its end.
+    fn json(&self, level: Level) -> Vec<u8> {
+        let line = Line {
+            timestamp: log::timestamp(),
+            level: level.as_str(),
+            request_id: &self.request_id,
+            method: self.method,
+            caller: self.caller.as_deref(),
+            model: &self.model,
+            answered_by: &self.answered_by,
+            outcome: self.outcome.name(),
+            attempts: self.attempts,
+            first_event_ms: self.first_event.map(millis),
+            ttft_ms: self.first_token.map(millis),
+            total_ms: millis(self.total),
+            chunks: self.chunks,
+            upstream_request_id: &self.upstream_request_id,
+            upstream_code: &self.upstream_code,
+            input_tokens: self.tokens.input(),
+            output_tokens: self.tokens.output(),
+            uploaded_bytes: self.uploaded_bytes,
+            trace_id: said(&self.trace_id),
+            joined: self.joined,
+            target: "dashgate::call",
+        };
+        let mut text = Vec::with_capacity(LINE);
+        // It fails for maps with odd keys alone, and there are none.
+        let _ = serde_json::to_writer(&mut text, &line);
+        text.push(b'\n');
+        text
+    }
+}
+
+/// A line is about as long as this.
+const LINE: usize = 640;
+
+/// A line as JSON: the fields of [`FIELDS`], and around them what every line of the log has.
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    level: &'static str,
+    request_id: &'a str,
+    method: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller: Option<&'a str>,
+    model: &'a str,
+    answered_by: &'a str,
+    outcome: &'static str,
+    attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_event_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttft_ms: Option<f64>,
+    total_ms: f64,
+    chunks: u64,
+    upstream_request_id: &'a str,
+    upstream_code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_tokens: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_tokens: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uploaded_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
+    joined: bool,
+    target: &'static str,
 }
 
 /// A text that is left out when it is empty.
@@ -203,29 +290,51 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_line_has_the_fields_that_the_page_names() {
-        let page = Page::default();
-        let log = tracing_subscriber::fmt().json().flatten_event(true);
-        let log = log.with_writer(page.clone()).finish();
-        let metrics = Metrics::new(Card::default(), &[]).unwrap();
+    /// A report of which every field is known.
+    fn full() -> Report {
         let second = Some(Duration::from_secs(1));
         let usage = crate::chat::usage::Usage {
             input_tokens: Some(2),
             output_tokens: Some(3),
             ..Default::default()
         };
-        let report = Report {
+        Report {
+            request_id: "a\"b".to_owned(),
             caller: Some("team".into()),
             first_event: second,
             first_token: second,
+            total: Duration::from_micros(1_234),
             tokens: Tokens::of(&usage),
             uploaded_bytes: Some(4),
             trace_id: "t".to_owned(),
             ..Report::default()
-        };
+        }
+    }
+
+    /// What tracing's own log writes of it.
+    fn by_tracing(report: &Report) -> String {
+        let page = Page::default();
+        let log = tracing_subscriber::fmt().json().flatten_event(true);
+        let log = log.with_writer(page.clone()).finish();
+        let metrics = Metrics::new(Card::default(), &[]).unwrap();
         tracing::subscriber::with_default(log, || report.write(&metrics));
-        let line = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+        String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_line_is_what_the_log_would_write() {
+        for report in [full(), Report::default()] {
+            let since = |line: &str| line[line.find(",\"level\"").unwrap()..].to_owned();
+            let ours = String::from_utf8(report.json(Level::INFO)).unwrap();
+            assert_eq!(since(&ours), since(&by_tracing(&report)));
+            let moment = |line: &str| line.find(",\"level\"").unwrap();
+            assert_eq!(moment(&ours), moment(&by_tracing(&report)), "{ours}");
+        }
+    }
+
+    #[test]
+    fn a_line_has_the_fields_that_the_page_names() {
+        let line = by_tracing(&full());
         let mut at = 0;
         for field in FIELDS {
             let found = line[at..].find(&format!("\"{field}\":"));

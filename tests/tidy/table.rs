@@ -135,6 +135,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("infer", &["cli", "dashscope", "emulator"]),
     ("jsonwebtoken", &["callers"]),
     ("memchr", &["dashscope"]),
+    ("mimalloc", &["main"]),
     ("multer", &["emulator"]),
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),
@@ -174,6 +175,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("sha1", &["emulator"]),
+    ("simdutf8", &["dashscope"]),
     ("symphonia", &["emulator"]),
     (
         "tokio",
