@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 
-use http::{HeaderMap, Request, Response, Version};
+use http::{HeaderMap, Request, Response};
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
@@ -74,8 +74,8 @@ impl Offered {
         })
     }
 
-    /// Takes a place for a call. Its body is not read before that, so the memory of those that are
-    /// too many is the caller's.
+    /// Takes a place for a call. Its message is not gathered before that, so those that are too many
+    /// take no memory.
     fn enter(&self, method: &'static str, arrival: &Arrival) -> Result<Held, Error> {
         self.relay.enter(|| arrival.report(method), arrival.at)
     }
@@ -177,13 +177,11 @@ fn no_method() -> Error {
     Error::new(Reason::UnknownMethod, "the service has no such method")
 }
 
-/// The fault of a call that is not read.
+/// The fault of a call whose message is not kept. It is heard out, because what comes for a stream
+/// that was reset is counted against its connection, and callers of a full gateway are honest.
 fn refused(request: Request<Clocked>, error: Error) -> Answering {
     Box::pin(async move {
-        // HTTP/2 can be answered in the middle of a request.
-        if request.version() < Version::HTTP_2 {
-            refusal::hear_out(request.into_body()).await;
-        }
+        refusal::hear_out(request.into_body()).await;
         Err(error)
     })
 }
