@@ -24,23 +24,26 @@ const PLACES: usize = 16;
 const SUSTAINABLE: usize = PLACES;
 const TOO_MANY: usize = 10 * PLACES;
 /// They share these.
-const CONNECTIONS: usize = 8;
+const CONNECTIONS: usize = 4;
 /// What each call brings.
-const PAYLOAD: usize = 256 * 1024;
+const PAYLOAD: usize = 512 * 1024;
 
 /// How long DashScope takes for an answer.
-const HOLD: Duration = Duration::from_millis(500);
+const HOLD: Duration = Duration::from_millis(800);
 /// How often each caller calls, and what it waits at least before it calls again: a place is free
 /// again before the next call wants it.
-const PERIOD: Duration = Duration::from_millis(600);
+const PERIOD: Duration = Duration::from_millis(900);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a load is offered.
-const SPAN: Duration = Duration::from_secs(2);
+const SPAN: Duration = Duration::from_millis(1700);
 
 /// What the process may have resident at ten times the load beyond what it had at the load that it
-/// can sustain: a third of what all calls that are refused at one time bring. Were they read before
-/// they are refused, it would be more than all of it.
-const BEYOND: usize = PAYLOAD * (TOO_MANY - PLACES) / 3;
+/// can sustain: what its connections may hold unread, and what the calls in flight took once more,
+/// for one thread's allocator keeps what another could use. What the calls that are refused at one
+/// time bring is half as much again, and must not be among it.
+const BEYOND: usize = CONNECTIONS * CONNECTION_WINDOW + PLACES * 3 * PAYLOAD;
+const CONNECTION_WINDOW: usize = 4 * 1024 * 1024;
+const _: () = assert!(BEYOND * 3 / 2 < (TOO_MANY - PLACES) * PAYLOAD);
 
 /// The program, until it is dropped.
 struct Program {
