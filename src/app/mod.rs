@@ -124,13 +124,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
             tls: tls.map(Arc::new),
             limits: parts::limits(&settings.server),
         },
-        capacity: Capacity {
-            connections: settings.server.max_connections,
-            connections_per_address: match settings.server.max_connections_per_address {
-                0 => None,
-                most => Some(most),
-            },
-        },
+        capacity: parts::capacity(&settings.server),
         workers: Workers::default(),
         phase,
         drain_delay: settings.server.drain_delay,

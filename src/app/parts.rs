@@ -9,6 +9,7 @@ use crate::dashscope::{self, DashScope};
 use crate::error::{Error, Reason};
 use crate::grpc;
 use crate::grpc::connection::Limits;
+use crate::grpc::listener::Capacity;
 use crate::grpc::tls::{self, Tls};
 use crate::relay::accounts::{Account, Limit};
 use crate::relay::{self, once, retry, routes, standing};
@@ -43,6 +44,16 @@ pub(super) fn limits(server: &config::Server) -> Limits {
         max_age_grace: server.max_connection_age_grace,
         max_idle: server.max_connection_idle,
         min_ping_interval: server.min_ping_interval,
+    }
+}
+
+pub(super) fn capacity(server: &config::Server) -> Capacity {
+    Capacity {
+        connections: server.max_connections,
+        connections_per_address: match server.max_connections_per_address {
+            0 => None,
+            most => Some(most),
+        },
     }
 }
 
