@@ -209,7 +209,12 @@ impl Gateway {
                 late: None,
             },
         ));
-        let mut server = Box::pin(grpc::listener::serve(listener, door, (capacity, workers), phases));
+        let mut server = Box::pin(grpc::listener::serve(
+            listener,
+            door,
+            (capacity, workers),
+            phases,
+        ));
         let mut supervisor = Box::pin(relay.supervise());
         let mut watch = Box::pin(callers.watch());
         let exporting = exporter.map(Exporter::spawn);

@@ -56,12 +56,7 @@ impl std::fmt::Debug for Exchange {
 
 impl Exchange {
     /// Reads the body of an answer whose status is one of success.
-    pub(super) fn new(
-        body: Body,
-        opening: Opening,
-        limits: Limits,
-        max_body_bytes: usize,
-    ) -> Self {
+    pub(super) fn new(body: Body, opening: Opening, limits: Limits, max_body_bytes: usize) -> Self {
         Self {
             body,
             form: Form::Unknown(Bytes::new()),

@@ -163,7 +163,8 @@ impl Standing {
         let mut headers = HeaderMap::new();
         let own = Self::own_key(passing)?;
         let key = own.as_ref().unwrap_or(&self.authorization).expose();
-        let mut value = HeaderValue::from_str(key).map_err(|_| no_header(AUTHORIZATION.as_str()))?;
+        let mut value =
+            HeaderValue::from_str(key).map_err(|_| no_header(AUTHORIZATION.as_str()))?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
         for (name, text) in self.of_call(passing) {

@@ -15,7 +15,11 @@ pub(super) fn part(
     mut content: pb::Content,
     faults: &mut Faults,
 ) -> Option<Part> {
-    let extra = content.extra.take().map(document::object).unwrap_or_default();
+    let extra = content
+        .extra
+        .take()
+        .map(document::object)
+        .unwrap_or_default();
     if !extra.is_empty() {
         faults.no_overlap(format_args!("{path}.extra"), &extra, &taken(&content));
     }

@@ -1,5 +1,6 @@
 //! From `GenerationOptions` to the nouns of the house.
 
+use crate::chat::document::Object;
 use crate::chat::turn::{
     AsrOptions, AudioOutput, JsonSchema, OcrOptions, Options, ResponseFormat, SearchOptions, Speech,
 };
@@ -9,25 +10,11 @@ use super::{document, pb};
 
 /// What the caller wants. `taken` names the parameters that are set outside the options.
 pub(super) fn options(
-    from: pb::GenerationOptions,
-    mut taken: Vec<&'static str>,
+    mut from: pb::GenerationOptions,
+    taken: Vec<&'static str>,
     faults: &mut Faults,
 ) -> Options {
-    if from.extra_parameters.is_some() {
-        taken.extend(set_parameters(&from));
-    }
-    let extra_parameters = from
-        .extra_parameters
-        .map(document::object)
-        .unwrap_or_default();
-    faults.no_overlap("options.extra_parameters", &extra_parameters, &taken);
-    if extra_parameters.value("incremental_output").is_some() {
-        let field = "options.extra_parameters.incremental_output";
-        faults.add(
-            field,
-            "is set by the gateway: streams are always true deltas; leave it out",
-        );
-    }
+    let extra_parameters = extra_parameters(&mut from, taken, faults);
     if !from.stop.is_empty() && !from.stop_token_ids.is_empty() {
         faults.add(
             "options.stop_token_ids",
@@ -84,6 +71,28 @@ pub(super) fn options(
         size: from.size,
         extra_parameters,
     }
+}
+
+/// The parameters that no typed field covers, which must not stand beside one that does.
+fn extra_parameters(
+    from: &mut pb::GenerationOptions,
+    mut taken: Vec<&'static str>,
+    faults: &mut Faults,
+) -> Object {
+    let Some(extra) = from.extra_parameters.take() else {
+        return Object::default();
+    };
+    let extra = document::object(extra);
+    taken.extend(set_parameters(from));
+    faults.no_overlap("options.extra_parameters", &extra, &taken);
+    if extra.value("incremental_output").is_some() {
+        let field = "options.extra_parameters.incremental_output";
+        faults.add(
+            field,
+            "is set by the gateway: streams are always true deltas; leave it out",
+        );
+    }
+    extra
 }
 
 /// The parameters that typed fields set.

@@ -204,7 +204,10 @@ fn tool(i: usize, tool: pb::Tool, faults: &mut Faults) -> Option<Tool> {
                 );
             }
             if !function.parameters.is_empty() {
-                faults.json_object(format_args!("{path}.function.parameters"), &function.parameters);
+                faults.json_object(
+                    format_args!("{path}.function.parameters"),
+                    &function.parameters,
+                );
             }
             Some(Tool::Function {
                 name: function.name,

@@ -115,6 +115,11 @@ mod tests {
         assert_eq!(names, ["calls-0", "calls-0", "calls-1", "calls-1"]);
         drop(open);
         while tasks.join_next().await.is_some() {}
-        assert!(workers.threads.iter().all(|w| w.connections.load(Ordering::Relaxed) == 0));
+        assert!(
+            workers
+                .threads
+                .iter()
+                .all(|w| w.connections.load(Ordering::Relaxed) == 0)
+        );
     }
 }

@@ -25,11 +25,7 @@ pub struct Body {
 }
 
 impl Body {
-    pub(super) fn new(
-        connection: Connection,
-        pool: Option<Arc<Pool>>,
-        received: Received,
-    ) -> Self {
+    pub(super) fn new(connection: Connection, pool: Option<Arc<Pool>>, received: Received) -> Self {
         let mut body = Self {
             connection: Some(connection),
             pool,

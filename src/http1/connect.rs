@@ -62,7 +62,10 @@ impl Connector {
         let uri = format!("{}://{host}:{port}/", url.scheme());
         let tls = match url.scheme() {
             "https" => {
-                let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+                let name = host
+                    .trim_start_matches('[')
+                    .trim_end_matches(']')
+                    .to_owned();
                 let name = ServerName::try_from(name).map_err(|error| setup(&error))?;
                 Some((tls().map_err(|error| setup(&error))?, name))
             }
@@ -86,7 +89,10 @@ impl Connector {
 
     async fn connect_now(&self) -> Result<Socket, Fault> {
         let mut tcp = self.tcp.clone();
-        let stream = tcp.call(self.uri.clone()).await.map_err(|error| unconnected(&error))?;
+        let stream = tcp
+            .call(self.uri.clone())
+            .await
+            .map_err(|error| unconnected(&error))?;
         let stream = stream.into_inner();
         match &self.tls {
             None => Ok(Socket::Plain(stream)),
@@ -155,7 +161,8 @@ impl StdError for Unresolved {}
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = Unresolved;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Unresolved>> + Send>>;
+    type Future =
+        std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Unresolved>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Unresolved>> {
         Poll::Ready(Ok(()))
@@ -199,7 +206,9 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(stream) => std::pin::Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => std::pin::Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => {
+                std::pin::Pin::new(stream.as_mut()).poll_write_vectored(cx, slices)
+            }
         }
     }
 

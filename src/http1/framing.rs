@@ -56,7 +56,8 @@ impl Framing {
         }
         let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter().peekable();
         if codings.peek().is_some() {
-            let chunked = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+            let chunked =
+                |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
             // DashScope sends `chunked` alone. Others would have to be asked for.
             return match (codings.next().is_some_and(chunked), codings.next()) {
                 (true, None) if !headers.contains_key(CONTENT_LENGTH) => {
@@ -74,7 +75,9 @@ impl Framing {
         }
         let digits = length.as_bytes();
         let length = match digits.iter().all(u8::is_ascii_digit) {
-            true => std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok()),
+            true => std::str::from_utf8(digits)
+                .ok()
+                .and_then(|text| text.parse().ok()),
             false => None,
         };
         length.map(Self::Length).ok_or("the length cannot be read")
@@ -122,7 +125,8 @@ impl Chunked {
         let mut rest = bytes;
         while self.state != State::Done {
             if self.state == State::Data {
-                let part = usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
+                let part =
+                    usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
                 let (data, after) = rest.split_at_checked(part).unwrap_or((rest, &[]));
                 body.extend_from_slice(data);
                 rest = after;
@@ -236,7 +240,10 @@ mod tests {
             &[("content-length", "99999999999999999999")],
             &[("content-length", "")],
             &[("transfer-encoding", "gzip, chunked")],
-            &[("transfer-encoding", "chunked"), ("transfer-encoding", "gzip")],
+            &[
+                ("transfer-encoding", "chunked"),
+                ("transfer-encoding", "gzip"),
+            ],
         ] {
             assert!(of(wrong).is_err(), "{wrong:?}");
         }
@@ -258,8 +265,21 @@ mod tests {
         let long = format!("1;{}", "x".repeat(MAX_ASIDE + 1));
         let trailers = format!("0\r\n{}", "a: b\r\n".repeat(MAX_ASIDE));
         for text in [
-            "", "\r\n", "g\r\n", "-1\r\n", "0x1\r\n", "1\n", "1\r\r", "1\r\nab", "1\r\na\n",
-            "11111111111111111\r\n", "0\r\n\rx", &long, &trailers, ";\r\n", "1;\nx",
+            "",
+            "\r\n",
+            "g\r\n",
+            "-1\r\n",
+            "0x1\r\n",
+            "1\n",
+            "1\r\r",
+            "1\r\nab",
+            "1\r\na\n",
+            "11111111111111111\r\n",
+            "0\r\n\rx",
+            &long,
+            &trailers,
+            ";\r\n",
+            "1;\nx",
         ] {
             let mut framing = Framing::Chunked(Chunked::new());
             let taken = all(&mut framing, &[text.as_bytes()]);

@@ -154,12 +154,19 @@ mod tests {
 
     #[test]
     fn what_is_no_head_is_refused() {
-        for text in ["HTTP/2 200\r\n\r\n", "SSH-2.0\r\n", "HTTP/1.1 20 OK\r\n\r\n"] {
+        for text in [
+            "HTTP/2 200\r\n\r\n",
+            "SSH-2.0\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+        ] {
             assert!(read(text.as_bytes()).is_err(), "{text:?}");
         }
         let long = format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(MAX_HEAD));
         assert!(read(long.as_bytes()).is_err());
-        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1));
+        let many = format!(
+            "HTTP/1.1 200 OK\r\n{}\r\n",
+            "a: b\r\n".repeat(MAX_HEADERS + 1)
+        );
         assert!(read(many.as_bytes()).is_err());
     }
 

@@ -62,7 +62,10 @@ impl Pool {
             });
             shards.len() - 1
         });
-        let Some(shard) = shards.get_mut(at).filter(|shard| shard.idle.len() < MAX_IDLE) else {
+        let Some(shard) = shards
+            .get_mut(at)
+            .filter(|shard| shard.idle.len() < MAX_IDLE)
+        else {
             return;
         };
         shard.idle.push((Instant::now(), connection));
@@ -77,7 +80,11 @@ impl Pool {
         let mut shards = self.lock();
         let shard = shards.iter_mut().find(|shard| shard.runtime == runtime)?;
         let is_fresh = |since: &Instant| now < *since + IDLE_TIMEOUT;
-        let stale = shard.idle.iter().take_while(|(since, _)| !is_fresh(since)).count();
+        let stale = shard
+            .idle
+            .iter()
+            .take_while(|(since, _)| !is_fresh(since))
+            .count();
         shard.idle.drain(..stale);
         shard.swept = !shard.idle.is_empty();
         shard.idle.first().map(|(since, _)| *since + IDLE_TIMEOUT)

@@ -70,7 +70,10 @@ impl Lines {
         state.flushing += 1;
         self.shared.changed.notify_all();
         let unwritten = |state: &mut State| state.writing || !state.waiting.is_empty();
-        let waited = self.shared.changed.wait_timeout_while(state, PATIENCE, unwritten);
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(state, PATIENCE, unwritten);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.flushing -= 1;
     }
@@ -176,6 +179,10 @@ mod tests {
         lines.flush();
         let text = String::from_utf8(page.lock().unwrap().clone()).unwrap();
         assert!(text.len() < 3 * MAX_WAITING, "{}", text.len());
-        assert!(text.contains("lines of the log were lost"), "{}", text.len());
+        assert!(
+            text.contains("lines of the log were lost"),
+            "{}",
+            text.len()
+        );
     }
 }

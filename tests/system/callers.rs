@@ -383,8 +383,10 @@ async fn no_key_is_ever_in_the_log_at_its_loudest() {
         calls("sk-canary-own").await,
         calls("eyJcanary.canary.canary").await,
     ];
-    program.kill().unwrap();
-    program.wait().unwrap();
+    // In order, so that the last lines are written too.
+    let id = program.id().to_string();
+    let told = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+    assert!(told.success() && program.wait().unwrap().success());
     assert_eq!(outcomes, [true, false, true, false]);
     let log = std::fs::read_to_string(folder.path("log")).unwrap();
     let secret = key.rsplit('_').next().unwrap();

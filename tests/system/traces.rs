@@ -307,7 +307,13 @@ async fn answers_tell_the_load_when_the_operator_wants_it() {
         if let Some(told) = told {
             let report = LoadReport::decode(told.to_bytes().unwrap()).unwrap();
             assert!(report.application_utilization <= 0.25, "{report:?}");
-            assert!(report.named_metrics.iter().any(|metric| metric.key == "in_flight"), "{report:?}");
+            assert!(
+                report
+                    .named_metrics
+                    .iter()
+                    .any(|metric| metric.key == "in_flight"),
+                "{report:?}"
+            );
         }
     }
 }

@@ -120,7 +120,15 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("hmac", &["emulator"]),
     (
         "http",
-        &["admin", "cli", "app", "grpc", "dashscope", "emulator", "http1"],
+        &[
+            "admin",
+            "cli",
+            "app",
+            "grpc",
+            "dashscope",
+            "emulator",
+            "http1",
+        ],
     ),
     ("http_body", &["app", "grpc", "dashscope", "emulator"]),
     (
@@ -130,7 +138,10 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("httparse", &["http1"]),
     ("httpdate", &["dashscope", "emulator"]),
     ("hyper", &["cli", "admin", "app", "grpc", "emulator"]),
-    ("hyper_util", &["admin", "cli", "app", "grpc", "emulator", "http1"]),
+    (
+        "hyper_util",
+        &["admin", "cli", "app", "grpc", "emulator", "http1"],
+    ),
     ("imagesize", &["emulator"]),
     ("infer", &["cli", "dashscope", "emulator"]),
     ("jsonwebtoken", &["callers"]),
@@ -223,7 +234,15 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["telemetry"]),
     (
         "url",
-        &["cli", "app", "config", "grpc", "dashscope", "emulator", "http1"],
+        &[
+            "cli",
+            "app",
+            "config",
+            "grpc",
+            "dashscope",
+            "emulator",
+            "http1",
+        ],
     ),
     ("x509_parser", &["grpc"]),
     ("uuid", &["grpc", "relay", "dashscope", "emulator"]),
