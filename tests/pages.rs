@@ -172,6 +172,7 @@ fn links_to_files_lead_somewhere() {
         "docs/emulator.md",
         "docs/observability.md",
         "docs/operations.md",
+        "docs/performance.md",
         "deploy/README.md",
     ];
     for page in pages {
