@@ -62,8 +62,8 @@ pub struct Prompt {
     pub tools: Vec<Tool>,
     /// Whether it must.
     pub tool_choice: Option<ToolChoice>,
-    /// How to answer.
-    pub options: Options,
+    /// How to answer. In a box, because a call is handed on a few times and they are most of it.
+    pub options: Box<Options>,
 }
 
 impl Prompt {

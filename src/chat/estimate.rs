@@ -89,7 +89,7 @@ mod tests {
             turns: vec![turn],
             tools: Vec::new(),
             tool_choice: None,
-            options,
+            options: Box::new(options),
         }
     }
 

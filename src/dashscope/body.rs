@@ -3,7 +3,7 @@
 //! Written by hand into one buffer of the right size, because a serialiser would look at every byte
 //! of a sound for something to escape.
 
-use super::json::{Number, Written};
+use super::json::{Number, Written, push_text};
 use super::media::{Way, write_data_uri};
 use super::parameters;
 use crate::chat::call::{Delivery, Prompt};
@@ -30,7 +30,7 @@ pub(super) fn write(
         ways: ways.iter(),
     };
     writer.raw("{\"model\":");
-    writer.text(model)?;
+    writer.text(model);
     writer.raw(",\"parameters\":");
     parameters::write(prompt, delivery, &mut writer.body)?;
     writer.raw(",\"input\":");
@@ -71,25 +71,24 @@ impl Writer<'_, '_> {
             .map_err(|_| Error::field("conversation", "every number must be finite"))
     }
 
-    fn text(&mut self, text: &str) -> Result<(), Error> {
-        self.value(&text)
+    fn text(&mut self, text: &str) {
+        push_text(text, &mut self.body);
     }
 
     /// Begins a key of an object; `first` says whether it is the first.
-    fn key(&mut self, key: &str) -> Result<(), Error> {
+    fn key(&mut self, key: &str) {
         if self.body.last() != Some(&b'{') {
             self.raw(",");
         }
-        self.text(key)?;
+        self.text(key);
         self.raw(":");
-        Ok(())
     }
 
     fn field(&mut self, key: &str, value: Option<impl serde::Serialize>) -> Result<(), Error> {
         let Some(value) = value else {
             return Ok(());
         };
-        self.key(key)?;
+        self.key(key);
         self.value(&value)
     }
 
@@ -147,7 +146,7 @@ impl Writer<'_, '_> {
         let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         self.field("reasoning_content", said(&turn.reasoning))?;
         if !turn.tool_calls.is_empty() {
-            self.key("tool_calls")?;
+            self.key("tool_calls");
             self.list(&turn.tool_calls, Self::tool_call)?;
         }
         self.field("tool_call_id", said(&turn.tool_call_id))?;
@@ -159,9 +158,12 @@ impl Writer<'_, '_> {
     fn part(&mut self, part: &Part) -> Result<(), Error> {
         self.raw("{");
         match &part.body {
-            Body::Text(text) => self.field("text", Some(text))?,
+            Body::Text(text) => {
+                self.key("text");
+                self.text(text);
+            }
             Body::Audio(_) => {
-                self.key("audio")?;
+                self.key("audio");
                 self.medium()?;
             }
             Body::Image(image) => self.image(image)?,
@@ -169,9 +171,9 @@ impl Writer<'_, '_> {
             Body::Other => {}
         }
         if let Some(kind) = &part.cache_control {
-            self.key("cache_control")?;
+            self.key("cache_control");
             self.raw("{\"type\":");
-            self.text(kind)?;
+            self.text(kind);
             self.raw("}");
         }
         self.extra(&part.extra)?;
@@ -180,7 +182,7 @@ impl Writer<'_, '_> {
     }
 
     fn image(&mut self, image: &Image) -> Result<(), Error> {
-        self.key("image")?;
+        self.key("image");
         self.medium()?;
         self.field("min_pixels", image.min_pixels)?;
         self.field("max_pixels", image.max_pixels)?;
@@ -188,7 +190,7 @@ impl Writer<'_, '_> {
     }
 
     fn video(&mut self, video: &Video) -> Result<(), Error> {
-        self.key("video")?;
+        self.key("video");
         match &video.source {
             VideoSource::File(_) => self.medium()?,
             VideoSource::Frames(frames) => self.list(frames, |writer, _| writer.medium())?,
@@ -203,7 +205,10 @@ impl Writer<'_, '_> {
     /// Writes the next medium. The ways were found in the same order.
     fn medium(&mut self) -> Result<(), Error> {
         match self.ways.next() {
-            Some(Way::Address(address)) => self.text(address),
+            Some(Way::Address(address)) => {
+                self.text(address);
+                Ok(())
+            }
             Some(Way::Inline(mime_type, bytes)) => {
                 self.raw("\"");
                 write_data_uri(mime_type, bytes, &mut self.body);
@@ -227,7 +232,7 @@ impl Writer<'_, '_> {
             &call.kind
         };
         self.field("type", Some(kind))?;
-        self.key("function")?;
+        self.key("function");
         self.raw("{");
         self.field("name", Some(&call.name))?;
         self.field("arguments", Some(&call.arguments))?;
@@ -298,7 +303,7 @@ mod tests {
             turns,
             tools: Vec::new(),
             tool_choice: None,
-            options: Options::default(),
+            options: Box::default(),
         }
     }
 
@@ -416,7 +421,7 @@ mod tests {
     #[test]
     fn every_group_of_options_is_written() {
         let mut prompt = prompt(vec![turn(Role::User, vec![text("?")])]);
-        prompt.options = Options {
+        *prompt.options = Options {
             temperature: Some(Real(0.7)),
             seed: Some(i64::MAX),
             stop_token_ids: vec![vec![1, 2]],

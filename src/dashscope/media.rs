@@ -178,8 +178,8 @@ pub(super) fn write_data_uri(mime_type: &str, bytes: &[u8], body: &mut Vec<u8>) 
     body.extend_from_slice(b"data:");
     body.extend_from_slice(mime_type.as_bytes());
     body.extend_from_slice(b";base64,");
-    // Straight to where it will be sent from, with no zeros written before it. Wide registers make it
-    // three times as fast as the other crate, which reads what DashScope sends.
+    // Straight to where it will be sent from, with no zeros written before it. Wide registers make
+    // it three times as fast as the other crate, which reads what DashScope sends.
     base64_simd::STANDARD.encode_append(bytes, body);
 }
 

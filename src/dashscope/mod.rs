@@ -266,7 +266,7 @@ mod tests {
     use crate::chat::document::{Document, Object, Real};
     use crate::chat::event::{Event, Piece};
     use crate::chat::media::{Audio, Image, Medium, Source};
-    use crate::chat::turn::{Body, Options, Role, Turn};
+    use crate::chat::turn::{Body, Role, Turn};
     use crate::error::{Kind, Sent};
     use serde_json::{Value, json};
     use std::collections::VecDeque;
@@ -398,7 +398,7 @@ mod tests {
                 turns: vec![turn],
                 tools: Vec::new(),
                 tool_choice: None,
-                options: Options::default(),
+                options: Box::default(),
             },
             passing: Passing::default(),
         }

@@ -260,8 +260,11 @@ impl AsyncWrite for Guard {
         Poll::Ready(Ok(written))
     }
 
+    /// No, although it could be: the HTTP/2 library then gathers answers below a kilobyte and sends
+    /// them in one write. Otherwise it sends each that is above 256 bytes by itself, and a write
+    /// costs more than the copy.
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        false
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -74,8 +74,8 @@ impl Offered {
         })
     }
 
-    /// Takes a place for a call. Its message is not gathered before that, so those that are too many
-    /// take no memory.
+    /// Takes a place for a call. Its message is not gathered before that, so those that are too
+    /// many take no memory.
     fn enter(&self, method: &'static str, arrival: &Arrival) -> Result<Held, Error> {
         self.relay.enter(|| arrival.report(method), arrival.at)
     }

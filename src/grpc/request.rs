@@ -109,7 +109,7 @@ fn prompt(
         tool_choice: conversation
             .tool_choice
             .and_then(|choice| tool_choice(choice, faults)),
-        options: options::options(options, taken, faults),
+        options: Box::new(options::options(options, taken, faults)),
     }
 }
 

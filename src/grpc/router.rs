@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tonic::body::Body;
 
 use crate::callers::Callers;
@@ -150,13 +150,15 @@ impl Router {
     }
 }
 
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// Gives an answer the name of its call.
 fn with_name(mut response: Response<Body>, request_id: &str) -> Response<Body> {
-    if let Ok(value) = HeaderValue::from_str(request_id) {
-        response
-            .headers_mut()
-            .entry("x-request-id")
-            .or_insert(value);
+    // An answer that has a name has that of the message, which may be another.
+    if !response.headers().contains_key(X_REQUEST_ID)
+        && let Ok(value) = HeaderValue::from_str(request_id)
+    {
+        response.headers_mut().insert(X_REQUEST_ID, value);
     }
     response
 }

@@ -299,7 +299,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_body_is_the_same_wherever_its_bytes_are_cut(
-            chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..8),
+            chunks in proptest::collection::vec(
+                proptest::collection::vec(any::<u8>(), 1..40),
+                0..8,
+            ),
             cut in 1usize..20,
         ) {
             let mut text = Vec::new();

@@ -180,73 +180,66 @@ impl Report {
         }
     }
 
-    /// The line of a log of JSON, with its end.
+    /// The line of a log of JSON, with its end: the fields of [`FIELDS`], and around them what
+    /// every line of the log has.
     fn json(&self, level: Level) -> Vec<u8> {
-        let line = Line {
-            timestamp: log::timestamp(),
-            level: level.as_str(),
-            request_id: &self.request_id,
-            method: self.method,
-            caller: self.caller.as_deref(),
-            model: &self.model,
-            answered_by: &self.answered_by,
-            outcome: self.outcome.name(),
-            attempts: self.attempts,
-            first_event_ms: self.first_event.map(millis),
-            ttft_ms: self.first_token.map(millis),
-            total_ms: millis(self.total),
-            chunks: self.chunks,
-            upstream_request_id: &self.upstream_request_id,
-            upstream_code: &self.upstream_code,
-            input_tokens: self.tokens.input(),
-            output_tokens: self.tokens.output(),
-            uploaded_bytes: self.uploaded_bytes,
-            trace_id: said(&self.trace_id),
-            joined: self.joined,
-            target: "dashgate::call",
-        };
-        let mut text = Vec::with_capacity(LINE);
-        // It fails for maps with odd keys alone, and there are none.
-        let _ = serde_json::to_writer(&mut text, &line);
-        text.push(b'\n');
-        text
+        let mut line = Line::begin(level);
+        line.add("request_id", &self.request_id);
+        line.add("method", self.method);
+        line.add_known("caller", self.caller.as_deref());
+        line.add("model", &self.model);
+        line.add("answered_by", &self.answered_by);
+        line.add("outcome", self.outcome.name());
+        line.add("attempts", &self.attempts);
+        line.add_known("first_event_ms", self.first_event.map(millis));
+        line.add_known("ttft_ms", self.first_token.map(millis));
+        line.add("total_ms", &millis(self.total));
+        line.add("chunks", &self.chunks);
+        line.add("upstream_request_id", &self.upstream_request_id);
+        line.add("upstream_code", &self.upstream_code);
+        line.add_known("input_tokens", self.tokens.input());
+        line.add_known("output_tokens", self.tokens.output());
+        line.add_known("uploaded_bytes", self.uploaded_bytes);
+        line.add_known("trace_id", said(&self.trace_id));
+        line.add("joined", &self.joined);
+        line.end()
     }
 }
 
-/// A line is about as long as this.
-const LINE: usize = 640;
+/// A line of JSON in the making. Its keys are words, which are written as they are.
+struct Line(Vec<u8>);
 
-/// A line as JSON: the fields of [`FIELDS`], and around them what every line of the log has.
-#[derive(serde::Serialize)]
-struct Line<'a> {
-    timestamp: String,
-    level: &'static str,
-    request_id: &'a str,
-    method: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    caller: Option<&'a str>,
-    model: &'a str,
-    answered_by: &'a str,
-    outcome: &'static str,
-    attempts: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_event_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttft_ms: Option<f64>,
-    total_ms: f64,
-    chunks: u64,
-    upstream_request_id: &'a str,
-    upstream_code: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input_tokens: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_tokens: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uploaded_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
-    joined: bool,
-    target: &'static str,
+impl Line {
+    fn begin(level: Level) -> Self {
+        // A line is about as long as this.
+        const ROOM: usize = 640;
+        let mut line = Self(Vec::with_capacity(ROOM));
+        line.0.extend_from_slice(b"{\"timestamp\":\"");
+        line.0.extend_from_slice(log::timestamp().as_bytes());
+        line.0.push(b'"');
+        line.add("level", level.as_str());
+        line
+    }
+
+    fn add<T: serde::Serialize + ?Sized>(&mut self, key: &str, value: &T) {
+        for part in [",\"", key, "\":"] {
+            self.0.extend_from_slice(part.as_bytes());
+        }
+        // It fails for maps with odd keys alone, and there are none.
+        let _ = serde_json::to_writer(&mut self.0, value);
+    }
+
+    fn add_known<T: serde::Serialize>(&mut self, key: &str, value: Option<T>) {
+        if let Some(value) = value {
+            self.add(key, &value);
+        }
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.add("target", "dashgate::call");
+        self.0.extend_from_slice(b"}\n");
+        self.0
+    }
 }
 
 /// A text that is left out when it is empty.
