@@ -29,6 +29,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".dashgate.v1")
         .codec_path("crate::grpc::codec::Codec")
+        // Messages are handed on by value, some ten times from the wire to a call and back. What is
+        // large and rare in them goes in a box.
+        .boxed(".dashgate.v1.ConverseRequest.options")
+        .boxed(".dashgate.v1.ConverseStreamRequest.options")
+        .boxed(".dashgate.v1.ConverseStreamResponse.event.completed")
         .compile_fds(descriptors)?;
     Ok(())
 }

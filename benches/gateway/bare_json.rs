@@ -253,6 +253,7 @@ impl Reader {
                 usage: usage.take().map(Used::message),
                 ..Default::default()
             };
+            let completed = Box::new(completed);
             self.say(converse_stream_response::Event::Completed(completed), out)?;
         }
         Ok(())

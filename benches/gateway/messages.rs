@@ -41,10 +41,10 @@ impl Question {
                 messages,
                 ..Default::default()
             }),
-            options: Some(pb::GenerationOptions {
+            options: Some(Box::new(pb::GenerationOptions {
                 temperature: Some(0.7),
                 ..Default::default()
-            }),
+            })),
             ..Default::default()
         };
         request.encode_to_vec()

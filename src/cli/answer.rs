@@ -262,14 +262,14 @@ mod tests {
             event(Event::Heartbeat(pb::Heartbeat {})),
             delta(Part::Text("b".into())),
             delta(Part::ImageUri("https://i".into())),
-            event(Event::Completed(pb::Completed {
+            event(Event::Completed(Box::new(pb::Completed {
                 choices: vec![pb::ChoiceEnd {
                     index: 0,
                     finish_reason: FinishReason::Stop.into(),
                     raw_finish_reason: "stop".into(),
                 }],
                 ..pb::Completed::default()
-            })),
+            }))),
         ] {
             streamed.take(event);
         }

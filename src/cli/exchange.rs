@@ -160,7 +160,7 @@ async fn stream(
 ) -> Result<Answer, Failure> {
     let message = pb::ConverseStreamRequest {
         conversation: Some(conversation),
-        options: options(manner),
+        options: options(manner).map(Box::new),
         request_id: String::new(),
     };
     let request = gateway.request(message, manner.timeout);
@@ -190,7 +190,7 @@ async fn whole(
 ) -> Result<Answer, Failure> {
     let message = pb::ConverseRequest {
         conversation: Some(conversation),
-        options: options(manner),
+        options: options(manner).map(Box::new),
         request_id: String::new(),
     };
     let request = gateway.request(message, manner.timeout);

@@ -308,7 +308,7 @@ pub(crate) mod stand_in {
 
     /// The last event.
     pub(crate) fn completed() -> Event {
-        Event::Completed(pb::Completed {
+        Event::Completed(Box::new(pb::Completed {
             choices: vec![pb::ChoiceEnd {
                 raw_finish_reason: "stop".to_owned(),
                 ..pb::ChoiceEnd::default()
@@ -319,7 +319,7 @@ pub(crate) mod stand_in {
                 ..pb::Usage::default()
             }),
             ..pb::Completed::default()
-        })
+        }))
     }
 
     #[tonic::async_trait]
@@ -332,7 +332,9 @@ pub(crate) mod stand_in {
         ) -> Result<Response<pb::ConverseResponse>, Status> {
             let (events, then) = self.answer(request.metadata().get("authorization"));
             let message = request.into_inner();
-            self.asked().options.push(message.options);
+            self.asked()
+                .options
+                .push(message.options.map(|options| *options));
             self.asked().conversations.extend(message.conversation);
             if let Then::Fail(status) = then {
                 return Err(status);
@@ -362,7 +364,9 @@ pub(crate) mod stand_in {
         ) -> Result<Response<Events>, Status> {
             let (events, then) = self.answer(request.metadata().get("authorization"));
             let message = request.into_inner();
-            self.asked().options.push(message.options);
+            self.asked()
+                .options
+                .push(message.options.map(|options| *options));
             self.asked().conversations.extend(message.conversation);
             Ok(Response::new(Events {
                 events: events.into(),

@@ -254,7 +254,10 @@ impl Calls {
 
     fn change(&self, change: impl FnOnce(usize) -> usize) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = (change(state.0), Instant::now());
+        state.0 = change(state.0);
+        if state.0 == 0 {
+            state.1 = Instant::now();
+        }
     }
 
     fn idle_since(&self) -> Option<Instant> {

@@ -39,7 +39,10 @@ pub fn event(
             request_id: request_id.to_owned(),
         }),
         Event::Delta(delta) => converse_stream_response::Event::Delta(self::delta(delta)),
-        Event::End(end) => converse_stream_response::Event::Completed(completed(*end, took())),
+        Event::End(end) => {
+            let completed = completed(*end, took());
+            converse_stream_response::Event::Completed(Box::new(completed))
+        }
     }
 }
 

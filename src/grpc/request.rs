@@ -17,7 +17,7 @@ pub struct Ask {
     /// The turns so far.
     pub conversation: Option<pb::Conversation>,
     /// How to answer.
-    pub options: Option<pb::GenerationOptions>,
+    pub options: Option<Box<pb::GenerationOptions>>,
     /// The name that the caller chose, or nothing.
     pub request_id: String,
     /// How the answer is wanted.
@@ -45,7 +45,7 @@ pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Call, Er
                        leave the name empty and send all messages";
         return Err(Error::new(Reason::NamedConversation, message));
     }
-    let prompt = prompt(conversation, ask.options.unwrap_or_default(), &mut faults);
+    let prompt = prompt(conversation, *ask.options.unwrap_or_default(), &mut faults);
     faults.check()?;
 
     let default = match ask.delivery {

@@ -100,3 +100,223 @@ impl Client {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    const FINE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+
+    async fn listening() -> (TcpListener, Client) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let connect_timeout = Duration::from_secs(2);
+        let client = Client::new(&url.parse().unwrap(), Settings { connect_timeout });
+        (listener, client.unwrap())
+    }
+
+    /// Reads a request whose body is that long.
+    async fn heard(stream: &mut TcpStream, length: usize) {
+        let mut bytes = Vec::new();
+        let end = loop {
+            assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "no request");
+            if let Some(end) = bytes.windows(4).position(|part| part == b"\r\n\r\n") {
+                break end + 4;
+            }
+        };
+        while bytes.len() < end + length {
+            assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "no body");
+        }
+    }
+
+    async fn ask(client: &Client, length: usize) -> Result<Answer, Fault> {
+        let mut request = Request::post("/", "h");
+        request.end(length);
+        client.send(&request, &Bytes::from(vec![7; length])).await
+    }
+
+    async fn text(mut body: Body) -> Result<String, Broken> {
+        let mut text = String::new();
+        while let Some(chunk) = body.chunk().await {
+            text.push_str(std::str::from_utf8(&chunk?).unwrap());
+        }
+        Ok(text)
+    }
+
+    #[tokio::test]
+    async fn a_connection_serves_one_request_after_the_other() {
+        let (listener, client) = listening().await;
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for _ in 0..3 {
+                heard(&mut stream, 4).await;
+                stream.write_all(FINE).await.unwrap();
+            }
+        });
+        for _ in 0..3 {
+            let answer = ask(&client, 4).await.unwrap();
+            assert_eq!(
+                (answer.status, &*text(answer.body).await.unwrap()),
+                (200, "hi")
+            );
+        }
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_or_spoke_unasked_is_not_used_again() {
+        let (listener, client) = listening().await;
+        for unasked in [&b""[..], b"HTTP/1.1 408 Request Timeout\r\n\r\n"] {
+            let asked = ask(&client, 1);
+            let served = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                heard(&mut stream, 1).await;
+                stream.write_all(FINE).await.unwrap();
+                stream
+            };
+            let (answer, mut stream) = tokio::join!(asked, served);
+            text(answer.unwrap().body).await.unwrap();
+            // It waits in the pool now.
+            stream.write_all(unasked).await.unwrap();
+            drop(stream);
+            // One that comes and goes: by then the system has told what became of the other.
+            let address = listener.local_addr().unwrap();
+            let (came, met) = tokio::join!(TcpStream::connect(address), listener.accept());
+            drop((came.unwrap(), met.unwrap()));
+        }
+        // The next one comes on a connection of its own, and is not lost on an old one.
+        let served = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            heard(&mut stream, 1).await;
+            stream.write_all(FINE).await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(ask(&client, 1), served);
+        assert_eq!(text(answer.unwrap().body).await.unwrap(), "hi");
+    }
+
+    #[tokio::test]
+    async fn what_comes_beyond_an_answer_makes_its_connection_useless() {
+        let (listener, client) = listening().await;
+        let server = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                heard(&mut stream, 1).await;
+                stream.write_all(&[FINE, FINE].concat()).await.unwrap();
+            }
+        });
+        for _ in 0..2 {
+            let answer = ask(&client, 1).await.unwrap();
+            assert_eq!(text(answer.body).await.unwrap(), "hi");
+        }
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_heard_before_the_request_is_all_sent() {
+        let (listener, client) = listening().await;
+        let refusal = b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno";
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            heard(&mut stream, 10).await;
+            stream.write_all(refusal).await.unwrap();
+            // It listens no more, and a second request needs a second connection.
+            let (mut second, _) = listener.accept().await.unwrap();
+            heard(&mut second, 1).await;
+            second.write_all(FINE).await.unwrap();
+            drop(stream);
+        });
+        let answer = ask(&client, 64 << 20).await.unwrap();
+        assert_eq!(
+            (answer.status, &*text(answer.body).await.unwrap()),
+            (413, "no")
+        );
+        let answer = ask(&client, 1).await.unwrap();
+        assert_eq!(answer.status, 200);
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_an_answer_is_passed_over() {
+        let (listener, client) = listening().await;
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            heard(&mut stream, 1).await;
+            let early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\na: b\r\n\r\n";
+            stream.write_all(early).await.unwrap();
+            for part in [&FINE[..9], &FINE[9..]] {
+                tokio::task::yield_now().await;
+                stream.write_all(part).await.unwrap();
+            }
+        });
+        let answer = ask(&client, 1).await.unwrap();
+        assert_eq!(
+            (answer.status, &*text(answer.body).await.unwrap()),
+            (200, "hi")
+        );
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_says_how_far_it_came() {
+        for (said, answered) in [
+            (&b""[..], false),
+            (b"HTTP/1.1 200 OK\r\ncontent-", false),
+            (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", true),
+            (
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+                true,
+            ),
+        ] {
+            let (listener, client) = listening().await;
+            let server = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                heard(&mut stream, 1).await;
+                stream.write_all(said).await.unwrap();
+            });
+            match ask(&client, 1).await {
+                Ok(answer) => {
+                    assert!(answered, "{said:?}");
+                    assert!(matches!(text(answer.body).await, Err(Broken::Cut(_))));
+                }
+                Err(fault) => assert!(!answered && matches!(fault, Fault::Reset(_)), "{fault}"),
+            }
+            server.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_http_is_told_as_that() {
+        for said in [
+            &b"SSH-2.0-OpenSSH_9.6\r\n"[..],
+            b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
+        ] {
+            let (listener, client) = listening().await;
+            let server = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                heard(&mut stream, 1).await;
+                stream.write_all(said).await.unwrap();
+            });
+            let fault = ask(&client, 1).await.err().unwrap();
+            assert!(matches!(fault, Fault::Malformed(_)), "{fault}");
+            server.await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_does_not_wait_for_ever() {
+        let (listener, client) = listening().await;
+        let served = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            heard(&mut stream, 1).await;
+            stream.write_all(FINE).await.unwrap();
+            stream
+        };
+        let (answer, mut stream) = tokio::join!(ask(&client, 1), served);
+        text(answer.unwrap().body).await.unwrap();
+        let waited = tokio::time::Instant::now();
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "it was closed");
+        assert!(waited.elapsed() >= Duration::from_secs(45));
+    }
+}

@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn lines_come_in_their_order_and_a_flush_waits_for_them() {
-        let (read, reads) = mpsc::channel();
+        let (read, reads) = mpsc::sync_channel(1);
         let page = Arc::default();
         let lines = Lines::to(Slow(reads, Arc::clone(&page)));
         drop(read);
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_stops_holds_nobody_up_and_hears_how_much_it_missed() {
-        let (read, reads) = mpsc::channel();
+        let (read, reads) = mpsc::sync_channel(1);
         let page = Arc::default();
         let lines = Lines::to(Slow(reads, Arc::clone(&page)));
         let line = [b'x'; 1023];

@@ -5,8 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashgate::callers::{self, Callers};
 use dashgate::grpc::connection::{Door, Limits};
@@ -146,17 +145,23 @@ impl Server {
             .block_on(async { tokio::time::timeout(DRAIN_LIMIT, self.serving).await });
         gone.map_err(|_| "a connection is still there")?
             .map_err(|error| error.to_string())?;
-        // The last call may end a moment after its connection.
-        let begun = Instant::now();
-        loop {
-            let text = self.telemetry.metrics.text();
+        let telemetry = self.telemetry;
+        let counts = || {
+            let text = telemetry.metrics.text();
             let started = sum(&text, "grpc_server_started_total{");
-            let handled = sum(&text, "grpc_server_handled_total{");
-            if handled == started || begun.elapsed() > DRAIN_LIMIT {
-                return Ok((started, handled));
-            }
-            thread::sleep(LOOK_EVERY);
-        }
+            (started, sum(&text, "grpc_server_handled_total{"))
+        };
+        // The last call may end a moment after its connection.
+        self.runtime.block_on(async {
+            let mut looks = tokio::time::interval(LOOK_EVERY);
+            let ended = async {
+                while counts().0 != counts().1 {
+                    looks.tick().await;
+                }
+            };
+            let _ = tokio::time::timeout(DRAIN_LIMIT, ended).await;
+        });
+        Ok(counts())
     }
 }
 

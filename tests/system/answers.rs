@@ -37,10 +37,10 @@ async fn check(outputs: &[Value], n: Option<i32>, deltas: Value, whole: Value) {
     let upstream = Upstream::always(frames(outputs)).await;
     let gateway = gateway(&upstream).await;
     let mut client = gateway.conversation();
-    let options = Some(pb::GenerationOptions {
+    let options = Some(Box::new(pb::GenerationOptions {
         n,
         ..pb::GenerationOptions::default()
-    });
+    }));
     let stream = client
         .converse_stream(pb::ConverseStreamRequest {
             options: options.clone(),

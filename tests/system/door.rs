@@ -247,10 +247,10 @@ async fn all_wrong_fields_are_named_at_once() {
             }],
             ..pb::Conversation::default()
         }),
-        options: Some(pb::GenerationOptions {
+        options: Some(Box::new(pb::GenerationOptions {
             temperature: Some(f64::NAN),
             ..pb::GenerationOptions::default()
-        }),
+        })),
         ..pb::ConverseRequest::default()
     };
     let status = gateway.conversation().converse(request).await.unwrap_err();

@@ -119,17 +119,17 @@ async fn c22_the_same_name_for_another_request_is_refused() {
     let changes: [fn(&mut pb::ConverseRequest); 4] = [
         |request| request.conversation.as_mut().unwrap().model.push('x'),
         |request| {
-            request.options = Some(pb::GenerationOptions {
+            request.options = Some(Box::new(pb::GenerationOptions {
                 n: Some(2),
                 ..<_>::default()
-            })
+            }))
         },
         |request| {
             let options = pb::GenerationOptions {
                 temperature: Some(0.1),
                 ..<_>::default()
             };
-            request.options = Some(options);
+            request.options = Some(Box::new(options));
         },
         |request| {
             let parts = &mut request.conversation.as_mut().unwrap().messages[0].content;
