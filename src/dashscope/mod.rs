@@ -144,12 +144,11 @@ impl DashScope {
         )?;
         let connect_timeout = settings.connect_timeout;
         let client = Client::new(&generation, http1::Settings { connect_timeout });
-        let storage = http::client(connect_timeout)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 settings: kept,
                 generation,
-                storage: Storage::new(storage, below(&base_url, &["uploads"])?),
+                storage: Storage::new(connect_timeout, below(&base_url, &["uploads"])?),
                 client: client.map_err(http::unanswered)?,
                 standing,
                 inline_limit: settings.inline_limit,

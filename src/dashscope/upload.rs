@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ use url::Url;
 
 use super::certificate::{ANY_TYPE, Certificate, Policy, is_safe, too_large};
 use super::fault;
-use super::http::{chain, no_answer, read};
+use super::http::{chain, client, no_answer, read};
 use super::media::{is_mime_type, recognise_any};
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent, Upstream};
@@ -35,7 +35,10 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// The storage, and the certificates that still hold.
 pub(super) struct Storage {
-    client: reqwest::Client,
+    /// Made for the first upload: it reads the certificates of the machine, and many gateways never
+    /// need it.
+    client: OnceLock<reqwest::Client>,
+    connect_timeout: Duration,
     uploads: Url,
     certificates: Mutex<HashMap<Key, (Instant, Arc<Certificate>)>>,
 }
@@ -45,12 +48,21 @@ type Key = (String, [Option<Vec<u8>>; 2]);
 
 impl Storage {
     /// The storage behind `{base}/uploads`.
-    pub(super) fn new(client: reqwest::Client, uploads: Url) -> Self {
+    pub(super) fn new(connect_timeout: Duration, uploads: Url) -> Self {
         Self {
-            client,
+            client: OnceLock::new(),
+            connect_timeout,
             uploads,
             certificates: Mutex::new(HashMap::new()),
         }
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, Error> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = client(self.connect_timeout)?;
+        Ok(self.client.get_or_init(|| client))
     }
 
     /// Stores bytes and says where they are. They can be sent again, so that a certificate that
@@ -163,7 +175,7 @@ impl Storage {
         url.query_pairs_mut()
             .append_pair("action", "getPolicy")
             .append_pair("model", model);
-        let request = self.client.get(url).headers(headers.clone());
+        let request = self.client()?.get(url).headers(headers.clone());
         let response = request.send().await.map_err(no_answer).map_err(unbilled)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read(response.into(), MAX_ANSWER_BYTES).await;
@@ -184,7 +196,7 @@ impl Storage {
     }
 
     async fn post(&self, certificate: &Certificate, form: Form) -> Result<(), Error> {
-        let request = self.client.post(certificate.upload_host().clone());
+        let request = self.client()?.post(certificate.upload_host().clone());
         let response = match request.multipart(form).send().await {
             Ok(response) => response,
             Err(error) => {
