@@ -74,9 +74,17 @@ impl Offered {
         })
     }
 
-    /// Takes a place for a call. Its message is not gathered before that, so those that are too
-    /// many take no memory.
-    fn enter(&self, method: &'static str, arrival: &Arrival) -> Result<Held, Error> {
+    /// Takes a place for a call of one of these methods. Its message is not gathered before that,
+    /// so those that are too many take no memory.
+    fn enter(
+        &self,
+        request: &Request<Clocked>,
+        methods: &[&'static str],
+        arrival: &Arrival,
+    ) -> Result<Held, Error> {
+        let called = request.uri().path().rsplit('/').next();
+        let method = methods.iter().find(|method| called == Some(**method));
+        let method = method.ok_or_else(no_method)?;
         self.relay.enter(|| arrival.report(method), arrival.at)
     }
 
@@ -87,12 +95,7 @@ impl Offered {
         settings: Settings,
     ) -> Answering {
         let limit = settings.max_request_bytes;
-        let held = match request.uri().path().rsplit('/').next() {
-            Some("Converse") => self.enter("Converse", &arrival),
-            Some("ConverseStream") => self.enter("ConverseStream", &arrival),
-            _ => Err(no_method()),
-        };
-        let held = match held {
+        let held = match self.enter(&request, &["Converse", "ConverseStream"], &arrival) {
             Ok(held) => held,
             Err(error) => return refused(request, error),
         };
@@ -111,11 +114,7 @@ impl Offered {
 
     fn media(&self, request: Request<Clocked>, arrival: Arrival, settings: Settings) -> Answering {
         let limit = settings.max_chunk_bytes;
-        let held = match request.uri().path().rsplit('/').next() {
-            Some("UploadMedia") => self.enter("UploadMedia", &arrival),
-            _ => Err(no_method()),
-        };
-        let held = match held {
+        let held = match self.enter(&request, &["UploadMedia"], &arrival) {
             Ok(held) => held,
             Err(error) => return refused(request, error),
         };

@@ -46,15 +46,20 @@ impl Level {
 pub fn start(filter: &str, format: Format) -> Option<Level> {
     let filter = read(filter);
     let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(LINES.get_or_init(|| Lines::to(std::io::stderr())).clone())
-        .with_ansi(terminal);
     let json = match format {
         Format::Auto => !terminal,
         Format::Json => true,
         Format::Text => false,
     };
+    let lost = if json { lost_as_json } else { lost_as_text };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(
+            LINES
+                .get_or_init(|| Lines::to(std::io::stderr(), lost))
+                .clone(),
+        )
+        .with_ansi(terminal);
     // A subscriber is there already in tests that start several gateways in one process.
     let (started, level) = if json {
         let builder = builder.json().flatten_event(true).with_filter_reloading();
@@ -74,6 +79,21 @@ pub fn start(filter: &str, format: Format) -> Option<Level> {
     }
     started.is_ok().then_some(level)
 }
+
+/// What stands in the log in the place of lines that nobody read.
+fn lost_as_text(lines: u64) -> String {
+    format!("{}  WARN {TARGET}: {LOST} lines={lines}", timestamp())
+}
+
+/// The same as JSON, in the form of the other lines.
+fn lost_as_json(lines: u64) -> String {
+    let timestamp = timestamp();
+    let head = format!(r#"{{"timestamp":"{timestamp}","level":"WARN","message":"{LOST}""#);
+    format!(r#"{head},"lines":{lines},"target":"{TARGET}"}}"#)
+}
+
+const LOST: &str = "lines of the log were lost: nobody read it";
+const TARGET: &str = "dashgate::telemetry::log";
 
 /// Where lines of JSON go, if the log is of those.
 pub(super) fn json_lines() -> Option<&'static Lines> {
@@ -129,4 +149,17 @@ fn tell_of_panics() {
             .unwrap_or_default();
         tracing::error!(%place, "a part of the gateway broke; this is a fault of its own");
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_lost_is_told_in_the_form_of_the_log() {
+        let json = lost_as_json(7);
+        let read = serde_json::from_str::<serde::de::IgnoredAny>(&json);
+        assert!(read.is_ok() && json.contains(r#""lines":7"#), "{json}");
+        assert!(lost_as_text(7).ends_with("lines=7"));
+    }
 }
