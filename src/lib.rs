@@ -8,6 +8,8 @@
 
 pub mod secret;
 
+pub mod quoted;
+
 pub mod error;
 
 pub mod chat;

@@ -159,7 +159,8 @@ impl Callers {
         match (&inner.own_keys, &inner.tokens, &inner.keys) {
             (Some(register), _, _) if shown::is_for_dashscope(text) => self.own_key(register, text),
             (_, Some((tokens, register)), _) if token::is_token(text) => {
-                let named = tokens.check(text).await.map_err(refusal)?;
+                // In a box, because it may fetch keys, and every call would be as large as that.
+                let named = Box::pin(tokens.check(text)).await.map_err(refusal)?;
                 let limits = match named.limits == Overrides::default() {
                     true => Arc::clone(&inner.limits),
                     false => Arc::new(named.limits.over(&inner.limits)),

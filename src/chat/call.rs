@@ -12,7 +12,7 @@ use super::turn::{Options, Tool, ToolChoice, Turn};
 #[derive(Clone, Debug)]
 pub struct Call {
     /// The name of the call, for logs, answers and doing it once.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// Whether the caller chose that name: only then is the call done once.
     pub named: bool,
     /// Who calls, as far as is needed to tell callers apart.
@@ -55,7 +55,7 @@ pub enum Delivery {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Prompt {
     /// The model.
-    pub model: String,
+    pub model: Arc<str>,
     /// The turns so far.
     pub turns: Vec<Turn>,
     /// What the model may call.

@@ -85,7 +85,7 @@ mod tests {
         let mut turn = Turn::new(Role::User);
         turn.parts = parts.into_iter().map(Part::from).collect();
         Prompt {
-            model: "m".to_owned(),
+            model: "m".into(),
             turns: vec![turn],
             tools: Vec::new(),
             tool_choice: None,

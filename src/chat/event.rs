@@ -11,6 +11,8 @@
 //!
 //! A stream that ends without `End` or `Err` does not exist: DashScope's silence is an `Err`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::document::{Object, Real};
@@ -33,7 +35,7 @@ pub enum Event {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Started {
     /// The model that answers.
-    pub model: String,
+    pub model: Arc<str>,
     /// DashScope's name of the call.
     pub upstream_request_id: String,
 }

@@ -1,12 +1,14 @@
 //! A file on its way to DashScope's temporary storage.
 
+use std::sync::Arc;
+
 use super::call::Passing;
 
 /// What will be uploaded.
 #[derive(Clone, Debug)]
 pub struct Upload {
     /// The model that will use it.
-    pub model: String,
+    pub model: Arc<str>,
     /// The MIME type; empty when the caller did not say.
     pub mime_type: String,
     /// The file's own name, for its extension only.

@@ -3,7 +3,7 @@
 //! Written by hand into one buffer of the right size, because a serialiser would look at every byte
 //! of a sound for something to escape.
 
-use super::json::{Number, Written, push_text};
+use super::json::{Number, Written};
 use super::media::{Way, write_data_uri};
 use super::parameters;
 use crate::chat::call::{Delivery, Prompt};
@@ -11,6 +11,7 @@ use crate::chat::document::{Document, Object};
 use crate::chat::media::{Image, Video, VideoSource};
 use crate::chat::turn::{Body, Part, Role, Speech, ToolCall, Turn};
 use crate::error::{Error, Reason};
+use crate::quoted;
 
 /// Room for the keys and marks around a text, so that the buffer seldom grows.
 const ROOM_PER_PART: usize = 64;
@@ -72,7 +73,7 @@ impl Writer<'_, '_> {
     }
 
     fn text(&mut self, text: &str) {
-        push_text(text, &mut self.body);
+        quoted::push(text, &mut self.body);
     }
 
     /// Begins a key of an object; `first` says whether it is the first.

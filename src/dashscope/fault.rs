@@ -6,14 +6,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
-
 use super::codes::{by_status, known};
 use super::sse::{Decoder, Limits};
 use super::text::Text;
 use super::wire::{Body, ErrorObject};
 use super::words::{FIELDS, WORDS};
 use crate::error::{Error, Reason, Scope, Sent, Upstream, Violation};
+use crate::http1::headers::Headers;
 use crate::secret::Secret;
 
 /// The longest wait that a server may ask of us. More is not believed: a caller would be gone.
@@ -142,7 +141,7 @@ fn scope(reason: Reason, code: &str) -> Scope {
 
 /// The error of an answer whose status is not one of success. The body may be JSON, events, HTML or
 /// nothing, whatever its content type says.
-pub(super) fn of_answer(status: u16, headers: &HeaderMap, body: &[u8]) -> Error {
+pub(super) fn of_answer(status: u16, headers: &Headers, body: &[u8]) -> Error {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let error = of_json(status, headers, body)
         .or_else(|| of_events(status, headers, body))
@@ -160,7 +159,7 @@ pub(super) fn of_answer(status: u16, headers: &HeaderMap, body: &[u8]) -> Error 
     }
 }
 
-fn of_json(status: u16, headers: &HeaderMap, body: &[u8]) -> Option<Error> {
+fn of_json(status: u16, headers: &Headers, body: &[u8]) -> Option<Error> {
     let body: Body<'_> = serde_json::from_slice(body).ok()?;
     let error = error_object(&body);
     let mut said = Said::in_body(&body, &error)?;
@@ -171,7 +170,7 @@ fn of_json(status: u16, headers: &HeaderMap, body: &[u8]) -> Option<Error> {
     Some(said.error(Sent::Refused))
 }
 
-fn of_events(status: u16, headers: &HeaderMap, body: &[u8]) -> Option<Error> {
+fn of_events(status: u16, headers: &Headers, body: &[u8]) -> Option<Error> {
     let mut decoder = Decoder::new(Limits {
         line_bytes: body.len(),
         event_bytes: body.len(),
@@ -207,17 +206,16 @@ pub(super) fn truncated(what: &'static str, sent: Sent) -> Error {
 }
 
 /// DashScope's name of a call, from the head of the answer.
-pub(super) fn request_id(headers: &HeaderMap) -> &str {
-    headers
-        .get("x-request-id")
-        .or_else(|| headers.get("x-dashscope-requestid"))
-        .and_then(|value| value.to_str().ok())
+pub(super) fn request_id(headers: &Headers) -> &str {
+    let mut values = ["x-request-id", "x-dashscope-requestid"].into_iter();
+    values
+        .find_map(|name| headers.text(name))
         .unwrap_or_default()
 }
 
 /// How long the server asks to wait.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+fn retry_after(headers: &Headers, now: SystemTime) -> Option<Duration> {
+    let text = |name| headers.text(name).map(str::trim);
     let delay = match text("retry-after-ms").and_then(|ms| ms.parse().ok()) {
         Some(ms) => Duration::from_millis(ms),
         None => {
@@ -277,11 +275,10 @@ fn first_said<const N: usize>(texts: [&str; N]) -> &str {
 mod tests {
     use super::*;
     use crate::error::Reason::*;
-    use http::HeaderValue;
 
     fn error(status: u16, code: &str, message: &str) -> Error {
         let body = serde_json::json!({ "code": code, "message": message, "request_id": "r" });
-        of_answer(status, &HeaderMap::new(), body.to_string().as_bytes())
+        of_answer(status, &Headers::default(), body.to_string().as_bytes())
     }
 
     /// Every code that DashScope documents.
@@ -546,7 +543,7 @@ mod tests {
                 "null",
                 "\u{feff}",
             ] {
-                let error = of_answer(status, &HeaderMap::new(), body.as_bytes());
+                let error = of_answer(status, &Headers::default(), body.as_bytes());
                 assert_eq!(error.reason(), reason, "{status} {body}");
                 assert_eq!(error.upstream().unwrap().http_status, status);
             }
@@ -564,7 +561,7 @@ mod tests {
             "id:1\nevent:error\n\
              data:{\"code\":\"Arrearage\",\"message\":\"m\",\"request_id\":\"r\"}\n",
         ] {
-            let error = of_answer(400, &HeaderMap::new(), body.as_bytes());
+            let error = of_answer(400, &Headers::default(), body.as_bytes());
             assert_eq!(error.reason(), Reason::UpstreamBilling, "{body}");
             assert_eq!(error.sent(), Sent::Refused);
             let upstream = error.upstream().unwrap();
@@ -627,8 +624,8 @@ mod tests {
             ("retry-after-ms", "250", Some(Duration::from_millis(250))),
             ("x-other", "7", None),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(name, HeaderValue::from_static(value));
+            let mut headers = Headers::default();
+            headers.add(name, value.as_bytes());
             assert_eq!(retry_after(&headers, now), expected, "{name}: {value}");
         }
     }

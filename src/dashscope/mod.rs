@@ -179,7 +179,7 @@ impl DashScope {
     pub async fn prepare(
         &self,
         call: &Call,
-        model: &str,
+        model: &Arc<str>,
         delivery: Delivery,
     ) -> Result<Prepared, Error> {
         let mut ways = media::ways(&call.prompt.turns, self.inner.inline_limit)?;
@@ -440,7 +440,10 @@ mod tests {
     ) -> Result<Vec<Event>, (Vec<Event>, Error)> {
         let mut events = Vec::new();
         let fail = |error| (Vec::new(), error);
-        let prepared = dashscope.prepare(call, "m", delivery).await.map_err(fail)?;
+        let prepared = dashscope
+            .prepare(call, &"m".into(), delivery)
+            .await
+            .map_err(fail)?;
         let mut exchange = dashscope.open(&prepared).await.map_err(fail)?;
         while let Some(event) = exchange.next().await {
             match event {
@@ -701,7 +704,7 @@ mod tests {
         let dashscope = dashscope(url.parse().unwrap());
         let call = call(vec![text("hi")]);
         let prepared = dashscope
-            .prepare(&call, "m", Delivery::Stream)
+            .prepare(&call, &"m".into(), Delivery::Stream)
             .await
             .unwrap();
         let mut exchange = dashscope.open(&prepared).await.unwrap();

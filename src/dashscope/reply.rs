@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::choice::Draft;
 use super::fault::{Said, error_object, truncated, unreadable};
@@ -30,7 +31,7 @@ const MAX_CHOICES: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct Opening {
     /// The model that was asked.
-    pub model: String,
+    pub model: Arc<str>,
     /// DashScope's name of the call, as the head of the answer has it.
     pub request_id: String,
     /// How many choices were asked for.

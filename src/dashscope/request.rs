@@ -26,7 +26,7 @@ pub struct Prepared {
 struct Inner {
     head: Request,
     body: Bytes,
-    model: String,
+    model: Arc<str>,
     choices: usize,
 }
 
@@ -41,14 +41,14 @@ impl std::fmt::Debug for Prepared {
 
 impl Prepared {
     /// Puts a request together.
-    pub(super) fn new(body: Vec<u8>, mut head: Request, model: &str, n: Option<i32>) -> Self {
+    pub(super) fn new(body: Vec<u8>, mut head: Request, model: &Arc<str>, n: Option<i32>) -> Self {
         head.end(body.len());
         let choices = n.and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
         Self {
             inner: Arc::new(Inner {
                 head,
                 body: body.into(),
-                model: model.to_owned(),
+                model: Arc::clone(model),
                 choices,
             }),
         }
@@ -69,7 +69,7 @@ impl Prepared {
 
     pub(super) fn opening(&self, request_id: &str) -> Opening {
         Opening {
-            model: self.inner.model.clone(),
+            model: Arc::clone(&self.inner.model),
             request_id: request_id.to_owned(),
             choices: self.inner.choices,
         }

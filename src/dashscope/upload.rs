@@ -135,7 +135,7 @@ impl Storage {
         Ok(Uploaded {
             uri: format!("oss://{object}"),
             mime_type: mime_type.to_owned(),
-            model: upload.model,
+            model: upload.model.as_ref().to_owned(),
             expires_at: expires_at(),
             size_bytes,
         })
@@ -180,7 +180,7 @@ impl Storage {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read(response.into(), MAX_ANSWER_BYTES).await;
         if !status.is_success() {
-            return Err(fault::of_answer(status.as_u16(), &headers, &body));
+            return Err(fault::of_answer(status.as_u16(), &(&headers).into(), &body));
         }
         let unreadable = || fault::unreadable("the certificate cannot be read", Sent::Refused);
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&body);

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::callers::Identity;
@@ -14,6 +15,7 @@ use crate::error::{Error, Reason};
 use crate::telemetry::report::Report;
 use crate::telemetry::trace;
 
+use super::names;
 use super::settings::Settings;
 
 /// The longest name of a call. Long enough for two UUIDs and a prefix.
@@ -30,7 +32,7 @@ pub struct Arrival {
     /// What the caller allows for the whole call.
     pub timeout: Option<Duration>,
     /// The name that the caller gave in `x-request-id`, or one made up.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// Who calls. Nobody in particular until it was asked.
     pub identity: Identity,
     /// What the certificate of its connection says, if one was asked for and shown.
@@ -45,11 +47,11 @@ impl Arrival {
         headers: &HeaderMap,
         settings: &Settings,
         peer: Option<Arc<Peer>>,
-    ) -> Result<Self, (String, Error)> {
+    ) -> Result<Self, (Arc<str>, Error)> {
         let known = Known::of(headers);
         let given = known.request_id.and_then(|name| name.to_str().ok());
         let given = given.filter(|name| is_request_id(name));
-        let request_id = given.map_or_else(new_request_id, str::to_owned);
+        let request_id = given.map_or_else(new_request_id, Arc::from);
         match read(&known, settings) {
             Ok((timeout, passing)) => Ok(Self {
                 at: Instant::now(),
@@ -66,7 +68,7 @@ impl Arrival {
     /// The report of this call, as far as it is known.
     pub fn report(&self, method: &'static str) -> Report {
         Report {
-            request_id: self.request_id.clone(),
+            request_id: Arc::clone(&self.request_id),
             method,
             caller: self.identity.name().cloned(),
             trace_id: trace::trace_id(self.passing.traceparent.as_deref()).to_owned(),
@@ -184,10 +186,10 @@ fn passing(known: &Known<'_>) -> Result<Passing, Error> {
 
 /// What a call shows to say who it is.
 pub fn credentials<'a>(headers: &'a HeaderMap, peer: Option<&'a Peer>) -> Credentials<'a> {
-    let shown = |name| headers.get(name).map(|value| Shown(value.as_bytes()));
+    let shown = |name: HeaderName| headers.get(name).map(|value| Shown(value.as_bytes()));
     Credentials {
-        authorization: shown("authorization"),
-        api_key: shown("x-api-key"),
+        authorization: shown(AUTHORIZATION),
+        api_key: shown(names::X_API_KEY),
         uris: peer.map_or(&[], |peer| peer.uri_sans.as_slice()),
     }
 }
@@ -198,8 +200,10 @@ pub fn is_request_id(name: &str) -> bool {
 }
 
 /// Makes up the name of a call.
-pub fn new_request_id() -> String {
-    uuid::Uuid::new_v4().to_string()
+pub fn new_request_id() -> Arc<str> {
+    let uuid = uuid::Uuid::new_v4().hyphenated();
+    let mut letters = uuid::Uuid::encode_buffer();
+    Arc::from(&*uuid.encode_lower(&mut letters))
 }
 
 #[cfg(test)]

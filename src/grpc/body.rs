@@ -1,12 +1,13 @@
 //! The body of a request, with a clock: a caller that stops to send must not hold its place.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
 use crate::error::{Error, Reason};
@@ -18,30 +19,29 @@ use super::web::{Asked, Wrong};
 /// A body that fails when it pauses for too long or when the call's deadline passes.
 pub struct Clocked {
     body: Counted<Asked>,
-    request_id: String,
+    request_id: Arc<str>,
     stall_timeout: Duration,
     last_frame: Instant,
     deadline: Instant,
-    alarm: Pin<Box<Sleep>>,
+    /// Not there before the first pause: most requests come whole.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Clocked {
     /// Puts a clock on a body.
     pub fn new(
         body: Counted<Asked>,
-        request_id: String,
+        request_id: Arc<str>,
         stall_timeout: Duration,
         deadline: Instant,
     ) -> Self {
-        let now = Instant::now();
-        let alarm = Box::pin(tokio::time::sleep_until(deadline.min(now + stall_timeout)));
         Self {
             body,
             request_id,
             stall_timeout,
-            last_frame: now,
+            last_frame: Instant::now(),
             deadline,
-            alarm,
+            alarm: None,
         }
     }
 
@@ -51,18 +51,22 @@ impl Clocked {
     }
 
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        let due = || self.deadline.min(self.last_frame + self.stall_timeout);
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(sleep_until(due())));
         loop {
-            ready!(self.alarm.as_mut().poll(cx));
+            ready!(alarm.as_mut().poll(cx));
             let now = Instant::now();
             if now >= self.deadline {
                 let message = "the deadline passed while the request was still being sent";
                 return Poll::Ready(Error::new(Reason::DeadlineExceeded, message));
             }
-            let due = self.deadline.min(self.last_frame + self.stall_timeout);
+            let due = due();
             if now >= due {
                 return Poll::Ready(stalled());
             }
-            self.alarm.as_mut().reset(due);
+            alarm.as_mut().reset(due);
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::chat::call::Peer;
 use super::cors::{self, Origins};
 use super::guard::Guard;
 use super::health::Phase;
+use super::meter::Answer;
 use super::peer;
 use super::refusal;
 use super::router::Router;
@@ -224,7 +225,7 @@ async fn answer(
     peer: Option<Arc<Peer>>,
 ) -> Response<Answered> {
     if let Some(answer) = door.origins.preflight(&request) {
-        return web::wrap(answer, None);
+        return web::wrap(answer.map(Answer::uncounted), None);
     }
     let form = Form::of(request.headers());
     if form.is_none() {
@@ -233,7 +234,7 @@ async fn answer(
     }
     if !door.origins.allow(request.headers()) {
         refusal::hear_out(request.into_body()).await;
-        return web::wrap(cors::refusal(), None);
+        return web::wrap(cors::refusal().map(Answer::uncounted), None);
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
     let answer = door.router.answer(web::unwrap(request, form), peer).await;

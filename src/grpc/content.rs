@@ -214,40 +214,51 @@ fn medium(
 /// and after it what may stand in any path. Nearly all are, and the closer look is three times
 /// the work.
 fn is_plain(uri: &str) -> bool {
-    let rest = uri.split_once("://").map_or("", |(_, rest)| rest);
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let in_host = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
-    let is_name = |part: &str| part.bytes().any(|b| b.is_ascii_alphabetic());
-    // What ends in a number would have to be an address.
-    host.bytes().all(in_host)
-        && host.rsplit('.').next().is_some_and(is_name)
-        && !host.starts_with("xn--")
-        && !host.contains(".xn--")
-        && rest.bytes().all(|b| b.is_ascii_graphic())
+    let rest = uri.as_bytes();
+    let rest = match rest.iter().position(|b| *b == b':') {
+        Some(colon) => rest.get(colon..).and_then(|rest| rest.strip_prefix(b"://")),
+        None => None,
+    };
+    let rest = rest.unwrap_or_default();
+    let host_end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#'));
+    let (host, path) = rest.split_at(host_end.unwrap_or(rest.len()));
+    let in_host = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+    let last = host
+        .iter()
+        .rposition(|b| *b == b'.')
+        .map_or(0, |dot| dot + 1);
+    let last = host.get(last..).unwrap_or_default();
+    host.iter().all(in_host)
+        // What ends in a number would have to be an address.
+        && last.iter().any(u8::is_ascii_alphabetic)
+        && !host.starts_with(b"xn--")
+        && !host.windows(5).any(|part| part == b".xn--")
+        // No early end, so that it is a few comparisons of many bytes each.
+        && path.iter().fold(true, |plain, b| plain & b.is_ascii_graphic())
 }
 
 /// Checks that DashScope can fetch it. A path is never taken, not even one that exists.
 fn check_uri(uri: &str) -> Result<(), &'static str> {
     const WANTED: &str = "must be an https:, http:, oss: or data: URI; a path is never opened: \
                           send the file as data, or with MediaService.UploadMedia";
-    let scheme = uri
-        .split_once(':')
-        .map(|(scheme, _)| scheme.to_ascii_lowercase());
-    match scheme.as_deref() {
-        Some("data") => {
-            let head = uri.split_once(',').map(|(head, _)| head);
-            let base64 = head.is_some_and(|head| head.ends_with(";base64"));
-            if base64 {
-                Ok(())
-            } else {
-                Err("must be data:MIME;base64,TEXT")
-            }
-        }
-        Some("http" | "https" | "oss") if is_plain(uri) => Ok(()),
-        Some("http" | "https" | "oss") => match url::Url::parse(uri) {
-            Ok(url) if url.has_host() && !uri.chars().any(char::is_control) => Ok(()),
-            _ => Err("is not a whole URL; check its host and characters"),
-        },
-        _ => Err(WANTED),
+    let colon = uri.bytes().position(|b| b == b':');
+    let scheme = colon.and_then(|colon| uri.get(..colon)).unwrap_or_default();
+    let is = |known: &str| scheme.eq_ignore_ascii_case(known);
+    if is("data") {
+        let head = uri.split_once(',').map(|(head, _)| head);
+        return match head.is_some_and(|head| head.ends_with(";base64")) {
+            true => Ok(()),
+            false => Err("must be data:MIME;base64,TEXT"),
+        };
+    }
+    if !["https", "http", "oss"].into_iter().any(is) {
+        return Err(WANTED);
+    }
+    if is_plain(uri) {
+        return Ok(());
+    }
+    match url::Url::parse(uri) {
+        Ok(url) if url.has_host() && !uri.chars().any(char::is_control) => Ok(()),
+        _ => Err("is not a whole URL; check its host and characters"),
     }
 }

@@ -1,6 +1,7 @@
 //! `dashgate.v1.ConversationService`.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use super::pb::{
 };
 use super::request::{self, Ask};
 use super::settings::Settings;
-use super::{reply, status};
+use super::{names, reply, status};
 
 /// The service, for one call.
 pub struct Conversation {
@@ -59,8 +60,7 @@ impl ConversationService for Conversation {
             .map_err(|error| self.status(&error, &request_id))?;
 
         let upstream = answer.started.upstream_request_id.clone();
-        let mut response =
-            Response::new(reply::response(answer, request_id.clone(), reply.timing()));
+        let mut response = Response::new(reply::response(answer, &request_id, reply.timing()));
         tell(
             response.metadata_mut(),
             &request_id,
@@ -99,7 +99,7 @@ impl ConversationService for Conversation {
         let events = Events {
             reply,
             first,
-            request_id: request_id.clone(),
+            request_id: Arc::clone(&request_id),
             show_upstream: self.settings.show_upstream_messages,
             sequence: 0,
             heartbeat_after: patience,
@@ -114,7 +114,7 @@ impl ConversationService for Conversation {
 }
 
 impl Conversation {
-    fn open(&self, ask: Ask) -> Result<(Reply, String), Status> {
+    fn open(&self, ask: Ask) -> Result<(Reply, Arc<str>), Status> {
         let delivery = ask.delivery;
         let call = request::call(ask, &self.arrival, &self.settings).map_err(|error| {
             let report = self.arrival.report(match delivery {
@@ -124,7 +124,7 @@ impl Conversation {
             self.relay.refuse(report, self.arrival.at, &error);
             self.status(&error, &self.arrival.request_id)
         })?;
-        let request_id = call.request_id.clone();
+        let request_id = Arc::clone(&call.request_id);
         let reply = self
             .relay
             .open(call, &self.held, &self.arrival.identity, self.arrival.at)
@@ -139,9 +139,9 @@ impl Conversation {
 
 /// Names the call in the metadata of its answer.
 fn tell(metadata: &mut MetadataMap, request_id: &str, upstream_request_id: &str, joined: bool) {
-    status::insert(metadata, "x-request-id", request_id);
+    status::insert(metadata, names::X_REQUEST_ID, request_id);
     if !upstream_request_id.is_empty() {
-        status::insert(metadata, "x-dashscope-request-id", upstream_request_id);
+        status::insert(metadata, names::X_DASHSCOPE_REQUEST_ID, upstream_request_id);
     }
     if joined {
         metadata.insert("idempotent-replay", MetadataValue::from_static("true"));
@@ -153,7 +153,7 @@ fn tell(metadata: &mut MetadataMap, request_id: &str, upstream_request_id: &str,
 pub struct Events {
     reply: Reply,
     first: Option<Event>,
-    request_id: String,
+    request_id: Arc<str>,
     show_upstream: bool,
     sequence: i64,
     heartbeat_after: Duration,

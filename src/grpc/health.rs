@@ -1,6 +1,7 @@
 //! `grpc.health.v1.Health`, with `Check`, `List` and `Watch` as the protocol has them.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::watch;
@@ -121,7 +122,7 @@ pub struct Changes {
     known: bool,
     last: Option<HealthCheckResponse>,
     alarm: Option<Pin<Box<Sleep>>>,
-    request_id: String,
+    request_id: Arc<str>,
     over: bool,
 }
 

@@ -17,7 +17,7 @@ use super::pb::media_service_server::MediaService;
 use super::pb::upload_media_request::Payload;
 use super::pb::{MediaDescription, UploadMediaRequest, UploadMediaResponse};
 use super::settings::Settings;
-use super::status;
+use super::{names, status};
 
 /// The service, for one call.
 pub struct Media {
@@ -43,7 +43,7 @@ impl MediaService for Media {
             status::status(&error, request_id, self.settings.show_upstream_messages)
         })?;
         let mut response = Response::new(message);
-        status::insert(response.metadata_mut(), "x-request-id", request_id);
+        status::insert(response.metadata_mut(), names::X_REQUEST_ID, request_id);
         Ok(response)
     }
 }
@@ -78,7 +78,7 @@ impl Media {
             }),
             size_bytes: i64::try_from(stored.size_bytes).unwrap_or(i64::MAX),
             mime_type: stored.mime_type,
-            request_id: self.arrival.request_id.clone(),
+            request_id: self.arrival.request_id.as_ref().to_owned(),
         })
     }
 
@@ -106,7 +106,7 @@ impl Media {
         };
         let passing = self.arrival.passing.clone();
         Ok(Upload {
-            model,
+            model: model.into(),
             mime_type,
             name,
             size_bytes,

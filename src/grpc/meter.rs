@@ -16,6 +16,7 @@ use crate::telemetry::registry::Method;
 use crate::telemetry::trace::{Parent, Span};
 
 use super::load::Load;
+use super::names;
 
 /// The methods that are counted by their name: type, service, method. All others are one, because
 /// their names come from outside.
@@ -158,26 +159,24 @@ impl Metered {
     }
 
     /// Counts the messages of its answer, and the code at its end.
-    pub fn response(mut self, mut response: Response<Body>) -> Response<Body> {
-        let name = response.headers().get("x-request-id");
-        if let Some(name) = name.and_then(|name| name.to_str().ok())
-            && let Some(span) = &mut self.span
+    pub fn response(mut self, mut response: Response<Body>) -> Response<Answer> {
+        if let Some(span) = &mut self.span
+            && let Some(name) = response.headers().get(names::X_REQUEST_ID)
+            && let Ok(name) = name.to_str()
         {
             span.set("dashgate.request_id", name.to_owned());
         }
         self.read(response.headers_mut());
-        response.map(|body| {
-            Body::new(Answer {
-                body,
-                frames: Frames::default(),
-                call: self,
-            })
+        response.map(|body| Answer {
+            body,
+            frames: Frames::default(),
+            call: Some(self),
         })
     }
 
     /// Reads the code where one stands, and tells the load beside it.
     fn read(&mut self, headers: &mut HeaderMap) {
-        if let Some(code) = headers.get("grpc-status") {
+        if let Some(code) = headers.get(names::GRPC_STATUS) {
             let code = code.to_str().ok().and_then(|code| code.parse().ok());
             self.code = code.filter(|code| *code < CODES.len()).unwrap_or(UNKNOWN);
             if let Some(load) = &self.load {
@@ -241,10 +240,21 @@ where
 }
 
 /// The body of an answer whose messages are counted.
-struct Answer {
+pub struct Answer {
     body: Body,
     frames: Frames,
-    call: Metered,
+    call: Option<Metered>,
+}
+
+impl Answer {
+    /// Of what is no call: nothing is counted.
+    pub fn uncounted(body: Body) -> Self {
+        Self {
+            body,
+            frames: Frames::default(),
+            call: None,
+        }
+    }
 }
 
 impl HttpBody for Answer {
@@ -255,13 +265,14 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &mut polled {
+        let this = &mut *self;
+        let mut polled = Pin::new(&mut this.body).poll_frame(cx);
+        if let (Poll::Ready(Some(Ok(frame))), Some(call)) = (&mut polled, &mut this.call) {
             if let Some(data) = frame.data_ref() {
-                let messages = self.frames.take(data);
-                self.call.method.sent.inc_by(messages);
+                let messages = this.frames.take(data);
+                call.method.sent.inc_by(messages);
             } else if let Some(trailers) = frame.trailers_mut() {
-                self.call.read(trailers);
+                call.read(trailers);
             }
         }
         polled

@@ -19,6 +19,7 @@ pub mod listener;
 pub mod load;
 pub mod media;
 pub mod meter;
+mod names;
 pub mod offered;
 mod options;
 pub mod pb;

@@ -26,7 +26,7 @@ use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
 use super::services::{self, Access, Answering, Services};
 use super::settings::Settings;
-use super::{pb, refusal};
+use super::{names, pb, refusal};
 
 const CONVERSATION: &str = "dashgate.v1.ConversationService";
 const MEDIA: &str = "dashgate.v1.MediaService";
@@ -202,7 +202,9 @@ where
 
 /// The fault behind a status that has no details.
 fn bare_fault(headers: &HeaderMap, limit: usize) -> Option<Error> {
-    if headers.contains_key("grpc-status-details-bin") {
+    // The head of an answer that goes well has none.
+    if !headers.contains_key(names::GRPC_STATUS) || headers.contains_key(names::GRPC_STATUS_DETAILS)
+    {
         return None;
     }
     let status = Status::from_header_map(headers)?;

@@ -1,5 +1,6 @@
 //! What is not gRPC is told so, in HTTP's own words and with a sentence for whoever reads it.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Buf as _;
@@ -45,9 +46,13 @@ fn is_grpc(kind: &[u8]) -> bool {
 }
 
 /// Hears a request out before it is refused: whoever is answered in the middle of it may see a
-/// broken connection and never the answer.
-pub async fn hear_out<B: http_body::Body + Unpin>(mut body: B) {
-    let heard = async {
+/// broken connection and never the answer. In a box, so that what is rare makes no call larger.
+pub fn hear_out<B>(mut body: B) -> Pin<Box<dyn Future<Output = ()> + Send>>
+where
+    B: http_body::Body + Unpin + Send + 'static,
+    B::Data: Send,
+{
+    let heard = async move {
         let mut left = MAX_HEARD;
         while let Some(Ok(frame)) = body.frame().await {
             let size = frame.data_ref().map_or(0, |data| data.remaining());
@@ -57,8 +62,10 @@ pub async fn hear_out<B: http_body::Body + Unpin>(mut body: B) {
             }
         }
     };
-    // One that goes on for longer than this is refused where it is.
-    let _ = tokio::time::timeout(HEARD_FOR, heard).await;
+    Box::pin(async {
+        // One that goes on for longer than this is refused where it is.
+        let _ = tokio::time::timeout(HEARD_FOR, heard).await;
+    })
 }
 
 /// An answer of one sentence.

@@ -13,13 +13,13 @@ use super::document::fields;
 use super::pb::{self, content, converse_stream_response, delta};
 
 /// The message of a whole answer.
-pub fn response(answer: Answer, request_id: String, took: Timing) -> pb::ConverseResponse {
+pub fn response(answer: Answer, request_id: &str, took: Timing) -> pb::ConverseResponse {
     pb::ConverseResponse {
         choices: answer.choices.into_iter().map(choice).collect(),
         usage: answer.usage.map(usage),
-        request_id,
+        request_id: request_id.to_owned(),
         upstream_request_id: answer.started.upstream_request_id,
-        model: answer.started.model,
+        model: answer.started.model.as_ref().to_owned(),
         timing: Some(timing(took)),
         extra_output: fields(answer.extra_output),
         search_info: answer.search.map(search_info),
@@ -34,7 +34,7 @@ pub fn event(
 ) -> converse_stream_response::Event {
     match event {
         Event::Started(started) => converse_stream_response::Event::Started(pb::Started {
-            model: started.model,
+            model: started.model.as_ref().to_owned(),
             upstream_request_id: started.upstream_request_id,
             request_id: request_id.to_owned(),
         }),

@@ -1,6 +1,8 @@
 //! From a request message to a [`Call`]. A fault names the path of its field and how to mend it,
 //! and all faults of a request are told at once.
 
+use std::sync::Arc;
+
 use crate::chat::call::{Call, Delivery, Prompt};
 use crate::chat::turn::{Role, Tool, ToolCall, ToolChoice, Turn};
 use crate::error::{Error, Reason};
@@ -54,9 +56,9 @@ pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Call, Er
     };
     Ok(Call {
         request_id: if named {
-            ask.request_id
+            ask.request_id.into()
         } else {
-            arrival.request_id.clone()
+            Arc::clone(&arrival.request_id)
         },
         named,
         caller: arrival.identity.caller,
@@ -99,7 +101,7 @@ fn prompt(
     let turns = conversation.messages.into_iter().enumerate();
     let tools = conversation.tools.into_iter().enumerate();
     Prompt {
-        model: conversation.model,
+        model: conversation.model.into(),
         turns: turns
             .filter_map(|(i, message)| turn(i, message, faults))
             .collect(),

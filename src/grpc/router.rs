@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::header::Entry;
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tonic::body::Body;
 
 use crate::callers::Callers;
@@ -17,11 +18,11 @@ use crate::telemetry::Telemetry;
 use super::arrival::{self, Arrival};
 use super::body::Clocked;
 use super::load::Load;
-use super::meter::{Counted, Meter};
+use super::meter::{Answer, Counted, Meter};
 use super::services::{self, Access, Answering, Services};
 use super::settings::Settings;
 use super::web::Asked;
-use super::{refusal, status};
+use super::{names, refusal, status};
 
 /// Takes calls to a set of services. Cheap to clone.
 #[derive(Clone)]
@@ -67,10 +68,14 @@ impl Router {
     }
 
     /// Answers one request. Never fails: every fault is an answer.
-    pub async fn answer(&self, request: Request<Asked>, peer: Option<Arc<Peer>>) -> Response<Body> {
+    pub async fn answer(
+        &self,
+        request: Request<Asked>,
+        peer: Option<Arc<Peer>>,
+    ) -> Response<Answer> {
         if let Some(refusal) = refusal::other_protocols(&request) {
             refusal::hear_out(request.into_body()).await;
-            return refusal;
+            return refusal.map(Answer::uncounted);
         }
         let metered = self.meter.start(request.uri().path(), request.headers());
         let traceparent = metered.traceparent();
@@ -102,7 +107,7 @@ impl Router {
         };
         // Who is called next hangs below the span of this call.
         arrival.passing.traceparent = traceparent.or(arrival.passing.traceparent);
-        let request_id = arrival.request_id.clone();
+        let request_id = Arc::clone(&arrival.request_id);
         let answered = match access {
             Some(_) => self.served(request, arrival, settings).await,
             None => Err(services::unknown()),
@@ -118,7 +123,7 @@ impl Router {
         &self,
         mut arrival: Arrival,
         headers: &HeaderMap,
-    ) -> Result<Arrival, (String, Error)> {
+    ) -> Result<Arrival, (Arc<str>, Error)> {
         let shown = arrival::credentials(headers, arrival.peer.as_deref());
         match self.callers.identify(&shown).await {
             Ok(identity) => {
@@ -143,22 +148,20 @@ impl Router {
     ) -> Result<Response<Body>, Error> {
         let deadline = arrival.at + arrival.timeout(settings.max_timeout, &settings);
         let stall = settings.request_body_timeout;
-        let request_id = arrival.request_id.clone();
+        let request_id = Arc::clone(&arrival.request_id);
         let request = request.map(|body| Clocked::new(body, request_id, stall, deadline));
         let answering = caught(|| self.services.answer(request, arrival, settings))?;
         Caught(answering).await
     }
 }
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
 /// Gives an answer the name of its call.
 fn with_name(mut response: Response<Body>, request_id: &str) -> Response<Body> {
     // An answer that has a name has that of the message, which may be another.
-    if !response.headers().contains_key(X_REQUEST_ID)
+    if let Entry::Vacant(place) = response.headers_mut().entry(names::X_REQUEST_ID)
         && let Ok(value) = HeaderValue::from_str(request_id)
     {
-        response.headers_mut().insert(X_REQUEST_ID, value);
+        place.insert(value);
     }
     response
 }

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tonic::metadata::{MetadataMap, MetadataValue};
+use http::{HeaderName, HeaderValue};
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::error::{Error, Kind, Reason};
+
+use super::names;
 
 /// The domain of every reason in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "dashgate";
@@ -65,35 +68,37 @@ pub fn status(error: &Error, request_id: &str, show_upstream: bool) -> Status {
     let message = message(error, show_upstream);
     let details = details(error, request_id, pushback);
     let mut metadata = MetadataMap::with_capacity(3);
-    metadata.insert("grpc-retry-pushback-ms", pushback_value(pushback));
-    insert(&mut metadata, "x-request-id", request_id);
+    let pushback = pushback_value(pushback);
+    metadata
+        .as_mut()
+        .insert(names::GRPC_RETRY_PUSHBACK, pushback);
+    insert(&mut metadata, names::X_REQUEST_ID, request_id);
     if let Some(upstream) = error.upstream() {
-        insert(
-            &mut metadata,
-            "x-dashscope-request-id",
-            &upstream.request_id,
-        );
+        let name = names::X_DASHSCOPE_REQUEST_ID;
+        insert(&mut metadata, name, &upstream.request_id);
     }
     Status::with_error_details_and_metadata(code(error.kind()), message, details, metadata)
 }
 
-fn pushback_value(pushback: Option<Duration>) -> MetadataValue<tonic::metadata::Ascii> {
+fn pushback_value(pushback: Option<Duration>) -> HeaderValue {
     match pushback {
         // Never zero: some releases of gRPC's C core wait for ever then.
         Some(wait) => i64::try_from(wait.as_millis())
             .unwrap_or(i64::MAX)
             .max(1)
             .into(),
-        None => MetadataValue::from_static("-1"),
+        None => HeaderValue::from_static("-1"),
     }
 }
 
-/// Adds a value that may not be fit for a header: then it is left out.
-pub fn insert(metadata: &mut MetadataMap, name: &'static str, value: &str) {
-    if let Ok(value) = value.parse()
-        && !metadata.contains_key(name)
-    {
-        metadata.insert(name, value);
+/// Adds the name of a call, unless there is one. It may not be fit for a header: then it is left
+/// out.
+pub fn insert(metadata: &mut MetadataMap, name: HeaderName, value: &str) {
+    if let Ok(mut value) = HeaderValue::from_str(value) {
+        // It never comes again. In the tables of HTTP/2's header compression it would take the
+        // place of what does, on both sides.
+        value.set_sensitive(true);
+        metadata.as_mut().entry(name).or_insert(value);
     }
 }
 

@@ -14,7 +14,8 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tonic::Status;
-use tonic::body::Body;
+
+use super::meter::Answer;
 
 /// The mark of the frame that holds the trailers.
 const TRAILERS: u8 = 0x80;
@@ -65,7 +66,7 @@ pub fn unwrap(request: Request<Incoming>, form: Option<Form>) -> Request<Asked> 
 
 /// Makes an answer of gRPC one of gRPC-Web. Trailers that stand in the head stay there: that is
 /// how a fault without messages is told in both.
-pub fn wrap(response: Response<Body>, form: Option<Form>) -> Response<Answered> {
+pub fn wrap(response: Response<Answer>, form: Option<Form>) -> Response<Answered> {
     let mut response = response.map(|body| Answered { body, form });
     if let Some(form) = form
         && response.status().is_success()
@@ -171,7 +172,7 @@ impl Decoder {
 
 /// The body of an answer.
 pub struct Answered {
-    body: Body,
+    body: Answer,
     form: Option<Form>,
 }
 

@@ -3,7 +3,7 @@
 //! It follows RFC 9112, sections 6 and 7, and where two readings of a head are possible it refuses:
 //! an answer with two lengths, or with a transfer coding that does not end in `chunked`.
 
-use http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use super::headers::Headers;
 
 /// The most bytes of a chunk's extension, or of all trailers. Neither means anything here.
 const MAX_ASIDE: usize = 16 * 1024;
@@ -50,32 +50,29 @@ enum State {
 
 impl Framing {
     /// How the body of an answer with this head is framed.
-    pub fn of(status: u16, headers: &HeaderMap) -> Result<Self, &'static str> {
+    pub fn of(status: u16, headers: &Headers) -> Result<Self, &'static str> {
         if matches!(status, 204 | 304) {
             return Ok(Self::Length(0));
         }
-        let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter().peekable();
-        if codings.peek().is_some() {
-            let chunked =
-                |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+        let mut lengths = headers.all("content-length");
+        let length = lengths.next();
+        let mut codings = headers.all("transfer-encoding");
+        if let Some(coding) = codings.next() {
             // DashScope sends `chunked` alone. Others would have to be asked for.
-            return match (codings.next().is_some_and(chunked), codings.next()) {
-                (true, None) if !headers.contains_key(CONTENT_LENGTH) => {
-                    Ok(Self::Chunked(Chunked::new()))
-                }
+            let chunked = coding.eq_ignore_ascii_case(b"chunked");
+            return match (chunked, codings.next(), length) {
+                (true, None, None) => Ok(Self::Chunked(Chunked::new())),
                 _ => Err("the body is framed in more than one way"),
             };
         }
-        let mut lengths = headers.get_all(CONTENT_LENGTH).into_iter();
-        let Some(length) = lengths.next() else {
+        let Some(length) = length else {
             return Ok(Self::UntilClose);
         };
         if lengths.any(|other| other != length) {
             return Err("the body has two lengths");
         }
-        let digits = length.as_bytes();
-        let length = match digits.iter().all(u8::is_ascii_digit) {
-            true => std::str::from_utf8(digits)
+        let length = match length.iter().all(u8::is_ascii_digit) {
+            true => std::str::from_utf8(length)
                 .ok()
                 .and_then(|text| text.parse().ok()),
             false => None,
@@ -196,20 +193,12 @@ impl Chunked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
-    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        let lines = lines.iter();
-        let lines = lines.map(|(name, value)| {
-            (
-                http::HeaderName::from_static(name),
-                HeaderValue::from_str(value).unwrap(),
-            )
-        });
-        let mut headers = HeaderMap::new();
+    fn headers(lines: &[(&str, &str)]) -> Headers {
+        let mut headers = Headers::default();
         for (name, value) in lines {
-            headers.append(name, value);
+            headers.add(name, value.as_bytes());
         }
         headers
     }

@@ -14,6 +14,7 @@ mod connection;
 mod fault;
 pub mod framing;
 pub mod head;
+pub mod headers;
 mod pool;
 mod scratch;
 mod unzip;
@@ -22,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use url::Url;
 
 pub use body::Body;
@@ -32,6 +32,7 @@ use connect::Connector;
 use connection::{Connection, Received};
 use framing::Framing;
 use head::Request;
+use headers::Headers;
 use pool::Pool;
 use unzip::Coding;
 
@@ -58,7 +59,7 @@ pub struct Answer {
     /// Its status.
     pub status: u16,
     /// Its headers.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// Its body, as it comes.
     pub body: Body,
 }

@@ -4,9 +4,9 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
-use http::header::{CONTENT_ENCODING, HeaderMap};
 
 use super::fault::Broken;
+use super::headers::Headers;
 
 /// How many compressed bytes are undone at once. They become a thousand times as many at the most.
 const STEP: usize = 1024;
@@ -22,9 +22,9 @@ pub(super) enum Coding {
 
 impl Coding {
     /// What the head of an answer says; none if it is of no known kind.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(CONTENT_ENCODING).into_iter();
-        match (values.next().map(|value| value.as_bytes()), values.next()) {
+    pub(super) fn of(headers: &Headers) -> Option<Self> {
+        let mut values = headers.all("content-encoding");
+        match (values.next(), values.next()) {
             (None | Some(b"identity"), None) => Some(Self::Identity),
             (Some(b"gzip" | b"x-gzip"), None) => Some(Self::Gzip),
             _ => None,

@@ -85,7 +85,7 @@ struct ModelState {
 #[derive(Clone)]
 pub(super) struct Lease {
     member: Arc<Member>,
-    model: String,
+    model: Arc<str>,
     policy: Policy,
     /// Whether the call goes by the account's own key. What DashScope says to another's is nothing
     /// to learn from.
@@ -122,7 +122,7 @@ impl Accounts {
     /// in the temporary storage that the call names.
     pub(super) fn choose(
         &self,
-        model: &str,
+        model: &Arc<str>,
         stored: Option<&str>,
         tried: &[String],
         now: Instant,
@@ -150,7 +150,7 @@ impl Accounts {
                 member.ask(model, now, policy);
                 Ok(Lease {
                     member: Arc::clone(member),
-                    model: model.to_owned(),
+                    model: Arc::clone(model),
                     policy,
                     by_its_key: true,
                 })
@@ -161,13 +161,13 @@ impl Accounts {
     }
 
     /// The way for a call that brings a key of its own: any account's address will do.
-    pub(super) fn address(&self, model: &str) -> Result<Lease, Error> {
+    pub(super) fn address(&self, model: &Arc<str>) -> Result<Lease, Error> {
         let policy = *self.policy.read().unwrap_or_else(PoisonError::into_inner);
         let members = self.members();
         let member = members.first().ok_or_else(nobody)?;
         Ok(Lease {
             member: Arc::clone(member),
-            model: model.to_owned(),
+            model: Arc::clone(model),
             policy,
             by_its_key: false,
         })
@@ -337,7 +337,7 @@ impl Lease {
         }
         let mut state = self.member.lock();
         state.standing.answered();
-        if let Some(of_model) = state.models.get_mut(&self.model) {
+        if let Some(of_model) = state.models.get_mut(&*self.model) {
             of_model.standing.answered();
         }
     }
@@ -391,7 +391,7 @@ impl Lease {
             return;
         }
         let mut state = self.member.lock();
-        if let Some(of_model) = state.models.get_mut(&self.model)
+        if let Some(of_model) = state.models.get_mut(&*self.model)
             && let Some(bucket) = &mut of_model.tokens
         {
             bucket.take(tokens, now);

@@ -96,7 +96,7 @@ pub(super) async fn open(
 async fn ask(
     asker: &Asker,
     call: &Call,
-    model: &str,
+    model: &Arc<str>,
     deadline: Instant,
     attempts: &Attempts,
 ) -> Result<Opened, Error> {
@@ -176,7 +176,7 @@ async fn ask(
 /// The account for another try: another one if there is one.
 fn next_lease(
     asker: &Asker,
-    model: &str,
+    model: &Arc<str>,
     stored: Option<&str>,
     last: &Lease,
 ) -> Result<Lease, Error> {

@@ -155,19 +155,21 @@ impl Ledger {
         self.report.total = self.arrived.elapsed();
         self.report.uploaded_bytes = self.passage.as_ref().map(|passage| passage.bytes());
         let metrics = &self.telemetry.metrics;
+        let mut answered = None;
         if let Some(Asked { model, asking, .. }) = self.asked.take() {
             let report = &self.report;
-            if let Some(model) = model {
+            if let Some(model) = &model {
                 let (name, caller) = (&report.answered_by, report.caller.as_deref());
-                metrics.spend(name, &model, caller, &report.tokens);
+                metrics.spend(name, model, caller, &report.tokens);
             }
+            answered = model;
             if let Some(asking) = asking {
                 asking.end(report, outcome);
             }
         }
         self.present = None;
         if std::mem::replace(&mut self.told, false) {
-            self.report.write(metrics);
+            self.report.write(metrics, answered.as_deref());
         }
     }
 }
@@ -183,13 +185,13 @@ impl Drop for Ledger {
 /// The report of a call that begins.
 pub(super) fn report(call: &Call, joined: bool) -> Report {
     Report {
-        request_id: call.request_id.clone(),
+        request_id: Arc::clone(&call.request_id),
         method: match call.delivery {
             Delivery::Whole => "Converse",
             Delivery::Stream => STREAM,
         },
         caller: call.caller_name.clone(),
-        model: call.prompt.model.clone(),
+        model: Arc::clone(&call.prompt.model),
         trace_id: trace::trace_id(call.passing.traceparent.as_deref()).to_owned(),
         joined,
         ..Report::default()

@@ -41,7 +41,7 @@ pub(super) struct Once {
 }
 
 /// A caller and the name that it chose.
-type Key = (Caller, String);
+type Key = (Caller, Arc<str>);
 
 #[derive(Default)]
 struct Table {

@@ -15,9 +15,9 @@ use crate::telemetry::report::Report;
 
 /// What an operator sees of an upload.
 pub(super) struct Passage {
-    request_id: String,
+    request_id: Arc<str>,
     method: &'static str,
-    model: String,
+    model: Arc<str>,
     caller: Option<Arc<str>>,
     arrived: Instant,
     bytes: AtomicU64,
@@ -27,9 +27,9 @@ impl Passage {
     /// Of the upload that this report will tell of.
     pub(super) fn new(report: &Report, arrived: Instant) -> Self {
         Self {
-            request_id: report.request_id.clone(),
+            request_id: Arc::clone(&report.request_id),
             method: report.method,
-            model: report.model.clone(),
+            model: Arc::clone(&report.model),
             caller: report.caller.clone(),
             arrived,
             bytes: AtomicU64::new(0),
@@ -44,9 +44,9 @@ impl Passage {
     /// How it looks now.
     pub(super) fn view(&self) -> InFlight {
         InFlight {
-            request_id: self.request_id.clone(),
+            request_id: self.request_id.as_ref().to_owned(),
             method: self.method.to_owned(),
-            model: self.model.clone(),
+            model: self.model.as_ref().to_owned(),
             caller: self.caller.as_deref().map(str::to_owned),
             age_seconds: self.arrived.elapsed().as_secs_f64(),
             state: "uploading".to_owned(),

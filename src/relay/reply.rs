@@ -314,7 +314,7 @@ impl Core {
             answered_by => answered_by,
         };
         Some(InFlight {
-            request_id: report.request_id.clone(),
+            request_id: report.request_id.as_ref().to_owned(),
             method: report.method.to_owned(),
             model: model.to_owned(),
             caller: report.caller.as_deref().map(str::to_owned),

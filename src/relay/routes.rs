@@ -1,7 +1,7 @@
 //! Which model a call goes to, and how that model likes to be asked.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::chat::call::Delivery;
@@ -43,16 +43,14 @@ impl Routes {
     }
 
     /// The models to ask in their order, for the name that the caller used.
-    pub fn candidates(&self, model: &str) -> Vec<String> {
-        let first = self
-            .settings
-            .aliases
-            .get(model)
-            .map_or(model, String::as_str);
-        let mut names = vec![first.to_owned()];
-        for next in self.settings.fallbacks.get(first).into_iter().flatten() {
-            if !names.contains(next) {
-                names.push(next.clone());
+    pub fn candidates(&self, model: &Arc<str>) -> Vec<Arc<str>> {
+        let alias = self.settings.aliases.get(&**model);
+        let first = alias.map_or_else(|| Arc::clone(model), |alias| alias.as_str().into());
+        let fallbacks = self.settings.fallbacks.get(&*first);
+        let mut names = vec![first];
+        for next in fallbacks.into_iter().flatten() {
+            if !names.iter().any(|name| **name == **next) {
+                names.push(next.as_str().into());
             }
         }
         names
@@ -172,8 +170,9 @@ mod tests {
             ..Settings::default()
         };
         let routes = Routes::new(settings);
-        assert_eq!(routes.candidates("old"), ["new", "next"]);
-        assert_eq!(routes.candidates("other"), ["other"]);
+        let names = |model: &str| routes.candidates(&model.into()).join(" ");
+        assert_eq!(names("old"), "new next");
+        assert_eq!(names("other"), "other");
     }
 
     #[test]

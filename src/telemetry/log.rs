@@ -106,7 +106,14 @@ thread_local! {
 }
 
 /// This moment, as each line of the log begins.
-pub(super) fn timestamp() -> String {
+fn timestamp() -> String {
+    let mut text = Vec::new();
+    push_timestamp(&mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Appends this moment.
+pub(super) fn push_timestamp(line: &mut Vec<u8>) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let since = since.unwrap_or_default();
     SECOND.with_borrow_mut(|(second, text)| {
@@ -118,7 +125,15 @@ pub(super) fn timestamp() -> String {
             // It may be the next second by now; then the line after this one asks again.
             text.truncate(text.find('.').unwrap_or(text.len()));
         }
-        format!("{text}.{:06}Z", since.subsec_micros())
+        line.extend_from_slice(text.as_bytes());
+        let (mut left, mut micros) = (since.subsec_micros(), *b"000000");
+        for digit in micros.iter_mut().rev() {
+            *digit += u8::try_from(left % 10).unwrap_or_default();
+            left /= 10;
+        }
+        line.push(b'.');
+        line.extend_from_slice(&micros);
+        line.push(b'Z');
     })
 }
 

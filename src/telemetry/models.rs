@@ -57,6 +57,8 @@ pub struct Model {
     pub first_token: Histogram,
     /// Times between pieces.
     pub chunk: Histogram,
+    /// Calls that went well, once there are some.
+    pub(super) answered: OnceLock<IntCounter>,
     rate: Option<Rate>,
     callers: RwLock<HashMap<Box<str>, Arc<Spent>>>,
     other: Spent,
@@ -171,6 +173,7 @@ impl Model {
             name: name.into(),
             first_token: families.first_token.with_label_values(&[name]),
             chunk: families.chunk.with_label_values(&[name]),
+            answered: OnceLock::new(),
             rate,
             callers: RwLock::default(),
             other: Spent::default(),

@@ -6,7 +6,7 @@
 //! `metrics-exporter-prometheus` keep every value until somebody scrapes.
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -20,6 +20,7 @@ use super::metrics::{self as table, Kind, Metric};
 use super::models::{Families, Model, Models, OTHER};
 use super::process::Process;
 use super::rates::Card;
+use super::report::Outcome;
 use super::tokens::Tokens;
 
 /// The most codes of DashScope with a number of their own. It documents about a hundred, of which
@@ -49,6 +50,8 @@ pub struct Metrics {
     shed: IntCounterVec,
     models: Models,
     upstream: IntCounterVec,
+    /// Answers of DashScope that are none of a fault, once there are some.
+    answered: OnceLock<IntCounter>,
     codes: Words,
     retries: IntCounterVec,
     fallbacks: IntCounterVec,
@@ -134,6 +137,7 @@ impl Metrics {
             },
             shed: maker.counters(&table::SHED)?,
             upstream: maker.counters(&table::UPSTREAM)?,
+            answered: OnceLock::new(),
             codes: Words::default(),
             retries: maker.counters(&table::RETRIES)?,
             fallbacks: maker.counters(&table::FALLBACKS)?,
@@ -203,10 +207,21 @@ impl Metrics {
         self.models.learn(name)
     }
 
+    /// The numbers that calls of a name count in.
+    pub(super) fn label(&self, name: &str) -> Arc<Model> {
+        self.models.label(name)
+    }
+
     /// A call has ended.
-    pub(super) fn ended(&self, model: &str, outcome: &str) {
-        let model = self.models.label(model);
-        self.calls.with_label_values(&[model.name(), outcome]).inc();
+    pub(super) fn ended(&self, model: &Model, outcome: Outcome) {
+        let counter = || {
+            let labels = [model.name(), outcome.name()];
+            self.calls.with_label_values(&labels)
+        };
+        match outcome {
+            Outcome::Ok => model.answered.get_or_init(counter).inc(),
+            Outcome::Cancelled | Outcome::Failed(..) => counter().inc(),
+        }
     }
 
     /// A call was refused because of a limit.
@@ -217,8 +232,8 @@ impl Metrics {
     /// DashScope was asked, and this came of it.
     pub fn asked(&self, error: Option<&Error>) {
         let Some(error) = error else {
-            self.upstream.with_label_values(&["200", ""]).inc();
-            return;
+            let counter = || self.upstream.with_label_values(&["200", ""]);
+            return self.answered.get_or_init(counter).inc();
         };
         let Some(upstream) = error.upstream() else {
             let code = error.reason().name();
@@ -358,7 +373,11 @@ mod tests {
         };
         let used = Tokens::of(&usage);
         for n in 0..1_000 {
-            metrics.ended(&format!("made-up-{n}"), "MODEL_NOT_FOUND");
+            let model = metrics.label(&format!("made-up-{n}"));
+            metrics.ended(
+                &model,
+                Outcome::Failed(crate::error::Kind::NotFound, Reason::ModelNotFound),
+            );
         }
         let model = metrics.model("real");
         metrics.spend("real", &model, Some("team"), &used);

@@ -6,8 +6,10 @@ use std::time::Duration;
 use tracing::Level;
 
 use crate::error::{Kind, Reason};
+use crate::quoted;
 
 use super::log;
+use super::models::Model;
 use super::registry::Metrics;
 use super::tokens::Tokens;
 
@@ -15,15 +17,15 @@ use super::tokens::Tokens;
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// The name of the call.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// The method that was called.
     pub method: &'static str,
     /// Who called, if callers have names.
     pub caller: Option<Arc<str>>,
     /// The model that the caller asked for.
-    pub model: String,
+    pub model: Arc<str>,
     /// The model that answered, if any did.
-    pub answered_by: String,
+    pub answered_by: Arc<str>,
     /// How it ended.
     pub outcome: Outcome,
     /// How often DashScope was asked.
@@ -107,9 +109,9 @@ pub const FIELDS: &[&str] = &[
 
 impl Report {
     /// Writes it down: in the numbers, and as one line in the log. Faults that the operator must
-    /// mend are warnings.
-    pub fn write(&self, metrics: &Metrics) {
-        self.count(metrics);
+    /// mend are warnings. The model is the one that answered, if its numbers are at hand.
+    pub fn write(&self, metrics: &Metrics, model: Option<&Model>) {
+        self.count(metrics, model);
         match self.outcome {
             Outcome::Failed(Kind::Precondition | Kind::Broken | Kind::Unavailable, _) => {
                 self.line(true);
@@ -118,14 +120,18 @@ impl Report {
         }
     }
 
-    fn count(&self, metrics: &Metrics) {
-        let answered = !self.answered_by.is_empty();
-        let model = if answered {
-            &self.answered_by
-        } else {
-            &self.model
-        };
-        metrics.ended(model, self.outcome.name());
+    fn count(&self, metrics: &Metrics, model: Option<&Model>) {
+        match model {
+            Some(model) => metrics.ended(model, self.outcome),
+            None => {
+                let answered = !self.answered_by.is_empty();
+                let name = match answered {
+                    true => &self.answered_by,
+                    false => &self.model,
+                };
+                metrics.ended(&metrics.label(name), self.outcome);
+            }
+        }
         if let Some(reason) = self.outcome.shed(self.attempts) {
             metrics.shed(reason);
         }
@@ -184,23 +190,23 @@ impl Report {
     /// every line of the log has.
     fn json(&self, level: Level) -> Vec<u8> {
         let mut line = Line::begin(level);
-        line.add("request_id", &self.request_id);
-        line.add("method", self.method);
-        line.add_known("caller", self.caller.as_deref());
-        line.add("model", &self.model);
-        line.add("answered_by", &self.answered_by);
-        line.add("outcome", self.outcome.name());
+        line.text("request_id", &self.request_id);
+        line.text("method", self.method);
+        line.known_text("caller", self.caller.as_deref());
+        line.text("model", &self.model);
+        line.text("answered_by", &self.answered_by);
+        line.text("outcome", self.outcome.name());
         line.add("attempts", &self.attempts);
         line.add_known("first_event_ms", self.first_event.map(millis));
         line.add_known("ttft_ms", self.first_token.map(millis));
         line.add("total_ms", &millis(self.total));
         line.add("chunks", &self.chunks);
-        line.add("upstream_request_id", &self.upstream_request_id);
-        line.add("upstream_code", &self.upstream_code);
+        line.text("upstream_request_id", &self.upstream_request_id);
+        line.text("upstream_code", &self.upstream_code);
         line.add_known("input_tokens", self.tokens.input());
         line.add_known("output_tokens", self.tokens.output());
         line.add_known("uploaded_bytes", self.uploaded_bytes);
-        line.add_known("trace_id", said(&self.trace_id));
+        line.known_text("trace_id", said(&self.trace_id));
         line.add("joined", &self.joined);
         line.end()
     }
@@ -215,16 +221,31 @@ impl Line {
         const ROOM: usize = 640;
         let mut line = Self(Vec::with_capacity(ROOM));
         line.0.extend_from_slice(b"{\"timestamp\":\"");
-        line.0.extend_from_slice(log::timestamp().as_bytes());
+        log::push_timestamp(&mut line.0);
         line.0.push(b'"');
-        line.add("level", level.as_str());
+        line.text("level", level.as_str());
         line
     }
 
-    fn add<T: serde::Serialize + ?Sized>(&mut self, key: &str, value: &T) {
+    fn key(&mut self, key: &str) {
         for part in [",\"", key, "\":"] {
             self.0.extend_from_slice(part.as_bytes());
         }
+    }
+
+    fn text(&mut self, key: &str, text: &str) {
+        self.key(key);
+        quoted::push(text, &mut self.0);
+    }
+
+    fn known_text(&mut self, key: &str, text: Option<&str>) {
+        if let Some(text) = text {
+            self.text(key, text);
+        }
+    }
+
+    fn add<T: serde::Serialize>(&mut self, key: &str, value: &T) {
+        self.key(key);
         // It fails for maps with odd keys alone, and there are none.
         let _ = serde_json::to_writer(&mut self.0, value);
     }
@@ -236,7 +257,7 @@ impl Line {
     }
 
     fn end(mut self) -> Vec<u8> {
-        self.add("target", "dashgate::call");
+        self.text("target", "dashgate::call");
         self.0.extend_from_slice(b"}\n");
         self.0
     }
@@ -292,7 +313,7 @@ mod tests {
             ..Default::default()
         };
         Report {
-            request_id: "a\"b".to_owned(),
+            request_id: "a\"b".into(),
             caller: Some("team".into()),
             first_event: second,
             first_token: second,
@@ -310,7 +331,7 @@ mod tests {
         let log = tracing_subscriber::fmt().json().flatten_event(true);
         let log = log.with_writer(page.clone()).finish();
         let metrics = Metrics::new(Card::default(), &[]).unwrap();
-        tracing::subscriber::with_default(log, || report.write(&metrics));
+        tracing::subscriber::with_default(log, || report.write(&metrics, None));
         String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
     }
 

@@ -140,18 +140,18 @@ impl Span {
         if !self.is_recording() {
             return;
         }
-        self.set("dashgate.request_id", report.request_id.clone());
+        self.set("dashgate.request_id", report.request_id.as_ref().to_owned());
         self.set("dashgate.attempts", i64::from(report.attempts));
         if let Some(caller) = report.caller.as_deref() {
             self.set("dashgate.caller", caller.to_owned());
         }
         for (key, text) in [
-            ("gen_ai.response.model", &report.answered_by),
+            ("gen_ai.response.model", &*report.answered_by),
             ("gen_ai.response.id", &report.upstream_request_id),
             ("dashgate.upstream_code", &report.upstream_code),
         ] {
             if !text.is_empty() {
-                self.set(key, text.clone());
+                self.set(key, text.to_owned());
             }
         }
         for (key, count) in [

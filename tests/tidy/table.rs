@@ -67,17 +67,21 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "secret",
         ],
     ),
-    ("dashscope", &["http1::*", "chat::*", "error", "secret"]),
+    (
+        "dashscope",
+        &["http1::*", "chat::*", "error", "quoted", "secret"],
+    ),
     // HTTP to one host, whoever it is.
     ("http1", &[]),
     ("history", &["chat::*", "error", "secret"]),
     ("callers", &["chat::call", "error", "secret"]),
     // Counts and reasons, never words: of the nouns it sees usage alone.
-    ("telemetry", &["chat::usage", "error", "secret"]),
+    ("telemetry", &["chat::usage", "error", "quoted", "secret"]),
     ("emulator", &[]),
     ("chat", &["error", "secret"]),
     ("config", &["error", "secret"]),
     ("error", &["secret"]),
+    ("quoted", &[]),
     ("secret", &[]),
 ];
 
