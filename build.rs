@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // large and rare in them goes in a box.
         .boxed(".dashgate.v1.ConverseRequest.options")
         .boxed(".dashgate.v1.ConverseStreamRequest.options")
+        .boxed(".dashgate.v1.ConverseResponse.usage")
         .boxed(".dashgate.v1.ConverseStreamResponse.event.completed")
         .compile_fds(descriptors)?;
     Ok(())

@@ -4,6 +4,7 @@
 //! Where bytes are moved, a plain copy of as many stands beside it: nothing is faster.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -245,9 +246,15 @@ fn stream() -> String {
 }
 
 /// A gateway's own call, as if it came with no metadata.
-fn call(request: pb::ConverseRequest) -> Result<Call> {
+fn call(request: pb::ConverseRequest) -> Result<Arc<Call>> {
     let settings = settings();
-    let arrival = Arrival::read(&HeaderMap::new(), &settings, None).map_err(|(_, fault)| fault)?;
+    let arrival = Arrival::read(
+        &HeaderMap::new(),
+        &settings,
+        None,
+        tokio::time::Instant::now(),
+    )
+    .map_err(|(_, fault)| fault)?;
     let ask = Ask {
         conversation: request.conversation,
         options: request.options,

@@ -160,7 +160,7 @@ pub(crate) fn whole(bytes: &[u8], model: String) -> Result<pb::ConverseResponse>
     });
     Ok(pb::ConverseResponse {
         choices: choices.collect(),
-        usage: Some(said.usage.message()),
+        usage: Some(Box::new(said.usage.message())),
         upstream_request_id: said.request_id,
         model,
         ..Default::default()

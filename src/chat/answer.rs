@@ -19,7 +19,7 @@ pub struct Answer {
     /// The answers, in the order of their index.
     pub choices: Vec<Choice>,
     /// What it used.
-    pub usage: Option<Usage>,
+    pub usage: Option<Box<Usage>>,
     /// The sources that were found.
     pub search: Option<SearchInfo>,
     /// What DashScope wrote beside all this.

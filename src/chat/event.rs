@@ -80,7 +80,7 @@ pub struct End {
     /// How each answer ended, in the order of their index.
     pub choices: Vec<ChoiceEnd>,
     /// What it used; none when DashScope did not say.
-    pub usage: Option<Usage>,
+    pub usage: Option<Box<Usage>>,
     /// What DashScope wrote beside all this.
     pub extra_output: Object,
 }

@@ -129,7 +129,7 @@ impl Answer {
             model: response.model,
             request_id: response.request_id,
             upstream_request_id: response.upstream_request_id,
-            usage: response.usage,
+            usage: response.usage.map(|usage| *usage),
             timing: response.timing.as_ref().map(timing).unwrap_or_default(),
             complete: true,
             ..Self::default()

@@ -44,7 +44,7 @@ pub struct Exchange {
 enum Form {
     /// Too little came: spaces, or a part of a byte order mark.
     Unknown(Bytes),
-    Whole(BytesMut),
+    Whole(Bytes),
     Events(Decoder),
 }
 
@@ -83,7 +83,7 @@ impl Exchange {
                     [&**before, &*chunk].concat().into()
                 };
                 self.form = match first_byte(&chunk) {
-                    Some(b'{' | b'[') => Form::Whole(BytesMut::new()),
+                    Some(b'{' | b'[') => Form::Whole(Bytes::new()),
                     Some(b'<') => return Err(unreadable("the body is HTML", self.reply.sent())),
                     Some(_) => Form::Events(Decoder::new(self.limits)),
                     None if chunk.len() > MAX_BLANK_BYTES => {
@@ -100,7 +100,7 @@ impl Exchange {
                 if body.len() + chunk.len() > self.max_body_bytes {
                     return Err(unreadable("the body is too large", self.reply.sent()));
                 }
-                body.extend_from_slice(&chunk);
+                *body = joined(std::mem::take(body), chunk);
                 Ok(())
             }
             Form::Events(decoder) => {
@@ -157,6 +157,16 @@ impl Exchange {
         let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
         linger.as_mut().poll(cx).is_ready()
     }
+}
+
+/// Both, one behind the other. Most answers come in one piece, which is not copied then.
+fn joined(before: Bytes, chunk: Bytes) -> Bytes {
+    if before.is_empty() {
+        return chunk;
+    }
+    let mut both = BytesMut::from(before);
+    both.extend_from_slice(&chunk);
+    both.freeze()
 }
 
 /// The first byte that tells something. None as long as a byte order mark may still come.

@@ -187,9 +187,9 @@ impl DashScope {
             if let Way::Store(mime_type, bytes) = way {
                 let headers = self.headers(&call.passing)?;
                 let storage = &self.inner.storage;
-                let uri = storage
-                    .put(model, mime_type, bytes.clone(), headers)
-                    .await?;
+                // In a box, because it is rare, and every call would be as large as that.
+                let stored = Box::pin(storage.put(model, mime_type, bytes.clone(), headers));
+                let uri = stored.await?;
                 *way = Way::Address(Cow::Owned(uri));
             }
         }

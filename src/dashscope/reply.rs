@@ -143,7 +143,7 @@ impl Reply {
             .collect();
         self.events.push_back(Event::End(Box::new(End {
             choices,
-            usage: usage(&self.usage),
+            usage: usage(&self.usage).map(Box::new),
             extra_output: std::mem::take(&mut self.extra),
         })));
         Ok(())

@@ -42,25 +42,26 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// Reads the head of a call that came just now.
+    /// Reads the head of a call that came at this moment.
     pub fn read(
         headers: &HeaderMap,
         settings: &Settings,
         peer: Option<Arc<Peer>>,
-    ) -> Result<Self, (Arc<str>, Error)> {
+        at: Instant,
+    ) -> Result<Box<Self>, (Arc<str>, Error)> {
         let known = Known::of(headers);
         let given = known.request_id.and_then(|name| name.to_str().ok());
         let given = given.filter(|name| is_request_id(name));
         let request_id = given.map_or_else(new_request_id, Arc::from);
         match read(&known, settings) {
-            Ok((timeout, passing)) => Ok(Self {
-                at: Instant::now(),
+            Ok((timeout, passing)) => Ok(Box::new(Self {
+                at,
                 timeout,
                 request_id,
                 identity: Identity::default(),
                 peer,
                 passing,
-            }),
+            })),
             Err(error) => Err((request_id, error)),
         }
     }

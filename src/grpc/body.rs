@@ -22,24 +22,26 @@ pub struct Clocked {
     request_id: Arc<str>,
     stall_timeout: Duration,
     last_frame: Instant,
+    /// Whether something came since; when, is asked at the next pause. Most requests have none.
+    moved: bool,
     deadline: Instant,
     /// Not there before the first pause: most requests come whole.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Clocked {
-    /// Puts a clock on a body.
+    /// Puts a clock on the body of a call that came at the last of these moments.
     pub fn new(
         body: Counted<Asked>,
         request_id: Arc<str>,
-        stall_timeout: Duration,
-        deadline: Instant,
+        (stall_timeout, deadline, came): (Duration, Instant, Instant),
     ) -> Self {
         Self {
             body,
             request_id,
             stall_timeout,
-            last_frame: Instant::now(),
+            last_frame: came,
+            moved: false,
             deadline,
             alarm: None,
         }
@@ -51,6 +53,9 @@ impl Clocked {
     }
 
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        if std::mem::take(&mut self.moved) {
+            self.last_frame = Instant::now();
+        }
         let due = || self.deadline.min(self.last_frame + self.stall_timeout);
         let alarm = self
             .alarm
@@ -89,7 +94,7 @@ impl Body for Clocked {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.last_frame = Instant::now();
+                self.moved = true;
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(Wrong::NotText))) => {

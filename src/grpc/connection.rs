@@ -38,6 +38,10 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// What one call may hold unread.
 const STREAM_WINDOW: u32 = 256 * 1024;
 
+/// What comes in one frame. Media come in a quarter of the frames and reads of HTTP/2's default, from
+/// callers that make use of it.
+const MAX_FRAME: u32 = 64 * 1024;
+
 /// What the HTTP/2 library takes as headers. It ends the whole connection at four times this, so it
 /// is well above the gateway's own limit on metadata, which ends one call only.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
@@ -207,6 +211,7 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_stream_window_size(STREAM_WINDOW)
+        .max_frame_size(MAX_FRAME)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(KEEPALIVE_AFTER)
@@ -228,15 +233,11 @@ async fn answer(
         return web::wrap(answer.map(Answer::uncounted), None);
     }
     let form = Form::of(request.headers());
-    if form.is_none() {
-        let answer = door.router.answer(web::unwrap(request, None), peer).await;
-        return web::wrap(answer, None);
-    }
-    if !door.origins.allow(request.headers()) {
+    if form.is_some() && !door.origins.allow(request.headers()) {
         refusal::hear_out(request.into_body()).await;
         return web::wrap(cors::refusal().map(Answer::uncounted), None);
     }
-    let origin = request.headers().get(header::ORIGIN).cloned();
+    let origin = form.and_then(|_| request.headers().get(header::ORIGIN).cloned());
     let answer = door.router.answer(web::unwrap(request, form), peer).await;
     let mut answer = web::wrap(answer, form);
     if let Some(origin) = origin {

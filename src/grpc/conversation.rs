@@ -32,9 +32,9 @@ pub struct Conversation {
     /// Where calls go.
     pub relay: Relay,
     /// What the operator decided.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// What is known of this call.
-    pub arrival: Arrival,
+    pub arrival: Box<Arrival>,
     /// Its place while it is read.
     pub held: Held,
 }

@@ -47,7 +47,7 @@ pub struct Checks {
     /// The phase, now and later.
     pub phase: watch::Receiver<Phase>,
     /// What is known of this call.
-    pub arrival: Arrival,
+    pub arrival: Box<Arrival>,
 }
 
 impl Checks {

@@ -1,6 +1,7 @@
 //! `dashgate.v1.MediaService`.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -24,9 +25,9 @@ pub struct Media {
     /// Where uploads go.
     pub relay: Relay,
     /// What the operator decided.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// What is known of this call.
-    pub arrival: Arrival,
+    pub arrival: Box<Arrival>,
     /// Its place while it is read.
     pub held: Held,
 }

@@ -137,7 +137,8 @@ impl Meter {
 /// One call that is being counted. It has ended when this is dropped.
 pub struct Metered {
     method: Arc<Method>,
-    began: Instant,
+    /// When it came.
+    pub began: Instant,
     code: usize,
     span: Option<Span>,
     load: Option<Arc<Load>>,

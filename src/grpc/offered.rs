@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response};
 use tokio::sync::watch;
@@ -9,7 +10,7 @@ use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status};
 use tonic_reflection::pb::{v1, v1alpha};
-use tower::ServiceExt;
+use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use crate::error::{Error, Reason};
@@ -91,8 +92,8 @@ impl Offered {
     fn conversation(
         &self,
         request: Request<Clocked>,
-        arrival: Arrival,
-        settings: Settings,
+        arrival: Box<Arrival>,
+        settings: Arc<Settings>,
     ) -> Answering {
         let limit = settings.max_request_bytes;
         let held = match self.enter(&request, &["Converse", "ConverseStream"], &arrival) {
@@ -105,14 +106,19 @@ impl Offered {
             arrival,
             held,
         };
-        let server = ConversationServiceServer::new(service)
+        let mut server = ConversationServiceServer::new(service)
             .max_decoding_message_size(limit)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd);
-        explained(server.oneshot(request), limit)
+        explained(server.call(request), limit)
     }
 
-    fn media(&self, request: Request<Clocked>, arrival: Arrival, settings: Settings) -> Answering {
+    fn media(
+        &self,
+        request: Request<Clocked>,
+        arrival: Box<Arrival>,
+        settings: Arc<Settings>,
+    ) -> Answering {
         let limit = settings.max_chunk_bytes;
         let held = match self.enter(&request, &["UploadMedia"], &arrival) {
             Ok(held) => held,
@@ -125,11 +131,11 @@ impl Offered {
             held,
         };
         // Media are compressed already; a compressed chunk is taken all the same.
-        let server = MediaServiceServer::new(service)
+        let mut server = MediaServiceServer::new(service)
             .max_decoding_message_size(limit + CHUNK_ENVELOPE)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd);
-        explained(server.oneshot(request), limit)
+        explained(server.call(request), limit)
     }
 }
 
@@ -147,7 +153,12 @@ impl Services for Offered {
         }
     }
 
-    fn answer(&self, request: Request<Clocked>, arrival: Arrival, settings: Settings) -> Answering {
+    fn answer(
+        &self,
+        request: Request<Clocked>,
+        arrival: Box<Arrival>,
+        settings: Arc<Settings>,
+    ) -> Answering {
         let limit = settings.max_request_bytes;
         // Whoever looks through the schema may think between two questions.
         let unhurried = |request: Request<Clocked>| request.map(|body| Body::new(body.unclocked()));
@@ -156,16 +167,16 @@ impl Services for Offered {
             MEDIA => self.media(request, arrival, settings),
             HEALTH => {
                 let phase = self.phase.clone();
-                let server = HealthServer::new(Checks { phase, arrival });
-                explained(server.oneshot(request), limit)
+                let mut server = HealthServer::new(Checks { phase, arrival });
+                explained(server.call(request), limit)
             }
             REFLECTION_V1 => {
-                let server = self.reflection_v1.clone();
-                explained(server.oneshot(unhurried(request)), limit)
+                let mut server = self.reflection_v1.clone();
+                explained(server.call(unhurried(request)), limit)
             }
             REFLECTION_V1ALPHA => {
-                let server = self.reflection_v1alpha.clone();
-                explained(server.oneshot(unhurried(request)), limit)
+                let mut server = self.reflection_v1alpha.clone();
+                explained(server.call(unhurried(request)), limit)
             }
             _ => Box::pin(std::future::ready(Err(services::unknown()))),
         }

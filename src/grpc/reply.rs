@@ -16,7 +16,7 @@ use super::pb::{self, content, converse_stream_response, delta};
 pub fn response(answer: Answer, request_id: &str, took: Timing) -> pb::ConverseResponse {
     pb::ConverseResponse {
         choices: answer.choices.into_iter().map(choice).collect(),
-        usage: answer.usage.map(usage),
+        usage: answer.usage.map(|used| Box::new(usage(*used))),
         request_id: request_id.to_owned(),
         upstream_request_id: answer.started.upstream_request_id,
         model: answer.started.model.as_ref().to_owned(),
@@ -49,7 +49,7 @@ pub fn event(
 fn completed(end: End, took: Timing) -> pb::Completed {
     pb::Completed {
         choices: end.choices.into_iter().map(choice_end).collect(),
-        usage: end.usage.map(usage),
+        usage: end.usage.map(|used| usage(*used)),
         timing: Some(timing(took)),
         extra_output: fields(end.extra_output),
     }

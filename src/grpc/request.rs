@@ -27,7 +27,7 @@ pub struct Ask {
 }
 
 /// The call that a request asks for.
-pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Call, Error> {
+pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Arc<Call>, Error> {
     let mut faults = Faults::default();
     let named = !ask.request_id.is_empty();
     if named && !is_request_id(&ask.request_id) {
@@ -54,7 +54,7 @@ pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Call, Er
         Delivery::Whole => settings.unary_timeout,
         Delivery::Stream => settings.stream_timeout,
     };
-    Ok(Call {
+    Ok(Arc::new(Call {
         request_id: if named {
             ask.request_id.into()
         } else {
@@ -67,7 +67,7 @@ pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Call, Er
         timeout: arrival.timeout(default, settings),
         prompt,
         passing: arrival.passing.clone(),
-    })
+    }))
 }
 
 fn prompt(

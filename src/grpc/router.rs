@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use http::header::Entry;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::time::Instant;
 use tonic::body::Body;
 
 use crate::callers::Callers;
@@ -28,7 +29,7 @@ use super::{names, refusal, status};
 #[derive(Clone)]
 pub struct Router {
     /// What holds for calls that come.
-    settings: Arc<RwLock<Settings>>,
+    settings: Arc<RwLock<Arc<Settings>>>,
     callers: Callers,
     telemetry: Arc<Telemetry>,
     meter: Arc<Meter>,
@@ -45,7 +46,7 @@ impl Router {
         services: Arc<dyn Services>,
     ) -> Self {
         Self {
-            settings: Arc::new(RwLock::new(settings)),
+            settings: Arc::new(RwLock::new(Arc::new(settings))),
             callers,
             meter: Arc::new(Meter::new(Arc::clone(&telemetry), load)),
             telemetry,
@@ -59,7 +60,12 @@ impl Router {
         *self
             .settings
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = settings;
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        let settings = self.settings.read();
+        Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where connections are counted.
@@ -80,50 +86,49 @@ impl Router {
         let metered = self.meter.start(request.uri().path(), request.headers());
         let traceparent = metered.traceparent();
         let request = request.map(|body| metered.request(body));
-        metered.response(self.respond(request, peer, traceparent).await)
-    }
-
-    async fn respond(
-        &self,
-        request: Request<Counted<Asked>>,
-        peer: Option<Arc<Peer>>,
-        traceparent: Option<String>,
-    ) -> Response<Body> {
-        let settings = *self.settings.read().unwrap_or_else(PoisonError::into_inner);
-        let access = self
-            .services
-            .access(services::named(request.uri().path()), &settings);
-        let read = Arrival::read(request.headers(), &settings, peer);
-        let known = match read {
-            Ok(arrival) if access == Some(Access::Open) => Ok(arrival),
-            Ok(arrival) => self.identify(arrival, request.headers()).await,
-            refused => refused,
-        };
-        let mut arrival = match known {
-            Ok(arrival) => arrival,
-            Err((request_id, error)) => {
-                return status::status(&error, &request_id, false).into_http();
+        let settings = self.settings();
+        let service = services::named(request.uri().path());
+        let access = self.services.access(service, &settings);
+        let known = self
+            .known(request.headers(), access, (peer, metered.began), &settings)
+            .await;
+        let answering = known.and_then(|mut arrival| {
+            // Who is called next hangs below the span of this call.
+            arrival.passing.traceparent = traceparent.or(arrival.passing.traceparent);
+            let request_id = Arc::clone(&arrival.request_id);
+            let answering = match access {
+                Some(_) => self.begin(request, arrival, settings),
+                None => Err(services::unknown()),
+            };
+            match answering {
+                Ok(answering) => Ok((request_id, answering)),
+                Err(error) => Err((request_id, error)),
             }
+        });
+        let answered = match answering {
+            Ok((request_id, answering)) => match answering.await {
+                Ok(response) => Ok(with_name(response, &request_id)),
+                Err(error) => Err((request_id, error)),
+            },
+            Err(refused) => Err(refused),
         };
-        // Who is called next hangs below the span of this call.
-        arrival.passing.traceparent = traceparent.or(arrival.passing.traceparent);
-        let request_id = Arc::clone(&arrival.request_id);
-        let answered = match access {
-            Some(_) => self.served(request, arrival, settings).await,
-            None => Err(services::unknown()),
-        };
-        match answered {
-            Ok(response) => with_name(response, &request_id),
-            Err(error) => status::status(&error, &request_id, false).into_http(),
-        }
+        metered.response(answered.unwrap_or_else(|(request_id, error)| {
+            status::status(&error, &request_id, false).into_http()
+        }))
     }
 
-    /// Whose call it is.
-    async fn identify(
+    /// What is known of a call before its message, and whose it is where that matters.
+    async fn known(
         &self,
-        mut arrival: Arrival,
         headers: &HeaderMap,
-    ) -> Result<Arrival, (Arc<str>, Error)> {
+        access: Option<Access>,
+        (peer, at): (Option<Arc<Peer>>, Instant),
+        settings: &Settings,
+    ) -> Result<Box<Arrival>, (Arc<str>, Error)> {
+        let mut arrival = Arrival::read(headers, settings, peer, at)?;
+        if access == Some(Access::Open) {
+            return Ok(arrival);
+        }
         let shown = arrival::credentials(headers, arrival.peer.as_deref());
         match self.callers.identify(&shown).await {
             Ok(identity) => {
@@ -139,19 +144,19 @@ impl Router {
         }
     }
 
-    /// What the service says, within the deadline and however it fails.
-    async fn served(
+    /// Gives a call to its service, which answers within the deadline and however it fails.
+    fn begin(
         &self,
         request: Request<Counted<Asked>>,
-        arrival: Arrival,
-        settings: Settings,
-    ) -> Result<Response<Body>, Error> {
+        arrival: Box<Arrival>,
+        settings: Arc<Settings>,
+    ) -> Result<Caught, Error> {
         let deadline = arrival.at + arrival.timeout(settings.max_timeout, &settings);
         let stall = settings.request_body_timeout;
         let request_id = Arc::clone(&arrival.request_id);
-        let request = request.map(|body| Clocked::new(body, request_id, stall, deadline));
-        let answering = caught(|| self.services.answer(request, arrival, settings))?;
-        Caught(answering).await
+        let clocks = (stall, deadline, arrival.at);
+        let request = request.map(|body| Clocked::new(body, request_id, clocks));
+        caught(|| self.services.answer(request, arrival, settings)).map(Caught)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a set of services looks like to the router, which knows none of them by name.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use http::{Request, Response};
 use tonic::body::Body;
@@ -29,7 +30,12 @@ pub trait Services: Send + Sync {
     fn access(&self, service: &str, settings: &Settings) -> Option<Access>;
 
     /// Answers a call of one of them. The settings are those that held when it came.
-    fn answer(&self, request: Request<Clocked>, arrival: Arrival, settings: Settings) -> Answering;
+    fn answer(
+        &self,
+        request: Request<Clocked>,
+        arrival: Box<Arrival>,
+        settings: Arc<Settings>,
+    ) -> Answering;
 }
 
 /// The service in a path: `/package.Service/Method`.

@@ -79,7 +79,8 @@ impl Client {
     pub async fn send(&self, request: &Request, body: &Bytes) -> Result<Answer, Fault> {
         let mut connection = match self.inner.pool.take() {
             Some(connection) => connection,
-            None => Connection::new(self.inner.connector.connect().await?),
+            // In a box: it is rare, and larger than all the rest of an exchange.
+            None => Connection::new(Box::pin(self.inner.connector.connect()).await?),
         };
         let (head, rest) = connection.ask(request.as_bytes(), body).await?;
         let framing = Framing::of(head.status, &head.headers).map_err(Fault::Malformed)?;

@@ -60,7 +60,7 @@ pub(super) struct Opened {
     /// Who answers.
     pub(super) lease: Lease,
     /// Where the rest comes from.
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
     /// What came first.
     pub(super) first: Event,
 }
@@ -189,7 +189,7 @@ fn next_lease(
 /// Asks once, and waits for the first event.
 async fn attempt(lease: &Lease, prepared: &Prepared, ask: Ask) -> Result<Opened, Error> {
     let first = async {
-        let mut exchange = lease.dashscope().open(prepared).await?;
+        let mut exchange = Box::new(lease.dashscope().open(prepared).await?);
         let first = exchange.next().await.unwrap_or_else(|| Err(silent()))?;
         Ok(Opened {
             lease: lease.clone(),

@@ -49,12 +49,16 @@ struct Asked {
 
 impl Ledger {
     /// Of a call that arrived at this moment and goes to DashScope itself.
-    pub(super) fn direct(telemetry: &Arc<Telemetry>, report: Report, arrived: Instant) -> Self {
+    pub(super) fn direct(
+        telemetry: &Arc<Telemetry>,
+        report: Report,
+        arrived: Instant,
+    ) -> Box<Self> {
         Self::new(telemetry, report, arrived, (true, true))
     }
 
     /// With a span of what DashScope is asked.
-    pub(super) fn traced(mut self, asking: Option<Asking>) -> Self {
+    pub(super) fn traced(mut self: Box<Self>, asking: Option<Asking>) -> Box<Self> {
         if let Some(asked) = &mut self.asked {
             asked.asking = asking;
         }
@@ -62,12 +66,20 @@ impl Ledger {
     }
 
     /// Of a call that listens to one which goes to DashScope.
-    pub(super) fn joined(telemetry: &Arc<Telemetry>, report: Report, arrived: Instant) -> Self {
+    pub(super) fn joined(
+        telemetry: &Arc<Telemetry>,
+        report: Report,
+        arrived: Instant,
+    ) -> Box<Self> {
         Self::new(telemetry, report, arrived, (true, false))
     }
 
     /// Of a call that goes to DashScope for others, who report.
-    pub(super) fn silent(telemetry: &Arc<Telemetry>, report: Report, arrived: Instant) -> Self {
+    pub(super) fn silent(
+        telemetry: &Arc<Telemetry>,
+        report: Report,
+        arrived: Instant,
+    ) -> Box<Self> {
         Self::new(telemetry, report, arrived, (false, true))
     }
 
@@ -76,8 +88,8 @@ impl Ledger {
         report: Report,
         arrived: Instant,
         (told, asked): (bool, bool),
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             present: told
                 .then(|| telemetry.metrics.call(report.method))
                 .flatten(),
@@ -87,7 +99,7 @@ impl Ledger {
             report,
             arrived,
             passage: None,
-        }
+        })
     }
 
     /// Notes what an event tells.

@@ -193,7 +193,7 @@ impl Relay {
     /// somebody listens.
     pub fn open(
         &self,
-        call: Call,
+        call: Arc<Call>,
         held: &Held,
         who: &Identity,
         arrived: Instant,
@@ -209,15 +209,14 @@ impl Relay {
         let limit = plan.asker.routes.timeout(&call.prompt.model);
         let timeout = limit.map_or(call.timeout, |limit| limit.min(call.timeout));
         let times = plan.times(arrived, timeout);
-        let call = Arc::new(call);
-        let reply = if call.named {
+        let mut reply = if call.named {
             // Each reader keeps its own deadline; the call itself may take as long as any.
             let longest = plan.times(arrived, limit.unwrap_or(plan.settings.max_timeout));
             self.join(&plan, call, (times, longest), place)?
         } else {
             begin::direct(&plan.asker, call, times, place)
         };
-        self.inner.calls.add(&reply);
+        self.inner.calls.watch(&mut reply);
         Ok(reply)
     }
 

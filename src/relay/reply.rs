@@ -23,10 +23,13 @@ use super::attempt::{self, Attempts, Opened};
 use super::journal::Reader;
 use super::ledger::Ledger;
 use super::place::Place;
+use super::supervisor::Watched;
 
 /// The answer to one call. A stream of events that keeps the contract of [`crate::chat::event`].
 pub struct Reply {
     core: Arc<Mutex<Core>>,
+    /// Goes after it: its memory is then free while it is still in the processor's caches.
+    watched: Option<Watched>,
 }
 
 /// How long a call took.
@@ -65,7 +68,7 @@ pub(super) struct Core {
     handed_out: Option<Instant>,
     waker: Option<Waker>,
     attempts: Attempts,
-    ledger: Ledger,
+    ledger: Box<Ledger>,
     joined: bool,
     /// Who answers, once somebody does.
     lease: Option<Lease>,
@@ -98,7 +101,7 @@ impl Reply {
         stage: Stage,
         times: Times,
         attempts: Attempts,
-        ledger: Ledger,
+        ledger: Box<Ledger>,
         place: Option<Place>,
     ) -> Self {
         let core = Core {
@@ -117,7 +120,13 @@ impl Reply {
         };
         Self {
             core: Arc::new(Mutex::new(core)),
+            watched: None,
         }
+    }
+
+    /// Somebody watches over it.
+    pub(super) fn watched(&mut self, watched: Watched) {
+        self.watched = Some(watched);
     }
 
     /// Waits for the whole answer.
@@ -175,7 +184,7 @@ impl Core {
             Stage::Opening(opening) => match opening.as_mut().poll(cx) {
                 Poll::Ready(Ok(opened)) => {
                     self.lease = Some(opened.lease);
-                    self.stage = Stage::Open(Box::new(opened.exchange));
+                    self.stage = Stage::Open(opened.exchange);
                     Poll::Ready(Some(Ok(opened.first)))
                 }
                 Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
@@ -209,7 +218,7 @@ impl Core {
         self.handed_out = Some(now);
         self.ledger.note(&event, now);
         if let Event::End(end) = &event {
-            let tokens = end.usage.as_ref().map_or(0, Usage::tokens);
+            let tokens = end.usage.as_deref().map_or(0, Usage::tokens);
             if let Some(lease) = &self.lease {
                 lease.settle(tokens, now);
             }

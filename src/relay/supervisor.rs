@@ -4,9 +4,10 @@
 //! stand still, and the model would go on to cost tokens. Once a second this room looks at every
 //! call from outside.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use slab::Slab;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::error::{Error, Reason};
@@ -21,33 +22,40 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// All calls in flight.
 #[derive(Default)]
 pub(super) struct Supervisor {
-    calls: Mutex<Calls>,
+    calls: Arc<Mutex<Calls>>,
 }
 
 #[derive(Default)]
 struct Calls {
-    list: Vec<Weak<Mutex<Core>>>,
+    list: Slab<Weak<Mutex<Core>>>,
     uploads: Vec<Weak<Passage>>,
-    /// The list is swept when it has grown to this length, so that finished calls never pile up
-    /// between two looks.
-    sweep_at: usize,
     shut_down: bool,
 }
 
-/// The least length at which the list is swept.
-const SWEEP_AT_LEAST: usize = 64;
+/// A call that is watched over until this is dropped.
+pub(super) struct Watched {
+    calls: Arc<Mutex<Calls>>,
+    key: usize,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        lock(&self.calls).list.try_remove(self.key);
+    }
+}
 
 impl Supervisor {
-    /// Watches over a reply from now on.
-    pub(super) fn add(&self, reply: &Reply) {
+    /// Watches over a reply as long as there is somebody to read it.
+    pub(super) fn watch(&self, reply: &mut Reply) {
+        let core = Arc::downgrade(reply.core());
         let mut calls = self.lock();
-        if calls.list.len() >= calls.sweep_at.max(SWEEP_AT_LEAST) {
-            calls.list.retain(|core| core.strong_count() > 0);
-            calls.sweep_at = calls.list.len() * 2;
-        }
-        calls.list.push(Arc::downgrade(reply.core()));
-        if calls.shut_down {
-            reply::lock(reply.core()).end(going_down());
+        let key = calls.list.insert(core);
+        let going_down = calls.shut_down.then(going_down);
+        drop(calls);
+        let calls = Arc::clone(&self.calls);
+        reply.watched(Watched { calls, key });
+        if let Some(error) = going_down {
+            reply::lock(reply.core()).end(error);
         }
     }
 
@@ -100,14 +108,18 @@ impl Supervisor {
 
     /// The calls that are not over. A copy, so that no call is locked under the list's lock.
     fn live(&self) -> Vec<Arc<Mutex<Core>>> {
-        let mut calls = self.lock();
-        calls.list.retain(|core| core.strong_count() > 0);
-        calls.list.iter().filter_map(Weak::upgrade).collect()
+        let calls = self.lock();
+        let live = calls.list.iter();
+        live.filter_map(|(_, core)| core.upgrade()).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Calls> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Calls> {
+        lock(&self.calls)
     }
+}
+
+fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn going_down() -> Error {

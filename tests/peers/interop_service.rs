@@ -2,6 +2,7 @@
 //! sizes that are asked for, statuses and metadata that come back as they were sent.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use dashgate::grpc::arrival::Arrival;
 use dashgate::grpc::body::Clocked;
@@ -30,7 +31,7 @@ impl Services for TestService {
         (service == SERVICE).then_some(Access::Known)
     }
 
-    fn answer(&self, request: Request<Clocked>, _: Arrival, _: Settings) -> Answering {
+    fn answer(&self, request: Request<Clocked>, _: Box<Arrival>, _: Arc<Settings>) -> Answering {
         Box::pin(async move {
             let asked = request.headers().clone();
             Ok(echoed(&asked, respond(request).await))

@@ -20,7 +20,7 @@ async fn told(written: &Value) -> pb::Usage {
     let gateway = gateway(&upstream).await;
     let mut client = gateway.conversation();
     let answer = client.converse(ask_whole(question())).await.unwrap();
-    answer.into_inner().usage.unwrap()
+    *answer.into_inner().usage.unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -187,10 +187,12 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "telemetry",
             "dashscope",
             "emulator",
+            "quoted",
         ],
     ),
     ("sha1", &["emulator"]),
     ("simdutf8", &["dashscope"]),
+    ("slab", &["relay"]),
     ("symphonia", &["emulator"]),
     (
         "tokio",
