@@ -38,8 +38,8 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// What one call may hold unread.
 const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// What comes in one frame. Media come in a quarter of the frames and reads of HTTP/2's default, from
-/// callers that make use of it.
+/// What comes in one frame. Media come in a quarter of the frames and reads of HTTP/2's default,
+/// from callers that make use of it.
 const MAX_FRAME: u32 = 64 * 1024;
 
 /// What the HTTP/2 library takes as headers. It ends the whole connection at four times this, so it

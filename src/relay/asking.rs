@@ -6,7 +6,8 @@ use crate::chat::call::Call;
 use crate::chat::event::Event;
 use crate::telemetry::Telemetry;
 use crate::telemetry::content::Messages;
-use crate::telemetry::report::{Outcome, Report};
+use crate::telemetry::outcome::Outcome;
+use crate::telemetry::report::Report;
 use crate::telemetry::trace::{Parent, Span};
 
 use super::content;

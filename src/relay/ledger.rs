@@ -9,8 +9,9 @@ use crate::chat::event::Event;
 use crate::error::Error;
 use crate::telemetry::Telemetry;
 use crate::telemetry::models::Model;
+use crate::telemetry::outcome::Outcome;
 use crate::telemetry::registry::Present;
-use crate::telemetry::report::{Outcome, Report};
+use crate::telemetry::report::Report;
 use crate::telemetry::tokens::Tokens;
 use crate::telemetry::trace;
 

@@ -21,6 +21,7 @@ pub mod retry;
 pub mod routes;
 pub mod standing;
 mod supervisor;
+mod watch;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;

@@ -23,13 +23,13 @@ use super::attempt::{self, Attempts, Opened};
 use super::journal::Reader;
 use super::ledger::Ledger;
 use super::place::Place;
-use super::supervisor::Watched;
+use super::watch::Watched;
 
 /// The answer to one call. A stream of events that keeps the contract of [`crate::chat::event`].
 pub struct Reply {
     core: Arc<Mutex<Core>>,
-    /// Goes after it: its memory is then free while it is still in the processor's caches.
-    watched: Option<Watched>,
+    /// Goes after it.
+    watched: Option<Watched<Mutex<Core>>>,
 }
 
 /// How long a call took.
@@ -125,7 +125,7 @@ impl Reply {
     }
 
     /// Somebody watches over it.
-    pub(super) fn watched(&mut self, watched: Watched) {
+    pub(super) fn watched(&mut self, watched: Watched<Mutex<Core>>) {
         self.watched = Some(watched);
     }
 

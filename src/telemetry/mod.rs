@@ -9,6 +9,7 @@ mod lines;
 pub mod log;
 pub mod metrics;
 pub mod models;
+pub mod outcome;
 mod process;
 pub mod rates;
 pub mod registry;

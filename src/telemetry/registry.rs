@@ -18,9 +18,9 @@ use crate::error::{Error, Reason};
 
 use super::metrics::{self as table, Kind, Metric};
 use super::models::{Families, Model, Models, OTHER};
+use super::outcome::Outcome;
 use super::process::Process;
 use super::rates::Card;
-use super::report::Outcome;
 use super::tokens::Tokens;
 
 /// The most codes of DashScope with a number of their own. It documents about a hundred, of which

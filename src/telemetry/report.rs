@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use crate::error::{Kind, Reason};
+use crate::error::Kind;
 use crate::quoted;
 
 use super::log;
 use super::models::Model;
+use super::outcome::Outcome;
 use super::registry::Metrics;
 use super::tokens::Tokens;
 
@@ -50,39 +51,6 @@ pub struct Report {
     pub trace_id: String,
     /// Whether the answer was another call's with the same name.
     pub joined: bool,
-}
-
-/// How a call ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Outcome {
-    /// With a complete answer.
-    Ok,
-    /// The caller went away.
-    #[default]
-    Cancelled,
-    /// With a fault.
-    Failed(Kind, Reason),
-}
-
-impl Outcome {
-    /// One word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "OK",
-            Self::Cancelled => "CANCELLED",
-            Self::Failed(_, reason) => reason.name(),
-        }
-    }
-
-    /// The reason of a call that was refused because of a limit, with nobody asked.
-    fn shed(self, attempts: u32) -> Option<Reason> {
-        match self {
-            Self::Failed(Kind::Exhausted | Kind::Unavailable, reason) if attempts == 0 => {
-                Some(reason)
-            }
-            Self::Ok | Self::Cancelled | Self::Failed(..) => None,
-        }
-    }
 }
 
 /// The names of the fields of a line, in their order, for the page.

@@ -13,7 +13,8 @@ use opentelemetry::trace::{
 use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
 use opentelemetry_sdk::trace::SdkTracer;
 
-use super::report::{Outcome, Report};
+use super::outcome::Outcome;
+use super::report::Report;
 
 /// The gRPC codes that are faults of a server, by their name.
 const FAULTS: [&str; 6] = [
