@@ -26,6 +26,8 @@ mod envoy_web;
 mod grpcurl;
 #[path = "peers/h2spec.rs"]
 mod h2spec;
+#[path = "peers/image.rs"]
+mod image;
 #[path = "peers/interop.rs"]
 mod interop;
 #[path = "peers/interop_service.rs"]
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         sdk::CASES,
         prometheus::CASES,
         kubernetes::CASES,
+        image::CASES,
         envoy::CASES,
         envoy_web::CASES,
     ];

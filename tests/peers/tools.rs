@@ -48,6 +48,8 @@ pub(crate) enum Tool {
     Chromium,
     /// Python with grpcio and the DashScope SDK, from PyPI.
     Python,
+    /// Buildah, as the system has it, where it may run what it builds.
+    Buildah,
     /// A folder with Helm, from the Go module proxy, and a Python that knows Kubernetes' schemas.
     Kubernetes,
 }
@@ -77,6 +79,7 @@ pub(crate) fn find(tool: Tool) -> Result<PathBuf, String> {
         Tool::Chromium => chromium.get_or_init(chromium_of_the_system),
         Tool::Python => python.get_or_init(|| installed("python", PYPI, python_into)),
         Tool::Kubernetes => kubernetes(),
+        Tool::Buildah => return buildah_of_the_system(),
     }
     .clone()
 }
@@ -202,6 +205,21 @@ fn chromium_of_the_system() -> Result<PathBuf, String> {
     found
         .map(PathBuf::from)
         .ok_or_else(|| format!("none of {} is there", names.join(", ")))
+}
+
+/// It comes with the system, and needs the right to make a root of its own for what it runs.
+fn buildah_of_the_system() -> Result<PathBuf, String> {
+    let may = |command: &mut Command| {
+        let said = ask(command, INSTALL_LIMIT);
+        said.is_ok_and(|said| said.code == Some(0))
+    };
+    if !may(Command::new("buildah").arg("--version")) {
+        return Err("buildah is not there".to_owned());
+    }
+    if !may(Command::new("unshare").args(["--mount", "chroot", "/", "true"])) {
+        return Err("buildah may not run anything here: it wants to be root".to_owned());
+    }
+    Ok(PathBuf::from("buildah"))
 }
 
 fn step(command: &mut Command) -> Result<(), String> {
