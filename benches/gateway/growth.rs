@@ -15,6 +15,19 @@ use crate::subject::Variant;
 /// How many of each there are.
 const STEPS: [usize; 4] = [1, 10, 100, 1000];
 
+/// Streams at a time. The most come at a tenth of the pace: it is as many events as of the step
+/// before, which is what one core of the load can still read.
+const STREAMS: [(usize, Duration); 5] = [
+    (1, PACE),
+    (10, PACE),
+    (100, PACE),
+    (1000, PACE),
+    (10_000, Duration::from_millis(500)),
+];
+
+/// The pause between two events.
+const PACE: Duration = Duration::from_millis(50);
+
 /// With fewer connections what they take cannot be told from the rest.
 const ENOUGH: usize = 1000;
 
@@ -28,16 +41,18 @@ fn steps(bench: &Bench) -> &'static [usize] {
 
 /// Streams at a time.
 pub(crate) async fn in_flight(bench: &Bench, variant: Variant) -> Result<Vec<Value>> {
-    let gap = Duration::from_millis(50);
-    bench.shared.set(Pace::Paced(10, gap));
-    let subject = bench.start(variant, &[]).await?;
-    let lasts = gap * 10;
-    let window = Window {
-        warm: lasts + Duration::from_millis(100),
-        length: bench.options.length.max(lasts * 2),
-    };
+    bench.shared.set(Pace::Paced(10, PACE));
+    let most = "server.max_in_flight=11000";
+    let subject = bench.start(variant, &[most]).await?;
     let mut values = Vec::new();
-    for &streams in steps(bench) {
+    let few = steps(bench).len() < STEPS.len();
+    for &(streams, gap) in STREAMS.iter().take(if few { 3 } else { STREAMS.len() }) {
+        bench.shared.set(Pace::Paced(10, gap));
+        let lasts = gap * 10;
+        let window = Window {
+            warm: lasts + Duration::from_millis(100),
+            length: bench.options.length.max(lasts * 2),
+        };
         let connections = streams.div_ceil(100);
         let load = streams::run(bench, &subject, connections, streams, lasts, window).await?;
         let what = format!("CPU of an event, {streams} at a time");

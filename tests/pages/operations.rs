@@ -81,9 +81,10 @@ fn the_image_sets_what_can_be_set_and_runs_as_nobody() {
     }
     let last = image.rsplit("\nFROM ").next().unwrap_or_default();
     assert!(
-        last.starts_with("gcr.io/distroless/cc-debian12:nonroot\n"),
+        last.starts_with("gcr.io/distroless/static-debian12:nonroot\n"),
         "{last}"
     );
+    assert!(image.contains("target-feature=+crt-static"));
     assert!(last.contains("\nUSER 65532:65532\n"));
     // There is no shell to read another form.
     for word in [

@@ -1,8 +1,9 @@
 //! The image: built by Buildah from `deploy/Dockerfile`, and run with nothing but what is in it.
 //!
 //! No registry is asked. The stage that compiles is taken from this build, and what the image stands
-//! on is put together here as distroless is: the C library that the program asks for, certificates,
-//! a user who is nobody. So a library or a right that the program needs and the image lacks is seen.
+//! on is put together here as distroless is: certificates and a user who is nobody. The program of a
+//! test is not static, so it finds the libraries that it was linked with, and nothing else. So a file
+//! or a right that it needs and the image lacks is seen.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use super::tools::Tool;
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// What the image stands on, by the name that the Dockerfile calls it.
-const BASE: &str = "gcr.io/distroless/cc-debian12:nonroot";
+const BASE: &str = "gcr.io/distroless/static-debian12:nonroot";
 const IMAGE: &str = "localhost/dashgate:test";
 
 const USER: &str = "65532:65532";
@@ -102,7 +103,7 @@ impl<'a> Yard<'a> {
         ask(run.args(arguments), LIMIT)
     }
 
-    /// What distroless has: libraries, certificates and a user.
+    /// What distroless has, and the libraries of this program.
     fn base(&self) -> Result<(), String> {
         let root = self.folder.join("base");
         for folder in ["etc/ssl/certs", "run", "tmp"] {
