@@ -92,24 +92,24 @@ impl Router {
         let known = self
             .known(request.headers(), access, (peer, metered.began), &settings)
             .await;
-        let answering = known.and_then(|mut arrival| {
-            // Who is called next hangs below the span of this call.
-            arrival.passing.traceparent = traceparent.or(arrival.passing.traceparent);
-            let request_id = Arc::clone(&arrival.request_id);
-            let answering = match access {
-                Some(_) => self.begin(request, arrival, settings),
-                None => Err(services::unknown()),
-            };
-            match answering {
-                Ok(answering) => Ok((request_id, answering)),
-                Err(error) => Err((request_id, error)),
+        let answered = match known {
+            Ok(mut arrival) => {
+                // Who is called next hangs below the span of this call.
+                arrival.passing.traceparent = traceparent.or(arrival.passing.traceparent);
+                let request_id = Arc::clone(&arrival.request_id);
+                let answering = match access {
+                    Some(_) => self.begin(request, arrival, settings),
+                    None => Err(services::unknown()),
+                };
+                let answered = match answering {
+                    Ok(answering) => answering.await,
+                    Err(error) => Err(error),
+                };
+                match answered {
+                    Ok(response) => Ok(with_name(response, &request_id)),
+                    Err(error) => Err((request_id, error)),
+                }
             }
-        });
-        let answered = match answering {
-            Ok((request_id, answering)) => match answering.await {
-                Ok(response) => Ok(with_name(response, &request_id)),
-                Err(error) => Err((request_id, error)),
-            },
             Err(refused) => Err(refused),
         };
         metered.response(answered.unwrap_or_else(|(request_id, error)| {

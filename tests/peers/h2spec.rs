@@ -19,6 +19,10 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// How many cases there are, so that none is lost.
 const CASES_IN_ALL: usize = 146;
 
+/// How long the headers of its large frames are. It makes a frame of five and takes that for one
+/// that is too large; of its own 4,000 letters it is, for a server with HTTP/2's default of 16 KiB.
+const LONG: &str = "24000";
+
 const PAGE: &str = include_str!("../../docs/security.md");
 
 pub(crate) const CASES: &[Case] = &[
@@ -55,6 +59,8 @@ fn judge(h2spec: &Path, server: &Server, more: &[&str]) -> Result<(), String> {
         "--strict",
         "--timeout",
         "5",
+        "--max-header-length",
+        LONG,
     ]);
     let said = ask(command.args(more), LIMIT)?;
     let total = format!("{CASES_IN_ALL} tests, ");

@@ -1,9 +1,9 @@
 //! The image: built by Buildah from `deploy/Dockerfile`, and run with nothing but what is in it.
 //!
-//! No registry is asked. The stage that compiles is taken from this build, and what the image stands
-//! on is put together here as distroless is: certificates and a user who is nobody. The program of a
-//! test is not static, so it finds the libraries that it was linked with, and nothing else. So a file
-//! or a right that it needs and the image lacks is seen.
+//! No registry is asked. The stage that compiles is taken from this build, and what the image
+//! stands on is put together here as distroless is: certificates and a user who is nobody. The
+//! program of a test is not static, so it finds the libraries that it was linked with, and nothing
+//! else. So a file or a right that it needs and the image lacks is seen.
 
 use std::fs;
 use std::path::{Path, PathBuf};
