@@ -45,7 +45,7 @@ pub(crate) async fn in_flight(bench: &Bench, variant: Variant) -> Result<Vec<Val
     let most = "server.max_in_flight=11000";
     let subject = bench.start(variant, &[most]).await?;
     let mut values = Vec::new();
-    let few = steps(bench).len() < STEPS.len();
+    let few = bench.options.quick;
     for &(streams, gap) in STREAMS.iter().take(if few { 3 } else { STREAMS.len() }) {
         bench.shared.set(Pace::Paced(10, gap));
         let lasts = gap * 10;

@@ -13,7 +13,6 @@ import json
 import math
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import time
 import urllib.parse
 import urllib.request
 
-from picture import MODELS, WORDS, started
+from picture import MODELS, WORDS, end, started
 
 SECONDS = 180
 PORT = 19090
@@ -190,11 +189,7 @@ def main():
             first = run(program, prometheus, folder, running)
             picture = drawn(dashboard, first, time.time())
         finally:
-            for process in reversed(running):
-                if process.args[0] == "sh":
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.kill()
-                process.wait()
+            end(running)
     with open(target, "w", encoding="utf-8") as file:
         file.write(picture)
 

@@ -35,6 +35,15 @@ def started(command, environment):
     return process, process.stdout.readline().split()[-1]
 
 
+def end(running):
+    """Ends what was started, and what a shell started in its turn."""
+    for process in reversed(running):
+        if process.args[0] == "sh":
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
+
+
 def page_of(program, admin, environment):
     """The last page that top draws."""
     child, terminal = pty.fork()
@@ -110,11 +119,7 @@ def main():
                 time.sleep(0.35)
             lines = page_of(program, admin, environment)
         finally:
-            for process in reversed(running):
-                if process.args[0] == "sh":
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.kill()
-                process.wait()
+            end(running)
     with open(target, "w", encoding="utf-8") as file:
         file.write(picture(lines))
 

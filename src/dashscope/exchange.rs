@@ -77,11 +77,7 @@ impl Exchange {
     fn take_chunk(&mut self, chunk: Bytes) -> Result<(), Error> {
         match &mut self.form {
             Form::Unknown(before) => {
-                let chunk = if before.is_empty() {
-                    chunk
-                } else {
-                    [&**before, &*chunk].concat().into()
-                };
+                let chunk = joined(std::mem::take(before), chunk);
                 self.form = match first_byte(&chunk) {
                     Some(b'{' | b'[') => Form::Whole(Bytes::new()),
                     Some(b'<') => return Err(unreadable("the body is HTML", self.reply.sent())),

@@ -1,5 +1,6 @@
 //! The head of a request, written, and the head of an answer, read. Does no I/O.
 
+use std::io::Write as _;
 use std::mem::MaybeUninit;
 
 use super::headers::Headers;
@@ -53,17 +54,8 @@ impl Request {
 
     /// Says how long the body is, and ends the head.
     pub fn end(&mut self, length: usize) {
-        // Not by `format!`, which is five times as much as the digits.
-        let (mut digits, mut left) = (*b"00000000000000000000", length);
-        for digit in digits.iter_mut().rev() {
-            *digit += u8::try_from(left % 10).unwrap_or_default();
-            left /= 10;
-        }
-        let zeros = digits.iter().take(19).take_while(|digit| **digit == b'0');
-        let digits = digits.get(zeros.count()..).unwrap_or_default();
-        for part in [b"content-length: ", digits, b"\r\n\r\n"] {
-            self.text.extend_from_slice(part);
-        }
+        // It fails for writers that do, and a vector is none.
+        let _ = write!(self.text, "content-length: {length}\r\n\r\n");
     }
 
     /// The lines so far.
@@ -132,12 +124,6 @@ mod tests {
         let expected = "POST /api HTTP/1.1\r\nhost: h:80\r\nauthorization: Bearer k\r\n\
                         x: a\tb é\r\ncontent-length: 1230\r\n\r\n";
         assert_eq!(request.as_bytes(), expected.as_bytes());
-        for length in [0, 7, usize::MAX] {
-            let mut request = Request::from_lines(b"");
-            request.end(length);
-            let expected = format!("content-length: {length}\r\n\r\n");
-            assert_eq!(request.as_bytes(), expected.as_bytes());
-        }
     }
 
     #[test]

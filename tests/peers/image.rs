@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::Case;
 use super::judge::{equal, holds, json, text};
 use super::process::{Said, ask};
-use super::tools::Tool;
+use super::tools::{Tool, step};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -45,9 +45,9 @@ fn builds_and_runs(buildah: &Path) -> Result<(), String> {
         .arg(dockerfile)
         .args(["--tag", IMAGE])
         .arg(yard.folder.join("build"));
-    fine(&mut build)?;
+    step(&mut build)?;
 
-    let seen = fine(&mut yard.buildah(&["inspect", "--type", "image", IMAGE]))?;
+    let seen = step(&mut yard.buildah(&["inspect", "--type", "image", IMAGE]))?;
     let seen = json(&seen.out)?;
     equal("the user", text(&seen, "/OCIv1/config/User"), USER)?;
     equal(
@@ -62,7 +62,7 @@ fn builds_and_runs(buildah: &Path) -> Result<(), String> {
     )?;
     equal("what it does", text(&seen, "/OCIv1/config/Cmd/0"), "serve")?;
 
-    let made = fine(&mut yard.buildah(&["from", "--pull-never", IMAGE]))?;
+    let made = step(&mut yard.buildah(&["from", "--pull-never", IMAGE]))?;
     let container = made.out.trim();
     let answer = yard.inside(container, &["--env", "DASHGATE_ADDR="], &["ask", "Hello"])?;
     equal("the exit code of ask", answer.code, Some(0)).map_err(|why| why + &answer.err)?;
@@ -109,7 +109,7 @@ impl<'a> Yard<'a> {
         for folder in ["etc/ssl/certs", "run", "tmp"] {
             fs::create_dir_all(root.join(folder)).map_err(told)?;
         }
-        let wanted = fine(Command::new("ldd").arg(env!("CARGO_BIN_EXE_dashgate")))?;
+        let wanted = step(Command::new("ldd").arg(env!("CARGO_BIN_EXE_dashgate")))?;
         let libraries = wanted.out.split_whitespace();
         for library in libraries.filter(|word| word.starts_with('/')) {
             let place = root.join(library.trim_start_matches('/'));
@@ -121,29 +121,17 @@ impl<'a> Yard<'a> {
             fs::copy(Path::new("/").join(certificates), root.join(certificates));
         let nobody = "nonroot:x:65532:65532:nonroot:/:/sbin/nologin\n";
         fs::write(root.join("etc/passwd"), nobody).map_err(told)?;
-        let made = fine(&mut self.buildah(&["from", "scratch"]))?;
+        let made = step(&mut self.buildah(&["from", "scratch"]))?;
         let container = made.out.trim();
         let mut copy = self.buildah(&["copy", "--quiet", container]);
-        fine(copy.arg(&root).arg("/"))?;
-        fine(&mut self.buildah(&["commit", "--quiet", container, BASE])).map(drop)
+        step(copy.arg(&root).arg("/"))?;
+        step(&mut self.buildah(&["commit", "--quiet", container, BASE])).map(drop)
     }
 }
 
 impl Drop for Yard<'_> {
     fn drop(&mut self) {
         let _some_may_be_left = fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn fine(command: &mut Command) -> Result<Said, String> {
-    let shown = format!("{command:?}");
-    let said = ask(command, LIMIT)?;
-    match said.code {
-        Some(0) => Ok(said),
-        code => Err(format!(
-            "{shown} ended with {code:?}\n{}{}",
-            said.out, said.err
-        )),
     }
 }
 

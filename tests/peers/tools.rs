@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::process::ask;
+use super::process::{Said, ask};
 
 /// Longer than the slowest of them takes on two cores with nothing cached.
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
@@ -197,10 +197,7 @@ fn environment(folder: &Path, wanted: &Path, packages: &str) -> Result<PathBuf, 
 /// A browser comes with the system or not at all.
 fn chromium_of_the_system() -> Result<PathBuf, String> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
-    let there = |name: &str| {
-        let said = ask(Command::new(name).arg("--version"), INSTALL_LIMIT);
-        said.is_ok_and(|said| said.code == Some(0))
-    };
+    let there = |name: &str| step(Command::new(name).arg("--version")).is_ok();
     let found = names.into_iter().find(|name| there(name));
     found
         .map(PathBuf::from)
@@ -209,24 +206,21 @@ fn chromium_of_the_system() -> Result<PathBuf, String> {
 
 /// It comes with the system, and needs the right to make a root of its own for what it runs.
 fn buildah_of_the_system() -> Result<PathBuf, String> {
-    let may = |command: &mut Command| {
-        let said = ask(command, INSTALL_LIMIT);
-        said.is_ok_and(|said| said.code == Some(0))
-    };
-    if !may(Command::new("buildah").arg("--version")) {
+    if step(Command::new("buildah").arg("--version")).is_err() {
         return Err("buildah is not there".to_owned());
     }
-    if !may(Command::new("unshare").args(["--mount", "chroot", "/", "true"])) {
+    if step(Command::new("unshare").args(["--mount", "chroot", "/", "true"])).is_err() {
         return Err("buildah may not run anything here: it wants to be root".to_owned());
     }
     Ok(PathBuf::from("buildah"))
 }
 
-fn step(command: &mut Command) -> Result<(), String> {
+/// Runs a program that has to end well.
+pub(crate) fn step(command: &mut Command) -> Result<Said, String> {
     let shown = format!("{command:?}");
     let said = ask(command, INSTALL_LIMIT)?;
     if said.code == Some(0) {
-        return Ok(());
+        return Ok(said);
     }
     Err(format!("{shown} ended with {:?}\n{}", said.code, said.err))
 }
