@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 
-use crate::raw::*;
+use crate::support::http2_peer::*;
 use crate::support::*;
 
 const SECOND: Duration = Duration::from_secs(1);

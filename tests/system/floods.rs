@@ -7,7 +7,7 @@ use dashgate::grpc::pb::health::HealthCheckRequest;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::raw::*;
+use crate::support::http2_peer::*;
 use crate::support::*;
 
 const SECOND: Duration = Duration::from_secs(1);

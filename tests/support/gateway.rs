@@ -20,7 +20,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-pub use crate::upstream::*;
+use super::upstream::Upstream;
 
 /// A client of one connection.
 type Client = hyper_util::client::legacy::Client<HttpConnector, Body>;

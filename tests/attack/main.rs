@@ -1,0 +1,20 @@
+//! Attacks on the gateway from raw sockets, on both sides. Each test is named after what the
+//! attacker does, states the bound that must hold, and is bounded in time itself.
+//!
+//! The long variants are ignored by default: `cargo test --test attack -- --ignored`.
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets what it does not expect must fail, and this crate has no users"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod smoke;

@@ -1,0 +1,14 @@
+//! What several test binaries share: a scripted DashScope, the gateway in this process, and peers
+//! that speak HTTP/2 frame by frame.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses a part of this module"
+)]
+
+pub mod gateway;
+pub mod http2_peer;
+pub mod upstream;
+
+pub use gateway::*;
+pub use upstream::*;
