@@ -120,6 +120,7 @@ pub(super) fn account(
             workspace: account.workspace.clone(),
             data_inspection: upstream.data_inspection.clone(),
             connect_timeout: upstream.connect_timeout,
+            max_connection_age: upstream.max_connection_age,
             inline_limit: upstream.inline_limit,
             max_event_bytes: upstream.max_event_bytes,
             max_body_bytes: upstream.max_body_bytes,

@@ -98,6 +98,7 @@ fn upstream_part(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Upstre
         workspace: checker.read("upstream.workspace", value::text),
         data_inspection: checker.read("upstream.data_inspection", value::text),
         connect_timeout: checker.duration("upstream.connect_timeout"),
+        max_connection_age: checker.duration("upstream.max_connection_age"),
         inline_limit: checker.size("upstream.inline_limit"),
         max_event_bytes,
         max_body_bytes,

@@ -64,6 +64,8 @@ pub(crate) struct Typed {
 #[derive(Default)]
 pub(crate) struct Raw {
     values: BTreeMap<&'static str, Typed>,
+    /// The file, if it was read and holds no setting.
+    pub(crate) empty_file: Option<PathBuf>,
     /// What could not be read, or is no setting.
     pub(crate) faults: Vec<Fault>,
 }
@@ -139,6 +141,9 @@ impl Raw {
 
     fn take_text(&mut self, path: &Path, text: &str) {
         let (values, faults) = file::read(path, text);
+        if values.is_empty() && faults.is_empty() {
+            self.empty_file = Some(path.to_owned());
+        }
         for (setting, value) in values {
             self.insert(setting, value, Origin::File(path.to_owned()));
         }

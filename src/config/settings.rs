@@ -63,6 +63,7 @@ pub struct Upstream {
     pub workspace: Option<String>,
     pub data_inspection: Option<String>,
     pub connect_timeout: Duration,
+    pub max_connection_age: Duration,
     pub inline_limit: usize,
     pub max_event_bytes: usize,
     pub max_body_bytes: usize,

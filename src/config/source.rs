@@ -7,11 +7,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::check;
-use super::fault::Faults;
+use super::fault::{Fault, Faults, Origin};
 use super::raw::{Flags, Raw};
 use super::reference;
 use super::setting::Change;
-use super::settings::Settings;
+use super::settings::{Endpoint, Settings};
 use super::surroundings::{NotText, Surroundings};
 use super::table;
 
@@ -25,6 +25,8 @@ pub struct Source {
     around: Box<dyn Surroundings + Send + Sync>,
     /// What the process began with: settings that need a restart stay so.
     began: Option<Raw>,
+    /// Whether calls went to a DashScope that is not the embedded one, when last applied.
+    remote: bool,
     read: Prints,
     /// What was seen at the last look, if it is another than what was read.
     next: Option<Prints>,
@@ -47,6 +49,7 @@ impl Source {
             flags,
             around: Box::new(around),
             began: None,
+            remote: false,
             read: Prints::new(),
             next: None,
             hasher: RandomState::new(),
@@ -60,7 +63,10 @@ impl Source {
             hasher: &self.hasher,
             prints: RefCell::default(),
         };
-        let loaded = load(&self.flags, &noting, &mut self.began);
+        let loaded = load(&self.flags, &noting, &mut self.began, self.remote);
+        if let Ok(loaded) = &loaded {
+            self.remote = is_remote(&loaded.settings);
+        }
         // What is wrong is known too: it is told once, and again only when it is changed.
         self.read = noting.prints.into_inner();
         self.next = None;
@@ -96,9 +102,16 @@ fn load(
     flags: &Flags,
     around: &dyn Surroundings,
     began: &mut Option<Raw>,
+    was_remote: bool,
 ) -> Result<Loaded, Faults> {
     let mut raw = Raw::gather(flags, around);
+    if let Some(began) = began {
+        refuse_emptied(&mut raw, began);
+    }
     let settings = ready(&raw, around)?;
+    if was_remote && !is_remote(&settings) && raw.typed("upstream.url").is_none() {
+        return Err(Faults(vec![lost_key()]));
+    }
     let waiting = match began {
         Some(began) => waiting(&raw, began),
         None => Vec::new(),
@@ -117,6 +130,38 @@ fn load(
         }
     };
     Ok(Loaded { settings, waiting })
+}
+
+/// A file that lost all its settings while the gateway runs was truncated, and is not believed: the
+/// defaults would send calls to another host.
+fn refuse_emptied(raw: &mut Raw, began: &Raw) {
+    if began.empty_file.is_some() {
+        return;
+    }
+    if let Some(path) = raw.empty_file.clone() {
+        raw.faults.push(Fault {
+            key: "config".to_owned(),
+            origin: Origin::File(path),
+            problem: "the file is empty, and was not at the start".to_owned(),
+            mend: "write its settings again, or restart to run with the defaults".to_owned(),
+        });
+    }
+}
+
+fn is_remote(settings: &Settings) -> bool {
+    let upstream = &settings.upstream;
+    !upstream.accounts.is_empty() || upstream.endpoint != Endpoint::Embedded
+}
+
+/// The key went away while the gateway runs. At the start that means the embedded DashScope; later
+/// it would answer real calls with made-up words.
+fn lost_key() -> Fault {
+    Fault {
+        key: "upstream.api_key".to_owned(),
+        origin: Origin::Default,
+        problem: "there is no key any more".to_owned(),
+        mend: "set it again, or write upstream.url = \"embedded\" if that is meant".to_owned(),
+    }
 }
 
 fn waiting(raw: &Raw, began: &Raw) -> Vec<&'static str> {
@@ -221,6 +266,49 @@ mod tests {
             let shown = loaded.settings.effective;
             assert!(shown.contains("server.listen = 127.0.0.1:1  # file d.toml"));
         }
+    }
+
+    #[test]
+    fn a_file_that_is_emptied_is_refused_unless_it_began_empty() {
+        const SETTINGS: &str = "[upstream]\nurl = \"http://127.0.0.1:1\"\napi_key = \"sk-1\"\n";
+        for emptied in ["", " \n\n", "# nothing\n", "[upstream]\n"] {
+            let world = World::default();
+            world.write("d.toml", SETTINGS);
+            let mut source = source(&world);
+            source.load().unwrap();
+            world.write("d.toml", emptied);
+            let faults = source.load().unwrap_err().to_string();
+            assert!(
+                faults.contains("config (file d.toml): the file is empty"),
+                "{faults}"
+            );
+            world.write("d.toml", SETTINGS);
+            assert!(source.load().is_ok());
+        }
+        let world = World::default();
+        world.write("d.toml", "# later\n");
+        let mut source = source(&world);
+        source.load().unwrap();
+        world.write("d.toml", "");
+        assert!(source.load().is_ok());
+    }
+
+    #[test]
+    fn a_key_that_goes_away_does_not_lead_to_the_embedded_dashscope() {
+        let home = "/users/a/.dashscope/api_key";
+        let world = World::default();
+        world.write(home, "sk-canary");
+        world.write("d.toml", "[retry]\nmax_attempts = 2\n");
+        let fake = std::mem::take(&mut *world.0.lock().unwrap());
+        *world.0.lock().unwrap() = fake.variable("HOME", "/users/a");
+        let mut source = source(&world);
+        source.load().unwrap();
+        let fake = std::mem::take(&mut *world.0.lock().unwrap());
+        *world.0.lock().unwrap() = fake.variable("HOME", "/users/b");
+        let faults = source.load().unwrap_err().to_string();
+        assert!(faults.contains("there is no key any more"), "{faults}");
+        world.write("d.toml", "[upstream]\nurl = \"embedded\"\n");
+        assert!(source.load().is_ok(), "said so");
     }
 
     #[test]

@@ -238,6 +238,12 @@ settings! {
         "DASHGATE_UPSTREAM_CONNECT_TIMEOUT":
         "How long it may take to connect to DashScope.",
         "Three lost packets on a long line; after that another try is better.";
+    "upstream.max_connection_age" [Duration("1s", "168h")] = "5m",
+        "DASHGATE_UPSTREAM_MAX_CONNECTION_AGE":
+        "How long a connection to DashScope is used, give or take a tenth. Answers that run are \
+         not cut.",
+        "An address that DashScope's name no longer has is left within minutes; one handshake in \
+         five minutes costs nothing.";
     "upstream.inline_limit" [Size("0", "256MiB")] = "10485760",
         "DASHGATE_UPSTREAM_INLINE_LIMIT":
         "The longest text of an encoded medium that goes inside a request. Longer ones are \

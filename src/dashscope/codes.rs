@@ -38,7 +38,8 @@ pub(super) fn known(code: &str, message: &str, status: u16) -> Option<Reason> {
 /// What the status alone means, for codes that are not in the table.
 pub(super) fn by_status(status: u16) -> Reason {
     match status {
-        300..=399 => UpstreamProtocol,
+        // No answer to a request of ours, and nothing that another attempt would change.
+        1..=199 | 300..=399 | 600.. => UpstreamProtocol,
         401 => UpstreamCredential,
         403 => UpstreamPermission,
         404 => ResourceNotFound,

@@ -88,7 +88,9 @@ pub(super) fn no_answer(error: reqwest::Error) -> Error {
 pub(super) fn unanswered(fault: Fault) -> Error {
     let (reason, message) = match &fault {
         Fault::Unresolved(_) => (Reason::UpstreamDns, "DashScope's host has no address"),
-        Fault::Connect(_) => (Reason::UpstreamConnect, "DashScope cannot be connected to"),
+        Fault::Connect(_) | Fault::Unsent(_) => {
+            (Reason::UpstreamConnect, "DashScope cannot be connected to")
+        }
         Fault::Tls(_) => (
             Reason::UpstreamTls,
             "DashScope's host is not to be trusted: its tls failed",

@@ -54,6 +54,10 @@ pub const INLINE_LIMIT: usize = 10_485_760;
 /// second from anywhere; a host that takes longer is not there.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a connection is used: DashScope's hosts move within minutes, and one handshake in five
+/// minutes costs nothing.
+pub const MAX_CONNECTION_AGE: Duration = Duration::from_secs(5 * 60);
+
 /// The longest line of a stream. The largest known hold a second of sound as base64: 64 KiB.
 pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
@@ -81,6 +85,8 @@ pub struct Settings {
     pub inline_limit: usize,
     /// How long a connection may take. Default: [`CONNECT_TIMEOUT`].
     pub connect_timeout: Duration,
+    /// How long a connection is used. Default: [`MAX_CONNECTION_AGE`].
+    pub max_connection_age: Duration,
     /// The longest line of a stream. Default: [`MAX_LINE_BYTES`].
     pub max_line_bytes: usize,
     /// The most data of one event. Default: [`MAX_EVENT_BYTES`].
@@ -99,6 +105,7 @@ impl Settings {
             data_inspection: None,
             inline_limit: INLINE_LIMIT,
             connect_timeout: CONNECT_TIMEOUT,
+            max_connection_age: MAX_CONNECTION_AGE,
             max_line_bytes: MAX_LINE_BYTES,
             max_event_bytes: MAX_EVENT_BYTES,
             max_body_bytes: MAX_BODY_BYTES,
@@ -143,7 +150,11 @@ impl DashScope {
             settings.data_inspection,
         )?;
         let connect_timeout = settings.connect_timeout;
-        let client = Client::new(&generation, http1::Settings { connect_timeout });
+        let http = http1::Settings {
+            connect_timeout,
+            max_age: settings.max_connection_age,
+        };
+        let client = Client::new(&generation, http);
         Ok(Self {
             inner: Arc::new(Inner {
                 settings: kept,

@@ -282,6 +282,10 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
             "the file is larger than the storage takes",
         ),
         (_, 403) => (Reason::MediaExpired, "the storage refused the certificate"),
+        (_, 0..=199 | 300..=399 | 600..) => (
+            Reason::UpstreamProtocol,
+            "DashScope's storage answered with a status that means nothing here",
+        ),
         _ => (Reason::UpstreamStorage, "DashScope's storage failed"),
     };
     Error::new(reason, message)

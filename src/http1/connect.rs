@@ -1,9 +1,12 @@
 //! From a URL to a connection: name, socket, TLS.
 
 use std::error::Error as StdError;
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -13,6 +16,7 @@ use hyper_util::client::legacy::connect::dns::Name;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt as _;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -120,6 +124,12 @@ fn is_tls(error: &io::Error) -> bool {
     inner.is_some_and(|inner| (inner as &(dyn StdError + 'static)).is::<rustls::Error>())
 }
 
+/// Whether the system holds neither a byte nor the end of this connection.
+fn is_quiet(stream: &TcpStream) -> bool {
+    let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
 /// Told by type, never by text.
 fn unconnected(error: &(dyn StdError + 'static)) -> Fault {
     let causes = std::iter::successors(Some(error), |&error| error.source());
@@ -186,6 +196,30 @@ impl Service<Name> for Resolver {
 }
 
 impl Socket {
+    /// Whether nothing has come, not even the end.
+    ///
+    /// The system is asked itself. What tokio knows may be older than the close of many connections
+    /// at once, and its cooperative budget reports sockets as not ready when a task has done much.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => is_quiet(stream),
+            Self::Tls(stream) => {
+                let mut byte = [0];
+                let mut buffer = ReadBuf::new(&mut byte);
+                // Reads what is no data, as the tickets of TLS 1.3, and finds what is buffered.
+                let read = poll_fn(|cx| Pin::new(stream.as_mut()).poll_read(cx, &mut buffer));
+                let read = pin!(tokio::task::unconstrained(read));
+                let quiet = read.poll(&mut Context::from_waker(Waker::noop()));
+                quiet.is_pending() && is_quiet(stream.get_ref().0)
+            }
+        }
+    }
+
+    /// Whether a failed write may have sent a part of what it was given.
+    pub(super) fn is_buffered(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// Reads what is there.
     pub(super) fn poll_read(
         &mut self,

@@ -14,6 +14,8 @@ pub enum Fault {
     Connect(io::Error),
     /// The host is not to be trusted. Nothing was sent.
     Tls(io::Error),
+    /// The connection broke before a byte of the request was sent.
+    Unsent(io::Error),
     /// The connection broke. The request may have arrived.
     Reset(io::Error),
     /// What came is no HTTP. The request may have arrived.
@@ -29,6 +31,12 @@ impl fmt::Display for Fault {
             Self::Unresolved(error) => write!(f, "the host has no address: {}", error.kind()),
             Self::Connect(error) => write!(f, "the host cannot be connected to: {error}"),
             Self::Tls(error) => write!(f, "tls failed: {error}"),
+            Self::Unsent(error) => {
+                write!(
+                    f,
+                    "the connection broke before the request was sent: {error}"
+                )
+            }
             Self::Reset(error) => write!(f, "the connection broke: {error}"),
             Self::Malformed(what) => write!(f, "what came is no http: {what}"),
             Self::Encoded => f.write_str("the answer has an encoding that was not asked for"),

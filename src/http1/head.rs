@@ -74,6 +74,13 @@ pub struct Head {
     pub keep_alive: bool,
 }
 
+impl Head {
+    /// Whether another head follows, which is the answer.
+    pub(super) fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status)
+    }
+}
+
 /// Reads the head of an answer, and how long it is. `None`: it is not all there.
 pub fn read(bytes: &[u8]) -> Result<Option<(Head, usize)>, &'static str> {
     let mut found = [const { MaybeUninit::uninit() }; MAX_HEADERS];
@@ -93,8 +100,15 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Head, usize)>, &'static str> {
     for header in answer.headers.iter() {
         headers.add(header.name, header.value);
     }
+    let status = answer.code.unwrap_or_default();
+    match status {
+        // The gateway asks for no other protocol, and what follows would not be HTTP.
+        101 => return Err("the answer switches protocols"),
+        100..=599 => {}
+        _ => return Err("the status is not one of HTTP"),
+    }
     let head = Head {
-        status: answer.code.unwrap_or_default(),
+        status,
         keep_alive: answer.version == Some(1) && !says_close(&headers),
         headers,
     };
@@ -152,6 +166,11 @@ mod tests {
             "HTTP/2 200\r\n\r\n",
             "SSH-2.0\r\n",
             "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 000 OK\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+            "HTTP/1.1 600 OK\r\n\r\n",
+            "HTTP/1.1 999 OK\r\n\r\n",
         ] {
             assert!(read(text.as_bytes()).is_err(), "{text:?}");
         }

@@ -31,7 +31,7 @@ pub use fault::{Broken, Fault};
 use connect::Connector;
 use connection::{Connection, Received};
 use framing::Framing;
-use head::Request;
+use head::{Head, Request};
 use headers::Headers;
 use pool::Pool;
 use unzip::Coding;
@@ -41,6 +41,8 @@ use unzip::Coding;
 pub struct Settings {
     /// How long a connection may take, name and TLS included.
     pub connect_timeout: Duration,
+    /// How long a connection is used, give or take a tenth.
+    pub max_age: Duration,
 }
 
 /// Asks one host. Cheap to clone.
@@ -52,6 +54,7 @@ pub struct Client {
 struct Inner {
     connector: Connector,
     pool: Arc<Pool>,
+    max_age: Duration,
 }
 
 /// An answer whose head has come.
@@ -71,18 +74,33 @@ impl Client {
             inner: Arc::new(Inner {
                 connector: Connector::new(url, settings.connect_timeout)?,
                 pool: Arc::default(),
+                max_age: settings.max_age,
             }),
         })
     }
 
     /// Sends a request. Resolves when the head of the answer is there, whatever its status.
+    ///
+    /// A request that met a used connection which its host had closed is sent once more, on a new
+    /// connection, if the socket took no byte of it: the host cannot have read any. After that one
+    /// byte a request is never repeated here, because it may have been processed.
     pub async fn send(&self, request: &Request, body: &Bytes) -> Result<Answer, Fault> {
-        let mut connection = match self.inner.pool.take() {
-            Some(connection) => connection,
-            // In a box: it is rare, and larger than all the rest of an exchange.
-            None => Connection::new(Box::pin(self.inner.connector.connect()).await?),
-        };
-        let (head, rest) = connection.ask(request.as_bytes(), body).await?;
+        let request = request.as_bytes();
+        if let Some(mut connection) = self.inner.pool.take() {
+            match connection.ask(request, body).await {
+                Err(Fault::Unsent(_)) => {}
+                outcome => return self.answer(connection, outcome?),
+            }
+        }
+        // In a box: it is rare, and larger than all the rest of an exchange.
+        let socket = Box::pin(self.inner.connector.connect()).await?;
+        let mut connection = Connection::new(socket, self.inner.max_age);
+        let received = connection.ask(request, body).await?;
+        self.answer(connection, received)
+    }
+
+    fn answer(&self, connection: Connection, received: (Head, Bytes)) -> Result<Answer, Fault> {
+        let (head, rest) = received;
         let framing = Framing::of(head.status, &head.headers).map_err(Fault::Malformed)?;
         let keep = head.keep_alive && connection.is_idle();
         let coding = Coding::of(&head.headers).ok_or(Fault::Encoded)?;
@@ -115,8 +133,15 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let connect_timeout = Duration::from_secs(2);
-        let client = Client::new(&url.parse().unwrap(), Settings { connect_timeout });
-        (listener, client.unwrap())
+        let max_age = Duration::from_secs(300);
+        let settings = Settings {
+            connect_timeout,
+            max_age,
+        };
+        (
+            listener,
+            Client::new(&url.parse().unwrap(), settings).unwrap(),
+        )
     }
 
     /// Reads a request whose body is that long.

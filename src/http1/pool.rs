@@ -31,21 +31,29 @@ struct Shard {
 }
 
 impl Pool {
-    /// One that is still open, if there is one.
+    /// One that is still open and not too old, if there is one.
     pub(super) fn take(&self) -> Option<Connection> {
         let runtime = Handle::try_current().ok()?.id();
-        let mut shards = self.lock();
-        let shard = shards.iter_mut().find(|shard| shard.runtime == runtime)?;
-        while let Some((_, mut connection)) = shard.idle.pop() {
-            if connection.is_open() {
+        loop {
+            // The others wait no longer than for one of them: a host may close a thousand at once.
+            let (_, mut connection) = self.pop(runtime)?;
+            if !connection.is_expired() && connection.is_open() {
                 return Some(connection);
             }
         }
-        None
     }
 
-    /// Keeps one for the next request.
+    fn pop(&self, runtime: Id) -> Option<(Instant, Connection)> {
+        let mut shards = self.lock();
+        let shard = shards.iter_mut().find(|shard| shard.runtime == runtime)?;
+        shard.idle.pop()
+    }
+
+    /// Keeps one for the next request, unless it is too old for one.
     pub(super) fn put(self: &Arc<Self>, connection: Connection) {
+        if connection.is_expired() {
+            return;
+        }
         let Ok(handle) = Handle::try_current() else {
             return;
         };

@@ -18,3 +18,4 @@
 mod support;
 
 mod smoke;
+mod upstream;

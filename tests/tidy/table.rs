@@ -106,7 +106,10 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ),
     ("clap", &["main", "cli"]),
     ("clap_complete", &["cli"]),
-    ("fastrand", &["grpc", "relay", "dashscope", "emulator"]),
+    (
+        "fastrand",
+        &["grpc", "relay", "dashscope", "emulator", "http1"],
+    ),
     ("crossterm", &["cli"]),
     ("flate2", &["emulator", "http1"]),
     (
@@ -193,6 +196,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("sha1", &["emulator"]),
     ("simdutf8", &["dashscope"]),
     ("slab", &["relay"]),
+    ("socket2", &["http1"]),
     ("symphonia", &["emulator"]),
     (
         "tokio",
