@@ -215,6 +215,7 @@ fn frames(bytes: &Bytes, size: usize, mut each: impl FnMut(Frame)) -> Result<()>
 
 fn read(frames: &[Frame]) -> Result<usize> {
     let mut reader = Reply::new(Opening {
+        warnings: Vec::new(),
         choices: 1,
         ..Default::default()
     });

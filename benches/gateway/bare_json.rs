@@ -247,6 +247,7 @@ impl Reader {
                 index: 0,
                 finish_reason: finish_reason(&choice.finish_reason),
                 raw_finish_reason: choice.finish_reason,
+                extra: None,
             };
             let completed = pb::Completed {
                 choices: vec![end],

@@ -56,6 +56,10 @@ func (a *Answer) Usage() *dashgatev1.Usage { return a.Raw.GetUsage() }
 // Timing is how long the call took, as the gateway saw it.
 func (a *Answer) Timing() *dashgatev1.Timing { return a.Raw.GetTiming() }
 
+// Warnings are what the caller should know about the answer, for example that audio was cut. There
+// are usually none.
+func (a *Answer) Warnings() []*dashgatev1.Warning { return a.Raw.GetWarnings() }
+
 // Model is the model that answered.
 func (a *Answer) Model() string { return a.Raw.GetModel() }
 

@@ -26,8 +26,7 @@ type draft struct {
 	choice    *dashgatev1.Choice
 	texts     map[*dashgatev1.Content]*strings.Builder
 	reasoning strings.Builder
-	audio     []byte
-	audioFile *dashgatev1.AudioFile
+	sounds    []*dashgatev1.Audio
 	calls     map[int32]*dashgatev1.ToolCall
 	arguments map[int32]*strings.Builder
 }
@@ -47,10 +46,13 @@ func (f *fold) add(event *dashgatev1.ConverseStreamResponse) {
 			choice := f.draft(end.GetIndex()).choice
 			choice.FinishReason = end.GetFinishReason()
 			choice.RawFinishReason = end.GetRawFinishReason()
+			choice.Extra = end.GetExtra()
 		}
 		f.answer.Usage = event.Completed.GetUsage()
 		f.answer.Timing = event.Completed.GetTiming()
 		f.answer.ExtraOutput = event.Completed.GetExtraOutput()
+		f.answer.Extra = event.Completed.GetExtra()
+		f.answer.Warnings = event.Completed.GetWarnings()
 	}
 }
 
@@ -66,11 +68,13 @@ func (f *fold) addDelta(delta *dashgatev1.Delta) {
 	message := draft.choice.GetMessage()
 	switch part := delta.GetPart().(type) {
 	case *dashgatev1.Delta_Text:
-		draft.addText(part.Text)
+		draft.addText(part.Text, delta.GetStartsPart())
 	case *dashgatev1.Delta_ReasoningText:
 		draft.reasoning.WriteString(part.ReasoningText)
 	case *dashgatev1.Delta_Audio:
-		draft.audio = append(draft.audio, part.Audio...)
+		sound := draft.sound(delta.GetStartsPart())
+		data := append(sound.GetData(), part.Audio...)
+		sound.MimeType, sound.Source = streamedAudio, &dashgatev1.Audio_Data{Data: data}
 	case *dashgatev1.Delta_ToolCall:
 		draft.addToolCall(part.ToolCall)
 	case *dashgatev1.Delta_Annotation:
@@ -78,14 +82,18 @@ func (f *fold) addDelta(delta *dashgatev1.Delta) {
 	case *dashgatev1.Delta_ImageUri:
 		message.Content = append(message.Content, ImageURI(part.ImageUri))
 	case *dashgatev1.Delta_AudioFile:
-		draft.audioFile = part.AudioFile
+		draft.sound(delta.GetStartsPart()).File = part.AudioFile
 	case *dashgatev1.Delta_Extra:
-		draft.addExtra(part.Extra)
+		draft.addExtra(part.Extra, delta.GetStartsPart())
+	case *dashgatev1.Delta_MessageExtra:
+		message.Extra = merged(message.Extra, part.MessageExtra)
 	case *dashgatev1.Delta_Logprobs:
 		if draft.choice.Logprobs == nil {
 			draft.choice.Logprobs = new(dashgatev1.Logprobs)
 		}
-		draft.choice.Logprobs.Content = append(draft.choice.Logprobs.Content, part.Logprobs.GetContent()...)
+		logprobs := draft.choice.Logprobs
+		logprobs.Content = append(logprobs.Content, part.Logprobs.GetContent()...)
+		logprobs.Extra = merged(logprobs.Extra, part.Logprobs.GetExtra())
 	}
 }
 
@@ -121,9 +129,9 @@ func (d *draft) last() *dashgatev1.Content {
 	return nil
 }
 
-func (d *draft) addText(text string) {
+func (d *draft) addText(text string, startsPart bool) {
 	builder := d.texts[d.last()]
-	if builder == nil {
+	if builder == nil || startsPart {
 		part := Text("")
 		builder = new(strings.Builder)
 		d.texts[part] = builder
@@ -132,16 +140,25 @@ func (d *draft) addText(text string) {
 	builder.WriteString(text)
 }
 
-func (d *draft) addExtra(extra *structpb.Struct) {
+func (d *draft) addExtra(extra *structpb.Struct, startsPart bool) {
 	part := d.last()
-	if part == nil {
+	if part == nil || startsPart {
 		part = new(dashgatev1.Content)
 		d.choice.Message.Content = append(d.choice.Message.Content, part)
 	}
-	if part.Extra == nil {
-		part.Extra = &structpb.Struct{Fields: make(map[string]*structpb.Value)}
+	part.Extra = merged(part.Extra, extra)
+}
+
+// merged adds keys to those that are there; a new value replaces an old one.
+func merged(there, extra *structpb.Struct) *structpb.Struct {
+	if extra == nil {
+		return there
 	}
-	maps.Copy(part.Extra.Fields, extra.GetFields())
+	if there == nil {
+		there = &structpb.Struct{Fields: make(map[string]*structpb.Value)}
+	}
+	maps.Copy(there.Fields, extra.GetFields())
+	return there
 }
 
 func (d *draft) addToolCall(piece *dashgatev1.ToolCall) {
@@ -154,6 +171,7 @@ func (d *draft) addToolCall(piece *dashgatev1.ToolCall) {
 	call.Id = cmp.Or(call.Id, piece.GetId())
 	call.Type = cmp.Or(call.Type, piece.GetType())
 	call.Name = cmp.Or(call.Name, piece.GetName())
+	call.Extra = merged(call.Extra, piece.GetExtra())
 	d.arguments[piece.GetIndex()].WriteString(piece.GetArguments())
 }
 
@@ -169,28 +187,22 @@ func (d *draft) finished() *dashgatev1.Choice {
 		d.calls[index].Arguments = d.arguments[index].String()
 		message.ToolCalls = append(message.ToolCalls, d.calls[index])
 	}
-	if sound := d.sound(); sound != nil {
+	for _, sound := range d.sounds {
+		if uri := sound.GetFile().GetUri(); sound.Source == nil && uri != "" {
+			sound.Source = &dashgatev1.Audio_Uri{Uri: uri}
+		}
 		message.Content = append(message.Content, &dashgatev1.Content{
 			Kind: &dashgatev1.Content_Audio{Audio: sound},
 		})
-		d.audio, d.audioFile = nil, nil
 	}
+	d.sounds = nil
 	return d.choice
 }
 
-func (d *draft) sound() *dashgatev1.Audio {
-	if len(d.audio) > 0 {
-		return &dashgatev1.Audio{
-			MimeType: streamedAudio,
-			Source:   &dashgatev1.Audio_Data{Data: d.audio},
-			File:     d.audioFile,
-		}
+// sound is the audio part in the making.
+func (d *draft) sound(startsPart bool) *dashgatev1.Audio {
+	if startsPart || len(d.sounds) == 0 {
+		d.sounds = append(d.sounds, new(dashgatev1.Audio))
 	}
-	if d.audioFile != nil {
-		return &dashgatev1.Audio{
-			Source: &dashgatev1.Audio_Uri{Uri: d.audioFile.GetUri()},
-			File:   d.audioFile,
-		}
-	}
-	return nil
+	return d.sounds[len(d.sounds)-1]
 }

@@ -1,12 +1,15 @@
 //! What the events of a call add up to.
 
+use std::collections::HashMap;
+
 use bytes::{Bytes, BytesMut};
 
-use super::document::Object;
-use super::event::{Delta, End, Event, Logprobs, Piece, SearchInfo, Started};
+use super::document::{Merged, Object};
+use super::event::{ChoiceEnd, Delta, End, Event, Logprobs, Piece, SearchInfo, Started};
 use super::media::{Audio, AudioFile, Image, Medium, Source};
 use super::turn::{Body, Part, Role, ToolCall, Turn};
 use super::usage::Usage;
+use super::warning::Warning;
 
 /// The MIME type of sound that comes in pieces: 16-bit little-endian mono at 24 kHz.
 pub const STREAMED_AUDIO: &str = "audio/pcm";
@@ -24,6 +27,10 @@ pub struct Answer {
     pub search: Option<SearchInfo>,
     /// What DashScope wrote beside all this.
     pub extra_output: Object,
+    /// The other keys of DashScope's body.
+    pub extra: Object,
+    /// What the caller should know about the answer.
+    pub warnings: Vec<Warning>,
 }
 
 /// One of the answers.
@@ -37,6 +44,8 @@ pub struct Choice {
     pub finish_reason: String,
     /// How likely its words were.
     pub logprobs: Option<Logprobs>,
+    /// The other keys of the choice.
+    pub extra: Object,
 }
 
 /// Adds events up.
@@ -52,9 +61,20 @@ pub struct Fold {
 struct Draft {
     index: i32,
     turn: Turn,
-    audio: BytesMut,
-    audio_file: Option<AudioFile>,
+    sounds: Vec<Sound>,
+    /// The other keys of the part that came last.
+    open: Merged,
+    message_extra: Merged,
+    /// The tool calls by their index: where each stands among those of the turn.
+    calls: HashMap<i32, usize>,
     logprobs: Option<Logprobs>,
+}
+
+/// A sound in the making.
+#[derive(Debug, Default)]
+struct Sound {
+    bytes: BytesMut,
+    file: Option<AudioFile>,
 }
 
 impl Fold {
@@ -74,21 +94,21 @@ impl Fold {
             return;
         }
         let draft = self.draft(delta.choice);
+        let starts_part = delta.starts_part;
         match delta.piece {
-            Piece::Text(text) => draft.add_text(text),
+            Piece::Text(text) => draft.add_text(text, starts_part),
             Piece::Reasoning(text) => draft.turn.reasoning.push_str(&text),
-            Piece::Audio(bytes) => draft.audio.extend_from_slice(&bytes),
+            Piece::Audio(bytes) => draft.sound(starts_part).bytes.extend_from_slice(&bytes),
             Piece::ToolCall(call) => draft.add_tool_call(call),
             Piece::Annotation(annotation) => draft.turn.annotations.push(annotation),
-            Piece::Image(uri) => draft.turn.parts.push(image(uri).into()),
-            Piece::AudioFile(file) => draft.audio_file = Some(file),
-            Piece::Extra(extra) => draft.add_extra(extra),
+            Piece::Image(uri) => draft.begin(image(uri)),
+            Piece::AudioFile(file) => draft.sound(starts_part).file = Some(file),
+            Piece::Extra(extra) => draft.add_extra(extra, starts_part),
+            Piece::MessageExtra(extra) => draft.message_extra.merge(extra),
             Piece::Logprobs(next) => {
-                draft
-                    .logprobs
-                    .get_or_insert_default()
-                    .content
-                    .extend(next.content);
+                let logprobs = draft.logprobs.get_or_insert_default();
+                logprobs.content.extend(next.content);
+                logprobs.extra.merge(next.extra);
             }
             Piece::Search(_) => {}
         }
@@ -110,18 +130,12 @@ impl Fold {
         for choice in &end.choices {
             self.draft(choice.index);
         }
+        let mut ends = end.choices;
         let mut choices: Vec<Choice> = std::mem::take(&mut self.drafts)
             .into_iter()
             .map(|draft| {
-                let ended = end
-                    .choices
-                    .iter()
-                    .find(|choice| choice.index == draft.index);
-                draft.finish(
-                    ended
-                        .map(|choice| choice.finish_reason.clone())
-                        .unwrap_or_default(),
-                )
+                let ended = ends.iter_mut().find(|end| end.index == draft.index);
+                draft.finish(ended.map(std::mem::take).unwrap_or_default())
             })
             .collect();
         choices.sort_by_key(|choice| choice.index);
@@ -131,6 +145,8 @@ impl Fold {
             usage: end.usage,
             search: self.search.take(),
             extra_output: end.extra_output,
+            extra: end.extra,
+            warnings: end.warnings,
         }
     }
 }
@@ -140,36 +156,48 @@ impl Draft {
         Self {
             index,
             turn: Turn::new(Role::Assistant),
-            audio: BytesMut::new(),
-            audio_file: None,
+            sounds: Vec::new(),
+            open: Merged::default(),
+            message_extra: Merged::default(),
+            calls: HashMap::new(),
             logprobs: None,
         }
     }
 
-    fn add_text(&mut self, text: String) {
+    fn add_text(&mut self, text: String, starts_part: bool) {
         match self.turn.parts.last_mut() {
             Some(Part {
                 body: Body::Text(before),
                 ..
-            }) => before.push_str(&text),
-            _ => self.turn.parts.push(Body::Text(text).into()),
+            }) if !starts_part => before.push_str(&text),
+            _ => self.begin(Body::Text(text)),
         }
     }
 
-    fn add_extra(&mut self, extra: Object) {
-        match self.turn.parts.last_mut() {
-            Some(part) => part.extra.merge(extra),
-            None => self.turn.parts.push(Part {
-                body: Body::Other,
-                cache_control: None,
-                extra,
-            }),
+    /// Begins a new part.
+    fn begin(&mut self, body: Body) {
+        self.close();
+        self.turn.parts.push(body.into());
+    }
+
+    /// Gives the part that came last its other keys.
+    fn close(&mut self) {
+        if let Some(part) = self.turn.parts.last_mut() {
+            part.extra = self.open.take();
         }
+    }
+
+    fn add_extra(&mut self, extra: Object, starts_part: bool) {
+        if starts_part || self.turn.parts.is_empty() {
+            self.begin(Body::Other);
+        }
+        self.open.merge(extra);
     }
 
     fn add_tool_call(&mut self, next: ToolCall) {
         let calls = &mut self.turn.tool_calls;
-        let Some(call) = calls.iter_mut().find(|call| call.index == next.index) else {
+        let at = *self.calls.entry(next.index).or_insert(calls.len());
+        let Some(call) = calls.get_mut(at) else {
             calls.push(next);
             return;
         };
@@ -183,18 +211,34 @@ impl Draft {
             }
         }
         call.arguments.push_str(&next.arguments);
+        call.extra.merge(next.extra);
     }
 
-    fn finish(mut self, finish_reason: String) -> Choice {
-        if let Some(audio) = audio(self.audio.freeze(), self.audio_file.take()) {
-            self.turn.parts.push(Body::Audio(audio).into());
+    fn sound(&mut self, starts_part: bool) -> &mut Sound {
+        if starts_part || self.sounds.is_empty() {
+            self.sounds.push(Sound::default());
+        }
+        let last = self.sounds.len() - 1;
+        #[expect(clippy::indexing_slicing, reason = "there is at least one")]
+        &mut self.sounds[last]
+    }
+
+    fn finish(mut self, end: ChoiceEnd) -> Choice {
+        self.close();
+        self.turn.extra = self.message_extra.take();
+        for sound in std::mem::take(&mut self.sounds) {
+            let audio = audio(sound.bytes.freeze(), sound.file);
+            self.turn
+                .parts
+                .extend(audio.map(|audio| Body::Audio(audio).into()));
         }
         self.turn.tool_calls.sort_by_key(|call| call.index);
         Choice {
             index: self.index,
             turn: self.turn,
-            finish_reason,
+            finish_reason: end.finish_reason,
             logprobs: self.logprobs,
+            extra: end.extra,
         }
     }
 }
@@ -203,20 +247,17 @@ impl Draft {
 fn audio(bytes: Bytes, file: Option<AudioFile>) -> Option<Audio> {
     let medium = if bytes.is_empty() {
         let uri = file.as_ref()?.uri.clone();
-        Medium {
+        (!uri.is_empty()).then_some(Medium {
             mime_type: String::new(),
             source: Source::Uri(uri),
-        }
+        })
     } else {
-        Medium {
+        Some(Medium {
             mime_type: STREAMED_AUDIO.to_owned(),
             source: Source::Inline(bytes),
-        }
+        })
     };
-    Some(Audio {
-        medium: Some(medium),
-        file,
-    })
+    Some(Audio { medium, file })
 }
 
 fn image(uri: String) -> Body {
@@ -235,10 +276,14 @@ fn image(uri: String) -> Body {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::event::ChoiceEnd;
+    use crate::chat::document::Document;
 
     fn delta(choice: i32, piece: Piece) -> Event {
-        Event::Delta(Delta { choice, piece })
+        Event::Delta(Delta {
+            choice,
+            starts_part: false,
+            piece,
+        })
     }
 
     fn end(indices: &[i32]) -> Event {
@@ -247,6 +292,7 @@ mod tests {
             .map(|&index| ChoiceEnd {
                 index,
                 finish_reason: "stop".to_owned(),
+                extra: Object::default(),
             })
             .collect();
         Event::End(Box::new(End {
@@ -303,6 +349,57 @@ mod tests {
             .map(|c| (c.id.as_str(), c.arguments.as_str()))
             .collect();
         assert_eq!(seen, [("x", "[]"), ("y", "{}")]);
+    }
+
+    #[test]
+    fn parts_that_start_anew_stay_apart() {
+        let starts = |piece| {
+            Event::Delta(Delta {
+                choice: 0,
+                starts_part: true,
+                piece,
+            })
+        };
+        let extra = |key: &str| Object(vec![(key.into(), Document::Bool(true))]);
+        let file = |uri: &str| AudioFile {
+            uri: uri.into(),
+            ..AudioFile::default()
+        };
+        let answer = fold(vec![
+            delta(0, Piece::Text("a".into())),
+            delta(0, Piece::Extra(extra("k"))),
+            starts(Piece::Text("b".into())),
+            delta(0, Piece::Text("c".into())),
+            delta(0, Piece::Extra(extra("k"))),
+            starts(Piece::Extra(extra("file"))),
+            delta(0, Piece::Audio(Bytes::from_static(b"1"))),
+            starts(Piece::AudioFile(file("u"))),
+            delta(0, Piece::MessageExtra(extra("phase"))),
+            end(&[0]),
+        ]);
+        let turn = &answer.choices[0].turn;
+        let part = |body, extra| Part {
+            body,
+            cache_control: None,
+            extra,
+        };
+        let sound = |source, file| {
+            let mime_type = match source {
+                Source::Inline(_) => STREAMED_AUDIO.to_owned(),
+                Source::Uri(_) => String::new(),
+            };
+            let medium = Some(Medium { mime_type, source });
+            part(Body::Audio(Audio { medium, file }), Object::default())
+        };
+        let expected = [
+            part(Body::Text("a".into()), extra("k")),
+            part(Body::Text("bc".into()), extra("k")),
+            part(Body::Other, extra("file")),
+            sound(Source::Inline(Bytes::from_static(b"1")), None),
+            sound(Source::Uri("u".into()), Some(file("u"))),
+        ];
+        assert_eq!(turn.parts, expected);
+        assert_eq!(turn.extra, extra("phase"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::secret::Secret;
 
 use super::media::Source;
 use super::turn::{Options, Tool, ToolChoice, Turn};
+use super::warning::Warning;
 
 /// One call. Made once at the door, then passed by reference.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Call {
     pub prompt: Prompt,
     /// What goes to DashScope beside it.
     pub passing: Passing,
+    /// What the caller should know about the request; the answer carries it.
+    pub warnings: Vec<Warning>,
 }
 
 /// Who calls: a number that is the same for the same credentials while the process lives.

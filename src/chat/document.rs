@@ -1,6 +1,8 @@
 //! A document of JSON's shape, for what no typed field covers. Not JSON text: the rooms at the
 //! edges turn it into theirs.
 
+use std::collections::HashMap;
+
 /// A number that can be compared and hashed by its bits, as settings and documents need it.
 #[derive(Clone, Copy, Debug)]
 pub struct Real(pub f64);
@@ -54,13 +56,112 @@ impl Object {
             .map(|(_, value)| value)
     }
 
+    /// Adds all of another object; where both have a key, the other's value stays. Takes time in
+    /// proportion to both: to merge again and again, use [`Merged`].
+    pub fn merge(&mut self, other: Object) {
+        if self.0.is_empty() {
+            *self = other;
+        } else if !other.0.is_empty() {
+            let mut merged = Merged::from(std::mem::take(self));
+            merged.merge(other);
+            *self = merged.object;
+        }
+    }
+}
+
+/// An object that others are merged into, each in time proportional to its own size.
+#[derive(Clone, Debug, Default)]
+pub struct Merged {
+    object: Object,
+    /// Where each key stands. Empty as long as there are few keys.
+    places: HashMap<String, usize>,
+}
+
+/// Up to so many keys, looking at each is quicker than hashing one.
+const FEW_KEYS: usize = 16;
+
+impl Merged {
     /// Adds all of another object; where both have a key, the other's value stays.
     pub fn merge(&mut self, other: Object) {
         for (key, value) in other.0 {
-            match self.0.iter_mut().find(|(name, _)| *name == key) {
+            match self.place(&key).and_then(|at| self.object.0.get_mut(at)) {
                 Some((_, old)) => *old = value,
-                None => self.0.push((key, value)),
+                None => self.add(key, value),
             }
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.object.is_empty()
+    }
+
+    /// The value of a key.
+    pub fn value(&self, key: &str) -> Option<&Document> {
+        self.object.0.get(self.place(key)?).map(|(_, value)| value)
+    }
+
+    /// The object; nothing is left.
+    pub fn take(&mut self) -> Object {
+        self.places.clear();
+        std::mem::take(&mut self.object)
+    }
+
+    fn place(&self, key: &str) -> Option<usize> {
+        if self.places.is_empty() {
+            return self.object.0.iter().position(|(name, _)| name == key);
+        }
+        self.places.get(key).copied()
+    }
+
+    fn add(&mut self, key: String, value: Document) {
+        let at = self.object.0.len();
+        if at == FEW_KEYS && self.places.is_empty() {
+            let entries = self.object.0.iter().enumerate();
+            self.places = entries.map(|(at, (key, _))| (key.clone(), at)).collect();
+        }
+        if at >= FEW_KEYS {
+            self.places.insert(key.clone(), at);
+        }
+        self.object.0.push((key, value));
+    }
+}
+
+impl From<Object> for Merged {
+    fn from(object: Object) -> Self {
+        let mut merged = Self::default();
+        for (key, value) in object.0 {
+            merged.add(key, value);
+        }
+        merged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(keys: std::ops::Range<u32>, value: bool) -> Object {
+        let entry = |n: u32| (n.to_string(), Document::Bool(value));
+        Object(keys.map(entry).collect())
+    }
+
+    #[test]
+    fn merging_keeps_order_and_the_last_value() {
+        for many in [3, FEW_KEYS as u32 - 1, FEW_KEYS as u32, 100] {
+            let mut merged = Merged::default();
+            merged.merge(object(0..many, false));
+            merged.merge(object(many - 1..many + 2, true));
+            let mut expected = object(0..many + 2, false);
+            for (_, value) in &mut expected.0[many as usize - 1..] {
+                *value = Document::Bool(true);
+            }
+            assert_eq!(merged.value("0"), expected.value("0"));
+            assert_eq!(merged.take(), expected, "{many} keys");
+            assert!(merged.is_empty() && merged.value("0").is_none());
+            let mut plain = object(0..many, false);
+            plain.merge(object(many - 1..many + 2, true));
+            assert_eq!(plain, expected);
         }
     }
 }

@@ -19,6 +19,7 @@ use super::document::{Object, Real};
 use super::media::AudioFile;
 use super::turn::{Annotation, ToolCall};
 use super::usage::Usage;
+use super::warning::Warning;
 
 /// One event of an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,9 @@ pub struct Started {
 pub struct Delta {
     /// Which of the answers it belongs to, from 0.
     pub choice: i32,
+    /// Whether it begins a new content part, even if it could continue the one before. Used with
+    /// text, audio, audio files and extra keys.
+    pub starts_part: bool,
     /// The piece.
     pub piece: Piece,
 }
@@ -66,8 +70,10 @@ pub enum Piece {
     Image(String),
     /// DashScope's copy of the whole sound.
     AudioFile(AudioFile),
-    /// The other keys of the part that came just before, or a part of its own.
+    /// The other keys of the part that came just before, or a part of an unknown kind.
     Extra(Object),
+    /// Keys of the message that no field covers. A key that comes again replaces the one before.
+    MessageExtra(Object),
     /// How likely the last words were.
     Logprobs(Logprobs),
     /// The sources that were found. The last one holds.
@@ -83,6 +89,10 @@ pub struct End {
     pub usage: Option<Box<Usage>>,
     /// What DashScope wrote beside all this.
     pub extra_output: Object,
+    /// The other keys of DashScope's body.
+    pub extra: Object,
+    /// What the caller should know about the answer.
+    pub warnings: Vec<Warning>,
 }
 
 /// How one of the answers ended.
@@ -92,6 +102,8 @@ pub struct ChoiceEnd {
     pub index: i32,
     /// Why, in DashScope's word: `stop`, `length`, `tool_calls`, or a new one.
     pub finish_reason: String,
+    /// The other keys of the choice.
+    pub extra: Object,
 }
 
 /// How likely words were.
@@ -99,6 +111,8 @@ pub struct ChoiceEnd {
 pub struct Logprobs {
     /// The tokens in their order.
     pub content: Vec<TokenLogprob>,
+    /// What no field covers.
+    pub extra: Object,
 }
 
 /// How likely one token was.
@@ -112,6 +126,8 @@ pub struct TokenLogprob {
     pub logprob: Option<Real>,
     /// What else could have been there.
     pub top_logprobs: Vec<TokenLogprob>,
+    /// What no field covers.
+    pub extra: Object,
 }
 
 /// What was found on the web.
@@ -135,4 +151,5 @@ pub struct SearchResult {
     pub url: String,
     pub site_name: String,
     pub icon: String,
+    pub extra: Object,
 }

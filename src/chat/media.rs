@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::document::Real;
+use super::document::{Object, Real};
 
 /// Where a medium is. Never a path: nothing that a caller says is ever opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +40,8 @@ pub struct AudioFile {
     pub id: String,
     /// When the address stops to work, in seconds since 1970.
     pub expires_at: Option<i64>,
+    /// What no field above covers.
+    pub extra: Object,
 }
 
 /// A picture and how to look at it.

@@ -12,3 +12,4 @@ pub mod media;
 pub mod turn;
 pub mod upload;
 pub mod usage;
+pub mod warning;

@@ -82,7 +82,7 @@ pub enum Body {
     Image(Image),
     /// A film.
     Video(Video),
-    /// Something that is all in `extra`. Answers only.
+    /// A kind that the schema does not know: all of it is in `extra`.
     Other,
 }
 
@@ -144,6 +144,8 @@ pub struct ToolCall {
     pub name: String,
     /// The arguments as text, or the next piece of it.
     pub arguments: String,
+    /// What no field above covers; what belongs into `function` is an object of that name.
+    pub extra: Object,
 }
 
 /// Something the model noticed about its input.

@@ -59,19 +59,24 @@ pub(crate) enum Piece {
     Image(String),
     /// A line about the answer.
     Note(String),
+    /// A warning about the answer, as a line of its own.
+    Warning(String),
 }
 
 impl Answer {
     /// Takes one event in, and says what is new.
-    pub(crate) fn take(&mut self, event: pb::ConverseStreamResponse) -> Option<Piece> {
-        match event.event? {
+    pub(crate) fn take(&mut self, event: pb::ConverseStreamResponse) -> Vec<Piece> {
+        let Some(event) = event.event else {
+            return Vec::new();
+        };
+        let piece = match event {
             Event::Started(started) => {
                 self.model = started.model;
                 self.request_id = started.request_id;
                 self.upstream_request_id = started.upstream_request_id;
                 None
             }
-            Event::Delta(delta) => self.part(delta.part?),
+            Event::Delta(delta) => delta.part.and_then(|part| self.part(part)),
             Event::Heartbeat(_) => None,
             Event::Completed(completed) => {
                 if let Some(end) = completed.choices.first() {
@@ -80,9 +85,10 @@ impl Answer {
                 self.usage = completed.usage;
                 self.timing = completed.timing.as_ref().map(timing).unwrap_or_default();
                 self.complete = true;
-                None
+                return completed.warnings.iter().map(warning).collect();
             }
-        }
+        };
+        piece.into_iter().collect()
     }
 
     fn part(&mut self, part: Part) -> Option<Piece> {
@@ -106,7 +112,7 @@ impl Answer {
             Part::ToolCall(call) if !call.name.is_empty() => {
                 self.note(format!("the model wants to call {}", call.name))
             }
-            Part::ToolCall(_) | Part::Extra(_) | Part::Logprobs(_) => None,
+            Part::ToolCall(_) | Part::Extra(_) | Part::MessageExtra(_) | Part::Logprobs(_) => None,
         }
     }
 
@@ -142,6 +148,7 @@ impl Answer {
         if let Some(info) = response.search_info {
             pieces.extend(answer.note(sources(&info)));
         }
+        pieces.extend(response.warnings.iter().map(warning));
         (answer, pieces)
     }
 
@@ -198,6 +205,18 @@ fn reason(known: FinishReason, raw: &str) -> String {
     }
 }
 
+fn warning(warning: &pb::Warning) -> Piece {
+    let pb::Warning {
+        code,
+        field,
+        message,
+    } = warning;
+    Piece::Warning(match field.is_empty() {
+        true => format!("warning: {code}: {message}"),
+        false => format!("warning: {code} {field}: {message}"),
+    })
+}
+
 fn timing(timing: &pb::Timing) -> Timing {
     let span = |span: Option<prost_types::Duration>| Duration::try_from(span?).ok();
     Timing {
@@ -245,6 +264,7 @@ mod tests {
         event(Event::Delta(pb::Delta {
             choice_index: 0,
             part: Some(part),
+            starts_part: false,
         }))
     }
 
@@ -267,6 +287,7 @@ mod tests {
                     index: 0,
                     finish_reason: FinishReason::Stop.into(),
                     raw_finish_reason: "stop".into(),
+                    extra: None,
                 }],
                 ..pb::Completed::default()
             }))),
@@ -301,9 +322,41 @@ mod tests {
     #[test]
     fn an_event_of_a_later_schema_is_skipped() {
         let mut answer = Answer::default();
-        assert_eq!(answer.take(pb::ConverseStreamResponse::default()), None);
+        assert_eq!(answer.take(pb::ConverseStreamResponse::default()), []);
         let unknown = event(Event::Delta(pb::Delta::default()));
-        assert_eq!(answer.take(unknown), None);
+        assert_eq!(answer.take(unknown), []);
         assert!(!answer.complete);
+    }
+
+    #[test]
+    fn warnings_are_lines_of_their_own() {
+        let warnings = vec![
+            pb::Warning {
+                code: "AUDIO_TRUNCATED".into(),
+                field: "conversation.messages[0].content[0].audio".into(),
+                message: "too long".into(),
+            },
+            pb::Warning {
+                code: "NEW".into(),
+                field: String::new(),
+                message: "m".into(),
+            },
+        ];
+        let expected = [
+            "warning: AUDIO_TRUNCATED conversation.messages[0].content[0].audio: too long",
+            "warning: NEW: m",
+        ]
+        .map(|line| Piece::Warning(line.to_owned()));
+        let completed = pb::Completed {
+            warnings: warnings.clone(),
+            ..pb::Completed::default()
+        };
+        let streamed = Answer::default().take(event(Event::Completed(Box::new(completed))));
+        assert_eq!(streamed, expected);
+        let (_, whole) = Answer::whole(pb::ConverseResponse {
+            warnings,
+            ..pb::ConverseResponse::default()
+        });
+        assert_eq!(whole, expected);
     }
 }

@@ -171,7 +171,7 @@ async fn stream(
         .into_inner();
     let mut answer = Answer::default();
     while let Some(event) = events.message().await? {
-        if let Some(piece) = answer.take(event) {
+        for piece in answer.take(event) {
             show(&piece, manner, printer, terminal)?;
         }
     }

@@ -303,6 +303,7 @@ pub(crate) mod stand_in {
         Event::Delta(pb::Delta {
             choice_index: 0,
             part: Some(Part::Text(text.to_owned())),
+            starts_part: false,
         })
     }
 

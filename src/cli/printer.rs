@@ -52,6 +52,10 @@ impl Printer {
                 self.end(terminal)?;
                 terminal.aside(&format!("{note}\n"));
             }
+            Piece::Warning(warning) => {
+                self.end(terminal)?;
+                terminal.note(warning);
+            }
         }
         Ok(())
     }

@@ -328,6 +328,7 @@ mod tests {
             kind: String::new(),
             name: "f".into(),
             arguments: "{\"x\": 1}".into(),
+            extra: Object::default(),
         });
         let mut result = turn(Role::Tool, vec![text("42")]);
         result.tool_call_id = "c".into();

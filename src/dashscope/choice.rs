@@ -12,6 +12,7 @@ use super::growth::Growth;
 use super::notes::{annotation, logprobs, owned};
 use super::text::Text;
 use super::wire::{self, Content};
+use crate::chat::document::Object;
 use crate::chat::event::Piece;
 use crate::chat::media::AudioFile;
 use crate::chat::turn::{Annotation, ToolCall};
@@ -202,6 +203,7 @@ impl Draft {
             uri: owned(audio.url),
             id: owned(audio.id),
             expires_at: audio.expires_at,
+            extra: Object::default(),
         };
         if !file.uri.is_empty() && self.audio_file.as_ref() != Some(&file) {
             self.audio_file = Some(file.clone());
@@ -244,6 +246,7 @@ impl Draft {
             kind: first_time(&mut known.kind, owned(call.kind)),
             arguments: grow(&mut known.arguments, arguments, &mut self.in_pieces, sent)?,
             name: first_time(&mut known.name, owned(function.name)),
+            extra: Object::default(),
         };
         let nothing = ToolCall {
             index,

@@ -208,7 +208,7 @@ impl DashScope {
         let body = body::write(&call.prompt, model, delivery, &ways)?;
         let standing = &self.inner.standing;
         let head = standing.head(&call.passing, delivery, names_storage)?;
-        Ok(Prepared::new(body, head, model, call.prompt.options.n))
+        Ok(Prepared::new(body, head, model, call))
     }
 
     /// Sends a request. Resolves when the head of the answer is there and is one of success; its
@@ -411,6 +411,7 @@ mod tests {
                 options: Box::default(),
             },
             passing: Passing::default(),
+            warnings: Vec::new(),
         }
     }
 

@@ -22,6 +22,7 @@ use super::{notes, wire};
 use crate::chat::document::Object;
 use crate::chat::event::{ChoiceEnd, Delta, End, Event, Piece, SearchInfo, Started};
 use crate::chat::usage::Usage;
+use crate::chat::warning::Warning;
 use crate::error::{Error, Sent};
 
 /// The most answers to one call that are told apart. DashScope gives six at most.
@@ -36,6 +37,8 @@ pub struct Opening {
     pub request_id: String,
     /// How many choices were asked for.
     pub choices: usize,
+    /// What the caller should know about the request.
+    pub warnings: Vec<Warning>,
 }
 
 /// Reads one answer.
@@ -138,6 +141,7 @@ impl Reply {
                 Some(ChoiceEnd {
                     index: draft.index,
                     finish_reason: draft.finish_reason.clone()?,
+                    extra: Object::default(),
                 })
             })
             .collect();
@@ -145,6 +149,8 @@ impl Reply {
             choices,
             usage: usage(&self.usage).map(Box::new),
             extra_output: std::mem::take(&mut self.extra),
+            extra: Object::default(),
+            warnings: std::mem::take(&mut self.opening.warnings),
         })));
         Ok(())
     }
@@ -208,8 +214,11 @@ impl Reply {
             if self.search.as_ref() != Some(&info) {
                 self.search = Some(info.clone());
                 let piece = Piece::Search(info);
-                self.events
-                    .push_back(Event::Delta(Delta { choice: 0, piece }));
+                self.events.push_back(Event::Delta(Delta {
+                    choice: 0,
+                    starts_part: false,
+                    piece,
+                }));
             }
         }
         let mut choices = output.choices.unwrap_or_default();
@@ -243,6 +252,7 @@ impl Reply {
             self.events.extend(pieces.map(|piece| {
                 Event::Delta(Delta {
                     choice: index,
+                    starts_part: false,
                     piece,
                 })
             }));
@@ -289,6 +299,7 @@ mod tests {
             model: "m".into(),
             request_id: "from-head".into(),
             choices,
+            warnings: Vec::new(),
         })
     }
 
@@ -463,6 +474,7 @@ mod tests {
             kind: kind.into(),
             name: name.into(),
             arguments: arguments.into(),
+            extra: Object::default(),
         };
         assert_eq!(
             pieces,
@@ -574,6 +586,7 @@ mod tests {
             uri: "http://x/a.wav".into(),
             id: "a".into(),
             expires_at: Some(9),
+            extra: Object::default(),
         };
         let expected = [
             Piece::Audio(Bytes::from_static(&[0, 1, 2])),
@@ -611,7 +624,7 @@ mod tests {
         let choice = &answer.choices[0];
         assert!(choice.turn.parts[0].extra.value("ocr_result").is_some());
         assert!(choice.turn.parts[1].extra.value("image_hw").is_some());
-        let Some(Logprobs { content }) = &choice.logprobs else {
+        let Some(Logprobs { content, .. }) = &choice.logprobs else {
             panic!("{choice:?}");
         };
         assert_eq!(

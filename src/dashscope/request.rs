@@ -8,7 +8,8 @@ use url::Url;
 
 use super::http::USER_AGENT;
 use super::reply::Opening;
-use crate::chat::call::{Delivery, Passing};
+use crate::chat::call::{Call, Delivery, Passing};
+use crate::chat::warning::Warning;
 use crate::error::{Error, Reason};
 use crate::http1::head::Request;
 use crate::secret::Secret;
@@ -28,6 +29,7 @@ struct Inner {
     body: Bytes,
     model: Arc<str>,
     choices: usize,
+    warnings: Vec<Warning>,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -41,8 +43,9 @@ impl std::fmt::Debug for Prepared {
 
 impl Prepared {
     /// Puts a request together.
-    pub(super) fn new(body: Vec<u8>, mut head: Request, model: &Arc<str>, n: Option<i32>) -> Self {
+    pub(super) fn new(body: Vec<u8>, mut head: Request, model: &Arc<str>, call: &Call) -> Self {
         head.end(body.len());
+        let n = call.prompt.options.n;
         let choices = n.and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
         Self {
             inner: Arc::new(Inner {
@@ -50,6 +53,7 @@ impl Prepared {
                 body: body.into(),
                 model: Arc::clone(model),
                 choices,
+                warnings: call.warnings.clone(),
             }),
         }
     }
@@ -72,6 +76,7 @@ impl Prepared {
             model: Arc::clone(&self.inner.model),
             request_id: request_id.to_owned(),
             choices: self.inner.choices,
+            warnings: self.inner.warnings.clone(),
         }
     }
 }

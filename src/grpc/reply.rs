@@ -7,6 +7,7 @@ use crate::chat::event::{ChoiceEnd, Delta, End, Event, Logprobs, Piece, SearchIn
 use crate::chat::media::{Audio, AudioFile, Image, Medium, Source, Video, VideoSource};
 use crate::chat::turn::{Annotation, Body, Part, Role, ToolCall, Turn};
 use crate::chat::usage::{TokensDetails, Usage};
+use crate::chat::warning::Warning;
 use crate::relay::reply::Timing;
 
 use super::document::fields;
@@ -22,6 +23,8 @@ pub fn response(answer: Answer, request_id: &str, took: Timing) -> pb::ConverseR
         model: answer.started.model.as_ref().to_owned(),
         timing: Some(timing(took)),
         extra_output: fields(answer.extra_output),
+        extra: fields(answer.extra),
+        warnings: answer.warnings.into_iter().map(warning).collect(),
         search_info: answer.search.map(search_info),
     }
 }
@@ -52,6 +55,8 @@ fn completed(end: End, took: Timing) -> pb::Completed {
         usage: end.usage.map(|used| usage(*used)),
         timing: Some(timing(took)),
         extra_output: fields(end.extra_output),
+        extra: fields(end.extra),
+        warnings: end.warnings.into_iter().map(warning).collect(),
     }
 }
 
@@ -60,6 +65,15 @@ fn choice_end(end: ChoiceEnd) -> pb::ChoiceEnd {
         index: end.index,
         finish_reason: finish_reason(&end.finish_reason).into(),
         raw_finish_reason: end.finish_reason,
+        extra: fields(end.extra),
+    }
+}
+
+fn warning(from: Warning) -> pb::Warning {
+    pb::Warning {
+        code: from.code.as_str().to_owned(),
+        field: from.field,
+        message: from.message,
     }
 }
 
@@ -82,11 +96,13 @@ fn delta(delta: Delta) -> pb::Delta {
         Piece::Image(uri) => delta::Part::ImageUri(uri),
         Piece::AudioFile(file) => delta::Part::AudioFile(audio_file(file)),
         Piece::Extra(extra) => delta::Part::Extra(fields(extra).unwrap_or_default()),
+        Piece::MessageExtra(extra) => delta::Part::MessageExtra(fields(extra).unwrap_or_default()),
         Piece::Logprobs(probabilities) => delta::Part::Logprobs(logprobs(probabilities)),
         Piece::Search(info) => delta::Part::SearchInfo(search_info(info)),
     };
     pb::Delta {
         choice_index: delta.choice,
+        starts_part: delta.starts_part,
         part: Some(part),
     }
 }
@@ -98,6 +114,7 @@ fn choice(choice: Choice) -> pb::Choice {
         finish_reason: finish_reason(&choice.finish_reason).into(),
         raw_finish_reason: choice.finish_reason,
         logprobs: choice.logprobs.map(logprobs),
+        extra: fields(choice.extra),
     }
 }
 
@@ -162,6 +179,7 @@ fn audio_file(file: AudioFile) -> pb::AudioFile {
         expires_at: file
             .expires_at
             .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+        extra: fields(file.extra),
     }
 }
 
@@ -223,6 +241,7 @@ fn tool_call(call: ToolCall) -> pb::ToolCall {
         r#type: call.kind,
         name: call.name,
         arguments: call.arguments,
+        extra: fields(call.extra),
     }
 }
 
@@ -238,6 +257,7 @@ fn annotation(note: Annotation) -> pb::Annotation {
 fn logprobs(from: Logprobs) -> pb::Logprobs {
     pb::Logprobs {
         content: from.content.into_iter().map(token).collect(),
+        extra: fields(from.extra),
     }
 }
 
@@ -247,6 +267,7 @@ fn token(from: TokenLogprob) -> pb::TokenLogprob {
         bytes: from.bytes.into(),
         logprob: from.logprob.map(|real| real.0),
         top_logprobs: from.top_logprobs.into_iter().map(token).collect(),
+        extra: fields(from.extra),
     }
 }
 
@@ -257,6 +278,7 @@ fn search_info(info: SearchInfo) -> pb::SearchInfo {
         url: result.url,
         site_name: result.site_name,
         icon: result.icon,
+        extra: fields(result.extra),
     });
     pb::SearchInfo {
         search_results: results.collect(),

@@ -67,6 +67,7 @@ pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Arc<Call
         timeout: arrival.timeout(default, settings),
         prompt,
         passing: arrival.passing.clone(),
+        warnings: Vec::new(),
     }))
 }
 
@@ -192,6 +193,7 @@ fn tool_call(call: pb::ToolCall) -> ToolCall {
         },
         name: call.name,
         arguments: call.arguments,
+        extra: call.extra.map(document::object).unwrap_or_default(),
     }
 }
 

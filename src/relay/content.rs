@@ -36,6 +36,7 @@ pub(super) fn hear(messages: &mut Messages, delta: &Delta) {
         Piece::Audio(_)
         | Piece::Annotation(_)
         | Piece::Extra(_)
+        | Piece::MessageExtra(_)
         | Piece::Logprobs(_)
         | Piece::Search(_) => return,
     };

@@ -113,7 +113,10 @@ fn weight(event: &Event) -> usize {
             Piece::ToolCall(call) => call.arguments.len(),
             Piece::Logprobs(logprobs) => logprobs.content.len() * EVENT_WEIGHT,
             Piece::Search(info) => info.results.len() * EVENT_WEIGHT,
-            Piece::Annotation(_) | Piece::AudioFile(_) | Piece::Extra(_) => EVENT_WEIGHT,
+            Piece::Annotation(_)
+            | Piece::AudioFile(_)
+            | Piece::Extra(_)
+            | Piece::MessageExtra(_) => EVENT_WEIGHT,
         },
         Event::Started(_) | Event::End(_) => EVENT_WEIGHT,
     };

@@ -145,6 +145,7 @@ fn frames(pieces: &[Bytes]) -> Vec<Frame> {
 /// What the events say.
 fn said(frames: &[Frame]) -> (Vec<Said>, Result<(), Error>) {
     let mut reply = Reply::new(Opening {
+        warnings: Vec::new(),
         model: "m".into(),
         request_id: String::new(),
         choices: 1,

@@ -8,17 +8,22 @@ namespace {
 // Sound that comes in pieces: 16-bit little-endian mono at 24 kHz.
 constexpr const char* kStreamedAudio = "audio/pcm";
 
-void add_text(v1::Message& message, const std::string& text) {
-  if (message.content_size() == 0 || !message.content().rbegin()->has_text()) {
+void add_text(v1::Message& message, const std::string& text, bool starts_part) {
+  if (starts_part || message.content_size() == 0 || !message.content().rbegin()->has_text()) {
     message.add_content();
   }
   message.mutable_content()->rbegin()->mutable_text()->append(text);
 }
 
-void add_extra(v1::Message& message, const google::protobuf::Struct& extra) {
-  if (message.content_size() == 0) message.add_content();
-  auto& fields = *message.mutable_content()->rbegin()->mutable_extra()->mutable_fields();
+// Adds keys to those that are there; a new value replaces an old one.
+void merge(google::protobuf::Struct& there, const google::protobuf::Struct& extra) {
+  auto& fields = *there.mutable_fields();
   for (const auto& [key, value] : extra.fields()) fields[key] = value;
+}
+
+void add_extra(v1::Message& message, const google::protobuf::Struct& extra, bool starts_part) {
+  if (starts_part || message.content_size() == 0) message.add_content();
+  merge(*message.mutable_content()->rbegin()->mutable_extra(), extra);
 }
 
 void add_tool_call(std::map<std::int32_t, v1::ToolCall>& calls, const v1::ToolCall& next) {
@@ -28,6 +33,7 @@ void add_tool_call(std::map<std::int32_t, v1::ToolCall>& calls, const v1::ToolCa
   if (call.type().empty()) call.set_type(next.type());
   if (call.name().empty()) call.set_name(next.name());
   call.mutable_arguments()->append(next.arguments());
+  if (next.has_extra()) merge(*call.mutable_extra(), next.extra());
 }
 
 }  // namespace
@@ -62,13 +68,13 @@ void Fold::add(const v1::Delta& delta) {
   v1::Message& message = *draft.choice.mutable_message();
   switch (delta.part_case()) {
     case v1::Delta::kText:
-      add_text(message, delta.text());
+      add_text(message, delta.text(), delta.starts_part());
       break;
     case v1::Delta::kReasoningText:
       message.mutable_reasoning_text()->append(delta.reasoning_text());
       break;
     case v1::Delta::kAudio:
-      draft.audio += delta.audio();
+      sound(draft, delta.starts_part()).bytes += delta.audio();
       break;
     case v1::Delta::kToolCall:
       add_tool_call(draft.tool_calls, delta.tool_call());
@@ -80,13 +86,19 @@ void Fold::add(const v1::Delta& delta) {
       message.add_content()->mutable_image()->set_uri(delta.image_uri());
       break;
     case v1::Delta::kAudioFile:
-      draft.audio_file = delta.audio_file();
+      sound(draft, delta.starts_part()).file = delta.audio_file();
       break;
     case v1::Delta::kExtra:
-      add_extra(message, delta.extra());
+      add_extra(message, delta.extra(), delta.starts_part());
+      break;
+    case v1::Delta::kMessageExtra:
+      merge(*message.mutable_extra(), delta.message_extra());
       break;
     case v1::Delta::kLogprobs:
-      draft.choice.mutable_logprobs()->MergeFrom(delta.logprobs());
+      draft.choice.mutable_logprobs()->mutable_content()->MergeFrom(delta.logprobs().content());
+      if (delta.logprobs().has_extra()) {
+        merge(*draft.choice.mutable_logprobs()->mutable_extra(), delta.logprobs().extra());
+      }
       break;
     case v1::Delta::kSearchInfo:
     case v1::Delta::PART_NOT_SET:
@@ -100,10 +112,13 @@ void Fold::add(const v1::Completed& completed) {
     v1::Choice& choice = draft(end.index()).choice;
     choice.set_finish_reason(end.finish_reason());
     choice.set_raw_finish_reason(end.raw_finish_reason());
+    if (end.has_extra()) *choice.mutable_extra() = end.extra();
   }
   if (completed.has_usage()) *response_.mutable_usage() = completed.usage();
   if (completed.has_timing()) *response_.mutable_timing() = completed.timing();
   if (completed.has_extra_output()) *response_.mutable_extra_output() = completed.extra_output();
+  if (completed.has_extra()) *response_.mutable_extra() = completed.extra();
+  response_.mutable_warnings()->MergeFrom(completed.warnings());
 }
 
 Fold::Draft& Fold::draft(std::int32_t index) {
@@ -113,6 +128,11 @@ Fold::Draft& Fold::draft(std::int32_t index) {
     entry->second.choice.mutable_message()->set_role(v1::ROLE_ASSISTANT);
   }
   return entry->second;
+}
+
+Fold::Sound& Fold::sound(Draft& draft, bool starts_part) {
+  if (starts_part || draft.sounds.empty()) draft.sounds.emplace_back();
+  return draft.sounds.back();
 }
 
 v1::ConverseResponse Fold::finish() const {
@@ -125,14 +145,14 @@ v1::Choice Fold::finish(const Draft& draft) {
   v1::Choice choice = draft.choice;
   v1::Message& message = *choice.mutable_message();
   for (const auto& [index, call] : draft.tool_calls) *message.add_tool_calls() = call;
-  if (!draft.audio.empty() || draft.audio_file) {
+  for (const Sound& sound : draft.sounds) {
     v1::Audio& audio = *message.add_content()->mutable_audio();
-    if (draft.audio_file) *audio.mutable_file() = *draft.audio_file;
-    if (draft.audio.empty()) {
-      audio.set_uri(draft.audio_file->uri());
-    } else {
+    if (sound.file) *audio.mutable_file() = *sound.file;
+    if (!sound.bytes.empty()) {
       audio.set_mime_type(kStreamedAudio);
-      audio.set_data(draft.audio);
+      audio.set_data(sound.bytes);
+    } else if (sound.file && !sound.file->uri().empty()) {
+      audio.set_uri(sound.file->uri());
     }
   }
   return choice;

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace dashgate::detail {
 
@@ -23,17 +24,23 @@ class Fold {
   v1::ConverseResponse finish() const;
 
  private:
+  // An audio part in the making.
+  struct Sound {
+    std::string bytes;
+    std::optional<v1::AudioFile> file;
+  };
+
   // One choice in the making. What is told apart by an index, or must come last, waits here.
   struct Draft {
     v1::Choice choice;
     std::map<std::int32_t, v1::ToolCall> tool_calls;
-    std::string audio;
-    std::optional<v1::AudioFile> audio_file;
+    std::vector<Sound> sounds;
   };
 
   void add(const v1::Delta& delta);
   void add(const v1::Completed& completed);
   Draft& draft(std::int32_t index);
+  static Sound& sound(Draft& draft, bool starts_part);
   static v1::Choice finish(const Draft& draft);
 
   v1::ConverseResponse response_;

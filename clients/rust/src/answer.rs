@@ -3,7 +3,8 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::v1::{
-    Choice, ConverseResponse, FinishReason, Message, Timing, ToolCall, Usage, audio, content,
+    Choice, ConverseResponse, FinishReason, Message, Timing, ToolCall, Usage, Warning, audio,
+    content,
 };
 
 /// What the model said, whole. Of a stream, it is what all events add up to.
@@ -114,6 +115,11 @@ impl Answer {
     /// How long it took.
     pub fn timing(&self) -> Option<&Timing> {
         self.raw.timing.as_ref()
+    }
+
+    /// What the caller should know about the answer, for example that audio was cut. Usually empty.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.raw.warnings
     }
 
     /// All answers, in the order of their index.

@@ -27,11 +27,18 @@ pub(crate) struct Fold {
 struct Draft {
     content: Vec<Content>,
     reasoning: String,
-    audio: BytesMut,
-    audio_file: Option<AudioFile>,
+    sounds: Vec<Sound>,
+    extra: Option<prost_types::Struct>,
     tool_calls: BTreeMap<i32, ToolCall>,
     annotations: Vec<Annotation>,
     logprobs: Option<Logprobs>,
+}
+
+/// An audio part in the making.
+#[derive(Debug, Default)]
+struct Sound {
+    bytes: BytesMut,
+    file: Option<AudioFile>,
 }
 
 impl Fold {
@@ -66,20 +73,25 @@ impl Fold {
         }
         let draft = self.drafts.entry(delta.choice_index).or_default();
         match part {
-            Part::Text(text) => draft.add_text(text),
+            Part::Text(text) => draft.add_text(text, delta.starts_part),
             Part::ReasoningText(text) => draft.reasoning.push_str(text),
-            Part::Audio(bytes) => draft.audio.extend_from_slice(bytes),
+            Part::Audio(bytes) => {
+                let sound = draft.sound(delta.starts_part);
+                sound.bytes.extend_from_slice(bytes);
+            }
             Part::ToolCall(call) => draft.add_tool_call(call),
             Part::Annotation(annotation) => draft.annotations.push(annotation.clone()),
             Part::ImageUri(uri) => draft.add(content::Kind::Image(Image {
                 source: Some(image::Source::Uri(uri.clone())),
                 ..Image::default()
             })),
-            Part::AudioFile(file) => draft.audio_file = Some(file.clone()),
-            Part::Extra(extra) => draft.add_extra(extra),
+            Part::AudioFile(file) => draft.sound(delta.starts_part).file = Some(file.clone()),
+            Part::Extra(extra) => draft.add_extra(extra, delta.starts_part),
+            Part::MessageExtra(extra) => merge(&mut draft.extra, Some(extra)),
             Part::Logprobs(next) => {
                 let logprobs = draft.logprobs.get_or_insert_default();
                 logprobs.content.extend_from_slice(&next.content);
+                merge(&mut logprobs.extra, next.extra.as_ref());
             }
             Part::SearchInfo(_) => {}
         }
@@ -101,12 +113,15 @@ impl Fold {
             if let Some(end) = completed.choices.iter().find(|end| end.index == index) {
                 choice.finish_reason = end.finish_reason;
                 choice.raw_finish_reason.clone_from(&end.raw_finish_reason);
+                choice.extra.clone_from(&end.extra);
             }
             answer.choices.push(choice);
         }
         answer.usage = completed.usage;
         answer.timing = completed.timing;
         answer.extra_output = completed.extra_output;
+        answer.extra = completed.extra;
+        answer.warnings = completed.warnings;
         answer
     }
 }
@@ -119,24 +134,28 @@ impl Draft {
         });
     }
 
-    fn add_text(&mut self, text: &str) {
+    fn add_text(&mut self, text: &str, starts_part: bool) {
         match self.content.last_mut().map(|part| &mut part.kind) {
-            Some(Some(content::Kind::Text(before))) => before.push_str(text),
+            Some(Some(content::Kind::Text(before))) if !starts_part => before.push_str(text),
             _ => self.add(content::Kind::Text(text.to_owned())),
         }
     }
 
-    fn add_extra(&mut self, extra: &prost_types::Struct) {
-        if self.content.is_empty() {
+    fn add_extra(&mut self, extra: &prost_types::Struct, starts_part: bool) {
+        if starts_part || self.content.is_empty() {
             self.content.push(Content::default());
         }
         if let Some(part) = self.content.last_mut() {
-            let there = part.extra.get_or_insert_default();
-            let fields = extra.fields.iter();
-            there
-                .fields
-                .extend(fields.map(|(key, value)| (key.clone(), value.clone())));
+            merge(&mut part.extra, Some(extra));
         }
+    }
+
+    fn sound(&mut self, starts_part: bool) -> &mut Sound {
+        if starts_part || self.sounds.is_empty() {
+            self.sounds.push(Sound::default());
+        }
+        let last = self.sounds.len() - 1;
+        &mut self.sounds[last]
     }
 
     fn add_tool_call(&mut self, next: &ToolCall) {
@@ -157,21 +176,19 @@ impl Draft {
             }
         }
         call.arguments.push_str(&next.arguments);
+        merge(&mut call.extra, next.extra.as_ref());
     }
 
     fn finish(mut self, index: i32) -> Choice {
-        let file = self.audio_file.take();
-        let source = match &file {
-            _ if !self.audio.is_empty() => Some(audio::Source::Data(self.audio.split().freeze())),
-            Some(file) => Some(audio::Source::Uri(file.uri.clone())),
-            None => None,
-        };
-        if let Some(source) = source {
-            let mime_type = match source {
-                audio::Source::Data(_) => STREAMED_AUDIO.to_owned(),
-                audio::Source::Uri(_) => String::new(),
+        for Sound { bytes, file } in std::mem::take(&mut self.sounds) {
+            let (mime_type, source) = if bytes.is_empty() {
+                let uri = file.as_ref().map(|file| file.uri.clone());
+                let uri = uri.filter(|uri| !uri.is_empty());
+                (String::new(), uri.map(audio::Source::Uri))
+            } else {
+                let source = audio::Source::Data(bytes.freeze());
+                (STREAMED_AUDIO.to_owned(), Some(source))
             };
-            let source = Some(source);
             self.add(content::Kind::Audio(Audio {
                 mime_type,
                 source,
@@ -186,10 +203,21 @@ impl Draft {
                 reasoning_text: self.reasoning,
                 tool_calls: self.tool_calls.into_values().collect(),
                 annotations: self.annotations,
+                extra: self.extra,
                 ..Message::default()
             }),
             logprobs: self.logprobs,
             ..Choice::default()
         }
     }
+}
+
+/// Adds keys to those that are there; a new value replaces an old one.
+fn merge(there: &mut Option<prost_types::Struct>, new: Option<&prost_types::Struct>) {
+    let Some(new) = new else {
+        return;
+    };
+    let fields = new.fields.iter();
+    let fields = fields.map(|(key, value)| (key.clone(), value.clone()));
+    there.get_or_insert_default().fields.extend(fields);
 }

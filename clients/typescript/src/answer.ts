@@ -10,6 +10,7 @@ import { FinishReason } from "./gen/dashgate/v1/conversation_service_pb.js";
 import type { Message } from "./gen/dashgate/v1/conversation_pb.js";
 import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 import type { Usage } from "./gen/dashgate/v1/usage_pb.js";
+import type { Warning } from "./gen/dashgate/v1/warning_pb.js";
 
 /** What the model answered. Where there are several choices, the first is meant: the one of index 0. */
 export class Answer {
@@ -71,6 +72,11 @@ export class Answer {
   /** What it used, as DashScope counted. */
   get usage(): Usage | undefined {
     return this.raw.usage;
+  }
+
+  /** What the caller should know about the answer, for example that audio was cut. Usually empty. */
+  get warnings(): readonly Warning[] {
+    return this.raw.warnings;
   }
 
   /** The name of the call: yours, or the one that the client made up. */

@@ -27,3 +27,4 @@ export type {
 export type { GenerationOptions } from "./gen/dashgate/v1/generation_pb.js";
 export type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 export type { Usage } from "./gen/dashgate/v1/usage_pb.js";
+export type { Warning } from "./gen/dashgate/v1/warning_pb.js";

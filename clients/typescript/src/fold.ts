@@ -66,15 +66,17 @@ export class Fold {
       model: this.#started?.model ?? "",
       timing: this.#completed?.timing,
       extraOutput: this.#completed?.extraOutput,
+      extra: this.#completed?.extra,
+      warnings: this.#completed?.warnings ?? [],
       searchInfo: this.#searchInfo,
     });
   }
 
-  #delta({ choiceIndex, part }: Delta): void {
+  #delta({ choiceIndex, part, startsPart }: Delta): void {
     if (part.case === "searchInfo") {
       this.#searchInfo = part.value;
     } else if (part.case !== undefined) {
-      this.#choice(choiceIndex).add(part);
+      this.#choice(choiceIndex).add(part, startsPart);
     }
   }
 
@@ -91,6 +93,12 @@ export class Fold {
 /** A piece of one choice. */
 type Part = Exclude<Delta["part"], { case: undefined } | { case: "searchInfo" }>;
 
+/** An audio part in the making. */
+interface Sound {
+  readonly pieces: Uint8Array[];
+  file: AudioFile | undefined;
+}
+
 class ChoiceFold {
   end: ChoiceEnd | undefined;
   readonly #index: number;
@@ -98,8 +106,8 @@ class ChoiceFold {
   /** Pieces are joined once, at the end: joining each would copy a long answer over and over. */
   readonly #words = new Map<Content, string[]>();
   readonly #reasoning: string[] = [];
-  readonly #sound: Uint8Array[] = [];
-  #audioFile: AudioFile | undefined;
+  readonly #sounds: Sound[] = [];
+  #extra: JsonObject | undefined;
   readonly #toolCalls = new Map<number, { call: ToolCall; pieces: string[] }>();
   readonly #annotations: Annotation[] = [];
   #logprobs: Logprobs | undefined;
@@ -108,19 +116,19 @@ class ChoiceFold {
     this.#index = index;
   }
 
-  add(part: Part): void {
+  add(part: Part, startsPart: boolean): void {
     switch (part.case) {
       case "text":
-        this.#text(part.value);
+        this.#text(part.value, startsPart);
         break;
       case "reasoningText":
         this.#reasoning.push(part.value);
         break;
       case "audio":
-        this.#sound.push(part.value);
+        this.#sound(startsPart).pieces.push(part.value);
         break;
       case "audioFile":
-        this.#audioFile = part.value;
+        this.#sound(startsPart).file = part.value;
         break;
       case "toolCall":
         this.#toolCall(part.value);
@@ -132,11 +140,17 @@ class ChoiceFold {
         this.#content.push(image(part.value));
         break;
       case "extra":
-        this.#extra(part.value);
+        this.#partExtra(part.value, startsPart);
+        break;
+      case "messageExtra":
+        this.#extra = { ...this.#extra, ...part.value };
         break;
       case "logprobs":
         this.#logprobs ??= create(LogprobsSchema);
         this.#logprobs.content.push(...part.value.content);
+        if (part.value.extra !== undefined) {
+          this.#logprobs.extra = { ...this.#logprobs.extra, ...part.value.extra };
+        }
         break;
     }
   }
@@ -148,6 +162,7 @@ class ChoiceFold {
       reasoningText: this.#reasoning.join(""),
       toolCalls: this.#calls(),
       annotations: this.#annotations,
+      ...(this.#extra && { extra: this.#extra }),
     });
     return create(ChoiceSchema, {
       index: this.#index,
@@ -155,11 +170,12 @@ class ChoiceFold {
       finishReason: this.end?.finishReason ?? FinishReason.UNSPECIFIED,
       rawFinishReason: this.end?.rawFinishReason ?? "",
       logprobs: this.#logprobs,
+      extra: this.end?.extra,
     });
   }
 
-  #text(words: string): void {
-    const last = this.#content.at(-1);
+  #text(words: string, startsPart: boolean): void {
+    const last = startsPart ? undefined : this.#content.at(-1);
     const pieces = last && this.#words.get(last);
     if (pieces !== undefined) {
       pieces.push(words);
@@ -180,8 +196,8 @@ class ChoiceFold {
     return whole;
   }
 
-  #extra(extra: JsonObject): void {
-    const last = this.#content.at(-1);
+  #partExtra(extra: JsonObject, startsPart: boolean): void {
+    const last = startsPart ? undefined : this.#content.at(-1);
     if (last === undefined) {
       this.#content.push(create(ContentSchema, { extra }));
     } else {
@@ -200,6 +216,9 @@ class ChoiceFold {
     known.call.type ||= piece.type;
     known.call.name ||= piece.name;
     known.pieces.push(piece.arguments);
+    if (piece.extra !== undefined) {
+      known.call.extra = { ...known.call.extra, ...piece.extra };
+    }
   }
 
   #calls(): ToolCall[] {
@@ -209,18 +228,28 @@ class ChoiceFold {
     return calls.sort((one, other) => one.index - other.index);
   }
 
-  /** The sound is one part, after all others. */
+  #sound(startsPart: boolean): Sound {
+    const last = startsPart ? undefined : this.#sounds.at(-1);
+    if (last !== undefined) {
+      return last;
+    }
+    const sound: Sound = { pieces: [], file: undefined };
+    this.#sounds.push(sound);
+    return sound;
+  }
+
+  /** The audio parts, which come after all others. */
   #spoken(): Content[] {
-    const file = this.#audioFile;
-    const data = join(this.#sound);
-    if (data.length > 0) {
-      const source = { case: "data" as const, value: data };
-      return [audio({ mimeType: "audio/pcm", source, ...(file && { file }) })];
-    }
-    if (file !== undefined) {
-      return [audio({ source: { case: "uri", value: file.uri }, file })];
-    }
-    return [];
+    return this.#sounds.map(({ pieces, file }) => {
+      const data = join(pieces);
+      const uri = file?.uri ?? "";
+      if (data.length > 0) {
+        const source = { case: "data" as const, value: data };
+        return audio({ mimeType: "audio/pcm", source, ...(file && { file }) });
+      }
+      const source = uri === "" ? undefined : { case: "uri" as const, value: uri };
+      return audio({ ...(source && { source }), ...(file && { file }) });
+    });
   }
 }
 

@@ -11,3 +11,4 @@ export * from "./gen/dashgate/v1/generation_pb.js";
 export * from "./gen/dashgate/v1/media_service_pb.js";
 export * from "./gen/dashgate/v1/tool_pb.js";
 export * from "./gen/dashgate/v1/usage_pb.js";
+export * from "./gen/dashgate/v1/warning_pb.js";

@@ -29,6 +29,10 @@ class Answer {
   v1::FinishReason finish_reason() const noexcept { return first().finish_reason(); }
   const std::string& raw_finish_reason() const noexcept { return first().raw_finish_reason(); }
   const v1::Usage& usage() const noexcept { return raw_.usage(); }
+  // What the caller should know about the answer, for example that audio was cut. Usually empty.
+  const google::protobuf::RepeatedPtrField<v1::Warning>& warnings() const noexcept {
+    return raw_.warnings();
+  }
   // The name of the call, as in the gateway's log, and DashScope's name of it.
   const std::string& request_id() const noexcept { return raw_.request_id(); }
   const std::string& upstream_request_id() const noexcept { return raw_.upstream_request_id(); }

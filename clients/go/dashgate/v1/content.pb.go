@@ -29,8 +29,9 @@ const (
 // `{"audio": "https://..."}`, `{"image": "...", "min_pixels": 3136}`, `{"text": "..."}`.
 type Content struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What this part is. Exactly one must be set in a request. In an answer, unset means a kind that
-	// this version of the schema does not know; `extra` then holds it.
+	// What this part is. Unset means a kind that this version of the schema does not know, for
+	// example `input_audio` or `file`: `extra` then holds the whole part, in a request as in an
+	// answer.
 	//
 	// Types that are valid to be assigned to Kind:
 	//
@@ -44,7 +45,8 @@ type Content struct {
 	CacheControl *CacheControl `protobuf:"bytes,5,opt,name=cache_control,json=cacheControl,proto3" json:"cache_control,omitempty"`
 	// Every other key of the part, as DashScope wrote it or as it should get it: `ocr_result` and
 	// `image_hw` in answers of Qwen-VL and Qwen-OCR, and whatever a later model adds. Merged last in
-	// a request; a key that a typed field already set is refused. Nulls are dropped.
+	// a request; a key that a typed field already set is refused, and so are media that belong into
+	// `audio`, `image` or `video`. Nulls are dropped.
 	Extra         *structpb.Struct `protobuf:"bytes,6,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -286,7 +288,9 @@ type AudioFile struct {
 	// DashScope's name of it. Key: `id`.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// When the URI stops to work: about 24 hours after it was made. Key: `expires_at`.
-	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Every other key of the object, as DashScope wrote it.
+	Extra         *structpb.Struct `protobuf:"bytes,4,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -338,6 +342,13 @@ func (x *AudioFile) GetId() string {
 func (x *AudioFile) GetExpiresAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *AudioFile) GetExtra() *structpb.Struct {
+	if x != nil {
+		return x.Extra
 	}
 	return nil
 }
@@ -738,12 +749,13 @@ const file_dashgate_v1_content_proto_rawDesc = "" +
 	"\x03uri\x18\x02 \x01(\tH\x00R\x03uri\x12\x14\n" +
 	"\x04data\x18\x03 \x01(\fH\x00R\x04data\x12*\n" +
 	"\x04file\x18\x04 \x01(\v2\x16.dashgate.v1.AudioFileR\x04fileB\b\n" +
-	"\x06source\"h\n" +
+	"\x06source\"\x97\x01\n" +
 	"\tAudioFile\x12\x10\n" +
 	"\x03uri\x18\x01 \x01(\tR\x03uri\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x129\n" +
 	"\n" +
-	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xfa\x01\n" +
+	"expires_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12-\n" +
+	"\x05extra\x18\x04 \x01(\v2\x17.google.protobuf.StructR\x05extra\"\xfa\x01\n" +
 	"\x05Image\x12\x1b\n" +
 	"\tmime_type\x18\x01 \x01(\tR\bmimeType\x12\x12\n" +
 	"\x03uri\x18\x02 \x01(\tH\x00R\x03uri\x12\x14\n" +
@@ -807,20 +819,21 @@ var file_dashgate_v1_content_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_dashgate_v1_content_proto_depIdxs = []int32{
-	1, // 0: dashgate.v1.Content.audio:type_name -> dashgate.v1.Audio
-	3, // 1: dashgate.v1.Content.image:type_name -> dashgate.v1.Image
-	4, // 2: dashgate.v1.Content.video:type_name -> dashgate.v1.Video
-	6, // 3: dashgate.v1.Content.cache_control:type_name -> dashgate.v1.CacheControl
-	7, // 4: dashgate.v1.Content.extra:type_name -> google.protobuf.Struct
-	2, // 5: dashgate.v1.Audio.file:type_name -> dashgate.v1.AudioFile
-	8, // 6: dashgate.v1.AudioFile.expires_at:type_name -> google.protobuf.Timestamp
-	5, // 7: dashgate.v1.Video.frames:type_name -> dashgate.v1.VideoFrames
-	3, // 8: dashgate.v1.VideoFrames.frames:type_name -> dashgate.v1.Image
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	1,  // 0: dashgate.v1.Content.audio:type_name -> dashgate.v1.Audio
+	3,  // 1: dashgate.v1.Content.image:type_name -> dashgate.v1.Image
+	4,  // 2: dashgate.v1.Content.video:type_name -> dashgate.v1.Video
+	6,  // 3: dashgate.v1.Content.cache_control:type_name -> dashgate.v1.CacheControl
+	7,  // 4: dashgate.v1.Content.extra:type_name -> google.protobuf.Struct
+	2,  // 5: dashgate.v1.Audio.file:type_name -> dashgate.v1.AudioFile
+	8,  // 6: dashgate.v1.AudioFile.expires_at:type_name -> google.protobuf.Timestamp
+	7,  // 7: dashgate.v1.AudioFile.extra:type_name -> google.protobuf.Struct
+	5,  // 8: dashgate.v1.Video.frames:type_name -> dashgate.v1.VideoFrames
+	3,  // 9: dashgate.v1.VideoFrames.frames:type_name -> dashgate.v1.Image
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_dashgate_v1_content_proto_init() }

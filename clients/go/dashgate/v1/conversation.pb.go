@@ -189,7 +189,9 @@ type Message struct {
 	// ignored in a request.
 	Annotations []*Annotation `protobuf:"bytes,6,rep,name=annotations,proto3" json:"annotations,omitempty"`
 	// Every other key of the message, as DashScope wrote it or as it should get it, for example
-	// `partial` or `name`. Merged last; a key that a typed field already set is refused.
+	// `partial` or `name`. Merged last; a key that a typed field already set is refused. The one
+	// exception is `role` beside ROLE_ASSISTANT: an answer whose role this schema does not know has
+	// DashScope's word there, and it can be sent back.
 	Extra         *structpb.Struct `protobuf:"bytes,7,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -29,7 +29,8 @@ const (
 type FinishReason int32
 
 const (
-	// DashScope's word is not one of these; `raw_finish_reason` holds it.
+	// DashScope's word is not one of these, and `raw_finish_reason` holds it; or DashScope gave no
+	// reason, as some models do whose answers come whole.
 	FinishReason_FINISH_REASON_UNSPECIFIED FinishReason = 0
 	// The model had said all. `stop`.
 	FinishReason_FINISH_REASON_STOP FinishReason = 1
@@ -167,7 +168,11 @@ type ConverseResponse struct {
 	// What DashScope wrote in `output` beside all this, for example `task_metric`.
 	ExtraOutput *structpb.Struct `protobuf:"bytes,7,opt,name=extra_output,json=extraOutput,proto3" json:"extra_output,omitempty"`
 	// The sources that were found. Key: `output.search_info`.
-	SearchInfo    *SearchInfo `protobuf:"bytes,8,opt,name=search_info,json=searchInfo,proto3" json:"search_info,omitempty"`
+	SearchInfo *SearchInfo `protobuf:"bytes,8,opt,name=search_info,json=searchInfo,proto3" json:"search_info,omitempty"`
+	// What the caller should know about this answer. Usually empty.
+	Warnings []*Warning `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Every other key of DashScope's body, beside `output`, `usage` and `request_id`.
+	Extra         *structpb.Struct `protobuf:"bytes,10,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -254,6 +259,20 @@ func (x *ConverseResponse) GetExtraOutput() *structpb.Struct {
 func (x *ConverseResponse) GetSearchInfo() *SearchInfo {
 	if x != nil {
 		return x.SearchInfo
+	}
+	return nil
+}
+
+func (x *ConverseResponse) GetWarnings() []*Warning {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *ConverseResponse) GetExtra() *structpb.Struct {
+	if x != nil {
+		return x.Extra
 	}
 	return nil
 }
@@ -537,7 +556,11 @@ type Delta struct {
 	//	*Delta_Extra
 	//	*Delta_Logprobs
 	//	*Delta_SearchInfo
-	Part          isDelta_Part `protobuf_oneof:"part"`
+	//	*Delta_MessageExtra
+	Part isDelta_Part `protobuf_oneof:"part"`
+	// This piece begins a new content part, even if it could continue the one before. Used with
+	// `text`, `audio`, `audio_file` and `extra`.
+	StartsPart    bool `protobuf:"varint,13,opt,name=starts_part,json=startsPart,proto3" json:"starts_part,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -676,6 +699,22 @@ func (x *Delta) GetSearchInfo() *SearchInfo {
 	return nil
 }
 
+func (x *Delta) GetMessageExtra() *structpb.Struct {
+	if x != nil {
+		if x, ok := x.Part.(*Delta_MessageExtra); ok {
+			return x.MessageExtra
+		}
+	}
+	return nil
+}
+
+func (x *Delta) GetStartsPart() bool {
+	if x != nil {
+		return x.StartsPart
+	}
+	return false
+}
+
 type isDelta_Part interface {
 	isDelta_Part()
 }
@@ -717,7 +756,8 @@ type Delta_AudioFile struct {
 }
 
 type Delta_Extra struct {
-	// A part that is none of the above, or the other keys of the part whose text came just before.
+	// The other keys of the part that came just before, or with `starts_part` a part of a kind that
+	// this schema does not know.
 	Extra *structpb.Struct `protobuf:"bytes,9,opt,name=extra,proto3,oneof"`
 }
 
@@ -729,6 +769,12 @@ type Delta_Logprobs struct {
 type Delta_SearchInfo struct {
 	// The sources that were found. The last one holds.
 	SearchInfo *SearchInfo `protobuf:"bytes,11,opt,name=search_info,json=searchInfo,proto3,oneof"`
+}
+
+type Delta_MessageExtra struct {
+	// Keys of the message that this schema does not know. They are merged into `Message.extra`; a
+	// key that comes again replaces the one before.
+	MessageExtra *structpb.Struct `protobuf:"bytes,12,opt,name=message_extra,json=messageExtra,proto3,oneof"`
 }
 
 func (*Delta_Text) isDelta_Part() {}
@@ -750,6 +796,8 @@ func (*Delta_Extra) isDelta_Part() {}
 func (*Delta_Logprobs) isDelta_Part() {}
 
 func (*Delta_SearchInfo) isDelta_Part() {}
+
+func (*Delta_MessageExtra) isDelta_Part() {}
 
 // Nothing yet, but all is well.
 type Heartbeat struct {
@@ -798,7 +846,11 @@ type Completed struct {
 	// How long it took.
 	Timing *Timing `protobuf:"bytes,3,opt,name=timing,proto3" json:"timing,omitempty"`
 	// What DashScope wrote in `output` beside all this.
-	ExtraOutput   *structpb.Struct `protobuf:"bytes,4,opt,name=extra_output,json=extraOutput,proto3" json:"extra_output,omitempty"`
+	ExtraOutput *structpb.Struct `protobuf:"bytes,4,opt,name=extra_output,json=extraOutput,proto3" json:"extra_output,omitempty"`
+	// What the caller should know about this answer. Usually empty.
+	Warnings []*Warning `protobuf:"bytes,5,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Every other key of DashScope's body, beside `output`, `usage` and `request_id`.
+	Extra         *structpb.Struct `protobuf:"bytes,6,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -861,6 +913,20 @@ func (x *Completed) GetExtraOutput() *structpb.Struct {
 	return nil
 }
 
+func (x *Completed) GetWarnings() []*Warning {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *Completed) GetExtra() *structpb.Struct {
+	if x != nil {
+		return x.Extra
+	}
+	return nil
+}
+
 // How one of the answers ended.
 type ChoiceEnd struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -870,8 +936,10 @@ type ChoiceEnd struct {
 	FinishReason FinishReason `protobuf:"varint,2,opt,name=finish_reason,json=finishReason,proto3,enum=dashgate.v1.FinishReason" json:"finish_reason,omitempty"`
 	// The same in DashScope's own word, so that a new one is not lost.
 	RawFinishReason string `protobuf:"bytes,3,opt,name=raw_finish_reason,json=rawFinishReason,proto3" json:"raw_finish_reason,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Every other key of the choice, as DashScope wrote it.
+	Extra         *structpb.Struct `protobuf:"bytes,4,opt,name=extra,proto3" json:"extra,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChoiceEnd) Reset() {
@@ -925,6 +993,13 @@ func (x *ChoiceEnd) GetRawFinishReason() string {
 	return ""
 }
 
+func (x *ChoiceEnd) GetExtra() *structpb.Struct {
+	if x != nil {
+		return x.Extra
+	}
+	return nil
+}
+
 // One answer.
 type Choice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -937,7 +1012,9 @@ type Choice struct {
 	// The same in DashScope's own word. Key: `finish_reason`.
 	RawFinishReason string `protobuf:"bytes,4,opt,name=raw_finish_reason,json=rawFinishReason,proto3" json:"raw_finish_reason,omitempty"`
 	// How likely each word was. Key: `logprobs`.
-	Logprobs      *Logprobs `protobuf:"bytes,5,opt,name=logprobs,proto3" json:"logprobs,omitempty"`
+	Logprobs *Logprobs `protobuf:"bytes,5,opt,name=logprobs,proto3" json:"logprobs,omitempty"`
+	// Every other key of the choice, as DashScope wrote it.
+	Extra         *structpb.Struct `protobuf:"bytes,6,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1007,11 +1084,20 @@ func (x *Choice) GetLogprobs() *Logprobs {
 	return nil
 }
 
+func (x *Choice) GetExtra() *structpb.Struct {
+	if x != nil {
+		return x.Extra
+	}
+	return nil
+}
+
 // How likely words were.
 type Logprobs struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tokens in their order. Key: `content`.
-	Content       []*TokenLogprob `protobuf:"bytes,1,rep,name=content,proto3" json:"content,omitempty"`
+	Content []*TokenLogprob `protobuf:"bytes,1,rep,name=content,proto3" json:"content,omitempty"`
+	// Every other key, as DashScope wrote it.
+	Extra         *structpb.Struct `protobuf:"bytes,2,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1053,6 +1139,13 @@ func (x *Logprobs) GetContent() []*TokenLogprob {
 	return nil
 }
 
+func (x *Logprobs) GetExtra() *structpb.Struct {
+	if x != nil {
+		return x.Extra
+	}
+	return nil
+}
+
 // How likely one token was.
 type TokenLogprob struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1063,7 +1156,9 @@ type TokenLogprob struct {
 	// The natural logarithm of its probability. Key: `logprob`.
 	Logprob *float64 `protobuf:"fixed64,3,opt,name=logprob,proto3,oneof" json:"logprob,omitempty"`
 	// What else could have been there. Key: `top_logprobs`.
-	TopLogprobs   []*TokenLogprob `protobuf:"bytes,4,rep,name=top_logprobs,json=topLogprobs,proto3" json:"top_logprobs,omitempty"`
+	TopLogprobs []*TokenLogprob `protobuf:"bytes,4,rep,name=top_logprobs,json=topLogprobs,proto3" json:"top_logprobs,omitempty"`
+	// Every other key, as DashScope wrote it.
+	Extra         *structpb.Struct `protobuf:"bytes,5,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1122,6 +1217,13 @@ func (x *TokenLogprob) GetLogprob() float64 {
 func (x *TokenLogprob) GetTopLogprobs() []*TokenLogprob {
 	if x != nil {
 		return x.TopLogprobs
+	}
+	return nil
+}
+
+func (x *TokenLogprob) GetExtra() *structpb.Struct {
+	if x != nil {
+		return x.Extra
 	}
 	return nil
 }
@@ -1193,7 +1295,9 @@ type SearchResult struct {
 	// The site's name. Key: `site_name`.
 	SiteName string `protobuf:"bytes,4,opt,name=site_name,json=siteName,proto3" json:"site_name,omitempty"`
 	// The site's icon. Key: `icon`.
-	Icon          string `protobuf:"bytes,5,opt,name=icon,proto3" json:"icon,omitempty"`
+	Icon string `protobuf:"bytes,5,opt,name=icon,proto3" json:"icon,omitempty"`
+	// Every other key, as DashScope wrote it.
+	Extra         *structpb.Struct `protobuf:"bytes,6,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1261,6 +1365,13 @@ func (x *SearchResult) GetIcon() string {
 		return x.Icon
 	}
 	return ""
+}
+
+func (x *SearchResult) GetExtra() *structpb.Struct {
+	if x != nil {
+		return x.Extra
+	}
+	return nil
 }
 
 // How long a call took, as the gateway saw it.
@@ -1331,12 +1442,12 @@ var File_dashgate_v1_conversation_service_proto protoreflect.FileDescriptor
 
 const file_dashgate_v1_conversation_service_proto_rawDesc = "" +
 	"\n" +
-	"&dashgate/v1/conversation_service.proto\x12\vdashgate.v1\x1a\x19dashgate/v1/content.proto\x1a\x1edashgate/v1/conversation.proto\x1a\x1cdashgate/v1/generation.proto\x1a\x16dashgate/v1/tool.proto\x1a\x17dashgate/v1/usage.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xa9\x01\n" +
+	"&dashgate/v1/conversation_service.proto\x12\vdashgate.v1\x1a\x19dashgate/v1/content.proto\x1a\x1edashgate/v1/conversation.proto\x1a\x1cdashgate/v1/generation.proto\x1a\x16dashgate/v1/tool.proto\x1a\x17dashgate/v1/usage.proto\x1a\x19dashgate/v1/warning.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xa9\x01\n" +
 	"\x0fConverseRequest\x12=\n" +
 	"\fconversation\x18\x01 \x01(\v2\x19.dashgate.v1.ConversationR\fconversation\x128\n" +
 	"\aoptions\x18\x02 \x01(\v2\x1e.dashgate.v1.GenerationOptionsR\aoptions\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tR\trequestId\"\xf3\x02\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"\xd4\x03\n" +
 	"\x10ConverseResponse\x12-\n" +
 	"\achoices\x18\x01 \x03(\v2\x13.dashgate.v1.ChoiceR\achoices\x12(\n" +
 	"\x05usage\x18\x02 \x01(\v2\x12.dashgate.v1.UsageR\x05usage\x12\x1d\n" +
@@ -1347,7 +1458,10 @@ const file_dashgate_v1_conversation_service_proto_rawDesc = "" +
 	"\x06timing\x18\x06 \x01(\v2\x13.dashgate.v1.TimingR\x06timing\x12:\n" +
 	"\fextra_output\x18\a \x01(\v2\x17.google.protobuf.StructR\vextraOutput\x128\n" +
 	"\vsearch_info\x18\b \x01(\v2\x17.dashgate.v1.SearchInfoR\n" +
-	"searchInfo\"\xaf\x01\n" +
+	"searchInfo\x120\n" +
+	"\bwarnings\x18\t \x03(\v2\x14.dashgate.v1.WarningR\bwarnings\x12-\n" +
+	"\x05extra\x18\n" +
+	" \x01(\v2\x17.google.protobuf.StructR\x05extra\"\xaf\x01\n" +
 	"\x15ConverseStreamRequest\x12=\n" +
 	"\fconversation\x18\x01 \x01(\v2\x19.dashgate.v1.ConversationR\fconversation\x128\n" +
 	"\aoptions\x18\x02 \x01(\v2\x1e.dashgate.v1.GenerationOptionsR\aoptions\x12\x1d\n" +
@@ -1364,7 +1478,7 @@ const file_dashgate_v1_conversation_service_proto_rawDesc = "" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12.\n" +
 	"\x13upstream_request_id\x18\x02 \x01(\tR\x11upstreamRequestId\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tR\trequestId\"\xf4\x03\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"\xd5\x04\n" +
 	"\x05Delta\x12!\n" +
 	"\fchoice_index\x18\x01 \x01(\x05R\vchoiceIndex\x12\x14\n" +
 	"\x04text\x18\x02 \x01(\tH\x00R\x04text\x12'\n" +
@@ -1381,43 +1495,53 @@ const file_dashgate_v1_conversation_service_proto_rawDesc = "" +
 	"\blogprobs\x18\n" +
 	" \x01(\v2\x15.dashgate.v1.LogprobsH\x00R\blogprobs\x12:\n" +
 	"\vsearch_info\x18\v \x01(\v2\x17.dashgate.v1.SearchInfoH\x00R\n" +
-	"searchInfoB\x06\n" +
+	"searchInfo\x12>\n" +
+	"\rmessage_extra\x18\f \x01(\v2\x17.google.protobuf.StructH\x00R\fmessageExtra\x12\x1f\n" +
+	"\vstarts_part\x18\r \x01(\bR\n" +
+	"startsPartB\x06\n" +
 	"\x04part\"\v\n" +
-	"\tHeartbeat\"\xd0\x01\n" +
+	"\tHeartbeat\"\xb1\x02\n" +
 	"\tCompleted\x120\n" +
 	"\achoices\x18\x01 \x03(\v2\x16.dashgate.v1.ChoiceEndR\achoices\x12(\n" +
 	"\x05usage\x18\x02 \x01(\v2\x12.dashgate.v1.UsageR\x05usage\x12+\n" +
 	"\x06timing\x18\x03 \x01(\v2\x13.dashgate.v1.TimingR\x06timing\x12:\n" +
-	"\fextra_output\x18\x04 \x01(\v2\x17.google.protobuf.StructR\vextraOutput\"\x8d\x01\n" +
+	"\fextra_output\x18\x04 \x01(\v2\x17.google.protobuf.StructR\vextraOutput\x120\n" +
+	"\bwarnings\x18\x05 \x03(\v2\x14.dashgate.v1.WarningR\bwarnings\x12-\n" +
+	"\x05extra\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x05extra\"\xbc\x01\n" +
 	"\tChoiceEnd\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12>\n" +
 	"\rfinish_reason\x18\x02 \x01(\x0e2\x19.dashgate.v1.FinishReasonR\ffinishReason\x12*\n" +
-	"\x11raw_finish_reason\x18\x03 \x01(\tR\x0frawFinishReason\"\xed\x01\n" +
+	"\x11raw_finish_reason\x18\x03 \x01(\tR\x0frawFinishReason\x12-\n" +
+	"\x05extra\x18\x04 \x01(\v2\x17.google.protobuf.StructR\x05extra\"\x9c\x02\n" +
 	"\x06Choice\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12.\n" +
 	"\amessage\x18\x02 \x01(\v2\x14.dashgate.v1.MessageR\amessage\x12>\n" +
 	"\rfinish_reason\x18\x03 \x01(\x0e2\x19.dashgate.v1.FinishReasonR\ffinishReason\x12*\n" +
 	"\x11raw_finish_reason\x18\x04 \x01(\tR\x0frawFinishReason\x121\n" +
-	"\blogprobs\x18\x05 \x01(\v2\x15.dashgate.v1.LogprobsR\blogprobs\"?\n" +
+	"\blogprobs\x18\x05 \x01(\v2\x15.dashgate.v1.LogprobsR\blogprobs\x12-\n" +
+	"\x05extra\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x05extra\"n\n" +
 	"\bLogprobs\x123\n" +
-	"\acontent\x18\x01 \x03(\v2\x19.dashgate.v1.TokenLogprobR\acontent\"\xa3\x01\n" +
+	"\acontent\x18\x01 \x03(\v2\x19.dashgate.v1.TokenLogprobR\acontent\x12-\n" +
+	"\x05extra\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x05extra\"\xd2\x01\n" +
 	"\fTokenLogprob\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\fR\x05bytes\x12\x1d\n" +
 	"\alogprob\x18\x03 \x01(\x01H\x00R\alogprob\x88\x01\x01\x12<\n" +
-	"\ftop_logprobs\x18\x04 \x03(\v2\x19.dashgate.v1.TokenLogprobR\vtopLogprobsB\n" +
+	"\ftop_logprobs\x18\x04 \x03(\v2\x19.dashgate.v1.TokenLogprobR\vtopLogprobs\x12-\n" +
+	"\x05extra\x18\x05 \x01(\v2\x17.google.protobuf.StructR\x05extraB\n" +
 	"\n" +
 	"\b_logprob\"}\n" +
 	"\n" +
 	"SearchInfo\x12@\n" +
 	"\x0esearch_results\x18\x01 \x03(\v2\x19.dashgate.v1.SearchResultR\rsearchResults\x12-\n" +
-	"\x05extra\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x05extra\"}\n" +
+	"\x05extra\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x05extra\"\xac\x01\n" +
 	"\fSearchResult\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x10\n" +
 	"\x03url\x18\x03 \x01(\tR\x03url\x12\x1b\n" +
 	"\tsite_name\x18\x04 \x01(\tR\bsiteName\x12\x12\n" +
-	"\x04icon\x18\x05 \x01(\tR\x04icon\"\x91\x01\n" +
+	"\x04icon\x18\x05 \x01(\tR\x04icon\x12-\n" +
+	"\x05extra\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x05extra\"\x91\x01\n" +
 	"\x06Timing\x12:\n" +
 	"\vfirst_event\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"firstEvent\x12/\n" +
@@ -1468,11 +1592,12 @@ var file_dashgate_v1_conversation_service_proto_goTypes = []any{
 	(*GenerationOptions)(nil),      // 17: dashgate.v1.GenerationOptions
 	(*Usage)(nil),                  // 18: dashgate.v1.Usage
 	(*structpb.Struct)(nil),        // 19: google.protobuf.Struct
-	(*ToolCall)(nil),               // 20: dashgate.v1.ToolCall
-	(*Annotation)(nil),             // 21: dashgate.v1.Annotation
-	(*AudioFile)(nil),              // 22: dashgate.v1.AudioFile
-	(*Message)(nil),                // 23: dashgate.v1.Message
-	(*durationpb.Duration)(nil),    // 24: google.protobuf.Duration
+	(*Warning)(nil),                // 20: dashgate.v1.Warning
+	(*ToolCall)(nil),               // 21: dashgate.v1.ToolCall
+	(*Annotation)(nil),             // 22: dashgate.v1.Annotation
+	(*AudioFile)(nil),              // 23: dashgate.v1.AudioFile
+	(*Message)(nil),                // 24: dashgate.v1.Message
+	(*durationpb.Duration)(nil),    // 25: google.protobuf.Duration
 }
 var file_dashgate_v1_conversation_service_proto_depIdxs = []int32{
 	16, // 0: dashgate.v1.ConverseRequest.conversation:type_name -> dashgate.v1.Conversation
@@ -1482,41 +1607,51 @@ var file_dashgate_v1_conversation_service_proto_depIdxs = []int32{
 	15, // 4: dashgate.v1.ConverseResponse.timing:type_name -> dashgate.v1.Timing
 	19, // 5: dashgate.v1.ConverseResponse.extra_output:type_name -> google.protobuf.Struct
 	13, // 6: dashgate.v1.ConverseResponse.search_info:type_name -> dashgate.v1.SearchInfo
-	16, // 7: dashgate.v1.ConverseStreamRequest.conversation:type_name -> dashgate.v1.Conversation
-	17, // 8: dashgate.v1.ConverseStreamRequest.options:type_name -> dashgate.v1.GenerationOptions
-	5,  // 9: dashgate.v1.ConverseStreamResponse.started:type_name -> dashgate.v1.Started
-	6,  // 10: dashgate.v1.ConverseStreamResponse.delta:type_name -> dashgate.v1.Delta
-	7,  // 11: dashgate.v1.ConverseStreamResponse.heartbeat:type_name -> dashgate.v1.Heartbeat
-	8,  // 12: dashgate.v1.ConverseStreamResponse.completed:type_name -> dashgate.v1.Completed
-	20, // 13: dashgate.v1.Delta.tool_call:type_name -> dashgate.v1.ToolCall
-	21, // 14: dashgate.v1.Delta.annotation:type_name -> dashgate.v1.Annotation
-	22, // 15: dashgate.v1.Delta.audio_file:type_name -> dashgate.v1.AudioFile
-	19, // 16: dashgate.v1.Delta.extra:type_name -> google.protobuf.Struct
-	11, // 17: dashgate.v1.Delta.logprobs:type_name -> dashgate.v1.Logprobs
-	13, // 18: dashgate.v1.Delta.search_info:type_name -> dashgate.v1.SearchInfo
-	9,  // 19: dashgate.v1.Completed.choices:type_name -> dashgate.v1.ChoiceEnd
-	18, // 20: dashgate.v1.Completed.usage:type_name -> dashgate.v1.Usage
-	15, // 21: dashgate.v1.Completed.timing:type_name -> dashgate.v1.Timing
-	19, // 22: dashgate.v1.Completed.extra_output:type_name -> google.protobuf.Struct
-	0,  // 23: dashgate.v1.ChoiceEnd.finish_reason:type_name -> dashgate.v1.FinishReason
-	23, // 24: dashgate.v1.Choice.message:type_name -> dashgate.v1.Message
-	0,  // 25: dashgate.v1.Choice.finish_reason:type_name -> dashgate.v1.FinishReason
-	11, // 26: dashgate.v1.Choice.logprobs:type_name -> dashgate.v1.Logprobs
-	12, // 27: dashgate.v1.Logprobs.content:type_name -> dashgate.v1.TokenLogprob
-	12, // 28: dashgate.v1.TokenLogprob.top_logprobs:type_name -> dashgate.v1.TokenLogprob
-	14, // 29: dashgate.v1.SearchInfo.search_results:type_name -> dashgate.v1.SearchResult
-	19, // 30: dashgate.v1.SearchInfo.extra:type_name -> google.protobuf.Struct
-	24, // 31: dashgate.v1.Timing.first_event:type_name -> google.protobuf.Duration
-	24, // 32: dashgate.v1.Timing.total:type_name -> google.protobuf.Duration
-	1,  // 33: dashgate.v1.ConversationService.Converse:input_type -> dashgate.v1.ConverseRequest
-	3,  // 34: dashgate.v1.ConversationService.ConverseStream:input_type -> dashgate.v1.ConverseStreamRequest
-	2,  // 35: dashgate.v1.ConversationService.Converse:output_type -> dashgate.v1.ConverseResponse
-	4,  // 36: dashgate.v1.ConversationService.ConverseStream:output_type -> dashgate.v1.ConverseStreamResponse
-	35, // [35:37] is the sub-list for method output_type
-	33, // [33:35] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	20, // 7: dashgate.v1.ConverseResponse.warnings:type_name -> dashgate.v1.Warning
+	19, // 8: dashgate.v1.ConverseResponse.extra:type_name -> google.protobuf.Struct
+	16, // 9: dashgate.v1.ConverseStreamRequest.conversation:type_name -> dashgate.v1.Conversation
+	17, // 10: dashgate.v1.ConverseStreamRequest.options:type_name -> dashgate.v1.GenerationOptions
+	5,  // 11: dashgate.v1.ConverseStreamResponse.started:type_name -> dashgate.v1.Started
+	6,  // 12: dashgate.v1.ConverseStreamResponse.delta:type_name -> dashgate.v1.Delta
+	7,  // 13: dashgate.v1.ConverseStreamResponse.heartbeat:type_name -> dashgate.v1.Heartbeat
+	8,  // 14: dashgate.v1.ConverseStreamResponse.completed:type_name -> dashgate.v1.Completed
+	21, // 15: dashgate.v1.Delta.tool_call:type_name -> dashgate.v1.ToolCall
+	22, // 16: dashgate.v1.Delta.annotation:type_name -> dashgate.v1.Annotation
+	23, // 17: dashgate.v1.Delta.audio_file:type_name -> dashgate.v1.AudioFile
+	19, // 18: dashgate.v1.Delta.extra:type_name -> google.protobuf.Struct
+	11, // 19: dashgate.v1.Delta.logprobs:type_name -> dashgate.v1.Logprobs
+	13, // 20: dashgate.v1.Delta.search_info:type_name -> dashgate.v1.SearchInfo
+	19, // 21: dashgate.v1.Delta.message_extra:type_name -> google.protobuf.Struct
+	9,  // 22: dashgate.v1.Completed.choices:type_name -> dashgate.v1.ChoiceEnd
+	18, // 23: dashgate.v1.Completed.usage:type_name -> dashgate.v1.Usage
+	15, // 24: dashgate.v1.Completed.timing:type_name -> dashgate.v1.Timing
+	19, // 25: dashgate.v1.Completed.extra_output:type_name -> google.protobuf.Struct
+	20, // 26: dashgate.v1.Completed.warnings:type_name -> dashgate.v1.Warning
+	19, // 27: dashgate.v1.Completed.extra:type_name -> google.protobuf.Struct
+	0,  // 28: dashgate.v1.ChoiceEnd.finish_reason:type_name -> dashgate.v1.FinishReason
+	19, // 29: dashgate.v1.ChoiceEnd.extra:type_name -> google.protobuf.Struct
+	24, // 30: dashgate.v1.Choice.message:type_name -> dashgate.v1.Message
+	0,  // 31: dashgate.v1.Choice.finish_reason:type_name -> dashgate.v1.FinishReason
+	11, // 32: dashgate.v1.Choice.logprobs:type_name -> dashgate.v1.Logprobs
+	19, // 33: dashgate.v1.Choice.extra:type_name -> google.protobuf.Struct
+	12, // 34: dashgate.v1.Logprobs.content:type_name -> dashgate.v1.TokenLogprob
+	19, // 35: dashgate.v1.Logprobs.extra:type_name -> google.protobuf.Struct
+	12, // 36: dashgate.v1.TokenLogprob.top_logprobs:type_name -> dashgate.v1.TokenLogprob
+	19, // 37: dashgate.v1.TokenLogprob.extra:type_name -> google.protobuf.Struct
+	14, // 38: dashgate.v1.SearchInfo.search_results:type_name -> dashgate.v1.SearchResult
+	19, // 39: dashgate.v1.SearchInfo.extra:type_name -> google.protobuf.Struct
+	19, // 40: dashgate.v1.SearchResult.extra:type_name -> google.protobuf.Struct
+	25, // 41: dashgate.v1.Timing.first_event:type_name -> google.protobuf.Duration
+	25, // 42: dashgate.v1.Timing.total:type_name -> google.protobuf.Duration
+	1,  // 43: dashgate.v1.ConversationService.Converse:input_type -> dashgate.v1.ConverseRequest
+	3,  // 44: dashgate.v1.ConversationService.ConverseStream:input_type -> dashgate.v1.ConverseStreamRequest
+	2,  // 45: dashgate.v1.ConversationService.Converse:output_type -> dashgate.v1.ConverseResponse
+	4,  // 46: dashgate.v1.ConversationService.ConverseStream:output_type -> dashgate.v1.ConverseStreamResponse
+	45, // [45:47] is the sub-list for method output_type
+	43, // [43:45] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_dashgate_v1_conversation_service_proto_init() }
@@ -1529,6 +1664,7 @@ func file_dashgate_v1_conversation_service_proto_init() {
 	file_dashgate_v1_generation_proto_init()
 	file_dashgate_v1_tool_proto_init()
 	file_dashgate_v1_usage_proto_init()
+	file_dashgate_v1_warning_proto_init()
 	file_dashgate_v1_conversation_service_proto_msgTypes[3].OneofWrappers = []any{
 		(*ConverseStreamResponse_Started)(nil),
 		(*ConverseStreamResponse_Delta)(nil),
@@ -1546,6 +1682,7 @@ func file_dashgate_v1_conversation_service_proto_init() {
 		(*Delta_Extra)(nil),
 		(*Delta_Logprobs)(nil),
 		(*Delta_SearchInfo)(nil),
+		(*Delta_MessageExtra)(nil),
 	}
 	file_dashgate_v1_conversation_service_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}

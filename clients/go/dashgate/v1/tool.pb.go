@@ -11,6 +11,7 @@ package dashgatev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -323,7 +324,8 @@ func (*ToolChoice_FunctionName) isToolChoice_Kind() {}
 // `id` and `name` come with the first delta only, and `arguments` is the next piece of the text.
 type ToolCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The position among the calls of one answer, from 0. Key: `index`.
+	// The position among the calls of one answer, from 0. Key: `index`. When two calls of a message
+	// in a request have the same index, all of its calls are numbered by their position.
 	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	// The name of this call, for `tool_call_id` in the answer to it. Key: `id`.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
@@ -333,7 +335,10 @@ type ToolCall struct {
 	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
 	// Its arguments as JSON text, exactly as the model wrote it; it may not be valid JSON. Key:
 	// `function.arguments`.
-	Arguments     string `protobuf:"bytes,5,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	Arguments string `protobuf:"bytes,5,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	// Every other key of the call, as DashScope wrote it or as it should get it; those of its
+	// `function` are under `function`.
+	Extra         *structpb.Struct `protobuf:"bytes,6,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -403,11 +408,18 @@ func (x *ToolCall) GetArguments() string {
 	return ""
 }
 
+func (x *ToolCall) GetExtra() *structpb.Struct {
+	if x != nil {
+		return x.Extra
+	}
+	return nil
+}
+
 var File_dashgate_v1_tool_proto protoreflect.FileDescriptor
 
 const file_dashgate_v1_tool_proto_rawDesc = "" +
 	"\n" +
-	"\x16dashgate/v1/tool.proto\x12\vdashgate.v1\"d\n" +
+	"\x16dashgate/v1/tool.proto\x12\vdashgate.v1\x1a\x1cgoogle/protobuf/struct.proto\"d\n" +
 	"\x04Tool\x127\n" +
 	"\bfunction\x18\x01 \x01(\v2\x19.dashgate.v1.FunctionToolH\x00R\bfunction\x12\x1b\n" +
 	"\braw_json\x18\x02 \x01(\tH\x00R\arawJsonB\x06\n" +
@@ -422,13 +434,14 @@ const file_dashgate_v1_tool_proto_rawDesc = "" +
 	"ToolChoice\x121\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1b.dashgate.v1.ToolChoiceModeH\x00R\x04mode\x12%\n" +
 	"\rfunction_name\x18\x02 \x01(\tH\x00R\ffunctionNameB\x06\n" +
-	"\x04kind\"v\n" +
+	"\x04kind\"\xa5\x01\n" +
 	"\bToolCall\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x1c\n" +
-	"\targuments\x18\x05 \x01(\tR\targuments*\x87\x01\n" +
+	"\targuments\x18\x05 \x01(\tR\targuments\x12-\n" +
+	"\x05extra\x18\x06 \x01(\v2\x17.google.protobuf.StructR\x05extra*\x87\x01\n" +
 	"\x0eToolChoiceMode\x12 \n" +
 	"\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15TOOL_CHOICE_MODE_AUTO\x10\x01\x12\x19\n" +
@@ -451,20 +464,22 @@ func file_dashgate_v1_tool_proto_rawDescGZIP() []byte {
 var file_dashgate_v1_tool_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_dashgate_v1_tool_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_dashgate_v1_tool_proto_goTypes = []any{
-	(ToolChoiceMode)(0),  // 0: dashgate.v1.ToolChoiceMode
-	(*Tool)(nil),         // 1: dashgate.v1.Tool
-	(*FunctionTool)(nil), // 2: dashgate.v1.FunctionTool
-	(*ToolChoice)(nil),   // 3: dashgate.v1.ToolChoice
-	(*ToolCall)(nil),     // 4: dashgate.v1.ToolCall
+	(ToolChoiceMode)(0),     // 0: dashgate.v1.ToolChoiceMode
+	(*Tool)(nil),            // 1: dashgate.v1.Tool
+	(*FunctionTool)(nil),    // 2: dashgate.v1.FunctionTool
+	(*ToolChoice)(nil),      // 3: dashgate.v1.ToolChoice
+	(*ToolCall)(nil),        // 4: dashgate.v1.ToolCall
+	(*structpb.Struct)(nil), // 5: google.protobuf.Struct
 }
 var file_dashgate_v1_tool_proto_depIdxs = []int32{
 	2, // 0: dashgate.v1.Tool.function:type_name -> dashgate.v1.FunctionTool
 	0, // 1: dashgate.v1.ToolChoice.mode:type_name -> dashgate.v1.ToolChoiceMode
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	5, // 2: dashgate.v1.ToolCall.extra:type_name -> google.protobuf.Struct
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_dashgate_v1_tool_proto_init() }

@@ -66,7 +66,8 @@ type Usage struct {
 	Height *int32 `protobuf:"varint,17,opt,name=height,proto3,oneof" json:"height,omitempty"`
 	// What plug-ins did. Key: `plugins`.
 	Plugins *PluginUsage `protobuf:"bytes,18,opt,name=plugins,proto3" json:"plugins,omitempty"`
-	// The whole object as DashScope wrote it, with the keys that have no field here.
+	// The whole object as DashScope wrote it, with the keys that have no field here. A number that a
+	// double cannot hold is a string of its digits.
 	Raw           *structpb.Struct `protobuf:"bytes,19,opt,name=raw,proto3" json:"raw,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

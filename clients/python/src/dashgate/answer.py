@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from google.protobuf.struct_pb2 import Struct
+
 from dashgate import v1
 
 # What the bytes in a stream's events are.
@@ -75,6 +77,11 @@ class Answer:
         return self.raw.timing
 
     @property
+    def warnings(self) -> Sequence[v1.Warning]:
+        """What the caller should know, for example that audio was cut. Usually empty."""
+        return self.raw.warnings
+
+    @property
     def model(self) -> str:
         """The model that answered."""
         return self.raw.model
@@ -129,11 +136,11 @@ class Fold:
             return
         draft = self._drafts.setdefault(delta.choice_index, _Draft())
         if kind == "text":
-            draft.add_text(delta.text)
+            draft.add_text(delta.text, delta.starts_part)
         elif kind == "reasoning_text":
             draft.reasoning.append(delta.reasoning_text)
         elif kind == "audio":
-            draft.audio.append(delta.audio)
+            draft.sound(delta.starts_part).pieces.append(delta.audio)
         elif kind == "tool_call":
             draft.add_tool_call(delta.tool_call)
         elif kind == "annotation":
@@ -141,12 +148,11 @@ class Fold:
         elif kind == "image_uri":
             draft.parts.append(_Part(v1.Content(image=v1.Image(uri=delta.image_uri))))
         elif kind == "audio_file":
-            draft.audio_file = delta.audio_file
-        elif kind == "extra":
+            draft.sound(delta.starts_part).file = delta.audio_file
+        elif kind in ("extra", "message_extra"):
             draft.add_extra(delta)
         elif kind == "logprobs":
-            draft.rest.logprobs.MergeFrom(delta.logprobs)
-            draft.rest.logprobs.SetInParent()
+            draft.add_logprobs(delta.logprobs)
 
     def _end(self, completed: v1.Completed) -> None:
         self.complete = True
@@ -154,12 +160,24 @@ class Fold:
             rest = self._drafts.setdefault(end.index, _Draft()).rest
             rest.finish_reason = end.finish_reason
             rest.raw_finish_reason = end.raw_finish_reason
+            if end.HasField("extra"):
+                rest.extra.CopyFrom(end.extra)
         if completed.HasField("usage"):
             self._response.usage.CopyFrom(completed.usage)
         if completed.HasField("timing"):
             self._response.timing.CopyFrom(completed.timing)
         if completed.HasField("extra_output"):
             self._response.extra_output.CopyFrom(completed.extra_output)
+        if completed.HasField("extra"):
+            self._response.extra.CopyFrom(completed.extra)
+        self._response.warnings.extend(completed.warnings)
+
+
+def _merge(there: Struct, extra: Struct) -> None:
+    """Add keys to those that are there; a new value replaces an old one."""
+    there.SetInParent()
+    for key, value in extra.fields.items():
+        there.fields[key].CopyFrom(value)
 
 
 @dataclass
@@ -177,29 +195,55 @@ class _Call:
 
 
 @dataclass
+class _Sound:
+    """An audio part in the making."""
+
+    pieces: list[bytes] = field(default_factory=list)
+    file: v1.AudioFile | None = None
+
+    def audio(self) -> v1.Audio:
+        data = b"".join(self.pieces)
+        if data:
+            return v1.Audio(mime_type=STREAMED_AUDIO, data=data, file=self.file)
+        uri = self.file.uri if self.file is not None else ""
+        return v1.Audio(uri=uri or None, file=self.file)
+
+
+@dataclass
 class _Draft:
     """An answer in the making."""
 
     parts: list[_Part] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
-    audio: list[bytes] = field(default_factory=list)
-    audio_file: v1.AudioFile | None = None
+    sounds: list[_Sound] = field(default_factory=list)
     calls: dict[int, _Call] = field(default_factory=dict)
     rest: v1.Choice = field(default_factory=v1.Choice)
 
-    def add_text(self, text: str) -> None:
-        if self.parts and (pieces := self.parts[-1].pieces) is not None:
-            pieces.append(text)
+    def add_text(self, text: str, starts_part: bool) -> None:
+        last = self.parts[-1].pieces if self.parts and not starts_part else None
+        if last is not None:
+            last.append(text)
         else:
             self.parts.append(_Part(v1.Content(), [text]))
 
     def add_extra(self, delta: v1.Delta) -> None:
-        if not self.parts:
+        if delta.WhichOneof("part") == "message_extra":
+            _merge(self.rest.message.extra, delta.message_extra)
+            return
+        if delta.starts_part or not self.parts:
             self.parts.append(_Part(v1.Content()))
-        extra = self.parts[-1].content.extra
-        extra.SetInParent()
-        for key, value in delta.extra.fields.items():
-            extra.fields[key].CopyFrom(value)
+        _merge(self.parts[-1].content.extra, delta.extra)
+
+    def add_logprobs(self, logprobs: v1.Logprobs) -> None:
+        self.rest.logprobs.content.extend(logprobs.content)
+        self.rest.logprobs.SetInParent()
+        if logprobs.HasField("extra"):
+            _merge(self.rest.logprobs.extra, logprobs.extra)
+
+    def sound(self, starts_part: bool) -> _Sound:
+        if starts_part or not self.sounds:
+            self.sounds.append(_Sound())
+        return self.sounds[-1]
 
     def add_tool_call(self, piece: v1.ToolCall) -> None:
         known = self.calls.setdefault(piece.index, _Call(v1.ToolCall(index=piece.index), []))
@@ -207,6 +251,8 @@ class _Draft:
         known.call.type = known.call.type or piece.type
         known.call.name = known.call.name or piece.name
         known.arguments.append(piece.arguments)
+        if piece.HasField("extra"):
+            _merge(known.call.extra, piece.extra)
 
     def choice(self, index: int) -> v1.Choice:
         choice = v1.Choice()
@@ -220,18 +266,10 @@ class _Draft:
             content.CopyFrom(part.content)
             if part.pieces is not None:
                 content.text = "".join(part.pieces)
-        if (sound := self._sound()) is not None:
-            message.content.add(audio=sound)
+        for sound in self.sounds:
+            message.content.add(audio=sound.audio())
         for _, known in sorted(self.calls.items()):
             call = message.tool_calls.add()
             call.CopyFrom(known.call)
             call.arguments = "".join(known.arguments)
         return choice
-
-    def _sound(self) -> v1.Audio | None:
-        data = b"".join(self.audio)
-        if data:
-            return v1.Audio(mime_type=STREAMED_AUDIO, data=data, file=self.audio_file)
-        if self.audio_file is not None:
-            return v1.Audio(uri=self.audio_file.uri, file=self.audio_file)
-        return None

@@ -9,18 +9,21 @@ pub struct Content {
     pub cache_control: ::core::option::Option<CacheControl>,
     /// Every other key of the part, as DashScope wrote it or as it should get it: `ocr_result` and
     /// `image_hw` in answers of Qwen-VL and Qwen-OCR, and whatever a later model adds. Merged last in
-    /// a request; a key that a typed field already set is refused. Nulls are dropped.
+    /// a request; a key that a typed field already set is refused, and so are media that belong into
+    /// `audio`, `image` or `video`. Nulls are dropped.
     #[prost(message, optional, tag = "6")]
     pub extra: ::core::option::Option<::prost_types::Struct>,
-    /// What this part is. Exactly one must be set in a request. In an answer, unset means a kind that
-    /// this version of the schema does not know; `extra` then holds it.
+    /// What this part is. Unset means a kind that this version of the schema does not know, for
+    /// example `input_audio` or `file`: `extra` then holds the whole part, in a request as in an
+    /// answer.
     #[prost(oneof = "content::Kind", tags = "1, 2, 3, 4")]
     pub kind: ::core::option::Option<content::Kind>,
 }
 /// Nested message and enum types in `Content`.
 pub mod content {
-    /// What this part is. Exactly one must be set in a request. In an answer, unset means a kind that
-    /// this version of the schema does not know; `extra` then holds it.
+    /// What this part is. Unset means a kind that this version of the schema does not know, for
+    /// example `input_audio` or `file`: `extra` then holds the whole part, in a request as in an
+    /// answer.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
         /// Plain text, UTF-8. DashScope's key: `text`. Every model takes it.
@@ -38,7 +41,7 @@ pub mod content {
     }
 }
 /// A sound: a file that is already somewhere, or its bytes.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Audio {
     /// The MIME type, for example `audio/wav`, `audio/mpeg`. Default in a request: recognised from the
     /// first bytes of `data`. In an answer, `audio/pcm` is 16-bit little-endian mono at 24 kHz.
@@ -68,7 +71,7 @@ pub mod audio {
     }
 }
 /// A finished sound file that DashScope keeps for a while. DashScope's object: `output.audio`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct AudioFile {
     /// Where to fetch it. DashScope's key: `url`.
     #[prost(string, tag = "1")]
@@ -79,6 +82,9 @@ pub struct AudioFile {
     /// When the URI stops to work: about 24 hours after it was made. Key: `expires_at`.
     #[prost(message, optional, tag = "3")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Every other key of the object, as DashScope wrote it.
+    #[prost(message, optional, tag = "4")]
+    pub extra: ::core::option::Option<::prost_types::Struct>,
 }
 /// A picture: a file that is already somewhere, or its bytes, with hints on how to look at it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -228,9 +234,10 @@ pub mod tool_choice {
 }
 /// A call that the model asks for. In a stream, a delta of it: `index` tells which call is meant,
 /// `id` and `name` come with the first delta only, and `arguments` is the next piece of the text.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToolCall {
-    /// The position among the calls of one answer, from 0. Key: `index`.
+    /// The position among the calls of one answer, from 0. Key: `index`. When two calls of a message
+    /// in a request have the same index, all of its calls are numbered by their position.
     #[prost(int32, tag = "1")]
     pub index: i32,
     /// The name of this call, for `tool_call_id` in the answer to it. Key: `id`.
@@ -246,6 +253,10 @@ pub struct ToolCall {
     /// `function.arguments`.
     #[prost(string, tag = "5")]
     pub arguments: ::prost::alloc::string::String,
+    /// Every other key of the call, as DashScope wrote it or as it should get it; those of its
+    /// `function` are under `function`.
+    #[prost(message, optional, tag = "6")]
+    pub extra: ::core::option::Option<::prost_types::Struct>,
 }
 /// The choice for all tools alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -331,7 +342,9 @@ pub struct Message {
     #[prost(message, repeated, tag = "6")]
     pub annotations: ::prost::alloc::vec::Vec<Annotation>,
     /// Every other key of the message, as DashScope wrote it or as it should get it, for example
-    /// `partial` or `name`. Merged last; a key that a typed field already set is refused.
+    /// `partial` or `name`. Merged last; a key that a typed field already set is refused. The one
+    /// exception is `role` beside ROLE_ASSISTANT: an answer whose role this schema does not know has
+    /// DashScope's word there, and it can be sent back.
     #[prost(message, optional, tag = "7")]
     pub extra: ::core::option::Option<::prost_types::Struct>,
 }
@@ -696,7 +709,8 @@ pub struct Usage {
     /// What plug-ins did. Key: `plugins`.
     #[prost(message, optional, tag = "18")]
     pub plugins: ::core::option::Option<PluginUsage>,
-    /// The whole object as DashScope wrote it, with the keys that have no field here.
+    /// The whole object as DashScope wrote it, with the keys that have no field here. A number that a
+    /// double cannot hold is a string of its digits.
     #[prost(message, optional, tag = "19")]
     pub raw: ::core::option::Option<::prost_types::Struct>,
 }
@@ -745,6 +759,26 @@ pub struct SearchUsage {
     #[prost(string, optional, tag = "2")]
     pub strategy: ::core::option::Option<::prost::alloc::string::String>,
 }
+/// Something that the caller should know about a call that succeeded: the gateway changed the
+/// request, or could not keep a part of the answer. An answer without warnings is exactly what
+/// DashScope sent, and DashScope got exactly what the caller sent.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Warning {
+    /// What kind of warning this is, in upper case with underscores. Clients ignore codes that they do
+    /// not know. `ANSWER_PART_DROPPED`: a part of the answer has no place in this schema.
+    /// `AUDIO_TRUNCATED`: the model hears less audio than was sent. `PARAMETER_ADJUSTED`: a parameter
+    /// was sent with another value than the caller's.
+    #[prost(string, tag = "1")]
+    pub code: ::prost::alloc::string::String,
+    /// What it is about: the path of a field of the request, for example
+    /// `conversation.messages\[0\].content\[0\].audio`, or of a key of DashScope's answer, for example
+    /// `output.choices\[0\].message`. Empty when it is about the whole call.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// An explanation in English for people. Its wording may change at any time.
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+}
 /// Asks for one turn.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConverseRequest {
@@ -788,6 +822,12 @@ pub struct ConverseResponse {
     /// The sources that were found. Key: `output.search_info`.
     #[prost(message, optional, tag = "8")]
     pub search_info: ::core::option::Option<SearchInfo>,
+    /// What the caller should know about this answer. Usually empty.
+    #[prost(message, repeated, tag = "9")]
+    pub warnings: ::prost::alloc::vec::Vec<Warning>,
+    /// Every other key of DashScope's body, beside `output`, `usage` and `request_id`.
+    #[prost(message, optional, tag = "10")]
+    pub extra: ::core::option::Option<::prost_types::Struct>,
 }
 /// Asks for one turn, as it is made.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -852,8 +892,12 @@ pub struct Delta {
     /// Which of the `n` answers it belongs to, from 0.
     #[prost(int32, tag = "1")]
     pub choice_index: i32,
+    /// This piece begins a new content part, even if it could continue the one before. Used with
+    /// `text`, `audio`, `audio_file` and `extra`.
+    #[prost(bool, tag = "13")]
+    pub starts_part: bool,
     /// The piece. Unset means a kind that this version of the schema does not know: skip it.
-    #[prost(oneof = "delta::Part", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "delta::Part", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub part: ::core::option::Option<delta::Part>,
 }
 /// Nested message and enum types in `Delta`.
@@ -883,7 +927,8 @@ pub mod delta {
         /// DashScope's copy of the whole sound.
         #[prost(message, tag = "8")]
         AudioFile(super::AudioFile),
-        /// A part that is none of the above, or the other keys of the part whose text came just before.
+        /// The other keys of the part that came just before, or with `starts_part` a part of a kind that
+        /// this schema does not know.
         #[prost(message, tag = "9")]
         Extra(::prost_types::Struct),
         /// How likely the last words were.
@@ -892,6 +937,10 @@ pub mod delta {
         /// The sources that were found. The last one holds.
         #[prost(message, tag = "11")]
         SearchInfo(super::SearchInfo),
+        /// Keys of the message that this schema does not know. They are merged into `Message.extra`; a
+        /// key that comes again replaces the one before.
+        #[prost(message, tag = "12")]
+        MessageExtra(::prost_types::Struct),
     }
 }
 /// Nothing yet, but all is well.
@@ -912,9 +961,15 @@ pub struct Completed {
     /// What DashScope wrote in `output` beside all this.
     #[prost(message, optional, tag = "4")]
     pub extra_output: ::core::option::Option<::prost_types::Struct>,
+    /// What the caller should know about this answer. Usually empty.
+    #[prost(message, repeated, tag = "5")]
+    pub warnings: ::prost::alloc::vec::Vec<Warning>,
+    /// Every other key of DashScope's body, beside `output`, `usage` and `request_id`.
+    #[prost(message, optional, tag = "6")]
+    pub extra: ::core::option::Option<::prost_types::Struct>,
 }
 /// How one of the answers ended.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChoiceEnd {
     /// Which one, from 0.
     #[prost(int32, tag = "1")]
@@ -925,6 +980,9 @@ pub struct ChoiceEnd {
     /// The same in DashScope's own word, so that a new one is not lost.
     #[prost(string, tag = "3")]
     pub raw_finish_reason: ::prost::alloc::string::String,
+    /// Every other key of the choice, as DashScope wrote it.
+    #[prost(message, optional, tag = "4")]
+    pub extra: ::core::option::Option<::prost_types::Struct>,
 }
 /// One answer.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -944,6 +1002,9 @@ pub struct Choice {
     /// How likely each word was. Key: `logprobs`.
     #[prost(message, optional, tag = "5")]
     pub logprobs: ::core::option::Option<Logprobs>,
+    /// Every other key of the choice, as DashScope wrote it.
+    #[prost(message, optional, tag = "6")]
+    pub extra: ::core::option::Option<::prost_types::Struct>,
 }
 /// How likely words were.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -951,6 +1012,9 @@ pub struct Logprobs {
     /// The tokens in their order. Key: `content`.
     #[prost(message, repeated, tag = "1")]
     pub content: ::prost::alloc::vec::Vec<TokenLogprob>,
+    /// Every other key, as DashScope wrote it.
+    #[prost(message, optional, tag = "2")]
+    pub extra: ::core::option::Option<::prost_types::Struct>,
 }
 /// How likely one token was.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -967,6 +1031,9 @@ pub struct TokenLogprob {
     /// What else could have been there. Key: `top_logprobs`.
     #[prost(message, repeated, tag = "4")]
     pub top_logprobs: ::prost::alloc::vec::Vec<TokenLogprob>,
+    /// Every other key, as DashScope wrote it.
+    #[prost(message, optional, tag = "5")]
+    pub extra: ::core::option::Option<::prost_types::Struct>,
 }
 /// What was found on the web.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -979,7 +1046,7 @@ pub struct SearchInfo {
     pub extra: ::core::option::Option<::prost_types::Struct>,
 }
 /// One source.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SearchResult {
     /// Its number, as the marks in the text use it. Key: `index`.
     #[prost(int32, tag = "1")]
@@ -996,6 +1063,9 @@ pub struct SearchResult {
     /// The site's icon. Key: `icon`.
     #[prost(string, tag = "5")]
     pub icon: ::prost::alloc::string::String,
+    /// Every other key, as DashScope wrote it.
+    #[prost(message, optional, tag = "6")]
+    pub extra: ::core::option::Option<::prost_types::Struct>,
 }
 /// How long a call took, as the gateway saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1014,7 +1084,8 @@ pub struct Timing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum FinishReason {
-    /// DashScope's word is not one of these; `raw_finish_reason` holds it.
+    /// DashScope's word is not one of these, and `raw_finish_reason` holds it; or DashScope gave no
+    /// reason, as some models do whose answers come whole.
     Unspecified = 0,
     /// The model had said all. `stop`.
     Stop = 1,

@@ -48,6 +48,9 @@ from dashgate.v1.usage_pb2 import (
     TokensDetails,
     Usage,
 )
+from dashgate.v1.warning_pb2 import (
+    Warning,
+)
 from dashgate.v1.conversation_service_pb2 import (
     Choice,
     ChoiceEnd,
@@ -138,4 +141,5 @@ __all__ = [
     "Usage",
     "Video",
     "VideoFrames",
+    "Warning",
 ]

@@ -58,7 +58,8 @@ class Content(_message.Message):
     def extra(self) -> _struct_pb2.Struct:
         """Every other key of the part, as DashScope wrote it or as it should get it: `ocr_result` and
         `image_hw` in answers of Qwen-VL and Qwen-OCR, and whatever a later model adds. Merged last in
-        a request; a key that a typed field already set is refused. Nulls are dropped.
+        a request; a key that a typed field already set is refused, and so are media that belong into
+        `audio`, `image` or `video`. Nulls are dropped.
         """
 
     def __init__(
@@ -136,6 +137,7 @@ class AudioFile(_message.Message):
     URI_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     uri: _builtins.str
     """Where to fetch it. DashScope's key: `url`."""
     id: _builtins.str
@@ -144,16 +146,21 @@ class AudioFile(_message.Message):
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When the URI stops to work: about 24 hours after it was made. Key: `expires_at`."""
 
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Every other key of the object, as DashScope wrote it."""
+
     def __init__(
         self,
         *,
         uri: _builtins.str = ...,
         id: _builtins.str = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "extra", b"extra"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "id", b"id", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "extra", b"extra", "id", b"id", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

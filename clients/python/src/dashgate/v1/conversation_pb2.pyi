@@ -144,7 +144,9 @@ class Message(_message.Message):
     @_builtins.property
     def extra(self) -> _struct_pb2.Struct:
         """Every other key of the message, as DashScope wrote it or as it should get it, for example
-        `partial` or `name`. Merged last; a key that a typed field already set is refused.
+        `partial` or `name`. Merged last; a key that a typed field already set is refused. The one
+        exception is `role` beside ROLE_ASSISTANT: an answer whose role this schema does not know has
+        DashScope's word there, and it can be sent back.
         """
 
     def __init__(

@@ -9,6 +9,7 @@ from dashgate.v1 import conversation_pb2 as _conversation_pb2
 from dashgate.v1 import generation_pb2 as _generation_pb2
 from dashgate.v1 import tool_pb2 as _tool_pb2
 from dashgate.v1 import usage_pb2 as _usage_pb2
+from dashgate.v1 import warning_pb2 as _warning_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
@@ -33,7 +34,9 @@ class _FinishReason:
 class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FINISH_REASON_UNSPECIFIED: _FinishReason.ValueType  # 0
-    """DashScope's word is not one of these; `raw_finish_reason` holds it."""
+    """DashScope's word is not one of these, and `raw_finish_reason` holds it; or DashScope gave no
+    reason, as some models do whose answers come whole.
+    """
     FINISH_REASON_STOP: _FinishReason.ValueType  # 1
     """The model had said all. `stop`."""
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
@@ -45,7 +48,9 @@ class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """Why an answer ended."""
 
 FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
-"""DashScope's word is not one of these; `raw_finish_reason` holds it."""
+"""DashScope's word is not one of these, and `raw_finish_reason` holds it; or DashScope gave no
+reason, as some models do whose answers come whole.
+"""
 FINISH_REASON_STOP: FinishReason.ValueType  # 1
 """The model had said all. `stop`."""
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
@@ -106,6 +111,8 @@ class ConverseResponse(_message.Message):
     TIMING_FIELD_NUMBER: _builtins.int
     EXTRA_OUTPUT_FIELD_NUMBER: _builtins.int
     SEARCH_INFO_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The name of this call: the caller's, or the one that the gateway made up."""
     upstream_request_id: _builtins.str
@@ -132,6 +139,14 @@ class ConverseResponse(_message.Message):
     def search_info(self) -> Global___SearchInfo:
         """The sources that were found. Key: `output.search_info`."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_warning_pb2.Warning]:
+        """What the caller should know about this answer. Usually empty."""
+
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Every other key of DashScope's body, beside `output`, `usage` and `request_id`."""
+
     def __init__(
         self,
         *,
@@ -143,10 +158,12 @@ class ConverseResponse(_message.Message):
         timing: Global___Timing | None = ...,
         extra_output: _struct_pb2.Struct | None = ...,
         search_info: Global___SearchInfo | None = ...,
+        warnings: _abc.Iterable[_warning_pb2.Warning] | None = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["extra_output", b"extra_output", "search_info", b"search_info", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "extra_output", b"extra_output", "search_info", b"search_info", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "extra_output", b"extra_output", "model", b"model", "request_id", b"request_id", "search_info", b"search_info", "timing", b"timing", "upstream_request_id", b"upstream_request_id", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "extra", b"extra", "extra_output", b"extra_output", "model", b"model", "request_id", b"request_id", "search_info", b"search_info", "timing", b"timing", "upstream_request_id", b"upstream_request_id", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,6 +302,8 @@ class Delta(_message.Message):
     EXTRA_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
     SEARCH_INFO_FIELD_NUMBER: _builtins.int
+    MESSAGE_EXTRA_FIELD_NUMBER: _builtins.int
+    STARTS_PART_FIELD_NUMBER: _builtins.int
     choice_index: _builtins.int
     """Which of the `n` answers it belongs to, from 0."""
     text: _builtins.str
@@ -297,6 +316,10 @@ class Delta(_message.Message):
     """
     image_uri: _builtins.str
     """A whole picture, by its URI."""
+    starts_part: _builtins.bool
+    """This piece begins a new content part, even if it could continue the one before. Used with
+    `text`, `audio`, `audio_file` and `extra`.
+    """
     @_builtins.property
     def tool_call(self) -> _tool_pb2.ToolCall:
         """A tool call, or the next piece of one."""
@@ -311,7 +334,9 @@ class Delta(_message.Message):
 
     @_builtins.property
     def extra(self) -> _struct_pb2.Struct:
-        """A part that is none of the above, or the other keys of the part whose text came just before."""
+        """The other keys of the part that came just before, or with `starts_part` a part of a kind that
+        this schema does not know.
+        """
 
     @_builtins.property
     def logprobs(self) -> Global___Logprobs:
@@ -320,6 +345,12 @@ class Delta(_message.Message):
     @_builtins.property
     def search_info(self) -> Global___SearchInfo:
         """The sources that were found. The last one holds."""
+
+    @_builtins.property
+    def message_extra(self) -> _struct_pb2.Struct:
+        """Keys of the message that this schema does not know. They are merged into `Message.extra`; a
+        key that comes again replaces the one before.
+        """
 
     def __init__(
         self,
@@ -335,12 +366,14 @@ class Delta(_message.Message):
         extra: _struct_pb2.Struct | None = ...,
         logprobs: Global___Logprobs | None = ...,
         search_info: Global___SearchInfo | None = ...,
+        message_extra: _struct_pb2.Struct | None = ...,
+        starts_part: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["annotation", b"annotation", "audio", b"audio", "audio_file", b"audio_file", "extra", b"extra", "image_uri", b"image_uri", "logprobs", b"logprobs", "part", b"part", "reasoning_text", b"reasoning_text", "search_info", b"search_info", "text", b"text", "tool_call", b"tool_call"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["annotation", b"annotation", "audio", b"audio", "audio_file", b"audio_file", "extra", b"extra", "image_uri", b"image_uri", "logprobs", b"logprobs", "message_extra", b"message_extra", "part", b"part", "reasoning_text", b"reasoning_text", "search_info", b"search_info", "text", b"text", "tool_call", b"tool_call"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotation", b"annotation", "audio", b"audio", "audio_file", b"audio_file", "choice_index", b"choice_index", "extra", b"extra", "image_uri", b"image_uri", "logprobs", b"logprobs", "part", b"part", "reasoning_text", b"reasoning_text", "search_info", b"search_info", "text", b"text", "tool_call", b"tool_call"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annotation", b"annotation", "audio", b"audio", "audio_file", b"audio_file", "choice_index", b"choice_index", "extra", b"extra", "image_uri", b"image_uri", "logprobs", b"logprobs", "message_extra", b"message_extra", "part", b"part", "reasoning_text", b"reasoning_text", "search_info", b"search_info", "starts_part", b"starts_part", "text", b"text", "tool_call", b"tool_call"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["text", "reasoning_text", "audio", "tool_call", "annotation", "image_uri", "audio_file", "extra", "logprobs", "search_info"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["text", "reasoning_text", "audio", "tool_call", "annotation", "image_uri", "audio_file", "extra", "logprobs", "search_info", "message_extra"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
@@ -373,6 +406,8 @@ class Completed(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
     EXTRA_OUTPUT_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChoiceEnd]:
         """How each of the answers ended, in the order of their index."""
@@ -389,6 +424,14 @@ class Completed(_message.Message):
     def extra_output(self) -> _struct_pb2.Struct:
         """What DashScope wrote in `output` beside all this."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_warning_pb2.Warning]:
+        """What the caller should know about this answer. Usually empty."""
+
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Every other key of DashScope's body, beside `output`, `usage` and `request_id`."""
+
     def __init__(
         self,
         *,
@@ -396,10 +439,12 @@ class Completed(_message.Message):
         usage: _usage_pb2.Usage | None = ...,
         timing: Global___Timing | None = ...,
         extra_output: _struct_pb2.Struct | None = ...,
+        warnings: _abc.Iterable[_warning_pb2.Warning] | None = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["extra_output", b"extra_output", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "extra_output", b"extra_output", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "extra_output", b"extra_output", "timing", b"timing", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "extra", b"extra", "extra_output", b"extra_output", "timing", b"timing", "usage", b"usage", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -414,22 +459,28 @@ class ChoiceEnd(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     RAW_FINISH_REASON_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which one, from 0."""
     finish_reason: Global___FinishReason.ValueType
     """Why it ended."""
     raw_finish_reason: _builtins.str
     """The same in DashScope's own word, so that a new one is not lost."""
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Every other key of the choice, as DashScope wrote it."""
+
     def __init__(
         self,
         *,
         index: _builtins.int = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         raw_finish_reason: _builtins.str = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "index", b"index", "raw_finish_reason", b"raw_finish_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "finish_reason", b"finish_reason", "index", b"index", "raw_finish_reason", b"raw_finish_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -446,6 +497,7 @@ class Choice(_message.Message):
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     RAW_FINISH_REASON_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Which one, from 0. Key: `index`."""
     finish_reason: Global___FinishReason.ValueType
@@ -460,6 +512,10 @@ class Choice(_message.Message):
     def logprobs(self) -> Global___Logprobs:
         """How likely each word was. Key: `logprobs`."""
 
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Every other key of the choice, as DashScope wrote it."""
+
     def __init__(
         self,
         *,
@@ -468,10 +524,11 @@ class Choice(_message.Message):
         finish_reason: Global___FinishReason.ValueType = ...,
         raw_finish_reason: _builtins.str = ...,
         logprobs: Global___Logprobs | None = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["logprobs", b"logprobs", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "logprobs", b"logprobs", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "message", b"message", "raw_finish_reason", b"raw_finish_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "message", b"message", "raw_finish_reason", b"raw_finish_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,18 +541,24 @@ class Logprobs(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTENT_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def content(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """The tokens in their order. Key: `content`."""
+
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Every other key, as DashScope wrote it."""
 
     def __init__(
         self,
         *,
         content: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "extra", b"extra"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -511,6 +574,7 @@ class TokenLogprob(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     LOGPROB_FIELD_NUMBER: _builtins.int
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The token as text. Key: `token`."""
     bytes: _builtins.bytes
@@ -521,6 +585,10 @@ class TokenLogprob(_message.Message):
     def top_logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenLogprob]:
         """What else could have been there. Key: `top_logprobs`."""
 
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Every other key, as DashScope wrote it."""
+
     def __init__(
         self,
         *,
@@ -528,10 +596,11 @@ class TokenLogprob(_message.Message):
         bytes: _builtins.bytes = ...,
         logprob: _builtins.float | None = ...,
         top_logprobs: _abc.Iterable[Global___TokenLogprob] | None = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_logprob", b"_logprob", "logprob", b"logprob"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_logprob", b"_logprob", "extra", b"extra", "logprob", b"logprob"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprob", b"_logprob", "bytes", b"bytes", "logprob", b"logprob", "token", b"token", "top_logprobs", b"top_logprobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprob", b"_logprob", "bytes", b"bytes", "extra", b"extra", "logprob", b"logprob", "token", b"token", "top_logprobs", b"top_logprobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__logprob: _TypeAlias = _typing.Literal["logprob"]  # noqa: Y015
     _WhichOneofArgType__logprob: _TypeAlias = _typing.Literal["_logprob", b"_logprob"]  # noqa: Y015
@@ -580,6 +649,7 @@ class SearchResult(_message.Message):
     URL_FIELD_NUMBER: _builtins.int
     SITE_NAME_FIELD_NUMBER: _builtins.int
     ICON_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Its number, as the marks in the text use it. Key: `index`."""
     title: _builtins.str
@@ -590,6 +660,10 @@ class SearchResult(_message.Message):
     """The site's name. Key: `site_name`."""
     icon: _builtins.str
     """The site's icon. Key: `icon`."""
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Every other key, as DashScope wrote it."""
+
     def __init__(
         self,
         *,
@@ -598,10 +672,11 @@ class SearchResult(_message.Message):
         url: _builtins.str = ...,
         site_name: _builtins.str = ...,
         icon: _builtins.str = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["icon", b"icon", "index", b"index", "site_name", b"site_name", "title", b"title", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra", "icon", b"icon", "index", b"index", "site_name", b"site_name", "title", b"title", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x64\x61shgate/v1/tool.proto\x12\x0b\x64\x61shgate.v1\"Q\n\x04Tool\x12-\n\x08\x66unction\x18\x01 \x01(\x0b\x32\x19.dashgate.v1.FunctionToolH\x00\x12\x12\n\x08raw_json\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"E\n\x0c\x46unctionTool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x01(\t\"Z\n\nToolChoice\x12+\n\x04mode\x18\x01 \x01(\x0e\x32\x1b.dashgate.v1.ToolChoiceModeH\x00\x12\x17\n\rfunction_name\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"T\n\x08ToolCall\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x11\n\targuments\x18\x05 \x01(\t*\x87\x01\n\x0eToolChoiceMode\x12 \n\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_CHOICE_MODE_AUTO\x10\x01\x12\x19\n\x15TOOL_CHOICE_MODE_NONE\x10\x02\x12\x1d\n\x19TOOL_CHOICE_MODE_REQUIRED\x10\x03\x42k\n\x0eio.dashgate.v1B\tToolProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xaa\x02\x0b\x44\x61shgate.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x64\x61shgate/v1/tool.proto\x12\x0b\x64\x61shgate.v1\x1a\x1cgoogle/protobuf/struct.proto\"Q\n\x04Tool\x12-\n\x08\x66unction\x18\x01 \x01(\x0b\x32\x19.dashgate.v1.FunctionToolH\x00\x12\x12\n\x08raw_json\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"E\n\x0c\x46unctionTool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x01(\t\"Z\n\nToolChoice\x12+\n\x04mode\x18\x01 \x01(\x0e\x32\x1b.dashgate.v1.ToolChoiceModeH\x00\x12\x17\n\rfunction_name\x18\x02 \x01(\tH\x00\x42\x06\n\x04kind\"|\n\x08ToolCall\x12\r\n\x05index\x18\x01 \x01(\x05\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x11\n\targuments\x18\x05 \x01(\t\x12&\n\x05\x65xtra\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct*\x87\x01\n\x0eToolChoiceMode\x12 \n\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_CHOICE_MODE_AUTO\x10\x01\x12\x19\n\x15TOOL_CHOICE_MODE_NONE\x10\x02\x12\x1d\n\x19TOOL_CHOICE_MODE_REQUIRED\x10\x03\x42k\n\x0eio.dashgate.v1B\tToolProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xaa\x02\x0b\x44\x61shgate.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,14 +33,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dashgate.v1.tool_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\016io.dashgate.v1B\tToolProtoP\001Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\252\002\013Dashgate.V1'
-  _globals['_TOOLCHOICEMODE']._serialized_start=372
-  _globals['_TOOLCHOICEMODE']._serialized_end=507
-  _globals['_TOOL']._serialized_start=39
-  _globals['_TOOL']._serialized_end=120
-  _globals['_FUNCTIONTOOL']._serialized_start=122
-  _globals['_FUNCTIONTOOL']._serialized_end=191
-  _globals['_TOOLCHOICE']._serialized_start=193
-  _globals['_TOOLCHOICE']._serialized_end=283
-  _globals['_TOOLCALL']._serialized_start=285
-  _globals['_TOOLCALL']._serialized_end=369
+  _globals['_TOOLCHOICEMODE']._serialized_start=442
+  _globals['_TOOLCHOICEMODE']._serialized_end=577
+  _globals['_TOOL']._serialized_start=69
+  _globals['_TOOL']._serialized_end=150
+  _globals['_FUNCTIONTOOL']._serialized_start=152
+  _globals['_FUNCTIONTOOL']._serialized_end=221
+  _globals['_TOOLCHOICE']._serialized_start=223
+  _globals['_TOOLCHOICE']._serialized_end=313
+  _globals['_TOOLCALL']._serialized_start=315
+  _globals['_TOOLCALL']._serialized_end=439
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Tools: what the model may call, what it did call, and with what."""
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -148,8 +149,11 @@ class ToolCall(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
+    EXTRA_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """The position among the calls of one answer, from 0. Key: `index`."""
+    """The position among the calls of one answer, from 0. Key: `index`. When two calls of a message
+    in a request have the same index, all of its calls are numbered by their position.
+    """
     id: _builtins.str
     """The name of this call, for `tool_call_id` in the answer to it. Key: `id`."""
     type: _builtins.str
@@ -160,6 +164,12 @@ class ToolCall(_message.Message):
     """Its arguments as JSON text, exactly as the model wrote it; it may not be valid JSON. Key:
     `function.arguments`.
     """
+    @_builtins.property
+    def extra(self) -> _struct_pb2.Struct:
+        """Every other key of the call, as DashScope wrote it or as it should get it; those of its
+        `function` are under `function`.
+        """
+
     def __init__(
         self,
         *,
@@ -168,10 +178,11 @@ class ToolCall(_message.Message):
         type: _builtins.str = ...,
         name: _builtins.str = ...,
         arguments: _builtins.str = ...,
+        extra: _struct_pb2.Struct | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["extra", b"extra"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "id", b"id", "index", b"index", "name", b"name", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "extra", b"extra", "id", b"id", "index", b"index", "name", b"name", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

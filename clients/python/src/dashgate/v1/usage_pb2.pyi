@@ -93,7 +93,9 @@ class Usage(_message.Message):
 
     @_builtins.property
     def raw(self) -> _struct_pb2.Struct:
-        """The whole object as DashScope wrote it, with the keys that have no field here."""
+        """The whole object as DashScope wrote it, with the keys that have no field here. A number that a
+        double cannot hold is a string of its digits.
+        """
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file dashgate/v1/content.proto.
  */
 export const file_dashgate_v1_content: GenFile = /*@__PURE__*/
-  fileDesc("ChlkYXNoZ2F0ZS92MS9jb250ZW50LnByb3RvEgtkYXNoZ2F0ZS52MSLqAQoHQ29udGVudBIOCgR0ZXh0GAEgASgJSAASIwoFYXVkaW8YAiABKAsyEi5kYXNoZ2F0ZS52MS5BdWRpb0gAEiMKBWltYWdlGAMgASgLMhIuZGFzaGdhdGUudjEuSW1hZ2VIABIjCgV2aWRlbxgEIAEoCzISLmRhc2hnYXRlLnYxLlZpZGVvSAASMAoNY2FjaGVfY29udHJvbBgFIAEoCzIZLmRhc2hnYXRlLnYxLkNhY2hlQ29udHJvbBImCgVleHRyYRgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RCBgoEa2luZCJpCgVBdWRpbxIRCgltaW1lX3R5cGUYASABKAkSDQoDdXJpGAIgASgJSAASDgoEZGF0YRgDIAEoDEgAEiQKBGZpbGUYBCABKAsyFi5kYXNoZ2F0ZS52MS5BdWRpb0ZpbGVCCAoGc291cmNlIlQKCUF1ZGlvRmlsZRILCgN1cmkYASABKAkSCgoCaWQYAiABKAkSLgoKZXhwaXJlc19hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiwQEKBUltYWdlEhEKCW1pbWVfdHlwZRgBIAEoCRINCgN1cmkYAiABKAlIABIOCgRkYXRhGAMgASgMSAASFwoKbWluX3BpeGVscxgEIAEoBUgBiAEBEhcKCm1heF9waXhlbHMYBSABKAVIAogBARIaCg1lbmFibGVfcm90YXRlGAYgASgISAOIAQFCCAoGc291cmNlQg0KC19taW5fcGl4ZWxzQg0KC19tYXhfcGl4ZWxzQhAKDl9lbmFibGVfcm90YXRlIq0CCgVWaWRlbxIRCgltaW1lX3R5cGUYASABKAkSDQoDdXJpGAIgASgJSAASDgoEZGF0YRgDIAEoDEgAEioKBmZyYW1lcxgEIAEoCzIYLmRhc2hnYXRlLnYxLlZpZGVvRnJhbWVzSAASEAoDZnBzGAUgASgBSAGIAQESFwoKbWF4X2ZyYW1lcxgGIAEoBUgCiAEBEhcKCm1pbl9waXhlbHMYByABKAVIA4gBARIXCgptYXhfcGl4ZWxzGAggASgFSASIAQESGQoMdG90YWxfcGl4ZWxzGAkgASgFSAWIAQFCCAoGc291cmNlQgYKBF9mcHNCDQoLX21heF9mcmFtZXNCDQoLX21pbl9waXhlbHNCDQoLX21heF9waXhlbHNCDwoNX3RvdGFsX3BpeGVscyIxCgtWaWRlb0ZyYW1lcxIiCgZmcmFtZXMYASADKAsyEi5kYXNoZ2F0ZS52MS5JbWFnZSIcCgxDYWNoZUNvbnRyb2wSDAoEdHlwZRgBIAEoCUJuCg5pby5kYXNoZ2F0ZS52MUIMQ29udGVudFByb3RvUAFaPmdpdGh1Yi5jb20vZGFzaGdhdGUvZGFzaGdhdGUvY2xpZW50cy9nby9kYXNoZ2F0ZS92MTtkYXNoZ2F0ZXYxqgILRGFzaGdhdGUuVjFiBnByb3RvMw", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChlkYXNoZ2F0ZS92MS9jb250ZW50LnByb3RvEgtkYXNoZ2F0ZS52MSLqAQoHQ29udGVudBIOCgR0ZXh0GAEgASgJSAASIwoFYXVkaW8YAiABKAsyEi5kYXNoZ2F0ZS52MS5BdWRpb0gAEiMKBWltYWdlGAMgASgLMhIuZGFzaGdhdGUudjEuSW1hZ2VIABIjCgV2aWRlbxgEIAEoCzISLmRhc2hnYXRlLnYxLlZpZGVvSAASMAoNY2FjaGVfY29udHJvbBgFIAEoCzIZLmRhc2hnYXRlLnYxLkNhY2hlQ29udHJvbBImCgVleHRyYRgGIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RCBgoEa2luZCJpCgVBdWRpbxIRCgltaW1lX3R5cGUYASABKAkSDQoDdXJpGAIgASgJSAASDgoEZGF0YRgDIAEoDEgAEiQKBGZpbGUYBCABKAsyFi5kYXNoZ2F0ZS52MS5BdWRpb0ZpbGVCCAoGc291cmNlInwKCUF1ZGlvRmlsZRILCgN1cmkYASABKAkSCgoCaWQYAiABKAkSLgoKZXhwaXJlc19hdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJgoFZXh0cmEYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0IsEBCgVJbWFnZRIRCgltaW1lX3R5cGUYASABKAkSDQoDdXJpGAIgASgJSAASDgoEZGF0YRgDIAEoDEgAEhcKCm1pbl9waXhlbHMYBCABKAVIAYgBARIXCgptYXhfcGl4ZWxzGAUgASgFSAKIAQESGgoNZW5hYmxlX3JvdGF0ZRgGIAEoCEgDiAEBQggKBnNvdXJjZUINCgtfbWluX3BpeGVsc0INCgtfbWF4X3BpeGVsc0IQCg5fZW5hYmxlX3JvdGF0ZSKtAgoFVmlkZW8SEQoJbWltZV90eXBlGAEgASgJEg0KA3VyaRgCIAEoCUgAEg4KBGRhdGEYAyABKAxIABIqCgZmcmFtZXMYBCABKAsyGC5kYXNoZ2F0ZS52MS5WaWRlb0ZyYW1lc0gAEhAKA2ZwcxgFIAEoAUgBiAEBEhcKCm1heF9mcmFtZXMYBiABKAVIAogBARIXCgptaW5fcGl4ZWxzGAcgASgFSAOIAQESFwoKbWF4X3BpeGVscxgIIAEoBUgEiAEBEhkKDHRvdGFsX3BpeGVscxgJIAEoBUgFiAEBQggKBnNvdXJjZUIGCgRfZnBzQg0KC19tYXhfZnJhbWVzQg0KC19taW5fcGl4ZWxzQg0KC19tYXhfcGl4ZWxzQg8KDV90b3RhbF9waXhlbHMiMQoLVmlkZW9GcmFtZXMSIgoGZnJhbWVzGAEgAygLMhIuZGFzaGdhdGUudjEuSW1hZ2UiHAoMQ2FjaGVDb250cm9sEgwKBHR5cGUYASABKAlCbgoOaW8uZGFzaGdhdGUudjFCDENvbnRlbnRQcm90b1ABWj5naXRodWIuY29tL2Rhc2hnYXRlL2Rhc2hnYXRlL2NsaWVudHMvZ28vZGFzaGdhdGUvdjE7ZGFzaGdhdGV2MaoCC0Rhc2hnYXRlLlYxYgZwcm90bzM", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * One part of a message. DashScope's form is a map with one modality key and its hints beside it:
@@ -24,8 +24,9 @@ export const file_dashgate_v1_content: GenFile = /*@__PURE__*/
  */
 export type Content = Message<"dashgate.v1.Content"> & {
   /**
-   * What this part is. Exactly one must be set in a request. In an answer, unset means a kind that
-   * this version of the schema does not know; `extra` then holds it.
+   * What this part is. Unset means a kind that this version of the schema does not know, for
+   * example `input_audio` or `file`: `extra` then holds the whole part, in a request as in an
+   * answer.
    *
    * @generated from oneof dashgate.v1.Content.kind
    */
@@ -74,7 +75,8 @@ export type Content = Message<"dashgate.v1.Content"> & {
   /**
    * Every other key of the part, as DashScope wrote it or as it should get it: `ocr_result` and
    * `image_hw` in answers of Qwen-VL and Qwen-OCR, and whatever a later model adds. Merged last in
-   * a request; a key that a typed field already set is refused. Nulls are dropped.
+   * a request; a key that a typed field already set is refused, and so are media that belong into
+   * `audio`, `image` or `video`. Nulls are dropped.
    *
    * @generated from field: google.protobuf.Struct extra = 6;
    */
@@ -169,6 +171,13 @@ export type AudioFile = Message<"dashgate.v1.AudioFile"> & {
    * @generated from field: google.protobuf.Timestamp expires_at = 3;
    */
   expiresAt?: Timestamp | undefined;
+
+  /**
+   * Every other key of the object, as DashScope wrote it.
+   *
+   * @generated from field: google.protobuf.Struct extra = 4;
+   */
+  extra?: JsonObject | undefined;
 };
 
 /**

@@ -124,7 +124,9 @@ export type Message = Message$1<"dashgate.v1.Message"> & {
 
   /**
    * Every other key of the message, as DashScope wrote it or as it should get it, for example
-   * `partial` or `name`. Merged last; a key that a typed field already set is refused.
+   * `partial` or `name`. Merged last; a key that a typed field already set is refused. The one
+   * exception is `role` beside ROLE_ASSISTANT: an answer whose role this schema does not know has
+   * DashScope's word there, and it can be sent back.
    *
    * @generated from field: google.protobuf.Struct extra = 7;
    */

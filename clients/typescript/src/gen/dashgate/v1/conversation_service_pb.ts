@@ -16,6 +16,8 @@ import type { ToolCall } from "./tool_pb.js";
 import { file_dashgate_v1_tool } from "./tool_pb.js";
 import type { Usage } from "./usage_pb.js";
 import { file_dashgate_v1_usage } from "./usage_pb.js";
+import type { Warning } from "./warning_pb.js";
+import { file_dashgate_v1_warning } from "./warning_pb.js";
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_struct } from "@bufbuild/protobuf/wkt";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
@@ -24,7 +26,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file dashgate/v1/conversation_service.proto.
  */
 export const file_dashgate_v1_conversation_service: GenFile = /*@__PURE__*/
-  fileDesc("CiZkYXNoZ2F0ZS92MS9jb252ZXJzYXRpb25fc2VydmljZS5wcm90bxILZGFzaGdhdGUudjEihwEKD0NvbnZlcnNlUmVxdWVzdBIvCgxjb252ZXJzYXRpb24YASABKAsyGS5kYXNoZ2F0ZS52MS5Db252ZXJzYXRpb24SLwoHb3B0aW9ucxgCIAEoCzIeLmRhc2hnYXRlLnYxLkdlbmVyYXRpb25PcHRpb25zEhIKCnJlcXVlc3RfaWQYAyABKAkinQIKEENvbnZlcnNlUmVzcG9uc2USJAoHY2hvaWNlcxgBIAMoCzITLmRhc2hnYXRlLnYxLkNob2ljZRIhCgV1c2FnZRgCIAEoCzISLmRhc2hnYXRlLnYxLlVzYWdlEhIKCnJlcXVlc3RfaWQYAyABKAkSGwoTdXBzdHJlYW1fcmVxdWVzdF9pZBgEIAEoCRINCgVtb2RlbBgFIAEoCRIjCgZ0aW1pbmcYBiABKAsyEy5kYXNoZ2F0ZS52MS5UaW1pbmcSLQoMZXh0cmFfb3V0cHV0GAcgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIsCgtzZWFyY2hfaW5mbxgIIAEoCzIXLmRhc2hnYXRlLnYxLlNlYXJjaEluZm8ijQEKFUNvbnZlcnNlU3RyZWFtUmVxdWVzdBIvCgxjb252ZXJzYXRpb24YASABKAsyGS5kYXNoZ2F0ZS52MS5Db252ZXJzYXRpb24SLwoHb3B0aW9ucxgCIAEoCzIeLmRhc2hnYXRlLnYxLkdlbmVyYXRpb25PcHRpb25zEhIKCnJlcXVlc3RfaWQYAyABKAki2wEKFkNvbnZlcnNlU3RyZWFtUmVzcG9uc2USEAoIc2VxdWVuY2UYASABKAMSJwoHc3RhcnRlZBgCIAEoCzIULmRhc2hnYXRlLnYxLlN0YXJ0ZWRIABIjCgVkZWx0YRgDIAEoCzISLmRhc2hnYXRlLnYxLkRlbHRhSAASKwoJaGVhcnRiZWF0GAQgASgLMhYuZGFzaGdhdGUudjEuSGVhcnRiZWF0SAASKwoJY29tcGxldGVkGAUgASgLMhYuZGFzaGdhdGUudjEuQ29tcGxldGVkSABCBwoFZXZlbnQiSQoHU3RhcnRlZBINCgVtb2RlbBgBIAEoCRIbChN1cHN0cmVhbV9yZXF1ZXN0X2lkGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkigwMKBURlbHRhEhQKDGNob2ljZV9pbmRleBgBIAEoBRIOCgR0ZXh0GAIgASgJSAASGAoOcmVhc29uaW5nX3RleHQYAyABKAlIABIPCgVhdWRpbxgEIAEoDEgAEioKCXRvb2xfY2FsbBgFIAEoCzIVLmRhc2hnYXRlLnYxLlRvb2xDYWxsSAASLQoKYW5ub3RhdGlvbhgGIAEoCzIXLmRhc2hnYXRlLnYxLkFubm90YXRpb25IABITCglpbWFnZV91cmkYByABKAlIABIsCgphdWRpb19maWxlGAggASgLMhYuZGFzaGdhdGUudjEuQXVkaW9GaWxlSAASKAoFZXh0cmEYCSABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0SAASKQoIbG9ncHJvYnMYCiABKAsyFS5kYXNoZ2F0ZS52MS5Mb2dwcm9ic0gAEi4KC3NlYXJjaF9pbmZvGAsgASgLMhcuZGFzaGdhdGUudjEuU2VhcmNoSW5mb0gAQgYKBHBhcnQiCwoJSGVhcnRiZWF0IqsBCglDb21wbGV0ZWQSJwoHY2hvaWNlcxgBIAMoCzIWLmRhc2hnYXRlLnYxLkNob2ljZUVuZBIhCgV1c2FnZRgCIAEoCzISLmRhc2hnYXRlLnYxLlVzYWdlEiMKBnRpbWluZxgDIAEoCzITLmRhc2hnYXRlLnYxLlRpbWluZxItCgxleHRyYV9vdXRwdXQYBCABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0ImcKCUNob2ljZUVuZBINCgVpbmRleBgBIAEoBRIwCg1maW5pc2hfcmVhc29uGAIgASgOMhkuZGFzaGdhdGUudjEuRmluaXNoUmVhc29uEhkKEXJhd19maW5pc2hfcmVhc29uGAMgASgJIrQBCgZDaG9pY2USDQoFaW5kZXgYASABKAUSJQoHbWVzc2FnZRgCIAEoCzIULmRhc2hnYXRlLnYxLk1lc3NhZ2USMAoNZmluaXNoX3JlYXNvbhgDIAEoDjIZLmRhc2hnYXRlLnYxLkZpbmlzaFJlYXNvbhIZChFyYXdfZmluaXNoX3JlYXNvbhgEIAEoCRInCghsb2dwcm9icxgFIAEoCzIVLmRhc2hnYXRlLnYxLkxvZ3Byb2JzIjYKCExvZ3Byb2JzEioKB2NvbnRlbnQYASADKAsyGS5kYXNoZ2F0ZS52MS5Ub2tlbkxvZ3Byb2IifwoMVG9rZW5Mb2dwcm9iEg0KBXRva2VuGAEgASgJEg0KBWJ5dGVzGAIgASgMEhQKB2xvZ3Byb2IYAyABKAFIAIgBARIvCgx0b3BfbG9ncHJvYnMYBCADKAsyGS5kYXNoZ2F0ZS52MS5Ub2tlbkxvZ3Byb2JCCgoIX2xvZ3Byb2IiZwoKU2VhcmNoSW5mbxIxCg5zZWFyY2hfcmVzdWx0cxgBIAMoCzIZLmRhc2hnYXRlLnYxLlNlYXJjaFJlc3VsdBImCgVleHRyYRgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiWgoMU2VhcmNoUmVzdWx0Eg0KBWluZGV4GAEgASgFEg0KBXRpdGxlGAIgASgJEgsKA3VybBgDIAEoCRIRCglzaXRlX25hbWUYBCABKAkSDAoEaWNvbhgFIAEoCSJ0CgZUaW1pbmcSLgoLZmlyc3RfZXZlbnQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKAoFdG90YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SEAoIYXR0ZW1wdHMYAyABKAUqfQoMRmluaXNoUmVhc29uEh0KGUZJTklTSF9SRUFTT05fVU5TUEVDSUZJRUQQABIWChJGSU5JU0hfUkVBU09OX1NUT1AQARIYChRGSU5JU0hfUkVBU09OX0xFTkdUSBACEhwKGEZJTklTSF9SRUFTT05fVE9PTF9DQUxMUxADMrsBChNDb252ZXJzYXRpb25TZXJ2aWNlEkcKCENvbnZlcnNlEhwuZGFzaGdhdGUudjEuQ29udmVyc2VSZXF1ZXN0Gh0uZGFzaGdhdGUudjEuQ29udmVyc2VSZXNwb25zZRJbCg5Db252ZXJzZVN0cmVhbRIiLmRhc2hnYXRlLnYxLkNvbnZlcnNlU3RyZWFtUmVxdWVzdBojLmRhc2hnYXRlLnYxLkNvbnZlcnNlU3RyZWFtUmVzcG9uc2UwAUJ6Cg5pby5kYXNoZ2F0ZS52MUIYQ29udmVyc2F0aW9uU2VydmljZVByb3RvUAFaPmdpdGh1Yi5jb20vZGFzaGdhdGUvZGFzaGdhdGUvY2xpZW50cy9nby9kYXNoZ2F0ZS92MTtkYXNoZ2F0ZXYxqgILRGFzaGdhdGUuVjFiBnByb3RvMw", [file_dashgate_v1_content, file_dashgate_v1_conversation, file_dashgate_v1_generation, file_dashgate_v1_tool, file_dashgate_v1_usage, file_google_protobuf_duration, file_google_protobuf_struct]);
+  fileDesc("CiZkYXNoZ2F0ZS92MS9jb252ZXJzYXRpb25fc2VydmljZS5wcm90bxILZGFzaGdhdGUudjEihwEKD0NvbnZlcnNlUmVxdWVzdBIvCgxjb252ZXJzYXRpb24YASABKAsyGS5kYXNoZ2F0ZS52MS5Db252ZXJzYXRpb24SLwoHb3B0aW9ucxgCIAEoCzIeLmRhc2hnYXRlLnYxLkdlbmVyYXRpb25PcHRpb25zEhIKCnJlcXVlc3RfaWQYAyABKAki7QIKEENvbnZlcnNlUmVzcG9uc2USJAoHY2hvaWNlcxgBIAMoCzITLmRhc2hnYXRlLnYxLkNob2ljZRIhCgV1c2FnZRgCIAEoCzISLmRhc2hnYXRlLnYxLlVzYWdlEhIKCnJlcXVlc3RfaWQYAyABKAkSGwoTdXBzdHJlYW1fcmVxdWVzdF9pZBgEIAEoCRINCgVtb2RlbBgFIAEoCRIjCgZ0aW1pbmcYBiABKAsyEy5kYXNoZ2F0ZS52MS5UaW1pbmcSLQoMZXh0cmFfb3V0cHV0GAcgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIsCgtzZWFyY2hfaW5mbxgIIAEoCzIXLmRhc2hnYXRlLnYxLlNlYXJjaEluZm8SJgoId2FybmluZ3MYCSADKAsyFC5kYXNoZ2F0ZS52MS5XYXJuaW5nEiYKBWV4dHJhGAogASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCKNAQoVQ29udmVyc2VTdHJlYW1SZXF1ZXN0Ei8KDGNvbnZlcnNhdGlvbhgBIAEoCzIZLmRhc2hnYXRlLnYxLkNvbnZlcnNhdGlvbhIvCgdvcHRpb25zGAIgASgLMh4uZGFzaGdhdGUudjEuR2VuZXJhdGlvbk9wdGlvbnMSEgoKcmVxdWVzdF9pZBgDIAEoCSLbAQoWQ29udmVyc2VTdHJlYW1SZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoAxInCgdzdGFydGVkGAIgASgLMhQuZGFzaGdhdGUudjEuU3RhcnRlZEgAEiMKBWRlbHRhGAMgASgLMhIuZGFzaGdhdGUudjEuRGVsdGFIABIrCgloZWFydGJlYXQYBCABKAsyFi5kYXNoZ2F0ZS52MS5IZWFydGJlYXRIABIrCgljb21wbGV0ZWQYBSABKAsyFi5kYXNoZ2F0ZS52MS5Db21wbGV0ZWRIAEIHCgVldmVudCJJCgdTdGFydGVkEg0KBW1vZGVsGAEgASgJEhsKE3Vwc3RyZWFtX3JlcXVlc3RfaWQYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCSLKAwoFRGVsdGESFAoMY2hvaWNlX2luZGV4GAEgASgFEg4KBHRleHQYAiABKAlIABIYCg5yZWFzb25pbmdfdGV4dBgDIAEoCUgAEg8KBWF1ZGlvGAQgASgMSAASKgoJdG9vbF9jYWxsGAUgASgLMhUuZGFzaGdhdGUudjEuVG9vbENhbGxIABItCgphbm5vdGF0aW9uGAYgASgLMhcuZGFzaGdhdGUudjEuQW5ub3RhdGlvbkgAEhMKCWltYWdlX3VyaRgHIAEoCUgAEiwKCmF1ZGlvX2ZpbGUYCCABKAsyFi5kYXNoZ2F0ZS52MS5BdWRpb0ZpbGVIABIoCgVleHRyYRgJIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RIABIpCghsb2dwcm9icxgKIAEoCzIVLmRhc2hnYXRlLnYxLkxvZ3Byb2JzSAASLgoLc2VhcmNoX2luZm8YCyABKAsyFy5kYXNoZ2F0ZS52MS5TZWFyY2hJbmZvSAASMAoNbWVzc2FnZV9leHRyYRgMIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RIABITCgtzdGFydHNfcGFydBgNIAEoCEIGCgRwYXJ0IgsKCUhlYXJ0YmVhdCL7AQoJQ29tcGxldGVkEicKB2Nob2ljZXMYASADKAsyFi5kYXNoZ2F0ZS52MS5DaG9pY2VFbmQSIQoFdXNhZ2UYAiABKAsyEi5kYXNoZ2F0ZS52MS5Vc2FnZRIjCgZ0aW1pbmcYAyABKAsyEy5kYXNoZ2F0ZS52MS5UaW1pbmcSLQoMZXh0cmFfb3V0cHV0GAQgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBImCgh3YXJuaW5ncxgFIAMoCzIULmRhc2hnYXRlLnYxLldhcm5pbmcSJgoFZXh0cmEYBiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Io8BCglDaG9pY2VFbmQSDQoFaW5kZXgYASABKAUSMAoNZmluaXNoX3JlYXNvbhgCIAEoDjIZLmRhc2hnYXRlLnYxLkZpbmlzaFJlYXNvbhIZChFyYXdfZmluaXNoX3JlYXNvbhgDIAEoCRImCgVleHRyYRgEIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3Qi3AEKBkNob2ljZRINCgVpbmRleBgBIAEoBRIlCgdtZXNzYWdlGAIgASgLMhQuZGFzaGdhdGUudjEuTWVzc2FnZRIwCg1maW5pc2hfcmVhc29uGAMgASgOMhkuZGFzaGdhdGUudjEuRmluaXNoUmVhc29uEhkKEXJhd19maW5pc2hfcmVhc29uGAQgASgJEicKCGxvZ3Byb2JzGAUgASgLMhUuZGFzaGdhdGUudjEuTG9ncHJvYnMSJgoFZXh0cmEYBiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Il4KCExvZ3Byb2JzEioKB2NvbnRlbnQYASADKAsyGS5kYXNoZ2F0ZS52MS5Ub2tlbkxvZ3Byb2ISJgoFZXh0cmEYAiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0IqcBCgxUb2tlbkxvZ3Byb2ISDQoFdG9rZW4YASABKAkSDQoFYnl0ZXMYAiABKAwSFAoHbG9ncHJvYhgDIAEoAUgAiAEBEi8KDHRvcF9sb2dwcm9icxgEIAMoCzIZLmRhc2hnYXRlLnYxLlRva2VuTG9ncHJvYhImCgVleHRyYRgFIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3RCCgoIX2xvZ3Byb2IiZwoKU2VhcmNoSW5mbxIxCg5zZWFyY2hfcmVzdWx0cxgBIAMoCzIZLmRhc2hnYXRlLnYxLlNlYXJjaFJlc3VsdBImCgVleHRyYRgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiggEKDFNlYXJjaFJlc3VsdBINCgVpbmRleBgBIAEoBRINCgV0aXRsZRgCIAEoCRILCgN1cmwYAyABKAkSEQoJc2l0ZV9uYW1lGAQgASgJEgwKBGljb24YBSABKAkSJgoFZXh0cmEYBiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0InQKBlRpbWluZxIuCgtmaXJzdF9ldmVudBgBIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgV0b3RhbBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIQCghhdHRlbXB0cxgDIAEoBSp9CgxGaW5pc2hSZWFzb24SHQoZRklOSVNIX1JFQVNPTl9VTlNQRUNJRklFRBAAEhYKEkZJTklTSF9SRUFTT05fU1RPUBABEhgKFEZJTklTSF9SRUFTT05fTEVOR1RIEAISHAoYRklOSVNIX1JFQVNPTl9UT09MX0NBTExTEAMyuwEKE0NvbnZlcnNhdGlvblNlcnZpY2USRwoIQ29udmVyc2USHC5kYXNoZ2F0ZS52MS5Db252ZXJzZVJlcXVlc3QaHS5kYXNoZ2F0ZS52MS5Db252ZXJzZVJlc3BvbnNlElsKDkNvbnZlcnNlU3RyZWFtEiIuZGFzaGdhdGUudjEuQ29udmVyc2VTdHJlYW1SZXF1ZXN0GiMuZGFzaGdhdGUudjEuQ29udmVyc2VTdHJlYW1SZXNwb25zZTABQnoKDmlvLmRhc2hnYXRlLnYxQhhDb252ZXJzYXRpb25TZXJ2aWNlUHJvdG9QAVo+Z2l0aHViLmNvbS9kYXNoZ2F0ZS9kYXNoZ2F0ZS9jbGllbnRzL2dvL2Rhc2hnYXRlL3YxO2Rhc2hnYXRldjGqAgtEYXNoZ2F0ZS5WMWIGcHJvdG8z", [file_dashgate_v1_content, file_dashgate_v1_conversation, file_dashgate_v1_generation, file_dashgate_v1_tool, file_dashgate_v1_usage, file_dashgate_v1_warning, file_google_protobuf_duration, file_google_protobuf_struct]);
 
 /**
  * Asks for one turn.
@@ -125,6 +127,20 @@ export type ConverseResponse = Message<"dashgate.v1.ConverseResponse"> & {
    * @generated from field: dashgate.v1.SearchInfo search_info = 8;
    */
   searchInfo?: SearchInfo | undefined;
+
+  /**
+   * What the caller should know about this answer. Usually empty.
+   *
+   * @generated from field: repeated dashgate.v1.Warning warnings = 9;
+   */
+  warnings: Warning[];
+
+  /**
+   * Every other key of DashScope's body, beside `output`, `usage` and `request_id`.
+   *
+   * @generated from field: google.protobuf.Struct extra = 10;
+   */
+  extra?: JsonObject | undefined;
 };
 
 /**
@@ -343,7 +359,8 @@ export type Delta = Message<"dashgate.v1.Delta"> & {
     case: "audioFile";
   } | {
     /**
-     * A part that is none of the above, or the other keys of the part whose text came just before.
+     * The other keys of the part that came just before, or with `starts_part` a part of a kind that
+     * this schema does not know.
      *
      * @generated from field: google.protobuf.Struct extra = 9;
      */
@@ -365,7 +382,24 @@ export type Delta = Message<"dashgate.v1.Delta"> & {
      */
     value: SearchInfo;
     case: "searchInfo";
+  } | {
+    /**
+     * Keys of the message that this schema does not know. They are merged into `Message.extra`; a
+     * key that comes again replaces the one before.
+     *
+     * @generated from field: google.protobuf.Struct message_extra = 12;
+     */
+    value: JsonObject;
+    case: "messageExtra";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * This piece begins a new content part, even if it could continue the one before. Used with
+   * `text`, `audio`, `audio_file` and `extra`.
+   *
+   * @generated from field: bool starts_part = 13;
+   */
+  startsPart: boolean;
 };
 
 /**
@@ -423,6 +457,20 @@ export type Completed = Message<"dashgate.v1.Completed"> & {
    * @generated from field: google.protobuf.Struct extra_output = 4;
    */
   extraOutput?: JsonObject | undefined;
+
+  /**
+   * What the caller should know about this answer. Usually empty.
+   *
+   * @generated from field: repeated dashgate.v1.Warning warnings = 5;
+   */
+  warnings: Warning[];
+
+  /**
+   * Every other key of DashScope's body, beside `output`, `usage` and `request_id`.
+   *
+   * @generated from field: google.protobuf.Struct extra = 6;
+   */
+  extra?: JsonObject | undefined;
 };
 
 /**
@@ -458,6 +506,13 @@ export type ChoiceEnd = Message<"dashgate.v1.ChoiceEnd"> & {
    * @generated from field: string raw_finish_reason = 3;
    */
   rawFinishReason: string;
+
+  /**
+   * Every other key of the choice, as DashScope wrote it.
+   *
+   * @generated from field: google.protobuf.Struct extra = 4;
+   */
+  extra?: JsonObject | undefined;
 };
 
 /**
@@ -507,6 +562,13 @@ export type Choice = Message<"dashgate.v1.Choice"> & {
    * @generated from field: dashgate.v1.Logprobs logprobs = 5;
    */
   logprobs?: Logprobs | undefined;
+
+  /**
+   * Every other key of the choice, as DashScope wrote it.
+   *
+   * @generated from field: google.protobuf.Struct extra = 6;
+   */
+  extra?: JsonObject | undefined;
 };
 
 /**
@@ -528,6 +590,13 @@ export type Logprobs = Message<"dashgate.v1.Logprobs"> & {
    * @generated from field: repeated dashgate.v1.TokenLogprob content = 1;
    */
   content: TokenLogprob[];
+
+  /**
+   * Every other key, as DashScope wrote it.
+   *
+   * @generated from field: google.protobuf.Struct extra = 2;
+   */
+  extra?: JsonObject | undefined;
 };
 
 /**
@@ -570,6 +639,13 @@ export type TokenLogprob = Message<"dashgate.v1.TokenLogprob"> & {
    * @generated from field: repeated dashgate.v1.TokenLogprob top_logprobs = 4;
    */
   topLogprobs: TokenLogprob[];
+
+  /**
+   * Every other key, as DashScope wrote it.
+   *
+   * @generated from field: google.protobuf.Struct extra = 5;
+   */
+  extra?: JsonObject | undefined;
 };
 
 /**
@@ -647,6 +723,13 @@ export type SearchResult = Message<"dashgate.v1.SearchResult"> & {
    * @generated from field: string icon = 5;
    */
   icon: string;
+
+  /**
+   * Every other key, as DashScope wrote it.
+   *
+   * @generated from field: google.protobuf.Struct extra = 6;
+   */
+  extra?: JsonObject | undefined;
 };
 
 /**
@@ -698,7 +781,8 @@ export const TimingSchema: GenMessage<Timing> = /*@__PURE__*/
  */
 export enum FinishReason {
   /**
-   * DashScope's word is not one of these; `raw_finish_reason` holds it.
+   * DashScope's word is not one of these, and `raw_finish_reason` holds it; or DashScope gave no
+   * reason, as some models do whose answers come whole.
    *
    * @generated from enum value: FINISH_REASON_UNSPECIFIED = 0;
    */

@@ -6,13 +6,14 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Message } from "@bufbuild/protobuf";
+import { file_google_protobuf_struct } from "@bufbuild/protobuf/wkt";
+import type { JsonObject, Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file dashgate/v1/tool.proto.
  */
 export const file_dashgate_v1_tool: GenFile = /*@__PURE__*/
-  fileDesc("ChZkYXNoZ2F0ZS92MS90b29sLnByb3RvEgtkYXNoZ2F0ZS52MSJRCgRUb29sEi0KCGZ1bmN0aW9uGAEgASgLMhkuZGFzaGdhdGUudjEuRnVuY3Rpb25Ub29sSAASEgoIcmF3X2pzb24YAiABKAlIAEIGCgRraW5kIkUKDEZ1bmN0aW9uVG9vbBIMCgRuYW1lGAEgASgJEhMKC2Rlc2NyaXB0aW9uGAIgASgJEhIKCnBhcmFtZXRlcnMYAyABKAkiWgoKVG9vbENob2ljZRIrCgRtb2RlGAEgASgOMhsuZGFzaGdhdGUudjEuVG9vbENob2ljZU1vZGVIABIXCg1mdW5jdGlvbl9uYW1lGAIgASgJSABCBgoEa2luZCJUCghUb29sQ2FsbBINCgVpbmRleBgBIAEoBRIKCgJpZBgCIAEoCRIMCgR0eXBlGAMgASgJEgwKBG5hbWUYBCABKAkSEQoJYXJndW1lbnRzGAUgASgJKocBCg5Ub29sQ2hvaWNlTW9kZRIgChxUT09MX0NIT0lDRV9NT0RFX1VOU1BFQ0lGSUVEEAASGQoVVE9PTF9DSE9JQ0VfTU9ERV9BVVRPEAESGQoVVE9PTF9DSE9JQ0VfTU9ERV9OT05FEAISHQoZVE9PTF9DSE9JQ0VfTU9ERV9SRVFVSVJFRBADQmsKDmlvLmRhc2hnYXRlLnYxQglUb29sUHJvdG9QAVo+Z2l0aHViLmNvbS9kYXNoZ2F0ZS9kYXNoZ2F0ZS9jbGllbnRzL2dvL2Rhc2hnYXRlL3YxO2Rhc2hnYXRldjGqAgtEYXNoZ2F0ZS5WMWIGcHJvdG8z");
+  fileDesc("ChZkYXNoZ2F0ZS92MS90b29sLnByb3RvEgtkYXNoZ2F0ZS52MSJRCgRUb29sEi0KCGZ1bmN0aW9uGAEgASgLMhkuZGFzaGdhdGUudjEuRnVuY3Rpb25Ub29sSAASEgoIcmF3X2pzb24YAiABKAlIAEIGCgRraW5kIkUKDEZ1bmN0aW9uVG9vbBIMCgRuYW1lGAEgASgJEhMKC2Rlc2NyaXB0aW9uGAIgASgJEhIKCnBhcmFtZXRlcnMYAyABKAkiWgoKVG9vbENob2ljZRIrCgRtb2RlGAEgASgOMhsuZGFzaGdhdGUudjEuVG9vbENob2ljZU1vZGVIABIXCg1mdW5jdGlvbl9uYW1lGAIgASgJSABCBgoEa2luZCJ8CghUb29sQ2FsbBINCgVpbmRleBgBIAEoBRIKCgJpZBgCIAEoCRIMCgR0eXBlGAMgASgJEgwKBG5hbWUYBCABKAkSEQoJYXJndW1lbnRzGAUgASgJEiYKBWV4dHJhGAYgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCqHAQoOVG9vbENob2ljZU1vZGUSIAocVE9PTF9DSE9JQ0VfTU9ERV9VTlNQRUNJRklFRBAAEhkKFVRPT0xfQ0hPSUNFX01PREVfQVVUTxABEhkKFVRPT0xfQ0hPSUNFX01PREVfTk9ORRACEh0KGVRPT0xfQ0hPSUNFX01PREVfUkVRVUlSRUQQA0JrCg5pby5kYXNoZ2F0ZS52MUIJVG9vbFByb3RvUAFaPmdpdGh1Yi5jb20vZGFzaGdhdGUvZGFzaGdhdGUvY2xpZW50cy9nby9kYXNoZ2F0ZS92MTtkYXNoZ2F0ZXYxqgILRGFzaGdhdGUuVjFiBnByb3RvMw", [file_google_protobuf_struct]);
 
 /**
  * Something the model may call.
@@ -132,7 +133,8 @@ export const ToolChoiceSchema: GenMessage<ToolChoice> = /*@__PURE__*/
  */
 export type ToolCall = Message<"dashgate.v1.ToolCall"> & {
   /**
-   * The position among the calls of one answer, from 0. Key: `index`.
+   * The position among the calls of one answer, from 0. Key: `index`. When two calls of a message
+   * in a request have the same index, all of its calls are numbered by their position.
    *
    * @generated from field: int32 index = 1;
    */
@@ -166,6 +168,14 @@ export type ToolCall = Message<"dashgate.v1.ToolCall"> & {
    * @generated from field: string arguments = 5;
    */
   arguments: string;
+
+  /**
+   * Every other key of the call, as DashScope wrote it or as it should get it; those of its
+   * `function` are under `function`.
+   *
+   * @generated from field: google.protobuf.Struct extra = 6;
+   */
+  extra?: JsonObject | undefined;
 };
 
 /**

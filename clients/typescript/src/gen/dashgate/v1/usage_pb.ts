@@ -151,7 +151,8 @@ export type Usage = Message<"dashgate.v1.Usage"> & {
   plugins?: PluginUsage | undefined;
 
   /**
-   * The whole object as DashScope wrote it, with the keys that have no field here.
+   * The whole object as DashScope wrote it, with the keys that have no field here. A number that a
+   * double cannot hold is a string of its digits.
    *
    * @generated from field: google.protobuf.Struct raw = 19;
    */

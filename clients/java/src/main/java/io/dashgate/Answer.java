@@ -10,6 +10,7 @@ import io.dashgate.v1.Role;
 import io.dashgate.v1.Timing;
 import io.dashgate.v1.ToolCall;
 import io.dashgate.v1.Usage;
+import io.dashgate.v1.Warning;
 import java.util.List;
 import java.util.Objects;
 import java.util.stream.Collectors;
@@ -122,6 +123,15 @@ public final class Answer {
    */
   public Usage usage() {
     return raw.getUsage();
+  }
+
+  /**
+   * What the caller should know about the answer, for example that audio was cut.
+   *
+   * @return the warnings; usually none
+   */
+  public List<Warning> warnings() {
+    return raw.getWarningsList();
   }
 
   /**

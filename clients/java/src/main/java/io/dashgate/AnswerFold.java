@@ -69,6 +69,10 @@ final class AnswerFold {
     if (completed.hasExtraOutput()) {
       response.setExtraOutput(completed.getExtraOutput());
     }
+    if (completed.hasExtra()) {
+      response.setExtra(completed.getExtra());
+    }
+    response.addAllWarnings(completed.getWarningsList());
     return Answer.of(response.build());
   }
 
@@ -97,19 +101,19 @@ final class AnswerFold {
     private final Map<Integer, Call> calls = new TreeMap<>();
     private final Logprobs.Builder logprobs = Logprobs.newBuilder();
     private boolean hasLogprobs;
-    private ByteString audio = ByteString.EMPTY;
-    private AudioFile audioFile;
+    private final List<Sound> sounds = new ArrayList<>();
 
     void add(Delta delta) {
       switch (delta.getPartCase()) {
         case TEXT:
-          addText(delta.getText());
+          addText(delta.getText(), delta.getStartsPart());
           break;
         case REASONING_TEXT:
           reasoning.append(delta.getReasoningText());
           break;
         case AUDIO:
-          audio = audio.concat(delta.getAudio());
+          Sound sound = sound(delta.getStartsPart());
+          sound.bytes = sound.bytes.concat(delta.getAudio());
           break;
         case TOOL_CALL:
           ToolCall call = delta.getToolCall();
@@ -122,14 +126,20 @@ final class AnswerFold {
           parts.add(new Part(image(delta.getImageUri())));
           break;
         case AUDIO_FILE:
-          audioFile = delta.getAudioFile();
+          sound(delta.getStartsPart()).file = delta.getAudioFile();
           break;
         case EXTRA:
-          addExtra(delta.getExtra());
+          addExtra(delta.getExtra(), delta.getStartsPart());
+          break;
+        case MESSAGE_EXTRA:
+          message.setExtra(merged(message.getExtra(), delta.getMessageExtra()));
           break;
         case LOGPROBS:
           hasLogprobs = true;
-          logprobs.mergeFrom(delta.getLogprobs());
+          logprobs.addAllContent(delta.getLogprobs().getContentList());
+          if (delta.getLogprobs().hasExtra()) {
+            logprobs.setExtra(merged(logprobs.getExtra(), delta.getLogprobs().getExtra()));
+          }
           break;
         default:
           break;
@@ -138,9 +148,7 @@ final class AnswerFold {
 
     Choice choice(int index, ChoiceEnd end) {
       parts.forEach(part -> message.addContent(part.content()));
-      if (!audio.isEmpty() || audioFile != null) {
-        message.addContent(Content.newBuilder().setAudio(sound()));
-      }
+      sounds.forEach(sound -> message.addContent(Content.newBuilder().setAudio(sound.audio())));
       message.setReasoningText(reasoning.toString());
       calls.forEach((callIndex, call) -> message.addToolCalls(call.toolCall(callIndex)));
       Choice.Builder choice = Choice.newBuilder().setIndex(index).setMessage(message);
@@ -151,12 +159,15 @@ final class AnswerFold {
         // The number, so that a reason that is not known here is kept.
         choice.setFinishReasonValue(end.getFinishReasonValue());
         choice.setRawFinishReason(end.getRawFinishReason());
+        if (end.hasExtra()) {
+          choice.setExtra(end.getExtra());
+        }
       }
       return choice.build();
     }
 
-    private void addText(String text) {
-      Part last = parts.isEmpty() ? null : parts.get(parts.size() - 1);
+    private void addText(String text, boolean startsPart) {
+      Part last = startsPart || parts.isEmpty() ? null : parts.get(parts.size() - 1);
       if (last == null || last.text == null) {
         last = Part.ofText();
         parts.add(last);
@@ -164,27 +175,47 @@ final class AnswerFold {
       last.text.append(text);
     }
 
-    private void addExtra(Struct extra) {
-      if (parts.isEmpty()) {
+    private void addExtra(Struct extra, boolean startsPart) {
+      if (startsPart || parts.isEmpty()) {
         parts.add(new Part(Content.newBuilder()));
       }
       Content.Builder last = parts.get(parts.size() - 1).content;
-      last.setExtra(last.getExtra().toBuilder().putAllFields(extra.getFieldsMap()));
+      last.setExtra(merged(last.getExtra(), extra));
     }
 
-    private Audio sound() {
-      Audio.Builder sound = Audio.newBuilder();
-      if (audioFile != null) {
-        sound.setFile(audioFile);
+    private Sound sound(boolean startsPart) {
+      if (startsPart || sounds.isEmpty()) {
+        sounds.add(new Sound());
       }
-      if (audio.isEmpty()) {
-        return sound.setUri(audioFile.getUri()).build();
-      }
-      return sound.setMimeType("audio/pcm").setData(audio).build();
+      return sounds.get(sounds.size() - 1);
     }
 
     private static Content.Builder image(String uri) {
       return Content.newBuilder().setImage(Image.newBuilder().setUri(uri));
+    }
+  }
+
+  /** Adds keys to those that are there; a new value replaces an old one. */
+  private static Struct merged(Struct there, Struct extra) {
+    return there.toBuilder().putAllFields(extra.getFieldsMap()).build();
+  }
+
+  /** An audio part in the making. */
+  private static final class Sound {
+    ByteString bytes = ByteString.EMPTY;
+    AudioFile file;
+
+    Audio audio() {
+      Audio.Builder audio = Audio.newBuilder();
+      if (file != null) {
+        audio.setFile(file);
+      }
+      if (!bytes.isEmpty()) {
+        audio.setMimeType("audio/pcm").setData(bytes);
+      } else if (file != null && !file.getUri().isEmpty()) {
+        audio.setUri(file.getUri());
+      }
+      return audio.build();
     }
   }
 
@@ -228,6 +259,9 @@ final class AnswerFold {
         call.setName(next.getName());
       }
       arguments.append(next.getArguments());
+      if (next.hasExtra()) {
+        call.setExtra(merged(call.getExtra(), next.getExtra()));
+      }
     }
 
     ToolCall toolCall(int index) {
