@@ -249,13 +249,8 @@ fn stream() -> String {
 /// A gateway's own call, as if it came with no metadata.
 fn call(request: pb::ConverseRequest) -> Result<Arc<Call>> {
     let settings = settings();
-    let arrival = Arrival::read(
-        &HeaderMap::new(),
-        &settings,
-        None,
-        tokio::time::Instant::now(),
-    )
-    .map_err(|(_, fault)| fault)?;
+    let arrival = Arrival::read(&HeaderMap::new(), &settings, tokio::time::Instant::now())
+        .map_err(|(_, fault)| fault)?;
     let ask = Ask {
         conversation: request.conversation,
         options: request.options,

@@ -10,6 +10,10 @@ pub mod secret;
 
 pub mod quoted;
 
+pub mod descriptors;
+
+pub mod untrusted;
+
 pub mod error;
 
 pub mod chat;

@@ -3,6 +3,9 @@
 //! It asks nobody who he is, so it is shut unless the operator opens it, on an address of its own.
 //! It changes nothing, and no page holds a secret or a word that was said.
 
+mod host;
+
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +18,29 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
 
+use crate::telemetry::Telemetry;
+use crate::telemetry::accept::Failures;
 use crate::telemetry::calls::Calls;
 use crate::telemetry::registry;
 
-/// The most connections at one time: a few scrapers, a few people. More are closed at once.
-const MAX_CONNECTIONS: usize = 32;
+/// The most connections at one time: a few scrapers, a few people. For one more the oldest is
+/// closed: a page takes milliseconds, so that one has nothing to say or does not read.
+const MAX_CONNECTIONS: usize = 64;
+
+/// How long the head of a request may take. It is one packet.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The most bytes of a head. A browser with many cookies sends some kilobytes.
+const MAX_HEAD: usize = 16 * 1024;
 
 /// How long one request may take, with its answer. A page is made in milliseconds; who reads more
 /// slowly than this reads not at all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait after a failed accept. It fails when descriptors run out, and then again at
-/// once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The name of this port in the log.
+const PORT: &str = "admin";
 
 /// What stands on `/`.
 const INDEX: &str = "\
@@ -54,33 +65,41 @@ pub struct Pages {
     pub config: Box<dyn Fn() -> String + Send + Sync>,
     /// The calls in flight.
     pub calls: Box<dyn Fn() -> Calls + Send + Sync>,
+    /// The names that it may be asked by, beside addresses and those of loopback.
+    pub allowed_hosts: Vec<String>,
 }
 
-/// Serves until it is dropped; nothing, if the door is shut.
-pub async fn serve(listener: Option<TcpListener>, pages: Pages) {
+/// Serves until it is dropped; nothing, if the port is not open.
+pub async fn serve(listener: Option<TcpListener>, pages: Pages, telemetry: Arc<Telemetry>) {
     let Some(listener) = listener else {
         return std::future::pending().await;
     };
     let pages = Arc::new(pages);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    // From the oldest to the newest.
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    let mut failures = Failures::default();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "a connection to the admin port could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tokio::time::sleep(failures.add(PORT, &error, &telemetry.metrics)).await;
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            continue;
-        };
+        failures.forget();
+        while connections.try_join_next().is_some() {}
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= MAX_CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
         let connection = connection(stream, Arc::clone(&pages));
-        tokio::spawn(async move {
+        open.push_back(connections.spawn(async move {
             // Whatever it did not say by then is not waited for.
             let _ = tokio::time::timeout(REQUEST_TIMEOUT, connection).await;
-            drop(place);
-        });
+        }));
     }
 }
 
@@ -94,6 +113,8 @@ async fn connection(stream: TcpStream, pages: Arc<Pages>) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(false)
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection to the admin port ended with a fault");
@@ -106,6 +127,11 @@ fn answer<B>(request: &Request<B>, pages: &Pages) -> Response<Full<Bytes>> {
         let methods = HeaderValue::from_static("GET, HEAD");
         refusal.headers_mut().insert(ALLOW, methods);
         return refusal;
+    }
+    if !host::is_allowed(request, &pages.allowed_hosts) {
+        let text = "this host name is not allowed; ask by IP address, or add it to \
+                    admin.allowed_hosts\n";
+        return page(StatusCode::MISDIRECTED_REQUEST, TEXT, text);
     }
     let ok = StatusCode::OK;
     match request.uri().path() {

@@ -1,6 +1,7 @@
 //! Builds every room once, joins them, runs them, and takes them down in order. The only room that
 //! knows them all. It holds no per-call code.
 
+pub mod core_dumps;
 mod embedded;
 mod parts;
 mod reload;
@@ -54,6 +55,7 @@ pub struct Gateway {
     telemetry: Arc<Telemetry>,
     exporter: Option<Exporter>,
     admin: Option<TcpListener>,
+    admin_hosts: Vec<String>,
     effective: Arc<RwLock<String>>,
     changes: Option<Changes>,
 }
@@ -132,6 +134,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         telemetry,
         exporter,
         admin,
+        admin_hosts: settings.admin.allowed_hosts.clone(),
         effective: Arc::new(RwLock::new(settings.effective.clone())),
         changes: None,
     })
@@ -218,8 +221,8 @@ impl Gateway {
         let mut supervisor = Box::pin(relay.supervise());
         let mut watch = Box::pin(callers.watch());
         let exporting = exporter.map(Exporter::spawn);
-        let pages = pages(&relay, &telemetry, &phase, effective);
-        let mut admin = Box::pin(admin::serve(admin, pages));
+        let pages = pages(&relay, &telemetry, &phase, (effective, self.admin_hosts));
+        let mut admin = Box::pin(admin::serve(admin, pages, Arc::clone(&telemetry)));
         let mut going_down = Box::pin(async {
             shutdown.await;
             tracing::info!(in_flight = relay.in_flight(), "draining");
@@ -260,7 +263,7 @@ fn pages(
     relay: &Relay,
     telemetry: &Arc<Telemetry>,
     phase: &PhaseSender,
-    effective: Arc<RwLock<String>>,
+    (effective, allowed_hosts): (Arc<RwLock<String>>, Vec<String>),
 ) -> admin::Pages {
     let (relay, telemetry, phase) = (relay.clone(), Arc::clone(telemetry), phase.subscribe());
     admin::Pages {
@@ -271,5 +274,6 @@ fn pages(
             text.clone()
         }),
         calls: Box::new(move || relay.calls()),
+        allowed_hosts,
     }
 }

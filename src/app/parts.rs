@@ -134,6 +134,8 @@ pub(super) fn account(
 pub(super) fn relay_settings(settings: &Settings) -> relay::Settings {
     relay::Settings {
         max_in_flight: settings.server.max_in_flight,
+        max_partial_requests: settings.server.max_partial_requests,
+        caller_share_percent: settings.server.caller_share_percent,
         max_timeout: settings.timeouts.max,
         first_event_timeout: settings.timeouts.first_event,
         idle_timeout: settings.timeouts.idle,

@@ -4,6 +4,7 @@
 //! was truly used; two calls at the same time cannot both use the same rest of a limit. All is
 //! decided under one short lock, and either everything is taken or nothing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct Account {
     pub name: Arc<str>,
     /// Its number.
     pub caller: Caller,
+    /// Whether DashScope has counted tokens for one of its calls.
+    served: AtomicBool,
     used: Mutex<Used>,
 }
 
@@ -81,8 +84,15 @@ impl Account {
         Self {
             name,
             caller,
+            served: AtomicBool::new(false),
             used: Mutex::new(used),
         }
+    }
+
+    /// Whether DashScope has counted tokens for one of its calls: then the credentials it shows are
+    /// real, whoever issued them.
+    pub(super) fn is_served(&self) -> bool {
+        self.served.load(Ordering::Relaxed)
     }
 
     /// When it was used last.
@@ -99,15 +109,8 @@ impl Account {
         Error::new(reason, message).with_retry_after(wait)
     }
 
-    /// What stands in the way of a call, if anything does.
-    fn check(&self, used: &Used, limits: &Limits, ask: Ask<'_>, now: Now) -> Result<(), Error> {
-        if !limits.allow(ask.model) {
-            let (name, model) = (&self.name, ask.model);
-            let message = format!(
-                "the caller {name} may not use the model {model}; name another or ask the operator"
-            );
-            return Err(Error::new(Reason::PermissionDenied, message));
-        }
+    /// Checks the limits that hold before the request is read: calls at one time and a minute.
+    fn check_head(&self, used: &Used, limits: &Limits, now: Now) -> Result<(), Error> {
         let most = limits.max_streams;
         if most > 0 && used.streams >= most {
             let what = format!("has {most} calls at the same time, which is all it may have");
@@ -118,6 +121,18 @@ impl Account {
         if !wait.is_zero() {
             let what = format!("may make {rate} calls a minute, and has made them");
             return Err(self.refusal(Reason::CallerRate, &what, wait));
+        }
+        Ok(())
+    }
+
+    /// Checks the limits that depend on the request: its model and its tokens.
+    fn check(&self, used: &Used, limits: &Limits, ask: Ask<'_>, now: Now) -> Result<(), Error> {
+        if !limits.allow(ask.model) {
+            let (name, model) = (&self.name, ask.model);
+            let message = format!(
+                "the caller {name} may not use the model {model}; name another or ask the operator"
+            );
+            return Err(Error::new(Reason::PermissionDenied, message));
         }
         let budget = limits.tokens_per_day;
         let today = used.today(now);
@@ -147,31 +162,21 @@ impl Used {
     }
 }
 
-/// Takes a place and an estimate for a call, or refuses and takes nothing.
-pub(super) fn admit(
-    account: &Arc<Account>,
-    limits: &Arc<Limits>,
-    ask: Ask<'_>,
-    now: Now,
-) -> Result<Pass, Error> {
+/// Takes a place and a request for a call whose head has arrived, or refuses and takes nothing.
+pub(super) fn enter(account: &Arc<Account>, limits: &Arc<Limits>, now: Now) -> Result<Pass, Error> {
     let mut used = account.lock();
     used.last = now.instant;
-    account.check(&used, limits, ask, now)?;
+    account.check_head(&used, limits, now)?;
     used.streams += 1;
     used.requests
         .take(1, limits.requests_per_minute, now.instant);
-    used.tokens
-        .take(ask.tokens, limits.tokens_per_minute, now.instant);
-    let day = now.unix / DAY;
-    used.today = used.today(now) + ask.tokens;
-    used.day = day;
     drop(used);
     Ok(Pass {
         taken: Some(Taken {
             account: Arc::clone(account),
             limits: Arc::clone(limits),
-            tokens: ask.tokens,
-            day,
+            tokens: 0,
+            day: now.unix / DAY,
             settled: false,
         }),
     })
@@ -199,6 +204,42 @@ impl Pass {
         self.taken.as_ref().map(|taken| &taken.account.name)
     }
 
+    /// Takes the tokens that the call needs, once its request was read. A call that is refused here
+    /// costs no request.
+    pub fn charge(&mut self, ask: Ask<'_>) -> Result<(), Error> {
+        self.charge_at(ask, Now::read())
+    }
+
+    fn charge_at(&mut self, ask: Ask<'_>, now: Now) -> Result<(), Error> {
+        let Some(taken) = &mut self.taken else {
+            return Ok(());
+        };
+        let Taken {
+            account, limits, ..
+        } = &*taken;
+        let mut used = account.lock();
+        if let Err(error) = account.check(&used, limits, ask, now) {
+            give_back(&mut used, limits, now);
+            return Err(error);
+        }
+        used.tokens
+            .take(ask.tokens, limits.tokens_per_minute, now.instant);
+        let day = now.unix / DAY;
+        used.today = used.today(now) + ask.tokens;
+        used.day = day;
+        drop(used);
+        (taken.tokens, taken.day) = (ask.tokens, day);
+        Ok(())
+    }
+
+    /// Returns the request that the head took: the gateway has no place for the call, which is not
+    /// the caller's doing.
+    pub fn refund(&mut self) {
+        if let Some(taken) = &self.taken {
+            give_back(&mut taken.account.lock(), &taken.limits, Now::read());
+        }
+    }
+
     /// The call is over, and this is what it used. The first word holds.
     pub fn settle(&mut self, tokens: u64) {
         self.settle_at(tokens, Now::read());
@@ -209,6 +250,9 @@ impl Pass {
             return;
         };
         taken.settled = true;
+        if tokens > 0 {
+            taken.account.served.store(true, Ordering::Relaxed);
+        }
         let mut used = taken.account.lock();
         let rate = taken.limits.tokens_per_minute;
         used.tokens.settle(taken.tokens, tokens, rate, now.instant);
@@ -220,6 +264,11 @@ impl Pass {
                 .saturating_add(tokens);
         }
     }
+}
+
+fn give_back(used: &mut Used, limits: &Limits, now: Now) {
+    used.requests
+        .settle(1, 0, limits.requests_per_minute, now.instant);
 }
 
 impl Drop for Pass {
@@ -246,6 +295,16 @@ mod tests {
             instant: Instant::now(),
             unix: seconds,
         }
+    }
+
+    fn admit(
+        account: &Arc<Account>,
+        limits: &Arc<Limits>,
+        ask: Ask<'_>,
+        now: Now,
+    ) -> Result<Pass, Error> {
+        let mut pass = enter(account, limits, now)?;
+        pass.charge_at(ask, now).map(|()| pass)
     }
 
     fn ask(tokens: u64) -> Ask<'static> {
@@ -297,6 +356,40 @@ mod tests {
         let three = admit(&account, &limits, ask(1), now(0)).unwrap();
         drop((two, three));
         assert_eq!(account.lock().streams, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_takes_a_place_and_a_request_before_anything_is_read() {
+        let account = account();
+        let limits = Arc::new(Limits {
+            max_streams: 1,
+            requests_per_minute: 2,
+            ..Limits::default()
+        });
+        let unread = enter(&account, &limits, now(0)).unwrap();
+        let (reason, _) = refused(enter(&account, &limits, now(0)));
+        assert_eq!(reason, Reason::CallerStreams);
+        drop(unread);
+        // A request that is never sent to its end has been made all the same.
+        drop(enter(&account, &limits, now(0)).unwrap());
+        let (reason, _) = refused(enter(&account, &limits, now(0)));
+        assert_eq!(reason, Reason::CallerRate);
+        // What the gateway had no place for was not.
+        tokio::time::advance(MINUTE / 2).await;
+        for _ in 0..3 {
+            enter(&account, &limits, now(0)).unwrap().refund();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_is_served_once_dashscope_has_counted_its_tokens() {
+        let (account, limits) = (account(), Arc::default());
+        let mut free = admit(&account, &limits, ask(1), now(0)).unwrap();
+        free.settle(0);
+        assert!(!account.is_served());
+        let mut paid = admit(&account, &limits, ask(1), now(0)).unwrap();
+        paid.settle(1);
+        assert!(account.is_served());
     }
 
     #[tokio::test(start_paused = true)]

@@ -78,6 +78,12 @@ impl Limits {
 
 /// Whether a text is one that a pattern means; `*` stands for any letters, none included.
 pub(super) fn fits(pattern: &str, text: &str) -> bool {
+    fits_where(pattern, text, |_| true)
+}
+
+/// The same where `*` stands for these bytes alone.
+pub(super) fn fits_where(pattern: &str, text: &str, may: fn(u8) -> bool) -> bool {
+    let may = |text: &str| text.bytes().all(may);
     let mut pieces = pattern.split('*');
     let Some(mut rest) = text.strip_prefix(pieces.next().unwrap_or_default()) else {
         return false;
@@ -88,11 +94,11 @@ pub(super) fn fits(pattern: &str, text: &str) -> bool {
     // The first place where a piece fits leaves the most for those after it.
     for piece in pieces {
         match rest.split_once(piece) {
-            Some((_, after)) => rest = after,
-            None => return false,
+            Some((star, after)) if may(star) => rest = after,
+            Some(_) | None => return false,
         }
     }
-    rest.ends_with(last)
+    rest.strip_suffix(last).is_some_and(may)
 }
 
 #[cfg(test)]

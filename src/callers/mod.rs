@@ -17,17 +17,18 @@ pub mod limits;
 mod register;
 pub mod shown;
 pub mod token;
+mod uri;
 mod watched;
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::chat::call::Caller;
+use crate::chat::call::{Caller, Origin};
 use crate::error::{Error, Reason};
 use crate::secret::Secret;
 
-use account::{Account, Ask, Now, Pass};
+use account::{Account, Now, Pass};
 use key::Digest;
 use keys::{Keys, Terms};
 use limits::{Limits, Overrides};
@@ -44,7 +45,7 @@ pub struct Settings {
     pub pass_through: bool,
     /// Which tokens are accepted, if any are.
     pub tokens: Option<token::Settings>,
-    /// The URIs in certificates that are accepted; `*` stands for any letters.
+    /// The URIs in certificates that are accepted; `*` stands for a part of one segment.
     pub certificate_uris: Vec<String>,
     /// What a caller may use of whom nothing else is said.
     pub limits: Limits,
@@ -57,6 +58,9 @@ pub struct Settings {
 pub struct Identity {
     /// To tell callers apart.
     pub caller: Caller,
+    /// Whose share of the places its calls take: the caller's own if its credentials are proved,
+    /// otherwise that of whoever calls from the same place.
+    pub share: Caller,
     /// The caller's own key for DashScope, if that is how it is known.
     pub api_key: Option<Secret>,
     account: Option<Arc<Account>>,
@@ -67,6 +71,7 @@ impl Identity {
     fn new(account: Arc<Account>, limits: Arc<Limits>) -> Self {
         Self {
             caller: account.caller,
+            share: account.caller,
             api_key: None,
             account: Some(account),
             limits,
@@ -78,10 +83,11 @@ impl Identity {
         self.account.as_ref().map(|account| &account.name)
     }
 
-    /// Takes a place and tokens for a call, or refuses and takes nothing.
-    pub fn admit(&self, ask: Ask<'_>) -> Result<Pass, Error> {
+    /// Takes a place and a request of the caller's limits for a call whose head has arrived, or
+    /// refuses and takes nothing. What depends on the request is taken by [`Pass::charge`].
+    pub fn enter(&self) -> Result<Pass, Error> {
         match &self.account {
-            Some(account) => account::admit(account, &self.limits, ask, Now::read()),
+            Some(account) => account::enter(account, &self.limits, Now::read()),
             None => Ok(Pass::default()),
         }
     }
@@ -148,16 +154,18 @@ impl Callers {
             }
             None | Some(_) => {
                 let text = shown.text().ok_or_else(|| refusal("no key was sent"))?;
-                self.of_text(text).await
+                self.of_text(text, shown.origin).await
             }
         }
     }
 
     /// Whose key or token this is. Its looks say of which kind it is.
-    async fn of_text(&self, text: &str) -> Result<Identity, Error> {
+    async fn of_text(&self, text: &str, origin: Origin) -> Result<Identity, Error> {
         let inner = &*self.inner;
         match (&inner.own_keys, &inner.tokens, &inner.keys) {
-            (Some(register), _, _) if shown::is_for_dashscope(text) => self.own_key(register, text),
+            (Some(register), _, _) if shown::is_for_dashscope(text) => {
+                self.own_key(register, text, origin)
+            }
             (_, Some((tokens, register)), _) if token::is_token(text) => {
                 // In a box, because it may fetch keys, and every call would be as large as that.
                 let named = Box::pin(tokens.check(text)).await.map_err(refusal)?;
@@ -178,34 +186,46 @@ impl Callers {
         }
     }
 
-    /// A caller who is known by the certificate of its connection: the first URI that fits.
+    /// A caller who is known by the one URI in the certificate of its connection. A certificate
+    /// with several is refused, as SPIFFE has it: which of them calls is not known.
     fn of_certificate(
         &self,
         patterns: &[String],
         register: &Register,
         uris: &[String],
     ) -> Result<Identity, Error> {
-        let known = |uri: &&String| patterns.iter().any(|pattern| limits::fits(pattern, uri));
-        let uri = uris.iter().find(known).ok_or_else(|| {
-            refusal(match uris {
-                [] => "there is neither a key nor a certificate with a URI",
-                [..] => "the URI of the certificate is not one that is accepted",
-            })
-        })?;
+        let uri = match uris {
+            [] => {
+                return Err(refusal(
+                    "neither a key nor a certificate with a URI was shown",
+                ));
+            }
+            [_, _, ..] => return Err(refusal("the certificate has more than one URI")),
+            [uri] => uri,
+        };
+        if !patterns.iter().any(|pattern| uri::fits(pattern, uri)) {
+            return Err(refusal("the URI of the certificate is not accepted"));
+        }
         let account = self.remembered(register, "uri", uri, || uri.clone())?;
         Ok(Identity::new(account, Arc::clone(&self.inner.limits)))
     }
 
-    /// A caller who pays DashScope by himself. Whether the key is good, DashScope says.
-    fn own_key(&self, register: &Register, text: &str) -> Result<Identity, Error> {
+    /// A caller who pays DashScope by himself. Whether the key is good, DashScope says; until it
+    /// has, anyone can make such keys up, and they share what their origin has.
+    fn own_key(&self, register: &Register, text: &str, origin: Origin) -> Result<Identity, Error> {
         // The whole hash tells such callers apart, a part of it is their name.
         let digest = Digest::of(text).hex();
         let account = self.remembered(register, "dashscope", &digest, || {
             format!("dashscope:{}", digest.get(..12).unwrap_or_default())
         })?;
+        let share = match account.is_served() {
+            true => account.caller,
+            false => self.share_of(origin),
+        };
         let identity = Identity::new(account, Arc::clone(&self.inner.limits));
         Ok(Identity {
             api_key: Some(Secret::new(text)),
+            share,
             ..identity
         })
     }
@@ -224,7 +244,13 @@ impl Callers {
         })
     }
 
-    /// Nobody is asked who he is; what is shown all the same tells callers apart.
+    /// The share of those who are told apart by nothing but where they come from.
+    fn share_of(&self, origin: Origin) -> Caller {
+        Caller(self.inner.hasher.hash_one(("origin", origin)))
+    }
+
+    /// Nobody is asked who he is; what is shown all the same tells callers apart, but takes no
+    /// share of its own: anyone can make that up.
     fn anyone(&self, shown: &Credentials<'_>) -> Identity {
         let caller = match (shown.authorization, shown.api_key) {
             (None, None) => Caller::default(),
@@ -232,6 +258,7 @@ impl Callers {
         };
         Identity {
             caller,
+            share: self.share_of(shown.origin),
             api_key: None,
             account: self.inner.anyone.clone(),
             limits: Arc::clone(&self.inner.limits),
@@ -271,7 +298,7 @@ mod tests {
         Credentials {
             authorization: None,
             api_key: Some(Shown(key.as_bytes())),
-            uris: &[],
+            ..Credentials::default()
         }
     }
 
@@ -295,13 +322,9 @@ mod tests {
             ..Settings::default()
         };
         let callers = Callers::new(&settings).unwrap();
-        let ask = Ask {
-            model: "m",
-            tokens: 1,
-        };
         let admit = async |key| {
             let identity = callers.identify(&with_key(key)).await;
-            identity.unwrap().admit(ask)
+            identity.unwrap().enter()
         };
         let pass = admit("a").await.unwrap();
         let error = admit("b").await.unwrap_err();
@@ -332,6 +355,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_anyone_can_make_up_takes_no_share_of_its_own() {
+        let at = |key: &'static str, number| Credentials {
+            origin: Origin::Connection(number),
+            ..with_key(key)
+        };
+        let open = Callers::new(&Settings::default()).unwrap();
+        let own = Callers::new(&Settings {
+            pass_through: true,
+            max_tracked: 10,
+            ..Settings::default()
+        });
+        let own = own.unwrap();
+        for callers in [&open, &own] {
+            let of = async |key, number| callers.identify(&at(key, number)).await.unwrap();
+            let one = of("sk-a", 1).await;
+            assert_eq!(one.share, of("sk-b", 1).await.share);
+            assert_ne!(one.share, of("sk-a", 2).await.share);
+        }
+        // Once DashScope has answered to a key, it is somebody's.
+        let known = async |number| own.identify(&at("sk-a", number)).await.unwrap();
+        known(1).await.enter().unwrap().settle(1);
+        assert_eq!(known(1).await.share, known(2).await.share);
+        let other = own.identify(&at("sk-b", 1)).await.unwrap();
+        assert_ne!(known(1).await.share, other.share);
+    }
+
+    #[tokio::test]
     async fn a_certificate_counts_where_no_key_is_shown() {
         let settings = Settings {
             certificate_uris: vec!["spiffe://example.org/ns/*/sa/talk".to_owned()],
@@ -342,11 +392,9 @@ mod tests {
             pass_through: true,
             ..settings.clone()
         };
-        let good = [
-            "https://other".to_owned(),
-            "spiffe://example.org/ns/shop/sa/talk".to_owned(),
-        ];
+        let good = ["spiffe://example.org/ns/shop/sa/talk".to_owned()];
         let bad = ["spiffe://evil.example/ns/shop/sa/talk".to_owned()];
+        let two = [good[0].clone(), "https://other".to_owned()];
         let key = Some(Shown(b"sk-1"));
         let wrong = Some(Shown(b"wrong"));
         for (settings, api_key, uris, expected) in [
@@ -357,6 +405,8 @@ mod tests {
                 Some("spiffe://example.org/ns/shop/sa/talk"),
             ),
             (&settings, None, &bad[..], None),
+            (&settings, None, &two[..], None),
+            (&both, None, &two[..], None),
             (&settings, None, &[][..], None),
             // Where no kind of key is accepted, what a proxy or a client adds does not matter.
             (
@@ -375,9 +425,9 @@ mod tests {
             (&both, wrong, &good[..], None),
         ] {
             let shown = Credentials {
-                authorization: None,
                 api_key,
                 uris,
+                ..Credentials::default()
             };
             let found = Callers::new(settings).unwrap().identify(&shown).await.ok();
             let name = found.as_ref().and_then(Identity::name);

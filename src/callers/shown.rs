@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::chat::call::Origin;
+
 /// What a key for DashScope begins with.
 const DASHSCOPE: &str = "sk-";
 
@@ -17,6 +19,8 @@ pub struct Credentials<'a> {
     pub api_key: Option<Shown<'a>>,
     /// The URIs in the certificate of its connection, which was proved.
     pub uris: &'a [String],
+    /// Where its connection comes from.
+    pub origin: Origin,
 }
 
 /// Bytes that may be a key.
@@ -68,7 +72,7 @@ mod tests {
         Credentials {
             authorization: authorization.map(shown),
             api_key: api_key.map(shown),
-            uris: &[],
+            ..Credentials::default()
         }
     }
 

@@ -1,5 +1,6 @@
 //! One call, as a value: all that the rooms below need to know of it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,30 @@ pub struct Peer {
     pub uri_sans: Vec<String>,
     /// Whom it was made for, as `CN=...`.
     pub subject: String,
+}
+
+/// Where a connection comes from: what tells callers apart that show no credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The address of another machine. All connections from there are one caller.
+    Address(IpAddr),
+    /// A connection from this machine, by its number: programs here share one address.
+    Connection(u64),
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self::Connection(0)
+    }
+}
+
+/// What is known of the connection that a call came on.
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// What the caller's certificate says, if one was asked for and shown.
+    pub peer: Option<Arc<Peer>>,
+    /// Where it comes from.
+    pub origin: Origin,
 }
 
 /// How an answer is wanted.

@@ -69,6 +69,9 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     let again = Arc::new(Notify::new());
     signals::tell_of_hangups(Arc::clone(&again)).map_err(deaf)?;
     let log = app::start_log(&settings);
+    if !settings.server.core_dumps {
+        app::core_dumps::forbid();
+    }
     for note in config::unknown_variables(&Process) {
         tracing::warn!("{note}");
     }

@@ -46,8 +46,9 @@ settings! {
         "An authority sets limits only when the operator lets it.";
     "callers.certificate_uris" [Names] = "",
         "DASHGATE_CALLERS_CERTIFICATE_URIS":
-        "The URIs in the certificates of callers that are accepted, with `*` for any letters: \
-         `spiffe://example.org/ns/*/sa/*`.",
+        "The URIs in the certificates of callers that are accepted. `*` stands for a part of one \
+         segment, `/**` at the end for any path: `spiffe://example.org/ns/*/sa/*`. A certificate \
+         with more than one URI is refused.",
         "That an authority signed a certificate does not yet say that its holder may call.";
     "callers.max_tracked" [Count(1, 10_000_000)] = "10000",
         "DASHGATE_CALLERS_MAX_TRACKED":

@@ -47,6 +47,7 @@ pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings,
         },
         admin: Admin {
             listen: checker.read("admin.listen", value::address_if_any),
+            allowed_hosts: checker.read("admin.allowed_hosts", value::names),
         },
         telemetry: Telemetry {
             rates: checker.read("telemetry.rates", value::rates),

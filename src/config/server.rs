@@ -19,6 +19,8 @@ pub struct Server {
     pub max_metadata_bytes: usize,
     pub threads: usize,
     pub max_in_flight: usize,
+    pub caller_share_percent: u32,
+    pub max_partial_requests: usize,
     pub max_connections: usize,
     pub max_connections_per_address: usize,
     pub max_streams_per_connection: u32,
@@ -32,6 +34,7 @@ pub struct Server {
     pub drain_delay: Duration,
     pub drain_timeout: Duration,
     pub heartbeat_after: Duration,
+    pub core_dumps: bool,
 }
 
 /// TLS at the front door. The files are not read here.
@@ -63,6 +66,8 @@ pub(crate) fn server(checker: &mut Checker<'_>) -> Server {
         max_metadata_bytes: checker.size("server.max_metadata_bytes"),
         threads: checker.count("server.threads"),
         max_in_flight: checker.count("server.max_in_flight"),
+        caller_share_percent: checker.count("server.caller_share_percent"),
+        max_partial_requests: checker.count("server.max_partial_requests"),
         max_connections: checker.count("server.max_connections"),
         max_connections_per_address: checker.count("server.max_connections_per_address"),
         max_streams_per_connection: checker.count("server.max_streams_per_connection"),
@@ -79,6 +84,7 @@ pub(crate) fn server(checker: &mut Checker<'_>) -> Server {
         },
         drain_timeout: checker.duration("server.drain_timeout"),
         heartbeat_after: checker.duration("server.heartbeat_after"),
+        core_dumps: checker.read("server.core_dumps", value::switch),
     }
 }
 

@@ -216,6 +216,7 @@ pub struct Log {
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Admin {
     pub listen: Option<SocketAddr>,
+    pub allowed_hosts: Vec<String>,
 }
 
 /// What is counted and traced.

@@ -1,6 +1,6 @@
 //! The settings about what the operator sees: the log, the admin port, traces, prices.
 
-use super::setting::Kind::{Address, Choice, Rates, Secret, Switch, Text};
+use super::setting::Kind::{Address, Choice, Names, Rates, Secret, Switch, Text};
 use super::setting::settings;
 
 settings! {
@@ -17,6 +17,12 @@ settings! {
         "Where the operator's port listens: metrics, health, settings, calls in flight. \
          127.0.0.1:9464 is a good place. Default: nowhere.",
         "It asks nobody who he is, so it is opened by those who know who reaches it.";
+    "admin.allowed_hosts" [Names] = "",
+        "DASHGATE_ADMIN_ALLOWED_HOSTS":
+        "The names that the admin port may be asked by, in `Host`, beside IP addresses and \
+         `localhost`; `*` for all. Other names are answered with 421.",
+        "A web page can make a name of its own mean this machine (DNS rebinding); nobody else asks \
+         by a name that you do not know.";
     "telemetry.rates" [Rates] = "",
         "DASHGATE_TELEMETRY_RATES":
         "What a million tokens cost, of the question and of the answer: `model=0.8|2,...`. \

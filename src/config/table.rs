@@ -114,6 +114,20 @@ settings! {
         "DASHGATE_SERVER_MAX_IN_FLIGHT":
         "The most calls at one time. More are refused with UNAVAILABLE.",
         "At 16 MiB each the worst case is known, and DashScope's rates end far below.";
+    "server.caller_share_percent" [Count(1, 100)] = "90",
+        "DASHGATE_SERVER_CALLER_SHARE_PERCENT":
+        "What part of `server.max_in_flight`, in percent, one caller alone may take. Several that \
+         want more share equally, and some places stay free for whoever has none. Callers without \
+         credentials are told apart by their address, on this machine by their connection. 100: no \
+         shares.",
+        "A tenth is enough for others to begin at once, and a gateway with one caller hardly \
+         misses it.";
+    "server.max_partial_requests" [Count(1, 1_000_000)] = "512",
+        "DASHGATE_SERVER_MAX_PARTIAL_REQUESTS":
+        "The most calls at one time whose request has not been received in full; one caller may \
+         have half of them. More are refused with UNAVAILABLE.",
+        "Most requests arrive together with their head; this many uploads of large media at one \
+         moment fill any line.";
     "server.max_connections" [Count(1, 1_000_000)] = "10000",
         "DASHGATE_SERVER_MAX_CONNECTIONS":
         "The most connections at one time. More are closed at once.",
@@ -169,6 +183,11 @@ settings! {
         "DASHGATE_SERVER_HEARTBEAT_AFTER":
         "After this silence a stream sends a Heartbeat.",
         "Proxies cut silent streams after 30 to 60 seconds; this is twice within that.";
+    "server.core_dumps" [Switch] = "false",
+        "DASHGATE_SERVER_CORE_DUMPS":
+        "Let the system write core dumps of the process, and debuggers of the same user look at \
+         it.",
+        "Its memory holds the key for DashScope and what people say.";
     "timeouts.unary" [Duration("1ms", "1h")] = "120s",
         "DASHGATE_TIMEOUTS_UNARY":
         "The deadline of a Converse whose caller gave none.",

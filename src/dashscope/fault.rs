@@ -14,6 +14,7 @@ use super::words::{FIELDS, WORDS};
 use crate::error::{Error, Reason, Scope, Sent, Upstream, Violation};
 use crate::http1::headers::Headers;
 use crate::secret::Secret;
+use crate::untrusted;
 
 /// The longest wait that a server may ask of us. More is not believed: a caller would be gone.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -73,10 +74,10 @@ impl<'a> Said<'a> {
             .with_sent(sent)
             .with_upstream(Upstream {
                 scope: scope(reason, self.code),
-                code: self.code.to_owned(),
+                code: untrusted::code(self.code),
                 http_status: self.http_status,
-                request_id: self.request_id.to_owned(),
-                message: Secret::new(self.message),
+                request_id: untrusted::id(self.request_id),
+                message: Secret::new(untrusted::message(self.message)),
             });
         if reason == Reason::MediaNotReady {
             error = error.with_retry_after(MEDIA_READY);

@@ -12,6 +12,7 @@ use http_body_util::BodyExt as _;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::fault::unreadable;
+use crate::descriptors;
 use crate::error::{Error, Reason, Sent};
 use crate::http1::{Body, Fault};
 
@@ -61,6 +62,13 @@ pub(super) fn client(connect_timeout: Duration) -> Result<reqwest::Client, Error
 
 /// What it means that a request was not answered.
 pub(super) fn no_answer(error: reqwest::Error) -> Error {
+    let system = |cause: &'_ (dyn StdError + 'static)| {
+        let error = cause.downcast_ref::<io::Error>()?;
+        descriptors::are_used_up(error).then(|| error.raw_os_error())?
+    };
+    if let Some(code) = chain(&error).find_map(system) {
+        return no_descriptor(&io::Error::from_raw_os_error(code));
+    }
     let (reason, message) = if chain(&error).any(|e| e.is::<Unresolved>()) {
         (Reason::UpstreamDns, "DashScope's host has no address")
     } else if chain(&error).any(is_tls) {
@@ -84,10 +92,19 @@ pub(super) fn no_answer(error: reqwest::Error) -> Error {
     Error::new(reason, message).with_source(Causes(&error))
 }
 
+/// The gateway has no file descriptor left for a connection: its own matter, not DashScope's.
+fn no_descriptor(error: &io::Error) -> Error {
+    let advice = descriptors::ADVICE;
+    tracing::error!(%error, "connect failed: out of file descriptors; {advice}");
+    let message = "the gateway is out of file descriptors: the operator must raise their limit";
+    Error::new(Reason::Overloaded, message).with_source(error)
+}
+
 /// What it means that a call was not answered.
 pub(super) fn unanswered(fault: Fault) -> Error {
     let (reason, message) = match &fault {
         Fault::Unresolved(_) => (Reason::UpstreamDns, "DashScope's host has no address"),
+        Fault::Connect(error) if descriptors::are_used_up(error) => return no_descriptor(error),
         Fault::Connect(_) | Fault::Unsent(_) => {
             (Reason::UpstreamConnect, "DashScope cannot be connected to")
         }

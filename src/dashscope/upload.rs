@@ -20,6 +20,7 @@ use super::media::{is_mime_type, recognise_any};
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent, Upstream};
 use crate::secret::Secret;
+use crate::untrusted;
 
 /// How long DashScope keeps a file.
 const KEPT: Duration = Duration::from_secs(48 * 60 * 60);
@@ -291,10 +292,10 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
     Error::new(reason, message)
         .with_sent(Sent::Refused)
         .with_upstream(Upstream {
-            code: code.to_owned(),
+            code: untrusted::code(code),
             http_status: status.as_u16(),
-            request_id: tag("RequestId").unwrap_or_default().to_owned(),
-            message: Secret::new(tag("Message").unwrap_or_default()),
+            request_id: untrusted::id(tag("RequestId").unwrap_or_default()),
+            message: Secret::new(untrusted::message(tag("Message").unwrap_or_default())),
             ..Upstream::default()
         })
 }

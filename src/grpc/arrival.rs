@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::callers::Identity;
 use crate::callers::shown::{Credentials, Shown};
-use crate::chat::call::{Passing, Peer};
+use crate::chat::call::{Connection, Passing};
 use crate::error::{Error, Reason};
 use crate::telemetry::report::Report;
 use crate::telemetry::trace;
@@ -35,8 +35,6 @@ pub struct Arrival {
     pub request_id: Arc<str>,
     /// Who calls. Nobody in particular until it was asked.
     pub identity: Identity,
-    /// What the certificate of its connection says, if one was asked for and shown.
-    pub peer: Option<Arc<Peer>>,
     /// What goes on to DashScope.
     pub passing: Passing,
 }
@@ -46,7 +44,6 @@ impl Arrival {
     pub fn read(
         headers: &HeaderMap,
         settings: &Settings,
-        peer: Option<Arc<Peer>>,
         at: Instant,
     ) -> Result<Box<Self>, (Arc<str>, Error)> {
         let known = Known::of(headers);
@@ -59,7 +56,6 @@ impl Arrival {
                 timeout,
                 request_id,
                 identity: Identity::default(),
-                peer,
                 passing,
             })),
             Err(error) => Err((request_id, error)),
@@ -186,12 +182,16 @@ fn passing(known: &Known<'_>) -> Result<Passing, Error> {
 }
 
 /// What a call shows to say who it is.
-pub fn credentials<'a>(headers: &'a HeaderMap, peer: Option<&'a Peer>) -> Credentials<'a> {
+pub fn credentials<'a>(headers: &'a HeaderMap, connection: &'a Connection) -> Credentials<'a> {
     let shown = |name: HeaderName| headers.get(name).map(|value| Shown(value.as_bytes()));
     Credentials {
         authorization: shown(AUTHORIZATION),
         api_key: shown(names::X_API_KEY),
-        uris: peer.map_or(&[], |peer| peer.uri_sans.as_slice()),
+        uris: connection
+            .peer
+            .as_ref()
+            .map_or(&[], |peer| peer.uri_sans.as_slice()),
+        origin: connection.origin,
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::chat::call::Peer;
+use crate::chat::call::{Connection, Origin};
 
 use super::cors::{self, Origins};
 use super::guard::Guard;
@@ -28,7 +28,7 @@ use super::peer;
 use super::refusal;
 use super::router::Router;
 use super::socket::Stream;
-use super::tls::Tls;
+use super::tls::{self, Tls};
 use super::web::{self, Answered, Form};
 
 /// What one connection may hold unread. Audio comes in many small frames, and the HTTP/2 library
@@ -42,9 +42,15 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 /// from callers that make use of it.
 const MAX_FRAME: u32 = 64 * 1024;
 
-/// What the HTTP/2 library takes as headers. It ends the whole connection at four times this, so it
-/// is well above the gateway's own limit on metadata, which ends one call only.
-const MAX_HEADER_LIST: u32 = 64 * 1024;
+/// What the HTTP/2 library takes as headers, far above the gateway's own limit on metadata, which
+/// ends one call only. Beyond this the library answers 431 without a gRPC status. It also ends the
+/// connection after a quarter more CONTINUATION frames than this holds of the largest frames, which
+/// is 20: enough for 256 KiB in frames of HTTP/2's default of 16 KiB.
+const MAX_HEADER_LIST: u32 = 1024 * 1024;
+const _: () = {
+    let (frames, default_frame) = (MAX_HEADER_LIST / MAX_FRAME, 16 * 1024);
+    assert!((frames + frames / 4) * default_frame >= 256 * 1024);
+};
 
 /// The same for HTTP/1.1, where the library counts the whole head and takes no less than 8 KiB.
 const MAX_HEAD: usize = 64 * 1024;
@@ -96,10 +102,38 @@ pub struct Limits {
     pub min_ping_interval: Duration,
 }
 
+/// Which protocol a connection may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    /// What it begins with says.
+    Either,
+    /// HTTP/1.1, for gRPC-Web.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Protocol {
+    /// What was agreed on by ALPN. Without it there is no HTTP/2, as RFC 9113 has it.
+    fn agreed(alpn: Option<&[u8]>) -> Self {
+        match alpn {
+            Some(tls::HTTP2) => Self::Http2,
+            Some(_) | None => Self::Http1,
+        }
+    }
+}
+
 /// Serves one connection to its end.
-pub async fn run(stream: Box<dyn Stream>, door: Door, phase: watch::Receiver<Phase>) {
+pub async fn run(
+    stream: Box<dyn Stream>,
+    origin: Origin,
+    door: Door,
+    phase: watch::Receiver<Phase>,
+) {
+    let peer = None;
     let Some(tls) = &door.tls else {
-        return Box::pin(serve(stream, None, door, phase)).await;
+        let accepted = (stream, Protocol::Either, Connection { peer, origin });
+        return Box::pin(serve(accepted, door, phase)).await;
     };
     // Callers that are told to go when they come have nothing to lose.
     let mut closing = phase.clone();
@@ -111,43 +145,49 @@ pub async fn run(stream: Box<dyn Stream>, door: Door, phase: watch::Receiver<Pha
     };
     match greeted {
         Ok(Ok(stream)) => {
-            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let session = stream.get_ref().1;
+            let chain = session.peer_certificates().unwrap_or_default();
             let peer = peer::read(chain).map(Arc::new);
-            Box::pin(serve(Box::new(stream), peer, door, phase)).await;
+            let protocol = Protocol::agreed(session.alpn_protocol());
+            let stream: Box<dyn Stream> = Box::new(stream);
+            let accepted = (stream, protocol, Connection { peer, origin });
+            Box::pin(serve(accepted, door, phase)).await;
         }
-        Ok(Err(error)) => tracing::debug!(%error, "TLS was not agreed on"),
-        Err(_) => tracing::debug!("TLS was not agreed on in time"),
+        Ok(Err(error)) => {
+            door.router.telemetry().metrics.closed("tls");
+            tracing::debug!(%error, "TLS handshake failed");
+        }
+        Err(_) => {
+            door.router.telemetry().metrics.closed("handshake_timeout");
+            tracing::debug!("TLS handshake failed: timeout");
+        }
     }
 }
 
 async fn serve(
-    stream: Box<dyn Stream>,
-    peer: Option<Arc<Peer>>,
+    (stream, protocol, connected): (Box<dyn Stream>, Protocol, Connection),
     door: Door,
     mut phase: watch::Receiver<Phase>,
 ) {
     let limits = door.limits;
     let greeted = Arc::new(AtomicBool::new(false));
-    let io = TokioIo::new(Guard::new(
-        stream,
-        Arc::clone(&greeted),
-        limits.header_timeout,
-        limits.min_ping_interval,
-    ));
+    let io = TokioIo::new(guard(stream, &door, &greeted));
     let calls = Arc::new(Calls::new());
     let counted = Arc::clone(&calls);
-    let door = Arc::new(door);
+    let served = Arc::new((door, connected));
+    let metrics = &served.0.router.telemetry().metrics;
+    let shared = Arc::clone(&served);
     let service = service_fn(move |request| {
-        let (door, peer) = (Arc::clone(&door), peer.clone());
+        let shared = Arc::clone(&shared);
         let call = Open::new(&counted);
         // In a box that goes when the answer has begun: a silent stream must not keep the room that
         // its beginning took.
         Box::pin(async move {
-            let answer = answer(request, &door, peer).await;
+            let answer = answer(request, &shared.0, &shared.1).await;
             Ok::<_, Infallible>(answer.map(|body| call.with(body)))
         })
     });
-    let builder = builder(&limits);
+    let builder = builder(&limits, protocol);
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut handshake = pin!(tokio::time::sleep(limits.handshake_timeout));
     let mut age = pin!(tokio::time::sleep(spread(limits.max_age)));
@@ -164,7 +204,8 @@ async fn serve(
             () = handshake.as_mut(), if shaking => {
                 shaking = false;
                 if !greeted.load(Ordering::Relaxed) {
-                    tracing::debug!("a connection said nothing and was closed");
+                    metrics.closed("handshake_timeout");
+                    tracing::debug!("connection closed: nothing received in time");
                     return;
                 }
             }
@@ -196,7 +237,16 @@ async fn serve(
     }
 }
 
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+fn guard(stream: Box<dyn Stream>, door: &Door, greeted: &Arc<AtomicBool>) -> Guard {
+    Guard::new(
+        stream,
+        Arc::clone(greeted),
+        Arc::clone(door.router.telemetry()),
+        (door.limits.header_timeout, door.limits.min_ping_interval),
+    )
+}
+
+fn builder(limits: &Limits, protocol: Protocol) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -216,7 +266,11 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(KEEPALIVE_AFTER)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    builder
+    match protocol {
+        Protocol::Either => builder,
+        Protocol::Http1 => builder.http1_only(),
+        Protocol::Http2 => builder.http2_only(),
+    }
 }
 
 /// Callers that came together must not all be sent away together.
@@ -227,7 +281,7 @@ fn spread(age: Duration) -> Duration {
 async fn answer(
     request: Request<Incoming>,
     door: &Door,
-    peer: Option<Arc<Peer>>,
+    connected: &Connection,
 ) -> Response<Answered> {
     if let Some(answer) = door.origins.preflight(&request) {
         return web::wrap(answer.map(Answer::uncounted), None);
@@ -238,7 +292,8 @@ async fn answer(
         return web::wrap(cors::refusal().map(Answer::uncounted), None);
     }
     let origin = form.and_then(|_| request.headers().get(header::ORIGIN).cloned());
-    let answer = door.router.answer(web::unwrap(request, form), peer).await;
+    let request = web::unwrap(request, form);
+    let answer = door.router.answer(request, connected).await;
     let mut answer = web::wrap(answer, form);
     if let Some(origin) = origin {
         door.origins.grant(origin, answer.headers_mut());

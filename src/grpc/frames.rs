@@ -12,13 +12,26 @@ const HEAD: usize = 9;
 pub const DATA: u8 = 0;
 /// The head of a call, or its trailers.
 pub const HEADERS: u8 = 1;
+/// The settings of a connection.
+pub const SETTINGS: u8 = 4;
 /// A question whether the other side lives.
 pub const PING: u8 = 6;
+/// More of the head of a call.
+pub const CONTINUATION: u8 = 9;
 const PUSH_PROMISE: u8 = 5;
-const CONTINUATION: u8 = 9;
+#[cfg(test)]
+pub(super) const PRIORITY: u8 = 2;
+#[cfg(test)]
+pub(super) const RST_STREAM: u8 = 3;
+#[cfg(test)]
+pub(super) const WINDOW_UPDATE: u8 = 8;
 
-/// The flag of a ping that is an answer.
+/// The flag of PING and SETTINGS that are answers.
 pub const ACK: u8 = 0x1;
+/// The flag of the last frame of a request.
+pub const END_STREAM: u8 = 0x1;
+/// The flag of a frame with padding.
+pub const PADDED: u8 = 0x8;
 const END_HEADERS: u8 = 0x4;
 
 /// The head of a frame.
@@ -30,6 +43,8 @@ pub struct Head {
     pub flags: u8,
     /// The stream that it belongs to.
     pub stream: u32,
+    /// How many bytes follow.
+    pub length: usize,
 }
 
 /// Where one direction of a connection is.
@@ -119,9 +134,9 @@ impl Frames {
                     }
                     *filled += 1;
                     if *filled == HEAD {
-                        let (head, length) = read(*head);
+                        let head = read(*head);
                         each(head);
-                        self.enter(head, length);
+                        self.enter(head, head.length);
                     }
                 }
                 State::Payload(head, left) => {
@@ -153,15 +168,15 @@ impl Frames {
     }
 }
 
-fn read(head: [u8; HEAD]) -> (Head, usize) {
+fn read(head: [u8; HEAD]) -> Head {
     let [a, b, c, kind, flags, s0, s1, s2, s3] = head;
     let length = u32::from_be_bytes([0, a, b, c]);
-    let head = Head {
+    Head {
         kind,
         flags,
         stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]),
-    };
-    (head, length as usize)
+        length: length as usize,
+    }
 }
 
 /// A GOAWAY that says why.
@@ -253,7 +268,8 @@ mod tests {
             [Head {
                 kind: 7,
                 flags: 0,
-                stream: 0
+                stream: 0,
+                length: 22,
             }]
         );
     }
@@ -271,7 +287,8 @@ mod tests {
             let mut expected = Vec::new();
             for (kind, flags, stream, payload) in &all {
                 bytes.extend(frame(*kind, *flags, *stream, payload));
-                expected.push(Head { kind: *kind, flags: *flags, stream: *stream });
+                let length = payload.len();
+                expected.push(Head { kind: *kind, flags: *flags, stream: *stream, length });
             }
             let (mut frames, mut heads) = (Frames::inbound(), Vec::new());
             for piece in bytes.chunks(size) {

@@ -1,5 +1,5 @@
 //! Stands between a connection and the HTTP library, and ends what the library would bear: heads
-//! that never come to their end, and pings that never stop.
+//! that never come to their end, pings that never stop, and floods of frames that carry nothing.
 
 use std::io;
 use std::pin::Pin;
@@ -11,6 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::telemetry::Telemetry;
+
+use super::frame_budget::FrameBudget;
 use super::frames::{self, Frames, Head};
 use super::socket::Stream;
 
@@ -27,6 +30,15 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// from its hands. This is more than is ever on the way.
 const MAX_FAREWELL_BYTES: usize = 4 << 20;
 
+/// How many bytes of heads are read before the calls that they begin get their turn. A head takes
+/// up to a hundred times its size once it is decoded, and a call that is refused gives that back.
+const MAX_HEADS_AT_ONCE: usize = 16 * 1024;
+
+/// Why a connection is closed here.
+const HEADER_TIMEOUT: &str = "header_timeout";
+const TOO_MANY_PINGS: &str = "too_many_pings";
+const TOO_MANY_CONTROL_FRAMES: &str = "too_many_control_frames";
+
 /// A connection that is guarded.
 pub struct Guard {
     stream: Box<dyn Stream>,
@@ -36,6 +48,10 @@ pub struct Guard {
     /// The highest call that was begun.
     last_stream: u32,
     pings: Pings,
+    budget: FrameBudget,
+    /// Bytes of heads since others had their turn.
+    heads: usize,
+    telemetry: Arc<Telemetry>,
     header_timeout: Duration,
     /// What has begun and must end by the alarm.
     unfinished: Option<(u64, Pin<Box<Sleep>>)>,
@@ -47,8 +63,8 @@ impl Guard {
     pub fn new(
         stream: Box<dyn Stream>,
         greeted: Arc<AtomicBool>,
-        header_timeout: Duration,
-        min_ping_interval: Duration,
+        telemetry: Arc<Telemetry>,
+        (header_timeout, min_ping_interval): (Duration, Duration),
     ) -> Self {
         Self {
             stream,
@@ -61,24 +77,34 @@ impl Guard {
                 last: None,
                 early: 0,
             },
+            budget: FrameBudget::start(),
+            heads: 0,
+            telemetry,
             header_timeout,
             unfinished: None,
             farewell: None,
         }
     }
 
-    /// Looks at what came. Whether it may go on.
-    fn inspect(&mut self, bytes: &[u8]) -> bool {
+    /// Looks at what came. Why it may not go on, if it may not.
+    fn inspect(&mut self, bytes: &[u8]) -> Option<&'static str> {
         let (pings, last_stream) = (&mut self.pings, &mut self.last_stream);
-        let mut calm = true;
-        self.inbound.follow(bytes, |head| match head {
-            Head { kind, flags, .. } if kind == frames::PING && flags & frames::ACK == 0 => {
-                calm &= pings.allow(Instant::now());
+        let (budget, heads) = (&mut self.budget, &mut self.heads);
+        let mut excess = None;
+        self.inbound.follow(bytes, |head| {
+            let Head { kind, flags, .. } = head;
+            if kind == frames::PING && flags & frames::ACK == 0 && !pings.allow(Instant::now()) {
+                excess = excess.or(Some(TOO_MANY_PINGS));
             }
-            Head { kind, stream, .. } if kind == frames::HEADERS => {
-                *last_stream = (*last_stream).max(stream);
+            if kind == frames::HEADERS {
+                *last_stream = (*last_stream).max(head.stream);
             }
-            Head { .. } => {}
+            if [frames::HEADERS, frames::CONTINUATION].contains(&kind) {
+                *heads += head.length;
+            }
+            if !budget.received(head) {
+                excess = excess.or(Some(TOO_MANY_CONTROL_FRAMES));
+            }
         });
         if self.inbound.is_greeted() {
             self.greeted.store(true, Ordering::Relaxed);
@@ -91,7 +117,7 @@ impl Guard {
             }
             (None, _) => None,
         };
-        calm
+        excess
     }
 
     /// Looks at what was written.
@@ -99,11 +125,12 @@ impl Guard {
         if !self.inbound.is_http2() {
             return;
         }
-        let pings = &mut self.pings;
+        let (pings, budget) = (&mut self.pings, &mut self.budget);
         for slice in slices {
             let part = slice.get(..written.min(slice.len())).unwrap_or_default();
             written -= part.len();
             self.outbound.follow(part, |head| {
+                budget.sent(head);
                 if [frames::DATA, frames::HEADERS].contains(&head.kind) {
                     pings.forgive();
                 }
@@ -113,7 +140,8 @@ impl Guard {
 
     /// Begins to send the caller away.
     fn dismiss(&mut self, why: &'static str) {
-        tracing::debug!(why, "a connection is sent away");
+        tracing::debug!("sending GOAWAY: {why}");
+        self.telemetry.metrics.closed(why);
         // In the middle of another frame it would only be noise.
         let said = match self.outbound.is_between() {
             true => frames::goaway(self.last_stream, ENHANCE_YOUR_CALM, why),
@@ -211,24 +239,32 @@ impl AsyncRead for Guard {
         if let Some(farewell) = this.poll_farewell(cx) {
             return farewell.map(Err);
         }
+        if this.heads > MAX_HEADS_AT_ONCE {
+            this.heads = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buffer) {
             Poll::Ready(Ok(())) => {
                 let came = buffer.filled().get(before..).unwrap_or_default();
-                if this.inspect(came) {
-                    return Poll::Ready(Ok(()));
+                match this.inspect(came) {
+                    None => return Poll::Ready(Ok(())),
+                    Some(why) => this.dismiss(why),
                 }
-                this.dismiss("too_many_pings");
             }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             // Only who was listened to can be late.
-            Poll::Pending => match &mut this.unfinished {
-                Some((_, alarm)) => {
-                    ready!(alarm.as_mut().poll(cx));
-                    this.dismiss("header_timeout");
+            Poll::Pending => {
+                this.heads = 0;
+                match &mut this.unfinished {
+                    Some((_, alarm)) => {
+                        ready!(alarm.as_mut().poll(cx));
+                        this.dismiss(HEADER_TIMEOUT);
+                    }
+                    None => return Poll::Pending,
                 }
-                None => return Poll::Pending,
-            },
+            }
         }
         buffer.set_filled(before);
         match this.poll_farewell(cx) {

@@ -4,21 +4,26 @@
 //! bound on its drain, and advertises no limit on streams. So the loop is here, on hyper.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+
+use crate::chat::call::Origin;
+use crate::telemetry::accept::Failures;
 
 use super::connection::{self, Door};
 use super::health::Phase;
 use super::socket::Listener;
 use super::workers::Workers;
 
-/// How long to wait after a failed accept. It fails when descriptors run out, and then again at
-/// once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The name of this port in the log.
+const PORT: &str = "server";
+
+/// How many bits of an IPv6 address say where it is; a host has all that are left.
+const IPV6_NETWORK: u32 = 64;
 
 /// How many connections may be open.
 #[derive(Clone, Copy, Debug)]
@@ -58,22 +63,26 @@ async fn accept(
 ) {
     let places = Places::new(capacity);
     let mut connections = JoinSet::new();
+    let mut failures = Failures::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = phase.wait_for(|phase| *phase == Phase::Closing) => break,
         };
         while connections.try_join_next().is_some() {}
+        let metrics = &door.router.telemetry().metrics;
         let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
+                let pause = failures.add(PORT, &error, metrics);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => continue,
+                    _ = phase.wait_for(|phase| *phase == Phase::Closing) => break,
+                }
             }
         };
+        failures.forget();
         // Beyond the bound a connection is closed at once, which its peer sees as a refusal.
-        let metrics = &door.router.telemetry().metrics;
         let Some(place) = places.take(accepted.from) else {
             tracing::debug!("there are too many connections, one more was closed");
             metrics.refused.inc();
@@ -81,9 +90,10 @@ async fn accept(
         };
         let present = metrics.connection();
         let (door, phase) = (door.clone(), phase.clone());
+        let origin = origin(accepted.from);
         workers.spawn(&mut connections, async move {
             match accepted.socket.open() {
-                Ok(stream) => connection::run(stream, door, phase).await,
+                Ok(stream) => connection::run(stream, origin, door, phase).await,
                 Err(error) => tracing::warn!(%error, "a connection could not be opened"),
             }
             drop((place, present));
@@ -91,6 +101,21 @@ async fn accept(
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Where a connection comes from. Programs on this machine share one address, so each connection is
+/// a caller of its own there.
+fn origin(from: Option<IpAddr>) -> Origin {
+    static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
+    match from {
+        Some(IpAddr::V6(address)) if !address.is_loopback() => {
+            let network = u128::MAX << (128 - IPV6_NETWORK);
+            let address = u128::from(address) & network;
+            Origin::Address(Ipv6Addr::from(address).into())
+        }
+        Some(address) if !address.is_loopback() => Origin::Address(address),
+        Some(_) | None => Origin::Connection(CONNECTIONS.fetch_add(1, Ordering::Relaxed)),
+    }
 }
 
 /// How many connections an address has. One without any has no entry.
@@ -157,6 +182,18 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn callers_are_told_apart_by_address_and_on_this_machine_by_connection() {
+        let from = |text: &str| origin(Some(text.parse().unwrap()));
+        assert_eq!(from("192.0.2.1"), from("192.0.2.1"));
+        assert_ne!(from("192.0.2.1"), from("192.0.2.2"));
+        assert_eq!(from("2001:db8::1"), from("2001:db8::ffff:2"));
+        assert_ne!(from("2001:db8::1"), from("2001:db8:0:1::1"));
+        assert_ne!(from("127.0.0.1"), from("127.0.0.1"));
+        assert_ne!(from("::1"), from("::1"));
+        assert_ne!(origin(None), origin(None));
+    }
 
     #[test]
     fn an_address_has_its_share_and_leaves_nothing_behind() {

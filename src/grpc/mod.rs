@@ -12,6 +12,7 @@ pub mod conversation;
 pub mod cors;
 pub mod document;
 mod faults;
+pub mod frame_budget;
 pub mod frames;
 pub mod guard;
 pub mod health;

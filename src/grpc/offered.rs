@@ -75,8 +75,8 @@ impl Offered {
         })
     }
 
-    /// Takes a place for a call of one of these methods. Its message is not gathered before that,
-    /// so those that are too many take no memory.
+    /// Admits a call of one of these methods. Its message is not gathered before that, so those
+    /// that are too many take no memory.
     fn enter(
         &self,
         request: &Request<Clocked>,
@@ -86,7 +86,8 @@ impl Offered {
         let called = request.uri().path().rsplit('/').next();
         let method = methods.iter().find(|method| called == Some(**method));
         let method = method.ok_or_else(no_method)?;
-        self.relay.enter(|| arrival.report(method), arrival.at)
+        let who = (&arrival.identity, arrival.at);
+        self.relay.enter(|| arrival.report(method), who)
     }
 
     fn conversation(

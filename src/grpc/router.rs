@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::body::Body;
 
 use crate::callers::Callers;
-use crate::chat::call::Peer;
+use crate::chat::call::Connection;
 use crate::error::{Error, Reason};
 use crate::telemetry::Telemetry;
 
@@ -69,7 +69,7 @@ impl Router {
     }
 
     /// Where connections are counted.
-    pub fn telemetry(&self) -> &Telemetry {
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
         &self.telemetry
     }
 
@@ -77,7 +77,7 @@ impl Router {
     pub async fn answer(
         &self,
         request: Request<Asked>,
-        peer: Option<Arc<Peer>>,
+        connection: &Connection,
     ) -> Response<Answer> {
         if let Some(refusal) = refusal::other_protocols(&request) {
             refusal::hear_out(request.into_body()).await;
@@ -90,7 +90,12 @@ impl Router {
         let service = services::named(request.uri().path());
         let access = self.services.access(service, &settings);
         let known = self
-            .known(request.headers(), access, (peer, metered.began), &settings)
+            .known(
+                request.headers(),
+                access,
+                (connection, metered.began),
+                &settings,
+            )
             .await;
         let answered = match known {
             Ok(mut arrival) => {
@@ -122,14 +127,14 @@ impl Router {
         &self,
         headers: &HeaderMap,
         access: Option<Access>,
-        (peer, at): (Option<Arc<Peer>>, Instant),
+        (connection, at): (&Connection, Instant),
         settings: &Settings,
     ) -> Result<Box<Arrival>, (Arc<str>, Error)> {
-        let mut arrival = Arrival::read(headers, settings, peer, at)?;
+        let mut arrival = Arrival::read(headers, settings, at)?;
         if access == Some(Access::Open) {
             return Ok(arrival);
         }
-        let shown = arrival::credentials(headers, arrival.peer.as_deref());
+        let shown = arrival::credentials(headers, connection);
         match self.callers.identify(&shown).await {
             Ok(identity) => {
                 arrival.passing.api_key.clone_from(&identity.api_key);

@@ -20,7 +20,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::error::{Error, Reason};
 
 /// What is spoken over TLS: gRPC, and gRPC-Web by older means.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+
+/// The name of HTTP/2 in ALPN.
+pub(super) const HTTP2: &[u8] = b"h2";
 
 /// A file of certificates or of a key is some pages; anything larger is a mistake in the path. It
 /// holds some hundred authorities.

@@ -1,93 +1,208 @@
 //! How many calls are in flight. Beyond the bound a call is refused at once: nothing queues here,
 //! so nothing queues without bound.
+//!
+//! Places are shared fairly without a list of who waits. A caller that holds `h` places gets
+//! another one only while `h` is below `free * share / (100 - share)`. Alone it takes `share`
+//! percent of all places; `n` greedy callers take equal parts and still leave some free, so that a
+//! caller who holds none is admitted. As places become free, those who hold few get them first.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::callers::Identity;
+use crate::callers::account::Pass;
+use crate::chat::call::Caller;
 use crate::error::{Error, Reason};
 
 /// The least and the most that a refused caller is asked to wait: long enough for another replica
 /// to be tried first, spread so that refused callers do not return together.
 const PUSHBACK_MS: std::ops::Range<u64> = 50..500;
 
+/// The share of one caller among the requests that have not been received in full: half. An honest
+/// caller has its request on the way already when it sends the head.
+const PARTIAL_SHARE_PERCENT: u32 = 50;
+
 /// The bound. It can be moved while calls are in flight: more than the new bound are never cut.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    counts: Arc<Counts>,
+    inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Counts {
-    in_flight: AtomicUsize,
+struct Inner {
     limit: AtomicUsize,
+    share_percent: AtomicU32,
+    places: Mutex<Places>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    taken: usize,
+    /// By their caller. Who holds none has no entry.
+    by_caller: HashMap<Caller, usize>,
 }
 
 /// A place in flight. Dropping it frees the place.
 #[derive(Debug)]
 pub struct Permit {
-    counts: Arc<Counts>,
-}
-
-/// A place that is held for a call while it is read.
-#[derive(Debug)]
-pub struct Held(Mutex<Option<Permit>>);
-
-impl Held {
-    /// Holds this place.
-    pub fn new(permit: Permit) -> Self {
-        Self(Mutex::new(Some(permit)))
-    }
-
-    /// Gives it to the call, which was read. None if it was given away already.
-    pub fn give(&self) -> Option<Permit> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
+    inner: Arc<Inner>,
+    caller: Caller,
 }
 
 impl Admission {
-    /// A bound of this many calls.
-    pub fn new(limit: usize) -> Self {
-        let counts = Counts {
-            in_flight: AtomicUsize::new(0),
+    /// A bound of this many calls, of which one caller alone gets this many percent.
+    pub fn new(limit: usize, share_percent: u32) -> Self {
+        let inner = Inner {
             limit: AtomicUsize::new(limit),
+            share_percent: AtomicU32::new(share_percent),
+            places: Mutex::default(),
         };
         Self {
-            counts: Arc::new(counts),
+            inner: Arc::new(inner),
         }
     }
 
     /// Moves the bound.
-    pub fn set_limit(&self, limit: usize) {
-        self.counts.limit.store(limit, Ordering::Relaxed);
+    pub fn set_limit(&self, limit: usize, share_percent: u32) {
+        self.inner.limit.store(limit, Ordering::Relaxed);
+        let share = &self.inner.share_percent;
+        share.store(share_percent, Ordering::Relaxed);
     }
 
-    /// Takes a place, or refuses at once.
-    pub fn admit(&self) -> Result<Permit, Error> {
-        let limit = self.counts.limit.load(Ordering::Relaxed);
-        let add = |count: usize| (count < limit).then_some(count + 1);
-        let in_flight = &self.counts.in_flight;
-        match in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
-            Ok(_) => Ok(Permit {
-                counts: Arc::clone(&self.counts),
-            }),
-            Err(_) => {
-                let wait = Duration::from_millis(fastrand::u64(PUSHBACK_MS));
-                let message = "the gateway has as many calls in flight as it takes";
-                Err(Error::new(Reason::Overloaded, message).with_retry_after(wait))
-            }
+    /// Takes a place for a call of this caller, or refuses at once.
+    pub fn admit(&self, caller: Caller) -> Result<Permit, Error> {
+        let limit = self.inner.limit.load(Ordering::Relaxed);
+        let share = self.inner.share_percent.load(Ordering::Relaxed);
+        let mut places = self.inner.lock();
+        let free = limit.saturating_sub(places.taken);
+        let held = places.by_caller.get(&caller).copied().unwrap_or_default();
+        if free == 0 {
+            drop(places);
+            return Err(overloaded(format!(
+                "too many in-flight calls (limit {limit})"
+            )));
         }
+        if !has_share(held, free, share) {
+            drop(places);
+            return Err(overloaded(format!(
+                "too many in-flight calls of this caller ({held} of {limit}): the {free} free \
+                 places are for others"
+            )));
+        }
+        places.taken += 1;
+        *places.by_caller.entry(caller).or_default() += 1;
+        drop(places);
+        Ok(Permit {
+            inner: Arc::clone(&self.inner),
+            caller,
+        })
     }
 
     /// How many calls are in flight now.
     pub fn in_flight(&self) -> usize {
-        self.counts.in_flight.load(Ordering::Relaxed)
+        self.inner.lock().taken
     }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a caller that holds this many places may have one of those that are free.
+fn has_share(held: usize, free: usize, share_percent: u32) -> bool {
+    let share = share_percent.min(100);
+    let (held, free) = (held as u128, free as u128);
+    held * u128::from(100 - share) < free * u128::from(share)
+}
+
+fn overloaded(message: String) -> Error {
+    let wait = Duration::from_millis(fastrand::u64(PUSHBACK_MS));
+    Error::new(Reason::Overloaded, message).with_retry_after(wait)
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let mut places = self.inner.lock();
+        places.taken = places.taken.saturating_sub(1);
+        if let Some(held) = places.by_caller.get_mut(&self.caller) {
+            *held = held.saturating_sub(1);
+            if *held == 0 {
+                places.by_caller.remove(&self.caller);
+            }
+        }
+    }
+}
+
+/// Where calls enter: the bound on all of them, and the one on those whose request has not been
+/// received in full.
+#[derive(Debug)]
+pub(super) struct Entrance {
+    pub(super) all: Admission,
+    partial: Admission,
+}
+
+impl Entrance {
+    /// An entrance with these bounds.
+    pub(super) fn new(max_in_flight: usize, max_partial: usize, share_percent: u32) -> Self {
+        Self {
+            all: Admission::new(max_in_flight, share_percent),
+            partial: Admission::new(max_partial, PARTIAL_SHARE_PERCENT),
+        }
+    }
+
+    /// Moves the bounds.
+    pub(super) fn set_limits(&self, max_in_flight: usize, max_partial: usize, share_percent: u32) {
+        self.all.set_limit(max_in_flight, share_percent);
+        self.partial.set_limit(max_partial, PARTIAL_SHARE_PERCENT);
+    }
+
+    /// Admits a call whose head has arrived: first by its caller's own limits, then by those of the
+    /// gateway, so that who is over its own limits takes nothing of what is shared.
+    pub(super) fn enter(&self, who: &Identity) -> Result<Held, Error> {
+        let mut pass = who.enter()?;
+        let permits = self.all.admit(who.share).and_then(|permit| {
+            let partial = self.partial.admit(who.share)?;
+            Ok((permit, partial))
+        });
+        let (permit, partial) = permits.inspect_err(|_| pass.refund())?;
+        Ok(Held(Mutex::new(Some(Entered {
+            admitted: (permit, pass),
+            _partial: partial,
+        }))))
+    }
+
+    /// What a call was admitted with when its head arrived.
+    pub(super) fn take(&self, held: &Held, who: &Identity) -> Result<Admitted, Error> {
+        match held.give() {
+            Some(admitted) => Ok(admitted),
+            // It was given away already.
+            None => Ok((self.all.admit(who.share)?, who.enter()?)),
+        }
+    }
+}
+
+/// A place among all calls, and what the call takes of its caller's own limits.
+pub(super) type Admitted = (Permit, Pass);
+
+/// What a call holds while its request is received.
+#[derive(Debug)]
+pub struct Held(Mutex<Option<Entered>>);
+
+#[derive(Debug)]
+struct Entered {
+    admitted: Admitted,
+    _partial: Permit,
+}
+
+impl Held {
+    /// Gives it to the call, whose request has been received. None if it was given away already.
+    fn give(&self) -> Option<Admitted> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.take().map(|entered| entered.admitted)
     }
 }
 
@@ -95,29 +210,145 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
+    const ONE: Caller = Caller(1);
+    const OTHER: Caller = Caller(2);
+
     #[test]
-    fn a_full_house_refuses_at_once_and_a_dropped_permit_frees_its_place() {
-        let admission = Admission::new(1);
-        let permit = admission.admit().unwrap();
+    fn a_full_gateway_refuses_at_once_and_a_dropped_permit_frees_its_place() {
+        let admission = Admission::new(1, 90);
+        let permit = admission.admit(ONE).unwrap();
         assert_eq!(admission.in_flight(), 1);
-        let error = admission.admit().unwrap_err();
+        let error = admission.admit(OTHER).unwrap_err();
         assert_eq!(error.reason(), Reason::Overloaded);
         assert!(error.retry_after().unwrap() >= Duration::from_millis(50));
         drop(permit);
-        admission.admit().unwrap();
+        admission.admit(OTHER).unwrap();
+        assert!(admission.inner.lock().by_caller.is_empty());
     }
 
     #[test]
     fn a_bound_that_moves_cuts_nobody() {
-        let admission = Admission::new(2);
-        let permits = [admission.admit().unwrap(), admission.admit().unwrap()];
-        admission.set_limit(1);
+        let admission = Admission::new(2, 90);
+        let permits = [admission.admit(ONE).unwrap(), admission.admit(ONE).unwrap()];
+        admission.set_limit(1, 90);
         assert_eq!(admission.in_flight(), 2);
-        admission.admit().unwrap_err();
+        admission.admit(OTHER).unwrap_err();
         let [first, second] = permits;
         drop(first);
-        admission.admit().unwrap_err();
+        admission.admit(OTHER).unwrap_err();
         drop(second);
-        admission.admit().unwrap();
+        admission.admit(OTHER).unwrap();
+    }
+
+    /// As many places as this caller gets.
+    fn fill(admission: &Admission, caller: Caller) -> Vec<Permit> {
+        std::iter::from_fn(|| admission.admit(caller).ok()).collect()
+    }
+
+    #[test]
+    fn a_caller_alone_takes_its_share_and_leaves_the_rest_to_others() {
+        for (limit, share, expected) in [
+            (1024, 90, 922),
+            (1024, 50, 512),
+            (1024, 100, 1024),
+            (1024, 1, 11),
+            (10, 90, 9),
+            (9, 90, 9),
+            (2, 50, 1),
+            (1, 1, 1),
+        ] {
+            let admission = Admission::new(limit, share);
+            let held = fill(&admission, ONE);
+            assert_eq!(held.len(), expected, "{share} % of {limit}");
+            if let Some(error) = admission.admit(ONE).err() {
+                assert_eq!(error.reason(), Reason::Overloaded);
+            }
+            let others = fill(&admission, OTHER).len();
+            assert_eq!(others > 0, expected < limit, "{share} % of {limit}");
+        }
+    }
+
+    #[test]
+    fn greedy_callers_get_equal_parts_and_a_newcomer_gets_a_place() {
+        let admission = Admission::new(1024, 90);
+        let mut held: HashMap<u64, Vec<Permit>> = HashMap::new();
+        for round in 0..2000 {
+            let caller = round % 10;
+            held.entry(caller)
+                .or_default()
+                .extend(admission.admit(Caller(caller)).ok());
+        }
+        let counts: Vec<_> = held.values().map(Vec::len).collect();
+        assert!(
+            counts.iter().all(|count| (100..=102).contains(count)),
+            "{counts:?}"
+        );
+        admission.admit(Caller(99)).unwrap();
+    }
+
+    /// A hostile caller asks for ten times what there is and never gives a place back by itself;
+    /// fifty others hold one place each for a while. Simulated arrivals.
+    #[test]
+    fn others_are_never_refused_beside_a_caller_that_asks_for_ten_times_all_there_is() {
+        let admission = Admission::new(1024, 90);
+        let hostile = Caller(1000);
+        let mut stuck = Vec::new();
+        let mut others: Vec<Option<Permit>> = (0..50).map(|_| None).collect();
+        let mut refused = 0;
+        for step in 0..10_240u64 {
+            stuck.extend(admission.admit(hostile).ok());
+            let slot = usize::try_from(step % 50).unwrap();
+            others[slot] = None;
+            match admission.admit(Caller(step % 50)) {
+                Ok(permit) => others[slot] = Some(permit),
+                Err(_) => refused += 1,
+            }
+        }
+        assert_eq!(refused, 0);
+        assert!(stuck.len() > 800, "{}", stuck.len());
+    }
+
+    #[test]
+    fn one_that_holds_too_much_gives_way_as_its_calls_end() {
+        let admission = Admission::new(100, 90);
+        let mut greedy = fill(&admission, ONE);
+        let mut other = fill(&admission, OTHER);
+        assert_eq!((greedy.len(), other.len()), (90, 9));
+        // Each place that becomes free is taken by the one that asks first; both ask.
+        for _ in 0..1000 {
+            drop(greedy.swap_remove(0));
+            greedy.extend(admission.admit(ONE).ok());
+            other.extend(admission.admit(OTHER).ok());
+        }
+        let apart = greedy.len().abs_diff(other.len());
+        assert!(apart <= 10, "{} and {}", greedy.len(), other.len());
+    }
+
+    #[test]
+    fn requests_that_are_not_received_in_full_have_a_bound_of_their_own() {
+        let entrance = Entrance::new(1000, 8, 90);
+        let who = |number| {
+            let mut identity = Identity::default();
+            identity.share = Caller(number);
+            identity
+        };
+        let mut held: Vec<_> = (0..4).map(|_| entrance.enter(&who(1)).unwrap()).collect();
+        let error = entrance.enter(&who(1)).unwrap_err();
+        assert_eq!(error.reason(), Reason::Overloaded);
+        assert_eq!(
+            entrance.all.in_flight(),
+            4,
+            "what is refused takes no place"
+        );
+        held.push(entrance.enter(&who(2)).unwrap());
+        // Once received, a request counts among all calls alone.
+        let running: Vec<_> = held
+            .iter()
+            .map(|held| entrance.take(held, &who(1)).unwrap())
+            .collect();
+        held.extend((0..4).map(|_| entrance.enter(&who(1)).unwrap()));
+        drop((held, running));
+        assert_eq!(entrance.all.in_flight(), 0);
+        assert_eq!(entrance.partial.in_flight(), 0);
     }
 }

@@ -32,7 +32,7 @@ use tokio_stream::Stream;
 
 use crate::callers::Identity;
 use crate::callers::account::Ask;
-use crate::chat::call::Call;
+use crate::chat::call::{Call, Caller};
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent};
 use crate::telemetry::Telemetry;
@@ -40,7 +40,7 @@ use crate::telemetry::calls::Calls;
 use crate::telemetry::report::Report;
 
 use accounts::{Account, Accounts, Lease};
-use admission::{Admission, Held, Permit};
+use admission::{Admission, Entrance, Held, Permit};
 use attempt::Asker;
 use ledger::Ledger;
 use once::Once;
@@ -54,6 +54,10 @@ use supervisor::Supervisor;
 pub struct Settings {
     /// The most calls in flight.
     pub max_in_flight: usize,
+    /// The most calls whose request has not been received in full.
+    pub max_partial_requests: usize,
+    /// What part of all places one caller alone may take, in percent.
+    pub caller_share_percent: u32,
     /// The longest that any call may take.
     pub max_timeout: Duration,
     /// How long DashScope may take to begin a stream.
@@ -84,7 +88,7 @@ pub struct Relay {
 
 struct Inner {
     plan: RwLock<Arc<Plan>>,
-    admission: Admission,
+    entrance: Entrance,
     once: Arc<Once>,
     calls: Supervisor,
     telemetry: Arc<Telemetry>,
@@ -113,7 +117,10 @@ impl Plan {
         Self {
             asker: Arc::new(asker),
             of_models: of_models
-                .map(|(glob, limit)| (glob.clone(), Admission::new(*limit)))
+                .map(|(glob, limit)| {
+                    let admission = Admission::new(*limit, settings.caller_share_percent);
+                    (glob.clone(), admission)
+                })
                 .collect(),
             settings,
         }
@@ -128,10 +135,10 @@ impl Plan {
     }
 
     /// A place among the calls of a model, if they are bounded.
-    fn admit(&self, model: &str) -> Result<Option<Permit>, Error> {
+    fn admit(&self, model: &str, share: Caller) -> Result<Option<Permit>, Error> {
         let mut bounds = self.of_models.iter();
         match bounds.find(|(glob, _)| routes::matches(glob, model)) {
-            Some((_, admission)) => admission.admit().map(Some),
+            Some((_, admission)) => admission.admit(share).map(Some),
             None => Ok(None),
         }
     }
@@ -143,7 +150,11 @@ impl Relay {
         let accounts = Arc::new(Accounts::new(accounts, settings.breaker));
         let inner = Inner {
             telemetry: Arc::clone(&telemetry),
-            admission: Admission::new(settings.max_in_flight),
+            entrance: Entrance::new(
+                settings.max_in_flight,
+                settings.max_partial_requests,
+                settings.caller_share_percent,
+            ),
             once: Arc::new(Once::new(settings.once)),
             calls: Supervisor::default(),
             plan: RwLock::new(Arc::new(Plan::new(settings, accounts, telemetry))),
@@ -158,7 +169,11 @@ impl Relay {
     pub fn reconfigure(&self, settings: Settings, accounts: Vec<Account>) {
         let known = Arc::clone(&self.plan().asker.accounts);
         known.replace(accounts, settings.breaker);
-        self.inner.admission.set_limit(settings.max_in_flight);
+        self.inner.entrance.set_limits(
+            settings.max_in_flight,
+            settings.max_partial_requests,
+            settings.caller_share_percent,
+        );
         let plan = Arc::new(Plan::new(
             settings,
             known,
@@ -180,13 +195,15 @@ impl Relay {
         Arc::clone(&plan)
     }
 
-    /// Takes a place for a call before it is read, so that what is read has the same bound as what
-    /// runs. Refuses at once when the house is full.
-    pub fn enter(&self, report: impl FnOnce() -> Report, arrived: Instant) -> Result<Held, Error> {
-        let admitted = self.inner.admission.admit();
-        admitted
-            .map(Held::new)
-            .inspect_err(|error| self.refuse(report(), arrived, error))
+    /// Admits a call whose head has arrived, before its request is read: by its caller's own limits
+    /// first, then by those of the gateway. Refuses at once.
+    pub fn enter(
+        &self,
+        report: impl FnOnce() -> Report,
+        (who, arrived): (&Identity, Instant),
+    ) -> Result<Held, Error> {
+        let admitted = self.inner.entrance.enter(who);
+        admitted.inspect_err(|error| self.refuse(report(), arrived, error))
     }
 
     /// Opens a call that arrived at this moment, in the place that was held for it. Nothing is sent
@@ -222,16 +239,15 @@ impl Relay {
     }
 
     fn admit(&self, plan: &Plan, call: &Call, held: &Held, who: &Identity) -> Result<Place, Error> {
-        let permits: Permits = (self.place(held)?, plan.admit(&call.prompt.model)?);
-        let pass = who.admit(Ask {
-            model: &call.prompt.model,
+        let (permit, mut pass) = self.inner.entrance.take(held, who)?;
+        let model = &call.prompt.model;
+        let of_model = plan.admit(model, who.share);
+        let permits: Permits = (permit, of_model.inspect_err(|_| pass.refund())?);
+        pass.charge(Ask {
+            model,
             tokens: call.prompt.estimated_tokens(),
         })?;
         Ok(Place::new(permits, pass))
-    }
-
-    fn place(&self, held: &Held) -> Result<Permit, Error> {
-        held.give().map_or_else(|| self.inner.admission.admit(), Ok)
     }
 
     fn join(
@@ -315,9 +331,9 @@ impl Relay {
         held: &Held,
         who: &Identity,
     ) -> Result<(Place, Lease), Error> {
-        let permit = self.place(held)?;
+        let (permit, mut pass) = self.inner.entrance.take(held, who)?;
         // Files are paid for when a model reads them.
-        let pass = who.admit(Ask {
+        pass.charge(Ask {
             model: &upload.model,
             tokens: 0,
         })?;
@@ -335,7 +351,7 @@ impl Relay {
 
     /// How many calls are in flight now.
     pub fn in_flight(&self) -> usize {
-        self.inner.admission.in_flight()
+        self.inner.entrance.all.in_flight()
     }
 
     /// The most calls that may be in flight.

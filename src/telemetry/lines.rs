@@ -4,6 +4,7 @@
 //! them cost one write. When the reader stops, lines are dropped and counted, and nothing waits.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +16,14 @@ const GATHER: Duration = Duration::from_millis(10);
 
 /// The most bytes that wait: some thousand lines.
 const MAX_WAITING: usize = 1 << 20;
+
+/// Lines that were not written since the process began, because nobody read them.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines were not written since the process began, because nobody read them.
+pub(super) fn lost() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
 
 /// Takes lines. Cheap to clone.
 #[derive(Clone, Default)]
@@ -54,6 +63,7 @@ impl Lines {
         let mut state = self.shared.lock();
         if state.waiting.len() + line.len() > MAX_WAITING {
             state.lost += 1;
+            LOST.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let first = state.waiting.is_empty();

@@ -8,10 +8,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime as Clock};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::lines::Lines;
+use crate::quoted;
+
+use super::lines::{self, Lines};
+use super::log_limit::{self, Limit, Suppressed};
 
 /// The lines of this process, once there is a log.
 static LINES: OnceLock<Lines> = OnceLock::new();
@@ -52,6 +56,7 @@ pub fn start(filter: &str, format: Format) -> Option<Level> {
         Format::Text => false,
     };
     let lost = if json { lost_as_json } else { lost_as_text };
+    let limit = Limit::new(if json { report_as_json } else { report_as_text });
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(
@@ -64,11 +69,11 @@ pub fn start(filter: &str, format: Format) -> Option<Level> {
     let (started, level) = if json {
         let builder = builder.json().flatten_event(true).with_filter_reloading();
         let level = level(builder.reload_handle());
-        (builder.finish().try_init(), level)
+        (builder.finish().with(limit).try_init(), level)
     } else {
         let builder = builder.with_filter_reloading();
         let level = level(builder.reload_handle());
-        (builder.finish().try_init(), level)
+        (builder.finish().with(limit).try_init(), level)
     };
     tell_of_panics();
     if json
@@ -90,6 +95,57 @@ fn lost_as_json(lines: u64) -> String {
     let timestamp = timestamp();
     let head = format!(r#"{{"timestamp":"{timestamp}","level":"WARN","message":"{LOST}""#);
     format!(r#"{head},"lines":{lines},"target":"{TARGET}"}}"#)
+}
+
+fn report_as_text(suppressed: Suppressed) {
+    put(&suppressed_as_text(suppressed));
+}
+
+fn report_as_json(suppressed: Suppressed) {
+    put(&suppressed_as_json(suppressed));
+}
+
+fn put(line: &str) {
+    if let Some(lines) = LINES.get() {
+        lines.put(format!("{line}\n").as_bytes());
+    }
+}
+
+/// What stands in the log in the place of lines that were too many of one kind.
+fn suppressed_as_text(suppressed: Suppressed) -> String {
+    let Suppressed {
+        target,
+        place,
+        lines,
+    } = suppressed;
+    let timestamp = timestamp();
+    format!("{timestamp}  WARN {target}: suppressed {lines} similar lines of \"{place}\"")
+}
+
+/// The same as JSON, in the form of the other lines.
+fn suppressed_as_json(suppressed: Suppressed) -> String {
+    let Suppressed {
+        target,
+        place,
+        lines,
+    } = suppressed;
+    let timestamp = timestamp();
+    let head = format!(r#"{{"timestamp":"{timestamp}","level":"WARN""#);
+    let message = format!(r#""message":"suppressed {lines} similar lines""#);
+    let mut line = format!(r#"{head},{message},"lines":{lines},"place":"#).into_bytes();
+    quoted::push(place, &mut line);
+    line.extend_from_slice(br#","target":"#);
+    quoted::push(target, &mut line);
+    line.push(b'}');
+    String::from_utf8(line).unwrap_or_default()
+}
+
+/// How many lines are not in the log, by the reason.
+pub(super) fn dropped() -> [(&'static str, u64); 2] {
+    [
+        ("suppressed", log_limit::suppressed()),
+        ("lost", lines::lost()),
+    ]
 }
 
 const LOST: &str = "lines of the log were lost: nobody read it";
@@ -176,5 +232,18 @@ mod tests {
         let read = serde_json::from_str::<serde::de::IgnoredAny>(&json);
         assert!(read.is_ok() && json.contains(r#""lines":7"#), "{json}");
         assert!(lost_as_text(7).ends_with("lines=7"));
+        let suppressed = Suppressed {
+            target: "h2::proto",
+            place: "event a\\b.rs:1",
+            lines: 7,
+        };
+        let json = suppressed_as_json(suppressed);
+        let read = serde_json::from_str::<serde::de::IgnoredAny>(&json);
+        assert!(read.is_ok() && json.contains(r#""lines":7"#), "{json}");
+        let text = suppressed_as_text(suppressed);
+        assert!(
+            text.contains("h2::proto: suppressed 7 similar lines"),
+            "{text}"
+        );
     }
 }

@@ -103,6 +103,15 @@ metrics! {
         "Connections that are open.";
     CONNECTED "dashgate_connections_total" [Kind::Counter] &["outcome"],
         "Connections that came: `accepted`, or `refused` because there were too many.";
+    CLOSED "dashgate_connections_closed_total" [Kind::Counter] &["reason"],
+        "Connections that the gateway closed because of what they did: `handshake_timeout`, `tls`, \
+         `header_timeout`, `too_many_pings` or `too_many_control_frames`.";
+    ACCEPT_ERRORS "dashgate_accept_errors_total" [Kind::Counter] &["reason"],
+        "Connections that could not be accepted: `file_descriptors` because the process or the \
+         system has none left, or `other`.";
+    LOG_DROPPED "dashgate_log_lines_dropped_total" [Kind::Counter] &["reason"],
+        "Lines that are not in the log: `suppressed` because there were many like it, or `lost` \
+         because nobody read the log.";
     SPANS "dashgate_trace_spans_total" [Kind::Counter] &["outcome"],
         "Spans that were made: `exported`, `dropped` because the queue was full, or `failed` at \
          the receiver.";

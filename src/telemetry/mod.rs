@@ -2,11 +2,13 @@
 //!
 //! It counts and never reads. What was said comes here only when the operator asks for it.
 
+pub mod accept;
 pub mod calls;
 pub mod content;
 pub mod export;
 mod lines;
 pub mod log;
+mod log_limit;
 pub mod metrics;
 pub mod models;
 pub mod outcome;

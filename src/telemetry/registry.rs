@@ -8,7 +8,8 @@
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{
     CounterVec, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -16,6 +17,7 @@ use prometheus::{
 
 use crate::error::{Error, Reason};
 
+use super::log;
 use super::metrics::{self as table, Kind, Metric};
 use super::models::{Families, Model, Models, OTHER};
 use super::outcome::Outcome;
@@ -60,6 +62,8 @@ pub struct Metrics {
     /// The most calls that may be in flight.
     pub limit: IntGauge,
     connections: IntGauge,
+    closed: IntCounterVec,
+    accept_errors: IntCounterVec,
     accepted: IntCounter,
     /// Connections that were closed because there were too many.
     pub refused: IntCounter,
@@ -122,6 +126,7 @@ impl Metrics {
         let build = maker.gauges(&table::BUILD)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         maker.process()?;
+        maker.log_lines()?;
         let connected = maker.counters(&table::CONNECTED)?;
         Ok(Self {
             models: Models::new(families, card, models),
@@ -151,6 +156,8 @@ impl Metrics {
                 let connections = IntGauge::with_opts(opts(&table::CONNECTIONS))?;
                 maker.add(&table::CONNECTIONS, connections)?
             },
+            closed: maker.counters(&table::CLOSED)?,
+            accept_errors: maker.counters(&table::ACCEPT_ERRORS)?,
             accepted: connected.with_label_values(&["accepted"]),
             refused: connected.with_label_values(&["refused"]),
             registry: maker.registry.clone(),
@@ -185,6 +192,16 @@ impl Metrics {
     pub fn connection(&self) -> Present {
         self.accepted.inc();
         Present::new(&self.connections)
+    }
+
+    /// A connection was closed because of what it did.
+    pub fn closed(&self, reason: &str) {
+        self.closed.with_label_values(&[reason]).inc();
+    }
+
+    /// A connection could not be accepted.
+    pub fn accept_failed(&self, reason: &str) {
+        self.accept_errors.with_label_values(&[reason]).inc();
     }
 
     /// The bytes that go to the storage by this way.
@@ -322,6 +339,13 @@ impl Maker {
         self.add(metric, HistogramVec::new(opts, metric.labels)?)
     }
 
+    /// The log belongs to the process and not to a gateway, so its counts are read at each scrape.
+    fn log_lines(&mut self) -> prometheus::Result<()> {
+        let counters = IntCounterVec::new(opts(&table::LOG_DROPPED), table::LOG_DROPPED.labels)?;
+        self.made.push(table::LOG_DROPPED.name);
+        self.registry.register(Box::new(LogLines(counters)))
+    }
+
     fn process(&mut self) -> prometheus::Result<()> {
         let mut gauge = |metric: &Metric| {
             self.made.push(metric.name);
@@ -337,6 +361,23 @@ impl Maker {
         };
         self.made.push(table::PROCESS_CPU.name);
         self.registry.register(Box::new(process))
+    }
+}
+
+/// Reads at each scrape how many lines are not in the log.
+struct LogLines(IntCounterVec);
+
+impl Collector for LogLines {
+    fn desc(&self) -> Vec<&Desc> {
+        self.0.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        for (reason, count) in log::dropped() {
+            let counter = self.0.with_label_values(&[reason]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+        self.0.collect()
     }
 }
 

@@ -17,5 +17,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
+mod floods;
+mod identity;
+mod metadata;
+mod process;
+mod program;
 mod smoke;
 mod upstream;

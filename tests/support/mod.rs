@@ -8,6 +8,7 @@
 
 pub mod gateway;
 pub mod http2_peer;
+pub mod keys;
 pub mod upstream;
 
 pub use gateway::*;

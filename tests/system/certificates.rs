@@ -65,10 +65,17 @@ impl Authority {
 
     /// A caller's certificate, with a name of a mesh.
     pub fn client(&self, name: &str) -> Pair {
-        let mut params = params(name, &[KeyUsagePurpose::DigitalSignature]);
+        self.client_of(&[&format!("spiffe://example.org/{name}")])
+    }
+
+    /// A caller's certificate with these URIs.
+    pub fn client_of(&self, uris: &[&str]) -> Pair {
+        let mut params = params("a caller", &[KeyUsagePurpose::DigitalSignature]);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let uri = format!("spiffe://example.org/{name}");
-        params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into().unwrap())];
+        let uris = uris
+            .iter()
+            .map(|uri| SanType::URI((*uri).try_into().unwrap()));
+        params.subject_alt_names = uris.collect();
         self.sign(&params)
     }
 

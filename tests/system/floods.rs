@@ -215,22 +215,6 @@ async fn c5_floods_of_frames_end_their_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn c5_floods_that_cost_nothing_are_borne_and_hurt_nobody() {
-    let upstream = Upstream::always(Vec::new()).await;
-    let gateway = gateway(&upstream).await;
-    for (name, again) in [
-        ("SETTINGS", h2(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100])),
-        ("PRIORITY", h2(PRIORITY, 0, 1, &[0, 0, 0, 3, 1])),
-        ("unknown", h2(200, 0, 0, &[0; 100])),
-    ] {
-        let mut raw = Raw::connect(gateway.address, Manners::Answers).await;
-        flood(&mut raw, 5_000, |_| again.clone()).await;
-        others_are_served(&gateway).await;
-        assert!(raw.send(&again).await, "{name}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_call_has_its_place_before_its_body_is_read_and_leaves_it_when_it_is_given_up() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
     let mut settings = settings(&upstream);

@@ -237,12 +237,12 @@ async fn a_certificate_of_a_mesh_names_its_caller() {
     settings.callers.certificate_uris = vec!["spiffe://example.org/ns/*/sa/talk".to_owned()];
     settings.callers.limits.requests_per_minute = 1;
     let gateway = gateway_with(settings).await;
-    let call = async |name: Option<&str>| {
+    let call = async |uris: &[&str]| {
         let mut tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(authority.pem()))
             .domain_name("localhost");
-        if let Some(name) = name {
-            let pair = authority.client(name);
+        if !uris.is_empty() {
+            let pair = authority.client_of(uris);
             tls = tls.identity(Identity::from_pem(&pair.certificate, &pair.key));
         }
         let channel = Endpoint::from_shared(format!("https://{}", gateway.address))
@@ -255,13 +255,34 @@ async fn a_certificate_of_a_mesh_names_its_caller() {
         let mut client = ConversationServiceClient::new(channel);
         client.converse(ask_whole(question())).await
     };
-    call(Some("ns/shop/sa/talk")).await.unwrap();
-    let status = call(Some("ns/shop/sa/talk")).await.unwrap_err();
-    assert_fault(&status, Code::ResourceExhausted, "CALLER_RATE");
     let name = "spiffe://example.org/ns/shop/sa/talk";
+    call(&[name]).await.unwrap();
+    let status = call(&[name]).await.unwrap_err();
+    assert_fault(&status, Code::ResourceExhausted, "CALLER_RATE");
     assert!(status.message().contains(name), "{status:?}");
-    call(Some("ns/bank/sa/talk")).await.unwrap();
-    unauthenticated(&call(Some("ns/shop/sa/other")).await.unwrap_err());
-    unauthenticated(&call(None).await.unwrap_err());
+    let other = "spiffe://example.org/ns/bank/sa/talk";
+    call(&[other]).await.unwrap();
+    for uris in [
+        &[][..],
+        &["spiffe://example.org/ns/shop/sa/other"],
+        // Which of the two calls is not known.
+        &[
+            "spiffe://example.org/ns/new/sa/talk",
+            "https://other.example",
+        ],
+        &[
+            "spiffe://example.org/ns/new/sa/talk",
+            "spiffe://example.org/ns/new/sa/talk",
+        ],
+        // A part of one segment, and no more.
+        &["spiffe://example.org/ns/new/more/sa/talk"],
+        &["spiffe://example.org/ns/../sa/talk"],
+        &["spiffe://example.org/ns/%2e%2e/sa/talk"],
+        &["spiffe://example.org/ns/a@b/sa/talk"],
+        &["spiffe://evil.example@example.org/ns/new/sa/talk"],
+        &["spiffe://example.org/ns//sa/talk"],
+    ] {
+        unauthenticated(&call(uris).await.unwrap_err());
+    }
     assert_eq!(upstream.seen().len(), 2);
 }

@@ -28,7 +28,7 @@ pub async fn watched_with(
 pub async fn ask(address: SocketAddr, request: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    let request = format!("{request} HTTP/1.1\r\nhost: admin\r\n\r\n");
+    let request = format!("{request} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

@@ -153,6 +153,36 @@ async fn calls_are_answered_over_tls_and_in_the_clear_they_are_not() {
     assert_eq!(secure.upstream.seen().len(), 1);
 }
 
+/// HTTP/2 is spoken where ALPN agreed on it, and HTTP/1.1 everywhere else, for gRPC-Web.
+#[tokio::test(start_paused = true)]
+async fn x6_there_is_no_http2_without_alpn() {
+    let secure = Secure::start(Callers::Any, json(200, &whole("x"))).await;
+    let settings = crate::support::http2_peer::h2(4, 0, 0, &[]);
+    let http2 = [crate::support::http2_peer::PREFACE, &settings].concat();
+    let web = b"POST /dashgate.v1.ConversationService/Converse HTTP/1.1\r\nhost: x\r\n\
+                content-type: application/grpc-web+proto\r\ncontent-length: 0\r\n\r\n";
+    for (offered, words, expected) in [
+        (&["h2"][..], &http2[..], &[0, 0][..]),
+        (&[], &http2, b"HTTP/1.1 "),
+        (&["http/1.1"], &http2, b"HTTP/1.1 "),
+        (&["http/1.1"], web, b"HTTP/1.1 200"),
+        (&[], web, b"HTTP/1.1 200"),
+        (&["h2"], web, b""),
+    ] {
+        let mut stream = secure.connect(offered).await.unwrap();
+        stream.write_all(words).await.unwrap();
+        let mut answer = vec![0; expected.len().max(1)];
+        let read = stream.read_exact(&mut answer).await;
+        let is_http1 = answer.starts_with(b"HTTP/1.1");
+        match expected {
+            b"" => assert!(!is_http1, "{offered:?}"),
+            // Refused as what it is not: an error, or no answer at all.
+            b"HTTP/1.1 " => assert!(read.is_err() || is_http1, "{offered:?} {answer:?}"),
+            _ => assert_eq!(answer, expected, "{offered:?}"),
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn callers_show_a_certificate_when_they_must() {
     let stranger = Authority::new("the authority");

@@ -69,20 +69,33 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     (
         "dashscope",
-        &["http1::*", "chat::*", "error", "quoted", "secret"],
+        &[
+            "http1::*",
+            "chat::*",
+            "descriptors",
+            "error",
+            "quoted",
+            "secret",
+            "untrusted",
+        ],
     ),
     // HTTP to one host, whoever it is.
     ("http1", &[]),
     ("history", &["chat::*", "error", "secret"]),
     ("callers", &["chat::call", "error", "secret"]),
     // Counts and reasons, never words: of the nouns it sees usage alone.
-    ("telemetry", &["chat::usage", "error", "quoted", "secret"]),
+    (
+        "telemetry",
+        &["chat::usage", "descriptors", "error", "quoted", "secret"],
+    ),
     ("emulator", &[]),
     ("chat", &["error", "secret"]),
     ("config", &["error", "secret"]),
     ("error", &["secret"]),
     ("quoted", &[]),
+    ("descriptors", &[]),
     ("secret", &[]),
+    ("untrusted", &[]),
 ];
 
 /// The rooms that may use each foreign crate. No row, no use.
@@ -164,6 +177,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("realfft", &["emulator"]),
     // callers fetches the keys of an authority.
     ("reqwest", &["callers", "dashscope", "telemetry"]),
+    ("rustix", &["app"]),
     ("rustls", &["grpc", "dashscope", "http1"]),
     ("rustls_platform_verifier", &["http1"]),
     ("rustyline", &["cli"]),

@@ -1,0 +1,244 @@
+//! How many frames a connection may send that carry nothing, by what it does that is of use.
+//!
+//! Each control frame costs a credit, and one more for each 32 bytes in it. Credit comes with what
+//! is of use: calls, data received, data sent; and with time. Clients answer each frame of data
+//! with up to two `WINDOW_UPDATE` and a `PING`, so that is what a frame of data is worth; a flood
+//! of frames earns nothing and ends its connection.
+
+use tokio::time::Instant;
+
+use super::frames::{self, Head};
+
+/// What a connection begins with, and what time gives at the most. A client sends about ten control
+/// frames before its first call.
+const INITIAL: usize = 1_000;
+
+/// What a second gives. Keepalive is one frame in ten seconds.
+const PER_SECOND: usize = 100;
+
+/// The most that useful frames add up to: what a client may owe for 64 MiB of answers that it has
+/// not acknowledged yet.
+const MOST: usize = 10_000;
+
+/// What a call is worth: a reset, a priority, a window of its own, and one to spare.
+const CALL: usize = 4;
+
+/// What a frame of data is worth that is sent: `WINDOW_UPDATE` for the stream and the connection,
+/// a `PING` to measure the line, and one to spare.
+const SENT_DATA: usize = 4;
+
+/// Frames of data below this are worth nothing. The shortest event is longer; a caller that opens
+/// its window byte by byte makes shorter ones.
+const SMALL_DATA: usize = 8;
+
+/// Data that is sent is worth a credit more for each of these bytes: some clients open their window
+/// as they read.
+const SENT_BYTES: usize = 512;
+
+/// Data that is received is worth a credit for each of these bytes.
+const RECEIVED_BYTES: usize = 1024;
+
+/// The most that a frame of data can hold as padding and its length.
+const MAX_PADDING: usize = 256;
+
+/// A control frame costs a credit more for each of these bytes.
+const CONTROL_BYTES: usize = 32;
+
+/// A head of a call costs a credit for each of these bytes: 1 MiB is the largest that is read.
+const HEADER_BYTES: usize = 16 * 1024;
+
+/// The credit of one connection.
+#[derive(Debug)]
+pub struct FrameBudget {
+    credit: usize,
+    /// When time last gave some.
+    refilled: Instant,
+}
+
+impl FrameBudget {
+    /// The credit of a connection that begins now.
+    pub fn start() -> Self {
+        Self {
+            credit: INITIAL,
+            refilled: Instant::now(),
+        }
+    }
+
+    /// Counts a frame that was received. Whether the connection may go on.
+    pub fn received(&mut self, head: Head) -> bool {
+        let Head {
+            kind,
+            flags,
+            length,
+            ..
+        } = head;
+        match kind {
+            frames::DATA => {
+                let padded = flags & frames::PADDED != 0 && length <= MAX_PADDING;
+                if length > 0 && !padded {
+                    self.earn(length / RECEIVED_BYTES);
+                    return true;
+                }
+                // An empty frame that ends a request says something.
+                flags & frames::END_STREAM != 0 || self.pay(1)
+            }
+            frames::HEADERS => {
+                self.earn(CALL);
+                self.pay(length / HEADER_BYTES)
+            }
+            frames::CONTINUATION => self.pay(length / HEADER_BYTES),
+            _ => self.pay(1 + length / CONTROL_BYTES),
+        }
+    }
+
+    /// Counts a frame that was sent.
+    pub fn sent(&mut self, head: Head) {
+        match head.kind {
+            frames::DATA if head.length < SMALL_DATA => {}
+            frames::DATA => self.earn(SENT_DATA + head.length / SENT_BYTES),
+            frames::HEADERS => self.earn(CALL),
+            // Each is answered by one frame.
+            frames::PING | frames::SETTINGS if head.flags & frames::ACK == 0 => self.earn(1),
+            _ => {}
+        }
+    }
+
+    fn earn(&mut self, credit: usize) {
+        self.credit = (self.credit + credit).min(MOST);
+    }
+
+    fn pay(&mut self, cost: usize) -> bool {
+        if self.credit < cost {
+            self.refill();
+        }
+        let left = self.credit.checked_sub(cost);
+        self.credit = left.unwrap_or_default();
+        left.is_some()
+    }
+
+    /// Adds what time gives. The clock is read only by those whose credit is used up.
+    fn refill(&mut self) {
+        let millis = usize::try_from(self.refilled.elapsed().as_millis()).unwrap_or(usize::MAX);
+        let given = millis.saturating_mul(PER_SECOND) / 1000;
+        if given > 0 {
+            self.refilled = Instant::now();
+            self.credit = (self.credit + given).min(INITIAL.max(self.credit));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn head(kind: u8, flags: u8, length: usize) -> Head {
+        Head {
+            kind,
+            flags,
+            stream: 1,
+            length,
+        }
+    }
+
+    const UNKNOWN: u8 = 200;
+
+    #[tokio::test(start_paused = true)]
+    async fn floods_end_within_the_initial_credit() {
+        for (name, frame, most) in [
+            ("PING", head(frames::PING, 0, 8), 1_000),
+            ("PING-ACK", head(frames::PING, frames::ACK, 8), 1_000),
+            ("SETTINGS", head(frames::SETTINGS, 0, 6), 1_000),
+            ("SETTINGS of 16 KiB", head(frames::SETTINGS, 0, 16_380), 1),
+            (
+                "SETTINGS-ACK",
+                head(frames::SETTINGS, frames::ACK, 0),
+                1_000,
+            ),
+            ("WINDOW_UPDATE", head(frames::WINDOW_UPDATE, 0, 4), 1_000),
+            ("PRIORITY", head(frames::PRIORITY, 0, 5), 1_000),
+            ("RST_STREAM", head(frames::RST_STREAM, 0, 4), 1_000),
+            ("unknown", head(UNKNOWN, 0, 0), 1_000),
+            ("unknown of 16 KiB", head(UNKNOWN, 0, 16_384), 1),
+            ("empty DATA", head(frames::DATA, 0, 0), 1_000),
+            ("padding", head(frames::DATA, frames::PADDED, 256), 1_000),
+            ("large heads", head(frames::CONTINUATION, 0, 65_536), 250),
+        ] {
+            let mut budget = FrameBudget::start();
+            let borne = (0..2_000).take_while(|_| budget.received(frame)).count();
+            assert_eq!(borne, most, "{name}");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let later = (0..2_000).take_while(|_| budget.received(frame)).count();
+            assert!(later <= 100, "{name}: {later}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_opened_byte_by_byte_earns_nothing() {
+        let mut budget = FrameBudget::start();
+        let borne = (0..2_000).take_while(|_| {
+            budget.sent(head(frames::DATA, 0, 1));
+            budget.received(head(frames::WINDOW_UPDATE, 0, 4))
+        });
+        assert_eq!(borne.count(), 1_000);
+    }
+
+    /// What libraries send beside what is of use, as they were observed; the lowest credit that a
+    /// connection has in ten minutes of it.
+    #[tokio::test(start_paused = true)]
+    async fn honest_clients_keep_nearly_all_their_credit() {
+        let window = head(frames::WINDOW_UPDATE, 0, 4);
+        let ping = head(frames::PING, 0, 8);
+        let pong = head(frames::PING, frames::ACK, 8);
+        let event = head(frames::DATA, 0, 20);
+        let chunk = head(frames::DATA, 0, 16_384);
+        let audio = head(frames::DATA, 0, 325);
+        let call = head(frames::HEADERS, 4, 200);
+        let reset = head(frames::RST_STREAM, 0, 4);
+        let end = head(frames::DATA, frames::END_STREAM, 0);
+        // (name, each round: received, sent; rounds a second)
+        let clients: &[(&str, &[Head], &[Head], u64)] = &[
+            (
+                "grpc-go, small events",
+                &[window, window, ping],
+                &[event],
+                100,
+            ),
+            ("grpc-java, small events", &[window, window], &[event], 100),
+            (
+                "C core and Python, large answers",
+                &[window, window, ping],
+                &[chunk],
+                1000,
+            ),
+            ("window of 1 KiB at a time", &[window; 32], &[chunk], 100),
+            ("20 ms audio frames", &[audio], &[], 50),
+            ("calls that are cancelled", &[call, window, reset], &[], 100),
+            (
+                "empty end of each request",
+                &[call, end, window],
+                &[call, event],
+                500,
+            ),
+            ("keepalive", &[ping, pong], &[head(frames::PING, 0, 8)], 1),
+        ];
+        for (name, received, sent, rate) in clients {
+            let mut budget = FrameBudget::start();
+            let (mut lowest, mut control) = (budget.credit, 0usize);
+            let rounds = rate * 600;
+            for _ in 0..rounds {
+                sent.iter().for_each(|head| budget.sent(*head));
+                for head in *received {
+                    assert!(budget.received(*head), "{name}");
+                    let useful = [frames::DATA, frames::HEADERS].contains(&head.kind);
+                    control += usize::from(!useful);
+                }
+                lowest = lowest.min(budget.credit);
+            }
+            println!("{name}: {control} control frames, lowest credit {lowest}");
+            let by_time = if *name == "keepalive" { 700 } else { 0 };
+            assert!(lowest + by_time >= 990, "{name}: {lowest}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Limits how often one place in the code may write to the log.
+//!
+//! A peer that sends the same frame again and again makes a library log the same line each time.
+//! Each place gets so many lines in a while; what is beyond them is counted, and a line says how
+//! many there were. What is logged for each call is not limited here, and neither is what is logged
+//! below `info`, which somebody asked for.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::callsite::Identifier;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+/// How long lines of one place are counted together.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// How many of them are written in that time: enough to see what happens and to whom.
+const MAX_LINES: u64 = 100;
+
+/// The target of the lines for calls, one for each.
+const CALLS: &str = "dashgate::call";
+
+/// Lines that were suppressed since the process began.
+static SUPPRESSED: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines were suppressed since the process began.
+pub(super) fn suppressed() -> u64 {
+    SUPPRESSED.load(Ordering::Relaxed)
+}
+
+/// Where lines were suppressed, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Suppressed {
+    pub(super) target: &'static str,
+    pub(super) place: &'static str,
+    pub(super) lines: u64,
+}
+
+/// The layer that limits. `report` writes the line that says what was suppressed.
+pub(super) struct Limit<R> {
+    places: Mutex<Places>,
+    report: R,
+}
+
+#[derive(Default)]
+struct Places {
+    /// As many as there are in the code at the most.
+    all: HashMap<Identifier, Place>,
+    /// When a count of suppressed lines is due.
+    due: Option<Instant>,
+}
+
+struct Place {
+    metadata: &'static Metadata<'static>,
+    since: Instant,
+    lines: u64,
+}
+
+impl<R: Fn(Suppressed)> Limit<R> {
+    pub(super) fn new(report: R) -> Self {
+        Self {
+            places: Mutex::default(),
+            report,
+        }
+    }
+
+    /// Whether a line of this place may be written now.
+    fn allow(&self, metadata: &'static Metadata<'static>, now: Instant) -> bool {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        self.report_due(&mut places, now);
+        let new = || Place {
+            metadata,
+            since: now,
+            lines: 0,
+        };
+        let place = places.all.entry(metadata.callsite()).or_insert_with(new);
+        if now.saturating_duration_since(place.since) >= WINDOW {
+            *place = new();
+        }
+        place.lines += 1;
+        if place.lines <= MAX_LINES {
+            return true;
+        }
+        SUPPRESSED.fetch_add(1, Ordering::Relaxed);
+        let due = place.since + WINDOW;
+        places.due = Some(places.due.map_or(due, |other| other.min(due)));
+        false
+    }
+
+    /// Reports what was suppressed in the windows that are over.
+    fn report_due(&self, places: &mut Places, now: Instant) {
+        if places.due.is_none_or(|due| now < due) {
+            return;
+        }
+        places.due = None;
+        for place in places.all.values_mut() {
+            let lines = place.lines.saturating_sub(MAX_LINES);
+            if lines == 0 {
+                continue;
+            }
+            let end = place.since + WINDOW;
+            if now < end {
+                places.due = Some(places.due.map_or(end, |other| other.min(end)));
+                continue;
+            }
+            place.lines = 0;
+            place.since = now;
+            (self.report)(Suppressed {
+                target: place.metadata.target(),
+                place: place.metadata.name(),
+                lines,
+            });
+        }
+    }
+}
+
+impl<S, R> Layer<S> for Limit<R>
+where
+    S: Subscriber,
+    R: Fn(Suppressed) + 'static,
+{
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        let unlimited = *metadata.level() > Level::INFO || metadata.target() == CALLS;
+        unlimited || self.allow(metadata, Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    /// Counts the events that get through.
+    struct Count(Arc<AtomicU64>);
+
+    impl<S: Subscriber> Layer<S> for Count {
+        fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_floods_the_log_is_cut_and_counted_and_the_others_are_not() {
+        let passed = Arc::new(AtomicU64::new(0));
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let reports = Arc::clone(&reported);
+        let limit = Limit::new(move |suppressed| reports.lock().unwrap().push(suppressed));
+        let subscriber = tracing_subscriber::registry()
+            .with(Count(Arc::clone(&passed)))
+            .with(limit);
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let counted = || passed.swap(0, Ordering::Relaxed);
+        let before = suppressed();
+        let flood = |lines: u64| {
+            for number in 0..lines {
+                tracing::warn!(target: "h2::proto", number, "the same line");
+            }
+        };
+        flood(1_000_000);
+        assert_eq!(counted(), MAX_LINES);
+        assert!(suppressed() - before >= 1_000_000 - MAX_LINES);
+        tracing::info!("another line");
+        assert_eq!(counted(), 1);
+        for _ in 0..1_000 {
+            tracing::info!(target: "dashgate::call", "a call");
+            tracing::debug!("somebody wants to know");
+        }
+        assert_eq!(counted(), 2_000);
+        assert!(reported.lock().unwrap().is_empty());
+        tokio::time::advance(WINDOW).await;
+        tracing::info!("a third one");
+        let reports = std::mem::take(&mut *reported.lock().unwrap());
+        let [report] = reports[..] else {
+            panic!("{reports:?}")
+        };
+        assert_eq!(
+            (report.target, report.lines),
+            ("h2::proto", 1_000_000 - MAX_LINES)
+        );
+        counted();
+        flood(2 * MAX_LINES);
+        assert_eq!(counted(), MAX_LINES);
+    }
+}
