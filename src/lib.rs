@@ -16,6 +16,8 @@ pub mod untrusted;
 
 pub mod error;
 
+pub mod net;
+
 pub mod chat;
 
 pub mod config;

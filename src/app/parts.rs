@@ -11,6 +11,7 @@ use crate::grpc;
 use crate::grpc::connection::Limits;
 use crate::grpc::listener::Capacity;
 use crate::grpc::tls::{self, Tls};
+use crate::net::Network;
 use crate::relay::accounts::{Account, Limit};
 use crate::relay::{self, once, retry, routes, standing};
 use crate::secret::Secret;
@@ -114,18 +115,28 @@ pub(super) fn account(
         };
         (limit.models.clone(), rates)
     });
+    let dashscope = DashScope::new(dashscope::Settings {
+        workspace: account.workspace.clone(),
+        data_inspection: upstream.data_inspection.clone(),
+        connect_timeout: upstream.connect_timeout,
+        max_connection_age: upstream.max_connection_age,
+        // The embedded one is in this process, whatever proxies there are.
+        network: match account.endpoint {
+            Endpoint::Remote { .. } => upstream.network.clone(),
+            Endpoint::Embedded => Network::default(),
+        },
+        allow_plaintext: upstream.allow_plaintext,
+        inline_limit: upstream.inline_limit,
+        max_event_bytes: upstream.max_event_bytes,
+        max_body_bytes: upstream.max_body_bytes,
+        ..dashscope::Settings::new(url, api_key)
+    })?;
+    if let Some(proxy) = dashscope.proxy() {
+        tracing::info!(account = account.name, %proxy, "DashScope is reached through a proxy");
+    }
     Ok(Account {
         name: account.name.clone(),
-        dashscope: DashScope::new(dashscope::Settings {
-            workspace: account.workspace.clone(),
-            data_inspection: upstream.data_inspection.clone(),
-            connect_timeout: upstream.connect_timeout,
-            max_connection_age: upstream.max_connection_age,
-            inline_limit: upstream.inline_limit,
-            max_event_bytes: upstream.max_event_bytes,
-            max_body_bytes: upstream.max_body_bytes,
-            ..dashscope::Settings::new(url, api_key)
-        })?,
+        dashscope,
         weight: account.weight,
         limits: limits.collect(),
     })
@@ -170,7 +181,10 @@ pub(super) fn callers_settings(settings: &Settings) -> callers::Settings {
     callers::Settings {
         keys_file: settings.callers.keys_file.clone(),
         pass_through: settings.callers.pass_through,
-        tokens: settings.callers.tokens.as_ref().map(token_settings),
+        tokens: settings.callers.tokens.as_ref().map(|tokens| {
+            let network = settings.upstream.network.beside();
+            token_settings(tokens, network)
+        }),
         certificate_uris: settings.callers.certificate_uris.clone(),
         max_tracked: settings.callers.max_tracked,
         limits: callers::limits::Limits {
@@ -183,8 +197,12 @@ pub(super) fn callers_settings(settings: &Settings) -> callers::Settings {
     }
 }
 
-pub(super) fn token_settings(tokens: &config::Tokens) -> callers::token::Settings {
+pub(super) fn token_settings(
+    tokens: &config::Tokens,
+    network: Network,
+) -> callers::token::Settings {
     callers::token::Settings {
+        network,
         jwks: match tokens.jwks.contains("://") {
             true => Source::Address(tokens.jwks.clone()),
             false => Source::File(tokens.jwks.clone().into()),
@@ -228,6 +246,7 @@ pub(super) fn telemetry_settings(
             .clone()
             .map(|endpoint| export::Settings {
                 endpoint,
+                network: settings.upstream.network.beside(),
                 headers: sight.otlp_headers.clone(),
                 service_name: sight.service_name.clone(),
                 ratio: sight.trace_ratio,

@@ -144,6 +144,9 @@ mod tests {
         let text = match (setting.key, setting.kind) {
             ("upstream.url", _) => "https://d.example/api/v1",
             ("upstream.region", _) => "us-east-1",
+            ("upstream.proxy", _) => "http://p.example:1",
+            ("upstream.no_proxy", _) => "a.example",
+            ("upstream.tls.ca", _) => "two.pem",
             ("log.level", _) => "trace",
             ("upstream.max_body_bytes", _) => "32MiB",
             ("timeouts.max", _) => "29m",
@@ -163,14 +166,25 @@ mod tests {
 
     #[test]
     fn every_setting_that_is_called_live_reaches_a_room_that_takes_it() {
-        let world = || Fake::default().variable("DASHSCOPE_API_KEY", "sk-canary");
+        let pem = || {
+            let certified = rcgen::generate_simple_self_signed(["a.example".to_owned()]);
+            certified.unwrap().cert.pem()
+        };
+        let (one, two) = (pem(), pem() + &pem());
+        let world = || {
+            Fake::default()
+                .variable("DASHSCOPE_API_KEY", "sk-canary")
+                .variable("DASHGATE_UPSTREAM_TLS_CA", "one.pem")
+                .file("one.pem", &one)
+                .file("two.pem", &two)
+        };
         let flags = Flags::default();
         let before = reached(&load(&flags, &world()).unwrap());
         let live = table::ALL.iter().filter(|one| one.change() == Change::Live);
         let mut seen = 0;
         for setting in live {
             // Keys are never shown; that they change is tested with real files.
-            if setting.key.starts_with("upstream.a") {
+            if setting.key.starts_with("upstream.api_") || setting.key.contains("accounts") {
                 continue;
             }
             let world = world().variable(setting.variable, &other(setting));

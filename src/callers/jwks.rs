@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::error::{Error, Reason};
+use crate::net::Network;
 
 use super::watched::{LOOK_EVERY, Watched};
 
@@ -52,6 +53,8 @@ enum Origin {
     Address {
         client: reqwest::Client,
         url: Url,
+        /// The proxy on the way, for the log.
+        proxy: Option<String>,
         /// When it was fetched last. Held while it is fetched: those who need the same wait.
         last: Mutex<Option<Instant>>,
     },
@@ -71,7 +74,7 @@ struct Key {
 impl Jwks {
     /// A file is read now, and must be good. An address is asked later: an authority that is down
     /// must not keep a gateway from starting.
-    pub(super) fn open(source: Source) -> Result<Self, Error> {
+    pub(super) fn open(source: Source, network: &Network) -> Result<Self, Error> {
         let (set, origin) = match source {
             Source::File(path) => {
                 let (file, text) = Watched::open(path)?;
@@ -80,9 +83,18 @@ impl Jwks {
             Source::Address(address) => {
                 let url = Url::parse(&address)
                     .map_err(|_| fault("the address of the JWK set is not a URL"))?;
-                let client = client()?;
+                let client = client(network)?;
+                let proxy = network.proxies.of(&url).map(ToString::to_string);
                 let last = Mutex::default();
-                (Set::default(), Origin::Address { client, url, last })
+                (
+                    Set::default(),
+                    Origin::Address {
+                        client,
+                        url,
+                        proxy,
+                        last,
+                    },
+                )
             }
         };
         Ok(Self {
@@ -123,12 +135,17 @@ impl Jwks {
                 None => return,
                 Some(text) => text.map(String::into_bytes),
             },
-            Origin::Address { client, url, last } => {
+            Origin::Address {
+                client,
+                url,
+                proxy,
+                last,
+            } => {
                 let mut last = last.lock().await;
                 if last.is_some_and(|last| last.elapsed() < pause) {
                     return;
                 }
-                let read = fetch(client, url).await;
+                let read = fetch(client, url, proxy.as_deref()).await;
                 // An attempt that failed counts too: an authority that is down is not hurried.
                 *last = Some(Instant::now());
                 read
@@ -204,9 +221,11 @@ fn key(jwk: &Jwk) -> Option<Key> {
     })
 }
 
-async fn fetch(client: &reqwest::Client, url: &Url) -> Result<Vec<u8>, Error> {
+async fn fetch(client: &reqwest::Client, url: &Url, proxy: Option<&str>) -> Result<Vec<u8>, Error> {
     let failed = |error: reqwest::Error| {
-        fault("the JWK set cannot be fetched").with_source(error.without_url())
+        let through = proxy.map(|proxy| format!(" through the proxy {proxy}"));
+        let through = through.unwrap_or_default();
+        fault(format!("the JWK set cannot be fetched{through}")).with_source(error.without_url())
     };
     let mut response = client.get(url.clone()).send().await.map_err(failed)?;
     if !response.status().is_success() {
@@ -224,18 +243,18 @@ async fn fetch(client: &reqwest::Client, url: &Url) -> Result<Vec<u8>, Error> {
 }
 
 /// A client that goes where it was told to, and nowhere else.
-fn client() -> Result<reqwest::Client, Error> {
-    reqwest::Client::builder()
+fn client(network: &Network) -> Result<reqwest::Client, Error> {
+    let wrong =
+        |cause: &dyn std::fmt::Display| fault("the HTTP client cannot be built").with_source(cause);
+    network
+        .http_client(FETCH_TIMEOUT)
+        .map_err(|error| wrong(&error))?
         .user_agent(concat!("dashgate/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .retry(reqwest::retry::never())
         // A connection is not worth to be kept for minutes.
         .pool_max_idle_per_host(0)
         .timeout(FETCH_TIMEOUT)
         .build()
-        .map_err(|error| fault("the HTTP client cannot be built").with_source(error))
+        .map_err(|error| wrong(&error))
 }
 
 fn fault(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::error::{Error, Reason};
+use crate::net::Network;
 
 use super::jwks::{Jwks, Source};
 use super::limits::{LARGEST, Overrides};
@@ -27,6 +28,8 @@ const MAX_NAME: usize = 128;
 pub struct Settings {
     /// The keys that sign them.
     pub jwks: Source,
+    /// The way to their address.
+    pub network: Network,
     /// Who makes them: `iss`.
     pub issuer: String,
     /// For whom they are made: one of these stands in `aud`.
@@ -95,7 +98,7 @@ impl Tokens {
         };
         Ok(Self {
             validations: algorithms.into_iter().map(validation).collect(),
-            jwks: Jwks::open(settings.jwks)?,
+            jwks: Jwks::open(settings.jwks, &settings.network)?,
             name_claim: settings.name_claim,
             limits_claim: settings.limits_claim,
         })

@@ -14,7 +14,7 @@ use super::region;
 use super::settings::{Account, AccountLimit, Endpoint};
 use super::surroundings::Surroundings;
 use super::upstream;
-use super::value::Wrong;
+use super::value::{self, Wrong};
 
 const KEY: &str = "upstream.accounts_file";
 
@@ -89,13 +89,14 @@ pub(crate) fn accounts(checker: &mut Checker<'_>, around: &dyn Surroundings) -> 
         checker.fault(KEY, origin, Wrong::new(problem, mend));
         return Vec::new();
     }
+    let plaintext = checker.read("upstream.allow_plaintext", value::switch);
     let mut accounts: Vec<Account> = Vec::new();
     for entry in file.account {
         let name = entry.name.clone();
         let twice = accounts.iter().any(|account| account.name == name);
         let read = match twice {
             true => Err(Wrong::new("the name stands twice", "give each its own")),
-            false => account(entry, path, around),
+            false => account(entry, path, around, plaintext),
         };
         match read {
             Ok(account) => accounts.push(account),
@@ -108,7 +109,12 @@ pub(crate) fn accounts(checker: &mut Checker<'_>, around: &dyn Surroundings) -> 
     accounts
 }
 
-fn account(entry: Entry, file: &Path, around: &dyn Surroundings) -> Result<Account, Wrong> {
+fn account(
+    entry: Entry,
+    file: &Path,
+    around: &dyn Surroundings,
+    plaintext: bool,
+) -> Result<Account, Wrong> {
     let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if entry.name.is_empty() || entry.name.len() > 64 || !entry.name.bytes().all(named) {
         let mend = "write up to 64 letters, digits, dots, dashes and underscores";
@@ -123,7 +129,7 @@ fn account(entry: Entry, file: &Path, around: &dyn Surroundings) -> Result<Accou
             let problem = "it has both a url and a region";
             return Err(Wrong::new(problem, "leave one of them out"));
         }
-        (Some(url), None) => upstream::base_url(url)?,
+        (Some(url), None) => upstream::base_url(url, plaintext)?,
         (None, region) => {
             region.as_deref().map_or(Ok(()), region::known)?;
             region::base_url(region.as_deref(), entry.workspace.as_deref())?

@@ -5,6 +5,7 @@ use super::callers;
 use super::checker::Checker;
 use super::client;
 use super::fault::Faults;
+use super::network;
 use super::raw::Raw;
 use super::server;
 use super::settings::{
@@ -91,7 +92,10 @@ fn upstream_part(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Upstre
             "an event is a part of an answer: lower the one or raise the other",
         );
     }
+    let network = network::network(checker, around);
     Upstream {
+        network,
+        allow_plaintext: checker.read("upstream.allow_plaintext", value::switch),
         endpoint: upstream::endpoint(checker, around),
         accounts: accounts::accounts(checker, around),
         breaker_failures: checker.count("upstream.breaker_failures"),

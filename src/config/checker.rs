@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fault::{Fault, Faults, Origin};
 use super::raw::{Raw, Typed};
-use super::setting::Kind;
+use super::setting::{Kind, Setting};
 use super::table;
 use super::value::{self, Wrong};
 
@@ -127,7 +127,8 @@ impl<'a> Checker<'a> {
 
     /// Keeps a fault with the value that caused it, unless that is a secret.
     pub(crate) fn quote(&mut self, key: &str, typed: &Typed, wrong: Wrong) {
-        let secret = table::find(key).is_none_or(|setting| setting.kind == Kind::Secret);
+        let hidden = |setting: &Setting| matches!(setting.kind, Kind::Secret | Kind::Url);
+        let secret = table::find(key).is_none_or(hidden);
         let problem = match secret {
             true => wrong.problem,
             false => {

@@ -140,9 +140,12 @@ impl Reader<'_> {
                     Kind::Size(..) => "write a text as in \"16MiB\", or a number of bytes",
                     Kind::Count(..) => "write a whole number",
                     Kind::Switch => "write true or false",
-                    Kind::Address | Kind::Choice(_) | Kind::Text | Kind::Secret | Kind::Path => {
-                        "write a text in quotes"
-                    }
+                    Kind::Address
+                    | Kind::Choice(_)
+                    | Kind::Text
+                    | Kind::Secret
+                    | Kind::Url
+                    | Kind::Path => "write a text in quotes",
                 },
             ),
         }

@@ -18,6 +18,7 @@ mod client;
 mod client_table;
 pub mod fault;
 mod file;
+mod network;
 pub mod raw;
 mod reference;
 mod region;

@@ -158,6 +158,11 @@ impl Raw {
                 let problem = "other users of this machine can see command lines";
                 self.fault(setting.key, origin, problem, &mend);
             }
+            Some(setting) if setting.kind == Kind::Url && flag.value.contains('@') => {
+                let mend = format!("set {} or use a file of settings", setting.variable);
+                let problem = "it holds a password, and other users can see command lines";
+                self.fault(setting.key, origin, problem, &mend);
+            }
             Some(setting) => self.insert(setting, flag.value.clone(), origin),
             None => self
                 .faults

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::fault::Origin;
+use super::network;
 use super::raw::Raw;
 use super::setting::{Change, Kind, Setting};
 use super::settings::{Endpoint, Settings};
@@ -36,7 +37,9 @@ qwen3-omni-flash = [1.8, 6.9]
 ```
 
 Settings are read again on SIGHUP, and within three seconds when a file that they came from changes:
-the file of settings, `upstream.accounts_file`, and files of DashScope's keys. A setting that is
+the file of settings, `upstream.accounts_file`, `upstream.tls.ca` and files of DashScope's keys. A
+file of settings that is empty now and was not at the start is wrong: the defaults would send calls
+to another host. A setting that is
 `live` then holds for the calls that come next; calls in flight keep what they began with. One that
 needs a `restart` stays as it was, and the log names it. If anything is wrong, all stays as it was,
 and the log tells every fault. Variables and flags cannot change while the gateway runs. The files
@@ -74,6 +77,8 @@ pub(crate) fn listing(raw: &Raw, settings: &Settings) -> String {
         let typed = raw.value(setting);
         let (value, origin) = match derived(setting.key, settings) {
             Some(derived) if typed.origin == Origin::Default => derived,
+            // What it comes to is shown: as it was typed it may hold a password.
+            Some((proxy, _)) if setting.kind == Kind::Url => (proxy, typed.origin.to_string()),
             Some(_) | None => (shown(setting.kind, typed.text), typed.origin.to_string()),
         };
         let _ = writeln!(text, "{} = {value}  # {origin}", setting.key);
@@ -90,6 +95,10 @@ fn derived(key: &str, settings: &Settings) -> Option<(String, String)> {
         }
         "timeouts.unary" => Some(span(settings.timeouts.unary)),
         "timeouts.stream" => Some(span(settings.timeouts.stream)),
+        "upstream.proxy" => {
+            let shown = network::shown(&settings.upstream.network);
+            Some((shown, Origin::Default.to_string()))
+        }
         "upstream.url" if !settings.upstream.accounts.is_empty() => {
             let names = settings.upstream.accounts.iter().map(|a| a.name.as_str());
             let names = names.collect::<Vec<_>>().join(", ");
@@ -110,7 +119,7 @@ fn span(span: Duration) -> (String, String) {
 fn shown(kind: Kind, text: String) -> String {
     match (kind, text.is_empty()) {
         (_, true) => "(not set)".to_owned(),
-        (Kind::Secret, false) => "****".to_owned(),
+        (Kind::Secret | Kind::Url, false) => "****".to_owned(),
         (_, false) => text,
     }
 }
@@ -157,6 +166,7 @@ fn takes(kind: Kind) -> String {
             .join(", "),
         Kind::Text => "text".to_owned(),
         Kind::Secret => "secret text".to_owned(),
+        Kind::Url => "URL, or a word".to_owned(),
         Kind::Path => "path".to_owned(),
         Kind::Names => "list".to_owned(),
         Kind::Aliases => "table".to_owned(),

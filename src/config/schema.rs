@@ -84,6 +84,7 @@ fn default(setting: &Setting) -> Option<String> {
         | Kind::Choice(_)
         | Kind::Text
         | Kind::Secret
+        | Kind::Url
         | Kind::Path => Some(quoted(text)),
     }
 }
@@ -93,7 +94,7 @@ fn shape(kind: Kind) -> String {
         |inside: &str| format!("\"type\": \"object\", \"additionalProperties\": {{ {inside} }}");
     let names = "\"type\": \"array\", \"items\": { \"type\": \"string\" }";
     match kind {
-        Kind::Address | Kind::Text | Kind::Path => "\"type\": \"string\"".to_owned(),
+        Kind::Address | Kind::Text | Kind::Path | Kind::Url => "\"type\": \"string\"".to_owned(),
         Kind::Secret => "\"type\": \"string\", \"writeOnly\": true".to_owned(),
         Kind::Duration(..) => SPAN.to_owned(),
         Kind::Size(..) => "\"type\": [\"integer\", \"string\"], \"minimum\": 0, \

@@ -19,6 +19,8 @@ pub enum Kind {
     Text,
     /// A text that is never shown.
     Secret,
+    /// A URL whose password is never shown.
+    Url,
     /// The path of a file.
     Path,
     /// A list of names.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::net::Network;
 use crate::secret::Secret;
 
 use super::client::Client;
@@ -64,6 +65,9 @@ pub struct Upstream {
     pub data_inspection: Option<String>,
     pub connect_timeout: Duration,
     pub max_connection_age: Duration,
+    /// By `upstream.proxy`, `no_proxy`, `tls.ca` and `tls.system_roots`.
+    pub network: Network,
+    pub allow_plaintext: bool,
     pub inline_limit: usize,
     pub max_event_bytes: usize,
     pub max_body_bytes: usize,

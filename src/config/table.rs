@@ -2,7 +2,7 @@
 
 use super::setting::Kind::{
     Address, Aliases, Choice, Count, Counts, Duration, Durations, Fallbacks, Names, Path, Secret,
-    Size, Switch, Text,
+    Size, Switch, Text, Url,
 };
 use super::setting::{Setting, settings};
 use super::{callers_table, client_table, sight_table};
@@ -214,10 +214,39 @@ settings! {
         "The model goes on to cost tokens while nobody listens.";
     "upstream.url" [Text] = "",
         "DASHSCOPE_HTTP_BASE_URL" "--upstream":
-        "DashScope's base URL with its `/api/v1`, or `embedded`. `https`, or `http` on loopback. \
-         Default: `embedded` without a key, DashScope's for the region with one.",
+        "DashScope's base URL with its `/api/v1`, or `embedded`. `https`, or `http` on loopback or \
+         wherever `upstream.allow_plaintext` lets it. Default: `embedded` without a key, \
+         DashScope's for the region with one.",
         "Without a key there is nobody to ask, and the embedded DashScope shows that the rest \
          works.";
+    "upstream.allow_plaintext" [Switch] = "false",
+        "DASHGATE_UPSTREAM_ALLOW_PLAINTEXT":
+        "Allow `http` to hosts that are not on loopback, for DashScope and for its storage: a \
+         sidecar that adds TLS, an emulator in another container.",
+        "The key, and what people say, would go over the network for everybody to read.";
+    "upstream.proxy" [Url] = "environment",
+        "DASHGATE_UPSTREAM_PROXY":
+        "The proxy for DashScope, its storage and, after a restart, the keys of an authority and \
+         traces: `http://`, `https://` or `socks5://host:port`, with `user:password@` if it wants \
+         that. `environment` takes `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` (or the \
+         same in small letters); `none` takes none. Hosts on loopback are reached through a proxy \
+         only if it is given here, and then DashScope and its storage alone.",
+        "Where a proxy is the only way out, the environment says so to every program.";
+    "upstream.no_proxy" [Names] = "",
+        "DASHGATE_UPSTREAM_NO_PROXY":
+        "Hosts that are reached without the proxy: names with all below them, IP addresses, \
+         networks as in `10.0.0.0/8`, each of a name or address with `:port` if that matters, or \
+         `*`. Default: `NO_PROXY`.",
+        "It stands beside the proxy in the environment.";
+    "upstream.tls.ca" [Path] = "",
+        "DASHGATE_UPSTREAM_TLS_CA":
+        "A file with authorities, as PEM, that are trusted for DashScope, its storage and a proxy \
+         on the way, beside those of the machine.",
+        "DashScope's own certificate is of an authority that every machine trusts.";
+    "upstream.tls.system_roots" [Switch] = "true",
+        "DASHGATE_UPSTREAM_TLS_SYSTEM_ROOTS":
+        "Trust the authorities of the machine. With `false`, those of `upstream.tls.ca` alone.",
+        "DashScope's certificate is checked by them.";
     "upstream.api_key" [Secret] = "",
         "DASHSCOPE_API_KEY":
         "The key for DashScope. Never by flag: command lines can be seen by others.",

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use url::{Host, Url};
+use url::Url;
 
+use crate::net::host::is_loopback;
 use crate::secret::Secret;
 
 use super::checker::Checker;
@@ -13,7 +14,7 @@ use super::raw::Typed;
 use super::region;
 use super::settings::Endpoint;
 use super::surroundings::Surroundings;
-use super::value::Wrong;
+use super::value::{self, Wrong};
 
 /// The word for the DashScope inside this process.
 const EMBEDDED: &str = "embedded";
@@ -63,7 +64,11 @@ fn address(checker: &mut Checker<'_>, url: Option<&Typed>) -> Option<String> {
         return None;
     }
     let (key, origin, read) = match url {
-        Some(url) => ("upstream.url", url.origin.clone(), base_url(&url.text)),
+        Some(url) => {
+            let plaintext = checker.read("upstream.allow_plaintext", value::switch);
+            let read = base_url(&url.text, plaintext);
+            ("upstream.url", url.origin.clone(), read)
+        }
         None => {
             let name = region.as_ref().map(|region| region.text.as_str());
             let workspace = workspace.as_ref().map(|typed| typed.text.as_str());
@@ -79,8 +84,9 @@ fn address(checker: &mut Checker<'_>, url: Option<&Typed>) -> Option<String> {
     read.map_err(|wrong| checker.fault(key, origin, wrong)).ok()
 }
 
-/// Checks a base URL. The key goes over it, so it is encrypted or stays on this machine.
-pub(crate) fn base_url(text: &str) -> Result<String, Wrong> {
+/// Checks a base URL. The key goes over it, so it is encrypted or stays on this machine, unless
+/// plaintext is allowed.
+pub(crate) fn base_url(text: &str, plaintext: bool) -> Result<String, Wrong> {
     let example = "write it as in https://dashscope.aliyuncs.com/api/v1, or embedded";
     let url = Url::parse(text).map_err(|_| Wrong::new("it is not a URL", example))?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -93,18 +99,16 @@ pub(crate) fn base_url(text: &str) -> Result<String, Wrong> {
             "give the base only, up to /api/v1",
         ));
     }
-    let loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => return Err(Wrong::new("it names no host", example)),
-    };
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(Wrong::new("it names no host", example));
+    }
     match url.scheme() {
         "https" => {}
-        "http" if loopback => {}
+        "http" if plaintext || is_loopback(&url) => {}
         "http" => {
             let problem = "the key would go over the network unencrypted";
-            return Err(Wrong::new(problem, "use https; http is for loopback only"));
+            let mend = "use https, or set upstream.allow_plaintext if the network is safe";
+            return Err(Wrong::new(problem, mend));
         }
         _ => return Err(Wrong::new("it is neither https nor http", example)),
     }
@@ -187,11 +191,19 @@ mod tests {
             ("ftp://d.example/", None),
             ("embeded", None),
         ] {
-            let read = base_url(text);
+            let read = base_url(text, false);
             if let Err(wrong) = &read {
                 assert!(!format!("{wrong:?}").contains("canary"));
             }
             assert_eq!(read.ok().as_deref(), expected, "{text}");
+        }
+        for (text, allowed) in [
+            ("http://d.example/api/v1", true),
+            ("http://[fd00::1]:8089/api/v1", true),
+            ("http://user:canary@d.example/", false),
+            ("ftp://d.example/", false),
+        ] {
+            assert_eq!(base_url(text, true).is_ok(), allowed, "{text}");
         }
     }
 }

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use reqwest::multipart::{Form, Part};
-use url::{Host, Url};
+use url::Url;
 
 use crate::error::{Error, Reason};
+use crate::net::host::is_loopback;
 
 /// The type of a file of which nothing is known.
 pub(super) const ANY_TYPE: &str = "application/octet-stream";
@@ -142,13 +143,13 @@ pub(super) fn too_large(size: u64, limit: u64) -> Error {
     Error::new(Reason::MediaTooLarge, message)
 }
 
-/// Whether a key or a file may go to a URL: `https`, or `http` to this machine.
-pub(super) fn is_safe(url: &Url) -> bool {
-    let on_loopback = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => return false,
-    };
-    url.scheme() == "https" || url.scheme() == "http" && on_loopback
+/// Whether a key or a file may go to a URL: `https`, or `http` to this machine or where that is
+/// allowed.
+pub(super) fn is_safe(url: &Url, plaintext: bool) -> bool {
+    url.has_host()
+        && match url.scheme() {
+            "https" => true,
+            "http" => plaintext || is_loopback(url),
+            _ => false,
+        }
 }

@@ -4,17 +4,18 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::fault::unreadable;
 use crate::descriptors;
 use crate::error::{Error, Reason, Sent};
 use crate::http1::{Body, Fault};
+use crate::net::Network;
+use crate::net::proxy::Proxy;
+use crate::net::resolver::Unresolved;
 
 /// How long an idle connection is kept. Shorter than the idle limit of the usual load balancers, so
 /// that they rarely close one just as it is used again.
@@ -29,39 +30,38 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// The most header fields of an answer. DashScope sends about thirty.
 const MAX_HEADERS: usize = 128;
 
+/// The part of the time to connect that a name may take, so that a slow resolver is told from a
+/// slow host.
+const NAME_SHARE: f32 = 0.75;
+
 /// Who asks.
 pub(super) const USER_AGENT: &str = concat!("dashgate/", env!("CARGO_PKG_VERSION"));
 
-/// Builds the client.
-pub(super) fn client(connect_timeout: Duration) -> Result<reqwest::Client, Error> {
-    // The name gets three quarters of the time, so that a slow resolver is told from a slow host.
-    let resolver = Resolver {
-        timeout: connect_timeout.mul_f32(0.75),
+/// Builds the client of the storage.
+pub(super) fn client(
+    network: &Network,
+    connect_timeout: Duration,
+) -> Result<reqwest::Client, Error> {
+    let wrong = |cause: &dyn std::fmt::Display| {
+        Error::new(Reason::GatewayConfig, "the http client cannot be built").with_source(cause)
     };
-    reqwest::Client::builder()
+    network
+        .http_client(connect_timeout.mul_f32(NAME_SHARE))
+        .map_err(|error| wrong(&error))?
         .user_agent(USER_AGENT)
-        .http1_only()
         .http1_max_headers(MAX_HEADERS)
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .retry(reqwest::retry::never())
         .gzip(true)
         .tcp_nodelay(true)
         .tcp_keepalive(KEEPALIVE)
         .connect_timeout(connect_timeout)
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(POOL_SIZE)
-        .dns_resolver(resolver)
         .build()
-        .map_err(|error| {
-            Error::new(Reason::GatewayConfig, "the http client cannot be built")
-                .with_source(error.without_url())
-        })
+        .map_err(|error| wrong(&error.without_url()))
 }
 
-/// What it means that a request was not answered.
-pub(super) fn no_answer(error: reqwest::Error) -> Error {
+/// What it means that a request was not answered that went through this proxy, if there is one.
+pub(super) fn no_answer(error: reqwest::Error, proxy: Option<&Proxy>) -> Error {
     let system = |cause: &'_ (dyn StdError + 'static)| {
         let error = cause.downcast_ref::<io::Error>()?;
         descriptors::are_used_up(error).then(|| error.raw_os_error())?
@@ -76,6 +76,8 @@ pub(super) fn no_answer(error: reqwest::Error) -> Error {
             Reason::UpstreamTls,
             "DashScope's host is not to be trusted: its tls failed",
         )
+    } else if let (true, Some(proxy)) = (error.is_connect(), proxy) {
+        return unpassed(&proxy.to_string()).with_source(Causes(&error));
     } else if error.is_connect() {
         (Reason::UpstreamConnect, "DashScope cannot be connected to")
     } else if error.is_builder() {
@@ -108,6 +110,8 @@ pub(super) fn unanswered(fault: Fault) -> Error {
         Fault::Connect(_) | Fault::Unsent(_) => {
             (Reason::UpstreamConnect, "DashScope cannot be connected to")
         }
+        Fault::Proxy { proxy, .. } => return unpassed(proxy).with_source(fault),
+        Fault::ProxyCredentials(proxy) => return refused_credentials(proxy),
         Fault::Tls(_) => (
             Reason::UpstreamTls,
             "DashScope's host is not to be trusted: its tls failed",
@@ -129,6 +133,17 @@ pub(super) fn unanswered(fault: Fault) -> Error {
         }
     };
     Error::new(reason, message).with_source(fault)
+}
+
+fn unpassed(proxy: &str) -> Error {
+    let message = format!("DashScope cannot be connected to through the proxy {proxy}");
+    Error::new(Reason::UpstreamConnect, message)
+}
+
+/// A proxy that wants other credentials. Nothing reached DashScope.
+pub(super) fn refused_credentials(proxy: impl std::fmt::Display) -> Error {
+    let message = format!("the proxy {proxy} does not accept the gateway's credentials");
+    Error::new(Reason::GatewayConfig, message)
 }
 
 /// Reads the body of a fault. One that is too large or breaks is cut there: what came is told.
@@ -188,39 +203,5 @@ impl std::fmt::Display for Causes<'_> {
             separator = ": ";
         }
         Ok(())
-    }
-}
-
-/// Asks the system for addresses, and says in its type when there are none.
-struct Resolver {
-    timeout: Duration,
-}
-
-/// A host has no address.
-#[derive(Debug)]
-struct Unresolved(io::Error);
-
-impl std::fmt::Display for Unresolved {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "no address: {}", self.0.kind())
-    }
-}
-
-impl StdError for Unresolved {}
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let timeout = self.timeout;
-        Box::pin(async move {
-            let asked = tokio::net::lookup_host((name.as_str(), 0));
-            let found = match tokio::time::timeout(timeout, asked).await {
-                Ok(found) => found.map_err(Unresolved)?.collect::<Vec<SocketAddr>>(),
-                Err(_) => return Err(Unresolved(io::ErrorKind::TimedOut.into()).into()),
-            };
-            if found.is_empty() {
-                return Err(Unresolved(io::ErrorKind::NotFound.into()).into());
-            }
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
     }
 }

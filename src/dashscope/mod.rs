@@ -42,6 +42,8 @@ use crate::chat::call::{Call, Delivery, Passing};
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason};
 use crate::http1::{self, Client};
+use crate::net::Network;
+use crate::net::proxy::Proxy;
 use crate::secret::Secret;
 use media::Way;
 use request::Standing;
@@ -73,7 +75,7 @@ pub const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// How to reach DashScope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where it is, `/api/v1` included. `https`, or `http` on loopback.
+    /// Where it is, `/api/v1` included. `https`, or `http` on loopback or where that is allowed.
     pub base_url: Url,
     /// The operator's key.
     pub api_key: Secret,
@@ -85,6 +87,10 @@ pub struct Settings {
     pub inline_limit: usize,
     /// How long a connection may take. Default: [`CONNECT_TIMEOUT`].
     pub connect_timeout: Duration,
+    /// Proxies and authorities. Default: no proxy, and the machine's authorities.
+    pub network: Network,
+    /// Whether `http` is allowed to hosts that are not on loopback. Default: no.
+    pub allow_plaintext: bool,
     /// How long a connection is used. Default: [`MAX_CONNECTION_AGE`].
     pub max_connection_age: Duration,
     /// The longest line of a stream. Default: [`MAX_LINE_BYTES`].
@@ -105,6 +111,8 @@ impl Settings {
             data_inspection: None,
             inline_limit: INLINE_LIMIT,
             connect_timeout: CONNECT_TIMEOUT,
+            network: Network::default(),
+            allow_plaintext: false,
             max_connection_age: MAX_CONNECTION_AGE,
             max_line_bytes: MAX_LINE_BYTES,
             max_event_bytes: MAX_EVENT_BYTES,
@@ -140,7 +148,7 @@ impl DashScope {
     /// Checks the settings and builds the client. Connects to nothing.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let kept = settings.clone();
-        let base_url = checked(settings.base_url)?;
+        let base_url = checked(settings.base_url, settings.allow_plaintext)?;
         let generation = ["services", "aigc", "multimodal-generation", "generation"];
         let generation = below(&base_url, &generation)?;
         let standing = Standing::new(
@@ -148,10 +156,17 @@ impl DashScope {
             &settings.api_key,
             settings.workspace,
             settings.data_inspection,
+            settings.network.proxies.of(&generation),
         )?;
-        let connect_timeout = settings.connect_timeout;
+        let storage = upload::Settings {
+            network: settings.network.clone(),
+            allow_plaintext: settings.allow_plaintext,
+            connect_timeout: settings.connect_timeout,
+            max_connection_age: settings.max_connection_age,
+        };
         let http = http1::Settings {
-            connect_timeout,
+            network: settings.network,
+            connect_timeout: settings.connect_timeout,
             max_age: settings.max_connection_age,
         };
         let client = Client::new(&generation, http);
@@ -159,7 +174,7 @@ impl DashScope {
             inner: Arc::new(Inner {
                 settings: kept,
                 generation,
-                storage: Storage::new(connect_timeout, below(&base_url, &["uploads"])?),
+                storage: Storage::new(storage, below(&base_url, &["uploads"])?),
                 client: client.map_err(http::unanswered)?,
                 standing,
                 inline_limit: settings.inline_limit,
@@ -182,6 +197,12 @@ impl DashScope {
         let url = &self.inner.generation;
         let port = url.port_or_known_default().unwrap_or_default();
         (url.host_str().unwrap_or_default().to_owned(), port)
+    }
+
+    /// The proxy that it is reached through, if there is one.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        let inner = &self.inner;
+        inner.settings.network.proxies.of(&inner.generation)
     }
 
     /// Turns a call into a request, which is made once and shared by all attempts. Media that are
@@ -216,6 +237,11 @@ impl DashScope {
     pub async fn open(&self, prepared: &Prepared) -> Result<Exchange, Error> {
         let sent = self.inner.client.send(prepared.head(), prepared.body());
         let answer = sent.await.map_err(http::unanswered)?;
+        if answer.status == 407
+            && let Some(proxy) = self.proxy()
+        {
+            return Err(http::refused_credentials(proxy));
+        }
         if !(200..300).contains(&answer.status) {
             let body = http::read_fault(answer.body, MAX_ERROR_BYTES).await;
             return Err(fault::of_answer(answer.status, &answer.headers, &body));
@@ -245,10 +271,10 @@ impl DashScope {
 }
 
 /// A base URL that a key may be sent to.
-fn checked(url: Url) -> Result<Url, Error> {
+fn checked(url: Url, plaintext: bool) -> Result<Url, Error> {
     let wrong = |what: &'static str| Err(Error::new(Reason::GatewayConfig, what));
-    if !certificate::is_safe(&url) {
-        return wrong("the base url must be https, or http on loopback");
+    if !certificate::is_safe(&url, plaintext) {
+        return wrong("the base url must be https, or http on loopback or where it is allowed");
     }
     if !url.username().is_empty() || url.password().is_some() {
         return wrong("the base url must not hold a user or password");

@@ -12,6 +12,7 @@ use crate::chat::call::{Call, Delivery, Passing};
 use crate::chat::warning::Warning;
 use crate::error::{Error, Reason};
 use crate::http1::head::Request;
+use crate::net::proxy::Proxy;
 use crate::secret::Secret;
 
 const WORKSPACE: &str = "x-dashscope-workspace";
@@ -91,12 +92,13 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// Checks what will be in every request. Calls go to this URL.
+    /// Checks what will be in every request. Calls go to this URL, through this proxy.
     pub(super) fn new(
         generation: &Url,
         api_key: &Secret,
         workspace: Option<String>,
         data_inspection: Option<String>,
+        proxy: Option<&Proxy>,
     ) -> Result<Self, Error> {
         let authorization = authorization(api_key);
         for (text, what) in [
@@ -122,7 +124,18 @@ impl Standing {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        let mut lines = Request::post(generation.path(), &host);
+        let forwards = proxy.filter(|proxy| proxy.forwards(generation));
+        let target = match forwards {
+            Some(_) => generation.as_str(),
+            None => generation.path(),
+        };
+        let mut lines = Request::post(target, &host);
+        let pass = forwards.and_then(Proxy::authorization);
+        line(
+            &mut lines,
+            "proxy-authorization",
+            pass.as_ref().map(Secret::expose),
+        )?;
         for (name, value) in [
             ("user-agent", USER_AGENT),
             ("accept-encoding", "gzip"),

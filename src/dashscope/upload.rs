@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +19,7 @@ use super::http::{chain, client, no_answer, read};
 use super::media::{is_mime_type, recognise_any};
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent, Upstream};
+use crate::net::Network;
 use crate::secret::Secret;
 use crate::untrusted;
 
@@ -34,12 +35,24 @@ const MAX_CERTIFICATES: usize = 64;
 /// The most of an answer of the storage that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
+/// How the storage is reached.
+pub(super) struct Settings {
+    /// Proxies and authorities.
+    pub(super) network: Network,
+    /// Whether `http` is allowed to hosts that are not on loopback.
+    pub(super) allow_plaintext: bool,
+    /// How long a connection may take.
+    pub(super) connect_timeout: Duration,
+    /// How long a connection is used.
+    pub(super) max_connection_age: Duration,
+}
+
 /// The storage, and the certificates that still hold.
 pub(super) struct Storage {
-    /// Made for the first upload: it reads the certificates of the machine, and many gateways never
-    /// need it.
-    client: OnceLock<reqwest::Client>,
-    connect_timeout: Duration,
+    /// Made for the first upload, because many gateways never need it, and anew when its
+    /// connections are too old: it has no age for each of them.
+    client: Mutex<Option<(Instant, reqwest::Client)>>,
+    settings: Settings,
     uploads: Url,
     certificates: Mutex<HashMap<Key, (Instant, Arc<Certificate>)>>,
 }
@@ -49,21 +62,30 @@ type Key = (String, [Option<Vec<u8>>; 2]);
 
 impl Storage {
     /// The storage behind `{base}/uploads`.
-    pub(super) fn new(connect_timeout: Duration, uploads: Url) -> Self {
+    pub(super) fn new(settings: Settings, uploads: Url) -> Self {
         Self {
-            client: OnceLock::new(),
-            connect_timeout,
+            client: Mutex::new(None),
+            settings,
             uploads,
             certificates: Mutex::new(HashMap::new()),
         }
     }
 
-    fn client(&self) -> Result<&reqwest::Client, Error> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
+    fn client(&self) -> Result<reqwest::Client, Error> {
+        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((since, client)) = &*kept
+            && since.elapsed() < self.settings.max_connection_age
+        {
+            return Ok(client.clone());
         }
-        let client = client(self.connect_timeout)?;
-        Ok(self.client.get_or_init(|| client))
+        let client = client(&self.settings.network, self.settings.connect_timeout)?;
+        *kept = Some((Instant::now(), client.clone()));
+        Ok(client)
+    }
+
+    /// What it means that a request to this URL was not answered.
+    fn no_answer(&self, url: &Url, error: reqwest::Error) -> Error {
+        unbilled(no_answer(error, self.settings.network.proxies.of(url)))
     }
 
     /// Stores bytes and says where they are. They can be sent again, so that a certificate that
@@ -177,7 +199,8 @@ impl Storage {
             .append_pair("action", "getPolicy")
             .append_pair("model", model);
         let request = self.client()?.get(url).headers(headers.clone());
-        let response = request.send().await.map_err(no_answer).map_err(unbilled)?;
+        let sent = request.send().await;
+        let response = sent.map_err(|error| self.no_answer(&self.uploads, error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read(response.into(), MAX_ANSWER_BYTES).await;
         if !status.is_success() {
@@ -186,7 +209,7 @@ impl Storage {
         let unreadable = || fault::unreadable("the certificate cannot be read", Sent::Refused);
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&body);
         let Policy { data } = serde_json::from_slice(body).map_err(|_| unreadable())?;
-        if !is_safe(data.upload_host()) {
+        if !is_safe(data.upload_host(), self.settings.allow_plaintext) {
             return Err(Error::new(
                 Reason::UpstreamProtocol,
                 "DashScope named a storage that is not https: nothing was sent to it",
@@ -204,7 +227,8 @@ impl Storage {
                 let ours = chain(&error)
                     .find_map(|e| e.downcast_ref::<Error>())
                     .cloned();
-                return Err(ours.unwrap_or_else(|| unbilled(no_answer(error))));
+                let url = certificate.upload_host();
+                return Err(ours.unwrap_or_else(|| self.no_answer(url, error)));
             }
         };
         let status = response.status();

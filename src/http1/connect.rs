@@ -1,30 +1,30 @@
-//! From a URL to a connection: name, socket, TLS.
+//! From a URL to a connection: name, socket, proxy, TLS.
 
 use std::error::Error as StdError;
-use std::future::poll_fn;
-use std::mem::MaybeUninit;
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use std::{fmt, io};
 
-use http::Uri;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls_platform_verifier::BuilderVerifierExt as _;
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tower::Service;
 use url::Url;
 
+use crate::descriptors;
+use crate::net::Network;
+use crate::net::proxy::Proxy;
+use crate::net::resolver::Resolver;
+
 use super::fault::Fault;
+use super::socket::Socket;
+use super::tunnel;
 
 /// How often the system asks a silent host whether it is there. A model thinks for minutes, and a
 /// router on the way must not forget the connection.
@@ -33,224 +33,272 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// The part of the time that a name may take, so that a slow resolver is told from a slow host.
 const NAME_SHARE: f32 = 0.75;
 
+/// How long an address is tried alone before the next one is tried beside it, as RFC 8305 advises.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// The most addresses of a host that are tried: more do not fit in the time.
+const MAX_ADDRESSES: usize = 8;
+
 /// Connects to one host.
 pub(super) struct Connector {
-    tcp: HttpConnector<Resolver>,
-    uri: Uri,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// As URLs write it: IPv6 in brackets.
+    host: String,
+    port: u16,
+    tls: Option<Tls>,
+    proxy: Option<Via>,
+    resolver: Resolver,
     timeout: Duration,
 }
 
-/// A connection's bytes.
-pub(super) enum Socket {
-    /// In the clear, as on loopback.
-    Plain(TcpStream),
-    /// Under TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+/// TLS, and the name that the host must prove.
+type Tls = (TlsConnector, ServerName<'static>);
+
+/// A proxy on the way.
+struct Via {
+    proxy: Proxy,
+    tls: Option<Tls>,
+    /// Whether requests are given to it, and no tunnel is asked for.
+    forwards: bool,
 }
 
 impl Connector {
     /// To the host of this URL.
-    pub(super) fn new(url: &Url, timeout: Duration) -> Result<Self, Fault> {
-        let setup = |what: &dyn fmt::Display| Fault::Setup(what.to_string());
-        let resolver = Resolver {
-            timeout: timeout.mul_f32(NAME_SHARE),
+    pub(super) fn new(url: &Url, network: &Network, timeout: Duration) -> Result<Self, Fault> {
+        let secure = |url: &Url| -> Result<Tls, Fault> {
+            let name = bare(url.host_str().unwrap_or_default()).to_owned();
+            let name = ServerName::try_from(name).map_err(|error| setup(&error))?;
+            let config = network
+                .roots
+                .client_config()
+                .map_err(|error| setup(&error))?;
+            Ok((TlsConnector::from(Arc::new(config)), name))
         };
-        let mut tcp = HttpConnector::new_with_resolver(resolver);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(KEEPALIVE));
-        tcp.set_connect_timeout(Some(timeout));
-        tcp.enforce_http(false);
-        let host = url.host_str().unwrap_or_default();
-        let port = url.port_or_known_default().unwrap_or_default();
-        let uri = format!("{}://{host}:{port}/", url.scheme());
-        let tls = match url.scheme() {
-            "https" => {
-                let name = host
-                    .trim_start_matches('[')
-                    .trim_end_matches(']')
-                    .to_owned();
-                let name = ServerName::try_from(name).map_err(|error| setup(&error))?;
-                Some((tls().map_err(|error| setup(&error))?, name))
-            }
-            _ => None,
+        let proxy = match network.proxies.of(url) {
+            None => None,
+            Some(proxy) => Some(Via {
+                tls: match proxy.is_secure() {
+                    true => Some(secure(proxy.url())?),
+                    false => None,
+                },
+                forwards: proxy.forwards(url),
+                proxy: proxy.clone(),
+            }),
         };
         Ok(Self {
-            tcp,
-            uri: uri.parse().map_err(|error| setup(&error))?,
-            tls,
+            host: url.host_str().unwrap_or_default().to_owned(),
+            port: url.port_or_known_default().unwrap_or_default(),
+            tls: match url.scheme() {
+                "https" => Some(secure(url)?),
+                _ => None,
+            },
+            proxy,
+            resolver: Resolver::shared(),
             timeout,
         })
     }
 
     /// Connects.
     pub(super) async fn connect(&self) -> Result<Socket, Fault> {
-        match tokio::time::timeout(self.timeout, self.connect_now()).await {
+        match timeout(self.timeout, self.connect_now()).await {
             Ok(connected) => connected,
-            Err(_) => Err(Fault::Connect(io::ErrorKind::TimedOut.into())),
+            Err(_) => Err(self.unconnected(io::ErrorKind::TimedOut.into())),
         }
     }
 
     async fn connect_now(&self) -> Result<Socket, Fault> {
-        let mut tcp = self.tcp.clone();
-        let stream = tcp
-            .call(self.uri.clone())
-            .await
-            .map_err(|error| unconnected(&error))?;
-        let stream = stream.into_inner();
-        match &self.tls {
-            None => Ok(Socket::Plain(stream)),
-            Some((tls, name)) => match tls.connect(name.clone(), stream).await {
-                Ok(stream) => Ok(Socket::Tls(Box::new(stream))),
-                Err(error) if is_tls(&error) => Err(Fault::Tls(error)),
-                Err(error) => Err(Fault::Connect(error)),
-            },
+        let socket = match &self.proxy {
+            None => Socket::Plain(self.open(&self.host, self.port).await?),
+            Some(via) => self.through(via).await?,
+        };
+        match (&self.tls, socket) {
+            (None, socket) => Ok(socket),
+            (Some(tls), Socket::Plain(stream)) => {
+                Ok(Socket::Tls(Box::new(self.secure(tls, stream).await?)))
+            }
+            (Some(tls), Socket::Tls(stream)) => {
+                Ok(Socket::TlsInTls(Box::new(self.secure(tls, stream).await?)))
+            }
+            (Some(_), Socket::TlsInTls(_)) => Err(setup(&"there is more than one proxy")),
+        }
+    }
+
+    /// To the proxy, and on to the host if requests are not given to it.
+    async fn through(&self, via: &Via) -> Result<Socket, Fault> {
+        let url = via.proxy.url();
+        let failed = |problem: &dyn fmt::Display| Fault::of_proxy(&via.proxy, problem);
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let opened = self.open(host, port).await;
+        let stream = opened.map_err(|fault| match fault {
+            // That is not the proxy's matter.
+            Fault::Connect(error) if descriptors::are_used_up(&error) => Fault::Connect(error),
+            fault => failed(&fault),
+        })?;
+        let target = (self.host.as_str(), self.port);
+        let tunnel = (!via.forwards).then_some(target);
+        match &via.tls {
+            None => {
+                let passed = tunnel::pass(stream, &via.proxy, tunnel).await?;
+                Ok(Socket::Plain(passed))
+            }
+            Some((tls, name)) => {
+                let secured = tls.connect(name.clone(), stream).await;
+                let stream = Box::new(secured.map_err(|error| failed(&error))?);
+                let passed = tunnel::pass(stream, &via.proxy, tunnel).await?;
+                Ok(Socket::Tls(passed))
+            }
+        }
+    }
+
+    async fn secure<S>(&self, (tls, name): &Tls, stream: S) -> Result<TlsStream<S>, Fault>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match tls.connect(name.clone(), stream).await {
+            Ok(stream) => Ok(stream),
+            Err(error) if is_tls(&error) => Err(Fault::Tls(error)),
+            Err(error) => Err(self.unconnected(error)),
+        }
+    }
+
+    /// A socket to a host: to whichever of its addresses answers first.
+    async fn open(&self, host: &str, port: u16) -> Result<TcpStream, Fault> {
+        let name_timeout = self.timeout.mul_f32(NAME_SHARE);
+        let found = self.resolver.resolve(bare(host), name_timeout).await;
+        let found = found.map_err(|kind| Fault::Unresolved(kind.into()))?;
+        let addresses = interleaved(&found).map(|ip| SocketAddr::new(ip, port));
+        let stream = first_of(addresses).await.map_err(Fault::Connect)?;
+        // Both make the connection better, and neither is needed for it.
+        let _ = stream.set_nodelay(true);
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+        Ok(stream)
+    }
+
+    fn unconnected(&self, error: io::Error) -> Fault {
+        match &self.proxy {
+            None => Fault::Connect(error),
+            Some(via) => Fault::of_proxy(&via.proxy, &Fault::Connect(error)),
         }
     }
 }
 
-fn tls() -> Result<TlsConnector, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
+/// Tries addresses in their order, each beside those before it when they are slow, and at once when
+/// they failed.
+async fn first_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut addresses = addresses.peekable();
+    let mut attempts = JoinSet::new();
+    let mut failed = io::ErrorKind::AddrNotAvailable.into();
+    loop {
+        if let Some(address) = addresses.next() {
+            attempts.spawn(TcpStream::connect(address));
+        }
+        let ended = match addresses.peek() {
+            None => attempts.join_next().await,
+            Some(_) => match timeout(ATTEMPT_DELAY, attempts.join_next()).await {
+                Ok(ended) => ended,
+                Err(_) => continue,
+            },
+        };
+        match ended {
+            Some(Ok(Ok(stream))) => return Ok(stream),
+            Some(Ok(Err(error))) => failed = error,
+            Some(Err(error)) => failed = error.into(),
+            // All have failed.
+            None if addresses.peek().is_none() => return Err(failed),
+            None => {}
+        }
+    }
 }
 
+/// Addresses of both families in turn, in the resolver's order else.
+fn interleaved(found: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
+    let first_is_v6 = found.first().is_some_and(IpAddr::is_ipv6);
+    let (mut first, mut second): (Vec<IpAddr>, Vec<IpAddr>) =
+        found.iter().partition(|ip| ip.is_ipv6() == first_is_v6);
+    first.reverse();
+    second.reverse();
+    let mut turn = false;
+    std::iter::from_fn(move || {
+        turn = !turn;
+        let (one, other) = match turn {
+            true => (&mut first, &mut second),
+            false => (&mut second, &mut first),
+        };
+        one.pop().or_else(|| other.pop())
+    })
+    .take(MAX_ADDRESSES)
+}
+
+fn setup(what: &dyn fmt::Display) -> Fault {
+    Fault::Setup(what.to_string())
+}
+
+/// Without the brackets that IPv6 has in URLs.
+fn bare(host: &str) -> &str {
+    let inside = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    inside.unwrap_or(host)
+}
+
+/// Whether TLS failed, and not the connection below it. Told by type, never by text.
 fn is_tls(error: &io::Error) -> bool {
     let inner = error.get_ref();
     inner.is_some_and(|inner| (inner as &(dyn StdError + 'static)).is::<rustls::Error>())
 }
 
-/// Whether the system holds neither a byte nor the end of this connection.
-fn is_quiet(stream: &TcpStream) -> bool {
-    let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
-    peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
 
-/// Told by type, never by text.
-fn unconnected(error: &(dyn StdError + 'static)) -> Fault {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    for cause in causes {
-        if let Some(Unresolved(kind)) = cause.downcast_ref() {
-            return Fault::Unresolved((*kind).into());
-        }
-        if let Some(error) = cause.downcast_ref::<io::Error>() {
-            if let Some(Unresolved(kind)) = error.get_ref().and_then(|e| e.downcast_ref()) {
-                return Fault::Unresolved((*kind).into());
-            }
-            return Fault::Connect(match error.raw_os_error() {
-                Some(code) => io::Error::from_raw_os_error(code),
-                None => error.kind().into(),
-            });
-        }
-    }
-    Fault::Connect(io::ErrorKind::Other.into())
-}
-
-/// Asks the system for addresses, within a time of its own.
-#[derive(Clone)]
-struct Resolver {
-    timeout: Duration,
-}
-
-/// A name without an address.
-#[derive(Debug)]
-struct Unresolved(io::ErrorKind);
-
-impl fmt::Display for Unresolved {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no address: {}", self.0)
-    }
-}
-
-impl StdError for Unresolved {}
-
-impl Service<Name> for Resolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = Unresolved;
-    type Future =
-        std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Unresolved>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Unresolved>> {
-        Poll::Ready(Ok(()))
+    #[test]
+    fn families_take_turns() {
+        let ips = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let found = ips(&["::1", "::2", "::3", "10.0.0.1"]);
+        let expected = ips(&["::1", "10.0.0.1", "::2", "::3"]);
+        assert_eq!(interleaved(&found).collect::<Vec<_>>(), expected);
+        let found = ips(&["10.0.0.1", "10.0.0.2", "::1"]);
+        let expected = ips(&["10.0.0.1", "::1", "10.0.0.2"]);
+        assert_eq!(interleaved(&found).collect::<Vec<_>>(), expected);
+        assert_eq!(interleaved(&vec![expected[0]; 100]).count(), MAX_ADDRESSES);
     }
 
-    fn call(&mut self, name: Name) -> Self::Future {
-        let timeout = self.timeout;
-        Box::pin(async move {
-            let asked = tokio::net::lookup_host((name.as_str(), 0));
-            let found = match tokio::time::timeout(timeout, asked).await {
-                Ok(Ok(found)) => found.collect::<Vec<_>>(),
-                Ok(Err(error)) => return Err(Unresolved(error.kind())),
-                Err(_) => return Err(Unresolved(io::ErrorKind::TimedOut)),
-            };
-            match found.is_empty() {
-                true => Err(Unresolved(io::ErrorKind::NotFound)),
-                false => Ok(found.into_iter()),
-            }
-        })
-    }
-}
-
-impl Socket {
-    /// Whether nothing has come, not even the end.
-    ///
-    /// The system is asked itself. What tokio knows may be older than the close of many connections
-    /// at once, and its cooperative budget reports sockets as not ready when a task has done much.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        match self {
-            Self::Plain(stream) => is_quiet(stream),
-            Self::Tls(stream) => {
-                let mut byte = [0];
-                let mut buffer = ReadBuf::new(&mut byte);
-                // Reads what is no data, as the tickets of TLS 1.3, and finds what is buffered.
-                let read = poll_fn(|cx| Pin::new(stream.as_mut()).poll_read(cx, &mut buffer));
-                let read = pin!(tokio::task::unconstrained(read));
-                let quiet = read.poll(&mut Context::from_waker(Waker::noop()));
-                quiet.is_pending() && is_quiet(stream.get_ref().0)
-            }
-        }
+    #[tokio::test]
+    async fn addresses_that_refuse_are_passed_over_at_once() {
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let refusing = gone.local_addr().unwrap();
+        drop(gone);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let addresses = [refusing, refusing, address];
+        let stream = first_of(addresses.into_iter()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
+        let error = first_of([refusing, refusing].into_iter()).await;
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(first_of([].into_iter()).await.is_err());
     }
 
-    /// Whether a failed write may have sent a part of what it was given.
-    pub(super) fn is_buffered(&self) -> bool {
-        matches!(self, Self::Tls(_))
-    }
-
-    /// Reads what is there.
-    pub(super) fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(stream) => std::pin::Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => std::pin::Pin::new(stream.as_mut()).poll_read(cx, buffer),
-        }
-    }
-
-    /// Writes what it takes of these.
-    pub(super) fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(stream) => std::pin::Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Tls(stream) => {
-                std::pin::Pin::new(stream.as_mut()).poll_write_vectored(cx, slices)
-            }
-        }
-    }
-
-    /// Sends on what was written.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(_) => Poll::Ready(Ok(())),
-            Self::Tls(stream) => std::pin::Pin::new(stream.as_mut()).poll_flush(cx),
-        }
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_does_not_answer_does_not_keep_the_next_one_waiting() {
+        // Its queue is full, so that the system drops what else comes.
+        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let full = full.unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        full.bind(&any.into()).unwrap();
+        full.listen(0).unwrap();
+        let silent = full.local_addr().unwrap().as_socket().unwrap();
+        let _first = TcpStream::connect(silent).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let opened = timeout(
+            Duration::from_secs(1),
+            first_of([silent, silent, address].into_iter()),
+        );
+        let stream = opened.await.expect("within a second").unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), address);
     }
 }

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
-use super::connect::Socket;
 use super::fault::Fault;
 use super::framing::Framing;
 use super::head::{self, Head};
 use super::scratch;
+use super::socket::Socket;
 use super::unzip::Coding;
 
 /// The most interim answers (1xx) before a final one. DashScope sends none, a load balancer one or

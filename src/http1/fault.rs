@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::{fmt, io};
 
+use crate::net::proxy::Proxy;
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Fault {
@@ -12,6 +14,15 @@ pub enum Fault {
     Unresolved(io::Error),
     /// The host cannot be connected to. Nothing was sent.
     Connect(io::Error),
+    /// The proxy on the way did not let the connection pass. Nothing was sent.
+    Proxy {
+        /// The proxy, as it is named.
+        proxy: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// This proxy wants other credentials. Nothing was sent.
+    ProxyCredentials(String),
     /// The host is not to be trusted. Nothing was sent.
     Tls(io::Error),
     /// The connection broke before a byte of the request was sent.
@@ -24,12 +35,24 @@ pub enum Fault {
     Encoded,
 }
 
+impl Fault {
+    /// A proxy that does not let a connection pass.
+    pub(super) fn of_proxy(proxy: &Proxy, problem: &dyn fmt::Display) -> Self {
+        Self::Proxy {
+            proxy: proxy.to_string(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setup(what) => f.write_str(what),
             Self::Unresolved(error) => write!(f, "the host has no address: {}", error.kind()),
             Self::Connect(error) => write!(f, "the host cannot be connected to: {error}"),
+            Self::Proxy { proxy, problem } => write!(f, "the proxy {proxy}: {problem}"),
+            Self::ProxyCredentials(proxy) => write!(f, "the proxy {proxy} wants credentials"),
             Self::Tls(error) => write!(f, "tls failed: {error}"),
             Self::Unsent(error) => {
                 write!(

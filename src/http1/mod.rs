@@ -17,6 +17,8 @@ pub mod head;
 pub mod headers;
 mod pool;
 mod scratch;
+mod socket;
+mod tunnel;
 mod unzip;
 
 use std::sync::Arc;
@@ -28,6 +30,8 @@ use url::Url;
 pub use body::Body;
 pub use fault::{Broken, Fault};
 
+use crate::net::Network;
+
 use connect::Connector;
 use connection::{Connection, Received};
 use framing::Framing;
@@ -37,8 +41,10 @@ use pool::Pool;
 use unzip::Coding;
 
 /// How a host is reached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
+    /// Proxies and authorities.
+    pub network: Network,
     /// How long a connection may take, name and TLS included.
     pub connect_timeout: Duration,
     /// How long a connection is used, give or take a tenth.
@@ -72,7 +78,7 @@ impl Client {
     pub fn new(url: &Url, settings: Settings) -> Result<Self, Fault> {
         Ok(Self {
             inner: Arc::new(Inner {
-                connector: Connector::new(url, settings.connect_timeout)?,
+                connector: Connector::new(url, &settings.network, settings.connect_timeout)?,
                 pool: Arc::default(),
                 max_age: settings.max_age,
             }),
@@ -135,6 +141,7 @@ mod tests {
         let connect_timeout = Duration::from_secs(2);
         let max_age = Duration::from_secs(300);
         let settings = Settings {
+            network: Network::default(),
             connect_timeout,
             max_age,
         };

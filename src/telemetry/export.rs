@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::error::{Error, Reason};
+use crate::net::Network;
 use crate::secret::Secret;
 
 use super::registry::{Counter, Metrics};
@@ -47,6 +48,8 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 pub struct Settings {
     /// Where the receiver is, without the path of traces.
     pub endpoint: String,
+    /// The way there.
+    pub network: Network,
     /// The headers that it wants, `name=value,...`.
     pub headers: Secret,
     /// What this process is called.
@@ -75,9 +78,10 @@ pub(super) fn start(settings: &Settings, metrics: &Metrics) -> Result<(Tracer, E
     let wrong = |error: &dyn std::fmt::Display| {
         Error::new(Reason::GatewayConfig, "traces cannot be sent").with_source(error)
     };
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
+    let client = settings
+        .network
+        .http_client(REQUEST_TIMEOUT)
+        .map_err(|error| wrong(&error))?
         .timeout(REQUEST_TIMEOUT)
         .build()
         .map_err(|error| wrong(&error.without_url()))?;

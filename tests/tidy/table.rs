@@ -33,6 +33,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "callers::*",
             "telemetry::*",
             "emulator::*",
+            "net::*",
             "chat::*",
             "config::*",
             "error",
@@ -71,6 +72,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
         "dashscope",
         &[
             "http1::*",
+            "net::*",
             "chat::*",
             "descriptors",
             "error",
@@ -80,17 +82,25 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     // HTTP to one host, whoever it is.
-    ("http1", &[]),
+    ("http1", &["net::*", "descriptors", "secret"]),
     ("history", &["chat::*", "error", "secret"]),
-    ("callers", &["chat::call", "error", "secret"]),
+    ("callers", &["net", "chat::call", "error", "secret"]),
     // Counts and reasons, never words: of the nouns it sees usage alone.
     (
         "telemetry",
-        &["chat::usage", "descriptors", "error", "quoted", "secret"],
+        &[
+            "net",
+            "chat::usage",
+            "descriptors",
+            "error",
+            "quoted",
+            "secret",
+        ],
     ),
     ("emulator", &[]),
     ("chat", &["error", "secret"]),
-    ("config", &["error", "secret"]),
+    ("config", &["net::*", "error", "secret"]),
+    ("net", &["secret"]),
     ("error", &["secret"]),
     ("quoted", &[]),
     ("descriptors", &[]),
@@ -101,7 +111,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
 /// The rooms that may use each foreign crate. No row, no use.
 pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("aws_lc_rs", &["callers"]),
-    ("base64", &["grpc", "dashscope", "emulator"]),
+    ("base64", &["grpc", "dashscope", "emulator", "net"]),
     ("base64_simd", &["dashscope"]),
     (
         "bytes",
@@ -176,10 +186,10 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("prost_types", &["cli", "app", "grpc"]),
     ("realfft", &["emulator"]),
     // callers fetches the keys of an authority.
-    ("reqwest", &["callers", "dashscope", "telemetry"]),
+    ("reqwest", &["callers", "dashscope", "net", "telemetry"]),
     ("rustix", &["app"]),
-    ("rustls", &["grpc", "dashscope", "http1"]),
-    ("rustls_platform_verifier", &["http1"]),
+    ("rustls", &["grpc", "dashscope", "http1", "net"]),
+    ("rustls_platform_verifier", &["net"]),
     ("rustyline", &["cli"]),
     // grpc checks that a text is JSON, and keeps nothing of it.
     (
@@ -227,6 +237,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "telemetry",
             "emulator",
             "http1",
+            "net",
         ],
     ),
     ("tokio_rustls", &["grpc", "http1"]),
@@ -266,6 +277,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "dashscope",
             "emulator",
             "http1",
+            "net",
         ],
     ),
     ("x509_parser", &["grpc"]),
