@@ -3,6 +3,7 @@ package dashgate
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -594,11 +595,17 @@ func TestSecretIsNeverShown(t *testing.T) {
 
 func TestTablesAreTheCommonOnes(t *testing.T) {
 	var common struct {
-		Magic []struct {
-			Bytes    string `json:"bytes"`
-			MIMEType string `json:"mime_type"`
-		} `json:"magic"`
+		Rules []struct {
+			Match string `json:"match"`
+			Types string `json:"types"`
+		} `json:"rules"`
 		Extensions map[string]string `json:"extensions"`
+		Samples    []struct {
+			Head     string `json:"head"`
+			Name     string `json:"name"`
+			Kind     string `json:"kind"`
+			MIMEType string `json:"mime_type"`
+		} `json:"samples"`
 	}
 	text, err := os.ReadFile("../../tests/conformance/sniffing.json")
 	if err != nil {
@@ -608,11 +615,18 @@ func TestTablesAreTheCommonOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "extensions", extensions, common.Extensions)
-	var rules []magicRule
-	for _, rule := range common.Magic {
-		rules = append(rules, magicRule{rule.Bytes, rule.MIMEType})
+	var all []sniffRule
+	for _, rule := range common.Rules {
+		all = append(all, sniffRule{rule.Match, rule.Types})
 	}
-	equal(t, "magic", magic, rules)
+	equal(t, "rules", rules, all)
+	for _, sample := range common.Samples {
+		head, err := hex.DecodeString(sample.Head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, sample.Head+" "+sample.Name, sniff(head, sample.Name, sample.Kind), sample.MIMEType)
+	}
 	config, err := os.ReadFile("../service-config.json")
 	if err != nil {
 		t.Fatal(err)

@@ -1,9 +1,11 @@
 package dashgate
 
 import (
+	"cmp"
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
@@ -16,7 +18,7 @@ func Text(text string) *dashgatev1.Content {
 
 // AudioFile makes a part of a sound in a file, which is read here: a path is never sent.
 func AudioFile(path string, options ...MediaOption) (*dashgatev1.Content, error) {
-	data, mimeType, err := read(path, options)
+	data, mimeType, err := read(path, options, "audio")
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +27,7 @@ func AudioFile(path string, options ...MediaOption) (*dashgatev1.Content, error)
 
 // AudioBytes makes a part of a sound in memory.
 func AudioBytes(data []byte, options ...MediaOption) *dashgatev1.Content {
-	return audio(data, told(options, data, ""))
+	return audio(data, told(options, data, "", "audio"))
 }
 
 // AudioURI makes a part of a sound that is somewhere: http:, https:, oss: or data:.
@@ -36,7 +38,7 @@ func AudioURI(uri string, options ...MediaOption) *dashgatev1.Content {
 
 // ImageFile makes a part of a picture in a file, which is read here: a path is never sent.
 func ImageFile(path string, options ...MediaOption) (*dashgatev1.Content, error) {
-	data, mimeType, err := read(path, options)
+	data, mimeType, err := read(path, options, "image")
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +47,7 @@ func ImageFile(path string, options ...MediaOption) (*dashgatev1.Content, error)
 
 // ImageBytes makes a part of a picture in memory.
 func ImageBytes(data []byte, options ...MediaOption) *dashgatev1.Content {
-	return image(data, told(options, data, ""))
+	return image(data, told(options, data, "", "image"))
 }
 
 // ImageURI makes a part of a picture that is somewhere: http:, https:, oss: or data:.
@@ -56,7 +58,7 @@ func ImageURI(uri string, options ...MediaOption) *dashgatev1.Content {
 
 // VideoFile makes a part of a film in a file, which is read here: a path is never sent.
 func VideoFile(path string, options ...MediaOption) (*dashgatev1.Content, error) {
-	data, mimeType, err := read(path, options)
+	data, mimeType, err := read(path, options, "video")
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +67,7 @@ func VideoFile(path string, options ...MediaOption) (*dashgatev1.Content, error)
 
 // VideoBytes makes a part of a film in memory.
 func VideoBytes(data []byte, options ...MediaOption) *dashgatev1.Content {
-	return video(data, told(options, data, ""))
+	return video(data, told(options, data, "", "video"))
 }
 
 // VideoURI makes a part of a film that is somewhere: http:, https:, oss: or data:.
@@ -99,16 +101,16 @@ func video(data []byte, mimeType string) *dashgatev1.Content {
 	return &dashgatev1.Content{Kind: &dashgatev1.Content_Video{Video: film}}
 }
 
-func read(path string, options []MediaOption) ([]byte, string, error) {
+func read(path string, options []MediaOption, kind string) ([]byte, string, error) {
 	data, err := os.ReadFile(path)
-	return data, told(options, data, path), err
+	return data, told(options, data, path, kind), err
 }
 
-func told(options []MediaOption, data []byte, name string) string {
+func told(options []MediaOption, data []byte, name, kind string) string {
 	if mimeType := given(options); mimeType != "" {
 		return mimeType
 	}
-	return sniff(data, name)
+	return sniff(data, name, kind)
 }
 
 func given(options []MediaOption) string {
@@ -120,71 +122,225 @@ func given(options []MediaOption) string {
 }
 
 // sniff tells a medium's MIME type by its first bytes, else by its name; empty if neither tells.
-func sniff(head []byte, name string) string {
-	for _, rule := range magic {
-		if rule.holds(head) {
-			return rule.mimeType
+// The kind is the part that it is for: audio, image or video. It decides between the types of a
+// container.
+func sniff(head []byte, name, kind string) string {
+	named := extensions[strings.ToLower(strings.TrimPrefix(filepath.Ext(name), "."))]
+	if kind == "" {
+		kind, _, _ = strings.Cut(named, "/")
+	}
+	types := strings.Fields(cmp.Or(byBytes(head), named))
+	for _, mimeType := range types {
+		if top, _, _ := strings.Cut(mimeType, "/"); top == kind {
+			return mimeType
 		}
 	}
-	return extensions[strings.ToLower(strings.TrimPrefix(filepath.Ext(name), "."))]
-}
-
-// magicRule is bytes in hex that stand at the beginning of a medium; ".." is any byte.
-type magicRule struct {
-	bytes    string
-	mimeType string
-}
-
-func (r magicRule) holds(head []byte) bool {
-	if len(head) < len(r.bytes)/2 {
-		return false
+	if len(types) == 0 {
+		return ""
 	}
-	for at := range len(r.bytes) / 2 {
-		want := r.bytes[2*at : 2*at+2]
-		if want != ".." && want != hex.EncodeToString(head[at:at+1]) {
-			return false
+	return types[0]
+}
+
+// byBytes gives the types of the first rule that holds.
+func byBytes(head []byte) string {
+	for _, rule := range rules {
+		holds := true
+		for condition := range strings.SplitSeq(rule.match, " ") {
+			holds = holds && stands(condition, head)
+		}
+		if holds {
+			return rule.types
 		}
 	}
-	return true
+	return ""
 }
 
-// magic is the table that all clients have: the first rule that holds tells. A test keeps it equal
-// to the common one.
-var magic = []magicRule{
-	{"52494646........57415645", "audio/wav"},
-	{"52494646........57454250", "image/webp"},
-	{"52494646........41564920", "video/x-msvideo"},
-	{"494433", "audio/mpeg"},
-	{"664c6143", "audio/flac"},
-	{"4f676753", "audio/ogg"},
-	{"2321414d52", "audio/amr"},
-	{"fff1", "audio/aac"},
-	{"fff9", "audio/aac"},
-	{"fffb", "audio/mpeg"},
-	{"fffa", "audio/mpeg"},
-	{"fff3", "audio/mpeg"},
-	{"fff2", "audio/mpeg"},
-	{"........667479704d3441", "audio/mp4"},
-	{"........6674797068656963", "image/heic"},
-	{"........667479707174", "video/quicktime"},
-	{"........66747970", "video/mp4"},
-	{"89504e470d0a1a0a", "image/png"},
-	{"ffd8ff", "image/jpeg"},
-	{"47494638", "image/gif"},
-	{"424d", "image/bmp"},
-	{"49492a00", "image/tiff"},
-	{"4d4d002a", "image/tiff"},
-	{"1a45dfa3", "video/webm"},
-	{"464c5601", "video/x-flv"},
+// stands tells whether a condition holds: OFFSET:HEX, OFFSET-LAST:HEX or OFFSET:HEX/MASK.
+func stands(condition string, head []byte) bool {
+	place, pattern, _ := strings.Cut(condition, ":")
+	from, to, isRange := strings.Cut(place, "-")
+	digits, bits, isMasked := strings.Cut(pattern, "/")
+	first, last := number(from), number(from)
+	if isRange {
+		last = number(to)
+	}
+	wanted, mask := unhex(digits), unhex(digits)
+	if isMasked {
+		mask = unhex(bits)
+	}
+	for at := first; at <= last && at+len(wanted) <= len(head); at++ {
+		same := true
+		for i, want := range wanted {
+			got := head[at+i]
+			if isMasked {
+				got &= mask[i]
+			}
+			same = same && got == want
+		}
+		if same {
+			return true
+		}
+	}
+	return false
+}
+
+// number reads a number of the table, which a test has read before.
+func number(text string) int {
+	value, _ := strconv.Atoi(text)
+	return value
+}
+
+// unhex reads bytes of the table, which a test has read before.
+func unhex(text string) []byte {
+	bytes, _ := hex.DecodeString(text)
+	return bytes
+}
+
+type sniffRule struct {
+	match string
+	types string
+}
+
+// rules is the table that all clients have: the first rule that holds tells. A test keeps it equal
+// to tests/conformance/sniffing.json, which says how to read it.
+var rules = []sniffRule{
+	{"0:52494646 8:57415645", "audio/wav"},
+	{"0:52494658 8:57415645", "audio/wav"},
+	{"0:52463634 8:57415645", "audio/wav"},
+	{"0:42573634 8:57415645", "audio/wav"},
+	{"0:52494646 8:57454250", "image/webp"},
+	{"0:52494646 8:41564920", "video/x-msvideo"},
+	{"0:494433", "audio/mpeg"},
+	{"0:664c6143", "audio/flac"},
+	{"0:4f676753 28:807468656f7261", "video/ogg audio/ogg"},
+	{"0:4f676753", "audio/ogg video/ogg"},
+	{"0:2321414d522d5742", "audio/amr-wb"},
+	{"0:2321414d52", "audio/amr"},
+	{"0:232153494c4b", "audio/silk"},
+	{"0:02232153494c4b", "audio/silk"},
+	{"0:41444946", "audio/aac"},
+	{"0:fff0/fff6", "audio/aac"},
+	{"0:fffe 3:00 5:00", "text/plain"},
+	{"0:ffe8/fff8", ""},
+	{"0:ffe0/ffe6", ""},
+	{"0:ffe0f0/ffe0f0", ""},
+	{"0:ffe00c/ffe00c", ""},
+	{"0:fffe00/fffef0", ""},
+	{"0:ffe0/ffe0", "audio/mpeg"},
+	{"4:66747970 8-60:61766966", "image/avif"},
+	{"4:66747970 8-60:61766973", "image/avif"},
+	{"4:66747970 8:686569", "image/heic"},
+	{"4:66747970 8:686576", "image/heic"},
+	{"4:66747970 8:6d696631", "image/heic"},
+	{"4:66747970 8:6d696632", "image/heic"},
+	{"4:66747970 8:6d736631", "image/heic"},
+	{"4:66747970 8:4d3441", "audio/mp4 video/mp4"},
+	{"4:66747970 8:4d3442", "audio/mp4 video/mp4"},
+	{"4:66747970 8:4d3450", "audio/mp4 video/mp4"},
+	{"4:66747970 8:463441", "audio/mp4 video/mp4"},
+	{"4:66747970 8:463442", "audio/mp4 video/mp4"},
+	{"4:66747970 8:336732", "video/3gpp2 audio/3gpp2"},
+	{"4:66747970 8:336770", "video/3gpp audio/3gpp"},
+	{"4:66747970 8:336765", "video/3gpp audio/3gpp"},
+	{"4:66747970 8:336767", "video/3gpp audio/3gpp"},
+	{"4:66747970 8:336772", "video/3gpp audio/3gpp"},
+	{"4:66747970 8:336773", "video/3gpp audio/3gpp"},
+	{"4:66747970 8:717420", "video/quicktime"},
+	{"4:66747970", "video/mp4 audio/mp4"},
+	{"4:6d6f6f76", "video/quicktime"},
+	{"4:77696465", "video/quicktime"},
+	{"0:89504e470d0a1a0a", "image/png"},
+	{"0:ffd8ff", "image/jpeg"},
+	{"0:47494638", "image/gif"},
+	{"0:424d 6:00000000", "image/bmp"},
+	{"0:49492a00", "image/tiff"},
+	{"0:4d4d002a", "image/tiff"},
+	{"0:49492b00", "image/tiff"},
+	{"0:4d4d002b", "image/tiff"},
+	{"0:00000100 5:00 9:00 18:0600/0f00 20:0000", "image/x-icon"},
+	{"0:1a45dfa3 4-64:6d6174726f736b61", "video/x-matroska audio/x-matroska"},
+	{"0:1a45dfa3", "video/webm audio/webm"},
+	{"0:464c56", "video/x-flv"},
+	{"0:47 188:47 376:47", "video/mp2t"},
+	{"4:47 196:47 388:47", "video/mp2t"},
+	{"0:000001ba", "video/mpeg"},
+	{"0:000001b3", "video/mpeg"},
+	{"0:464f524d 8:41494646", "audio/aiff"},
+	{"0:464f524d 8:41494643", "audio/aiff"},
+	{"0:63616666 4:0001", "audio/x-caf"},
+	{"0:2e736e64", "audio/basic"},
+	{"0:3026b2758e66cf11", "video/x-ms-wmv audio/x-ms-wma"},
+	{"0-256:3c737667", "image/svg+xml"},
+	{"0-64:3c21444f4354595045/ffffdfdfdfdfdfdfdf", "text/html"},
+	{"0-64:3c48544d4c/ffdfdfdfdf", "text/html"},
+	{"0-64:3c3f786d6c", "text/xml"},
+	{"0:7b22 2-64:223a", "application/json"},
+	{"0:7b0a 2-64:223a", "application/json"},
+	{"0:25504446", "application/pdf"},
+	{"0:504b0304", "application/zip"},
+	{"0:1f8b08", "application/gzip"},
 }
 
 var extensions = map[string]string{
-	"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg",
-	"opus": "audio/opus", "amr": "audio/amr", "aac": "audio/aac", "m4a": "audio/mp4",
-	"pcm": "audio/pcm",
-	"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "gif": "image/gif",
-	"bmp": "image/bmp", "webp": "image/webp", "tif": "image/tiff", "tiff": "image/tiff",
+	"wav":  "audio/wav",
+	"wave": "audio/wav",
+	"rf64": "audio/wav",
+	"bwf":  "audio/wav",
+	"mp3":  "audio/mpeg",
+	"mp2":  "audio/mpeg",
+	"mpga": "audio/mpeg",
+	"flac": "audio/flac",
+	"ogg":  "audio/ogg video/ogg",
+	"oga":  "audio/ogg",
+	"opus": "audio/opus",
+	"spx":  "audio/ogg",
+	"amr":  "audio/amr",
+	"awb":  "audio/amr-wb",
+	"aac":  "audio/aac",
+	"adts": "audio/aac",
+	"m4a":  "audio/mp4 video/mp4",
+	"m4b":  "audio/mp4 video/mp4",
+	"pcm":  "audio/pcm",
+	"wma":  "audio/x-ms-wma video/x-ms-wmv",
+	"aif":  "audio/aiff",
+	"aiff": "audio/aiff",
+	"aifc": "audio/aiff",
+	"caf":  "audio/x-caf",
+	"au":   "audio/basic",
+	"weba": "audio/webm",
+	"mka":  "audio/x-matroska",
+	"silk": "audio/silk",
+	"slk":  "audio/silk",
+	"png":  "image/png",
+	"jpg":  "image/jpeg",
+	"jpeg": "image/jpeg",
+	"jfif": "image/jpeg",
+	"gif":  "image/gif",
+	"bmp":  "image/bmp",
+	"webp": "image/webp",
+	"tif":  "image/tiff",
+	"tiff": "image/tiff",
 	"heic": "image/heic",
-	"mp4":  "video/mp4", "mov": "video/quicktime", "avi": "video/x-msvideo",
-	"mkv": "video/x-matroska", "webm": "video/webm", "flv": "video/x-flv",
+	"heif": "image/heic",
+	"avif": "image/avif",
+	"ico":  "image/x-icon",
+	"svg":  "image/svg+xml",
+	"mp4":  "video/mp4 audio/mp4",
+	"m4v":  "video/mp4 audio/mp4",
+	"mov":  "video/quicktime",
+	"avi":  "video/x-msvideo",
+	"mkv":  "video/x-matroska audio/x-matroska",
+	"webm": "video/webm audio/webm",
+	"flv":  "video/x-flv",
+	"wmv":  "video/x-ms-wmv audio/x-ms-wma",
+	"asf":  "video/x-ms-wmv audio/x-ms-wma",
+	"3gp":  "video/3gpp audio/3gpp",
+	"3gpp": "video/3gpp audio/3gpp",
+	"3g2":  "video/3gpp2 audio/3gpp2",
+	"ts":   "video/mp2t",
+	"m2ts": "video/mp2t",
+	"mts":  "video/mp2t",
+	"mpg":  "video/mpeg audio/mpeg",
+	"mpeg": "video/mpeg audio/mpeg",
+	"ogv":  "video/ogg audio/ogg",
 }

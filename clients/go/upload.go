@@ -53,7 +53,7 @@ func (c *Client) Upload(
 	description := &dashgatev1.MediaDescription{
 		Model:     model,
 		Name:      call.name,
-		MimeType:  cmp.Or(call.mimeType, sniff(chunk[:length], call.name)),
+		MimeType:  cmp.Or(call.mimeType, sniff(chunk[:length], call.name, "")),
 		SizeBytes: size(source, length),
 	}
 	var trailers grpcmetadata.MD

@@ -9,6 +9,7 @@ pub mod document;
 mod estimate;
 pub mod event;
 pub mod media;
+pub mod sniffing;
 pub mod turn;
 pub mod upload;
 pub mod usage;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::chat::sniffing::Modality;
 use crate::config::{self, Client, Flags, Process};
 use crate::grpc::pb;
 
-use super::attach::{Attachment, Modality};
+use super::attach::Attachment;
 use super::choices::Choices;
 use super::exchange::{self, Manner};
 use super::exit::Exit;

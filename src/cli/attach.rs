@@ -7,47 +7,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::chat::sniffing::{self, HEAD_BYTES, Modality};
 use crate::grpc::pb;
 use crate::grpc::pb::content::Kind;
 
 use super::failure::Failure;
-
-/// As much of a file as is needed to recognise it.
-const HEAD_BYTES: u64 = 8192;
-
-/// MIME types that cannot be told from the first bytes, by the ending of a name.
-const BY_ENDING: [(&str, &str); 8] = [
-    ("amr", "audio/amr"),
-    ("flv", "video/x-flv"),
-    ("m4a", "audio/mp4"),
-    ("mp3", "audio/mpeg"),
-    ("opus", "audio/opus"),
-    ("pcm", "audio/pcm"),
-    ("wma", "audio/x-ms-wma"),
-    ("wmv", "video/x-ms-wmv"),
-];
-
-/// What a medium is heard or seen as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Modality {
-    /// A sound.
-    Audio,
-    /// A picture.
-    Image,
-    /// A film.
-    Video,
-}
-
-impl Modality {
-    /// The name of its flag, without the dashes.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Audio => "audio",
-            Self::Image => "image",
-            Self::Video => "video",
-        }
-    }
-}
 
 /// One thing that is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +33,7 @@ pub(crate) enum Source {
         path: PathBuf,
         /// Its size.
         bytes: u64,
-        /// Its MIME type, where the gateway could not tell it from the bytes; else empty.
+        /// Its MIME type, by its first bytes or its name.
         mime_type: &'static str,
     },
 }
@@ -94,37 +58,40 @@ impl Attachment {
             let message = format!("cannot read {}: {error}", path.display());
             Failure::usage(message).with_advice(format!("--{flag} takes a file or a URL"))
         })?;
+        let shown = path.display();
         if bytes == 0 {
-            return Err(Failure::usage(format!("{} is empty", path.display())));
+            return Err(Failure::usage(format!("{shown} is empty")));
         }
-        let found = infer::get(&head);
-        let ending = by_ending(path);
-        if found.map_or(ending.is_empty(), |kind| is_no_medium(kind.mime_type())) {
-            let message = format!(
-                "{} is not {} that is recognised",
-                path.display(),
-                article(modality)
-            );
-            return Err(Failure::usage(message).with_advice(
-                "if it is one, put it where DashScope can fetch it and give its URL",
-            ));
+        if let Some(found) = sniffing::contradiction(&head, modality) {
+            let message = format!("{shown} is {found}, not {}", article(modality));
+            let failure = Failure::usage(message);
+            return Err(match Modality::of(found) {
+                Some(other) if !sniffing::is_no_medium(found) => {
+                    failure.with_advice(format!("--{} {shown}", other.name()))
+                }
+                _ => failure.with_advice("convert it to a format that the models take"),
+            });
         }
-        if let Some(other) = found.and_then(|kind| mistaken(modality, kind.mime_type())) {
-            let message = format!("{} is not {}", path.display(), article(modality));
-            return Err(Failure::usage(message).with_advice(format!(
-                "--{} {}",
-                other.name(),
-                path.display()
-            )));
+        let name = path.to_string_lossy();
+        let found = sniffing::mime_type(&head, &name, Some(modality));
+        let signed = sniffing::mime_type(&head, "", Some(modality)).is_some();
+        let known = |found: &&str| {
+            let told = signed || sniffing::may_begin_with_anything(found);
+            told && sniffing::fits(found, modality)
+        };
+        match found.filter(known) {
+            Some(mime_type) => Ok(Source::File {
+                path: path.to_owned(),
+                bytes,
+                mime_type,
+            }),
+            None => {
+                let message = format!("{shown} is not {} that is recognised", article(modality));
+                Err(Failure::usage(message).with_advice(
+                    "if it is one, put it where DashScope can fetch it and give its URL",
+                ))
+            }
         }
-        Ok(Source::File {
-            path: path.to_owned(),
-            bytes,
-            mime_type: match found {
-                Some(_) => "",
-                None => ending,
-            },
-        })
     }
 
     /// How many bytes it adds to a message when it goes inside.
@@ -234,39 +201,16 @@ fn look(path: &Path) -> io::Result<(u64, Vec<u8>)> {
         return Err(io::Error::other("it is not a file"));
     }
     let mut head = Vec::new();
-    file.take(HEAD_BYTES).read_to_end(&mut head)?;
+    file.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
     Ok((about.len(), head))
-}
-
-/// What a file really is, when it cannot be what the person said. Films can be listened to.
-fn mistaken(said: Modality, mime_type: &str) -> Option<Modality> {
-    let found = match mime_type.split_once('/') {
-        Some(("audio", _)) => Modality::Audio,
-        Some(("image", _)) => Modality::Image,
-        Some(("video", _)) => Modality::Video,
-        Some(_) | None => return None,
-    };
-    let fits = said == found || (said == Modality::Audio && found == Modality::Video);
-    (!fits).then_some(found)
-}
-
-/// A text, an archive, a program: nothing that a model listens to or looks at.
-fn is_no_medium(mime_type: &str) -> bool {
-    mime_type.starts_with("text/") || mime_type.starts_with("application/")
 }
 
 fn article(modality: Modality) -> &'static str {
     match modality {
-        Modality::Audio => "a sound",
-        Modality::Image => "a picture",
-        Modality::Video => "a film",
+        Modality::Audio => "audio",
+        Modality::Image => "an image",
+        Modality::Video => "a video",
     }
-}
-
-fn by_ending(path: &Path) -> &'static str {
-    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-    let known = BY_ENDING.iter().find(|(name, _)| ending == *name);
-    known.map_or("", |(_, mime_type)| mime_type)
 }
 
 #[cfg(test)]
@@ -304,7 +248,7 @@ mod tests {
         else {
             panic!("it is a file");
         };
-        assert_eq!((bytes, mime_type), (WAV.len() as u64, ""));
+        assert_eq!((bytes, mime_type), (WAV.len() as u64, "audio/wav"));
     }
 
     #[test]
@@ -316,8 +260,8 @@ mod tests {
         for (text, expected) in [
             (picture.as_str(), "--image"),
             (empty.as_str(), "is empty"),
-            (text.as_str(), "is not a sound that is recognised"),
-            (page.as_str(), "is not a sound that is recognised"),
+            (text.as_str(), "is not audio that is recognised"),
+            (page.as_str(), "is text/html, not audio"),
             ("no-such-file.wav", "cannot read no-such-file.wav"),
             ("file:///a.wav", "give the path"),
             (".", "it is not a file"),

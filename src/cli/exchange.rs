@@ -6,11 +6,12 @@ use prost::Message as _;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
+use crate::chat::sniffing::Modality;
 use crate::grpc::pb;
 use crate::grpc::pb::content::Kind;
 
 use super::answer::{Answer, Piece};
-use super::attach::{Attachment, Modality, Source, content, too_large};
+use super::attach::{Attachment, Source, content, too_large};
 use super::failure::Failure;
 use super::gateway::Gateway;
 use super::printer::Printer;

@@ -1,6 +1,6 @@
 //! The commands of a conversation: lines that begin with a slash.
 
-use super::attach::Modality;
+use crate::chat::sniffing::Modality;
 
 /// What `/help` prints.
 pub(crate) const HELP: &str = "\

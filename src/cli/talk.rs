@@ -1,9 +1,10 @@
 //! A conversation of many turns on a terminal.
 
+use crate::chat::sniffing::Modality;
 use crate::grpc::pb;
 
 use super::answer::Answer;
-use super::attach::{Attachment, Modality};
+use super::attach::Attachment;
 use super::exchange::{self, Manner};
 use super::exit::Exit;
 use super::failure::Failure;

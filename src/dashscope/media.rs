@@ -7,19 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use crate::chat::media::{Medium, Source, VideoSource};
+use crate::chat::sniffing::{self, Modality};
 use crate::chat::turn::{Body, Turn};
 use crate::error::Error;
 
 /// The longest MIME type: RFC 6838 allows 127 characters for each half.
 const MAX_MIME_TYPE: usize = 255;
-
-/// What a medium is, for the type that it has when nobody says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Audio,
-    Image,
-    Video,
-}
 
 /// How a medium goes to DashScope.
 #[derive(Debug)]
@@ -62,7 +55,7 @@ pub(super) fn ways(turns: &[Turn], inline_limit: usize) -> Result<Vec<Way<'_>>, 
             match &part.body {
                 Body::Audio(audio) => match (&audio.medium, &audio.file) {
                     (Some(medium), _) => {
-                        ways.push(way(medium, Kind::Audio, inline_limit, || at("audio"))?);
+                        ways.push(way(medium, Modality::Audio, inline_limit, || at("audio"))?);
                     }
                     (None, Some(file)) => ways.push(Way::Address(Cow::Borrowed(&file.uri))),
                     (None, None) => {
@@ -70,18 +63,18 @@ pub(super) fn ways(turns: &[Turn], inline_limit: usize) -> Result<Vec<Way<'_>>, 
                     }
                 },
                 Body::Image(image) => {
-                    ways.push(way(&image.medium, Kind::Image, inline_limit, || {
+                    ways.push(way(&image.medium, Modality::Image, inline_limit, || {
                         at("image")
                     })?);
                 }
                 Body::Video(video) => match &video.source {
                     VideoSource::File(medium) => {
-                        ways.push(way(medium, Kind::Video, inline_limit, || at("video"))?);
+                        ways.push(way(medium, Modality::Video, inline_limit, || at("video"))?);
                     }
                     VideoSource::Frames(frames) => {
                         for (k, frame) in frames.iter().enumerate() {
                             let path = || at(&format!("video.frames.frames[{k}]"));
-                            ways.push(way(frame, Kind::Image, inline_limit, path)?);
+                            ways.push(way(frame, Modality::Image, inline_limit, path)?);
                         }
                     }
                 },
@@ -94,7 +87,7 @@ pub(super) fn ways(turns: &[Turn], inline_limit: usize) -> Result<Vec<Way<'_>>, 
 
 fn way(
     medium: &Medium,
-    kind: Kind,
+    part: Modality,
     inline_limit: usize,
     path: impl Fn() -> String,
 ) -> Result<Way<'_>, Error> {
@@ -110,13 +103,23 @@ fn way(
             "must not be empty",
         )),
         Source::Inline(bytes) => {
+            if let Some(found) = sniffing::contradiction(bytes, part) {
+                let name = part.name();
+                return Err(Error::field(
+                    format!("{}.data", path()),
+                    format!("holds {found}, which is no {name} that DashScope takes"),
+                ));
+            }
             let mime_type = match &*medium.mime_type {
-                "" => Cow::Borrowed(recognise(bytes, kind).ok_or_else(|| {
-                    Error::field(
-                        format!("{}.mime_type", path()),
-                        "must be set: the bytes are of no format that is recognised",
-                    )
-                })?),
+                "" => {
+                    let found = sniffing::mime_type(bytes, "", Some(part));
+                    Cow::Borrowed(found.ok_or_else(|| {
+                        Error::field(
+                            format!("{}.mime_type", path()),
+                            "must be set: the bytes are of no format that is recognised",
+                        )
+                    })?)
+                }
                 said if is_mime_type(said) => Cow::Borrowed(said),
                 _ => {
                     return Err(Error::field(
@@ -138,33 +141,6 @@ fn way(
 pub(super) fn is_mime_type(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"!#$&^_.+-/;=".contains(&b);
     text.len() <= MAX_MIME_TYPE && text.contains('/') && text.bytes().all(fits)
-}
-
-/// The MIME type of bytes, if it is one of the kind that they should be.
-pub(super) fn recognise(bytes: &[u8], kind: Kind) -> Option<&'static str> {
-    let found = infer::get(bytes)?.mime_type();
-    match (kind, found) {
-        // DashScope's own clients name them so.
-        (Kind::Audio, "audio/x-flac") => Some("audio/flac"),
-        (Kind::Audio, "audio/x-wav") => Some("audio/wav"),
-        (Kind::Audio, "audio/m4a") => Some("audio/mp4"),
-        // Containers that hold sound as well as films.
-        (Kind::Audio, "video/mp4") => Some("audio/mp4"),
-        (Kind::Audio, "video/webm") => Some("audio/webm"),
-        (Kind::Audio, _) if found.starts_with("audio/") => Some(found),
-        (Kind::Audio, _) if found.starts_with("video/") => Some(found),
-        (Kind::Image, _) if found.starts_with("image/") => Some(found),
-        (Kind::Video, "audio/m4a") => Some("video/mp4"),
-        (Kind::Video, _) if found.starts_with("video/") => Some(found),
-        _ => None,
-    }
-}
-
-/// The MIME type of any medium.
-pub(super) fn recognise_any(bytes: &[u8]) -> Option<&'static str> {
-    [Kind::Image, Kind::Audio, Kind::Video]
-        .into_iter()
-        .find_map(|kind| recognise(bytes, kind))
 }
 
 /// The length of a `data:` URI.

@@ -16,7 +16,8 @@ use url::Url;
 use super::certificate::{ANY_TYPE, Certificate, Policy, is_safe, too_large};
 use super::fault;
 use super::http::{chain, client, no_answer, read};
-use super::media::{is_mime_type, recognise_any};
+use super::media::is_mime_type;
+use crate::chat::sniffing::{self, Modality};
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent, Upstream};
 use crate::net::Network;
@@ -133,8 +134,16 @@ impl Storage {
             Some(chunk) => chunk?,
             None => Bytes::new(),
         };
+        if let Some(part) = Modality::of(&upload.mime_type)
+            && let Some(found) = sniffing::contradiction(&first, part)
+        {
+            return Err(Error::field(
+                "description.mime_type",
+                format!("is {}, but the bytes are {found}", upload.mime_type),
+            ));
+        }
         let mime_type = match &*upload.mime_type {
-            "" => recognise_any(&first).unwrap_or(ANY_TYPE),
+            "" => sniffing::mime_type(&first, &upload.name, None).unwrap_or(ANY_TYPE),
             said if is_mime_type(said) => said,
             _ => return Err(Error::field("description.mime_type", "must be a MIME type")),
         };

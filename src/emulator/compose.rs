@@ -301,6 +301,7 @@ fn draw(stage: &Stage<'_>) -> Result<Answer, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::emulator::budget::Budget;
     use crate::emulator::picture::look;
     use crate::emulator::sound::decode;
 
@@ -400,7 +401,7 @@ mod tests {
             .url
             .strip_prefix("http://here/emulator/files/")
             .unwrap();
-        let sound = decode(store.find(name).unwrap().bytes, 30).unwrap();
+        let sound = decode(store.find(name).unwrap().bytes, 30, &mut Budget::default()).unwrap();
         assert_eq!((sound.rate, sound.frames), (24_000, 5 * 1440));
 
         let input = json!({"messages": [{"role": "user", "content": [{"text": "a cat"}]}]});

@@ -9,6 +9,8 @@ use symphonia::core::formats::{FormatOptions, TrackType};
 use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
 
+use super::budget::Budget;
+
 /// More frames than in three hours at 60 a second are not counted.
 const FRAMES: u64 = 648_000;
 
@@ -23,14 +25,14 @@ pub(super) struct Film {
 
 /// Looks at a film. None for containers that are not known (MP4 and Matroska are). Blocks: call it
 /// on a thread for that.
-pub(super) fn watch(bytes: Bytes) -> Option<Film> {
+pub(super) fn watch(bytes: Bytes, budget: &Budget) -> Option<Film> {
     // As for sound: a damaged file may make the reader panic, and then it cannot be read.
-    catch_unwind(AssertUnwindSafe(|| attempt(bytes)))
+    catch_unwind(AssertUnwindSafe(|| attempt(bytes, budget)))
         .ok()
         .flatten()
 }
 
-fn attempt(bytes: Bytes) -> Option<Film> {
+fn attempt(bytes: Bytes, budget: &Budget) -> Option<Film> {
     let source = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
     let (format, metadata) = (FormatOptions::default(), MetadataOptions::default());
     let probe = symphonia::default::get_probe();
@@ -39,7 +41,7 @@ fn attempt(bytes: Bytes) -> Option<Film> {
     let mut frames = 0;
     while let Ok(Some(packet)) = format.next_packet() {
         frames += u64::from(packet.track_id == track);
-        if frames >= FRAMES {
+        if frames >= FRAMES || budget.is_spent() {
             break;
         }
     }
@@ -61,7 +63,7 @@ mod tests {
             Bytes::from_static(b"\0\0\0\x18ftypmp42"),
             wav(8000, &[1; 99]),
         ] {
-            assert_eq!(watch(bytes), None);
+            assert_eq!(watch(bytes, &Budget::default()), None);
         }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::answer::Answer;
 use super::ask::{Ask, Turn, model, subject};
+use super::budget::Budget;
 use super::checks::{check, size};
 use super::compose::{Stage, compose};
 use super::desk::{Desk, Visit};
@@ -175,11 +176,13 @@ async fn media(desk: &Desk, ask: &Ask, headers: &HeaderMap) -> Result<Vec<Medium
     let failed = || Fault::new(500, "InternalError", "The media could not be decoded.");
     let permit = desk.listeners.clone().acquire_owned().await;
     let permit = permit.map_err(|_| failed())?;
+    // Dropped with this call, so that nothing is decoded for a client that has gone.
+    let (mut budget, _guard) = Budget::guarded();
     let work = move || {
-        // It is held by the work, which goes on when the client has gone.
+        // It is held by the work, which ends a little after the client has gone.
         let _permit = permit;
         let sources = sources.into_iter();
-        let media = sources.map(|source| perceive(source, hears_seconds));
+        let media = sources.map(|source| perceive(source, hears_seconds, &mut budget));
         media.collect::<Result<Vec<_>, _>>()
     };
     tokio::task::spawn_blocking(work)

@@ -4,7 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
+use crate::chat::sniffing::{self, Modality};
+
 use super::ask::{Ask, Part, Sense};
+use super::budget::Budget;
 use super::fault::{DATA_URI_BYTES, Fault};
 use super::film::{Film, watch};
 use super::hearing::{Heard, listen};
@@ -15,6 +18,9 @@ use super::store::Store;
 
 /// Larger files are not decoded: the models take far less.
 const DECODED_BYTES: usize = 256 * 1024 * 1024;
+
+/// What DashScope says of files that it does not decode for their size.
+const TOO_LARGE: &str = "Multimodal file size is too large";
 
 /// One medium of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,13 +152,17 @@ fn inline(data: &str) -> Result<Bytes, Fault> {
 /// # Errors
 ///
 /// DashScope's words for a medium that cannot be decoded.
-pub(super) fn perceive(source: Source, hears_seconds: u32) -> Result<Medium, Fault> {
+pub(super) fn perceive(
+    source: Source,
+    hears_seconds: u32,
+    budget: &mut Budget,
+) -> Result<Medium, Fault> {
     match source {
         Source::Elsewhere(sense, address) => Ok(Medium::Elsewhere(sense, address)),
         Source::Frames(frames) => {
             let frames = frames
                 .into_iter()
-                .map(|frame| perceive(frame, hears_seconds));
+                .map(|frame| perceive(frame, hears_seconds, budget));
             Ok(Medium::Frames(frames.collect::<Result<_, _>>()?))
         }
         Source::Bytes(sense, bytes) => {
@@ -160,7 +170,7 @@ pub(super) fn perceive(source: Source, hears_seconds: u32) -> Result<Medium, Fau
                 bytes: bytes.len(),
                 crc: crc(&bytes),
             };
-            see_or_hear(sense, bytes, print, hears_seconds)
+            see_or_hear(sense, bytes, print, hears_seconds, budget)
         }
     }
 }
@@ -170,14 +180,20 @@ fn see_or_hear(
     bytes: Bytes,
     print: Print,
     hears_seconds: u32,
+    budget: &mut Budget,
 ) -> Result<Medium, Fault> {
     if bytes.len() > DECODED_BYTES {
-        return Err(Fault::algorithm("Multimodal file size is too large"));
+        return Err(Fault::algorithm(TOO_LARGE));
     }
     match sense {
         Sense::Audio if bytes.is_empty() => Err(Fault::algorithm("The audio is empty")),
         Sense::Audio => {
-            let sound = decode(bytes, hears_seconds).ok_or_else(Fault::format)?;
+            let sound = match decode(bytes, hears_seconds, budget) {
+                Some(sound) => sound,
+                // The files before it have used up what one request may cost.
+                None if budget.is_spent() => return Err(Fault::algorithm(TOO_LARGE)),
+                None => return Err(Fault::format()),
+            };
             let heard = listen(&sound);
             // The samples have told what they can; a request may hold many files.
             let sound = Sound {
@@ -192,8 +208,10 @@ fn see_or_hear(
                 "The image format is illegal and cannot be opened",
             )),
         },
-        Sense::Video => match infer::get(&bytes).map(|kind| kind.matcher_type()) {
-            Some(infer::MatcherType::Video) => Ok(Medium::Video(watch(bytes), print)),
+        Sense::Video => match sniffing::mime_type(&bytes, "", Some(Modality::Video)) {
+            Some(found) if found.starts_with("video/") => {
+                Ok(Medium::Video(watch(bytes, budget), print))
+            }
             _ => Err(Fault::algorithm("The video file cannot be opened")),
         },
     }
@@ -281,19 +299,40 @@ mod tests {
     #[test]
     fn media_are_perceived_by_their_sense() {
         let wav = wav(16_000, &[900; 16_000]);
-        let heard = perceive(Source::Bytes(Sense::Audio, wav.clone()), 30).unwrap();
+        let heard = perceive(
+            Source::Bytes(Sense::Audio, wav.clone()),
+            30,
+            &mut Budget::default(),
+        )
+        .unwrap();
         let Medium::Audio(sound, _, print) = heard else {
             panic!("it should be heard");
         };
         assert_eq!((sound.frames, print.bytes), (16_000, 32_044));
-        let fault = perceive(Source::Bytes(Sense::Audio, Bytes::new()), 30).unwrap_err();
+        let fault = perceive(
+            Source::Bytes(Sense::Audio, Bytes::new()),
+            30,
+            &mut Budget::default(),
+        )
+        .unwrap_err();
         assert!(fault.message.contains("The audio is empty"));
-        let fault = perceive(Source::Bytes(Sense::Image, wav.clone()), 30).unwrap_err();
+        let fault = perceive(
+            Source::Bytes(Sense::Image, wav.clone()),
+            30,
+            &mut Budget::default(),
+        )
+        .unwrap_err();
         assert!(fault.message.contains("image format is illegal"));
-        let fault = perceive(Source::Bytes(Sense::Video, wav), 30).unwrap_err();
+        let fault =
+            perceive(Source::Bytes(Sense::Video, wav), 30, &mut Budget::default()).unwrap_err();
         assert!(fault.message.contains("cannot be opened"));
         let image = Source::Bytes(Sense::Image, paint("x", 8, 8).unwrap());
-        let frames = perceive(Source::Frames(vec![image.clone(), image]), 30).unwrap();
+        let frames = perceive(
+            Source::Frames(vec![image.clone(), image]),
+            30,
+            &mut Budget::default(),
+        )
+        .unwrap();
         assert!(matches!(frames, Medium::Frames(frames) if frames.len() == 2));
     }
 }

@@ -11,6 +11,7 @@
 mod answer;
 mod answer_reader;
 mod ask;
+mod budget;
 mod checks;
 #[cfg(test)]
 mod client;
@@ -30,6 +31,7 @@ mod playback;
 mod policy;
 mod reader;
 mod render;
+mod riff;
 mod routes;
 mod rule;
 mod rule_reader;

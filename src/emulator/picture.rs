@@ -6,6 +6,8 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
+use crate::chat::sniffing::{self, Modality};
+
 /// What can be told of a picture without decoding it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Picture {
@@ -20,10 +22,7 @@ pub(super) struct Picture {
 /// Looks at a picture. None if it is none.
 pub(super) fn look(bytes: &[u8]) -> Option<Picture> {
     let size = imagesize::blob_size(bytes).ok()?;
-    let kind = infer::get(bytes)?;
-    if kind.matcher_type() != infer::MatcherType::Image {
-        return None;
-    }
+    let found = sniffing::mime_type(bytes, "", Some(Modality::Image))?;
     let known = [
         ("image/png", "PNG"),
         ("image/jpeg", "JPEG"),
@@ -31,12 +30,13 @@ pub(super) fn look(bytes: &[u8]) -> Option<Picture> {
         ("image/webp", "WebP"),
         ("image/bmp", "BMP"),
         ("image/tiff", "TIFF"),
-        ("image/heif", "HEIF"),
+        ("image/heic", "HEIC"),
+        ("image/x-icon", "ICO"),
         ("image/avif", "AVIF"),
     ];
-    let format = known.iter().find(|(mime, _)| *mime == kind.mime_type());
+    let format = known.iter().find(|(mime, _)| *mime == found)?;
     Some(Picture {
-        format: format.map_or_else(|| kind.extension(), |(_, format)| format),
+        format: format.1,
         width: size.width,
         height: size.height,
     })

@@ -10,6 +10,10 @@ use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, TrackType};
 use symphonia::core::io::MediaSourceStream;
 use symphonia::core::meta::MetadataOptions;
+use symphonia::core::units::TimeBase;
+
+use super::budget::Budget;
+use super::riff::rebuilt;
 
 /// Longer audio is decoded no further: ten minutes are above every model's limit.
 const DECODED_SECONDS: u64 = 600;
@@ -51,14 +55,15 @@ impl Sound {
 /// Decodes a file; keeps the samples of its first seconds. Blocks: call it on a thread for that.
 ///
 /// None if it is no audio that can be decoded.
-pub(super) fn decode(bytes: Bytes, listened_seconds: u32) -> Option<Sound> {
+pub(super) fn decode(bytes: Bytes, listened_seconds: u32, budget: &mut Budget) -> Option<Sound> {
+    let bytes = rebuilt(&bytes, DECODED_SECONDS + 1).unwrap_or(bytes);
     // Some damaged files make the decoders overflow, which panics. That is a file that cannot be
     // decoded, and no state outlives the attempt.
-    let attempt = AssertUnwindSafe(|| attempt(bytes, listened_seconds));
+    let attempt = AssertUnwindSafe(|| attempt(bytes, listened_seconds, budget));
     catch_unwind(attempt).ok().flatten()
 }
 
-fn attempt(bytes: Bytes, listened_seconds: u32) -> Option<Sound> {
+fn attempt(bytes: Bytes, listened_seconds: u32, budget: &mut Budget) -> Option<Sound> {
     let source = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
     let mut format = symphonia::default::get_probe()
         .probe(
@@ -69,7 +74,7 @@ fn attempt(bytes: Bytes, listened_seconds: u32) -> Option<Sound> {
         )
         .ok()?;
     let track = format.default_track(TrackType::Audio)?;
-    let id = track.id;
+    let (id, base) = (track.id, track.time_base);
     let parameters = track.codec_params.as_ref()?.audio()?.clone();
     let mut decoder = symphonia::default::get_codecs()
         .make_audio_decoder(&parameters, &AudioDecoderOptions::default())
@@ -86,9 +91,10 @@ fn attempt(bytes: Bytes, listened_seconds: u32) -> Option<Sound> {
     read(
         &mut *format,
         &mut *decoder,
-        id,
+        (id, base),
         listened_seconds,
         &mut sound,
+        budget,
     )?;
     (sound.frames > 0).then_some(sound)
 }
@@ -96,15 +102,32 @@ fn attempt(bytes: Bytes, listened_seconds: u32) -> Option<Sound> {
 fn read(
     format: &mut dyn FormatReader,
     decoder: &mut dyn AudioDecoder,
-    track: u32,
+    (track, base): (u32, Option<TimeBase>),
     listened_seconds: u32,
     sound: &mut Sound,
+    budget: &mut Budget,
 ) -> Option<()> {
     let mut interleaved: Vec<f32> = Vec::new();
     let mut broken = 0;
+    let most = |sound: &Sound| DECODED_SECONDS * u64::from(sound.rate);
     // An end in the middle of a packet is an end: the fingerprint tells that bytes are missing.
     while let Ok(Some(packet)) = format.next_packet() {
+        if budget.is_spent() {
+            sound.longer = true;
+            break;
+        }
         if packet.track_id != track {
+            continue;
+        }
+        let listened = u64::from(listened_seconds) * u64::from(sound.rate);
+        let counted = frames(packet.dur.get(), base, sound.rate);
+        if sound.rate > 0 && sound.frames >= listened && counted > 0 {
+            // Nobody listens to the rest: its packets are counted and not decoded.
+            sound.frames = sound.frames.saturating_add(counted);
+            if sound.frames > most(sound) {
+                sound.longer = true;
+                break;
+            }
             continue;
         }
         let buffer = match decoder.decode(&packet) {
@@ -124,6 +147,7 @@ fn read(
             return None;
         }
         buffer.copy_to_vec_interleaved(&mut interleaved);
+        budget.spend(interleaved.len());
         let listened = u64::from(listened_seconds) * u64::from(sound.rate);
         for frame in interleaved.chunks_exact(sound.channels) {
             if sound.frames < listened && sound.samples.len() < SAMPLES {
@@ -131,12 +155,21 @@ fn read(
             }
             sound.frames += 1;
         }
-        if sound.frames > DECODED_SECONDS * u64::from(sound.rate) {
+        if sound.frames > most(sound) {
             sound.longer = true;
             break;
         }
     }
     Some(())
+}
+
+/// The frames of a packet that lasts this long; 0 if its container does not say.
+fn frames(duration: u64, base: Option<TimeBase>, rate: u32) -> u64 {
+    let Some(base) = base else {
+        return 0;
+    };
+    let frames = u128::from(duration) * u128::from(base.numer.get()) * u128::from(rate);
+    u64::try_from(frames / u128::from(base.denom.get())).unwrap_or(u64::MAX)
 }
 
 fn mixed(frame: &[f32]) -> f32 {
@@ -159,7 +192,7 @@ mod tests {
         let samples: Vec<i16> = (0..16_000)
             .map(|n| if n % 2 == 0 { 8192 } else { -8192 })
             .collect();
-        let sound = decode(wav(16_000, &samples), 30).unwrap();
+        let sound = decode(wav(16_000, &samples), 30, &mut Budget::default()).unwrap();
         assert_eq!(
             (sound.rate, sound.channels, sound.frames),
             (16_000, 1, 16_000)
@@ -171,13 +204,13 @@ mod tests {
 
     #[test]
     fn only_the_first_seconds_are_listened_to() {
-        let sound = decode(wav(1000, &[1; 3000]), 2).unwrap();
+        let sound = decode(wav(1000, &[1; 3000]), 2, &mut Budget::default()).unwrap();
         assert_eq!((sound.frames, sound.samples.len()), (3000, 2000));
     }
 
     #[test]
     fn very_long_audio_is_not_decoded_to_its_end() {
-        let sound = decode(wav(1000, &vec![0; 700_000]), 1).unwrap();
+        let sound = decode(wav(1000, &vec![0; 700_000]), 1, &mut Budget::default()).unwrap();
         assert!(sound.longer && sound.frames < 620_000);
     }
 
@@ -189,10 +222,13 @@ mod tests {
             b"hello, this is no audio at all",
             &[0; 5000],
         ] {
-            assert_eq!(decode(Bytes::copy_from_slice(bytes), 30), None);
+            assert_eq!(
+                decode(Bytes::copy_from_slice(bytes), 30, &mut Budget::default()),
+                None
+            );
         }
         let empty = wav(16_000, &[]);
-        assert_eq!(decode(empty, 30), None);
+        assert_eq!(decode(empty, 30, &mut Budget::default()), None);
     }
 
     #[test]
@@ -218,7 +254,7 @@ mod tests {
             let mut bytes = wav(8000, &[100; 1000]).to_vec();
             bytes[at] = byte;
             bytes.truncate(length);
-            drop(decode(Bytes::from(bytes), 30));
+            drop(decode(Bytes::from(bytes), 30, &mut Budget::default()));
         }
     }
 }

@@ -273,6 +273,7 @@ fn set(usage: &mut Map<String, Value>, name: &str, count: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::emulator::budget::Budget;
     use crate::emulator::family::family;
     use crate::emulator::media::{Source, perceive};
     use crate::emulator::wave::wav;
@@ -284,7 +285,7 @@ mod tests {
         let samples = vec![500; (seconds * 1000.0) as usize];
         let source = Source::Bytes(Sense::Audio, wav(1000, &samples));
         let family = family(model).unwrap();
-        let medium = perceive(source, family.hears_seconds).unwrap();
+        let medium = perceive(source, family.hears_seconds, &mut Budget::default()).unwrap();
         Input::count(&ask, &[medium], (0, 0))
     }
 

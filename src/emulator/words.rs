@@ -223,6 +223,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::emulator::budget::Budget;
     use crate::emulator::media::{Source, perceive};
     use crate::emulator::wave::wav;
 
@@ -252,7 +253,12 @@ mod tests {
         let told = |bytes: bytes::Bytes| {
             answer(
                 &question,
-                &[perceive(Source::Bytes(Sense::Audio, bytes), 30).unwrap()],
+                &[perceive(
+                    Source::Bytes(Sense::Audio, bytes),
+                    30,
+                    &mut Budget::default(),
+                )
+                .unwrap()],
             )
         };
         let whole = told(file.clone());
@@ -285,7 +291,12 @@ mod tests {
     fn a_long_audio_is_said_to_be_cut() {
         let question = ask(json!([{"role": "user", "content": "听"}]));
         let long = wav(1000, &[500; 31_000]);
-        let medium = perceive(Source::Bytes(Sense::Audio, long), 30).unwrap();
+        let medium = perceive(
+            Source::Bytes(Sense::Audio, long),
+            30,
+            &mut Budget::default(),
+        )
+        .unwrap();
         let told = answer(&question, &[medium]);
         assert!(
             told.contains("31.00 秒") && told.contains("只听前 30 秒"),

@@ -27,16 +27,17 @@ Source Source::bytes(std::string bytes) { return Source(Place(Bytes{std::move(by
 // Puts a source into one of the three messages, which have the same fields for it.
 struct SourceAccess {
   template <class Medium>
-  static void fill(Medium& medium, const Source& source, std::string mime_type) {
+  static void fill(Medium& medium, const Source& source, std::string mime_type,
+                   std::string_view kind) {
     if (const auto* uri = std::get_if<Source::Uri>(&source.place_)) {
       medium.set_uri(uri->value);
     } else if (const auto* bytes = std::get_if<Source::Bytes>(&source.place_)) {
-      if (mime_type.empty()) mime_type = sniff(bytes->value);
+      if (mime_type.empty()) mime_type = sniff(bytes->value, {}, kind);
       medium.set_data(bytes->value);
     } else {
       const auto& path = std::get<std::filesystem::path>(source.place_);
       std::string data = detail::read_file(path);
-      if (mime_type.empty()) mime_type = sniff(data, path);
+      if (mime_type.empty()) mime_type = sniff(data, path, kind);
       medium.set_data(std::move(data));
     }
     medium.set_mime_type(std::move(mime_type));
@@ -51,26 +52,28 @@ v1::Content text(std::string text) {
 
 v1::Content audio(const Source& source, std::string mime_type) {
   v1::Content content;
-  SourceAccess::fill(*content.mutable_audio(), source, std::move(mime_type));
+  SourceAccess::fill(*content.mutable_audio(), source, std::move(mime_type), "audio");
   return content;
 }
 
 v1::Content image(const Source& source, std::string mime_type) {
   v1::Content content;
-  SourceAccess::fill(*content.mutable_image(), source, std::move(mime_type));
+  SourceAccess::fill(*content.mutable_image(), source, std::move(mime_type), "image");
   return content;
 }
 
 v1::Content video(const Source& source, std::string mime_type) {
   v1::Content content;
-  SourceAccess::fill(*content.mutable_video(), source, std::move(mime_type));
+  SourceAccess::fill(*content.mutable_video(), source, std::move(mime_type), "video");
   return content;
 }
 
 v1::Content video(const std::vector<Source>& frames, const std::string& mime_type) {
   v1::Content content;
   v1::VideoFrames& list = *content.mutable_video()->mutable_frames();
-  for (const Source& frame : frames) SourceAccess::fill(*list.add_frames(), frame, mime_type);
+  for (const Source& frame : frames) {
+    SourceAccess::fill(*list.add_frames(), frame, mime_type, "image");
+  }
   return content;
 }
 

@@ -28,15 +28,12 @@ Struct parse(const std::string& json) {
   return fields;
 }
 
-std::string hex(std::string_view magic) {
-  std::string text;
-  for (const char byte : magic) {
-    constexpr std::string_view kDigits = "0123456789abcdef";
-    const auto code = static_cast<unsigned char>(byte);
-    text += byte == '.' ? '.' : kDigits[code >> 4U];
-    text += byte == '.' ? '.' : kDigits[code & 15U];
+std::string bytes(std::string_view hex) {
+  std::string all;
+  for (std::size_t at = 0; at < hex.size(); at += 2) {
+    all += static_cast<char>(std::stoi(std::string(hex.substr(at, 2)), nullptr, 16));
   }
-  return text;
+  return all;
 }
 
 // A folder that goes away with the test.
@@ -58,18 +55,30 @@ class Files : public testing::Test {
 
 TEST(Sniffing, TablesAreThoseOfTheSuite) {
   const Struct suite = parse(read(DASHGATE_ROOT "/tests/conformance/sniffing.json"));
-  const auto& magic = suite.fields().at("magic").list_value().values();
-  ASSERT_EQ(static_cast<std::size_t>(magic.size()), dashgate::detail::kMagic.size());
+  const auto& rules = suite.fields().at("rules").list_value().values();
+  ASSERT_EQ(static_cast<std::size_t>(rules.size()), dashgate::detail::kRules.size());
   int at = 0;
-  for (const auto& ours : dashgate::detail::kMagic) {
-    const auto& rule = magic.at(at++).struct_value().fields();
-    EXPECT_EQ(rule.at("bytes").string_value(), hex(ours.bytes));
-    EXPECT_EQ(rule.at("mime_type").string_value(), ours.mime_type);
+  for (const auto& ours : dashgate::detail::kRules) {
+    const auto& rule = rules.at(at++).struct_value().fields();
+    EXPECT_EQ(rule.at("match").string_value(), ours.match);
+    EXPECT_EQ(rule.at("types").string_value(), ours.types);
   }
   const auto& extensions = suite.fields().at("extensions").struct_value().fields();
   ASSERT_EQ(extensions.size(), dashgate::detail::kExtensions.size());
-  for (const auto& [extension, mime_type] : dashgate::detail::kExtensions) {
-    EXPECT_EQ(extensions.at(std::string(extension)).string_value(), mime_type);
+  for (const auto& [extension, types] : dashgate::detail::kExtensions) {
+    EXPECT_EQ(extensions.at(std::string(extension)).string_value(), types);
+  }
+}
+
+TEST(Sniffing, EverySampleOfTheSuiteIsTold) {
+  const Struct suite = parse(read(DASHGATE_ROOT "/tests/conformance/sniffing.json"));
+  for (const auto& value : suite.fields().at("samples").list_value().values()) {
+    const auto& sample = value.struct_value().fields();
+    const std::string head = bytes(sample.at("head").string_value());
+    const std::string& name = sample.at("name").string_value();
+    EXPECT_EQ(dashgate::sniff(head, name, sample.at("kind").string_value()),
+              sample.at("mime_type").string_value())
+        << sample.at("head").string_value() << " " << name;
   }
 }
 

@@ -13,8 +13,17 @@ ROOT = pathlib.Path(__file__).parents[3]
 
 def test_the_sniffing_table_is_the_common_one() -> None:
     common = json.loads((ROOT / "tests/conformance/sniffing.json").read_text())
-    assert [{"bytes": rule, "mime_type": to} for rule, to in content.MAGIC] == common["magic"]
+    rules = [{"match": rule, "types": types} for rule, types in content.RULES]
+    assert rules == common["rules"]
     assert common["extensions"] == content.EXTENSIONS
+
+
+def test_every_sample_of_the_sniffing_table_is_told() -> None:
+    common = json.loads((ROOT / "tests/conformance/sniffing.json").read_text())
+    for sample in common["samples"]:
+        head = bytes.fromhex(sample["head"])
+        found = content.sniff(head, sample["name"], sample["kind"])
+        assert found == sample["mime_type"], sample
 
 
 def test_the_service_config_is_the_common_one() -> None:

@@ -16,7 +16,7 @@ pub fn text(text: impl Into<String>) -> Content {
 
 /// A sound: `audio("sentence.wav")`, `audio("https://...")`, `audio(bytes)`. A file is read at once.
 pub async fn audio(media: impl Into<Media>) -> Result<Content, Error> {
-    let (source, mime_type) = media.into().read().await?;
+    let (source, mime_type) = media.into().read("audio").await?;
     let source = Some(match source {
         Read::Uri(uri) => v1::audio::Source::Uri(uri),
         Read::Bytes(bytes) => v1::audio::Source::Data(bytes),
@@ -35,7 +35,7 @@ pub async fn image(media: impl Into<Media>) -> Result<Content, Error> {
 
 /// A film: `video("film.mp4")`, `video("https://...")`, `video(bytes)`. A file is read at once.
 pub async fn video(media: impl Into<Media>) -> Result<Content, Error> {
-    let (source, mime_type) = media.into().read().await?;
+    let (source, mime_type) = media.into().read("video").await?;
     let source = Some(match source {
         Read::Uri(uri) => v1::video::Source::Uri(uri),
         Read::Bytes(bytes) => v1::video::Source::Data(bytes),
@@ -113,7 +113,7 @@ impl Media {
         }
     }
 
-    async fn read(self) -> Result<(Read, String), Error> {
+    async fn read(self, kind: &str) -> Result<(Read, String), Error> {
         let (bytes, name) = match self.place {
             Place::Uri(uri) => return Ok((Read::Uri(uri), self.mime_type.unwrap_or_default())),
             Place::Bytes(bytes) => (bytes, String::new()),
@@ -125,7 +125,7 @@ impl Media {
             }
         };
         let told = self.mime_type;
-        let mime_type = told.unwrap_or_else(|| sniff::mime_type(&bytes, &name).to_owned());
+        let mime_type = told.unwrap_or_else(|| sniff::mime_type(&bytes, &name, kind).to_owned());
         Ok((Read::Bytes(bytes), mime_type))
     }
 }
@@ -235,7 +235,7 @@ impl<A: Into<Content>, B: Into<Content>, C: Into<Content>> Contents for (A, B, C
 }
 
 async fn picture(media: Media) -> Result<v1::Image, Error> {
-    let (source, mime_type) = media.read().await?;
+    let (source, mime_type) = media.read("image").await?;
     let source = Some(match source {
         Read::Uri(uri) => v1::image::Source::Uri(uri),
         Read::Bytes(bytes) => v1::image::Source::Data(bytes),

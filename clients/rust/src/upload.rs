@@ -225,7 +225,7 @@ async fn feed(
     let mut chunk = next_chunk(&mut reader).await?;
     if description.mime_type.is_empty() {
         let start = chunk.get(..sniff::LONGEST).unwrap_or(&chunk);
-        description.mime_type = sniff::mime_type(start, &description.name).to_owned();
+        description.mime_type = sniff::mime_type(start, &description.name, "").to_owned();
     }
     let mut payload = Payload::Description(description);
     loop {

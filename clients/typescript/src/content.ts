@@ -6,6 +6,7 @@ import { create } from "@bufbuild/protobuf";
 
 import type { Content, Image } from "./gen/dashgate/v1/content_pb.js";
 import { ContentSchema, ImageSchema } from "./gen/dashgate/v1/content_pb.js";
+import type { MediaKind } from "./sniff.js";
 import { sniff } from "./sniff.js";
 
 /**
@@ -64,7 +65,7 @@ export async function audioContent(
   options: MediaOptions,
   read: PathReader,
 ): Promise<Content> {
-  const value = await medium(source, options.mimeType, read);
+  const value = await medium(source, options.mimeType, read, "audio");
   return create(ContentSchema, { kind: { case: "audio", value } });
 }
 
@@ -74,7 +75,7 @@ export async function imageContent(
   read: PathReader,
 ): Promise<Content> {
   const { mimeType, ...hints } = options;
-  const value = { ...given(hints), ...(await medium(source, mimeType, read)) };
+  const value = { ...given(hints), ...(await medium(source, mimeType, read, "image")) };
   return create(ContentSchema, { kind: { case: "image", value } });
 }
 
@@ -88,7 +89,7 @@ export async function videoContent(
     ...given(hints),
     ...(isList(source)
       ? { mimeType: mimeType ?? "", source: await frames(source, read) }
-      : await medium(source, mimeType, read)),
+      : await medium(source, mimeType, read, "video")),
   };
   return create(ContentSchema, { kind: { case: "video", value } });
 }
@@ -105,6 +106,7 @@ async function medium(
   source: MediaSource,
   mimeType: string | undefined,
   read: PathReader,
+  kind: MediaKind,
 ): Promise<Medium> {
   const uri = asUri(source);
   if (uri !== undefined) {
@@ -112,7 +114,7 @@ async function medium(
   }
   const { data, name } = await opened(source, read);
   return {
-    mimeType: mimeType ?? sniff(data, name),
+    mimeType: mimeType ?? sniff(data, name, kind),
     source: { case: "data", value: data as Uint8Array<ArrayBuffer> },
   };
 }
@@ -146,7 +148,7 @@ async function frames(
   sources: readonly MediaSource[],
   read: PathReader,
 ): Promise<{ case: "frames"; value: { frames: Image[] } }> {
-  const pictures = await Promise.all(sources.map((one) => medium(one, undefined, read)));
+  const pictures = await Promise.all(sources.map((one) => medium(one, undefined, read, "image")));
   return {
     case: "frames",
     value: { frames: pictures.map((picture) => create(ImageSchema, picture)) },

@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { RETRY_POLICY } from "#dist/retry.js";
-import { EXTENSIONS, MAGIC, sniff } from "#dist/sniff.js";
+import type { MediaKind } from "#dist/sniff.js";
+import { EXTENSIONS, RULES, sniff } from "#dist/sniff.js";
 import { USER_AGENT, VERSION } from "#dist/version.js";
 
 import { blocks } from "./tools/readme.js";
@@ -33,14 +34,20 @@ test("the retry policy is the service config", () => {
 
 test("the sniffing table is that of all clients", () => {
   const table = JSON.parse(shared("tests/conformance/sniffing.json")) as {
-    magic: { bytes: string; mime_type: string }[];
+    rules: { match: string; types: string }[];
     extensions: Record<string, string>;
+    samples: { head: string; name: string; kind: MediaKind | ""; mime_type: string }[];
   };
   deepEqual(
-    MAGIC.map(([bytes, mimeType]) => ({ bytes, mime_type: mimeType })),
-    table.magic,
+    RULES.map(([match, types]) => ({ match, types })),
+    table.rules,
   );
   deepEqual(EXTENSIONS, table.extensions);
+  for (const sample of table.samples) {
+    const head = Uint8Array.from(Buffer.from(sample.head, "hex"));
+    const found = sniff(head, sample.name, sample.kind === "" ? undefined : sample.kind);
+    equal(found, sample.mime_type, JSON.stringify(sample));
+  }
 });
 
 test("bytes go before the extension, and what nothing tells stays empty", () => {

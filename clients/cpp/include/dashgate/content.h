@@ -54,7 +54,10 @@ v1::Content video(const Source& source, std::string mime_type = {});
 v1::Content video(const std::vector<Source>& frames, const std::string& mime_type = {});
 
 // The MIME type of a medium that begins with these bytes and has this name; empty if neither tells.
-std::string sniff(std::string_view first_bytes, const std::filesystem::path& name = {});
+// The kind is the part that it is for, audio, image or video: it decides between the types of a
+// container.
+std::string sniff(std::string_view first_bytes, const std::filesystem::path& name = {},
+                  std::string_view kind = {});
 
 }  // namespace dashgate
 

@@ -47,7 +47,7 @@ public final class Contents {
    * @return the part
    */
   public static Content audio(String pathOrUri) {
-    return audio(Medium.of(pathOrUri), null);
+    return audio(Medium.of(pathOrUri, "audio"), null);
   }
 
   /**
@@ -58,7 +58,7 @@ public final class Contents {
    * @return the part
    */
   public static Content audio(String pathOrUri, String mimeType) {
-    return audio(Medium.of(pathOrUri), Objects.requireNonNull(mimeType, "mimeType"));
+    return audio(Medium.of(pathOrUri, "audio"), Objects.requireNonNull(mimeType, "mimeType"));
   }
 
   /**
@@ -68,7 +68,7 @@ public final class Contents {
    * @return the part
    */
   public static Content audio(Path file) {
-    return audio(Medium.of(file), null);
+    return audio(Medium.of(file, "audio"), null);
   }
 
   /**
@@ -79,7 +79,7 @@ public final class Contents {
    * @return the part
    */
   public static Content audio(Path file, String mimeType) {
-    return audio(Medium.of(file), Objects.requireNonNull(mimeType, "mimeType"));
+    return audio(Medium.of(file, "audio"), Objects.requireNonNull(mimeType, "mimeType"));
   }
 
   /**
@@ -89,7 +89,7 @@ public final class Contents {
    * @return the part
    */
   public static Content audio(byte[] data) {
-    return audio(Medium.of(data), null);
+    return audio(Medium.of(data, "audio"), null);
   }
 
   /**
@@ -100,7 +100,7 @@ public final class Contents {
    * @return the part
    */
   public static Content audio(byte[] data, String mimeType) {
-    return audio(Medium.of(data), Objects.requireNonNull(mimeType, "mimeType"));
+    return audio(Medium.of(data, "audio"), Objects.requireNonNull(mimeType, "mimeType"));
   }
 
   /**
@@ -110,7 +110,7 @@ public final class Contents {
    * @return the part
    */
   public static Content image(String pathOrUri) {
-    return image(Medium.of(pathOrUri), null);
+    return image(Medium.of(pathOrUri, "image"), null);
   }
 
   /**
@@ -121,7 +121,7 @@ public final class Contents {
    * @return the part
    */
   public static Content image(String pathOrUri, String mimeType) {
-    return image(Medium.of(pathOrUri), Objects.requireNonNull(mimeType, "mimeType"));
+    return image(Medium.of(pathOrUri, "image"), Objects.requireNonNull(mimeType, "mimeType"));
   }
 
   /**
@@ -131,7 +131,7 @@ public final class Contents {
    * @return the part
    */
   public static Content image(Path file) {
-    return image(Medium.of(file), null);
+    return image(Medium.of(file, "image"), null);
   }
 
   /**
@@ -142,7 +142,7 @@ public final class Contents {
    * @return the part
    */
   public static Content image(Path file, String mimeType) {
-    return image(Medium.of(file), Objects.requireNonNull(mimeType, "mimeType"));
+    return image(Medium.of(file, "image"), Objects.requireNonNull(mimeType, "mimeType"));
   }
 
   /**
@@ -152,7 +152,7 @@ public final class Contents {
    * @return the part
    */
   public static Content image(byte[] data) {
-    return image(Medium.of(data), null);
+    return image(Medium.of(data, "image"), null);
   }
 
   /**
@@ -163,7 +163,7 @@ public final class Contents {
    * @return the part
    */
   public static Content image(byte[] data, String mimeType) {
-    return image(Medium.of(data), Objects.requireNonNull(mimeType, "mimeType"));
+    return image(Medium.of(data, "image"), Objects.requireNonNull(mimeType, "mimeType"));
   }
 
   /**
@@ -173,7 +173,7 @@ public final class Contents {
    * @return the part
    */
   public static Content video(String pathOrUri) {
-    return video(Medium.of(pathOrUri), null);
+    return video(Medium.of(pathOrUri, "video"), null);
   }
 
   /**
@@ -184,7 +184,7 @@ public final class Contents {
    * @return the part
    */
   public static Content video(String pathOrUri, String mimeType) {
-    return video(Medium.of(pathOrUri), Objects.requireNonNull(mimeType, "mimeType"));
+    return video(Medium.of(pathOrUri, "video"), Objects.requireNonNull(mimeType, "mimeType"));
   }
 
   /**
@@ -194,7 +194,7 @@ public final class Contents {
    * @return the part
    */
   public static Content video(Path file) {
-    return video(Medium.of(file), null);
+    return video(Medium.of(file, "video"), null);
   }
 
   /**
@@ -205,7 +205,7 @@ public final class Contents {
    * @return the part
    */
   public static Content video(Path file, String mimeType) {
-    return video(Medium.of(file), Objects.requireNonNull(mimeType, "mimeType"));
+    return video(Medium.of(file, "video"), Objects.requireNonNull(mimeType, "mimeType"));
   }
 
   /**
@@ -215,7 +215,7 @@ public final class Contents {
    * @return the part
    */
   public static Content video(byte[] data) {
-    return video(Medium.of(data), null);
+    return video(Medium.of(data, "video"), null);
   }
 
   /**
@@ -226,7 +226,7 @@ public final class Contents {
    * @return the part
    */
   public static Content video(byte[] data, String mimeType) {
-    return video(Medium.of(data), Objects.requireNonNull(mimeType, "mimeType"));
+    return video(Medium.of(data, "video"), Objects.requireNonNull(mimeType, "mimeType"));
   }
 
   /**
@@ -289,16 +289,16 @@ public final class Contents {
       this.sniffed = sniffed;
     }
 
-    static Medium of(String pathOrUri) {
+    static Medium of(String pathOrUri, String kind) {
       for (String scheme : SCHEMES) {
         if (pathOrUri.regionMatches(true, 0, scheme, 0, scheme.length())) {
           return new Medium(pathOrUri, null, "");
         }
       }
-      return of(Path.of(pathOrUri));
+      return of(Path.of(pathOrUri), kind);
     }
 
-    static Medium of(Path file) {
+    static Medium of(Path file, String kind) {
       byte[] data;
       try {
         data = Files.readAllBytes(file);
@@ -307,11 +307,11 @@ public final class Contents {
       }
       // Nobody else holds these bytes, so they need no copy.
       return new Medium(
-          null, UnsafeByteOperations.unsafeWrap(data), MimeTypes.of(data, file.toString()));
+          null, UnsafeByteOperations.unsafeWrap(data), MimeTypes.of(data, file.toString(), kind));
     }
 
-    static Medium of(byte[] data) {
-      return new Medium(null, ByteString.copyFrom(data), MimeTypes.of(data, ""));
+    static Medium of(byte[] data, String kind) {
+      return new Medium(null, ByteString.copyFrom(data), MimeTypes.of(data, "", kind));
     }
 
     String mimeType(String given) {

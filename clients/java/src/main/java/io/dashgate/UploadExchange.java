@@ -81,7 +81,7 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
     MediaDescription.Builder description =
         MediaDescription.newBuilder()
             .setModel(model)
-            .setMimeType(mimeType.isEmpty() ? MimeTypes.of(first, upload.name()) : mimeType)
+            .setMimeType(mimeType.isEmpty() ? MimeTypes.of(first, upload.name(), "") : mimeType)
             .setName(upload.name());
     upload.size().ifPresent(description::setSizeBytes);
     return description.build();

@@ -43,12 +43,12 @@ class TablesTest {
   void sniffingIsTheSharedOne() throws IOException {
     JsonObject shared = SharedFiles.json("tests/conformance/sniffing.json");
     List<String> expected = new ArrayList<>();
-    for (JsonElement element : shared.getAsJsonArray("magic")) {
-      JsonObject magic = element.getAsJsonObject();
-      expected.add(magic.get("bytes").getAsString() + magic.get("mime_type").getAsString());
+    for (JsonElement element : shared.getAsJsonArray("rules")) {
+      JsonObject rule = element.getAsJsonObject();
+      expected.add(rule.get("match").getAsString() + " is " + rule.get("types").getAsString());
     }
     List<String> actual = new ArrayList<>();
-    MimeTypes.MAGIC.forEach(magic -> actual.add(magic.pattern + magic.mimeType));
+    MimeTypes.RULES.forEach(rule -> actual.add(rule.match + " is " + rule.types));
     assertEquals(expected, actual);
     Map<String, String> extensions = new HashMap<>();
     shared
@@ -56,6 +56,22 @@ class TablesTest {
         .entrySet()
         .forEach(it -> extensions.put(it.getKey(), it.getValue().getAsString()));
     assertEquals(extensions, MimeTypes.EXTENSIONS);
+  }
+
+  @Test
+  void everySampleOfTheSniffingTableIsTold() throws IOException {
+    JsonObject shared = SharedFiles.json("tests/conformance/sniffing.json");
+    for (JsonElement element : shared.getAsJsonArray("samples")) {
+      JsonObject sample = element.getAsJsonObject();
+      String digits = sample.get("head").getAsString();
+      byte[] head = new byte[digits.length() / 2];
+      for (int at = 0; at < head.length; at++) {
+        head[at] = (byte) Integer.parseInt(digits.substring(2 * at, 2 * at + 2), 16);
+      }
+      String name = sample.get("name").getAsString();
+      String found = MimeTypes.of(head, name, sample.get("kind").getAsString());
+      assertEquals(sample.get("mime_type").getAsString(), found, sample.toString());
+    }
   }
 
   @Test
