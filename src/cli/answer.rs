@@ -8,6 +8,9 @@ use crate::grpc::pb::content::Kind;
 use crate::grpc::pb::converse_stream_response::Event;
 use crate::grpc::pb::delta::Part;
 
+/// The most audio of one answer that is kept: 45 minutes at DashScope's rate.
+const MAX_AUDIO_BYTES: usize = 128 << 20;
+
 /// All that an answer is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
@@ -17,8 +20,10 @@ pub(crate) struct Answer {
     pub(crate) reasoning: String,
     /// The addresses of pictures that it made.
     pub(crate) images: Vec<String>,
-    /// How many bytes of sound it made. A terminal cannot play them.
+    /// How many bytes of audio it made. A terminal cannot play them.
     pub(crate) audio_bytes: usize,
+    /// These bytes, as far as they are kept.
+    pub(crate) audio: Vec<u8>,
     /// What it noticed, and what it searched, a line each.
     pub(crate) notes: Vec<String>,
     /// Why it ended, in DashScope's word.
@@ -102,7 +107,7 @@ impl Answer {
                 Some(Piece::Reasoning(text))
             }
             Part::Audio(sound) => {
-                self.audio_bytes = self.audio_bytes.saturating_add(sound.len());
+                self.hear(&sound);
                 None
             }
             Part::ImageUri(uri) => Some(self.image(uri)),
@@ -113,6 +118,13 @@ impl Answer {
                 self.note(format!("the model wants to call {}", call.name))
             }
             Part::ToolCall(_) | Part::Extra(_) | Part::MessageExtra(_) | Part::Logprobs(_) => None,
+        }
+    }
+
+    fn hear(&mut self, audio: &[u8]) {
+        self.audio_bytes = self.audio_bytes.saturating_add(audio.len());
+        if self.audio.len().saturating_add(audio.len()) <= MAX_AUDIO_BYTES {
+            self.audio.extend_from_slice(audio);
         }
     }
 
@@ -174,7 +186,7 @@ impl Answer {
             Kind::Text(text) => self.part(Part::Text(text)),
             Kind::Audio(audio) => {
                 if let Some(pb::audio::Source::Data(sound)) = audio.source {
-                    self.audio_bytes = self.audio_bytes.saturating_add(sound.len());
+                    self.hear(&sound);
                 }
                 audio.file.and_then(|file| self.part(Part::AudioFile(file)))
             }

@@ -1,6 +1,7 @@
 //! `dashgate ask`: one question and its answer, or a conversation.
 
 use std::io::{self, IsTerminal, Read};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,8 +16,11 @@ use super::exchange::{self, Manner};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::gateway::Gateway;
+use super::option;
+use super::positional;
 use super::report;
 use super::signals::Signals;
+use super::speech;
 use super::talk;
 use super::terminal::Terminal;
 
@@ -33,12 +37,15 @@ Examples:
   dashgate ask --audio talk.wav \"What is said in this audio?\"
   dashgate ask --image https://example.com/cat.png --image dog.png \"Which one is older?\"
   dashgate ask --json \"Say hello\" | jq -r .text
+  dashgate ask --option temperature=0.2 --option max_tokens=100 \"Say hello\"
+  dashgate ask -m qwen3-tts-flash --voice Cherry -o hi.wav \"Say hello\"
+  ffmpeg -i talk.mkv -f wav - | dashgate ask --audio -
   dashgate ask < question.txt
   dashgate ask                     a conversation; /help says what can be done in it
 
-Media come first in the message: sounds, then pictures, then films, then the question. A file is
-read here and its bytes are sent; one that is too large for a message is uploaded. A URL is fetched
-by DashScope.
+Media come first in the message: audio, then images, then videos, then the question. A file is read
+here and its bytes are sent; one that is too large for a message is uploaded; - is stdin. A URL is
+fetched by DashScope.
 
 Without --server the gateway runs inside this process, and without a key for DashScope it answers
 from the embedded one. Text goes to stdout; thoughts, usage and errors go to stderr. With --json,
@@ -56,8 +63,8 @@ pub(crate) struct Arguments {
     /// A film to watch; may be given several times
     #[arg(long, value_name = "FILE|URL")]
     video: Vec<String>,
-    /// The model [default: by what is attached: qwen-audio-turbo for sounds, qwen3-vl-plus for
-    /// pictures and films, qwen3-omni-flash for both or for text] [env: DASHGATE_MODEL]
+    /// The model [default: by what is attached, see `client.default_models` in the settings]
+    /// [env: DASHGATE_MODEL]
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
     /// Instructions for the model
@@ -78,11 +85,22 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     /// The longest that the call may take, as in 30s or 5m
-    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
     timeout: Option<Duration>,
     /// Let the model think first
     #[arg(long)]
     thinking: bool,
+    /// One option by its path in the schema, as in temperature=0.2 or asr_options.language=zh; may
+    /// be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    option: Vec<String>,
+    /// The voice of a model that speaks, as in Cherry
+    #[arg(long, value_name = "VOICE")]
+    voice: Option<String>,
+    /// Write the audio that the model makes to this file: WAV, or the samples alone if its name
+    /// ends in .pcm
+    #[arg(short, long, value_name = "FILE", conflicts_with = "no_stream")]
+    output: Option<PathBuf>,
     #[command(flatten)]
     choices: Choices,
     /// The question. Without it: a conversation on a terminal, else the question comes from stdin
@@ -105,6 +123,8 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
 async fn start(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let flags = flags(&arguments);
     let client = config::load_client(&flags, &Process)?;
+    positional::refuse_files(&arguments.question, &given(&arguments))?;
+    let options = options(&arguments)?;
     let attached = attached(&arguments)?;
     let question = question(&arguments, !attached.is_empty()).await?;
     let mut signals = Signals::listen()
@@ -116,7 +136,7 @@ async fn start(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Fa
     let manner = Manner {
         timeout: arguments.timeout,
         whole: arguments.no_stream,
-        thinking: arguments.thinking,
+        options,
         shown: !arguments.json,
     };
     let done = match question {
@@ -135,6 +155,8 @@ async fn start(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Fa
                 system: arguments.system.clone(),
                 attached,
                 manner,
+                default_models: client.default_models.clone(),
+                history: client.history.clone(),
             };
             talk::run(&gateway, opening, &mut signals, terminal).await
         }
@@ -159,22 +181,81 @@ fn flags(arguments: &Arguments) -> Flags {
     flags
 }
 
-fn attached(arguments: &Arguments) -> Result<Vec<Attachment>, Failure> {
-    let of = |modality, list: &[String]| -> Result<Vec<Attachment>, Failure> {
-        list.iter()
-            .map(|text| Attachment::open(modality, text))
-            .collect()
+fn timeout(text: &str) -> Result<Duration, String> {
+    match config::duration(text)? {
+        Duration::ZERO => Err("it must be longer than 0s; leave it out for no limit".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// What is attached, as it was typed.
+fn given(arguments: &Arguments) -> Vec<(Modality, String)> {
+    let of = |modality, list: &[String]| -> Vec<_> {
+        list.iter().map(|text| (modality, text.clone())).collect()
     };
-    let mut all = of(Modality::Audio, &arguments.audio)?;
-    all.extend(of(Modality::Image, &arguments.image)?);
-    all.extend(of(Modality::Video, &arguments.video)?);
-    Ok(all)
+    let mut all = of(Modality::Audio, &arguments.audio);
+    all.extend(of(Modality::Image, &arguments.image));
+    all.extend(of(Modality::Video, &arguments.video));
+    all
+}
+
+/// What the model is told beside the question.
+fn options(arguments: &Arguments) -> Result<pb::GenerationOptions, Failure> {
+    let mut options = pb::GenerationOptions::default();
+    if arguments.thinking {
+        options.enable_thinking = Some(true);
+    }
+    for text in &arguments.option {
+        option::set(&mut options, text).map_err(Failure::usage)?;
+    }
+    Ok(options)
+}
+
+/// What makes a model speak: its text-to-speech models take the text as what to say, others answer
+/// with audio beside text.
+fn speaking(options: &mut pb::GenerationOptions, arguments: &Arguments, model: &str) {
+    if model.contains("tts") {
+        let speech = options.speech.get_or_insert_default();
+        if speech.voice.is_none() {
+            speech.voice.clone_from(&arguments.voice);
+        }
+    } else if arguments.output.is_some() || arguments.voice.is_some() {
+        if options.modalities.is_empty() {
+            options.modalities = vec!["text".to_owned(), "audio".to_owned()];
+        }
+        if let Some(voice) = &arguments.voice {
+            options
+                .audio
+                .get_or_insert_default()
+                .voice
+                .clone_from(voice);
+        }
+    }
+}
+
+fn attached(arguments: &Arguments) -> Result<Vec<Attachment>, Failure> {
+    let given = given(arguments);
+    if given.iter().filter(|(_, text)| text == "-").count() > 1 {
+        return Err(Failure::usage("stdin can be attached once"));
+    }
+    given
+        .iter()
+        .map(|(modality, text)| Attachment::open(*modality, text))
+        .collect()
 }
 
 /// The question: typed, or from stdin; none means a conversation.
 async fn question(arguments: &Arguments, attached: bool) -> Result<Option<String>, Failure> {
     if !arguments.question.is_empty() {
         return Ok(Some(arguments.question.join(" ")));
+    }
+    if given(arguments).iter().any(|(_, text)| text == "-") {
+        // Stdin is the medium, so the question is none.
+        return Ok(Some(String::new()));
+    }
+    if arguments.output.is_some() && io::stdin().is_terminal() {
+        return Err(Failure::usage("-o needs a question")
+            .with_advice("dashgate ask -m qwen3-tts-flash --voice Cherry -o hi.wav \"Hello\""));
     }
     if io::stdin().is_terminal() {
         return match arguments.json {
@@ -229,10 +310,11 @@ async fn once(
     manner: &Manner,
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
-    let model = match &client.model {
-        Some(model) => model.clone(),
-        None => exchange::model_for(&[], attached).to_owned(),
-    };
+    let fitting = exchange::model_for(&client.default_models, &[], attached, text);
+    let model = client.model.as_deref().unwrap_or(fitting).to_owned();
+    let mut manner = manner.clone();
+    speaking(&mut manner.options, arguments, &model);
+    let manner = &manner;
     let mut conversation = pb::Conversation {
         model,
         messages: exchange::system(arguments.system.as_deref())
@@ -242,7 +324,17 @@ async fn once(
     };
     let turn = exchange::turn(gateway, &conversation, attached, text, manner, terminal).await?;
     conversation.messages.push(turn);
-    let answer = exchange::ask(gateway, conversation, manner, terminal).await?;
+    let asked = conversation.model.clone();
+    let answer = exchange::ask(gateway, conversation, manner, terminal).await;
+    let answer = answer.map_err(|failure| exchange::advised(failure, &asked, fitting))?;
+    if let Some(path) = &arguments.output {
+        speech::save(path, &answer).await?;
+        terminal.aside(&format!(
+            "{} bytes of audio in {}\n",
+            answer.audio.len(),
+            path.display()
+        ));
+    }
     if !manner.shown {
         terminal.answer(&format!("{}\n", report::json(&answer)))?;
     }

@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::chat::sniffing::{self, HEAD_BYTES, Modality};
+use crate::config;
 use crate::grpc::pb;
 use crate::grpc::pb::content::Kind;
 
 use super::failure::Failure;
+
+/// The most that is read from a pipe, which cannot be read twice.
+const MAX_PIPED_BYTES: u64 = 256 << 20;
 
 /// One thing that is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,13 @@ pub(crate) struct Attachment {
 pub(crate) enum Source {
     /// At an address that DashScope can reach.
     Uri(String),
+    /// Read from a pipe.
+    Read {
+        /// All of it.
+        data: Bytes,
+        /// Its MIME type.
+        mime_type: &'static str,
+    },
     /// In a file on this machine.
     File {
         /// Its path, which stays here.
@@ -41,63 +52,67 @@ pub(crate) enum Source {
 impl Attachment {
     /// Looks at what a person typed: an address is passed on, a file is opened and recognised.
     pub(crate) fn open(modality: Modality, text: &str) -> Result<Self, Failure> {
-        let source = match text.split_once(':') {
-            Some(("http" | "https" | "oss" | "data", _)) => Source::Uri(text.to_owned()),
+        if text == "-" {
+            let source = Self::read("stdin", modality, io::stdin().lock())?;
+            return Ok(Self { modality, source });
+        }
+        let scheme = text
+            .split_once(':')
+            .map(|(scheme, rest)| (scheme.to_lowercase(), rest));
+        let source = match scheme
+            .as_ref()
+            .map(|(scheme, rest)| (scheme.as_str(), *rest))
+        {
+            Some((scheme @ ("http" | "https" | "oss" | "data"), rest)) => {
+                Source::Uri(format!("{scheme}:{rest}"))
+            }
             Some(("file", _)) => {
                 return Err(Failure::usage(format!("{text:?} is not fetched"))
                     .with_advice("give the path of the file itself"));
             }
-            Some(_) | None => Self::file(modality, Path::new(text))?,
+            Some(_) | None => Self::file(modality, &at_home(text))?,
         };
         Ok(Self { modality, source })
     }
 
+    /// Reads what has no size and can be read once: stdin, a pipe, a process substitution.
+    fn read(shown: &str, modality: Modality, from: impl Read) -> Result<Source, Failure> {
+        let mut data = Vec::new();
+        let read = from.take(MAX_PIPED_BYTES + 1).read_to_end(&mut data);
+        read.map_err(|error| Failure::usage(format!("cannot read {shown}: {error}")))?;
+        if data.len() as u64 > MAX_PIPED_BYTES {
+            let message = format!("{shown} gives more than 256 MiB");
+            return Err(Failure::usage(message).with_advice("save it to a file and give its path"));
+        }
+        let head = data.get(..HEAD_BYTES).unwrap_or(&data);
+        let mime_type = judged(shown, data.len() as u64, head, modality)?;
+        let data = Bytes::from(data);
+        Ok(Source::Read { data, mime_type })
+    }
+
     fn file(modality: Modality, path: &Path) -> Result<Source, Failure> {
+        if let Some(pipe) = pipe(path) {
+            return Self::read(&path.display().to_string(), modality, pipe);
+        }
         let (bytes, head) = look(path).map_err(|error| {
             let flag = modality.name();
             let message = format!("cannot read {}: {error}", path.display());
             Failure::usage(message).with_advice(format!("--{flag} takes a file or a URL"))
         })?;
-        let shown = path.display();
-        if bytes == 0 {
-            return Err(Failure::usage(format!("{shown} is empty")));
-        }
-        if let Some(found) = sniffing::contradiction(&head, modality) {
-            let message = format!("{shown} is {found}, not {}", article(modality));
-            let failure = Failure::usage(message);
-            return Err(match Modality::of(found) {
-                Some(other) if !sniffing::is_no_medium(found) => {
-                    failure.with_advice(format!("--{} {shown}", other.name()))
-                }
-                _ => failure.with_advice("convert it to a format that the models take"),
-            });
-        }
-        let name = path.to_string_lossy();
-        let found = sniffing::mime_type(&head, &name, Some(modality));
-        let signed = sniffing::mime_type(&head, "", Some(modality)).is_some();
-        let known = |found: &&str| {
-            let told = signed || sniffing::may_begin_with_anything(found);
-            told && sniffing::fits(found, modality)
-        };
-        match found.filter(known) {
-            Some(mime_type) => Ok(Source::File {
-                path: path.to_owned(),
-                bytes,
-                mime_type,
-            }),
-            None => {
-                let message = format!("{shown} is not {} that is recognised", article(modality));
-                Err(Failure::usage(message).with_advice(
-                    "if it is one, put it where DashScope can fetch it and give its URL",
-                ))
-            }
-        }
+        let name = path.display().to_string();
+        let mime_type = judged(&name, bytes, &head, modality)?;
+        Ok(Source::File {
+            path: path.to_owned(),
+            bytes,
+            mime_type,
+        })
     }
 
     /// How many bytes it adds to a message when it goes inside.
     pub(crate) fn inline_bytes(&self) -> usize {
         match &self.source {
             Source::Uri(uri) => uri.len(),
+            Source::Read { data, .. } => data.len(),
             Source::File { bytes, .. } => usize::try_from(*bytes).unwrap_or(usize::MAX),
         }
     }
@@ -106,6 +121,9 @@ impl Attachment {
     pub(crate) async fn inline(&self, limit: usize) -> Result<pb::Content, Failure> {
         let (path, mime_type) = match &self.source {
             Source::Uri(uri) => return Ok(self.linked(uri.clone())),
+            Source::Read { data, mime_type } => {
+                return Ok(content(self.kind(mime_type, Place::Data(data.clone()))));
+            }
             Source::File {
                 path, mime_type, ..
             } => (path.clone(), *mime_type),
@@ -205,6 +223,59 @@ fn look(path: &Path) -> io::Result<(u64, Vec<u8>)> {
     Ok((about.len(), head))
 }
 
+/// A pipe, a socket or a device, which has no size; none for what has.
+fn pipe(path: &Path) -> Option<File> {
+    let about = std::fs::metadata(path).ok()?;
+    match about.is_file() || about.is_dir() {
+        true => None,
+        false => File::open(path).ok(),
+    }
+}
+
+/// A path below the person's own folder, where no shell has put that in for `~`.
+fn at_home(text: &str) -> PathBuf {
+    let below = text
+        .strip_prefix("~/")
+        .filter(|_| !Path::new(text).exists());
+    match (below, config::home(&config::Process)) {
+        (Some(below), Some(home)) => home.join(below),
+        _ => PathBuf::from(text),
+    }
+}
+
+/// The MIME type of what begins with these bytes, or why it cannot be attached as this.
+fn judged(
+    shown: &str,
+    bytes: u64,
+    head: &[u8],
+    modality: Modality,
+) -> Result<&'static str, Failure> {
+    if bytes == 0 {
+        return Err(Failure::usage(format!("{shown} is empty")));
+    }
+    if let Some(found) = sniffing::contradiction(head, modality) {
+        let message = format!("{shown} is {found}, not {}", article(modality));
+        let failure = Failure::usage(message);
+        return Err(match Modality::of(found) {
+            Some(other) if !sniffing::is_no_medium(found) => {
+                failure.with_advice(format!("--{} {shown}", other.name()))
+            }
+            _ => failure.with_advice("convert it to a format that the models take"),
+        });
+    }
+    let signed = sniffing::mime_type(head, "", Some(modality)).is_some();
+    let known = |found: &&str| {
+        let told = signed || sniffing::may_begin_with_anything(found);
+        told && sniffing::fits(found, modality)
+    };
+    let found = sniffing::mime_type(head, shown, Some(modality)).filter(known);
+    found.ok_or_else(|| {
+        let message = format!("{shown} is not {} that is recognised", article(modality));
+        Failure::usage(message)
+            .with_advice("if it is one, put it where DashScope can fetch it and give its URL")
+    })
+}
+
 fn article(modality: Modality) -> &'static str {
     match modality {
         Modality::Audio => "audio",
@@ -241,6 +312,8 @@ mod tests {
             let attachment = Attachment::open(Modality::Audio, uri).unwrap();
             assert_eq!(attachment.source, Source::Uri(uri.to_owned()));
         }
+        let upper = Attachment::open(Modality::Audio, "HTTPS://H/A.wav").unwrap();
+        assert_eq!(upper.source, Source::Uri("https://H/A.wav".to_owned()));
         let path = written("sound.bin", WAV);
         let Source::File {
             bytes, mime_type, ..
@@ -268,6 +341,24 @@ mod tests {
         ] {
             let told = Attachment::open(Modality::Audio, text).unwrap_err().text();
             assert!(told.contains(expected), "{expected} in {told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_through_a_pipe_is_read_whole() {
+        let source = Attachment::read("a pipe", Modality::Audio, WAV).unwrap();
+        let attachment = Attachment {
+            modality: Modality::Audio,
+            source,
+        };
+        assert_eq!(attachment.inline_bytes(), WAV.len());
+        let Some(Kind::Audio(audio)) = attachment.inline(0).await.unwrap().kind else {
+            panic!("it is audio");
+        };
+        assert_eq!(audio.mime_type, "audio/wav");
+        for (bytes, told) in [(&b""[..], "is empty"), (PNG, "--image")] {
+            let failure = Attachment::read("a pipe", Modality::Audio, bytes).unwrap_err();
+            assert!(failure.text().contains(told), "{}", failure.text());
         }
     }
 

@@ -17,6 +17,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A file of certificates is some pages; anything larger is a mistake in the path.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// What rustls says of an answer that is no TLS.
+const NO_TLS: &str = "corrupt message";
+
 /// Connects to an address as people write it: `host:port`, `http://...`, `https://...` or
 /// `unix:/path`.
 pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, Failure> {
@@ -48,7 +51,15 @@ pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, F
         })?;
     }
     endpoint.connect().await.map_err(|error| {
-        Failure::unreachable(format!("cannot reach {address}: {}", causes(&error)))
+        let cause = causes(&error);
+        if secure && cause.contains(NO_TLS) {
+            let plain = address.replacen("https://", "http://", 1);
+            return Failure::unreachable(format!(
+                "cannot reach {address}: what answers there speaks no TLS"
+            ))
+            .with_advice(plain);
+        }
+        Failure::unreachable(format!("cannot reach {address}: {cause}"))
             .with_advice("`dashgate serve` starts a gateway")
             .with_advice("without --server and DASHGATE_ADDR, `dashgate ask` runs its own")
     })
@@ -126,6 +137,23 @@ mod tests {
             assert!(failure.text().contains(address), "{}", failure.text());
             assert!(failure.text().contains("dashgate serve"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_plaintext_port_behind_https_is_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                use tokio::io::AsyncWriteExt as _;
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            }
+        });
+        let failure = failure(&format!("https://{address}")).await;
+        assert_eq!(failure.exit(), Exit::Unreachable);
+        let told = failure.text();
+        assert!(told.contains("speaks no TLS"), "{told}");
+        assert!(told.contains(&format!("try: http://{address}")), "{told}");
     }
 
     #[tokio::test]

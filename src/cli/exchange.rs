@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::chat::sniffing::Modality;
+use crate::config::DefaultModels;
 use crate::grpc::pb;
 use crate::grpc::pb::content::Kind;
 
@@ -16,16 +17,12 @@ use super::failure::Failure;
 use super::gateway::Gateway;
 use super::printer::Printer;
 use super::terminal::Terminal;
-use super::upload::{Upload, upload};
+use super::upload::{From, Upload, upload};
 
 /// What a message holds beside media and text: options, names, lengths of fields.
 const FRAME_BYTES: usize = 64 << 10;
 /// How much longer than its deadline a call is waited for: the gateway's own word is the better.
 const GRACE: Duration = Duration::from_secs(1);
-/// Models for what is attached, when nobody names one: DashScope's own example for each.
-const AUDIO_MODEL: &str = "qwen-audio-turbo";
-const VISION_MODEL: &str = "qwen3-vl-plus";
-const OMNI_MODEL: &str = "qwen3-omni-flash";
 
 /// How to ask.
 #[derive(Clone, Debug, Default)]
@@ -34,14 +31,19 @@ pub(crate) struct Manner {
     pub(crate) timeout: Option<Duration>,
     /// Take the answer whole.
     pub(crate) whole: bool,
-    /// Let the model think first.
-    pub(crate) thinking: bool,
+    /// What else the model is told.
+    pub(crate) options: pb::GenerationOptions,
     /// Show the answer as it comes.
     pub(crate) shown: bool,
 }
 
 /// The model for a conversation in which nobody named one: by what was and what will be attached.
-pub(crate) fn model_for(messages: &[pb::Message], attached: &[Attachment]) -> &'static str {
+pub(crate) fn model_for<'a>(
+    defaults: &'a DefaultModels,
+    messages: &[pb::Message],
+    attached: &[Attachment],
+    question: &str,
+) -> &'a str {
     let parts = messages.iter().flat_map(|message| &message.content);
     let earlier = parts.filter_map(|part| match part.kind.as_ref()? {
         Kind::Audio(_) => Some(Modality::Audio),
@@ -57,10 +59,26 @@ pub(crate) fn model_for(messages: &[pb::Message], attached: &[Attachment]) -> &'
         }
     }
     match (heard, seen) {
-        (true, false) => AUDIO_MODEL,
-        (false, true) => VISION_MODEL,
-        (true, true) | (false, false) => OMNI_MODEL,
+        (true, false) if messages.is_empty() && question.trim().is_empty() => &defaults.transcript,
+        (true, false) => &defaults.audio,
+        (false, true) => &defaults.vision,
+        (true, true) => &defaults.omni,
+        (false, false) => &defaults.text,
     }
+}
+
+/// Adds which model to take to a failure that says that this one is not to be had here.
+pub(crate) fn advised(mut failure: Failure, asked: &str, fitting: &str) -> Failure {
+    let elsewhere = failure.message.contains("url error, please check url")
+        || failure.reason == "MODEL_NOT_FOUND";
+    if elsewhere {
+        let advice = match asked == fitting {
+            true => "another model: `-m MODEL`, or for good `client.default_models`".to_owned(),
+            false => format!("`-m {fitting}`: this interface serves it, and not {asked}"),
+        };
+        failure = failure.with_advice(advice);
+    }
+    failure
 }
 
 /// The instructions as a turn.
@@ -95,14 +113,25 @@ pub(crate) async fn turn(
                 mime_type,
             } if large => {
                 let file = Upload {
-                    path,
+                    from: From::Path(path),
                     bytes: *bytes,
                     mime_type,
                     model: &before.model,
                 };
                 attachment.linked(upload(gateway, file, manner.timeout, terminal).await?)
             }
-            Source::File { .. } | Source::Uri(_) => attachment.inline(room).await?,
+            Source::Read { data, mime_type } if large => {
+                let file = Upload {
+                    from: From::Bytes(data.clone()),
+                    bytes: data.len() as u64,
+                    mime_type,
+                    model: &before.model,
+                };
+                attachment.linked(upload(gateway, file, manner.timeout, terminal).await?)
+            }
+            Source::File { .. } | Source::Read { .. } | Source::Uri(_) => {
+                attachment.inline(room).await?
+            }
         };
         parts.push(part);
     }
@@ -216,10 +245,8 @@ fn show(
 }
 
 fn options(manner: &Manner) -> Option<pb::GenerationOptions> {
-    manner.thinking.then(|| pb::GenerationOptions {
-        enable_thinking: Some(true),
-        ..pb::GenerationOptions::default()
-    })
+    let set = manner.options != pb::GenerationOptions::default();
+    set.then(|| manner.options.clone())
 }
 
 fn late(timeout: Duration) -> Failure {
@@ -246,7 +273,7 @@ fn on_time(failure: Failure, begun: Instant, timeout: Option<Duration>) -> Failu
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::super::gateway::stand_in::{StandIn, Then, completed, delta, says, started};
@@ -257,6 +284,17 @@ mod tests {
         Manner {
             shown: true,
             ..Manner::default()
+        }
+    }
+
+    /// The models of the settings.
+    pub(crate) fn defaults() -> DefaultModels {
+        DefaultModels {
+            audio: "qwen-audio-turbo".into(),
+            transcript: "qwen3-asr-flash".into(),
+            vision: "qwen3-vl-plus".into(),
+            omni: "qwen3-omni-flash".into(),
+            text: "qwen3.6-plus".into(),
         }
     }
 
@@ -276,7 +314,10 @@ mod tests {
             let (mut terminal, out, err) = fake::terminal(false, false);
             let manner = Manner {
                 whole,
-                thinking: true,
+                options: pb::GenerationOptions {
+                    enable_thinking: Some(true),
+                    ..pb::GenerationOptions::default()
+                },
                 ..shown()
             };
             let answer = ask(&gateway, asked("hi"), &manner, &mut terminal).await;
@@ -415,12 +456,16 @@ mod tests {
         let audio = || Kind::Audio(pb::Audio::default());
         let image = || Kind::Image(pb::Image::default());
         let video = || Kind::Video(pb::Video::default());
+        let defaults = defaults();
+        let model_for = |messages: &[pb::Message], attached: &[Attachment]| {
+            model_for(&defaults, messages, attached, "what?").to_owned()
+        };
         for (kinds, expected) in [
             (vec![audio()], "qwen-audio-turbo"),
             (vec![image()], "qwen3-vl-plus"),
             (vec![video()], "qwen3-vl-plus"),
             (vec![audio(), image()], "qwen3-omni-flash"),
-            (vec![Kind::Text("hi".into())], "qwen3-omni-flash"),
+            (vec![Kind::Text("hi".into())], "qwen3.6-plus"),
         ] {
             assert_eq!(model_for(&[message(kinds)], &[]), expected);
         }
@@ -428,5 +473,19 @@ mod tests {
         assert_eq!(model_for(&[], &attached), "qwen3-vl-plus");
         let turns = [message(vec![audio()])];
         assert_eq!(model_for(&turns, &attached), "qwen3-omni-flash");
+        let alone = [Attachment::open(Modality::Audio, "https://h/a.wav").unwrap()];
+        let found = super::model_for(&defaults, &[], &alone, " ");
+        assert_eq!(found, "qwen3-asr-flash");
+    }
+
+    #[test]
+    fn a_model_that_is_not_served_is_told_with_one_that_is() {
+        let refused = || Failure::failed("INVALID_ARGUMENT", "url error, please check url!");
+        let told = advised(refused(), "qwen-plus", "qwen3.6-plus").text();
+        assert!(told.contains("`-m qwen3.6-plus`"), "{told}");
+        let told = advised(refused(), "qwen3.6-plus", "qwen3.6-plus").text();
+        assert!(told.contains("client.default_models"), "{told}");
+        let other = advised(Failure::failed("X", "the audio is empty"), "a", "b");
+        assert!(!other.text().contains("try"));
     }
 }

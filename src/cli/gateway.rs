@@ -258,6 +258,8 @@ pub(crate) mod stand_in {
                 api_key: Some(Secret::new("k-1")),
                 tls: ClientTls::default(),
                 model: None,
+                default_models: crate::cli::exchange::tests::defaults(),
+                history: None,
             };
             Gateway::connect(&address, &client).await.unwrap()
         }

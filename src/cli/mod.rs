@@ -16,12 +16,15 @@ mod health;
 mod keys;
 mod lines;
 mod numbers;
+mod option;
+mod positional;
 mod printer;
 mod report;
 mod serve;
 mod settings;
 mod signals;
 mod slash;
+mod speech;
 mod talk;
 mod terminal;
 mod top;
@@ -31,8 +34,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::config;
 use crate::telemetry::log;
 
 use self::exit::Exit;
@@ -52,6 +57,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
     match Line::try_parse_from(arguments) {
         Ok(line) => Ok(Command(line.verb)),
         Err(error) => {
+            let error = suggested(error);
             // Help that cannot be printed has nobody to read it.
             let _ = error.print();
             Err(match error.use_stderr() {
@@ -60,6 +66,22 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
             })
         }
     }
+}
+
+/// Adds the command that was probably meant: clap itself does not see that two letters changed
+/// places.
+fn suggested(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    let line = Line::command();
+    let names = line.get_subcommands().map(clap::Command::get_name);
+    let Some(near) = config::nearest(wrong, names) else {
+        return error;
+    };
+    let near = ContextValue::Strings(vec![near.to_owned()]);
+    error.insert(ContextKind::SuggestedSubcommand, near);
+    error
 }
 
 impl Command {
@@ -177,6 +199,8 @@ mod tests {
         for line in [
             "dashgate serve --listen",
             "dashgate ask --timeout soon hi",
+            "dashgate ask --timeout 0s hi",
+            "dashgate ask --no-stream -o a.wav hi",
             "dashgate emulate --listen here",
             "dashgate keys",
             "dashgate keys new",
@@ -188,6 +212,7 @@ mod tests {
         assert!(matches!(parse("dashgate --help"), Err(false)));
         for line in [
             "dashgate ask --audio a.wav --audio b.wav -m m what is this",
+            "dashgate ask -m qwen3-tts-flash --voice Cherry -o hi.wav --option temperature=1 hi",
             "dashgate ask --json --no-stream --thinking --timeout 30s hi",
             "dashgate serve --listen 127.0.0.1:0 --upstream embedded --set a.b=c",
             "dashgate config check --config d.toml",
@@ -200,6 +225,15 @@ mod tests {
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
+    }
+
+    #[test]
+    fn a_command_with_two_letters_changed_is_suggested() {
+        let error = Line::try_parse_from(["dashgate", "aks"]).unwrap_err();
+        let told = suggested(error).to_string();
+        assert!(told.contains("'ask'"), "{told}");
+        let error = Line::try_parse_from(["dashgate", "whatever"]).unwrap_err();
+        assert!(!suggested(error).to_string().contains("similar"));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) fn line(answer: &Answer) -> String {
         other => parts.push(format!("ended by {other}")),
     }
     if answer.audio_bytes > 0 {
-        parts.push(format!("{} bytes of sound not played", answer.audio_bytes));
+        parts.push(format!("{} bytes of audio", answer.audio_bytes));
     }
     format!("[{}] {}", answer.model, parts.join("; "))
 }

@@ -1,6 +1,9 @@
 //! A conversation of many turns on a terminal.
 
+use std::path::PathBuf;
+
 use crate::chat::sniffing::Modality;
+use crate::config::DefaultModels;
 use crate::grpc::pb;
 
 use super::answer::Answer;
@@ -24,6 +27,10 @@ pub(crate) struct Opening {
     pub(crate) attached: Vec<Attachment>,
     /// How to ask.
     pub(crate) manner: Manner,
+    /// The models that are asked when nobody names one.
+    pub(crate) default_models: DefaultModels,
+    /// Where the lines are kept for the next conversation.
+    pub(crate) history: Option<PathBuf>,
 }
 
 /// Talks until the person leaves.
@@ -33,7 +40,7 @@ pub(crate) async fn run(
     signals: &mut Signals,
     terminal: &mut Terminal,
 ) -> Result<Exit, Failure> {
-    let mut keyboard = Keyboard::open()
+    let mut keyboard = Keyboard::open(opening.history.as_deref())
         .map_err(|error| Failure::usage(format!("cannot read from the terminal: {error}")))?;
     terminal.aside("/help says what can be done; Ctrl-D leaves.\n");
     Talk::new(gateway, opening)
@@ -103,7 +110,7 @@ impl<'a> Talk<'a> {
         match command {
             Slash::Attach(modality, text) => self.attach(modality, &text, terminal),
             Slash::System(text) => self.opening.system = text,
-            Slash::Model(None) => terminal.note(&self.model()),
+            Slash::Model(None) => terminal.note(&self.model("?")),
             Slash::Model(Some(model)) => {
                 if uploaded(&self.messages) {
                     terminal
@@ -170,7 +177,7 @@ impl<'a> Talk<'a> {
         terminal: &mut Terminal,
     ) -> Result<(pb::Message, Answer), Failure> {
         let mut conversation = pb::Conversation {
-            model: self.model(),
+            model: self.model(text),
             ..pb::Conversation::default()
         };
         let system = exchange::system(self.opening.system.as_deref());
@@ -187,7 +194,10 @@ impl<'a> Talk<'a> {
         )
         .await?;
         conversation.messages.push(question.clone());
-        let answer = exchange::ask(self.gateway, conversation, manner, terminal).await?;
+        let asked = conversation.model.clone();
+        let answer = exchange::ask(self.gateway, conversation, manner, terminal).await;
+        let fitting = self.fitting(text);
+        let answer = answer.map_err(|failure| exchange::advised(failure, &asked, fitting))?;
         Ok((question, answer))
     }
 
@@ -203,11 +213,17 @@ impl<'a> Talk<'a> {
         }
     }
 
-    fn model(&self) -> String {
+    fn model(&self, question: &str) -> String {
         match &self.opening.model {
             Some(model) => model.clone(),
-            None => exchange::model_for(&self.messages, &self.opening.attached).to_owned(),
+            None => self.fitting(question).to_owned(),
         }
+    }
+
+    /// The model for what was and what will be attached.
+    fn fitting(&self, question: &str) -> &str {
+        let defaults = &self.opening.default_models;
+        exchange::model_for(defaults, &self.messages, &self.opening.attached, question)
     }
 }
 
@@ -263,6 +279,8 @@ mod tests {
                 shown: true,
                 ..Manner::default()
             },
+            default_models: exchange::tests::defaults(),
+            history: None,
         };
         let mut signals = Signals::listen().unwrap();
         let exit = Talk::new(&gateway, opening)

@@ -1,14 +1,14 @@
 //! Files that are too large for a message: by `UploadMedia`, a chunk at a time.
 
-use std::io;
+use std::io::{self, Cursor};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::fs::File;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,10 +27,18 @@ const PROGRESS_AFTER: Duration = Duration::from_secs(1);
 /// How often progress is shown: often enough to be seen moving.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
+/// Where the bytes of an upload come from.
+pub(crate) enum From<'a> {
+    /// A file, which is read as it is sent.
+    Path(&'a Path),
+    /// Bytes that were read already, as from a pipe.
+    Bytes(Bytes),
+}
+
 /// A file to upload.
 pub(crate) struct Upload<'a> {
     /// Where it is.
-    pub(crate) path: &'a Path,
+    pub(crate) from: From<'a>,
     /// Its size.
     pub(crate) bytes: u64,
     /// Its MIME type; empty if the gateway can tell it.
@@ -46,10 +54,16 @@ pub(crate) async fn upload(
     timeout: Option<Duration>,
     terminal: &mut Terminal,
 ) -> Result<String, Failure> {
-    let name = file.path.file_name().unwrap_or_default();
-    let name = name.to_string_lossy().into_owned();
+    let name = match &file.from {
+        From::Path(path) => path.file_name().unwrap_or_default().to_string_lossy(),
+        From::Bytes(_) => "stdin".into(),
+    };
+    let name = name.into_owned();
     let unreadable = |error| Failure::usage(format!("cannot read {name}: {error}"));
-    let source = File::open(file.path).await.map_err(unreadable)?;
+    let source: Box<dyn AsyncRead + Send + Unpin> = match file.from {
+        From::Path(path) => Box::new(File::open(path).await.map_err(unreadable)?),
+        From::Bytes(bytes) => Box::new(Cursor::new(bytes)),
+    };
     let description = pb::MediaDescription {
         model: file.model.to_owned(),
         mime_type: file.mime_type.to_owned(),
@@ -93,7 +107,7 @@ pub(crate) async fn upload(
 
 /// Reads the file into the stream. A stream that nobody takes any more is the call's to explain.
 async fn read(
-    mut source: File,
+    mut source: Box<dyn AsyncRead + Send + Unpin>,
     description: pb::MediaDescription,
     chunk_bytes: usize,
     sender: mpsc::Sender<pb::UploadMediaRequest>,

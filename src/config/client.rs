@@ -22,6 +22,25 @@ pub struct Client {
     pub tls: ClientTls,
     /// The model to ask; none: by what is attached.
     pub model: Option<String>,
+    /// The models that are asked when none is named.
+    pub default_models: DefaultModels,
+    /// Where the lines of conversations are kept; none: nowhere.
+    pub history: Option<PathBuf>,
+}
+
+/// The models that are asked when none is named, by what is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultModels {
+    /// For audio with a question.
+    pub audio: String,
+    /// For audio alone: a transcript is wanted.
+    pub transcript: String,
+    /// For images and videos.
+    pub vision: String,
+    /// For audio together with images or videos.
+    pub omni: String,
+    /// For text alone.
+    pub text: String,
 }
 
 /// Whom to trust over TLS, and what to show. The files are not read here.
@@ -51,6 +70,12 @@ pub fn color(around: &dyn Surroundings) -> bool {
     variable("NO_COLOR").is_empty() && variable("TERM") != "dumb"
 }
 
+/// The person's own folder.
+pub fn home(around: &dyn Surroundings) -> Option<PathBuf> {
+    let folder = around.variable("HOME").ok().flatten()?;
+    (!folder.is_empty()).then(|| PathBuf::from(folder))
+}
+
 /// Reads the section of the client.
 pub(crate) fn client(checker: &mut Checker<'_>) -> Client {
     let api_key = checker.read("client.api_key", value::text);
@@ -59,6 +84,14 @@ pub(crate) fn client(checker: &mut Checker<'_>) -> Client {
         api_key: api_key.map(Secret::new),
         tls: tls(checker),
         model: checker.read("client.model", value::text),
+        default_models: DefaultModels {
+            audio: checker.read("client.default_models.audio", value::name),
+            transcript: checker.read("client.default_models.transcript", value::name),
+            vision: checker.read("client.default_models.vision", value::name),
+            omni: checker.read("client.default_models.omni", value::name),
+            text: checker.read("client.default_models.text", value::name),
+        },
+        history: checker.path("client.history"),
     }
 }
 

@@ -32,7 +32,31 @@ settings! {
         "Set it when you call by an address that the certificate does not have.";
     "client.model" [Text] = "",
         "DASHGATE_MODEL" "--model":
-        "The model that `ask` asks. Default: by what is attached: `qwen-audio-turbo` for sound, \
-         `qwen3-vl-plus` for pictures and films, `qwen3-omni-flash` for both or for text alone.",
-        "Each is DashScope's own example for that kind.";
+        "The model that `ask` asks. Default: by what is attached, see `client.default_models`.",
+        "One question about audio and one about an image need different models.";
+    "client.default_models.audio" [Text] = "qwen-audio-turbo",
+        "DASHGATE_DEFAULT_MODEL_AUDIO":
+        "The model that `ask` asks about audio, when none is named.",
+        "DashScope's quick start; no other model of the native interface takes audio and a \
+         question.";
+    "client.default_models.transcript" [Text] = "qwen3-asr-flash",
+        "DASHGATE_DEFAULT_MODEL_TRANSCRIPT":
+        "The model that `ask` gives audio without a question.",
+        "It writes down what is said, and takes no question.";
+    "client.default_models.vision" [Text] = "qwen3-vl-plus",
+        "DASHGATE_DEFAULT_MODEL_VISION":
+        "The model that `ask` asks about images and videos, when none is named.",
+        "Its older namesakes `qwen-vl-*` were retired on 2026-10-10.";
+    "client.default_models.omni" [Text] = "qwen3-omni-flash",
+        "DASHGATE_DEFAULT_MODEL_OMNI":
+        "The model that `ask` asks about audio together with images or videos.",
+        "Only Qwen-Omni takes both, and DashScope documents it for another interface by now.";
+    "client.default_models.text" [Text] = "qwen3.6-plus",
+        "DASHGATE_DEFAULT_MODEL_TEXT":
+        "The model that `ask` asks when nothing is attached.",
+        "Models for text alone, such as `qwen-plus`, are not served by this interface.";
+    "client.history" [Path] = "",
+        "DASHGATE_HISTORY":
+        "A file in which the lines of conversations are kept for the next one. Default: none.",
+        "What people ask may be private; a file of it is their choice.";
 }

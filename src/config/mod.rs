@@ -36,7 +36,7 @@ mod value;
 
 pub use self::address::Address;
 pub use self::callers::load_keys_file;
-pub use self::client::{Client, ClientTls, color, load_client};
+pub use self::client::{Client, ClientTls, DefaultModels, color, home, load_client};
 pub use self::fault::{Fault, Faults};
 pub use self::raw::{Flag, Flags};
 pub use self::reference::markdown;
@@ -48,7 +48,7 @@ pub use self::settings::{
 };
 pub use self::source::{Loaded, Source};
 pub use self::surroundings::{Process, Surroundings};
-pub use self::unknown::unknown_variables;
+pub use self::unknown::{nearest, unknown_variables};
 
 use std::time::Duration;
 

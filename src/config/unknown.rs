@@ -53,6 +53,17 @@ fn is_of_kubernetes(name: &str) -> bool {
         || port(name)
 }
 
+/// The known name that a wrong one was probably meant to be.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Half of a short name may be right by chance.
+    let most = (name.chars().count() / 2).clamp(1, MAX_DISTANCE);
+    known
+        .map(|known| (distance(known, name), known))
+        .min()
+        .filter(|(distance, _)| *distance <= most)
+        .map(|(_, known)| known)
+}
+
 fn told(name: &str) -> String {
     let variables = table::ALL.iter().map(|setting| setting.variable);
     let nearest = variables

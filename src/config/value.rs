@@ -115,6 +115,14 @@ pub(crate) fn names(text: &str) -> Result<Vec<String>, Wrong> {
     })
 }
 
+/// A text that must be there.
+pub(crate) fn name(text: &str) -> Result<String, Wrong> {
+    match text.trim() {
+        "" => Err(Wrong::new("it is empty", "write a name")),
+        name => Ok(name.to_owned()),
+    }
+}
+
 /// `old=new,...`.
 pub(crate) fn aliases(text: &str) -> Result<Vec<(String, String)>, Wrong> {
     let mend = "write pairs with a comma between, as in old=new,older=new";

@@ -9,6 +9,8 @@ pub(super) struct Answer {
     pub(super) choices: Vec<Choice>,
     /// Speech of the text-to-speech models, which stands in `output.audio`.
     pub(super) speech: Option<Speech>,
+    /// The transcript of the Fun-ASR models, in pieces, which stands in `output.text`.
+    pub(super) transcript: Option<Vec<String>>,
     /// The usage, if it is given. The keys keep their order.
     pub(super) usage: Option<Map<String, Value>>,
     /// More fields of `output`, such as `task_metric` or `search_info`.

@@ -29,6 +29,7 @@ pub(super) fn answer(node: Node<'_>, faults: &mut Faults) -> Answer {
         usage: fields.object("usage", faults),
         output: fields.object("output", faults).unwrap_or_default(),
         choices: Vec::new(),
+        transcript: None,
     };
     match fields.take("choices") {
         Some(list) => {

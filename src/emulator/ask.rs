@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::family::{Family, family};
+use super::family::{Family, Kind, family};
 use super::fault::Fault;
 
 /// What DashScope says of wrong roles and of empty turns alike.
@@ -39,8 +39,10 @@ pub(super) struct Turn {
 pub(super) enum Part {
     /// A text.
     Text(String),
-    /// A medium: one address, or several for the frames of a film.
-    Medium(Sense, Vec<String>),
+    /// A medium: its address.
+    Medium(Sense, String),
+    /// A video as a list of images: their addresses.
+    Frames(Vec<String>),
 }
 
 /// The sense that a medium is for.
@@ -93,7 +95,7 @@ impl Ask {
         let mut rest = known(input);
         let turns = match rest.remove("messages") {
             None => Vec::new(),
-            Some(messages) => turns(&messages)?,
+            Some(messages) => turns(&messages, family)?,
         };
         let spoken = rest.contains_key("text") || rest.contains_key("voice");
         if turns.is_empty() && !spoken {
@@ -147,7 +149,7 @@ impl Part {
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Medium(..) => None,
+            Self::Medium(..) | Self::Frames(_) => None,
         }
     }
 }
@@ -191,14 +193,14 @@ fn known(fields: &Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
-fn turns(messages: &Value) -> Result<Vec<Turn>, Fault> {
+fn turns(messages: &Value, family: &Family) -> Result<Vec<Turn>, Fault> {
     let Some(list) = messages.as_array() else {
         return Err(Fault::parameter("messages must be a list."));
     };
-    list.iter().map(turn).collect()
+    list.iter().map(|message| turn(message, family)).collect()
 }
 
-fn turn(message: &Value) -> Result<Turn, Fault> {
+fn turn(message: &Value, family: &Family) -> Result<Turn, Fault> {
     let role = text(message, "role");
     if !["system", "user", "assistant", "tool"].contains(&role) {
         return Err(Fault::parameter(ROLE));
@@ -216,7 +218,9 @@ fn turn(message: &Value) -> Result<Turn, Fault> {
         }
     };
     let silent = parts.iter().all(|part| part.text() == Some(""));
-    if silent && !(role == "assistant" && calls) && role != "tool" {
+    // The context of a transcription may be empty: so it is in the vendor's own example.
+    let context = role == "system" && family.kind == Kind::Transcribe && !parts.is_empty();
+    if silent && !(role == "assistant" && calls) && role != "tool" && !context {
         return Err(Fault::parameter(ROLE));
     }
     Ok(Turn {
@@ -234,22 +238,36 @@ fn part(item: &Value) -> Result<Part, Fault> {
     }
     for (name, sense) in SENSES {
         if let Some(value) = item.get(name) {
-            return addresses(value)
-                .map(|addresses| Part::Medium(sense, addresses))
-                .ok_or_else(|| Fault::parameter(MODAL));
+            return medium(sense, value).ok_or_else(|| Fault::parameter(MODAL));
         }
+    }
+    // The grammar of Fun-ASR.
+    if let Some(audio) = item.get("input_audio") {
+        let medium = medium(Sense::Audio, audio.get("data").unwrap_or(audio));
+        return medium.ok_or_else(|| Fault::parameter(MODAL));
+    }
+    if let Some(context) = item.get("input_text") {
+        let words = context.get("text").unwrap_or(context).as_str();
+        let part = words.map(|words| Part::Text(words.to_owned()));
+        return part.ok_or_else(|| Fault::parameter(MODAL));
     }
     Err(Fault::parameter(MODAL))
 }
 
 const MODAL: &str = "The item of content should be a message of a certain modal.";
 
-fn addresses(value: &Value) -> Option<Vec<String>> {
+fn medium(sense: Sense, value: &Value) -> Option<Part> {
     let one = |value: &Value| value.as_str().map(str::to_owned);
     match value.as_array() {
-        Some(list) if !list.is_empty() => list.iter().map(one).collect(),
-        Some(_) => None,
-        None => Some(vec![one(value)?]),
+        Some(list) if sense == Sense::Video && !list.is_empty() => {
+            let frames = list.iter().map(one).collect::<Option<_>>();
+            frames.map(Part::Frames)
+        }
+        Some(list) => match list.as_slice() {
+            [value] => one(value).map(|address| Part::Medium(sense, address)),
+            _ => None,
+        },
+        None => one(value).map(|address| Part::Medium(sense, address)),
     }
 }
 
@@ -302,6 +320,29 @@ mod tests {
     }
 
     #[test]
+    fn the_context_of_a_transcription_may_be_empty() {
+        let messages = json!([{"role": "system", "content": [{"text": ""}]},
+            {"role": "user", "content": [{"audio": "https://a.example/b.wav"}]}]);
+        for (model, taken) in [("qwen3-asr-flash", true), ("qwen-audio-turbo", false)] {
+            let body = json!({"model": model, "input": {"messages": messages}});
+            assert_eq!(Ask::read(&body, false).is_ok(), taken, "{model}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_fun_asr_are_read() {
+        let ask = Ask::read(
+            &json!({"model": "fun-asr-flash-2026-06-15", "input": {"messages": [{"role": "user",
+                "content": [{"type": "input_text", "input_text": {"text": "names"}},
+                    {"type": "input_audio", "input_audio": {"data": "https://a/b"}}]}]}}),
+            false,
+        );
+        let parts = &ask.unwrap().turns[0].parts;
+        let audio = Part::Medium(Sense::Audio, "https://a/b".into());
+        assert_eq!(parts[..], [Part::Text("names".into()), audio]);
+    }
+
+    #[test]
     fn what_the_sdks_send_is_taken() {
         let java = json!({"model": "qwen3-tts-flash", "parameters": {"enable_search": false},
             "input": {"messages": [], "text": "hi", "voice": "Cherry"}});
@@ -319,7 +360,7 @@ mod tests {
                 {"video": ["a", "b"], "fps": 2}, {"text": "x"}]}]}});
         let ask = Ask::read(&nulls, false).unwrap();
         assert!(ask.parameters.is_empty());
-        let frames = Part::Medium(Sense::Video, vec!["a".into(), "b".into()]);
+        let frames = Part::Frames(vec!["a".into(), "b".into()]);
         assert_eq!(ask.turns[0].parts[0], frames);
         assert_eq!(subject(&nulls), "a\nb\nx");
     }

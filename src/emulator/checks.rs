@@ -19,6 +19,9 @@ const THINKING_BUDGET: u64 = 81_920;
 ///
 /// The first fault, as DashScope tells it.
 pub(super) fn check(ask: &Ask) -> Result<(), Fault> {
+    if ask.family.kind == Kind::OtherPath {
+        return Err(Fault::parameter(OTHER_PATH));
+    }
     modes(ask)?;
     for rule in NUMBERS {
         rule.check(ask)?;
@@ -27,10 +30,15 @@ pub(super) fn check(ask: &Ask) -> Result<(), Fault> {
     match ask.family.kind {
         Kind::Chat => conversation(ask),
         Kind::Transcribe => transcription(ask),
+        Kind::Recognise => recognition(ask),
         Kind::Speak => speech(ask),
         Kind::Draw => picture(ask),
+        Kind::OtherPath => Ok(()),
     }
 }
+
+/// What is said of a model that is served at another path.
+const OTHER_PATH: &str = "url error, please check url!";
 
 fn modes(ask: &Ask) -> Result<(), Fault> {
     if ask.stream {
@@ -171,6 +179,15 @@ fn transcription(ask: &Ask) -> Result<(), Fault> {
     }
 }
 
+/// What is missing is not said: the answer is 400 with an empty object.
+fn recognition(ask: &Ask) -> Result<(), Fault> {
+    let format = ask.parameters.get("format").and_then(Value::as_str);
+    if media(ask, Sense::Audio) == 0 || format.is_none() {
+        return Err(Fault::nameless());
+    }
+    Ok(())
+}
+
 fn speech(ask: &Ask) -> Result<(), Fault> {
     let length = ask.spoken().chars().count();
     if length == 0 {
@@ -195,19 +212,17 @@ fn picture(ask: &Ask) -> Result<(), Fault> {
     };
     let texts = turn.parts.iter().filter(|part| part.text().is_some());
     let (texts, images) = (texts.count(), media(ask, Sense::Image));
-    let edit = ask.model.contains("edit");
-    let images_fit = if edit {
-        (1..=3).contains(&images)
-    } else {
-        images == 0
-    };
+    let (least, most) = ask.family.images;
+    let images_fit = (least..=most).contains(&images);
     if turn.role != "user" || texts != 1 || !images_fit || texts + images != turn.parts.len() {
-        let words = if edit {
-            "content length only support 2, 3 or 4: one text and one to three images"
-        } else {
-            "content length only support 1: one text"
-        };
-        return Err(Fault::parameter(words));
+        return Err(Fault::parameter(match (least, most) {
+            (0, 0) => "content length only support 1: one text".to_owned(),
+            _ => format!(
+                "content length only support {} to {}: one text and {least} to {most} images",
+                least + 1,
+                most + 1
+            ),
+        }));
     }
     size(ask).map(drop)
 }

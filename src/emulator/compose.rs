@@ -13,7 +13,7 @@ use super::media::Medium;
 use super::picture::paint;
 use super::store::Store;
 use super::usage::count;
-use super::wave::{RATE, pieces as sound_pieces, speak, wav};
+use super::wave::{RATE, pieces as sound_pieces, speak, streamed_wav, wav};
 use super::words::{Language, answer as describe, language};
 
 /// Results are kept as long as DashScope keeps them.
@@ -44,8 +44,14 @@ pub(super) fn compose(stage: &Stage<'_>) -> Result<Answer, Fault> {
     match stage.ask.family.kind {
         Kind::Chat => Ok(chat(stage)),
         Kind::Transcribe => Ok(transcribe(stage)),
+        Kind::Recognise => Ok(Answer {
+            transcript: Some(pieces(&describe(stage.ask, stage.media))),
+            ..Answer::default()
+        }),
         Kind::Speak => Ok(speech(stage)),
         Kind::Draw => draw(stage),
+        // Refused by the checks.
+        Kind::OtherPath => Ok(Answer::default()),
     }
 }
 
@@ -256,7 +262,10 @@ fn speech(stage: &Stage<'_>) -> Answer {
     let samples = speak(stage.ask.spoken(), voice(stage.ask));
     let name = format!("{}.wav", stage.id);
     // A full store leaves an address without a file, as an expired one would be.
-    let file = wav(RATE, &samples);
+    let file = match stage.ask.stream {
+        true => streamed_wav(RATE, &samples),
+        false => wav(RATE, &samples),
+    };
     let _ = stage.store.keep(&name, file, "audio/wav", RESULT_LIFETIME);
     let speech = Speech {
         pieces: sound_pieces(&samples),
@@ -291,6 +300,9 @@ fn draw(stage: &Stage<'_>) -> Result<Answer, Fault> {
     let mut output = Map::new();
     let metric = json!({"FAILED": 0, "SUCCEEDED": count, "TOTAL": count});
     output.insert("task_metric".into(), metric);
+    if ask.is_on("enable_interleave") {
+        output.insert("finished".into(), json!(true));
+    }
     Ok(Answer {
         choices,
         output,

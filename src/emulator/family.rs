@@ -1,4 +1,5 @@
-//! What is known of each family of models, as one table. The first row that fits is the one.
+//! What is known of each family of models, as one table (as of November 2026). The first row that
+//! fits is the one.
 
 use super::script::wildcard;
 
@@ -9,10 +10,14 @@ pub(super) enum Kind {
     Chat,
     /// It writes down what is said.
     Transcribe,
+    /// It does so in the form of Fun-ASR: parts `input_audio`, the answer in `output.text`.
+    Recognise,
     /// It speaks a text.
     Speak,
     /// It makes or changes pictures.
     Draw,
+    /// It is served at another path, as text models are.
+    OtherPath,
 }
 
 /// The form of `usage`, which differs from family to family.
@@ -30,6 +35,8 @@ pub(super) enum UsageForm {
     Characters,
     /// `height`, `width`, `image_count`.
     Picture,
+    /// `duration`, in seconds.
+    Duration,
 }
 
 /// The facts of a family.
@@ -47,6 +54,10 @@ pub(super) struct Family {
     pub(super) deltas: bool,
     /// Its streams of deltas end with a frame whose content is empty.
     pub(super) empty_last: bool,
+    /// Its answers give no reason of their end.
+    pub(super) no_reason: bool,
+    /// The images that a request may or must have, for those that make images.
+    pub(super) images: (usize, usize),
     /// It hears no more than this of an audio, in seconds.
     pub(super) hears_seconds: u32,
     /// Its tokens per second of audio, times ten.
@@ -61,6 +72,8 @@ const CHAT: Family = Family {
     stream_only: false,
     deltas: false,
     empty_last: false,
+    no_reason: false,
+    images: (0, 0),
     hears_seconds: 600,
     audio_rate: 250,
 };
@@ -99,9 +112,40 @@ const THINKING: Family = Family {
     ..CHAT
 };
 
+const DRAW: Family = Family {
+    kind: Kind::Draw,
+    usage: UsageForm::Picture,
+    ..CHAT
+};
+
+const RECOGNISE: Family = Family {
+    kind: Kind::Recognise,
+    usage: UsageForm::Duration,
+    hears_seconds: 300,
+    ..CHAT
+};
+
+const OTHER_PATH: Family = Family {
+    kind: Kind::OtherPath,
+    ..CHAT
+};
+
+const fn drawn(models: &'static str, images: (usize, usize), no_reason: bool) -> Family {
+    Family {
+        models,
+        images,
+        no_reason,
+        ..DRAW
+    }
+}
+
 /// From the particular to the general.
 static FAMILIES: &[Family] = &[
+    // Served at /services/audio/tts/SpeechSynthesizer.
+    named("qwen-audio-*-tts*", OTHER_PATH),
     named("qwen*-tts*", SPEAK),
+    named("fun-asr-flash*", RECOGNISE),
+    named("qwen-audio-*-asr*", RECOGNISE),
     named(
         "qwen*-asr*",
         Family {
@@ -112,14 +156,12 @@ static FAMILIES: &[Family] = &[
             ..CHAT
         },
     ),
-    named(
-        "qwen-image*",
-        Family {
-            kind: Kind::Draw,
-            usage: UsageForm::Picture,
-            ..CHAT
-        },
-    ),
+    drawn("qwen-image*-edit*", (1, 3), false),
+    drawn("qwen-image-2*", (0, 3), false),
+    drawn("qwen-image-3*", (0, 3), false),
+    drawn("qwen-image*", (0, 0), false),
+    drawn("z-image*", (0, 0), true),
+    drawn("wan*-image*", (0, 4), false),
     named(
         "qwen*-omni*-captioner*",
         Family {
@@ -141,17 +183,23 @@ static FAMILIES: &[Family] = &[
         },
     ),
     named("qvq*", THINKING),
-    named("qwq*", THINKING),
     named("qwen*-vl*", VISION),
     named("qwen*-ocr*", VISION),
-    named(
-        "qwen3-max*",
-        Family {
-            deltas: true,
-            ..CHAT
-        },
-    ),
-    named("qwen*", CHAT),
+    // The newer generations look at images and videos, but for their largest text models.
+    named("qwen3.6-max*", OTHER_PATH),
+    named("qwen3.7-max*", OTHER_PATH),
+    named("qwen3.5*", CHAT),
+    named("qwen3.6*", CHAT),
+    named("qwen3.7*", CHAT),
+    named("qwen3.8*", CHAT),
+    named("kimi-k2.*", CHAT),
+    // Text models: /services/aigc/text-generation/generation.
+    named("kimi*", OTHER_PATH),
+    named("qwen*", OTHER_PATH),
+    named("qwq*", OTHER_PATH),
+    named("deepseek*", OTHER_PATH),
+    named("glm*", OTHER_PATH),
+    named("MiniMax*", OTHER_PATH),
 ];
 
 /// The family of a model, if there is such a model.
@@ -179,8 +227,27 @@ mod tests {
             ("qwen3-asr-flash", "qwen*-asr*"),
             ("qwen3-tts-flash", "qwen*-tts*"),
             ("qwen-tts", "qwen*-tts*"),
-            ("qwen-image-edit", "qwen-image*"),
-            ("qwen3.6-plus", "qwen*"),
+            ("qwen-image-edit", "qwen-image*-edit*"),
+            ("qwen-image-plus", "qwen-image*"),
+            ("qwen-image-2.0", "qwen-image-2*"),
+            ("z-image", "z-image*"),
+            ("z-image-turbo", "z-image*"),
+            ("wan2.6-image", "wan*-image*"),
+            ("wan2.7-image-pro", "wan*-image*"),
+            ("fun-asr-flash-2026-06-15", "fun-asr-flash*"),
+            ("qwen-audio-3.1-asr-flash", "qwen-audio-*-asr*"),
+            ("qwen-audio-3.0-tts-flash", "qwen-audio-*-tts*"),
+            ("qwen3.5-plus", "qwen3.5*"),
+            ("qwen3.6-plus", "qwen3.6*"),
+            ("qwen3.6-max-preview", "qwen3.6-max*"),
+            ("qwen3.7-max", "qwen3.7-max*"),
+            ("qwen3.8-max", "qwen3.8*"),
+            ("qwen3.5-omni-plus", "qwen*-omni*"),
+            ("kimi-k2.5", "kimi-k2.*"),
+            ("kimi-k2-thinking", "kimi*"),
+            ("qwen-plus", "qwen*"),
+            ("qwen3-max", "qwen*"),
+            ("qwq-plus", "qwq*"),
         ] {
             assert_eq!(family(model).map(|row| row.models), Some(models), "{model}");
         }

@@ -44,6 +44,11 @@ impl Fault {
         ))
     }
 
+    /// A refusal that does not say what is wrong.
+    pub(super) fn nameless() -> Self {
+        Self::new(400, "", "")
+    }
+
     /// No key, or one that is not good.
     pub(super) fn key() -> Self {
         Self::new(401, "InvalidApiKey", "Invalid API-key provided.")
@@ -73,6 +78,9 @@ impl Fault {
 
     /// The body of the answer.
     pub(super) fn json(&self, request_id: &str) -> Value {
+        if self.code.is_empty() {
+            return json!({});
+        }
         json!({"code": self.code, "message": self.message, "request_id": request_id})
     }
 }

@@ -15,7 +15,8 @@ use super::desk::{Desk, Visit};
 use super::family::{Family, UsageForm};
 use super::fault::Fault;
 use super::journal::shown_body;
-use super::media::{Medium, Source, find, perceive};
+use super::media::{Medium, Place, Source, find, perceive};
+use super::media_limits::{frames as frames_fit, sizes};
 use super::plan::Plan;
 use super::render::{Style, frames, whole};
 use super::rule::Reply;
@@ -89,6 +90,7 @@ impl Made {
                 deltas,
                 empty_last: family.is_some_and(|family| family.empty_last),
                 unfinished: false,
+                no_reason: family.is_some_and(|family| family.no_reason),
             },
         }
     }
@@ -143,7 +145,9 @@ async fn own(
     if let Some(answer) = sample {
         return Ok(scripted(answer, body, call.stream));
     }
-    let media = media(desk, &ask, headers).await?;
+    frames_fit(&ask)?;
+    let media = media(desk, visit, &ask, headers).await?;
+    sizes(&ask, &media)?;
     let stage = Stage {
         ask: &ask,
         media: &media,
@@ -162,9 +166,18 @@ fn says_enable(headers: &HeaderMap, name: &str) -> bool {
 }
 
 /// All media are looked for; those of the last turn that has any are heard and seen.
-async fn media(desk: &Desk, ask: &Ask, headers: &HeaderMap) -> Result<Vec<Medium>, Fault> {
-    let resolve = says_enable(headers, "x-dashscope-ossresourceresolve");
-    let found = |turn: &Turn| find(&turn.parts, ask, resolve, &desk.store);
+async fn media(
+    desk: &Desk,
+    visit: &Visit,
+    ask: &Ask,
+    headers: &HeaderMap,
+) -> Result<Vec<Medium>, Fault> {
+    let place = Place {
+        resolve: says_enable(headers, "x-dashscope-ossresourceresolve"),
+        store: &desk.store,
+        origin: &visit.origin,
+    };
+    let found = |turn: &Turn| find(&turn.parts, ask, place);
     let turns = ask.turns.iter().map(found);
     let turns = turns.collect::<Result<Vec<_>, _>>()?;
     let last = turns.into_iter().rfind(|sources| !sources.is_empty());
@@ -358,6 +371,152 @@ mod tests {
             served.ask(&said("yours", "hi", json!({}))).await.status,
             404
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn models_of_another_path_are_refused() {
+        let served = Served::plain().await;
+        for model in [
+            "qwen-plus",
+            "qwen3-max",
+            "qwen3.7-max",
+            "deepseek-v3.2",
+            "qwq-plus",
+        ] {
+            let answer = served.ask(&said(model, "hi", json!({}))).await;
+            assert_eq!(answer.status, 400, "{model}");
+            assert_eq!(answer.json()["code"], "InvalidParameter");
+            assert_eq!(answer.json()["message"], "url error, please check url!");
+        }
+        for model in ["kimi-k2.5", "kimi-k2.6", "qwen3.6-plus", "qwen3.8-max"] {
+            let answer = served.ask(&said(model, "hi", json!({}))).await;
+            assert_eq!(answer.status, 200, "{model}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fun_asr_answers_in_its_own_form() {
+        let served = Served::plain().await;
+        let data = STANDARD.encode(wav(8000, &[900; 8000]));
+        let body = |parameters: Value| {
+            json!({"model": "fun-asr-flash-2026-06-15", "parameters": parameters,
+                "input": {"messages": [{"role": "user", "content": [{"type": "input_audio",
+                    "input_audio": {"data": format!("data:audio/wav;base64,{data}")}}]}]}})
+        };
+        let good = body(json!({"format": "wav", "sample_rate": "8000"}));
+        let answer = served.ask(&good).await.json();
+        let text = answer["output"]["text"].as_str().unwrap().to_owned();
+        assert!(text.contains("1.00 s, 8000 Hz"), "{text}");
+        assert!(answer["output"].get("choices").is_none());
+        assert_eq!(answer["usage"], json!({"duration": 1}));
+        let streamed = frames(&served.ask_stream(&good).await);
+        assert!(streamed.len() > 1);
+        assert_eq!(streamed.last().unwrap()["output"]["text"], json!(text));
+        for missing in [
+            body(json!({})),
+            said("qwen-audio-3.1-asr-flash", "hi", json!({"format": "wav"})),
+        ] {
+            let answer = served.ask(&missing).await;
+            assert_eq!((answer.status, answer.text().as_str()), (400, "{}"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn newer_images_are_made_in_their_own_forms() {
+        let served = Served::plain().await;
+        let asked = json!({"size": "64*32"});
+        let answer = served
+            .ask(&said("z-image-turbo", "a cat", asked))
+            .await
+            .json();
+        let choice = &answer["output"]["choices"][0];
+        assert!(choice.get("finish_reason").is_none(), "{choice}");
+        assert!(choice["message"]["content"][0]["image"].is_string());
+        let asked = json!({"size": "64*32", "enable_interleave": true, "n": 2});
+        let frames = frames(
+            &served
+                .ask_stream(&said("wan2.6-image", "a cat", asked))
+                .await,
+        );
+        let finished: Vec<_> = frames
+            .iter()
+            .map(|f| f["output"]["finished"].clone())
+            .collect();
+        assert_eq!(finished, [json!(false), json!(true)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn images_and_frames_have_bounds() {
+        let served = Served::plain().await;
+        let image = |side: u32| {
+            let png = crate::emulator::picture::paint("x", side, side).unwrap();
+            format!("data:image/png;base64,{}", STANDARD.encode(png))
+        };
+        let asked = |part: Value| {
+            json!({"model": "qwen3-vl-plus", "input": {"messages": [
+                {"role": "user", "content": [part, {"text": "What is it?"}]}]}})
+        };
+        for (part, words) in [
+            (json!({"image": image(10)}), "must be larger than 10]"),
+            (
+                json!({"video": [image(32)]}),
+                "sequence images shoule be (4, 512).",
+            ),
+            (
+                json!({"video": vec![image(10); 4]}),
+                "must be larger than 10]",
+            ),
+        ] {
+            let answer = served.ask(&asked(part)).await;
+            assert_eq!(answer.status, 400);
+            let message = answer.json()["message"].as_str().unwrap().to_owned();
+            assert!(message.ends_with(words), "{message}");
+            assert!(message.starts_with("<400> InternalError.Algo.InvalidParameter: "));
+        }
+        for part in [
+            json!({"image": image(11)}),
+            json!({"video": vec![image(32); 4]}),
+        ] {
+            assert_eq!(served.ask(&asked(part)).await.status, 200);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn samples_are_served_and_heard() {
+        let served = Served::plain().await;
+        let file = served
+            .call("GET", "/samples/2channel_16K.wav", &[], b"")
+            .await;
+        assert_eq!(
+            (file.status, file.header("content-type")),
+            (200, Some("audio/wav"))
+        );
+        let host = served.address;
+        for address in [
+            format!("http://{host}/samples/2channel_16K.wav"),
+            format!("{SAMPLES}2channel_16K.wav"),
+        ] {
+            let body = json!({"model": "qwen-audio-turbo", "input": {"messages": [
+                {"role": "user", "content": [{"audio": address}, {"text": "How long?"}]}]}});
+            let text = served.ask(&body).await.text();
+            assert!(text.contains("16000 Hz, 2 channels"), "{text}");
+        }
+        assert!(
+            served
+                .journal()
+                .await
+                .iter()
+                .all(|entry| entry["path"] == GENERATION)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn speech_counts_chinese_characters_twice() {
+        let served = Served::plain().await;
+        let body = json!({"model": "qwen3-tts-flash", "input": {"text": "你好,世界",
+            "voice": "Cherry", "language_type": "Chinese"}});
+        let answer = served.ask(&body).await.json();
+        assert_eq!(answer["usage"], json!({"characters": 9}));
     }
 
     #[tokio::test(start_paused = true)]

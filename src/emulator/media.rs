@@ -1,7 +1,9 @@
 //! From the addresses in a request to the bytes behind them.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 
 use crate::chat::sniffing::{self, Modality};
@@ -13,6 +15,7 @@ use super::film::{Film, watch};
 use super::hearing::{Heard, listen};
 use super::picture::{Picture, crc, look};
 use super::policy::mark;
+use super::samples;
 use super::sound::{Sound, decode};
 use super::store::Store;
 
@@ -21,6 +24,12 @@ const DECODED_BYTES: usize = 256 * 1024 * 1024;
 
 /// What DashScope says of files that it does not decode for their size.
 const TOO_LARGE: &str = "Multimodal file size is too large";
+
+/// Base64 as the service takes it: with its padding or without.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// One medium of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,27 +66,50 @@ pub(super) enum Source {
     Elsewhere(Sense, String),
 }
 
+/// Where the emulator finds media by itself.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// Whether `oss://` addresses may be used.
+    pub(super) resolve: bool,
+    /// What was uploaded and made.
+    pub(super) store: &'a Store,
+    /// Where the emulator is reached, as in `http://127.0.0.1:8089`.
+    pub(super) origin: &'a str,
+}
+
+/// The bytes behind an address of the emulator itself: a sample, or a result of an earlier call.
+fn own(url: &url::Url, place: Place<'_>) -> Result<Option<Bytes>, Fault> {
+    if let Some(bytes) = samples::documented(url) {
+        return Ok(Some(bytes));
+    }
+    let origin = url::Url::parse(place.origin).ok();
+    if origin.is_none_or(|origin| origin.origin() != url.origin()) {
+        return Ok(None);
+    }
+    let path = url.path();
+    let made = path.strip_prefix("/emulator/files/");
+    let made = made.and_then(|name| place.store.find(name));
+    let made = made.filter(|object| object.mark.is_empty());
+    let bytes = samples::sample(path).or(made.map(|object| object.bytes));
+    match bytes {
+        Some(bytes) => Ok(Some(bytes)),
+        None => Err(Fault::algorithm("Failed to download multimodal content")),
+    }
+}
+
 /// Finds the media of a turn.
 ///
 /// # Errors
 ///
 /// DashScope's words for an address that leads nowhere.
-pub(super) fn find(
-    parts: &[Part],
-    ask: &Ask,
-    resolve: bool,
-    store: &Store,
-) -> Result<Vec<Source>, Fault> {
+pub(super) fn find(parts: &[Part], ask: &Ask, place: Place<'_>) -> Result<Vec<Source>, Fault> {
     let mut sources = Vec::new();
     for part in parts {
-        let (sense, addresses) = match part {
-            Part::Text(_) => continue,
-            Part::Medium(sense, addresses) => (*sense, addresses),
-        };
-        let source = |sense, address: &String| source(sense, address, ask, resolve, store);
-        match addresses.as_slice() {
-            [address] => sources.push(source(sense, address)?),
-            addresses => {
+        let source = |sense, address: &String| source(sense, address, ask, place);
+        match part {
+            Part::Text(_) => {}
+            Part::Medium(sense, address) => sources.push(source(*sense, address)?),
+            Part::Frames(addresses) => {
                 let frames = addresses.iter().map(|frame| source(Sense::Image, frame));
                 sources.push(Source::Frames(frames.collect::<Result<_, _>>()?));
             }
@@ -86,13 +118,7 @@ pub(super) fn find(
     Ok(sources)
 }
 
-fn source(
-    sense: Sense,
-    address: &str,
-    ask: &Ask,
-    resolve: bool,
-    store: &Store,
-) -> Result<Source, Fault> {
+fn source(sense: Sense, address: &str, ask: &Ask, place: Place<'_>) -> Result<Source, Fault> {
     if let Some(data) = address.strip_prefix("data:") {
         if address.len() > DATA_URI_BYTES {
             return Err(Fault::algorithm(
@@ -102,10 +128,11 @@ fn source(
         return inline(data).map(|bytes| Source::Bytes(sense, bytes));
     }
     if let Some(key) = address.strip_prefix("oss://") {
-        if !resolve {
+        if !place.resolve {
             return Err(Fault::url());
         }
-        let object = store
+        let object = place
+            .store
             .find(key)
             .filter(|object| object.mark == mark(&ask.model));
         return match object {
@@ -120,6 +147,9 @@ fn source(
     let host = url.host_str().unwrap_or_default();
     if !["http", "https"].contains(&url.scheme()) || host.is_empty() {
         return Err(Fault::url());
+    }
+    if let Some(bytes) = own(&url, place)? {
+        return Ok(Source::Bytes(sense, bytes));
     }
     // RFC 2606 keeps this name free of hosts, so nobody can have meant a real one.
     if host.ends_with(".invalid") {
@@ -140,10 +170,17 @@ fn plain(mut url: url::Url) -> String {
 
 fn inline(data: &str) -> Result<Bytes, Fault> {
     let (head, body) = data.split_once(',').ok_or_else(Fault::url)?;
-    if !head.ends_with(";base64") {
+    if !head.to_ascii_lowercase().ends_with(";base64") {
         return Err(Fault::url());
     }
-    let bytes = STANDARD.decode(body.trim()).map_err(|_| Fault::url())?;
+    let bytes = match LENIENT.decode(body.trim()) {
+        Ok(bytes) => bytes,
+        // Encoders for mail break the lines.
+        Err(_) => {
+            let body: Vec<u8> = body.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+            LENIENT.decode(body).map_err(|_| Fault::url())?
+        }
+    };
     Ok(Bytes::from(bytes))
 }
 
@@ -229,7 +266,13 @@ mod tests {
         let body = json!({"model": "qwen-audio-turbo", "input": {"messages": [
             {"role": "user", "content": [{"audio": address}]}]}});
         let ask = Ask::read(&body, false).unwrap();
-        find(&ask.turns[0].parts, &ask, resolve, store)
+        let origin = "http://127.0.0.1:8089";
+        let place = Place {
+            resolve,
+            store,
+            origin,
+        };
+        find(&ask.turns[0].parts, &ask, place)
     }
 
     #[test]
@@ -264,6 +307,9 @@ mod tests {
                 .message
                 .contains("max bytes per data-uri item : 10485760")
         );
+        for data in ["data:audio/wav;base64,AAE", "data:;BASE64,A\nAE=\n"] {
+            assert!(found(data, true, &store).is_ok(), "{data}");
+        }
         let there = found(
             "https://me:pass@a.example/b.wav?Signature=secret#x",
             true,
@@ -273,6 +319,47 @@ mod tests {
             panic!("it should lie elsewhere");
         };
         assert_eq!(address, "https://a.example/b.wav");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_emulators_own_addresses_are_fetched() {
+        let store = Store::new(100);
+        let lifetime = std::time::Duration::from_secs(9);
+        store
+            .keep(
+                "made.wav",
+                Bytes::from_static(b"made"),
+                "audio/wav",
+                lifetime,
+            )
+            .unwrap();
+        for (address, bytes) in [
+            ("http://127.0.0.1:8089/samples/sentence-en.wav", 121_258),
+            (
+                "HTTP://127.0.0.1:8089/samples/2channel_16K.wav?x=1",
+                273_176,
+            ),
+            ("http://127.0.0.1:8089/emulator/files/made.wav", 4),
+            (
+                "https://dashscope.oss-cn-beijing.aliyuncs.com/audios/2channel_16K.wav",
+                273_176,
+            ),
+        ] {
+            let sources = found(address, false, &store).unwrap();
+            let [Source::Bytes(Sense::Audio, found)] = &sources[..] else {
+                panic!("{address} was not fetched");
+            };
+            assert_eq!(found.len(), bytes, "{address}");
+        }
+        let fault = found("http://127.0.0.1:8089/samples/none.wav", false, &store).unwrap_err();
+        assert!(fault.message.contains("Failed to download"));
+        for address in [
+            "http://127.0.0.1:8090/samples/tone.wav",
+            "https://a.example/tone.wav",
+        ] {
+            let sources = found(address, false, &store).unwrap();
+            assert!(matches!(&sources[..], [Source::Elsewhere(..)]), "{address}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

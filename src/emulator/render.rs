@@ -17,6 +17,8 @@ pub(super) struct Style {
     pub(super) empty_last: bool,
     /// No frame tells a reason of the end.
     pub(super) unfinished: bool,
+    /// Whole answers have no `finish_reason` at all.
+    pub(super) no_reason: bool,
 }
 
 /// The body of a unary answer.
@@ -25,15 +27,17 @@ pub(super) fn whole(answer: &Answer, usage: &Map<String, Value>, style: Style, i
     if let Some(speech) = &answer.speech {
         output.insert("audio".into(), audio(speech, "", true));
         output.insert("finish_reason".into(), json!(reason("stop", style)));
+    } else if let Some(text) = &answer.transcript {
+        output.insert("text".into(), json!(text.concat()));
     } else {
         let many = answer.choices.len() > 1;
         let choices = answer.choices.iter().enumerate();
         let choices = choices.map(|(index, choice)| {
             let mut value = Map::new();
-            value.insert(
-                "finish_reason".into(),
-                json!(reason(choice.ends_with(), style)),
-            );
+            if !style.no_reason {
+                let reason = reason(choice.ends_with(), style);
+                value.insert("finish_reason".into(), json!(reason));
+            }
             if many {
                 value.insert("index".into(), json!(index));
             }
@@ -137,6 +141,9 @@ pub(super) fn frames(
     if let Some(speech) = &answer.speech {
         return speech_frames(speech, usage, style, id);
     }
+    if let Some(text) = &answer.transcript {
+        return transcript_frames(text, usage, id);
+    }
     let many = answer.choices.len() > 1;
     let choices = answer.choices.iter().enumerate();
     let tracks: Vec<Vec<Step>> = choices
@@ -160,7 +167,23 @@ pub(super) fn frames(
             frames.push(envelope(output, so_far(usage, progress), id));
         }
     }
+    let count = frames.len();
+    for (n, frame) in (1..).zip(&mut frames) {
+        if let Some(finished) = frame.pointer_mut("/output/finished") {
+            *finished = json!(n == count);
+        }
+    }
     frames
+}
+
+/// Each frame holds everything that was recognised so far.
+fn transcript_frames(text: &[String], usage: &Map<String, Value>, id: &str) -> Vec<Value> {
+    let frame = |count: usize| {
+        let so_far = text.get(..count).unwrap_or_default().concat();
+        let output = Map::from_iter([("text".to_owned(), json!(so_far))]);
+        envelope(output, usage.clone(), id)
+    };
+    (1..=text.len()).map(frame).collect()
 }
 
 fn speech_frames(

@@ -148,8 +148,8 @@ fn next(file: &[u8], body: usize, size: usize, big: bool) -> usize {
     if forgotten { end } else { padded }
 }
 
-/// How much of what follows is audio: what the size says, unless it is a placeholder (0 or more than
-/// there is) or is followed by what cannot be chunks.
+/// How much of what follows is audio: what the size says, unless it is a placeholder (0 or more
+/// than there is) or is followed by what cannot be chunks.
 fn data_length(file: &[u8], body: usize, size: usize, big: bool) -> usize {
     let left = file.len().saturating_sub(body);
     if size == 0 || size >= left {

@@ -15,10 +15,14 @@ use super::generation::generate;
 use super::plan::Plan;
 use super::playback::{Broken, Playback, play};
 use super::rule::Reply;
+use super::samples::sample;
 use super::script::{Call, GENERATION, Script};
 use super::socket::Breaker;
 use super::staging::Act;
 use super::uploads::{policy, post, query, scripted};
+
+/// Where the built-in samples are served; no key is needed for them.
+const SAMPLES: &str = "/samples/";
 
 /// The longest life of a temporary key, as documented.
 const TOKEN_SECONDS: u64 = 1800;
@@ -34,7 +38,9 @@ pub(super) async fn route(
     request: Request<Incoming>,
 ) -> Result<Response<Playback>, Broken> {
     let (parts, body) = request.into_parts();
-    let own = parts.uri.path().starts_with("/emulator/");
+    let own = ["/emulator/", SAMPLES]
+        .iter()
+        .any(|own| parts.uri.path().starts_with(own));
     let entry = if own {
         desk.journal.silent()
     } else {
@@ -133,6 +139,10 @@ async fn control(desk: &Desk, id: &str, parts: &Parts, body: Incoming) -> Plan {
                 Err(error) => plain(400, format!("{error}\n")),
             },
         },
+        ("GET", path) if path.starts_with(SAMPLES) => match sample(path) {
+            Some(bytes) => Act::Other(200, "audio/wav", bytes),
+            None => plain(404, "there is no sample of this name\n".to_owned()),
+        },
         ("GET", path) => {
             let name = path.strip_prefix("/emulator/files/").unwrap_or_default();
             // Uploads have slashes in their names and are not given out.
@@ -151,8 +161,8 @@ async fn control(desk: &Desk, id: &str, parts: &Parts, body: Incoming) -> Plan {
         }
         _ => plain(
             404,
-            "known are GET and DELETE /emulator/journal, PUT /emulator/script, and \
-             GET /emulator/files/NAME\n"
+            "known are GET and DELETE /emulator/journal, PUT /emulator/script, \
+             GET /emulator/files/NAME and GET /samples/NAME\n"
                 .to_owned(),
         ),
     };

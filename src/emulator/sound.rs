@@ -247,6 +247,66 @@ mod tests {
         }
     }
 
+    /// A FLAC file of silence in eight channels at 384 kHz: 42 bytes for half a million samples.
+    fn flac(frames: u32) -> Bytes {
+        let mut file = b"fLaC\x80\0\0\x22\xff\xff\xff\xff\0\0\0\0\0\0".to_vec();
+        // 20 bits of rate, 3 of channels less one, 5 of bits less one, 36 of samples: unknown.
+        let about = (384_000_u64 << 44) | (7 << 41) | (15 << 36);
+        file.extend(about.to_be_bytes());
+        file.extend([0; 16]);
+        for number in 0..frames {
+            // A fixed size of 65535 samples, the rate of the file, eight channels, 16 bits.
+            let mut frame = vec![0xff, 0xf8, 0x70, 0x78];
+            let mut text = [0; 4];
+            let character = char::from_u32(number).unwrap();
+            frame.extend(character.encode_utf8(&mut text).as_bytes());
+            frame.extend([0xff, 0xfe]);
+            frame.push(crc(&frame, 8, 0x07) as u8);
+            frame.extend([0; 3 * 8]);
+            let sum = crc(&frame, 16, 0x8005) as u16;
+            frame.extend(sum.to_be_bytes());
+            file.extend(frame);
+        }
+        Bytes::from(file)
+    }
+
+    fn crc(bytes: &[u8], width: u32, polynomial: u32) -> u32 {
+        let top = 1 << (width - 1);
+        bytes.iter().fold(0, |sum: u32, byte| {
+            (0..8).fold(sum ^ (u32::from(*byte) << (width - 8)), |sum, _| {
+                let shifted = sum << 1;
+                let next = if sum & top == 0 {
+                    shifted
+                } else {
+                    shifted ^ polynomial
+                };
+                next & ((1 << width) - 1)
+            })
+        })
+    }
+
+    #[test]
+    fn a_small_file_of_much_audio_costs_no_more_than_the_budget() {
+        let two = decode(flac(2), 600, &mut Budget::default()).unwrap();
+        assert_eq!(
+            (two.frames, two.channels, two.longer),
+            (2 * 65_535, 8, false)
+        );
+        let mut budget = Budget::default();
+        let cut = decode(flac(400), 600, &mut budget).unwrap();
+        assert!(cut.longer && budget.is_spent(), "{} frames", cut.frames);
+        assert!(cut.frames * 8 < 65_000_000, "{} frames", cut.frames);
+        // What is left for other files of the request is nothing.
+        assert_eq!(decode(flac(2), 600, &mut budget), None);
+    }
+
+    #[test]
+    fn nothing_is_decoded_for_a_client_that_has_gone() {
+        let (mut budget, guard) = Budget::guarded();
+        drop(guard);
+        assert_eq!(decode(wav(8000, &[1; 8000]), 30, &mut budget), None);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(200))]
         #[test]

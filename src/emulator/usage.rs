@@ -46,7 +46,7 @@ impl Input {
         let turns = u64::try_from(ask.turns.len()).unwrap_or(0);
         let mut input = Self {
             text: texts.saturating_add(turns.saturating_mul(TURN_TOKENS)),
-            characters: ask.spoken().chars().count(),
+            characters: characters(ask.spoken()),
             size,
             ..Self::default()
         };
@@ -109,6 +109,15 @@ pub(super) fn count(text: &str) -> u64 {
     tokens + letters.div_ceil(4)
 }
 
+/// The characters that speech is billed by: a Chinese character counts two, any other one.
+fn characters(text: &str) -> usize {
+    let chinese = |c: &char| {
+        matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
+            | '\u{20000}'..='\u{3ffff}')
+    };
+    text.chars().count() + text.chars().filter(chinese).count()
+}
+
 fn output(answer: &Answer) -> Output {
     let sum = |part: fn(&Choice) -> u64| answer.choices.iter().map(part).sum();
     let calls = |choice: &Choice| -> u64 {
@@ -155,6 +164,7 @@ pub(super) fn usage(
         UsageForm::Seconds => json!({"input_tokens_details": {"text_tokens": input.text},
             "output_tokens_details": {"text_tokens": written}, "seconds": input.seconds}),
         UsageForm::Characters => json!({"characters": input.characters}),
+        UsageForm::Duration => json!({"duration": input.seconds}),
         UsageForm::Picture => json!({"height": input.size.1, "image_count": out.images,
             "width": input.size.0}),
     };

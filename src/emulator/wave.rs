@@ -66,6 +66,18 @@ pub(super) fn wav(rate: u32, samples: &[i16]) -> Bytes {
     file.freeze()
 }
 
+/// A WAV file as DashScope makes it of a stream, whose length is not known when it begins: the
+/// sizes of the RIFF chunk and of the data are placeholders.
+pub(super) fn streamed_wav(rate: u32, samples: &[i16]) -> Bytes {
+    let mut file = BytesMut::from(wav(rate, samples));
+    for (at, size) in [(4, 0x7fff_ffbf_u32), (40, 0x7fff_ff9b)] {
+        if let Some(place) = file.get_mut(at..at + 4) {
+            place.copy_from_slice(&size.to_le_bytes());
+        }
+    }
+    file.freeze()
+}
+
 fn pcm(samples: &[i16]) -> Vec<u8> {
     samples
         .iter()
@@ -86,6 +98,10 @@ mod tests {
             .flat_map(|piece| STANDARD.decode(piece).unwrap())
             .collect();
         assert_eq!(wav(RATE, &samples)[44..], joined);
+        let streamed = streamed_wav(RATE, &samples);
+        assert_eq!(streamed[4..8], [0xbf, 0xff, 0xff, 0x7f]);
+        assert_eq!(streamed[40..44], [0x9b, 0xff, 0xff, 0x7f]);
+        assert_eq!(streamed[44..], joined);
         assert_ne!(samples, speak("hello 你坏", "Cherry"));
         assert_ne!(samples, speak("hello 你好", "Ethan"));
     }

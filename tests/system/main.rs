@@ -23,6 +23,7 @@ mod callers;
 mod captures;
 mod certificates;
 mod clocks;
+mod command_line;
 mod counts;
 mod differences;
 mod door;

@@ -117,12 +117,17 @@ async fn bytes_that_nobody_knows_are_refused_by_name() {
     let rows = [
         (sound("", &b"what is this"[..]), "audio.mime_type"),
         // A picture is no sound, whatever it says of itself.
-        (sound("", PNG), "audio.mime_type"),
+        (sound("", PNG), "audio.data"),
+        (sound("audio/amr", &b"\x02#!SILK_V3"[..]), "audio.data"),
+        (
+            sound("audio/wav", &b"<!DOCTYPE html><html>"[..]),
+            "audio.data",
+        ),
         (sound("wav", WAV), "audio.mime_type"),
         (sound("audio/wav", Bytes::new()), "audio.data"),
         (
             content::Kind::Image(picture(pb::image::Source::Data(WAV.into()))),
-            "image.mime_type",
+            "image.data",
         ),
     ];
     for (part, field) in rows {

@@ -27,7 +27,7 @@ void ask_by_generated_classes(const dashgate::Client& client,
 int main(int count, char** arguments) try {
   const char* question = count > 1 ? arguments[1] : "What does the tide_table say for Dover?";
   const dashgate::Client client;
-  dashgate::Conversation conversation("qwen-plus");
+  dashgate::Conversation conversation("qwen3.6-plus");
   conversation.user(question);
   ask_by_generated_classes(client, conversation);
 

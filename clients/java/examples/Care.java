@@ -44,7 +44,7 @@ public final class Care {
   }
 
   private static void deadlines(DashgateClient client) {
-    Conversation conversation = new Conversation("qwen-plus").user("Hello");
+    Conversation conversation = new Conversation("qwen3.6-plus").user("Hello");
     // region deadlines
     GenerationOptions options = GenerationOptions.newBuilder().setTemperature(0.2).build();
     CallSettings settings =
@@ -54,7 +54,7 @@ public final class Care {
   }
 
   private static void cancellation(DashgateClient client) {
-    Conversation conversation = new Conversation("qwen-plus").user("Tell me a long story.");
+    Conversation conversation = new Conversation("qwen3.6-plus").user("Tell me a long story.");
     // region cancellation
     Context.CancellableContext context = Context.current().withCancellation();
     context.run(
@@ -71,7 +71,7 @@ public final class Care {
   }
 
   private static void names(DashgateClient client) {
-    Conversation conversation = new Conversation("qwen-plus").user("Hello");
+    Conversation conversation = new Conversation("qwen3.6-plus").user("Hello");
     // region names
     CallSettings named = CallSettings.create().requestId("order-17-greeting");
     System.out.println(client.converse(conversation, named).requestId());
@@ -79,7 +79,7 @@ public final class Care {
   }
 
   private static void stubs(DashgateClient client) {
-    Conversation conversation = new Conversation("qwen-plus").user("Hello");
+    Conversation conversation = new Conversation("qwen3.6-plus").user("Hello");
     // region stubs
     ConverseResponse response =
         ConversationServiceGrpc.newBlockingStub(client.channel())
@@ -95,7 +95,7 @@ public final class Care {
     ManagedChannel channel =
         Grpc.newChannelBuilder(address, InsecureChannelCredentials.create()).build();
     try (DashgateClient client = DashgateClient.builder().channel(channel).build()) {
-      System.out.println(client.converse(new Conversation("qwen-plus").user("Hello")).text());
+      System.out.println(client.converse(new Conversation("qwen3.6-plus").user("Hello")).text());
     }
     channel.shutdown().awaitTermination(5, TimeUnit.SECONDS);
     // endregion

@@ -23,7 +23,7 @@ public final class Secure {
             .certificateAuthority(authority) // Without: the system's roots.
             .clientCertificate(certificate, key); // For a gateway that asks who you are.
     try (DashgateClient client = DashgateClient.builder().target(address).tls(tls).build()) {
-      System.out.println(client.converse(new Conversation("qwen-plus").user("Hello")).text());
+      System.out.println(client.converse(new Conversation("qwen3.6-plus").user("Hello")).text());
     }
     // endregion
   }

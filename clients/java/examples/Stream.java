@@ -12,7 +12,7 @@ public final class Stream {
   /** By texts, by events, and by a consumer. */
   public static void main(String[] args) {
     String question = args.length > 0 ? args[0] : "Tell me a story.";
-    Conversation conversation = new Conversation("qwen-plus").user(question);
+    Conversation conversation = new Conversation("qwen3.6-plus").user(question);
     try (DashgateClient client = DashgateClient.create()) {
       // region texts
       try (AnswerStream stream = client.stream(conversation)) {

@@ -19,7 +19,7 @@ public final class Tools {
               "Tells the weather of a city.",
               "{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}}}",
               arguments -> "{\"sky\":\"clear\",\"celsius\":21}");
-      Conversation conversation = new Conversation("qwen-plus").user(question);
+      Conversation conversation = new Conversation("qwen3.6-plus").user(question);
       Answer answer = client.runTools(conversation, List.of(weather));
       System.out.println(answer.text());
       // endregion

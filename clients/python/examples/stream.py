@@ -6,7 +6,7 @@ import dashgate
 
 
 def main() -> None:
-    conversation = dashgate.Conversation("qwen-plus").user("Tell me a short story.")
+    conversation = dashgate.Conversation("qwen3.6-plus").user("Tell me a short story.")
     # region stream
     with dashgate.Client() as client:
         stream = client.stream(conversation)
@@ -26,7 +26,7 @@ def main() -> None:
 # region asyncio
 async def ask() -> None:
     async with dashgate.AsyncClient() as client:
-        conversation = dashgate.Conversation("qwen-plus").user("Tell me a short story.")
+        conversation = dashgate.Conversation("qwen3.6-plus").user("Tell me a short story.")
         async for text in client.stream(conversation).text_deltas():
             print(text, end="", flush=True)
         print()

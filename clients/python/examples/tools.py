@@ -19,7 +19,7 @@ def tools() -> None:
         weather,
     )
     with dashgate.Client() as client:
-        conversation = dashgate.Conversation("qwen-plus").user("How is the weather in Oslo?")
+        conversation = dashgate.Conversation("qwen3.6-plus").user("How is the weather in Oslo?")
         print(client.run_tools(conversation, [tool]).text)
     # endregion
 
@@ -28,7 +28,7 @@ def errors() -> None:
     # region errors
     with dashgate.Client() as client:
         try:
-            client.converse(dashgate.Conversation("qwen-plus").user(dashgate.image("oss:no")))
+            client.converse(dashgate.Conversation("qwen3.6-plus").user(dashgate.image("oss:no")))
         except dashgate.Error as error:
             print(error.code.name, error.reason, error.message)
             for wrong in error.field_violations:
@@ -43,7 +43,7 @@ def stubs() -> None:
     # region stubs
     with dashgate.Client() as client:
         request = v1.ConverseRequest(
-            conversation=dashgate.Conversation("qwen-plus").user("Hello!").raw,
+            conversation=dashgate.Conversation("qwen3.6-plus").user("Hello!").raw,
             options=v1.GenerationOptions(temperature=0.2),
         )
         response = client.conversations.Converse(request, metadata=client.metadata, timeout=60)

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
     // endregion
 
-    let mut conversation = Conversation::new("qwen-plus");
+    let mut conversation = Conversation::new("qwen3.6-plus");
     conversation.user("Who is there?");
 
     // region cancel

@@ -10,7 +10,7 @@ use dashgate_client::{Client, Conversation};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let question = std::env::args().nth(1);
     let client = Client::new()?;
-    let mut conversation = Conversation::new("qwen-plus");
+    let mut conversation = Conversation::new("qwen3.6-plus");
     conversation.user(question.unwrap_or_else(|| "Why is the sea salt?".into()));
 
     // region stream

@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok::<_, std::io::Error>(r#"{"sky": "clear", "celsius": 21}"#.to_owned())
         },
     );
-    let mut conversation = Conversation::new("qwen-plus");
+    let mut conversation = Conversation::new("qwen3.6-plus");
     conversation.user(question);
     let answer = client.run_tools(&mut conversation, &[weather]).await?;
     println!("{}", answer.text());

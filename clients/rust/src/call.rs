@@ -32,7 +32,7 @@ pub enum Streamed {}
 ///
 /// ```no_run
 /// # async fn ask(client: dashgate_client::Client) -> Result<(), dashgate_client::Error> {
-/// # let conversation = dashgate_client::Conversation::new("qwen-plus");
+/// # let conversation = dashgate_client::Conversation::new("qwen3.6-plus");
 /// use std::time::Duration;
 ///
 /// let answer = client

@@ -18,7 +18,7 @@ pub use tonic_types::FieldViolation;
 ///
 /// ```no_run
 /// # async fn ask(client: dashgate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-/// # let conversation = dashgate_client::Conversation::new("qwen-plus");
+/// # let conversation = dashgate_client::Conversation::new("qwen3.6-plus");
 /// match client.converse(&conversation).await {
 ///     Ok(answer) => println!("{}", answer.text()),
 ///     Err(error) => match error.retry_after() {

@@ -20,7 +20,7 @@ use crate::v1::{ConverseStreamResponse, delta};
 ///
 /// ```no_run
 /// # async fn ask(client: dashgate_client::Client) -> Result<(), dashgate_client::Error> {
-/// # let conversation = dashgate_client::Conversation::new("qwen-plus");
+/// # let conversation = dashgate_client::Conversation::new("qwen3.6-plus");
 /// let mut events = client.stream(&conversation).await?;
 /// let mut texts = events.text_deltas();
 /// while let Some(text) = texts.next().await {

@@ -17,7 +17,7 @@ func main() {
 	}
 	defer client.Close()
 	ctx := context.Background()
-	conversation := dashgate.NewConversation("qwen-plus").User(dashgate.Text("Tell me a short story."))
+	conversation := dashgate.NewConversation("qwen3.6-plus").User(dashgate.Text("Tell me a short story."))
 	if err := tell(ctx, client, conversation); err != nil {
 		log.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func tools(ctx context.Context, client *dashgate.Client) error {
 			return fmt.Sprintf(`{"city":%q,"sky":"clear","celsius":21}`, asked.City), nil
 		},
 	}
-	conversation := dashgate.NewConversation("qwen-plus").User(dashgate.Text("How is the weather in Oslo?"))
+	conversation := dashgate.NewConversation("qwen3.6-plus").User(dashgate.Text("How is the weather in Oslo?"))
 	answer, err := client.RunTools(ctx, conversation, []dashgate.Tool{weather})
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func tools(ctx context.Context, client *dashgate.Client) error {
 
 func refused(ctx context.Context, client *dashgate.Client) error {
 	// region errors
-	conversation := dashgate.NewConversation("qwen-plus").User(dashgate.ImageURI("/a/path"))
+	conversation := dashgate.NewConversation("qwen3.6-plus").User(dashgate.ImageURI("/a/path"))
 	_, err := client.Converse(ctx, conversation)
 	var failed *dashgate.Error
 	if !errors.As(err, &failed) {
@@ -75,7 +75,7 @@ func refused(ctx context.Context, client *dashgate.Client) error {
 func stubs(ctx context.Context, client *dashgate.Client) error {
 	// region stubs
 	response, err := client.Conversations().Converse(client.Outgoing(ctx, nil), &dashgatev1.ConverseRequest{
-		Conversation: dashgate.NewConversation("qwen-plus").User(dashgate.Text("Hello!")).Raw,
+		Conversation: dashgate.NewConversation("qwen3.6-plus").User(dashgate.Text("Hello!")).Raw,
 		Options:      &dashgatev1.GenerationOptions{Temperature: proto.Float64(0.2)},
 	})
 	if err != nil {

@@ -35,7 +35,7 @@ import java.util.function.Consumer;
  *
  * <pre>{@code
  * try (DashgateClient client = DashgateClient.create()) {
- *   Answer answer = client.converse(new Conversation("qwen-plus").user("Hello!"));
+ *   Answer answer = client.converse(new Conversation("qwen3.6-plus").user("Hello!"));
  *   System.out.println(answer.text());
  * }
  * }</pre>

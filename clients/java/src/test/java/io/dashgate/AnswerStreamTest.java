@@ -265,6 +265,6 @@ class AnswerStreamTest {
   }
 
   private static Conversation question() {
-    return new Conversation("qwen-plus").user("Hello?");
+    return new Conversation("qwen3.6-plus").user("Hello?");
   }
 }

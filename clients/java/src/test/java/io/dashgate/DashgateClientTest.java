@@ -195,7 +195,7 @@ class DashgateClientTest {
           }
         };
     try (DashgateClient client = gateway.client().build()) {
-      Conversation large = new Conversation("qwen-plus").user("x".repeat(6_000_000));
+      Conversation large = new Conversation("qwen3.6-plus").user("x".repeat(6_000_000));
       assertEquals("at last", client.converse(large).text());
     }
     assertEquals(3, gateway.requests.size());
@@ -440,7 +440,7 @@ class DashgateClientTest {
   }
 
   private static Conversation question() {
-    return new Conversation("qwen-plus").user("Hello?");
+    return new Conversation("qwen3.6-plus").user("Hello?");
   }
 
   private static ConverseResponse answer(String text) {

@@ -24,7 +24,7 @@ import org.junit.jupiter.api.Timeout;
 
 @Timeout(60)
 class ToolLoopTest {
-  private final Conversation conversation = new Conversation("qwen-plus", "Be brief.");
+  private final Conversation conversation = new Conversation("qwen3.6-plus", "Be brief.");
   private final List<String> called = new ArrayList<>();
   private FakeGateway gateway;
   private DashgateClient client;

@@ -171,6 +171,6 @@ class TransportTest {
   }
 
   private static Conversation question() {
-    return new Conversation("qwen-plus").user("Hello?");
+    return new Conversation("qwen3.6-plus").user("Hello?");
   }
 }
