@@ -121,6 +121,13 @@ fn of_type(mime_type: &str) -> Option<Cow<'static, str>> {
     let known = match essence {
         "audio/mpeg" => "mp3",
         "audio/mp4" | "audio/x-m4a" => "m4a",
+        "audio/3gpp" | "video/3gpp" => "3gp",
+        "audio/3gpp2" | "video/3gpp2" => "3g2",
+        "audio/amr-wb" => "amr",
+        "audio/x-ms-wma" => "wma",
+        "image/x-icon" => "ico",
+        "video/mp2t" => "ts",
+        "video/x-ms-wmv" => "wmv",
         "image/jpeg" => "jpg",
         "video/quicktime" => "mov",
         "video/x-matroska" => "mkv",
