@@ -145,8 +145,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                use tokio::io::AsyncWriteExt as _;
+                use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
                 let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+                // Until the other side has read it: a reset would overtake it.
+                let _ = stream.read_to_end(&mut Vec::new()).await;
             }
         });
         let failure = failure(&format!("https://{address}")).await;
