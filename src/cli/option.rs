@@ -3,13 +3,14 @@
 //! The descriptors that reflection serves say what there is, so a field that is added to the schema
 //! can be set here at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::value::Kind;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, Struct};
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::config;
 use crate::grpc::pb;
@@ -133,14 +134,7 @@ impl Schema {
 
 /// A text, or several as a JSON list.
 fn list(value: &str) -> Vec<String> {
-    let text = |value: Value| match value {
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
-    match serde_json::from_str(value) {
-        Ok(Value::Array(items)) => items.into_iter().map(text).collect(),
-        _ => vec![value.to_owned()],
-    }
+    serde_json::from_str(value).unwrap_or_else(|_| vec![value.to_owned()])
 }
 
 fn scalar(field: &FieldDescriptorProto, key: &str, value: &str) -> Result<Vec<u8>, String> {
@@ -183,36 +177,47 @@ fn delimited(field: &FieldDescriptorProto, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A value of JSON.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Open {
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(String),
+    List(Vec<Open>),
+    Object(BTreeMap<String, Open>),
+}
+
 /// The keys of an open object: the value is JSON, or else a text.
 fn fields_of(path: &[&str], key: &str, value: &str) -> Result<Struct, String> {
-    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Open::Text(value.to_owned()));
     let value = path.iter().rev().fold(value, |inner, name| {
-        Value::Object([((*name).to_owned(), inner)].into_iter().collect())
+        Open::Object([((*name).to_owned(), inner)].into())
     });
     match open(value).kind {
-        Some(prost_types::value::Kind::StructValue(fields)) => Ok(fields),
+        Some(Kind::StructValue(fields)) => Ok(fields),
         _ => Err(format!(
             "{key} takes a JSON object, or set {key}.NAME=VALUE"
         )),
     }
 }
 
-fn open(value: Value) -> prost_types::Value {
-    use prost_types::value::Kind;
+fn open(value: Open) -> prost_types::Value {
     let kind = match value {
-        Value::Null => Kind::NullValue(0),
-        Value::Bool(on) => Kind::BoolValue(on),
-        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
-        Value::String(text) => Kind::StringValue(text),
-        Value::Array(items) => Kind::ListValue(prost_types::ListValue {
+        Open::Null => Kind::NullValue(0),
+        Open::Bool(on) => Kind::BoolValue(on),
+        Open::Number(number) => Kind::NumberValue(number),
+        Open::Text(text) => Kind::StringValue(text),
+        Open::List(items) => Kind::ListValue(prost_types::ListValue {
             values: items.into_iter().map(open).collect(),
         }),
-        Value::Object(fields) => Kind::StructValue(Struct {
-            fields: fields
-                .into_iter()
-                .map(|(name, value)| (name, open(value)))
-                .collect(),
-        }),
+        Open::Object(fields) => {
+            let fields = fields.into_iter().map(|(name, value)| (name, open(value)));
+            Kind::StructValue(Struct {
+                fields: fields.collect(),
+            })
+        }
     };
     prost_types::Value { kind: Some(kind) }
 }

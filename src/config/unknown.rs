@@ -57,8 +57,18 @@ fn is_of_kubernetes(name: &str) -> bool {
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Half of a short name may be right by chance.
     let most = (name.chars().count() / 2).clamp(1, MAX_DISTANCE);
+    let letters = |text: &str| {
+        let mut letters: Vec<char> = text.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    // Letters that changed places are one mistake, and count two in the distance.
+    let far = |known: &str| match letters(known) == letters(name) {
+        true => distance(known, name).min(1),
+        false => distance(known, name),
+    };
     known
-        .map(|known| (distance(known, name), known))
+        .map(|known| (far(known), known))
         .min()
         .filter(|(distance, _)| *distance <= most)
         .map(|(_, known)| known)
