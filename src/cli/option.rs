@@ -104,11 +104,10 @@ impl Schema {
         for field in self.fields(message) {
             let path = format!("{before}{}", field.name());
             let inner = field.type_name();
-            match field.r#type() {
-                Type::Message if inner != STRUCT && depth < DEPTH => {
-                    paths.extend(self.paths(inner, &format!("{path}."), depth + 1));
-                }
-                _ => paths.push(path),
+            if field.r#type() == Type::Message && inner != STRUCT && depth < DEPTH {
+                paths.extend(self.paths(inner, &format!("{path}."), depth + 1));
+            } else {
+                paths.push(path);
             }
         }
         paths
@@ -139,28 +138,27 @@ fn list(value: &str) -> Vec<String> {
 
 fn scalar(field: &FieldDescriptorProto, key: &str, value: &str) -> Result<Vec<u8>, String> {
     let wrong = |wanted: &str| format!("{key} takes {wanted}, not {value:?}");
+    let kind = field.r#type();
     let mut bytes = Vec::new();
-    match field.r#type() {
-        Type::String => bytes = delimited(field, value.as_bytes()),
-        Type::Bool => {
-            let on: bool = value.parse().map_err(|_| wrong("true or false"))?;
-            encode_key(number(field), WireType::Varint, &mut bytes);
-            encode_varint(u64::from(on), &mut bytes);
+    if kind == Type::String {
+        bytes = delimited(field, value.as_bytes());
+    } else if kind == Type::Bool {
+        let on: bool = value.parse().map_err(|_| wrong("true or false"))?;
+        encode_key(number(field), WireType::Varint, &mut bytes);
+        encode_varint(u64::from(on), &mut bytes);
+    } else if [Type::Int32, Type::Int64].contains(&kind) {
+        let whole: i64 = value.parse().map_err(|_| wrong("a whole number"))?;
+        if kind == Type::Int32 && i32::try_from(whole).is_err() {
+            return Err(wrong("a whole number of 32 bits"));
         }
-        Type::Int32 | Type::Int64 => {
-            let whole: i64 = value.parse().map_err(|_| wrong("a whole number"))?;
-            if field.r#type() == Type::Int32 && i32::try_from(whole).is_err() {
-                return Err(wrong("a whole number of 32 bits"));
-            }
-            encode_key(number(field), WireType::Varint, &mut bytes);
-            encode_varint(u64::from_ne_bytes(whole.to_ne_bytes()), &mut bytes);
-        }
-        Type::Double => {
-            let real: f64 = value.parse().map_err(|_| wrong("a number"))?;
-            encode_key(number(field), WireType::SixtyFourBit, &mut bytes);
-            bytes.extend(real.to_le_bytes());
-        }
-        _ => return Err(format!("{key} cannot be set on the command line")),
+        encode_key(number(field), WireType::Varint, &mut bytes);
+        encode_varint(u64::from_ne_bytes(whole.to_ne_bytes()), &mut bytes);
+    } else if kind == Type::Double {
+        let real: f64 = value.parse().map_err(|_| wrong("a number"))?;
+        encode_key(number(field), WireType::SixtyFourBit, &mut bytes);
+        bytes.extend(real.to_le_bytes());
+    } else {
+        return Err(format!("{key} cannot be set on the command line"));
     }
     Ok(bytes)
 }
