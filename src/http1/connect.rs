@@ -129,10 +129,14 @@ impl Connector {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         let opened = self.open(host, port).await;
-        let stream = opened.map_err(|fault| match fault {
+        let stream = opened.map_err(|fault| {
             // That is not the proxy's matter.
-            Fault::Connect(error) if descriptors::are_used_up(&error) => Fault::Connect(error),
-            fault => failed(&fault),
+            if let Fault::Connect(error) = &fault
+                && descriptors::are_used_up(error)
+            {
+                return fault;
+            }
+            failed(&fault)
         })?;
         let target = (self.host.as_str(), self.port);
         let tunnel = (!via.forwards).then_some(target);
