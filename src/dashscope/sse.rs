@@ -173,7 +173,8 @@ impl Decoder {
                     return Ok(None);
                 }
                 if self.line.is_empty() {
-                    return Ok(self.dispatch());
+                    let whole = !self.cut;
+                    return Ok(self.dispatch(whole));
                 }
                 self.cut = true;
             }
@@ -188,7 +189,7 @@ impl Decoder {
     fn take_line(&mut self, bytes: &Bytes, line: &[u8]) -> Result<Option<Frame>, Overflow> {
         let line = self.without_bom(line);
         if line.is_empty() {
-            let frame = self.dispatch();
+            let frame = self.dispatch(true);
             self.draft = Draft::default();
             self.count_line()?;
             return Ok(frame);
@@ -197,7 +198,8 @@ impl Decoder {
         let (name, value) = line.split_at(colon.unwrap_or(line.len()));
         if matches!(name, b"id" | b"event") && !matches!(self.draft.data, Data::None) {
             self.held = Some(bytes.slice_ref(line));
-            return Ok(self.dispatch());
+            // Even if this line is cut: the event before it is not.
+            return Ok(self.dispatch(true));
         }
         self.count_line()?;
         let value = value.strip_prefix(b":").unwrap_or(value);
@@ -233,7 +235,8 @@ impl Decoder {
         Ok(())
     }
 
-    fn dispatch(&mut self) -> Option<Frame> {
+    /// Ends the event; `whole` says whether its last line had an end.
+    fn dispatch(&mut self, whole: bool) -> Option<Frame> {
         let draft = std::mem::take(&mut self.draft);
         let data = match draft.data {
             Data::None => return None,
@@ -245,7 +248,7 @@ impl Decoder {
             event: draft.event,
             data,
             http_status: draft.http_status,
-            whole: !self.cut,
+            whole,
         })
     }
 }
@@ -383,6 +386,20 @@ mod tests {
             (b"result", b"c", None, false),
         ];
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn an_event_is_whole_although_the_line_after_it_is_cut() {
+        for (stream, expected) in [
+            ("data:a\nid:1", &[true][..]),
+            ("data:a\nid:1\ndata:b", &[true, false]),
+            ("data:a\nunknown", &[false]),
+            ("data:a\n", &[true]),
+        ] {
+            let (frames, _) = decode(ROOMY, [stream.as_bytes()]);
+            let whole: Vec<_> = frames.iter().map(|frame| frame.whole).collect();
+            assert_eq!(whole, expected, "{stream:?}");
+        }
     }
 
     #[test]
