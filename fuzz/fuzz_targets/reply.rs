@@ -1,17 +1,34 @@
-//! The answer decoder: whatever the bytes, no panic, and the contract of the event stream holds.
+//! Any bytes as an answer of DashScope, whole and as a stream: the contract of the events holds, an
+//! answer that is taken is one that `serde_json` reads as well, and no text of it is lost.
 #![no_main]
 
 use bytes::Bytes;
+use dashgate::chat::answer::{Answer, Fold};
 use dashgate::chat::event::Event;
 use dashgate::dashscope::reply::{Opening, Reply};
 use dashgate::dashscope::sse::{Decoder, Limits};
 use dashgate::error::Error;
+use dashgate::grpc::reply::response;
+use dashgate::relay::reply::Timing;
+use dashgate_fuzz::{base64, statuses};
 use libfuzzer_sys::fuzz_target;
+use prost::Message as _;
+use serde_json::Value;
+
+const LIMITS: Limits = Limits {
+    line_bytes: 1 << 16,
+    event_bytes: 1 << 16,
+};
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut whole = Reply::new(Opening::default());
-    let outcome = whole.take_whole(bytes).and_then(|()| whole.finish());
-    check(&mut whole, outcome);
+    let mut reply = Reply::new(Opening::default());
+    let outcome = reply.take_whole(bytes).and_then(|()| reply.finish());
+    if let Some(answer) = check(&mut reply, outcome) {
+        let text = String::from_utf8_lossy(bytes);
+        let json = serde_json::from_str(text.trim_start_matches('\u{feff}').trim());
+        let json: Value = json.expect("what is taken is JSON");
+        lost_nothing(&json, answer);
+    }
 
     let mut reply = Reply::new(Opening::default());
     let outcome = read(bytes, &mut reply).and_then(|()| reply.finish());
@@ -19,10 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn read(bytes: &[u8], reply: &mut Reply) -> Result<(), Error> {
-    let mut decoder = Decoder::new(Limits {
-        line_bytes: 1 << 16,
-        event_bytes: 1 << 16,
-    });
+    let mut decoder = Decoder::new(LIMITS);
     decoder.push(Bytes::copy_from_slice(bytes));
     decoder.end();
     while let Ok(Some(frame)) = decoder.next() {
@@ -31,13 +45,69 @@ fn read(bytes: &[u8], reply: &mut Reply) -> Result<(), Error> {
     Ok(())
 }
 
-/// `Started` is first and once; `End` is last, and there exactly when nothing failed.
-fn check(reply: &mut Reply, outcome: Result<(), Error>) {
+/// `Started` is first and once; `End` is last, and there exactly when nothing failed. What they add
+/// up to, if that is an answer.
+fn check(reply: &mut Reply, outcome: Result<(), Error>) -> Option<Answer> {
     let events: Vec<Event> = std::iter::from_fn(|| reply.pop()).collect();
-    let starts = events.iter().filter(|e| matches!(e, Event::Started(_))).count();
+    let starts = events
+        .iter()
+        .filter(|e| matches!(e, Event::Started(_)))
+        .count();
     let ends = events.iter().filter(|e| matches!(e, Event::End(_))).count();
     assert_eq!(starts, usize::from(!events.is_empty()));
     assert_eq!(ends, usize::from(outcome.is_ok()));
-    assert!(events.first().is_none_or(|e| matches!(e, Event::Started(_))));
-    assert!(outcome.is_err() || matches!(events.last(), Some(Event::End(_))));
+    assert!(
+        events
+            .first()
+            .is_none_or(|e| matches!(e, Event::Started(_)))
+    );
+    match outcome {
+        Ok(()) => assert!(matches!(events.last(), Some(Event::End(_)))),
+        Err(error) => statuses::check(&error),
+    }
+    let mut fold = Fold::default();
+    events.into_iter().find_map(|event| fold.push(event))
+}
+
+/// Where an answer has texts.
+const DOCUMENTED: [&str; 9] = [
+    "choices",
+    "message",
+    "content",
+    "text",
+    "reasoning_content",
+    "tool_calls",
+    "function",
+    "name",
+    "arguments",
+];
+
+/// Every text at a documented place of `output`, and every text of `usage`, is somewhere in the
+/// message that the caller gets.
+fn lost_nothing(json: &Value, answer: Answer) {
+    let message = response(answer, "request-1", Timing::default()).encode_to_vec();
+    let mut texts = Vec::new();
+    gather(&json["output"], |key| DOCUMENTED.contains(&key), &mut texts);
+    gather(&json["usage"], |_| true, &mut texts);
+    for text in texts {
+        let found = |text: &[u8]| message.windows(text.len()).any(|part| part == text);
+        // Audio is the one thing that is decoded on its way.
+        let audio = || base64::decode(text).is_some_and(|bytes| found(&bytes));
+        assert!(
+            text.is_empty() || found(text.as_bytes()) || audio(),
+            "{text:?} is lost"
+        );
+    }
+}
+
+fn gather<'a>(value: &'a Value, known: fn(&str) -> bool, texts: &mut Vec<&'a str>) {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(text) => texts.push(text),
+        Value::Array(items) => items.iter().for_each(|item| gather(item, known, texts)),
+        Value::Object(entries) => {
+            let values = entries.iter().filter(|(key, _)| known(key));
+            values.for_each(|(_, value)| gather(value, known, texts));
+        }
+    }
 }

@@ -142,7 +142,7 @@ fn scope(reason: Reason, code: &str) -> Scope {
 
 /// The error of an answer whose status is not one of success. The body may be JSON, events, HTML or
 /// nothing, whatever its content type says.
-pub(super) fn of_answer(status: u16, headers: &Headers, body: &[u8]) -> Error {
+pub fn of_answer(status: u16, headers: &Headers, body: &[u8]) -> Error {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let error = of_json(status, headers, body)
         .or_else(|| of_events(status, headers, body))

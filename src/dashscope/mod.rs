@@ -9,7 +9,7 @@ mod certificate;
 mod choice;
 mod codes;
 mod exchange;
-mod fault;
+pub mod fault;
 mod growth;
 mod http;
 mod json;

@@ -64,11 +64,13 @@ impl Prepared {
         self.inner.body.len()
     }
 
-    pub(super) fn body(&self) -> &Bytes {
+    /// What is sent after the head.
+    pub fn body(&self) -> &Bytes {
         &self.inner.body
     }
 
-    pub(super) fn head(&self) -> &Request {
+    /// The head, which holds a key.
+    pub fn head(&self) -> &Request {
         &self.inner.head
     }
 
