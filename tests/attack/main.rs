@@ -18,8 +18,15 @@
 mod support;
 
 mod admin;
+mod canaries;
+mod cancel;
+mod connections;
+mod desync;
 mod floods;
+mod frames_of_audio;
 mod identity;
+mod injection;
+mod isolation;
 mod metadata;
 mod process;
 mod program;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 /// The program, until it is dropped.
 pub struct Program {
@@ -12,6 +13,7 @@ pub struct Program {
     /// Where its admin port is.
     pub admin: String,
     log: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Program {
@@ -39,7 +41,7 @@ impl Program {
         let log = Arc::new(Mutex::new(Vec::new()));
         let written = Arc::clone(&log);
         let mut stderr = child.stderr.take().unwrap();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 64 * 1024];
             while let Ok(count) = stderr.read(&mut buffer) {
                 if count == 0 {
@@ -53,11 +55,30 @@ impl Program {
             address,
             admin,
             log,
+            reader: Some(reader),
         }
     }
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The most memory that it ever had resident, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn peak(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.unwrap().trim().strip_suffix(" kB").unwrap();
+        kibibytes.parse::<usize>().unwrap() * 1024
+    }
+
+    /// Stops it in order, and gives its whole log.
+    pub fn stop(mut self) -> String {
+        let id = self.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(sent.success() && self.child.wait().unwrap().success());
+        self.reader.take().unwrap().join().unwrap();
+        self.log()
     }
 
     /// What it has logged.
