@@ -166,13 +166,16 @@ fn links_to_files_lead_somewhere() {
     let pages = [
         READMES[0],
         READMES[1],
+        "SECURITY.md",
         "clients/README.md",
+        "docs/behaviour.md",
         "docs/callers.md",
         "docs/command-line.md",
         "docs/emulator.md",
         "docs/observability.md",
         "docs/operations.md",
         "docs/performance.md",
+        "docs/security.md",
         "deploy/README.md",
     ];
     for page in pages {

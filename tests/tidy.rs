@@ -12,6 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "tidy/behaviour.rs"]
+mod behaviour;
 #[path = "tidy/fault.rs"]
 mod fault;
 #[path = "tidy/form.rs"]
@@ -77,6 +79,13 @@ fn both_readmes_have_the_same_commands() {
         project.text("README.md"),
         project.text("README.zh-CN.md"),
     ));
+}
+
+#[test]
+fn every_promise_names_a_test_that_exists() {
+    let project = Project::read();
+    let page = project.text(behaviour::PAGE).unwrap_or_default();
+    none(&behaviour::faults(page, |file| project.text(file)));
 }
 
 #[test]

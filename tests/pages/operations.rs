@@ -104,3 +104,36 @@ fn the_image_sets_what_can_be_set_and_runs_as_nobody() {
         "not {oldest}"
     );
 }
+
+#[test]
+fn the_pages_of_security_name_settings_that_exist() {
+    let reference = read("docs/configuration.md");
+    let settings: Vec<_> = rows(&reference)
+        .into_iter()
+        .filter_map(|row| words(row.first()?).first().copied())
+        .filter(|word| word.contains('.'))
+        .collect();
+    let groups: Vec<_> = settings
+        .iter()
+        .filter_map(|key| key.split('.').next())
+        .collect();
+    for page in ["SECURITY.md", "docs/behaviour.md", "docs/security.md"] {
+        let text = read(page);
+        let named = words(&text).into_iter().filter(|word| {
+            let group = word.split_once('.').map(|(group, _)| group);
+            let is_key = word
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b"._".contains(&b));
+            is_key && group.is_some_and(|group| groups.contains(&group))
+        });
+        let mut count = 0;
+        for word in named {
+            assert!(
+                settings.contains(&word),
+                "{page}: there is no setting {word}"
+            );
+            count += 1;
+        }
+        assert!(count > 5, "{page}: {count} settings");
+    }
+}
