@@ -201,7 +201,16 @@ async fn a_flood_fills_no_log() {
             assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0);
         }
     }
+    // One more than its credit ends a connection, and that is counted.
+    let mut raw = Raw::connect(program.address.parse().unwrap(), Manners::Answers).await;
+    raw.send(&h2(PRIORITY, 0, 1, &[0, 0, 0, 3, 1]).repeat(MAX_BORNE))
+        .await;
+    let why = raw.dismissed().await;
+    let expected = "too_many_control_frames".to_owned();
+    assert_eq!(why, (ENHANCE_YOUR_CALM, expected.clone()));
     let text = numbers(&program).await;
+    let closed = format!("dashgate_connections_closed_total{{reason=\"{expected}\"}} 1");
+    assert!(text.lines().any(|line| line == closed), "{closed}");
     let line = text.lines().find_map(|line| {
         line.strip_prefix("dashgate_log_lines_dropped_total{reason=\"suppressed\"} ")
     });
