@@ -1,13 +1,13 @@
 //! The public keys that tokens are signed with: a JWK set, from a file or from an `https` address.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use reqwest::Url;
-use tokio::sync::Mutex;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::error::{Error, Reason};
@@ -24,9 +24,13 @@ const MAX_SET_BYTES: usize = 256 * 1024;
 /// The most keys of a set.
 const MAX_KEYS: usize = 100;
 
-/// The least time between two fetches: whoever makes up names of keys must not make the gateway ask
-/// for each of them.
+/// The least time between the starts of two fetches: whoever makes up names of keys must not make
+/// the gateway ask for each of them.
 const FETCH_PAUSE: Duration = Duration::from_secs(10);
+
+/// The same after fetches that failed, when it has doubled often enough: an authority that is down
+/// is not hurried, and one that is back is found within a minute.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often the set is fetched when nobody needs a new key, so that keys which were taken out of
 /// it end.
@@ -43,8 +47,15 @@ pub enum Source {
 
 /// A set of keys that is kept up to date.
 pub(super) struct Jwks {
+    shared: Arc<Shared>,
+}
+
+/// What a refresh needs, which runs on a task of its own: the caller for whose token it began may
+/// go away at any time.
+struct Shared {
     set: RwLock<Arc<Set>>,
     origin: Origin,
+    pace: Mutex<Pace>,
 }
 
 /// Where the set comes from, as it is kept.
@@ -55,9 +66,30 @@ enum Origin {
         url: Url,
         /// The proxy on the way, for the log.
         proxy: Option<String>,
-        /// When it was fetched last. Held while it is fetched: those who need the same wait.
-        last: Mutex<Option<Instant>>,
     },
+}
+
+/// When the set was refreshed, and whether it is now. One refresh at a time.
+#[derive(Default)]
+struct Pace {
+    /// When the last one began.
+    last: Option<Instant>,
+    /// How many have failed in a row.
+    failures: u32,
+    /// Closed when the one that runs is done.
+    running: Option<watch::Receiver<()>>,
+}
+
+/// Says that a refresh is done, however it ended.
+struct Done {
+    shared: Arc<Shared>,
+    _open: watch::Sender<()>,
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        self.shared.pace().running = None;
+    }
 }
 
 /// The keys that tokens may be signed with.
@@ -85,37 +117,34 @@ impl Jwks {
                     .map_err(|_| fault("the address of the JWK set is not a URL"))?;
                 let client = client(network)?;
                 let proxy = network.proxies.of(&url).map(ToString::to_string);
-                let last = Mutex::default();
-                (
-                    Set::default(),
-                    Origin::Address {
-                        client,
-                        url,
-                        proxy,
-                        last,
-                    },
-                )
+                (Set::default(), Origin::Address { client, url, proxy })
             }
         };
         Ok(Self {
-            set: RwLock::new(Arc::new(set)),
-            origin,
+            shared: Arc::new(Shared {
+                set: RwLock::new(Arc::new(set)),
+                origin,
+                pace: Mutex::default(),
+            }),
         })
     }
 
     /// The key of this name for this algorithm. One that is not known may be new: then the set is
-    /// fetched first, unless that was done just now.
+    /// refreshed first, unless that was done just now.
     pub(super) async fn key(
         &self,
         id: Option<&str>,
         algorithm: Algorithm,
     ) -> Option<Arc<DecodingKey>> {
-        if let Some(key) = self.set().find(id, algorithm) {
+        if let Some(key) = self.shared.set().find(id, algorithm) {
             return Some(key);
         }
-        // Boxed: most calls never come here, and all carry the room for it.
-        Box::pin(self.refresh(FETCH_PAUSE)).await;
-        self.set().find(id, algorithm)
+        let pause = match self.shared.origin {
+            Origin::File(_) => LOOK_EVERY,
+            Origin::Address { .. } => FETCH_PAUSE,
+        };
+        self.refresh(pause).await;
+        self.shared.set().find(id, algorithm)
     }
 
     /// Keeps the set up to date, until it is dropped.
@@ -124,42 +153,93 @@ impl Jwks {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.refresh(FETCH_EVERY).await;
+            match self.shared.origin {
+                Origin::File(_) => self.refresh(Duration::ZERO).await,
+                Origin::Address { .. } => self.refresh(FETCH_EVERY).await,
+            }
         }
     }
 
-    /// Reads a file if it has changed, and fetches from an address if that was longer ago.
+    /// Waits for the refresh that runs, or begins one if the last began longer ago than this.
     async fn refresh(&self, pause: Duration) {
-        let read = match &self.origin {
-            Origin::File(file) => match file.changed().await {
-                None => return,
-                Some(text) => text.map(String::into_bytes),
-            },
-            Origin::Address {
-                client,
-                url,
-                proxy,
-                last,
-            } => {
-                let mut last = last.lock().await;
-                if last.is_some_and(|last| last.elapsed() < pause) {
-                    return;
-                }
-                let read = fetch(client, url, proxy.as_deref()).await;
-                // An attempt that failed counts too: an authority that is down is not hurried.
-                *last = Some(Instant::now());
-                read
-            }
+        if let Some(mut running) = self.begin(pause) {
+            // Ends with an error when it is done: nothing is ever sent.
+            let _ = running.changed().await;
+        }
+    }
+
+    fn begin(&self, pause: Duration) -> Option<watch::Receiver<()>> {
+        let mut pace = self.shared.pace();
+        if let Some(running) = &pace.running {
+            return Some(running.clone());
+        }
+        if pace
+            .last
+            .is_some_and(|last| last.elapsed() < pace.pause(pause))
+        {
+            return None;
+        }
+        let (open, running) = watch::channel(());
+        pace.last = Some(Instant::now());
+        pace.running = Some(running.clone());
+        let done = Done {
+            shared: Arc::clone(&self.shared),
+            _open: open,
         };
+        tokio::spawn(async move {
+            let outcome = done.shared.read().await;
+            done.shared.take(outcome);
+            drop(done);
+        });
+        Some(running)
+    }
+}
+
+impl Pace {
+    /// How long to pause after those that failed.
+    fn pause(&self, pause: Duration) -> Duration {
+        let doubled = pause.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
+        doubled.min(LONGEST_PAUSE.max(pause))
+    }
+}
+
+impl Shared {
+    /// What stands there now; none if it is what was read before.
+    async fn read(&self) -> Option<Result<Vec<u8>, Error>> {
+        match &self.origin {
+            Origin::File(file) => file
+                .changed()
+                .await
+                .map(|text| text.map(String::into_bytes)),
+            Origin::Address { client, url, proxy } => {
+                Some(fetch(client, url, proxy.as_deref()).await)
+            }
+        }
+    }
+
+    fn take(&self, read: Option<Result<Vec<u8>, Error>>) {
+        let Some(read) = read else {
+            return;
+        };
+        let is_address = matches!(self.origin, Origin::Address { .. });
         match read.and_then(|bytes| parse(&bytes)) {
             Ok(set) => {
                 tracing::debug!(keys = set.0.len(), "the JWK set was read");
+                self.pace().failures = 0;
                 *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
             }
             Err(error) => {
+                if is_address {
+                    let mut pace = self.pace();
+                    pace.failures = pace.failures.saturating_add(1);
+                }
                 tracing::error!(%error, cause = error.cause(), "the JWK set stays as it was");
             }
         }
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self) -> Arc<Set> {

@@ -208,8 +208,8 @@ async fn keys_from_an_address_are_fetched_when_they_are_new_and_not_more_often()
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     assert!(refused > 10 && authority.seen().len() <= 2, "{refused}");
-    // Faults of the authority change nothing; then the new key is there.
-    for _ in 0..10 {
+    // Errors of the authority change nothing but the pace; then the new key is there.
+    for _ in 0..20 {
         ask(&gateway, &old).await.unwrap();
         if ask(&gateway, &new).await.is_ok() {
             assert_eq!(authority.seen().len(), 5);
@@ -285,4 +285,28 @@ async fn a_certificate_of_a_mesh_names_its_caller() {
         unauthenticated(&call(uris).await.unwrap_err());
     }
     assert_eq!(upstream.seen().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_who_go_away_make_no_authority_be_asked_more_often() {
+    let upstream = Upstream::always(answer(200, &whole("x"))).await;
+    let authority = Upstream::always(vec![Step::Hang]).await;
+    let jwks = format!("{}/keys", authority.base_url());
+    let gateway = by_token(&upstream, jwks).await;
+    let signer = Signer::new("a");
+    let before = tokio::time::Instant::now();
+    let mut calls = 0;
+    while before.elapsed() < std::time::Duration::from_secs(9) {
+        let made_up = signer.sign(|header, _| header.kid = Some(format!("x{calls}")));
+        let asked = ask(&gateway, &made_up);
+        let patience = std::time::Duration::from_millis(30);
+        if let Ok(answer) = tokio::time::timeout(patience, asked).await {
+            unauthenticated(&answer.unwrap_err());
+            tokio::time::sleep(patience).await;
+        }
+        calls += 1;
+    }
+    assert!(calls > 200, "{calls}");
+    let fetches = authority.seen().len();
+    assert!(fetches <= 1, "{fetches} fetches for {calls} calls");
 }
