@@ -15,7 +15,7 @@ use prost::Message as _;
 use dashgate::chat::call::{Call, Delivery};
 use dashgate::dashscope::reply::{Opening, Reply};
 use dashgate::dashscope::sse::{Decoder, Frame, Limits};
-use dashgate::dashscope::{self, DashScope};
+use dashgate::dashscope::{self, DashScope, Stored, Wanted};
 use dashgate::error::{Error, Reason, Sent, Upstream};
 use dashgate::grpc::arrival::Arrival;
 use dashgate::grpc::pb::{self, audio, content};
@@ -73,8 +73,12 @@ fn bodies(criterion: &mut Criterion) -> Result<()> {
         .enable_all()
         .build()?;
     let prepare = |call: &Call| {
-        let model = &call.prompt.model;
-        runtime.block_on(dashscope.prepare(call, model, Delivery::Stream))
+        let wanted = Wanted {
+            model: &call.prompt.model,
+            delivery: Delivery::Stream,
+            max_bytes: usize::MAX,
+        };
+        runtime.block_on(dashscope.prepare(call, wanted, &mut Stored::default()))
     };
     let mut group = criterion.benchmark_group("call to JSON");
     for (name, request) in [("small", small()), ("100 turns", turns(100))] {

@@ -298,6 +298,14 @@ impl Error {
         self
     }
 
+    /// Names its fields anew.
+    pub fn map_fields(mut self, name: impl Fn(String) -> String) -> Self {
+        for violation in &mut self.inner.violations {
+            violation.field = name(std::mem::take(&mut violation.field));
+        }
+        self
+    }
+
     /// Says how far the call had come.
     pub fn with_sent(mut self, sent: Sent) -> Self {
         self.inner.sent = sent;

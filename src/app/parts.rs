@@ -12,7 +12,7 @@ use crate::grpc::connection::Limits;
 use crate::grpc::listener::Capacity;
 use crate::grpc::tls::{self, Tls};
 use crate::net::Network;
-use crate::relay::accounts::{Account, Limit};
+use crate::relay::account::{Account, Limit};
 use crate::relay::{self, once, retry, routes, standing};
 use crate::secret::Secret;
 use crate::telemetry;
@@ -150,6 +150,9 @@ pub(super) fn relay_settings(settings: &Settings) -> relay::Settings {
         max_timeout: settings.timeouts.max,
         first_event_timeout: settings.timeouts.first_event,
         idle_timeout: settings.timeouts.idle,
+        max_request_bytes: settings.upstream.max_request_bytes,
+        refuse_unknown_uploads: settings.upstream.refuse_unknown_uploads,
+        private_hosts: settings.upstream.private_hosts.clone(),
         slow_consumer_timeout: settings.timeouts.slow_consumer,
         retry: retry::Policy {
             max_attempts: settings.retry.max_attempts,
@@ -162,6 +165,7 @@ pub(super) fn relay_settings(settings: &Settings) -> relay::Settings {
             stream_only: settings.upstream.stream_only_models.clone(),
             timeouts: settings.models.timeouts.clone(),
             first_event_timeouts: settings.models.first_event_timeouts.clone(),
+            max_request_bytes: settings.models.max_request_bytes.clone(),
         },
         model_in_flight: settings.models.max_in_flight.clone(),
         breaker: standing::Policy {

@@ -159,6 +159,8 @@ mod tests {
             (_, Kind::Switch) => "true",
             (_, Kind::Durations) => "m=7s",
             (_, Kind::Counts) => "m=7",
+            (_, Kind::Sizes) => "m=7MiB",
+            (_, Kind::Choice(words)) => words.last().copied().unwrap_or_default(),
             (_, _) => "m=n",
         };
         text.to_owned()

@@ -40,6 +40,7 @@ pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings,
             fallbacks: checker.read("models.fallbacks", value::fallbacks),
             timeouts: checker.read("models.timeouts", value::durations),
             first_event_timeouts: checker.read("models.first_event_timeouts", value::durations),
+            max_request_bytes: checker.read("models.max_request_bytes", value::sizes),
             max_in_flight: checker.read("models.max_in_flight", value::counts),
         },
         log: Log {
@@ -105,10 +106,21 @@ fn upstream_part(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Upstre
         connect_timeout: checker.duration("upstream.connect_timeout"),
         max_connection_age: checker.duration("upstream.max_connection_age"),
         inline_limit: checker.size("upstream.inline_limit"),
+        max_request_bytes: checker.size("upstream.max_request_bytes"),
+        refuse_unknown_uploads: checker.read("upstream.unknown_uploads", refuses),
+        private_hosts: checker.read("upstream.private_hosts", value::names),
         max_event_bytes,
         max_body_bytes,
         stream_only_models: checker.read("upstream.stream_only_models", value::names),
         show_messages: checker.read("upstream.show_messages", value::switch),
+    }
+}
+
+fn refuses(text: &str) -> Result<bool, Wrong> {
+    match text {
+        "allow" => Ok(false),
+        "refuse" => Ok(true),
+        _ => Err(Wrong::new("it is not known", "write allow or refuse")),
     }
 }
 

@@ -98,7 +98,7 @@ impl Reader<'_> {
                 .collect::<Option<Vec<_>>>()
                 .map(|names| names.join(",")),
             (
-                Kind::Aliases | Kind::Fallbacks | Kind::Durations | Kind::Counts,
+                Kind::Aliases | Kind::Fallbacks | Kind::Durations | Kind::Counts | Kind::Sizes,
                 Value::Table(pairs),
             ) => pairs
                 .iter()
@@ -116,6 +116,7 @@ impl Reader<'_> {
                 | Kind::Fallbacks
                 | Kind::Durations
                 | Kind::Counts
+                | Kind::Sizes
                 | Kind::Rates,
                 _,
             ) => None,
@@ -135,6 +136,9 @@ impl Reader<'_> {
                     Kind::Fallbacks => "write a table of lists: [models.fallbacks], a = [\"b\"]",
                     Kind::Durations => "write a table of durations: [models.timeouts], a = \"30s\"",
                     Kind::Counts => "write a table of numbers: [models.max_in_flight], a = 64",
+                    Kind::Sizes => {
+                        "write a table of sizes: [models.max_request_bytes], a = \"16MiB\""
+                    }
                     Kind::Rates => "write a table of prices: [telemetry.rates], a = [0.8, 2.0]",
                     Kind::Duration(..) => "write a text as in \"30s\"",
                     Kind::Size(..) => "write a text as in \"16MiB\", or a number of bytes",

@@ -173,6 +173,7 @@ fn takes(kind: Kind) -> String {
         Kind::Fallbacks => "table of lists".to_owned(),
         Kind::Durations => "table of durations".to_owned(),
         Kind::Counts => "table of numbers".to_owned(),
+        Kind::Sizes => "table of sizes".to_owned(),
         Kind::Rates => "table of prices".to_owned(),
     }
 }

@@ -7,6 +7,10 @@ use std::fmt::Write as _;
 use super::setting::{Kind, Setting};
 use super::table::ALL;
 
+/// A number of bytes, as JSON Schema says it.
+const SIZE: &str = "\"type\": [\"integer\", \"string\"], \"minimum\": 0, \
+                    \"pattern\": \"^[0-9]+ *(B|KiB|MiB|GiB)?$\"";
+
 /// A span of time, as the file writes it.
 const SPAN: &str = r#""type": "string", "pattern": "^[0-9]+ *(ms|s|m|h)$""#;
 
@@ -77,7 +81,12 @@ fn default(setting: &Setting) -> Option<String> {
             Some(format!("[{}]", names.join(", ")))
         }
         // Tables have no default but the empty one.
-        Kind::Aliases | Kind::Fallbacks | Kind::Durations | Kind::Counts | Kind::Rates => None,
+        Kind::Aliases
+        | Kind::Fallbacks
+        | Kind::Durations
+        | Kind::Counts
+        | Kind::Sizes
+        | Kind::Rates => None,
         Kind::Address
         | Kind::Duration(..)
         | Kind::Size(..)
@@ -97,9 +106,7 @@ fn shape(kind: Kind) -> String {
         Kind::Address | Kind::Text | Kind::Path | Kind::Url => "\"type\": \"string\"".to_owned(),
         Kind::Secret => "\"type\": \"string\", \"writeOnly\": true".to_owned(),
         Kind::Duration(..) => SPAN.to_owned(),
-        Kind::Size(..) => "\"type\": [\"integer\", \"string\"], \"minimum\": 0, \
-                           \"pattern\": \"^[0-9]+ *(B|KiB|MiB|GiB)?$\""
-            .to_owned(),
+        Kind::Size(..) => SIZE.to_owned(),
         Kind::Count(least, most) => {
             format!("\"type\": \"integer\", \"minimum\": {least}, \"maximum\": {most}")
         }
@@ -113,6 +120,7 @@ fn shape(kind: Kind) -> String {
         Kind::Fallbacks => each(names),
         Kind::Durations => each(SPAN),
         Kind::Counts => each("\"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000000"),
+        Kind::Sizes => each(SIZE),
         Kind::Rates => each(
             "\"type\": \"array\", \"items\": { \"type\": \"number\", \"minimum\": 0 }, \
              \"minItems\": 2, \"maxItems\": 2",

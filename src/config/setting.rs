@@ -33,6 +33,8 @@ pub enum Kind {
     Durations,
     /// For each name a number.
     Counts,
+    /// For each name a number of bytes.
+    Sizes,
     /// For each name two prices.
     Rates,
 }

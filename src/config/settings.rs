@@ -69,6 +69,10 @@ pub struct Upstream {
     pub network: Network,
     pub allow_plaintext: bool,
     pub inline_limit: usize,
+    pub max_request_bytes: usize,
+    /// By `upstream.unknown_uploads`.
+    pub refuse_unknown_uploads: bool,
+    pub private_hosts: Vec<String>,
     pub max_event_bytes: usize,
     pub max_body_bytes: usize,
     pub stream_only_models: Vec<String>,
@@ -141,6 +145,7 @@ pub struct Models {
     pub fallbacks: Vec<(String, Vec<String>)>,
     pub timeouts: Vec<(String, Duration)>,
     pub first_event_timeouts: Vec<(String, Duration)>,
+    pub max_request_bytes: Vec<(String, usize)>,
     pub max_in_flight: Vec<(String, usize)>,
 }
 

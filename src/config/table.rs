@@ -2,7 +2,7 @@
 
 use super::setting::Kind::{
     Address, Aliases, Choice, Count, Counts, Duration, Durations, Fallbacks, Names, Path, Secret,
-    Size, Switch, Text, Url,
+    Size, Sizes, Switch, Text, Url,
 };
 use super::setting::{Setting, settings};
 use super::{callers_table, client_table, sight_table};
@@ -297,6 +297,25 @@ settings! {
         "The longest text of an encoded medium that goes inside a request. Longer ones are \
          uploaded.",
         "DashScope refuses more.";
+    "upstream.max_request_bytes" [Size("64KiB", "1GiB")] = "6MiB",
+        "DASHGATE_UPSTREAM_MAX_REQUEST_BYTES":
+        "The largest request body that DashScope takes. In a larger one the largest media are \
+         uploaded first, until it fits. `models.max_request_bytes` is for single models.",
+        "DashScope refuses more than 6291456 bytes for many models; an upload takes longer than \
+         sending the bytes inside, and works for all.";
+    "upstream.unknown_uploads" [Choice(&["allow", "refuse"])] = "allow",
+        "DASHGATE_UPSTREAM_UNKNOWN_UPLOADS":
+        "What happens to a call that names an `oss:` address which was not stored through this \
+         process. One that another caller stored through it is always refused.",
+        "Another replica, or DashScope's own tools, may have stored it for the same caller; their \
+         addresses cannot be guessed.";
+    "upstream.private_hosts" [Names] = "",
+        "DASHGATE_UPSTREAM_PRIVATE_HOSTS":
+        "Hosts of media that callers may name though they are private or local, `*` for any \
+         letters: addresses of loopback, private, link-local and reserved networks, names without \
+         a dot, `localhost`, `*.local`, `*.internal`. A listed host may also stand with a user.",
+        "None: DashScope fetches what callers name, and inside a network that reaches more than a \
+         caller may see. The host that `upstream.url` names is always allowed with its port.";
     "upstream.max_event_bytes" [Size("64KiB", "256MiB")] = "8MiB",
         "DASHGATE_UPSTREAM_MAX_EVENT_BYTES":
         "The largest event of DashScope's streams.",
@@ -353,6 +372,11 @@ settings! {
         "DASHGATE_MODELS_FIRST_EVENT_TIMEOUTS":
         "How long a model may take to begin a stream, instead of `timeouts.first_event`.",
         "A model that thinks long begins late.";
+    "models.max_request_bytes" [Sizes] = "",
+        "DASHGATE_MODELS_MAX_REQUEST_BYTES":
+        "The largest request body of a model, instead of `upstream.max_request_bytes`: \
+         `qwen3-vl*=16MiB,...`.",
+        "Some models take 16777216 bytes; DashScope does not document which.";
     "models.max_in_flight" [Counts] = "",
         "DASHGATE_MODELS_MAX_IN_FLIGHT":
         "The most calls of a model at one time: `qwen-audio*=64,...`. More are refused.",

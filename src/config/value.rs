@@ -186,6 +186,21 @@ pub(crate) fn counts(text: &str) -> Result<Vec<(String, usize)>, Wrong> {
     read.collect()
 }
 
+/// `model=16MiB,...`, from 64 KiB to 1 GiB.
+pub(crate) fn sizes(text: &str) -> Result<Vec<(String, usize)>, Wrong> {
+    const RANGE: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 30;
+    let mend = "write models and sizes, as in qwen-audio*=6MiB,qwen3-vl*=16MiB";
+    let read = pairs(text, mend)?.into_iter().map(|(model, text)| {
+        let size = size(&text)?;
+        let wrong = || Wrong::new(format!("{text:?} is out of range"), "write 64KiB to 1GiB");
+        match RANGE.contains(&size) {
+            true => Ok((model, size)),
+            false => Err(wrong()),
+        }
+    });
+    read.collect()
+}
+
 /// `model=input|output,...`: prices, none below zero.
 pub(crate) fn rates(text: &str) -> Result<Vec<(String, [f64; 2])>, Wrong> {
     let mend = "write a model and two prices for a million tokens, as in a=0.8|2,b=1.5|4.5";

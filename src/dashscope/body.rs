@@ -43,7 +43,8 @@ pub(super) fn write(
     Ok(writer.body)
 }
 
-fn room(prompt: &Prompt, ways: &[Way<'_>]) -> usize {
+/// About how large the body will be: not less, unless much of its text has to be escaped.
+pub(super) fn room(prompt: &Prompt, ways: &[Way<'_>]) -> usize {
     let text = |part: &Part| match &part.body {
         Body::Text(text) => text.len(),
         Body::Audio(_) | Body::Image(_) | Body::Video(_) | Body::Other => 0,
@@ -208,6 +209,10 @@ impl Writer<'_, '_> {
         match self.ways.next() {
             Some(Way::Address(address)) => {
                 self.text(address);
+                Ok(())
+            }
+            Some(Way::Data(uri, ..)) => {
+                self.text(uri);
                 Ok(())
             }
             Some(Way::Inline(mime_type, bytes)) => {

@@ -1,17 +1,17 @@
 //! From what DashScope says of a fault to an [`Error`].
 //!
-//! Decided in this order: the code together with words of the message, the code alone, then the
-//! HTTP status, where the one in an event's comment stands above that of the answer. The table is
-//! in `codes.rs`.
+//! The tables are in `error_codes.rs` and `error_words.rs`, and with them the order in which code,
+//! words and HTTP status decide. The status in an event's comment stands above that of the answer.
 
 use std::time::{Duration, SystemTime};
 
-use super::codes::{by_status, known};
+use super::error_codes::{Meaning, by_code, by_status};
+use super::error_fields;
+use super::error_messages::MESSAGES;
 use super::sse::{Decoder, Limits};
 use super::text::Text;
 use super::wire::{Body, ErrorObject};
-use super::words::{FIELDS, WORDS};
-use crate::error::{Error, Reason, Scope, Sent, Upstream, Violation};
+use crate::error::{Error, Kind, Reason, Scope, Sent, Upstream};
 use crate::http1::headers::Headers;
 use crate::secret::Secret;
 use crate::untrusted;
@@ -21,12 +21,6 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// How long DashScope takes to read a file that it was just given.
 const MEDIA_READY: Duration = Duration::from_secs(2);
-
-/// Names of one word that are said of nothing else.
-const PLAIN_NAMES: &[&str] = &["temperature", "modalities", "logprobs"];
-
-/// The most fields that are named: more is a message that lists all there are.
-const MAX_VIOLATIONS: usize = 4;
 
 /// What was said of a fault.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +58,7 @@ impl<'a> Said<'a> {
 
     /// The error that it is.
     pub(super) fn error(self, sent: Sent) -> Error {
-        let reason = self.reason();
+        let Meaning { reason, scope } = self.meaning();
         let sent = match (reason, sent) {
             // The model worked until DashScope gave up.
             (Reason::UpstreamTimeout, Sent::Refused) => Sent::Maybe,
@@ -73,7 +67,7 @@ impl<'a> Said<'a> {
         let mut error = Error::new(reason, words(reason))
             .with_sent(sent)
             .with_upstream(Upstream {
-                scope: scope(reason, self.code),
+                scope,
                 code: untrusted::code(self.code),
                 http_status: self.http_status,
                 request_id: untrusted::id(self.request_id),
@@ -82,61 +76,49 @@ impl<'a> Said<'a> {
         if reason == Reason::MediaNotReady {
             error = error.with_retry_after(MEDIA_READY);
         }
-        if matches!(reason, Reason::UpstreamRejected | Reason::ModelCapability) {
-            error = self.violations().fold(error, Error::with_violation);
+        if reason.kind() == Kind::Invalid {
+            let violations = error_fields::violations(self.message, self.param);
+            error = violations.into_iter().fold(error, Error::with_violation);
         }
         error
     }
 
-    fn reason(self) -> Reason {
+    fn meaning(self) -> Meaning {
         let message = self.message.to_ascii_lowercase();
         let wrapped = unwrap(self.message);
-        let inner = wrapped.and_then(|(status, code)| known(code, &message, status));
-        inner
-            .or_else(|| known(self.code, &message, self.http_status))
-            .unwrap_or_else(|| match (self.http_status, wrapped) {
-                (0 | 200, Some((status, _))) => by_status(status),
-                (status, _) => by_status(status),
-            })
-    }
-
-    fn violations(self) -> impl Iterator<Item = Violation> {
-        let message = self.message.to_ascii_lowercase();
-        FIELDS
-            .iter()
-            .filter(move |(name, _)| *name == self.param || is_named(&message, name))
-            .take(MAX_VIOLATIONS)
-            .map(|(_, field)| Violation {
-                field: (*field).to_owned(),
-                description: "DashScope refused its value".to_owned(),
-            })
+        let Some(row) = by_code(self.code, self.http_status) else {
+            let status = match (self.http_status, wrapped) {
+                (0 | 200, Some((status, _))) if self.code.is_empty() => {
+                    // Words alone never say that a key is refused.
+                    return call_only(by_status(status).meaning(&message));
+                }
+                (status, _) => status,
+            };
+            return by_status(status).meaning(&message);
+        };
+        // A code that stands in the message is a part of its words.
+        let inner = wrapped.and_then(|(status, code)| by_code(code, status));
+        match inner {
+            Some(inner) if row.scope == Scope::Call && inner.scope == Scope::Call => {
+                inner.meaning(&message)
+            }
+            _ => row.meaning(&message),
+        }
     }
 }
 
-/// Codes that concern all that a key may do, though others of their reason concern one model.
-const OF_ACCOUNTS: &[&str] = &[
-    "Arrearage",
-    "PrepaidBillOverdue",
-    "PostpaidBillOverdue",
-    "Workspace.AccessDenied",
-];
-
-/// Whom a fault concerns. A key of another region is refused like one that is wrong.
-fn scope(reason: Reason, code: &str) -> Scope {
-    let of_model = matches!(
-        reason,
-        Reason::UpstreamBilling
-            | Reason::UpstreamPermission
-            | Reason::UpstreamRate
-            | Reason::UpstreamBurst
-            | Reason::UpstreamTokens
-    );
-    if reason == Reason::UpstreamCredential || OF_ACCOUNTS.contains(&code) {
-        Scope::Account
-    } else if of_model {
-        Scope::Model
-    } else {
-        Scope::Call
+/// The same for the call alone. What would concern others is then of no known reason.
+fn call_only(meaning: Meaning) -> Meaning {
+    match meaning.scope {
+        Scope::Call => meaning,
+        Scope::Model | Scope::Account => Meaning {
+            reason: if meaning.reason == Reason::UpstreamRate {
+                Reason::UpstreamRate
+            } else {
+                Reason::UpstreamUnknown
+            },
+            scope: Scope::Call,
+        },
     }
 }
 
@@ -244,25 +226,10 @@ fn unwrap(message: &str) -> Option<(u16, &str)> {
 }
 
 fn words(reason: Reason) -> &'static str {
-    WORDS
+    MESSAGES
         .iter()
         .find(|(known, _)| *known == reason)
         .map_or_else(|| reason.meaning(), |(_, words)| words)
-}
-
-/// Whether a message in lower case speaks of a parameter. A name that is also a word of English
-/// must be marked as a name: quoted, after a dot, or in "range of seed".
-fn is_named(message: &str, name: &str) -> bool {
-    let in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    message.match_indices(name).any(|(at, _)| {
-        let (before, after) = (message.get(..at), message.get(at + name.len()..));
-        let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
-        let whole = !before.ends_with(in_word) && !after.starts_with(in_word);
-        let marked = before.ends_with(['"', '\'', '`', '.', '['])
-            || before.ends_with("range of ")
-            || before.ends_with("parameter ");
-        whole && (marked || name.contains('_') || PLAIN_NAMES.contains(&name))
-    })
 }
 
 fn first_said<const N: usize>(texts: [&str; N]) -> &str {
@@ -377,7 +344,7 @@ mod tests {
     fn every_code_is_in_the_table_and_none_is_decided_by_its_status() {
         for (code, reason) in CODES {
             // 418 means nothing in the table, so that the code alone decides.
-            assert_eq!(known(code, "x", 418), Some(*reason), "{code}");
+            assert_eq!(by_code(code, 418).unwrap().reason, *reason, "{code}");
             assert_eq!(error(418, code, "x").reason(), *reason, "{code}");
         }
     }
@@ -579,30 +546,6 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_is_named_becomes_a_violation() {
-        for (message, fields) in [
-            (
-                "Temperature should be in [0.0, 2.0)",
-                &["options.temperature"][..],
-            ),
-            ("Range of top_p should be (0.0, 1.0]", &["options.top_p"]),
-            ("Range of seed should be [0, 9]", &["options.seed"]),
-            ("Range of n should be [1, 4]", &["options.n"]),
-            ("The parameters.stop is wrong", &["options.stop"]),
-            ("please stop the size of messages", &[]),
-            ("stop_top_p is unknown", &[]),
-            (
-                "<400> InternalError.Algo.InvalidParameter: max_tokens",
-                &["options.max_tokens"],
-            ),
-        ] {
-            let error = error(400, "InvalidParameter", message);
-            let seen: Vec<_> = error.violations().iter().map(|v| &*v.field).collect();
-            assert_eq!(seen, fields, "{message}");
-        }
-    }
-
-    #[test]
     fn work_that_was_given_up_was_work() {
         assert_eq!(error(500, "RequestTimeOut", "x").sent(), Sent::Maybe);
         assert_eq!(error(500, "InternalError", "x").sent(), Sent::Refused);
@@ -628,22 +571,6 @@ mod tests {
             let mut headers = Headers::default();
             headers.add(name, value.as_bytes());
             assert_eq!(retry_after(&headers, now), expected, "{name}: {value}");
-        }
-    }
-
-    #[test]
-    fn the_tables_have_no_dead_row() {
-        for (at, rule) in super::super::codes::RULES.iter().enumerate() {
-            let code = rule.code.trim_end_matches('*');
-            let shadowed = super::super::codes::RULES[..at].iter().any(|before| {
-                before.says.is_empty() && before.status == 0 && before.code == rule.code
-            });
-            assert!(!shadowed, "{rule:?}");
-            assert_eq!(
-                known(code, rule.says, rule.status),
-                Some(rule.reason),
-                "{rule:?}"
-            );
         }
     }
 }

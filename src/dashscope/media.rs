@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
+use super::upload_policy::ANY_TYPE;
 use crate::chat::media::{Medium, Source, VideoSource};
 use crate::chat::sniffing::{self, Modality};
 use crate::chat::turn::{Body, Turn};
@@ -19,20 +20,43 @@ const MAX_MIME_TYPE: usize = 255;
 pub(super) enum Way<'a> {
     /// An address that DashScope reads itself.
     Address(Cow<'a, str>),
+    /// A `data:` URI of the caller's: how it stands, what it should be, and the type that is said
+    /// beside it.
+    Data(&'a str, Modality, &'a str),
     /// Bytes that are written as a `data:` URI.
-    Inline(Cow<'a, str>, &'a Bytes),
-    /// Bytes that are too large for that.
+    Inline(Cow<'a, str>, Bytes),
+    /// Bytes that are stored first.
     Store(Cow<'a, str>, Bytes),
 }
 
-impl Way<'_> {
+impl<'a> Way<'a> {
     /// Whether it is in DashScope's temporary storage.
     pub(super) fn is_stored(&self) -> bool {
         match self {
             Self::Address(address) => address
                 .get(..4)
                 .is_some_and(|scheme| scheme.eq_ignore_ascii_case("oss:")),
-            Self::Inline(..) | Self::Store(..) => false,
+            Self::Data(..) | Self::Inline(..) | Self::Store(..) => false,
+        }
+    }
+
+    /// How large the medium is inside the body; none if it is not inside.
+    fn inline_len(&self) -> Option<usize> {
+        match self {
+            Self::Data(..) | Self::Inline(..) => Some(self.len()),
+            Self::Address(_) | Self::Store(..) => None,
+        }
+    }
+
+    /// The same by the storage instead of inside the body, if that can be.
+    fn stored(&self) -> Option<Way<'a>> {
+        match self {
+            Self::Data(uri, part, said) => {
+                let (mime_type, bytes) = open_data_uri(uri, *part, said)?;
+                Some(Self::Store(Cow::Owned(mime_type), bytes))
+            }
+            Self::Inline(mime_type, bytes) => Some(Self::Store(mime_type.clone(), bytes.clone())),
+            Self::Address(_) | Self::Store(..) => None,
         }
     }
 
@@ -40,10 +64,37 @@ impl Way<'_> {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Address(address) => address.len(),
+            Self::Data(uri, ..) => uri.len(),
             Self::Inline(mime_type, bytes) => data_uri_len(mime_type, bytes.len()),
             Self::Store(..) => 0,
         }
     }
+}
+
+/// Sends the largest media by the storage, until so many bytes of the body are saved or none is
+/// left inside it. Gives the ways that they would have gone, by their places.
+pub(super) fn store_largest<'a>(ways: &mut [Way<'a>], excess: usize) -> Vec<(usize, Way<'a>)> {
+    let mut replaced = Vec::new();
+    if excess == 0 {
+        return replaced;
+    }
+    let inside = ways.iter().enumerate();
+    let inside = inside.filter_map(|(place, way)| Some((way.inline_len()?, place)));
+    let mut inside: Vec<_> = inside.collect();
+    inside.sort_unstable_by(|a, b| b.cmp(a));
+    let mut saved = 0;
+    for (length, place) in inside {
+        if saved >= excess {
+            break;
+        }
+        if let Some(way) = ways.get_mut(place)
+            && let Some(stored) = way.stored()
+        {
+            saved += length;
+            replaced.push((place, std::mem::replace(way, stored)));
+        }
+    }
+    replaced
 }
 
 /// The ways of all media, in the order in which the body names them.
@@ -92,10 +143,14 @@ fn way(
     path: impl Fn() -> String,
 ) -> Result<Way<'_>, Error> {
     match &medium.source {
-        Source::Uri(uri) if is_data(uri) && uri.len() > inline_limit => {
-            let (mime_type, bytes) = open_data_uri(uri)
-                .ok_or_else(|| Error::field(format!("{}.uri", path()), "must be valid base64"))?;
-            Ok(Way::Store(Cow::Owned(mime_type), bytes))
+        Source::Uri(uri) if is_data(uri) => {
+            let way = Way::Data(uri, part, &medium.mime_type);
+            match uri.len() > inline_limit {
+                true => way
+                    .stored()
+                    .ok_or_else(|| Error::field(format!("{}.uri", path()), "must be valid base64")),
+                false => Ok(way),
+            }
         }
         Source::Uri(uri) => Ok(Way::Address(Cow::Borrowed(uri))),
         Source::Inline(bytes) if bytes.is_empty() => Err(Error::field(
@@ -129,7 +184,7 @@ fn way(
                 }
             };
             if data_uri_len(&mime_type, bytes.len()) <= inline_limit {
-                Ok(Way::Inline(mime_type, bytes))
+                Ok(Way::Inline(mime_type, bytes.clone()))
             } else {
                 Ok(Way::Store(mime_type, bytes.clone()))
             }
@@ -164,9 +219,72 @@ fn is_data(uri: &str) -> bool {
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
-fn open_data_uri(uri: &str) -> Option<(String, Bytes)> {
+/// The type and the bytes of a `data:` URI. Where it names no type, the one that is said beside it
+/// counts, and then what the bytes are: DashScope tells formats by the name of a stored file.
+fn open_data_uri(uri: &str, part: Modality, said: &str) -> Option<(String, Bytes)> {
     let (head, data) = uri.get(5..)?.split_once(',')?;
-    let mime_type = head.strip_suffix(";base64")?;
+    let own = head.strip_suffix(";base64")?;
     let bytes = STANDARD.decode(data.trim_ascii()).ok()?;
-    Some((mime_type.to_owned(), Bytes::from(bytes)))
+    let mut named = [own, said].into_iter();
+    let named = named.find(|named| is_mime_type(named));
+    let mime_type = named.or_else(|| sniffing::mime_type(&bytes, "", Some(part)));
+    let mime_type = mime_type.unwrap_or(ANY_TYPE).to_owned();
+    Some((mime_type, Bytes::from(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAV: &[u8] = b"RIFF\x24\0\0\0WAVEfmt ";
+
+    fn uri(head: &str) -> String {
+        format!("data:{head};base64,{}", STANDARD.encode(WAV))
+    }
+
+    #[test]
+    fn a_data_uri_has_the_type_that_is_named_or_else_that_of_its_bytes() {
+        for (head, said, expected) in [
+            ("", "", "audio/wav"),
+            ("", "audio/x-own", "audio/x-own"),
+            ("audio/own", "", "audio/own"),
+            ("not a type", "", "audio/wav"),
+        ] {
+            let (mime_type, bytes) = open_data_uri(&uri(head), Modality::Audio, said).unwrap();
+            assert_eq!((&*mime_type, &*bytes), (expected, WAV), "{head} {said}");
+        }
+        let (mime_type, _) = open_data_uri("data:;base64,AAAA", Modality::Audio, "").unwrap();
+        assert_eq!(mime_type, ANY_TYPE);
+        assert!(open_data_uri("data:;base64,!", Modality::Audio, "").is_none());
+    }
+
+    #[test]
+    fn the_largest_media_leave_the_body_first() {
+        let text = uri("");
+        let inline = |size: usize| Way::Inline("audio/wav".into(), vec![0; size].into());
+        let ways = || {
+            vec![
+                inline(300),
+                Way::Address("https://x.test/a".into()),
+                inline(3000),
+                Way::Data(&text, Modality::Audio, ""),
+                inline(900),
+            ]
+        };
+        let places = |excess| {
+            let mut ways = ways();
+            let replaced = store_largest(&mut ways, excess);
+            let places: Vec<_> = replaced.iter().map(|(place, _)| *place).collect();
+            assert!(
+                places
+                    .iter()
+                    .all(|place| matches!(ways[*place], Way::Store(..)))
+            );
+            places
+        };
+        assert!(places(0).is_empty());
+        assert_eq!(places(1), [2]);
+        assert_eq!(places(4100), [2, 4]);
+        assert_eq!(places(usize::MAX), [2, 4, 0, 3]);
+    }
 }

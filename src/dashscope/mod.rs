@@ -5,9 +5,11 @@
 //! its answer is a stream of events that closes the connection when it is dropped ([`Exchange`]).
 
 mod body;
-mod certificate;
 mod choice;
-mod codes;
+mod error_codes;
+mod error_fields;
+mod error_messages;
+mod error_words;
 mod exchange;
 pub mod fault;
 mod growth;
@@ -16,15 +18,17 @@ mod json;
 mod media;
 mod notes;
 mod parameters;
+mod replay;
 pub mod reply;
 mod request;
 pub mod sse;
+mod stored;
 mod text;
 mod tools;
 mod upload;
+mod upload_policy;
 mod usage;
 mod wire;
-mod words;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -37,10 +41,11 @@ use url::Url;
 
 pub use exchange::Exchange;
 pub use request::Prepared;
+pub use stored::Stored;
 
 use crate::chat::call::{Call, Delivery, Passing};
 use crate::chat::upload::{Upload, Uploaded};
-use crate::error::{Error, Reason};
+use crate::error::{Error, Kind, Reason, Violation};
 use crate::http1::{self, Client};
 use crate::net::Network;
 use crate::net::proxy::Proxy;
@@ -119,6 +124,17 @@ impl Settings {
             max_body_bytes: MAX_BODY_BYTES,
         }
     }
+}
+
+/// How a call is asked for, which may differ from what the caller said.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The model that is asked.
+    pub model: &'a Arc<str>,
+    /// How it answers.
+    pub delivery: Delivery,
+    /// The largest body that it takes.
+    pub max_bytes: usize,
 }
 
 /// DashScope, or what stands in for it. Cheap to clone.
@@ -206,27 +222,43 @@ impl DashScope {
     }
 
     /// Turns a call into a request, which is made once and shared by all attempts. Media that are
-    /// too large for it are uploaded first. `model` and `delivery` may differ from what the caller
-    /// said.
+    /// too large for it are uploaded first; `stored` keeps them for the attempts that come.
     pub async fn prepare(
         &self,
         call: &Call,
-        model: &Arc<str>,
-        delivery: Delivery,
+        wanted: Wanted<'_>,
+        stored: &mut Stored,
     ) -> Result<Prepared, Error> {
+        let Wanted {
+            model,
+            delivery,
+            max_bytes,
+        } = wanted;
         let mut ways = media::ways(&call.prompt.turns, self.inner.inline_limit)?;
-        for way in &mut ways {
-            if let Way::Store(mime_type, bytes) = way {
-                let headers = self.headers(&call.passing)?;
-                let storage = &self.inner.storage;
-                // In a box, because it is rare, and every call would be as large as that.
-                let stored = Box::pin(storage.put(model, mime_type, bytes.clone(), headers));
-                let uri = stored.await?;
-                *way = Way::Address(Cow::Owned(uri));
+        let has_media = !ways.is_empty();
+        let mut excess = match stored.nothing_inline {
+            true => usize::MAX,
+            false if has_media => body::room(&call.prompt, &ways).saturating_sub(max_bytes),
+            false => 0,
+        };
+        let body = loop {
+            let replaced = media::store_largest(&mut ways, excess);
+            let stuck = excess > 0 && replaced.is_empty();
+            let refused = match has_media {
+                true => self.store(call, model, &mut ways, replaced, stored).await?,
+                false => false,
+            };
+            let body = body::write(&call.prompt, model, delivery, &ways)?;
+            excess = body.len().saturating_sub(max_bytes);
+            // What the storage does not take goes inside all the same: DashScope has the last word.
+            if excess == 0 || refused {
+                break body;
             }
-        }
+            if stuck {
+                return Err(body_too_large(body.len(), max_bytes));
+            }
+        };
         let names_storage = ways.iter().any(Way::is_stored);
-        let body = body::write(&call.prompt, model, delivery, &ways)?;
         let standing = &self.inner.standing;
         let head = standing.head(&call.passing, delivery, names_storage)?;
         Ok(Prepared::new(body, head, model, call))
@@ -265,15 +297,71 @@ impl DashScope {
         self.inner.storage.stream(upload, chunks, headers).await
     }
 
+    /// Stores the media that go by the storage. Those that could go inside do so when the storage
+    /// refuses them; says whether that happened.
+    async fn store<'a>(
+        &self,
+        call: &Call,
+        model: &Arc<str>,
+        ways: &mut [Way<'a>],
+        mut replaced: Vec<(usize, Way<'a>)>,
+        stored: &mut Stored,
+    ) -> Result<bool, Error> {
+        let mut refused = false;
+        for (place, way) in ways.iter_mut().enumerate() {
+            let Way::Store(mime_type, bytes) = way else {
+                continue;
+            };
+            if let Some(uri) = stored.uri(place) {
+                *way = Way::Address(Cow::Owned(uri.clone()));
+                continue;
+            }
+            let headers = self.headers(&call.passing)?;
+            let storage = &self.inner.storage;
+            let (bytes, failures) = (bytes.clone(), &mut stored.failures);
+            // In a box, because it is rare, and every call would be as large as that.
+            let put = Box::pin(storage.put(model, mime_type, bytes, headers, failures));
+            let inside = replaced.iter().position(|(replaced, _)| *replaced == place);
+            match (put.await, inside) {
+                (Ok(uri), _) => {
+                    stored.put(place, uri.clone());
+                    *way = Way::Address(Cow::Owned(uri));
+                }
+                (Err(error), Some(inside)) if !may_pass(&error) => {
+                    refused = true;
+                    *way = replaced.swap_remove(inside).1;
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+        Ok(refused)
+    }
+
     fn headers(&self, passing: &Passing) -> Result<HeaderMap, Error> {
         self.inner.standing.headers(passing)
     }
 }
 
+/// Whether an upload that failed in this way may go well later.
+fn may_pass(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unavailable | Kind::Exhausted)
+}
+
+fn body_too_large(bytes: usize, limit: usize) -> Error {
+    let message = format!(
+        "the request has {bytes} bytes as DashScope gets it, and this model takes {limit}: send \
+         fewer messages or shorter ones"
+    );
+    Error::new(Reason::MediaTooLarge, message).with_violation(Violation {
+        field: "conversation.messages".to_owned(),
+        description: format!("must be at most {limit} bytes in all"),
+    })
+}
+
 /// A base URL that a key may be sent to.
 fn checked(url: Url, plaintext: bool) -> Result<Url, Error> {
     let wrong = |what: &'static str| Err(Error::new(Reason::GatewayConfig, what));
-    if !certificate::is_safe(&url, plaintext) {
+    if !upload_policy::is_safe(&url, plaintext) {
         return wrong("the base url must be https, or http on loopback or where it is allowed");
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -303,7 +391,7 @@ mod tests {
     use crate::chat::event::{Event, Piece};
     use crate::chat::media::{Audio, Image, Medium, Source};
     use crate::chat::turn::{Body, Role, Turn};
-    use crate::error::{Kind, Sent};
+    use crate::error::Sent;
     use serde_json::{Value, json};
     use std::collections::VecDeque;
     use std::io::Write as _;
@@ -441,6 +529,14 @@ mod tests {
         }
     }
 
+    fn wanted(model: &Arc<str>, delivery: Delivery) -> Wanted<'_> {
+        Wanted {
+            model,
+            delivery,
+            max_bytes: usize::MAX,
+        }
+    }
+
     fn text(text: &str) -> Body {
         Body::Text(text.into())
     }
@@ -479,7 +575,7 @@ mod tests {
         let mut events = Vec::new();
         let fail = |error| (Vec::new(), error);
         let prepared = dashscope
-            .prepare(call, &"m".into(), delivery)
+            .prepare(call, wanted(&"m".into(), delivery), &mut Stored::default())
             .await
             .map_err(fail)?;
         let mut exchange = dashscope.open(&prepared).await.map_err(fail)?;
@@ -742,7 +838,11 @@ mod tests {
         let dashscope = dashscope(url.parse().unwrap());
         let call = call(vec![text("hi")]);
         let prepared = dashscope
-            .prepare(&call, &"m".into(), Delivery::Stream)
+            .prepare(
+                &call,
+                wanted(&"m".into(), Delivery::Stream),
+                &mut Stored::default(),
+            )
             .await
             .unwrap();
         let mut exchange = dashscope.open(&prepared).await.unwrap();

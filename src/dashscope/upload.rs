@@ -1,9 +1,7 @@
-//! DashScope's temporary storage: a certificate from DashScope, then a form to the object store.
+//! DashScope's temporary storage: an upload policy from DashScope, then a form to the object store.
 
 use std::collections::HashMap;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -13,13 +11,14 @@ use reqwest::multipart::{Form, Part};
 use tokio::time::Instant;
 use url::Url;
 
-use super::certificate::{ANY_TYPE, Certificate, Policy, is_safe, too_large};
 use super::fault;
 use super::http::{chain, client, no_answer, read};
 use super::media::is_mime_type;
+use super::replay::{Chunks, Replay, Source};
+use super::upload_policy::{ANY_TYPE, Answer, UploadPolicy, is_safe};
 use crate::chat::sniffing::{self, Modality};
 use crate::chat::upload::{Upload, Uploaded};
-use crate::error::{Error, Reason, Sent, Upstream};
+use crate::error::{Error, Reason, Scope, Sent, Upstream};
 use crate::net::Network;
 use crate::secret::Secret;
 use crate::untrusted;
@@ -27,11 +26,15 @@ use crate::untrusted;
 /// How long DashScope keeps a file.
 const KEPT: Duration = Duration::from_secs(48 * 60 * 60);
 
-/// How long before its end a certificate is no longer used: an upload that starts must also end.
+/// How long before its end a policy is no longer used: an upload that starts must also end.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// The most certificates that are remembered: one for each model, and few models take media.
-const MAX_CERTIFICATES: usize = 64;
+/// The most policies that are remembered: one for each model, and few models take media.
+const MAX_POLICIES: usize = 64;
+
+/// How often an upload may fail in one call: the first time, and two more tries. Each costs the
+/// bytes of the file, and policies are limited to 100 a second.
+pub(super) const MAX_FAILURES: u32 = 3;
 
 /// The most of an answer of the storage that is read.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -48,18 +51,21 @@ pub(super) struct Settings {
     pub(super) max_connection_age: Duration,
 }
 
-/// The storage, and the certificates that still hold.
+/// The storage, and the policies that still hold.
 pub(super) struct Storage {
     /// Made for the first upload, because many gateways never need it, and anew when its
     /// connections are too old: it has no age for each of them.
     client: Mutex<Option<(Instant, reqwest::Client)>>,
     settings: Settings,
     uploads: Url,
-    certificates: Mutex<HashMap<Key, (Instant, Arc<Certificate>)>>,
+    policies: Mutex<Policies>,
 }
 
-/// What a certificate is for: a model, in a workspace, of the account that a key belongs to.
+/// What a policy is for: a model, in a workspace, of the account that a key belongs to.
 type Key = (String, [Option<Vec<u8>>; 2]);
+
+/// Policies, and until when each is used.
+type Policies = HashMap<Key, (Instant, Arc<UploadPolicy>)>;
 
 impl Storage {
     /// The storage behind `{base}/uploads`.
@@ -68,7 +74,7 @@ impl Storage {
             client: Mutex::new(None),
             settings,
             uploads,
-            certificates: Mutex::new(HashMap::new()),
+            policies: Mutex::default(),
         }
     }
 
@@ -89,28 +95,34 @@ impl Storage {
         unbilled(no_answer(error, self.settings.network.proxies.of(url)))
     }
 
-    /// Stores bytes and says where they are. They can be sent again, so that a certificate that
-    /// is refused is replaced once.
+    /// Stores bytes and says where they are. `failures` counts those of the call so far.
     pub(super) async fn put(
         &self,
         model: &str,
         mime_type: &str,
         bytes: Bytes,
         headers: HeaderMap,
+        failures: &mut u32,
     ) -> Result<String, Error> {
-        let key = certificate_key(model, &headers);
+        let key = policy_key(model, &headers);
         let mut fresh = false;
         loop {
-            let certificate = self.certificate(&key, &headers, fresh).await?;
-            certificate.check_size(bytes.len() as u64)?;
-            let object = certificate.object_name(mime_type, "");
-            let file = Part::stream(reqwest::Body::from(bytes.clone()));
-            let form = certificate.form(&object, mime_type, file);
-            match self.post(&certificate, form).await {
-                Ok(()) => return Ok(format!("oss://{object}")),
-                Err(error) if !fresh && error.reason() == Reason::MediaExpired => fresh = true,
-                Err(error) => return Err(as_storage(error)),
+            if *failures >= MAX_FAILURES {
+                return Err(failed(Reason::UpstreamStorage));
             }
+            let policy = self.policy(&key, &headers, fresh).await?;
+            policy.check_size(bytes.len() as u64)?;
+            let object = policy.object_name(mime_type, "");
+            let file = Part::stream(reqwest::Body::from(bytes.clone()));
+            let form = policy.form(&object, mime_type, file);
+            let Err(error) = self.post(&policy, form).await else {
+                return Ok(format!("oss://{object}"));
+            };
+            *failures += 1;
+            if !self.is_refused(&key, &error) || fresh {
+                return Err(after_refusal(error));
+            }
+            fresh = true;
         }
     }
 
@@ -124,46 +136,41 @@ impl Storage {
     where
         S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
     {
-        let key = certificate_key(&upload.model, &headers);
-        let certificate = self.certificate(&key, &headers, false).await?;
+        let key = policy_key(&upload.model, &headers);
+        let mut policy = self.policy(&key, &headers, false).await?;
         if let Some(size) = upload.size_bytes {
-            certificate.check_size(size)?;
+            policy.check_size(size)?;
         }
         let mut chunks: Chunks = Box::pin(chunks);
         let first = match std::future::poll_fn(|cx| chunks.as_mut().poll_next(cx)).await {
             Some(chunk) => chunk?,
             None => Bytes::new(),
         };
-        if let Some(part) = Modality::of(&upload.mime_type)
-            && let Some(found) = sniffing::contradiction(&first, part)
-        {
-            return Err(Error::field(
-                "description.mime_type",
-                format!("is {}, but the bytes are {found}", upload.mime_type),
-            ));
-        }
-        let mime_type = match &*upload.mime_type {
-            "" => sniffing::mime_type(&first, &upload.name, None).unwrap_or(ANY_TYPE),
-            said if is_mime_type(said) => said,
-            _ => return Err(Error::field("description.mime_type", "must be a MIME type")),
+        let mime_type = type_of(&upload, &first)?;
+        let replay = Replay::new(first, chunks);
+        let mut failures = 0;
+        let (object, size_bytes) = loop {
+            let object = policy.object_name(mime_type, &upload.name);
+            let source = Source::new(&replay, policy.max_bytes(), upload.size_bytes);
+            let counter = source.counter();
+            let body = reqwest::Body::wrap_stream(source);
+            let file = match upload.size_bytes {
+                Some(size) => Part::stream_with_length(body, size),
+                None => Part::stream(body),
+            };
+            let form = policy.form(&object, mime_type, file);
+            let Err(error) = self.post(&policy, form).await else {
+                break (object, counter.bytes());
+            };
+            failures += 1;
+            let refused = self.is_refused(&key, &error);
+            let again = refused || error.reason() == Reason::UpstreamStorage;
+            // The bytes that are gone cannot be sent again.
+            if !again || failures >= MAX_FAILURES || !replay.rewind() {
+                return Err(after_refusal(error));
+            }
+            policy = self.policy(&key, &headers, refused).await?;
         };
-        let object = certificate.object_name(mime_type, &upload.name);
-        let counter = Arc::new(Mutex::new(0));
-        let counted = Counted {
-            first: Some(first),
-            chunks,
-            limit: certificate.max_bytes(),
-            expected: upload.size_bytes,
-            counter: Arc::clone(&counter),
-        };
-        let body = reqwest::Body::wrap_stream(counted);
-        let file = match upload.size_bytes {
-            Some(size) => Part::stream_with_length(body, size),
-            None => Part::stream(body),
-        };
-        let form = certificate.form(&object, mime_type, file);
-        self.post(&certificate, form).await.map_err(as_storage)?;
-        let size_bytes = *counter.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Uploaded {
             uri: format!("oss://{object}"),
             mime_type: mime_type.to_owned(),
@@ -173,36 +180,47 @@ impl Storage {
         })
     }
 
-    /// A certificate that holds long enough: a remembered one, or a new one.
-    async fn certificate(
+    /// Whether the storage refused the policy, which is then forgotten.
+    fn is_refused(&self, key: &Key, error: &Error) -> bool {
+        let refused = matches!(
+            error.reason(),
+            Reason::MediaExpired | Reason::UpstreamPermission
+        );
+        if refused {
+            self.policies().remove(key);
+        }
+        refused
+    }
+
+    fn policies(&self) -> MutexGuard<'_, Policies> {
+        self.policies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A policy that holds long enough: a remembered one, or a new one.
+    async fn policy(
         &self,
         key: &Key,
         headers: &HeaderMap,
         fresh: bool,
-    ) -> Result<Arc<Certificate>, Error> {
-        let remembered = || {
-            self.certificates
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
+    ) -> Result<Arc<UploadPolicy>, Error> {
         if !fresh
-            && let Some((until, certificate)) = remembered().get(key)
+            && let Some((until, policy)) = self.policies().get(key)
             && Instant::now() < *until
         {
-            return Ok(Arc::clone(certificate));
+            return Ok(Arc::clone(policy));
         }
-        let certificate = Arc::new(self.ask(&key.0, headers).await?);
+        let policy = Arc::new(self.ask(&key.0, headers).await?);
         let now = Instant::now();
-        let holds = certificate.expires_in().saturating_sub(MARGIN);
-        let mut certificates = remembered();
-        certificates.retain(|_, (until, _)| now < *until);
-        if certificates.len() < MAX_CERTIFICATES && !holds.is_zero() {
-            certificates.insert(key.clone(), (now + holds, Arc::clone(&certificate)));
+        let holds = policy.expires_in().saturating_sub(MARGIN);
+        let mut policies = self.policies();
+        policies.retain(|_, (until, _)| now < *until);
+        if policies.len() < MAX_POLICIES && !holds.is_zero() {
+            policies.insert(key.clone(), (now + holds, Arc::clone(&policy)));
         }
-        Ok(certificate)
+        Ok(policy)
     }
 
-    async fn ask(&self, model: &str, headers: &HeaderMap) -> Result<Certificate, Error> {
+    async fn ask(&self, model: &str, headers: &HeaderMap) -> Result<UploadPolicy, Error> {
         let mut url = self.uploads.clone();
         url.query_pairs_mut()
             .append_pair("action", "getPolicy")
@@ -213,11 +231,12 @@ impl Storage {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read(response.into(), MAX_ANSWER_BYTES).await;
         if !status.is_success() {
-            return Err(fault::of_answer(status.as_u16(), &(&headers).into(), &body));
+            let error = fault::of_answer(status.as_u16(), &(&headers).into(), &body);
+            return Err(of_storage(error));
         }
-        let unreadable = || fault::unreadable("the certificate cannot be read", Sent::Refused);
+        let unreadable = || fault::unreadable("the upload policy cannot be read", Sent::Refused);
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&body);
-        let Policy { data } = serde_json::from_slice(body).map_err(|_| unreadable())?;
+        let Answer { data } = serde_json::from_slice(body).map_err(|_| unreadable())?;
         if !is_safe(data.upload_host(), self.settings.allow_plaintext) {
             return Err(Error::new(
                 Reason::UpstreamProtocol,
@@ -228,15 +247,15 @@ impl Storage {
         Ok(data)
     }
 
-    async fn post(&self, certificate: &Certificate, form: Form) -> Result<(), Error> {
-        let request = self.client()?.post(certificate.upload_host().clone());
+    async fn post(&self, policy: &UploadPolicy, form: Form) -> Result<(), Error> {
+        let request = self.client()?.post(policy.upload_host().clone());
         let response = match request.multipart(form).send().await {
             Ok(response) => response,
             Err(error) => {
                 let ours = chain(&error)
                     .find_map(|e| e.downcast_ref::<Error>())
                     .cloned();
-                let url = certificate.upload_host();
+                let url = policy.upload_host();
                 return Err(ours.unwrap_or_else(|| self.no_answer(url, error)));
             }
         };
@@ -249,54 +268,25 @@ impl Storage {
     }
 }
 
-type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
-
-/// A stream that is counted while it passes, and stopped where it is too long or ends too early.
-struct Counted {
-    first: Option<Bytes>,
-    chunks: Chunks,
-    limit: u64,
-    expected: Option<u64>,
-    counter: Arc<Mutex<u64>>,
-}
-
-impl Stream for Counted {
-    type Item = Result<Bytes, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = match self.first.take() {
-            Some(first) => Some(Ok(first)),
-            None => ready!(self.chunks.as_mut().poll_next(cx)),
-        };
-        let mut count = self.counter.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = match next {
-            Some(Ok(chunk)) => {
-                *count += chunk.len() as u64;
-                match self.expected {
-                    _ if *count > self.limit => Some(Err(too_large(*count, self.limit))),
-                    Some(expected) if *count > expected => Some(Err(wrong_size(expected))),
-                    _ => Some(Ok(chunk)),
-                }
-            }
-            None => match self.expected {
-                Some(expected) if *count < expected => Some(Err(wrong_size(expected))),
-                _ => None,
-            },
-            failed => failed,
-        };
-        drop(count);
-        Poll::Ready(outcome)
+/// The type of an upload that begins with these bytes.
+fn type_of<'a>(upload: &'a Upload, first: &[u8]) -> Result<&'a str, Error> {
+    let wrong = |what: String| Err(Error::field("description.mime_type", what));
+    if let Some(part) = Modality::of(&upload.mime_type)
+        && let Some(found) = sniffing::contradiction(first, part)
+    {
+        return wrong(format!(
+            "is {}, but the bytes are {found}",
+            upload.mime_type
+        ));
+    }
+    match &*upload.mime_type {
+        "" => Ok(sniffing::mime_type(first, &upload.name, None).unwrap_or(ANY_TYPE)),
+        said if is_mime_type(said) => Ok(said),
+        _ => wrong("must be a MIME type".to_owned()),
     }
 }
 
-fn wrong_size(expected: u64) -> Error {
-    Error::field(
-        "description.size_bytes",
-        format!("is {expected}, but another number of bytes came"),
-    )
-}
-
-fn certificate_key(model: &str, headers: &HeaderMap) -> Key {
+fn policy_key(model: &str, headers: &HeaderMap) -> Key {
     let value = |name| headers.get(name).map(|value| value.as_bytes().to_vec());
     let place = ["x-dashscope-workspace", "authorization"].map(value);
     (model.to_owned(), place)
@@ -310,38 +300,75 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
         Some(rest.split_once('<')?.0)
     };
     let code = tag("Code").unwrap_or_default();
+    let message = tag("Message").unwrap_or_default();
+    let upstream = Upstream {
+        code: untrusted::code(code),
+        http_status: status.as_u16(),
+        request_id: untrusted::id(tag("RequestId").unwrap_or_default()),
+        message: Secret::new(untrusted::message(message)),
+        ..Upstream::default()
+    };
     let (reason, message) = match (code, status.as_u16()) {
         ("EntityTooLarge", _) | (_, 413) => (
             Reason::MediaTooLarge,
             "the file is larger than the storage takes",
         ),
-        (_, 403) => (Reason::MediaExpired, "the storage refused the certificate"),
+        ("AccessDenied", 403) if message.contains("expired") => (
+            Reason::MediaExpired,
+            "the storage refused the upload policy: it has expired",
+        ),
+        // A signature or a key that it does not know stays unknown: another try is of no use.
+        (_, 401 | 403) => (
+            Reason::UpstreamPermission,
+            "DashScope's storage refuses the upload policies that DashScope gives: contact the \
+             operator",
+        ),
         (_, 0..=199 | 300..=399 | 600..) => (
             Reason::UpstreamProtocol,
             "DashScope's storage answered with a status that means nothing here",
         ),
-        _ => (Reason::UpstreamStorage, "DashScope's storage failed"),
+        _ => return failed_with(upstream),
     };
     Error::new(reason, message)
         .with_sent(Sent::Refused)
-        .with_upstream(Upstream {
-            code: untrusted::code(code),
-            http_status: status.as_u16(),
-            request_id: untrusted::id(tag("RequestId").unwrap_or_default()),
-            message: Secret::new(untrusted::message(tag("Message").unwrap_or_default())),
-            ..Upstream::default()
-        })
+        .with_upstream(upstream)
 }
 
-/// A certificate that was refused to the end is the storage's fault, not that of the caller's
-/// medium.
-fn as_storage(error: Error) -> Error {
+/// A storage that failed, or that a call gave up.
+fn failed(reason: Reason) -> Error {
+    Error::new(reason, "DashScope's storage failed").with_sent(Sent::Refused)
+}
+
+fn failed_with(upstream: Upstream) -> Error {
+    failed(Reason::UpstreamStorage).with_upstream(upstream)
+}
+
+/// A policy that has expired to the end is the storage's fault, not that of the caller's medium.
+fn after_refusal(error: Error) -> Error {
     if error.reason() != Reason::MediaExpired {
         return error;
     }
-    let upstream = error.upstream().cloned().unwrap_or_default();
-    Error::new(Reason::UpstreamStorage, "DashScope's storage failed")
-        .with_sent(Sent::Refused)
+    failed_with(error.upstream().cloned().unwrap_or_default())
+}
+
+/// What is said where a policy is asked for. It concerns that upload alone: there are keys that may
+/// call models and not store files.
+fn of_storage(error: Error) -> Error {
+    let upstream = Upstream {
+        scope: Scope::Call,
+        ..error.upstream().cloned().unwrap_or_default()
+    };
+    let is_refused = matches!(
+        error.reason(),
+        Reason::UpstreamCredential | Reason::UpstreamPermission
+    );
+    if !is_refused {
+        return error.with_upstream(upstream);
+    }
+    let message = "DashScope does not let the operator's key store files: send less, or an address \
+                   that DashScope can fetch, or contact the operator";
+    Error::new(error.reason(), message)
+        .with_sent(error.sent())
         .with_upstream(upstream)
 }
 

@@ -47,7 +47,9 @@ pub(super) struct Output<'a> {
 impl Output<'_> {
     /// Whether there is an answer in it. Faults come with an empty object at times.
     pub(super) fn says_something(&self) -> bool {
-        self.choices.is_some()
+        self.choices
+            .as_ref()
+            .is_some_and(|choices| !choices.is_empty())
             || self.text.is_some()
             || self.finish_reason.is_some()
             || self.audio.is_some()

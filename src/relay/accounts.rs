@@ -3,89 +3,45 @@
 //! An account is chosen by its weight among those that may be asked for the model. What its answers
 //! say is remembered, so that a refused key, an unpaid bill or a throttled model costs one call and
 //! not every call after it. With one account there is no choice, and the same memory keeps the
-//! gateway from asking in vain.
+//! gateway from subject in vain.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::time::Instant;
 
+use crate::chat::call::Prompt;
 use crate::dashscope::DashScope;
 use crate::error::{Error, Reason, Sent};
 
-use super::bucket::Bucket;
-use super::routes::matches;
-use super::standing::{self, Away, Consequence, Policy, Standing};
-
-/// How many models are remembered for each account. There are some hundreds; a caller who makes
-/// names up must not fill the memory.
-const REMEMBERED_MODELS: usize = 512;
-
-/// How many folders of the temporary storage are remembered, one for each upload: about 2 MiB. The
-/// oldest make room; what lies there is asked for soon or never.
-const REMEMBERED_FOLDERS: usize = 16 * 1024;
-
-/// An account at DashScope.
-#[derive(Clone, Debug)]
-pub struct Account {
-    /// The operator's name of it, for logs and metrics. Never its key.
-    pub name: String,
-    /// The way to it.
-    pub dashscope: DashScope,
-    /// How much it gets of what all get together.
-    pub weight: u32,
-    /// The rates of its models; the first pattern that fits holds, `*` stands for anything.
-    pub limits: Vec<(String, Limit)>,
-}
-
-/// What an account may ask of one model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limit {
-    /// Calls a minute.
-    pub requests_per_minute: Option<u32>,
-    /// Tokens a minute, in and out.
-    pub tokens_per_minute: Option<u32>,
-}
+use super::account::Account;
+use super::account_state::{Choice, Member, pick};
+use super::media_hosts;
+use super::shared_circuit::Voter;
+use super::standing::{Away, Consequence, Policy};
+use super::storage_owners::Owners;
 
 /// All accounts.
 pub(super) struct Accounts {
     policy: RwLock<Policy>,
     members: RwLock<Arc<[Arc<Member>]>>,
-    /// Which account stored what lies in a folder: nobody else can read it.
-    folders: Mutex<Folders>,
+    /// Who stored what, by which account.
+    pub(super) owners: Owners,
 }
 
-#[derive(Default)]
-struct Folders {
-    owners: HashMap<String, String>,
-    order: VecDeque<String>,
-}
-
-/// An account and how it stands.
-struct Member {
-    account: Account,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    standing: Standing,
-    models: HashMap<String, ModelState>,
-    /// What smooth weighted round robin has saved up.
-    credit: i64,
-}
-
-struct ModelState {
-    standing: Standing,
-    requests: Option<Bucket>,
-    tokens: Option<Bucket>,
+/// Whom what an answer says may concern.
+#[derive(Clone)]
+pub(super) struct Subject {
+    /// What the caller chose.
+    pub(super) choice: Choice,
+    /// The caller, as the circuit breaker tells callers apart.
+    pub(super) voter: Voter,
 }
 
 /// An account that was chosen for one attempt.
 #[derive(Clone)]
 pub(super) struct Lease {
     member: Arc<Member>,
-    model: Arc<str>,
+    subject: Subject,
     policy: Policy,
     /// Whether the call goes by the account's own key. What DashScope says to another's is nothing
     /// to learn from.
@@ -97,7 +53,7 @@ impl Accounts {
         Self {
             policy: RwLock::new(policy),
             members: RwLock::new(accounts.into_iter().map(Member::new).collect()),
-            folders: Mutex::default(),
+            owners: Owners::default(),
         }
     }
 
@@ -122,22 +78,24 @@ impl Accounts {
     /// in the temporary storage that the call names.
     pub(super) fn choose(
         &self,
-        model: &Arc<str>,
+        subject: &Subject,
         stored: Option<&str>,
         tried: &[String],
         now: Instant,
     ) -> Result<Lease, Error> {
-        let policy = *self.policy.read().unwrap_or_else(PoisonError::into_inner);
-        let owner = stored.and_then(|uri| self.owner(uri));
+        let policy = self.policy();
         let members = self.members();
+        // An account that is gone cannot be asked; another one will say what is wrong.
+        let owner = stored.and_then(|uri| self.owners.account(uri));
+        let owner = owner.filter(|owner| members.iter().any(|m| *m.account.name == **owner));
         let mut able = Vec::new();
         let mut soonest: Option<Away> = None;
         for member in members.iter() {
             let name = &member.account.name;
-            if tried.contains(name) || owner.as_ref().is_some_and(|owner| owner != name) {
+            if tried.contains(name) || owner.as_ref().is_some_and(|owner| **owner != **name) {
                 continue;
             }
-            match member.check(model, now) {
+            match member.check(&subject.choice, &subject.voter, now, policy) {
                 Ok(()) => able.push(member),
                 Err(away) if soonest.as_ref().is_none_or(|other| away.wait < other.wait) => {
                     soonest = Some(away);
@@ -147,13 +105,8 @@ impl Accounts {
         }
         match (pick(&able), soonest) {
             (Some(member), _) => {
-                member.ask(model, now, policy);
-                Ok(Lease {
-                    member: Arc::clone(member),
-                    model: Arc::clone(model),
-                    policy,
-                    by_its_key: true,
-                })
+                member.ask(&subject.choice, &subject.voter, now, policy);
+                Ok(self.lease(member, subject, true))
             }
             (None, Some(away)) => Err(away.error),
             (None, None) => Err(nobody()),
@@ -161,39 +114,32 @@ impl Accounts {
     }
 
     /// The way for a call that brings a key of its own: any account's address will do.
-    pub(super) fn address(&self, model: &Arc<str>) -> Result<Lease, Error> {
-        let policy = *self.policy.read().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn address(&self, subject: &Subject) -> Result<Lease, Error> {
         let members = self.members();
         let member = members.first().ok_or_else(nobody)?;
-        Ok(Lease {
-            member: Arc::clone(member),
-            model: Arc::clone(model),
-            policy,
-            by_its_key: false,
+        Ok(self.lease(member, subject, false))
+    }
+
+    /// Refuses a prompt that names a private host, unless that is allowed or one of DashScope's.
+    pub(super) fn check_hosts(&self, prompt: &Prompt, allowed: &[String]) -> Result<(), Error> {
+        media_hosts::check(prompt, allowed, |host, port| {
+            let members = self.members();
+            let mut addresses = members.iter().map(|m| m.account.dashscope.address());
+            addresses.any(|(own, own_port)| own == host && own_port == port)
         })
     }
 
-    /// Remembers who stored a medium.
-    pub(super) fn stored(&self, uri: &str, lease: &Lease) {
-        let Some(folder) = folder(uri) else { return };
-        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
-        let owner = lease.name().to_owned();
-        if folders.owners.insert(folder.to_owned(), owner).is_none() {
-            folders.order.push_back(folder.to_owned());
-        }
-        if folders.order.len() > REMEMBERED_FOLDERS
-            && let Some(oldest) = folders.order.pop_front()
-        {
-            folders.owners.remove(&oldest);
+    fn lease(&self, member: &Arc<Member>, subject: &Subject, by_its_key: bool) -> Lease {
+        Lease {
+            member: Arc::clone(member),
+            subject: subject.clone(),
+            policy: self.policy(),
+            by_its_key,
         }
     }
 
-    fn owner(&self, uri: &str) -> Option<String> {
-        let folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
-        let owner = folders.owners.get(folder(uri)?)?.clone();
-        // An account that is gone cannot be asked; another one will say what is wrong.
-        let there = self.members().iter().any(|m| m.account.name == owner);
-        there.then_some(owner)
+    fn policy(&self) -> Policy {
+        *self.policy.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn members(&self) -> Arc<[Arc<Member>]> {
@@ -201,117 +147,9 @@ impl Accounts {
     }
 }
 
-/// The part of an address that names its account: all but the file's own name and folder.
-fn folder(uri: &str) -> Option<&str> {
-    uri.rsplit_once('/').map(|(folder, _)| folder)
-}
-
-/// Smooth weighted round robin: each gets its share, and none gets it in one go.
-fn pick<'a>(able: &[&'a Arc<Member>]) -> Option<&'a Arc<Member>> {
-    if let [only] = able {
-        return Some(only);
-    }
-    let mut best: Option<(i64, &Arc<Member>)> = None;
-    let mut total = 0;
-    for member in able {
-        let weight = i64::from(member.account.weight);
-        total += weight;
-        let mut state = member.lock();
-        state.credit += weight;
-        if best.is_none_or(|(credit, _)| state.credit > credit) {
-            best = Some((state.credit, member));
-        }
-    }
-    let (_, member) = best?;
-    member.lock().credit -= total;
-    Some(member)
-}
-
 fn nobody() -> Error {
     let message = "no account at DashScope is left for this call";
     Error::new(Reason::UpstreamUnknown, message)
-}
-
-impl Account {
-    fn is_same(&self, other: &Self) -> bool {
-        self.name == other.name
-            && self.weight == other.weight
-            && self.limits == other.limits
-            && self.dashscope.is_same(&other.dashscope)
-    }
-}
-
-impl Member {
-    fn new(account: Account) -> Arc<Self> {
-        Arc::new(Self {
-            account,
-            state: Mutex::default(),
-        })
-    }
-
-    fn check(&self, model: &str, now: Instant) -> Result<(), Away> {
-        let state = self.lock();
-        state.standing.check(now)?;
-        let Some(of_model) = state.models.get(model) else {
-            return Ok(());
-        };
-        of_model.standing.check(now)?;
-        let spent = |bucket: &Option<Bucket>, reason, message| match bucket {
-            Some(bucket) if !bucket.wait(1, now).is_zero() => {
-                let wait = bucket.wait(1, now);
-                let error = Error::new(reason, message).with_retry_after(wait);
-                Err(Away { wait, error })
-            }
-            Some(_) | None => Ok(()),
-        };
-        let requests = "the rate of calls to this model is used up";
-        spent(&of_model.requests, Reason::UpstreamRate, requests)?;
-        let tokens = "the rate of tokens of this model is used up";
-        spent(&of_model.tokens, Reason::UpstreamTokens, tokens)
-    }
-
-    fn ask(&self, model: &str, now: Instant, policy: Policy) {
-        let mut state = self.lock();
-        state.standing.ask(now, policy);
-        let limit = self.limit(model);
-        if limit != Limit::default() || state.models.contains_key(model) {
-            let of_model = state.model(model, limit, now);
-            of_model.standing.ask(now, policy);
-            if let Some(bucket) = &mut of_model.requests {
-                bucket.take(1, now);
-            }
-        }
-    }
-
-    fn limit(&self, model: &str) -> Limit {
-        let mut limits = self.account.limits.iter();
-        limits
-            .find(|(pattern, _)| matches(pattern, model))
-            .map_or_else(Limit::default, |(_, limit)| *limit)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn model(&mut self, model: &str, limit: Limit, now: Instant) -> &mut ModelState {
-        if self.models.len() >= REMEMBERED_MODELS && !self.models.contains_key(model) {
-            self.models.retain(|_, state| !state.standing.is_clean(now));
-            if self.models.len() >= REMEMBERED_MODELS {
-                self.models.clear();
-            }
-        }
-        let bucket = |rate: Option<u32>| rate.map(|rate| Bucket::new(rate, now));
-        self.models
-            .entry(model.to_owned())
-            .or_insert_with(|| ModelState {
-                standing: Standing::default(),
-                requests: bucket(limit.requests_per_minute),
-                tokens: bucket(limit.tokens_per_minute),
-            })
-    }
 }
 
 impl Lease {
@@ -332,13 +170,8 @@ impl Lease {
 
     /// It began to answer.
     pub(super) fn answered(&self) {
-        if !self.by_its_key {
-            return;
-        }
-        let mut state = self.member.lock();
-        state.standing.answered();
-        if let Some(of_model) = state.models.get_mut(&*self.model) {
-            of_model.standing.answered();
+        if self.by_its_key {
+            self.member.answered(&self.subject.choice);
         }
     }
 
@@ -349,37 +182,18 @@ impl Lease {
             return false;
         }
         let undone = matches!(error.sent(), Sent::No | Sent::Refused);
-        let limit = self.member.limit(&self.model);
-        let mut state = self.member.lock();
-        match standing::consequence(error) {
-            Consequence::None => false,
-            Consequence::Failure => {
-                state
-                    .model(&self.model, limit, now)
-                    .standing
-                    .failed(now, self.policy);
-                // What never reached DashScope says nothing about the model alone.
-                if matches!(
-                    error.reason(),
-                    Reason::UpstreamDns | Reason::UpstreamConnect | Reason::UpstreamTls
-                ) {
-                    state.standing.failed(now, self.policy);
-                }
-                false
-            }
-            Consequence::Model(pause) => {
-                let of_model = state.model(&self.model, limit, now);
-                of_model.standing.leave(now, pause, error);
-                undone
-            }
+        let Subject { choice, voter } = &self.subject;
+        let consequence = self.member.failed(choice, voter, error, now, self.policy);
+        match consequence {
+            Consequence::None | Consequence::Unreached | Consequence::Failure => false,
+            Consequence::Choice(_) | Consequence::Model(_) => undone,
             Consequence::Account(pause) => {
                 tracing::error!(
                     account = self.name(),
                     reason = error.reason().name(),
                     pause_s = pause.as_secs(),
-                    "an account at DashScope is left alone"
+                    "DashScope refuses an account: calls to it are paused"
                 );
-                state.standing.leave(now, pause, error);
                 undone
             }
         }
@@ -387,14 +201,8 @@ impl Lease {
 
     /// What the answer used.
     pub(super) fn settle(&self, tokens: u32, now: Instant) {
-        if !self.by_its_key {
-            return;
-        }
-        let mut state = self.member.lock();
-        if let Some(of_model) = state.models.get_mut(&*self.model)
-            && let Some(bucket) = &mut of_model.tokens
-        {
-            bucket.take(tokens, now);
+        if self.by_its_key {
+            self.member.settle(&self.subject.choice, tokens, now);
         }
     }
 }

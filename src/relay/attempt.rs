@@ -9,11 +9,13 @@ use tokio_stream::StreamExt;
 
 use crate::chat::call::{Call, Delivery, Passing};
 use crate::chat::event::Event;
-use crate::dashscope::{Exchange, Prepared};
+use crate::dashscope::{Exchange, Prepared, Stored, Wanted};
 use crate::error::{Error, Reason, Sent};
 use crate::telemetry::Telemetry;
 
-use super::accounts::{Accounts, Lease};
+use super::account_state::Choice;
+use super::accounts::{Accounts, Lease, Subject};
+use super::blame;
 use super::retry::{self, Verdict};
 use super::routes::{self, Routes};
 
@@ -32,6 +34,8 @@ pub(super) struct Asker {
     pub(super) budget: retry::Budget,
     /// How long DashScope may take to begin a stream.
     pub(super) first_event_timeout: Duration,
+    /// The largest request body, for models without a limit of their own.
+    pub(super) max_request_bytes: usize,
     /// Where it is counted.
     pub(super) telemetry: Arc<Telemetry>,
 }
@@ -42,15 +46,19 @@ struct Ask {
     delivery: Delivery,
     deadline: Instant,
     first_event_timeout: Duration,
+    max_request_bytes: usize,
 }
 
 impl Ask {
     fn of(asker: &Asker, call: &Call, model: &str, deadline: Instant) -> Self {
-        let limit = asker.routes.first_event_timeout(model);
+        let routes = &asker.routes;
+        let limit = routes.first_event_timeout(model);
+        let max_request_bytes = routes.max_request_bytes(model);
         Self {
-            delivery: asker.routes.delivery(model, call.delivery),
+            delivery: routes.delivery(model, call.caller, call.delivery),
             deadline,
             first_event_timeout: limit.unwrap_or(asker.first_event_timeout),
+            max_request_bytes: max_request_bytes.unwrap_or(asker.max_request_bytes),
         }
     }
 }
@@ -72,7 +80,7 @@ pub(super) async fn open(
     deadline: Instant,
     attempts: Attempts,
 ) -> Result<Opened, Error> {
-    asker.budget.earn();
+    asker.budget.earn(call.caller);
     let mut candidates = asker
         .routes
         .candidates(&call.prompt.model)
@@ -92,7 +100,7 @@ pub(super) async fn open(
     ))
 }
 
-/// Asks one model, as often as its faults allow.
+/// Asks one model, as often as its errors allow.
 async fn ask(
     asker: &Asker,
     call: &Call,
@@ -100,90 +108,241 @@ async fn ask(
     deadline: Instant,
     attempts: &Attempts,
 ) -> Result<Opened, Error> {
-    let mut ask = Ask::of(asker, call, model, deadline);
-    let stored = call.prompt.stored_medium();
-    let mut lease = match call.passing.api_key {
-        Some(_) => asker.accounts.address(model)?,
-        None => asker.accounts.choose(model, stored, &[], Instant::now())?,
-    };
-    let mut prepared = None;
-    let mut turned = false;
-    let mut tries = 0;
-    // The accounts that refused this call. There are no more rounds than accounts.
-    let mut refused = Vec::new();
+    let mut course = Course::new(asker, call, model, deadline)?;
     loop {
-        tries += 1;
-        // Made with the first try, because it may fail like one: large media are stored on the way.
-        let made = match prepared.take() {
-            Some(prepared) => Ok(prepared),
-            None => lease.dashscope().prepare(call, model, ask.delivery).await,
-        };
-        let outcome = match made {
-            Ok(made) => {
-                attempts.fetch_add(1, Ordering::Relaxed);
-                let outcome = attempt(&lease, prepared.insert(made), ask).await;
-                asker.telemetry.metrics.asked(outcome.as_ref().err());
-                outcome
-            }
-            Err(error) => Err(error),
-        };
-        let error = match outcome {
+        match course.attempt(attempts).await {
             Ok(opened) => {
-                lease.answered();
+                course.succeeded();
                 return Ok(opened);
             }
-            Err(error) => whose_key(error, &call.passing),
-        };
-        // Once only: a model that refuses both ways would be asked for ever.
-        if !turned && let Some(delivery) = asker.routes.learn(model, ask.delivery, &error) {
-            // The refusal cost nothing and the other way is the one the model wants, so this is not
-            // counted as a retry.
-            turned = true;
-            ask.delivery = delivery;
-            prepared = None;
-            continue;
-        }
-        if lease.failed(&error, Instant::now()) {
-            refused.push(lease.name().to_owned());
-            let next = asker
-                .accounts
-                .choose(model, stored, &refused, Instant::now());
-            if let Ok(next) = next {
-                // Another key is not another try: its rates and its bill are its own.
-                (lease, prepared, tries) = (next, None, tries - 1);
-                continue;
-            }
-        }
-        let left = ask.deadline.saturating_duration_since(Instant::now());
-        let verdict = retry::decide(asker.retry, &error, tries, left, fastrand::f64());
-        match verdict {
-            Verdict::After(pause) if asker.budget.spend() => {
-                asker.telemetry.metrics.retried(error.reason());
-                tokio::time::sleep(pause).await;
-            }
-            Verdict::After(_) | Verdict::No => return Err(error),
-        }
-        if call.passing.api_key.is_some() {
-            continue;
-        }
-        let next = next_lease(asker, model, stored, &lease).map_err(|_| error)?;
-        if next.name() != lease.name() {
-            (lease, prepared) = (next, None);
+            Err(failed) => course.recover(failed).await?,
         }
     }
 }
 
-/// The account for another try: another one if there is one.
-fn next_lease(
-    asker: &Asker,
-    model: &Arc<str>,
-    stored: Option<&str>,
-    last: &Lease,
-) -> Result<Lease, Error> {
-    let now = Instant::now();
-    let others = [last.name().to_owned()];
-    let other = asker.accounts.choose(model, stored, &others, now);
-    other.or_else(|_| asker.accounts.choose(model, stored, &[], now))
+/// The attempts of a call at one model.
+struct Course<'a> {
+    asker: &'a Asker,
+    call: &'a Call,
+    model: &'a Arc<str>,
+    subject: Subject,
+    ask: Ask,
+    lease: Lease,
+    prepared: Option<Prepared>,
+    stored: Stored,
+    tries: u32,
+    /// The accounts that refused this call. There are no more rounds than accounts.
+    refused: Vec<String>,
+    /// The way that is tried after the model refused the first one, or failed in it.
+    turned: Option<Delivery>,
+    /// The error because of which a stream is tried instead of a whole answer.
+    failed_whole: Option<Error>,
+}
+
+/// An attempt that failed.
+struct Failed {
+    error: Error,
+    /// Whether that was before the model was asked, while media were stored.
+    storing: bool,
+}
+
+impl<'a> Course<'a> {
+    fn new(
+        asker: &'a Asker,
+        call: &'a Call,
+        model: &'a Arc<str>,
+        deadline: Instant,
+    ) -> Result<Self, Error> {
+        let subject = Subject {
+            choice: Choice::of(call, model),
+            voter: call.caller_name.clone(),
+        };
+        let lease = match call.passing.api_key {
+            Some(_) => asker.accounts.address(&subject)?,
+            None => {
+                let stored = call.prompt.stored_medium();
+                let now = Instant::now();
+                asker.accounts.choose(&subject, stored, &[], now)?
+            }
+        };
+        Ok(Self {
+            asker,
+            call,
+            model,
+            subject,
+            ask: Ask::of(asker, call, model, deadline),
+            lease,
+            prepared: None,
+            stored: Stored::default(),
+            tries: 0,
+            refused: Vec::new(),
+            turned: None,
+            failed_whole: None,
+        })
+    }
+
+    async fn attempt(&mut self, attempts: &Attempts) -> Result<Opened, Failed> {
+        self.tries += 1;
+        let prepared = match &mut self.prepared {
+            Some(prepared) => prepared,
+            // Made with the first try, because it may fail like one: media are stored on the way.
+            slot => {
+                let wanted = Wanted {
+                    model: self.model,
+                    delivery: self.ask.delivery,
+                    max_bytes: self.ask.max_request_bytes,
+                };
+                let dashscope = self.lease.dashscope();
+                let made = dashscope.prepare(self.call, wanted, &mut self.stored).await;
+                slot.insert(made.map_err(|error| Failed {
+                    error,
+                    storing: true,
+                })?)
+            }
+        };
+        attempts.fetch_add(1, Ordering::Relaxed);
+        let outcome = attempt(&self.lease, prepared, self.ask).await;
+        self.asker.telemetry.metrics.asked(outcome.as_ref().err());
+        outcome.map_err(|error| Failed {
+            error,
+            storing: false,
+        })
+    }
+
+    fn succeeded(&self) {
+        self.lease.answered();
+        // Only now it is known that the model wants to be asked so, and was not refused for another
+        // reason in words that the caller wrote.
+        if let Some(delivery) = self.turned {
+            let routes = &self.asker.routes;
+            routes.learn(self.model, self.call.caller, delivery);
+        }
+    }
+
+    /// Prepares the next attempt, or gives the error of the call.
+    async fn recover(&mut self, failed: Failed) -> Result<(), Error> {
+        let Failed { error, storing } = failed;
+        let error = whose_key(error, &self.call.passing);
+        if !storing && (self.turn(&error) || self.stored.recover(&error)) {
+            // The refusal cost nothing and the other way is the one that is wanted, so this is not
+            // counted as a retry. Each happens once.
+            self.prepared = None;
+            self.tries -= 1;
+            return Ok(());
+        }
+        let now = Instant::now();
+        let is_the_accounts = match storing {
+            true => is_of_account(&error),
+            false => self.lease.failed(&error, now),
+        };
+        if is_the_accounts && self.another_account(now) {
+            return Ok(());
+        }
+        if let Some(first) = self.failed_whole.take() {
+            // A stream was worth a try. What is said of it is not what the caller asked for.
+            return Err(first);
+        }
+        let left = self.ask.deadline.saturating_duration_since(now);
+        let policy = self.asker.retry;
+        let pause = match retry::decide(policy, &error, self.tries, left, fastrand::f64()) {
+            Verdict::After(pause) if self.asker.budget.spend(self.call.caller) => pause,
+            Verdict::After(_) | Verdict::No => return Err(self.explained(error)),
+        };
+        self.asker.telemetry.metrics.retried(error.reason());
+        if !storing {
+            self.try_a_stream(&error);
+        }
+        tokio::time::sleep(pause).await;
+        if self.call.passing.api_key.is_some() {
+            return Ok(());
+        }
+        let next = self.next_lease().map_err(|_| error)?;
+        if next.name() != self.lease.name() {
+            self.change_to(next);
+        }
+        Ok(())
+    }
+
+    /// Turns to the other way of asking, if the model refused the first one. Once only: a model
+    /// that refuses both would be asked for ever.
+    fn turn(&mut self, error: &Error) -> bool {
+        let other = routes::other_way(self.ask.delivery, error);
+        match (self.turned, other) {
+            (None, Some(other)) => {
+                self.turned = Some(other);
+                self.ask.delivery = other;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Some models fail when they are asked whole, and stream well. The last try of those that are
+    /// allowed anyway goes that way: DashScope reported an error before any output, so nothing was
+    /// billed, and it is no try more than for any other model.
+    fn try_a_stream(&mut self, error: &Error) {
+        let failed_whole = error.reason() == Reason::UpstreamInternal
+            && self.ask.delivery == Delivery::Whole
+            && self.turned.is_none();
+        if failed_whole && self.asker.retry.is_last_but_one(self.tries) {
+            self.turned = Some(Delivery::Stream);
+            self.ask.delivery = Delivery::Stream;
+            self.failed_whole = Some(error.clone());
+            self.prepared = None;
+        }
+    }
+
+    /// Changes to an account that has not refused the call. Another key is not another try: its
+    /// rates and its bill are its own.
+    fn another_account(&mut self, now: Instant) -> bool {
+        self.refused.push(self.lease.name().to_owned());
+        let stored = self.call.prompt.stored_medium();
+        let accounts = &self.asker.accounts;
+        let next = accounts.choose(&self.subject, stored, &self.refused, now);
+        match next {
+            Ok(next) => {
+                self.change_to(next);
+                self.tries -= 1;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The account for another try: another one if there is one.
+    fn next_lease(&self) -> Result<Lease, Error> {
+        let now = Instant::now();
+        let others = [self.lease.name().to_owned()];
+        let stored = self.call.prompt.stored_medium();
+        let accounts = &self.asker.accounts;
+        let other = accounts.choose(&self.subject, stored, &others, now);
+        other.or_else(|_| accounts.choose(&self.subject, stored, &[], now))
+    }
+
+    fn change_to(&mut self, lease: Lease) {
+        self.lease = lease;
+        self.prepared = None;
+        // Only the account that stored them can read them.
+        self.stored = Stored::default();
+    }
+
+    /// The error as the caller should read it.
+    fn explained(&self, error: Error) -> Error {
+        blame::explained(error, &self.call.prompt, &self.stored)
+    }
+}
+
+/// Whether an account may not store files that another one may.
+fn is_of_account(error: &Error) -> bool {
+    matches!(
+        error.reason(),
+        Reason::UpstreamCredential
+            | Reason::UpstreamPermission
+            | Reason::UpstreamBilling
+            | Reason::UpstreamRate
+            | Reason::UpstreamBurst
+            | Reason::UpstreamTokens
+    )
 }
 
 /// Asks once, and waits for the first event.

@@ -4,23 +4,30 @@
 //! [`Event`](crate::chat::event::Event)s on as they come; it never reads what is in them beyond
 //! what the report of the call needs.
 
-pub mod accounts;
+pub mod account;
+mod account_state;
+mod accounts;
 pub mod admission;
 mod asking;
 mod attempt;
 mod begin;
+mod blame;
 mod bucket;
 mod content;
 mod journal;
 mod ledger;
+mod media_hosts;
 pub mod once;
 mod passage;
 mod place;
 pub mod reply;
 pub mod retry;
 pub mod routes;
+mod shared_circuit;
 pub mod standing;
+mod storage_owners;
 mod supervisor;
+mod texts;
 mod watch;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -39,7 +46,9 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::calls::Calls;
 use crate::telemetry::report::Report;
 
-use accounts::{Account, Accounts, Lease};
+use account::Account;
+use account_state::Choice;
+use accounts::{Accounts, Lease, Subject};
 use admission::{Admission, Entrance, Held, Permit};
 use attempt::Asker;
 use ledger::Ledger;
@@ -64,6 +73,8 @@ pub struct Settings {
     pub first_event_timeout: Duration,
     /// How long DashScope may be silent in the middle of a stream.
     pub idle_timeout: Duration,
+    /// The largest request body, for models without a limit of their own.
+    pub max_request_bytes: usize,
     /// How long a caller may leave an event unread.
     pub slow_consumer_timeout: Duration,
     /// When to try again.
@@ -78,6 +89,10 @@ pub struct Settings {
     pub breaker: standing::Policy,
     /// How long and how many named calls are remembered.
     pub once: once::Settings,
+    /// Whether media in the storage are refused that were not stored through this gateway.
+    pub refuse_unknown_uploads: bool,
+    /// Private hosts that callers may name as the places of media.
+    pub private_hosts: Vec<String>,
 }
 
 /// Takes calls to DashScope. Cheap to clone.
@@ -111,6 +126,7 @@ impl Plan {
             retry: settings.retry,
             budget: retry::Budget::new(settings.retry_budget_percent),
             first_event_timeout: settings.first_event_timeout,
+            max_request_bytes: settings.max_request_bytes,
             telemetry,
         };
         let of_models = settings.model_in_flight.iter();
@@ -239,6 +255,10 @@ impl Relay {
     }
 
     fn admit(&self, plan: &Plan, call: &Call, held: &Held, who: &Identity) -> Result<Place, Error> {
+        let strict = plan.settings.refuse_unknown_uploads;
+        let accounts = &plan.asker.accounts;
+        accounts.owners.check(&call.prompt, call.caller, strict)?;
+        accounts.check_hosts(&call.prompt, &plan.settings.private_hosts)?;
         let (permit, mut pass) = self.inner.entrance.take(held, who)?;
         let model = &call.prompt.model;
         let of_model = plan.admit(model, who.share);
@@ -314,12 +334,10 @@ impl Relay {
             ),
         };
         ledger.close(outcome.as_ref().err());
-        match &outcome {
-            Ok(uploaded) if lease.is_by_its_key() => accounts.stored(&uploaded.uri, &lease),
-            Ok(_) => {}
-            Err(error) => {
-                lease.failed(error, Instant::now());
-            }
+        // What the storage refuses says nothing about the models, so nothing is learned from it.
+        if let Ok(uploaded) = &outcome {
+            let account = lease.is_by_its_key().then(|| lease.name());
+            accounts.owners.stored(&uploaded.uri, account, who.caller);
         }
         outcome
     }
@@ -337,9 +355,13 @@ impl Relay {
             model: &upload.model,
             tokens: 0,
         })?;
+        let subject = Subject {
+            choice: Choice::new(who.caller, &upload.passing, &upload.model),
+            voter: who.name().cloned(),
+        };
         let lease = match upload.passing.api_key {
-            Some(_) => accounts.address(&upload.model)?,
-            None => accounts.choose(&upload.model, None, &[], Instant::now())?,
+            Some(_) => accounts.address(&subject)?,
+            None => accounts.choose(&subject, None, &[], Instant::now())?,
         };
         Ok((Place::new((permit, None), pass), lease))
     }

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use crate::chat::call::Caller;
 use crate::error::{Error, Reason, Sent};
 
 /// The first pause. Doubled for each further attempt, then spread evenly below the doubled value.
@@ -18,6 +19,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long a throttled attempt waits when DashScope does not say: its limits count by the second
 /// and by the minute, and only the first kind passes within a call.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
+
+/// The most attempts of one call where a fault often passes.
+const PASSING_ATTEMPTS: u32 = 3;
 
 /// What the operator allows.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +55,13 @@ enum Class {
     Unclear,
 }
 
+impl Policy {
+    /// Whether the attempt after this one is the last that a fault which often passes allows.
+    pub fn is_last_but_one(self, attempt: u32) -> bool {
+        attempt + 1 >= PASSING_ATTEMPTS.min(self.max_attempts)
+    }
+}
+
 /// Decides on a failed attempt. `attempt` counts from 1, `remaining` is what is left of the
 /// caller's deadline, `random` lies in 0..1.
 pub fn decide(
@@ -62,7 +73,7 @@ pub fn decide(
 ) -> Verdict {
     let allowed = match class(error.reason()) {
         Class::Lasting => 1,
-        Class::Passing => 3,
+        Class::Passing => PASSING_ATTEMPTS,
         Class::Throttled => 2,
         Class::Unclear => 1 + u32::from(policy.after_reset),
     };
@@ -118,45 +129,58 @@ fn class(reason: Reason) -> Class {
     }
 }
 
+/// How many groups callers are in, for the budget of retries.
+const GROUPS: usize = 64;
+
 /// Keeps retries a small part of all calls, so that a failing DashScope is not asked ever more
-/// often.
+/// often. Callers are in groups, each with a budget of its own: one whose calls always fail spends
+/// what it earned, and not what others did.
 #[derive(Debug)]
 pub struct Budget {
     /// In hundredths of a retry.
-    balance: AtomicI64,
+    balances: [AtomicI64; GROUPS],
     percent: i64,
 }
 
 impl Budget {
-    /// What a gateway that has just started may spend, and the most that is ever saved, in retries.
+    /// What a group that has just begun may spend, and the most that is ever saved, in retries.
     const RESERVE: i64 = 10;
     const RETRY: i64 = 100;
 
     /// Each call earns this part of a retry.
     pub fn new(percent: u32) -> Self {
         let reserve = Self::RESERVE * Self::RETRY;
-        let balance = AtomicI64::new(if percent == 0 { 0 } else { reserve });
+        let begin = if percent == 0 { 0 } else { reserve };
         Self {
-            balance,
+            balances: std::array::from_fn(|_| AtomicI64::new(begin)),
             percent: i64::from(percent),
         }
     }
 
-    /// A call has come.
-    pub fn earn(&self) {
+    /// A call of this caller has come.
+    pub fn earn(&self, caller: Caller) {
         let most = Self::RESERVE * Self::RETRY;
         let add = |balance: i64| (balance < most).then(|| (balance + self.percent).min(most));
-        let _ = self
-            .balance
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        if let Some(balance) = self.balance(caller) {
+            let _ = balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        }
     }
 
     /// Whether a retry can be paid for; if so, it is.
-    pub fn spend(&self) -> bool {
+    pub fn spend(&self, caller: Caller) -> bool {
         let take = |balance: i64| (balance >= Self::RETRY).then_some(balance - Self::RETRY);
-        self.balance
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .is_ok()
+        let spent = |balance: &AtomicI64| {
+            balance
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                .is_ok()
+        };
+        self.balance(caller).is_some_and(spent)
+    }
+
+    fn balance(&self, Caller(number): Caller) -> Option<&AtomicI64> {
+        let group = number % u64::try_from(GROUPS).unwrap_or(1);
+        self.balances
+            .get(usize::try_from(group).unwrap_or_default())
     }
 }
 
@@ -225,13 +249,18 @@ mod tests {
     }
 
     #[test]
-    fn retries_stay_below_their_part_of_the_calls() {
+    fn retries_stay_below_their_part_of_the_calls_and_each_caller_has_its_own() {
         let budget = Budget::new(10);
+        let (one, other) = (Caller(1), Caller(2));
         let mut retries = 0;
         for _ in 0..10_000 {
-            budget.earn();
-            retries += u32::from(budget.spend());
+            budget.earn(one);
+            retries += u32::from(budget.spend(one));
         }
         assert!((1_000..=1_010).contains(&retries), "{retries}");
+        assert!(
+            (0..10).all(|_| budget.spend(other)),
+            "its reserve is untouched"
+        );
     }
 }

@@ -4,12 +4,18 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::chat::call::Delivery;
+use tokio::time::Instant;
+
+use crate::chat::call::{Caller, Delivery};
 use crate::error::{Error, Kind, Reason, Sent};
 
 /// How many models are remembered to answer in one way only. There are some hundreds of models; a
 /// caller who makes names up must not fill the memory.
 const REMEMBERED_MODELS: usize = 1024;
+
+/// How long that is remembered. A model that failed by chance when it was asked whole is asked so
+/// again then, and one that changed its ways is found out.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// The operator's mapping of models.
 #[derive(Clone, Debug, Default)]
@@ -24,13 +30,25 @@ pub struct Settings {
     pub timeouts: Vec<(String, Duration)>,
     /// How long a model may take to begin a stream.
     pub first_event_timeouts: Vec<(String, Duration)>,
+    /// The largest request body of a model.
+    pub max_request_bytes: Vec<(String, usize)>,
 }
 
 /// The mapping, and what was learned about models.
 #[derive(Debug)]
 pub struct Routes {
     settings: Settings,
-    learned: Mutex<VecDeque<(String, Delivery)>>,
+    learned: Mutex<VecDeque<Learned>>,
+}
+
+/// How a model wants to be asked.
+#[derive(Debug)]
+struct Learned {
+    model: String,
+    delivery: Delivery,
+    /// Who found it out, if it is for that caller alone.
+    caller: Option<Caller>,
+    until: Instant,
 }
 
 impl Routes {
@@ -66,11 +84,15 @@ impl Routes {
         fitting(&self.settings.first_event_timeouts, model)
     }
 
-    /// How to ask a model, for an answer that is wanted in this way.
-    pub fn delivery(&self, model: &str, wanted: Delivery) -> Delivery {
-        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, delivery)) = learned.iter().find(|(name, _)| name == model) {
-            return *delivery;
+    /// The largest request body that a model takes, if it has a limit of its own.
+    pub fn max_request_bytes(&self, model: &str) -> Option<usize> {
+        fitting(&self.settings.max_request_bytes, model)
+    }
+
+    /// How to ask a model for this caller, for an answer that is wanted in this way.
+    pub fn delivery(&self, model: &str, caller: Caller, wanted: Delivery) -> Delivery {
+        if let Some(delivery) = self.learned(model, caller) {
+            return delivery;
         }
         let stream_only = self
             .settings
@@ -84,24 +106,46 @@ impl Routes {
         }
     }
 
-    /// Learns from a refusal that a model answers in one way only. Says how to ask now, if that is
-    /// another way than the one that was refused.
-    pub fn learn(&self, model: &str, asked: Delivery, error: &Error) -> Option<Delivery> {
-        let reason = error.reason();
-        let only = if reason == Reason::StreamOnly && asked == Delivery::Whole {
-            Delivery::Stream
-        } else if reason == Reason::WholeOnly && asked == Delivery::Stream {
-            Delivery::Whole
-        } else {
+    fn learned(&self, model: &str, caller: Caller) -> Option<Delivery> {
+        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        if learned.is_empty() {
             return None;
-        };
+        }
+        let now = Instant::now();
+        let mut fitting = learned.iter().filter(|learned| {
+            let for_caller = learned.caller.is_none_or(|own| own == caller);
+            learned.model == model && for_caller && now < learned.until
+        });
+        fitting.next().map(|learned| learned.delivery)
+    }
+
+    /// Remembers that a model answered in this way after it had refused the other one. That it
+    /// streams holds for all callers, whose answers stay the same; that it does not stream would
+    /// take their streams away, and a refusal may be due to what one caller asked, so that holds
+    /// for this caller alone.
+    pub fn learn(&self, model: &str, caller: Caller, delivery: Delivery) {
+        let caller = (delivery == Delivery::Whole).then_some(caller);
+        let now = Instant::now();
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        learned.retain(|(name, _)| name != model);
+        learned.retain(|old| now < old.until && (old.model != model || old.caller != caller));
         if learned.len() >= REMEMBERED_MODELS {
             learned.pop_front();
         }
-        learned.push_back((model.to_owned(), only));
-        Some(only)
+        learned.push_back(Learned {
+            model: model.to_owned(),
+            delivery,
+            caller,
+            until: now + REMEMBERED_FOR,
+        });
+    }
+}
+
+/// The other way to ask a model, if it refused the way that it was asked in.
+pub fn other_way(asked: Delivery, error: &Error) -> Option<Delivery> {
+    match (error.reason(), asked) {
+        (Reason::StreamOnly, Delivery::Whole) => Some(Delivery::Stream),
+        (Reason::WholeOnly, Delivery::Stream) => Some(Delivery::Whole),
+        _ => None,
     }
 }
 
@@ -176,17 +220,37 @@ mod tests {
     }
 
     #[test]
-    fn a_model_that_refused_is_remembered_and_the_memory_is_bounded() {
+    fn a_refusal_by_form_names_the_other_way() {
+        let refusal = |reason| Error::new(reason, "no");
+        for (reason, asked, other) in [
+            (Reason::StreamOnly, Delivery::Whole, Some(Delivery::Stream)),
+            (Reason::StreamOnly, Delivery::Stream, None),
+            (Reason::WholeOnly, Delivery::Stream, Some(Delivery::Whole)),
+            (Reason::UpstreamInternal, Delivery::Whole, None),
+        ] {
+            assert_eq!(other_way(asked, &refusal(reason)), other);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_learned_of_a_model_takes_nothing_from_other_callers_and_is_bounded() {
         let routes = Routes::new(Settings::default());
-        let refusal = Error::new(Reason::StreamOnly, "stream only");
+        let (one, other) = (Caller(1), Caller(2));
+        routes.learn("s", one, Delivery::Stream);
         assert_eq!(
-            routes.learn("m", Delivery::Whole, &refusal),
-            Some(Delivery::Stream)
+            routes.delivery("s", other, Delivery::Whole),
+            Delivery::Stream
         );
-        assert_eq!(routes.delivery("m", Delivery::Whole), Delivery::Stream);
-        assert_eq!(routes.learn("m", Delivery::Stream, &refusal), None);
+        routes.learn("w", one, Delivery::Whole);
+        assert_eq!(routes.delivery("w", one, Delivery::Stream), Delivery::Whole);
+        assert_eq!(
+            routes.delivery("w", other, Delivery::Stream),
+            Delivery::Stream
+        );
+        tokio::time::advance(REMEMBERED_FOR).await;
+        assert_eq!(routes.delivery("s", one, Delivery::Whole), Delivery::Whole);
         for n in 0..2 * REMEMBERED_MODELS {
-            routes.learn(&format!("m{n}"), Delivery::Whole, &refusal);
+            routes.learn(&format!("m{n}"), one, Delivery::Stream);
         }
         assert_eq!(routes.learned.lock().unwrap().len(), REMEMBERED_MODELS);
     }

@@ -1,8 +1,11 @@
-//! How an account stands with DashScope: what its faults mean for the calls after them.
+//! What an error of DashScope's means for the calls after it.
 //!
-//! A fault of one call is nobody else's matter. A throttled model, a key that is refused and a bill
-//! that is not paid are: asking on costs time and helps nobody. Time comes from outside, so that
-//! this file is plain reckoning.
+//! An error of one call concerns nobody else. A throttled model, a refused key and an unpaid bill
+//! do: asking on costs time and helps nobody. Whom an error concerns is for its code and status
+//! to say, and never more than what the operator configured: where the caller chose something (its
+//! workspace, a model that the account may not use, a request that makes DashScope fail), only the
+//! same choice of the same caller waits. Time comes from outside, so that this file is plain
+//! reckoning.
 
 use std::time::Duration;
 
@@ -18,7 +21,7 @@ const KEY_PAUSE: Duration = Duration::from_secs(60);
 /// second and by the minute; most pass within a second.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest that DashScope's own wish is followed. Its limits count by the minute.
+/// The longest pause, whatever DashScope asks for. Its limits count by the minute.
 const LONGEST_THROTTLE: Duration = Duration::from_secs(60);
 
 /// What the operator decides about failing upstreams.
@@ -30,47 +33,60 @@ pub struct Policy {
     pub pause: Duration,
 }
 
-/// How long a fault keeps others away, and from what.
+/// How long an error keeps calls away, and which ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Consequence {
-    /// None: the fault was the call's own.
+    /// None: the error was the call's own.
     None,
-    /// The upstream failed; enough of these in a row open the circuit.
+    /// The upstream was not reached, which no caller can bring about.
+    Unreached,
+    /// The upstream failed, which a caller may have brought about.
     Failure,
+    /// This caller does not ask this model, in this workspace, for a while.
+    Choice(Duration),
     /// Nobody asks this model by this account for a while.
     Model(Duration),
     /// Nobody uses this account for a while.
     Account(Duration),
 }
 
-/// What a fault means for the calls after it.
-pub(super) fn consequence(error: &Error) -> Consequence {
+/// What an error means for the calls after it. `chosen` says whether the caller chose the workspace
+/// that the call was made in.
+pub(super) fn consequence(error: &Error, chosen: bool) -> Consequence {
     let reason = error.reason();
     let throttled = matches!(
         reason,
         Reason::UpstreamRate | Reason::UpstreamBurst | Reason::UpstreamTokens
     );
+    let unreached = matches!(
+        reason,
+        Reason::UpstreamDns | Reason::UpstreamConnect | Reason::UpstreamTls
+    );
     let failed = matches!(
         reason,
-        Reason::UpstreamDns
-            | Reason::UpstreamConnect
-            | Reason::UpstreamTls
-            | Reason::UpstreamInternal
+        Reason::UpstreamInternal
             | Reason::UpstreamOverloaded
             | Reason::UpstreamUnknown
             | Reason::UpstreamReset
             | Reason::FirstEventTimeout
     );
-    if throttled {
-        let pause = error.retry_after().unwrap_or(THROTTLED_PAUSE);
-        return Consequence::Model(pause.min(LONGEST_THROTTLE));
+    if unreached {
+        return Consequence::Unreached;
     }
     if failed {
         return Consequence::Failure;
     }
+    let pause = match throttled {
+        true => error.retry_after().unwrap_or(THROTTLED_PAUSE),
+        false => KEY_PAUSE,
+    };
+    let pause = pause.min(LONGEST_THROTTLE);
     match error.upstream().map(|upstream| upstream.scope) {
-        Some(Scope::Account) => Consequence::Account(KEY_PAUSE),
-        Some(Scope::Model) => Consequence::Model(KEY_PAUSE),
+        Some(Scope::Account) if !chosen => Consequence::Account(pause),
+        // Rates are those of the account. What else is said of a model may be said of it for this
+        // caller alone: it chose the model.
+        Some(Scope::Model) if !chosen && throttled => Consequence::Model(pause),
+        Some(Scope::Account | Scope::Model) => Consequence::Choice(pause),
         Some(Scope::Call) | None => Consequence::None,
     }
 }
@@ -152,8 +168,9 @@ impl Standing {
     }
 }
 
-fn circuit_open(wait: Duration) -> Error {
-    let message = "DashScope failed again and again and is left alone for a moment";
+/// The error of a call that is not made, because those before it failed.
+pub(super) fn circuit_open(wait: Duration) -> Error {
+    let message = "the circuit breaker is open: DashScope failed repeatedly";
     Error::new(Reason::CircuitOpen, message).with_retry_after(wait)
 }
 
@@ -215,38 +232,56 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_keeps_others_away_from_the_right_thing() {
+    fn each_error_keeps_the_right_calls_away() {
+        use Consequence::{Account, Choice, Model, None, Unreached};
         let wish =
             refused(Reason::UpstreamRate, Scope::Model).with_retry_after(Duration::from_secs(3600));
-        for (error, expected) in [
+        let refused = |reason, scope| refused(reason, scope);
+        for (error, own, chosen) in [
             (
                 refused(Reason::UpstreamCredential, Scope::Account),
-                Consequence::Account(KEY_PAUSE),
+                Account(KEY_PAUSE),
+                Choice(KEY_PAUSE),
             ),
             (
                 refused(Reason::UpstreamBilling, Scope::Account),
-                Consequence::Account(KEY_PAUSE),
+                Account(KEY_PAUSE),
+                Choice(KEY_PAUSE),
             ),
             (
                 refused(Reason::UpstreamBilling, Scope::Model),
-                Consequence::Model(KEY_PAUSE),
+                Choice(KEY_PAUSE),
+                Choice(KEY_PAUSE),
+            ),
+            (
+                refused(Reason::UpstreamPermission, Scope::Model),
+                Choice(KEY_PAUSE),
+                Choice(KEY_PAUSE),
             ),
             (
                 refused(Reason::UpstreamBurst, Scope::Model),
-                Consequence::Model(THROTTLED_PAUSE),
+                Model(THROTTLED_PAUSE),
+                Choice(THROTTLED_PAUSE),
             ),
-            (wish, Consequence::Model(LONGEST_THROTTLE)),
+            (wish, Model(LONGEST_THROTTLE), Choice(LONGEST_THROTTLE)),
+            // Said by words alone.
+            (refused(Reason::UpstreamRate, Scope::Call), None, None),
+            (refused(Reason::UpstreamCredential, Scope::Call), None, None),
             (
                 refused(Reason::UpstreamInternal, Scope::Call),
                 Consequence::Failure,
+                Consequence::Failure,
             ),
             (
-                refused(Reason::InvalidRequest, Scope::Call),
-                Consequence::None,
+                Error::new(Reason::UpstreamConnect, "no"),
+                Unreached,
+                Unreached,
             ),
-            (Error::new(Reason::MediaUrl, "no"), Consequence::None),
+            (refused(Reason::InvalidRequest, Scope::Call), None, None),
+            (Error::new(Reason::MediaUrl, "no"), None, None),
         ] {
-            assert_eq!(consequence(&error), expected, "{error:?}");
+            assert_eq!(consequence(&error, false), own, "{error:?}");
+            assert_eq!(consequence(&error, true), chosen, "{error:?}");
         }
     }
 }

@@ -18,6 +18,7 @@
 mod support;
 
 mod admin;
+mod blame;
 mod canaries;
 mod cancel;
 mod connections;

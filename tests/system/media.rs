@@ -172,7 +172,10 @@ async fn the_limit_is_dashscopes_own_by_default() {
         ),
     ] {
         let upstream = dashscope(|_, _| None).await;
-        let gateway = gateway(&upstream).await;
+        let mut settings = settings(&upstream);
+        // That of the body as a whole is another.
+        settings.upstream.max_request_bytes = 2 * LIMIT;
+        let gateway = gateway_with(settings).await;
         ask_at(&gateway, vec![sound("audio/wav", vec![7; length])])
             .await
             .unwrap();

@@ -27,7 +27,12 @@ pub fn check_requests(case: &Value, seen: &[Seen]) {
     let attempts = [&fault["attempts"], &case["gives"]["attempts"]];
     let attempts = attempts.iter().find_map(|n| n.as_u64()).unwrap_or(1);
     assert_eq!(rest.len() as u64, attempts, "requests");
-    for request in rest {
+    for (at, request) in rest.iter().enumerate() {
+        // The last try after failures of a whole answer goes by stream: some models only do that.
+        let streams = request.header("x-dashscope-sse").is_some();
+        if at > 0 && at + 1 == rest.len() && streams && !is_stream(&case["sent"]["headers"]) {
+            continue;
+        }
         let mut expected = case["sent"]["body"].clone();
         for name in &named {
             let known = DIFFERENCES.iter().find(|(known, _, _)| known == name);
@@ -47,6 +52,13 @@ pub fn check_requests(case: &Value, seen: &[Seen]) {
             request,
         );
     }
+}
+
+fn is_stream(headers: &Value) -> bool {
+    let headers = headers.as_object().unwrap();
+    headers
+        .keys()
+        .any(|name| name.eq_ignore_ascii_case("x-dashscope-sse"))
 }
 
 /// Compares every header that means something to DashScope.

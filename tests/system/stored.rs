@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::forms::form;
 use crate::media::{PNG, WAV, ask, ask_at, parts, picture, sound};
-use crate::storage::{Asked, FOLDER, dashscope, order, refusal};
+use crate::storage::{Asked, FOLDER, asked, certificate, dashscope, order, refusal};
 use crate::support::*;
 
 /// Another sound.
@@ -217,4 +217,279 @@ async fn a_file_that_the_storage_finds_too_large_is_the_callers() {
     let status = ask(&upstream, 8, vec![sound("", WAV)]).await.unwrap_err();
     assert_fault(&status, Code::InvalidArgument, "MEDIA_TOO_LARGE");
     assert_eq!(order(&upstream), [Asked::Certificate, Asked::Storage]);
+}
+
+/// How often each was asked for.
+fn counted(upstream: &Upstream) -> [usize; 3] {
+    let order = order(upstream);
+    [Asked::Certificate, Asked::Storage, Asked::Model]
+        .map(|asked| order.iter().filter(|other| **other == asked).count())
+}
+
+fn refused(status: u16, code: &str, message: &str) -> Vec<Step> {
+    let body = json!({"code": code, "message": message, "request_id": "up-9"});
+    json(status, &body.to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn o2_a_storage_that_refuses_for_ever_is_asked_three_times_at_the_most() {
+    for (code, message, grpc, reason, policies) in [
+        (
+            "AccessDenied",
+            "Invalid according to Policy: Policy expired.",
+            Code::Unavailable,
+            "UPSTREAM_STORAGE",
+            3,
+        ),
+        (
+            "SignatureDoesNotMatch",
+            "no",
+            Code::FailedPrecondition,
+            "UPSTREAM_PERMISSION",
+            2,
+        ),
+        (
+            "InvalidAccessKeyId",
+            "no",
+            Code::FailedPrecondition,
+            "UPSTREAM_PERMISSION",
+            2,
+        ),
+    ] {
+        let upstream = dashscope(move |asked, _| {
+            (asked == Asked::Storage).then(|| refusal(403, code, message))
+        })
+        .await;
+        let status = ask(&upstream, 8, vec![sound("", WAV)]).await.unwrap_err();
+        assert_fault(&status, grpc, reason);
+        let [asked, stored, model] = counted(&upstream);
+        assert!(
+            asked <= policies && stored <= 3 && model == 0,
+            "{code} {asked} {stored}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn o3_u23_u24_an_upload_that_dashscope_cannot_read_is_made_anew_once() {
+    for (status, code, message) in [
+        (
+            400,
+            "InvalidParameter",
+            "Failed to download multimodal content",
+        ),
+        (400, "InvalidParameter.DataInspection", "m"),
+        (
+            400,
+            "InvalidParameter",
+            "Don't have authorization to access the media resource",
+        ),
+    ] {
+        let refusal = refused(status, code, message);
+        let once = refusal.clone();
+        let upstream = dashscope(move |asked, count| {
+            (asked == Asked::Model && count == 0).then(|| once.clone())
+        })
+        .await;
+        ask(&upstream, 8, vec![sound("", WAV)]).await.unwrap();
+        assert_eq!(counted(&upstream), [1, 2, 2], "{code}");
+
+        let upstream =
+            dashscope(move |asked, _| (asked == Asked::Model).then(|| refusal.clone())).await;
+        let mut settings = settings(&upstream);
+        settings.upstream.inline_limit = 8;
+        settings.retry.max_attempts = 1;
+        let gateway = gateway_with(settings).await;
+        let status = ask_at(&gateway, vec![sound("", WAV)]).await.unwrap_err();
+        // The caller gave no address that it could fix.
+        assert_fault(&status, Code::Unavailable, "UPSTREAM_STORAGE");
+        assert!(!status.message().contains("uri"), "{status:?}");
+        assert_eq!(counted(&upstream), [1, 2, 2], "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_of_the_callers_that_cannot_be_read_is_named() {
+    let refusal = refused(
+        400,
+        "InvalidParameter",
+        "Failed to download multimodal content",
+    );
+    let upstream =
+        dashscope(move |asked, _| (asked == Asked::Model).then(|| refusal.clone())).await;
+    let uri = pb::image::Source::Uri("https://x.test/a.png".to_owned());
+    let parts = vec![
+        content::Kind::Text("?".to_owned()),
+        content::Kind::Image(picture(uri)),
+    ];
+    let status = ask(&upstream, 8, parts).await.unwrap_err();
+    assert_fault(&status, Code::FailedPrecondition, "MEDIA_UNREACHABLE");
+    let at = "conversation.messages[0].content[1].image.uri";
+    assert_eq!(violations(&status), [at]);
+    assert_eq!(counted(&upstream), [0, 0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_refuses_a_key_says_nothing_about_the_models() {
+    for (status, code) in [
+        (401, "InvalidApiKey"),
+        (403, "Workspace.AccessDenied"),
+        (400, "Arrearage"),
+        (429, "Throttling"),
+        (500, "InternalError"),
+    ] {
+        let upstream = dashscope(move |asked, _| {
+            (asked == Asked::Certificate).then(|| refused(status, code, "m"))
+        })
+        .await;
+        let mut settings = settings(&upstream);
+        settings.upstream.inline_limit = 8;
+        let gateway = gateway_with(settings).await;
+        for _ in 0..12 {
+            let text = vec![content::Kind::Text("?".to_owned())];
+            ask_at(&gateway, vec![sound("", WAV)]).await.unwrap_err();
+            ask_at(&gateway, text).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_without_its_two_fields_is_used_as_the_storage_enforces_it() {
+    let upstream = Upstream::start(|_, request| match asked(request) {
+        Asked::Certificate => {
+            let mut body = certificate(request.header("host").unwrap());
+            let data = body["data"].as_object_mut().unwrap();
+            data.remove("x_oss_object_acl");
+            data.remove("x_oss_forbid_overwrite");
+            json(200, &body.to_string())
+        }
+        Asked::Storage => http(200, "", b""),
+        Asked::Model => json(200, &whole("好")),
+    })
+    .await;
+    ask(&upstream, 8, vec![sound("", WAV)]).await.unwrap();
+    let form = form(&upstream.seen()[1]);
+    assert_eq!(form.text("x-oss-object-acl"), "private");
+    assert_eq!(form.text("x-oss-forbid-overwrite"), "true");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_data_uri_that_is_too_large_is_stored_as_what_it_is() {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(WAV);
+    let upstream = dashscope(|_, _| None).await;
+    let audio = pb::Audio {
+        source: Some(pb::audio::Source::Uri(format!("data:;base64,{text}"))),
+        ..pb::Audio::default()
+    };
+    ask(&upstream, 8, vec![content::Kind::Audio(audio)])
+        .await
+        .unwrap();
+    let form = form(&upstream.seen()[1]);
+    assert_eq!(form.text("x-oss-content-type"), "audio/wav");
+    assert!(form.text("key").ends_with(".wav"));
+    assert_eq!(form.file(), WAV);
+}
+
+/// A picture of this many bytes.
+fn large(size: usize) -> content::Kind {
+    let mut bytes = PNG.to_vec();
+    bytes.resize(size, 0);
+    content::Kind::Image(picture(pb::image::Source::Data(bytes.into())))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_largest_media_are_stored_until_the_body_fits() {
+    let ask = async |upstream: &Upstream, parts: Vec<content::Kind>, limit: usize| {
+        let mut settings = settings(upstream);
+        settings.upstream.max_request_bytes = 1 << 20;
+        settings.models.max_request_bytes = vec![("qwen-audio*".to_owned(), limit)];
+        let gateway = gateway_with(settings).await;
+        ask_at(&gateway, parts).await
+    };
+    for (sizes, limit, stored) in [
+        (vec![20_000, 40_000, 10_000], 200_000, vec![]),
+        (vec![20_000, 40_000, 10_000], 70_000, vec![40_000]),
+        (vec![20_000, 40_000, 10_000], 20_000, vec![20_000, 40_000]),
+    ] {
+        let upstream = dashscope(|_, _| None).await;
+        let parts = sizes.iter().map(|size| large(*size)).collect();
+        ask(&upstream, parts, limit).await.unwrap();
+        let seen = upstream.seen();
+        let files: Vec<_> = seen
+            .iter()
+            .filter(|seen| asked(seen) == Asked::Storage)
+            .map(|seen| form(seen).file().len())
+            .collect();
+        assert_eq!(files, stored);
+        assert!(seen.last().unwrap().body.len() <= limit);
+    }
+    // A storage that takes nothing keeps nobody from asking: DashScope has the last word.
+    let upstream = dashscope(|asked, _| {
+        (asked == Asked::Certificate).then(|| refused(401, "InvalidApiKey", "m"))
+    })
+    .await;
+    ask(&upstream, vec![large(60_000)], 70_000).await.unwrap();
+    assert_eq!(counted(&upstream), [1, 0, 1]);
+    // Text cannot be stored.
+    let upstream = dashscope(|_, _| None).await;
+    let text = content::Kind::Text("x".repeat(100_000));
+    let status = ask(&upstream, vec![text, large(10)], 70_000)
+        .await
+        .unwrap_err();
+    assert_fault(&status, Code::InvalidArgument, "MEDIA_TOO_LARGE");
+    assert_eq!(violations(&status), ["conversation.messages"]);
+    assert_eq!(counted(&upstream)[2], 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_dashscope_finds_too_large_is_sent_again_without_media_in_it() {
+    let too_large = || {
+        refused(
+            400,
+            "InvalidParameter",
+            "Exceeded limit on max bytes to request body : 6291456",
+        )
+    };
+    let upstream =
+        dashscope(move |asked, count| (asked == Asked::Model && count == 0).then(too_large)).await;
+    let gateway = gateway(&upstream).await;
+    ask_at(&gateway, vec![large(4000), large(4000)])
+        .await
+        .unwrap();
+    assert_eq!(counted(&upstream), [1, 2, 2]);
+
+    let upstream = dashscope(move |asked, _| (asked == Asked::Model).then(too_large)).await;
+    let gateway = crate::support::gateway(&upstream).await;
+    let status = ask_at(&gateway, vec![large(4000)]).await.unwrap_err();
+    assert_fault(&status, Code::InvalidArgument, "MEDIA_TOO_LARGE");
+    assert_eq!(counted(&upstream), [1, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_fails_when_it_is_asked_whole_is_asked_by_stream_and_that_is_remembered() {
+    let upstream = Upstream::start(|_, seen| match seen.header("x-dashscope-sse") {
+        None => refused(500, "InternalError", "An internal error has occured"),
+        Some(_) => vec![sse(), piece(frame(1, "好", "stop")), end()],
+    })
+    .await;
+    let gateway = gateway(&upstream).await;
+    let text = || vec![content::Kind::Text("?".to_owned())];
+    ask_at(&gateway, text()).await.unwrap();
+    // No more attempts than any other call may make.
+    assert_eq!(upstream.seen().len(), 3);
+    for asked in 4..8 {
+        ask_at(&gateway, text()).await.unwrap();
+        assert_eq!(upstream.seen().len(), asked);
+    }
+    // A model that fails both ways says so as before.
+    let upstream = Upstream::start(|_, seen| match seen.header("x-dashscope-sse") {
+        None => refused(500, "InternalError", "m"),
+        Some(_) => refused(400, "InvalidParameter", "does not support stream"),
+    })
+    .await;
+    let gateway = crate::support::gateway(&upstream).await;
+    let status = ask_at(&gateway, text()).await.unwrap_err();
+    assert_fault(&status, Code::Unavailable, "UPSTREAM_INTERNAL");
+    assert_eq!(upstream.seen().len(), 3);
 }

@@ -274,6 +274,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "app",
             "config",
             "grpc",
+            "relay",
             "dashscope",
             "emulator",
             "http1",

@@ -1,4 +1,5 @@
-//! DashScope's leave to upload into one folder of its storage, and the form that uses it.
+//! The upload policy: DashScope's permission to store files in one folder of its storage for a
+//! while, and the form that uses it.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -17,13 +18,13 @@ const MAX_EXTENSION: usize = 8;
 
 /// The answer to `getPolicy`.
 #[derive(Debug, serde::Deserialize)]
-pub(super) struct Policy {
-    pub(super) data: Certificate,
+pub(super) struct Answer {
+    pub(super) data: UploadPolicy,
 }
 
-/// Leave to upload into one folder for a while.
+/// Permission to store files in one folder for a while.
 #[derive(serde::Deserialize)]
-pub(super) struct Certificate {
+pub(super) struct UploadPolicy {
     policy: String,
     signature: String,
     upload_dir: String,
@@ -33,10 +34,20 @@ pub(super) struct Certificate {
     #[serde(default)]
     max_file_size_mb: Option<u64>,
     oss_access_key_id: String,
-    #[serde(default)]
+    #[serde(default = "private")]
     x_oss_object_acl: String,
-    #[serde(default)]
+    #[serde(default = "forbidden")]
     x_oss_forbid_overwrite: String,
+}
+
+/// The access list that the storage enforces, where the policy does not name it.
+fn private() -> String {
+    "private".to_owned()
+}
+
+/// That nothing is overwritten, which the storage enforces, where the policy does not say so.
+fn forbidden() -> String {
+    "true".to_owned()
 }
 
 fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
@@ -44,13 +55,13 @@ fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Url, D::Erro
     Url::parse(&text).map_err(serde::de::Error::custom)
 }
 
-impl std::fmt::Debug for Certificate {
+impl std::fmt::Debug for UploadPolicy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Certificate").finish_non_exhaustive()
+        f.debug_struct("UploadPolicy").finish_non_exhaustive()
     }
 }
 
-impl Certificate {
+impl UploadPolicy {
     /// The largest file that it is for.
     pub(super) fn max_bytes(&self) -> u64 {
         let megabytes = self.max_file_size_mb.unwrap_or(u64::MAX);

@@ -1,57 +1,9 @@
-//! The words of faults: the names that DashScope uses, and what callers are told. Data alone.
+//! What callers are told of an error of DashScope's. Data alone.
 
 use crate::error::Reason::{self, *};
 
-/// Parameters that DashScope names in its words, and the field that sets each.
-pub(super) static FIELDS: &[(&str, &str)] = &[
-    ("temperature", "options.temperature"),
-    ("top_p", "options.top_p"),
-    ("top_k", "options.top_k"),
-    ("seed", "options.seed"),
-    ("max_tokens", "options.max_tokens"),
-    ("max_completion_tokens", "options.max_completion_tokens"),
-    ("repetition_penalty", "options.repetition_penalty"),
-    ("presence_penalty", "options.presence_penalty"),
-    ("stop", "options.stop"),
-    ("result_format", "options.result_format"),
-    ("response_format", "options.response_format"),
-    ("modalities", "options.modalities"),
-    ("n", "options.n"),
-    ("logprobs", "options.logprobs"),
-    ("top_logprobs", "options.top_logprobs"),
-    ("enable_thinking", "options.enable_thinking"),
-    ("thinking_budget", "options.thinking_budget"),
-    ("preserve_thinking", "options.preserve_thinking"),
-    ("reasoning_effort", "options.reasoning_effort"),
-    ("parallel_tool_calls", "options.parallel_tool_calls"),
-    ("tool_stream", "options.tool_stream"),
-    ("enable_code_interpreter", "options.enable_code_interpreter"),
-    ("enable_search", "options.enable_search"),
-    ("search_options", "options.search_options"),
-    ("asr_options", "options.asr_options"),
-    ("voice", "options.speech.voice"),
-    ("language_type", "options.speech.language_type"),
-    ("instructions", "options.speech.instructions"),
-    (
-        "vl_high_resolution_images",
-        "options.vl_high_resolution_images",
-    ),
-    (
-        "vl_enable_image_hw_output",
-        "options.vl_enable_image_hw_output",
-    ),
-    ("ocr_options", "options.ocr_options"),
-    ("negative_prompt", "options.negative_prompt"),
-    ("prompt_extend", "options.prompt_extend"),
-    ("watermark", "options.watermark"),
-    ("size", "options.size"),
-    ("tools", "conversation.tools"),
-    ("tool_choice", "conversation.tool_choice"),
-    ("messages", "conversation.messages"),
-];
-
-/// What the caller is told. DashScope's own words are never shown: they may quote what was said.
-pub(super) static WORDS: &[(Reason, &str)] = &[
+/// The message of each reason. DashScope's own words are never shown: they may quote the caller.
+pub(super) static MESSAGES: &[(Reason, &str)] = &[
     (
         UpstreamRejected,
         "DashScope refused the request: check its parameters and messages",
@@ -79,7 +31,7 @@ pub(super) static WORDS: &[(Reason, &str)] = &[
     ),
     (
         MediaContent,
-        "DashScope refused what a picture or film shows",
+        "DashScope refused what an image or a video shows",
     ),
     (
         ContentBlocked,
@@ -111,11 +63,11 @@ pub(super) static WORDS: &[(Reason, &str)] = &[
     ),
     (
         UpstreamCredential,
-        "DashScope does not accept the operator's key: tell the operator",
+        "DashScope does not accept the operator's key: contact the operator",
     ),
     (
         UpstreamPermission,
-        "the operator's key may not do this at DashScope: tell the operator",
+        "the operator's key may not do this at DashScope: contact the operator",
     ),
     (UpstreamApp, "a DashScope application or plug-in failed"),
     (
@@ -134,11 +86,11 @@ pub(super) static WORDS: &[(Reason, &str)] = &[
         UpstreamQuota,
         "a quota of the operator's DashScope account is used up",
     ),
-    (UpstreamInternal, "DashScope failed inside"),
+    (UpstreamInternal, "DashScope reported an internal error"),
     (UpstreamOverloaded, "DashScope's model is overloaded"),
     (UpstreamStorage, "DashScope's storage failed"),
     (UpstreamUnknown, "DashScope failed for an unknown reason"),
-    (MediaNotReady, "DashScope still reads a medium"),
+    (MediaNotReady, "DashScope is still reading a medium"),
     (
         UpstreamTimeout,
         "DashScope gave up on the call: ask for less",
@@ -154,14 +106,14 @@ pub(super) static WORDS: &[(Reason, &str)] = &[
     ),
     (
         GatewayBug,
-        "the gateway made a request that DashScope forbids: tell the operator",
+        "the gateway made a request that DashScope forbids: contact the operator",
     ),
     (
         GatewayConfig,
-        "the gateway's base url or workspace does not fit DashScope: tell the operator",
+        "the gateway's base url or workspace does not fit DashScope: contact the operator",
     ),
     (
         UpstreamProtocol,
-        "DashScope's answer cannot be read: tell the operator",
+        "DashScope's answer cannot be read: contact the operator",
     ),
 ];

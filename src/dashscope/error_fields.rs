@@ -1,0 +1,430 @@
+//! Which field of a request a message of DashScope's names.
+//!
+//! A path, as in `parameters.audio.voice` or `input.messages.0.content[1].image`, is followed from
+//! its beginning and decides alone. Only where there is none, a bare name of a parameter counts,
+//! and then only if it is marked as a name: messages are prose, and many names are words of it.
+
+use crate::error::Violation;
+
+/// The most fields that are named: more is a message that lists all there are.
+const MAX_FIELDS: usize = 4;
+
+/// The longest path that is followed, in steps. The deepest of a request has seven.
+const MAX_STEPS: usize = 12;
+
+/// The longest name of a parameter without a field that is passed on.
+const MAX_NAME: usize = 64;
+
+/// Names of one word that are said of nothing else.
+const PLAIN_NAMES: &[&str] = &["temperature", "modalities", "logprobs"];
+
+/// Paths below `parameters`, and the field that sets each. What stands below one of them belongs to
+/// the same field.
+const PARAMETERS: &[(&str, &str)] = &[
+    ("temperature", "options.temperature"),
+    ("top_p", "options.top_p"),
+    ("top_k", "options.top_k"),
+    ("seed", "options.seed"),
+    ("max_tokens", "options.max_tokens"),
+    ("max_completion_tokens", "options.max_completion_tokens"),
+    ("repetition_penalty", "options.repetition_penalty"),
+    ("presence_penalty", "options.presence_penalty"),
+    ("stop", "options.stop"),
+    ("result_format", "options.result_format"),
+    ("response_format", "options.response_format"),
+    ("response_format.type", "options.response_format.type"),
+    (
+        "response_format.json_schema",
+        "options.response_format.json_schema",
+    ),
+    (
+        "response_format.json_schema.name",
+        "options.response_format.json_schema.name",
+    ),
+    (
+        "response_format.json_schema.description",
+        "options.response_format.json_schema.description",
+    ),
+    (
+        "response_format.json_schema.schema",
+        "options.response_format.json_schema.schema",
+    ),
+    (
+        "response_format.json_schema.strict",
+        "options.response_format.json_schema.strict",
+    ),
+    ("modalities", "options.modalities"),
+    ("audio", "options.audio"),
+    ("audio.voice", "options.audio.voice"),
+    ("audio.format", "options.audio.format"),
+    ("n", "options.n"),
+    ("logprobs", "options.logprobs"),
+    ("top_logprobs", "options.top_logprobs"),
+    ("enable_thinking", "options.enable_thinking"),
+    ("thinking_budget", "options.thinking_budget"),
+    ("preserve_thinking", "options.preserve_thinking"),
+    ("reasoning_effort", "options.reasoning_effort"),
+    ("parallel_tool_calls", "options.parallel_tool_calls"),
+    ("tool_stream", "options.tool_stream"),
+    ("enable_code_interpreter", "options.enable_code_interpreter"),
+    ("enable_search", "options.enable_search"),
+    ("search_options", "options.search_options"),
+    (
+        "search_options.enable_source",
+        "options.search_options.enable_source",
+    ),
+    (
+        "search_options.enable_citation",
+        "options.search_options.enable_citation",
+    ),
+    (
+        "search_options.citation_format",
+        "options.search_options.citation_format",
+    ),
+    (
+        "search_options.forced_search",
+        "options.search_options.forced_search",
+    ),
+    (
+        "search_options.search_strategy",
+        "options.search_options.search_strategy",
+    ),
+    (
+        "search_options.prepend_search_result",
+        "options.search_options.prepend_search_result",
+    ),
+    (
+        "search_options.freshness",
+        "options.search_options.freshness",
+    ),
+    (
+        "search_options.assigned_site_list",
+        "options.search_options.assigned_site_list",
+    ),
+    (
+        "search_options.enable_search_extension",
+        "options.search_options.enable_search_extension",
+    ),
+    ("asr_options", "options.asr_options"),
+    ("asr_options.language", "options.asr_options.language"),
+    ("asr_options.enable_lid", "options.asr_options.enable_lid"),
+    ("asr_options.enable_itn", "options.asr_options.enable_itn"),
+    ("instructions", "options.speech.instructions"),
+    (
+        "optimize_instructions",
+        "options.speech.optimize_instructions",
+    ),
+    (
+        "vl_high_resolution_images",
+        "options.vl_high_resolution_images",
+    ),
+    (
+        "vl_enable_image_hw_output",
+        "options.vl_enable_image_hw_output",
+    ),
+    ("ocr_options", "options.ocr_options"),
+    ("ocr_options.task", "options.ocr_options.task"),
+    ("ocr_options.task_config", "options.ocr_options.task_config"),
+    ("negative_prompt", "options.negative_prompt"),
+    ("prompt_extend", "options.prompt_extend"),
+    ("watermark", "options.watermark"),
+    ("size", "options.size"),
+    ("tool_choice", "conversation.tool_choice"),
+];
+
+/// Bare names outside `parameters`, and the field that sets each.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("voice", "options.speech.voice"),
+    ("language_type", "options.speech.language_type"),
+    ("tools", "conversation.tools"),
+    ("messages", "conversation.messages"),
+];
+
+/// The fields that a message names. `param` is the parameter that OpenAI's error form names.
+pub(super) fn violations(message: &str, param: &str) -> Vec<Violation> {
+    let mut fields = Vec::new();
+    let paths = message.split(|c: char| !is_in_path(c)).filter_map(path);
+    for field in paths.chain(of_param(param)) {
+        add(&mut fields, field);
+    }
+    if fields.is_empty() {
+        let message = message.to_ascii_lowercase();
+        let one_step = PARAMETERS.iter().filter(|(name, _)| !name.contains('.'));
+        for (name, field) in one_step.chain(OTHER_NAMES) {
+            if is_named(&message, name) {
+                add(&mut fields, (*field).to_owned());
+            }
+        }
+    }
+    let violation = |field| Violation {
+        field,
+        description: "DashScope refused its value".to_owned(),
+    };
+    fields.into_iter().map(violation).collect()
+}
+
+fn add(fields: &mut Vec<String>, field: String) {
+    if fields.len() < MAX_FIELDS && !fields.contains(&field) {
+        fields.push(field);
+    }
+}
+
+fn is_in_path(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '[' | ']')
+}
+
+/// The field of a word of a message, if that is a path from one of the roots of a request.
+fn path(word: &str) -> Option<String> {
+    let steps = steps(word)?;
+    match steps.as_slice() {
+        ["parameters" | "parameter", rest @ ..] => parameter(rest),
+        ["input", rest @ ..] => input(rest),
+        ["messages", rest @ ..] if !rest.is_empty() => Some(message(rest)),
+        ["tools", rest @ ..] if !rest.is_empty() => Some(tool(rest)),
+        _ => None,
+    }
+}
+
+/// The field of a parameter that is named as such, with or without its root.
+fn of_param(param: &str) -> Option<String> {
+    let steps = steps(param)?;
+    match steps.as_slice() {
+        ["messages", rest @ ..] => Some(message(rest)),
+        ["tools", rest @ ..] => Some(tool(rest)),
+        ["voice"] => None,
+        ["parameters" | "parameter" | "input", ..] => path(param),
+        rest => known_parameter(rest),
+    }
+}
+
+/// The steps of a path: `a.b[0].c` and `a.b.0.c` are the same.
+fn steps(path: &str) -> Option<Vec<&str>> {
+    let steps = path.split(['.', '[', ']']).filter(|step| !step.is_empty());
+    let steps: Vec<_> = steps.take(MAX_STEPS).collect();
+    (!steps.is_empty()).then_some(steps)
+}
+
+fn parameter(steps: &[&str]) -> Option<String> {
+    let first = steps.first()?;
+    let known = match *first {
+        "tools" => Some(tool(steps.get(1..).unwrap_or_default())),
+        _ => known_parameter(steps),
+    };
+    known.or_else(|| {
+        let is_name = first.len() <= MAX_NAME && !first.starts_with(|c: char| c.is_ascii_digit());
+        is_name.then(|| format!("options.extra_parameters.{first}"))
+    })
+}
+
+/// The field of the longest path that is known at the beginning of this one.
+fn known_parameter(steps: &[&str]) -> Option<String> {
+    (1..=steps.len()).rev().find_map(|length| {
+        let path = steps.get(..length)?.join(".");
+        let known = PARAMETERS.iter().find(|(known, _)| *known == path);
+        known.map(|(_, field)| (*field).to_owned())
+    })
+}
+
+fn input(steps: &[&str]) -> Option<String> {
+    let field = match steps {
+        ["messages", rest @ ..] => return Some(message(rest)),
+        ["text" | "prompt", ..] => "conversation.messages",
+        ["voice", ..] => "options.speech.voice",
+        ["language_type", ..] => "options.speech.language_type",
+        _ => return None,
+    };
+    Some(field.to_owned())
+}
+
+fn is_index(step: &str) -> bool {
+    step.len() <= 6 && step.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn message(steps: &[&str]) -> String {
+    let field = "conversation.messages".to_owned();
+    let [index, rest @ ..] = steps else {
+        return field;
+    };
+    if !is_index(index) {
+        return field;
+    }
+    let field = format!("{field}[{index}]");
+    match rest {
+        ["role", ..] => format!("{field}.role"),
+        ["reasoning_content", ..] => format!("{field}.reasoning_text"),
+        ["tool_call_id", ..] => format!("{field}.tool_call_id"),
+        ["content", rest @ ..] => content(format!("{field}.content"), rest),
+        ["tool_calls", rest @ ..] => tool_call(format!("{field}.tool_calls"), rest),
+        _ => field,
+    }
+}
+
+fn content(field: String, steps: &[&str]) -> String {
+    let [index, rest @ ..] = steps else {
+        return field;
+    };
+    if !is_index(index) {
+        return field;
+    }
+    let field = format!("{field}[{index}]");
+    match rest {
+        ["video", frame, ..] if is_index(frame) => format!("{field}.video.frames.frames[{frame}]"),
+        [kind @ ("text" | "audio" | "image" | "video"), ..] => format!("{field}.{kind}"),
+        ["enable_rotate", ..] => format!("{field}.image.enable_rotate"),
+        [hint @ ("fps" | "max_frames" | "total_pixels"), ..] => format!("{field}.video.{hint}"),
+        ["cache_control", "type", ..] => format!("{field}.cache_control.type"),
+        ["cache_control", ..] => format!("{field}.cache_control"),
+        // Of an image or of a video: the part says which.
+        _ => field,
+    }
+}
+
+fn tool_call(field: String, steps: &[&str]) -> String {
+    let [index, rest @ ..] = steps else {
+        return field;
+    };
+    if !is_index(index) {
+        return field;
+    }
+    let field = format!("{field}[{index}]");
+    match rest {
+        [own @ ("id" | "type" | "index"), ..] => format!("{field}.{own}"),
+        ["function", own @ ("name" | "arguments"), ..] => format!("{field}.{own}"),
+        _ => field,
+    }
+}
+
+fn tool(steps: &[&str]) -> String {
+    let field = "conversation.tools".to_owned();
+    let [index, rest @ ..] = steps else {
+        return field;
+    };
+    if !is_index(index) {
+        return field;
+    }
+    let field = format!("{field}[{index}]");
+    match rest {
+        [
+            "function",
+            own @ ("name" | "description" | "parameters"),
+            ..,
+        ] => {
+            format!("{field}.function.{own}")
+        }
+        ["function", ..] => format!("{field}.function"),
+        _ => field,
+    }
+}
+
+/// Whether a message in lower case speaks of a parameter. A name that is also a word of English
+/// must be marked as a name: quoted, after a dot, or in "range of seed".
+fn is_named(message: &str, name: &str) -> bool {
+    let in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    message.match_indices(name).any(|(at, _)| {
+        let (before, after) = (message.get(..at), message.get(at + name.len()..));
+        let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+        let whole = !before.ends_with(in_word) && !after.starts_with(in_word);
+        let marked = before.ends_with(['"', '\'', '`', '.', '['])
+            || before.ends_with("range of ")
+            || before.ends_with("parameter ");
+        whole && (marked || name.contains('_') || PLAIN_NAMES.contains(&name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(message: &str, param: &str) -> Vec<String> {
+        let fields = violations(message, param).into_iter();
+        fields.map(|violation| violation.field).collect()
+    }
+
+    #[test]
+    fn a_bare_name_counts_where_it_is_marked() {
+        for (message, expected) in [
+            (
+                "Temperature should be in [0.0, 2.0)",
+                &["options.temperature"][..],
+            ),
+            ("Range of top_p should be (0.0, 1.0]", &["options.top_p"]),
+            ("Range of seed should be [0, 9]", &["options.seed"]),
+            ("Range of n should be [1, 4]", &["options.n"]),
+            ("please stop the size of messages", &[]),
+            ("stop_top_p is unknown", &[]),
+            (
+                "<400> InternalError.Algo.InvalidParameter: max_tokens",
+                &["options.max_tokens"],
+            ),
+            ("Voice 'not authorized' is not supported.", &[]),
+        ] {
+            assert_eq!(fields(message, ""), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_followed_to_its_field_and_decides_alone() {
+        let wrapped = "<400> InternalError.Algo.InvalidParameter: Input should be 'Cherry', \
+                       'Serena', 'Ethan' or 'Chelsie': ";
+        for (path, expected) in [
+            ("parameters.audio.voice", "options.audio.voice"),
+            ("parameters.audio", "options.audio"),
+            (
+                "parameters.response_format.json_schema.schema.a.b",
+                "options.response_format.json_schema.schema",
+            ),
+            ("parameters.stop.0", "options.stop"),
+            ("parameters.stop", "options.stop"),
+            (
+                "parameters.new_thing.deep",
+                "options.extra_parameters.new_thing",
+            ),
+            (
+                "parameters.tools[2].function.name",
+                "conversation.tools[2].function.name",
+            ),
+            ("parameters.tools.2.type", "conversation.tools[2]"),
+            ("input.voice", "options.speech.voice"),
+            ("input.text", "conversation.messages"),
+            (
+                "input.messages.0.content.1.image",
+                "conversation.messages[0].content[1].image",
+            ),
+            (
+                "input.messages[0].content[1].audio",
+                "conversation.messages[0].content[1].audio",
+            ),
+            ("messages.3.content", "conversation.messages[3].content"),
+            (
+                "messages[3].tool_calls[0].function.arguments",
+                "conversation.messages[3].tool_calls[0].arguments",
+            ),
+            (
+                "input.messages.0.content.1.video.7",
+                "conversation.messages[0].content[1].video.frames.frames[7]",
+            ),
+            (
+                "input.messages.0.content.1.fps",
+                "conversation.messages[0].content[1].video.fps",
+            ),
+            ("input.messages.0.role", "conversation.messages[0].role"),
+        ] {
+            // What the message says besides, `size` and `voice` by name, does not count.
+            let message = format!("{wrapped}{path}. The parameter size and 'voice'");
+            assert_eq!(fields(&message, ""), [expected], "{path}");
+            assert_eq!(fields("m", path), [expected], "{path}");
+        }
+        assert_eq!(fields("m", "temperature"), ["options.temperature"]);
+        assert_eq!(fields("m", "audio.voice"), ["options.audio.voice"]);
+        assert!(fields("see https://help.aliyun.com/input/x", "").is_empty());
+    }
+
+    #[test]
+    fn the_fields_are_few_and_each_is_named_once() {
+        let many: String = (0..50).map(|n| format!("messages[{n}].role ")).collect();
+        assert_eq!(fields(&many, "").len(), MAX_FIELDS);
+        assert_eq!(fields("parameters.n and parameters.n", ""), ["options.n"]);
+        let long = "x".repeat(MAX_NAME + 1);
+        assert!(fields(&format!("parameters.{long}"), "").is_empty());
+    }
+}

@@ -1,0 +1,422 @@
+//! What is known of one account at DashScope: what may be asked of it now, and by whom.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use crate::chat::call::{Call, Caller, Passing};
+use crate::error::{Error, Reason};
+
+use super::account::{Account, Limit};
+use super::bucket::Bucket;
+use super::routes::matches;
+use super::shared_circuit::{SharedCircuit, Voter};
+use super::standing::{self, Away, Consequence, Policy, Standing};
+
+/// How many models are remembered for each account. There are some hundreds; a caller who makes
+/// names up must not fill the memory.
+const REMEMBERED_MODELS: usize = 512;
+
+/// How many choices of callers are remembered for each account: only those that failed just now.
+/// A hundred bytes each.
+const REMEMBERED_CHOICES: usize = 4096;
+
+/// What a caller chose for a call: errors that come of it concern no other choice and no other
+/// caller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Choice {
+    caller: Caller,
+    /// The workspace, if the caller chose one.
+    workspace: Option<String>,
+    /// The model that is asked.
+    pub(super) model: Arc<str>,
+}
+
+impl Choice {
+    /// That of a call, for one of the models that it may be given to.
+    pub(super) fn of(call: &Call, model: &Arc<str>) -> Self {
+        Self::new(call.caller, &call.passing, model)
+    }
+
+    /// That of a caller for a model.
+    pub(super) fn new(caller: Caller, passing: &Passing, model: &Arc<str>) -> Self {
+        Self {
+            caller,
+            workspace: passing.workspace.clone(),
+            model: Arc::clone(model),
+        }
+    }
+}
+
+/// An account and what is known of it.
+pub(super) struct Member {
+    pub(super) account: Account,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    standing: Standing,
+    models: HashMap<String, ModelState>,
+    choices: HashMap<Choice, Remembered<Standing>>,
+    /// What smooth weighted round robin has saved up.
+    credit: i64,
+}
+
+/// Something, and when it was used last.
+struct Remembered<T> {
+    value: T,
+    used: Instant,
+}
+
+struct Model {
+    standing: Standing,
+    circuit: SharedCircuit,
+    requests: Option<Bucket>,
+    tokens: Option<Bucket>,
+}
+
+type ModelState = Remembered<Model>;
+
+impl Member {
+    /// An account of which nothing is known.
+    pub(super) fn new(account: Account) -> Arc<Self> {
+        Arc::new(Self {
+            account,
+            state: Mutex::default(),
+        })
+    }
+
+    /// Whether it may be asked now.
+    pub(super) fn check(
+        &self,
+        choice: &Choice,
+        voter: &Voter,
+        now: Instant,
+        policy: Policy,
+    ) -> Result<(), Away> {
+        let state = self.lock();
+        state.standing.check(now)?;
+        if !state.choices.is_empty()
+            && let Some(of_choice) = state.choices.get(choice)
+        {
+            of_choice.value.check(now)?;
+        }
+        let Some(Remembered { value: model, .. }) = state.models.get(&*choice.model) else {
+            return Ok(());
+        };
+        model.standing.check(now)?;
+        if let Some(wait) = model.circuit.wait(now, voter, policy) {
+            let error = standing::circuit_open(wait);
+            return Err(Away { wait, error });
+        }
+        let spent = |bucket: &Option<Bucket>, reason, message| match bucket {
+            Some(bucket) if !bucket.wait(1, now).is_zero() => {
+                let wait = bucket.wait(1, now);
+                let error = Error::new(reason, message).with_retry_after(wait);
+                Err(Away { wait, error })
+            }
+            Some(_) | None => Ok(()),
+        };
+        let requests = "the rate of calls to this model is used up";
+        spent(&model.requests, Reason::UpstreamRate, requests)?;
+        let tokens = "the rate of tokens of this model is used up";
+        spent(&model.tokens, Reason::UpstreamTokens, tokens)
+    }
+
+    /// It is asked now.
+    pub(super) fn ask(&self, choice: &Choice, voter: &Voter, now: Instant, policy: Policy) {
+        let mut state = self.lock();
+        state.standing.ask(now, policy);
+        if !state.choices.is_empty()
+            && let Some(of_choice) = state.choices.get_mut(choice)
+        {
+            of_choice.value.ask(now, policy);
+        }
+        let limit = self.limit(&choice.model);
+        if limit != Limit::default() || state.models.contains_key(&*choice.model) {
+            let model = state.model(&choice.model, limit, now);
+            model.standing.ask(now, policy);
+            model.circuit.ask(now, voter, policy);
+            if let Some(bucket) = &mut model.requests {
+                bucket.take(1, now);
+            }
+        }
+    }
+
+    /// It began to answer.
+    pub(super) fn answered(&self, choice: &Choice) {
+        let mut state = self.lock();
+        state.standing.answered();
+        if !state.choices.is_empty() {
+            state.choices.remove(choice);
+        }
+        if let Some(model) = state.models.get_mut(&*choice.model) {
+            model.value.standing.answered();
+            model.value.circuit.answered();
+        }
+    }
+
+    /// It failed. Says how long who is kept away.
+    pub(super) fn failed(
+        &self,
+        choice: &Choice,
+        voter: &Voter,
+        error: &Error,
+        now: Instant,
+        policy: Policy,
+    ) -> Consequence {
+        let consequence = standing::consequence(error, choice.workspace.is_some());
+        let limit = self.limit(&choice.model);
+        let mut state = self.lock();
+        match consequence {
+            Consequence::None => {}
+            Consequence::Unreached => {
+                // Says nothing about the model alone.
+                state.standing.failed(now, policy);
+                let model = state.model(&choice.model, limit, now);
+                model.standing.failed(now, policy);
+            }
+            Consequence::Failure => {
+                state.choice(choice, now).failed(now, policy);
+                let model = state.model(&choice.model, limit, now);
+                model.circuit.failed(now, voter, policy);
+            }
+            Consequence::Choice(pause) => state.choice(choice, now).leave(now, pause, error),
+            Consequence::Model(pause) => {
+                let model = state.model(&choice.model, limit, now);
+                model.standing.leave(now, pause, error);
+            }
+            Consequence::Account(pause) => state.standing.leave(now, pause, error),
+        }
+        consequence
+    }
+
+    /// What an answer used.
+    pub(super) fn settle(&self, choice: &Choice, tokens: u32, now: Instant) {
+        let mut state = self.lock();
+        if let Some(model) = state.models.get_mut(&*choice.model)
+            && let Some(bucket) = &mut model.value.tokens
+        {
+            bucket.take(tokens, now);
+        }
+    }
+
+    fn limit(&self, model: &str) -> Limit {
+        let mut limits = self.account.limits.iter();
+        limits
+            .find(|(pattern, _)| matches(pattern, model))
+            .map_or_else(Limit::default, |(_, limit)| *limit)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Smooth weighted round robin: each gets its share, and none gets it in one go.
+pub(super) fn pick<'a>(able: &[&'a Arc<Member>]) -> Option<&'a Arc<Member>> {
+    if let [only] = able {
+        return Some(only);
+    }
+    let mut best: Option<(i64, &Arc<Member>)> = None;
+    let mut total = 0;
+    for member in able {
+        let weight = i64::from(member.account.weight);
+        total += weight;
+        let mut state = member.lock();
+        state.credit += weight;
+        if best.is_none_or(|(credit, _)| state.credit > credit) {
+            best = Some((state.credit, member));
+        }
+    }
+    let (_, member) = best?;
+    member.lock().credit -= total;
+    Some(member)
+}
+
+impl State {
+    fn model(&mut self, model: &str, limit: Limit, now: Instant) -> &mut Model {
+        if !self.models.contains_key(model) {
+            make_room(&mut self.models, REMEMBERED_MODELS, |state| {
+                state.standing.is_clean(now) && state.circuit.is_clean()
+            });
+        }
+        let bucket = |rate: Option<u32>| rate.map(|rate| Bucket::new(rate, now));
+        let entry = self.models.entry(model.to_owned());
+        let state = entry.or_insert_with(|| Remembered {
+            value: Model {
+                standing: Standing::default(),
+                circuit: SharedCircuit::default(),
+                requests: bucket(limit.requests_per_minute),
+                tokens: bucket(limit.tokens_per_minute),
+            },
+            used: now,
+        });
+        state.used = now;
+        &mut state.value
+    }
+
+    fn choice(&mut self, choice: &Choice, now: Instant) -> &mut Standing {
+        if !self.choices.contains_key(choice) {
+            make_room(&mut self.choices, REMEMBERED_CHOICES, |standing| {
+                standing.is_clean(now)
+            });
+        }
+        let entry = self.choices.entry(choice.clone());
+        let standing = entry.or_insert_with(|| Remembered {
+            value: Standing::default(),
+            used: now,
+        });
+        standing.used = now;
+        &mut standing.value
+    }
+}
+
+/// Makes room for one more in a full table: what holds nothing goes, else what was used longest
+/// ago. Whoever makes up names pushes out its own before those that others use.
+fn make_room<K: Clone + Eq + Hash, T>(
+    table: &mut HashMap<K, Remembered<T>>,
+    limit: usize,
+    is_clean: impl Fn(&T) -> bool,
+) {
+    if table.len() < limit {
+        return;
+    }
+    table.retain(|_, remembered| !is_clean(&remembered.value));
+    if table.len() >= limit {
+        let oldest = table.iter().min_by_key(|(_, remembered)| remembered.used);
+        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+            table.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dashscope::{DashScope, Settings};
+    use crate::error::{Scope, Sent, Upstream};
+    use crate::secret::Secret;
+    use std::time::Duration;
+
+    const POLICY: Policy = Policy {
+        failures: 10,
+        pause: Duration::from_secs(2),
+    };
+
+    fn member() -> Arc<Member> {
+        let url = "https://dashscope.test/api/v1".parse().unwrap();
+        Member::new(Account {
+            name: "only".to_owned(),
+            dashscope: DashScope::new(Settings::new(url, Secret::new("sk-1"))).unwrap(),
+            weight: 1,
+            limits: Vec::new(),
+        })
+    }
+
+    fn choice(caller: u64, workspace: Option<&str>, model: &str) -> Choice {
+        Choice {
+            caller: Caller(caller),
+            workspace: workspace.map(str::to_owned),
+            model: model.into(),
+        }
+    }
+
+    fn error(reason: Reason, scope: Scope) -> Error {
+        let upstream = Upstream {
+            scope,
+            ..Upstream::default()
+        };
+        Error::new(reason, "refused")
+            .with_sent(Sent::Refused)
+            .with_upstream(upstream)
+    }
+
+    /// All errors that DashScope can give because of what a caller chose, again and again.
+    #[tokio::test(start_paused = true)]
+    async fn what_a_caller_chose_keeps_no_other_choice_and_no_other_caller_away() {
+        let now = Instant::now();
+        for &reason in Reason::ALL {
+            for scope in [Scope::Call, Scope::Model, Scope::Account] {
+                let member = member();
+                let bad = choice(1, Some("evil"), "m");
+                let voter = Some("bad".into());
+                let error = error(reason, scope);
+                if standing::consequence(&error, true) == Consequence::Unreached {
+                    continue;
+                }
+                for _ in 0..100 {
+                    member.failed(&bad, &voter, &error, now, POLICY);
+                }
+                let other = Some("good".into());
+                for good in [
+                    choice(2, None, "m"),
+                    choice(2, Some("evil"), "m"),
+                    choice(1, None, "m"),
+                    choice(1, Some("evil"), "other"),
+                ] {
+                    let outcome = member.check(&good, &other, now, POLICY);
+                    assert!(outcome.is_ok(), "{reason:?} {scope:?} {good:?}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_model_that_one_caller_may_not_use_is_refused_to_that_caller_alone() {
+        let now = Instant::now();
+        let member = member();
+        let denied = error(Reason::UpstreamPermission, Scope::Model);
+        let bad = choice(1, None, "m");
+        member.failed(&bad, &None, &denied, now, POLICY);
+        assert!(member.check(&bad, &None, now, POLICY).is_err());
+        assert!(
+            member
+                .check(&choice(2, None, "m"), &None, now, POLICY)
+                .is_ok()
+        );
+        assert!(
+            member
+                .check(&choice(1, None, "n"), &None, now, POLICY)
+                .is_ok()
+        );
+        // A refused key concerns everybody.
+        let key = error(Reason::UpstreamCredential, Scope::Account);
+        member.failed(&choice(2, None, "m"), &None, &key, now, POLICY);
+        assert!(
+            member
+                .check(&choice(3, None, "n"), &None, now, POLICY)
+                .is_err()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_that_are_made_up_push_out_themselves() {
+        let mut now = Instant::now();
+        let member = member();
+        let denied = error(Reason::UpstreamPermission, Scope::Model);
+        let throttled =
+            error(Reason::UpstreamRate, Scope::Model).with_retry_after(Duration::from_secs(60));
+        let kept = choice(1, None, "kept");
+        for n in 0..3 * REMEMBERED_CHOICES {
+            if n % 1000 == 0 {
+                member.failed(&kept, &None, &denied, now, POLICY);
+                member.failed(&kept, &None, &throttled, now, POLICY);
+            }
+            now += Duration::from_millis(1);
+            let made_up = choice(2, None, &format!("m{n}"));
+            member.failed(&made_up, &None, &denied, now, POLICY);
+            if n % 10 == 0 {
+                member.failed(&made_up, &None, &throttled, now, POLICY);
+            }
+        }
+        let state = member.lock();
+        assert!(
+            state.choices.len() <= REMEMBERED_CHOICES && state.models.len() <= REMEMBERED_MODELS
+        );
+        assert!(state.choices.contains_key(&kept) && state.models.contains_key("kept"));
+    }
+}

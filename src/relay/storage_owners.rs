@@ -1,0 +1,273 @@
+//! Who stored what in DashScope's temporary storage through this gateway.
+//!
+//! A medium can be read with the key of the account that stored it, whoever asks. So the gateway
+//! remembers which caller each upload was for, and refuses it to the others. It remembers what went
+//! through this process; what it does not know may come from another replica.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::chat::call::{Caller, Prompt};
+use crate::chat::document::Object;
+use crate::chat::media::Source;
+use crate::error::{Error, Reason, Violation};
+
+use super::blame::place;
+use super::texts::all_texts;
+
+/// How many uploads are remembered: about 6 MiB. The oldest make room; the storage itself keeps
+/// files for two days.
+const REMEMBERED_UPLOADS: usize = 16 * 1024;
+
+/// The uploads of the last time.
+#[derive(Default)]
+pub(super) struct Owners {
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    uploads: HashMap<Arc<str>, Owner>,
+    order: VecDeque<Arc<str>>,
+}
+
+struct Owner {
+    /// The account by whose key it was stored, unless it was the caller's own key.
+    account: Option<Arc<str>>,
+    caller: Caller,
+}
+
+impl Owners {
+    /// Remembers an upload.
+    pub(super) fn stored(&self, uri: &str, account: Option<&str>, caller: Caller) {
+        let Some(key) = key(uri).map(Arc::<str>::from) else {
+            return;
+        };
+        let account = account.map(Into::into);
+        let mut table = self.lock();
+        let owner = Owner { account, caller };
+        if table.uploads.insert(Arc::clone(&key), owner).is_none() {
+            table.order.push_back(key);
+        }
+        if table.order.len() > REMEMBERED_UPLOADS
+            && let Some(oldest) = table.order.pop_front()
+        {
+            table.uploads.remove(&oldest);
+        }
+    }
+
+    /// The account that stored a medium, if that is known.
+    pub(super) fn account(&self, uri: &str) -> Option<Arc<str>> {
+        let table = self.lock();
+        if table.uploads.is_empty() {
+            return None;
+        }
+        table.uploads.get(&*key(uri)?)?.account.clone()
+    }
+
+    /// Refuses a prompt that names what another caller stored, or, if `strict`, what is not known.
+    pub(super) fn check(&self, prompt: &Prompt, caller: Caller, strict: bool) -> Result<(), Error> {
+        if !strict && self.lock().uploads.is_empty() {
+            return Ok(());
+        }
+        for (i, turn) in prompt.turns.iter().enumerate() {
+            for (j, part) in turn.parts.iter().enumerate() {
+                let at = |rest: &str| format!("conversation.messages[{i}].content[{j}].{rest}");
+                for (k, medium) in part.body.media().enumerate() {
+                    if let Source::Uri(uri) = &medium.source
+                        && !self.may_use(uri, caller, strict)
+                    {
+                        return Err(refusal(at(&place(&part.body, k))));
+                    }
+                }
+                if !self.may_use_all(&part.extra, caller, strict) {
+                    return Err(refusal(at("extra")));
+                }
+            }
+        }
+        match self.may_use_all(&prompt.options.extra_parameters, caller, strict) {
+            true => Ok(()),
+            false => Err(refusal("options.extra_parameters".to_owned())),
+        }
+    }
+
+    fn may_use_all(&self, object: &Object, caller: Caller, strict: bool) -> bool {
+        all_texts(object, &|text| self.may_use(text, caller, strict))
+    }
+
+    fn may_use(&self, uri: &str, caller: Caller, strict: bool) -> bool {
+        let Some(key) = key(uri) else {
+            return true;
+        };
+        match self.lock().uploads.get(&*key) {
+            Some(owner) => owner.caller == caller,
+            None => !strict,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The same text whether or not it exists for somebody else.
+fn refusal(field: String) -> Error {
+    let message = "there is no such upload: send the file again, with MediaService.UploadMedia";
+    Error::new(Reason::ResourceNotFound, message).with_violation(Violation {
+        field,
+        description: "names no upload of this caller".to_owned(),
+    })
+}
+
+/// The one spelling of an address in the storage. None for any other address.
+fn key(uri: &str) -> Option<String> {
+    let scheme = uri.get(..4)?;
+    if !scheme.eq_ignore_ascii_case("oss:") {
+        return None;
+    }
+    let path = uri.get(4..)?;
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let path = decoded(path);
+    let mut steps: Vec<&str> = Vec::new();
+    for step in path.split(['/', '\\']) {
+        match step.trim() {
+            "" | "." => {}
+            ".." => {
+                steps.pop();
+            }
+            step => steps.push(step),
+        }
+    }
+    Some(steps.join("/"))
+}
+
+/// Without percent-encoding, as often as it was put on.
+fn decoded(path: &str) -> String {
+    const MOST: usize = 4;
+    let mut path = path.to_owned();
+    for _ in 0..MOST {
+        if !path.contains('%') {
+            break;
+        }
+        let bytes = percent_decoded(path.as_bytes());
+        path = String::from_utf8_lossy(&bytes).into_owned();
+    }
+    path
+}
+
+fn percent_decoded(bytes: &[u8]) -> Vec<u8> {
+    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let pair = (digit(bytes.get(at + 1)), digit(bytes.get(at + 2)));
+        match (byte, pair) {
+            (b'%', (Some(high), Some(low))) => {
+                decoded.push(u8::try_from(high * 16 + low).unwrap_or(byte));
+                at += 3;
+            }
+            _ => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::document::Document;
+    use crate::chat::media::{Audio, Medium};
+    use crate::chat::turn::{Body, Role, Turn};
+
+    const URI: &str = "oss://dashscope-instant/0123/2026-11-28/b744/0a1b.wav";
+
+    fn prompt(uri: &str) -> Prompt {
+        let mut turn = Turn::new(Role::User);
+        let audio = Audio {
+            medium: Some(Medium {
+                mime_type: String::new(),
+                source: Source::Uri(uri.to_owned()),
+            }),
+            file: None,
+        };
+        turn.parts = vec![Body::Text("?".into()).into(), Body::Audio(audio).into()];
+        Prompt {
+            model: "m".into(),
+            turns: vec![turn],
+            tools: Vec::new(),
+            tool_choice: None,
+            options: Box::default(),
+        }
+    }
+
+    #[test]
+    fn only_the_caller_who_stored_it_may_name_it_however_it_is_spelled() {
+        let owners = Owners::default();
+        owners.stored(URI, Some("a"), Caller(1));
+        for uri in [
+            URI.to_owned(),
+            URI.replacen("oss:", "OSS:", 1),
+            URI.replacen("//", "////", 1),
+            URI.replace("b744/", "b744/./x/../"),
+            URI.replace("b744/", "b744%2f"),
+            URI.replace("b744/", "b744%252F"),
+            URI.replace("0a1b", "%30%61%31b"),
+            format!("{URI}?x=1"),
+            format!("{URI}#x"),
+        ] {
+            let error = owners.check(&prompt(&uri), Caller(2), false).unwrap_err();
+            assert_eq!(error.reason(), Reason::ResourceNotFound, "{uri}");
+            let field = &error.violations()[0].field;
+            assert_eq!(field, "conversation.messages[0].content[1].audio.uri");
+            assert!(
+                owners.check(&prompt(&uri), Caller(1), true).is_ok(),
+                "{uri}"
+            );
+            assert_eq!(owners.account(&uri).as_deref(), Some("a"), "{uri}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_hides_in_other_values_is_found() {
+        let owners = Owners::default();
+        owners.stored(URI, None, Caller(1));
+        let mut prompt = prompt("https://x.test/a.wav");
+        let text = Document::String(URI.to_owned());
+        let list = Document::List(vec![Document::Null, text]);
+        let hidden = Object(vec![("file".to_owned(), list)]);
+        prompt.turns[0].parts[0].extra = hidden.clone();
+        let error = owners.check(&prompt, Caller(2), false).unwrap_err();
+        assert_eq!(
+            error.violations()[0].field,
+            "conversation.messages[0].content[0].extra"
+        );
+        prompt.turns[0].parts[0].extra = Object::default();
+        prompt.options.extra_parameters = hidden;
+        let error = owners.check(&prompt, Caller(2), false).unwrap_err();
+        assert_eq!(error.violations()[0].field, "options.extra_parameters");
+        assert!(owners.check(&prompt, Caller(1), false).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_known_is_for_the_operator_to_decide_and_the_memory_is_bounded() {
+        let owners = Owners::default();
+        let other = prompt("oss://dashscope-instant/x/y.wav");
+        assert!(owners.check(&other, Caller(1), false).is_ok());
+        assert!(owners.check(&other, Caller(1), true).is_err());
+        assert!(
+            owners
+                .check(&prompt("https://x.test/a"), Caller(1), true)
+                .is_ok()
+        );
+        for n in 0..2 * REMEMBERED_UPLOADS {
+            owners.stored(&format!("oss://d/{n}"), None, Caller(1));
+            owners.stored(URI, None, Caller(1));
+        }
+        let table = owners.lock();
+        assert_eq!(table.uploads.len(), REMEMBERED_UPLOADS);
+        assert_eq!(table.order.len(), REMEMBERED_UPLOADS);
+    }
+}
