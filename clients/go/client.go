@@ -78,10 +78,15 @@ func New(target string, options ...ClientOption) (*Client, error) {
 	case endpoint.scheme == "https":
 		secrecy = credentials.NewTLS(new(tls.Config))
 	}
+	config := serviceConfig
+	if endpoint.scheme == "dns" {
+		config = spread(config)
+	}
+	// Go's rule for the proxies of the environment leaves out loopback by itself.
 	conn, err := grpc.NewClient(endpoint.address,
 		grpc.WithTransportCredentials(secrecy),
 		grpc.WithUserAgent("dashgate-go/"+Version),
-		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithDefaultServiceConfig(config),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(messageLimit),
 			grpc.MaxRetryRPCBufferSize(messageLimit),

@@ -537,6 +537,8 @@ func TestTargets(t *testing.T) {
 	for target, want := range map[string]string{
 		"h:1": "h:1", "127.0.0.1:1": "127.0.0.1:1", "http://h:1/": "h:1", "https://h": "h:443",
 		"[::1]:1": "[::1]:1", "unix:/run/x.sock": "unix:/run/x.sock",
+		"dns:///h:1": "dns:///h:1", "dns:h:1": "dns:///h:1", "ipv4:10.0.0.1:1": "10.0.0.1:1",
+		"ipv6:[::1]:1": "[::1]:1",
 	} {
 		got, err := parseTarget(target)
 		if err != nil {
@@ -544,10 +546,32 @@ func TestTargets(t *testing.T) {
 		}
 		equal(t, target, got.address, want)
 	}
-	for _, wrong := range []string{"h", ":1", "ftp://h:1", "h:1/path", "h:x", "unix:", "k@h:1", "https://"} {
+	for _, wrong := range []string{
+		"h", ":1", "ftp://h:1", "h:1/path", "h:x", "unix:", "k@h:1", "https://", "dns:///",
+		"dns://server/h:1", "ipv4:10.0.0.1:1,10.0.0.2:1", "xds:///h:1",
+	} {
 		if _, err := parseTarget(wrong); err == nil || !strings.Contains(err.Error(), targetForms) {
 			t.Errorf("%s: %v", wrong, err)
 		}
+	}
+}
+
+func TestANameIsCalledAtAllItsAddresses(t *testing.T) {
+	played := play(t)
+	client, err := New("dns:///" + played.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Converse(t.Context(), ask()); err != nil {
+		t.Fatal(err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal([]byte(spread(serviceConfig)), &config); err != nil {
+		t.Fatal(err)
+	}
+	if config["loadBalancingConfig"] == nil || config["methodConfig"] == nil {
+		t.Error(config)
 	}
 }
 

@@ -13,10 +13,15 @@ type endpoint struct {
 	scheme  string
 }
 
-const targetForms = "give host:port, http://host:port, https://host:port or unix:/path"
+const targetForms = "give host:port, http://host:port, https://host:port, dns:///host:port or unix:/path"
 
-// parseTarget reads the four forms of a target.
+// parseTarget reads the forms of a target.
 func parseTarget(target string) (endpoint, error) {
+	for _, scheme := range []string{"dns", "ipv4", "ipv6"} {
+		if rest, ok := strings.CutPrefix(target, scheme+":"); ok {
+			return parseNamed(target, scheme, rest)
+		}
+	}
 	if path, ok := strings.CutPrefix(target, "unix:"); ok {
 		if path == "" {
 			return endpoint{}, fmt.Errorf("target %q has no path; %s", target, targetForms)
@@ -48,4 +53,27 @@ func parseTarget(target string) (endpoint, error) {
 		return endpoint{}, fmt.Errorf("target %q needs a host and a port; %s", target, targetForms)
 	}
 	return endpoint{net.JoinHostPort(parsed.Hostname(), port), parsed.Scheme}, nil
+}
+
+// parseNamed reads a target of gRPC's own: a name that stands for many addresses, or one address.
+func parseNamed(target, scheme, rest string) (endpoint, error) {
+	if scheme == "dns" {
+		rest = strings.TrimPrefix(rest, "///")
+	}
+	if strings.ContainsAny(rest, ",/") {
+		return endpoint{}, fmt.Errorf("target %q: give one address, or dns:///host:port for many; %s", target, targetForms)
+	}
+	place, err := parseTarget(rest)
+	if err != nil || place.scheme != "" {
+		return endpoint{}, fmt.Errorf("target %q needs a host and a port; %s", target, targetForms)
+	}
+	if scheme == "dns" {
+		return endpoint{"dns:///" + place.address, scheme}, nil
+	}
+	return place, nil
+}
+
+// spread adds to a service config that calls go to all addresses of a name in turn.
+func spread(config string) string {
+	return strings.Replace(config, "{", `{ "loadBalancingConfig": [{ "round_robin": {} }],`, 1)
 }

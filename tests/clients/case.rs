@@ -41,6 +41,9 @@ pub(crate) struct Gateway {
     /// With certificates.
     #[serde(default)]
     pub(crate) tls: Option<Tls>,
+    /// Whether it listens on a socket of the file system.
+    #[serde(default)]
+    pub(crate) unix: bool,
     /// Whether it demands a key.
     #[serde(default)]
     pub(crate) keys: bool,
@@ -69,6 +72,9 @@ pub(crate) struct Job {
     /// The options of the client.
     #[serde(default)]
     pub(crate) options: Map<String, Value>,
+    /// Whether the environment names a proxy that leads nowhere.
+    #[serde(default)]
+    pub(crate) dead_proxy: bool,
     /// What is called.
     pub(crate) call: Map<String, Value>,
 }

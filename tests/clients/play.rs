@@ -20,6 +20,8 @@ const CASE_LIMIT: Duration = Duration::from_secs(180);
 /// How long a server may need to see that its client is gone.
 const END_LIMIT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Nobody listens there.
+const DEAD_PROXY: &str = "http://127.0.0.1:9";
 /// The end of a log says why it failed.
 const LOG_SHOWN: usize = 4000;
 
@@ -33,9 +35,14 @@ pub(crate) fn play(case: &Case, language: Language, runner: &str) -> Result<(), 
         .collect();
     let mut command = language.dev(&arguments);
     for variable in ["http_proxy", "https_proxy", "grpc_proxy", "all_proxy"] {
-        command.env_remove(variable);
-        command.env_remove(variable.to_uppercase());
+        for variable in [variable.to_owned(), variable.to_uppercase()] {
+            match case.job.dead_proxy {
+                true => command.env(variable, DEAD_PROXY),
+                false => command.env_remove(variable),
+            };
+        }
     }
+    command.env_remove("no_proxy").env_remove("NO_PROXY");
     let said = ask(&mut command, job.to_string().as_bytes(), CASE_LIMIT)
         .map_err(|why| format!("{why}\n{}", stage.log()))?;
     if said.code != Some(0) {
@@ -74,6 +81,14 @@ pub(crate) fn expected(case: &Case) -> Value {
     Value::Object(expected)
 }
 
+/// A path for a socket. In the folder for such things, because it may have a hundred letters only.
+fn socket() -> String {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("dashgate-{}-{number}.sock", std::process::id());
+    format!("unix:{}", std::env::temp_dir().join(name).display())
+}
+
 /// The servers of one case.
 enum Stage {
     Real { gateway: Server, emulator: Server },
@@ -106,7 +121,11 @@ impl Stage {
             .flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")])
             .collect();
         more.extend(certificates::settings(case)?);
-        let gateway = Server::gateway(&emulator, &more)?;
+        let listen = match case.gateway.unix {
+            true => socket(),
+            false => "127.0.0.1:0".to_owned(),
+        };
+        let gateway = Server::gateway(&emulator, &listen, &more)?;
         Ok(Self::Real { gateway, emulator })
     }
 

@@ -37,10 +37,10 @@ impl Server {
         Self::start(&arguments.map(str::to_owned))
     }
 
-    /// `dashgate serve` with an emulator behind it, and more arguments.
-    pub(crate) fn gateway(emulator: &Self, more: &[String]) -> Result<Self, String> {
+    /// `dashgate serve` at this address with an emulator behind it, and more arguments.
+    pub(crate) fn gateway(emulator: &Self, listen: &str, more: &[String]) -> Result<Self, String> {
         let upstream = format!("http://{}/api/v1", emulator.address);
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--upstream", &upstream];
+        let arguments = ["serve", "--listen", listen, "--upstream", &upstream];
         let mut arguments: Vec<String> = arguments.map(str::to_owned).into();
         arguments.extend_from_slice(more);
         Self::start(&arguments)

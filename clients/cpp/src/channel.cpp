@@ -6,6 +6,7 @@
 #include <grpcpp/support/channel_arguments.h>
 
 #include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <stdexcept>
 #include <utility>
@@ -49,7 +50,7 @@ std::optional<std::string_view> behind(std::string_view text, std::string_view p
 [[noreturn]] void refuse(const std::string& target, const std::string& why) {
   throw std::invalid_argument(
       "dashgate: target `" + target + "` " + why +
-      "; it is host:port, http://host:port, https://host:port or unix:/path");
+      "; it is host:port, http://host:port, https://host:port, dns:///host:port or unix:/path");
 }
 
 // What stands between the scheme of a URL and its path, with a port.
@@ -64,6 +65,16 @@ std::string read_authority(const std::string& target, std::string_view rest, con
   if (after_host == std::string_view::npos) refuse(target, "has a bracket that is not closed");
   const bool has_port = rest.find(':', after_host) != std::string_view::npos;
   return std::string(rest) + (has_port ? "" : std::string(":") + port);
+}
+
+// A target of gRPC's own: a name that stands for many addresses, or one address.
+std::string read_named(const std::string& target, std::string_view rest) {
+  if (rest.find_first_of(",/") != std::string_view::npos) {
+    refuse(target, "is not one address; for many write dns:///host:port");
+  }
+  const std::string address = read_authority(target, rest, "");
+  if (address.back() == ':') refuse(target, "names no port");
+  return address;
 }
 
 // gRPC tells what is no PEM only in its log, and then finds no address to connect to.
@@ -103,8 +114,40 @@ Target read_target(const std::string& target, std::optional<TlsOptions> tls) {
     if (!tls) tls.emplace();
     return {read_authority(target, *rest, "443"), std::move(tls)};
   }
+  if (const auto rest = behind(target, "dns:")) {
+    const auto name = behind(*rest, "///");
+    return {"dns:///" + read_named(target, name ? *name : *rest), std::move(tls)};
+  }
+  for (const char* family : {"ipv4:", "ipv6:"}) {
+    if (const auto rest = behind(target, family)) {
+      return {read_named(target, *rest), std::move(tls)};
+    }
+  }
   if (target.empty()) refuse(target, "is empty");
+  if (target.find("://") != std::string::npos && !behind(target, "unix:")) {
+    refuse(target, "has a scheme that is not known here");
+  }
   return {target, std::move(tls)};
+}
+
+bool Target::is_unix() const { return behind(address, "unix:").has_value(); }
+
+bool Target::is_spread() const { return behind(address, "dns:").has_value(); }
+
+bool Target::is_loopback() const {
+  if (is_unix()) return true;
+  const std::string_view whole = address;
+  const std::string_view place = behind(whole, "dns:///").value_or(whole);
+  std::string host(place.substr(0, place.rfind(':')));
+  std::transform(host.begin(), host.end(), host.begin(),
+                 [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
+  constexpr std::string_view kBelow = ".localhost";
+  const bool below = host.size() > kBelow.size() &&
+                     host.compare(host.size() - kBelow.size(), kBelow.size(), kBelow) == 0;
+  // Four numbers, the first of which is 127.
+  const bool numbers = host.find_first_not_of("0123456789.") == std::string::npos;
+  return host == "localhost" || below || host == "[::1]" ||
+         (numbers && behind(host, "127.").has_value());
 }
 
 std::shared_ptr<grpc::Channel> make_channel(const Target& target) {
@@ -120,11 +163,20 @@ std::shared_ptr<grpc::Channel> make_channel(const Target& target) {
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 1);
   arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kMessageBytes);
-  arguments.SetServiceConfigJSON(std::string(service_config()));
+  std::string config(service_config());
+  if (target.is_spread()) {
+    config.replace(config.find('{'), 1, R"({ "loadBalancingConfig": [{ "round_robin": {} }],)");
+  }
+  arguments.SetServiceConfigJSON(config);
+  // A proxy elsewhere cannot reach this machine.
+  if (target.is_loopback()) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   // What a name server says must not replace it.
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   if (target.tls && !target.tls->server_name.empty()) {
     arguments.SetSslTargetNameOverride(target.tls->server_name);
+  } else if (target.is_unix()) {
+    // gRPC would send the path, and a percent sign is not allowed in the name of a host.
+    arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
   }
   return grpc::CreateCustomChannel(target.address, credentials(target.tls), arguments);
 }

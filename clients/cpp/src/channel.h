@@ -16,6 +16,13 @@ namespace dashgate::detail {
 struct Target {
   std::string address;
   std::optional<TlsOptions> tls;
+
+  // Whether it is a socket of the file system.
+  [[nodiscard]] bool is_unix() const;
+  // Whether it is on this machine, where no proxy can lead.
+  [[nodiscard]] bool is_loopback() const;
+  // Whether it is a name whose addresses are all called.
+  [[nodiscard]] bool is_spread() const;
 };
 
 // Reads a target. Throws std::invalid_argument if it cannot be one, or contradicts the TLS options.

@@ -58,6 +58,10 @@ def test_a_film_may_be_its_frames() -> None:
         ("https://h", "h:443"),
         ("[::1]:1", "[::1]:1"),
         ("unix:/run/x.sock", "unix:/run/x.sock"),
+        ("dns:///h:1", "dns:///h:1"),
+        ("dns:h:1", "dns:///h:1"),
+        ("ipv4:10.0.0.1:1", "10.0.0.1:1"),
+        ("ipv6:[::1]:1", "[::1]:1"),
     ],
 )
 def test_targets(target: str, address: str) -> None:
@@ -65,11 +69,53 @@ def test_targets(target: str, address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["h", ":1", "ftp://h:1", "h:1/path", "h:x", "unix:", "k@h:1", "https://"]
+    "target",
+    [
+        "h",
+        ":1",
+        "ftp://h:1",
+        "h:1/path",
+        "h:x",
+        "unix:",
+        "k@h:1",
+        "https://",
+        "dns:///",
+        "dns://server/h:1",
+        "ipv4:10.0.0.1:1,10.0.0.2:1",
+        "xds:///h:1",
+    ],
 )
 def test_wrong_targets_say_what_would_be_right(target: str) -> None:
     with pytest.raises(ValueError, match="give host:port, http://host:port"):
         parse_target(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("127.0.0.1:1", {"grpc.enable_http_proxy": 0}),
+        ("http://localhost:1", {"grpc.enable_http_proxy": 0}),
+        ("[::1]:1", {"grpc.enable_http_proxy": 0}),
+        ("dns:///localhost:1", {"grpc.enable_http_proxy": 0}),
+        ("unix:/s", {"grpc.enable_http_proxy": 0, "grpc.default_authority": "localhost"}),
+        ("gate.example:1", {}),
+        ("127.0.0.1.example:1", {}),
+    ],
+)
+def test_loopback_is_never_proxied_and_a_socket_has_a_host(
+    target: str, expected: dict[str, object]
+) -> None:
+    options = dict(Endpoint.of(target, None).options())
+    names = ("grpc.enable_http_proxy", "grpc.default_authority")
+    assert {name: options[name] for name in names if name in options} == expected
+
+
+def test_calls_are_spread_over_what_a_name_server_gives() -> None:
+    def config(target: str) -> str:
+        return str(dict(Endpoint.of(target, None).options())["grpc.service_config"])
+
+    assert "round_robin" in config("dns:///gate.example:1")
+    assert "round_robin" not in config("gate.example:1")
 
 
 def test_the_environment_fills_in(monkeypatch: pytest.MonkeyPatch) -> None:

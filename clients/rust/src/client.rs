@@ -244,6 +244,9 @@ impl ClientBuilder {
     }
 
     fn endpoint(&self, target: &str) -> Result<Endpoint, Error> {
+        let target = plain(target).ok_or_else(|| {
+            Error::of_argument(format!("{target:?} is no target; one is {FORMS}"))
+        })?;
         let secure = target.starts_with("https://") || self.has_tls();
         if self.has_tls() && target.starts_with("http://") {
             let message =
@@ -255,10 +258,8 @@ impl ClientBuilder {
             target if secure => format!("https://{target}"),
             target => format!("http://{target}"),
         };
-        let wrong = |error| {
-            let forms = "host:port, http://host:port, https://host:port, unix:/path";
-            Error::caused(format!("{target:?} is no target; one is {forms}"), error)
-        };
+        let wrong =
+            |error| Error::caused(format!("{target:?} is no target; one is {FORMS}"), error);
         let endpoint = Endpoint::from_shared(address)
             .map_err(wrong)?
             .user_agent(concat!("dashgate-rust/", env!("CARGO_PKG_VERSION")))
@@ -307,6 +308,28 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
+/// How a target is written.
+const FORMS: &str = "host:port, http://host:port, https://host:port, dns:///host:port, unix:/path";
+
+/// A target without what gRPC's other libraries put before a name that is to be resolved, as all
+/// names are here, or before one address. `None` if it asks for what is not there.
+fn plain(target: &str) -> Option<&str> {
+    let named = ["dns:///", "dns:", "ipv4:", "ipv6:"];
+    let named = named.iter().find_map(|prefix| target.strip_prefix(prefix));
+    match named {
+        Some(rest) => (!rest.is_empty() && !rest.contains([',', '/'])).then_some(rest),
+        None if target.starts_with("unix:") => Some(target),
+        None => match target.split_once("://") {
+            Some((scheme, _)) => {
+                let known = ["http", "https"];
+                let known = known.iter().any(|known| scheme.eq_ignore_ascii_case(known));
+                known.then_some(target)
+            }
+            None => Some(target),
+        },
+    }
+}
+
 type Entry = (MetadataKey<Ascii>, MetadataValue<Ascii>);
 
 fn entry(name: &str, value: &str) -> Result<Entry, Error> {
@@ -322,4 +345,29 @@ fn entry(name: &str, value: &str) -> Result<Entry, Error> {
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn targets_of_other_libraries_are_taken_or_refused() {
+        for (target, expected) in [
+            ("h:1", Some("h:1")),
+            ("https://h:1", Some("https://h:1")),
+            ("unix:/run/s", Some("unix:/run/s")),
+            ("dns:///h:1", Some("h:1")),
+            ("dns:h:1", Some("h:1")),
+            ("ipv4:10.0.0.1:1", Some("10.0.0.1:1")),
+            ("ipv6:[::1]:1", Some("[::1]:1")),
+            ("dns:///", None),
+            ("dns://server/h:1", None),
+            ("ipv4:10.0.0.1:1,10.0.0.2:1", None),
+            ("xds:///h:1", None),
+            ("ftp://h:1", None),
+        ] {
+            assert_eq!(plain(target), expected, "{target}");
+        }
+    }
 }

@@ -125,6 +125,13 @@ test("targets are read as people write them", () => {
     path: "/run/dashgate.sock",
   });
   equal(parseTarget("unix:///run/dashgate.sock", true).path, "/run/dashgate.sock");
+  equal(origin("dns:///h:1"), "http://h:1");
+  equal(origin("dns:h:1", true), "https://h:1");
+  equal(origin("ipv4:10.0.0.1:1"), "http://10.0.0.1:1");
+  equal(origin("ipv6:[::1]:1"), "http://[::1]:1");
+  for (const wrong of ["dns:///", "dns://server/h:1", "xds:///h:1", "ipv4:1.1.1.1:1,1.1.1.2:1"]) {
+    throws(() => parseTarget(wrong, false), /dns:\/\/\/host:port/);
+  }
   for (const wrong of [
     "",
     "gateway",

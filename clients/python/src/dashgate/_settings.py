@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import pathlib
 import ssl
@@ -65,9 +67,15 @@ class Target:
     scheme: str
 
 
+FORMS = "give host:port, http://host:port, https://host:port, dns:///host:port or unix:/path"
+
+
 def parse_target(target: str) -> Target:
-    """Read `host:port`, `http://host:port`, `https://host:port` or `unix:/path`."""
-    forms = "give host:port, http://host:port, https://host:port or unix:/path"
+    """Read a target in any of its forms."""
+    forms = FORMS
+    for prefix in ("dns:", "ipv4:", "ipv6:"):
+        if target.startswith(prefix):
+            return _named(target, prefix, target.removeprefix(prefix))
     if target.startswith("unix:"):
         if len(target) == len("unix:"):
             raise ValueError(f"target {target!r} has no path; {forms}")
@@ -89,6 +97,29 @@ def parse_target(target: str) -> Target:
     if not host or port is None:
         raise ValueError(f"target {target!r} has no {'port' if host else 'host'}; {forms}")
     return Target(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", scheme)
+
+
+def _named(target: str, prefix: str, rest: str) -> Target:
+    """Read a target of gRPC's own: a name that stands for many addresses, or one address."""
+    if prefix == "dns:":
+        rest = rest.removeprefix("///")
+    if "," in rest or "/" in rest:
+        raise ValueError(
+            f"target {target!r}: give one address, or dns:///host:port for many; {FORMS}"
+        )
+    place = parse_target(rest)
+    if place.scheme:
+        raise ValueError(f"target {target!r} has two schemes; {FORMS}")
+    return Target(f"dns:///{place.address}", "dns") if prefix == "dns:" else place
+
+
+def is_loopback(target: Target) -> bool:
+    """Tell whether a target is on this machine, so that no proxy can lead there."""
+    host = target.address.removeprefix("dns:///").rpartition(":")[0].strip("[]").lower()
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return target.scheme == "unix" or host == "localhost" or host.endswith(".localhost")
 
 
 @dataclass(frozen=True)
@@ -149,6 +180,8 @@ class Endpoint:
 
     address: str
     secure: bool
+    scheme: str
+    loopback: bool
     roots: bytes | None = field(repr=False)
     key: bytes | None = field(repr=False)
     certificate: bytes | None = field(repr=False)
@@ -165,6 +198,8 @@ class Endpoint:
         return cls(
             address=where.address,
             secure=secure,
+            scheme=where.scheme,
+            loopback=is_loopback(where),
             roots=_pem(tls.ca) if tls.ca is not None or not secure else _system_roots(),
             key=_pem(tls.key),
             certificate=_pem(tls.certificate),
@@ -183,7 +218,7 @@ class Endpoint:
             ("grpc.primary_user_agent", f"dashgate-python/{__version__}"),
             ("grpc.max_receive_message_length", MESSAGE_LIMIT),
             ("grpc.max_send_message_length", -1),
-            ("grpc.service_config", service_config()),
+            ("grpc.service_config", service_config(spread=self.scheme == "dns")),
             ("grpc.per_rpc_retry_buffer_size", MESSAGE_LIMIT),
             ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
             ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
@@ -191,16 +226,25 @@ class Endpoint:
             # A long call has no data to send, and its pings are what shows that it is alive.
             ("grpc.http2.max_pings_without_data", 0),
         ]
+        if self.loopback:
+            # A proxy elsewhere cannot reach this machine.
+            options.append(("grpc.enable_http_proxy", 0))
+        if self.scheme == "unix" and not self.server_name:
+            # gRPC would send the path, and a percent sign is not allowed in the name of a host.
+            options.append(("grpc.default_authority", "localhost"))
         if self.server_name:
             options.append(("grpc.ssl_target_name_override", self.server_name))
             options.append(("grpc.default_authority", self.server_name))
         return options
 
 
-def service_config() -> str:
-    """Give the retries that this package has, as gRPC's service config."""
+def service_config(*, spread: bool = False) -> str:
+    """Give the retries that this package has, and whether calls are spread over all addresses."""
     file = resources.files("dashgate").joinpath("service_config.json")
-    return file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
+    if not spread:
+        return text
+    return json.dumps(json.loads(text) | {"loadBalancingConfig": [{"round_robin": {}}]})
 
 
 def _first(*values: float | None) -> float | None:

@@ -15,7 +15,7 @@ export interface Target {
   readonly path?: string;
 }
 
-const FORMS = "host:port, http://host:port, https://host:port or unix:/path";
+const FORMS = "host:port, http://host:port, https://host:port, dns:///host:port or unix:/path";
 
 /** Reads a target. `tls` says that TLS was asked for by its own setting. */
 export function parseTarget(target: string, tls: boolean): Target {
@@ -25,6 +25,11 @@ export function parseTarget(target: string, tls: boolean): Target {
   }
   if (/^http:/i.test(target) && tls) {
     throw new TypeError("target: http:// is without TLS, but tls is given; say https://");
+  }
+  const named = /^(?:dns:(?:\/\/\/)?|ipv4:|ipv6:)([^,/]+)$/.exec(target)?.[1];
+  if (named !== undefined && !/^(?:dns|ipv4|ipv6|unix):/.test(named)) {
+    // Node resolves names by itself, and tries their addresses until one answers.
+    return parseTarget(named, tls);
   }
   const bare = !target.includes("://");
   const url = parsed(bare ? `${tls ? "https" : "http"}://${target}` : target);

@@ -173,7 +173,16 @@ public final class DashgateClientBuilder {
     } else if (parsed.saysTls()) {
       credentials = Tls.create().credentials();
     }
-    return Grpc.newChannelBuilderForAddress(parsed.host(), parsed.port(), credentials);
+    ManagedChannelBuilder<?> builder =
+        Grpc.newChannelBuilderForAddress(parsed.host(), parsed.port(), credentials);
+    if (parsed.isSpread()) {
+      builder.defaultLoadBalancingPolicy("round_robin");
+    }
+    if (parsed.isLoopback()) {
+      // A proxy elsewhere cannot reach this machine.
+      builder.proxyDetector(address -> null);
+    }
+    return builder;
   }
 
   private ManagedChannelBuilder<?> socket(Target parsed) {

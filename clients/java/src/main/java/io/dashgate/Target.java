@@ -37,6 +37,11 @@ final class Target {
       }
       return new Target(text, null, null, -1);
     }
+    for (String named : new String[] {"dns", "ipv4", "ipv6"}) {
+      if (text.startsWith(named + ":")) {
+        return parseNamed(text, named);
+      }
+    }
     int mark = text.indexOf("://");
     String scheme = mark < 0 ? null : text.substring(0, mark).toLowerCase(Locale.ROOT);
     if (scheme != null && !scheme.equals("http") && !scheme.equals("https")) {
@@ -66,6 +71,39 @@ final class Target {
       throw wrong(text, "has a port above " + MAX_PORT);
     }
     return new Target(text, scheme, parts.group("host"), port);
+  }
+
+  /** A target of gRPC's own: a name that stands for many addresses, or one address. */
+  private static Target parseNamed(String text, String named) {
+    String rest = text.substring(named.length() + 1);
+    if (named.equals("dns") && rest.startsWith("///")) {
+      rest = rest.substring("///".length());
+    }
+    if (rest.contains(",") || rest.contains("/")) {
+      throw wrong(text, "is not one address; for many write dns:///host:port");
+    }
+    Target place = parse(rest);
+    if (place.isUnix()) {
+      throw wrong(text, "has two schemes");
+    }
+    return new Target(text, named.equals("dns") ? named : null, place.host, place.port);
+  }
+
+  /** Whether the addresses of a name are all called, in turn. */
+  boolean isSpread() {
+    return "dns".equals(scheme);
+  }
+
+  /** Whether it is on this machine, where no proxy can lead. */
+  boolean isLoopback() {
+    if (isUnix()) {
+      return true;
+    }
+    String name = host.toLowerCase(Locale.ROOT);
+    return name.equals("localhost")
+        || name.endsWith(".localhost")
+        || name.equals("[::1]")
+        || name.matches("127\\.[0-9]+\\.[0-9]+\\.[0-9]+");
   }
 
   boolean isUnix() {

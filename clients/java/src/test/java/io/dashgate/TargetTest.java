@@ -22,6 +22,22 @@ class TargetTest {
     assertTrue(Target.parse("http://a.example").saysPlaintext());
     assertFalse(Target.parse("a.example:1").saysTls());
     assertTrue(Target.parse("unix:/run/dashgate").isUnix());
+    assertEquals("a.example 1", place("dns:///a.example:1"));
+    assertEquals("a.example 1", place("dns:a.example:1"));
+    assertEquals("10.0.0.1 1", place("ipv4:10.0.0.1:1"));
+    assertEquals("[::1] 1", place("ipv6:[::1]:1"));
+    assertTrue(Target.parse("dns:///a.example:1").isSpread());
+    assertFalse(Target.parse("a.example:1").isSpread());
+  }
+
+  @Test
+  void knowsLoopback() {
+    for (String here : List.of("127.0.0.1:1", "http://LOCALHOST:1", "[::1]:1", "unix:/s")) {
+      assertTrue(Target.parse(here).isLoopback(), here);
+    }
+    for (String away : List.of("a.example:1", "127.0.0.1.example:1", "10.0.0.1:1")) {
+      assertFalse(Target.parse(away).isLoopback(), away);
+    }
   }
 
   @Test
@@ -31,7 +47,10 @@ class TargetTest {
             "localhost", "has no port; write localhost:50051, for example",
             "ftp://a:1", "has a scheme that is none of http, https and unix",
             "a:70000", "has a port above 65535",
-            "unix:", "has no path; write unix:/path/to/socket");
+            "unix:", "has no path; write unix:/path/to/socket",
+            "dns://server/a:1", "is not one address; for many write dns:///host:port",
+            "ipv4:1.1.1.1:1,1.1.1.2:1", "is not one address; for many write dns:///host:port",
+            "xds:///a:1", "has a scheme that is none of http, https and unix");
     wrong.forEach((text, what) -> assertEquals("the target \"" + text + "\" " + what, fault(text)));
     for (String text :
         List.of("", "a:b", "https://a/path", "https://a?x=1", "::1:50051", "a b:1")) {
