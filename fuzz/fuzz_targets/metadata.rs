@@ -3,6 +3,7 @@
 #![no_main]
 
 use dashgate::callers::{Callers, Settings};
+use dashgate::chat::call::Connection;
 use dashgate::grpc::arrival::{self, Arrival};
 use dashgate::http1::head::Request;
 use dashgate_fuzz::{requests, statuses};
@@ -30,7 +31,7 @@ fuzz_target!(|text: &[u8]| {
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + 32)
         .sum();
-    match Arrival::read(&headers, &settings, None, Instant::now()) {
+    match Arrival::read(&headers, &settings, Instant::now()) {
         Ok(arrival) => {
             assert!(size <= settings.max_metadata_bytes);
             check(&arrival);
@@ -40,7 +41,8 @@ fuzz_target!(|text: &[u8]| {
             statuses::check(&error);
         }
     }
-    let credentials = arrival::credentials(&headers, None);
+    let connection = Connection::default();
+    let credentials = arrival::credentials(&headers, &connection);
     let identity = pin!(CALLERS.identify(&credentials));
     match identity.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(identity)) => {

@@ -19,12 +19,13 @@ pub fn read(bytes: &[u8]) -> Option<(Vec<Head>, bool)> {
         else {
             return Some((heads, rest.is_empty()));
         };
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
         heads.push(Head {
             kind,
             flags,
             stream: u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff,
+            length,
         });
-        let length = u32::from_be_bytes([0, a, b, c]) as usize;
         match payload.get(length..) {
             Some(next) => rest = next,
             None => return Some((heads, false)),

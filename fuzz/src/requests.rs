@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use dashgate::chat::call::{Call, Delivery};
-use dashgate::dashscope::{self, DashScope, Prepared};
+use dashgate::dashscope::{self, DashScope, Prepared, Stored, Wanted};
 use dashgate::error::Error;
 use dashgate::grpc::arrival::Arrival;
 use dashgate::grpc::pb;
@@ -16,6 +16,9 @@ use dashgate::grpc::settings::Settings;
 use dashgate::secret::Secret;
 use serde_json::Value;
 use tokio::time::Instant;
+
+/// More than any input makes, so that nothing is stored for the sake of the body.
+const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// The limits that the gateway has by default.
 pub fn settings() -> Settings {
@@ -44,7 +47,7 @@ pub fn dashscope() -> DashScope {
 pub fn call(request: pb::ConverseRequest, delivery: Delivery) -> Result<Arc<Call>, Error> {
     let settings = settings();
     let headers = http::HeaderMap::new();
-    let arrival = Arrival::read(&headers, &settings, None, Instant::now());
+    let arrival = Arrival::read(&headers, &settings, Instant::now());
     let ask = Ask {
         conversation: request.conversation,
         options: request.options,
@@ -56,7 +59,13 @@ pub fn call(request: pb::ConverseRequest, delivery: Delivery) -> Result<Arc<Call
 
 /// The request of a call. Its media must be small enough to go inline.
 pub fn prepare(dashscope: &DashScope, call: &Call) -> Result<Prepared, Error> {
-    let prepared = pin!(dashscope.prepare(call, &call.prompt.model, call.delivery));
+    let wanted = Wanted {
+        model: &call.prompt.model,
+        delivery: call.delivery,
+        max_bytes: MAX_BODY_BYTES,
+    };
+    let mut stored = Stored::default();
+    let prepared = pin!(dashscope.prepare(call, wanted, &mut stored));
     match prepared.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(prepared) => prepared,
         Poll::Pending => panic!("nothing is uploaded, so nothing is waited for"),
