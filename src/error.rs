@@ -97,6 +97,8 @@ reasons! {
     MediaFormat, "MEDIA_FORMAT", Invalid;
     /// A medium is larger than DashScope takes.
     MediaTooLarge, "MEDIA_TOO_LARGE", Invalid;
+    /// Audio is longer than the model hears, and an error was asked for instead of a warning.
+    MediaTooLong, "MEDIA_TOO_LONG", Invalid;
     /// A picture or film does not show what the model needs.
     MediaContent, "MEDIA_CONTENT", Invalid;
     /// DashScope's content inspection blocked the question or the answer.

@@ -20,6 +20,8 @@ pub mod net;
 
 pub mod chat;
 
+pub mod audio;
+
 pub mod config;
 
 pub mod telemetry;

@@ -4,6 +4,7 @@ use url::Url;
 
 use crate::callers;
 use crate::callers::jwks::Source;
+use crate::chat::turn::LongAudio;
 use crate::config::{self, Endpoint, Sampler, Settings};
 use crate::dashscope::{self, DashScope};
 use crate::error::{Error, Reason};
@@ -166,6 +167,11 @@ pub(super) fn relay_settings(settings: &Settings) -> relay::Settings {
             timeouts: settings.models.timeouts.clone(),
             first_event_timeouts: settings.models.first_event_timeouts.clone(),
             max_request_bytes: settings.models.max_request_bytes.clone(),
+            audio_limits: settings.models.audio_limits.clone(),
+            long_audio: match settings.models.refuse_long_audio {
+                true => LongAudio::Fail,
+                false => LongAudio::Warn,
+            },
         },
         model_in_flight: settings.models.max_in_flight.clone(),
         breaker: standing::Policy {

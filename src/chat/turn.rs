@@ -3,6 +3,16 @@
 use super::document::{Object, Real};
 use super::media::{Audio, Image, Medium, Video, VideoSource};
 
+/// What happens to a call whose audio is longer than the model hears.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LongAudio {
+    /// It is answered, with a warning.
+    #[default]
+    Warn,
+    /// It is refused before the model is asked.
+    Fail,
+}
+
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -187,6 +197,8 @@ pub struct Options {
     pub top_logprobs: Option<i32>,
     pub enable_thinking: Option<bool>,
     pub thinking_budget: Option<i32>,
+    /// What happens to audio that is longer than the model hears; unset is the operator's choice.
+    pub long_audio: Option<LongAudio>,
     pub preserve_thinking: Option<bool>,
     pub reasoning_effort: Option<String>,
     pub parallel_tool_calls: Option<bool>,

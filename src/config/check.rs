@@ -41,6 +41,8 @@ pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings,
             timeouts: checker.read("models.timeouts", value::durations),
             first_event_timeouts: checker.read("models.first_event_timeouts", value::durations),
             max_request_bytes: checker.read("models.max_request_bytes", value::sizes),
+            audio_limits: checker.read("models.audio_limits", value::durations),
+            refuse_long_audio: checker.read("models.long_audio", |text| Ok(text == "refuse")),
             max_in_flight: checker.read("models.max_in_flight", value::counts),
         },
         log: Log {

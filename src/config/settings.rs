@@ -146,6 +146,9 @@ pub struct Models {
     pub timeouts: Vec<(String, Duration)>,
     pub first_event_timeouts: Vec<(String, Duration)>,
     pub max_request_bytes: Vec<(String, usize)>,
+    pub audio_limits: Vec<(String, Duration)>,
+    /// `models.long_audio`: whether such a call is refused.
+    pub refuse_long_audio: bool,
     pub max_in_flight: Vec<(String, usize)>,
 }
 

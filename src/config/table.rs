@@ -377,6 +377,21 @@ settings! {
         "The largest request body of a model, instead of `upstream.max_request_bytes`: \
          `qwen3-vl*=16MiB,...`.",
         "Some models take 16777216 bytes; DashScope does not document which.";
+    "models.audio_limits" [Durations] = "qwen-audio-turbo*=30s,qwen-audio-chat*=30s,\
+         qwen2-audio*=30s,qwen3-asr-flash-filetrans*=12h,qwen3-asr-flash*=5m,\
+         qwen3-omni-flash*=20m",
+        "DASHGATE_MODELS_AUDIO_LIMITS":
+        "How much of one audio a model hears, `*` for any letters; the first pattern that fits \
+         holds. Audio beyond it is answered with the warning `AUDIO_TRUNCATED`, or refused: see \
+         `models.long_audio`.",
+        "DashScope's documented limits: it cuts longer audio, or part of it, without an error.";
+    "models.long_audio" [Choice(&["warn", "refuse"])] = "warn",
+        "DASHGATE_MODELS_LONG_AUDIO":
+        "What happens to a call whose audio is longer than `models.audio_limits` says. `warn` \
+         answers with a warning, `refuse` fails the call with INVALID_ARGUMENT. A call can ask for \
+         either by `options.long_audio`.",
+        "An answer about the beginning of a recording is often what is wanted, if it is known to \
+         be one.";
     "models.max_in_flight" [Counts] = "",
         "DASHGATE_MODELS_MAX_IN_FLIGHT":
         "The most calls of a model at one time: `qwen-audio*=64,...`. More are refused.",

@@ -16,6 +16,7 @@ use super::reply::{Opening, Reply};
 use super::sse::{Decoder, Limits};
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
+use crate::chat::warning::Warning;
 use crate::error::Error;
 use crate::http1::{Body, Broken};
 
@@ -67,6 +68,11 @@ impl Exchange {
             failed: VecDeque::new(),
             done: false,
         }
+    }
+
+    /// Adds to what the caller is warned of at the end of the answer.
+    pub fn warn(&mut self, more: Vec<Warning>) {
+        self.reply.warn(more);
     }
 
     /// What DashScope has counted so far. Read anew at each call, because hardly anybody asks.

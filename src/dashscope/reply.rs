@@ -155,6 +155,18 @@ impl Reply {
         Ok(())
     }
 
+    /// Adds to what the caller is warned of at the end, which may have been read already.
+    pub fn warn(&mut self, more: Vec<Warning>) {
+        let end = self.events.iter_mut().find_map(|event| match event {
+            Event::End(end) => Some(end),
+            Event::Started(_) | Event::Delta(_) => None,
+        });
+        match end {
+            Some(end) => end.warnings.extend(more),
+            None => self.opening.warnings.extend(more),
+        }
+    }
+
     /// What the last event that counted said was used.
     pub fn usage_so_far(&self) -> Option<Usage> {
         usage(&self.usage)

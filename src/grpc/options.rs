@@ -2,7 +2,8 @@
 
 use crate::chat::document::Object;
 use crate::chat::turn::{
-    AsrOptions, AudioOutput, JsonSchema, OcrOptions, Options, ResponseFormat, SearchOptions, Speech,
+    AsrOptions, AudioOutput, JsonSchema, LongAudio, OcrOptions, Options, ResponseFormat,
+    SearchOptions, Speech,
 };
 
 use super::faults::Faults;
@@ -53,6 +54,7 @@ pub(super) fn options(
         top_logprobs: from.top_logprobs,
         enable_thinking: from.enable_thinking,
         thinking_budget: from.thinking_budget,
+        long_audio: long_audio(from.long_audio, faults),
         preserve_thinking: from.preserve_thinking,
         reasoning_effort: from.reasoning_effort,
         parallel_tool_calls: from.parallel_tool_calls,
@@ -93,6 +95,22 @@ fn extra_parameters(
         );
     }
     extra
+}
+
+/// What happens to audio that is too long, if the caller says.
+fn long_audio(from: i32, faults: &mut Faults) -> Option<LongAudio> {
+    match pb::LongAudio::try_from(from) {
+        Ok(pb::LongAudio::Unspecified) => None,
+        Ok(pb::LongAudio::Warn) => Some(LongAudio::Warn),
+        Ok(pb::LongAudio::Fail) => Some(LongAudio::Fail),
+        Err(_) => {
+            faults.add(
+                "options.long_audio",
+                "must be LONG_AUDIO_WARN or LONG_AUDIO_FAIL, or not set",
+            );
+            None
+        }
+    }
 }
 
 /// The parameters that typed fields set.

@@ -9,12 +9,14 @@ use tokio_stream::StreamExt;
 
 use crate::chat::call::{Call, Delivery, Passing};
 use crate::chat::event::Event;
+use crate::chat::warning::Warning;
 use crate::dashscope::{Exchange, Prepared, Stored, Wanted};
 use crate::error::{Error, Reason, Sent};
 use crate::telemetry::Telemetry;
 
 use super::account_state::Choice;
 use super::accounts::{Accounts, Lease, Subject};
+use super::audio_limit::AudioLimits;
 use super::blame;
 use super::retry::{self, Verdict};
 use super::routes::{self, Routes};
@@ -36,6 +38,8 @@ pub(super) struct Asker {
     pub(super) first_event_timeout: Duration,
     /// The largest request body, for models without a limit of their own.
     pub(super) max_request_bytes: usize,
+    /// How long the audio is that was uploaded here.
+    pub(super) audio: Arc<AudioLimits>,
     /// Where it is counted.
     pub(super) telemetry: Arc<Telemetry>,
 }
@@ -73,6 +77,16 @@ pub(super) struct Opened {
     pub(super) first: Event,
 }
 
+impl Opened {
+    /// Adds to what the caller is warned of at the end of the answer.
+    fn warn(&mut self, more: Vec<Warning>) {
+        match &mut self.first {
+            Event::End(end) => end.warnings.extend(more),
+            Event::Started(_) | Event::Delta(_) => self.exchange.warn(more),
+        }
+    }
+}
+
 /// Asks the models in their order until one begins to answer.
 pub(super) async fn open(
     asker: Arc<Asker>,
@@ -87,7 +101,12 @@ pub(super) async fn open(
         .into_iter()
         .peekable();
     while let Some(model) = candidates.next() {
+        let warnings = asker.audio.check(&asker.routes, &call.prompt, &model)?;
         match ask(&asker, &call, &model, deadline, &attempts).await {
+            Ok(mut opened) => {
+                opened.warn(warnings);
+                return Ok(opened);
+            }
             Err(error) if candidates.peek().is_some() && routes::falls_back(&error) => {
                 asker.telemetry.metrics.fell_back(error.reason());
             }

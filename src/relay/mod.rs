@@ -10,6 +10,7 @@ mod accounts;
 pub mod admission;
 mod asking;
 mod attempt;
+mod audio_limit;
 mod begin;
 mod blame;
 mod bucket;
@@ -30,7 +31,7 @@ mod supervisor;
 mod texts;
 mod watch;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,6 +52,7 @@ use account_state::Choice;
 use accounts::{Accounts, Lease, Subject};
 use admission::{Admission, Entrance, Held, Permit};
 use attempt::Asker;
+use audio_limit::{AudioLimits, Ends};
 use ledger::Ledger;
 use once::Once;
 use passage::{Counted, Passage};
@@ -117,7 +119,11 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(settings: Settings, accounts: Arc<Accounts>, telemetry: Arc<Telemetry>) -> Self {
+    fn new(
+        settings: Settings,
+        (accounts, audio): (Arc<Accounts>, Arc<AudioLimits>),
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
         let limit = i64::try_from(settings.max_in_flight).unwrap_or(i64::MAX);
         telemetry.metrics.limit.set(limit);
         let asker = Asker {
@@ -127,6 +133,7 @@ impl Plan {
             budget: retry::Budget::new(settings.retry_budget_percent),
             first_event_timeout: settings.first_event_timeout,
             max_request_bytes: settings.max_request_bytes,
+            audio,
             telemetry,
         };
         let of_models = settings.model_in_flight.iter();
@@ -173,7 +180,11 @@ impl Relay {
             ),
             once: Arc::new(Once::new(settings.once)),
             calls: Supervisor::default(),
-            plan: RwLock::new(Arc::new(Plan::new(settings, accounts, telemetry))),
+            plan: RwLock::new(Arc::new(Plan::new(
+                settings,
+                (accounts, Arc::default()),
+                telemetry,
+            ))),
         };
         Self {
             inner: Arc::new(inner),
@@ -183,7 +194,8 @@ impl Relay {
     /// Takes other settings and accounts for the calls that come from now on. What was learned of
     /// accounts that stay is kept; how long named calls are remembered is not changed.
     pub fn reconfigure(&self, settings: Settings, accounts: Vec<Account>) {
-        let known = Arc::clone(&self.plan().asker.accounts);
+        let before = self.plan();
+        let known = Arc::clone(&before.asker.accounts);
         known.replace(accounts, settings.breaker);
         self.inner.entrance.set_limits(
             settings.max_in_flight,
@@ -192,7 +204,7 @@ impl Relay {
         );
         let plan = Arc::new(Plan::new(
             settings,
-            known,
+            (known, Arc::clone(&before.asker.audio)),
             Arc::clone(&self.inner.telemetry),
         ));
         *self
@@ -312,17 +324,27 @@ impl Relay {
         let telemetry = &self.inner.telemetry;
         let passage = Arc::new(Passage::new(&report, arrived));
         let mut ledger = Ledger::joined(telemetry, report, arrived);
-        let accounts = Arc::clone(&self.plan().asker.accounts);
+        let asker = Arc::clone(&self.plan().asker);
+        let accounts = Arc::clone(&asker.accounts);
         let admitted = self.admit_upload(&accounts, &upload, held, who);
         let (_place, lease) = admitted.inspect_err(|error| ledger.close(Some(error)))?;
         self.inner.calls.add_upload(&passage);
         ledger.report.attempts = 1;
         ledger.passage = Some(Arc::clone(&passage));
         let counter = telemetry.metrics.uploaded("upload_media");
+        let ends = Arc::new(Mutex::new(Ends::default()));
         let chunks = Counted {
             chunks: Box::pin(chunks),
             passage: Arc::clone(&passage),
-            count: move |bytes| counter.inc_by(bytes),
+            count: {
+                let ends = Arc::clone(&ends);
+                move |chunk: &Bytes| {
+                    counter.inc_by(u64::try_from(chunk.len()).unwrap_or(0));
+                    ends.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(chunk);
+                }
+            },
         };
         let passing = upload.passing.clone();
         let upload = lease.dashscope().upload(upload, chunks);
@@ -338,6 +360,8 @@ impl Relay {
         if let Ok(uploaded) = &outcome {
             let account = lease.is_by_its_key().then(|| lease.name());
             accounts.owners.stored(&uploaded.uri, account, who.caller);
+            let ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
+            asker.audio.stored(&uploaded.uri, &ends);
         }
         outcome
     }

@@ -62,14 +62,14 @@ pub(super) struct Counted<S, F> {
     pub(super) chunks: Pin<Box<S>>,
     /// What an operator sees.
     pub(super) passage: Arc<Passage>,
-    /// Told of the length of each.
+    /// Called with each.
     pub(super) count: F,
 }
 
 impl<S, F> Stream for Counted<S, F>
 where
     S: Stream<Item = Result<Bytes, Error>>,
-    F: Fn(u64) + Unpin,
+    F: Fn(&Bytes) + Unpin,
 {
     type Item = Result<Bytes, Error>;
 
@@ -78,7 +78,7 @@ where
         if let Poll::Ready(Some(Ok(chunk))) = &polled {
             let length = chunk.len() as u64;
             self.passage.bytes.fetch_add(length, Ordering::Relaxed);
-            (self.count)(length);
+            (self.count)(chunk);
         }
         polled
     }

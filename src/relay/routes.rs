@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::chat::call::{Caller, Delivery};
+use crate::chat::turn::LongAudio;
 use crate::error::{Error, Kind, Reason, Sent};
 
 /// How many models are remembered to answer in one way only. There are some hundreds of models; a
@@ -32,6 +33,10 @@ pub struct Settings {
     pub first_event_timeouts: Vec<(String, Duration)>,
     /// The largest request body of a model.
     pub max_request_bytes: Vec<(String, usize)>,
+    /// How much of one audio a model hears.
+    pub audio_limits: Vec<(String, Duration)>,
+    /// What happens to audio that is longer, where the call does not say.
+    pub long_audio: LongAudio,
 }
 
 /// The mapping, and what was learned about models.
@@ -82,6 +87,16 @@ impl Routes {
     /// How long a model may take to begin a stream, if it has a limit of its own.
     pub fn first_event_timeout(&self, model: &str) -> Option<Duration> {
         fitting(&self.settings.first_event_timeouts, model)
+    }
+
+    /// How much of one audio a model hears, if that is known.
+    pub fn audio_limit(&self, model: &str) -> Option<Duration> {
+        fitting(&self.settings.audio_limits, model)
+    }
+
+    /// What happens to audio that is longer, where the call does not say.
+    pub fn long_audio(&self) -> LongAudio {
+        self.settings.long_audio
     }
 
     /// The largest request body that a model takes, if it has a limit of its own.

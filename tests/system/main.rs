@@ -33,6 +33,7 @@ mod forms;
 mod identity;
 mod life;
 mod limits;
+mod long_audio;
 mod meaning;
 mod media;
 mod models;

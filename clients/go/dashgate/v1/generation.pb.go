@@ -24,6 +24,60 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What the gateway does when audio is longer than the model hears. The limits of the models are a
+// setting of the gateway. Only audio whose bytes pass through the gateway can be measured.
+type LongAudio int32
+
+const (
+	// As the operator decided in `models.long_audio`.
+	LongAudio_LONG_AUDIO_UNSPECIFIED LongAudio = 0
+	// Answer with the warning `AUDIO_TRUNCATED`: the model hears the beginning only.
+	LongAudio_LONG_AUDIO_WARN LongAudio = 1
+	// Refuse the call with INVALID_ARGUMENT, reason `MEDIA_TOO_LONG`, before the model is asked.
+	LongAudio_LONG_AUDIO_FAIL LongAudio = 2
+)
+
+// Enum value maps for LongAudio.
+var (
+	LongAudio_name = map[int32]string{
+		0: "LONG_AUDIO_UNSPECIFIED",
+		1: "LONG_AUDIO_WARN",
+		2: "LONG_AUDIO_FAIL",
+	}
+	LongAudio_value = map[string]int32{
+		"LONG_AUDIO_UNSPECIFIED": 0,
+		"LONG_AUDIO_WARN":        1,
+		"LONG_AUDIO_FAIL":        2,
+	}
+)
+
+func (x LongAudio) Enum() *LongAudio {
+	p := new(LongAudio)
+	*p = x
+	return p
+}
+
+func (x LongAudio) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LongAudio) Descriptor() protoreflect.EnumDescriptor {
+	return file_dashgate_v1_generation_proto_enumTypes[0].Descriptor()
+}
+
+func (LongAudio) Type() protoreflect.EnumType {
+	return &file_dashgate_v1_generation_proto_enumTypes[0]
+}
+
+func (x LongAudio) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LongAudio.Descriptor instead.
+func (LongAudio) EnumDescriptor() ([]byte, []int) {
+	return file_dashgate_v1_generation_proto_rawDescGZIP(), []int{0}
+}
+
 // How the model should answer. Every field is optional; what is not set is not sent, and the
 // model's own default holds. Keys are those of DashScope's `parameters` unless a comment says
 // otherwise. Ranges are DashScope's to check: they differ by model.
@@ -113,8 +167,11 @@ type GenerationOptions struct {
 	// is refused, and so is `incremental_output`, which is the gateway's. Nulls are dropped, at every
 	// depth of an object; a null in a list stays.
 	ExtraParameters *structpb.Struct `protobuf:"bytes,36,opt,name=extra_parameters,json=extraParameters,proto3" json:"extra_parameters,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What the gateway does when audio is longer than the model hears. Not sent to DashScope.
+	// Default: the setting `models.long_audio`, which is a warning unless the operator changed it.
+	LongAudio     LongAudio `protobuf:"varint,37,opt,name=long_audio,json=longAudio,proto3,enum=dashgate.v1.LongAudio" json:"long_audio,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GenerationOptions) Reset() {
@@ -397,6 +454,13 @@ func (x *GenerationOptions) GetExtraParameters() *structpb.Struct {
 		return x.ExtraParameters
 	}
 	return nil
+}
+
+func (x *GenerationOptions) GetLongAudio() LongAudio {
+	if x != nil {
+		return x.LongAudio
+	}
+	return LongAudio_LONG_AUDIO_UNSPECIFIED
 }
 
 // A text as the model's own tokens.
@@ -944,7 +1008,7 @@ var File_dashgate_v1_generation_proto protoreflect.FileDescriptor
 
 const file_dashgate_v1_generation_proto_rawDesc = "" +
 	"\n" +
-	"\x1cdashgate/v1/generation.proto\x12\vdashgate.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xd6\x10\n" +
+	"\x1cdashgate/v1/generation.proto\x12\vdashgate.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x8d\x11\n" +
 	"\x11GenerationOptions\x12%\n" +
 	"\vtemperature\x18\x01 \x01(\x01H\x00R\vtemperature\x88\x01\x01\x12\x18\n" +
 	"\x05top_p\x18\x02 \x01(\x01H\x01R\x04topP\x88\x01\x01\x12\x18\n" +
@@ -989,7 +1053,9 @@ const file_dashgate_v1_generation_proto_rawDesc = "" +
 	"\rprompt_extend\x18! \x01(\bH\x17R\fpromptExtend\x88\x01\x01\x12!\n" +
 	"\twatermark\x18\" \x01(\bH\x18R\twatermark\x88\x01\x01\x12\x17\n" +
 	"\x04size\x18# \x01(\tH\x19R\x04size\x88\x01\x01\x12B\n" +
-	"\x10extra_parameters\x18$ \x01(\v2\x17.google.protobuf.StructR\x0fextraParametersB\x0e\n" +
+	"\x10extra_parameters\x18$ \x01(\v2\x17.google.protobuf.StructR\x0fextraParameters\x125\n" +
+	"\n" +
+	"long_audio\x18% \x01(\x0e2\x16.dashgate.v1.LongAudioR\tlongAudioB\x0e\n" +
 	"\f_temperatureB\b\n" +
 	"\x06_top_pB\b\n" +
 	"\x06_top_kB\a\n" +
@@ -1077,7 +1143,11 @@ const file_dashgate_v1_generation_proto_rawDesc = "" +
 	"\x04task\x18\x01 \x01(\tH\x00R\x04task\x88\x01\x01\x128\n" +
 	"\vtask_config\x18\x02 \x01(\v2\x17.google.protobuf.StructR\n" +
 	"taskConfigB\a\n" +
-	"\x05_taskBq\n" +
+	"\x05_task*Q\n" +
+	"\tLongAudio\x12\x1a\n" +
+	"\x16LONG_AUDIO_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fLONG_AUDIO_WARN\x10\x01\x12\x13\n" +
+	"\x0fLONG_AUDIO_FAIL\x10\x02Bq\n" +
 	"\x0eio.dashgate.v1B\x0fGenerationProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xaa\x02\vDashgate.V1b\x06proto3"
 
 var (
@@ -1092,35 +1162,38 @@ func file_dashgate_v1_generation_proto_rawDescGZIP() []byte {
 	return file_dashgate_v1_generation_proto_rawDescData
 }
 
+var file_dashgate_v1_generation_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_dashgate_v1_generation_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_dashgate_v1_generation_proto_goTypes = []any{
-	(*GenerationOptions)(nil), // 0: dashgate.v1.GenerationOptions
-	(*TokenSequence)(nil),     // 1: dashgate.v1.TokenSequence
-	(*ResponseFormat)(nil),    // 2: dashgate.v1.ResponseFormat
-	(*JsonSchema)(nil),        // 3: dashgate.v1.JsonSchema
-	(*AudioOutput)(nil),       // 4: dashgate.v1.AudioOutput
-	(*SearchOptions)(nil),     // 5: dashgate.v1.SearchOptions
-	(*AsrOptions)(nil),        // 6: dashgate.v1.AsrOptions
-	(*SpeechOptions)(nil),     // 7: dashgate.v1.SpeechOptions
-	(*OcrOptions)(nil),        // 8: dashgate.v1.OcrOptions
-	(*structpb.Struct)(nil),   // 9: google.protobuf.Struct
+	(LongAudio)(0),            // 0: dashgate.v1.LongAudio
+	(*GenerationOptions)(nil), // 1: dashgate.v1.GenerationOptions
+	(*TokenSequence)(nil),     // 2: dashgate.v1.TokenSequence
+	(*ResponseFormat)(nil),    // 3: dashgate.v1.ResponseFormat
+	(*JsonSchema)(nil),        // 4: dashgate.v1.JsonSchema
+	(*AudioOutput)(nil),       // 5: dashgate.v1.AudioOutput
+	(*SearchOptions)(nil),     // 6: dashgate.v1.SearchOptions
+	(*AsrOptions)(nil),        // 7: dashgate.v1.AsrOptions
+	(*SpeechOptions)(nil),     // 8: dashgate.v1.SpeechOptions
+	(*OcrOptions)(nil),        // 9: dashgate.v1.OcrOptions
+	(*structpb.Struct)(nil),   // 10: google.protobuf.Struct
 }
 var file_dashgate_v1_generation_proto_depIdxs = []int32{
-	1,  // 0: dashgate.v1.GenerationOptions.stop_token_ids:type_name -> dashgate.v1.TokenSequence
-	2,  // 1: dashgate.v1.GenerationOptions.response_format:type_name -> dashgate.v1.ResponseFormat
-	4,  // 2: dashgate.v1.GenerationOptions.audio:type_name -> dashgate.v1.AudioOutput
-	5,  // 3: dashgate.v1.GenerationOptions.search_options:type_name -> dashgate.v1.SearchOptions
-	6,  // 4: dashgate.v1.GenerationOptions.asr_options:type_name -> dashgate.v1.AsrOptions
-	7,  // 5: dashgate.v1.GenerationOptions.speech:type_name -> dashgate.v1.SpeechOptions
-	8,  // 6: dashgate.v1.GenerationOptions.ocr_options:type_name -> dashgate.v1.OcrOptions
-	9,  // 7: dashgate.v1.GenerationOptions.extra_parameters:type_name -> google.protobuf.Struct
-	3,  // 8: dashgate.v1.ResponseFormat.json_schema:type_name -> dashgate.v1.JsonSchema
-	9,  // 9: dashgate.v1.OcrOptions.task_config:type_name -> google.protobuf.Struct
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	2,  // 0: dashgate.v1.GenerationOptions.stop_token_ids:type_name -> dashgate.v1.TokenSequence
+	3,  // 1: dashgate.v1.GenerationOptions.response_format:type_name -> dashgate.v1.ResponseFormat
+	5,  // 2: dashgate.v1.GenerationOptions.audio:type_name -> dashgate.v1.AudioOutput
+	6,  // 3: dashgate.v1.GenerationOptions.search_options:type_name -> dashgate.v1.SearchOptions
+	7,  // 4: dashgate.v1.GenerationOptions.asr_options:type_name -> dashgate.v1.AsrOptions
+	8,  // 5: dashgate.v1.GenerationOptions.speech:type_name -> dashgate.v1.SpeechOptions
+	9,  // 6: dashgate.v1.GenerationOptions.ocr_options:type_name -> dashgate.v1.OcrOptions
+	10, // 7: dashgate.v1.GenerationOptions.extra_parameters:type_name -> google.protobuf.Struct
+	0,  // 8: dashgate.v1.GenerationOptions.long_audio:type_name -> dashgate.v1.LongAudio
+	4,  // 9: dashgate.v1.ResponseFormat.json_schema:type_name -> dashgate.v1.JsonSchema
+	10, // 10: dashgate.v1.OcrOptions.task_config:type_name -> google.protobuf.Struct
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_dashgate_v1_generation_proto_init() }
@@ -1140,13 +1213,14 @@ func file_dashgate_v1_generation_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_dashgate_v1_generation_proto_rawDesc), len(file_dashgate_v1_generation_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_dashgate_v1_generation_proto_goTypes,
 		DependencyIndexes: file_dashgate_v1_generation_proto_depIdxs,
+		EnumInfos:         file_dashgate_v1_generation_proto_enumTypes,
 		MessageInfos:      file_dashgate_v1_generation_proto_msgTypes,
 	}.Build()
 	File_dashgate_v1_generation_proto = out.File

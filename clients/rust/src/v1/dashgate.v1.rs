@@ -533,6 +533,10 @@ pub struct GenerationOptions {
     /// depth of an object; a null in a list stays.
     #[prost(message, optional, tag = "36")]
     pub extra_parameters: ::core::option::Option<::prost_types::Struct>,
+    /// What the gateway does when audio is longer than the model hears. Not sent to DashScope.
+    /// Default: the setting `models.long_audio`, which is a warning unless the operator changed it.
+    #[prost(enumeration = "LongAudio", tag = "37")]
+    pub long_audio: i32,
 }
 /// A text as the model's own tokens.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -648,6 +652,40 @@ pub struct OcrOptions {
     /// What the task needs, for example `result_schema`. Key: `task_config`.
     #[prost(message, optional, tag = "2")]
     pub task_config: ::core::option::Option<::prost_types::Struct>,
+}
+/// What the gateway does when audio is longer than the model hears. The limits of the models are a
+/// setting of the gateway. Only audio whose bytes pass through the gateway can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LongAudio {
+    /// As the operator decided in `models.long_audio`.
+    Unspecified = 0,
+    /// Answer with the warning `AUDIO_TRUNCATED`: the model hears the beginning only.
+    Warn = 1,
+    /// Refuse the call with INVALID_ARGUMENT, reason `MEDIA_TOO_LONG`, before the model is asked.
+    Fail = 2,
+}
+impl LongAudio {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LONG_AUDIO_UNSPECIFIED",
+            Self::Warn => "LONG_AUDIO_WARN",
+            Self::Fail => "LONG_AUDIO_FAIL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LONG_AUDIO_UNSPECIFIED" => Some(Self::Unspecified),
+            "LONG_AUDIO_WARN" => Some(Self::Warn),
+            "LONG_AUDIO_FAIL" => Some(Self::Fail),
+            _ => None,
+        }
+    }
 }
 /// What a call used, as DashScope counted it. Every model reports another set of these: what is not
 /// set was not reported. Nothing is summed or derived, because the meaning differs: `input_tokens`

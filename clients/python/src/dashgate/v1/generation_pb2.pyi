@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,32 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _LongAudio:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LongAudioEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LongAudio.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LONG_AUDIO_UNSPECIFIED: _LongAudio.ValueType  # 0
+    """As the operator decided in `models.long_audio`."""
+    LONG_AUDIO_WARN: _LongAudio.ValueType  # 1
+    """Answer with the warning `AUDIO_TRUNCATED`: the model hears the beginning only."""
+    LONG_AUDIO_FAIL: _LongAudio.ValueType  # 2
+    """Refuse the call with INVALID_ARGUMENT, reason `MEDIA_TOO_LONG`, before the model is asked."""
+
+class LongAudio(_LongAudio, metaclass=_LongAudioEnumTypeWrapper):
+    """What the gateway does when audio is longer than the model hears. The limits of the models are a
+    setting of the gateway. Only audio whose bytes pass through the gateway can be measured.
+    """
+
+LONG_AUDIO_UNSPECIFIED: LongAudio.ValueType  # 0
+"""As the operator decided in `models.long_audio`."""
+LONG_AUDIO_WARN: LongAudio.ValueType  # 1
+"""Answer with the warning `AUDIO_TRUNCATED`: the model hears the beginning only."""
+LONG_AUDIO_FAIL: LongAudio.ValueType  # 2
+"""Refuse the call with INVALID_ARGUMENT, reason `MEDIA_TOO_LONG`, before the model is asked."""
+Global___LongAudio: _TypeAlias = LongAudio  # noqa: Y015
 
 @_typing.final
 class GenerationOptions(_message.Message):
@@ -65,6 +92,7 @@ class GenerationOptions(_message.Message):
     WATERMARK_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     EXTRA_PARAMETERS_FIELD_NUMBER: _builtins.int
+    LONG_AUDIO_FIELD_NUMBER: _builtins.int
     temperature: _builtins.float
     """How freely words are chosen. Key: `temperature`. Range [0, 2). Default: the model's (1e-5 for
     qwen-audio-turbo).
@@ -149,6 +177,12 @@ class GenerationOptions(_message.Message):
     """Put DashScope's mark on the picture. Key: `watermark`. Default: false. Qwen-Image."""
     size: _builtins.str
     """Width and height in pixels, `1024*1024`. Key: `size`. Qwen-Image."""
+    long_audio: Global___LongAudio.ValueType
+    """---- gateway ----
+
+    What the gateway does when audio is longer than the model hears. Not sent to DashScope.
+    Default: the setting `models.long_audio`, which is a warning unless the operator changed it.
+    """
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Texts that end the answer when the model would write them. Key: `stop`, as a list of strings."""
@@ -238,10 +272,11 @@ class GenerationOptions(_message.Message):
         watermark: _builtins.bool | None = ...,
         size: _builtins.str | None = ...,
         extra_parameters: _struct_pb2.Struct | None = ...,
+        long_audio: Global___LongAudio.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_enable_code_interpreter", b"_enable_code_interpreter", "_enable_search", b"_enable_search", "_enable_thinking", b"_enable_thinking", "_logprobs", b"_logprobs", "_max_completion_tokens", b"_max_completion_tokens", "_max_tokens", b"_max_tokens", "_n", b"_n", "_negative_prompt", b"_negative_prompt", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_preserve_thinking", b"_preserve_thinking", "_prompt_extend", b"_prompt_extend", "_reasoning_effort", b"_reasoning_effort", "_repetition_penalty", b"_repetition_penalty", "_result_format", b"_result_format", "_seed", b"_seed", "_size", b"_size", "_temperature", b"_temperature", "_thinking_budget", b"_thinking_budget", "_tool_stream", b"_tool_stream", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_vl_enable_image_hw_output", b"_vl_enable_image_hw_output", "_vl_high_resolution_images", b"_vl_high_resolution_images", "_watermark", b"_watermark", "asr_options", b"asr_options", "audio", b"audio", "enable_code_interpreter", b"enable_code_interpreter", "enable_search", b"enable_search", "enable_thinking", b"enable_thinking", "extra_parameters", b"extra_parameters", "logprobs", b"logprobs", "max_completion_tokens", b"max_completion_tokens", "max_tokens", b"max_tokens", "n", b"n", "negative_prompt", b"negative_prompt", "ocr_options", b"ocr_options", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "preserve_thinking", b"preserve_thinking", "prompt_extend", b"prompt_extend", "reasoning_effort", b"reasoning_effort", "repetition_penalty", b"repetition_penalty", "response_format", b"response_format", "result_format", b"result_format", "search_options", b"search_options", "seed", b"seed", "size", b"size", "speech", b"speech", "temperature", b"temperature", "thinking_budget", b"thinking_budget", "tool_stream", b"tool_stream", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "vl_enable_image_hw_output", b"vl_enable_image_hw_output", "vl_high_resolution_images", b"vl_high_resolution_images", "watermark", b"watermark"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enable_code_interpreter", b"_enable_code_interpreter", "_enable_search", b"_enable_search", "_enable_thinking", b"_enable_thinking", "_logprobs", b"_logprobs", "_max_completion_tokens", b"_max_completion_tokens", "_max_tokens", b"_max_tokens", "_n", b"_n", "_negative_prompt", b"_negative_prompt", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_preserve_thinking", b"_preserve_thinking", "_prompt_extend", b"_prompt_extend", "_reasoning_effort", b"_reasoning_effort", "_repetition_penalty", b"_repetition_penalty", "_result_format", b"_result_format", "_seed", b"_seed", "_size", b"_size", "_temperature", b"_temperature", "_thinking_budget", b"_thinking_budget", "_tool_stream", b"_tool_stream", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_vl_enable_image_hw_output", b"_vl_enable_image_hw_output", "_vl_high_resolution_images", b"_vl_high_resolution_images", "_watermark", b"_watermark", "asr_options", b"asr_options", "audio", b"audio", "enable_code_interpreter", b"enable_code_interpreter", "enable_search", b"enable_search", "enable_thinking", b"enable_thinking", "extra_parameters", b"extra_parameters", "logprobs", b"logprobs", "max_completion_tokens", b"max_completion_tokens", "max_tokens", b"max_tokens", "modalities", b"modalities", "n", b"n", "negative_prompt", b"negative_prompt", "ocr_options", b"ocr_options", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "preserve_thinking", b"preserve_thinking", "prompt_extend", b"prompt_extend", "reasoning_effort", b"reasoning_effort", "repetition_penalty", b"repetition_penalty", "response_format", b"response_format", "result_format", b"result_format", "search_options", b"search_options", "seed", b"seed", "size", b"size", "speech", b"speech", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "temperature", b"temperature", "thinking_budget", b"thinking_budget", "tool_stream", b"tool_stream", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "vl_enable_image_hw_output", b"vl_enable_image_hw_output", "vl_high_resolution_images", b"vl_high_resolution_images", "watermark", b"watermark"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enable_code_interpreter", b"_enable_code_interpreter", "_enable_search", b"_enable_search", "_enable_thinking", b"_enable_thinking", "_logprobs", b"_logprobs", "_max_completion_tokens", b"_max_completion_tokens", "_max_tokens", b"_max_tokens", "_n", b"_n", "_negative_prompt", b"_negative_prompt", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_preserve_thinking", b"_preserve_thinking", "_prompt_extend", b"_prompt_extend", "_reasoning_effort", b"_reasoning_effort", "_repetition_penalty", b"_repetition_penalty", "_result_format", b"_result_format", "_seed", b"_seed", "_size", b"_size", "_temperature", b"_temperature", "_thinking_budget", b"_thinking_budget", "_tool_stream", b"_tool_stream", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_vl_enable_image_hw_output", b"_vl_enable_image_hw_output", "_vl_high_resolution_images", b"_vl_high_resolution_images", "_watermark", b"_watermark", "asr_options", b"asr_options", "audio", b"audio", "enable_code_interpreter", b"enable_code_interpreter", "enable_search", b"enable_search", "enable_thinking", b"enable_thinking", "extra_parameters", b"extra_parameters", "logprobs", b"logprobs", "long_audio", b"long_audio", "max_completion_tokens", b"max_completion_tokens", "max_tokens", b"max_tokens", "modalities", b"modalities", "n", b"n", "negative_prompt", b"negative_prompt", "ocr_options", b"ocr_options", "parallel_tool_calls", b"parallel_tool_calls", "presence_penalty", b"presence_penalty", "preserve_thinking", b"preserve_thinking", "prompt_extend", b"prompt_extend", "reasoning_effort", b"reasoning_effort", "repetition_penalty", b"repetition_penalty", "response_format", b"response_format", "result_format", b"result_format", "search_options", b"search_options", "seed", b"seed", "size", b"size", "speech", b"speech", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "temperature", b"temperature", "thinking_budget", b"thinking_budget", "tool_stream", b"tool_stream", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "vl_enable_image_hw_output", b"vl_enable_image_hw_output", "vl_high_resolution_images", b"vl_high_resolution_images", "watermark", b"watermark"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__enable_code_interpreter: _TypeAlias = _typing.Literal["enable_code_interpreter"]  # noqa: Y015
     _WhichOneofArgType__enable_code_interpreter: _TypeAlias = _typing.Literal["_enable_code_interpreter", b"_enable_code_interpreter"]  # noqa: Y015

@@ -1,0 +1,208 @@
+//! Audio that is longer than the model hears. DashScope cuts it without an error, so the gateway
+//! measures it and warns, or refuses the call where the operator or the caller asks for that.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+
+use crate::audio::{self, Recording};
+use crate::chat::call::Prompt;
+use crate::chat::media::{Medium, Source};
+use crate::chat::turn::{Body, LongAudio};
+use crate::chat::warning::{Code, Warning};
+use crate::error::{Error, Reason, Violation};
+
+use super::routes::Routes;
+
+/// What encoders add at both ends. Within it a recording is not longer than the limit.
+const TOLERANCE: Duration = Duration::from_millis(250);
+
+/// How many uploads are remembered. DashScope keeps them for two days; a call mostly follows at
+/// once.
+const REMEMBERED_UPLOADS: usize = 4096;
+
+/// How much of the beginning and of the end of an upload is looked at.
+const MEASURED_BYTES: usize = 128 * 1024;
+
+/// Compares audio with what models hear.
+#[derive(Debug, Default)]
+pub(super) struct AudioLimits {
+    /// The durations of uploads, by their address, the newest last.
+    uploads: Mutex<VecDeque<(String, Duration)>>,
+}
+
+impl AudioLimits {
+    /// Compares each audio part with what the model hears. Gives a warning for each that is too
+    /// long, or the error that refuses the call. Costs nothing without audio.
+    pub(super) fn check(
+        &self,
+        routes: &Routes,
+        prompt: &Prompt,
+        model: &str,
+    ) -> Result<Vec<Warning>, Error> {
+        let mut warnings = Vec::new();
+        for (i, turn) in prompt.turns.iter().enumerate() {
+            for (j, part) in turn.parts.iter().enumerate() {
+                let Body::Audio(audio) = &part.body else {
+                    continue;
+                };
+                let Some(limit) = routes.audio_limit(model) else {
+                    return Ok(warnings);
+                };
+                let length = audio.medium.as_ref().and_then(|medium| self.length(medium));
+                if length.is_none_or(|length| length <= limit + TOLERANCE) {
+                    continue;
+                }
+                let field = format!("conversation.messages[{i}].content[{j}].audio");
+                let message = too_long(model, length.unwrap_or_default(), limit);
+                let policy = prompt.options.long_audio;
+                match policy.unwrap_or_else(|| routes.long_audio()) {
+                    LongAudio::Warn => {
+                        warnings.push(Warning::new(Code::AudioTruncated, field, message));
+                    }
+                    LongAudio::Fail => return Err(refused(field, message)),
+                }
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// How long a medium plays, if its bytes are here or were uploaded here.
+    fn length(&self, medium: &Medium) -> Option<Duration> {
+        let bytes = match &medium.source {
+            Source::Inline(bytes) => Cow::Borrowed(&**bytes),
+            Source::Uri(uri) => match data(uri) {
+                Some(bytes) => Cow::Owned(bytes),
+                None => return self.uploaded(uri),
+            },
+        };
+        audio::duration(Recording::whole(&bytes))
+    }
+
+    fn uploaded(&self, uri: &str) -> Option<Duration> {
+        let uploads = self.lock();
+        let mut newest = uploads.iter().rev();
+        newest
+            .find(|(known, _)| known == uri)
+            .map(|(_, length)| *length)
+    }
+
+    /// Remembers how long an upload plays, if it is audio.
+    pub(super) fn stored(&self, uri: &str, ends: &Ends) {
+        let Some(length) = ends.duration() else {
+            return;
+        };
+        let mut uploads = self.lock();
+        if uploads.len() >= REMEMBERED_UPLOADS {
+            uploads.pop_front();
+        }
+        uploads.push_back((uri.to_owned(), length));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(String, Duration)>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn too_long(model: &str, length: Duration, limit: Duration) -> String {
+    let (length, limit) = (length.as_secs_f64(), limit.as_secs_f64());
+    format!(
+        "the audio is {length:.1} s long; {model} hears the first {limit} s and ignores the rest"
+    )
+}
+
+fn refused(field: String, message: String) -> Error {
+    let text = format!("{field}: {message}; split the audio or choose a model that hears more");
+    Error::new(Reason::MediaTooLong, text).with_violation(Violation {
+        field,
+        description: message,
+    })
+}
+
+/// The bytes of a `data:` URI.
+fn data(uri: &str) -> Option<Vec<u8>> {
+    const SCHEME: &str = "data:";
+    let scheme = uri.get(..SCHEME.len())?;
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
+        return None;
+    }
+    let (_, encoded) = uri.split_once(";base64,")?;
+    STANDARD.decode(encoded).ok()
+}
+
+/// The beginning and the end of an upload, kept as its chunks pass.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    head: Vec<u8>,
+    tail: VecDeque<Bytes>,
+    tail_bytes: usize,
+    size: u64,
+}
+
+impl Ends {
+    /// Takes the next chunk. The end is shared with the chunks, not copied.
+    pub(super) fn push(&mut self, chunk: &Bytes) {
+        let missing = MEASURED_BYTES.saturating_sub(self.head.len());
+        let begin = chunk.get(..missing.min(chunk.len()));
+        self.head.extend_from_slice(begin.unwrap_or_default());
+        self.size += u64::try_from(chunk.len()).unwrap_or(0);
+        self.tail_bytes += chunk.len();
+        self.tail.push_back(chunk.clone());
+        while let Some(first) = self.tail.front()
+            && self.tail_bytes - first.len() >= MEASURED_BYTES
+        {
+            self.tail_bytes -= first.len();
+            self.tail.pop_front();
+        }
+    }
+
+    fn duration(&self) -> Option<Duration> {
+        let tail: Vec<u8> = self.tail.iter().flatten().copied().collect();
+        audio::duration(Recording {
+            head: &self.head,
+            tail: &tail,
+            size: self.size,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_of_an_upload_are_enough_however_it_is_cut() {
+        // Mono samples of 16 bits at 8 kHz: 40 seconds.
+        let mut file = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
+        file.extend(8_000u32.to_le_bytes());
+        file.extend(16_000u32.to_le_bytes());
+        file.extend(b"\x02\0\x10\0data\0\0\0\0");
+        file.extend(vec![0; 640_000]);
+        for chunk in [1_000, 65_536, 700_000] {
+            let mut ends = Ends::default();
+            for chunk in file.chunks(chunk) {
+                ends.push(&Bytes::copy_from_slice(chunk));
+            }
+            assert_eq!(ends.duration(), Some(Duration::from_secs(40)));
+            assert!(ends.head.len() <= MEASURED_BYTES);
+            assert!(ends.tail_bytes <= MEASURED_BYTES + chunk);
+        }
+    }
+
+    #[test]
+    fn as_many_uploads_are_remembered_as_the_bound_says() {
+        let limits = AudioLimits::default();
+        let mut ends = Ends::default();
+        ends.push(&Bytes::from_static(b"#!AMR\n\x7c"));
+        for number in 0..=REMEMBERED_UPLOADS {
+            limits.stored(&format!("oss://{number}"), &ends);
+        }
+        assert_eq!(limits.uploaded("oss://0"), None);
+        assert!(limits.uploaded("oss://1").is_some());
+    }
+}

@@ -1,0 +1,153 @@
+//! Audio that is longer than the model hears is never cut in silence.
+
+use dashgate::grpc::pb::upload_media_request::Payload;
+use dashgate::grpc::pb::{self, content, converse_stream_response::Event};
+use tokio_stream::StreamExt;
+use tonic::Code;
+
+use crate::storage::dashscope;
+use crate::support::*;
+
+/// A WAVE of mono samples of 16 bits at 8 kHz.
+fn wave(seconds: usize) -> Vec<u8> {
+    let mut file = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
+    file.extend(8_000u32.to_le_bytes());
+    file.extend(16_000u32.to_le_bytes());
+    file.extend(b"\x02\0\x10\0data\0\0\0\0");
+    file.extend(vec![0; seconds * 16_000]);
+    file
+}
+
+fn question_about(model: &str, source: pb::audio::Source) -> pb::Conversation {
+    let audio = pb::Audio {
+        source: Some(source),
+        ..pb::Audio::default()
+    };
+    let text = content::Kind::Text("What is said?".to_owned());
+    conversation(model, vec![content::Kind::Audio(audio), text])
+}
+
+fn with(conversation: pb::Conversation, long_audio: pb::LongAudio) -> pb::ConverseRequest {
+    let mut request = ask_whole(conversation);
+    let options = pb::GenerationOptions {
+        long_audio: long_audio.into(),
+        ..pb::GenerationOptions::default()
+    };
+    request.options = Some(options.into());
+    request
+}
+
+const FIELD: &str = "conversation.messages[0].content[0].audio";
+
+#[tokio::test(start_paused = true)]
+async fn audio_beyond_the_limit_of_the_model_is_answered_with_a_warning() {
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let gateway = gateway(&upstream).await;
+    let data = |seconds| pb::audio::Source::Data(wave(seconds).into());
+    for (model, seconds, expected) in [
+        ("qwen-audio-turbo", 30, None),
+        (
+            "qwen-audio-turbo-latest",
+            31,
+            Some(
+                "the audio is 31.0 s long; qwen-audio-turbo-latest hears the first 30 s and ignores the rest",
+            ),
+        ),
+        ("qwen3-asr-flash", 290, None),
+        (
+            "qwen3-asr-flash",
+            310,
+            Some(
+                "the audio is 310.0 s long; qwen3-asr-flash hears the first 300 s and ignores the rest",
+            ),
+        ),
+        ("model-that-nobody-knows", 310, None),
+    ] {
+        let request = ask_whole(question_about(model, data(seconds)));
+        let answer = gateway.conversation().converse(request).await.unwrap();
+        let warnings = answer.into_inner().warnings;
+        let found: Vec<_> = warnings.iter().map(|w| w.message.as_str()).collect();
+        assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
+        for warning in warnings {
+            assert_eq!(
+                (&*warning.code, &*warning.field),
+                ("AUDIO_TRUNCATED", FIELD)
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_warning_comes_at_the_end_of_a_stream() {
+    let steps = vec![
+        sse(),
+        piece(frame(1, "hello", "null")),
+        piece(frame(2, "", "stop")),
+        end(),
+    ];
+    let upstream = Upstream::always(steps).await;
+    let gateway = gateway(&upstream).await;
+    let source = pb::audio::Source::Data(wave(40).into());
+    let request = ask_stream(question_about("qwen-audio-turbo", source));
+    let stream = gateway.conversation().converse_stream(request).await;
+    let events: Vec<_> = stream.unwrap().into_inner().collect().await;
+    let Some(Event::Completed(end)) = events.last().unwrap().as_ref().unwrap().event.clone() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(end.warnings[0].code, "AUDIO_TRUNCATED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn strictness_of_the_caller_or_the_operator_refuses_before_the_model_is_asked() {
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let mut settings = settings(&upstream);
+    let source = || {
+        use base64::Engine as _;
+        let text = base64::engine::general_purpose::STANDARD.encode(wave(40));
+        pb::audio::Source::Uri(format!("data:audio/wav;base64,{text}"))
+    };
+    let question = || question_about("qwen-audio-turbo", source());
+    let lenient = gateway_with(settings.clone()).await;
+    settings.models.refuse_long_audio = true;
+    let strict = gateway_with(settings).await;
+    for (gateway, request) in [
+        (&lenient, with(question(), pb::LongAudio::Fail)),
+        (&strict, ask_whole(question())),
+    ] {
+        let status = gateway.conversation().converse(request).await.unwrap_err();
+        assert_fault(&status, Code::InvalidArgument, "MEDIA_TOO_LONG");
+        assert_eq!(violations(&status), [FIELD]);
+        assert_eq!(attempts(&status), "0");
+    }
+    assert!(upstream.seen().is_empty());
+    let request = with(question(), pb::LongAudio::Warn);
+    let answer = strict.conversation().converse(request).await.unwrap();
+    assert_eq!(answer.into_inner().warnings.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn audio_that_was_uploaded_here_is_measured_on_its_way() {
+    let upstream = dashscope(|_, _| None).await;
+    let gateway = gateway(&upstream).await;
+    let description = pb::MediaDescription {
+        model: "qwen-audio-turbo".to_owned(),
+        name: "speech.wav".to_owned(),
+        ..pb::MediaDescription::default()
+    };
+    let mut messages = vec![Payload::Description(description)];
+    let file = wave(95);
+    messages.extend(
+        file.chunks(100_000)
+            .map(|chunk| Payload::Chunk(chunk.to_vec().into())),
+    );
+    let messages = messages.into_iter().map(|payload| pb::UploadMediaRequest {
+        payload: Some(payload),
+    });
+    let messages = tokio_stream::iter(messages.collect::<Vec<_>>());
+    let stored = gateway.media().upload_media(messages).await.unwrap();
+    let source = pb::audio::Source::Uri(stored.into_inner().uri);
+    let request = ask_whole(question_about("qwen-audio-turbo", source));
+    let answer = gateway.conversation().converse(request).await.unwrap();
+    let warnings = answer.into_inner().warnings;
+    assert!(warnings[0].message.contains("95.0 s long"), "{warnings:?}");
+}
