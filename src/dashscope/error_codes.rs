@@ -130,6 +130,12 @@ pub(super) static ROWS: &[Row] = &[
     row("InvalidApiKey", UpstreamCredential, Account, &[]),
     row("invalid_api_key", UpstreamCredential, Account, &[]),
     row("NOT AUTHORIZED", UpstreamCredential, Account, &[]),
+    row(
+        "invalid access token or token expired",
+        UpstreamCredential,
+        Account,
+        &[],
+    ),
     row("invalid access token*", UpstreamCredential, Account, &[]),
     with_status(
         row("invalid_request_error", UpstreamCredential, Account, &[]),

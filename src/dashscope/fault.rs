@@ -68,7 +68,7 @@ impl<'a> Said<'a> {
             .with_sent(sent)
             .with_upstream(Upstream {
                 scope,
-                code: untrusted::code(self.code),
+                code: self.shown_code(),
                 http_status: self.http_status,
                 request_id: untrusted::id(self.request_id),
                 message: Secret::new(untrusted::message(self.message)),
@@ -81,6 +81,14 @@ impl<'a> Said<'a> {
             error = violations.into_iter().fold(error, Error::with_violation);
         }
         error
+    }
+
+    /// The code as it may be shown. One of the table's is known text, spaces included.
+    fn shown_code(self) -> String {
+        match by_code(self.code, self.http_status) {
+            Some(row) if row.code == self.code => row.code.to_owned(),
+            _ => untrusted::code(self.code),
+        }
     }
 
     fn meaning(self) -> Meaning {
