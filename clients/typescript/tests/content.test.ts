@@ -82,6 +82,7 @@ test("a conversation appends turns, answers and results", () => {
         $typeName: "dashgate.v1.Delta",
         choiceIndex: 0,
         part: { case: "text", value: "Hi" },
+        startsPart: false,
       },
     },
   });
