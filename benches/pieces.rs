@@ -18,6 +18,7 @@ use dashgate::dashscope::sse::{Decoder, Frame, Limits};
 use dashgate::dashscope::{self, DashScope, Stored, Wanted};
 use dashgate::error::{Error, Reason, Sent, Upstream};
 use dashgate::grpc::arrival::Arrival;
+use dashgate::grpc::call_clock::CallClock;
 use dashgate::grpc::pb::{self, audio, content};
 use dashgate::grpc::request::{self, Ask};
 use dashgate::grpc::{reply, settings, status};
@@ -253,8 +254,8 @@ fn stream() -> String {
 /// A gateway's own call, as if it came with no metadata.
 fn call(request: pb::ConverseRequest) -> Result<Arc<Call>> {
     let settings = settings();
-    let arrival = Arrival::read(&HeaderMap::new(), &settings, tokio::time::Instant::now())
-        .map_err(|(_, fault)| fault)?;
+    let clock = CallClock::new(tokio::time::Instant::now());
+    let arrival = Arrival::read(&HeaderMap::new(), &settings, clock).map_err(|(_, fault)| fault)?;
     let ask = Ask {
         conversation: request.conversation,
         options: request.options,
@@ -274,6 +275,7 @@ fn settings() -> settings::Settings {
         stream_timeout: Duration::from_secs(600),
         max_timeout: Duration::from_secs(600),
         heartbeat_after: Duration::from_secs(15),
+        slow_consumer_timeout: Duration::from_secs(30),
         open_reflection: false,
         show_upstream_messages: false,
     }

@@ -218,7 +218,6 @@ impl Gateway {
             (capacity, workers),
             phases,
         ));
-        let mut supervisor = Box::pin(relay.supervise());
         let mut watch = Box::pin(callers.watch());
         let exporting = exporter.map(Exporter::spawn);
         let pages = pages(&relay, &telemetry, &phase, (effective, self.admin_hosts));
@@ -239,7 +238,6 @@ impl Gateway {
         });
         tokio::select! {
             () = &mut server => {}
-            () = &mut supervisor => {}
             () = &mut watch => {}
             () = &mut admin => {}
             () = &mut reload => {}

@@ -154,7 +154,6 @@ pub(super) fn relay_settings(settings: &Settings) -> relay::Settings {
         max_request_bytes: settings.upstream.max_request_bytes,
         refuse_unknown_uploads: settings.upstream.refuse_unknown_uploads,
         private_hosts: settings.upstream.private_hosts.clone(),
-        slow_consumer_timeout: settings.timeouts.slow_consumer,
         retry: retry::Policy {
             max_attempts: settings.retry.max_attempts,
             after_reset: settings.retry.after_reset,
@@ -236,6 +235,7 @@ pub(super) fn grpc_settings(settings: &Settings) -> grpc::settings::Settings {
         stream_timeout: settings.timeouts.stream,
         max_timeout: settings.timeouts.max,
         heartbeat_after: settings.server.heartbeat_after,
+        slow_consumer_timeout: settings.timeouts.slow_consumer,
         open_reflection: settings.callers.open_reflection,
         show_upstream_messages: settings.upstream.show_messages,
     }

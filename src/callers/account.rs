@@ -178,6 +178,7 @@ pub(super) fn enter(account: &Arc<Account>, limits: &Arc<Limits>, now: Now) -> R
             tokens: 0,
             day: now.unix / DAY,
             settled: false,
+            holds_stream: true,
         }),
     })
 }
@@ -196,12 +197,37 @@ struct Taken {
     tokens: u64,
     day: u64,
     settled: bool,
+    /// Whether it counts among the caller's calls at the same time.
+    holds_stream: bool,
 }
 
 impl Pass {
     /// The name of the caller, if it has one.
     pub fn name(&self) -> Option<&Arc<str>> {
         self.taken.as_ref().map(|taken| &taken.account.name)
+    }
+
+    /// The tokens that were reserved.
+    pub fn reserved(&self) -> u64 {
+        self.taken.as_ref().map_or(0, |taken| taken.tokens)
+    }
+
+    /// Moves the tokens to a pass of their own, which settles them. The place stays here.
+    pub fn take_tokens(&mut self) -> Self {
+        let taken = self.taken.as_mut().filter(|taken| !taken.settled);
+        Self {
+            taken: taken.map(|taken| {
+                taken.settled = true;
+                Taken {
+                    account: Arc::clone(&taken.account),
+                    limits: Arc::clone(&taken.limits),
+                    tokens: taken.tokens,
+                    day: taken.day,
+                    settled: false,
+                    holds_stream: false,
+                }
+            }),
+        }
     }
 
     /// Takes the tokens that the call needs, once its request was read. A call that is refused here
@@ -273,7 +299,7 @@ fn give_back(used: &mut Used, limits: &Limits, now: Now) {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if let Some(taken) = &self.taken {
+        if let Some(taken) = self.taken.as_ref().filter(|taken| taken.holds_stream) {
             let mut used = taken.account.lock();
             used.streams = used.streams.saturating_sub(1);
         }

@@ -4,6 +4,7 @@
 //! right when DashScope has counted, so it has to be near only, and rather too much.
 
 use super::call::Prompt;
+use super::event::Piece;
 use super::media::VideoSource;
 use super::turn::{Body, Part, Tool, Turn};
 
@@ -22,22 +23,54 @@ const FILM: u64 = 10_000;
 /// An answer of a page, where the caller sets no bound.
 const ANSWER: u64 = 1_000;
 
+/// Bytes of audio that weigh as much as a byte of text: an answer has 48,000 bytes and about 50
+/// tokens a second.
+const AUDIO_BYTES_OF_A_BYTE: u64 = 320;
+
 /// What a turn weighs beside its parts.
 const TURN: u64 = 5;
 
 impl Prompt {
     /// About how many tokens it will use, in and out.
     pub fn estimated_tokens(&self) -> u64 {
-        let asked: u64 = self.turns.iter().map(turn).sum();
-        let tools: u64 = self.tools.iter().map(tool).sum();
         let options = &self.options;
         let bound = options.max_completion_tokens.or(options.max_tokens);
         let answer = bound.and_then(|bound| u64::try_from(bound).ok());
         let answers = options.n.and_then(|n| u64::try_from(n).ok()).unwrap_or(1);
         let thought = options.thinking_budget.unwrap_or_default();
         let answer = answer.unwrap_or(ANSWER) + u64::try_from(thought).unwrap_or_default();
-        asked + tools + answer.saturating_mul(answers.max(1))
+        self.estimated_input_tokens() + answer.saturating_mul(answers.max(1))
     }
+
+    /// About how many tokens the question is.
+    pub fn estimated_input_tokens(&self) -> u64 {
+        let asked: u64 = self.turns.iter().map(turn).sum();
+        let tools: u64 = self.tools.iter().map(tool).sum();
+        asked + tools
+    }
+}
+
+impl Piece {
+    /// What the piece weighs, in bytes of text; see [`tokens`].
+    pub fn estimated_weight(&self) -> u64 {
+        match self {
+            Self::Text(text) | Self::Reasoning(text) => text.len() as u64,
+            Self::ToolCall(call) => call.arguments.len() as u64,
+            Self::Audio(bytes) => bytes.len() as u64 / AUDIO_BYTES_OF_A_BYTE,
+            Self::Annotation(_)
+            | Self::Image(_)
+            | Self::AudioFile(_)
+            | Self::Extra(_)
+            | Self::MessageExtra(_)
+            | Self::Logprobs(_)
+            | Self::Search(_) => 0,
+        }
+    }
+}
+
+/// About how many tokens an answer of this weight has.
+pub fn tokens(weight: u64) -> u64 {
+    weight.div_ceil(BYTES_OF_A_TOKEN as u64)
 }
 
 fn turn(turn: &Turn) -> u64 {

@@ -6,7 +6,7 @@
 pub mod answer;
 pub mod call;
 pub mod document;
-mod estimate;
+pub mod estimate;
 pub mod event;
 pub mod media;
 pub mod sniffing;

@@ -50,6 +50,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
         ..emulator::Settings::default()
     };
     settings.bad_keys.extend(arguments.bad_key);
+    terminal.be_patient();
     let mut signals = listen()?;
     let address = arguments.listen;
     let taken = |error| Failure::unreachable(format!("cannot listen on {address}: {error}"));

@@ -17,6 +17,7 @@ mod keys;
 mod lines;
 mod numbers;
 mod option;
+mod patient;
 mod positional;
 mod printer;
 mod report;
@@ -98,6 +99,7 @@ impl Command {
         let done = runtime.block_on(Box::pin(self.0.run(&mut terminal)));
         runtime.shutdown_timeout(END_TIMEOUT);
         log::flush();
+        terminal.flush();
         end(done, &mut terminal).into()
     }
 }

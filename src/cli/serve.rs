@@ -62,6 +62,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
             "callers.allow_anyone",
             arguments.allow_anyone.then_some("true"),
         );
+    terminal.be_patient();
     let mut source = Source::new(flags, Process);
     let settings = source.load()?.settings;
     // Before the address is told: whoever reads it may send a signal next.
@@ -134,7 +135,7 @@ pub(crate) async fn stoppable<T>(
     }
     // A server that ended by itself in this moment needs no word to stop.
     let _ = stop.send(());
-    terminal.note("stopping when all calls are done; a second signal stops at once");
+    terminal.note_later("stopping when all calls are done; a second signal stops at once");
     tokio::select! {
         ended = &mut running => Some(ended),
         _ = signals.next() => None,

@@ -8,6 +8,8 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::config;
 
+use super::patient::Patient;
+
 /// Nobody reads stdout any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Closed;
@@ -35,6 +37,24 @@ impl Terminal {
                 writer: Box::new(err),
             },
         }
+    }
+
+    /// From now on no write waits for long for a reader that does not read: what it would be in the
+    /// way of is a server, which must go on and go down in time.
+    pub(crate) fn be_patient(&mut self) {
+        self.out.writer = Box::new(Patient::new(io::stdout()));
+        self.err.writer = Box::new(Patient::new(io::stderr()));
+    }
+
+    /// Writes a line to stderr by and by, if [`Self::be_patient`] was said: this does not wait.
+    pub(crate) fn note_later(&mut self, line: &str) {
+        let line = format!("{line}\n");
+        let _ = self.err.writer.write_all(line.as_bytes());
+    }
+
+    /// Waits until what was said later is written, as far as anybody reads it.
+    pub(crate) fn flush(&mut self) {
+        let _ = self.err.writer.flush();
     }
 
     /// Writes a piece of the answer, at once.

@@ -210,7 +210,8 @@ settings! {
         "Twice the first event: a stream that has begun is paid for already.";
     "timeouts.slow_consumer" [Duration("1ms", "1h")] = "30s",
         "DASHGATE_TIMEOUTS_SLOW_CONSUMER":
-        "How long a caller may leave its stream unread before the call is ended.",
+        "How long a response may stay unread before the call is ended; after as long again its \
+         stream is reset.",
         "The model goes on to cost tokens while nobody listens.";
     "upstream.url" [Text] = "",
         "DASHSCOPE_HTTP_BASE_URL" "--upstream":

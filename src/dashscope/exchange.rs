@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::fault::{truncated, unreadable};
 use super::reply::{Opening, Reply};
@@ -157,7 +157,9 @@ impl Exchange {
             return false;
         }
         let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
-        linger.as_mut().poll(cx).is_ready()
+        // A body that goes on and on spends the budget of the task, and a timer without budget never
+        // fires.
+        linger.as_mut().poll(cx).is_ready() || Instant::now() >= linger.deadline()
     }
 }
 
@@ -207,7 +209,7 @@ impl Stream for Exchange {
                 return Poll::Ready(None);
             }
             let polled = this.body.poll_chunk(cx);
-            if polled.is_pending() && this.is_late(cx) {
+            if matches!(polled, Poll::Pending | Poll::Ready(Some(Ok(_)))) && this.is_late(cx) {
                 let outcome = this.reply.finish();
                 this.settle(outcome);
                 continue;
@@ -215,7 +217,12 @@ impl Stream for Exchange {
             match ready!(polled) {
                 Some(Ok(chunk)) => {
                     if let Err(error) = this.take_chunk(chunk) {
-                        this.settle(Err(error));
+                        // What comes behind a complete answer takes nothing from it.
+                        let outcome = match this.reply.is_finished() {
+                            true => this.reply.finish(),
+                            false => Err(error),
+                        };
+                        this.settle(outcome);
                     }
                 }
                 Some(Err(broken)) => {

@@ -15,6 +15,7 @@ use crate::error::{Error, Reason};
 use crate::telemetry::report::Report;
 use crate::telemetry::trace;
 
+use super::call_clock::CallClock;
 use super::names;
 use super::settings::Settings;
 
@@ -29,6 +30,8 @@ const MAX_PASSED_VALUE: usize = 512;
 pub struct Arrival {
     /// When its head was read.
     pub at: Instant,
+    /// The clock of its response.
+    pub clock: Arc<CallClock>,
     /// What the caller allows for the whole call.
     pub timeout: Option<Duration>,
     /// The name that the caller gave in `x-request-id`, or one made up.
@@ -40,11 +43,11 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// Reads the head of a call that came at this moment.
+    /// Reads the head of a call that came when this clock began.
     pub fn read(
         headers: &HeaderMap,
         settings: &Settings,
-        at: Instant,
+        clock: Arc<CallClock>,
     ) -> Result<Box<Self>, (Arc<str>, Error)> {
         let known = Known::of(headers);
         let given = known.request_id.and_then(|name| name.to_str().ok());
@@ -52,7 +55,8 @@ impl Arrival {
         let request_id = given.map_or_else(new_request_id, Arc::from);
         match read(&known, settings) {
             Ok((timeout, passing)) => Ok(Box::new(Self {
-                at,
+                at: clock.began(),
+                clock,
                 timeout,
                 request_id,
                 identity: Identity::default(),

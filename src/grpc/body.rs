@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
 use crate::error::{Error, Reason};
 
+use super::call_clock::CallClock;
 use super::meter::Counted;
 use super::status;
 use super::web::{Asked, Wrong};
@@ -47,9 +49,12 @@ impl Clocked {
         }
     }
 
-    /// The body without its clock.
-    pub fn unclocked(self) -> Counted<Asked> {
-        self.body
+    /// The body without its clock, until that of the response ends the call.
+    pub fn until_ended(self, clock: Arc<CallClock>) -> UntilEnded {
+        UntilEnded {
+            body: self.body,
+            clock,
+        }
     }
 
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
@@ -61,7 +66,12 @@ impl Clocked {
             .alarm
             .get_or_insert_with(|| Box::pin(sleep_until(due())));
         loop {
-            ready!(alarm.as_mut().poll(cx));
+            // A body that floods spends the budget of the task, and a timer without budget never
+            // fires.
+            let fired = alarm.as_mut().poll(cx).is_ready();
+            if !fired && (coop::has_budget_remaining() || Instant::now() < due()) {
+                return Poll::Pending;
+            }
             let now = Instant::now();
             if now >= self.deadline {
                 let message = "the deadline passed while the request was still being sent";
@@ -73,6 +83,53 @@ impl Clocked {
             }
             alarm.as_mut().reset(due);
         }
+    }
+}
+
+/// A body that is read for as long as the response lasts, and ends when that is ended.
+pub struct UntilEnded {
+    body: Counted<Asked>,
+    clock: Arc<CallClock>,
+}
+
+impl Body for UntilEnded {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.clock.has_ended() {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending() {
+            self.clock.wake_request(cx);
+            // It may have been ended in between.
+            if self.clock.has_ended() {
+                return Poll::Ready(None);
+            }
+        }
+        polled.map_err(|wrong| receive_status(&wrong))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The status of a body that cannot be read.
+fn receive_status(wrong: &Wrong) -> Status {
+    match wrong {
+        Wrong::NotText => Status::internal("the body is not base64"),
+        // Not CANCELLED: tonic takes that for a clean end, and half an upload would pass for a whole
+        // one.
+        Wrong::Gone => Status::aborted("the caller went away"),
     }
 }
 
@@ -97,14 +154,7 @@ impl Body for Clocked {
                 self.moved = true;
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(Wrong::NotText))) => {
-                Poll::Ready(Some(Err(Status::internal("the body is not base64"))))
-            }
-            // Not CANCELLED: tonic takes that for a clean end, and half an upload would pass for a
-            // whole one.
-            Poll::Ready(Some(Err(Wrong::Gone))) => {
-                Poll::Ready(Some(Err(Status::aborted("the caller went away"))))
-            }
+            Poll::Ready(Some(Err(wrong))) => Poll::Ready(Some(Err(receive_status(&wrong)))),
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
                 let error = ready!(self.poll_clocks(cx));

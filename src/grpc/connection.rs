@@ -1,33 +1,35 @@
 //! One connection, from its first byte to its last: greeted, served, and told to go in time.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response, header};
-use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tonic::Status;
 
 use crate::chat::call::{Connection, Origin};
 
+use super::call_clock::CallClock;
 use super::cors::{self, Origins};
 use super::guard::Guard;
 use super::health::Phase;
 use super::meter::Answer;
+use super::open_calls::{Open, OpenCalls};
 use super::peer;
 use super::refusal;
+use super::response_body::TransportBody;
 use super::router::Router;
 use super::socket::Stream;
+use super::stream_task::{ConnectionClock, Slot, StreamExecutor, Stuck};
 use super::tls::{self, Tls};
 use super::web::{self, Answered, Form};
 
@@ -171,23 +173,15 @@ async fn serve(
 ) {
     let limits = door.limits;
     let greeted = Arc::new(AtomicBool::new(false));
-    let io = TokioIo::new(guard(stream, &door, &greeted));
-    let calls = Arc::new(Calls::new());
-    let counted = Arc::clone(&calls);
+    let (slot, calls) = (Slot::default(), Arc::new(OpenCalls::new()));
+    let builder = builder(&limits, protocol, &slot);
+    let mut clock = ConnectionClock::new(slot.clone(), Arc::clone(&calls));
+    let io = TokioIo::new(clock.watch(guard(stream, &door, &greeted)));
     let served = Arc::new((door, connected));
-    let metrics = &served.0.router.telemetry().metrics;
-    let shared = Arc::clone(&served);
-    let service = service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        let call = Open::new(&counted);
-        // In a box that goes when the answer has begun: a silent stream must not keep the room that
-        // its beginning took.
-        Box::pin(async move {
-            let answer = answer(request, &shared.0, &shared.1).await;
-            Ok::<_, Infallible>(answer.map(|body| call.with(body)))
-        })
-    });
-    let builder = builder(&limits, protocol);
+    let router = &served.0.router;
+    let metrics = &router.telemetry().metrics;
+    let unread_limit = || router.unread_limit();
+    let service = service_fn(service(Arc::clone(&served), Arc::clone(&calls), slot));
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut handshake = pin!(tokio::time::sleep(limits.handshake_timeout));
     let mut age = pin!(tokio::time::sleep(spread(limits.max_age)));
@@ -195,12 +189,22 @@ async fn serve(
     let (mut shaking, mut going, mut old) = (true, false, false);
     loop {
         tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
+            ended = poll_fn(|cx| match connection.as_mut().poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(Ok(ended)),
+                Poll::Pending => clock.poll(cx, unread_limit).map(Err),
+            }) => match ended {
+                Ok(Ok(())) | Err(Stuck::Close) => return,
+                Ok(Err(error)) => {
                     tracing::debug!(%error, "a connection ended with a fault");
+                    return;
                 }
-                return;
-            }
+                Err(Stuck::Retire) if !old => {
+                    (old, going) = (true, true);
+                    age.as_mut().reset(Instant::now() + limits.max_age_grace);
+                    connection.as_mut().graceful_shutdown();
+                }
+                Err(Stuck::Retire) => {}
+            },
             () = handshake.as_mut(), if shaking => {
                 shaking = false;
                 if !greeted.load(Ordering::Relaxed) {
@@ -246,8 +250,34 @@ fn guard(stream: Box<dyn Stream>, door: &Door, greeted: &Arc<AtomicBool>) -> Gua
     )
 }
 
-fn builder(limits: &Limits, protocol: Protocol) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// A call that is being answered.
+type Answering = Pin<Box<dyn Future<Output = Result<Sent, Infallible>> + Send>>;
+
+/// The response of a call, as the transport gets it.
+type Sent = Response<TransportBody<Answered>>;
+
+/// Answers the calls of a connection, each with a clock that lies in the slot when it begins.
+fn service(
+    served: Arc<(Door, Connection)>,
+    calls: Arc<OpenCalls>,
+    slot: Slot,
+) -> impl Fn(Request<Incoming>) -> Answering {
+    move |request| {
+        let served = Arc::clone(&served);
+        let call = Open::new(&calls);
+        let clock = CallClock::new(Instant::now());
+        slot.put(Arc::clone(&clock));
+        // In a box that goes when the answer has begun: a silent stream must not keep the room that
+        // its beginning took.
+        Box::pin(async move {
+            let answer = answer(request, &served.0, &served.1, &clock).await;
+            Ok(answer.map(|body| TransportBody::new(body, clock, call)))
+        })
+    }
+}
+
+fn builder(limits: &Limits, protocol: Protocol, slot: &Slot) -> auto::Builder<StreamExecutor> {
+    let mut builder = auto::Builder::new(StreamExecutor::new(slot.clone()));
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -282,6 +312,7 @@ async fn answer(
     request: Request<Incoming>,
     door: &Door,
     connected: &Connection,
+    clock: &Arc<CallClock>,
 ) -> Response<Answered> {
     if let Some(answer) = door.origins.preflight(&request) {
         return web::wrap(answer.map(Answer::uncounted), None);
@@ -293,78 +324,10 @@ async fn answer(
     }
     let origin = form.and_then(|_| request.headers().get(header::ORIGIN).cloned());
     let request = web::unwrap(request, form);
-    let answer = door.router.answer(request, connected).await;
+    let answer = door.router.answer(request, connected, clock).await;
     let mut answer = web::wrap(answer, form);
     if let Some(origin) = origin {
         door.origins.grant(origin, answer.headers_mut());
     }
     answer
-}
-
-/// The calls of a connection that are open, and since when there is none.
-struct Calls(Mutex<(usize, Instant)>);
-
-impl Calls {
-    fn new() -> Self {
-        Self(Mutex::new((0, Instant::now())))
-    }
-
-    fn change(&self, change: impl FnOnce(usize) -> usize) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0 = change(state.0);
-        if state.0 == 0 {
-            state.1 = Instant::now();
-        }
-    }
-
-    fn idle_since(&self) -> Option<Instant> {
-        let (open, since) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (open == 0).then_some(since)
-    }
-}
-
-/// One call that is open until this is dropped.
-struct Open(Arc<Calls>);
-
-impl Open {
-    fn new(calls: &Arc<Calls>) -> Self {
-        calls.change(|open| open + 1);
-        Self(Arc::clone(calls))
-    }
-
-    fn with(self, body: Answered) -> Held {
-        Held { body, _call: self }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.change(|open| open - 1);
-    }
-}
-
-/// The body of an answer, whose call is open as long as it lives.
-struct Held {
-    body: Answered,
-    _call: Open,
-}
-
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -129,6 +129,7 @@ impl Conversation {
             .relay
             .open(call, &self.held, &self.arrival.identity, self.arrival.at)
             .map_err(|error| self.status(&error, &request_id))?;
+        self.arrival.clock.hold(reply.unread_call());
         Ok((reply, request_id))
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::watch;
-use tokio::time::Sleep;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
@@ -100,15 +99,13 @@ impl Health for Checks {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Changes>, Status> {
         let known = SERVICES.contains(&request.into_inner().service.as_str());
-        let deadline = self
-            .arrival
-            .timeout
-            .map(|timeout| self.arrival.at + timeout);
+        if let Some(timeout) = self.arrival.timeout {
+            self.arrival.clock.keep_deadline(self.arrival.at + timeout);
+        }
         Ok(Response::new(Changes {
             phases: WatchStream::new(self.phase.clone()),
             known,
             last: None,
-            alarm: deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline))),
             request_id: self.arrival.request_id.clone(),
             over: false,
         }))
@@ -121,7 +118,6 @@ pub struct Changes {
     phases: WatchStream<Phase>,
     known: bool,
     last: Option<HealthCheckResponse>,
-    alarm: Option<Pin<Box<Sleep>>>,
     request_id: Arc<str>,
     over: bool,
 }
@@ -163,10 +159,6 @@ impl Stream for Changes {
                 self.last = Some(next);
                 return Poll::Ready(Some(Ok(next)));
             }
-        }
-        let expired = |alarm: &mut Pin<Box<Sleep>>| alarm.as_mut().poll(cx).is_ready();
-        if self.alarm.as_mut().is_some_and(expired) {
-            return self.end(Reason::DeadlineExceeded, "the deadline of the watch passed");
         }
         Poll::Pending
     }

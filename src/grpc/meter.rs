@@ -8,15 +8,17 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::Instant;
 use tonic::body::Body;
 
 use crate::telemetry::Telemetry;
 use crate::telemetry::registry::Method;
 use crate::telemetry::trace::{Parent, Span};
 
+use super::call_clock::CallClock;
 use super::load::Load;
 use super::names;
+use super::response_body::ResponseBody;
+use super::status;
 
 /// The methods that are counted by their name: type, service, method. All others are one, because
 /// their names come from outside.
@@ -99,7 +101,7 @@ impl Meter {
     }
 
     /// A call of this path has come.
-    pub fn start(&self, path: &str, headers: &HeaderMap) -> Metered {
+    pub fn start(&self, path: &str, headers: &HeaderMap, clock: Arc<CallClock>) -> Metered {
         let named = path.strip_prefix('/').and_then(|path| path.split_once('/'));
         let found = named.and_then(|(service, method)| {
             let is_it = |known: &&([&str; 3], _)| known.0[1] == service && known.0[2] == method;
@@ -112,7 +114,7 @@ impl Meter {
         }
         Metered {
             method: Arc::clone(method),
-            began: Instant::now(),
+            clock,
             code: CANCELED,
             span: found.and_then(|([_, service, _], _)| self.span(service, path, headers)),
             load: self.load.clone(),
@@ -137,8 +139,7 @@ impl Meter {
 /// One call that is being counted. It has ended when this is dropped.
 pub struct Metered {
     method: Arc<Method>,
-    /// When it came.
-    pub began: Instant,
+    clock: Arc<CallClock>,
     code: usize,
     span: Option<Span>,
     load: Option<Arc<Load>>,
@@ -160,7 +161,11 @@ impl Metered {
     }
 
     /// Counts the messages of its answer, and the code at its end.
-    pub fn response(mut self, mut response: Response<Body>) -> Response<Answer> {
+    pub fn response(
+        mut self,
+        mut response: Response<Body>,
+        request_id: Arc<str>,
+    ) -> Response<Answer> {
         if let Some(span) = &mut self.span
             && let Some(name) = response.headers().get(names::X_REQUEST_ID)
             && let Ok(name) = name.to_str()
@@ -168,8 +173,9 @@ impl Metered {
             span.set("dashgate.request_id", name.to_owned());
         }
         self.read(response.headers_mut());
+        let clock = Arc::clone(&self.clock);
         response.map(|body| Answer {
-            body,
+            body: ResponseBody::new(body, clock, request_id),
             frames: Frames::default(),
             call: Some(self),
         })
@@ -189,10 +195,16 @@ impl Metered {
 
 impl Drop for Metered {
     fn drop(&mut self) {
+        // A stream that was reset had no trailers; why it was ended is known all the same.
+        if self.code == CANCELED
+            && let Some(error) = self.clock.error()
+        {
+            self.code = usize::try_from(i32::from(status::code(error.kind()))).unwrap_or(UNKNOWN);
+        }
         if let Some(handled) = self.method.handled.get(self.code) {
             handled.inc();
         }
-        let took = self.began.elapsed();
+        let took = self.clock.began().elapsed();
         self.method.handling.observe(took.as_secs_f64());
         if let (Some(span), Some((_, code))) = (&mut self.span, CODES.get(self.code)) {
             span.answered(code);
@@ -242,7 +254,7 @@ where
 
 /// The body of an answer whose messages are counted.
 pub struct Answer {
-    body: Body,
+    body: ResponseBody,
     frames: Frames,
     call: Option<Metered>,
 }
@@ -251,7 +263,7 @@ impl Answer {
     /// Of what is no call: nothing is counted.
     pub fn uncounted(body: Body) -> Self {
         Self {
-            body,
+            body: ResponseBody::of_no_call(body),
             frames: Frames::default(),
             call: None,
         }
@@ -332,6 +344,7 @@ impl Frames {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use tokio::time::Instant;
 
     proptest! {
         #[test]
@@ -365,9 +378,10 @@ mod tests {
             "/",
             "/dashgate.v1.ConversationService/Made",
         ] {
-            drop(meter.start(path, &none));
+            drop(meter.start(path, &none, CallClock::new(Instant::now())));
         }
-        drop(meter.start("/grpc.health.v1.Health/Check", &none));
+        let clock = CallClock::new(Instant::now());
+        drop(meter.start("/grpc.health.v1.Health/Check", &none, clock));
         let text = telemetry.metrics.text();
         for line in [
             r#"{grpc_method="other",grpc_service="other",grpc_type="unary"} 4"#,

@@ -5,6 +5,7 @@
 
 pub mod arrival;
 pub mod body;
+pub mod call_clock;
 pub mod codec;
 pub mod connection;
 mod content;
@@ -22,17 +23,20 @@ pub mod media;
 pub mod meter;
 mod names;
 pub mod offered;
+mod open_calls;
 mod options;
 pub mod pb;
 pub mod peer;
 pub mod refusal;
 pub mod reply;
 pub mod request;
+pub mod response_body;
 pub mod router;
 pub mod services;
 pub mod settings;
 pub mod socket;
 pub mod status;
+mod stream_task;
 pub mod tls;
 pub mod web;
 pub mod workers;

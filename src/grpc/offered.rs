@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, Request, Response};
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use crate::relay::admission::Held;
 
 use super::arrival::Arrival;
 use super::body::Clocked;
+use super::call_clock;
 use super::conversation::Conversation;
 use super::health::{Checks, Phase};
 use super::media::Media;
@@ -161,11 +163,12 @@ impl Services for Offered {
         settings: Arc<Settings>,
     ) -> Answering {
         let limit = settings.max_request_bytes;
-        // Whoever looks through the schema may think between two questions.
-        let unhurried = |request: Request<Clocked>| request.map(|body| Body::new(body.unclocked()));
         match services::named(request.uri().path()) {
             CONVERSATION => self.conversation(request, arrival, settings),
             MEDIA => self.media(request, arrival, settings),
+            _ if arrival.timeout == Some(Duration::ZERO) => {
+                refused(request, call_clock::too_late())
+            }
             HEALTH => {
                 let phase = self.phase.clone();
                 let mut server = HealthServer::new(Checks { phase, arrival });
@@ -173,15 +176,25 @@ impl Services for Offered {
             }
             REFLECTION_V1 => {
                 let mut server = self.reflection_v1.clone();
-                explained(server.call(unhurried(request)), limit)
+                let request = unhurried(request, &arrival, &settings);
+                explained(server.call(request), limit)
             }
             REFLECTION_V1ALPHA => {
                 let mut server = self.reflection_v1alpha.clone();
-                explained(server.call(unhurried(request)), limit)
+                let request = unhurried(request, &arrival, &settings);
+                explained(server.call(request), limit)
             }
             _ => Box::pin(std::future::ready(Err(services::unknown()))),
         }
     }
+}
+
+/// A request of reflection: whoever looks through the schema may think between two questions, but
+/// not beyond the deadline of a stream.
+fn unhurried(request: Request<Clocked>, arrival: &Arrival, settings: &Settings) -> Request<Body> {
+    let clock = &arrival.clock;
+    clock.keep_deadline(arrival.at + arrival.timeout(settings.stream_timeout, settings));
+    request.map(|body| Body::new(body.until_ended(Arc::clone(clock))))
 }
 
 fn no_method() -> Error {

@@ -5,10 +5,10 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::Entry;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use tokio::time::Instant;
 use tonic::body::Body;
 
 use crate::callers::Callers;
@@ -18,6 +18,7 @@ use crate::telemetry::Telemetry;
 
 use super::arrival::{self, Arrival};
 use super::body::Clocked;
+use super::call_clock::CallClock;
 use super::load::Load;
 use super::meter::{Answer, Counted, Meter};
 use super::services::{self, Access, Answering, Services};
@@ -73,29 +74,32 @@ impl Router {
         &self.telemetry
     }
 
+    /// How long a response may stay unread.
+    pub fn unread_limit(&self) -> Duration {
+        self.settings().slow_consumer_timeout
+    }
+
     /// Answers one request. Never fails: every fault is an answer.
     pub async fn answer(
         &self,
         request: Request<Asked>,
         connection: &Connection,
+        clock: &Arc<CallClock>,
     ) -> Response<Answer> {
         if let Some(refusal) = refusal::other_protocols(&request) {
             refusal::hear_out(request.into_body()).await;
             return refusal.map(Answer::uncounted);
         }
-        let metered = self.meter.start(request.uri().path(), request.headers());
+        let (path, headers) = (request.uri().path(), request.headers());
+        let metered = self.meter.start(path, headers, Arc::clone(clock));
         let traceparent = metered.traceparent();
         let request = request.map(|body| metered.request(body));
         let settings = self.settings();
+        clock.limit(settings.slow_consumer_timeout);
         let service = services::named(request.uri().path());
         let access = self.services.access(service, &settings);
         let known = self
-            .known(
-                request.headers(),
-                access,
-                (connection, metered.began),
-                &settings,
-            )
+            .known(request.headers(), access, (connection, clock), &settings)
             .await;
         let answered = match known {
             Ok(mut arrival) => {
@@ -111,15 +115,17 @@ impl Router {
                     Err(error) => Err(error),
                 };
                 match answered {
-                    Ok(response) => Ok(with_name(response, &request_id)),
+                    Ok(response) => Ok((with_name(response, &request_id), request_id)),
                     Err(error) => Err((request_id, error)),
                 }
             }
             Err(refused) => Err(refused),
         };
-        metered.response(answered.unwrap_or_else(|(request_id, error)| {
-            status::status(&error, &request_id, false).into_http()
-        }))
+        let (response, request_id) = answered.unwrap_or_else(|(request_id, error)| {
+            let response = status::status(&error, &request_id, false).into_http();
+            (response, request_id)
+        });
+        metered.response(response, request_id)
     }
 
     /// What is known of a call before its message, and whose it is where that matters.
@@ -127,10 +133,10 @@ impl Router {
         &self,
         headers: &HeaderMap,
         access: Option<Access>,
-        (connection, at): (&Connection, Instant),
+        (connection, clock): (&Connection, &Arc<CallClock>),
         settings: &Settings,
     ) -> Result<Box<Arrival>, (Arc<str>, Error)> {
-        let mut arrival = Arrival::read(headers, settings, at)?;
+        let mut arrival = Arrival::read(headers, settings, Arc::clone(clock))?;
         if access == Some(Access::Open) {
             return Ok(arrival);
         }

@@ -19,6 +19,8 @@ pub struct Settings {
     pub stream_timeout: Duration,
     /// The longest that any call may take.
     pub max_timeout: Duration,
+    /// How long a response may stay unread.
+    pub slow_consumer_timeout: Duration,
     /// After how much silence a stream gets a heartbeat.
     pub heartbeat_after: Duration,
     /// Whether reflection is answered to those who show no credentials.

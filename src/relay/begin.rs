@@ -9,30 +9,37 @@ use super::attempt::{self, Asker, Attempts};
 use super::journal::Reader;
 use super::ledger::{Ledger, report};
 use super::place::Place;
-use super::reply::{Reply, Stage, Times};
+use super::reply::Reply;
+use super::stage::{Stage, Times};
 
 /// A reply that goes to DashScope itself.
 pub(super) fn direct(asker: &Arc<Asker>, mut call: Arc<Call>, times: Times, place: Place) -> Reply {
     let attempts = Attempts::default();
     let asking = Asking::begin(&asker.telemetry, &mut call);
     let report = report(&call, false);
-    let ledger = Ledger::direct(&asker.telemetry, report, times.arrived).traced(asking);
+    let ledger = Ledger::direct(&asker.telemetry, report, times.arrived)
+        .asking(call.prompt.estimated_input_tokens())
+        .traced(asking);
     let stage = opening(asker, call, times, &attempts);
     Reply::new(stage, times, attempts, ledger, Some(place))
 }
 
-/// The events of a call that runs on its own. Its readers have the places and write the reports.
+/// The events of a call that runs on its own. Its readers have the places and write the reports; it
+/// settles the tokens, whoever of them stays.
 pub(super) fn unreported(
     asker: &Arc<Asker>,
     mut call: Arc<Call>,
     times: Times,
     attempts: &Attempts,
+    tokens: Place,
 ) -> Reply {
     let asking = Asking::begin(&asker.telemetry, &mut call);
     let report = report(&call, false);
-    let ledger = Ledger::silent(&asker.telemetry, report, times.arrived).traced(asking);
+    let ledger = Ledger::silent(&asker.telemetry, report, times.arrived)
+        .asking(call.prompt.estimated_input_tokens())
+        .traced(asking);
     let stage = opening(asker, call, times, attempts);
-    Reply::new(stage, times, Arc::clone(attempts), ledger, None)
+    Reply::new(stage, times, Arc::clone(attempts), ledger, Some(tokens))
 }
 
 /// A reply that listens to a call which runs on its own.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::chat::call::{Call, Delivery};
+use crate::chat::estimate;
 use crate::chat::event::Event;
 use crate::error::Error;
 use crate::telemetry::Telemetry;
@@ -32,6 +33,10 @@ pub(super) struct Ledger {
     /// Whether a caller waits, whose call is to be reported.
     told: bool,
     present: Option<Present>,
+    /// The estimate of the tokens of the question.
+    asked_tokens: u64,
+    /// What the answer so far weighs for the estimate of its tokens.
+    answered: u64,
     /// There while DashScope may answer.
     asked: Option<Asked>,
 }
@@ -56,6 +61,17 @@ impl Ledger {
         arrived: Instant,
     ) -> Box<Self> {
         Self::new(telemetry, report, arrived, (true, true))
+    }
+
+    /// With an estimate of the tokens of the question.
+    pub(super) fn asking(mut self: Box<Self>, tokens: u64) -> Box<Self> {
+        self.asked_tokens = tokens;
+        self
+    }
+
+    /// The estimate of the tokens used so far, in and out.
+    pub(super) fn estimated_tokens(&self) -> u64 {
+        self.asked_tokens + estimate::tokens(self.answered)
     }
 
     /// With a span of what DashScope is asked.
@@ -96,6 +112,8 @@ impl Ledger {
                 .flatten(),
             told,
             asked: asked.then(|| Asked::of(&report)),
+            asked_tokens: 0,
+            answered: 0,
             telemetry: Arc::clone(telemetry),
             report,
             arrived,
@@ -121,7 +139,10 @@ impl Ledger {
                     asked.model = Some(self.telemetry.metrics.model(&started.model));
                 }
             }
-            Event::Delta(_) => self.note_piece(now),
+            Event::Delta(delta) => {
+                self.answered += delta.piece.estimated_weight();
+                self.note_piece(now);
+            }
             Event::End(end) => {
                 if let Some(usage) = &end.usage {
                     self.report.tokens = Tokens::of(usage);
@@ -163,6 +184,13 @@ impl Ledger {
         self.end(outcome);
     }
 
+    /// The call is over because nobody reads its answer any more, unless it was over before.
+    pub(super) fn cancel(&mut self) {
+        if self.told || self.asked.is_some() {
+            self.end(Outcome::Cancelled);
+        }
+    }
+
     fn end(&mut self, outcome: Outcome) {
         self.report.outcome = outcome;
         self.report.total = self.arrived.elapsed();
@@ -189,9 +217,7 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        if self.told || self.asked.is_some() {
-            self.end(Outcome::Cancelled);
-        }
+        self.cancel();
     }
 }
 

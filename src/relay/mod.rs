@@ -15,6 +15,7 @@ mod begin;
 mod blame;
 mod bucket;
 mod content;
+mod core;
 mod journal;
 mod ledger;
 mod media_hosts;
@@ -25,6 +26,7 @@ pub mod reply;
 pub mod retry;
 pub mod routes;
 mod shared_circuit;
+mod stage;
 pub mod standing;
 mod storage_owners;
 mod supervisor;
@@ -57,7 +59,8 @@ use ledger::Ledger;
 use once::Once;
 use passage::{Counted, Passage};
 use place::{Permits, Place};
-use reply::{Reply, Times};
+use reply::Reply;
+use stage::Times;
 use supervisor::Supervisor;
 
 /// What the operator decides about calls.
@@ -77,8 +80,6 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// The largest request body, for models without a limit of their own.
     pub max_request_bytes: usize,
-    /// How long a caller may leave an event unread.
-    pub slow_consumer_timeout: Duration,
     /// When to try again.
     pub retry: retry::Policy,
     /// What part of all calls may be retries, in percent.
@@ -245,16 +246,17 @@ impl Relay {
         arrived: Instant,
     ) -> Result<Reply, Error> {
         let plan = self.plan();
-        let place = match self.admit(&plan, &call, held, who) {
+        let limit = plan.asker.routes.timeout(&call.prompt.model);
+        let timeout = limit.map_or(call.timeout, |limit| limit.min(call.timeout));
+        let times = plan.times(arrived, timeout);
+        let admitted = in_time(times.deadline).and_then(|()| self.admit(&plan, &call, held, who));
+        let place = match admitted {
             Ok(place) => place,
             Err(error) => {
                 self.refuse(ledger::report(&call, false), arrived, &error);
                 return Err(error);
             }
         };
-        let limit = plan.asker.routes.timeout(&call.prompt.model);
-        let timeout = limit.map_or(call.timeout, |limit| limit.min(call.timeout));
-        let times = plan.times(arrived, timeout);
         let mut reply = if call.named {
             // Each reader keeps its own deadline; the call itself may take as long as any.
             let longest = plan.times(arrived, limit.unwrap_or(plan.settings.max_timeout));
@@ -291,7 +293,8 @@ impl Relay {
     ) -> Result<Reply, Error> {
         let asker = &plan.asker;
         let reader = once::open(&self.inner.once, &call, |attempts| {
-            begin::unreported(asker, Arc::clone(&call), longest, attempts)
+            let tokens = place.take_tokens();
+            begin::unreported(asker, Arc::clone(&call), longest, attempts, tokens)
         });
         match reader {
             Ok(reader) => Ok(begin::joined(asker, reader, &call, times, place)),
@@ -326,7 +329,8 @@ impl Relay {
         let mut ledger = Ledger::joined(telemetry, report, arrived);
         let asker = Arc::clone(&self.plan().asker);
         let accounts = Arc::clone(&asker.accounts);
-        let admitted = self.admit_upload(&accounts, &upload, held, who);
+        let admitted = in_time(arrived + timeout)
+            .and_then(|()| self.admit_upload(&accounts, &upload, held, who));
         let (_place, lease) = admitted.inspect_err(|error| ledger.close(Some(error)))?;
         self.inner.calls.add_upload(&passage);
         ledger.report.attempts = 1;
@@ -405,14 +409,16 @@ impl Relay {
         self.plan().settings.max_in_flight
     }
 
-    /// Watches over calls whose caller does not read, until it is dropped.
-    pub async fn supervise(&self) {
-        let limit = || self.plan().settings.slow_consumer_timeout;
-        self.inner.calls.run(limit).await;
-    }
-
     /// Ends every call that is left, as the gateway goes down.
     pub fn shut_down(&self) {
         self.inner.calls.shut_down();
+    }
+}
+
+/// Refuses a call whose deadline has passed already: nothing is sent for it.
+fn in_time(deadline: Instant) -> Result<(), Error> {
+    match Instant::now() < deadline {
+        true => Ok(()),
+        false => Err(core::queued()),
     }
 }

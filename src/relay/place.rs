@@ -12,7 +12,7 @@ pub(super) type Permits = (Permit, Option<Permit>);
 /// All places of a call. Dropping it frees them.
 pub(super) struct Place {
     pass: Pass,
-    _permits: Permits,
+    _permits: Option<Permits>,
 }
 
 impl Place {
@@ -20,7 +20,15 @@ impl Place {
     pub(super) fn new(permits: Permits, pass: Pass) -> Self {
         Self {
             pass,
-            _permits: permits,
+            _permits: Some(permits),
+        }
+    }
+
+    /// The tokens alone, for the call that runs: its readers keep their places and pay nothing.
+    pub(super) fn take_tokens(&mut self) -> Self {
+        Self {
+            pass: self.pass.take_tokens(),
+            _permits: None,
         }
     }
 
@@ -31,6 +39,11 @@ impl Place {
         if let Some(tokens) = usage.total_tokens.or_else(sum) {
             self.pass.settle(u64::try_from(tokens).unwrap_or_default());
         }
+    }
+
+    /// The caller pays for this estimate of an answer that broke off, and no less than was reserved.
+    pub(super) fn estimated(&mut self, tokens: u64) {
+        self.pass.settle(tokens.max(self.pass.reserved()));
     }
 
     /// The caller pays nothing: another call paid, or no model did anything.

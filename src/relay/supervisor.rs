@@ -1,24 +1,15 @@
-//! Watches over calls that nobody polls.
-//!
-//! HTTP/2 stops to poll an answer while its reader does not read, so the clocks inside that answer
-//! stand still, and the model would go on to cost tokens. Once a second this room looks at every
-//! call from outside.
+//! The list of all calls in flight, for an operator to see and for a shutdown to end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
-
-use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::error::{Error, Reason};
 use crate::telemetry::calls::Calls as View;
 
+use super::core::{self, Core};
 use super::passage::Passage;
-use super::reply::{self, Core, Reply};
+use super::reply::Reply;
 use super::watch::Watch;
-
-/// How often to look. A call that is read keeps its own, exact clocks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// All calls in flight.
 #[derive(Default)]
@@ -34,7 +25,7 @@ impl Supervisor {
         reply.watched(self.calls.add(reply.core()));
         // Asked after it is on the list: whoever sets this ends those that are on it.
         if self.shut_down.load(Ordering::SeqCst) {
-            reply::lock(reply.core()).end(going_down());
+            core::lock(reply.core()).end(going_down());
         }
     }
 
@@ -49,7 +40,7 @@ impl Supervisor {
     /// All that is in flight now, the oldest first.
     pub(super) fn view(&self) -> View {
         let live = self.calls.live();
-        let calls = live.iter().filter_map(|core| reply::lock(core).view());
+        let calls = live.iter().filter_map(|core| core::lock(core).view());
         let mut calls: Vec<_> = calls.collect();
         let uploads: Vec<_> = self.uploads().iter().filter_map(Weak::upgrade).collect();
         calls.extend(uploads.iter().map(|upload| upload.view()));
@@ -57,28 +48,11 @@ impl Supervisor {
         View { calls }
     }
 
-    /// Looks again and again.
-    pub(super) async fn run(&self, slow_consumer: impl Fn() -> Duration) {
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let now = Instant::now();
-            let slow_consumer = slow_consumer();
-            for core in self.calls.live() {
-                let mut core = reply::lock(&core);
-                if let Some(error) = core.overdue(now, slow_consumer) {
-                    core.end(error);
-                }
-            }
-        }
-    }
-
     /// Ends every call, and every one that still comes.
     pub(super) fn shut_down(&self) {
         self.shut_down.store(true, Ordering::SeqCst);
         for core in self.calls.live() {
-            reply::lock(&core).end(going_down());
+            core::lock(&core).end(going_down());
         }
     }
 

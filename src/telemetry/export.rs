@@ -132,10 +132,16 @@ pub struct Running {
 }
 
 impl Running {
-    /// Takes the last spans away, and ends.
-    pub async fn finish(self) {
+    /// Takes the last spans away, and ends; in time, whatever the receiver does.
+    pub async fn finish(mut self) {
         drop(self.over);
-        let _ = self.task.await;
+        if tokio::time::timeout(FLUSH_TIMEOUT, &mut self.task)
+            .await
+            .is_err()
+        {
+            self.task.abort();
+            tracing::warn!("the last spans could not be sent in time");
+        }
     }
 }
 
@@ -184,9 +190,7 @@ impl Exporter {
             }
             self.export(&mut batch).await;
         };
-        if tokio::time::timeout(FLUSH_TIMEOUT, rest).await.is_err() {
-            tracing::warn!("the last spans could not be sent in time");
-        }
+        rest.await;
     }
 
     async fn export(&mut self, batch: &mut Vec<SpanData>) {

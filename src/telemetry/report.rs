@@ -45,6 +45,9 @@ pub struct Report {
     pub upstream_code: String,
     /// The tokens, as DashScope counted.
     pub tokens: Tokens,
+    /// Whether the caller was charged by an estimate, because the answer broke off before DashScope
+    /// had counted.
+    pub usage_estimated: bool,
     /// The bytes of an upload.
     pub uploaded_bytes: Option<u64>,
     /// The trace that it belongs to; empty if to none.
@@ -70,6 +73,7 @@ pub const FIELDS: &[&str] = &[
     "upstream_code",
     "input_tokens",
     "output_tokens",
+    "usage_estimated",
     "uploaded_bytes",
     "trace_id",
     "joined",
@@ -141,6 +145,7 @@ impl Report {
                     upstream_code = %self.upstream_code,
                     input_tokens = self.tokens.input(),
                     output_tokens = self.tokens.output(),
+                    usage_estimated = self.usage_estimated,
                     uploaded_bytes = self.uploaded_bytes,
                     trace_id = said(&self.trace_id),
                     joined = self.joined,
@@ -173,6 +178,7 @@ impl Report {
         line.text("upstream_code", &self.upstream_code);
         line.add_known("input_tokens", self.tokens.input());
         line.add_known("output_tokens", self.tokens.output());
+        line.add("usage_estimated", &self.usage_estimated);
         line.add_known("uploaded_bytes", self.uploaded_bytes);
         line.known_text("trace_id", said(&self.trace_id));
         line.add("joined", &self.joined);

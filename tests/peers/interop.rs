@@ -181,6 +181,7 @@ const SETTINGS: Settings = Settings {
     stream_timeout: Duration::from_secs(600),
     max_timeout: Duration::from_secs(600),
     heartbeat_after: Duration::from_secs(15),
+    slow_consumer_timeout: Duration::from_secs(30),
     open_reflection: false,
     show_upstream_messages: false,
 };

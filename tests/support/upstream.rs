@@ -14,6 +14,8 @@ use tokio::task::JoinHandle;
 pub enum Step {
     /// Writes these bytes.
     Write(Vec<u8>),
+    /// Writes these bytes again and again until the client goes.
+    Flood(Vec<u8>),
     /// Says nothing for this long.
     Pause(Duration),
     /// Closes in order.
@@ -116,6 +118,12 @@ impl Upstream {
             .unwrap();
     }
 
+    /// Waits until the client has closed this many connections in the middle of an answer.
+    pub async fn closes(&self, count: usize) {
+        let mut closed = self.closed.clone();
+        closed.wait_for(|closes| *closes >= count).await.unwrap();
+    }
+
     /// Waits until this many requests were read.
     pub async fn wait_for_requests(&self, count: usize) {
         while self.seen.lock().unwrap().len() < count {
@@ -140,6 +148,10 @@ async fn connection(
         for step in steps {
             let outcome = match step {
                 Step::Write(bytes) => stream.write_all(&bytes).await.is_ok(),
+                Step::Flood(bytes) => {
+                    while stream.write_all(&bytes).await.is_ok() {}
+                    false
+                }
                 Step::Pause(span) => pause(&mut stream, span).await,
                 Step::Hang => {
                     gone(&mut stream).await;

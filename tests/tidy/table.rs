@@ -183,6 +183,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("opentelemetry", &["telemetry"]),
     ("opentelemetry_otlp", &["telemetry"]),
     ("opentelemetry_sdk", &["telemetry"]),
+    ("pin_project_lite", &["grpc"]),
     ("prometheus", &["telemetry"]),
     ("prost", &["cli", "app", "grpc"]),
     ("prost_types", &["cli", "app", "grpc"]),

@@ -1,0 +1,363 @@
+//! The clock of one response, which runs whether or not the transport polls the response's body.
+//!
+//! HTTP/2 stops polling a body while its stream or its connection has no window, so a clock inside
+//! the body stands still exactly when it is needed. This one counts what was handed to the transport
+//! and not yet written; the task that serves the stream looks at it from outside. When the deadline
+//! or the limit for unread responses passes, the call is ended: DashScope is closed, the places are
+//! free. If the caller reads again it gets the status; if it does not, the stream is reset once the
+//! limit has passed a second time.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::time::Instant;
+
+use crate::error::{Error, Reason};
+use crate::relay::reply::{self, UnreadCall};
+
+use super::open_calls::{Open, Unread};
+
+/// How long a response may stay unread that no settings apply to, such as the refusal of a request
+/// that is not gRPC. The default of `timeouts.slow_consumer`.
+const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
+
+/// The end of a response waits in the gateway while more than this of it is unread: once the HTTP
+/// library has the end of a stream, the stream can no longer be reset. Shorter responses leave with
+/// their end in one write; a connection may keep so much of each of its streams for a peer that does
+/// not read.
+pub(super) const MAX_UNREAD_AT_END: usize = 16 * 1024;
+
+/// The clock of one response.
+#[derive(Debug)]
+pub struct CallClock {
+    began: Instant,
+    /// The bytes that were handed to the transport and not yet written.
+    unread: AtomicUsize,
+    /// When the transport last wrote some of them, in nanoseconds after `began`.
+    moved: AtomicU64,
+    /// Whether the transport took a frame and has not asked for the next.
+    holding: AtomicBool,
+    /// Whether the deadline has to be looked at even while everything is read.
+    keeps_deadline: AtomicBool,
+    ended: AtomicBool,
+    /// Whether the response is over, and its connection counts it as unread.
+    counted: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    limit: Duration,
+    deadline: Option<Instant>,
+    call: Option<UnreadCall>,
+    ended: Option<(Instant, Error)>,
+    /// Whether the response is over.
+    is_over: bool,
+    /// The end of the response, which waits until it is read.
+    response: Option<Waker>,
+    /// The body of the request, if it is read for as long as the response lasts.
+    request: Option<Waker>,
+    /// There once the response is over, until it is read.
+    over: Option<Unread>,
+}
+
+/// What is to be done about a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing until the transport takes another frame.
+    Rest,
+    /// To look again at this moment.
+    Look(Instant),
+    /// To reset the stream.
+    Reset,
+}
+
+impl CallClock {
+    /// The clock of a call that came at this moment.
+    pub fn new(began: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            began,
+            unread: AtomicUsize::new(0),
+            moved: AtomicU64::new(0),
+            holding: AtomicBool::new(false),
+            keeps_deadline: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
+            state: Mutex::new(State {
+                limit: DEFAULT_LIMIT,
+                deadline: None,
+                call: None,
+                ended: None,
+                is_over: false,
+                response: None,
+                request: None,
+                over: None,
+            }),
+        })
+    }
+
+    /// Sets how long the response may stay unread.
+    pub(super) fn limit(&self, limit: Duration) {
+        self.lock().limit = limit;
+    }
+
+    /// Sets the deadline of a call that has no clock of its own.
+    pub(super) fn keep_deadline(&self, deadline: Instant) {
+        self.lock().deadline = Some(deadline);
+        self.keeps_deadline.store(true, Ordering::Release);
+    }
+
+    /// Holds a call, which keeps its deadline itself as long as it is polled.
+    pub(super) fn hold(&self, call: UnreadCall) {
+        let deadline = call.deadline();
+        let mut state = self.lock();
+        state.deadline = Some(deadline);
+        state.call = Some(call);
+    }
+
+    /// The moment at which the call came.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// The response is over, read or not: its places are free. The connection of this call counts
+    /// it until it is read.
+    pub(super) fn over(&self, open: &Open) {
+        let mut state = self.lock();
+        let call = state.call.take();
+        state.is_over = true;
+        if self.unread() > 0 {
+            state.over = Some(open.unread());
+            self.counted.store(true, Ordering::SeqCst);
+            // It may have been written in between.
+            if self.unread() == 0 {
+                state.over = None;
+            }
+        }
+        drop(state);
+        drop(call);
+    }
+
+    /// The error that the clock ended the call with, if it did.
+    pub(super) fn error(&self) -> Option<Error> {
+        if !self.ended.load(Ordering::Acquire) {
+            return None;
+        }
+        self.lock().ended.as_ref().map(|(_, error)| error.clone())
+    }
+
+    /// Whether the clock ended the call.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// The bytes that were handed to the transport and not yet written.
+    pub(super) fn unread(&self) -> usize {
+        self.unread.load(Ordering::SeqCst)
+    }
+
+    /// Hands bytes to the transport.
+    pub(super) fn hand_out(self: &Arc<Self>, bytes: Bytes) -> Chunk {
+        let length = bytes.len();
+        if self.unread.fetch_add(length, Ordering::AcqRel) == 0 {
+            self.moves();
+        }
+        self.holding.store(true, Ordering::Release);
+        Chunk {
+            bytes,
+            clock: Arc::clone(self),
+        }
+    }
+
+    /// The transport has asked for more.
+    pub(super) fn asked(&self) {
+        self.holding.store(false, Ordering::Release);
+    }
+
+    /// The transport has written something.
+    pub(super) fn moves(&self) {
+        let since = self.began.elapsed().as_nanos();
+        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        self.moved.store(since, Ordering::Release);
+    }
+
+    /// Whether the deadline has to be looked at even while everything is read.
+    pub(super) fn keeps_deadline(&self) -> bool {
+        self.keeps_deadline.load(Ordering::Acquire)
+    }
+
+    /// Whether to look at the clock as long as nothing else happens.
+    pub(super) fn is_running(&self) -> bool {
+        self.is_unread() || self.keeps_deadline()
+    }
+
+    /// Looks at the clock: ends the call if it is time.
+    pub(super) fn look(&self, now: Instant) -> Next {
+        let mut state = self.lock();
+        if state.is_over {
+            return Next::Rest;
+        }
+        if let Some((ended, _)) = &state.ended {
+            let due = *ended + state.limit;
+            return match now < due {
+                true => Next::Look(due),
+                false => Next::Reset,
+            };
+        }
+        let unread = self.is_unread();
+        let moved = self.began + Duration::from_nanos(self.moved.load(Ordering::Acquire));
+        let slow = unread.then(|| moved + state.limit);
+        let keeps = unread || self.keeps_deadline();
+        let deadline = state.deadline.filter(|_| keeps);
+        let Some(due) = [slow, deadline].into_iter().flatten().min() else {
+            return Next::Rest;
+        };
+        if now < due {
+            return Next::Look(due);
+        }
+        let limit = state.limit;
+        let late = deadline.is_some_and(|deadline| now >= deadline);
+        let error = match (state.call.take(), late) {
+            (Some(call), true) => call.too_late(),
+            (Some(call), false) => call.unread(limit),
+            (None, true) => too_late(),
+            (None, false) => reply::unread(limit),
+        };
+        state.ended = Some((now, error));
+        self.ended.store(true, Ordering::Release);
+        for waker in [state.response.take(), state.request.take()] {
+            waker.into_iter().for_each(Waker::wake);
+        }
+        Next::Look(now + limit)
+    }
+
+    /// Wakes this task when the end of the response may go, or when the clock ends the call.
+    pub(super) fn wake_response(&self, cx: &Context<'_>) {
+        self.lock().response = Some(cx.waker().clone());
+    }
+
+    /// Wakes this task when the clock ends the call.
+    pub(super) fn wake_request(&self, cx: &Context<'_>) {
+        self.lock().request = Some(cx.waker().clone());
+    }
+
+    fn is_unread(&self) -> bool {
+        self.holding.load(Ordering::Acquire) || self.unread() > 0
+    }
+
+    fn took(&self, length: usize) {
+        let before = self.unread.fetch_sub(length, Ordering::SeqCst);
+        let left = before.saturating_sub(length);
+        if left > 0 {
+            self.moves();
+        } else if self.counted.load(Ordering::SeqCst) {
+            self.lock().over = None;
+        }
+        if before > MAX_UNREAD_AT_END && left <= MAX_UNREAD_AT_END {
+            let waker = self.lock().response.take();
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The error of a call without an exchange with DashScope whose deadline has passed.
+pub(super) fn too_late() -> Error {
+    let message = "the deadline of the call passed; allow more time";
+    Error::new(Reason::DeadlineExceeded, message)
+}
+
+/// Bytes of a response that are unread until the transport has written or dropped them.
+#[derive(Debug)]
+pub struct Chunk {
+    bytes: Bytes,
+    clock: Arc<CallClock>,
+}
+
+impl Buf for Chunk {
+    fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        self.clock.took(count);
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        if !self.bytes.is_empty() {
+            self.clock.took(self.bytes.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn clock() -> Arc<CallClock> {
+        let clock = CallClock::new(Instant::now());
+        clock.limit(30 * SECOND);
+        clock
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_is_written_and_followed_by_a_poll_is_read() {
+        let clock = clock();
+        let mut chunk = clock.hand_out(Bytes::from_static(b"12345"));
+        assert!(clock.is_running());
+        chunk.advance(5);
+        assert!(clock.is_running(), "nobody has asked for more");
+        clock.asked();
+        assert!(!clock.is_running());
+        assert_eq!(clock.look(Instant::now()), Next::Rest);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unread_response_is_ended_at_its_limit_and_reset_after_another() {
+        let clock = clock();
+        let start = Instant::now();
+        let _chunk = clock.hand_out(Bytes::from_static(b"12345"));
+        assert_eq!(clock.look(start), Next::Look(start + 30 * SECOND));
+        let at = start + 30 * SECOND;
+        assert_eq!(clock.look(at), Next::Look(at + 30 * SECOND));
+        assert_eq!(clock.error().unwrap().reason(), Reason::SlowConsumer);
+        assert_eq!(clock.look(at + 30 * SECOND), Next::Reset);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_byte_that_is_written_puts_the_limit_off_but_not_the_deadline() {
+        let clock = clock();
+        let start = Instant::now();
+        clock.lock().deadline = Some(start + 45 * SECOND);
+        let mut chunk = clock.hand_out(Bytes::from_static(b"12345"));
+        tokio::time::advance(20 * SECOND).await;
+        chunk.advance(1);
+        assert_eq!(clock.look(start), Next::Look(start + 45 * SECOND));
+        let at = start + 45 * SECOND;
+        assert_eq!(clock.look(at), Next::Look(at + 30 * SECOND));
+        assert_eq!(clock.error().unwrap().reason(), Reason::DeadlineExceeded);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chunk_that_is_dropped_is_not_unread() {
+        let clock = clock();
+        drop(clock.hand_out(Bytes::from_static(b"12345")));
+        clock.asked();
+        assert_eq!((clock.unread(), clock.is_running()), (0, false));
+    }
+}

@@ -1,0 +1,130 @@
+//! The calls of one connection that are open, and the responses that it still has to write.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+/// The calls of a connection that are open, and since when there is none.
+#[derive(Debug)]
+pub(super) struct OpenCalls {
+    open: Mutex<(usize, Instant)>,
+    /// The responses that are over and unread, by the interval in which they came to their end:
+    /// those of the even ones and those of the odd ones.
+    unread: [AtomicUsize; 2],
+    /// Whether the interval is an odd one.
+    odd: AtomicBool,
+}
+
+/// One call that is open until this is dropped.
+#[derive(Debug)]
+pub(super) struct Open(Arc<OpenCalls>);
+
+/// A response that is over and unread until this is dropped.
+#[derive(Debug)]
+pub(super) struct Unread {
+    calls: Arc<OpenCalls>,
+    odd: bool,
+}
+
+impl OpenCalls {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self {
+            open: Mutex::new((0, Instant::now())),
+            unread: Default::default(),
+            odd: AtomicBool::new(false),
+        }
+    }
+
+    /// Since when there is no call.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let (open, since) = *self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        (open == 0).then_some(since)
+    }
+
+    /// Whether responses are over and unread.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread
+            .iter()
+            .any(|count| count.load(Ordering::SeqCst) > 0)
+    }
+
+    /// Begins another interval, unless a response is unread that was over before this one began.
+    /// Whether there is such a response.
+    pub(super) fn next_interval(&self) -> bool {
+        let odd = self.odd.load(Ordering::SeqCst);
+        let stuck = self.count(!odd).load(Ordering::SeqCst) > 0;
+        if !stuck {
+            self.odd.store(!odd, Ordering::SeqCst);
+        }
+        stuck
+    }
+
+    fn count(&self, odd: bool) -> &AtomicUsize {
+        let [of_even, of_odd] = &self.unread;
+        match odd {
+            true => of_odd,
+            false => of_even,
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(usize) -> usize) {
+        let mut state = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 = change(state.0);
+        if state.0 == 0 {
+            state.1 = Instant::now();
+        }
+    }
+}
+
+impl Open {
+    /// Opens a call.
+    pub(super) fn new(calls: &Arc<OpenCalls>) -> Self {
+        calls.change(|open| open + 1);
+        Self(Arc::clone(calls))
+    }
+
+    /// Counts its response as over and unread.
+    pub(super) fn unread(&self) -> Unread {
+        let odd = self.0.odd.load(Ordering::SeqCst);
+        self.0.count(odd).fetch_add(1, Ordering::SeqCst);
+        Unread {
+            calls: Arc::clone(&self.0),
+            odd,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.change(|open| open - 1);
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.calls.count(self.odd).fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_is_stuck_that_is_unread_for_a_whole_interval() {
+        let calls = Arc::new(OpenCalls::new());
+        let open = Open::new(&calls);
+        let first = open.unread();
+        assert!(!calls.next_interval());
+        let second = open.unread();
+        assert!(calls.next_interval());
+        drop(first);
+        assert!(!calls.next_interval());
+        assert!(calls.has_unread());
+        drop(second);
+        assert!(!calls.next_interval());
+        assert!(!calls.has_unread());
+    }
+}

@@ -1,0 +1,170 @@
+//! The body of a response, with its [`CallClock`]: [`ResponseBody`] lies below all that changes the
+//! body's bytes and ends it with the clock's status, [`TransportBody`] lies above and sees what the transport
+//! takes.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::call_clock::{CallClock, Chunk, MAX_UNREAD_AT_END};
+use super::open_calls::Open;
+use super::status;
+
+/// A body that a service made, until the clock ends it.
+pub struct ResponseBody {
+    /// None once it has come to its end.
+    body: Option<Body>,
+    /// The end, which waits until what came before it is read: trailers, or none.
+    end: Option<Option<HeaderMap>>,
+    /// Whether it is the clock that ends it.
+    is_cut: bool,
+    clock: Arc<CallClock>,
+    request_id: Arc<str>,
+}
+
+type Item = Option<Result<Frame<Bytes>, Status>>;
+
+impl ResponseBody {
+    /// Ends this body when the clock ends the call of this name.
+    pub fn new(body: Body, clock: Arc<CallClock>, request_id: Arc<str>) -> Self {
+        Self {
+            body: Some(body),
+            end: None,
+            is_cut: false,
+            clock,
+            request_id,
+        }
+    }
+
+    /// A body that no call is behind.
+    pub fn of_no_call(body: Body) -> Self {
+        Self::new(body, CallClock::new(Instant::now()), Arc::from(""))
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let end = match ready!(Pin::new(body).poll_frame(cx)) {
+            None => None,
+            Some(Ok(frame)) => match frame.into_trailers() {
+                Ok(trailers) => Some(trailers),
+                Err(frame) => return Poll::Ready(Some(Ok(frame))),
+            },
+            Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+        };
+        self.body = None;
+        self.end = Some(end);
+        self.poll_end(cx)
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
+        if self.clock.unread() > MAX_UNREAD_AT_END {
+            self.clock.wake_response(cx);
+            // It may have been written in between.
+            if self.clock.unread() > MAX_UNREAD_AT_END {
+                return Poll::Pending;
+            }
+        }
+        let trailers = self.end.take().flatten();
+        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    /// Ends it as the clock says, unless it is over.
+    fn cut(&mut self) {
+        self.is_cut = true;
+        // A call that is ended holds nothing.
+        let body = self.body.take();
+        if body.is_none() && self.end.is_none() {
+            return;
+        }
+        if let Some(error) = self.clock.error() {
+            let status = status::status(&error, &self.request_id, false);
+            let mut trailers = HeaderMap::new();
+            // Its values are ASCII, as those of every status are.
+            let _ = status.add_header(&mut trailers);
+            self.end = Some(Some(trailers));
+        }
+    }
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Item> {
+        if !self.is_cut && self.clock.has_ended() {
+            self.cut();
+        }
+        match self.end {
+            Some(_) => self.poll_end(cx),
+            None => self.poll_body(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.end.is_none() && self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(SizeHint::default, HttpBody::size_hint)
+    }
+}
+
+/// A body whose bytes are counted until the transport has written them. Its call is open as long as
+/// it lives.
+pub(super) struct TransportBody<B> {
+    body: B,
+    clock: Arc<CallClock>,
+    call: Open,
+}
+
+impl<B> TransportBody<B> {
+    /// The body of this call, with its clock.
+    pub(super) fn new(body: B, clock: Arc<CallClock>, call: Open) -> Self {
+        Self { body, clock, call }
+    }
+}
+
+impl<B> Drop for TransportBody<B> {
+    fn drop(&mut self) {
+        self.clock.over(&self.call);
+    }
+}
+
+impl<B> HttpBody for TransportBody<B>
+where
+    B: HttpBody<Data = Bytes, Error = Status> + Unpin,
+{
+    type Data = Chunk;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Chunk>, Status>>> {
+        self.clock.asked();
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let clock = &self.clock;
+        Poll::Ready(
+            polled.map(|frame| frame.map(|frame| frame.map_data(|bytes| clock.hand_out(bytes)))),
+        )
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
