@@ -545,8 +545,10 @@ async fn a_thousand_unread_streams_cost_nobody_else_a_place() {
         _ => json(200, &whole("x")),
     })
     .await;
-    // The defaults: 1,024 places, 30 s.
-    let gateway = gateway(&upstream).await;
+    // The defaults, 1,024 places and 30 s, but without shares: this one caller may take them all.
+    let mut settings = settings(&upstream);
+    settings.server.caller_share_percent = 100;
+    let gateway = gateway_with(settings).await;
     for (timeout, limit) in [("20S", 20 * SECOND)] {
         let start = Instant::now();
         let mut callers = Vec::new();
