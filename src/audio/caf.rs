@@ -1,7 +1,7 @@
 //! Apple's Core Audio Format.
 
-use super::Recording;
 use super::bytes::{array, be32, be64, real};
+use super::recording::Recording;
 
 /// How many chunks are looked at.
 const MOST_CHUNKS: usize = 64;

@@ -1,7 +1,7 @@
 //! Containers of chunks and objects: WAVE in its three spellings, AIFF, ASF.
 
-use super::Recording;
 use super::bytes::{array, be16, be32, le32, le64, real};
+use super::recording::Recording;
 
 /// How many chunks are looked at. Real files have fewer than ten before their samples.
 const MOST_CHUNKS: usize = 256;

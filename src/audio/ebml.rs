@@ -1,7 +1,7 @@
 //! Matroska and WebM. Browsers record without a duration: then the last block's time is taken.
 
-use super::Recording;
 use super::bytes::{array, be16, real};
+use super::recording::Recording;
 
 /// How many elements are looked at. An hour of 20 ms blocks has 180,000.
 const MOST_ELEMENTS: usize = 1 << 20;

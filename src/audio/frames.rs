@@ -1,9 +1,9 @@
-//! Formats that are frames and nothing else: MPEG audio, AAC in ADTS, AMR. Their frames are counted.
+//! Formats that are frames and nothing else: MPEG audio, AAC in ADTS, AMR. Frames are counted.
 
 use memchr::memmem;
 
-use super::Recording;
 use super::bytes::{be16, be32, real};
+use super::recording::Recording;
 
 /// How many frames are counted; what comes after is taken to be like them. Four hours of MP3.
 const MOST_FRAMES: usize = 1 << 19;

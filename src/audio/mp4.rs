@@ -2,8 +2,8 @@
 
 use memchr::memmem;
 
-use super::Recording;
 use super::bytes::{be32, be64, real};
+use super::recording::Recording;
 
 /// How many boxes are looked at on one level.
 const MOST_BOXES: usize = 4096;

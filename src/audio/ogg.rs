@@ -2,9 +2,9 @@
 
 use memchr::memmem;
 
-use super::Recording;
 use super::bytes::{le32, le64, real};
 use super::flac;
+use super::recording::Recording;
 
 /// How much of the end is searched for the last page. A page has at most 65,307 bytes.
 const LAST_PAGE_WITHIN: usize = 128 * 1024;

@@ -10,7 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use crate::audio::{self, Recording};
+use crate::audio;
+use crate::audio::recording::Recording;
 use crate::chat::call::Prompt;
 use crate::chat::media::{Medium, Source};
 use crate::chat::turn::{Body, LongAudio};

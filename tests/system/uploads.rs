@@ -15,7 +15,7 @@ use crate::storage::{Asked, FOLDER, Socket, asked, certificate, dashscope, order
 use crate::support::*;
 
 const CHUNK: usize = 64 * 1024;
-const MIB: usize = 1024 * 1024;
+pub const MIB: usize = 1024 * 1024;
 
 fn description(size_bytes: Option<i64>) -> pb::UploadMediaRequest {
     described(pb::MediaDescription {
@@ -39,7 +39,7 @@ fn chunk(bytes: impl Into<Bytes>) -> pb::UploadMediaRequest {
 }
 
 /// Bytes that repeat nowhere near, so that a lost or doubled chunk is seen.
-fn film(length: usize) -> Vec<u8> {
+pub fn film(length: usize) -> Vec<u8> {
     let mut state = 7_u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -48,13 +48,13 @@ fn film(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-fn messages(file: &[u8], size_bytes: Option<i64>) -> Vec<pb::UploadMediaRequest> {
+pub fn messages(file: &[u8], size_bytes: Option<i64>) -> Vec<pb::UploadMediaRequest> {
     let mut messages = vec![description(size_bytes)];
     messages.extend(file.chunks(CHUNK).map(|piece| chunk(piece.to_vec())));
     messages
 }
 
-async fn upload(
+pub async fn upload(
     gateway: &Running,
     messages: Vec<pb::UploadMediaRequest>,
 ) -> Result<pb::UploadMediaResponse, Status> {
@@ -353,60 +353,4 @@ async fn a_slow_storage_holds_the_caller_back() {
     // The rest lies in the windows and in the buffers of the kernel, not in the gateway.
     assert!(taken >= CHUNK);
     call.abort();
-}
-
-#[tokio::test(start_paused = true)]
-async fn o1_u26_a_file_whose_policy_is_refused_is_sent_again_with_a_new_one() {
-    for failure in [
-        refusal(
-            403,
-            "AccessDenied",
-            "Invalid according to Policy: Policy expired.",
-        ),
-        refusal(403, "SignatureDoesNotMatch", "no"),
-        refusal(500, "InternalError", "no"),
-        vec![Step::Reset],
-    ] {
-        let answer = failure.clone();
-        let upstream = dashscope(move |asked, count| {
-            (asked == Asked::Storage && count == 0).then(|| answer.clone())
-        })
-        .await;
-        let gateway = gateway(&upstream).await;
-        let file = film(300_000);
-        let stored = upload(&gateway, messages(&file, None)).await.unwrap();
-        assert_eq!(stored.size_bytes, 300_000, "{failure:?}");
-        let seen = upstream.seen();
-        assert!(
-            form(seen.last().unwrap()).file() == file,
-            "the bytes differ"
-        );
-        let is_refusal = failure.len() == 1 && failure != [Step::Reset];
-        let policies = order(&upstream)
-            .iter()
-            .filter(|asked| **asked == Asked::Certificate)
-            .count();
-        assert!(policies <= 1 + usize::from(is_refusal), "{failure:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn o1_a_file_that_is_too_large_to_be_kept_is_refused_and_the_next_one_has_a_new_policy() {
-    let upstream = dashscope(move |asked, count| {
-        (asked == Asked::Storage && count == 0).then(|| {
-            refusal(
-                403,
-                "AccessDenied",
-                "Invalid according to Policy: Policy expired.",
-            )
-        })
-    })
-    .await;
-    let gateway = gateway(&upstream).await;
-    let file = film(3 * MIB);
-    let status = upload(&gateway, messages(&file, None)).await.unwrap_err();
-    assert_fault(&status, Code::Unavailable, "UPSTREAM_STORAGE");
-    upload(&gateway, messages(&file, None)).await.unwrap();
-    let twice = [Asked::Certificate, Asked::Storage].repeat(2);
-    assert_eq!(order(&upstream), twice);
 }

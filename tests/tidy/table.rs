@@ -60,6 +60,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "dashscope",
             "dashscope::upload",
             "audio",
+            "audio::recording",
             "history::*",
             "callers::*",
             "telemetry",
