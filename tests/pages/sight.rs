@@ -35,6 +35,11 @@ const MEANINGS: &[(&str, &str)] = &[
         "tokens of the question, as DashScope counted",
     ),
     ("output_tokens", "tokens of the answer"),
+    (
+        "usage_estimated",
+        "whether the caller was charged by an estimate, because the answer broke off before \
+         DashScope had counted its tokens",
+    ),
     ("uploaded_bytes", "bytes of an upload"),
     ("trace_id", "the trace that the call belongs to"),
     (
