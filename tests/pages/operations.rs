@@ -52,9 +52,10 @@ fn the_page_names_settings_and_reasons_that_exist() {
                 "RESOURCE_EXHAUSTED",
                 "FAILED_PRECONDITION",
                 "SLOW_CONSUMER",
+                "RST_STREAM",
             ];
             // Variables of the environment that every program knows.
-            let is_proxy = word.ends_with("_PROXY");
+            let is_proxy = word.ends_with("_PROXY") || word == "SSL_CERT_FILE";
             assert!(
                 known || is_proxy || codes.contains(&word),
                 "no reason {word}"
