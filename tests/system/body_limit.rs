@@ -1,14 +1,12 @@
 //! The request body as a whole has a limit, and a model that fails when it is asked for a whole
 //! answer is asked for a stream.
 
-use std::time::Duration;
-
 use dashgate::grpc::pb::{self, content};
 use tonic::Code;
 
 use crate::forms::form;
-use crate::media::{PNG, ask, ask_at, parts, picture};
-use crate::storage::{Asked, asked, dashscope, order};
+use crate::media::{PNG, ask_at, picture};
+use crate::storage::{Asked, asked, dashscope};
 use crate::stored::{counted, refused};
 use crate::support::*;
 
