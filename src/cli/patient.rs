@@ -1,7 +1,8 @@
 //! Writes for those who must not be stopped by a reader that does not read.
 //!
 //! A pipe that is full stops whoever writes to it. Here a thread of its own writes; to flush waits
-//! for it, but not for long, and what is written while it is stopped is lost once its queue is full.
+//! for it, but not for long, and what is written while it is stopped is lost once its queue is
+//! full.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};

@@ -157,8 +157,8 @@ impl Exchange {
             return false;
         }
         let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
-        // A body that goes on and on spends the budget of the task, and a timer without budget never
-        // fires.
+        // A body that goes on and on spends the budget of the task, and a timer without budget
+        // never fires.
         linger.as_mut().poll(cx).is_ready() || Instant::now() >= linger.deadline()
     }
 }

@@ -127,8 +127,8 @@ impl Body for UntilEnded {
 fn receive_status(wrong: &Wrong) -> Status {
     match wrong {
         Wrong::NotText => Status::internal("the body is not base64"),
-        // Not CANCELLED: tonic takes that for a clean end, and half an upload would pass for a whole
-        // one.
+        // Not CANCELLED: tonic takes that for a clean end, and half an upload would pass for a
+        // whole one.
         Wrong::Gone => Status::aborted("the caller went away"),
     }
 }

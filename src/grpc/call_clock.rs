@@ -1,11 +1,11 @@
 //! The clock of one response, which runs whether or not the transport polls the response's body.
 //!
 //! HTTP/2 stops polling a body while its stream or its connection has no window, so a clock inside
-//! the body stands still exactly when it is needed. This one counts what was handed to the transport
-//! and not yet written; the task that serves the stream looks at it from outside. When the deadline
-//! or the limit for unread responses passes, the call is ended: DashScope is closed, the places are
-//! free. If the caller reads again it gets the status; if it does not, the stream is reset once the
-//! limit has passed a second time.
+//! the body stands still exactly when it is needed. This one counts what was handed to the
+//! transport and not yet written; the task that serves the stream looks at it from outside. When
+//! the deadline or the limit for unread responses passes, the call is ended: DashScope is closed,
+//! the places are free. If the caller reads again it gets the status; if it does not, the stream is
+//! reset once the limit has passed a second time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,8 +26,8 @@ const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
 
 /// The end of a response waits in the gateway while more than this of it is unread: once the HTTP
 /// library has the end of a stream, the stream can no longer be reset. Shorter responses leave with
-/// their end in one write; a connection may keep so much of each of its streams for a peer that does
-/// not read.
+/// their end in one write; a connection may keep so much of each of its streams for a peer that
+/// does not read.
 pub(super) const MAX_UNREAD_AT_END: usize = 16 * 1024;
 
 /// The clock of one response.

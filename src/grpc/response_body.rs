@@ -1,6 +1,6 @@
 //! The body of a response, with its [`CallClock`]: [`ResponseBody`] lies below all that changes the
-//! body's bytes and ends it with the clock's status, [`TransportBody`] lies above and sees what the transport
-//! takes.
+//! body's bytes and ends it with the clock's status, [`TransportBody`] lies above and sees what the
+//! transport takes.
 
 use std::pin::Pin;
 use std::sync::Arc;

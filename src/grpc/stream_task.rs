@@ -1,5 +1,5 @@
-//! Runs the work of a connection and of its streams, and looks at the clocks of their responses from
-//! outside: see [`CallClock`].
+//! Runs the work of a connection and of its streams, and looks at the clocks of their responses
+//! from outside: see [`CallClock`].
 //!
 //! The HTTP library makes one task for each stream of HTTP/2, and polls a call of HTTP/1.1 in the
 //! task of its connection. Each is wrapped in a [`StreamTask`], so that no task is added.

@@ -41,7 +41,8 @@ impl Place {
         }
     }
 
-    /// The caller pays for this estimate of an answer that broke off, and no less than was reserved.
+    /// The caller pays for this estimate of an answer that broke off, and no less than was
+    /// reserved.
     pub(super) fn estimated(&mut self, tokens: u64) {
         self.pass.settle(tokens.max(self.pass.reserved()));
     }

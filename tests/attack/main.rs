@@ -22,6 +22,7 @@ mod blame;
 mod canaries;
 mod cancel;
 mod clocks;
+mod clocks_of_services;
 mod closed_window;
 mod connections;
 mod desync;

@@ -50,8 +50,8 @@ async fn audio_beyond_the_limit_of_the_model_is_answered_with_a_warning() {
             "qwen-audio-turbo-latest",
             31,
             Some(
-                "the audio is 31.0 s long; qwen-audio-turbo-latest hears the first 30 s and \
-                 the rest",
+                "the audio is 31.0 s long; qwen-audio-turbo-latest hears the first 30 s \
+                 and ignores the rest",
             ),
         ),
         ("qwen3-asr-flash", 290, None),
