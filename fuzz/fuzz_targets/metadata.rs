@@ -13,7 +13,6 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
-use tokio::time::Instant;
 
 static CALLERS: LazyLock<Callers> = LazyLock::new(|| {
     let settings = Settings {
@@ -31,7 +30,7 @@ fuzz_target!(|text: &[u8]| {
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + 32)
         .sum();
-    match Arrival::read(&headers, &settings, Instant::now()) {
+    match requests::arrival(&headers) {
         Ok(arrival) => {
             assert!(size <= settings.max_metadata_bytes);
             check(&arrival);

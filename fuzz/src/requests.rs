@@ -10,6 +10,7 @@ use dashgate::chat::call::{Call, Delivery};
 use dashgate::dashscope::{self, DashScope, Prepared, Stored, Wanted};
 use dashgate::error::Error;
 use dashgate::grpc::arrival::Arrival;
+use dashgate::grpc::call_clock::CallClock;
 use dashgate::grpc::pb;
 use dashgate::grpc::request::{self, Ask};
 use dashgate::grpc::settings::Settings;
@@ -30,6 +31,7 @@ pub fn settings() -> Settings {
         unary_timeout: Duration::from_secs(120),
         stream_timeout: Duration::from_secs(600),
         max_timeout: Duration::from_secs(600),
+        slow_consumer_timeout: Duration::from_secs(30),
         heartbeat_after: Duration::from_secs(15),
         open_reflection: true,
         show_upstream_messages: false,
@@ -43,11 +45,15 @@ pub fn dashscope() -> DashScope {
     DashScope::new(settings).expect("these settings are right")
 }
 
+/// What is known of a call by its metadata.
+pub fn arrival(headers: &http::HeaderMap) -> Result<Box<Arrival>, (Arc<str>, Error)> {
+    Arrival::read(headers, &settings(), CallClock::new(Instant::now()))
+}
+
 /// The call of a request, as the service makes it.
 pub fn call(request: pb::ConverseRequest, delivery: Delivery) -> Result<Arc<Call>, Error> {
     let settings = settings();
-    let headers = http::HeaderMap::new();
-    let arrival = Arrival::read(&headers, &settings, Instant::now());
+    let arrival = arrival(&http::HeaderMap::new());
     let ask = Ask {
         conversation: request.conversation,
         options: request.options,
