@@ -221,6 +221,7 @@ fn frames(bytes: &Bytes, size: usize, mut each: impl FnMut(Frame)) -> Result<()>
 fn read(frames: &[Frame]) -> Result<usize> {
     let mut reader = Reply::new(Opening {
         warnings: Vec::new(),
+        form: dashgate::dashscope::Form::Unknown,
         choices: 1,
         ..Default::default()
     });

@@ -6,7 +6,7 @@ use crate::callers;
 use crate::callers::jwks::Source;
 use crate::chat::turn::LongAudio;
 use crate::config::{self, Endpoint, Sampler, Settings};
-use crate::dashscope::{self, DashScope};
+use crate::dashscope::{self, DashScope, Form};
 use crate::error::{Error, Reason};
 use crate::grpc;
 use crate::grpc::connection::Limits;
@@ -88,6 +88,20 @@ pub(super) fn accounts(settings: &Settings, embedded: Option<&Url>) -> Result<Ve
         .collect()
 }
 
+/// How the texts of models come.
+fn text_forms(upstream: &config::Upstream) -> Vec<(String, Form)> {
+    let lists = [
+        (&upstream.incremental_models, Form::Pieces),
+        (&upstream.cumulative_models, Form::Cumulative),
+        (&upstream.revised_models, Form::Revised),
+    ];
+    let named = |(list, form): (&Vec<String>, Form)| {
+        let pairs = list.iter().map(move |model| (model.clone(), form));
+        pairs.collect::<Vec<_>>()
+    };
+    lists.into_iter().flat_map(named).collect()
+}
+
 pub(super) fn account(
     upstream: &config::Upstream,
     account: &config::Account,
@@ -130,6 +144,7 @@ pub(super) fn account(
         inline_limit: upstream.inline_limit,
         max_event_bytes: upstream.max_event_bytes,
         max_body_bytes: upstream.max_body_bytes,
+        text_forms: text_forms(upstream),
         ..dashscope::Settings::new(url, api_key)
     })?;
     if let Some(proxy) = dashscope.proxy() {

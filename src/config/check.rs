@@ -114,6 +114,9 @@ fn upstream_part(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Upstre
         max_event_bytes,
         max_body_bytes,
         stream_only_models: checker.read("upstream.stream_only_models", value::names),
+        incremental_models: checker.read("upstream.incremental_models", value::names),
+        cumulative_models: checker.read("upstream.cumulative_models", value::names),
+        revised_models: checker.read("upstream.revised_models", value::names),
         show_messages: checker.read("upstream.show_messages", value::switch),
     }
 }

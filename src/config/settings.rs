@@ -76,6 +76,9 @@ pub struct Upstream {
     pub max_event_bytes: usize,
     pub max_body_bytes: usize,
     pub stream_only_models: Vec<String>,
+    pub incremental_models: Vec<String>,
+    pub cumulative_models: Vec<String>,
+    pub revised_models: Vec<String>,
     pub show_messages: bool,
 }
 

@@ -329,6 +329,19 @@ settings! {
         "DASHGATE_UPSTREAM_STREAM_ONLY_MODELS":
         "Models that only stream, with `*` for any letters. The gateway folds their streams.",
         "The gateway finds them by itself at the first call, which costs nothing but a round trip.";
+    "upstream.incremental_models" [Names] = "",
+        "DASHGATE_UPSTREAM_INCREMENTAL_MODELS":
+        "Models whose streams come in pieces for sure, with `*` for any letters.",
+        "The stream itself shows it, but for answers of a few letters, which fail then.";
+    "upstream.cumulative_models" [Names] = "",
+        "DASHGATE_UPSTREAM_CUMULATIVE_MODELS":
+        "Models whose streams repeat all of the text with each event.",
+        "The stream itself shows it, but for short answers, which fail then; none is known.";
+    "upstream.revised_models" [Names] = "fun-asr*,qwen-audio-3*-asr*",
+        "DASHGATE_UPSTREAM_REVISED_MODELS":
+        "Models that repeat all of the text with each event, and may change what they said before: \
+         their text is passed on at its end.",
+        "Speech recognition revises what it heard; only its last text is right.";
     "upstream.show_messages" [Switch] = "false",
         "DASHGATE_UPSTREAM_SHOW_MESSAGES":
         "Forward DashScope's own words of an error to callers.",

@@ -16,6 +16,9 @@ use crate::quoted;
 /// Room for the keys and marks around a text, so that the buffer seldom grows.
 const ROOM_PER_PART: usize = 64;
 
+/// The key of a call's `extra` under which those of its function stand.
+const FUNCTION: &str = "function";
+
 /// Room for the model and the parameters.
 const ROOM_FOR_REST: usize = 1024;
 
@@ -136,15 +139,24 @@ impl Writer<'_, '_> {
     }
 
     fn turn(&mut self, turn: &Turn) -> Result<(), Error> {
-        self.raw("{\"role\":\"");
-        self.raw(match turn.role {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-            Role::Tool => "tool",
-        });
-        self.raw("\",\"content\":");
-        self.list(&turn.parts, Self::part)?;
+        self.raw("{");
+        // The word of an answer whose role the schema does not know goes back in `extra`, and so
+        // does content of an unknown form.
+        let has_other = |key: &str| turn.extra.value(key).is_some_and(|v| *v != Document::Null);
+        if !has_other("role") {
+            self.raw("\"role\":\"");
+            self.raw(match turn.role {
+                Role::System => "system",
+                Role::User => "user",
+                Role::Assistant => "assistant",
+                Role::Tool => "tool",
+            });
+            self.raw("\"");
+        }
+        if !turn.parts.is_empty() || !has_other("content") {
+            self.key("content");
+            self.list(&turn.parts, Self::part)?;
+        }
         let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         self.field("reasoning_content", said(&turn.reasoning))?;
         if !turn.tool_calls.is_empty() {
@@ -242,7 +254,17 @@ impl Writer<'_, '_> {
         self.raw("{");
         self.field("name", Some(&call.name))?;
         self.field("arguments", Some(&call.arguments))?;
-        self.raw("}}");
+        let of_function = call.extra.value(FUNCTION);
+        if let Some(Document::Object(extra)) = of_function {
+            self.extra(extra)?;
+        }
+        self.raw("}");
+        for (key, value) in call.extra.0.iter().filter(|(key, _)| key != FUNCTION) {
+            if *value != Document::Null {
+                self.field(key, Some(Written(value)))?;
+            }
+        }
+        self.raw("}");
         Ok(())
     }
 }

@@ -1,62 +1,79 @@
 //! One of the answers in the making: what of each event is new in it.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use bytes::Bytes;
-
+use super::audio::AudioDraft;
+use super::calls::{Calls, Refused};
 use super::fault::unreadable;
-use super::growth::Growth;
+use super::growth::{Form, Fresh, Growth, Trouble};
 use super::notes::{annotation, logprobs, owned};
+use super::repeats::Repeats;
 use super::text::Text;
+use super::tokens::Tokens;
 use super::wire::{self, Content};
-use crate::chat::document::Object;
-use crate::chat::event::Piece;
-use crate::chat::media::AudioFile;
-use crate::chat::turn::{Annotation, ToolCall};
+use crate::chat::document::{Document, Merged, Object};
+use crate::chat::event::{Delta, Piece};
 use crate::error::{Error, Sent};
 
-/// How DashScope writes sound: base64, with or without the padding at its end.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+/// The role that every answer should have.
+const ASSISTANT: &str = "assistant";
 
-/// The most tool calls of one answer.
-const MAX_TOOL_CALLS: usize = 1024;
+/// What an event is read with.
+#[derive(Debug)]
+pub(super) struct Reading<'f> {
+    /// What is known of the form of texts.
+    pub(super) form: &'f mut Form,
+    /// Whether the operator said so.
+    pub(super) is_given: bool,
+    /// Whether there may be other events.
+    pub(super) streamed: bool,
+    /// How far the call had come.
+    pub(super) sent: Sent,
+}
 
-/// The most notes and pictures that are remembered so that they are not passed on twice.
-const MAX_REMEMBERED: usize = 1024;
+impl Reading<'_> {
+    fn grow(&mut self, growth: &mut Growth, text: &str) -> Result<Fresh, Error> {
+        let grown = growth.push(text, self.form);
+        grown.map_err(|trouble| self.trouble(trouble))
+    }
+
+    fn trouble(&self, trouble: Trouble) -> Error {
+        unreadable(trouble.what(), self.sent)
+    }
+}
+
+/// What the content part is that came last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Open {
+    Nothing,
+    Text,
+    Other,
+}
 
 /// One of the answers.
 #[derive(Debug)]
 pub(super) struct Draft {
     /// Which one.
     pub(super) index: i32,
-    /// Why it ended, once it did.
+    /// Why it ended, once it did; empty if DashScope gave no reason.
     pub(super) finish_reason: Option<String>,
+    /// The other keys of the choice.
+    pub(super) extra: Merged,
     /// What is new, to be taken away.
-    pub(super) pieces: Vec<Piece>,
+    pub(super) deltas: Vec<Delta>,
     text: Growth,
     reasoning: Growth,
-    calls: Vec<Call>,
-    /// Whether it is proved that texts come in pieces.
-    in_pieces: bool,
-    annotations: Vec<Annotation>,
-    images: Vec<String>,
-    audio_file: Option<AudioFile>,
-}
-
-/// One of its tool calls.
-#[derive(Debug)]
-struct Call {
-    index: i32,
-    id: String,
-    kind: String,
-    name: String,
-    arguments: Growth,
+    calls: Calls,
+    tokens: Tokens,
+    repeats: Repeats,
+    open: Open,
+    /// The other keys of the part that came last.
+    open_extra: Merged,
+    message_extra: Merged,
+    audio: AudioDraft,
+    /// Whether anything came of it.
+    has_come: bool,
 }
 
 impl Draft {
@@ -65,217 +82,311 @@ impl Draft {
         Self {
             index,
             finish_reason: None,
-            pieces: Vec::new(),
+            extra: Merged::default(),
+            deltas: Vec::new(),
             text: Growth::default(),
             reasoning: Growth::default(),
-            calls: Vec::new(),
-            in_pieces: false,
-            annotations: Vec::new(),
-            images: Vec::new(),
-            audio_file: None,
+            calls: Calls::default(),
+            tokens: Tokens::default(),
+            repeats: Repeats::default(),
+            open: Open::Nothing,
+            open_extra: Merged::default(),
+            message_extra: Merged::default(),
+            audio: AudioDraft::default(),
+            has_come: false,
         }
     }
 
-    /// Takes what an event says of this answer. `streamed` is false when there is only this one.
+    /// Takes what an event says of this answer.
     pub(super) fn take(
         &mut self,
         choice: wire::Choice<'_>,
         audio: Option<wire::Audio<'_>>,
-        streamed: bool,
-        sent: Sent,
+        reading: &mut Reading<'_>,
     ) -> Result<(), Error> {
-        // What comes whole comes in one piece.
-        self.in_pieces |= !streamed;
-        let message = choice.message.unwrap_or_default();
+        self.repeats.next_event();
+        self.has_come |= choice.finish_reason.is_some();
+        self.extra.merge(choice.extra);
+        let had_text = self.has_text();
+        let mut message = choice.message.unwrap_or_default();
+        self.take_message_extra(&mut message);
         let thought = Text::or_empty(&message.reasoning_content);
-        let thought = grow(&mut self.reasoning, thought, &mut self.in_pieces, sent)?;
-        self.give(thought, Piece::Reasoning);
+        let fresh = reading.grow(&mut self.reasoning, thought)?;
+        self.give(fresh.waited, Piece::Reasoning);
+        let new = thought.get(fresh.new).unwrap_or_default().to_owned();
+        self.give(new, Piece::Reasoning);
+        let mut said = !thought.is_empty();
         match message.content {
-            Some(Content::Text(Text(text))) => {
-                let text = grow(&mut self.text, &text, &mut self.in_pieces, sent)?;
-                self.give(text, Piece::Text);
+            Some(Content::Text(text)) => {
+                said |= !text.0.is_empty();
+                let part = wire::Part {
+                    text: Some(text),
+                    ..wire::Part::default()
+                };
+                self.take_parts(vec![part], reading)?;
             }
-            Some(Content::Parts(parts)) => self.take_parts(parts, sent)?,
+            Some(Content::Parts(parts)) => {
+                let is_said = |part: &wire::Part<'_>| !Text::or_empty(&part.text).is_empty();
+                said |= parts.iter().any(is_said);
+                self.take_parts(parts, reading)?;
+            }
             None => {}
         }
         if let Some(audio) = audio {
-            self.take_audio(audio, sent)?;
+            self.take_audio(audio, false, reading)?;
         }
-        for (position, call) in message.tool_calls.into_iter().flatten().enumerate() {
-            self.take_call(position, call, sent)?;
+        for (place, call) in message.tool_calls.into_iter().flatten().enumerate() {
+            let function = call.function.as_ref();
+            said |= function.is_some_and(|f| !Text::or_empty(&f.arguments).is_empty());
+            let taken = self.calls.take(place, call, reading.form);
+            let new = taken.map_err(|refused| match refused {
+                Refused::TooMany => unreadable("there are too many tool calls", reading.sent),
+                Refused::Arguments(trouble) => reading.trouble(trouble),
+            })?;
+            self.deltas
+                .extend(new.map(|call| delta(self.index, Piece::ToolCall(call))));
         }
         for note in message.annotations.into_iter().flatten() {
             let note = annotation(note);
-            if !self.annotations.contains(&note) && self.annotations.len() < MAX_REMEMBERED {
-                self.annotations.push(note.clone());
-                self.pieces.push(Piece::Annotation(note));
+            if self.is_new(&note, reading) {
+                self.deltas.push(delta(self.index, Piece::Annotation(note)));
             }
         }
-        if let Some(logprobs) = choice.logprobs.map(logprobs)
-            && !logprobs.content.is_empty()
-        {
-            self.pieces.push(Piece::Logprobs(logprobs));
+        if let Some(next) = choice.logprobs.map(logprobs) {
+            let new = self.tokens.take(next, *reading.form);
+            self.give_tokens(new.map_err(|trouble| reading.trouble(trouble))?);
         }
+        self.has_come |= !self.deltas.is_empty();
         // DashScope says "null", the word, as long as the answer goes on.
         let reason = Text::or_empty(&choice.finish_reason);
         if !matches!(reason, "" | "null") {
             self.finish_reason = Some(reason.to_owned());
-            self.flush();
+            if !said && had_text {
+                self.empty_end(reading)?;
+            }
+            self.finish(reading)?;
         }
         Ok(())
     }
 
-    /// Passes on what was held back in doubt.
-    fn flush(&mut self) {
-        let thought = self.reasoning.finish();
-        self.give(thought, Piece::Reasoning);
-        let text = self.text.finish();
-        self.give(text, Piece::Text);
-        let held = |call: &mut Call| {
-            let arguments = call.arguments.finish();
-            (!arguments.is_empty()).then(|| {
-                Piece::ToolCall(ToolCall {
-                    index: call.index,
-                    arguments,
-                    ..ToolCall::default()
-                })
-            })
-        };
-        self.pieces.extend(self.calls.iter_mut().filter_map(held));
+    /// The answer is over: passes on what waited.
+    pub(super) fn finish(&mut self, reading: &mut Reading<'_>) -> Result<(), Error> {
+        let in_doubt = self.text.is_in_doubt() || self.reasoning.is_in_doubt();
+        if *reading.form == Form::Unknown
+            && !in_doubt
+            && self.calls.are_in_doubt()
+            && let Some(form) = self.calls.form()
+        {
+            *reading.form = form;
+        }
+        let form = *reading.form;
+        let finished = self.reasoning.finish(form).and_then(|thought| {
+            self.give(thought, Piece::Reasoning);
+            let text = self.text.finish(form)?;
+            self.give(text, Piece::Text);
+            let rest = self.calls.finish(form)?;
+            let index = self.index;
+            let rest = rest
+                .into_iter()
+                .map(|call| delta(index, Piece::ToolCall(call)));
+            self.deltas.extend(rest);
+            Ok(())
+        });
+        finished.map_err(|trouble| reading.trouble(trouble))?;
+        let tokens = self.tokens.finish(form);
+        self.give_tokens(tokens);
+        let file = self.audio.finish();
+        self.deltas
+            .extend(file.map(|file| delta(self.index, Piece::AudioFile(file))));
+        Ok(())
+    }
+
+    /// Whether anything came of it: content, or how it ended.
+    pub(super) fn is_answer(&self) -> bool {
+        self.has_come
+    }
+
+    /// Whether texts have come. Not known once they are known to be pieces.
+    fn has_text(&self) -> bool {
+        !self.text.is_empty() || !self.reasoning.is_empty() || self.calls.have_arguments()
+    }
+
+    fn take_audio(
+        &mut self,
+        audio: wire::Audio<'_>,
+        starts_part: bool,
+        reading: &Reading<'_>,
+    ) -> Result<(), Error> {
+        for (starts_part, piece) in self.audio.take(audio, starts_part, reading.sent)? {
+            let mut delta = delta(self.index, piece);
+            delta.starts_part = starts_part;
+            self.deltas.push(delta);
+        }
+        Ok(())
+    }
+
+    /// The event with the finish reason has no text though there was some: pieces, by
+    /// `growth.rs`.
+    fn empty_end(&self, reading: &mut Reading<'_>) -> Result<(), Error> {
+        match *reading.form {
+            Form::Unknown => *reading.form = Form::Pieces,
+            Form::Cumulative if !reading.is_given => {
+                return Err(reading.trouble(Trouble::Changed));
+            }
+            Form::Pieces | Form::Cumulative | Form::Revised => {}
+        }
+        Ok(())
+    }
+
+    fn is_new(&mut self, item: &impl std::hash::Hash, reading: &Reading<'_>) -> bool {
+        // What comes whole does not repeat itself.
+        !reading.streamed || self.repeats.is_new(item)
     }
 
     fn give(&mut self, text: String, piece: fn(String) -> Piece) {
         if !text.is_empty() {
-            self.pieces.push(piece(text));
+            let delta = delta(self.index, piece(text));
+            if matches!(delta.piece, Piece::Text(_)) && self.open != Open::Text {
+                self.open_part(Open::Text);
+            }
+            self.deltas.push(delta);
         }
     }
 
-    /// Parts in their order. The texts of one event are one text to `growth.rs`; when it passes all
-    /// of it on, each stays at its place among pictures and sounds.
-    fn take_parts(&mut self, parts: Vec<wire::Part<'_>>, sent: Sent) -> Result<(), Error> {
+    fn give_tokens(&mut self, new: Option<crate::chat::event::Logprobs>) {
+        let new = new.map(|new| delta(self.index, Piece::Logprobs(new)));
+        self.deltas.extend(new);
+    }
+
+    fn open_part(&mut self, open: Open) {
+        self.open = open;
+        self.open_extra = Merged::default();
+    }
+
+    /// Keys of the message that have no field, and a role that is not an answer's.
+    fn take_message_extra(&mut self, message: &mut wire::Message<'_>) {
+        let mut extra = std::mem::take(&mut message.extra);
+        let role = message.role.take().filter(|Text(role)| *role != ASSISTANT);
+        if let Some(Text(role)) = role.filter(|Text(role)| !role.is_empty()) {
+            let role = Document::String(role.into_owned());
+            extra.0.push(("role".to_owned(), role));
+        }
+        let known = &self.message_extra;
+        extra
+            .0
+            .retain(|(key, value)| known.value(key) != Some(value));
+        if !extra.is_empty() {
+            self.message_extra.merge(extra.clone());
+            let piece = Piece::MessageExtra(extra);
+            self.deltas.push(delta(self.index, piece));
+        }
+    }
+
+    /// Parts in their order. The texts of one event are one text to `growth.rs`; of each part, what
+    /// is new of it stays at its place.
+    fn take_parts(
+        &mut self,
+        parts: Vec<wire::Part<'_>>,
+        reading: &mut Reading<'_>,
+    ) -> Result<(), Error> {
         let mut texts = parts.iter().map(|part| Text::or_empty(&part.text));
         let (first, second) = (texts.next().unwrap_or_default(), texts.next());
         let all = match second {
-            // As nearly always: nothing has to be joined, and what is new is new in this part.
+            // As nearly always: nothing has to be joined.
             None => Cow::Borrowed(first),
             Some(second) => Cow::Owned([first, second].into_iter().chain(texts).collect()),
         };
-        let new = grow(&mut self.text, &all, &mut self.in_pieces, sent)?;
-        let mut rest = if second.is_some() && new == *all {
-            None
-        } else {
-            Some(new)
-        };
+        let Fresh { waited, new } = reading.grow(&mut self.text, &all)?;
+        self.give(waited, Piece::Text);
+        let mut at = 0;
+        let (mut texts, mut sounds) = (0_usize, 0_usize);
         for part in parts {
-            if let Some(Text(text)) = part.text {
-                let text = match &mut rest {
-                    Some(new) => std::mem::take(new),
-                    None => text.into_owned(),
-                };
-                self.give(text, Piece::Text);
+            let has_content = part.text.is_some() || part.image.is_some() || part.audio.is_some();
+            let text = owned(part.text);
+            let span = at..at + text.len();
+            at = span.end;
+            if !text.is_empty() {
+                let starts = texts > 0 && span.start >= new.start;
+                texts += 1;
+                self.take_text(text, &span, &new, starts, &part.extra, reading);
             }
             let image = owned(part.image);
-            if !image.is_empty() && !self.images.contains(&image) {
-                if self.images.len() < MAX_REMEMBERED {
-                    self.images.push(image.clone());
-                }
-                self.pieces.push(Piece::Image(image));
+            if !image.is_empty() && self.is_new(&image, reading) {
+                self.open_part(Open::Other);
+                self.deltas.push(delta(self.index, Piece::Image(image)));
             }
+            let is_audio = part.audio.is_some();
             if let Some(audio) = part.audio {
-                self.take_audio(audio, sent)?;
+                self.take_audio(audio, sounds > 0, reading)?;
+                sounds += 1;
             }
-            if !part.extra.is_empty() {
-                self.pieces.push(Piece::Extra(part.extra));
-            }
+            self.take_extra(part.extra, !has_content || is_audio, reading);
         }
         Ok(())
     }
 
-    fn take_audio(&mut self, audio: wire::Audio<'_>, sent: Sent) -> Result<(), Error> {
-        let data = Text::or_empty(&audio.data);
-        if !data.is_empty() {
-            let sound = BASE64
-                .decode(data)
-                .map_err(|_| unreadable("a sound is not base64", sent))?;
-            self.pieces.push(Piece::Audio(Bytes::from(sound)));
-        }
-        let file = AudioFile {
-            uri: owned(audio.url),
-            id: owned(audio.id),
-            expires_at: audio.expires_at,
-            extra: Object::default(),
-        };
-        if !file.uri.is_empty() && self.audio_file.as_ref() != Some(&file) {
-            self.audio_file = Some(file.clone());
-            self.pieces.push(Piece::AudioFile(file));
-        }
-        Ok(())
-    }
-
-    fn take_call(
+    /// The text of a part: what is new of it. It begins a part if an earlier one of this event had
+    /// text, or if a key of it would take the place of another value.
+    fn take_text(
         &mut self,
-        position: usize,
-        call: wire::ToolCall<'_>,
-        sent: Sent,
-    ) -> Result<(), Error> {
-        let index = call
-            .index
-            .unwrap_or(i32::try_from(position).unwrap_or(i32::MAX));
-        let at = match self.calls.iter().position(|known| known.index == index) {
-            Some(at) => at,
-            None if self.calls.len() < MAX_TOOL_CALLS => {
-                self.calls.push(Call {
-                    index,
-                    id: String::new(),
-                    kind: String::new(),
-                    name: String::new(),
-                    arguments: Growth::default(),
-                });
-                self.calls.len() - 1
-            }
-            None => return Err(unreadable("there are too many tool calls", sent)),
+        text: String,
+        span: &Range<usize>,
+        new: &Range<usize>,
+        starts: bool,
+        extra: &Object,
+        reading: &Reading<'_>,
+    ) {
+        let from = new.start.clamp(span.start, span.end) - span.start;
+        let to = new.end.clamp(span.start, span.end) - span.start;
+        let text = match text.get(from..to) {
+            Some(all) if all.len() == text.len() => text,
+            part => part.unwrap_or_default().to_owned(),
         };
-        let Some(known) = self.calls.get_mut(at) else {
-            return Ok(());
-        };
-        let function = call.function.unwrap_or_default();
-        let arguments = Text::or_empty(&function.arguments);
-        let piece = ToolCall {
-            index,
-            id: first_time(&mut known.id, owned(call.id)),
-            kind: first_time(&mut known.kind, owned(call.kind)),
-            arguments: grow(&mut known.arguments, arguments, &mut self.in_pieces, sent)?,
-            name: first_time(&mut known.name, owned(function.name)),
-            extra: Object::default(),
-        };
-        let nothing = ToolCall {
-            index,
-            ..ToolCall::default()
-        };
-        if piece != nothing {
-            self.pieces.push(Piece::ToolCall(piece));
+        if text.is_empty() {
+            return;
         }
-        Ok(())
+        let cumulative = matches!(reading.form, Form::Cumulative | Form::Revised);
+        let starts_part =
+            starts || self.open == Open::Text && !cumulative && self.would_replace(extra);
+        if starts_part || self.open != Open::Text {
+            self.open_part(Open::Text);
+        }
+        let mut delta = delta(self.index, Piece::Text(text));
+        delta.starts_part = starts_part;
+        self.deltas.push(delta);
+    }
+
+    fn would_replace(&self, extra: &Object) -> bool {
+        let other = |(key, value): &(String, Document)| {
+            self.open_extra
+                .value(key)
+                .is_some_and(|known| known != value)
+        };
+        extra.0.iter().any(other)
+    }
+
+    /// The other keys of a part, or a part of an unknown kind.
+    fn take_extra(&mut self, extra: Object, alone: bool, reading: &Reading<'_>) {
+        if extra.is_empty() || !self.is_new(&extra, reading) {
+            return;
+        }
+        let cumulative = matches!(reading.form, Form::Cumulative | Form::Revised);
+        let starts_part =
+            alone || self.open == Open::Nothing || !cumulative && self.would_replace(&extra);
+        if starts_part {
+            self.open_part(Open::Other);
+        }
+        self.open_extra.merge(extra.clone());
+        let mut delta = delta(self.index, Piece::Extra(extra));
+        delta.starts_part = starts_part;
+        self.deltas.push(delta);
     }
 }
 
-fn grow(
-    growth: &mut Growth,
-    text: &str,
-    in_pieces: &mut bool,
-    sent: Sent,
-) -> Result<String, Error> {
-    growth
-        .push(text, in_pieces)
-        .map_err(|_| unreadable("a text does not go on from what was said before", sent))
-}
-
-/// A name the first time that it is said, then nothing.
-fn first_time(known: &mut String, said: String) -> String {
-    if known.is_empty() {
-        known.clone_from(&said);
-        said
-    } else {
-        String::new()
+fn delta(choice: i32, piece: Piece) -> Delta {
+    Delta {
+        choice,
+        starts_part: false,
+        piece,
     }
 }

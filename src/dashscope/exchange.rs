@@ -20,11 +20,6 @@ use crate::chat::warning::Warning;
 use crate::error::Error;
 use crate::http1::{Body, Broken};
 
-/// How long the end of a body is waited for once the answer is complete. Its end lets the
-/// connection be used again, and a late event may hold the usage; the caller should not wait for
-/// either.
-const LINGER: Duration = Duration::from_millis(50);
-
 /// How much blank space may stand before an answer.
 const MAX_BLANK_BYTES: usize = 64 * 1024;
 
@@ -35,7 +30,8 @@ pub struct Exchange {
     reply: Reply,
     limits: Limits,
     max_body_bytes: usize,
-    linger: Option<Pin<Box<Sleep>>>,
+    /// How long what may still come is waited for.
+    linger: Option<(Duration, Pin<Box<Sleep>>)>,
     failed: VecDeque<Error>,
     done: bool,
 }
@@ -121,7 +117,7 @@ impl Exchange {
                 take_frames(decoder, &mut self.reply)?;
             }
         }
-        self.reply.finish()
+        self.reply.finish_body(self.body.has_end())
     }
 
     /// A body that broke. If the answer was complete by then, nothing is lost.
@@ -153,13 +149,21 @@ impl Exchange {
 
     /// Whether the time to wait for the end of the body is over.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        if !self.reply.is_finished() {
+        let Some(patience) = self.reply.patience() else {
             return false;
+        };
+        if self
+            .linger
+            .as_ref()
+            .is_none_or(|(known, _)| *known != patience)
+        {
+            self.linger = Some((patience, Box::pin(sleep(patience))));
         }
-        let linger = self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
-        // A body that goes on and on spends the budget of the task, and a timer without budget
-        // never fires.
-        linger.as_mut().poll(cx).is_ready() || Instant::now() >= linger.deadline()
+        // A body that goes on and on spends the budget of the task, and a timer without budget never
+        // fires.
+        self.linger.as_mut().is_some_and(|(_, linger)| {
+            linger.as_mut().poll(cx).is_ready() || Instant::now() >= linger.deadline()
+        })
     }
 }
 
@@ -210,7 +214,7 @@ impl Stream for Exchange {
             }
             let polled = this.body.poll_chunk(cx);
             if matches!(polled, Poll::Pending | Poll::Ready(Some(Ok(_)))) && this.is_late(cx) {
-                let outcome = this.reply.finish();
+                let outcome = this.reply.give_up();
                 this.settle(outcome);
                 continue;
             }

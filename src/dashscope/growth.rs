@@ -1,28 +1,33 @@
-//! From texts that may be pieces or may be the whole so far, to pieces.
+//! From texts that may be pieces, or may be the whole text so far, to pieces.
 //!
-//! The gateway always asks for pieces (`incremental_output`). Some models do not listen and send
-//! the whole text so far with each event. Nothing in an event says which it is, so there are two
-//! readings of the same events: *pieces*, where the answer is all texts joined, and *whole*, where
-//! it is the last text. The rule:
+//! The gateway always asks for pieces (`incremental_output`). Some models ignore it and send the
+//! whole text so far with each event. Nothing in an event says which it is, and the same events can
+//! have two readings: *pieces*, where the answer is all texts joined, and *cumulative*, where it is
+//! the last text. A wrong reading would lose text or repeat it, so it is never guessed:
 //!
-//! 1. As long as each text begins with the whole text before it, both readings are possible. Only
-//!    what they agree on, their common beginning, is passed on; the rest is held back. An empty
-//!    text says nothing.
-//! 2. The first text that does not begin with the one before proves pieces. What was held back goes
-//!    out, and the matter is settled for all texts of the choice: a model that listens, listens.
-//! 3. Whole is believed when the text has grown [`PROOF_STEPS`] times by then, repeating at least
-//!    [`PROOF_BYTES`] bytes that are not a mere pattern ([`PROOF_KINDS`] different characters).
-//!    From then on a text that does not begin with the one before is a fault.
-//! 4. When the choice ends, or after [`PATIENCE`] texts or [`PATIENCE_BYTES`], before either is
-//!    proved: whole if a text grew at all, or if a text of [`PROOF_BYTES`] came twice; otherwise
-//!    pieces. So the pieces "a", "a" are "aa", and "a", "ab" is "ab".
+//! 1. The operator may say how a model's texts come ([`Form`], by setting). Then that holds, and a
+//!    text that contradicts it is an error.
+//! 2. A text that does not begin with the whole text before it proves pieces.
+//! 3. DashScope's cumulative streams repeat the text in the event with the finish reason. If that
+//!    event has no text, the texts were pieces.
+//! 4. Cumulative is proved when the text has grown [`PROOF_STEPS`] times, repeating at least
+//!    [`PROOF_BYTES`] bytes that are not a mere pattern ([`PROOF_KINDS`] different characters), and
+//!    the event with the finish reason repeats it too. By chance pieces do not do that.
+//! 5. What is neither proved nor without difference is an error: a call that fails can be made
+//!    again, a text that lost a piece cannot be noticed. It takes an answer of very few events,
+//!    each of which begins with all that was said before, and text in the last one.
 //!
-//! Holding back costs nothing in practice: a second piece that begins with the whole answer so far
-//! is rare, and the third one then tells.
+//! As long as both readings are possible, what they agree on, their common beginning, is passed on,
+//! and the rest waits. Nearly always the second text proves pieces, so nothing waits. What is
+//! proved of one text holds for all of an answer: a model that listens, listens.
+//!
+//! A third form, *revised*, is cumulative where a later text may differ from an earlier one, as
+//! speech recognition does. Then only the last text is known to be right, and it waits for the end.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
-/// How often a text must have grown before it is believed to be the whole.
+/// How often a text must have grown before it is believed to be cumulative.
 const PROOF_STEPS: usize = 2;
 
 /// How much must have been repeated before it is no chance.
@@ -31,97 +36,150 @@ const PROOF_BYTES: usize = 16;
 /// How many different characters make a text more than a pattern: laughter and lines have fewer.
 const PROOF_KINDS: usize = 4;
 
-/// How many texts are read in doubt. A model that laughs longer than this is taken by rule 4.
-const PATIENCE: usize = 64;
+/// How much may wait while both readings are possible. An answer that begins with its own beginning
+/// for so long is a pattern that nobody reads; this only bounds the memory that it takes.
+const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
-/// How much may be held back in doubt. Comparing it again with each text must stay cheap.
-const PATIENCE_BYTES: usize = 256 * 1024;
+/// How the texts of an answer come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Not known: the stream must show it.
+    #[default]
+    Unknown,
+    /// Each text is new.
+    Pieces,
+    /// Each text is the whole text so far.
+    Cumulative,
+    /// Each text is the whole text so far, and may change what was said before.
+    Revised,
+}
 
-/// A text that does not go on from what was said before.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mismatch;
+/// Why texts cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// A text does not go on from the one before, though it must.
+    Changed,
+    /// Two readings are possible, and they differ.
+    Undecided,
+    /// Too much would have to wait.
+    TooLong,
+}
+
+impl Trouble {
+    /// What is wrong, for the log.
+    pub(super) fn what(self) -> &'static str {
+        match self {
+            Self::Changed => "a text does not go on from what was said before",
+            Self::Undecided => {
+                "the texts may be pieces or cumulative; settings of upstream can say which"
+            }
+            Self::TooLong => "too much text waits for the proof whether it is cumulative",
+        }
+    }
+}
+
+/// What is new after an event.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Fresh {
+    /// What had to wait, and comes before this event's text.
+    pub(super) waited: String,
+    /// Which bytes of this event's text are new.
+    pub(super) new: Range<usize>,
+}
 
 /// One text in the making.
 #[derive(Debug, Default)]
 pub(super) struct Growth {
-    mode: Mode,
-    /// The answer if the texts are pieces. Kept only while in doubt.
+    /// The answer if the texts are pieces. Kept only as long as that is not known.
     joined: String,
     /// The answer if each text is the whole.
     latest: String,
-    /// How many bytes were passed on.
+    /// How many bytes were passed on. Not counted once pieces are known.
     given: usize,
-    texts: usize,
-    grown: usize,
+    steps: usize,
     repeated: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Mode {
-    #[default]
-    Doubt,
-    Pieces,
-    Whole,
-}
-
 impl Growth {
-    /// Takes the next text and gives what is new for sure. `pieces` is what is known of the choice.
-    pub(super) fn push(&mut self, text: &str, pieces: &mut bool) -> Result<String, Mismatch> {
+    /// Takes the next text. `form` is what is known of the answer, and is set when this text proves
+    /// it.
+    pub(super) fn push(&mut self, text: &str, form: &mut Form) -> Result<Fresh, Trouble> {
         if text.is_empty() {
-            return Ok(String::new());
+            return Ok(Fresh::default());
         }
-        if *pieces && self.mode == Mode::Doubt {
-            self.mode = Mode::Pieces;
-        }
-        match self.mode {
-            Mode::Pieces => {
-                let mut held = self.flush();
-                held.push_str(text);
-                Ok(held)
-            }
-            Mode::Whole => {
+        match form {
+            Form::Pieces => Ok(Fresh {
+                waited: self.waiting(),
+                new: 0..text.len(),
+            }),
+            Form::Cumulative => {
                 if !text.starts_with(&self.latest) {
-                    return Err(Mismatch);
+                    return Err(Trouble::Changed);
                 }
+                self.joined = String::new();
                 text.clone_into(&mut self.latest);
-                Ok(self.give_latest())
+                Ok(self.up_to(text.len()))
             }
-            Mode::Doubt => Ok(self.weigh(text, pieces)),
+            Form::Revised => {
+                text.clone_into(&mut self.latest);
+                Ok(Fresh::default())
+            }
+            Form::Unknown => self.weigh(text, form),
         }
     }
 
-    /// The end of the text: decides what is still in doubt and gives what was held back.
-    pub(super) fn finish(&mut self) -> String {
-        match self.mode {
-            Mode::Doubt => self.settle(),
-            Mode::Pieces => self.flush(),
-            Mode::Whole => String::new(),
+    /// Whether the two readings differ so far.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.joined.len() > self.latest.len()
+    }
+
+    /// Whether text came at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.latest.is_empty()
+    }
+
+    /// The whole text of each reading: pieces, and cumulative.
+    pub(super) fn readings(&self) -> (&str, &str) {
+        (&self.joined, &self.latest)
+    }
+
+    /// The end of the text: what still waits.
+    pub(super) fn finish(&mut self, form: Form) -> Result<String, Trouble> {
+        match form {
+            Form::Pieces => Ok(self.waiting()),
+            Form::Unknown if self.is_in_doubt() => Err(Trouble::Undecided),
+            Form::Unknown | Form::Cumulative | Form::Revised => {
+                let rest = self.latest.get(self.given..).unwrap_or_default().to_owned();
+                self.given = self.given.max(self.latest.len());
+                Ok(rest)
+            }
         }
     }
 
-    fn weigh(&mut self, text: &str, pieces: &mut bool) -> String {
+    fn weigh(&mut self, text: &str, form: &mut Form) -> Result<Fresh, Trouble> {
         if !text.starts_with(&self.latest) {
-            *pieces = true;
-            self.mode = Mode::Pieces;
-            self.joined.push_str(text);
-            return self.flush();
+            *form = Form::Pieces;
+            return Ok(Fresh {
+                waited: self.waiting(),
+                new: 0..text.len(),
+            });
         }
         if !self.latest.is_empty() {
             self.repeated += self.latest.len();
-            self.grown += usize::from(text.len() > self.latest.len());
+            self.steps += usize::from(text.len() > self.latest.len());
         }
-        self.texts += 1;
         self.joined.push_str(text);
         text.clone_into(&mut self.latest);
-        if self.grown >= PROOF_STEPS && self.repeated >= PROOF_BYTES && self.is_no_pattern() {
-            self.mode = Mode::Whole;
+        if self.steps >= PROOF_STEPS && self.repeated >= PROOF_BYTES && self.is_no_pattern() {
+            *form = Form::Cumulative;
             self.joined = String::new();
-            return self.give_latest();
+            return Ok(self.up_to(text.len()));
         }
-        if self.texts > PATIENCE || self.joined.len() > PATIENCE_BYTES {
-            return self.settle();
+        if self.joined.len() > MAX_WAITING_BYTES {
+            return Err(Trouble::TooLong);
         }
-        self.give_common()
+        let common = self.common();
+        Ok(self.up_to(common))
     }
 
     fn is_no_pattern(&self) -> bool {
@@ -129,39 +187,29 @@ impl Growth {
         kinds.len() >= PROOF_KINDS
     }
 
-    fn settle(&mut self) -> String {
-        if self.grown > 0 || self.latest.len() >= PROOF_BYTES && self.texts > 1 {
-            self.mode = Mode::Whole;
-            self.joined = String::new();
-            return self.give_latest();
+    /// How many bytes the two readings agree on.
+    fn common(&self) -> usize {
+        // What was given is known to agree; the rest is looked at anew, which ends at once if it
+        // differed before.
+        let from = self.given.min(self.latest.len());
+        let (joined, latest) = (self.joined.get(from..), self.latest.get(from..));
+        let pairs = joined.unwrap_or_default().chars();
+        let pairs = pairs.zip(latest.unwrap_or_default().chars());
+        let agreed = pairs.take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8());
+        from + agreed.sum::<usize>()
+    }
+
+    fn up_to(&mut self, end: usize) -> Fresh {
+        let new = self.given.min(end)..end;
+        self.given = self.given.max(end);
+        Fresh {
+            waited: String::new(),
+            new,
         }
-        self.mode = Mode::Pieces;
-        self.flush()
     }
 
-    /// What the two readings agree on and was not passed on yet.
-    fn give_common(&mut self) -> String {
-        let common: usize = self
-            .joined
-            .chars()
-            .zip(self.latest.chars())
-            .take_while(|(a, b)| a == b)
-            .map(|(a, _)| a.len_utf8())
-            .sum();
-        let new = self.latest.get(self.given..common).unwrap_or_default();
-        let new = new.to_owned();
-        self.given = self.given.max(common);
-        new
-    }
-
-    fn give_latest(&mut self) -> String {
-        let new = self.latest.get(self.given..).unwrap_or_default().to_owned();
-        self.given = self.given.max(self.latest.len());
-        new
-    }
-
-    /// What is held back of the joined pieces. Frees what is not needed any more.
-    fn flush(&mut self) -> String {
+    /// What waits of the joined pieces. Frees what is not needed any more.
+    fn waiting(&mut self) -> String {
         let mut joined = std::mem::take(&mut self.joined);
         self.latest = String::new();
         joined.drain(..self.given.min(joined.len()));
@@ -175,22 +223,36 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(texts: &[&str]) -> Result<(Vec<String>, String), Mismatch> {
-        let (mut growth, mut pieces) = (Growth::default(), false);
-        let given = texts.iter().map(|text| growth.push(text, &mut pieces));
-        let mut given = given.collect::<Result<Vec<_>, _>>()?;
-        given.push(growth.finish());
+    /// Reads texts as an answer whose last event has the last text, or no text at all.
+    fn read(texts: &[&str], empty_end: bool) -> Result<(Vec<String>, String), Trouble> {
+        let (mut growth, mut form) = (Growth::default(), Form::Unknown);
+        let mut given = Vec::new();
+        for text in texts {
+            let Fresh { waited, new } = growth.push(text, &mut form)?;
+            given.push(waited + &text[new]);
+        }
+        if empty_end {
+            match form {
+                Form::Cumulative => return Err(Trouble::Changed),
+                _ => form = Form::Pieces,
+            }
+        }
+        given.push(growth.finish(form)?);
         let all = given.concat();
         Ok((given, all))
     }
 
-    fn answer(texts: &[&str]) -> String {
-        read(texts).unwrap().1
+    fn with_text(texts: &[&str]) -> Result<String, Trouble> {
+        read(texts, false).map(|(_, all)| all)
+    }
+
+    fn without_text(texts: &[&str]) -> Result<String, Trouble> {
+        read(texts, true).map(|(_, all)| all)
     }
 
     #[test]
     fn u20_pieces_are_passed_on_at_once() {
-        let (given, all) = read(&["The ", "cat ", "sat."]).unwrap();
+        let (given, all) = read(&["The ", "cat ", "sat."], false).unwrap();
         assert_eq!(given, ["The ", "cat ", "sat.", ""]);
         assert_eq!(all, "The cat sat.");
     }
@@ -203,7 +265,7 @@ mod tests {
             "这段音频说的是:'欢迎使用阿里云'",
             "这段音频说的是:'欢迎使用阿里云'",
         ];
-        let (given, all) = read(&texts).unwrap();
+        let (given, all) = read(&texts, false).unwrap();
         assert_eq!(all, texts[3]);
         assert_eq!(given, ["这段音频", "", "说的是:'欢迎使用阿里云'", "", ""]);
     }
@@ -212,62 +274,142 @@ mod tests {
     fn repeated_words_stay() {
         for (texts, expected) in [
             (&["a", "a"][..], "aa"),
-            (&["a", "a", "a"], "aaa"),
-            (&["a", "a", "b"], "aab"),
+            (&["1", "10"], "110"),
             (&["ha", "haha", "!"], "hahaha!"),
             (
                 &["哈", "哈哈", "哈哈哈", "哈哈哈哈", "。"],
                 "哈哈哈哈哈哈哈哈哈哈。",
             ),
             (&["\n", "\n", "x"], "\n\nx"),
-            (&["1", "1", "."], "11."),
             (&["ab", "abc", "x"], "ababcx"),
             (&["", "a", "", "a", ""], "aa"),
         ] {
-            assert_eq!(answer(texts), expected, "{texts:?}");
+            assert_eq!(without_text(texts).as_deref(), Ok(expected), "{texts:?}");
         }
+        assert_eq!(without_text(&["a"; 500]), Ok("a".repeat(500)));
     }
 
     #[test]
-    fn what_is_never_proved_is_read_by_rule() {
+    fn what_is_not_proved_is_an_error() {
         let greeting = "Hello there, friend.";
-        assert_eq!(answer(&["是", "是的"]), "是的");
-        assert_eq!(answer(&[greeting, greeting]), greeting);
-        assert_eq!(answer(&["好", "好"]), "好好");
-        assert_eq!(answer(&["a"; PATIENCE + 8]), "a".repeat(PATIENCE + 8));
+        for texts in [["是", "是的"], [greeting, greeting], ["1", "10"]] {
+            assert_eq!(with_text(&texts), Err(Trouble::Undecided), "{texts:?}");
+        }
+        let line = "=".repeat(MAX_WAITING_BYTES / 2);
+        assert_eq!(without_text(&[line.as_str(); 3]), Err(Trouble::TooLong));
     }
 
     #[test]
-    fn what_both_readings_share_is_not_held_back() {
-        let (given, _) = read(&["ha", "haha"]).unwrap();
-        assert_eq!(given, ["ha", "ha", ""]);
-    }
-
-    #[test]
-    fn u20_a_whole_that_changes_its_mind_is_a_fault() {
+    fn u20_a_whole_that_changes_or_is_not_repeated_at_the_end_is_an_error() {
         let proved = ["The cat", "The cat sat", "The cat sat on it"];
-        assert!(read(&proved).is_ok());
+        assert_eq!(with_text(&proved).as_deref(), Ok(proved[2]));
+        assert_eq!(without_text(&proved), Err(Trouble::Changed));
         let mut texts = proved.to_vec();
         texts.push("The dog");
-        assert_eq!(read(&texts), Err(Mismatch));
+        assert_eq!(with_text(&texts), Err(Trouble::Changed));
+    }
+
+    #[test]
+    fn what_is_said_of_a_model_holds() {
+        let all = |texts: &[&str], mut form| {
+            let mut growth = Growth::default();
+            let mut all = String::new();
+            for text in texts {
+                let Fresh { waited, new } = growth.push(text, &mut form)?;
+                all += &waited;
+                all += &text[new];
+            }
+            growth.finish(form).map(|rest| all + &rest)
+        };
+        for (form, expected) in [
+            (Form::Pieces, Ok("110".to_owned())),
+            (Form::Cumulative, Ok("10".to_owned())),
+            (Form::Revised, Ok("10".to_owned())),
+            (Form::Unknown, Err(Trouble::Undecided)),
+        ] {
+            assert_eq!(all(&["1", "10"], form), expected, "{form:?}");
+        }
+        assert_eq!(all(&["ab", "b"], Form::Cumulative), Err(Trouble::Changed));
+        assert_eq!(all(&["ab", "b"], Form::Revised).as_deref(), Ok("b"));
     }
 
     #[test]
     fn what_is_proved_of_one_text_holds_for_the_next() {
-        let mut pieces = false;
+        let mut form = Form::Unknown;
         let mut thought = Growth::default();
-        thought.push("one", &mut pieces).unwrap();
-        thought.push("two", &mut pieces).unwrap();
-        assert!(pieces);
+        thought.push("one", &mut form).unwrap();
+        thought.push("two", &mut form).unwrap();
+        assert_eq!(form, Form::Pieces);
         let mut text = Growth::default();
-        assert_eq!(text.push("a", &mut pieces).unwrap(), "a");
-        assert_eq!(text.push("ab", &mut pieces).unwrap(), "ab");
+        assert_eq!(text.push("a", &mut form).unwrap().new, 0..1);
+        assert_eq!(text.push("ab", &mut form).unwrap().new, 0..2);
+    }
+
+    /// All ways to cut a text.
+    fn cuts(text: &str) -> Vec<Vec<&str>> {
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).skip(1).collect();
+        let cut = |mask: usize| {
+            let at = ends.iter().enumerate().filter(|(n, _)| mask >> n & 1 == 1);
+            let mut from = 0;
+            let mut pieces: Vec<&str> = Vec::new();
+            for (_, &end) in at {
+                pieces.push(&text[from..end]);
+                from = end;
+            }
+            pieces.push(&text[from..]);
+            pieces
+        };
+        (0..1 << ends.len()).map(cut).collect()
+    }
+
+    /// Every short answer, cut in every way: as pieces with and without text in the last event, and
+    /// cumulative. Each is read right, or is an error; pieces that end as DashScope's do are always
+    /// right.
+    #[test]
+    fn u20_no_short_answer_is_misread() {
+        let letters = ["", "a", "b", "哈"];
+        let mut texts: Vec<String> = (0..=9999).map(|n: u32| n.to_string()).collect();
+        for a in letters {
+            for b in letters {
+                for c in letters {
+                    for d in letters {
+                        texts.push([a, b, c, d].concat());
+                    }
+                }
+            }
+        }
+        texts.retain(|text| !text.is_empty());
+        let (mut read, mut refused) = (0, 0);
+        for text in &texts {
+            for pieces in cuts(text) {
+                assert_eq!(without_text(&pieces).as_deref(), Ok(&**text), "{pieces:?}");
+                let mut so_far = String::new();
+                let mut wholes = Vec::new();
+                for piece in &pieces {
+                    so_far.push_str(piece);
+                    wholes.push(so_far.clone());
+                }
+                let wholes: Vec<&str> = wholes.iter().map(String::as_str).collect();
+                let repeated = [&wholes[..], &wholes[wholes.len() - 1..]].concat();
+                for given in [&pieces, &wholes, &repeated] {
+                    match with_text(given) {
+                        Ok(all) => {
+                            assert_eq!(&all, text, "{given:?}");
+                            read += 1;
+                        }
+                        Err(Trouble::Undecided) => refused += 1,
+                        Err(trouble) => panic!("{trouble:?}: {given:?}"),
+                    }
+                }
+            }
+        }
+        assert!(read > 50_000 && refused > 0, "{read} {refused}");
     }
 
     proptest! {
         #[test]
         fn any_text_told_as_wholes_is_read_back(
-            words in proptest::collection::vec("[a-z]{1,6} ", 3..30),
+            words in proptest::collection::vec("[a-z]{1,6} ", 5..30),
         ) {
             let mut all = String::new();
             let wholes: Vec<String> = words
@@ -278,7 +420,9 @@ mod tests {
                 })
                 .collect();
             let wholes: Vec<&str> = wholes.iter().map(String::as_str).collect();
-            prop_assert_eq!(answer(&wholes), all);
+            if let Ok(read) = with_text(&wholes) {
+                prop_assert_eq!(read, all);
+            }
         }
 
         #[test]
@@ -289,7 +433,7 @@ mod tests {
         ) {
             let mut texts = vec![&*first, &*second];
             texts.extend(words.iter().map(String::as_str));
-            let (given, all) = read(&texts).unwrap();
+            let (given, all) = read(&texts, true).unwrap();
             prop_assert_eq!(all, texts.concat());
             prop_assert_eq!(&given[..texts.len()], &texts[..]);
         }
@@ -299,7 +443,7 @@ mod tests {
             texts in proptest::collection::vec("[ab哈]{0,4}", 0..90),
         ) {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            if let Ok((_, all)) = read(&texts) {
+            if let Ok(all) = with_text(&texts) {
                 let joined = texts.concat();
                 let last = texts.iter().rev().find(|t| !t.is_empty());
                 prop_assert!(all == joined || Some(&&*all) == last);

@@ -1,5 +1,6 @@
 //! Documents from JSON and to JSON, and the small writer that builds a request.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -7,10 +8,19 @@ use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::chat::document::{Document, Object, Real};
 
-/// Above this a number with a fraction of zero is not surely the whole number that was meant.
-const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
+/// From here on, not every whole number has a double of its own: one that is read from JSON may not
+/// be the number that was meant.
+const FIRST_UNSURE: f64 = 9_007_199_254_740_992.0;
 
-/// A document that is read from JSON.
+/// The first whole number that no 64 bits hold.
+const LARGEST_WHOLE: f64 = 18_446_744_073_709_551_616.0;
+
+/// The first unsure number as a whole number.
+const FIRST_UNSURE_WHOLE: u64 = 9_007_199_254_740_992;
+
+/// A document that is read from JSON, strictly: a key that comes twice is an error, and so is a
+/// whole number that neither a double nor 64 bits hold. One that needs all of 64 bits becomes a
+/// string of its digits.
 #[derive(Debug)]
 pub(super) struct Read(pub(super) Document);
 
@@ -38,14 +48,23 @@ impl<'de> Visitor<'de> for ReadVisitor {
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Document, E> {
-        self.visit_f64(value as f64)
+        Ok(match value.unsigned_abs() < FIRST_UNSURE_WHOLE {
+            true => Document::Number(Real(value as f64)),
+            false => Document::String(value.to_string()),
+        })
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Document, E> {
-        self.visit_f64(value as f64)
+        Ok(match value < FIRST_UNSURE_WHOLE {
+            true => Document::Number(Real(value as f64)),
+            false => Document::String(value.to_string()),
+        })
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Document, E> {
+        if value.fract() == 0.0 && value.abs() >= FIRST_UNSURE {
+            return Err(E::custom("a number may have been rounded"));
+        }
         Ok(Document::Number(Real(value)))
     }
 
@@ -71,11 +90,13 @@ impl<'de> Visitor<'de> for ReadVisitor {
             let Read(value) = entries.next_value()?;
             object.insert(key, value);
         }
-        Ok(Document::Object(object.finish()))
+        let object = object.unique();
+        let object = object.ok_or_else(|| de::Error::custom("a key comes twice"))?;
+        Ok(Document::Object(object))
     }
 }
 
-/// Collects the keys of an object. A key that comes twice has its last value, as with most readers.
+/// Collects the keys of an object.
 #[derive(Debug, Default)]
 pub(super) struct Gathered(Vec<(String, Document)>);
 
@@ -85,30 +106,20 @@ impl Gathered {
         self.0.push((key, value));
     }
 
-    /// The object. Linear in all but name: duplicates are looked for by sorting positions.
-    pub(super) fn finish(self) -> Object {
-        // So few that looking through all of them is quicker than a map of them.
+    /// The object, if no key came twice.
+    pub(super) fn unique(self) -> Option<Object> {
+        // So few that looking through all of them is quicker than a set of them.
         const FEW: usize = 16;
-        let Self(mut entries) = self;
-        if entries.len() <= FEW {
-            let mut at = 0;
-            while let Some((key, _)) = entries.get(at) {
-                let again = |(later, _): &(String, Document)| later == key;
-                match entries.iter().skip(at + 1).any(again) {
-                    true => drop(entries.remove(at)),
-                    false => at += 1,
-                }
-            }
-            return Object(entries);
-        }
-        let mut last = std::collections::HashMap::with_capacity(entries.len());
-        for (at, (key, _)) in entries.iter().enumerate() {
-            last.insert(key.clone(), at);
-        }
-        let kept = |(at, (key, value)): (usize, (String, Document))| {
-            (last.get(&key) == Some(&at)).then_some((key, value))
+        let Self(entries) = self;
+        let twice = if entries.len() <= FEW {
+            let before = |at: usize, key: &str| entries.iter().take(at).any(|(k, _)| k == key);
+            let mut keys = entries.iter().enumerate();
+            keys.any(|(at, (key, _))| before(at, key))
+        } else {
+            let keys: HashSet<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
+            keys.len() < entries.len()
         };
-        Object(entries.into_iter().enumerate().filter_map(kept).collect())
+        (!twice).then_some(Object(entries))
     }
 }
 
@@ -150,7 +161,7 @@ impl Serialize for WrittenObject<'_> {
 }
 
 /// A number as JSON: whole ones without a fraction, because a document knows floats alone and
-/// DashScope refuses `2.0` where it wants `2`.
+/// DashScope refuses `2.0` where it wants `2`. What no 64 bits hold was refused before.
 #[derive(Clone, Copy)]
 pub(super) struct Number(pub(super) Real);
 
@@ -161,7 +172,8 @@ impl Serialize for Number {
             return Err(S::Error::custom("a number must be finite"));
         }
         if value.fract() == 0.0 && value.abs() < LARGEST_WHOLE {
-            return serializer.serialize_i64(value as i64);
+            // Exact: the double is a whole number, and 128 bits hold it.
+            return serializer.serialize_i128(value as i128);
         }
         serializer.serialize_f64(value)
     }

@@ -4,27 +4,37 @@
 //! prepared once ([`DashScope::prepare`]), opened as often as need be ([`DashScope::open`]), and
 //! its answer is a stream of events that closes the connection when it is dropped ([`Exchange`]).
 
+mod audio;
 mod body;
+mod calls;
 mod choice;
+mod ending;
 mod error_codes;
 mod error_fields;
 mod error_messages;
 mod error_words;
 mod exchange;
 pub mod fault;
+mod fields;
 mod growth;
 mod http;
 mod json;
+mod lenient;
 mod media;
 mod notes;
 mod parameters;
+mod repeats;
 mod replay;
 pub mod reply;
 mod request;
+mod sentences;
 pub mod sse;
 mod stored;
+mod strict;
 mod text;
+mod tokens;
 mod tools;
+mod tree;
 mod upload;
 mod upload_policy;
 mod usage;
@@ -40,10 +50,12 @@ use futures_core::Stream;
 use url::Url;
 
 pub use exchange::Exchange;
+pub use growth::Form;
 pub use request::Prepared;
 pub use stored::Stored;
 
 use crate::chat::call::{Call, Delivery, Passing};
+use crate::chat::glob;
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Kind, Reason, Violation};
 use crate::http1::{self, Client};
@@ -104,6 +116,9 @@ pub struct Settings {
     pub max_event_bytes: usize,
     /// The largest answer that is not a stream. Default: [`MAX_BODY_BYTES`].
     pub max_body_bytes: usize,
+    /// How the texts of models come, for those where the stream need not show it: the first pattern
+    /// that fits holds, and `*` stands for anything. Default: none.
+    pub text_forms: Vec<(String, Form)>,
 }
 
 impl Settings {
@@ -122,6 +137,7 @@ impl Settings {
             max_line_bytes: MAX_LINE_BYTES,
             max_event_bytes: MAX_EVENT_BYTES,
             max_body_bytes: MAX_BODY_BYTES,
+            text_forms: Vec::new(),
         }
     }
 }
@@ -261,7 +277,7 @@ impl DashScope {
         let names_storage = ways.iter().any(Way::is_stored);
         let standing = &self.inner.standing;
         let head = standing.head(&call.passing, delivery, names_storage)?;
-        Ok(Prepared::new(body, head, model, call))
+        Ok(Prepared::new(body, head, model, call, self.form(model)))
     }
 
     /// Sends a request. Resolves when the head of the answer is there and is one of success; its
@@ -335,6 +351,13 @@ impl DashScope {
             }
         }
         Ok(refused)
+    }
+
+    /// What the operator says of the form of a model's texts.
+    fn form(&self, model: &str) -> Form {
+        let forms = self.inner.settings.text_forms.iter();
+        let mut fitting = forms.filter(|(pattern, _)| glob::matches(pattern, model));
+        fitting.next().map(|(_, form)| *form).unwrap_or_default()
     }
 
     fn headers(&self, passing: &Passing) -> Result<HeaderMap, Error> {

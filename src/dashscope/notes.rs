@@ -2,7 +2,7 @@
 
 use super::text::Text;
 use super::wire;
-use crate::chat::document::{Object, Real};
+use crate::chat::document::Real;
 use crate::chat::event::{Logprobs, SearchInfo, SearchResult, TokenLogprob};
 use crate::chat::turn::Annotation;
 
@@ -24,7 +24,7 @@ pub(super) fn search_info(wire: wire::SearchInfo<'_>) -> SearchInfo {
         url: owned(wire.url),
         site_name: owned(wire.site_name),
         icon: owned(wire.icon),
-        extra: Object::default(),
+        extra: wire.extra,
     };
     SearchInfo {
         results: wire
@@ -41,7 +41,7 @@ pub(super) fn search_info(wire: wire::SearchInfo<'_>) -> SearchInfo {
 pub(super) fn logprobs(wire: wire::Logprobs<'_>) -> Logprobs {
     Logprobs {
         content: wire.content.map(tokens).unwrap_or_default(),
-        extra: Object::default(),
+        extra: wire.extra,
     }
 }
 
@@ -51,7 +51,7 @@ fn tokens(wire: Vec<wire::TokenLogprob<'_>>) -> Vec<TokenLogprob> {
         bytes: wire.bytes.unwrap_or_default(),
         logprob: wire.logprob.map(Real),
         top_logprobs: wire.top_logprobs.map(tokens).unwrap_or_default(),
-        extra: Object::default(),
+        extra: wire.extra,
     };
     wire.into_iter().map(token).collect()
 }

@@ -1,5 +1,8 @@
 //! `parameters` of a request, in DashScope's words.
 
+use std::collections::HashMap;
+use std::io;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -7,7 +10,7 @@ use super::json::{Number, Written, WrittenObject};
 use super::tools::{Choice, ToolJson, raw};
 use crate::chat::call::{Delivery, Prompt};
 use crate::chat::document::{Document, Object, Real};
-use crate::chat::turn::{JsonSchema, Options, ResponseFormat, SearchOptions};
+use crate::chat::turn::{JsonSchema, Options, ResponseFormat, SearchOptions, Tool};
 use crate::error::Error;
 
 /// Set by the gateway alone: a stream always comes in pieces.
@@ -16,9 +19,43 @@ const INCREMENTAL_OUTPUT: &str = "incremental_output";
 /// Appends `parameters` as JSON.
 pub(super) fn write(prompt: &Prompt, delivery: Delivery, body: &mut Vec<u8>) -> Result<(), Error> {
     let parameters = Parameters::new(prompt, delivery)?;
-    serde_json::to_writer(&mut *body, &parameters)
+    let mut writer = serde_json::Serializer::with_formatter(&mut *body, Verbatim::of(prompt));
+    parameters
+        .serialize(&mut writer)
         .map_err(|_| Error::field("options", "every number must be finite"))?;
     append(&prompt.options.extra_parameters, body)
+}
+
+/// Writes JSON texts of the caller's byte for byte, with the white space around them, which a raw
+/// value does not hold. Empty but for callers who have such texts.
+struct Verbatim<'a>(HashMap<usize, &'a str>);
+
+impl<'a> Verbatim<'a> {
+    fn of(prompt: &'a Prompt) -> Self {
+        let format = prompt.options.response_format.as_ref();
+        let schema = format.and_then(|format| format.json_schema.as_ref());
+        let tools = prompt.tools.iter().map(|tool| match tool {
+            Tool::Function { parameters, .. } => parameters.as_str(),
+            Tool::Raw(json) => json.as_str(),
+        });
+        let texts = schema.map(|schema| schema.schema.as_str()).into_iter();
+        let texts = texts.chain(tools).filter_map(|text| {
+            let inner = text.trim_ascii();
+            (inner.len() < text.len()).then(|| (inner.as_ptr().addr(), text))
+        });
+        Self(texts.collect())
+    }
+}
+
+impl serde_json::ser::Formatter for Verbatim<'_> {
+    fn write_raw_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let text = self.0.get(&fragment.as_ptr().addr());
+        writer.write_all(text.copied().unwrap_or(fragment).as_bytes())
+    }
 }
 
 /// Writes the keys that no field covers into the object that `body` ends with.

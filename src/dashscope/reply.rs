@@ -1,32 +1,50 @@
 //! From DashScope's answer, whole or in events, to [`Event`]s. Does no I/O.
 //!
-//! - **The end.** An answer is complete when every choice that was seen has a finish reason, and as
-//!   many were seen as were asked for, or the body ended. The first finish of a choice wins: what
-//!   comes for it later is ignored, an error too. The usage of a later event still counts, because
-//!   some models send it last; it is never summed, the last one holds.
+//! - **The end** (`ending.rs`). An answer is complete when every choice that was seen has a finish
+//!   reason, and as many were seen as were asked for, or the body ended. The first finish of a
+//!   choice wins: what comes for it later is ignored, an error too. The usage of a later event still
+//!   counts, because some models send it last; it is never summed, the last one holds.
 //! - **No end.** A body that ends while a choice has no finish reason was cut: `STREAM_TRUNCATED`.
-//! - **Repetition.** `growth.rs` tells pieces from repeated wholes for text, thought and arguments.
-//!   A note, a picture, a file or the sources that come again unchanged are passed on once.
+//!   Three answers have none and are complete: a whole answer, because its JSON is; one whose
+//!   output says that it is `finished`; and the stream of a speech recognition model, which is a
+//!   text without choices, when HTTP proves that the body is whole.
+//! - **Repetition.** `growth.rs` tells pieces from cumulative texts. `repeats.rs` tells what else
+//!   comes again unchanged, and it is passed on once.
+//! - **Keys without a field** are kept in the `extra` nearest to them; see `lenient.rs`.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::choice::Draft;
+use super::choice::{Draft, Reading};
 use super::fault::{Said, error_object, truncated, unreadable};
+use super::growth::Form;
+use super::sentences::Sentences;
 use super::sse::Frame;
 use super::text::Text;
-use super::usage::usage;
 use super::wire::{Body, Output};
-use super::{notes, wire};
-use crate::chat::document::Object;
-use crate::chat::event::{ChoiceEnd, Delta, End, Event, Piece, SearchInfo, Started};
-use crate::chat::usage::Usage;
+use super::{lenient, notes, wire};
+use crate::chat::document::{Document, Merged};
+use crate::chat::event::{Delta, Event, Piece, SearchInfo, Started};
 use crate::chat::warning::Warning;
 use crate::error::{Error, Sent};
 
 /// The most answers to one call that are told apart. DashScope gives six at most.
 const MAX_CHOICES: usize = 64;
+
+/// How long the end of a body is waited for once the answer is complete with its usage. Its end
+/// lets the connection be used again; the caller should not wait for that.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// How long the usage is waited for when the event with the last finish reason has none. Some
+/// models send it in an event of its own, which is a slow round trip later at most. DashScope ends a
+/// body right after its last event, so nobody waits for this in vain.
+const USAGE_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a choice is waited for that was asked for and never began, when all others have ended.
+/// The choices of a call are made side by side; the slowest has at least begun by then.
+const CHOICES_WAIT: Duration = Duration::from_secs(20);
 
 /// What is known of an answer before its body.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +55,8 @@ pub struct Opening {
     pub request_id: String,
     /// How many choices were asked for.
     pub choices: usize,
+    /// What the operator says of the form of its texts.
+    pub form: Form,
     /// What the caller should know about the request.
     pub warnings: Vec<Warning>,
 }
@@ -44,26 +64,38 @@ pub struct Opening {
 /// Reads one answer.
 #[derive(Debug)]
 pub struct Reply {
-    opening: Opening,
-    events: VecDeque<Event>,
-    sent: Sent,
-    drafts: Vec<Draft>,
-    usage: String,
-    search: Option<SearchInfo>,
-    extra: Object,
+    pub(super) opening: Opening,
+    pub(super) events: VecDeque<Event>,
+    pub(super) sent: Sent,
+    pub(super) drafts: Vec<Draft>,
+    pub(super) form: Form,
+    pub(super) usage: String,
+    /// Whether the usage came with the last finish reason, or later.
+    pub(super) has_last_usage: bool,
+    pub(super) search: Option<SearchInfo>,
+    pub(super) extra_output: Merged,
+    pub(super) extra: Merged,
+    pub(super) sentences: Sentences,
+    /// Whether it is complete without finish reasons, if its body is whole.
+    pub(super) needs_no_reason: bool,
 }
 
 impl Reply {
     /// A reader at the start of an answer.
     pub fn new(opening: Opening) -> Self {
         Self {
+            form: opening.form,
             opening,
             events: VecDeque::new(),
             sent: Sent::Maybe,
             drafts: Vec::new(),
             usage: String::new(),
+            has_last_usage: false,
             search: None,
-            extra: Object::default(),
+            extra_output: Merged::default(),
+            extra: Merged::default(),
+            sentences: Sentences::default(),
+            needs_no_reason: false,
         }
     }
 
@@ -82,6 +114,15 @@ impl Reply {
         self.all_ended() && self.drafts.len() >= self.opening.choices.max(1)
     }
 
+    /// How long what may still come is waited for. None as long as an answer is not complete.
+    pub fn patience(&self) -> Option<Duration> {
+        self.all_ended().then(|| match self.is_finished() {
+            false => CHOICES_WAIT,
+            true if self.has_last_usage => LINGER,
+            true => USAGE_WAIT,
+        })
+    }
+
     /// Takes the next event of a stream.
     pub fn take_frame(&mut self, frame: &Frame) -> Result<(), Error> {
         let text = text_of(&frame.data);
@@ -90,11 +131,11 @@ impl Reply {
             return Ok(());
         }
         let finished = self.is_finished();
-        let body: Body<'_> = match serde_json::from_str(text) {
-            Ok(body) => body,
-            Err(_) if finished => return Ok(()),
-            Err(_) if !frame.whole => return Err(truncated("an event was cut", self.sent)),
-            Err(_) => {
+        let body = match lenient::read(text) {
+            Some(body) => body,
+            None if finished => return Ok(()),
+            None if !frame.whole => return Err(truncated("an event was cut", self.sent)),
+            None => {
                 return Err(unreadable(
                     "an event is not the JSON it should be",
                     self.sent,
@@ -116,67 +157,27 @@ impl Reply {
         if text.is_empty() {
             return Err(truncated("the body is empty", self.sent));
         }
-        let body: Body<'_> = serde_json::from_str(text)
-            .map_err(|_| unreadable("the body is not the JSON it should be", self.sent))?;
+        let body = lenient::read(text)
+            .ok_or_else(|| unreadable("the body is not the JSON it should be", self.sent))?;
         if let Some(error) = self.fault(&body, 0, false) {
             return Err(error);
         }
+        // What comes whole comes in one piece.
+        self.form = Form::Pieces;
         self.take_body(body, false)?;
-        if self.drafts.is_empty() {
+        self.needs_no_reason = true;
+        self.end_without_reason(false)?;
+        if !self.drafts.iter().any(Draft::is_answer) {
             return Err(unreadable("the body has no answer", self.sent));
         }
         Ok(())
     }
 
-    /// The end of the body: the last events, or the fault that the answer is not complete.
-    pub fn finish(&mut self) -> Result<(), Error> {
-        if !self.all_ended() {
-            return Err(truncated("there was no finish reason", self.sent));
-        }
-        self.drafts.sort_by_key(|draft| draft.index);
-        let choices = self
-            .drafts
-            .iter()
-            .filter_map(|draft| {
-                Some(ChoiceEnd {
-                    index: draft.index,
-                    finish_reason: draft.finish_reason.clone()?,
-                    extra: Object::default(),
-                })
-            })
-            .collect();
-        self.events.push_back(Event::End(Box::new(End {
-            choices,
-            usage: usage(&self.usage).map(Box::new),
-            extra_output: std::mem::take(&mut self.extra),
-            extra: Object::default(),
-            warnings: std::mem::take(&mut self.opening.warnings),
-        })));
-        Ok(())
-    }
-
-    /// Adds to what the caller is warned of at the end, which may have been read already.
-    pub fn warn(&mut self, more: Vec<Warning>) {
-        let end = self.events.iter_mut().find_map(|event| match event {
-            Event::End(end) => Some(end),
-            Event::Started(_) | Event::Delta(_) => None,
-        });
-        match end {
-            Some(end) => end.warnings.extend(more),
-            None => self.opening.warnings.extend(more),
-        }
-    }
-
-    /// What the last event that counted said was used.
-    pub fn usage_so_far(&self) -> Option<Usage> {
-        usage(&self.usage)
-    }
-
-    fn all_ended(&self) -> bool {
+    pub(super) fn all_ended(&self) -> bool {
         !self.drafts.is_empty() && self.drafts.iter().all(|d| d.finish_reason.is_some())
     }
 
-    /// The fault in a body. One without an answer is a fault by its code alone.
+    /// The error in a body. One without an answer is an error by its code alone.
     fn fault(&self, body: &Body<'_>, http_status: u16, is_error: bool) -> Option<Error> {
         if body.output.as_ref().is_some_and(Output::says_something) && !is_error {
             return None;
@@ -198,79 +199,125 @@ impl Reply {
     }
 
     fn take_body(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
-        if let Some(usage) = body.usage.filter(|usage| usage.get() != "null") {
+        let usage = body.usage.filter(|usage| usage.get() != "null");
+        if let Some(usage) = usage {
             self.usage.clear();
             self.usage.push_str(usage.get());
         }
-        let Some(output) = body.output else {
-            return Ok(());
-        };
-        if self.sent != Sent::Begun {
-            self.sent = Sent::Begun;
-            let request_id = match Text::or_empty(&body.request_id) {
-                "" => std::mem::take(&mut self.opening.request_id),
-                id => id.to_owned(),
-            };
-            self.events.push_back(Event::Started(Started {
-                model: self.opening.model.clone(),
-                upstream_request_id: request_id,
-            }));
+        self.extra.merge(body.extra);
+        body.warnings
+            .into_iter()
+            .for_each(|warning| self.add_warning(warning));
+        if let Some(output) = body.output {
+            if self.sent != Sent::Begun {
+                self.sent = Sent::Begun;
+                let request_id = match Text::or_empty(&body.request_id) {
+                    "" => std::mem::take(&mut self.opening.request_id),
+                    id => id.to_owned(),
+                };
+                self.events.push_back(Event::Started(Started {
+                    model: self.opening.model.clone(),
+                    upstream_request_id: request_id,
+                }));
+            }
+            self.take_output(output, streamed)?;
         }
-        self.take_output(output, streamed)
+        self.has_last_usage |= usage.is_some() && self.all_ended();
+        Ok(())
     }
 
-    fn take_output(&mut self, output: Output<'_>, streamed: bool) -> Result<(), Error> {
-        self.extra.merge(output.extra);
-        if let Some(info) = output.search_info {
+    fn take_output(&mut self, mut output: Output<'_>, streamed: bool) -> Result<(), Error> {
+        if let Some(info) = output.search_info.take() {
             let info = notes::search_info(info);
             if self.search.as_ref() != Some(&info) {
                 self.search = Some(info.clone());
-                let piece = Piece::Search(info);
                 self.events.push_back(Event::Delta(Delta {
                     choice: 0,
                     starts_part: false,
-                    piece,
+                    piece: Piece::Search(info),
                 }));
             }
         }
-        let mut choices = output.choices.unwrap_or_default();
-        let alone = choices.is_empty();
-        if alone
-            && (output.text.is_some() || output.audio.is_some() || output.finish_reason.is_some())
-        {
-            choices.push(wire::Choice {
-                finish_reason: output.finish_reason,
-                message: Some(wire::Message {
-                    content: output.text.map(wire::Content::Text),
-                    ..wire::Message::default()
-                }),
-                ..wire::Choice::default()
-            });
+        let finished = output.finished == Some(true);
+        let mut choices = output.choices.take().unwrap_or_default();
+        if choices.is_empty() {
+            choices.extend(self.without_choices(&mut output, streamed));
         }
+        if let Some(finished) = output.finished {
+            let value = Document::Bool(finished);
+            output.extra.0.push(("finished".to_owned(), value));
+        }
+        self.extra_output.merge(output.extra);
         let mut audio = output.audio;
         for (position, choice) in choices.into_iter().enumerate() {
-            let index = choice
-                .index
-                .unwrap_or(i32::try_from(position).unwrap_or(i32::MAX));
-            let at = self.draft_at(index)?;
-            let Some(draft) = self.drafts.get_mut(at) else {
-                continue;
-            };
-            if draft.finish_reason.is_some() {
-                continue;
-            }
-            let taken = draft.take(choice, audio.take(), streamed, self.sent);
-            let pieces = draft.pieces.drain(..);
-            self.events.extend(pieces.map(|piece| {
-                Event::Delta(Delta {
-                    choice: index,
-                    starts_part: false,
-                    piece,
-                })
-            }));
-            taken?;
+            let place = i32::try_from(position).unwrap_or(i32::MAX);
+            self.take_choice(place, choice, audio.take(), streamed)?;
         }
-        Ok(())
+        match finished {
+            true => self.end_without_reason(streamed),
+            false => Ok(()),
+        }
+    }
+
+    /// The answer of models that do not speak in choices: a text, or audio.
+    fn without_choices<'a>(
+        &mut self,
+        output: &mut Output<'a>,
+        streamed: bool,
+    ) -> Option<wire::Choice<'a>> {
+        let reason = output.finish_reason.take();
+        let mut text = output.text.take();
+        if streamed && self.sentences.take(&mut output.extra) {
+            text = None;
+            self.needs_no_reason = true;
+        } else if text.is_some() && reason.is_none() {
+            // The form of speech recognition: all of the text so far, and it may be revised.
+            self.needs_no_reason = true;
+            if self.form == Form::Unknown {
+                self.form = Form::Revised;
+            }
+        }
+        (text.is_some() || output.audio.is_some() || reason.is_some()).then(|| wire::Choice {
+            finish_reason: reason,
+            message: text.map(wire::Message::said),
+            ..wire::Choice::default()
+        })
+    }
+
+    /// Takes what an event says of a choice.
+    pub(super) fn take_choice(
+        &mut self,
+        place: i32,
+        mut choice: wire::Choice<'_>,
+        audio: Option<wire::Audio<'_>>,
+        streamed: bool,
+    ) -> Result<(), Error> {
+        let at = self.draft_at(choice.index.take().unwrap_or(place))?;
+        self.with_draft(at, streamed, |draft, reading| match draft.finish_reason {
+            Some(_) => Ok(()),
+            None => draft.take(choice, audio, reading),
+        })
+    }
+
+    /// Lets a choice read, and takes what is new of it.
+    pub(super) fn with_draft(
+        &mut self,
+        at: usize,
+        streamed: bool,
+        read: impl FnOnce(&mut Draft, &mut Reading<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Some(draft) = self.drafts.get_mut(at) else {
+            return Ok(());
+        };
+        let mut reading = Reading {
+            is_given: self.opening.form != Form::Unknown,
+            form: &mut self.form,
+            streamed,
+            sent: self.sent,
+        };
+        let outcome = read(draft, &mut reading);
+        self.events.extend(draft.deltas.drain(..).map(Event::Delta));
+        outcome
     }
 
     fn draft_at(&mut self, index: i32) -> Result<usize, Error> {
@@ -298,9 +345,10 @@ fn text_of(bytes: &[u8]) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::chat::answer::{Answer, Fold};
-    use crate::chat::document::{Document, Real};
+    use crate::chat::document::{Object, Real};
     use crate::chat::event::Logprobs;
     use crate::chat::turn::{Body as PartBody, ToolCall};
+    use crate::chat::warning::Code;
     use crate::error::Reason;
     use bytes::Bytes;
     use proptest::prelude::*;
@@ -311,7 +359,7 @@ mod tests {
             model: "m".into(),
             request_id: "from-head".into(),
             choices,
-            warnings: Vec::new(),
+            ..Opening::default()
         })
     }
 
@@ -635,7 +683,7 @@ mod tests {
         let answer = answer(whole(&body).unwrap());
         let choice = &answer.choices[0];
         assert!(choice.turn.parts[0].extra.value("ocr_result").is_some());
-        assert!(choice.turn.parts[1].extra.value("image_hw").is_some());
+        assert!(choice.turn.parts[2].extra.value("image_hw").is_some());
         let Some(Logprobs { content, .. }) = &choice.logprobs else {
             panic!("{choice:?}");
         };
@@ -669,14 +717,11 @@ mod tests {
             r#"{"output":{}}"#,
             r#"{"output":[]}"#,
             r#"{"output":{"choices":{}}}"#,
+            r#"{"output":{"choices":[{}]}}"#,
+            r#"{"output":{"choices":5}}"#,
             r#"{"output":{"choices":[]}}"#,
-            r#"{"output":{"choices":[{"message":{"content":5}}]}}"#,
-            r#"{"output":{"choices":[{"message":{"content":[5]}}]}}"#,
-            r#"{"output":{"choices":[{"message":{"content":[{"text":5}]}}]}}"#,
-            r#"{"output":{"choices":[{"finish_reason":5}]}}"#,
             r#"{"output":{"choices":[{"index":1e308}]}}"#,
             r#"{"output":{"text":"\ud800"}}"#,
-            r#"{"output":{"text":"a"},"output":{"text":"b"}}"#,
         ] {
             let mut reply = reply(1);
             let error = reply.take_whole(body.as_bytes()).unwrap_err();
@@ -688,6 +733,212 @@ mod tests {
             "]".repeat(5000)
         );
         assert!(reply(1).take_whole(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn s1_another_type_is_read_where_its_meaning_is_plain() {
+        for (body, expected) in [
+            (r#"{"output":{"choices":[{"message":{"content":5}}]}}"#, "5"),
+            (
+                r#"{"output":{"choices":[{"message":{"content":[5,"x"]}}]}}"#,
+                "5x",
+            ),
+            (
+                r#"{"output":{"choices":{"message":{"content":{"text":5}}}}}"#,
+                "5",
+            ),
+            (
+                r#"{"output":{"choices":[{"message":"a","finish_reason":5}]}}"#,
+                "a",
+            ),
+            (
+                r#"{"output":{"choices":[null,{"index":"1","message":"a"}]}}"#,
+                "a",
+            ),
+            (r#"{"output":{"text":"a"},"output":{"text":"b"}}"#, "b"),
+            (r#"{"request_id":12,"output":{"text":"a"},"usage":7}"#, "a"),
+            (r#"{"output":"a"}"#, "a"),
+        ] {
+            let mut reply = reply(1);
+            reply.take_whole(body.as_bytes()).unwrap();
+            reply.finish().unwrap();
+            let answer = answer(std::iter::from_fn(|| reply.pop()).collect());
+            assert_eq!(text(&answer), expected, "{body}");
+        }
+        let calls = json!({ "index": "0", "id": 7, "function": {
+            "name": "f", "arguments": { "n": 1.50, "m": null } } });
+        let message = json!({ "tool_calls": calls, "annotations": "audio_info" });
+        let answer = answer(whole(&says(message, json!("stop"))).unwrap());
+        let turn = &answer.choices[0].turn;
+        assert_eq!(turn.tool_calls[0].id, "7");
+        assert_eq!(turn.tool_calls[0].arguments, r#"{"n":1.5,"m":null}"#);
+        assert_eq!(turn.annotations[0].kind, "audio_info");
+    }
+
+    #[test]
+    fn a_key_that_comes_twice_is_warned_of() {
+        let body = r#"{"output":{"text":"a","text":"b"},"usage":{"n":{"k":1,"k":2}}}"#;
+        let mut reply = reply(1);
+        reply.take_whole(body.as_bytes()).unwrap();
+        reply.finish().unwrap();
+        let answer = answer(std::iter::from_fn(|| reply.pop()).collect());
+        let fields: Vec<_> = answer.warnings.iter().map(|w| w.field.as_str()).collect();
+        assert_eq!(fields, ["output.text", "usage.n.k"]);
+        assert!(
+            answer
+                .warnings
+                .iter()
+                .all(|w| w.code == Code::AnswerPartDropped)
+        );
+    }
+
+    #[test]
+    fn u3_numbers_that_do_not_fit_cost_nothing_else() {
+        let body = r#"{"output":{"text":"a","big":18446744073709551617,"ten":1e20},"usage":{
+            "input_tokens":9007199254740993,"output_tokens":"12","seconds":1e400,
+            "total_tokens":3000000000,"characters":4}}"#;
+        let mut reply = reply(1);
+        reply.take_whole(body.as_bytes()).unwrap();
+        reply.finish().unwrap();
+        let answer = answer(std::iter::from_fn(|| reply.pop()).collect());
+        let usage = answer.usage.unwrap();
+        assert_eq!((usage.output_tokens, usage.characters), (Some(12), Some(4)));
+        assert_eq!((usage.input_tokens, usage.total_tokens), (None, None));
+        let text = |text: &str| Some(Document::String(text.to_owned()));
+        assert_eq!(
+            usage.raw.value("input_tokens").cloned(),
+            text("9007199254740993")
+        );
+        assert_eq!(usage.raw.value("seconds").cloned(), text("1e400"));
+        assert_eq!(
+            answer.extra_output.value("big").cloned(),
+            text("18446744073709551617")
+        );
+        let ten = Document::Number(Real(1e20));
+        assert_eq!(answer.extra_output.value("ten"), Some(&ten));
+    }
+
+    /// The strict reader and the lenient one make the same of what is as documented.
+    #[test]
+    fn both_readers_agree() {
+        let message = json!({
+            "role": "assistant", "reasoning_content": "r", "phase": 1,
+            "content": [{ "text": "a\n", "k": [1, null] }, { "image": "i" }, { "audio": "u" },
+                { "audio": { "data": "AA", "id": "i", "expires_at": 3, "x": true } }],
+            "tool_calls": [{ "index": 1, "id": "c", "type": "function", "y": 2,
+                "function": { "name": "f", "arguments": "{\"a\": 1}", "z": 3 } }],
+            "annotations": [{ "type": "t", "language": "l", "emotion": "e", "m": {} }],
+        });
+        let choice = json!({ "index": 2, "finish_reason": "stop", "message": message, "c": "d",
+            "logprobs": { "p": 1, "content": [{ "token": "t", "bytes": [1, 2], "logprob": -0.25,
+                "q": 1, "top_logprobs": [{ "token": "u" }] }] } });
+        let body = json!({
+            "request_id": "r", "code": "", "message": "", "error": { "code": 5 }, "top": [0.5],
+            "output": { "choices": [choice], "text": "t", "finish_reason": "f", "other": {},
+                "audio": { "url": "w" }, "finished": false, "search_info": { "s": 1,
+                "search_results": [{ "index": 1, "title": "t", "url": "u", "site_name": "n",
+                    "icon": "i", "v": 1 }] } },
+            "usage": { "n": 1 },
+        });
+        let text = body.to_string();
+        let strict: Body<'_> = serde_json::from_str(&text).unwrap();
+        let lenient = super::super::lenient::body(&text).unwrap();
+        assert_eq!(format!("{strict:?}"), format!("{lenient:?}"));
+    }
+
+    #[test]
+    fn a_stream_of_speech_recognition_needs_no_finish_reason() {
+        let frames = [
+            json!({ "output": { "text": "你" } }),
+            json!({ "output": { "text": "您好" } }),
+        ];
+        let read = |is_whole: bool| {
+            let mut reply = reply(1);
+            for data in &frames {
+                reply.take_frame(&frame(data)).unwrap();
+            }
+            reply.finish_body(is_whole)?;
+            Ok::<_, Error>(answer(std::iter::from_fn(|| reply.pop()).collect()))
+        };
+        assert_eq!(text(&read(true).unwrap()), "您好");
+        assert_eq!(read(false).unwrap_err().reason(), Reason::StreamTruncated);
+        let sentence = |id: i32, text: &str| {
+            let sentence = json!({ "sentence_id": id, "text": text, "words": [{ "text": text }] });
+            json!({ "output": { "sentence": sentence } })
+        };
+        let mut reply = reply(1);
+        for data in [sentence(1, "a"), sentence(1, "ab,"), sentence(2, "c")] {
+            reply.take_frame(&frame(&data)).unwrap();
+        }
+        reply.finish_body(true).unwrap();
+        let answer = answer(std::iter::from_fn(|| reply.pop()).collect());
+        assert_eq!(text(&answer), "ab,c");
+        let Some(Document::List(kept)) = answer.extra_output.value("sentence") else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(kept.len(), 2);
+    }
+
+    #[test]
+    fn g1_an_empty_last_event_means_pieces() {
+        let read = |texts: &[&str], last: Value| {
+            let mut frames: Vec<_> = texts
+                .iter()
+                .map(|text| says(json!({ "content": [{ "text": text }] }), json!("null")))
+                .collect();
+            frames.push(says(json!({ "content": last }), json!("stop")));
+            stream(1, &frames).map(|events| text(&answer(events)))
+        };
+        assert_eq!(read(&["1", "10"], json!([])).unwrap(), "110");
+        let error = read(&["1"], json!([{ "text": "10" }])).unwrap_err();
+        assert_eq!(error.reason(), Reason::UpstreamProtocol);
+        let texts = ["The cat", "The cat sat", "The cat sat on the mat"];
+        assert!(read(&texts, json!([])).is_err());
+        assert_eq!(
+            read(&texts, json!([{ "text": texts[2] }])).unwrap(),
+            texts[2]
+        );
+    }
+
+    #[test]
+    fn m2_parts_stay_apart_with_what_stands_beside_them() {
+        let body = says(
+            json!({ "phase": "final", "role": "model", "content": [
+                { "text": "a", "ocr_result": 1 }, { "text": "b", "ocr_result": 2 },
+                { "file": { "url": "f" } }, { "audio": "u1" }, { "audio": "u2" },
+            ] }),
+            json!("stop"),
+        );
+        for events in [whole(&body).unwrap(), stream(1, &[body.clone()]).unwrap()] {
+            let answer = answer(events);
+            let turn = &answer.choices[0].turn;
+            let kept = |at: usize, key: &str| turn.parts[at].extra.value(key).cloned();
+            assert_eq!(turn.parts.len(), 5, "{turn:?}");
+            assert_eq!(kept(0, "ocr_result"), Some(Document::Number(Real(1.0))));
+            assert_eq!(kept(1, "ocr_result"), Some(Document::Number(Real(2.0))));
+            assert!(kept(2, "file").is_some());
+            let role = Document::String("model".into());
+            assert_eq!(turn.extra.value("role"), Some(&role));
+            assert!(turn.extra.value("phase").is_some());
+        }
+        let frames = [
+            says(
+                json!({ "content": [{ "text": "a", "k": 1 }] }),
+                json!("null"),
+            ),
+            says(
+                json!({ "content": [{ "text": "b", "k": 2 }] }),
+                json!("null"),
+            ),
+            says(
+                json!({ "content": [{ "text": "c", "k": 2 }] }),
+                json!("null"),
+            ),
+            says(json!({ "content": [] }), json!("stop")),
+        ];
+        let answer = answer(stream(1, &frames).unwrap());
+        assert_eq!(answer.choices[0].turn.parts.len(), 2);
+        assert_eq!(text(&answer), "abc");
     }
 
     #[test]

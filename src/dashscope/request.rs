@@ -6,9 +6,11 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
+use super::growth::Form;
 use super::http::USER_AGENT;
 use super::reply::Opening;
 use crate::chat::call::{Call, Delivery, Passing};
+use crate::chat::document::{Document, Real};
 use crate::chat::warning::Warning;
 use crate::error::{Error, Reason};
 use crate::http1::head::Request;
@@ -30,6 +32,7 @@ struct Inner {
     body: Bytes,
     model: Arc<str>,
     choices: usize,
+    form: Form,
     warnings: Vec<Warning>,
 }
 
@@ -44,16 +47,29 @@ impl std::fmt::Debug for Prepared {
 
 impl Prepared {
     /// Puts a request together.
-    pub(super) fn new(body: Vec<u8>, mut head: Request, model: &Arc<str>, call: &Call) -> Self {
+    pub(super) fn new(
+        body: Vec<u8>,
+        mut head: Request,
+        model: &Arc<str>,
+        call: &Call,
+        form: Form,
+    ) -> Self {
         head.end(body.len());
-        let n = call.prompt.options.n;
-        let choices = n.and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
+        let options = &call.prompt.options;
+        let n = options.n.map(f64::from);
+        let n = n.or_else(|| match options.extra_parameters.value("n")? {
+            Document::Number(Real(n)) => Some(*n),
+            _ => None,
+        });
+        // A cast of a float saturates, and more than a few choices never come.
+        let choices = n.map_or(1, |n| n as usize);
         Self {
             inner: Arc::new(Inner {
                 head,
                 body: body.into(),
                 model: Arc::clone(model),
                 choices,
+                form,
                 warnings: call.warnings.clone(),
             }),
         }
@@ -79,6 +95,7 @@ impl Prepared {
             model: Arc::clone(&self.inner.model),
             request_id: request_id.to_owned(),
             choices: self.inner.choices,
+            form: self.inner.form,
             warnings: self.inner.warnings.clone(),
         }
     }

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// A text that is borrowed if it has no escapes. Serde borrows a `Cow` only when it is not inside
-/// another type; this one borrows everywhere.
+/// another type; this one borrows everywhere. A whole number is read as the text of its digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
@@ -36,8 +36,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<'a>, E> {
                 Ok(Text(Cow::Owned(text.to_owned())))
             }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text<'a>, E> {
+                Ok(Text(Cow::Owned(number.to_string())))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text<'a>, E> {
+                Ok(Text(Cow::Owned(number.to_string())))
+            }
         }
 
-        deserializer.deserialize_str(TextVisitor(PhantomData))
+        deserializer.deserialize_any(TextVisitor(PhantomData))
     }
 }

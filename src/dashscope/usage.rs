@@ -1,15 +1,37 @@
 //! What a call used. Every model counts other things, and what this version does not know is kept.
 
+use super::fields;
 use super::json::Read;
+use super::tree;
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
 
+/// The last usage that came.
+#[derive(Debug)]
+pub(super) enum Counts {
+    /// None came, or none that is JSON.
+    None,
+    /// The counts, and the paths of keys that came twice.
+    Usage(Box<Usage>, Vec<String>),
+    /// It is no object.
+    Odd(Document),
+}
+
 /// Reads the last usage that came. An odd one costs no answer: what cannot be read is only in
 /// `raw`.
-pub(super) fn usage(json: &str) -> Option<Usage> {
-    let Ok(Read(Document::Object(raw))) = serde_json::from_str(json) else {
-        return None;
+pub(super) fn counts(json: &str) -> Counts {
+    let read = match serde_json::from_str(json) {
+        Ok(Read(document)) => Some((document, Vec::new())),
+        Err(_) => tree::document(json),
     };
+    match read {
+        Some((Document::Object(raw), repeated)) => Counts::Usage(Box::new(usage(raw)), repeated),
+        Some((odd, _)) => Counts::Odd(odd),
+        None => Counts::None,
+    }
+}
+
+fn usage(raw: Object) -> Usage {
     let mut usage = Usage {
         input_tokens: count(&raw, "input_tokens"),
         output_tokens: count(&raw, "output_tokens"),
@@ -32,7 +54,7 @@ pub(super) fn usage(json: &str) -> Option<Usage> {
         raw: Object::default(),
     };
     usage.raw = raw;
-    Some(usage)
+    usage
 }
 
 fn details(raw: &Object, key: &str) -> Option<TokensDetails> {
@@ -69,21 +91,12 @@ fn object<'a>(raw: &'a Object, key: &str) -> Option<&'a Object> {
 }
 
 fn number(raw: &Object, key: &str) -> Option<Real> {
-    match raw.value(key)? {
-        Document::Number(number) => Some(*number),
-        Document::Null
-        | Document::Bool(_)
-        | Document::String(_)
-        | Document::List(_)
-        | Document::Object(_) => None,
-    }
+    let number = raw.value(key)?.clone();
+    fields::number(number).ok().map(Real)
 }
 
 fn count(raw: &Object, key: &str) -> Option<i32> {
-    let Real(number) = number(raw, key)?;
-    let whole = number.fract() == 0.0;
-    (whole && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number))
-        .then_some(number as i32)
+    fields::whole(raw.value(key)?).and_then(|count| i32::try_from(count).ok())
 }
 
 fn text(raw: &Object, key: &str) -> Option<String> {

@@ -1,35 +1,31 @@
 //! DashScope's answers as they stand on the wire. Texts are borrowed wherever JSON allows it.
 //!
-//! The shapes are read by hand-written visitors, not by serde's `flatten` and `untagged`: those
-//! copy every value into a tree first.
+//! `strict.rs` reads them as documented, and `lenient.rs` what is not quite so.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
-
-use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{Gathered, Read};
 use super::text::Text;
-use crate::chat::document::{Document, Object};
+use crate::chat::document::Object;
+use crate::chat::warning::{Code, Warning};
 
 /// The body of an answer, or the data of one event.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct Body<'a> {
-    #[serde(borrow)]
     pub(super) request_id: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) code: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) message: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) error: Option<&'a RawValue>,
-    #[serde(borrow)]
     pub(super) output: Option<Output<'a>>,
-    #[serde(borrow)]
     pub(super) usage: Option<&'a RawValue>,
+    pub(super) extra: Object,
+    /// What could not be kept.
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// What a key that came twice is reported as.
+pub(super) fn repeated(path: String) -> Warning {
+    let message = "the key came more than once in DashScope's answer; its last value is used";
+    Warning::new(Code::AnswerPartDropped, path, message)
 }
 
 /// `output`.
@@ -41,15 +37,16 @@ pub(super) struct Output<'a> {
     pub(super) finish_reason: Option<Text<'a>>,
     pub(super) audio: Option<Audio<'a>>,
     pub(super) search_info: Option<SearchInfo<'a>>,
+    /// Whether the answer is complete, as some image models say it.
+    pub(super) finished: Option<bool>,
     pub(super) extra: Object,
 }
 
 impl Output<'_> {
-    /// Whether there is an answer in it. Faults come with an empty object at times.
+    /// Whether there is an answer in it. Errors come with an empty object at times, or with an
+    /// empty list of choices.
     pub(super) fn says_something(&self) -> bool {
-        self.choices
-            .as_ref()
-            .is_some_and(|choices| !choices.is_empty())
+        self.choices.as_ref().is_some_and(|list| !list.is_empty())
             || self.text.is_some()
             || self.finish_reason.is_some()
             || self.audio.is_some()
@@ -59,30 +56,34 @@ impl Output<'_> {
 }
 
 /// One of `output.choices`.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct Choice<'a> {
     pub(super) index: Option<i32>,
-    #[serde(borrow)]
     pub(super) finish_reason: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) message: Option<Message<'a>>,
-    #[serde(borrow)]
     pub(super) logprobs: Option<Logprobs<'a>>,
+    pub(super) extra: Object,
 }
 
 /// `message`.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct Message<'a> {
-    #[serde(borrow)]
+    pub(super) role: Option<Text<'a>>,
     pub(super) content: Option<Content<'a>>,
-    #[serde(borrow)]
     pub(super) reasoning_content: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) tool_calls: Option<Vec<ToolCall<'a>>>,
-    #[serde(borrow)]
     pub(super) annotations: Option<Vec<Annotation<'a>>>,
+    pub(super) extra: Object,
+}
+
+impl<'a> Message<'a> {
+    /// A message that is a text.
+    pub(super) fn said(text: Text<'a>) -> Self {
+        Self {
+            content: Some(Content::Text(text)),
+            ..Self::default()
+        }
+    }
 }
 
 /// `content`: a list of parts, or a text alone.
@@ -101,36 +102,32 @@ pub(super) struct Part<'a> {
     pub(super) extra: Object,
 }
 
-/// A sound: an object, or the address alone.
+/// Audio: an object, or the address alone.
 #[derive(Debug, Default)]
 pub(super) struct Audio<'a> {
     pub(super) data: Option<Text<'a>>,
     pub(super) url: Option<Text<'a>>,
     pub(super) id: Option<Text<'a>>,
     pub(super) expires_at: Option<i64>,
+    pub(super) extra: Object,
 }
 
 /// One of `tool_calls`.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct ToolCall<'a> {
     pub(super) index: Option<i32>,
-    #[serde(borrow)]
     pub(super) id: Option<Text<'a>>,
-    #[serde(borrow, rename = "type")]
     pub(super) kind: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) function: Option<Function<'a>>,
+    pub(super) extra: Object,
 }
 
 /// `function` of a tool call.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct Function<'a> {
-    #[serde(borrow)]
     pub(super) name: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) arguments: Option<Text<'a>>,
+    pub(super) extra: Object,
 }
 
 /// One of `annotations`.
@@ -143,23 +140,20 @@ pub(super) struct Annotation<'a> {
 }
 
 /// `logprobs`.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct Logprobs<'a> {
-    #[serde(borrow)]
     pub(super) content: Option<Vec<TokenLogprob<'a>>>,
+    pub(super) extra: Object,
 }
 
 /// One token of `logprobs`.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct TokenLogprob<'a> {
-    #[serde(borrow)]
     pub(super) token: Option<Text<'a>>,
     pub(super) bytes: Option<Vec<u8>>,
     pub(super) logprob: Option<f64>,
-    #[serde(borrow)]
     pub(super) top_logprobs: Option<Vec<TokenLogprob<'a>>>,
+    pub(super) extra: Object,
 }
 
 /// `search_info`.
@@ -170,21 +164,17 @@ pub(super) struct SearchInfo<'a> {
 }
 
 /// One of `search_results`.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct SearchResult<'a> {
     pub(super) index: Option<i32>,
-    #[serde(borrow)]
     pub(super) title: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) url: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) site_name: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) icon: Option<Text<'a>>,
+    pub(super) extra: Object,
 }
 
-/// The other form of a fault: `{"error": {...}}`.
+/// The other form of an error: `{"error": {...}}`.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
 pub(super) struct ErrorObject<'a> {
@@ -198,171 +188,9 @@ pub(super) struct ErrorObject<'a> {
     pub(super) param: Option<Text<'a>>,
 }
 
-/// An object with some known keys and the rest kept.
-trait Keyed<'a>: Default {
-    /// What it is, for the fault that says that it is not.
-    const NAME: &'static str;
-
-    /// Reads the value of a key, or says that the key is not known.
-    fn read<'de: 'a, A: MapAccess<'de>>(
-        &mut self,
-        key: &str,
-        map: &mut A,
-    ) -> Result<bool, A::Error>;
-
-    /// Where the other keys go.
-    fn keep(&mut self, extra: Object);
-}
-
-struct KeyedVisitor<T>(PhantomData<T>);
-
-impl<'de: 'a, 'a, T: Keyed<'a>> Visitor<'de> for KeyedVisitor<(T, &'a ())> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(T::NAME)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
-        let mut value = T::default();
-        let mut extra = Gathered::default();
-        while let Some(Text(key)) = map.next_key()? {
-            if !value.read(&key, &mut map)? {
-                let Read(document) = map.next_value()?;
-                if document != Document::Null {
-                    extra.insert(key.into_owned(), document);
-                }
-            }
-        }
-        value.keep(extra.finish());
-        Ok(value)
-    }
-}
-
-macro_rules! keyed {
-    ($type:ident, $name:literal, { $($key:literal => $field:ident),+ }, $extra:ident) => {
-        impl<'a> Keyed<'a> for $type<'a> {
-            const NAME: &'static str = $name;
-
-            fn read<'de: 'a, A: MapAccess<'de>>(
-                &mut self,
-                key: &str,
-                map: &mut A,
-            ) -> Result<bool, A::Error> {
-                match key {
-                    $($key => self.$field = map.next_value()?,)+
-                    _ => return Ok(false),
-                }
-                Ok(true)
-            }
-
-            fn keep(&mut self, extra: Object) {
-                self.$extra = extra;
-            }
-        }
-
-        impl<'de: 'a, 'a> Deserialize<'de> for $type<'a> {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_map(KeyedVisitor::<(Self, &'a ())>(PhantomData))
-            }
-        }
-    };
-}
-
-keyed!(Output, "an output object", {
-    "choices" => choices,
-    "text" => text,
-    "finish_reason" => finish_reason,
-    "audio" => audio,
-    "search_info" => search_info
-}, extra);
-
-keyed!(Part, "a part of a content", {
-    "text" => text,
-    "image" => image,
-    "audio" => audio
-}, extra);
-
-keyed!(Annotation, "an annotation", {
-    "type" => kind,
-    "language" => language,
-    "emotion" => emotion
-}, extra);
-
-keyed!(SearchInfo, "a search info object", { "search_results" => results }, extra);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ContentVisitor<'a>(PhantomData<&'a str>);
-
-        impl<'de: 'a, 'a> Visitor<'de> for ContentVisitor<'a> {
-            type Value = Content<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a content: a text or a list of parts")
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Content<'a>, E> {
-                Ok(Content::Text(Text(Cow::Borrowed(text))))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Content<'a>, E> {
-                Ok(Content::Text(Text(Cow::Owned(text.to_owned()))))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Content<'a>, A::Error> {
-                let mut parts = Vec::new();
-                while let Some(part) = items.next_element()? {
-                    parts.push(part);
-                }
-                Ok(Content::Parts(parts))
-            }
-        }
-
-        deserializer.deserialize_any(ContentVisitor(PhantomData))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Audio<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AudioVisitor<'a>(PhantomData<&'a str>);
-
-        impl<'de: 'a, 'a> Visitor<'de> for AudioVisitor<'a> {
-            type Value = Audio<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a sound: an address or an object")
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, url: &'de str) -> Result<Audio<'a>, E> {
-                Ok(Audio::at(Text(Cow::Borrowed(url))))
-            }
-
-            fn visit_str<E: de::Error>(self, url: &str) -> Result<Audio<'a>, E> {
-                Ok(Audio::at(Text(Cow::Owned(url.to_owned()))))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Audio<'a>, A::Error> {
-                let mut audio = Audio::default();
-                while let Some(Text(key)) = map.next_key()? {
-                    match &*key {
-                        "data" => audio.data = map.next_value()?,
-                        "url" => audio.url = map.next_value()?,
-                        "id" => audio.id = map.next_value()?,
-                        "expires_at" => audio.expires_at = map.next_value()?,
-                        _ => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(audio)
-            }
-        }
-
-        deserializer.deserialize_any(AudioVisitor(PhantomData))
-    }
-}
-
 impl<'a> Audio<'a> {
-    fn at(url: Text<'a>) -> Self {
+    /// Audio at an address.
+    pub(super) fn at(url: Text<'a>) -> Self {
         Self {
             url: Some(url),
             ..Self::default()

@@ -2,6 +2,7 @@
 
 use std::fmt::Arguments;
 
+use crate::chat::document::{Document, Object};
 use crate::chat::media::{Audio, Image, Medium, Source, Video, VideoSource};
 use crate::chat::turn::{Body, Part};
 
@@ -21,7 +22,12 @@ pub(super) fn part(
         .map(document::object)
         .unwrap_or_default();
     if !extra.is_empty() {
-        faults.no_overlap(format_args!("{path}.extra"), &extra, &taken(&content));
+        let path = format_args!("{path}.extra");
+        match content.kind {
+            Some(_) => faults.no_overlap(path, &extra, &taken(&content)),
+            None => check_unknown(path, &extra, faults),
+        }
+        faults.numbers(path, &extra);
     }
     let body = match content.kind {
         Some(content::Kind::Text(text)) => Some(Body::Text(text)),
@@ -41,10 +47,12 @@ pub(super) fn part(
         Some(content::Kind::Video(video)) => {
             self::video(format_args!("{path}.video"), video, faults).map(Body::Video)
         }
+        // A kind that the schema does not know goes out as it is.
+        None if !extra.is_empty() => Some(Body::Other),
         None => {
             faults.add(
                 path,
-                "holds nothing; set one of text, audio, image or video",
+                "holds nothing; set one of text, audio, image or video, or extra",
             );
             None
         }
@@ -61,6 +69,25 @@ pub(super) fn part(
         cache_control,
         extra,
     })
+}
+
+/// Checks a part that is all in `extra`. What has a typed field is not sent past its checks.
+fn check_unknown(path: Arguments<'_>, extra: &Object, faults: &mut Faults) {
+    for key in ["text", "audio", "image", "video"] {
+        let is_plain = match extra.value(key) {
+            Some(Document::String(_)) => true,
+            Some(Document::List(items)) => {
+                items.iter().any(|item| matches!(item, Document::String(_)))
+            }
+            _ => false,
+        };
+        if is_plain {
+            faults.add(
+                format_args!("{path}.{key}"),
+                format!("has a typed field; set {key} instead"),
+            );
+        }
+    }
 }
 
 /// The keys that the typed fields of a part become.

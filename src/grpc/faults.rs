@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::chat::document::{Object, Real};
+use crate::chat::document::{Document, Object, Real};
 use crate::error::{Error, Reason, Violation};
 
 /// The fields of a request that are wrong.
@@ -13,6 +13,9 @@ pub(super) struct Faults {
 
 /// The most faults that are told at once. The details of a status must stay small.
 const MAX_FAULTS: usize = 8;
+
+/// The first whole number that no 64 bits hold.
+const LARGEST_WHOLE: f64 = 18_446_744_073_709_551_616.0;
 
 impl Faults {
     /// Adds a field that is wrong, and how to mend it.
@@ -58,6 +61,45 @@ impl Faults {
                 );
             }
         }
+    }
+
+    /// Checks that all numbers of an object can be sent as they are: what no 64 bits hold is not
+    /// what the caller wrote any more.
+    pub(super) fn numbers(&mut self, field: impl Display, object: &Object) {
+        for (key, value) in &object.0 {
+            if !self.is_full() {
+                self.number(&format_args!("{field}.{key}"), value);
+            }
+        }
+    }
+
+    fn number(&mut self, field: &dyn Display, value: &Document) {
+        match value {
+            Document::Number(Real(number)) if !number.is_finite() => {
+                self.add(field, "must be a finite number");
+            }
+            Document::Number(Real(number))
+                if number.fract() == 0.0 && number.abs() >= LARGEST_WHOLE =>
+            {
+                self.add(
+                    field,
+                    "is a whole number of more than 64 bits; send it as a string",
+                );
+            }
+            Document::List(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    if !self.is_full() {
+                        self.number(&format_args!("{field}[{at}]"), item);
+                    }
+                }
+            }
+            Document::Object(object) => self.numbers(field, object),
+            Document::Null | Document::Bool(_) | Document::Number(_) | Document::String(_) => {}
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.list.len() >= MAX_FAULTS
     }
 
     /// Checks that a text is one JSON object.

@@ -22,6 +22,14 @@ pub(super) fn options(
             "cannot stand beside options.stop; set one of them",
         );
     }
+    for (at, stop) in from.stop_token_ids.iter().enumerate() {
+        if stop.token_ids.is_empty() {
+            faults.add(
+                format_args!("options.stop_token_ids[{at}].token_ids"),
+                "is empty; send at least one id",
+            );
+        }
+    }
     if from.seed.is_some_and(|seed| seed < 0) {
         faults.add("options.seed", "must not be negative");
     }
@@ -66,7 +74,7 @@ pub(super) fn options(
         speech: from.speech.map(speech),
         vl_high_resolution_images: from.vl_high_resolution_images,
         vl_enable_image_hw_output: from.vl_enable_image_hw_output,
-        ocr_options: from.ocr_options.map(ocr),
+        ocr_options: from.ocr_options.map(|from| ocr(from, faults)),
         negative_prompt: from.negative_prompt,
         prompt_extend: from.prompt_extend,
         watermark: from.watermark,
@@ -87,6 +95,7 @@ fn extra_parameters(
     let extra = document::object(extra);
     taken.extend(set_parameters(from));
     faults.no_overlap("options.extra_parameters", &extra, &taken);
+    faults.numbers("options.extra_parameters", &extra);
     if extra.value("incremental_output").is_some() {
         let field = "options.extra_parameters.incremental_output";
         faults.add(
@@ -239,9 +248,13 @@ fn speech(from: pb::SpeechOptions) -> Speech {
     }
 }
 
-fn ocr(from: pb::OcrOptions) -> OcrOptions {
+fn ocr(from: pb::OcrOptions, faults: &mut Faults) -> OcrOptions {
+    let task_config = from.task_config.map(document::object);
+    if let Some(config) = &task_config {
+        faults.numbers("options.ocr_options.task_config", config);
+    }
     OcrOptions {
         task: from.task,
-        task_config: from.task_config.map(document::object),
+        task_config,
     }
 }

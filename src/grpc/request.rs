@@ -1,9 +1,12 @@
 //! From a request message to a [`Call`]. A fault names the path of its field and how to mend it,
 //! and all faults of a request are told at once.
 
+use std::collections::HashSet;
+use std::fmt::Arguments;
 use std::sync::Arc;
 
 use crate::chat::call::{Call, Delivery, Prompt};
+use crate::chat::document::Document;
 use crate::chat::turn::{Role, Tool, ToolCall, ToolChoice, Turn};
 use crate::error::{Error, Reason};
 
@@ -116,7 +119,38 @@ fn prompt(
     }
 }
 
+/// What is wrong with a field that has no place beside a text to speak.
+const NOT_SPOKEN: &str = "is not sent with options.speech, which takes a text alone; leave it out";
+
+fn is_set(fields: Option<&prost_types::Struct>) -> bool {
+    fields.is_some_and(|fields| !fields.fields.is_empty())
+}
+
 fn check_speech(messages: &[pb::Message], faults: &mut Faults) {
+    for (i, message) in messages.iter().enumerate() {
+        let path = format_args!("conversation.messages[{i}]");
+        let parts = message.content.iter().enumerate();
+        for (j, part) in parts {
+            for (field, set) in [
+                ("extra", is_set(part.extra.as_ref())),
+                ("cache_control", part.cache_control.is_some()),
+            ] {
+                if set {
+                    faults.add(format_args!("{path}.content[{j}].{field}"), NOT_SPOKEN);
+                }
+            }
+        }
+        for (field, set) in [
+            ("extra", is_set(message.extra.as_ref())),
+            ("reasoning_text", !message.reasoning_text.is_empty()),
+            ("tool_calls", !message.tool_calls.is_empty()),
+            ("tool_call_id", !message.tool_call_id.is_empty()),
+        ] {
+            if set {
+                faults.add(format_args!("{path}.{field}"), NOT_SPOKEN);
+            }
+        }
+    }
     let is_text = |content: &pb::Content| matches!(content.kind, Some(content::Kind::Text(_)));
     let fits = match messages {
         [] => true,
@@ -146,16 +180,25 @@ fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
             None
         }
     };
-    if message.content.is_empty() && message.tool_calls.is_empty() {
+    let extra = message.extra.map(document::object).unwrap_or_default();
+    // What an answer had under these keys, in a form that the schema does not know, goes back.
+    let has_other = |key: &str| {
+        extra
+            .value(key)
+            .is_some_and(|value| *value != Document::Null)
+    };
+    let has_content = !message.content.is_empty() || has_other("content");
+    if !has_content && message.tool_calls.is_empty() && !has_other("tool_calls") {
         faults.add(
             format_args!("{path}.content"),
             "is empty; send at least one part",
         );
     }
-    let extra = message.extra.map(document::object).unwrap_or_default();
     if !extra.is_empty() {
-        let mut taken = vec!["role", "content"];
+        let mut taken = Vec::new();
         for (key, set) in [
+            ("role", role != Some(Role::Assistant)),
+            ("content", !message.content.is_empty()),
             ("reasoning_content", !message.reasoning_text.is_empty()),
             ("tool_calls", !message.tool_calls.is_empty()),
             ("tool_call_id", !message.tool_call_id.is_empty()),
@@ -165,7 +208,13 @@ fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
             }
         }
         faults.no_overlap(format_args!("{path}.extra"), &extra, &taken);
+        faults.numbers(format_args!("{path}.extra"), &extra);
     }
+    let calls = message.tool_calls.into_iter().enumerate();
+    let calls =
+        calls.map(|(j, call)| tool_call(format_args!("{path}.tool_calls[{j}]"), call, faults));
+    let mut tool_calls: Vec<ToolCall> = calls.collect();
+    number(&mut tool_calls);
 
     let parts = message.content.into_iter().enumerate();
     let parts =
@@ -173,7 +222,7 @@ fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
     Some(Turn {
         parts: parts.collect(),
         reasoning: message.reasoning_text,
-        tool_calls: message.tool_calls.into_iter().map(tool_call).collect(),
+        tool_calls,
         tool_call_id: message.tool_call_id,
         // What the model noticed is its own; DashScope takes no annotations.
         annotations: Vec::new(),
@@ -182,7 +231,32 @@ fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
     })
 }
 
-fn tool_call(call: pb::ToolCall) -> ToolCall {
+/// Numbers calls by their position when two have the same index: whoever leaves it out means that.
+fn number(calls: &mut [ToolCall]) {
+    let mut indices = HashSet::new();
+    if calls.iter().all(|call| indices.insert(call.index)) {
+        return;
+    }
+    for (at, call) in calls.iter_mut().enumerate() {
+        call.index = i32::try_from(at).unwrap_or(i32::MAX);
+    }
+}
+
+fn tool_call(path: Arguments<'_>, call: pb::ToolCall, faults: &mut Faults) -> ToolCall {
+    let extra = call.extra.map(document::object).unwrap_or_default();
+    if !extra.is_empty() {
+        let path = format_args!("{path}.extra");
+        faults.no_overlap(path, &extra, &["index", "id", "type"]);
+        faults.numbers(path, &extra);
+        match extra.value("function") {
+            Some(Document::Object(function)) => {
+                let path = format_args!("{path}.function");
+                faults.no_overlap(path, function, &["name", "arguments"]);
+            }
+            None | Some(Document::Null) => {}
+            Some(_) => faults.add(format_args!("{path}.function"), "must be an object"),
+        }
+    }
     ToolCall {
         index: call.index,
         id: call.id,
@@ -193,7 +267,7 @@ fn tool_call(call: pb::ToolCall) -> ToolCall {
         },
         name: call.name,
         arguments: call.arguments,
-        extra: call.extra.map(document::object).unwrap_or_default(),
+        extra,
     }
 }
 

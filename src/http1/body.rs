@@ -42,6 +42,12 @@ impl Body {
         body
     }
 
+    /// Whether its end can be told from a connection that broke: its length is known, or its chunks
+    /// are.
+    pub fn has_end(&self) -> bool {
+        self.framing != Framing::UntilClose
+    }
+
     /// The next bytes. Never empty ones.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         loop {

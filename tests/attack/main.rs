@@ -32,6 +32,7 @@ mod frames_of_audio;
 mod identity;
 mod injection;
 mod isolation;
+mod linear;
 mod metadata;
 mod process;
 mod program;

@@ -146,6 +146,7 @@ fn frames(pieces: &[Bytes]) -> Vec<Frame> {
 fn said(frames: &[Frame]) -> (Vec<Said>, Result<(), Error>) {
     let mut reply = Reply::new(Opening {
         warnings: Vec::new(),
+        form: dashgate::dashscope::Form::Unknown,
         model: "m".into(),
         request_id: String::new(),
         choices: 1,

@@ -205,8 +205,10 @@ class _Sound:
         data = b"".join(self.pieces)
         if data:
             return v1.Audio(mime_type=STREAMED_AUDIO, data=data, file=self.file)
-        uri = self.file.uri if self.file is not None else ""
-        return v1.Audio(uri=uri or None, file=self.file)
+        audio = v1.Audio(file=self.file)
+        if self.file is not None and self.file.uri:
+            audio.uri = self.file.uri
+        return audio
 
 
 @dataclass

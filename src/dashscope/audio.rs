@@ -1,0 +1,99 @@
+//! The audio of an answer: bytes, and DashScope's copy as a file.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+
+use super::fault::unreadable;
+use super::notes::owned;
+use super::text::Text;
+use super::wire;
+use crate::chat::event::Piece;
+use crate::chat::media::AudioFile;
+use crate::error::{Error, Sent};
+
+/// How DashScope writes audio: base64, with or without the padding at its end.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// The audio of an answer in the making.
+#[derive(Debug, Default)]
+pub(super) struct AudioDraft {
+    file: AudioFile,
+    /// Whether something is known of the file that was not passed on.
+    waits: bool,
+    has_audio: bool,
+}
+
+impl AudioDraft {
+    /// Takes audio. Gives what is new, and whether it begins a part.
+    pub(super) fn take(
+        &mut self,
+        audio: wire::Audio<'_>,
+        starts_part: bool,
+        sent: Sent,
+    ) -> Result<Vec<(bool, Piece)>, Error> {
+        let mut new = Vec::new();
+        let data = Text::or_empty(&audio.data);
+        let file = AudioFile {
+            uri: owned(audio.url),
+            id: owned(audio.id),
+            expires_at: audio.expires_at,
+            extra: audio.extra,
+        };
+        let mut starts = self.has_audio && (starts_part || self.is_another(&file));
+        if starts {
+            new.extend(self.finish().map(|file| (false, Piece::AudioFile(file))));
+            self.file = AudioFile::default();
+        }
+        if !data.is_empty() {
+            let audio = BASE64
+                .decode(data)
+                .map_err(|_| unreadable("audio is not base64", sent))?;
+            let piece = Piece::Audio(Bytes::from(audio));
+            new.push((std::mem::take(&mut starts), piece));
+            self.has_audio = true;
+        }
+        if self.learn(file) {
+            let file = self.finish();
+            new.extend(file.map(|file| (starts, Piece::AudioFile(file))));
+        }
+        Ok(new)
+    }
+
+    /// What is known of the file and was not passed on.
+    pub(super) fn finish(&mut self) -> Option<AudioFile> {
+        std::mem::take(&mut self.waits).then(|| self.file.clone())
+    }
+
+    /// Whether it is another file, by its name or else by its address: then it is another part.
+    fn is_another(&self, file: &AudioFile) -> bool {
+        let differ = |known: &str, new: &str| !known.is_empty() && !new.is_empty() && known != new;
+        let named = !file.id.is_empty() && !self.file.id.is_empty();
+        differ(&self.file.id, &file.id) || !named && differ(&self.file.uri, &file.uri)
+    }
+
+    /// Adds what is said of the file. Whether it should be passed on now: with its address. Without
+    /// one it waits for the end.
+    fn learn(&mut self, file: AudioFile) -> bool {
+        let known = &mut self.file;
+        let before = known.clone();
+        let has_uri = !file.uri.is_empty();
+        if has_uri {
+            known.uri = file.uri;
+        }
+        if !file.id.is_empty() {
+            known.id = file.id;
+        }
+        known.expires_at = file.expires_at.or(known.expires_at);
+        known.extra.merge(file.extra);
+        if *known != before {
+            self.has_audio = true;
+            self.waits = true;
+        }
+        has_uri
+    }
+}

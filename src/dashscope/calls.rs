@@ -1,0 +1,314 @@
+//! The tool calls of an answer, told apart.
+//!
+//! A piece belongs to the call of its index, or of its place in the event when it has none. But
+//! another id, or another name, at the same index is another call: some models number all of them
+//! 0. Callers see each call under an index of its own.
+
+use std::collections::{HashMap, HashSet};
+
+use super::growth::{Form, Fresh, Growth, Trouble};
+use super::notes::owned;
+use super::text::Text;
+use super::wire;
+use crate::chat::document::{Document, Merged, Object};
+use crate::chat::turn::ToolCall;
+
+/// The most tool calls of one answer.
+const MAX_TOOL_CALLS: usize = 1024;
+
+/// The key of a call's `extra` under which those of its function stand.
+const FUNCTION: &str = "function";
+
+/// Why a tool call cannot be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// There are too many.
+    TooMany,
+    /// Its arguments cannot be read.
+    Arguments(Trouble),
+}
+
+/// The tool calls of one answer.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    calls: Vec<Call>,
+    /// The last call that DashScope gave an index.
+    by_index: HashMap<i32, usize>,
+    by_id: HashMap<String, usize>,
+    /// The indices that callers see.
+    taken: HashSet<i32>,
+}
+
+#[derive(Debug)]
+struct Call {
+    /// DashScope's index.
+    wire_index: i32,
+    index: i32,
+    id: String,
+    kind: String,
+    name: String,
+    arguments: Growth,
+    extra: Merged,
+}
+
+impl Calls {
+    /// Whether the two readings of any arguments differ so far.
+    pub(super) fn are_in_doubt(&self) -> bool {
+        self.calls.iter().any(|call| call.arguments.is_in_doubt())
+    }
+
+    /// Whether arguments have come. Not known once they are known to be pieces.
+    pub(super) fn have_arguments(&self) -> bool {
+        self.calls.iter().any(|call| !call.arguments.is_empty())
+    }
+
+    /// What the arguments themselves say of their form: one reading is JSON, and the other is not.
+    pub(super) fn form(&self) -> Option<Form> {
+        let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        self.calls.iter().find_map(|call| {
+            let (pieces, whole) = call.arguments.readings();
+            match (
+                call.arguments.is_in_doubt(),
+                is_json(pieces),
+                is_json(whole),
+            ) {
+                (true, true, false) => Some(Form::Pieces),
+                (true, false, true) => Some(Form::Cumulative),
+                _ => None,
+            }
+        })
+    }
+
+    /// Takes a piece at a place in the event. Gives what is new of the call, if anything is.
+    pub(super) fn take(
+        &mut self,
+        place: usize,
+        piece: wire::ToolCall<'_>,
+        form: &mut Form,
+    ) -> Result<Option<ToolCall>, Refused> {
+        let function = piece.function.unwrap_or_default();
+        let (id, name) = (owned(piece.id), owned(function.name));
+        let at = self.place(piece.index, place, &id, &name)?;
+        let Some(call) = self.calls.get_mut(at) else {
+            return Ok(None);
+        };
+        let text = Text::or_empty(&function.arguments);
+        let Fresh { waited, new } = call
+            .arguments
+            .push(text, form)
+            .map_err(Refused::Arguments)?;
+        let mut extra = piece.extra;
+        if !function.extra.is_empty() {
+            let value = Document::Object(function.extra);
+            extra.merge(Object(vec![(FUNCTION.to_owned(), value)]));
+        }
+        extra
+            .0
+            .retain(|(key, value)| call.extra.value(key) != Some(value));
+        if !extra.is_empty() {
+            call.extra.merge(extra.clone());
+        }
+        if call.id.is_empty() && !id.is_empty() {
+            self.by_id.insert(id.clone(), at);
+        }
+        let new = ToolCall {
+            index: call.index,
+            id: first_time(&mut call.id, id),
+            kind: first_time(&mut call.kind, owned(piece.kind)),
+            name: first_time(&mut call.name, name),
+            arguments: waited + text.get(new).unwrap_or_default(),
+            extra,
+        };
+        let nothing = ToolCall {
+            index: call.index,
+            ..ToolCall::default()
+        };
+        Ok((new != nothing).then_some(new))
+    }
+
+    /// What waits of the arguments, at the end.
+    pub(super) fn finish(&mut self, form: Form) -> Result<Vec<ToolCall>, Trouble> {
+        let mut rest = Vec::new();
+        for call in &mut self.calls {
+            let arguments = call.arguments.finish(form)?;
+            if !arguments.is_empty() {
+                rest.push(ToolCall {
+                    index: call.index,
+                    arguments,
+                    ..ToolCall::default()
+                });
+            }
+        }
+        Ok(rest)
+    }
+
+    /// Where the call of a piece stands; a new one if there is none.
+    fn place(
+        &mut self,
+        index: Option<i32>,
+        place: usize,
+        id: &str,
+        name: &str,
+    ) -> Result<usize, Refused> {
+        let wire_index = index.unwrap_or(i32::try_from(place).unwrap_or(i32::MAX));
+        if !id.is_empty()
+            && let Some(at) = self.by_id.get(id)
+            && let Some(call) = self.calls.get(*at)
+            && (index.is_none() || call.wire_index == wire_index)
+        {
+            return Ok(*at);
+        }
+        if let Some(at) = self.by_index.get(&wire_index)
+            && let Some(call) = self.calls.get(*at)
+        {
+            let is_other =
+                |known: &str, said: &str| !known.is_empty() && !said.is_empty() && known != said;
+            if !is_other(&call.id, id) && !is_other(&call.name, name) {
+                return Ok(*at);
+            }
+        }
+        if self.calls.len() >= MAX_TOOL_CALLS {
+            return Err(Refused::TooMany);
+        }
+        let index = self.free_index(wire_index);
+        self.by_index.insert(wire_index, self.calls.len());
+        self.calls.push(Call {
+            wire_index,
+            index,
+            id: String::new(),
+            kind: String::new(),
+            name: String::new(),
+            arguments: Growth::default(),
+            extra: Merged::default(),
+        });
+        Ok(self.calls.len() - 1)
+    }
+
+    /// DashScope's index, or the first one that is free from the number of calls on.
+    fn free_index(&mut self, wanted: i32) -> i32 {
+        let count = i32::try_from(self.calls.len()).unwrap_or(i32::MAX);
+        let mut free = std::iter::once(wanted).chain(count..).chain(0..);
+        let free = free.find(|index| !self.taken.contains(index));
+        let index = free.unwrap_or(wanted);
+        self.taken.insert(index);
+        index
+    }
+}
+
+/// A name the first time that it is said, then nothing.
+fn first_time(known: &mut String, said: String) -> String {
+    if known.is_empty() {
+        known.clone_from(&said);
+        said
+    } else {
+        String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Vec<ToolCall> {
+        let events: Vec<Vec<wire::ToolCall<'_>>> = serde_json::from_str(json).unwrap();
+        let (mut calls, mut form) = (Calls::default(), Form::Pieces);
+        let mut whole: Vec<ToolCall> = Vec::new();
+        for event in events {
+            for (place, piece) in event.into_iter().enumerate() {
+                let Some(new) = calls.take(place, piece, &mut form).unwrap() else {
+                    continue;
+                };
+                match whole.iter_mut().find(|call| call.index == new.index) {
+                    None => whole.push(new),
+                    Some(call) => {
+                        assert!(new.id.is_empty() && new.name.is_empty());
+                        call.arguments += &new.arguments;
+                    }
+                }
+            }
+        }
+        whole
+    }
+
+    fn seen(json: &str) -> String {
+        let seen = read(json).into_iter().map(|call| {
+            let ToolCall {
+                index,
+                id,
+                name,
+                arguments,
+                ..
+            } = call;
+            format!("{index}{id}:{name}({arguments})")
+        });
+        seen.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn t1_another_id_or_name_at_an_index_is_another_call() {
+        for (json, expected) in [
+            (
+                r#"[[{"index":0,"id":"a","function":{"name":"f","arguments":"1"}},
+                     {"index":0,"id":"b","function":{"name":"f","arguments":"2"}}]]"#,
+                "0a:f(1) 1b:f(2)",
+            ),
+            (
+                r#"[[{"id":"a","function":{"name":"f","arguments":"1"}}],
+                    [{"id":"b","function":{"name":"f","arguments":"2"}}]]"#,
+                "0a:f(1) 1b:f(2)",
+            ),
+            (
+                r#"[[{"index":0,"id":"a","function":{"name":"f","arguments":"1"}}],
+                    [{"index":0,"id":"","function":{"arguments":"2"}}],
+                    [{"index":0,"id":"b","function":{"name":"f","arguments":"3"}}],
+                    [{"index":0,"function":{"arguments":"4"}}],
+                    [{"index":0,"id":"a","function":{"arguments":"5"}}],
+                    [{"index":1,"id":"c","function":{"name":"g","arguments":"6"}}]]"#,
+                "0a:f(125) 1b:f(34) 2c:g(6)",
+            ),
+            (
+                r#"[[{"index":0,"function":{"name":"f","arguments":"1"}},
+                     {"index":0,"function":{"name":"g","arguments":"2"}}]]"#,
+                "0:f(1) 1:g(2)",
+            ),
+            (
+                r#"[[{"index":3,"id":"a","function":{"name":"f"}}],
+                    [{"index":3,"id":"a","function":{"name":"f","arguments":"x"}}]]"#,
+                "3a:f(x)",
+            ),
+        ] {
+            assert_eq!(seen(json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn other_keys_are_kept_once() {
+        let json = r#"[[{"index":0,"id":"a","x":1,"function":{"name":"f","y":2}}],
+                       [{"index":0,"id":"a","x":1,"function":{"arguments":"1","y":2}}]]"#;
+        let calls = read(json);
+        let keys: Vec<_> = calls[0]
+            .extra
+            .0
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .collect();
+        assert_eq!(keys, ["x", "function"]);
+        assert_eq!(calls.len(), 1);
+    }
+
+    #[test]
+    fn there_is_a_bound() {
+        let (mut calls, mut form) = (Calls::default(), Form::Pieces);
+        let mut take = |n: i32| {
+            let piece = wire::ToolCall {
+                index: Some(n),
+                ..wire::ToolCall::default()
+            };
+            calls.take(0, piece, &mut form)
+        };
+        for n in 0..MAX_TOOL_CALLS as i32 {
+            assert_eq!(take(n), Ok(None));
+        }
+        assert_eq!(take(-1), Err(Refused::TooMany));
+    }
+}

@@ -1,0 +1,128 @@
+//! The end of an answer: what is still to be said of it, and what was used.
+
+use super::fault::truncated;
+use super::reply::Reply;
+use super::usage::{Counts, counts};
+use super::wire;
+use crate::chat::document::Object;
+use crate::chat::event::{ChoiceEnd, End, Event};
+use crate::chat::usage::Usage;
+use crate::chat::warning::{Code, Warning};
+use crate::error::Error;
+
+/// The most warnings of one answer. More would not be read.
+const MAX_WARNINGS: usize = 32;
+
+impl Reply {
+    /// The end of a body that HTTP proves to be whole, or does not.
+    pub fn finish_body(&mut self, is_whole: bool) -> Result<(), Error> {
+        if is_whole && self.needs_no_reason {
+            self.end_without_reason(true)?;
+        }
+        self.finish()
+    }
+
+    /// Nothing more is waited for: the last events, or the error that the answer is not complete.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        if !self.all_ended() {
+            return Err(truncated("there was no finish reason", self.sent));
+        }
+        self.drafts.sort_by_key(|draft| draft.index);
+        let choices = self.drafts.iter_mut().map(|draft| ChoiceEnd {
+            index: draft.index,
+            finish_reason: draft.finish_reason.take().unwrap_or_default(),
+            extra: draft.extra.take(),
+        });
+        let choices = choices.collect();
+        let counts = self.counts();
+        self.events.push_back(Event::End(Box::new(End {
+            choices,
+            usage: counts.map(Box::new),
+            extra_output: self.extra_output.take(),
+            extra: self.extra.take(),
+            warnings: std::mem::take(&mut self.opening.warnings),
+        })));
+        Ok(())
+    }
+
+    /// Nothing more is waited for, though a choice that was asked for never began.
+    pub fn give_up(&mut self) -> Result<(), Error> {
+        let (asked, came) = (self.opening.choices, self.drafts.len());
+        if came < asked {
+            let message = format!("{asked} choices were asked for, and DashScope sent {came}");
+            self.add_warning(Warning::new(
+                Code::AnswerPartDropped,
+                "output.choices",
+                message,
+            ));
+        }
+        self.finish()
+    }
+
+    /// What the last event that counted said was used.
+    pub fn usage_so_far(&self) -> Option<Usage> {
+        match counts(&self.usage) {
+            Counts::Usage(usage, _) => Some(*usage),
+            Counts::Odd(_) | Counts::None => None,
+        }
+    }
+
+    /// The usage. One that is no object is kept among the other keys of the body.
+    fn counts(&mut self) -> Option<Usage> {
+        match counts(&self.usage) {
+            Counts::Usage(usage, repeated) => {
+                let paths = repeated.into_iter().map(|path| format!("usage.{path}"));
+                paths.for_each(|path| self.add_warning(wire::repeated(path)));
+                Some(*usage)
+            }
+            Counts::Odd(document) => {
+                self.extra
+                    .merge(Object(vec![("usage".to_owned(), document)]));
+                None
+            }
+            Counts::None => None,
+        }
+    }
+
+    /// Adds to what the caller is warned of at the end, which may have been read already.
+    pub fn warn(&mut self, more: Vec<Warning>) {
+        let end = self.events.iter_mut().find_map(|event| match event {
+            Event::End(end) => Some(end),
+            Event::Started(_) | Event::Delta(_) => None,
+        });
+        match end {
+            Some(end) => end.warnings.extend(more),
+            None => self.opening.warnings.extend(more),
+        }
+    }
+
+    /// Adds a warning, up to a bound.
+    pub(super) fn add_warning(&mut self, warning: Warning) {
+        let warnings = &mut self.opening.warnings;
+        if warnings.len() < MAX_WARNINGS && !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// Ends the choices that have no finish reason and need none.
+    pub(super) fn end_without_reason(&mut self, streamed: bool) -> Result<(), Error> {
+        if let Some(text) = self.sentences.text() {
+            self.extra_output.merge(self.sentences.take_key());
+            let choice = wire::Choice {
+                message: Some(wire::Message::said(text)),
+                ..wire::Choice::default()
+            };
+            self.take_choice(0, choice, None, streamed)?;
+        }
+        for at in 0..self.drafts.len() {
+            self.with_draft(at, streamed, |draft, reading| {
+                if draft.finish_reason.is_none() {
+                    draft.finish_reason = Some(String::new());
+                    draft.finish(reading)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}

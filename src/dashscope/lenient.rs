@@ -1,0 +1,334 @@
+//! Reads an answer that is not quite as documented: an answer that was paid for is worth more than
+//! the type of one of its values.
+//!
+//! The JSON is read into a tree first, then into the types of `wire.rs`:
+//!
+//! - A value of another type is converted where its meaning is plain: a number for a text and the
+//!   reverse, one object for a list of one, a text for an object that is little more than its text,
+//!   JSON for the text of it (the arguments of a tool call). Nulls are as if they were not there.
+//! - Any other value stays under its key in the `extra` of the object that it stood in.
+//! - Of a key that comes twice the last value holds, and a warning names its path.
+//! - A number that a double cannot hold becomes a string of its digits.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::fields::{self, Fields, flag, number, whole};
+use super::text::Text;
+use super::tree::document;
+use super::wire::{
+    Annotation, Audio, Body, Choice, Content, Function, Logprobs, Message, Output, Part,
+    SearchInfo, SearchResult, TokenLogprob, ToolCall, repeated,
+};
+use crate::chat::document::{Document, Object};
+
+/// Reads a body, strictly if that is possible. `None` if it is not JSON, or not an object.
+pub(super) fn read(json: &str) -> Option<Body<'_>> {
+    let mut body = match serde_json::from_str(json) {
+        Ok(body) => body,
+        Err(_) => self::body(json)?,
+    };
+    find_output(&mut body);
+    Some(body)
+}
+
+/// Reads a body. `None` if it is not JSON, or not an object.
+pub(super) fn body(json: &str) -> Option<Body<'_>> {
+    let (document, twice) = document(json)?;
+    let Document::Object(object) = document else {
+        return None;
+    };
+    let raw = raw_parts(json);
+    let mut fields = Fields::from(object);
+    for (key, value) in [("usage", raw.usage), ("error", raw.error)] {
+        if value.is_some() {
+            fields.take(key);
+        }
+    }
+    Some(Body {
+        request_id: fields.text("request_id"),
+        code: fields.text("code"),
+        message: fields.text("message"),
+        error: raw.error,
+        output: fields.with("output", output),
+        usage: raw.usage,
+        extra: fields.rest(),
+        warnings: twice.into_iter().map(repeated).collect(),
+    })
+}
+
+/// An answer that is not under `output`, or an object deeper, is moved to where it belongs.
+fn find_output(body: &mut Body<'_>) {
+    const ANSWERS: [&str; 4] = ["choices", "text", "sentence", "audio"];
+    let is_answer = |object: &Object| ANSWERS.iter().any(|key| object.value(key).is_some());
+    if body.output.is_none() && is_answer(&body.extra) {
+        let extra = std::mem::take(&mut body.extra);
+        body.output = output(Document::Object(extra)).ok();
+    }
+    let Some(found) = &mut body.output else {
+        return;
+    };
+    if found.choices.is_some() || found.text.is_some() || found.audio.is_some() {
+        return;
+    }
+    if let Some(text) = found.extra.value("sentence").and_then(sentence) {
+        found.text = Some(text);
+        return;
+    }
+    for (_, value) in &mut found.extra.0 {
+        if let Document::Object(inner) = value
+            && is_answer(inner)
+            && let Ok(mut deeper) = output(Document::Object(std::mem::take(inner)))
+        {
+            if deeper.text.is_none() {
+                deeper.text = deeper.extra.value("sentence").and_then(sentence);
+            }
+            found.choices = deeper.choices;
+            found.text = deeper.text;
+            found.audio = deeper.audio;
+            found.search_info = found.search_info.take().or(deeper.search_info);
+            found.finish_reason = found.finish_reason.take().or(deeper.finish_reason);
+            found.finished = found.finished.or(deeper.finished);
+            *inner = deeper.extra;
+            break;
+        }
+    }
+    found
+        .extra
+        .0
+        .retain(|(_, value)| *value != Document::Object(Object::default()));
+}
+
+/// The text of what a speech recognition model calls a sentence, or of a list of them.
+pub(super) fn sentence(document: &Document) -> Option<Text<'static>> {
+    let text = |document: &Document| match document {
+        Document::Object(object) => match object.value("text")? {
+            Document::String(text) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    let joined = match document {
+        Document::List(list) => list.iter().map(text).collect::<Option<String>>()?,
+        one => text(one)?,
+    };
+    Some(Text(Cow::Owned(joined)))
+}
+
+/// The last value of the two keys that are passed on as JSON text.
+#[derive(Default)]
+struct RawParts<'a> {
+    usage: Option<&'a RawValue>,
+    error: Option<&'a RawValue>,
+}
+
+fn raw_parts(json: &str) -> RawParts<'_> {
+    struct RawVisitor;
+
+    impl<'de> Visitor<'de> for RawVisitor {
+        type Value = RawParts<'de>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawParts<'de>, A::Error> {
+            let mut parts = RawParts::default();
+            while let Some(Text(key)) = map.next_key()? {
+                match &*key {
+                    "usage" => parts.usage = map.next_value()?,
+                    "error" => parts.error = map.next_value()?,
+                    _ => drop(map.next_value::<IgnoredAny>()?),
+                }
+            }
+            Ok(parts)
+        }
+    }
+
+    let mut reader = serde_json::Deserializer::from_str(json);
+    reader.deserialize_map(RawVisitor).unwrap_or_default()
+}
+
+fn output(document: Document) -> Result<Output<'static>, Document> {
+    if let Document::String(text) = document {
+        return Ok(Output {
+            text: Some(Text(Cow::Owned(text))),
+            ..Output::default()
+        });
+    }
+    let mut fields = Fields::of(document)?;
+    Ok(Output {
+        choices: fields.list("choices", choice),
+        text: fields.text("text"),
+        finish_reason: fields.text("finish_reason"),
+        audio: fields.with("audio", audio),
+        search_info: fields.with("search_info", search_info),
+        finished: fields.with("finished", flag),
+        extra: fields.rest(),
+    })
+}
+
+fn choice(document: Document) -> Result<Choice<'static>, Document> {
+    let mut fields = Fields::of(document)?;
+    Ok(Choice {
+        index: fields.whole("index"),
+        finish_reason: fields.text("finish_reason"),
+        message: fields.with("message", message),
+        logprobs: fields.with("logprobs", logprobs),
+        extra: fields.rest(),
+    })
+}
+
+fn message(document: Document) -> Result<Message<'static>, Document> {
+    if let Document::String(text) = document {
+        return Ok(Message {
+            content: Some(Content::Text(Text(Cow::Owned(text)))),
+            ..Message::default()
+        });
+    }
+    let mut fields = Fields::of(document)?;
+    let content = match fields.slot("content") {
+        Some(Document::String(_) | Document::Number(_)) => {
+            fields.text("content").map(Content::Text)
+        }
+        _ => fields.list("content", part).map(Content::Parts),
+    };
+    Ok(Message {
+        role: fields.text("role"),
+        content,
+        reasoning_content: fields.text("reasoning_content"),
+        tool_calls: fields.list("tool_calls", tool_call),
+        annotations: fields.list("annotations", annotation),
+        extra: fields.rest(),
+    })
+}
+
+fn part(document: Document) -> Result<Part<'static>, Document> {
+    if matches!(document, Document::String(_) | Document::Number(_)) {
+        return Ok(Part {
+            text: fields::text(document).ok(),
+            ..Part::default()
+        });
+    }
+    let mut fields = Fields::of(document)?;
+    let only_text = |document| match document {
+        Document::String(text) => Ok(Text(Cow::Owned(text))),
+        odd => Err(odd),
+    };
+    Ok(Part {
+        text: fields.text("text"),
+        image: fields.with("image", only_text),
+        audio: fields.with("audio", audio),
+        extra: fields.rest(),
+    })
+}
+
+fn audio(document: Document) -> Result<Audio<'static>, Document> {
+    if let Document::String(url) = document {
+        return Ok(Audio::at(Text(Cow::Owned(url))));
+    }
+    let mut fields = Fields::of(document)?;
+    Ok(Audio {
+        data: fields.text("data"),
+        url: fields.text("url"),
+        id: fields.text("id"),
+        expires_at: fields.whole("expires_at"),
+        extra: fields.rest(),
+    })
+}
+
+fn tool_call(document: Document) -> Result<ToolCall<'static>, Document> {
+    let mut fields = Fields::of(document)?;
+    Ok(ToolCall {
+        index: fields.whole("index"),
+        id: fields.text("id"),
+        kind: fields.text("type"),
+        function: fields.with("function", function),
+        extra: fields.rest(),
+    })
+}
+
+fn function(document: Document) -> Result<Function<'static>, Document> {
+    let mut fields = Fields::of(document)?;
+    Ok(Function {
+        name: fields.text("name"),
+        arguments: fields.text("arguments"),
+        extra: fields.rest(),
+    })
+}
+
+fn annotation(document: Document) -> Result<Annotation<'static>, Document> {
+    if let Document::String(kind) = document {
+        return Ok(Annotation {
+            kind: Some(Text(Cow::Owned(kind))),
+            ..Annotation::default()
+        });
+    }
+    let mut fields = Fields::of(document)?;
+    Ok(Annotation {
+        kind: fields.text("type"),
+        language: fields.text("language"),
+        emotion: fields.text("emotion"),
+        extra: fields.rest(),
+    })
+}
+
+fn logprobs(document: Document) -> Result<Logprobs<'static>, Document> {
+    let object = match document {
+        list @ Document::List(_) => Object(vec![("content".to_owned(), list)]),
+        Document::Object(object) => object,
+        odd => return Err(odd),
+    };
+    let mut fields = Fields::from(object);
+    Ok(Logprobs {
+        content: fields.list("content", token),
+        extra: fields.rest(),
+    })
+}
+
+fn token(document: Document) -> Result<TokenLogprob<'static>, Document> {
+    let mut fields = Fields::of(document)?;
+    let bytes = |document: Document| {
+        let byte = |item: &Document| whole(item).and_then(|byte| u8::try_from(byte).ok());
+        let bytes = match &document {
+            Document::List(items) => items.iter().map(byte).collect::<Option<Vec<u8>>>(),
+            _ => None,
+        };
+        bytes.ok_or(document)
+    };
+    Ok(TokenLogprob {
+        token: fields.text("token"),
+        bytes: fields.with("bytes", bytes),
+        logprob: fields.with("logprob", number),
+        top_logprobs: fields.list("top_logprobs", token),
+        extra: fields.rest(),
+    })
+}
+
+fn search_info(document: Document) -> Result<SearchInfo<'static>, Document> {
+    let object = match document {
+        list @ Document::List(_) => Object(vec![("search_results".to_owned(), list)]),
+        Document::Object(object) => object,
+        odd => return Err(odd),
+    };
+    let mut fields = Fields::from(object);
+    Ok(SearchInfo {
+        results: fields.list("search_results", search_result),
+        extra: fields.rest(),
+    })
+}
+
+fn search_result(document: Document) -> Result<SearchResult<'static>, Document> {
+    let mut fields = Fields::of(document)?;
+    Ok(SearchResult {
+        index: fields.whole("index"),
+        title: fields.text("title"),
+        url: fields.text("url"),
+        site_name: fields.text("site_name"),
+        icon: fields.text("icon"),
+        extra: fields.rest(),
+    })
+}

@@ -1,0 +1,78 @@
+//! What of an answer comes again: some models repeat notes, images and other keys with each event.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash, RandomState};
+
+/// The most items that are remembered. What comes beyond is passed on each time.
+const MAX_REMEMBERED: usize = 1024;
+
+/// Tells what is new in an event from what an earlier event held already. Two that are alike in one
+/// event are two.
+#[derive(Debug, Default)]
+pub(super) struct Repeats {
+    /// By two hashes of an item: it may be large, and is not kept.
+    seen: HashMap<(u64, u64), Count>,
+    hashers: (RandomState, RandomState),
+    event: u64,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    given: u32,
+    event: u64,
+    in_event: u32,
+}
+
+impl Repeats {
+    /// The next event begins.
+    pub(super) fn next_event(&mut self) {
+        self.event += 1;
+    }
+
+    /// Whether this item of the event is new.
+    pub(super) fn is_new(&mut self, item: &impl Hash) -> bool {
+        let key = (self.hashers.0.hash_one(item), self.hashers.1.hash_one(item));
+        if self.seen.len() >= MAX_REMEMBERED && !self.seen.contains_key(&key) {
+            return true;
+        }
+        let count = self.seen.entry(key).or_default();
+        if count.event != self.event {
+            (count.event, count.in_event) = (self.event, 0);
+        }
+        count.in_event += 1;
+        let new = count.in_event > count.given;
+        count.given = count.given.max(count.in_event);
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_again_is_old_and_what_comes_twice_is_two() {
+        let mut repeats = Repeats::default();
+        let mut event = |items: &[&str]| {
+            repeats.next_event();
+            let new = items.iter().map(|item| repeats.is_new(item));
+            new.collect::<Vec<_>>()
+        };
+        assert_eq!(event(&["a", "a"]), [true, true]);
+        assert_eq!(event(&["a", "b"]), [false, true]);
+        assert_eq!(event(&["a", "a", "a"]), [false, false, true]);
+    }
+
+    #[test]
+    fn what_cannot_be_remembered_is_new() {
+        let mut repeats = Repeats::default();
+        repeats.next_event();
+        for n in 0..MAX_REMEMBERED + 10 {
+            assert!(repeats.is_new(&n));
+        }
+        repeats.next_event();
+        assert!(!repeats.is_new(&0_usize));
+        assert!(repeats.is_new(&MAX_REMEMBERED));
+        assert!(repeats.seen.len() <= MAX_REMEMBERED);
+    }
+}

@@ -1,0 +1,260 @@
+//! Reads an answer as documented, without copying what JSON allows to borrow.
+//!
+//! The shapes are read by hand-written visitors, not by serde's `flatten` and `untagged`: those
+//! copy every value into a tree first. Each object keeps the keys that it does not know in `extra`;
+//! a value of another type than documented, or a key that comes twice, is an error, and
+//! `lenient.rs` then reads the same body into the same types.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::json::{Gathered, Read};
+use super::text::Text;
+use super::wire::{
+    Annotation, Audio, Body, Choice, Content, Function, Logprobs, Message, Output, Part,
+    SearchInfo, SearchResult, TokenLogprob, ToolCall,
+};
+use crate::chat::document::{Document, Object};
+
+/// An object with some known keys and the rest kept.
+trait Keyed<'a>: Default {
+    /// What it is, for the error that says that it is not.
+    const NAME: &'static str;
+
+    /// Reads the value of a key, or says that the key is not known.
+    fn read<'de: 'a, A: MapAccess<'de>>(
+        &mut self,
+        key: &str,
+        map: &mut A,
+    ) -> Result<bool, A::Error>;
+
+    /// Where the other keys go.
+    fn keep(&mut self, extra: Object);
+}
+
+struct KeyedVisitor<T>(PhantomData<T>);
+
+impl<'de: 'a, 'a, T: Keyed<'a>> Visitor<'de> for KeyedVisitor<(T, &'a ())> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::NAME)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        let mut value = T::default();
+        let mut extra = Gathered::default();
+        while let Some(Text(key)) = map.next_key()? {
+            if !value.read(&key, &mut map)? {
+                let Read(document) = map.next_value()?;
+                if document != Document::Null {
+                    extra.insert(key.into_owned(), document);
+                }
+            }
+        }
+        value.keep(extra.unique().ok_or_else(twice)?);
+        Ok(value)
+    }
+}
+
+/// The error of a key that comes twice.
+fn twice<E: de::Error>() -> E {
+    E::custom("a key comes twice")
+}
+
+macro_rules! keyed {
+    ($type:ident, $name:literal, { $($key:literal => $field:ident),+ }) => {
+        impl<'a> Keyed<'a> for $type<'a> {
+            const NAME: &'static str = $name;
+
+            fn read<'de: 'a, A: MapAccess<'de>>(
+                &mut self,
+                key: &str,
+                map: &mut A,
+            ) -> Result<bool, A::Error> {
+                match key {
+                    $($key => {
+                        if self.$field.is_some() {
+                            return Err(twice());
+                        }
+                        self.$field = map.next_value()?;
+                    })+
+                    _ => return Ok(false),
+                }
+                Ok(true)
+            }
+
+            fn keep(&mut self, extra: Object) {
+                self.extra = extra;
+            }
+        }
+    };
+}
+
+macro_rules! object {
+    ($($type:ident),+) => {
+        $(impl<'de: 'a, 'a> Deserialize<'de> for $type<'a> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_map(KeyedVisitor::<(Self, &'a ())>(PhantomData))
+            }
+        })+
+    };
+}
+
+keyed!(Body, "an answer", {
+    "request_id" => request_id,
+    "code" => code,
+    "message" => message,
+    "error" => error,
+    "output" => output,
+    "usage" => usage
+});
+
+keyed!(Output, "an output object", {
+    "choices" => choices,
+    "text" => text,
+    "finish_reason" => finish_reason,
+    "audio" => audio,
+    "search_info" => search_info,
+    "finished" => finished
+});
+
+keyed!(Choice, "a choice", {
+    "index" => index,
+    "finish_reason" => finish_reason,
+    "message" => message,
+    "logprobs" => logprobs
+});
+
+keyed!(Message, "a message", {
+    "role" => role,
+    "content" => content,
+    "reasoning_content" => reasoning_content,
+    "tool_calls" => tool_calls,
+    "annotations" => annotations
+});
+
+keyed!(Part, "a part of a content", {
+    "text" => text,
+    "image" => image,
+    "audio" => audio
+});
+
+keyed!(Audio, "an audio object", {
+    "data" => data,
+    "url" => url,
+    "id" => id,
+    "expires_at" => expires_at
+});
+
+keyed!(ToolCall, "a tool call", {
+    "index" => index,
+    "id" => id,
+    "type" => kind,
+    "function" => function
+});
+
+keyed!(Function, "a function", { "name" => name, "arguments" => arguments });
+
+keyed!(Annotation, "an annotation", {
+    "type" => kind,
+    "language" => language,
+    "emotion" => emotion
+});
+
+keyed!(Logprobs, "a logprobs object", { "content" => content });
+
+keyed!(TokenLogprob, "a token", {
+    "token" => token,
+    "bytes" => bytes,
+    "logprob" => logprob,
+    "top_logprobs" => top_logprobs
+});
+
+keyed!(SearchInfo, "a search info object", { "search_results" => results });
+
+keyed!(SearchResult, "a search result", {
+    "index" => index,
+    "title" => title,
+    "url" => url,
+    "site_name" => site_name,
+    "icon" => icon
+});
+
+object!(
+    Body,
+    Output,
+    Choice,
+    Message,
+    Part,
+    ToolCall,
+    Function,
+    Annotation,
+    Logprobs,
+    TokenLogprob,
+    SearchInfo,
+    SearchResult
+);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ContentVisitor<'a>(PhantomData<&'a str>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for ContentVisitor<'a> {
+            type Value = Content<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a content: a text or a list of parts")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Content<'a>, E> {
+                Ok(Content::Text(Text(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Content<'a>, E> {
+                Ok(Content::Text(Text(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Content<'a>, A::Error> {
+                let mut parts = Vec::new();
+                while let Some(part) = items.next_element()? {
+                    parts.push(part);
+                }
+                Ok(Content::Parts(parts))
+            }
+        }
+
+        deserializer.deserialize_any(ContentVisitor(PhantomData))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Audio<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AudioVisitor<'a>(PhantomData<&'a str>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for AudioVisitor<'a> {
+            type Value = Audio<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("audio: an address or an object")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, url: &'de str) -> Result<Audio<'a>, E> {
+                Ok(Audio::at(Text(Cow::Borrowed(url))))
+            }
+
+            fn visit_str<E: de::Error>(self, url: &str) -> Result<Audio<'a>, E> {
+                Ok(Audio::at(Text(Cow::Owned(url.to_owned()))))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Audio<'a>, A::Error> {
+                KeyedVisitor::<(Audio<'a>, &'a ())>(PhantomData).visit_map(map)
+            }
+        }
+
+        deserializer.deserialize_any(AudioVisitor(PhantomData))
+    }
+}

@@ -1,0 +1,135 @@
+//! An answer full of keys, parts, notes or calls that nobody knows costs time in proportion to its
+//! size: eight times as much takes about eight times as long, where quadratic work takes 64 times.
+
+use std::time::{Duration, Instant};
+
+use dashgate::chat::answer::Fold;
+use dashgate::dashscope::reply::{Opening, Reply};
+use dashgate::dashscope::sse::Frame;
+
+/// Reads a stream, and folds what comes of it.
+fn read(events: &[String]) {
+    let mut reply = Reply::new(Opening::default());
+    let mut fold = Fold::default();
+    for data in events {
+        let frame = Frame {
+            event: bytes::Bytes::from_static(b"result"),
+            data: data.clone().into(),
+            http_status: None,
+            whole: true,
+        };
+        reply.take_frame(&frame).unwrap();
+    }
+    reply.finish_body(true).unwrap();
+    let mut answers = 0;
+    while let Some(event) = reply.pop() {
+        answers += usize::from(fold.push(event).is_some());
+    }
+    assert_eq!(answers, 1);
+}
+
+/// The least time of a few runs: what disturbs a run only makes it longer.
+fn least(events: &[String]) -> Duration {
+    let run = |_| {
+        let begun = Instant::now();
+        read(events);
+        begun.elapsed()
+    };
+    (0..3).map(run).min().unwrap()
+}
+
+fn says(message: &str, beside: &str, finish: &str) -> String {
+    let choice = format!(r#"{{"message":{{{message}}},"finish_reason":"{finish}"}}"#);
+    format!(r#"{{"output":{{"choices":[{choice}]{beside}}}}}"#)
+}
+
+fn list(many: usize, item: impl Fn(usize) -> String) -> String {
+    (0..many).map(item).collect::<Vec<_>>().join(",")
+}
+
+#[test]
+fn unknown_keys_and_many_parts_take_linear_time() {
+    let end = says("", "", "stop");
+    let keys = |many| list(many, |n| format!(r#""key-number-{n}":{n}"#));
+    type Shape = (&'static str, Box<dyn Fn(usize) -> Vec<String>>);
+    let one = |make: Box<dyn Fn(usize) -> String>| {
+        let end = says("", "", "stop");
+        move |many| vec![make(many), end.clone()]
+    };
+    let each = |make: fn(usize) -> String| {
+        let end = end.clone();
+        move |many| {
+            let events = (0..many / 4).map(make).chain([end.clone()]);
+            events.collect::<Vec<_>>()
+        }
+    };
+    let shapes: Vec<Shape> = vec![
+        (
+            "keys of the output",
+            Box::new(one(Box::new(move |many| {
+                says("", &format!(",{}", keys(many)), "null")
+            }))),
+        ),
+        (
+            "keys of the message",
+            Box::new(one(Box::new(move |many| says(&keys(many), "", "null")))),
+        ),
+        (
+            "a key of the output in each event",
+            Box::new(each(|n| says("", &format!(r#","key-{n}":1"#), "null"))),
+        ),
+        (
+            "a key beside the text in each event",
+            Box::new(each(|n| {
+                let text = if n == 0 { "b" } else { "a" };
+                let content = format!(r#""content":[{{"text":"{text}","key-{n}":1}}]"#);
+                says(&content, "", "null")
+            })),
+        ),
+        (
+            "parts of an unknown kind",
+            Box::new(one(Box::new(|many| {
+                let parts = list(many, |n| format!(r#"{{"kind-{n}":1}}"#));
+                says(&format!(r#""content":[{parts}]"#), "", "null")
+            }))),
+        ),
+        (
+            "notes",
+            Box::new(one(Box::new(|many| {
+                let notes = list(many, |n| format!(r#"{{"type":"t{n}"}}"#));
+                says(&format!(r#""annotations":[{notes}]"#), "", "null")
+            }))),
+        ),
+        (
+            "pieces of 1,000 tool calls",
+            Box::new(one(Box::new(|many| {
+                let call = |n: usize| {
+                    let index = n % 1000;
+                    format!(r#"{{"index":{index},"function":{{"arguments":"{n}"}}}}"#)
+                };
+                says(
+                    &format!(r#""tool_calls":[{}]"#, list(many, call)),
+                    "",
+                    "null",
+                )
+            }))),
+        ),
+        (
+            "the same key, again and again",
+            Box::new(one(Box::new(|many| {
+                let keys = list(many, |_| r#""key-number-0":0"#.to_owned());
+                says("", &format!(",{keys}"), "null")
+            }))),
+        ),
+    ];
+    for (name, shape) in shapes {
+        let (few, many) = (shape(4_000), shape(32_000));
+        let (short, long) = (least(&few), least(&many));
+        let ratio = long.as_secs_f64() / short.as_secs_f64();
+        println!("{name}: {short:?}, then {long:?}: {ratio:.1}");
+        assert!(
+            ratio < 30.0,
+            "{name}: eight times as much takes {ratio:.1} times as long"
+        );
+    }
+}
