@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::choice::{Draft, Reading};
 use super::fault::{Said, error_object, truncated, unreadable};
-use super::growth::Form;
+use super::growth::{Form, Trouble};
 use super::sentences::Sentences;
 use super::sse::Frame;
 use super::text::Text;
@@ -242,6 +242,9 @@ impl Reply {
         let mut choices = output.choices.take().unwrap_or_default();
         if choices.is_empty() {
             choices.extend(self.without_choices(&mut output, streamed));
+        } else if self.needs_no_reason {
+            // Its texts were read as those of speech recognition, and some may be gone.
+            return Err(unreadable(Trouble::Changed.what(), self.sent));
         }
         if let Some(finished) = output.finished {
             let value = Document::Bool(finished);

@@ -248,7 +248,7 @@ async fn c19_a_caller_that_does_not_read_is_given_up_after_a_while() {
     // Far more than any window between the two ends holds.
     let long = "长".repeat(100_000);
     let mut steps = vec![sse()];
-    steps.extend((1..=200).map(|id| piece(frame(id, &long, "null"))));
+    steps.extend((1..=200).map(|id| piece(frame(id, &format!("{id}{long}"), "null"))));
     steps.push(Step::Hang);
     let mut upstream = Upstream::always(steps).await;
     let gateway = gateway(&upstream).await;
@@ -277,7 +277,7 @@ async fn c19_a_caller_that_does_not_read_is_given_up_after_a_while() {
 async fn a_deadline_is_kept_even_while_nobody_reads() {
     let long = "长".repeat(100_000);
     let mut steps = vec![sse()];
-    steps.extend((1..=200).map(|id| piece(frame(id, &long, "null"))));
+    steps.extend((1..=200).map(|id| piece(frame(id, &format!("{id}{long}"), "null"))));
     steps.push(Step::Hang);
     let mut upstream = Upstream::always(steps).await;
     let gateway = gateway(&upstream).await;

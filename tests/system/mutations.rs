@@ -219,7 +219,7 @@ fn leaves(value: &Value, key: &str, found: &mut BTreeSet<String>) {
         // The word for no reason, the one role that needs no mention, and bytes as base64.
         Value::String(text) if key == "finish_reason" && text == "null" => {}
         Value::String(text) if key == "role" && text == "assistant" => {}
-        Value::String(_) if key == "data" => {}
+        Value::String(_) | Value::Number(_) if key == "data" => {}
         Value::String(text) => {
             let escaped = format!("{text:?}");
             found.insert(escaped.trim_matches('"').to_owned());
