@@ -27,6 +27,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use crate::chat::glob;
+
 /// How often a text must have grown before it is believed to be cumulative.
 const PROOF_STEPS: usize = 2;
 
@@ -52,6 +54,16 @@ pub enum Form {
     Cumulative,
     /// Each text is the whole text so far, and may change what was said before.
     Revised,
+}
+
+impl Form {
+    /// What the operator says of a model's texts: the first pattern that fits holds.
+    pub(super) fn of(forms: &[(String, Self)], model: &str) -> Self {
+        let mut fitting = forms
+            .iter()
+            .filter(|(pattern, _)| glob::matches(pattern, model));
+        fitting.next().map(|(_, form)| *form).unwrap_or_default()
+    }
 }
 
 /// Why texts cannot be read.

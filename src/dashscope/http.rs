@@ -37,6 +37,16 @@ const NAME_SHARE: f32 = 0.75;
 /// Who asks.
 pub(super) const USER_AGENT: &str = concat!("dashgate/", env!("CARGO_PKG_VERSION"));
 
+/// A path below the base URL, whether that ends with a slash or not.
+pub(super) fn below(base_url: &url::Url, path: &[&str]) -> Result<url::Url, Error> {
+    let mut url = base_url.clone();
+    url.path_segments_mut()
+        .map_err(|()| Error::new(Reason::GatewayConfig, "the base url must have a path"))?
+        .pop_if_empty()
+        .extend(path);
+    Ok(url)
+}
+
 /// Builds the client of the storage.
 pub(super) fn client(
     network: &Network,

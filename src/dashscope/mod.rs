@@ -55,7 +55,6 @@ pub use request::Prepared;
 pub use stored::Stored;
 
 use crate::chat::call::{Call, Delivery, Passing};
-use crate::chat::glob;
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Kind, Reason, Violation};
 use crate::http1::{self, Client};
@@ -182,7 +181,7 @@ impl DashScope {
         let kept = settings.clone();
         let base_url = checked(settings.base_url, settings.allow_plaintext)?;
         let generation = ["services", "aigc", "multimodal-generation", "generation"];
-        let generation = below(&base_url, &generation)?;
+        let generation = http::below(&base_url, &generation)?;
         let standing = Standing::new(
             &generation,
             &settings.api_key,
@@ -206,7 +205,7 @@ impl DashScope {
             inner: Arc::new(Inner {
                 settings: kept,
                 generation,
-                storage: Storage::new(storage, below(&base_url, &["uploads"])?),
+                storage: Storage::new(storage, http::below(&base_url, &["uploads"])?),
                 client: client.map_err(http::unanswered)?,
                 standing,
                 inline_limit: settings.inline_limit,
@@ -277,7 +276,13 @@ impl DashScope {
         let names_storage = ways.iter().any(Way::is_stored);
         let standing = &self.inner.standing;
         let head = standing.head(&call.passing, delivery, names_storage)?;
-        Ok(Prepared::new(body, head, model, call, self.form(model)))
+        Ok(Prepared::new(
+            body,
+            head,
+            model,
+            call,
+            Form::of(&self.inner.settings.text_forms, model),
+        ))
     }
 
     /// Sends a request. Resolves when the head of the answer is there and is one of success; its
@@ -353,13 +358,6 @@ impl DashScope {
         Ok(refused)
     }
 
-    /// What the operator says of the form of a model's texts.
-    fn form(&self, model: &str) -> Form {
-        let forms = self.inner.settings.text_forms.iter();
-        let mut fitting = forms.filter(|(pattern, _)| glob::matches(pattern, model));
-        fitting.next().map(|(_, form)| *form).unwrap_or_default()
-    }
-
     fn headers(&self, passing: &Passing) -> Result<HeaderMap, Error> {
         self.inner.standing.headers(passing)
     }
@@ -393,16 +391,6 @@ fn checked(url: Url, plaintext: bool) -> Result<Url, Error> {
     if url.query().is_some() || url.fragment().is_some() {
         return wrong("the base url must not have a query or fragment");
     }
-    Ok(url)
-}
-
-/// A path below the base URL, whether that ends with a slash or not.
-fn below(base_url: &Url, path: &[&str]) -> Result<Url, Error> {
-    let mut url = base_url.clone();
-    url.path_segments_mut()
-        .map_err(|()| Error::new(Reason::GatewayConfig, "the base url must have a path"))?
-        .pop_if_empty()
-        .extend(path);
     Ok(url)
 }
 

@@ -2,8 +2,9 @@
 //!
 //! - **The end** (`ending.rs`). An answer is complete when every choice that was seen has a finish
 //!   reason, and as many were seen as were asked for, or the body ended. The first finish of a
-//!   choice wins: what comes for it later is ignored, an error too. The usage of a later event still
-//!   counts, because some models send it last; it is never summed, the last one holds.
+//!   choice wins: content that comes for it later is left out with a warning, and an error is
+//!   ignored. The usage of a later event still counts, because some models send it last; it is
+//!   never summed, the last one holds.
 //! - **No end.** A body that ends while a choice has no finish reason was cut: `STREAM_TRUNCATED`.
 //!   Three answers have none and are complete: a whole answer, because its JSON is; one whose
 //!   output says that it is `finished`; and the stream of a speech recognition model, which is a
@@ -27,7 +28,7 @@ use super::wire::{Body, Output};
 use super::{lenient, notes, wire};
 use crate::chat::document::{Document, Merged};
 use crate::chat::event::{Delta, Event, Piece, SearchInfo, Started};
-use crate::chat::warning::Warning;
+use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Sent};
 
 /// The most answers to one call that are told apart. DashScope gives six at most.
@@ -38,8 +39,8 @@ const MAX_CHOICES: usize = 64;
 const LINGER: Duration = Duration::from_millis(50);
 
 /// How long the usage is waited for when the event with the last finish reason has none. Some
-/// models send it in an event of its own, which is a slow round trip later at most. DashScope ends a
-/// body right after its last event, so nobody waits for this in vain.
+/// models send it in an event of its own, which is a slow round trip later at most. DashScope ends
+/// a body right after its last event, so nobody waits for this in vain.
 const USAGE_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a choice is waited for that was asked for and never began, when all others have ended.
@@ -295,10 +296,25 @@ impl Reply {
         audio: Option<wire::Audio<'_>>,
         streamed: bool,
     ) -> Result<(), Error> {
-        let at = self.draft_at(choice.index.take().unwrap_or(place))?;
-        self.with_draft(at, streamed, |draft, reading| match draft.finish_reason {
-            Some(_) => Ok(()),
-            None => draft.take(choice, audio, reading),
+        let index = choice.index.take().unwrap_or(place);
+        let at = self.draft_at(index)?;
+        if self
+            .drafts
+            .get(at)
+            .is_some_and(|draft| draft.finish_reason.is_some())
+        {
+            if choice
+                .message
+                .is_some_and(|message| message.says_something())
+            {
+                let field = format!("output.choices[{index}].message");
+                let message = "content came after the finish reason, and was left out";
+                self.warn(Warning::new(Code::AnswerPartDropped, field, message));
+            }
+            return Ok(());
+        }
+        self.with_draft(at, streamed, |draft, reading| {
+            draft.take(choice, audio, reading)
         })
     }
 
@@ -351,7 +367,6 @@ mod tests {
     use crate::chat::document::{Object, Real};
     use crate::chat::event::Logprobs;
     use crate::chat::turn::{Body as PartBody, ToolCall};
-    use crate::chat::warning::Code;
     use crate::error::Reason;
     use bytes::Bytes;
     use proptest::prelude::*;

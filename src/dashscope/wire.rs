@@ -77,6 +77,21 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// Whether there is content in it.
+    pub(super) fn says_something(&self) -> bool {
+        let has_content = match &self.content {
+            Some(Content::Text(Text(text))) => !text.is_empty(),
+            Some(Content::Parts(parts)) => parts.iter().any(Part::says_something),
+            None => false,
+        };
+        has_content
+            || !Text::or_empty(&self.reasoning_content).is_empty()
+            || self
+                .tool_calls
+                .as_ref()
+                .is_some_and(|calls| !calls.is_empty())
+    }
+
     /// A message that is a text.
     pub(super) fn said(text: Text<'a>) -> Self {
         Self {
@@ -100,6 +115,13 @@ pub(super) struct Part<'a> {
     pub(super) image: Option<Text<'a>>,
     pub(super) audio: Option<Audio<'a>>,
     pub(super) extra: Object,
+}
+
+impl Part<'_> {
+    fn says_something(&self) -> bool {
+        let has_text = !Text::or_empty(&self.text).is_empty();
+        has_text || self.image.is_some() || self.audio.is_some() || !self.extra.is_empty()
+    }
 }
 
 /// Audio: an object, or the address alone.

@@ -47,82 +47,74 @@ fn list(many: usize, item: impl Fn(usize) -> String) -> String {
     (0..many).map(item).collect::<Vec<_>>().join(",")
 }
 
+type Shape = (&'static str, Box<dyn Fn(usize) -> Vec<String>>);
+
+/// Answers of one event and an end.
+fn in_one_event() -> Vec<Shape> {
+    fn shape(name: &'static str, make: fn(usize) -> String) -> Shape {
+        (
+            name,
+            Box::new(move |many| vec![make(many), says("", "", "stop")]),
+        )
+    }
+    fn keys(many: usize) -> String {
+        list(many, |n| format!(r#""key-number-{n}":{n}"#))
+    }
+    vec![
+        shape("keys of the output", |many| {
+            says("", &format!(",{}", keys(many)), "null")
+        }),
+        shape("keys of the message", |many| says(&keys(many), "", "null")),
+        shape("parts of an unknown kind", |many| {
+            let parts = list(many, |n| format!(r#"{{"kind-{n}":1}}"#));
+            says(&format!(r#""content":[{parts}]"#), "", "null")
+        }),
+        shape("notes", |many| {
+            let notes = list(many, |n| format!(r#"{{"type":"t{n}"}}"#));
+            says(&format!(r#""annotations":[{notes}]"#), "", "null")
+        }),
+        shape("pieces of 1,000 tool calls", |many| {
+            let call = |n: usize| {
+                let index = n % 1000;
+                format!(r#"{{"index":{index},"function":{{"arguments":"{n}"}}}}"#)
+            };
+            let calls = list(many, call);
+            says(&format!(r#""tool_calls":[{calls}]"#), "", "null")
+        }),
+        shape("the same key, again and again", |many| {
+            let keys = list(many, |_| r#""key-number-0":0"#.to_owned());
+            says("", &format!(",{keys}"), "null")
+        }),
+    ]
+}
+
+/// Answers of many events.
+fn in_many_events() -> Vec<Shape> {
+    fn shape(name: &'static str, make: fn(usize) -> String) -> Shape {
+        let events = move |many| {
+            let events = (0..many / 4).map(make).chain([says("", "", "stop")]);
+            events.collect()
+        };
+        (name, Box::new(events))
+    }
+    vec![
+        shape("a key of the output in each event", |n| {
+            says("", &format!(r#","key-{n}":1"#), "null")
+        }),
+        shape("a key beside the text in each event", |n| {
+            let text = if n == 0 { "b" } else { "a" };
+            let content = format!(r#""content":[{{"text":"{text}","key-{n}":1}}]"#);
+            says(&content, "", "null")
+        }),
+        shape("the same text in each event", |_| {
+            says(r#""content":"a""#, "", "null")
+        }),
+    ]
+}
+
 #[test]
 fn unknown_keys_and_many_parts_take_linear_time() {
-    let end = says("", "", "stop");
-    let keys = |many| list(many, |n| format!(r#""key-number-{n}":{n}"#));
-    type Shape = (&'static str, Box<dyn Fn(usize) -> Vec<String>>);
-    let one = |make: Box<dyn Fn(usize) -> String>| {
-        let end = says("", "", "stop");
-        move |many| vec![make(many), end.clone()]
-    };
-    let each = |make: fn(usize) -> String| {
-        let end = end.clone();
-        move |many| {
-            let events = (0..many / 4).map(make).chain([end.clone()]);
-            events.collect::<Vec<_>>()
-        }
-    };
-    let shapes: Vec<Shape> = vec![
-        (
-            "keys of the output",
-            Box::new(one(Box::new(move |many| {
-                says("", &format!(",{}", keys(many)), "null")
-            }))),
-        ),
-        (
-            "keys of the message",
-            Box::new(one(Box::new(move |many| says(&keys(many), "", "null")))),
-        ),
-        (
-            "a key of the output in each event",
-            Box::new(each(|n| says("", &format!(r#","key-{n}":1"#), "null"))),
-        ),
-        (
-            "a key beside the text in each event",
-            Box::new(each(|n| {
-                let text = if n == 0 { "b" } else { "a" };
-                let content = format!(r#""content":[{{"text":"{text}","key-{n}":1}}]"#);
-                says(&content, "", "null")
-            })),
-        ),
-        (
-            "parts of an unknown kind",
-            Box::new(one(Box::new(|many| {
-                let parts = list(many, |n| format!(r#"{{"kind-{n}":1}}"#));
-                says(&format!(r#""content":[{parts}]"#), "", "null")
-            }))),
-        ),
-        (
-            "notes",
-            Box::new(one(Box::new(|many| {
-                let notes = list(many, |n| format!(r#"{{"type":"t{n}"}}"#));
-                says(&format!(r#""annotations":[{notes}]"#), "", "null")
-            }))),
-        ),
-        (
-            "pieces of 1,000 tool calls",
-            Box::new(one(Box::new(|many| {
-                let call = |n: usize| {
-                    let index = n % 1000;
-                    format!(r#"{{"index":{index},"function":{{"arguments":"{n}"}}}}"#)
-                };
-                says(
-                    &format!(r#""tool_calls":[{}]"#, list(many, call)),
-                    "",
-                    "null",
-                )
-            }))),
-        ),
-        (
-            "the same key, again and again",
-            Box::new(one(Box::new(|many| {
-                let keys = list(many, |_| r#""key-number-0":0"#.to_owned());
-                says("", &format!(",{keys}"), "null")
-            }))),
-        ),
-    ];
-    for (name, shape) in shapes {
+    for (name, shape) in in_one_event().into_iter().chain(in_many_events()) {
         let (few, many) = (shape(4_000), shape(32_000));
         let (short, long) = (least(&few), least(&many));
         let ratio = long.as_secs_f64() / short.as_secs_f64();

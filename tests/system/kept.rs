@@ -166,7 +166,10 @@ async fn what_cannot_be_sent_as_it_is_names_its_field() {
     let gateway = gateway(&upstream).await;
     let user = |part: Value| json!([{"role": "ROLE_USER", "content": [part]}]);
     let text = json!({"text": "x"});
-    let with = |messages: Value, options: Value| json!({"conversation": {"model": "m", "messages": messages}, "options": options});
+    let with = |messages: Value, options: Value| {
+        let conversation = json!({"model": "m", "messages": messages});
+        json!({"conversation": conversation, "options": options})
+    };
     let path = "conversation.messages[0]";
     for (request, field) in [
         (
