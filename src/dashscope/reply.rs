@@ -309,7 +309,7 @@ impl Reply {
             {
                 let field = format!("output.choices[{index}].message");
                 let message = "content came after the finish reason, and was left out";
-                self.warn(Warning::new(Code::AnswerPartDropped, field, message));
+                self.add_warning(Warning::new(Code::AnswerPartDropped, field, message));
             }
             return Ok(());
         }
