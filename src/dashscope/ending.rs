@@ -2,7 +2,8 @@
 
 use super::fault::truncated;
 use super::reply::Reply;
-use super::usage::{Counts, counts};
+use super::tree;
+use super::usage::counts;
 use super::wire;
 use crate::chat::document::Object;
 use crate::chat::event::{ChoiceEnd, End, Event};
@@ -61,27 +62,22 @@ impl Reply {
 
     /// What the last event that counted said was used.
     pub fn usage_so_far(&self) -> Option<Usage> {
-        match counts(&self.usage) {
-            Counts::Usage(usage, _) => Some(*usage),
-            Counts::Odd(_) | Counts::None => None,
+        counts(&self.usage).map(|(usage, _)| usage)
+    }
+
+    /// Keeps a usage that is no object among the other keys of the body: it counts nothing.
+    pub(super) fn keep_odd_usage(&mut self, json: &str) {
+        if let Some((document, _)) = tree::document(json) {
+            self.extra
+                .merge(Object(vec![("usage".to_owned(), document)]));
         }
     }
 
-    /// The usage. One that is no object is kept among the other keys of the body.
     fn counts(&mut self) -> Option<Usage> {
-        match counts(&self.usage) {
-            Counts::Usage(usage, repeated) => {
-                let paths = repeated.into_iter().map(|path| format!("usage.{path}"));
-                paths.for_each(|path| self.add_warning(wire::repeated(path)));
-                Some(*usage)
-            }
-            Counts::Odd(document) => {
-                self.extra
-                    .merge(Object(vec![("usage".to_owned(), document)]));
-                None
-            }
-            Counts::None => None,
-        }
+        let (usage, repeated) = counts(&self.usage)?;
+        let paths = repeated.into_iter().map(|path| format!("usage.{path}"));
+        paths.for_each(|path| self.add_warning(wire::repeated(path)));
+        Some(usage)
     }
 
     /// Adds to what the caller is warned of at the end, which may have been read already.

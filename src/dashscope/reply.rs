@@ -18,6 +18,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
+
 use super::choice::{Draft, Reading};
 use super::fault::{Said, error_object, truncated, unreadable};
 use super::growth::{Form, Trouble};
@@ -77,6 +79,8 @@ pub struct Reply {
     pub(super) extra_output: Merged,
     pub(super) extra: Merged,
     pub(super) sentences: Sentences,
+    /// Whether it has spoken in choices.
+    pub(super) has_choices: bool,
     /// Whether it is complete without finish reasons, if its body is whole.
     pub(super) needs_no_reason: bool,
 }
@@ -96,6 +100,7 @@ impl Reply {
             extra_output: Merged::default(),
             extra: Merged::default(),
             sentences: Sentences::default(),
+            has_choices: false,
             needs_no_reason: false,
         }
     }
@@ -201,9 +206,13 @@ impl Reply {
 
     fn take_body(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
         let usage = body.usage.filter(|usage| usage.get() != "null");
-        if let Some(usage) = usage {
-            self.usage.clear();
-            self.usage.push_str(usage.get());
+        match usage.map(RawValue::get) {
+            Some(counts) if counts.starts_with('{') => {
+                self.usage.clear();
+                self.usage.push_str(counts);
+            }
+            Some(odd) => self.keep_odd_usage(odd),
+            None => {}
         }
         self.extra.merge(body.extra);
         body.warnings
@@ -241,10 +250,13 @@ impl Reply {
         }
         let finished = output.finished == Some(true);
         let mut choices = output.choices.take().unwrap_or_default();
-        if choices.is_empty() {
+        let has_choices = !choices.is_empty();
+        if !has_choices {
             choices.extend(self.without_choices(&mut output, streamed));
-        } else if self.needs_no_reason {
-            // Its texts were read as those of speech recognition, and some may be gone.
+        }
+        self.has_choices |= has_choices;
+        if self.has_choices && self.needs_no_reason {
+            // Texts of the two grammars replace each other, and some may be gone.
             return Err(unreadable(Trouble::Changed.what(), self.sent));
         }
         if let Some(finished) = output.finished {

@@ -6,28 +6,16 @@ use super::tree;
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
 
-/// The last usage that came.
-#[derive(Debug)]
-pub(super) enum Counts {
-    /// None came, or none that is JSON.
-    None,
-    /// The counts, and the paths of keys that came twice.
-    Usage(Box<Usage>, Vec<String>),
-    /// It is no object.
-    Odd(Document),
-}
-
-/// Reads the last usage that came. An odd one costs no answer: what cannot be read is only in
-/// `raw`.
-pub(super) fn counts(json: &str) -> Counts {
-    let read = match serde_json::from_str(json) {
-        Ok(Read(document)) => Some((document, Vec::new())),
-        Err(_) => tree::document(json),
+/// Reads the last usage that came, and the paths of keys that came twice. An odd one costs no
+/// answer: what cannot be read is only in `raw`.
+pub(super) fn counts(json: &str) -> Option<(Usage, Vec<String>)> {
+    let (document, repeated) = match serde_json::from_str(json) {
+        Ok(Read(document)) => (document, Vec::new()),
+        Err(_) => tree::document(json)?,
     };
-    match read {
-        Some((Document::Object(raw), repeated)) => Counts::Usage(Box::new(usage(raw)), repeated),
-        Some((odd, _)) => Counts::Odd(odd),
-        None => Counts::None,
+    match document {
+        Document::Object(raw) => Some((usage(raw), repeated)),
+        _ => None,
     }
 }
 
