@@ -159,8 +159,8 @@ impl Exchange {
         {
             self.linger = Some((patience, Box::pin(sleep(patience))));
         }
-        // A body that goes on and on spends the budget of the task, and a timer without budget never
-        // fires.
+        // A body that goes on and on spends the budget of the task, and a timer without budget
+        // never fires.
         self.linger.as_mut().is_some_and(|(_, linger)| {
             linger.as_mut().poll(cx).is_ready() || Instant::now() >= linger.deadline()
         })

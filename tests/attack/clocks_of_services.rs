@@ -217,7 +217,7 @@ async fn an_unread_stream_over_http1_ends_at_its_limit_and_its_connection_is_clo
         // More than the sockets between the two take.
         let long = "长".repeat(100_000);
         let mut steps = vec![sse()];
-        steps.extend((1..=200).map(|id| piece(frame(id, &long, "null"))));
+        steps.extend((1..=200).map(|id| piece(frame(id, &format!("{id}{long}"), "null"))));
         steps.push(Step::Hang);
         let upstream = Upstream::always(steps).await;
         let mut settings = settings_of(&upstream);
