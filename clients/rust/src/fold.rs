@@ -28,6 +28,7 @@ struct Draft {
     content: Vec<Content>,
     reasoning: String,
     sounds: Vec<Sound>,
+    last_sound: Option<Sound>,
     extra: Option<prost_types::Struct>,
     tool_calls: BTreeMap<i32, ToolCall>,
     annotations: Vec<Annotation>,
@@ -151,11 +152,10 @@ impl Draft {
     }
 
     fn sound(&mut self, starts_part: bool) -> &mut Sound {
-        if starts_part || self.sounds.is_empty() {
-            self.sounds.push(Sound::default());
+        if starts_part {
+            self.sounds.extend(self.last_sound.take());
         }
-        let last = self.sounds.len() - 1;
-        &mut self.sounds[last]
+        self.last_sound.get_or_insert_default()
     }
 
     fn add_tool_call(&mut self, next: &ToolCall) {
@@ -180,7 +180,8 @@ impl Draft {
     }
 
     fn finish(mut self, index: i32) -> Choice {
-        for Sound { bytes, file } in std::mem::take(&mut self.sounds) {
+        let sounds = std::mem::take(&mut self.sounds);
+        for Sound { bytes, file } in sounds.into_iter().chain(self.last_sound.take()) {
             let (mime_type, source) = if bytes.is_empty() {
                 let uri = file.as_ref().map(|file| file.uri.clone());
                 let uri = uri.filter(|uri| !uri.is_empty());

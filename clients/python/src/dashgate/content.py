@@ -235,9 +235,7 @@ def _condition(text: str) -> Callable[[bytes], bool]:
     mask = bytes.fromhex(bits) or b"\xff" * len(wanted)
 
     def holds(head: bytes) -> bool:
-        return any(
-            bytes(map(and_, head[at : at + len(wanted)], mask)) == wanted for at in places
-        )
+        return any(bytes(map(and_, head[at : at + len(wanted)], mask)) == wanted for at in places)
 
     return holds
 
