@@ -156,7 +156,7 @@ export function sniff(data: Uint8Array, name = "", kind?: MediaKind): string {
   const named = Object.hasOwn(EXTENSIONS, extension) ? (EXTENSIONS[extension] ?? "") : "";
   const part = kind ?? topLevel(named);
   const found = RULES.find(([match]) => match.split(" ").every((one) => holds(data, one)));
-  const types = (found?.[1] || named).split(" ");
+  const types = (found?.[1] ?? named).split(" ");
   return types.find((type) => topLevel(type) === part) ?? types[0] ?? "";
 }
 
