@@ -165,7 +165,7 @@ reasons! {
     UpstreamUnknown, "UPSTREAM_UNKNOWN", Unavailable;
     /// DashScope still reads a medium that was given to it.
     MediaNotReady, "MEDIA_NOT_READY", Unavailable;
-    /// The gateway has as many calls in flight as it takes.
+    /// The gateway has as many calls in flight, or as much memory in use, as it may.
     Overloaded, "OVERLOADED", Unavailable;
     /// The gateway is going down.
     ShuttingDown, "SHUTTING_DOWN", Unavailable;

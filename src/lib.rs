@@ -18,6 +18,8 @@ pub mod error;
 
 pub mod net;
 
+pub mod memory;
+
 pub mod chat;
 
 pub mod audio;

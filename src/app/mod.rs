@@ -28,6 +28,7 @@ use crate::grpc::offered::Offered;
 use crate::grpc::router::Router;
 use crate::grpc::socket::Listener;
 use crate::grpc::workers::Workers;
+use crate::memory::MemoryLedger;
 use crate::relay::Relay;
 use crate::telemetry::export::Exporter;
 use crate::telemetry::{Telemetry, log};
@@ -95,8 +96,10 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     let base_url = embedded.as_ref().map(|embedded| &embedded.base_url);
     let accounts = parts::accounts(settings, base_url)?;
     let first = accounts.first().map(|account| account.dashscope.address());
+    let memory = MemoryLedger::new(settings.memory.limit);
     let (telemetry, exporter) = Telemetry::new(&parts::telemetry_settings(
         settings,
+        memory.clone(),
         first.unwrap_or_default(),
     ))?;
     let telemetry = Arc::new(telemetry);
@@ -104,6 +107,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         parts::relay_settings(settings),
         accounts,
         Arc::clone(&telemetry),
+        memory,
     );
     let (phase, phases) = watch::channel(Phase::default());
     let load = settings.telemetry.load_reports;
@@ -218,6 +222,7 @@ impl Gateway {
             (capacity, workers),
             phases,
         ));
+        let mut relief = Box::pin(relay.relieve());
         let mut watch = Box::pin(callers.watch());
         let exporting = exporter.map(Exporter::spawn);
         let pages = pages(&relay, &telemetry, &phase, (effective, self.admin_hosts));
@@ -241,6 +246,7 @@ impl Gateway {
             () = &mut watch => {}
             () = &mut admin => {}
             () = &mut reload => {}
+            () = &mut relief => {}
             () = &mut going_down => {}
         }
         // Connections that are left are closed by this.

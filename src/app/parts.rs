@@ -12,6 +12,7 @@ use crate::grpc;
 use crate::grpc::connection::Limits;
 use crate::grpc::listener::Capacity;
 use crate::grpc::tls::{self, Tls};
+use crate::memory::{KEPT_PERCENT, MemoryLedger};
 use crate::net::Network;
 use crate::relay::account::{Account, Limit};
 use crate::relay::{self, once, retry, routes, standing};
@@ -195,7 +196,11 @@ pub(super) fn relay_settings(settings: &Settings) -> relay::Settings {
         once: once::Settings {
             keep: settings.idempotency.keep,
             max_calls: settings.idempotency.max_calls,
-            max_bytes: settings.idempotency.max_bytes,
+            // What is kept gives way to what runs.
+            max_bytes: settings
+                .idempotency
+                .max_bytes
+                .min(settings.memory.limit / 100 * KEPT_PERCENT),
         },
     }
 }
@@ -258,6 +263,7 @@ pub(super) fn grpc_settings(settings: &Settings) -> grpc::settings::Settings {
 
 pub(super) fn telemetry_settings(
     settings: &Settings,
+    memory: MemoryLedger,
     server: (String, u16),
 ) -> telemetry::Settings {
     let sight = &settings.telemetry;
@@ -266,6 +272,7 @@ pub(super) fn telemetry_settings(
     telemetry::Settings {
         rates: Card::new(sight.currency.clone(), &sight.rates),
         models,
+        memory,
         traces: sight
             .otlp_endpoint
             .clone()

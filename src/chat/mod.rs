@@ -15,3 +15,4 @@ pub mod turn;
 pub mod upload;
 pub mod usage;
 pub mod warning;
+mod weight;

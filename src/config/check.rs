@@ -5,6 +5,7 @@ use super::callers;
 use super::checker::Checker;
 use super::client;
 use super::fault::Faults;
+use super::memory;
 use super::network;
 use super::raw::Raw;
 use super::server;
@@ -23,6 +24,7 @@ pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings,
     let settings = Settings {
         callers: callers::callers(&mut checker, &server),
         server,
+        memory: memory::memory(&mut checker, around),
         timeouts: timeouts(&mut checker),
         upstream: upstream_part(&mut checker, around),
         retry: Retry {

@@ -94,6 +94,11 @@ impl<'a> Checker<'a> {
         self.read(key, |text| within(value::size(text)?, range, value::size))
     }
 
+    /// A size within its range, if one is set.
+    pub(crate) fn size_if_set(&mut self, key: &'static str) -> Option<usize> {
+        self.raw.typed(key).is_some().then(|| self.size(key))
+    }
+
     /// A number within its range.
     pub(crate) fn count<T: TryFrom<u64> + Default>(&mut self, key: &'static str) -> T {
         let range = match table::find(key).map(|setting| setting.kind) {

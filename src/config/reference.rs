@@ -93,6 +93,10 @@ fn derived(key: &str, settings: &Settings) -> Option<(String, String)> {
             let delay = settings.server.drain_delay.as_secs();
             Some((format!("{delay}s"), "default for this address".to_owned()))
         }
+        "memory.limit" => {
+            let mebibytes = settings.memory.limit >> 20;
+            Some((format!("{mebibytes}MiB"), settings.memory.source.to_owned()))
+        }
         "timeouts.unary" => Some(span(settings.timeouts.unary)),
         "timeouts.stream" => Some(span(settings.timeouts.stream)),
         "upstream.proxy" => {

@@ -8,6 +8,7 @@ use crate::net::Network;
 use crate::secret::Secret;
 
 use super::client::Client;
+use super::memory::Memory;
 use super::server::Server;
 
 /// All settings. What each means stands in [`super::table`], under the same name.
@@ -15,6 +16,8 @@ use super::server::Server;
 pub struct Settings {
     /// The front door.
     pub server: Server,
+    /// How much memory calls may hold.
+    pub memory: Memory,
     /// The clocks of a call.
     pub timeouts: Timeouts,
     /// The back door.

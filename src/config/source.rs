@@ -206,6 +206,10 @@ impl Surroundings for Noting<'_> {
         self.prints.borrow_mut().insert(path.to_owned(), print);
         text
     }
+
+    fn system(&self, path: &Path) -> io::Result<String> {
+        self.around.system(path)
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,12 @@ pub trait Surroundings {
 
     /// The text of a file.
     fn file(&self, path: &Path) -> io::Result<String>;
+
+    /// The text of a file in which the system describes this process. No setting comes from it, so
+    /// nobody waits for it to change. Nothing where there is no such system.
+    fn system(&self, _path: &Path) -> io::Result<String> {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 /// The value of a variable is not UTF-8.
@@ -55,6 +61,10 @@ impl Surroundings for Process {
             return Err(io::Error::other("it is larger than 1 MiB"));
         }
         Ok(text)
+    }
+
+    fn system(&self, path: &Path) -> io::Result<String> {
+        self.file(path)
     }
 }
 
@@ -103,6 +113,10 @@ pub(crate) mod fake {
         fn file(&self, path: &Path) -> io::Result<String> {
             let missing = || io::Error::new(io::ErrorKind::NotFound, "no such file");
             self.files.get(path).cloned().ok_or_else(missing)
+        }
+
+        fn system(&self, path: &Path) -> io::Result<String> {
+            self.file(path)
         }
     }
 }

@@ -1,15 +1,15 @@
 //! Every setting in one list: its name, its variable, its default and the reason for it.
 
 use super::setting::Kind::{
-    Address, Aliases, Choice, Count, Counts, Duration, Durations, Fallbacks, Names, Path, Secret,
-    Size, Sizes, Switch, Text, Url,
+    Address, Choice, Count, Duration, Names, Path, Secret, Size, Switch, Text, Url,
 };
 use super::setting::{Setting, settings};
-use super::{callers_table, client_table, sight_table};
+use super::{callers_table, client_table, models_table, sight_table};
 
 /// The parts of the table, in the order of the reference.
-const PARTS: [&[Setting]; 4] = [
+const PARTS: [&[Setting]; 5] = [
     ROWS,
+    models_table::ROWS,
     callers_table::ROWS,
     sight_table::ROWS,
     client_table::ROWS,
@@ -370,46 +370,6 @@ settings! {
         "DASHGATE_IDEMPOTENCY_MAX_BYTES":
         "The most memory for them.",
         "Answers of text are a few KB; spoken ones push each other out first.";
-    "models.aliases" [Aliases] = "",
-        "DASHGATE_MODELS_ALIASES":
-        "Names that callers use, and the models that are meant: `old=new,...`.",
-        "Models retire every few months, and then clients need not change.";
-    "models.fallbacks" [Fallbacks] = "",
-        "DASHGATE_MODELS_FALLBACKS":
-        "Models to ask when one cannot answer: `model=next|next,...`.",
-        "Another model costs and answers otherwise; that is the operator's choice.";
-    "models.timeouts" [Durations] = "",
-        "DASHGATE_MODELS_TIMEOUTS":
-        "The longest that a call of a model may take, `*` for any letters: `qwen-image*=5m,...`.",
-        "The deadlines above fit most models; some are slower, some should be given up sooner.";
-    "models.first_event_timeouts" [Durations] = "",
-        "DASHGATE_MODELS_FIRST_EVENT_TIMEOUTS":
-        "How long a model may take to begin a stream, instead of `timeouts.first_event`.",
-        "A model that thinks long begins late.";
-    "models.max_request_bytes" [Sizes] = "",
-        "DASHGATE_MODELS_MAX_REQUEST_BYTES":
-        "The largest request body of a model, instead of `upstream.max_request_bytes`: \
-         `qwen3-vl*=16MiB,...`.",
-        "Some models take 16777216 bytes; DashScope does not document which.";
-    "models.audio_limits" [Durations] = "qwen-audio-turbo*=30s,qwen-audio-chat*=30s,\
-         qwen2-audio*=30s,qwen3-asr-flash-filetrans*=12h,qwen3-asr-flash*=5m,\
-         qwen3-omni-flash*=20m",
-        "DASHGATE_MODELS_AUDIO_LIMITS":
-        "How much of one audio a model hears, `*` for any letters; the first pattern that fits \
-         holds. Audio beyond it is answered with the warning `AUDIO_TRUNCATED`, or refused: see \
-         `models.long_audio`.",
-        "DashScope's documented limits: it cuts longer audio, or part of it, without an error.";
-    "models.long_audio" [Choice(&["warn", "refuse"])] = "warn",
-        "DASHGATE_MODELS_LONG_AUDIO":
-        "What happens to a call whose audio is longer than `models.audio_limits` says. `warn` \
-         answers with a warning, `refuse` fails the call with INVALID_ARGUMENT. A call can ask for \
-         either by `options.long_audio`.",
-        "An answer about the beginning of a recording is often what is wanted, if it is known to \
-         be one.";
-    "models.max_in_flight" [Counts] = "",
-        "DASHGATE_MODELS_MAX_IN_FLIGHT":
-        "The most calls of a model at one time: `qwen-audio*=64,...`. More are refused.",
-        "One slow model should not take the whole gateway; which one, only the operator knows.";
 }
 
 #[cfg(test)]

@@ -17,8 +17,9 @@ use super::sse::{Decoder, Limits};
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::chat::warning::Warning;
-use crate::error::Error;
+use crate::error::{Error, Sent};
 use crate::http1::{Body, Broken};
+use crate::memory::{CALL, CallMemory};
 
 /// How much blank space may stand before an answer.
 const MAX_BLANK_BYTES: usize = 64 * 1024;
@@ -34,6 +35,9 @@ pub struct Exchange {
     linger: Option<(Duration, Pin<Box<Sleep>>)>,
     failed: VecDeque<Error>,
     done: bool,
+    memory: Option<CallMemory>,
+    /// What is charged there for the buffers of this exchange.
+    charged: usize,
 }
 
 /// What the body is. Its first byte tells, because content types are not to be trusted: JSON begins
@@ -63,6 +67,34 @@ impl Exchange {
             linger: None,
             failed: VecDeque::new(),
             done: false,
+            memory: None,
+            charged: 0,
+        }
+    }
+
+    /// Charges what it reads, as far as that is not events yet, to the memory of its call.
+    pub fn charge_to(&mut self, memory: CallMemory) {
+        self.memory = Some(memory);
+    }
+
+    /// Charges what is read and is not events yet. A whole answer is there twice when it becomes
+    /// events. What every call holds is charged already.
+    fn charge(&mut self) -> Result<(), Error> {
+        let held = match &self.form {
+            Form::Unknown(_) => 0,
+            Form::Whole(body) => 2 * body.len(),
+            Form::Events(decoder) => decoder.buffered(),
+        };
+        let held = held.saturating_sub(CALL);
+        if held == self.charged {
+            return Ok(());
+        }
+        self.charged = held;
+        match &self.memory {
+            Some(memory) => memory
+                .buffer(held)
+                .map_err(|error| error.with_sent(Sent::Begun)),
+            None => Ok(()),
         }
     }
 
@@ -111,7 +143,11 @@ impl Exchange {
     fn take_end(&mut self) -> Result<(), Error> {
         match &mut self.form {
             Form::Unknown(_) => self.reply.take_whole(b"")?,
-            Form::Whole(body) => self.reply.take_whole(body)?,
+            Form::Whole(body) => {
+                self.reply.take_whole(body)?;
+                // The events hold it now.
+                self.form = Form::Whole(Bytes::new());
+            }
             Form::Events(decoder) => {
                 decoder.end();
                 take_frames(decoder, &mut self.reply)?;
@@ -220,7 +256,8 @@ impl Stream for Exchange {
             }
             match ready!(polled) {
                 Some(Ok(chunk)) => {
-                    if let Err(error) = this.take_chunk(chunk) {
+                    let taken = this.take_chunk(chunk);
+                    if let Err(error) = taken.and_then(|()| this.charge()) {
                         // What comes behind a complete answer takes nothing from it.
                         let outcome = match this.reply.is_finished() {
                             true => this.reply.finish(),

@@ -112,6 +112,16 @@ impl Decoder {
         self.at = 0;
     }
 
+    /// How many bytes it holds that have not become events.
+    pub fn buffered(&self) -> usize {
+        let data = match &self.draft.data {
+            Data::None => 0,
+            Data::One(bytes) => bytes.len(),
+            Data::Joined(bytes) => bytes.capacity(),
+        };
+        self.chunk.len() + self.line.capacity() + data
+    }
+
     /// Says that no more bytes come. An event may still be left.
     pub fn end(&mut self) {
         self.ended = true;

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 use crate::chat::call::Delivery;
 use crate::chat::event::Event;
 use crate::error::Error;
+use crate::memory::{self, CallMemory};
 use crate::relay::Relay;
 use crate::relay::admission::Held;
 use crate::relay::reply::Reply;
@@ -37,6 +38,8 @@ pub struct Conversation {
     pub arrival: Box<Arrival>,
     /// Its place while it is read.
     pub held: Held,
+    /// The memory that is charged for its request.
+    pub memory: CallMemory,
 }
 
 #[tonic::async_trait]
@@ -106,6 +109,8 @@ impl ConversationService for Conversation {
             last_sent: Instant::now() - patience,
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             over: false,
+            memory: self.memory.clone(),
+            charged: 0,
         };
         let mut response = Response::new(events);
         tell(response.metadata_mut(), &request_id, &upstream, joined);
@@ -124,10 +129,16 @@ impl Conversation {
             self.relay.refuse(report, self.arrival.at, &error);
             self.status(&error, &self.arrival.request_id)
         })?;
+        self.memory.decoded();
         let request_id = Arc::clone(&call.request_id);
         let reply = self
             .relay
-            .open(call, &self.held, &self.arrival.identity, self.arrival.at)
+            .open(
+                call,
+                (&self.held, self.memory.clone()),
+                &self.arrival.identity,
+                self.arrival.at,
+            )
             .map_err(|error| self.status(&error, &request_id))?;
         self.arrival.clock.hold(reply.unread_call());
         Ok((reply, request_id))
@@ -161,6 +172,9 @@ pub struct Events {
     last_sent: Instant,
     alarm: Pin<Box<Sleep>>,
     over: bool,
+    memory: CallMemory,
+    /// What is charged for the event that was handed out last.
+    charged: usize,
 }
 
 impl Events {
@@ -173,10 +187,27 @@ impl Events {
         }
     }
 
-    fn message(&mut self, event: Event) -> ConverseStreamResponse {
+    /// Charges an event until the next is asked for: it is there once more as bytes then. What
+    /// every call holds is charged already, so small events cost nothing.
+    fn charge(&mut self, event: &Event) -> Result<(), Status> {
+        let held = 2 * event.weight();
+        let held = held.saturating_sub(memory::CALL);
+        if held == self.charged {
+            return Ok(());
+        }
+        self.charged = held;
+        self.memory.answer(held).map_err(|error| {
+            self.over = true;
+            let error = self.reply.end(error);
+            status::status(&error, &self.request_id, self.show_upstream)
+        })
+    }
+
+    fn message(&mut self, event: Event) -> Result<ConverseStreamResponse, Status> {
+        self.charge(&event)?;
         self.over |= matches!(event, Event::End(_));
         let sent = reply::event(event, &self.request_id, || self.reply.timing());
-        self.number(sent)
+        Ok(self.number(sent))
     }
 
     /// Waits until nothing was sent for a while. The alarm is set anew only when it rings, so that
@@ -201,10 +232,10 @@ impl Stream for Events {
             return Poll::Ready(None);
         }
         if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(self.message(first))));
+            return Poll::Ready(Some(self.message(first)));
         }
         match Pin::new(&mut self.reply).poll_next(cx) {
-            Poll::Ready(Some(Ok(event))) => Poll::Ready(Some(Ok(self.message(event)))),
+            Poll::Ready(Some(Ok(event))) => Poll::Ready(Some(self.message(event))),
             Poll::Ready(Some(Err(error))) => {
                 self.over = true;
                 let status = status::status(&error, &self.request_id, self.show_upstream);

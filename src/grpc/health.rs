@@ -10,6 +10,7 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 
 use crate::error::{Error, Reason};
+use crate::memory::{self, CallMemory};
 
 use super::arrival::Arrival;
 use super::pb::health::health_check_response::ServingStatus;
@@ -47,6 +48,8 @@ pub struct Checks {
     pub phase: watch::Receiver<Phase>,
     /// What is known of this call.
     pub arrival: Box<Arrival>,
+    /// The memory that is charged for it.
+    pub memory: CallMemory,
 }
 
 impl Checks {
@@ -98,6 +101,9 @@ impl Health for Checks {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Changes>, Status> {
+        // A watch lasts, and whoever asks for it shows no credentials.
+        let charged = self.memory.receive(memory::GRAIN);
+        charged.map_err(|error| status::status(&error, &self.arrival.request_id, false))?;
         let known = SERVICES.contains(&request.into_inner().service.as_str());
         if let Some(timeout) = self.arrival.timeout {
             self.arrival.clock.keep_deadline(self.arrival.at + timeout);
@@ -108,6 +114,7 @@ impl Health for Checks {
             last: None,
             request_id: self.arrival.request_id.clone(),
             over: false,
+            _memory: self.memory.clone(),
         }))
     }
 }
@@ -120,6 +127,7 @@ pub struct Changes {
     last: Option<HealthCheckResponse>,
     request_id: Arc<str>,
     over: bool,
+    _memory: CallMemory,
 }
 
 impl Changes {

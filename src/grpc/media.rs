@@ -10,6 +10,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::chat::upload::Upload;
 use crate::error::{Error, Reason};
+use crate::memory::CallMemory;
 use crate::relay::Relay;
 use crate::relay::admission::Held;
 
@@ -30,6 +31,8 @@ pub struct Media {
     pub arrival: Box<Arrival>,
     /// Its place while it is read.
     pub held: Held,
+    /// The memory that is charged for its chunks.
+    pub memory: CallMemory,
 }
 
 #[tonic::async_trait]
@@ -56,7 +59,7 @@ impl Media {
     ) -> Result<UploadMediaResponse, Error> {
         let limit = self.settings.max_chunk_bytes;
         let first = messages.message().await;
-        let first = first.map_err(|status| receive_fault(&status, limit));
+        let first = first.map_err(|status| receive_fault(&self.memory, &status, limit));
         let upload = first.and_then(|first| self.upload_of(first));
         let upload = upload.inspect_err(|error| {
             let report = self.arrival.report("UploadMedia");
@@ -67,7 +70,11 @@ impl Media {
             .arrival
             .timeout(self.settings.max_timeout, &self.settings);
         let window = (self.arrival.at, timeout);
-        let chunks = Chunks { messages, limit };
+        let chunks = Chunks {
+            messages,
+            limit,
+            memory: self.memory.clone(),
+        };
         let whose = (report, &self.held, &self.arrival.identity);
         let stored = self.relay.upload(upload, chunks, whose, window).await?;
         Ok(UploadMediaResponse {
@@ -121,6 +128,7 @@ impl Media {
 struct Chunks {
     messages: Streaming<UploadMediaRequest>,
     limit: usize,
+    memory: CallMemory,
 }
 
 impl Stream for Chunks {
@@ -129,7 +137,7 @@ impl Stream for Chunks {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let message = std::task::ready!(Pin::new(&mut self.messages).poll_next(cx));
         Poll::Ready(message.map(|message| match message {
-            Err(status) => Err(receive_fault(&status, self.limit)),
+            Err(status) => Err(receive_fault(&self.memory, &status, self.limit)),
             Ok(UploadMediaRequest {
                 payload: Some(Payload::Chunk(chunk)),
             }) if chunk.len() > self.limit => Err(too_large(self.limit)),
@@ -150,9 +158,11 @@ impl Stream for Chunks {
 }
 
 /// What went wrong while a message was received.
-fn receive_fault(status: &Status, limit: usize) -> Error {
+fn receive_fault(memory: &CallMemory, status: &Status, limit: usize) -> Error {
     let code = status.code();
-    if matches!(code, Code::OutOfRange | Code::ResourceExhausted) {
+    if let Some(error) = memory.refused() {
+        error
+    } else if matches!(code, Code::OutOfRange | Code::ResourceExhausted) {
         too_large(limit)
     } else if code == Code::DeadlineExceeded {
         super::body::stalled()

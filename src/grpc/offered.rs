@@ -15,6 +15,7 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use crate::error::{Error, Reason};
+use crate::memory::{CallMemory, Kind};
 use crate::relay::Relay;
 use crate::relay::admission::Held;
 
@@ -22,14 +23,23 @@ use super::arrival::Arrival;
 use super::body::Clocked;
 use super::call_clock;
 use super::conversation::Conversation;
+use super::element_limits::Schema;
 use super::health::{Checks, Phase};
 use super::media::Media;
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
+use super::request_body::{Caller, Elements, Limits, RequestBody};
 use super::services::{self, Access, Answering, Services};
 use super::settings::Settings;
+use super::unpack::Encoding;
 use super::{names, pb, refusal};
+
+/// The largest message of health: the name of a service.
+const HEALTH_BYTES: usize = 4 * 1024;
+
+/// The largest message of reflection: the name of a symbol or a file.
+const REFLECTION_BYTES: usize = 64 * 1024;
 
 const CONVERSATION: &str = "dashgate.v1.ConversationService";
 const MEDIA: &str = "dashgate.v1.MediaService";
@@ -49,6 +59,7 @@ pub struct Offered {
     phase: watch::Receiver<Phase>,
     reflection_v1: Reflection,
     reflection_v1alpha: Reflection,
+    schema: Arc<Schema>,
 }
 
 impl Offered {
@@ -67,13 +78,16 @@ impl Offered {
         };
         let of_v1 = reflection(v1alpha::FILE_DESCRIPTOR_SET);
         let of_v1 = of_v1.build_v1().map_err(broken)?;
+        let of_v1 = of_v1.max_decoding_message_size(REFLECTION_BYTES);
         let of_v1alpha = reflection(v1::FILE_DESCRIPTOR_SET);
         let of_v1alpha = of_v1alpha.build_v1alpha().map_err(broken)?;
+        let of_v1alpha = of_v1alpha.max_decoding_message_size(REFLECTION_BYTES);
         Ok(Self {
             relay,
             phase,
             reflection_v1: BoxCloneSyncService::new(of_v1),
             reflection_v1alpha: BoxCloneSyncService::new(of_v1alpha),
+            schema: Arc::new(Schema::new()?),
         })
     }
 
@@ -92,6 +106,29 @@ impl Offered {
         self.relay.enter(|| arrival.report(method), who)
     }
 
+    /// Takes a place for a call, and charges the memory that a call of this kind takes.
+    fn admit(
+        &self,
+        request: &Request<Clocked>,
+        kind: Kind,
+        methods: &[&'static str],
+        arrival: &Arrival,
+    ) -> Result<(Held, CallMemory), Error> {
+        let held = self.enter(request, methods, arrival)?;
+        let report = || arrival.report(methods.first().copied().unwrap_or_default());
+        let share = self.relay.charge(kind, report, arrival.at)?;
+        Ok((held, CallMemory::new(share)))
+    }
+
+    /// How the elements of this message are counted.
+    fn elements(&self, message: &str, max_weight: usize) -> Option<Elements> {
+        Some(Elements {
+            schema: Arc::clone(&self.schema),
+            message: self.schema.find(message)?,
+            max_weight,
+        })
+    }
+
     fn conversation(
         &self,
         request: Request<Clocked>,
@@ -99,15 +136,29 @@ impl Offered {
         settings: Arc<Settings>,
     ) -> Answering {
         let limit = settings.max_request_bytes;
-        let held = match self.enter(&request, &["Converse", "ConverseStream"], &arrival) {
-            Ok(held) => held,
+        let methods = ["Converse", "ConverseStream"];
+        let (held, memory) = match self.admit(&request, Kind::Requests, &methods, &arrival) {
+            Ok(admitted) => admitted,
             Err(error) => return refused(request, error),
         };
+        let (method, message) = match request.uri().path().ends_with("/Converse") {
+            true => ("Converse", "dashgate.v1.ConverseRequest"),
+            false => ("ConverseStream", "dashgate.v1.ConverseStreamRequest"),
+        };
+        let limits = Limits {
+            message_bytes: limit,
+            // What it is made of may take as much as its bytes may.
+            elements: self.elements(message, limit),
+            stall_timeout: None,
+        };
+        let report = Some((self.relay.clone(), method));
+        let request = checked(request, limits, &memory, caller(&arrival, report));
         let service = Conversation {
             relay: self.relay.clone(),
             settings,
             arrival,
             held,
+            memory,
         };
         let mut server = ConversationServiceServer::new(service)
             .max_decoding_message_size(limit)
@@ -123,15 +174,25 @@ impl Offered {
         settings: Arc<Settings>,
     ) -> Answering {
         let limit = settings.max_chunk_bytes;
-        let held = match self.enter(&request, &["UploadMedia"], &arrival) {
-            Ok(held) => held,
+        let methods = ["UploadMedia"];
+        let (held, memory) = match self.admit(&request, Kind::Uploads, &methods, &arrival) {
+            Ok(admitted) => admitted,
             Err(error) => return refused(request, error),
         };
+        let limits = Limits {
+            message_bytes: limit + CHUNK_ENVELOPE,
+            // It has no lists.
+            elements: None,
+            stall_timeout: None,
+        };
+        // What goes wrong later is reported with the upload.
+        let request = checked(request, limits, &memory, caller(&arrival, None));
         let service = Media {
             relay: self.relay.clone(),
             settings,
             arrival,
             held,
+            memory,
         };
         // Media are compressed already; a compressed chunk is taken all the same.
         let mut server = MediaServiceServer::new(service)
@@ -139,6 +200,50 @@ impl Offered {
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd);
         explained(server.call(request), limit)
+    }
+
+    fn health(&self, request: Request<Clocked>, arrival: Box<Arrival>) -> Answering {
+        let memory = self.open_memory();
+        let limits = Limits {
+            message_bytes: HEALTH_BYTES,
+            elements: None,
+            stall_timeout: None,
+        };
+        let request = checked(request, limits, &memory, caller(&arrival, None));
+        let phase = self.phase.clone();
+        let checks = Checks {
+            phase,
+            arrival,
+            memory,
+        };
+        let mut server = HealthServer::new(checks).max_decoding_message_size(HEALTH_BYTES);
+        explained(server.call(request), HEALTH_BYTES)
+    }
+
+    /// Whoever looks through the schema may think between two questions, but not within one, and
+    /// not beyond the deadline of a stream.
+    fn reflection(
+        &self,
+        request: Request<Clocked>,
+        arrival: &Arrival,
+        mut service: Reflection,
+        settings: &Settings,
+    ) -> Answering {
+        let clock = &arrival.clock;
+        clock.keep_deadline(arrival.at + arrival.timeout(settings.stream_timeout, settings));
+        let limits = Limits {
+            message_bytes: REFLECTION_BYTES,
+            elements: None,
+            stall_timeout: Some(settings.request_body_timeout),
+        };
+        let request = request.map(|body| body.until_ended(Arc::clone(clock)));
+        let request = checked(request, limits, &self.open_memory(), caller(arrival, None));
+        explained(service.call(request.map(Body::new)), REFLECTION_BYTES)
+    }
+
+    /// Of a call without credentials: nothing is charged as long as its request is small and whole.
+    fn open_memory(&self) -> CallMemory {
+        CallMemory::new(self.relay.memory().share(Kind::Open))
     }
 }
 
@@ -162,39 +267,43 @@ impl Services for Offered {
         arrival: Box<Arrival>,
         settings: Arc<Settings>,
     ) -> Answering {
-        let limit = settings.max_request_bytes;
         match services::named(request.uri().path()) {
             CONVERSATION => self.conversation(request, arrival, settings),
             MEDIA => self.media(request, arrival, settings),
             _ if arrival.timeout == Some(Duration::ZERO) => {
                 refused(request, call_clock::too_late())
             }
-            HEALTH => {
-                let phase = self.phase.clone();
-                let mut server = HealthServer::new(Checks { phase, arrival });
-                explained(server.call(request), limit)
-            }
+            HEALTH => self.health(request, arrival),
             REFLECTION_V1 => {
-                let mut server = self.reflection_v1.clone();
-                let request = unhurried(request, &arrival, &settings);
-                explained(server.call(request), limit)
+                let service = self.reflection_v1.clone();
+                self.reflection(request, &arrival, service, &settings)
             }
             REFLECTION_V1ALPHA => {
-                let mut server = self.reflection_v1alpha.clone();
-                let request = unhurried(request, &arrival, &settings);
-                explained(server.call(request), limit)
+                let service = self.reflection_v1alpha.clone();
+                self.reflection(request, &arrival, service, &settings)
             }
             _ => Box::pin(std::future::ready(Err(services::unknown()))),
         }
     }
 }
 
-/// A request of reflection: whoever looks through the schema may think between two questions, but
-/// not beyond the deadline of a stream.
-fn unhurried(request: Request<Clocked>, arrival: &Arrival, settings: &Settings) -> Request<Body> {
-    let clock = &arrival.clock;
-    clock.keep_deadline(arrival.at + arrival.timeout(settings.stream_timeout, settings));
-    request.map(|body| Body::new(body.until_ended(Arc::clone(clock))))
+/// Checks the body of a request before it is decoded.
+fn checked<B>(
+    request: Request<B>,
+    limits: Limits,
+    memory: &CallMemory,
+    caller: Caller,
+) -> Request<RequestBody<B>> {
+    let encoding = Encoding::of(request.headers());
+    request.map(|body| RequestBody::new(body, encoding, limits, memory.clone(), caller))
+}
+
+fn caller(arrival: &Arrival, report: Option<(Relay, &'static str)>) -> Caller {
+    Caller {
+        request_id: Arc::clone(&arrival.request_id),
+        report,
+        arrived: arrival.at,
+    }
 }
 
 fn no_method() -> Error {

@@ -7,15 +7,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_stream::StreamExt;
 
-use crate::chat::call::{Call, Delivery, Passing};
+use crate::chat::call::{Call, Delivery};
 use crate::chat::event::Event;
 use crate::chat::warning::Warning;
 use crate::dashscope::{Exchange, Prepared, Stored, Wanted};
 use crate::error::{Error, Reason, Sent};
+use crate::memory::CallMemory;
 use crate::telemetry::Telemetry;
 
 use super::account_state::Choice;
 use super::accounts::{Accounts, Lease, Subject};
+use super::attempt_error::{is_of_account, silent, whose_key};
 use super::audio_limit::AudioLimits;
 use super::blame;
 use super::retry::{self, Verdict};
@@ -92,7 +94,7 @@ pub(super) async fn open(
     asker: Arc<Asker>,
     call: Arc<Call>,
     deadline: Instant,
-    attempts: Attempts,
+    (attempts, memory): (Attempts, CallMemory),
 ) -> Result<Opened, Error> {
     asker.budget.earn(call.caller);
     let mut candidates = asker
@@ -102,7 +104,7 @@ pub(super) async fn open(
         .peekable();
     while let Some(model) = candidates.next() {
         let warnings = asker.audio.check(&asker.routes, &call.prompt, &model)?;
-        match ask(&asker, &call, &model, deadline, &attempts).await {
+        match ask(&asker, &call, &model, deadline, (&attempts, &memory)).await {
             Ok(mut opened) => {
                 opened.warn(warnings);
                 return Ok(opened);
@@ -125,13 +127,15 @@ async fn ask(
     call: &Call,
     model: &Arc<str>,
     deadline: Instant,
-    attempts: &Attempts,
+    (attempts, memory): (&Attempts, &CallMemory),
 ) -> Result<Opened, Error> {
     let mut course = Course::new(asker, call, model, deadline)?;
     loop {
-        match course.attempt(attempts).await {
-            Ok(opened) => {
+        match course.attempt((attempts, memory)).await {
+            Ok(mut opened) => {
                 course.succeeded();
+                memory.answered();
+                opened.exchange.charge_to(memory.clone());
                 return Ok(opened);
             }
             Err(failed) => course.recover(failed).await?,
@@ -200,7 +204,10 @@ impl<'a> Course<'a> {
         })
     }
 
-    async fn attempt(&mut self, attempts: &Attempts) -> Result<Opened, Failed> {
+    async fn attempt(
+        &mut self,
+        (attempts, memory): (&Attempts, &CallMemory),
+    ) -> Result<Opened, Failed> {
         self.tries += 1;
         let prepared = match &mut self.prepared {
             Some(prepared) => prepared,
@@ -213,6 +220,7 @@ impl<'a> Course<'a> {
                 };
                 let dashscope = self.lease.dashscope();
                 let made = dashscope.prepare(self.call, wanted, &mut self.stored).await;
+                let made = made.and_then(|made| memory.write(made.body_bytes()).map(|()| made));
                 slot.insert(made.map_err(|error| Failed {
                     error,
                     storing: true,
@@ -351,19 +359,6 @@ impl<'a> Course<'a> {
     }
 }
 
-/// Whether an account may not store files that another one may.
-fn is_of_account(error: &Error) -> bool {
-    matches!(
-        error.reason(),
-        Reason::UpstreamCredential
-            | Reason::UpstreamPermission
-            | Reason::UpstreamBilling
-            | Reason::UpstreamRate
-            | Reason::UpstreamBurst
-            | Reason::UpstreamTokens
-    )
-}
-
 /// Asks once, and waits for the first event.
 async fn attempt(lease: &Lease, prepared: &Prepared, ask: Ask) -> Result<Opened, Error> {
     let first = async {
@@ -389,22 +384,4 @@ async fn attempt(lease: &Lease, prepared: &Prepared, ask: Ask) -> Result<Opened,
             }
         }
     }
-}
-
-/// A refused key is the operator's to mend, unless the caller brought it.
-pub(super) fn whose_key(error: Error, passing: &Passing) -> Error {
-    if passing.api_key.is_none() || error.reason() != Reason::UpstreamCredential {
-        return error;
-    }
-    let message = "DashScope does not accept the key of this call; send one that is good there";
-    Error::new(Reason::Unauthenticated, message).with_sent(error.sent())
-}
-
-/// A stream that ends without an end or a fault: the room below never makes one.
-pub(super) fn silent() -> Error {
-    Error::new(
-        Reason::StreamTruncated,
-        "DashScope's answer ended before it was complete",
-    )
-    .with_sent(Sent::Begun)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::chat::call::Call;
+use crate::memory::CallMemory;
 
 use super::asking::Asking;
 use super::attempt::{self, Asker, Attempts};
@@ -13,14 +14,19 @@ use super::reply::Reply;
 use super::stage::{Stage, Times};
 
 /// A reply that goes to DashScope itself.
-pub(super) fn direct(asker: &Arc<Asker>, mut call: Arc<Call>, times: Times, place: Place) -> Reply {
+pub(super) fn direct(
+    asker: &Arc<Asker>,
+    mut call: Arc<Call>,
+    times: Times,
+    (place, memory): (Place, &CallMemory),
+) -> Reply {
     let attempts = Attempts::default();
     let asking = Asking::begin(&asker.telemetry, &mut call);
     let report = report(&call, false);
     let ledger = Ledger::direct(&asker.telemetry, report, times.arrived)
         .asking(call.prompt.estimated_input_tokens())
         .traced(asking);
-    let stage = opening(asker, call, times, &attempts);
+    let stage = opening(asker, call, times, (&attempts, memory));
     Reply::new(stage, times, attempts, ledger, Some(place))
 }
 
@@ -30,7 +36,7 @@ pub(super) fn unreported(
     asker: &Arc<Asker>,
     mut call: Arc<Call>,
     times: Times,
-    attempts: &Attempts,
+    (attempts, memory): (&Attempts, &CallMemory),
     tokens: Place,
 ) -> Reply {
     let asking = Asking::begin(&asker.telemetry, &mut call);
@@ -38,7 +44,7 @@ pub(super) fn unreported(
     let ledger = Ledger::silent(&asker.telemetry, report, times.arrived)
         .asking(call.prompt.estimated_input_tokens())
         .traced(asking);
-    let stage = opening(asker, call, times, attempts);
+    let stage = opening(asker, call, times, (attempts, memory));
     Reply::new(stage, times, Arc::clone(attempts), ledger, Some(tokens))
 }
 
@@ -60,12 +66,17 @@ pub(super) fn joined(
     Reply::new(Stage::Joined(reader), times, attempts, ledger, Some(place))
 }
 
-fn opening(asker: &Arc<Asker>, call: Arc<Call>, times: Times, attempts: &Attempts) -> Stage {
+fn opening(
+    asker: &Arc<Asker>,
+    call: Arc<Call>,
+    times: Times,
+    (attempts, memory): (&Attempts, &CallMemory),
+) -> Stage {
     let (asker, attempts) = (Arc::clone(asker), Arc::clone(attempts));
     Stage::Opening(Box::pin(attempt::open(
         asker,
         call,
         times.deadline,
-        attempts,
+        (attempts, memory.clone()),
     )))
 }

@@ -18,11 +18,13 @@ use tokio_stream::Stream;
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::error::{Error, Reason, Sent};
+use crate::memory::CallMemory;
 use crate::telemetry::calls::InFlight;
 use crate::telemetry::tokens::Tokens;
 
 use super::accounts::Lease;
-use super::attempt::{self, Attempts};
+use super::attempt::Attempts;
+use super::attempt_error::silent;
 use super::ledger::Ledger;
 use super::place::Place;
 use super::stage::{Stage, Times};
@@ -47,6 +49,8 @@ pub(super) struct Core {
     lease: Option<Lease>,
     /// The places and the tokens that are held for it.
     place: Option<Place>,
+    /// What is charged for it, until its response is read.
+    pub(super) memory: Option<CallMemory>,
 }
 
 /// A panic under the lock leaves a call that is over, not one that is inconsistent.
@@ -74,6 +78,7 @@ impl Core {
             ledger,
             lease: None,
             place,
+            memory: None,
         }
     }
 
@@ -105,7 +110,7 @@ impl Core {
         match polled {
             Poll::Ready(Some(Ok(event))) => Poll::Ready(Some(self.hand_out(event))),
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
-            Poll::Ready(None) => Poll::Ready(Some(Err(self.fail(attempt::silent())))),
+            Poll::Ready(None) => Poll::Ready(Some(Err(self.fail(silent())))),
             Poll::Pending => match self.poll_clocks(cx) {
                 Poll::Ready(error) => Poll::Ready(Some(Err(self.fail(error)))),
                 Poll::Pending => {
@@ -244,6 +249,14 @@ impl Core {
             (_, true) => Sent::Begun,
             (true, false) => Sent::Maybe,
             (false, false) => Sent::No,
+        }
+    }
+
+    /// How much memory is charged for it, as long as ending it gives that back.
+    pub(super) fn held(&self) -> usize {
+        match &self.memory {
+            Some(memory) if !matches!(self.stage, Stage::Done | Stage::Failed(_)) => memory.bytes(),
+            Some(_) | None => 0,
         }
     }
 

@@ -11,8 +11,9 @@ use tokio::sync::watch;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::WatchStream;
 
-use crate::chat::event::{Event, Piece};
+use crate::chat::event::Event;
 use crate::error::{Error, Reason};
+use crate::memory::{Claim, Share};
 
 use super::attempt::Attempts;
 
@@ -20,8 +21,8 @@ use super::attempt::Attempts;
 /// piece by piece, but a second call of its name is refused instead of being paid for again.
 const LONGEST_KEPT: usize = 8 * 1024 * 1024;
 
-/// What an event weighs beside its text or sound.
-const EVENT_WEIGHT: usize = 128;
+/// What a log takes beside its events: its entry in the table, its name, its channel.
+const LOG_BYTES: usize = 1024;
 
 /// Held by every reader of a call that runs. When the last one goes, the call is over.
 pub(super) type Interest = Arc<dyn Send + Sync>;
@@ -35,20 +36,30 @@ pub(super) struct Log {
     cut: AtomicBool,
 }
 
-#[derive(Default)]
 struct Written {
     events: VecDeque<Event>,
     /// How many events were cut off before the first one here.
     cut: usize,
     bytes: usize,
+    /// How many bytes may wait for the reader of a log that is cut.
+    most: usize,
     end: Option<Result<(), Error>>,
+    memory: Share,
 }
 
 impl Log {
-    /// An empty log.
-    pub(super) fn new() -> Self {
+    /// An empty log, whose events are charged to this share.
+    pub(super) fn new(memory: Share) -> Self {
+        let written = Written {
+            events: VecDeque::new(),
+            cut: 0,
+            bytes: LOG_BYTES,
+            most: LONGEST_KEPT,
+            end: None,
+            memory,
+        };
         Self {
-            written: Mutex::default(),
+            written: Mutex::new(written),
             length: watch::Sender::new(0),
             attempts: Attempts::default(),
             cut: AtomicBool::new(false),
@@ -60,9 +71,9 @@ impl Log {
         &self.attempts
     }
 
-    /// How many bytes it holds.
-    pub(super) fn bytes(&self) -> usize {
-        self.lock().bytes
+    /// How many bytes are charged for it.
+    pub(super) fn charged(&self) -> usize {
+        self.lock().memory.bytes()
     }
 
     /// Whether it is too long to be read from its start.
@@ -74,12 +85,18 @@ impl Log {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an event. An answer that has grown too long is passed on instead of kept: then this
-    /// waits until the reader has caught up.
-    pub(super) async fn write(&self, event: Event) {
-        let weight = weight(&event);
-        if self.lock().bytes + weight > LONGEST_KEPT {
-            self.cut.store(true, Ordering::Release);
+    /// Adds an event. An answer that has grown too long, or for which there is no memory even after
+    /// `make_room`, is passed on instead of kept: then this waits until the reader has caught up.
+    pub(super) async fn write(&self, event: Event, make_room: impl Fn(usize)) {
+        let weight = event.weight();
+        if !self.is_cut() && !self.fits(weight) {
+            make_room(weight);
+            if !self.fits(weight) {
+                let mut written = self.lock();
+                written.most = written.bytes;
+                drop(written);
+                self.cut.store(true, Ordering::Release);
+            }
         }
         let length = {
             let mut written = self.lock();
@@ -88,11 +105,23 @@ impl Log {
             written.cut + written.events.len()
         };
         self.length.send_replace(length);
-        while self.cut.load(Ordering::Acquire) && self.lock().bytes > LONGEST_KEPT {
+        while self.is_cut() && self.has_backlog() {
             // Readers that take an event from a cut log free its bytes; they cannot say so without
             // a second channel, and this is the rare case of an answer above eight megabytes.
             tokio::time::sleep(CATCH_UP).await;
         }
+    }
+
+    /// Charges so many more bytes, if they may be kept.
+    fn fits(&self, weight: usize) -> bool {
+        let mut written = self.lock();
+        let bytes = written.bytes + weight;
+        bytes <= LONGEST_KEPT && written.memory.hold(bytes, Claim::Running).is_ok()
+    }
+
+    fn has_backlog(&self) -> bool {
+        let written = self.lock();
+        written.bytes > written.most
     }
 
     /// The call is over.
@@ -104,24 +133,6 @@ impl Log {
 
 /// How long a writer waits for its reader to catch up before it looks again.
 const CATCH_UP: Duration = Duration::from_millis(5);
-
-fn weight(event: &Event) -> usize {
-    let text = match event {
-        Event::Delta(delta) => match &delta.piece {
-            Piece::Text(text) | Piece::Reasoning(text) | Piece::Image(text) => text.len(),
-            Piece::Audio(bytes) => bytes.len(),
-            Piece::ToolCall(call) => call.arguments.len(),
-            Piece::Logprobs(logprobs) => logprobs.content.len() * EVENT_WEIGHT,
-            Piece::Search(info) => info.results.len() * EVENT_WEIGHT,
-            Piece::Annotation(_)
-            | Piece::AudioFile(_)
-            | Piece::Extra(_)
-            | Piece::MessageExtra(_) => EVENT_WEIGHT,
-        },
-        Event::Started(_) | Event::End(_) => EVENT_WEIGHT,
-    };
-    text + EVENT_WEIGHT
-}
 
 /// Reads a log from its start.
 pub(super) struct Reader {
@@ -163,7 +174,7 @@ impl Reader {
                 break;
             };
             written.cut += 1;
-            written.bytes = written.bytes.saturating_sub(weight(&event));
+            written.bytes = written.bytes.saturating_sub(event.weight());
         }
         let Some(at) = self.next.checked_sub(written.cut) else {
             let message = "the answer became too long to be shared with a second call of its name";

@@ -10,6 +10,7 @@ mod accounts;
 pub mod admission;
 mod asking;
 mod attempt;
+mod attempt_error;
 mod audio_limit;
 mod begin;
 mod blame;
@@ -22,6 +23,7 @@ mod media_hosts;
 pub mod once;
 mod passage;
 mod place;
+mod relief;
 pub mod reply;
 pub mod retry;
 pub mod routes;
@@ -31,33 +33,31 @@ pub mod standing;
 mod storage_owners;
 mod supervisor;
 mod texts;
+mod uploads;
 mod watch;
+mod whole;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::Instant;
-use tokio_stream::Stream;
 
 use crate::callers::Identity;
 use crate::callers::account::Ask;
 use crate::chat::call::{Call, Caller};
-use crate::chat::upload::{Upload, Uploaded};
-use crate::error::{Error, Reason, Sent};
+use crate::error::Error;
+use crate::memory::{CallMemory, MemoryLedger};
 use crate::telemetry::Telemetry;
 use crate::telemetry::calls::Calls;
 use crate::telemetry::report::Report;
 
 use account::Account;
-use account_state::Choice;
-use accounts::{Accounts, Lease, Subject};
+use accounts::Accounts;
 use admission::{Admission, Entrance, Held, Permit};
 use attempt::Asker;
-use audio_limit::{AudioLimits, Ends};
+use audio_limit::AudioLimits;
 use ledger::Ledger;
 use once::Once;
-use passage::{Counted, Passage};
 use place::{Permits, Place};
 use reply::Reply;
 use stage::Times;
@@ -110,6 +110,7 @@ struct Inner {
     once: Arc<Once>,
     calls: Supervisor,
     telemetry: Arc<Telemetry>,
+    memory: MemoryLedger,
 }
 
 /// All that may change while calls are in flight. A call keeps the plan that it began with.
@@ -170,7 +171,12 @@ impl Plan {
 
 impl Relay {
     /// A relay to these accounts at DashScope, that tells of its calls here.
-    pub fn new(settings: Settings, accounts: Vec<Account>, telemetry: Arc<Telemetry>) -> Self {
+    pub fn new(
+        settings: Settings,
+        accounts: Vec<Account>,
+        telemetry: Arc<Telemetry>,
+        memory: MemoryLedger,
+    ) -> Self {
         let accounts = Arc::new(Accounts::new(accounts, settings.breaker));
         let inner = Inner {
             telemetry: Arc::clone(&telemetry),
@@ -179,7 +185,8 @@ impl Relay {
                 settings.max_partial_requests,
                 settings.caller_share_percent,
             ),
-            once: Arc::new(Once::new(settings.once)),
+            once: Arc::new(Once::new(settings.once, memory.clone())),
+            memory,
             calls: Supervisor::default(),
             plan: RwLock::new(Arc::new(Plan::new(
                 settings,
@@ -241,7 +248,7 @@ impl Relay {
     pub fn open(
         &self,
         call: Arc<Call>,
-        held: &Held,
+        (held, memory): (&Held, CallMemory),
         who: &Identity,
         arrived: Instant,
     ) -> Result<Reply, Error> {
@@ -260,10 +267,11 @@ impl Relay {
         let mut reply = if call.named {
             // Each reader keeps its own deadline; the call itself may take as long as any.
             let longest = plan.times(arrived, limit.unwrap_or(plan.settings.max_timeout));
-            self.join(&plan, call, (times, longest), place)?
+            self.join(&plan, call, (times, longest), (place, &memory))?
         } else {
-            begin::direct(&plan.asker, call, times, place)
+            begin::direct(&plan.asker, call, times, (place, &memory))
         };
+        reply.charge_to(memory);
         self.inner.calls.watch(&mut reply);
         Ok(reply)
     }
@@ -289,15 +297,24 @@ impl Relay {
         plan: &Plan,
         call: Arc<Call>,
         (times, longest): (Times, Times),
-        mut place: Place,
+        (mut place, memory): (Place, &CallMemory),
     ) -> Result<Reply, Error> {
         let asker = &plan.asker;
         let reader = once::open(&self.inner.once, &call, |attempts| {
             let tokens = place.take_tokens();
-            begin::unreported(asker, Arc::clone(&call), longest, attempts, tokens)
+            begin::unreported(
+                asker,
+                Arc::clone(&call),
+                longest,
+                (attempts, memory),
+                tokens,
+            )
         });
         match reader {
-            Ok(reader) => Ok(begin::joined(asker, reader, &call, times, place)),
+            Ok(reader) => {
+                memory.answered();
+                Ok(begin::joined(asker, reader, &call, times, place))
+            }
             Err(error) => {
                 place.failed(&error);
                 self.refuse(ledger::report(&call, false), times.arrived, &error);
@@ -309,89 +326,6 @@ impl Relay {
     /// Reports a call that was refused before it could begin.
     pub fn refuse(&self, report: Report, arrived: Instant, error: &Error) {
         Ledger::joined(&self.inner.telemetry, report, arrived).close(Some(error));
-    }
-
-    /// Streams a file to temporary storage, within the time that is left. The report says whose
-    /// upload it is.
-    pub async fn upload<S>(
-        &self,
-        upload: Upload,
-        chunks: S,
-        (mut report, held, who): (Report, &Held, &Identity),
-        (arrived, timeout): (Instant, Duration),
-    ) -> Result<Uploaded, Error>
-    where
-        S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
-    {
-        report.model.clone_from(&upload.model);
-        let telemetry = &self.inner.telemetry;
-        let passage = Arc::new(Passage::new(&report, arrived));
-        let mut ledger = Ledger::joined(telemetry, report, arrived);
-        let asker = Arc::clone(&self.plan().asker);
-        let accounts = Arc::clone(&asker.accounts);
-        let admitted = in_time(arrived + timeout)
-            .and_then(|()| self.admit_upload(&accounts, &upload, held, who));
-        let (_place, lease) = admitted.inspect_err(|error| ledger.close(Some(error)))?;
-        self.inner.calls.add_upload(&passage);
-        ledger.report.attempts = 1;
-        ledger.passage = Some(Arc::clone(&passage));
-        let counter = telemetry.metrics.uploaded("upload_media");
-        let ends = Arc::new(Mutex::new(Ends::default()));
-        let chunks = Counted {
-            chunks: Box::pin(chunks),
-            passage: Arc::clone(&passage),
-            count: {
-                let ends = Arc::clone(&ends);
-                move |chunk: &Bytes| {
-                    counter.inc_by(u64::try_from(chunk.len()).unwrap_or(0));
-                    ends.lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(chunk);
-                }
-            },
-        };
-        let passing = upload.passing.clone();
-        let upload = lease.dashscope().upload(upload, chunks);
-        let outcome = match tokio::time::timeout_at(arrived + timeout, upload).await {
-            Ok(outcome) => outcome.map_err(|error| attempt::whose_key(error, &passing)),
-            Err(_) => Err(
-                Error::new(Reason::DeadlineExceeded, "the upload took too long")
-                    .with_sent(Sent::Maybe),
-            ),
-        };
-        ledger.close(outcome.as_ref().err());
-        // What the storage refuses says nothing about the models, so nothing is learned from it.
-        if let Ok(uploaded) = &outcome {
-            let account = lease.is_by_its_key().then(|| lease.name());
-            accounts.owners.stored(&uploaded.uri, account, who.caller);
-            let ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
-            asker.audio.stored(&uploaded.uri, &ends);
-        }
-        outcome
-    }
-
-    fn admit_upload(
-        &self,
-        accounts: &Accounts,
-        upload: &Upload,
-        held: &Held,
-        who: &Identity,
-    ) -> Result<(Place, Lease), Error> {
-        let (permit, mut pass) = self.inner.entrance.take(held, who)?;
-        // Files are paid for when a model reads them.
-        pass.charge(Ask {
-            model: &upload.model,
-            tokens: 0,
-        })?;
-        let subject = Subject {
-            choice: Choice::new(who.caller, &upload.passing, &upload.model),
-            voter: who.name().cloned(),
-        };
-        let lease = match upload.passing.api_key {
-            Some(_) => accounts.address(&subject)?,
-            None => accounts.choose(&subject, None, &[], Instant::now())?,
-        };
-        Ok((Place::new((permit, None), pass), lease))
     }
 
     /// The calls in flight now.

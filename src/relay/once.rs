@@ -17,6 +17,7 @@ use tokio_stream::StreamExt;
 use crate::chat::call::{Call, Caller};
 use crate::chat::event::Event;
 use crate::error::{Error, Reason, Violation};
+use crate::memory::{Kind, MemoryLedger};
 
 use super::attempt::Attempts;
 use super::journal::{Interest, Log, Reader};
@@ -37,6 +38,7 @@ pub struct Settings {
 pub(super) struct Once {
     settings: Settings,
     hasher: RandomState,
+    memory: MemoryLedger,
     table: Mutex<Table>,
 }
 
@@ -78,12 +80,24 @@ impl Drop for Running {
 
 impl Once {
     /// Remembers nothing yet.
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings, memory: MemoryLedger) -> Self {
         Self {
             settings,
+            memory,
             hasher: RandomState::new(),
             table: Mutex::default(),
         }
+    }
+
+    /// Forgets the oldest answers until so many bytes are free: how many were forgotten.
+    pub(super) fn relieve(&self, bytes: usize) -> u64 {
+        let mut table = self.lock();
+        let (before, mut count) = (table.kept_bytes, 0);
+        while before - table.kept_bytes < bytes && !table.finished.is_empty() {
+            table.forget_oldest();
+            count += 1;
+        }
+        count
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -106,7 +120,7 @@ impl Table {
     fn keep(&mut self, key: Key, expires: Instant) {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.expires = Some(expires);
-            self.kept_bytes += entry.log.bytes();
+            self.kept_bytes += entry.log.charged();
             self.finished.push_back((expires, key));
         }
     }
@@ -136,7 +150,7 @@ impl Table {
         if self.entries.get(&key).is_some_and(is_it)
             && let Some(entry) = self.entries.remove(&key)
         {
-            self.kept_bytes = self.kept_bytes.saturating_sub(entry.log.bytes());
+            self.kept_bytes = self.kept_bytes.saturating_sub(entry.log.charged());
         }
     }
 }
@@ -159,7 +173,7 @@ pub(super) fn open(
     }
     table.make_room(once.settings)?;
 
-    let log = Arc::new(Log::new());
+    let log = Arc::new(Log::new(once.memory.share(Kind::Kept)));
     let events = start(log.attempts());
     let run = run(Arc::downgrade(once), key.clone(), events, Arc::clone(&log));
     let running = Arc::new(Running {
@@ -215,7 +229,12 @@ async fn run(once: Weak<Once>, key: Key, mut events: Reply, log: Arc<Log>) {
         let end = match event {
             Ok(event) => {
                 let last = matches!(event, Event::End(_));
-                log.write(event).await;
+                let make_room = |bytes| {
+                    if let Some(once) = once.upgrade() {
+                        once.relieve(bytes);
+                    }
+                };
+                log.write(event, make_room).await;
                 last.then_some(Ok(()))
             }
             Err(error) => Some(Err(error)),

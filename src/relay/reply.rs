@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_stream::{Stream, StreamExt};
+use tokio_stream::Stream;
 
-use crate::chat::answer::{Answer, Fold};
 use crate::chat::event::Event;
 use crate::error::{Error, Reason};
+use crate::memory::CallMemory;
 
-use super::attempt::{self, Attempts};
+use super::attempt::Attempts;
 use super::core::{Core, lock};
 use super::ledger::Ledger;
 use super::place::Place;
@@ -26,6 +26,8 @@ pub struct Reply {
     core: Arc<Mutex<Core>>,
     /// Goes after it.
     watched: Option<Watched<Mutex<Core>>>,
+    /// Where the answer is charged.
+    pub(super) memory: Option<CallMemory>,
 }
 
 /// How long a call took.
@@ -83,6 +85,7 @@ impl Reply {
         Self {
             core: Arc::new(Mutex::new(core)),
             watched: None,
+            memory: None,
         }
     }
 
@@ -98,15 +101,15 @@ impl Reply {
         }
     }
 
-    /// Waits for the whole answer.
-    pub async fn whole(&mut self) -> Result<Answer, Error> {
-        let mut fold = Fold::default();
-        while let Some(event) = self.next().await {
-            if let Some(answer) = fold.push(event?) {
-                return Ok(answer);
-            }
-        }
-        Err(attempt::silent())
+    /// Charges the answer to the memory of its call.
+    pub(super) fn charge_to(&mut self, memory: CallMemory) {
+        self.lock().memory = Some(memory.clone());
+        self.memory = Some(memory);
+    }
+
+    /// Ends the call with this error. The one that comes back is for its caller.
+    pub fn end(&self, error: Error) -> Error {
+        self.lock().end(error)
     }
 
     /// How long it took so far.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::error::{Error, Reason};
+use crate::memory;
 use crate::telemetry::calls::Calls as View;
 
 use super::core::{self, Core};
@@ -46,6 +47,31 @@ impl Supervisor {
         calls.extend(uploads.iter().map(|upload| upload.view()));
         calls.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
         View { calls }
+    }
+
+    /// Ends the heaviest calls until they held so many bytes together: how many were ended.
+    pub(super) fn relieve(&self, mut bytes: usize) -> u64 {
+        let mut calls: Vec<_> = self
+            .calls
+            .live()
+            .into_iter()
+            .map(|call| {
+                let held = core::lock(&call).held();
+                (held, call)
+            })
+            .collect();
+        calls.sort_by_key(|(held, _)| std::cmp::Reverse(*held));
+        let mut ended = 0;
+        for (held, call) in calls {
+            // Those that hold no more than what every call is charged give nothing back.
+            if bytes == 0 || held <= memory::CALL {
+                break;
+            }
+            core::lock(&call).end(memory::full());
+            bytes = bytes.saturating_sub(held);
+            ended += 1;
+        }
+        ended
     }
 
     /// Ends every call, and every one that still comes.

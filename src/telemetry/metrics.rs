@@ -77,6 +77,14 @@ metrics! {
         "Calls that have not ended.";
     LIMIT "dashgate_calls_in_flight_limit" [Kind::Gauge] &[],
         "The most calls that may be in flight.";
+    MEMORY "dashgate_memory_bytes" [Kind::Gauge] &["kind"],
+        "Memory that is charged to calls: `requests`, `answers`, `kept_answers`, `uploads` and \
+         `unauthenticated`.";
+    MEMORY_LIMIT "dashgate_memory_limit_bytes" [Kind::Gauge] &[],
+        "The most memory that calls may hold (`memory.limit`).";
+    RELIEVED "dashgate_memory_relieved_total" [Kind::Counter] &["what"],
+        "What was given up because memory was nearly used up: each `kept_answer` that was \
+         dropped, each `call` that was ended.";
     SHED "dashgate_shed_total" [Kind::Counter] &["reason"],
         "Calls that were refused because of a limit, before DashScope was asked.";
     FIRST_TOKEN "dashgate_time_to_first_token_seconds" [Kind::Histogram(FIRST_TOKEN_SECONDS)]

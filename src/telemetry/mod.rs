@@ -9,6 +9,7 @@ pub mod export;
 mod lines;
 pub mod log;
 mod log_limit;
+pub mod memory_gauges;
 pub mod metrics;
 pub mod models;
 pub mod outcome;
@@ -20,6 +21,7 @@ pub mod tokens;
 pub mod trace;
 
 use crate::error::Error;
+use crate::memory::MemoryLedger;
 
 use export::Exporter;
 use rates::Card;
@@ -33,6 +35,8 @@ pub struct Settings {
     pub rates: Card,
     /// The models that the settings name.
     pub models: Vec<String>,
+    /// The account of memory that metrics show.
+    pub memory: MemoryLedger,
     /// Where spans go; none if nowhere.
     pub traces: Option<export::Settings>,
 }
@@ -48,7 +52,8 @@ pub struct Telemetry {
 impl Telemetry {
     /// Counts from zero. The second takes spans away, if there are any.
     pub fn new(settings: &Settings) -> Result<(Self, Option<Exporter>), Error> {
-        let metrics = Metrics::new(settings.rates.clone(), &settings.models)?;
+        let mut metrics = Metrics::new(settings.rates.clone(), &settings.models)?;
+        metrics.memory.follow(settings.memory.clone());
         let (tracer, exporter) = match &settings.traces {
             Some(traces) => {
                 let (tracer, exporter) = export::start(traces, &metrics)?;

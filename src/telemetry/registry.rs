@@ -18,6 +18,7 @@ use prometheus::{
 use crate::error::{Error, Reason};
 
 use super::log;
+use super::memory_gauges::MemoryGauges;
 use super::metrics::{self as table, Kind, Metric};
 use super::models::{Families, Model, Models, OTHER};
 use super::outcome::Outcome;
@@ -61,6 +62,8 @@ pub struct Metrics {
     spans: IntCounterVec,
     /// The most calls that may be in flight.
     pub limit: IntGauge,
+    /// The account of memory.
+    pub memory: MemoryGauges,
     connections: IntGauge,
     closed: IntCounterVec,
     accept_errors: IntCounterVec,
@@ -141,6 +144,11 @@ impl Metrics {
                 METHODS.map(|method| (method, gauges.with_label_values(&[method])))
             },
             shed: maker.counters(&table::SHED)?,
+            memory: MemoryGauges::new(
+                maker.gauges(&table::MEMORY)?,
+                &maker.gauges(&table::MEMORY_LIMIT)?,
+                maker.counters(&table::RELIEVED)?,
+            ),
             upstream: maker.counters(&table::UPSTREAM)?,
             answered: OnceLock::new(),
             codes: Words::default(),
@@ -277,6 +285,7 @@ impl Metrics {
 
     /// All numbers as Prometheus reads them.
     pub fn text(&self) -> String {
+        self.memory.look();
         let families = self.registry.gather();
         // It fails for families without numbers alone, and those are not gathered.
         TextEncoder::new()

@@ -33,6 +33,8 @@ mod identity;
 mod injection;
 mod isolation;
 mod linear;
+mod memory;
+mod memory_limit;
 mod metadata;
 mod process;
 mod program;

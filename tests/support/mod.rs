@@ -9,7 +9,9 @@
 pub mod gateway;
 pub mod http2_peer;
 pub mod keys;
+pub mod process;
 pub mod upstream;
 
 pub use gateway::*;
+pub use process::*;
 pub use upstream::*;

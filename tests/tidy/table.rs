@@ -36,6 +36,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "net::*",
             "chat::*",
             "config::*",
+            "memory",
             "error",
             "secret",
         ],
@@ -48,6 +49,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "telemetry",
             "telemetry::*",
             "chat::*",
+            "memory",
             "error",
             "secret",
         ],
@@ -66,6 +68,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "telemetry",
             "telemetry::*",
             "chat::*",
+            "memory",
             "error",
             "secret",
         ],
@@ -76,6 +79,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "http1::*",
             "net::*",
             "chat::*",
+            "memory",
             "descriptors",
             "error",
             "quoted",
@@ -93,6 +97,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "net",
             "chat::usage",
+            "memory",
             "descriptors",
             "error",
             "quoted",
@@ -102,6 +107,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     // The media table, which is one for all; nothing that speaks to DashScope.
     ("emulator", &["chat::sniffing"]),
     ("audio", &[]),
+    // How much, not for what: it sees numbers alone.
+    ("memory", &["error"]),
     ("chat", &["error", "secret"]),
     ("config", &["net::*", "error", "secret"]),
     ("net", &["secret"]),
@@ -135,10 +142,10 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     (
         "fastrand",
-        &["grpc", "relay", "dashscope", "emulator", "http1"],
+        &["grpc", "relay", "memory", "dashscope", "emulator", "http1"],
     ),
     ("crossterm", &["cli"]),
-    ("flate2", &["emulator", "http1"]),
+    ("flate2", &["emulator", "grpc", "http1"]),
     (
         "futures_core",
         &[
@@ -235,6 +242,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "app",
             "grpc",
             "relay",
+            "memory",
             "dashscope",
             "history",
             "callers",
@@ -286,6 +294,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("x509_parser", &["grpc"]),
+    ("zstd", &["grpc"]),
     ("uuid", &["grpc", "relay", "dashscope", "emulator"]),
     ("std", &["*"]),
     ("core", &["*"]),

@@ -1,0 +1,179 @@
+//! How much memory calls may hold: a setting, or a part of what this process can have.
+
+use std::path::Path;
+
+use super::checker::Checker;
+use super::surroundings::Surroundings;
+
+/// How much memory calls may hold.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// `memory.limit`.
+    pub limit: usize,
+    /// What the default follows from.
+    pub source: &'static str,
+}
+
+/// The part of the memory that calls may hold by default: one half. The other half is for the
+/// program, its connections, what is not in the account, and what the allocator keeps free.
+const DIVISOR: usize = 2;
+
+/// The least default, so that a small container still takes requests of the largest size.
+const LEAST: usize = 64 << 20;
+
+/// The default where the system does not say how much memory there is.
+const UNKNOWN: usize = 512 << 20;
+
+/// Where the second version of control groups is mounted.
+const CGROUP_V2: &str = "/sys/fs/cgroup";
+
+/// Where the memory controller of the first version is mounted.
+const CGROUP_V1: &str = "/sys/fs/cgroup/memory";
+
+/// Reads the section.
+pub(crate) fn memory(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Memory {
+    match checker.size_if_set("memory.limit") {
+        Some(limit) => Memory { limit, source: "" },
+        None => default(around),
+    }
+}
+
+fn default(around: &dyn Surroundings) -> Memory {
+    let sources = [
+        (cgroup(around), "half of the control group's memory"),
+        (address_space(around), "half of the address space"),
+        (machine(around), "half of the machine's memory"),
+    ];
+    let known = sources
+        .into_iter()
+        .filter_map(|(bytes, source)| Some((bytes?, source)));
+    match known.min_by_key(|(bytes, _)| *bytes) {
+        Some((bytes, source)) => Memory {
+            // Whole mebibytes, so that it can be read.
+            limit: (bytes / DIVISOR).max(LEAST) >> 20 << 20,
+            source,
+        },
+        None => Memory {
+            limit: UNKNOWN,
+            source: "default where the system does not say",
+        },
+    }
+}
+
+/// The least limit of the control groups that this process is in.
+fn cgroup(around: &dyn Surroundings) -> Option<usize> {
+    let own = around.system(Path::new("/proc/self/cgroup")).ok()?;
+    let groups = own.lines().filter_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        match controllers {
+            "" => Some((CGROUP_V2, path, "memory.max")),
+            _ => controllers
+                .split(',')
+                .any(|name| name == "memory")
+                .then_some((CGROUP_V1, path, "memory.limit_in_bytes")),
+        }
+    });
+    groups
+        .flat_map(|(mount, path, file)| {
+            // Every group above has a limit as well. In a container the path may be that of the
+            // host, which is not there; the mount is the container's own group then.
+            let mut path = path.trim_matches('/');
+            let mut limits = Vec::new();
+            loop {
+                let file = Path::new(mount).join(path).join(file);
+                limits.extend(around.system(&file).ok().and_then(|text| number(&text)));
+                if path.is_empty() {
+                    return limits;
+                }
+                path = path.rsplit_once('/').map_or("", |(above, _)| above);
+            }
+        })
+        .min()
+}
+
+/// The most address space, if it is limited.
+fn address_space(around: &dyn Surroundings) -> Option<usize> {
+    let limits = around.system(Path::new("/proc/self/limits")).ok()?;
+    let mut lines = limits.lines();
+    number(lines.find_map(|line| line.strip_prefix("Max address space"))?)
+}
+
+/// The memory of the machine.
+fn machine(around: &dyn Surroundings) -> Option<usize> {
+    let text = around.system(Path::new("/proc/meminfo")).ok()?;
+    let kibibytes = number(
+        text.lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))?,
+    )?;
+    kibibytes.checked_mul(1024)
+}
+
+/// The number at the start of a text. None where it says `max` or `unlimited`.
+fn number(text: &str) -> Option<usize> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::load;
+    use crate::config::raw::Flags;
+    use crate::config::surroundings::fake::Fake;
+
+    fn limit(around: &Fake) -> (usize, &'static str) {
+        let memory = load(&Flags::default(), around).unwrap().memory;
+        (memory.limit >> 20, memory.source)
+    }
+
+    #[test]
+    fn the_default_is_half_of_the_least_that_this_process_can_have() {
+        let machine = || Fake::default().file("/proc/meminfo", "MemTotal:  2097152 kB\nx: 1\n");
+        let group = |path: &str| machine().file("/proc/self/cgroup", path);
+        let (control, whole) = (
+            "half of the control group's memory",
+            "half of the machine's memory",
+        );
+        assert_eq!(limit(&Fake::default()).0, 512);
+        assert_eq!(limit(&machine()), (1024, whole));
+        let inside = group("0::/\n").file("/sys/fs/cgroup/memory.max", "536870912\n");
+        assert_eq!(limit(&inside), (256, control));
+        let none = group("0::/\n").file("/sys/fs/cgroup/memory.max", "max\n");
+        assert_eq!(limit(&none), (1024, whole));
+        let above = group("0::/a/b\n")
+            .file("/sys/fs/cgroup/a/b/memory.max", "max\n")
+            .file("/sys/fs/cgroup/a/memory.max", "1073741824\n");
+        assert_eq!(limit(&above), (512, control));
+        let first = group("3:cpu:/\n4:memory:/c/d\n")
+            .file("/sys/fs/cgroup/memory/memory.limit_in_bytes", "268435456");
+        assert_eq!(limit(&first), (128, control));
+        let unlimited = group("4:memory:/\n").file(
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "9223372036854771712",
+        );
+        assert_eq!(limit(&unlimited), (1024, whole));
+        let tiny = group("0::/\n").file("/sys/fs/cgroup/memory.max", "33554432\n");
+        assert_eq!(limit(&tiny), (64, control));
+        let space = machine().file(
+            "/proc/self/limits",
+            "Max address space         1073741824           1073741824           bytes\n",
+        );
+        assert_eq!(limit(&space), (512, "half of the address space"));
+    }
+
+    #[test]
+    fn a_limit_that_is_set_holds() {
+        let flags = Flags::default().with("--set", "memory.limit", Some("96MiB"));
+        let settings = load(&flags, &Fake::default()).unwrap();
+        assert_eq!(settings.memory.limit, 96 << 20);
+        assert!(
+            settings
+                .effective
+                .contains("memory.limit = 96MiB  # flag --set")
+        );
+        let settings = load(&Flags::default(), &Fake::default()).unwrap();
+        let shown = "memory.limit = 512MiB  # default where the system does not say";
+        assert!(settings.effective.contains(shown), "{}", settings.effective);
+        let small = Flags::default().with("--set", "memory.limit", Some("1MiB"));
+        assert!(load(&small, &Fake::default()).is_err());
+    }
+}

@@ -1,0 +1,254 @@
+//! How many elements a request may hold, and how much memory each takes once it is decoded.
+//!
+//! An empty element is two bytes on the wire and hundreds in memory. So elements are counted before
+//! they are decoded, by the [`Schema`] of the message, which is made from the descriptors that
+//! reflection shows.
+
+use std::collections::HashMap;
+use std::mem::size_of;
+
+use prost::Message as _;
+use prost_types::field_descriptor_proto::{Label, Type as WireType};
+use prost_types::{DescriptorProto, FileDescriptorSet, Struct, Value};
+
+use crate::chat::document::Document;
+use crate::chat::media::Medium;
+use crate::chat::turn::{self, Part, Turn};
+use crate::error::{Error, Reason};
+
+use super::pb;
+
+/// The most elements that a request may hold in all lists of one field together: message, field,
+/// number. Each is several times what DashScope takes, or what fits into the longest context that a
+/// model has. A test finds the fields that have no row.
+const LISTS: [(&str, &str, u32); 13] = [
+    // A million tokens of context are 16 thousand short messages.
+    ("dashgate.v1.Conversation", "messages", 16_384),
+    ("dashgate.v1.Message", "content", 32_768),
+    // DashScope takes 128.
+    ("dashgate.v1.Conversation", "tools", 1_024),
+    ("dashgate.v1.Message", "tool_calls", 16_384),
+    ("dashgate.v1.Message", "annotations", 16_384),
+    // DashScope takes 512 for a video.
+    ("dashgate.v1.VideoFrames", "frames", 8_192),
+    ("dashgate.v1.GenerationOptions", "stop", 1_024),
+    ("dashgate.v1.GenerationOptions", "stop_token_ids", 1_024),
+    ("dashgate.v1.TokenSequence", "token_ids", 16_384),
+    ("dashgate.v1.GenerationOptions", "modalities", 64),
+    ("dashgate.v1.SearchOptions", "assigned_site_list", 1_024),
+    // The recognised words of a few hundred pages, each with its corners.
+    ("google.protobuf.Struct", "fields", 65_536),
+    ("google.protobuf.ListValue", "values", 131_072),
+];
+
+/// How many lists have a limit.
+pub(super) const LIST_COUNT: usize = LISTS.len();
+
+/// What a list that is missing above may hold. A test keeps it from being used.
+const UNKNOWN_LIST: u32 = 1_024;
+
+/// The entries of a leaf of `BTreeMap`, which is allocated whole for the first of them.
+const MAP_LEAF: usize = 11;
+
+/// What an allocation costs beside its bytes, at least.
+const ALLOCATION: usize = 16;
+
+/// What an element of a list of texts takes: a list grows by doubling, and each text is allocated.
+pub(super) const TEXT_WEIGHT: usize = 2 * size_of::<String>() + ALLOCATION;
+
+/// What a number in a list takes, in the message and in the call.
+pub(super) const NUMBER_WEIGHT: usize = 3 * size_of::<i32>();
+
+/// What a message of this type takes in memory beside its texts: twice its size, because lists grow
+/// by doubling, and once that of what it becomes in the call. Types that stand inside others have
+/// no weight of their own.
+fn weight(name: &str) -> usize {
+    let grown = |message: usize, noun: usize| 2 * message + noun;
+    match name {
+        "dashgate.v1.Message" => grown(size_of::<pb::Message>(), size_of::<Turn>()),
+        "dashgate.v1.Content" => grown(size_of::<pb::Content>(), size_of::<Part>()),
+        "dashgate.v1.Tool" => grown(size_of::<pb::Tool>(), size_of::<turn::Tool>()),
+        "dashgate.v1.ToolCall" => grown(size_of::<pb::ToolCall>(), size_of::<turn::ToolCall>()),
+        "dashgate.v1.Annotation" => grown(size_of::<pb::Annotation>(), 0),
+        "dashgate.v1.Image" => grown(size_of::<pb::Image>(), size_of::<Medium>()),
+        "dashgate.v1.TokenSequence" => {
+            grown(size_of::<pb::TokenSequence>(), size_of::<Vec<i32>>()) + ALLOCATION
+        }
+        "google.protobuf.Struct" => {
+            MAP_LEAF * (size_of::<String>() + size_of::<Value>()) + size_of::<Struct>() + ALLOCATION
+        }
+        "google.protobuf.Struct.FieldsEntry" => {
+            let entry = size_of::<String>() + size_of::<Value>();
+            grown(entry, size_of::<(String, Document)>()) + ALLOCATION
+        }
+        "google.protobuf.Value" => grown(size_of::<Value>(), size_of::<Document>()),
+        _ => 0,
+    }
+}
+
+/// The types of the requests, as far as a count needs to know them.
+#[derive(Debug)]
+pub struct Schema {
+    types: Vec<Type>,
+    by_name: HashMap<String, usize>,
+}
+
+/// The type of a message.
+#[derive(Debug, Default)]
+pub(super) struct Type {
+    /// What each message of it takes in memory.
+    pub(super) weight: usize,
+    /// Whether it is a level of a document: a `Struct` or a list in one.
+    pub(super) is_level: bool,
+    /// By their numbers.
+    fields: Vec<Option<Field>>,
+}
+
+/// A field that holds messages, or elements that are counted.
+#[derive(Clone, Debug)]
+pub(super) struct Field {
+    /// Its name.
+    pub(super) name: Box<str>,
+    /// The type of its messages; none for texts and numbers.
+    pub(super) message: Option<usize>,
+    /// Its place among the lists, and the most elements that it may hold.
+    pub(super) list: Option<(usize, u32)>,
+    /// Whether its elements are numbers, which may stand packed behind each other.
+    pub(super) is_number: bool,
+}
+
+impl Schema {
+    /// The schema of the gateway's own messages.
+    pub fn new() -> Result<Self, Error> {
+        let files = FileDescriptorSet::decode(pb::DESCRIPTORS).map_err(|error| {
+            Error::new(Reason::GatewayBug, "the schema cannot be read").with_source(error)
+        })?;
+        let mut found = Vec::new();
+        for file in &files.file {
+            for message in &file.message_type {
+                collect(file.package(), message, &mut found);
+            }
+        }
+        let by_name: HashMap<_, _> = found
+            .iter()
+            .enumerate()
+            .map(|(at, (name, _))| (name.clone(), at))
+            .collect();
+        let types = found
+            .iter()
+            .map(|(name, message)| Type {
+                weight: weight(name),
+                is_level: matches!(
+                    name.as_str(),
+                    "google.protobuf.Struct" | "google.protobuf.ListValue"
+                ),
+                fields: fields(name, message, &by_name),
+            })
+            .collect();
+        Ok(Self { types, by_name })
+    }
+
+    /// The place of a type.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The type at a place.
+    pub(super) fn message(&self, at: usize) -> Option<&Type> {
+        self.types.get(at)
+    }
+}
+
+impl Type {
+    /// The field of a number, if anything in it is counted.
+    pub(super) fn field(&self, number: u64) -> Option<&Field> {
+        let number = usize::try_from(number).ok()?;
+        self.fields.get(number)?.as_ref()
+    }
+}
+
+fn collect<'a>(
+    scope: &str,
+    message: &'a DescriptorProto,
+    found: &mut Vec<(String, &'a DescriptorProto)>,
+) {
+    let name = format!("{scope}.{}", message.name());
+    for nested in &message.nested_type {
+        collect(&name, nested, found);
+    }
+    found.push((name, message));
+}
+
+fn fields(
+    name: &str,
+    message: &DescriptorProto,
+    by_name: &HashMap<String, usize>,
+) -> Vec<Option<Field>> {
+    let most = message.field.iter().map(|field| field.number()).max();
+    let most = usize::try_from(most.unwrap_or_default()).unwrap_or_default();
+    let mut fields = vec![None; most + 1];
+    for field in &message.field {
+        let child = by_name.get(field.type_name().trim_start_matches('.'));
+        let repeated = field.label() == Label::Repeated;
+        let is_message = field.r#type() == WireType::Message;
+        let place = usize::try_from(field.number()).ok();
+        let slot = place.and_then(|place| fields.get_mut(place));
+        if let Some(slot) = slot
+            && (repeated || is_message)
+        {
+            let is_text = matches!(field.r#type(), WireType::String | WireType::Bytes);
+            *slot = Some(Field {
+                name: field.name().into(),
+                message: child.copied().filter(|_| is_message),
+                list: repeated.then(|| list(name, field.name())),
+                is_number: !is_message && !is_text,
+            });
+        }
+    }
+    fields
+}
+
+fn list(message: &str, field: &str) -> (usize, u32) {
+    let mut lists = LISTS.iter().enumerate();
+    let found = lists.find(|(_, (of, name, _))| *of == message && *name == field);
+    found.map_or((LIST_COUNT, UNKNOWN_LIST), |(at, (_, _, most))| (at, *most))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_list_that_a_request_can_hold_has_a_limit_of_its_own() {
+        let schema = Schema::new().unwrap();
+        let requests = [
+            "dashgate.v1.ConverseRequest",
+            "dashgate.v1.ConverseStreamRequest",
+            "dashgate.v1.UploadMediaRequest",
+            "grpc.health.v1.HealthCheckRequest",
+            "grpc.health.v1.HealthListRequest",
+        ];
+        let mut left: Vec<_> = requests.map(|name| schema.find(name).unwrap()).to_vec();
+        let mut seen = BTreeSet::new();
+        let mut lists = BTreeSet::new();
+        while let Some(at) = left.pop() {
+            if !seen.insert(at) {
+                continue;
+            }
+            for field in schema.types[at].fields.iter().flatten() {
+                if let Some((list, _)) = field.list {
+                    assert!(list < LIST_COUNT, "{} has no row", field.name);
+                    lists.insert(list);
+                }
+                if field.list.is_some() && !field.is_number {
+                    let weight = field.message.map(|at| schema.types[at].weight);
+                    assert_ne!(weight, Some(0), "{} has no weight", field.name);
+                }
+                left.extend(field.message);
+            }
+        }
+        assert_eq!(lists.len(), LIST_COUNT, "a row that no request needs");
+    }
+}

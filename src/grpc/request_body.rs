@@ -1,0 +1,382 @@
+//! The body of a request, checked before it is decoded.
+//!
+//! tonic reserves what the length of a message claims, and decodes whatever is in it. So a message
+//! goes to tonic only when it is there in full, unpacked, and its elements were counted. What is
+//! held until then is what arrived, and it is charged to the account of memory.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::Status;
+
+use crate::error::Error;
+use crate::memory::CallMemory;
+use crate::relay::Relay;
+use crate::telemetry::report::Report;
+
+use super::body::stalled;
+use super::scan::{Scan, malformed};
+use super::status;
+use super::unpack::{Encoding, UNPACKED_AT_ONCE};
+
+/// The bytes before each message: a flag and four bytes of length.
+const PREFIX: usize = 5;
+
+/// A message of at most this length is not scanned: 64 empty elements of the heaviest type take no
+/// more than what is charged for every call.
+const UNSCANNED: usize = 128;
+
+/// From this length on, tonic gets the length of a message before its bytes: it then reserves just
+/// so much, instead of as much again as it has.
+const APART: usize = 1024;
+
+/// Pieces that are smaller are copied together. A piece keeps the whole buffer alive that it was
+/// read into, which is a few times this size.
+const COPIED: usize = 4 * 1024;
+
+/// What a request may be.
+pub(super) struct Limits {
+    /// The largest message, unpacked. tonic has the same limit, and refuses what is larger.
+    pub(super) message_bytes: usize,
+    /// How its elements are counted, if they are.
+    pub(super) elements: Option<Elements>,
+    /// How long it may stop in the middle of a message, where no other clock looks.
+    pub(super) stall_timeout: Option<Duration>,
+}
+
+/// How the elements of a message are counted.
+#[derive(Clone)]
+pub(super) struct Elements {
+    /// The schema.
+    pub(super) schema: Arc<super::element_limits::Schema>,
+    /// The type of the message in it.
+    pub(super) message: usize,
+    /// How much memory the elements may take.
+    pub(super) max_weight: usize,
+}
+
+/// Whose request it is.
+pub(super) struct Caller {
+    /// Its request id.
+    pub(super) request_id: Arc<str>,
+    /// Where a refusal is reported, and as which method, if it is.
+    pub(super) report: Option<(Relay, &'static str)>,
+    /// When it came.
+    pub(super) arrived: Instant,
+}
+
+/// The body.
+pub(super) struct RequestBody<B> {
+    body: B,
+    limits: Limits,
+    encoding: Encoding,
+    memory: CallMemory,
+    caller: Caller,
+    prefix: BytesMut,
+    /// How much of the message is still to come, once its prefix is there.
+    left: Option<usize>,
+    packed: bool,
+    /// The bytes of the message that came, in the order in which they came.
+    pieces: VecDeque<Bytes>,
+    /// Small pieces, copied together; they come behind the others.
+    tail: BytesMut,
+    received: usize,
+    scan: Option<Scan>,
+    /// What goes to tonic next.
+    ready: VecDeque<Bytes>,
+    failed: Option<Status>,
+    /// tonic refuses the message by its prefix, so the rest is as it is.
+    refused: bool,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B> RequestBody<B> {
+    /// Checks this body.
+    pub(super) fn new(
+        body: B,
+        encoding: Encoding,
+        limits: Limits,
+        memory: CallMemory,
+        caller: Caller,
+    ) -> Self {
+        Self {
+            body,
+            limits,
+            encoding,
+            memory,
+            caller,
+            prefix: BytesMut::new(),
+            left: None,
+            packed: false,
+            pieces: VecDeque::new(),
+            tail: BytesMut::new(),
+            received: 0,
+            scan: None,
+            ready: VecDeque::new(),
+            failed: None,
+            refused: false,
+            alarm: None,
+        }
+    }
+
+    /// Whether a message has begun and not ended.
+    fn is_amid(&self) -> bool {
+        self.left.is_some() || !self.prefix.is_empty()
+    }
+
+    fn fail(&mut self, error: &Error) {
+        self.memory.refuse(error);
+        if let Some((relay, method)) = &self.caller.report {
+            let report = Report {
+                request_id: Arc::clone(&self.caller.request_id),
+                method,
+                ..Report::default()
+            };
+            relay.refuse(report, self.caller.arrived, error);
+        }
+        self.failed = Some(status::status(error, &self.caller.request_id, false));
+    }
+
+    fn scan(&self) -> Option<Scan> {
+        let elements = self.limits.elements.as_ref()?;
+        let schema = Arc::clone(&elements.schema);
+        Some(Scan::new(schema, elements.message, elements.max_weight))
+    }
+
+    /// Takes the next bytes of the body.
+    fn take(&mut self, mut data: Bytes) -> Result<(), Error> {
+        if self.refused {
+            self.ready.push_back(data);
+            return Ok(());
+        }
+        if !self.is_amid() && self.is_whole(&data) {
+            return self.pass_on(data);
+        }
+        loop {
+            let left = match self.left {
+                Some(left) => left,
+                None => {
+                    let missing = PREFIX - self.prefix.len();
+                    let part = data.split_to(missing.min(data.len()));
+                    self.prefix.extend_from_slice(&part);
+                    if self.prefix.len() < PREFIX {
+                        return Ok(());
+                    }
+                    match self.begin() {
+                        Some(length) => length,
+                        None => return Ok(()),
+                    }
+                }
+            };
+            let piece = data.split_to(left.min(data.len()));
+            if let (false, Some(scan)) = (self.packed, &mut self.scan) {
+                scan.feed(&piece)?;
+            }
+            self.left = Some(left - piece.len());
+            self.keep(piece)?;
+            if self.left == Some(0) {
+                self.end()?;
+            }
+            if data.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether these bytes are one message that is not packed.
+    fn is_whole(&self, data: &Bytes) -> bool {
+        let length = match data.as_ref() {
+            [0, a, b, c, d, rest @ ..] => {
+                let claimed = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+                (claimed == rest.len()).then_some(claimed)
+            }
+            _ => None,
+        };
+        length.is_some_and(|length| length <= self.limits.message_bytes)
+    }
+
+    /// Passes on a message that came in one piece, as most do.
+    fn pass_on(&mut self, mut data: Bytes) -> Result<(), Error> {
+        let length = data.len() - PREFIX;
+        let mut weight = 0;
+        if length > UNSCANNED
+            && let Some(mut scan) = self.scan()
+        {
+            scan.feed(data.get(PREFIX..).unwrap_or_default())?;
+            scan.finish()?;
+            weight = scan.weight();
+        }
+        if length + weight > UNSCANNED {
+            self.memory.decode(length, length, weight)?;
+        }
+        if length >= APART {
+            self.ready.push_back(data.split_to(PREFIX));
+        }
+        self.ready.push_back(data);
+        Ok(())
+    }
+
+    /// Begins a message: its length. None if tonic refuses it by its prefix.
+    fn begin(&mut self) -> Option<usize> {
+        let mut prefix = self.prefix.split();
+        let flag = prefix.first().copied();
+        let length = prefix.iter().skip(1);
+        let length = length.fold(0, |length, byte| (length << 8) | usize::from(*byte));
+        self.packed = flag == Some(1);
+        let unknown = self.packed && self.encoding == Encoding::Identity;
+        if flag > Some(1) || unknown || length > self.limits.message_bytes {
+            self.refused = true;
+            self.ready.push_back(prefix.split().freeze());
+            return None;
+        }
+        self.received = 0;
+        self.left = Some(length);
+        self.scan = match self.packed || length > UNSCANNED {
+            true => self.scan(),
+            false => None,
+        };
+        Some(length)
+    }
+
+    fn keep(&mut self, piece: Bytes) -> Result<(), Error> {
+        self.received += piece.len();
+        self.memory.receive(self.received)?;
+        if piece.len() < COPIED {
+            self.tail.extend_from_slice(&piece);
+        } else {
+            self.cut_tail();
+            self.pieces.push_back(piece);
+        }
+        Ok(())
+    }
+
+    fn cut_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.split().freeze());
+        }
+    }
+
+    /// The message is there in full.
+    fn end(&mut self) -> Result<(), Error> {
+        self.left = None;
+        self.cut_tail();
+        self.alarm = None;
+        let mut scan = self.scan.take();
+        if self.packed {
+            match self.unpacked(scan.as_mut())? {
+                Some(message) => self.pieces.push_back(message),
+                None => return Ok(()),
+            }
+        }
+        let weight = match &mut scan {
+            Some(scan) => {
+                scan.finish()?;
+                scan.weight()
+            }
+            None => 0,
+        };
+        let length = self.pieces.iter().map(Bytes::len).sum::<usize>();
+        self.memory.decode(self.received, length, weight)?;
+        let mut prefix = BytesMut::with_capacity(PREFIX);
+        prefix.put_u8(0);
+        prefix.put_u32(u32::try_from(length).map_err(|_| malformed())?);
+        self.ready.push_back(prefix.freeze());
+        self.ready.append(&mut self.pieces);
+        Ok(())
+    }
+
+    /// Unpacks the message that came, and counts it. None if it is too large: then it has failed.
+    fn unpacked(&mut self, mut scan: Option<&mut Scan>) -> Result<Option<Bytes>, Error> {
+        let corrupt = |error: std::io::Error| malformed().with_source(error);
+        let pieces = std::mem::take(&mut self.pieces);
+        let mut source = self.encoding.reader(pieces).map_err(corrupt)?;
+        let mut message = BytesMut::new();
+        let mut buffer = vec![0; UNPACKED_AT_ONCE];
+        loop {
+            let count = source.read(&mut buffer).map_err(corrupt)?;
+            let part = buffer.get(..count).unwrap_or_default();
+            if part.is_empty() {
+                return Ok(Some(message.freeze()));
+            }
+            if message.len() + part.len() > self.limits.message_bytes {
+                // As tonic says it, so that it becomes the same error.
+                self.failed = Some(Status::resource_exhausted("the message is too large"));
+                return Ok(None);
+            }
+            if let Some(scan) = &mut scan {
+                scan.feed(part)?;
+            }
+            message.extend_from_slice(part);
+            self.memory.receive(self.received + message.len())?;
+        }
+    }
+
+    /// Whether a caller that stopped in the middle of a message has stopped for too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(timeout) = self.limits.stall_timeout.filter(|_| self.is_amid()) else {
+            return Poll::Pending;
+        };
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + timeout)));
+        alarm.as_mut().poll(cx)
+    }
+}
+
+impl<B> Body for RequestBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Status>,
+{
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(data) = this.ready.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            if let Some(status) = this.failed.take() {
+                return Poll::Ready(Some(Err(status)));
+            }
+            match Pin::new(&mut this.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        this.alarm = None;
+                        if let Err(error) = this.take(data) {
+                            this.fail(&error);
+                        }
+                    }
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(None) if this.is_amid() => {
+                    this.left = None;
+                    this.prefix.clear();
+                    this.fail(&malformed());
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    std::task::ready!(this.poll_stall(cx));
+                    let error = stalled();
+                    this.fail(&error);
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let rest = self.ready.is_empty() && self.failed.is_none() && !self.is_amid();
+        rest && self.body.is_end_stream()
+    }
+}

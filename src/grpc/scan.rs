@@ -1,0 +1,648 @@
+//! Counts what a message holds while it arrives, before anything of it is decoded.
+//!
+//! A [`Scan`] is fed the bytes of one message in pieces of any size. It keeps no byte of them, only
+//! where it is: a message of 16 MiB that is one image is passed over at the cost of its head.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crate::error::{Error, Reason};
+
+use super::element_limits::{Field, LIST_COUNT, NUMBER_WEIGHT, Schema, TEXT_WEIGHT};
+
+/// The most levels of a document (`Struct` and lists in it). Each takes three of the hundred levels
+/// of messages that prost decodes, and no known document has ten.
+const MAX_LEVELS: u32 = 24;
+
+/// The longest varint: 64 bits in groups of seven.
+const MAX_SHIFT: u32 = 63;
+
+/// The most fields of groups that are open at one time. Nothing here uses groups; prost skips them.
+const MAX_GROUPS: u32 = 64;
+
+/// The count of one message.
+#[derive(Debug)]
+pub struct Scan {
+    schema: Arc<Schema>,
+    /// The bytes that were passed.
+    at: u64,
+    state: State,
+    /// The varint that is being read.
+    varint: u64,
+    shift: u32,
+    /// The messages that are open, the outermost first.
+    open: Vec<Open>,
+    levels: u32,
+    counts: [u32; LIST_COUNT + 1],
+    weight: usize,
+    max_weight: usize,
+    /// It is not the protobuf of its type. That is said at its end: it may prove to be too large,
+    /// or never to come in full, and these are the errors that a caller can do something about.
+    is_malformed: bool,
+}
+
+/// A message that has begun and not ended.
+#[derive(Debug)]
+struct Open {
+    message: usize,
+    end: u64,
+    /// The field that is being read, how many of it came in a row, and groups that are open.
+    field: u64,
+    run: u32,
+    groups: u32,
+    is_level: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// A tag begins, or the message ends.
+    Tag,
+    /// The value of a number.
+    Number,
+    /// The length of something.
+    Length,
+    /// So many bytes are passed over.
+    Skip(u64),
+    /// So many bytes of packed numbers.
+    Packed(u64),
+}
+
+impl Scan {
+    /// Of a message of this type, whose elements may take so much memory.
+    pub fn new(schema: Arc<Schema>, message: usize, max_weight: usize) -> Self {
+        let root = Open {
+            message,
+            end: u64::MAX,
+            field: 0,
+            run: 0,
+            groups: 0,
+            is_level: false,
+        };
+        Self {
+            schema,
+            at: 0,
+            state: State::Tag,
+            varint: 0,
+            shift: 0,
+            open: vec![root],
+            levels: 0,
+            counts: [0; LIST_COUNT + 1],
+            weight: 0,
+            max_weight,
+            is_malformed: false,
+        }
+    }
+
+    /// What the elements so far take in memory once they are decoded, beside their texts.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// Counts the next bytes.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if self.is_malformed {
+            return Ok(());
+        }
+        match self.read(bytes) {
+            Err(error) if error.reason() == Reason::MalformedMessage => {
+                self.is_malformed = true;
+                Ok(())
+            }
+            read => read,
+        }
+    }
+
+    fn read(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        loop {
+            match self.state {
+                State::Tag if self.open.last().is_some_and(|open| self.at == open.end) => {
+                    self.close()?;
+                }
+                State::Skip(left) => {
+                    let (_, rest) = self.pass(bytes, left);
+                    let passed = (bytes.len() - rest.len()) as u64;
+                    self.state = match left - passed {
+                        0 => State::Tag,
+                        left => State::Skip(left),
+                    };
+                    bytes = rest;
+                }
+                State::Packed(left) => {
+                    let (numbers, rest) = self.pass(bytes, left);
+                    let ends = numbers.iter().filter(|byte| **byte < 0x80).count();
+                    self.state = match left - numbers.len() as u64 {
+                        0 => State::Tag,
+                        left => State::Packed(left),
+                    };
+                    self.count(u32::try_from(ends).unwrap_or(u32::MAX))?;
+                    bytes = rest;
+                }
+                State::Tag | State::Number | State::Length => {
+                    let Some((value, rest)) = self.varint(bytes)? else {
+                        return Ok(());
+                    };
+                    bytes = rest;
+                    self.take(value)?;
+                }
+            }
+            if bytes.is_empty() && !matches!(self.state, State::Tag) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The message has ended. Fails if it ended in the middle.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        let whole = !self.is_malformed && matches!(self.state, State::Tag) && self.shift == 0;
+        match (whole, self.open.as_slice()) {
+            (true, [root]) if root.groups == 0 => Ok(()),
+            _ => Err(malformed()),
+        }
+    }
+
+    /// At most so many bytes of these, and the rest.
+    fn pass<'a>(&mut self, bytes: &'a [u8], most: u64) -> (&'a [u8], &'a [u8]) {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let (passed, rest) = bytes.split_at(most.min(bytes.len()));
+        self.at += passed.len() as u64;
+        (passed, rest)
+    }
+
+    /// Reads a varint to its end, if that has come.
+    fn varint<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(u64, &'a [u8])>, Error> {
+        let end = self.open.last().map_or(0, |open| open.end);
+        let mut bytes = bytes;
+        while let Some((byte, rest)) = bytes.split_first() {
+            if self.at == end || self.shift > MAX_SHIFT {
+                return Err(malformed());
+            }
+            bytes = rest;
+            self.at += 1;
+            self.varint |= u64::from(byte & 0x7f) << self.shift;
+            self.shift += 7;
+            if *byte < 0x80 {
+                self.shift = 0;
+                return Ok(Some((std::mem::take(&mut self.varint), bytes)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a varint for what it is.
+    fn take(&mut self, value: u64) -> Result<(), Error> {
+        match self.state {
+            State::Number => {
+                self.state = State::Tag;
+                match self.field() {
+                    Some(field) if field.is_number => self.count(1),
+                    _ => Ok(()),
+                }
+            }
+            State::Length => self.delimited(value),
+            State::Tag | State::Skip(_) | State::Packed(_) => self.tag(value),
+        }
+    }
+
+    fn tag(&mut self, key: u64) -> Result<(), Error> {
+        let (number, wire) = (key >> 3, key & 7);
+        let open = self.open.last_mut().ok_or_else(malformed)?;
+        if number == 0 || key > u64::from(u32::MAX) {
+            return Err(malformed());
+        }
+        if open.field != number {
+            (open.field, open.run) = (number, 0);
+        }
+        self.state = match wire {
+            0 => State::Number,
+            1 => State::Skip(8),
+            2 => State::Length,
+            3 if open.groups < MAX_GROUPS => {
+                open.groups += 1;
+                State::Tag
+            }
+            4 if open.groups > 0 => {
+                open.groups -= 1;
+                State::Tag
+            }
+            5 => State::Skip(4),
+            _ => return Err(malformed()),
+        };
+        Ok(())
+    }
+
+    /// The field that is being read, if anything in it is counted.
+    fn field(&self) -> Option<&Field> {
+        let open = self.open.last().filter(|open| open.groups == 0)?;
+        self.schema.message(open.message)?.field(open.field)
+    }
+
+    fn delimited(&mut self, length: u64) -> Result<(), Error> {
+        let end = self.at.checked_add(length).ok_or_else(malformed)?;
+        if self.open.last().is_none_or(|open| end > open.end) {
+            return Err(malformed());
+        }
+        let passed_over = match length {
+            0 => State::Tag,
+            length => State::Skip(length),
+        };
+        let Some(field) = self.field() else {
+            self.state = passed_over;
+            return Ok(());
+        };
+        let (message, is_number) = (field.message, field.is_number);
+        if is_number {
+            self.state = match length {
+                0 => State::Tag,
+                length => State::Packed(length),
+            };
+            return Ok(());
+        }
+        self.count(1)?;
+        let Some(message) = message else {
+            self.state = passed_over;
+            return Ok(());
+        };
+        let is_level = self.schema.message(message).is_some_and(|m| m.is_level);
+        self.levels += u32::from(is_level);
+        self.open.push(Open {
+            message,
+            end,
+            field: 0,
+            run: 0,
+            groups: 0,
+            is_level,
+        });
+        self.state = State::Tag;
+        if self.levels > MAX_LEVELS {
+            let what = format!("is nested more than {MAX_LEVELS} levels deep; make it flatter");
+            return Err(Error::field(self.path(), what));
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Error> {
+        match self.open.pop() {
+            Some(open) if open.groups == 0 => {
+                self.levels -= u32::from(open.is_level);
+                Ok(())
+            }
+            _ => Err(malformed()),
+        }
+    }
+
+    /// Counts so many elements of the field that is being read.
+    fn count(&mut self, elements: u32) -> Result<(), Error> {
+        let Some(field) = self.field() else {
+            return Ok(());
+        };
+        let list = field.list;
+        let each = match field.message {
+            Some(message) => self.schema.message(message).map_or(0, |m| m.weight),
+            None if field.is_number => NUMBER_WEIGHT,
+            None => TEXT_WEIGHT,
+        };
+        if let Some(open) = self.open.last_mut() {
+            open.run = open.run.saturating_add(elements);
+        }
+        self.weight = self
+            .weight
+            .saturating_add(each.saturating_mul(elements as usize));
+        if let Some((list, most)) = list
+            && let Some(count) = self.counts.get_mut(list)
+        {
+            *count = count.saturating_add(elements);
+            if *count > most {
+                let what = format!("has more than {most} elements, the limit of one request");
+                return Err(Error::field(self.path(), what));
+            }
+        }
+        if self.weight > self.max_weight {
+            let limit = self.max_weight;
+            let what = format!(
+                "has so many elements that the request takes more than {limit} bytes once it is \
+                 decoded; send fewer"
+            );
+            return Err(Error::field(self.path(), what));
+        }
+        Ok(())
+    }
+
+    /// The path of the field that is being read, as `conversation.messages[3].content`.
+    fn path(&self) -> String {
+        let mut path = String::new();
+        let mut index = None;
+        for open in &self.open {
+            let message = self.schema.message(open.message);
+            let Some(field) = message.and_then(|message| message.field(open.field)) else {
+                break;
+            };
+            if let Some(index) = index {
+                let _ = write!(path, "[{index}]");
+            }
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(&field.name);
+            index = field.list.map(|_| open.run.saturating_sub(1));
+        }
+        path
+    }
+}
+
+/// The error of a message that is not the protobuf of its type.
+pub(super) fn malformed() -> Error {
+    Error::new(
+        Reason::MalformedMessage,
+        "the message cannot be read as its type",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use prost::Message;
+    use prost_types::value::Kind;
+    use prost_types::{ListValue, Struct, Value};
+
+    use super::super::pb::{self, content, video};
+    use super::*;
+
+    const REQUEST: &str = "dashgate.v1.ConverseRequest";
+
+    fn scan_with(max_weight: usize) -> Scan {
+        let schema = Arc::new(Schema::new().unwrap());
+        let message = schema.find(REQUEST).unwrap();
+        Scan::new(schema, message, max_weight)
+    }
+
+    fn scanned(bytes: &[u8]) -> Result<Scan, Error> {
+        let mut scan = scan_with(usize::MAX);
+        scan.feed(bytes)?;
+        scan.finish()?;
+        Ok(scan)
+    }
+
+    /// The lists of a message as they were decoded, in the order of the table.
+    #[derive(Debug, Default, PartialEq)]
+    struct Counted {
+        messages: usize,
+        content: usize,
+        frames: usize,
+        fields: usize,
+        values: usize,
+        tokens: usize,
+        stops: usize,
+    }
+
+    impl Counted {
+        fn of(request: &pb::ConverseRequest) -> Self {
+            let mut counted = Self::default();
+            let conversation = request.conversation.as_ref();
+            for message in conversation.iter().flat_map(|c| &c.messages) {
+                counted.messages += 1;
+                counted.all(message.extra.as_ref());
+                for content in &message.content {
+                    counted.content += 1;
+                    counted.all(content.extra.as_ref());
+                    if let Some(content::Kind::Video(video)) = &content.kind
+                        && let Some(video::Source::Frames(list)) = &video.source
+                    {
+                        counted.frames += list.frames.len();
+                    }
+                }
+            }
+            if let Some(options) = &request.options {
+                counted.stops += options.stop.len();
+                let sequences = options.stop_token_ids.iter();
+                counted.tokens += sequences.map(|one| one.token_ids.len()).sum::<usize>();
+            }
+            counted
+        }
+
+        fn all(&mut self, fields: Option<&Struct>) {
+            for value in fields.iter().flat_map(|fields| fields.fields.values()) {
+                self.fields += 1;
+                self.value(value);
+            }
+        }
+
+        fn value(&mut self, value: &Value) {
+            match &value.kind {
+                Some(Kind::StructValue(fields)) => self.all(Some(fields)),
+                Some(Kind::ListValue(list)) => {
+                    self.values += list.values.len();
+                    list.values.iter().for_each(|value| self.value(value));
+                }
+                _ => {}
+            }
+        }
+
+        fn seen(scan: &Scan) -> Self {
+            let of = |at: usize| scan.counts[at] as usize;
+            Self {
+                messages: of(0),
+                content: of(1),
+                frames: of(5),
+                stops: of(6),
+                tokens: of(8),
+                fields: of(11),
+                values: of(12),
+            }
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(None),
+            any::<f64>().prop_map(|number| Some(Kind::NumberValue(number))),
+            ".{0,8}".prop_map(|text| Some(Kind::StringValue(text))),
+        ];
+        let leaf = leaf.prop_map(|kind| Value { kind });
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let list = proptest::collection::vec(inner.clone(), 0..4);
+            let fields = proptest::collection::btree_map("[a-z]{0,3}", inner, 0..4);
+            prop_oneof![
+                list.prop_map(|values| Kind::ListValue(ListValue { values })),
+                fields.prop_map(|fields| Kind::StructValue(Struct { fields })),
+            ]
+            .prop_map(|kind| Value { kind: Some(kind) })
+        })
+    }
+
+    fn part() -> impl Strategy<Value = pb::Content> {
+        let image = pb::Image {
+            mime_type: "image/png".to_owned(),
+            ..pb::Image::default()
+        };
+        let frames = (0_usize..4).prop_map(move |count| {
+            let frames = vec![image.clone(); count];
+            let source = Some(video::Source::Frames(pb::VideoFrames { frames }));
+            content::Kind::Video(pb::Video {
+                source,
+                fps: Some(2.0),
+                ..pb::Video::default()
+            })
+        });
+        let text = ".{0,300}".prop_map(content::Kind::Text);
+        let kind = proptest::option::of(prop_oneof![text, frames]);
+        let extra = proptest::option::of(proptest::collection::btree_map("[a-z]", value(), 0..3));
+        (kind, extra).prop_map(|(kind, extra)| pb::Content {
+            kind,
+            extra: extra.map(|fields| Struct { fields }),
+            ..pb::Content::default()
+        })
+    }
+
+    fn request() -> impl Strategy<Value = pb::ConverseRequest> {
+        let message = proptest::collection::vec(part(), 0..4).prop_map(|content| pb::Message {
+            role: 2,
+            content,
+            ..pb::Message::default()
+        });
+        let messages = proptest::collection::vec(message, 0..4);
+        let tokens = proptest::collection::vec(any::<i32>(), 0..9);
+        let stops = proptest::collection::vec("[a-z]{0,4}", 0..4);
+        (messages, tokens, stops).prop_map(|(messages, token_ids, stop)| pb::ConverseRequest {
+            conversation: Some(pb::Conversation {
+                model: "m".to_owned(),
+                messages,
+                ..pb::Conversation::default()
+            }),
+            options: Some(Box::new(pb::GenerationOptions {
+                stop,
+                stop_token_ids: vec![pb::TokenSequence { token_ids }],
+                ..pb::GenerationOptions::default()
+            })),
+            request_id: "name".to_owned(),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_counts_what_prost_decodes_however_it_is_cut(
+            request in request(),
+            cut in 1_usize..50,
+        ) {
+            let bytes = request.encode_to_vec();
+            let mut scan = scan_with(usize::MAX);
+            for piece in bytes.chunks(cut) {
+                scan.feed(piece).unwrap();
+            }
+            scan.finish().unwrap();
+            let decoded = pb::ConverseRequest::decode(bytes.as_slice()).unwrap();
+            prop_assert_eq!(Counted::seen(&scan), Counted::of(&decoded));
+        }
+
+        /// What passes the scan is never more than it counted, even if it was made by chance.
+        #[test]
+        fn what_prost_decodes_was_counted(
+            request in request(),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut bytes = request.encode_to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(decoded) = pb::ConverseRequest::decode(bytes.as_slice()) {
+                let scan = scanned(&bytes);
+                prop_assert!(scan.is_ok(), "refused what prost takes");
+                let (seen, real) = (Counted::seen(&scan.unwrap()), Counted::of(&decoded));
+                prop_assert!(seen.content >= real.content && seen.messages >= real.messages);
+                prop_assert!(seen.fields >= real.fields && seen.values >= real.values);
+                prop_assert!(seen.frames >= real.frames && seen.tokens >= real.tokens);
+            }
+        }
+
+        #[test]
+        fn any_bytes_end_well_or_in_an_error(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let _ = scanned(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_path_names_the_list_that_is_too_long() {
+        let empty = pb::Message {
+            content: vec![pb::Content::default(); 40_000],
+            ..pb::Message::default()
+        };
+        let mut request = pb::ConverseRequest::default();
+        let conversation = request.conversation.get_or_insert_default();
+        conversation.messages = vec![pb::Message::default(), empty];
+        let error = scanned(&request.encode_to_vec()).unwrap_err();
+        assert_eq!(error.reason(), Reason::InvalidRequest);
+        assert_eq!(
+            error.message(),
+            "conversation.messages[1].content: has more than 32768 elements, the limit of one \
+             request"
+        );
+        let mut scan = scan_with(1 << 20);
+        let error = scan.feed(&request.encode_to_vec()).unwrap_err();
+        let told = error.message();
+        assert!(
+            told.starts_with("conversation.messages[1].content: has so many"),
+            "{told}"
+        );
+        assert!(told.contains("1048576 bytes"), "{told}");
+    }
+
+    #[test]
+    fn a_document_may_be_as_deep_as_the_limit_and_prost_still_reads_it() {
+        let nested = |levels: u32| {
+            let mut value = Value::default();
+            for _ in 1..levels {
+                let fields = BTreeMap::from([("k".to_owned(), value)]);
+                value = Value {
+                    kind: Some(Kind::StructValue(Struct { fields })),
+                };
+            }
+            let fields = BTreeMap::from([("k".to_owned(), value)]);
+            let part = pb::Content {
+                extra: Some(Struct { fields }),
+                ..pb::Content::default()
+            };
+            let message = pb::Message {
+                content: vec![part],
+                ..pb::Message::default()
+            };
+            let mut request = pb::ConverseRequest::default();
+            request.conversation.get_or_insert_default().messages = vec![message];
+            request.encode_to_vec()
+        };
+        let deepest = nested(MAX_LEVELS);
+        scanned(&deepest).unwrap();
+        pb::ConverseRequest::decode(deepest.as_slice()).unwrap();
+        let error = scanned(&nested(MAX_LEVELS + 1)).unwrap_err();
+        assert!(
+            error.message().contains("nested more than 24 levels"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn lists_that_are_merged_are_counted_together() {
+        let mut request = pb::ConverseRequest::default();
+        request.conversation.get_or_insert_default().messages = vec![pb::Message::default(); 9_000];
+        let once = request.encode_to_vec();
+        scanned(&once).unwrap();
+        let twice = [once.as_slice(), once.as_slice()].concat();
+        let error = scanned(&twice).unwrap_err();
+        assert!(error.message().contains("16384"), "{error}");
+    }
+
+    #[test]
+    fn elements_weigh_at_least_what_they_take() {
+        let mut request = pb::ConverseRequest::default();
+        let parts = vec![pb::Content::default(); 1_000];
+        let message = pb::Message {
+            content: parts,
+            ..pb::Message::default()
+        };
+        request.conversation.get_or_insert_default().messages = vec![message];
+        let scan = scanned(&request.encode_to_vec()).unwrap();
+        assert!(scan.weight() > 1_000 * std::mem::size_of::<pb::Content>());
+    }
+}

@@ -1,0 +1,109 @@
+//! Uploads: admitted, streamed through, and reported.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tokio_stream::Stream;
+
+use crate::callers::Identity;
+use crate::callers::account::Ask;
+use crate::chat::upload::{Upload, Uploaded};
+use crate::error::{Error, Reason, Sent};
+use crate::telemetry::report::Report;
+
+use super::account_state::Choice;
+use super::accounts::{Accounts, Lease, Subject};
+use super::admission::Held;
+use super::attempt_error::whose_key;
+use super::audio_limit::Ends;
+use super::ledger::Ledger;
+use super::passage::{Counted, Passage};
+use super::place::Place;
+use super::{Relay, in_time};
+
+impl Relay {
+    /// Streams a file to temporary storage, within the time that is left. The report says whose
+    /// upload it is.
+    pub async fn upload<S>(
+        &self,
+        upload: Upload,
+        chunks: S,
+        (mut report, held, who): (Report, &Held, &Identity),
+        (arrived, timeout): (Instant, Duration),
+    ) -> Result<Uploaded, Error>
+    where
+        S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
+    {
+        report.model.clone_from(&upload.model);
+        let telemetry = &self.inner.telemetry;
+        let passage = Arc::new(Passage::new(&report, arrived));
+        let mut ledger = Ledger::joined(telemetry, report, arrived);
+        let asker = Arc::clone(&self.plan().asker);
+        let accounts = Arc::clone(&asker.accounts);
+        let admitted = in_time(arrived + timeout)
+            .and_then(|()| self.admit_upload(&accounts, &upload, held, who));
+        let (_place, lease) = admitted.inspect_err(|error| ledger.close(Some(error)))?;
+        self.inner.calls.add_upload(&passage);
+        ledger.report.attempts = 1;
+        ledger.passage = Some(Arc::clone(&passage));
+        let counter = telemetry.metrics.uploaded("upload_media");
+        let ends = Arc::new(Mutex::new(Ends::default()));
+        let chunks = Counted {
+            chunks: Box::pin(chunks),
+            passage: Arc::clone(&passage),
+            count: {
+                let ends = Arc::clone(&ends);
+                move |chunk: &Bytes| {
+                    counter.inc_by(u64::try_from(chunk.len()).unwrap_or(0));
+                    ends.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(chunk);
+                }
+            },
+        };
+        let passing = upload.passing.clone();
+        let upload = lease.dashscope().upload(upload, chunks);
+        let outcome = match tokio::time::timeout_at(arrived + timeout, upload).await {
+            Ok(outcome) => outcome.map_err(|error| whose_key(error, &passing)),
+            Err(_) => Err(
+                Error::new(Reason::DeadlineExceeded, "the upload took too long")
+                    .with_sent(Sent::Maybe),
+            ),
+        };
+        ledger.close(outcome.as_ref().err());
+        // What the storage refuses says nothing about the models, so nothing is learned from it.
+        if let Ok(uploaded) = &outcome {
+            let account = lease.is_by_its_key().then(|| lease.name());
+            accounts.owners.stored(&uploaded.uri, account, who.caller);
+            let ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
+            asker.audio.stored(&uploaded.uri, &ends);
+        }
+        outcome
+    }
+
+    fn admit_upload(
+        &self,
+        accounts: &Accounts,
+        upload: &Upload,
+        held: &Held,
+        who: &Identity,
+    ) -> Result<(Place, Lease), Error> {
+        let (permit, mut pass) = self.inner.entrance.take(held, who)?;
+        // Files are paid for when a model reads them.
+        pass.charge(Ask {
+            model: &upload.model,
+            tokens: 0,
+        })?;
+        let subject = Subject {
+            choice: Choice::new(who.caller, &upload.passing, &upload.model),
+            voter: who.name().cloned(),
+        };
+        let lease = match upload.passing.api_key {
+            Some(_) => accounts.address(&subject)?,
+            None => accounts.choose(&subject, None, &[], Instant::now())?,
+        };
+        Ok((Place::new((permit, None), pass), lease))
+    }
+}

@@ -1,0 +1,45 @@
+//! The account of memory, as metrics show it.
+
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
+
+use crate::memory::{Kind, MemoryLedger};
+
+/// What calls hold, the limit, and what was given up for it.
+pub struct MemoryGauges {
+    bytes: IntGaugeVec,
+    limit: IntGauge,
+    relieved: IntCounterVec,
+    ledger: MemoryLedger,
+}
+
+impl MemoryGauges {
+    /// Shows an account without a limit in these.
+    pub(super) fn new(bytes: IntGaugeVec, limit: &IntGaugeVec, relieved: IntCounterVec) -> Self {
+        Self {
+            bytes,
+            limit: limit.with_label_values::<&str>(&[]),
+            relieved,
+            ledger: MemoryLedger::default(),
+        }
+    }
+
+    /// Shows this account from now on.
+    pub(super) fn follow(&mut self, ledger: MemoryLedger) {
+        self.ledger = ledger;
+    }
+
+    /// So many of these were given up for lack of memory.
+    pub fn relieved(&self, what: &str, count: u64) {
+        self.relieved.with_label_values(&[what]).inc_by(count);
+    }
+
+    /// Reads the account.
+    pub(super) fn look(&self) {
+        let number = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        for kind in Kind::ALL {
+            let gauge = self.bytes.with_label_values(&[kind.name()]);
+            gauge.set(number(self.ledger.of(kind)));
+        }
+        self.limit.set(number(self.ledger.limit()));
+    }
+}
