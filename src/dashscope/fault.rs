@@ -64,7 +64,10 @@ impl<'a> Said<'a> {
             (Reason::UpstreamTimeout, Sent::Refused) => Sent::Maybe,
             _ => sent,
         };
-        let mut error = Error::new(reason, words(reason))
+        let says_nothing = self.code.is_empty() && self.message.is_empty();
+        let is_bare = says_nothing && self.http_status == 400;
+        let message = if is_bare { BARE_REFUSAL } else { words(reason) };
+        let mut error = Error::new(reason, message)
             .with_sent(sent)
             .with_upstream(Upstream {
                 scope,
@@ -171,6 +174,13 @@ fn of_events(status: u16, headers: &Headers, body: &[u8]) -> Option<Error> {
     let frame = decoder.next().ok()??;
     of_json(frame.http_status.unwrap_or(status), headers, &frame.data)
 }
+
+/// What a refusal without a word means: speech recognition models answer `400 {}` when a parameter
+/// is missing, or when nobody speaks.
+const BARE_REFUSAL: &str = "DashScope refused the request and gave no reason: a parameter of the \
+                            model may be missing, or nobody speaks in the audio; speech \
+                            recognition models want format, sample_rate or language_hints in \
+                            options.extra_parameters";
 
 /// The object of `{"error": {...}}`, or an empty one.
 pub(super) fn error_object<'a>(body: &Body<'a>) -> ErrorObject<'a> {

@@ -18,10 +18,10 @@ impl From<Object> for Fields {
 impl Fields {
     /// Those of a value that is an object.
     pub(super) fn of(document: Document) -> Result<Self, Document> {
-        match document {
-            Document::Object(object) => Ok(Self::from(object)),
-            odd => Err(odd),
+        if let Document::Object(object) = document {
+            return Ok(Self::from(object));
         }
+        Err(document)
     }
 
     /// The value of a key, as it stands.
@@ -72,9 +72,11 @@ impl Fields {
         key: &str,
         read: impl Fn(Document) -> Result<T, Document>,
     ) -> Option<Vec<T>> {
-        let items = match self.take(key)? {
-            Document::List(items) => items,
-            one => vec![one],
+        let taken = self.take(key)?;
+        let items = if let Document::List(items) = taken {
+            items
+        } else {
+            vec![taken]
         };
         let (mut good, mut odd) = (Vec::with_capacity(items.len()), Vec::new());
         for item in items.into_iter().filter(|item| *item != Document::Null) {
@@ -98,11 +100,18 @@ impl Fields {
 
 /// A text, or a number as one.
 pub(super) fn text(document: Document) -> Result<Text<'static>, Document> {
-    match document {
-        Document::String(text) => Ok(Text(Cow::Owned(text))),
-        Document::Number(Real(number)) => Ok(Text(Cow::Owned(number.to_string()))),
-        odd => Err(odd),
+    if let Document::Number(Real(number)) = document {
+        return Ok(Text(Cow::Owned(number.to_string())));
     }
+    only_text(document)
+}
+
+/// A text, and nothing else.
+pub(super) fn only_text(document: Document) -> Result<Text<'static>, Document> {
+    if let Document::String(text) = document {
+        return Ok(Text(Cow::Owned(text)));
+    }
+    Err(document)
 }
 
 /// A whole number, or the digits of one.
@@ -113,7 +122,7 @@ pub(super) fn whole(document: &Document) -> Option<i64> {
             fits.then_some(*number as i64)
         }
         Document::String(text) => text.trim().parse().ok(),
-        _ => None,
+        Document::Null | Document::Bool(_) | Document::List(_) | Document::Object(_) => None,
     }
 }
 
@@ -122,7 +131,7 @@ pub(super) fn number(document: Document) -> Result<f64, Document> {
     let read = match &document {
         Document::Number(Real(number)) => Some(*number),
         Document::String(text) => text.trim().parse().ok(),
-        _ => None,
+        Document::Null | Document::Bool(_) | Document::List(_) | Document::Object(_) => None,
     };
     read.filter(|number: &f64| number.is_finite())
         .ok_or(document)
@@ -130,8 +139,8 @@ pub(super) fn number(document: Document) -> Result<f64, Document> {
 
 /// Yes or no.
 pub(super) fn flag(document: Document) -> Result<bool, Document> {
-    match document {
-        Document::Bool(flag) => Ok(flag),
-        odd => Err(odd),
+    if let Document::Bool(flag) = document {
+        return Ok(flag);
     }
+    Err(document)
 }

@@ -244,10 +244,10 @@ mod tests {
             given.push(waited + &text[new]);
         }
         if empty_end {
-            match form {
-                Form::Cumulative => return Err(Trouble::Changed),
-                _ => form = Form::Pieces,
+            if form == Form::Cumulative {
+                return Err(Trouble::Changed);
             }
+            form = Form::Pieces;
         }
         given.push(growth.finish(form)?);
         let all = given.concat();

@@ -104,16 +104,18 @@ fn find_output(body: &mut Body<'_>) {
 
 /// The text of what a speech recognition model calls a sentence, or of a list of them.
 pub(super) fn sentence(document: &Document) -> Option<Text<'static>> {
-    let text = |document: &Document| match document {
-        Document::Object(object) => match object.value("text")? {
-            Document::String(text) => Some(text.clone()),
-            _ => None,
-        },
-        _ => None,
+    let text = |document: &Document| {
+        if let Document::Object(object) = document
+            && let Document::String(text) = object.value("text")?
+        {
+            return Some(text.clone());
+        }
+        None
     };
-    let joined = match document {
-        Document::List(list) => list.iter().map(text).collect::<Option<String>>()?,
-        one => text(one)?,
+    let joined = if let Document::List(list) = document {
+        list.iter().map(text).collect::<Option<String>>()?
+    } else {
+        text(document)?
     };
     Some(Text(Cow::Owned(joined)))
 }
@@ -214,13 +216,9 @@ fn part(document: Document) -> Result<Part<'static>, Document> {
         });
     }
     let mut fields = Fields::of(document)?;
-    let only_text = |document| match document {
-        Document::String(text) => Ok(Text(Cow::Owned(text))),
-        odd => Err(odd),
-    };
     Ok(Part {
         text: fields.text("text"),
-        image: fields.with("image", only_text),
+        image: fields.with("image", fields::only_text),
         audio: fields.with("audio", audio),
         extra: fields.rest(),
     })
@@ -276,13 +274,16 @@ fn annotation(document: Document) -> Result<Annotation<'static>, Document> {
     })
 }
 
+/// An object, or the list that it should have under this key.
+fn of_list(key: &str, document: Document) -> Result<Fields, Document> {
+    if let Document::List(_) = document {
+        return Ok(Fields::from(Object(vec![(key.to_owned(), document)])));
+    }
+    Fields::of(document)
+}
+
 fn logprobs(document: Document) -> Result<Logprobs<'static>, Document> {
-    let object = match document {
-        list @ Document::List(_) => Object(vec![("content".to_owned(), list)]),
-        Document::Object(object) => object,
-        odd => return Err(odd),
-    };
-    let mut fields = Fields::from(object);
+    let mut fields = of_list("content", document)?;
     Ok(Logprobs {
         content: fields.list("content", token),
         extra: fields.rest(),
@@ -293,11 +294,12 @@ fn token(document: Document) -> Result<TokenLogprob<'static>, Document> {
     let mut fields = Fields::of(document)?;
     let bytes = |document: Document| {
         let byte = |item: &Document| whole(item).and_then(|byte| u8::try_from(byte).ok());
-        let bytes = match &document {
-            Document::List(items) => items.iter().map(byte).collect::<Option<Vec<u8>>>(),
-            _ => None,
-        };
-        bytes.ok_or(document)
+        if let Document::List(items) = &document
+            && let Some(bytes) = items.iter().map(byte).collect::<Option<Vec<u8>>>()
+        {
+            return Ok(bytes);
+        }
+        Err(document)
     };
     Ok(TokenLogprob {
         token: fields.text("token"),
@@ -309,12 +311,7 @@ fn token(document: Document) -> Result<TokenLogprob<'static>, Document> {
 }
 
 fn search_info(document: Document) -> Result<SearchInfo<'static>, Document> {
-    let object = match document {
-        list @ Document::List(_) => Object(vec![("search_results".to_owned(), list)]),
-        Document::Object(object) => object,
-        odd => return Err(odd),
-    };
-    let mut fields = Fields::from(object);
+    let mut fields = of_list("search_results", document)?;
     Ok(SearchInfo {
         results: fields.list("search_results", search_result),
         extra: fields.rest(),

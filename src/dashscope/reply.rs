@@ -939,7 +939,10 @@ mod tests {
             ] }),
             json!("stop"),
         );
-        for events in [whole(&body).unwrap(), stream(1, &[body.clone()]).unwrap()] {
+        for events in [
+            whole(&body).unwrap(),
+            stream(1, std::slice::from_ref(&body)).unwrap(),
+        ] {
             let answer = answer(events);
             let turn = &answer.choices[0].turn;
             let kept = |at: usize, key: &str| turn.parts[at].extra.value(key).cloned();

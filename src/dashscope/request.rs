@@ -57,9 +57,11 @@ impl Prepared {
         head.end(body.len());
         let options = &call.prompt.options;
         let n = options.n.map(f64::from);
-        let n = n.or_else(|| match options.extra_parameters.value("n")? {
-            Document::Number(Real(n)) => Some(*n),
-            _ => None,
+        let n = n.or_else(|| {
+            let Document::Number(Real(n)) = options.extra_parameters.value("n")? else {
+                return None;
+            };
+            Some(*n)
         });
         // A cast of a float saturates, and more than a few choices never come.
         let choices = n.map_or(1, |n| n as usize);

@@ -13,10 +13,10 @@ pub(super) fn counts(json: &str) -> Option<(Usage, Vec<String>)> {
         Ok(Read(document)) => (document, Vec::new()),
         Err(_) => tree::document(json)?,
     };
-    match document {
-        Document::Object(raw) => Some((usage(raw), repeated)),
-        _ => None,
-    }
+    let Document::Object(raw) = document else {
+        return None;
+    };
+    Some((usage(raw), repeated))
 }
 
 fn usage(raw: Object) -> Usage {

@@ -1,11 +1,12 @@
 //! An answer full of keys, parts, notes or calls that nobody knows costs time in proportion to its
 //! size: eight times as much takes about eight times as long, where quadratic work takes 64 times.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashgate::chat::answer::Fold;
 use dashgate::dashscope::reply::{Opening, Reply};
 use dashgate::dashscope::sse::Frame;
+use tokio::time::Instant;
 
 /// Reads a stream, and folds what comes of it.
 fn read(events: &[String]) {

@@ -123,6 +123,18 @@ async fn speech_recognition_answers_without_choices() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_without_a_word_says_what_may_be_missing() {
+    let upstream = Upstream::always(json(400, "{}")).await;
+    let gateway = gateway(&upstream).await;
+    let request: pb::ConverseRequest = message(&ask_for("fun-asr-flash-2026-06-15"));
+    let status = gateway.conversation().converse(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    for parameter in ["format", "sample_rate", "language_hints"] {
+        assert!(status.message().contains(parameter), "{status:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_part_of_an_unknown_kind_comes_and_goes_back() {
     let parts = json!([{"text": "here"}, {"file": {"url": "https://x.test/a.pdf"}}]);
     let message = json!({"role": "assistant", "content": parts, "phase": "final",
