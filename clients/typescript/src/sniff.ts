@@ -156,7 +156,8 @@ export function sniff(data: Uint8Array, name = "", kind?: MediaKind): string {
   const named = Object.hasOwn(EXTENSIONS, extension) ? (EXTENSIONS[extension] ?? "") : "";
   const part = kind ?? topLevel(named);
   const found = RULES.find(([match]) => match.split(" ").every((one) => holds(data, one)));
-  const types = (found?.[1] ?? named).split(" ");
+  const told = found?.[1] ?? "";
+  const types = (told === "" ? named : told).split(" ");
   return types.find((type) => topLevel(type) === part) ?? types[0] ?? "";
 }
 
