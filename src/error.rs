@@ -266,7 +266,7 @@ struct Inner {
 impl Error {
     /// A fault with a text for the caller: lower-case, no full stop, says what to do.
     pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
-        let inner = Inner {
+        let inner = Box::new(Inner {
             reason,
             message: message.into(),
             sent: Sent::No,
@@ -275,23 +275,16 @@ impl Error {
             upstream: None,
             attempts: 0,
             source: None,
-        };
-        Self {
-            inner: Box::new(inner),
-        }
+        });
+        Self { inner }
     }
 
     /// A field that is wrong.
     pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
-        let violation = Violation {
-            field: field.into(),
-            description: description.into(),
-        };
-        Self::new(
-            Reason::InvalidRequest,
-            format!("{}: {}", violation.field, violation.description),
-        )
-        .with_violation(violation)
+        let (field, description) = (field.into(), description.into());
+        let message = format!("{field}: {description}");
+        let violation = Violation { field, description };
+        Self::new(Reason::InvalidRequest, message).with_violation(violation)
     }
 
     /// Adds a field that is wrong.
