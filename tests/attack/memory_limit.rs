@@ -245,7 +245,7 @@ async fn worst_mix_for(span: Duration) {
     let upstream = Upstream::start(|number, _| json(200, &bulky(number, 3 * MIB))).await;
     let limit = [("memory.limit", "256MiB")];
     let mut process = Process::start(upstream.address, &limit, "ulimit -v 4194304");
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let mut round = 0;
     while began.elapsed() < span || round == 0 {
         worst_mix(&process, round).await;
