@@ -78,15 +78,15 @@ TEST(Target, IsReadInItsForms) {
   EXPECT_EQ(read_target("dns:h:1", std::nullopt).address, "dns:///h:1");
   EXPECT_EQ(read_target("ipv4:10.0.0.1:1", std::nullopt).address, "10.0.0.1:1");
   EXPECT_EQ(read_target("ipv6:[::1]:1", std::nullopt).address, "[::1]:1");
-  for (const char* wrong : {"dns:///", "dns:///h", "dns://server/h:1", "xds:///h:1",
-                            "ipv4:10.0.0.1:1,10.0.0.2:1"}) {
+  for (const char* wrong :
+       {"dns:///", "dns:///h", "dns://server/h:1", "xds:///h:1", "ipv4:10.0.0.1:1,10.0.0.2:1"}) {
     EXPECT_THROW(read_target(wrong, std::nullopt), std::invalid_argument) << wrong;
   }
 }
 
 TEST(Target, LoopbackIsKnown) {
-  for (const char* here : {"127.0.0.1:1", "http://LOCALHOST:1", "[::1]:1", "unix:/a/b",
-                           "dns:///a.localhost:1"}) {
+  for (const char* here :
+       {"127.0.0.1:1", "http://LOCALHOST:1", "[::1]:1", "unix:/a/b", "dns:///a.localhost:1"}) {
     EXPECT_TRUE(read_target(here, std::nullopt).is_loopback()) << here;
   }
   for (const char* away : {"gate.example:1", "127.0.0.1.example:1", "10.0.0.1:1", "[::2]:1"}) {

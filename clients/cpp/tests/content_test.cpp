@@ -139,7 +139,8 @@ TEST(Content, BytesAndFrames) {
   const std::vector<std::uint8_t> bytes{0xff, 0xd8, 0xff, 0};
   EXPECT_EQ(dashgate::image(bytes).image().mime_type(), "image/jpeg");
   EXPECT_EQ(dashgate::image(bytes).image().data(), std::string("\xff\xd8\xff\0", 4));
-  const v1::Content film = dashgate::video({"https://x/1.png", dashgate::Source::bytes("BM")});
+  const std::string bitmap("BM\x36\0\0\0\0\0\0\0", 10);
+  const v1::Content film = dashgate::video({"https://x/1.png", dashgate::Source::bytes(bitmap)});
   ASSERT_EQ(film.video().frames().frames_size(), 2);
   EXPECT_EQ(film.video().frames().frames(0).uri(), "https://x/1.png");
   EXPECT_EQ(film.video().frames().frames(1).mime_type(), "image/bmp");
