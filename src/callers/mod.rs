@@ -244,13 +244,13 @@ impl Callers {
         })
     }
 
-    /// The share of those who are told apart by nothing but where they come from.
+    /// The share of callers that differ only in their address.
     fn share_of(&self, origin: Origin) -> Caller {
         Caller(self.inner.hasher.hash_one(("origin", origin)))
     }
 
-    /// Nobody is asked who he is; what is shown all the same tells callers apart, but takes no
-    /// share of its own: anyone can make that up.
+    /// Credentials are not required; those that are sent distinguish callers, but give
+    /// no share of their own: anyone can make them up.
     fn anyone(&self, shown: &Credentials<'_>) -> Identity {
         let caller = match (shown.authorization, shown.api_key) {
             (None, None) => Caller::default(),

@@ -199,7 +199,7 @@ fn given(arguments: &Arguments) -> Vec<(Modality, String)> {
     all
 }
 
-/// What the model is told beside the question.
+/// The instructions that the model gets beside the question.
 fn options(arguments: &Arguments) -> Result<pb::GenerationOptions, Failure> {
     let mut options = pb::GenerationOptions::default();
     if arguments.thinking {

@@ -31,7 +31,7 @@ pub(crate) struct Manner {
     pub(crate) timeout: Option<Duration>,
     /// Take the answer whole.
     pub(crate) whole: bool,
-    /// What else the model is told.
+    /// Further instructions for the model.
     pub(crate) options: pb::GenerationOptions,
     /// Show the answer as it comes.
     pub(crate) shown: bool,

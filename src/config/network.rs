@@ -111,7 +111,7 @@ fn roots(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Roots {
         if !system && checker.raw.typed("upstream.tls.system_roots").is_some() {
             checker.clash(
                 "upstream.tls.system_roots",
-                "nobody would be trusted",
+                "no certificate authority would be trusted",
                 "set upstream.tls.ca too",
             );
         }
@@ -259,7 +259,7 @@ mod tests {
         let alone = roots(&only(named("ca.pem"))).unwrap();
         assert_eq!(alone, "Roots { own: 1, only_own: true }");
         for (world, expected) in [
-            (only(world()), "nobody would be trusted"),
+            (only(world()), "no certificate authority would be trusted"),
             (named("missing"), "it cannot be read"),
             (named("empty"), "it holds no certificate"),
         ] {

@@ -21,8 +21,8 @@ settings! {
         "DASHGATE_ADMIN_ALLOWED_HOSTS":
         "The names that the admin port may be asked by, in `Host`, beside IP addresses and \
          `localhost`; `*` for all. Other names are answered with 421.",
-        "A web page can make a name of its own mean this machine (DNS rebinding); nobody else asks \
-         by a name that you do not know.";
+        "A web page can make a name of its own mean this machine (DNS rebinding); no other client \
+         asks by a name that you do not know.";
     "telemetry.rates" [Rates] = "",
         "DASHGATE_TELEMETRY_RATES":
         "What a million tokens cost, of the question and of the answer: `model=0.8|2,...`. \

@@ -118,8 +118,8 @@ settings! {
         "DASHGATE_SERVER_CALLER_SHARE_PERCENT":
         "What part of `server.max_in_flight`, in percent, one caller alone may take. Several that \
          want more share equally, and some places stay free for whoever has none. Callers without \
-         credentials are told apart by their address, on this machine by their connection. 100: no \
-         shares.",
+         credentials are distinguished by their address, on this machine by their connection. \
+         100: no shares.",
         "A tenth is enough for others to begin at once, and a gateway with one caller hardly \
          misses it.";
     "server.max_partial_requests" [Count(1, 1_000_000)] = "512",

@@ -1,4 +1,4 @@
-//! What callers are told of an error of DashScope's. Data alone.
+//! The messages that callers get for DashScope's errors. Data alone.
 
 use crate::error::Reason::{self, *};
 

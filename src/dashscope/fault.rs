@@ -176,9 +176,9 @@ fn of_events(status: u16, headers: &Headers, body: &[u8]) -> Option<Error> {
 }
 
 /// What a refusal without a word means: speech recognition models answer `400 {}` when a parameter
-/// is missing, or when nobody speaks.
+/// is missing, or when the audio holds no speech.
 const BARE_REFUSAL: &str = "DashScope refused the request and gave no reason: a parameter of the \
-                            model may be missing, or nobody speaks in the audio; speech \
+                            model may be missing, or the audio holds no speech; speech \
                             recognition models want format, sample_rate or language_hints in \
                             options.extra_parameters";
 

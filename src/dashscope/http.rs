@@ -30,8 +30,8 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// The most header fields of an answer. DashScope sends about thirty.
 const MAX_HEADERS: usize = 128;
 
-/// The part of the time to connect that a name may take, so that a slow resolver is told from a
-/// slow host.
+/// The part of the time to connect that a name may take, so that a slow resolver is distinguished
+/// from a slow host.
 const NAME_SHARE: f32 = 0.75;
 
 /// Who asks.

@@ -30,7 +30,8 @@ use super::tunnel;
 /// router on the way must not forget the connection.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// The part of the time that a name may take, so that a slow resolver is told from a slow host.
+/// The part of the time that a name may take, so that a slow resolver is distinguished from a slow
+/// host.
 const NAME_SHARE: f32 = 0.75;
 
 /// How long an address is tried alone before the next one is tried beside it, as RFC 8305 advises.

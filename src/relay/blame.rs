@@ -1,4 +1,4 @@
-//! What a caller is told of an error that is about its media or options: which field, and whether
+//! The message for an error that is about media or options: which field, and whether
 //! it is the caller's to fix at all.
 
 use crate::chat::call::Prompt;

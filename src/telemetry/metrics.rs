@@ -119,7 +119,7 @@ metrics! {
          system has none left, or `other`.";
     LOG_DROPPED "dashgate_log_lines_dropped_total" [Kind::Counter] &["reason"],
         "Lines that are not in the log: `suppressed` because there were many like it, or `lost` \
-         because nobody read the log.";
+         because the log was not read.";
     SPANS "dashgate_trace_spans_total" [Kind::Counter] &["outcome"],
         "Spans that were made: `exported`, `dropped` because the queue was full, or `failed` at \
          the receiver.";

@@ -120,7 +120,7 @@ async fn half_sent_requests_have_a_bound_of_their_own() {
     let gateway = gateway_with(settings).await;
     let mut heads = begin(&gateway, &hostile, 100, None).await;
     assert_eq!(refused(&gateway, &other, 20).await, 0);
-    // Twenty wait for their request; the others were refused once they had been heard out.
+    // Twenty wait for their request; the others were refused after their requests were read.
     let mut answered = std::collections::HashSet::new();
     let raw = &mut heads[0];
     while answered.len() < 80 {
