@@ -1,6 +1,7 @@
 /**
  * A gateway that a test plays, over the wire: gRPC over HTTP/2, or gRPC-Web over HTTP/1.1.
  */
+import { ok } from "node:assert/strict";
 import { once } from "node:events";
 import * as http from "node:http";
 import * as http2 from "node:http2";
@@ -100,4 +101,10 @@ export function event<T = void>(
     };
   });
   return { happened, happens };
+}
+
+/** Checks a `grpc-timeout`: what is left of `timeoutMs` when the call is sent, within a second. */
+export function isLeftOf(timeoutMs: number, header: string | null | undefined): void {
+  const left = Number(/^(\d+)m$/.exec(header ?? "")?.[1]);
+  ok(left <= timeoutMs && left > timeoutMs - 1000, `grpc-timeout: ${header} of ${timeoutMs} ms`);
 }
