@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::error_codes::{Meaning, by_code, by_status};
 use super::error_fields;
 use super::error_messages::MESSAGES;
+use super::lenient;
 use super::sse::{Decoder, Limits};
 use super::text::Text;
 use super::wire::{Body, ErrorObject};
@@ -154,7 +155,8 @@ pub fn of_answer(status: u16, headers: &Headers, body: &[u8]) -> Error {
 }
 
 fn of_json(status: u16, headers: &Headers, body: &[u8]) -> Option<Error> {
-    let body: Body<'_> = serde_json::from_slice(body).ok()?;
+    let text = String::from_utf8_lossy(body);
+    let body = lenient::read(&text)?;
     let error = error_object(&body);
     let mut said = Said::in_body(&body, &error)?;
     said.http_status = status;
@@ -184,9 +186,10 @@ const BARE_REFUSAL: &str = "DashScope refused the request and gave no reason: a 
 
 /// The object of `{"error": {...}}`, or an empty one.
 pub(super) fn error_object<'a>(body: &Body<'a>) -> ErrorObject<'a> {
-    body.error
-        .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        .unwrap_or_default()
+    let Some(raw) = body.error else {
+        return ErrorObject::default();
+    };
+    serde_json::from_str(raw.get()).unwrap_or_else(|_| lenient::error(raw.get()))
 }
 
 /// An answer that cannot be read.
@@ -544,6 +547,10 @@ mod tests {
             "\u{feff}{\"request_id\":\"r\",\"message\":\"m\",\"code\":\"Arrearage\"}\n",
             r#"{"request_id":"r","error":{"code":"Arrearage","message":"m","type":"x"}}"#,
             r#"{"request_id":"r","error":{"type":"Arrearage","message":"m","code":null}}"#,
+            r#"{"request_id":"r","error":{"code":"Arrearage","message":"m","param":[5]}}"#,
+            r#"{"code":"Arrearage","code":"Arrearage","message":"m","request_id":"r"}"#,
+            r#"{"code":"Arrearage","message":"m","request_id":"r","output":"?","usage":7}"#,
+            r#"{"code":"Arrearage","error":"m","request_id":"r"}"#,
             "id:1\nevent:error\n\
              data:{\"code\":\"Arrearage\",\"message\":\"m\",\"request_id\":\"r\"}\n",
         ] {

@@ -17,17 +17,18 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::fields::{self, Fields, flag, number, whole};
+use super::strict;
 use super::text::Text;
 use super::tree::document;
 use super::wire::{
-    Annotation, Audio, Body, Choice, Content, Function, Logprobs, Message, Output, Part,
-    SearchInfo, SearchResult, TokenLogprob, ToolCall, repeated,
+    Annotation, Audio, Body, Choice, Content, ErrorObject, Function, Logprobs, Message, Output,
+    Part, SearchInfo, SearchResult, TokenLogprob, ToolCall, repeated,
 };
 use crate::chat::document::{Document, Object};
 
 /// Reads a body, strictly if that is possible. `None` if it is not JSON, or not an object.
 pub(super) fn read(json: &str) -> Option<Body<'_>> {
-    let mut body = match serde_json::from_str(json) {
+    let mut body = match strict::read(json) {
         Ok(body) => body,
         Err(_) => self::body(json)?,
     };
@@ -58,6 +59,26 @@ pub(super) fn body(json: &str) -> Option<Body<'_>> {
         extra: fields.rest(),
         warnings: twice.into_iter().map(repeated).collect(),
     })
+}
+
+/// Reads the value of `error`: an object, or a message alone.
+pub(super) fn error(json: &str) -> ErrorObject<'static> {
+    match document(json).map(|(document, _)| document) {
+        Some(Document::Object(object)) => {
+            let mut fields = Fields::from(object);
+            ErrorObject {
+                code: fields.text("code"),
+                kind: fields.text("type"),
+                message: fields.text("message"),
+                param: fields.text("param"),
+            }
+        }
+        Some(Document::String(message)) => ErrorObject {
+            message: Some(Text(Cow::Owned(message))),
+            ..ErrorObject::default()
+        },
+        _ => ErrorObject::default(),
+    }
 }
 
 /// An answer that is not under `output`, or an object deeper, is moved to where it belongs.

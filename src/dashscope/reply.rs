@@ -871,7 +871,7 @@ mod tests {
             "usage": { "n": 1 },
         });
         let text = body.to_string();
-        let strict: Body<'_> = serde_json::from_str(&text).unwrap();
+        let strict: Body<'_> = super::super::strict::read(&text).unwrap();
         let lenient = super::super::lenient::body(&text).unwrap();
         assert_eq!(format!("{strict:?}"), format!("{lenient:?}"));
     }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::json::{Gathered, Read};
 use super::text::Text;
@@ -35,17 +35,27 @@ trait Keyed<'a>: Default {
     fn keep(&mut self, extra: Object);
 }
 
-struct KeyedVisitor<T>(PhantomData<T>);
+/// Reads a body as documented.
+pub(super) fn read(json: &str) -> serde_json::Result<Body<'_>> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let mut body = Body::default();
+    reader.deserialize_map(Into(&mut body, PhantomData))?;
+    reader.end()?;
+    Ok(body)
+}
 
-impl<'de: 'a, 'a, T: Keyed<'a>> Visitor<'de> for KeyedVisitor<(T, &'a ())> {
-    type Value = T;
+/// Reads an object into its place: a value that is returned is moved at each level on its way.
+struct Into<'t, 'a, T>(&'t mut T, PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a, T: Keyed<'a>> Visitor<'de> for Into<'_, 'a, T> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(T::NAME)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
-        let mut value = T::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self(value, _) = self;
         let mut extra = Gathered::default();
         while let Some(Text(key)) = map.next_key()? {
             if !value.read(&key, &mut map)? {
@@ -56,7 +66,34 @@ impl<'de: 'a, 'a, T: Keyed<'a>> Visitor<'de> for KeyedVisitor<(T, &'a ())> {
             }
         }
         value.keep(extra.unique().ok_or_else(twice)?);
-        Ok(value)
+        Ok(())
+    }
+}
+
+/// An object or null, read into its place.
+struct Optional<'t, 'a, T>(&'t mut Option<T>, PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a, T: Keyed<'a>> DeserializeSeed<'de> for Optional<'_, 'a, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de: 'a, 'a, T: Keyed<'a>> Visitor<'de> for Optional<'_, 'a, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::NAME)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(Into(self.0.insert(T::default()), PhantomData))
     }
 }
 
@@ -65,8 +102,12 @@ fn twice<E: de::Error>() -> E {
     E::custom("a key comes twice")
 }
 
+/// The keys of an object; after `object`, those that hold objects.
 macro_rules! keyed {
-    ($type:ident, $name:literal, { $($key:literal => $field:ident),+ }) => {
+    (
+        $type:ident, $name:literal,
+        { $($key:literal => $field:ident),+ $(; object $($inner:literal => $at:ident),+)? }
+    ) => {
         impl<'a> Keyed<'a> for $type<'a> {
             const NAME: &'static str = $name;
 
@@ -82,6 +123,12 @@ macro_rules! keyed {
                         }
                         self.$field = map.next_value()?;
                     })+
+                    $($($inner => {
+                        if self.$at.is_some() {
+                            return Err(twice());
+                        }
+                        map.next_value_seed(Optional(&mut self.$at, PhantomData))?;
+                    })+)?
                     _ => return Ok(false),
                 }
                 Ok(true)
@@ -98,7 +145,9 @@ macro_rules! object {
     ($($type:ident),+) => {
         $(impl<'de: 'a, 'a> Deserialize<'de> for $type<'a> {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_map(KeyedVisitor::<(Self, &'a ())>(PhantomData))
+                let mut value = Self::default();
+                deserializer.deserialize_map(Into(&mut value, PhantomData))?;
+                Ok(value)
             }
         })+
     };
@@ -109,8 +158,8 @@ keyed!(Body, "an answer", {
     "code" => code,
     "message" => message,
     "error" => error,
-    "output" => output,
-    "usage" => usage
+    "usage" => usage;
+    object "output" => output
 });
 
 keyed!(Output, "an output object", {
@@ -118,15 +167,14 @@ keyed!(Output, "an output object", {
     "text" => text,
     "finish_reason" => finish_reason,
     "audio" => audio,
-    "search_info" => search_info,
-    "finished" => finished
+    "finished" => finished;
+    object "search_info" => search_info
 });
 
 keyed!(Choice, "a choice", {
     "index" => index,
-    "finish_reason" => finish_reason,
-    "message" => message,
-    "logprobs" => logprobs
+    "finish_reason" => finish_reason;
+    object "message" => message, "logprobs" => logprobs
 });
 
 keyed!(Message, "a message", {
@@ -153,8 +201,8 @@ keyed!(Audio, "an audio object", {
 keyed!(ToolCall, "a tool call", {
     "index" => index,
     "id" => id,
-    "type" => kind,
-    "function" => function
+    "type" => kind;
+    object "function" => function
 });
 
 keyed!(Function, "a function", { "name" => name, "arguments" => arguments });
@@ -185,17 +233,11 @@ keyed!(SearchResult, "a search result", {
 });
 
 object!(
-    Body,
-    Output,
     Choice,
-    Message,
     Part,
     ToolCall,
-    Function,
     Annotation,
-    Logprobs,
     TokenLogprob,
-    SearchInfo,
     SearchResult
 );
 
@@ -251,7 +293,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Audio<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Audio<'a>, A::Error> {
-                KeyedVisitor::<(Audio<'a>, &'a ())>(PhantomData).visit_map(map)
+                let mut audio = Audio::default();
+                Into(&mut audio, PhantomData).visit_map(map)?;
+                Ok(audio)
             }
         }
 

@@ -287,15 +287,24 @@ impl Services for Offered {
     }
 }
 
-/// Checks the body of a request before it is decoded.
+/// Checks the body of a request before it is decoded. In a box, because tonic moves a request from
+/// layer to layer.
 fn checked<B>(
     request: Request<B>,
     limits: Limits,
     memory: &CallMemory,
     caller: Caller,
-) -> Request<RequestBody<B>> {
+) -> Request<Box<RequestBody<B>>> {
     let encoding = Encoding::of(request.headers());
-    request.map(|body| RequestBody::new(body, encoding, limits, memory.clone(), caller))
+    request.map(|body| {
+        Box::new(RequestBody::new(
+            body,
+            encoding,
+            limits,
+            memory.clone(),
+            caller,
+        ))
+    })
 }
 
 fn caller(arrival: &Arrival, report: Option<(Relay, &'static str)>) -> Caller {

@@ -171,6 +171,14 @@ impl Scan {
     /// Reads a varint to its end, if that has come.
     fn varint<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(u64, &'a [u8])>, Error> {
         let end = self.open.last().map_or(0, |open| open.end);
+        // Nearly all are one byte.
+        if let [byte @ ..0x80, rest @ ..] = bytes
+            && self.shift == 0
+            && self.at < end
+        {
+            self.at += 1;
+            return Ok(Some((u64::from(*byte), rest)));
+        }
         let mut bytes = bytes;
         while let Some((byte, rest)) = bytes.split_first() {
             if self.at == end || self.shift > MAX_SHIFT {

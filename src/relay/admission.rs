@@ -7,6 +7,7 @@
 //! caller who holds none is admitted. As places become free, those who hold few get them first.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -77,14 +78,20 @@ impl Admission {
         let share = self.inner.share_percent.load(Ordering::Relaxed);
         let mut places = self.inner.lock();
         let free = limit.saturating_sub(places.taken);
-        let held = places.by_caller.get(&caller).copied().unwrap_or_default();
         if free == 0 {
             drop(places);
             return Err(overloaded(format!(
                 "too many in-flight calls (limit {limit})"
             )));
         }
-        if !has_share(held, free, share) {
+        let entry = places.by_caller.entry(caller);
+        let held = match &entry {
+            Entry::Occupied(held) => *held.get(),
+            Entry::Vacant(_) => 0,
+        };
+        if has_share(held, free, share) {
+            *entry.or_default() += 1;
+        } else {
             drop(places);
             return Err(overloaded(format!(
                 "too many in-flight calls of this caller ({held} of {limit}): the {free} free \
@@ -92,7 +99,6 @@ impl Admission {
             )));
         }
         places.taken += 1;
-        *places.by_caller.entry(caller).or_default() += 1;
         drop(places);
         Ok(Permit {
             inner: Arc::clone(&self.inner),
@@ -128,10 +134,10 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut places = self.inner.lock();
         places.taken = places.taken.saturating_sub(1);
-        if let Some(held) = places.by_caller.get_mut(&self.caller) {
-            *held = held.saturating_sub(1);
-            if *held == 0 {
-                places.by_caller.remove(&self.caller);
+        if let Entry::Occupied(mut held) = places.by_caller.entry(self.caller) {
+            match held.get().saturating_sub(1) {
+                0 => drop(held.remove()),
+                left => drop(held.insert(left)),
             }
         }
     }

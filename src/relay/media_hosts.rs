@@ -121,11 +121,14 @@ fn authority(uri: &str) -> &str {
 /// letters, digits, dots and dashes, whose last part is not a number in any base. Nearly all are,
 /// and the closer look is ten times the work.
 fn plain_name(uri: &str) -> Option<&str> {
-    let (scheme, rest) = uri.split_once("://")?;
-    let name = rest.split(['/', '?', '#']).next()?;
+    let (scheme, rest) = uri.split_at_checked(uri.bytes().position(|b| b == b':')?)?;
+    let rest = rest.strip_prefix("://")?;
+    let end = rest.bytes().position(|b| matches!(b, b'/' | b'?' | b'#'));
+    let name = rest.get(..end.unwrap_or(rest.len()))?;
     let is_scheme = scheme.bytes().all(|b| b.is_ascii_alphabetic());
     let in_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
-    let last = name.rsplit('.').next()?;
+    let dot = name.bytes().rposition(|b| b == b'.');
+    let last = name.get(dot.map_or(0, |dot| dot + 1)..)?;
     let is_plain = is_scheme
         && name.bytes().all(in_name)
         && last.starts_with(|c: char| c.is_ascii_lowercase())
@@ -150,7 +153,7 @@ fn is_private_name(name: &str) -> bool {
         let rest = name.strip_suffix(end);
         rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    !name.contains('.') || PRIVATE_ENDS.iter().any(|end| ends(end))
+    !name.bytes().any(|b| b == b'.') || PRIVATE_ENDS.iter().any(|end| ends(end))
 }
 
 /// Whether an address is reached over the public network: none of the special ranges of RFC 6890.
