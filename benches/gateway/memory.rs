@@ -40,8 +40,9 @@ pub(crate) fn streams(bench: &Bench) -> usize {
 pub(crate) async fn idle(bench: &Bench, variant: Variant) -> Result<Vec<Value>> {
     bench.shared.set(Pace::Hold);
     let count = streams(bench);
-    // The default is the bound against overload, which here is the load itself.
-    let most = format!("server.max_in_flight={}", count + ON_A_LINE);
+    // The default is the bound against overload, which here is the load itself; and one caller gets
+    // a share of the places, not all.
+    let most = format!("server.max_in_flight={}", 2 * count + ON_A_LINE);
     let subject = bench.start(variant, &[&most]).await?;
     let lines = Rc::new(lines(&subject, count.div_ceil(ON_A_LINE)).await?);
     let ask = Rc::new(ask(&subject, CONVERSE_STREAM, Question::Small)?);

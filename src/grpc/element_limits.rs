@@ -41,6 +41,9 @@ const LISTS: [(&str, &str, u32); 13] = [
     ("google.protobuf.ListValue", "values", 131_072),
 ];
 
+/// The types that are a level of a document.
+const LEVELS: [&str; 2] = ["google.protobuf.Struct", "google.protobuf.ListValue"];
+
 /// How many lists have a limit.
 pub(super) const LIST_COUNT: usize = LISTS.len();
 
@@ -54,10 +57,10 @@ const MAP_LEAF: usize = 11;
 const ALLOCATION: usize = 16;
 
 /// What an element of a list of texts takes: a list grows by doubling, and each text is allocated.
-pub(super) const TEXT_WEIGHT: usize = 2 * size_of::<String>() + ALLOCATION;
+const TEXT_WEIGHT: usize = 2 * size_of::<String>() + ALLOCATION;
 
 /// What a number in a list takes, in the message and in the call.
-pub(super) const NUMBER_WEIGHT: usize = 3 * size_of::<i32>();
+const NUMBER_WEIGHT: usize = 3 * size_of::<i32>();
 
 /// What a message of this type takes in memory beside its texts: twice its size, because lists grow
 /// by doubling, and once that of what it becomes in the call. Types that stand inside others have
@@ -96,10 +99,6 @@ pub struct Schema {
 /// The type of a message.
 #[derive(Debug, Default)]
 pub(super) struct Type {
-    /// What each message of it takes in memory.
-    pub(super) weight: usize,
-    /// Whether it is a level of a document: a `Struct` or a list in one.
-    pub(super) is_level: bool,
     /// By their numbers.
     fields: Vec<Option<Field>>,
 }
@@ -109,12 +108,23 @@ pub(super) struct Type {
 pub(super) struct Field {
     /// Its name.
     pub(super) name: Box<str>,
+    /// What it holds.
+    pub(super) element: Element,
+}
+
+/// What a field holds: one element, or a list of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Element {
     /// The type of its messages; none for texts and numbers.
     pub(super) message: Option<usize>,
     /// Its place among the lists, and the most elements that it may hold.
     pub(super) list: Option<(usize, u32)>,
+    /// What each element takes in memory beside its texts.
+    pub(super) weight: usize,
     /// Whether its elements are numbers, which may stand packed behind each other.
     pub(super) is_number: bool,
+    /// Whether each is a level of a document: a `Struct` or a list in one.
+    pub(super) is_level: bool,
 }
 
 impl Schema {
@@ -137,11 +147,6 @@ impl Schema {
         let types = found
             .iter()
             .map(|(name, message)| Type {
-                weight: weight(name),
-                is_level: matches!(
-                    name.as_str(),
-                    "google.protobuf.Struct" | "google.protobuf.ListValue"
-                ),
                 fields: fields(name, message, &by_name),
             })
             .collect();
@@ -188,7 +193,8 @@ fn fields(
     let most = usize::try_from(most.unwrap_or_default()).unwrap_or_default();
     let mut fields = vec![None; most + 1];
     for field in &message.field {
-        let child = by_name.get(field.type_name().trim_start_matches('.'));
+        let type_name = field.type_name().trim_start_matches('.');
+        let child = by_name.get(type_name);
         let repeated = field.label() == Label::Repeated;
         let is_message = field.r#type() == WireType::Message;
         let place = usize::try_from(field.number()).ok();
@@ -199,9 +205,17 @@ fn fields(
             let is_text = matches!(field.r#type(), WireType::String | WireType::Bytes);
             *slot = Some(Field {
                 name: field.name().into(),
-                message: child.copied().filter(|_| is_message),
-                list: repeated.then(|| list(name, field.name())),
-                is_number: !is_message && !is_text,
+                element: Element {
+                    message: child.copied().filter(|_| is_message),
+                    list: repeated.then(|| list(name, field.name())),
+                    weight: match (is_message, is_text) {
+                        (true, _) => weight(type_name),
+                        (false, true) => TEXT_WEIGHT,
+                        (false, false) => NUMBER_WEIGHT,
+                    },
+                    is_number: !is_message && !is_text,
+                    is_level: is_message && LEVELS.contains(&type_name),
+                },
             });
         }
     }
@@ -238,15 +252,15 @@ mod tests {
                 continue;
             }
             for field in schema.types[at].fields.iter().flatten() {
-                if let Some((list, _)) = field.list {
+                let element = &field.element;
+                if let Some((list, _)) = element.list {
                     assert!(list < LIST_COUNT, "{} has no row", field.name);
                     lists.insert(list);
                 }
-                if field.list.is_some() && !field.is_number {
-                    let weight = field.message.map(|at| schema.types[at].weight);
-                    assert_ne!(weight, Some(0), "{} has no weight", field.name);
+                if element.list.is_some() {
+                    assert_ne!(element.weight, 0, "{} has no weight", field.name);
                 }
-                left.extend(field.message);
+                left.extend(element.message);
             }
         }
         assert_eq!(lists.len(), LIST_COUNT, "a row that no request needs");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Reason};
 
-use super::element_limits::{Field, LIST_COUNT, NUMBER_WEIGHT, Schema, TEXT_WEIGHT};
+use super::element_limits::{Element, LIST_COUNT, Schema};
 
 /// The most levels of a document (`Struct` and lists in it). Each takes three of the hundred levels
 /// of messages that prost decodes, and no known document has ten.
@@ -30,7 +30,9 @@ pub struct Scan {
     /// The varint that is being read.
     varint: u64,
     shift: u32,
-    /// The messages that are open, the outermost first.
+    /// The message that is being read.
+    top: Open,
+    /// Those around it, the outermost first.
     open: Vec<Open>,
     levels: u32,
     counts: [u32; LIST_COUNT + 1],
@@ -46,8 +48,10 @@ pub struct Scan {
 struct Open {
     message: usize,
     end: u64,
-    /// The field that is being read, how many of it came in a row, and groups that are open.
+    /// The field that is being read, what it holds if that is counted, how many of it came in a
+    /// row, and groups that are open.
     field: u64,
+    element: Option<Element>,
     run: u32,
     groups: u32,
     is_level: bool,
@@ -67,24 +71,32 @@ enum State {
     Packed(u64),
 }
 
+impl Open {
+    /// A message of this type that ends here.
+    fn new(message: usize, end: u64, is_level: bool) -> Self {
+        Self {
+            message,
+            end,
+            field: 0,
+            element: None,
+            run: 0,
+            groups: 0,
+            is_level,
+        }
+    }
+}
+
 impl Scan {
     /// Of a message of this type, whose elements may take so much memory.
     pub fn new(schema: Arc<Schema>, message: usize, max_weight: usize) -> Self {
-        let root = Open {
-            message,
-            end: u64::MAX,
-            field: 0,
-            run: 0,
-            groups: 0,
-            is_level: false,
-        };
         Self {
             schema,
             at: 0,
             state: State::Tag,
             varint: 0,
             shift: 0,
-            open: vec![root],
+            top: Open::new(message, u64::MAX, false),
+            open: Vec::new(),
             levels: 0,
             counts: [0; LIST_COUNT + 1],
             weight: 0,
@@ -115,7 +127,7 @@ impl Scan {
     fn read(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         loop {
             match self.state {
-                State::Tag if self.open.last().is_some_and(|open| self.at == open.end) => {
+                State::Tag if self.at == self.top.end => {
                     self.close()?;
                 }
                 State::Skip(left) => {
@@ -154,9 +166,9 @@ impl Scan {
     /// The message has ended. Fails if it ended in the middle.
     pub fn finish(&mut self) -> Result<(), Error> {
         let whole = !self.is_malformed && matches!(self.state, State::Tag) && self.shift == 0;
-        match (whole, self.open.as_slice()) {
-            (true, [root]) if root.groups == 0 => Ok(()),
-            _ => Err(malformed()),
+        match whole && self.open.is_empty() && self.top.groups == 0 {
+            true => Ok(()),
+            false => Err(malformed()),
         }
     }
 
@@ -170,7 +182,7 @@ impl Scan {
 
     /// Reads a varint to its end, if that has come.
     fn varint<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(u64, &'a [u8])>, Error> {
-        let end = self.open.last().map_or(0, |open| open.end);
+        let end = self.top.end;
         // Nearly all are one byte.
         if let [byte @ ..0x80, rest @ ..] = bytes
             && self.shift == 0
@@ -201,8 +213,8 @@ impl Scan {
         match self.state {
             State::Number => {
                 self.state = State::Tag;
-                match self.field() {
-                    Some(field) if field.is_number => self.count(1),
+                match self.top.element {
+                    Some(element) if element.is_number => self.count(1),
                     _ => Ok(()),
                 }
             }
@@ -213,12 +225,15 @@ impl Scan {
 
     fn tag(&mut self, key: u64) -> Result<(), Error> {
         let (number, wire) = (key >> 3, key & 7);
-        let open = self.open.last_mut().ok_or_else(malformed)?;
         if number == 0 || key > u64::from(u32::MAX) {
             return Err(malformed());
         }
+        let open = &mut self.top;
         if open.field != number {
+            let fields = self.schema.message(open.message);
+            let field = fields.and_then(|fields| fields.field(number));
             (open.field, open.run) = (number, 0);
+            open.element = field.map(|field| field.element);
         }
         self.state = match wire {
             0 => State::Number,
@@ -238,27 +253,22 @@ impl Scan {
         Ok(())
     }
 
-    /// The field that is being read, if anything in it is counted.
-    fn field(&self) -> Option<&Field> {
-        let open = self.open.last().filter(|open| open.groups == 0)?;
-        self.schema.message(open.message)?.field(open.field)
-    }
-
     fn delimited(&mut self, length: u64) -> Result<(), Error> {
         let end = self.at.checked_add(length).ok_or_else(malformed)?;
-        if self.open.last().is_none_or(|open| end > open.end) {
+        if end > self.top.end {
             return Err(malformed());
         }
         let passed_over = match length {
             0 => State::Tag,
             length => State::Skip(length),
         };
-        let Some(field) = self.field() else {
+        // prost skips groups, with all that is in them.
+        let element = self.top.element.filter(|_| self.top.groups == 0);
+        let Some(element) = element else {
             self.state = passed_over;
             return Ok(());
         };
-        let (message, is_number) = (field.message, field.is_number);
-        if is_number {
+        if element.is_number {
             self.state = match length {
                 0 => State::Tag,
                 length => State::Packed(length),
@@ -266,21 +276,14 @@ impl Scan {
             return Ok(());
         }
         self.count(1)?;
-        let Some(message) = message else {
+        let Some(message) = element.message else {
             self.state = passed_over;
             return Ok(());
         };
-        let is_level = self.schema.message(message).is_some_and(|m| m.is_level);
-        self.levels += u32::from(is_level);
-        self.open.push(Open {
-            message,
-            end,
-            field: 0,
-            run: 0,
-            groups: 0,
-            is_level,
-        });
+        let inner = Open::new(message, end, element.is_level);
+        self.open.push(std::mem::replace(&mut self.top, inner));
         self.state = State::Tag;
+        self.levels += u32::from(element.is_level);
         if self.levels > MAX_LEVELS {
             let what = format!("is nested more than {MAX_LEVELS} levels deep; make it flatter");
             return Err(Error::field(self.path(), what));
@@ -290,8 +293,9 @@ impl Scan {
 
     fn close(&mut self) -> Result<(), Error> {
         match self.open.pop() {
-            Some(open) if open.groups == 0 => {
-                self.levels -= u32::from(open.is_level);
+            Some(around) if self.top.groups == 0 => {
+                self.levels -= u32::from(self.top.is_level);
+                self.top = around;
                 Ok(())
             }
             _ => Err(malformed()),
@@ -300,22 +304,14 @@ impl Scan {
 
     /// Counts so many elements of the field that is being read.
     fn count(&mut self, elements: u32) -> Result<(), Error> {
-        let Some(field) = self.field() else {
+        let open = &mut self.top;
+        let Some(element) = open.element.filter(|_| open.groups == 0) else {
             return Ok(());
         };
-        let list = field.list;
-        let each = match field.message {
-            Some(message) => self.schema.message(message).map_or(0, |m| m.weight),
-            None if field.is_number => NUMBER_WEIGHT,
-            None => TEXT_WEIGHT,
-        };
-        if let Some(open) = self.open.last_mut() {
-            open.run = open.run.saturating_add(elements);
-        }
-        self.weight = self
-            .weight
-            .saturating_add(each.saturating_mul(elements as usize));
-        if let Some((list, most)) = list
+        open.run = open.run.saturating_add(elements);
+        let weight = element.weight.saturating_mul(elements as usize);
+        self.weight = self.weight.saturating_add(weight);
+        if let Some((list, most)) = element.list
             && let Some(count) = self.counts.get_mut(list)
         {
             *count = count.saturating_add(elements);
@@ -339,7 +335,7 @@ impl Scan {
     fn path(&self) -> String {
         let mut path = String::new();
         let mut index = None;
-        for open in &self.open {
+        for open in self.open.iter().chain([&self.top]) {
             let message = self.schema.message(open.message);
             let Some(field) = message.and_then(|message| message.field(open.field)) else {
                 break;
@@ -351,7 +347,7 @@ impl Scan {
                 path.push('.');
             }
             path.push_str(&field.name);
-            index = field.list.map(|_| open.run.saturating_sub(1));
+            index = field.element.list.map(|_| open.run.saturating_sub(1));
         }
         path
     }
