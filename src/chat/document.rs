@@ -64,66 +64,39 @@ impl Object {
         } else if !other.0.is_empty() {
             let mut merged = Merged::from(std::mem::take(self));
             merged.merge(other);
-            *self = merged.object;
+            *self = merged.take();
         }
     }
 }
 
 /// An object that others are merged into, each in time proportional to its own size.
 #[derive(Clone, Debug, Default)]
-pub struct Merged {
-    object: Object,
-    /// Where each key stands. Empty as long as there are few keys.
-    places: HashMap<String, usize>,
-}
-
-/// Up to so many keys, looking at each is quicker than hashing one.
-const FEW_KEYS: usize = 16;
+pub struct Merged(Keyed<Document>);
 
 impl Merged {
     /// Adds all of another object; where both have a key, the other's value stays.
     pub fn merge(&mut self, other: Object) {
         for (key, value) in other.0 {
-            match self.place(&key).and_then(|at| self.object.0.get_mut(at)) {
-                Some((_, old)) => *old = value,
-                None => self.add(key, value),
+            match self.0.value_mut(&key) {
+                Some(old) => *old = value,
+                None => self.0.add(key, value),
             }
         }
     }
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.object.is_empty()
+        self.0.is_empty()
     }
 
     /// The value of a key.
     pub fn value(&self, key: &str) -> Option<&Document> {
-        self.object.0.get(self.place(key)?).map(|(_, value)| value)
+        self.0.value(key)
     }
 
     /// The object; nothing is left.
     pub fn take(&mut self) -> Object {
-        self.places.clear();
-        std::mem::take(&mut self.object)
-    }
-
-    fn place(&self, key: &str) -> Option<usize> {
-        if self.places.is_empty() {
-            return self.object.0.iter().position(|(name, _)| name == key);
-        }
-        self.places.get(key).copied()
-    }
-
-    fn add(&mut self, key: String, value: Document) {
-        let at = self.object.0.len();
-        if at == FEW_KEYS && self.places.is_empty() {
-            let entries = self.object.0.iter().enumerate();
-            self.places = entries.map(|(at, (key, _))| (key.clone(), at)).collect();
-        }
-        if at >= FEW_KEYS {
-            self.places.insert(key.clone(), at);
-        }
-        self.object.0.push((key, value));
+        Object(self.0.take())
     }
 }
 
@@ -131,9 +104,83 @@ impl From<Object> for Merged {
     fn from(object: Object) -> Self {
         let mut merged = Self::default();
         for (key, value) in object.0 {
-            merged.add(key, value);
+            merged.0.add(key, value);
         }
         merged
+    }
+}
+
+/// Values by key in the order in which they came, of which each is found quickly.
+#[derive(Clone, Debug)]
+pub struct Keyed<V> {
+    entries: Vec<(String, V)>,
+    /// Where each key stands. Empty as long as there are few keys.
+    places: HashMap<String, usize>,
+}
+
+/// Up to so many keys, looking at each is quicker than hashing one.
+const FEW_KEYS: usize = 16;
+
+impl<V> Default for Keyed<V> {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            places: HashMap::new(),
+        }
+    }
+}
+
+impl<V> Keyed<V> {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The value of a key.
+    pub fn value(&self, key: &str) -> Option<&V> {
+        self.entries.get(self.place(key)?).map(|(_, value)| value)
+    }
+
+    /// The value of a key, to be changed.
+    pub fn value_mut(&mut self, key: &str) -> Option<&mut V> {
+        let place = self.place(key)?;
+        self.entries.get_mut(place).map(|(_, value)| value)
+    }
+
+    /// All keys and values.
+    pub fn entries(&self) -> &[(String, V)] {
+        &self.entries
+    }
+
+    /// All keys and values, to be changed.
+    pub fn entries_mut(&mut self) -> impl Iterator<Item = (&String, &mut V)> {
+        self.entries.iter_mut().map(|(key, value)| (&*key, value))
+    }
+
+    /// All keys and values; nothing is left.
+    pub fn take(&mut self) -> Vec<(String, V)> {
+        self.places.clear();
+        std::mem::take(&mut self.entries)
+    }
+
+    fn place(&self, key: &str) -> Option<usize> {
+        if self.places.is_empty() {
+            return self.entries.iter().position(|(name, _)| name == key);
+        }
+        self.places.get(key).copied()
+    }
+
+    /// Adds a key that is not there yet.
+    pub fn add(&mut self, key: String, value: V) {
+        let at = self.entries.len();
+        if at == FEW_KEYS && self.places.is_empty() {
+            let entries = self.entries.iter().enumerate();
+            self.places = entries.map(|(at, (key, _))| (key.clone(), at)).collect();
+        }
+        if at >= FEW_KEYS {
+            self.places.insert(key.clone(), at);
+        }
+        self.entries.push((key, value));
     }
 }
 

@@ -4,13 +4,14 @@
 //! can be set here at once.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::value::Kind;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, Struct};
-use serde::Deserialize;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::config;
 use crate::grpc::pb;
@@ -19,6 +20,8 @@ use crate::grpc::pb;
 const ROOT: &str = ".dashgate.v1.GenerationOptions";
 /// A field of this type takes any keys.
 const STRUCT: &str = ".google.protobuf.Struct";
+/// A field of this name is a text that holds JSON.
+const SCHEMA: &str = "schema";
 /// Messages of the schema are nested no deeper than this.
 const DEPTH: usize = 4;
 
@@ -141,6 +144,9 @@ fn scalar(field: &FieldDescriptorProto, key: &str, value: &str) -> Result<Vec<u8
     let kind = field.r#type();
     let mut bytes = Vec::new();
     if kind == Type::String {
+        if field.name() == SCHEMA {
+            unique(key, value)?;
+        }
         bytes = delimited(field, value.as_bytes());
     } else if kind == Type::Bool {
         let on: bool = value.parse().map_err(|_| wrong("true or false"))?;
@@ -175,9 +181,7 @@ fn delimited(field: &FieldDescriptorProto, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A value of JSON.
-#[derive(Deserialize)]
-#[serde(untagged)]
+/// A value of JSON, in which no key comes twice.
 enum Open {
     Null,
     Bool(bool),
@@ -187,9 +191,79 @@ enum Open {
     Object(BTreeMap<String, Open>),
 }
 
+impl<'de> Deserialize<'de> for Open {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OpenVisitor)
+    }
+}
+
+struct OpenVisitor;
+
+impl<'de> Visitor<'de> for OpenVisitor {
+    type Value = Open;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Open, E> {
+        Ok(Open::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Open, E> {
+        Ok(Open::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Open, E> {
+        Ok(Open::Number(value as f64))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Open, E> {
+        Ok(Open::Number(value as f64))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Open, E> {
+        Ok(Open::Number(value))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Open, E> {
+        Ok(Open::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Open, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Open::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Open, A::Error> {
+        let mut object = BTreeMap::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if object.contains_key(&key) {
+                let message = format!("the key {key:?} comes more than once");
+                return Err(de::Error::custom(message));
+            }
+            object.insert(key, entries.next_value()?);
+        }
+        Ok(Open::Object(object))
+    }
+}
+
+/// The value of a JSON text; none if it is not JSON.
+fn unique(key: &str, value: &str) -> Result<Option<Open>, String> {
+    match serde_json::from_str(value) {
+        Ok(value) => Ok(Some(value)),
+        // JSON in every way but for a key that comes twice.
+        Err(error) if error.is_data() => Err(format!("{key}: {error}")),
+        Err(_) => Ok(None),
+    }
+}
+
 /// The keys of an open object: the value is JSON, or else a text.
 fn fields_of(path: &[&str], key: &str, value: &str) -> Result<Struct, String> {
-    let value = serde_json::from_str(value).unwrap_or_else(|_| Open::Text(value.to_owned()));
+    let value = unique(key, value)?.unwrap_or_else(|| Open::Text(value.to_owned()));
     let value = path.iter().rev().fold(value, |inner, name| {
         Open::Object([((*name).to_owned(), inner)].into())
     });
@@ -292,6 +366,18 @@ mod tests {
             ("logprobs=yes", "takes true or false"),
             ("temperature.more=1", "there is no option"),
             ("extra_parameters=1", "takes a JSON object"),
+            (
+                "extra_parameters.x={\"a\":1,\"a\":2}",
+                "extra_parameters.x: the key \"a\" comes more than once",
+            ),
+            (
+                "response_format.json_schema.schema={\"a\":1,\"a\":2}",
+                "schema: the key \"a\" comes more than once",
+            ),
+            (
+                "extra_parameters={\"x\":[{\"b\":{},\"b\":1}]}",
+                "the key \"b\" comes more than once",
+            ),
             ("stop_token_ids=1", "cannot be set on the command line"),
         ] {
             let told = set(&mut pb::GenerationOptions::default(), text).unwrap_err();

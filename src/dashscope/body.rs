@@ -98,8 +98,16 @@ impl Writer<'_, '_> {
     }
 
     fn extra(&mut self, extra: &Object) -> Result<(), Error> {
+        self.extra_without(extra, |_| false)
+    }
+
+    fn extra_without(
+        &mut self,
+        extra: &Object,
+        is_written: impl Fn(&str) -> bool,
+    ) -> Result<(), Error> {
         for (key, value) in &extra.0 {
-            if *value != Document::Null {
+            if *value != Document::Null && !is_written(key) {
                 self.field(key, Some(Written(value)))?;
             }
         }
@@ -109,6 +117,16 @@ impl Writer<'_, '_> {
     fn list<T>(
         &mut self,
         items: &[T],
+        write: impl FnMut(&mut Self, &T) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.joined(items, None, write)
+    }
+
+    /// A list, and behind it the items of another one that were never read.
+    fn joined<T>(
+        &mut self,
+        items: &[T],
+        rest: Option<&Document>,
         mut write: impl FnMut(&mut Self, &T) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.raw("[");
@@ -117,6 +135,14 @@ impl Writer<'_, '_> {
                 self.raw(",");
             }
             write(self, item)?;
+        }
+        if let Some(Document::List(rest)) = rest {
+            for (at, item) in rest.iter().enumerate() {
+                if at > 0 || !items.is_empty() {
+                    self.raw(",");
+                }
+                self.value(&Written(item))?;
+            }
         }
         self.raw("]");
         Ok(())
@@ -153,18 +179,23 @@ impl Writer<'_, '_> {
             });
             self.raw("\"");
         }
-        if !turn.parts.is_empty() || !has_other("content") {
+        // Parts and calls of an unknown form go behind the others.
+        let (has_parts, has_calls) = (!turn.parts.is_empty(), !turn.tool_calls.is_empty());
+        if has_parts || !has_other("content") {
             self.key("content");
-            self.list(&turn.parts, Self::part)?;
+            self.joined(&turn.parts, turn.extra.value("content"), Self::part)?;
         }
         let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         self.field("reasoning_content", said(&turn.reasoning))?;
-        if !turn.tool_calls.is_empty() {
+        if has_calls {
             self.key("tool_calls");
-            self.list(&turn.tool_calls, Self::tool_call)?;
+            let rest = turn.extra.value("tool_calls");
+            self.joined(&turn.tool_calls, rest, Self::tool_call)?;
         }
         self.field("tool_call_id", said(&turn.tool_call_id))?;
-        self.extra(&turn.extra)?;
+        self.extra_without(&turn.extra, |key| {
+            has_parts && key == "content" || has_calls && key == "tool_calls"
+        })?;
         self.raw("}");
         Ok(())
     }
@@ -241,29 +272,47 @@ impl Writer<'_, '_> {
     }
 
     fn tool_call(&mut self, call: &ToolCall) -> Result<(), Error> {
+        // A key that an answer had in another form stands in the place of its field.
+        let other = |object: &Object, key: &str| object.value(key).is_some();
+        let extra = &call.extra;
         self.raw("{");
-        self.field("index", Some(call.index))?;
-        self.field("id", Some(&call.id))?;
+        if !other(extra, "index") {
+            self.field("index", Some(call.index))?;
+        }
+        if !other(extra, "id") {
+            self.field("id", Some(&call.id))?;
+        }
         let kind = if call.kind.is_empty() {
-            "function"
+            FUNCTION
         } else {
             &call.kind
         };
-        self.field("type", Some(kind))?;
-        self.key("function");
-        self.raw("{");
-        self.field("name", Some(&call.name))?;
-        self.field("arguments", Some(&call.arguments))?;
-        let of_function = call.extra.value(FUNCTION);
-        if let Some(Document::Object(extra)) = of_function {
-            self.extra(extra)?;
+        if !other(extra, "type") {
+            self.field("type", Some(kind))?;
         }
-        self.raw("}");
-        for (key, value) in call.extra.0.iter().filter(|(key, _)| key != FUNCTION) {
-            if *value != Document::Null {
-                self.field(key, Some(Written(value)))?;
+        let none = Object::default();
+        let (function, odd) = match extra.value(FUNCTION) {
+            Some(Document::Object(function)) => (function, None),
+            None | Some(Document::Null) => (&none, None),
+            odd => (&none, odd),
+        };
+        // A call of another kind need not have a function.
+        let is_empty = call.name.is_empty() && call.arguments.is_empty() && function.is_empty();
+        if let Some(odd) = odd {
+            self.field(FUNCTION, Some(Written(odd)))?;
+        } else if kind == FUNCTION || !is_empty {
+            self.key(FUNCTION);
+            self.raw("{");
+            if !other(function, "name") {
+                self.field("name", Some(&call.name))?;
             }
+            if !other(function, "arguments") {
+                self.field("arguments", Some(&call.arguments))?;
+            }
+            self.extra(function)?;
+            self.raw("}");
         }
+        self.extra_without(extra, |key| key == FUNCTION)?;
         self.raw("}");
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Arguments;
 
-use crate::chat::document::{Document, Object};
+use crate::chat::document::{Document, Object, Real};
 use crate::chat::media::{Audio, Image, Medium, Source, Video, VideoSource};
 use crate::chat::turn::{Body, Part};
 
@@ -10,21 +10,27 @@ use super::document;
 use super::faults::Faults;
 use super::pb::{self, content, video};
 
-/// One part of a message; none if it holds nothing. The path is written down for faults alone.
+/// One part of a message; none if it holds nothing. The path is written down for faults alone. With
+/// `answered`, it may be a part of an answer, which goes back as it came.
 pub(super) fn part(
     path: Arguments<'_>,
     mut content: pb::Content,
+    answered: bool,
     faults: &mut Faults,
 ) -> Option<Part> {
-    let extra = content
+    let mut extra = content
         .extra
         .take()
         .map(document::object)
         .unwrap_or_default();
-    if !extra.is_empty() {
+    if answered {
+        content.kind = content.kind.and_then(|kind| untyped(kind, &mut extra));
+        let taken = taken(&content, &[kind_key(content.kind.as_ref())]);
+        faults.no_overlap(format_args!("{path}.extra"), &extra, &taken);
+    } else if !extra.is_empty() {
         let path = format_args!("{path}.extra");
         match content.kind {
-            Some(_) => faults.no_overlap(path, &extra, &taken(&content)),
+            Some(_) => faults.no_overlap(path, &extra, &taken(&content, &KINDS)),
             None => check_unknown(path, &extra, faults),
         }
         faults.numbers(path, &extra);
@@ -71,9 +77,64 @@ pub(super) fn part(
     })
 }
 
+/// The keys of the kinds that have a typed field.
+const KINDS: [&str; 4] = ["text", "audio", "image", "video"];
+
+/// The key that a kind has in DashScope's form; empty for one that is all in `extra`.
+fn kind_key(kind: Option<&content::Kind>) -> &'static str {
+    match kind {
+        Some(content::Kind::Text(_)) => "text",
+        Some(content::Kind::Audio(_)) => "audio",
+        Some(content::Kind::Image(_)) => "image",
+        Some(content::Kind::Video(_)) => "video",
+        None => "",
+    }
+}
+
+/// Moves a medium of an answer that no request could have, because it has no address or none that
+/// can be checked, to the other keys of its part. It then goes back as it came.
+fn untyped(kind: content::Kind, extra: &mut Object) -> Option<content::Kind> {
+    let (key, value) = match kind {
+        content::Kind::Audio(pb::Audio {
+            source: Some(pb::audio::Source::Uri(uri)),
+            ..
+        }) if check_uri(&uri).is_err() => ("audio", Document::String(uri)),
+        content::Kind::Audio(pb::Audio {
+            source: None,
+            file: Some(file),
+            ..
+        }) => ("audio", Document::Object(audio_file(file))),
+        content::Kind::Image(pb::Image {
+            source: Some(pb::image::Source::Uri(uri)),
+            min_pixels: None,
+            max_pixels: None,
+            enable_rotate: None,
+            ..
+        }) if check_uri(&uri).is_err() => ("image", Document::String(uri)),
+        kind => return Some(kind),
+    };
+    extra.0.push((key.to_owned(), value));
+    None
+}
+
+/// DashScope's form of a file that it keeps.
+fn audio_file(file: pb::AudioFile) -> Object {
+    let mut object = file.extra.map(document::object).unwrap_or_default();
+    for (key, text) in [("url", file.uri), ("id", file.id)] {
+        if !text.is_empty() {
+            object.0.push((key.to_owned(), Document::String(text)));
+        }
+    }
+    if let Some(time) = file.expires_at {
+        let seconds = Document::Number(Real(time.seconds as f64));
+        object.0.push(("expires_at".to_owned(), seconds));
+    }
+    object
+}
+
 /// Checks a part that is all in `extra`. What has a typed field is not sent past its checks.
 fn check_unknown(path: Arguments<'_>, extra: &Object, faults: &mut Faults) {
-    for key in ["text", "audio", "image", "video"] {
+    for key in KINDS {
         let is_plain = match extra.value(key) {
             Some(Document::String(_)) => true,
             Some(Document::List(items)) => {
@@ -90,9 +151,9 @@ fn check_unknown(path: Arguments<'_>, extra: &Object, faults: &mut Faults) {
     }
 }
 
-/// The keys that the typed fields of a part become.
-fn taken(content: &pb::Content) -> Vec<&'static str> {
-    let mut taken = vec!["text", "audio", "image", "video"];
+/// The keys that the typed fields of a part become: those of its kind, and what is set beside it.
+fn taken(content: &pb::Content, kinds: &[&'static str]) -> Vec<&'static str> {
+    let mut taken = kinds.to_vec();
     let hints: &[(&str, bool)] = match &content.kind {
         Some(content::Kind::Image(image)) => &[
             ("min_pixels", image.min_pixels.is_some()),

@@ -187,20 +187,28 @@ fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
             .value(key)
             .is_some_and(|value| *value != Document::Null)
     };
+    // What an answer says or does not say is DashScope's own word, and goes back as it came.
+    let answered = role == Some(Role::Assistant);
     let has_content = !message.content.is_empty() || has_other("content");
-    if !has_content && message.tool_calls.is_empty() && !has_other("tool_calls") {
+    if !answered && !has_content && message.tool_calls.is_empty() && !has_other("tool_calls") {
         faults.add(
             format_args!("{path}.content"),
             "is empty; send at least one part",
         );
     }
     if !extra.is_empty() {
+        // Parts and calls of an unknown form stand in a list, and go back behind the others.
+        let is_rest = |key: &str| answered && matches!(extra.value(key), Some(Document::List(_)));
+        let has_calls = !message.tool_calls.is_empty();
         let mut taken = Vec::new();
         for (key, set) in [
-            ("role", role != Some(Role::Assistant)),
-            ("content", !message.content.is_empty()),
+            ("role", !answered),
+            (
+                "content",
+                !message.content.is_empty() && !is_rest("content"),
+            ),
             ("reasoning_content", !message.reasoning_text.is_empty()),
-            ("tool_calls", !message.tool_calls.is_empty()),
+            ("tool_calls", has_calls && !is_rest("tool_calls")),
             ("tool_call_id", !message.tool_call_id.is_empty()),
         ] {
             if set {
@@ -208,17 +216,27 @@ fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
             }
         }
         faults.no_overlap(format_args!("{path}.extra"), &extra, &taken);
-        faults.numbers(format_args!("{path}.extra"), &extra);
+        if !answered {
+            faults.numbers(format_args!("{path}.extra"), &extra);
+        }
     }
     let calls = message.tool_calls.into_iter().enumerate();
-    let calls =
-        calls.map(|(j, call)| tool_call(format_args!("{path}.tool_calls[{j}]"), call, faults));
+    let calls = calls.map(|(j, call)| {
+        let path = format_args!("{path}.tool_calls[{j}]");
+        tool_call(path, call, answered, faults)
+    });
     let mut tool_calls: Vec<ToolCall> = calls.collect();
     number(&mut tool_calls);
 
     let parts = message.content.into_iter().enumerate();
-    let parts =
-        parts.filter_map(|(j, content)| part(format_args!("{path}.content[{j}]"), content, faults));
+    let parts = parts.filter_map(|(j, content)| {
+        part(
+            format_args!("{path}.content[{j}]"),
+            content,
+            answered,
+            faults,
+        )
+    });
     Some(Turn {
         parts: parts.collect(),
         reasoning: message.reasoning_text,
@@ -242,25 +260,51 @@ fn number(calls: &mut [ToolCall]) {
     }
 }
 
-fn tool_call(path: Arguments<'_>, call: pb::ToolCall, faults: &mut Faults) -> ToolCall {
+fn tool_call(
+    path: Arguments<'_>,
+    call: pb::ToolCall,
+    answered: bool,
+    faults: &mut Faults,
+) -> ToolCall {
     let extra = call.extra.map(document::object).unwrap_or_default();
     if !extra.is_empty() {
+        // What an answer had there in another form stands in the place of an empty field.
+        let taken = |fields: [(&'static str, bool); 3]| {
+            let set = fields.into_iter().filter(|(_, set)| *set || !answered);
+            set.map(|(key, _)| key).collect::<Vec<_>>()
+        };
         let path = format_args!("{path}.extra");
-        faults.no_overlap(path, &extra, &["index", "id", "type"]);
-        faults.numbers(path, &extra);
+        let fields = [
+            ("index", false),
+            ("id", !call.id.is_empty()),
+            ("type", !call.r#type.is_empty()),
+        ];
+        faults.no_overlap(path, &extra, &taken(fields));
+        if !answered {
+            faults.numbers(path, &extra);
+        }
+        let has_name = !call.name.is_empty();
+        let has_arguments = !call.arguments.is_empty();
         match extra.value("function") {
             Some(Document::Object(function)) => {
                 let path = format_args!("{path}.function");
-                faults.no_overlap(path, function, &["name", "arguments"]);
+                let fields = [
+                    ("name", has_name),
+                    ("arguments", has_arguments),
+                    ("name", false),
+                ];
+                faults.no_overlap(path, function, &taken(fields));
             }
             None | Some(Document::Null) => {}
+            Some(_) if answered && !has_name && !has_arguments => {}
             Some(_) => faults.add(format_args!("{path}.function"), "must be an object"),
         }
     }
+    let has_type = extra.value("type").is_some();
     ToolCall {
         index: call.index,
         id: call.id,
-        kind: if call.r#type.is_empty() {
+        kind: if call.r#type.is_empty() && !has_type {
             "function".to_owned()
         } else {
             call.r#type

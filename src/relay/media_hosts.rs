@@ -66,6 +66,9 @@ pub(super) fn check(
                 return refused(at("extra"));
             }
         }
+        if !all_texts(&turn.extra, &may_name) {
+            return refused(format!("conversation.messages[{i}].extra"));
+        }
     }
     match all_texts(&prompt.options.extra_parameters, &may_name) {
         true => Ok(()),

@@ -84,6 +84,9 @@ impl Owners {
                     return Err(refusal(at("extra")));
                 }
             }
+            if !self.may_use_all(&turn.extra, caller, strict) {
+                return Err(refusal(format!("conversation.messages[{i}].extra")));
+            }
         }
         match self.may_use_all(&prompt.options.extra_parameters, caller, strict) {
             true => Ok(()),

@@ -50,6 +50,7 @@ mod recorded;
 mod recordings;
 mod reload;
 mod requested;
+mod returned;
 mod scrape;
 mod served;
 mod sight;
