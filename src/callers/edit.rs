@@ -18,8 +18,13 @@ const HEAD: &str = "\
 # reads this file again when it changes. A key itself is never in here: sha256 is its hash.
 ";
 
-/// Adds a key, and makes the file if there is none.
-pub fn add(path: &Path, entry: &Entry) -> Result<(), Error> {
+/// Adds a key, and makes the file if there is none. `show` gives the key itself to its owner, once it
+/// is known that the file takes it; what was not shown is not added.
+pub fn add<E: From<Error>>(
+    path: &Path,
+    entry: &Entry,
+    show: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
     let (mut file, old) = open(path, true)?;
     // A file that is wrong is mended by a person, before more goes into it.
     parse(path, &old)?;
@@ -30,7 +35,8 @@ pub fn add(path: &Path, entry: &Entry) -> Result<(), Error> {
         "\n"
     };
     let new = format!("{head}{gap}{}", entry.text());
-    write(&mut file, old.len(), &new).map_err(|error| unwritable(path, &error))
+    show()?;
+    write(&mut file, old.len(), &new).map_err(|error| unwritable(path, &error).into())
 }
 
 /// Takes a key back. `false` if that was done before.
@@ -127,6 +133,10 @@ mod tests {
     use super::super::key::{self, Digest};
     use super::*;
 
+    fn stored(path: &Path, entry: &Entry) {
+        add::<Error>(path, entry, || Ok(())).unwrap();
+    }
+
     /// A folder of its own that goes with the test.
     struct Folder(std::path::PathBuf);
 
@@ -151,11 +161,11 @@ mod tests {
         let path = folder.0.join("keys.toml");
         let (first, text) = entry("team-a");
         let (second, _) = entry("team-b");
-        add(&path, &first).unwrap();
+        stored(&path, &first);
         let written = std::fs::read_to_string(&path).unwrap();
         let noted = format!("{written}# ask Ann before you change this");
         std::fs::write(&path, noted).unwrap();
-        add(&path, &second).unwrap();
+        stored(&path, &second);
         assert!(revoke(&path, &first.id, 2_000_000_000).unwrap());
         assert!(!revoke(&path, &first.id, 2_000_000_001).unwrap());
         let entries = read(&path).unwrap();
@@ -183,7 +193,7 @@ mod tests {
         entry.limits.models = Some(vec!["qwen*".to_owned(), "a\"b".to_owned()]);
         entry.limits.requests_per_minute = Some(60);
         entry.limits.tokens_per_day = Some(0);
-        add(&path, &entry).unwrap();
+        stored(&path, &entry);
         assert_eq!(read(&path).unwrap()[0].limits, entry.limits);
         for (line, expected) in [
             (
@@ -217,13 +227,13 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = Folder::new();
         let path = folder.0.join("keys.toml");
-        add(&path, &entry("a").0).unwrap();
+        stored(&path, &entry("a").0);
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
         let wide = std::fs::Permissions::from_mode(0o640);
         std::fs::set_permissions(&path, wide).unwrap();
         let (second, _) = entry("b");
-        add(&path, &second).unwrap();
+        stored(&path, &second);
         revoke(&path, &second.id, 1).unwrap();
         assert_eq!(mode(&path), 0o640);
     }
@@ -237,7 +247,7 @@ mod tests {
                 let path = path.clone();
                 std::thread::spawn(move || {
                     let (entry, _) = entry("a");
-                    add(&path, &entry).unwrap();
+                    stored(&path, &entry);
                     assert!(revoke(&path, &entry.id, 1).unwrap());
                 })
             })

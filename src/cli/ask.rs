@@ -11,7 +11,7 @@ use crate::config::{self, Client, Flags, Process};
 use crate::grpc::pb;
 
 use super::attach::Attachment;
-use super::choices::Choices;
+use super::choices::{Choices, timeout};
 use super::exchange::{self, Manner};
 use super::exit::Exit;
 use super::failure::Failure;
@@ -179,13 +179,6 @@ fn flags(arguments: &Arguments) -> Flags {
     // The one who asks is the one whose words DashScope's refusal may repeat.
     flags.defaults.push(("upstream.show_messages", "true"));
     flags
-}
-
-fn timeout(text: &str) -> Result<Duration, String> {
-    match config::duration(text)? {
-        Duration::ZERO => Err("it must be longer than 0s; leave it out for no limit".to_owned()),
-        time => Ok(time),
-    }
 }
 
 /// What is attached, as it was typed.

@@ -27,6 +27,15 @@ pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, F
         Failure::usage(format!("{address:?} is not the address of a server"))
             .with_advice("host:port, http://host:port, https://host:port or unix:/path")
     };
+    let lower;
+    let address = match address.split_once("://") {
+        // Schemes are the same in letters of either case.
+        Some((scheme, rest)) => {
+            lower = format!("{}://{rest}", scheme.to_ascii_lowercase());
+            &lower
+        }
+        None => address,
+    };
     let uri = match (address.strip_prefix("unix:"), address.split_once("://")) {
         (Some(path), _) => match path.trim_start_matches('/').is_empty() {
             true => return Err(wrong()),

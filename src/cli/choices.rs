@@ -1,10 +1,11 @@
 //! The flags about settings that several commands share.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::{Flag, Flags};
+use crate::config::{self, Flag, Flags};
 
 /// Where settings come from beside the environment.
 #[derive(Args, Clone, Debug, Default)]
@@ -38,5 +39,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
         None => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// A `--timeout`, the same for every command: a call that may take no time cannot be made.
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
+    match config::duration(text)? {
+        Duration::ZERO => Err("it must be longer than 0s, as in 30s or 5m".to_owned()),
+        time => Ok(time),
     }
 }

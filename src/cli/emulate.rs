@@ -56,7 +56,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     let taken = |error| Failure::unreachable(format!("cannot listen on {address}: {error}"));
     let listener = TcpListener::bind(address).await.map_err(taken)?;
     let local = listener.local_addr().map_err(taken)?;
-    announce(&local.to_string(), terminal);
+    announce(&format!("listening on {local}"), terminal);
     let (stop, stopped) = oneshot::channel();
     let running = emulator::serve(listener, settings, until(stopped));
     match stoppable(running, stop, &mut signals, terminal).await {

@@ -21,7 +21,7 @@ pub(crate) enum Exit {
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    done; also when the reader of stdout went away
-  1    the call failed, or the server is not serving
+  1    the call failed, what it gave could not be written, or the server is not serving
   2    the command line, a file or the settings are wrong; nothing was done
   3    the server cannot be reached, or the address to listen on cannot be taken
   130  stopped by Ctrl-C or SIGTERM before the end";

@@ -13,7 +13,7 @@ use crate::config::Faults;
 use crate::error::{Error, Kind, Reason};
 
 use super::exit::Exit;
-use super::terminal::Closed;
+use super::terminal::Unwritten;
 
 /// Why a command failed. Boxed, so that the way on which nothing fails carries a pointer only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -25,7 +25,8 @@ pub(crate) struct Told {
     /// How the command ends.
     #[serde(skip)]
     pub(crate) exit: Option<Exit>,
-    /// The gRPC code, or `USAGE`, `UNREACHABLE`, `CANCELLED`, `CLOSED` for what the command found.
+    /// The gRPC code, or `USAGE`, `UNREACHABLE`, `CANCELLED`, `OUTPUT`, `CLOSED` for what the command
+    /// found.
     pub(crate) code: String,
     /// What happened.
     pub(crate) message: String,
@@ -192,9 +193,14 @@ impl From<Faults> for Failure {
     }
 }
 
-impl From<Closed> for Failure {
-    fn from(_: Closed) -> Self {
-        Self::own(Exit::Done, "CLOSED", "nobody reads stdout")
+impl From<Unwritten> for Failure {
+    fn from(why: Unwritten) -> Self {
+        match why {
+            Unwritten::Closed => Self::own(Exit::Done, "CLOSED", "nobody reads stdout"),
+            Unwritten::Failed(why) => {
+                Self::failed("OUTPUT", format!("cannot write to stdout: {why}"))
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::grpc::pb::health::health_check_response::ServingStatus;
 use crate::grpc::pb::health::health_client::HealthClient;
 
 use super::channel::channel;
-use super::choices::Choices;
+use super::choices::{Choices, timeout};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::terminal::Terminal;
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     )]
     service: String,
     /// How long to wait for the answer
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = config::duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
     /// The authorities to trust over https, as a PEM file [default: the system's]
     /// [env: DASHGATE_TLS_CA]

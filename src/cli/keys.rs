@@ -14,7 +14,7 @@ use crate::config::{self, Process};
 use super::choices::Choices;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::terminal::Terminal;
+use super::terminal::{Terminal, Unwritten};
 
 /// What stands below the help of `keys`.
 pub(crate) const EXAMPLES: &str = "\
@@ -155,17 +155,30 @@ fn new(
         revoked: None,
         limits,
     };
-    edit::add(path, &entry)?;
+    // Shown before it is stored: a key that nobody saw is not one that the file should have.
+    let mut seen = false;
+    let added = edit::add(path, &entry, || {
+        let shown = terminal.answer(&format!("{}\n", key.text.expose()));
+        shown.map_err(|why| match why {
+            Unwritten::Closed => Failure::failed("OUTPUT", "nobody reads stdout"),
+            Unwritten::Failed(_) => why.into(),
+        })?;
+        seen = true;
+        Ok::<_, Failure>(())
+    });
+    added.map_err(|failure| match (seen, failure.exit()) {
+        (true, _) => failure.with_advice("the key that was printed is not stored: make another"),
+        (false, Exit::Failed) => failure.with_advice("the key was not stored: make another"),
+        (false, _) => failure,
+    })?;
     let until = match expires {
         Some(moment) => format!(" until {}", date::text(moment)),
         None => String::new(),
     };
     let (id, path) = (key.id, path.display());
     terminal.note(&format!(
-        "key {id} of {name}{until} is in {path}, as a hash. The key itself is shown this once:"
+        "key {id} of {name}{until} is in {path}, as a hash. The key itself was shown this once."
     ));
-    // Printed only now that the file has it. A key that nobody saw can be revoked.
-    terminal.answer(&format!("{}\n", key.text.expose()))?;
     Ok(())
 }
 

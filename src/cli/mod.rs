@@ -16,11 +16,13 @@ mod health;
 mod keys;
 mod lines;
 mod numbers;
+mod open;
 mod option;
 mod patient;
 mod positional;
 mod printer;
 mod report;
+mod schema;
 mod serve;
 mod settings;
 mod signals;
@@ -32,6 +34,7 @@ mod top;
 mod upload;
 
 use std::ffi::OsString;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -43,7 +46,7 @@ use crate::telemetry::log;
 
 use self::exit::Exit;
 use self::failure::Failure;
-use self::terminal::Terminal;
+use self::terminal::{Terminal, Unwritten};
 
 /// How long threads may take to end once the command is done. What is left then waits for a person
 /// at the keyboard or for a dead disk.
@@ -59,11 +62,16 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
         Ok(line) => Ok(Command(line.verb)),
         Err(error) => {
             let error = suggested(error);
-            // Help that cannot be printed has nobody to read it.
-            let _ = error.print();
-            Err(match error.use_stderr() {
-                true => Exit::Usage.into(),
-                false => Exit::Done.into(),
+            let usage = error.use_stderr();
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            Err(match (usage, printed) {
+                // A fault that cannot be printed has nobody to read it.
+                (true, _) => Exit::Usage.into(),
+                (false, Ok(())) => Exit::Done.into(),
+                (false, Err(error)) => {
+                    let failure = Failure::from(Unwritten::from(error));
+                    end(Err(failure), &mut Terminal::process()).into()
+                }
             })
         }
     }
@@ -244,5 +252,11 @@ mod tests {
         let closed = terminal.answer("x").map(|()| Exit::Done);
         let exit = end(closed.map_err(Failure::from), &mut terminal);
         assert_eq!((exit, err.text().as_str()), (Exit::Done, ""));
+        let (mut terminal, err) = terminal::fake::broken(io::ErrorKind::StorageFull);
+        let full = terminal.answer("x").map(|()| Exit::Done);
+        let exit = end(full.map_err(Failure::from), &mut terminal);
+        assert_eq!(exit, Exit::Failed);
+        let told = err.text();
+        assert!(told.contains("cannot write to stdout"), "{told}");
     }
 }

@@ -3,30 +3,25 @@
 //! The descriptors that reflection serves say what there is, so a field that is added to the schema
 //! can be set here at once.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
+use prost_types::FieldDescriptorProto;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::value::Kind;
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet, Struct};
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::config;
 use crate::grpc::pb;
 
+use super::open;
+use super::schema::{STRUCT, Schema};
+
 /// Where paths begin.
 const ROOT: &str = ".dashgate.v1.GenerationOptions";
-/// A field of this type takes any keys.
-const STRUCT: &str = ".google.protobuf.Struct";
 /// A field of this name is a text that holds JSON.
 const SCHEMA: &str = "schema";
 /// Messages of the schema are nested no deeper than this.
 const DEPTH: usize = 4;
-
-/// The messages of the schema, by their full names.
-struct Schema(HashMap<String, DescriptorProto>);
 
 /// Sets one option in the message.
 ///
@@ -45,23 +40,6 @@ pub(crate) fn set(options: &mut pb::GenerationOptions, text: &str) -> Result<(),
 }
 
 impl Schema {
-    fn read() -> Self {
-        // A test decodes them; without them there would be no fields.
-        let set = FileDescriptorSet::decode(pb::DESCRIPTORS).unwrap_or_default();
-        let mut messages = HashMap::new();
-        for file in set.file {
-            let package = file.package().to_owned();
-            for message in file.message_type {
-                messages.insert(format!(".{package}.{}", message.name()), message);
-            }
-        }
-        Self(messages)
-    }
-
-    fn fields(&self, message: &str) -> &[FieldDescriptorProto] {
-        self.0.get(message).map_or(&[], |message| &message.field)
-    }
-
     fn encode(
         &self,
         message: &str,
@@ -71,33 +49,112 @@ impl Schema {
     ) -> Result<Vec<u8>, String> {
         let (first, rest) = path.split_first().ok_or_else(|| self.unknown(key))?;
         let field = self
-            .fields(message)
-            .iter()
-            .find(|field| field.name() == *first || field.json_name() == *first)
+            .field(message, first)
             .ok_or_else(|| self.unknown(key))?;
-        let repeated = field.label() == Label::Repeated;
         if field.r#type() == Type::Message {
-            let content = match field.type_name() {
-                STRUCT => fields_of(rest, key, value)?.encode_to_vec(),
-                _ if repeated => return Err(format!("{key} cannot be set on the command line")),
-                inner if rest.is_empty() => {
-                    let names = self.fields(inner).iter().map(FieldDescriptorProto::name);
-                    let names: Vec<_> = names.map(|name| format!("{key}.{name}")).collect();
-                    return Err(format!("{key} is a group: set one of {}", names.join(", ")));
-                }
-                inner => self.encode(inner, rest, key, value)?,
-            };
-            return Ok(delimited(field, &content));
+            return self.encode_message(field, rest, key, value);
         }
         if !rest.is_empty() {
             return Err(self.unknown(key));
         }
-        match repeated {
-            true => list(value).iter().try_fold(Vec::new(), |mut all, one| {
-                all.extend(scalar(field, key, one)?);
-                Ok(all)
-            }),
-            false => scalar(field, key, value),
+        match field.label() == Label::Repeated && value.trim_start().starts_with('[') {
+            true => self.elements(field, key, value),
+            false => self.scalar(field, key, value),
+        }
+    }
+
+    fn field(&self, message: &str, name: &str) -> Option<&FieldDescriptorProto> {
+        let mut fields = self.fields(message).iter();
+        fields.find(|field| field.name() == name || field.json_name() == name)
+    }
+
+    fn encode_message(
+        &self,
+        field: &FieldDescriptorProto,
+        rest: &[&str],
+        key: &str,
+        value: &str,
+    ) -> Result<Vec<u8>, String> {
+        let inner = field.type_name();
+        let json = value.trim_start().starts_with(['{', '[']);
+        let content = match rest {
+            _ if inner == STRUCT => keys_of(rest, key, value)?,
+            [] if json && field.label() == Label::Repeated => {
+                return self.elements(field, key, value);
+            }
+            [] if json => self.message(inner, key, value)?,
+            [] if field.label() == Label::Repeated => {
+                return Err(format!(
+                    "{key} takes a JSON list, as in {key}=[[1,2],[3]], not {value:?}"
+                ));
+            }
+            [] => {
+                let names = self.fields(inner).iter().map(FieldDescriptorProto::name);
+                let names: Vec<_> = names.map(|name| format!("{key}.{name}")).collect();
+                return Err(format!("{key} is a group: set one of {}", names.join(", ")));
+            }
+            _ => self.encode(inner, rest, key, value)?,
+        };
+        Ok(delimited(field, &content))
+    }
+
+    /// The elements of a JSON list.
+    fn elements(
+        &self,
+        field: &FieldDescriptorProto,
+        key: &str,
+        value: &str,
+    ) -> Result<Vec<u8>, String> {
+        let elements: Vec<&RawValue> =
+            serde_json::from_str(value).map_err(|error| broken(key, value, &error))?;
+        let mut all = Vec::new();
+        for (at, element) in elements.iter().enumerate() {
+            all.extend(self.one(field, &format!("{key}[{at}]"), element.get())?);
+        }
+        Ok(all)
+    }
+
+    /// A message as a JSON object; or, of one that is nothing but a list, as that list.
+    fn message(&self, name: &str, key: &str, value: &str) -> Result<Vec<u8>, String> {
+        if let [only] = self.fields(name)
+            && only.label() == Label::Repeated
+            && value.trim_start().starts_with('[')
+        {
+            return self.elements(only, key, value);
+        }
+        let open::Fields(fields) =
+            serde_json::from_str(value).map_err(|error| broken(key, value, &error))?;
+        let mut all = Vec::new();
+        for (name_of, value) in fields {
+            let key = format!("{key}.{name_of}");
+            let field = self
+                .field(name, &name_of)
+                .ok_or_else(|| self.unknown(&key))?;
+            let repeated = field.label() == Label::Repeated;
+            all.extend(match repeated {
+                true => self.elements(field, &key, value.get())?,
+                false => self.one(field, &key, value.get())?,
+            });
+        }
+        Ok(all)
+    }
+
+    /// One value of a field, as JSON.
+    fn one(&self, field: &FieldDescriptorProto, key: &str, json: &str) -> Result<Vec<u8>, String> {
+        let text = serde_json::from_str::<String>(json);
+        match field.r#type() {
+            Type::Message if field.type_name() == STRUCT => {
+                Ok(delimited(field, &keys_of(&[], key, json)?))
+            }
+            Type::Message => Ok(delimited(
+                field,
+                &self.message(field.type_name(), key, json)?,
+            )),
+            Type::String => {
+                let text = text.map_err(|_| format!("{key} takes a text, not {json}"))?;
+                self.scalar(field, key, &text)
+            }
+            _ => self.scalar(field, key, text.as_deref().unwrap_or(json)),
         }
     }
 
@@ -132,41 +189,67 @@ impl Schema {
         )
         .replace("\"?", "\".")
     }
-}
 
-/// A text, or several as a JSON list.
-fn list(value: &str) -> Vec<String> {
-    serde_json::from_str(value).unwrap_or_else(|_| vec![value.to_owned()])
-}
-
-fn scalar(field: &FieldDescriptorProto, key: &str, value: &str) -> Result<Vec<u8>, String> {
-    let wrong = |wanted: &str| format!("{key} takes {wanted}, not {value:?}");
-    let kind = field.r#type();
-    let mut bytes = Vec::new();
-    if kind == Type::String {
-        if field.name() == SCHEMA {
-            unique(key, value)?;
+    fn scalar(
+        &self,
+        field: &FieldDescriptorProto,
+        key: &str,
+        value: &str,
+    ) -> Result<Vec<u8>, String> {
+        let wrong = |wanted: &str| format!("{key} takes {wanted}, not {value:?}");
+        let kind = field.r#type();
+        let mut bytes = Vec::new();
+        if kind == Type::String {
+            if field.name() == SCHEMA {
+                open::unique(value, key)?;
+            }
+            bytes = delimited(field, value.as_bytes());
+        } else if kind == Type::Bool {
+            let on: bool = value.parse().map_err(|_| wrong("true or false"))?;
+            encode_key(number(field), WireType::Varint, &mut bytes);
+            encode_varint(u64::from(on), &mut bytes);
+        } else if [Type::Int32, Type::Int64].contains(&kind) {
+            let whole: i64 = value.parse().map_err(|_| wrong("a whole number"))?;
+            if kind == Type::Int32 && i32::try_from(whole).is_err() {
+                return Err(wrong("a whole number of 32 bits"));
+            }
+            encode_key(number(field), WireType::Varint, &mut bytes);
+            encode_varint(u64::from_ne_bytes(whole.to_ne_bytes()), &mut bytes);
+        } else if kind == Type::Enum {
+            let chosen = self.choice(field.type_name(), value);
+            let chosen = chosen.map_err(|names| wrong(&names))?;
+            encode_key(number(field), WireType::Varint, &mut bytes);
+            encode_varint(chosen, &mut bytes);
+        } else if kind == Type::Double {
+            let real: Result<f64, _> = value.parse();
+            let real = real.ok().filter(|real| real.is_finite());
+            let real = real.ok_or_else(|| wrong("a number"))?;
+            encode_key(number(field), WireType::SixtyFourBit, &mut bytes);
+            bytes.extend(real.to_le_bytes());
+        } else {
+            return Err(format!("{key} cannot be set on the command line"));
         }
-        bytes = delimited(field, value.as_bytes());
-    } else if kind == Type::Bool {
-        let on: bool = value.parse().map_err(|_| wrong("true or false"))?;
-        encode_key(number(field), WireType::Varint, &mut bytes);
-        encode_varint(u64::from(on), &mut bytes);
-    } else if [Type::Int32, Type::Int64].contains(&kind) {
-        let whole: i64 = value.parse().map_err(|_| wrong("a whole number"))?;
-        if kind == Type::Int32 && i32::try_from(whole).is_err() {
-            return Err(wrong("a whole number of 32 bits"));
-        }
-        encode_key(number(field), WireType::Varint, &mut bytes);
-        encode_varint(u64::from_ne_bytes(whole.to_ne_bytes()), &mut bytes);
-    } else if kind == Type::Double {
-        let real: f64 = value.parse().map_err(|_| wrong("a number"))?;
-        encode_key(number(field), WireType::SixtyFourBit, &mut bytes);
-        bytes.extend(real.to_le_bytes());
-    } else {
-        return Err(format!("{key} cannot be set on the command line"));
+        Ok(bytes)
     }
-    Ok(bytes)
+
+    /// The number of a value of an enumeration: by its name in the schema, or by what is its own of
+    /// that name. `Err`: what there is.
+    fn choice(&self, name: &str, value: &str) -> Result<u64, String> {
+        let values = self.values(name);
+        // The names of all values begin alike; the first one is for "not said".
+        let unsaid = values.first().map_or("", |first| first.name());
+        let prefix = unsaid.strip_suffix("UNSPECIFIED").unwrap_or_default();
+        let own = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_lowercase();
+        for one in values.iter().skip(1) {
+            if value.eq_ignore_ascii_case(one.name())
+                || value.eq_ignore_ascii_case(&own(one.name()))
+            {
+                return Ok(u64::try_from(one.number()).unwrap_or_default());
+            }
+        }
+        let names: Vec<_> = values.iter().skip(1).map(|one| own(one.name())).collect();
+        Err(names.join(" or "))
+    }
 }
 
 fn number(field: &FieldDescriptorProto) -> u32 {
@@ -181,117 +264,25 @@ fn delimited(field: &FieldDescriptorProto, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A value of JSON, in which no key comes twice.
-enum Open {
-    Null,
-    Bool(bool),
-    Number(f64),
-    Text(String),
-    List(Vec<Open>),
-    Object(BTreeMap<String, Open>),
+fn broken(key: &str, value: &str, error: &serde_json::Error) -> String {
+    format!(
+        "{key}: {value:?} is not right as JSON: {error}; a text that begins like JSON is written in \
+         quotation marks"
+    )
 }
 
-impl<'de> Deserialize<'de> for Open {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OpenVisitor)
-    }
-}
-
-struct OpenVisitor;
-
-impl<'de> Visitor<'de> for OpenVisitor {
-    type Value = Open;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Open, E> {
-        Ok(Open::Null)
-    }
-
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Open, E> {
-        Ok(Open::Bool(value))
-    }
-
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Open, E> {
-        Ok(Open::Number(value as f64))
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Open, E> {
-        Ok(Open::Number(value as f64))
-    }
-
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Open, E> {
-        Ok(Open::Number(value))
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Open, E> {
-        Ok(Open::Text(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Open, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Open::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Open, A::Error> {
-        let mut object = BTreeMap::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            if object.contains_key(&key) {
-                let message = format!("the key {key:?} comes more than once");
-                return Err(de::Error::custom(message));
-            }
-            object.insert(key, entries.next_value()?);
-        }
-        Ok(Open::Object(object))
-    }
-}
-
-/// The value of a JSON text; none if it is not JSON.
-fn unique(key: &str, value: &str) -> Result<Option<Open>, String> {
-    match serde_json::from_str(value) {
-        Ok(value) => Ok(Some(value)),
-        // JSON in every way but for a key that comes twice.
-        Err(error) if error.is_data() => Err(format!("{key}: {error}")),
-        Err(_) => Ok(None),
-    }
-}
-
-/// The keys of an open object: the value is JSON, or else a text.
-fn fields_of(path: &[&str], key: &str, value: &str) -> Result<Struct, String> {
-    let value = unique(key, value)?.unwrap_or_else(|| Open::Text(value.to_owned()));
+/// The keys of an open object, as bytes: the value is JSON, or else a text.
+fn keys_of(path: &[&str], key: &str, value: &str) -> Result<Vec<u8>, String> {
+    let value = open::value(value, key)?;
     let value = path.iter().rev().fold(value, |inner, name| {
-        Open::Object([((*name).to_owned(), inner)].into())
+        open::object([((*name).to_owned(), inner)])
     });
-    match open(value).kind {
-        Some(Kind::StructValue(fields)) => Ok(fields),
+    match value.kind {
+        Some(Kind::StructValue(fields)) => Ok(fields.encode_to_vec()),
         _ => Err(format!(
             "{key} takes a JSON object, or set {key}.NAME=VALUE"
         )),
     }
-}
-
-fn open(value: Open) -> prost_types::Value {
-    let kind = match value {
-        Open::Null => Kind::NullValue(0),
-        Open::Bool(on) => Kind::BoolValue(on),
-        Open::Number(number) => Kind::NumberValue(number),
-        Open::Text(text) => Kind::StringValue(text),
-        Open::List(items) => Kind::ListValue(prost_types::ListValue {
-            values: items.into_iter().map(open).collect(),
-        }),
-        Open::Object(fields) => {
-            let fields = fields.into_iter().map(|(name, value)| (name, open(value)));
-            Kind::StructValue(Struct {
-                fields: fields.collect(),
-            })
-        }
-    };
-    prost_types::Value { kind: Some(kind) }
 }
 
 #[cfg(test)]
@@ -344,6 +335,47 @@ mod tests {
     }
 
     #[test]
+    fn every_field_of_the_schema_can_be_set() {
+        let schema = Schema::read();
+        let paths = schema.paths(ROOT, "", 0);
+        assert!(paths.len() > 50, "{paths:?}");
+        for path in paths {
+            let values = ["1", "true", "warn", "{\"a\":1}"];
+            let set = values.iter().find(|value| {
+                let mut options = pb::GenerationOptions::default();
+                set(&mut options, &format!("{path}={value}")).is_ok()
+                    && options != pb::GenerationOptions::default()
+            });
+            assert!(set.is_some(), "{path}");
+        }
+    }
+
+    #[test]
+    fn lists_enumerations_and_groups_are_set_as_json_or_by_name() {
+        let ids = |lists: &[&[i32]]| -> Vec<_> {
+            let of = |ids: &&[i32]| pb::TokenSequence {
+                token_ids: ids.to_vec(),
+            };
+            lists.iter().map(of).collect()
+        };
+        let options = with(&["stop_token_ids=[[1,2],[3]]", "stop_token_ids.token_ids=4"]);
+        assert_eq!(options.stop_token_ids, ids(&[&[1, 2], &[3], &[4]]));
+        let options = with(&["stop_token_ids=[{\"token_ids\":[5]}]"]);
+        assert_eq!(options.stop_token_ids, ids(&[&[5]]));
+        for name in ["fail", "FAIL", "LONG_AUDIO_FAIL"] {
+            let options = with(&[&format!("long_audio={name}")]);
+            assert_eq!(options.long_audio(), pb::LongAudio::Fail);
+        }
+        let options = with(&["asr_options={\"language\":\"zh\",\"enable_itn\":true}"]);
+        let asr = options.asr_options.unwrap();
+        assert_eq!(
+            (asr.language.as_deref(), asr.enable_itn),
+            (Some("zh"), Some(true))
+        );
+        assert_eq!(with(&["stop=[]"]).stop, [""; 0]);
+    }
+
+    #[test]
     fn what_cannot_be_set_is_said_with_what_can() {
         for (text, words) in [
             ("temperature", "is not KEY=VALUE"),
@@ -378,7 +410,31 @@ mod tests {
                 "extra_parameters={\"x\":[{\"b\":{},\"b\":1}]}",
                 "the key \"b\" comes more than once",
             ),
-            ("stop_token_ids=1", "cannot be set on the command line"),
+            (
+                "asr_options={\"language\":1,\"language\":1}",
+                "asr_options: \"{",
+            ),
+            ("stop_token_ids=1", "as in stop_token_ids=[[1,2],[3]]"),
+            (
+                "stop_token_ids=[[1,\"x\"]]",
+                "stop_token_ids[0][1] takes a whole number",
+            ),
+            ("stop=[\"a\"", "stop: \"[\\\"a\\\"\" is not right as JSON"),
+            ("stop=[1]", "stop[0] takes a text, not 1"),
+            (
+                "long_audio=loud",
+                "long_audio takes warn or fail, not \"loud\"",
+            ),
+            ("temperature=NaN", "temperature takes a number"),
+            (
+                "asr_options={\"langage\":1}",
+                "did you mean asr_options.language",
+            ),
+            (
+                "extra_parameters.n=9007199254740993",
+                "extra_parameters.n: 9007199254740993 cannot be sent as it is",
+            ),
+            ("extra_parameters.n={\"a\":", "extra_parameters.n: "),
         ] {
             let told = set(&mut pb::GenerationOptions::default(), text).unwrap_err();
             assert!(told.contains(words), "{words} in {told}");

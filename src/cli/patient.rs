@@ -18,8 +18,8 @@ const QUEUE: usize = 16;
 /// Hands what is written to a thread.
 pub(crate) struct Patient {
     pieces: SyncSender<Vec<u8>>,
-    /// One for each piece that was written.
-    written: Receiver<()>,
+    /// One for each piece that was written, or could not be.
+    written: Receiver<io::Result<()>>,
     /// The pieces that were not written yet.
     waiting: usize,
 }
@@ -34,9 +34,8 @@ impl Patient {
             .name("terminal".to_owned())
             .spawn(move || {
                 while let Ok(piece) = queue.recv() {
-                    // There is nobody to tell of a reader that is gone.
-                    let _ = out.write_all(&piece).and_then(|()| out.flush());
-                    if told.send(()).is_err() {
+                    let done = out.write_all(&piece).and_then(|()| out.flush());
+                    if told.send(done).is_err() {
                         return;
                     }
                 }
@@ -53,7 +52,8 @@ impl Write for Patient {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.written.try_recv() {
-                Ok(()) => self.waiting = self.waiting.saturating_sub(1),
+                // Of what could not be written, the flush that waits for it tells.
+                Ok(_) => self.waiting = self.waiting.saturating_sub(1),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
             }
@@ -68,13 +68,17 @@ impl Write for Patient {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        let mut all = Ok(());
         while self.waiting > 0 {
             match self.written.recv_timeout(PATIENCE) {
-                Ok(()) => self.waiting -= 1,
+                Ok(done) => {
+                    self.waiting -= 1;
+                    all = all.and(done);
+                }
                 Err(_) => return Err(io::ErrorKind::TimedOut.into()),
             }
         }
-        Ok(())
+        all
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Piece};
 use super::report;
-use super::terminal::{Closed, Terminal};
+use super::terminal::{Terminal, Unwritten};
 
 /// Where the last letter went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) struct Printer {
 
 impl Printer {
     /// Shows what is new.
-    pub(crate) fn show(&mut self, piece: &Piece, terminal: &mut Terminal) -> Result<(), Closed> {
+    pub(crate) fn show(&mut self, piece: &Piece, terminal: &mut Terminal) -> Result<(), Unwritten> {
         match piece {
             Piece::Text(text) | Piece::Reasoning(text) if text.is_empty() => {}
             Piece::Text(text) => {
@@ -61,7 +61,7 @@ impl Printer {
     }
 
     /// Ends the line that was begun, on the stream where it was begun.
-    pub(crate) fn end(&mut self, terminal: &mut Terminal) -> Result<(), Closed> {
+    pub(crate) fn end(&mut self, terminal: &mut Terminal) -> Result<(), Unwritten> {
         match std::mem::take(&mut self.line) {
             Line::Fresh => Ok(()),
             Line::Text => terminal.answer("\n"),
@@ -73,7 +73,11 @@ impl Printer {
     }
 
     /// Ends the answer, and says what it used and how long it took.
-    pub(crate) fn finish(mut self, answer: &Answer, terminal: &mut Terminal) -> Result<(), Closed> {
+    pub(crate) fn finish(
+        mut self,
+        answer: &Answer,
+        terminal: &mut Terminal,
+    ) -> Result<(), Unwritten> {
         self.end(terminal)?;
         terminal.aside(&format!("{}\n", report::line(answer)));
         Ok(())
@@ -114,6 +118,6 @@ mod tests {
         let (mut terminal, _) = fake::gone();
         let mut printer = Printer::default();
         let piece = Piece::Text("x".into());
-        assert_eq!(printer.show(&piece, &mut terminal), Err(Closed));
+        assert_eq!(printer.show(&piece, &mut terminal), Err(Unwritten::Closed));
     }
 }

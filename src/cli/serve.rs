@@ -14,7 +14,7 @@ use super::choices::Choices;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::signals::{self, Signals};
-use super::terminal::Terminal;
+use super::terminal::{Terminal, Unwritten};
 
 /// What stands below the help of `serve`.
 pub(crate) const EXAMPLES: &str = "\
@@ -83,9 +83,9 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
         now: again,
         log,
     });
-    announce(&gateway.address().to_string(), terminal);
+    announce(&format!("listening on {}", gateway.address()), terminal);
     if let Some(address) = gateway.admin_addr() {
-        let _ = terminal.answer(&format!("admin on http://{address}\n"));
+        announce(&format!("admin on http://{address}"), terminal);
     }
     if gateway.embedded() {
         terminal.aside(
@@ -110,9 +110,11 @@ fn deaf(error: io::Error) -> Failure {
     Failure::usage(format!("cannot listen for signals: {error}"))
 }
 
-/// Says where a server listens. A server that nobody listens to still serves.
-pub(crate) fn announce(address: &str, terminal: &mut Terminal) {
-    let _ = terminal.answer(&format!("listening on {address}\n"));
+/// Says where a server listens. A server whose words cannot be written still serves.
+pub(crate) fn announce(line: &str, terminal: &mut Terminal) {
+    if let Err(Unwritten::Failed(why)) = terminal.answer(&format!("{line}\n")) {
+        terminal.note_later(&format!("warning: cannot write {line:?} to stdout: {why}"));
+    }
 }
 
 /// Waits for the word to stop.

@@ -10,9 +10,23 @@ use crate::config;
 
 use super::patient::Patient;
 
-/// Nobody reads stdout any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Closed;
+/// Why something could not be written to stdout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unwritten {
+    /// Nobody reads it any more.
+    Closed,
+    /// It cannot be written, as on a full disk: the system's words.
+    Failed(String),
+}
+
+impl From<io::Error> for Unwritten {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
 
 /// Stdout for answers, stderr for all that is said about them.
 pub(crate) struct Terminal {
@@ -58,13 +72,13 @@ impl Terminal {
     }
 
     /// Writes a piece of the answer, at once.
-    pub(crate) fn answer(&mut self, text: &str) -> Result<(), Closed> {
-        self.out.write(text).map_err(|_| Closed)
+    pub(crate) fn answer(&mut self, text: &str) -> Result<(), Unwritten> {
+        self.out.write(text).map_err(Unwritten::from)
     }
 
     /// Writes over the screen of stdout, escapes and all. What is written must be clean already.
-    pub(crate) fn paint(&mut self, text: &str) -> Result<(), Closed> {
-        self.out.raw(text).map_err(|_| Closed)
+    pub(crate) fn paint(&mut self, text: &str) -> Result<(), Unwritten> {
+        self.out.raw(text).map_err(Unwritten::from)
     }
 
     /// Writes a line to stderr. Where it cannot be written there is nobody to tell.
@@ -154,12 +168,12 @@ pub(crate) mod fake {
         }
     }
 
-    /// A reader that went away.
-    pub(crate) struct Gone;
+    /// A stdout to which nothing can be written, for this reason.
+    pub(crate) struct Gone(io::ErrorKind);
 
     impl Write for Gone {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::BrokenPipe.into())
+            Err(self.0.into())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -184,15 +198,20 @@ pub(crate) mod fake {
 
     /// A terminal whose stdout nobody reads.
     pub(crate) fn gone() -> (Terminal, Page) {
+        broken(io::ErrorKind::BrokenPipe)
+    }
+
+    /// A terminal whose stdout takes nothing.
+    pub(crate) fn broken(why: io::ErrorKind) -> (Terminal, Page) {
         let (mut terminal, _, err) = terminal(false, false);
-        terminal.out.writer = Box::new(Gone);
+        terminal.out.writer = Box::new(Gone(why));
         (terminal, err)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Closed;
+    use super::Unwritten;
 
     #[test]
     fn control_characters_reach_a_file_but_no_terminal() {
@@ -221,6 +240,10 @@ mod tests {
     #[test]
     fn a_reader_that_went_away_is_told_of_and_no_panic() {
         let (mut terminal, _) = super::fake::gone();
-        assert_eq!(terminal.answer("x"), Err(Closed));
+        assert_eq!(terminal.answer("x"), Err(Unwritten::Closed));
+        let full = std::io::ErrorKind::StorageFull;
+        let (mut terminal, _) = super::fake::broken(full);
+        let told = std::io::Error::from(full).to_string();
+        assert_eq!(terminal.answer("x"), Err(Unwritten::Failed(told)));
     }
 }

@@ -22,7 +22,7 @@ use crate::config::{self, Process};
 use crate::telemetry::calls::Calls;
 
 use super::board::{Board, Look};
-use super::choices::Choices;
+use super::choices::{Choices, timeout};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::numbers::Numbers;
@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     json: bool,
     /// How long to wait between two looks
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = config::duration)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = timeout)]
     every: Duration,
     #[command(flatten)]
     choices: Choices,
@@ -70,7 +70,7 @@ pub(crate) struct Arguments {
 /// Looks.
 pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let address = match arguments.admin {
-        Some(address) => address.trim_start_matches("http://").to_owned(),
+        Some(address) => without_scheme(&address).to_owned(),
         None => {
             let settings = config::load(&arguments.choices.flags(), &Process)?;
             let listen = settings.admin.listen;
@@ -91,6 +91,14 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
         return Ok(Exit::Done);
     }
     watch(&address, first, arguments.every, terminal).await
+}
+
+/// The host and port of an address, which may be written as a URL.
+fn without_scheme(address: &str) -> &str {
+    match address.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        _ => address,
+    }
 }
 
 /// Draws the page again and again, on the terminal's other screen.

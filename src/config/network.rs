@@ -144,6 +144,22 @@ pub(crate) fn shown(network: &Network) -> String {
     }
 }
 
+/// Which variables of the environment the proxies come from, where no setting names one.
+pub(crate) fn proxy_origin(around: &dyn Surroundings) -> String {
+    let name = |names| first(around, names).or_else(|| first(around, FOR_ALL));
+    match [FOR_HTTPS, FOR_HTTP].map(|names| name(names).map(|(name, _)| name)) {
+        [None, None] => Origin::Default.to_string(),
+        [Some(https), Some(http)] if https != http => format!("variables {https} and {http}"),
+        [Some(name), _] | [None, Some(name)] => Origin::Variable(name).to_string(),
+    }
+}
+
+/// The hosts that the environment keeps from the proxy, and the variable that says so.
+pub(crate) fn no_proxy(around: &dyn Surroundings) -> Option<(String, String)> {
+    let (name, hosts) = first(around, FOR_NONE)?;
+    Some((hosts, Origin::Variable(name).to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use crate::config::surroundings::fake::Fake;
@@ -223,8 +239,19 @@ mod tests {
             );
         }
         let world = Fake::default().variable("HTTPS_PROXY", "http://user:canary@p.example:1");
-        let told = "upstream.proxy = http://p.example:1 for https, none for http  # default";
+        let told = "upstream.proxy = http://p.example:1 for https, none for http  \
+                    # variable HTTPS_PROXY";
         assert_eq!(line(&world, "upstream.proxy"), told);
+        let world = world
+            .variable("all_proxy", "http://all.example:1")
+            .variable("no_proxy", "a.example");
+        let told = line(&world, "upstream.proxy");
+        assert!(
+            told.ends_with("# variables HTTPS_PROXY and all_proxy"),
+            "{told}"
+        );
+        let told = "upstream.no_proxy = a.example  # variable no_proxy";
+        assert_eq!(line(&world, "upstream.no_proxy"), told);
         let world =
             Fake::default().variable("DASHGATE_UPSTREAM_PROXY", "http://user:canary@p.example:1");
         let told = "upstream.proxy = http://p.example:1  # variable DASHGATE_UPSTREAM_PROXY";

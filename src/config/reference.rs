@@ -8,6 +8,7 @@ use super::network;
 use super::raw::Raw;
 use super::setting::{Change, Kind, Setting};
 use super::settings::{Endpoint, Settings};
+use super::surroundings::Surroundings;
 use super::table::ALL;
 
 /// What stands above the tables.
@@ -71,11 +72,11 @@ pub fn markdown() -> String {
 }
 
 /// A line for each setting that is in force, and where it came from. Secrets are hidden.
-pub(crate) fn listing(raw: &Raw, settings: &Settings) -> String {
+pub(crate) fn listing(raw: &Raw, settings: &Settings, around: &dyn Surroundings) -> String {
     let mut text = String::new();
     for setting in ALL {
         let typed = raw.value(setting);
-        let (value, origin) = match derived(setting.key, settings) {
+        let (value, origin) = match derived(setting.key, settings, around) {
             Some(derived) if typed.origin == Origin::Default => derived,
             // What it comes to is shown: as it was typed it may hold a password.
             Some((proxy, _)) if setting.kind == Kind::Url => (proxy, typed.origin.to_string()),
@@ -87,7 +88,7 @@ pub(crate) fn listing(raw: &Raw, settings: &Settings) -> String {
 }
 
 /// The value of a setting whose default follows from others.
-fn derived(key: &str, settings: &Settings) -> Option<(String, String)> {
+fn derived(key: &str, settings: &Settings, around: &dyn Surroundings) -> Option<(String, String)> {
     match key {
         "server.drain_delay" => {
             let delay = settings.server.drain_delay.as_secs();
@@ -101,8 +102,9 @@ fn derived(key: &str, settings: &Settings) -> Option<(String, String)> {
         "timeouts.stream" => Some(span(settings.timeouts.stream)),
         "upstream.proxy" => {
             let shown = network::shown(&settings.upstream.network);
-            Some((shown, Origin::Default.to_string()))
+            Some((shown, network::proxy_origin(around)))
         }
+        "upstream.no_proxy" => network::no_proxy(around),
         "upstream.url" if !settings.upstream.accounts.is_empty() => {
             let names = settings.upstream.accounts.iter().map(|a| a.name.as_str());
             let names = names.collect::<Vec<_>>().join(", ");

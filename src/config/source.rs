@@ -177,7 +177,7 @@ fn waiting(raw: &Raw, began: &Raw) -> Vec<&'static str> {
 /// Checks what was gathered.
 pub(crate) fn ready(raw: &Raw, around: &dyn Surroundings) -> Result<Settings, Faults> {
     let mut settings = check::settings(raw, around)?;
-    settings.effective = reference::listing(raw, &settings);
+    settings.effective = reference::listing(raw, &settings, around);
     Ok(settings)
 }
 

@@ -105,7 +105,10 @@ pub fn insert(metadata: &mut MetadataMap, name: HeaderName, value: &str) {
 fn message(error: &Error, show_upstream: bool) -> String {
     let mut message = error.message().to_owned();
     if error.kind() == Kind::Unavailable {
-        message.push_str("; nothing was done, call again");
+        message.push_str(match pushback(error) {
+            Some(_) => "; nothing was done, call again",
+            None => "; nothing was done",
+        });
     }
     if let Some(upstream) = error.upstream() {
         let words = if show_upstream {
@@ -245,6 +248,8 @@ mod tests {
                     Some(wait) => assert_eq!(pushback, &wait.as_millis().to_string()[..]),
                     None => assert_eq!(pushback, "-1"),
                 }
+                let again = status.message().contains("call again");
+                assert!(!again || wait.is_some(), "{reason:?}: {}", status.message());
                 if matches!(sent, Sent::Maybe | Sent::Begun) {
                     assert_ne!(status.code(), Code::Unavailable, "{reason:?}");
                 }

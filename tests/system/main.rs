@@ -25,6 +25,7 @@ mod captures;
 mod certificates;
 mod clocks;
 mod command_line;
+mod command_output;
 mod counts;
 mod differences;
 mod door;
