@@ -72,7 +72,8 @@ pub enum Piece {
     AudioFile(AudioFile),
     /// The other keys of the part that came just before, or a part of an unknown kind.
     Extra(Object),
-    /// Keys of the message that no field covers. A key that comes again replaces the one before.
+    /// Keys of the message that no field covers. A key that comes again replaces the one before;
+    /// one whose value came in pieces comes whole, before the end.
     MessageExtra(Object),
     /// How likely the last words were.
     Logprobs(Logprobs),

@@ -8,6 +8,7 @@ pub mod call;
 pub mod document;
 pub mod estimate;
 pub mod event;
+pub mod extra;
 pub mod glob;
 pub mod media;
 pub mod sniffing;

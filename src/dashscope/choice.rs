@@ -12,8 +12,9 @@ use super::repeats::Repeats;
 use super::text::Text;
 use super::tokens::Tokens;
 use super::wire::{self, Content};
-use crate::chat::document::{Document, Merged, Object};
+use crate::chat::document::{Document, Object};
 use crate::chat::event::{Delta, Piece};
+use crate::chat::extra::{Extra, Losses};
 use crate::error::{Error, Sent};
 
 /// The role that every answer should have.
@@ -59,9 +60,11 @@ pub(super) struct Draft {
     /// Why it ended, once it did; empty if DashScope gave no reason.
     pub(super) finish_reason: Option<String>,
     /// The other keys of the choice.
-    pub(super) extra: Merged,
+    extra: Extra,
     /// What is new, to be taken away.
     pub(super) deltas: Vec<Delta>,
+    /// What could not be kept.
+    pub(super) losses: Losses,
     text: Growth,
     reasoning: Growth,
     calls: Calls,
@@ -69,8 +72,8 @@ pub(super) struct Draft {
     repeats: Repeats,
     open: Open,
     /// The other keys of the part that came last.
-    open_extra: Merged,
-    message_extra: Merged,
+    open_extra: Extra,
+    message_extra: Extra,
     audio: AudioDraft,
     /// Whether anything came of it.
     has_come: bool,
@@ -82,16 +85,17 @@ impl Draft {
         Self {
             index,
             finish_reason: None,
-            extra: Merged::default(),
+            extra: Extra::default(),
             deltas: Vec::new(),
+            losses: Losses::default(),
             text: Growth::default(),
             reasoning: Growth::default(),
             calls: Calls::default(),
             tokens: Tokens::default(),
             repeats: Repeats::default(),
             open: Open::Nothing,
-            open_extra: Merged::default(),
-            message_extra: Merged::default(),
+            open_extra: Extra::default(),
+            message_extra: Extra::default(),
             audio: AudioDraft::default(),
             has_come: false,
         }
@@ -106,7 +110,7 @@ impl Draft {
     ) -> Result<(), Error> {
         self.repeats.next_event();
         self.has_come |= choice.finish_reason.is_some();
-        self.extra.merge(choice.extra);
+        self.add_extra(choice.extra);
         let had_text = self.has_text();
         let mut message = choice.message.unwrap_or_default();
         self.take_message_extra(&mut message);
@@ -198,7 +202,40 @@ impl Draft {
         let file = self.audio.finish();
         self.deltas
             .extend(file.map(|file| delta(self.index, Piece::AudioFile(file))));
+        let waiting = self.message_extra.waiting();
+        self.give_message_extra(waiting);
         Ok(())
+    }
+
+    /// Takes what comes after the finish reason and is no content.
+    pub(super) fn take_late(&mut self, extra: Object, mut message: wire::Message<'_>) {
+        self.add_extra(extra);
+        self.take_message_extra(&mut message);
+        let waiting = self.message_extra.waiting();
+        self.give_message_extra(waiting);
+    }
+
+    /// The other keys of the choice, at the end.
+    pub(super) fn take_keys(&mut self) -> Object {
+        let index = self.index;
+        let at = format_args!("output.choices[{index}].message");
+        self.message_extra.report(at, &mut self.losses);
+        self.open_part(Open::Nothing);
+        let at = format_args!("output.choices[{index}]");
+        self.extra.take(at, &mut self.losses)
+    }
+
+    fn add_extra(&mut self, extra: Object) {
+        let index = self.index;
+        let at = format_args!("output.choices[{index}]");
+        self.extra.add(extra, at, &mut self.losses);
+    }
+
+    fn give_message_extra(&mut self, extra: Object) {
+        if !extra.is_empty() {
+            let piece = Piece::MessageExtra(extra);
+            self.deltas.push(delta(self.index, piece));
+        }
     }
 
     /// Whether anything came of it: content, or how it ended.
@@ -260,7 +297,12 @@ impl Draft {
 
     fn open_part(&mut self, open: Open) {
         self.open = open;
-        self.open_extra = Merged::default();
+        if !self.open_extra.is_empty() {
+            let index = self.index;
+            let at = format_args!("output.choices[{index}].message.content");
+            self.open_extra.report(at, &mut self.losses);
+            self.open_extra = Extra::default();
+        }
     }
 
     /// Keys of the message that have no field, and a role that is not an answer's.
@@ -271,14 +313,11 @@ impl Draft {
             let role = Document::String(role.into_owned());
             extra.0.push(("role".to_owned(), role));
         }
-        let known = &self.message_extra;
-        extra
-            .0
-            .retain(|(key, value)| known.value(key) != Some(value));
         if !extra.is_empty() {
-            self.message_extra.merge(extra.clone());
-            let piece = Piece::MessageExtra(extra);
-            self.deltas.push(delta(self.index, piece));
+            let index = self.index;
+            let at = format_args!("output.choices[{index}].message");
+            let new = self.message_extra.show(extra, at, &mut self.losses);
+            self.give_message_extra(new);
         }
     }
 
@@ -347,22 +386,13 @@ impl Draft {
         }
         let cumulative = matches!(reading.form, Form::Cumulative | Form::Revised);
         let starts_part =
-            starts || self.open == Open::Text && !cumulative && self.would_replace(extra);
+            starts || self.open == Open::Text && !cumulative && self.open_extra.differs(extra);
         if starts_part || self.open != Open::Text {
             self.open_part(Open::Text);
         }
         let mut delta = delta(self.index, Piece::Text(text));
         delta.starts_part = starts_part;
         self.deltas.push(delta);
-    }
-
-    fn would_replace(&self, extra: &Object) -> bool {
-        let other = |(key, value): &(String, Document)| {
-            self.open_extra
-                .value(key)
-                .is_some_and(|known| known != value)
-        };
-        extra.0.iter().any(other)
     }
 
     /// The other keys of a part, or a part of an unknown kind.
@@ -372,12 +402,18 @@ impl Draft {
         }
         let cumulative = matches!(reading.form, Form::Cumulative | Form::Revised);
         let starts_part =
-            alone || self.open == Open::Nothing || !cumulative && self.would_replace(&extra);
+            alone || self.open == Open::Nothing || !cumulative && self.open_extra.differs(&extra);
         if starts_part {
             self.open_part(Open::Other);
         }
-        self.open_extra.merge(extra.clone());
-        let mut delta = delta(self.index, Piece::Extra(extra));
+        let index = self.index;
+        let at = format_args!("output.choices[{index}].message.content");
+        let mut new = self.open_extra.show(extra, at, &mut self.losses);
+        new.merge(self.open_extra.waiting());
+        if new.is_empty() {
+            return;
+        }
+        let mut delta = delta(index, Piece::Extra(new));
         delta.starts_part = starts_part;
         self.deltas.push(delta);
     }

@@ -3,10 +3,11 @@
 use super::fault::truncated;
 use super::reply::Reply;
 use super::tree;
-use super::usage::counts;
+use super::usage::{counts, only_grew, usage};
 use super::wire;
 use crate::chat::document::Object;
 use crate::chat::event::{ChoiceEnd, End, Event};
+use crate::chat::extra::Losses;
 use crate::chat::usage::Usage;
 use crate::chat::warning::{Code, Warning};
 use crate::error::Error;
@@ -32,15 +33,20 @@ impl Reply {
         let choices = self.drafts.iter_mut().map(|draft| ChoiceEnd {
             index: draft.index,
             finish_reason: draft.finish_reason.take().unwrap_or_default(),
-            extra: draft.extra.take(),
+            extra: draft.take_keys(),
         });
         let choices = choices.collect();
         let counts = self.counts();
+        let extra_output = self
+            .extra_output
+            .take(format_args!("output"), &mut self.losses);
+        let extra = self.extra.take(format_args!(""), &mut self.losses);
+        self.warn_of_losses();
         self.events.push_back(Event::End(Box::new(End {
             choices,
             usage: counts.map(Box::new),
-            extra_output: self.extra_output.take(),
-            extra: self.extra.take(),
+            extra_output,
+            extra,
             warnings: std::mem::take(&mut self.opening.warnings),
         })));
         Ok(())
@@ -60,24 +66,68 @@ impl Reply {
         self.finish()
     }
 
-    /// What the last event that counted said was used.
+    /// What the events that counted said was used.
     pub fn usage_so_far(&self) -> Option<Usage> {
-        counts(&self.usage).map(|(usage, _)| usage)
+        let mut losses = Losses::default();
+        let (last, _) = counts(&self.usage)?;
+        if self.usage_before.is_empty() {
+            return Some(usage(last));
+        }
+        let mut all = self.usage_before.clone();
+        all.add(last, format_args!("usage"), &mut losses);
+        Some(usage(all.take(format_args!("usage"), &mut losses)))
+    }
+
+    /// Takes the counts of an event. Read only if they are not those of the one before, grown.
+    pub(super) fn take_usage(&mut self, json: &str) {
+        if !self.usage.is_empty()
+            && !only_grew(&self.usage, json)
+            && let Some(before) = self.last_counts()
+        {
+            self.usage_before
+                .add(before, format_args!("usage"), &mut self.losses);
+        }
+        self.usage.clear();
+        self.usage.push_str(json);
     }
 
     /// Keeps a usage that is no object among the other keys of the body: it counts nothing.
     pub(super) fn keep_odd_usage(&mut self, json: &str) {
         if let Some((document, _)) = tree::document(json) {
-            self.extra
-                .merge(Object(vec![("usage".to_owned(), document)]));
+            let usage = Object(vec![("usage".to_owned(), document)]);
+            self.extra.add(usage, format_args!(""), &mut self.losses);
         }
     }
 
     fn counts(&mut self) -> Option<Usage> {
-        let (usage, repeated) = counts(&self.usage)?;
+        let last = self.last_counts()?;
+        if self.usage_before.is_empty() {
+            return Some(usage(last));
+        }
+        self.usage_before
+            .add(last, format_args!("usage"), &mut self.losses);
+        Some(usage(
+            self.usage_before
+                .take(format_args!("usage"), &mut self.losses),
+        ))
+    }
+
+    fn last_counts(&mut self) -> Option<Object> {
+        let (counts, repeated) = counts(&self.usage)?;
         let paths = repeated.into_iter().map(|path| format!("usage.{path}"));
         paths.for_each(|path| self.add_warning(wire::repeated(path)));
-        Some(usage)
+        Some(counts)
+    }
+
+    /// Reports what could not be kept.
+    fn warn_of_losses(&mut self) {
+        let mut losses = self.losses.take();
+        for draft in &mut self.drafts {
+            losses.extend(draft.losses.take());
+        }
+        losses
+            .into_iter()
+            .for_each(|warning| self.add_warning(warning));
     }
 
     /// Adds to what the caller is warned of at the end, which may have been read already.
@@ -103,7 +153,9 @@ impl Reply {
     /// Ends the choices that have no finish reason and need none.
     pub(super) fn end_without_reason(&mut self, streamed: bool) -> Result<(), Error> {
         if let Some(text) = self.sentences.text() {
-            self.extra_output.merge(self.sentences.take_key());
+            let sentences = self.sentences.take_key();
+            self.extra_output
+                .add(sentences, format_args!("output"), &mut self.losses);
             let choice = wire::Choice {
                 message: Some(wire::Message::said(text)),
                 ..wire::Choice::default()

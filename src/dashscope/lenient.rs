@@ -33,7 +33,29 @@ pub(super) fn read(json: &str) -> Option<Body<'_>> {
         Err(_) => self::body(json)?,
     };
     find_output(&mut body);
+    let choices = body.output.iter_mut().filter_map(|o| o.choices.as_mut());
+    for choice in choices.flatten().filter(|choice| choice.message.is_none()) {
+        choice.message = take_message(&mut choice.extra);
+    }
     Some(body)
+}
+
+/// The message among the keys that are not known: a piece as other interfaces name it, or whatever
+/// has a role and a content.
+fn take_message(extra: &mut Object) -> Option<Message<'static>> {
+    let at = extra.0.iter().position(is_message)?;
+    message(extra.0.remove(at).1).ok()
+}
+
+fn is_message((key, value): &(String, Document)) -> bool {
+    match value {
+        Document::Object(object) => {
+            let has_role = matches!(object.value("role"), Some(Document::String(_)));
+            key == "delta" || has_role && object.value("content").is_some()
+        }
+        Document::String(_) => key == "delta" || key == "text",
+        Document::Null | Document::Bool(_) | Document::Number(_) | Document::List(_) => false,
+    }
 }
 
 /// Reads a body. `None` if it is not JSON, or not an object.
@@ -85,7 +107,7 @@ pub(super) fn error(json: &str) -> ErrorObject<'static> {
 fn find_output(body: &mut Body<'_>) {
     const ANSWERS: [&str; 4] = ["choices", "text", "sentence", "audio"];
     let is_answer = |object: &Object| ANSWERS.iter().any(|key| object.value(key).is_some());
-    if body.output.is_none() && is_answer(&body.extra) {
+    if body.output.is_none() && (is_answer(&body.extra) || body.extra.0.iter().any(is_message)) {
         let extra = std::mem::take(&mut body.extra);
         body.output = output(Document::Object(extra)).ok();
     }
@@ -97,6 +119,14 @@ fn find_output(body: &mut Body<'_>) {
     }
     if let Some(text) = found.extra.value("sentence").and_then(sentence) {
         found.text = Some(text);
+        return;
+    }
+    if let Some(message) = take_message(&mut found.extra) {
+        found.choices = Some(vec![Choice {
+            message: Some(message),
+            finish_reason: found.finish_reason.take(),
+            ..Choice::default()
+        }]);
         return;
     }
     for (_, value) in &mut found.extra.0 {

@@ -2,7 +2,7 @@
 
 use super::text::Text;
 use super::wire;
-use crate::chat::document::Real;
+use crate::chat::document::{Document, Real};
 use crate::chat::event::{Logprobs, SearchInfo, SearchResult, TokenLogprob};
 use crate::chat::turn::Annotation;
 
@@ -35,6 +35,13 @@ pub(super) fn search_info(wire: wire::SearchInfo<'_>) -> SearchInfo {
             .collect(),
         extra: wire.extra,
     }
+}
+
+/// Whether all that was found before is among what is found now.
+pub(super) fn has_all(now: &SearchInfo, before: &SearchInfo) -> bool {
+    let has_result = |result: &SearchResult| now.results.iter().any(|r| r.url == result.url);
+    let has_key = |(key, _): &(String, Document)| now.extra.value(key).is_some();
+    before.results.iter().all(has_result) && before.extra.0.iter().all(has_key)
 }
 
 /// How likely words were.

@@ -4,14 +4,15 @@
 //!   reason, and as many were seen as were asked for, or the body ended. The first finish of a
 //!   choice wins: content that comes for it later is left out with a warning, and an error is
 //!   ignored. The usage of a later event still counts, because some models send it last; it is
-//!   never summed, the last one holds.
+//!   never summed: of each count the last one holds, and events may count different things.
 //! - **No end.** A body that ends while a choice has no finish reason was cut: `STREAM_TRUNCATED`.
 //!   Three answers have none and are complete: a whole answer, because its JSON is; one whose
 //!   output says that it is `finished`; and the stream of a speech recognition model, which is a
 //!   text without choices, when HTTP proves that the body is whole.
 //! - **Repetition.** `growth.rs` tells pieces from cumulative texts. `repeats.rs` tells what else
 //!   comes again unchanged, and it is passed on once.
-//! - **Keys without a field** are kept in the `extra` nearest to them; see `lenient.rs`.
+//! - **Keys without a field** are kept in the `extra` nearest to them; see `lenient.rs`. What the
+//!   values of several events are to each other is told in `chat/extra.rs`.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -28,8 +29,9 @@ use super::sse::Frame;
 use super::text::Text;
 use super::wire::{Body, Output};
 use super::{lenient, notes, wire};
-use crate::chat::document::{Document, Merged};
+use crate::chat::document::Document;
 use crate::chat::event::{Delta, Event, Piece, SearchInfo, Started};
+use crate::chat::extra::{Extra, Losses};
 use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Sent};
 
@@ -73,11 +75,15 @@ pub struct Reply {
     pub(super) drafts: Vec<Draft>,
     pub(super) form: Form,
     pub(super) usage: String,
+    /// The counts of earlier events that had other keys.
+    pub(super) usage_before: Extra,
     /// Whether the usage came with the last finish reason, or later.
     pub(super) has_last_usage: bool,
     pub(super) search: Option<SearchInfo>,
-    pub(super) extra_output: Merged,
-    pub(super) extra: Merged,
+    pub(super) extra_output: Extra,
+    pub(super) extra: Extra,
+    /// What of these could not be kept.
+    pub(super) losses: Losses,
     pub(super) sentences: Sentences,
     /// Whether it has spoken in choices.
     pub(super) has_choices: bool,
@@ -95,10 +101,12 @@ impl Reply {
             sent: Sent::Maybe,
             drafts: Vec::new(),
             usage: String::new(),
+            usage_before: Extra::default(),
             has_last_usage: false,
             search: None,
-            extra_output: Merged::default(),
-            extra: Merged::default(),
+            extra_output: Extra::default(),
+            extra: Extra::default(),
+            losses: Losses::default(),
             sentences: Sentences::default(),
             has_choices: false,
             needs_no_reason: false,
@@ -207,14 +215,12 @@ impl Reply {
     fn take_body(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
         let usage = body.usage.filter(|usage| usage.get() != "null");
         match usage.map(RawValue::get) {
-            Some(counts) if counts.starts_with('{') => {
-                self.usage.clear();
-                self.usage.push_str(counts);
-            }
+            Some(counts) if counts.starts_with('{') => self.take_usage(counts),
             Some(odd) => self.keep_odd_usage(odd),
             None => {}
         }
-        self.extra.merge(body.extra);
+        self.extra
+            .add(body.extra, format_args!(""), &mut self.losses);
         body.warnings
             .into_iter()
             .for_each(|warning| self.add_warning(warning));
@@ -240,7 +246,13 @@ impl Reply {
         if let Some(info) = output.search_info.take() {
             let info = notes::search_info(info);
             if self.search.as_ref() != Some(&info) {
-                self.search = Some(info.clone());
+                let before = self.search.replace(info.clone());
+                if before.is_some_and(|before| !notes::has_all(&info, &before)) {
+                    let message = "a later event has not all sources of an earlier one; the last \
+                                   sources are those that are kept";
+                    let field = "output.search_info";
+                    self.add_warning(Warning::new(Code::AnswerPartDropped, field, message));
+                }
                 self.events.push_back(Event::Delta(Delta {
                     choice: 0,
                     starts_part: false,
@@ -263,7 +275,8 @@ impl Reply {
             let value = Document::Bool(finished);
             output.extra.0.push(("finished".to_owned(), value));
         }
-        self.extra_output.merge(output.extra);
+        self.extra_output
+            .add(output.extra, format_args!("output"), &mut self.losses);
         let mut audio = output.audio;
         for (position, choice) in choices.into_iter().enumerate() {
             let place = i32::try_from(position).unwrap_or(i32::MAX);
@@ -315,15 +328,19 @@ impl Reply {
             .get(at)
             .is_some_and(|draft| draft.finish_reason.is_some())
         {
-            if choice
-                .message
-                .is_some_and(|message| message.says_something())
+            let message = choice.message.unwrap_or_default();
+            if message.says_something()
+                || choice.logprobs.is_some()
+                || audio.is_some_and(|audio| audio.data.is_some() || audio.url.is_some())
             {
                 let field = format!("output.choices[{index}].message");
-                let message = "content came after the finish reason, and was left out";
-                self.add_warning(Warning::new(Code::AnswerPartDropped, field, message));
+                let text = "content came after the finish reason, and was left out";
+                self.add_warning(Warning::new(Code::AnswerPartDropped, field, text));
             }
-            return Ok(());
+            return self.with_draft(at, streamed, |draft, _| {
+                draft.take_late(choice.extra, message);
+                Ok(())
+            });
         }
         self.with_draft(at, streamed, |draft, reading| {
             draft.take(choice, audio, reading)

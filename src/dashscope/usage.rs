@@ -6,9 +6,29 @@ use super::tree;
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
 
-/// Reads the last usage that came, and the paths of keys that came twice. An odd one costs no
-/// answer: what cannot be read is only in `raw`.
-pub(super) fn counts(json: &str) -> Option<(Usage, Vec<String>)> {
+/// Whether two usages have the same keys, and no number of the second is less than in the first. So
+/// it is with nearly all, which need not be read therefore. Not sure of all that are so.
+pub(super) fn only_grew(mut before: &str, mut after: &str) -> bool {
+    let split = |json: &str, is_end: fn(&char) -> bool| -> usize {
+        json.find(|c| is_end(&c)).unwrap_or(json.len())
+    };
+    while !before.is_empty() || !after.is_empty() {
+        let (keys, rest) = before.split_at(split(before, char::is_ascii_digit));
+        let (other_keys, other_rest) = after.split_at(split(after, char::is_ascii_digit));
+        let (number, rest) = rest.split_at(split(rest, |c| !c.is_ascii_digit()));
+        let (other, other_rest) = other_rest.split_at(split(other_rest, |c| !c.is_ascii_digit()));
+        let grew = (number.len(), number) < (other.len(), other);
+        let is_whole = keys.trim_end().ends_with(':');
+        if keys != other_keys || number != other && !(grew && is_whole) {
+            return false;
+        }
+        (before, after) = (rest, other_rest);
+    }
+    true
+}
+
+/// Reads what a usage counts, and the paths of keys that came twice.
+pub(super) fn counts(json: &str) -> Option<(Object, Vec<String>)> {
     let (document, repeated) = match serde_json::from_str(json) {
         Ok(Read(document)) => (document, Vec::new()),
         Err(_) => tree::document(json)?,
@@ -16,10 +36,11 @@ pub(super) fn counts(json: &str) -> Option<(Usage, Vec<String>)> {
     let Document::Object(raw) = document else {
         return None;
     };
-    Some((usage(raw), repeated))
+    Some((raw, repeated))
 }
 
-fn usage(raw: Object) -> Usage {
+/// What was used. An odd count costs no answer: what cannot be read is only in `raw`.
+pub(super) fn usage(raw: Object) -> Usage {
     let mut usage = Usage {
         input_tokens: count(&raw, "input_tokens"),
         output_tokens: count(&raw, "output_tokens"),

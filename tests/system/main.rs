@@ -61,6 +61,7 @@ mod stored;
 mod support;
 mod tls;
 mod traces;
+mod unknown_keys;
 mod upload_policies;
 mod uploads;
 mod web;
