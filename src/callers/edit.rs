@@ -18,8 +18,8 @@ const HEAD: &str = "\
 # reads this file again when it changes. A key itself is never in here: sha256 is its hash.
 ";
 
-/// Adds a key, and makes the file if there is none. `show` gives the key itself to its owner, once it
-/// is known that the file takes it; what was not shown is not added.
+/// Adds a key, and makes the file if there is none. `show` gives the key itself to its owner, once
+/// it is known that the file takes it; what was not shown is not added.
 pub fn add<E: From<Error>>(
     path: &Path,
     entry: &Entry,

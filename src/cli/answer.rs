@@ -1,6 +1,9 @@
 //! An answer, put together from the events of a stream or taken whole.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use prost_types::Struct;
 
 use crate::grpc::pb;
 use crate::grpc::pb::FinishReason;
@@ -8,26 +11,37 @@ use crate::grpc::pb::content::Kind;
 use crate::grpc::pb::converse_stream_response::Event;
 use crate::grpc::pb::delta::Part;
 
+use super::draft::Draft;
+use super::hidden;
+use super::piece::{Piece, audio_file, heard, sources, warning};
+
 /// The most audio of one answer that is kept: 45 minutes at DashScope's rate.
 const MAX_AUDIO_BYTES: usize = 128 << 20;
+
+/// The choice that is shown as it comes. The others are shown after it.
+const FIRST: i32 = 0;
 
 /// All that an answer is.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
-    /// What the model says.
-    pub(crate) text: String,
-    /// What it thought.
-    pub(crate) reasoning: String,
+    /// The choices of a stream that is not complete.
+    pub(crate) drafts: BTreeMap<i32, Draft>,
+    /// The choices: one, unless `n` asked for more.
+    pub(crate) choices: Vec<pb::Choice>,
     /// The addresses of pictures that it made.
     pub(crate) images: Vec<String>,
     /// How many bytes of audio it made. A terminal cannot play them.
     pub(crate) audio_bytes: usize,
-    /// These bytes, as far as they are kept.
-    pub(crate) audio: Vec<u8>,
+    /// Whether there was more of it than is kept.
+    pub(crate) audio_cut: bool,
     /// What it noticed, and what it searched, a line each.
     pub(crate) notes: Vec<String>,
-    /// Why it ended, in DashScope's word.
-    pub(crate) finish_reason: String,
+    /// The sources that it found.
+    pub(crate) search_info: Option<pb::SearchInfo>,
+    /// Keys that the schema does not have: of DashScope's `output`, then of all of its body.
+    pub(crate) extras: [Option<Struct>; 2],
+    /// What the gateway says about it.
+    pub(crate) warnings: Vec<pb::Warning>,
     /// The model that answered.
     pub(crate) model: String,
     /// The name of the call.
@@ -53,92 +67,102 @@ pub(crate) struct Timing {
     pub(crate) attempts: i32,
 }
 
-/// What is new in an answer, for a person who watches.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
-    /// Text to read.
-    Text(String),
-    /// A thought.
-    Reasoning(String),
-    /// A picture's address.
-    Image(String),
-    /// A line about the answer.
-    Note(String),
-    /// A warning about the answer, as a line of its own.
-    Warning(String),
-}
-
 impl Answer {
     /// Takes one event in, and says what is new.
     pub(crate) fn take(&mut self, event: pb::ConverseStreamResponse) -> Vec<Piece> {
-        let Some(event) = event.event else {
-            return Vec::new();
-        };
-        let piece = match event {
-            Event::Started(started) => {
+        match event.event {
+            Some(Event::Started(started)) => {
                 self.model = started.model;
                 self.request_id = started.request_id;
                 self.upstream_request_id = started.upstream_request_id;
-                None
+                Vec::new()
             }
-            Event::Delta(delta) => delta.part.and_then(|part| self.part(part)),
-            Event::Heartbeat(_) => None,
-            Event::Completed(completed) => {
-                if let Some(end) = completed.choices.first() {
-                    self.finish_reason = reason(end.finish_reason(), &end.raw_finish_reason);
-                }
-                self.usage = completed.usage;
-                self.timing = completed.timing.as_ref().map(timing).unwrap_or_default();
-                self.complete = true;
-                return completed.warnings.iter().map(warning).collect();
-            }
-        };
-        piece.into_iter().collect()
+            Some(Event::Delta(delta)) => self.delta(delta).into_iter().collect(),
+            Some(Event::Completed(completed)) => self.completed(*completed),
+            Some(Event::Heartbeat(_)) | None => Vec::new(),
+        }
     }
 
-    fn part(&mut self, part: Part) -> Option<Piece> {
+    /// Keeps a piece. What is of the first choice is shown at once, as far as it is whole.
+    fn delta(&mut self, delta: pb::Delta) -> Option<Piece> {
+        let part = delta.part?;
+        if let Part::SearchInfo(info) = part {
+            let note = sources(&info);
+            self.search_info = Some(info);
+            return self.note(note);
+        }
+        if let Part::Audio(bytes) = &part {
+            let before = self.audio_bytes;
+            self.audio_bytes = before.saturating_add(bytes.len());
+            if self.audio_bytes > MAX_AUDIO_BYTES {
+                self.audio_cut = true;
+                return None;
+            }
+        }
+        let shown = (delta.choice_index == FIRST).then(|| self.shown(&part));
+        let draft = self.drafts.entry(delta.choice_index).or_default();
+        draft.add(part, delta.starts_part);
+        shown.flatten()
+    }
+
+    fn shown(&mut self, part: &Part) -> Option<Piece> {
         match part {
-            Part::Text(text) => {
-                self.text.push_str(&text);
-                Some(Piece::Text(text))
-            }
-            Part::ReasoningText(text) => {
-                self.reasoning.push_str(&text);
-                Some(Piece::Reasoning(text))
-            }
-            Part::Audio(sound) => {
-                self.hear(&sound);
-                None
-            }
+            Part::Text(text) => Some(Piece::Text(text.clone())),
+            Part::ReasoningText(text) => Some(Piece::Reasoning(text.clone())),
             Part::ImageUri(uri) => Some(self.image(uri)),
-            Part::Annotation(annotation) => self.note(heard(&annotation)),
-            Part::AudioFile(file) => self.note(format!("the sound is at {}", file.uri)),
-            Part::SearchInfo(info) => self.note(sources(&info)),
-            Part::ToolCall(call) if !call.name.is_empty() => {
-                self.note(format!("the model wants to call {}", call.name))
+            Part::Annotation(annotation) => self.note(heard(annotation)),
+            Part::AudioFile(file) => self.note(audio_file(file)),
+            // Calls of tools come in pieces: they are shown when they are whole.
+            Part::ToolCall(_)
+            | Part::Audio(_)
+            | Part::SearchInfo(_)
+            | Part::Extra(_)
+            | Part::MessageExtra(_)
+            | Part::Logprobs(_) => None,
+        }
+    }
+
+    fn completed(&mut self, completed: pb::Completed) -> Vec<Piece> {
+        let mut drafts = std::mem::take(&mut self.drafts);
+        for end in &completed.choices {
+            drafts.entry(end.index).or_default();
+        }
+        let mut pieces = Vec::new();
+        for (index, draft) in drafts {
+            let end = completed.choices.iter().find(|end| end.index == index);
+            let end = end.cloned().unwrap_or(pb::ChoiceEnd {
+                index,
+                ..pb::ChoiceEnd::default()
+            });
+            let choice = draft.finish(end);
+            pieces.extend(match index == FIRST {
+                true => self.calls(&choice),
+                false => self.other(&choice),
+            });
+            self.choices.push(choice);
+        }
+        self.usage = completed.usage;
+        self.timing = completed.timing.as_ref().map(timing).unwrap_or_default();
+        self.extras = [completed.extra_output, completed.extra];
+        self.warnings = completed.warnings;
+        self.complete = true;
+        pieces.extend(self.last());
+        pieces
+    }
+
+    /// What came of other choices than the first, for a stream that broke.
+    pub(crate) fn rest(&mut self) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        for (index, draft) in std::mem::take(&mut self.drafts) {
+            let choice = draft.finish(pb::ChoiceEnd {
+                index,
+                ..pb::ChoiceEnd::default()
+            });
+            if index != FIRST {
+                pieces.extend(self.other(&choice));
             }
-            Part::ToolCall(_) | Part::Extra(_) | Part::MessageExtra(_) | Part::Logprobs(_) => None,
         }
-    }
-
-    fn hear(&mut self, audio: &[u8]) {
-        self.audio_bytes = self.audio_bytes.saturating_add(audio.len());
-        if self.audio.len().saturating_add(audio.len()) <= MAX_AUDIO_BYTES {
-            self.audio.extend_from_slice(audio);
-        }
-    }
-
-    fn image(&mut self, uri: String) -> Piece {
-        self.images.push(uri.clone());
-        Piece::Image(uri)
-    }
-
-    fn note(&mut self, line: String) -> Option<Piece> {
-        if line.is_empty() {
-            return None;
-        }
-        self.notes.push(line.clone());
-        Some(Piece::Note(line))
+        pieces
     }
 
     /// Takes a whole answer, and says what is in it.
@@ -149,84 +173,182 @@ impl Answer {
             upstream_request_id: response.upstream_request_id,
             usage: response.usage.map(|usage| *usage),
             timing: response.timing.as_ref().map(timing).unwrap_or_default(),
+            search_info: response.search_info,
+            extras: [response.extra_output, response.extra],
+            warnings: response.warnings,
             complete: true,
             ..Self::default()
         };
         let mut pieces = Vec::new();
-        if let Some(choice) = response.choices.into_iter().next() {
-            answer.finish_reason = reason(choice.finish_reason(), &choice.raw_finish_reason);
-            pieces = answer.parts(choice.message.unwrap_or_default());
+        for choice in &response.choices {
+            let parts = choice.message.iter().flat_map(|message| &message.content);
+            let sounds = parts.filter_map(sound).map(|bytes| bytes.len());
+            answer.audio_bytes = answer.audio_bytes.saturating_add(sounds.sum());
+            pieces.extend(match choice.index == FIRST {
+                true => answer.pieces(choice),
+                false => answer.other(choice),
+            });
         }
-        if let Some(info) = response.search_info {
-            pieces.extend(answer.note(sources(&info)));
+        answer.choices = response.choices;
+        if let Some(info) = &answer.search_info {
+            let note = sources(info);
+            pieces.extend(answer.note(note));
         }
-        pieces.extend(response.warnings.iter().map(warning));
+        pieces.extend(answer.last());
         (answer, pieces)
     }
 
-    fn parts(&mut self, message: pb::Message) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        if !message.reasoning_text.is_empty() {
-            pieces.extend(self.part(Part::ReasoningText(message.reasoning_text)));
-        }
-        for content in message.content {
-            pieces.extend(content.kind.and_then(|kind| self.content(kind)));
-        }
-        for annotation in message.annotations {
-            pieces.extend(self.part(Part::Annotation(annotation)));
-        }
-        for call in message.tool_calls {
-            pieces.extend(self.part(Part::ToolCall(call)));
+    /// A choice that is shown after the first, with its number and why it ended.
+    fn other(&mut self, choice: &pb::Choice) -> Vec<Piece> {
+        let number = choice.index.saturating_add(1);
+        let mut pieces = vec![Piece::Choice(number)];
+        pieces.extend(self.pieces(choice));
+        match finish(choice).as_str() {
+            "stop" | "" => {}
+            reason => pieces.push(Piece::Note(format!("answer {number} ended by {reason}"))),
         }
         pieces
     }
 
-    fn content(&mut self, kind: Kind) -> Option<Piece> {
-        match kind {
-            Kind::Text(text) => self.part(Part::Text(text)),
-            Kind::Audio(audio) => {
-                if let Some(pb::audio::Source::Data(sound)) = audio.source {
-                    self.hear(&sound);
-                }
-                audio.file.and_then(|file| self.part(Part::AudioFile(file)))
-            }
-            Kind::Image(image) => match image.source? {
-                pb::image::Source::Uri(uri) => Some(self.image(uri)),
-                pb::image::Source::Data(_) => None,
-            },
-            Kind::Video(_) => None,
+    /// What a whole choice shows.
+    fn pieces(&mut self, choice: &pb::Choice) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let Some(message) = &choice.message else {
+            return pieces;
+        };
+        if !message.reasoning_text.is_empty() {
+            pieces.push(Piece::Reasoning(message.reasoning_text.clone()));
         }
+        for part in &message.content {
+            pieces.extend(match &part.kind {
+                Some(Kind::Text(text)) => Some(Piece::Text(text.clone())),
+                Some(Kind::Audio(pb::Audio { file, .. })) => {
+                    file.as_ref().and_then(|file| self.note(audio_file(file)))
+                }
+                Some(Kind::Image(image)) => match &image.source {
+                    Some(pb::image::Source::Uri(uri)) => Some(self.image(uri)),
+                    Some(pb::image::Source::Data(_)) | None => None,
+                },
+                Some(Kind::Video(_)) | None => None,
+            });
+        }
+        for annotation in &message.annotations {
+            pieces.extend(self.note(heard(annotation)));
+        }
+        pieces.extend(self.calls(choice));
+        pieces
+    }
+
+    /// The tools that the model wants to call.
+    fn calls(&mut self, choice: &pb::Choice) -> Vec<Piece> {
+        let calls = choice
+            .message
+            .iter()
+            .flat_map(|message| &message.tool_calls);
+        let lines = calls.map(|call| {
+            let name = match call.name.is_empty() {
+                true => &call.r#type,
+                false => &call.name,
+            };
+            format!("the model wants to call {name} {}", call.arguments)
+        });
+        lines
+            .filter_map(|line| self.note(line.trim_end().to_owned()))
+            .collect()
+    }
+
+    /// What is said last: what could not be shown, and the warnings.
+    fn last(&self) -> Vec<Piece> {
+        let hidden = hidden::line(&self.choices, self.search_info.as_ref(), &self.extras);
+        let mut pieces: Vec<_> = hidden.map(Piece::Note).into_iter().collect();
+        pieces.extend(self.warnings.iter().map(warning));
+        pieces
+    }
+
+    fn image(&mut self, uri: &str) -> Piece {
+        self.images.push(uri.to_owned());
+        Piece::Image(uri.to_owned())
+    }
+
+    fn note(&mut self, line: String) -> Option<Piece> {
+        if line.is_empty() {
+            return None;
+        }
+        self.notes.push(line.clone());
+        Some(Piece::Note(line))
+    }
+
+    /// The text of the first choice.
+    pub(crate) fn text(&self) -> String {
+        self.choices.first().map(text).unwrap_or_default()
+    }
+
+    /// What the model thought before the first choice.
+    pub(crate) fn reasoning(&self) -> &str {
+        let message = self.choices.first().and_then(|one| one.message.as_ref());
+        message.map_or("", |message| &message.reasoning_text)
+    }
+
+    /// Why the first choice ended, in DashScope's word.
+    pub(crate) fn finish_reason(&self) -> String {
+        self.choices.first().map(finish).unwrap_or_default()
+    }
+
+    /// The audio of the first choice that has any.
+    pub(crate) fn audio(&self) -> Vec<u8> {
+        let of = |choice: &pb::Choice| -> Vec<u8> {
+            let parts = choice.message.iter().flat_map(|message| &message.content);
+            parts.filter_map(sound).flatten().copied().collect()
+        };
+        let all = self.choices.iter().map(of);
+        all.into_iter()
+            .find(|audio| !audio.is_empty())
+            .unwrap_or_default()
     }
 
     /// The answer as a turn of the conversation.
     pub(crate) fn message(&self) -> pb::Message {
         pb::Message {
             role: pb::Role::Assistant.into(),
-            content: vec![super::attach::content(Kind::Text(self.text.clone()))],
+            content: vec![super::attach::content(Kind::Text(self.text()))],
             ..pb::Message::default()
         }
     }
 }
 
-fn reason(known: FinishReason, raw: &str) -> String {
-    match (raw, known) {
-        ("", FinishReason::Stop) => "stop".to_owned(),
-        ("", FinishReason::Length) => "length".to_owned(),
-        ("", FinishReason::ToolCalls) => "tool_calls".to_owned(),
-        (raw, _) => raw.to_owned(),
+/// The text of a choice.
+pub(crate) fn text(choice: &pb::Choice) -> String {
+    let parts = choice.message.iter().flat_map(|message| &message.content);
+    let texts = parts.filter_map(|part| match &part.kind {
+        Some(Kind::Text(text)) => Some(text.as_str()),
+        Some(Kind::Audio(_) | Kind::Image(_) | Kind::Video(_)) | None => None,
+    });
+    texts.collect()
+}
+
+/// Why a choice ended, in DashScope's word.
+pub(crate) fn finish(choice: &pb::Choice) -> String {
+    let known = match choice.finish_reason() {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::Unspecified => "",
+    };
+    match choice.raw_finish_reason.as_str() {
+        "" => known.to_owned(),
+        raw => raw.to_owned(),
     }
 }
 
-fn warning(warning: &pb::Warning) -> Piece {
-    let pb::Warning {
-        code,
-        field,
-        message,
-    } = warning;
-    Piece::Warning(match field.is_empty() {
-        true => format!("warning: {code}: {message}"),
-        false => format!("warning: {code} {field}: {message}"),
-    })
+/// The bytes of an audio part.
+fn sound(part: &pb::Content) -> Option<&bytes::Bytes> {
+    match &part.kind {
+        Some(Kind::Audio(pb::Audio {
+            source: Some(pb::audio::Source::Data(bytes)),
+            ..
+        })) => Some(bytes),
+        _ => None,
+    }
 }
 
 fn timing(timing: &pb::Timing) -> Timing {
@@ -236,29 +358,6 @@ fn timing(timing: &pb::Timing) -> Timing {
         total: span(timing.total),
         attempts: timing.attempts,
     }
-}
-
-fn heard(annotation: &pb::Annotation) -> String {
-    let mut words = Vec::new();
-    for (name, value) in [
-        ("language", &annotation.language),
-        ("emotion", &annotation.emotion),
-    ] {
-        if !value.is_empty() {
-            words.push(format!("{name} {value}"));
-        }
-    }
-    match words.is_empty() {
-        true => String::new(),
-        false => format!("heard: {}", words.join(", ")),
-    }
-}
-
-fn sources(info: &pb::SearchInfo) -> String {
-    let line =
-        |result: &pb::SearchResult| format!("[{}] {} {}", result.index, result.title, result.url);
-    let lines: Vec<_> = info.search_results.iter().map(line).collect();
-    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -326,9 +425,14 @@ mod tests {
             upstream_request_id: "up".into(),
             ..pb::ConverseResponse::default()
         });
+        let mut streamed = streamed;
+        // Who spoke is not said by a whole answer of this test.
+        let role = &mut streamed.choices[0].message.as_mut().unwrap().role;
+        *role = pb::Role::Unspecified.into();
+        streamed.choices[0].raw_finish_reason.clear();
         assert_eq!(format!("{streamed:?}"), format!("{whole:?}"));
         assert_eq!(pieces.len(), 3);
-        assert_eq!(whole.text, "ab");
+        assert_eq!(whole.text(), "ab");
     }
 
     #[test]
@@ -370,5 +474,61 @@ mod tests {
             ..pb::ConverseResponse::default()
         });
         assert_eq!(whole, expected);
+    }
+
+    fn keys(key: &str) -> Struct {
+        Struct {
+            fields: [(key.to_owned(), "x".into())].into(),
+        }
+    }
+
+    #[test]
+    fn choices_are_shown_apart_and_what_cannot_be_shown_is_named() {
+        let call = |name: &str, arguments: &str| {
+            Part::ToolCall(pb::ToolCall {
+                name: name.into(),
+                arguments: arguments.into(),
+                ..pb::ToolCall::default()
+            })
+        };
+        let piece = |choice_index, starts_part, part| {
+            event(Event::Delta(pb::Delta {
+                choice_index,
+                part: Some(part),
+                starts_part,
+            }))
+        };
+        let mut answer = Answer::default();
+        let mut pieces = Vec::new();
+        for event in [
+            piece(0, false, Part::Text("fi".into())),
+            piece(1, false, Part::Text("SECOND".into())),
+            piece(0, false, Part::Text("rst".into())),
+            piece(0, false, call("weather", "{\"a\"")),
+            piece(0, false, call("", ":1}")),
+            piece(0, true, Part::Extra(keys("file"))),
+            piece(0, false, Part::MessageExtra(keys("refusal"))),
+            event(Event::Completed(Box::default())),
+        ] {
+            pieces.extend(answer.take(event));
+        }
+        let note = |text: &str| Piece::Note(text.into());
+        assert_eq!(
+            pieces,
+            [
+                Piece::Text("fi".into()),
+                Piece::Text("rst".into()),
+                note("the model wants to call weather {\"a\":1}"),
+                Piece::Choice(2),
+                Piece::Text("SECOND".into()),
+                note("the answer also holds a part of kind file, refusal; see --json"),
+            ]
+        );
+        assert_eq!((answer.text().as_str(), answer.choices.len()), ("first", 2));
+        // A stream that broke shows what came of the others too.
+        let mut broken = Answer::default();
+        broken.take(piece(1, false, Part::Text("half".into())));
+        let half = Piece::Text("half".into());
+        assert_eq!(broken.rest(), [Piece::Choice(2), half]);
     }
 }

@@ -308,6 +308,14 @@ async fn once(
     let mut manner = manner.clone();
     speaking(&mut manner.options, arguments, &model);
     let manner = &manner;
+    let recording = match &arguments.output {
+        Some(path) => {
+            let format = manner.options.audio.as_ref();
+            let format = format.and_then(|audio| audio.format.as_deref());
+            Some(speech::Recording::open(path, format).await?)
+        }
+        None => None,
+    };
     let mut conversation = pb::Conversation {
         model,
         messages: exchange::system(arguments.system.as_deref())
@@ -320,16 +328,19 @@ async fn once(
     let asked = conversation.model.clone();
     let answer = exchange::ask(gateway, conversation, manner, terminal).await;
     let answer = answer.map_err(|failure| exchange::advised(failure, &asked, fitting))?;
-    if let Some(path) = &arguments.output {
-        speech::save(path, &answer).await?;
-        terminal.aside(&format!(
-            "{} bytes of audio in {}\n",
-            answer.audio.len(),
-            path.display()
-        ));
+    let saved = match recording {
+        Some(recording) => recording.save(&answer).await.map(Some),
+        None => Ok(None),
+    };
+    if let (Ok(Some((bytes, odd))), Some(path)) = (&saved, &arguments.output) {
+        terminal.aside(&format!("{bytes} bytes of audio in {}\n", path.display()));
+        odd.iter().for_each(|line| terminal.note(line));
     }
-    if !manner.shown {
-        terminal.answer(&format!("{}\n", report::json(&answer)))?;
+    if manner.shown {
+        return saved.map(|_| Exit::Done);
     }
-    Ok(Exit::Done)
+    // The answer was paid for: what went wrong after it stands beside it.
+    let failure = saved.as_ref().err();
+    terminal.answer(&format!("{}\n", report::json(&answer, failure)))?;
+    Ok(failure.map_or(Exit::Done, Failure::exit))
 }

@@ -20,6 +20,9 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// What rustls says of an answer that is no TLS.
 const NO_TLS: &str = "corrupt message";
 
+/// What the client's library says when HTTP/2 was not agreed on over TLS.
+const NO_HTTP2: &str = "HTTP/2 was not negotiated";
+
 /// Connects to an address as people write it: `host:port`, `http://...`, `https://...` or
 /// `unix:/path`.
 pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, Failure> {
@@ -61,6 +64,11 @@ pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, F
     }
     endpoint.connect().await.map_err(|error| {
         let cause = causes(&error);
+        if cause.contains(NO_HTTP2) {
+            return Failure::unreachable(format!(
+                "what answers at {address} is no gRPC server: it speaks TLS, but not HTTP/2"
+            ));
+        }
         if secure && cause.contains(NO_TLS) {
             let plain = address.replacen("https://", "http://", 1);
             return Failure::unreachable(format!(

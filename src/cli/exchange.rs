@@ -11,10 +11,11 @@ use crate::config::DefaultModels;
 use crate::grpc::pb;
 use crate::grpc::pb::content::Kind;
 
-use super::answer::{Answer, Piece};
+use super::answer::Answer;
 use super::attach::{Attachment, Source, content, too_large};
 use super::failure::Failure;
 use super::gateway::Gateway;
+use super::piece::Piece;
 use super::printer::Printer;
 use super::terminal::Terminal;
 use super::upload::{From, Upload, upload};
@@ -176,7 +177,8 @@ pub(crate) async fn ask(
         Err(failure) => {
             // The error begins a line of its own, after what was already said.
             printer.end(terminal)?;
-            Err(on_time(failure, begun, manner.timeout))
+            let failure = on_time(failure, begun, manner.timeout);
+            Err(gateway.explained(failure).await)
         }
     }
 }
@@ -200,15 +202,22 @@ async fn stream(
         .await?
         .into_inner();
     let mut answer = Answer::default();
-    while let Some(event) = events.message().await? {
-        for piece in answer.take(event) {
-            show(&piece, manner, printer, terminal)?;
+    let broken = loop {
+        match events.message().await {
+            Ok(Some(event)) => {
+                for piece in answer.take(event) {
+                    show(&piece, manner, printer, terminal)?;
+                }
+            }
+            Ok(None) if answer.complete => return Ok(answer),
+            Ok(None) => break Status::internal("the stream ended without its last event"),
+            Err(status) => break status,
         }
+    };
+    for piece in answer.rest() {
+        show(&piece, manner, printer, terminal)?;
     }
-    match answer.complete {
-        true => Ok(answer),
-        false => Err(Status::internal("the stream ended without its last event").into()),
-    }
+    Err(broken.into())
 }
 
 async fn whole(
@@ -321,7 +330,7 @@ pub(crate) mod tests {
                 ..shown()
             };
             let answer = ask(&gateway, asked("hi"), &manner, &mut terminal).await;
-            assert_eq!(answer.unwrap().text, "it is a dog");
+            assert_eq!(answer.unwrap().text(), "it is a dog");
             assert_eq!(out.text(), "it is a dog\n");
             assert!(err.text().starts_with('['), "{}", err.text());
             let asked = stand_in.asked();

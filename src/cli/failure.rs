@@ -25,8 +25,11 @@ pub(crate) struct Told {
     /// How the command ends.
     #[serde(skip)]
     pub(crate) exit: Option<Exit>,
-    /// The gRPC code, or `USAGE`, `UNREACHABLE`, `CANCELLED`, `OUTPUT`, `CLOSED` for what the command
-    /// found.
+    /// Whether the client's own library made it, so that what answers there may be no gateway.
+    #[serde(skip)]
+    pub(crate) transport: bool,
+    /// The gRPC code, or `USAGE`, `UNREACHABLE`, `CANCELLED`, `OUTPUT`, `CLOSED` for what the
+    /// command found.
     pub(crate) code: String,
     /// What happened.
     pub(crate) message: String,
@@ -274,6 +277,7 @@ impl Failure {
         if !self.reason.is_empty() {
             return;
         }
+        self.transport = status.source().is_some() || is_foreign(&self.message);
         let mut cause = status.source();
         while let Some(error) = cause {
             let words = error.to_string();
@@ -289,6 +293,11 @@ impl Failure {
             }
             Code::Unimplemented => {
                 let advice = "is this a dashgate gateway, and as new as this command?";
+                self.advice.push(advice.to_owned());
+            }
+            // The library gives a call up when its connection breaks.
+            Code::Cancelled if self.transport && !self.message.contains("Timeout expired") => {
+                let advice = "see whether the gateway still runs: `dashgate health`";
                 self.advice.push(advice.to_owned());
             }
             Code::Cancelled | Code::DeadlineExceeded => {
@@ -308,6 +317,11 @@ impl Failure {
             | Code::Unauthenticated => {}
         }
     }
+}
+
+/// Whether the client's library met an answer that is HTTP/2, and no answer of a gRPC server.
+pub(crate) fn is_foreign(message: &str) -> bool {
+    message.contains("grpc-status header missing") || message.contains("invalid compression flag")
 }
 
 /// What helps when the person at the terminal runs the gateway too.

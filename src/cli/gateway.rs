@@ -15,6 +15,7 @@ use crate::grpc::pb::media_service_client::MediaServiceClient;
 
 use super::channel::channel;
 use super::failure::Failure;
+use super::probe;
 
 /// How long the gateway of this process may take to end after the answer. It only closes.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -28,6 +29,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// A connection to a gateway.
 pub(crate) struct Gateway {
     channel: Channel,
+    /// Where it is; none: in this process.
+    address: Option<String>,
     authorization: Option<MetadataValue<Ascii>>,
     /// The largest request that it takes.
     pub(crate) max_request_bytes: usize,
@@ -41,6 +44,7 @@ impl Gateway {
     pub(crate) async fn connect(address: &str, client: &Client) -> Result<Self, Failure> {
         Ok(Self {
             channel: channel(address, &client.tls).await?,
+            address: Some(address.to_owned()),
             authorization: authorization(client)?,
             max_request_bytes: ASSUMED_REQUEST_BYTES,
             chunk_bytes: CHUNK_BYTES,
@@ -55,6 +59,7 @@ impl Gateway {
         let channel = channel(&local.address, &settings.client.tls).await?;
         Ok(Self {
             channel,
+            address: None,
             authorization: authorization(&settings.client)?,
             max_request_bytes: settings.server.max_request_bytes,
             chunk_bytes: settings.server.max_chunk_bytes.min(CHUNK_BYTES),
@@ -90,6 +95,14 @@ impl Gateway {
             request.set_timeout(timeout);
         }
         request
+    }
+
+    /// A failure, with what answers there when it is no gateway.
+    pub(crate) async fn explained(&self, failure: Failure) -> Failure {
+        match &self.address {
+            Some(address) => probe::explained(failure, address).await,
+            None => failure,
+        }
     }
 
     /// Ends the gateway of this process, if there is one.

@@ -14,6 +14,7 @@ use super::channel::channel;
 use super::choices::{Choices, timeout};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::probe;
 use super::terminal::Terminal;
 
 /// What stands below the help of `health`.
@@ -77,9 +78,13 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
         Ok::<_, Failure>(answer.into_inner().status())
     };
     let late = |_| Failure::unreachable(format!("{address} does not answer"));
-    let status = tokio::time::timeout(arguments.timeout, asking)
+    let asked = tokio::time::timeout(arguments.timeout, asking)
         .await
-        .map_err(late)??;
+        .map_err(late)?;
+    let status = match asked {
+        Ok(status) => status,
+        Err(failure) => return Err(probe::explained(failure, &address).await),
+    };
     terminal.answer(&format!("{}\n", status.as_str_name()))?;
     Ok(match status {
         ServingStatus::Serving => Exit::Done,

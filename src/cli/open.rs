@@ -30,8 +30,8 @@ pub(crate) fn value(text: &str, key: &str) -> Result<Value, String> {
     }
 }
 
-/// Whether JSON of any kind has a key twice in one object, of which one would be lost. What is no JSON
-/// is for others to judge.
+/// Refuses JSON that has a key twice in one object, for one of the two would be lost. What is no
+/// JSON is for others to judge.
 pub(crate) fn unique(json: &str, key: &str) -> Result<(), String> {
     check(json, key, 0)
 }

@@ -266,8 +266,8 @@ fn delimited(field: &FieldDescriptorProto, content: &[u8]) -> Vec<u8> {
 
 fn broken(key: &str, value: &str, error: &serde_json::Error) -> String {
     format!(
-        "{key}: {value:?} is not right as JSON: {error}; a text that begins like JSON is written in \
-         quotation marks"
+        "{key}: {value:?} is not right as JSON: {error}; a text that begins like JSON is \
+         written in quotation marks"
     )
 }
 

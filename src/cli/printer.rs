@@ -1,6 +1,7 @@
 //! Shows an answer as it comes: text on stdout, thoughts and notes on stderr.
 
-use super::answer::{Answer, Piece};
+use super::answer::Answer;
+use super::piece::Piece;
 use super::report;
 use super::terminal::{Terminal, Unwritten};
 
@@ -52,6 +53,13 @@ impl Printer {
                 self.end(terminal)?;
                 terminal.aside(&format!("{note}\n"));
             }
+            Piece::Choice(number) => {
+                self.end(terminal)?;
+                if *number > 1 {
+                    terminal.answer("\n")?;
+                }
+                terminal.aside(&format!("answer {number}:\n"));
+            }
             Piece::Warning(warning) => {
                 self.end(terminal)?;
                 terminal.note(warning);
@@ -101,6 +109,8 @@ mod tests {
             Piece::Text(String::new()),
             Piece::Note("heard: language en".into()),
             Piece::Image("https://i".into()),
+            Piece::Choice(2),
+            Piece::Text("a cat".into()),
         ] {
             printer.show(&piece, &mut terminal).unwrap();
         }
@@ -109,8 +119,11 @@ mod tests {
             ..Answer::default()
         };
         printer.finish(&answer, &mut terminal).unwrap();
-        assert_eq!(out.text(), "it is a dog\nhttps://i\n");
-        assert_eq!(err.text(), "let me see\nheard: language en\n[m] \n");
+        assert_eq!(out.text(), "it is a dog\nhttps://i\n\na cat\n");
+        assert_eq!(
+            err.text(),
+            "let me see\nheard: language en\nanswer 2:\n[m] \n"
+        );
     }
 
     #[test]

@@ -6,7 +6,10 @@ use serde::Serialize;
 
 use crate::grpc::pb;
 
-use super::answer::Answer;
+use super::answer::{self, Answer};
+use super::failure::Failure;
+use super::render::{Fields, Shown, fields, keys};
+use super::schema::Schema;
 
 /// Usage and timing in one line.
 pub(crate) fn line(answer: &Answer) -> String {
@@ -29,7 +32,7 @@ pub(crate) fn line(answer: &Answer) -> String {
     if timing.attempts > 1 {
         parts.push(format!("{} attempts", timing.attempts));
     }
-    match answer.finish_reason.as_str() {
+    match answer.finish_reason().as_str() {
         "stop" | "" => {}
         "length" => parts.push("cut off by the limit of tokens".to_owned()),
         other => parts.push(format!("ended by {other}")),
@@ -73,18 +76,24 @@ fn span(span: Duration) -> String {
     }
 }
 
-/// The answer as one JSON object.
-pub(crate) fn json(answer: &Answer) -> String {
+/// The answer as one JSON object; `failure`: what went wrong after it had come.
+pub(crate) fn json(answer: &Answer, failure: Option<&Failure>) -> String {
     let timing = &answer.timing;
     let milliseconds = |span: Option<Duration>| span.map(|span| span.as_secs_f64() * 1_000.0);
+    let schema = Schema::read();
+    let [extra_output, extra] = answer.extras.each_ref().map(|open| open.as_ref().map(keys));
+    let warnings = answer.warnings.iter();
     let view = View {
-        text: &answer.text,
-        reasoning: &answer.reasoning,
-        finish_reason: &answer.finish_reason,
+        text: &answer.text(),
+        reasoning: answer.reasoning(),
+        finish_reason: &answer.finish_reason(),
         images: &answer.images,
         audio_bytes: answer.audio_bytes,
         notes: &answer.notes,
-        usage: answer.usage.as_ref().map(Usage::from),
+        usage: answer
+            .usage
+            .as_ref()
+            .map(|usage| fields(&schema, "Usage", usage)),
         model: &answer.model,
         request_id: &answer.request_id,
         upstream_request_id: &answer.upstream_request_id,
@@ -93,8 +102,40 @@ pub(crate) fn json(answer: &Answer) -> String {
             total_ms: milliseconds(timing.total),
             attempts: timing.attempts,
         },
+        choices: answer
+            .choices
+            .iter()
+            .map(|one| choice(&schema, one))
+            .collect(),
+        search_info: answer
+            .search_info
+            .as_ref()
+            .map(|info| fields(&schema, "SearchInfo", info)),
+        extra_output,
+        extra,
+        warnings: warnings
+            .map(|one| fields(&schema, "Warning", one))
+            .collect(),
+        error: failure,
     };
     serde_json::to_string(&view).unwrap_or_default()
+}
+
+/// A choice with the names of the schema; its text and why it ended stand there as they do above.
+fn choice(schema: &Schema, choice: &pb::Choice) -> Fields {
+    let mut all = Fields(vec![
+        ("index".to_owned(), Shown::Whole(choice.index.into())),
+        ("text".to_owned(), Shown::Text(answer::text(choice))),
+        (
+            "finish_reason".to_owned(),
+            Shown::Text(answer::finish(choice)),
+        ),
+    ]);
+    let said = ["index", "finish_reason", "raw_finish_reason"];
+    let more = fields(schema, "Choice", choice).0.into_iter();
+    all.0
+        .extend(more.filter(|(name, _)| !said.contains(&name.as_str())));
+    all
 }
 
 #[derive(Serialize)]
@@ -108,11 +149,22 @@ struct View<'a> {
     audio_bytes: usize,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     notes: &'a [String],
-    usage: Option<Usage>,
+    usage: Option<Fields>,
     model: &'a str,
     request_id: &'a str,
     upstream_request_id: &'a str,
     timing: Times,
+    choices: Vec<Fields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    search_info: Option<Fields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_output: Option<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra: Option<Shown>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Fields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a Failure>,
 }
 
 #[expect(
@@ -130,53 +182,26 @@ struct Times {
     attempts: i32,
 }
 
-/// The counts under their names in the schema; what DashScope did not report is left out.
-macro_rules! counts {
-    ($(#[$doc:meta])* $view:ident from $message:ident: $($field:ident: $kind:ty),+
-        $(; $($nested:ident),+)?) => {
-        $(#[$doc])*
-        #[derive(Serialize)]
-        struct $view {
-            $(#[serde(skip_serializing_if = "Option::is_none")] $field: Option<$kind>,)+
-            $($(#[serde(skip_serializing_if = "Option::is_none")] $nested: Option<Details>,)+)?
-        }
-
-        impl From<&pb::$message> for $view {
-            fn from(message: &pb::$message) -> Self {
-                Self {
-                    $($field: message.$field.clone(),)+
-                    $($($nested: message.$nested.as_ref().map(Details::from),)+)?
-                }
-            }
-        }
-    };
-}
-
-counts! {
-    Usage from Usage:
-    input_tokens: i32, output_tokens: i32, total_tokens: i32, audio_tokens: i32,
-    image_tokens: i32, video_tokens: i32, cached_tokens: i32,
-    cache_creation_input_tokens: i32, cache_type: String, audio_seconds: f64,
-    characters: i32, image_count: i32, width: i32, height: i32;
-    input_tokens_details, output_tokens_details, prompt_tokens_details
-}
-
-counts! {
-    Details from TokensDetails:
-    text_tokens: i32, audio_tokens: i32, image_tokens: i32, video_tokens: i32,
-    reasoning_tokens: i32, cached_tokens: i32, cache_creation_input_tokens: i32,
-    cache_type: String
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::answer::Timing;
     use super::*;
 
+    fn ended(reason: &str) -> pb::Choice {
+        let text = pb::content::Kind::Text("hi \"there\"\n".into());
+        pb::Choice {
+            message: Some(pb::Message {
+                content: vec![crate::cli::attach::content(text)],
+                ..pb::Message::default()
+            }),
+            raw_finish_reason: reason.into(),
+            ..pb::Choice::default()
+        }
+    }
+
     fn answer() -> Answer {
         Answer {
-            text: "hi \"there\"\n".into(),
-            finish_reason: "stop".into(),
+            choices: vec![ended("stop")],
             model: "qwen-audio-turbo".into(),
             request_id: "r".into(),
             upstream_request_id: "up".into(),
@@ -208,7 +233,7 @@ mod tests {
              first event 12 ms, total 1.50 s"
         );
         let cut = Answer {
-            finish_reason: "length".into(),
+            choices: vec![ended("length")],
             usage: None,
             ..answer()
         };
@@ -218,13 +243,15 @@ mod tests {
     #[test]
     fn the_object_has_what_was_reported_and_nothing_else() {
         assert_eq!(
-            json(&answer()),
+            json(&answer(), None),
             concat!(
                 r#"{"text":"hi \"there\"\n","reasoning":"","finish_reason":"stop","#,
                 r#""usage":{"input_tokens":1276,"output_tokens":19,"audio_tokens":768,"#,
                 r#""output_tokens_details":{"text_tokens":19}},"#,
                 r#""model":"qwen-audio-turbo","request_id":"r","upstream_request_id":"up","#,
-                r#""timing":{"first_event_ms":12.0,"total_ms":1500.0,"attempts":1}}"#
+                r#""timing":{"first_event_ms":12.0,"total_ms":1500.0,"attempts":1},"#,
+                r#""choices":[{"index":0,"text":"hi \"there\"\n","finish_reason":"stop","#,
+                r#""message":{"content":[{"text":"hi \"there\"\n"}]}}]}"#
             )
         );
     }

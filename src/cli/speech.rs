@@ -1,36 +1,152 @@
 //! Audio that a model made, written to a file.
 
-use std::path::Path;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use tokio::fs::{File, OpenOptions};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::chat::sniffing::{self, Modality};
 
 use super::answer::Answer;
 use super::failure::Failure;
 
+/// The types that are written.
+const WAV: &str = "audio/wav";
+const PCM: &str = "audio/pcm";
+
 /// What DashScope streams: PCM of 16 bits in one channel, at this rate.
 const RATE: u32 = 24_000;
 
-/// Writes the audio of an answer.
-///
-/// # Errors
-///
-/// When there is none, or the file cannot be written.
-pub(crate) async fn save(path: &Path, answer: &Answer) -> Result<(), Failure> {
-    if answer.audio.is_empty() {
-        let failure = Failure::failed("NO_AUDIO", "the model made no audio");
-        return Err(failure.with_advice("a model that speaks: `-m qwen3-tts-flash --voice Cherry`"));
+/// The file that the audio of an answer goes to. It is opened before the call, which costs money;
+/// one that was made for it goes when nothing is written.
+pub(crate) struct Recording {
+    path: PathBuf,
+    file: File,
+    made: bool,
+    /// What its name says that it is; empty if it says nothing.
+    named: &'static str,
+    /// Whether the model was asked for a format that is no samples.
+    encoded: bool,
+}
+
+impl Recording {
+    /// Opens it. `format` is that of `options.audio.format`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written, or its name is for what it will not hold.
+    pub(crate) async fn open(path: &Path, format: Option<&str>) -> Result<Self, Failure> {
+        let shown = path.display();
+        let named = named(path);
+        let asked = format.map_or("", |format| by_name(&format!("a.{format}")));
+        if !["", WAV, PCM].contains(&named) && named != asked {
+            return Err(Failure::usage(format!(
+                "{shown}: WAV is written, or samples alone as .pcm, and this name is for {named}"
+            ))
+            .with_advice(format!("-o {}", path.with_extension("wav").display())));
+        }
+        let mut fresh = OpenOptions::new();
+        let opened = match fresh.write(true).create_new(true).open(path).await {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let mut old = OpenOptions::new();
+                let opened = old
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(path)
+                    .await;
+                opened.map(|file| (file, false))
+            }
+            opened => opened.map(|file| (file, true)),
+        };
+        let (file, made) =
+            opened.map_err(|error| Failure::usage(format!("cannot write {shown}: {error}")))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            made,
+            named,
+            encoded: !["", WAV, PCM].contains(&asked),
+        })
     }
-    let raw = path
-        .extension()
-        .is_some_and(|ending| ending == "pcm" || ending == "raw");
-    let file = match raw || is_whole(&answer.audio) {
-        true => answer.audio.clone(),
-        false => wav(&answer.audio),
-    };
-    let shown = path.display();
-    tokio::fs::write(path, file)
-        .await
-        .map_err(|error| Failure::usage(format!("cannot write {shown}: {error}")))
+
+    /// Writes the audio of an answer. Returns how many bytes, and what is odd about them.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it cannot be written.
+    pub(crate) async fn save(mut self, answer: &Answer) -> Result<(usize, Vec<String>), Failure> {
+        let audio = answer.audio();
+        if audio.is_empty() {
+            let failure = Failure::failed("NO_AUDIO", "the model made no audio");
+            return Err(
+                failure.with_advice("a model that speaks: `-m qwen3-tts-flash --voice Cherry`")
+            );
+        }
+        let raw = self.named == PCM || self.path.extension().is_some_and(|end| end == "raw");
+        let bytes = audio.len();
+        let whole = match is_whole(&audio) {
+            true => sniffing::mime_type(&audio, "", Some(Modality::Audio)),
+            false => None,
+        };
+        let content = match raw || self.encoded || whole.is_some() {
+            true => audio,
+            false => wav(&audio),
+        };
+        let shown = self.path.display().to_string();
+        if let Err(error) = self.write(&content).await {
+            return Err(Failure::failed(
+                "OUTPUT",
+                format!("cannot write {shown}: {error}"),
+            ));
+        }
+        let mut odd = Vec::new();
+        if let Some(whole) = whole
+            && !["", whole].contains(&self.named)
+        {
+            odd.push(format!(
+                "warning: {shown} holds {whole}, not {}",
+                self.named
+            ));
+        }
+        if answer.audio_cut {
+            odd.push(format!(
+                "warning: {shown} ends early: there was more than 128 MiB"
+            ));
+        }
+        // It holds what it is for.
+        self.made = false;
+        Ok((bytes, odd))
+    }
+
+    async fn write(&mut self, content: &[u8]) -> io::Result<()> {
+        // A pipe or a device has no end to cut off.
+        if self.file.metadata().await?.is_file() {
+            self.file.set_len(0).await?;
+        }
+        self.file.write_all(content).await?;
+        self.file.flush().await
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if self.made {
+            // An empty file that stays does no harm.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// What the name of a file says that it is; empty if it says nothing.
+fn named(path: &Path) -> &'static str {
+    path.file_name()
+        .map_or("", |name| by_name(&name.to_string_lossy()))
+}
+
+fn by_name(name: &str) -> &'static str {
+    sniffing::mime_type(&[], name, Some(Modality::Audio)).unwrap_or_default()
 }
 
 /// Whether bytes are a file of some format, and not samples alone.
@@ -60,29 +176,82 @@ fn wav(samples: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grpc::pb;
 
     #[tokio::test]
     async fn samples_become_a_file_and_files_stay_as_they_are() {
         let folder = std::env::temp_dir().join(format!("dashgate-speech-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let answer = |audio: &[u8]| Answer {
-            audio: audio.to_vec(),
-            ..Answer::default()
+        let answer = |audio: &[u8]| {
+            let audio = pb::Audio {
+                source: Some(pb::audio::Source::Data(audio.to_vec().into())),
+                ..pb::Audio::default()
+            };
+            let content = crate::cli::attach::content(pb::content::Kind::Audio(audio));
+            Answer {
+                choices: vec![pb::Choice {
+                    message: Some(pb::Message {
+                        content: vec![content],
+                        ..pb::Message::default()
+                    }),
+                    ..pb::Choice::default()
+                }],
+                ..Answer::default()
+            }
         };
-        for (name, audio, begins, length) in [
-            ("a.wav", &[1, 2, 3, 4][..], &b"RIFF\x28\0\0\0WAVE"[..], 48),
-            ("a.pcm", &[1, 2, 3, 4], &[1, 2, 3, 4], 4),
-            ("b.wav", b"RIFF....WAVEfmt ", b"RIFF....", 16),
+        std::fs::write(folder.join("a.wav"), [9; 100]).unwrap();
+        for (name, audio, begins, length, odd) in [
+            (
+                "a.wav",
+                &[1, 2, 3, 4][..],
+                &b"RIFF\x28\0\0\0WAVE"[..],
+                48,
+                "",
+            ),
+            ("a.PCM", &[1, 2, 3, 4], &[1, 2, 3, 4], 4, ""),
+            ("a.raw", &[1, 2, 3, 4], &[1, 2, 3, 4], 4, ""),
+            ("b.wav", b"RIFF....WAVEfmt ", b"RIFF....", 16, ""),
+            (
+                "b.pcm",
+                b"RIFF....WAVEfmt ",
+                b"RIFF....",
+                16,
+                "holds audio/wav, not audio/pcm",
+            ),
         ] {
             let path = folder.join(name);
-            save(&path, &answer(audio)).await.unwrap();
+            let recording = Recording::open(&path, None).await.unwrap();
+            let (bytes, told) = recording.save(&answer(audio)).await.unwrap();
+            assert_eq!(bytes, audio.len());
+            assert!(told.concat().contains(odd), "{told:?}");
+            assert_eq!(told.is_empty(), odd.is_empty(), "{told:?}");
             let written = std::fs::read(&path).unwrap();
             assert!(written.starts_with(begins), "{name}: {written:?}");
             assert_eq!(written.len(), length, "{name}");
         }
-        let none = save(&folder.join("c.wav"), &answer(&[])).await.unwrap_err();
+        let path = folder.join("c.wav");
+        let recording = Recording::open(&path, None).await.unwrap();
+        assert!(path.exists());
+        let none = recording.save(&answer(&[])).await.unwrap_err();
         assert!(none.text().contains("made no audio"));
-        let nowhere = save(&folder.join("no/such/d.wav"), &answer(&[1])).await;
-        assert!(nowhere.unwrap_err().text().contains("cannot write"));
+        assert!(!path.exists());
+        for (name, format, words) in [
+            ("no/such/d.wav", None, "cannot write"),
+            ("d.mp3", None, "this name is for audio/mpeg"),
+            ("d.mp3", Some("wav"), "this name is for audio/mpeg"),
+            ("d.png", None, "this name is for image/png"),
+        ] {
+            let refused = Recording::open(&folder.join(name), format).await;
+            let Err(failure) = refused else {
+                panic!("{name}");
+            };
+            assert!(failure.text().contains(words), "{}", failure.text());
+        }
+        let asked = Recording::open(&folder.join("e.mp3"), Some("mp3")).await;
+        let (bytes, _) = asked.unwrap().save(&answer(&[1, 2])).await.unwrap();
+        assert_eq!(
+            (bytes, std::fs::read(folder.join("e.mp3")).unwrap().len()),
+            (2, 2)
+        );
     }
 }

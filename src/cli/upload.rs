@@ -102,7 +102,10 @@ pub(crate) async fn upload(
         terminal.progress("");
     }
     read.map_err(unreadable)?;
-    Ok(called?.into_inner().uri)
+    match called {
+        Ok(done) => Ok(done.into_inner().uri),
+        Err(status) => Err(gateway.explained(status.into()).await),
+    }
 }
 
 /// Reads the file into the stream. A stream that nobody takes any more is the call's to explain.

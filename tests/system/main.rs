@@ -24,6 +24,7 @@ mod callers;
 mod captures;
 mod certificates;
 mod clocks;
+mod command_answers;
 mod command_line;
 mod command_output;
 mod counts;

@@ -330,6 +330,8 @@ fn json_values(source: &Source) -> Vec<Fault> {
                 second.as_str(),
                 "Value" | "Map" | "json" | "value" | "Number"
             )
+            // The text of a value: it is read as what it should be, or not at all.
+            && path.last().is_none_or(|last| last != "RawValue")
         {
             faults.push(JSON.broken(&source.path, used.line, path.join("::")));
         }

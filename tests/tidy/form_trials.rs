@@ -157,5 +157,10 @@ fn untyped_json_is_seen_outside_the_wire() {
         assert_eq!(form_of("src/cli/ask.rs", code), ["json-value"], "{code}");
         assert!(form_of("src/dashscope/wire.rs", code).is_empty(), "{code}");
     }
-    assert!(form_of("src/cli/ask.rs", "use serde_json::value_of;").is_empty());
+    for code in [
+        "use serde_json::value_of;",
+        "use serde_json::value::RawValue;",
+    ] {
+        assert!(form_of("src/cli/ask.rs", code).is_empty(), "{code}");
+    }
 }

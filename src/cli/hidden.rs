@@ -1,0 +1,91 @@
+//! What an answer holds that a terminal does not show: it is named, so that nobody misses it.
+
+use prost_types::Struct;
+use prost_types::value::Kind as Open;
+
+use crate::grpc::pb;
+use crate::grpc::pb::content::Kind;
+
+/// How many things are named; a line of more is not read.
+const MAX_NAMED: usize = 8;
+
+/// What is not shown, in one line; none if all is.
+pub(crate) fn line(
+    choices: &[pb::Choice],
+    search_info: Option<&pb::SearchInfo>,
+    extras: &[Option<Struct>],
+) -> Option<String> {
+    let mut found = Vec::new();
+    for choice in choices {
+        for part in choice.message.iter().flat_map(|message| &message.content) {
+            found.extend(of_part(part));
+        }
+        let message = choice.message.clone().unwrap_or_default();
+        found.extend(message.annotations.iter().filter_map(of_annotation));
+        let calls = message.tool_calls.iter();
+        found.extend(calls.flat_map(|call| keys(call.extra.as_ref())));
+        found.extend(keys(message.extra.as_ref()));
+        found.extend(choice.logprobs.as_ref().map(|_| "logprobs".to_owned()));
+        found.extend(keys(choice.extra.as_ref()));
+    }
+    found.extend(keys(search_info.and_then(|info| info.extra.as_ref())));
+    found.extend(extras.iter().flat_map(|extra| keys(extra.as_ref())));
+    let mut named: Vec<String> = Vec::new();
+    for one in found {
+        if !named.contains(&one) {
+            named.push(one);
+        }
+    }
+    let more = named.len().saturating_sub(MAX_NAMED);
+    named.truncate(MAX_NAMED);
+    if more > 0 {
+        named.push(format!("{more} more"));
+    }
+    let list = named.join(", ");
+    (!list.is_empty()).then(|| format!("the answer also holds {list}; see --json"))
+}
+
+fn of_part(part: &pb::Content) -> Vec<String> {
+    let kind = |name: &str| format!("a part of kind {name}");
+    match &part.kind {
+        None => keys(part.extra.as_ref())
+            .iter()
+            .map(|key| kind(key))
+            .collect(),
+        Some(shown) => {
+            let mut all: Vec<_> = match shown {
+                Kind::Video(_) => Some(kind("video")),
+                Kind::Image(image) => match image.source {
+                    Some(pb::image::Source::Uri(_)) => None,
+                    Some(pb::image::Source::Data(_)) | None => Some(kind("image")),
+                },
+                Kind::Text(_) | Kind::Audio(_) => None,
+            }
+            .into_iter()
+            .collect();
+            all.extend(keys(part.extra.as_ref()));
+            all
+        }
+    }
+}
+
+fn of_annotation(annotation: &pb::Annotation) -> Option<String> {
+    let shown = !(annotation.language.is_empty() && annotation.emotion.is_empty());
+    let more = keys(annotation.extra.as_ref());
+    (!shown || !more.is_empty()).then(|| format!("an annotation of type {:?}", annotation.r#type))
+}
+
+/// The keys whose values say anything.
+fn keys(open: Option<&Struct>) -> Vec<String> {
+    let said = |value: &prost_types::Value| match &value.kind {
+        None | Some(Open::NullValue(_)) => false,
+        Some(Open::StringValue(text)) => !text.is_empty(),
+        Some(Open::ListValue(list)) => !list.values.is_empty(),
+        Some(Open::StructValue(fields)) => !fields.fields.is_empty(),
+        Some(Open::BoolValue(_) | Open::NumberValue(_)) => true,
+    };
+    let all = open.iter().flat_map(|open| &open.fields);
+    all.filter(|(_, value)| said(value))
+        .map(|(key, _)| key.clone())
+        .collect()
+}

@@ -1,0 +1,123 @@
+//! What answers at an address at which no gateway does: looked at once a call has failed.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::failure::{Failure, is_foreign};
+
+/// How long a look may take: the call has failed already, and somebody waits to be told.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a client of HTTP/2 says first: the preface, and a frame of settings without any.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// The first bytes of a TLS client that names no host and knows one suite: enough for a server that
+/// speaks TLS to answer, if only with an alert.
+const HELLO: &[u8] = b"\x16\x03\x01\0\x2f\x01\0\0\x2b\x03\x03dashgate looks who answers here.\
+                       \0\0\x02\xc0\x2f\x01\0\0\0";
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// HTTP/2, as a gateway speaks it.
+    Http2,
+    /// HTTP/1.
+    Http1,
+    /// TLS.
+    Tls,
+    /// Something else.
+    Other,
+    /// Somebody who says nothing.
+    Silent,
+    /// Nobody.
+    Nobody,
+}
+
+/// A failure of a call, with what answers at its address when that is no gateway.
+pub(crate) async fn explained(failure: Failure, address: &str) -> Failure {
+    if !failure.transport {
+        return failure;
+    }
+    let found = match address.split_once("://") {
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => Found::Http2,
+        _ => look(address).await,
+    };
+    let host = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let (what, advice) = match found {
+        Found::Http1 => ("it speaks HTTP/1 only", None),
+        Found::Tls => ("it speaks TLS", Some(format!("https://{host}"))),
+        Found::Other => ("it speaks another protocol", None),
+        Found::Silent => ("it does not answer to HTTP/2", None),
+        Found::Http2 if is_foreign(&failure.message) => {
+            ("it answers to HTTP/2, without gRPC", None)
+        }
+        Found::Http2 | Found::Nobody => return failure,
+    };
+    let place = match found {
+        Found::Tls => "speaks no plaintext",
+        _ => "is no gRPC server",
+    };
+    let message = format!("what answers at {address} {place}: {what}");
+    let explained = Failure::unreachable(message);
+    explained.with_advice(advice.unwrap_or_else(|| "is the port that of a gateway?".to_owned()))
+}
+
+/// Looks at an address without TLS: `host:port`, `http://host:port` or `unix:/path`.
+async fn look(address: &str) -> Found {
+    match first_bytes(address, PREFACE).await.as_deref() {
+        Some([0x15, 3, ..]) => Found::Tls,
+        Some(bytes) if bytes.starts_with(b"HTTP/1") => Found::Http1,
+        // A frame of settings: its length, then its kind.
+        Some([_, _, _, 4, ..]) => Found::Http2,
+        Some([_, ..]) => Found::Other,
+        // It hung up or waits. Some servers of TLS do, on what is none.
+        Some([]) => match first_bytes(address, HELLO).await.as_deref() {
+            Some([0x15 | 0x16, 3, ..]) => Found::Tls,
+            Some([_, ..]) => Found::Other,
+            Some([]) => Found::Silent,
+            None => Found::Nobody,
+        },
+        None => Found::Nobody,
+    }
+}
+
+/// What is answered first; none if nobody can be reached.
+async fn first_bytes(address: &str, words: &[u8]) -> Option<Vec<u8>> {
+    if let Some(path) = address.strip_prefix("unix:") {
+        #[cfg(unix)]
+        {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            let stream = tokio::net::UnixStream::connect(path).await.ok()?;
+            return Some(said(stream, words).await);
+        }
+        #[cfg(not(unix))]
+        return None;
+    }
+    let host = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or(host);
+    let connecting = async {
+        match host.rsplit_once(':') {
+            Some((_, port)) if port.parse::<u16>().is_ok() => TcpStream::connect(host).await,
+            _ => TcpStream::connect((host, 80)).await,
+        }
+    };
+    let stream = timeout(LOOK_TIMEOUT, connecting).await.ok()?.ok()?;
+    Some(said(stream, words).await)
+}
+
+/// The first bytes that come in answer to these words; none of them if it says nothing.
+async fn said(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &[u8]) -> Vec<u8> {
+    let mut first = [0; 16];
+    let talking = async {
+        stream.write_all(words).await?;
+        stream.read(&mut first).await
+    };
+    let read = match timeout(LOOK_TIMEOUT, talking).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(_)) | Err(_) => 0,
+    };
+    first.get(..read).unwrap_or_default().to_vec()
+}
