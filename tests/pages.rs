@@ -14,6 +14,16 @@ use dashgate::emulator::Script;
 use dashgate::error::{Error, Kind, Reason, Sent};
 use dashgate::grpc::status::{code, pushback};
 
+#[path = "system/certificates.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a page needs a part of them, and tests share them"
+)]
+mod certificates;
+#[path = "pages/configurations.rs"]
+mod configurations;
 #[path = "pages/operations.rs"]
 mod operations;
 #[path = "pages/sight.rs"]

@@ -1,51 +1,9 @@
-//! Containers of chunks and objects: WAVE in its three spellings, AIFF, ASF.
+//! Containers of chunks and objects: AIFF, ASF.
 
-use super::bytes::{array, be16, be32, le32, le64, real};
-use super::recording::Recording;
+use super::bytes::{array, be16, be32, le64, real};
 
 /// How many chunks are looked at. Real files have fewer than ten before their samples.
 const MOST_CHUNKS: usize = 256;
-
-/// Sizes that recorders write when they do not know the length, and DashScope's speech streams
-/// write always, are at least this large.
-const PLACEHOLDER: u64 = 0x7fff_0000;
-
-/// RIFF, RF64 and BW64. The size of the samples is what the file really holds where the header
-/// says nothing useful: recorders that stream write 0 or a placeholder.
-pub(super) fn wave(recording: Recording<'_>) -> Option<f64> {
-    let head = recording.head;
-    if head.get(8..12)? != b"WAVE" {
-        return None;
-    }
-    let mut at = 12;
-    let (mut rate, mut large) = (None, None);
-    for _ in 0..MOST_CHUNKS {
-        let id = head.get(at..at + 4)?;
-        let size = le32(head, at + 4)?;
-        let body = at + 8;
-        match id {
-            b"fmt " => rate = le32(head, body + 8).filter(|rate| *rate > 0),
-            b"ds64" => large = le64(head, body + 8),
-            b"data" => {
-                let there = recording.size.saturating_sub(u64::try_from(body).ok()?);
-                let said = match size {
-                    u32::MAX => large.unwrap_or(there),
-                    size => u64::from(size),
-                };
-                let held = match said {
-                    0 | PLACEHOLDER.. => there,
-                    said => said.min(there),
-                };
-                return Some(real(held) / f64::from(rate?));
-            }
-            _ => {}
-        }
-        let size = usize::try_from(size).ok()?;
-        // Chunks are padded to an even size.
-        at = body.checked_add(size)?.checked_add(size & 1)?;
-    }
-    None
-}
 
 /// AIFF and AIFC: the COMM chunk has the number of sample frames and the rate.
 pub(super) fn aiff(head: &[u8]) -> Option<f64> {

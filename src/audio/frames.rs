@@ -67,6 +67,11 @@ fn counted(stream: &[u8], size: u64, frame: impl Fn(&[u8]) -> Option<Frame>) -> 
     }
 }
 
+/// What follows an ID3v2 tag, if there is one.
+pub(super) fn after_tag(head: &[u8]) -> &[u8] {
+    head.get(tag(head)..).unwrap_or_default()
+}
+
 /// How many bytes an ID3v2 tag has at the beginning.
 fn tag(head: &[u8]) -> usize {
     let size = head.strip_prefix(b"ID3").and_then(|rest| rest.get(3..7));

@@ -4,6 +4,7 @@
 //! know how long a recording is. [`duration`] reads the container's own fields. It allocates
 //! nothing, decodes nothing, and every loop has a bound, because the bytes come from callers.
 
+mod au;
 mod bytes;
 mod caf;
 mod chunks;
@@ -13,6 +14,7 @@ mod frames;
 mod mp4;
 mod ogg;
 pub mod recording;
+mod wave;
 
 use std::time::Duration;
 
@@ -25,14 +27,19 @@ pub fn duration(recording: Recording<'_>) -> Option<Duration> {
     let head = recording.head;
     let id = head.get(..4)?;
     let seconds = match id {
-        b"RIFF" | b"RF64" | b"BW64" => chunks::wave(recording),
+        b"RIFF" | b"RIFX" | b"RF64" | b"BW64" => wave::seconds(recording),
         b"FORM" => chunks::aiff(head),
         b"caff" => caf::seconds(recording),
-        b"fLaC" => flac::seconds(head.get(4..)?),
+        b"fLaC" => flac::seconds(recording),
+        b".snd" => au::seconds(recording),
         b"OggS" => ogg::seconds(recording),
         [0x1a, 0x45, 0xdf, 0xa3] => ebml::seconds(recording),
         [0x30, 0x26, 0xb2, 0x75] => chunks::asf(head),
         [b'#', b'!', b'A', b'M'] => frames::amr(recording),
+        [b'I', b'D', b'3', _] if frames::after_tag(head).starts_with(b"fLaC") => {
+            let head = frames::after_tag(head);
+            flac::seconds(Recording { head, ..recording })
+        }
         _ if mp4::is(head) => mp4::seconds(recording),
         _ => frames::mpeg(recording),
     }?;

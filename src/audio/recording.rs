@@ -20,4 +20,14 @@ impl<'a> Recording<'a> {
             size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
         }
     }
+
+    /// So many bytes at this place, if they are there.
+    pub(super) fn at(self, at: u64, length: usize) -> Option<&'a [u8]> {
+        let in_part = |part: &'a [u8], begin: u64| {
+            let at = usize::try_from(at.checked_sub(begin)?).ok()?;
+            part.get(at..at.checked_add(length)?)
+        };
+        let tail = u64::try_from(self.tail.len()).ok()?;
+        in_part(self.head, 0).or_else(|| in_part(self.tail, self.size.checked_sub(tail)?))
+    }
 }

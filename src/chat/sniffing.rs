@@ -38,13 +38,22 @@ impl Modality {
     }
 
     fn is_of(self, mime_type: &str) -> bool {
-        let rest = mime_type.strip_prefix(self.name());
-        rest.is_some_and(|rest| rest.starts_with('/'))
+        let kind = mime_type.split_once('/').map(|(kind, _)| kind);
+        kind.is_some_and(|kind| kind.eq_ignore_ascii_case(self.name()))
     }
 }
 
 /// Types that are recognised so that they can be named in an error; no model decodes them.
 const NOT_DECODED: [&str; 2] = ["audio/silk", "image/svg+xml"];
+
+/// Types that say nothing of the kind of medium: senders that know nothing write the first two, and
+/// the others are containers of any kind.
+const UNSPECIFIC: [&str; 4] = [
+    "application/octet-stream",
+    "binary/octet-stream",
+    "application/ogg",
+    "application/mp4",
+];
 
 /// Formats without a signature at the beginning, or in which it may come late.
 const UNSIGNED: [&str; 6] = [
@@ -309,6 +318,14 @@ pub fn fits(mime_type: &str, part: Modality) -> bool {
     (part.is_of(mime_type) || heard) && !NOT_DECODED.contains(&mime_type)
 }
 
+/// Whether a type that is said leaves it to the bytes what a medium is.
+#[must_use]
+pub fn is_unspecific(mime_type: &str) -> bool {
+    let plain = mime_type.split(';').next().unwrap_or_default().trim();
+    let mut all = UNSPECIFIC.into_iter();
+    plain.is_empty() || all.any(|unspecific| unspecific.eq_ignore_ascii_case(plain))
+}
+
 /// Whether files of this type may begin with any bytes, so that only the name can tell it.
 #[must_use]
 pub fn may_begin_with_anything(mime_type: &str) -> bool {
@@ -385,6 +402,11 @@ mod tests {
         ] {
             assert_eq!(contradiction(head, part), found, "{head:?}");
         }
+        for unspecific in ["", "application/octet-stream", "Binary/Octet-Stream; a=b"] {
+            assert!(is_unspecific(unspecific));
+        }
+        assert!(!is_unspecific("audio/wav") && !is_unspecific("application/pdf"));
+        assert!(fits("Audio/WAV", Audio) && !fits("audiobook/wav", Audio));
         assert!(is_no_medium("text/html") && is_no_medium("audio/silk"));
         assert!(!is_no_medium("video/mp2t"));
     }

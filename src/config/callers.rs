@@ -55,13 +55,16 @@ pub(crate) fn callers(checker: &mut Checker<'_>, server: &Server) -> Callers {
             "set server.tls.client_ca",
         );
     }
-    if !server.listen.is_loopback() && !callers.are_asked() && !callers.allow_anyone {
+    // Without a certificate of the operator's own authority there is no connection.
+    let must_show = |tls: &Tls| authority(tls) && !tls.client_optional;
+    let is_asked = callers.are_asked() || server.tls.as_ref().is_some_and(must_show);
+    if !server.listen.is_loopback() && !is_asked && !callers.allow_anyone {
         checker.clash(
             "server.listen",
-            "others can reach this address, and nobody is asked who he is: anyone could call and \
-             spend the key for DashScope",
-            "set callers.keys_file (`dashgate keys new` makes one), listen on 127.0.0.1, or say \
-             --allow-anyone",
+            "others can reach this address without credentials: anyone could call and spend the \
+             key for DashScope",
+            "set callers.keys_file (`dashgate keys new` makes one), require certificates with \
+             server.tls.client_ca, listen on 127.0.0.1, or say --allow-anyone",
         );
     }
     callers
@@ -184,6 +187,13 @@ mod tests {
             ("server.listen", "0.0.0.0:1"),
         ];
         assert_eq!(told(&tls), None);
+        // That they must show one of the authority is enough.
+        assert_eq!(told(&tls[1..]), None);
+        let optional = ("server.tls.client_certificate", "optional");
+        let optional = [&tls[1..], &[optional]].concat();
+        assert!(told(&optional).unwrap().contains("server.listen"));
+        let without = [tls[1], tls[2], tls[4]];
+        assert!(told(&without).unwrap().contains("server.tls.client_ca"));
     }
 
     #[test]

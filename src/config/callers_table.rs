@@ -49,7 +49,8 @@ settings! {
         "The URIs in the certificates of callers that are accepted. `*` stands for a part of one \
          segment, `/**` at the end for any path: `spiffe://example.org/ns/*/sa/*`. A certificate \
          with more than one URI is refused.",
-        "That an authority signed a certificate does not yet say that its holder may call.";
+        "Not set, and with a required `client_ca`: every certificate of that authority may call, \
+         which is right for an authority of your callers alone, and wrong for one of a whole mesh.";
     "callers.max_tracked" [Count(1, 10_000_000)] = "10000",
         "DASHGATE_CALLERS_MAX_TRACKED":
         "How many callers of each kind are remembered that stand in no file. The ones that were \

@@ -27,6 +27,9 @@ they are TOML's lists and tables:
 [server]
 listen = "0.0.0.0:50051"
 
+[callers]
+keys_file = "/etc/dashgate/keys.toml"
+
 [models.aliases]
 qwen-audio-turbo = "qwen3-omni-flash"
 

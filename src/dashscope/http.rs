@@ -87,7 +87,7 @@ pub(super) fn no_answer(error: reqwest::Error, proxy: Option<&Proxy>) -> Error {
             "DashScope's host is not to be trusted: its tls failed",
         )
     } else if let (true, Some(proxy)) = (error.is_connect(), proxy) {
-        return unpassed(&proxy.to_string()).with_source(Causes(&error));
+        return unpassed(&proxy.to_string(), unpassed_because(&error)).with_source(Causes(&error));
     } else if error.is_connect() {
         (Reason::UpstreamConnect, "DashScope cannot be connected to")
     } else if error.is_builder() {
@@ -120,7 +120,7 @@ pub(super) fn unanswered(fault: Fault) -> Error {
         Fault::Connect(_) | Fault::Unsent(_) => {
             (Reason::UpstreamConnect, "DashScope cannot be connected to")
         }
-        Fault::Proxy { proxy, .. } => return unpassed(proxy).with_source(fault),
+        Fault::Proxy { proxy, problem } => return unpassed(proxy, problem).with_source(fault),
         Fault::ProxyCredentials(proxy) => return refused_credentials(proxy),
         Fault::Tls(_) => (
             Reason::UpstreamTls,
@@ -145,9 +145,19 @@ pub(super) fn unanswered(fault: Fault) -> Error {
     Error::new(reason, message).with_source(fault)
 }
 
-fn unpassed(proxy: &str) -> Error {
-    let message = format!("DashScope cannot be connected to through the proxy {proxy}");
+/// A proxy that does not let a connection pass, and what it did instead.
+fn unpassed(proxy: &str, problem: &str) -> Error {
+    let message = format!("DashScope cannot be connected to through the proxy {proxy}: {problem}");
     Error::new(Reason::UpstreamConnect, message)
+}
+
+/// What a proxy did, as far as the library says it. It keeps the status to itself.
+fn unpassed_because(error: &reqwest::Error) -> &'static str {
+    const REFUSED: &str = "tunnel error: unsuccessful";
+    match chain(error).any(|cause| cause.to_string() == REFUSED) {
+        true => "it did not accept CONNECT",
+        false => "it cannot be connected to, or closed the connection",
+    }
 }
 
 /// A proxy that wants other credentials. Nothing reached DashScope.

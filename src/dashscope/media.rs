@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::upload_policy::ANY_TYPE;
 use crate::chat::media::{Medium, Source, VideoSource};
-use crate::chat::sniffing::{self, Modality};
+use crate::chat::sniffing::{self, HEAD_BYTES, Modality};
 use crate::chat::turn::{Body, Turn};
 use crate::error::Error;
 
@@ -144,7 +144,19 @@ fn way(
 ) -> Result<Way<'_>, Error> {
     match &medium.source {
         Source::Uri(uri) if is_data(uri) => {
+            if let Some(found) = sniffing::contradiction(&head_of_data_uri(uri), part) {
+                let field = format!("{}.uri", path());
+                return Err(Error::field(field, of_another_kind(found, part)));
+            }
             let way = Way::Data(uri, part, &medium.mime_type);
+            if is_untyped(uri)
+                && let Some((mime_type, bytes)) = open_data_uri(uri, part, &medium.mime_type)
+                && mime_type != ANY_TYPE
+                && data_uri_len(&mime_type, bytes.len()) <= inline_limit
+            {
+                // DashScope decodes by the type, so that it gets the one that the bytes have.
+                return Ok(Way::Inline(Cow::Owned(mime_type), bytes));
+            }
             match uri.len() > inline_limit {
                 true => way
                     .stored()
@@ -159,14 +171,11 @@ fn way(
         )),
         Source::Inline(bytes) => {
             if let Some(found) = sniffing::contradiction(bytes, part) {
-                let name = part.name();
-                return Err(Error::field(
-                    format!("{}.data", path()),
-                    format!("holds {found}, which is no {name} that DashScope takes"),
-                ));
+                let field = format!("{}.data", path());
+                return Err(Error::field(field, of_another_kind(found, part)));
             }
             let mime_type = match &*medium.mime_type {
-                "" => {
+                said if sniffing::is_unspecific(said) => {
                     let found = sniffing::mime_type(bytes, "", Some(part));
                     Cow::Borrowed(found.ok_or_else(|| {
                         Error::field(
@@ -190,6 +199,11 @@ fn way(
             }
         }
     }
+}
+
+fn of_another_kind(found: &str, part: Modality) -> String {
+    let name = part.name();
+    format!("holds {found}, which is no {name} that DashScope takes")
 }
 
 /// Whether a text has the form of a MIME type. It then has nothing that a URI or JSON would escape.
@@ -219,6 +233,23 @@ fn is_data(uri: &str) -> bool {
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
+/// Whether a `data:` URI leaves it to its bytes what it holds.
+fn is_untyped(uri: &str) -> bool {
+    let head = uri.get(5..).and_then(|rest| rest.split_once(";base64,"));
+    head.is_some_and(|(mime_type, _)| sniffing::is_unspecific(mime_type))
+}
+
+/// The first bytes of a `data:` URI, enough to tell what they are; none if they cannot be read.
+fn head_of_data_uri(uri: &str) -> Vec<u8> {
+    const DIGITS: usize = HEAD_BYTES.div_ceil(3) * 4;
+    let digits = uri
+        .split_once(',')
+        .map_or("", |(_, digits)| digits.trim_ascii());
+    let head = digits.as_bytes();
+    let head = head.get(..DIGITS).unwrap_or(head);
+    STANDARD.decode(head).unwrap_or_default()
+}
+
 /// The type and the bytes of a `data:` URI. Where it names no type, the one that is said beside it
 /// counts, and then what the bytes are: DashScope tells formats by the name of a stored file.
 fn open_data_uri(uri: &str, part: Modality, said: &str) -> Option<(String, Bytes)> {
@@ -226,7 +257,7 @@ fn open_data_uri(uri: &str, part: Modality, said: &str) -> Option<(String, Bytes
     let own = head.strip_suffix(";base64")?;
     let bytes = STANDARD.decode(data.trim_ascii()).ok()?;
     let mut named = [own, said].into_iter();
-    let named = named.find(|named| is_mime_type(named));
+    let named = named.find(|named| is_mime_type(named) && !sniffing::is_unspecific(named));
     let mime_type = named.or_else(|| sniffing::mime_type(&bytes, "", Some(part)));
     let mime_type = mime_type.unwrap_or(ANY_TYPE).to_owned();
     Some((mime_type, Bytes::from(bytes)))
@@ -249,6 +280,8 @@ mod tests {
             ("", "audio/x-own", "audio/x-own"),
             ("audio/own", "", "audio/own"),
             ("not a type", "", "audio/wav"),
+            ("application/octet-stream", "", "audio/wav"),
+            ("", "application/octet-stream", "audio/wav"),
         ] {
             let (mime_type, bytes) = open_data_uri(&uri(head), Modality::Audio, said).unwrap();
             assert_eq!((&*mime_type, &*bytes), (expected, WAV), "{head} {said}");

@@ -280,7 +280,9 @@ fn type_of<'a>(upload: &'a Upload, first: &[u8]) -> Result<&'a str, Error> {
         ));
     }
     match &*upload.mime_type {
-        "" => Ok(sniffing::mime_type(first, &upload.name, None).unwrap_or(ANY_TYPE)),
+        said if sniffing::is_unspecific(said) => {
+            Ok(sniffing::mime_type(first, &upload.name, None).unwrap_or(ANY_TYPE))
+        }
         said if is_mime_type(said) => Ok(said),
         _ => wrong("must be a MIME type".to_owned()),
     }

@@ -91,7 +91,7 @@ fn short(file: &[u8], at: usize, big: bool) -> Option<u16> {
 /// A chunk at this place: its name, and where its content begins and how long it says that it is.
 fn chunk(file: &[u8], at: usize, big: bool) -> Option<(&[u8], usize, usize)> {
     let name = file.get(at..at.checked_add(4)?)?;
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b' ';
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'_');
     let size = number(file, at + 4, big)?;
     let named = name.iter().all(plain) && name.first() != Some(&b' ');
     named.then_some((name, at + 8, usize::try_from(size).ok()?))

@@ -4,6 +4,7 @@ use std::fmt::Arguments;
 
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::media::{Audio, Image, Medium, Source, Video, VideoSource};
+use crate::chat::sniffing::{self, Modality};
 use crate::chat::turn::{Body, Part};
 
 use super::document;
@@ -39,7 +40,7 @@ pub(super) fn part(
         Some(content::Kind::Text(text)) => Some(Body::Text(text)),
         Some(content::Kind::Audio(audio)) => {
             let path = format_args!("{path}.audio");
-            let medium = medium(path, audio.mime_type, audio.source, faults);
+            let medium = medium(path, Modality::Audio, audio.mime_type, audio.source, faults);
             medium.map(|medium| {
                 Body::Audio(Audio {
                     medium: Some(medium),
@@ -98,7 +99,7 @@ fn untyped(kind: content::Kind, extra: &mut Object) -> Option<content::Kind> {
         content::Kind::Audio(pb::Audio {
             source: Some(pb::audio::Source::Uri(uri)),
             ..
-        }) if check_uri(&uri).is_err() => ("audio", Document::String(uri)),
+        }) if check_uri(&uri, Modality::Audio).is_err() => ("audio", Document::String(uri)),
         content::Kind::Audio(pb::Audio {
             source: None,
             file: Some(file),
@@ -110,7 +111,7 @@ fn untyped(kind: content::Kind, extra: &mut Object) -> Option<content::Kind> {
             max_pixels: None,
             enable_rotate: None,
             ..
-        }) if check_uri(&uri).is_err() => ("image", Document::String(uri)),
+        }) if check_uri(&uri, Modality::Image).is_err() => ("image", Document::String(uri)),
         kind => return Some(kind),
     };
     extra.0.push((key.to_owned(), value));
@@ -177,7 +178,7 @@ fn taken(content: &pb::Content, kinds: &[&'static str]) -> Vec<&'static str> {
 
 fn image(path: Arguments<'_>, image: pb::Image, faults: &mut Faults) -> Option<Image> {
     Some(Image {
-        medium: medium(path, image.mime_type, image.source, faults)?,
+        medium: medium(path, Modality::Image, image.mime_type, image.source, faults)?,
         min_pixels: image.min_pixels,
         max_pixels: image.max_pixels,
         enable_rotate: image.enable_rotate,
@@ -186,17 +187,17 @@ fn image(path: Arguments<'_>, image: pb::Image, faults: &mut Faults) -> Option<I
 
 fn video(path: Arguments<'_>, video: pb::Video, faults: &mut Faults) -> Option<Video> {
     let fps = faults.real(format_args!("{path}.fps"), video.fps);
-    let source = match video.source {
-        Some(video::Source::Frames(list)) => frames(path, list, faults),
-        Some(video::Source::Uri(uri)) => {
-            medium(path, video.mime_type, Some(SourceField::Uri(uri)), faults)
-                .map(VideoSource::File)
+    let file = match video.source {
+        Some(video::Source::Frames(list)) => Err(list),
+        Some(video::Source::Uri(uri)) => Ok(Some(SourceField::Uri(uri))),
+        Some(video::Source::Data(data)) => Ok(Some(SourceField::Data(data))),
+        None => Ok(None),
+    };
+    let source = match file {
+        Err(list) => frames(path, list, faults),
+        Ok(source) => {
+            medium(path, Modality::Video, video.mime_type, source, faults).map(VideoSource::File)
         }
-        Some(video::Source::Data(data)) => {
-            let source = Some(SourceField::Data(data));
-            medium(path, video.mime_type, source, faults).map(VideoSource::File)
-        }
-        None => medium(path, video.mime_type, None::<SourceField>, faults).map(VideoSource::File),
     };
     Some(Video {
         source: source?,
@@ -226,7 +227,13 @@ fn frames(path: Arguments<'_>, list: pb::VideoFrames, faults: &mut Faults) -> Op
                 "a frame has no hints of its own; set them on the video",
             );
         }
-        media.extend(medium(path, frame.mime_type, frame.source, faults));
+        media.extend(medium(
+            path,
+            Modality::Image,
+            frame.mime_type,
+            frame.source,
+            faults,
+        ));
     }
     Some(VideoSource::Frames(media))
 }
@@ -257,6 +264,7 @@ impl From<pb::image::Source> for SourceField {
 
 fn medium(
     path: Arguments<'_>,
+    part: Modality,
     mime_type: String,
     source: Option<impl Into<SourceField>>,
     faults: &mut Faults,
@@ -273,10 +281,12 @@ fn medium(
             format_args!("{path}.mime_type"),
             "must be a MIME type, for example audio/wav",
         );
+    } else if !suits(&mime_type, part) {
+        faults.add(format_args!("{path}.mime_type"), of_another_kind(part));
     }
     let source = match source.map(Into::into) {
         Some(SourceField::Uri(uri)) => {
-            if let Err(description) = check_uri(&uri) {
+            if let Err(description) = check_uri(&uri, part) {
                 faults.add(format_args!("{path}.uri"), description);
             }
             Source::Uri(uri)
@@ -296,6 +306,28 @@ fn medium(
         }
     };
     Some(Medium { mime_type, source })
+}
+
+/// Whether a type is of the kind of the part, or says nothing of any kind.
+fn suits(mime_type: &str, part: Modality) -> bool {
+    sniffing::is_unspecific(mime_type) || sniffing::fits(mime_type, part)
+}
+
+fn of_another_kind(part: Modality) -> &'static str {
+    match part {
+        Modality::Audio => {
+            "is a type of another kind: an audio part takes audio/..., or video/... with a sound \
+             track; without a type the bytes are recognised"
+        }
+        Modality::Image => {
+            "is a type of another kind: an image takes image/...; without a type the bytes are \
+             recognised"
+        }
+        Modality::Video => {
+            "is a type of another kind: a video takes video/...; without a type the bytes are \
+             recognised"
+        }
+    }
 }
 
 /// Whether it is so plain that it needs no closer look: a host of letters, digits, dots and dashes,
@@ -326,7 +358,7 @@ fn is_plain(uri: &str) -> bool {
 }
 
 /// Checks that DashScope can fetch it. A path is never taken, not even one that exists.
-fn check_uri(uri: &str) -> Result<(), &'static str> {
+fn check_uri(uri: &str, part: Modality) -> Result<(), &'static str> {
     const WANTED: &str = "must be an https:, http:, oss: or data: URI; a path is never opened: \
                           send the file as data, or with MediaService.UploadMedia";
     let colon = uri.bytes().position(|b| b == b':');
@@ -334,9 +366,13 @@ fn check_uri(uri: &str) -> Result<(), &'static str> {
     let is = |known: &str| scheme.eq_ignore_ascii_case(known);
     if is("data") {
         let head = uri.split_once(',').map(|(head, _)| head);
-        return match head.is_some_and(|head| head.ends_with(";base64")) {
-            true => Ok(()),
-            false => Err("must be data:MIME;base64,TEXT"),
+        let head = head.and_then(|head| head.strip_suffix(";base64"));
+        return match head.and_then(|head| head.get("data:".len()..)) {
+            Some(mime_type) if mime_type.contains('/') && !suits(mime_type, part) => {
+                Err(of_another_kind(part))
+            }
+            Some(_) => Ok(()),
+            None => Err("must be data:MIME;base64,TEXT"),
         };
     }
     if !["https", "http", "oss"].into_iter().any(is) {

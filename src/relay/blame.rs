@@ -7,6 +7,8 @@ use crate::chat::turn::Body;
 use crate::dashscope::Stored;
 use crate::error::{Error, Reason, Violation};
 
+use super::texts::paths_of;
+
 /// The most fields that are named.
 const MAX_FIELDS: usize = 4;
 
@@ -23,10 +25,15 @@ pub(super) fn explained(error: Error, prompt: &Prompt, stored: &Stored) -> Error
     }
 }
 
-/// Names the addresses that the caller gave. If it gave none, it is not the caller's to fix.
+/// Names the addresses that the caller gave, wherever they stand. If it gave none but media of its
+/// own, which the gateway sent inside the request or stored, it is not the caller's to fix. A call
+/// without any media keeps the error as it is: there is no storage that could have failed.
 fn of_media(error: Error, prompt: &Prompt, stored: &Stored) -> Error {
     let in_storage = |uri: &str| has_scheme(uri, "oss:");
-    let given: Vec<_> = addresses(prompt).collect();
+    let given = addresses(prompt);
+    if given.is_empty() && stored.is_empty() && !has_media(prompt) {
+        return error;
+    }
     if given.is_empty() {
         let message = match stored.is_empty() {
             true => "DashScope could not read a medium that was sent inside the request",
@@ -72,8 +79,35 @@ fn of_speech(error: Error, prompt: &Prompt) -> Error {
     })
 }
 
-/// The addresses of media that the caller gave, and the fields that they stand in.
-fn addresses(prompt: &Prompt) -> impl Iterator<Item = (String, &str)> {
+fn has_media(prompt: &Prompt) -> bool {
+    let mut parts = prompt.turns.iter().flat_map(|turn| &turn.parts);
+    parts.any(|part| part.body.media().next().is_some())
+}
+
+/// The addresses of media that the caller gave, and the fields that they stand in: first the typed
+/// ones, then those in what no typed field covers.
+fn addresses(prompt: &Prompt) -> Vec<(String, &str)> {
+    let is_address = |text: &str| {
+        let mut schemes = ["https://", "http://", "oss://"].into_iter();
+        schemes.any(|scheme| has_scheme(text, scheme))
+    };
+    // More are never named, and those of both kinds are looked for.
+    const MOST: usize = 2 * MAX_FIELDS;
+    let mut given: Vec<_> = typed_addresses(prompt).collect();
+    let mut add = |object, path: &str| given.extend(paths_of(object, path, MOST, &is_address));
+    for (i, turn) in prompt.turns.iter().enumerate() {
+        let at = format!("conversation.messages[{i}]");
+        for (j, part) in turn.parts.iter().enumerate() {
+            add(&part.extra, &format!("{at}.content[{j}].extra"));
+        }
+        add(&turn.extra, &format!("{at}.extra"));
+    }
+    let parameters = &prompt.options.extra_parameters;
+    add(parameters, "options.extra_parameters");
+    given
+}
+
+fn typed_addresses(prompt: &Prompt) -> impl Iterator<Item = (String, &str)> {
     let turns = prompt.turns.iter().enumerate();
     let parts = turns.flat_map(|(i, turn)| {
         let parts = turn.parts.iter().enumerate();
@@ -117,8 +151,9 @@ pub(super) fn place(body: &Body, medium: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::document::{Document, Object};
     use crate::chat::media::Image;
-    use crate::chat::turn::{AudioOutput, Role, Speech, Turn};
+    use crate::chat::turn::{AudioOutput, Part, Role, Speech, Turn};
     use crate::error::Sent;
 
     fn prompt(sources: Vec<Source>) -> Prompt {
@@ -178,6 +213,47 @@ mod tests {
         let many = vec![uri("https://x.test/a"); 9];
         let many = explained(Reason::MediaUnreachable, many);
         assert_eq!(many.violations().len(), MAX_FIELDS);
+    }
+
+    #[test]
+    fn addresses_are_the_callers_wherever_they_stand() {
+        let object = |key: &str, value| Object(vec![(key.to_owned(), value)]);
+        let text = |text: &str| Document::String(text.to_owned());
+        let url = |uri: &str| object("image_url", Document::Object(object("url", text(uri))));
+        let error = |reason| Error::new(reason, "no").with_sent(Sent::Refused);
+        let explained =
+            |reason, prompt: &Prompt| super::explained(error(reason), prompt, &Stored::default());
+        let mut prompt = prompt(vec![Source::Inline(b"x"[..].into())]);
+        prompt.turns[0].parts.push(Part {
+            extra: url("https://x.test/a"),
+            ..Body::Other.into()
+        });
+        prompt.turns[0].parts.push(Part {
+            extra: object("list", Document::List(vec![text("a"), text("OSS://x/a")])),
+            ..Body::Text("https://x.test/ is no medium".to_owned()).into()
+        });
+        let unread = explained(Reason::MediaUnreachable, &prompt);
+        assert_eq!(unread.reason(), Reason::MediaUnreachable);
+        let at = "conversation.messages[0].content";
+        assert_eq!(fields(&unread), [format!("{at}[1].extra.image_url.url")]);
+        let gone = explained(Reason::MediaExpired, &prompt);
+        assert_eq!(gone.reason(), Reason::MediaExpired);
+        assert_eq!(fields(&gone), [format!("{at}[2].extra.list[1]")]);
+        prompt.turns[0].parts.clear();
+        prompt.turns[0].extra = url("http://x.test/a");
+        let unread = explained(Reason::MediaUnreachable, &prompt);
+        let field = "conversation.messages[0].extra.image_url.url";
+        assert_eq!(fields(&unread), [field]);
+        prompt.turns[0].extra = Object::default();
+        prompt.options.extra_parameters = url("https://x.test/a");
+        let unread = explained(Reason::MediaUnreachable, &prompt);
+        assert_eq!(fields(&unread), ["options.extra_parameters.image_url.url"]);
+        prompt.options.extra_parameters = Object::default();
+        for reason in [Reason::MediaUnreachable, Reason::MediaExpired] {
+            let nothing = explained(reason, &prompt);
+            assert_eq!(nothing.reason(), reason, "there is no storage to blame");
+            assert!(nothing.violations().is_empty());
+        }
     }
 
     #[test]

@@ -153,3 +153,82 @@ async fn audio_that_was_uploaded_here_is_measured_on_its_way() {
     let warnings = answer.into_inner().warnings;
     assert!(warnings[0].message.contains("95.0 s long"), "{warnings:?}");
 }
+
+/// A WAVE at 8 kHz: code, byte rate, block and bits of its format, the size that it says that its
+/// samples have, and the samples.
+fn odd_wave(format: (u16, u32, u16, u16), more: &[u8], said: u32, samples: &[u8]) -> Vec<u8> {
+    let (code, byte_rate, block, bits) = format;
+    let size = u32::try_from(16 + more.len()).unwrap();
+    let mut file = b"RIFF\0\0\0\0WAVEfmt ".to_vec();
+    file.extend(size.to_le_bytes());
+    file.extend(code.to_le_bytes());
+    file.extend(1_u16.to_le_bytes());
+    file.extend(8_000_u32.to_le_bytes());
+    file.extend(byte_rate.to_le_bytes());
+    file.extend(block.to_le_bytes());
+    file.extend(bits.to_le_bytes());
+    file.extend(more);
+    file.extend(b"data");
+    file.extend(said.to_le_bytes());
+    file.extend(samples);
+    file
+}
+
+#[tokio::test]
+async fn the_gateway_measures_what_the_embedded_dashscope_hears() {
+    let world = crate::network::World::default();
+    let gateway = gateway_with(world.settings()).await;
+    // Never zero, so that no samples look like the name of a chunk.
+    let pcm = |seconds: usize| [0x81, 0x02].repeat(seconds * 8_000);
+    // A block of 256 bytes begins with a sample, and holds 505.
+    let mut block = vec![0, 0, 0, 0];
+    block.resize(256, 0x08);
+    let ima = |blocks: usize| block.repeat(blocks);
+    let ima_format = |byte_rate| (0x11, byte_rate, 256, 4);
+    let more = [2, 0, 0xf9, 1];
+    for (name, file, is_long) in [
+        (
+            "ima",
+            odd_wave(ima_format(8_000), &more, 0, &ima(713)),
+            true,
+        ),
+        (
+            "short ima",
+            odd_wave(ima_format(1_000), &more, 0, &ima(317)),
+            false,
+        ),
+        (
+            "small size",
+            odd_wave((1, 16_000, 2, 16), &[], 16, &pcm(45)),
+            true,
+        ),
+        (
+            "no byte rate",
+            odd_wave((1, 0, 2, 16), &[], 720_000, &pcm(45)),
+            true,
+        ),
+        (
+            "byte rate",
+            odd_wave((1, u32::MAX, 2, 16), &[], 720_000, &pcm(45)),
+            true,
+        ),
+        (
+            "low byte rate",
+            odd_wave((1, 100, 2, 16), &[], 320_000, &pcm(20)),
+            false,
+        ),
+    ] {
+        let source = || pb::audio::Source::Data(file.clone().into());
+        let request = ask_whole(question_about("qwen-audio-turbo", source()));
+        let answer = gateway.conversation().converse(request).await.unwrap();
+        let answer = answer.into_inner();
+        let heard = format!("{:?}", answer.choices).contains("hears the first 30 s only");
+        assert_eq!(heard, is_long, "{name}: {answer:?}");
+        let warned = answer.warnings.iter().any(|w| w.code == "AUDIO_TRUNCATED");
+        assert_eq!(warned, is_long, "{name}: {answer:?}");
+        let question = question_about("qwen-audio-turbo", source());
+        let strict = with(question, pb::LongAudio::Fail);
+        let refused = gateway.conversation().converse(strict).await.is_err();
+        assert_eq!(refused, is_long, "{name}");
+    }
+}

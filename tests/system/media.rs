@@ -111,6 +111,44 @@ async fn bytes_become_one_address_of_their_own_type() {
     }
 }
 
+fn sound_at(uri: String) -> content::Kind {
+    content::Kind::Audio(pb::Audio {
+        source: Some(pb::audio::Source::Uri(uri)),
+        ..pb::Audio::default()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_type_that_says_nothing_leaves_it_to_the_bytes() {
+    let wav = data_uri("audio/wav", WAV);
+    let typed = |mime_type: &str, uri: &str| match sound_at(data_uri(uri, WAV)) {
+        content::Kind::Audio(audio) => content::Kind::Audio(pb::Audio {
+            mime_type: mime_type.to_owned(),
+            ..audio
+        }),
+        other => other,
+    };
+    for (part, expected) in [
+        (sound("application/octet-stream", WAV), &wav),
+        (sound("Application/Octet-Stream;a=b", WAV), &wav),
+        (sound("binary/octet-stream", WAV), &wav),
+        (typed("", "application/octet-stream"), &wav),
+        (typed("", ""), &wav),
+        (
+            typed("audio/x-own", "application/octet-stream"),
+            &data_uri("audio/x-own", WAV),
+        ),
+        (
+            typed("application/octet-stream", "audio/x-wav"),
+            &data_uri("audio/x-wav", WAV),
+        ),
+    ] {
+        let upstream = dashscope(|_, _| None).await;
+        ask(&upstream, 1000, vec![part]).await.unwrap();
+        assert_eq!(parts(&upstream), json!([{"audio": expected}]));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn bytes_that_nobody_knows_are_refused_by_name() {
     let upstream = dashscope(|_, _| None).await;
@@ -124,6 +162,31 @@ async fn bytes_that_nobody_knows_are_refused_by_name() {
             "audio.data",
         ),
         (sound("wav", WAV), "audio.mime_type"),
+        // The kind of the part decides.
+        (sound("image/png", WAV), "audio.mime_type"),
+        (sound("application/pdf", WAV), "audio.mime_type"),
+        (
+            sound("application/octet-stream", &b"what is this"[..]),
+            "audio.mime_type",
+        ),
+        (sound_at(data_uri("image/png", WAV)), "audio.uri"),
+        (sound_at(data_uri("audio/wav", PNG)), "audio.uri"),
+        (sound_at(data_uri("", PNG)), "audio.uri"),
+        (
+            content::Kind::Image(pb::Image {
+                mime_type: "audio/wav".to_owned(),
+                ..picture(pb::image::Source::Data(PNG.into()))
+            }),
+            "image.mime_type",
+        ),
+        (
+            content::Kind::Video(pb::Video {
+                mime_type: "audio/wav".to_owned(),
+                source: Some(pb::video::Source::Uri("https://x.test/a".to_owned())),
+                ..pb::Video::default()
+            }),
+            "video.mime_type",
+        ),
         (sound("audio/wav", Bytes::new()), "audio.data"),
         (
             content::Kind::Image(picture(pb::image::Source::Data(WAV.into()))),

@@ -236,21 +236,31 @@ async fn a_proxy_that_does_not_let_pass_is_named_and_nothing_is_sent() {
     let answers = |answer: &str| vec![Step::Write(answer.as_bytes().to_vec()), Step::Close];
     let unavailable = (Code::Unavailable, "UPSTREAM_CONNECT", "3");
     let cases = [
-        (Some(http(403, "", b"no")), unavailable),
-        (Some(http(502, "", b"")), unavailable),
-        (Some(answers("")), unavailable),
-        (Some(answers("SSH-2.0-OpenSSH_9.6\r\n")), unavailable),
+        (
+            Some(http(403, "", b"body")),
+            unavailable,
+            ": it answered CONNECT with HTTP 403",
+        ),
+        (
+            Some(answers("HTTP/1.1 502 Bad\r\n\r\nbody")),
+            unavailable,
+            ": it answered CONNECT with HTTP 502",
+        ),
+        (Some(answers("")), unavailable, ": it closed the connection"),
+        (Some(answers("SSH-2.0-OpenSSH_9.6\r\n")), unavailable, ": "),
         (
             Some(answers("HTTP/1.1 200 OK\r\n\r\ntoo early")),
             unavailable,
+            ": it sent bytes before the host can have spoken",
         ),
         (
             Some(http(407, "proxy-authenticate: Basic realm=\"x\"\r\n", b"")),
             (Code::Internal, "GATEWAY_CONFIG", "1"),
+            "",
         ),
-        (None, unavailable),
+        (None, unavailable, ": the host cannot be connected to"),
     ];
-    for (steps, (code, reason, tries)) in cases {
+    for (steps, (code, reason, tries), problem) in cases {
         let told = format!("{steps:?}");
         let playing = match steps {
             Some(steps) => Some(Upstream::always(steps).await),
@@ -266,7 +276,9 @@ async fn a_proxy_that_does_not_let_pass_is_named_and_nothing_is_sent() {
         assert_fault(&error, code, reason);
         assert_eq!(attempts(&error), tries, "{told}");
         let name = format!("http://{address}");
-        assert!(error.message().contains(&name), "{told}: {error:?}");
+        let said = format!("{name}{problem}");
+        assert!(error.message().contains(&said), "{told}: {error:?}");
+        assert!(!error.message().contains("body"), "{error:?}");
         assert!(!format!("{error:?}").contains("p@ss"), "{error:?}");
         for seen in playing.iter().flat_map(Upstream::seen) {
             assert_eq!(
@@ -279,6 +291,10 @@ async fn a_proxy_that_does_not_let_pass_is_named_and_nothing_is_sent() {
             error.message().contains(&name) || reason == "GATEWAY_CONFIG",
             "{told}: {error:?}"
         );
+        if problem.contains("CONNECT") {
+            let said = format!("{name}: it did not accept CONNECT");
+            assert!(error.message().contains(&said), "{error:?}");
+        }
     }
     let address = silent.local_addr().unwrap();
     let world = World::with_upstream("https://dashscope.test/api/v1")
