@@ -170,7 +170,7 @@ func (d *draft) addToolCall(piece *dashgatev1.ToolCall) {
 	}
 	call.Id = cmp.Or(call.Id, piece.GetId())
 	call.Type = cmp.Or(call.Type, piece.GetType())
-	call.Name = cmp.Or(call.Name, piece.GetName())
+	call.Name += piece.GetName()
 	call.Extra = merged(call.Extra, piece.GetExtra())
 	d.arguments[piece.GetIndex()].WriteString(piece.GetArguments())
 }

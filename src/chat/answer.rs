@@ -201,15 +201,12 @@ impl Draft {
             calls.push(next);
             return;
         };
-        for (old, new) in [
-            (&mut call.id, next.id),
-            (&mut call.kind, next.kind),
-            (&mut call.name, next.name),
-        ] {
+        for (old, new) in [(&mut call.id, next.id), (&mut call.kind, next.kind)] {
             if old.is_empty() {
                 *old = new;
             }
         }
+        call.name.push_str(&next.name);
         call.arguments.push_str(&next.arguments);
         call.extra.merge(next.extra);
     }

@@ -5,13 +5,12 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 
-use super::fault::unreadable;
 use super::notes::owned;
-use super::text::Text;
+use super::text::Quoted;
 use super::wire;
+use crate::chat::document::Document;
 use crate::chat::event::Piece;
 use crate::chat::media::AudioFile;
-use crate::error::{Error, Sent};
 
 /// How DashScope writes audio: base64, with or without the padding at its end.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -28,31 +27,42 @@ pub(super) struct AudioDraft {
     has_audio: bool,
 }
 
+/// What came of an event's audio.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// What is new, and whether it begins a part.
+    pub(super) new: Vec<(bool, Piece)>,
+    /// Whether its data could not be read. It is among the other keys of the file then.
+    pub(super) has_odd_data: bool,
+}
+
+/// The key of the bytes.
+const DATA: &str = "data";
+
 impl AudioDraft {
-    /// Takes audio. Gives what is new, and whether it begins a part.
-    pub(super) fn take(
-        &mut self,
-        audio: wire::Audio<'_>,
-        starts_part: bool,
-        sent: Sent,
-    ) -> Result<Vec<(bool, Piece)>, Error> {
+    /// Takes audio.
+    pub(super) fn take(&mut self, audio: wire::Audio<'_>, starts_part: bool) -> Taken {
         let mut new = Vec::new();
-        let data = Text::or_empty(&audio.data);
+        let data = audio.data.as_ref().map_or("", |Quoted(data)| data);
+        let mut audio_extra = audio.extra;
+        let decoded = BASE64.decode(data).ok();
+        if decoded.is_none() {
+            let odd = Document::String(data.to_owned());
+            audio_extra.0.push((DATA.to_owned(), odd));
+        }
+        let has_odd_data = audio_extra.value(DATA).is_some();
         let file = AudioFile {
             uri: owned(audio.url),
             id: owned(audio.id),
             expires_at: audio.expires_at,
-            extra: audio.extra,
+            extra: audio_extra,
         };
         let mut starts = self.has_audio && (starts_part || self.is_another(&file));
         if starts {
             new.extend(self.finish().map(|file| (false, Piece::AudioFile(file))));
             self.file = AudioFile::default();
         }
-        if !data.is_empty() {
-            let audio = BASE64
-                .decode(data)
-                .map_err(|_| unreadable("audio is not base64", sent))?;
+        if let Some(audio) = decoded.filter(|audio| !audio.is_empty()) {
             let piece = Piece::Audio(Bytes::from(audio));
             new.push((std::mem::take(&mut starts), piece));
             self.has_audio = true;
@@ -61,7 +71,7 @@ impl AudioDraft {
             let file = self.finish();
             new.extend(file.map(|file| (starts, Piece::AudioFile(file))));
         }
-        Ok(new)
+        Taken { new, has_odd_data }
     }
 
     /// What is known of the file and was not passed on.

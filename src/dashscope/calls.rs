@@ -1,12 +1,16 @@
 //! The tool calls of an answer, told apart.
 //!
 //! A piece belongs to the call of its index, or of its place in the event when it has none. But
-//! another id, or another name, at the same index is another call: some models number all of them
-//! 0. Callers see each call under an index of its own.
+//! another id at the same index is another call: some models number all of them 0. So is another
+//! name, unless it goes on from the one before: names may come in pieces as arguments do. And so
+//! are arguments that begin anew behind a whole object; if nothing says which call they belong to,
+//! that is an error. Callers see each call under an index of its own.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 
 use super::growth::{Form, Fresh, Growth, Trouble};
+use super::json_object::{ObjectEnd, begins_object};
 use super::notes::owned;
 use super::text::Text;
 use super::wire;
@@ -37,6 +41,8 @@ pub(super) struct Calls {
     by_id: HashMap<String, usize>,
     /// The indices that callers see.
     taken: HashSet<i32>,
+    event: u64,
+    hasher: RandomState,
 }
 
 #[derive(Debug)]
@@ -48,7 +54,35 @@ struct Call {
     kind: String,
     name: String,
     arguments: Growth,
+    /// Whether its arguments are a whole object, if they come in pieces.
+    end: ObjectEnd,
+    /// The hash of its arguments if they came as one whole object: they may come again.
+    whole: Option<u64>,
+    has_arguments: bool,
     extra: Merged,
+    /// The event with its last piece.
+    event: u64,
+}
+
+/// What a piece says of its call.
+#[derive(Clone, Copy)]
+struct Said<'p> {
+    index: Option<i32>,
+    place: usize,
+    id: &'p str,
+    name: &'p str,
+    arguments: &'p str,
+}
+
+/// What a piece is to a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kinship {
+    /// It goes on with it.
+    Next,
+    /// It says all of its arguments again.
+    Again,
+    /// It begins another one.
+    Other,
 }
 
 impl Calls {
@@ -64,7 +98,9 @@ impl Calls {
 
     /// What the arguments themselves say of their form: one reading is JSON, and the other is not.
     pub(super) fn form(&self) -> Option<Form> {
-        let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        let is_json = |text: &str| {
+            begins_object(text) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+        };
         self.calls.iter().find_map(|call| {
             let (pieces, whole) = call.arguments.readings();
             match (
@@ -88,11 +124,28 @@ impl Calls {
     ) -> Result<Option<ToolCall>, Refused> {
         let function = piece.function.unwrap_or_default();
         let (id, name) = (owned(piece.id), owned(function.name));
-        let at = self.place(piece.index, place, &id, &name)?;
+        self.event += u64::from(place == 0);
+        let mut text = Text::or_empty(&function.arguments);
+        let said = Said {
+            index: piece.index,
+            place,
+            id: &id,
+            name: &name,
+            arguments: text,
+        };
+        let (at, is_again) = self.place(said, *form)?;
         let Some(call) = self.calls.get_mut(at) else {
             return Ok(None);
         };
-        let text = Text::or_empty(&function.arguments);
+        call.event = self.event;
+        if is_again {
+            text = "";
+        }
+        call.end.push(text);
+        if !call.has_arguments && call.end.is_whole() {
+            call.whole = Some(self.hasher.hash_one(text));
+        }
+        call.has_arguments |= !text.is_empty();
         let Fresh { waited, new } = call
             .arguments
             .push(text, form)
@@ -115,7 +168,7 @@ impl Calls {
             index: call.index,
             id: first_time(&mut call.id, id),
             kind: first_time(&mut call.kind, owned(piece.kind)),
-            name: first_time(&mut call.name, name),
+            name: next_of_name(&mut call.name, name),
             arguments: waited + text.get(new).unwrap_or_default(),
             extra,
         };
@@ -142,29 +195,23 @@ impl Calls {
         Ok(rest)
     }
 
-    /// Where the call of a piece stands; a new one if there is none.
-    fn place(
-        &mut self,
-        index: Option<i32>,
-        place: usize,
-        id: &str,
-        name: &str,
-    ) -> Result<usize, Refused> {
-        let wire_index = index.unwrap_or(i32::try_from(place).unwrap_or(i32::MAX));
-        if !id.is_empty()
-            && let Some(at) = self.by_id.get(id)
-            && let Some(call) = self.calls.get(*at)
-            && (index.is_none() || call.wire_index == wire_index)
+    /// Where the call of a piece stands, and whether its arguments come again; a new one if there is
+    /// none.
+    fn place(&mut self, said: Said<'_>, form: Form) -> Result<(usize, bool), Refused> {
+        let place = i32::try_from(said.place).unwrap_or(i32::MAX);
+        let wire_index = said.index.unwrap_or(place);
+        let by_id = self.by_id.get(said.id).filter(|_| !said.id.is_empty());
+        let by_id = by_id.filter(|at| {
+            let known = self.calls.get(**at).map(|call| call.wire_index);
+            said.index.is_none() || known == Some(wire_index)
+        });
+        if let Some(at) = by_id.or_else(|| self.by_index.get(&wire_index)).copied()
+            && let Some(call) = self.calls.get(at)
         {
-            return Ok(*at);
-        }
-        if let Some(at) = self.by_index.get(&wire_index)
-            && let Some(call) = self.calls.get(*at)
-        {
-            let is_other =
-                |known: &str, said: &str| !known.is_empty() && !said.is_empty() && known != said;
-            if !is_other(&call.id, id) && !is_other(&call.name, name) {
-                return Ok(*at);
+            match self.kinship(call, said, form).map_err(Refused::Arguments)? {
+                Kinship::Next => return Ok((at, false)),
+                Kinship::Again => return Ok((at, true)),
+                Kinship::Other => {}
             }
         }
         if self.calls.len() >= MAX_TOOL_CALLS {
@@ -179,9 +226,50 @@ impl Calls {
             kind: String::new(),
             name: String::new(),
             arguments: Growth::default(),
+            end: ObjectEnd::default(),
+            whole: None,
+            has_arguments: false,
             extra: Merged::default(),
+            event: 0,
         });
-        Ok(self.calls.len() - 1)
+        Ok((self.calls.len() - 1, false))
+    }
+
+    /// What a piece is to the call that its id or its index names.
+    fn kinship(&self, call: &Call, said: Said<'_>, form: Form) -> Result<Kinship, Trouble> {
+        let is_same_id = !said.id.is_empty() && call.id == said.id;
+        if !said.id.is_empty() && !call.id.is_empty() && !is_same_id {
+            return Ok(Kinship::Other);
+        }
+        if !is_same_id && !self.is_same_name(call, said) {
+            return Ok(Kinship::Other);
+        }
+        let begins_anew = call.end.is_whole() && begins_object(said.arguments);
+        let (_, latest) = call.arguments.readings();
+        let has_grown =
+            form == Form::Unknown && call.whole.is_none() && said.arguments.starts_with(latest);
+        if !begins_anew || has_grown || matches!(form, Form::Cumulative | Form::Revised) {
+            return Ok(Kinship::Next);
+        }
+        let is_again = call.whole == Some(self.hasher.hash_one(said.arguments));
+        let is_named = is_same_id || said.index.is_some();
+        match (is_again, is_named) {
+            // Two calls that are alike, or one that is repeated.
+            (true, false) if form == Form::Unknown => Err(Trouble::Undecided),
+            (true, true) if call.event != self.event => Ok(Kinship::Again),
+            _ if !is_same_id && !said.name.is_empty() => Ok(Kinship::Other),
+            _ => Err(Trouble::Changed),
+        }
+    }
+
+    /// Whether a name is the one of a call, or goes on from it.
+    fn is_same_name(&self, call: &Call, said: Said<'_>) -> bool {
+        if call.name.is_empty() || said.name.is_empty() || call.name == said.name {
+            return true;
+        }
+        let is_later = call.event != self.event;
+        let is_named = said.index.is_some() || !call.id.is_empty();
+        is_later && is_named && !call.has_arguments
     }
 
     /// DashScope's index, or the first one that is free from the number of calls on.
@@ -193,6 +281,16 @@ impl Calls {
         self.taken.insert(index);
         index
     }
+}
+
+/// What is new of a name: it may come in pieces, and it may come again.
+fn next_of_name(known: &mut String, said: String) -> String {
+    let new = match said.strip_prefix(known.as_str()) {
+        Some(rest) => rest.to_owned(),
+        None => said,
+    };
+    known.push_str(&new);
+    new
 }
 
 /// A name the first time that it is said, then nothing.

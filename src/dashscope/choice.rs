@@ -8,6 +8,8 @@ use super::calls::{Calls, Refused};
 use super::fault::unreadable;
 use super::growth::{Form, Fresh, Growth, Trouble};
 use super::notes::{annotation, logprobs, owned};
+use super::odd_end::OddEnd;
+use super::reading::Reading;
 use super::repeats::Repeats;
 use super::text::Text;
 use super::tokens::Tokens;
@@ -15,34 +17,11 @@ use super::wire::{self, Content};
 use crate::chat::document::{Document, Object};
 use crate::chat::event::{Delta, Piece};
 use crate::chat::extra::{Extra, Losses};
-use crate::error::{Error, Sent};
+use crate::chat::warning::{Code, Warning};
+use crate::error::Error;
 
 /// The role that every answer should have.
 const ASSISTANT: &str = "assistant";
-
-/// What an event is read with.
-#[derive(Debug)]
-pub(super) struct Reading<'f> {
-    /// What is known of the form of texts.
-    pub(super) form: &'f mut Form,
-    /// Whether the operator said so.
-    pub(super) is_given: bool,
-    /// Whether there may be other events.
-    pub(super) streamed: bool,
-    /// How far the call had come.
-    pub(super) sent: Sent,
-}
-
-impl Reading<'_> {
-    fn grow(&mut self, growth: &mut Growth, text: &str) -> Result<Fresh, Error> {
-        let grown = growth.push(text, self.form);
-        grown.map_err(|trouble| self.trouble(trouble))
-    }
-
-    fn trouble(&self, trouble: Trouble) -> Error {
-        unreadable(trouble.what(), self.sent)
-    }
-}
 
 /// What the content part is that came last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +44,10 @@ pub(super) struct Draft {
     pub(super) deltas: Vec<Delta>,
     /// What could not be kept.
     pub(super) losses: Losses,
+    /// What could not be read of it, to be taken away.
+    pub(super) warnings: Vec<Warning>,
+    /// How the last event said that it ended, if that is not as documented.
+    pub(super) odd_end: Option<OddEnd>,
     text: Growth,
     reasoning: Growth,
     calls: Calls,
@@ -88,6 +71,8 @@ impl Draft {
             extra: Extra::default(),
             deltas: Vec::new(),
             losses: Losses::default(),
+            warnings: Vec::new(),
+            odd_end: None,
             text: Growth::default(),
             reasoning: Growth::default(),
             calls: Calls::default(),
@@ -110,6 +95,7 @@ impl Draft {
     ) -> Result<(), Error> {
         self.repeats.next_event();
         self.has_come |= choice.finish_reason.is_some();
+        self.odd_end = OddEnd::of(&choice);
         self.add_extra(choice.extra);
         let had_text = self.has_text();
         let mut message = choice.message.unwrap_or_default();
@@ -137,7 +123,7 @@ impl Draft {
             None => {}
         }
         if let Some(audio) = audio {
-            self.take_audio(audio, false, reading)?;
+            self.take_audio(audio, false);
         }
         for (place, call) in message.tool_calls.into_iter().flatten().enumerate() {
             let function = call.function.as_ref();
@@ -163,12 +149,16 @@ impl Draft {
         self.has_come |= !self.deltas.is_empty();
         // DashScope says "null", the word, as long as the answer goes on.
         let reason = Text::or_empty(&choice.finish_reason);
+        let is_empty = !said && had_text;
         if !matches!(reason, "" | "null") {
-            self.finish_reason = Some(reason.to_owned());
-            if !said && had_text {
+            if is_empty {
                 self.empty_end(reading)?;
             }
+            // It has ended only if all of it could be read.
             self.finish(reading)?;
+            self.finish_reason = Some(reason.to_owned());
+        } else if let Some(odd) = &mut self.odd_end {
+            odd.is_empty = is_empty;
         }
         Ok(())
     }
@@ -248,31 +238,36 @@ impl Draft {
         !self.text.is_empty() || !self.reasoning.is_empty() || self.calls.have_arguments()
     }
 
-    fn take_audio(
-        &mut self,
-        audio: wire::Audio<'_>,
-        starts_part: bool,
-        reading: &Reading<'_>,
-    ) -> Result<(), Error> {
-        for (starts_part, piece) in self.audio.take(audio, starts_part, reading.sent)? {
+    fn take_audio(&mut self, audio: wire::Audio<'_>, starts_part: bool) {
+        let taken = self.audio.take(audio, starts_part);
+        for (starts_part, piece) in taken.new {
             let mut delta = delta(self.index, piece);
             delta.starts_part = starts_part;
             self.deltas.push(delta);
         }
-        Ok(())
+        if taken.has_odd_data {
+            let field = format!("output.choices[{}].message.content.audio.data", self.index);
+            let message = "audio that is not base64 was not played, and stands in extra";
+            self.warnings
+                .push(Warning::new(Code::AnswerPartDropped, field, message));
+        }
     }
 
     /// The event with the finish reason has no text though there was some: pieces, by
     /// `growth.rs`.
-    fn empty_end(&self, reading: &mut Reading<'_>) -> Result<(), Error> {
+    pub(super) fn empty_end(&self, reading: &mut Reading<'_>) -> Result<(), Error> {
         match *reading.form {
             Form::Unknown => *reading.form = Form::Pieces,
-            Form::Cumulative if !reading.is_given => {
+            Form::Cumulative if !reading.is_given && !self.is_surely_cumulative() => {
                 return Err(reading.trouble(Trouble::Changed));
             }
             Form::Pieces | Form::Cumulative | Form::Revised => {}
         }
         Ok(())
+    }
+
+    fn is_surely_cumulative(&self) -> bool {
+        self.text.is_surely_cumulative() || self.reasoning.is_surely_cumulative()
     }
 
     fn is_new(&mut self, item: &impl std::hash::Hash, reading: &Reading<'_>) -> bool {
@@ -356,7 +351,7 @@ impl Draft {
             }
             let is_audio = part.audio.is_some();
             if let Some(audio) = part.audio {
-                self.take_audio(audio, sounds > 0, reading)?;
+                self.take_audio(audio, sounds > 0);
                 sounds += 1;
             }
             self.take_extra(part.extra, !has_content || is_audio, reading);

@@ -1,6 +1,8 @@
 //! The end of an answer: what is still to be said of it, and what was used.
 
+use super::choice::Draft;
 use super::fault::truncated;
+use super::reading::Reading;
 use super::reply::Reply;
 use super::tree;
 use super::usage::{counts, only_grew, usage};
@@ -18,6 +20,9 @@ const MAX_WARNINGS: usize = 32;
 impl Reply {
     /// The end of a body that HTTP proves to be whole, or does not.
     pub fn finish_body(&mut self, is_whole: bool) -> Result<(), Error> {
+        if is_whole {
+            self.end_oddly()?;
+        }
         if is_whole && self.needs_no_reason {
             self.end_without_reason(true)?;
         }
@@ -27,7 +32,10 @@ impl Reply {
     /// Nothing more is waited for: the last events, or the error that the answer is not complete.
     pub fn finish(&mut self) -> Result<(), Error> {
         if !self.all_ended() {
-            return Err(truncated("there was no finish reason", self.sent));
+            let noticed = self.noticed.take();
+            return Err(
+                noticed.unwrap_or_else(|| truncated("there was no finish reason", self.sent))
+            );
         }
         self.drafts.sort_by_key(|draft| draft.index);
         let choices = self.drafts.iter_mut().map(|draft| ChoiceEnd {
@@ -150,6 +158,14 @@ impl Reply {
         }
     }
 
+    /// Ends the choices whose last event says that they ended, but not as documented.
+    fn end_oddly(&mut self) -> Result<(), Error> {
+        for at in 0..self.drafts.len() {
+            self.with_draft(at, true, end_oddly)?;
+        }
+        Ok(())
+    }
+
     /// Ends the choices that have no finish reason and need none.
     pub(super) fn end_without_reason(&mut self, streamed: bool) -> Result<(), Error> {
         if let Some(text) = self.sentences.text() {
@@ -165,12 +181,32 @@ impl Reply {
         for at in 0..self.drafts.len() {
             self.with_draft(at, streamed, |draft, reading| {
                 if draft.finish_reason.is_none() {
-                    draft.finish_reason = Some(String::new());
                     draft.finish(reading)?;
+                    draft.finish_reason = Some(String::new());
                 }
                 Ok(())
             })?;
         }
         Ok(())
     }
+}
+
+fn end_oddly(draft: &mut Draft, reading: &mut Reading<'_>) -> Result<(), Error> {
+    let Some(odd) = draft
+        .odd_end
+        .take()
+        .filter(|_| draft.finish_reason.is_none())
+    else {
+        return Ok(());
+    };
+    if odd.is_empty {
+        draft.empty_end(reading)?;
+    }
+    draft.finish(reading)?;
+    draft.finish_reason = Some(String::new());
+    let field = format!("output.choices[{}].{}", draft.index, odd.key);
+    let message = "the finish reason is not as documented, and stands in extra";
+    let warning = Warning::new(Code::AnswerPartDropped, field, message);
+    draft.warnings.push(warning);
+    Ok(())
 }

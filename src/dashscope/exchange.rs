@@ -16,7 +16,7 @@ use super::reply::{Opening, Reply};
 use super::sse::{Decoder, Limits};
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
-use crate::chat::warning::Warning;
+use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Sent};
 use crate::http1::{Body, Broken};
 use crate::memory::{CALL, CallMemory};
@@ -108,7 +108,8 @@ impl Exchange {
         self.reply.usage_so_far()
     }
 
-    fn take_chunk(&mut self, chunk: Bytes) -> Result<(), Error> {
+    /// Takes the next bytes. Whether more may come.
+    fn take_chunk(&mut self, chunk: Bytes) -> Result<bool, Error> {
         match &mut self.form {
             Form::Unknown(before) => {
                 let chunk = joined(std::mem::take(before), chunk);
@@ -122,7 +123,7 @@ impl Exchange {
                     None => Form::Unknown(chunk.clone()),
                 };
                 match self.form {
-                    Form::Unknown(_) => Ok(()),
+                    Form::Unknown(_) => Ok(true),
                     Form::Whole(_) | Form::Events(_) => self.take_chunk(chunk),
                 }
             }
@@ -131,7 +132,7 @@ impl Exchange {
                     return Err(unreadable("the body is too large", self.reply.sent()));
                 }
                 *body = joined(std::mem::take(body), chunk);
-                Ok(())
+                Ok(true)
             }
             Form::Events(decoder) => {
                 decoder.push(chunk);
@@ -174,6 +175,22 @@ impl Exchange {
             Broken::Malformed(what) => unreadable(what, sent),
             Broken::Cut(_) => truncated("the connection broke", sent),
         })
+    }
+
+    /// Takes the next bytes, and whatever becomes of the answer then.
+    fn receive(&mut self, chunk: Bytes) {
+        let outcome = match self.take_chunk(chunk) {
+            Ok(true) => match self.charge() {
+                Ok(()) => return,
+                // What comes behind a complete answer takes nothing from it.
+                Err(_) if self.reply.is_finished() => self.reply.finish(),
+                Err(error) => Err(error),
+            },
+            Ok(false) => self.reply.finish(),
+            // An event that cannot be read is a part of the answer, whatever was seen before.
+            Err(error) => Err(error),
+        };
+        self.settle(outcome);
     }
 
     fn settle(&mut self, outcome: Result<(), Error>) {
@@ -223,11 +240,18 @@ fn first_byte(bytes: &[u8]) -> Option<u8> {
     text.trim_ascii_start().first().copied()
 }
 
-fn take_frames(decoder: &mut Decoder, reply: &mut Reply) -> Result<(), Error> {
+/// Takes the events that are there. Whether more may come: nothing can be read behind a limit that
+/// was broken, and a complete answer needs nothing more.
+fn take_frames(decoder: &mut Decoder, reply: &mut Reply) -> Result<bool, Error> {
     loop {
         match decoder.next() {
             Ok(Some(frame)) => reply.take_frame(&frame)?,
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(true),
+            Err(_) if reply.is_finished() => {
+                let message = "what came after the answer's end broke a limit";
+                reply.warn(vec![Warning::new(Code::AnswerPartDropped, "", message)]);
+                return Ok(false);
+            }
             Err(_) => return Err(unreadable("the stream broke a limit", reply.sent())),
         }
     }
@@ -256,15 +280,7 @@ impl Stream for Exchange {
             }
             match ready!(polled) {
                 Some(Ok(chunk)) => {
-                    let taken = this.take_chunk(chunk);
-                    if let Err(error) = taken.and_then(|()| this.charge()) {
-                        // What comes behind a complete answer takes nothing from it.
-                        let outcome = match this.reply.is_finished() {
-                            true => this.reply.finish(),
-                            false => Err(error),
-                        };
-                        this.settle(outcome);
-                    }
+                    this.receive(chunk);
                 }
                 Some(Err(broken)) => {
                     let outcome = this.take_break(&broken);
@@ -276,5 +292,216 @@ impl Stream for Exchange {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::answer::{Answer, Fold};
+    use crate::chat::turn::Body as PartBody;
+    use serde_json::{Value, json};
+
+    /// Reads a stream of these messages, each with its finish reason, to its end.
+    fn read(messages: &[(Value, &str)]) -> Result<Answer, Error> {
+        let limits = Limits {
+            line_bytes: 65536,
+            event_bytes: 65536,
+        };
+        let mut exchange = Exchange::new(Body::empty(), Opening::default(), limits, 65536);
+        for (message, finish) in messages {
+            let choice = json!({ "message": message, "finish_reason": finish });
+            let body = json!({ "output": { "choices": [choice] }, "usage": {} });
+            exchange.receive(Bytes::from(format!("event:result\ndata:{body}\n\n")));
+        }
+        let (mut fold, mut answer) = (Fold::default(), None);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        while let Poll::Ready(Some(event)) = Pin::new(&mut exchange).poll_next(&mut cx) {
+            assert!(answer.is_none(), "nothing comes after the end");
+            answer = fold.push(event?);
+        }
+        Ok(answer.expect("an end or an error"))
+    }
+
+    /// One of the texts of an answer.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Kind {
+        Text,
+        Reasoning,
+        Arguments,
+    }
+
+    impl Kind {
+        fn message(self, text: &str) -> Value {
+            match self {
+                Self::Text => json!({ "content": [{ "text": text }] }),
+                Self::Reasoning => json!({ "content": [], "reasoning_content": text }),
+                Self::Arguments => json!({ "content": [], "tool_calls": [{ "index": 0, "id": "c",
+                    "function": { "name": "f", "arguments": text } }] }),
+            }
+        }
+
+        fn of(self, answer: &Answer) -> String {
+            let turn = &answer.choices[0].turn;
+            match self {
+                Self::Text => {
+                    let texts = turn.parts.iter().map(|part| match &part.body {
+                        PartBody::Text(text) => text.as_str(),
+                        _ => "",
+                    });
+                    texts.collect()
+                }
+                Self::Reasoning => turn.reasoning.clone(),
+                Self::Arguments => turn.tool_calls[0].arguments.clone(),
+            }
+        }
+
+        /// Reads texts, the last one in the event with the finish reason, or before it.
+        fn read(self, texts: &[&str], empty_end: bool) -> Result<String, Error> {
+            let mut messages: Vec<_> = texts.iter().map(|t| (self.message(t), "null")).collect();
+            match messages.last_mut() {
+                Some(last) if !empty_end => last.1 = "stop",
+                _ => messages.push((json!({ "content": [] }), "stop")),
+            }
+            read(&messages).map(|answer| self.of(&answer))
+        }
+    }
+
+    /// All ways to cut a text.
+    fn cuts(text: &str) -> Vec<Vec<&str>> {
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).skip(1).collect();
+        let cut = |mask: usize| {
+            let (mut from, mut pieces) = (0, Vec::new());
+            for (_, &end) in ends.iter().enumerate().filter(|(n, _)| mask >> n & 1 == 1) {
+                pieces.push(&text[from..end]);
+                from = end;
+            }
+            pieces.push(&text[from..]);
+            pieces
+        };
+        (0..1 << ends.len()).map(cut).collect()
+    }
+
+    fn wholes<'t>(text: &'t str, pieces: &[&str]) -> Vec<&'t str> {
+        let mut end = 0;
+        let ends = pieces.iter().map(|piece| {
+            end += piece.len();
+            end
+        });
+        ends.map(|end| &text[..end]).collect()
+    }
+
+    /// Reads a text in every way that it can come: each answer is right, or an error. Gives how
+    /// many were right and how many errors.
+    fn enumerate(kind: Kind, text: &str) -> (usize, usize) {
+        let (mut right, mut refused) = (0, 0);
+        for pieces in cuts(text) {
+            let wholes = wholes(text, &pieces);
+            let repeated = [&wholes[..], &[text]].concat();
+            for (texts, empty_end) in [
+                (&pieces, false),
+                (&pieces, true),
+                (&wholes, false),
+                (&repeated, false),
+            ] {
+                match kind.read(texts, empty_end) {
+                    Ok(read) => {
+                        assert_eq!(read, text, "{kind:?} {texts:?} {empty_end}");
+                        right += 1;
+                    }
+                    Err(error) => {
+                        assert!(!empty_end, "{kind:?} {texts:?} {error:?}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        (right, refused)
+    }
+
+    #[test]
+    fn u20_no_short_answer_is_misread_by_an_exchange() {
+        let mut texts: Vec<String> = (1..=999).map(|n: u32| n.to_string()).collect();
+        let letters = ["", "a", "b", "哈"];
+        for a in letters {
+            for b in letters {
+                for c in letters {
+                    texts.extend(["a", "哈"].map(|d| [a, b, c, d].concat()));
+                }
+            }
+        }
+        texts.extend(["Yes, yes", "[1[1", "\n\n\n", "👍👍", "是的,是的"].map(str::to_owned));
+        let (mut right, mut refused) = (0, 0);
+        for text in &texts {
+            for kind in [Kind::Text, Kind::Reasoning, Kind::Arguments] {
+                let (more, errors) = enumerate(kind, text);
+                right += more;
+                refused += errors;
+            }
+        }
+        assert!(right > refused && refused > 0, "{right} {refused}");
+    }
+
+    #[test]
+    fn u20_no_arguments_are_misread_by_an_exchange() {
+        for text in ["{}", "{\"a\":1}", "{\"a\":{}}", "{\"{\":{}}", "{\"\":[{}]}"] {
+            enumerate(Kind::Arguments, text);
+        }
+    }
+
+    /// What tokens make of sentences, with text in the last event and without.
+    #[test]
+    fn u20_ordinary_sentences_in_pieces_are_never_refused() {
+        let sentences = [
+            "Yes, yes, yes, yes.",
+            "The cat sat on the mat. The cat sat on the mat. The cat sat on the mat.",
+            "是的,是的,我明白了。好好好好,好好学习。",
+            "| a | b |\n| - | - |\n| a | b |\n",
+            "Hello Hello Hello world",
+            "1, 10, 100, 1000, 10000",
+            "No. No, no, no! Nobody knows.",
+        ];
+        for sentence in sentences {
+            let words: Vec<&str> = sentence.split_inclusive(' ').collect();
+            let ends: Vec<usize> = sentence.char_indices().map(|(at, _)| at).collect();
+            for size in 1..=5 {
+                let pieces = match size {
+                    5 => words.clone(),
+                    size => {
+                        let starts: Vec<usize> = ends.iter().copied().step_by(size).collect();
+                        let next = starts.iter().copied().skip(1).chain([sentence.len()]);
+                        let span = starts.iter().zip(next);
+                        span.map(|(from, to)| &sentence[*from..to]).collect()
+                    }
+                };
+                for (kind, empty_end) in [
+                    (Kind::Text, false),
+                    (Kind::Text, true),
+                    (Kind::Reasoning, false),
+                    (Kind::Reasoning, true),
+                ] {
+                    let read = kind.read(&pieces, empty_end).unwrap();
+                    assert_eq!(read, sentence, "{pieces:?} {empty_end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn u20_a_loop_is_not_taken_for_a_text_that_grows() {
+        let said = "Hello, my friend! ";
+        let texts: Vec<String> = (1..6).map(|n| said.repeat(n)).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        assert!(Kind::Text.read(&texts, false).is_err());
+        assert_eq!(Kind::Text.read(&texts, true).unwrap(), said.repeat(15));
+    }
+
+    #[test]
+    fn u20_what_surely_grew_needs_no_repetition_at_the_end() {
+        let text = "The cat sat on the mat, and the dog lay under the table.";
+        let wholes: Vec<&str> = [7, 15, 22, 40, 50, text.len()].map(|n| &text[..n]).to_vec();
+        assert_eq!(Kind::Text.read(&wholes, true).unwrap(), text);
+        let error = Kind::Text.read(&wholes[..3], true).unwrap_err();
+        assert_eq!(error.sent(), Sent::Begun);
     }
 }

@@ -11,8 +11,10 @@
 //! 3. DashScope's cumulative streams repeat the text in the event with the finish reason. If that
 //!    event has no text, the texts were pieces.
 //! 4. Cumulative is proved when the text has grown [`PROOF_STEPS`] times, repeating at least
-//!    [`PROOF_BYTES`] bytes that are not a mere pattern ([`PROOF_KINDS`] different characters), and
-//!    the event with the finish reason repeats it too. By chance pieces do not do that.
+//!    [`PROOF_BYTES`] bytes that are not a mere pattern (at least [`PROOF_KINDS`] different
+//!    characters, and not one text again and again), and the event with the finish reason repeats
+//!    it too. By chance pieces do not do that. If that event has no text, much more must have been
+//!    repeated ([`SURE_STEPS`], [`SURE_BYTES`]).
 //! 5. What is neither proved nor without difference is an error: a call that fails can be made
 //!    again, a text that lost a piece cannot be noticed. It takes an answer of very few events,
 //!    each of which begins with all that was said before, and text in the last one.
@@ -34,6 +36,13 @@ const PROOF_STEPS: usize = 2;
 
 /// How much must have been repeated before it is no chance.
 const PROOF_BYTES: usize = 16;
+
+/// How often a text must have grown to be cumulative though the event with the finish reason does
+/// not repeat it.
+const SURE_STEPS: usize = 4;
+
+/// How much must have been repeated then.
+const SURE_BYTES: usize = 64;
 
 /// How many different characters make a text more than a pattern: laughter and lines have fewer.
 const PROOF_KINDS: usize = 4;
@@ -129,6 +138,7 @@ impl Growth {
                     return Err(Trouble::Changed);
                 }
                 self.joined = String::new();
+                self.count_step(text);
                 text.clone_into(&mut self.latest);
                 Ok(self.up_to(text.len()))
             }
@@ -176,9 +186,8 @@ impl Growth {
                 new: 0..text.len(),
             });
         }
-        if !self.latest.is_empty() {
-            self.repeated += self.latest.len();
-            self.steps += usize::from(text.len() > self.latest.len());
+        if !is_repetition(text) {
+            self.count_step(text);
         }
         self.joined.push_str(text);
         text.clone_into(&mut self.latest);
@@ -192,6 +201,19 @@ impl Growth {
         }
         let common = self.common();
         Ok(self.up_to(common))
+    }
+
+    /// Whether so much was repeated that nothing else need prove that the text is cumulative.
+    pub(super) fn is_surely_cumulative(&self) -> bool {
+        self.steps >= SURE_STEPS && self.repeated >= SURE_BYTES
+    }
+
+    /// Counts how much of a text repeats the one before, if it has grown.
+    fn count_step(&mut self, text: &str) {
+        if !self.latest.is_empty() && text.len() > self.latest.len() {
+            self.steps += 1;
+            self.repeated = self.repeated.saturating_add(self.latest.len());
+        }
     }
 
     fn is_no_pattern(&self) -> bool {
@@ -228,6 +250,25 @@ impl Growth {
         self.given = 0;
         joined
     }
+}
+
+/// Whether a text is another one at least twice, the last time perhaps not to its end: models say
+/// the same again and again, and pieces of that look as if they grew.
+fn is_repetition(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    // The length of the longest beginning that is also the end, for each beginning of the text.
+    let mut borders: Vec<usize> = vec![0; bytes.len()];
+    let mut border = 0;
+    for at in 1..bytes.len() {
+        while border > 0 && bytes.get(at) != bytes.get(border) {
+            border = borders.get(border - 1).copied().unwrap_or_default();
+        }
+        border += usize::from(bytes.get(at) == bytes.get(border));
+        if let Some(slot) = borders.get_mut(at) {
+            *slot = border;
+        }
+    }
+    border > 0 && border * 2 >= bytes.len()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 
 use super::fields::{self, Fields, flag, number, whole};
 use super::strict;
-use super::text::Text;
+use super::text::{Quoted, Text};
 use super::tree::document;
 use super::wire::{
     Annotation, Audio, Body, Choice, Content, ErrorObject, Function, Logprobs, Message, Output,
@@ -209,6 +209,7 @@ fn output(document: Document) -> Result<Output<'static>, Document> {
     if let Document::String(text) = document {
         return Ok(Output {
             text: Some(Text(Cow::Owned(text))),
+            is_bare: true,
             ..Output::default()
         });
     }
@@ -221,6 +222,7 @@ fn output(document: Document) -> Result<Output<'static>, Document> {
         search_info: fields.with("search_info", search_info),
         finished: fields.with("finished", flag),
         extra: fields.rest(),
+        is_bare: false,
     })
 }
 
@@ -281,12 +283,16 @@ fn audio(document: Document) -> Result<Audio<'static>, Document> {
     }
     let mut fields = Fields::of(document)?;
     Ok(Audio {
-        data: fields.text("data"),
+        data: fields.with("data", quoted),
         url: fields.text("url"),
         id: fields.text("id"),
         expires_at: fields.whole("expires_at"),
         extra: fields.rest(),
     })
+}
+
+fn quoted(document: Document) -> Result<Quoted<'static>, Document> {
+    fields::only_text(document).map(|Text(text)| Quoted(text))
 }
 
 fn tool_call(document: Document) -> Result<ToolCall<'static>, Document> {

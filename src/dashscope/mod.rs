@@ -5,6 +5,7 @@
 //! its answer is a stream of events that closes the connection when it is dropped ([`Exchange`]).
 
 mod audio;
+mod beside;
 mod body;
 mod calls;
 mod choice;
@@ -19,10 +20,14 @@ mod fields;
 mod growth;
 mod http;
 mod json;
+mod json_object;
 mod lenient;
 mod media;
 mod notes;
+mod odd_end;
+mod oddities;
 mod parameters;
+mod reading;
 mod repeats;
 mod replay;
 pub mod reply;

@@ -21,9 +21,10 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::choice::{Draft, Reading};
-use super::fault::{Said, error_object, truncated, unreadable};
+use super::choice::Draft;
+use super::fault::{truncated, unreadable};
 use super::growth::{Form, Trouble};
+use super::reading::Reading;
 use super::sentences::Sentences;
 use super::sse::Frame;
 use super::text::Text;
@@ -89,6 +90,12 @@ pub struct Reply {
     pub(super) has_choices: bool,
     /// Whether it is complete without finish reasons, if its body is whole.
     pub(super) needs_no_reason: bool,
+    /// Whether an event without choices had a finish reason, if only to say that there is none yet.
+    pub(super) has_reasons: bool,
+    /// A fault of an unknown code that stood beside the answer.
+    pub(super) noticed: Option<Error>,
+    /// Whether an event could not be read: then no answer is complete.
+    has_failed: bool,
 }
 
 impl Reply {
@@ -110,6 +117,9 @@ impl Reply {
             sentences: Sentences::default(),
             has_choices: false,
             needs_no_reason: false,
+            has_reasons: false,
+            noticed: None,
+            has_failed: false,
         }
     }
 
@@ -125,7 +135,7 @@ impl Reply {
 
     /// Whether all answers that were asked for are complete.
     pub fn is_finished(&self) -> bool {
-        self.all_ended() && self.drafts.len() >= self.opening.choices.max(1)
+        !self.has_failed && self.all_ended() && self.drafts.len() >= self.opening.choices.max(1)
     }
 
     /// How long what may still come is waited for. None as long as an answer is not complete.
@@ -137,8 +147,14 @@ impl Reply {
         })
     }
 
-    /// Takes the next event of a stream.
+    /// Takes the next event of a stream. After an error the answer is never complete.
     pub fn take_frame(&mut self, frame: &Frame) -> Result<(), Error> {
+        let taken = self.read_frame(frame);
+        self.has_failed |= taken.is_err();
+        taken
+    }
+
+    fn read_frame(&mut self, frame: &Frame) -> Result<(), Error> {
         let text = text_of(&frame.data);
         let text = text.trim();
         if text.is_empty() || text == "[DONE]" {
@@ -147,7 +163,11 @@ impl Reply {
         let finished = self.is_finished();
         let body = match lenient::read(text) {
             Some(body) => body,
-            None if finished => return Ok(()),
+            None if finished => {
+                let message = "an event after the answer's end is not JSON, and was left out";
+                self.add_warning(Warning::new(Code::AnswerPartDropped, "", message));
+                return Ok(());
+            }
             None if !frame.whole => return Err(truncated("an event was cut", self.sent)),
             None => {
                 return Err(unreadable(
@@ -157,10 +177,11 @@ impl Reply {
             }
         };
         let is_error = frame.event.as_ref() == b"error";
-        if let Some(error) = self.fault(&body, frame.http_status.unwrap_or_default(), is_error) {
-            return if finished { Ok(()) } else { Err(error) };
+        let status = frame.http_status.unwrap_or_default();
+        match self.fault(&body, status, is_error) {
+            Some(fault) => self.take_fault(fault, body, true),
+            None => self.take_fine(body, true),
         }
-        self.take_body(body, true)
     }
 
     /// Takes the one body of an answer that is not a stream.
@@ -173,12 +194,12 @@ impl Reply {
         }
         let body = lenient::read(text)
             .ok_or_else(|| unreadable("the body is not the JSON it should be", self.sent))?;
-        if let Some(error) = self.fault(&body, 0, false) {
-            return Err(error);
-        }
         // What comes whole comes in one piece.
         self.form = Form::Pieces;
-        self.take_body(body, false)?;
+        match self.fault(&body, 0, false) {
+            Some(fault) => self.take_fault(fault, body, false)?,
+            None => self.take_fine(body, false)?,
+        }
         self.needs_no_reason = true;
         self.end_without_reason(false)?;
         if !self.drafts.iter().any(Draft::is_answer) {
@@ -191,28 +212,13 @@ impl Reply {
         !self.drafts.is_empty() && self.drafts.iter().all(|d| d.finish_reason.is_some())
     }
 
-    /// The error in a body. One without an answer is an error by its code alone.
-    fn fault(&self, body: &Body<'_>, http_status: u16, is_error: bool) -> Option<Error> {
-        if body.output.as_ref().is_some_and(Output::says_something) && !is_error {
-            return None;
-        }
-        let object = error_object(body);
-        let mut said = match Said::in_body(body, &object) {
-            Some(said) => said,
-            None if is_error => Said::default(),
-            None => return None,
-        };
-        said.http_status = http_status;
-        if said.request_id.is_empty() {
-            said.request_id = &self.opening.request_id;
-        }
-        Some(said.error(match self.sent {
-            Sent::Begun => Sent::Begun,
-            Sent::No | Sent::Refused | Sent::Maybe => Sent::Refused,
-        }))
+    fn take_fine(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
+        self.keep_words(&body);
+        self.take_body(body, streamed)
     }
 
-    fn take_body(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
+    /// Takes a body that is no fault.
+    pub(super) fn take_body(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
         let usage = body.usage.filter(|usage| usage.get() != "null");
         match usage.map(RawValue::get) {
             Some(counts) if counts.starts_with('{') => self.take_usage(counts),
@@ -260,6 +266,10 @@ impl Reply {
                 }));
             }
         }
+        if streamed && output.is_bare {
+            self.keep_bare(&output);
+            return Ok(());
+        }
         let finished = output.finished == Some(true);
         let mut choices = output.choices.take().unwrap_or_default();
         let has_choices = !choices.is_empty();
@@ -278,6 +288,11 @@ impl Reply {
         self.extra_output
             .add(output.extra, format_args!("output"), &mut self.losses);
         let mut audio = output.audio;
+        let is_one_of_many =
+            streamed && choices.len() == 1 && self.drafts.len().max(self.opening.choices) > 1;
+        for (position, choice) in choices.iter_mut().enumerate() {
+            self.check_index(position, choice, is_one_of_many)?;
+        }
         for (position, choice) in choices.into_iter().enumerate() {
             let place = i32::try_from(position).unwrap_or(i32::MAX);
             self.take_choice(place, choice, audio.take(), streamed)?;
@@ -286,31 +301,6 @@ impl Reply {
             true => self.end_without_reason(streamed),
             false => Ok(()),
         }
-    }
-
-    /// The answer of models that do not speak in choices: a text, or audio.
-    fn without_choices<'a>(
-        &mut self,
-        output: &mut Output<'a>,
-        streamed: bool,
-    ) -> Option<wire::Choice<'a>> {
-        let reason = output.finish_reason.take();
-        let mut text = output.text.take();
-        if streamed && self.sentences.take(&mut output.extra) {
-            text = None;
-            self.needs_no_reason = true;
-        } else if text.is_some() && reason.is_none() {
-            // The form of speech recognition: all of the text so far, and it may be revised.
-            self.needs_no_reason = true;
-            if self.form == Form::Unknown {
-                self.form = Form::Revised;
-            }
-        }
-        (text.is_some() || output.audio.is_some() || reason.is_some()).then(|| wire::Choice {
-            finish_reason: reason,
-            message: text.map(wire::Message::said),
-            ..wire::Choice::default()
-        })
     }
 
     /// Takes what an event says of a choice.
@@ -365,6 +355,12 @@ impl Reply {
         };
         let outcome = read(draft, &mut reading);
         self.events.extend(draft.deltas.drain(..).map(Event::Delta));
+        if !draft.warnings.is_empty() {
+            let warnings = std::mem::take(&mut draft.warnings);
+            warnings
+                .into_iter()
+                .for_each(|warning| self.add_warning(warning));
+        }
         outcome
     }
 
@@ -372,8 +368,8 @@ impl Reply {
         if let Some(at) = self.drafts.iter().position(|draft| draft.index == index) {
             return Ok(at);
         }
-        if index < 0 || self.drafts.len() >= MAX_CHOICES {
-            return Err(unreadable("a choice has an impossible index", self.sent));
+        if self.drafts.len() >= MAX_CHOICES {
+            return Err(unreadable("there are too many choices", self.sent));
         }
         self.drafts.push(Draft::new(index));
         Ok(self.drafts.len() - 1)
@@ -701,11 +697,19 @@ mod tests {
             Piece::AudioFile(file),
         ];
         assert_eq!(pieces, expected);
-        let bad = frame(json!({ "data": "not base64!" }), "null");
-        assert_eq!(
-            stream(1, &[bad]).unwrap_err().reason(),
-            Reason::UpstreamProtocol
-        );
+        for odd in [json!("not base64!"), json!(4711), json!({ "a": 1 })] {
+            let frames = [
+                frame(json!({ "data": odd }), "null"),
+                frame(json!({}), "stop"),
+            ];
+            let answer = answer(stream(1, &frames).unwrap());
+            let held = format!("{answer:?}");
+            assert!(
+                held.contains("AudioFile") || held.contains("data"),
+                "{held}"
+            );
+            assert_eq!(answer.warnings.len(), 1, "{odd}");
+        }
     }
 
     #[test]

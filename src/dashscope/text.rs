@@ -18,6 +18,34 @@ impl Text<'_> {
     }
 }
 
+/// A text that is written as one: a number is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Quoted<'a>(pub(super) Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Quoted<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct QuotedVisitor<'a>(PhantomData<&'a str>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for QuotedVisitor<'a> {
+            type Value = Quoted<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Quoted<'a>, E> {
+                Ok(Quoted(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Quoted<'a>, E> {
+                Ok(Quoted(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(QuotedVisitor(PhantomData))
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct TextVisitor<'a>(PhantomData<&'a str>);

@@ -4,7 +4,7 @@
 
 use serde_json::value::RawValue;
 
-use super::text::Text;
+use super::text::{Quoted, Text};
 use crate::chat::document::Object;
 use crate::chat::warning::{Code, Warning};
 
@@ -40,6 +40,8 @@ pub(super) struct Output<'a> {
     /// Whether the answer is complete, as some image models say it.
     pub(super) finished: Option<bool>,
     pub(super) extra: Object,
+    /// Whether it is a text and no object.
+    pub(super) is_bare: bool,
 }
 
 impl Output<'_> {
@@ -127,7 +129,7 @@ impl Part<'_> {
 /// Audio: an object, or the address alone.
 #[derive(Debug, Default)]
 pub(super) struct Audio<'a> {
-    pub(super) data: Option<Text<'a>>,
+    pub(super) data: Option<Quoted<'a>>,
     pub(super) url: Option<Text<'a>>,
     pub(super) id: Option<Text<'a>>,
     pub(super) expires_at: Option<i64>,

@@ -42,6 +42,18 @@ impl Body {
         body
     }
 
+    /// A body that is whole and over.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        Self {
+            connection: None,
+            pool: None,
+            framing: Framing::Length(0),
+            rest: Bytes::new(),
+            unzip: None,
+        }
+    }
+
     /// Whether its end can be told from a connection that broke: its length is known, or its chunks
     /// are.
     pub fn has_end(&self) -> bool {

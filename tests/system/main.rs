@@ -66,4 +66,5 @@ mod unknown_keys;
 mod upload_policies;
 mod uploads;
 mod web;
+mod whole_or_error;
 mod wire;

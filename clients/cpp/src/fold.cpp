@@ -31,7 +31,7 @@ void add_tool_call(std::map<std::int32_t, v1::ToolCall>& calls, const v1::ToolCa
   call.set_index(next.index());
   if (call.id().empty()) call.set_id(next.id());
   if (call.type().empty()) call.set_type(next.type());
-  if (call.name().empty()) call.set_name(next.name());
+  call.mutable_name()->append(next.name());
   call.mutable_arguments()->append(next.arguments());
   if (next.has_extra()) merge(*call.mutable_extra(), next.extra());
 }

@@ -169,12 +169,12 @@ impl Draft {
         for (there, new) in [
             (&mut call.id, &next.id),
             (&mut call.r#type, &next.r#type),
-            (&mut call.name, &next.name),
         ] {
             if there.is_empty() {
                 there.clone_from(new);
             }
         }
+        call.name.push_str(&next.name);
         call.arguments.push_str(&next.arguments);
         merge(&mut call.extra, next.extra.as_ref());
     }

@@ -214,7 +214,7 @@ class ChoiceFold {
     }
     known.call.id ||= piece.id;
     known.call.type ||= piece.type;
-    known.call.name ||= piece.name;
+    known.call.name += piece.name;
     known.pieces.push(piece.arguments);
     if (piece.extra !== undefined) {
       known.call.extra = { ...known.call.extra, ...piece.extra };

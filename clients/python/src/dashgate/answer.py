@@ -251,7 +251,7 @@ class _Draft:
         known = self.calls.setdefault(piece.index, _Call(v1.ToolCall(index=piece.index), []))
         known.call.id = known.call.id or piece.id
         known.call.type = known.call.type or piece.type
-        known.call.name = known.call.name or piece.name
+        known.call.name += piece.name
         known.arguments.append(piece.arguments)
         if piece.HasField("extra"):
             _merge(known.call.extra, piece.extra)

@@ -255,9 +255,7 @@ final class AnswerFold {
       if (call.getType().isEmpty()) {
         call.setType(next.getType());
       }
-      if (call.getName().isEmpty()) {
-        call.setName(next.getName());
-      }
+      call.setName(call.getName() + next.getName());
       arguments.append(next.getArguments());
       if (next.hasExtra()) {
         call.setExtra(merged(call.getExtra(), next.getExtra()));

@@ -1,0 +1,78 @@
+//! Outputs that are not quite a list of choices.
+
+use super::fault::unreadable;
+use super::growth::Form;
+use super::odd_end;
+use super::reply::Reply;
+use super::text::Text;
+use super::wire::{self, Output};
+use crate::chat::document::{Document, Object, Real};
+use crate::chat::warning::{Code, Warning};
+use crate::error::Error;
+
+impl Reply {
+    /// Keeps the output of an event that is a text and no object.
+    pub(super) fn keep_bare(&mut self, output: &Output<'_>) {
+        // In a stream it is not known what that would be.
+        let text = Text::or_empty(&output.text).to_owned();
+        let kept = Object(vec![("output".to_owned(), Document::String(text))]);
+        self.extra
+            .add(kept, format_args!(""), &mut self.losses);
+        let message = "the output of an event is a text, and stands in extra";
+        self.add_warning(Warning::new(Code::AnswerPartDropped, "output", message));
+    }
+
+    /// The answer of models that do not speak in choices: a text, or audio.
+    pub(super) fn without_choices<'a>(
+        &mut self,
+        output: &mut Output<'a>,
+        streamed: bool,
+    ) -> Option<wire::Choice<'a>> {
+        let reason = output.finish_reason.take();
+        let odd_reason = odd_end::take(output);
+        self.has_reasons |= reason.is_some() || !odd_reason.is_empty();
+        let mut text = output.text.take();
+        if streamed && self.sentences.take(&mut output.extra) {
+            text = None;
+            self.needs_no_reason = true;
+        } else if text.is_some() && !self.has_reasons {
+            // The form of speech recognition: all of the text so far, and it may be revised.
+            self.needs_no_reason = true;
+            if self.form == Form::Unknown {
+                self.form = Form::Revised;
+            }
+        }
+        let says_something = text.is_some() || output.audio.is_some() || reason.is_some();
+        (says_something || !odd_reason.is_empty()).then(|| wire::Choice {
+            finish_reason: reason,
+            message: text.map(wire::Message::said),
+            extra: odd_reason,
+            ..wire::Choice::default()
+        })
+    }
+
+    /// An index that is none is kept among the other keys, if the place tells which choice it is.
+    pub(super) fn check_index(
+        &mut self,
+        place: usize,
+        choice: &mut wire::Choice<'_>,
+        is_one_of_many: bool,
+    ) -> Result<(), Error> {
+        const INDEX: &str = "index";
+        if let Some(odd) = choice.index.filter(|index| *index < 0) {
+            choice.index = None;
+            let value = Document::Number(Real(f64::from(odd)));
+            choice.extra.0.push((INDEX.to_owned(), value));
+        }
+        if choice.extra.value(INDEX).is_none() {
+            return Ok(());
+        }
+        if is_one_of_many {
+            return Err(unreadable("a choice has an impossible index", self.sent));
+        }
+        let field = format!("output.choices[{place}].index");
+        let message = "the index is none, and stands in extra";
+        self.add_warning(Warning::new(Code::AnswerPartDropped, field, message));
+        Ok(())
+    }
+}
