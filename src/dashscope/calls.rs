@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::growth::{Form, Fresh, Growth, Trouble};
-use super::json_object::{ObjectEnd, begins_object};
+use super::json::{ObjectEnd, begins_object};
 use super::notes::owned;
 use super::text::Text;
 use super::wire;
@@ -195,8 +195,8 @@ impl Calls {
         Ok(rest)
     }
 
-    /// Where the call of a piece stands, and whether its arguments come again; a new one if there is
-    /// none.
+    /// Where the call of a piece stands, a new one if there is none, and whether its arguments come
+    /// again.
     fn place(&mut self, said: Said<'_>, form: Form) -> Result<(usize, bool), Refused> {
         let place = i32::try_from(said.place).unwrap_or(i32::MAX);
         let wire_index = said.index.unwrap_or(place);

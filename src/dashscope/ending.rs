@@ -2,7 +2,7 @@
 
 use super::choice::Draft;
 use super::fault::truncated;
-use super::reading::Reading;
+use super::growth::Reading;
 use super::reply::Reply;
 use super::tree;
 use super::usage::{counts, only_grew, usage};

@@ -430,7 +430,8 @@ mod tests {
                 }
             }
         }
-        texts.extend(["Yes, yes", "[1[1", "\n\n\n", "👍👍", "是的,是的"].map(str::to_owned));
+        let more = ["Yes, yes", "[1[1", "\n\n\n", "👍👍", "是的,是的"];
+        texts.extend(more.map(str::to_owned));
         let (mut right, mut refused) = (0, 0);
         for text in &texts {
             for kind in [Kind::Text, Kind::Reasoning, Kind::Arguments] {

@@ -3,7 +3,7 @@
 use super::fault::unreadable;
 use super::growth::Form;
 use super::odd_end;
-use super::reply::Reply;
+use super::reply::{MAX_CHOICES, Reply};
 use super::text::Text;
 use super::wire::{self, Output};
 use crate::chat::document::{Document, Object, Real};
@@ -59,7 +59,8 @@ impl Reply {
         is_one_of_many: bool,
     ) -> Result<(), Error> {
         const INDEX: &str = "index";
-        if let Some(odd) = choice.index.filter(|index| *index < 0) {
+        let is_index = |index: i32| usize::try_from(index).is_ok_and(|index| index < MAX_CHOICES);
+        if let Some(odd) = choice.index.filter(|index| !is_index(*index)) {
             choice.index = None;
             let value = Document::Number(Real(f64::from(odd)));
             choice.extra.0.push((INDEX.to_owned(), value));

@@ -23,8 +23,7 @@ use serde_json::value::RawValue;
 
 use super::choice::Draft;
 use super::fault::{truncated, unreadable};
-use super::growth::{Form, Trouble};
-use super::reading::Reading;
+use super::growth::{Form, Reading, Trouble};
 use super::sentences::Sentences;
 use super::sse::Frame;
 use super::text::Text;
@@ -37,7 +36,7 @@ use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Sent};
 
 /// The most answers to one call that are told apart. DashScope gives six at most.
-const MAX_CHOICES: usize = 64;
+pub(super) const MAX_CHOICES: usize = 64;
 
 /// How long the end of a body is waited for once the answer is complete with its usage. Its end
 /// lets the connection be used again; the caller should not wait for that.
@@ -524,10 +523,16 @@ mod tests {
             { "message": { "content": "b" }, "finish_reason": "stop" },
         ] } });
         assert_eq!(answer(whole(&by_position).unwrap()).choices.len(), 2);
-        for index in [-1, 99_999] {
-            let many: Vec<_> = (0..70).map(|n| frame(index + n, "a", "null")).collect();
+        for odd in [-1, 64, 99_999] {
+            let frames = [frame(0, "a", "null"), frame(odd, "b", "stop")];
+            assert_eq!(text(&answer(stream(1, &frames).unwrap())), "ab");
+            let frames = [
+                frame(0, "a", "null"),
+                frame(1, "b", "stop"),
+                frame(odd, "c", "stop"),
+            ];
             assert_eq!(
-                stream(1, &many).unwrap_err().reason(),
+                stream(1, &frames).unwrap_err().reason(),
                 Reason::UpstreamProtocol
             );
         }

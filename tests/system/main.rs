@@ -61,6 +61,7 @@ mod stored;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod tool_calls;
 mod traces;
 mod unknown_keys;
 mod upload_policies;

@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use crate::support::*;
 
 /// What a caller gets of these bodies: of the stream, its texts and how it ended, and the whole.
-struct Got {
+pub struct Got {
     texts: String,
     end: Option<Status>,
     whole: Result<pb::ConverseResponse, Status>,
@@ -28,7 +28,7 @@ impl Got {
         text
     }
 
-    fn assert_fault(&self, code: Code, reason: &str) {
+    pub fn assert_fault(&self, code: Code, reason: &str) {
         assert_fault(self.end.as_ref().unwrap(), code, reason);
         assert_fault(self.whole.as_ref().unwrap_err(), code, reason);
     }
@@ -37,7 +37,7 @@ impl Got {
         format!("{:?}", self.whole.as_ref().unwrap().warnings)
     }
 
-    fn calls(&self) -> Vec<(String, String)> {
+    pub fn calls(&self) -> Vec<(String, String)> {
         let whole = self.whole.as_ref().unwrap();
         let message = whole.choices[0].message.as_ref().unwrap();
         let calls = message.tool_calls.iter();
@@ -64,7 +64,7 @@ async fn serve(steps: Vec<Step>) -> Got {
     }
 }
 
-async fn stream(bodies: &[Value]) -> Got {
+pub async fn stream(bodies: &[Value]) -> Got {
     let event = |body: &Value| piece(format!("event:result\n:HTTP_STATUS/200\ndata:{body}\n\n"));
     let mut steps = vec![sse()];
     steps.extend(bodies.iter().map(event));
@@ -76,7 +76,7 @@ async fn whole_body(body: &Value) -> Got {
     serve(json(200, &body.to_string())).await
 }
 
-fn says(message: Value, finish: Value) -> Value {
+pub fn says(message: Value, finish: Value) -> Value {
     let choice = json!({"index": 0, "message": message, "finish_reason": finish});
     json!({"output": {"choices": [choice]}, "usage": {"input_tokens": 3}, "request_id": "r"})
 }
@@ -88,12 +88,8 @@ fn text(text: &str, finish: &str) -> Value {
     )
 }
 
-fn nothing(finish: &str) -> Value {
+pub fn nothing(finish: &str) -> Value {
     says(json!({"role": "assistant", "content": []}), json!(finish))
-}
-
-fn calls(calls: Value) -> Value {
-    says(json!({"content": [], "tool_calls": calls}), json!("null"))
 }
 
 fn with(mut body: Value, key: &str, value: Value) -> Value {
@@ -327,86 +323,4 @@ async fn a_finish_reason_that_is_not_as_documented_ends_a_whole_body() {
     ])
     .await;
     assert_eq!(got.text(), "110");
-}
-
-#[tokio::test(start_paused = true)]
-async fn tool_calls_are_joined_and_told_apart() {
-    let call = |id: Value, index: Value, name: Value, arguments: Value| {
-        json!({"index": index, "id": id, "type": "function",
-            "function": {"name": name, "arguments": arguments}})
-    };
-    let none = Value::Null;
-    let weather = |id: &str| {
-        [
-            calls(json!([call(
-                json!("c"),
-                json!(0),
-                json!("get_"),
-                json!("")
-            )])),
-            calls(json!([call(
-                json!(id),
-                json!(0),
-                json!("weather"),
-                json!("{\"a\"")
-            )])),
-            calls(json!([call(
-                json!(id),
-                json!(0),
-                none.clone(),
-                json!(":1}")
-            )])),
-            nothing("tool_calls"),
-        ]
-    };
-    let one = |name: &str, arguments: &str| vec![(name.to_owned(), arguments.to_owned())];
-    for id in ["c", ""] {
-        assert_eq!(
-            stream(&weather(id)).await.calls(),
-            one("get_weather", "{\"a\":1}"),
-            "{id}"
-        );
-    }
-    let two = |arguments: [Value; 2], index: Value, name: &str| {
-        let [first, second] = arguments;
-        [
-            calls(json!([call(
-                none.clone(),
-                index.clone(),
-                json!("f"),
-                first
-            )])),
-            calls(json!([call(none.clone(), index, json!(name), second)])),
-            nothing("tool_calls"),
-        ]
-    };
-    let texts = || [json!("{\"a\":1}"), json!("{\"a\":2}")];
-    let objects = || [json!({"a": 1}), json!({"a": 2})];
-    for bodies in [
-        two(texts(), none.clone(), "f"),
-        two(objects(), none.clone(), "f"),
-        two(objects(), json!(0), "f"),
-    ] {
-        let both = [one("f", "{\"a\":1}"), one("f", "{\"a\":2}")].concat();
-        assert_eq!(stream(&bodies).await.calls(), both);
-    }
-    let both = [one("f", "{\"a\":1}"), one("g", "{\"a\":2}")].concat();
-    assert_eq!(
-        stream(&two(objects(), none.clone(), "g")).await.calls(),
-        both
-    );
-    // Said again it is the same call, if its index says which one it is.
-    let again = || [json!("{\"a\":1}"), json!("{\"a\":1}")];
-    assert_eq!(
-        stream(&two(again(), json!(0), "f")).await.calls(),
-        one("f", "{\"a\":1}")
-    );
-    for bodies in [
-        two(again(), none.clone(), "f"),
-        two(objects(), json!(0), ""),
-    ] {
-        stream(&bodies)
-            .await
-            .assert_fault(Code::Internal, "UPSTREAM_PROTOCOL");
-    }
 }
