@@ -97,13 +97,16 @@ impl Part {
                 true
             }
             (
-                Self::ToolCall { arguments, .. },
+                Self::ToolCall {
+                    name, arguments, ..
+                },
                 Self::ToolCall {
                     id,
+                    name: more_name,
                     arguments: more,
-                    ..
                 },
             ) if id.is_empty() => {
+                name.push_str(more_name);
                 arguments.push_str(more);
                 true
             }
