@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::audio::AudioDraft;
 use super::calls::{Calls, Refused};
 use super::fault::unreadable;
-use super::growth::{Form, Fresh, Growth, Reading, Trouble};
+use super::growth::{Form, Fresh, Growth, Reading};
 use super::notes::{annotation, logprobs, owned};
 use super::odd_end::OddEnd;
 use super::repeats::Repeats;
@@ -16,7 +16,7 @@ use super::wire::{self, Content};
 use crate::chat::document::{Document, Object};
 use crate::chat::event::{Delta, Piece};
 use crate::chat::extra::{Extra, Losses};
-use crate::chat::warning::{Code, Warning};
+use crate::chat::warning::Warning;
 use crate::error::Error;
 
 /// The role that every answer should have.
@@ -56,7 +56,7 @@ pub(super) struct Draft {
     /// The other keys of the part that came last.
     open_extra: Extra,
     message_extra: Extra,
-    audio: AudioDraft,
+    pub(super) audio: AudioDraft,
     /// Whether anything came of it.
     has_come: bool,
 }
@@ -237,35 +237,8 @@ impl Draft {
         !self.text.is_empty() || !self.reasoning.is_empty() || self.calls.have_arguments()
     }
 
-    fn take_audio(&mut self, audio: wire::Audio<'_>, starts_part: bool) {
-        let taken = self.audio.take(audio, starts_part);
-        for (starts_part, piece) in taken.new {
-            let mut delta = delta(self.index, piece);
-            delta.starts_part = starts_part;
-            self.deltas.push(delta);
-        }
-        if taken.has_odd_data {
-            let field = format!("output.choices[{}].message.content.audio.data", self.index);
-            let message = "audio that is not base64 was not played, and stands in extra";
-            self.warnings
-                .push(Warning::new(Code::AnswerPartDropped, field, message));
-        }
-    }
-
-    /// The event with the finish reason has no text though there was some: pieces, by
-    /// `growth.rs`.
-    pub(super) fn empty_end(&self, reading: &mut Reading<'_>) -> Result<(), Error> {
-        match *reading.form {
-            Form::Unknown => *reading.form = Form::Pieces,
-            Form::Cumulative if !reading.is_given && !self.is_surely_cumulative() => {
-                return Err(reading.trouble(Trouble::Changed));
-            }
-            Form::Pieces | Form::Cumulative | Form::Revised => {}
-        }
-        Ok(())
-    }
-
-    fn is_surely_cumulative(&self) -> bool {
+    /// Whether a text of it was cumulative beyond doubt.
+    pub(super) fn is_surely_cumulative(&self) -> bool {
         self.text.is_surely_cumulative() || self.reasoning.is_surely_cumulative()
     }
 
@@ -413,7 +386,8 @@ impl Draft {
     }
 }
 
-fn delta(choice: i32, piece: Piece) -> Delta {
+/// A piece of an answer that goes on with the part before it.
+pub(super) fn delta(choice: i32, piece: Piece) -> Delta {
     Delta {
         choice,
         starts_part: false,

@@ -2,7 +2,7 @@
 
 use super::choice::Draft;
 use super::fault::truncated;
-use super::growth::Reading;
+use super::growth::{Form, Reading, Trouble};
 use super::reply::Reply;
 use super::tree;
 use super::usage::{counts, only_grew, usage};
@@ -186,6 +186,21 @@ impl Reply {
                 }
                 Ok(())
             })?;
+        }
+        Ok(())
+    }
+}
+
+impl Draft {
+    /// The event with the finish reason has no text though there was some: pieces, by
+    /// `growth.rs`.
+    pub(super) fn empty_end(&self, reading: &mut Reading<'_>) -> Result<(), Error> {
+        match *reading.form {
+            Form::Unknown => *reading.form = Form::Pieces,
+            Form::Cumulative if !reading.is_given && !self.is_surely_cumulative() => {
+                return Err(reading.trouble(Trouble::Changed));
+            }
+            Form::Pieces | Form::Cumulative | Form::Revised => {}
         }
         Ok(())
     }

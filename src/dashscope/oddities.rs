@@ -1,5 +1,6 @@
-//! Outputs that are not quite a list of choices.
+//! What of an output is not quite a list of choices, or not quite as documented in one.
 
+use super::choice::{Draft, delta};
 use super::fault::unreadable;
 use super::growth::Form;
 use super::odd_end;
@@ -16,8 +17,7 @@ impl Reply {
         // In a stream it is not known what that would be.
         let text = Text::or_empty(&output.text).to_owned();
         let kept = Object(vec![("output".to_owned(), Document::String(text))]);
-        self.extra
-            .add(kept, format_args!(""), &mut self.losses);
+        self.extra.add(kept, format_args!(""), &mut self.losses);
         let message = "the output of an event is a text, and stands in extra";
         self.add_warning(Warning::new(Code::AnswerPartDropped, "output", message));
     }
@@ -75,5 +75,23 @@ impl Reply {
         let message = "the index is none, and stands in extra";
         self.add_warning(Warning::new(Code::AnswerPartDropped, field, message));
         Ok(())
+    }
+}
+
+impl Draft {
+    /// Takes audio. What cannot be played is kept, with a warning.
+    pub(super) fn take_audio(&mut self, audio: wire::Audio<'_>, starts_part: bool) {
+        let taken = self.audio.take(audio, starts_part);
+        for (starts_part, piece) in taken.new {
+            let mut delta = delta(self.index, piece);
+            delta.starts_part = starts_part;
+            self.deltas.push(delta);
+        }
+        if taken.has_odd_data {
+            let field = format!("output.choices[{}].message.content.audio.data", self.index);
+            let message = "audio that is not base64 was not played, and stands in extra";
+            self.warnings
+                .push(Warning::new(Code::AnswerPartDropped, field, message));
+        }
     }
 }
