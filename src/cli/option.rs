@@ -142,20 +142,18 @@ impl Schema {
     /// One value of a field, as JSON.
     fn one(&self, field: &FieldDescriptorProto, key: &str, json: &str) -> Result<Vec<u8>, String> {
         let text = serde_json::from_str::<String>(json);
-        match field.r#type() {
-            Type::Message if field.type_name() == STRUCT => {
-                Ok(delimited(field, &keys_of(&[], key, json)?))
-            }
-            Type::Message => Ok(delimited(
-                field,
-                &self.message(field.type_name(), key, json)?,
-            )),
-            Type::String => {
-                let text = text.map_err(|_| format!("{key} takes a text, not {json}"))?;
-                self.scalar(field, key, &text)
-            }
-            _ => self.scalar(field, key, text.as_deref().unwrap_or(json)),
+        let kind = field.r#type();
+        if kind == Type::Message {
+            let content = match field.type_name() {
+                STRUCT => keys_of(&[], key, json)?,
+                name => self.message(name, key, json)?,
+            };
+            return Ok(delimited(field, &content));
         }
+        if kind == Type::String && text.is_err() {
+            return Err(format!("{key} takes a text, not {json}"));
+        }
+        self.scalar(field, key, text.as_deref().unwrap_or(json))
     }
 
     /// The paths of all fields.

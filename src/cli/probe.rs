@@ -56,9 +56,9 @@ pub(crate) async fn explained(failure: Failure, address: &str) -> Failure {
         }
         Found::Http2 | Found::Nobody => return failure,
     };
-    let place = match found {
-        Found::Tls => "speaks no plaintext",
-        _ => "is no gRPC server",
+    let place = match found == Found::Tls {
+        true => "speaks no plaintext",
+        false => "is no gRPC server",
     };
     let message = format!("what answers at {address} {place}: {what}");
     let explained = Failure::unreachable(message);

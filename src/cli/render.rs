@@ -161,9 +161,9 @@ fn values(
         }
         (Type::Message, name) => vec![Shown::Object(object(schema, name, content))],
         _ => {
-            let wire = match kind {
-                Type::Double => WireType::SixtyFourBit,
-                _ => WireType::Varint,
+            let wire = match kind == Type::Double {
+                true => WireType::SixtyFourBit,
+                false => WireType::Varint,
             };
             let mut content = content;
             let mut all = Vec::new();
@@ -189,17 +189,15 @@ fn plain(
     }
     let raw = decode_varint(bytes).ok()?;
     let whole = i64::from_ne_bytes(raw.to_ne_bytes());
-    Some(match field.r#type() {
-        Type::Bool => Shown::Bool(raw != 0),
-        Type::Enum => {
-            let mut values = schema.values(field.type_name()).iter();
-            let named = values.find(|value| i64::from(value.number()) == whole);
-            named.map_or(Shown::Whole(whole), |value| {
-                Shown::Text(value.name().to_owned())
-            })
-        }
-        _ => Shown::Whole(whole),
-    })
+    if field.r#type() == Type::Bool {
+        return Some(Shown::Bool(raw != 0));
+    }
+    // No other kind has named values.
+    let mut values = schema.values(field.type_name()).iter();
+    let named = values.find(|value| i64::from(value.number()) == whole);
+    Some(named.map_or(Shown::Whole(whole), |value| {
+        Shown::Text(value.name().to_owned())
+    }))
 }
 
 #[cfg(test)]

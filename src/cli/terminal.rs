@@ -21,9 +21,9 @@ pub(crate) enum Unwritten {
 
 impl From<io::Error> for Unwritten {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::Closed,
-            _ => Self::Failed(error.to_string()),
+        match error.kind() == io::ErrorKind::BrokenPipe {
+            true => Self::Closed,
+            false => Self::Failed(error.to_string()),
         }
     }
 }
