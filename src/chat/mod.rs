@@ -10,6 +10,8 @@ pub mod estimate;
 pub mod event;
 pub mod extra;
 pub mod glob;
+mod joined;
+pub mod losses;
 pub mod media;
 pub mod sniffing;
 pub mod turn;

@@ -15,7 +15,8 @@ use super::tokens::Tokens;
 use super::wire::{self, Content};
 use crate::chat::document::{Document, Object};
 use crate::chat::event::{Delta, Piece};
-use crate::chat::extra::{Extra, Losses};
+use crate::chat::extra::Extra;
+use crate::chat::losses::Losses;
 use crate::chat::warning::Warning;
 use crate::error::Error;
 

@@ -9,7 +9,7 @@ use super::usage::{counts, only_grew, usage};
 use super::wire;
 use crate::chat::document::Object;
 use crate::chat::event::{ChoiceEnd, End, Event};
-use crate::chat::extra::Losses;
+use crate::chat::losses::Losses;
 use crate::chat::usage::Usage;
 use crate::chat::warning::{Code, Warning};
 use crate::error::Error;

@@ -31,7 +31,8 @@ use super::wire::{Body, Output};
 use super::{lenient, notes, wire};
 use crate::chat::document::Document;
 use crate::chat::event::{Delta, Event, Piece, SearchInfo, Started};
-use crate::chat::extra::{Extra, Losses};
+use crate::chat::extra::Extra;
+use crate::chat::losses::Losses;
 use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Sent};
 

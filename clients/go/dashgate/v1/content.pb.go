@@ -46,7 +46,8 @@ type Content struct {
 	// Every other key of the part, as DashScope wrote it or as it should get it: `ocr_result` and
 	// `image_hw` in answers of Qwen-VL and Qwen-OCR, and whatever a later model adds. Merged last in
 	// a request; a key that a typed field already set is refused, and so are media that belong into
-	// `audio`, `image` or `video`. Nulls are dropped.
+	// `audio`, `image` or `video`, but for messages of ROLE_ASSISTANT: what an answer has here goes
+	// back as it came. Nulls are dropped.
 	Extra         *structpb.Struct `protobuf:"bytes,6,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -171,7 +171,10 @@ type ConverseResponse struct {
 	SearchInfo *SearchInfo `protobuf:"bytes,8,opt,name=search_info,json=searchInfo,proto3" json:"search_info,omitempty"`
 	// What the caller should know about this answer. Usually empty.
 	Warnings []*Warning `protobuf:"bytes,9,rep,name=warnings,proto3" json:"warnings,omitempty"`
-	// Every other key of DashScope's body, beside `output`, `usage` and `request_id`.
+	// Every other key of DashScope's body, beside `output`, `usage` and `request_id`. Over the events
+	// of a stream, the keys of every `extra` are added up: a text or list that begins with the one
+	// before replaces it, others are joined, objects go key by key, and a number or another value
+	// replaces the one before, with a warning if it is less or of another type.
 	Extra         *structpb.Struct `protobuf:"bytes,10,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -773,7 +776,9 @@ type Delta_SearchInfo struct {
 
 type Delta_MessageExtra struct {
 	// Keys of the message that this schema does not know. They are merged into `Message.extra`; a
-	// key that comes again replaces the one before.
+	// key that comes again replaces the one before. A value that DashScope sends in pieces (texts
+	// or lists that do not go on from one another, objects with other keys) comes first as its
+	// first piece, and again, whole, before Completed.
 	MessageExtra *structpb.Struct `protobuf:"bytes,12,opt,name=message_extra,json=messageExtra,proto3,oneof"`
 }
 

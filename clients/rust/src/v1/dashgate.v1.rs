@@ -10,7 +10,8 @@ pub struct Content {
     /// Every other key of the part, as DashScope wrote it or as it should get it: `ocr_result` and
     /// `image_hw` in answers of Qwen-VL and Qwen-OCR, and whatever a later model adds. Merged last in
     /// a request; a key that a typed field already set is refused, and so are media that belong into
-    /// `audio`, `image` or `video`. Nulls are dropped.
+    /// `audio`, `image` or `video`, but for messages of ROLE_ASSISTANT: what an answer has here goes
+    /// back as it came. Nulls are dropped.
     #[prost(message, optional, tag = "6")]
     pub extra: ::core::option::Option<::prost_types::Struct>,
     /// What this part is. Unset means a kind that this version of the schema does not know, for
@@ -863,7 +864,10 @@ pub struct ConverseResponse {
     /// What the caller should know about this answer. Usually empty.
     #[prost(message, repeated, tag = "9")]
     pub warnings: ::prost::alloc::vec::Vec<Warning>,
-    /// Every other key of DashScope's body, beside `output`, `usage` and `request_id`.
+    /// Every other key of DashScope's body, beside `output`, `usage` and `request_id`. Over the events
+    /// of a stream, the keys of every `extra` are added up: a text or list that begins with the one
+    /// before replaces it, others are joined, objects go key by key, and a number or another value
+    /// replaces the one before, with a warning if it is less or of another type.
     #[prost(message, optional, tag = "10")]
     pub extra: ::core::option::Option<::prost_types::Struct>,
 }
@@ -976,7 +980,9 @@ pub mod delta {
         #[prost(message, tag = "11")]
         SearchInfo(super::SearchInfo),
         /// Keys of the message that this schema does not know. They are merged into `Message.extra`; a
-        /// key that comes again replaces the one before.
+        /// key that comes again replaces the one before. A value that DashScope sends in pieces (texts
+        /// or lists that do not go on from one another, objects with other keys) comes first as its
+        /// first piece, and again, whole, before Completed.
         #[prost(message, tag = "12")]
         MessageExtra(::prost_types::Struct),
     }

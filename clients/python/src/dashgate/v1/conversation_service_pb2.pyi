@@ -145,7 +145,11 @@ class ConverseResponse(_message.Message):
 
     @_builtins.property
     def extra(self) -> _struct_pb2.Struct:
-        """Every other key of DashScope's body, beside `output`, `usage` and `request_id`."""
+        """Every other key of DashScope's body, beside `output`, `usage` and `request_id`. Over the events
+        of a stream, the keys of every `extra` are added up: a text or list that begins with the one
+        before replaces it, others are joined, objects go key by key, and a number or another value
+        replaces the one before, with a warning if it is less or of another type.
+        """
 
     def __init__(
         self,
@@ -349,7 +353,9 @@ class Delta(_message.Message):
     @_builtins.property
     def message_extra(self) -> _struct_pb2.Struct:
         """Keys of the message that this schema does not know. They are merged into `Message.extra`; a
-        key that comes again replaces the one before.
+        key that comes again replaces the one before. A value that DashScope sends in pieces (texts
+        or lists that do not go on from one another, objects with other keys) comes first as its
+        first piece, and again, whole, before Completed.
         """
 
     def __init__(

@@ -136,7 +136,10 @@ export type ConverseResponse = Message<"dashgate.v1.ConverseResponse"> & {
   warnings: Warning[];
 
   /**
-   * Every other key of DashScope's body, beside `output`, `usage` and `request_id`.
+   * Every other key of DashScope's body, beside `output`, `usage` and `request_id`. Over the events
+   * of a stream, the keys of every `extra` are added up: a text or list that begins with the one
+   * before replaces it, others are joined, objects go key by key, and a number or another value
+   * replaces the one before, with a warning if it is less or of another type.
    *
    * @generated from field: google.protobuf.Struct extra = 10;
    */
@@ -385,7 +388,9 @@ export type Delta = Message<"dashgate.v1.Delta"> & {
   } | {
     /**
      * Keys of the message that this schema does not know. They are merged into `Message.extra`; a
-     * key that comes again replaces the one before.
+     * key that comes again replaces the one before. A value that DashScope sends in pieces (texts
+     * or lists that do not go on from one another, objects with other keys) comes first as its
+     * first piece, and again, whole, before Completed.
      *
      * @generated from field: google.protobuf.Struct message_extra = 12;
      */
