@@ -49,8 +49,9 @@ settings! {
         "The most memory that calls may hold all together: requests, media, bodies for DashScope, \
          answers that are not read yet and those that are kept. Above 85 percent of it new calls \
          are refused with UNAVAILABLE; above 92 percent kept answers are dropped, then the \
-         heaviest calls are ended. Default: half of what the process can have, by its control \
-         group, its address space and the machine, and at least 64MiB.",
+         heaviest calls of the callers that hold the most are ended. Callers that hold less than \
+         their part are admitted up to the limit. Default: half of what the process can have, by \
+         its control group, its address space and the machine, and at least 64MiB.",
         "The other half is for the program, connections, what is not counted, and what the \
          allocator keeps free.";
 }

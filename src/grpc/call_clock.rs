@@ -8,7 +8,7 @@
 //! reset once the limit has passed a second time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use bytes::{Buf, Bytes};
 use tokio::time::Instant;
 
 use crate::error::{Error, Reason};
+use crate::memory::{self, CallMemory};
 use crate::relay::reply::{self, UnreadCall};
 
 use super::open_calls::{Open, Unread};
@@ -43,6 +44,8 @@ pub struct CallClock {
     /// Whether the deadline has to be looked at even while everything is read.
     keeps_deadline: AtomicBool,
     ended: AtomicBool,
+    /// Whether the memory of the call is taken back.
+    taken_back: AtomicBool,
     /// Whether the response is over, and its connection counts it as unread.
     counted: AtomicBool,
     state: Mutex<State>,
@@ -53,6 +56,8 @@ struct State {
     limit: Duration,
     deadline: Option<Instant>,
     call: Option<UnreadCall>,
+    /// Charged until the response is gone, even if the call behind it was ended before.
+    memory: Option<CallMemory>,
     ended: Option<(Instant, Error)>,
     /// Whether the response is over.
     is_over: bool,
@@ -60,6 +65,8 @@ struct State {
     response: Option<Waker>,
     /// The body of the request, if it is read for as long as the response lasts.
     request: Option<Waker>,
+    /// The task of the stream, once part of the response was unread.
+    stream: Option<Waker>,
     /// There once the response is over, until it is read.
     over: Option<Unread>,
 }
@@ -85,15 +92,18 @@ impl CallClock {
             holding: AtomicBool::new(false),
             keeps_deadline: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            taken_back: AtomicBool::new(false),
             counted: AtomicBool::new(false),
             state: Mutex::new(State {
                 limit: DEFAULT_LIMIT,
                 deadline: None,
                 call: None,
+                memory: None,
                 ended: None,
                 is_over: false,
                 response: None,
                 request: None,
+                stream: None,
                 over: None,
             }),
         })
@@ -110,12 +120,17 @@ impl CallClock {
         self.keeps_deadline.store(true, Ordering::Release);
     }
 
-    /// Holds a call, which keeps its deadline itself as long as it is polled.
-    pub(super) fn hold(&self, call: UnreadCall) {
+    /// Holds a call, which keeps its deadline itself as long as it is polled, and ends it when its
+    /// memory is taken back.
+    pub(super) fn hold(self: &Arc<Self>, call: UnreadCall, memory: &CallMemory) {
         let deadline = call.deadline();
         let mut state = self.lock();
         state.deadline = Some(deadline);
         state.call = Some(call);
+        state.memory = Some(memory.clone());
+        drop(state);
+        let clock: Weak<Self> = Arc::downgrade(self);
+        memory.end_with(clock);
     }
 
     /// The moment at which the call came.
@@ -127,7 +142,7 @@ impl CallClock {
     /// it until it is read.
     pub(super) fn over(&self, open: &Open) {
         let mut state = self.lock();
-        let call = state.call.take();
+        let call = (state.call.take(), state.memory.take());
         state.is_over = true;
         if self.unread() > 0 {
             state.over = Some(open.unread());
@@ -200,6 +215,9 @@ impl CallClock {
         if state.is_over {
             return Next::Rest;
         }
+        if self.must_reset() {
+            return Next::Reset;
+        }
         if let Some((ended, _)) = &state.ended {
             let due = *ended + state.limit;
             return match now < due {
@@ -226,12 +244,27 @@ impl CallClock {
             (None, true) => too_late(),
             (None, false) => reply::unread(limit),
         };
+        self.end_with(&mut state, now, error);
+        Next::Look(now + limit)
+    }
+
+    fn end_with(&self, state: &mut State, now: Instant, error: Error) {
         state.ended = Some((now, error));
         self.ended.store(true, Ordering::Release);
         for waker in [state.response.take(), state.request.take()] {
             waker.into_iter().for_each(Waker::wake);
         }
-        Next::Look(now + limit)
+    }
+
+    /// Whether the stream is to be reset now: the memory of the call is taken back, and its
+    /// response lies unread.
+    pub(super) fn must_reset(&self) -> bool {
+        self.taken_back.load(Ordering::SeqCst) && self.unread() > MAX_UNREAD_AT_END
+    }
+
+    /// Wakes this task when the memory of the call is taken back.
+    pub(super) fn wake_stream(&self, cx: &Context<'_>) {
+        self.lock().stream = Some(cx.waker().clone());
     }
 
     /// Wakes this task when the end of the response may go, or when the clock ends the call.
@@ -264,6 +297,29 @@ impl CallClock {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl memory::Ending for CallClock {
+    /// Takes the memory of the call back: DashScope is closed, and a response that lies unread is
+    /// reset.
+    fn end(&self) {
+        let mut state = self.lock();
+        if state.is_over {
+            return;
+        }
+        self.taken_back.store(true, Ordering::SeqCst);
+        if state.ended.is_none() {
+            let error = memory::full();
+            let error = match state.call.take() {
+                Some(call) => call.end(error),
+                None => error,
+            };
+            self.end_with(&mut state, Instant::now(), error);
+        }
+        let stream = state.stream.take();
+        drop(state);
+        stream.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -351,6 +407,18 @@ mod tests {
         let at = start + 45 * SECOND;
         assert_eq!(clock.look(at), Next::Look(at + 30 * SECOND));
         assert_eq!(clock.error().unwrap().reason(), Reason::DeadlineExceeded);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unread_response_whose_memory_is_taken_back_is_reset_at_once() {
+        let clock = clock();
+        let _small = clock.hand_out(Bytes::from_static(b"12345"));
+        memory::Ending::end(&*clock);
+        assert_eq!(clock.error().unwrap().reason(), Reason::Overloaded);
+        let next = clock.look(Instant::now());
+        assert!(matches!(next, Next::Look(_)), "its status may be read");
+        let _large = clock.hand_out(Bytes::from(vec![0; MAX_UNREAD_AT_END]));
+        assert_eq!(clock.look(Instant::now()), Next::Reset);
     }
 
     #[tokio::test(start_paused = true)]

@@ -140,7 +140,7 @@ impl Conversation {
                 self.arrival.at,
             )
             .map_err(|error| self.status(&error, &request_id))?;
-        self.arrival.clock.hold(reply.unread_call());
+        self.arrival.clock.hold(reply.unread_call(), &self.memory);
         Ok((reply, request_id))
     }
 

@@ -116,7 +116,9 @@ impl Offered {
     ) -> Result<(Held, CallMemory), Error> {
         let held = self.enter(request, methods, arrival)?;
         let report = || arrival.report(methods.first().copied().unwrap_or_default());
-        let share = self.relay.charge(kind, report, arrival.at)?;
+        let share = self
+            .relay
+            .charge(kind, report, (arrival.identity.share, arrival.at))?;
         Ok((held, CallMemory::new(share)))
     }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
 use crate::error::Error;
-use crate::memory::CallMemory;
+use crate::memory::{self, CallMemory};
 use crate::relay::Relay;
 use crate::telemetry::report::Report;
 
@@ -132,6 +132,8 @@ impl<B> RequestBody<B> {
 
     fn fail(&mut self, error: &Error) {
         self.memory.refuse(error);
+        self.pieces = VecDeque::new();
+        self.tail = BytesMut::new();
         if let Some((relay, method)) = &self.caller.report {
             let report = Report {
                 request_id: Arc::clone(&self.caller.request_id),
@@ -317,6 +319,15 @@ impl<B> RequestBody<B> {
         }
     }
 
+    /// Whether the memory of the call is taken back while it waits for more of a large message.
+    fn is_taken_back(&self, cx: &Context<'_>) -> bool {
+        let is_large = self.is_amid() && self.received > memory::CALL;
+        if is_large {
+            self.memory.wake_request(cx);
+        }
+        is_large && self.memory.is_ended()
+    }
+
     /// Whether a caller that stopped in the middle of a message has stopped for too long.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(timeout) = self.limits.stall_timeout.filter(|_| self.is_amid()) else {
@@ -367,8 +378,13 @@ where
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    std::task::ready!(this.poll_stall(cx));
-                    let error = stalled();
+                    let error = match this.is_taken_back(cx) {
+                        true => memory::full(),
+                        false => {
+                            std::task::ready!(this.poll_stall(cx));
+                            stalled()
+                        }
+                    };
                     this.fail(&error);
                 }
             }

@@ -123,7 +123,7 @@ impl Alarm {
     /// Looks at the clock when it is time. Ready when the stream is to be reset.
     fn poll(&mut self, clock: &CallClock, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            if let Some(alarm) = &mut self.0 {
+            if let Some(alarm) = self.0.as_mut().filter(|_| !clock.must_reset()) {
                 ready!(alarm.as_mut().poll(cx));
             }
             let due = match clock.look(Instant::now()) {
@@ -139,7 +139,10 @@ impl Alarm {
             };
             match &mut self.0 {
                 Some(alarm) => alarm.as_mut().reset(due),
-                None => self.0 = Some(Box::pin(sleep_until(due))),
+                None => {
+                    self.0 = Some(Box::pin(sleep_until(due)));
+                    clock.wake_stream(cx);
+                }
             }
         }
     }

@@ -16,6 +16,7 @@ use crate::callers::Identity;
 use crate::callers::account::Pass;
 use crate::chat::call::Caller;
 use crate::error::{Error, Reason};
+use crate::memory;
 
 /// The least and the most that a refused caller is asked to wait: long enough for another replica
 /// to be tried first, spread so that refused callers do not return together.
@@ -115,6 +116,14 @@ impl Admission {
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl memory::Places for Admission {
+    fn each(&self, tell: &mut dyn FnMut(Caller, usize)) {
+        for (caller, places) in &self.inner.lock().by_caller {
+            tell(*caller, *places);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 use tokio_stream::Stream;
 
+use crate::chat::call::Caller;
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::error::{Error, Reason, Sent};
@@ -252,11 +253,11 @@ impl Core {
         }
     }
 
-    /// How much memory is charged for it, as long as ending it gives that back.
-    pub(super) fn held(&self) -> usize {
+    /// Who answers for its memory, as long as it runs.
+    pub(super) fn owner(&self) -> Option<Caller> {
         match &self.memory {
-            Some(memory) if !matches!(self.stage, Stage::Done | Stage::Failed(_)) => memory.bytes(),
-            Some(_) | None => 0,
+            Some(memory) if !matches!(self.stage, Stage::Done | Stage::Failed(_)) => memory.owner(),
+            Some(_) | None => None,
         }
     }
 

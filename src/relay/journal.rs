@@ -16,6 +16,7 @@ use crate::error::{Error, Reason};
 use crate::memory::{Claim, Share};
 
 use super::attempt::Attempts;
+use super::kept::HeldBytes;
 
 /// The longest answer that is kept whole, in bytes. A longer one still reaches its first reader,
 /// piece by piece, but a second call of its name is refused instead of being paid for again.
@@ -45,11 +46,19 @@ struct Written {
     most: usize,
     end: Option<Result<(), Error>>,
     memory: Share,
+    /// What all logs of the caller hold.
+    held: HeldBytes,
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.memory.bytes(), Ordering::Relaxed);
+    }
 }
 
 impl Log {
-    /// An empty log, whose events are charged to this share.
-    pub(super) fn new(memory: Share) -> Self {
+    /// An empty log, whose events are charged to this share and counted there for its caller.
+    pub(super) fn new(memory: Share, held: HeldBytes) -> Self {
         let written = Written {
             events: VecDeque::new(),
             cut: 0,
@@ -57,6 +66,7 @@ impl Log {
             most: LONGEST_KEPT,
             end: None,
             memory,
+            held,
         };
         Self {
             written: Mutex::new(written),
@@ -116,7 +126,13 @@ impl Log {
     fn fits(&self, weight: usize) -> bool {
         let mut written = self.lock();
         let bytes = written.bytes + weight;
-        bytes <= LONGEST_KEPT && written.memory.hold(bytes, Claim::Running).is_ok()
+        let before = written.memory.bytes();
+        if bytes > LONGEST_KEPT || written.memory.hold(bytes, Claim::Running).is_err() {
+            return false;
+        }
+        let more = written.memory.bytes() - before;
+        written.held.fetch_add(more, Ordering::Relaxed);
+        true
     }
 
     fn has_backlog(&self) -> bool {

@@ -18,6 +18,7 @@ mod bucket;
 mod content;
 mod core;
 mod journal;
+mod kept;
 mod ledger;
 mod media_hosts;
 pub mod once;
@@ -178,13 +179,15 @@ impl Relay {
         memory: MemoryLedger,
     ) -> Self {
         let accounts = Arc::new(Accounts::new(accounts, settings.breaker));
+        let entrance = Entrance::new(
+            settings.max_in_flight,
+            settings.max_partial_requests,
+            settings.caller_share_percent,
+        );
+        memory.count_calls(Arc::new(entrance.all.clone()));
         let inner = Inner {
             telemetry: Arc::clone(&telemetry),
-            entrance: Entrance::new(
-                settings.max_in_flight,
-                settings.max_partial_requests,
-                settings.caller_share_percent,
-            ),
+            entrance,
             once: Arc::new(Once::new(settings.once, memory.clone())),
             memory,
             calls: Supervisor::default(),
@@ -267,7 +270,8 @@ impl Relay {
         let mut reply = if call.named {
             // Each reader keeps its own deadline; the call itself may take as long as any.
             let longest = plan.times(arrived, limit.unwrap_or(plan.settings.max_timeout));
-            self.join(&plan, call, (times, longest), (place, &memory))?
+            let whose = (who.share, place, &memory);
+            self.join(&plan, call, (times, longest), whose)?
         } else {
             begin::direct(&plan.asker, call, times, (place, &memory))
         };
@@ -297,10 +301,10 @@ impl Relay {
         plan: &Plan,
         call: Arc<Call>,
         (times, longest): (Times, Times),
-        (mut place, memory): (Place, &CallMemory),
+        (share, mut place, memory): (Caller, Place, &CallMemory),
     ) -> Result<Reply, Error> {
         let asker = &plan.asker;
-        let reader = once::open(&self.inner.once, &call, |attempts| {
+        let reader = once::open(&self.inner.once, (&call, share), |attempts| {
             let tokens = place.take_tokens();
             begin::unreported(
                 asker,

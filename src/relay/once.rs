@@ -5,7 +5,7 @@
 //! any more, the task is dropped, and with it the connection to DashScope. A complete answer is
 //! kept for a while; a fault is not, so that the call can be made again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use crate::memory::{Kind, MemoryLedger};
 
 use super::attempt::Attempts;
 use super::journal::{Interest, Log, Reader};
+use super::kept::{Kept, Scarce};
 use super::reply::Reply;
 
 /// How long and how many named calls are remembered.
@@ -48,13 +49,12 @@ type Key = (Caller, Arc<str>);
 #[derive(Default)]
 struct Table {
     entries: HashMap<Key, Entry>,
-    /// The calls that ended well, the oldest first. All are kept equally long, so this is also the
-    /// order in which they expire.
-    finished: VecDeque<(Instant, Key)>,
-    kept_bytes: usize,
+    kept: Kept<Key>,
 }
 
 struct Entry {
+    /// Whose part of the room it takes.
+    share: Caller,
     fingerprint: u64,
     log: Arc<Log>,
     interest: Weak<Running>,
@@ -89,12 +89,15 @@ impl Once {
         }
     }
 
-    /// Forgets the oldest answers until so many bytes are free: how many were forgotten.
-    pub(super) fn relieve(&self, bytes: usize) -> u64 {
+    /// Forgets answers until so many bytes are free, for a call of this caller if it is for one:
+    /// how many were forgotten.
+    pub(super) fn relieve(&self, bytes: usize, for_whom: Option<Caller>) -> u64 {
         let mut table = self.lock();
-        let (before, mut count) = (table.kept_bytes, 0);
-        while before - table.kept_bytes < bytes && !table.finished.is_empty() {
-            table.forget_oldest();
+        let (before, mut count) = (table.kept.bytes(), 0);
+        while before - table.kept.bytes() < bytes
+            && let Some(key) = table.kept.pop_of_heaviest(Scarce::Bytes, for_whom)
+        {
+            table.entries.remove(&key);
             count += 1;
         }
         count
@@ -112,28 +115,50 @@ impl Table {
         let given_up =
             |entry: &Entry| entry.expires.is_none() && entry.interest.strong_count() == 0;
         if self.entries.get(key).is_some_and(given_up) {
-            self.entries.remove(key);
+            self.forget(key);
         }
+    }
+
+    /// Forgets a call that runs.
+    fn forget(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.remove(key)
+            && entry.expires.is_none()
+        {
+            self.kept.drop_running(entry.share);
+        }
+    }
+
+    /// Whether the call of this name is the one that writes this log, and no later one.
+    fn is(&self, key: &Key, log: &Arc<Log>) -> bool {
+        let entry = self.entries.get(key);
+        entry.is_some_and(|entry| Arc::ptr_eq(&entry.log, log))
     }
 
     /// Keeps a call that has ended well.
     fn keep(&mut self, key: Key, expires: Instant) {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.expires = Some(expires);
-            self.kept_bytes += entry.log.charged();
-            self.finished.push_back((expires, key));
+            let bytes = entry.log.charged();
+            self.kept.finish(entry.share, key, (bytes, expires));
         }
     }
 
-    /// Forgets what has expired; then the oldest, until there is room for one more.
-    fn make_room(&mut self, settings: Settings) -> Result<(), Error> {
+    /// Forgets what has expired; then answers of those that hold the most, until there is room for
+    /// one more call of this caller.
+    fn make_room(&mut self, settings: Settings, share: Caller) -> Result<(), Error> {
         let now = Instant::now();
-        while let Some((expires, _)) = self.finished.front() {
-            let full = self.entries.len() >= settings.max_calls;
-            if now < *expires && !full && self.kept_bytes <= settings.max_bytes {
-                break;
-            }
-            self.forget_oldest();
+        while let Some(key) = self.kept.pop_expired(now) {
+            self.entries.remove(&key);
+        }
+        while self.kept.bytes() > settings.max_bytes
+            && let Some(key) = self.kept.pop_of_heaviest(Scarce::Bytes, None)
+        {
+            self.entries.remove(&key);
+        }
+        while self.entries.len() >= settings.max_calls
+            && let Some(key) = self.kept.pop_of_heaviest(Scarce::Entries, Some(share))
+        {
+            self.entries.remove(&key);
         }
         if self.entries.len() < settings.max_calls {
             return Ok(());
@@ -141,24 +166,13 @@ impl Table {
         let message = "too many named calls are running; leave request_id out";
         Err(Error::new(Reason::Overloaded, message))
     }
-
-    fn forget_oldest(&mut self) {
-        let Some((expires, key)) = self.finished.pop_front() else {
-            return;
-        };
-        let is_it = |entry: &Entry| entry.expires == Some(expires);
-        if self.entries.get(&key).is_some_and(is_it)
-            && let Some(entry) = self.entries.remove(&key)
-        {
-            self.kept_bytes = self.kept_bytes.saturating_sub(entry.log.charged());
-        }
-    }
 }
 
-/// Joins the call of this name, or starts it: `start` makes the reply that goes to DashScope.
+/// Joins the call of this name, or starts it, in this caller's part of the room: `start` makes the
+/// reply that goes to DashScope.
 pub(super) fn open(
     once: &Arc<Once>,
-    call: &Call,
+    (call, share): (&Call, Caller),
     start: impl FnOnce(&Attempts) -> Reply,
 ) -> Result<Reader, Error> {
     let key = (call.caller, call.request_id.clone());
@@ -171,17 +185,22 @@ pub(super) fn open(
     {
         return Ok(reader);
     }
-    table.make_room(once.settings)?;
+    // One that nobody waits for is made again.
+    table.forget(&key);
+    table.make_room(once.settings, share)?;
 
-    let log = Arc::new(Log::new(once.memory.share(Kind::Kept)));
+    let held = table.kept.begin(share);
+    let log = Arc::new(Log::new(once.memory.share(Kind::Kept), held));
     let events = start(log.attempts());
-    let run = run(Arc::downgrade(once), key.clone(), events, Arc::clone(&log));
+    let whose = (key.clone(), share);
+    let run = run(Arc::downgrade(once), whose, events, Arc::clone(&log));
     let running = Arc::new(Running {
         task: tokio::spawn(run).abort_handle(),
         once: Arc::downgrade(once),
         key: key.clone(),
     });
     let entry = Entry {
+        share,
         fingerprint,
         log: Arc::clone(&log),
         interest: Arc::downgrade(&running),
@@ -224,14 +243,14 @@ fn join(entry: &Entry, fingerprint: u64) -> Result<Option<Reader>, Error> {
 }
 
 /// Runs a named call on its own, whoever listens.
-async fn run(once: Weak<Once>, key: Key, mut events: Reply, log: Arc<Log>) {
+async fn run(once: Weak<Once>, (key, share): (Key, Caller), mut events: Reply, log: Arc<Log>) {
     while let Some(event) = events.next().await {
         let end = match event {
             Ok(event) => {
                 let last = matches!(event, Event::End(_));
                 let make_room = |bytes| {
                     if let Some(once) = once.upgrade() {
-                        once.relieve(bytes);
+                        once.relieve(bytes, Some(share));
                     }
                 };
                 log.write(event, make_room).await;
@@ -243,8 +262,9 @@ async fn run(once: Weak<Once>, key: Key, mut events: Reply, log: Arc<Log>) {
         if let Some(once) = once.upgrade() {
             let mut table = once.lock();
             match &end {
+                _ if !table.is(&key, &log) => {}
                 Ok(()) => table.keep(key, Instant::now() + once.settings.keep),
-                Err(_) => drop(table.entries.remove(&key)),
+                Err(_) => table.forget(&key),
             }
         }
         log.end(end);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::chat::call::Caller;
 use crate::error::Error;
 use crate::memory::{Kind, MemoryLedger, Share};
 use crate::telemetry::report::Report;
@@ -20,9 +21,9 @@ impl Relay {
         &self,
         kind: Kind,
         report: impl FnOnce() -> Report,
-        arrived: Instant,
+        (whose, arrived): (Caller, Instant),
     ) -> Result<Share, Error> {
-        let share = self.inner.memory.admit(kind);
+        let share = self.inner.memory.admit(kind, whose);
         share.inspect_err(|error| self.refuse(report(), arrived, error))
     }
 
@@ -32,19 +33,26 @@ impl Relay {
     }
 
     /// Takes memory back whenever it is nearly used up: first answers that are kept, then the
-    /// heaviest calls. Never ends.
+    /// heaviest calls of the callers that hold the most. Never ends.
     pub async fn relieve(&self) {
         let inner = &self.inner;
         loop {
             inner.memory.pressure().await;
             let excess = inner.memory.excess();
-            if excess == 0 {
+            let before = inner.memory.used();
+            let dropped = match excess {
+                0 => 0,
+                excess => inner.once.relieve(excess, None),
+            };
+            let freed = before.saturating_sub(inner.memory.used());
+            let (mut ended, missing) = inner.memory.relieve(excess.saturating_sub(freed));
+            if missing > 0 {
+                let above = inner.memory.above_part();
+                ended += inner.calls.relieve(above, missing);
+            }
+            if excess == 0 && ended == 0 {
                 continue;
             }
-            let before = inner.memory.used();
-            let dropped = inner.once.relieve(excess);
-            let freed = before.saturating_sub(inner.memory.used());
-            let ended = inner.calls.relieve(excess.saturating_sub(freed));
             let metrics = &inner.telemetry.metrics;
             metrics.memory.relieved("kept_answer", dropped);
             metrics.memory.relieved("call", ended);
@@ -52,7 +60,8 @@ impl Relay {
                 excess,
                 dropped,
                 ended,
-                "memory nearly used up: dropped kept answers and ended the heaviest calls"
+                "memory nearly used up: dropped kept answers and ended the heaviest calls of the \
+                 heaviest callers"
             );
             // What was ended gives its memory back when its task runs; until then it is no reason
             // to end more.

@@ -61,6 +61,11 @@ impl UnreadCall {
         core.end(error)
     }
 
+    /// The same with this error.
+    pub fn end(self, error: Error) -> Error {
+        lock(&self.core).end(error)
+    }
+
     /// The same because the response was not read for this long.
     pub fn unread(self, limit: Duration) -> Error {
         lock(&self.core).end(unread(limit))

@@ -1,8 +1,10 @@
 //! The list of all calls in flight, for an operator to see and for a shutdown to end.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::chat::call::Caller;
 use crate::error::{Error, Reason};
 use crate::memory;
 use crate::telemetry::calls::Calls as View;
@@ -49,26 +51,25 @@ impl Supervisor {
         View { calls }
     }
 
-    /// Ends the heaviest calls until they held so many bytes together: how many were ended.
-    pub(super) fn relieve(&self, mut bytes: usize) -> u64 {
-        let mut calls: Vec<_> = self
-            .calls
-            .live()
-            .into_iter()
-            .map(|call| {
-                let held = core::lock(&call).held();
-                (held, call)
-            })
-            .collect();
-        calls.sort_by_key(|(held, _)| std::cmp::Reverse(*held));
+    /// Ends calls of these callers until so many bytes come back, and of none more than this caller
+    /// holds above its part: how many were ended. Each gives back what every call is charged.
+    pub(super) fn relieve(&self, above: Vec<(Caller, usize)>, mut bytes: usize) -> u64 {
+        let mut above: HashMap<_, _> = above.into_iter().collect();
         let mut ended = 0;
-        for (held, call) in calls {
-            // Those that hold no more than what every call is charged give nothing back.
-            if bytes == 0 || held <= memory::CALL {
+        for call in self.calls.live() {
+            if bytes == 0 {
                 break;
             }
-            core::lock(&call).end(memory::full());
-            bytes = bytes.saturating_sub(held);
+            let mut call = core::lock(&call);
+            let Some(more) = call.owner().and_then(|owner| above.get_mut(&owner)) else {
+                continue;
+            };
+            if *more == 0 {
+                continue;
+            }
+            *more = more.saturating_sub(memory::CALL);
+            bytes = bytes.saturating_sub(memory::CALL);
+            call.end(memory::full());
             ended += 1;
         }
         ended

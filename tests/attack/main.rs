@@ -35,6 +35,7 @@ mod isolation;
 mod linear;
 mod memory;
 mod memory_limit;
+mod memory_shares;
 mod metadata;
 mod process;
 mod program;

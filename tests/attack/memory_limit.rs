@@ -188,12 +188,14 @@ async fn answers_that_nobody_reads_are_bounded_all_together() {
     for raw in &mut raws {
         raw.send(&h2(PING, 0, 0, &[7; 8])).await;
         while let Ok(Some(frame)) = tokio::time::timeout(Duration::from_secs(2), raw.next()).await {
-            refused += usize::from(frame.kind == HEADERS && frame.flags & END_STREAM != 0);
+            let is_refused = frame.kind == HEADERS && frame.flags & END_STREAM != 0;
+            // What was admitted and lies unread gives way when memory is short.
+            refused += usize::from(is_refused || frame.kind == RST_STREAM);
         }
     }
     let grown = process.peak() - before;
     println!(
-        "{refused} of 300 refused, {} MiB more at the peak",
+        "{refused} of 300 refused or reset, {} MiB more at the peak",
         grown / MIB
     );
     assert!(refused > 200, "{refused} of 300 refused");

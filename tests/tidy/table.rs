@@ -107,8 +107,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     // The media table, which is one for all; nothing that speaks to DashScope.
     ("emulator", &["chat::sniffing"]),
     ("audio", &[]),
-    // How much, not for what: it sees numbers alone.
-    ("memory", &["error"]),
+    // How much and whose, not for what: it sees numbers alone.
+    ("memory", &["chat::call", "error"]),
     ("chat", &["error", "secret"]),
     ("config", &["net::*", "error", "secret"]),
     ("net", &["secret"]),

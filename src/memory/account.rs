@@ -1,26 +1,15 @@
-//! One account of the memory that calls hold, for the whole process.
-//!
-//! Whatever grows with what callers or DashScope send is charged here: requests as they are read
-//! and decoded, bodies for DashScope, answers that are not read yet, answers that are kept, chunks
-//! of uploads. The account is kept in [`GRAIN`]s, so a call that stays small costs one addition
-//! when it begins and one when it ends, and nothing per event.
-//!
-//! The limit has three marks, because a call that has begun may already be paid for and one that
-//! has not costs nothing to refuse:
-//!
-//! | used, of the limit | what happens |
-//! |---|---|
-//! | more than [`ADMIT_PERCENT`] | new calls are refused, and requests that are still being read |
-//! | more than [`RELIEVE_PERCENT`] | kept answers are dropped, then the heaviest calls are ended |
-//! | all of it | a call that needs more is ended itself |
+//! The account: counters by what memory is held for, their limit, and its marks.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::chat::call::Caller;
 use crate::error::{Error, Reason};
+
+use super::holders::{Holders, Places, Totals};
 
 /// The unit of the account: what a stream that does nothing takes, such as a watch of health.
 pub const GRAIN: usize = 8 * 1024;
@@ -112,6 +101,10 @@ struct Inner {
     open: AtomicUsize,
     limit: usize,
     pressure: Notify,
+    /// What the calls of each caller hold beyond [`CALL`].
+    holders: Arc<Holders>,
+    /// How many calls each caller has in flight.
+    places: OnceLock<Arc<dyn Places>>,
 }
 
 impl Default for MemoryLedger {
@@ -133,6 +126,8 @@ impl MemoryLedger {
                 open: AtomicUsize::new(0),
                 limit,
                 pressure: Notify::new(),
+                holders: Arc::default(),
+                places: OnceLock::new(),
             }),
         }
     }
@@ -154,39 +149,71 @@ impl MemoryLedger {
             .fold(0, |sum: usize, kind| sum.saturating_add(self.of(kind)))
     }
 
-    /// The most that may be charged for this kind.
+    /// The most that may be charged for this kind. The sum of all has the limit of the account.
     pub fn limit_of(&self, kind: Kind) -> usize {
         match kind {
-            Kind::Requests | Kind::Answers | Kind::Uploads => self.inner.limit,
+            Kind::Requests | Kind::Answers | Kind::Uploads => usize::MAX,
             Kind::Kept => self.percent(KEPT_PERCENT),
             Kind::Open => self.percent(OPEN_PERCENT),
         }
     }
 
-    /// A share of nothing, which may grow.
+    /// Learns from here how many calls each caller has in flight. Asked only when memory is short.
+    pub fn count_calls(&self, places: Arc<dyn Places>) {
+        // One relay has one account, so there is nothing to replace.
+        let _ = self.inner.places.set(places);
+    }
+
+    /// A share of nothing, which may grow and which no caller answers for.
     pub fn share(&self, kind: Kind) -> Share {
+        self.share_of(kind, None)
+    }
+
+    pub(super) fn share_of(&self, kind: Kind, owner: Option<Caller>) -> Share {
         Share {
             ledger: self.clone(),
             kind,
+            owner,
             bytes: 0,
         }
     }
 
-    /// A share of [`CALL`] for a call that begins, unless the account is too full for new calls.
-    pub fn admit(&self, kind: Kind) -> Result<Share, Error> {
-        let mut share = self.share(kind);
+    /// A share of [`CALL`] for a call of this caller that begins, unless the account is too full
+    /// for new calls of this caller.
+    pub fn admit(&self, kind: Kind, owner: Caller) -> Result<Share, Error> {
+        let mut share = self.share_of(kind, Some(owner));
         share.fit(CALL, Claim::New)?;
         Ok(share)
     }
 
     /// How much must be taken back before new calls are admitted again. Nothing as long as the mark
-    /// for taking back is not passed.
+    /// for taking back is not passed. What calls hold that are being ended is on its way back.
     pub fn excess(&self) -> usize {
-        let used = self.used();
+        let used = self.used().saturating_sub(self.inner.holders.returning());
         match used > self.percent(RELIEVE_PERCENT) {
             true => used.saturating_sub(self.percent(ADMIT_PERCENT)),
             false => 0,
         }
+    }
+
+    /// Ends the heaviest calls of the callers that hold the most, until so many bytes come back,
+    /// and those that were chosen before: how many were ended, and how many bytes are missing.
+    pub fn relieve(&self, bytes: usize) -> (u64, usize) {
+        let totals = self.totals();
+        let room = self.room(&totals, self.used());
+        let freed = self.inner.holders.choose(bytes, &totals, room);
+        let mut ended = 0;
+        for call in self.inner.holders.take_chosen() {
+            call.end();
+            ended += 1;
+        }
+        (ended, bytes.saturating_sub(freed))
+    }
+
+    /// The callers that hold more than their part, and by how much: the heaviest first.
+    pub fn above_part(&self) -> Vec<(Caller, usize)> {
+        let totals = self.totals();
+        totals.above(self.room(&totals, self.used()))
     }
 
     /// Waits until the mark for taking back was passed.
@@ -208,7 +235,12 @@ impl MemoryLedger {
         self.inner.limit / 100 * percent
     }
 
-    fn charge(&self, kind: Kind, bytes: usize, claim: Claim) -> Result<(), Error> {
+    fn charge(
+        &self,
+        (kind, owner): (Kind, Option<Caller>),
+        bytes: usize,
+        claim: Claim,
+    ) -> Result<(), Error> {
         let mark = match claim {
             Claim::New => self.percent(ADMIT_PERCENT),
             Claim::Running => self.inner.limit,
@@ -218,7 +250,9 @@ impl MemoryLedger {
             .fetch_add(bytes, Ordering::Relaxed)
             .saturating_add(bytes);
         let used = self.used();
-        if used > mark || of_kind > self.limit_of(kind) {
+        let is_within_part =
+            || owner.is_some_and(|owner| self.has_room_for((owner, claim), bytes, used));
+        if of_kind > self.limit_of(kind) || used > mark && !is_within_part() {
             counter.fetch_sub(bytes, Ordering::Relaxed);
             return Err(full());
         }
@@ -226,6 +260,53 @@ impl MemoryLedger {
             self.inner.pressure.notify_one();
         }
         Ok(())
+    }
+
+    /// Whether this caller is within its part once it holds so many more bytes, and they fit below
+    /// the limit, if need be because calls of others are chosen to be ended.
+    fn has_room_for(&self, (owner, claim): (Caller, Claim), bytes: usize, used: usize) -> bool {
+        let mut totals = self.totals();
+        totals.add(owner, bytes);
+        let room = self.room(&totals, used);
+        let is_within = totals.is_within_part(owner, room);
+        if !is_within || claim == Claim::New && !totals.gives_way(owner, room) {
+            return false;
+        }
+        let holders = &self.inner.holders;
+        let fits = |back: usize| used.saturating_sub(back) <= self.inner.limit;
+        let back = holders.returning();
+        if fits(back) {
+            return true;
+        }
+        let used = used.saturating_sub(back);
+        let excess = used.saturating_sub(self.percent(ADMIT_PERCENT));
+        holders.choose(excess, &totals, room);
+        fits(holders.returning())
+    }
+
+    /// What callers may hold all together before somebody has to give way: what lies below the
+    /// first mark and is not held for anything else, such as answers that are kept.
+    fn room(&self, totals: &Totals, used: usize) -> usize {
+        let of_callers = totals.sum().saturating_add(self.inner.holders.returning());
+        let others = used.saturating_sub(of_callers);
+        self.percent(ADMIT_PERCENT).saturating_sub(others)
+    }
+
+    /// What each caller holds.
+    fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        if let Some(places) = self.inner.places.get() {
+            places.each(&mut |caller, calls| {
+                totals.add(caller, calls.saturating_mul(CALL));
+                totals.count(caller, calls);
+            });
+        }
+        self.inner.holders.add_to(&mut totals);
+        totals
+    }
+
+    pub(super) fn holders(&self) -> &Arc<Holders> {
+        &self.inner.holders
     }
 }
 
@@ -241,6 +322,8 @@ pub fn full() -> Error {
 pub struct Share {
     ledger: MemoryLedger,
     kind: Kind,
+    /// Who answers for it.
+    owner: Option<Caller>,
     bytes: usize,
 }
 
@@ -255,7 +338,8 @@ impl Share {
     pub fn fit(&mut self, bytes: usize, claim: Claim) -> Result<(), Error> {
         let wanted = bytes.div_ceil(GRAIN).saturating_mul(GRAIN);
         if wanted > self.bytes {
-            self.ledger.charge(self.kind, wanted - self.bytes, claim)?;
+            let whose = (self.kind, self.owner);
+            self.ledger.charge(whose, wanted - self.bytes, claim)?;
         } else if wanted < self.bytes {
             let counter = self.ledger.counter(self.kind);
             counter.fetch_sub(self.bytes - wanted, Ordering::Relaxed);
@@ -280,112 +364,18 @@ impl Share {
         }
     }
 
-    fn ledger(&self) -> &MemoryLedger {
+    pub(super) fn ledger(&self) -> &MemoryLedger {
         &self.ledger
+    }
+
+    pub(super) fn owner(&self) -> Option<Caller> {
+        self.owner
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         self.release(0);
-    }
-}
-
-/// All memory of one call. Cheap to clone; all clones are the same call, and the last one that is
-/// dropped gives the memory back.
-#[derive(Clone, Debug)]
-pub struct CallMemory(Arc<Mutex<Parts>>);
-
-#[derive(Debug)]
-struct Parts {
-    /// The request: as received, as decoded, as written for DashScope.
-    request: Share,
-    /// What the last message takes once it is decoded.
-    decoded: usize,
-    /// What was read of the answer and has not become events.
-    buffers: Share,
-    /// The answer, until it is read.
-    answer: Share,
-    refused: Option<Error>,
-}
-
-impl CallMemory {
-    /// Of a call for whose request this is charged.
-    pub fn new(request: Share) -> Self {
-        let answers = || request.ledger().share(Kind::Answers);
-        let (buffers, answer) = (answers(), answers());
-        Self(Arc::new(Mutex::new(Parts {
-            request,
-            decoded: 0,
-            buffers,
-            answer,
-            refused: None,
-        })))
-    }
-
-    /// Charges at least so many bytes of a request that is being received.
-    pub fn receive(&self, bytes: usize) -> Result<(), Error> {
-        self.lock().request.hold(bytes, Claim::New)
-    }
-
-    /// Charges a message that was received: its bytes, its length once it is unpacked, and what its
-    /// elements take. While it is decoded, its texts are there twice.
-    pub fn decode(&self, received: usize, length: usize, elements: usize) -> Result<(), Error> {
-        let mut parts = self.lock();
-        parts.decoded = length.saturating_add(elements);
-        let all = received
-            .saturating_add(length)
-            .saturating_add(parts.decoded);
-        parts.request.hold(all, Claim::New)
-    }
-
-    /// The message is decoded: what is left of it is the call.
-    pub fn decoded(&self) {
-        let mut parts = self.lock();
-        let decoded = parts.decoded.max(CALL);
-        parts.request.release(decoded);
-    }
-
-    /// Charges the body for DashScope, beside the call, which may have to be written once more.
-    pub fn write(&self, bytes: usize) -> Result<(), Error> {
-        let mut parts = self.lock();
-        let all = parts.decoded.saturating_add(bytes);
-        parts.request.hold(all, Claim::Running)
-    }
-
-    /// The answer has begun: the request is not needed any more.
-    pub fn answered(&self) {
-        self.lock().request.release(CALL);
-    }
-
-    /// Charges what was read of the answer and has not become events.
-    pub fn buffer(&self, bytes: usize) -> Result<(), Error> {
-        self.lock().buffers.fit(bytes, Claim::Running)
-    }
-
-    /// Charges the answer as far as its caller has not read it.
-    pub fn answer(&self, bytes: usize) -> Result<(), Error> {
-        self.lock().answer.fit(bytes, Claim::Running)
-    }
-
-    /// How much is charged for the call.
-    pub fn bytes(&self) -> usize {
-        let parts = self.lock();
-        parts.request.bytes() + parts.buffers.bytes() + parts.answer.bytes()
-    }
-
-    /// Notes why the request was refused while it was received.
-    pub fn refuse(&self, error: &Error) {
-        self.lock().refused = Some(error.clone());
-    }
-
-    /// Why the request was refused while it was received, if it was.
-    pub fn refused(&self) -> Option<Error> {
-        self.lock().refused.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Parts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -401,14 +391,14 @@ mod tests {
         let ledger = MemoryLedger::new(LIMIT);
         let mut running = ledger.share(Kind::Answers);
         running.fit(85 * GRAIN, Claim::Running).unwrap();
-        let error = ledger.admit(Kind::Requests).unwrap_err();
+        let error = ledger.admit(Kind::Requests, Caller(1)).unwrap_err();
         assert_eq!(error.reason(), Reason::Overloaded);
         assert!(error.retry_after().is_some());
         running.fit(LIMIT, Claim::Running).unwrap();
         running.fit(LIMIT + 1, Claim::Running).unwrap_err();
         assert_eq!((running.bytes(), ledger.used()), (LIMIT, LIMIT));
         drop(running);
-        ledger.admit(Kind::Requests).unwrap();
+        ledger.admit(Kind::Requests, Caller(1)).unwrap();
         assert_eq!(ledger.used(), 0);
     }
 
@@ -433,33 +423,6 @@ mod tests {
         share.fit(93 * GRAIN, Claim::Running).unwrap();
         ledger.pressure().await;
         assert_eq!(ledger.excess(), 8 * GRAIN);
-    }
-
-    #[test]
-    fn a_call_holds_its_request_until_it_is_answered_and_its_answer_until_the_end() {
-        let ledger = MemoryLedger::new(LIMIT);
-        let call = CallMemory::new(ledger.admit(Kind::Requests).unwrap());
-        assert_eq!(ledger.of(Kind::Requests), CALL);
-        call.receive(10 * GRAIN).unwrap();
-        call.decode(10 * GRAIN, 10 * GRAIN, 2 * GRAIN).unwrap();
-        assert_eq!(ledger.of(Kind::Requests), 32 * GRAIN);
-        call.decoded();
-        call.write(14 * GRAIN).unwrap();
-        assert_eq!(call.bytes(), 26 * GRAIN);
-        call.answered();
-        call.buffer(3 * GRAIN).unwrap();
-        call.answer(5 * GRAIN).unwrap();
-        assert_eq!(
-            (call.bytes(), ledger.of(Kind::Answers)),
-            (12 * GRAIN, 8 * GRAIN)
-        );
-        call.buffer(0).unwrap();
-        call.answer(2 * LIMIT).unwrap_err();
-        let other = call.clone();
-        drop(call);
-        assert_eq!(ledger.used(), 9 * GRAIN);
-        drop(other);
-        assert_eq!(ledger.used(), 0);
     }
 
     proptest! {

@@ -1,0 +1,326 @@
+//! The memory of one call, and how the call is ended to get it back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Waker};
+
+use crate::chat::call::Caller;
+use crate::error::Error;
+
+use super::account::{CALL, Claim, Kind, Share, full};
+use super::holders::{Ending, Holding};
+
+/// All memory of one call. Cheap to clone; all clones are the same call, and the last one that is
+/// dropped gives the memory back.
+#[derive(Clone, Debug)]
+pub struct CallMemory(Arc<Call>);
+
+#[derive(Debug)]
+struct Call {
+    owner: Option<Caller>,
+    parts: Mutex<Parts>,
+    ended: AtomicBool,
+    ends: Mutex<Ends>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    /// The request: as received, as decoded, as written for DashScope.
+    request: Share,
+    /// What the last message takes once it is decoded.
+    decoded: usize,
+    /// What was read of the answer and has not become events.
+    buffers: Share,
+    /// The answer, until it is read.
+    answer: Share,
+    refused: Option<Error>,
+    /// What it holds beyond [`CALL`], as its caller is charged for it.
+    counted: usize,
+    /// Its entry among its caller's calls, once it has held more than [`CALL`].
+    holding: Option<Holding>,
+}
+
+/// What there is to end.
+#[derive(Debug, Default)]
+struct Ends {
+    /// Who waits for the rest of the request.
+    request: Option<Waker>,
+    /// The response and the call behind it.
+    response: Option<Weak<dyn Ending>>,
+}
+
+impl CallMemory {
+    /// Of a call for whose request this is charged.
+    pub fn new(request: Share) -> Self {
+        let owner = request.owner();
+        let answers = || request.ledger().share_of(Kind::Answers, owner);
+        let (buffers, answer) = (answers(), answers());
+        Self(Arc::new(Call {
+            owner,
+            parts: Mutex::new(Parts {
+                request,
+                decoded: 0,
+                buffers,
+                answer,
+                refused: None,
+                counted: 0,
+                holding: None,
+            }),
+            ended: AtomicBool::new(false),
+            ends: Mutex::default(),
+        }))
+    }
+
+    /// Charges at least so many bytes of a request that is being received.
+    pub fn receive(&self, bytes: usize) -> Result<(), Error> {
+        self.charge(|parts| parts.request.hold(bytes, Claim::New))
+    }
+
+    /// Charges a message that was received: its bytes, its length once it is unpacked, and what its
+    /// elements take. While it is decoded, its texts are there twice.
+    pub fn decode(&self, received: usize, length: usize, elements: usize) -> Result<(), Error> {
+        self.charge(|parts| {
+            parts.decoded = length.saturating_add(elements);
+            let all = received
+                .saturating_add(length)
+                .saturating_add(parts.decoded);
+            parts.request.hold(all, Claim::New)
+        })
+    }
+
+    /// The message is decoded: what is left of it is the call.
+    pub fn decoded(&self) {
+        self.release(|parts| {
+            let decoded = parts.decoded.max(CALL);
+            parts.request.release(decoded);
+        });
+    }
+
+    /// Charges the body for DashScope, beside the call, which may have to be written once more.
+    pub fn write(&self, bytes: usize) -> Result<(), Error> {
+        self.charge(|parts| {
+            let all = parts.decoded.saturating_add(bytes);
+            parts.request.hold(all, Claim::Running)
+        })
+    }
+
+    /// The answer has begun: the request is not needed any more.
+    pub fn answered(&self) {
+        self.release(|parts| parts.request.release(CALL));
+    }
+
+    /// Charges what was read of the answer and has not become events.
+    pub fn buffer(&self, bytes: usize) -> Result<(), Error> {
+        self.charge(|parts| parts.buffers.fit(bytes, Claim::Running))
+    }
+
+    /// Charges the answer as far as its caller has not read it.
+    pub fn answer(&self, bytes: usize) -> Result<(), Error> {
+        self.charge(|parts| parts.answer.fit(bytes, Claim::Running))
+    }
+
+    /// How much is charged for the call.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes()
+    }
+
+    /// Whose call it is, if anybody answers for it.
+    pub fn owner(&self) -> Option<Caller> {
+        self.0.owner
+    }
+
+    /// Notes why the request was refused while it was received.
+    pub fn refuse(&self, error: &Error) {
+        self.lock().refused = Some(error.clone());
+    }
+
+    /// Why the request was refused while it was received, if it was.
+    pub fn refused(&self) -> Option<Error> {
+        self.lock().refused.clone()
+    }
+
+    /// Ends this response, and the call behind it, when the memory of the call is taken back.
+    pub fn end_with(&self, response: Weak<dyn Ending>) {
+        self.0.ends().response = Some(response);
+        // It may have been taken back in between.
+        if self.is_ended() {
+            self.0.end();
+        }
+    }
+
+    /// Wakes this task, which waits for the rest of the request, when the memory of the call is
+    /// taken back.
+    pub fn wake_request(&self, cx: &Context<'_>) {
+        let mut ends = self.0.ends();
+        match &mut ends.request {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => ends.request = Some(cx.waker().clone()),
+        }
+    }
+
+    /// Whether the memory of the call is taken back.
+    pub fn is_ended(&self) -> bool {
+        self.0.ended.load(Ordering::SeqCst)
+    }
+
+    fn charge(&self, change: impl FnOnce(&mut Parts) -> Result<(), Error>) -> Result<(), Error> {
+        let mut parts = self.lock();
+        change(&mut parts)?;
+        match self.count(&mut parts) {
+            true => Ok(()),
+            false => Err(full()),
+        }
+    }
+
+    fn release(&self, change: impl FnOnce(&mut Parts)) {
+        let mut parts = self.lock();
+        change(&mut parts);
+        // One that is ended learns of it when it needs more.
+        let _ = self.count(&mut parts);
+    }
+
+    /// Counts for its caller what it holds beyond what every call is charged. False if it is to
+    /// give it back.
+    fn count(&self, parts: &mut Parts) -> bool {
+        let bytes = parts.bytes().saturating_sub(CALL);
+        if bytes == parts.counted {
+            return true;
+        }
+        let Some(owner) = self.0.owner else {
+            return true;
+        };
+        parts.counted = bytes;
+        let ledger = parts.request.ledger();
+        let holding = parts.holding.get_or_insert_with(|| {
+            let call = Arc::downgrade(&self.0);
+            Holding::new(ledger.holders(), owner, call)
+        });
+        holding.set(bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Parts> {
+        self.0.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Parts {
+    fn bytes(&self) -> usize {
+        self.request.bytes() + self.buffers.bytes() + self.answer.bytes()
+    }
+}
+
+impl Call {
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ending for Call {
+    fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        let ends = std::mem::take(&mut *self.ends());
+        if let Some(request) = ends.request {
+            request.wake();
+        }
+        if let Some(response) = ends.response.and_then(|response| response.upgrade()) {
+            response.end();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{GRAIN, MemoryLedger};
+
+    const LIMIT: usize = 100 * GRAIN;
+    const HOG: Caller = Caller(1);
+    const GOOD: Caller = Caller(2);
+
+    fn call(ledger: &MemoryLedger, owner: Caller) -> CallMemory {
+        CallMemory::new(ledger.admit(Kind::Requests, owner).unwrap())
+    }
+
+    #[test]
+    fn a_call_holds_its_request_until_it_is_answered_and_its_answer_until_the_end() {
+        let ledger = MemoryLedger::new(LIMIT);
+        let call = CallMemory::new(ledger.admit(Kind::Requests, Caller(1)).unwrap());
+        assert_eq!(ledger.of(Kind::Requests), CALL);
+        call.receive(10 * GRAIN).unwrap();
+        call.decode(10 * GRAIN, 10 * GRAIN, 2 * GRAIN).unwrap();
+        assert_eq!(ledger.of(Kind::Requests), 32 * GRAIN);
+        call.decoded();
+        call.write(14 * GRAIN).unwrap();
+        assert_eq!(call.bytes(), 26 * GRAIN);
+        call.answered();
+        call.buffer(3 * GRAIN).unwrap();
+        call.answer(5 * GRAIN).unwrap();
+        assert_eq!(
+            (call.bytes(), ledger.of(Kind::Answers)),
+            (12 * GRAIN, 8 * GRAIN)
+        );
+        call.buffer(0).unwrap();
+        call.answer(2 * LIMIT).unwrap_err();
+        let other = call.clone();
+        drop(call);
+        assert_eq!(ledger.used(), 9 * GRAIN);
+        drop(other);
+        assert_eq!(ledger.used(), 0);
+    }
+
+    #[test]
+    fn who_is_within_its_part_is_admitted_above_the_mark_and_who_is_above_is_not() {
+        let ledger = MemoryLedger::new(LIMIT);
+        let calls: Vec<_> = (0..3).map(|_| call(&ledger, HOG)).collect();
+        for one in &calls {
+            one.answer(24 * GRAIN).unwrap();
+        }
+        assert_eq!(ledger.used(), 84 * GRAIN);
+        ledger.admit(Kind::Requests, HOG).unwrap_err();
+        let good = call(&ledger, GOOD);
+        good.receive(8 * GRAIN).unwrap();
+        assert!(!calls.iter().any(CallMemory::is_ended), "there is room");
+        calls[0].receive(5 * GRAIN).unwrap_err();
+    }
+
+    #[test]
+    fn at_the_limit_calls_of_the_heaviest_caller_make_room_for_others() {
+        let ledger = MemoryLedger::new(LIMIT);
+        let heavy = call(&ledger, HOG);
+        heavy.answer(50 * GRAIN).unwrap();
+        let light = call(&ledger, HOG);
+        light.answer(26 * GRAIN).unwrap();
+        let good = call(&ledger, GOOD);
+        good.answer(12 * GRAIN).unwrap();
+        assert_eq!(ledger.used(), LIMIT);
+        light.answer(27 * GRAIN).unwrap_err();
+        good.answer(20 * GRAIN).unwrap();
+        heavy.answer(51 * GRAIN).unwrap_err();
+        assert_eq!((ledger.excess(), ledger.relieve(0)), (0, (1, 0)));
+        assert_eq!((heavy.is_ended(), light.is_ended()), (true, false));
+        assert!(!good.is_ended());
+        drop(heavy);
+        assert_eq!(ledger.holders().returning(), 0);
+        assert_eq!(ledger.used(), 54 * GRAIN);
+    }
+
+    #[test]
+    fn memory_is_taken_back_from_those_above_their_part_alone() {
+        let ledger = MemoryLedger::new(LIMIT);
+        let hog: Vec<_> = (0..6).map(|_| call(&ledger, HOG)).collect();
+        let good = call(&ledger, GOOD);
+        good.answer(20 * GRAIN).unwrap();
+        for one in &hog {
+            one.answer(8 * GRAIN).unwrap();
+        }
+        assert_eq!(ledger.used(), 96 * GRAIN);
+        let (ended, missing) = ledger.relieve(ledger.excess());
+        assert_eq!((ended, missing), (2, 0));
+        assert_eq!(hog.iter().filter(|one| one.is_ended()).count(), 2);
+        assert!(!good.is_ended(), "though it is the heaviest call");
+        drop(hog);
+        // What a call has given back is not asked of it.
+        good.answer(0).unwrap();
+        assert_eq!(ledger.relieve(LIMIT), (0, LIMIT));
+    }
+}

@@ -1,0 +1,326 @@
+//! Who holds how much, and whose calls are ended when memory is short.
+//!
+//! A call stands here only while it holds more than every call is charged, so small calls, which
+//! are nearly all, cost nothing here. How many of them a caller has is asked when it matters.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap};
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::chat::call::Caller;
+
+/// A call that can be ended from outside.
+pub trait Ending: Debug + Send + Sync {
+    /// Ends it, so that it gives back soon what it holds. Does not wait.
+    fn end(&self);
+}
+
+/// Who has how many calls in flight.
+pub trait Places: Debug + Send + Sync {
+    /// Tells of each caller how many calls it has.
+    fn each(&self, tell: &mut dyn FnMut(Caller, usize));
+}
+
+/// What each caller holds at one moment, and in how many calls.
+#[derive(Debug, Default)]
+pub(super) struct Totals(HashMap<Caller, usize>, HashMap<Caller, usize>);
+
+impl Totals {
+    /// A caller holds so many more bytes.
+    pub(super) fn add(&mut self, caller: Caller, bytes: usize) {
+        let total = self.0.entry(caller).or_default();
+        *total = total.saturating_add(bytes);
+    }
+
+    /// A caller has at least so many calls.
+    pub(super) fn count(&mut self, caller: Caller, calls: usize) {
+        let count = self.1.entry(caller).or_default();
+        *count = calls.max(*count);
+    }
+
+    /// Whether somebody above its part has to give way to a call of this caller that has not begun:
+    /// one with several calls, or with more than half of this room. The only call of another
+    /// caller, which may be paid for, does not give way to a new one.
+    pub(super) fn gives_way(&self, to: Caller, room: usize) -> bool {
+        let above = self.above(room);
+        let mut others = above.iter().filter(|(caller, _)| *caller != to);
+        others.any(|(caller, _)| {
+            let calls = self.1.get(caller).copied().unwrap_or_default();
+            let bytes = self.0.get(caller).copied().unwrap_or_default();
+            calls > 1 || bytes > room / 2
+        })
+    }
+
+    /// What all callers hold together.
+    pub(super) fn sum(&self) -> usize {
+        let totals = self.0.values();
+        totals.fold(0, |sum, total| sum.saturating_add(*total))
+    }
+
+    /// Whether all that is held would fit into this room if nobody held more than this caller.
+    pub(super) fn is_within_part(&self, caller: Caller, room: usize) -> bool {
+        let own = self.0.get(&caller).copied().unwrap_or_default();
+        let totals = self.0.values();
+        let sum = totals.fold(0_usize, |sum, total| sum.saturating_add(own.min(*total)));
+        sum <= room
+    }
+
+    /// The part of each caller: the most that each may hold so that all fits into this room.
+    fn part(&self, mut room: usize) -> usize {
+        let mut totals: Vec<_> = self.0.values().copied().collect();
+        totals.sort_unstable();
+        let mut left = totals.len();
+        for total in totals {
+            let part = room / left.max(1);
+            if total > part {
+                return part;
+            }
+            room = room.saturating_sub(total);
+            left -= 1;
+        }
+        usize::MAX
+    }
+
+    /// The callers above their part, and by how much: the heaviest first.
+    pub(super) fn above(&self, room: usize) -> Vec<(Caller, usize)> {
+        let part = self.part(room);
+        let above = |(caller, total): (&Caller, &usize)| {
+            let more = total.saturating_sub(part);
+            (more > 0).then_some((*caller, more))
+        };
+        let mut above: Vec<_> = self.0.iter().filter_map(above).collect();
+        above.sort_unstable_by_key(|(_, more)| std::cmp::Reverse(*more));
+        above
+    }
+}
+
+/// The calls that hold more than every call is charged, by their caller.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    state: Mutex<State>,
+    /// What calls hold that are chosen to be ended.
+    returning: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    callers: HashMap<Caller, Holder>,
+    /// The calls that are chosen and not ended yet.
+    chosen: Vec<Weak<dyn Ending>>,
+    next: u64,
+}
+
+#[derive(Debug, Default)]
+struct Holder {
+    /// What its calls hold that are not chosen.
+    bytes: usize,
+    calls: HashMap<u64, Large>,
+}
+
+#[derive(Debug)]
+struct Large {
+    bytes: usize,
+    is_chosen: bool,
+    call: Weak<dyn Ending>,
+}
+
+impl Holders {
+    /// What calls hold that are chosen to be ended.
+    pub(super) fn returning(&self) -> usize {
+        self.returning.load(Ordering::Relaxed)
+    }
+
+    /// Adds what each caller's calls hold that are not chosen.
+    pub(super) fn add_to(&self, totals: &mut Totals) {
+        for (caller, holder) in &self.lock().callers {
+            totals.add(*caller, holder.bytes);
+            totals.count(*caller, holder.calls.len());
+        }
+    }
+
+    /// Chooses calls to be ended until so many bytes come back: the heaviest of the heaviest
+    /// caller, as long as that is above its part. How many bytes come back.
+    pub(super) fn choose(&self, bytes: usize, totals: &Totals, room: usize) -> usize {
+        let (mut state, mut freed) = (self.lock(), 0);
+        let state = &mut *state;
+        let above = totals.above(room);
+        let mut heap: BinaryHeap<_> = above.into_iter().map(|(who, more)| (more, who.0)).collect();
+        let mut sorted: HashMap<u64, Vec<(usize, u64)>> = HashMap::new();
+        while freed < bytes
+            && let Some((more, who)) = heap.pop()
+        {
+            let Some(holder) = state.callers.get_mut(&Caller(who)) else {
+                continue;
+            };
+            let calls = sorted.entry(who).or_insert_with(|| holder.sorted());
+            let Some((weight, id)) = calls.pop() else {
+                continue;
+            };
+            if let Some(large) = holder.calls.get_mut(&id) {
+                large.is_chosen = true;
+                state.chosen.push(Weak::clone(&large.call));
+            }
+            holder.bytes = holder.bytes.saturating_sub(weight);
+            self.returning.fetch_add(weight, Ordering::Relaxed);
+            freed += weight;
+            if more > weight {
+                heap.push((more - weight, who));
+            }
+        }
+        freed
+    }
+
+    /// The calls that were chosen and live, for whoever ends them.
+    pub(super) fn take_chosen(&self) -> Vec<Arc<dyn Ending>> {
+        let chosen = std::mem::take(&mut self.lock().chosen);
+        chosen.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Holder {
+    /// Its calls that are not chosen, the heaviest last.
+    fn sorted(&self) -> Vec<(usize, u64)> {
+        let calls = self.calls.iter();
+        let calls = calls.filter(|(_, large)| !large.is_chosen && large.bytes > 0);
+        let mut calls: Vec<_> = calls.map(|(id, large)| (large.bytes, *id)).collect();
+        calls.sort_unstable();
+        calls
+    }
+}
+
+/// A call that stands among those of its caller until this is dropped.
+#[derive(Debug)]
+pub(super) struct Holding {
+    holders: Arc<Holders>,
+    owner: Caller,
+    id: u64,
+}
+
+impl Holding {
+    /// Puts a call there, that holds nothing yet.
+    pub(super) fn new(holders: &Arc<Holders>, owner: Caller, call: Weak<dyn Ending>) -> Self {
+        let mut state = holders.lock();
+        let id = state.next;
+        state.next += 1;
+        let large = Large {
+            bytes: 0,
+            is_chosen: false,
+            call,
+        };
+        let holder = state.callers.entry(owner).or_default();
+        holder.calls.insert(id, large);
+        drop(state);
+        Self {
+            holders: Arc::clone(holders),
+            owner,
+            id,
+        }
+    }
+
+    /// The call holds so many bytes beyond what every call is charged. False if it is chosen to be
+    /// ended.
+    pub(super) fn set(&self, bytes: usize) -> bool {
+        let mut state = self.holders.lock();
+        let Some(holder) = state.callers.get_mut(&self.owner) else {
+            return true;
+        };
+        let Some(large) = holder.calls.get_mut(&self.id) else {
+            return true;
+        };
+        let before = std::mem::replace(&mut large.bytes, bytes);
+        if large.is_chosen {
+            let returning = &self.holders.returning;
+            match bytes > before {
+                true => returning.fetch_add(bytes - before, Ordering::Relaxed),
+                false => returning.fetch_sub(before - bytes, Ordering::Relaxed),
+            };
+            return false;
+        }
+        holder.bytes = holder.bytes.saturating_sub(before).saturating_add(bytes);
+        true
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.set(0);
+        let mut state = self.holders.lock();
+        if let Entry::Occupied(mut holder) = state.callers.entry(self.owner) {
+            holder.get_mut().calls.remove(&self.id);
+            if holder.get().calls.is_empty() {
+                holder.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn totals(held: &[usize]) -> Totals {
+        let mut totals = Totals::default();
+        for (number, bytes) in (0..).zip(held) {
+            totals.add(Caller(number), *bytes);
+        }
+        totals
+    }
+
+    #[test]
+    fn who_holds_little_beside_one_that_holds_nearly_all_is_within_its_part() {
+        let totals = totals(&[80, 15, 1, 1, 1]);
+        for (caller, within) in [(0, false), (1, true), (2, true), (9, true)] {
+            assert_eq!(
+                totals.is_within_part(Caller(caller), 85),
+                within,
+                "{caller}"
+            );
+        }
+        assert_eq!(totals.above(85), [(Caller(0), 13)]);
+    }
+
+    #[test]
+    fn the_only_call_of_a_caller_does_not_give_way_to_a_new_one() {
+        let mut totals = totals(&[30, 30, 30, 5]);
+        assert!(!totals.gives_way(Caller(3), 85));
+        totals.count(Caller(1), 2);
+        assert!(totals.gives_way(Caller(3), 85));
+        assert!(!totals.gives_way(Caller(1), 85), "not to itself");
+    }
+
+    #[test]
+    fn those_that_hold_equal_parts_of_too_much_are_all_above_them() {
+        let totals = totals(&[30, 30, 30]);
+        assert!((0..3).all(|caller| !totals.is_within_part(Caller(caller), 85)));
+        assert_eq!(totals.above(85).len(), 3);
+        assert!(totals.above(90).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn what_lies_above_all_parts_is_what_does_not_fit(
+            held in proptest::collection::vec(0_usize..1000, 0..20),
+            room in 0_usize..5000,
+        ) {
+            let totals = totals(&held);
+            let sum: usize = held.iter().sum();
+            let above = totals.above(room);
+            let more: usize = above.iter().map(|(_, more)| more).sum();
+            let missing = sum.saturating_sub(room);
+            // Parts are rounded down to whole bytes.
+            prop_assert!((missing..=missing + held.len()).contains(&more));
+            for (number, own) in (0..).zip(&held) {
+                let is_above = above.iter().any(|(caller, _)| *caller == Caller(number));
+                let within = totals.is_within_part(Caller(number), room);
+                prop_assert!(*own == 0 || is_above != within, "{} of {:?}", number, held);
+            }
+        }
+    }
+}
