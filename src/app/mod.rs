@@ -118,6 +118,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         load.then(|| Load::new(relay.clone())),
         Arc::new(Offered::new(relay.clone(), phases)?),
     );
+    let memory = relay.memory().clone();
     Ok(Gateway {
         listener,
         address,
@@ -129,6 +130,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
             origins: Arc::new(Origins::new(settings.server.allowed_origins.clone())),
             tls: tls.map(Arc::new),
             limits: parts::limits(&settings.server),
+            memory,
         },
         capacity: parts::capacity(&settings.server),
         workers: Workers::default(),

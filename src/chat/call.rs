@@ -19,6 +19,8 @@ pub struct Call {
     pub named: bool,
     /// Who calls, as far as is needed to tell callers apart.
     pub caller: Caller,
+    /// Whose part of what callers share it takes: the caller's own if that is proved.
+    pub share: Caller,
     /// The name that the operator gave to the caller, if any.
     pub caller_name: Option<Arc<str>>,
     /// How the answer is wanted.

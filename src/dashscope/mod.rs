@@ -528,6 +528,7 @@ mod tests {
             request_id: "id".into(),
             named: false,
             caller: Caller(0),
+            share: Caller::default(),
             caller_name: None,
             delivery: Delivery::Whole,
             timeout: Duration::from_secs(1),

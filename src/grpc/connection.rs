@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::chat::call::{Connection, Origin};
+use crate::memory::{Kind, MemoryLedger};
 
 use super::call_clock::CallClock;
 use super::cors::{self, Origins};
@@ -38,7 +39,7 @@ use super::web::{self, Answered, Form};
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// What one call may hold unread.
-const STREAM_WINDOW: u32 = 256 * 1024;
+pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// What comes in one frame. Media come in a quarter of the frames and reads of HTTP/2's default,
 /// from callers that make use of it.
@@ -83,6 +84,8 @@ pub struct Door {
     pub tls: Option<Arc<Tls>>,
     /// What one connection may do.
     pub limits: Limits,
+    /// The account of memory.
+    pub memory: MemoryLedger,
 }
 
 /// What one connection may do.
@@ -246,6 +249,7 @@ fn guard(stream: Box<dyn Stream>, door: &Door, greeted: &Arc<AtomicBool>) -> Gua
         stream,
         Arc::clone(greeted),
         Arc::clone(door.router.telemetry()),
+        door.memory.share(Kind::Open),
         (door.limits.header_timeout, door.limits.min_ping_interval),
     )
 }

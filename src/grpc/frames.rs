@@ -32,7 +32,8 @@ pub const ACK: u8 = 0x1;
 pub const END_STREAM: u8 = 0x1;
 /// The flag of a frame with padding.
 pub const PADDED: u8 = 0x8;
-const END_HEADERS: u8 = 0x4;
+/// The end of the head of a call.
+pub const END_HEADERS: u8 = 0x4;
 
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::memory::{Claim, Share};
 use crate::telemetry::Telemetry;
 
 use super::frame_budget::FrameBudget;
@@ -34,10 +35,18 @@ const MAX_FAREWELL_BYTES: usize = 4 << 20;
 /// up to a hundred times its size once it is decoded, and a call that is refused gives that back.
 const MAX_HEADS_AT_ONCE: usize = 16 * 1024;
 
+/// What a head takes in memory while it is unfinished, for each of its bytes: HTTP/2 names a field
+/// that was sent before by one byte.
+const DECODED_BYTE: usize = 128;
+
+/// The most that an unfinished head takes: the HTTP library ends those that are larger.
+const MAX_UNFINISHED_HEAD: usize = 3 << 20;
+
 /// Why a connection is closed here.
 const HEADER_TIMEOUT: &str = "header_timeout";
 const TOO_MANY_PINGS: &str = "too_many_pings";
 const TOO_MANY_CONTROL_FRAMES: &str = "too_many_control_frames";
+const MEMORY_LIMIT: &str = "memory_limit";
 
 /// A connection that is guarded.
 pub struct Guard {
@@ -51,6 +60,9 @@ pub struct Guard {
     budget: FrameBudget,
     /// Bytes of heads since others had their turn.
     heads: usize,
+    /// Bytes of the head that has begun and not ended, and the memory that is charged for it.
+    unfinished_head: usize,
+    memory: Share,
     telemetry: Arc<Telemetry>,
     header_timeout: Duration,
     /// What has begun and must end by the alarm.
@@ -59,11 +71,13 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Guards a connection. The flag is raised when it is known which protocol is spoken.
+    /// Guards a connection. The flag is raised when it is known which protocol is spoken; heads that
+    /// are unfinished are charged to the share of memory.
     pub fn new(
         stream: Box<dyn Stream>,
         greeted: Arc<AtomicBool>,
         telemetry: Arc<Telemetry>,
+        memory: Share,
         (header_timeout, min_ping_interval): (Duration, Duration),
     ) -> Self {
         Self {
@@ -79,6 +93,8 @@ impl Guard {
             },
             budget: FrameBudget::start(),
             heads: 0,
+            unfinished_head: 0,
+            memory,
             telemetry,
             header_timeout,
             unfinished: None,
@@ -90,6 +106,7 @@ impl Guard {
     fn inspect(&mut self, bytes: &[u8]) -> Option<&'static str> {
         let (pings, last_stream) = (&mut self.pings, &mut self.last_stream);
         let (budget, heads) = (&mut self.budget, &mut self.heads);
+        let unfinished_head = &mut self.unfinished_head;
         let mut excess = None;
         self.inbound.follow(bytes, |head| {
             let Head { kind, flags, .. } = head;
@@ -101,11 +118,21 @@ impl Guard {
             }
             if [frames::HEADERS, frames::CONTINUATION].contains(&kind) {
                 *heads += head.length;
+                *unfinished_head = match flags & frames::END_HEADERS {
+                    0 => unfinished_head.saturating_add(head.length),
+                    _ => 0,
+                };
             }
             if !budget.received(head) {
                 excess = excess.or(Some(TOO_MANY_CONTROL_FRAMES));
             }
         });
+        let head = self.unfinished_head.saturating_mul(DECODED_BYTE);
+        let head = head.min(MAX_UNFINISHED_HEAD);
+        // Most heads end in the piece in which they begin.
+        if self.memory.fit(head, Claim::New).is_err() {
+            excess = excess.or(Some(MEMORY_LIMIT));
+        }
         if self.inbound.is_greeted() {
             self.greeted.store(true, Ordering::Relaxed);
         }

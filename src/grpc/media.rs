@@ -10,7 +10,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::chat::upload::Upload;
 use crate::error::{Error, Reason};
-use crate::memory::CallMemory;
+use crate::memory::{CallMemory, Share};
 use crate::relay::Relay;
 use crate::relay::admission::Held;
 
@@ -33,6 +33,8 @@ pub struct Media {
     pub held: Held,
     /// The memory that is charged for its chunks.
     pub memory: CallMemory,
+    /// What the transport may hold of it unread.
+    pub window: Share,
 }
 
 #[tonic::async_trait]

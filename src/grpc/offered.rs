@@ -15,13 +15,14 @@ use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use crate::error::{Error, Reason};
-use crate::memory::{CallMemory, Kind};
+use crate::memory::{CallMemory, Claim, Kind};
 use crate::relay::Relay;
 use crate::relay::admission::Held;
 
 use super::arrival::Arrival;
 use super::body::Clocked;
 use super::call_clock;
+use super::connection::STREAM_WINDOW;
 use super::conversation::Conversation;
 use super::element_limits::Schema;
 use super::health::{Checks, Phase};
@@ -181,6 +182,13 @@ impl Offered {
             Ok(admitted) => admitted,
             Err(error) => return refused(request, error),
         };
+        // Storage may take its time, and the caller sends on as far as the window of its call goes.
+        let mut window = self.relay.memory().share(Kind::Uploads);
+        if let Err(error) = window.fit(STREAM_WINDOW as usize, Claim::New) {
+            let report = arrival.report("UploadMedia");
+            self.relay.refuse(report, arrival.at, &error);
+            return refused(request, error);
+        }
         let limits = Limits {
             message_bytes: limit + CHUNK_ENVELOPE,
             // It has no lists.
@@ -195,6 +203,7 @@ impl Offered {
             arrival,
             held,
             memory,
+            window,
         };
         // Media are compressed already; a compressed chunk is taken all the same.
         let mut server = MediaServiceServer::new(service)
@@ -205,7 +214,11 @@ impl Offered {
     }
 
     fn health(&self, request: Request<Clocked>, arrival: Box<Arrival>) -> Answering {
-        let memory = self.open_memory();
+        // Who has proved who it is, is not kept out by those who have not.
+        let memory = match arrival.identity.name() {
+            Some(_) => CallMemory::new(self.relay.memory().share(Kind::Requests)),
+            None => self.open_memory(),
+        };
         let limits = Limits {
             message_bytes: HEALTH_BYTES,
             elements: None,

@@ -65,6 +65,7 @@ pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Arc<Call
         },
         named,
         caller: arrival.identity.caller,
+        share: arrival.identity.share,
         caller_name: arrival.identity.name().cloned(),
         delivery: ask.delivery,
         timeout: arrival.timeout(default, settings),

@@ -5,6 +5,7 @@
 //! held until then is what arrived, and it is charged to the account of memory.
 
 use std::collections::VecDeque;
+use std::io::Read;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -35,6 +36,10 @@ const UNSCANNED: usize = 128;
 /// From this length on, tonic gets the length of a message before its bytes: it then reserves just
 /// so much, instead of as much again as it has.
 const APART: usize = 1024;
+
+/// How many times [`UNPACKED_AT_ONCE`] are unpacked before other calls have their turn: a quarter of
+/// a mebibyte, which takes about a millisecond.
+const PIECES_AT_ONCE: usize = 16;
 
 /// Pieces that are smaller are copied together. A piece keeps the whole buffer alive that it was
 /// read into, which is a few times this size.
@@ -71,6 +76,14 @@ pub(super) struct Caller {
     pub(super) arrived: Instant,
 }
 
+/// A message that is being unpacked.
+struct Unpacking {
+    source: Box<dyn Read + Send>,
+    buffer: Vec<u8>,
+    length: usize,
+    scan: Option<Scan>,
+}
+
 /// The body.
 pub(super) struct RequestBody<B> {
     body: B,
@@ -88,6 +101,9 @@ pub(super) struct RequestBody<B> {
     tail: BytesMut,
     received: usize,
     scan: Option<Scan>,
+    /// The message that came packed, while it is unpacked, and what came behind it.
+    unpacking: Option<Box<Unpacking>>,
+    rest: Bytes,
     /// What goes to tonic next.
     ready: VecDeque<Bytes>,
     failed: Option<Status>,
@@ -118,6 +134,8 @@ impl<B> RequestBody<B> {
             tail: BytesMut::new(),
             received: 0,
             scan: None,
+            unpacking: None,
+            rest: Bytes::new(),
             ready: VecDeque::new(),
             failed: None,
             refused: false,
@@ -186,6 +204,10 @@ impl<B> RequestBody<B> {
                 self.end()?;
             }
             if data.is_empty() {
+                return Ok(());
+            }
+            if self.unpacking.is_some() {
+                self.rest = data;
                 return Ok(());
             }
         }
@@ -269,20 +291,33 @@ impl<B> RequestBody<B> {
         self.left = None;
         self.cut_tail();
         self.alarm = None;
-        let mut scan = self.scan.take();
-        if self.packed {
-            match self.unpacked(scan.as_mut())? {
-                Some(message) => self.pieces.push_back(message),
-                None => return Ok(()),
-            }
+        let scan = self.scan.take();
+        if !self.packed {
+            return self.counted(scan);
         }
-        let weight = match &mut scan {
-            Some(scan) => {
-                scan.finish()?;
-                scan.weight()
-            }
-            None => 0,
-        };
+        // So much at least, before any work is done: messages that are unpacked at the same time
+        // must not find out halfway that there is no memory for all of them.
+        let claimed = self.encoding.claimed_length(&self.pieces);
+        let claimed = claimed.min(self.limits.message_bytes);
+        self.memory.receive(self.received + claimed)?;
+        let pieces = std::mem::take(&mut self.pieces);
+        let source = self.encoding.reader(pieces);
+        self.unpacking = Some(Box::new(Unpacking {
+            source: source.map_err(|error| malformed().with_source(error))?,
+            buffer: vec![0; UNPACKED_AT_ONCE],
+            length: 0,
+            scan,
+        }));
+        Ok(())
+    }
+
+    /// The message is there in full and unpacked. Passes it on if it has not too many elements.
+    fn counted(&mut self, scan: Option<Scan>) -> Result<(), Error> {
+        let mut weight = 0;
+        if let Some(mut scan) = scan {
+            scan.finish()?;
+            weight = scan.weight();
+        }
         let length = self.pieces.iter().map(Bytes::len).sum::<usize>();
         self.memory.decode(self.received, length, weight)?;
         let mut prefix = BytesMut::with_capacity(PREFIX);
@@ -293,30 +328,41 @@ impl<B> RequestBody<B> {
         Ok(())
     }
 
-    /// Unpacks the message that came, and counts it. None if it is too large: then it has failed.
-    fn unpacked(&mut self, mut scan: Option<&mut Scan>) -> Result<Option<Bytes>, Error> {
-        let corrupt = |error: std::io::Error| malformed().with_source(error);
-        let pieces = std::mem::take(&mut self.pieces);
-        let mut source = self.encoding.reader(pieces).map_err(corrupt)?;
-        let mut message = BytesMut::new();
-        let mut buffer = vec![0; UNPACKED_AT_ONCE];
-        loop {
-            let count = source.read(&mut buffer).map_err(corrupt)?;
+    /// Unpacks a part of the message that came, and counts it. Whether there is more to do.
+    fn unpack(&mut self, mut unpacking: Box<Unpacking>) -> Result<bool, Error> {
+        let Unpacking {
+            source,
+            buffer,
+            length,
+            scan,
+        } = &mut *unpacking;
+        // Not in one piece: that would be moved each time it grows.
+        let mut piece = BytesMut::new();
+        for _ in 0..PIECES_AT_ONCE {
+            let count = source.read(buffer);
+            let count = count.map_err(|error| malformed().with_source(error))?;
             let part = buffer.get(..count).unwrap_or_default();
             if part.is_empty() {
-                return Ok(Some(message.freeze()));
+                self.pieces.push_back(piece.freeze());
+                let scan = scan.take();
+                self.counted(scan)?;
+                return Ok(false);
             }
-            if message.len() + part.len() > self.limits.message_bytes {
+            *length += part.len();
+            if *length > self.limits.message_bytes {
                 // As tonic says it, so that it becomes the same error.
                 self.failed = Some(Status::resource_exhausted("the message is too large"));
-                return Ok(None);
+                return Ok(false);
             }
-            if let Some(scan) = &mut scan {
+            if let Some(scan) = scan {
                 scan.feed(part)?;
             }
-            message.extend_from_slice(part);
-            self.memory.receive(self.received + message.len())?;
+            piece.extend_from_slice(part);
+            self.memory.receive(self.received + *length)?;
         }
+        self.pieces.push_back(piece.freeze());
+        self.unpacking = Some(unpacking);
+        Ok(true)
     }
 
     /// Whether the memory of the call is taken back while it waits for more of a large message.
@@ -360,6 +406,24 @@ where
             if let Some(status) = this.failed.take() {
                 return Poll::Ready(Some(Err(status)));
             }
+            if let Some(unpacking) = this.unpacking.take() {
+                match this.unpack(unpacking) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Err(error) => this.fail(&error),
+                }
+                continue;
+            }
+            if !this.rest.is_empty() {
+                let rest = std::mem::take(&mut this.rest);
+                if let Err(error) = this.take(rest) {
+                    this.fail(&error);
+                }
+                continue;
+            }
             match Pin::new(&mut this.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => {
@@ -392,7 +456,79 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        let rest = self.ready.is_empty() && self.failed.is_none() && !self.is_amid();
-        rest && self.body.is_end_stream()
+        let is_passed_on = self.ready.is_empty() && self.rest.is_empty();
+        let is_idle = self.failed.is_none() && self.unpacking.is_none() && !self.is_amid();
+        is_passed_on && is_idle && self.body.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::memory::{Kind, MemoryLedger};
+
+    const LENGTH: usize = 8 << 20;
+
+    /// Polls a body to its end: how often it let others have their turn, and what it passed on.
+    fn polled(body: &[u8], encoding: Encoding) -> (usize, Result<usize, Status>) {
+        let limits = Limits {
+            message_bytes: LENGTH + PREFIX,
+            elements: None,
+            stall_timeout: None,
+        };
+        let caller = Caller {
+            request_id: Arc::from("r"),
+            report: None,
+            arrived: Instant::now(),
+        };
+        let memory = CallMemory::new(MemoryLedger::default().share(Kind::Requests));
+        let body = http_body_util::Full::new(Bytes::copy_from_slice(body));
+        let body = tonic::body::Body::new(body);
+        let mut body = RequestBody::new(body, encoding, limits, memory, caller);
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut turns, mut passed) = (0, 0);
+        loop {
+            match Pin::new(&mut body).poll_frame(&mut cx) {
+                Poll::Pending => turns += 1,
+                Poll::Ready(Some(Ok(frame))) => passed += frame.into_data().unwrap().len(),
+                Poll::Ready(Some(Err(status))) => return (turns, Err(status)),
+                Poll::Ready(None) => return (turns, Ok(passed)),
+            }
+        }
+    }
+
+    fn packed(length: usize) -> Vec<u8> {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&vec![b'x'; length]).unwrap();
+        let bytes = gzip.finish().unwrap();
+        let mut framed = vec![1];
+        framed.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
+        framed.extend(bytes);
+        framed
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_while_a_message_is_unpacked() {
+        let (turns, passed) = polled(&packed(LENGTH), Encoding::Gzip);
+        assert_eq!(passed.unwrap(), LENGTH + PREFIX);
+        assert_eq!(turns, LENGTH / (PIECES_AT_ONCE * UNPACKED_AT_ONCE));
+        let (turns, passed) = polled(&packed(1000), Encoding::Gzip);
+        assert_eq!((turns, passed.unwrap()), (0, 1000 + PREFIX));
+    }
+
+    #[tokio::test]
+    async fn messages_behind_a_packed_one_are_passed_on_behind_it() {
+        let plain = [&[0, 0, 0, 0, 3], &b"abc"[..]].concat();
+        let bytes = [packed(LENGTH), plain, packed(5), packed(LENGTH)].concat();
+        let (_, passed) = polled(&bytes, Encoding::Gzip);
+        assert_eq!(passed.unwrap(), 2 * (LENGTH + PREFIX) + 8 + 10);
+        let (_, passed) = polled(
+            &[packed(5), packed(LENGTH + PREFIX + 1)].concat(),
+            Encoding::Gzip,
+        );
+        assert_eq!(passed.unwrap_err().code(), tonic::Code::ResourceExhausted);
     }
 }

@@ -20,6 +20,11 @@ const MAX_SHIFT: u32 = 63;
 /// The most fields of groups that are open at one time. Nothing here uses groups; prost skips them.
 const MAX_GROUPS: u32 = 64;
 
+/// The most fields of a message and of all in it, whether the schema knows them or not: what is
+/// skipped takes time too. The most that the limits of lists allow is two thirds of it, and half a
+/// million take 50 ms to decode.
+const MAX_FIELDS: u32 = 512 * 1024;
+
 /// The count of one message.
 #[derive(Debug)]
 pub struct Scan {
@@ -35,6 +40,7 @@ pub struct Scan {
     /// Those around it, the outermost first.
     open: Vec<Open>,
     levels: u32,
+    fields: u32,
     counts: [u32; LIST_COUNT + 1],
     weight: usize,
     max_weight: usize,
@@ -98,6 +104,7 @@ impl Scan {
             top: Open::new(message, u64::MAX, false),
             open: Vec::new(),
             levels: 0,
+            fields: 0,
             counts: [0; LIST_COUNT + 1],
             weight: 0,
             max_weight,
@@ -228,6 +235,10 @@ impl Scan {
         if number == 0 || key > u64::from(u32::MAX) {
             return Err(malformed());
         }
+        self.fields = self.fields.saturating_add(1);
+        if self.fields > MAX_FIELDS {
+            return Err(self.too_many_fields());
+        }
         let open = &mut self.top;
         if open.field != number {
             let fields = self.schema.message(open.message);
@@ -329,6 +340,16 @@ impl Scan {
             return Err(Error::field(self.path(), what));
         }
         Ok(())
+    }
+
+    fn too_many_fields(&self) -> Error {
+        let path = self.path();
+        let path = match path.is_empty() {
+            true => "request".to_owned(),
+            false => path,
+        };
+        let what = format!("the request has more than {MAX_FIELDS} fields, counting each in each");
+        Error::field(path, what)
     }
 
     /// The path of the field that is being read, as `conversation.messages[3].content`.

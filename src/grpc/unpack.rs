@@ -38,8 +38,26 @@ impl Encoding {
         }
     }
 
+    /// How long a message says that it is once it is unpacked. It may say anything: this decides
+    /// only what is charged before it is unpacked.
+    pub(super) fn claimed_length(self, pieces: &VecDeque<Bytes>) -> usize {
+        let claimed = match self {
+            Self::Identity => None,
+            // The last four bytes of gzip.
+            Self::Gzip => pieces
+                .back()
+                .and_then(|piece| piece.last_chunk::<4>())
+                .map(|bytes| u64::from(u32::from_le_bytes(*bytes))),
+            Self::Zstd => pieces.front().and_then(|piece| {
+                let length = zstd::zstd_safe::get_frame_content_size(piece);
+                length.ok().flatten()
+            }),
+        };
+        usize::try_from(claimed.unwrap_or_default()).unwrap_or_default()
+    }
+
     /// Reads a message that is packed in this way.
-    pub(super) fn reader(self, pieces: VecDeque<Bytes>) -> io::Result<Box<dyn Read>> {
+    pub(super) fn reader(self, pieces: VecDeque<Bytes>) -> io::Result<Box<dyn Read + Send>> {
         let pieces = Pieces(pieces);
         Ok(match self {
             Self::Identity => Box::new(pieces),

@@ -28,6 +28,8 @@ const REMEMBERED_CHOICES: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Choice {
     caller: Caller,
+    /// Tells callers who show no credentials apart by where they call from.
+    share: Caller,
     /// The workspace, if the caller chose one.
     workspace: Option<String>,
     /// The model that is asked.
@@ -37,13 +39,18 @@ pub(super) struct Choice {
 impl Choice {
     /// That of a call, for one of the models that it may be given to.
     pub(super) fn of(call: &Call, model: &Arc<str>) -> Self {
-        Self::new(call.caller, &call.passing, model)
+        Self::new((call.caller, call.share), &call.passing, model)
     }
 
     /// That of a caller for a model.
-    pub(super) fn new(caller: Caller, passing: &Passing, model: &Arc<str>) -> Self {
+    pub(super) fn new(
+        (caller, share): (Caller, Caller),
+        passing: &Passing,
+        model: &Arc<str>,
+    ) -> Self {
         Self {
             caller,
+            share,
             workspace: passing.workspace.clone(),
             model: Arc::clone(model),
         }
@@ -320,6 +327,7 @@ mod tests {
     fn choice(caller: u64, workspace: Option<&str>, model: &str) -> Choice {
         Choice {
             caller: Caller(caller),
+            share: Caller(caller),
             workspace: workspace.map(str::to_owned),
             model: model.into(),
         }

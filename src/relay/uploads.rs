@@ -97,7 +97,7 @@ impl Relay {
             tokens: 0,
         })?;
         let subject = Subject {
-            choice: Choice::new(who.caller, &upload.passing, &upload.model),
+            choice: Choice::new((who.caller, who.share), &upload.passing, &upload.model),
             voter: who.name().cloned(),
         };
         let lease = match upload.passing.api_key {

@@ -113,7 +113,7 @@ metrics! {
         "Connections that came: `accepted`, or `refused` because there were too many.";
     CLOSED "dashgate_connections_closed_total" [Kind::Counter] &["reason"],
         "Connections that the gateway closed because of what they did: `handshake_timeout`, `tls`, \
-         `header_timeout`, `too_many_pings` or `too_many_control_frames`.";
+         `header_timeout`, `too_many_pings`, `too_many_control_frames` or `memory_limit`.";
     ACCEPT_ERRORS "dashgate_accept_errors_total" [Kind::Counter] &["reason"],
         "Connections that could not be accepted: `file_descriptors` because the process or the \
          system has none left, or `other`.";

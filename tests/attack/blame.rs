@@ -345,3 +345,41 @@ async fn x1_what_another_caller_stored_is_not_there() {
     let status = ask_about(&strict, "thief", unknown).await.unwrap_err();
     assert_fault(&status, Code::NotFound, "RESOURCE_NOT_FOUND");
 }
+
+#[tokio::test(start_paused = true)]
+async fn poison_calls_without_credentials_open_the_circuit_for_where_they_come_from() {
+    let upstream = Upstream::start(move |_, seen| match says(seen, "poison") {
+        true => error(500, "InternalError", "no"),
+        false => json(200, &whole("x")),
+    })
+    .await;
+    let gateway = gateway(&upstream).await;
+    let mut raw = crate::support::http2_peer::Raw::connect(
+        gateway.address,
+        crate::support::http2_peer::Manners::Answers,
+    )
+    .await;
+    poison(&mut raw, 30).await;
+    for _ in 0..10 {
+        let request = ask_whole(conversation_of("m", "hi"));
+        let answer = gateway.conversation().converse(request).await;
+        answer.expect("another connection has nothing to do with it");
+    }
+}
+
+/// Calls so often with words that make DashScope fail, on this connection and without credentials.
+async fn poison(raw: &mut crate::support::http2_peer::Raw, calls: u32) {
+    use crate::support::http2_peer::*;
+    use prost::Message as _;
+
+    let message = ask_whole(conversation_of("m", "poison")).encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let message = [&[0], &length[..], &message].concat();
+    let head = block("/dashgate.v1.ConversationService/Converse", &[]);
+    for call in 0..calls {
+        let stream = 2 * call + 1;
+        raw.send(&h2(HEADERS, END_HEADERS, stream, &head)).await;
+        raw.send(&h2(DATA, END_STREAM, stream, &message)).await;
+        while raw.next().await.is_some_and(|frame| frame.stream != stream) {}
+    }
+}

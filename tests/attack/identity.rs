@@ -1,5 +1,6 @@
 //! Callers that take places they have no right to: what they do costs them alone.
 
+use dashgate::grpc::pb;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Request};
 
@@ -175,4 +176,28 @@ async fn nobody_is_refused_beside_a_caller_that_asks_for_ten_times_all_there_is(
     let events: Vec<_> = stream.unwrap().into_inner().collect().await;
     assert!(events.iter().all(Result::is_ok), "{events:?}");
     drop(calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_without_a_key_keep_out_no_watch_with_one() {
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let folder = Folder::new();
+    let (_, key) = folder.key("known", |_| ());
+    let mut settings = folder.settings(&upstream);
+    settings.memory.limit = 8 << 20;
+    let gateway = gateway_with(settings).await;
+    let mut watches = Vec::new();
+    let mut refused = false;
+    for _ in 0..200 {
+        let request = pb::health::HealthCheckRequest::default();
+        match gateway.health().watch(request).await {
+            Ok(watch) => watches.push(watch),
+            Err(_) => refused = true,
+        }
+    }
+    assert!(refused, "the memory of calls without credentials is full");
+    let request = pb::health::HealthCheckRequest::default();
+    let watch = gateway.health().watch(with_key(request, &key)).await;
+    let first = watch.unwrap().into_inner().message().await;
+    assert!(first.unwrap().is_some());
 }

@@ -9,6 +9,7 @@ use dashgate::grpc::pb::{self, content};
 use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::connect::HttpConnector;
 use prost::Message as _;
+use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
@@ -234,4 +235,82 @@ async fn unfinished_requests_without_credentials_hold_a_part_of_the_memory_at_mo
         .converse(ask_whole(question()))
         .await
         .expect("callers are answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fields_that_no_list_counts_are_bounded() {
+    const FIELDS: usize = 600_000;
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let gateway = gateway(&upstream).await;
+    let valid = ask_whole(question()).encode_to_vec();
+    // A field that the schema does not know, and one of its own that only its last value counts of.
+    let unknown = [&*valid, &[0xa0, 0x06, 0x00].repeat(FIELDS)].concat();
+    let repeated = [&*valid, &request(&[0x12, 0].repeat(FIELDS))].concat();
+    for bytes in [unknown, repeated] {
+        let packed = framed(1, &gzip(&bytes));
+        for (encoding, body) in [("identity", framed(0, &bytes)), ("gzip", packed)] {
+            let status = post(&gateway.client, gateway.address, encoding, body).await;
+            assert_fault(&status, Code::InvalidArgument, "INVALID_REQUEST");
+            assert!(status.message().contains("524288 fields"), "{status:?}");
+        }
+    }
+    assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn unfinished_heads_hold_a_part_of_the_memory_at_most() {
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let mut settings = settings(&upstream);
+    settings.memory.limit = 64 * MIB;
+    let gateway = gateway_with(settings).await;
+    // Each byte is a field of HPACK's static table: `accept-encoding: gzip, deflate`.
+    let head = [0x90].repeat(15_000);
+    let mut raws = Vec::new();
+    for _ in 0..20 {
+        let mut raw = Raw::connect(gateway.address, Manners::Answers).await;
+        raw.send(&h2(HEADERS, 0, 1, &head)).await;
+        raws.push(raw);
+    }
+    let (mut held, mut dismissed) = (0, 0);
+    let second = Duration::from_secs(1);
+    for raw in &mut raws {
+        match tokio::time::timeout(second, raw.dismissed()).await {
+            Ok(goaway) => {
+                assert_eq!(goaway, (11, "memory_limit".to_owned()));
+                dismissed += 1;
+            }
+            Err(_) => held += 1,
+        }
+    }
+    // Each takes nearly two MiB once it is decoded; 12 percent are 7.7.
+    assert_eq!((held, dismissed), (4, 16));
+    let mut client = gateway.conversation();
+    let answer = client.converse(ask_whole(question())).await;
+    answer.expect("callers are answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn uploads_that_wait_are_charged_for_what_the_transport_holds_of_them() {
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let mut settings = settings(&upstream);
+    settings.memory.limit = 16 * MIB;
+    let gateway = gateway_with(settings).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..100 {
+        let mut media = gateway.media();
+        calls.spawn(async move { media.upload_media(tokio_stream::pending()).await });
+    }
+    let mut refused = 0;
+    while let Some(answer) = calls.join_next().await {
+        let status = answer.unwrap().unwrap_err();
+        match status.code() {
+            Code::Unavailable => {
+                assert_fault(&status, Code::Unavailable, "OVERLOADED");
+                refused += 1;
+            }
+            _ => assert_fault(&status, Code::DeadlineExceeded, "REQUEST_BODY_TIMEOUT"),
+        }
+    }
+    // A window of 256 KiB and the 32 KiB of a call each, up to 85 percent.
+    assert!((50..=55).contains(&refused), "{refused} of 100 refused");
 }

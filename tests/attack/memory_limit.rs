@@ -102,7 +102,8 @@ async fn packed_texts_are_unpacked_within_the_limit() {
     }
     assert!(answered > 0);
     let grown = process.peak() - before;
-    assert!(grown < 192 * MIB, "{grown} bytes");
+    // The limit is half of what the process may take.
+    assert!(grown < 256 * MIB, "{grown} bytes");
     somebody_is_answered(&process).await;
     assert!(process.is_alive());
 }

@@ -112,6 +112,7 @@ impl Server {
                 Arc::new(TestService),
             ),
             origins: Arc::new(Origins::new(Vec::new())),
+            memory: dashgate::memory::MemoryLedger::default(),
             tls: None,
             limits: LIMITS,
         };
