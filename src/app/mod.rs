@@ -118,20 +118,19 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         load.then(|| Load::new(relay.clone())),
         Arc::new(Offered::new(relay.clone(), phases)?),
     );
-    let memory = relay.memory().clone();
     Ok(Gateway {
         listener,
         address,
         embedded,
-        relay,
         callers,
         door: Door {
             router,
             origins: Arc::new(Origins::new(settings.server.allowed_origins.clone())),
             tls: tls.map(Arc::new),
             limits: parts::limits(&settings.server),
-            memory,
+            memory: relay.memory().clone(),
         },
+        relay,
         capacity: parts::capacity(&settings.server),
         workers: Workers::default(),
         phase,

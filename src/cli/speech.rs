@@ -178,27 +178,28 @@ mod tests {
     use super::*;
     use crate::grpc::pb;
 
+    fn answer(audio: &[u8]) -> Answer {
+        let audio = pb::Audio {
+            source: Some(pb::audio::Source::Data(audio.to_vec().into())),
+            ..pb::Audio::default()
+        };
+        let content = crate::cli::attach::content(pb::content::Kind::Audio(audio));
+        Answer {
+            choices: vec![pb::Choice {
+                message: Some(pb::Message {
+                    content: vec![content],
+                    ..pb::Message::default()
+                }),
+                ..pb::Choice::default()
+            }],
+            ..Answer::default()
+        }
+    }
+
     #[tokio::test]
     async fn samples_become_a_file_and_files_stay_as_they_are() {
         let folder = std::env::temp_dir().join(format!("dashgate-speech-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let answer = |audio: &[u8]| {
-            let audio = pb::Audio {
-                source: Some(pb::audio::Source::Data(audio.to_vec().into())),
-                ..pb::Audio::default()
-            };
-            let content = crate::cli::attach::content(pb::content::Kind::Audio(audio));
-            Answer {
-                choices: vec![pb::Choice {
-                    message: Some(pb::Message {
-                        content: vec![content],
-                        ..pb::Message::default()
-                    }),
-                    ..pb::Choice::default()
-                }],
-                ..Answer::default()
-            }
-        };
         std::fs::write(folder.join("a.wav"), [9; 100]).unwrap();
         for (name, audio, begins, length, odd) in [
             (

@@ -347,7 +347,10 @@ mod tests {
                 Self::Text => {
                     let texts = turn.parts.iter().map(|part| match &part.body {
                         PartBody::Text(text) => text.as_str(),
-                        _ => "",
+                        PartBody::Audio(_)
+                        | PartBody::Image(_)
+                        | PartBody::Video(_)
+                        | PartBody::Other => "",
                     });
                     texts.collect()
                 }

@@ -95,24 +95,27 @@ fn kind_key(kind: Option<&content::Kind>) -> &'static str {
 /// Moves a medium of an answer that no request could have, because it has no address or none that
 /// can be checked, to the other keys of its part. It then goes back as it came.
 fn untyped(kind: content::Kind, extra: &mut Object) -> Option<content::Kind> {
-    let (key, value) = match kind {
+    let (key, value) = match &kind {
         content::Kind::Audio(pb::Audio {
             source: Some(pb::audio::Source::Uri(uri)),
             ..
-        }) if check_uri(&uri, Modality::Audio).is_err() => ("audio", Document::String(uri)),
+        }) if check_uri(uri, Modality::Audio).is_err() => ("audio", Document::String(uri.clone())),
         content::Kind::Audio(pb::Audio {
             source: None,
             file: Some(file),
             ..
-        }) => ("audio", Document::Object(audio_file(file))),
+        }) => ("audio", Document::Object(audio_file(file.clone()))),
         content::Kind::Image(pb::Image {
             source: Some(pb::image::Source::Uri(uri)),
             min_pixels: None,
             max_pixels: None,
             enable_rotate: None,
             ..
-        }) if check_uri(&uri, Modality::Image).is_err() => ("image", Document::String(uri)),
-        kind => return Some(kind),
+        }) if check_uri(uri, Modality::Image).is_err() => ("image", Document::String(uri.clone())),
+        content::Kind::Text(_)
+        | content::Kind::Audio(_)
+        | content::Kind::Image(_)
+        | content::Kind::Video(_) => return Some(kind),
     };
     extra.0.push((key.to_owned(), value));
     None

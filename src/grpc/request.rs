@@ -6,7 +6,7 @@ use std::fmt::Arguments;
 use std::sync::Arc;
 
 use crate::chat::call::{Call, Delivery, Prompt};
-use crate::chat::document::Document;
+use crate::chat::document::{Document, Object};
 use crate::chat::turn::{Role, Tool, ToolCall, ToolChoice, Turn};
 use crate::error::{Error, Reason};
 
@@ -168,7 +168,7 @@ fn check_speech(messages: &[pb::Message], faults: &mut Faults) {
     }
 }
 
-fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
+fn turn(i: usize, mut message: pb::Message, faults: &mut Faults) -> Option<Turn> {
     let path = format_args!("conversation.messages[{i}]");
     let role = match pb::Role::try_from(message.role) {
         Ok(pb::Role::System) => Some(Role::System),
@@ -181,7 +181,8 @@ fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
             None
         }
     };
-    let extra = message.extra.map(document::object).unwrap_or_default();
+    let extra = message.extra.take();
+    let extra = extra.map(document::object).unwrap_or_default();
     // What an answer had under these keys, in a form that the schema does not know, goes back.
     let has_other = |key: &str| {
         extra
@@ -197,30 +198,7 @@ fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
             "is empty; send at least one part",
         );
     }
-    if !extra.is_empty() {
-        // Parts and calls of an unknown form stand in a list, and go back behind the others.
-        let is_rest = |key: &str| answered && matches!(extra.value(key), Some(Document::List(_)));
-        let has_calls = !message.tool_calls.is_empty();
-        let mut taken = Vec::new();
-        for (key, set) in [
-            ("role", !answered),
-            (
-                "content",
-                !message.content.is_empty() && !is_rest("content"),
-            ),
-            ("reasoning_content", !message.reasoning_text.is_empty()),
-            ("tool_calls", has_calls && !is_rest("tool_calls")),
-            ("tool_call_id", !message.tool_call_id.is_empty()),
-        ] {
-            if set {
-                taken.push(key);
-            }
-        }
-        faults.no_overlap(format_args!("{path}.extra"), &extra, &taken);
-        if !answered {
-            faults.numbers(format_args!("{path}.extra"), &extra);
-        }
-    }
+    check_extra(path, &message, &extra, answered, faults);
     let calls = message.tool_calls.into_iter().enumerate();
     let calls = calls.map(|(j, call)| {
         let path = format_args!("{path}.tool_calls[{j}]");
@@ -248,6 +226,39 @@ fn turn(i: usize, message: pb::Message, faults: &mut Faults) -> Option<Turn> {
         extra,
         role: role?,
     })
+}
+
+/// Checks that no key of `extra` says what a field says, and that its numbers can be sent.
+fn check_extra(
+    path: Arguments<'_>,
+    message: &pb::Message,
+    extra: &Object,
+    answered: bool,
+    faults: &mut Faults,
+) {
+    if extra.is_empty() {
+        return;
+    }
+    // Parts and calls of an unknown form stand in a list, and go back behind the others.
+    let is_rest = |key: &str| answered && matches!(extra.value(key), Some(Document::List(_)));
+    let has_content = !message.content.is_empty();
+    let has_calls = !message.tool_calls.is_empty();
+    let mut taken = Vec::new();
+    for (key, set) in [
+        ("role", !answered),
+        ("content", has_content && !is_rest("content")),
+        ("reasoning_content", !message.reasoning_text.is_empty()),
+        ("tool_calls", has_calls && !is_rest("tool_calls")),
+        ("tool_call_id", !message.tool_call_id.is_empty()),
+    ] {
+        if set {
+            taken.push(key);
+        }
+    }
+    faults.no_overlap(format_args!("{path}.extra"), extra, &taken);
+    if !answered {
+        faults.numbers(format_args!("{path}.extra"), extra);
+    }
 }
 
 /// Numbers calls by their position when two have the same index: whoever leaves it out means that.
