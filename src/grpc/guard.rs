@@ -71,8 +71,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Guards a connection. The flag is raised when it is known which protocol is spoken; heads that
-    /// are unfinished are charged to the share of memory.
+    /// Guards a connection. The flag is raised when it is known which protocol is spoken; the share
+    /// of memory is charged for heads that are unfinished.
     pub fn new(
         stream: Box<dyn Stream>,
         greeted: Arc<AtomicBool>,

@@ -32,6 +32,7 @@ pub mod refusal;
 pub mod reply;
 pub mod request;
 mod request_body;
+mod request_limits;
 pub mod response_body;
 pub mod router;
 pub mod scan;

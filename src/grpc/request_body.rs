@@ -5,11 +5,9 @@
 //! held until then is what arrived, and it is charged to the account of memory.
 
 use std::collections::VecDeque;
-use std::io::Read;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame};
@@ -18,13 +16,13 @@ use tonic::Status;
 
 use crate::error::Error;
 use crate::memory::{self, CallMemory};
-use crate::relay::Relay;
 use crate::telemetry::report::Report;
 
 use super::body::stalled;
+use super::request_limits::{Caller, Limits};
 use super::scan::{Scan, malformed};
 use super::status;
-use super::unpack::{Encoding, UNPACKED_AT_ONCE};
+use super::unpack::{Encoding, Unpacked, Unpacking};
 
 /// The bytes before each message: a flag and four bytes of length.
 const PREFIX: usize = 5;
@@ -37,52 +35,9 @@ const UNSCANNED: usize = 128;
 /// so much, instead of as much again as it has.
 const APART: usize = 1024;
 
-/// How many times [`UNPACKED_AT_ONCE`] are unpacked before other calls have their turn: a quarter of
-/// a mebibyte, which takes about a millisecond.
-const PIECES_AT_ONCE: usize = 16;
-
 /// Pieces that are smaller are copied together. A piece keeps the whole buffer alive that it was
 /// read into, which is a few times this size.
 const COPIED: usize = 4 * 1024;
-
-/// What a request may be.
-pub(super) struct Limits {
-    /// The largest message, unpacked. tonic has the same limit, and refuses what is larger.
-    pub(super) message_bytes: usize,
-    /// How its elements are counted, if they are.
-    pub(super) elements: Option<Elements>,
-    /// How long it may stop in the middle of a message, where no other clock looks.
-    pub(super) stall_timeout: Option<Duration>,
-}
-
-/// How the elements of a message are counted.
-#[derive(Clone)]
-pub(super) struct Elements {
-    /// The schema.
-    pub(super) schema: Arc<super::element_limits::Schema>,
-    /// The type of the message in it.
-    pub(super) message: usize,
-    /// How much memory the elements may take.
-    pub(super) max_weight: usize,
-}
-
-/// Whose request it is.
-pub(super) struct Caller {
-    /// Its request id.
-    pub(super) request_id: Arc<str>,
-    /// Where a refusal is reported, and as which method, if it is.
-    pub(super) report: Option<(Relay, &'static str)>,
-    /// When it came.
-    pub(super) arrived: Instant,
-}
-
-/// A message that is being unpacked.
-struct Unpacking {
-    source: Box<dyn Read + Send>,
-    buffer: Vec<u8>,
-    length: usize,
-    scan: Option<Scan>,
-}
 
 /// The body.
 pub(super) struct RequestBody<B> {
@@ -301,13 +256,10 @@ impl<B> RequestBody<B> {
         let claimed = claimed.min(self.limits.message_bytes);
         self.memory.receive(self.received + claimed)?;
         let pieces = std::mem::take(&mut self.pieces);
-        let source = self.encoding.reader(pieces);
-        self.unpacking = Some(Box::new(Unpacking {
-            source: source.map_err(|error| malformed().with_source(error))?,
-            buffer: vec![0; UNPACKED_AT_ONCE],
-            length: 0,
-            scan,
-        }));
+        let unpacking = Unpacking::new(self.encoding, pieces, scan);
+        self.unpacking = Some(Box::new(
+            unpacking.map_err(|error| malformed().with_source(error))?,
+        ));
         Ok(())
     }
 
@@ -328,41 +280,26 @@ impl<B> RequestBody<B> {
         Ok(())
     }
 
-    /// Unpacks a part of the message that came, and counts it. Whether there is more to do.
+    /// Unpacks a part of the message that came. Whether there is more to do.
     fn unpack(&mut self, mut unpacking: Box<Unpacking>) -> Result<bool, Error> {
-        let Unpacking {
-            source,
-            buffer,
-            length,
-            scan,
-        } = &mut *unpacking;
-        // Not in one piece: that would be moved each time it grows.
-        let mut piece = BytesMut::new();
-        for _ in 0..PIECES_AT_ONCE {
-            let count = source.read(buffer);
-            let count = count.map_err(|error| malformed().with_source(error))?;
-            let part = buffer.get(..count).unwrap_or_default();
-            if part.is_empty() {
-                self.pieces.push_back(piece.freeze());
-                let scan = scan.take();
-                self.counted(scan)?;
-                return Ok(false);
+        let (memory, received) = (&self.memory, self.received);
+        let charge = |length| memory.receive(received + length);
+        match unpacking.next(self.limits.message_bytes, charge)? {
+            Unpacked::More(piece) => {
+                self.pieces.push_back(piece);
+                self.unpacking = Some(unpacking);
+                return Ok(true);
             }
-            *length += part.len();
-            if *length > self.limits.message_bytes {
-                // As tonic says it, so that it becomes the same error.
+            Unpacked::Last(piece) => {
+                self.pieces.push_back(piece);
+                self.counted(unpacking.scan())?;
+            }
+            // As tonic says it, so that it becomes the same error.
+            Unpacked::TooLarge => {
                 self.failed = Some(Status::resource_exhausted("the message is too large"));
-                return Ok(false);
             }
-            if let Some(scan) = scan {
-                scan.feed(part)?;
-            }
-            piece.extend_from_slice(part);
-            self.memory.receive(self.received + *length)?;
         }
-        self.pieces.push_back(piece.freeze());
-        self.unpacking = Some(unpacking);
-        Ok(true)
+        Ok(false)
     }
 
     /// Whether the memory of the call is taken back while it waits for more of a large message.
@@ -456,9 +393,8 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        let is_passed_on = self.ready.is_empty() && self.rest.is_empty();
         let is_idle = self.failed.is_none() && self.unpacking.is_none() && !self.is_amid();
-        is_passed_on && is_idle && self.body.is_end_stream()
+        is_idle && self.ready.is_empty() && self.rest.is_empty() && self.body.is_end_stream()
     }
 }
 
@@ -467,6 +403,7 @@ mod tests {
     use std::io::Write as _;
     use std::task::Waker;
 
+    use super::super::unpack::UNPACKED_AT_ONCE;
     use super::*;
     use crate::memory::{Kind, MemoryLedger};
 
@@ -514,7 +451,7 @@ mod tests {
     async fn others_have_their_turn_while_a_message_is_unpacked() {
         let (turns, passed) = polled(&packed(LENGTH), Encoding::Gzip);
         assert_eq!(passed.unwrap(), LENGTH + PREFIX);
-        assert_eq!(turns, LENGTH / (PIECES_AT_ONCE * UNPACKED_AT_ONCE));
+        assert_eq!(turns, LENGTH / UNPACKED_AT_ONCE);
         let (turns, passed) = polled(&packed(1000), Encoding::Gzip);
         assert_eq!((turns, passed.unwrap()), (0, 1000 + PREFIX));
     }

@@ -3,12 +3,19 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use flate2::read::GzDecoder;
 use http::{HeaderMap, header::HeaderName};
 
+use crate::error::Error;
+
+use super::scan::{Scan, malformed};
+
 /// How much is unpacked between two looks at the limits.
-pub(super) const UNPACKED_AT_ONCE: usize = 16 * 1024;
+const BUFFER: usize = 16 * 1024;
+
+/// How much is unpacked before other calls have their turn. It takes about a millisecond.
+pub(super) const UNPACKED_AT_ONCE: usize = 16 * BUFFER;
 
 /// The largest window of zstd that is allocated, as a power of two: 16 MiB. Its encoders use 2 to 8
 /// MiB at the levels that they offer without being asked twice.
@@ -57,7 +64,7 @@ impl Encoding {
     }
 
     /// Reads a message that is packed in this way.
-    pub(super) fn reader(self, pieces: VecDeque<Bytes>) -> io::Result<Box<dyn Read + Send>> {
+    fn reader(self, pieces: VecDeque<Bytes>) -> io::Result<Box<dyn Read + Send>> {
         let pieces = Pieces(pieces);
         Ok(match self {
             Self::Identity => Box::new(pieces),
@@ -68,6 +75,73 @@ impl Encoding {
                 Box::new(decoder)
             }
         })
+    }
+}
+
+/// A message that is being unpacked.
+pub(super) struct Unpacking {
+    source: Box<dyn Read + Send>,
+    buffer: Vec<u8>,
+    length: usize,
+    scan: Option<Scan>,
+}
+
+/// What was unpacked.
+pub(super) enum Unpacked {
+    /// A part of the message; more is to come.
+    More(Bytes),
+    /// The last part.
+    Last(Bytes),
+    /// The message is larger than it may be.
+    TooLarge,
+}
+
+impl Unpacking {
+    /// Begins with a message that came in these pieces, and counts it.
+    pub(super) fn new(
+        encoding: Encoding,
+        pieces: VecDeque<Bytes>,
+        scan: Option<Scan>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            source: encoding.reader(pieces)?,
+            buffer: vec![0; BUFFER],
+            length: 0,
+            scan,
+        })
+    }
+
+    /// Unpacks the next part, and charges the length so far.
+    pub(super) fn next(
+        &mut self,
+        max_length: usize,
+        charge: impl Fn(usize) -> Result<(), Error>,
+    ) -> Result<Unpacked, Error> {
+        // Not the whole message in one piece: that would be moved each time it grows.
+        let mut piece = BytesMut::new();
+        while piece.len() < UNPACKED_AT_ONCE {
+            let count = self.source.read(&mut self.buffer);
+            let count = count.map_err(|error| malformed().with_source(error))?;
+            let part = self.buffer.get(..count).unwrap_or_default();
+            if part.is_empty() {
+                return Ok(Unpacked::Last(piece.freeze()));
+            }
+            self.length += part.len();
+            if self.length > max_length {
+                return Ok(Unpacked::TooLarge);
+            }
+            if let Some(scan) = &mut self.scan {
+                scan.feed(part)?;
+            }
+            piece.extend_from_slice(part);
+            charge(self.length)?;
+        }
+        Ok(Unpacked::More(piece.freeze()))
+    }
+
+    /// The count of the message.
+    pub(super) fn scan(&mut self) -> Option<Scan> {
+        self.scan.take()
     }
 }
 

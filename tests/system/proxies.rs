@@ -229,7 +229,6 @@ async fn a_socks_proxy_resolves_the_name_itself() {
 
 #[tokio::test]
 async fn a_proxy_that_does_not_let_pass_is_named_and_nothing_is_sent() {
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gone_address = gone.local_addr().unwrap();
     drop(gone);
@@ -296,6 +295,11 @@ async fn a_proxy_that_does_not_let_pass_is_named_and_nothing_is_sent() {
             assert!(error.message().contains(&said), "{error:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_silent_is_named() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
     let world = World::with_upstream("https://dashscope.test/api/v1")
         .set("HTTPS_PROXY", &format!("http://{address}"))

@@ -1,0 +1,39 @@
+//! What a request may be, and whose it is: what the check of its body needs to know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::relay::Relay;
+
+/// What a request may be.
+pub(super) struct Limits {
+    /// The largest message, unpacked. tonic has the same limit, and refuses what is larger.
+    pub(super) message_bytes: usize,
+    /// How its elements are counted, if they are.
+    pub(super) elements: Option<Elements>,
+    /// How long it may stop in the middle of a message, where no other clock looks.
+    pub(super) stall_timeout: Option<Duration>,
+}
+
+/// How the elements of a message are counted.
+#[derive(Clone)]
+pub(super) struct Elements {
+    /// The schema.
+    pub(super) schema: Arc<super::element_limits::Schema>,
+    /// The type of the message in it.
+    pub(super) message: usize,
+    /// How much memory the elements may take.
+    pub(super) max_weight: usize,
+}
+
+/// Whose request it is.
+pub(super) struct Caller {
+    /// Its request id.
+    pub(super) request_id: Arc<str>,
+    /// Where a refusal is reported, and as which method, if it is.
+    pub(super) report: Option<(Relay, &'static str)>,
+    /// When it came.
+    pub(super) arrived: Instant,
+}
