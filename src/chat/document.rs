@@ -3,6 +3,10 @@
 
 use std::collections::HashMap;
 
+/// The most levels of a document: objects and lists in it. Each takes up to three of the hundred
+/// levels of messages that protobuf's readers decode, and no known document has ten.
+pub const MAX_LEVELS: u32 = 24;
+
 /// A number that can be compared and hashed by its bits, as settings and documents need it.
 #[derive(Clone, Copy, Debug)]
 pub struct Real(pub f64);

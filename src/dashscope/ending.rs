@@ -101,7 +101,8 @@ impl Reply {
 
     /// Keeps a usage that is no object among the other keys of the body: it counts nothing.
     pub(super) fn keep_odd_usage(&mut self, json: &str) {
-        if let Some((document, _)) = tree::document(json) {
+        if let Some((document, warnings)) = tree::document(json) {
+            self.warn_of_usage(warnings);
             let usage = Object(vec![("usage".to_owned(), document)]);
             self.extra.add(usage, format_args!(""), &mut self.losses);
         }
@@ -121,9 +122,8 @@ impl Reply {
     }
 
     fn last_counts(&mut self) -> Option<Object> {
-        let (counts, repeated) = counts(&self.usage)?;
-        let paths = repeated.into_iter().map(|path| format!("usage.{path}"));
-        paths.for_each(|path| self.add_warning(wire::repeated(path)));
+        let (counts, warnings) = counts(&self.usage)?;
+        self.warn_of_usage(warnings);
         Some(counts)
     }
 
@@ -136,6 +136,16 @@ impl Reply {
         losses
             .into_iter()
             .for_each(|warning| self.add_warning(warning));
+    }
+
+    fn warn_of_usage(&mut self, warnings: Vec<Warning>) {
+        for mut warning in warnings {
+            warning.field = match &*warning.field {
+                "" => "usage".to_owned(),
+                path => format!("usage.{path}"),
+            };
+            self.add_warning(warning);
+        }
     }
 
     /// Adds to what the caller is warned of at the end, which may have been read already.

@@ -11,9 +11,10 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::elements;
 use super::fault::{truncated, unreadable};
 use super::reply::{Opening, Reply};
-use super::sse::{Decoder, Limits};
+use super::sse::{Decoder, Frame, Limits};
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::chat::warning::{Code, Warning};
@@ -23,6 +24,14 @@ use crate::memory::{CALL, CallMemory};
 
 /// How much blank space may stand before an answer.
 const MAX_BLANK_BYTES: usize = 64 * 1024;
+
+/// The most events in a row of which nothing is passed on. Speech recognition revises its text for
+/// as long as it is spoken to, ten times a second, which is hours; nothing else comes near.
+const MAX_SILENT_EVENTS: u32 = 100_000;
+
+/// How much is read of a body in one go before other tasks have their turn: as much as one read of
+/// a socket gives. Its events take a millisecond or so, and DashScope is rarely that far ahead.
+const BURST_BYTES: usize = 64 * 1024;
 
 /// The answer to one call, as its events. See [`Event`] for the order that they keep.
 pub struct Exchange {
@@ -35,9 +44,17 @@ pub struct Exchange {
     linger: Option<(Duration, Pin<Box<Sleep>>)>,
     failed: VecDeque<Error>,
     done: bool,
+    /// Whether the bytes at hand may hold more events.
+    has_frames: bool,
+    /// How many events in a row gave nothing.
+    silent: u32,
+    /// What was read since other tasks had their turn.
+    burst: usize,
     memory: Option<CallMemory>,
     /// What is charged there for the buffers of this exchange.
     charged: usize,
+    /// What the elements take that were decoded last.
+    decoded: usize,
 }
 
 /// What the body is. Its first byte tells, because content types are not to be trusted: JSON begins
@@ -67,8 +84,12 @@ impl Exchange {
             linger: None,
             failed: VecDeque::new(),
             done: false,
+            has_frames: false,
+            silent: 0,
+            burst: 0,
             memory: None,
             charged: 0,
+            decoded: 0,
         }
     }
 
@@ -85,7 +106,7 @@ impl Exchange {
             Form::Whole(body) => 2 * body.len(),
             Form::Events(decoder) => decoder.buffered(),
         };
-        let held = held.saturating_sub(CALL);
+        let held = held.saturating_add(self.decoded).saturating_sub(CALL);
         if held == self.charged {
             return Ok(());
         }
@@ -96,6 +117,19 @@ impl Exchange {
                 .map_err(|error| error.with_sent(Sent::Begun)),
             None => Ok(()),
         }
+    }
+
+    /// Charges what the elements of this JSON take, before it is decoded and until the next is.
+    fn weigh(&mut self, json: &[u8]) -> Result<(), Error> {
+        let weight = elements::weight(json);
+        if weight == 0 && self.decoded == 0 {
+            return Ok(());
+        }
+        if let Some(memory) = &self.memory {
+            elements::check(weight, memory, self.reply.sent())?;
+        }
+        self.decoded = weight;
+        self.charge()
     }
 
     /// Adds to what the caller is warned of at the end of the answer.
@@ -136,7 +170,7 @@ impl Exchange {
             }
             Form::Events(decoder) => {
                 decoder.push(chunk);
-                take_frames(decoder, &mut self.reply)
+                self.take_frames()
             }
         }
     }
@@ -145,14 +179,13 @@ impl Exchange {
         match &mut self.form {
             Form::Unknown(_) => self.reply.take_whole(b"")?,
             Form::Whole(body) => {
-                self.reply.take_whole(body)?;
+                let body = body.clone();
+                self.weigh(&body)?;
+                self.reply.take_whole(&body)?;
                 // The events hold it now.
                 self.form = Form::Whole(Bytes::new());
             }
-            Form::Events(decoder) => {
-                decoder.end();
-                take_frames(decoder, &mut self.reply)?;
-            }
+            Form::Events(_) => self.take_last_frames()?,
         }
         self.reply.finish_body(self.body.has_end())
     }
@@ -162,9 +195,8 @@ impl Exchange {
         if self.reply.is_finished() {
             return self.reply.finish();
         }
-        if let Form::Events(decoder) = &mut self.form {
-            decoder.end();
-            take_frames(decoder, &mut self.reply)?;
+        if matches!(self.form, Form::Events(_)) {
+            self.take_last_frames()?;
             if self.reply.is_finished() {
                 return self.reply.finish();
             }
@@ -177,9 +209,65 @@ impl Exchange {
         })
     }
 
-    /// Takes the next bytes, and whatever becomes of the answer then.
-    fn receive(&mut self, chunk: Bytes) {
-        let outcome = match self.take_chunk(chunk) {
+    /// Takes events until one gives something to pass on: what a few bytes become is not held for
+    /// more than one of them. Whether more may come: nothing can be read behind a limit that was
+    /// broken, and a complete answer needs nothing more.
+    fn take_frames(&mut self) -> Result<bool, Error> {
+        self.has_frames = false;
+        while let Form::Events(decoder) = &mut self.form {
+            let read = decoder.next().map_err(|_| "the stream broke a limit");
+            let read = read.map_err(|what| self.unreadable(what));
+            let frame = match read.and_then(|frame| self.weighed(frame)) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(_) if self.reply.is_finished() => {
+                    let message = "what came after the answer's end broke a limit";
+                    let warning = Warning::new(Code::AnswerPartDropped, "", message);
+                    self.reply.warn(vec![warning]);
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            };
+            self.reply.take_frame(&frame)?;
+            if self.reply.has_events() {
+                self.silent = 0;
+                self.has_frames = true;
+                break;
+            }
+            self.silent += 1;
+            if self.silent > MAX_SILENT_EVENTS {
+                return match self.reply.is_finished() {
+                    true => Ok(false),
+                    false => Err(self.unreadable("too many events in a row carried nothing")),
+                };
+            }
+        }
+        Ok(true)
+    }
+
+    fn weighed(&mut self, frame: Option<Frame>) -> Result<Option<Frame>, Error> {
+        if let Some(frame) = &frame {
+            self.weigh(&frame.data)?;
+        }
+        Ok(frame)
+    }
+
+    /// Takes the events that the end of the body completes: two at the most.
+    fn take_last_frames(&mut self) -> Result<(), Error> {
+        if let Form::Events(decoder) = &mut self.form {
+            decoder.end();
+        }
+        while self.take_frames()? && self.has_frames {}
+        Ok(())
+    }
+
+    fn unreadable(&self, what: &'static str) -> Error {
+        unreadable(what, self.reply.sent())
+    }
+
+    /// Goes on after what was taken, or ends.
+    fn go_on(&mut self, taken: Result<bool, Error>) {
+        let outcome = match taken {
             Ok(true) => match self.charge() {
                 Ok(()) => return,
                 // What comes behind a complete answer takes nothing from it.
@@ -240,23 +328,6 @@ fn first_byte(bytes: &[u8]) -> Option<u8> {
     text.trim_ascii_start().first().copied()
 }
 
-/// Takes the events that are there. Whether more may come: nothing can be read behind a limit that
-/// was broken, and a complete answer needs nothing more.
-fn take_frames(decoder: &mut Decoder, reply: &mut Reply) -> Result<bool, Error> {
-    loop {
-        match decoder.next() {
-            Ok(Some(frame)) => reply.take_frame(&frame)?,
-            Ok(None) => return Ok(true),
-            Err(_) if reply.is_finished() => {
-                let message = "what came after the answer's end broke a limit";
-                reply.warn(vec![Warning::new(Code::AnswerPartDropped, "", message)]);
-                return Ok(false);
-            }
-            Err(_) => return Err(unreadable("the stream broke a limit", reply.sent())),
-        }
-    }
-}
-
 impl Stream for Exchange {
     type Item = Result<Event, Error>;
 
@@ -272,15 +343,30 @@ impl Stream for Exchange {
             if this.done {
                 return Poll::Ready(None);
             }
+            if this.has_frames {
+                let taken = this.take_frames();
+                this.go_on(taken);
+                continue;
+            }
+            if this.burst >= BURST_BYTES {
+                this.burst = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let polled = this.body.poll_chunk(cx);
             if matches!(polled, Poll::Pending | Poll::Ready(Some(Ok(_)))) && this.is_late(cx) {
                 let outcome = this.reply.give_up();
                 this.settle(outcome);
                 continue;
             }
+            if polled.is_pending() {
+                this.burst = 0;
+            }
             match ready!(polled) {
                 Some(Ok(chunk)) => {
-                    this.receive(chunk);
+                    this.burst = this.burst.saturating_add(chunk.len());
+                    let taken = this.take_chunk(chunk);
+                    this.go_on(taken);
                 }
                 Some(Err(broken)) => {
                     let outcome = this.take_break(&broken);
@@ -312,7 +398,13 @@ mod tests {
         for (message, finish) in messages {
             let choice = json!({ "message": message, "finish_reason": finish });
             let body = json!({ "output": { "choices": [choice] }, "usage": {} });
-            exchange.receive(Bytes::from(format!("event:result\ndata:{body}\n\n")));
+            let chunk = Bytes::from(format!("event:result\ndata:{body}\n\n"));
+            let taken = exchange.take_chunk(chunk);
+            exchange.go_on(taken);
+            while exchange.has_frames && !exchange.done {
+                let taken = exchange.take_frames();
+                exchange.go_on(taken);
+            }
         }
         let (mut fold, mut answer) = (Fold::default(), None);
         let mut cx = Context::from_waker(std::task::Waker::noop());

@@ -78,7 +78,8 @@ impl Fields {
         } else {
             vec![taken]
         };
-        let (mut good, mut odd) = (Vec::with_capacity(items.len()), Vec::new());
+        // No room before it is needed: most of a long list may be nulls.
+        let (mut good, mut odd) = (Vec::new(), Vec::new());
         for item in items.into_iter().filter(|item| *item != Document::Null) {
             match read(item) {
                 Ok(item) => good.push(item),

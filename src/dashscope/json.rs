@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::chat::document::{Document, Object, Real};
@@ -18,19 +18,43 @@ const LARGEST_WHOLE: f64 = 18_446_744_073_709_551_616.0;
 /// The first unsure number as a whole number.
 const FIRST_UNSURE_WHOLE: u64 = 9_007_199_254_740_992;
 
-/// A document that is read from JSON, strictly: a key that comes twice is an error, and so is a
-/// whole number that neither a double nor 64 bits hold. One that needs all of 64 bits becomes a
-/// string of its digits.
+/// The most levels of a document that is read strictly. No known one has as many; those that have
+/// are read as trees, which know how deep in the answer they stand.
+const STRICT_LEVELS: u32 = 8;
+
+/// A document that is read from JSON, strictly: a key that comes twice is an error, and so are
+/// levels beyond a few and a whole number that neither a double nor 64 bits hold. One that needs
+/// all of 64 bits becomes a string of its digits.
 #[derive(Debug)]
 pub(super) struct Read(pub(super) Document);
 
 impl<'de> Deserialize<'de> for Read {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ReadVisitor).map(Self)
+        deserializer
+            .deserialize_any(ReadVisitor(STRICT_LEVELS))
+            .map(Self)
     }
 }
 
-struct ReadVisitor;
+/// Reads a value that may have so many levels.
+#[derive(Clone, Copy)]
+struct ReadVisitor(u32);
+
+impl ReadVisitor {
+    /// For the values of an object or a list.
+    fn inner<E: de::Error>(self) -> Result<Self, E> {
+        let left = self.0.checked_sub(1);
+        left.map(Self).ok_or_else(|| E::custom("nested too deep"))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ReadVisitor {
+    type Value = Document;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Document, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
 
 impl<'de> Visitor<'de> for ReadVisitor {
     type Value = Document;
@@ -77,17 +101,19 @@ impl<'de> Visitor<'de> for ReadVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Document, A::Error> {
+        let inner = self.inner()?;
         let mut list = Vec::new();
-        while let Some(Read(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(inner)? {
             list.push(item);
         }
         Ok(Document::List(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Document, A::Error> {
+        let inner = self.inner()?;
         let mut object = Gathered::default();
         while let Some(key) = entries.next_key::<String>()? {
-            let Read(value) = entries.next_value()?;
+            let value = entries.next_value_seed(inner)?;
             object.insert(key, value);
         }
         let object = object.unique();

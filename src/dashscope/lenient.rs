@@ -22,15 +22,15 @@ use super::text::{Quoted, Text};
 use super::tree::document;
 use super::wire::{
     Annotation, Audio, Body, Choice, Content, ErrorObject, Function, Logprobs, Message, Output,
-    Part, SearchInfo, SearchResult, TokenLogprob, ToolCall, repeated,
+    Part, SearchInfo, SearchResult, TokenLogprob, ToolCall,
 };
-use crate::chat::document::{Document, Object};
+use crate::chat::document::{Document, Object, Real};
 
 /// Reads a body, strictly if that is possible. `None` if it is not JSON, or not an object.
 pub(super) fn read(json: &str) -> Option<Body<'_>> {
     let mut body = match strict::read(json) {
-        Ok(body) => body,
-        Err(_) => self::body(json)?,
+        Ok(body) if !body.is_nested() => body,
+        Ok(_) | Err(_) => self::body(json)?,
     };
     find_output(&mut body);
     let choices = body.output.iter_mut().filter_map(|o| o.choices.as_mut());
@@ -60,7 +60,7 @@ fn is_message((key, value): &(String, Document)) -> bool {
 
 /// Reads a body. `None` if it is not JSON, or not an object.
 pub(super) fn body(json: &str) -> Option<Body<'_>> {
-    let (document, twice) = document(json)?;
+    let (document, warnings) = document(json)?;
     let Document::Object(object) = document else {
         return None;
     };
@@ -79,7 +79,7 @@ pub(super) fn body(json: &str) -> Option<Body<'_>> {
         output: fields.with("output", output),
         usage: raw.usage,
         extra: fields.rest(),
-        warnings: twice.into_iter().map(repeated).collect(),
+        warnings,
     })
 }
 
@@ -249,7 +249,12 @@ fn message(document: Document) -> Result<Message<'static>, Document> {
         Some(Document::String(_) | Document::Number(_)) => {
             fields.text("content").map(Content::Text)
         }
-        _ => fields.list("content", part).map(Content::Parts),
+        slot => {
+            if let Some(Document::List(items)) = slot {
+                join_numbers(items);
+            }
+            fields.list("content", part).map(Content::Parts)
+        }
     };
     Ok(Message {
         role: fields.text("role"),
@@ -259,6 +264,25 @@ fn message(document: Document) -> Result<Message<'static>, Document> {
         annotations: fields.list("annotations", annotation),
         extra: fields.rest(),
     })
+}
+
+/// Appends numbers to the text before them: a list of them is not worth a part each.
+fn join_numbers(items: &mut Vec<Document>) {
+    if !items.iter().any(|item| matches!(item, Document::Number(_))) {
+        return;
+    }
+    let mut joined: Vec<Document> = Vec::new();
+    for item in items.drain(..) {
+        let Document::Number(Real(number)) = item else {
+            joined.push(item);
+            continue;
+        };
+        match joined.last_mut() {
+            Some(Document::String(before)) => before.push_str(&number.to_string()),
+            _ => joined.push(Document::String(number.to_string())),
+        }
+    }
+    *items = joined;
 }
 
 fn part(document: Document) -> Result<Part<'static>, Document> {

@@ -9,6 +9,7 @@ mod beside;
 mod body;
 mod calls;
 mod choice;
+mod elements;
 mod ending;
 mod error_codes;
 mod error_fields;
@@ -409,6 +410,8 @@ mod tests {
     use serde_json::{Value, json};
     use std::collections::VecDeque;
     use std::io::Write as _;
+    use std::pin::Pin;
+    use std::task::Poll;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
     use tokio_stream::StreamExt as _;
@@ -623,6 +626,50 @@ mod tests {
         let outcome = run(&dashscope(url), &call(vec![text("hi")]), Delivery::Stream).await;
         server.await.unwrap();
         outcome
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_is_far_ahead_is_read_a_little_at_a_time() {
+        const EVENTS: usize = 8192;
+        let events: String = (0..EVENTS)
+            .map(|number| frame(&format!("{number} "), "null"))
+            .collect();
+        let answer = chunked(&[&events]);
+        let (url, server) = serve(vec![answer]).await;
+        let (dashscope, call) = (dashscope(url), call(vec![text("hi")]));
+        let model = "m".into();
+        let wanted = wanted(&model, Delivery::Stream);
+        let mut stored = Stored::default();
+        let prepared = dashscope.prepare(&call, wanted, &mut stored).await;
+        let prepared = prepared.unwrap();
+        let mut exchange = dashscope.open(&prepared).await.unwrap();
+        exchange.next().await.unwrap().unwrap();
+        let mut most = 0;
+        for _ in 0..EVENTS {
+            // The server fills all buffers of the system meanwhile.
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            let read = std::future::poll_fn(|cx| {
+                let mut read = 0;
+                loop {
+                    match Pin::new(&mut exchange).poll_next(cx) {
+                        Poll::Ready(Some(Ok(_))) => read += 1,
+                        Poll::Ready(_) => return Poll::Ready((read, true)),
+                        Poll::Pending => return Poll::Ready((read, false)),
+                    }
+                }
+            });
+            let (read, ended) = tokio::task::unconstrained(read).await;
+            most = most.max(read);
+            if ended {
+                break;
+            }
+        }
+        drop((exchange, server));
+        assert!(most > 0);
+        let bytes = most * events.len() / EVENTS;
+        assert!(bytes < 160 * 1024, "{most} events in one go, {bytes} bytes");
     }
 
     async fn fault(answer: Vec<u8>) -> (usize, Reason, Sent) {

@@ -128,6 +128,11 @@ impl Reply {
         self.events.pop_front()
     }
 
+    /// Whether events were read and not taken.
+    pub(super) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// How far the call had come, for a fault that happens now.
     pub fn sent(&self) -> Sent {
         self.sent

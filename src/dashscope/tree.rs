@@ -7,26 +7,30 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::chat::document::{Document, Object, Real};
+use super::wire::{nested, repeated};
+use crate::chat::document::{Document, MAX_LEVELS, Object, Real};
+use crate::chat::warning::Warning;
 
-/// The most repeated keys that are reported. One is enough to know that something is odd.
-const MAX_REPEATED: usize = 16;
+/// The most oddities that are reported. One is enough to know that something is odd.
+const MAX_ODDITIES: usize = 16;
 
 /// The first whole number that a double does not hold exactly, and all beyond may be rounded.
 pub(super) const FIRST_UNSURE: f64 = 9_007_199_254_740_992.0;
 
-/// Any JSON, and the paths of the keys that came twice.
-pub(super) fn document(json: &str) -> Option<(Document, Vec<String>)> {
+/// Any JSON, and warnings of what is odd in it: keys that came twice, and values that are nested
+/// so deep that they are kept as the text of their JSON.
+pub(super) fn document(json: &str) -> Option<(Document, Vec<Warning>)> {
     let read = |json: &str, unsure: bool| {
         let notes = RefCell::new(Notes::default());
         let seed = Tree {
             notes: &notes,
             unsure,
+            level: 0,
         };
         let mut reader = serde_json::Deserializer::from_str(json);
         let document = seed.deserialize(&mut reader).ok()?;
         reader.end().ok()?;
-        Some((document, notes.into_inner().repeated))
+        Some((document, notes.into_inner().warnings))
     };
     // The second time with all numbers that no double holds as strings.
     read(json, false).or_else(|| read(&quoted(json), true))
@@ -36,14 +40,25 @@ pub(super) fn document(json: &str) -> Option<(Document, Vec<String>)> {
 #[derive(Default)]
 struct Notes {
     path: Vec<String>,
-    repeated: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 impl Notes {
+    /// A key at this place came twice.
     fn twice(&mut self, key: &str) {
-        if self.repeated.len() < MAX_REPEATED {
-            let path = self.path.iter().map(String::as_str).chain([key]);
-            self.repeated.push(path.collect::<Vec<_>>().join("."));
+        let path = self.path.iter().map(String::as_str).chain([key]);
+        let path = path.collect::<Vec<_>>().join(".");
+        self.warn(repeated(path));
+    }
+
+    /// A value at this place is nested too deep.
+    fn deep(&mut self) {
+        self.warn(nested(self.path.join(".")));
+    }
+
+    fn warn(&mut self, warning: Warning) {
+        if self.warnings.len() < MAX_ODDITIES && !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
         }
     }
 }
@@ -54,6 +69,8 @@ struct Tree<'n> {
     notes: &'n RefCell<Notes>,
     /// Whether a large number is the one that was meant: those that are not were quoted.
     unsure: bool,
+    /// The objects and lists around the value.
+    level: u32,
 }
 
 impl<'de> DeserializeSeed<'de> for Tree<'_> {
@@ -108,7 +125,14 @@ impl<'de> Visitor<'de> for Tree<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Document, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(self)? {
+        let inner = self.inner();
+        if inner.is_deepest() {
+            while let Some(raw) = items.next_element::<&RawValue>()? {
+                list.push(inner.flat(raw)?);
+            }
+            return Ok(Document::List(list));
+        }
+        while let Some(item) = items.next_element_seed(inner)? {
             list.push(item);
         }
         Ok(Document::List(list))
@@ -117,12 +141,15 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Document, A::Error> {
         let mut object: Vec<(String, Document)> = Vec::new();
         let mut places = HashMap::new();
+        let inner = self.inner();
         while let Some(key) = entries.next_key::<String>()? {
             self.notes.borrow_mut().path.push(key.clone());
             let value = if key == "arguments" && self.in_tool_calls() {
                 arguments(entries.next_value()?)
+            } else if inner.is_deepest() {
+                inner.flat(entries.next_value()?)?
             } else {
-                entries.next_value_seed(self)?
+                entries.next_value_seed(inner)?
             };
             self.notes.borrow_mut().path.pop();
             match places.get(&key).and_then(|at: &usize| object.get_mut(*at)) {
@@ -141,6 +168,29 @@ impl<'de> Visitor<'de> for Tree<'_> {
 }
 
 impl Tree<'_> {
+    /// For the values of an object or a list.
+    fn inner(self) -> Self {
+        let level = self.level + 1;
+        Self { level, ..self }
+    }
+
+    /// Whether no object and no list may stand here.
+    fn is_deepest(self) -> bool {
+        self.level >= MAX_LEVELS
+    }
+
+    /// A value where no object and no list may stand: those are kept as the text of their JSON,
+    /// which readers of protobuf can decode.
+    fn flat<E: de::Error>(self, raw: &RawValue) -> Result<Document, E> {
+        let json = raw.get();
+        if json.starts_with(['{', '[']) {
+            self.notes.borrow_mut().deep();
+            return Ok(Document::String(compact(json)));
+        }
+        let mut reader = serde_json::Deserializer::from_str(json);
+        self.deserialize(&mut reader).map_err(E::custom)
+    }
+
     fn in_tool_calls(self) -> bool {
         let notes = self.notes.borrow();
         notes.path.iter().any(|key| key == "tool_calls")

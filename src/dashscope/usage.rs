@@ -5,6 +5,7 @@ use super::json::Read;
 use super::tree;
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
+use crate::chat::warning::Warning;
 
 /// Whether two usages have the same keys, and no number of the second is less than in the first. So
 /// it is with nearly all, which need not be read therefore. Not sure of all that are so.
@@ -27,16 +28,16 @@ pub(super) fn only_grew(mut before: &str, mut after: &str) -> bool {
     true
 }
 
-/// Reads what a usage counts, and the paths of keys that came twice.
-pub(super) fn counts(json: &str) -> Option<(Object, Vec<String>)> {
-    let (document, repeated) = match serde_json::from_str(json) {
+/// Reads what a usage counts, with warnings of what is odd in it.
+pub(super) fn counts(json: &str) -> Option<(Object, Vec<Warning>)> {
+    let (document, warnings) = match serde_json::from_str(json) {
         Ok(Read(document)) => (document, Vec::new()),
         Err(_) => tree::document(json)?,
     };
     let Document::Object(raw) = document else {
         return None;
     };
-    Some((raw, repeated))
+    Some((raw, warnings))
 }
 
 /// What was used. An odd count costs no answer: what cannot be read is only in `raw`.

@@ -5,7 +5,7 @@
 use serde_json::value::RawValue;
 
 use super::text::{Quoted, Text};
-use crate::chat::document::Object;
+use crate::chat::document::{MAX_LEVELS, Object};
 use crate::chat::warning::{Code, Warning};
 
 /// The body of an answer, or the data of one event.
@@ -25,6 +25,15 @@ pub(super) struct Body<'a> {
 /// What a key that came twice is reported as.
 pub(super) fn repeated(path: String) -> Warning {
     let message = "the key came more than once in DashScope's answer; its last value is used";
+    Warning::new(Code::AnswerPartDropped, path, message)
+}
+
+/// What a value is reported as that is nested so deep that no reader of protobuf would decode it.
+pub(super) fn nested(path: String) -> Warning {
+    let message = format!(
+        "the value is nested more than {MAX_LEVELS} levels deep in DashScope's answer; what lies \
+         deeper is kept as the text of its JSON"
+    );
     Warning::new(Code::AnswerPartDropped, path, message)
 }
 
@@ -210,6 +219,27 @@ pub(super) struct ErrorObject<'a> {
     pub(super) message: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) param: Option<Text<'a>>,
+}
+
+impl TokenLogprob<'_> {
+    /// Whether its alternatives have alternatives of their own, which no model sends: they could go
+    /// on to any depth.
+    fn is_nested(&self) -> bool {
+        let mut others = self.top_logprobs.iter().flatten();
+        others.any(|other| other.top_logprobs.is_some())
+    }
+}
+
+impl Body<'_> {
+    /// Whether it has lists of its own kind in each other, of which only a tree knows the depth.
+    pub(super) fn is_nested(&self) -> bool {
+        let choices = self.output.iter().flat_map(|output| &output.choices);
+        let logprobs = choices
+            .flatten()
+            .filter_map(|choice| choice.logprobs.as_ref());
+        let mut tokens = logprobs.flat_map(|logprobs| &logprobs.content).flatten();
+        tokens.any(TokenLogprob::is_nested)
+    }
 }
 
 impl<'a> Audio<'a> {

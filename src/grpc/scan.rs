@@ -6,13 +6,10 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::chat::document::MAX_LEVELS;
 use crate::error::{Error, Reason};
 
 use super::element_limits::{Element, LIST_COUNT, Schema};
-
-/// The most levels of a document (`Struct` and lists in it). Each takes three of the hundred levels
-/// of messages that prost decodes, and no known document has ten.
-const MAX_LEVELS: u32 = 24;
 
 /// The longest varint: 64 bits in groups of seven.
 const MAX_SHIFT: u32 = 63;

@@ -8,6 +8,15 @@ use super::headers::Headers;
 /// The most bytes of a chunk's extension, or of all trailers. Neither means anything here.
 const MAX_ASIDE: usize = 16 * 1024;
 
+/// What may stand beside the data of a body in chunks, all together, whatever the data: heads of
+/// chunks, their extensions, trailers. Ten bytes for each chunk are usual, so this is thousands of
+/// chunks of one byte each.
+const FREE_ASIDE: u64 = 64 * 1024;
+
+/// What may stand there for each byte of data. A chunk of one byte has five bytes beside it, and
+/// its head could say its size in sixteen digits.
+const ASIDE_PER_BYTE: u64 = 24;
+
 /// The most digits of a chunk's size: sixteen fill 64 bits.
 const MAX_DIGITS: u8 = 16;
 
@@ -31,6 +40,9 @@ pub struct Chunked {
     digits: u8,
     /// The bytes so far of what is passed over.
     aside: usize,
+    /// The data so far, and all that stood beside it.
+    data: u64,
+    beside: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,10 +127,25 @@ impl Chunked {
             left: 0,
             digits: 0,
             aside: 0,
+            data: 0,
+            beside: 0,
         }
     }
 
     fn take(&mut self, bytes: &[u8], body: &mut Vec<u8>) -> Result<usize, &'static str> {
+        let before = body.len();
+        let taken = self.read(bytes, body)?;
+        let data = body.len() - before;
+        self.data += data as u64;
+        self.beside += (taken - data) as u64;
+        let most = self.data.saturating_mul(ASIDE_PER_BYTE);
+        match self.beside > most.saturating_add(FREE_ASIDE) {
+            true => Err("there is too much beside the body"),
+            false => Ok(taken),
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8], body: &mut Vec<u8>) -> Result<usize, &'static str> {
         let mut rest = bytes;
         while self.state != State::Done {
             if self.state == State::Data {
@@ -275,6 +302,28 @@ mod tests {
             assert!(text.is_empty() || taken.is_err(), "{text:?}");
             assert!(!framing.is_done());
         }
+    }
+
+    #[test]
+    fn u16_what_stands_beside_the_data_is_bounded_by_the_data() {
+        let chunked = |chunk: &str, times: usize| {
+            let mut framing = Framing::Chunked(Chunked::new());
+            let mut body = Vec::new();
+            let block = chunk.repeat(100);
+            (0..times / 100).try_for_each(|_| {
+                body.clear();
+                framing.take(block.as_bytes(), &mut body).map(drop)
+            })
+        };
+        let extended = format!("1;{}\r\nx\r\n", "e".repeat(200));
+        assert!(chunked(&extended, 300).is_ok());
+        assert!(chunked(&extended, 1000).is_err());
+        // However small its chunks, and however large their heads, a body without extensions is
+        // read to its end.
+        assert!(chunked("1\r\nx\r\n", 1_000_000).is_ok());
+        assert!(chunked("0000000000000001\r\nx\r\n", 1_000_000).is_ok());
+        let event = format!("40;x=1234567890\r\n{}\r\n", "d".repeat(64));
+        assert!(chunked(&event, 100_000).is_ok());
     }
 
     #[test]

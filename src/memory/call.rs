@@ -109,6 +109,11 @@ impl CallMemory {
         self.release(|parts| parts.request.release(CALL));
     }
 
+    /// The limit of all calls together.
+    pub fn limit(&self) -> usize {
+        self.lock().request.ledger().limit()
+    }
+
     /// Charges what was read of the answer and has not become events.
     pub fn buffer(&self, bytes: usize) -> Result<(), Error> {
         self.charge(|parts| parts.buffers.fit(bytes, Claim::Running))

@@ -132,10 +132,9 @@ async fn ask(
     let mut course = Course::new(asker, call, model, deadline)?;
     loop {
         match course.attempt((attempts, memory)).await {
-            Ok(mut opened) => {
+            Ok(opened) => {
                 course.succeeded();
                 memory.answered();
-                opened.exchange.charge_to(memory.clone());
                 return Ok(opened);
             }
             Err(failed) => course.recover(failed).await?,
@@ -228,7 +227,7 @@ impl<'a> Course<'a> {
             }
         };
         attempts.fetch_add(1, Ordering::Relaxed);
-        let outcome = attempt(&self.lease, prepared, self.ask).await;
+        let outcome = attempt(&self.lease, prepared, self.ask, memory).await;
         self.asker.telemetry.metrics.asked(outcome.as_ref().err());
         outcome.map_err(|error| Failed {
             error,
@@ -360,9 +359,16 @@ impl<'a> Course<'a> {
 }
 
 /// Asks once, and waits for the first event.
-async fn attempt(lease: &Lease, prepared: &Prepared, ask: Ask) -> Result<Opened, Error> {
+async fn attempt(
+    lease: &Lease,
+    prepared: &Prepared,
+    ask: Ask,
+    memory: &CallMemory,
+) -> Result<Opened, Error> {
     let first = async {
         let mut exchange = Box::new(lease.dashscope().open(prepared).await?);
+        // Before the first event: that of a whole answer comes when all of it is decoded.
+        exchange.charge_to(memory.clone());
         let first = exchange.next().await.unwrap_or_else(|| Err(silent()))?;
         Ok(Opened {
             lease: lease.clone(),

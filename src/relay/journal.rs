@@ -22,6 +22,12 @@ use super::kept::HeldBytes;
 /// piece by piece, but a second call of its name is refused instead of being paid for again.
 const LONGEST_KEPT: usize = 8 * 1024 * 1024;
 
+/// How many events of a log are read in one go before other tasks have their turn, and how many
+/// bytes. A kept answer is there at once, and to encode all of it would take a thread for tens of
+/// milliseconds; this much takes less than a tenth of one.
+const BURST_EVENTS: usize = 64;
+const BURST_BYTES: usize = 64 * 1024;
+
 /// What a log takes beside its events: its entry in the table, its name, its channel.
 const LOG_BYTES: usize = 1024;
 
@@ -155,6 +161,8 @@ pub(super) struct Reader {
     log: Arc<Log>,
     next: usize,
     changes: WatchStream<usize>,
+    /// How many events were read since other tasks had their turn, and how many bytes.
+    burst: (usize, usize),
     twin: bool,
     _interest: Option<Interest>,
 }
@@ -167,6 +175,7 @@ impl Reader {
             log,
             next: 0,
             changes,
+            burst: (0, 0),
             twin,
             _interest: interest,
         }
@@ -211,14 +220,78 @@ impl Stream for Reader {
     type Item = Result<Event, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let (events, bytes) = self.burst;
+        if events >= BURST_EVENTS || bytes >= BURST_BYTES {
+            self.burst = (0, 0);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             if let Some(item) = self.next_item() {
+                let weight = item.as_ref().map_or(0, Event::weight);
+                self.burst = (events + 1, bytes.saturating_add(weight));
                 return Poll::Ready(Some(item));
             }
+            let changed = Pin::new(&mut self.changes).poll_next(cx);
+            if changed.is_pending() {
+                self.burst = (0, 0);
+            }
             // The sender lives in the log, so this ends only with the reader.
-            if std::task::ready!(Pin::new(&mut self.changes).poll_next(cx)).is_none() {
+            if std::task::ready!(changed).is_none() {
                 return Poll::Ready(None);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::event::{Delta, Piece};
+    use crate::memory::{Kind, MemoryLedger};
+
+    fn text(text: String) -> Event {
+        Event::Delta(Delta {
+            choice: 0,
+            starts_part: false,
+            piece: Piece::Text(text),
+        })
+    }
+
+    /// How many events each poll of a reader's task takes of a log that is whole.
+    async fn turns(events: usize, bytes: usize) -> Vec<usize> {
+        let log = Arc::new(Log::new(MemoryLedger::default().share(Kind::Kept)));
+        for _ in 0..events {
+            log.write(text("x".repeat(bytes)), |_| {}).await;
+        }
+        let mut reader = Reader::new(log, None, true);
+        let mut left = events;
+        let mut turns = Vec::new();
+        std::future::poll_fn(|cx| {
+            let mut taken = 0;
+            while left > taken && Pin::new(&mut reader).poll_next(cx).is_ready() {
+                taken += 1;
+            }
+            left -= taken;
+            turns.push(taken);
+            match left {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+        turns
+    }
+
+    #[tokio::test]
+    async fn a_kept_answer_is_read_a_little_at_a_time() {
+        let small = turns(1000, 1).await;
+        assert!(
+            small.iter().all(|taken| *taken <= BURST_EVENTS),
+            "{small:?}"
+        );
+        assert_eq!(small.iter().sum::<usize>(), 1000);
+        let large = turns(20, BURST_BYTES / 2).await;
+        assert!(large.iter().all(|taken| *taken <= 2), "{large:?}");
     }
 }

@@ -42,4 +42,5 @@ mod program;
 mod settlement;
 mod smoke;
 mod upstream;
+mod upstream_answers;
 mod upstream_flood;
