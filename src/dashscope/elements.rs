@@ -110,6 +110,7 @@ fn after_string(mut json: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::call::Caller;
     use crate::memory::{Kind, MemoryLedger};
 
     #[test]
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn one_answer_may_take_half_of_the_limit() {
         let ledger = MemoryLedger::new(1 << 20);
-        let memory = CallMemory::new(ledger.admit(Kind::Requests).unwrap());
+        let memory = CallMemory::new(ledger.admit(Kind::Requests, Caller::default()).unwrap());
         assert!(check(1 << 19, &memory, Sent::Begun).is_ok());
         let error = check((1 << 19) + 1, &memory, Sent::Begun).unwrap_err();
         assert_eq!(error.reason(), Reason::UpstreamProtocol);

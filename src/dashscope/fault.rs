@@ -3,15 +3,19 @@
 //! The tables are in `error_codes.rs` and `error_words.rs`, and with them the order in which code,
 //! words and HTTP status decide. The status in an event's comment stands above that of the answer.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use super::error_codes::{Meaning, by_code, by_status};
 use super::error_fields;
 use super::error_messages::MESSAGES;
+use super::fields::Fields;
 use super::lenient;
 use super::sse::{Decoder, Limits};
 use super::text::Text;
+use super::tree::document;
 use super::wire::{Body, ErrorObject};
+use crate::chat::document::Document;
 use crate::error::{Error, Kind, Reason, Scope, Sent, Upstream};
 use crate::http1::headers::Headers;
 use crate::secret::Secret;
@@ -189,7 +193,27 @@ pub(super) fn error_object<'a>(body: &Body<'a>) -> ErrorObject<'a> {
     let Some(raw) = body.error else {
         return ErrorObject::default();
     };
-    serde_json::from_str(raw.get()).unwrap_or_else(|_| lenient::error(raw.get()))
+    serde_json::from_str(raw.get()).unwrap_or_else(|_| lenient_error(raw.get()))
+}
+
+/// Reads the value of `error`: an object, or a message alone.
+fn lenient_error(json: &str) -> ErrorObject<'static> {
+    match document(json).map(|(document, _)| document) {
+        Some(Document::Object(object)) => {
+            let mut fields = Fields::from(object);
+            ErrorObject {
+                code: fields.text("code"),
+                kind: fields.text("type"),
+                message: fields.text("message"),
+                param: fields.text("param"),
+            }
+        }
+        Some(Document::String(message)) => ErrorObject {
+            message: Some(Text(Cow::Owned(message))),
+            ..ErrorObject::default()
+        },
+        _ => ErrorObject::default(),
+    }
 }
 
 /// An answer that cannot be read.

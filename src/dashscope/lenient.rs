@@ -21,8 +21,8 @@ use super::strict;
 use super::text::{Quoted, Text};
 use super::tree::document;
 use super::wire::{
-    Annotation, Audio, Body, Choice, Content, ErrorObject, Function, Logprobs, Message, Output,
-    Part, SearchInfo, SearchResult, TokenLogprob, ToolCall,
+    Annotation, Audio, Body, Choice, Content, Function, Logprobs, Message, Output, Part,
+    SearchInfo, SearchResult, TokenLogprob, ToolCall,
 };
 use crate::chat::document::{Document, Object, Real};
 
@@ -81,26 +81,6 @@ pub(super) fn body(json: &str) -> Option<Body<'_>> {
         extra: fields.rest(),
         warnings,
     })
-}
-
-/// Reads the value of `error`: an object, or a message alone.
-pub(super) fn error(json: &str) -> ErrorObject<'static> {
-    match document(json).map(|(document, _)| document) {
-        Some(Document::Object(object)) => {
-            let mut fields = Fields::from(object);
-            ErrorObject {
-                code: fields.text("code"),
-                kind: fields.text("type"),
-                message: fields.text("message"),
-                param: fields.text("param"),
-            }
-        }
-        Some(Document::String(message)) => ErrorObject {
-            message: Some(Text(Cow::Owned(message))),
-            ..ErrorObject::default()
-        },
-        _ => ErrorObject::default(),
-    }
 }
 
 /// An answer that is not under `output`, or an object deeper, is moved to where it belongs.

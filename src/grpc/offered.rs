@@ -206,7 +206,6 @@ impl Offered {
             memory,
             window,
         };
-        // Media are compressed already; a compressed chunk is taken all the same.
         let mut server = MediaServiceServer::new(service)
             .max_decoding_message_size(limit + CHUNK_ENVELOPE)
             .accept_compressed(CompressionEncoding::Gzip)
@@ -396,6 +395,6 @@ fn too_large(size: Option<u64>, limit: usize) -> Error {
         Some(size) => format!("the message is {size} bytes, the limit is {limit}"),
         None => format!("the message is larger than the limit of {limit} bytes"),
     };
-    let message = format!("{found}; send large media with MediaService.UploadMedia");
-    Error::new(Reason::MessageTooLarge, message)
+    let hint = "send large media with MediaService.UploadMedia";
+    Error::new(Reason::MessageTooLarge, format!("{found}; {hint}"))
 }

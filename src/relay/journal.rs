@@ -260,7 +260,10 @@ mod tests {
 
     /// How many events each poll of a reader's task takes of a log that is whole.
     async fn turns(events: usize, bytes: usize) -> Vec<usize> {
-        let log = Arc::new(Log::new(MemoryLedger::default().share(Kind::Kept)));
+        let log = Arc::new(Log::new(
+            MemoryLedger::default().share(Kind::Kept),
+            Arc::default(),
+        ));
         for _ in 0..events {
             log.write(text("x".repeat(bytes)), |_| {}).await;
         }
