@@ -80,15 +80,13 @@ impl Draft {
     fn tool_call(&mut self, next: pb::ToolCall) {
         let call = self.tool_calls.entry(next.index).or_default();
         call.index = next.index;
-        for (there, new) in [
-            (&mut call.id, next.id),
-            (&mut call.r#type, next.r#type),
-            (&mut call.name, next.name),
-        ] {
+        for (there, new) in [(&mut call.id, next.id), (&mut call.r#type, next.r#type)] {
             if there.is_empty() {
                 *there = new;
             }
         }
+        // Names come in pieces, as arguments do.
+        call.name.push_str(&next.name);
         call.arguments.push_str(&next.arguments);
         merge(&mut call.extra, next.extra);
     }
@@ -122,5 +120,32 @@ impl Draft {
 fn merge(there: &mut Option<Struct>, new: Option<Struct>) {
     if let Some(new) = new {
         there.get_or_insert_default().fields.extend(new.fields);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_and_the_arguments_of_a_tool_call_come_in_pieces() {
+        let mut draft = Draft::default();
+        for (id, name, arguments) in [
+            ("c1", "get_", ""),
+            ("", "weather", "{\"city\":"),
+            ("c1", "", "\"Hefei\"}"),
+        ] {
+            let call = pb::ToolCall {
+                id: id.to_owned(),
+                name: name.to_owned(),
+                arguments: arguments.to_owned(),
+                ..pb::ToolCall::default()
+            };
+            draft.add(Part::ToolCall(call), false);
+        }
+        let choice = draft.finish(pb::ChoiceEnd::default());
+        let [call] = choice.message.unwrap().tool_calls.try_into().unwrap();
+        assert_eq!((&*call.id, &*call.name), ("c1", "get_weather"));
+        assert_eq!(call.arguments, "{\"city\":\"Hefei\"}");
     }
 }

@@ -9,23 +9,29 @@ use crate::chat::warning::Warning;
 
 /// Whether two usages have the same keys, and no number of the second is less than in the first. So
 /// it is with nearly all, which need not be read therefore. Not sure of all that are so.
-pub(super) fn only_grew(mut before: &str, mut after: &str) -> bool {
-    let split = |json: &str, is_end: fn(&char) -> bool| -> usize {
-        json.find(|c| is_end(&c)).unwrap_or(json.len())
-    };
+pub(super) fn only_grew(before: &str, after: &str) -> bool {
+    // As bytes: this is done for each event.
+    let (mut before, mut after) = (before.as_bytes(), after.as_bytes());
     while !before.is_empty() || !after.is_empty() {
-        let (keys, rest) = before.split_at(split(before, char::is_ascii_digit));
-        let (other_keys, other_rest) = after.split_at(split(after, char::is_ascii_digit));
-        let (number, rest) = rest.split_at(split(rest, |c| !c.is_ascii_digit()));
-        let (other, other_rest) = other_rest.split_at(split(other_rest, |c| !c.is_ascii_digit()));
+        let (keys, rest) = split(before, |byte| byte.is_ascii_digit());
+        let (other_keys, other_rest) = split(after, |byte| byte.is_ascii_digit());
+        let (number, rest) = split(rest, |byte| !byte.is_ascii_digit());
+        let (other, other_rest) = split(other_rest, |byte| !byte.is_ascii_digit());
         let grew = (number.len(), number) < (other.len(), other);
-        let is_whole = keys.trim_end().ends_with(':');
+        let is_whole = keys.trim_ascii_end().ends_with(b":");
         if keys != other_keys || number != other && !(grew && is_whole) {
             return false;
         }
         (before, after) = (rest, other_rest);
     }
     true
+}
+
+fn split(bytes: &[u8], is_end: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
+    let end = bytes.iter().position(|byte| is_end(*byte));
+    bytes
+        .split_at_checked(end.unwrap_or(bytes.len()))
+        .unwrap_or((bytes, &[]))
 }
 
 /// Reads what a usage counts, with warnings of what is odd in it.

@@ -34,7 +34,7 @@ use super::request_body::RequestBody;
 use super::request_limits::{Caller, Elements, Limits};
 use super::services::{self, Access, Answering, Services};
 use super::settings::Settings;
-use super::unpack::Encoding;
+use super::unpack::{Encoding, Turns};
 use super::{names, pb, refusal};
 
 /// The largest message of health: the name of a service.
@@ -62,6 +62,7 @@ pub struct Offered {
     reflection_v1: Reflection,
     reflection_v1alpha: Reflection,
     schema: Arc<Schema>,
+    turns: Turns,
 }
 
 impl Offered {
@@ -90,6 +91,7 @@ impl Offered {
             reflection_v1: BoxCloneSyncService::new(of_v1),
             reflection_v1alpha: BoxCloneSyncService::new(of_v1alpha),
             schema: Arc::new(Schema::new()?),
+            turns: Turns::default(),
         })
     }
 
@@ -104,8 +106,8 @@ impl Offered {
         let called = request.uri().path().rsplit('/').next();
         let method = methods.iter().find(|method| called == Some(**method));
         let method = method.ok_or_else(no_method)?;
-        let who = (&arrival.identity, arrival.at);
-        self.relay.enter(|| arrival.report(method), who)
+        self.relay
+            .enter(|| arrival.report(method), (&arrival.identity, arrival.at))
     }
 
     /// Takes a place for a call, and charges the memory that a call of this kind takes.
@@ -122,6 +124,16 @@ impl Offered {
             .relay
             .charge(kind, report, (arrival.identity.share, arrival.at))?;
         Ok((held, CallMemory::new(share)))
+    }
+
+    /// The limits of a message of so many bytes.
+    fn limits(&self, message_bytes: usize) -> Limits {
+        Limits {
+            message_bytes,
+            elements: None,
+            stall_timeout: None,
+            turns: self.turns.clone(),
+        }
     }
 
     /// How the elements of this message are counted.
@@ -150,10 +162,9 @@ impl Offered {
             false => ("ConverseStream", "dashgate.v1.ConverseStreamRequest"),
         };
         let limits = Limits {
-            message_bytes: limit,
             // What it is made of may take as much as its bytes may.
             elements: self.elements(message, limit),
-            stall_timeout: None,
+            ..self.limits(limit)
         };
         let report = Some((self.relay.clone(), method));
         let request = checked(request, limits, &memory, caller(&arrival, report));
@@ -178,24 +189,18 @@ impl Offered {
         settings: Arc<Settings>,
     ) -> Answering {
         let limit = settings.max_chunk_bytes;
-        let methods = ["UploadMedia"];
-        let (held, memory) = match self.admit(&request, Kind::Uploads, &methods, &arrival) {
+        let (held, memory) = match self.admit(&request, Kind::Uploads, &["UploadMedia"], &arrival) {
             Ok(admitted) => admitted,
             Err(error) => return refused(request, error),
         };
         // Storage may take its time, and the caller sends on as far as the window of its call goes.
         let mut window = self.relay.memory().share(Kind::Uploads);
         if let Err(error) = window.fit(STREAM_WINDOW as usize, Claim::New) {
-            let report = arrival.report("UploadMedia");
-            self.relay.refuse(report, arrival.at, &error);
+            self.relay
+                .refuse(arrival.report("UploadMedia"), arrival.at, &error);
             return refused(request, error);
         }
-        let limits = Limits {
-            message_bytes: limit + CHUNK_ENVELOPE,
-            // It has no lists.
-            elements: None,
-            stall_timeout: None,
-        };
+        let limits = self.limits(limit + CHUNK_ENVELOPE);
         // What goes wrong later is reported with the upload.
         let request = checked(request, limits, &memory, caller(&arrival, None));
         let service = Media {
@@ -219,11 +224,7 @@ impl Offered {
             Some(_) => CallMemory::new(self.relay.memory().share(Kind::Requests)),
             None => self.open_memory(),
         };
-        let limits = Limits {
-            message_bytes: HEALTH_BYTES,
-            elements: None,
-            stall_timeout: None,
-        };
+        let limits = self.limits(HEALTH_BYTES);
         let request = checked(request, limits, &memory, caller(&arrival, None));
         let phase = self.phase.clone();
         let checks = Checks {
@@ -247,9 +248,8 @@ impl Offered {
         let clock = &arrival.clock;
         clock.keep_deadline(arrival.at + arrival.timeout(settings.stream_timeout, settings));
         let limits = Limits {
-            message_bytes: REFLECTION_BYTES,
-            elements: None,
             stall_timeout: Some(settings.request_body_timeout),
+            ..self.limits(REFLECTION_BYTES)
         };
         let request = request.map(|body| body.until_ended(Arc::clone(clock)));
         let request = checked(request, limits, &self.open_memory(), caller(arrival, None));

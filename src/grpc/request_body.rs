@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body, Frame};
@@ -31,12 +31,10 @@ const PREFIX: usize = 5;
 /// more than what is charged for every call.
 const UNSCANNED: usize = 128;
 
-/// From this length on, tonic gets the length of a message before its bytes: it then reserves just
-/// so much, instead of as much again as it has.
+/// From here on tonic gets the length of a message before its bytes, and reserves just so much.
 const APART: usize = 1024;
 
-/// Pieces that are smaller are copied together. A piece keeps the whole buffer alive that it was
-/// read into, which is a few times this size.
+/// Smaller pieces are copied together: each keeps the buffer alive that it was read into.
 const COPIED: usize = 4 * 1024;
 
 /// The body.
@@ -250,13 +248,12 @@ impl<B> RequestBody<B> {
         if !self.packed {
             return self.counted(scan);
         }
-        // So much at least, before any work is done: messages that are unpacked at the same time
-        // must not find out halfway that there is no memory for all of them.
+        // Messages that are unpacked together must not find out halfway that memory is short.
         let claimed = self.encoding.claimed_length(&self.pieces);
         let claimed = claimed.min(self.limits.message_bytes);
         self.memory.receive(self.received + claimed)?;
         let pieces = std::mem::take(&mut self.pieces);
-        let unpacking = Unpacking::new(self.encoding, pieces, scan);
+        let unpacking = Unpacking::new(self.encoding, pieces, scan, self.limits.turns.clone());
         self.unpacking = Some(Box::new(
             unpacking.map_err(|error| malformed().with_source(error))?,
         ));
@@ -343,6 +340,9 @@ where
             if let Some(status) = this.failed.take() {
                 return Poll::Ready(Some(Err(status)));
             }
+            if let Some(unpacking) = &mut this.unpacking {
+                ready!(unpacking.poll_turn(cx));
+            }
             if let Some(unpacking) = this.unpacking.take() {
                 match this.unpack(unpacking) {
                     Ok(false) => {}
@@ -382,7 +382,7 @@ where
                     let error = match this.is_taken_back(cx) {
                         true => memory::full(),
                         false => {
-                            std::task::ready!(this.poll_stall(cx));
+                            ready!(this.poll_stall(cx));
                             stalled()
                         }
                     };
@@ -403,7 +403,7 @@ mod tests {
     use std::io::Write as _;
     use std::task::Waker;
 
-    use super::super::unpack::UNPACKED_AT_ONCE;
+    use super::super::unpack::{Turns, UNPACKED_AT_ONCE};
     use super::*;
     use crate::memory::{Kind, MemoryLedger};
 
@@ -415,6 +415,7 @@ mod tests {
             message_bytes: LENGTH + PREFIX,
             elements: None,
             stall_timeout: None,
+            turns: Turns::default(),
         };
         let caller = Caller {
             request_id: Arc::from("r"),

@@ -7,6 +7,8 @@ use tokio::time::Instant;
 
 use crate::relay::Relay;
 
+use super::unpack::Turns;
+
 /// What a request may be.
 pub(super) struct Limits {
     /// The largest message, unpacked. tonic has the same limit, and refuses what is larger.
@@ -15,6 +17,8 @@ pub(super) struct Limits {
     pub(super) elements: Option<Elements>,
     /// How long it may stop in the middle of a message, where no other clock looks.
     pub(super) stall_timeout: Option<Duration>,
+    /// Whose turn it is to unpack a large message.
+    pub(super) turns: Turns,
 }
 
 /// How the elements of a message are counted.

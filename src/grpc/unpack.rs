@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use flate2::read::GzDecoder;
 use http::{HeaderMap, header::HeaderName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
 
@@ -78,8 +82,35 @@ impl Encoding {
     }
 }
 
+/// How many messages larger than [`UNPACKED_AT_ONCE`] are unpacked together: a thread has as
+/// many between two looks at any other call, whatever is sent to it.
+const LARGE_AT_ONCE: usize = 2;
+
+/// Whose turn it is to unpack a large message. Cheap to clone; all clones are the same queue.
+#[derive(Clone, Debug)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
+    }
+}
+
+/// The turn of one message.
+enum Turn {
+    /// It is not known yet whether the message is large.
+    None,
+    Waits(Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>),
+    /// None if there are no turns any more, which does not happen.
+    Is {
+        _permit: Option<OwnedSemaphorePermit>,
+    },
+}
+
 /// A message that is being unpacked.
 pub(super) struct Unpacking {
+    turns: Turns,
+    turn: Turn,
     source: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     length: usize,
@@ -102,13 +133,35 @@ impl Unpacking {
         encoding: Encoding,
         pieces: VecDeque<Bytes>,
         scan: Option<Scan>,
+        turns: Turns,
     ) -> io::Result<Self> {
         Ok(Self {
+            turns,
+            turn: Turn::None,
             source: encoding.reader(pieces)?,
             buffer: vec![0; BUFFER],
             length: 0,
             scan,
         })
+    }
+
+    /// Waits for the turn of a message that has proved to be large. What is small never waits.
+    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match &mut self.turn {
+                Turn::None if self.length < UNPACKED_AT_ONCE => return Poll::Ready(()),
+                Turn::None => {
+                    let turns = Arc::clone(&self.turns.0);
+                    let turn = async move { turns.acquire_owned().await.ok() };
+                    self.turn = Turn::Waits(Box::pin(turn));
+                }
+                Turn::Waits(turn) => {
+                    let _permit = ready!(turn.as_mut().poll(cx));
+                    self.turn = Turn::Is { _permit };
+                }
+                Turn::Is { .. } => return Poll::Ready(()),
+            }
+        }
     }
 
     /// Unpacks the next part, and charges the length so far.

@@ -166,10 +166,7 @@ impl Draft {
                 index: next.index,
                 ..ToolCall::default()
             });
-        for (there, new) in [
-            (&mut call.id, &next.id),
-            (&mut call.r#type, &next.r#type),
-        ] {
+        for (there, new) in [(&mut call.id, &next.id), (&mut call.r#type, &next.r#type)] {
             if there.is_empty() {
                 there.clone_from(new);
             }

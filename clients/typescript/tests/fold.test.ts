@@ -93,13 +93,13 @@ test("tool calls are joined by their index", () => {
     delta({ toolCall: { index: 1, id: "two", name: "g", arguments: "{" } }),
     delta({ toolCall: { index: 0, arguments: '{"a"' } }),
     delta({ toolCall: { index: 0, id: "one", type: "function", name: "f", arguments: ":1}" } }),
-    delta({ toolCall: { index: 1, id: "late", name: "late", arguments: "}" } }),
+    delta({ toolCall: { index: 1, id: "late", name: "h", arguments: "}" } }),
   ]);
   deepEqual(
     toolCalls.map(({ index, id, type, name, arguments: text }) => [index, id, type, name, text]),
     [
       [0, "one", "function", "f", '{"a":1}'],
-      [1, "two", "", "g", "{}"],
+      [1, "two", "", "gh", "{}"],
     ],
   );
 });

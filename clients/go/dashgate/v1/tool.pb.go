@@ -321,7 +321,8 @@ func (*ToolChoice_Mode) isToolChoice_Kind() {}
 func (*ToolChoice_FunctionName) isToolChoice_Kind() {}
 
 // A call that the model asks for. In a stream, a delta of it: `index` tells which call is meant,
-// `id` and `name` come with the first delta only, and `arguments` is the next piece of the text.
+// `id` comes with the first delta only; `name` and `arguments` are the next pieces of theirs, and a
+// name nearly always comes whole.
 type ToolCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The position among the calls of one answer, from 0. Key: `index`. When two calls of a message

@@ -234,7 +234,8 @@ pub mod tool_choice {
     }
 }
 /// A call that the model asks for. In a stream, a delta of it: `index` tells which call is meant,
-/// `id` and `name` come with the first delta only, and `arguments` is the next piece of the text.
+/// `id` comes with the first delta only; `name` and `arguments` are the next pieces of theirs, and a
+/// name nearly always comes whole.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToolCall {
     /// The position among the calls of one answer, from 0. Key: `index`. When two calls of a message

@@ -139,7 +139,8 @@ Global___ToolChoice: _TypeAlias = ToolChoice  # noqa: Y015
 @_typing.final
 class ToolCall(_message.Message):
     """A call that the model asks for. In a stream, a delta of it: `index` tells which call is meant,
-    `id` and `name` come with the first delta only, and `arguments` is the next piece of the text.
+    `id` comes with the first delta only; `name` and `arguments` are the next pieces of theirs, and a
+    name nearly always comes whole.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -127,7 +127,8 @@ export const ToolChoiceSchema: GenMessage<ToolChoice> = /*@__PURE__*/
 
 /**
  * A call that the model asks for. In a stream, a delta of it: `index` tells which call is meant,
- * `id` and `name` come with the first delta only, and `arguments` is the next piece of the text.
+ * `id` comes with the first delta only; `name` and `arguments` are the next pieces of theirs, and a
+ * name nearly always comes whole.
  *
  * @generated from message dashgate.v1.ToolCall
  */

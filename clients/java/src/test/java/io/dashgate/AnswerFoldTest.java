@@ -94,7 +94,7 @@ class AnswerFoldTest {
   void joinsToolCallsByTheirIndex() {
     add(call(1).setId("b").setName("second").setArguments("{"));
     add(call(0).setId("a").setType("function").setName("first").setArguments("{\"x\""));
-    add(call(1).setId("ignored").setArguments("}"));
+    add(call(1).setId("ignored").setName("Tool").setArguments("}"));
     add(call(0).setArguments(":1}"));
     List<ToolCall> calls = end().toolCalls();
     assertEquals(
@@ -106,6 +106,7 @@ class AnswerFoldTest {
             .build(),
         calls.get(0));
     assertEquals("b", calls.get(1).getId());
+    assertEquals("secondTool", calls.get(1).getName());
     assertEquals("{}", calls.get(1).getArguments());
   }
 
