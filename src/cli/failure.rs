@@ -199,7 +199,7 @@ impl From<Faults> for Failure {
 impl From<Unwritten> for Failure {
     fn from(why: Unwritten) -> Self {
         match why {
-            Unwritten::Closed => Self::own(Exit::Done, "CLOSED", "nobody reads stdout"),
+            Unwritten::Closed => Self::own(Exit::Done, "CLOSED", "stdout is not read"),
             Unwritten::Failed(why) => {
                 Self::failed("OUTPUT", format!("cannot write to stdout: {why}"))
             }

@@ -1,4 +1,4 @@
-//! What an answer holds that a terminal does not show: it is named, so that nobody misses it.
+//! What an answer holds that a terminal does not show: it is named, so that it is not missed.
 
 use prost_types::Struct;
 use prost_types::value::Kind as Open;

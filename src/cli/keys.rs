@@ -155,12 +155,12 @@ fn new(
         revoked: None,
         limits,
     };
-    // Shown before it is stored: a key that nobody saw is not one that the file should have.
+    // Shown before it is stored: a key that was not shown does not belong into the file.
     let mut seen = false;
     let added = edit::add(path, &entry, || {
         let shown = terminal.answer(&format!("{}\n", key.text.expose()));
         shown.map_err(|why| match why {
-            Unwritten::Closed => Failure::failed("OUTPUT", "nobody reads stdout"),
+            Unwritten::Closed => Failure::failed("OUTPUT", "stdout is not read"),
             Unwritten::Failed(_) => why.into(),
         })?;
         seen = true;

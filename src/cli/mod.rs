@@ -70,7 +70,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
             let usage = error.use_stderr();
             let printed = error.print().and_then(|()| io::stdout().flush());
             Err(match (usage, printed) {
-                // A fault that cannot be printed has nobody to read it.
+                // A fault that cannot be printed cannot be read either.
                 (true, _) => Exit::Usage.into(),
                 (false, Ok(())) => Exit::Done.into(),
                 (false, Err(error)) => {

@@ -1,6 +1,6 @@
 //! A value of JSON as a value of an open object, which takes any keys.
 //!
-//! Every number there is a double. One that a double cannot hold is refused, so that nobody sends
+//! Every number there is a double. One that a double cannot hold is refused, so as not to send
 //! another number than the one that was written.
 
 use std::collections::{BTreeMap, HashSet};

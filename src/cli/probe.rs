@@ -84,7 +84,7 @@ async fn look(address: &str) -> Found {
     }
 }
 
-/// What is answered first; none if nobody can be reached.
+/// What is answered first; none if no address can be reached.
 async fn first_bytes(address: &str, words: &[u8]) -> Option<Vec<u8>> {
     if let Some(path) = address.strip_prefix("unix:") {
         #[cfg(unix)]

@@ -12,7 +12,7 @@
 //! - **Repetition.** `growth.rs` tells pieces from cumulative texts. `repeats.rs` tells what else
 //!   comes again unchanged, and it is passed on once.
 //! - **Keys without a field** are kept in the `extra` nearest to them; see `lenient.rs`. What the
-//!   values of several events are to each other is told in `chat/extra.rs`.
+//!   values of several events are to each other is described in `chat/extra.rs`.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;

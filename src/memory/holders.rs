@@ -59,7 +59,7 @@ impl Totals {
         totals.fold(0, |sum, total| sum.saturating_add(*total))
     }
 
-    /// Whether all that is held would fit into this room if nobody held more than this caller.
+    /// Whether all that is held would fit into this room if no caller held more than this one.
     pub(super) fn is_within_part(&self, caller: Caller, room: usize) -> bool {
         let own = self.0.get(&caller).copied().unwrap_or_default();
         let totals = self.0.values();

@@ -15,7 +15,7 @@
 //! | all of it | a call that needs more is ended itself |
 //!
 //! All of this is for callers above their part. A caller is within its part if everybody's memory
-//! would fit below the first mark once nobody held more than this caller. Its calls are admitted up
+//! would fit below the first mark once no caller held more than this one. Its calls are admitted up
 //! to the limit, they are not the ones that are ended, and at the limit calls of others are chosen
 //! to be ended instead: what those still hold counts as free from then on. A new call is admitted
 //! above the mark only if a caller above its part has several calls, or more than half of all.

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn calls_that_run_push_out_nobody_who_has_less() {
+    async fn calls_that_run_push_out_no_caller_that_has_less() {
         let mut kept = Kept::default();
         keep(&mut kept, GOOD, 0, 10);
         for _ in 0..2 {

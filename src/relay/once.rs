@@ -185,7 +185,7 @@ pub(super) fn open(
     {
         return Ok(reader);
     }
-    // One that nobody waits for is made again.
+    // One without a waiter is made again.
     table.forget(&key);
     table.make_room(once.settings, share)?;
 

@@ -92,7 +92,7 @@ fn output_that_cannot_be_written_is_a_failure_of_every_command() {
 }
 
 #[test]
-fn a_key_that_nobody_saw_is_not_stored() {
+fn a_key_that_was_not_shown_is_not_stored() {
     let file = path("keys.toml");
     let name = file.to_str().unwrap();
     let new = ["keys", "new", "--name", "a", "--file", name];
