@@ -123,6 +123,17 @@ fn zipped(content_type: &str, body: &str) -> Vec<Step> {
     http(200, &headers, &gzip(body.as_bytes()))
 }
 
+/// A gateway with a limit of 64 MiB before an upstream that gives these answers in turn, and its
+/// peak once the first of them, which is harmless, has come.
+async fn before_these(answers: Vec<Vec<Step>>) -> (Upstream, Process, usize) {
+    let upstream = Upstream::start(move |number, _| answers[number % answers.len()].clone()).await;
+    let limit = [("memory.limit", "64MiB")];
+    let process = Process::start(upstream.address, &limit, "ulimit -v 2097152");
+    ask(&process, false).await.unwrap();
+    let peak = process.peak();
+    (upstream, process, peak)
+}
+
 async fn ask(process: &Process, streamed: bool) -> Result<(), Status> {
     let mut client = caller(process);
     if !streamed {
@@ -143,11 +154,7 @@ async fn u29_a_bomb_of_elements_in_an_answer_is_refused_before_it_is_decoded() {
         let event = format!("data:{}\n\n", said.json());
         answers.push(zipped("text/event-stream", &event));
     }
-    let upstream = Upstream::start(move |number, _| answers[number % answers.len()].clone()).await;
-    let limit = [("memory.limit", "64MiB")];
-    let mut process = Process::start(upstream.address, &limit, "ulimit -v 2097152");
-    ask(&process, false).await.unwrap();
-    let before = process.peak();
+    let (_upstream, mut process, before) = before_these(answers).await;
     for (name, _) in bombs(1) {
         for streamed in [false, true] {
             let status = ask(&process, streamed).await.unwrap_err();
@@ -182,11 +189,7 @@ async fn u29_elements_that_are_let_through_stay_within_the_memory_limit() {
             answers.push(json(200, &said.json()));
         }
     }
-    let upstream = Upstream::start(move |number, _| answers[number % answers.len()].clone()).await;
-    let limit = [("memory.limit", "64MiB")];
-    let mut process = Process::start(upstream.address, &limit, "ulimit -v 2097152");
-    ask(&process, false).await.unwrap();
-    let before = process.peak();
+    let (_upstream, mut process, before) = before_these(answers).await;
     for (name, _) in bombs(1) {
         let is_refused = |outcome: Result<(), Status>| {
             outcome.is_err_and(|status| status.message().contains("memory.limit"))
