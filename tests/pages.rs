@@ -1,4 +1,4 @@
-//! What the pages for people say is true: the page of errors, and the short tables of the README.
+//! What the documentation says is true: its tables, names, numbers, links and configurations.
 
 #![expect(
     clippy::expect_used,
@@ -14,6 +14,8 @@ use dashgate::emulator::Script;
 use dashgate::error::{Error, Kind, Reason, Sent};
 use dashgate::grpc::status::{code, pushback};
 
+#[path = "pages/bounds.rs"]
+mod bounds;
 #[path = "system/certificates.rs"]
 #[allow(
     dead_code,
@@ -24,6 +26,8 @@ use dashgate::grpc::status::{code, pushback};
 mod certificates;
 #[path = "pages/configurations.rs"]
 mod configurations;
+#[path = "pages/names.rs"]
+mod names;
 #[path = "pages/operations.rs"]
 mod operations;
 #[path = "pages/sight.rs"]
@@ -100,53 +104,6 @@ fn every_reason_stands_on_the_page_once() {
 }
 
 #[test]
-fn the_readmes_name_reasons_with_their_codes() {
-    for readme in READMES {
-        let mut named = 0;
-        for row in rows(&read(readme)) {
-            let Some((_, ours)) = KINDS.iter().find_map(|(kind, _)| {
-                let name = code_name(*kind);
-                (words(row.first()?) == [name.as_str()]).then_some((name, *kind))
-            }) else {
-                continue;
-            };
-            for word in words(row.last().expect("a row has cells")) {
-                let reason = Reason::ALL.iter().find(|reason| reason.name() == word);
-                let reason = reason.unwrap_or_else(|| panic!("{readme}: no reason {word}"));
-                assert_eq!(reason.kind(), ours, "{readme}: {word}");
-                named += 1;
-            }
-        }
-        assert!(named > 10, "{readme}: {named} reasons");
-    }
-}
-
-#[test]
-fn the_readmes_tell_settings_as_they_are() {
-    let reference = read("docs/configuration.md");
-    let known = rows(&reference);
-    for readme in READMES {
-        let text = read(readme);
-        let told: Vec<_> = rows(&text)
-            .into_iter()
-            .filter(|row| row.len() == 4 && row.iter().any(|cell| cell.starts_with("`DASHGATE_")))
-            .collect();
-        assert!(told.len() >= 8, "{readme}: {} settings", told.len());
-        for row in told {
-            let setting = known.iter().find(|known| known.first() == row.first());
-            let setting = setting.unwrap_or_else(|| panic!("{readme}: no setting {row:?}"));
-            assert_eq!(row.get(1), setting.get(1), "{readme}: the variable");
-            // Words for "not set" differ by language; values do not.
-            let (default, right) = (row[2], setting[4]);
-            assert!(
-                default == right || !right.starts_with('`') && !default.starts_with('`'),
-                "{readme}: {row:?} has the default {right}"
-            );
-        }
-    }
-}
-
-#[test]
 fn the_schema_of_the_file_holds_every_setting_and_shows_its_type() {
     let schema: serde_json::Value =
         serde_json::from_str(&read("docs/config.schema.json")).expect("JSON");
@@ -173,25 +130,11 @@ fn the_schema_of_the_file_holds_every_setting_and_shows_its_type() {
 #[test]
 fn links_to_files_lead_somewhere() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = [
-        READMES[0],
-        READMES[1],
-        "SECURITY.md",
-        "clients/README.md",
-        "docs/behaviour.md",
-        "docs/callers.md",
-        "docs/command-line.md",
-        "docs/emulator.md",
-        "docs/observability.md",
-        "docs/operations.md",
-        "docs/performance.md",
-        "docs/security.md",
-        "deploy/README.md",
-    ];
-    for page in pages {
-        let folder = top.join(page);
+    let mut checked = 0;
+    for page in names::pages() {
+        let folder = top.join(&page);
         let folder = folder.parent().expect("a page is in a folder");
-        let text = read(page);
+        let text = read(&page);
         let links = text
             .split("](")
             .skip(1)
@@ -199,11 +142,12 @@ fn links_to_files_lead_somewhere() {
         for (link, _) in links.filter(|(link, _)| !link.contains("://")) {
             let (file, heading) = link.split_once('#').unwrap_or((link, ""));
             let file = if file.is_empty() {
-                top.join(page)
+                top.join(&page)
             } else {
                 folder.join(file)
             };
             assert!(file.exists(), "{page}: {link} is not there");
+            checked += 1;
             if !heading.is_empty() {
                 let text = fs::read_to_string(&file).expect("a page with headings is text");
                 let there = text.lines().filter_map(|line| line.strip_prefix('#'));
@@ -214,6 +158,7 @@ fn links_to_files_lead_somewhere() {
             }
         }
     }
+    assert!(checked > 100, "{checked} links");
 }
 
 /// What links call a heading.

@@ -48,11 +48,10 @@ fn every_file_of_settings_on_a_page_is_right_as_it_stands() {
     let all = configurations();
     let pages: BTreeSet<_> = all.iter().map(|(page, _)| page.as_str()).collect();
     for page in [
-        "README.md",
-        "README.zh-CN.md",
         "docs/callers.md",
         "docs/configuration.md",
         "docs/observability.md",
+        "docs/recipes.md",
         "docs/security.md",
     ] {
         assert!(pages.contains(page), "{page}: no settings are found on it");
@@ -116,5 +115,5 @@ fn a_gateway_with_the_tls_settings_of_a_page_starts() {
         assert!(listens, "{page}:\n{text}\n{said}");
         started += 1;
     }
-    assert!(started >= 4, "{started} pages show TLS");
+    assert!(started >= 2, "{started} pages show TLS");
 }

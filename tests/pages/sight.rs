@@ -76,7 +76,7 @@ fn the_dashboard_shows_metrics_that_exist() {
     let mut shown = BTreeSet::new();
     for target in targets {
         let expression = target["expr"].as_str().expect("a target asks something");
-        shown.extend(names(expression));
+        shown.extend(metric_names("the dashboard", expression));
     }
     // Everything that is counted can be seen, but what panels have no use for.
     for metric in metrics::ALL {
@@ -123,21 +123,25 @@ fn the_alerts_watch_metrics_that_exist() {
         .lines()
         .filter(|line| !line.contains("description:") && !line.contains("summary:"))
         .collect();
-    assert!(names(&plain.join("\n")).len() > 10);
+    assert!(metric_names("the alerts", &plain.join("\n")).len() > 10);
 }
 
-/// The metrics that an expression names. Fails for one that does not exist.
-fn names(expression: &str) -> BTreeSet<&'static str> {
+/// The metrics that a text names. Fails for one that does not exist.
+pub(crate) fn metric_names(page: &str, text: &str) -> BTreeSet<&'static str> {
     let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-    expression
-        .split(|letter| !word(letter))
+    text.split(|letter| !word(letter))
         .filter(|name| {
             let counted = ["dashgate_", "process_", "grpc_server_"];
             counted.iter().any(|begin| name.starts_with(begin))
         })
         .map(|name| {
-            let metric = metrics::ALL.iter().find(|metric| fits(metric, name));
-            metric.unwrap_or_else(|| panic!("no metric {name}")).name
+            // A page names a histogram; an expression names one of its series.
+            let whole = |metric: &Metric| page.ends_with(".md") && metric.name == name;
+            let mut all = metrics::ALL.iter();
+            let metric = all.find(|metric| whole(metric) || fits(metric, name));
+            metric
+                .unwrap_or_else(|| panic!("{page}: no metric {name}"))
+                .name
         })
         .collect()
 }

@@ -1,4 +1,4 @@
-//! The recipes of the README, as they stand there.
+//! The recipes of the README and of docs/recipes.md, as they stand there.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,10 @@ use super::tools::Tool;
 /// No recipe takes long; Python takes its time to import.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Where the README has its reader start the gateway, and the embedded DashScope.
+/// The page with the longer recipes.
+const PAGE: &str = "docs/recipes.md";
+
+/// Where the recipes start the gateway and the emulator.
 const GATEWAY: &str = "localhost:50051";
 const EMULATOR: &str = "127.0.0.1:8089";
 
@@ -21,16 +24,24 @@ pub(crate) const CASES: &[Case] = &[
     (
         "readme_recipes_for_grpcurl_work",
         Tool::Grpcurl,
-        |grpcurl| recipes("README.md", grpcurl, "grpcurl -plaintext", 6),
+        |grpcurl| recipes("README.md", grpcurl, "grpcurl -plaintext", 2),
     ),
     ("readme_recipes_in_chinese_work", Tool::Grpcurl, |grpcurl| {
-        recipes("README.zh-CN.md", grpcurl, "grpcurl -plaintext", 6)
+        recipes("README.zh-CN.md", grpcurl, "grpcurl -plaintext", 2)
     }),
-    ("readme_recipes_for_buf_work", Tool::Buf, |buf| {
-        recipes("README.md", buf, "buf curl ", 1)
+    ("recipes_for_grpcurl_work", Tool::Grpcurl, |grpcurl| {
+        recipes(PAGE, grpcurl, "grpcurl -plaintext", 5)
+    }),
+    ("recipes_for_buf_work", Tool::Buf, |buf| {
+        recipes(PAGE, buf, "buf curl ", 1)
     }),
     (
-        "readme_recipe_for_a_python_client_works",
+        "recipe_for_generated_python_works",
+        Tool::Python,
+        generated_python,
+    ),
+    (
+        "readme_recipe_for_the_python_client_works",
         Tool::Python,
         python_client,
     ),
@@ -63,10 +74,10 @@ fn recipes(readme: &str, tool: &Path, call: &str, least: usize) -> Result<(), St
 }
 
 /// The packages are there already; the rest of the recipe is run as it stands.
-fn python_client(python: &Path) -> Result<(), String> {
-    let text = read("README.md")?;
+fn generated_python(python: &Path) -> Result<(), String> {
+    let text = read(PAGE)?;
     let recipe = blocks(&text, "sh").find(|block| block.contains("examples/ask.py"));
-    let recipe = recipe.ok_or("the README has no recipe for examples/ask.py")?;
+    let recipe = recipe.ok_or("the page has no recipe for examples/ask.py")?;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme-python");
     std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let server = Server::gateway()?;
@@ -85,6 +96,24 @@ fn python_client(python: &Path) -> Result<(), String> {
         holds(words, said.out.contains(words), &said)?;
     }
     Ok(())
+}
+
+/// The client is imported from its folder; its dependencies are there already.
+fn python_client(python: &Path) -> Result<(), String> {
+    let text = read("README.md")?;
+    let recipe = blocks(&text, "python").find(|block| block.contains("dashgate.Client()"));
+    let recipe = recipe.ok_or("the README has no recipe for the Python client")?;
+    let server = Server::gateway()?;
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(python);
+    command
+        .args(["-c", recipe])
+        .env("PYTHONPATH", top.join("clients/python/src"))
+        .env("DASHGATE_ADDR", server.address())
+        .current_dir(top);
+    let said = ask(&mut command, LIMIT)?;
+    equal("the exit code", said.code, Some(0)).map_err(|why| format!("{why}\n{}", said.err))?;
+    holds("it measures the audio", said.out.contains("3.79 s"), &said)
 }
 
 fn sdk_against_the_emulator(python: &Path) -> Result<(), String> {
