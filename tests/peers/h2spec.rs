@@ -98,7 +98,7 @@ fn failures(out: &str) -> BTreeSet<String> {
 /// The rows of the page that begin with the number of a section.
 fn listed() -> Result<BTreeSet<String>, String> {
     let (_, list) = PAGE
-        .split_once("## What h2spec finds")
+        .split_once("## h2spec conformance")
         .ok_or("the page has no list")?;
     let first = |line: &str| Some(line.strip_prefix("| ")?.split_once(" |")?.0.to_owned());
     let numbered = |name: &String| name.starts_with(|first: char| first.is_ascii_digit());
