@@ -1,47 +1,51 @@
-//! dashgate: a gRPC gateway in front of DashScope's multimodal models.
+//! A gRPC gateway in front of DashScope's multimodal models.
 //!
-//! A call goes down through the rooms and its answer comes up again: [`grpc`] takes it, [`relay`]
-//! tells its story (admission, attempts, deadline), [`dashscope`] speaks HTTP to DashScope or to
-//! the [`emulator`], which plays DashScope with no key and no network. What they pass to each other
-//! are the plain nouns of [`chat`] and the faults of [`error`]. What the operator sees is counted
-//! in [`telemetry`] and shown by [`admin`].
-
-pub mod secret;
-
-pub mod quoted;
-
-pub mod descriptors;
-
-pub mod untrusted;
-
-pub mod error;
-
-pub mod net;
-
-pub mod memory;
-
-pub mod chat;
-
-pub mod audio;
-
-pub mod config;
-
-pub mod telemetry;
-
-pub mod callers;
-
-pub mod http1;
-
-pub mod dashscope;
-
-pub mod relay;
-
-pub mod grpc;
+//! [`grpc`] accepts a call and passes it to [`relay`], which decides on admission, attempts and the
+//! deadline. [`dashscope`] sends it over HTTP to DashScope or to the [`emulator`], and the answer
+//! comes back the same way. `docs/architecture.md` describes the path of a call and the rules.
+//!
+//! # Layout
+//!
+//! From the command line down; a module imports only modules below it:
+//!
+//! - [`cli`]: the command line, one file per command
+//! - [`app`]: creates, connects, runs and drains the other modules
+//! - [`grpc`]: the gRPC server: HTTP/2, gRPC-Web, the services, and the mapping to and from protobuf
+//! - [`admin`]: the admin port: metrics, health, effective configuration, calls in flight
+//! - [`relay`]: one call: admission, attempts, accounts, circuit breakers, idempotency
+//! - [`dashscope`]: the DashScope client: requests, responses, event streams, uploads
+//! - [`emulator`]: an HTTP server that emulates DashScope and its temporary storage
+//! - [`callers`]: authentication and limits of callers
+//! - [`http1`]: the HTTP/1.1 client for calls to DashScope
+//! - [`telemetry`]: metrics, traces and the log
+//! - [`memory`]: accounting and limit of the memory that calls hold
+//! - [`audio`]: the duration of recordings
+//! - [`chat`]: the data model: conversations, media, calls, events, answers
+//! - [`config`]: the settings and where they come from
+//! - [`net`]: DNS, proxies and TLS roots for outgoing connections
+//! - [`error`]: errors and their reasons
+//! - [`secret`]: text that is never printed
+//! - [`quoted`]: text as JSON strings
+//! - [`descriptors`]: detection of used-up file descriptors
+//! - [`untrusted`]: text of an upstream, made safe for statuses, logs and metrics
 
 pub mod admin;
-
-pub mod emulator;
-
 pub mod app;
-
+pub mod audio;
+pub mod callers;
+pub mod chat;
 pub mod cli;
+pub mod config;
+pub mod dashscope;
+pub mod descriptors;
+pub mod emulator;
+pub mod error;
+pub mod grpc;
+pub mod http1;
+pub mod memory;
+pub mod net;
+pub mod quoted;
+pub mod relay;
+pub mod secret;
+pub mod telemetry;
+pub mod untrusted;
