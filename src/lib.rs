@@ -10,7 +10,7 @@
 //!
 //! - [`cli`]: the command line, one file per command
 //! - [`app`]: creates, connects, runs and drains the other modules
-//! - [`grpc`]: the gRPC server: HTTP/2, gRPC-Web, the services, and the mapping to and from protobuf
+//! - [`grpc`]: the gRPC server: HTTP/2, gRPC-Web, services, and the mapping to and from protobuf
 //! - [`admin`]: the admin port: metrics, health, effective configuration, calls in flight
 //! - [`relay`]: one call: admission, attempts, accounts, circuit breakers, idempotency
 //! - [`dashscope`]: the DashScope client: requests, responses, event streams, uploads
