@@ -27,6 +27,7 @@
 //! - [`secret`]: text that is never printed
 //! - [`quoted`]: text as JSON strings
 //! - [`descriptors`]: detection of used-up file descriptors
+//! - [`turns`]: yielding to other tasks and to the sockets
 //! - [`untrusted`]: text of an upstream, made safe for statuses, logs and metrics
 
 pub mod admin;
@@ -48,4 +49,5 @@ pub mod quoted;
 pub mod relay;
 pub mod secret;
 pub mod telemetry;
+pub mod turns;
 pub mod untrusted;

@@ -245,7 +245,7 @@ impl Callers {
     }
 
     /// The share of callers that differ only in their address.
-    fn share_of(&self, origin: Origin) -> Caller {
+    pub fn share_of(&self, origin: Origin) -> Caller {
         Caller(self.inner.hasher.hash_one(("origin", origin)))
     }
 

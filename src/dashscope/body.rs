@@ -10,7 +10,7 @@ use crate::chat::call::{Delivery, Prompt};
 use crate::chat::document::{Document, Object};
 use crate::chat::media::{Image, Video, VideoSource};
 use crate::chat::turn::{Body, Part, Role, Speech, ToolCall, Turn};
-use crate::error::{Error, Reason};
+use crate::error::{Error, Reason, Violation};
 use crate::quoted;
 
 /// Room for the keys and marks around a text, so that the buffer seldom grows.
@@ -28,9 +28,10 @@ pub(super) fn write(
     model: &str,
     delivery: Delivery,
     ways: &[Way<'_>],
+    max_bytes: usize,
 ) -> Result<Vec<u8>, Error> {
     let mut writer = Writer {
-        body: Vec::with_capacity(room(prompt, ways)),
+        body: Vec::with_capacity(bounded_room(prompt, ways, max_bytes)?),
         ways: ways.iter(),
     };
     writer.raw("{\"model\":");
@@ -59,6 +60,40 @@ pub(super) fn room(prompt: &Prompt, ways: &[Way<'_>]) -> usize {
     });
     let media: usize = ways.iter().map(|way| way.len() + ROOM_PER_PART).sum();
     turns.sum::<usize>() + media + ROOM_FOR_REST
+}
+
+/// The same. It fails if the texts alone are more than DashScope takes: nothing that could be
+/// stored makes that fit, so nothing is written or stored in vain.
+pub(super) fn bounded_room(
+    prompt: &Prompt,
+    ways: &[Way<'_>],
+    max_bytes: usize,
+) -> Result<usize, Error> {
+    let room = room(prompt, ways);
+    if room > max_bytes {
+        let parts = prompt.turns.iter().flat_map(|turn| &turn.parts);
+        let texts = parts.map(|part| match &part.body {
+            Body::Text(text) => text.len(),
+            Body::Audio(_) | Body::Image(_) | Body::Video(_) | Body::Other => 0,
+        });
+        let texts = texts.sum::<usize>();
+        if texts > max_bytes {
+            return Err(too_large(texts, max_bytes));
+        }
+    }
+    Ok(room)
+}
+
+/// A request of at least so many bytes is more than DashScope takes.
+pub(super) fn too_large(bytes: usize, limit: usize) -> Error {
+    let message = format!(
+        "the request has {bytes} bytes or more as DashScope gets it, and this model takes \
+         {limit}: send fewer messages or shorter ones"
+    );
+    Error::new(Reason::MediaTooLarge, message).with_violation(Violation {
+        field: "conversation.messages".to_owned(),
+        description: format!("must be at most {limit} bytes in all"),
+    })
 }
 
 struct Writer<'a, 'w> {
@@ -386,7 +421,7 @@ mod tests {
 
     fn written(prompt: &Prompt, delivery: Delivery) -> Result<String, Error> {
         let ways = media::ways(&prompt.turns, 10_485_760)?;
-        let body = write(prompt, "m", delivery, &ways)?;
+        let body = write(prompt, "m", delivery, &ways, usize::MAX)?;
         Ok(String::from_utf8(body).unwrap())
     }
 
@@ -608,7 +643,7 @@ mod tests {
         });
         let prompt = prompt(vec![turn(Role::User, vec![sound.into(), text("?")])]);
         let ways = media::ways(&prompt.turns, 10_485_760).unwrap();
-        let body = write(&prompt, "m", Delivery::Stream, &ways).unwrap();
+        let body = write(&prompt, "m", Delivery::Stream, &ways, usize::MAX).unwrap();
         assert_eq!(body.capacity(), room(&prompt, &ways));
     }
 }

@@ -21,6 +21,7 @@ use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Sent};
 use crate::http1::{Body, Broken};
 use crate::memory::{CALL, CallMemory};
+use crate::turns::give_way;
 
 /// How much blank space may stand before an answer.
 const MAX_BLANK_BYTES: usize = 64 * 1024;
@@ -350,8 +351,7 @@ impl Stream for Exchange {
             }
             if this.burst >= BURST_BYTES {
                 this.burst = 0;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return give_way(cx);
             }
             let polled = this.body.poll_chunk(cx);
             if matches!(polled, Poll::Pending | Poll::Ready(Some(Ok(_)))) && this.is_late(cx) {

@@ -60,7 +60,7 @@ pub use stored::Stored;
 
 use crate::chat::call::{Call, Delivery, Passing};
 use crate::chat::upload::{Upload, Uploaded};
-use crate::error::{Error, Kind, Reason, Violation};
+use crate::error::{Error, Kind, Reason};
 use crate::http1::{self, Client};
 use crate::net::Network;
 use crate::net::proxy::Proxy;
@@ -257,7 +257,9 @@ impl DashScope {
         let has_media = !ways.is_empty();
         let mut excess = match stored.nothing_inline {
             true => usize::MAX,
-            false if has_media => body::room(&call.prompt, &ways).saturating_sub(max_bytes),
+            false if has_media => {
+                body::bounded_room(&call.prompt, &ways, max_bytes)?.saturating_sub(max_bytes)
+            }
             false => 0,
         };
         let body = loop {
@@ -267,14 +269,14 @@ impl DashScope {
                 true => self.store(call, model, &mut ways, replaced, stored).await?,
                 false => false,
             };
-            let body = body::write(&call.prompt, model, delivery, &ways)?;
+            let body = body::write(&call.prompt, model, delivery, &ways, max_bytes)?;
             excess = body.len().saturating_sub(max_bytes);
             // What the storage does not take goes inside all the same: DashScope has the last word.
             if excess == 0 || refused {
                 break body;
             }
             if stuck {
-                return Err(body_too_large(body.len(), max_bytes));
+                return Err(body::too_large(body.len(), max_bytes));
             }
         };
         let names_storage = ways.iter().any(Way::is_stored);
@@ -370,17 +372,6 @@ impl DashScope {
 /// Whether an upload that failed in this way may go well later.
 fn may_pass(error: &Error) -> bool {
     matches!(error.kind(), Kind::Unavailable | Kind::Exhausted)
-}
-
-fn body_too_large(bytes: usize, limit: usize) -> Error {
-    let message = format!(
-        "the request has {bytes} bytes as DashScope gets it, and this model takes {limit}: send \
-         fewer messages or shorter ones"
-    );
-    Error::new(Reason::MediaTooLarge, message).with_violation(Violation {
-        field: "conversation.messages".to_owned(),
-        description: format!("must be at most {limit} bytes in all"),
-    })
 }
 
 /// A base URL that a key may be sent to.

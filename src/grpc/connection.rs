@@ -251,6 +251,7 @@ fn guard(stream: Box<dyn Stream>, door: &Door, greeted: &Arc<AtomicBool>) -> Gua
         Arc::clone(door.router.telemetry()),
         door.memory.share(Kind::Open),
         (door.limits.header_timeout, door.limits.min_ping_interval),
+        door.router.max_metadata_bytes(),
     )
 }
 

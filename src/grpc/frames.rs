@@ -30,6 +30,8 @@ pub(super) const WINDOW_UPDATE: u8 = 8;
 pub const ACK: u8 = 0x1;
 /// The flag of the last frame of a request.
 pub const END_STREAM: u8 = 0x1;
+/// The flag of a head of a call that says how urgent it is.
+pub const PRIORITIZED: u8 = 0x20;
 /// The flag of a frame with padding.
 pub const PADDED: u8 = 0x8;
 /// The end of the head of a call.
@@ -46,6 +48,15 @@ pub struct Head {
     pub stream: u32,
     /// How many bytes follow.
     pub length: usize,
+}
+
+/// A part of a frame.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    /// Its head.
+    Head(Head),
+    /// Some of what follows its head, and how much of that came before.
+    Payload(Head, usize, &'a [u8]),
 }
 
 /// Where one direction of a connection is.
@@ -114,7 +125,16 @@ impl Frames {
     }
 
     /// Follows these bytes, and tells each head in them.
-    pub fn follow(&mut self, mut bytes: &[u8], mut each: impl FnMut(Head)) {
+    pub fn follow(&mut self, bytes: &[u8], mut each: impl FnMut(Head)) {
+        self.follow_pieces(bytes, |piece| {
+            if let Piece::Head(head) = piece {
+                each(head);
+            }
+        });
+    }
+
+    /// Follows these bytes, and tells the heads and what follows them.
+    pub fn follow_pieces(&mut self, mut bytes: &[u8], mut each: impl FnMut(Piece<'_>)) {
         while let Some((&first, rest)) = bytes.split_first() {
             match &mut self.state {
                 State::Other => return,
@@ -136,13 +156,15 @@ impl Frames {
                     *filled += 1;
                     if *filled == HEAD {
                         let head = read(*head);
-                        each(head);
+                        each(Piece::Head(head));
                         self.enter(head, head.length);
                     }
                 }
                 State::Payload(head, left) => {
                     let taken = bytes.len().min(*left);
-                    bytes = bytes.get(taken..).unwrap_or_default();
+                    let (piece, rest) = bytes.split_at(taken);
+                    each(Piece::Payload(*head, head.length - *left, piece));
+                    bytes = rest;
                     let (head, left) = (*head, *left - taken);
                     self.enter(head, left);
                 }

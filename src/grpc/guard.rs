@@ -13,9 +13,11 @@ use tokio::time::{Instant, Sleep};
 
 use crate::memory::{Claim, Share};
 use crate::telemetry::Telemetry;
+use crate::turns::give_way;
 
 use super::frame_budget::FrameBudget;
-use super::frames::{self, Frames, Head};
+use super::frames::{self, Frames, Head, Piece};
+use super::header_fields::HeaderFields;
 use super::socket::Stream;
 
 /// HTTP/2's code for a peer that asks too much.
@@ -46,6 +48,7 @@ const MAX_UNFINISHED_HEAD: usize = 3 << 20;
 const HEADER_TIMEOUT: &str = "header_timeout";
 const TOO_MANY_PINGS: &str = "too_many_pings";
 const TOO_MANY_CONTROL_FRAMES: &str = "too_many_control_frames";
+const TOO_MANY_HEADER_FIELDS: &str = "too_many_header_fields";
 const MEMORY_LIMIT: &str = "memory_limit";
 
 /// A connection that is guarded.
@@ -58,6 +61,7 @@ pub struct Guard {
     last_stream: u32,
     pings: Pings,
     budget: FrameBudget,
+    fields: HeaderFields,
     /// Bytes of heads since others had their turn.
     heads: usize,
     /// Bytes of the head that has begun and not ended, and the memory that is charged for it.
@@ -72,13 +76,14 @@ pub struct Guard {
 
 impl Guard {
     /// Guards a connection. The flag is raised when it is known which protocol is spoken; the share
-    /// of memory is charged for heads that are unfinished.
+    /// of memory is charged for heads that are unfinished; the last is what a call may have.
     pub fn new(
         stream: Box<dyn Stream>,
         greeted: Arc<AtomicBool>,
         telemetry: Arc<Telemetry>,
         memory: Share,
         (header_timeout, min_ping_interval): (Duration, Duration),
+        max_metadata: usize,
     ) -> Self {
         Self {
             stream,
@@ -92,6 +97,7 @@ impl Guard {
                 early: 0,
             },
             budget: FrameBudget::start(),
+            fields: HeaderFields::new(max_metadata),
             heads: 0,
             unfinished_head: 0,
             memory,
@@ -106,9 +112,18 @@ impl Guard {
     fn inspect(&mut self, bytes: &[u8]) -> Option<&'static str> {
         let (pings, last_stream) = (&mut self.pings, &mut self.last_stream);
         let (budget, heads) = (&mut self.budget, &mut self.heads);
-        let unfinished_head = &mut self.unfinished_head;
+        let (fields, unfinished_head) = (&mut self.fields, &mut self.unfinished_head);
         let mut excess = None;
-        self.inbound.follow(bytes, |head| {
+        self.inbound.follow_pieces(bytes, |piece| {
+            let head = match piece {
+                Piece::Head(head) => head,
+                Piece::Payload(head, before, bytes) => {
+                    if !fields.follow(head, before, bytes) {
+                        excess = excess.or(Some(TOO_MANY_HEADER_FIELDS));
+                    }
+                    return;
+                }
+            };
             let Head { kind, flags, .. } = head;
             if kind == frames::PING && flags & frames::ACK == 0 && !pings.allow(Instant::now()) {
                 excess = excess.or(Some(TOO_MANY_PINGS));
@@ -268,8 +283,7 @@ impl AsyncRead for Guard {
         }
         if this.heads > MAX_HEADS_AT_ONCE {
             this.heads = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            return give_way(cx);
         }
         let before = buffer.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buffer) {

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use crate::error::{Error, Reason};
 use crate::memory::{self, CallMemory};
+use crate::relay::admission::Permit;
 
 use super::arrival::Arrival;
 use super::pb::health::health_check_response::ServingStatus;
@@ -50,6 +51,8 @@ pub struct Checks {
     pub arrival: Box<Arrival>,
     /// The memory that is charged for it.
     pub memory: CallMemory,
+    /// The place of a watch without credentials.
+    pub place: Option<Arc<Permit>>,
 }
 
 impl Checks {
@@ -101,7 +104,7 @@ impl Health for Checks {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Changes>, Status> {
-        // A watch lasts, and whoever asks for it shows no credentials.
+        // A watch lasts.
         let charged = self.memory.receive(memory::GRAIN);
         charged.map_err(|error| status::status(&error, &self.arrival.request_id, false))?;
         let known = SERVICES.contains(&request.into_inner().service.as_str());
@@ -114,7 +117,7 @@ impl Health for Checks {
             last: None,
             request_id: self.arrival.request_id.clone(),
             over: false,
-            _memory: self.memory.clone(),
+            _held: (self.memory.clone(), self.place.clone()),
         }))
     }
 }
@@ -127,7 +130,7 @@ pub struct Changes {
     last: Option<HealthCheckResponse>,
     request_id: Arc<str>,
     over: bool,
-    _memory: CallMemory,
+    _held: (CallMemory, Option<Arc<Permit>>),
 }
 
 impl Changes {

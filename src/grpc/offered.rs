@@ -1,23 +1,21 @@
 //! The services that the gateway offers, and what tonic's own faults mean in them.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
-use tonic::{Code, Status};
 use tonic_reflection::pb::{v1, v1alpha};
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use crate::error::{Error, Reason};
-use crate::memory::{CallMemory, Claim, Kind};
+use crate::memory::{self, CallMemory, Claim, Kind};
 use crate::relay::Relay;
-use crate::relay::admission::Held;
+use crate::relay::admission::{Admission, Held, Permit};
 
 use super::arrival::Arrival;
 use super::body::Clocked;
@@ -25,6 +23,7 @@ use super::call_clock;
 use super::connection::STREAM_WINDOW;
 use super::conversation::Conversation;
 use super::element_limits::Schema;
+use super::explained::{explained, no_method};
 use super::health::{Checks, Phase};
 use super::media::Media;
 use super::pb::conversation_service_server::ConversationServiceServer;
@@ -35,13 +34,19 @@ use super::request_limits::{Caller, Elements, Limits};
 use super::services::{self, Access, Answering, Services};
 use super::settings::Settings;
 use super::unpack::{Encoding, Turns};
-use super::{names, pb, refusal};
+use super::{pb, refusal};
 
 /// The largest message of health: the name of a service.
 const HEALTH_BYTES: usize = 4 * 1024;
 
 /// The largest message of reflection: the name of a symbol or a file.
 const REFLECTION_BYTES: usize = 64 * 1024;
+
+/// The most of these places that one connection or address takes: half, so that the others together
+/// have as many.
+const WATCHES_SHARE_PERCENT: u32 = 50;
+const TOO_MANY_WATCHES: &str = "too many watches of health without credentials: watch once for a \
+     connection, show credentials, or use Check, which is always answered";
 
 const CONVERSATION: &str = "dashgate.v1.ConversationService";
 const MEDIA: &str = "dashgate.v1.MediaService";
@@ -63,6 +68,8 @@ pub struct Offered {
     reflection_v1alpha: Reflection,
     schema: Arc<Schema>,
     turns: Turns,
+    /// The places of watches without credentials.
+    watches: Admission,
 }
 
 impl Offered {
@@ -85,7 +92,9 @@ impl Offered {
         let of_v1alpha = reflection(v1::FILE_DESCRIPTOR_SET);
         let of_v1alpha = of_v1alpha.build_v1alpha().map_err(broken)?;
         let of_v1alpha = of_v1alpha.max_decoding_message_size(REFLECTION_BYTES);
+        let places = relay.memory().limit_of(Kind::Watches) / memory::GRAIN;
         Ok(Self {
+            watches: Admission::new(places, WATCHES_SHARE_PERCENT),
             relay,
             phase,
             reflection_v1: BoxCloneSyncService::new(of_v1),
@@ -220,9 +229,15 @@ impl Offered {
 
     fn health(&self, request: Request<Clocked>, arrival: Box<Arrival>) -> Answering {
         // Who has proved who it is, is not kept out by those who have not.
-        let memory = match arrival.identity.name() {
-            Some(_) => CallMemory::new(self.relay.memory().share(Kind::Requests)),
-            None => self.open_memory(),
+        let known = arrival.identity.name().is_some();
+        let watches = request.uri().path().ends_with("/Watch");
+        let (memory, place) = match (known, watches) {
+            (true, _) => (self.memory_of(Kind::Requests), None),
+            (false, false) => (self.memory_of(Kind::Open), None),
+            (false, true) => match self.open_watch(&arrival) {
+                Ok((memory, place)) => (memory, Some(Arc::new(place))),
+                Err(error) => return refused(request, error),
+            },
         };
         let limits = self.limits(HEALTH_BYTES);
         let request = checked(request, limits, &memory, caller(&arrival, None));
@@ -231,6 +246,7 @@ impl Offered {
             phase,
             arrival,
             memory,
+            place,
         };
         let mut server = HealthServer::new(checks).max_decoding_message_size(HEALTH_BYTES);
         explained(server.call(request), HEALTH_BYTES)
@@ -252,13 +268,29 @@ impl Offered {
             ..self.limits(REFLECTION_BYTES)
         };
         let request = request.map(|body| body.until_ended(Arc::clone(clock)));
-        let request = checked(request, limits, &self.open_memory(), caller(arrival, None));
+        let request = checked(
+            request,
+            limits,
+            &self.memory_of(Kind::Open),
+            caller(arrival, None),
+        );
         explained(service.call(request.map(Body::new)), REFLECTION_BYTES)
     }
 
-    /// Of a call without credentials: nothing is charged as long as its request is small and whole.
-    fn open_memory(&self) -> CallMemory {
-        CallMemory::new(self.relay.memory().share(Kind::Open))
+    /// Of a call for which no caller answers: nothing is charged as long as its request is small
+    /// and whole.
+    fn memory_of(&self, kind: Kind) -> CallMemory {
+        CallMemory::new(self.relay.memory().share(kind))
+    }
+
+    /// The memory and the place of a watch without credentials. No connection takes all places, nor
+    /// does an address beside this machine; and calls that hold all other memory keep none out.
+    fn open_watch(&self, arrival: &Arrival) -> Result<(CallMemory, Permit), Error> {
+        let place = self.watches.admit(arrival.identity.share);
+        let place = place.map_err(|error| Error::new(error.reason(), TOO_MANY_WATCHES))?;
+        let mut share = self.relay.memory().share(Kind::Watches);
+        share.fit(memory::GRAIN, Claim::Running)?;
+        Ok((CallMemory::new(share), place))
     }
 }
 
@@ -330,10 +362,6 @@ fn caller(arrival: &Arrival, report: Option<(Relay, &'static str)>) -> Caller {
     }
 }
 
-fn no_method() -> Error {
-    Error::new(Reason::UnknownMethod, "the service has no such method")
-}
-
 /// The fault of a call whose message is not kept. It is heard out, because what comes for a stream
 /// that was reset is counted against its connection, and callers of a full gateway are honest.
 fn refused(request: Request<Clocked>, error: Error) -> Answering {
@@ -341,60 +369,4 @@ fn refused(request: Request<Clocked>, error: Error) -> Answering {
         refusal::hear_out(request.into_body()).await;
         Err(error)
     })
-}
-
-/// What a server answers; the statuses that tonic makes are faults, so that they get the details
-/// that ours have.
-fn explained<F>(answer: F, limit: usize) -> Answering
-where
-    F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
-{
-    Box::pin(async move {
-        let Ok(response) = answer.await;
-        match bare_fault(response.headers(), limit) {
-            Some(error) => Err(error),
-            None => Ok(response),
-        }
-    })
-}
-
-/// The fault behind a status that has no details.
-fn bare_fault(headers: &HeaderMap, limit: usize) -> Option<Error> {
-    // The head of an answer that goes well has none.
-    if !headers.contains_key(names::GRPC_STATUS) || headers.contains_key(names::GRPC_STATUS_DETAILS)
-    {
-        return None;
-    }
-    let status = Status::from_header_map(headers)?;
-    let (code, text) = (status.code(), status.message());
-    let error = if code == Code::Ok {
-        return None;
-    } else if code == Code::OutOfRange {
-        let size = text.split_whitespace().find_map(|word| word.parse().ok());
-        too_large(size, limit)
-    } else if code == Code::ResourceExhausted {
-        too_large(None, limit)
-    } else if code == Code::Unimplemented && text.is_empty() {
-        no_method()
-    } else if code == Code::Unimplemented {
-        let message = "the message is compressed in a way that is not known; use gzip or zstd";
-        Error::new(Reason::UnsupportedOperation, message)
-    } else if code == Code::Aborted {
-        Error::new(Reason::RequestBodyTimeout, "the caller went away")
-    } else {
-        Error::new(
-            Reason::MalformedMessage,
-            "the message cannot be read as its type",
-        )
-    };
-    Some(error.with_source(text))
-}
-
-fn too_large(size: Option<u64>, limit: usize) -> Error {
-    let found = match size {
-        Some(size) => format!("the message is {size} bytes, the limit is {limit}"),
-        None => format!("the message is larger than the limit of {limit} bytes"),
-    };
-    let hint = "send large media with MediaService.UploadMedia";
-    Error::new(Reason::MessageTooLarge, format!("{found}; {hint}"))
 }

@@ -16,13 +16,13 @@ use tonic::Status;
 
 use crate::error::Error;
 use crate::memory::{self, CallMemory};
-use crate::telemetry::report::Report;
+use crate::turns::give_way;
 
 use super::body::stalled;
 use super::request_limits::{Caller, Limits};
 use super::scan::{Scan, malformed};
 use super::status;
-use super::unpack::{Encoding, Unpacked, Unpacking};
+use super::unpack::{Encoding, UNPACKED_AT_ONCE, Unpacked, Unpacking};
 
 /// The bytes before each message: a flag and four bytes of length.
 const PREFIX: usize = 5;
@@ -59,6 +59,8 @@ pub(super) struct RequestBody<B> {
     rest: Bytes,
     /// What goes to tonic next.
     ready: VecDeque<Bytes>,
+    /// How much of it tonic got since others had their turn: it copies all of it.
+    passed: usize,
     failed: Option<Status>,
     /// tonic refuses the message by its prefix, so the rest is as it is.
     refused: bool,
@@ -90,6 +92,7 @@ impl<B> RequestBody<B> {
             unpacking: None,
             rest: Bytes::new(),
             ready: VecDeque::new(),
+            passed: 0,
             failed: None,
             refused: false,
             alarm: None,
@@ -105,14 +108,7 @@ impl<B> RequestBody<B> {
         self.memory.refuse(error);
         self.pieces = VecDeque::new();
         self.tail = BytesMut::new();
-        if let Some((relay, method)) = &self.caller.report {
-            let report = Report {
-                request_id: Arc::clone(&self.caller.request_id),
-                method,
-                ..Report::default()
-            };
-            relay.refuse(report, self.caller.arrived, error);
-        }
+        self.caller.refuse(error);
         self.failed = Some(status::status(error, &self.caller.request_id, false));
     }
 
@@ -334,7 +330,12 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         loop {
+            if this.passed >= UNPACKED_AT_ONCE {
+                this.passed = 0;
+                return give_way(cx);
+            }
             if let Some(data) = this.ready.pop_front() {
+                this.passed += data.len();
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             if let Some(status) = this.failed.take() {
@@ -346,10 +347,7 @@ where
             if let Some(unpacking) = this.unpacking.take() {
                 match this.unpack(unpacking) {
                     Ok(false) => {}
-                    Ok(true) => {
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
+                    Ok(true) => return give_way(cx),
                     Err(error) => this.fail(&error),
                 }
                 continue;
@@ -403,7 +401,7 @@ mod tests {
     use std::io::Write as _;
     use std::task::Waker;
 
-    use super::super::unpack::{Turns, UNPACKED_AT_ONCE};
+    use super::super::unpack::Turns;
     use super::*;
     use crate::memory::{Kind, MemoryLedger};
 
@@ -452,7 +450,8 @@ mod tests {
     async fn others_have_their_turn_while_a_message_is_unpacked() {
         let (turns, passed) = polled(&packed(LENGTH), Encoding::Gzip);
         assert_eq!(passed.unwrap(), LENGTH + PREFIX);
-        assert_eq!(turns, LENGTH / UNPACKED_AT_ONCE);
+        // While it is unpacked, and while it is passed on.
+        assert_eq!(turns, 2 * LENGTH / UNPACKED_AT_ONCE);
         let (turns, passed) = polled(&packed(1000), Encoding::Gzip);
         assert_eq!((turns, passed.unwrap()), (0, 1000 + PREFIX));
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::error::Error;
 use crate::relay::Relay;
+use crate::telemetry::report::Report;
 
 use super::unpack::Turns;
 
@@ -40,4 +42,19 @@ pub(super) struct Caller {
     pub(super) report: Option<(Relay, &'static str)>,
     /// When it came.
     pub(super) arrived: Instant,
+}
+
+impl Caller {
+    /// Reports that the request was refused.
+    pub(super) fn refuse(&self, error: &Error) {
+        let Some((relay, method)) = &self.report else {
+            return;
+        };
+        let report = Report {
+            request_id: Arc::clone(&self.request_id),
+            method,
+            ..Report::default()
+        };
+        relay.refuse(report, self.arrived, error);
+    }
 }

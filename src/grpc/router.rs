@@ -79,6 +79,11 @@ impl Router {
         self.settings().slow_consumer_timeout
     }
 
+    /// The most metadata of one call.
+    pub fn max_metadata_bytes(&self) -> usize {
+        self.settings().max_metadata_bytes
+    }
+
     /// Answers one request. Never fails: every fault is an answer.
     pub async fn answer(
         &self,
@@ -142,8 +147,9 @@ impl Router {
             // Who is known has memory of its own. Nobody waits for that, nor is refused.
             let identify = pin!(self.callers.identify(&shown));
             let mut cx = Context::from_waker(Waker::noop());
-            if let Poll::Ready(Ok(identity)) = identify.poll(&mut cx) {
-                arrival.identity = identity;
+            match identify.poll(&mut cx) {
+                Poll::Ready(Ok(identity)) => arrival.identity = identity,
+                _ => arrival.identity.share = self.callers.share_of(connection.origin),
             }
             return Ok(arrival);
         }

@@ -31,9 +31,14 @@ pub const RELIEVE_PERCENT: usize = 92;
 /// must not keep new calls out.
 pub const KEPT_PERCENT: usize = 25;
 
-/// The share of the limit that calls without credentials may hold: health checks, and reflection
-/// where it is open. What nobody in particular sends must not keep callers out.
-pub const OPEN_PERCENT: usize = 12;
+/// The share of the limit that calls without credentials may hold: health checks, reflection where
+/// it is open, and heads that are unfinished. What nobody in particular sends must not keep callers
+/// out.
+pub const OPEN_PERCENT: usize = 8;
+
+/// The share of the limit that watches of health without credentials may hold. It is apart, because
+/// they last, and because clients send no calls while their watch is refused.
+pub const WATCHES_PERCENT: usize = 4;
 
 /// The least and the most that a refused caller is asked to wait, in milliseconds: long enough for
 /// another replica to be tried first, spread so that refused callers do not return together.
@@ -52,16 +57,19 @@ pub enum Kind {
     Uploads,
     /// Calls without credentials.
     Open,
+    /// Watches of health without credentials.
+    Watches,
 }
 
 impl Kind {
     /// Every kind, in the order of the enum.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Requests,
         Self::Answers,
         Self::Kept,
         Self::Uploads,
         Self::Open,
+        Self::Watches,
     ];
 
     /// Its name, as metrics show it.
@@ -72,6 +80,7 @@ impl Kind {
             Self::Kept => "kept_answers",
             Self::Uploads => "uploads",
             Self::Open => "unauthenticated",
+            Self::Watches => "health_watches",
         }
     }
 }
@@ -99,6 +108,7 @@ struct Inner {
     kept: AtomicUsize,
     uploads: AtomicUsize,
     open: AtomicUsize,
+    watches: AtomicUsize,
     limit: usize,
     pressure: Notify,
     /// What the calls of each caller hold beyond [`CALL`].
@@ -124,6 +134,7 @@ impl MemoryLedger {
                 kept: AtomicUsize::new(0),
                 uploads: AtomicUsize::new(0),
                 open: AtomicUsize::new(0),
+                watches: AtomicUsize::new(0),
                 limit,
                 pressure: Notify::new(),
                 holders: Arc::default(),
@@ -155,6 +166,7 @@ impl MemoryLedger {
             Kind::Requests | Kind::Answers | Kind::Uploads => usize::MAX,
             Kind::Kept => self.percent(KEPT_PERCENT),
             Kind::Open => self.percent(OPEN_PERCENT),
+            Kind::Watches => self.percent(WATCHES_PERCENT),
         }
     }
 
@@ -228,6 +240,7 @@ impl MemoryLedger {
             Kind::Kept => &self.inner.kept,
             Kind::Uploads => &self.inner.uploads,
             Kind::Open => &self.inner.open,
+            Kind::Watches => &self.inner.watches,
         }
     }
 
@@ -405,7 +418,11 @@ mod tests {
     #[test]
     fn what_is_kept_and_what_nobody_answers_for_has_a_limit_of_its_own() {
         let ledger = MemoryLedger::new(LIMIT);
-        for (kind, percent) in [(Kind::Kept, KEPT_PERCENT), (Kind::Open, OPEN_PERCENT)] {
+        for (kind, percent) in [
+            (Kind::Kept, KEPT_PERCENT),
+            (Kind::Open, OPEN_PERCENT),
+            (Kind::Watches, WATCHES_PERCENT),
+        ] {
             let mut share = ledger.share(kind);
             share.fit(percent * GRAIN, Claim::Running).unwrap();
             share.fit(percent * GRAIN + 1, Claim::Running).unwrap_err();

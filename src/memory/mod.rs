@@ -26,7 +26,7 @@ mod holders;
 
 pub use account::{
     ADMIT_PERCENT, CALL, Claim, GRAIN, KEPT_PERCENT, Kind, MemoryLedger, OPEN_PERCENT,
-    RELIEVE_PERCENT, Share, full,
+    RELIEVE_PERCENT, Share, WATCHES_PERCENT, full,
 };
 pub use call::CallMemory;
 pub use holders::{Ending, Places};

@@ -14,6 +14,7 @@ use tokio_stream::wrappers::WatchStream;
 use crate::chat::event::Event;
 use crate::error::{Error, Reason};
 use crate::memory::{Claim, Share};
+use crate::turns::give_way;
 
 use super::attempt::Attempts;
 use super::kept::HeldBytes;
@@ -223,8 +224,7 @@ impl Stream for Reader {
         let (events, bytes) = self.burst;
         if events >= BURST_EVENTS || bytes >= BURST_BYTES {
             self.burst = (0, 0);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+            return give_way(cx);
         }
         loop {
             if let Some(item) = self.next_item() {

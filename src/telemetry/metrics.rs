@@ -78,8 +78,8 @@ metrics! {
     LIMIT "dashgate_calls_in_flight_limit" [Kind::Gauge] &[],
         "The most calls that may be in flight.";
     MEMORY "dashgate_memory_bytes" [Kind::Gauge] &["kind"],
-        "Memory that is charged to calls: `requests`, `answers`, `kept_answers`, `uploads` and \
-         `unauthenticated`.";
+        "Memory that is charged to calls: `requests`, `answers`, `kept_answers`, `uploads`, \
+         `unauthenticated` and `health_watches`.";
     MEMORY_LIMIT "dashgate_memory_limit_bytes" [Kind::Gauge] &[],
         "The most memory that calls may hold (`memory.limit`).";
     RELIEVED "dashgate_memory_relieved_total" [Kind::Counter] &["what"],
@@ -113,7 +113,8 @@ metrics! {
         "Connections that came: `accepted`, or `refused` because there were too many.";
     CLOSED "dashgate_connections_closed_total" [Kind::Counter] &["reason"],
         "Connections that the gateway closed because of what they did: `handshake_timeout`, `tls`, \
-         `header_timeout`, `too_many_pings`, `too_many_control_frames` or `memory_limit`.";
+         `header_timeout`, `too_many_pings`, `too_many_control_frames`, \
+         `too_many_header_fields` or `memory_limit`.";
     ACCEPT_ERRORS "dashgate_accept_errors_total" [Kind::Counter] &["reason"],
         "Connections that could not be accepted: `file_descriptors` because the process or the \
          system has none left, or `other`.";

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::memory::{MIB, framed, gzip, long_text, post};
 use crate::program::Program;
 use crate::support::http2_peer::*;
 use crate::support::*;
@@ -231,16 +232,16 @@ pub async fn numbers(program: &Program) -> String {
     answer
 }
 
-/// Heads of 8 KiB of which each byte is a header once it is decoded: what one read brings is given
-/// back before the next.
+/// Heads of 8 KiB with as many fields as are free: what one read brings is given back before the
+/// next.
 #[tokio::test(start_paused = true)]
 async fn heads_are_taken_a_few_at_a_time() {
     let upstream = Upstream::always(Vec::new()).await;
     let gateway = gateway(&upstream).await;
     let mut raw = Raw::connect(gateway.address, Manners::Answers).await;
-    let mut head = block(CONVERSE, &[]);
+    let mut head = block(CONVERSE, &[("x-pad", &"v".repeat(8 * 1024))]);
     // `accept-encoding: gzip, deflate` by its number in the static table.
-    head.extend([0x90; 8 * 1024]);
+    head.extend([0x90; 240]);
     let started = Instant::now();
     let mut all = Vec::new();
     for call in 0..100 {
@@ -255,4 +256,35 @@ async fn heads_are_taken_a_few_at_a_time() {
     }
     assert!(started.elapsed() < Duration::from_secs(1));
     others_are_served(&gateway).await;
+}
+
+/// Texts of 14 MiB in 14 KB of gzip, which DashScope does not take: each is refused, nothing of them
+/// is sent, and small calls beside them are answered.
+#[tokio::test]
+async fn large_texts_in_small_requests_are_refused_beside_calls_that_are_answered() {
+    const TEXTS: usize = 12;
+    const CALLS: usize = 40;
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let mut settings = settings(&upstream);
+    settings.memory.limit = 2048 * MIB;
+    let gateway = gateway_with(settings).await;
+    let packed = framed(1, &gzip(&long_text(14 * MIB)));
+    assert!(packed.len() < 16_000, "{}", packed.len());
+    let mut texts = tokio::task::JoinSet::new();
+    for _ in 0..TEXTS {
+        let (client, to, body) = (gateway.client.clone(), gateway.address, packed.clone());
+        texts.spawn(async move { post(&client, to, "gzip", body).await });
+    }
+    for _ in 0..CALLS {
+        let answer = gateway.conversation().converse(ask_whole(question())).await;
+        answer.unwrap();
+    }
+    while let Some(status) = texts.join_next().await {
+        assert_fault(
+            &status.unwrap(),
+            tonic::Code::InvalidArgument,
+            "MEDIA_TOO_LARGE",
+        );
+    }
+    assert_eq!(upstream.seen().len(), CALLS);
 }

@@ -20,10 +20,11 @@ const ANSWERED: usize = 256 * 1024;
 const FRAME: usize = 16 * 1024;
 
 /// Field lines that HTTP/2 counts as so many bytes: names, values, and 32 for each.
+/// No more of them than there are fields without charge.
 fn padding(size: usize) -> Vec<(String, String)> {
-    const EACH: usize = 132;
-    let line = |number| (format!("x-pad-{number:04}"), "v".repeat(EACH - 32 - 10));
-    (0..size / EACH).map(line).collect()
+    let each = 132.max(size / 240);
+    let line = |number| (format!("x-pad-{number:04}"), "v".repeat(each - 32 - 10));
+    (0..size / each).map(line).collect()
 }
 
 /// The sizes of the row: sixty from 1 KiB to 1 MiB.
@@ -137,5 +138,107 @@ async fn beyond_all_limits_a_connection_is_closed_and_others_are_served() {
             .check(HealthCheckRequest::default())
             .await
             .unwrap();
+    }
+}
+
+/// A head that names one field so many times, a byte each, in frames of 16 KiB: HPACK makes 33
+/// bytes of each byte.
+fn repeated(stream: u32, times: usize) -> Vec<u8> {
+    let mut block = block(CONVERSE, &[]);
+    // A name of one letter and no value, kept in the table, and then named by its number there.
+    block.extend([0x40, 1, b'z', 0]);
+    block.extend(vec![0xbe; times]);
+    let pieces: Vec<_> = block.chunks(FRAME).collect();
+    let mut frames = Vec::new();
+    for (at, piece) in pieces.iter().enumerate() {
+        let (kind, last) = match at {
+            0 => (HEADERS, END_STREAM),
+            _ => (CONTINUATION, 0),
+        };
+        let end = match at + 1 == pieces.len() {
+            true => END_HEADERS,
+            false => 0,
+        };
+        frames.extend(h2(kind, end | last, stream, piece));
+    }
+    frames
+}
+
+/// The answer to a call, if it is one of gRPC; the reason of a GOAWAY otherwise.
+async fn answered(raw: &mut Raw, stream: u32) -> Result<(), String> {
+    loop {
+        let Some(frame) = raw.next().await else {
+            return Err("closed".to_owned());
+        };
+        if frame.kind == GOAWAY {
+            let why = frame.payload.get(8..).unwrap_or_default();
+            return Err(String::from_utf8_lossy(why).into_owned());
+        }
+        if frame.kind == HEADERS && frame.stream == stream {
+            assert_eq!(frame.payload.first(), Some(&0x88));
+            return Ok(());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_of_thirty_thousand_fields_is_not_decoded() {
+    let upstream = Upstream::always(Vec::new()).await;
+    let gateway = gateway(&upstream).await;
+    // In frames as they come, and in pieces of any size.
+    for size in [usize::MAX, 1000, 7] {
+        let mut raw = with_sibling(&gateway).await;
+        let head = repeated(3, 30_000);
+        for piece in head.chunks(size.min(head.len())) {
+            if !raw.send(piece).await {
+                break;
+            }
+        }
+        let why = answered(&mut raw, 3).await.unwrap_err();
+        assert_eq!(why, "too_many_header_fields", "{size}");
+        gateway
+            .health()
+            .check(HealthCheckRequest::default())
+            .await
+            .unwrap();
+    }
+    assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn some_heads_of_too_many_fields_are_answered_and_a_flood_of_them_ends_its_connection() {
+    let upstream = Upstream::always(Vec::new()).await;
+    let gateway = gateway(&upstream).await;
+    let mut raw = with_sibling(&gateway).await;
+    let mut stream = 1;
+    let mut calls = |times| {
+        stream += 2;
+        (stream, repeated(stream, times))
+    };
+    // 1000 fields are 33 KB, four times what a call may have. Three in a minute, for ten minutes.
+    for _ in 0..30 {
+        let (stream, call) = calls(1000);
+        raw.send(&call).await;
+        answered(&mut raw, stream).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+    }
+    let mut borne = 0;
+    let why = loop {
+        let (stream, call) = calls(1000);
+        raw.send(&call).await;
+        match answered(&mut raw, stream).await {
+            Ok(()) => borne += 1,
+            Err(why) => break why,
+        }
+        assert!(borne <= 6, "{borne}");
+    };
+    assert_eq!(why, "too_many_header_fields");
+    assert!(borne >= 4, "{borne}");
+    // What calls may have is free, however many they are.
+    let mut raw = with_sibling(&gateway).await;
+    for _ in 0..100 {
+        let (stream, call) = calls(200);
+        raw.send(&call).await;
+        answered(&mut raw, stream).await.unwrap();
     }
 }

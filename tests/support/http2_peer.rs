@@ -44,7 +44,7 @@ pub fn h2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The head of a call of this method, and more headers, each below 127 bytes.
+/// The head of a call of this method, and more headers.
 pub fn block(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let mut all = vec![
         (":method", "POST"),
@@ -58,19 +58,31 @@ pub fn block(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     fields(&all)
 }
 
-/// Headers, each below 127 bytes.
+/// Headers.
 pub fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         // A literal, not kept in any table.
         block.push(0);
         for text in [name, value] {
-            assert!(text.len() < 127, "one byte of length");
-            block.push(u8::try_from(text.len()).unwrap());
+            push_length(text.len(), &mut block);
             block.extend(text.as_bytes());
         }
     }
     block
+}
+
+fn push_length(length: usize, block: &mut Vec<u8>) {
+    let Some(mut more) = length.checked_sub(127) else {
+        block.push(length as u8);
+        return;
+    };
+    block.push(127);
+    while more >= 128 {
+        block.push(more as u8 | 128);
+        more >>= 7;
+    }
+    block.push(more as u8);
 }
 
 /// Whether a caller answers pings.

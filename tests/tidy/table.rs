@@ -52,6 +52,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "memory",
             "error",
             "secret",
+            "turns",
         ],
     ),
     // The operator's door: beside the callers' door, and below nothing but the app.
@@ -71,6 +72,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "memory",
             "error",
             "secret",
+            "turns",
         ],
     ),
     (
@@ -84,6 +86,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "error",
             "quoted",
             "secret",
+            "turns",
             "untrusted",
         ],
     ),
@@ -116,6 +119,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ("quoted", &[]),
     ("descriptors", &[]),
     ("secret", &[]),
+    ("turns", &[]),
     ("untrusted", &[]),
 ];
 
@@ -250,6 +254,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "emulator",
             "http1",
             "net",
+            "turns",
         ],
     ),
     ("tokio_rustls", &["grpc", "http1"]),

@@ -1,0 +1,73 @@
+//! What tonic's own faults mean to callers.
+
+use std::convert::Infallible;
+
+use http::{HeaderMap, Response};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use crate::error::{Error, Reason};
+
+use super::names;
+use super::services::Answering;
+
+/// The fault of a call of a method that there is not.
+pub(super) fn no_method() -> Error {
+    Error::new(Reason::UnknownMethod, "the service has no such method")
+}
+
+/// What a server answers; the statuses that tonic makes are faults, so that they get the details
+/// that ours have.
+pub(super) fn explained<F>(answer: F, limit: usize) -> Answering
+where
+    F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+{
+    Box::pin(async move {
+        let Ok(response) = answer.await;
+        match bare_fault(response.headers(), limit) {
+            Some(error) => Err(error),
+            None => Ok(response),
+        }
+    })
+}
+
+/// The fault behind a status that has no details.
+fn bare_fault(headers: &HeaderMap, limit: usize) -> Option<Error> {
+    // The head of an answer that goes well has none.
+    if !headers.contains_key(names::GRPC_STATUS) || headers.contains_key(names::GRPC_STATUS_DETAILS)
+    {
+        return None;
+    }
+    let status = Status::from_header_map(headers)?;
+    let (code, text) = (status.code(), status.message());
+    let error = if code == Code::Ok {
+        return None;
+    } else if code == Code::OutOfRange {
+        let size = text.split_whitespace().find_map(|word| word.parse().ok());
+        too_large(size, limit)
+    } else if code == Code::ResourceExhausted {
+        too_large(None, limit)
+    } else if code == Code::Unimplemented && text.is_empty() {
+        no_method()
+    } else if code == Code::Unimplemented {
+        let message = "the message is compressed in a way that is not known; use gzip or zstd";
+        Error::new(Reason::UnsupportedOperation, message)
+    } else if code == Code::Aborted {
+        Error::new(Reason::RequestBodyTimeout, "the caller went away")
+    } else {
+        Error::new(
+            Reason::MalformedMessage,
+            "the message cannot be read as its type",
+        )
+    };
+    Some(error.with_source(text))
+}
+
+fn too_large(size: Option<u64>, limit: usize) -> Error {
+    let found = match size {
+        Some(size) => format!("the message is {size} bytes, the limit is {limit}"),
+        None => format!("the message is larger than the limit of {limit} bytes"),
+    };
+    let hint = "send large media with MediaService.UploadMedia";
+    Error::new(Reason::MessageTooLarge, format!("{found}; {hint}"))
+}
