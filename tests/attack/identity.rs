@@ -201,3 +201,57 @@ async fn watches_without_a_key_keep_out_no_watch_with_one() {
     let first = watch.unwrap().into_inner().message().await;
     assert!(first.unwrap().is_some());
 }
+
+/// Begins so many watches without credentials on one connection: how many were granted.
+async fn watches(raw: &mut Raw, first: u32, count: u32) -> usize {
+    let mut granted = 0;
+    for number in 0..count {
+        let stream = first + 2 * number;
+        let head = block("/grpc.health.v1.Health/Watch", &[]);
+        raw.send(&h2(HEADERS, END_HEADERS, stream, &head)).await;
+        raw.send(&h2(DATA, END_STREAM, stream, &[0; 5])).await;
+        loop {
+            let frame = raw.next().await.expect("the connection goes on");
+            if frame.stream != stream {
+                continue;
+            }
+            if frame.kind == DATA {
+                granted += 1;
+            }
+            if frame.kind == DATA || frame.flags & END_STREAM != 0 {
+                break;
+            }
+        }
+    }
+    granted
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_without_a_key_of_one_connection_keep_out_none_of_others() {
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let folder = Folder::new();
+    folder.key("known", |_| ());
+    let mut settings = folder.settings(&upstream);
+    // 4 percent of it are 41 watches.
+    settings.memory.limit = 8 << 20;
+    settings.server.max_streams_per_connection = 1000;
+    let gateway = gateway_with(settings).await;
+    let connect = || Raw::connect(gateway.address, Manners::Answers);
+    let mut hostile = connect().await;
+    let granted = watches(&mut hostile, 1, 200).await;
+    assert!((1..=21).contains(&granted), "{granted}");
+    let mut others = Vec::new();
+    for number in 0..10 {
+        let mut other = connect().await;
+        assert_eq!(watches(&mut other, 1, 1).await, 1, "{number}");
+        others.push(other);
+    }
+    // What the others have left is not for the one that has most.
+    assert_eq!(watches(&mut hostile, 1001, 20).await, 0);
+    // A check is answered all the same, and a watch again once there are places.
+    let request = pb::health::HealthCheckRequest::default();
+    gateway.health().check(request).await.unwrap();
+    drop(hostile);
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert!(watches(&mut others[0], 3, 10).await == 10);
+}
