@@ -81,135 +81,135 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// A field of the request is missing or wrong; `google.rpc.BadRequest` names it.
+    /// A field of the request is missing or invalid; `google.rpc.BadRequest` has its path.
     InvalidRequest, "INVALID_REQUEST", Invalid;
     /// DashScope refused a parameter or the form of the conversation.
     UpstreamRejected, "UPSTREAM_REJECTED", Invalid;
-    /// The model cannot do what was asked of it.
+    /// The model does not support what was requested.
     ModelCapability, "MODEL_CAPABILITY", Invalid;
-    /// The model answers by stream only. Handled by the gateway, seen only when that fails.
+    /// The model supports only streams. The gateway handles this; reported only if that fails.
     StreamOnly, "STREAM_ONLY", Invalid;
-    /// The model answers whole only. Handled by the gateway, seen only when that fails.
+    /// The model does not stream. The gateway handles this; reported only if that fails.
     WholeOnly, "WHOLE_ONLY", Invalid;
-    /// The URI of a medium is not one that DashScope can fetch.
+    /// DashScope cannot fetch a URI of this form.
     MediaUrl, "MEDIA_URL", Invalid;
-    /// DashScope cannot read a medium: wrong format, empty, or too long.
+    /// DashScope cannot read the media: wrong format, empty, or too long.
     MediaFormat, "MEDIA_FORMAT", Invalid;
-    /// A medium is larger than DashScope takes.
+    /// The media are larger than DashScope accepts.
     MediaTooLarge, "MEDIA_TOO_LARGE", Invalid;
-    /// Audio is longer than the model hears, and an error was asked for instead of a warning.
+    /// The audio is longer than the model processes, and an error was requested instead of a warning.
     MediaTooLong, "MEDIA_TOO_LONG", Invalid;
-    /// A picture or film does not show what the model needs.
+    /// An image or a video does not show what the model needs.
     MediaContent, "MEDIA_CONTENT", Invalid;
-    /// DashScope's content inspection blocked the question or the answer.
+    /// DashScope's content inspection blocked the request or the answer.
     ContentBlocked, "CONTENT_BLOCKED", Invalid;
-    /// The same request_id was used for another request.
+    /// The `request_id` was used for another request.
     IdempotencyKeyReused, "IDEMPOTENCY_KEY_REUSED", Invalid;
-    /// The call shows no credentials that are accepted here.
+    /// The credentials are missing or not accepted.
     Unauthenticated, "UNAUTHENTICATED", Unauthenticated;
     /// The caller may not do this.
     PermissionDenied, "PERMISSION_DENIED", Forbidden;
-    /// No such model, or it was retired.
+    /// The model does not exist, or was retired.
     ModelNotFound, "MODEL_NOT_FOUND", NotFound;
-    /// No such voice or other resource.
+    /// A voice or another resource does not exist.
     ResourceNotFound, "RESOURCE_NOT_FOUND", NotFound;
-    /// The conversation is longer than the model can read.
+    /// The conversation is longer than the model accepts.
     ContextTooLong, "CONTEXT_TOO_LONG", Precondition;
-    /// DashScope could not fetch a medium from its URL.
+    /// DashScope could not fetch media from their URL.
     MediaUnreachable, "MEDIA_UNREACHABLE", Precondition;
-    /// A medium in DashScope's storage is gone or belongs to another model or account.
+    /// Media in DashScope's storage have expired, or belong to another model or account.
     MediaExpired, "MEDIA_EXPIRED", Precondition;
-    /// The operator's DashScope account is not paid, not bought or used up.
+    /// The operator's DashScope account has an unpaid bill, a model that was not purchased, or a used-up quota.
     UpstreamBilling, "UPSTREAM_BILLING", Precondition;
-    /// DashScope does not accept the operator's key.
+    /// DashScope refused the operator's key.
     UpstreamCredential, "UPSTREAM_CREDENTIAL", Precondition;
     /// The operator's key may not use this model or workspace.
     UpstreamPermission, "UPSTREAM_PERMISSION", Precondition;
     /// A DashScope application, plug-in or flow failed or is not published.
     UpstreamApp, "UPSTREAM_APP", Precondition;
-    /// DashScope's rate of requests is used up.
+    /// DashScope's request rate limit is reached.
     UpstreamRate, "UPSTREAM_RATE", Exhausted;
-    /// Requests to DashScope grew too quickly.
+    /// The rate of requests to DashScope grew too fast.
     UpstreamBurst, "UPSTREAM_BURST", Exhausted;
-    /// DashScope's rate of tokens is used up.
+    /// DashScope's token rate limit is reached.
     UpstreamTokens, "UPSTREAM_TOKENS", Exhausted;
-    /// A number of things that DashScope keeps for the account is used up.
+    /// A quota of objects that DashScope stores for the account is used up.
     UpstreamQuota, "UPSTREAM_QUOTA", Exhausted;
-    /// The caller has made all the calls that it may make in a minute.
+    /// The caller's limit of calls per minute is reached.
     CallerRate, "CALLER_RATE", Exhausted;
-    /// The caller has used or reserved all the tokens that it may use in a minute.
+    /// The caller's limit of tokens per minute is used or reserved.
     CallerTokens, "CALLER_TOKENS", Exhausted;
-    /// The caller has as many calls at the same time as it may have.
+    /// The caller's limit of concurrent calls is reached.
     CallerStreams, "CALLER_STREAMS", Exhausted;
-    /// The caller has used or reserved all the tokens of its day.
+    /// The caller's limit of tokens per day is used or reserved.
     CallerBudget, "CALLER_BUDGET", Exhausted;
-    /// A message is larger than the gateway takes.
+    /// A message is larger than the limit.
     MessageTooLarge, "MESSAGE_TOO_LARGE", Exhausted;
-    /// The metadata of a call are larger than the gateway takes.
+    /// The metadata of the call are larger than the limit.
     MetadataTooLarge, "METADATA_TOO_LARGE", Exhausted;
-    /// The caller reads its stream too slowly.
+    /// The caller reads its response too slowly.
     SlowConsumer, "SLOW_CONSUMER", Exhausted;
-    /// The host of DashScope has no address.
+    /// DashScope's host name cannot be resolved.
     UpstreamDns, "UPSTREAM_DNS", Unavailable;
-    /// DashScope could not be connected to.
+    /// The connection to DashScope failed.
     UpstreamConnect, "UPSTREAM_CONNECT", Unavailable;
-    /// The TLS of DashScope's host is not to be trusted.
+    /// The TLS connection to DashScope's host is not trusted.
     UpstreamTls, "UPSTREAM_TLS", Unavailable;
-    /// DashScope failed inside.
+    /// DashScope reported an internal error.
     UpstreamInternal, "UPSTREAM_INTERNAL", Unavailable;
-    /// DashScope's model is overloaded or not up.
+    /// DashScope's model is overloaded or not running.
     UpstreamOverloaded, "UPSTREAM_OVERLOADED", Unavailable;
     /// DashScope's temporary storage failed.
     UpstreamStorage, "UPSTREAM_STORAGE", Unavailable;
-    /// DashScope, or a proxy before it, failed in words that are not known.
+    /// DashScope, or a proxy in front of it, reported an unknown error.
     UpstreamUnknown, "UPSTREAM_UNKNOWN", Unavailable;
-    /// DashScope still reads a medium that was given to it.
+    /// DashScope is still processing the media.
     MediaNotReady, "MEDIA_NOT_READY", Unavailable;
-    /// The gateway has as many calls in flight, or as much memory in use, as it may.
+    /// The limit of calls in flight or of memory is reached.
     Overloaded, "OVERLOADED", Unavailable;
-    /// The gateway is going down.
+    /// The gateway is shutting down.
     ShuttingDown, "SHUTTING_DOWN", Unavailable;
-    /// DashScope failed again and again and is left alone for a moment.
+    /// DashScope failed repeatedly, and the circuit breaker is open.
     CircuitOpen, "CIRCUIT_OPEN", Unavailable;
-    /// There is no such method.
+    /// The method does not exist.
     UnknownMethod, "UNKNOWN_METHOD", Unsupported;
-    /// A message is not the protobuf that the method takes, or its compression is broken.
+    /// A message is not valid protobuf of the method, or its compression is invalid.
     MalformedMessage, "MALFORMED_MESSAGE", Broken;
-    /// The call's deadline passed.
+    /// The deadline of the call expired.
     DeadlineExceeded, "DEADLINE_EXCEEDED", TimedOut;
-    /// The call's deadline passed before DashScope was asked.
+    /// The deadline of the call expired before DashScope was called.
     Queued, "QUEUED", TimedOut;
-    /// DashScope did not begin to answer in time.
+    /// DashScope did not start to answer in time.
     FirstEventTimeout, "FIRST_EVENT_TIMEOUT", TimedOut;
-    /// DashScope fell silent in the middle of its answer.
+    /// DashScope stopped sending in the middle of its answer.
     StreamStalled, "STREAM_STALLED", TimedOut;
-    /// DashScope gave up on the call after its own limit.
+    /// DashScope ended the request after its own time limit.
     UpstreamTimeout, "UPSTREAM_TIMEOUT", TimedOut;
-    /// The caller stopped to send its request.
+    /// The caller stopped sending its request.
     RequestBodyTimeout, "REQUEST_BODY_TIMEOUT", TimedOut;
-    /// The model wrote something that DashScope could not read.
+    /// The model produced output that DashScope could not parse.
     ModelOutput, "MODEL_OUTPUT", Aborted;
-    /// DashScope saw a conflict with another request.
+    /// DashScope reported a conflict with another request.
     UpstreamConflict, "UPSTREAM_CONFLICT", Aborted;
-    /// The same request_id is running, and its answer has grown too long to be shared.
+    /// A call with this `request_id` is running, and its answer is too long to be shared.
     CallInProgress, "CALL_IN_PROGRESS", Aborted;
-    /// DashScope does not do this, or not for this model.
+    /// DashScope does not support this, or not for this model.
     UnsupportedOperation, "UNSUPPORTED_OPERATION", Unsupported;
-    /// The gateway keeps no conversations yet.
+    /// The gateway does not store conversations yet.
     NamedConversation, "NAMED_CONVERSATION", Unsupported;
     /// The connection to DashScope broke before it answered.
     UpstreamReset, "UPSTREAM_RESET", Broken;
     /// DashScope's answer ended before it was complete.
     StreamTruncated, "STREAM_TRUNCATED", Broken;
-    /// DashScope's answer is not one that the gateway can read.
+    /// DashScope's answer is invalid.
     UpstreamProtocol, "UPSTREAM_PROTOCOL", Broken;
-    /// The gateway made a request that DashScope's rules forbid.
+    /// The gateway sent a request that violates DashScope's rules.
     GatewayBug, "GATEWAY_BUG", Broken;
-    /// The gateway's settings do not fit DashScope: its base URL or workspace.
+    /// The gateway's base URL or workspace does not fit DashScope.
     GatewayConfig, "GATEWAY_CONFIG", Broken;
 }
 
-/// A field of the request that is wrong, and how to mend it.
+/// An invalid field of the request, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The path of the field, as in `conversation.messages[0].content[1].audio.uri`.

@@ -38,49 +38,56 @@ const READMES: [&str; 2] = ["README.md", "README.zh-CN.md"];
 /// What stands above the tables of the page of errors.
 const PREFACE: &str = r"# Errors
 
-A call that fails has a gRPC code, which says what to do next, and a reason, which says exactly
-what happened. The reason stands in `google.rpc.ErrorInfo`, with the domain `dashgate`. Its metadata
-are `attempts`, how often DashScope was asked, and what DashScope said: `upstream_code`,
-`upstream_http_status`, `upstream_request_id`. Other details stand beside it:
+A failed call has a gRPC code and a reason. The code says what to do next, the reason what happened.
+The reason is in `google.rpc.ErrorInfo` with the domain `dashgate`, whose metadata are `attempts`,
+`upstream_code`, `upstream_http_status` and `upstream_request_id` (DashScope's code, HTTP status and
+request id). Further details:
 
-- `RequestInfo`, always: the name of the call, as in the gateway's log.
-- `BadRequest`, when a field is wrong: its path, what is wrong, what would be right.
-- `RetryInfo`, when calling again may help: after how long.
-- `QuotaFailure`, when a limit was met: whose.
-- `PreconditionFailure`, when something else comes first: what.
-- `ResourceInfo`, when a thing does not exist: what kind of thing.
-- `Help`, when DashScope refused the call: where its codes are explained.
+| Detail | When | Content |
+|---|---|---|
+| `RequestInfo` | always | the request id, as in the gateway's log |
+| `BadRequest` | a field is invalid | its path, the problem, and the fix |
+| `RetryInfo` | a retry can help | the time to wait |
+| `QuotaFailure` | a limit was reached | the subject of the limit |
+| `PreconditionFailure` | something else must be done first | what |
+| `ResourceInfo` | something does not exist | its type and name |
+| `Help` | DashScope refused the call | a link to DashScope's error codes |
 
-The trailers hold `x-request-id`, `x-dashscope-request-id` if DashScope gave one, and
-`grpc-retry-pushback-ms`: how long to wait before the next call, or `-1` for not at all. That is the
-column *Again* below; where it is known how long to wait, the true time holds.
+The trailers have `x-request-id`, `x-dashscope-request-id` if DashScope sent one, and
+`grpc-retry-pushback-ms`: the time to wait before a retry, or `-1` for no retry. The column *Retry*
+below is that time, unless the exact time is known.
 
-`UNAVAILABLE` always means that the model did nothing for this call. The same reason with the code
-`INTERNAL` and the pushback `-1` means that the model may have run, and that the next call may be
-paid for once more.
+`UNAVAILABLE` always means that the model did no work for this call. If the model may have run, the
+same reason has the code `INTERNAL` and the pushback `-1`: a retry may be billed again.
 
-`CANCELLED` never comes from the gateway. An error without `ErrorInfo` was made by your own gRPC
-library, or by a proxy on the way: the gateway was not reached, or went away.
+The gateway never sends `CANCELLED`. An error without `ErrorInfo` comes from your gRPC library or
+from a proxy: the gateway was not reached, or the connection to it broke.
 
-This page is held equal to the code by `cargo test --test pages`.
+This page is generated from the code and checked by `cargo test --test pages`.
 ";
 
 /// The kinds in the order of the page, each with what the caller must do.
 const KINDS: [(Kind, &str); 11] = [
-    (Kind::Invalid, "Mend the request."),
-    (Kind::Unauthenticated, "Say who you are."),
-    (Kind::Forbidden, "Ask for permission."),
+    (Kind::Invalid, "Fix the request."),
+    (Kind::Unauthenticated, "Send valid credentials."),
+    (Kind::Forbidden, "Ask the operator for permission."),
     (Kind::NotFound, "Name something that exists."),
     (
         Kind::Precondition,
-        "Put something else right first: a bill, a key, a file, a conversation that is too long.",
+        "Fix something else first: a bill, a key, a file, a conversation that is too long.",
     ),
     (Kind::Exhausted, "Wait, or send less."),
-    (Kind::Unavailable, "Call again: nothing was done."),
-    (Kind::TimedOut, "Allow more time, or ask for less."),
-    (Kind::Aborted, "Look again, then decide."),
-    (Kind::Unsupported, "Do without."),
-    (Kind::Broken, "Tell the operator. The model may have run."),
+    (Kind::Unavailable, "Retry: the model did no work."),
+    (
+        Kind::TimedOut,
+        "Set a longer deadline, or request less work.",
+    ),
+    (Kind::Aborted, "Check the state, then decide."),
+    (Kind::Unsupported, "Not supported: use another way."),
+    (
+        Kind::Broken,
+        "Report it to the operator. The model may have run.",
+    ),
 ];
 
 #[test]
@@ -91,7 +98,7 @@ fn the_page_of_errors_is_what_the_table_says() {
     }
     let right = Path::new(env!("CARGO_TARGET_TMPDIR")).join("errors.md");
     fs::write(&right, page).expect("the folder for temporary files can be written to");
-    panic!("write it anew: cp {} docs/errors.md", right.display());
+    panic!("outdated, run: cp {} docs/errors.md", right.display());
 }
 
 #[test]
@@ -182,7 +189,7 @@ fn page() -> String {
         let name = code_name(kind);
         let _ = write!(
             page,
-            "\n## {name}\n\n{todo}\n\n| Reason | Meaning | Again |\n|---|---|---|\n"
+            "\n## {name}\n\n{todo}\n\n| Reason | Meaning | Retry |\n|---|---|---|\n"
         );
         for reason in Reason::ALL.iter().filter(|reason| reason.kind() == kind) {
             let _ = writeln!(

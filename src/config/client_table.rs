@@ -6,57 +6,57 @@ use super::setting::settings;
 settings! {
     "client.server" [Text] = "",
         "DASHGATE_ADDR" "--server":
-        "The gateway that `ask` and `health` call. Default: `ask` runs its own, `health` asks \
-         `server.listen`.",
-        "One command answers with nothing set up.";
+        "The gateway that `ask` and `health` call. Default: `ask` runs one in its process, \
+         `health` uses `server.listen`.",
+        "One command then works without configuration.";
     "client.api_key" [Secret] = "",
         "DASHGATE_API_KEY":
-        "The key that `ask` and `health` show to that gateway, as `authorization: Bearer`.",
-        "A gateway on loopback asks for none.";
+        "The key that `ask` and `health` send to that gateway, as `authorization: Bearer`.",
+        "A gateway on loopback needs none.";
     "client.tls.ca" [Path] = "",
         "DASHGATE_TLS_CA" "--tls-ca":
-        "A file with the authorities that a gateway with `https` is trusted by, as PEM. Default: \
-         those of the system.",
-        "A gateway inside a company seldom has a certificate that the world knows.";
+        "A file with the root certificates for `https` gateways, as PEM. Default: those of the \
+         system.",
+        "Internal gateways often have a private authority.";
     "client.tls.certificate" [Path] = "",
         "DASHGATE_TLS_CERTIFICATE":
-        "A file with the certificate that is shown to a gateway that asks for one, as PEM.",
-        "Most gateways ask for none.";
+        "A file with the client certificate, as PEM.",
+        "Most gateways require none.";
     "client.tls.key" [Path] = "",
         "DASHGATE_TLS_KEY":
-        "The file with the key of that certificate, as PEM.",
-        "It belongs to the certificate.";
+        "The file with the private key of that certificate, as PEM.",
+        "Required with a certificate.";
     "client.tls.server_name" [Text] = "",
         "DASHGATE_TLS_SERVER_NAME":
-        "The name that the gateway's certificate must be for. Default: the host of the address.",
-        "Set it when you call by an address that the certificate does not have.";
+        "The expected name in the gateway's certificate. Default: the host of the address.",
+        "Set it if the address is not in the certificate.";
     "client.model" [Text] = "",
         "DASHGATE_MODEL" "--model":
-        "The model that `ask` asks. Default: by what is attached, see `client.default_models`.",
-        "One question about audio and one about an image need different models.";
+        "The model that `ask` uses. Default: by attachment, see `client.default_models`.",
+        "Audio and images need different models.";
     "client.default_models.audio" [Text] = "qwen-audio-turbo",
         "DASHGATE_DEFAULT_MODEL_AUDIO":
-        "The model that `ask` asks about audio, when none is named.",
-        "DashScope's quick start; no other model of the native interface takes audio and a \
+        "The default model for audio with a question.",
+        "DashScope's quick start; no other model of the native interface accepts audio and a \
          question.";
     "client.default_models.transcript" [Text] = "qwen3-asr-flash",
         "DASHGATE_DEFAULT_MODEL_TRANSCRIPT":
-        "The model that `ask` gives audio without a question.",
-        "It writes down what is said, and takes no question.";
+        "The default model for audio without a question.",
+        "It transcribes audio, and accepts no question.";
     "client.default_models.vision" [Text] = "qwen3-vl-plus",
         "DASHGATE_DEFAULT_MODEL_VISION":
-        "The model that `ask` asks about images and videos, when none is named.",
-        "Its older namesakes `qwen-vl-*` were retired on 2026-10-10.";
+        "The default model for images and videos.",
+        "Its predecessors `qwen-vl-*` were retired on 2026-10-10.";
     "client.default_models.omni" [Text] = "qwen3-omni-flash",
         "DASHGATE_DEFAULT_MODEL_OMNI":
-        "The model that `ask` asks about audio together with images or videos.",
-        "Only Qwen-Omni takes both, and DashScope documents it for another interface by now.";
+        "The default model for audio together with images or videos.",
+        "Only Qwen-Omni accepts both; DashScope documents it for another interface.";
     "client.default_models.text" [Text] = "qwen3.6-plus",
         "DASHGATE_DEFAULT_MODEL_TEXT":
-        "The model that `ask` asks when nothing is attached.",
-        "Models for text alone, such as `qwen-plus`, are not served by this interface.";
+        "The default model for text only.",
+        "Text-only models such as `qwen-plus` are not served by this interface.";
     "client.history" [Path] = "",
         "DASHGATE_HISTORY":
-        "A file in which the lines of conversations are kept for the next one. Default: none.",
-        "What people ask may be private; a file of it is their choice.";
+        "A file that keeps the input lines of conversations. Default: none.",
+        "Questions may be private.";
 }

@@ -20,13 +20,13 @@ pub struct Metric {
     pub name: &'static str,
     /// Its kind.
     pub kind: Kind,
-    /// What it is told apart by.
+    /// Its labels.
     pub labels: &'static [&'static str],
     /// What it counts.
     pub help: &'static str,
 }
 
-/// How long calls take: from a refusal at the door to the longest that DashScope allows.
+/// How long calls take: from an immediate refusal to the longest that DashScope allows.
 const CALL_SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 ];
@@ -37,12 +37,12 @@ const FIRST_TOKEN_SECONDS: &[f64] = &[
     0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0,
 ];
 
-/// How far the pieces of an answer lie apart: some milliseconds for text, a second for sound.
+/// How far the pieces of an answer lie apart: some milliseconds for text, a second for audio.
 const CHUNK_SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 
-/// What a gRPC method is told apart by.
+/// The labels of a gRPC method.
 const METHOD: &[&str] = &["grpc_type", "grpc_service", "grpc_method"];
 
 macro_rules! metrics {
@@ -61,83 +61,81 @@ macro_rules! metrics {
 
 metrics! {
     STARTED "grpc_server_started_total" [Kind::Counter] METHOD,
-        "Calls that came.";
+        "Calls started.";
     HANDLED "grpc_server_handled_total" [Kind::Counter]
         &["grpc_type", "grpc_service", "grpc_method", "grpc_code"],
-        "Calls that ended, by the code that their caller got.";
+        "Calls completed, by gRPC code.";
     HANDLING "grpc_server_handling_seconds" [Kind::Histogram(CALL_SECONDS)] METHOD,
-        "How long calls took, from their head to their trailers.";
+        "Duration of calls, from their headers to their trailers.";
     RECEIVED "grpc_server_msg_received_total" [Kind::Counter] METHOD,
-        "Messages that callers sent.";
+        "Messages received from callers.";
     SENT "grpc_server_msg_sent_total" [Kind::Counter] METHOD,
-        "Messages that callers were sent.";
+        "Messages sent to callers.";
     CALLS "dashgate_calls_total" [Kind::Counter] &["model", "outcome"],
-        "Calls that ended, by their model and by `OK`, `CANCELLED` or the reason of the fault.";
+        "Calls completed, by model and outcome: `OK`, `CANCELLED` or the error reason.";
     IN_FLIGHT "dashgate_calls_in_flight" [Kind::Gauge] &["method"],
-        "Calls that have not ended.";
+        "Calls in flight.";
     LIMIT "dashgate_calls_in_flight_limit" [Kind::Gauge] &[],
-        "The most calls that may be in flight.";
+        "Limit of calls in flight (`server.max_in_flight`).";
     MEMORY "dashgate_memory_bytes" [Kind::Gauge] &["kind"],
-        "Memory that is charged to calls: `requests`, `answers`, `kept_answers`, `uploads`, \
+        "Memory charged to calls: `requests`, `answers`, `kept_answers`, `uploads`, \
          `unauthenticated` and `health_watches`.";
     MEMORY_LIMIT "dashgate_memory_limit_bytes" [Kind::Gauge] &[],
-        "The most memory that calls may hold (`memory.limit`).";
+        "Limit of the memory that calls hold (`memory.limit`).";
     RELIEVED "dashgate_memory_relieved_total" [Kind::Counter] &["what"],
-        "What was given up because memory was nearly used up: each `kept_answer` that was \
-         dropped, each `call` that was ended.";
+        "What was released because memory was nearly used up: `kept_answer` for dropped answers, \
+         `call` for ended calls.";
     SHED "dashgate_shed_total" [Kind::Counter] &["reason"],
-        "Calls that were refused because of a limit, before DashScope was asked.";
+        "Calls refused because of a limit, before DashScope was called.";
     FIRST_TOKEN "dashgate_time_to_first_token_seconds" [Kind::Histogram(FIRST_TOKEN_SECONDS)]
         &["model"],
-        "From the arrival of a stream to the first piece of its answer.";
+        "Time from the start of a stream to the first chunk of its answer.";
     CHUNK "dashgate_time_per_output_chunk_seconds" [Kind::Histogram(CHUNK_SECONDS)] &["model"],
-        "From one piece of a streamed answer to the next.";
+        "Time between chunks of a streamed answer.";
     TOKENS "dashgate_tokens_total" [Kind::Counter] &["kind", "model", "caller"],
-        "Tokens as DashScope counted them. All are in `input` and `output`; the other kinds are \
-         parts of these.";
+        "Tokens as DashScope counted them. `input` and `output` are totals; the other kinds are \
+         parts of them.";
     COST "dashgate_cost_total" [Kind::Counter] &["currency", "model", "caller"],
-        "What answers cost by the rate card (`telemetry.rates`); models without a rate are not in \
-         it.";
+        "Cost of answers by `telemetry.rates`; models without a rate are not included.";
     UPSTREAM "dashgate_upstream_requests_total" [Kind::Counter] &["status", "code"],
-        "Requests to DashScope by the HTTP status and DashScope's code. Without an answer, the \
-         status is `none` and the code the reason of the fault.";
+        "Requests to DashScope, by HTTP status and DashScope code. Without a response, the status \
+         is `none` and the code is the error reason.";
     RETRIES "dashgate_retries_total" [Kind::Counter] &["reason"],
-        "Attempts that were made again, by the fault of the one before.";
+        "Retries, by the error reason of the previous attempt.";
     FALLBACKS "dashgate_fallbacks_total" [Kind::Counter] &["reason"],
-        "Calls that went on to another model, by the fault of the one before.";
+        "Calls that continued with another model, by the error reason of the previous one.";
     UPLOADED "dashgate_upload_bytes_total" [Kind::Counter] &["via"],
-        "Bytes of media that went on to DashScope's storage; `via` is `upload_media`.";
+        "Bytes of media sent to DashScope's storage; `via` is `upload_media`.";
     CONNECTIONS "dashgate_open_connections" [Kind::Gauge] &[],
-        "Connections that are open.";
+        "Open connections.";
     CONNECTED "dashgate_connections_total" [Kind::Counter] &["outcome"],
-        "Connections that came: `accepted`, or `refused` because there were too many.";
+        "Connections: `accepted`, or `refused` because of a limit.";
     CLOSED "dashgate_connections_closed_total" [Kind::Counter] &["reason"],
-        "Connections that the gateway closed because of what they did: `handshake_timeout`, `tls`, \
-         `header_timeout`, `too_many_pings`, `too_many_control_frames`, \
+        "Connections closed by the gateway because of their behaviour: `handshake_timeout`, \
+         `tls`, `header_timeout`, `too_many_pings`, `too_many_control_frames`, \
          `too_many_header_fields` or `memory_limit`.";
     ACCEPT_ERRORS "dashgate_accept_errors_total" [Kind::Counter] &["reason"],
-        "Connections that could not be accepted: `file_descriptors` because the process or the \
-         system has none left, or `other`.";
+        "Connections that could not be accepted: `file_descriptors` if none is left, otherwise \
+         `other`.";
     LOG_DROPPED "dashgate_log_lines_dropped_total" [Kind::Counter] &["reason"],
-        "Lines that are not in the log: `suppressed` because there were many like it, or `lost` \
-         because the log was not read.";
+        "Log lines dropped: `suppressed` as repetitions, or `lost` because the log was not read.";
     SPANS "dashgate_trace_spans_total" [Kind::Counter] &["outcome"],
-        "Spans that were made: `exported`, `dropped` because the queue was full, or `failed` at \
-         the receiver.";
+        "Trace spans: `exported`, `dropped` because the queue was full, or `failed` at the \
+         receiver.";
     BUILD "dashgate_build_info" [Kind::Gauge] &["version"],
-        "Always 1; its label says which version runs.";
+        "Always 1; the label is the running version.";
     PROCESS_CPU "process_cpu_seconds_total" [Kind::Counter] &[],
-        "Time on the processor, of user and system.";
+        "CPU time, user and system.";
     PROCESS_FDS "process_open_fds" [Kind::Gauge] &[],
         "Open file descriptors.";
     PROCESS_MAX_FDS "process_max_fds" [Kind::Gauge] &[],
-        "The most file descriptors that the process may open.";
+        "Limit of open file descriptors.";
     PROCESS_RESIDENT "process_resident_memory_bytes" [Kind::Gauge] &[],
-        "Memory that is resident.";
+        "Resident memory.";
     PROCESS_VIRTUAL "process_virtual_memory_bytes" [Kind::Gauge] &[],
-        "Memory that is mapped.";
+        "Virtual memory.";
     PROCESS_START "process_start_time_seconds" [Kind::Gauge] &[],
-        "When the process began, in seconds since 1970.";
+        "Start time, in seconds since 1970.";
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The page of sight, the dashboard and the alerts name what exists, and all of it.
+//! docs/observability.md, the dashboard and the alerts name every metric, and none that is gone.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,39 +12,33 @@ use super::read;
 
 const PAGE: &str = "docs/observability.md";
 
-/// What each field of the line of a call means.
+/// The fields of the log line of a call.
 const MEANINGS: &[(&str, &str)] = &[
-    ("request_id", "the name of the call, as in `x-request-id`"),
-    ("method", "the method"),
-    ("caller", "who called, if callers have names"),
-    ("model", "the model that was asked for"),
+    ("request_id", "the request id, as in `x-request-id`"),
+    ("method", "the gRPC method"),
+    ("caller", "the caller's name, if callers have names"),
+    ("model", "the requested model"),
     ("answered_by", "the model that answered"),
-    ("outcome", "`OK`, `CANCELLED`, or the reason of the fault"),
-    ("attempts", "how often DashScope was asked"),
-    ("first_event_ms", "from arrival to the first event"),
-    (
-        "ttft_ms",
-        "from arrival to the first piece of a streamed answer",
-    ),
-    ("total_ms", "from arrival to the end"),
-    ("chunks", "the pieces of the answer"),
-    ("upstream_request_id", "DashScope's name of the call"),
-    ("upstream_code", "DashScope's code, if it refused"),
-    (
-        "input_tokens",
-        "tokens of the question, as DashScope counted",
-    ),
-    ("output_tokens", "tokens of the answer"),
+    ("outcome", "`OK`, `CANCELLED`, or the error reason"),
+    ("attempts", "the number of requests to DashScope"),
+    ("first_event_ms", "time to the first event"),
+    ("ttft_ms", "time to the first chunk of a streamed answer"),
+    ("total_ms", "duration of the call"),
+    ("chunks", "the number of chunks of the answer"),
+    ("upstream_request_id", "DashScope's request id"),
+    ("upstream_code", "DashScope's error code"),
+    ("input_tokens", "input tokens, as DashScope counted them"),
+    ("output_tokens", "output tokens"),
     (
         "usage_estimated",
-        "whether the caller was charged by an estimate, because the answer broke off before \
-         DashScope had counted its tokens",
+        "whether the caller was charged by an estimate, because the answer ended before DashScope \
+         reported its tokens",
     ),
-    ("uploaded_bytes", "bytes of an upload"),
-    ("trace_id", "the trace that the call belongs to"),
+    ("uploaded_bytes", "size of an upload"),
+    ("trace_id", "the id of the call's trace"),
     (
         "joined",
-        "whether it listened to another call of its `request_id`",
+        "whether the answer came from another call with the same `request_id`",
     ),
 ];
 
@@ -189,10 +183,10 @@ fn part(name: &str, right: &str) {
         return;
     }
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-observability.md"));
-    let mended = page.replace(
+    let fixed = page.replace(
         &format!("{begin}{found}{end}"),
         &format!("{begin}{right}{end}"),
     );
-    fs::write(&target, mended).expect("the folder for temporary files can be written to");
-    panic!("write it anew: cp {} {PAGE}", target.display());
+    fs::write(&target, fixed).expect("the folder for temporary files can be written to");
+    panic!("outdated, run: cp {} {PAGE}", target.display());
 }
