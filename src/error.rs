@@ -97,7 +97,7 @@ reasons! {
     MediaFormat, "MEDIA_FORMAT", Invalid;
     /// The media are larger than DashScope accepts.
     MediaTooLarge, "MEDIA_TOO_LARGE", Invalid;
-    /// The audio is longer than the model processes, and an error was requested instead of a warning.
+    /// The audio is longer than the model processes, and an error was requested.
     MediaTooLong, "MEDIA_TOO_LONG", Invalid;
     /// An image or a video does not show what the model needs.
     MediaContent, "MEDIA_CONTENT", Invalid;
@@ -119,7 +119,7 @@ reasons! {
     MediaUnreachable, "MEDIA_UNREACHABLE", Precondition;
     /// Media in DashScope's storage have expired, or belong to another model or account.
     MediaExpired, "MEDIA_EXPIRED", Precondition;
-    /// The operator's DashScope account has an unpaid bill, a model that was not purchased, or a used-up quota.
+    /// The operator's DashScope account is unpaid, not subscribed, or has a used-up quota.
     UpstreamBilling, "UPSTREAM_BILLING", Precondition;
     /// DashScope refused the operator's key.
     UpstreamCredential, "UPSTREAM_CREDENTIAL", Precondition;

@@ -45,10 +45,10 @@ const PORT: &str = "admin";
 /// What stands on `/`.
 const INDEX: &str = "\
 dashgate
-/metrics  numbers, for Prometheus
-/healthz  whether the process runs
-/readyz   whether it takes calls
-/config   the settings in force, without secrets
+/metrics  Prometheus metrics
+/healthz  liveness
+/readyz   readiness
+/config   the effective configuration, secrets redacted
 /calls    the calls in flight, as JSON
 ";
 
@@ -117,7 +117,7 @@ async fn connection(stream: TcpStream, pages: Arc<Pages>) {
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
-        tracing::debug!(%error, "a connection to the admin port ended with a fault");
+        tracing::debug!(%error, "admin connection failed");
     }
 }
 
@@ -129,7 +129,7 @@ fn answer<B>(request: &Request<B>, pages: &Pages) -> Response<Full<Bytes>> {
         return refusal;
     }
     if !host::is_allowed(request, &pages.allowed_hosts) {
-        let text = "this host name is not allowed; ask by IP address, or add it to \
+        let text = "host name not allowed: use an IP address, or add the name to \
                     admin.allowed_hosts\n";
         return page(StatusCode::MISDIRECTED_REQUEST, TEXT, text);
     }

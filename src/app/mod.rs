@@ -237,7 +237,7 @@ impl Gateway {
             tokio::time::sleep(self.drain_timeout).await;
             tracing::warn!(
                 in_flight = relay.in_flight(),
-                "ending the calls that are left"
+                "drain timeout reached, ending remaining calls"
             );
             relay.shut_down();
             tokio::time::sleep(LAST_WORDS).await;

@@ -82,12 +82,12 @@ impl Reload {
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(faults) => {
-                tracing::error!(%faults, "the settings were changed and are wrong; the old stay");
+                tracing::error!(%faults, "config reload failed, keeping current config");
                 return;
             }
         };
         if let Err(error) = self.put_in_force(&loaded.settings).await {
-            tracing::error!(%error, "the settings cannot be put in force; the old stay");
+            tracing::error!(%error, "config reload failed, keeping current config");
             return;
         }
         if let Some(log) = log {
@@ -95,9 +95,9 @@ impl Reload {
         }
         if !loaded.waiting.is_empty() {
             let keys = loaded.waiting.join(", ");
-            tracing::warn!(keys, "these settings were changed and need a restart");
+            tracing::warn!(keys, "changed settings need a restart");
         }
-        tracing::info!("the settings were read again and are in force");
+        tracing::info!("config reloaded");
     }
 
     /// All or nothing: what can fail comes first.

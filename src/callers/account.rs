@@ -105,7 +105,7 @@ impl Account {
     }
 
     fn refusal(&self, reason: Reason, what: &str, wait: Duration) -> Error {
-        let message = format!("the caller {} {what}; call again in {wait:?}", self.name);
+        let message = format!("the caller {} {what}; retry in {wait:?}", self.name);
         Error::new(reason, message).with_retry_after(wait)
     }
 
@@ -113,13 +113,13 @@ impl Account {
     fn check_head(&self, used: &Used, limits: &Limits, now: Now) -> Result<(), Error> {
         let most = limits.max_streams;
         if most > 0 && used.streams >= most {
-            let what = format!("has {most} calls at the same time, which is all it may have");
+            let what = format!("has reached its limit of {most} concurrent calls");
             return Err(self.refusal(Reason::CallerStreams, &what, STREAMS_PUSHBACK));
         }
         let rate = limits.requests_per_minute;
         let wait = used.requests.wait(1, rate, now.instant);
         if !wait.is_zero() {
-            let what = format!("may make {rate} calls a minute, and has made them");
+            let what = format!("has reached its limit of {rate} calls per minute");
             return Err(self.refusal(Reason::CallerRate, &what, wait));
         }
         Ok(())
@@ -130,7 +130,8 @@ impl Account {
         if !limits.allow(ask.model) {
             let (name, model) = (&self.name, ask.model);
             let message = format!(
-                "the caller {name} may not use the model {model}; name another or ask the operator"
+                "the caller {name} may not use the model {model}; use another model or contact \
+                 the operator"
             );
             return Err(Error::new(Reason::PermissionDenied, message));
         }

@@ -14,8 +14,8 @@ use super::file::{self, Entry, State, fault, parse};
 
 /// What stands at the head of a file that a command made.
 const HEAD: &str = "\
-# Keys of callers. `dashgate keys new` adds one, `dashgate keys revoke` takes one back. The gateway
-# reads this file again when it changes. A key itself is never in here: sha256 is its hash.
+# Caller keys. `dashgate keys new` adds one, `dashgate keys revoke` revokes one. The gateway reloads
+# this file when it changes. The file has no keys: sha256 is the hash of a key.
 ";
 
 /// Adds a key, and makes the file if there is none. `show` gives the key itself to its owner, once

@@ -169,7 +169,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, Error> {
         if let [one, other] = pair
             && one == other
         {
-            faults.push(format!("the id {one} stands twice; make a new key"));
+            faults.push(format!("duplicate id {one}; create a new key"));
         }
     }
     if faults.is_empty() {
@@ -202,7 +202,7 @@ fn entry(number: usize, value: &Value, faults: &mut Vec<String>) -> Option<Entry
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
     let (id, name) = (text("id"), text("name"));
     if !key::is_id(id) {
-        wrong("id is not the 12 hexadecimal digits that stand in the key".to_owned());
+        wrong("id is not the 12 hexadecimal digits of the key".to_owned());
     }
     if let Err(what) = check_name(name) {
         wrong(format!("name is not one: {what}"));
@@ -311,7 +311,7 @@ pub(crate) mod tests {
         let (one, _) = entry("a");
         let twice = format!("{0}{0}", one.text());
         let told = parse(Path::new("k"), &twice).unwrap_err();
-        assert!(told.message().contains("stands twice"), "{told}");
+        assert!(told.message().contains("duplicate id"), "{told}");
         assert!(parse(Path::new("k"), "").unwrap().is_empty());
     }
 

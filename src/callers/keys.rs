@@ -55,7 +55,7 @@ impl Keys {
         if table.is_empty() {
             tracing::warn!(
                 file = %file.path.display(),
-                "the file of keys is empty: nobody can call; dashgate keys new makes a key"
+                "the key file is empty, so no caller is accepted; `dashgate keys new` creates a key"
             );
         }
         Ok(Self {
@@ -105,7 +105,7 @@ impl Keys {
         match text.and_then(|text| file::parse(&self.file.path, &text)) {
             Ok(entries) => {
                 let table = Arc::new(self.terms.table(entries, &self.table()));
-                tracing::info!(file = %path, keys = table.len(), "the keys were read again");
+                tracing::info!(file = %path, keys = table.len(), "key file reloaded");
                 *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
             }
             Err(error) => {

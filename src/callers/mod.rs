@@ -283,9 +283,8 @@ impl Callers {
 
 /// The one text for all that can be wrong, and for the log what it was.
 fn refusal(why: &'static str) -> Error {
-    let message = "the call shows no credentials that are accepted here; send your key or \
-                   token as metadata, `authorization: Bearer KEY` or `x-api-key: KEY`, or ask \
-                   the operator";
+    let message = "authentication failed: no valid credentials; send a key or token as metadata, \
+                   `authorization: Bearer KEY` or `x-api-key: KEY`, or contact the operator";
     Error::new(Reason::Unauthenticated, message).with_source(why)
 }
 

@@ -14,11 +14,10 @@ pub(super) const LESS: &str =
 pub(super) const OTHER_TYPE: &str =
     "a later event of the answer has a value of another type, which is the one that is kept";
 /// Values were joined that may not all be pieces.
-pub(super) const REPEATED: &str = "values of this key were joined; one that came again, or began \
-                                   with an earlier one, may be missing";
+pub(super) const REPEATED: &str = "values of this key were joined; a repeated value may be missing";
 /// Nothing more can be kept.
-pub(super) const TOO_MUCH: &str = "the events of the answer have more than can be kept under keys \
-                                   without a field; what came later is left out";
+pub(super) const TOO_MUCH: &str = "the answer has more unknown keys than can be kept; later ones \
+                                   were dropped";
 
 /// What could not be kept.
 #[derive(Debug, Default)]

@@ -28,8 +28,8 @@ use super::terminal::Terminal;
 const MAX_QUESTION_BYTES: u64 = 1 << 20;
 
 /// Said when no model will answer, so that nobody takes the answer for one's.
-const EMBEDDED: &str = "the embedded DashScope answers: it measures sounds and pictures and is no \
-                        model. For DashScope itself, set DASHSCOPE_API_KEY";
+const EMBEDDED: &str = "answering from the embedded emulator, which measures media and is not a \
+                        model; set DASHSCOPE_API_KEY to call DashScope";
 
 /// What stands below the help of `ask`.
 pub(crate) const EXAMPLES: &str = "\
@@ -41,69 +41,67 @@ Examples:
   dashgate ask -m qwen3-tts-flash --voice Cherry -o hi.wav \"Say hello\"
   ffmpeg -i talk.mkv -f wav - | dashgate ask --audio -
   dashgate ask < question.txt
-  dashgate ask                     a conversation; /help says what can be done in it
+  dashgate ask                     a conversation; /help lists its commands
 
-Media come first in the message: audio, then images, then videos, then the question. A file is read
-here and its bytes are sent; one that is too large for a message is uploaded; - is stdin. A URL is
-fetched by DashScope.
+The message has audio, then images, then videos, then the question. Files are sent as bytes, and
+uploaded if they are too large for a message; - is stdin. URLs are fetched by DashScope.
 
-Without --server the gateway runs inside this process, and without a key for DashScope it answers
-from the embedded one. Text goes to stdout; thoughts, usage and errors go to stderr. With --json,
-stdout gets one JSON object and nothing else, on errors {\"error\": {...}}.";
+Without --server, the gateway runs in this process; without a DashScope key, the embedded emulator
+answers. Text goes to stdout; reasoning, usage and errors go to stderr. With --json, stdout has one
+JSON object, on errors {\"error\": {...}}.";
 
 /// What `ask` takes.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Arguments {
-    /// A sound to listen to; may be given several times
+    /// An audio file or URL; may be repeated
     #[arg(long, value_name = "FILE|URL")]
     audio: Vec<String>,
-    /// A picture to look at; may be given several times
+    /// An image file or URL; may be repeated
     #[arg(long, value_name = "FILE|URL")]
     image: Vec<String>,
-    /// A film to watch; may be given several times
+    /// A video file or URL; may be repeated
     #[arg(long, value_name = "FILE|URL")]
     video: Vec<String>,
-    /// The model [default: by what is attached, see `client.default_models` in the settings]
+    /// The model [default: by attachment, see `client.default_models` in the settings]
     /// [env: DASHGATE_MODEL]
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
-    /// Instructions for the model
+    /// The system instructions
     #[arg(short, long, value_name = "TEXT")]
     system: Option<String>,
-    /// A gateway to ask: host:port, http://host:port, https://host:port or unix:/path. Its key
-    /// comes from DASHGATE_API_KEY [default: one inside this process] [env: DASHGATE_ADDR]
+    /// The gateway: host:port, http://host:port, https://host:port or unix:/path. Its key is
+    /// DASHGATE_API_KEY [default: a gateway in this process] [env: DASHGATE_ADDR]
     #[arg(long, value_name = "ADDR")]
     server: Option<String>,
-    /// The authorities to trust over https, as a PEM file [default: the system's]
+    /// The root certificates for https, as a PEM file [default: the system's]
     /// [env: DASHGATE_TLS_CA]
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<String>,
-    /// Take the answer whole instead of as it is made
+    /// Wait for the complete answer instead of streaming it
     #[arg(long)]
     no_stream: bool,
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
-    /// The longest that the call may take, as in 30s or 5m
+    /// The deadline of the call, for example 30s or 5m
     #[arg(long, value_name = "TIME", value_parser = timeout)]
     timeout: Option<Duration>,
-    /// Let the model think first
+    /// Enable the reasoning of the model
     #[arg(long)]
     thinking: bool,
-    /// One option by its path in the schema, as in temperature=0.2 or asr_options.language=zh; may
-    /// be given several times
+    /// An option by its path in the schema, for example temperature=0.2 or
+    /// asr_options.language=zh; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     option: Vec<String>,
-    /// The voice of a model that speaks, as in Cherry
+    /// The voice of the answer, for example Cherry
     #[arg(long, value_name = "VOICE")]
     voice: Option<String>,
-    /// Write the audio that the model makes to this file: WAV, or the samples alone if its name
-    /// ends in .pcm
+    /// Write the audio of the answer to this file: WAV, or raw samples if the name ends in .pcm
     #[arg(short, long, value_name = "FILE", conflicts_with = "no_stream")]
     output: Option<PathBuf>,
     #[command(flatten)]
     choices: Choices,
-    /// The question. Without it: a conversation on a terminal, else the question comes from stdin
+    /// The question [default: a conversation on a terminal, otherwise stdin]
     question: Vec<String>,
 }
 

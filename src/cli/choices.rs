@@ -10,10 +10,10 @@ use crate::config::{self, Flag, Flags};
 /// Where settings come from beside the environment.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Choices {
-    /// A file of settings (TOML). Variables and flags win over it [env: DASHGATE_CONFIG]
+    /// The settings file (TOML); variables and flags override it [env: DASHGATE_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// One setting, as in `--set timeouts.idle=90s`. `dashgate config reference` lists them
+    /// A setting, for example `--set timeouts.idle=90s`; `dashgate config reference` lists all
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
 }

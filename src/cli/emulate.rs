@@ -22,19 +22,19 @@ Examples:
   DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:8089/api/v1 DASHSCOPE_API_KEY=sk-any python app.py
   dashgate emulate --listen 127.0.0.1:0 --script faults.json
 
-It speaks DashScope's HTTP and takes any key that begins with sk-. A script says what to answer, and
-which faults to make. The first line of stdout is `listening on ADDRESS`.";
+It serves DashScope's HTTP API and accepts every key that begins with sk-. A script defines answers
+and errors. The first line of stdout is `listening on ADDRESS`.";
 
 /// What `emulate` takes.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Where to listen
+    /// The listen address
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8089")]
     listen: SocketAddr,
-    /// What to answer, and which faults to make, as a JSON file
+    /// A JSON file with answers and errors
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
-    /// A key that is refused; may be given several times
+    /// A key to refuse; may be repeated
     #[arg(long, value_name = "KEY")]
     bad_key: Vec<String>,
 }

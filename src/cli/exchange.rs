@@ -75,7 +75,7 @@ pub(crate) fn advised(mut failure: Failure, asked: &str, fitting: &str) -> Failu
     if elsewhere {
         let advice = match asked == fitting {
             true => "another model: `-m MODEL`, or for good `client.default_models`".to_owned(),
-            false => format!("`-m {fitting}`: this interface serves it, and not {asked}"),
+            false => format!("`-m {fitting}`: this interface does not serve {asked}"),
         };
         failure = failure.with_advice(advice);
     }

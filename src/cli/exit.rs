@@ -20,11 +20,11 @@ pub(crate) enum Exit {
 /// The table of [`Exit`], for `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0    done; also when the reader of stdout went away
-  1    the call failed, what it gave could not be written, or the server is not serving
-  2    the command line, a file or the settings are wrong; nothing was done
-  3    the server cannot be reached, or the address to listen on cannot be taken
-  130  stopped by Ctrl-C or SIGTERM before the end";
+  0    success; also when the reader of stdout closed the pipe
+  1    the call failed, its output could not be written, or the server is not serving
+  2    the command line, a file or the settings are invalid; nothing was done
+  3    the server cannot be reached, or the listen address cannot be used
+  130  stopped by Ctrl-C or SIGTERM";
 
 impl Exit {
     /// The number.

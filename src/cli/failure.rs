@@ -170,11 +170,12 @@ impl Failure {
     fn retry_words(&self, milliseconds: i64) -> String {
         match u64::try_from(milliseconds) {
             Err(_) if self.code == code_name(Code::Internal) => {
-                "not by itself: the model may have run, and would be paid for twice".to_owned()
+                "not automatically: the model may have run, and a retry may be billed again"
+                    .to_owned()
             }
-            Err(_) => "calling again as it is will not help".to_owned(),
-            Ok(0) => "call again at once".to_owned(),
-            Ok(wait) => format!("call again after {:?}", Duration::from_millis(wait)),
+            Err(_) => "no: the same request will fail again".to_owned(),
+            Ok(0) => "at once".to_owned(),
+            Ok(wait) => format!("after {:?}", Duration::from_millis(wait)),
         }
     }
 
@@ -328,7 +329,7 @@ pub(crate) fn is_foreign(message: &str) -> bool {
 fn advice(reason: &str) -> Option<&'static str> {
     let is = |one: Reason| one.name() == reason;
     if is(Reason::UpstreamDns) || is(Reason::UpstreamConnect) || is(Reason::UpstreamTls) {
-        Some("`dashgate config show` tells which address is asked (upstream.url)")
+        Some("`dashgate config show` prints the base URL (upstream.url)")
     } else if is(Reason::UpstreamCredential) {
         Some("check DASHSCOPE_API_KEY, and that DASHSCOPE_API_REGION is the key's own region")
     } else if is(Reason::ModelNotFound) {
@@ -416,7 +417,7 @@ mod tests {
              upstream code: InvalidParameter\n  \
              request id: call-1\n  \
              DashScope's request id: up-1\n  \
-             retry: call again after 1.5s"
+             retry: after 1.5s"
         );
         assert_eq!(failure.exit(), Exit::Failed);
     }
@@ -438,8 +439,8 @@ mod tests {
     #[test]
     fn a_pushback_below_zero_says_not_to_call_again() {
         for (mut status, expected) in [
-            (Status::internal("broke"), "paid for twice"),
-            (Status::not_found("no model"), "will not help"),
+            (Status::internal("broke"), "billed again"),
+            (Status::not_found("no model"), "will fail again"),
         ] {
             let never = "-1".parse().unwrap();
             status

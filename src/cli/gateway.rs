@@ -160,8 +160,12 @@ fn authorization(client: &Client) -> Result<Option<MetadataValue<Ascii>>, Failur
     };
     // The settings let printable ASCII through only, and all of it can stand in a header.
     let value = format!("Bearer {}", key.expose()).parse();
-    let mut value: MetadataValue<Ascii> = value
-        .map_err(|_| Failure::usage("the key in DASHGATE_API_KEY cannot stand in a header"))?;
+    let mut value: MetadataValue<Ascii> = value.map_err(|_| {
+        Failure::usage(
+            "the key in DASHGATE_API_KEY has characters that a header \
+                                     cannot contain",
+        )
+    })?;
     value.set_sensitive(true);
     Ok(Some(value))
 }

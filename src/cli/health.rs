@@ -26,16 +26,16 @@ Examples:
   dashgate health --server unix:/run/dashgate.sock
   dashgate health --service dashgate.v1.ConversationService
 
-Prints SERVING and ends with 0, or NOT_SERVING and 1; 3 when the server cannot be reached.";
+Prints SERVING and exits with 0, or NOT_SERVING and 1; 3 when the server cannot be reached.";
 
 /// What `health` takes.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// The gateway to ask: host:port, http://host:port, https://host:port or unix:/path [default:
-    /// where `serve` would listen] [env: DASHGATE_ADDR]
+    /// The gateway: host:port, http://host:port, https://host:port or unix:/path [default:
+    /// the address of `serve`] [env: DASHGATE_ADDR]
     #[arg(long, value_name = "ADDR")]
     server: Option<String>,
-    /// The service to ask for [default: the server as a whole]
+    /// The service to check [default: the whole server]
     #[arg(
         long,
         value_name = "NAME",
@@ -43,10 +43,10 @@ pub(crate) struct Arguments {
         hide_default_value = true
     )]
     service: String,
-    /// How long to wait for the answer
+    /// The timeout of the check
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = timeout)]
     timeout: Duration,
-    /// The authorities to trust over https, as a PEM file [default: the system's]
+    /// The root certificates for https, as a PEM file [default: the system's]
     /// [env: DASHGATE_TLS_CA]
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<String>,

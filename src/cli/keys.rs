@@ -19,14 +19,14 @@ use super::terminal::{Terminal, Unwritten};
 /// What stands below the help of `keys`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  dashgate keys new --name team-a --file keys.toml          prints the key, this once
+  dashgate keys new --name team-a --file keys.toml          prints the key, once
   dashgate keys new --name team-b --expires 90d --requests-per-minute 60 --models 'qwen3-*'
   dashgate keys list
-  dashgate keys revoke 3f9a1c2b77d0                         by the id that list shows
-  dashgate serve --set callers.keys_file=keys.toml          from now on a key is asked for
+  dashgate keys revoke 3f9a1c2b77d0                         by the id of `keys list`
+  dashgate serve --set callers.keys_file=keys.toml          requires a key from now on
 
-The file holds hashes, never a key. Without --file it is the one of callers.keys_file
-(DASHGATE_CALLERS_KEYS_FILE). A gateway that runs reads it again within a second or two.";
+The file has hashes, never a key. Default: callers.keys_file (DASHGATE_CALLERS_KEYS_FILE). A
+running gateway reloads it within two seconds.";
 
 /// What `keys` takes.
 #[derive(Args, Debug)]
@@ -37,38 +37,38 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a key and print it, this once
+    /// Create a key and print it, once
     New {
-        /// Whose key it is, as logs and metrics will show it: letters, digits and . _ @ / : -
+        /// The name of the caller in logs and metrics: letters, digits and . _ @ / : -
         #[arg(long, value_name = "NAME", value_parser = name)]
         name: String,
-        /// Until when it is good: a span as in 90d or 12h, or a date as in 2027-01-31
+        /// When it expires: a duration such as 90d or 12h, or a date such as 2027-01-31
         #[arg(long, value_name = "TIME", value_parser = expires)]
         expires: Option<u64>,
-        /// The models that it may name, with `*` for any letters, as in `qwen3-*,qwen-vl-max`
+        /// The allowed models, with `*` for any letters, for example `qwen3-*,qwen-vl-max`
         #[arg(long, value_name = "NAMES", value_delimiter = ',')]
         models: Option<Vec<String>>,
-        /// How many calls it may make in a minute; 0: no limit
+        /// The maximum number of calls per minute; 0: no limit
         #[arg(long, value_name = "N", value_parser = number())]
         requests_per_minute: Option<u64>,
-        /// How many tokens, in and out, it may use in a minute; 0: no limit
+        /// The maximum number of input and output tokens per minute; 0: no limit
         #[arg(long, value_name = "N", value_parser = number())]
         tokens_per_minute: Option<u64>,
-        /// How many calls it may have at the same time; 0: no limit
+        /// The maximum number of concurrent calls; 0: no limit
         #[arg(long, value_name = "N", value_parser = number())]
         max_streams: Option<u64>,
-        /// How many tokens it may use in a day of UTC; 0: no limit
+        /// The maximum number of tokens per day (UTC); 0: no limit
         #[arg(long, value_name = "N", value_parser = number())]
         tokens_per_day: Option<u64>,
         #[command(flatten)]
         place: Place,
     },
-    /// List the keys: id, name, state, when made, when they end, what they may use
+    /// List the keys: id, name, state, creation, expiry, limits
     List {
         #[command(flatten)]
         place: Place,
     },
-    /// Take a key back: from now on calls with it are refused; streams that run end as they would
+    /// Revoke a key: new calls with it are refused; running streams continue
     Revoke {
         /// The id of the key, the 12 digits between the underscores
         id: String,
@@ -80,7 +80,7 @@ enum Action {
 /// Which file.
 #[derive(Args, Debug)]
 struct Place {
-    /// The file of keys [default: callers.keys_file] [env: DASHGATE_CALLERS_KEYS_FILE]
+    /// The key file [default: callers.keys_file] [env: DASHGATE_CALLERS_KEYS_FILE]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(flatten)]

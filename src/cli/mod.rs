@@ -132,9 +132,9 @@ fn end(done: Result<Exit, Failure>, terminal: &mut Terminal) -> Exit {
 
 /// A gRPC gateway in front of DashScope's multimodal models
 ///
-/// It takes conversations with text, sound, pictures and films over gRPC and asks DashScope over
-/// HTTP. Without a key for DashScope, an embedded one answers, so that everything can be tried at
-/// once. Begin with: dashgate ask --audio FILE "What is said in this audio?"
+/// It accepts conversations with text, audio, images and video over gRPC and calls DashScope over
+/// HTTP. Without a DashScope key, the embedded emulator answers. Start with: dashgate ask --audio
+/// FILE "What is said in this audio?"
 #[derive(Debug, Parser)]
 #[command(name = "dashgate", version, after_help = exit::HELP)]
 struct Line {
@@ -144,28 +144,28 @@ struct Line {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Ask a question about sounds, pictures and films, or hold a conversation
+    /// Ask a question about audio, images and video, or start a conversation
     #[command(after_help = ask::EXAMPLES)]
     Ask(Box<ask::Arguments>),
     /// Run the gateway
     #[command(after_help = serve::EXAMPLES)]
     Serve(serve::Arguments),
-    /// Run the embedded DashScope by itself, for tests of other programs
+    /// Run the DashScope emulator, to test DashScope clients
     #[command(after_help = emulate::EXAMPLES)]
     Emulate(emulate::Arguments),
-    /// Ask a gateway whether it serves
+    /// Check whether a gateway is serving
     #[command(after_help = health::EXAMPLES)]
     Health(health::Arguments),
-    /// Make, list and take back the keys of callers
+    /// Create, list and revoke the keys of callers
     #[command(after_help = keys::EXAMPLES)]
     Keys(keys::Arguments),
-    /// Watch the calls of a gateway, their rates, latencies and tokens
+    /// Show the calls, rates, latencies and tokens of a gateway
     #[command(after_help = top::EXAMPLES)]
     Top(top::Arguments),
-    /// Check or show the settings
+    /// Validate or print the settings
     #[command(after_help = settings::EXAMPLES)]
     Config(settings::Arguments),
-    /// Print a shell's completions for this command
+    /// Print shell completions
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Arguments),
 }

@@ -21,7 +21,7 @@ pub(crate) enum Piece {
 
 /// Where a finished sound is.
 pub(crate) fn audio_file(file: &pb::AudioFile) -> String {
-    format!("the sound is at {}", file.uri)
+    format!("audio: {}", file.uri)
 }
 
 /// A warning of the gateway.
@@ -50,7 +50,7 @@ pub(crate) fn heard(annotation: &pb::Annotation) -> String {
     }
     match words.is_empty() {
         true => String::new(),
-        false => format!("heard: {}", words.join(", ")),
+        false => format!("detected: {}", words.join(", ")),
     }
 }
 

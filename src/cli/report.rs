@@ -50,7 +50,7 @@ pub(crate) fn tokens(usage: &pb::Usage) -> Option<String> {
         let details = usage.input_tokens_details.as_ref();
         let audio = details.and_then(|details| details.audio_tokens);
         match usage.audio_tokens.or(audio) {
-            Some(audio) => words.push(format!("{count} tokens in ({audio} of sound)")),
+            Some(audio) => words.push(format!("{count} tokens in ({audio} audio)")),
             None => words.push(format!("{count} tokens in")),
         }
     }
@@ -58,13 +58,13 @@ pub(crate) fn tokens(usage: &pb::Usage) -> Option<String> {
         words.push(format!("{count} out"));
     }
     if let Some(seconds) = usage.audio_seconds {
-        words.push(format!("{seconds} s of sound"));
+        words.push(format!("{seconds} s of audio"));
     }
     if let Some(count) = usage.characters {
         words.push(format!("{count} characters"));
     }
     if let Some(count) = usage.image_count {
-        words.push(format!("{count} pictures"));
+        words.push(format!("{count} images"));
     }
     (!words.is_empty()).then(|| words.join(", "))
 }
@@ -229,7 +229,7 @@ mod tests {
     fn usage_and_timing_are_one_line() {
         assert_eq!(
             line(&answer()),
-            "[qwen-audio-turbo] 1276 tokens in (768 of sound), 19 out; \
+            "[qwen-audio-turbo] 1276 tokens in (768 audio), 19 out; \
              first event 12 ms, total 1.50 s"
         );
         let cut = Answer {

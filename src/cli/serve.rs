@@ -19,30 +19,31 @@ use super::terminal::{Terminal, Unwritten};
 /// What stands below the help of `serve`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  dashgate serve                                    the embedded DashScope if there is no key
-  DASHSCOPE_API_KEY=sk-... dashgate serve           DashScope itself
+  dashgate serve                                    the embedded emulator if there is no key
+  DASHSCOPE_API_KEY=sk-... dashgate serve           DashScope
   dashgate serve --listen 127.0.0.1:0               a free port; the first line of stdout says which
   dashgate serve --admin 127.0.0.1:9464             with metrics, and for `dashgate top`
   dashgate serve --config dashgate.toml --set timeouts.idle=90s
   dashgate serve --listen 0.0.0.0:50051 --set callers.keys_file=keys.toml
 
 The first line of stdout is `listening on ADDRESS`; with --admin the second is `admin on URL`.
-SIGTERM or Ctrl-C lets running calls finish (server.drain_timeout); a second one ends at once.
-SIGHUP reads the settings again, and so does a change of their files; wrong ones change nothing.";
+SIGTERM or Ctrl-C lets running calls finish (server.drain_timeout); a second one exits at once.
+The settings are reloaded on SIGHUP and when their files change; invalid settings change nothing.";
 
 /// What `serve` takes.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Where to listen [default: 127.0.0.1:50051] [env: DASHGATE_SERVER_LISTEN]
+    /// The listen address [default: 127.0.0.1:50051] [env: DASHGATE_SERVER_LISTEN]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
     /// DashScope's base URL, or `embedded` [env: DASHSCOPE_HTTP_BASE_URL]
     #[arg(long, value_name = "URL|embedded")]
     upstream: Option<String>,
-    /// Let anyone call, also on an address that others reach [env: DASHGATE_CALLERS_ALLOW_ANYONE]
+    /// Accept calls without credentials on a non-loopback address [env:
+    /// DASHGATE_CALLERS_ALLOW_ANYONE]
     #[arg(long)]
     allow_anyone: bool,
-    /// Where the operator's port listens [default: nowhere] [env: DASHGATE_ADMIN_LISTEN]
+    /// The listen address of the admin port [default: disabled] [env: DASHGATE_ADMIN_LISTEN]
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
     #[command(flatten)]
@@ -89,8 +90,8 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     }
     if gateway.embedded() {
         terminal.aside(
-            "the embedded DashScope answers: it is no model. For DashScope itself, set \
-             DASHSCOPE_API_KEY\n",
+            "answering from the embedded emulator, which is not a model; set DASHSCOPE_API_KEY to \
+             call DashScope\n",
         );
     }
     let (stop, stopped) = oneshot::channel();

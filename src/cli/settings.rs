@@ -12,11 +12,11 @@ use super::terminal::Terminal;
 /// What stands below the help of `config`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  dashgate config check --config dashgate.toml      0 if all is right, 2 and all faults if not
-  dashgate config show                              what is in force, and where it comes from
-  dashgate config schema > dashgate.schema.json     for an editor that knows JSON Schema
+  dashgate config check --config dashgate.toml      exits with 0, or with 2 and all errors
+  dashgate config show                              the effective configuration and its sources
+  dashgate config schema > dashgate.schema.json     for editors with JSON Schema
 
-A flag wins over an environment variable, a variable over the file. Secrets are never shown.";
+Flags override environment variables, variables override the file. Secrets are never printed.";
 
 /// What `config` takes.
 #[derive(Args, Debug)]
@@ -27,13 +27,13 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Check the settings, and tell all faults at once
+    /// Validate the settings and report all errors at once
     Check(Choices),
-    /// Print what is in force, and where it comes from
+    /// Print the effective configuration and its sources
     Show(Choices),
     /// Print the reference of all settings, as Markdown
     Reference,
-    /// Print a JSON Schema of the file of settings, for editors
+    /// Print a JSON Schema of the settings file, for editors
     Schema,
 }
 

@@ -5,13 +5,13 @@ use crate::chat::sniffing::Modality;
 /// What `/help` prints.
 pub(crate) const HELP: &str = "\
 /audio F   /image F   /video F   attach a file or a URL to the next question
-/system TEXT    give the model instructions; without TEXT, take them away
-/model NAME     ask another model; without NAME, say which one is asked
-/clear          forget the conversation
-/usage          what the conversation has used so far
-/help           this
+/system TEXT    set the system instructions; without TEXT, remove them
+/model NAME     switch the model; without NAME, show the current one
+/clear          clear the conversation
+/usage          show the tokens used so far
+/help           show this help
 /quit           leave, as Ctrl-D does
-Ctrl-C stops an answer. Anything else that you type is the question.";
+Ctrl-C stops an answer. Anything else is sent as a question.";
 
 /// The names, for completion.
 pub(crate) const NAMES: [&str; 9] = [

@@ -42,7 +42,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let mut keyboard = Keyboard::open(opening.history.as_deref())
         .map_err(|error| Failure::usage(format!("cannot read from the terminal: {error}")))?;
-    terminal.aside("/help says what can be done; Ctrl-D leaves.\n");
+    terminal.aside("/help lists the commands; Ctrl-D quits.\n");
     Talk::new(gateway, opening)
         .run(&mut keyboard, signals, terminal)
         .await

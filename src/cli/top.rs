@@ -32,12 +32,12 @@ use super::terminal::Terminal;
 /// What stands below the help of `top`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  dashgate serve --admin 127.0.0.1:9464             a gateway that can be looked at
+  dashgate serve --admin 127.0.0.1:9464             a gateway with an admin port
   dashgate top                                      every second, until q or Ctrl-C
-  dashgate top --once                               one look, for scripts
+  dashgate top --once                               one screen, for scripts
   dashgate top --json --admin 10.0.0.7:9464 | jq .calls_per_second
 
-Rates and latencies are of the time since the look before; with --once, since the gateway began.";
+Rates and latencies cover the time since the previous update; with --once, since the start.";
 
 /// Where a gateway is looked at when nobody says: what `serve --help` proposes.
 const ADMIN: &str = "127.0.0.1:9464";
@@ -54,13 +54,13 @@ pub(crate) struct Arguments {
     /// The gateway's admin port [default: admin.listen, or 127.0.0.1:9464]
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
-    /// Look once, and end
+    /// Print one screen and exit
     #[arg(long)]
     once: bool,
-    /// Look once, and print all of it as one JSON object
+    /// Print one JSON object and exit
     #[arg(long)]
     json: bool,
-    /// How long to wait between two looks
+    /// The update interval
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = timeout)]
     every: Duration,
     #[command(flatten)]

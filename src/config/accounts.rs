@@ -95,7 +95,7 @@ pub(crate) fn accounts(checker: &mut Checker<'_>, around: &dyn Surroundings) -> 
         let name = entry.name.clone();
         let twice = accounts.iter().any(|account| account.name == name);
         let read = match twice {
-            true => Err(Wrong::new("the name stands twice", "give each its own")),
+            true => Err(Wrong::new("duplicate name", "give each its own")),
             false => account(entry, path, around, plaintext),
         };
         match read {
@@ -263,7 +263,7 @@ mod tests {
             assert!(!told.contains("canary"), "{told}");
         }
         let twice = format!("[[account]]\nname = \"a\"\n{key}").repeat(2);
-        assert!(read(&twice).unwrap_err().contains("stands twice"));
+        assert!(read(&twice).unwrap_err().contains("duplicate name"));
         assert!(read("").unwrap_err().contains("0 accounts"));
     }
 }

@@ -43,15 +43,15 @@ pub(crate) fn callers(checker: &mut Checker<'_>, server: &Server) -> Callers {
     if callers.are_asked() && callers.allow_anyone {
         checker.clash(
             "callers.allow_anyone",
-            "other settings of callers say who may call, and this says that anyone may",
-            "remove it, or what says who may call",
+            "it contradicts the other settings of callers",
+            "remove it, or the other settings of callers",
         );
     }
     let authority = |tls: &Tls| tls.client_ca.is_some();
     if !callers.certificate_uris.is_empty() && !server.tls.as_ref().is_some_and(authority) {
         checker.clash(
             "callers.certificate_uris",
-            "no certificate is asked for, so that nobody could call by one",
+            "no client certificate is requested",
             "set server.tls.client_ca",
         );
     }
@@ -64,7 +64,7 @@ pub(crate) fn callers(checker: &mut Checker<'_>, server: &Server) -> Callers {
             "others can reach this address without credentials: anyone could call and spend the \
              key for DashScope",
             "set callers.keys_file (`dashgate keys new` makes one), require certificates with \
-             server.tls.client_ca, listen on 127.0.0.1, or say --allow-anyone",
+             server.tls.client_ca, listen on 127.0.0.1, or pass --allow-anyone",
         );
     }
     callers
@@ -91,7 +91,7 @@ fn tokens(checker: &mut Checker<'_>) -> Option<Tokens> {
         ("callers.jwt_audience", !tokens.audience.is_empty()),
     ] {
         if jwks.is_some() && !there {
-            let mend = "say whose tokens are accepted, and for whom they are made";
+            let mend = "set the issuer and the audience of accepted tokens";
             checker.clash(key, "callers.jwks needs it, and it is not set", mend);
         } else if jwks.is_none() && there {
             checker.clash(key, "callers.jwks is not set", "set it, or remove this");
@@ -112,7 +112,7 @@ fn jwks(text: &str) -> Result<Option<String>, Wrong> {
             None => false,
         };
         if !(url.scheme() == "https" || url.scheme() == "http" && loopback) {
-            return Err(Wrong::new("the keys would come unprotected", mend));
+            return Err(Wrong::new("the key set would be fetched without TLS", mend));
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Wrong::new("it holds a user or a password", "remove it"));

@@ -69,7 +69,7 @@ pub struct Faults(pub Vec<Fault>);
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
-        let noun = if count == 1 { "fault" } else { "faults" };
+        let noun = if count == 1 { "error" } else { "errors" };
         write!(f, "{count} {noun} in the settings")?;
         for fault in &self.0 {
             write!(f, "\n  {fault}")?;

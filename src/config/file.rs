@@ -25,7 +25,7 @@ pub(crate) fn read(path: &Path, text: &str) -> (Vec<(&'static Setting, String)>,
             reader.fault(
                 "config",
                 format!("line {line} is not TOML"),
-                "check its quotes, its brackets, and that no key stands twice",
+                "check quotes, brackets and duplicate keys",
             );
         }
     }

@@ -21,7 +21,7 @@ const DIVISOR: usize = 2;
 /// The least default, so that a small container still takes requests of the largest size.
 const LEAST: usize = 64 << 20;
 
-/// The default where the system does not say how much memory there is.
+/// The default: the system reports no memory limit how much memory there is.
 const UNKNOWN: usize = 512 << 20;
 
 /// Where the second version of control groups is mounted.
@@ -55,7 +55,7 @@ fn default(around: &dyn Surroundings) -> Memory {
         },
         None => Memory {
             limit: UNKNOWN,
-            source: "default where the system does not say",
+            source: "default: the system reports no memory limit",
         },
     }
 }
@@ -171,7 +171,7 @@ mod tests {
                 .contains("memory.limit = 96MiB  # flag --set")
         );
         let settings = load(&Flags::default(), &Fake::default()).unwrap();
-        let shown = "memory.limit = 512MiB  # default where the system does not say";
+        let shown = "memory.limit = 512MiB  # default: the system reports no memory limit";
         assert!(settings.effective.contains(shown), "{}", settings.effective);
         let small = Flags::default().with("--set", "memory.limit", Some("1MiB"));
         assert!(load(&small, &Fake::default()).is_err());

@@ -137,7 +137,7 @@ mod tests {
         };
         let told = faults(&flags, &around);
         for expected in [
-            "6 faults",
+            "6 errors",
             "server.listen (flag --set): \"here\": it is not an address; write",
             "nothing.such (flag --set): there is no such setting",
             "sever.x (file d.toml): there is no such setting",

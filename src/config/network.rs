@@ -288,7 +288,7 @@ mod tests {
         for (world, expected) in [
             (only(world()), "no certificate authority would be trusted"),
             (named("missing"), "it cannot be read"),
-            (named("empty"), "it holds no certificate"),
+            (named("empty"), "it has no certificate"),
         ] {
             let faults = roots(&world).unwrap_err();
             assert!(faults.contains(expected), "{faults}");

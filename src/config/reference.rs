@@ -43,8 +43,8 @@ qwen3-omni-flash = [1.8, 6.9]
 The settings are reloaded on SIGHUP, and within three seconds after one of their files changed: the
 settings file, `upstream.accounts_file`, `upstream.tls.ca` and the files of DashScope keys. A `live`
 setting applies to new calls; calls in flight keep the old value. A `restart` setting keeps its old
-value, and the log names it. If any value is invalid, nothing changes, and the log has every error. A
-settings file that has become empty is an error, because the defaults would send calls to another
+value, and the log names it. If any value is invalid, nothing changes, and the log has every error.
+A settings file that has become empty is an error, because the defaults would send calls to another
 host. Variables and flags cannot change while the gateway runs. Files that `callers.*` and
 `server.tls.*` name are reloaded by themselves.
 

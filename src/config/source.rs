@@ -142,8 +142,8 @@ fn refuse_emptied(raw: &mut Raw, began: &Raw) {
         raw.faults.push(Fault {
             key: "config".to_owned(),
             origin: Origin::File(path),
-            problem: "the file is empty, and was not at the start".to_owned(),
-            mend: "write its settings again, or restart to run with the defaults".to_owned(),
+            problem: "the file has become empty".to_owned(),
+            mend: "restore it, or restart to use the defaults".to_owned(),
         });
     }
 }
@@ -159,8 +159,8 @@ fn lost_key() -> Fault {
     Fault {
         key: "upstream.api_key".to_owned(),
         origin: Origin::Default,
-        problem: "there is no key any more".to_owned(),
-        mend: "set it again, or write upstream.url = \"embedded\" if that is meant".to_owned(),
+        problem: "the key is no longer set".to_owned(),
+        mend: "set it, or set upstream.url = \"embedded\" to use the emulator".to_owned(),
     }
 }
 
@@ -283,7 +283,7 @@ mod tests {
             world.write("d.toml", emptied);
             let faults = source.load().unwrap_err().to_string();
             assert!(
-                faults.contains("config (file d.toml): the file is empty"),
+                faults.contains("config (file d.toml): the file has become empty"),
                 "{faults}"
             );
             world.write("d.toml", SETTINGS);
@@ -310,7 +310,7 @@ mod tests {
         let fake = std::mem::take(&mut *world.0.lock().unwrap());
         *world.0.lock().unwrap() = fake.variable("HOME", "/users/b");
         let faults = source.load().unwrap_err().to_string();
-        assert!(faults.contains("there is no key any more"), "{faults}");
+        assert!(faults.contains("the key is no longer set"), "{faults}");
         world.write("d.toml", "[upstream]\nurl = \"embedded\"\n");
         assert!(source.load().is_ok(), "said so");
     }

@@ -82,8 +82,8 @@ fn told(name: &str) -> String {
         .min()
         .filter(|(distance, _)| *distance <= MAX_DISTANCE);
     match nearest {
-        Some((_, near)) => format!("nobody reads the variable {name}; did you mean {near}"),
-        None => format!("nobody reads the variable {name}; docs/configuration.md lists them all"),
+        Some((_, near)) => format!("unknown environment variable {name}; did you mean {near}"),
+        None => format!("unknown environment variable {name}; docs/configuration.md lists all"),
     }
 }
 
@@ -112,11 +112,11 @@ mod tests {
         assert_eq!(
             told,
             [
-                "nobody reads the variable DASHGATE_CONFG; did you mean DASHGATE_CONFIG",
-                "nobody reads the variable DASHGATE_SERVER_LISTN; did you mean \
+                "unknown environment variable DASHGATE_CONFG; did you mean DASHGATE_CONFIG",
+                "unknown environment variable DASHGATE_SERVER_LISTN; did you mean \
                  DASHGATE_SERVER_LISTEN",
-                "nobody reads the variable DASHGATE_WHATEVER_IT_MAY_BE; docs/configuration.md \
-                 lists them all",
+                "unknown environment variable DASHGATE_WHATEVER_IT_MAY_BE; \
+                 docs/configuration.md lists all",
             ]
         );
     }

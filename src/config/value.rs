@@ -30,7 +30,7 @@ impl Wrong {
 pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
     let wrong = || {
         let mend = "write a whole number and ms, s, m or h, as in \"30s\"";
-        Wrong::new("it is not a span of time", mend)
+        Wrong::new("it is not a duration", mend)
     };
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let milliseconds = match unit {
@@ -103,7 +103,7 @@ pub(crate) fn text(text: &str) -> Result<Option<String>, Wrong> {
     if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return Ok((!text.is_empty()).then(|| text.to_owned()));
     }
-    let problem = "it holds letters that a header cannot";
+    let problem = "it has characters that a header cannot contain";
     Err(Wrong::new(problem, "use printable ASCII only"))
 }
 
@@ -129,7 +129,7 @@ pub(crate) fn aliases(text: &str) -> Result<Vec<(String, String)>, Wrong> {
     let pairs = pairs(text, mend)?;
     match pairs.iter().find(|(old, new)| old == new) {
         Some((name, _)) => Err(Wrong::new(
-            format!("{name:?} stands for itself"),
+            format!("{name:?} is an alias of itself"),
             "remove it",
         )),
         None => Ok(pairs),
@@ -138,14 +138,14 @@ pub(crate) fn aliases(text: &str) -> Result<Vec<(String, String)>, Wrong> {
 
 /// `model=next|next,...`.
 pub(crate) fn fallbacks(text: &str) -> Result<Vec<(String, Vec<String>)>, Wrong> {
-    let mend = "write a model and those to ask after it, as in a=b|c,d=e";
+    let mend = "write a model and its fallbacks, as in a=b|c,d=e";
     let mut read = Vec::new();
     for (model, next) in pairs(text, mend)? {
         let next = list(&next, '|').ok_or_else(|| Wrong::new("it has an empty name", mend))?;
         let mut seen = vec![&model];
         for name in &next {
             if seen.contains(&name) {
-                let problem = format!("{name:?} stands twice in the row of {model:?}");
+                let problem = format!("{name:?} is listed twice for {model:?}");
                 return Err(Wrong::new(problem, "name each model once"));
             }
             seen.push(name);
@@ -235,7 +235,7 @@ pub(crate) fn receiver(text: &str) -> Result<Option<String>, Wrong> {
         return Ok(None);
     }
     let mend = "write http://host:4318 or https://..., without user, query or /v1/traces";
-    let wrong = || Wrong::new("it is no address of a receiver", mend);
+    let wrong = || Wrong::new("it is not the address of an OTLP receiver", mend);
     let url = url::Url::parse(text).map_err(|_| wrong())?;
     let plain = url.username().is_empty() && url.password().is_none();
     let bare = url.query().is_none() && url.fragment().is_none();

@@ -50,7 +50,7 @@ impl Reply {
             said.request_id = &self.opening.request_id;
         }
         let (code, words) = (untrusted::code(said.code), untrusted::message(said.message));
-        let message = format!("DashScope said a fault beside the answer: {code}: {words}");
+        let message = format!("DashScope reported an error beside the answer: {code}: {words}");
         Some(Fault {
             beside,
             known: by_code(said.code, http_status).is_some(),

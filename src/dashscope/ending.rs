@@ -64,7 +64,7 @@ impl Reply {
     pub fn give_up(&mut self) -> Result<(), Error> {
         let (asked, came) = (self.opening.choices, self.drafts.len());
         if came < asked {
-            let message = format!("{asked} choices were asked for, and DashScope sent {came}");
+            let message = format!("{asked} choices were requested, DashScope sent {came}");
             self.add_warning(Warning::new(
                 Code::AnswerPartDropped,
                 "output.choices",
@@ -230,7 +230,7 @@ fn end_oddly(draft: &mut Draft, reading: &mut Reading<'_>) -> Result<(), Error> 
     draft.finish(reading)?;
     draft.finish_reason = Some(String::new());
     let field = format!("output.choices[{}].{}", draft.index, odd.key);
-    let message = "the finish reason is not as documented, and stands in extra";
+    let message = "undocumented finish reason, kept in extra";
     let warning = Warning::new(Code::AnswerPartDropped, field, message);
     draft.warnings.push(warning);
     Ok(())

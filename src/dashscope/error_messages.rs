@@ -10,40 +10,37 @@ pub(super) static MESSAGES: &[(Reason, &str)] = &[
     ),
     (
         ModelCapability,
-        "the model cannot do what was asked: choose another model or drop the option",
+        "the model does not support this: choose another model or remove the option",
     ),
     (
         StreamOnly,
-        "the model answers by stream only: call ConverseStream",
+        "the model supports only streams: call ConverseStream",
     ),
     (WholeOnly, "the model cannot stream: call Converse"),
     (
         MediaUrl,
-        "DashScope refused the uri of a medium: give one that it can fetch",
+        "DashScope refused a media URI: use one that it can fetch",
     ),
     (
         MediaFormat,
-        "DashScope cannot read a medium: check its format, length and content",
+        "DashScope cannot read the media: check format, duration and content",
     ),
     (
         MediaTooLarge,
-        "a medium is larger than DashScope takes: make it smaller",
+        "media too large for DashScope: make them smaller",
     ),
     (
         MediaContent,
-        "DashScope refused what an image or a video shows",
+        "DashScope refused the content of an image or a video",
     ),
     (
         ContentBlocked,
         "DashScope's content inspection blocked this conversation",
     ),
-    (
-        ModelNotFound,
-        "DashScope knows no such model: check its name",
-    ),
+    (ModelNotFound, "DashScope has no such model: check its name"),
     (
         ResourceNotFound,
-        "DashScope knows no such voice or resource: check its name",
+        "DashScope has no such voice or resource: check its name",
     ),
     (
         ContextTooLong,
@@ -51,36 +48,36 @@ pub(super) static MESSAGES: &[(Reason, &str)] = &[
     ),
     (
         MediaUnreachable,
-        "DashScope could not fetch a medium: check that its uri is public",
+        "DashScope could not fetch media: check that the URI is public",
     ),
     (
         MediaExpired,
-        "a medium in DashScope's storage is gone or not for this model: upload it again",
+        "uploaded media have expired or belong to another model: upload them again",
     ),
     (
         UpstreamBilling,
-        "the operator's DashScope account is unpaid, used up or not subscribed",
+        "the operator's DashScope account has an unpaid bill, a used-up quota or no subscription",
     ),
     (
         UpstreamCredential,
-        "DashScope does not accept the operator's key: contact the operator",
+        "DashScope refused the operator's key: contact the operator",
     ),
     (
         UpstreamPermission,
-        "the operator's key may not do this at DashScope: contact the operator",
+        "the operator's DashScope key has no permission for this: contact the operator",
     ),
     (UpstreamApp, "a DashScope application or plug-in failed"),
     (
         UpstreamRate,
-        "DashScope's rate of requests is used up: call again later",
+        "DashScope's request rate limit is reached: retry later",
     ),
     (
         UpstreamBurst,
-        "requests to DashScope grew too quickly: call again, more slowly",
+        "the rate of requests to DashScope grew too fast: retry more slowly",
     ),
     (
         UpstreamTokens,
-        "DashScope's tokens of this minute are used up: call again later",
+        "DashScope's token rate limit is reached: retry later",
     ),
     (
         UpstreamQuota,
@@ -90,23 +87,26 @@ pub(super) static MESSAGES: &[(Reason, &str)] = &[
     (UpstreamOverloaded, "DashScope's model is overloaded"),
     (UpstreamStorage, "DashScope's storage failed"),
     (UpstreamUnknown, "DashScope failed for an unknown reason"),
-    (MediaNotReady, "DashScope is still reading a medium"),
+    (MediaNotReady, "DashScope is still processing media"),
     (
         UpstreamTimeout,
-        "DashScope gave up on the call: ask for less",
+        "DashScope's own time limit expired: request less",
     ),
-    (ModelOutput, "the model wrote what DashScope could not read"),
+    (
+        ModelOutput,
+        "the model produced output that DashScope could not parse",
+    ),
     (
         UpstreamConflict,
-        "DashScope saw a conflict with another request",
+        "DashScope reported a conflict with another request",
     ),
     (
         UnsupportedOperation,
-        "DashScope does not do this for this model",
+        "DashScope does not support this for this model",
     ),
     (
         GatewayBug,
-        "the gateway made a request that DashScope forbids: contact the operator",
+        "the gateway sent an invalid request to DashScope: contact the operator",
     ),
     (
         GatewayConfig,
@@ -114,6 +114,6 @@ pub(super) static MESSAGES: &[(Reason, &str)] = &[
     ),
     (
         UpstreamProtocol,
-        "DashScope's answer cannot be read: contact the operator",
+        "invalid answer from DashScope: contact the operator",
     ),
 ];

@@ -222,7 +222,7 @@ impl Exchange {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(_) if self.reply.is_finished() => {
-                    let message = "what came after the answer's end broke a limit";
+                    let message = "data after the end of the answer exceeded a limit";
                     let warning = Warning::new(Code::AnswerPartDropped, "", message);
                     self.reply.warn(vec![warning]);
                     return Ok(false);

@@ -185,7 +185,7 @@ fn of_events(status: u16, headers: &Headers, body: &[u8]) -> Option<Error> {
 /// is missing, or when the audio holds no speech.
 const BARE_REFUSAL: &str = "DashScope refused the request and gave no reason: a parameter of the \
                             model may be missing, or the audio holds no speech; speech \
-                            recognition models want format, sample_rate or language_hints in \
+                            recognition models require format, sample_rate or language_hints in \
                             options.extra_parameters";
 
 /// The object of `{"error": {...}}`, or an empty one.

@@ -92,9 +92,10 @@ impl Trouble {
     /// What is wrong, for the log.
     pub(super) fn what(self) -> &'static str {
         match self {
-            Self::Changed => "a text does not go on from what was said before",
+            Self::Changed => "a text contradicts the text before it",
             Self::Undecided => {
-                "the texts may be pieces or cumulative; settings of upstream can say which"
+                "the texts may be increments or cumulative; see upstream.incremental_models and \
+                 upstream.cumulative_models"
             }
             Self::TooLong => "too much text waits for the proof whether it is cumulative",
         }

@@ -132,7 +132,7 @@ pub(super) fn unanswered(fault: Fault) -> Error {
         ),
         Fault::Malformed(what) => return unreadable(what, Sent::Maybe),
         Fault::Encoded => {
-            let what = "the body has an encoding that was not asked for";
+            let what = "unrequested content encoding";
             return unreadable(what, Sent::Maybe);
         }
         Fault::Reset(_) => {

@@ -117,7 +117,7 @@ impl<'de> Visitor<'de> for ReadVisitor {
             object.insert(key, value);
         }
         let object = object.unique();
-        let object = object.ok_or_else(|| de::Error::custom("a key comes twice"))?;
+        let object = object.ok_or_else(|| de::Error::custom("duplicate key"))?;
         Ok(Document::Object(object))
     }
 }

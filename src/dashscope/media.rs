@@ -203,7 +203,7 @@ fn way(
 
 fn of_another_kind(found: &str, part: Modality) -> String {
     let name = part.name();
-    format!("holds {found}, which is no {name} that DashScope takes")
+    format!("has {found}, which DashScope does not accept as {name}")
 }
 
 /// Whether a text has the form of a MIME type. It then has nothing that a URI or JSON would escape.

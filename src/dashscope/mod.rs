@@ -381,7 +381,7 @@ fn checked(url: Url, plaintext: bool) -> Result<Url, Error> {
         return wrong("the base url must be https, or http on loopback or where it is allowed");
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return wrong("the base url must not hold a user or password");
+        return wrong("the base url must not have a user or password");
     }
     if url.query().is_some() || url.fragment().is_some() {
         return wrong("the base url must not have a query or fragment");

@@ -18,7 +18,7 @@ impl Reply {
         let text = Text::or_empty(&output.text).to_owned();
         let kept = Object(vec![("output".to_owned(), Document::String(text))]);
         self.extra.add(kept, format_args!(""), &mut self.losses);
-        let message = "the output of an event is a text, and stands in extra";
+        let message = "the output of an event is a text, kept in extra";
         self.add_warning(Warning::new(Code::AnswerPartDropped, "output", message));
     }
 
@@ -72,7 +72,7 @@ impl Reply {
             return Err(unreadable("a choice has an impossible index", self.sent));
         }
         let field = format!("output.choices[{place}].index");
-        let message = "the index is none, and stands in extra";
+        let message = "invalid index, kept in extra";
         self.add_warning(Warning::new(Code::AnswerPartDropped, field, message));
         Ok(())
     }
@@ -89,7 +89,7 @@ impl Draft {
         }
         if taken.has_odd_data {
             let field = format!("output.choices[{}].message.content.audio.data", self.index);
-            let message = "audio that is not base64 was not played, and stands in extra";
+            let message = "audio is not base64, kept in extra";
             self.warnings
                 .push(Warning::new(Code::AnswerPartDropped, field, message));
         }

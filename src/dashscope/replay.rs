@@ -193,7 +193,7 @@ impl Stream for Source {
 fn wrong_size(expected: u64) -> Error {
     Error::field(
         "description.size_bytes",
-        format!("is {expected}, but another number of bytes came"),
+        format!("is {expected}, but a different number of bytes was sent"),
     )
 }
 

@@ -169,7 +169,7 @@ impl Reply {
         let body = match lenient::read(text) {
             Some(body) => body,
             None if finished => {
-                let message = "an event after the answer's end is not JSON, and was left out";
+                let message = "an event after the end of the answer is not JSON and was ignored";
                 self.add_warning(Warning::new(Code::AnswerPartDropped, "", message));
                 return Ok(());
             }
@@ -329,7 +329,7 @@ impl Reply {
                 || audio.is_some_and(|audio| audio.data.is_some() || audio.url.is_some())
             {
                 let field = format!("output.choices[{index}].message");
-                let text = "content came after the finish reason, and was left out";
+                let text = "content after the finish reason was ignored";
                 self.add_warning(Warning::new(Code::AnswerPartDropped, field, text));
             }
             return self.with_draft(at, streamed, |draft, _| {

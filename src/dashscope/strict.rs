@@ -99,7 +99,7 @@ impl<'de: 'a, 'a, T: Keyed<'a>> Visitor<'de> for Optional<'_, 'a, T> {
 
 /// The error of a key that comes twice.
 fn twice<E: de::Error>() -> E {
-    E::custom("a key comes twice")
+    E::custom("duplicate key")
 }
 
 /// The keys of an object; after `object`, those that hold objects.

@@ -322,8 +322,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
         // A signature or a key that it does not know stays unknown: another try is of no use.
         (_, 401 | 403) => (
             Reason::UpstreamPermission,
-            "DashScope's storage refuses the upload policies that DashScope gives: contact the \
-             operator",
+            "DashScope's storage refuses DashScope's upload policies: contact the operator",
         ),
         (_, 0..=199 | 300..=399 | 600..) => (
             Reason::UpstreamProtocol,
@@ -367,8 +366,8 @@ fn of_storage(error: Error) -> Error {
     if !is_refused {
         return error.with_upstream(upstream);
     }
-    let message = "DashScope does not let the operator's key store files: send less, or an address \
-                   that DashScope can fetch, or contact the operator";
+    let message = "the operator's DashScope key may not store files: send less, use a URL that \
+                   DashScope can fetch, or contact the operator";
     Error::new(error.reason(), message)
         .with_sent(error.sent())
         .with_upstream(upstream)

@@ -24,7 +24,7 @@ pub(super) struct Body<'a> {
 
 /// What a key that came twice is reported as.
 pub(super) fn repeated(path: String) -> Warning {
-    let message = "the key came more than once in DashScope's answer; its last value is used";
+    let message = "duplicate key in DashScope's answer; the last value is used";
     Warning::new(Code::AnswerPartDropped, path, message)
 }
 

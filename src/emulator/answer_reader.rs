@@ -35,7 +35,7 @@ pub(super) fn answer(node: Node<'_>, faults: &mut Faults) -> Answer {
         Some(list) => {
             let items = list.items(faults);
             if items.is_empty() || items.len() > CHOICES {
-                faults.add(&list.place, format!("must hold 1 to {CHOICES} choices"));
+                faults.add(&list.place, format!("must have 1 to {CHOICES} choices"));
             }
             for item in items.into_iter().take(CHOICES) {
                 let fields = item.fields(&CHOICE, faults);
@@ -66,7 +66,7 @@ fn choice(fields: &Fields<'_>, faults: &mut Faults) -> Choice {
     let chunks = fields.texts("chunks", faults);
     if text.is_some() && !chunks.is_empty() {
         let place = format!("{}.chunks", fields.place);
-        faults.add(&place, "cannot stand beside text; keep one of them");
+        faults.add(&place, "conflicts with text; keep one of them");
     }
     let annotations = fields.take("annotations").map(|node| node.items(faults));
     let tool_calls = fields.take("tool_calls").map(|node| node.items(faults));

@@ -118,10 +118,7 @@ fn reply(node: Node<'_>, faults: &mut Faults) -> Reply {
     };
     if reply.raw.is_some() && (reply.answer.is_some() || reply.refusal.is_some()) {
         let place = format!("{}.raw", fields.place);
-        faults.add(
-            &place,
-            "cannot stand beside answer or error; keep one of them",
-        );
+        faults.add(&place, "conflicts with answer or error; keep one of them");
     }
     if let Some(id) = &reply.request_id
         && http::HeaderValue::from_str(id).is_err()
@@ -211,7 +208,7 @@ fn raw(node: Node<'_>, faults: &mut Faults) -> Raw {
     if given > 1 {
         faults.add(
             &fields.place,
-            "body, body_base64 and pieces are three ways to say one thing; keep one",
+            "body, body_base64 and pieces exclude each other; keep one",
         );
     }
     let mut pieces: Vec<(Duration, Bytes)> = Vec::new();

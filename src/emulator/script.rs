@@ -30,7 +30,7 @@ impl Script {
     pub fn parse(json: &str) -> Result<Self, ScriptError> {
         let document: Value = serde_json::from_str(json).map_err(|error| ScriptError {
             lines: vec![format!(
-                "line {}, column {}: not JSON ({}); mend the syntax there first",
+                "line {}, column {}: not JSON ({}); fix the syntax first",
                 error.line(),
                 error.column(),
                 words(&error)
@@ -71,7 +71,7 @@ fn words(error: &serde_json::Error) -> String {
 impl fmt::Display for ScriptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.lines.len();
-        let noun = if count == 1 { "fault" } else { "faults" };
+        let noun = if count == 1 { "error" } else { "errors" };
         write!(f, "{count} {noun} in the script")?;
         for line in &self.lines {
             write!(f, "\n- {line}")?;
@@ -308,7 +308,7 @@ mod tests {
         ] {
             assert!(error.contains(line), "{line} is not in {error}");
         }
-        assert!(error.starts_with("10 faults in the script\n"), "{error}");
+        assert!(error.starts_with("10 errors in the script\n"), "{error}");
         let error = Script::parse("{\n \"rules\": [}").unwrap_err().to_string();
         assert!(error.contains("line 2, column 12: not JSON"), "{error}");
     }

@@ -198,7 +198,7 @@ async fn serve(
             }) => match ended {
                 Ok(Ok(())) | Err(Stuck::Close) => return,
                 Ok(Err(error)) => {
-                    tracing::debug!(%error, "a connection ended with a fault");
+                    tracing::debug!(%error, "connection failed");
                     return;
                 }
                 Err(Stuck::Retire) if !old => {

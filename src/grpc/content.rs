@@ -59,7 +59,7 @@ pub(super) fn part(
         None => {
             faults.add(
                 path,
-                "holds nothing; set one of text, audio, image or video, or extra",
+                "is empty; set one of text, audio, image or video, or extra",
             );
             None
         }

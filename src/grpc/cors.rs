@@ -80,8 +80,7 @@ impl Origins {
 pub fn refusal() -> Response<Body> {
     refusal::explanation(
         StatusCode::FORBIDDEN,
-        "this page may not call this gateway; its operator can add the page's origin to \
-         server.allowed_origins",
+        "origin not allowed: the operator can add it to server.allowed_origins",
     )
 }
 

@@ -19,7 +19,7 @@ pub(super) fn options(
     if !from.stop.is_empty() && !from.stop_token_ids.is_empty() {
         faults.add(
             "options.stop_token_ids",
-            "cannot stand beside options.stop; set one of them",
+            "conflicts with options.stop; set one of them",
         );
     }
     for (at, stop) in from.stop_token_ids.iter().enumerate() {

@@ -86,7 +86,7 @@ fn prompt(
             "is empty; name a model, for example qwen-audio-turbo",
         );
     } else if conversation.model.chars().any(char::is_control) {
-        faults.add("conversation.model", "must not hold control characters");
+        faults.add("conversation.model", "must not contain control characters");
     }
     if options.speech.is_some() {
         check_speech(&conversation.messages, faults);
@@ -354,7 +354,7 @@ fn tool(i: usize, tool: pb::Tool, faults: &mut Faults) -> Option<Tool> {
             Some(Tool::Raw(text))
         }
         None => {
-            faults.add(path, "holds nothing; set function or raw_json");
+            faults.add(path, "is empty; set function or raw_json");
             None
         }
     }

@@ -106,7 +106,7 @@ fn message(error: &Error, show_upstream: bool) -> String {
     let mut message = error.message().to_owned();
     if error.kind() == Kind::Unavailable {
         message.push_str(match pushback(error) {
-            Some(_) => "; nothing was done, call again",
+            Some(_) => "; nothing was done, retry",
             None => "; nothing was done",
         });
     }

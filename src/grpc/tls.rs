@@ -107,7 +107,7 @@ impl Tls {
             }
             match contents.and_then(|contents| acceptor(&self.settings, &contents)) {
                 Ok(acceptor) => {
-                    tracing::info!("new certificates hold for new connections");
+                    tracing::info!("TLS certificate reloaded");
                     self.current.send_replace(acceptor);
                     seen = print.unwrap_or(seen);
                     told = None;
@@ -115,7 +115,8 @@ impl Tls {
                 // Half an update looks like a fault for a moment; the next look finds the rest.
                 Err(error) => {
                     if told.as_ref() != Some(&print) {
-                        tracing::warn!(%error, "the old certificates are kept");
+                        tracing::warn!(%error, "TLS certificate reload failed, keeping current \
+                            certificate");
                     }
                     told = Some(print);
                 }
@@ -162,11 +163,11 @@ fn acceptor(settings: &Settings, contents: &Contents) -> Result<TlsAcceptor, Err
         wrong(
             "server.tls.certificate",
             &settings.certificate,
-            "holds no certificate in PEM",
+            "has no PEM certificate",
         )
     })?;
     let key = PrivateKeyDer::from_pem_slice(&contents.key)
-        .map_err(|_| wrong("server.tls.key", &settings.key, "holds no key in PEM"))?;
+        .map_err(|_| wrong("server.tls.key", &settings.key, "has no PEM private key"))?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let broken = |error: rustls::Error| {
         Error::new(Reason::GatewayConfig, "TLS cannot be set up").with_source(error)
@@ -178,11 +179,11 @@ fn acceptor(settings: &Settings, contents: &Contents) -> Result<TlsAcceptor, Err
         (Some(pem), Some(path)) => {
             let wrong = |problem| wrong("server.tls.client_ca", path, problem);
             let mut roots = RootCertStore::empty();
-            let listed = certificates(pem).ok_or_else(|| wrong("holds no certificate in PEM"))?;
+            let listed = certificates(pem).ok_or_else(|| wrong("has no PEM certificate"))?;
             for authority in listed {
                 roots
                     .add(authority)
-                    .map_err(|_| wrong("holds a certificate that is no authority's"))?;
+                    .map_err(|_| wrong("has a certificate that is not a CA certificate"))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
             let verifier = match settings.client_optional {

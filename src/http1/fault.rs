@@ -61,8 +61,8 @@ impl fmt::Display for Fault {
                 )
             }
             Self::Reset(error) => write!(f, "the connection broke: {error}"),
-            Self::Malformed(what) => write!(f, "what came is no http: {what}"),
-            Self::Encoded => f.write_str("the answer has an encoding that was not asked for"),
+            Self::Malformed(what) => write!(f, "invalid http response: {what}"),
+            Self::Encoded => f.write_str("unrequested content encoding"),
         }
     }
 }
@@ -84,7 +84,7 @@ impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cut(error) => write!(f, "the connection broke: {error}"),
-            Self::Malformed(what) => write!(f, "what came is no http: {what}"),
+            Self::Malformed(what) => write!(f, "invalid http response: {what}"),
             Self::Corrupt => f.write_str("the compressed body is corrupt"),
         }
     }

@@ -66,7 +66,7 @@ where
                 return Ok(stream);
             }
             Ok(Some((head, _))) if head.status / 100 == 2 => {
-                let problem = "it sent bytes before the host can have spoken";
+                let problem = "it sent data before the tunnel was used";
                 return Err(Fault::of_proxy(proxy, &problem));
             }
             Ok(Some((head, _))) => {

@@ -73,7 +73,7 @@ impl Unzip {
             self.given += self.decoder.get_ref().len() as u64;
             let most = self.given.saturating_mul(BYTES_PER_BYTE);
             if self.taken > most.saturating_add(FREE_BYTES) {
-                return Err(Broken::Malformed("too little comes of the compressed body"));
+                return Err(Broken::Malformed("compressed body with too little output"));
             }
             if let Some(bytes) = self.given() {
                 return Ok(Some(bytes));

@@ -326,7 +326,7 @@ impl MemoryLedger {
 /// The error of a call for which there is no memory.
 pub fn full() -> Error {
     let wait = Duration::from_millis(fastrand::u64(PUSHBACK_MS));
-    let message = "memory limit reached: calls in flight hold all of it";
+    let message = "memory limit reached: calls in flight use all of it";
     Error::new(Reason::Overloaded, message).with_retry_after(wait)
 }
 

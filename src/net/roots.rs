@@ -29,7 +29,7 @@ impl Roots {
         let own: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
         let own = own.map_err(|_| "it is not PEM")?;
         if own.is_empty() {
-            return Err("it holds no certificate");
+            return Err("it has no certificate");
         }
         let mut store = RootCertStore::empty();
         for certificate in &own {

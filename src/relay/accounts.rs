@@ -148,7 +148,7 @@ impl Accounts {
 }
 
 fn nobody() -> Error {
-    let message = "no account at DashScope is left for this call";
+    let message = "no DashScope account is available for this call";
     Error::new(Reason::UpstreamUnknown, message)
 }
 

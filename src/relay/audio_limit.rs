@@ -113,12 +113,13 @@ impl AudioLimits {
 fn too_long(model: &str, length: Duration, limit: Duration) -> String {
     let (length, limit) = (length.as_secs_f64(), limit.as_secs_f64());
     format!(
-        "the audio is {length:.1} s long; {model} hears the first {limit} s and ignores the rest"
+        "the audio is {length:.1} s long; {model} processes the first {limit} s and ignores the \
+         rest"
     )
 }
 
 fn refused(field: String, message: String) -> Error {
-    let text = format!("{field}: {message}; split the audio or choose a model that hears more");
+    let text = format!("{field}: {message}; split the audio or choose a model with a higher limit");
     Error::new(Reason::MediaTooLong, text).with_violation(Violation {
         field,
         description: message,

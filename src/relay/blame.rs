@@ -49,7 +49,7 @@ fn of_media(error: Error, prompt: &Prompt, stored: &Stored) -> Error {
     }
     let expired = error.reason() == Reason::MediaExpired;
     let description = match expired {
-        true => "is gone, or not for this model: upload the file again",
+        true => "has expired, or belongs to another model: upload the file again",
         false => "could not be fetched by DashScope",
     };
     let of_kind = |(_, uri): &&(String, &str)| in_storage(uri) == expired;

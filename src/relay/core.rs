@@ -319,6 +319,6 @@ impl Core {
 
 /// The error of a call whose deadline passes before DashScope is asked.
 pub(super) fn queued() -> Error {
-    let message = "the deadline passed before DashScope was asked; allow more time";
+    let message = "the deadline expired before DashScope was called; set a longer deadline";
     Error::new(Reason::Queued, message)
 }

@@ -40,8 +40,7 @@ const PRIVATE_ENDS: &[&str] = &[
 ];
 
 const DESCRIPTION: &str = "names a private or local host, or a user: DashScope must not fetch it; \
-                           send the file as data, or ask the operator to list the host in \
-                           upstream.private_hosts";
+                           send the file as data, or contact the operator (upstream.private_hosts)";
 
 /// Refuses a prompt that names a private host, unless the operator allows it or it is where
 /// DashScope itself is.

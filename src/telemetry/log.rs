@@ -148,7 +148,7 @@ pub(super) fn dropped() -> [(&'static str, u64); 2] {
     ]
 }
 
-const LOST: &str = "lines of the log were lost: nobody read it";
+const LOST: &str = "log lines lost: stderr was not read";
 const TARGET: &str = "dashgate::telemetry::log";
 
 /// Where lines of JSON go, if the log is of those.
@@ -218,7 +218,7 @@ fn tell_of_panics() {
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
-        tracing::error!(%place, "a part of the gateway broke; this is a fault of its own");
+        tracing::error!(%place, "task panicked: this is a bug in the gateway");
     }));
 }
 

@@ -160,7 +160,9 @@ async fn a_token_names_its_caller_and_sets_its_limits_where_the_operator_lets_it
     let status = ask(&gateway, &limited("ann")).await.unwrap_err();
     assert_fault(&status, Code::ResourceExhausted, "CALLER_RATE");
     assert!(
-        status.message().contains("the caller jwt:ann may"),
+        status
+            .message()
+            .contains("the caller jwt:ann has reached its limit"),
         "{status:?}"
     );
     ask(&gateway, &limited("bob")).await.unwrap();

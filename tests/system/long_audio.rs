@@ -50,7 +50,7 @@ async fn audio_beyond_the_limit_of_the_model_is_answered_with_a_warning() {
             "qwen-audio-turbo-latest",
             31,
             Some(
-                "the audio is 31.0 s long; qwen-audio-turbo-latest hears the first 30 s \
+                "the audio is 31.0 s long; qwen-audio-turbo-latest processes the first 30 s \
                  and ignores the rest",
             ),
         ),
@@ -59,8 +59,8 @@ async fn audio_beyond_the_limit_of_the_model_is_answered_with_a_warning() {
             "qwen3-asr-flash",
             310,
             Some(
-                "the audio is 310.0 s long; qwen3-asr-flash hears the first 300 s and ignores the \
-                 rest",
+                "the audio is 310.0 s long; qwen3-asr-flash processes the first 300 s and \
+                 ignores the rest",
             ),
         ),
         ("model-that-nobody-knows", 310, None),

@@ -32,7 +32,7 @@ async fn a_proxy_that_does_not_let_pass_is_named_and_nothing_is_sent() {
         (
             Some(answers("HTTP/1.1 200 OK\r\n\r\ntoo early")),
             unavailable,
-            ": it sent bytes before the host can have spoken",
+            ": it sent data before the tunnel was used",
         ),
         (
             Some(http(407, "proxy-authenticate: Basic realm=\"x\"\r\n", b"")),

@@ -273,7 +273,7 @@ fn sighup_reads_the_settings_again_and_the_log_tells_what_became_of_them() {
     };
     // Nothing has changed, so nobody but the signal asks.
     hang_up();
-    until("are in force");
+    until("config reloaded");
 
     let key = "api_key = \"sk-canary \u{e9}\"\n";
     write(
@@ -281,7 +281,7 @@ fn sighup_reads_the_settings_again_and_the_log_tells_what_became_of_them() {
         &format!("[upstream]\n{key}[retry]\nmax_attempts = 99\n"),
     );
     hang_up();
-    let line = until("the old stay");
+    let line = until("keeping current config");
     assert!(line.contains("\"level\":\"ERROR\""), "{line}");
     assert!(
         line.contains("2 faults") && line.contains("upstream.api_key"),
