@@ -258,8 +258,8 @@ async fn heads_are_taken_a_few_at_a_time() {
     others_are_served(&gateway).await;
 }
 
-/// Texts of 14 MiB in 14 KB of gzip, which DashScope does not accept: each is refused, none is sent,
-/// and small calls beside them are answered.
+/// Texts of 14 MiB in 14 KB of gzip, which DashScope does not accept: each is refused, none is
+/// sent, and small calls beside them are answered.
 #[tokio::test]
 async fn large_texts_in_small_requests_are_refused_beside_calls_that_are_answered() {
     const TEXTS: usize = 12;

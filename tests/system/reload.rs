@@ -284,7 +284,7 @@ fn sighup_reads_the_settings_again_and_the_log_tells_what_became_of_them() {
     let line = until("keeping current config");
     assert!(line.contains("\"level\":\"ERROR\""), "{line}");
     assert!(
-        line.contains("2 faults") && line.contains("upstream.api_key"),
+        line.contains("2 errors") && line.contains("upstream.api_key"),
         "{line}"
     );
     assert!(line.contains("retry.max_attempts (file "), "{line}");
