@@ -21,7 +21,7 @@ use super::strict;
 use super::text::{Quoted, Text};
 use super::tree::document;
 use super::wire::{
-    Annotation, Audio, Body, Choice, Content, Function, Logprobs, Message, Output, Part,
+    Annotation, Audio, Body, Choice, Content, Function, Logprobs, Message, Output, Part, Raw,
     SearchInfo, SearchResult, TokenLogprob, ToolCall,
 };
 use crate::chat::document::{Document, Object, Real};
@@ -77,7 +77,7 @@ pub(super) fn body(json: &str) -> Option<Body<'_>> {
         message: fields.text("message"),
         error: raw.error,
         output: fields.with("output", output),
-        usage: raw.usage,
+        usage: raw.usage.map(|usage| Raw(usage.get())),
         extra: fields.rest(),
         warnings,
     })

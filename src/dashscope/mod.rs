@@ -35,6 +35,7 @@ mod sentences;
 pub mod sse;
 mod stored;
 mod strict;
+mod template;
 mod text;
 mod tokens;
 mod tools;

@@ -19,13 +19,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::value::RawValue;
-
 use super::choice::Draft;
 use super::fault::{truncated, unreadable};
 use super::growth::{Form, Reading, Trouble};
 use super::sentences::Sentences;
 use super::sse::Frame;
+use super::template::{self, Template};
 use super::text::Text;
 use super::wire::{Body, Output};
 use super::{lenient, notes, wire};
@@ -96,6 +95,8 @@ pub struct Reply {
     pub(super) noticed: Option<Error>,
     /// Whether an event could not be read: then no answer is complete.
     has_failed: bool,
+    /// An event that the next ones may be like.
+    template: Option<Box<Template>>,
 }
 
 impl Reply {
@@ -103,10 +104,9 @@ impl Reply {
     pub fn new(opening: Opening) -> Self {
         Self {
             form: opening.form,
-            opening,
             events: VecDeque::new(),
             sent: Sent::Maybe,
-            drafts: Vec::new(),
+            drafts: Vec::with_capacity(opening.choices.clamp(1, MAX_CHOICES)),
             usage: String::new(),
             usage_before: Extra::default(),
             has_last_usage: false,
@@ -120,6 +120,8 @@ impl Reply {
             has_reasons: false,
             noticed: None,
             has_failed: false,
+            opening,
+            template: None,
         }
     }
 
@@ -166,7 +168,8 @@ impl Reply {
             return Ok(());
         }
         let finished = self.is_finished();
-        let body = match lenient::read(text) {
+        let mut template = self.template.take();
+        let body = match template::read(&mut template, text) {
             Some(body) => body,
             None if finished => {
                 let message = "an event after the end of the answer is not JSON and was ignored";
@@ -183,10 +186,12 @@ impl Reply {
         };
         let is_error = frame.event.as_ref() == b"error";
         let status = frame.http_status.unwrap_or_default();
-        match self.fault(&body, status, is_error) {
+        let taken = match self.fault(&body, status, is_error) {
             Some(fault) => self.take_fault(fault, body, true),
             None => self.take_fine(body, true),
-        }
+        };
+        self.template = template;
+        taken
     }
 
     /// Takes the one body of an answer that is not a stream.
@@ -224,8 +229,8 @@ impl Reply {
 
     /// Takes a body that is no fault.
     pub(super) fn take_body(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
-        let usage = body.usage.filter(|usage| usage.get() != "null");
-        match usage.map(RawValue::get) {
+        let usage = body.usage.filter(|usage| usage.0 != "null");
+        match usage.map(|usage| usage.0) {
             Some(counts) if counts.starts_with('{') => self.take_usage(counts),
             Some(odd) => self.keep_odd_usage(odd),
             None => {}

@@ -97,16 +97,60 @@ impl<'de: 'a, 'a, T: Keyed<'a>> Visitor<'de> for Optional<'_, 'a, T> {
     }
 }
 
+/// A list that may be null.
+struct List<T>(Option<Vec<T>>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<List<T>, E> {
+                Ok(List(None))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<List<T>, A::Error> {
+                gather(items).map(|list| List(Some(list)))
+            }
+        }
+
+        deserializer.deserialize_any(ListVisitor(PhantomData))
+    }
+}
+
+/// The items of a list. Most lists have one, and a list that grows by itself begins with room for
+/// four.
+fn gather<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(mut items: A) -> Result<Vec<T>, A::Error> {
+    let mut list = Vec::new();
+    while let Some(item) = items.next_element()? {
+        if list.is_empty() {
+            list.reserve_exact(1);
+        }
+        list.push(item);
+    }
+    Ok(list)
+}
+
 /// The error of a key that comes twice.
 fn twice<E: de::Error>() -> E {
     E::custom("duplicate key")
 }
 
-/// The keys of an object; after `object`, those that hold objects.
+/// The keys of an object; after `object`, those that hold objects, and after `list` that of a list.
 macro_rules! keyed {
     (
         $type:ident, $name:literal,
-        { $($key:literal => $field:ident),+ $(; object $($inner:literal => $at:ident),+)? }
+        {
+            $($key:literal => $field:ident),+
+            $(; object $($inner:literal => $at:ident),+)?
+            $(; list $items:literal => $list:ident)?
+        }
     ) => {
         impl<'a> Keyed<'a> for $type<'a> {
             const NAME: &'static str = $name;
@@ -129,6 +173,13 @@ macro_rules! keyed {
                         }
                         map.next_value_seed(Optional(&mut self.$at, PhantomData))?;
                     })+)?
+                    $($items => {
+                        if self.$list.is_some() {
+                            return Err(twice());
+                        }
+                        let List(list) = map.next_value()?;
+                        self.$list = list;
+                    })?
                     _ => return Ok(false),
                 }
                 Ok(true)
@@ -163,12 +214,12 @@ keyed!(Body, "an answer", {
 });
 
 keyed!(Output, "an output object", {
-    "choices" => choices,
     "text" => text,
     "finish_reason" => finish_reason,
     "audio" => audio,
     "finished" => finished;
-    object "search_info" => search_info
+    object "search_info" => search_info;
+    list "choices" => choices
 });
 
 keyed!(Choice, "a choice", {
@@ -260,12 +311,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
                 Ok(Content::Text(Text(Cow::Owned(text.to_owned()))))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Content<'a>, A::Error> {
-                let mut parts = Vec::new();
-                while let Some(part) = items.next_element()? {
-                    parts.push(part);
-                }
-                Ok(Content::Parts(parts))
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Content<'a>, A::Error> {
+                gather(items).map(Content::Parts)
             }
         }
 

@@ -10,25 +10,49 @@ use crate::chat::warning::Warning;
 /// Whether two usages have the same keys, and no number of the second is less than in the first. So
 /// it is with nearly all, which need not be read therefore. Not sure of all that are so.
 pub(super) fn only_grew(before: &str, after: &str) -> bool {
-    // As bytes: this is done for each event.
-    let (mut before, mut after) = (before.as_bytes(), after.as_bytes());
-    while !before.is_empty() || !after.is_empty() {
-        let (keys, rest) = split(before, |byte| byte.is_ascii_digit());
-        let (other_keys, other_rest) = split(after, |byte| byte.is_ascii_digit());
-        let (number, rest) = split(rest, |byte| !byte.is_ascii_digit());
-        let (other, other_rest) = split(other_rest, |byte| !byte.is_ascii_digit());
-        let grew = (number.len(), number) < (other.len(), other);
-        let is_whole = keys.trim_ascii_end().ends_with(b":");
-        if keys != other_keys || number != other && !(grew && is_whole) {
-            return false;
-        }
-        (before, after) = (rest, other_rest);
-    }
-    true
+    let grew = |before: &[u8], after: &[u8]| (before.len(), before) < (after.len(), after);
+    alike(before.as_bytes(), after.as_bytes(), grew) == Some(after.len())
 }
 
-fn split(bytes: &[u8], is_end: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
-    let end = bytes.iter().position(|byte| is_end(*byte));
+/// The length of what at the start of `after` differs from `before` only in whole numbers behind a
+/// colon, in a way that is accepted. As bytes: this is done for each event.
+pub(super) fn alike(
+    before: &[u8],
+    after: &[u8],
+    accepts: impl Fn(&[u8], &[u8]) -> bool,
+) -> Option<usize> {
+    let (mut left, mut rest) = (before, after);
+    loop {
+        let same = common_prefix(left, rest);
+        let head = left.get(..same)?;
+        if same == left.len() {
+            return Some(after.len() - rest.len() + same);
+        }
+        let start = head.iter().rposition(|byte| !byte.is_ascii_digit());
+        let start = start.map_or(0, |last| last + 1);
+        let (number, after_number) = digits(left.get(start..)?);
+        let (other, after_other) = digits(rest.get(start..)?);
+        let is_whole = head.get(..start)?.trim_ascii_end().ends_with(b":");
+        if !is_whole || number.is_empty() || other.is_empty() || !accepts(number, other) {
+            return None;
+        }
+        (left, rest) = (after_number, after_other);
+    }
+}
+
+/// How many bytes are the same at the start of both.
+fn common_prefix(one: &[u8], two: &[u8]) -> usize {
+    let (words, _) = one.as_chunks::<8>();
+    let (others, _) = two.as_chunks::<8>();
+    let same = words.iter().zip(others).take_while(|(a, b)| a == b);
+    let start = same.count() * 8;
+    let tail = |bytes| <[u8]>::get(bytes, start..).unwrap_or_default().iter();
+    start + tail(one).zip(tail(two)).take_while(|(a, b)| a == b).count()
+}
+
+/// The digits at the start, and what stands behind them.
+fn digits(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let end = bytes.iter().position(|byte| !byte.is_ascii_digit());
     bytes
         .split_at_checked(end.unwrap_or(bytes.len()))
         .unwrap_or((bytes, &[]))

@@ -2,11 +2,22 @@
 //!
 //! `strict.rs` reads them as documented, and `lenient.rs` what is not quite so.
 
+use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::text::{Quoted, Text};
 use crate::chat::document::{MAX_LEVELS, Object};
 use crate::chat::warning::{Code, Warning};
+
+/// The JSON of a value that is read later, if at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Raw<'a>(pub(super) &'a str);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|raw| Self(raw.get()))
+    }
+}
 
 /// The body of an answer, or the data of one event.
 #[derive(Debug, Default)]
@@ -16,7 +27,7 @@ pub(super) struct Body<'a> {
     pub(super) message: Option<Text<'a>>,
     pub(super) error: Option<&'a RawValue>,
     pub(super) output: Option<Output<'a>>,
-    pub(super) usage: Option<&'a RawValue>,
+    pub(super) usage: Option<Raw<'a>>,
     pub(super) extra: Object,
     /// What could not be kept.
     pub(super) warnings: Vec<Warning>,
