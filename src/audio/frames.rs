@@ -21,7 +21,9 @@ struct Frame {
 pub(super) fn mpeg(recording: Recording<'_>) -> Option<f64> {
     let tagged = tag(recording.head);
     let after = recording.head.get(tagged..)?;
-    let begin = (0..after.len().min(FIRST_FRAME_WITHIN)).find(|at| is_begin(after, *at))?;
+    let searched = after.get(..FIRST_FRAME_WITHIN).unwrap_or(after);
+    // Each frame begins with eight set bits; few other bytes are so.
+    let begin = memchr::memchr_iter(0xff, searched).find(|at| is_begin(after, *at))?;
     let stream = after.get(begin..)?;
     let first = frame(stream)?;
     if let Some(frames) = index(stream) {
