@@ -1,5 +1,7 @@
 //! One call, as a value: all that the rooms below need to know of it.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,30 @@ pub struct Call {
 /// Who calls: a number that is the same for the same credentials while the process lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Caller(pub u64);
+
+/// What is kept for each caller. Its number is a hash under a secret key already, which no caller
+/// can choose, so it is not hashed once more.
+pub type CallerMap<V> = HashMap<Caller, V, BuildHasherDefault<CallerHasher>>;
+
+/// Takes the number of a caller as its hash.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CallerHasher(u64);
+
+impl Hasher for CallerHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// What a caller's certificate says, once the front door has proved it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

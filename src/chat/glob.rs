@@ -2,25 +2,26 @@
 
 /// Whether a name fits a pattern in which `*` stands for anything.
 pub fn matches(glob: &str, name: &str) -> bool {
-    // Most patterns are plain names; bytes are searched in a tenth of the time of characters.
-    if !glob.bytes().any(|byte| byte == b'*') {
+    let Some((head, mut rest)) = split(glob) else {
         return glob == name;
-    }
-    let (head, rest) = glob.split_once('*').unwrap_or((glob, ""));
+    };
     let Some(mut left) = name.strip_prefix(head) else {
         return false;
     };
-    let mut pieces = rest.split('*').peekable();
-    while let Some(piece) = pieces.next() {
-        if pieces.peek().is_none() {
-            return left.ends_with(piece);
-        }
+    while let Some((piece, after)) = split(rest) {
         match left.split_once(piece) {
-            Some((_, after)) => left = after,
+            Some((_, behind)) => (left, rest) = (behind, after),
             None => return false,
         }
     }
-    true
+    left.ends_with(rest)
+}
+
+/// What stands before the first star and behind it. Bytes are searched in a tenth of the time of
+/// characters.
+fn split(glob: &str) -> Option<(&str, &str)> {
+    let star = glob.bytes().position(|byte| byte == b'*')?;
+    Some((glob.get(..star)?, glob.get(star + 1..)?))
 }
 
 #[cfg(test)]

@@ -354,8 +354,7 @@ fn is_plain(uri: &str) -> bool {
     host.iter().all(in_host)
         // What ends in a number would have to be an address.
         && last.iter().any(u8::is_ascii_alphabetic)
-        && !host.starts_with(b"xn--")
-        && !host.windows(5).any(|part| part == b".xn--")
+        && !host.split(|b| *b == b'.').any(|label| label.starts_with(b"xn--"))
         // No early end, so that it is a few comparisons of many bytes each.
         && path.iter().fold(true, |plain, b| plain & b.is_ascii_graphic())
 }

@@ -17,6 +17,7 @@ use crate::telemetry::trace::{Parent, Span};
 use super::call_clock::CallClock;
 use super::load::Load;
 use super::names;
+use super::path;
 use super::response_body::ResponseBody;
 use super::status;
 
@@ -102,8 +103,7 @@ impl Meter {
 
     /// A call of this path has come.
     pub fn start(&self, path: &str, headers: &HeaderMap, clock: Arc<CallClock>) -> Metered {
-        let named = path.strip_prefix('/').and_then(|path| path.split_once('/'));
-        let found = named.and_then(|(service, method)| {
+        let found = path::split(path).and_then(|(service, method)| {
             let is_it = |known: &&([&str; 3], _)| known.0[1] == service && known.0[2] == method;
             self.methods.iter().find(is_it)
         });

@@ -28,6 +28,7 @@ mod names;
 pub mod offered;
 mod open_calls;
 mod options;
+pub mod path;
 pub mod pb;
 pub mod peer;
 pub mod refusal;

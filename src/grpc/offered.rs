@@ -34,7 +34,7 @@ use super::request_limits::{Caller, Elements, Limits};
 use super::services::{self, Access, Answering, Services};
 use super::settings::Settings;
 use super::unpack::{Encoding, Turns};
-use super::{pb, refusal};
+use super::{path, pb, refusal};
 
 /// The largest message of health: the name of a service.
 const HEALTH_BYTES: usize = 4 * 1024;
@@ -67,6 +67,8 @@ pub struct Offered {
     reflection_v1: Reflection,
     reflection_v1alpha: Reflection,
     schema: Arc<Schema>,
+    /// The types of the two requests of a conversation, whole and streamed.
+    requests: [Option<usize>; 2],
     turns: Turns,
     /// The places of watches without credentials.
     watches: Admission,
@@ -93,13 +95,19 @@ impl Offered {
         let of_v1alpha = of_v1alpha.build_v1alpha().map_err(broken)?;
         let of_v1alpha = of_v1alpha.max_decoding_message_size(REFLECTION_BYTES);
         let places = relay.memory().limit_of(Kind::Watches) / memory::GRAIN;
+        let schema = Arc::new(Schema::new()?);
         Ok(Self {
             watches: Admission::new(places, WATCHES_SHARE_PERCENT),
             relay,
             phase,
             reflection_v1: BoxCloneSyncService::new(of_v1),
             reflection_v1alpha: BoxCloneSyncService::new(of_v1alpha),
-            schema: Arc::new(Schema::new()?),
+            requests: [
+                "dashgate.v1.ConverseRequest",
+                "dashgate.v1.ConverseStreamRequest",
+            ]
+            .map(|name| schema.find(name)),
+            schema,
             turns: Turns::default(),
         })
     }
@@ -112,7 +120,7 @@ impl Offered {
         methods: &[&'static str],
         arrival: &Arrival,
     ) -> Result<Held, Error> {
-        let called = request.uri().path().rsplit('/').next();
+        let called = path::split(request.uri().path()).map(|(_, method)| method);
         let method = methods.iter().find(|method| called == Some(**method));
         let method = method.ok_or_else(no_method)?;
         self.relay
@@ -146,10 +154,10 @@ impl Offered {
     }
 
     /// How the elements of this message are counted.
-    fn elements(&self, message: &str, max_weight: usize) -> Option<Elements> {
+    fn elements(&self, message: Option<usize>, max_weight: usize) -> Option<Elements> {
         Some(Elements {
             schema: Arc::clone(&self.schema),
-            message: self.schema.find(message)?,
+            message: message?,
             max_weight,
         })
     }
@@ -166,9 +174,10 @@ impl Offered {
             Ok(admitted) => admitted,
             Err(error) => return refused(request, error),
         };
+        let [whole, streamed] = self.requests;
         let (method, message) = match request.uri().path().ends_with("/Converse") {
-            true => ("Converse", "dashgate.v1.ConverseRequest"),
-            false => ("ConverseStream", "dashgate.v1.ConverseStreamRequest"),
+            true => ("Converse", whole),
+            false => ("ConverseStream", streamed),
         };
         let limits = Limits {
             // What it is made of may take as much as its bytes may.
@@ -314,7 +323,7 @@ impl Services for Offered {
         arrival: Box<Arrival>,
         settings: Arc<Settings>,
     ) -> Answering {
-        match services::named(request.uri().path()) {
+        match path::service(request.uri().path()) {
             CONVERSATION => self.conversation(request, arrival, settings),
             MEDIA => self.media(request, arrival, settings),
             _ if arrival.timeout == Some(Duration::ZERO) => {

@@ -24,7 +24,7 @@ use super::meter::{Answer, Counted, Meter};
 use super::services::{self, Access, Answering, Services};
 use super::settings::Settings;
 use super::web::Asked;
-use super::{names, refusal, status};
+use super::{names, path, refusal, status};
 
 /// Takes calls to a set of services. Cheap to clone.
 #[derive(Clone)]
@@ -101,7 +101,7 @@ impl Router {
         let request = request.map(|body| metered.request(body));
         let settings = self.settings();
         clock.limit(settings.slow_consumer_timeout);
-        let service = services::named(request.uri().path());
+        let service = path::service(request.uri().path());
         let access = self.services.access(service, &settings);
         let known = self
             .known(request.headers(), access, (connection, clock), &settings)

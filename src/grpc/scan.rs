@@ -134,6 +134,18 @@ impl Scan {
                 State::Tag if self.at == self.top.end => {
                     self.close()?;
                 }
+                // Nearly all fields are texts and messages with a byte each of tag and length.
+                State::Tag
+                    if let [key @ ..0x80, length @ ..0x80, rest @ ..] = bytes
+                        && key & 7 == 2
+                        && self.shift == 0
+                        && self.top.end - self.at > 1 =>
+                {
+                    self.tag(u64::from(*key))?;
+                    self.at += 2;
+                    self.delimited(u64::from(*length))?;
+                    bytes = rest;
+                }
                 State::Skip(left) => {
                     let (_, rest) = self.pass(bytes, left);
                     let passed = (bytes.len() - rest.len()) as u64;

@@ -38,13 +38,6 @@ pub trait Services: Send + Sync {
     ) -> Answering;
 }
 
-/// The service in a path: `/package.Service/Method`.
-pub fn named(path: &str) -> &str {
-    path.strip_prefix('/')
-        .and_then(|path| path.split_once('/'))
-        .map_or("", |(service, _)| service)
-}
-
 /// The fault of a call whose service there is not.
 pub fn unknown() -> Error {
     let message = "there is no such service; list them with grpcurl";

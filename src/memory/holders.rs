@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::chat::call::Caller;
+use crate::chat::call::{Caller, CallerMap};
 
 /// A call that can be ended from outside.
 pub trait Ending: Debug + Send + Sync {
@@ -25,7 +25,7 @@ pub trait Places: Debug + Send + Sync {
 
 /// What each caller holds at one moment, and in how many calls.
 #[derive(Debug, Default)]
-pub(super) struct Totals(HashMap<Caller, usize>, HashMap<Caller, usize>);
+pub(super) struct Totals(CallerMap<usize>, CallerMap<usize>);
 
 impl Totals {
     /// A caller holds so many more bytes.
@@ -106,7 +106,7 @@ pub(super) struct Holders {
 
 #[derive(Debug, Default)]
 struct State {
-    callers: HashMap<Caller, Holder>,
+    callers: CallerMap<Holder>,
     /// The calls that are chosen and not ended yet.
     chosen: Vec<Weak<dyn Ending>>,
     next: u64,

@@ -6,7 +6,6 @@
 //! percent of all places; `n` greedy callers take equal parts and still leave some free, so that a
 //! caller who holds none is admitted. As places become free, those who hold few get them first.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +13,7 @@ use std::time::Duration;
 
 use crate::callers::Identity;
 use crate::callers::account::Pass;
-use crate::chat::call::Caller;
+use crate::chat::call::{Caller, CallerMap};
 use crate::error::{Error, Reason};
 use crate::memory;
 
@@ -43,7 +42,7 @@ struct Inner {
 struct Places {
     taken: usize,
     /// By their caller. Who holds none has no entry.
-    by_caller: HashMap<Caller, usize>,
+    by_caller: CallerMap<usize>,
 }
 
 /// A place in flight. Dropping it frees the place.
@@ -223,6 +222,8 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     const ONE: Caller = Caller(1);

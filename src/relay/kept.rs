@@ -1,13 +1,13 @@
 //! Which of the answers that are kept goes first when there is no room for all: the oldest of the
 //! caller that holds the most. So a caller within its part keeps its own, whatever others do.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::Instant;
 
-use crate::chat::call::Caller;
+use crate::chat::call::{Caller, CallerMap};
 
 /// The bytes of all answers of one caller, of those that run too.
 pub(super) type HeldBytes = Arc<AtomicUsize>;
@@ -24,7 +24,7 @@ pub(super) enum Scarce {
 /// The order in which answers are forgotten. All are kept equally long, so the order in which they
 /// were finished is the order in which they expire.
 pub(super) struct Kept<K> {
-    owners: HashMap<Caller, Owner<K>>,
+    owners: CallerMap<Owner<K>>,
     /// By their numbers: when they expire, and whose they are.
     expiring: BTreeMap<u64, (Instant, Caller)>,
     next: u64,
@@ -48,7 +48,7 @@ struct Finished<K> {
 impl<K> Default for Kept<K> {
     fn default() -> Self {
         Self {
-            owners: HashMap::new(),
+            owners: CallerMap::default(),
             expiring: BTreeMap::new(),
             next: 0,
             bytes: 0,

@@ -151,11 +151,16 @@ fn read(uri: &str) -> Option<(Url, Host<String>)> {
 }
 
 fn is_private_name(name: &str) -> bool {
-    let ends = |end: &str| {
-        let rest = name.strip_suffix(end);
+    let last = name.as_bytes().last();
+    let ends = |end: &&str| {
+        // The last letter tells most of them apart.
+        let rest = match end.as_bytes().last() == last {
+            true => name.strip_suffix(*end),
+            false => None,
+        };
         rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
-    !name.bytes().any(|b| b == b'.') || PRIVATE_ENDS.iter().any(|end| ends(end))
+    !name.bytes().any(|b| b == b'.') || PRIVATE_ENDS.iter().any(ends)
 }
 
 /// Whether an address is reached over the public network: none of the special ranges of RFC 6890.
