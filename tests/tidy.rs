@@ -32,6 +32,8 @@ mod rooms;
 mod source;
 #[path = "tidy/table.rs"]
 mod table;
+#[path = "tidy/wording.rs"]
+mod wording;
 
 use fault::Fault;
 use source::Source;
@@ -108,9 +110,55 @@ fn no_tracked_file_has_a_forbidden_word() {
     none(&faults);
 }
 
+#[test]
+fn texts_use_the_terms_of_the_field() {
+    let project = Project::read();
+    let mut faults: Vec<Fault> = project
+        .files
+        .iter()
+        .filter(|(path, _)| wording::is_checked(path))
+        .flat_map(|(path, text)| wording::page(path, text))
+        .collect();
+    faults.extend(project.sources().iter().flat_map(wording::literals));
+    none(&faults);
+}
+
+#[test]
+fn help_uses_the_terms_of_the_field() {
+    let mut faults = Vec::new();
+    let mut left = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(command) = left.pop() {
+        let help = help(&command);
+        let title = format!("dashgate {} --help", command.join(" "));
+        faults.extend(wording::check(&title, 0, &help));
+        seen += 1;
+        let commands = help.split_once("\nCommands:\n").unwrap_or_default().1;
+        for line in commands.lines().take_while(|line| !line.is_empty()) {
+            let name = line.split_whitespace().next().unwrap_or_default();
+            // Further lines of a description are indented more.
+            if !name.is_empty() && name != "help" && !line.starts_with("   ") {
+                left.push([command.as_slice(), &[name.to_owned()]].concat());
+            }
+        }
+    }
+    assert!(seen > 12, "{seen} commands");
+    none(&faults);
+}
+
+fn help(command: &[String]) -> String {
+    let help = Command::new(env!("CARGO_BIN_EXE_dashgate"))
+        .args(command)
+        .arg("--help")
+        .output()
+        .expect("the program runs");
+    assert!(help.status.success(), "{command:?}: {help:?}");
+    String::from_utf8(help.stdout).expect("help is UTF-8")
+}
+
 /// Each broken rule once, with its places below it.
 fn none(faults: &[Fault]) {
-    let mut told = String::new();
+    let mut report = String::new();
     let mut rules: Vec<&'static fault::Rule> = Vec::new();
     for fault in faults {
         if !rules.contains(&fault.rule) {
@@ -118,12 +166,12 @@ fn none(faults: &[Fault]) {
         }
     }
     for rule in rules {
-        told.push_str(&format!("\n{rule}\n"));
+        report.push_str(&format!("\n{rule}\n"));
         for fault in faults.iter().filter(|fault| fault.rule == rule) {
-            told.push_str(&format!("  {fault}\n"));
+            report.push_str(&format!("  {fault}\n"));
         }
     }
-    assert!(faults.is_empty(), "{} faults\n{told}", faults.len());
+    assert!(faults.is_empty(), "{} faults\n{report}", faults.len());
 }
 
 /// The tracked files that are text.

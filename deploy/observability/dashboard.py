@@ -20,7 +20,7 @@ import time
 import urllib.parse
 import urllib.request
 
-from picture import MODELS, WORDS, end, started
+from top import MODELS, WORDS, end, started
 
 SECONDS = 180
 PORT = 19090
@@ -151,7 +151,7 @@ def run(program, prometheus, folder, running):
              "--upstream", f"http://{dashscope}/api/v1", "--set", f"callers.keys_file={path('keys.toml')}",
              "--set", "server.max_in_flight=14", "--set", "telemetry.rates="
              "qwen3-omni-flash=1.8|6.9,qwen3-vl-plus=1|10,qwen-audio-turbo=3|3"]
-    process, gateway = started(serve, {**environment, "DASHSCOPE_API_KEY": "sk-picture"})
+    process, gateway = started(serve, {**environment, "DASHSCOPE_API_KEY": "sk-example"})
     running.append(process)
     admin = process.stdout.readline().split()[-1].removeprefix("http://")
     with open(path("prometheus.yml"), "w", encoding="utf-8") as file:
@@ -160,8 +160,8 @@ def run(program, prometheus, folder, running):
     running.append(subprocess.Popen(
         [prometheus, f"--config.file={path('prometheus.yml')}", f"--storage.tsdb.path={path('data')}",
          f"--web.listen-address=127.0.0.1:{PORT}", "--log.level=error"], stdout=subprocess.DEVNULL))
-    film = path("film.mp4")
-    with open(film, "wb") as file:
+    video = path("video.mp4")
+    with open(video, "wb") as file:
         file.write(b"\0\0\0\x18ftypmp42" + bytes(20 << 20))
     say = 'while :; do "$0" ask --server "$1" --model "$2" "How is the sea?" || sleep 2; done'
     show = 'while :; do "$0" ask --server "$1" --model "$2" --video "$3" "What is this?"; sleep 5; done'
@@ -170,7 +170,7 @@ def run(program, prometheus, folder, running):
         caller = {**environment, "DASHGATE_API_KEY": keys[CALLERS[at % 3]]}
         loop = show if at == 4 else say
         running.append(subprocess.Popen(
-            ["sh", "-c", loop, program, gateway, MODELS[at // 3 % len(MODELS)], film], env=caller,
+            ["sh", "-c", loop, program, gateway, MODELS[at // 3 % len(MODELS)], video], env=caller,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True))
         time.sleep(SECONDS / 25)
@@ -187,11 +187,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         try:
             first = run(program, prometheus, folder, running)
-            picture = drawn(dashboard, first, time.time())
+            image = drawn(dashboard, first, time.time())
         finally:
             end(running)
     with open(target, "w", encoding="utf-8") as file:
-        file.write(picture)
+        file.write(image)
 
 
 if __name__ == "__main__":

@@ -287,7 +287,7 @@ fn draw(stage: &Stage<'_>) -> Result<Answer, Fault> {
     for number in 1..=count {
         let prompt = format!("{number} {} {:?}", ask.question(), stage.media);
         let picture = paint(&prompt, width, height)
-            .ok_or_else(|| Fault::new(500, "InternalError", "The picture could not be made."))?;
+            .ok_or_else(|| Fault::new(500, "InternalError", "The image could not be created."))?;
         let name = format!("{}-{number}.png", stage.id);
         let _ = stage
             .store

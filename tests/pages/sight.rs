@@ -93,15 +93,15 @@ fn the_dashboard_shows_metrics_that_exist() {
 }
 
 #[test]
-fn the_picture_is_of_this_dashboard() {
+fn the_image_shows_this_dashboard() {
     let board = read("deploy/observability/dashboard.json");
     let board: serde_json::Value = serde_json::from_str(&board).expect("it is JSON");
-    let picture = read("docs/dashboard.svg");
+    let image = read("docs/dashboard.svg");
     for panel in board["panels"].as_array().expect("it has panels") {
         let title = panel["title"].as_str().expect("a panel has a title");
         let drawn = format!(">{}</text>", title.replace(' ', "\u{a0}"));
-        let how = "make it anew with deploy/observability/dashboard.py";
-        assert!(picture.contains(&drawn), "{title}: {how}");
+        let how = "run deploy/observability/dashboard.py";
+        assert!(image.contains(&drawn), "{title}: {how}");
     }
 }
 

@@ -9,7 +9,7 @@ pub(crate) const PAGE: &str = "docs/behaviour.md";
 static BEHAVIOUR: Rule = Rule {
     name: "behaviour",
     why: "a promise that no test shows is a hope, and a test that was renamed shows nothing",
-    mend: "one row for each id; name a test as `FILE::NAME`, or say `not shown: ...` or \
+    fix: "one row for each id; name a test as `FILE::NAME`, or say `not shown: ...` or \
            `not yet: ...`",
 };
 

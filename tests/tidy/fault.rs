@@ -22,8 +22,8 @@ pub(crate) struct Rule {
     pub(crate) name: &'static str,
     /// Why it is there.
     pub(crate) why: &'static str,
-    /// How to mend what breaks it.
-    pub(crate) mend: &'static str,
+    /// How to fix what breaks it.
+    pub(crate) fix: &'static str,
 }
 
 impl Rule {
@@ -50,8 +50,8 @@ pub(crate) fn names(faults: &[Fault]) -> Vec<&'static str> {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, why, mend } = self;
-        write!(f, "[{name}]\n  why:  {why}\n  mend: {mend}")
+        let Self { name, why, fix } = self;
+        write!(f, "[{name}]\n  why:  {why}\n  fix:  {fix}")
     }
 }
 

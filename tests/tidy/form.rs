@@ -16,52 +16,52 @@ const GENERATED: &str = "src/grpc/pb.rs";
 static FILE: Rule = Rule {
     name: "file-length",
     why: "a file is one thing that can be read in one sitting: at most 400 lines without its tests",
-    mend: "give a part that has a name of its own a file of its own",
+    fix: "give a part that has a name of its own a file of its own",
 };
 static FUNCTION: Rule = Rule {
     name: "function-length",
     why: "a function is one thought: at most 70 lines of code in its body",
-    mend: "cut it where a comment would begin a new part",
+    fix: "cut it where a comment would begin a new part",
 };
 static LINE: Rule = Rule {
     name: "line-width",
     why: "two files must fit side by side: at most 100 characters in a line",
-    mend: "break the line",
+    fix: "break the line",
 };
 static FOLDER: Rule = Rule {
     name: "folder-depth",
     why: "a room is one folder below src/, and what is in it is seen at a glance",
-    mend: "src/<room>.rs, or src/<room>/mod.rs with its files beside it",
+    fix: "src/<room>.rs, or src/<room>/mod.rs with its files beside it",
 };
 static HEADER: Rule = Rule {
     name: "module-doc",
     why: "a reader learns first what a file is for",
-    mend: "begin it with a `//!` comment",
+    fix: "begin it with a `//!` comment",
 };
 static DOC: Rule = Rule {
     name: "pub-doc",
     why: "what is offered to others is explained, inside the crate too, where no lint looks",
-    mend: "write a `///` comment above it",
+    fix: "write a `///` comment above it",
 };
 static STOP: Rule = Rule {
     name: "no-panic",
     why: "one call must never take the others down with it",
-    mend: "return an error, or prove it: #[expect(clippy::.., reason = \"..\")] on the item",
+    fix: "return an error, or prove it: #[expect(clippy::.., reason = \"..\")] on the item",
 };
 static ALLOW: Rule = Rule {
     name: "expect-not-allow",
     why: "an exception that is no longer needed must be noticed",
-    mend: "#[expect(.., reason = \"..\")] on the smallest item, not on a whole file",
+    fix: "#[expect(.., reason = \"..\")] on the smallest item, not on a whole file",
 };
 static NAMES: Rule = Rule {
     name: "names",
     why: "a drawer called utils fills up, and get_ says nothing",
-    mend: "name it after what it holds or does",
+    fix: "name it after what it holds or does",
 };
 static JSON: Rule = Rule {
     name: "json-value",
     why: "untyped JSON stays at the wire: only dashscope/ and emulator/ may hold a value of it",
-    mend: "use chat::document, or a type of your own",
+    fix: "use chat::document, or a type of your own",
 };
 
 /// Everything that is wrong with one file.

@@ -7,27 +7,27 @@ use super::fault::{Fault, Rule};
 static MAP: Rule = Rule {
     name: "architecture",
     why: "a map that leaves out a room, or names one that is gone, leads astray",
-    mend: "one line in docs/architecture.md for each folder of src/ and each direct dependency",
+    fix: "one line in docs/architecture.md for each folder of src/ and each direct dependency",
 };
 static COMMANDS: Rule = Rule {
     name: "readme-commands",
     why: "both READMEs must lead to the same place",
-    mend: "make the sh and console blocks equal; lines that begin with # may differ",
+    fix: "make the sh and console blocks equal; lines that begin with # may differ",
 };
 static LINTS: Rule = Rule {
     name: "lints",
     why: "clippy sees what no reader of tokens can: what is indexed, what is awaited under a lock",
-    mend: "deny it in Cargo.toml; an exception is an #[expect] at its place",
+    fix: "deny it in Cargo.toml; an exception is an #[expect] at its place",
 };
 static CHANGES: Rule = Rule {
     name: "changelog",
     why: "a version without an entry is a version nobody can judge",
-    mend: "add a `## [version]` heading to CHANGELOG.md",
+    fix: "add a `## [version]` heading to CHANGELOG.md",
 };
 static WORDS: Rule = Rule {
     name: "forbidden-words",
     why: "the project is whole, and the same on every machine",
-    mend: "finish the work, or say it without the word",
+    fix: "finish the work, or say it without the word",
 };
 
 /// Cut in two, so that this file passes its own rule.

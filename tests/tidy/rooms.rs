@@ -12,28 +12,28 @@ use super::table::{IN_GENERATED_CODE, MAY_KNOW, OWNERS};
 static FLOOR: Rule = Rule {
     name: "room-table",
     why: "a room that knows only what it must can be read, tested and changed alone",
-    mend: "move the line to the room that may know this, or hand the value over as plain data; \
+    fix: "move the line to the room that may know this, or hand the value over as plain data; \
            the table is in tests/tidy/table.rs and in docs/architecture.md",
 };
 static CRATE: Rule = Rule {
     name: "crate-owners",
     why: "each foreign crate has its rooms: what HTTP, gRPC or JSON changes then stays at one door",
-    mend: "do it in a room that owns the crate; a new dependency gets a row in OWNERS",
+    fix: "do it in a room that owns the crate; a new dependency gets a row in OWNERS",
 };
 static CIRCLE: Rule = Rule {
     name: "no-circles",
     why: "files that import each other can only be understood, tested and changed together",
-    mend: "move what both need into a file below them",
+    fix: "move what both need into a file below them",
 };
 static UNUSED: Rule = Rule {
     name: "unused-crate",
     why: "what nobody uses is still fetched, built, licensed and watched",
-    mend: "take it out of Cargo.toml",
+    fix: "take it out of Cargo.toml",
 };
 static LIB: Rule = Rule {
     name: "no-root-names",
     why: "a name is imported from the file that owns it, so lib.rs is a map and nothing else",
-    mend: "leave `pub mod` lines there, and import from the owner",
+    fix: "leave `pub mod` lines there, and import from the owner",
 };
 
 /// Everything that is wrong between the files. `dependencies` are the crates that Cargo.toml names.

@@ -16,7 +16,7 @@ public final class Tools {
       Tool weather =
           Tool.of(
               "weather",
-              "Tells the weather of a city.",
+              "Returns the weather of a city.",
               "{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}}}",
               arguments -> "{\"sky\":\"clear\",\"celsius\":21}");
       Conversation conversation = new Conversation("qwen3.6-plus").user(question);

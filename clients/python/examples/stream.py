@@ -19,7 +19,7 @@ def main() -> None:
     with dashgate.Client() as client:
         for event in client.stream(conversation, timeout=60):
             if event.delta.text:
-                break  # The gateway and DashScope are told at once.
+                break  # This also cancels the request to DashScope.
     # endregion
 
 

@@ -5,7 +5,7 @@ import { Client, Conversation, type Tool } from "dashgate";
 
 const weather: Tool = {
   name: "weather",
-  description: "Tells the weather of a city now",
+  description: "Returns the weather of a city now",
   parameters: {
     type: "object",
     properties: { city: { type: "string" } },

@@ -53,7 +53,7 @@ func leave(ctx context.Context, client *dashgate.Client, conversation *dashgate.
 			return err
 		}
 		if event.GetDelta().GetText() != "" {
-			break // The gateway and DashScope are told at once.
+			break // This also cancels the request to DashScope.
 		}
 	}
 	// endregion

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Takes a picture of `dashgate top` as a terminal shows it, and writes it as SVG.
+"""Draws an image of `dashgate top` as a terminal shows it, and writes it as SVG.
 
-    deploy/observability/picture.py target/release/dashgate docs/top.svg
+    deploy/observability/top.py target/release/dashgate docs/top.svg
 
 It starts the embedded DashScope with slow answers, a gateway before it, and callers; then it runs
 `dashgate top` on a terminal of its own, lets it look a few times, and draws its last page.
@@ -69,7 +69,7 @@ def page_of(program, admin, environment):
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", pages[-1]).split("\r\n")
 
 
-def picture(lines):
+def image(lines):
     width, height = COLUMNS * 8.43 + 32, len(lines) * 18 + 32
     drawn = []
     for at, line in enumerate(lines):
@@ -106,7 +106,7 @@ def main():
             serve = [program, "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
                      "--upstream", f"http://{dashscope}/api/v1", "--set", "telemetry.rates="
                      "qwen3-omni-flash=1.8|6.9,qwen3-vl-plus=1|10,qwen-audio-turbo=3|3"]
-            environment["DASHSCOPE_API_KEY"] = "sk-picture"
+            environment["DASHSCOPE_API_KEY"] = "sk-example"
             process, gateway = started(serve, environment)
             running.append(process)
             admin = process.stdout.readline().split()[-1].removeprefix("http://")
@@ -121,7 +121,7 @@ def main():
         finally:
             end(running)
     with open(target, "w", encoding="utf-8") as file:
-        file.write(picture(lines))
+        file.write(image(lines))
 
 
 if __name__ == "__main__":

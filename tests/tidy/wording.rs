@@ -1,0 +1,177 @@
+//! Words that documentation, help, errors and logs avoid, each with the term to use instead.
+
+use proc_macro2::TokenTree;
+
+use super::fault::{Fault, Rule};
+use super::source::{Source, attribute, inside, line};
+
+static WORDING: Rule = Rule {
+    name: "wording",
+    why: "readers know the terms of gRPC, HTTP and DashScope, and search for them",
+    fix: "use the term beside it; the table is in tests/tidy/wording.rs",
+};
+
+/// What is avoided, as whole words, and what to write.
+const TERMS: [(&str, &str); 31] = [
+    ("film", "video"),
+    ("films", "videos"),
+    ("picture", "image"),
+    ("pictures", "images"),
+    ("of sound", "of audio"),
+    ("sounds", "audio"),
+    ("mend", "fix"),
+    ("mends", "fixes"),
+    ("mended", "fixed"),
+    ("mending", "fixing"),
+    ("tells", "reports, returns, logs"),
+    ("telling", "reporting"),
+    ("told", "reported, returned, logged"),
+    ("fault", "error"),
+    ("faults", "errors"),
+    ("room", "module, or space"),
+    ("rooms", "modules"),
+    ("house", "project"),
+    ("door", "listener, server"),
+    ("doors", "listeners, servers"),
+    ("neighbour", "other caller, other process"),
+    ("neighbours", "other callers, other processes"),
+    ("sight", "observability"),
+    ("in force", "effective, applied"),
+    ("in vain", "the effect"),
+    ("anew", "again"),
+    ("name of a call", "request id"),
+    ("name of the call", "request id"),
+    ("name of the request", "request id"),
+    ("asks nobody", "has no authentication"),
+    ("the operator decides", "the setting"),
+];
+
+/// Written files whose text is checked. The Chinese README has terms of its own.
+pub(crate) fn is_checked(path: &str) -> bool {
+    let is_page = path.ends_with(".md") && path != "README.zh-CN.md";
+    let is_deployed = [".yaml", ".json", ".py", "Dockerfile"]
+        .iter()
+        .any(|end| path.starts_with("deploy/") && path.ends_with(end));
+    is_page || is_deployed
+}
+
+/// The avoided words of a page, outside of code.
+pub(crate) fn page(path: &str, text: &str) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut is_code = false;
+    for (at, line) in text.lines().enumerate() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        } else if !is_code {
+            let prose: Vec<&str> = line.split('`').step_by(2).collect();
+            faults.extend(check(path, at + 1, &prose.join(" | ")));
+        }
+    }
+    faults
+}
+
+/// The avoided words in the texts of the code: errors, logs, what the commands print.
+pub(crate) fn literals(source: &Source) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if source.room().is_some() {
+        texts(source, &source.code, &mut faults);
+    }
+    faults
+}
+
+fn texts(source: &Source, tokens: &[TokenTree], faults: &mut Vec<Fault>) {
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        // Attributes hold documents and the reasons of exceptions, for readers of the code.
+        if let Some((_, length)) = attribute(tokens, at) {
+            at += length;
+            continue;
+        }
+        match token {
+            TokenTree::Group(group) => texts(source, &inside(group), faults),
+            TokenTree::Literal(literal) => {
+                let text = literal.to_string();
+                if text.starts_with(['"', 'r']) {
+                    let text = text.replace("\\n", " ").replace("\\\n", " ");
+                    faults.extend(check(&source.path, line(token), &text));
+                }
+            }
+            TokenTree::Ident(_) | TokenTree::Punct(_) => {}
+        }
+        at += 1;
+    }
+}
+
+/// The avoided words of a text.
+pub(crate) fn check(path: &str, line: usize, text: &str) -> Vec<Fault> {
+    let words = words(text);
+    let found = |(avoided, instead): &(&str, &str)| {
+        let avoided: Vec<&str> = avoided.split(' ').collect();
+        let is_there = words.windows(avoided.len()).any(|part| part == avoided);
+        is_there.then(|| {
+            let found = format!("`{}`; write: {instead}", avoided.join(" "));
+            WORDING.broken(path, line, found)
+        })
+    };
+    TERMS.iter().filter_map(found).collect()
+}
+
+/// The words in small letters. What stands in braces is a name in the code, as in `{fault}`.
+fn words(text: &str) -> Vec<String> {
+    let mut plain = String::new();
+    let mut depth = 0_usize;
+    for letter in text.chars() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ if depth > 0 => {}
+            _ => plain.extend(letter.to_lowercase()),
+        }
+    }
+    let is_word = |letter: char| letter.is_alphanumeric() || "_-./".contains(letter);
+    plain
+        .split(|letter| !is_word(letter))
+        .map(|word| word.trim_matches(['.', '-', '/']).to_owned())
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod trials {
+    use super::super::fault::names;
+    use super::super::source::Source;
+    use super::*;
+
+    #[test]
+    fn avoided_words_are_found_whatever_their_case_and_line() {
+        for text in [
+            "A Film of 30 s.",
+            "the settings in force",
+            "the name of\nthe call",
+            "| `a` | mended at once |",
+        ] {
+            let text = text.replace('\n', " ");
+            assert_eq!(names(&page("docs/a.md", &text)), ["wording"], "{text}");
+        }
+    }
+
+    #[test]
+    fn code_and_longer_words_are_left_alone() {
+        for text in [
+            "see `tests/system/faults.rs`",
+            "the default of a roommate",
+            "```sh\ndashgate ask film.mp4\n```",
+            "film.mp4 and mend_it",
+        ] {
+            assert!(page("docs/a.md", text).is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_of_the_code_are_checked_and_documents_and_tests_are_not() {
+        let code = "//! Rooms.\n/// A door.\nfn a(x: &str) { b(\"{mend}\", \"a \\\n fault\"); }\n\
+                    #[cfg(test)] mod tests { const A: &str = \"told\"; }";
+        let source = Source::parse("src/chat/a.rs", code).expect("it is Rust");
+        assert_eq!(names(&literals(&source)), ["wording"]);
+    }
+}
