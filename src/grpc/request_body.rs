@@ -22,7 +22,7 @@ use super::body::stalled;
 use super::request_limits::{Caller, Limits};
 use super::scan::{Scan, malformed};
 use super::status;
-use super::unpack::{Encoding, UNPACKED_AT_ONCE, Unpacked, Unpacking};
+use super::unpack::{Encoding, PASSED_AT_ONCE, Unpacked, Unpacking};
 
 /// The bytes before each message: a flag and four bytes of length.
 const PREFIX: usize = 5;
@@ -59,7 +59,7 @@ pub(super) struct RequestBody<B> {
     rest: Bytes,
     /// What goes to tonic next.
     ready: VecDeque<Bytes>,
-    /// How much of it tonic got since others had their turn: it copies all of it.
+    /// How much tonic got since others had their turn.
     passed: usize,
     failed: Option<Status>,
     /// tonic refuses the message by its prefix, so the rest is as it is.
@@ -330,7 +330,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         loop {
-            if this.passed >= UNPACKED_AT_ONCE {
+            if this.passed >= PASSED_AT_ONCE {
                 this.passed = 0;
                 return give_way(cx);
             }
@@ -401,7 +401,7 @@ mod tests {
     use std::io::Write as _;
     use std::task::Waker;
 
-    use super::super::unpack::Turns;
+    use super::super::unpack::{Turns, UNPACKED_AT_ONCE};
     use super::*;
     use crate::memory::{Kind, MemoryLedger};
 
@@ -451,7 +451,7 @@ mod tests {
         let (turns, passed) = polled(&packed(LENGTH), Encoding::Gzip);
         assert_eq!(passed.unwrap(), LENGTH + PREFIX);
         // While it is unpacked, and while it is passed on.
-        assert_eq!(turns, 2 * LENGTH / UNPACKED_AT_ONCE);
+        assert_eq!(turns, LENGTH / UNPACKED_AT_ONCE + LENGTH / PASSED_AT_ONCE);
         let (turns, passed) = polled(&packed(1000), Encoding::Gzip);
         assert_eq!((turns, passed.unwrap()), (0, 1000 + PREFIX));
     }

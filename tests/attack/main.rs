@@ -1,7 +1,9 @@
 //! Attacks on the gateway from raw sockets, on both sides. Each test is named after what the
 //! attacker does, states the bound that must hold, and is bounded in time itself.
 //!
-//! The long variants are ignored by default: `cargo test --test attack -- --ignored`.
+//! The long variants are ignored by default: `cargo test --test attack -- --ignored`. One of them
+//! takes an hour: `MIXED_LOAD_MINUTES=5 cargo test --test attack mixed_load -- --ignored
+//! --nocapture` is the same in five minutes.
 #![allow(
     unreachable_pub,
     missing_docs,
@@ -37,6 +39,10 @@ mod memory;
 mod memory_limit;
 mod memory_shares;
 mod metadata;
+mod mixed;
+mod mixed_attacks;
+mod mixed_calls;
+mod mixed_target;
 mod process;
 mod program;
 mod settlement;
