@@ -1,8 +1,12 @@
 //! A file on its way to DashScope's temporary storage.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::call::Passing;
+
+/// How long DashScope keeps a file.
+pub const KEPT: Duration = Duration::from_secs(48 * 60 * 60);
 
 /// What will be uploaded.
 #[derive(Clone, Debug)]

@@ -17,14 +17,11 @@ use super::media::is_mime_type;
 use super::replay::{Chunks, Replay, Source};
 use super::upload_policy::{ANY_TYPE, Answer, UploadPolicy, is_safe};
 use crate::chat::sniffing::{self, Modality};
-use crate::chat::upload::{Upload, Uploaded};
+use crate::chat::upload::{KEPT, Upload, Uploaded};
 use crate::error::{Error, Reason, Scope, Sent, Upstream};
 use crate::net::Network;
 use crate::secret::Secret;
 use crate::untrusted;
-
-/// How long DashScope keeps a file.
-const KEPT: Duration = Duration::from_secs(48 * 60 * 60);
 
 /// How long before its end a policy is no longer used: an upload that starts must also end.
 const MARGIN: Duration = Duration::from_secs(60);

@@ -12,6 +12,10 @@ use super::texts::paths_of;
 /// The most fields that are named.
 const MAX_FIELDS: usize = 4;
 
+/// What may be wrong with an address in the storage that DashScope cannot read.
+const IN_STORAGE: &str = "is gone from DashScope's storage, which keeps files for 48 hours, or was \
+                          uploaded for another model or account: upload the file again";
+
 /// The error as the caller should read it.
 pub(super) fn explained(error: Error, prompt: &Prompt, stored: &Stored) -> Error {
     let of_medium = matches!(
@@ -48,16 +52,16 @@ fn of_media(error: Error, prompt: &Prompt, stored: &Stored) -> Error {
         return error;
     }
     let expired = error.reason() == Reason::MediaExpired;
-    let description = match expired {
-        true => "has expired, or belongs to another model: upload the file again",
-        false => "could not be fetched by DashScope",
-    };
     let of_kind = |(_, uri): &&(String, &str)| in_storage(uri) == expired;
     let named = match given.iter().any(|given| of_kind(&given)) {
         true => given.iter().filter(of_kind).take(MAX_FIELDS).collect(),
         false => given.iter().take(MAX_FIELDS).collect::<Vec<_>>(),
     };
-    named.into_iter().fold(error, |error, (field, _)| {
+    named.into_iter().fold(error, |error, (field, uri)| {
+        let description = match in_storage(uri) {
+            true => IN_STORAGE,
+            false => "could not be fetched by DashScope",
+        };
         error.with_violation(Violation {
             field: field.clone(),
             description: description.to_owned(),

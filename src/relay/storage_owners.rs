@@ -1,19 +1,24 @@
 //! Who stored what in DashScope's temporary storage through this gateway.
 //!
 //! A medium can be read with the key of the account that stored it, whoever asks. So the gateway
-//! remembers which caller each upload was for, and refuses it to the others. It remembers what went
-//! through this process; what it does not know may come from another replica.
+//! remembers which caller each upload was for, and refuses it to the others. It remembers until when
+//! the storage keeps it, too, and refuses what is gone without asking DashScope. It remembers what
+//! went through this process; what it does not know may come from another replica.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
+
+use crate::callers::date;
 use crate::chat::call::{Caller, Prompt};
 use crate::chat::document::Object;
 use crate::chat::media::Source;
+use crate::chat::upload::{KEPT, Uploaded};
 use crate::error::{Error, Reason, Violation};
 
 use super::blame::place;
-use super::texts::all_texts;
+use super::texts::{all_texts, paths_of};
 
 /// How many uploads are remembered: about 6 MiB. The oldest make room; the storage itself keeps
 /// files for two days.
@@ -35,17 +40,34 @@ struct Owner {
     /// The account by whose key it was stored, unless it was the caller's own key.
     account: Option<Arc<str>>,
     caller: Caller,
+    /// When it is surely gone. By a clock that stands still while the host sleeps, so never early.
+    gone: Instant,
+    /// The same as the caller was given it, in seconds since 1970.
+    expires_at: i64,
+}
+
+/// Why a caller may not name an upload.
+#[derive(Clone, Copy)]
+enum Refusal {
+    /// It is another caller's, or not known where only known ones may be named.
+    Unknown,
+    /// The storage kept it until then.
+    Expired(i64),
 }
 
 impl Owners {
     /// Remembers an upload.
-    pub(super) fn stored(&self, uri: &str, account: Option<&str>, caller: Caller) {
-        let Some(key) = key(uri).map(Arc::<str>::from) else {
+    pub(super) fn stored(&self, stored: &Uploaded, account: Option<&str>, caller: Caller) {
+        let Some(key) = key(&stored.uri).map(Arc::<str>::from) else {
             return;
         };
-        let account = account.map(Into::into);
+        let owner = Owner {
+            account: account.map(Into::into),
+            caller,
+            gone: Instant::now() + KEPT,
+            expires_at: stored.expires_at,
+        };
         let mut table = self.lock();
-        let owner = Owner { account, caller };
         if table.uploads.insert(Arc::clone(&key), owner).is_none() {
             table.order.push_back(key);
         }
@@ -65,46 +87,39 @@ impl Owners {
         table.uploads.get(&*key(uri)?)?.account.clone()
     }
 
-    /// Refuses a prompt that names what another caller stored, or, if `strict`, what is not known.
+    /// Refuses a prompt that names what another caller stored, what is gone, or, if `strict`, what is
+    /// not known.
     pub(super) fn check(&self, prompt: &Prompt, caller: Caller, strict: bool) -> Result<(), Error> {
         if !strict && self.lock().uploads.is_empty() {
             return Ok(());
         }
+        let refusal = |uri: &str| self.refusal(uri, caller, strict);
         for (i, turn) in prompt.turns.iter().enumerate() {
             for (j, part) in turn.parts.iter().enumerate() {
                 let at = |rest: &str| format!("conversation.messages[{i}].content[{j}].{rest}");
                 for (k, medium) in part.body.media().enumerate() {
                     if let Source::Uri(uri) = &medium.source
-                        && !self.may_use(uri, caller, strict)
+                        && let Some(refusal) = refusal(uri)
                     {
-                        return Err(refusal(at(&place(&part.body, k))));
+                        return Err(refusal.error(at(&place(&part.body, k))));
                     }
                 }
-                if !self.may_use_all(&part.extra, caller, strict) {
-                    return Err(refusal(at("extra")));
-                }
+                check_all(&part.extra, &refusal, || at("extra"))?;
             }
-            if !self.may_use_all(&turn.extra, caller, strict) {
-                return Err(refusal(format!("conversation.messages[{i}].extra")));
-            }
+            let at = || format!("conversation.messages[{i}].extra");
+            check_all(&turn.extra, &refusal, at)?;
         }
-        match self.may_use_all(&prompt.options.extra_parameters, caller, strict) {
-            true => Ok(()),
-            false => Err(refusal("options.extra_parameters".to_owned())),
-        }
+        let at = || "options.extra_parameters".to_owned();
+        check_all(&prompt.options.extra_parameters, &refusal, at)
     }
 
-    fn may_use_all(&self, object: &Object, caller: Caller, strict: bool) -> bool {
-        all_texts(object, &|text| self.may_use(text, caller, strict))
-    }
-
-    fn may_use(&self, uri: &str, caller: Caller, strict: bool) -> bool {
-        let Some(key) = key(uri) else {
-            return true;
-        };
+    fn refusal(&self, uri: &str, caller: Caller, strict: bool) -> Option<Refusal> {
+        let key = key(uri)?;
         match self.lock().uploads.get(&*key) {
-            Some(owner) => owner.caller == caller,
-            None => !strict,
+            Some(owner) if owner.caller != caller => Some(Refusal::Unknown),
+            Some(owner) if owner.gone <= Instant::now() => Some(Refusal::Expired(owner.expires_at)),
+            Some(_) => None,
+            None => strict.then_some(Refusal::Unknown),
         }
     }
 
@@ -113,13 +128,48 @@ impl Owners {
     }
 }
 
-/// The same text whether or not it exists for somebody else.
-fn refusal(field: String) -> Error {
-    let message = "there is no such upload: send the file again, with MediaService.UploadMedia";
-    Error::new(Reason::ResourceNotFound, message).with_violation(Violation {
-        field,
-        description: "names no upload of this caller".to_owned(),
+/// Refuses an object at this path if one of its texts is refused.
+fn check_all(
+    object: &Object,
+    refusal: &impl Fn(&str) -> Option<Refusal>,
+    path: impl Fn() -> String,
+) -> Result<(), Error> {
+    if all_texts(object, &|text| refusal(text).is_none()) {
+        return Ok(());
+    }
+    let path = path();
+    let mut found = paths_of(object, &path, 1, &|text| refusal(text).is_some());
+    // What is nested too deeply to be found is not known.
+    Err(match found.pop() {
+        Some((field, text)) => refusal(text).unwrap_or(Refusal::Unknown).error(field),
+        None => Refusal::Unknown.error(path),
     })
+}
+
+impl Refusal {
+    fn error(self, field: String) -> Error {
+        let (reason, message, description) = match self {
+            // The same text whether or not it exists for somebody else.
+            Self::Unknown => (
+                Reason::ResourceNotFound,
+                "there is no such upload: send the file again, with MediaService.UploadMedia"
+                    .to_owned(),
+                "names no upload of this caller".to_owned(),
+            ),
+            Self::Expired(at) => {
+                let at = date::text(u64::try_from(at).unwrap_or(0));
+                (
+                    Reason::MediaExpired,
+                    format!(
+                        "{field}: the upload expired at {at}: upload the file again, with \
+                         MediaService.UploadMedia"
+                    ),
+                    format!("expired at {at}: upload the file again"),
+                )
+            }
+        };
+        Error::new(reason, message).with_violation(Violation { field, description })
+    }
 }
 
 /// The one spelling of an address in the storage. None for any other address.
@@ -187,6 +237,16 @@ mod tests {
 
     const URI: &str = "oss://dashscope-instant/0123/2026-11-28/b744/0a1b.wav";
 
+    fn uploaded(uri: &str) -> Uploaded {
+        Uploaded {
+            uri: uri.to_owned(),
+            mime_type: "audio/wav".to_owned(),
+            model: "m".to_owned(),
+            expires_at: 1_790_000_000,
+            size_bytes: 1,
+        }
+    }
+
     fn prompt(uri: &str) -> Prompt {
         let mut turn = Turn::new(Role::User);
         let audio = Audio {
@@ -209,7 +269,7 @@ mod tests {
     #[test]
     fn only_the_caller_who_stored_it_may_name_it_however_it_is_spelled() {
         let owners = Owners::default();
-        owners.stored(URI, Some("a"), Caller(1));
+        owners.stored(&uploaded(URI), Some("a"), Caller(1));
         for uri in [
             URI.to_owned(),
             URI.replacen("oss:", "OSS:", 1),
@@ -236,7 +296,7 @@ mod tests {
     #[test]
     fn an_address_that_hides_in_other_values_is_found() {
         let owners = Owners::default();
-        owners.stored(URI, None, Caller(1));
+        owners.stored(&uploaded(URI), None, Caller(1));
         let mut prompt = prompt("https://x.test/a.wav");
         let text = Document::String(URI.to_owned());
         let list = Document::List(vec![Document::Null, text]);
@@ -245,13 +305,47 @@ mod tests {
         let error = owners.check(&prompt, Caller(2), false).unwrap_err();
         assert_eq!(
             error.violations()[0].field,
-            "conversation.messages[0].content[0].extra"
+            "conversation.messages[0].content[0].extra.file[1]"
         );
         prompt.turns[0].parts[0].extra = Object::default();
         prompt.options.extra_parameters = hidden;
         let error = owners.check(&prompt, Caller(2), false).unwrap_err();
-        assert_eq!(error.violations()[0].field, "options.extra_parameters");
+        let field = "options.extra_parameters.file[1]";
+        assert_eq!(error.violations()[0].field, field);
         assert!(owners.check(&prompt, Caller(1), false).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn u24_what_is_gone_is_refused_to_its_owner_with_its_time() {
+        let owners = Owners::default();
+        owners.stored(&uploaded(URI), Some("a"), Caller(1));
+        tokio::time::advance(KEPT - std::time::Duration::from_secs(1)).await;
+        assert!(owners.check(&prompt(URI), Caller(1), false).is_ok());
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        let error = owners.check(&prompt(URI), Caller(1), false).unwrap_err();
+        assert_eq!(error.reason(), Reason::MediaExpired);
+        let violation = &error.violations()[0];
+        let field = "conversation.messages[0].content[1].audio.uri";
+        assert_eq!(violation.field, field);
+        let when = "expired at 2026-09-21T14:13:20Z";
+        assert!(
+            violation.description.starts_with(when),
+            "{}",
+            violation.description
+        );
+        assert!(error.message().contains(field) && error.message().contains("UploadMedia"));
+        let error = owners.check(&prompt(URI), Caller(2), false).unwrap_err();
+        assert_eq!(error.reason(), Reason::ResourceNotFound);
+        let mut hidden = prompt("https://x.test/a.wav");
+        let text = Document::String(URI.to_owned());
+        hidden.turns[0].extra = Object(vec![("file".to_owned(), text)]);
+        let error = owners.check(&hidden, Caller(1), false).unwrap_err();
+        assert_eq!(error.reason(), Reason::MediaExpired);
+        let field = "conversation.messages[0].extra.file";
+        assert_eq!(error.violations()[0].field, field);
+        // Stored once more under the same name, it is there again.
+        owners.stored(&uploaded(URI), Some("a"), Caller(1));
+        assert!(owners.check(&prompt(URI), Caller(1), false).is_ok());
     }
 
     #[test]
@@ -266,8 +360,8 @@ mod tests {
                 .is_ok()
         );
         for n in 0..2 * REMEMBERED_UPLOADS {
-            owners.stored(&format!("oss://d/{n}"), None, Caller(1));
-            owners.stored(URI, None, Caller(1));
+            owners.stored(&uploaded(&format!("oss://d/{n}")), None, Caller(1));
+            owners.stored(&uploaded(URI), None, Caller(1));
         }
         let table = owners.lock();
         assert_eq!(table.uploads.len(), REMEMBERED_UPLOADS);

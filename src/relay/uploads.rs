@@ -76,7 +76,7 @@ impl Relay {
         // What the storage refuses says nothing about the models, so nothing is learned from it.
         if let Ok(uploaded) = &outcome {
             let account = lease.is_by_its_key().then(|| lease.name());
-            accounts.owners.stored(&uploaded.uri, account, who.caller);
+            accounts.owners.stored(uploaded, account, who.caller);
             let ends = ends.lock().unwrap_or_else(PoisonError::into_inner);
             asker.audio.stored(&uploaded.uri, &ends);
         }

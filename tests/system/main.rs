@@ -30,6 +30,7 @@ mod command_output;
 mod counts;
 mod differences;
 mod door;
+mod expired_uploads;
 mod faults;
 mod floods;
 mod forms;
