@@ -98,6 +98,13 @@ impl Extra {
         waiting
     }
 
+    /// What has come so far, as it stands.
+    pub fn whole(&self) -> Object {
+        let entries = self.keys.entries().iter();
+        let entries = entries.map(|(key, entry)| (key.clone(), entry.value.document()));
+        Object(entries.collect())
+    }
+
     /// Whether a key of an event would take the place of another value, or be joined to it.
     pub fn differs(&self, event: &Object) -> bool {
         let differs = |(key, next): &(String, Document)| {

@@ -10,6 +10,8 @@ use super::text::Quoted;
 use super::wire;
 use crate::chat::document::Document;
 use crate::chat::event::Piece;
+use crate::chat::extra::Extra;
+use crate::chat::losses::Losses;
 use crate::chat::media::AudioFile;
 
 /// How DashScope writes audio: base64, with or without the padding at its end.
@@ -21,7 +23,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The audio of an answer in the making.
 #[derive(Debug, Default)]
 pub(super) struct AudioDraft {
+    /// What is known of the file, but for its other keys.
     file: AudioFile,
+    extra: Extra,
     /// Whether something is known of the file that was not passed on.
     waits: bool,
     has_audio: bool,
@@ -40,8 +44,13 @@ pub(super) struct Taken {
 const DATA: &str = "data";
 
 impl AudioDraft {
-    /// Takes audio.
-    pub(super) fn take(&mut self, audio: wire::Audio<'_>, starts_part: bool) -> Taken {
+    /// Takes audio. `choice` is the answer that it belongs to.
+    pub(super) fn take(
+        &mut self,
+        audio: wire::Audio<'_>,
+        starts_part: bool,
+        (choice, losses): (i32, &mut Losses),
+    ) -> Taken {
         let mut new = Vec::new();
         let data = audio.data.as_ref().map_or("", |Quoted(data)| data);
         let mut audio_extra = audio.extra;
@@ -61,13 +70,15 @@ impl AudioDraft {
         if starts {
             new.extend(self.finish().map(|file| (false, Piece::AudioFile(file))));
             self.file = AudioFile::default();
+            self.report(choice, losses);
+            self.extra = Extra::default();
         }
         if let Some(audio) = decoded.filter(|audio| !audio.is_empty()) {
             let piece = Piece::Audio(Bytes::from(audio));
             new.push((std::mem::take(&mut starts), piece));
             self.has_audio = true;
         }
-        if self.learn(file) {
+        if self.learn(file, (choice, losses)) {
             let file = self.finish();
             new.extend(file.map(|file| (starts, Piece::AudioFile(file))));
         }
@@ -76,7 +87,16 @@ impl AudioDraft {
 
     /// What is known of the file and was not passed on.
     pub(super) fn finish(&mut self) -> Option<AudioFile> {
-        std::mem::take(&mut self.waits).then(|| self.file.clone())
+        std::mem::take(&mut self.waits).then(|| AudioFile {
+            extra: self.extra.whole(),
+            ..self.file.clone()
+        })
+    }
+
+    /// Reports what may be missing of the other keys.
+    pub(super) fn report(&self, choice: i32, losses: &mut Losses) {
+        let at = format_args!("output.choices[{choice}].message.content.audio");
+        self.extra.report(at, losses);
     }
 
     /// Whether it is another file, by its name or else by its address: then it is another part.
@@ -88,7 +108,7 @@ impl AudioDraft {
 
     /// Adds what is said of the file. Whether it should be passed on now: with its address. Without
     /// one it waits for the end.
-    fn learn(&mut self, file: AudioFile) -> bool {
+    fn learn(&mut self, file: AudioFile, (choice, losses): (i32, &mut Losses)) -> bool {
         let known = &mut self.file;
         let before = known.clone();
         let has_uri = !file.uri.is_empty();
@@ -99,8 +119,13 @@ impl AudioDraft {
             known.id = file.id;
         }
         known.expires_at = file.expires_at.or(known.expires_at);
-        known.extra.merge(file.extra);
-        if *known != before {
+        let mut is_new = *known != before;
+        if !file.extra.is_empty() {
+            let at = format_args!("output.choices[{choice}].message.content.audio");
+            let shown = self.extra.show(file.extra, at, losses);
+            is_new |= !shown.is_empty() || !self.extra.waiting().is_empty();
+        }
+        if is_new {
             self.has_audio = true;
             self.waits = true;
         }

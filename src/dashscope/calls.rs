@@ -14,7 +14,9 @@ use super::json::{ObjectEnd, begins_object};
 use super::notes::owned;
 use super::text::Text;
 use super::wire;
-use crate::chat::document::{Document, Merged, Object};
+use crate::chat::document::{Document, Object};
+use crate::chat::extra::Extra;
+use crate::chat::losses::Losses;
 use crate::chat::turn::ToolCall;
 
 /// The most tool calls of one answer.
@@ -59,7 +61,7 @@ struct Call {
     /// The hash of its arguments if they came as one whole object: they may come again.
     whole: Option<u64>,
     has_arguments: bool,
-    extra: Merged,
+    extra: Extra,
     /// The event with its last piece.
     event: u64,
 }
@@ -116,11 +118,13 @@ impl Calls {
     }
 
     /// Takes a piece at a place in the event. Gives what is new of the call, if anything is.
+    /// `choice` is the answer that it belongs to.
     pub(super) fn take(
         &mut self,
         place: usize,
         piece: wire::ToolCall<'_>,
         form: &mut Form,
+        (choice, losses): (i32, &mut Losses),
     ) -> Result<Option<ToolCall>, Refused> {
         let function = piece.function.unwrap_or_default();
         let (id, name) = (owned(piece.id), owned(function.name));
@@ -155,11 +159,10 @@ impl Calls {
             let value = Document::Object(function.extra);
             extra.merge(Object(vec![(FUNCTION.to_owned(), value)]));
         }
-        extra
-            .0
-            .retain(|(key, value)| call.extra.value(key) != Some(value));
         if !extra.is_empty() {
-            call.extra.merge(extra.clone());
+            let index = call.index;
+            let at = format_args!("output.choices[{choice}].message.tool_calls[{index}]");
+            extra = call.extra.show(extra, at, losses);
         }
         if call.id.is_empty() && !id.is_empty() {
             self.by_id.insert(id.clone(), at);
@@ -179,20 +182,31 @@ impl Calls {
         Ok((new != nothing).then_some(new))
     }
 
-    /// What waits of the arguments, at the end.
+    /// What waits of the arguments and of the other keys, at the end.
     pub(super) fn finish(&mut self, form: Form) -> Result<Vec<ToolCall>, Trouble> {
         let mut rest = Vec::new();
         for call in &mut self.calls {
             let arguments = call.arguments.finish(form)?;
-            if !arguments.is_empty() {
+            let extra = call.extra.waiting();
+            if !arguments.is_empty() || !extra.is_empty() {
                 rest.push(ToolCall {
                     index: call.index,
                     arguments,
+                    extra,
                     ..ToolCall::default()
                 });
             }
         }
         Ok(rest)
+    }
+
+    /// Reports what may be missing of the other keys.
+    pub(super) fn report(&self, choice: i32, losses: &mut Losses) {
+        for call in &self.calls {
+            let index = call.index;
+            let at = format_args!("output.choices[{choice}].message.tool_calls[{index}]");
+            call.extra.report(at, losses);
+        }
     }
 
     /// Where the call of a piece stands, a new one if there is none, and whether its arguments come
@@ -229,7 +243,7 @@ impl Calls {
             end: ObjectEnd::default(),
             whole: None,
             has_arguments: false,
-            extra: Merged::default(),
+            extra: Extra::default(),
             event: 0,
         });
         Ok((self.calls.len() - 1, false))
@@ -313,7 +327,10 @@ mod tests {
         let mut whole: Vec<ToolCall> = Vec::new();
         for event in events {
             for (place, piece) in event.into_iter().enumerate() {
-                let Some(new) = calls.take(place, piece, &mut form).unwrap() else {
+                let Some(new) = calls
+                    .take(place, piece, &mut form, (0, &mut Losses::default()))
+                    .unwrap()
+                else {
                     continue;
                 };
                 match whole.iter_mut().find(|call| call.index == new.index) {
@@ -402,7 +419,7 @@ mod tests {
                 index: Some(n),
                 ..wire::ToolCall::default()
             };
-            calls.take(0, piece, &mut form)
+            calls.take(0, piece, &mut form, (0, &mut Losses::default()))
         };
         for n in 0..MAX_TOOL_CALLS as i32 {
             assert_eq!(take(n), Ok(None));

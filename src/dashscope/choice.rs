@@ -50,8 +50,8 @@ pub(super) struct Draft {
     pub(super) odd_end: Option<OddEnd>,
     text: Growth,
     reasoning: Growth,
-    calls: Calls,
-    tokens: Tokens,
+    pub(super) calls: Calls,
+    pub(super) tokens: Tokens,
     repeats: Repeats,
     open: Open,
     /// The other keys of the part that came last.
@@ -128,7 +128,8 @@ impl Draft {
         for (place, call) in message.tool_calls.into_iter().flatten().enumerate() {
             let function = call.function.as_ref();
             said |= function.is_some_and(|f| !Text::or_empty(&f.arguments).is_empty());
-            let taken = self.calls.take(place, call, reading.form);
+            let at = (self.index, &mut self.losses);
+            let taken = self.calls.take(place, call, reading.form, at);
             let new = taken.map_err(|refused| match refused {
                 Refused::TooMany => unreadable("there are too many tool calls", reading.sent),
                 Refused::Arguments(trouble) => reading.trouble(trouble),
@@ -143,7 +144,8 @@ impl Draft {
             }
         }
         if let Some(next) = choice.logprobs.map(logprobs) {
-            let new = self.tokens.take(next, *reading.form);
+            let at = (self.index, &mut self.losses);
+            let new = self.tokens.take(next, *reading.form, at);
             self.give_tokens(new.map_err(|trouble| reading.trouble(trouble))?);
         }
         self.has_come |= !self.deltas.is_empty();
@@ -210,6 +212,7 @@ impl Draft {
         let index = self.index;
         let at = format_args!("output.choices[{index}].message");
         self.message_extra.report(at, &mut self.losses);
+        self.report_keys();
         self.open_part(Open::Nothing);
         let at = format_args!("output.choices[{index}]");
         self.extra.take(at, &mut self.losses)

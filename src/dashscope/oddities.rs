@@ -79,9 +79,18 @@ impl Reply {
 }
 
 impl Draft {
+    /// Reports what may be missing of the other keys of its tool calls, probabilities and audio.
+    pub(super) fn report_keys(&mut self) {
+        let (index, losses) = (self.index, &mut self.losses);
+        self.calls.report(index, losses);
+        self.audio.report(index, losses);
+        self.tokens.report(index, losses);
+    }
+
     /// Takes audio. What cannot be played is kept, with a warning.
     pub(super) fn take_audio(&mut self, audio: wire::Audio<'_>, starts_part: bool) {
-        let taken = self.audio.take(audio, starts_part);
+        let at = (self.index, &mut self.losses);
+        let taken = self.audio.take(audio, starts_part, at);
         for (starts_part, piece) in taken.new {
             let mut delta = delta(self.index, piece);
             delta.starts_part = starts_part;

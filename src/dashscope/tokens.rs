@@ -3,6 +3,8 @@
 
 use super::growth::{Form, Trouble};
 use crate::chat::event::{Logprobs, TokenLogprob};
+use crate::chat::extra::Extra;
+use crate::chat::losses::Losses;
 
 /// How many tokens may wait while it is not known whether they repeat.
 const MAX_WAITING_TOKENS: usize = 65_536;
@@ -15,11 +17,30 @@ pub(super) struct Tokens {
     /// What came while the form of the texts was not known.
     waiting: Vec<Logprobs>,
     waiting_tokens: usize,
+    /// The other keys.
+    extra: Extra,
 }
 
 impl Tokens {
-    /// Takes those of an event. Gives what is new.
-    pub(super) fn take(&mut self, next: Logprobs, form: Form) -> Result<Option<Logprobs>, Trouble> {
+    /// Takes those of an event. Gives what is new. `choice` is the answer that they belong to.
+    pub(super) fn take(
+        &mut self,
+        mut next: Logprobs,
+        form: Form,
+        (choice, losses): (i32, &mut Losses),
+    ) -> Result<Option<Logprobs>, Trouble> {
+        let extra = std::mem::take(&mut next.extra);
+        let new = self.take_tokens(next, form)?;
+        if extra.is_empty() {
+            return Ok(new);
+        }
+        let mut new = new.unwrap_or_default();
+        let at = format_args!("output.choices[{choice}].logprobs");
+        new.extra = self.extra.show(extra, at, losses);
+        Ok((new != Logprobs::default()).then_some(new))
+    }
+
+    fn take_tokens(&mut self, next: Logprobs, form: Form) -> Result<Option<Logprobs>, Trouble> {
         match form {
             Form::Unknown if !self.given.is_empty() || !self.waiting.is_empty() => {
                 self.waiting_tokens += next.content.len();
@@ -36,13 +57,30 @@ impl Tokens {
             }
             Form::Unknown | Form::Pieces | Form::Cumulative => {
                 self.waiting.push(next);
-                Ok(self.finish(form))
+                Ok(self.flush(form))
             }
         }
     }
 
     /// Gives what waits, now that the form is known as well as it will be.
     pub(super) fn finish(&mut self, form: Form) -> Option<Logprobs> {
+        let new = self.flush(form);
+        let extra = self.extra.waiting();
+        if extra.is_empty() {
+            return new;
+        }
+        let mut new = new.unwrap_or_default();
+        new.extra = extra;
+        Some(new)
+    }
+
+    /// Reports what may be missing of the other keys.
+    pub(super) fn report(&self, choice: i32, losses: &mut Losses) {
+        let at = format_args!("output.choices[{choice}].logprobs");
+        self.extra.report(at, losses);
+    }
+
+    fn flush(&mut self, form: Form) -> Option<Logprobs> {
         let mut new = Logprobs::default();
         for next in std::mem::take(&mut self.waiting) {
             let mut content = next.content;
@@ -53,7 +91,6 @@ impl Tokens {
                 self.given.extend_from_slice(&content);
             }
             new.content.extend(content);
-            new.extra.merge(next.extra);
         }
         self.waiting_tokens = 0;
         (new != Logprobs::default()).then_some(new)
@@ -79,7 +116,9 @@ mod tests {
         let mut tokens = Tokens::default();
         let mut all = Vec::new();
         for (event, form) in events {
-            all.extend(tokens.take(logprobs(event), *form).unwrap());
+            let mut losses = Losses::default();
+            let at = (0, &mut losses);
+            all.extend(tokens.take(logprobs(event), *form, at).unwrap());
         }
         all.extend(tokens.finish(end));
         let tokens = all.iter().flat_map(|new| &new.content);
@@ -116,8 +155,12 @@ mod tests {
     #[test]
     fn what_waits_is_bounded() {
         let mut tokens = Tokens::default();
-        tokens.take(logprobs("a"), Form::Unknown).unwrap();
+        let mut take = |next| {
+            let at = (0, &mut Losses::default());
+            tokens.take(next, Form::Unknown, at)
+        };
+        take(logprobs("a")).unwrap();
         let many = logprobs(&"a".repeat(MAX_WAITING_TOKENS + 1));
-        assert_eq!(tokens.take(many, Form::Unknown), Err(Trouble::TooLong));
+        assert_eq!(take(many), Err(Trouble::TooLong));
     }
 }

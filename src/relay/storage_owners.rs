@@ -1,9 +1,9 @@
 //! Who stored what in DashScope's temporary storage through this gateway.
 //!
 //! A medium can be read with the key of the account that stored it, whoever asks. So the gateway
-//! remembers which caller each upload was for, and refuses it to the others. It remembers until when
-//! the storage keeps it, too, and refuses what is gone without asking DashScope. It remembers what
-//! went through this process; what it does not know may come from another replica.
+//! remembers which caller each upload was for, and refuses it to the others. It remembers until
+//! when the storage keeps it, too, and refuses what is gone without asking DashScope. It remembers
+//! what went through this process; what it does not know may come from another replica.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -87,8 +87,8 @@ impl Owners {
         table.uploads.get(&*key(uri)?)?.account.clone()
     }
 
-    /// Refuses a prompt that names what another caller stored, what is gone, or, if `strict`, what is
-    /// not known.
+    /// Refuses a prompt that names what another caller stored, what is gone, or, if `strict`, what
+    /// is not known.
     pub(super) fn check(&self, prompt: &Prompt, caller: Caller, strict: bool) -> Result<(), Error> {
         if !strict && self.lock().uploads.is_empty() {
             return Ok(());

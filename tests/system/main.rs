@@ -35,6 +35,7 @@ mod faults;
 mod floods;
 mod forms;
 mod identity;
+mod joined_keys;
 mod kept;
 mod life;
 mod limits;

@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 use crate::notation::message;
 use crate::support::*;
 
-fn event(body: &Value) -> Step {
+pub fn event(body: &Value) -> Step {
     piece(format!("event:result\n:HTTP_STATUS/200\ndata:{body}\n\n"))
 }
 
-fn ask() -> Value {
+pub fn ask() -> Value {
     json!({"conversation": {"model": "m", "messages": [
         {"role": "ROLE_USER", "content": [{"text": "?"}]}]}})
 }
@@ -29,7 +29,7 @@ fn json_of(value: &prost_types::Value) -> Value {
     }
 }
 
-fn object(fields: Option<&prost_types::Struct>) -> Value {
+pub fn object(fields: Option<&prost_types::Struct>) -> Value {
     let fields = fields.iter().flat_map(|fields| &fields.fields);
     let entries = fields.map(|(key, value)| (key.clone(), json_of(value)));
     Value::Object(entries.collect())
@@ -115,7 +115,7 @@ async fn one(bodies: &[Value]) -> Had {
     whole
 }
 
-fn choice(keys: Value, finish: &str) -> Value {
+pub fn choice(keys: Value, finish: &str) -> Value {
     let mut choice = json!({"index": 0, "finish_reason": finish});
     choice
         .as_object_mut()
@@ -130,7 +130,7 @@ fn finish(at: usize, count: usize) -> &'static str {
 
 const PIECES: [&str; 4] = ["The ", "cat ", "sat.", ""];
 
-fn pieces(frame: impl Fn(&str, &str) -> Value) -> Vec<Value> {
+pub fn pieces(frame: impl Fn(&str, &str) -> Value) -> Vec<Value> {
     let pieces = PIECES.iter().enumerate();
     pieces
         .map(|(at, text)| frame(text, finish(at, PIECES.len())))
@@ -309,7 +309,7 @@ fn holds(whole: &Value, value: &Value) -> bool {
     }
 }
 
-fn extend(object: &mut Value, keys: &Value) {
+pub fn extend(object: &mut Value, keys: &Value) {
     let keys = keys.as_object().unwrap().clone();
     object.as_object_mut().unwrap().extend(keys);
 }
