@@ -51,3 +51,5 @@ pub mod secret;
 pub mod telemetry;
 pub mod turns;
 pub mod untrusted;
+
+pub mod regular_file;

@@ -1,6 +1,5 @@
 //! The file of keys: TOML, a `[[key]]` for each, with the hash in the place of the key.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::sync::Arc;
 use toml::{Table, Value};
 
 use crate::error::{Error, Reason};
+use crate::regular_file;
 
 use super::date;
 use super::key::{self, Digest};
@@ -125,7 +125,7 @@ pub fn read(path: &Path) -> Result<Vec<Entry>, Error> {
 pub(super) fn text(path: &Path) -> Result<String, Error> {
     let read = || {
         let mut text = String::new();
-        File::open(path)?
+        regular_file::open(path)?
             .take(MAX_FILE_BYTES + 1)
             .read_to_string(&mut text)?;
         Ok::<_, io::Error>(text)

@@ -1,8 +1,9 @@
 //! The world that settings are read from, behind a seam, so that a test brings its own.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+
+use crate::regular_file;
 
 /// A file of settings or of a key is a page or two; anything larger is a mistake in the path.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -54,7 +55,7 @@ impl Surroundings for Process {
 
     fn file(&self, path: &Path) -> io::Result<String> {
         let mut text = String::new();
-        File::open(path)?
+        regular_file::open(path)?
             .take(MAX_FILE_BYTES + 1)
             .read_to_string(&mut text)?;
         if text.len() as u64 > MAX_FILE_BYTES {

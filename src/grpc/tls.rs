@@ -1,7 +1,6 @@
 //! TLS at the door: the gateway's certificate, the authorities that speak for callers, and both of
 //! them again when their files change.
 
-use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 
 use crate::error::{Error, Reason};
+use crate::regular_file;
 
 /// What is spoken over TLS: gRPC, and gRPC-Web by older means.
 const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
@@ -145,7 +145,7 @@ fn read(settings: &Settings) -> Result<Contents, Error> {
 
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?
+    regular_file::open(path)?
         .take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)?;
     match bytes.len() as u64 > MAX_FILE_BYTES {

@@ -51,6 +51,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "chat::*",
             "memory",
             "error",
+            "regular_file",
             "secret",
             "turns",
         ],
@@ -93,7 +94,10 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     // HTTP to one host, whoever it is.
     ("http1", &["net::*", "descriptors", "secret"]),
     ("history", &["chat::*", "error", "secret"]),
-    ("callers", &["net", "chat::call", "error", "secret"]),
+    (
+        "callers",
+        &["net", "chat::call", "error", "regular_file", "secret"],
+    ),
     // Counts and reasons, never words: of the nouns it sees usage alone.
     (
         "telemetry",
@@ -107,13 +111,17 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "secret",
         ],
     ),
-    // The media table, which is one for all; nothing that speaks to DashScope.
-    ("emulator", &["chat::sniffing"]),
+    // The media table and the headers of audio, which are one for all; nothing that speaks to
+    // DashScope.
+    (
+        "emulator",
+        &["chat::sniffing", "audio::recording", "audio::wave"],
+    ),
     ("audio", &[]),
     // How much and whose, not for what: it sees numbers alone.
     ("memory", &["chat::call", "error"]),
     ("chat", &["error", "secret"]),
-    ("config", &["net::*", "error", "secret"]),
+    ("config", &["net::*", "error", "regular_file", "secret"]),
     ("net", &["secret"]),
     ("error", &["secret"]),
     ("quoted", &[]),
@@ -121,6 +129,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("turns", &[]),
     ("untrusted", &[]),
+    ("regular_file", &[]),
 ];
 
 /// The rooms that may use each foreign crate. No row, no use.
@@ -202,7 +211,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("realfft", &["emulator"]),
     // callers fetches the keys of an authority.
     ("reqwest", &["callers", "dashscope", "net", "telemetry"]),
-    ("rustix", &["app"]),
+    ("rustix", &["app", "regular_file"]),
     ("rustls", &["grpc", "dashscope", "http1", "net"]),
     ("rustls_platform_verifier", &["net"]),
     ("rustyline", &["cli"]),
