@@ -139,9 +139,18 @@ impl CallClock {
     }
 
     /// The response is over, read or not: its places are free. The connection of this call counts
-    /// it until it is read.
+    /// it until it is read. A call that ends with its connection because the peer takes nothing
+    /// ends as one whose response is unread, however little of it was.
     pub(super) fn over(&self, open: &Open) {
         let mut state = self.lock();
+        if open.is_closed_unread() && state.ended.is_none() {
+            let limit = state.limit;
+            let error = match state.call.take() {
+                Some(call) => call.unread(limit),
+                None => reply::unread(limit),
+            };
+            self.end_with(&mut state, Instant::now(), error);
+        }
         let call = (state.call.take(), state.memory.take());
         state.is_over = true;
         if self.unread() > 0 {

@@ -14,6 +14,8 @@ pub(super) struct OpenCalls {
     unread: [AtomicUsize; 2],
     /// Whether the interval is an odd one.
     odd: AtomicBool,
+    /// Whether the connection is closed because its peer takes nothing.
+    unread_close: AtomicBool,
 }
 
 /// One call that is open until this is dropped.
@@ -34,7 +36,13 @@ impl OpenCalls {
             open: Mutex::new((0, Instant::now())),
             unread: Default::default(),
             odd: AtomicBool::new(false),
+            unread_close: AtomicBool::new(false),
         }
+    }
+
+    /// The connection is closed because its peer takes nothing: that is why its calls end.
+    pub(super) fn close_unread(&self) {
+        self.unread_close.store(true, Ordering::SeqCst);
     }
 
     /// Since when there is no call.
@@ -83,6 +91,11 @@ impl Open {
     pub(super) fn new(calls: &Arc<OpenCalls>) -> Self {
         calls.change(|open| open + 1);
         Self(Arc::clone(calls))
+    }
+
+    /// Whether its connection is closed because the peer takes nothing.
+    pub(super) fn is_closed_unread(&self) -> bool {
+        self.0.unread_close.load(Ordering::SeqCst)
     }
 
     /// Counts its response as over and unread.

@@ -285,6 +285,7 @@ impl ConnectionClock {
             self.rest = None;
             if blocked && !moved {
                 tracing::debug!("closing connection: the peer takes nothing");
+                self.calls.close_unread();
                 return Poll::Ready(Stuck::Close);
             }
             if unread && self.calls.next_interval() {

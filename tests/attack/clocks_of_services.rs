@@ -245,6 +245,76 @@ async fn an_unread_stream_over_http1_ends_at_its_limit_and_its_connection_is_clo
     }
 }
 
+/// How a stream of so many small events ends that is not read over HTTP/1.1, after which DashScope
+/// says nothing: as its outcome and as its code, unless all of it found room in the sockets.
+async fn outcome_over_http1(events: u32) -> Option<(String, String)> {
+    let text = "x".repeat(8_000);
+    let mut steps = vec![sse()];
+    steps.extend((1..=events).map(|id| piece(frame(id, &format!("{id}{text}"), "null"))));
+    steps.push(Step::Hang);
+    let mut upstream = Upstream::always(steps).await;
+    let mut settings = settings_of(&upstream);
+    settings.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    let gateway = gateway_with(settings).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut stream = socket.connect(gateway.address).await.unwrap();
+    let body = stream_request("");
+    let head = format!(
+        "POST {STREAM} HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/grpc-web+proto\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body).await.unwrap();
+    let closed = tokio::time::timeout(3 * SLOW, upstream.closed()).await;
+    closed.ok()?;
+    let request = b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
+    // The connection may end a moment after the call.
+    tokio::time::sleep(2 * SLOW).await;
+    let mut admin = tokio::net::TcpStream::connect(gateway.admin.unwrap())
+        .await
+        .unwrap();
+    admin.write_all(request).await.unwrap();
+    let mut page = String::new();
+    admin.read_to_string(&mut page).await.unwrap();
+    let label = |metric: &str, name: &str| {
+        let lines = page.lines().filter(|line| line.starts_with(metric));
+        let mut lines = lines.filter(|line| line.ends_with(" 1"));
+        let line = lines.next().unwrap_or_else(|| panic!("{page}"));
+        let (_, rest) = line.split_once(&format!("{name}=\"")).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let code = label("grpc_server_handled_total{", "grpc_code");
+    Some((label("dashgate_calls_total{", "outcome"), code))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unread_stream_over_http1_ends_as_one_that_is_not_read_however_little_is_left() {
+    let expected = ("SLOW_CONSUMER".to_owned(), "ResourceExhausted".to_owned());
+    // The socket takes nothing any more, and the little that is left found room in the buffer of
+    // the connection: between what the sockets take, which is looked for, and that and the buffer.
+    let (mut taken, mut left) = (0, 2_000);
+    assert_eq!(outcome_over_http1(left).await.as_ref(), Some(&expected));
+    while left - taken > 1 {
+        let middle = taken + (left - taken) / 2;
+        match outcome_over_http1(middle).await {
+            None => taken = middle,
+            Some(outcome) => {
+                assert_eq!(outcome, expected, "{middle} events");
+                left = middle;
+            }
+        }
+    }
+    for events in left..left + 6 {
+        let outcome = outcome_over_http1(events).await;
+        assert!(
+            outcome.is_none_or(|outcome| outcome == expected),
+            "{events}"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_connection_has_to_write_of_calls_that_are_over_does_not_keep_it() {
     let upstream = Upstream::always(json(200, &whole(&"x".repeat(8_000)))).await;
