@@ -1,5 +1,6 @@
 //! One call: a conversation goes out, an answer comes back.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use prost::Message as _;
@@ -155,10 +156,28 @@ pub(crate) async fn ask(
 ) -> Result<Answer, Failure> {
     let begun = Instant::now();
     let mut printer = Printer::default();
+    let heard = Cell::new(false);
     let asking = async {
         match manner.whole {
             true => whole(gateway, conversation, manner, &mut printer, terminal).await,
-            false => stream(gateway, conversation, manner, &mut printer, terminal).await,
+            false => {
+                let shown = (manner, &heard);
+                stream(gateway, conversation, shown, &mut printer, terminal).await
+            }
+        }
+    };
+    let silent = async {
+        let failure = gateway.silent().await;
+        match heard.get() {
+            true => std::future::pending().await,
+            false => failure,
+        }
+    };
+    let asking = async {
+        tokio::select! {
+            biased;
+            asked = asking => asked,
+            failure = silent => Err(failure),
         }
     };
     let asked = match manner.timeout {
@@ -186,7 +205,7 @@ pub(crate) async fn ask(
 async fn stream(
     gateway: &Gateway,
     conversation: pb::Conversation,
-    manner: &Manner,
+    (manner, heard): (&Manner, &Cell<bool>),
     printer: &mut Printer,
     terminal: &mut Terminal,
 ) -> Result<Answer, Failure> {
@@ -201,6 +220,7 @@ async fn stream(
         .converse_stream(request)
         .await?
         .into_inner();
+    heard.set(true);
     let mut answer = Answer::default();
     let broken = loop {
         match events.message().await {

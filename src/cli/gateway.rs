@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
@@ -11,6 +12,8 @@ use crate::app;
 use crate::config::{Client, Settings};
 use crate::error::Error;
 use crate::grpc::pb::conversation_service_client::ConversationServiceClient;
+use crate::grpc::pb::health::HealthCheckRequest;
+use crate::grpc::pb::health::health_client::HealthClient;
 use crate::grpc::pb::media_service_client::MediaServiceClient;
 
 use super::channel::channel;
@@ -19,6 +22,11 @@ use super::probe;
 
 /// How long the gateway of this process may take to end after the answer. It only closes.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a server may say nothing to a call before it is asked whether it is there. Most answers
+/// begin earlier.
+const SILENCE: Duration = Duration::from_secs(3);
+/// How long it may take to answer that. A lost packet or two fit in; no model is asked.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The largest answer. The gateway bounds what DashScope says to 64 MiB before base64 is undone.
 const MAX_ANSWER_BYTES: usize = 128 << 20;
 /// What a gateway elsewhere takes, as far as is known: the defaults of its settings.
@@ -97,6 +105,21 @@ impl Gateway {
         request
     }
 
+    /// Ends when the server shows no sign of life: it took the connection, and answers neither the
+    /// call that is waiting nor a health check. An answer of any kind, a refusal too, is a sign.
+    pub(crate) async fn silent(&self) -> Failure {
+        let Some(address) = &self.address else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep(SILENCE).await;
+        let mut health = HealthClient::new(self.channel.clone());
+        let checked = health.check(HealthCheckRequest::default());
+        match timeout(ANSWER_WITHIN, checked).await {
+            Ok(_) => std::future::pending().await,
+            Err(_) => silent(address, SILENCE + ANSWER_WITHIN),
+        }
+    }
+
     /// A failure, with what answers there when it is no gateway.
     pub(crate) async fn explained(&self, failure: Failure) -> Failure {
         match &self.address {
@@ -113,6 +136,15 @@ impl Gateway {
             local.stop().await;
         }
     }
+}
+
+/// What a server is that takes connections and says nothing for so long.
+pub(crate) fn silent(address: &str, waited: Duration) -> Failure {
+    Failure::unreachable(format!(
+        "connected to {address}, but it does not answer as a gRPC server: nothing came within \
+         {waited:?}"
+    ))
+    .with_advice("is the port that of a gateway?")
 }
 
 /// The gateway of this process.

@@ -1,5 +1,6 @@
 //! `dashgate health`: asks a gateway whether it serves, as load balancers do.
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::channel::channel;
 use super::choices::{Choices, timeout};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::gateway::silent;
 use super::probe;
 use super::terminal::Terminal;
 
@@ -69,15 +71,20 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
             reachable(&server.listen, server.tls.is_some())
         }
     };
+    let connected = Cell::new(false);
     let asking = async {
         let mut health = HealthClient::new(channel(&address, &client.tls).await?);
+        connected.set(true);
         let request = HealthCheckRequest {
             service: arguments.service,
         };
         let answer = health.check(request).await?;
         Ok::<_, Failure>(answer.into_inner().status())
     };
-    let late = |_| Failure::unreachable(format!("{address} does not answer"));
+    let late = |_| match connected.get() {
+        true => silent(&address, arguments.timeout),
+        false => Failure::unreachable(format!("{address} does not answer")),
+    };
     let asked = tokio::time::timeout(arguments.timeout, asking)
         .await
         .map_err(late)?;

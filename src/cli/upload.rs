@@ -84,11 +84,14 @@ pub(crate) async fn upload(
     let calling = client.upload_media(request);
     let working = async { tokio::join!(reading, calling) };
     tokio::pin!(working);
+    let silent = gateway.silent();
+    tokio::pin!(silent);
     let begun = Instant::now();
     let mut shown = false;
     let (read, called) = loop {
         tokio::select! {
             done = &mut working => break done,
+            failure = &mut silent => return Err(failure),
             () = tokio::time::sleep(PROGRESS_EVERY) => {
                 if begun.elapsed() >= PROGRESS_AFTER && terminal.is_watched() {
                     let sent = sent.load(Ordering::Relaxed);

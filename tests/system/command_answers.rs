@@ -222,6 +222,63 @@ async fn a_server_that_is_no_gateway_is_told_as_what_it_is() {
 }
 
 #[tokio::test]
+async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+    let wav = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("silent-server.wav");
+    std::fs::write(&wav, vec![0; 17 << 20]).unwrap();
+    let audio = wav.to_str().unwrap();
+    let mut asked = tokio::task::JoinSet::new();
+    for command in [
+        vec!["ask", "hi"],
+        vec!["ask", "--no-stream", "hi"],
+        vec!["ask", "--timeout", "10m", "hi"],
+        // Uploaded first.
+        vec!["ask", "--audio", audio, "hi"],
+        vec!["health", "--timeout", "2s"],
+    ] {
+        let arguments = [&command[..], &["--server", &address]].concat();
+        let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
+        asked.spawn(async move {
+            let begun = std::time::Instant::now();
+            let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+            let (code, _, err) = dashgate("http://127.0.0.1:9", &words).await;
+            (arguments, code, err, begun.elapsed())
+        });
+    }
+    for (arguments, code, err, took) in asked.join_all().await {
+        assert_eq!(code, Some(3), "{arguments:?} {err}");
+        let words = format!("connected to {address}, but it does not answer as a gRPC server");
+        assert!(err.contains(&words), "{arguments:?}: {err}");
+        assert!(took < Duration::from_secs(30), "{arguments:?}: {took:?}");
+    }
+    std::fs::remove_file(wav).unwrap();
+    // Nothing is said to TLS either.
+    let tls = format!("https://{address}");
+    let (code, _, err) = dashgate("http://127.0.0.1:9", &["ask", "--server", &tls, "hi"]).await;
+    assert_eq!(code, Some(3), "{err}");
+    assert!(err.contains(&address), "{err}");
+}
+
+#[tokio::test]
+async fn a_gateway_whose_model_takes_long_is_waited_for() {
+    let mut steps = vec![Step::Pause(Duration::from_secs(5))];
+    steps.extend(json(200, &whole("late")));
+    let upstream = Upstream::always(steps).await;
+    let gateway = gateway(&upstream).await;
+    let address = gateway.address.to_string();
+    let arguments = ["ask", "--no-stream", "--server", &address, "hi"];
+    let (code, out, err) = dashgate("http://127.0.0.1:9", &arguments).await;
+    assert_eq!((code, out.trim()), (Some(0), "late"), "{err}");
+}
+
+#[tokio::test]
 async fn a_server_of_http2_without_grpc_is_told_as_one() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
