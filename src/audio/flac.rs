@@ -96,8 +96,9 @@ fn frame(info: &[u8], bytes: &[u8]) -> Option<Frame> {
     let is_variable = header >> 16 & 1 == 1;
     let begin = match is_variable {
         true => number,
-        // Frames are counted, all of them of the one size that blocks have.
-        false => number * u64::from(be16(info, 6)?),
+        // Frames are counted, all of them of the one size that blocks have. The last one may be
+        // shorter, so that without that size it is not known where it begins.
+        false => number * u64::from(be16(info, 6).filter(|size| *size > 0)?),
     };
     Some(Frame {
         begin,

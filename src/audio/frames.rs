@@ -11,10 +11,14 @@ const MOST_FRAMES: usize = 1 << 19;
 /// How far into the file the first frame may be, behind what players skip.
 const FIRST_FRAME_WITHIN: usize = 64 * 1024;
 
+/// How many frames must follow one another before bytes in the middle of others are believed to be
+/// frames: two do by chance in a file of another kind.
+const PROOF_FRAMES: usize = 4;
+
 /// A frame: how many bytes and how many seconds.
-struct Frame {
-    bytes: usize,
-    seconds: f64,
+pub(super) struct Frame {
+    pub(super) bytes: usize,
+    pub(super) seconds: f64,
 }
 
 /// MPEG audio of any layer, or AAC in ADTS.
@@ -51,7 +55,11 @@ pub(super) fn amr(recording: Recording<'_>) -> Option<f64> {
 }
 
 /// Adds up frames. What is not there, or no frame, is taken to be like what was.
-fn counted(stream: &[u8], size: u64, frame: impl Fn(&[u8]) -> Option<Frame>) -> Option<f64> {
+pub(super) fn counted(
+    stream: &[u8],
+    size: u64,
+    frame: impl Fn(&[u8]) -> Option<Frame>,
+) -> Option<f64> {
     let (mut at, mut seconds) = (0, 0.0);
     for _ in 0..MOST_FRAMES {
         let Some(found) = stream.get(at..).and_then(&frame) else {
@@ -85,13 +93,20 @@ fn tag(head: &[u8]) -> usize {
     })
 }
 
-/// Whether a frame begins here. Where the next one should be, there must be one, or the end.
+/// Whether a frame begins here. Where the next one should be, there must be one, or the end; and
+/// some more if it is not the beginning.
 fn is_begin(bytes: &[u8], at: usize) -> bool {
-    let Some(found) = bytes.get(at..).and_then(frame) else {
-        return false;
-    };
-    let next = bytes.get(at + found.bytes..);
-    next.is_none_or(|next| next.len() < 4 || frame(next).is_some())
+    let wanted = if at == 0 { 2 } else { PROOF_FRAMES };
+    let mut next = at;
+    for n in 0..wanted {
+        let rest = bytes.get(next..).filter(|rest| rest.len() >= 4);
+        match rest.map(frame) {
+            Some(Some(found)) => next += found.bytes,
+            Some(None) => return false,
+            None => return n > 0,
+        }
+    }
+    true
 }
 
 /// How many frames a Xing, Info or VBRI header counts.
@@ -197,4 +212,28 @@ fn amr_frame(bytes: &[u8], sizes: [usize; 9]) -> Option<Frame> {
         bytes: 1 + sizes.get(mode).copied().unwrap_or(0),
         seconds: SECONDS,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::duration;
+    use super::super::recording::Recording;
+
+    fn seconds(bytes: &[u8]) -> Option<f64> {
+        duration(Recording::whole(bytes)).map(|found| found.as_secs_f64())
+    }
+
+    #[test]
+    fn bytes_in_which_two_frames_follow_each_other_by_chance_have_no_length() {
+        // MPEG-1 layer III, 128 kbit/s at 44.1 kHz: 417 bytes.
+        let frame = [&[0xff, 0xfb, 0x90, 0][..], &[0; 413]].concat();
+        let mut bytes = vec![0x42; 1_000];
+        bytes.extend(frame.repeat(2));
+        bytes.extend(vec![0x42; 60_000]);
+        assert_eq!(seconds(&bytes), None);
+        // What stands before a real stream is skipped as before.
+        let real = [vec![0; 1_000], frame.repeat(50)].concat();
+        let found = seconds(&real).unwrap();
+        assert!((found - 50.0 * 1_152.0 / 44_100.0).abs() < 0.01, "{found}");
+    }
 }

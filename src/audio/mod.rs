@@ -4,6 +4,7 @@
 //! know how long a recording is. [`duration`] reads the container's own fields. It allocates
 //! nothing, decodes nothing, and every loop has a bound, because the bytes come from callers.
 
+mod ac3;
 mod au;
 mod bytes;
 mod caf;
@@ -12,27 +13,36 @@ mod ebml;
 mod flac;
 mod frames;
 mod mp4;
+mod muxed;
 mod ogg;
 pub mod recording;
-mod wave;
+pub mod wave;
+mod wave64;
 
 use std::time::Duration;
 
 use recording::Recording;
 
 /// How long the recording plays, from what its container says. `None` if the container is not
-/// known or does not say. Where a format has no field for it (MP3 without an index, AAC, AMR), the
-/// frames are counted; if only a part of the bytes is there, the rest is taken to be like it.
+/// known or does not say. Where a format has no field for it (MP3 without an index, AAC, AC-3,
+/// AMR), the frames are counted; if only a part of the bytes is there, the rest is taken to be like
+/// it. Where the field was left empty by a writer that could not go back (FLAC, WAVE), the end of
+/// the recording says it.
 pub fn duration(recording: Recording<'_>) -> Option<Duration> {
     let head = recording.head;
     let id = head.get(..4)?;
     let seconds = match id {
+        b"RIFF" if head.get(8..11) == Some(b"AVI") => muxed::avi(head),
         b"RIFF" | b"RIFX" | b"RF64" | b"BW64" => wave::seconds(recording),
+        b"riff" => wave64::seconds(recording),
         b"FORM" => chunks::aiff(head),
         b"caff" => caf::seconds(recording),
         b"fLaC" => flac::seconds(recording),
         b".snd" => au::seconds(recording),
         b"OggS" => ogg::seconds(recording),
+        [b'F', b'L', b'V', _] => muxed::flv(recording),
+        [0, 0, 1, 0xba] => muxed::program_stream(recording),
+        [0x0b, 0x77, ..] => ac3::seconds(recording),
         [0x1a, 0x45, 0xdf, 0xa3] => ebml::seconds(recording),
         [0x30, 0x26, 0xb2, 0x75] => chunks::asf(head),
         [b'#', b'!', b'A', b'M'] => frames::amr(recording),

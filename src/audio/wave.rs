@@ -28,12 +28,16 @@ const SUB_FORMAT: [u8; 14] = [0, 0, 0, 0, 16, 0, 128, 0, 0, 170, 0, 56, 155, 113
 const SUB_FORMAT_BIG: [u8; 14] = [0, 0, 0, 0, 0, 16, 128, 0, 0, 170, 0, 56, 155, 113];
 
 /// The codes of formats (RFC 2361).
-mod tag {
-    pub(super) const PCM: u16 = 1;
+pub mod tag {
+    /// Whole numbers, uncompressed.
+    pub const PCM: u16 = 1;
     pub(super) const MS_ADPCM: u16 = 2;
-    pub(super) const FLOAT: u16 = 3;
-    pub(super) const A_LAW: u16 = 6;
-    pub(super) const MU_LAW: u16 = 7;
+    /// Real numbers, uncompressed.
+    pub const FLOAT: u16 = 3;
+    /// A byte for each sample (G.711).
+    pub const A_LAW: u16 = 6;
+    /// A byte for each sample (G.711).
+    pub const MU_LAW: u16 = 7;
     pub(super) const IMA_ADPCM: u16 = 0x11;
     pub(super) const GSM: u16 = 0x31;
     pub(super) const MPEG: u16 = 0x50;
@@ -43,24 +47,55 @@ mod tag {
     pub(super) const EXTENSIBLE: u16 = 0xfffe;
 }
 
-/// How long it plays.
-pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
-    let file = File {
-        recording,
-        big: recording.head.starts_with(b"RIFX"),
+/// Where things stand in a WAVE file, and what its format is.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Whether its numbers are big-endian.
+    pub big: bool,
+    /// The format.
+    pub format: Format,
+    /// Where the content of the `fmt ` chunk begins, and what it says of its size.
+    pub format_at: (u64, u64),
+    /// Where the samples begin, and how many bytes they have: not always what the header says.
+    pub data: (u64, u64),
+    /// What the file says of the number of samples, if that is to be believed.
+    samples: Option<u32>,
+}
+
+/// Reads the header of a WAVE file (RIFF, RIFX, RF64 or BW64) as recorders really write it.
+pub fn layout(recording: Recording<'_>) -> Option<Layout> {
+    let head = recording.head;
+    let big = match head.get(..4)? {
+        b"RIFF" | b"RF64" | b"BW64" => false,
+        b"RIFX" => true,
+        _ => return None,
     };
-    if recording.head.get(8..12)? != b"WAVE" {
+    if head.get(8..12)? != b"WAVE" {
         return None;
     }
+    let file = File { recording, big };
     let mut at = 12;
     let (mut format, mut samples, mut large) = (None, None, None);
+    let found = |format: Option<(Format, u64, u64)>, data, samples| {
+        let (format, begin, size) = format?;
+        Some(Layout {
+            big,
+            format,
+            format_at: (begin, size),
+            data,
+            samples,
+        })
+    };
     for _ in 0..MOST_CHUNKS {
         let Some(chunk) = file.chunk(at) else {
             break;
         };
         let body = chunk.body;
         match &chunk.id {
-            b"fmt " => format = Format::read(file, body),
+            b"fmt " => {
+                let read = Format::read(file, body);
+                format = read.map(|read| (read, body, u64::from(chunk.size)));
+            }
             b"fact" => samples = file.long(body).filter(|n| (1..PLACEHOLDER).contains(n)),
             b"ds64" => large = file.longer(body + 8),
             b"data" => {
@@ -72,17 +107,36 @@ pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
                 let there = file.data(body, said);
                 // A count for samples that are not all there says nothing.
                 let samples = samples.filter(|_| there == said);
-                return format?.seconds(file, body, there, samples);
+                return found(format, (body, there), samples);
             }
             _ => {}
         }
         at = file.after(&chunk);
     }
-    let head = recording.head;
-    let head = head.get(..DATA_WITHIN).unwrap_or(head);
-    let body = u64::try_from(memmem::find(head, b"data")? + 8).ok()?;
+    let searched = head.get(..DATA_WITHIN).unwrap_or(head);
+    let body = u64::try_from(memmem::find(searched, b"data")? + 8).ok()?;
     let there = recording.size.checked_sub(body)?;
-    format?.seconds(file, body, there, None)
+    found(format, (body, there), None)
+}
+
+/// How long it plays.
+pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
+    let layout = layout(recording)?;
+    let big = layout.big;
+    let file = File { recording, big };
+    let (body, there) = layout.data;
+    layout.format.seconds(file, body, there, layout.samples)
+}
+
+/// How long samples play whose format, and whose first byte and size, stand here in a file of
+/// another layout with little-endian numbers.
+pub(super) fn seconds_of(
+    recording: Recording<'_>,
+    (format, body, size): (u64, u64, u64),
+) -> Option<f64> {
+    let big = false;
+    let file = File { recording, big };
+    Format::read(file, format)?.seconds(file, body, size, None)
 }
 
 /// A file of chunks, with its order of bytes.
@@ -170,14 +224,19 @@ impl File<'_> {
 }
 
 /// The `fmt ` chunk.
-#[derive(Clone, Copy)]
-struct Format {
-    tag: u16,
-    channels: u32,
-    rate: u32,
+#[derive(Clone, Copy, Debug)]
+pub struct Format {
+    /// The code of the format; that of the sub-format if it is an extensible one.
+    pub tag: u16,
+    /// The channels, at least one.
+    pub channels: u32,
+    /// Samples of each channel in a second.
+    pub rate: u32,
     byte_rate: u32,
-    block: u32,
-    bits: u32,
+    /// What the file says of the bytes of a block.
+    pub block: u32,
+    /// What the file says of the bits of a sample.
+    pub bits: u32,
 }
 
 impl Format {
@@ -245,8 +304,8 @@ impl Format {
         Some(blocks * f64::from(samples) / f64::from(self.rate))
     }
 
-    /// The bytes of one sample of all channels.
-    fn frame(self) -> u32 {
+    /// The bytes of one sample of all channels, if samples are not coded in blocks.
+    pub fn frame(self) -> u32 {
         let sample = match (self.tag, self.bits.div_ceil(8), self.block / self.channels) {
             (tag::A_LAW | tag::MU_LAW, _, _) => 1,
             // 20 bits in 4 bytes: the block says how wide a sample is stored.

@@ -1,39 +1,16 @@
-//! WAV files as recorders write them: the header is read leniently, as DashScope's decoder does,
-//! and rebuilt with the sizes that are true.
-//!
-//! A recorder that streams cannot know the sizes and writes 0, 0x7FFFFFFF, 0xFFFFFFFF or another
-//! placeholder; telephony writes mu-law with any `fmt` size; old recorders leave out the pad byte
-//! of a chunk of odd size.
+//! WAV files as recorders write them: the header is read leniently, as DashScope's decoder does, by
+//! `audio/wave.rs`, and rebuilt with the sizes that are true, for a decoder that believes them.
 
 use bytes::Bytes;
 
-/// The longest header of a rebuilt file: `RIFF`, `fmt ` with all extensions that are kept, `data`.
-const FORMAT_BYTES: usize = 512;
-/// `data` stands within this many bytes when the chunks before it cannot be followed.
-const SEARCHED_BYTES: usize = 64 * 1024;
-/// Chunks of a file that are followed; recorders write a handful.
-const CHUNKS: usize = 64;
+use crate::audio::recording::Recording;
+use crate::audio::wave::{self, Layout, tag};
 
-/// The codes of the formats that are rebuilt.
-mod tag {
-    pub(super) const PCM: u16 = 1;
-    pub(super) const FLOAT: u16 = 3;
-    pub(super) const A_LAW: u16 = 6;
-    pub(super) const MU_LAW: u16 = 7;
-    pub(super) const EXTENSIBLE: u16 = 0xfffe;
-}
+/// The longest `fmt ` chunk that is kept.
+const FORMAT_BYTES: u64 = 512;
 
-/// The end that the sub-formats of an extensible format share (`KSDATAFORMAT_SUBTYPE_*`).
-const SUB_FORMAT: [u8; 14] = [0, 0, 0, 0, 16, 0, 128, 0, 0, 170, 0, 56, 155, 113];
-/// The same in a big-endian file.
-const SUB_FORMAT_BIG: [u8; 14] = [0, 0, 0, 0, 0, 16, 128, 0, 0, 170, 0, 56, 155, 113];
-
-/// Where things stand in a file.
-#[derive(Debug, Default)]
-struct Layout {
-    format: Option<(usize, usize)>,
-    data: Option<(usize, usize)>,
-}
+/// What the fields take that every `fmt ` chunk has.
+const FIELDS: u64 = 16;
 
 /// The `fmt ` chunk, with what can be derived put right.
 #[derive(Debug)]
@@ -51,169 +28,42 @@ struct Format {
 ///
 /// None if it is no WAV file, or has no format or no data.
 pub(super) fn rebuilt(file: &Bytes, seconds: u64) -> Option<Bytes> {
-    let big = match file.get(..4)? {
-        b"RIFF" | b"RF64" | b"BW64" => false,
-        b"RIFX" => true,
-        _ => return None,
-    };
-    if file.get(8..12)? != b"WAVE" {
-        return None;
-    }
-    let layout = layout(file, big);
-    let (at, length) = layout.format?;
-    let format = Format::read(&file.slice(at..at.checked_add(length)?), big)?;
-    let (at, length) = layout.data?;
+    let layout = wave::layout(Recording::whole(file))?;
+    let format = Format::of(&layout, file)?;
     let rate = u64::from(format.rate) * u64::from(format.block);
-    let most = usize::try_from(rate.saturating_mul(seconds)).unwrap_or(usize::MAX);
-    let data = file.slice(at..at.checked_add(length.min(most))?);
+    let (at, length) = layout.data;
+    let data = part(file, at, length.min(rate.saturating_mul(seconds)))?;
     if data.is_empty() {
         return None;
     }
-    Some(format.write(&data, big))
+    Some(format.write(&data, layout.big))
 }
 
-fn number(file: &[u8], at: usize, big: bool) -> Option<u32> {
-    let bytes: [u8; 4] = file.get(at..at.checked_add(4)?)?.try_into().ok()?;
-    Some(match big {
-        true => u32::from_be_bytes(bytes),
-        false => u32::from_le_bytes(bytes),
-    })
-}
-
-fn short(file: &[u8], at: usize, big: bool) -> Option<u16> {
-    let bytes: [u8; 2] = file.get(at..at.checked_add(2)?)?.try_into().ok()?;
-    Some(match big {
-        true => u16::from_be_bytes(bytes),
-        false => u16::from_le_bytes(bytes),
-    })
-}
-
-/// A chunk at this place: its name, and where its content begins and how long it says that it is.
-fn chunk(file: &[u8], at: usize, big: bool) -> Option<(&[u8], usize, usize)> {
-    let name = file.get(at..at.checked_add(4)?)?;
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'_');
-    let size = number(file, at + 4, big)?;
-    let named = name.iter().all(plain) && name.first() != Some(&b' ');
-    named.then_some((name, at + 8, usize::try_from(size).ok()?))
-}
-
-fn layout(file: &[u8], big: bool) -> Layout {
-    let mut layout = Layout::default();
-    let mut long = None;
-    let mut at = 12;
-    for _ in 0..CHUNKS {
-        let Some((name, body, size)) = chunk(file, at, big) else {
-            break;
-        };
-        match name {
-            b"ds64" => {
-                let low = number(file, body + 8, big).unwrap_or(0);
-                let high = number(file, body + 12, big).unwrap_or(0);
-                let size = u64::from(high) << 32 | u64::from(low);
-                long = usize::try_from(size).ok();
-            }
-            b"fmt " => layout.format = Some(format_extent(file, body, size)),
-            b"data" => {
-                let size = match (size, long) {
-                    (0xffff_ffff, Some(long)) => long,
-                    (size, _) => size,
-                };
-                layout.data = Some((body, data_length(file, body, size, big)));
-                break;
-            }
-            _ => {}
-        }
-        at = next(file, body, size, big);
-    }
-    if layout.data.is_none() && layout.format.is_some() {
-        let head = file.get(..SEARCHED_BYTES).unwrap_or(file);
-        let found = head.windows(4).position(|four| four == b"data");
-        let found = found.map(|at| at + 8).filter(|at| *at < file.len());
-        layout.data = found.map(|at| (at, file.len() - at));
-    }
-    layout
-}
-
-/// The format is at least what PCM needs, whatever its size says.
-fn format_extent(file: &[u8], body: usize, size: usize) -> (usize, usize) {
-    let left = file.len().saturating_sub(body);
-    (body, size.clamp(16, FORMAT_BYTES).min(left))
-}
-
-/// Where the chunk after this one begins: odd sizes are padded, except by recorders that forget it.
-fn next(file: &[u8], body: usize, size: usize, big: bool) -> usize {
-    let end = body.saturating_add(size);
-    let padded = end.saturating_add(size % 2);
-    let forgotten = file.get(end).is_some_and(|pad| *pad != 0) && chunk(file, end, big).is_some();
-    if forgotten { end } else { padded }
-}
-
-/// How much of what follows is audio: what the size says, unless it is a placeholder (0 or more
-/// than there is) or is followed by what cannot be chunks.
-fn data_length(file: &[u8], body: usize, size: usize, big: bool) -> usize {
-    let left = file.len().saturating_sub(body);
-    if size == 0 || size >= left {
-        return left;
-    }
-    let mut at = next(file, body, size, big);
-    for _ in 0..CHUNKS {
-        if file.len().saturating_sub(at) < 8 {
-            return size;
-        }
-        match chunk(file, at, big) {
-            Some((_, body, size)) if body.saturating_add(size) <= file.len() => {
-                at = next(file, body, size, big);
-            }
-            Some(_) | None => return left,
-        }
-    }
-    size
-}
-
-/// The format that an extensible one extends: the first two bytes of its sub-format, which is
-/// found by its constant end, because not all recorders write it at its place.
-fn extended(chunk: &[u8], big: bool) -> u16 {
-    let end = match big {
-        true => &SUB_FORMAT_BIG,
-        false => &SUB_FORMAT,
-    };
-    let at = chunk.windows(end.len()).position(|found| found == end);
-    let tag = at.and_then(|at| short(chunk, at.checked_sub(2)?, big));
-    tag.unwrap_or(tag::PCM)
+/// So many bytes from this place on, or as many as there are.
+fn part(file: &Bytes, at: u64, length: u64) -> Option<Bytes> {
+    let begin = usize::try_from(at).ok()?;
+    let end = usize::try_from(at.checked_add(length)?).ok()?;
+    (begin <= file.len()).then(|| file.slice(begin..end.min(file.len())))
 }
 
 impl Format {
-    fn read(chunk: &Bytes, big: bool) -> Option<Self> {
-        let said = short(chunk, 0, big)?;
-        let channels = short(chunk, 2, big)?.max(1);
-        let rate = number(chunk, 4, big)?;
-        let block = short(chunk, 12, big)?;
-        let bits = short(chunk, 14, big)?;
-        let tag = match said {
-            tag::EXTENSIBLE => extended(chunk, big),
-            tag => tag,
-        };
-        let rest = chunk.slice(16.min(chunk.len())..);
+    fn of(layout: &Layout, file: &Bytes) -> Option<Self> {
+        let said = layout.format;
+        let (at, size) = layout.format_at;
+        let short = |number: u32| u16::try_from(number).ok();
+        let size = size.clamp(FIELDS, FORMAT_BYTES);
         let mut format = Self {
-            tag,
-            channels,
-            rate,
-            block,
-            bits,
-            rest,
+            tag: said.tag,
+            channels: short(said.channels)?,
+            rate: said.rate,
+            block: short(said.block)?,
+            bits: short(said.bits)?,
+            rest: part(file, at + FIELDS, size - FIELDS)?,
         };
-        let sample = match tag {
-            tag::A_LAW | tag::MU_LAW => 1,
-            tag::PCM | tag::FLOAT => match (bits.div_ceil(8), block / channels) {
-                // 20 bits in 4 bytes: the block says how wide a sample is stored.
-                (said, stored) if stored >= said && stored <= 8 && stored > 0 => stored,
-                (0, _) => 2,
-                (said, _) => said,
-            },
-            _ => return Some(format),
-        };
-        format.bits = sample * 8;
-        format.block = sample.checked_mul(channels)?;
+        if matches!(said.tag, tag::PCM | tag::FLOAT | tag::A_LAW | tag::MU_LAW) {
+            format.block = short(said.frame())?;
+            format.bits = format.block / format.channels * 8;
+        }
         Some(format)
     }
 

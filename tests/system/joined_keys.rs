@@ -1,5 +1,5 @@
-//! Keys that the schema does not know, inside tool calls, probabilities and audio files: the events of
-//! a stream are added up as for those of messages.
+//! Keys that the schema does not know, inside tool calls, probabilities and audio files: the events
+//! of a stream are added up as for those of messages.
 
 use dashgate::grpc::pb::{self, content, converse_stream_response::Event, delta};
 use serde_json::{Value, json};
