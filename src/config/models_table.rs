@@ -32,9 +32,9 @@ settings! {
         "DASHGATE_MODELS_AUDIO_LIMITS":
         "How much of one audio a model hears, `*` for any letters; the first pattern that fits \
          holds. Audio beyond it is answered with the warning `AUDIO_TRUNCATED`, or refused: see \
-         `models.long_audio`. WAV, Wave64, AIFF, CAF, AU, FLAC, Ogg, MP3, AAC, AC-3, AMR, M4A, 3GP, \
-         WebM, Matroska, WMA, AVI, FLV and MPEG program streams are measured; other audio, and audio \
-         at an address, is passed on as it is.",
+         `models.long_audio`. WAV, Wave64, AIFF, CAF, AU, FLAC, Ogg, MP3, AAC, AC-3, AMR, M4A, \
+         3GP, WebM, Matroska, WMA, AVI, FLV and MPEG program streams are measured; other audio, \
+         and audio at an address, is passed on as it is.",
         "DashScope's documented limits: it cuts longer audio, or part of it, without an error.";
     "models.long_audio" [Choice(&["warn", "refuse"])] = "warn",
         "DASHGATE_MODELS_LONG_AUDIO":
