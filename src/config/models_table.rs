@@ -30,12 +30,10 @@ settings! {
          qwen2-audio*=30s,qwen3-asr-flash-filetrans*=12h,qwen3-asr-flash*=5m,\
          qwen3-omni-flash*=20m",
         "DASHGATE_MODELS_AUDIO_LIMITS":
-        "How much of one audio a model hears, `*` for any letters; the first pattern that fits \
-         holds. Audio beyond it is answered with the warning `AUDIO_TRUNCATED`, or refused: see \
-         `models.long_audio`. WAV, Wave64, AIFF, CAF, AU, FLAC, Ogg, MP3, AAC, AC-3, AMR, M4A, \
-         3GP, WebM, Matroska, WMA, AVI, FLV and MPEG program streams are measured; other audio, \
-         and audio at an address, is passed on as it is.",
-        "DashScope's documented limits: it cuts longer audio, or part of it, without an error.";
+        "How much of one audio a model processes, with `*` for any letters; the first matching \
+         pattern applies. Longer audio gets the warning `AUDIO_TRUNCATED` or is refused, see \
+         `models.long_audio`.",
+        "DashScope's documented limits: it truncates longer audio without an error.";
     "models.long_audio" [Choice(&["warn", "refuse"])] = "warn",
         "DASHGATE_MODELS_LONG_AUDIO":
         "What happens to a call with audio above `models.audio_limits`. `warn` answers with a \
