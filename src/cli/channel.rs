@@ -14,6 +14,10 @@ use super::failure::Failure;
 /// How long a connection may take. A person waits, and two lost packets fit in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a connection and its TLS handshake may take together: the library's limit is for the
+/// connection alone.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A file of certificates is some pages; anything larger is a mistake in the path.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -62,7 +66,15 @@ pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, F
                 .with_advice("look at client.tls.ca, client.tls.certificate and client.tls.key")
         })?;
     }
-    endpoint.connect().await.map_err(|error| {
+    let connecting = tokio::time::timeout(HANDSHAKE_TIMEOUT, endpoint.connect());
+    let connected = connecting.await.map_err(|_| {
+        Failure::unreachable(format!(
+            "connected to {address}, but it does not answer: no TLS handshake within \
+             {HANDSHAKE_TIMEOUT:?}"
+        ))
+        .with_advice("is the port that of a gateway?")
+    })?;
+    connected.map_err(|error| {
         let cause = causes(&error);
         if cause.contains(NO_HTTP2) {
             return Failure::unreachable(format!(

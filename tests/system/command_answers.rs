@@ -232,7 +232,9 @@ async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up() {
         }
     });
     let wav = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("silent-server.wav");
-    std::fs::write(&wav, vec![0; 17 << 20]).unwrap();
+    let mut large = crate::media::WAV.to_vec();
+    large.resize(17 << 20, 0);
+    std::fs::write(&wav, large).unwrap();
     let audio = wav.to_str().unwrap();
     let mut asked = tokio::task::JoinSet::new();
     for command in [
