@@ -1,6 +1,6 @@
-"""Asks a dashgate about a sound file, and prints the answer as it is made.
+"""Asks a gateway about an audio file, and prints the answer while it arrives.
 
-The README says how to make the modules below `dashgate` from the schema.
+docs/recipes.md shows how to generate the modules below `dashgate` from the schema.
 """
 
 import pathlib
@@ -12,7 +12,7 @@ from dashgate.v1 import content_pb2, conversation_pb2
 from dashgate.v1 import conversation_service_pb2 as messages
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
 
-sound, question = sys.argv[1:3]
+audio, question = sys.argv[1:3]
 server = sys.argv[3] if len(sys.argv) > 3 else "localhost:50051"
 
 request = messages.ConverseStreamRequest(
@@ -23,7 +23,7 @@ request = messages.ConverseStreamRequest(
                 role=conversation_pb2.ROLE_USER,
                 content=[
                     content_pb2.Content(
-                        audio=content_pb2.Audio(data=pathlib.Path(sound).read_bytes())
+                        audio=content_pb2.Audio(data=pathlib.Path(audio).read_bytes())
                     ),
                     content_pb2.Content(text=question),
                 ],
@@ -33,7 +33,7 @@ request = messages.ConverseStreamRequest(
 )
 
 with grpc.insecure_channel(server) as channel:
-    # The timeout bounds the whole call, to the last word of the answer.
+    # The timeout applies to the whole call, including the stream.
     events = ConversationServiceStub(channel).ConverseStream(request, timeout=60)
     try:
         for event in events:
@@ -45,7 +45,7 @@ with grpc.insecure_channel(server) as channel:
     except grpc.RpcError as error:
         trailers = dict(error.trailing_metadata() or ())
         print(f"{error.code().name}: {error.details()}", file=sys.stderr)
-        print(f"call {trailers.get('x-request-id')}", file=sys.stderr)
-        # Below zero: do not call again. Not there: the server was not reached.
+        print(f"request id {trailers.get('x-request-id')}", file=sys.stderr)
+        # Negative: do not retry. Missing: the server was not reached.
         print(f"retry after {trailers.get('grpc-retry-pushback-ms')} ms", file=sys.stderr)
         sys.exit(1)

@@ -8,14 +8,14 @@ pub fn forbid() {
         maximum: Some(0),
     };
     if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "core dumps cannot be forbidden");
+        tracing::warn!(%error, "cannot disable core dumps");
     }
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
         // The limit above does not hold for a core that is piped to a program.
         if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-            tracing::warn!(%error, "core dumps cannot be forbidden");
+            tracing::warn!(%error, "cannot disable core dumps");
         }
     }
 }

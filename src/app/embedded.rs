@@ -32,7 +32,7 @@ impl Embedded {
     /// Starts it on a free port of loopback.
     pub(super) async fn start() -> Result<Self, Error> {
         let broken = |error: io::Error| {
-            let message = "the embedded DashScope cannot listen";
+            let message = "embedded emulator: cannot listen";
             Error::new(Reason::GatewayConfig, message).with_source(error)
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))

@@ -176,7 +176,7 @@ impl Gateway {
             count => count,
         };
         self.workers = Workers::start(count).map_err(|error| {
-            let message = format!("the system gives no {count} threads; set server.threads lower");
+            let message = format!("cannot start {count} threads; lower server.threads");
             Error::new(Reason::GatewayConfig, message).with_source(error)
         })?;
         Ok(())

@@ -62,11 +62,7 @@ pub(super) fn capacity(server: &config::Server) -> Capacity {
 
 pub(super) fn base_url(text: &str) -> Result<Url, Error> {
     Url::parse(text).map_err(|error| {
-        Error::new(
-            Reason::GatewayConfig,
-            "the base URL of DashScope cannot be read",
-        )
-        .with_source(error)
+        Error::new(Reason::GatewayConfig, "invalid DashScope base URL").with_source(error)
     })
 }
 
@@ -120,7 +116,7 @@ pub(super) fn account(
         (Endpoint::Embedded, None) => {
             return Err(Error::new(
                 Reason::GatewayBug,
-                "the embedded DashScope was not started",
+                "the embedded emulator was not started",
             ));
         }
     };
@@ -149,7 +145,7 @@ pub(super) fn account(
         ..dashscope::Settings::new(url, api_key)
     })?;
     if let Some(proxy) = dashscope.proxy() {
-        tracing::info!(account = account.name, %proxy, "DashScope is reached through a proxy");
+        tracing::info!(account = account.name, %proxy, "connecting to DashScope through a proxy");
     }
     Ok(Account {
         name: account.name.clone(),

@@ -138,7 +138,10 @@ impl Account {
         let budget = limits.tokens_per_day;
         let today = used.today(now);
         if ask.tokens > 0 && budget > 0 && today + ask.tokens.min(budget) > budget {
-            let what = format!("may use {budget} tokens a day, and {today} are used or reserved");
+            let what = format!(
+                "has reached its limit of {budget} tokens per day ({today} used or \
+                                reserved)"
+            );
             let wait = Duration::from_secs(DAY - now.unix % DAY);
             return Err(self.refusal(Reason::CallerBudget, &what, wait));
         }
@@ -146,8 +149,10 @@ impl Account {
         let wait = used.tokens.wait(ask.tokens, rate, now.instant);
         if ask.tokens > 0 && !wait.is_zero() {
             let tokens = ask.tokens;
-            let what =
-                format!("may use {rate} tokens a minute, and this call needs about {tokens}");
+            let what = format!(
+                "has reached its limit of {rate} tokens per minute (this call needs about \
+                         {tokens})"
+            );
             return Err(self.refusal(Reason::CallerTokens, &what, wait));
         }
         Ok(())

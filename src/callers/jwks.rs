@@ -224,7 +224,7 @@ impl Shared {
         let is_address = matches!(self.origin, Origin::Address { .. });
         match read.and_then(|bytes| parse(&bytes)) {
             Ok(set) => {
-                tracing::debug!(keys = set.0.len(), "the JWK set was read");
+                tracing::debug!(keys = set.0.len(), "JWK set loaded");
                 self.pace().failures = 0;
                 *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
             }
@@ -233,7 +233,8 @@ impl Shared {
                     let mut pace = self.pace();
                     pace.failures = pace.failures.saturating_add(1);
                 }
-                tracing::error!(%error, cause = error.cause(), "the JWK set stays as it was");
+                tracing::error!(%error, cause = error.cause(), "JWK set reload failed, keeping \
+                    current keys");
             }
         }
     }
@@ -310,7 +311,9 @@ async fn fetch(client: &reqwest::Client, url: &Url, proxy: Option<&str>) -> Resu
     let mut response = client.get(url.clone()).send().await.map_err(failed)?;
     if !response.status().is_success() {
         let status = response.status().as_u16();
-        return Err(fault(format!("the JWK set is answered with HTTP {status}")));
+        return Err(fault(format!(
+            "the JWK set cannot be fetched: HTTP status {status}"
+        )));
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {

@@ -69,11 +69,11 @@ impl Keys {
     pub(super) fn find(&self, text: &str, now: u64) -> Result<Holder, &'static str> {
         // Made whether or not there is such a key, so that time tells nothing either.
         let shown = Digest::of(text);
-        let id = key::id_of(text).ok_or("what was sent is no key of this gateway")?;
+        let id = key::id_of(text).ok_or("not a key of this gateway")?;
         let table = self.table();
         let Key { entry, holder } = table.get(id).ok_or("there is no such key")?;
         if !entry.digest.matches(&shown) {
-            return Err("the key is not the one of this id");
+            return Err("the key does not match its id");
         }
         match entry.state(now) {
             State::Active => Ok(holder.clone()),
@@ -109,7 +109,7 @@ impl Keys {
                 *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
             }
             Err(error) => {
-                tracing::error!(%error, "the keys stay as they were: the new file is no good");
+                tracing::error!(%error, "key file reload failed, keeping current keys");
             }
         }
     }

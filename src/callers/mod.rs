@@ -182,7 +182,7 @@ impl Callers {
                 let holder = keys.find(text, date::now()).map_err(refusal)?;
                 Ok(Identity::new(holder.account, holder.limits))
             }
-            (_, _, None) => Err(refusal("what was sent is of no kind that is accepted")),
+            (_, _, None) => Err(refusal("unsupported kind of credentials")),
         }
     }
 
@@ -197,7 +197,7 @@ impl Callers {
         let uri = match uris {
             [] => {
                 return Err(refusal(
-                    "neither a key nor a certificate with a URI was shown",
+                    "neither a key nor a certificate with a URI was sent",
                 ));
             }
             [_, _, ..] => return Err(refusal("the certificate has more than one URI")),

@@ -43,7 +43,7 @@ impl Register {
             forget(&mut accounts);
         }
         if accounts.len() >= self.most {
-            let message = "more callers at the same time than the gateway keeps count of";
+            let message = "too many callers at the same time (callers.max_tracked)";
             return Err(Error::new(Reason::Overloaded, message));
         }
         let account = Arc::new(make());

@@ -110,21 +110,20 @@ impl Tokens {
             return Err("the token is longer than 8 KiB");
         }
         let header = jsonwebtoken::decode_header(token);
-        let header = header.map_err(|_| "the head of the token cannot be read")?;
+        let header = header.map_err(|_| "invalid token header")?;
         let mut validations = self.validations.iter();
         let accepted = validations.find(|(algorithm, _)| *algorithm == header.alg);
-        let (_, validation) =
-            accepted.ok_or("the token is signed by an algorithm that is not accepted")?;
+        let (_, validation) = accepted.ok_or("the algorithm of the token is not accepted")?;
         if header.crit.is_some() {
-            return Err("the token demands what is not known here");
+            return Err("the token has an unsupported critical header");
         }
         let kinds = ["JWT", "at+jwt", "application/at+jwt"];
         let is_one = |typ: &String| kinds.iter().any(|kind| typ.eq_ignore_ascii_case(kind));
         if !header.typ.as_ref().is_none_or(is_one) {
-            return Err("the token is of another type");
+            return Err("the token has the wrong type");
         }
         let key = self.jwks.key(header.kid.as_deref(), header.alg).await;
-        let key = key.ok_or("the token is signed by a key that is not known")?;
+        let key = key.ok_or("the token is signed by an unknown key")?;
         let claims = jsonwebtoken::decode::<HashMap<String, Claim>>(token, &key, validation)
             .map_err(|error| why(error.kind()))?
             .claims;
@@ -189,7 +188,7 @@ fn why(kind: &ErrorKind) -> &'static str {
     if matches!(kind, ErrorKind::ExpiredSignature) {
         "the token has expired"
     } else if matches!(kind, ErrorKind::ImmatureSignature) {
-        "the token is not good yet"
+        "the token is not valid yet"
     } else if matches!(kind, ErrorKind::InvalidIssuer) {
         "the token is of another issuer"
     } else if matches!(kind, ErrorKind::InvalidAudience) {
@@ -197,7 +196,7 @@ fn why(kind: &ErrorKind) -> &'static str {
     } else if matches!(kind, ErrorKind::MissingRequiredClaim(_)) {
         "the token lacks exp, iss or aud"
     } else if matches!(kind, ErrorKind::InvalidSignature) {
-        "the signature of the token is wrong"
+        "the signature of the token is invalid"
     } else {
         "the token cannot be read"
     }

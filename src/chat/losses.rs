@@ -8,11 +8,10 @@ use super::warning::{Code, Warning};
 const MAX_LOSSES: usize = 16;
 
 /// A smaller value came.
-pub(super) const LESS: &str =
-    "a later event of the answer has a smaller value, which is the one that is kept";
+pub(super) const LESS: &str = "a later event of the answer has a smaller value, which is kept";
 /// A value of another type came.
 pub(super) const OTHER_TYPE: &str =
-    "a later event of the answer has a value of another type, which is the one that is kept";
+    "a later event of the answer has a value of another type, which is kept";
 /// Values were joined that may not all be pieces.
 pub(super) const REPEATED: &str = "values of this key were joined; a repeated value may be missing";
 /// Nothing more can be kept.

@@ -521,7 +521,7 @@ mod tests {
                 note("the model wants to call weather {\"a\":1}"),
                 Piece::Choice(2),
                 Piece::Text("SECOND".into()),
-                note("the answer also holds a part of kind file, refusal; see --json"),
+                note("the answer also has a part of kind file, refusal; see --json"),
             ]
         );
         assert_eq!((answer.text().as_str(), answer.choices.len()), ("first", 2));

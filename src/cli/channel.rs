@@ -78,13 +78,13 @@ pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, F
         let cause = causes(&error);
         if cause.contains(NO_HTTP2) {
             return Failure::unreachable(format!(
-                "what answers at {address} is no gRPC server: it speaks TLS, but not HTTP/2"
+                "what answers at {address} is not a gRPC server: it supports TLS, but not HTTP/2"
             ));
         }
         if secure && cause.contains(NO_TLS) {
             let plain = address.replacen("https://", "http://", 1);
             return Failure::unreachable(format!(
-                "cannot reach {address}: what answers there speaks no TLS"
+                "cannot reach {address}: the server does not support TLS"
             ))
             .with_advice(plain);
         }
@@ -183,7 +183,7 @@ mod tests {
         let failure = failure(&format!("https://{address}")).await;
         assert_eq!(failure.exit(), Exit::Unreachable);
         let told = failure.text();
-        assert!(told.contains("speaks no TLS"), "{told}");
+        assert!(told.contains("does not support TLS"), "{told}");
         assert!(told.contains(&format!("try: http://{address}")), "{told}");
     }
 

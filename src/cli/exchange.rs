@@ -283,7 +283,7 @@ fn late(timeout: Duration) -> Failure {
         "DEADLINE_EXCEEDED",
         format!("the call took longer than {timeout:?}"),
     )
-    .with_advice("allow more time: `--timeout 5m`")
+    .with_advice("set a longer timeout: `--timeout 5m`")
 }
 
 /// The client's library has a timer of its own for the head of an answer, and says CANCELLED when

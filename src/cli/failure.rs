@@ -289,20 +289,20 @@ impl Failure {
         }
         match status.code() {
             Code::Unavailable | Code::Unknown | Code::Internal => {
-                let advice = "see whether the gateway still runs: `dashgate health`";
+                let advice = "check the gateway: `dashgate health`";
                 self.advice.push(advice.to_owned());
             }
             Code::Unimplemented => {
-                let advice = "is this a dashgate gateway, and as new as this command?";
+                let advice = "check that this is a dashgate gateway of the same version";
                 self.advice.push(advice.to_owned());
             }
             // The library gives a call up when its connection breaks.
             Code::Cancelled if self.transport && !self.message.contains("Timeout expired") => {
-                let advice = "see whether the gateway still runs: `dashgate health`";
+                let advice = "check the gateway: `dashgate health`";
                 self.advice.push(advice.to_owned());
             }
             Code::Cancelled | Code::DeadlineExceeded => {
-                let advice = "allow more time: `--timeout 5m`";
+                let advice = "set a longer timeout: `--timeout 5m`";
                 self.advice.push(advice.to_owned());
             }
             Code::Ok
@@ -333,9 +333,9 @@ fn advice(reason: &str) -> Option<&'static str> {
     } else if is(Reason::UpstreamCredential) {
         Some("check DASHSCOPE_API_KEY, and that DASHSCOPE_API_REGION is the key's own region")
     } else if is(Reason::ModelNotFound) {
-        Some("`--model` or DASHGATE_MODEL names another model")
+        Some("choose another model with `--model` or DASHGATE_MODEL")
     } else if is(Reason::Unauthenticated) {
-        Some("DASHGATE_API_KEY is the key that is sent; `dashgate keys new` makes one")
+        Some("set DASHGATE_API_KEY to a valid key; `dashgate keys new` creates one")
     } else {
         None
     }

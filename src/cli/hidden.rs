@@ -42,7 +42,7 @@ pub(crate) fn line(
         named.push(format!("{more} more"));
     }
     let list = named.join(", ");
-    (!list.is_empty()).then(|| format!("the answer also holds {list}; see --json"))
+    (!list.is_empty()).then(|| format!("the answer also has {list}; see --json"))
 }
 
 fn of_part(part: &pb::Content) -> Vec<String> {

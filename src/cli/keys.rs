@@ -167,8 +167,8 @@ fn new(
         Ok::<_, Failure>(())
     });
     added.map_err(|failure| match (seen, failure.exit()) {
-        (true, _) => failure.with_advice("the key that was printed is not stored: make another"),
-        (false, Exit::Failed) => failure.with_advice("the key was not stored: make another"),
+        (true, _) => failure.with_advice("the printed key was not stored: create another"),
+        (false, Exit::Failed) => failure.with_advice("the key was not stored: create another"),
         (false, _) => failure,
     })?;
     let until = match expires {
@@ -177,7 +177,7 @@ fn new(
     };
     let (id, path) = (key.id, path.display());
     terminal.note(&format!(
-        "key {id} of {name}{until} is in {path}, as a hash. The key itself was shown this once."
+        "key {id} of {name}{until} is in {path}, as a hash. The key is not shown again."
     ));
     Ok(())
 }
@@ -245,7 +245,7 @@ fn expires(text: &str) -> Result<u64, String> {
         // The file writes years with four digits.
         Some(moment) if moment > now && moment < 8000 * 365 * date::DAY => Ok(moment),
         Some(_) => Err("that is past, or too far away".to_owned()),
-        None => Err("write a span as in 90d or 12h, or a date as in 2027-01-31".to_owned()),
+        None => Err("write a duration such as 90d or 12h, or a date such as 2027-01-31".to_owned()),
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn value(text: &str, key: &str) -> Result<Value, String> {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(json) => read(json.get(), key, 0),
         Err(error) if text.trim_start().starts_with(['{', '[', '"']) => Err(format!(
-            "{key}: {text:?} is broken JSON: {error}; a text that begins like JSON is written in \
+            "{key}: {text:?} is invalid JSON: {error}; write a text that starts like JSON in \
              quotation marks"
         )),
         Err(_) => Ok(of(Kind::StringValue(text.to_owned()))),
@@ -75,7 +75,7 @@ impl<'de> Visitor<'de> for Entries {
         let (mut all, mut keys) = (Vec::new(), HashSet::new());
         while let Some((key, value)) = entries.next_entry::<String, &RawValue>()? {
             if !keys.insert(key.clone()) {
-                let message = format!("the key {key:?} comes more than once");
+                let message = format!("duplicate key {key:?}");
                 return Err(A::Error::custom(message));
             }
             all.push((key, value));

@@ -264,8 +264,8 @@ fn delimited(field: &FieldDescriptorProto, content: &[u8]) -> Vec<u8> {
 
 fn broken(key: &str, value: &str, error: &serde_json::Error) -> String {
     format!(
-        "{key}: {value:?} is not right as JSON: {error}; a text that begins like JSON is \
-         written in quotation marks"
+        "{key}: {value:?} is invalid JSON: {error}; write a text that starts like JSON in \
+         quotation marks"
     )
 }
 
@@ -398,15 +398,15 @@ mod tests {
             ("extra_parameters=1", "takes a JSON object"),
             (
                 "extra_parameters.x={\"a\":1,\"a\":2}",
-                "extra_parameters.x: the key \"a\" comes more than once",
+                "extra_parameters.x: duplicate key \"a\"",
             ),
             (
                 "response_format.json_schema.schema={\"a\":1,\"a\":2}",
-                "schema: the key \"a\" comes more than once",
+                "schema: duplicate key \"a\"",
             ),
             (
                 "extra_parameters={\"x\":[{\"b\":{},\"b\":1}]}",
-                "the key \"b\" comes more than once",
+                "duplicate key \"b\"",
             ),
             (
                 "asr_options={\"language\":1,\"language\":1}",

@@ -20,7 +20,7 @@ pub(crate) fn refuse_files(words: &[String], before: &[(Modality, String)]) -> R
     let Some(first) = words.iter().find(is_file) else {
         return Ok(());
     };
-    let failure = Failure::usage(format!("{first} is a file, and no word of a question"));
+    let failure = Failure::usage(format!("{first} is a file, not a part of the question"));
     let mut command = "dashgate ask".to_owned();
     for (modality, text) in before {
         command += &format!(" --{} {}", modality.name(), quoted(text));

@@ -57,12 +57,12 @@ pub(crate) async fn explained(failure: Failure, address: &str) -> Failure {
         Found::Http2 | Found::Nobody => return failure,
     };
     let place = match found == Found::Tls {
-        true => "speaks no plaintext",
-        false => "is no gRPC server",
+        true => "does not accept plaintext",
+        false => "is not a gRPC server",
     };
     let message = format!("what answers at {address} {place}: {what}");
     let explained = Failure::unreachable(message);
-    explained.with_advice(advice.unwrap_or_else(|| "is the port that of a gateway?".to_owned()))
+    explained.with_advice(advice.unwrap_or_else(|| "check the port of the gateway".to_owned()))
 }
 
 /// Looks at an address without TLS: `host:port`, `http://host:port` or `unix:/path`.

@@ -34,7 +34,7 @@ pub(crate) fn line(answer: &Answer) -> String {
     }
     match answer.finish_reason().as_str() {
         "stop" | "" => {}
-        "length" => parts.push("cut off by the limit of tokens".to_owned()),
+        "length" => parts.push("token limit reached".to_owned()),
         other => parts.push(format!("ended by {other}")),
     }
     if answer.audio_bytes > 0 {
@@ -237,7 +237,7 @@ mod tests {
             usage: None,
             ..answer()
         };
-        assert!(line(&cut).ends_with("cut off by the limit of tokens"));
+        assert!(line(&cut).ends_with("token limit reached"));
     }
 
     #[test]

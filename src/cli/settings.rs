@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
                 Endpoint::Remote { base_url, .. } => base_url,
             };
             let listen = &settings.server.listen;
-            format!("the settings are right: {listen}, in front of {upstream}\n")
+            format!("the settings are valid: {listen}, upstream {upstream}\n")
         }
         Action::Show(choices) => config::show(&choices.flags(), &Process)?,
         Action::Reference => config::markdown(),

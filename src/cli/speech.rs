@@ -42,7 +42,7 @@ impl Recording {
         let asked = format.map_or("", |format| by_name(&format!("a.{format}")));
         if !["", WAV, PCM].contains(&named) && named != asked {
             return Err(Failure::usage(format!(
-                "{shown}: WAV is written, or samples alone as .pcm, and this name is for {named}"
+                "{shown}: only WAV and raw samples (.pcm) can be written, not {named}"
             ))
             .with_advice(format!("-o {}", path.with_extension("wav").display())));
         }
@@ -79,7 +79,7 @@ impl Recording {
     pub(crate) async fn save(mut self, answer: &Answer) -> Result<(usize, Vec<String>), Failure> {
         let audio = answer.audio();
         if audio.is_empty() {
-            let failure = Failure::failed("NO_AUDIO", "the model made no audio");
+            let failure = Failure::failed("NO_AUDIO", "the answer has no audio");
             return Err(
                 failure.with_advice("a model that speaks: `-m qwen3-tts-flash --voice Cherry`")
             );
@@ -234,7 +234,7 @@ mod tests {
         let recording = Recording::open(&path, None).await.unwrap();
         assert!(path.exists());
         let none = recording.save(&answer(&[])).await.unwrap_err();
-        assert!(none.text().contains("made no audio"));
+        assert!(none.text().contains("has no audio"));
         assert!(!path.exists());
         for (name, format, words) in [
             ("no/such/d.wav", None, "cannot write"),

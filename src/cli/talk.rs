@@ -87,7 +87,7 @@ impl<'a> Talk<'a> {
             let text = match line {
                 Line::Text(text) => text,
                 Line::Stop => {
-                    terminal.aside("Ctrl-D leaves.\n");
+                    terminal.aside("Ctrl-D quits.\n");
                     continue;
                 }
                 Line::End => return Ok(Exit::Done),
@@ -164,7 +164,7 @@ impl<'a> Talk<'a> {
             Err(failure) => {
                 terminal.note(&failure.text());
                 if !self.opening.attached.is_empty() {
-                    terminal.note("what was attached is still attached; /clear lets go of it");
+                    terminal.note("attachments are kept; /clear removes them");
                 }
             }
         }
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(exit, Exit::Done);
         assert_eq!(out, "ha\nnow\n");
         assert!(
-            err.contains("not now") && err.contains("still attached"),
+            err.contains("not now") && err.contains("attachments are kept"),
             "{err}"
         );
         assert!(err.contains("there is no /loud"), "{err}");

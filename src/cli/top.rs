@@ -234,8 +234,7 @@ async fn page(address: &str, path: &str) -> Result<String, Failure> {
     let fetched = tokio::time::timeout(PAGE_TIMEOUT, fetched).await;
     fetched.ok().flatten().ok_or_else(|| {
         Failure::unreachable(format!(
-            "{address} shows no {path}; run `dashgate serve --admin {address}`, or say where it is \
-             with --admin"
+            "{address} has no {path}; run `dashgate serve --admin {address}`, or set --admin"
         ))
     })
 }

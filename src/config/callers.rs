@@ -61,9 +61,9 @@ pub(crate) fn callers(checker: &mut Checker<'_>, server: &Server) -> Callers {
     if !server.listen.is_loopback() && !is_asked && !callers.allow_anyone {
         checker.clash(
             "server.listen",
-            "others can reach this address without credentials: anyone could call and spend the \
-             key for DashScope",
-            "set callers.keys_file (`dashgate keys new` makes one), require certificates with \
+            "this address is not loopback, and no credentials are required: anyone could call and \
+             spend the DashScope key",
+            "set callers.keys_file (`dashgate keys new` creates one), require certificates with \
              server.tls.client_ca, listen on 127.0.0.1, or pass --allow-anyone",
         );
     }
@@ -115,7 +115,7 @@ fn jwks(text: &str) -> Result<Option<String>, Wrong> {
             return Err(Wrong::new("the key set would be fetched without TLS", mend));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Wrong::new("it holds a user or a password", "remove it"));
+            return Err(Wrong::new("it has a user or a password", "remove it"));
         }
     }
     Ok((!text.is_empty()).then(|| text.to_owned()))
@@ -128,10 +128,7 @@ fn algorithms(text: &str) -> Result<Vec<String>, Wrong> {
     let names = value::names(text)?;
     if names.is_empty() || !names.iter().all(|name| KNOWN.contains(&name.as_str())) {
         let mend = format!("write some of {}", KNOWN.join(", "));
-        return Err(Wrong::new(
-            "it names what is no algorithm with a public key",
-            mend,
-        ));
+        return Err(Wrong::new("it has an unsupported algorithm", mend));
     }
     Ok(names)
 }

@@ -135,7 +135,7 @@ fn sampler(text: &str) -> Result<Sampler, Wrong> {
     match text {
         "parent" => Ok(Sampler::Parent),
         "ratio" => Ok(Sampler::Ratio),
-        _ => Err(Wrong::new("it is no sampler", "write parent or ratio")),
+        _ => Err(Wrong::new("it is not a sampler", "write parent or ratio")),
     }
 }
 
@@ -144,6 +144,9 @@ fn log_format(text: &str) -> Result<LogFormat, Wrong> {
         "auto" => Ok(LogFormat::Auto),
         "json" => Ok(LogFormat::Json),
         "text" => Ok(LogFormat::Text),
-        _ => Err(Wrong::new("it is no form", "write auto, json or text")),
+        _ => Err(Wrong::new(
+            "it is not a log format",
+            "write auto, json or text",
+        )),
     }
 }

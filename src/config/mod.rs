@@ -226,7 +226,7 @@ mod tests {
         let told = endpoint(&keyless, &Fake::default())
             .unwrap_err()
             .to_string();
-        assert!(told.contains("there is no key"), "{told}");
+        assert!(told.contains("but no key"), "{told}");
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn bypass(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Bypass {
         match value::names(text)?.iter().find(|entry| !bypass.add(entry)) {
             None => Ok(bypass),
             Some(entry) => Err(Wrong::new(
-                format!("{entry:?} is no host"),
+                format!("{entry:?} is not a host"),
                 "write hosts, .suffixes, addresses, networks as in 10.0.0.0/8, or *",
             )),
         }

@@ -160,7 +160,7 @@ impl Raw {
             }
             Some(setting) if setting.kind == Kind::Url && flag.value.contains('@') => {
                 let mend = format!("set {} or use a file of settings", setting.variable);
-                let problem = "it holds a password, and other users can see command lines";
+                let problem = "it has a password, and other users can see command lines";
                 self.fault(setting.key, origin, problem, &mend);
             }
             Some(setting) => self.insert(setting, flag.value.clone(), origin),

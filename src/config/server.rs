@@ -102,7 +102,7 @@ fn tls(checker: &mut Checker<'_>) -> Option<Tls> {
     let reload_interval = checker.duration("server.tls.reload_interval");
     // Whoever writes "required" must not get less.
     if said && client_ca.is_none() {
-        let problem = "callers' certificates cannot be proved";
+        let problem = "client certificates cannot be verified";
         checker.clash(
             "server.tls.client_certificate",
             problem,
@@ -119,19 +119,19 @@ fn tls(checker: &mut Checker<'_>) -> Option<Tls> {
             reload_interval,
         }),
         (Some(_), None) => {
-            let problem = "a certificate is of no use without its key";
+            let problem = "a certificate needs its key";
             checker.clash("server.tls.certificate", problem, "set server.tls.key too");
             None
         }
         (None, Some(_)) => {
-            let problem = "a key is of no use without its certificate";
+            let problem = "a key needs its certificate";
             checker.clash("server.tls.key", problem, "set server.tls.certificate too");
             None
         }
         (None, None) => {
             if client_ca.is_some() {
                 let mend = "set server.tls.certificate and server.tls.key too";
-                let problem = "callers show certificates over TLS only";
+                let problem = "client certificates require TLS";
                 checker.clash("server.tls.client_ca", problem, mend);
             }
             None
@@ -141,7 +141,7 @@ fn tls(checker: &mut Checker<'_>) -> Option<Tls> {
 
 /// `https://app.example.com,http://localhost:5173`, or `*`.
 fn origins(text: &str) -> Result<Vec<String>, Wrong> {
-    let mend = "write https://host or http://host:port, with a comma between, or * alone";
+    let mend = "write https://host or http://host:port, separated by commas, or * alone";
     let origins = value::names(text)?;
     for origin in &origins {
         let host = origin.split_once("://").map_or("", |(scheme, host)| {
@@ -153,7 +153,7 @@ fn origins(text: &str) -> Result<Vec<String>, Wrong> {
         let plain = |byte: u8| byte.is_ascii_graphic() && !b"/*?#@".contains(&byte);
         let written = host.bytes().all(plain) && host == host.to_ascii_lowercase();
         if origin != "*" && (host.is_empty() || !written) {
-            return Err(Wrong::new(format!("{origin:?} is no origin"), mend));
+            return Err(Wrong::new(format!("{origin:?} is not an origin"), mend));
         }
     }
     if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
@@ -198,7 +198,7 @@ mod tests {
         for (pairs, expected) in [
             (&pair[..1], "set server.tls.key too"),
             (&pair[1..], "set server.tls.certificate too"),
-            (&[ca], "over TLS only"),
+            (&[ca], "require TLS"),
             (&[pair[0], pair[1], must], "set server.tls.client_ca"),
             (&[may], "set server.tls.client_ca"),
         ] {

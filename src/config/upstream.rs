@@ -44,8 +44,8 @@ pub(crate) fn endpoint(checker: &mut Checker<'_>, around: &dyn Surroundings) -> 
                 "upstream.api_key",
                 Origin::Default,
                 Wrong::new(
-                    "a DashScope is named, but there is no key for it",
-                    "set DASHSCOPE_API_KEY; an emulator takes any key that begins with sk-",
+                    "a DashScope URL is set, but no key",
+                    "set DASHSCOPE_API_KEY; an emulator accepts any key that begins with sk-",
                 ),
             );
             Endpoint::Embedded
@@ -91,11 +91,11 @@ pub(crate) fn base_url(text: &str, plaintext: bool) -> Result<String, Wrong> {
     let url = Url::parse(text).map_err(|_| Wrong::new("it is not a URL", example))?;
     if !url.username().is_empty() || url.password().is_some() {
         let mend = "remove it; the key has its own setting, upstream.api_key";
-        return Err(Wrong::new("it holds a user or a password", mend));
+        return Err(Wrong::new("it has a user or a password", mend));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(Wrong::new(
-            "it holds a ? or a #",
+            "it has a query or a fragment",
             "give the base only, up to /api/v1",
         ));
     }

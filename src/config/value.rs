@@ -92,7 +92,7 @@ pub(crate) fn address_if_any(text: &str) -> Result<Option<SocketAddr>, Wrong> {
     match address(text)? {
         Address::Tcp(address) => Ok(Some(address)),
         Address::Unix(_) => Err(Wrong::new(
-            "it is no IP address and port",
+            "it is not an IP address and port",
             "write it as in 127.0.0.1:9464",
         )),
     }
@@ -110,7 +110,7 @@ pub(crate) fn text(text: &str) -> Result<Option<String>, Wrong> {
 /// `a,b*,c`.
 pub(crate) fn names(text: &str) -> Result<Vec<String>, Wrong> {
     list(text, ',').ok_or_else(|| {
-        let mend = "write names with a comma between, as in a,b*";
+        let mend = "write names separated by commas, as in a,b*";
         Wrong::new("it has an empty name", mend)
     })
 }
@@ -125,7 +125,7 @@ pub(crate) fn name(text: &str) -> Result<String, Wrong> {
 
 /// `old=new,...`.
 pub(crate) fn aliases(text: &str) -> Result<Vec<(String, String)>, Wrong> {
-    let mend = "write pairs with a comma between, as in old=new,older=new";
+    let mend = "write pairs separated by commas, as in old=new,older=new";
     let pairs = pairs(text, mend)?;
     match pairs.iter().find(|(old, new)| old == new) {
         Some((name, _)) => Err(Wrong::new(
@@ -221,7 +221,12 @@ pub(crate) fn rates(text: &str) -> Result<Vec<(String, [f64; 2])>, Wrong> {
 
 /// A number from 0 to 1.
 pub(crate) fn share(text: &str) -> Result<f64, Wrong> {
-    let wrong = || Wrong::new("it is no share", "write a number from 0 to 1, as in 0.05");
+    let wrong = || {
+        Wrong::new(
+            "it is not a share",
+            "write a number from 0 to 1, as in 0.05",
+        )
+    };
     let share: f64 = text.parse().map_err(|_| wrong())?;
     (0.0..=1.0)
         .contains(&share)
@@ -262,7 +267,7 @@ pub(crate) fn headers(text: &str) -> Result<Secret, Wrong> {
     if text.is_empty() || text.split(',').all(fits) {
         return Ok(Secret::new(text));
     }
-    let mend = "write pairs with a comma between, as in authorization=Bearer x,tenant=y";
+    let mend = "write pairs separated by commas, as in authorization=Bearer x,tenant=y";
     Err(Wrong::new("it is not made of pairs", mend))
 }
 
@@ -279,8 +284,8 @@ pub(crate) fn filter(text: &str) -> Result<String, Wrong> {
         let level = level.trim().to_ascii_lowercase();
         if !LEVELS.contains(&level.as_str()) {
             let mend = "write off, error, warn, info, debug or trace, \
-                        alone or after a part, as in info,dashgate::relay=debug";
-            return Err(Wrong::new("it names no level", mend));
+                        alone or for a module, as in info,dashgate::relay=debug";
+            return Err(Wrong::new("it has no valid level", mend));
         }
     }
     Ok(text.to_owned())
@@ -296,7 +301,7 @@ fn pairs(text: &str, mend: &str) -> Result<Vec<(String, String)>, Wrong> {
             .filter(|(left, right)| !left.is_empty() && !right.is_empty())
             .ok_or_else(|| wrong("it is not made of pairs"))?;
         if read.iter().any(|(name, _)| name == left) {
-            return Err(wrong("a name stands twice on the left"));
+            return Err(wrong("a name is set twice"));
         }
         read.push((left.to_owned(), right.to_owned()));
     }

@@ -87,8 +87,8 @@ pub(super) fn bounded_room(
 /// A request of at least so many bytes is more than DashScope takes.
 pub(super) fn too_large(bytes: usize, limit: usize) -> Error {
     let message = format!(
-        "the request has {bytes} bytes or more as DashScope gets it, and this model takes \
-         {limit}: send fewer messages or shorter ones"
+        "the request to DashScope has at least {bytes} bytes, the limit of this model is {limit}: \
+         send fewer or shorter messages"
     );
     Error::new(Reason::MediaTooLarge, message).with_violation(Violation {
         field: "conversation.messages".to_owned(),

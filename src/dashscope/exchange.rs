@@ -216,7 +216,7 @@ impl Exchange {
     fn take_frames(&mut self) -> Result<bool, Error> {
         self.has_frames = false;
         while let Form::Events(decoder) = &mut self.form {
-            let read = decoder.next().map_err(|_| "the stream broke a limit");
+            let read = decoder.next().map_err(|_| "the stream exceeded a limit");
             let read = read.map_err(|what| self.unreadable(what));
             let frame = match read.and_then(|frame| self.weighed(frame)) {
                 Ok(Some(frame)) => frame,
@@ -239,7 +239,7 @@ impl Exchange {
             if self.silent > MAX_SILENT_EVENTS {
                 return match self.reply.is_finished() {
                     true => Ok(false),
-                    false => Err(self.unreadable("too many events in a row carried nothing")),
+                    false => Err(self.unreadable("too many consecutive events without content")),
                 };
             }
         }

@@ -97,7 +97,7 @@ impl Trouble {
                 "the texts may be increments or cumulative; see upstream.incremental_models and \
                  upstream.cumulative_models"
             }
-            Self::TooLong => "too much text waits for the proof whether it is cumulative",
+            Self::TooLong => "too much text before it was evident whether it is cumulative",
         }
     }
 }

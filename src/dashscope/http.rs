@@ -80,18 +80,18 @@ pub(super) fn no_answer(error: reqwest::Error, proxy: Option<&Proxy>) -> Error {
         return no_descriptor(&io::Error::from_raw_os_error(code));
     }
     let (reason, message) = if chain(&error).any(|e| e.is::<Unresolved>()) {
-        (Reason::UpstreamDns, "DashScope's host has no address")
-    } else if chain(&error).any(is_tls) {
         (
-            Reason::UpstreamTls,
-            "DashScope's host is not to be trusted: its tls failed",
+            Reason::UpstreamDns,
+            "DashScope's host name cannot be resolved",
         )
+    } else if chain(&error).any(is_tls) {
+        (Reason::UpstreamTls, "TLS handshake with DashScope failed")
     } else if let (true, Some(proxy)) = (error.is_connect(), proxy) {
         return unpassed(&proxy.to_string(), unpassed_because(&error)).with_source(Causes(&error));
     } else if error.is_connect() {
-        (Reason::UpstreamConnect, "DashScope cannot be connected to")
+        (Reason::UpstreamConnect, "cannot connect to DashScope")
     } else if error.is_builder() {
-        (Reason::GatewayBug, "the gateway made an impossible request")
+        (Reason::GatewayBug, "the gateway made an invalid request")
     } else {
         let error = Error::new(
             Reason::UpstreamReset,
@@ -115,17 +115,17 @@ fn no_descriptor(error: &io::Error) -> Error {
 /// What it means that a call was not answered.
 pub(super) fn unanswered(fault: Fault) -> Error {
     let (reason, message) = match &fault {
-        Fault::Unresolved(_) => (Reason::UpstreamDns, "DashScope's host has no address"),
+        Fault::Unresolved(_) => (
+            Reason::UpstreamDns,
+            "DashScope's host name cannot be resolved",
+        ),
         Fault::Connect(error) if descriptors::are_used_up(error) => return no_descriptor(error),
         Fault::Connect(_) | Fault::Unsent(_) => {
-            (Reason::UpstreamConnect, "DashScope cannot be connected to")
+            (Reason::UpstreamConnect, "cannot connect to DashScope")
         }
         Fault::Proxy { proxy, problem } => return unpassed(proxy, problem).with_source(fault),
         Fault::ProxyCredentials(proxy) => return refused_credentials(proxy),
-        Fault::Tls(_) => (
-            Reason::UpstreamTls,
-            "DashScope's host is not to be trusted: its tls failed",
-        ),
+        Fault::Tls(_) => (Reason::UpstreamTls, "TLS handshake with DashScope failed"),
         Fault::Setup(_) => (
             Reason::GatewayConfig,
             "the gateway cannot connect to such a host",
@@ -147,7 +147,7 @@ pub(super) fn unanswered(fault: Fault) -> Error {
 
 /// A proxy that does not let a connection pass, and what it did instead.
 fn unpassed(proxy: &str, problem: &str) -> Error {
-    let message = format!("DashScope cannot be connected to through the proxy {proxy}: {problem}");
+    let message = format!("cannot connect to DashScope through the proxy {proxy}: {problem}");
     Error::new(Reason::UpstreamConnect, message)
 }
 
@@ -162,7 +162,7 @@ fn unpassed_because(error: &reqwest::Error) -> &'static str {
 
 /// A proxy that wants other credentials. Nothing reached DashScope.
 pub(super) fn refused_credentials(proxy: impl std::fmt::Display) -> Error {
-    let message = format!("the proxy {proxy} does not accept the gateway's credentials");
+    let message = format!("the proxy {proxy} refused the gateway's credentials");
     Error::new(Reason::GatewayConfig, message)
 }
 

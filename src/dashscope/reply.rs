@@ -176,10 +176,10 @@ impl Reply {
                 self.add_warning(Warning::new(Code::AnswerPartDropped, "", message));
                 return Ok(());
             }
-            None if !frame.whole => return Err(truncated("an event was cut", self.sent)),
+            None if !frame.whole => return Err(truncated("an event is truncated", self.sent)),
             None => {
                 return Err(unreadable(
-                    "an event is not the JSON it should be",
+                    "an event has an unexpected JSON structure",
                     self.sent,
                 ));
             }
@@ -203,7 +203,7 @@ impl Reply {
             return Err(truncated("the body is empty", self.sent));
         }
         let body = lenient::read(text)
-            .ok_or_else(|| unreadable("the body is not the JSON it should be", self.sent))?;
+            .ok_or_else(|| unreadable("the body has an unexpected JSON structure", self.sent))?;
         // What comes whole comes in one piece.
         self.form = Form::Pieces;
         match self.fault(&body, 0, false) {
@@ -264,8 +264,8 @@ impl Reply {
             if self.search.as_ref() != Some(&info) {
                 let before = self.search.replace(info.clone());
                 if before.is_some_and(|before| !notes::has_all(&info, &before)) {
-                    let message = "a later event has not all sources of an earlier one; the last \
-                                   sources are those that are kept";
+                    let message = "a later event lacks sources of an earlier one; the last \
+                                   sources are kept";
                     let field = "output.search_info";
                     self.add_warning(Warning::new(Code::AnswerPartDropped, field, message));
                 }

@@ -129,11 +129,11 @@ impl Standing {
             ),
             (
                 workspace.as_deref(),
-                "the workspace has characters that no header takes",
+                "the workspace has characters that a header cannot contain",
             ),
             (
                 data_inspection.as_deref(),
-                "the data inspection has characters that no header takes",
+                "the data inspection has characters that a header cannot contain",
             ),
         ] {
             if text.is_some_and(|text| HeaderValue::from_str(text).is_err()) {
@@ -260,5 +260,5 @@ fn line(head: &mut Request, name: &'static str, text: Option<&str>) -> Result<()
 }
 
 fn no_header(name: &'static str) -> Error {
-    Error::field(name, "has characters that no header takes")
+    Error::field(name, "has characters that a header cannot contain")
 }

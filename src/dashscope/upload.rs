@@ -310,7 +310,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
     let (reason, message) = match (code, status.as_u16()) {
         ("EntityTooLarge", _) | (_, 413) => (
             Reason::MediaTooLarge,
-            "the file is larger than the storage takes",
+            "the file is larger than the storage accepts",
         ),
         ("AccessDenied", 403) if message.contains("expired") => (
             Reason::MediaExpired,
@@ -323,7 +323,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
         ),
         (_, 0..=199 | 300..=399 | 600..) => (
             Reason::UpstreamProtocol,
-            "DashScope's storage answered with a status that means nothing here",
+            "unexpected status from DashScope's storage",
         ),
         _ => return failed_with(upstream),
     };

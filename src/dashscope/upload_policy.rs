@@ -157,7 +157,7 @@ fn of_type(mime_type: &str) -> Option<Cow<'static, str>> {
 
 /// A file that is larger than the storage takes.
 pub(super) fn too_large(size: u64, limit: u64) -> Error {
-    let message = format!("the file has at least {size} bytes, and this model takes {limit}");
+    let message = format!("the file has at least {size} bytes, the limit of this model is {limit}");
     Error::new(Reason::MediaTooLarge, message)
 }
 

@@ -42,8 +42,8 @@ pub(super) fn repeated(path: String) -> Warning {
 /// What a value is reported as that is nested so deep that no reader of protobuf would decode it.
 pub(super) fn nested(path: String) -> Warning {
     let message = format!(
-        "the value is nested more than {MAX_LEVELS} levels deep in DashScope's answer; what lies \
-         deeper is kept as the text of its JSON"
+        "the value is nested more than {MAX_LEVELS} levels deep in DashScope's answer; deeper \
+         values are kept as JSON text"
     );
     Warning::new(Code::AnswerPartDropped, path, message)
 }

@@ -74,7 +74,7 @@ impl Clocked {
             }
             let now = Instant::now();
             if now >= self.deadline {
-                let message = "the deadline passed while the request was still being sent";
+                let message = "deadline exceeded while the request was being received";
                 return Poll::Ready(Error::new(Reason::DeadlineExceeded, message));
             }
             let due = due();
@@ -129,7 +129,7 @@ fn receive_status(wrong: &Wrong) -> Status {
         Wrong::NotText => Status::internal("the body is not base64"),
         // Not CANCELLED: tonic takes that for a clean end, and half an upload would pass for a
         // whole one.
-        Wrong::Gone => Status::aborted("the caller went away"),
+        Wrong::Gone => Status::aborted("the caller disconnected"),
     }
 }
 
@@ -137,7 +137,7 @@ fn receive_status(wrong: &Wrong) -> Status {
 pub fn stalled() -> Error {
     Error::new(
         Reason::RequestBodyTimeout,
-        "the request was not sent to its end in time",
+        "timeout while the request was being received",
     )
 }
 

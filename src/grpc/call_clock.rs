@@ -334,7 +334,7 @@ impl memory::Ending for CallClock {
 
 /// The error of a call without an exchange with DashScope whose deadline has passed.
 pub(super) fn too_late() -> Error {
-    let message = "the deadline of the call passed; allow more time";
+    let message = "deadline exceeded; set a longer deadline";
     Error::new(Reason::DeadlineExceeded, message)
 }
 

@@ -50,14 +50,14 @@ fn bare_fault(headers: &HeaderMap, limit: usize) -> Option<Error> {
     } else if code == Code::Unimplemented && text.is_empty() {
         no_method()
     } else if code == Code::Unimplemented {
-        let message = "the message is compressed in a way that is not known; use gzip or zstd";
+        let message = "unsupported compression; use gzip or zstd";
         Error::new(Reason::UnsupportedOperation, message)
     } else if code == Code::Aborted {
-        Error::new(Reason::RequestBodyTimeout, "the caller went away")
+        Error::new(Reason::RequestBodyTimeout, "the caller disconnected")
     } else {
         Error::new(
             Reason::MalformedMessage,
-            "the message cannot be read as its type",
+            "the message is not valid protobuf of its type",
         )
     };
     Some(error.with_source(text))

@@ -83,10 +83,7 @@ impl Health for Checks {
         if SERVICES.contains(&service.as_str()) {
             return Ok(Response::new(self.state()));
         }
-        let message = format!(
-            "no service has this name; known are {}",
-            SERVICES[1..].join(", ")
-        );
+        let message = format!("unknown service; known are {}", SERVICES[1..].join(", "));
         let error = Error::new(Reason::ResourceNotFound, message);
         Err(status::status(&error, &self.arrival.request_id, false))
     }
@@ -156,7 +153,7 @@ impl Stream for Changes {
             let Some(phase) = phase.filter(|phase| *phase != Phase::Closing) else {
                 return self.end(
                     Reason::ShuttingDown,
-                    "the gateway is going down; watch another",
+                    "the gateway is shutting down; use another",
                 );
             };
             let next = if self.known {

@@ -84,7 +84,7 @@ async fn accept(
         failures.forget();
         // Beyond the bound a connection is closed at once, which its peer sees as a refusal.
         let Some(place) = places.take(accepted.from) else {
-            tracing::debug!("there are too many connections, one more was closed");
+            tracing::debug!("connection refused: too many connections");
             metrics.refused.inc();
             continue;
         };

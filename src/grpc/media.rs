@@ -169,7 +169,7 @@ fn receive_fault(memory: &CallMemory, status: &Status, limit: usize) -> Error {
     } else if code == Code::DeadlineExceeded {
         super::body::stalled()
     } else if code == Code::Aborted {
-        Error::new(Reason::RequestBodyTimeout, "the caller went away")
+        Error::new(Reason::RequestBodyTimeout, "the caller disconnected")
     } else {
         Error::new(
             Reason::MalformedMessage,

@@ -161,7 +161,7 @@ impl Router {
             }
             Err(error) => {
                 let (request_id, why) = (arrival.request_id, error.cause());
-                tracing::info!(%request_id, why, "a call was refused: it is not known whose it is");
+                tracing::info!(%request_id, why, "authentication failed");
                 Err((request_id, error))
             }
         }
@@ -197,7 +197,7 @@ fn with_name(mut response: Response<Body>, request_id: &str) -> Response<Body> {
 /// Makes a fault of a panic, so that one call cannot take its connection down.
 fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Error> {
     std::panic::catch_unwind(AssertUnwindSafe(run))
-        .map_err(|_| Error::new(Reason::GatewayBug, "the gateway failed inside"))
+        .map_err(|_| Error::new(Reason::GatewayBug, "internal error of the gateway"))
 }
 
 /// The same for an answer that is being made.

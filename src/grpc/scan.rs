@@ -387,7 +387,7 @@ impl Scan {
 pub(super) fn malformed() -> Error {
     Error::new(
         Reason::MalformedMessage,
-        "the message cannot be read as its type",
+        "the message is not valid protobuf of its type",
     )
 }
 

@@ -196,7 +196,7 @@ fn acceptor(settings: &Settings, contents: &Contents) -> Result<TlsAcceptor, Err
         _ => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(chain, key).map_err(|error| {
-        let problem = "and the certificate do not fit together, or are of no kind that is known";
+        let problem = "and the certificate do not match, or are of an unsupported type";
         wrong("server.tls.key", &settings.key, problem).with_source(error)
     })?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();

@@ -95,7 +95,7 @@ pub enum Wrong {
 impl fmt::Display for Wrong {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Self::Gone => "the body broke off",
+            Self::Gone => "the body is truncated",
             Self::NotText => "the body is not base64",
         })
     }

@@ -213,7 +213,7 @@ impl Partial {
                     self.interim += 1;
                     self.interim_bytes += length;
                     if self.interim > MAX_INTERIM || self.interim_bytes > head::MAX_HEAD {
-                        return Heard::Nonsense("too many interim answers");
+                        return Heard::Nonsense("too many interim responses");
                     }
                     bytes = bytes.get(length..).unwrap_or_default();
                     if bytes.is_empty() {

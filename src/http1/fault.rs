@@ -49,10 +49,10 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setup(what) => f.write_str(what),
-            Self::Unresolved(error) => write!(f, "the host has no address: {}", error.kind()),
-            Self::Connect(error) => write!(f, "the host cannot be connected to: {error}"),
+            Self::Unresolved(error) => write!(f, "DNS lookup failed: {}", error.kind()),
+            Self::Connect(error) => write!(f, "connect failed: {error}"),
             Self::Proxy { proxy, problem } => write!(f, "the proxy {proxy}: {problem}"),
-            Self::ProxyCredentials(proxy) => write!(f, "the proxy {proxy} wants credentials"),
+            Self::ProxyCredentials(proxy) => write!(f, "the proxy {proxy} requires credentials"),
             Self::Tls(error) => write!(f, "tls failed: {error}"),
             Self::Unsent(error) => {
                 write!(

@@ -89,7 +89,7 @@ impl Framing {
                 .and_then(|text| text.parse().ok()),
             false => None,
         };
-        length.map(Self::Length).ok_or("the length cannot be read")
+        length.map(Self::Length).ok_or("invalid content length")
     }
 
     /// Whether the body is over.
@@ -140,7 +140,7 @@ impl Chunked {
         self.beside += (taken - data) as u64;
         let most = self.data.saturating_mul(ASIDE_PER_BYTE);
         match self.beside > most.saturating_add(FREE_ASIDE) {
-            true => Err("there is too much beside the body"),
+            true => Err("too much chunk framing"),
             false => Ok(taken),
         }
     }
@@ -176,7 +176,7 @@ impl Chunked {
             // White space before an extension, which some servers write without one.
             (State::Size, b';' | b' ' | b'\t') if self.digits > 0 => State::Extension,
             (State::Size | State::Extension, b'\r') if self.digits > 0 => State::SizeEnd,
-            (State::Extension, b'\n') => return Err("a line of the body ends badly"),
+            (State::Extension, b'\n') => return Err("invalid line end in the body"),
             (State::Extension, _) => self.pass(State::Extension)?,
             (State::SizeEnd, b'\n') if self.left == 0 => State::Trailer,
             (State::SizeEnd, b'\n') => State::Data,
@@ -189,9 +189,9 @@ impl Chunked {
             (State::Trailer | State::TrailerRest, b'\n') => self.pass(State::Trailer)?,
             (State::Trailer | State::TrailerRest, _) => self.pass(State::TrailerRest)?,
             (State::End, b'\n') => State::Done,
-            (State::Size, _) => return Err("the size of a chunk cannot be read"),
+            (State::Size, _) => return Err("invalid chunk size"),
             (State::SizeEnd | State::DataEnd | State::DataEndLf | State::End, _) => {
-                return Err("a line of the body ends badly");
+                return Err("invalid line end in the body");
             }
             (State::Data | State::Done, _) => return Err("the body goes on after its end"),
         })
@@ -211,7 +211,7 @@ impl Chunked {
     fn pass(&mut self, next: State) -> Result<State, &'static str> {
         self.aside += 1;
         match self.aside > MAX_ASIDE {
-            true => Err("there is too much beside the body"),
+            true => Err("too much chunk framing"),
             false => Ok(next),
         }
     }

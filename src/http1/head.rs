@@ -93,8 +93,8 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Head, usize)>, &'static str> {
     let length = match parsed {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
-        Ok(httparse::Status::Partial) => return Err("the head is too long"),
-        Err(_) => return Err("the head cannot be read"),
+        Ok(httparse::Status::Partial) => return Err("the headers are too long"),
+        Err(_) => return Err("the headers are invalid"),
     };
     let mut headers = Headers::with_capacity(answer.headers.len(), length);
     for header in answer.headers.iter() {

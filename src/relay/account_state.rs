@@ -127,9 +127,9 @@ impl Member {
             }
             Some(_) | None => Ok(()),
         };
-        let requests = "the rate of calls to this model is used up";
+        let requests = "the request rate limit of this model is reached";
         spent(&model.requests, Reason::UpstreamRate, requests)?;
-        let tokens = "the rate of tokens of this model is used up";
+        let tokens = "the token rate limit of this model is reached";
         spent(&model.tokens, Reason::UpstreamTokens, tokens)
     }
 

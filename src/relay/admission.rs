@@ -94,8 +94,8 @@ impl Admission {
         } else {
             drop(places);
             return Err(overloaded(format!(
-                "too many in-flight calls of this caller ({held} of {limit}): the {free} free \
-                 places are for others"
+                "too many in-flight calls of this caller ({held} of {limit}): {free} free calls \
+                 are reserved for others"
             )));
         }
         places.taken += 1;

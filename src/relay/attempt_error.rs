@@ -21,7 +21,7 @@ pub(super) fn whose_key(error: Error, passing: &Passing) -> Error {
     if passing.api_key.is_none() || error.reason() != Reason::UpstreamCredential {
         return error;
     }
-    let message = "DashScope does not accept the key of this call; send one that is good there";
+    let message = "DashScope refused the key of this call; send a valid DashScope key";
     Error::new(Reason::Unauthenticated, message).with_sent(error.sent())
 }
 

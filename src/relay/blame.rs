@@ -40,8 +40,8 @@ fn of_media(error: Error, prompt: &Prompt, stored: &Stored) -> Error {
     }
     if given.is_empty() {
         let message = match stored.is_empty() {
-            true => "DashScope could not read a medium that was sent inside the request",
-            false => "DashScope could not read a medium that the gateway stored for this call",
+            true => "DashScope could not read media that were sent inside the request",
+            false => "DashScope could not read media that the gateway uploaded for this call",
         };
         let upstream = error.upstream().cloned().unwrap_or_default();
         return Error::new(Reason::UpstreamStorage, message)

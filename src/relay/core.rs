@@ -221,7 +221,10 @@ impl Core {
             }
             if now >= due {
                 let limit = self.idle_timeout;
-                let message = format!("DashScope fell silent for {limit:?} in its answer");
+                let message = format!(
+                    "DashScope sent nothing for {limit:?} in the middle of its \
+                                       answer"
+                );
                 let error = Error::new(Reason::StreamStalled, message);
                 return Poll::Ready(error.with_sent(Sent::Begun));
             }
@@ -235,9 +238,9 @@ impl Core {
         let message = match sent {
             Sent::No => return queued(),
             Sent::Refused | Sent::Maybe => {
-                "the deadline passed before DashScope answered; allow more time"
+                "deadline exceeded before DashScope answered; set a longer deadline"
             }
-            Sent::Begun => "the deadline passed in the middle of the answer; allow more time",
+            Sent::Begun => "deadline exceeded in the middle of the answer; set a longer deadline",
         };
         Error::new(Reason::DeadlineExceeded, message).with_sent(sent)
     }
@@ -319,6 +322,6 @@ impl Core {
 
 /// The error of a call whose deadline passes before DashScope is asked.
 pub(super) fn queued() -> Error {
-    let message = "the deadline expired before DashScope was called; set a longer deadline";
+    let message = "deadline exceeded before DashScope was called; set a longer deadline";
     Error::new(Reason::Queued, message)
 }

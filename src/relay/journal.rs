@@ -203,7 +203,8 @@ impl Reader {
             written.bytes = written.bytes.saturating_sub(event.weight());
         }
         let Some(at) = self.next.checked_sub(written.cut) else {
-            let message = "the answer became too long to be shared with a second call of its name";
+            let message = "the answer is too long to be shared with another call of the same \
+                           request_id";
             return Some(Err(Error::new(Reason::CallInProgress, message)));
         };
         if let Some(event) = written.events.get(at) {

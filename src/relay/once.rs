@@ -163,7 +163,7 @@ impl Table {
         if self.entries.len() < settings.max_calls {
             return Ok(());
         }
-        let message = "too many named calls are running; leave request_id out";
+        let message = "too many calls with a request_id are running; omit request_id";
         Err(Error::new(Reason::Overloaded, message))
     }
 }
@@ -230,7 +230,8 @@ fn join(entry: &Entry, fingerprint: u64) -> Result<Option<Reader>, Error> {
         return Err(error.with_violation(violation));
     }
     if entry.log.is_cut() {
-        let message = "a call of this request_id was made, and its answer is too long to be shared";
+        let message = "a call with this request_id was made, and its answer is too long to be \
+                       shared";
         return Err(Error::new(Reason::CallInProgress, message));
     }
     // The last reader may have gone just now; then the call is made again.

@@ -89,5 +89,5 @@ impl Supervisor {
 }
 
 fn going_down() -> Error {
-    Error::new(Reason::ShuttingDown, "the gateway is going down")
+    Error::new(Reason::ShuttingDown, "the gateway is shutting down")
 }

@@ -76,7 +76,7 @@ pub struct Exporter {
 /// Makes what begins spans and what takes them away.
 pub(super) fn start(settings: &Settings, metrics: &Metrics) -> Result<(Tracer, Exporter), Error> {
     let wrong = |error: &dyn std::fmt::Display| {
-        Error::new(Reason::GatewayConfig, "traces cannot be sent").with_source(error)
+        Error::new(Reason::GatewayConfig, "trace export failed").with_source(error)
     };
     let client = settings
         .network
@@ -140,7 +140,7 @@ impl Running {
             .is_err()
         {
             self.task.abort();
-            tracing::warn!("the last spans could not be sent in time");
+            tracing::warn!("last trace spans were not exported in time");
         }
     }
 }
@@ -205,7 +205,7 @@ impl Exporter {
                 let now = Instant::now();
                 if self.told.is_none_or(|told| now >= told + TELL_EVERY) {
                     self.told = Some(now);
-                    tracing::warn!(%error, spans = count, "spans could not be sent");
+                    tracing::warn!(%error, spans = count, "trace export failed");
                 }
             }
         }

@@ -340,6 +340,6 @@ async fn no_key_is_ever_in_the_log_at_its_loudest() {
     let secret = key.rsplit('_').next().unwrap();
     assert!(log.contains("\"caller\":\"team-a\""), "{log}");
     assert!(log.contains("\"caller\":\"dashscope:"), "{log}");
-    assert!(log.contains("the key is not the one of this id"), "{log}");
+    assert!(log.contains("the key does not match its id"), "{log}");
     assert!(!log.contains(secret) && !log.contains("canary"), "{log}");
 }

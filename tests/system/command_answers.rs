@@ -106,7 +106,7 @@ async fn nothing_of_an_answer_is_lost_in_silence() {
             err.contains("the model wants to call weather {\"a\":1}"),
             "{err}"
         );
-        assert!(err.contains("the answer also holds"), "{err}");
+        assert!(err.contains("the answer also has"), "{err}");
         for words in [
             "ocr_result",
             "a part of kind file",
@@ -154,7 +154,7 @@ async fn a_file_that_cannot_take_the_audio_is_known_before_the_model_is_asked() 
     let upstream = Upstream::always(Vec::new()).await;
     for (file, words) in [
         (path("no/such/x.wav"), "cannot write"),
-        (path("x.mp3"), "this name is for audio/mpeg"),
+        (path("x.mp3"), "can be written, not audio/mpeg"),
     ] {
         let name = file.to_str().unwrap();
         let speak = ["ask", "-m", "qwen3-tts-flash", "-o", name, "hi"];

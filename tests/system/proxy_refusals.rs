@@ -39,7 +39,7 @@ async fn a_proxy_that_does_not_let_pass_is_named_and_nothing_is_sent() {
             (Code::Internal, "GATEWAY_CONFIG", "1"),
             "",
         ),
-        (None, unavailable, ": the host cannot be connected to"),
+        (None, unavailable, ": connect failed"),
     ];
     for (steps, (code, reason, tries), problem) in cases {
         let told = format!("{steps:?}");

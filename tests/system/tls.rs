@@ -341,7 +341,7 @@ async fn files_that_do_not_fit_are_told_with_their_setting() {
         (&missing, &key, None, "server.tls.certificate: cannot read"),
         (&empty, &key, None, "server.tls.certificate"),
         (&certificate, &empty, None, "server.tls.key"),
-        (&certificate, &other, None, "do not fit together"),
+        (&certificate, &other, None, "do not match"),
         (&certificate, &key, Some(&empty), "server.tls.client_ca"),
         (
             &certificate,

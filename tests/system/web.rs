@@ -293,7 +293,9 @@ async fn text_that_is_no_base64_is_told() {
         let heard = send(&gateway, Over::Http1, request).await;
         assert_eq!(heard.header("grpc-status"), "13", "{body}");
         assert!(
-            heard.header("grpc-message").contains("cannot%20be%20read"),
+            heard
+                .header("grpc-message")
+                .contains("not%20valid%20protobuf"),
             "{body}"
         );
     }
