@@ -417,7 +417,7 @@ mod tests {
                 "stop_token_ids=[[1,\"x\"]]",
                 "stop_token_ids[0][1] takes a whole number",
             ),
-            ("stop=[\"a\"", "stop: \"[\\\"a\\\"\" is not right as JSON"),
+            ("stop=[\"a\"", "stop: \"[\\\"a\\\"\" is invalid JSON"),
             ("stop=[1]", "stop[0] takes a text, not 1"),
             (
                 "long_audio=loud",

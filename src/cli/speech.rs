@@ -238,9 +238,9 @@ mod tests {
         assert!(!path.exists());
         for (name, format, words) in [
             ("no/such/d.wav", None, "cannot write"),
-            ("d.mp3", None, "this name is for audio/mpeg"),
-            ("d.mp3", Some("wav"), "this name is for audio/mpeg"),
-            ("d.png", None, "this name is for image/png"),
+            ("d.mp3", None, "not audio/mpeg"),
+            ("d.mp3", Some("wav"), "not audio/mpeg"),
+            ("d.png", None, "not image/png"),
         ] {
             let refused = Recording::open(&folder.join(name), format).await;
             let Err(failure) = refused else {

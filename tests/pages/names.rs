@@ -18,11 +18,12 @@ const OTHER_PAGES: [&str; 5] = [
 ];
 
 /// Names in capital letters that are defined elsewhere: gRPC, HTTP/2, common tools, the clients.
-const ELSEWHERE: [&str; 12] = [
+const ELSEWHERE: [&str; 13] = [
     "DASHGATE_CLIENTS_TARGET",
     "DASHGATE_CONFIG",
     "FAILED_PRECONDITION",
     "INVALID_ARGUMENT",
+    "MIXED_LOAD_MINUTES",
     "NOT_FOUND",
     "NOT_SERVING",
     "NO_COLOR",
