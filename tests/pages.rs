@@ -26,6 +26,8 @@ mod bounds;
 mod certificates;
 #[path = "pages/configurations.rs"]
 mod configurations;
+#[path = "pages/first_run.rs"]
+mod first_run;
 #[path = "pages/names.rs"]
 mod names;
 #[path = "pages/operations.rs"]
