@@ -67,7 +67,7 @@ impl Attachment {
                 Source::Uri(format!("{scheme}:{rest}"))
             }
             Some(("file", _)) => {
-                return Err(Failure::usage(format!("{text:?} is not fetched"))
+                return Err(Failure::usage(format!("unsupported URL {text:?}"))
                     .with_advice("give the path of the file itself"));
             }
             Some(_) | None => Self::file(modality, &at_home(text))?,
@@ -81,7 +81,7 @@ impl Attachment {
         let read = from.take(MAX_PIPED_BYTES + 1).read_to_end(&mut data);
         read.map_err(|error| Failure::usage(format!("cannot read {shown}: {error}")))?;
         if data.len() as u64 > MAX_PIPED_BYTES {
-            let message = format!("{shown} gives more than 256 MiB");
+            let message = format!("{shown} has more than 256 MiB");
             return Err(Failure::usage(message).with_advice("save it to a file and give its path"));
         }
         let head = data.get(..HEAD_BYTES).unwrap_or(&data);
@@ -134,7 +134,7 @@ impl Attachment {
             let limit = limit as u64;
             File::open(path)?.take(limit + 1).read_to_end(&mut data)?;
             match data.len() as u64 > limit {
-                true => Err(io::Error::other("it grew while it was read")),
+                true => Err(io::Error::other("the file grew while it was read")),
                 false => Ok(Bytes::from(data)),
             }
         });

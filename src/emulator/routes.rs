@@ -141,7 +141,7 @@ async fn control(desk: &Desk, id: &str, parts: &Parts, body: Incoming) -> Plan {
         },
         ("GET", path) if path.starts_with(SAMPLES) => match sample(path) {
             Some(bytes) => Act::Other(200, "audio/wav", bytes),
-            None => plain(404, "there is no sample of this name\n".to_owned()),
+            None => plain(404, "unknown sample\n".to_owned()),
         },
         ("GET", path) => {
             let name = path.strip_prefix("/emulator/files/").unwrap_or_default();
@@ -153,10 +153,7 @@ async fn control(desk: &Desk, id: &str, parts: &Parts, body: Incoming) -> Plan {
             match object.map(|object| (object.mime.clone(), object.bytes)) {
                 Some((mime, bytes)) if mime == "audio/wav" => Act::Other(200, "audio/wav", bytes),
                 Some((_, bytes)) => Act::Other(200, "image/png", bytes),
-                None => plain(
-                    404,
-                    "there is nothing of this name, or no more\n".to_owned(),
-                ),
+                None => plain(404, "not found, or expired\n".to_owned()),
             }
         }
         _ => plain(

@@ -218,7 +218,7 @@ async fn serve(
             }
             () = age.as_mut() => {
                 if old {
-                    tracing::debug!("a connection did not go in time and was cut");
+                    tracing::debug!("connection closed: max_connection_age_grace exceeded");
                     return;
                 }
                 old = true;

@@ -216,7 +216,12 @@ struct Farewell {
 
 impl Farewell {
     fn poll(&mut self, mut stream: &mut dyn Stream, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let done = || io::Error::new(io::ErrorKind::ConnectionAborted, "the caller was sent away");
+        let done = || {
+            io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "connection closed after GOAWAY",
+            )
+        };
         if self.alarm.as_mut().poll(cx).is_ready() {
             return Poll::Ready(done());
         }
