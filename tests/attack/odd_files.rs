@@ -95,8 +95,8 @@ async fn settings_and_keys_that_become_no_files_change_nothing() {
     answers("first").await;
     let before = program.peak();
     for (path, right, words) in [
-        (&settings, aliases("first"), "the settings were read again"),
-        (&keys, keys_text, "the keys were read again"),
+        (&settings, aliases("first"), "config reloaded"),
+        (&keys, keys_text, "key file reloaded"),
     ] {
         // Those of which a reader would wait for ever, and read for ever.
         for (replace, said) in [ODD[0], ODD[3]] {
@@ -127,7 +127,7 @@ async fn settings_and_keys_that_become_no_files_change_nothing() {
     until("the settings are read again", || {
         let log = program.log();
         let new = log.get(from..).unwrap_or_default();
-        new.contains("the settings were read again")
+        new.contains("config reloaded")
     })
     .await;
     answers("second").await;
@@ -173,7 +173,7 @@ async fn certificates_that_become_no_files_are_kept() {
         remove(path);
         write(pair());
         until("new certificates", || {
-            program.log().contains("new certificates hold")
+            program.log().contains("TLS certificate reloaded")
         })
         .await;
     }
