@@ -29,8 +29,8 @@ mod tests {
     async fn sockets_are_looked_at_between_two_turns() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (asked, ask) = std::sync::mpsc::channel::<()>();
-        let (sent, has_sent) = std::sync::mpsc::channel();
+        let (asked, ask) = std::sync::mpsc::sync_channel::<()>(1);
+        let (sent, has_sent) = std::sync::mpsc::sync_channel(1);
         let peer = std::thread::spawn(move || {
             let mut stream = std::net::TcpStream::connect(address).unwrap();
             ask.recv().unwrap();

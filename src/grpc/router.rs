@@ -149,7 +149,9 @@ impl Router {
             let mut cx = Context::from_waker(Waker::noop());
             match identify.poll(&mut cx) {
                 Poll::Ready(Ok(identity)) => arrival.identity = identity,
-                _ => arrival.identity.share = self.callers.share_of(connection.origin),
+                Poll::Ready(Err(_)) | Poll::Pending => {
+                    arrival.identity.share = self.callers.share_of(connection.origin);
+                }
             }
             return Ok(arrival);
         }

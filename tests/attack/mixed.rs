@@ -7,10 +7,11 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dashgate::grpc::pb::conversation_service_client::ConversationServiceClient;
 use dashgate::grpc::pb::{self, content};
+use tokio::time::Instant;
 use tonic::Request;
 
 use super::memory::Client;
@@ -144,10 +145,10 @@ impl Caller {
 async fn behave(number: usize, process: Arc<Process>, key: String, noticed: Arc<Noticed>) {
     let mut caller = Caller::new(&process, &key);
     let offset = EVERY / CALLERS as u32 * number as u32;
-    let mut due = tokio::time::Instant::now() + offset;
+    let mut due = Instant::now() + offset;
     for call in 0u64.. {
         tokio::time::sleep_until(due).await;
-        due = (due + EVERY).max(tokio::time::Instant::now());
+        due = (due + EVERY).max(Instant::now());
         let during = noticed.during.load(Ordering::Relaxed);
         let is_stream = call % 5 == 4;
         let begun = Instant::now();
@@ -245,6 +246,10 @@ async fn misbehave(minutes: u64, target: Target, noticed: &Noticed) {
 /// `cargo test --release --test attack mixed_load -- --ignored --nocapture`
 #[test]
 #[ignore = "it takes an hour, or as many minutes as MIXED_LOAD_MINUTES says"]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a setting of the tests, not of the server"
+)]
 fn mixed_load_of_nine_callers_beside_one_that_misbehaves() {
     let minutes = std::env::var("MIXED_LOAD_MINUTES");
     let minutes = minutes.map_or(MINUTES, |minutes| minutes.parse().unwrap());

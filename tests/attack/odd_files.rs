@@ -17,8 +17,11 @@ use crate::support::*;
 /// How long something outside may take, at most.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a file may be replaced by, and what is said of it.
-const ODD: [(fn(&Path), &str); 4] = [
+/// What makes an odd file, and what is said of it.
+type Odd = (fn(&Path), &'static str);
+
+/// What a file may be replaced by.
+const ODD: [Odd; 4] = [
     (pipe, "it is a named pipe, not a regular file"),
     (zeros, "it is a device, not a regular file"),
     (directory, "it is a directory, not a regular file"),

@@ -248,7 +248,7 @@ async fn a_server_that_takes_the_connection_and_says_nothing_is_given_up() {
         let arguments = [&command[..], &["--server", &address]].concat();
         let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
         asked.spawn(async move {
-            let begun = std::time::Instant::now();
+            let begun = tokio::time::Instant::now();
             let words: Vec<_> = arguments.iter().map(String::as_str).collect();
             let (code, _, err) = dashgate("http://127.0.0.1:9", &words).await;
             (arguments, code, err, begun.elapsed())
