@@ -129,7 +129,7 @@ settings! {
     "server.max_connections" [Count(1, 1_000_000)] = "10000",
         "DASHGATE_SERVER_MAX_CONNECTIONS":
         "The maximum number of connections. More are closed at once.",
-        "An idle connection needs about 15 KB, so this is about 150 MB at most.";
+        "A connection without calls needs at most 15 KB, so this is 150 MB at most.";
     "server.max_connections_per_address" [Count(0, 1_000_000)] = "0",
         "DASHGATE_SERVER_MAX_CONNECTIONS_PER_ADDRESS":
         "The maximum number of connections from one IP address. More are closed at once. 0: no \
