@@ -6,7 +6,7 @@ use std::io;
 const USED_UP: [i32; 2] = [24, 23];
 
 /// What the operator does about it.
-pub const ADVICE: &str = "raise their limit (ulimit -n, LimitNOFILE=, the container's ulimits), \
+pub const ADVICE: &str = "raise `ulimit -n` (LimitNOFILE=, the container's ulimits), \
                           or lower server.max_connections and server.max_in_flight";
 
 /// Whether the system refused something because file descriptors are used up.

@@ -198,18 +198,18 @@ mod tests {
         for (line, expected) in [
             (
                 "max_streams = \"canary\"",
-                "key 1: max_streams is no number",
+                "key 1: max_streams is not a number",
             ),
             (
                 "tokens_per_minute = -1",
-                "key 1: tokens_per_minute is no number",
+                "key 1: tokens_per_minute is not a number",
             ),
             (
                 "tokens_per_minute = 1000000000001",
-                "key 1: tokens_per_minute is no number",
+                "key 1: tokens_per_minute is not a number",
             ),
-            ("models = \"canary\"", "key 1: models is no list"),
-            ("models = [1]", "key 1: models is no list"),
+            ("models = \"canary\"", "key 1: models is not a list"),
+            ("models = [1]", "key 1: models is not a list"),
         ] {
             let (entry, _) = super::super::file::tests::entry("a");
             let text = format!("{}{line}\n", entry.text());

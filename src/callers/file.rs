@@ -132,13 +132,13 @@ pub(super) fn text(path: &Path) -> Result<String, Error> {
     };
     let text = read().map_err(|error| {
         let mend = match error.kind() == io::ErrorKind::NotFound {
-            true => "; make the first key with `dashgate keys new --name NAME`",
+            true => "; create the first key with `dashgate keys new --name NAME`",
             false => "",
         };
         fault(path, &format!("cannot be read: {error}{mend}"))
     })?;
     if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(fault(path, "is larger than 16 MiB; is it a file of keys"));
+        return Err(fault(path, "is larger than 16 MiB; is it a key file"));
     }
     Ok(text)
 }
@@ -180,14 +180,14 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, Error> {
     if more > 0 {
         faults.push(format!("and {more} more"));
     }
-    Err(fault(path, &format!("is wrong: {}", faults.join("; "))))
+    Err(fault(path, &format!("is invalid: {}", faults.join("; "))))
 }
 
 fn entry(number: usize, value: &Value, faults: &mut Vec<String>) -> Option<Entry> {
     let before = faults.len();
     let mut wrong = |what: String| faults.push(format!("key {number}: {what}"));
     let Some(fields) = value.as_table() else {
-        wrong("is no table; write [[key]]".to_owned());
+        wrong("is not a table; write [[key]]".to_owned());
         return None;
     };
     for name in fields
@@ -205,7 +205,7 @@ fn entry(number: usize, value: &Value, faults: &mut Vec<String>) -> Option<Entry
         wrong("id is not the 12 hexadecimal digits of the key".to_owned());
     }
     if let Err(what) = check_name(name) {
-        wrong(format!("name is not one: {what}"));
+        wrong(format!("name is invalid: {what}"));
     }
     let digest = Digest::parse(text("sha256"));
     if digest.is_none() {
@@ -216,7 +216,7 @@ fn entry(number: usize, value: &Value, faults: &mut Vec<String>) -> Option<Entry
         let moment = value.as_datetime().and_then(date::seconds);
         if moment.is_none() {
             wrong(format!(
-                "{name} is no moment; write it without quotes, as in 2027-01-31T12:00:00Z"
+                "{name} is not a timestamp; write it without quotes, as in 2027-01-31T12:00:00Z"
             ));
         }
         moment
@@ -245,7 +245,7 @@ fn limits(fields: &Table, wrong: &mut impl FnMut(String)) -> Overrides {
             *place = number.filter(|number| *number <= LARGEST);
             if place.is_none() {
                 wrong(format!(
-                    "{name} is no number; write digits only, 0 for no limit"
+                    "{name} is not a number; write digits only, 0 for no limit"
                 ));
             }
         }
@@ -257,7 +257,7 @@ fn limits(fields: &Table, wrong: &mut impl FnMut(String)) -> Overrides {
             .map(|list| list.iter().map(name).collect());
         limits.models = list.flatten();
         if limits.models.is_none() {
-            wrong("models is no list of names; write [\"qwen*\"]".to_owned());
+            wrong("models is not a list of names; write [\"qwen*\"]".to_owned());
         }
     }
     limits
@@ -265,7 +265,7 @@ fn limits(fields: &Table, wrong: &mut impl FnMut(String)) -> Overrides {
 
 /// A fault of this file.
 pub(super) fn fault(path: &Path, what: &str) -> Error {
-    let message = format!("the file of keys {} {what}", path.display());
+    let message = format!("the key file {} {what}", path.display());
     // A fault of a file that somebody named, and it never reaches a caller.
     Error::new(Reason::InvalidRequest, message)
 }
@@ -298,9 +298,9 @@ pub(crate) mod tests {
             "\"top\" is not known",
             "key 1: \"modle\" is not known; known are id, name",
             "key 1: id is not",
-            "key 1: name is not one: a name is 1 to 64",
+            "key 1: name is invalid: a name is 1 to 64",
             "key 1: sha256 is not",
-            "key 1: expires is no moment",
+            "key 1: expires is not a timestamp",
         ] {
             assert!(told.contains(expected), "{expected}\nin {told}");
         }

@@ -3,7 +3,7 @@
 /// What one caller may use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// The models that it may name, with `*` for any letters; empty: all.
+    /// The models that it may name, with `*` for any characters; empty: all.
     pub models: Vec<String>,
     /// How often it may call in a minute; 0: as often as it likes.
     pub requests_per_minute: u64,
@@ -76,7 +76,7 @@ impl Limits {
     }
 }
 
-/// Whether a text is one that a pattern means; `*` stands for any letters, none included.
+/// Whether a text is one that a pattern means; `*` stands for any characters, none included.
 pub(super) fn fits(pattern: &str, text: &str) -> bool {
     fits_where(pattern, text, |_| true)
 }

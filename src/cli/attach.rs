@@ -70,6 +70,10 @@ impl Attachment {
                 return Err(Failure::usage(format!("unsupported URL {text:?}"))
                     .with_advice("give the path of the file itself"));
             }
+            Some((_, rest)) if rest.starts_with("//") => {
+                return Err(Failure::usage(format!("unsupported URL scheme: {text:?}"))
+                    .with_advice("give a path, or a URL with http, https, oss or data"));
+            }
             Some(_) | None => Self::file(modality, &at_home(text))?,
         };
         Ok(Self { modality, source })
@@ -270,8 +274,8 @@ fn judged(
     };
     let found = sniffing::mime_type(head, shown, Some(modality)).filter(known);
     found.ok_or_else(|| {
-        let message = format!("{shown} is not {} that is recognised", article(modality));
-        Failure::usage(message)
+        let kind = article(modality).rsplit(' ').next().unwrap_or_default();
+        Failure::usage(format!("{shown}: unrecognised {kind} format"))
             .with_advice("if it is one, put it where DashScope can fetch it and give its URL")
     })
 }
@@ -333,10 +337,11 @@ mod tests {
         for (text, expected) in [
             (picture.as_str(), "--image"),
             (empty.as_str(), "is empty"),
-            (text.as_str(), "is not audio that is recognised"),
+            (text.as_str(), "unrecognised audio format"),
             (page.as_str(), "is text/html, not audio"),
             ("no-such-file.wav", "cannot read no-such-file.wav"),
             ("file:///a.wav", "give the path"),
+            ("ftp://host/a.wav", "unsupported URL scheme"),
             (".", "it is not a file"),
         ] {
             let told = Attachment::open(Modality::Audio, text).unwrap_err().text();

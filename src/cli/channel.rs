@@ -1,5 +1,6 @@
 //! From an address as people write it to a connection.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -9,7 +10,10 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use crate::config::ClientTls;
 
-use super::failure::Failure;
+use super::failure::{Failure, NO_CLIENT_CERTIFICATE};
+
+/// The port of a gateway: the default of `server.listen`.
+const DEFAULT_PORT: u16 = 50_051;
 
 /// How long a connection may take. A person waits, and two lost packets fit in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,6 +28,9 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// What rustls says of an answer that is no TLS.
 const NO_TLS: &str = "corrupt message";
 
+/// What rustls says of a certificate whose authority is not trusted.
+const UNTRUSTED: &str = "UnknownIssuer";
+
 /// What the client's library says when HTTP/2 was not agreed on over TLS.
 const NO_HTTP2: &str = "HTTP/2 was not negotiated";
 
@@ -34,14 +41,17 @@ pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, F
         Failure::usage(format!("{address:?} is not the address of a server"))
             .with_advice("host:port, http://host:port, https://host:port or unix:/path")
     };
-    let lower;
+    let (lower, full);
     let address = match address.split_once("://") {
         // Schemes are the same in letters of either case.
         Some((scheme, rest)) => {
             lower = format!("{}://{rest}", scheme.to_ascii_lowercase());
-            &lower
+            lower.as_str()
         }
-        None => address,
+        None => {
+            full = with_port(address);
+            &*full
+        }
     };
     let uri = match (address.strip_prefix("unix:"), address.split_once("://")) {
         (Some(path), _) => match path.trim_start_matches('/').is_empty() {
@@ -74,24 +84,44 @@ pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, F
         ))
         .with_advice("is the port that of a gateway?")
     })?;
-    connected.map_err(|error| {
-        let cause = causes(&error);
-        if cause.contains(NO_HTTP2) {
-            return Failure::unreachable(format!(
-                "what answers at {address} is not a gRPC server: it supports TLS, but not HTTP/2"
-            ));
-        }
-        if secure && cause.contains(NO_TLS) {
-            let plain = address.replacen("https://", "http://", 1);
-            return Failure::unreachable(format!(
-                "cannot reach {address}: the server does not support TLS"
-            ))
-            .with_advice(plain);
-        }
-        Failure::unreachable(format!("cannot reach {address}: {cause}"))
-            .with_advice("`dashgate serve` starts a gateway")
-            .with_advice("without --server and DASHGATE_ADDR, `dashgate ask` runs its own")
-    })
+    connected.map_err(|error| unconnected(&error, address, secure))
+}
+
+/// An address as people write it, with the port of a gateway if it has neither scheme nor port.
+pub(crate) fn with_port(address: &str) -> Cow<'_, str> {
+    match address.contains([':', '/']) && !address.ends_with(']') {
+        true => Cow::Borrowed(address),
+        false => Cow::Owned(format!("{address}:{DEFAULT_PORT}")),
+    }
+}
+
+/// Why there is no connection.
+fn unconnected(error: &tonic::transport::Error, address: &str, secure: bool) -> Failure {
+    let cause = causes(error);
+    if cause.contains(NO_HTTP2) {
+        return Failure::unreachable(format!(
+            "{address} is not a gRPC server: it supports TLS, but not HTTP/2"
+        ));
+    }
+    if secure && cause.contains(NO_TLS) {
+        let plain = address.replacen("https://", "http://", 1);
+        return Failure::unreachable(format!(
+            "cannot reach {address}: the server does not support TLS"
+        ))
+        .with_advice(plain);
+    }
+    if cause.contains(NO_CLIENT_CERTIFICATE) {
+        return Failure::without_certificate();
+    }
+    if cause.contains(UNTRUSTED) {
+        return Failure::unreachable(format!(
+            "cannot reach {address}: its certificate is of an unknown authority"
+        ))
+        .with_advice("trust its authority with `--tls-ca FILE`");
+    }
+    Failure::unreachable(format!("cannot reach {address}: {cause}"))
+        .with_advice("`dashgate serve` starts a gateway")
+        .with_advice("without --server and DASHGATE_ADDR, `dashgate ask` runs its own")
 }
 
 fn trust(tls: &ClientTls) -> Result<ClientTlsConfig, Failure> {
@@ -152,6 +182,20 @@ mod tests {
     async fn an_address_that_is_none_is_told_before_anything_is_done() {
         for address in ["ftp://host", "http://", "a b", "", "unix:", "unix:///"] {
             assert_eq!(failure(address).await.exit(), Exit::Usage, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_port_gets_that_of_a_gateway() {
+        for (given, expected) in [
+            ("127.0.0.1", "127.0.0.1:50051"),
+            ("gateway", "gateway:50051"),
+            ("[::1]", "[::1]:50051"),
+            ("gateway:80", "gateway:80"),
+            ("http://gateway", "http://gateway"),
+            ("unix:/g.sock", "unix:/g.sock"),
+        ] {
+            assert_eq!(with_port(given), expected);
         }
     }
 

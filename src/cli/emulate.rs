@@ -20,7 +20,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate emulate
   DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:8089/api/v1 DASHSCOPE_API_KEY=sk-any python app.py
-  dashgate emulate --listen 127.0.0.1:0 --script faults.json
+  dashgate emulate --listen 127.0.0.1:0 --script script.json
 
 It serves DashScope's HTTP API and accepts every key that begins with sk-. A script defines answers
 and errors. The first line of stdout is `listening on ADDRESS`.";

@@ -76,6 +76,9 @@ pub(crate) fn advised(mut failure: Failure, asked: &str, fitting: &str) -> Failu
     if elsewhere {
         let advice = match asked == fitting {
             true => "another model: `-m MODEL`, or for good `client.default_models`".to_owned(),
+            false if failure.reason == "MODEL_NOT_FOUND" => {
+                format!("check the spelling of {asked}, or use `-m {fitting}`")
+            }
             false => format!("`-m {fitting}`: this interface does not serve {asked}"),
         };
         failure = failure.with_advice(advice);

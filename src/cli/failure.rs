@@ -272,7 +272,16 @@ impl From<Status> for Failure {
     }
 }
 
+/// What rustls says when a server ends the connection because it got no client certificate.
+pub(crate) const NO_CLIENT_CERTIFICATE: &str = "CertificateRequired";
+
 impl Failure {
+    /// The gateway uses mutual TLS, and this client has no certificate.
+    pub(crate) fn without_certificate() -> Self {
+        Self::unreachable("the gateway requires a client certificate")
+            .with_advice("set DASHGATE_TLS_CERTIFICATE and DASHGATE_TLS_KEY")
+    }
+
     /// A status without a reason was made by the client's own library: its cause tells more.
     fn explain_transport(&mut self, status: &Status) {
         if !self.reason.is_empty() {
@@ -286,6 +295,10 @@ impl Failure {
                 let _ = write!(self.message, ": {words}");
             }
             cause = error.source();
+        }
+        if self.message.contains(NO_CLIENT_CERTIFICATE) {
+            *self = Self::without_certificate();
+            return;
         }
         match status.code() {
             Code::Unavailable | Code::Unknown | Code::Internal => {
@@ -334,6 +347,8 @@ fn advice(reason: &str) -> Option<&'static str> {
         Some("check DASHSCOPE_API_KEY, and that DASHSCOPE_API_REGION is the key's own region")
     } else if is(Reason::ModelNotFound) {
         Some("choose another model with `--model` or DASHGATE_MODEL")
+    } else if is(Reason::GatewayConfig) {
+        Some("check the settings; the base URL (upstream.url) ends with /api/v1")
     } else if is(Reason::Unauthenticated) {
         Some("set DASHGATE_API_KEY to a valid key; `dashgate keys new` creates one")
     } else {

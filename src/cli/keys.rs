@@ -20,6 +20,7 @@ use super::terminal::{Terminal, Unwritten};
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate keys new --name team-a --file keys.toml          prints the key, once
+  export DASHGATE_CALLERS_KEYS_FILE=keys.toml               or --file with each command
   dashgate keys new --name team-b --expires 90d --requests-per-minute 60 --models 'qwen3-*'
   dashgate keys list
   dashgate keys revoke 3f9a1c2b77d0                         by the id of `keys list`
@@ -45,7 +46,7 @@ enum Action {
         /// When it expires: a duration such as 90d or 12h, or a date such as 2027-01-31
         #[arg(long, value_name = "TIME", value_parser = expires)]
         expires: Option<u64>,
-        /// The allowed models, with `*` for any letters, for example `qwen3-*,qwen-vl-max`
+        /// The allowed models, with `*` for any characters, for example `qwen3-*,qwen-vl-max`
         #[arg(long, value_name = "NAMES", value_delimiter = ',')]
         models: Option<Vec<String>>,
         /// The maximum number of calls per minute; 0: no limit
@@ -94,8 +95,8 @@ impl Place {
         }
         let path = config::load_keys_file(&self.choices.flags(), &Process)?;
         path.ok_or_else(|| {
-            Failure::usage("which file of keys").with_advice(
-                "--file keys.toml, or set callers.keys_file or DASHGATE_CALLERS_KEYS_FILE",
+            Failure::usage("no key file").with_advice(
+                "pass --file keys.toml, or set callers.keys_file or DASHGATE_CALLERS_KEYS_FILE",
             )
         })
     }
@@ -133,7 +134,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             let id = id.split('_').next().unwrap_or(id);
             match edit::revoke(&place.path()?, id, date::now())? {
                 true => terminal.answer(&format!("revoked {id}\n"))?,
-                false => terminal.answer(&format!("{id} was revoked before\n"))?,
+                false => terminal.answer(&format!("{id} is already revoked\n"))?,
             }
         }
     }

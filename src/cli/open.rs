@@ -126,8 +126,8 @@ fn read(json: &str, key: &str, depth: usize) -> Result<Value, String> {
         Some(b'n') => of(Kind::NullValue(0)),
         _ => of(Kind::NumberValue(number(json).ok_or_else(|| {
             format!(
-                "{key}: {json} cannot be sent as it is: a number here has 53 bits. Write it as a \
-                 text, as in {key}='\"{json}\"', if the parameter takes one"
+                "{key}: {json} cannot be sent as it is: numbers are doubles (53-bit precision). \
+                 Write it as a text, as in {key}='\"{json}\"', if the parameter takes one"
             )
         })?)),
     })

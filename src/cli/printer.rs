@@ -5,22 +5,13 @@ use super::piece::Piece;
 use super::report;
 use super::terminal::{Terminal, Unwritten};
 
-/// Where the last letter went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Line {
-    /// Nowhere, or a line was ended.
-    #[default]
-    Fresh,
-    /// To stdout, in the middle of a line.
-    Text,
-    /// To stderr, in the middle of a thought.
-    Thought,
-}
-
 /// Shows one answer.
 #[derive(Debug, Default)]
 pub(crate) struct Printer {
-    line: Line,
+    /// Whether stdout is in the middle of a line.
+    text: bool,
+    /// Whether stderr is in the middle of a thought.
+    thought: bool,
 }
 
 impl Printer {
@@ -29,28 +20,22 @@ impl Printer {
         match piece {
             Piece::Text(text) | Piece::Reasoning(text) if text.is_empty() => {}
             Piece::Text(text) => {
-                if self.line == Line::Thought {
-                    self.end(terminal)?;
-                }
+                self.end_thought(terminal);
                 terminal.answer(text)?;
-                self.line = match text.ends_with('\n') {
-                    true => Line::Fresh,
-                    false => Line::Text,
-                };
+                self.text = !text.ends_with('\n');
             }
             Piece::Reasoning(text) => {
-                if self.line == Line::Text {
-                    self.end(terminal)?;
-                }
+                self.make_room(terminal)?;
                 terminal.aside(text);
-                self.line = Line::Thought;
+                self.thought = true;
             }
             Piece::Image(uri) => {
                 self.end(terminal)?;
                 terminal.answer(&format!("{uri}\n"))?;
             }
             Piece::Note(note) => {
-                self.end(terminal)?;
+                self.end_thought(terminal);
+                self.make_room(terminal)?;
                 terminal.aside(&format!("{note}\n"));
             }
             Piece::Choice(number) => {
@@ -61,23 +46,37 @@ impl Printer {
                 terminal.aside(&format!("answer {number}:\n"));
             }
             Piece::Warning(warning) => {
-                self.end(terminal)?;
+                self.end_thought(terminal);
+                self.make_room(terminal)?;
                 terminal.note(warning);
             }
         }
         Ok(())
     }
 
-    /// Ends the line that was begun, on the stream where it was begun.
+    /// Ends the lines that were begun, on the stream where each was begun.
     pub(crate) fn end(&mut self, terminal: &mut Terminal) -> Result<(), Unwritten> {
-        match std::mem::take(&mut self.line) {
-            Line::Fresh => Ok(()),
-            Line::Text => terminal.answer("\n"),
-            Line::Thought => {
-                terminal.note("");
-                Ok(())
-            }
+        self.end_thought(terminal);
+        match std::mem::take(&mut self.text) {
+            true => terminal.answer("\n"),
+            false => Ok(()),
         }
+    }
+
+    fn end_thought(&mut self, terminal: &mut Terminal) {
+        if std::mem::take(&mut self.thought) {
+            terminal.note("");
+        }
+    }
+
+    /// Ends the line of the answer before something else is said, where both are on one screen. A
+    /// file or a pipe gets the answer only, without a line break of ours in it.
+    fn make_room(&mut self, terminal: &mut Terminal) -> Result<(), Unwritten> {
+        if self.text && terminal.shows_answers() {
+            self.text = false;
+            terminal.answer("\n")?;
+        }
+        Ok(())
     }
 
     /// Ends the answer, and says what it used and how long it took.
@@ -124,6 +123,26 @@ mod tests {
             err.text(),
             "let me see\nheard: language en\nanswer 2:\n[m] \n"
         );
+    }
+
+    #[test]
+    fn what_is_said_amid_an_answer_breaks_its_line_on_a_screen_only() {
+        for (watched, expected) in [(false, "one two\n"), (true, "one \ntwo\n")] {
+            for amid in [
+                Piece::Note("heard: language en".into()),
+                Piece::Warning("w".into()),
+                Piece::Reasoning("hm".into()),
+            ] {
+                let (mut terminal, out, err) = fake::terminal(watched, false);
+                let mut printer = Printer::default();
+                for piece in [Piece::Text("one ".into()), amid, Piece::Text("two".into())] {
+                    printer.show(&piece, &mut terminal).unwrap();
+                }
+                printer.end(&mut terminal).unwrap();
+                assert_eq!(out.text(), expected);
+                assert!(err.text().ends_with('\n'), "{}", err.text());
+            }
+        }
     }
 
     #[test]

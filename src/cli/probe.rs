@@ -6,6 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::channel::with_port;
 use super::failure::{Failure, is_foreign};
 
 /// How long a look may take: the call has failed already, and somebody waits to be told.
@@ -41,13 +42,14 @@ pub(crate) async fn explained(failure: Failure, address: &str) -> Failure {
     if !failure.transport {
         return failure;
     }
+    let address = &*with_port(address);
     let found = match address.split_once("://") {
         Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => Found::Http2,
         _ => look(address).await,
     };
     let host = address.split_once("://").map_or(address, |(_, rest)| rest);
     let (what, advice) = match found {
-        Found::Http1 => ("it speaks HTTP/1 only", None),
+        Found::Http1 => ("it speaks HTTP/1", None),
         Found::Tls => ("it speaks TLS", Some(format!("https://{host}"))),
         Found::Other => ("it speaks another protocol", None),
         Found::Silent => ("it does not answer to HTTP/2", None),
@@ -60,7 +62,7 @@ pub(crate) async fn explained(failure: Failure, address: &str) -> Failure {
         true => "does not accept plaintext",
         false => "is not a gRPC server",
     };
-    let message = format!("what answers at {address} {place}: {what}");
+    let message = format!("{address} {place}: {what}");
     let explained = Failure::unreachable(message);
     explained.with_advice(advice.unwrap_or_else(|| "check the port of the gateway".to_owned()))
 }
@@ -76,6 +78,7 @@ async fn look(address: &str) -> Found {
         // It hung up or waits. Some servers of TLS do, on what is none.
         Some([]) => match first_bytes(address, HELLO).await.as_deref() {
             Some([0x15 | 0x16, 3, ..]) => Found::Tls,
+            Some(bytes) if bytes.starts_with(b"HTTP/1") => Found::Http1,
             Some([_, ..]) => Found::Other,
             Some([]) => Found::Silent,
             None => Found::Nobody,

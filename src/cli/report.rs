@@ -64,7 +64,8 @@ pub(crate) fn tokens(usage: &pb::Usage) -> Option<String> {
         words.push(format!("{count} characters"));
     }
     if let Some(count) = usage.image_count {
-        words.push(format!("{count} images"));
+        let noun = if count == 1 { "image" } else { "images" };
+        words.push(format!("{count} {noun}"));
     }
     (!words.is_empty()).then(|| words.join(", "))
 }

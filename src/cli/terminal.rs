@@ -98,6 +98,11 @@ impl Terminal {
         }
     }
 
+    /// Whether stdout is a terminal.
+    pub(crate) fn shows_answers(&self) -> bool {
+        self.out.terminal
+    }
+
     /// Whether a person reads stderr.
     pub(crate) fn is_watched(&self) -> bool {
         self.err.terminal

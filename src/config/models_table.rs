@@ -14,7 +14,7 @@ settings! {
         "Another model has other prices and answers.";
     "models.timeouts" [Durations] = "",
         "DASHGATE_MODELS_TIMEOUTS":
-        "The maximum duration of a call per model, with `*` for any letters: \
+        "The maximum duration of a call per model, with `*` for any characters: \
          `qwen-image*=5m,...`.",
         "The general timeouts suit most models.";
     "models.first_event_timeouts" [Durations] = "",
@@ -30,14 +30,14 @@ settings! {
          qwen2-audio*=30s,qwen3-asr-flash-filetrans*=12h,qwen3-asr-flash*=5m,\
          qwen3-omni-flash*=20m",
         "DASHGATE_MODELS_AUDIO_LIMITS":
-        "How much of one audio a model processes, with `*` for any letters; the first matching \
+        "How much of one audio a model processes, with `*` for any characters; the first matching \
          pattern applies. Longer audio gets the warning `AUDIO_TRUNCATED` or is refused, see \
          `models.long_audio`.",
         "DashScope's documented limits: it truncates longer audio without an error.";
     "models.long_audio" [Choice(&["warn", "refuse"])] = "warn",
         "DASHGATE_MODELS_LONG_AUDIO":
         "What happens to a call with audio above `models.audio_limits`. `warn` answers with a \
-         warning, `refuse` fails with INVALID_ARGUMENT. `options.long_audio` overrides it per \
+         warning, `refuse` fails with INVALID_ARGUMENT. `options.long_audio` (`warn` or `fail`) overrides it per \
          call.",
         "An answer about the beginning is often useful if it is marked.";
     "models.max_in_flight" [Counts] = "",

@@ -95,7 +95,7 @@ settings! {
     "server.max_request_bytes" [Size("64KiB", "256MiB")] = "16MiB",
         "DASHGATE_SERVER_MAX_REQUEST_BYTES":
         "The maximum size of a request. Larger media use `UploadMedia`.",
-        "DashScope accepts 10 MB of media inline; 16 MiB holds them with the rest of the request.";
+        "DashScope takes bodies of 6 MiB; 16 MiB leaves room for media that the gateway uploads.";
     "server.max_chunk_bytes" [Size("16KiB", "16MiB")] = "1MiB",
         "DASHGATE_SERVER_MAX_CHUNK_BYTES":
         "The maximum size of a chunk of `UploadMedia`.",
@@ -309,7 +309,7 @@ settings! {
          cannot be guessed.";
     "upstream.private_hosts" [Names] = "",
         "DASHGATE_UPSTREAM_PRIVATE_HOSTS":
-        "Private or local hosts that media URLs may name, with `*` for any letters: loopback, \
+        "Private or local hosts that media URLs may name, with `*` for any characters: loopback, \
          private, link-local and reserved addresses, names without a dot, `localhost`, `*.local`, \
          `*.internal`. A listed host may also have a user part. The host of `upstream.url` is \
          always allowed with its port.",
@@ -325,16 +325,16 @@ settings! {
         "An answer with a minute of speech has 4 MiB.";
     "upstream.stream_only_models" [Names] = "",
         "DASHGATE_UPSTREAM_STREAM_ONLY_MODELS":
-        "Models that support only streams, with `*` for any letters. The gateway assembles their \
+        "Models that support only streams, with `*` for any characters. The gateway assembles their \
          streams for unary calls.",
         "The gateway detects them at the first call, at the cost of a round trip.";
     "upstream.incremental_models" [Names] = "",
         "DASHGATE_UPSTREAM_INCREMENTAL_MODELS":
-        "Models whose events always have increments, with `*` for any letters.",
+        "Models whose events always have increments, with `*` for any characters.",
         "Usually evident from the stream. Very short answers are ambiguous and fail.";
     "upstream.cumulative_models" [Names] = "",
         "DASHGATE_UPSTREAM_CUMULATIVE_MODELS":
-        "Models whose events always repeat the whole text, with `*` for any letters.",
+        "Models whose events always repeat the whole text, with `*` for any characters.",
         "Usually evident from the stream. Short answers are ambiguous and fail; no such model is \
          known.";
     "upstream.revised_models" [Names] = "fun-asr*,qwen-audio-3*-asr*",

@@ -75,12 +75,15 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 }
 
 fn told(name: &str) -> String {
+    // Half of a short name may be right by chance.
+    let own = name.chars().count().saturating_sub(OURS.len());
+    let most = (own / 2).clamp(1, MAX_DISTANCE);
     let variables = table::ALL.iter().map(|setting| setting.variable);
     let nearest = variables
         .chain([FILE_VARIABLE])
         .map(|known| (distance(known, name), known))
         .min()
-        .filter(|(distance, _)| *distance <= MAX_DISTANCE);
+        .filter(|(distance, _)| *distance <= most);
     match nearest {
         Some((_, near)) => format!("unknown environment variable {name}; did you mean {near}"),
         None => format!("unknown environment variable {name}; docs/configuration.md lists all"),
@@ -97,6 +100,7 @@ mod tests {
         let around = Fake::default()
             .variable("DASHGATE_SERVER_LISTN", "canary")
             .variable("DASHGATE_CONFG", "canary")
+            .variable("DASHGATE_FOO", "canary")
             .variable("DASHGATE_WHATEVER_IT_MAY_BE", "canary")
             .variable("DASHGATE_SERVER_LISTEN", "127.0.0.1:1")
             .variable("DASHGATE_CONFIG", "d.toml")
@@ -113,6 +117,7 @@ mod tests {
             told,
             [
                 "unknown environment variable DASHGATE_CONFG; did you mean DASHGATE_CONFIG",
+                "unknown environment variable DASHGATE_FOO; docs/configuration.md lists all",
                 "unknown environment variable DASHGATE_SERVER_LISTN; did you mean \
                  DASHGATE_SERVER_LISTEN",
                 "unknown environment variable DASHGATE_WHATEVER_IT_MAY_BE; \

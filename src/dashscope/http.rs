@@ -108,7 +108,7 @@ pub(super) fn no_answer(error: reqwest::Error, proxy: Option<&Proxy>) -> Error {
 fn no_descriptor(error: &io::Error) -> Error {
     let advice = descriptors::ADVICE;
     tracing::error!(%error, "connect failed: out of file descriptors; {advice}");
-    let message = "the gateway is out of file descriptors: the operator must raise their limit";
+    let message = "the gateway is out of file descriptors: the operator must raise `ulimit -n`";
     Error::new(Reason::Overloaded, message).with_source(error)
 }
 

@@ -180,7 +180,7 @@ fn way(
                     Cow::Borrowed(found.ok_or_else(|| {
                         Error::field(
                             format!("{}.mime_type", path()),
-                            "must be set: the bytes are of no format that is recognised",
+                            "must be set: the format of the bytes is not recognised",
                         )
                     })?)
                 }

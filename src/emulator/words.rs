@@ -34,7 +34,7 @@ pub(super) fn answer(ask: &Ask, media: &[Medium]) -> String {
     let question = ask.question();
     let language = language(&question);
     let mut lines = vec![match language {
-        Chinese => "【内嵌的 DashScope 模拟器】".to_owned(),
+        Chinese => "【内置的 DashScope 模拟器】".to_owned(),
         English => "[embedded DashScope emulator]".to_owned(),
     }];
     let many = media.len() > 1;
@@ -158,8 +158,8 @@ fn audio(
     };
     if seconds > f64::from(hears_seconds) {
         text += &match language {
-            Chinese => format!("该模型只听前 {hears_seconds} 秒。"),
-            English => format!(" This model hears the first {hears_seconds} s only."),
+            Chinese => format!("该模型只处理前 {hears_seconds} 秒。"),
+            English => format!(" This model processes the first {hears_seconds} s only."),
         };
     }
     text + &nature(heard, language)
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn the_answer_speaks_the_language_of_the_question() {
         let chinese = answer(&ask(json!([{"role": "user", "content": "你好"}])), &[]);
-        assert_eq!(chinese, "【内嵌的 DashScope 模拟器】\n你说的是：“你好”");
+        assert_eq!(chinese, "【内置的 DashScope 模拟器】\n你说的是：“你好”");
         let english = answer(&ask(json!([{"role": "user", "content": "hello"}])), &[]);
         assert_eq!(
             english,

@@ -385,6 +385,6 @@ fn check_uri(uri: &str, part: Modality) -> Result<(), &'static str> {
     }
     match url::Url::parse(uri) {
         Ok(url) if url.has_host() && !uri.chars().any(char::is_control) => Ok(()),
-        _ => Err("is not a whole URL; check its host and characters"),
+        _ => Err("must be an absolute URL; check its host and characters"),
     }
 }

@@ -284,12 +284,12 @@ impl ConnectionClock {
             let moved = *before != writes;
             self.rest = None;
             if blocked && !moved {
-                tracing::debug!("closing connection: the peer takes nothing");
+                tracing::debug!("closing connection: the peer does not read");
                 self.calls.close_unread();
                 return Poll::Ready(Stuck::Close);
             }
             if unread && self.calls.next_interval() {
-                tracing::debug!("sending GOAWAY: a response that is over is not read");
+                tracing::debug!("sending GOAWAY: the peer does not read a finished response");
                 self.retired = true;
                 return Poll::Ready(Stuck::Retire);
             }

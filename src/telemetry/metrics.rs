@@ -98,14 +98,15 @@ metrics! {
     COST "dashgate_cost_total" [Kind::Counter] &["currency", "model", "caller"],
         "Cost of answers by `telemetry.rates`; models without a rate are not included.";
     UPSTREAM "dashgate_upstream_requests_total" [Kind::Counter] &["status", "code"],
-        "Requests to DashScope, by HTTP status and DashScope code. Without a response, the status \
-         is `none` and the code is the error reason.";
+        "Generation requests to DashScope, by HTTP status and DashScope code. Without a response, \
+         the status is `none` and the code is the error reason. Uploads are not included.";
     RETRIES "dashgate_retries_total" [Kind::Counter] &["reason"],
         "Retries, by the error reason of the previous attempt.";
     FALLBACKS "dashgate_fallbacks_total" [Kind::Counter] &["reason"],
         "Calls that continued with another model, by the error reason of the previous one.";
     UPLOADED "dashgate_upload_bytes_total" [Kind::Counter] &["via"],
-        "Bytes of media sent to DashScope's storage; `via` is `upload_media`.";
+        "Bytes of media uploaded with `UploadMedia`, for which `via` is `upload_media`. Media of \
+         calls that the gateway uploads by itself are not included.";
     CONNECTIONS "dashgate_open_connections" [Kind::Gauge] &[],
         "Open connections.";
     CONNECTED "dashgate_connections_total" [Kind::Counter] &["outcome"],

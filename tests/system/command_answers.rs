@@ -203,7 +203,7 @@ async fn a_server_that_is_no_gateway_is_told_as_what_it_is() {
     for (answer, words) in [
         (
             &b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"[..],
-            "HTTP/1 only",
+            "is not a gRPC server: it speaks HTTP/1",
         ),
         (b"\x15\x03\x01\0\x02\x02\x46", "it speaks TLS"),
         (b"220 mail.example ESMTP\r\n", "another protocol"),
@@ -218,6 +218,33 @@ async fn a_server_that_is_no_gateway_is_told_as_what_it_is() {
             assert!(err.contains(&address), "{err}");
             assert!(!err.contains("--timeout"), "{err}");
         }
+    }
+}
+
+/// Servers of HTTP/1 hang up on the preface of HTTP/2, and answer other bytes with an error.
+#[tokio::test]
+async fn a_port_of_http_1_is_told_as_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = [0; 3];
+                let _ = stream.read_exact(&mut head).await;
+                if &head != b"PRI" {
+                    let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+                }
+                let _ = stream.shutdown().await;
+                let _ = stream.read(&mut [0; 1024]).await;
+            });
+        }
+    });
+    for command in [&["ask", "hi"][..], &["health"]] {
+        let arguments = [command, &["--server", &address]].concat();
+        let (code, _, err) = dashgate("http://127.0.0.1:9", &arguments).await;
+        assert_eq!(code, Some(3), "{command:?} {err}");
+        let words = format!("{address} is not a gRPC server: it speaks HTTP/1");
+        assert!(err.contains(&words), "{command:?} {err}");
     }
 }
 

@@ -120,6 +120,36 @@ fn der(pair: &Pair) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()
 }
 
+#[tokio::test]
+async fn the_command_says_which_certificate_is_missing() {
+    let secure = Secure::start(Callers::Must, json(200, &whole("好"))).await;
+    let authority = secure.folder.write("known.pem", secure.authority.pem());
+    let other = Authority::new("another authority");
+    let other = secure.folder.write("other.pem", other.pem());
+    let server = format!("https://localhost:{}", secure.running.address.port());
+    for (authority, words) in [
+        (
+            authority,
+            ["requires a client certificate", "DASHGATE_TLS_CERTIFICATE"],
+        ),
+        (other, ["unknown authority", "--tls-ca FILE"]),
+    ] {
+        for command in [&["health"][..], &["ask", "hi"]] {
+            let mut process = std::process::Command::new(env!("CARGO_BIN_EXE_dashgate"));
+            process.args(command).args(["--server", &server]);
+            process.arg("--tls-ca").arg(&authority).env_clear();
+            process.stdin(std::process::Stdio::null());
+            let run = tokio::task::spawn_blocking(move || process.output());
+            let output = run.await.unwrap().unwrap();
+            let err = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(3), "{command:?} {err}");
+            for words in words {
+                assert!(err.contains(words), "{command:?}: {words} in {err}");
+            }
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn calls_are_answered_over_tls_and_in_the_clear_they_are_not() {
     let secure = Secure::start(Callers::Any, json(200, &whole("好"))).await;

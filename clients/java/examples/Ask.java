@@ -4,18 +4,18 @@ import io.dashgate.Conversation;
 import io.dashgate.DashgateClient;
 import java.nio.file.Path;
 
-/** Asks about a sound: {@code ask [FILE [QUESTION]]}. */
+/** Asks about a recording: {@code ask [FILE [QUESTION]]}. */
 public final class Ask {
   private Ask() {}
 
   /** Prints the answer, and what it used. */
   public static void main(String[] args) {
-    Path sound = Path.of(args.length > 0 ? args[0] : "../../examples/sentence-en.wav");
+    Path recording = Path.of(args.length > 0 ? args[0] : "../../examples/sentence-en.wav");
     String question = args.length > 1 ? args[1] : "What is said in this audio?";
     try (DashgateClient client = DashgateClient.create()) {
       // region ask
       Conversation conversation = new Conversation("qwen-audio-turbo");
-      conversation.user(Contents.audio(sound), question);
+      conversation.user(Contents.audio(recording), question);
       Answer answer = client.converse(conversation);
       System.out.println(answer.text());
       System.out.println(answer.usage().getInputTokens() + " tokens in");

@@ -4,17 +4,17 @@ import io.dashgate.Conversation;
 import io.dashgate.DashgateClient;
 import java.nio.file.Path;
 
-/** Several turns about a sound: {@code conversation [FILE]}. */
+/** Several turns about a recording: {@code conversation [FILE]}. */
 public final class Dialogue {
   private Dialogue() {}
 
   /** Prints both answers. */
   public static void main(String[] args) {
-    Path sound = Path.of(args.length > 0 ? args[0] : "../../examples/sentence-en.wav");
+    Path recording = Path.of(args.length > 0 ? args[0] : "../../examples/sentence-en.wav");
     try (DashgateClient client = DashgateClient.create()) {
       // region dialogue
       Conversation conversation = new Conversation("qwen-audio-turbo", "Answer in one sentence.");
-      conversation.user(Contents.audio(sound), "What is said in this audio?");
+      conversation.user(Contents.audio(recording), "What is said in this audio?");
       Answer first = client.converse(conversation);
       conversation.append(first);
 

@@ -1,4 +1,4 @@
-"""Asks what is said in a sound."""
+"""Asks what is said in a recording."""
 
 # region five-lines
 import dashgate

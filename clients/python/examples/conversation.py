@@ -1,4 +1,4 @@
-"""Talks about sound in several turns: `conversation.py [SOUND]`."""
+"""Talks about a recording in several turns: `conversation.py [RECORDING]`."""
 
 import pathlib
 import sys
@@ -8,11 +8,11 @@ import dashgate
 SAMPLE = pathlib.Path(__file__).parents[3] / "examples" / "sentence-en.wav"
 
 
-def main(sound: str) -> None:
+def main(recording: str) -> None:
     with dashgate.Client() as client:
         # region conversation
         conversation = dashgate.Conversation("qwen-audio-turbo", system="Answer in one sentence.")
-        conversation.user(dashgate.audio(sound), "What is said in this audio?")
+        conversation.user(dashgate.audio(recording), "What is said in this audio?")
         answer = client.converse(conversation)
         print(answer.text)
 
@@ -21,7 +21,7 @@ def main(sound: str) -> None:
         # endregion
 
         # region upload
-        uploaded = client.upload("qwen-audio-turbo", sound)
+        uploaded = client.upload("qwen-audio-turbo", recording)
         conversation = dashgate.Conversation("qwen-audio-turbo")
         conversation.user(dashgate.audio(uploaded.uri), "How long is this?")
         print(client.converse(conversation).text)

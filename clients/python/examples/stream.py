@@ -13,7 +13,7 @@ def main() -> None:
         for text in stream.text_deltas():
             print(text, end="", flush=True)
         answer = stream.final()
-        print(f"\n{answer.usage.total_tokens} tokens, call {answer.request_id}")
+        print(f"\n{answer.usage.output_tokens} tokens out, call {answer.request_id}")
     # endregion
     # region cancel
     with dashgate.Client() as client:

@@ -1,13 +1,13 @@
-//! Asks what is said in a sound, and prints the answer: `ask [SOUND]`.
+//! Asks what is said in a recording, and prints the answer: `ask [RECORDING]`.
 
 // region five-lines
 use dashgate_client::{Client, Conversation, audio, text};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let sound = std::env::args().nth(1).unwrap_or_else(|| WELCOME.into());
+    let recording = std::env::args().nth(1).unwrap_or_else(|| WELCOME.into());
     let mut conversation = Conversation::new("qwen-audio-turbo");
-    conversation.user([audio(sound).await?, text("What is said in this audio?")]);
+    conversation.user([audio(recording).await?, text("What is said in this audio?")]);
     let answer = Client::new()?.converse(&conversation).await?;
     println!("{}", answer.text());
     Ok(())

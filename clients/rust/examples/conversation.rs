@@ -1,20 +1,20 @@
-//! Talks about a sound in several turns: `conversation SOUND [LARGE_SOUND]`.
+//! Talks about a recording in several turns: `conversation RECORDING [LARGE_RECORDING]`.
 
 use dashgate_client::{Client, Conversation, Media, audio, text};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut sounds = std::env::args().skip(1);
-    let sound = sounds
+    let mut recordings = std::env::args().skip(1);
+    let recording = recordings
         .next()
-        .ok_or("usage: conversation SOUND [LARGE_SOUND]")?;
-    let large_sound = sounds.next().unwrap_or_else(|| sound.clone());
+        .ok_or("usage: conversation RECORDING [LARGE_RECORDING]")?;
+    let large_recording = recordings.next().unwrap_or_else(|| recording.clone());
     let client = Client::new()?;
 
     // region conversation
     let mut conversation = Conversation::new("qwen-audio-turbo");
     conversation.system("Answer in one sentence.");
-    conversation.user([audio(sound).await?, text("What is said in this audio?")]);
+    conversation.user([audio(recording).await?, text("What is said in this audio?")]);
     let answer = client.converse(&conversation).await?;
     println!("{}", answer.text());
 
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // endregion
 
     // region upload
-    let uploaded = client.upload("qwen-audio-turbo", large_sound).await?;
+    let uploaded = client.upload("qwen-audio-turbo", large_recording).await?;
     let mut conversation = Conversation::new("qwen-audio-turbo");
     conversation.user((audio(Media::uri(uploaded.uri)).await?, "What is this?"));
     println!("{}", client.converse(&conversation).await?.text());

@@ -1,4 +1,4 @@
-// Command ask asks what is said in a sound.
+// Command ask asks what is said in a recording.
 //
 // region five-lines
 package main

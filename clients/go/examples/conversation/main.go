@@ -1,4 +1,4 @@
-// Command conversation talks about sound in several turns: conversation SOUND.
+// Command conversation talks about a recording in several turns: conversation RECORDING.
 package main
 
 import (
@@ -12,30 +12,30 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		log.Fatal("give the path of a sound file")
+		log.Fatal("give the path of a recording")
 	}
-	sound := os.Args[1]
+	recording := os.Args[1]
 	client, err := dashgate.New("")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer client.Close()
-	if err := talk(context.Background(), client, sound); err != nil {
+	if err := talk(context.Background(), client, recording); err != nil {
 		log.Fatal(err)
 	}
-	if err := upload(context.Background(), client, sound); err != nil {
+	if err := upload(context.Background(), client, recording); err != nil {
 		log.Fatal(err)
 	}
 }
 
 func talk(ctx context.Context, client *dashgate.Client, path string) error {
 	// region conversation
-	sound, err := dashgate.AudioFile(path)
+	recording, err := dashgate.AudioFile(path)
 	if err != nil {
 		return err
 	}
 	conversation := dashgate.NewConversation("qwen-audio-turbo").System("Answer in one sentence.")
-	conversation.User(sound, dashgate.Text("What is said in this audio?"))
+	conversation.User(recording, dashgate.Text("What is said in this audio?"))
 	answer, err := client.Converse(ctx, conversation)
 	if err != nil {
 		return err

@@ -39,7 +39,7 @@ func tell(ctx context.Context, client *dashgate.Client, conversation *dashgate.C
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\n%d tokens, call %s\n", answer.Usage().GetTotalTokens(), answer.RequestID())
+	fmt.Printf("\n%d tokens out, call %s\n", answer.Usage().GetOutputTokens(), answer.RequestID())
 	// endregion
 	return nil
 }

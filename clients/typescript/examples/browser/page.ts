@@ -8,9 +8,9 @@ import { audio, Client, Conversation, DashgateError } from "dashgate/web";
 const gateway = new URLSearchParams(location.search).get("gateway") ?? location.origin;
 const client = new Client(gateway);
 
-async function ask(model: string, question: string, sound: File | undefined, signal: AbortSignal) {
+async function ask(model: string, question: string, file: File | undefined, signal: AbortSignal) {
   const conversation = new Conversation(model).user(question);
-  if (sound !== undefined) conversation.user(await audio(sound));
+  if (file !== undefined) conversation.user(await audio(file));
   const stream = client.stream(conversation, { signal });
   for await (const words of stream.textDeltas()) {
     place("answer").append(words);
@@ -40,8 +40,8 @@ async function shown(signal: AbortSignal): Promise<void> {
   }
   place("state").textContent = "asking";
   try {
-    const sound = input("sound").files?.[0];
-    await ask(input("model").value, input("question").value, sound, signal);
+    const file = input("sound").files?.[0];
+    await ask(input("model").value, input("question").value, file, signal);
     place("state").textContent = "done";
   } catch (error) {
     if (signal.aborted) {
