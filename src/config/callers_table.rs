@@ -64,8 +64,8 @@ settings! {
         "The schema is public, but callers without credentials rarely need it.";
     "caller_limits.models" [Names] = "",
         "DASHGATE_CALLER_LIMITS_MODELS":
-        "The models that a caller may name, with `*` for any characters, unless its key has its own \
-         list. Not set: all.",
+        "The models that a caller may name, with `*` for any characters, unless its key has its \
+         own list. Not set: all.",
         "Which models are too expensive depends on the operator.";
     "caller_limits.requests_per_minute" [Count(0, 1_000_000_000)] = "0",
         "DASHGATE_CALLER_LIMITS_REQUESTS_PER_MINUTE":

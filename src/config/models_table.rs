@@ -37,8 +37,8 @@ settings! {
     "models.long_audio" [Choice(&["warn", "refuse"])] = "warn",
         "DASHGATE_MODELS_LONG_AUDIO":
         "What happens to a call with audio above `models.audio_limits`. `warn` answers with a \
-         warning, `refuse` fails with INVALID_ARGUMENT. `options.long_audio` (`warn` or `fail`) overrides it per \
-         call.",
+         warning, `refuse` fails with INVALID_ARGUMENT. `options.long_audio` \
+         (`warn` or `fail`) overrides it per call.",
         "An answer about the beginning is often useful if it is marked.";
     "models.max_in_flight" [Counts] = "",
         "DASHGATE_MODELS_MAX_IN_FLIGHT":

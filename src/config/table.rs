@@ -325,8 +325,8 @@ settings! {
         "An answer with a minute of speech has 4 MiB.";
     "upstream.stream_only_models" [Names] = "",
         "DASHGATE_UPSTREAM_STREAM_ONLY_MODELS":
-        "Models that support only streams, with `*` for any characters. The gateway assembles their \
-         streams for unary calls.",
+        "Models that support only streams, with `*` for any characters. The gateway assembles \
+         their streams for unary calls.",
         "The gateway detects them at the first call, at the cost of a round trip.";
     "upstream.incremental_models" [Names] = "",
         "DASHGATE_UPSTREAM_INCREMENTAL_MODELS":
