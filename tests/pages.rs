@@ -62,8 +62,10 @@ below is that time, unless the exact time is known.
 `UNAVAILABLE` always means that the model did no work for this call. If the model may have run, the
 same reason has the code `INTERNAL` and the pushback `-1`: a retry may be billed again.
 
-The gateway never sends `CANCELLED`. An error without `ErrorInfo` comes from your gRPC library or
-from a proxy: the gateway was not reached, or the connection to it broke.
+The gateway never sends the status `CANCELLED`. It may reset a stream that its caller does not read
+(`RST_STREAM` with `CANCEL`, see [slow callers](operations.md#callers-read-too-slowly)), which
+libraries report as `CANCELLED` without `ErrorInfo`. Any other error without `ErrorInfo` comes from
+your gRPC library or from a proxy: the gateway was not reached, or the connection to it broke.
 
 Files stored with `UploadMedia` expire after 48 hours. After that the gateway refuses their `oss://`
 URL with `MEDIA_EXPIRED` before it calls DashScope, as long as it remembers the upload (the last
