@@ -299,7 +299,7 @@ mod tests {
         .unwrap();
         let told = answer(&question, &[medium]);
         assert!(
-            told.contains("31.00 秒") && told.contains("只听前 30 秒"),
+            told.contains("31.00 秒") && told.contains("只处理前 30 秒"),
             "{told}"
         );
     }
