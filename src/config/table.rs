@@ -95,7 +95,7 @@ settings! {
     "server.max_request_bytes" [Size("64KiB", "256MiB")] = "16MiB",
         "DASHGATE_SERVER_MAX_REQUEST_BYTES":
         "The maximum size of a request. Larger media use `UploadMedia`.",
-        "DashScope takes bodies of 6 MiB; 16 MiB leaves room for media that the gateway uploads.";
+        "DashScope takes bodies of 6 MiB; 16 MiB also holds media that the gateway uploads.";
     "server.max_chunk_bytes" [Size("16KiB", "16MiB")] = "1MiB",
         "DASHGATE_SERVER_MAX_CHUNK_BYTES":
         "The maximum size of a chunk of `UploadMedia`.",
