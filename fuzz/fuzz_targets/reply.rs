@@ -25,15 +25,22 @@ fuzz_target!(|bytes: &[u8]| {
     let outcome = reply.take_whole(bytes).and_then(|()| reply.finish());
     if let Some(answer) = check(&mut reply, outcome) {
         let text = String::from_utf8_lossy(bytes);
-        let json = serde_json::from_str(text.trim_start_matches('\u{feff}').trim());
-        let json: Value = json.expect("what is taken is JSON");
-        lost_nothing(&json, answer);
+        let json: serde_json::Result<Value> = serde_json::from_str(text.trim_start_matches('\u{feff}').trim());
+        match json {
+            Ok(json) => lost_nothing(&json, answer),
+            // A number that no double holds is kept as its digits, where the library has an error.
+            Err(error) => assert!(is_too_large(&error), "what is taken is JSON: {error}"),
+        }
     }
 
     let mut reply = Reply::new(Opening::default());
     let outcome = read(bytes, &mut reply).and_then(|()| reply.finish());
     check(&mut reply, outcome);
 });
+
+fn is_too_large(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with("number out of range")
+}
 
 fn read(bytes: &[u8], reply: &mut Reply) -> Result<(), Error> {
     let mut decoder = Decoder::new(LIMITS);

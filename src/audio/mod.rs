@@ -32,7 +32,7 @@ pub fn duration(recording: Recording<'_>) -> Option<Duration> {
     let head = recording.head;
     let id = head.get(..4)?;
     let seconds = match id {
-        b"RIFF" if head.get(8..11) == Some(b"AVI") => muxed::avi(head),
+        b"RIFF" if head.get(8..11) == Some(b"AVI") => muxed::avi(recording),
         b"RIFF" | b"RIFX" | b"RF64" | b"BW64" => wave::seconds(recording),
         b"riff" => wave64::seconds(recording),
         b"FORM" => chunks::aiff(head),
@@ -41,7 +41,8 @@ pub fn duration(recording: Recording<'_>) -> Option<Duration> {
         b".snd" => au::seconds(recording),
         b"OggS" => ogg::seconds(recording),
         [b'F', b'L', b'V', _] => muxed::flv(recording),
-        [0, 0, 1, 0xba] => muxed::program_stream(recording),
+        // The clock of its packs is not that of its audio, which would have to be read.
+        [0, 0, 1, 0xba] => None,
         [0x0b, 0x77, ..] => ac3::seconds(recording),
         [0x1a, 0x45, 0xdf, 0xa3] => ebml::seconds(recording),
         [0x30, 0x26, 0xb2, 0x75] => chunks::asf(head),

@@ -1,6 +1,4 @@
-//! Containers of audio and video: AVI, FLV, MPEG program streams.
-
-use memchr::memmem;
+//! Containers of audio and video: AVI and FLV.
 
 use super::bytes::{be32, le32, real};
 use super::recording::Recording;
@@ -8,8 +6,14 @@ use super::recording::Recording;
 /// How many chunks of an AVI are looked at. Each of its few streams has a handful.
 const MOST_CHUNKS: usize = 256;
 
-/// AVI: the header of its audio stream, or else the number of its pictures.
-pub(super) fn avi(head: &[u8]) -> Option<f64> {
+/// The fewest bytes of a second of audio. Speech at the lowest rates has five times as many.
+const LEAST_RATE: f64 = 100.0;
+
+/// AVI: the header of its audio stream, or else the number of its pictures. A writer to a pipe
+/// leaves a length there that the file cannot hold.
+pub(super) fn avi(recording: Recording<'_>) -> Option<f64> {
+    let holds = |seconds: &f64| *seconds > 0.0 && *seconds * LEAST_RATE <= real(recording.size);
+    let head = recording.head;
     let mut at = 12;
     let mut pictures = None;
     for _ in 0..MOST_CHUNKS {
@@ -30,18 +34,18 @@ pub(super) fn avi(head: &[u8]) -> Option<f64> {
             b"strh" if head.get(body..body + 4)? == b"auds" => {
                 let (scale, rate, length) = (number(20)?, number(24)?, number(32)?);
                 let seconds = length * scale / rate;
-                if seconds.is_finite() && seconds > 0.0 {
+                if holds(&seconds) {
                     return Some(seconds);
                 }
             }
             _ => {}
         }
     }
-    // A writer that cannot go back leaves them empty.
-    pictures.filter(|seconds| *seconds > 0.0)
+    pictures.filter(holds)
 }
 
-/// FLV: the time of its last tag, which the last four bytes lead to.
+/// FLV: from the time of its first tag to that of its last, which the last four bytes lead to. What
+/// was cut from a live stream does not begin at zero.
 pub(super) fn flv(recording: Recording<'_>) -> Option<f64> {
     const TAG_HEAD: u64 = 11;
     let end = recording.size.checked_sub(4)?;
@@ -49,35 +53,28 @@ pub(super) fn flv(recording: Recording<'_>) -> Option<f64> {
     let tag = recording.at(end.checked_sub(size)?, 11)?;
     let content = u64::from(be32(tag, 0)? & 0xff_ffff);
     let is_tag = matches!(tag.first()?, 8 | 9) && content + TAG_HEAD == size;
-    let milliseconds = be32(tag, 4)? >> 8 | u32::from(*tag.get(7)?) << 24;
-    is_tag.then(|| f64::from(milliseconds) / 1e3)
+    let played = flv_time(tag)?.checked_sub(flv_begin(recording.head)?)?;
+    is_tag.then(|| f64::from(played) / 1e3)
 }
 
-/// A program stream of MPEG-1 or MPEG-2: from the clock of its first pack to that of its last.
-pub(super) fn program_stream(recording: Recording<'_>) -> Option<f64> {
-    /// Packs are a few kilobytes.
-    const LAST_PACK_WITHIN: usize = 256 * 1024;
-    const PACK: [u8; 4] = [0, 0, 1, 0xba];
-    let tail = recording.tail;
-    let tail = tail.get(tail.len().saturating_sub(LAST_PACK_WITHIN)..)?;
-    let last = tail.get(memmem::rfind(tail, &PACK)?..)?;
-    let played = clock(last)?.checked_sub(clock(recording.head)?)?;
-    Some(real(played) / 90_000.0)
+/// The time of the first tag with audio or video, behind those with a description.
+fn flv_begin(head: &[u8]) -> Option<u32> {
+    const MOST_TAGS: usize = 16;
+    let mut at = usize::try_from(be32(head, 5)?).ok()?.checked_add(4)?;
+    for _ in 0..MOST_TAGS {
+        let tag = head.get(at..)?;
+        if matches!(tag.first()?, 8 | 9) {
+            return flv_time(tag);
+        }
+        let content = usize::try_from(be32(tag, 0)? & 0xff_ffff).ok()?;
+        at = at.checked_add(content)?.checked_add(15)?;
+    }
+    None
 }
 
-/// The clock of a pack: 33 bits at 90 kHz, between marker bits.
-fn clock(pack: &[u8]) -> Option<u64> {
-    let bytes = pack.get(4..10)?;
-    let word = bytes
-        .iter()
-        .fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-    let bits = |from: u32, count: u32| word >> (48 - from - count) & ((1 << count) - 1);
-    let at = match (bits(0, 2), bits(0, 4)) {
-        (1, _) => 2,
-        (_, 2) => 4,
-        _ => return None,
-    };
-    Some(bits(at, 3) << 30 | bits(at + 4, 15) << 15 | bits(at + 20, 15))
+/// The time of a tag, in milliseconds.
+fn flv_time(tag: &[u8]) -> Option<u32> {
+    Some(be32(tag, 4)? >> 8 | u32::from(*tag.get(7)?) << 24)
 }
 
 #[cfg(test)]
@@ -128,11 +125,15 @@ mod tests {
                 stream(b"auds", length),
             ];
             let list = chunk(b"LIST", &list.concat());
-            [b"RIFF\0\0\0\0AVI ".to_vec(), list, chunk(b"LIST", b"movi")].concat()
+            let movie = chunk(b"LIST", &[b"movi".to_vec(), vec![7; 4096]].concat());
+            [b"RIFF\0\0\0\0AVI ".to_vec(), list, movie].concat()
         };
         assert_eq!(seconds(&avi(250, 441)), Some(1_152.0 / 100.0));
         assert_eq!(seconds(&avi(250, 0)), Some(10.0), "by its pictures");
         assert_eq!(seconds(&avi(0, 0)), None, "written by a pipe");
+        for placeholder in [u32::MAX, 0x7fff_ffff, 1 << 30] {
+            assert_eq!(seconds(&avi(0, placeholder)), None, "{placeholder}");
+        }
     }
 
     #[test]
@@ -146,35 +147,15 @@ mod tests {
             tag
         };
         let begin = b"FLV\x01\x05\0\0\0\x09\0\0\0\0".to_vec();
-        let tags = [tag(18, 0, 100), tag(8, 0, 400), tag(8, 20_000_000, 300)].concat();
-        let whole = [begin, tags].concat();
+        let tags = |begin| {
+            let last = tag(8, begin + 20_000_000, 300);
+            [tag(18, 0, 100), tag(8, begin, 400), last].concat()
+        };
+        let whole = [begin.clone(), tags(0)].concat();
         assert_eq!(seconds(&whole), Some(20_000.0));
         assert_eq!(seconds_of_ends(&whole, 330), Some(20_000.0));
+        let cut_from_live = [begin, tags(600_000)].concat();
+        assert_eq!(seconds(&cut_from_live), Some(20_000.0));
         assert_eq!(seconds(&whole[..whole.len() - 9]), None, "it was cut");
-    }
-
-    #[test]
-    fn a_program_stream_is_measured_by_its_clock() {
-        let pack = |ticks: u64, two: bool| {
-            let field = |from: u32, count: u32| ticks >> from & ((1 << count) - 1);
-            let parts = field(30, 3) << 32 | 1 << 31 | field(15, 15) << 16 | 1 << 15 | field(0, 15);
-            let word: u64 = match two {
-                true => 1 << 46 | parts << 11 | 1 << 10,
-                false => 2 << 44 | parts << 9 | 1 << 8,
-            };
-            let bytes = word.to_be_bytes();
-            [&[0, 0, 1, 0xba][..], &bytes[2..], &[0xff; 500]].concat()
-        };
-        for two in [true, false] {
-            let ticks = |seconds: u64| (1 << 32) + seconds * 90_000;
-            let file = [
-                pack(ticks(0), two),
-                pack(ticks(7), two),
-                pack(ticks(75), two),
-            ]
-            .concat();
-            assert_eq!(seconds(&file), Some(75.0));
-            assert_eq!(seconds_of_ends(&file, 600), Some(75.0));
-        }
     }
 }

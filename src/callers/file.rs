@@ -143,6 +143,11 @@ pub(super) fn text(path: &Path) -> Result<String, Error> {
     Ok(text)
 }
 
+/// The error of a key file without a word in it, where there were keys.
+pub(super) fn blank(path: &Path) -> Error {
+    fault(path, "is empty; to have no keys, leave a comment in it")
+}
+
 /// The keys of a text, or all that is wrong with it. No value is quoted: somebody may have put a
 /// key where its hash belongs.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, Error> {

@@ -102,7 +102,12 @@ impl Keys {
             return;
         };
         let path = self.file.path.display();
-        match text.and_then(|text| file::parse(&self.file.path, &text)) {
+        let entries = text.and_then(|text| match text.trim().is_empty() {
+            // Cut by whoever writes it: all callers would be locked out.
+            true => Err(file::blank(&self.file.path)),
+            false => file::parse(&self.file.path, &text),
+        });
+        match entries {
             Ok(entries) => {
                 let table = Arc::new(self.terms.table(entries, &self.table()));
                 tracing::info!(file = %path, keys = table.len(), "key file reloaded");

@@ -9,7 +9,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
 use crate::app;
-use crate::config::{Client, Settings};
+use crate::config::{Client, ClientTls, Settings};
 use crate::error::Error;
 use crate::grpc::pb::conversation_service_client::ConversationServiceClient;
 use crate::grpc::pb::health::HealthCheckRequest;
@@ -25,8 +25,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a server may say nothing to a call before it is asked whether it is there. Most answers
 /// begin earlier.
 const SILENCE: Duration = Duration::from_secs(3);
-/// How long it may take to answer that. A lost packet or two fit in; no model is asked.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long it may take to answer that. A slow line that is full of the request fits in, or a lost
+/// packet or two; no model is asked.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// The largest answer. The gateway bounds what DashScope says to 64 MiB before base64 is undone.
 const MAX_ANSWER_BYTES: usize = 128 << 20;
 /// What a gateway elsewhere takes, as far as is known: the defaults of its settings.
@@ -37,8 +38,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// A connection to a gateway.
 pub(crate) struct Gateway {
     channel: Channel,
-    /// Where it is; none: in this process.
-    address: Option<String>,
+    /// Where it is, and how it is reached; none: in this process.
+    elsewhere: Option<(String, ClientTls)>,
     authorization: Option<MetadataValue<Ascii>>,
     /// The largest request that it takes.
     pub(crate) max_request_bytes: usize,
@@ -52,7 +53,7 @@ impl Gateway {
     pub(crate) async fn connect(address: &str, client: &Client) -> Result<Self, Failure> {
         Ok(Self {
             channel: channel(address, &client.tls).await?,
-            address: Some(address.to_owned()),
+            elsewhere: Some((address.to_owned(), client.tls.clone())),
             authorization: authorization(client)?,
             max_request_bytes: ASSUMED_REQUEST_BYTES,
             chunk_bytes: CHUNK_BYTES,
@@ -67,7 +68,7 @@ impl Gateway {
         let channel = channel(&local.address, &settings.client.tls).await?;
         Ok(Self {
             channel,
-            address: None,
+            elsewhere: None,
             authorization: authorization(&settings.client)?,
             max_request_bytes: settings.server.max_request_bytes,
             chunk_bytes: settings.server.max_chunk_bytes.min(CHUNK_BYTES),
@@ -107,12 +108,19 @@ impl Gateway {
 
     /// Ends when the server shows no sign of life: it took the connection, and answers neither the
     /// call that is waiting nor a health check. An answer of any kind, a refusal too, is a sign.
+    /// On a connection of its own: the first one may be busy with a large request for long.
     pub(crate) async fn silent(&self) -> Failure {
-        let Some(address) = &self.address else {
+        let Some((address, tls)) = &self.elsewhere else {
             return std::future::pending().await;
         };
         tokio::time::sleep(SILENCE).await;
-        let mut health = HealthClient::new(self.channel.clone());
+        let channel = match timeout(ANSWER_WITHIN, channel(address, tls)).await {
+            Ok(Ok(channel)) => channel,
+            // It takes no second connection, which says nothing of the first.
+            Ok(Err(_)) => return std::future::pending().await,
+            Err(_) => return silent(address, SILENCE + ANSWER_WITHIN),
+        };
+        let mut health = HealthClient::new(channel);
         let checked = health.check(HealthCheckRequest::default());
         match timeout(ANSWER_WITHIN, checked).await {
             Ok(_) => std::future::pending().await,
@@ -122,8 +130,8 @@ impl Gateway {
 
     /// A failure, with what answers there when it is no gateway.
     pub(crate) async fn explained(&self, failure: Failure) -> Failure {
-        match &self.address {
-            Some(address) => probe::explained(failure, address).await,
+        match &self.elsewhere {
+            Some((address, _)) => probe::explained(failure, address).await,
             None => failure,
         }
     }

@@ -102,6 +102,9 @@ pub(crate) fn base_url(text: &str, plaintext: bool) -> Result<String, Wrong> {
     if url.host_str().is_none_or(str::is_empty) {
         return Err(Wrong::new("it names no host", example));
     }
+    if let Some(wrong) = of_another_interface(&url) {
+        return Err(wrong);
+    }
     match url.scheme() {
         "https" => {}
         "http" if plaintext || is_loopback(&url) => {}
@@ -113,6 +116,24 @@ pub(crate) fn base_url(text: &str, plaintext: bool) -> Result<String, Wrong> {
         _ => return Err(Wrong::new("it is neither https nor http", example)),
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// A URL of DashScope that is known not to be the base of the interface that is used. DashScope
+/// answers 404 without a word there.
+fn of_another_interface(url: &Url) -> Option<Wrong> {
+    let path = url.path().trim_end_matches('/');
+    let mend = "give the base of DashScope's own interface, which ends with /api/v1";
+    if path.split('/').any(|part| part == "compatible-mode") {
+        let problem = "it is the OpenAI-compatible interface, which has other requests";
+        return Some(Wrong::new(problem, mend));
+    }
+    if path.contains("/services/") {
+        return Some(Wrong::new("it is the URL of one service", mend));
+    }
+    let is_dashscope = url
+        .host_str()
+        .is_some_and(|host| host.starts_with("dashscope") && host.ends_with(".aliyuncs.com"));
+    (is_dashscope && path.is_empty()).then(|| Wrong::new("it has no path", mend))
 }
 
 /// The key: named, or in a file. The higher source wins, and in one source the key before the file.
@@ -190,6 +211,13 @@ mod tests {
             ("https://d.example/?key=canary", None),
             ("ftp://d.example/", None),
             ("embeded", None),
+            ("https://dashscope.aliyuncs.com/compatible-mode/v1", None),
+            ("https://dashscope-intl.aliyuncs.com/", None),
+            (
+                "https://d.example/api/v1/services/aigc/multimodal-generation/generation",
+                None,
+            ),
+            ("https://d.example", Some("https://d.example")),
         ] {
             let read = base_url(text, false);
             if let Err(wrong) = &read {

@@ -5,8 +5,9 @@
 //! never comes.
 
 use super::error_codes::by_code;
-use super::fault::{Said, error_object};
+use super::fault::{Said, error_object, truncated, unreadable};
 use super::reply::Reply;
+use super::sse::Frame;
 use super::text::Text;
 use super::tree;
 use super::wire::{Body, Output};
@@ -55,11 +56,34 @@ impl Reply {
             beside,
             known: by_code(said.code, http_status).is_some(),
             warning: Warning::new(Code::AnswerPartDropped, "code", message),
-            error: said.error(match self.sent {
-                Sent::Begun => Sent::Begun,
-                Sent::No | Sent::Refused | Sent::Maybe => Sent::Refused,
-            }),
+            error: said.error(self.sent_of_fault()),
         })
+    }
+
+    /// The error of an event that is not JSON: what its status says, if it is an error.
+    pub(super) fn not_json(&self, frame: &Frame, text: &str) -> Error {
+        let http_status = frame.http_status.unwrap_or_default();
+        if frame.event.as_ref() == b"error" || http_status >= 400 {
+            let said = Said {
+                message: text,
+                request_id: &self.opening.request_id,
+                http_status,
+                ..Said::default()
+            };
+            return said.error(self.sent_of_fault());
+        }
+        match frame.whole {
+            true => unreadable("an event has an unexpected JSON structure", self.sent),
+            false => truncated("an event is truncated", self.sent),
+        }
+    }
+
+    /// How far a call had come that DashScope says has failed.
+    fn sent_of_fault(&self) -> Sent {
+        match self.sent {
+            Sent::Begun => Sent::Begun,
+            Sent::No | Sent::Refused | Sent::Maybe => Sent::Refused,
+        }
     }
 
     /// Takes a body with a fault in it.

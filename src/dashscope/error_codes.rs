@@ -31,6 +31,11 @@ pub(super) struct Meaning {
 }
 
 impl Row {
+    /// Whether it says no more than that DashScope failed inside.
+    pub(super) fn is_internal(&self) -> bool {
+        self.code == INTERNAL
+    }
+
     fn fits(&self, code: &str, status: u16) -> bool {
         let code_fits = match self.code.strip_suffix('*') {
             Some(start) => code.starts_with(start),
@@ -59,9 +64,18 @@ impl Row {
     }
 }
 
-/// The line of a code. None if the code is empty or unknown.
+/// What DashScope puts before the code of a part of it that refused the call.
+const WRAPPER: &str = "InternalError.Algo.";
+
+/// How the codes begin of which nothing is known but that DashScope failed inside.
+const INTERNAL: &str = "InternalError*";
+
+/// The line of a code. None if the code is empty or unknown. Of `InternalError.Algo.CODE`, that of
+/// the code in it says more.
 pub(super) fn by_code(code: &str, status: u16) -> Option<&'static Row> {
-    ROWS.iter().find(|row| row.fits(code, status))
+    let find = |code: &str| ROWS.iter().find(|row| row.fits(code, status));
+    let inner = code.strip_prefix(WRAPPER).and_then(find);
+    inner.filter(|row| row.scope == Call).or_else(|| find(code))
 }
 
 /// The line of a status alone, for codes that are not in the table. A status that a filter before
@@ -231,7 +245,6 @@ pub(super) static ROWS: &[Row] = &[
     call("RetrivalFailed", UpstreamApp),
     // Parameters and input.
     input("InvalidParameter*"),
-    input("InternalError.Algo.InvalidParameter"),
     input("invalid_parameter_error"),
     input("invalid_request_error"),
     input("invalid_value"),
@@ -245,7 +258,7 @@ pub(super) static ROWS: &[Row] = &[
     call("ResponseTimeout", UpstreamTimeout),
     call("InternalError.FileUpload", UpstreamStorage),
     call("InternalError.Upload", UpstreamStorage),
-    failure("InternalError*", UpstreamInternal),
+    failure(INTERNAL, UpstreamInternal),
     failure("internal_error", UpstreamInternal),
     failure("SystemError", UpstreamInternal),
     failure("ModelServiceFailed", UpstreamInternal),

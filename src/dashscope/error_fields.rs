@@ -138,6 +138,8 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("language_type", "options.speech.language_type"),
     ("tools", "conversation.tools"),
     ("messages", "conversation.messages"),
+    // Of a tool call of an earlier answer.
+    ("function.arguments", "conversation.messages"),
 ];
 
 /// The fields that a message names. `param` is the parameter that OpenAI's error form names.
@@ -180,6 +182,7 @@ fn path(word: &str) -> Option<String> {
         ["parameters" | "parameter", rest @ ..] => parameter(rest),
         ["input", rest @ ..] => input(rest),
         ["messages", rest @ ..] if !rest.is_empty() => Some(message(rest)),
+        ["message", index, ..] if is_index(index) => Some(message(steps.get(1..)?)),
         ["tools", rest @ ..] if !rest.is_empty() => Some(tool(rest)),
         _ => None,
     }
@@ -190,6 +193,7 @@ fn of_param(param: &str) -> Option<String> {
     let steps = steps(param)?;
     match steps.as_slice() {
         ["messages", rest @ ..] => Some(message(rest)),
+        ["message", ..] => path(param),
         ["tools", rest @ ..] => Some(tool(rest)),
         ["voice"] => None,
         ["parameters" | "parameter" | "input", ..] => path(param),
@@ -373,6 +377,7 @@ mod tests {
                 "parameters.response_format.json_schema.schema.a.b",
                 "options.response_format.json_schema.schema",
             ),
+            ("message[19].role", "conversation.messages[19].role"),
             ("parameters.stop.0", "options.stop"),
             ("parameters.stop", "options.stop"),
             (

@@ -113,9 +113,16 @@ impl<'a> Said<'a> {
             return by_status(status).meaning(&message);
         };
         // A code that stands in the message is a part of its words.
-        let inner = wrapped.and_then(|(status, code)| by_code(code, status));
+        let inner = wrapped.and_then(|(status, code)| Some((status, by_code(code, status)?)));
         match inner {
-            Some(inner) if row.scope == Scope::Call && inner.scope == Scope::Call => {
+            // What was refused did not fail inside, whatever it is called.
+            Some((400..=499, inner)) if inner.is_internal() && row.scope == Scope::Call => {
+                match row.is_internal() {
+                    true => call_only(by_status(400).meaning(&message)),
+                    false => row.meaning(&message),
+                }
+            }
+            Some((_, inner)) if row.scope == Scope::Call && inner.scope == Scope::Call => {
                 inner.meaning(&message)
             }
             _ => row.meaning(&message),
@@ -527,6 +534,60 @@ mod tests {
         for (status, code, message, reason) in SAYINGS {
             let seen = error(*status, code, message).reason();
             assert_eq!(seen, *reason, "{code} {message}");
+        }
+    }
+
+    /// A code inside another: what refused the call says more than who passed it on.
+    #[test]
+    fn u27_a_wrapped_code_never_makes_a_refusal_a_failure_inside() {
+        let blocked = "<400> InternalError.Algo.DataInspectionFailed: Input text data may contain \
+                       inappropriate content.";
+        for (code, message, reason) in [
+            ("data_inspection_failed", blocked, ContentBlocked),
+            ("DataInspectionFailed", blocked, ContentBlocked),
+            ("InvalidParameter", blocked, ContentBlocked),
+            ("InternalError.Algo", blocked, ContentBlocked),
+            (
+                "InternalError.Algo.DataInspectionFailed",
+                "",
+                ContentBlocked,
+            ),
+            (
+                "ModelNotFound",
+                "<404> InternalError.Algo.ModelNotFound: m",
+                ModelNotFound,
+            ),
+            (
+                "ModelNotFound",
+                "<404> InternalError.Algo.NewCode: m",
+                ModelNotFound,
+            ),
+            (
+                "InvalidParameter",
+                "<400> InternalError.Algo.NewCode: m",
+                UpstreamRejected,
+            ),
+            (
+                "InternalError.Algo",
+                "<400> InternalError.Algo.NewCode: m",
+                UpstreamRejected,
+            ),
+            (
+                "InternalError.Algo",
+                "<500> InternalError.Algo: m",
+                UpstreamInternal,
+            ),
+            (
+                "InternalError",
+                "<400> InternalError.Algo.InvalidParameter: m",
+                UpstreamRejected,
+            ),
+            // Never the account, whatever stands in it.
+            ("InternalError.Algo.InvalidApiKey", "", UpstreamInternal),
+        ] {
+            let seen = error(400, code, message);
+            assert_eq!(seen.reason(), reason, "{code} {message}");
+            assert_eq!(seen.upstream().unwrap().scope, Scope::Call);
         }
     }
 

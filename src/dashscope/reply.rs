@@ -164,7 +164,8 @@ impl Reply {
     fn read_frame(&mut self, frame: &Frame) -> Result<(), Error> {
         let text = text_of(&frame.data);
         let text = text.trim();
-        if text.is_empty() || text == "[DONE]" {
+        let is_error = frame.event.as_ref() == b"error";
+        if text.is_empty() && !is_error || text == "[DONE]" {
             return Ok(());
         }
         let finished = self.is_finished();
@@ -176,15 +177,8 @@ impl Reply {
                 self.add_warning(Warning::new(Code::AnswerPartDropped, "", message));
                 return Ok(());
             }
-            None if !frame.whole => return Err(truncated("an event is truncated", self.sent)),
-            None => {
-                return Err(unreadable(
-                    "an event has an unexpected JSON structure",
-                    self.sent,
-                ));
-            }
+            None => return Err(self.not_json(frame, text)),
         };
-        let is_error = frame.event.as_ref() == b"error";
         let status = frame.http_status.unwrap_or_default();
         let taken = match self.fault(&body, status, is_error) {
             Some(fault) => self.take_fault(fault, body, true),
@@ -463,6 +457,26 @@ mod tests {
             }
         }
         text
+    }
+
+    #[test]
+    fn an_error_event_that_is_not_json_is_judged_by_its_status() {
+        for (status, data, reason) in [
+            (Some(429), "Too many requests", Reason::UpstreamRate),
+            (Some(429), "", Reason::UpstreamRate),
+            (Some(503), "{", Reason::UpstreamUnknown),
+            (None, "Bad gateway", Reason::UpstreamUnknown),
+        ] {
+            let frame = Frame {
+                event: Bytes::from_static(b"error"),
+                data: data.into(),
+                http_status: status,
+                whole: true,
+            };
+            let error = reply(1).take_frame(&frame).unwrap_err();
+            assert_eq!(error.reason(), reason, "{status:?} {data}");
+            assert_eq!(error.sent(), Sent::Refused);
+        }
     }
 
     #[test]

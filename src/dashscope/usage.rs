@@ -32,7 +32,9 @@ pub(super) fn alike(
         let start = start.map_or(0, |last| last + 1);
         let (number, after_number) = digits(left.get(start..)?);
         let (other, after_other) = digits(rest.get(start..)?);
-        let is_whole = head.get(..start)?.trim_ascii_end().ends_with(b":");
+        let key = head.get(..start)?.trim_ascii_end();
+        // Behind a key, not in a text. In a text its quote would have a backslash.
+        let is_whole = key.ends_with(b"\":") && !key.ends_with(b"\\\":");
         if !is_whole || number.is_empty() || other.is_empty() || !accepts(number, other) {
             return None;
         }
@@ -147,5 +149,28 @@ fn text(raw: &Object, key: &str) -> Option<String> {
         | Document::Number(_)
         | Document::List(_)
         | Document::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::only_grew;
+
+    #[test]
+    fn only_whole_numbers_behind_a_key_may_grow() {
+        for (before, after, grew) in [
+            (r#"{"a":1}"#, r#"{"a":1}"#, true),
+            (r#"{"a":9,"b":{"c": 7}}"#, r#"{"a":10,"b":{"c": 70}}"#, true),
+            (r#"{"a":2}"#, r#"{"a":1}"#, false),
+            (r#"{"a":1}"#, r#"{"a":1,"b":2}"#, false),
+            (r#"{"a":1,"b":2}"#, r#"{"a":1}"#, false),
+            (r#"{"a":-1}"#, r#"{"a":-2}"#, false),
+            (r#"{"a":1.5}"#, r#"{"a":1.6}"#, false),
+            (r#"{"a":"x:2"}"#, r#"{"a":"x:3"}"#, false),
+            (r#"{"k:0":1}"#, r#"{"k:1":1}"#, false),
+            (r#"{"a":"\":2"}"#, r#"{"a":"\":3"}"#, false),
+        ] {
+            assert_eq!(only_grew(before, after), grew, "{before} {after}");
+        }
     }
 }

@@ -20,6 +20,7 @@ pub mod frames;
 pub mod guard;
 mod header_fields;
 pub mod health;
+mod large_messages;
 pub mod listener;
 pub mod load;
 pub mod media;

@@ -25,6 +25,7 @@ use super::conversation::Conversation;
 use super::element_limits::Schema;
 use super::explained::{explained, no_method};
 use super::health::{Checks, Phase};
+use super::large_messages::Turns;
 use super::media::Media;
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
@@ -33,7 +34,7 @@ use super::request_body::RequestBody;
 use super::request_limits::{Caller, Elements, Limits};
 use super::services::{self, Access, Answering, Services};
 use super::settings::Settings;
-use super::unpack::{Encoding, Turns};
+use super::unpack::Encoding;
 use super::{path, pb, refusal};
 
 /// The largest message of health: the name of a service.
@@ -144,12 +145,12 @@ impl Offered {
     }
 
     /// The limits of a message of so many bytes.
-    fn limits(&self, message_bytes: usize) -> Limits {
+    fn limits(&self, message_bytes: usize, arrival: &Arrival) -> Limits {
         Limits {
             message_bytes,
             elements: None,
             stall_timeout: None,
-            turns: self.turns.clone(),
+            turns: self.turns.of(arrival.identity.share),
         }
     }
 
@@ -182,7 +183,7 @@ impl Offered {
         let limits = Limits {
             // What it is made of may take as much as its bytes may.
             elements: self.elements(message, limit),
-            ..self.limits(limit)
+            ..self.limits(limit, &arrival)
         };
         let report = Some((self.relay.clone(), method));
         let request = checked(request, limits, &memory, caller(&arrival, report));
@@ -218,7 +219,7 @@ impl Offered {
                 .refuse(arrival.report("UploadMedia"), arrival.at, &error);
             return refused(request, error);
         }
-        let limits = self.limits(limit + CHUNK_ENVELOPE);
+        let limits = self.limits(limit + CHUNK_ENVELOPE, &arrival);
         // What goes wrong later is reported with the upload.
         let request = checked(request, limits, &memory, caller(&arrival, None));
         let service = Media {
@@ -248,7 +249,7 @@ impl Offered {
                 Err(error) => return refused(request, error),
             },
         };
-        let limits = self.limits(HEALTH_BYTES);
+        let limits = self.limits(HEALTH_BYTES, &arrival);
         let request = checked(request, limits, &memory, caller(&arrival, None));
         let phase = self.phase.clone();
         let checks = Checks {
@@ -274,7 +275,7 @@ impl Offered {
         clock.keep_deadline(arrival.at + arrival.timeout(settings.stream_timeout, settings));
         let limits = Limits {
             stall_timeout: Some(settings.request_body_timeout),
-            ..self.limits(REFLECTION_BYTES)
+            ..self.limits(REFLECTION_BYTES, arrival)
         };
         let request = request.map(|body| body.until_ended(Arc::clone(clock)));
         let request = checked(

@@ -400,15 +400,17 @@ where
 mod tests {
     use std::io::Write as _;
     use std::task::Waker;
+    use std::time::Duration;
 
-    use super::super::unpack::{Turns, UNPACKED_AT_ONCE};
+    use super::super::large_messages::Turns;
+    use super::super::unpack::UNPACKED_AT_ONCE;
     use super::*;
     use crate::memory::{Kind, MemoryLedger};
 
     const LENGTH: usize = 8 << 20;
 
     /// Polls a body to its end: how often it let others have their turn, and what it passed on.
-    fn polled(body: &[u8], encoding: Encoding) -> (usize, Result<usize, Status>) {
+    async fn polled(body: &[u8], encoding: Encoding) -> (usize, Result<usize, Status>) {
         let limits = Limits {
             message_bytes: LENGTH + PREFIX,
             elements: None,
@@ -428,7 +430,10 @@ mod tests {
         let (mut turns, mut passed) = (0, 0);
         loop {
             match Pin::new(&mut body).poll_frame(&mut cx) {
-                Poll::Pending => turns += 1,
+                Poll::Pending => {
+                    turns += 1;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
                 Poll::Ready(Some(Ok(frame))) => passed += frame.into_data().unwrap().len(),
                 Poll::Ready(Some(Err(status))) => return (turns, Err(status)),
                 Poll::Ready(None) => return (turns, Ok(passed)),
@@ -446,26 +451,27 @@ mod tests {
         framed
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn others_have_their_turn_while_a_message_is_unpacked() {
-        let (turns, passed) = polled(&packed(LENGTH), Encoding::Gzip);
+        let (turns, passed) = polled(&packed(LENGTH), Encoding::Gzip).await;
         assert_eq!(passed.unwrap(), LENGTH + PREFIX);
         // While it is unpacked, and while it is passed on.
         assert_eq!(turns, LENGTH / UNPACKED_AT_ONCE + LENGTH / PASSED_AT_ONCE);
-        let (turns, passed) = polled(&packed(1000), Encoding::Gzip);
+        let (turns, passed) = polled(&packed(1000), Encoding::Gzip).await;
         assert_eq!((turns, passed.unwrap()), (0, 1000 + PREFIX));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn messages_behind_a_packed_one_are_passed_on_behind_it() {
         let plain = [&[0, 0, 0, 0, 3], &b"abc"[..]].concat();
         let bytes = [packed(LENGTH), plain, packed(5), packed(LENGTH)].concat();
-        let (_, passed) = polled(&bytes, Encoding::Gzip);
+        let (_, passed) = polled(&bytes, Encoding::Gzip).await;
         assert_eq!(passed.unwrap(), 2 * (LENGTH + PREFIX) + 8 + 10);
         let (_, passed) = polled(
             &[packed(5), packed(LENGTH + PREFIX + 1)].concat(),
             Encoding::Gzip,
-        );
+        )
+        .await;
         assert_eq!(passed.unwrap_err().code(), tonic::Code::ResourceExhausted);
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::relay::Relay;
 use crate::telemetry::report::Report;
 
-use super::unpack::Turns;
+use super::large_messages::Turns;
 
 /// What a request may be.
 pub(super) struct Limits {

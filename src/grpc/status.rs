@@ -8,7 +8,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::error::{Error, Kind, Reason};
+use crate::error::{Error, Kind, Reason, Sent};
 
 use super::names;
 
@@ -55,6 +55,8 @@ pub fn pushback(error: &Error) -> Option<Duration> {
             | Reason::UpstreamQuota,
         ) => None,
         (_, Reason::UpstreamTls) => None,
+        // The model has worked, and would be paid for once more.
+        (Kind::Exhausted, _) if matches!(error.sent(), Sent::Maybe | Sent::Begun) => None,
         (Kind::Exhausted, _) => Some(THROTTLED_PUSHBACK),
         (Kind::Unavailable, _) => Some(PASSING_PUSHBACK),
         _ => None,
@@ -252,6 +254,8 @@ mod tests {
                 assert!(!again || wait.is_some(), "{reason:?}: {}", status.message());
                 if matches!(sent, Sent::Maybe | Sent::Begun) {
                     assert_ne!(status.code(), Code::Unavailable, "{reason:?}");
+                    // It would be paid for again.
+                    assert_eq!(pushback, "-1", "{reason:?}");
                 }
                 assert_ne!(status.code(), Code::Cancelled);
                 assert!(status.details().len() <= 4096);

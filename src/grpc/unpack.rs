@@ -3,16 +3,15 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use flate2::read::GzDecoder;
 use http::{HeaderMap, header::HeaderName};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
 
+use super::large_messages::{self, Turns};
 use super::scan::{Scan, malformed};
 
 /// How much is unpacked between two looks at the limits.
@@ -89,29 +88,12 @@ impl Encoding {
     }
 }
 
-/// How many messages larger than [`LARGE`] are unpacked together: a thread has as
-/// many between two looks at any other call, whatever is sent to it.
-const LARGE_AT_ONCE: usize = 2;
-
-/// Whose turn it is to unpack a large message. Cheap to clone; all clones are the same queue.
-#[derive(Clone, Debug)]
-pub(super) struct Turns(Arc<Semaphore>);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
-    }
-}
-
 /// The turn of one message.
 enum Turn {
     /// It is not known yet whether the message is large.
     None,
-    Waits(Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>),
-    /// None if there are no turns any more, which does not happen.
-    Is {
-        _permit: Option<OwnedSemaphorePermit>,
-    },
+    Waits(Pin<Box<dyn Future<Output = large_messages::Turn> + Send>>),
+    Is(large_messages::Turn),
 }
 
 /// A message that is being unpacked.
@@ -156,15 +138,10 @@ impl Unpacking {
             match &mut self.turn {
                 Turn::None if self.length < LARGE => return Poll::Ready(()),
                 Turn::None => {
-                    let turns = Arc::clone(&self.turns.0);
-                    let turn = async move { turns.acquire_owned().await.ok() };
-                    self.turn = Turn::Waits(Box::pin(turn));
+                    self.turn = Turn::Waits(Box::pin(self.turns.clone().wait()));
                 }
-                Turn::Waits(turn) => {
-                    let _permit = ready!(turn.as_mut().poll(cx));
-                    self.turn = Turn::Is { _permit };
-                }
-                Turn::Is { .. } => return Poll::Ready(()),
+                Turn::Waits(turn) => self.turn = Turn::Is(ready!(turn.as_mut().poll(cx))),
+                Turn::Is(_) => return Poll::Ready(()),
             }
         }
     }
@@ -208,6 +185,14 @@ impl Unpacking {
     /// The count of the message.
     pub(super) fn scan(&mut self) -> Option<Scan> {
         self.scan.take()
+    }
+}
+
+impl Drop for Unpacking {
+    fn drop(&mut self) {
+        if let Turn::Is(turn) = &self.turn {
+            turn.spent(self.length);
+        }
     }
 }
 

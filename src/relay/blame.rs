@@ -38,7 +38,9 @@ fn of_media(error: Error, prompt: &Prompt, stored: &Stored) -> Error {
     if given.is_empty() && stored.is_empty() && !has_media(prompt) {
         return error;
     }
-    if given.is_empty() {
+    let expired = error.reason() == Reason::MediaExpired;
+    let of_gateway = expired && !stored.is_empty() && !given.iter().any(|(_, uri)| in_storage(uri));
+    if given.is_empty() || of_gateway {
         let message = match stored.is_empty() {
             true => "DashScope could not read media that were sent inside the request",
             false => "DashScope could not read media that the gateway uploaded for this call",
@@ -51,7 +53,6 @@ fn of_media(error: Error, prompt: &Prompt, stored: &Stored) -> Error {
     if !error.violations().is_empty() {
         return error;
     }
-    let expired = error.reason() == Reason::MediaExpired;
     let of_kind = |(_, uri): &&(String, &str)| in_storage(uri) == expired;
     let named = match given.iter().any(|given| of_kind(&given)) {
         true => given.iter().filter(of_kind).take(MAX_FIELDS).collect(),
