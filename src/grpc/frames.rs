@@ -157,6 +157,10 @@ impl Frames {
                     if *filled == HEAD {
                         let head = read(*head);
                         each(Piece::Head(head));
+                        if head.length == 0 {
+                            // A head may begin with a frame that has none of its fields.
+                            each(Piece::Payload(head, 0, &[]));
+                        }
                         self.enter(head, head.length);
                     }
                 }

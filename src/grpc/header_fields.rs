@@ -283,6 +283,9 @@ mod tests {
             let frames = [(head(frames::HEADERS, flags, payload.len()), &payload[..]),
                 (head(frames::CONTINUATION, frames::END_HEADERS, rest.len()), rest)];
             for (head, payload) in frames {
+                if payload.is_empty() {
+                    prop_assert!(fields.follow(head, 0, payload));
+                }
                 for (at, piece) in payload.chunks(size).enumerate() {
                     prop_assert!(fields.follow(head, at * size, piece));
                 }

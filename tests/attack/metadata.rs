@@ -185,10 +185,23 @@ async fn answered(raw: &mut Raw, stream: u32) -> Result<(), String> {
 async fn a_head_of_thirty_thousand_fields_is_not_decoded() {
     let upstream = Upstream::always(Vec::new()).await;
     let gateway = gateway(&upstream).await;
+    let head = repeated(3, 30_000);
+    // The same behind a HEADERS frame that has none of the fields.
+    let (mut empty, mut moved) = (head[..9].to_vec(), head.clone());
+    empty[..3].fill(0);
+    empty[4] &= !END_HEADERS;
+    moved[3] = CONTINUATION;
+    moved[4] &= END_HEADERS;
+    let begun_empty = [empty, moved].concat();
     // In frames as they come, and in pieces of any size.
-    for size in [usize::MAX, 1000, 7] {
+    for (head, size) in [
+        (&head, usize::MAX),
+        (&head, 1000),
+        (&head, 7),
+        (&begun_empty, usize::MAX),
+        (&begun_empty, 7),
+    ] {
         let mut raw = with_sibling(&gateway).await;
-        let head = repeated(3, 30_000);
         for piece in head.chunks(size.min(head.len())) {
             if !raw.send(piece).await {
                 break;
