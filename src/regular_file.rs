@@ -1,5 +1,5 @@
 //! Opens the files that an operator names. A path may come to lead to a named pipe, a device or a
-//! directory, while the gateway runs: opening a pipe that nobody writes to would wait for ever, and
+//! directory, while the gateway runs: opening a pipe without a writer would wait for ever, and
 //! a device may give bytes without end. Only regular files are opened; how much is read of them is
 //! bounded by whoever reads.
 

@@ -80,21 +80,7 @@ fn enhanced(bytes: &[u8]) -> Option<Frame> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::duration;
-    use super::super::recording::Recording;
-
-    fn seconds(bytes: &[u8]) -> Option<f64> {
-        duration(Recording::whole(bytes)).map(|found| found.as_secs_f64())
-    }
-
-    fn seconds_of_ends(bytes: &[u8], kept: usize) -> Option<f64> {
-        let recording = Recording {
-            head: &bytes[..kept],
-            tail: &bytes[bytes.len() - kept..],
-            size: bytes.len() as u64,
-        };
-        duration(recording).map(|found| found.as_secs_f64())
-    }
+    use super::super::measured::{seconds, seconds_of_ends};
 
     /// A frame of AC-3: 48 kHz, 64 kbit/s, 1,536 samples in 256 bytes.
     fn ac3() -> Vec<u8> {

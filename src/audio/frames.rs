@@ -216,12 +216,7 @@ fn amr_frame(bytes: &[u8], sizes: [usize; 9]) -> Option<Frame> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::duration;
-    use super::super::recording::Recording;
-
-    fn seconds(bytes: &[u8]) -> Option<f64> {
-        duration(Recording::whole(bytes)).map(|found| found.as_secs_f64())
-    }
+    use super::super::measured::seconds;
 
     #[test]
     fn bytes_in_which_two_frames_follow_each_other_by_chance_have_no_length() {

@@ -61,4 +61,6 @@ pub fn duration(recording: Recording<'_>) -> Option<Duration> {
 }
 
 #[cfg(test)]
+mod measured;
+#[cfg(test)]
 mod tests;

@@ -79,21 +79,7 @@ fn flv_time(tag: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::duration;
-    use super::super::recording::Recording;
-
-    fn seconds(bytes: &[u8]) -> Option<f64> {
-        duration(Recording::whole(bytes)).map(|found| found.as_secs_f64())
-    }
-
-    fn seconds_of_ends(bytes: &[u8], kept: usize) -> Option<f64> {
-        let recording = Recording {
-            head: &bytes[..kept],
-            tail: &bytes[bytes.len() - kept..],
-            size: bytes.len() as u64,
-        };
-        duration(recording).map(|found| found.as_secs_f64())
-    }
+    use super::super::measured::{seconds, seconds_of_ends};
 
     fn chunk(id: &[u8], body: &[u8]) -> Vec<u8> {
         let size = (body.len() as u32).to_le_bytes();

@@ -2,24 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
-
-fn seconds(bytes: &[u8]) -> Option<f64> {
-    duration(Recording::whole(bytes)).map(|found| found.as_secs_f64())
-}
-
-/// The first and the last kilobytes of a file, as an upload that passes by leaves them.
-fn seconds_of_ends(bytes: &[u8], kept: usize) -> Option<f64> {
-    let recording = Recording {
-        head: bytes.get(..kept).unwrap_or(bytes),
-        tail: bytes
-            .len()
-            .checked_sub(kept)
-            .map_or(bytes, |at| &bytes[at..]),
-        size: bytes.len() as u64,
-    };
-    duration(recording).map(|found| found.as_secs_f64())
-}
+use super::measured::{seconds, seconds_of_ends};
 
 fn chunk(id: &[u8], body: &[u8]) -> Vec<u8> {
     let size = (body.len() as u32).to_le_bytes();

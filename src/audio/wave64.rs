@@ -54,21 +54,7 @@ pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::duration;
-    use super::super::recording::Recording;
-
-    fn seconds(bytes: &[u8]) -> Option<f64> {
-        duration(Recording::whole(bytes)).map(|found| found.as_secs_f64())
-    }
-
-    fn seconds_of_ends(bytes: &[u8], kept: usize) -> Option<f64> {
-        let recording = Recording {
-            head: &bytes[..kept],
-            tail: &bytes[bytes.len() - kept..],
-            size: bytes.len() as u64,
-        };
-        duration(recording).map(|found| found.as_secs_f64())
-    }
+    use super::super::measured::{seconds, seconds_of_ends};
 
     fn wave64(data_size: u64, samples: usize) -> Vec<u8> {
         const OTHER: [u8; 12] = [

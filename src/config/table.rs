@@ -210,7 +210,7 @@ settings! {
         "DASHGATE_TIMEOUTS_SLOW_CONSUMER":
         "How long a response may stay unread before the call is ended. After the same time again \
          its stream is reset.",
-        "The model keeps producing billed tokens that nobody reads.";
+        "The model keeps producing billed tokens meanwhile.";
     "upstream.url" [Text] = "",
         "DASHSCOPE_HTTP_BASE_URL" "--upstream":
         "DashScope's base URL with its `/api/v1`, or `embedded` for the emulator. `https`, or \

@@ -32,8 +32,8 @@ pub const RELIEVE_PERCENT: usize = 92;
 pub const KEPT_PERCENT: usize = 25;
 
 /// The share of the limit that calls without credentials may hold: health checks, reflection where
-/// it is open, and heads that are unfinished. What nobody in particular sends must not keep callers
-/// out.
+/// it is open, and heads that are unfinished. What callers without an
+/// identity send must not keep the others out.
 pub const OPEN_PERCENT: usize = 8;
 
 /// The share of the limit that watches of health without credentials may hold. It is apart, because

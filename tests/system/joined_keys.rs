@@ -5,21 +5,12 @@ use dashgate::grpc::pb::{self, content, converse_stream_response::Event, delta};
 use serde_json::{Value, json};
 
 use crate::notation::message;
-use crate::support::*;
-use crate::unknown_keys::{ask, choice, event, extend, object, pieces};
+use crate::unknown_keys::{added_up, ask, choice, extend, object, pieces};
 
 /// The keys of the tool call, of the probabilities and of the audio file of an answer, added up by
 /// the gateway and from the deltas of a stream; and where a warning says that something is missing.
 async fn inner_keys(bodies: &[Value]) -> (Value, Vec<String>) {
-    let mut steps = vec![sse()];
-    steps.extend(bodies.iter().map(event));
-    let upstream = Upstream::always(steps).await;
-    let mut settings = settings(&upstream);
-    settings.upstream.stream_only_models = vec!["*".to_owned()];
-    let gateway = gateway_with(settings).await;
-    let request: pb::ConverseRequest = message(&ask());
-    let answer = gateway.conversation().converse(request).await;
-    let answer = answer.unwrap().into_inner();
+    let (_upstream, gateway, answer) = added_up(bodies).await;
     let fields = |warnings: &[pb::Warning]| -> Vec<String> {
         warnings.iter().map(|w| w.field.clone()).collect()
     };

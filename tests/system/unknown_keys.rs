@@ -55,8 +55,8 @@ fn texts(message: &pb::Message) -> String {
     texts.collect()
 }
 
-/// The answer of these events, added up by the gateway, and from the deltas of a stream.
-async fn both(bodies: &[Value]) -> [Had; 2] {
+/// A gateway in front of these events, and the answer that it adds up of them.
+pub async fn added_up(bodies: &[Value]) -> (Upstream, Running, pb::ConverseResponse) {
     let mut steps = vec![sse()];
     steps.extend(bodies.iter().map(event));
     let upstream = Upstream::always(steps).await;
@@ -66,6 +66,12 @@ async fn both(bodies: &[Value]) -> [Had; 2] {
     let request: pb::ConverseRequest = message(&ask());
     let answer = gateway.conversation().converse(request).await;
     let answer = answer.unwrap().into_inner();
+    (upstream, gateway, answer)
+}
+
+/// The answer of these events, added up by the gateway, and from the deltas of a stream.
+async fn both(bodies: &[Value]) -> [Had; 2] {
+    let (_upstream, gateway, answer) = added_up(bodies).await;
     let turn = answer.choices[0].message.as_ref().unwrap();
     let whole = Had {
         text: texts(turn),
