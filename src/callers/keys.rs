@@ -102,11 +102,14 @@ impl Keys {
             return;
         };
         let path = self.file.path.display();
-        let entries = text.and_then(|text| match text.trim().is_empty() {
-            // Cut by whoever writes it: all callers would be locked out.
-            true => Err(file::blank(&self.file.path)),
-            false => file::parse(&self.file.path, &text),
-        });
+        let entries =
+            text.and_then(
+                |text| match text.trim_start_matches('\u{feff}').trim().is_empty() {
+                    // Cut by whoever writes it: all callers would be locked out.
+                    true => Err(file::blank(&self.file.path)),
+                    false => file::parse(&self.file.path, &text),
+                },
+            );
         match entries {
             Ok(entries) => {
                 let table = Arc::new(self.terms.table(entries, &self.table()));

@@ -123,6 +123,9 @@ pub(crate) fn base_url(text: &str, plaintext: bool) -> Result<String, Wrong> {
 fn of_another_interface(url: &Url) -> Option<Wrong> {
     let path = url.path().trim_end_matches('/');
     let mend = "give the base of DashScope's own interface, which ends with /api/v1";
+    if path.ends_with("/api/v1") {
+        return None;
+    }
     if path.split('/').any(|part| part == "compatible-mode") {
         let problem = "it is the OpenAI-compatible interface, which has other requests";
         return Some(Wrong::new(problem, mend));
@@ -130,10 +133,9 @@ fn of_another_interface(url: &Url) -> Option<Wrong> {
     if path.contains("/services/") {
         return Some(Wrong::new("it is the URL of one service", mend));
     }
-    let is_dashscope = url
-        .host_str()
-        .is_some_and(|host| host.starts_with("dashscope") && host.ends_with(".aliyuncs.com"));
-    (is_dashscope && path.is_empty()).then(|| Wrong::new("it has no path", mend))
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    let is_dashscope = host.contains("dashscope") && host.ends_with(".aliyuncs.com");
+    is_dashscope.then(|| Wrong::new("its path is not that of DashScope's own interface", mend))
 }
 
 /// The key: named, or in a file. The higher source wins, and in one source the key before the file.
@@ -213,6 +215,11 @@ mod tests {
             ("embeded", None),
             ("https://dashscope.aliyuncs.com/compatible-mode/v1", None),
             ("https://dashscope-intl.aliyuncs.com/", None),
+            ("https://cn-hongkong.dashscope.aliyuncs.com./v1", None),
+            (
+                "https://d.example/services/compatible-mode/api/v1",
+                Some("https://d.example/services/compatible-mode/api/v1"),
+            ),
             (
                 "https://d.example/api/v1/services/aigc/multimodal-generation/generation",
                 None,

@@ -33,7 +33,7 @@ pub(super) struct Meaning {
 impl Row {
     /// Whether it says no more than that DashScope failed inside.
     pub(super) fn is_internal(&self) -> bool {
-        self.code == INTERNAL
+        matches!(self.code, INTERNAL | "internal_error" | "SystemError")
     }
 
     fn fits(&self, code: &str, status: u16) -> bool {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use super::error_codes::{Meaning, by_code, by_status};
+use super::error_codes::{Meaning, Row, by_code, by_status};
 use super::error_fields;
 use super::error_messages::MESSAGES;
 use super::fields::Fields;
@@ -115,18 +115,35 @@ impl<'a> Said<'a> {
         // A code that stands in the message is a part of its words.
         let inner = wrapped.and_then(|(status, code)| Some((status, by_code(code, status)?)));
         match inner {
-            // What was refused did not fail inside, whatever it is called.
-            Some((400..=499, inner)) if inner.is_internal() && row.scope == Scope::Call => {
-                match row.is_internal() {
-                    true => call_only(by_status(400).meaning(&message)),
-                    false => row.meaning(&message),
-                }
+            Some((status, inner)) if inner.is_internal() && row.scope == Scope::Call => {
+                beside_internal(row, inner, status, &message)
             }
             Some((_, inner)) if row.scope == Scope::Call && inner.scope == Scope::Call => {
                 inner.meaning(&message)
             }
+            // It passes, as the code in it says, and pauses no model: it stands in words.
+            Some((_, inner)) if row.is_internal() && inner.reason == Reason::UpstreamRate => {
+                call_only(inner.meaning(&message))
+            }
             _ => row.meaning(&message),
         }
+    }
+}
+
+/// What a code means whose message has another in it that says no more than that DashScope failed
+/// inside: then the status that stands with it says more.
+fn beside_internal(row: &Row, inner: &Row, status: u16, message: &str) -> Meaning {
+    let by_words = row.meaning(message);
+    let is_input = row.reason == Reason::UpstreamRejected;
+    match status {
+        // The two that pass, and say nothing of the request.
+        408 | 429 => call_only(by_status(status).meaning(message)),
+        400..=499 if row.is_internal() && by_words.reason == row.reason => {
+            call_only(by_status(status).meaning(message))
+        }
+        // DashScope calls failures of its models wrong parameters, and nothing else.
+        500.. if is_input => inner.meaning(message),
+        _ => by_words,
     }
 }
 
@@ -581,6 +598,46 @@ mod tests {
                 "InternalError",
                 "<400> InternalError.Algo.InvalidParameter: m",
                 UpstreamRejected,
+            ),
+            (
+                "internal_error",
+                "<400> InternalError.Algo.NewCode: m",
+                UpstreamRejected,
+            ),
+            (
+                "DataInspectionFailed",
+                "<500> InternalError.Algo: m",
+                ContentBlocked,
+            ),
+            (
+                "InvalidParameter",
+                "<500> InternalError.Algo: m",
+                UpstreamInternal,
+            ),
+            (
+                "InternalError.Timeout",
+                "<500> InternalError.Algo: m",
+                UpstreamTimeout,
+            ),
+            (
+                "InternalError.Algo",
+                "<429> InternalError.Algo: m",
+                UpstreamRate,
+            ),
+            (
+                "InternalError.Algo",
+                "<429> InternalError.Algo.Throttling: m",
+                UpstreamRate,
+            ),
+            (
+                "InvalidParameter",
+                "<429> InternalError.Algo: m",
+                UpstreamRate,
+            ),
+            (
+                "InternalError",
+                "<408> InternalError.Algo: m",
+                UpstreamTimeout,
             ),
             // Never the account, whatever stands in it.
             ("InternalError.Algo.InvalidApiKey", "", UpstreamInternal),
