@@ -25,7 +25,8 @@ fuzz_target!(|bytes: &[u8]| {
     let outcome = reply.take_whole(bytes).and_then(|()| reply.finish());
     if let Some(answer) = check(&mut reply, outcome) {
         let text = String::from_utf8_lossy(bytes);
-        let json: serde_json::Result<Value> = serde_json::from_str(text.trim_start_matches('\u{feff}').trim());
+        let json: serde_json::Result<Value> =
+            serde_json::from_str(text.trim_start_matches('\u{feff}').trim());
         match json {
             Ok(json) => lost_nothing(&json, answer),
             // A number that no double holds is kept as its digits, where the library has an error.

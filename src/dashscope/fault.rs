@@ -554,96 +554,99 @@ mod tests {
         }
     }
 
-    /// A code inside another: what refused the call says more than who passed it on.
+    /// As DashScope words it for a text that it will not read.
+    const BLOCKED: &str = "<400> InternalError.Algo.DataInspectionFailed: inappropriate content";
+
+    /// Codes around others: what refused the call says more than what passed it on.
+    const WRAPPED: &[(&str, &str, Reason)] = &[
+        ("data_inspection_failed", BLOCKED, ContentBlocked),
+        ("DataInspectionFailed", BLOCKED, ContentBlocked),
+        ("InvalidParameter", BLOCKED, ContentBlocked),
+        ("InternalError.Algo", BLOCKED, ContentBlocked),
+        (
+            "InternalError.Algo.DataInspectionFailed",
+            "",
+            ContentBlocked,
+        ),
+        (
+            "ModelNotFound",
+            "<404> InternalError.Algo.ModelNotFound: m",
+            ModelNotFound,
+        ),
+        (
+            "ModelNotFound",
+            "<404> InternalError.Algo.NewCode: m",
+            ModelNotFound,
+        ),
+        (
+            "InvalidParameter",
+            "<400> InternalError.Algo.NewCode: m",
+            UpstreamRejected,
+        ),
+        (
+            "InternalError.Algo",
+            "<400> InternalError.Algo.NewCode: m",
+            UpstreamRejected,
+        ),
+        (
+            "InternalError.Algo",
+            "<500> InternalError.Algo: m",
+            UpstreamInternal,
+        ),
+        (
+            "InternalError",
+            "<400> InternalError.Algo.InvalidParameter: m",
+            UpstreamRejected,
+        ),
+        (
+            "internal_error",
+            "<400> InternalError.Algo.NewCode: m",
+            UpstreamRejected,
+        ),
+        (
+            "DataInspectionFailed",
+            "<500> InternalError.Algo: m",
+            ContentBlocked,
+        ),
+        (
+            "InvalidParameter",
+            "<500> InternalError.Algo: m",
+            UpstreamInternal,
+        ),
+        (
+            "InternalError.Timeout",
+            "<500> InternalError.Algo: m",
+            UpstreamTimeout,
+        ),
+        (
+            "InternalError.Algo",
+            "<429> InternalError.Algo: m",
+            UpstreamRate,
+        ),
+        (
+            "InternalError.Algo",
+            "<429> InternalError.Algo.Throttling: m",
+            UpstreamRate,
+        ),
+        (
+            "InvalidParameter",
+            "<429> InternalError.Algo: m",
+            UpstreamRate,
+        ),
+        (
+            "InternalError",
+            "<408> InternalError.Algo: m",
+            UpstreamTimeout,
+        ),
+        // Never the account, whatever stands in it.
+        ("InternalError.Algo.InvalidApiKey", "", UpstreamInternal),
+    ];
+
     #[test]
     fn u27_a_wrapped_code_never_makes_a_refusal_a_failure_inside() {
-        let blocked = "<400> InternalError.Algo.DataInspectionFailed: Input text data may contain \
-                       inappropriate content.";
-        for (code, message, reason) in [
-            ("data_inspection_failed", blocked, ContentBlocked),
-            ("DataInspectionFailed", blocked, ContentBlocked),
-            ("InvalidParameter", blocked, ContentBlocked),
-            ("InternalError.Algo", blocked, ContentBlocked),
-            (
-                "InternalError.Algo.DataInspectionFailed",
-                "",
-                ContentBlocked,
-            ),
-            (
-                "ModelNotFound",
-                "<404> InternalError.Algo.ModelNotFound: m",
-                ModelNotFound,
-            ),
-            (
-                "ModelNotFound",
-                "<404> InternalError.Algo.NewCode: m",
-                ModelNotFound,
-            ),
-            (
-                "InvalidParameter",
-                "<400> InternalError.Algo.NewCode: m",
-                UpstreamRejected,
-            ),
-            (
-                "InternalError.Algo",
-                "<400> InternalError.Algo.NewCode: m",
-                UpstreamRejected,
-            ),
-            (
-                "InternalError.Algo",
-                "<500> InternalError.Algo: m",
-                UpstreamInternal,
-            ),
-            (
-                "InternalError",
-                "<400> InternalError.Algo.InvalidParameter: m",
-                UpstreamRejected,
-            ),
-            (
-                "internal_error",
-                "<400> InternalError.Algo.NewCode: m",
-                UpstreamRejected,
-            ),
-            (
-                "DataInspectionFailed",
-                "<500> InternalError.Algo: m",
-                ContentBlocked,
-            ),
-            (
-                "InvalidParameter",
-                "<500> InternalError.Algo: m",
-                UpstreamInternal,
-            ),
-            (
-                "InternalError.Timeout",
-                "<500> InternalError.Algo: m",
-                UpstreamTimeout,
-            ),
-            (
-                "InternalError.Algo",
-                "<429> InternalError.Algo: m",
-                UpstreamRate,
-            ),
-            (
-                "InternalError.Algo",
-                "<429> InternalError.Algo.Throttling: m",
-                UpstreamRate,
-            ),
-            (
-                "InvalidParameter",
-                "<429> InternalError.Algo: m",
-                UpstreamRate,
-            ),
-            (
-                "InternalError",
-                "<408> InternalError.Algo: m",
-                UpstreamTimeout,
-            ),
-            // Never the account, whatever stands in it.
-            ("InternalError.Algo.InvalidApiKey", "", UpstreamInternal),
-        ] {
+        for (code, message, reason) in WRAPPED {
             let seen = error(400, code, message);
-            assert_eq!(seen.reason(), reason, "{code} {message}");
+            assert_eq!(seen.reason(), *reason, "{code} {message}");
             assert_eq!(seen.upstream().unwrap().scope, Scope::Call);
         }
     }
