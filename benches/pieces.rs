@@ -17,13 +17,13 @@ use dashgate::dashscope::reply::{Opening, Reply};
 use dashgate::dashscope::sse::{Decoder, Frame, Limits};
 use dashgate::dashscope::{self, DashScope, Stored, Wanted};
 use dashgate::error::{Error, Reason, Sent, Upstream};
-use dashgate::grpc::arrival::Arrival;
-use dashgate::grpc::call_clock::CallClock;
+use dashgate::grpc::call_context::CallContext;
 use dashgate::grpc::pb::{self, audio, content};
 use dashgate::grpc::request::{self, Ask};
-use dashgate::grpc::{reply, settings, status};
+use dashgate::grpc::{response, settings, status};
 use dashgate::relay::reply::Timing;
 use dashgate::secret::Secret;
+use dashgate::server::call_clock::CallClock;
 
 /// Anything that can go wrong before something is measured.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -166,7 +166,7 @@ fn answers(criterion: &mut Criterion) -> Result<()> {
             |events| {
                 let messages = events.into_iter().map(|event| pb::ConverseStreamResponse {
                     sequence: 1,
-                    event: Some(reply::event(event, "request", || took)),
+                    event: Some(response::event(event, "request", || took)),
                 });
                 messages.map(|all| all.encode_to_vec().len()).sum::<usize>()
             },
@@ -256,14 +256,15 @@ fn stream() -> String {
 fn call(request: pb::ConverseRequest) -> Result<Arc<Call>> {
     let settings = settings();
     let clock = CallClock::new(tokio::time::Instant::now());
-    let arrival = Arrival::read(&HeaderMap::new(), &settings, clock).map_err(|(_, fault)| fault)?;
+    let context =
+        CallContext::read(&HeaderMap::new(), &settings, clock).map_err(|(_, fault)| fault)?;
     let ask = Ask {
         conversation: request.conversation,
         options: request.options,
         request_id: request.request_id,
         delivery: Delivery::Stream,
     };
-    Ok(request::call(ask, &arrival, &settings)?)
+    Ok(request::call(ask, &context, &settings)?)
 }
 
 fn settings() -> settings::Settings {

@@ -10,7 +10,8 @@
 //!
 //! - [`cli`]: the command line, one file per command
 //! - [`app`]: creates, connects, runs and drains the other modules
-//! - [`grpc`]: the gRPC server: HTTP/2, gRPC-Web, services, and the mapping to and from protobuf
+//! - [`grpc`]: the gRPC services, and the mapping to and from protobuf
+//! - [`server`]: the HTTP/2 server: sockets, TLS, limits of connections, gRPC-Web
 //! - [`admin`]: the admin port: metrics, health, effective configuration, calls in flight
 //! - [`relay`]: one call: admission, attempts, accounts, circuit breakers, idempotency
 //! - [`dashscope`]: the DashScope client: requests, responses, event streams, uploads
@@ -48,6 +49,7 @@ pub mod net;
 pub mod quoted;
 pub mod relay;
 pub mod secret;
+pub mod server;
 pub mod telemetry;
 pub mod turns;
 pub mod untrusted;

@@ -2,7 +2,7 @@
 //! bytes are cut, and only a connection with a frame that has begun is waited for.
 #![no_main]
 
-use dashgate::grpc::frames::Frames;
+use dashgate::server::http2_frames::Frames;
 use dashgate_fuzz::plain_frames::{self, PREFACE};
 use libfuzzer_sys::fuzz_target;
 

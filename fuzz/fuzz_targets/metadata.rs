@@ -4,7 +4,7 @@
 
 use dashgate::callers::{Callers, Settings};
 use dashgate::chat::call::Connection;
-use dashgate::grpc::arrival::{self, Arrival};
+use dashgate::grpc::call_context::{self, CallContext};
 use dashgate::http1::head::Request;
 use dashgate_fuzz::{requests, statuses};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -30,18 +30,18 @@ fuzz_target!(|text: &[u8]| {
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len() + 32)
         .sum();
-    match requests::arrival(&headers) {
-        Ok(arrival) => {
+    match requests::context(&headers) {
+        Ok(context) => {
             assert!(size <= settings.max_metadata_bytes);
-            check(&arrival);
+            check(&context);
         }
         Err((request_id, error)) => {
-            assert!(arrival::is_request_id(&request_id));
+            assert!(call_context::is_request_id(&request_id));
             statuses::check(&error);
         }
     }
     let connection = Connection::default();
-    let credentials = arrival::credentials(&headers, &connection);
+    let credentials = call_context::credentials(&headers, &connection);
     let identity = pin!(CALLERS.identify(&credentials));
     match identity.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(identity)) => {
@@ -71,9 +71,9 @@ fn headers(text: &[u8]) -> HeaderMap {
     headers
 }
 
-fn check(arrival: &Arrival) {
-    assert!(arrival::is_request_id(&arrival.request_id));
-    let passing = &arrival.passing;
+fn check(context: &CallContext) {
+    assert!(call_context::is_request_id(&context.request_id));
+    let passing = &context.passing;
     assert!(passing.api_key.is_none());
     let mut head = Request::post("/", "h");
     for text in [
@@ -87,7 +87,7 @@ fn check(arrival: &Arrival) {
             assert!(head.line("x", text).is_ok());
         }
     }
-    let trace_id = arrival.report("Converse").trace_id;
+    let trace_id = context.report("Converse").trace_id;
     assert!(trace_id.is_empty() || trace_id.len() == 32);
     assert!(trace_id.bytes().all(|byte| byte.is_ascii_hexdigit()));
 }

@@ -8,7 +8,7 @@ use dashgate::chat::event::Event;
 use dashgate::dashscope::reply::{Opening, Reply};
 use dashgate::dashscope::sse::{Decoder, Limits};
 use dashgate::error::Error;
-use dashgate::grpc::reply::response;
+use dashgate::grpc::response::response;
 use dashgate::relay::reply::Timing;
 use dashgate_fuzz::{base64, statuses};
 use libfuzzer_sys::fuzz_target;

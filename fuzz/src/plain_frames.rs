@@ -1,6 +1,6 @@
 //! HTTP/2 frames, found in memory in the plainest way, to compare the connection guard's with.
 
-use dashgate::grpc::frames::Head;
+use dashgate::server::http2_frames::Head;
 
 /// What a client sends before its first frame: RFC 9113, section 3.4.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -9,12 +9,12 @@ use std::time::Duration;
 use dashgate::chat::call::{Call, Delivery};
 use dashgate::dashscope::{self, DashScope, Prepared, Stored, Wanted};
 use dashgate::error::Error;
-use dashgate::grpc::arrival::Arrival;
-use dashgate::grpc::call_clock::CallClock;
+use dashgate::grpc::call_context::CallContext;
 use dashgate::grpc::pb;
 use dashgate::grpc::request::{self, Ask};
 use dashgate::grpc::settings::Settings;
 use dashgate::secret::Secret;
+use dashgate::server::call_clock::CallClock;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -46,21 +46,21 @@ pub fn dashscope() -> DashScope {
 }
 
 /// What is known of a call by its metadata.
-pub fn arrival(headers: &http::HeaderMap) -> Result<Box<Arrival>, (Arc<str>, Error)> {
-    Arrival::read(headers, &settings(), CallClock::new(Instant::now()))
+pub fn context(headers: &http::HeaderMap) -> Result<Box<CallContext>, (Arc<str>, Error)> {
+    CallContext::read(headers, &settings(), CallClock::new(Instant::now()))
 }
 
 /// The call of a request, as the service makes it.
 pub fn call(request: pb::ConverseRequest, delivery: Delivery) -> Result<Arc<Call>, Error> {
     let settings = settings();
-    let arrival = arrival(&http::HeaderMap::new());
+    let context = context(&http::HeaderMap::new());
     let ask = Ask {
         conversation: request.conversation,
         options: request.options,
         request_id: request.request_id,
         delivery,
     };
-    request::call(ask, &arrival.expect("no metadata"), &settings)
+    request::call(ask, &context.expect("no metadata"), &settings)
 }
 
 /// The request of a call. Its media must be small enough to go inline.

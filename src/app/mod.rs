@@ -18,18 +18,17 @@ use crate::admin;
 use crate::callers::Callers;
 use crate::config::{Address, LogFormat, Settings};
 use crate::error::{Error, Reason};
-use crate::grpc;
-use crate::grpc::connection::Door;
-use crate::grpc::cors::Origins;
-use crate::grpc::health::{Phase, PhaseSender};
-use crate::grpc::listener::Capacity;
-use crate::grpc::load::Load;
-use crate::grpc::offered::Offered;
+use crate::grpc::orca::Load;
+use crate::grpc::registry::Registry;
 use crate::grpc::router::Router;
-use crate::grpc::socket::Listener;
-use crate::grpc::workers::Workers;
 use crate::memory::MemoryLedger;
 use crate::relay::Relay;
+use crate::server::connection::ConnectionContext;
+use crate::server::cors::Origins;
+use crate::server::listener::Capacity;
+use crate::server::phase::{Phase, PhaseSender};
+use crate::server::socket::Listener;
+use crate::server::worker_runtimes::Workers;
 use crate::telemetry::export::Exporter;
 use crate::telemetry::{Telemetry, log};
 
@@ -47,7 +46,7 @@ pub struct Gateway {
     embedded: Option<Embedded>,
     relay: Relay,
     callers: Callers,
-    door: Door,
+    connections: ConnectionContext<Router>,
     capacity: Capacity,
     workers: Workers,
     phase: PhaseSender,
@@ -116,15 +115,15 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         callers.clone(),
         Arc::clone(&telemetry),
         load.then(|| Load::new(relay.clone())),
-        Arc::new(Offered::new(relay.clone(), phases)?),
+        Arc::new(Registry::new(relay.clone(), phases)?),
     );
     Ok(Gateway {
         listener,
         address,
         embedded,
         callers,
-        door: Door {
-            router,
+        connections: ConnectionContext {
+            service: router,
             origins: Arc::new(Origins::new(settings.server.allowed_origins.clone())),
             tls: tls.map(Arc::new),
             limits: parts::limits(&settings.server),
@@ -158,7 +157,7 @@ impl Gateway {
         &self.address
     }
 
-    /// The address of the operator's door, if it is open.
+    /// The address of the operator's connections, if it is open.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref()?.local_addr().ok()
     }
@@ -195,7 +194,7 @@ impl Gateway {
             listener,
             relay,
             callers,
-            door,
+            connections,
             capacity,
             workers,
             phase,
@@ -211,15 +210,15 @@ impl Gateway {
             changes,
             Reload {
                 relay: relay.clone(),
-                router: door.router.clone(),
+                router: connections.service.clone(),
                 effective: Arc::clone(&effective),
                 embedded: self.embedded.as_ref().map(|one| one.base_url.clone()),
                 late: None,
             },
         ));
-        let mut server = Box::pin(grpc::listener::serve(
+        let mut server = Box::pin(crate::server::listener::serve(
             listener,
-            door,
+            connections,
             (capacity, workers),
             phases,
         ));

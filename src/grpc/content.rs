@@ -7,9 +7,9 @@ use crate::chat::media::{Audio, Image, Medium, Source, Video, VideoSource};
 use crate::chat::sniffing::{self, Modality};
 use crate::chat::turn::{Body, Part};
 
-use super::document;
-use super::faults::Faults;
+use super::field_violations::FieldViolations;
 use super::pb::{self, content, video};
+use super::struct_value;
 
 /// One part of a message; none if it holds nothing. The path is written down for faults alone. With
 /// `answered`, it may be a part of an answer, which goes back as it came.
@@ -17,12 +17,12 @@ pub(super) fn part(
     path: Arguments<'_>,
     mut content: pb::Content,
     answered: bool,
-    faults: &mut Faults,
+    faults: &mut FieldViolations,
 ) -> Option<Part> {
     let mut extra = content
         .extra
         .take()
-        .map(document::object)
+        .map(struct_value::object)
         .unwrap_or_default();
     if answered {
         content.kind = content.kind.and_then(|kind| untyped(kind, &mut extra));
@@ -123,7 +123,7 @@ fn untyped(kind: content::Kind, extra: &mut Object) -> Option<content::Kind> {
 
 /// DashScope's form of a file that it keeps.
 fn audio_file(file: pb::AudioFile) -> Object {
-    let mut object = file.extra.map(document::object).unwrap_or_default();
+    let mut object = file.extra.map(struct_value::object).unwrap_or_default();
     for (key, text) in [("url", file.uri), ("id", file.id)] {
         if !text.is_empty() {
             object.0.push((key.to_owned(), Document::String(text)));
@@ -137,7 +137,7 @@ fn audio_file(file: pb::AudioFile) -> Object {
 }
 
 /// Checks a part that is all in `extra`. What has a typed field is not sent past its checks.
-fn check_unknown(path: Arguments<'_>, extra: &Object, faults: &mut Faults) {
+fn check_unknown(path: Arguments<'_>, extra: &Object, faults: &mut FieldViolations) {
     for key in KINDS {
         let is_plain = match extra.value(key) {
             Some(Document::String(_)) => true,
@@ -179,7 +179,7 @@ fn taken(content: &pb::Content, kinds: &[&'static str]) -> Vec<&'static str> {
     taken
 }
 
-fn image(path: Arguments<'_>, image: pb::Image, faults: &mut Faults) -> Option<Image> {
+fn image(path: Arguments<'_>, image: pb::Image, faults: &mut FieldViolations) -> Option<Image> {
     Some(Image {
         medium: medium(path, Modality::Image, image.mime_type, image.source, faults)?,
         min_pixels: image.min_pixels,
@@ -188,7 +188,7 @@ fn image(path: Arguments<'_>, image: pb::Image, faults: &mut Faults) -> Option<I
     })
 }
 
-fn video(path: Arguments<'_>, video: pb::Video, faults: &mut Faults) -> Option<Video> {
+fn video(path: Arguments<'_>, video: pb::Video, faults: &mut FieldViolations) -> Option<Video> {
     let fps = faults.real(format_args!("{path}.fps"), video.fps);
     let file = match video.source {
         Some(video::Source::Frames(list)) => Err(list),
@@ -212,7 +212,11 @@ fn video(path: Arguments<'_>, video: pb::Video, faults: &mut Faults) -> Option<V
     })
 }
 
-fn frames(path: Arguments<'_>, list: pb::VideoFrames, faults: &mut Faults) -> Option<VideoSource> {
+fn frames(
+    path: Arguments<'_>,
+    list: pb::VideoFrames,
+    faults: &mut FieldViolations,
+) -> Option<VideoSource> {
     if list.frames.is_empty() {
         faults.add(
             format_args!("{path}.frames"),
@@ -270,7 +274,7 @@ fn medium(
     part: Modality,
     mime_type: String,
     source: Option<impl Into<SourceField>>,
-    faults: &mut Faults,
+    faults: &mut FieldViolations,
 ) -> Option<Medium> {
     let is_mime = |text: &str| {
         text.split_once('/')

@@ -16,17 +16,20 @@ use crate::error::Error;
 use crate::memory::{self, CallMemory};
 use crate::relay::Relay;
 use crate::relay::admission::Held;
-use crate::relay::reply::Reply;
+use crate::relay::reply::{Reply, UnreadCall};
+use crate::server::call_clock::PendingCall;
 
-use super::arrival::Arrival;
+use super::call_context::CallContext;
+use super::metadata_keys;
 use super::pb::conversation_service_server::ConversationService;
 use super::pb::converse_stream_response::Event as Sent;
 use super::pb::{
     ConverseRequest, ConverseResponse, ConverseStreamRequest, ConverseStreamResponse, Heartbeat,
 };
 use super::request::{self, Ask};
+use super::response;
 use super::settings::Settings;
-use super::{names, reply, status};
+use super::status;
 
 /// The service, for one call.
 pub struct Conversation {
@@ -35,7 +38,7 @@ pub struct Conversation {
     /// What the operator decided.
     pub settings: Arc<Settings>,
     /// What is known of this call.
-    pub arrival: Box<Arrival>,
+    pub context: Box<CallContext>,
     /// Its place while it is read.
     pub held: Held,
     /// The memory that is charged for its request.
@@ -63,7 +66,7 @@ impl ConversationService for Conversation {
             .map_err(|error| self.status(&error, &request_id))?;
 
         let upstream = answer.started.upstream_request_id.clone();
-        let mut response = Response::new(reply::response(answer, &request_id, reply.timing()));
+        let mut response = Response::new(response::response(answer, &request_id, reply.timing()));
         tell(
             response.metadata_mut(),
             &request_id,
@@ -121,13 +124,13 @@ impl ConversationService for Conversation {
 impl Conversation {
     fn open(&self, ask: Ask) -> Result<(Reply, Arc<str>), Status> {
         let delivery = ask.delivery;
-        let call = request::call(ask, &self.arrival, &self.settings).map_err(|error| {
-            let report = self.arrival.report(match delivery {
+        let call = request::call(ask, &self.context, &self.settings).map_err(|error| {
+            let report = self.context.report(match delivery {
                 Delivery::Whole => "Converse",
                 Delivery::Stream => "ConverseStream",
             });
-            self.relay.refuse(report, self.arrival.at, &error);
-            self.status(&error, &self.arrival.request_id)
+            self.relay.refuse(report, self.context.at, &error);
+            self.status(&error, &self.context.request_id)
         })?;
         self.memory.decoded();
         let request_id = Arc::clone(&call.request_id);
@@ -136,11 +139,13 @@ impl Conversation {
             .open(
                 call,
                 (&self.held, self.memory.clone()),
-                &self.arrival.identity,
-                self.arrival.at,
+                &self.context.identity,
+                self.context.at,
             )
             .map_err(|error| self.status(&error, &request_id))?;
-        self.arrival.clock.hold(reply.unread_call(), &self.memory);
+        self.context
+            .clock
+            .hold(Box::new(reply.unread_call()), &self.memory);
         Ok((reply, request_id))
     }
 
@@ -151,9 +156,13 @@ impl Conversation {
 
 /// Names the call in the metadata of its answer.
 fn tell(metadata: &mut MetadataMap, request_id: &str, upstream_request_id: &str, joined: bool) {
-    status::insert(metadata, names::X_REQUEST_ID, request_id);
+    status::insert(metadata, metadata_keys::X_REQUEST_ID, request_id);
     if !upstream_request_id.is_empty() {
-        status::insert(metadata, names::X_DASHSCOPE_REQUEST_ID, upstream_request_id);
+        status::insert(
+            metadata,
+            metadata_keys::X_DASHSCOPE_REQUEST_ID,
+            upstream_request_id,
+        );
     }
     if joined {
         metadata.insert("idempotent-replay", MetadataValue::from_static("true"));
@@ -206,7 +215,7 @@ impl Events {
     fn message(&mut self, event: Event) -> Result<ConverseStreamResponse, Status> {
         self.charge(&event)?;
         self.over |= matches!(event, Event::End(_));
-        let sent = reply::event(event, &self.request_id, || self.reply.timing());
+        let sent = response::event(event, &self.request_id, || self.reply.timing());
         Ok(self.number(sent))
     }
 
@@ -251,5 +260,20 @@ impl Stream for Events {
                 Poll::Ready(Some(Ok(heartbeat)))
             }
         }
+    }
+}
+
+/// Ends a call of the relay whose response is not read.
+impl PendingCall for UnreadCall {
+    fn deadline(&self) -> Instant {
+        UnreadCall::deadline(self)
+    }
+
+    fn end_at_deadline(self: Box<Self>) -> Error {
+        self.too_late()
+    }
+
+    fn end(self: Box<Self>, error: Error) -> Error {
+        UnreadCall::end(*self, error)
     }
 }

@@ -8,8 +8,8 @@ use tonic::{Code, Status};
 
 use crate::error::{Error, Reason};
 
-use super::names;
-use super::services::Answering;
+use super::metadata_keys;
+use super::service::Answering;
 
 /// The fault of a call of a method that there is not.
 pub(super) fn no_method() -> Error {
@@ -34,7 +34,8 @@ where
 /// The fault behind a status that has no details.
 fn bare_fault(headers: &HeaderMap, limit: usize) -> Option<Error> {
     // The head of an answer that goes well has none.
-    if !headers.contains_key(names::GRPC_STATUS) || headers.contains_key(names::GRPC_STATUS_DETAILS)
+    if !headers.contains_key(metadata_keys::GRPC_STATUS)
+        || headers.contains_key(metadata_keys::GRPC_STATUS_DETAILS)
     {
         return None;
     }

@@ -12,8 +12,9 @@ use tonic::{Request, Response, Status};
 use crate::error::{Error, Reason};
 use crate::memory::{self, CallMemory};
 use crate::relay::admission::Permit;
+use crate::server::phase::Phase;
 
-use super::arrival::Arrival;
+use super::call_context::CallContext;
 use super::pb::health::health_check_response::ServingStatus;
 use super::pb::health::health_server::Health;
 use super::pb::health::{
@@ -28,27 +29,12 @@ const SERVICES: [&str; 3] = [
     "dashgate.v1.MediaService",
 ];
 
-/// What the gateway is about to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Phase {
-    /// It serves.
-    #[default]
-    Serving,
-    /// It still serves, and asks for no new calls.
-    Draining,
-    /// It ends; open watches end with it.
-    Closing,
-}
-
-/// Tells the phase to everybody who watches.
-pub type PhaseSender = watch::Sender<Phase>;
-
 /// The service, for one call.
 pub struct Checks {
     /// The phase, now and later.
     pub phase: watch::Receiver<Phase>,
     /// What is known of this call.
-    pub arrival: Box<Arrival>,
+    pub context: Box<CallContext>,
     /// The memory that is charged for it.
     pub memory: CallMemory,
     /// The place of a watch without credentials.
@@ -85,7 +71,7 @@ impl Health for Checks {
         }
         let message = format!("unknown service; known are {}", SERVICES[1..].join(", "));
         let error = Error::new(Reason::ResourceNotFound, message);
-        Err(status::status(&error, &self.arrival.request_id, false))
+        Err(status::status(&error, &self.context.request_id, false))
     }
 
     async fn list(
@@ -103,16 +89,16 @@ impl Health for Checks {
     ) -> Result<Response<Changes>, Status> {
         // A watch lasts.
         let charged = self.memory.receive(memory::GRAIN);
-        charged.map_err(|error| status::status(&error, &self.arrival.request_id, false))?;
+        charged.map_err(|error| status::status(&error, &self.context.request_id, false))?;
         let known = SERVICES.contains(&request.into_inner().service.as_str());
-        if let Some(timeout) = self.arrival.timeout {
-            self.arrival.clock.keep_deadline(self.arrival.at + timeout);
+        if let Some(timeout) = self.context.timeout {
+            self.context.clock.keep_deadline(self.context.at + timeout);
         }
         Ok(Response::new(Changes {
             phases: WatchStream::new(self.phase.clone()),
             known,
             last: None,
-            request_id: self.arrival.request_id.clone(),
+            request_id: self.context.request_id.clone(),
             over: false,
             _held: (self.memory.clone(), self.place.clone()),
         }))

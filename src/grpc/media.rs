@@ -14,12 +14,13 @@ use crate::memory::{CallMemory, Share};
 use crate::relay::Relay;
 use crate::relay::admission::Held;
 
-use super::arrival::Arrival;
+use super::call_context::CallContext;
+use super::metadata_keys;
 use super::pb::media_service_server::MediaService;
 use super::pb::upload_media_request::Payload;
 use super::pb::{MediaDescription, UploadMediaRequest, UploadMediaResponse};
 use super::settings::Settings;
-use super::{names, status};
+use super::status;
 
 /// The service, for one call.
 pub struct Media {
@@ -28,7 +29,7 @@ pub struct Media {
     /// What the operator decided.
     pub settings: Arc<Settings>,
     /// What is known of this call.
-    pub arrival: Box<Arrival>,
+    pub context: Box<CallContext>,
     /// Its place while it is read.
     pub held: Held,
     /// The memory that is charged for its chunks.
@@ -44,12 +45,16 @@ impl MediaService for Media {
         request: Request<Streaming<UploadMediaRequest>>,
     ) -> Result<Response<UploadMediaResponse>, Status> {
         let response = self.upload(request.into_inner()).await;
-        let request_id = &self.arrival.request_id;
+        let request_id = &self.context.request_id;
         let message = response.map_err(|error| {
             status::status(&error, request_id, self.settings.show_upstream_messages)
         })?;
         let mut response = Response::new(message);
-        status::insert(response.metadata_mut(), names::X_REQUEST_ID, request_id);
+        status::insert(
+            response.metadata_mut(),
+            metadata_keys::X_REQUEST_ID,
+            request_id,
+        );
         Ok(response)
     }
 }
@@ -64,20 +69,20 @@ impl Media {
         let first = first.map_err(|status| receive_fault(&self.memory, &status, limit));
         let upload = first.and_then(|first| self.upload_of(first));
         let upload = upload.inspect_err(|error| {
-            let report = self.arrival.report("UploadMedia");
-            self.relay.refuse(report, self.arrival.at, error);
+            let report = self.context.report("UploadMedia");
+            self.relay.refuse(report, self.context.at, error);
         })?;
-        let report = self.arrival.report("UploadMedia");
+        let report = self.context.report("UploadMedia");
         let timeout = self
-            .arrival
+            .context
             .timeout(self.settings.max_timeout, &self.settings);
-        let window = (self.arrival.at, timeout);
+        let window = (self.context.at, timeout);
         let chunks = Chunks {
             messages,
             limit,
             memory: self.memory.clone(),
         };
-        let whose = (report, &self.held, &self.arrival.identity);
+        let whose = (report, &self.held, &self.context.identity);
         let stored = self.relay.upload(upload, chunks, whose, window).await?;
         Ok(UploadMediaResponse {
             uri: stored.uri,
@@ -88,7 +93,7 @@ impl Media {
             }),
             size_bytes: i64::try_from(stored.size_bytes).unwrap_or(i64::MAX),
             mime_type: stored.mime_type,
-            request_id: self.arrival.request_id.as_ref().to_owned(),
+            request_id: self.context.request_id.as_ref().to_owned(),
         })
     }
 
@@ -114,7 +119,7 @@ impl Media {
                 return Err(Error::field("description.size_bytes", what));
             }
         };
-        let passing = self.arrival.passing.clone();
+        let passing = self.context.passing.clone();
         Ok(Upload {
             model: model.into(),
             mime_type,
@@ -167,7 +172,7 @@ fn receive_fault(memory: &CallMemory, status: &Status, limit: usize) -> Error {
     } else if matches!(code, Code::OutOfRange | Code::ResourceExhausted) {
         too_large(limit)
     } else if code == Code::DeadlineExceeded {
-        super::body::stalled()
+        super::body_timeout::stalled()
     } else if code == Code::Aborted {
         Error::new(Reason::RequestBodyTimeout, "the caller disconnected")
     } else {

@@ -1,51 +1,36 @@
-//! The front door: the only room that knows tonic and the generated types.
+//! The gRPC services: the only module that knows the generated types.
 //!
-//! A handler takes a message, narrows it to the nouns of [`crate::chat`], hands it to the relay,
-//! and wraps what comes back. [`status`] is the one place where a fault becomes a gRPC code.
+//! A handler takes a message, maps it to the types of [`crate::chat`], passes it to the relay, and
+//! maps the answer back. [`status`] is the one place where an error becomes a gRPC code.
 
-pub mod arrival;
-pub mod body;
-pub mod call_clock;
-pub mod codec;
-pub mod connection;
-mod content;
-pub mod conversation;
-pub mod cors;
-pub mod document;
-pub mod element_limits;
 mod explained;
-mod faults;
-pub mod frame_budget;
-pub mod frames;
-pub mod guard;
-mod header_fields;
-pub mod health;
+mod field_violations;
 mod large_messages;
-pub mod listener;
-pub mod load;
-pub mod media;
-pub mod meter;
-mod names;
-pub mod offered;
-mod open_calls;
+mod metadata_keys;
 mod options;
-pub mod path;
-pub mod pb;
-pub mod peer;
-pub mod refusal;
-pub mod reply;
-pub mod request;
 mod request_body;
 mod request_limits;
+mod unpack;
+
+pub mod body_timeout;
+pub mod call_context;
+pub mod codec;
+mod content;
+pub mod conversation;
+pub mod element_limits;
+pub mod health;
+pub mod media;
+pub mod method;
+pub mod orca;
+pub mod pb;
+pub mod registry;
+pub mod request;
+pub mod response;
 pub mod response_body;
 pub mod router;
 pub mod scan;
-pub mod services;
+pub mod server_metrics;
+pub mod service;
 pub mod settings;
-pub mod socket;
 pub mod status;
-mod stream_task;
-pub mod tls;
-mod unpack;
-pub mod web;
-pub mod workers;
+pub mod struct_value;

@@ -6,14 +6,15 @@ use crate::chat::turn::{
     SearchOptions, Speech,
 };
 
-use super::faults::Faults;
-use super::{document, pb};
+use super::field_violations::FieldViolations;
+use super::pb;
+use super::struct_value;
 
 /// What the caller wants. `taken` names the parameters that are set outside the options.
 pub(super) fn options(
     mut from: pb::GenerationOptions,
     taken: Vec<&'static str>,
-    faults: &mut Faults,
+    faults: &mut FieldViolations,
 ) -> Options {
     let extra_parameters = extra_parameters(&mut from, taken, faults);
     if !from.stop.is_empty() && !from.stop_token_ids.is_empty() {
@@ -87,12 +88,12 @@ pub(super) fn options(
 fn extra_parameters(
     from: &mut pb::GenerationOptions,
     mut taken: Vec<&'static str>,
-    faults: &mut Faults,
+    faults: &mut FieldViolations,
 ) -> Object {
     let Some(extra) = from.extra_parameters.take() else {
         return Object::default();
     };
-    let extra = document::object(extra);
+    let extra = struct_value::object(extra);
     taken.extend(set_parameters(from));
     faults.no_overlap("options.extra_parameters", &extra, &taken);
     faults.numbers("options.extra_parameters", &extra);
@@ -107,7 +108,7 @@ fn extra_parameters(
 }
 
 /// What happens to audio that is too long, if the caller says.
-fn long_audio(from: i32, faults: &mut Faults) -> Option<LongAudio> {
+fn long_audio(from: i32, faults: &mut FieldViolations) -> Option<LongAudio> {
     match pb::LongAudio::try_from(from) {
         Ok(pb::LongAudio::Unspecified) => None,
         Ok(pb::LongAudio::Warn) => Some(LongAudio::Warn),
@@ -186,7 +187,7 @@ fn set_parameters(from: &pb::GenerationOptions) -> Vec<&'static str> {
         .collect()
 }
 
-fn response_format(from: pb::ResponseFormat, faults: &mut Faults) -> ResponseFormat {
+fn response_format(from: pb::ResponseFormat, faults: &mut FieldViolations) -> ResponseFormat {
     if from.r#type.is_empty() {
         let field = "options.response_format.type";
         faults.add(
@@ -248,8 +249,8 @@ fn speech(from: pb::SpeechOptions) -> Speech {
     }
 }
 
-fn ocr(from: pb::OcrOptions, faults: &mut Faults) -> OcrOptions {
-    let task_config = from.task_config.map(document::object);
+fn ocr(from: pb::OcrOptions, faults: &mut FieldViolations) -> OcrOptions {
+    let task_config = from.task_config.map(struct_value::object);
     if let Some(config) = &task_config {
         faults.numbers("options.ocr_options.task_config", config);
     }

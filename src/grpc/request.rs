@@ -10,12 +10,13 @@ use crate::chat::document::{Document, Object};
 use crate::chat::turn::{Role, Tool, ToolCall, ToolChoice, Turn};
 use crate::error::{Error, Reason};
 
-use super::arrival::{Arrival, is_request_id};
+use super::call_context::{CallContext, is_request_id};
 use super::content::part;
-use super::faults::Faults;
+use super::field_violations::FieldViolations;
+use super::options;
 use super::pb::{self, content, tool, tool_choice};
 use super::settings::Settings;
-use super::{document, options};
+use super::struct_value;
 
 /// A request, whatever its method.
 pub struct Ask {
@@ -30,8 +31,8 @@ pub struct Ask {
 }
 
 /// The call that a request asks for.
-pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Arc<Call>, Error> {
-    let mut faults = Faults::default();
+pub fn call(ask: Ask, context: &CallContext, settings: &Settings) -> Result<Arc<Call>, Error> {
+    let mut faults = FieldViolations::default();
     let named = !ask.request_id.is_empty();
     if named && !is_request_id(&ask.request_id) {
         faults.add(
@@ -61,16 +62,16 @@ pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Arc<Call
         request_id: if named {
             ask.request_id.into()
         } else {
-            Arc::clone(&arrival.request_id)
+            Arc::clone(&context.request_id)
         },
         named,
-        caller: arrival.identity.caller,
-        share: arrival.identity.share,
-        caller_name: arrival.identity.name().cloned(),
+        caller: context.identity.caller,
+        share: context.identity.share,
+        caller_name: context.identity.name().cloned(),
         delivery: ask.delivery,
-        timeout: arrival.timeout(default, settings),
+        timeout: context.timeout(default, settings),
         prompt,
-        passing: arrival.passing.clone(),
+        passing: context.passing.clone(),
         warnings: Vec::new(),
     }))
 }
@@ -78,7 +79,7 @@ pub fn call(ask: Ask, arrival: &Arrival, settings: &Settings) -> Result<Arc<Call
 fn prompt(
     conversation: pb::Conversation,
     options: pb::GenerationOptions,
-    faults: &mut Faults,
+    faults: &mut FieldViolations,
 ) -> Prompt {
     if conversation.model.is_empty() {
         faults.add(
@@ -127,7 +128,7 @@ fn is_set(fields: Option<&prost_types::Struct>) -> bool {
     fields.is_some_and(|fields| !fields.fields.is_empty())
 }
 
-fn check_speech(messages: &[pb::Message], faults: &mut Faults) {
+fn check_speech(messages: &[pb::Message], faults: &mut FieldViolations) {
     for (i, message) in messages.iter().enumerate() {
         let path = format_args!("conversation.messages[{i}]");
         let parts = message.content.iter().enumerate();
@@ -168,7 +169,7 @@ fn check_speech(messages: &[pb::Message], faults: &mut Faults) {
     }
 }
 
-fn turn(i: usize, mut message: pb::Message, faults: &mut Faults) -> Option<Turn> {
+fn turn(i: usize, mut message: pb::Message, faults: &mut FieldViolations) -> Option<Turn> {
     let path = format_args!("conversation.messages[{i}]");
     let role = match pb::Role::try_from(message.role) {
         Ok(pb::Role::System) => Some(Role::System),
@@ -182,7 +183,7 @@ fn turn(i: usize, mut message: pb::Message, faults: &mut Faults) -> Option<Turn>
         }
     };
     let extra = message.extra.take();
-    let extra = extra.map(document::object).unwrap_or_default();
+    let extra = extra.map(struct_value::object).unwrap_or_default();
     // What an answer had under these keys, in a form that the schema does not know, goes back.
     let has_other = |key: &str| {
         extra
@@ -234,7 +235,7 @@ fn check_extra(
     message: &pb::Message,
     extra: &Object,
     answered: bool,
-    faults: &mut Faults,
+    faults: &mut FieldViolations,
 ) {
     if extra.is_empty() {
         return;
@@ -276,9 +277,9 @@ fn tool_call(
     path: Arguments<'_>,
     call: pb::ToolCall,
     answered: bool,
-    faults: &mut Faults,
+    faults: &mut FieldViolations,
 ) -> ToolCall {
-    let extra = call.extra.map(document::object).unwrap_or_default();
+    let extra = call.extra.map(struct_value::object).unwrap_or_default();
     if !extra.is_empty() {
         // What an answer had there in another form stands in the place of an empty field.
         let taken = |fields: [(&'static str, bool); 3]| {
@@ -327,7 +328,7 @@ fn tool_call(
     }
 }
 
-fn tool(i: usize, tool: pb::Tool, faults: &mut Faults) -> Option<Tool> {
+fn tool(i: usize, tool: pb::Tool, faults: &mut FieldViolations) -> Option<Tool> {
     let path = format_args!("conversation.tools[{i}]");
     match tool.kind {
         Some(tool::Kind::Function(function)) => {
@@ -360,7 +361,7 @@ fn tool(i: usize, tool: pb::Tool, faults: &mut Faults) -> Option<Tool> {
     }
 }
 
-fn tool_choice(choice: pb::ToolChoice, faults: &mut Faults) -> Option<ToolChoice> {
+fn tool_choice(choice: pb::ToolChoice, faults: &mut FieldViolations) -> Option<ToolChoice> {
     let wanted = "must be TOOL_CHOICE_MODE_AUTO, _NONE or _REQUIRED, or a function_name";
     match choice.kind {
         Some(tool_choice::Kind::FunctionName(name)) if !name.is_empty() => {

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::memory::{self, CallMemory};
 use crate::turns::give_way;
 
-use super::body::stalled;
+use super::body_timeout::stalled;
 use super::request_limits::{Caller, Limits};
 use super::scan::{Scan, malformed};
 use super::status;

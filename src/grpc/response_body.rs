@@ -1,6 +1,5 @@
-//! The body of a response, with its [`CallClock`]: [`ResponseBody`] lies below all that changes the
-//! body's bytes and ends it with the clock's status, [`TransportBody`] lies above and sees what the
-//! transport takes.
+//! The body of a response, which ends with the status of its [`CallClock`]. It lies below all that
+//! changes the body's bytes; the transport's own body lies above and counts what is written.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,9 +12,8 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::call_clock::{CallClock, Chunk, MAX_UNREAD_AT_END};
-use super::open_calls::Open;
 use super::status;
+use crate::server::call_clock::{CallClock, MAX_UNREAD_AT_END};
 
 /// A body that a service made, until the clock ends it.
 pub struct ResponseBody {
@@ -117,54 +115,5 @@ impl HttpBody for ResponseBody {
         self.body
             .as_ref()
             .map_or_else(SizeHint::default, HttpBody::size_hint)
-    }
-}
-
-/// A body whose bytes are counted until the transport has written them. Its call is open as long as
-/// it lives.
-pub(super) struct TransportBody<B> {
-    body: B,
-    clock: Arc<CallClock>,
-    call: Open,
-}
-
-impl<B> TransportBody<B> {
-    /// The body of this call, with its clock.
-    pub(super) fn new(body: B, clock: Arc<CallClock>, call: Open) -> Self {
-        Self { body, clock, call }
-    }
-}
-
-impl<B> Drop for TransportBody<B> {
-    fn drop(&mut self) {
-        self.clock.over(&self.call);
-    }
-}
-
-impl<B> HttpBody for TransportBody<B>
-where
-    B: HttpBody<Data = Bytes, Error = Status> + Unpin,
-{
-    type Data = Chunk;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Chunk>, Status>>> {
-        self.clock.asked();
-        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let clock = &self.clock;
-        Poll::Ready(
-            polled.map(|frame| frame.map(|frame| frame.map_data(|bytes| clock.hand_out(bytes)))),
-        )
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

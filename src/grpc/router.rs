@@ -14,17 +14,21 @@ use tonic::body::Body;
 use crate::callers::Callers;
 use crate::chat::call::Connection;
 use crate::error::{Error, Reason};
+use crate::server::Service;
 use crate::telemetry::Telemetry;
 
-use super::arrival::{self, Arrival};
-use super::body::Clocked;
-use super::call_clock::CallClock;
-use super::load::Load;
-use super::meter::{Answer, Counted, Meter};
-use super::services::{self, Access, Answering, Services};
+use super::body_timeout::Clocked;
+use super::call_context::{self, CallContext};
+use super::metadata_keys;
+use super::method;
+use super::orca::Load;
+use super::server_metrics::{CountedRequest, CountedResponse, ServerMetrics};
+use super::service::{self, Access, Answering, ServiceSet};
 use super::settings::Settings;
-use super::web::Asked;
-use super::{names, path, refusal, status};
+use super::status;
+use crate::server::call_clock::CallClock;
+use crate::server::grpc_web::WebRequest;
+use crate::server::plain_http;
 
 /// Takes calls to a set of services. Cheap to clone.
 #[derive(Clone)]
@@ -33,8 +37,8 @@ pub struct Router {
     settings: Arc<RwLock<Arc<Settings>>>,
     callers: Callers,
     telemetry: Arc<Telemetry>,
-    meter: Arc<Meter>,
-    services: Arc<dyn Services>,
+    meter: Arc<ServerMetrics>,
+    services: Arc<dyn ServiceSet>,
 }
 
 impl Router {
@@ -44,12 +48,12 @@ impl Router {
         callers: Callers,
         telemetry: Arc<Telemetry>,
         load: Option<Load>,
-        services: Arc<dyn Services>,
+        services: Arc<dyn ServiceSet>,
     ) -> Self {
         Self {
             settings: Arc::new(RwLock::new(Arc::new(settings))),
             callers,
-            meter: Arc::new(Meter::new(Arc::clone(&telemetry), load)),
+            meter: Arc::new(ServerMetrics::new(Arc::clone(&telemetry), load)),
             telemetry,
             services,
         }
@@ -69,31 +73,82 @@ impl Router {
         Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Where connections are counted.
-    pub fn telemetry(&self) -> &Arc<Telemetry> {
+    /// What is known of a call before its message, and whose it is where that matters.
+    async fn known(
+        &self,
+        headers: &HeaderMap,
+        access: Option<Access>,
+        (connection, clock): (&Connection, &Arc<CallClock>),
+        settings: &Settings,
+    ) -> Result<Box<CallContext>, (Arc<str>, Error)> {
+        let mut context = CallContext::read(headers, settings, Arc::clone(clock))?;
+        let shown = call_context::credentials(headers, connection);
+        if access == Some(Access::Open) {
+            // Who is known has memory of its own. Nobody waits for that, nor is refused.
+            let identify = pin!(self.callers.identify(&shown));
+            let mut cx = Context::from_waker(Waker::noop());
+            match identify.poll(&mut cx) {
+                Poll::Ready(Ok(identity)) => context.identity = identity,
+                Poll::Ready(Err(_)) | Poll::Pending => {
+                    context.identity.share = self.callers.share_of(connection.origin);
+                }
+            }
+            return Ok(context);
+        }
+        match self.callers.identify(&shown).await {
+            Ok(identity) => {
+                context.passing.api_key.clone_from(&identity.api_key);
+                context.identity = identity;
+                Ok(context)
+            }
+            Err(error) => {
+                let (request_id, why) = (context.request_id, error.cause());
+                tracing::info!(%request_id, why, "authentication failed");
+                Err((request_id, error))
+            }
+        }
+    }
+
+    /// Gives a call to its service, which answers within the deadline and however it fails.
+    fn begin(
+        &self,
+        request: Request<CountedRequest<WebRequest>>,
+        context: Box<CallContext>,
+        settings: Arc<Settings>,
+    ) -> Result<Caught, Error> {
+        let deadline = context.at + context.timeout(settings.max_timeout, &settings);
+        let stall = settings.request_body_timeout;
+        let request_id = Arc::clone(&context.request_id);
+        let clocks = (stall, deadline, context.at);
+        let request = request.map(|body| Clocked::new(body, request_id, clocks));
+        caught(|| self.services.answer(request, context, settings)).map(Caught)
+    }
+}
+
+impl Service for Router {
+    type Body = CountedResponse;
+
+    fn telemetry(&self) -> &Arc<Telemetry> {
         &self.telemetry
     }
 
-    /// How long a response may stay unread.
-    pub fn unread_limit(&self) -> Duration {
+    fn slow_consumer_timeout(&self) -> Duration {
         self.settings().slow_consumer_timeout
     }
 
-    /// The most metadata of one call.
-    pub fn max_metadata_bytes(&self) -> usize {
+    fn max_metadata_bytes(&self) -> usize {
         self.settings().max_metadata_bytes
     }
 
-    /// Answers one request. Never fails: every fault is an answer.
-    pub async fn answer(
+    async fn call(
         &self,
-        request: Request<Asked>,
+        request: Request<WebRequest>,
         connection: &Connection,
         clock: &Arc<CallClock>,
-    ) -> Response<Answer> {
-        if let Some(refusal) = refusal::other_protocols(&request) {
-            refusal::hear_out(request.into_body()).await;
-            return refusal.map(Answer::uncounted);
+    ) -> Response<CountedResponse> {
+        if let Some(refusal) = plain_http::other_protocols(&request) {
+            plain_http::hear_out(request.into_body()).await;
+            return refusal.map(CountedResponse::from);
         }
         let (path, headers) = (request.uri().path(), request.headers());
         let metered = self.meter.start(path, headers, Arc::clone(clock));
@@ -101,19 +156,19 @@ impl Router {
         let request = request.map(|body| metered.request(body));
         let settings = self.settings();
         clock.limit(settings.slow_consumer_timeout);
-        let service = path::service(request.uri().path());
+        let service = method::service(request.uri().path());
         let access = self.services.access(service, &settings);
         let known = self
             .known(request.headers(), access, (connection, clock), &settings)
             .await;
         let answered = match known {
-            Ok(mut arrival) => {
+            Ok(mut context) => {
                 // Who is called next hangs below the span of this call.
-                arrival.passing.traceparent = traceparent.or(arrival.passing.traceparent);
-                let request_id = Arc::clone(&arrival.request_id);
+                context.passing.traceparent = traceparent.or(context.passing.traceparent);
+                let request_id = Arc::clone(&context.request_id);
                 let answering = match access {
-                    Some(_) => self.begin(request, arrival, settings),
-                    None => Err(services::unknown()),
+                    Some(_) => self.begin(request, context, settings),
+                    None => Err(service::unknown()),
                 };
                 let answered = match answering {
                     Ok(answering) => answering.await,
@@ -132,63 +187,12 @@ impl Router {
         });
         metered.response(response, request_id)
     }
-
-    /// What is known of a call before its message, and whose it is where that matters.
-    async fn known(
-        &self,
-        headers: &HeaderMap,
-        access: Option<Access>,
-        (connection, clock): (&Connection, &Arc<CallClock>),
-        settings: &Settings,
-    ) -> Result<Box<Arrival>, (Arc<str>, Error)> {
-        let mut arrival = Arrival::read(headers, settings, Arc::clone(clock))?;
-        let shown = arrival::credentials(headers, connection);
-        if access == Some(Access::Open) {
-            // Who is known has memory of its own. Nobody waits for that, nor is refused.
-            let identify = pin!(self.callers.identify(&shown));
-            let mut cx = Context::from_waker(Waker::noop());
-            match identify.poll(&mut cx) {
-                Poll::Ready(Ok(identity)) => arrival.identity = identity,
-                Poll::Ready(Err(_)) | Poll::Pending => {
-                    arrival.identity.share = self.callers.share_of(connection.origin);
-                }
-            }
-            return Ok(arrival);
-        }
-        match self.callers.identify(&shown).await {
-            Ok(identity) => {
-                arrival.passing.api_key.clone_from(&identity.api_key);
-                arrival.identity = identity;
-                Ok(arrival)
-            }
-            Err(error) => {
-                let (request_id, why) = (arrival.request_id, error.cause());
-                tracing::info!(%request_id, why, "authentication failed");
-                Err((request_id, error))
-            }
-        }
-    }
-
-    /// Gives a call to its service, which answers within the deadline and however it fails.
-    fn begin(
-        &self,
-        request: Request<Counted<Asked>>,
-        arrival: Box<Arrival>,
-        settings: Arc<Settings>,
-    ) -> Result<Caught, Error> {
-        let deadline = arrival.at + arrival.timeout(settings.max_timeout, &settings);
-        let stall = settings.request_body_timeout;
-        let request_id = Arc::clone(&arrival.request_id);
-        let clocks = (stall, deadline, arrival.at);
-        let request = request.map(|body| Clocked::new(body, request_id, clocks));
-        caught(|| self.services.answer(request, arrival, settings)).map(Caught)
-    }
 }
 
 /// Gives an answer the name of its call.
 fn with_name(mut response: Response<Body>, request_id: &str) -> Response<Body> {
     // An answer that has a name has that of the message, which may be another.
-    if let Entry::Vacant(place) = response.headers_mut().entry(names::X_REQUEST_ID)
+    if let Entry::Vacant(place) = response.headers_mut().entry(metadata_keys::X_REQUEST_ID)
         && let Ok(value) = HeaderValue::from_str(request_id)
     {
         place.insert(value);

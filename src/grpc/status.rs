@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::error::{Error, Kind, Reason, Sent};
 
-use super::names;
+use super::metadata_keys;
 
 /// The domain of every reason in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "dashgate";
@@ -73,10 +73,10 @@ pub fn status(error: &Error, request_id: &str, show_upstream: bool) -> Status {
     let pushback = pushback_value(pushback);
     metadata
         .as_mut()
-        .insert(names::GRPC_RETRY_PUSHBACK, pushback);
-    insert(&mut metadata, names::X_REQUEST_ID, request_id);
+        .insert(metadata_keys::GRPC_RETRY_PUSHBACK, pushback);
+    insert(&mut metadata, metadata_keys::X_REQUEST_ID, request_id);
     if let Some(upstream) = error.upstream() {
-        let name = names::X_DASHSCOPE_REQUEST_ID;
+        let name = metadata_keys::X_DASHSCOPE_REQUEST_ID;
         insert(&mut metadata, name, &upstream.request_id);
     }
     Status::with_error_details_and_metadata(code(error.kind()), message, details, metadata)

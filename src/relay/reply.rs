@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_stream::Stream;
 
 use crate::chat::event::Event;
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::memory::CallMemory;
 
 use super::attempt::Attempts;
@@ -64,11 +64,6 @@ impl UnreadCall {
     /// The same with this error.
     pub fn end(self, error: Error) -> Error {
         lock(&self.core).end(error)
-    }
-
-    /// The same because the response was not read for this long.
-    pub fn unread(self, limit: Duration) -> Error {
-        lock(&self.core).end(unread(limit))
     }
 }
 
@@ -139,12 +134,6 @@ impl Reply {
     fn lock(&self) -> MutexGuard<'_, Core> {
         lock(&self.core)
     }
-}
-
-/// The error of a call whose response stays unread for longer than this.
-pub fn unread(limit: Duration) -> Error {
-    let message = format!("the response was not read for {limit:?}; read it faster");
-    Error::new(Reason::SlowConsumer, message)
 }
 
 impl Stream for Reply {

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashgate::callers::{self, Callers};
-use dashgate::grpc::connection::{Door, Limits};
-use dashgate::grpc::cors::Origins;
-use dashgate::grpc::health::{Phase, PhaseSender};
-use dashgate::grpc::listener::{self, Capacity};
 use dashgate::grpc::router::Router;
 use dashgate::grpc::settings::Settings;
-use dashgate::grpc::socket::Listener;
-use dashgate::grpc::workers::Workers;
+use dashgate::server::connection::{ConnectionContext, Limits};
+use dashgate::server::cors::Origins;
+use dashgate::server::listener::{self, Capacity};
+use dashgate::server::phase::{Phase, PhaseSender};
+use dashgate::server::socket::Listener;
+use dashgate::server::worker_runtimes::Workers;
 use dashgate::telemetry::{self, Telemetry};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -103,8 +103,8 @@ impl Server {
         let told = |error: dashgate::error::Error| error.to_string();
         let (telemetry, _) = Telemetry::new(&telemetry::Settings::default()).map_err(told)?;
         let telemetry = Arc::new(telemetry);
-        let door = Door {
-            router: Router::new(
+        let connections = ConnectionContext {
+            service: Router::new(
                 SETTINGS,
                 Callers::new(&callers::Settings::default()).map_err(told)?,
                 Arc::clone(&telemetry),
@@ -121,14 +121,19 @@ impl Server {
             connections_per_address: None,
         };
         let workers = Workers::start(WORKERS).map_err(|error| error.to_string())?;
-        let hall = (capacity, workers);
+
         let (phase, phases) = watch::channel(Phase::default());
         // Sockets belong to the runtime that they are made in.
         let entered = runtime.enter();
         let listener = Listener::tcp(([127, 0, 0, 1], 0).into()).map_err(told)?;
         drop(entered);
         let port = listener.port().ok_or("there is no port")?.port();
-        let serving = runtime.spawn(listener::serve(listener, door, hall, phases));
+        let serving = runtime.spawn(listener::serve(
+            listener,
+            connections,
+            (capacity, workers),
+            phases,
+        ));
         Ok(Self {
             runtime,
             port,

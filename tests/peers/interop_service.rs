@@ -4,9 +4,9 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use dashgate::grpc::arrival::Arrival;
-use dashgate::grpc::body::Clocked;
-use dashgate::grpc::services::{Access, Answering, Services};
+use dashgate::grpc::body_timeout::Clocked;
+use dashgate::grpc::call_context::CallContext;
+use dashgate::grpc::service::{Access, Answering, ServiceSet};
 use dashgate::grpc::settings::Settings;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
@@ -26,12 +26,17 @@ const ECHO_TRAILING: &str = "x-grpc-test-echo-trailing-bin";
 /// The set of services that holds this one alone.
 pub(crate) struct TestService;
 
-impl Services for TestService {
+impl ServiceSet for TestService {
     fn access(&self, service: &str, _settings: &Settings) -> Option<Access> {
         (service == SERVICE).then_some(Access::Known)
     }
 
-    fn answer(&self, request: Request<Clocked>, _: Box<Arrival>, _: Arc<Settings>) -> Answering {
+    fn answer(
+        &self,
+        request: Request<Clocked>,
+        _: Box<CallContext>,
+        _: Arc<Settings>,
+    ) -> Answering {
         Box::pin(async move {
             let asked = request.headers().clone();
             Ok(echoed(&asked, respond(request).await))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dashgate::config::{Sampler, Settings};
-use dashgate::grpc::load::LoadReport;
+use dashgate::grpc::orca::LoadReport;
 use dashgate::grpc::pb;
 use dashgate::secret::Secret;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;

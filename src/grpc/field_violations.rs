@@ -7,7 +7,7 @@ use crate::error::{Error, Reason, Violation};
 
 /// The fields of a request that are wrong.
 #[derive(Default)]
-pub(super) struct Faults {
+pub(super) struct FieldViolations {
     list: Vec<Violation>,
 }
 
@@ -17,7 +17,7 @@ const MAX_FAULTS: usize = 8;
 /// The first whole number that no 64 bits hold.
 const LARGEST_WHOLE: f64 = 18_446_744_073_709_551_616.0;
 
-impl Faults {
+impl FieldViolations {
     /// Adds a field that is wrong, and how to mend it.
     pub(super) fn add(&mut self, field: impl Display, description: impl Into<String>) {
         if self.list.len() < MAX_FAULTS {

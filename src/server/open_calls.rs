@@ -20,7 +20,7 @@ pub(super) struct OpenCalls {
 
 /// One call that is open until this is dropped.
 #[derive(Debug)]
-pub(super) struct Open(Arc<OpenCalls>);
+pub struct Open(Arc<OpenCalls>);
 
 /// A response that is over and unread until this is dropped.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use crate::chat::usage::{TokensDetails, Usage};
 use crate::chat::warning::Warning;
 use crate::relay::reply::Timing;
 
-use super::document::fields;
 use super::pb::{self, content, converse_stream_response, delta};
+use super::struct_value::fields;
 
 /// The message of a whole answer.
 pub fn response(answer: Answer, request_id: &str, took: Timing) -> pb::ConverseResponse {

@@ -14,12 +14,12 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::registry::Method;
 use crate::telemetry::trace::{Parent, Span};
 
-use super::call_clock::CallClock;
-use super::load::Load;
-use super::names;
-use super::path;
+use super::metadata_keys;
+use super::method;
+use super::orca::Load;
 use super::response_body::ResponseBody;
 use super::status;
+use crate::server::call_clock::CallClock;
 
 /// The methods that are counted by their name: type, service, method. All others are one, because
 /// their names come from outside.
@@ -81,14 +81,14 @@ const CANCELED: usize = 1;
 const UNKNOWN: usize = 2;
 
 /// Counts calls.
-pub struct Meter {
+pub struct ServerMetrics {
     telemetry: Arc<Telemetry>,
     load: Option<Arc<Load>>,
     methods: Vec<([&'static str; 3], Arc<Method>)>,
     other: Arc<Method>,
 }
 
-impl Meter {
+impl ServerMetrics {
     /// Counts them here. With a load, answers tell it.
     pub fn new(telemetry: Arc<Telemetry>, load: Option<Load>) -> Self {
         let codes = CODES.map(|(code, _)| code);
@@ -103,7 +103,7 @@ impl Meter {
 
     /// A call of this path has come.
     pub fn start(&self, path: &str, headers: &HeaderMap, clock: Arc<CallClock>) -> Metered {
-        let found = path::split(path).and_then(|(service, method)| {
+        let found = method::split(path).and_then(|(service, method)| {
             let is_it = |known: &&([&str; 3], _)| known.0[1] == service && known.0[2] == method;
             self.methods.iter().find(is_it)
         });
@@ -152,8 +152,8 @@ impl Metered {
     }
 
     /// Counts the messages of its request.
-    pub fn request<B>(&self, body: B) -> Counted<B> {
-        Counted {
+    pub fn request<B>(&self, body: B) -> CountedRequest<B> {
+        CountedRequest {
             body,
             frames: Frames::default(),
             method: Arc::clone(&self.method),
@@ -165,16 +165,16 @@ impl Metered {
         mut self,
         mut response: Response<Body>,
         request_id: Arc<str>,
-    ) -> Response<Answer> {
+    ) -> Response<CountedResponse> {
         if let Some(span) = &mut self.span
-            && let Some(name) = response.headers().get(names::X_REQUEST_ID)
+            && let Some(name) = response.headers().get(metadata_keys::X_REQUEST_ID)
             && let Ok(name) = name.to_str()
         {
             span.set("dashgate.request_id", name.to_owned());
         }
         self.read(response.headers_mut());
         let clock = Arc::clone(&self.clock);
-        response.map(|body| Answer {
+        response.map(|body| CountedResponse {
             body: ResponseBody::new(body, clock, request_id),
             frames: Frames::default(),
             call: Some(self),
@@ -183,7 +183,7 @@ impl Metered {
 
     /// Reads the code where one stands, and tells the load beside it.
     fn read(&mut self, headers: &mut HeaderMap) {
-        if let Some(code) = headers.get(names::GRPC_STATUS) {
+        if let Some(code) = headers.get(metadata_keys::GRPC_STATUS) {
             let code = code.to_str().ok().and_then(|code| code.parse().ok());
             self.code = code.filter(|code| *code < CODES.len()).unwrap_or(UNKNOWN);
             if let Some(load) = &self.load {
@@ -216,13 +216,13 @@ impl Drop for Metered {
 }
 
 /// The body of a request whose messages are counted.
-pub struct Counted<B> {
+pub struct CountedRequest<B> {
     body: B,
     frames: Frames,
     method: Arc<Method>,
 }
 
-impl<B> HttpBody for Counted<B>
+impl<B> HttpBody for CountedRequest<B>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
@@ -253,15 +253,15 @@ where
 }
 
 /// The body of an answer whose messages are counted.
-pub struct Answer {
+pub struct CountedResponse {
     body: ResponseBody,
     frames: Frames,
     call: Option<Metered>,
 }
 
-impl Answer {
-    /// Of what is no call: nothing is counted.
-    pub fn uncounted(body: Body) -> Self {
+/// Not the response of a call: nothing is counted.
+impl From<Body> for CountedResponse {
+    fn from(body: Body) -> Self {
         Self {
             body: ResponseBody::of_no_call(body),
             frames: Frames::default(),
@@ -270,7 +270,7 @@ impl Answer {
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for CountedResponse {
     type Data = Bytes;
     type Error = tonic::Status;
 
@@ -370,7 +370,7 @@ mod tests {
         let settings = crate::telemetry::Settings::default();
         let (telemetry, _) = Telemetry::new(&settings).unwrap();
         let telemetry = Arc::new(telemetry);
-        let meter = Meter::new(Arc::clone(&telemetry), None);
+        let meter = ServerMetrics::new(Arc::clone(&telemetry), None);
         let none = HeaderMap::new();
         for path in [
             "/made.Up/Method",

@@ -19,27 +19,26 @@ use tokio::time::Instant;
 use crate::chat::call::{Connection, Origin};
 use crate::memory::{Kind, MemoryLedger};
 
+use super::Service;
 use super::call_clock::CallClock;
+use super::client_cert;
 use super::cors::{self, Origins};
-use super::guard::Guard;
-use super::health::Phase;
-use super::meter::Answer;
+use super::grpc_web::{self, Form, WebResponse};
+use super::http2_guard::Guard;
 use super::open_calls::{Open, OpenCalls};
-use super::peer;
-use super::refusal;
-use super::response_body::TransportBody;
-use super::router::Router;
+use super::phase::Phase;
+use super::plain_http;
 use super::socket::Stream;
 use super::stream_task::{ConnectionClock, Slot, StreamExecutor, Stuck};
 use super::tls::{self, Tls};
-use super::web::{self, Answered, Form};
+use super::transport_body::TransportBody;
 
 /// What one connection may hold unread. Audio comes in many small frames, and the HTTP/2 library
 /// counts unread ones against half of this.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// What one call may hold unread.
-pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
+pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// What comes in one frame. Media come in a quarter of the frames and reads of HTTP/2's default,
 /// from callers that make use of it.
@@ -75,9 +74,9 @@ const MAX_LOCAL_RESETS: usize = 200;
 
 /// All that connections have in common. Cheap to clone.
 #[derive(Clone)]
-pub struct Door {
-    /// Where calls go.
-    pub router: Router,
+pub struct ConnectionContext<S> {
+    /// Answers the calls.
+    pub service: S,
     /// The web pages that may call.
     pub origins: Arc<Origins>,
     /// TLS; none: in the clear.
@@ -129,16 +128,16 @@ impl Protocol {
 }
 
 /// Serves one connection to its end.
-pub async fn run(
+pub async fn run<S: Service>(
     stream: Box<dyn Stream>,
     origin: Origin,
-    door: Door,
+    context: ConnectionContext<S>,
     phase: watch::Receiver<Phase>,
 ) {
     let peer = None;
-    let Some(tls) = &door.tls else {
+    let Some(tls) = &context.tls else {
         let accepted = (stream, Protocol::Either, Connection { peer, origin });
-        return Box::pin(serve(accepted, door, phase)).await;
+        return Box::pin(serve(accepted, context, phase)).await;
     };
     // Callers that are told to go when they come have nothing to lose.
     let mut closing = phase.clone();
@@ -152,38 +151,42 @@ pub async fn run(
         Ok(Ok(stream)) => {
             let session = stream.get_ref().1;
             let chain = session.peer_certificates().unwrap_or_default();
-            let peer = peer::read(chain).map(Arc::new);
+            let peer = client_cert::read(chain).map(Arc::new);
             let protocol = Protocol::agreed(session.alpn_protocol());
             let stream: Box<dyn Stream> = Box::new(stream);
             let accepted = (stream, protocol, Connection { peer, origin });
-            Box::pin(serve(accepted, door, phase)).await;
+            Box::pin(serve(accepted, context, phase)).await;
         }
         Ok(Err(error)) => {
-            door.router.telemetry().metrics.closed("tls");
+            context.service.telemetry().metrics.closed("tls");
             tracing::debug!(%error, "TLS handshake failed");
         }
         Err(_) => {
-            door.router.telemetry().metrics.closed("handshake_timeout");
+            context
+                .service
+                .telemetry()
+                .metrics
+                .closed("handshake_timeout");
             tracing::debug!("TLS handshake failed: timeout");
         }
     }
 }
 
-async fn serve(
+async fn serve<S: Service>(
     (stream, protocol, connected): (Box<dyn Stream>, Protocol, Connection),
-    door: Door,
+    context: ConnectionContext<S>,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let limits = door.limits;
+    let limits = context.limits;
     let greeted = Arc::new(AtomicBool::new(false));
     let (slot, calls) = (Slot::default(), Arc::new(OpenCalls::new()));
     let builder = builder(&limits, protocol, &slot);
     let mut clock = ConnectionClock::new(slot.clone(), Arc::clone(&calls));
-    let io = TokioIo::new(clock.watch(guard(stream, &door, &greeted)));
-    let served = Arc::new((door, connected));
-    let router = &served.0.router;
-    let metrics = &router.telemetry().metrics;
-    let unread_limit = || router.unread_limit();
+    let io = TokioIo::new(clock.watch(guard(stream, &context, &greeted)));
+    let served = Arc::new((context, connected));
+    let calls_of = &served.0.service;
+    let metrics = &calls_of.telemetry().metrics;
+    let unread_limit = || calls_of.slow_consumer_timeout();
     let service = service_fn(service(Arc::clone(&served), Arc::clone(&calls), slot));
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut handshake = pin!(tokio::time::sleep(limits.handshake_timeout));
@@ -244,29 +247,36 @@ async fn serve(
     }
 }
 
-fn guard(stream: Box<dyn Stream>, door: &Door, greeted: &Arc<AtomicBool>) -> Guard {
+fn guard<S: Service>(
+    stream: Box<dyn Stream>,
+    context: &ConnectionContext<S>,
+    greeted: &Arc<AtomicBool>,
+) -> Guard {
     Guard::new(
         stream,
         Arc::clone(greeted),
-        Arc::clone(door.router.telemetry()),
-        door.memory.share(Kind::Open),
-        (door.limits.header_timeout, door.limits.min_ping_interval),
-        door.router.max_metadata_bytes(),
+        Arc::clone(context.service.telemetry()),
+        context.memory.share(Kind::Open),
+        (
+            context.limits.header_timeout,
+            context.limits.min_ping_interval,
+        ),
+        context.service.max_metadata_bytes(),
     )
 }
 
 /// A call that is being answered.
-type Answering = Pin<Box<dyn Future<Output = Result<Sent, Infallible>> + Send>>;
+type Answering<B> = Pin<Box<dyn Future<Output = Result<Sent<B>, Infallible>> + Send>>;
 
 /// The response of a call, as the transport gets it.
-type Sent = Response<TransportBody<Answered>>;
+type Sent<B> = Response<TransportBody<WebResponse<B>>>;
 
 /// Answers the calls of a connection, each with a clock that lies in the slot when it begins.
-fn service(
-    served: Arc<(Door, Connection)>,
+fn service<S: Service>(
+    served: Arc<(ConnectionContext<S>, Connection)>,
     calls: Arc<OpenCalls>,
     slot: Slot,
-) -> impl Fn(Request<Incoming>) -> Answering {
+) -> impl Fn(Request<Incoming>) -> Answering<S::Body> {
     move |request| {
         let served = Arc::clone(&served);
         let call = Open::new(&calls);
@@ -313,26 +323,26 @@ fn spread(age: Duration) -> Duration {
     age.mul_f64(0.9 + 0.2 * fastrand::f64())
 }
 
-async fn answer(
+async fn answer<S: Service>(
     request: Request<Incoming>,
-    door: &Door,
+    context: &ConnectionContext<S>,
     connected: &Connection,
     clock: &Arc<CallClock>,
-) -> Response<Answered> {
-    if let Some(answer) = door.origins.preflight(&request) {
-        return web::wrap(answer.map(Answer::uncounted), None);
+) -> Response<WebResponse<S::Body>> {
+    if let Some(answer) = context.origins.preflight(&request) {
+        return grpc_web::wrap(answer.map(S::Body::from), None);
     }
     let form = Form::of(request.headers());
-    if form.is_some() && !door.origins.allow(request.headers()) {
-        refusal::hear_out(request.into_body()).await;
-        return web::wrap(cors::refusal().map(Answer::uncounted), None);
+    if form.is_some() && !context.origins.allow(request.headers()) {
+        plain_http::hear_out(request.into_body()).await;
+        return grpc_web::wrap(cors::refusal().map(S::Body::from), None);
     }
     let origin = form.and_then(|_| request.headers().get(header::ORIGIN).cloned());
-    let request = web::unwrap(request, form);
-    let answer = door.router.answer(request, connected, clock).await;
-    let mut answer = web::wrap(answer, form);
+    let request = grpc_web::unwrap(request, form);
+    let answer = context.service.call(request, connected, clock).await;
+    let mut answer = grpc_web::wrap(answer, form);
     if let Some(origin) = origin {
-        door.origins.grant(origin, answer.headers_mut());
+        context.origins.grant(origin, answer.headers_mut());
     }
     answer
 }

@@ -8,8 +8,8 @@ use tonic::body::Body;
 
 use crate::error::{Error, Reason};
 
-use super::arrival::Arrival;
-use super::body::Clocked;
+use super::body_timeout::Clocked;
+use super::call_context::CallContext;
 use super::settings::Settings;
 
 /// An answer that is being made. A fault of it is told in the same way for every service.
@@ -25,7 +25,7 @@ pub enum Access {
 }
 
 /// A set of services. One is made for a gateway, and answers all its calls.
-pub trait Services: Send + Sync {
+pub trait ServiceSet: Send + Sync {
     /// Who may call the service of this name; none: there is no such service.
     fn access(&self, service: &str, settings: &Settings) -> Option<Access>;
 
@@ -33,7 +33,7 @@ pub trait Services: Send + Sync {
     fn answer(
         &self,
         request: Request<Clocked>,
-        arrival: Box<Arrival>,
+        context: Box<CallContext>,
         settings: Arc<Settings>,
     ) -> Answering;
 }

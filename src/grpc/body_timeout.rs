@@ -13,14 +13,14 @@ use tonic::Status;
 
 use crate::error::{Error, Reason};
 
-use super::call_clock::CallClock;
-use super::meter::Counted;
+use super::server_metrics::CountedRequest;
 use super::status;
-use super::web::{Asked, Wrong};
+use crate::server::call_clock::CallClock;
+use crate::server::grpc_web::{BodyError, WebRequest};
 
 /// A body that fails when it pauses for too long or when the call's deadline passes.
 pub struct Clocked {
-    body: Counted<Asked>,
+    body: CountedRequest<WebRequest>,
     request_id: Arc<str>,
     stall_timeout: Duration,
     last_frame: Instant,
@@ -34,7 +34,7 @@ pub struct Clocked {
 impl Clocked {
     /// Puts a clock on the body of a call that came at the last of these moments.
     pub fn new(
-        body: Counted<Asked>,
+        body: CountedRequest<WebRequest>,
         request_id: Arc<str>,
         (stall_timeout, deadline, came): (Duration, Instant, Instant),
     ) -> Self {
@@ -88,7 +88,7 @@ impl Clocked {
 
 /// A body that is read for as long as the response lasts, and ends when that is ended.
 pub struct UntilEnded {
-    body: Counted<Asked>,
+    body: CountedRequest<WebRequest>,
     clock: Arc<CallClock>,
 }
 
@@ -124,12 +124,12 @@ impl Body for UntilEnded {
 }
 
 /// The status of a body that cannot be read.
-fn receive_status(wrong: &Wrong) -> Status {
+fn receive_status(wrong: &BodyError) -> Status {
     match wrong {
-        Wrong::NotText => Status::internal("the body is not base64"),
+        BodyError::NotText => Status::internal("the body is not base64"),
         // Not CANCELLED: tonic takes that for a clean end, and half an upload would pass for a
         // whole one.
-        Wrong::Gone => Status::aborted("the caller disconnected"),
+        BodyError::Gone => Status::aborted("the caller disconnected"),
     }
 }
 

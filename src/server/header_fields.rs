@@ -7,7 +7,7 @@
 
 use tokio::time::Instant;
 
-use super::frames::{self, Head};
+use super::http2_frames::{self, Head};
 
 /// A head that is whole and at most this long is not looked at: it has no more fields than that.
 const UNCOUNTED: usize = 512;
@@ -73,9 +73,9 @@ impl HeaderFields {
     /// Follows some bytes of a frame, before which so many came. Whether the connection may go on.
     pub(super) fn follow(&mut self, head: Head, before: usize, mut bytes: &[u8]) -> bool {
         match head.kind {
-            frames::HEADERS if before == 0 => self.begin(head, bytes),
-            frames::CONTINUATION if before == 0 => (self.lead, self.padding) = (0, 0),
-            frames::HEADERS | frames::CONTINUATION => {}
+            http2_frames::HEADERS if before == 0 => self.begin(head, bytes),
+            http2_frames::CONTINUATION if before == 0 => (self.lead, self.padding) = (0, 0),
+            http2_frames::HEADERS | http2_frames::CONTINUATION => {}
             _ => return true,
         }
         if !self.counts {
@@ -92,10 +92,11 @@ impl HeaderFields {
 
     fn begin(&mut self, head: Head, bytes: &[u8]) {
         let is = |flag| head.flags & flag != 0;
-        self.counts = head.length > UNCOUNTED || !is(frames::END_HEADERS);
-        self.lead = usize::from(is(frames::PADDED)) + 5 * usize::from(is(frames::PRIORITIZED));
+        self.counts = head.length > UNCOUNTED || !is(http2_frames::END_HEADERS);
+        self.lead =
+            usize::from(is(http2_frames::PADDED)) + 5 * usize::from(is(http2_frames::PRIORITIZED));
         self.padding = match bytes.first() {
-            Some(length) if is(frames::PADDED) => usize::from(*length),
+            Some(length) if is(http2_frames::PADDED) => usize::from(*length),
             _ => 0,
         };
         (self.state, self.fields) = (State::Field, 0);
@@ -254,7 +255,11 @@ mod tests {
 
     /// Sends a whole head, in one frame.
     fn send(fields: &mut HeaderFields, bytes: &[u8]) -> bool {
-        let head = head(frames::HEADERS, frames::END_HEADERS, bytes.len());
+        let head = head(
+            http2_frames::HEADERS,
+            http2_frames::END_HEADERS,
+            bytes.len(),
+        );
         fields.follow(head, 0, bytes)
     }
 
@@ -271,17 +276,17 @@ mod tests {
             let mut flags = 0;
             let mut payload = Vec::new();
             if let Some(padding) = padding {
-                flags |= frames::PADDED;
+                flags |= http2_frames::PADDED;
                 payload.push(padding);
             }
             if prioritized {
-                flags |= frames::PRIORITIZED;
+                flags |= http2_frames::PRIORITIZED;
                 payload.extend([0xff; 5]);
             }
             payload.extend(first);
             payload.extend(vec![0xbe; usize::from(padding.unwrap_or_default())]);
-            let frames = [(head(frames::HEADERS, flags, payload.len()), &payload[..]),
-                (head(frames::CONTINUATION, frames::END_HEADERS, rest.len()), rest)];
+            let frames = [(head(http2_frames::HEADERS, flags, payload.len()), &payload[..]),
+                (head(http2_frames::CONTINUATION, http2_frames::END_HEADERS, rest.len()), rest)];
             for (head, payload) in frames {
                 if payload.is_empty() {
                     prop_assert!(fields.follow(head, 0, payload));
@@ -299,7 +304,7 @@ mod tests {
             (flags, size) in (any::<u8>(), 1usize..40),
         ) {
             let mut fields = HeaderFields::new(8192);
-            let head = head(frames::HEADERS, flags & !frames::END_HEADERS, bytes.len());
+            let head = head(http2_frames::HEADERS, flags & !http2_frames::END_HEADERS, bytes.len());
             for (at, piece) in bytes.chunks(size).enumerate() {
                 fields.follow(head, at * size, piece);
             }

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tonic::body::Body;
 
-use super::refusal;
+use super::plain_http;
 
 /// What of an answer's head a page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
@@ -78,7 +78,7 @@ impl Origins {
 /// What a page hears that may not call. Its script is shown nothing; the person who debugs it sees
 /// this text in the browser's tools.
 pub fn refusal() -> Response<Body> {
-    refusal::explanation(
+    plain_http::explanation(
         StatusCode::FORBIDDEN,
         "origin not allowed: the operator can add it to server.allowed_origins",
     )

@@ -15,9 +15,9 @@ use crate::error::{Error, Reason};
 use crate::telemetry::report::Report;
 use crate::telemetry::trace;
 
-use super::call_clock::CallClock;
-use super::names;
+use super::metadata_keys;
 use super::settings::Settings;
+use crate::server::call_clock::CallClock;
 
 /// The longest name of a call. Long enough for two UUIDs and a prefix.
 pub const MAX_REQUEST_ID: usize = 128;
@@ -27,7 +27,7 @@ const MAX_PASSED_VALUE: usize = 512;
 
 /// What is known of a call before its first message.
 #[derive(Clone, Debug)]
-pub struct Arrival {
+pub struct CallContext {
     /// When its head was read.
     pub at: Instant,
     /// The clock of its response.
@@ -42,7 +42,7 @@ pub struct Arrival {
     pub passing: Passing,
 }
 
-impl Arrival {
+impl CallContext {
     /// Reads the head of a call that came when this clock began.
     pub fn read(
         headers: &HeaderMap,
@@ -190,7 +190,7 @@ pub fn credentials<'a>(headers: &'a HeaderMap, connection: &'a Connection) -> Cr
     let shown = |name: HeaderName| headers.get(name).map(|value| Shown(value.as_bytes()));
     Credentials {
         authorization: shown(AUTHORIZATION),
-        api_key: shown(names::X_API_KEY),
+        api_key: shown(metadata_keys::X_API_KEY),
         uris: connection
             .peer
             .as_ref()

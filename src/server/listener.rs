@@ -14,10 +14,11 @@ use tokio::task::JoinSet;
 use crate::chat::call::Origin;
 use crate::telemetry::accept::Failures;
 
-use super::connection::{self, Door};
-use super::health::Phase;
+use super::Service;
+use super::connection::{self, ConnectionContext};
+use super::phase::Phase;
 use super::socket::Listener;
-use super::workers::Workers;
+use super::worker_runtimes::Workers;
 
 /// The name of this port in the log.
 const PORT: &str = "server";
@@ -35,13 +36,13 @@ pub struct Capacity {
 }
 
 /// Serves until the phase is `Closing`; then lets every connection end its calls, and returns.
-pub async fn serve(
+pub async fn serve<S: Service>(
     listener: Listener,
-    door: Door,
+    context: ConnectionContext<S>,
     (capacity, workers): (Capacity, Workers),
     phase: watch::Receiver<Phase>,
 ) {
-    let tls = door.tls.clone();
+    let tls = context.tls.clone();
     let freshness = async move {
         match tls {
             Some(tls) => tls.keep_fresh().await,
@@ -49,14 +50,14 @@ pub async fn serve(
         }
     };
     tokio::select! {
-        () = accept(listener, door, capacity, workers, phase) => {}
+        () = accept(listener, context, capacity, workers, phase) => {}
         () = freshness => {}
     }
 }
 
-async fn accept(
+async fn accept<S: Service>(
     listener: Listener,
-    door: Door,
+    context: ConnectionContext<S>,
     capacity: Capacity,
     workers: Workers,
     mut phase: watch::Receiver<Phase>,
@@ -70,7 +71,7 @@ async fn accept(
             _ = phase.wait_for(|phase| *phase == Phase::Closing) => break,
         };
         while connections.try_join_next().is_some() {}
-        let metrics = &door.router.telemetry().metrics;
+        let metrics = &context.service.telemetry().metrics;
         let accepted = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -89,11 +90,11 @@ async fn accept(
             continue;
         };
         let present = metrics.connection();
-        let (door, phase) = (door.clone(), phase.clone());
+        let (context, phase) = (context.clone(), phase.clone());
         let origin = origin(accepted.from);
         workers.spawn(&mut connections, async move {
             match accepted.socket.open() {
-                Ok(stream) => connection::run(stream, origin, door, phase).await,
+                Ok(stream) => connection::run(stream, origin, context, phase).await,
                 Err(error) => tracing::warn!(%error, "a connection could not be opened"),
             }
             drop((place, present));

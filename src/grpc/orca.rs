@@ -117,7 +117,7 @@ impl Load {
         }
     }
 
-    /// Counted from one: an empty slot is of second 0.
+    /// CountedRequest from one: an empty slot is of second 0.
     fn second(&self) -> u64 {
         self.began.elapsed().as_secs() + 1
     }

@@ -16,26 +16,29 @@ use crate::error::{Error, Reason};
 use crate::memory::{self, CallMemory, Claim, Kind};
 use crate::relay::Relay;
 use crate::relay::admission::{Admission, Held, Permit};
+use crate::server::phase::Phase;
 
-use super::arrival::Arrival;
-use super::body::Clocked;
-use super::call_clock;
-use super::connection::STREAM_WINDOW;
+use super::body_timeout::Clocked;
+use super::call_context::CallContext;
 use super::conversation::Conversation;
 use super::element_limits::Schema;
 use super::explained::{explained, no_method};
-use super::health::{Checks, Phase};
+use super::health::Checks;
 use super::large_messages::Turns;
 use super::media::Media;
+use super::method;
+use super::pb;
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
 use super::request_body::RequestBody;
 use super::request_limits::{Caller, Elements, Limits};
-use super::services::{self, Access, Answering, Services};
+use super::service::{self, Access, Answering, ServiceSet};
 use super::settings::Settings;
 use super::unpack::Encoding;
-use super::{path, pb, refusal};
+use crate::server::call_clock;
+use crate::server::connection::STREAM_WINDOW;
+use crate::server::plain_http;
 
 /// The largest message of health: the name of a service.
 const HEALTH_BYTES: usize = 4 * 1024;
@@ -62,7 +65,7 @@ const CHUNK_ENVELOPE: usize = 4 * 1024;
 type Reflection = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 /// The services that the gateway offers.
-pub struct Offered {
+pub struct Registry {
     relay: Relay,
     phase: watch::Receiver<Phase>,
     reflection_v1: Reflection,
@@ -75,8 +78,8 @@ pub struct Offered {
     watches: Admission,
 }
 
-impl Offered {
-    /// Services in front of this relay, whose health is this phase.
+impl Registry {
+    /// ServiceSet in front of this relay, whose health is this phase.
     pub fn new(relay: Relay, phase: watch::Receiver<Phase>) -> Result<Self, Error> {
         let broken = |error| {
             Error::new(Reason::GatewayBug, "the schema cannot be reflected").with_source(error)
@@ -119,13 +122,13 @@ impl Offered {
         &self,
         request: &Request<Clocked>,
         methods: &[&'static str],
-        arrival: &Arrival,
+        context: &CallContext,
     ) -> Result<Held, Error> {
-        let called = path::split(request.uri().path()).map(|(_, method)| method);
+        let called = method::split(request.uri().path()).map(|(_, method)| method);
         let method = methods.iter().find(|method| called == Some(**method));
         let method = method.ok_or_else(no_method)?;
         self.relay
-            .enter(|| arrival.report(method), (&arrival.identity, arrival.at))
+            .enter(|| context.report(method), (&context.identity, context.at))
     }
 
     /// Takes a place for a call, and charges the memory that a call of this kind takes.
@@ -134,23 +137,23 @@ impl Offered {
         request: &Request<Clocked>,
         kind: Kind,
         methods: &[&'static str],
-        arrival: &Arrival,
+        context: &CallContext,
     ) -> Result<(Held, CallMemory), Error> {
-        let held = self.enter(request, methods, arrival)?;
-        let report = || arrival.report(methods.first().copied().unwrap_or_default());
+        let held = self.enter(request, methods, context)?;
+        let report = || context.report(methods.first().copied().unwrap_or_default());
         let share = self
             .relay
-            .charge(kind, report, (arrival.identity.share, arrival.at))?;
+            .charge(kind, report, (context.identity.share, context.at))?;
         Ok((held, CallMemory::new(share)))
     }
 
     /// The limits of a message of so many bytes.
-    fn limits(&self, message_bytes: usize, arrival: &Arrival) -> Limits {
+    fn limits(&self, message_bytes: usize, context: &CallContext) -> Limits {
         Limits {
             message_bytes,
             elements: None,
             stall_timeout: None,
-            turns: self.turns.of(arrival.identity.share),
+            turns: self.turns.of(context.identity.share),
         }
     }
 
@@ -166,12 +169,12 @@ impl Offered {
     fn conversation(
         &self,
         request: Request<Clocked>,
-        arrival: Box<Arrival>,
+        context: Box<CallContext>,
         settings: Arc<Settings>,
     ) -> Answering {
         let limit = settings.max_request_bytes;
         let methods = ["Converse", "ConverseStream"];
-        let (held, memory) = match self.admit(&request, Kind::Requests, &methods, &arrival) {
+        let (held, memory) = match self.admit(&request, Kind::Requests, &methods, &context) {
             Ok(admitted) => admitted,
             Err(error) => return refused(request, error),
         };
@@ -183,14 +186,14 @@ impl Offered {
         let limits = Limits {
             // What it is made of may take as much as its bytes may.
             elements: self.elements(message, limit),
-            ..self.limits(limit, &arrival)
+            ..self.limits(limit, &context)
         };
         let report = Some((self.relay.clone(), method));
-        let request = checked(request, limits, &memory, caller(&arrival, report));
+        let request = checked(request, limits, &memory, caller(&context, report));
         let service = Conversation {
             relay: self.relay.clone(),
             settings,
-            arrival,
+            context,
             held,
             memory,
         };
@@ -204,11 +207,11 @@ impl Offered {
     fn media(
         &self,
         request: Request<Clocked>,
-        arrival: Box<Arrival>,
+        context: Box<CallContext>,
         settings: Arc<Settings>,
     ) -> Answering {
         let limit = settings.max_chunk_bytes;
-        let (held, memory) = match self.admit(&request, Kind::Uploads, &["UploadMedia"], &arrival) {
+        let (held, memory) = match self.admit(&request, Kind::Uploads, &["UploadMedia"], &context) {
             Ok(admitted) => admitted,
             Err(error) => return refused(request, error),
         };
@@ -216,16 +219,16 @@ impl Offered {
         let mut window = self.relay.memory().share(Kind::Uploads);
         if let Err(error) = window.fit(STREAM_WINDOW as usize, Claim::New) {
             self.relay
-                .refuse(arrival.report("UploadMedia"), arrival.at, &error);
+                .refuse(context.report("UploadMedia"), context.at, &error);
             return refused(request, error);
         }
-        let limits = self.limits(limit + CHUNK_ENVELOPE, &arrival);
+        let limits = self.limits(limit + CHUNK_ENVELOPE, &context);
         // What goes wrong later is reported with the upload.
-        let request = checked(request, limits, &memory, caller(&arrival, None));
+        let request = checked(request, limits, &memory, caller(&context, None));
         let service = Media {
             relay: self.relay.clone(),
             settings,
-            arrival,
+            context,
             held,
             memory,
             window,
@@ -237,24 +240,24 @@ impl Offered {
         explained(server.call(request), limit)
     }
 
-    fn health(&self, request: Request<Clocked>, arrival: Box<Arrival>) -> Answering {
+    fn health(&self, request: Request<Clocked>, context: Box<CallContext>) -> Answering {
         // Who has proved who it is, is not kept out by those who have not.
-        let known = arrival.identity.name().is_some();
+        let known = context.identity.name().is_some();
         let watches = request.uri().path().ends_with("/Watch");
         let (memory, place) = match (known, watches) {
             (true, _) => (self.memory_of(Kind::Requests), None),
             (false, false) => (self.memory_of(Kind::Open), None),
-            (false, true) => match self.open_watch(&arrival) {
+            (false, true) => match self.open_watch(&context) {
                 Ok((memory, place)) => (memory, Some(Arc::new(place))),
                 Err(error) => return refused(request, error),
             },
         };
-        let limits = self.limits(HEALTH_BYTES, &arrival);
-        let request = checked(request, limits, &memory, caller(&arrival, None));
+        let limits = self.limits(HEALTH_BYTES, &context);
+        let request = checked(request, limits, &memory, caller(&context, None));
         let phase = self.phase.clone();
         let checks = Checks {
             phase,
-            arrival,
+            context,
             memory,
             place,
         };
@@ -267,22 +270,22 @@ impl Offered {
     fn reflection(
         &self,
         request: Request<Clocked>,
-        arrival: &Arrival,
+        context: &CallContext,
         mut service: Reflection,
         settings: &Settings,
     ) -> Answering {
-        let clock = &arrival.clock;
-        clock.keep_deadline(arrival.at + arrival.timeout(settings.stream_timeout, settings));
+        let clock = &context.clock;
+        clock.keep_deadline(context.at + context.timeout(settings.stream_timeout, settings));
         let limits = Limits {
             stall_timeout: Some(settings.request_body_timeout),
-            ..self.limits(REFLECTION_BYTES, arrival)
+            ..self.limits(REFLECTION_BYTES, context)
         };
         let request = request.map(|body| body.until_ended(Arc::clone(clock)));
         let request = checked(
             request,
             limits,
             &self.memory_of(Kind::Open),
-            caller(arrival, None),
+            caller(context, None),
         );
         explained(service.call(request.map(Body::new)), REFLECTION_BYTES)
     }
@@ -295,8 +298,8 @@ impl Offered {
 
     /// The memory and the place of a watch without credentials. No connection takes all places, nor
     /// does an address beside this machine; and calls that hold all other memory keep none out.
-    fn open_watch(&self, arrival: &Arrival) -> Result<(CallMemory, Permit), Error> {
-        let place = self.watches.admit(arrival.identity.share);
+    fn open_watch(&self, context: &CallContext) -> Result<(CallMemory, Permit), Error> {
+        let place = self.watches.admit(context.identity.share);
         let place = place.map_err(|error| Error::new(error.reason(), TOO_MANY_WATCHES))?;
         let mut share = self.relay.memory().share(Kind::Watches);
         share.fit(memory::GRAIN, Claim::Running)?;
@@ -304,7 +307,7 @@ impl Offered {
     }
 }
 
-impl Services for Offered {
+impl ServiceSet for Registry {
     fn access(&self, service: &str, settings: &Settings) -> Option<Access> {
         match service {
             CONVERSATION | MEDIA => Some(Access::Known),
@@ -321,25 +324,25 @@ impl Services for Offered {
     fn answer(
         &self,
         request: Request<Clocked>,
-        arrival: Box<Arrival>,
+        context: Box<CallContext>,
         settings: Arc<Settings>,
     ) -> Answering {
-        match path::service(request.uri().path()) {
-            CONVERSATION => self.conversation(request, arrival, settings),
-            MEDIA => self.media(request, arrival, settings),
-            _ if arrival.timeout == Some(Duration::ZERO) => {
+        match method::service(request.uri().path()) {
+            CONVERSATION => self.conversation(request, context, settings),
+            MEDIA => self.media(request, context, settings),
+            _ if context.timeout == Some(Duration::ZERO) => {
                 refused(request, call_clock::too_late())
             }
-            HEALTH => self.health(request, arrival),
+            HEALTH => self.health(request, context),
             REFLECTION_V1 => {
                 let service = self.reflection_v1.clone();
-                self.reflection(request, &arrival, service, &settings)
+                self.reflection(request, &context, service, &settings)
             }
             REFLECTION_V1ALPHA => {
                 let service = self.reflection_v1alpha.clone();
-                self.reflection(request, &arrival, service, &settings)
+                self.reflection(request, &context, service, &settings)
             }
-            _ => Box::pin(std::future::ready(Err(services::unknown()))),
+            _ => Box::pin(std::future::ready(Err(service::unknown()))),
         }
     }
 }
@@ -364,11 +367,11 @@ fn checked<B>(
     })
 }
 
-fn caller(arrival: &Arrival, report: Option<(Relay, &'static str)>) -> Caller {
+fn caller(context: &CallContext, report: Option<(Relay, &'static str)>) -> Caller {
     Caller {
-        request_id: Arc::clone(&arrival.request_id),
+        request_id: Arc::clone(&context.request_id),
         report,
-        arrived: arrival.at,
+        arrived: context.at,
     }
 }
 
@@ -376,7 +379,7 @@ fn caller(arrival: &Arrival, report: Option<(Relay, &'static str)>) -> Caller {
 /// that was reset is counted against its connection, and callers of a full gateway are honest.
 fn refused(request: Request<Clocked>, error: Error) -> Answering {
     Box::pin(async move {
-        refusal::hear_out(request.into_body()).await;
+        plain_http::hear_out(request.into_body()).await;
         Err(error)
     })
 }

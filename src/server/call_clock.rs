@@ -7,6 +7,7 @@
 //! the places are free. If the caller reads again it gets the status; if it does not, the stream is
 //! reset once the limit has passed a second time.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Waker};
@@ -17,7 +18,6 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Reason};
 use crate::memory::{self, CallMemory};
-use crate::relay::reply::{self, UnreadCall};
 
 use super::open_calls::{Open, Unread};
 
@@ -29,7 +29,20 @@ const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
 /// library has the end of a stream, the stream can no longer be reset. Shorter responses leave with
 /// their end in one write; a connection may keep so much of each of its streams for a peer that
 /// does not read.
-pub(super) const MAX_UNREAD_AT_END: usize = 16 * 1024;
+pub const MAX_UNREAD_AT_END: usize = 16 * 1024;
+
+/// A call whose response is not read yet: what the clock ends when its time is over. Dropping it
+/// releases what the call holds.
+pub trait PendingCall: fmt::Debug + Send {
+    /// When the call must be over.
+    fn deadline(&self) -> Instant;
+
+    /// Ends the call because its deadline has passed. Returns the error that the caller gets.
+    fn end_at_deadline(self: Box<Self>) -> Error;
+
+    /// Ends the call with this error. Returns the error that the caller gets.
+    fn end(self: Box<Self>, error: Error) -> Error;
+}
 
 /// The clock of one response.
 #[derive(Debug)]
@@ -55,7 +68,7 @@ pub struct CallClock {
 struct State {
     limit: Duration,
     deadline: Option<Instant>,
-    call: Option<UnreadCall>,
+    call: Option<Box<dyn PendingCall>>,
     /// Charged until the response is gone, even if the call behind it was ended before.
     memory: Option<CallMemory>,
     ended: Option<(Instant, Error)>,
@@ -73,7 +86,7 @@ struct State {
 
 /// What is to be done about a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub enum Next {
     /// Nothing until the transport takes another frame.
     Rest,
     /// To look again at this moment.
@@ -110,19 +123,19 @@ impl CallClock {
     }
 
     /// Sets how long the response may stay unread.
-    pub(super) fn limit(&self, limit: Duration) {
+    pub fn limit(&self, limit: Duration) {
         self.lock().limit = limit;
     }
 
     /// Sets the deadline of a call that has no clock of its own.
-    pub(super) fn keep_deadline(&self, deadline: Instant) {
+    pub fn keep_deadline(&self, deadline: Instant) {
         self.lock().deadline = Some(deadline);
         self.keeps_deadline.store(true, Ordering::Release);
     }
 
     /// Holds a call, which keeps its deadline itself as long as it is polled, and ends it when its
     /// memory is taken back.
-    pub(super) fn hold(self: &Arc<Self>, call: UnreadCall, memory: &CallMemory) {
+    pub fn hold(self: &Arc<Self>, call: Box<dyn PendingCall>, memory: &CallMemory) {
         let deadline = call.deadline();
         let mut state = self.lock();
         state.deadline = Some(deadline);
@@ -134,20 +147,20 @@ impl CallClock {
     }
 
     /// The moment at which the call came.
-    pub(super) fn began(&self) -> Instant {
+    pub fn began(&self) -> Instant {
         self.began
     }
 
     /// The response is over, read or not: its places are free. The connection of this call counts
     /// it until it is read. A call that ends with its connection because the peer takes nothing
     /// ends as one whose response is unread, however little of it was.
-    pub(super) fn over(&self, open: &Open) {
+    pub fn over(&self, open: &Open) {
         let mut state = self.lock();
         if open.is_closed_unread() && state.ended.is_none() {
             let limit = state.limit;
             let error = match state.call.take() {
-                Some(call) => call.unread(limit),
-                None => reply::unread(limit),
+                Some(call) => call.end(unread_too_long(limit)),
+                None => unread_too_long(limit),
             };
             self.end_with(&mut state, Instant::now(), error);
         }
@@ -166,7 +179,7 @@ impl CallClock {
     }
 
     /// The error that the clock ended the call with, if it did.
-    pub(super) fn error(&self) -> Option<Error> {
+    pub fn error(&self) -> Option<Error> {
         if !self.ended.load(Ordering::Acquire) {
             return None;
         }
@@ -174,17 +187,17 @@ impl CallClock {
     }
 
     /// Whether the clock ended the call.
-    pub(super) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
     /// The bytes that were handed to the transport and not yet written.
-    pub(super) fn unread(&self) -> usize {
+    pub fn unread(&self) -> usize {
         self.unread.load(Ordering::SeqCst)
     }
 
     /// Hands bytes to the transport.
-    pub(super) fn hand_out(self: &Arc<Self>, bytes: Bytes) -> Chunk {
+    pub fn hand_out(self: &Arc<Self>, bytes: Bytes) -> Chunk {
         let length = bytes.len();
         if self.unread.fetch_add(length, Ordering::AcqRel) == 0 {
             self.moves();
@@ -197,29 +210,29 @@ impl CallClock {
     }
 
     /// The transport has asked for more.
-    pub(super) fn asked(&self) {
+    pub fn asked(&self) {
         self.holding.store(false, Ordering::Release);
     }
 
     /// The transport has written something.
-    pub(super) fn moves(&self) {
+    pub fn moves(&self) {
         let since = self.began.elapsed().as_nanos();
         let since = u64::try_from(since).unwrap_or(u64::MAX);
         self.moved.store(since, Ordering::Release);
     }
 
     /// Whether the deadline has to be looked at even while everything is read.
-    pub(super) fn keeps_deadline(&self) -> bool {
+    pub fn keeps_deadline(&self) -> bool {
         self.keeps_deadline.load(Ordering::Acquire)
     }
 
     /// Whether to look at the clock as long as nothing else happens.
-    pub(super) fn is_running(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         self.is_unread() || self.keeps_deadline()
     }
 
     /// Looks at the clock: ends the call if it is time.
-    pub(super) fn look(&self, now: Instant) -> Next {
+    pub fn look(&self, now: Instant) -> Next {
         let mut state = self.lock();
         if state.is_over {
             return Next::Rest;
@@ -248,10 +261,10 @@ impl CallClock {
         let limit = state.limit;
         let late = deadline.is_some_and(|deadline| now >= deadline);
         let error = match (state.call.take(), late) {
-            (Some(call), true) => call.too_late(),
-            (Some(call), false) => call.unread(limit),
+            (Some(call), true) => call.end_at_deadline(),
+            (Some(call), false) => call.end(unread_too_long(limit)),
             (None, true) => too_late(),
-            (None, false) => reply::unread(limit),
+            (None, false) => unread_too_long(limit),
         };
         self.end_with(&mut state, now, error);
         Next::Look(now + limit)
@@ -267,22 +280,22 @@ impl CallClock {
 
     /// Whether the stream is to be reset now: the memory of the call is taken back, and its
     /// response lies unread.
-    pub(super) fn must_reset(&self) -> bool {
+    pub fn must_reset(&self) -> bool {
         self.taken_back.load(Ordering::SeqCst) && self.unread() > MAX_UNREAD_AT_END
     }
 
     /// Wakes this task when the memory of the call is taken back.
-    pub(super) fn wake_stream(&self, cx: &Context<'_>) {
+    pub fn wake_stream(&self, cx: &Context<'_>) {
         self.lock().stream = Some(cx.waker().clone());
     }
 
     /// Wakes this task when the end of the response may go, or when the clock ends the call.
-    pub(super) fn wake_response(&self, cx: &Context<'_>) {
+    pub fn wake_response(&self, cx: &Context<'_>) {
         self.lock().response = Some(cx.waker().clone());
     }
 
     /// Wakes this task when the clock ends the call.
-    pub(super) fn wake_request(&self, cx: &Context<'_>) {
+    pub fn wake_request(&self, cx: &Context<'_>) {
         self.lock().request = Some(cx.waker().clone());
     }
 
@@ -333,9 +346,15 @@ impl memory::Ending for CallClock {
 }
 
 /// The error of a call without an exchange with DashScope whose deadline has passed.
-pub(super) fn too_late() -> Error {
+pub fn too_late() -> Error {
     let message = "deadline exceeded; set a longer deadline";
     Error::new(Reason::DeadlineExceeded, message)
+}
+
+/// The error of a call whose response stays unread for longer than this.
+fn unread_too_long(limit: Duration) -> Error {
+    let message = format!("the response was not read for {limit:?}; read it faster");
+    Error::new(Reason::SlowConsumer, message)
 }
 
 /// Bytes of a response that are unread until the transport has written or dropped them.

@@ -16,8 +16,8 @@ use crate::telemetry::Telemetry;
 use crate::turns::give_way;
 
 use super::frame_budget::FrameBudget;
-use super::frames::{self, Frames, Head, Piece};
 use super::header_fields::HeaderFields;
+use super::http2_frames::{self, Frames, Head, Piece};
 use super::socket::Stream;
 
 /// HTTP/2's code for a peer that asks too much.
@@ -125,15 +125,18 @@ impl Guard {
                 }
             };
             let Head { kind, flags, .. } = head;
-            if kind == frames::PING && flags & frames::ACK == 0 && !pings.allow(Instant::now()) {
+            if kind == http2_frames::PING
+                && flags & http2_frames::ACK == 0
+                && !pings.allow(Instant::now())
+            {
                 excess = excess.or(Some(TOO_MANY_PINGS));
             }
-            if kind == frames::HEADERS {
+            if kind == http2_frames::HEADERS {
                 *last_stream = (*last_stream).max(head.stream);
             }
-            if [frames::HEADERS, frames::CONTINUATION].contains(&kind) {
+            if [http2_frames::HEADERS, http2_frames::CONTINUATION].contains(&kind) {
                 *heads += head.length;
-                *unfinished_head = match flags & frames::END_HEADERS {
+                *unfinished_head = match flags & http2_frames::END_HEADERS {
                     0 => unfinished_head.saturating_add(head.length),
                     _ => 0,
                 };
@@ -173,7 +176,7 @@ impl Guard {
             written -= part.len();
             self.outbound.follow(part, |head| {
                 budget.sent(head);
-                if [frames::DATA, frames::HEADERS].contains(&head.kind) {
+                if [http2_frames::DATA, http2_frames::HEADERS].contains(&head.kind) {
                     pings.forgive();
                 }
             });
@@ -186,7 +189,7 @@ impl Guard {
         self.telemetry.metrics.closed(why);
         // In the middle of another frame it would only be noise.
         let said = match self.outbound.is_between() {
-            true => frames::goaway(self.last_stream, ENHANCE_YOUR_CALM, why),
+            true => http2_frames::goaway(self.last_stream, ENHANCE_YOUR_CALM, why),
             false => Vec::new(),
         };
         self.farewell = Some(Farewell {

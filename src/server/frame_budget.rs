@@ -7,7 +7,7 @@
 
 use tokio::time::Instant;
 
-use super::frames::{self, Head};
+use super::http2_frames::{self, Head};
 
 /// What a connection begins with, and what time gives at the most. A client sends about ten control
 /// frames before its first call.
@@ -73,20 +73,20 @@ impl FrameBudget {
             ..
         } = head;
         match kind {
-            frames::DATA => {
-                let padded = flags & frames::PADDED != 0 && length <= MAX_PADDING;
+            http2_frames::DATA => {
+                let padded = flags & http2_frames::PADDED != 0 && length <= MAX_PADDING;
                 if length > 0 && !padded {
                     self.earn(length / RECEIVED_BYTES);
                     return true;
                 }
                 // An empty frame that ends a request says something.
-                flags & frames::END_STREAM != 0 || self.pay(1)
+                flags & http2_frames::END_STREAM != 0 || self.pay(1)
             }
-            frames::HEADERS => {
+            http2_frames::HEADERS => {
                 self.earn(CALL);
                 self.pay(length / HEADER_BYTES)
             }
-            frames::CONTINUATION => self.pay(length / HEADER_BYTES),
+            http2_frames::CONTINUATION => self.pay(length / HEADER_BYTES),
             _ => self.pay(1 + length / CONTROL_BYTES),
         }
     }
@@ -94,11 +94,13 @@ impl FrameBudget {
     /// Counts a frame that was sent.
     pub fn sent(&mut self, head: Head) {
         match head.kind {
-            frames::DATA if head.length < SMALL_DATA => {}
-            frames::DATA => self.earn(SENT_DATA + head.length / SENT_BYTES),
-            frames::HEADERS => self.earn(CALL),
+            http2_frames::DATA if head.length < SMALL_DATA => {}
+            http2_frames::DATA => self.earn(SENT_DATA + head.length / SENT_BYTES),
+            http2_frames::HEADERS => self.earn(CALL),
             // Each is answered by one frame.
-            frames::PING | frames::SETTINGS if head.flags & frames::ACK == 0 => self.earn(1),
+            http2_frames::PING | http2_frames::SETTINGS if head.flags & http2_frames::ACK == 0 => {
+                self.earn(1)
+            }
             _ => {}
         }
     }
@@ -147,23 +149,43 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn floods_end_within_the_initial_credit() {
         for (name, frame, most) in [
-            ("PING", head(frames::PING, 0, 8), 1_000),
-            ("PING-ACK", head(frames::PING, frames::ACK, 8), 1_000),
-            ("SETTINGS", head(frames::SETTINGS, 0, 6), 1_000),
-            ("SETTINGS of 16 KiB", head(frames::SETTINGS, 0, 16_380), 1),
+            ("PING", head(http2_frames::PING, 0, 8), 1_000),
             (
-                "SETTINGS-ACK",
-                head(frames::SETTINGS, frames::ACK, 0),
+                "PING-ACK",
+                head(http2_frames::PING, http2_frames::ACK, 8),
                 1_000,
             ),
-            ("WINDOW_UPDATE", head(frames::WINDOW_UPDATE, 0, 4), 1_000),
-            ("PRIORITY", head(frames::PRIORITY, 0, 5), 1_000),
-            ("RST_STREAM", head(frames::RST_STREAM, 0, 4), 1_000),
+            ("SETTINGS", head(http2_frames::SETTINGS, 0, 6), 1_000),
+            (
+                "SETTINGS of 16 KiB",
+                head(http2_frames::SETTINGS, 0, 16_380),
+                1,
+            ),
+            (
+                "SETTINGS-ACK",
+                head(http2_frames::SETTINGS, http2_frames::ACK, 0),
+                1_000,
+            ),
+            (
+                "WINDOW_UPDATE",
+                head(http2_frames::WINDOW_UPDATE, 0, 4),
+                1_000,
+            ),
+            ("PRIORITY", head(http2_frames::PRIORITY, 0, 5), 1_000),
+            ("RST_STREAM", head(http2_frames::RST_STREAM, 0, 4), 1_000),
             ("unknown", head(UNKNOWN, 0, 0), 1_000),
             ("unknown of 16 KiB", head(UNKNOWN, 0, 16_384), 1),
-            ("empty DATA", head(frames::DATA, 0, 0), 1_000),
-            ("padding", head(frames::DATA, frames::PADDED, 256), 1_000),
-            ("large heads", head(frames::CONTINUATION, 0, 65_536), 250),
+            ("empty DATA", head(http2_frames::DATA, 0, 0), 1_000),
+            (
+                "padding",
+                head(http2_frames::DATA, http2_frames::PADDED, 256),
+                1_000,
+            ),
+            (
+                "large heads",
+                head(http2_frames::CONTINUATION, 0, 65_536),
+                250,
+            ),
         ] {
             let mut budget = FrameBudget::start();
             let borne = (0..2_000).take_while(|_| budget.received(frame)).count();
@@ -178,8 +200,8 @@ mod tests {
     async fn a_window_opened_byte_by_byte_earns_nothing() {
         let mut budget = FrameBudget::start();
         let borne = (0..2_000).take_while(|_| {
-            budget.sent(head(frames::DATA, 0, 1));
-            budget.received(head(frames::WINDOW_UPDATE, 0, 4))
+            budget.sent(head(http2_frames::DATA, 0, 1));
+            budget.received(head(http2_frames::WINDOW_UPDATE, 0, 4))
         });
         assert_eq!(borne.count(), 1_000);
     }
@@ -188,15 +210,15 @@ mod tests {
     /// connection has in ten minutes of it.
     #[tokio::test(start_paused = true)]
     async fn honest_clients_keep_nearly_all_their_credit() {
-        let window = head(frames::WINDOW_UPDATE, 0, 4);
-        let ping = head(frames::PING, 0, 8);
-        let pong = head(frames::PING, frames::ACK, 8);
-        let event = head(frames::DATA, 0, 20);
-        let chunk = head(frames::DATA, 0, 16_384);
-        let audio = head(frames::DATA, 0, 325);
-        let call = head(frames::HEADERS, 4, 200);
-        let reset = head(frames::RST_STREAM, 0, 4);
-        let end = head(frames::DATA, frames::END_STREAM, 0);
+        let window = head(http2_frames::WINDOW_UPDATE, 0, 4);
+        let ping = head(http2_frames::PING, 0, 8);
+        let pong = head(http2_frames::PING, http2_frames::ACK, 8);
+        let event = head(http2_frames::DATA, 0, 20);
+        let chunk = head(http2_frames::DATA, 0, 16_384);
+        let audio = head(http2_frames::DATA, 0, 325);
+        let call = head(http2_frames::HEADERS, 4, 200);
+        let reset = head(http2_frames::RST_STREAM, 0, 4);
+        let end = head(http2_frames::DATA, http2_frames::END_STREAM, 0);
         // (name, each round: received, sent; rounds a second)
         let clients: &[(&str, &[Head], &[Head], u64)] = &[
             (
@@ -221,7 +243,12 @@ mod tests {
                 &[call, event],
                 500,
             ),
-            ("keepalive", &[ping, pong], &[head(frames::PING, 0, 8)], 1),
+            (
+                "keepalive",
+                &[ping, pong],
+                &[head(http2_frames::PING, 0, 8)],
+                1,
+            ),
         ];
         for (name, received, sent, rate) in clients {
             let mut budget = FrameBudget::start();
@@ -231,7 +258,7 @@ mod tests {
                 sent.iter().for_each(|head| budget.sent(*head));
                 for head in *received {
                     assert!(budget.received(*head), "{name}");
-                    let useful = [frames::DATA, frames::HEADERS].contains(&head.kind);
+                    let useful = [http2_frames::DATA, http2_frames::HEADERS].contains(&head.kind);
                     control += usize::from(!useful);
                 }
                 lowest = lowest.min(budget.credit);

@@ -15,8 +15,6 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tonic::Status;
 
-use super::meter::Answer;
-
 /// The mark of the frame that holds the trailers.
 const TRAILERS: u8 = 0x80;
 
@@ -51,8 +49,8 @@ impl Form {
 }
 
 /// Makes a request of gRPC-Web one of gRPC.
-pub fn unwrap(request: Request<Incoming>, form: Option<Form>) -> Request<Asked> {
-    let mut request = request.map(|body| Asked {
+pub fn unwrap(request: Request<Incoming>, form: Option<Form>) -> Request<WebRequest> {
+    let mut request = request.map(|body| WebRequest {
         body,
         text: (form == Some(Form::Text)).then(Decoder::default),
     });
@@ -66,8 +64,8 @@ pub fn unwrap(request: Request<Incoming>, form: Option<Form>) -> Request<Asked> 
 
 /// Makes an answer of gRPC one of gRPC-Web. Trailers that stand in the head stay there: that is
 /// how a fault without messages is told in both.
-pub fn wrap(response: Response<Answer>, form: Option<Form>) -> Response<Answered> {
-    let mut response = response.map(|body| Answered { body, form });
+pub fn wrap<B>(response: Response<B>, form: Option<Form>) -> Response<WebResponse<B>> {
+    let mut response = response.map(|body| WebResponse { body, form });
     if let Some(form) = form
         && response.status().is_success()
     {
@@ -78,21 +76,21 @@ pub fn wrap(response: Response<Answer>, form: Option<Form>) -> Response<Answered
 }
 
 /// The body of a request.
-pub struct Asked {
+pub struct WebRequest {
     body: Incoming,
     text: Option<Decoder>,
 }
 
 /// What is wrong with a body.
 #[derive(Debug)]
-pub enum Wrong {
+pub enum BodyError {
     /// It broke off.
     Gone,
     /// It is not base64.
     NotText,
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for BodyError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Gone => "the body is truncated",
@@ -101,33 +99,33 @@ impl fmt::Display for Wrong {
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for BodyError {}
 
-impl http_body::Body for Asked {
+impl http_body::Body for WebRequest {
     type Data = Bytes;
-    type Error = Wrong;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Wrong>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         let Some(decoder) = &mut this.text else {
-            return Poll::Ready(frame.map(|frame| frame.map_err(|_| Wrong::Gone)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(|_| BodyError::Gone)));
         };
         Poll::Ready(match frame {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(text) => Some(match decoder.decode(&text) {
                     Some(bytes) => Ok(Frame::data(bytes)),
-                    None => Err(Wrong::NotText),
+                    None => Err(BodyError::NotText),
                 }),
                 // HTTP trailers mean nothing here.
                 Err(_) => None,
             },
-            Some(Err(_)) => Some(Err(Wrong::Gone)),
+            Some(Err(_)) => Some(Err(BodyError::Gone)),
             None if decoder.is_done() => None,
-            None => Some(Err(Wrong::NotText)),
+            None => Some(Err(BodyError::NotText)),
         })
     }
 
@@ -170,13 +168,16 @@ impl Decoder {
     }
 }
 
-/// The body of an answer.
-pub struct Answered {
-    body: Answer,
+/// The body of a response.
+pub struct WebResponse<B> {
+    body: B,
     form: Option<Form>,
 }
 
-impl http_body::Body for Answered {
+impl<B> http_body::Body for WebResponse<B>
+where
+    B: http_body::Body<Data = Bytes, Error = Status> + Unpin,
+{
     type Data = Bytes;
     type Error = Status;
 
