@@ -20,6 +20,8 @@ mod fault;
 mod form;
 #[path = "tidy/form_trials.rs"]
 mod form_trials;
+#[path = "tidy/formatting.rs"]
+mod formatting;
 #[path = "tidy/house_trials.rs"]
 mod house_trials;
 #[path = "tidy/papers.rs"]
@@ -46,6 +48,14 @@ fn every_file_is_in_form() {
         faults.extend(form::widths(path, text));
     }
     none(&faults);
+}
+
+#[test]
+fn every_package_is_formatted() {
+    let project = Project::read();
+    let packages = project.with_ending("Cargo.toml").map(|(path, _)| path);
+    let faults = formatting::faults(Path::new(env!("CARGO_MANIFEST_DIR")), packages);
+    assert!(faults.is_empty(), "run cargo fmt\n{}", faults.join("\n"));
 }
 
 #[test]
