@@ -12,7 +12,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Completion, Failed, Trial};
 
 #[path = "clients/asked.rs"]
 mod asked;
@@ -22,6 +22,8 @@ mod case;
 mod certificates;
 #[path = "clients/examples.rs"]
 mod examples;
+#[path = "clients/forks.rs"]
+mod forks;
 #[path = "clients/judge.rs"]
 mod judge;
 #[path = "clients/language.rs"]
@@ -40,6 +42,8 @@ mod play;
 mod played;
 #[path = "clients/process.rs"]
 mod process;
+#[path = "clients/schedule.rs"]
+mod schedule;
 #[path = "clients/server.rs"]
 mod server;
 #[path = "clients/status.rs"]
@@ -54,19 +58,22 @@ fn main() -> ExitCode {
     let (cases, faults) = case::all();
     let cases: Vec<Arc<Case>> = cases.into_iter().map(Arc::new).collect();
     let mut trials = trials_of_the_suite(&cases, faults);
+    let builds = language::all().map(builds_of).collect();
+    trials.extend(schedule::side_by_side(builds));
+    let mut runs: Vec<Vec<Trial>> = language::all().map(runs_of).collect();
     for language in language::all() {
-        trials.extend(trials_of(language));
-        for (name, runner) in language.runners {
-            for case in &cases {
-                let case = Arc::clone(case);
-                let name = format!("{name}::case::{}", case.name);
-                trials.push(trial(name, language, move || {
-                    play::play(&case, language, runner)
-                }));
-            }
+        for &runner in language.runners {
+            let cases = cases.iter().map(Arc::clone);
+            runs.push(cases.map(|case| trial_of(case, language, runner)).collect());
         }
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    trials.extend(schedule::side_by_side(runs));
+    libtest_mimic::run(&schedule::arguments(), trials).exit_code()
+}
+
+fn trial_of(case: Arc<Case>, language: Language, runner: (&'static str, &'static str)) -> Trial {
+    let name = format!("{}::case::{}", runner.0, case.name);
+    trial(name, language, move || play::play(&case, language, runner))
 }
 
 fn trials_of_the_suite(cases: &[Arc<Case>], faults: Vec<String>) -> Vec<Trial> {
@@ -80,30 +87,37 @@ fn trials_of_the_suite(cases: &[Arc<Case>], faults: Vec<String>) -> Vec<Trial> {
     trials
 }
 
-/// Of one language: its linters, its own tests, its package, its README, its examples.
-fn trials_of(language: Language) -> Vec<Trial> {
+/// What compiles or installs something: the linters of a language, its own tests, its package, its
+/// generated code.
+fn builds_of(language: Language) -> Vec<Trial> {
     let name = language.name;
-    let does = |command: &'static str| {
+    let builds = |command: &'static str| {
         trial(format!("{name}::{command}"), language, move || {
-            language.does(&[command], None).map(drop)
+            language.builds(&[command], None).map(drop)
         })
     };
-    let mut trials = vec![does("lint"), does("test")];
+    let mut trials = vec![builds("lint"), builds("test")];
     trials.push(trial(format!("{name}::package"), language, move || {
         // Its five lines are run where it is installed, and somebody must answer them.
         let server = server::Server::embedded()?;
         language
-            .does(&["package"], Some(server.address()))
+            .builds(&["package"], Some(server.address()))
             .map(drop)
-    }));
-    trials.push(trial(format!("{name}::readme"), language, move || {
-        papers::readme(language)
     }));
     if language.commits_generated_code {
         trials.push(trial(format!("{name}::generated"), language, move || {
             papers::generated(language)
         }));
     }
+    trials
+}
+
+/// What runs what is built: the README and the examples of a language.
+fn runs_of(language: Language) -> Vec<Trial> {
+    let name = language.name;
+    let mut trials = vec![trial(format!("{name}::readme"), language, move || {
+        papers::readme(language)
+    })];
     for (example, needs) in examples::ALL {
         let name = format!("{name}::example::{example}");
         trials.push(trial(name, language, move || {

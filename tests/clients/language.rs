@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::place;
 use super::process::{Said, ask};
+use super::schedule::Build;
 
 /// Longer than the slowest of them takes on two cores with nothing cached.
 pub(crate) const BUILD_LIMIT: Duration = Duration::from_secs(1200);
@@ -15,20 +16,27 @@ pub(crate) const BUILD_LIMIT: Duration = Duration::from_secs(1200);
 /// What a `dev` script ends with when a toolchain is missing.
 const MISSING: i32 = 3;
 
-type Row = (&'static str, &'static [(&'static str, &'static str)], bool);
-
-/// The folder of each language, the names of its runners, and whether it commits generated code.
-const ALL: [Row; 6] = [
-    ("rust", &[("rust", "")], true),
-    (
-        "python",
-        &[("python", ""), ("python-asyncio", "asyncio")],
-        true,
-    ),
-    ("go", &[("go", "")], true),
-    ("typescript", &[("typescript", "")], true),
-    ("java", &[("java", "")], false),
-    ("cpp", &[("cpp", "")], false),
+/// All of them. Java and C++ make their generated code at each build.
+const ALL: [Language; 6] = [
+    Language::new(0, "rust", &[("rust", "")]),
+    Language {
+        forks: true,
+        ..Language::new(
+            1,
+            "python",
+            &[("python", ""), ("python-asyncio", "asyncio")],
+        )
+    },
+    Language::new(2, "go", &[("go", "")]),
+    Language::new(3, "typescript", &[("typescript", "")]),
+    Language {
+        commits_generated_code: false,
+        ..Language::new(4, "java", &[("java", "")])
+    },
+    Language {
+        commits_generated_code: false,
+        ..Language::new(5, "cpp", &[("cpp", "")])
+    },
 ];
 
 static READY: [OnceLock<Result<(), Lack>>; ALL.len()] = [const { OnceLock::new() }; ALL.len()];
@@ -52,20 +60,31 @@ pub(crate) struct Language {
     pub(crate) runners: &'static [(&'static str, &'static str)],
     /// Whether its generated code is committed, and so may differ from the schema.
     pub(crate) commits_generated_code: bool,
+    /// Whether its script has `runners`, a process that plays many cases.
+    pub(crate) forks: bool,
 }
 
 /// All of them.
 pub(crate) fn all() -> impl Iterator<Item = Language> {
-    let language = |(number, (name, runners, commits))| Language {
-        number,
-        name,
-        runners,
-        commits_generated_code: commits,
-    };
-    ALL.into_iter().enumerate().map(language)
+    ALL.into_iter()
 }
 
 impl Language {
+    /// As most are.
+    const fn new(
+        number: usize,
+        name: &'static str,
+        runners: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self {
+            number,
+            name,
+            runners,
+            commits_generated_code: true,
+            forks: false,
+        }
+    }
+
     /// Where it lives.
     pub(crate) fn folder(self) -> PathBuf {
         place::clients().join(self.name)
@@ -85,6 +104,15 @@ impl Language {
         command
     }
 
+    /// Its script as this runner: `runner` plays one case, `runners` many.
+    pub(crate) fn runner(self, command: &str, runner: &str) -> Command {
+        let words: Vec<&str> = [command, runner]
+            .into_iter()
+            .filter(|word| !word.is_empty())
+            .collect();
+        self.dev(&words)
+    }
+
     /// One run of its script that must end well.
     pub(crate) fn does(self, arguments: &[&str], address: Option<&str>) -> Result<Said, String> {
         let mut command = self.dev(arguments);
@@ -102,6 +130,12 @@ impl Language {
         }
     }
 
+    /// The same, where a compiler or an installer does the work.
+    pub(crate) fn builds(self, arguments: &[&str], address: Option<&str>) -> Result<Said, String> {
+        let _build = Build::begin();
+        self.does(arguments, address)
+    }
+
     /// Builds it, once for all tests of this process.
     pub(crate) fn ready(self) -> Result<(), Lack> {
         let ready = READY.get(self.number);
@@ -117,6 +151,7 @@ impl Language {
             )));
         }
         let _lock = self.lock().map_err(Lack::Broken)?;
+        let _build = Build::begin();
         let said = ask(&mut self.dev(&["prepare"]), b"", BUILD_LIMIT).map_err(Lack::Broken)?;
         match said.code {
             Some(0) => Ok(()),

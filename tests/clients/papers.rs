@@ -55,7 +55,7 @@ pub(crate) fn generated(language: Language) -> Result<(), String> {
     let _gone = fs::remove_dir_all(&fresh);
     let told = |error: std::io::Error| format!("{}: {error}", fresh.display());
     fs::create_dir_all(&fresh).map_err(told)?;
-    language.does(&["generate", &fresh.display().to_string()], None)?;
+    language.builds(&["generate", &fresh.display().to_string()], None)?;
     let made = files(&fresh)?;
     if made.is_empty() {
         return Err("./dev generate FOLDER makes nothing there".to_owned());

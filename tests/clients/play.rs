@@ -1,5 +1,6 @@
 //! One case, played by one runner: servers up, job in, result out, judged.
 
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,40 +12,39 @@ use tokio::time::{Instant, sleep};
 use super::case::Case;
 use super::judge::{faults, shown};
 use super::language::Language;
-use super::process::ask;
+use super::process::{Said, ask};
 use super::server::Server;
-use super::{certificates, made, notation, played};
+use super::{certificates, forks, made, notation, played};
 
 /// Far longer than the slowest case takes, on a machine that is busy with something else.
 const CASE_LIMIT: Duration = Duration::from_secs(180);
 /// How long a server may need to see that its client is gone.
 const END_LIMIT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The variables that name a proxy, in both spellings.
+const PROXIES: [(&str, &str); 4] = [
+    ("http_proxy", "HTTP_PROXY"),
+    ("https_proxy", "HTTPS_PROXY"),
+    ("grpc_proxy", "GRPC_PROXY"),
+    ("all_proxy", "ALL_PROXY"),
+];
 /// Nobody listens there.
 const DEAD_PROXY: &str = "http://127.0.0.1:9";
 /// The end of a log says why it failed.
 const LOG_SHOWN: usize = 4000;
 
 /// Plays a case; what is wrong if it did not go as expected.
-pub(crate) fn play(case: &Case, language: Language, runner: &str) -> Result<(), String> {
+pub(crate) fn play(
+    case: &Case,
+    language: Language,
+    runner: (&'static str, &'static str),
+) -> Result<(), String> {
     let stage = Stage::set(case)?;
     let job = job(case, &stage)?;
-    let arguments: Vec<&str> = ["runner", runner]
-        .into_iter()
-        .filter(|argument| !argument.is_empty())
-        .collect();
-    let mut command = language.dev(&arguments);
-    for variable in ["http_proxy", "https_proxy", "grpc_proxy", "all_proxy"] {
-        for variable in [variable.to_owned(), variable.to_uppercase()] {
-            match case.job.dead_proxy {
-                true => command.env(variable, DEAD_PROXY),
-                false => command.env_remove(variable),
-            };
-        }
-    }
-    command.env_remove("no_proxy").env_remove("NO_PROXY");
-    let said = ask(&mut command, job.to_string().as_bytes(), CASE_LIMIT)
-        .map_err(|why| format!("{why}\n{}", stage.log()))?;
+    let said = said(case, language, runner, &job).map_err(|why| {
+        let log = stage.log();
+        format!("{why}\n{log}")
+    })?;
     if said.code != Some(0) {
         let (code, err) = (said.code, tail(&said.err));
         return Err(format!(
@@ -66,6 +66,35 @@ pub(crate) fn play(case: &Case, language: Language, runner: &str) -> Result<(), 
     Err(format!(
         "{about}\nwrong:\n  {faults}\njob: {job}\nresult: {result}\n{err}\n{log}"
     ))
+}
+
+/// What a runner says to a job.
+fn said(
+    case: &Case,
+    language: Language,
+    (name, argument): (&'static str, &'static str),
+    job: &Value,
+) -> Result<Said, String> {
+    // An environment of its own needs a process that was started in it.
+    if language.forks && !case.job.dead_proxy {
+        let command = || without_proxies(language.runner("runners", argument));
+        return forks::ask(name, command, job, CASE_LIMIT);
+    }
+    let mut command = without_proxies(language.runner("runner", argument));
+    if case.job.dead_proxy {
+        for (lower, upper) in PROXIES {
+            command.env(lower, DEAD_PROXY).env(upper, DEAD_PROXY);
+        }
+    }
+    ask(&mut command, job.to_string().as_bytes(), CASE_LIMIT)
+}
+
+/// What this machine's user has set up must not matter.
+fn without_proxies(mut command: Command) -> Command {
+    for (lower, upper) in PROXIES.into_iter().chain([("no_proxy", "NO_PROXY")]) {
+        command.env_remove(lower).env_remove(upper);
+    }
+    command
 }
 
 /// What must be found: an error is a fault, unless the case speaks of it.

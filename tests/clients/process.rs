@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 /// The most that is kept of what a program says: two answers of 5 MB in base64, several times.
-const OUTPUT_LIMIT: u64 = 128 * 1024 * 1024;
+pub(crate) const OUTPUT_LIMIT: u64 = 128 * 1024 * 1024;
 
 /// What a program said, and how it ended.
 #[derive(Debug)]

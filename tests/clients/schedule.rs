@@ -1,0 +1,61 @@
+//! When each test runs: builds first, few at a time, then the cases of all languages side by side.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::available_parallelism;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// How many tests a core is given. Cases wait for answers and deadlines; with one more for each
+/// core, it has something to do meanwhile.
+const TESTS_PER_CORE: usize = 2;
+
+/// Sets the number of threads, unless the command line does.
+pub(crate) fn arguments() -> Arguments {
+    let mut arguments = Arguments::from_args();
+    let threads = cores() * TESTS_PER_CORE;
+    arguments.test_threads.get_or_insert(threads);
+    arguments
+}
+
+/// One trial of each group, then the next of each, so that no language is waited for alone.
+pub(crate) fn side_by_side(groups: Vec<Vec<Trial>>) -> Vec<Trial> {
+    let mut groups: VecDeque<_> = groups.into_iter().map(Vec::into_iter).collect();
+    let mut trials = Vec::new();
+    while let Some(mut group) = groups.pop_front() {
+        if let Some(trial) = group.next() {
+            trials.push(trial);
+            groups.push_back(group);
+        }
+    }
+    trials
+}
+
+fn cores() -> usize {
+    available_parallelism().map_or(1, usize::from)
+}
+
+static BUILDS: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+
+/// A compiler at work, and there is one for each core at most: they are large, and busy.
+pub(crate) struct Build(());
+
+impl Build {
+    /// Waits until there is a core for it.
+    pub(crate) fn begin() -> Self {
+        let builds = BUILDS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut builds = ENDED
+            .wait_while(builds, |builds| *builds >= cores())
+            .unwrap_or_else(PoisonError::into_inner);
+        *builds += 1;
+        Self(())
+    }
+}
+
+impl Drop for Build {
+    fn drop(&mut self) {
+        *BUILDS.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        ENDED.notify_one();
+    }
+}
