@@ -20,7 +20,7 @@ use dashgate::error::{Error, Reason, Sent, Upstream};
 use dashgate::grpc::call_context::CallContext;
 use dashgate::grpc::pb::{self, audio, content};
 use dashgate::grpc::request::{self, Ask};
-use dashgate::grpc::{response, settings, status};
+use dashgate::grpc::{config, response, status};
 use dashgate::relay::reply::Timing;
 use dashgate::secret::Secret;
 use dashgate::server::call_clock::CallClock;
@@ -267,8 +267,8 @@ fn call(request: pb::ConverseRequest) -> Result<Arc<Call>> {
     Ok(request::call(ask, &context, &settings)?)
 }
 
-fn settings() -> settings::Settings {
-    settings::Settings {
+fn settings() -> config::GrpcConfig {
+    config::GrpcConfig {
         max_request_bytes: 16 << 20,
         max_chunk_bytes: 1 << 20,
         max_metadata_bytes: 8 << 10,
@@ -286,7 +286,7 @@ fn settings() -> settings::Settings {
 /// Never connected to; the bound on what goes inline is higher than DashScope's, to see more.
 fn dashscope() -> Result<DashScope> {
     let url = "http://127.0.0.1:9/api/v1".parse()?;
-    let mut settings = dashscope::Settings::new(url, Secret::new("sk-bench"));
+    let mut settings = dashscope::DashScopeConfig::new(url, Secret::new("sk-bench"));
     settings.inline_limit = 16 << 20;
     Ok(DashScope::new(settings)?)
 }

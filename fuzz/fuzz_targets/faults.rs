@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use dashgate::dashscope::fault;
+use dashgate::dashscope::errors;
 use dashgate::http1::headers::Headers;
 use dashgate_fuzz::statuses;
 use libfuzzer_sys::fuzz_target;

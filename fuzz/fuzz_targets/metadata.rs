@@ -2,7 +2,7 @@
 //! of a request to DashScope.
 #![no_main]
 
-use dashgate::callers::{Callers, Settings};
+use dashgate::callers::{Callers, CallersConfig};
 use dashgate::chat::call::Connection;
 use dashgate::grpc::call_context::{self, CallContext};
 use dashgate::http1::head::Request;
@@ -15,10 +15,10 @@ use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
 static CALLERS: LazyLock<Callers> = LazyLock::new(|| {
-    let settings = Settings {
+    let settings = CallersConfig {
         pass_through: true,
         max_tracked: 100,
-        ..Settings::default()
+        ..CallersConfig::default()
     };
     Callers::new(&settings).expect("it names no files")
 });

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dashgate::emulator::{Settings, serve};
+use dashgate::emulator::{EmulatorConfig, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
@@ -54,12 +54,12 @@ impl Emulator {
             .block_on(TcpListener::bind("127.0.0.1:0"))
             .expect("a port");
         let address = listener.local_addr().expect("an address");
-        let settings = Settings {
+        let settings = EmulatorConfig {
             // Small, so that a run of hours keeps its size.
             store_bytes: 4 << 20,
             max_body_bytes: 1 << 20,
             journal_entries: 16,
-            ..Settings::default()
+            ..EmulatorConfig::default()
         };
         runtime.spawn(serve(listener, settings, std::future::pending()));
         Self { runtime, address }

@@ -10,9 +10,9 @@ use dashgate::chat::call::{Call, Delivery};
 use dashgate::dashscope::{self, DashScope, Prepared, Stored, Wanted};
 use dashgate::error::Error;
 use dashgate::grpc::call_context::CallContext;
+use dashgate::grpc::config::GrpcConfig;
 use dashgate::grpc::pb;
 use dashgate::grpc::request::{self, Ask};
-use dashgate::grpc::settings::Settings;
 use dashgate::secret::Secret;
 use dashgate::server::call_clock::CallClock;
 use serde_json::Value;
@@ -22,8 +22,8 @@ use tokio::time::Instant;
 const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// The limits that the gateway has by default.
-pub fn settings() -> Settings {
-    Settings {
+pub fn settings() -> GrpcConfig {
+    GrpcConfig {
         max_request_bytes: 16 << 20,
         max_chunk_bytes: 1 << 20,
         max_metadata_bytes: 8 << 10,
@@ -41,7 +41,7 @@ pub fn settings() -> Settings {
 /// A DashScope that nothing is sent to.
 pub fn dashscope() -> DashScope {
     let url = "http://127.0.0.1:9/api/v1".parse().expect("a URL");
-    let settings = dashscope::Settings::new(url, Secret::new("sk-fuzz"));
+    let settings = dashscope::DashScopeConfig::new(url, Secret::new("sk-fuzz"));
     DashScope::new(settings).expect("these settings are right")
 }
 

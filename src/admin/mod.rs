@@ -21,8 +21,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::telemetry::Telemetry;
-use crate::telemetry::accept::Failures;
-use crate::telemetry::calls::Calls;
+use crate::telemetry::accept_errors::Failures;
+use crate::telemetry::in_flight::Calls;
 use crate::telemetry::registry;
 
 /// The most connections at one time: a few scrapers, a few people. For one more the oldest is

@@ -12,7 +12,7 @@ use crate::config::{Endpoint, Settings};
 use crate::emulator;
 use crate::error::{Error, Reason};
 
-use super::parts;
+use super::module_configs;
 
 /// The DashScope in this process. It stops when it is dropped.
 pub(super) struct Embedded {
@@ -43,8 +43,8 @@ impl Embedded {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let server = emulator::serve(listener, emulator::Settings::default(), shutdown);
-        let base_url = parts::base_url(&format!("http://{address}/api/v1"))?;
+        let server = emulator::serve(listener, emulator::EmulatorConfig::default(), shutdown);
+        let base_url = module_configs::base_url(&format!("http://{address}/api/v1"))?;
         Ok(Self {
             base_url,
             stop,

@@ -3,7 +3,7 @@
 
 pub mod core_dumps;
 mod embedded;
-mod parts;
+mod module_configs;
 mod reload;
 
 use std::future::Future;
@@ -72,9 +72,10 @@ pub fn start_log(settings: &Settings) -> Option<log::Level> {
 
 /// Binds the address and builds all rooms.
 pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
-    let callers = Callers::new(&parts::callers_settings(settings))?;
+    let callers = Callers::new(&module_configs::callers_settings(settings))?;
     // First what can be wrong by itself: an address that is taken away from nobody for nothing.
-    let tls = settings.server.tls.as_ref().map(parts::tls).transpose()?;
+    let tls = settings.server.tls.as_ref();
+    let tls = tls.map(module_configs::tls).transpose()?;
     let listener = match &settings.server.listen {
         Address::Tcp(address) => Listener::tcp(*address)?,
         Address::Unix(path) => Listener::unix(path).await?,
@@ -93,17 +94,17 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         false => None,
     };
     let base_url = embedded.as_ref().map(|embedded| &embedded.base_url);
-    let accounts = parts::accounts(settings, base_url)?;
+    let accounts = module_configs::accounts(settings, base_url)?;
     let first = accounts.first().map(|account| account.dashscope.address());
     let memory = MemoryLedger::new(settings.memory.limit);
-    let (telemetry, exporter) = Telemetry::new(&parts::telemetry_settings(
+    let (telemetry, exporter) = Telemetry::new(&module_configs::telemetry_settings(
         settings,
         memory.clone(),
         first.unwrap_or_default(),
     ))?;
     let telemetry = Arc::new(telemetry);
     let relay = Relay::new(
-        parts::relay_settings(settings),
+        module_configs::relay_settings(settings),
         accounts,
         Arc::clone(&telemetry),
         memory,
@@ -111,7 +112,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     let (phase, phases) = watch::channel(Phase::default());
     let load = settings.telemetry.load_reports;
     let router = Router::new(
-        parts::grpc_settings(settings),
+        module_configs::grpc_settings(settings),
         callers.clone(),
         Arc::clone(&telemetry),
         load.then(|| Load::new(relay.clone())),
@@ -126,11 +127,11 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
             service: router,
             origins: Arc::new(Origins::new(settings.server.allowed_origins.clone())),
             tls: tls.map(Arc::new),
-            limits: parts::limits(&settings.server),
+            limits: module_configs::limits(&settings.server),
             memory: relay.memory().clone(),
         },
         relay,
-        capacity: parts::capacity(&settings.server),
+        capacity: module_configs::capacity(&settings.server),
         workers: Workers::default(),
         phase,
         drain_delay: settings.server.drain_delay,

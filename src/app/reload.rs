@@ -14,7 +14,7 @@ use crate::relay::Relay;
 use crate::telemetry::log::Level;
 
 use super::embedded::Embedded;
-use super::parts;
+use super::module_configs;
 
 /// How often the files are looked at. They are a page or two and are read whole: a stamp of the
 /// file system would miss a change within its grain, and a watch by the kernel would miss files
@@ -107,10 +107,11 @@ impl Reload {
             self.embedded = Some(late.base_url.clone());
             self.late = Some(late);
         }
-        let accounts = parts::accounts(settings, self.embedded.as_ref())?;
+        let accounts = module_configs::accounts(settings, self.embedded.as_ref())?;
         self.relay
-            .reconfigure(parts::relay_settings(settings), accounts);
-        self.router.reconfigure(parts::grpc_settings(settings));
+            .reconfigure(module_configs::relay_settings(settings), accounts);
+        self.router
+            .reconfigure(module_configs::grpc_settings(settings));
         let mut effective = self
             .effective
             .write()
@@ -122,8 +123,8 @@ impl Reload {
 
 #[cfg(test)]
 mod tests {
+    use crate::config::environment::fake::Fake;
     use crate::config::setting::{Change, Kind, Setting};
-    use crate::config::surroundings::fake::Fake;
     use crate::config::{Flags, load, table};
 
     use super::*;
@@ -132,8 +133,8 @@ mod tests {
     fn reached(settings: &Settings) -> String {
         format!(
             "{:?} {:?} {:?} {:?}",
-            parts::relay_settings(settings),
-            parts::grpc_settings(settings),
+            module_configs::relay_settings(settings),
+            module_configs::grpc_settings(settings),
             settings.upstream,
             settings.log.level,
         )

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::error::{Error, Reason};
 use crate::net::Network;
 
-use super::watched::{LOOK_EVERY, Watched};
+use super::file_watcher::{LOOK_EVERY, Watched};
 
 /// How long a fetch may take, all in all. Calls may wait for it.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);

@@ -13,9 +13,9 @@ use crate::error::Error;
 use super::account::Account;
 use super::date;
 use super::file::{self, Entry, State};
+use super::file_watcher::{LOOK_EVERY, Watched};
 use super::key::{self, Digest};
 use super::limits::Limits;
-use super::watched::{LOOK_EVERY, Watched};
 
 type Table = HashMap<String, Key>;
 

@@ -7,18 +7,18 @@
 
 pub mod account;
 mod bucket;
+mod caller_cache;
+pub mod credentials;
 pub mod date;
 pub mod edit;
 pub mod file;
+mod file_watcher;
 pub mod jwks;
 pub mod key;
 mod keys;
 pub mod limits;
-mod register;
-pub mod shown;
 pub mod token;
 mod uri;
-mod watched;
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
@@ -29,22 +29,22 @@ use crate::error::{Error, Reason};
 use crate::secret::Secret;
 
 use account::{Account, Now, Pass};
+use caller_cache::Register;
+use credentials::Credentials;
 use key::Digest;
 use keys::{Keys, Terms};
 use limits::{Limits, Overrides};
-use register::Register;
-use shown::Credentials;
 use token::Tokens;
 
 /// Which credentials the operator accepts. With none, anyone may call.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct CallersConfig {
     /// The file of keys of our own.
     pub keys_file: Option<PathBuf>,
     /// Whether a key for DashScope is accepted, and used for the call.
     pub pass_through: bool,
     /// Which tokens are accepted, if any are.
-    pub tokens: Option<token::Settings>,
+    pub tokens: Option<token::TokenConfig>,
     /// The URIs in certificates that are accepted; `*` stands for a part of one segment.
     pub certificate_uris: Vec<String>,
     /// What a caller may use of whom nothing else is said.
@@ -116,7 +116,7 @@ struct Inner {
 
 impl Callers {
     /// Reads what the settings name.
-    pub fn new(settings: &Settings) -> Result<Self, Error> {
+    pub fn new(settings: &CallersConfig) -> Result<Self, Error> {
         let hasher = RandomState::new();
         let terms = || Terms {
             limits: settings.limits.clone(),
@@ -163,7 +163,7 @@ impl Callers {
     async fn of_text(&self, text: &str, origin: Origin) -> Result<Identity, Error> {
         let inner = &*self.inner;
         match (&inner.own_keys, &inner.tokens, &inner.keys) {
-            (Some(register), _, _) if shown::is_for_dashscope(text) => {
+            (Some(register), _, _) if credentials::is_for_dashscope(text) => {
                 self.own_key(register, text, origin)
             }
             (_, Some((tokens, register)), _) if token::is_token(text) => {
@@ -290,7 +290,7 @@ fn refusal(why: &'static str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::shown::Shown;
+    use super::credentials::Shown;
     use super::*;
 
     fn with_key(key: &str) -> Credentials<'_> {
@@ -303,7 +303,7 @@ mod tests {
 
     #[tokio::test]
     async fn with_no_kind_accepted_anyone_may_call_and_callers_are_told_apart() {
-        let callers = Callers::new(&Settings::default()).unwrap();
+        let callers = Callers::new(&CallersConfig::default()).unwrap();
         let of = async |key| callers.identify(&with_key(key)).await.unwrap().caller;
         let nobody = callers.identify(&Credentials::default()).await.unwrap();
         assert_eq!((nobody.caller, nobody.name()), (Caller::default(), None));
@@ -313,12 +313,12 @@ mod tests {
 
     #[tokio::test]
     async fn anyone_is_one_caller_for_the_limits() {
-        let settings = Settings {
+        let settings = CallersConfig {
             limits: Limits {
                 max_streams: 1,
                 ..Limits::default()
             },
-            ..Settings::default()
+            ..CallersConfig::default()
         };
         let callers = Callers::new(&settings).unwrap();
         let admit = async |key| {
@@ -334,10 +334,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_for_dashscope_is_a_caller_of_its_own_and_is_never_seen() {
-        let settings = Settings {
+        let settings = CallersConfig {
             pass_through: true,
             max_tracked: 10,
-            ..Settings::default()
+            ..CallersConfig::default()
         };
         let callers = Callers::new(&settings).unwrap();
         let of = async |key| callers.identify(&with_key(key)).await.unwrap();
@@ -359,11 +359,11 @@ mod tests {
             origin: Origin::Connection(number),
             ..with_key(key)
         };
-        let open = Callers::new(&Settings::default()).unwrap();
-        let own = Callers::new(&Settings {
+        let open = Callers::new(&CallersConfig::default()).unwrap();
+        let own = Callers::new(&CallersConfig {
             pass_through: true,
             max_tracked: 10,
-            ..Settings::default()
+            ..CallersConfig::default()
         });
         let own = own.unwrap();
         for callers in [&open, &own] {
@@ -382,12 +382,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_certificate_counts_where_no_key_is_shown() {
-        let settings = Settings {
+        let settings = CallersConfig {
             certificate_uris: vec!["spiffe://example.org/ns/*/sa/talk".to_owned()],
             max_tracked: 10,
-            ..Settings::default()
+            ..CallersConfig::default()
         };
-        let both = Settings {
+        let both = CallersConfig {
             pass_through: true,
             ..settings.clone()
         };

@@ -25,7 +25,7 @@ const MAX_NAME: usize = 128;
 
 /// Which tokens are accepted.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct TokenConfig {
     /// The keys that sign them.
     pub jwks: Source,
     /// The way to their address.
@@ -84,7 +84,7 @@ struct LimitsClaim {
 
 impl Tokens {
     /// Reads the keys, or prepares to fetch them.
-    pub(super) fn open(settings: Settings) -> Result<Self, Error> {
+    pub(super) fn open(settings: TokenConfig) -> Result<Self, Error> {
         let algorithms = settings.algorithms.iter().map(|name| algorithm(name));
         let algorithms = algorithms.collect::<Result<Vec<_>, _>>()?;
         let validation = |algorithm| {

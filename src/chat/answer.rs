@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::document::{Merged, Object};
 use super::event::{ChoiceEnd, Delta, End, Event, Logprobs, Piece, SearchInfo, Started};
 use super::media::{Audio, AudioFile, Image, Medium, Source};
-use super::turn::{Body, Part, Role, ToolCall, Turn};
+use super::message::{Body, Part, Role, ToolCall, Turn};
 use super::usage::Usage;
 use super::warning::Warning;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::secret::Secret;
 
 use super::media::Source;
-use super::turn::{Options, Tool, ToolChoice, Turn};
+use super::message::{Options, Tool, ToolChoice, Turn};
 use super::warning::Warning;
 
 /// One call. Made once at the door, then passed by reference.

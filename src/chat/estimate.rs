@@ -6,7 +6,7 @@
 use super::call::Prompt;
 use super::event::Piece;
 use super::media::VideoSource;
-use super::turn::{Body, Part, Tool, Turn};
+use super::message::{Body, Part, Tool, Turn};
 
 /// A token is about three bytes of UTF-8: a Chinese character, or half of an English word.
 const BYTES_OF_A_TOKEN: usize = 3;
@@ -111,7 +111,7 @@ fn text(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::media::{Image, Medium, Source};
-    use super::super::turn::{Options, Role};
+    use super::super::message::{Options, Role};
     use super::*;
 
     fn prompt(parts: Vec<Body>, options: Options) -> Prompt {

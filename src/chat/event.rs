@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::document::{Object, Real};
 use super::media::AudioFile;
-use super::turn::{Annotation, ToolCall};
+use super::message::{Annotation, ToolCall};
 use super::usage::Usage;
 use super::warning::Warning;
 

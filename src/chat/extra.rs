@@ -19,8 +19,8 @@
 use std::fmt::Arguments;
 
 use super::document::{Document, Keyed, Object};
-use super::joined::{Adding, MAX_ADDED_BYTES, Outcome, Value, size};
-use super::losses::{Losses, Path};
+use super::dropped_parts::{Losses, Path};
+use super::merge::{Adding, MAX_ADDED_BYTES, Outcome, Value, size};
 
 /// The keys without a field of one object of an answer, added up.
 #[derive(Clone, Debug, Default)]

@@ -6,15 +6,15 @@
 pub mod answer;
 pub mod call;
 pub mod document;
+pub mod dropped_parts;
 pub mod estimate;
 pub mod event;
 pub mod extra;
 pub mod glob;
-mod joined;
-pub mod losses;
 pub mod media;
+mod merge;
+pub mod message;
 pub mod sniffing;
-pub mod turn;
 pub mod upload;
 pub mod usage;
 pub mod warning;

@@ -10,7 +10,7 @@ use super::event::{
     ChoiceEnd, Delta, End, Event, Logprobs, Piece, SearchInfo, SearchResult, Started, TokenLogprob,
 };
 use super::media::AudioFile;
-use super::turn::{Annotation, ToolCall};
+use super::message::{Annotation, ToolCall};
 use super::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
 use super::warning::Warning;
 

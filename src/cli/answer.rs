@@ -11,9 +11,9 @@ use crate::grpc::pb::content::Kind;
 use crate::grpc::pb::converse_stream_response::Event;
 use crate::grpc::pb::delta::Part;
 
-use super::draft::Draft;
-use super::hidden;
-use super::piece::{Piece, audio_file, heard, sources, warning};
+use super::hidden_parts;
+use super::stream_choice::Draft;
+use super::terminal_text::{Piece, audio_file, heard, sources, warning};
 
 /// The most audio of one answer that is kept: 45 minutes at DashScope's rate.
 const MAX_AUDIO_BYTES: usize = 128 << 20;
@@ -259,7 +259,7 @@ impl Answer {
 
     /// What is said last: what could not be shown, and the warnings.
     fn last(&self) -> Vec<Piece> {
-        let hidden = hidden::line(&self.choices, self.search_info.as_ref(), &self.extras);
+        let hidden = hidden_parts::line(&self.choices, self.search_info.as_ref(), &self.extras);
         let mut pieces: Vec<_> = hidden.map(Piece::Note).into_iter().collect();
         pieces.extend(self.warnings.iter().map(warning));
         pieces

@@ -11,18 +11,18 @@ use crate::config::{self, Client, Flags, Process};
 use crate::grpc::pb;
 
 use super::attach::Attachment;
-use super::choices::{Choices, timeout};
+use super::error::Failure;
 use super::exchange::{self, Manner};
 use super::exit::Exit;
-use super::failure::Failure;
+use super::file_arguments;
 use super::gateway::Gateway;
+use super::gateway_flags::{Choices, timeout};
+use super::interactive;
 use super::option;
-use super::positional;
-use super::report;
 use super::signals::Signals;
 use super::speech;
-use super::talk;
 use super::terminal::Terminal;
+use super::usage_line;
 
 /// The longest question that is read from stdin: far more than any model reads.
 const MAX_QUESTION_BYTES: u64 = 1 << 20;
@@ -121,7 +121,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
 async fn start(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let flags = flags(&arguments);
     let client = config::load_client(&flags, &Process)?;
-    positional::refuse_files(&arguments.question, &given(&arguments))?;
+    file_arguments::refuse_files(&arguments.question, &given(&arguments))?;
     let options = options(&arguments)?;
     let attached = attached(&arguments)?;
     let question = question(&arguments, !attached.is_empty()).await?;
@@ -148,7 +148,7 @@ async fn start(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Fa
             }
         }
         None => {
-            let opening = talk::Opening {
+            let opening = interactive::Opening {
                 model: client.model.clone(),
                 system: arguments.system.clone(),
                 attached,
@@ -156,7 +156,7 @@ async fn start(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Fa
                 default_models: client.default_models.clone(),
                 history: client.history.clone(),
             };
-            talk::run(&gateway, opening, &mut signals, terminal).await
+            interactive::run(&gateway, opening, &mut signals, terminal).await
         }
     };
     gateway.stop().await;
@@ -339,6 +339,6 @@ async fn once(
     }
     // The answer was paid for: what went wrong after it stands beside it.
     let failure = saved.as_ref().err();
-    terminal.answer(&format!("{}\n", report::json(&answer, failure)))?;
+    terminal.answer(&format!("{}\n", usage_line::json(&answer, failure)))?;
     Ok(failure.map_or(Exit::Done, Failure::exit))
 }

@@ -12,7 +12,7 @@ use crate::config;
 use crate::grpc::pb;
 use crate::grpc::pb::content::Kind;
 
-use super::failure::Failure;
+use super::error::Failure;
 
 /// The most that is read from a pipe, which cannot be read twice.
 const MAX_PIPED_BYTES: u64 = 256 << 20;

@@ -10,7 +10,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 
 use crate::config::ClientTls;
 
-use super::failure::{Failure, NO_CLIENT_CERTIFICATE};
+use super::error::{Failure, NO_CLIENT_CERTIFICATE};
 
 /// The port of a gateway: the default of `server.listen`.
 const DEFAULT_PORT: u16 = 50_051;

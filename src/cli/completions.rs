@@ -3,8 +3,8 @@
 use clap::{Args, Command};
 use clap_complete::Shell;
 
+use super::error::Failure;
 use super::exit::Exit;
-use super::failure::Failure;
 use super::terminal::Terminal;
 
 /// What stands below the help of `completions`.

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 use crate::config::{Process, Surroundings};
 use crate::emulator::{self, Script};
 
+use super::error::Failure;
 use super::exit::Exit;
-use super::failure::Failure;
 use super::serve::{announce, listen, stoppable, until};
 use super::terminal::Terminal;
 
@@ -45,9 +45,9 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
         Some(path) => script(path)?,
         None => Script::default(),
     };
-    let mut settings = emulator::Settings {
+    let mut settings = emulator::EmulatorConfig {
         script,
-        ..emulator::Settings::default()
+        ..emulator::EmulatorConfig::default()
     };
     settings.bad_keys.extend(arguments.bad_key);
     terminal.be_patient();

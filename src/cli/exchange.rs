@@ -14,11 +14,11 @@ use crate::grpc::pb::content::Kind;
 
 use super::answer::Answer;
 use super::attach::{Attachment, Source, content, too_large};
-use super::failure::Failure;
+use super::error::Failure;
 use super::gateway::Gateway;
-use super::piece::Piece;
 use super::printer::Printer;
 use super::terminal::Terminal;
+use super::terminal_text::Piece;
 use super::upload::{From, Upload, upload};
 
 /// What a message holds beside media and text: options, names, lengths of fields.
@@ -294,7 +294,7 @@ fn late(timeout: Duration) -> Failure {
 fn on_time(failure: Failure, begun: Instant, timeout: Option<Duration>) -> Failure {
     match timeout {
         Some(timeout)
-            if failure.code == super::failure::code_name(Code::Cancelled)
+            if failure.code == super::error::code_name(Code::Cancelled)
                 && failure.reason.is_empty()
                 && begun.elapsed() >= timeout =>
         {

@@ -17,7 +17,7 @@ use crate::grpc::pb::health::health_client::HealthClient;
 use crate::grpc::pb::media_service_client::MediaServiceClient;
 
 use super::channel::channel;
-use super::failure::Failure;
+use super::error::Failure;
 use super::probe;
 
 /// How long the gateway of this process may take to end after the answer. It only closes.

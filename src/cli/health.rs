@@ -12,10 +12,10 @@ use crate::grpc::pb::health::health_check_response::ServingStatus;
 use crate::grpc::pb::health::health_client::HealthClient;
 
 use super::channel::channel;
-use super::choices::{Choices, timeout};
+use super::error::Failure;
 use super::exit::Exit;
-use super::failure::Failure;
 use super::gateway::silent;
+use super::gateway_flags::{Choices, timeout};
 use super::probe;
 use super::terminal::Terminal;
 

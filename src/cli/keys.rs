@@ -11,9 +11,9 @@ use crate::callers::limits::{LARGEST, Overrides};
 use crate::callers::{date, edit, key};
 use crate::config::{self, Process};
 
-use super::choices::Choices;
+use super::error::Failure;
 use super::exit::Exit;
-use super::failure::Failure;
+use super::gateway_flags::Choices;
 use super::terminal::{Terminal, Unwritten};
 
 /// What stands below the help of `keys`.

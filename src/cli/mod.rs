@@ -3,40 +3,40 @@
 mod answer;
 mod ask;
 mod attach;
-mod board;
 mod channel;
-mod choices;
 mod completions;
-mod draft;
+mod config_command;
 mod emulate;
+mod error;
 mod exchange;
 mod exit;
-mod failure;
+mod file_arguments;
 mod gateway;
+mod gateway_flags;
 mod health;
-mod hidden;
+mod hidden_parts;
+mod input_lines;
+mod interactive;
+mod json_values;
 mod keys;
-mod lines;
-mod numbers;
-mod open;
+mod message_json;
+mod nonblocking_write;
 mod option;
-mod patient;
-mod piece;
-mod positional;
 mod printer;
 mod probe;
-mod render;
-mod report;
+mod prometheus;
 mod schema;
 mod serve;
-mod settings;
 mod signals;
-mod slash;
+mod slash_commands;
 mod speech;
-mod talk;
+mod stream_choice;
 mod terminal;
+mod terminal_text;
 mod top;
+mod top_view;
 mod upload;
+mod usage_line;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -49,8 +49,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::config;
 use crate::telemetry::log;
 
+use self::error::Failure;
 use self::exit::Exit;
-use self::failure::Failure;
 use self::terminal::{Terminal, Unwritten};
 
 /// How long threads may take to end once the command is done. What is left then waits for a person
@@ -163,8 +163,8 @@ enum Verb {
     #[command(after_help = top::EXAMPLES)]
     Top(top::Arguments),
     /// Validate or print the settings
-    #[command(after_help = settings::EXAMPLES)]
-    Config(settings::Arguments),
+    #[command(after_help = config_command::EXAMPLES)]
+    Config(config_command::Arguments),
     /// Print shell completions
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::Arguments),
@@ -179,7 +179,7 @@ impl Verb {
             Self::Health(arguments) => health::run(arguments, terminal).await,
             Self::Keys(arguments) => keys::run(&arguments, terminal),
             Self::Top(arguments) => top::run(arguments, terminal).await,
-            Self::Config(arguments) => settings::run(&arguments, terminal),
+            Self::Config(arguments) => config_command::run(&arguments, terminal),
             Self::Completions(arguments) => completions::run(&arguments, Line::command(), terminal),
         }
     }

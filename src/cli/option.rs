@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::config;
 use crate::grpc::pb;
 
-use super::open;
+use super::json_values;
 use super::schema::{STRUCT, Schema};
 
 /// Where paths begin.
@@ -122,7 +122,7 @@ impl Schema {
         {
             return self.elements(only, key, value);
         }
-        let open::Fields(fields) =
+        let json_values::Fields(fields) =
             serde_json::from_str(value).map_err(|error| broken(key, value, &error))?;
         let mut all = Vec::new();
         for (name_of, value) in fields {
@@ -199,7 +199,7 @@ impl Schema {
         let mut bytes = Vec::new();
         if kind == Type::String {
             if field.name() == SCHEMA {
-                open::unique(value, key)?;
+                json_values::unique(value, key)?;
             }
             bytes = delimited(field, value.as_bytes());
         } else if kind == Type::Bool {
@@ -271,9 +271,9 @@ fn broken(key: &str, value: &str, error: &serde_json::Error) -> String {
 
 /// The keys of an open object, as bytes: the value is JSON, or else a text.
 fn keys_of(path: &[&str], key: &str, value: &str) -> Result<Vec<u8>, String> {
-    let value = open::value(value, key)?;
+    let value = json_values::value(value, key)?;
     let value = path.iter().rev().fold(value, |inner, name| {
-        open::object([((*name).to_owned(), inner)])
+        json_values::object([((*name).to_owned(), inner)])
     });
     match value.kind {
         Some(Kind::StructValue(fields)) => Ok(fields.encode_to_vec()),

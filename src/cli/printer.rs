@@ -1,9 +1,9 @@
 //! Shows an answer as it comes: text on stdout, thoughts and notes on stderr.
 
 use super::answer::Answer;
-use super::piece::Piece;
-use super::report;
 use super::terminal::{Terminal, Unwritten};
+use super::terminal_text::Piece;
+use super::usage_line;
 
 /// Shows one answer.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ impl Printer {
         terminal: &mut Terminal,
     ) -> Result<(), Unwritten> {
         self.end(terminal)?;
-        terminal.aside(&format!("{}\n", report::line(answer)));
+        terminal.aside(&format!("{}\n", usage_line::line(answer)));
         Ok(())
     }
 }

@@ -10,9 +10,9 @@ use tokio::sync::{Notify, oneshot};
 use crate::app::{self, Changes};
 use crate::config::{self, Process, Source};
 
-use super::choices::Choices;
+use super::error::Failure;
 use super::exit::Exit;
-use super::failure::Failure;
+use super::gateway_flags::Choices;
 use super::signals::{self, Signals};
 use super::terminal::{Terminal, Unwritten};
 

@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::chat::sniffing::{self, Modality};
 
 use super::answer::Answer;
-use super::failure::Failure;
+use super::error::Failure;
 
 /// The types that are written.
 const WAV: &str = "audio/wav";

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::config;
 
-use super::patient::Patient;
+use super::nonblocking_write::Patient;
 
 /// Why something could not be written to stdout.
 #[derive(Clone, Debug, PartialEq, Eq)]

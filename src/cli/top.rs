@@ -19,15 +19,15 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::config::{self, Process};
-use crate::telemetry::calls::Calls;
+use crate::telemetry::in_flight::Calls;
 
-use super::board::{Board, Look};
-use super::choices::{Choices, timeout};
+use super::error::Failure;
 use super::exit::Exit;
-use super::failure::Failure;
-use super::numbers::Numbers;
+use super::gateway_flags::{Choices, timeout};
+use super::prometheus::Numbers;
 use super::signals::Signals;
 use super::terminal::Terminal;
+use super::top_view::{Board, Look};
 
 /// What stands below the help of `top`.
 pub(crate) const EXAMPLES: &str = "\

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::grpc::pb;
 use crate::grpc::pb::upload_media_request::Payload;
 
-use super::failure::Failure;
+use super::error::Failure;
 use super::gateway::Gateway;
 use super::terminal::Terminal;
 

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::checker::Checker;
-use super::fault::Origin;
+use super::environment::Surroundings;
+use super::error::Origin;
 use super::region;
+use super::setting_reader::Checker;
 use super::settings::{Account, AccountLimit, Endpoint};
-use super::surroundings::Surroundings;
 use super::upstream;
 use super::value::{self, Wrong};
 
@@ -185,7 +185,7 @@ fn line(text: &str, at: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::surroundings::fake::Fake;
+    use crate::config::environment::fake::Fake;
     use crate::config::{Account, Endpoint, Flags, load};
 
     fn read(file: &str) -> Result<Vec<Account>, String> {

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use url::{Host, Url};
 
-use super::checker::Checker;
-use super::fault::Faults;
-use super::raw::{Flags, Raw};
+use super::environment::Surroundings;
+use super::error::Faults;
+use super::layers::{Flags, Raw};
 use super::server::{Server, Tls};
+use super::setting_reader::Checker;
 use super::settings::{CallerLimits, Callers, Tokens};
-use super::surroundings::Surroundings;
 use super::value::{self, Wrong};
 
 /// Reads the path of the file of keys only, so that keys can be made before all else is right.
@@ -141,8 +141,8 @@ fn keys_file(checker: &mut Checker<'_>) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::environment::fake::Fake;
     use super::super::load;
-    use super::super::surroundings::fake::Fake;
     use super::*;
 
     fn told(pairs: &[(&str, &str)]) -> Option<String> {

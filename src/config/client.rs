@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use crate::secret::Secret;
 
-use super::checker::Checker;
-use super::fault::Faults;
-use super::raw::{Flags, Raw};
-use super::surroundings::Surroundings;
+use super::environment::Surroundings;
+use super::error::Faults;
+use super::layers::{Flags, Raw};
+use super::setting_reader::Checker;
 use super::value;
 
 /// What `ask` and `health` need.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::fault::{Fault, Origin};
+use super::error::{Fault, Origin};
 use super::setting::{Kind, Setting};
 use super::table;
 

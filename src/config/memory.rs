@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::checker::Checker;
-use super::surroundings::Surroundings;
+use super::environment::Surroundings;
+use super::setting_reader::Checker;
 
 /// How much memory calls may hold.
 #[derive(Clone, Debug)]
@@ -116,9 +116,9 @@ fn number(text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use crate::config::environment::fake::Fake;
+    use crate::config::layers::Flags;
     use crate::config::load;
-    use crate::config::raw::Flags;
-    use crate::config::surroundings::fake::Fake;
 
     fn limit(around: &Fake) -> (usize, &'static str) {
         let memory = load(&Flags::default(), around).unwrap().memory;

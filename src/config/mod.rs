@@ -12,36 +12,37 @@ mod accounts;
 mod address;
 mod callers;
 mod callers_table;
-mod check;
-mod checker;
 mod client;
 mod client_table;
-pub mod fault;
+pub mod environment;
+pub mod error;
 mod file;
+pub mod layers;
 mod memory;
 mod models_table;
 mod network;
-pub mod raw;
 mod reference;
 mod region;
 mod schema;
 mod server;
 pub mod setting;
+mod setting_reader;
 mod settings;
-mod sight_table;
 mod source;
-pub mod surroundings;
 pub mod table;
+mod telemetry_table;
 mod unknown;
 mod upstream;
+mod validate;
 mod value;
 
 pub use self::address::Address;
 pub use self::callers::load_keys_file;
 pub use self::client::{Client, ClientTls, DefaultModels, color, home, load_client};
-pub use self::fault::{Fault, Faults};
+pub use self::environment::{Process, Surroundings};
+pub use self::error::{Fault, Faults};
+pub use self::layers::{Flag, Flags};
 pub use self::memory::Memory;
-pub use self::raw::{Flag, Flags};
 pub use self::reference::markdown;
 pub use self::schema::schema;
 pub use self::server::{Server, Tls};
@@ -50,12 +51,11 @@ pub use self::settings::{
     Models, Retry, Sampler, Settings, Telemetry, Timeouts, Tokens, Upstream,
 };
 pub use self::source::{Loaded, Source};
-pub use self::surroundings::{Process, Surroundings};
 pub use self::unknown::{nearest, unknown_variables};
 
 use std::time::Duration;
 
-use self::raw::Raw;
+use self::layers::Raw;
 
 /// Gathers the settings and checks them.
 pub fn load(flags: &Flags, around: &dyn Surroundings) -> Result<Settings, Faults> {
@@ -74,7 +74,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::surroundings::fake::Fake;
+    use super::environment::fake::Fake;
     use super::*;
 
     fn flags(pairs: &[(&str, &str)]) -> Flags {

@@ -7,9 +7,9 @@ use crate::net::Network;
 use crate::net::proxy::{Bypass, Proxies, Proxy};
 use crate::net::roots::Roots;
 
-use super::checker::Checker;
-use super::fault::Origin;
-use super::surroundings::Surroundings;
+use super::environment::Surroundings;
+use super::error::Origin;
+use super::setting_reader::Checker;
 use super::value::{self, Wrong};
 
 /// The settings.
@@ -162,7 +162,7 @@ pub(crate) fn no_proxy(around: &dyn Surroundings) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::surroundings::fake::Fake;
+    use crate::config::environment::fake::Fake;
     use crate::config::{Flags, load, show};
 
     fn line(world: &Fake, key: &str) -> String {

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::fault::Origin;
+use super::environment::Surroundings;
+use super::error::Origin;
+use super::layers::Raw;
 use super::network;
-use super::raw::Raw;
 use super::setting::{Change, Kind, Setting};
 use super::settings::{Endpoint, Settings};
-use super::surroundings::Surroundings;
 use super::table::ALL;
 
 /// What stands above the tables.

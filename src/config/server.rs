@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
-use super::checker::Checker;
+use super::setting_reader::Checker;
 use super::value::{self, Wrong};
 
 /// The front door.
@@ -165,9 +165,9 @@ fn origins(text: &str) -> Result<Vec<String>, Wrong> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::environment::fake::Fake;
+    use crate::config::layers::Flags;
     use crate::config::load;
-    use crate::config::raw::Flags;
-    use crate::config::surroundings::fake::Fake;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Server, String> {
         let flags = pairs.iter().fold(Flags::default(), |flags, (key, value)| {

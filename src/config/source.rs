@@ -6,14 +6,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::check;
-use super::fault::{Fault, Faults, Origin};
-use super::raw::{Flags, Raw};
+use super::environment::{NotText, Surroundings};
+use super::error::{Fault, Faults, Origin};
+use super::layers::{Flags, Raw};
 use super::reference;
 use super::setting::Change;
 use super::settings::{Endpoint, Settings};
-use super::surroundings::{NotText, Surroundings};
 use super::table;
+use super::validate;
 
 /// What each file held: a print of its text, or why it could not be read. Never the text, which may
 /// be a key.
@@ -176,7 +176,7 @@ fn waiting(raw: &Raw, began: &Raw) -> Vec<&'static str> {
 
 /// Checks what was gathered.
 pub(crate) fn ready(raw: &Raw, around: &dyn Surroundings) -> Result<Settings, Faults> {
-    let mut settings = check::settings(raw, around)?;
+    let mut settings = validate::settings(raw, around)?;
     settings.effective = reference::listing(raw, &settings, around);
     Ok(settings)
 }
@@ -217,7 +217,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::config::surroundings::fake::Fake;
+    use crate::config::environment::fake::Fake;
 
     #[derive(Clone, Default)]
     struct World(Arc<Mutex<Fake>>);

@@ -4,14 +4,14 @@ use super::setting::Kind::{
     Address, Choice, Count, Duration, Names, Path, Secret, Size, Switch, Text, Url,
 };
 use super::setting::{Setting, settings};
-use super::{callers_table, client_table, models_table, sight_table};
+use super::{callers_table, client_table, models_table, telemetry_table};
 
 /// The parts of the table, in the order of the reference.
 const PARTS: [&[Setting]; 5] = [
     ROWS,
     models_table::ROWS,
     callers_table::ROWS,
-    sight_table::ROWS,
+    telemetry_table::ROWS,
     client_table::ROWS,
 ];
 

@@ -1,8 +1,8 @@
 //! Environment variables that look like settings and are none: most are misspelt.
 
+use super::environment::Surroundings;
 use super::file::distance;
-use super::raw::FILE_VARIABLE;
-use super::surroundings::Surroundings;
+use super::layers::FILE_VARIABLE;
 use super::table;
 
 /// What the names of our variables begin with.
@@ -93,7 +93,7 @@ fn told(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::unknown_variables;
-    use crate::config::surroundings::fake::Fake;
+    use crate::config::environment::fake::Fake;
 
     #[test]
     fn a_misspelt_variable_is_told_with_the_nearest_and_without_its_value() {

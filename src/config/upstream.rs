@@ -8,12 +8,12 @@ use url::Url;
 use crate::net::host::is_loopback;
 use crate::secret::Secret;
 
-use super::checker::Checker;
-use super::fault::Origin;
-use super::raw::Typed;
+use super::environment::Surroundings;
+use super::error::Origin;
+use super::layers::Typed;
 use super::region;
+use super::setting_reader::Checker;
 use super::settings::Endpoint;
-use super::surroundings::Surroundings;
 use super::value::{self, Wrong};
 
 /// The word for the DashScope inside this process.

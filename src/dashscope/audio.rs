@@ -5,13 +5,13 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 
-use super::notes::owned;
-use super::text::Quoted;
-use super::wire;
+use super::annotations::owned;
+use super::answer_json;
+use super::json_text::Quoted;
 use crate::chat::document::Document;
+use crate::chat::dropped_parts::Losses;
 use crate::chat::event::Piece;
 use crate::chat::extra::Extra;
-use crate::chat::losses::Losses;
 use crate::chat::media::AudioFile;
 
 /// How DashScope writes audio: base64, with or without the padding at its end.
@@ -47,7 +47,7 @@ impl AudioDraft {
     /// Takes audio. `choice` is the answer that it belongs to.
     pub(super) fn take(
         &mut self,
-        audio: wire::Audio<'_>,
+        audio: answer_json::Audio<'_>,
         starts_part: bool,
         (choice, losses): (i32, &mut Losses),
     ) -> Taken {

@@ -9,7 +9,7 @@ use super::parameters;
 use crate::chat::call::{Delivery, Prompt};
 use crate::chat::document::{Document, Object};
 use crate::chat::media::{Image, Video, VideoSource};
-use crate::chat::turn::{Body, Part, Role, Speech, ToolCall, Turn};
+use crate::chat::message::{Body, Part, Role, Speech, ToolCall, Turn};
 use crate::error::{Error, Reason, Violation};
 use crate::quoted;
 
@@ -384,7 +384,7 @@ mod tests {
     use super::*;
     use crate::chat::document::Real;
     use crate::chat::media::{Audio, Medium, Source};
-    use crate::chat::turn::{
+    use crate::chat::message::{
         AsrOptions, AudioOutput, JsonSchema, OcrOptions, Options, ResponseFormat, SearchOptions,
         Tool, ToolChoice,
     };

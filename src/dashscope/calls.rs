@@ -9,15 +9,15 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
-use super::growth::{Form, Fresh, Growth, Trouble};
+use super::annotations::owned;
+use super::answer_json;
+use super::delta_detector::{Form, Fresh, Growth, Trouble};
 use super::json::{ObjectEnd, begins_object};
-use super::notes::owned;
-use super::text::Text;
-use super::wire;
+use super::json_text::Text;
 use crate::chat::document::{Document, Object};
+use crate::chat::dropped_parts::Losses;
 use crate::chat::extra::Extra;
-use crate::chat::losses::Losses;
-use crate::chat::turn::ToolCall;
+use crate::chat::message::ToolCall;
 
 /// The most tool calls of one answer.
 const MAX_TOOL_CALLS: usize = 1024;
@@ -122,7 +122,7 @@ impl Calls {
     pub(super) fn take(
         &mut self,
         place: usize,
-        piece: wire::ToolCall<'_>,
+        piece: answer_json::ToolCall<'_>,
         form: &mut Form,
         (choice, losses): (i32, &mut Losses),
     ) -> Result<Option<ToolCall>, Refused> {
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Vec<ToolCall> {
-        let events: Vec<Vec<wire::ToolCall<'_>>> = serde_json::from_str(json).unwrap();
+        let events: Vec<Vec<answer_json::ToolCall<'_>>> = serde_json::from_str(json).unwrap();
         let (mut calls, mut form) = (Calls::default(), Form::Pieces);
         let mut whole: Vec<ToolCall> = Vec::new();
         for event in events {
@@ -415,9 +415,9 @@ mod tests {
     fn there_is_a_bound() {
         let (mut calls, mut form) = (Calls::default(), Form::Pieces);
         let mut take = |n: i32| {
-            let piece = wire::ToolCall {
+            let piece = answer_json::ToolCall {
                 index: Some(n),
-                ..wire::ToolCall::default()
+                ..answer_json::ToolCall::default()
             };
             calls.take(0, piece, &mut form, (0, &mut Losses::default()))
         };

@@ -3,20 +3,20 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::annotations::{annotation, logprobs, owned};
+use super::answer_json::{self, Content};
 use super::audio::AudioDraft;
 use super::calls::{Calls, Refused};
-use super::fault::unreadable;
-use super::growth::{Form, Fresh, Growth, Reading};
-use super::notes::{annotation, logprobs, owned};
-use super::odd_end::OddEnd;
-use super::repeats::Repeats;
-use super::text::Text;
-use super::tokens::Tokens;
-use super::wire::{self, Content};
+use super::delta_detector::{Form, Fresh, Growth, Reading};
+use super::errors::unreadable;
+use super::json_text::Text;
+use super::lenient_end::OddEnd;
+use super::logprobs::Tokens;
+use super::repeated_parts::Repeats;
 use crate::chat::document::{Document, Object};
+use crate::chat::dropped_parts::Losses;
 use crate::chat::event::{Delta, Piece};
 use crate::chat::extra::Extra;
-use crate::chat::losses::Losses;
 use crate::chat::warning::Warning;
 use crate::error::Error;
 
@@ -89,8 +89,8 @@ impl Draft {
     /// Takes what an event says of this answer.
     pub(super) fn take(
         &mut self,
-        choice: wire::Choice<'_>,
-        audio: Option<wire::Audio<'_>>,
+        choice: answer_json::Choice<'_>,
+        audio: Option<answer_json::Audio<'_>>,
         reading: &mut Reading<'_>,
     ) -> Result<(), Error> {
         self.repeats.next_event();
@@ -109,14 +109,14 @@ impl Draft {
         match message.content {
             Some(Content::Text(text)) => {
                 said |= !text.0.is_empty();
-                let part = wire::Part {
+                let part = answer_json::Part {
                     text: Some(text),
-                    ..wire::Part::default()
+                    ..answer_json::Part::default()
                 };
                 self.take_parts(vec![part], reading)?;
             }
             Some(Content::Parts(parts)) => {
-                let is_said = |part: &wire::Part<'_>| !Text::or_empty(&part.text).is_empty();
+                let is_said = |part: &answer_json::Part<'_>| !Text::or_empty(&part.text).is_empty();
                 said |= parts.iter().any(is_said);
                 self.take_parts(parts, reading)?;
             }
@@ -200,7 +200,7 @@ impl Draft {
     }
 
     /// Takes what comes after the finish reason and is no content.
-    pub(super) fn take_late(&mut self, extra: Object, mut message: wire::Message<'_>) {
+    pub(super) fn take_late(&mut self, extra: Object, mut message: answer_json::Message<'_>) {
         self.add_extra(extra);
         self.take_message_extra(&mut message);
         let waiting = self.message_extra.waiting();
@@ -277,7 +277,7 @@ impl Draft {
     }
 
     /// Keys of the message that have no field, and a role that is not an answer's.
-    fn take_message_extra(&mut self, message: &mut wire::Message<'_>) {
+    fn take_message_extra(&mut self, message: &mut answer_json::Message<'_>) {
         let mut extra = std::mem::take(&mut message.extra);
         let role = message.role.take().filter(|Text(role)| *role != ASSISTANT);
         if let Some(Text(role)) = role.filter(|Text(role)| !role.is_empty()) {
@@ -296,7 +296,7 @@ impl Draft {
     /// is new of it stays at its place.
     fn take_parts(
         &mut self,
-        parts: Vec<wire::Part<'_>>,
+        parts: Vec<answer_json::Part<'_>>,
         reading: &mut Reading<'_>,
     ) -> Result<(), Error> {
         let mut texts = parts.iter().map(|part| Text::or_empty(&part.text));

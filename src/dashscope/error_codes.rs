@@ -2,9 +2,9 @@
 //!
 //! Decided in this order: the code, then words of the message, then the HTTP status. Words come
 //! from a message that may quote the caller, so they only choose among the reasons that a code
-//! allows ([`super::error_words`]), and never make an error concern more than the code says.
+//! allows ([`super::error_phrases`]), and never make an error concern more than the code says.
 
-use super::error_words::{CAPABILITY, DENIED, FAILURE, INPUT, LISTS, MEDIA, QUOTA, RATE, Words};
+use super::error_phrases::{CAPABILITY, DENIED, FAILURE, INPUT, LISTS, MEDIA, QUOTA, RATE, Words};
 use crate::error::Reason::{self, *};
 use crate::error::Scope::{self, Account, Call, Model};
 

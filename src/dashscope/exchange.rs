@@ -12,7 +12,7 @@ use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::elements;
-use super::fault::{truncated, unreadable};
+use super::errors::{truncated, unreadable};
 use super::reply::{Opening, Reply};
 use super::sse::{Decoder, Frame, Limits};
 use crate::chat::event::Event;
@@ -385,7 +385,7 @@ impl Stream for Exchange {
 mod tests {
     use super::*;
     use crate::chat::answer::{Answer, Fold};
-    use crate::chat::turn::Body as PartBody;
+    use crate::chat::message::Body as PartBody;
     use serde_json::{Value, json};
 
     /// Reads a stream of these messages, each with its finish reason, to its end.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
-use super::fault::unreadable;
+use super::errors::unreadable;
 use crate::descriptors;
 use crate::error::{Error, Reason, Sent};
 use crate::http1::{Body, Fault};

@@ -16,14 +16,14 @@ use std::fmt;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::fields::{self, Fields, flag, number, whole};
-use super::strict;
-use super::text::{Quoted, Text};
-use super::tree::document;
-use super::wire::{
+use super::answer_json::{
     Annotation, Audio, Body, Choice, Content, Function, Logprobs, Message, Output, Part, Raw,
     SearchInfo, SearchResult, TokenLogprob, ToolCall,
 };
+use super::json_fields::{self, Fields, flag, number, whole};
+use super::json_text::{Quoted, Text};
+use super::json_tree::document;
+use super::strict;
 use crate::chat::document::{Document, Object, Real};
 
 /// Reads a body, strictly if that is possible. `None` if it is not JSON, or not an object.
@@ -268,14 +268,14 @@ fn join_numbers(items: &mut Vec<Document>) {
 fn part(document: Document) -> Result<Part<'static>, Document> {
     if matches!(document, Document::String(_) | Document::Number(_)) {
         return Ok(Part {
-            text: fields::text(document).ok(),
+            text: json_fields::text(document).ok(),
             ..Part::default()
         });
     }
     let mut fields = Fields::of(document)?;
     Ok(Part {
         text: fields.text("text"),
-        image: fields.with("image", fields::only_text),
+        image: fields.with("image", json_fields::only_text),
         audio: fields.with("audio", audio),
         extra: fields.rest(),
     })
@@ -296,7 +296,7 @@ fn audio(document: Document) -> Result<Audio<'static>, Document> {
 }
 
 fn quoted(document: Document) -> Result<Quoted<'static>, Document> {
-    fields::only_text(document).map(|Text(text)| Quoted(text))
+    json_fields::only_text(document).map(|Text(text)| Quoted(text))
 }
 
 fn tool_call(document: Document) -> Result<ToolCall<'static>, Document> {

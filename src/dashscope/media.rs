@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::upload_policy::ANY_TYPE;
 use crate::chat::media::{Medium, Source, VideoSource};
+use crate::chat::message::{Body, Turn};
 use crate::chat::sniffing::{self, HEAD_BYTES, Modality};
-use crate::chat::turn::{Body, Turn};
 use crate::error::Error;
 
 /// The longest MIME type: RFC 6838 allows 127 characters for each half.

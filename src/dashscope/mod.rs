@@ -4,46 +4,46 @@
 //! prepared once ([`DashScope::prepare`]), opened as often as need be ([`DashScope::open`]), and
 //! its answer is a stream of events that closes the connection when it is dropped ([`Exchange`]).
 
+mod annotations;
+mod answer_json;
 mod audio;
-mod beside;
 mod body;
 mod calls;
 mod choice;
+mod completion;
+mod delta_detector;
 mod elements;
-mod ending;
 mod error_codes;
 mod error_fields;
+mod error_in_answer;
 mod error_messages;
-mod error_words;
+mod error_phrases;
+pub mod errors;
+mod event_template;
 mod exchange;
-pub mod fault;
-mod fields;
-mod growth;
 mod http;
 mod json;
+mod json_fields;
+mod json_text;
+mod json_tree;
 mod lenient;
+mod lenient_end;
+mod lenient_output;
+mod logprobs;
 mod media;
-mod notes;
-mod odd_end;
-mod oddities;
 mod parameters;
-mod repeats;
-mod replay;
+mod repeated_parts;
 pub mod reply;
 mod request;
 mod sentences;
 pub mod sse;
-mod stored;
+mod stored_media;
 mod strict;
-mod template;
-mod text;
-mod tokens;
 mod tools;
-mod tree;
 mod upload;
 mod upload_policy;
+mod upload_replay;
 mod usage;
-mod wire;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -54,10 +54,10 @@ use bytes::Bytes;
 use futures_core::Stream;
 use url::Url;
 
+pub use delta_detector::Form;
 pub use exchange::Exchange;
-pub use growth::Form;
 pub use request::Prepared;
-pub use stored::Stored;
+pub use stored_media::Stored;
 
 use crate::chat::call::{Call, Delivery, Passing};
 use crate::chat::upload::{Upload, Uploaded};
@@ -95,7 +95,7 @@ pub const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// How to reach DashScope.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct DashScopeConfig {
     /// Where it is, `/api/v1` included. `https`, or `http` on loopback or where that is allowed.
     pub base_url: Url,
     /// The operator's key.
@@ -125,8 +125,8 @@ pub struct Settings {
     pub text_forms: Vec<(String, Form)>,
 }
 
-impl Settings {
-    /// Settings with every default.
+impl DashScopeConfig {
+    /// The configuration with every default.
     pub fn new(base_url: Url, api_key: Secret) -> Self {
         Self {
             base_url,
@@ -164,7 +164,7 @@ pub struct DashScope {
 }
 
 struct Inner {
-    settings: Settings,
+    settings: DashScopeConfig,
     client: Client,
     generation: Url,
     standing: Standing,
@@ -182,7 +182,7 @@ impl std::fmt::Debug for DashScope {
 
 impl DashScope {
     /// Checks the settings and builds the client. Connects to nothing.
-    pub fn new(settings: Settings) -> Result<Self, Error> {
+    pub fn new(settings: DashScopeConfig) -> Result<Self, Error> {
         let kept = settings.clone();
         let base_url = checked(settings.base_url, settings.allow_plaintext)?;
         let generation = ["services", "aigc", "multimodal-generation", "generation"];
@@ -194,13 +194,13 @@ impl DashScope {
             settings.data_inspection,
             settings.network.proxies.of(&generation),
         )?;
-        let storage = upload::Settings {
+        let storage = upload::UploadConfig {
             network: settings.network.clone(),
             allow_plaintext: settings.allow_plaintext,
             connect_timeout: settings.connect_timeout,
             max_connection_age: settings.max_connection_age,
         };
-        let http = http1::Settings {
+        let http = http1::Http1Config {
             network: settings.network,
             connect_timeout: settings.connect_timeout,
             max_age: settings.max_connection_age,
@@ -304,9 +304,9 @@ impl DashScope {
         }
         if !(200..300).contains(&answer.status) {
             let body = http::read_fault(answer.body, MAX_ERROR_BYTES).await;
-            return Err(fault::of_answer(answer.status, &answer.headers, &body));
+            return Err(errors::of_answer(answer.status, &answer.headers, &body));
         }
-        let opening = prepared.opening(fault::request_id(&answer.headers));
+        let opening = prepared.opening(errors::request_id(&answer.headers));
         Ok(Exchange::new(
             answer.body,
             opening,
@@ -397,7 +397,7 @@ mod tests {
     use crate::chat::document::{Document, Object, Real};
     use crate::chat::event::{Event, Piece};
     use crate::chat::media::{Audio, Image, Medium, Source};
-    use crate::chat::turn::{Body, Role, Turn};
+    use crate::chat::message::{Body, Role, Turn};
     use crate::error::Sent;
     use serde_json::{Value, json};
     use std::collections::VecDeque;
@@ -574,7 +574,7 @@ mod tests {
     }
 
     fn dashscope(url: Url) -> DashScope {
-        DashScope::new(Settings::new(url, Secret::new("sk-canary"))).unwrap()
+        DashScope::new(DashScopeConfig::new(url, Secret::new("sk-canary"))).unwrap()
     }
 
     async fn run(
@@ -672,7 +672,7 @@ mod tests {
     #[tokio::test]
     async fn a_whole_call_sends_what_dashscope_expects() {
         let (url, server) = serve(vec![sized("200 OK", ANSWER)]).await;
-        let mut settings = Settings::new(url, Secret::new("sk-canary"));
+        let mut settings = DashScopeConfig::new(url, Secret::new("sk-canary"));
         settings.workspace = Some("operator".into());
         settings.data_inspection = Some("enable".into());
         let mut call = call(vec![uri("https://x.test/a.png"), text("say \"hi\"\n你好")]);
@@ -929,7 +929,7 @@ mod tests {
         let large = frame(&"x".repeat(4096), "stop");
         for body in [&*large, &*ANSWER.repeat(40), &"data:x\n".repeat(1000)] {
             let (url, server) = serve(vec![answer("200 OK", body)]).await;
-            let mut settings = Settings::new(url, Secret::new("sk"));
+            let mut settings = DashScopeConfig::new(url, Secret::new("sk"));
             settings.max_line_bytes = 2048;
             settings.max_event_bytes = 1024;
             settings.max_body_bytes = 1024;
@@ -971,7 +971,7 @@ mod tests {
             sized("200 OK", ANSWER),
         ];
         let (url, server) = serve(answers).await;
-        let mut settings = Settings::new(url, Secret::new("sk-canary"));
+        let mut settings = DashScopeConfig::new(url, Secret::new("sk-canary"));
         settings.inline_limit = 40;
         let dashscope = DashScope::new(settings).unwrap();
         let data = "data:image/png;base64,AAECAwQFBgcICQoLDA0ODw==";
@@ -1032,7 +1032,7 @@ mod tests {
     async fn u26_a_refused_certificate_is_replaced_once() {
         let run_with = async |answers: Vec<Vec<u8>>| {
             let (url, server) = serve(answers).await;
-            let mut settings = Settings::new(url, Secret::new("sk"));
+            let mut settings = DashScopeConfig::new(url, Secret::new("sk"));
             settings.inline_limit = 10;
             let dashscope = DashScope::new(settings).unwrap();
             let outcome = run(&dashscope, &call(vec![sound("12345678")]), Delivery::Whole).await;
@@ -1135,10 +1135,11 @@ mod tests {
             ("https://user@dashscope.aliyuncs.com/", false),
             ("https://dashscope.aliyuncs.com/?a=b", false),
         ] {
-            let settings = Settings::new(url.parse().unwrap(), Secret::new("sk"));
+            let settings = DashScopeConfig::new(url.parse().unwrap(), Secret::new("sk"));
             assert_eq!(DashScope::new(settings).is_ok(), fits, "{url}");
         }
-        let settings = Settings::new("https://a.test/".parse().unwrap(), Secret::new("sk\n"));
+        let settings =
+            DashScopeConfig::new("https://a.test/".parse().unwrap(), Secret::new("sk\n"));
         assert!(DashScope::new(settings).is_err());
     }
 }

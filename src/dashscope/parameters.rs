@@ -10,7 +10,7 @@ use super::json::{Number, Written, WrittenObject};
 use super::tools::{Choice, ToolJson, raw};
 use crate::chat::call::{Delivery, Prompt};
 use crate::chat::document::{Document, Object, Real};
-use crate::chat::turn::{JsonSchema, Options, ResponseFormat, SearchOptions, Tool};
+use crate::chat::message::{JsonSchema, Options, ResponseFormat, SearchOptions, Tool};
 use crate::error::Error;
 
 /// Set by the gateway alone: a stream always comes in pieces.

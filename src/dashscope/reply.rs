@@ -19,19 +19,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer_json::{Body, Output};
 use super::choice::Draft;
-use super::fault::{truncated, unreadable};
-use super::growth::{Form, Reading, Trouble};
+use super::delta_detector::{Form, Reading, Trouble};
+use super::errors::{truncated, unreadable};
+use super::event_template::{self, Template};
+use super::json_text::Text;
 use super::sentences::Sentences;
 use super::sse::Frame;
-use super::template::{self, Template};
-use super::text::Text;
-use super::wire::{Body, Output};
-use super::{lenient, notes, wire};
+use super::{annotations, answer_json, lenient};
 use crate::chat::document::Document;
+use crate::chat::dropped_parts::Losses;
 use crate::chat::event::{Delta, Event, Piece, SearchInfo, Started};
 use crate::chat::extra::Extra;
-use crate::chat::losses::Losses;
 use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Sent};
 
@@ -170,7 +170,7 @@ impl Reply {
         }
         let finished = self.is_finished();
         let mut template = self.template.take();
-        let body = match template::read(&mut template, text) {
+        let body = match event_template::read(&mut template, text) {
             Some(body) => body,
             None if finished => {
                 let message = "an event after the end of the answer is not JSON and was ignored";
@@ -254,10 +254,10 @@ impl Reply {
 
     fn take_output(&mut self, mut output: Output<'_>, streamed: bool) -> Result<(), Error> {
         if let Some(info) = output.search_info.take() {
-            let info = notes::search_info(info);
+            let info = annotations::search_info(info);
             if self.search.as_ref() != Some(&info) {
                 let before = self.search.replace(info.clone());
-                if before.is_some_and(|before| !notes::has_all(&info, &before)) {
+                if before.is_some_and(|before| !annotations::has_all(&info, &before)) {
                     let message = "a later event lacks sources of an earlier one; the last \
                                    sources are kept";
                     let field = "output.search_info";
@@ -311,8 +311,8 @@ impl Reply {
     pub(super) fn take_choice(
         &mut self,
         place: i32,
-        mut choice: wire::Choice<'_>,
-        audio: Option<wire::Audio<'_>>,
+        mut choice: answer_json::Choice<'_>,
+        audio: Option<answer_json::Audio<'_>>,
         streamed: bool,
     ) -> Result<(), Error> {
         let index = choice.index.take().unwrap_or(place);
@@ -395,7 +395,7 @@ mod tests {
     use crate::chat::answer::{Answer, Fold};
     use crate::chat::document::{Object, Real};
     use crate::chat::event::Logprobs;
-    use crate::chat::turn::{Body as PartBody, ToolCall};
+    use crate::chat::message::{Body as PartBody, ToolCall};
     use crate::error::Reason;
     use bytes::Bytes;
     use proptest::prelude::*;

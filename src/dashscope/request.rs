@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::growth::Form;
+use super::delta_detector::Form;
 use super::http::USER_AGENT;
 use super::reply::Opening;
 use crate::chat::call::{Call, Delivery, Passing};

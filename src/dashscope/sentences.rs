@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::json_text::Text;
 use super::lenient::sentence;
-use super::text::Text;
 use crate::chat::document::{Document, Object, Real};
 
 /// The most sentences that are kept: hours of speech. Those beyond replace the last one.

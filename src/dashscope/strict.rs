@@ -11,12 +11,12 @@ use std::marker::PhantomData;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::json::{Gathered, Read};
-use super::text::Text;
-use super::wire::{
+use super::answer_json::{
     Annotation, Audio, Body, Choice, Content, Function, Logprobs, Message, Output, Part,
     SearchInfo, SearchResult, TokenLogprob, ToolCall,
 };
+use super::json::{Gathered, Read};
+use super::json_text::Text;
 use crate::chat::document::{Document, Object};
 
 /// An object with some known keys and the rest kept.

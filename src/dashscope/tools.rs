@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::chat::turn::{Tool, ToolChoice};
+use crate::chat::message::{Tool, ToolChoice};
 use crate::error::Error;
 
 /// A tool as it is sent.

@@ -11,11 +11,11 @@ use reqwest::multipart::{Form, Part};
 use tokio::time::Instant;
 use url::Url;
 
-use super::fault;
+use super::errors;
 use super::http::{chain, client, no_answer, read};
 use super::media::is_mime_type;
-use super::replay::{Chunks, Replay, Source};
 use super::upload_policy::{ANY_TYPE, Answer, UploadPolicy, is_safe};
+use super::upload_replay::{Chunks, Replay, Source};
 use crate::chat::sniffing::{self, Modality};
 use crate::chat::upload::{KEPT, Upload, Uploaded};
 use crate::error::{Error, Reason, Scope, Sent, Upstream};
@@ -37,7 +37,7 @@ pub(super) const MAX_FAILURES: u32 = 3;
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// How the storage is reached.
-pub(super) struct Settings {
+pub(super) struct UploadConfig {
     /// Proxies and authorities.
     pub(super) network: Network,
     /// Whether `http` is allowed to hosts that are not on loopback.
@@ -53,7 +53,7 @@ pub(super) struct Storage {
     /// Made for the first upload, because many gateways never need it, and anew when its
     /// connections are too old: it has no age for each of them.
     client: Mutex<Option<(Instant, reqwest::Client)>>,
-    settings: Settings,
+    settings: UploadConfig,
     uploads: Url,
     policies: Mutex<Policies>,
 }
@@ -66,7 +66,7 @@ type Policies = HashMap<Key, (Instant, Arc<UploadPolicy>)>;
 
 impl Storage {
     /// The storage behind `{base}/uploads`.
-    pub(super) fn new(settings: Settings, uploads: Url) -> Self {
+    pub(super) fn new(settings: UploadConfig, uploads: Url) -> Self {
         Self {
             client: Mutex::new(None),
             settings,
@@ -228,10 +228,10 @@ impl Storage {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read(response.into(), MAX_ANSWER_BYTES).await;
         if !status.is_success() {
-            let error = fault::of_answer(status.as_u16(), &(&headers).into(), &body);
+            let error = errors::of_answer(status.as_u16(), &(&headers).into(), &body);
             return Err(of_storage(error));
         }
-        let unreadable = || fault::unreadable("the upload policy cannot be read", Sent::Refused);
+        let unreadable = || errors::unreadable("the upload policy cannot be read", Sent::Refused);
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&body);
         let Answer { data } = serde_json::from_slice(body).map_err(|_| unreadable())?;
         if !is_safe(data.upload_host(), self.settings.allow_plaintext) {

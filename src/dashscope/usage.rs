@@ -1,8 +1,8 @@
 //! What a call used. Every model counts other things, and what this version does not know is kept.
 
-use super::fields;
 use super::json::Read;
-use super::tree;
+use super::json_fields;
+use super::json_tree;
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
 use crate::chat::warning::Warning;
@@ -64,7 +64,7 @@ fn digits(bytes: &[u8]) -> (&[u8], &[u8]) {
 pub(super) fn counts(json: &str) -> Option<(Object, Vec<Warning>)> {
     let (document, warnings) = match serde_json::from_str(json) {
         Ok(Read(document)) => (document, Vec::new()),
-        Err(_) => tree::document(json)?,
+        Err(_) => json_tree::document(json)?,
     };
     let Document::Object(raw) = document else {
         return None;
@@ -134,11 +134,11 @@ fn object<'a>(raw: &'a Object, key: &str) -> Option<&'a Object> {
 
 fn number(raw: &Object, key: &str) -> Option<Real> {
     let number = raw.value(key)?.clone();
-    fields::number(number).ok().map(Real)
+    json_fields::number(number).ok().map(Real)
 }
 
 fn count(raw: &Object, key: &str) -> Option<i32> {
-    fields::whole(raw.value(key)?).and_then(|count| i32::try_from(count).ok())
+    json_fields::whole(raw.value(key)?).and_then(|count| i32::try_from(count).ok())
 }
 
 fn text(raw: &Object, key: &str) -> Option<String> {

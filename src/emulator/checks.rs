@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::ask::{Ask, Part, Sense};
+use super::error::Fault;
 use super::family::Kind;
-use super::fault::Fault;
+use super::request::{Ask, Part, Sense};
 
 /// The longest text that the text-to-speech models say, in characters.
 const SPOKEN_CHARACTERS: usize = 600;

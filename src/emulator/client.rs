@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::script::{GENERATION, Script};
 use super::server::serve;
-use super::settings::Settings;
+use super::settings::EmulatorConfig;
 
 /// An emulator that runs.
 pub(super) struct Served {
@@ -66,20 +66,20 @@ impl Served {
     /// Starts one with a script.
     pub(super) async fn scripted(script: &str) -> Self {
         let script = Script::parse(script).unwrap();
-        Self::start(Settings {
+        Self::start(EmulatorConfig {
             script,
-            ..Settings::default()
+            ..EmulatorConfig::default()
         })
         .await
     }
 
     /// Starts one that behaves.
     pub(super) async fn plain() -> Self {
-        Self::start(Settings::default()).await
+        Self::start(EmulatorConfig::default()).await
     }
 
     /// Starts one.
-    pub(super) async fn start(settings: Settings) -> Self {
+    pub(super) async fn start(settings: EmulatorConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();

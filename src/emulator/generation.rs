@@ -7,22 +7,22 @@ use serde_json::{Map, Value};
 use bytes::Bytes;
 
 use super::answer::Answer;
-use super::ask::{Ask, Turn, model, subject};
-use super::budget::Budget;
+use super::answerer::{Stage, compose};
 use super::checks::{check, size};
-use super::compose::{Stage, compose};
-use super::desk::{Desk, Visit};
+use super::decode_budget::Budget;
+use super::error::Fault;
 use super::family::{Family, UsageForm};
-use super::fault::Fault;
-use super::journal::shown_body;
 use super::media::{Medium, Place, Source, find, perceive};
 use super::media_limits::{frames as frames_fit, sizes};
-use super::plan::Plan;
 use super::render::{Style, frames, whole};
+use super::request::{Ask, Turn, model, subject};
+use super::request_journal::shown_body;
+use super::response_plan::Plan;
 use super::rule::Reply;
 use super::script::Call;
-use super::staging::{Act, raw};
+use super::state::{Desk, Visit};
 use super::usage::{Input, usage};
+use super::wire_format::{Act, raw};
 
 /// Answers a request.
 pub(super) async fn generate(desk: &Desk, visit: &mut Visit, parts: &Parts, body: &Bytes) -> Plan {
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
     use crate::emulator::client::{Answered, Served};
     use crate::emulator::script::GENERATION;
-    use crate::emulator::wave::wav;
+    use crate::emulator::speech_synthesis::wav;
 
     const SAMPLES: &str = "https://dashscope.oss-cn-beijing.aliyuncs.com/audios/";
 
@@ -449,7 +449,7 @@ mod tests {
     async fn images_and_frames_have_bounds() {
         let served = Served::plain().await;
         let image = |side: u32| {
-            let png = crate::emulator::picture::paint("x", side, side).unwrap();
+            let png = crate::emulator::image::paint("x", side, side).unwrap();
             format!("data:image/png;base64,{}", STANDARD.encode(png))
         };
         let asked = |part: Value| {

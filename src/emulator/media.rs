@@ -8,16 +8,16 @@ use bytes::Bytes;
 
 use crate::chat::sniffing::{self, Modality};
 
-use super::ask::{Ask, Part, Sense};
-use super::budget::Budget;
-use super::fault::{DATA_URI_BYTES, Fault};
-use super::film::{Film, watch};
-use super::hearing::{Heard, listen};
-use super::picture::{Picture, crc, look};
+use super::audio_analysis::{Heard, listen};
+use super::audio_decoder::{Sound, decode};
+use super::decode_budget::Budget;
+use super::error::{DATA_URI_BYTES, Fault};
+use super::image::{Picture, crc, look};
+use super::object_store::Store;
 use super::policy::mark;
-use super::samples;
-use super::sound::{Sound, decode};
-use super::store::Store;
+use super::request::{Ask, Part, Sense};
+use super::sample_files;
+use super::video::{Film, watch};
 
 /// Larger files are not decoded: the models take far less.
 const DECODED_BYTES: usize = 256 * 1024 * 1024;
@@ -79,7 +79,7 @@ pub(super) struct Place<'a> {
 
 /// The bytes behind an address of the emulator itself: a sample, or a result of an earlier call.
 fn own(url: &url::Url, place: Place<'_>) -> Result<Option<Bytes>, Fault> {
-    if let Some(bytes) = samples::documented(url) {
+    if let Some(bytes) = sample_files::documented(url) {
         return Ok(Some(bytes));
     }
     let origin = url::Url::parse(place.origin).ok();
@@ -90,7 +90,7 @@ fn own(url: &url::Url, place: Place<'_>) -> Result<Option<Bytes>, Fault> {
     let made = path.strip_prefix("/emulator/files/");
     let made = made.and_then(|name| place.store.find(name));
     let made = made.filter(|object| object.mark.is_empty());
-    let bytes = samples::sample(path).or(made.map(|object| object.bytes));
+    let bytes = sample_files::sample(path).or(made.map(|object| object.bytes));
     match bytes {
         Some(bytes) => Ok(Some(bytes)),
         None => Err(Fault::algorithm("Failed to download multimodal content")),
@@ -259,8 +259,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::emulator::picture::paint;
-    use crate::emulator::wave::wav;
+    use crate::emulator::image::paint;
+    use crate::emulator::speech_synthesis::wav;
 
     fn found(address: &str, resolve: bool, store: &Store) -> Result<Vec<Source>, Fault> {
         let body = json!({"model": "qwen-audio-turbo", "input": {"messages": [
@@ -368,7 +368,7 @@ mod tests {
         for model in ["qwen-audio-turbo", "qwen-vl-plus"] {
             let mut arrival = store.arrive();
             arrival.push(b"abc").unwrap();
-            let labels = crate::emulator::store::Labels {
+            let labels = crate::emulator::object_store::Labels {
                 key: model.to_owned(),
                 mark: mark(model),
                 mime: String::new(),

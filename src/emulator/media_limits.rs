@@ -1,10 +1,10 @@
 //! What the vision models take of images and of videos that come as images, in DashScope's words.
 
-use super::ask::{Ask, Part};
+use super::error::Fault;
 use super::family::Kind;
-use super::fault::Fault;
+use super::image::Picture;
 use super::media::Medium;
-use super::picture::Picture;
+use super::request::{Ask, Part};
 use super::script::wildcard;
 
 /// Both sides of an image must be longer than this, in pixels.

@@ -103,8 +103,8 @@ impl Format {
 
 #[cfg(test)]
 mod tests {
-    use super::super::budget::Budget;
-    use super::super::sound::{Sound, decode};
+    use super::super::audio_decoder::{Sound, decode};
+    use super::super::decode_budget::Budget;
     use super::*;
 
     /// A second at 8000 Hz in 16 bits.

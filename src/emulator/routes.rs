@@ -9,17 +9,17 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::desk::{Desk, Visit};
-use super::fault::Fault;
+use super::error::Fault;
 use super::generation::generate;
-use super::plan::Plan;
-use super::playback::{Broken, Playback, play};
+use super::response_plan::Plan;
 use super::rule::Reply;
-use super::samples::sample;
+use super::sample_files::sample;
 use super::script::{Call, GENERATION, Script};
+use super::script_player::{Broken, Playback, play};
 use super::socket::Breaker;
-use super::staging::Act;
+use super::state::{Desk, Visit};
 use super::uploads::{policy, post, query, scripted};
+use super::wire_format::Act;
 
 /// Where the built-in samples are served; no key is needed for them.
 const SAMPLES: &str = "/samples/";

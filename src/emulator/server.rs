@@ -13,10 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::desk::Desk;
 use super::routes::route;
-use super::settings::Settings;
+use super::settings::EmulatorConfig;
 use super::socket::{Breaker, Socket};
+use super::state::Desk;
 
 /// A client that does not finish its head in this time is not one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// When the listener has no address.
 pub async fn serve(
     listener: TcpListener,
-    settings: Settings,
+    settings: EmulatorConfig,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let limit = Arc::new(Semaphore::new(settings.max_connections.max(1)));
@@ -120,9 +120,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_are_judged_before_bodies() {
-        let settings = Settings {
+        let settings = EmulatorConfig {
             bad_keys: vec!["sk-worn".into()],
-            ..Settings::default()
+            ..EmulatorConfig::default()
         };
         let served = Served::start(settings).await;
         for (key, good) in [
@@ -329,9 +329,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn bodies_are_bounded() {
-        let settings = Settings {
+        let settings = EmulatorConfig {
             max_body_bytes: 100,
-            ..Settings::default()
+            ..EmulatorConfig::default()
         };
         let served = Served::start(settings).await;
         let headers = [("authorization", "Bearer sk-a"), ("expect", "")];

@@ -18,7 +18,7 @@ const JOURNAL: usize = 1000;
 
 /// How the emulator behaves. The default is DashScope at its best.
 #[derive(Clone)]
-pub struct Settings {
+pub struct EmulatorConfig {
     /// What to reply instead of the emulator's own answers. Empty by default.
     pub script: Script,
     /// Keys that are refused, beside `sk-bad`. None by default.
@@ -34,7 +34,7 @@ pub struct Settings {
     pub journal_entries: usize,
 }
 
-impl Default for Settings {
+impl Default for EmulatorConfig {
     fn default() -> Self {
         Self {
             script: Script::default(),
@@ -47,10 +47,10 @@ impl Default for Settings {
     }
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for EmulatorConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A refused key may be a real one that was revoked: it is not shown.
-        f.debug_struct("Settings")
+        f.debug_struct("EmulatorConfig")
             .field("rules", &self.script.len())
             .field("bad_keys", &self.bad_keys.len())
             .field("max_body_bytes", &self.max_body_bytes)

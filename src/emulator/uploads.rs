@@ -12,15 +12,15 @@ use multer::{Constraints, Field, Multipart, SizeLimit};
 use serde_json::{Value, json};
 use tokio_stream::StreamExt as _;
 
-use super::desk::{Desk, Visit};
-use super::fault::Fault;
-use super::journal::{is_secret, short};
-use super::plan::Plan;
+use super::error::Fault;
+use super::object_store::{Arrival, Labels, Refused};
 use super::policy::{Grant, OssFault, mark_of};
+use super::request_journal::{is_secret, short};
+use super::response_plan::Plan;
 use super::rule::Reply;
 use super::script::Call;
-use super::staging::{Act, raw};
-use super::store::{Arrival, Labels, Refused};
+use super::state::{Desk, Visit};
+use super::wire_format::{Act, raw};
 
 /// Uploads are kept as long as DashScope keeps them.
 const LIFETIME: Duration = Duration::from_secs(48 * 3600);
@@ -323,8 +323,8 @@ fn refused(why: Refused) -> OssFault {
 mod tests {
     use super::*;
     use crate::emulator::client::{Answered, Served};
-    use crate::emulator::settings::Settings;
-    use crate::emulator::wave::wav;
+    use crate::emulator::settings::EmulatorConfig;
+    use crate::emulator::speech_synthesis::wav;
 
     const KEY: [(&str, &str); 1] = [("authorization", "Bearer sk-test")];
 
@@ -512,9 +512,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn sizes_are_bounded_by_the_policy() {
-        let settings = Settings {
+        let settings = EmulatorConfig {
             store_bytes: 1000,
-            ..Settings::default()
+            ..EmulatorConfig::default()
         };
         let served = Served::start(settings).await;
         let data = granted(&served, "m").await;

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Choice};
-use super::ask::{Ask, Sense};
 use super::family::{Family, UsageForm};
+use super::image::tokens;
 use super::media::Medium;
-use super::picture::tokens;
+use super::request::{Ask, Sense};
 
 /// The documented minimum for an audio.
 const MIN_AUDIO_TOKENS: u64 = 25;
@@ -283,10 +283,10 @@ fn set(usage: &mut Map<String, Value>, name: &str, count: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::budget::Budget;
+    use crate::emulator::decode_budget::Budget;
     use crate::emulator::family::family;
     use crate::emulator::media::{Source, perceive};
-    use crate::emulator::wave::wav;
+    use crate::emulator::speech_synthesis::wav;
 
     fn input(model: &str, seconds: f64) -> Input {
         let body = json!({"model": model, "input": {"messages": [

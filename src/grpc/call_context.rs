@@ -9,14 +9,14 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::callers::Identity;
-use crate::callers::shown::{Credentials, Shown};
+use crate::callers::credentials::{Credentials, Shown};
 use crate::chat::call::{Connection, Passing};
 use crate::error::{Error, Reason};
 use crate::telemetry::report::Report;
 use crate::telemetry::trace;
 
+use super::config::GrpcConfig;
 use super::metadata_keys;
-use super::settings::Settings;
 use crate::server::call_clock::CallClock;
 
 /// The longest name of a call. Long enough for two UUIDs and a prefix.
@@ -46,7 +46,7 @@ impl CallContext {
     /// Reads the head of a call that came when this clock began.
     pub fn read(
         headers: &HeaderMap,
-        settings: &Settings,
+        settings: &GrpcConfig,
         clock: Arc<CallClock>,
     ) -> Result<Box<Self>, (Arc<str>, Error)> {
         let known = Known::of(headers);
@@ -78,7 +78,7 @@ impl CallContext {
     }
 
     /// How long the call may take.
-    pub fn timeout(&self, default: Duration, settings: &Settings) -> Duration {
+    pub fn timeout(&self, default: Duration, settings: &GrpcConfig) -> Duration {
         self.timeout.unwrap_or(default).min(settings.max_timeout)
     }
 }
@@ -119,7 +119,7 @@ impl<'a> Known<'a> {
 const WORKSPACE: &str = "x-dashscope-workspace";
 const DATA_INSPECTION: &str = "x-dashscope-data-inspection";
 
-fn read(known: &Known<'_>, settings: &Settings) -> Result<(Option<Duration>, Passing), Error> {
+fn read(known: &Known<'_>, settings: &GrpcConfig) -> Result<(Option<Duration>, Passing), Error> {
     let limit = settings.max_metadata_bytes;
     if known.size > limit {
         let size = known.size;

@@ -4,8 +4,8 @@ use std::fmt::Arguments;
 
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::media::{Audio, Image, Medium, Source, Video, VideoSource};
+use crate::chat::message::{Body, Part};
 use crate::chat::sniffing::{self, Modality};
-use crate::chat::turn::{Body, Part};
 
 use super::field_violations::FieldViolations;
 use super::pb::{self, content, video};

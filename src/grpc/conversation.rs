@@ -20,6 +20,7 @@ use crate::relay::reply::{Reply, UnreadCall};
 use crate::server::call_clock::PendingCall;
 
 use super::call_context::CallContext;
+use super::config::GrpcConfig;
 use super::metadata_keys;
 use super::pb::conversation_service_server::ConversationService;
 use super::pb::converse_stream_response::Event as Sent;
@@ -28,7 +29,6 @@ use super::pb::{
 };
 use super::request::{self, Ask};
 use super::response;
-use super::settings::Settings;
 use super::status;
 
 /// The service, for one call.
@@ -36,7 +36,7 @@ pub struct Conversation {
     /// Where calls go.
     pub relay: Relay,
     /// What the operator decided.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<GrpcConfig>,
     /// What is known of this call.
     pub context: Box<CallContext>,
     /// Its place while it is read.

@@ -13,7 +13,7 @@ use prost_types::{DescriptorProto, FileDescriptorSet, Struct, Value};
 
 use crate::chat::document::Document;
 use crate::chat::media::Medium;
-use crate::chat::turn::{self, Part, Turn};
+use crate::chat::message::{self, Part, Turn};
 use crate::error::{Error, Reason};
 
 use super::pb;
@@ -70,8 +70,8 @@ fn weight(name: &str) -> usize {
     match name {
         "dashgate.v1.Message" => grown(size_of::<pb::Message>(), size_of::<Turn>()),
         "dashgate.v1.Content" => grown(size_of::<pb::Content>(), size_of::<Part>()),
-        "dashgate.v1.Tool" => grown(size_of::<pb::Tool>(), size_of::<turn::Tool>()),
-        "dashgate.v1.ToolCall" => grown(size_of::<pb::ToolCall>(), size_of::<turn::ToolCall>()),
+        "dashgate.v1.Tool" => grown(size_of::<pb::Tool>(), size_of::<message::Tool>()),
+        "dashgate.v1.ToolCall" => grown(size_of::<pb::ToolCall>(), size_of::<message::ToolCall>()),
         "dashgate.v1.Annotation" => grown(size_of::<pb::Annotation>(), 0),
         "dashgate.v1.Image" => grown(size_of::<pb::Image>(), size_of::<Medium>()),
         "dashgate.v1.TokenSequence" => {

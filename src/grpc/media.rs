@@ -15,11 +15,11 @@ use crate::relay::Relay;
 use crate::relay::admission::Held;
 
 use super::call_context::CallContext;
+use super::config::GrpcConfig;
 use super::metadata_keys;
 use super::pb::media_service_server::MediaService;
 use super::pb::upload_media_request::Payload;
 use super::pb::{MediaDescription, UploadMediaRequest, UploadMediaResponse};
-use super::settings::Settings;
 use super::status;
 
 /// The service, for one call.
@@ -27,7 +27,7 @@ pub struct Media {
     /// Where uploads go.
     pub relay: Relay,
     /// What the operator decided.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<GrpcConfig>,
     /// What is known of this call.
     pub context: Box<CallContext>,
     /// Its place while it is read.

@@ -1,7 +1,7 @@
 //! From `GenerationOptions` to the nouns of the house.
 
 use crate::chat::document::Object;
-use crate::chat::turn::{
+use crate::chat::message::{
     AsrOptions, AudioOutput, JsonSchema, LongAudio, OcrOptions, Options, ResponseFormat,
     SearchOptions, Speech,
 };

@@ -117,7 +117,7 @@ impl Load {
         }
     }
 
-    /// CountedRequest from one: an empty slot is of second 0.
+    /// Counted from one: an empty slot is of second 0.
     fn second(&self) -> u64 {
         self.began.elapsed().as_secs() + 1
     }

@@ -20,6 +20,7 @@ use crate::server::phase::Phase;
 
 use super::body_timeout::Clocked;
 use super::call_context::CallContext;
+use super::config::GrpcConfig;
 use super::conversation::Conversation;
 use super::element_limits::Schema;
 use super::explained::{explained, no_method};
@@ -34,7 +35,6 @@ use super::pb::media_service_server::MediaServiceServer;
 use super::request_body::RequestBody;
 use super::request_limits::{Caller, Elements, Limits};
 use super::service::{self, Access, Answering, ServiceSet};
-use super::settings::Settings;
 use super::unpack::Encoding;
 use crate::server::call_clock;
 use crate::server::connection::STREAM_WINDOW;
@@ -79,7 +79,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// ServiceSet in front of this relay, whose health is this phase.
+    /// The services in front of this relay, whose health is this phase.
     pub fn new(relay: Relay, phase: watch::Receiver<Phase>) -> Result<Self, Error> {
         let broken = |error| {
             Error::new(Reason::GatewayBug, "the schema cannot be reflected").with_source(error)
@@ -170,7 +170,7 @@ impl Registry {
         &self,
         request: Request<Clocked>,
         context: Box<CallContext>,
-        settings: Arc<Settings>,
+        settings: Arc<GrpcConfig>,
     ) -> Answering {
         let limit = settings.max_request_bytes;
         let methods = ["Converse", "ConverseStream"];
@@ -208,7 +208,7 @@ impl Registry {
         &self,
         request: Request<Clocked>,
         context: Box<CallContext>,
-        settings: Arc<Settings>,
+        settings: Arc<GrpcConfig>,
     ) -> Answering {
         let limit = settings.max_chunk_bytes;
         let (held, memory) = match self.admit(&request, Kind::Uploads, &["UploadMedia"], &context) {
@@ -272,7 +272,7 @@ impl Registry {
         request: Request<Clocked>,
         context: &CallContext,
         mut service: Reflection,
-        settings: &Settings,
+        settings: &GrpcConfig,
     ) -> Answering {
         let clock = &context.clock;
         clock.keep_deadline(context.at + context.timeout(settings.stream_timeout, settings));
@@ -308,7 +308,7 @@ impl Registry {
 }
 
 impl ServiceSet for Registry {
-    fn access(&self, service: &str, settings: &Settings) -> Option<Access> {
+    fn access(&self, service: &str, settings: &GrpcConfig) -> Option<Access> {
         match service {
             CONVERSATION | MEDIA => Some(Access::Known),
             // Load balancers and orchestrators ask for it, and have no key.
@@ -325,7 +325,7 @@ impl ServiceSet for Registry {
         &self,
         request: Request<Clocked>,
         context: Box<CallContext>,
-        settings: Arc<Settings>,
+        settings: Arc<GrpcConfig>,
     ) -> Answering {
         match method::service(request.uri().path()) {
             CONVERSATION => self.conversation(request, context, settings),

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use crate::chat::call::{Call, Delivery, Prompt};
 use crate::chat::document::{Document, Object};
-use crate::chat::turn::{Role, Tool, ToolCall, ToolChoice, Turn};
+use crate::chat::message::{Role, Tool, ToolCall, ToolChoice, Turn};
 use crate::error::{Error, Reason};
 
 use super::call_context::{CallContext, is_request_id};
+use super::config::GrpcConfig;
 use super::content::part;
 use super::field_violations::FieldViolations;
 use super::options;
 use super::pb::{self, content, tool, tool_choice};
-use super::settings::Settings;
 use super::struct_value;
 
 /// A request, whatever its method.
@@ -31,7 +31,7 @@ pub struct Ask {
 }
 
 /// The call that a request asks for.
-pub fn call(ask: Ask, context: &CallContext, settings: &Settings) -> Result<Arc<Call>, Error> {
+pub fn call(ask: Ask, context: &CallContext, settings: &GrpcConfig) -> Result<Arc<Call>, Error> {
     let mut faults = FieldViolations::default();
     let named = !ask.request_id.is_empty();
     if named && !is_request_id(&ask.request_id) {

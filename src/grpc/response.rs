@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::chat::answer::{Answer, Choice};
 use crate::chat::event::{ChoiceEnd, Delta, End, Event, Logprobs, Piece, SearchInfo, TokenLogprob};
 use crate::chat::media::{Audio, AudioFile, Image, Medium, Source, Video, VideoSource};
-use crate::chat::turn::{Annotation, Body, Part, Role, ToolCall, Turn};
+use crate::chat::message::{Annotation, Body, Part, Role, ToolCall, Turn};
 use crate::chat::usage::{TokensDetails, Usage};
 use crate::chat::warning::Warning;
 use crate::relay::reply::Timing;

@@ -19,12 +19,12 @@ use crate::telemetry::Telemetry;
 
 use super::body_timeout::Clocked;
 use super::call_context::{self, CallContext};
+use super::config::GrpcConfig;
 use super::metadata_keys;
 use super::method;
 use super::orca::Load;
 use super::server_metrics::{CountedRequest, CountedResponse, ServerMetrics};
 use super::service::{self, Access, Answering, ServiceSet};
-use super::settings::Settings;
 use super::status;
 use crate::server::call_clock::CallClock;
 use crate::server::grpc_web::WebRequest;
@@ -34,7 +34,7 @@ use crate::server::plain_http;
 #[derive(Clone)]
 pub struct Router {
     /// What holds for calls that come.
-    settings: Arc<RwLock<Arc<Settings>>>,
+    settings: Arc<RwLock<Arc<GrpcConfig>>>,
     callers: Callers,
     telemetry: Arc<Telemetry>,
     meter: Arc<ServerMetrics>,
@@ -44,7 +44,7 @@ pub struct Router {
 impl Router {
     /// A router to these services. With a load, answers tell it.
     pub fn new(
-        settings: Settings,
+        settings: GrpcConfig,
         callers: Callers,
         telemetry: Arc<Telemetry>,
         load: Option<Load>,
@@ -61,14 +61,14 @@ impl Router {
 
     /// Takes other settings for the calls that come from now on, on all its clones. Whether load is
     /// reported is not changed.
-    pub fn reconfigure(&self, settings: Settings) {
+    pub fn reconfigure(&self, settings: GrpcConfig) {
         *self
             .settings
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 
-    fn settings(&self) -> Arc<Settings> {
+    fn settings(&self) -> Arc<GrpcConfig> {
         let settings = self.settings.read();
         Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
     }
@@ -79,7 +79,7 @@ impl Router {
         headers: &HeaderMap,
         access: Option<Access>,
         (connection, clock): (&Connection, &Arc<CallClock>),
-        settings: &Settings,
+        settings: &GrpcConfig,
     ) -> Result<Box<CallContext>, (Arc<str>, Error)> {
         let mut context = CallContext::read(headers, settings, Arc::clone(clock))?;
         let shown = call_context::credentials(headers, connection);
@@ -114,7 +114,7 @@ impl Router {
         &self,
         request: Request<CountedRequest<WebRequest>>,
         context: Box<CallContext>,
-        settings: Arc<Settings>,
+        settings: Arc<GrpcConfig>,
     ) -> Result<Caught, Error> {
         let deadline = context.at + context.timeout(settings.max_timeout, &settings);
         let stall = settings.request_body_timeout;

@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn names_from_outside_are_one_method() {
-        let settings = crate::telemetry::Settings::default();
+        let settings = crate::telemetry::TelemetryConfig::default();
         let (telemetry, _) = Telemetry::new(&settings).unwrap();
         let telemetry = Arc::new(telemetry);
         let meter = ServerMetrics::new(Arc::clone(&telemetry), None);

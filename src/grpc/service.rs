@@ -10,7 +10,7 @@ use crate::error::{Error, Reason};
 
 use super::body_timeout::Clocked;
 use super::call_context::CallContext;
-use super::settings::Settings;
+use super::config::GrpcConfig;
 
 /// An answer that is being made. A fault of it is told in the same way for every service.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
@@ -27,14 +27,14 @@ pub enum Access {
 /// A set of services. One is made for a gateway, and answers all its calls.
 pub trait ServiceSet: Send + Sync {
     /// Who may call the service of this name; none: there is no such service.
-    fn access(&self, service: &str, settings: &Settings) -> Option<Access>;
+    fn access(&self, service: &str, settings: &GrpcConfig) -> Option<Access>;
 
     /// Answers a call of one of them. The settings are those that held when it came.
     fn answer(
         &self,
         request: Request<Clocked>,
         context: Box<CallContext>,
-        settings: Arc<Settings>,
+        settings: Arc<GrpcConfig>,
     ) -> Answering;
 }
 

@@ -8,10 +8,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use super::connection::{Connection, Received};
-use super::fault::Broken;
+use super::error::Broken;
 use super::framing::Framing;
+use super::gzip::{Coding, Unzip};
 use super::pool::Pool;
-use super::unzip::{Coding, Unzip};
 
 /// A body, as it comes. Dropping it before its end closes the connection.
 pub struct Body {

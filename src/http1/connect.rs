@@ -22,7 +22,7 @@ use crate::net::Network;
 use crate::net::proxy::Proxy;
 use crate::net::resolver::Resolver;
 
-use super::fault::Fault;
+use super::error::Fault;
 use super::socket::Socket;
 use super::tunnel;
 

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
-use super::fault::Fault;
+use super::error::Fault;
 use super::framing::Framing;
+use super::gzip::Coding;
 use super::head::{self, Head};
-use super::scratch;
+use super::read_buffer;
 use super::socket::Socket;
-use super::unzip::Coding;
 
 /// The most interim answers (1xx) before a final one. DashScope sends none, a load balancer one or
 /// two. Their bytes count against the limit of a head.
@@ -91,7 +91,7 @@ impl Connection {
         cx: &mut Context<'_>,
         each: impl FnOnce(&[u8]) -> T,
     ) -> Poll<io::Result<T>> {
-        scratch::lend(|scratch| {
+        read_buffer::lend(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             ready!(self.socket.poll_read(cx, &mut buffer))?;
             Poll::Ready(Ok(each(buffer.filled())))

@@ -11,15 +11,15 @@
 mod body;
 mod connect;
 mod connection;
-mod fault;
+mod error;
 pub mod framing;
+mod gzip;
 pub mod head;
 pub mod headers;
 mod pool;
-mod scratch;
+mod read_buffer;
 mod socket;
 mod tunnel;
-mod unzip;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,21 +28,21 @@ use bytes::Bytes;
 use url::Url;
 
 pub use body::Body;
-pub use fault::{Broken, Fault};
+pub use error::{Broken, Fault};
 
 use crate::net::Network;
 
 use connect::Connector;
 use connection::{Connection, Received};
 use framing::Framing;
+use gzip::Coding;
 use head::{Head, Request};
 use headers::Headers;
 use pool::Pool;
-use unzip::Coding;
 
 /// How a host is reached.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct Http1Config {
     /// Proxies and authorities.
     pub network: Network,
     /// How long a connection may take, name and TLS included.
@@ -75,7 +75,7 @@ pub struct Answer {
 
 impl Client {
     /// A client of the host in this URL. Connects to nothing.
-    pub fn new(url: &Url, settings: Settings) -> Result<Self, Fault> {
+    pub fn new(url: &Url, settings: Http1Config) -> Result<Self, Fault> {
         Ok(Self {
             inner: Arc::new(Inner {
                 connector: Connector::new(url, &settings.network, settings.connect_timeout)?,
@@ -140,7 +140,7 @@ mod tests {
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let connect_timeout = Duration::from_secs(2);
         let max_age = Duration::from_secs(300);
-        let settings = Settings {
+        let settings = Http1Config {
             network: Network::default(),
             connect_timeout,
             max_age,

@@ -13,7 +13,7 @@ use tower::Service as _;
 
 use crate::net::proxy::Proxy;
 
-use super::fault::Fault;
+use super::error::Fault;
 use super::head;
 
 /// The longest head of a proxy's answer. Its body is of no interest.

@@ -10,10 +10,10 @@ use crate::chat::call::{Call, Caller, Passing};
 use crate::error::{Error, Reason};
 
 use super::account::{Account, Limit};
-use super::bucket::Bucket;
+use super::bucket::TokenBucket;
+use super::circuit_breaker::{self, Away, CircuitBreaker, CircuitBreakerPolicy, Consequence};
 use super::routes::matches;
 use super::shared_circuit::{SharedCircuit, Voter};
-use super::standing::{self, Away, Consequence, Policy, Standing};
 
 /// How many models are remembered for each account. There are some hundreds; a caller who makes
 /// names up must not fill the memory.
@@ -65,9 +65,9 @@ pub(super) struct Member {
 
 #[derive(Default)]
 struct State {
-    standing: Standing,
+    standing: CircuitBreaker,
     models: HashMap<String, ModelState>,
-    choices: HashMap<Choice, Remembered<Standing>>,
+    choices: HashMap<Choice, Remembered<CircuitBreaker>>,
     /// What smooth weighted round robin has saved up.
     credit: i64,
 }
@@ -79,10 +79,10 @@ struct Remembered<T> {
 }
 
 struct Model {
-    standing: Standing,
+    standing: CircuitBreaker,
     circuit: SharedCircuit,
-    requests: Option<Bucket>,
-    tokens: Option<Bucket>,
+    requests: Option<TokenBucket>,
+    tokens: Option<TokenBucket>,
 }
 
 type ModelState = Remembered<Model>;
@@ -102,7 +102,7 @@ impl Member {
         choice: &Choice,
         voter: &Voter,
         now: Instant,
-        policy: Policy,
+        policy: CircuitBreakerPolicy,
     ) -> Result<(), Away> {
         let state = self.lock();
         state.standing.check(now)?;
@@ -116,10 +116,10 @@ impl Member {
         };
         model.standing.check(now)?;
         if let Some(wait) = model.circuit.wait(now, voter, policy) {
-            let error = standing::circuit_open(wait);
+            let error = circuit_breaker::circuit_open(wait);
             return Err(Away { wait, error });
         }
-        let spent = |bucket: &Option<Bucket>, reason, message| match bucket {
+        let spent = |bucket: &Option<TokenBucket>, reason, message| match bucket {
             Some(bucket) if !bucket.wait(1, now).is_zero() => {
                 let wait = bucket.wait(1, now);
                 let error = Error::new(reason, message).with_retry_after(wait);
@@ -134,7 +134,13 @@ impl Member {
     }
 
     /// It is asked now.
-    pub(super) fn ask(&self, choice: &Choice, voter: &Voter, now: Instant, policy: Policy) {
+    pub(super) fn ask(
+        &self,
+        choice: &Choice,
+        voter: &Voter,
+        now: Instant,
+        policy: CircuitBreakerPolicy,
+    ) {
         let mut state = self.lock();
         state.standing.ask(now, policy);
         if !state.choices.is_empty()
@@ -173,9 +179,9 @@ impl Member {
         voter: &Voter,
         error: &Error,
         now: Instant,
-        policy: Policy,
+        policy: CircuitBreakerPolicy,
     ) -> Consequence {
-        let consequence = standing::consequence(error, choice.workspace.is_some());
+        let consequence = circuit_breaker::consequence(error, choice.workspace.is_some());
         let limit = self.limit(&choice.model);
         let mut state = self.lock();
         match consequence {
@@ -251,11 +257,11 @@ impl State {
                 state.standing.is_clean(now) && state.circuit.is_clean()
             });
         }
-        let bucket = |rate: Option<u32>| rate.map(|rate| Bucket::new(rate, now));
+        let bucket = |rate: Option<u32>| rate.map(|rate| TokenBucket::new(rate, now));
         let entry = self.models.entry(model.to_owned());
         let state = entry.or_insert_with(|| Remembered {
             value: Model {
-                standing: Standing::default(),
+                standing: CircuitBreaker::default(),
                 circuit: SharedCircuit::default(),
                 requests: bucket(limit.requests_per_minute),
                 tokens: bucket(limit.tokens_per_minute),
@@ -266,7 +272,7 @@ impl State {
         &mut state.value
     }
 
-    fn choice(&mut self, choice: &Choice, now: Instant) -> &mut Standing {
+    fn choice(&mut self, choice: &Choice, now: Instant) -> &mut CircuitBreaker {
         if !self.choices.contains_key(choice) {
             make_room(&mut self.choices, REMEMBERED_CHOICES, |standing| {
                 standing.is_clean(now)
@@ -274,7 +280,7 @@ impl State {
         }
         let entry = self.choices.entry(choice.clone());
         let standing = entry.or_insert_with(|| Remembered {
-            value: Standing::default(),
+            value: CircuitBreaker::default(),
             used: now,
         });
         standing.used = now;
@@ -304,12 +310,12 @@ fn make_room<K: Clone + Eq + Hash, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dashscope::{DashScope, Settings};
+    use crate::dashscope::{DashScope, DashScopeConfig};
     use crate::error::{Scope, Sent, Upstream};
     use crate::secret::Secret;
     use std::time::Duration;
 
-    const POLICY: Policy = Policy {
+    const POLICY: CircuitBreakerPolicy = CircuitBreakerPolicy {
         failures: 10,
         pause: Duration::from_secs(2),
     };
@@ -318,7 +324,7 @@ mod tests {
         let url = "https://dashscope.test/api/v1".parse().unwrap();
         Member::new(Account {
             name: "only".to_owned(),
-            dashscope: DashScope::new(Settings::new(url, Secret::new("sk-1"))).unwrap(),
+            dashscope: DashScope::new(DashScopeConfig::new(url, Secret::new("sk-1"))).unwrap(),
             weight: 1,
             limits: Vec::new(),
         })
@@ -353,7 +359,7 @@ mod tests {
                 let bad = choice(1, Some("evil"), "m");
                 let voter = Some("bad".into());
                 let error = error(reason, scope);
-                if standing::consequence(&error, true) == Consequence::Unreached {
+                if circuit_breaker::consequence(&error, true) == Consequence::Unreached {
                     continue;
                 }
                 for _ in 0..100 {

@@ -15,14 +15,14 @@ use crate::error::{Error, Reason, Sent};
 
 use super::account::Account;
 use super::account_state::{Choice, Member, pick};
+use super::circuit_breaker::{Away, CircuitBreakerPolicy, Consequence};
 use super::media_hosts;
 use super::shared_circuit::Voter;
-use super::standing::{Away, Consequence, Policy};
 use super::storage_owners::Owners;
 
 /// All accounts.
 pub(super) struct Accounts {
-    policy: RwLock<Policy>,
+    policy: RwLock<CircuitBreakerPolicy>,
     members: RwLock<Arc<[Arc<Member>]>>,
     /// Who stored what, by which account.
     pub(super) owners: Owners,
@@ -42,14 +42,14 @@ pub(super) struct Subject {
 pub(super) struct Lease {
     member: Arc<Member>,
     subject: Subject,
-    policy: Policy,
+    policy: CircuitBreakerPolicy,
     /// Whether the call goes by the account's own key. What DashScope says to another's is nothing
     /// to learn from.
     by_its_key: bool,
 }
 
 impl Accounts {
-    pub(super) fn new(accounts: Vec<Account>, policy: Policy) -> Self {
+    pub(super) fn new(accounts: Vec<Account>, policy: CircuitBreakerPolicy) -> Self {
         Self {
             policy: RwLock::new(policy),
             members: RwLock::new(accounts.into_iter().map(Member::new).collect()),
@@ -59,7 +59,7 @@ impl Accounts {
 
     /// Takes other accounts from now on. Calls in flight keep theirs. One that is as it was keeps
     /// its standing; a key that was changed gets another chance at once.
-    pub(super) fn replace(&self, accounts: Vec<Account>, policy: Policy) {
+    pub(super) fn replace(&self, accounts: Vec<Account>, policy: CircuitBreakerPolicy) {
         let old = self.members();
         let members = accounts
             .into_iter()
@@ -138,7 +138,7 @@ impl Accounts {
         }
     }
 
-    fn policy(&self) -> Policy {
+    fn policy(&self) -> CircuitBreakerPolicy {
         *self.policy.read().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -17,25 +17,25 @@ use crate::telemetry::Telemetry;
 
 use super::account_state::Choice;
 use super::accounts::{Accounts, Lease, Subject};
-use super::attempt_error::{is_of_account, silent, whose_key};
 use super::audio_limit::AudioLimits;
-use super::blame;
+use super::error_location;
 use super::retry::{self, Verdict};
+use super::retry::{is_of_account, silent, whose_key};
 use super::routes::{self, Routes};
 
 /// How often DashScope was asked; read by whoever has to tell.
 pub(super) type Attempts = Arc<AtomicU32>;
 
 /// Asks DashScope.
-pub(super) struct Asker {
+pub(super) struct AttemptContext {
     /// Whom to ask.
     pub(super) accounts: Arc<Accounts>,
     /// Which model, and how.
     pub(super) routes: Routes,
     /// When again.
-    pub(super) retry: retry::Policy,
+    pub(super) retry: retry::RetryPolicy,
     /// How often again, over all calls.
-    pub(super) budget: retry::Budget,
+    pub(super) budget: retry::RetryBudget,
     /// How long DashScope may take to begin a stream.
     pub(super) first_event_timeout: Duration,
     /// The largest request body, for models without a limit of their own.
@@ -56,7 +56,7 @@ struct Ask {
 }
 
 impl Ask {
-    fn of(asker: &Asker, call: &Call, model: &str, deadline: Instant) -> Self {
+    fn of(asker: &AttemptContext, call: &Call, model: &str, deadline: Instant) -> Self {
         let routes = &asker.routes;
         let limit = routes.first_event_timeout(model);
         let max_request_bytes = routes.max_request_bytes(model);
@@ -91,7 +91,7 @@ impl Opened {
 
 /// Asks the models in their order until one begins to answer.
 pub(super) async fn open(
-    asker: Arc<Asker>,
+    asker: Arc<AttemptContext>,
     call: Arc<Call>,
     deadline: Instant,
     (attempts, memory): (Attempts, CallMemory),
@@ -123,7 +123,7 @@ pub(super) async fn open(
 
 /// Asks one model, as often as its errors allow.
 async fn ask(
-    asker: &Asker,
+    asker: &AttemptContext,
     call: &Call,
     model: &Arc<str>,
     deadline: Instant,
@@ -144,7 +144,7 @@ async fn ask(
 
 /// The attempts of a call at one model.
 struct Course<'a> {
-    asker: &'a Asker,
+    asker: &'a AttemptContext,
     call: &'a Call,
     model: &'a Arc<str>,
     subject: Subject,
@@ -170,7 +170,7 @@ struct Failed {
 
 impl<'a> Course<'a> {
     fn new(
-        asker: &'a Asker,
+        asker: &'a AttemptContext,
         call: &'a Call,
         model: &'a Arc<str>,
         deadline: Instant,
@@ -354,7 +354,7 @@ impl<'a> Course<'a> {
 
     /// The error as the caller should read it.
     fn explained(&self, error: Error) -> Error {
-        blame::explained(error, &self.call.prompt, &self.stored)
+        error_location::explained(error, &self.call.prompt, &self.stored)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::audio;
 use crate::audio::recording::Recording;
 use crate::chat::call::Prompt;
 use crate::chat::media::{Medium, Source};
-use crate::chat::turn::{Body, LongAudio};
+use crate::chat::message::{Body, LongAudio};
 use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Reason, Violation};
 

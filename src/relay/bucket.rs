@@ -8,13 +8,13 @@ const MINUTE: f64 = 60.0;
 
 /// What is left of a rate. It may go below zero, because what a call costs is known at its end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
+pub(super) struct TokenBucket {
     per_minute: f64,
     level: f64,
     at: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full one.
     pub(super) fn new(per_minute: u32, now: Instant) -> Self {
         let per_minute = f64::from(per_minute);
@@ -55,7 +55,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_refills_by_time_and_pays_debts_first() {
         let now = Instant::now();
-        let mut bucket = Bucket::new(60, now);
+        let mut bucket = TokenBucket::new(60, now);
         bucket.take(60, now);
         assert_eq!(bucket.wait(1, now), Duration::from_secs(1));
         assert_eq!(bucket.wait(1, now + Duration::from_secs(1)), Duration::ZERO);
@@ -70,7 +70,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn more_than_ever_fits_waits_for_a_full_bucket_only() {
         let now = Instant::now();
-        let mut bucket = Bucket::new(10, now);
+        let mut bucket = TokenBucket::new(10, now);
         assert_eq!(bucket.wait(1000, now), Duration::ZERO);
         bucket.take(1000, now);
         assert_eq!(bucket.wait(1, now), Duration::from_secs(60 * 991 / 10));

@@ -14,7 +14,7 @@ use crate::chat::call::Prompt;
 use crate::chat::media::Source;
 use crate::error::Error;
 
-use super::blame::place;
+use super::error_location::place;
 use super::routes::matches;
 use super::texts::all_texts;
 
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
     use crate::chat::document::{Document, Object};
     use crate::chat::media::{Image, Medium};
-    use crate::chat::turn::{Body, Role, Turn};
+    use crate::chat::message::{Body, Role, Turn};
 
     fn allowed(uri: &str, allowed: &[&str]) -> bool {
         let allowed: Vec<_> = allowed.iter().map(|name| (*name).to_owned()).collect();

@@ -8,35 +8,31 @@ pub mod account;
 mod account_state;
 mod accounts;
 pub mod admission;
-mod asking;
 mod attempt;
-mod attempt_error;
 mod audio_limit;
-mod begin;
-mod blame;
 mod bucket;
-mod content;
-mod core;
-mod journal;
-mod kept;
-mod ledger;
+mod call_recorder;
+mod call_state;
+pub mod circuit_breaker;
+mod error_location;
+pub mod idempotency;
+mod in_flight;
+mod live_list;
 mod media_hosts;
-pub mod once;
-mod passage;
-mod place;
-mod relief;
+mod memory_relief;
+mod replay_cache;
+mod replay_log;
 pub mod reply;
 pub mod retry;
 pub mod routes;
 mod shared_circuit;
 mod stage;
-pub mod standing;
 mod storage_owners;
-mod supervisor;
 mod texts;
+mod trace_content;
+mod upload_progress;
 mod uploads;
-mod watch;
-mod whole;
+mod upstream_span;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -49,24 +45,24 @@ use crate::chat::call::{Call, Caller};
 use crate::error::Error;
 use crate::memory::{CallMemory, MemoryLedger};
 use crate::telemetry::Telemetry;
-use crate::telemetry::calls::Calls;
+use crate::telemetry::in_flight::Calls;
 use crate::telemetry::report::Report;
 
 use account::Account;
 use accounts::Accounts;
 use admission::{Admission, Entrance, Held, Permit};
-use attempt::Asker;
+use admission::{CallPermits, Permits};
+use attempt::AttemptContext;
 use audio_limit::AudioLimits;
-use ledger::Ledger;
-use once::Once;
-use place::{Permits, Place};
+use call_recorder::CallRecorder;
+use idempotency::Idempotency;
+use in_flight::InFlightCalls;
 use reply::Reply;
 use stage::Times;
-use supervisor::Supervisor;
 
 /// What the operator decides about calls.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct RelayConfig {
     /// The most calls in flight.
     pub max_in_flight: usize,
     /// The most calls whose request has not been received in full.
@@ -82,17 +78,17 @@ pub struct Settings {
     /// The largest request body, for models without a limit of their own.
     pub max_request_bytes: usize,
     /// When to try again.
-    pub retry: retry::Policy,
+    pub retry: retry::RetryPolicy,
     /// What part of all calls may be retries, in percent.
     pub retry_budget_percent: u32,
     /// Which model to ask.
-    pub routes: routes::Settings,
+    pub routes: routes::RoutesConfig,
     /// The most calls in flight of one model; the first pattern that fits holds.
     pub model_in_flight: Vec<(String, usize)>,
     /// When an upstream that fails is left alone.
-    pub breaker: standing::Policy,
+    pub breaker: circuit_breaker::CircuitBreakerPolicy,
     /// How long and how many named calls are remembered.
-    pub once: once::Settings,
+    pub once: idempotency::IdempotencyConfig,
     /// Whether media in the storage are refused that were not stored through this gateway.
     pub refuse_unknown_uploads: bool,
     /// Private hosts that callers may name as the places of media.
@@ -108,32 +104,32 @@ pub struct Relay {
 struct Inner {
     plan: RwLock<Arc<Plan>>,
     entrance: Entrance,
-    once: Arc<Once>,
-    calls: Supervisor,
+    once: Arc<Idempotency>,
+    calls: InFlightCalls,
     telemetry: Arc<Telemetry>,
     memory: MemoryLedger,
 }
 
 /// All that may change while calls are in flight. A call keeps the plan that it began with.
 struct Plan {
-    settings: Settings,
-    asker: Arc<Asker>,
+    settings: RelayConfig,
+    asker: Arc<AttemptContext>,
     of_models: Vec<(String, Admission)>,
 }
 
 impl Plan {
     fn new(
-        settings: Settings,
+        settings: RelayConfig,
         (accounts, audio): (Arc<Accounts>, Arc<AudioLimits>),
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let limit = i64::try_from(settings.max_in_flight).unwrap_or(i64::MAX);
         telemetry.metrics.limit.set(limit);
-        let asker = Asker {
+        let asker = AttemptContext {
             accounts,
             routes: routes::Routes::new(settings.routes.clone()),
             retry: settings.retry,
-            budget: retry::Budget::new(settings.retry_budget_percent),
+            budget: retry::RetryBudget::new(settings.retry_budget_percent),
             first_event_timeout: settings.first_event_timeout,
             max_request_bytes: settings.max_request_bytes,
             audio,
@@ -173,7 +169,7 @@ impl Plan {
 impl Relay {
     /// A relay to these accounts at DashScope, that tells of its calls here.
     pub fn new(
-        settings: Settings,
+        settings: RelayConfig,
         accounts: Vec<Account>,
         telemetry: Arc<Telemetry>,
         memory: MemoryLedger,
@@ -188,9 +184,9 @@ impl Relay {
         let inner = Inner {
             telemetry: Arc::clone(&telemetry),
             entrance,
-            once: Arc::new(Once::new(settings.once, memory.clone())),
+            once: Arc::new(Idempotency::new(settings.once, memory.clone())),
             memory,
-            calls: Supervisor::default(),
+            calls: InFlightCalls::default(),
             plan: RwLock::new(Arc::new(Plan::new(
                 settings,
                 (accounts, Arc::default()),
@@ -204,7 +200,7 @@ impl Relay {
 
     /// Takes other settings and accounts for the calls that come from now on. What was learned of
     /// accounts that stay is kept; how long named calls are remembered is not changed.
-    pub fn reconfigure(&self, settings: Settings, accounts: Vec<Account>) {
+    pub fn reconfigure(&self, settings: RelayConfig, accounts: Vec<Account>) {
         let before = self.plan();
         let known = Arc::clone(&before.asker.accounts);
         known.replace(accounts, settings.breaker);
@@ -263,7 +259,7 @@ impl Relay {
         let place = match admitted {
             Ok(place) => place,
             Err(error) => {
-                self.refuse(ledger::report(&call, false), arrived, &error);
+                self.refuse(call_recorder::report(&call, false), arrived, &error);
                 return Err(error);
             }
         };
@@ -273,14 +269,20 @@ impl Relay {
             let whose = (who.share, place, &memory);
             self.join(&plan, call, (times, longest), whose)?
         } else {
-            begin::direct(&plan.asker, call, times, (place, &memory))
+            reply::direct(&plan.asker, call, times, (place, &memory))
         };
         reply.charge_to(memory);
         self.inner.calls.watch(&mut reply);
         Ok(reply)
     }
 
-    fn admit(&self, plan: &Plan, call: &Call, held: &Held, who: &Identity) -> Result<Place, Error> {
+    fn admit(
+        &self,
+        plan: &Plan,
+        call: &Call,
+        held: &Held,
+        who: &Identity,
+    ) -> Result<CallPermits, Error> {
         let strict = plan.settings.refuse_unknown_uploads;
         let accounts = &plan.asker.accounts;
         accounts.owners.check(&call.prompt, call.caller, strict)?;
@@ -293,7 +295,7 @@ impl Relay {
             model,
             tokens: call.prompt.estimated_tokens(),
         })?;
-        Ok(Place::new(permits, pass))
+        Ok(CallPermits::new(permits, pass))
     }
 
     fn join(
@@ -301,12 +303,12 @@ impl Relay {
         plan: &Plan,
         call: Arc<Call>,
         (times, longest): (Times, Times),
-        (share, mut place, memory): (Caller, Place, &CallMemory),
+        (share, mut place, memory): (Caller, CallPermits, &CallMemory),
     ) -> Result<Reply, Error> {
         let asker = &plan.asker;
-        let reader = once::open(&self.inner.once, (&call, share), |attempts| {
+        let reader = idempotency::open(&self.inner.once, (&call, share), |attempts| {
             let tokens = place.take_tokens();
-            begin::unreported(
+            reply::unreported(
                 asker,
                 Arc::clone(&call),
                 longest,
@@ -317,11 +319,11 @@ impl Relay {
         match reader {
             Ok(reader) => {
                 memory.answered();
-                Ok(begin::joined(asker, reader, &call, times, place))
+                Ok(reply::joined(asker, reader, &call, times, place))
             }
             Err(error) => {
                 place.failed(&error);
-                self.refuse(ledger::report(&call, false), times.arrived, &error);
+                self.refuse(call_recorder::report(&call, false), times.arrived, &error);
                 Err(error)
             }
         }
@@ -329,7 +331,7 @@ impl Relay {
 
     /// Reports a call that was refused before it could begin.
     pub fn refuse(&self, report: Report, arrived: Instant, error: &Error) {
-        Ledger::joined(&self.inner.telemetry, report, arrived).close(Some(error));
+        CallRecorder::joined(&self.inner.telemetry, report, arrived).close(Some(error));
     }
 
     /// The calls in flight now.
@@ -357,6 +359,6 @@ impl Relay {
 fn in_time(deadline: Instant) -> Result<(), Error> {
     match Instant::now() < deadline {
         true => Ok(()),
-        false => Err(core::queued()),
+        false => Err(call_state::queued()),
     }
 }

@@ -8,24 +8,29 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt};
 
+use crate::chat::answer::{Answer, Fold};
+use crate::chat::call::Call;
 use crate::chat::event::Event;
 use crate::error::Error;
-use crate::memory::CallMemory;
+use crate::memory::{CALL, CallMemory};
 
-use super::attempt::Attempts;
-use super::core::{Core, lock};
-use super::ledger::Ledger;
-use super::place::Place;
+use super::admission::CallPermits;
+use super::attempt::{self, AttemptContext, Attempts};
+use super::call_recorder::{CallRecorder, report};
+use super::call_state::{CallState, lock};
+use super::live_list::LiveEntry;
+use super::replay_log::ReplayReader;
+use super::retry::silent;
 use super::stage::{Stage, Times};
-use super::watch::Watched;
+use super::upstream_span::UpstreamSpan;
 
 /// The answer to one call. A stream of events that keeps the contract of [`crate::chat::event`].
 pub struct Reply {
-    core: Arc<Mutex<Core>>,
+    core: Arc<Mutex<CallState>>,
     /// Goes after it.
-    watched: Option<Watched<Mutex<Core>>>,
+    watched: Option<LiveEntry<Mutex<CallState>>>,
     /// Where the answer is charged.
     pub(super) memory: Option<CallMemory>,
 }
@@ -44,7 +49,7 @@ pub struct Timing {
 /// What a call holds while its response is unread: the exchange with DashScope, if it still runs,
 /// and the call's places. Dropping it after the [`Reply`] frees the places.
 pub struct UnreadCall {
-    core: Arc<Mutex<Core>>,
+    core: Arc<Mutex<CallState>>,
 }
 
 impl UnreadCall {
@@ -78,10 +83,10 @@ impl Reply {
         stage: Stage,
         times: Times,
         attempts: Attempts,
-        ledger: Box<Ledger>,
-        place: Option<Place>,
+        ledger: Box<CallRecorder>,
+        place: Option<CallPermits>,
     ) -> Self {
-        let core = Core::new(stage, times, attempts, ledger, place);
+        let core = CallState::new(stage, times, attempts, ledger, place);
         Self {
             core: Arc::new(Mutex::new(core)),
             watched: None,
@@ -90,7 +95,7 @@ impl Reply {
     }
 
     /// Somebody watches over it.
-    pub(super) fn watched(&mut self, watched: Watched<Mutex<Core>>) {
+    pub(super) fn watched(&mut self, watched: LiveEntry<Mutex<CallState>>) {
         self.watched = Some(watched);
     }
 
@@ -127,11 +132,11 @@ impl Reply {
         self.lock().joined
     }
 
-    pub(super) fn core(&self) -> &Arc<Mutex<Core>> {
+    pub(super) fn core(&self) -> &Arc<Mutex<CallState>> {
         &self.core
     }
 
-    fn lock(&self) -> MutexGuard<'_, Core> {
+    fn lock(&self) -> MutexGuard<'_, CallState> {
         lock(&self.core)
     }
 }
@@ -148,4 +153,92 @@ impl Drop for Reply {
     fn drop(&mut self) {
         self.lock().cancel();
     }
+}
+
+impl Reply {
+    /// Waits for the whole answer. It stays charged to the memory of the call.
+    pub async fn whole(&mut self) -> Result<Answer, Error> {
+        let mut fold = Fold::default();
+        let mut held = 0;
+        while let Some(event) = self.next().await {
+            let event = event?;
+            held += event.weight();
+            if let Some(memory) = &self.memory {
+                let charged = memory.answer(held.saturating_sub(CALL));
+                charged.map_err(|error| self.end(error))?;
+            }
+            if let Some(answer) = fold.push(event) {
+                return Ok(answer);
+            }
+        }
+        Err(silent())
+    }
+}
+
+/// A reply that goes to DashScope itself.
+pub(super) fn direct(
+    asker: &Arc<AttemptContext>,
+    mut call: Arc<Call>,
+    times: Times,
+    (place, memory): (CallPermits, &CallMemory),
+) -> Reply {
+    let attempts = Attempts::default();
+    let asking = UpstreamSpan::begin(&asker.telemetry, &mut call);
+    let report = report(&call, false);
+    let ledger = CallRecorder::direct(&asker.telemetry, report, times.arrived)
+        .asking(call.prompt.estimated_input_tokens())
+        .traced(asking);
+    let stage = opening(asker, call, times, (&attempts, memory));
+    Reply::new(stage, times, attempts, ledger, Some(place))
+}
+
+/// The events of a call that runs on its own. Its readers have the places and write the reports; it
+/// settles the tokens, whoever of them stays.
+pub(super) fn unreported(
+    asker: &Arc<AttemptContext>,
+    mut call: Arc<Call>,
+    times: Times,
+    (attempts, memory): (&Attempts, &CallMemory),
+    tokens: CallPermits,
+) -> Reply {
+    let asking = UpstreamSpan::begin(&asker.telemetry, &mut call);
+    let report = report(&call, false);
+    let ledger = CallRecorder::silent(&asker.telemetry, report, times.arrived)
+        .asking(call.prompt.estimated_input_tokens())
+        .traced(asking);
+    let stage = opening(asker, call, times, (attempts, memory));
+    Reply::new(stage, times, Arc::clone(attempts), ledger, Some(tokens))
+}
+
+/// A reply that listens to a call which runs on its own.
+pub(super) fn joined(
+    asker: &AttemptContext,
+    reader: ReplayReader,
+    call: &Call,
+    times: Times,
+    mut place: CallPermits,
+) -> Reply {
+    let attempts = reader.attempts();
+    let twin = reader.is_twin();
+    if twin {
+        // The first call of the name pays.
+        place.free();
+    }
+    let ledger = CallRecorder::joined(&asker.telemetry, report(call, twin), times.arrived);
+    Reply::new(Stage::Joined(reader), times, attempts, ledger, Some(place))
+}
+
+fn opening(
+    asker: &Arc<AttemptContext>,
+    call: Arc<Call>,
+    times: Times,
+    (attempts, memory): (&Attempts, &CallMemory),
+) -> Stage {
+    let (asker, attempts) = (Arc::clone(asker), Arc::clone(attempts));
+    Stage::Opening(Box::pin(attempt::open(
+        asker,
+        call,
+        times.deadline,
+        (attempts, memory.clone()),
+    )))
 }

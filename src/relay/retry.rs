@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::chat::call::Caller;
+use crate::chat::call::{Caller, Passing};
 use crate::error::{Error, Reason, Sent};
 
 /// The first pause. Doubled for each further attempt, then spread evenly below the doubled value.
@@ -25,7 +25,7 @@ const PASSING_ATTEMPTS: u32 = 3;
 
 /// What the operator allows.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
+pub struct RetryPolicy {
     /// The most attempts of one call, the first included.
     pub max_attempts: u32,
     /// Whether a call is sent again when its connection broke before an answer. The model may have
@@ -55,7 +55,7 @@ enum Class {
     Unclear,
 }
 
-impl Policy {
+impl RetryPolicy {
     /// Whether the attempt after this one is the last that a fault which often passes allows.
     pub fn is_last_but_one(self, attempt: u32) -> bool {
         attempt + 1 >= PASSING_ATTEMPTS.min(self.max_attempts)
@@ -65,7 +65,7 @@ impl Policy {
 /// Decides on a failed attempt. `attempt` counts from 1, `remaining` is what is left of the
 /// caller's deadline, `random` lies in 0..1.
 pub fn decide(
-    policy: Policy,
+    policy: RetryPolicy,
     error: &Error,
     attempt: u32,
     remaining: Duration,
@@ -136,13 +136,13 @@ const GROUPS: usize = 64;
 /// often. Callers are in groups, each with a budget of its own: one whose calls always fail spends
 /// what it earned, and not what others did.
 #[derive(Debug)]
-pub struct Budget {
+pub struct RetryBudget {
     /// In hundredths of a retry.
     balances: [AtomicI64; GROUPS],
     percent: i64,
 }
 
-impl Budget {
+impl RetryBudget {
     /// What a group that has just begun may spend, and the most that is ever saved, in retries.
     const RESERVE: i64 = 10;
     const RETRY: i64 = 100;
@@ -184,11 +184,42 @@ impl Budget {
     }
 }
 
+/// Whether an account may not store files that another one may.
+pub(super) fn is_of_account(error: &Error) -> bool {
+    matches!(
+        error.reason(),
+        Reason::UpstreamCredential
+            | Reason::UpstreamPermission
+            | Reason::UpstreamBilling
+            | Reason::UpstreamRate
+            | Reason::UpstreamBurst
+            | Reason::UpstreamTokens
+    )
+}
+
+/// A refused key is the operator's to mend, unless the caller brought it.
+pub(super) fn whose_key(error: Error, passing: &Passing) -> Error {
+    if passing.api_key.is_none() || error.reason() != Reason::UpstreamCredential {
+        return error;
+    }
+    let message = "DashScope refused the key of this call; send a valid DashScope key";
+    Error::new(Reason::Unauthenticated, message).with_sent(error.sent())
+}
+
+/// A stream that ends without an end or a fault: the room below never makes one.
+pub(super) fn silent() -> Error {
+    Error::new(
+        Reason::StreamTruncated,
+        "DashScope's answer ended before it was complete",
+    )
+    .with_sent(Sent::Begun)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy {
+    const POLICY: RetryPolicy = RetryPolicy {
         max_attempts: 3,
         after_reset: false,
     };
@@ -240,7 +271,7 @@ mod tests {
     fn a_broken_connection_is_tried_again_only_when_the_operator_says_so() {
         let error = error(Reason::UpstreamReset, Sent::Maybe);
         assert_eq!(decide(POLICY, &error, 1, MINUTE, 0.0), Verdict::No);
-        let bold = Policy {
+        let bold = RetryPolicy {
             after_reset: true,
             ..POLICY
         };
@@ -250,7 +281,7 @@ mod tests {
 
     #[test]
     fn retries_stay_below_their_part_of_the_calls_and_each_caller_has_its_own() {
-        let budget = Budget::new(10);
+        let budget = RetryBudget::new(10);
         let (one, other) = (Caller(1), Caller(2));
         let mut retries = 0;
         for _ in 0..10_000 {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::chat::call::{Caller, Delivery};
 pub(super) use crate::chat::glob::matches;
-use crate::chat::turn::LongAudio;
+use crate::chat::message::LongAudio;
 use crate::error::{Error, Kind, Reason, Sent};
 
 /// How many models are remembered to answer in one way only. There are some hundreds of models; a
@@ -21,7 +21,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// The operator's mapping of models.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct RoutesConfig {
     /// The model to ask instead, by the name that the caller used.
     pub aliases: HashMap<String, String>,
     /// The models to ask next when one cannot, by the name that was asked.
@@ -43,7 +43,7 @@ pub struct Settings {
 /// The mapping, and what was learned about models.
 #[derive(Debug)]
 pub struct Routes {
-    settings: Settings,
+    settings: RoutesConfig,
     learned: Mutex<VecDeque<Learned>>,
 }
 
@@ -59,7 +59,7 @@ struct Learned {
 
 impl Routes {
     /// The operator's mapping, with nothing learned.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: RoutesConfig) -> Self {
         Self {
             settings,
             learned: Mutex::default(),
@@ -188,10 +188,10 @@ mod tests {
 
     #[test]
     fn an_alias_comes_first_and_its_fallbacks_after_it() {
-        let settings = Settings {
+        let settings = RoutesConfig {
             aliases: [("old".to_owned(), "new".to_owned())].into(),
             fallbacks: [("new".to_owned(), vec!["next".to_owned(), "new".to_owned()])].into(),
-            ..Settings::default()
+            ..RoutesConfig::default()
         };
         let routes = Routes::new(settings);
         let names = |model: &str| routes.candidates(&model.into()).join(" ");
@@ -214,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_learned_of_a_model_takes_nothing_from_other_callers_and_is_bounded() {
-        let routes = Routes::new(Settings::default());
+        let routes = Routes::new(RoutesConfig::default());
         let (one, other) = (Caller(1), Caller(2));
         routes.learn("s", one, Delivery::Stream);
         assert_eq!(

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::standing::Policy;
+use super::circuit_breaker::CircuitBreakerPolicy;
 
 /// How many callers must have failed: with two, one bad caller and one piece of bad luck would do.
 pub(super) const LEAST_CALLERS: usize = 3;
@@ -25,7 +25,7 @@ pub(super) struct SharedCircuit {
     failures: u32,
     /// Whose they are.
     votes: Vec<(Voter, u32)>,
-    /// Until when the circuit is open. Once that has passed it is half-open.
+    /// Until when the circuit is open. Once it has passed, the circuit is half-open.
     open: Option<Instant>,
     /// Who made a trial while it is half-open, and until when that caller waits.
     trials: Vec<(Voter, Instant)>,
@@ -33,7 +33,12 @@ pub(super) struct SharedCircuit {
 
 impl SharedCircuit {
     /// How long this caller has to wait; none if it may ask now.
-    pub(super) fn wait(&self, now: Instant, voter: &Voter, policy: Policy) -> Option<Duration> {
+    pub(super) fn wait(
+        &self,
+        now: Instant,
+        voter: &Voter,
+        policy: CircuitBreakerPolicy,
+    ) -> Option<Duration> {
         let open = self.open?;
         if now < open {
             return Some(open.saturating_duration_since(now));
@@ -46,7 +51,7 @@ impl SharedCircuit {
     }
 
     /// This caller asks now. If the circuit is half-open, this is its trial.
-    pub(super) fn ask(&mut self, now: Instant, voter: &Voter, policy: Policy) {
+    pub(super) fn ask(&mut self, now: Instant, voter: &Voter, policy: CircuitBreakerPolicy) {
         if self.open.is_some() {
             self.trials.retain(|(_, until)| now < *until);
             self.trials.push((voter.clone(), now + policy.pause));
@@ -61,7 +66,7 @@ impl SharedCircuit {
     }
 
     /// A call of this caller failed.
-    pub(super) fn failed(&mut self, now: Instant, voter: &Voter, policy: Policy) {
+    pub(super) fn failed(&mut self, now: Instant, voter: &Voter, policy: CircuitBreakerPolicy) {
         if policy.failures == 0 || self.open.is_some_and(|open| now < open) {
             return;
         }
@@ -103,7 +108,7 @@ impl SharedCircuit {
 }
 
 /// The most trials at one time: enough to see that an upstream is well again, and no herd.
-fn most_trials(policy: Policy) -> usize {
+fn most_trials(policy: CircuitBreakerPolicy) -> usize {
     usize::try_from(policy.failures)
         .unwrap_or(usize::MAX)
         .max(LEAST_CALLERS)
@@ -113,7 +118,7 @@ fn most_trials(policy: Policy) -> usize {
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy {
+    const POLICY: CircuitBreakerPolicy = CircuitBreakerPolicy {
         failures: 10,
         pause: Duration::from_secs(2),
     };

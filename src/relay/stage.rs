@@ -10,7 +10,7 @@ use crate::dashscope::Exchange;
 use crate::error::Error;
 
 use super::attempt::Opened;
-use super::journal::Reader;
+use super::replay_log::ReplayReader;
 
 /// The clocks of one call.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Times {
 pub(super) enum Stage {
     Opening(Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>),
     Open(Box<Exchange>),
-    Joined(Reader),
+    Joined(ReplayReader),
     Failed(Error),
     Done,
 }

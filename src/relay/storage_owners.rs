@@ -17,7 +17,7 @@ use crate::chat::media::Source;
 use crate::chat::upload::{KEPT, Uploaded};
 use crate::error::{Error, Reason, Violation};
 
-use super::blame::place;
+use super::error_location::place;
 use super::texts::{all_texts, paths_of};
 
 /// How many uploads are remembered: about 6 MiB. The oldest make room; the storage itself keeps
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
     use crate::chat::document::Document;
     use crate::chat::media::{Audio, Medium};
-    use crate::chat::turn::{Body, Role, Turn};
+    use crate::chat::message::{Body, Role, Turn};
 
     const URI: &str = "oss://dashscope-instant/0123/2026-11-28/b744/0a1b.wav";
 

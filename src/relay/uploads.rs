@@ -15,12 +15,11 @@ use crate::telemetry::report::Report;
 
 use super::account_state::Choice;
 use super::accounts::{Accounts, Lease, Subject};
-use super::admission::Held;
-use super::attempt_error::whose_key;
+use super::admission::{CallPermits, Held};
 use super::audio_limit::Ends;
-use super::ledger::Ledger;
-use super::passage::{Counted, Passage};
-use super::place::Place;
+use super::call_recorder::CallRecorder;
+use super::retry::whose_key;
+use super::upload_progress::{CountedChunks, UploadInFlight};
 use super::{Relay, in_time};
 
 impl Relay {
@@ -38,21 +37,21 @@ impl Relay {
     {
         report.model.clone_from(&upload.model);
         let telemetry = &self.inner.telemetry;
-        let passage = Arc::new(Passage::new(&report, arrived));
-        let mut ledger = Ledger::joined(telemetry, report, arrived);
+        let progress = Arc::new(UploadInFlight::new(&report, arrived));
+        let mut ledger = CallRecorder::joined(telemetry, report, arrived);
         let asker = Arc::clone(&self.plan().asker);
         let accounts = Arc::clone(&asker.accounts);
         let admitted = in_time(arrived + timeout)
             .and_then(|()| self.admit_upload(&accounts, &upload, held, who));
         let (_place, lease) = admitted.inspect_err(|error| ledger.close(Some(error)))?;
-        self.inner.calls.add_upload(&passage);
+        self.inner.calls.add_upload(&progress);
         ledger.report.attempts = 1;
-        ledger.passage = Some(Arc::clone(&passage));
+        ledger.progress = Some(Arc::clone(&progress));
         let counter = telemetry.metrics.uploaded("upload_media");
         let ends = Arc::new(Mutex::new(Ends::default()));
-        let chunks = Counted {
+        let chunks = CountedChunks {
             chunks: Box::pin(chunks),
-            passage: Arc::clone(&passage),
+            progress: Arc::clone(&progress),
             count: {
                 let ends = Arc::clone(&ends);
                 move |chunk: &Bytes| {
@@ -89,7 +88,7 @@ impl Relay {
         upload: &Upload,
         held: &Held,
         who: &Identity,
-    ) -> Result<(Place, Lease), Error> {
+    ) -> Result<(CallPermits, Lease), Error> {
         let (permit, mut pass) = self.inner.entrance.take(held, who)?;
         // Files are paid for when a model reads them.
         pass.charge(Ask {
@@ -104,6 +103,6 @@ impl Relay {
             Some(_) => accounts.address(&subject)?,
             None => accounts.choose(&subject, None, &[], Instant::now())?,
         };
-        Ok((Place::new((permit, None), pass), lease))
+        Ok((CallPermits::new((permit, None), pass), lease))
     }
 }

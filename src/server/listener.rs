@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::chat::call::Origin;
-use crate::telemetry::accept::Failures;
+use crate::telemetry::accept_errors::Failures;
 
 use super::Service;
 use super::connection::{self, ConnectionContext};

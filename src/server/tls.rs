@@ -31,7 +31,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The files, and how they are used.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct TlsConfig {
     /// The gateway's certificate and the chain above it.
     pub certificate: PathBuf,
     /// Its key.
@@ -48,7 +48,7 @@ pub struct Settings {
 
 /// What holds for the next connection.
 pub struct Tls {
-    settings: Settings,
+    settings: TlsConfig,
     current: watch::Sender<TlsAcceptor>,
     /// To see that a file changed without keeping a key a second time.
     hasher: RandomState,
@@ -65,7 +65,7 @@ struct Contents {
 
 impl Tls {
     /// Reads the files.
-    pub fn load(settings: Settings) -> Result<Self, Error> {
+    pub fn load(settings: TlsConfig) -> Result<Self, Error> {
         let contents = read(&settings)?;
         let acceptor = acceptor(&settings, &contents)?;
         let hasher = RandomState::new();
@@ -125,7 +125,7 @@ impl Tls {
     }
 }
 
-fn read(settings: &Settings) -> Result<Contents, Error> {
+fn read(settings: &TlsConfig) -> Result<Contents, Error> {
     let file = |key: &str, path: &Path| {
         bytes(path).map_err(|error| {
             let message = format!("{key}: cannot read {}: {error}", path.display());
@@ -154,7 +154,7 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-fn acceptor(settings: &Settings, contents: &Contents) -> Result<TlsAcceptor, Error> {
+fn acceptor(settings: &TlsConfig, contents: &Contents) -> Result<TlsAcceptor, Error> {
     let wrong = |key: &str, path: &Path, problem: &str| {
         let message = format!("{key}: {} {problem}", path.display());
         Error::new(Reason::GatewayConfig, message)

@@ -45,7 +45,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// What the operator decides about traces.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ExportConfig {
     /// Where the receiver is, without the path of traces.
     pub endpoint: String,
     /// The way there.
@@ -74,7 +74,10 @@ pub struct Exporter {
 }
 
 /// Makes what begins spans and what takes them away.
-pub(super) fn start(settings: &Settings, metrics: &Metrics) -> Result<(Tracer, Exporter), Error> {
+pub(super) fn start(
+    settings: &ExportConfig,
+    metrics: &Metrics,
+) -> Result<(Tracer, Exporter), Error> {
     let wrong = |error: &dyn std::fmt::Display| {
         Error::new(Reason::GatewayConfig, "trace export failed").with_source(error)
     };

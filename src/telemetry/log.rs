@@ -14,8 +14,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::quoted;
 
-use super::lines::{self, Lines};
 use super::log_limit::{self, Limit, Suppressed};
+use super::log_writer::{self, Lines};
 
 /// The lines of this process, once there is a log.
 static LINES: OnceLock<Lines> = OnceLock::new();
@@ -144,7 +144,7 @@ fn suppressed_as_json(suppressed: Suppressed) -> String {
 pub(super) fn dropped() -> [(&'static str, u64); 2] {
     [
         ("suppressed", log_limit::suppressed()),
-        ("lost", lines::lost()),
+        ("lost", log_writer::lost()),
     ]
 }
 

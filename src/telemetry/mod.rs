@@ -2,35 +2,35 @@
 //!
 //! It counts and never reads. What was said comes here only when the operator asks for it.
 
-pub mod accept;
-pub mod calls;
+pub mod accept_errors;
 pub mod content;
 pub mod export;
-mod lines;
+pub mod in_flight;
 pub mod log;
 mod log_limit;
+mod log_writer;
 pub mod memory_gauges;
 pub mod metrics;
 pub mod models;
 pub mod outcome;
+pub mod prices;
 mod process;
-pub mod rates;
 pub mod registry;
 pub mod report;
-pub mod tokens;
+pub mod token_counts;
 pub mod trace;
 
 use crate::error::Error;
 use crate::memory::MemoryLedger;
 
 use export::Exporter;
-use rates::Card;
+use prices::Card;
 use registry::Metrics;
 use trace::Tracer;
 
 /// What the operator decides about it.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct TelemetryConfig {
     /// What tokens cost.
     pub rates: Card,
     /// The models that the settings name.
@@ -38,7 +38,7 @@ pub struct Settings {
     /// The account of memory that metrics show.
     pub memory: MemoryLedger,
     /// Where spans go; none if nowhere.
-    pub traces: Option<export::Settings>,
+    pub traces: Option<export::ExportConfig>,
 }
 
 /// Where everything is counted. One for a gateway; rooms share it.
@@ -51,7 +51,7 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Counts from zero. The second takes spans away, if there are any.
-    pub fn new(settings: &Settings) -> Result<(Self, Option<Exporter>), Error> {
+    pub fn new(settings: &TelemetryConfig) -> Result<(Self, Option<Exporter>), Error> {
         let mut metrics = Metrics::new(settings.rates.clone(), &settings.models)?;
         metrics.memory.follow(settings.memory.clone());
         let (tracer, exporter) = match &settings.traces {

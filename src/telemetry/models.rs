@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use prometheus::{CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec};
 
-use super::rates::{Card, Rate};
-use super::tokens::{self, Tokens};
+use super::prices::{Card, Rate};
+use super::token_counts::{self, Tokens};
 
 /// The most models with numbers of their own. An operator uses about ten.
 const MAX_MODELS: usize = 64;
@@ -67,7 +67,7 @@ pub struct Model {
 /// What one caller used of one model. Made when it is first needed: most kinds never are.
 #[derive(Default)]
 struct Spent {
-    tokens: [OnceLock<IntCounter>; tokens::KINDS.len()],
+    tokens: [OnceLock<IntCounter>; token_counts::KINDS.len()],
     cost: OnceLock<prometheus::Counter>,
 }
 
@@ -127,7 +127,7 @@ impl Models {
 
     fn add(&self, name: &str, model: &Model, (caller, spent): (&str, &Spent), used: &Tokens) {
         let counts = used.counts();
-        for ((kind, count), slot) in tokens::KINDS.iter().zip(counts).zip(&spent.tokens) {
+        for ((kind, count), slot) in token_counts::KINDS.iter().zip(counts).zip(&spent.tokens) {
             if count > 0 {
                 let labels = [*kind, &model.name, caller];
                 slot.get_or_init(|| self.families.tokens.with_label_values(&labels))

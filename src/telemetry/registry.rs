@@ -22,9 +22,9 @@ use super::memory_gauges::MemoryGauges;
 use super::metrics::{self as table, Kind, Metric};
 use super::models::{Families, Model, Models, OTHER};
 use super::outcome::Outcome;
+use super::prices::Card;
 use super::process::Process;
-use super::rates::Card;
-use super::tokens::Tokens;
+use super::token_counts::Tokens;
 
 /// The most codes of DashScope with a number of their own. It documents about a hundred, of which
 /// an operator meets ten.

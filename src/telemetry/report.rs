@@ -12,7 +12,7 @@ use super::log;
 use super::models::Model;
 use super::outcome::Outcome;
 use super::registry::Metrics;
-use super::tokens::Tokens;
+use super::token_counts::Tokens;
 
 /// How a call ended, and what it took.
 #[derive(Clone, Debug, Default)]
@@ -253,7 +253,7 @@ mod tests {
 
     use tracing_subscriber::fmt::MakeWriter;
 
-    use super::super::rates::Card;
+    use super::super::prices::Card;
     use super::*;
 
     #[derive(Clone, Default)]

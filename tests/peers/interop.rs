@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashgate::callers::{self, Callers};
+use dashgate::grpc::config::GrpcConfig;
 use dashgate::grpc::router::Router;
-use dashgate::grpc::settings::Settings;
 use dashgate::server::connection::{ConnectionContext, Limits};
 use dashgate::server::cors::Origins;
 use dashgate::server::listener::{self, Capacity};
@@ -101,12 +101,13 @@ impl Server {
     fn start() -> Result<Self, String> {
         let runtime = Runtime::new().map_err(|error| error.to_string())?;
         let told = |error: dashgate::error::Error| error.to_string();
-        let (telemetry, _) = Telemetry::new(&telemetry::Settings::default()).map_err(told)?;
+        let (telemetry, _) =
+            Telemetry::new(&telemetry::TelemetryConfig::default()).map_err(told)?;
         let telemetry = Arc::new(telemetry);
         let connections = ConnectionContext {
             service: Router::new(
                 SETTINGS,
-                Callers::new(&callers::Settings::default()).map_err(told)?,
+                Callers::new(&callers::CallersConfig::default()).map_err(told)?,
                 Arc::clone(&telemetry),
                 None,
                 Arc::new(TestService),
@@ -178,7 +179,7 @@ fn sum(text: &str, name: &str) -> u64 {
     lines.filter_map(value).sum()
 }
 
-const SETTINGS: Settings = Settings {
+const SETTINGS: GrpcConfig = GrpcConfig {
     max_request_bytes: 16 << 20,
     max_chunk_bytes: 1 << 20,
     max_metadata_bytes: 8 << 10,

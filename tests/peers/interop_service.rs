@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use dashgate::grpc::body_timeout::Clocked;
 use dashgate::grpc::call_context::CallContext;
+use dashgate::grpc::config::GrpcConfig;
 use dashgate::grpc::service::{Access, Answering, ServiceSet};
-use dashgate::grpc::settings::Settings;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use tokio_stream::{Stream, StreamExt};
@@ -27,7 +27,7 @@ const ECHO_TRAILING: &str = "x-grpc-test-echo-trailing-bin";
 pub(crate) struct TestService;
 
 impl ServiceSet for TestService {
-    fn access(&self, service: &str, _settings: &Settings) -> Option<Access> {
+    fn access(&self, service: &str, _settings: &GrpcConfig) -> Option<Access> {
         (service == SERVICE).then_some(Access::Known)
     }
 
@@ -35,7 +35,7 @@ impl ServiceSet for TestService {
         &self,
         request: Request<Clocked>,
         _: Box<CallContext>,
-        _: Arc<Settings>,
+        _: Arc<GrpcConfig>,
     ) -> Answering {
         Box::pin(async move {
             let asked = request.headers().clone();

@@ -69,7 +69,7 @@ impl Running {
 struct Nothing;
 
 impl config::Surroundings for Nothing {
-    fn variable(&self, _: &str) -> Result<Option<String>, config::surroundings::NotText> {
+    fn variable(&self, _: &str) -> Result<Option<String>, config::environment::NotText> {
         Ok(None)
     }
 

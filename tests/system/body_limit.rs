@@ -4,8 +4,8 @@
 use dashgate::grpc::pb::{self, content};
 use tonic::Code;
 
-use crate::forms::form;
 use crate::media::{PNG, ask_at, picture};
+use crate::response_forms::form;
 use crate::storage::{Asked, asked, dashscope};
 use crate::stored::{counted, refused};
 use crate::support::*;

@@ -17,10 +17,10 @@ use tokio_stream::StreamExt;
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
 
-use crate::differences::{DIFFERENCES, HEADER_DIFFERENCES};
+use crate::emulator_answers::{upstream, words};
 use crate::notation::message;
-use crate::requested::check_requests;
-use crate::served::{upstream, words};
+use crate::requests::check_requests;
+use crate::sdk_differences::{DIFFERENCES, HEADER_DIFFERENCES};
 use crate::support::*;
 
 fn cases(file: &str) -> Vec<Value> {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashgate::config::surroundings::NotText;
+use dashgate::config::environment::NotText;
 use dashgate::config::{self, Flags, Settings, Surroundings};
 use dashgate::grpc::pb::{self, upload_media_request::Payload};
 use tokio::io::copy_bidirectional;
@@ -18,7 +18,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tonic::Code;
 
-use crate::scrape::page;
+use crate::metrics::page;
 use crate::storage::certificate;
 use crate::support::*;
 

@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, co
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::metrics::page;
 use crate::network::{World, ask, dashscope, tls, tls_in_front_of, upload};
-use crate::scrape::page;
 use crate::storage::FOLDER;
 use crate::support::*;
 

@@ -14,10 +14,10 @@ use serde_json::json;
 use tokio_stream::StreamExt;
 use tonic::Code;
 
-use crate::forms::OSS_PATH;
-use crate::meaning::{bodies, heard, meaning, read};
+use crate::normalized::{bodies, heard, meaning, read};
 use crate::notation::message;
 use crate::recorded::{Recording, recordings, streams};
+use crate::response_forms::OSS_PATH;
 use crate::support::*;
 
 /// How far apart the cuts are that are made in the whole gateway. A prime, so that they fall on

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashgate::app;
-use dashgate::config::surroundings::NotText;
+use dashgate::config::environment::NotText;
 use dashgate::config::{Flags, Source, Surroundings};
 use dashgate::grpc::pb::content;
 use tokio::sync::Notify;
 use tokio_stream::StreamExt as _;
 
 use crate::callers::Folder;
-use crate::scrape::page;
+use crate::metrics::page;
 use crate::support::*;
 
 /// The real files, and no environment variables.

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::forms::OSS_PATH;
+use crate::response_forms::OSS_PATH;
 use crate::support::*;
 
 /// The folder that every certificate is for.

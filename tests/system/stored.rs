@@ -6,8 +6,8 @@ use dashgate::grpc::pb::{self, content};
 use serde_json::json;
 use tonic::Code;
 
-use crate::forms::form;
 use crate::media::{PNG, WAV, ask, ask_at, parts, picture, sound};
+use crate::response_forms::form;
 use crate::storage::{Asked, FOLDER, asked, certificate, dashscope, order, refusal};
 use crate::support::*;
 

@@ -14,7 +14,7 @@ use prost::Message;
 use tokio_stream::StreamExt;
 use tonic::{Code, Request};
 
-use crate::scrape::*;
+use crate::metrics::*;
 use crate::support::*;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";

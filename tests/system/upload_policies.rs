@@ -2,7 +2,7 @@
 
 use tonic::Code;
 
-use crate::forms::form;
+use crate::response_forms::form;
 use crate::storage::{Asked, dashscope, order, refusal};
 use crate::support::*;
 use crate::uploads::{MIB, film, messages, upload};

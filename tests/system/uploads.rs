@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status};
 
-use crate::forms::form;
+use crate::response_forms::form;
 use crate::storage::{Asked, FOLDER, Socket, asked, certificate, dashscope, order, refusal};
 use crate::support::*;
 

@@ -68,7 +68,7 @@ fn a_wide_line_is_seen_and_counted_in_letters() {
 
 #[test]
 fn a_folder_in_a_folder_is_seen() {
-    assert!(form_of("src/chat/turn.rs", "").is_empty());
+    assert!(form_of("src/chat/message.rs", "").is_empty());
     assert_eq!(form_of("src/chat/turn/part.rs", ""), ["folder-depth"]);
 }
 
@@ -142,8 +142,11 @@ fn an_exception_is_narrow_and_has_its_reason() {
 #[test]
 fn names_that_say_nothing_are_seen() {
     assert_eq!(form_of("src/chat/utils.rs", ""), ["names"]);
-    assert_eq!(form_of("src/chat/turn.rs", "fn get_part() {}"), ["names"]);
-    assert!(form_of("src/chat/turn.rs", "fn forget_part() {}").is_empty());
+    assert_eq!(
+        form_of("src/chat/message.rs", "fn get_part() {}"),
+        ["names"]
+    );
+    assert!(form_of("src/chat/message.rs", "fn forget_part() {}").is_empty());
 }
 
 #[test]
@@ -155,7 +158,10 @@ fn untyped_json_is_seen_outside_the_wire() {
         "struct A(serde_json::Value);",
     ] {
         assert_eq!(form_of("src/cli/ask.rs", code), ["json-value"], "{code}");
-        assert!(form_of("src/dashscope/wire.rs", code).is_empty(), "{code}");
+        assert!(
+            form_of("src/dashscope/answer_json.rs", code).is_empty(),
+            "{code}"
+        );
     }
     for code in [
         "use serde_json::value_of;",

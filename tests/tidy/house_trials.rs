@@ -19,29 +19,32 @@ fn rooms_of(files: &[(&str, &str)]) -> Vec<&'static str> {
 #[test]
 fn an_arrow_up_is_seen() {
     for (path, code) in [
-        ("src/chat/turn.rs", "use crate::grpc::pb;"),
-        ("src/chat/turn.rs", "fn a() { crate::config::b(); }"),
-        ("src/error.rs", "use crate::chat::turn::Turn;"),
+        ("src/chat/message.rs", "use crate::grpc::pb;"),
+        ("src/chat/message.rs", "fn a() { crate::config::b(); }"),
+        ("src/error.rs", "use crate::chat::message::Turn;"),
         ("src/relay/retry.rs", "use super::super::config::Settings;"),
         (
             "src/dashscope/mod.rs",
             "use crate::{error::Error, relay::Relay};",
         ),
-        ("src/emulator/mod.rs", "use crate::chat::turn;"),
-        ("src/grpc/mod.rs", "use crate::dashscope::wire;"),
-        ("src/relay/mod.rs", "use crate::dashscope::wire::Body;"),
-        ("src/telemetry/mod.rs", "use crate::chat::turn::Turn;"),
+        ("src/emulator/mod.rs", "use crate::chat::message;"),
+        ("src/grpc/mod.rs", "use crate::dashscope::answer_json;"),
+        (
+            "src/relay/mod.rs",
+            "use crate::dashscope::answer_json::Body;",
+        ),
+        ("src/telemetry/mod.rs", "use crate::chat::message::Turn;"),
         ("src/cli/ask.rs", "use crate::grpc::status;"),
         ("src/main.rs", "use dashgate::app;"),
     ] {
         let files = [
             (path, code),
             ("src/app.rs", ""),
-            ("src/chat/turn.rs", ""),
-            ("src/dashscope/wire.rs", ""),
+            ("src/chat/message.rs", ""),
+            ("src/dashscope/answer_json.rs", ""),
             ("src/grpc/status.rs", ""),
         ];
-        let files = if path == "src/chat/turn.rs" {
+        let files = if path == "src/chat/message.rs" {
             &files[..2]
         } else {
             &files[..]
@@ -88,7 +91,7 @@ fn an_arrow_down_is_fine() {
 #[test]
 fn a_crate_in_the_wrong_room_is_seen() {
     for (path, code) in [
-        ("src/chat/turn.rs", "use tonic::Status;"),
+        ("src/chat/message.rs", "use tonic::Status;"),
         ("src/error.rs", "use bytes::Bytes;"),
         ("src/relay/mod.rs", "fn a() { serde_json::to_string(b); }"),
         (
@@ -131,7 +134,7 @@ fn a_crate_in_the_wrong_room_is_seen() {
 fn a_crate_that_nobody_uses_is_seen() {
     let crates = BTreeSet::from(["bytes".to_owned(), "tower".to_owned()]);
     let code = "//! A.\nuse bytes::Bytes;\n#[cfg(test)]\nmod tests { use tower::Service; }";
-    let source = Source::parse("src/chat/turn.rs", code).expect("it is Rust");
+    let source = Source::parse("src/chat/message.rs", code).expect("it is Rust");
     let faults: Vec<String> = rooms::unused(&[source], &crates)
         .iter()
         .map(ToString::to_string)
@@ -142,16 +145,16 @@ fn a_crate_that_nobody_uses_is_seen() {
 #[test]
 fn a_circle_is_seen() {
     let two = [
-        ("src/chat/turn.rs", "use super::media::Medium;"),
-        ("src/chat/media.rs", "use crate::chat::turn::Turn;"),
+        ("src/chat/message.rs", "use super::media::Medium;"),
+        ("src/chat/media.rs", "use crate::chat::message::Turn;"),
     ];
     assert_eq!(rooms_of(&two), ["no-circles"]);
     let face = [
         (
             "src/chat/mod.rs",
-            "pub mod turn; pub use turn::Turn; pub struct Chat;",
+            "pub mod message; pub use message::Turn; pub struct Chat;",
         ),
-        ("src/chat/turn.rs", "use super::Chat;"),
+        ("src/chat/message.rs", "use super::Chat;"),
     ];
     assert_eq!(rooms_of(&face), ["no-circles"]);
     let three = [

@@ -38,7 +38,7 @@ pub(crate) fn names(source: &Source) -> Vec<Used> {
     walk.found
 }
 
-/// The module that a file is: `src/chat/turn.rs` is `chat::turn`.
+/// The module that a file is: `src/chat/message.rs` is `chat::turn`.
 pub(crate) fn module_of(path: &str) -> Vec<String> {
     let below = path.strip_prefix("src/").unwrap_or(path);
     let below = below.strip_suffix(".rs").unwrap_or(below);

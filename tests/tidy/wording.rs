@@ -158,7 +158,7 @@ mod trials {
     #[test]
     fn code_and_longer_words_are_left_alone() {
         for text in [
-            "see `tests/system/faults.rs`",
+            "see `tests/system/error_table.rs`",
             "the default of a roommate",
             "```sh\ndashgate ask film.mp4\n```",
             "film.mp4 and mend_it",

@@ -1,0 +1,286 @@
+//! What each room is given of the settings. No room below reads them itself.
+
+use url::Url;
+
+use crate::callers;
+use crate::callers::jwks::Source;
+use crate::chat::message::LongAudio;
+use crate::config::{self, Endpoint, Sampler, Settings};
+use crate::dashscope::{self, DashScope, Form};
+use crate::error::{Error, Reason};
+use crate::grpc;
+use crate::memory::{KEPT_PERCENT, MemoryLedger};
+use crate::net::Network;
+use crate::relay::account::{Account, Limit};
+use crate::relay::{self, circuit_breaker, idempotency, retry, routes};
+use crate::secret::Secret;
+use crate::server::connection::Limits;
+use crate::server::listener::Capacity;
+use crate::server::tls::{self, Tls};
+use crate::telemetry;
+use crate::telemetry::export;
+use crate::telemetry::prices::Card;
+
+/// The key that the embedded DashScope is asked with. It takes any that looks like one.
+const EMBEDDED_KEY: &str = "sk-embedded";
+
+/// What the account is called when there is but one.
+const ONLY_ACCOUNT: &str = "default";
+
+pub(super) fn tls(settings: &config::Tls) -> Result<Tls, Error> {
+    Tls::load(tls::TlsConfig {
+        certificate: settings.certificate.clone(),
+        key: settings.key.clone(),
+        client_ca: settings.client_ca.clone(),
+        client_optional: settings.client_optional,
+        handshake_timeout: settings.handshake_timeout,
+        reload_interval: settings.reload_interval,
+    })
+}
+
+pub(super) fn limits(server: &config::Server) -> Limits {
+    Limits {
+        max_streams: server.max_streams_per_connection,
+        handshake_timeout: server.handshake_timeout,
+        header_timeout: server.header_timeout,
+        max_age: server.max_connection_age,
+        max_age_grace: server.max_connection_age_grace,
+        max_idle: server.max_connection_idle,
+        min_ping_interval: server.min_ping_interval,
+    }
+}
+
+pub(super) fn capacity(server: &config::Server) -> Capacity {
+    Capacity {
+        connections: server.max_connections,
+        connections_per_address: match server.max_connections_per_address {
+            0 => None,
+            most => Some(most),
+        },
+    }
+}
+
+pub(super) fn base_url(text: &str) -> Result<Url, Error> {
+    Url::parse(text).map_err(|error| {
+        Error::new(Reason::GatewayConfig, "invalid DashScope base URL").with_source(error)
+    })
+}
+
+/// The accounts that calls go to.
+pub(super) fn accounts(settings: &Settings, embedded: Option<&Url>) -> Result<Vec<Account>, Error> {
+    let upstream = &settings.upstream;
+    if upstream.accounts.is_empty() {
+        let only = config::Account {
+            name: ONLY_ACCOUNT.to_owned(),
+            endpoint: upstream.endpoint.clone(),
+            workspace: upstream.workspace.clone(),
+            weight: 1,
+            limits: Vec::new(),
+        };
+        return Ok(vec![account(upstream, &only, embedded)?]);
+    }
+    let named = upstream.accounts.iter();
+    named
+        .map(|named| account(upstream, named, embedded))
+        .collect()
+}
+
+/// How the texts of models come.
+fn text_forms(upstream: &config::Upstream) -> Vec<(String, Form)> {
+    let lists = [
+        (&upstream.incremental_models, Form::Pieces),
+        (&upstream.cumulative_models, Form::Cumulative),
+        (&upstream.revised_models, Form::Revised),
+    ];
+    let named = |(list, form): (&Vec<String>, Form)| {
+        let pairs = list.iter().map(move |model| (model.clone(), form));
+        pairs.collect::<Vec<_>>()
+    };
+    lists.into_iter().flat_map(named).collect()
+}
+
+pub(super) fn account(
+    upstream: &config::Upstream,
+    account: &config::Account,
+    embedded: Option<&Url>,
+) -> Result<Account, Error> {
+    let (url, api_key) = match (&account.endpoint, embedded) {
+        (
+            Endpoint::Remote {
+                base_url: text,
+                api_key,
+            },
+            _,
+        ) => (base_url(text)?, api_key.clone()),
+        (Endpoint::Embedded, Some(url)) => (url.clone(), Secret::new(EMBEDDED_KEY)),
+        (Endpoint::Embedded, None) => {
+            return Err(Error::new(
+                Reason::GatewayBug,
+                "the embedded emulator was not started",
+            ));
+        }
+    };
+    let limits = account.limits.iter().map(|limit| {
+        let rates = Limit {
+            requests_per_minute: limit.requests_per_minute,
+            tokens_per_minute: limit.tokens_per_minute,
+        };
+        (limit.models.clone(), rates)
+    });
+    let dashscope = DashScope::new(dashscope::DashScopeConfig {
+        workspace: account.workspace.clone(),
+        data_inspection: upstream.data_inspection.clone(),
+        connect_timeout: upstream.connect_timeout,
+        max_connection_age: upstream.max_connection_age,
+        // The embedded one is in this process, whatever proxies there are.
+        network: match account.endpoint {
+            Endpoint::Remote { .. } => upstream.network.clone(),
+            Endpoint::Embedded => Network::default(),
+        },
+        allow_plaintext: upstream.allow_plaintext,
+        inline_limit: upstream.inline_limit,
+        max_event_bytes: upstream.max_event_bytes,
+        max_body_bytes: upstream.max_body_bytes,
+        text_forms: text_forms(upstream),
+        ..dashscope::DashScopeConfig::new(url, api_key)
+    })?;
+    if let Some(proxy) = dashscope.proxy() {
+        tracing::info!(account = account.name, %proxy, "connecting to DashScope through a proxy");
+    }
+    Ok(Account {
+        name: account.name.clone(),
+        dashscope,
+        weight: account.weight,
+        limits: limits.collect(),
+    })
+}
+
+pub(super) fn relay_settings(settings: &Settings) -> relay::RelayConfig {
+    relay::RelayConfig {
+        max_in_flight: settings.server.max_in_flight,
+        max_partial_requests: settings.server.max_partial_requests,
+        caller_share_percent: settings.server.caller_share_percent,
+        max_timeout: settings.timeouts.max,
+        first_event_timeout: settings.timeouts.first_event,
+        idle_timeout: settings.timeouts.idle,
+        max_request_bytes: settings.upstream.max_request_bytes,
+        refuse_unknown_uploads: settings.upstream.refuse_unknown_uploads,
+        private_hosts: settings.upstream.private_hosts.clone(),
+        retry: retry::RetryPolicy {
+            max_attempts: settings.retry.max_attempts,
+            after_reset: settings.retry.after_reset,
+        },
+        retry_budget_percent: settings.retry.budget_percent,
+        routes: routes::RoutesConfig {
+            aliases: settings.models.aliases.iter().cloned().collect(),
+            fallbacks: settings.models.fallbacks.iter().cloned().collect(),
+            stream_only: settings.upstream.stream_only_models.clone(),
+            timeouts: settings.models.timeouts.clone(),
+            first_event_timeouts: settings.models.first_event_timeouts.clone(),
+            max_request_bytes: settings.models.max_request_bytes.clone(),
+            audio_limits: settings.models.audio_limits.clone(),
+            long_audio: match settings.models.refuse_long_audio {
+                true => LongAudio::Fail,
+                false => LongAudio::Warn,
+            },
+        },
+        model_in_flight: settings.models.max_in_flight.clone(),
+        breaker: circuit_breaker::CircuitBreakerPolicy {
+            failures: settings.upstream.breaker_failures,
+            pause: settings.upstream.breaker_pause,
+        },
+        once: idempotency::IdempotencyConfig {
+            keep: settings.idempotency.keep,
+            max_calls: settings.idempotency.max_calls,
+            // What is kept gives way to what runs.
+            max_bytes: settings
+                .idempotency
+                .max_bytes
+                .min(settings.memory.limit / 100 * KEPT_PERCENT),
+        },
+    }
+}
+
+pub(super) fn callers_settings(settings: &Settings) -> callers::CallersConfig {
+    let limits = &settings.callers.limits;
+    callers::CallersConfig {
+        keys_file: settings.callers.keys_file.clone(),
+        pass_through: settings.callers.pass_through,
+        tokens: settings.callers.tokens.as_ref().map(|tokens| {
+            let network = settings.upstream.network.beside();
+            token_settings(tokens, network)
+        }),
+        certificate_uris: settings.callers.certificate_uris.clone(),
+        max_tracked: settings.callers.max_tracked,
+        limits: callers::limits::Limits {
+            models: limits.models.clone(),
+            requests_per_minute: limits.requests_per_minute,
+            tokens_per_minute: limits.tokens_per_minute,
+            max_streams: limits.max_streams,
+            tokens_per_day: limits.tokens_per_day,
+        },
+    }
+}
+
+pub(super) fn token_settings(
+    tokens: &config::Tokens,
+    network: Network,
+) -> callers::token::TokenConfig {
+    callers::token::TokenConfig {
+        network,
+        jwks: match tokens.jwks.contains("://") {
+            true => Source::Address(tokens.jwks.clone()),
+            false => Source::File(tokens.jwks.clone().into()),
+        },
+        issuer: tokens.issuer.clone(),
+        audience: tokens.audience.clone(),
+        algorithms: tokens.algorithms.clone(),
+        clock_skew: tokens.clock_skew,
+        name_claim: tokens.name_claim.clone(),
+        limits_claim: tokens.limits_claim.clone(),
+    }
+}
+
+pub(super) fn grpc_settings(settings: &Settings) -> grpc::config::GrpcConfig {
+    grpc::config::GrpcConfig {
+        max_request_bytes: settings.server.max_request_bytes,
+        max_chunk_bytes: settings.server.max_chunk_bytes,
+        max_metadata_bytes: settings.server.max_metadata_bytes,
+        request_body_timeout: settings.server.request_body_timeout,
+        unary_timeout: settings.timeouts.unary,
+        stream_timeout: settings.timeouts.stream,
+        max_timeout: settings.timeouts.max,
+        heartbeat_after: settings.server.heartbeat_after,
+        slow_consumer_timeout: settings.timeouts.slow_consumer,
+        open_reflection: settings.callers.open_reflection,
+        show_upstream_messages: settings.upstream.show_messages,
+    }
+}
+
+pub(super) fn telemetry_settings(
+    settings: &Settings,
+    memory: MemoryLedger,
+    server: (String, u16),
+) -> telemetry::TelemetryConfig {
+    let sight = &settings.telemetry;
+    let mut models = settings.models.named();
+    models.extend(sight.rates.iter().map(|(model, _)| model.clone()));
+    telemetry::TelemetryConfig {
+        rates: Card::new(sight.currency.clone(), &sight.rates),
+        models,
+        memory,
+        traces: sight
+            .otlp_endpoint
+            .clone()
+            .map(|endpoint| export::ExportConfig {
+                endpoint,
+                network: settings.upstream.network.beside(),
+                headers: sight.otlp_headers.clone(),
+                service_name: sight.service_name.clone(),
+                ratio: sight.trace_ratio,
+                follow_caller: sight.trace_sampler == Sampler::Parent,
+                content: sight.capture_content,
+                server,
+            }),
+    }
+}

@@ -1,0 +1,138 @@
+//! What stands beside an answer: a fault, or a code that is none.
+//!
+//! A code of the table ends the call as that fault, after what came with it. One that is not known
+//! may be a mere note: the answer goes on with a warning, and the code is the reason if its end
+//! never comes.
+
+use super::answer_json::{Body, Output};
+use super::error_codes::by_code;
+use super::errors::{Said, error_object, truncated, unreadable};
+use super::json_text::Text;
+use super::json_tree;
+use super::reply::Reply;
+use super::sse::Frame;
+use crate::chat::document::{Document, Object};
+use crate::chat::warning::{Code, Warning};
+use crate::error::{Error, Sent};
+use crate::untrusted;
+
+/// Codes of success, in small letters.
+const SUCCESS: [&str; 5] = ["", "0", "200", "ok", "success"];
+
+/// A fault that a body or an event says.
+#[derive(Debug)]
+pub(super) struct Fault {
+    error: Error,
+    /// Whether it stands beside an answer.
+    beside: bool,
+    /// Whether its code is in the table.
+    known: bool,
+    warning: Warning,
+}
+
+impl Reply {
+    /// The fault in a body. One without an answer is a fault by its code or its words alone.
+    pub(super) fn fault(&self, body: &Body<'_>, http_status: u16, is_error: bool) -> Option<Fault> {
+        let beside = !is_error && body.output.as_ref().is_some_and(Output::says_something);
+        let object = error_object(body);
+        let said = Said::in_body(body, &object);
+        let is_success = |code: &str| SUCCESS.contains(&code.trim().to_ascii_lowercase().as_str());
+        let mut said = match said {
+            Some(said) if beside && is_success(said.code) => return None,
+            Some(said) if !is_error && is_success(said.code) && is_success(said.message) => {
+                return None;
+            }
+            Some(said) => said,
+            None if is_error => Said::default(),
+            None => return None,
+        };
+        said.http_status = http_status;
+        if said.request_id.is_empty() {
+            said.request_id = &self.opening.request_id;
+        }
+        let (code, words) = (untrusted::code(said.code), untrusted::message(said.message));
+        let message = format!("DashScope reported an error beside the answer: {code}: {words}");
+        Some(Fault {
+            beside,
+            known: by_code(said.code, http_status).is_some(),
+            warning: Warning::new(Code::AnswerPartDropped, "code", message),
+            error: said.error(self.sent_of_fault()),
+        })
+    }
+
+    /// The error of an event that is not JSON: what its status says, if it is an error.
+    pub(super) fn not_json(&self, frame: &Frame, text: &str) -> Error {
+        let http_status = frame.http_status.unwrap_or_default();
+        if frame.event.as_ref() == b"error" || http_status >= 400 {
+            let said = Said {
+                message: text,
+                request_id: &self.opening.request_id,
+                http_status,
+                ..Said::default()
+            };
+            return said.error(self.sent_of_fault());
+        }
+        match frame.whole {
+            true => unreadable("an event has an unexpected JSON structure", self.sent),
+            false => truncated("an event is truncated", self.sent),
+        }
+    }
+
+    /// How far a call had come that DashScope says has failed.
+    fn sent_of_fault(&self) -> Sent {
+        match self.sent {
+            Sent::Begun => Sent::Begun,
+            Sent::No | Sent::Refused | Sent::Maybe => Sent::Refused,
+        }
+    }
+
+    /// Takes a body with a fault in it.
+    pub(super) fn take_fault(
+        &mut self,
+        fault: Fault,
+        body: Body<'_>,
+        streamed: bool,
+    ) -> Result<(), Error> {
+        if streamed && self.is_finished() {
+            // The answer is complete: the fault takes nothing from it.
+            self.add_warning(fault.warning);
+            return self.take_body(body, streamed);
+        }
+        if !fault.beside {
+            return Err(fault.error);
+        }
+        if fault.known {
+            // What cannot be read of the answer matters less than the fault.
+            let _ = self.take_body(body, streamed);
+            return Err(fault.error.with_sent(Sent::Begun));
+        }
+        self.add_warning(fault.warning);
+        self.noticed = Some(fault.error.with_sent(Sent::Begun));
+        self.take_body(body, streamed)
+    }
+
+    /// Keeps words beside an answer that are no fault.
+    pub(super) fn keep_words(&mut self, body: &Body<'_>) {
+        let mut kept = Vec::new();
+        for (key, text) in [("code", &body.code), ("message", &body.message)] {
+            let text = Text::or_empty(text);
+            if !text.is_empty() {
+                kept.push((key.to_owned(), Document::String(text.to_owned())));
+            }
+        }
+        let error = body.error.and_then(|raw| json_tree::document(raw.get()));
+        let is_empty = |document: &Document| match document {
+            Document::Null => true,
+            Document::Object(object) => object.is_empty(),
+            Document::String(text) => text.is_empty(),
+            Document::Bool(_) | Document::Number(_) | Document::List(_) => false,
+        };
+        if let Some((error, _)) = error.filter(|(error, _)| !is_empty(error)) {
+            kept.push(("error".to_owned(), error));
+        }
+        if !kept.is_empty() {
+            self.extra
+                .add(Object(kept), format_args!(""), &mut self.losses);
+        }
+    }
+}

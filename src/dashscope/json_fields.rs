@@ -1,0 +1,147 @@
+//! The keys of an object in a tree, read as far as their meaning is plain: see `lenient.rs`.
+
+use std::borrow::Cow;
+
+use super::json_text::Text;
+use super::json_tree::FIRST_UNSURE;
+use crate::chat::document::{Document, Object, Real};
+
+/// The keys of an object, to be taken one by one. What is left is kept.
+pub(super) struct Fields(Vec<(String, Document)>);
+
+impl From<Object> for Fields {
+    fn from(object: Object) -> Self {
+        Self(object.0)
+    }
+}
+
+impl Fields {
+    /// Those of a value that is an object.
+    pub(super) fn of(document: Document) -> Result<Self, Document> {
+        if let Document::Object(object) = document {
+            return Ok(Self::from(object));
+        }
+        Err(document)
+    }
+
+    /// The value of a key, as it stands.
+    pub(super) fn slot(&mut self, key: &str) -> Option<&mut Document> {
+        let found = self.0.iter_mut().find(|(name, _)| name == key);
+        found.map(|(_, value)| value)
+    }
+
+    /// The value of a key that is there and not null.
+    pub(super) fn take(&mut self, key: &str) -> Option<Document> {
+        let taken = std::mem::replace(self.slot(key)?, Document::Null);
+        (taken != Document::Null).then_some(taken)
+    }
+
+    /// A value that a function can read; one that it cannot stays.
+    pub(super) fn with<T>(
+        &mut self,
+        key: &str,
+        read: impl Fn(Document) -> Result<T, Document>,
+    ) -> Option<T> {
+        match read(self.take(key)?) {
+            Ok(value) => Some(value),
+            Err(odd) => {
+                if let Some(slot) = self.slot(key) {
+                    *slot = odd;
+                }
+                None
+            }
+        }
+    }
+
+    /// A text, or a number as one.
+    pub(super) fn text(&mut self, key: &str) -> Option<Text<'static>> {
+        self.with(key, text)
+    }
+
+    /// A whole number, or the digits of one.
+    pub(super) fn whole<T: TryFrom<i64>>(&mut self, key: &str) -> Option<T> {
+        self.with(key, |document| {
+            let whole = whole(&document).and_then(|whole| T::try_from(whole).ok());
+            whole.ok_or(document)
+        })
+    }
+
+    /// A list, or one value for a list of one. Items that cannot be read stay.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &str,
+        read: impl Fn(Document) -> Result<T, Document>,
+    ) -> Option<Vec<T>> {
+        let taken = self.take(key)?;
+        let items = if let Document::List(items) = taken {
+            items
+        } else {
+            vec![taken]
+        };
+        // No room before it is needed: most of a long list may be nulls.
+        let (mut good, mut odd) = (Vec::new(), Vec::new());
+        for item in items.into_iter().filter(|item| *item != Document::Null) {
+            match read(item) {
+                Ok(item) => good.push(item),
+                Err(item) => odd.push(item),
+            }
+        }
+        if let Some(slot) = self.slot(key).filter(|_| !odd.is_empty()) {
+            *slot = Document::List(odd);
+        }
+        Some(good)
+    }
+
+    /// What was not taken.
+    pub(super) fn rest(self) -> Object {
+        let kept = self.0.into_iter();
+        Object(kept.filter(|(_, value)| *value != Document::Null).collect())
+    }
+}
+
+/// A text, or a number as one.
+pub(super) fn text(document: Document) -> Result<Text<'static>, Document> {
+    if let Document::Number(Real(number)) = document {
+        return Ok(Text(Cow::Owned(number.to_string())));
+    }
+    only_text(document)
+}
+
+/// A text, and nothing else.
+pub(super) fn only_text(document: Document) -> Result<Text<'static>, Document> {
+    if let Document::String(text) = document {
+        return Ok(Text(Cow::Owned(text)));
+    }
+    Err(document)
+}
+
+/// A whole number, or the digits of one.
+pub(super) fn whole(document: &Document) -> Option<i64> {
+    match document {
+        Document::Number(Real(number)) => {
+            let fits = number.fract() == 0.0 && number.abs() < FIRST_UNSURE;
+            fits.then_some(*number as i64)
+        }
+        Document::String(text) => text.trim().parse().ok(),
+        Document::Null | Document::Bool(_) | Document::List(_) | Document::Object(_) => None,
+    }
+}
+
+/// A number, or the digits of one.
+pub(super) fn number(document: Document) -> Result<f64, Document> {
+    let read = match &document {
+        Document::Number(Real(number)) => Some(*number),
+        Document::String(text) => text.trim().parse().ok(),
+        Document::Null | Document::Bool(_) | Document::List(_) | Document::Object(_) => None,
+    };
+    read.filter(|number: &f64| number.is_finite())
+        .ok_or(document)
+}
+
+/// Yes or no.
+pub(super) fn flag(document: Document) -> Result<bool, Document> {
+    if let Document::Bool(flag) = document {
+        return Ok(flag);
+    }
+    Err(document)
+}

@@ -1,0 +1,277 @@
+//! Any JSON as a tree, read so that nothing of it is lost: see `lenient.rs`.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::answer_json::{nested, repeated};
+use crate::chat::document::{Document, MAX_LEVELS, Object, Real};
+use crate::chat::warning::Warning;
+
+/// The most oddities that are reported. One is enough to know that something is odd.
+const MAX_ODDITIES: usize = 16;
+
+/// The first whole number that a double does not hold exactly, and all beyond may be rounded.
+pub(super) const FIRST_UNSURE: f64 = 9_007_199_254_740_992.0;
+
+/// Any JSON, and warnings of what is odd in it: keys that came twice, and values that are nested
+/// so deep that they are kept as the text of their JSON.
+pub(super) fn document(json: &str) -> Option<(Document, Vec<Warning>)> {
+    let read = |json: &str, unsure: bool| {
+        let notes = RefCell::new(Notes::default());
+        let seed = Tree {
+            notes: &notes,
+            unsure,
+            level: 0,
+        };
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let document = seed.deserialize(&mut reader).ok()?;
+        reader.end().ok()?;
+        Some((document, notes.into_inner().warnings))
+    };
+    // The second time with all numbers that no double holds as strings.
+    read(json, false).or_else(|| read(&quoted(json), true))
+}
+
+/// What is noticed while a tree is read.
+#[derive(Default)]
+struct Notes {
+    path: Vec<String>,
+    warnings: Vec<Warning>,
+}
+
+impl Notes {
+    /// A key at this place came twice.
+    fn twice(&mut self, key: &str) {
+        let path = self.path.iter().map(String::as_str).chain([key]);
+        let path = path.collect::<Vec<_>>().join(".");
+        self.warn(repeated(path));
+    }
+
+    /// A value at this place is nested too deep.
+    fn deep(&mut self) {
+        self.warn(nested(self.path.join(".")));
+    }
+
+    fn warn(&mut self, warning: Warning) {
+        if self.warnings.len() < MAX_ODDITIES && !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+}
+
+/// Reads any value.
+#[derive(Clone, Copy)]
+struct Tree<'n> {
+    notes: &'n RefCell<Notes>,
+    /// Whether a large number is the one that was meant: those that are not were quoted.
+    unsure: bool,
+    /// The objects and lists around the value.
+    level: u32,
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Document;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Document, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Document;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Document, E> {
+        Ok(Document::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Document, E> {
+        Ok(Document::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Document, E> {
+        let number = value as f64;
+        Ok(match number.abs() < FIRST_UNSURE {
+            true => Document::Number(Real(number)),
+            false => Document::String(value.to_string()),
+        })
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Document, E> {
+        let number = value as f64;
+        Ok(match number < FIRST_UNSURE {
+            true => Document::Number(Real(number)),
+            false => Document::String(value.to_string()),
+        })
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Document, E> {
+        if !self.unsure && value.fract() == 0.0 && value.abs() >= FIRST_UNSURE {
+            return Err(E::custom("a number may have been rounded"));
+        }
+        Ok(Document::Number(Real(value)))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Document, E> {
+        Ok(Document::String(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Document, A::Error> {
+        let mut list = Vec::new();
+        let inner = self.inner();
+        if inner.is_deepest() {
+            while let Some(raw) = items.next_element::<&RawValue>()? {
+                list.push(inner.flat(raw)?);
+            }
+            return Ok(Document::List(list));
+        }
+        while let Some(item) = items.next_element_seed(inner)? {
+            list.push(item);
+        }
+        Ok(Document::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Document, A::Error> {
+        let mut object: Vec<(String, Document)> = Vec::new();
+        let mut places = HashMap::new();
+        let inner = self.inner();
+        while let Some(key) = entries.next_key::<String>()? {
+            self.notes.borrow_mut().path.push(key.clone());
+            let value = if key == "arguments" && self.in_tool_calls() {
+                arguments(entries.next_value()?)
+            } else if inner.is_deepest() {
+                inner.flat(entries.next_value()?)?
+            } else {
+                entries.next_value_seed(inner)?
+            };
+            self.notes.borrow_mut().path.pop();
+            match places.get(&key).and_then(|at: &usize| object.get_mut(*at)) {
+                Some((_, old)) => {
+                    self.notes.borrow_mut().twice(&key);
+                    *old = value;
+                }
+                None => {
+                    places.insert(key.clone(), object.len());
+                    object.push((key, value));
+                }
+            }
+        }
+        Ok(Document::Object(Object(object)))
+    }
+}
+
+impl Tree<'_> {
+    /// For the values of an object or a list.
+    fn inner(self) -> Self {
+        let level = self.level + 1;
+        Self { level, ..self }
+    }
+
+    /// Whether no object and no list may stand here.
+    fn is_deepest(self) -> bool {
+        self.level >= MAX_LEVELS
+    }
+
+    /// A value where no object and no list may stand: those are kept as the text of their JSON,
+    /// which readers of protobuf can decode.
+    fn flat<E: de::Error>(self, raw: &RawValue) -> Result<Document, E> {
+        let json = raw.get();
+        if json.starts_with(['{', '[']) {
+            self.notes.borrow_mut().deep();
+            return Ok(Document::String(compact(json)));
+        }
+        let mut reader = serde_json::Deserializer::from_str(json);
+        self.deserialize(&mut reader).map_err(E::custom)
+    }
+
+    fn in_tool_calls(self) -> bool {
+        let notes = self.notes.borrow();
+        notes.path.iter().any(|key| key == "tool_calls")
+    }
+}
+
+/// The arguments of a tool call: text, or JSON that becomes text, with its numbers as they stand.
+fn arguments(raw: &RawValue) -> Document {
+    let json = raw.get();
+    if json == "null" {
+        return Document::Null;
+    }
+    let text = match json.starts_with('"') {
+        true => serde_json::from_str(json).unwrap_or_default(),
+        false => compact(json),
+    };
+    Document::String(text)
+}
+
+/// JSON without the white space between its values.
+fn compact(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let mut kept = |c: &char| {
+        if in_string {
+            match (escaped, c) {
+                (true, _) => escaped = false,
+                (false, '\\') => escaped = true,
+                (false, '"') => in_string = false,
+                (false, _) => {}
+            }
+            return true;
+        }
+        in_string = *c == '"';
+        !c.is_ascii_whitespace()
+    };
+    json.chars().filter(|c| kept(c)).collect()
+}
+
+/// The same JSON, with each number that no double holds as a string.
+fn quoted(json: &str) -> String {
+    let is_number = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(c) = rest.chars().next() {
+        let end = if c == '"' {
+            end_of_string(rest)
+        } else if c.is_ascii_digit() || c == '-' {
+            rest.find(|c| !is_number(c)).unwrap_or(rest.len())
+        } else {
+            let next = |c: char| c == '"' || c == '-' || c.is_ascii_digit();
+            rest.find(next).unwrap_or(rest.len())
+        };
+        let (token, after) = rest.split_at(end);
+        let number = c.is_ascii_digit() || c == '-';
+        if number && !is_held(token) {
+            out.extend(["\"", token, "\""]);
+        } else {
+            out.push_str(token);
+        }
+        rest = after;
+    }
+    out
+}
+
+/// Where a string ends that begins here.
+fn end_of_string(json: &str) -> usize {
+    let mut escaped = false;
+    let end = json.bytes().enumerate().skip(1).find(|(_, byte)| {
+        let ends = !escaped && *byte == b'"';
+        escaped = !escaped && *byte == b'\\';
+        ends
+    });
+    end.map_or(json.len(), |(at, _)| at + 1)
+}
+
+/// Whether a double holds this number, as far as anybody would miss it.
+fn is_held(token: &str) -> bool {
+    let whole = token.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    match token.parse::<f64>() {
+        Ok(value) => value.is_finite() && !(whole && value.abs() >= FIRST_UNSURE),
+        // No number at all: the reader will say so.
+        Err(_) => true,
+    }
+}

@@ -1,0 +1,106 @@
+//! What of an output is not quite a list of choices, or not quite as documented in one.
+
+use super::answer_json::{self, Output};
+use super::choice::{Draft, delta};
+use super::delta_detector::Form;
+use super::errors::unreadable;
+use super::json_text::Text;
+use super::lenient_end;
+use super::reply::{MAX_CHOICES, Reply};
+use crate::chat::document::{Document, Object, Real};
+use crate::chat::warning::{Code, Warning};
+use crate::error::Error;
+
+impl Reply {
+    /// Keeps the output of an event that is a text and no object.
+    pub(super) fn keep_bare(&mut self, output: &Output<'_>) {
+        // In a stream it is not known what that would be.
+        let text = Text::or_empty(&output.text).to_owned();
+        let kept = Object(vec![("output".to_owned(), Document::String(text))]);
+        self.extra.add(kept, format_args!(""), &mut self.losses);
+        let message = "the output of an event is a text, kept in extra";
+        self.add_warning(Warning::new(Code::AnswerPartDropped, "output", message));
+    }
+
+    /// The answer of models that do not speak in choices: a text, or audio.
+    pub(super) fn without_choices<'a>(
+        &mut self,
+        output: &mut Output<'a>,
+        streamed: bool,
+    ) -> Option<answer_json::Choice<'a>> {
+        let reason = output.finish_reason.take();
+        let odd_reason = lenient_end::take(output);
+        self.has_reasons |= reason.is_some() || !odd_reason.is_empty();
+        let mut text = output.text.take();
+        if streamed && self.sentences.take(&mut output.extra) {
+            text = None;
+            self.needs_no_reason = true;
+        } else if text.is_some() && !self.has_reasons {
+            // The form of speech recognition: all of the text so far, and it may be revised.
+            self.needs_no_reason = true;
+            if self.form == Form::Unknown {
+                self.form = Form::Revised;
+            }
+        }
+        let says_something = text.is_some() || output.audio.is_some() || reason.is_some();
+        (says_something || !odd_reason.is_empty()).then(|| answer_json::Choice {
+            finish_reason: reason,
+            message: text.map(answer_json::Message::said),
+            extra: odd_reason,
+            ..answer_json::Choice::default()
+        })
+    }
+
+    /// An index that is none is kept among the other keys, if the place tells which choice it is.
+    pub(super) fn check_index(
+        &mut self,
+        place: usize,
+        choice: &mut answer_json::Choice<'_>,
+        is_one_of_many: bool,
+    ) -> Result<(), Error> {
+        const INDEX: &str = "index";
+        let is_index = |index: i32| usize::try_from(index).is_ok_and(|index| index < MAX_CHOICES);
+        if let Some(odd) = choice.index.filter(|index| !is_index(*index)) {
+            choice.index = None;
+            let value = Document::Number(Real(f64::from(odd)));
+            choice.extra.0.push((INDEX.to_owned(), value));
+        }
+        if choice.extra.value(INDEX).is_none() {
+            return Ok(());
+        }
+        if is_one_of_many {
+            return Err(unreadable("a choice has an impossible index", self.sent));
+        }
+        let field = format!("output.choices[{place}].index");
+        let message = "invalid index, kept in extra";
+        self.add_warning(Warning::new(Code::AnswerPartDropped, field, message));
+        Ok(())
+    }
+}
+
+impl Draft {
+    /// Reports what may be missing of the other keys of its tool calls, probabilities and audio.
+    pub(super) fn report_keys(&mut self) {
+        let (index, losses) = (self.index, &mut self.losses);
+        self.calls.report(index, losses);
+        self.audio.report(index, losses);
+        self.tokens.report(index, losses);
+    }
+
+    /// Takes audio. What cannot be played is kept, with a warning.
+    pub(super) fn take_audio(&mut self, audio: answer_json::Audio<'_>, starts_part: bool) {
+        let at = (self.index, &mut self.losses);
+        let taken = self.audio.take(audio, starts_part, at);
+        for (starts_part, piece) in taken.new {
+            let mut delta = delta(self.index, piece);
+            delta.starts_part = starts_part;
+            self.deltas.push(delta);
+        }
+        if taken.has_odd_data {
+            let field = format!("output.choices[{}].message.content.audio.data", self.index);
+            let message = "audio is not base64, kept in extra";
+            self.warnings
+                .push(Warning::new(Code::AnswerPartDropped, field, message));
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! How likely the words of an answer were, when the texts may be cumulative: then the tokens repeat
+//! from the start with each event, and each is passed on once. See `growth.rs`.
+
+use super::delta_detector::{Form, Trouble};
+use crate::chat::dropped_parts::Losses;
+use crate::chat::event::{Logprobs, TokenLogprob};
+use crate::chat::extra::Extra;
+
+/// How many tokens may wait while it is not known whether they repeat.
+const MAX_WAITING_TOKENS: usize = 65_536;
+
+/// The tokens of one answer.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    /// What was passed on. Kept as long as the texts may be cumulative.
+    given: Vec<TokenLogprob>,
+    /// What came while the form of the texts was not known.
+    waiting: Vec<Logprobs>,
+    waiting_tokens: usize,
+    /// The other keys.
+    extra: Extra,
+}
+
+impl Tokens {
+    /// Takes those of an event. Gives what is new. `choice` is the answer that they belong to.
+    pub(super) fn take(
+        &mut self,
+        mut next: Logprobs,
+        form: Form,
+        (choice, losses): (i32, &mut Losses),
+    ) -> Result<Option<Logprobs>, Trouble> {
+        let extra = std::mem::take(&mut next.extra);
+        let new = self.take_tokens(next, form)?;
+        if extra.is_empty() {
+            return Ok(new);
+        }
+        let mut new = new.unwrap_or_default();
+        let at = format_args!("output.choices[{choice}].logprobs");
+        new.extra = self.extra.show(extra, at, losses);
+        Ok((new != Logprobs::default()).then_some(new))
+    }
+
+    fn take_tokens(&mut self, next: Logprobs, form: Form) -> Result<Option<Logprobs>, Trouble> {
+        match form {
+            Form::Unknown if !self.given.is_empty() || !self.waiting.is_empty() => {
+                self.waiting_tokens += next.content.len();
+                self.waiting.push(next);
+                match self.waiting_tokens > MAX_WAITING_TOKENS {
+                    true => Err(Trouble::TooLong),
+                    false => Ok(None),
+                }
+            }
+            Form::Revised => {
+                // Only the last ones belong to the text that holds.
+                self.waiting = vec![next];
+                Ok(None)
+            }
+            Form::Unknown | Form::Pieces | Form::Cumulative => {
+                self.waiting.push(next);
+                Ok(self.flush(form))
+            }
+        }
+    }
+
+    /// Gives what waits, now that the form is known as well as it will be.
+    pub(super) fn finish(&mut self, form: Form) -> Option<Logprobs> {
+        let new = self.flush(form);
+        let extra = self.extra.waiting();
+        if extra.is_empty() {
+            return new;
+        }
+        let mut new = new.unwrap_or_default();
+        new.extra = extra;
+        Some(new)
+    }
+
+    /// Reports what may be missing of the other keys.
+    pub(super) fn report(&self, choice: i32, losses: &mut Losses) {
+        let at = format_args!("output.choices[{choice}].logprobs");
+        self.extra.report(at, losses);
+    }
+
+    fn flush(&mut self, form: Form) -> Option<Logprobs> {
+        let mut new = Logprobs::default();
+        for next in std::mem::take(&mut self.waiting) {
+            let mut content = next.content;
+            if form != Form::Pieces {
+                if content.starts_with(&self.given) {
+                    content.drain(..self.given.len());
+                }
+                self.given.extend_from_slice(&content);
+            }
+            new.content.extend(content);
+        }
+        self.waiting_tokens = 0;
+        (new != Logprobs::default()).then_some(new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logprobs(tokens: &str) -> Logprobs {
+        let token = |token: char| TokenLogprob {
+            token: token.to_string(),
+            ..TokenLogprob::default()
+        };
+        Logprobs {
+            content: tokens.chars().map(token).collect(),
+            ..Logprobs::default()
+        }
+    }
+
+    fn read(events: &[(&str, Form)], end: Form) -> String {
+        let mut tokens = Tokens::default();
+        let mut all = Vec::new();
+        for (event, form) in events {
+            let mut losses = Losses::default();
+            let at = (0, &mut losses);
+            all.extend(tokens.take(logprobs(event), *form, at).unwrap());
+        }
+        all.extend(tokens.finish(end));
+        let tokens = all.iter().flat_map(|new| &new.content);
+        tokens.map(|token| token.token.as_str()).collect()
+    }
+
+    #[test]
+    fn l1_each_token_is_passed_on_once() {
+        use Form::{Cumulative, Pieces, Revised, Unknown};
+        for (events, end, expected) in [
+            (
+                &[("a", Pieces), ("a", Pieces), ("b", Pieces)][..],
+                Pieces,
+                "aab",
+            ),
+            (
+                &[("a", Unknown), ("ab", Unknown), ("abc", Cumulative)],
+                Cumulative,
+                "abc",
+            ),
+            (
+                &[("a", Unknown), ("ab", Unknown), ("c", Pieces)],
+                Pieces,
+                "aabc",
+            ),
+            (&[("a", Unknown), ("ab", Unknown)], Pieces, "aab"),
+            (&[("a", Cumulative), ("b", Cumulative)], Cumulative, "ab"),
+            (&[("ab", Revised), ("b", Revised)], Revised, "b"),
+        ] {
+            assert_eq!(read(events, end), expected, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut tokens = Tokens::default();
+        let mut take = |next| {
+            let at = (0, &mut Losses::default());
+            tokens.take(next, Form::Unknown, at)
+        };
+        take(logprobs("a")).unwrap();
+        let many = logprobs(&"a".repeat(MAX_WAITING_TOKENS + 1));
+        assert_eq!(take(many), Err(Trouble::TooLong));
+    }
+}

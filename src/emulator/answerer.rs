@@ -1,0 +1,443 @@
+//! Makes the emulator's own answers.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Map, Value, json};
+
+use super::answer::{Answer, Choice, Speech, ToolCall, pieces};
+use super::checks::size;
+use super::error::Fault;
+use super::family::Kind;
+use super::image::paint;
+use super::media::Medium;
+use super::object_store::Store;
+use super::request::Ask;
+use super::speech_synthesis::{RATE, pieces as sound_pieces, speak, streamed_wav, wav};
+use super::templates::{Language, answer as describe, language};
+use super::usage::count;
+
+/// Results are kept as long as DashScope keeps them.
+const RESULT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Speech beside the text of an omni model is no longer than this; it is not what is listened to.
+const SPOKEN_CHARACTERS: usize = 40;
+
+/// What an answer is made with.
+pub(super) struct Stage<'a> {
+    /// The request.
+    pub(super) ask: &'a Ask,
+    /// Its media.
+    pub(super) media: &'a [Medium],
+    /// The name of the request.
+    pub(super) id: &'a str,
+    /// Where results are put.
+    pub(super) store: &'a Store,
+    /// Where they are fetched, as in `http://127.0.0.1:8089`.
+    pub(super) origin: &'a str,
+}
+
+/// Makes the answer.
+///
+/// # Errors
+///
+/// When a picture of that size cannot be made.
+pub(super) fn compose(stage: &Stage<'_>) -> Result<Answer, Fault> {
+    match stage.ask.family.kind {
+        Kind::Chat => Ok(chat(stage)),
+        Kind::Transcribe => Ok(transcribe(stage)),
+        Kind::Recognise => Ok(Answer {
+            transcript: Some(pieces(&describe(stage.ask, stage.media))),
+            ..Answer::default()
+        }),
+        Kind::Speak => Ok(speech(stage)),
+        Kind::Draw => draw(stage),
+        // Refused by the checks.
+        Kind::OtherPath => Ok(Answer::default()),
+    }
+}
+
+fn chat(stage: &Stage<'_>) -> Answer {
+    let ask = stage.ask;
+    let calls = tool_calls(ask, stage.id);
+    let first = if calls.is_empty() {
+        let mut choice = Choice {
+            text: pieces(&describe(ask, stage.media)),
+            ..Choice::default()
+        };
+        limit(&mut choice, ask);
+        choice
+    } else {
+        Choice {
+            tool_calls: calls,
+            ..Choice::default()
+        }
+    };
+    let wanted = ask.parameters.get("n").and_then(Value::as_u64).unwrap_or(1);
+    let mut choices = Vec::new();
+    for number in 1..=wanted {
+        let mut choice = first.clone();
+        if number > 1 && !choice.text.is_empty() {
+            choice.text.push(format!(" ({number})"));
+        }
+        if ask.is_on("enable_thinking") || (ask.family.stream_only && !omni(ask)) {
+            choice.reasoning = pieces(&thought(ask));
+        }
+        if ask.wants_audio() {
+            let text: String = choice
+                .text
+                .concat()
+                .chars()
+                .take(SPOKEN_CHARACTERS)
+                .collect();
+            choice.audio = sound_pieces(&speak(&text, voice(ask)));
+        }
+        if ask.is_on("logprobs") {
+            choice.logprobs = Some(logprobs(&choice.text));
+        }
+        choices.push(choice);
+    }
+    Answer {
+        choices,
+        ..Answer::default()
+    }
+}
+
+fn omni(ask: &Ask) -> bool {
+    ask.model.contains("omni")
+}
+
+fn voice(ask: &Ask) -> &str {
+    let audio = ask
+        .parameters
+        .get("audio")
+        .and_then(|audio| audio.get("voice"));
+    let voice = audio.or_else(|| ask.input.get("voice"));
+    voice.and_then(Value::as_str).unwrap_or("Cherry")
+}
+
+fn thought(ask: &Ask) -> String {
+    let question = ask.question();
+    match language(&question) {
+        Language::Chinese => format!("先看看收到了什么，再回答“{question}”。"),
+        Language::English => format!("First look at what was given, then answer \"{question}\"."),
+    }
+}
+
+/// Cuts a text where `stop` or `max_tokens` says.
+fn limit(choice: &mut Choice, ask: &Ask) {
+    let text = choice.text.concat();
+    let stop = ask.parameters.get("stop");
+    let one = stop.and_then(Value::as_str).into_iter();
+    let many = stop.and_then(Value::as_array).into_iter().flatten();
+    let stops = one.chain(many.filter_map(Value::as_str));
+    let ends = stops.filter(|stop| !stop.is_empty());
+    if let Some(end) = ends.filter_map(|stop| text.find(stop)).min() {
+        choice.text = pieces(text.get(..end).unwrap_or_default());
+    }
+    let Some(most) = ask.parameters.get("max_tokens").and_then(Value::as_u64) else {
+        return;
+    };
+    if count(&choice.text.concat()) > most {
+        let mut kept = String::new();
+        for character in choice.text.concat().chars() {
+            kept.push(character);
+            if count(&kept) > most {
+                kept.pop();
+                break;
+            }
+        }
+        choice.text = pieces(&kept);
+        choice.finish_reason = Some("length".to_owned());
+    }
+}
+
+fn logprobs(text: &[String]) -> Value {
+    let token = |piece: &String| {
+        // The emulator is sure of all that it says, the more the shorter it is.
+        let sure = -0.01 * f64::from(u32::try_from(piece.chars().count()).unwrap_or(1));
+        json!({"token": piece, "bytes": piece.as_bytes(), "logprob": sure, "top_logprobs": []})
+    };
+    json!({"content": text.iter().map(token).collect::<Vec<_>>()})
+}
+
+/// The calls that the choice of tools or the question demands.
+fn tool_calls(ask: &Ask, id: &str) -> Vec<ToolCall> {
+    let answered = ask.turns.last().is_some_and(|turn| turn.role == "tool");
+    let tools = ask.parameters.get("tools").and_then(Value::as_array);
+    let (false, Some(tools)) = (answered, tools) else {
+        return Vec::new();
+    };
+    let functions: Vec<&Value> = tools
+        .iter()
+        .filter_map(|tool| tool.get("function"))
+        .collect();
+    let name = |function: &Value| {
+        function
+            .get("name")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let choice = ask.parameters.get("tool_choice");
+    let forced = choice.and_then(|choice| name(choice.get("function")?));
+    let word = choice.and_then(Value::as_str).unwrap_or("auto");
+    let question = ask.question();
+    let mut wanted: Vec<&Value> = match (forced, word) {
+        (Some(forced), _) => {
+            let named = |function: &&&Value| name(function).as_deref() == Some(&forced);
+            functions.iter().filter(named).copied().collect()
+        }
+        (None, "none") => Vec::new(),
+        (None, "required") => functions.iter().take(1).copied().collect(),
+        (None, _) => {
+            let asked = |function: &&&Value| {
+                name(function).is_some_and(|name| !name.is_empty() && question.contains(&name))
+            };
+            functions.iter().filter(asked).copied().collect()
+        }
+    };
+    if !ask.is_on("parallel_tool_calls") {
+        wanted.truncate(1);
+    }
+    let call = |(index, function): (usize, &Value)| ToolCall {
+        id: format!(
+            "call_{}{index}",
+            id.replace('-', "").get(..23).unwrap_or("0")
+        ),
+        name: name(function).unwrap_or_default(),
+        arguments: pieces(&arguments(function, &question).to_string()),
+    };
+    wanted.into_iter().enumerate().map(call).collect()
+}
+
+/// Arguments that fit the schema: the question itself wherever a text is wanted.
+fn arguments(function: &Value, question: &str) -> Value {
+    let properties = function.pointer("/parameters/properties");
+    let properties = properties.and_then(Value::as_object);
+    let mut arguments = Map::new();
+    for (name, schema) in properties.into_iter().flatten() {
+        let kind = schema
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or("string");
+        let first = schema.get("enum").and_then(|list| list.get(0)).cloned();
+        let value = first.unwrap_or_else(|| match kind {
+            "integer" | "number" => json!(1),
+            "boolean" => json!(true),
+            "array" => json!([]),
+            "object" => json!({}),
+            _ => json!(question),
+        });
+        arguments.insert(name.clone(), value);
+    }
+    arguments.into()
+}
+
+fn transcribe(stage: &Stage<'_>) -> Answer {
+    let ask = stage.ask;
+    let options = ask.parameters.get("asr_options");
+    let asked = options.and_then(|options| options.get("language")?.as_str());
+    let spoken = match language(&ask.question()) {
+        Language::Chinese => "zh",
+        Language::English => "en",
+    };
+    let choice = Choice {
+        text: pieces(&describe(ask, stage.media)),
+        annotations: vec![
+            json!({"type": "audio_info", "language": asked.unwrap_or(spoken),
+            "emotion": "neutral"}),
+        ],
+        ..Choice::default()
+    };
+    Answer {
+        choices: vec![choice],
+        ..Answer::default()
+    }
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or_default().as_secs()
+}
+
+fn speech(stage: &Stage<'_>) -> Answer {
+    let samples = speak(stage.ask.spoken(), voice(stage.ask));
+    let name = format!("{}.wav", stage.id);
+    // A full store leaves an address without a file, as an expired one would be.
+    let file = match stage.ask.stream {
+        true => streamed_wav(RATE, &samples),
+        false => wav(RATE, &samples),
+    };
+    let _ = stage.store.keep(&name, file, "audio/wav", RESULT_LIFETIME);
+    let speech = Speech {
+        pieces: sound_pieces(&samples),
+        url: format!("{}/emulator/files/{name}", stage.origin),
+        id: format!("audio_{}", stage.id),
+        expires_at: now() + RESULT_LIFETIME.as_secs(),
+    };
+    Answer {
+        speech: Some(speech),
+        ..Answer::default()
+    }
+}
+
+fn draw(stage: &Stage<'_>) -> Result<Answer, Fault> {
+    let ask = stage.ask;
+    let (width, height) = size(ask)?;
+    let count = ask.parameters.get("n").and_then(Value::as_u64).unwrap_or(1);
+    let mut choices = Vec::new();
+    for number in 1..=count {
+        let prompt = format!("{number} {} {:?}", ask.question(), stage.media);
+        let picture = paint(&prompt, width, height)
+            .ok_or_else(|| Fault::new(500, "InternalError", "The image could not be created."))?;
+        let name = format!("{}-{number}.png", stage.id);
+        let _ = stage
+            .store
+            .keep(&name, picture, "image/png", RESULT_LIFETIME);
+        choices.push(Choice {
+            images: vec![format!("{}/emulator/files/{name}", stage.origin)],
+            ..Choice::default()
+        });
+    }
+    let mut output = Map::new();
+    let metric = json!({"FAILED": 0, "SUCCEEDED": count, "TOTAL": count});
+    output.insert("task_metric".into(), metric);
+    if ask.is_on("enable_interleave") {
+        output.insert("finished".into(), json!(true));
+    }
+    Ok(Answer {
+        choices,
+        output,
+        ..Answer::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulator::audio_decoder::decode;
+    use crate::emulator::decode_budget::Budget;
+    use crate::emulator::image::look;
+
+    fn made(model: &str, input: Value, parameters: Value, store: &Store) -> Answer {
+        let body = json!({"model": model, "input": input, "parameters": parameters});
+        let ask = Ask::read(&body, true).unwrap();
+        let stage = Stage {
+            ask: &ask,
+            media: &[],
+            id: "0123456789-0123456789-0123456789",
+            store,
+            origin: "http://here",
+        };
+        compose(&stage).unwrap()
+    }
+
+    fn chatted(question: &str, parameters: Value) -> Choice {
+        let input = json!({"messages": [{"role": "user", "content": question}]});
+        let mut answer = made("qwen3-vl-plus", input, parameters, &Store::new(0));
+        answer.choices.remove(0)
+    }
+
+    fn tools() -> Value {
+        json!([{"type": "function", "function": {"name": "weather", "parameters": {"properties":
+            {"city": {"type": "string"}, "days": {"type": "integer"}}}}},
+            {"type": "function", "function": {"name": "clock"}}])
+    }
+
+    #[test]
+    fn tools_are_called_when_they_are_named_or_required() {
+        let called = |question: &str, choice: Value, parallel: bool| {
+            let parameters = json!({"tools": tools(), "tool_choice": choice,
+                "parallel_tool_calls": parallel});
+            let calls = chatted(question, parameters).tool_calls;
+            calls.into_iter().map(|call| call.name).collect::<Vec<_>>()
+        };
+        assert_eq!(called("hello", Value::Null, false), Vec::<String>::new());
+        assert_eq!(called("call weather", Value::Null, false), ["weather"]);
+        assert_eq!(
+            called("weather and clock", json!("auto"), true),
+            ["weather", "clock"]
+        );
+        assert_eq!(
+            called("weather", json!("none"), false),
+            Vec::<String>::new()
+        );
+        assert_eq!(called("hello", json!("required"), false), ["weather"]);
+        let forced = json!({"type": "function", "function": {"name": "clock"}});
+        assert_eq!(called("hello", forced, false), ["clock"]);
+        let choice = chatted("call weather", json!({"tools": tools()}));
+        let arguments = choice.tool_calls[0].arguments.concat();
+        assert_eq!(arguments, r#"{"city":"call weather","days":1}"#);
+        assert_eq!(choice.ends_with(), "tool_calls");
+    }
+
+    #[test]
+    fn parameters_shape_the_answer() {
+        assert!(chatted("hi", json!({})).reasoning.is_empty());
+        assert!(
+            !chatted("hi", json!({"enable_thinking": true}))
+                .reasoning
+                .is_empty()
+        );
+        let short = chatted("hi", json!({"max_tokens": 3}));
+        assert_eq!(
+            (short.ends_with(), count(&short.text.concat())),
+            ("length", 3)
+        );
+        let stopped = chatted("hi", json!({"stop": ["zzz", "You said"]}));
+        assert_eq!(stopped.text.concat(), "[embedded DashScope emulator]\n");
+        let sure = chatted("hi", json!({"logprobs": true}));
+        assert_eq!(
+            sure.logprobs.unwrap()["content"].as_array().unwrap().len(),
+            sure.text.len()
+        );
+        let input = json!({"messages": [{"role": "user", "content": "hi"}]});
+        let three = made(
+            "qwen3-vl-plus",
+            input.clone(),
+            json!({"n": 3}),
+            &Store::new(0),
+        );
+        assert_eq!(three.choices.len(), 3);
+        let spoken = json!({"modalities": ["text", "audio"]});
+        let omni = made("qwen3-omni-flash", input, spoken, &Store::new(0));
+        assert!(!omni.choices[0].audio.is_empty() && omni.choices[0].reasoning.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn results_can_be_fetched_from_the_store() {
+        let store = Store::new(10_000_000);
+        let input = json!({"text": "hello", "voice": "Cherry"});
+        let speech = made("qwen3-tts-flash", input, json!({}), &store)
+            .speech
+            .unwrap();
+        let name = speech
+            .url
+            .strip_prefix("http://here/emulator/files/")
+            .unwrap();
+        let sound = decode(store.find(name).unwrap().bytes, 30, &mut Budget::default()).unwrap();
+        assert_eq!((sound.rate, sound.frames), (24_000, 5 * 1440));
+
+        let input = json!({"messages": [{"role": "user", "content": [{"text": "a cat"}]}]});
+        let answer = made(
+            "qwen-image-max",
+            input,
+            json!({"size": "64*32", "n": 2}),
+            &store,
+        );
+        let url = &answer.choices[1].images[0];
+        let name = url.strip_prefix("http://here/emulator/files/").unwrap();
+        let picture = look(&store.find(name).unwrap().bytes).unwrap();
+        assert_eq!((picture.width, picture.height), (64, 32));
+        assert_eq!(answer.output["task_metric"]["TOTAL"], 2);
+    }
+
+    #[test]
+    fn a_transcript_is_annotated() {
+        let input = json!({"messages": [{"role": "user", "content": [{"audio": "https://a/b"}]}]});
+        let options = json!({"asr_options": {"language": "zh"}});
+        let answer = made("qwen3-asr-flash", input, options, &Store::new(0));
+        assert_eq!(
+            answer.choices[0].annotations[0].to_string(),
+            r#"{"type":"audio_info","language":"zh","emotion":"neutral"}"#
+        );
+    }
+}

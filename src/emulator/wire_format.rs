@@ -1,0 +1,442 @@
+//! Puts an answer, a refusal or raw bytes into the steps of the wire, in DashScope's form and with
+//! what a script changes in it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::error::Fault;
+use super::response_plan::{Plan, Step};
+use super::rule::{Comment, LineEnd, Place, Refusal, Reply, Wire};
+
+/// What is to be played, before it has its form.
+#[derive(Clone, Debug)]
+pub(super) enum Act {
+    /// A JSON body.
+    Json(u16, Value),
+    /// The frames of a stream.
+    Frames(u16, Vec<Frame>),
+    /// A body of another type, with more headers.
+    Other(u16, &'static str, Bytes),
+}
+
+/// One event of a stream.
+#[derive(Clone, Debug)]
+pub(super) struct Frame {
+    event: &'static str,
+    comment: Option<u16>,
+    data: String,
+}
+
+/// What DashScope allows a call, in seconds; the newest recordings say so.
+const TIMEOUT_SECONDS: &str = "600";
+
+impl Act {
+    /// An answer: a whole body, or its frames.
+    pub(super) fn frames(frames: Vec<Value>) -> Self {
+        Self::Frames(200, frames.iter().map(result).collect())
+    }
+
+    /// A refusal where DashScope puts it by itself.
+    pub(super) fn fault(fault: &Fault, stream: bool, id: &str) -> Self {
+        let body = fault.json(id);
+        if stream {
+            Self::Frames(200, vec![error(Some(fault.status), &body)])
+        } else {
+            Self::Json(fault.status, body)
+        }
+    }
+
+    /// A refusal where a script puts it, after some frames of an answer.
+    pub(super) fn refusal(refusal: &Refusal, stream: bool, id: &str, before: Vec<Value>) -> Self {
+        let Refusal { status, place, .. } = *refusal;
+        let fault = Fault::new(status, refusal.code.clone(), refusal.message.clone());
+        let body = fault.json(id);
+        let event = |under: u16| {
+            let before = before.iter().take(refusal.after_chunks);
+            let mut frames: Vec<Frame> = before.map(result).collect();
+            let comment = match refusal.comment {
+                Comment::True => Some(status),
+                Comment::Absent => None,
+                Comment::Other(status) => Some(status),
+            };
+            frames.push(error(comment, &body));
+            Self::Frames(under, frames)
+        };
+        match place {
+            Place::Natural if stream => event(200),
+            Place::Natural | Place::Http => Self::Json(status, body),
+            Place::Body => Self::Json(200, body),
+            Place::Event => event(200),
+            Place::Sse => event(status),
+        }
+    }
+
+    /// The plan for it.
+    pub(super) fn stage(self, reply: &Reply, id: &str) -> Plan {
+        let wire = &reply.wire;
+        let mut plan = Plan {
+            head_delay: reply.delays.head,
+            ..Plan::default()
+        };
+        let (status, mime, frames) = match self {
+            Self::Json(status, body) => {
+                let text = broken(body.to_string(), 1, wire);
+                (status, "application/json", vec![Bytes::from(text)])
+            }
+            Self::Other(status, mime, body) => (status, mime, vec![body]),
+            Self::Frames(status, frames) => {
+                let mut bytes = Vec::new();
+                for (n, frame) in (1..).zip(frames) {
+                    bytes.push(Bytes::from(text(n, frame, wire)));
+                }
+                if wire.done {
+                    bytes.push(Bytes::from_static(b"data:[DONE]\n\n"));
+                }
+                plan.set("x-dashscope-finished", Some("false"));
+                (status, "text/event-stream;charset=UTF-8", bytes)
+            }
+        };
+        plan.status = reply.status.unwrap_or(status);
+        if !mime.is_empty() {
+            plan.set("content-type", Some(mime));
+        }
+        recorded_headers(&mut plan, id);
+        plan.steps = steps(frames, reply);
+        finish(plan, reply)
+    }
+}
+
+/// The plan for raw bytes. Only the headers of the script are sent.
+pub(super) fn raw(reply: &Reply, pieces: &[(Duration, Bytes)]) -> Plan {
+    let mut steps = VecDeque::new();
+    for (wait, bytes) in pieces {
+        if !wait.is_zero() {
+            steps.push_back(Step::Wait(*wait));
+        }
+        steps.push_back(Step::Send(bytes.clone(), true));
+    }
+    let plan = Plan {
+        status: reply.status.unwrap_or(200),
+        head_delay: reply.delays.head,
+        steps,
+        ..Plan::default()
+    };
+    finish(plan, reply)
+}
+
+fn finish(mut plan: Plan, reply: &Reply) -> Plan {
+    for (name, value) in &reply.headers {
+        plan.set(name, value.as_deref());
+    }
+    plan.damage(&reply.wire);
+    plan
+}
+
+/// The headers that the recordings of real answers share.
+fn recorded_headers(plan: &mut Plan, id: &str) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_millis();
+    let cost = plan.head_delay.as_millis();
+    plan.set("x-request-id", Some(id));
+    plan.set("x-dashscope-call-gateway", Some("true"));
+    plan.set("x-dashscope-timeout", Some(TIMEOUT_SECONDS));
+    if plan
+        .headers
+        .iter()
+        .all(|(name, _)| name != "x-dashscope-finished")
+    {
+        plan.set("x-dashscope-finished", Some("true"));
+    }
+    plan.set("req-cost-time", Some(&cost.to_string()));
+    plan.set("req-arrive-time", Some(&now.to_string()));
+    plan.set("resp-start-time", Some(&(now + cost).to_string()));
+    plan.set("x-envoy-upstream-service-time", Some(&cost.to_string()));
+    plan.set(
+        "vary",
+        Some("Origin,Access-Control-Request-Method,Access-Control-Request-Headers"),
+    );
+    plan.set("server", Some("istio-envoy"));
+}
+
+fn result(body: &Value) -> Frame {
+    Frame {
+        event: "result",
+        comment: Some(200),
+        data: body.to_string(),
+    }
+}
+
+fn error(comment: Option<u16>, body: &Value) -> Frame {
+    Frame {
+        event: "error",
+        comment,
+        data: body.to_string(),
+    }
+}
+
+fn text(n: usize, frame: Frame, wire: &Wire) -> String {
+    let end = match wire.line_end {
+        LineEnd::Lf => "\n",
+        LineEnd::CrLf => "\r\n",
+        LineEnd::Cr => "\r",
+    };
+    let space = if wire.space { " " } else { "" };
+    let Frame {
+        event,
+        comment,
+        data,
+    } = frame;
+    let data = broken(data, n, wire);
+    let mut text = format!("id:{space}{n}{end}event:{space}{event}{end}");
+    if let Some(status) = comment {
+        text += &format!(":HTTP_STATUS/{status}{end}");
+    }
+    text += &format!("data:{space}{data}{end}");
+    if !wire.no_blank_lines {
+        text += end;
+    }
+    text
+}
+
+/// Breaks JSON off in its middle, if it is the frame for that.
+fn broken(mut json: String, n: usize, wire: &Wire) -> String {
+    if wire.malformed == Some(n) {
+        let middle = (0..=json.len() / 2).rev();
+        let middle = middle.into_iter().find(|at| json.is_char_boundary(*at));
+        json.truncate(middle.unwrap_or(0));
+    }
+    json
+}
+
+fn steps(frames: Vec<Bytes>, reply: &Reply) -> VecDeque<Step> {
+    let mut steps = VecDeque::new();
+    if reply.wire.bom {
+        steps.push_back(Step::Send(Bytes::from_static("\u{feff}".as_bytes()), false));
+    }
+    for (n, frame) in frames.into_iter().enumerate() {
+        let delays = reply.delays;
+        let wait = if n == 0 { delays.first } else { delays.between };
+        waits(wait, delays.heartbeat, &mut steps);
+        steps.push_back(Step::Send(frame, true));
+    }
+    steps
+}
+
+fn waits(wait: Duration, heartbeat: Option<Duration>, steps: &mut VecDeque<Step>) {
+    let mut left = wait;
+    if let Some(beat) = heartbeat {
+        while left > beat {
+            steps.push_back(Step::Wait(beat));
+            steps.push_back(Step::Send(Bytes::from_static(b":heartbeat\n\n"), false));
+            left -= beat;
+        }
+    }
+    if !left.is_zero() {
+        steps.push_back(Step::Wait(left));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::emulator::response_plan::joined;
+    use crate::emulator::rule::Delays;
+
+    fn refusal(place: Place) -> Refusal {
+        Refusal {
+            status: 429,
+            code: "Throttling".into(),
+            message: "Requests throttling triggered.".into(),
+            place,
+            after_chunks: 1,
+            comment: Comment::True,
+        }
+    }
+
+    fn played(act: Act, reply: &Reply) -> (u16, String) {
+        let plan = act.stage(reply, "r-1");
+        (
+            plan.status,
+            String::from_utf8(joined(&plan.steps).to_vec()).unwrap(),
+        )
+    }
+
+    const BODY: &str =
+        r#"{"code":"Throttling","message":"Requests throttling triggered.","request_id":"r-1"}"#;
+
+    #[test]
+    fn a_frame_is_byte_for_byte_as_recorded() {
+        let (status, text) = played(
+            Act::frames(vec![json!({"a": 1}), json!({})]),
+            &Reply::default(),
+        );
+        assert_eq!(status, 200);
+        assert_eq!(
+            text,
+            "id:1\nevent:result\n:HTTP_STATUS/200\ndata:{\"a\":1}\n\n\
+             id:2\nevent:result\n:HTTP_STATUS/200\ndata:{}\n\n"
+        );
+    }
+
+    #[test]
+    fn a_parameter_error_on_a_stream_is_byte_for_byte_as_recorded() {
+        let words = "Role must be user or assistant and Content length must be greater than 0";
+        let id = "9a4d7e31-62c5-9b08-8f1e-d3a0b5c94e76";
+        let act = Act::fault(&Fault::parameter(words), true, id);
+        let plan = act.stage(&Reply::default(), id);
+        assert_eq!(
+            joined(&plan.steps),
+            "id:1\nevent:error\n:HTTP_STATUS/400\ndata:{\"code\":\"InvalidParameter\",\"message\":\
+             \"Role must be user or assistant and Content length must be greater than 0\",\
+             \"request_id\":\"9a4d7e31-62c5-9b08-8f1e-d3a0b5c94e76\"}\n\n"
+        );
+        let header = |name: &str| {
+            let mut headers = plan.headers.iter();
+            headers
+                .find(|(known, _)| known == name)
+                .map(|(_, value)| value.as_str())
+        };
+        assert_eq!(plan.status, 200);
+        assert_eq!(
+            header("content-type"),
+            Some("text/event-stream;charset=UTF-8")
+        );
+        assert_eq!(header("x-request-id"), Some(id));
+    }
+
+    #[test]
+    fn a_refusal_stands_in_every_place() {
+        let first = "id:1\nevent:result\n:HTTP_STATUS/200\ndata:{}\n\n";
+        let event = format!("{first}id:2\nevent:error\n:HTTP_STATUS/429\ndata:{BODY}\n\n");
+        for (place, stream, status, expected) in [
+            (Place::Natural, false, 429, BODY),
+            (Place::Natural, true, 200, event.as_str()),
+            (Place::Http, true, 429, BODY),
+            (Place::Body, false, 200, BODY),
+            (Place::Event, false, 200, event.as_str()),
+            (Place::Sse, true, 429, event.as_str()),
+        ] {
+            let act = Act::refusal(&refusal(place), stream, "r-1", vec![json!({}), json!({})]);
+            let found = played(act, &Reply::default());
+            assert_eq!(found, (status, expected.to_owned()), "{place:?}");
+        }
+        for (comment, line) in [
+            (Comment::Absent, ""),
+            (Comment::Other(503), ":HTTP_STATUS/503\n"),
+        ] {
+            let refusal = Refusal {
+                comment,
+                after_chunks: 0,
+                ..refusal(Place::Event)
+            };
+            let (_, text) = played(
+                Act::refusal(&refusal, true, "r-1", Vec::new()),
+                &Reply::default(),
+            );
+            assert_eq!(text, format!("id:1\nevent:error\n{line}data:{BODY}\n\n"));
+        }
+    }
+
+    #[test]
+    fn quirks_of_the_wire() {
+        for (wire, expected) in [
+            (
+                Wire {
+                    line_end: LineEnd::CrLf,
+                    ..Wire::default()
+                },
+                "id:1\r\nevent:result\r\n:HTTP_STATUS/200\r\ndata:{\"a\":1}\r\n\r\n",
+            ),
+            (
+                Wire {
+                    no_blank_lines: true,
+                    space: true,
+                    ..Wire::default()
+                },
+                "id: 1\nevent: result\n:HTTP_STATUS/200\ndata: {\"a\":1}\n",
+            ),
+            (
+                Wire {
+                    bom: true,
+                    malformed: Some(1),
+                    ..Wire::default()
+                },
+                "\u{feff}id:1\nevent:result\n:HTTP_STATUS/200\ndata:{\"a\n\n",
+            ),
+            (
+                Wire {
+                    done: true,
+                    line_end: LineEnd::Cr,
+                    ..Wire::default()
+                },
+                "id:1\revent:result\r:HTTP_STATUS/200\rdata:{\"a\":1}\r\rdata:[DONE]\n\n",
+            ),
+        ] {
+            let reply = Reply {
+                wire,
+                ..Reply::default()
+            };
+            assert_eq!(
+                played(Act::frames(vec![json!({"a": 1})]), &reply).1,
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn waits_are_filled_with_heartbeats() {
+        let second = Duration::from_secs(1);
+        let delays = Delays {
+            head: second * 5,
+            first: second * 2,
+            between: second * 3,
+            heartbeat: Some(second),
+        };
+        let reply = Reply {
+            delays,
+            ..Reply::default()
+        };
+        let plan = Act::frames(vec![json!({}), json!({})]).stage(&reply, "x");
+        assert_eq!(plan.head_delay, second * 5);
+        let waited: Duration = plan
+            .steps
+            .iter()
+            .map(|step| match step {
+                Step::Wait(wait) => *wait,
+                Step::Send(..) | Step::Cut(_) => Duration::ZERO,
+            })
+            .sum();
+        assert_eq!(waited, second * 5);
+        let text = String::from_utf8(joined(&plan.steps).to_vec()).unwrap();
+        assert_eq!(text.matches(":heartbeat\n\n").count(), 3);
+    }
+
+    #[test]
+    fn scripted_headers_replace_and_remove() {
+        let headers = vec![
+            ("Retry-After".into(), Some("1".into())),
+            ("Content-Type".into(), None),
+        ];
+        let reply = Reply {
+            headers,
+            status: Some(503),
+            ..Reply::default()
+        };
+        let plan = Act::Json(200, json!({})).stage(&reply, "x");
+        let names: Vec<_> = plan.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(names.contains(&"Retry-After") && !names.contains(&"content-type"));
+        assert_eq!(plan.status, 503);
+        let bytes = Bytes::from_static(b"<html>");
+        let plan = raw(&reply, &[(Duration::from_secs(1), bytes.clone())]);
+        assert_eq!(
+            plan.steps,
+            [Step::Wait(Duration::from_secs(1)), Step::Send(bytes, true)]
+        );
+        assert_eq!(plan.headers.len(), 1);
+    }
+}

@@ -1,0 +1,134 @@
+//! Undoes gzip, a little at a time, so that no few bytes become a flood of them.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use flate2::write::MultiGzDecoder;
+
+use super::error::Broken;
+use super::headers::Headers;
+
+/// How many compressed bytes are undone at once. They become a thousand times as many at the most.
+const STEP: usize = 1024;
+
+/// How many compressed bytes may come before anything comes of them, and for each byte that does.
+/// A writer that passes on each byte as it comes spends eleven on it; blocks and members without
+/// content could go on for ever.
+const FREE_BYTES: u64 = 64 * 1024;
+const BYTES_PER_BYTE: u64 = 24;
+
+/// How a body is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    /// Not at all.
+    Identity,
+    /// With gzip, which every request allows.
+    Gzip,
+}
+
+impl Coding {
+    /// What the head of an answer says; none if it is of no known kind.
+    pub(super) fn of(headers: &Headers) -> Option<Self> {
+        let mut values = headers.all("content-encoding");
+        match (values.next(), values.next()) {
+            (None | Some(b"identity"), None) => Some(Self::Identity),
+            (Some(b"gzip" | b"x-gzip"), None) => Some(Self::Gzip),
+            _ => None,
+        }
+    }
+}
+
+/// Undoes gzip.
+pub(super) struct Unzip {
+    decoder: MultiGzDecoder<Vec<u8>>,
+    waiting: Bytes,
+    /// The compressed bytes so far, and those that came of them.
+    taken: u64,
+    given: u64,
+}
+
+impl Unzip {
+    /// At the start of a body.
+    pub(super) fn new() -> Self {
+        Self {
+            decoder: MultiGzDecoder::new(Vec::new()),
+            waiting: Bytes::new(),
+            taken: 0,
+            given: 0,
+        }
+    }
+
+    /// Takes compressed bytes. [`Unzip::next`] must have given all of those before.
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        self.waiting = bytes;
+    }
+
+    /// The next bytes, if any can be had without more compressed ones.
+    pub(super) fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+        while !self.waiting.is_empty() {
+            let step = self.waiting.split_to(self.waiting.len().min(STEP));
+            self.decoder.write_all(&step).map_err(|_| Broken::Corrupt)?;
+            self.decoder.flush().map_err(|_| Broken::Corrupt)?;
+            self.taken += step.len() as u64;
+            self.given += self.decoder.get_ref().len() as u64;
+            let most = self.given.saturating_mul(BYTES_PER_BYTE);
+            if self.taken > most.saturating_add(FREE_BYTES) {
+                return Err(Broken::Malformed("compressed body with too little output"));
+            }
+            if let Some(bytes) = self.given() {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last bytes, if the stream may end here.
+    pub(super) fn finish(&mut self) -> Result<Option<Bytes>, Broken> {
+        self.decoder.try_finish().map_err(|_| Broken::Corrupt)?;
+        Ok(self.given())
+    }
+
+    fn given(&mut self) -> Option<Bytes> {
+        let bytes = std::mem::take(self.decoder.get_mut());
+        (!bytes.is_empty()).then(|| bytes.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    fn undo(unzip: &mut Unzip, bytes: Vec<u8>) -> Result<usize, Broken> {
+        unzip.push(bytes.into());
+        let mut length = 0;
+        while let Some(bytes) = unzip.next()? {
+            length += bytes.len();
+        }
+        Ok(length)
+    }
+
+    #[test]
+    fn u16_compressed_bytes_of_which_nothing_comes_are_bounded() {
+        let empty = GzEncoder::new(Vec::new(), Compression::fast());
+        let member = empty.finish().unwrap().repeat(100);
+        let mut unzip = Unzip::new();
+        let outcome = (0..1000).find_map(|_| undo(&mut unzip, member.clone()).err());
+        assert!(matches!(outcome, Some(Broken::Malformed(_))));
+    }
+
+    #[test]
+    fn a_body_that_is_flushed_after_each_byte_is_read_to_its_end() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        let mut unzip = Unzip::new();
+        let mut length = 0;
+        for number in 0..100_000_u32 {
+            encoder.write_all(&[number as u8]).unwrap();
+            encoder.flush().unwrap();
+            let bytes = std::mem::take(encoder.get_mut());
+            length += undo(&mut unzip, bytes).unwrap();
+        }
+        assert_eq!(length, 100_000);
+    }
+}

@@ -1,0 +1,327 @@
+//! The state of one call: its stage, its clocks, what it holds, and how it is settled at its end.
+//!
+//! It lies behind a lock because a call must also end when nobody polls its [`Reply`]; the lock is
+//! otherwise never contended.
+//!
+//! [`Reply`]: super::reply::Reply
+
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::task::coop;
+use tokio::time::{Instant, Sleep};
+use tokio_stream::Stream;
+
+use crate::chat::call::Caller;
+use crate::chat::event::Event;
+use crate::chat::usage::Usage;
+use crate::error::{Error, Reason, Sent};
+use crate::memory::CallMemory;
+use crate::telemetry::in_flight::InFlight;
+use crate::telemetry::token_counts::Tokens;
+
+use super::accounts::Lease;
+use super::admission::CallPermits;
+use super::attempt::Attempts;
+use super::call_recorder::CallRecorder;
+use super::retry::silent;
+use super::stage::{Stage, Times};
+
+/// The state of one call.
+pub(super) struct CallState {
+    stage: Stage,
+    deadline: Instant,
+    idle_timeout: Duration,
+    /// The next moment at which a clock may have run out. Armed anew only when it fires, so that an
+    /// event costs no work on the timer wheel.
+    alarm: Pin<Box<Sleep>>,
+    last_event: Instant,
+    waker: Option<Waker>,
+    /// How often DashScope was asked.
+    pub(super) attempts: Attempts,
+    /// The record of the call.
+    pub(super) ledger: Box<CallRecorder>,
+    /// Whether it listens to another call of its name.
+    pub(super) joined: bool,
+    /// Who answers, once somebody does.
+    lease: Option<Lease>,
+    /// The places and the tokens that are held for it.
+    place: Option<CallPermits>,
+    /// What is charged for it, until its response is read.
+    pub(super) memory: Option<CallMemory>,
+}
+
+/// A panic under the lock leaves a call that is over, not one that is inconsistent.
+pub(super) fn lock(core: &Mutex<CallState>) -> MutexGuard<'_, CallState> {
+    core.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl CallState {
+    pub(super) fn new(
+        stage: Stage,
+        times: Times,
+        attempts: Attempts,
+        ledger: Box<CallRecorder>,
+        place: Option<CallPermits>,
+    ) -> Self {
+        Self {
+            stage,
+            deadline: times.deadline,
+            idle_timeout: times.idle_timeout,
+            alarm: Box::pin(tokio::time::sleep_until(times.deadline)),
+            last_event: times.arrived,
+            waker: None,
+            attempts,
+            joined: ledger.report.joined,
+            ledger,
+            lease: None,
+            place,
+            memory: None,
+        }
+    }
+
+    /// When the call must be over.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Error>>> {
+        let polled = match &mut self.stage {
+            Stage::Opening(opening) => match opening.as_mut().poll(cx) {
+                Poll::Ready(Ok(opened)) => {
+                    self.lease = Some(opened.lease);
+                    self.stage = Stage::Open(opened.exchange);
+                    Poll::Ready(Some(Ok(opened.first)))
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
+                Poll::Pending => Poll::Pending,
+            },
+            Stage::Open(exchange) => Pin::new(exchange.as_mut()).poll_next(cx),
+            Stage::Joined(reader) => Pin::new(reader).poll_next(cx),
+            Stage::Failed(error) => {
+                let error = error.clone();
+                self.stage = Stage::Done;
+                return Poll::Ready(Some(Err(error)));
+            }
+            Stage::Done => return Poll::Ready(None),
+        };
+        match polled {
+            Poll::Ready(Some(Ok(event))) => Poll::Ready(Some(self.hand_out(event))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
+            Poll::Ready(None) => Poll::Ready(Some(Err(self.fail(silent())))),
+            Poll::Pending => match self.poll_clocks(cx) {
+                Poll::Ready(error) => Poll::Ready(Some(Err(self.fail(error)))),
+                Poll::Pending => {
+                    match &mut self.waker {
+                        Some(waker) => waker.clone_from(cx.waker()),
+                        None => self.waker = Some(cx.waker().clone()),
+                    }
+                    Poll::Pending
+                }
+            },
+        }
+    }
+
+    fn hand_out(&mut self, event: Event) -> Result<Event, Error> {
+        let now = Instant::now();
+        // An answer that always has an event ready never comes to look at its clocks.
+        if now >= self.deadline && !matches!(event, Event::End(_)) {
+            let error = self.too_late();
+            return Err(self.fail(error));
+        }
+        self.last_event = now;
+        self.ledger.note(&event, now);
+        if let Event::End(end) = &event {
+            let tokens = end.usage.as_deref().map_or(0, Usage::tokens);
+            if let Some(lease) = &self.lease {
+                lease.settle(tokens, now);
+            }
+            if let (Some(place), Some(usage)) = (&mut self.place, &end.usage) {
+                place.used(usage);
+            }
+            self.stage = Stage::Done;
+            self.ledger.report.attempts = self.attempts.load(Ordering::Relaxed);
+            self.ledger.close(None);
+        }
+        Ok(event)
+    }
+
+    /// The call has failed. The error is for the caller.
+    fn fail(&mut self, error: Error) -> Error {
+        let attempts = self.attempts.load(Ordering::Relaxed);
+        let error = error.with_attempts(attempts);
+        self.settle(matches!(error.sent(), Sent::No | Sent::Refused));
+        self.stage = Stage::Done;
+        self.ledger.report.attempts = attempts;
+        self.ledger.close(Some(&error));
+        error
+    }
+
+    /// Settles what an answer used that does not come to its end: what DashScope has counted is
+    /// billed, and what it has not counted is estimated by what was seen. Without a first event the
+    /// reservation stays, for nothing better is known.
+    fn settle(&mut self, undone: bool) {
+        let usage = self.stage.usage_so_far();
+        if let Some(usage) = &usage {
+            self.ledger.report.tokens = Tokens::of(usage);
+        }
+        if undone {
+            if let Some(place) = &mut self.place {
+                place.free();
+            }
+            return;
+        }
+        // Whoever reads the answer of another call pays nothing: that call settles.
+        let begun =
+            matches!(self.stage, Stage::Open(_)) && self.ledger.report.first_event.is_some();
+        let counted = usage.as_ref().is_some_and(|usage| usage.tokens() > 0);
+        let tokens = match &usage {
+            Some(usage) if counted => usage.tokens(),
+            Some(_) | None if begun => {
+                self.ledger.report.usage_estimated = true;
+                let tokens = self.ledger.estimated_tokens();
+                u32::try_from(tokens).unwrap_or(u32::MAX)
+            }
+            Some(_) | None => return,
+        };
+        if let Some(lease) = &self.lease {
+            lease.settle(tokens, Instant::now());
+        }
+        match (&mut self.place, &usage) {
+            (Some(place), Some(usage)) if counted => place.used(usage),
+            (Some(place), _) => place.estimated(u64::from(tokens)),
+            (None, _) => {}
+        }
+    }
+
+    /// Whether a clock has run out.
+    fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        loop {
+            let mut due = self.deadline;
+            if matches!(self.stage, Stage::Open(_)) {
+                due = due.min(self.last_event + self.idle_timeout);
+            }
+            // An earlier alarm is left as it is: it finds nothing and is set to the right time
+            // then.
+            if self.alarm.deadline() > due {
+                self.alarm.as_mut().reset(due);
+            }
+            // An answer that floods spends the budget of the task, and a timer without budget never
+            // fires.
+            let fired = self.alarm.as_mut().poll(cx).is_ready();
+            if !fired && (coop::has_budget_remaining() || Instant::now() < due) {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if now >= self.deadline {
+                return Poll::Ready(self.too_late());
+            }
+            if now >= due {
+                let limit = self.idle_timeout;
+                let message = format!(
+                    "DashScope sent nothing for {limit:?} in the middle of its \
+                                       answer"
+                );
+                let error = Error::new(Reason::StreamStalled, message);
+                return Poll::Ready(error.with_sent(Sent::Begun));
+            }
+            self.alarm.as_mut().reset(due);
+        }
+    }
+
+    /// The error of a call whose deadline has passed.
+    pub(super) fn too_late(&self) -> Error {
+        let sent = self.sent();
+        let message = match sent {
+            Sent::No => return queued(),
+            Sent::Refused | Sent::Maybe => {
+                "deadline exceeded before DashScope answered; set a longer deadline"
+            }
+            Sent::Begun => "deadline exceeded in the middle of the answer; set a longer deadline",
+        };
+        Error::new(Reason::DeadlineExceeded, message).with_sent(sent)
+    }
+
+    /// How far the call has come.
+    fn sent(&self) -> Sent {
+        let asked = self.attempts.load(Ordering::Relaxed) > 0;
+        let begun = self.ledger.report.first_event.is_some();
+        match (asked, begun) {
+            (_, true) => Sent::Begun,
+            (true, false) => Sent::Maybe,
+            (false, false) => Sent::No,
+        }
+    }
+
+    /// Who answers for its memory, as long as it runs.
+    pub(super) fn owner(&self) -> Option<Caller> {
+        match &self.memory {
+            Some(memory) if !matches!(self.stage, Stage::Done | Stage::Failed(_)) => memory.owner(),
+            Some(_) | None => None,
+        }
+    }
+
+    /// What an operator sees of it.
+    pub(super) fn view(&self) -> Option<InFlight> {
+        if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
+            return None;
+        }
+        let report = &self.ledger.report;
+        let so_far = self.stage.usage_so_far();
+        let model = match &*report.answered_by {
+            "" => &report.model,
+            answered_by => answered_by,
+        };
+        Some(InFlight {
+            request_id: report.request_id.as_ref().to_owned(),
+            method: report.method.to_owned(),
+            model: model.to_owned(),
+            caller: report.caller.as_deref().map(str::to_owned),
+            age_seconds: self.ledger.arrived.elapsed().as_secs_f64(),
+            state: self.stage.name().to_owned(),
+            attempts: self.attempts.load(Ordering::Relaxed),
+            chunks: report.chunks,
+            input_tokens: so_far.as_ref().and_then(|usage| usage.input_tokens),
+            output_tokens: so_far.as_ref().and_then(|usage| usage.output_tokens),
+            uploaded_bytes: 0,
+        })
+    }
+
+    /// Ends a call from outside: the exchange with DashScope is closed, the places are free and the
+    /// report is written now; the caller gets the error when it reads.
+    pub(super) fn end(&mut self, error: Error) -> Error {
+        let error = error.with_sent(self.sent());
+        if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
+            self.place = None;
+            return error.with_attempts(self.attempts.load(Ordering::Relaxed));
+        }
+        let error = self.fail(error);
+        self.place = None;
+        self.stage = Stage::Failed(error.clone());
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        error
+    }
+
+    /// Nobody reads the answer any more. The places stay until the response is gone too.
+    pub(super) fn cancel(&mut self) {
+        if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
+            return;
+        }
+        let attempts = self.attempts.load(Ordering::Relaxed);
+        self.settle(attempts == 0);
+        self.stage = Stage::Done;
+        self.ledger.report.attempts = attempts;
+        self.ledger.cancel();
+    }
+}
+
+/// The error of a call whose deadline passes before DashScope is asked.
+pub(super) fn queued() -> Error {
+    let message = "deadline exceeded before DashScope was called; set a longer deadline";
+    Error::new(Reason::Queued, message)
+}

@@ -1,0 +1,287 @@
+//! What an error of DashScope's means for the calls after it.
+//!
+//! An error of one call concerns nobody else. A throttled model, a refused key and an unpaid bill
+//! do: asking on costs time and helps nobody. Whom an error concerns is for its code and status
+//! to say, and never more than what the operator configured: where the caller chose something (its
+//! workspace, a model that the account may not use, a request that makes DashScope fail), only the
+//! same choice of the same caller waits. Time comes from outside, so that this file is plain
+//! reckoning.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::{Error, Kind, Reason, Scope, Sent};
+
+/// How long a refused key or an unpaid bill is left alone. A person has to act first, and one
+/// question a minute shows soon enough that it was done.
+const KEY_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long a throttled model is left alone when DashScope does not say. Its limits count by the
+/// second and by the minute; most pass within a second.
+const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause, whatever DashScope asks for. Its limits count by the minute.
+const LONGEST_THROTTLE: Duration = Duration::from_secs(60);
+
+/// What the operator decides about failing upstreams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CircuitBreakerPolicy {
+    /// After so many failures in a row the upstream is left alone; 0 is never.
+    pub failures: u32,
+    /// How long, until one call may try it.
+    pub pause: Duration,
+}
+
+/// How long an error keeps calls away, and which ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Consequence {
+    /// None: the error was the call's own.
+    None,
+    /// The upstream was not reached, which no caller can bring about.
+    Unreached,
+    /// The upstream failed, which a caller may have brought about.
+    Failure,
+    /// This caller does not ask this model, in this workspace, for a while.
+    Choice(Duration),
+    /// Nobody asks this model by this account for a while.
+    Model(Duration),
+    /// Nobody uses this account for a while.
+    Account(Duration),
+}
+
+/// What an error means for the calls after it. `chosen` says whether the caller chose the workspace
+/// that the call was made in.
+pub(super) fn consequence(error: &Error, chosen: bool) -> Consequence {
+    let reason = error.reason();
+    let throttled = matches!(
+        reason,
+        Reason::UpstreamRate | Reason::UpstreamBurst | Reason::UpstreamTokens
+    );
+    let unreached = matches!(
+        reason,
+        Reason::UpstreamDns | Reason::UpstreamConnect | Reason::UpstreamTls
+    );
+    let failed = matches!(
+        reason,
+        Reason::UpstreamInternal
+            | Reason::UpstreamOverloaded
+            | Reason::UpstreamUnknown
+            | Reason::UpstreamReset
+            | Reason::FirstEventTimeout
+    );
+    if unreached {
+        return Consequence::Unreached;
+    }
+    if failed {
+        return Consequence::Failure;
+    }
+    let pause = match throttled {
+        true => error.retry_after().unwrap_or(THROTTLED_PAUSE),
+        false => KEY_PAUSE,
+    };
+    let pause = pause.min(LONGEST_THROTTLE);
+    match error.upstream().map(|upstream| upstream.scope) {
+        Some(Scope::Account) if !chosen => Consequence::Account(pause),
+        // Rates are those of the account. What else is said of a model may be said of it for this
+        // caller alone: it chose the model.
+        Some(Scope::Model) if !chosen && throttled => Consequence::Model(pause),
+        Some(Scope::Account | Scope::Model) => Consequence::Choice(pause),
+        Some(Scope::Call) | None => Consequence::None,
+    }
+}
+
+/// Whether something may be asked, and if not, until when and why.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CircuitBreaker {
+    out: Option<(Instant, Error)>,
+    failures: u32,
+    /// Until when the circuit is open.
+    open: Option<Instant>,
+}
+
+/// Why something may not be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Away {
+    /// How long still.
+    pub(super) wait: Duration,
+    /// What the caller is told.
+    pub(super) error: Error,
+}
+
+impl CircuitBreaker {
+    /// Whether it may be asked now.
+    pub(super) fn check(&self, now: Instant) -> Result<(), Away> {
+        let left =
+            |until: Instant| Some(until.saturating_duration_since(now)).filter(|d| !d.is_zero());
+        if let Some((until, error)) = &self.out
+            && let Some(wait) = left(*until)
+        {
+            let error = match error.kind() == Kind::Exhausted {
+                true => error.clone().with_retry_after(wait),
+                false => error.clone(),
+            };
+            return Err(Away { wait, error });
+        }
+        match self.open.and_then(left) {
+            Some(wait) => Err(Away {
+                wait,
+                error: circuit_open(wait),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// It is asked now. If its circuit is open, this is the one trial: the next may try after
+    /// another pause, should nobody tell how this one went.
+    pub(super) fn ask(&mut self, now: Instant, policy: CircuitBreakerPolicy) {
+        if let Some(until) = &mut self.open {
+            *until = now + policy.pause;
+        }
+    }
+
+    /// It answered.
+    pub(super) fn answered(&mut self) {
+        self.out = None;
+        self.failures = 0;
+        self.open = None;
+    }
+
+    /// It failed.
+    pub(super) fn failed(&mut self, now: Instant, policy: CircuitBreakerPolicy) {
+        self.failures = self.failures.saturating_add(1);
+        if policy.failures > 0 && self.failures >= policy.failures {
+            self.open = Some(now + policy.pause);
+        }
+    }
+
+    /// It is left alone for a while. Whoever asks meanwhile hears the same fault, which cost
+    /// nothing this time.
+    pub(super) fn leave(&mut self, now: Instant, pause: Duration, error: &Error) {
+        self.out = Some((now + pause, error.clone().with_sent(Sent::No)));
+    }
+
+    /// Whether there is nothing to remember.
+    pub(super) fn is_clean(&self, now: Instant) -> bool {
+        let out = self.out.as_ref().is_some_and(|(until, _)| now < *until);
+        !out && self.failures == 0 && self.open.is_none()
+    }
+}
+
+/// The error of a call that is not made, because those before it failed.
+pub(super) fn circuit_open(wait: Duration) -> Error {
+    let message = "the circuit breaker is open: DashScope failed repeatedly";
+    Error::new(Reason::CircuitOpen, message).with_retry_after(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Upstream;
+
+    const POLICY: CircuitBreakerPolicy = CircuitBreakerPolicy {
+        failures: 3,
+        pause: Duration::from_secs(2),
+    };
+
+    fn refused(reason: Reason, scope: Scope) -> Error {
+        Error::new(reason, "refused").with_upstream(Upstream {
+            scope,
+            ..Upstream::default()
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn enough_failures_in_a_row_open_the_circuit_and_one_call_may_try() {
+        let mut standing = CircuitBreaker::default();
+        let now = Instant::now();
+        for _ in 0..2 {
+            standing.failed(now, POLICY);
+            standing.failed(now, POLICY);
+            assert!(standing.check(now).is_ok());
+            standing.answered();
+        }
+        for _ in 0..3 {
+            standing.failed(now, POLICY);
+        }
+        let away = standing.check(now).unwrap_err();
+        assert_eq!(away.error.reason(), Reason::CircuitOpen);
+        assert_eq!(away.error.retry_after(), Some(POLICY.pause));
+        let later = now + POLICY.pause;
+        assert!(standing.check(later).is_ok());
+        standing.ask(later, POLICY);
+        assert!(standing.check(later).is_err(), "one may try, not all");
+        standing.failed(later, POLICY);
+        assert!(standing.check(later + Duration::from_secs(1)).is_err());
+        let again = later + POLICY.pause;
+        standing.ask(again, POLICY);
+        standing.answered();
+        assert!(standing.check(again).is_ok() && standing.is_clean(again));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_meanwhile_hears_the_same_fault() {
+        let mut standing = CircuitBreaker::default();
+        let now = Instant::now();
+        let error = refused(Reason::UpstreamBilling, Scope::Account).with_sent(Sent::Refused);
+        standing.leave(now, KEY_PAUSE, &error);
+        let away = standing.check(now + Duration::from_secs(59)).unwrap_err();
+        assert_eq!(away.error.reason(), Reason::UpstreamBilling);
+        assert_eq!(away.error.sent(), Sent::No);
+        assert!(standing.check(now + KEY_PAUSE).is_ok());
+    }
+
+    #[test]
+    fn each_error_keeps_the_right_calls_away() {
+        use Consequence::{Account, Choice, Model, None, Unreached};
+        let wish =
+            refused(Reason::UpstreamRate, Scope::Model).with_retry_after(Duration::from_secs(3600));
+        let refused = |reason, scope| refused(reason, scope);
+        for (error, own, chosen) in [
+            (
+                refused(Reason::UpstreamCredential, Scope::Account),
+                Account(KEY_PAUSE),
+                Choice(KEY_PAUSE),
+            ),
+            (
+                refused(Reason::UpstreamBilling, Scope::Account),
+                Account(KEY_PAUSE),
+                Choice(KEY_PAUSE),
+            ),
+            (
+                refused(Reason::UpstreamBilling, Scope::Model),
+                Choice(KEY_PAUSE),
+                Choice(KEY_PAUSE),
+            ),
+            (
+                refused(Reason::UpstreamPermission, Scope::Model),
+                Choice(KEY_PAUSE),
+                Choice(KEY_PAUSE),
+            ),
+            (
+                refused(Reason::UpstreamBurst, Scope::Model),
+                Model(THROTTLED_PAUSE),
+                Choice(THROTTLED_PAUSE),
+            ),
+            (wish, Model(LONGEST_THROTTLE), Choice(LONGEST_THROTTLE)),
+            // Said by words alone.
+            (refused(Reason::UpstreamRate, Scope::Call), None, None),
+            (refused(Reason::UpstreamCredential, Scope::Call), None, None),
+            (
+                refused(Reason::UpstreamInternal, Scope::Call),
+                Consequence::Failure,
+                Consequence::Failure,
+            ),
+            (
+                Error::new(Reason::UpstreamConnect, "no"),
+                Unreached,
+                Unreached,
+            ),
+            (refused(Reason::InvalidRequest, Scope::Call), None, None),
+            (Error::new(Reason::MediaUrl, "no"), None, None),
+        ] {
+            assert_eq!(consequence(&error, false), own, "{error:?}");
+            assert_eq!(consequence(&error, true), chosen, "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! A call with a name is done once.
+//!
+//! The first call of a name runs on its own task and writes its events into a log; it and every
+//! later call of the same name, caller and content read that log from the start. When nobody reads
+//! any more, the task is dropped, and with it the connection to DashScope. A complete answer is
+//! kept for a while; a fault is not, so that the call can be made again.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use tokio_stream::StreamExt;
+
+use crate::chat::call::{Call, Caller};
+use crate::chat::event::Event;
+use crate::error::{Error, Reason, Violation};
+use crate::memory::{Kind, MemoryLedger};
+
+use super::attempt::Attempts;
+use super::replay_cache::{ReplayCache, Scarce};
+use super::replay_log::{Interest, ReplayLog, ReplayReader};
+use super::reply::Reply;
+
+/// How long and how many named calls are remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct IdempotencyConfig {
+    /// How long after its end.
+    pub keep: Duration,
+    /// How many at the most.
+    pub max_calls: usize,
+    /// How many bytes of answers at the most, all together.
+    pub max_bytes: usize,
+}
+
+/// All named calls: those that run, and those that ended not long ago.
+pub(super) struct Idempotency {
+    settings: IdempotencyConfig,
+    hasher: RandomState,
+    memory: MemoryLedger,
+    table: Mutex<Table>,
+}
+
+/// A caller and the name that it chose.
+type Key = (Caller, Arc<str>);
+
+#[derive(Default)]
+struct Table {
+    entries: HashMap<Key, Entry>,
+    kept: ReplayCache<Key>,
+}
+
+struct Entry {
+    /// Whose part of the room it takes.
+    share: Caller,
+    fingerprint: u64,
+    log: Arc<ReplayLog>,
+    interest: Weak<Running>,
+    /// Until when a finished call is kept.
+    expires: Option<Instant>,
+}
+
+/// A call that runs, held by every reader. When the last one goes, the call is over.
+struct Running {
+    task: AbortHandle,
+    once: Weak<Idempotency>,
+    key: Key,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let Some(once) = self.once.upgrade() {
+            once.lock().give_up(&self.key);
+        }
+    }
+}
+
+impl Idempotency {
+    /// Remembers nothing yet.
+    pub(super) fn new(settings: IdempotencyConfig, memory: MemoryLedger) -> Self {
+        Self {
+            settings,
+            memory,
+            hasher: RandomState::new(),
+            table: Mutex::default(),
+        }
+    }
+
+    /// Forgets answers until so many bytes are free, for a call of this caller if it is for one:
+    /// how many were forgotten.
+    pub(super) fn relieve(&self, bytes: usize, for_whom: Option<Caller>) -> u64 {
+        let mut table = self.lock();
+        let (before, mut count) = (table.kept.bytes(), 0);
+        while before - table.kept.bytes() < bytes
+            && let Some(key) = table.kept.pop_of_heaviest(Scarce::Bytes, for_whom)
+        {
+            table.entries.remove(&key);
+            count += 1;
+        }
+        count
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Forgets a call that nobody waits for any more, unless it has ended well or is another by
+    /// now.
+    fn give_up(&mut self, key: &Key) {
+        let given_up =
+            |entry: &Entry| entry.expires.is_none() && entry.interest.strong_count() == 0;
+        if self.entries.get(key).is_some_and(given_up) {
+            self.forget(key);
+        }
+    }
+
+    /// Forgets a call that runs.
+    fn forget(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.remove(key)
+            && entry.expires.is_none()
+        {
+            self.kept.drop_running(entry.share);
+        }
+    }
+
+    /// Whether the call of this name is the one that writes this log, and no later one.
+    fn is(&self, key: &Key, log: &Arc<ReplayLog>) -> bool {
+        let entry = self.entries.get(key);
+        entry.is_some_and(|entry| Arc::ptr_eq(&entry.log, log))
+    }
+
+    /// Keeps a call that has ended well.
+    fn keep(&mut self, key: Key, expires: Instant) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.expires = Some(expires);
+            let bytes = entry.log.charged();
+            self.kept.finish(entry.share, key, (bytes, expires));
+        }
+    }
+
+    /// Forgets what has expired; then answers of those that hold the most, until there is room for
+    /// one more call of this caller.
+    fn make_room(&mut self, settings: IdempotencyConfig, share: Caller) -> Result<(), Error> {
+        let now = Instant::now();
+        while let Some(key) = self.kept.pop_expired(now) {
+            self.entries.remove(&key);
+        }
+        while self.kept.bytes() > settings.max_bytes
+            && let Some(key) = self.kept.pop_of_heaviest(Scarce::Bytes, None)
+        {
+            self.entries.remove(&key);
+        }
+        while self.entries.len() >= settings.max_calls
+            && let Some(key) = self.kept.pop_of_heaviest(Scarce::Entries, Some(share))
+        {
+            self.entries.remove(&key);
+        }
+        if self.entries.len() < settings.max_calls {
+            return Ok(());
+        }
+        let message = "too many calls with a request_id are running; omit request_id";
+        Err(Error::new(Reason::Overloaded, message))
+    }
+}
+
+/// Joins the call of this name, or starts it, in this caller's part of the room: `start` makes the
+/// reply that goes to DashScope.
+pub(super) fn open(
+    once: &Arc<Idempotency>,
+    (call, share): (&Call, Caller),
+    start: impl FnOnce(&Attempts) -> Reply,
+) -> Result<ReplayReader, Error> {
+    let key = (call.caller, call.request_id.clone());
+    // Not the trace: each try of one call is a span of its own.
+    let passing = (&call.passing.workspace, &call.passing.data_inspection);
+    let fingerprint = once.hasher.hash_one((&call.prompt, call.delivery, passing));
+    let mut table = once.lock();
+    if let Some(entry) = table.entries.get(&key)
+        && let Some(reader) = join(entry, fingerprint)?
+    {
+        return Ok(reader);
+    }
+    // One without a waiter is made again.
+    table.forget(&key);
+    table.make_room(once.settings, share)?;
+
+    let held = table.kept.begin(share);
+    let log = Arc::new(ReplayLog::new(once.memory.share(Kind::Kept), held));
+    let events = start(log.attempts());
+    let whose = (key.clone(), share);
+    let run = run(Arc::downgrade(once), whose, events, Arc::clone(&log));
+    let running = Arc::new(Running {
+        task: tokio::spawn(run).abort_handle(),
+        once: Arc::downgrade(once),
+        key: key.clone(),
+    });
+    let entry = Entry {
+        share,
+        fingerprint,
+        log: Arc::clone(&log),
+        interest: Arc::downgrade(&running),
+        expires: None,
+    };
+    table.entries.insert(key, entry);
+    Ok(ReplayReader::new(log, Some(running), false))
+}
+
+/// A reader of a call that runs or has ended well; none if it must be made again.
+fn join(entry: &Entry, fingerprint: u64) -> Result<Option<ReplayReader>, Error> {
+    let kept = entry
+        .expires
+        .is_some_and(|expires| Instant::now() < expires);
+    let running = entry.expires.is_none() && entry.interest.strong_count() > 0;
+    if !running && !kept {
+        return Ok(None);
+    }
+    if entry.fingerprint != fingerprint {
+        let message = "was used for another request; choose a new one for each request";
+        let violation = Violation {
+            field: "request_id".to_owned(),
+            description: message.to_owned(),
+        };
+        let message = format!("request_id {message}");
+        let error = Error::new(Reason::IdempotencyKeyReused, message);
+        return Err(error.with_violation(violation));
+    }
+    if entry.log.is_cut() {
+        let message = "a call with this request_id was made, and its answer is too long to be \
+                       shared";
+        return Err(Error::new(Reason::CallInProgress, message));
+    }
+    // The last reader may have gone just now; then the call is made again.
+    let running = entry.interest.upgrade();
+    if running.is_none() && !kept {
+        return Ok(None);
+    }
+    let interest = running.map(|running| running as Interest);
+    Ok(Some(ReplayReader::new(
+        Arc::clone(&entry.log),
+        interest,
+        true,
+    )))
+}
+
+/// Runs a named call on its own, whoever listens.
+async fn run(
+    once: Weak<Idempotency>,
+    (key, share): (Key, Caller),
+    mut events: Reply,
+    log: Arc<ReplayLog>,
+) {
+    while let Some(event) = events.next().await {
+        let end = match event {
+            Ok(event) => {
+                let last = matches!(event, Event::End(_));
+                let make_room = |bytes| {
+                    if let Some(once) = once.upgrade() {
+                        once.relieve(bytes, Some(share));
+                    }
+                };
+                log.write(event, make_room).await;
+                last.then_some(Ok(()))
+            }
+            Err(error) => Some(Err(error)),
+        };
+        let Some(end) = end else { continue };
+        if let Some(once) = once.upgrade() {
+            let mut table = once.lock();
+            match &end {
+                _ if !table.is(&key, &log) => {}
+                Ok(()) => table.keep(key, Instant::now() + once.settings.keep),
+                Err(_) => table.forget(&key),
+            }
+        }
+        log.end(end);
+        return;
+    }
+}

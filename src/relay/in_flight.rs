@@ -1,0 +1,93 @@
+//! The list of all calls in flight, for an operator to see and for a shutdown to end.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::chat::call::Caller;
+use crate::error::{Error, Reason};
+use crate::memory;
+use crate::telemetry::in_flight::Calls as View;
+
+use super::call_state::{self, CallState};
+use super::live_list::LiveList;
+use super::reply::Reply;
+use super::upload_progress::UploadInFlight;
+
+/// All calls in flight.
+#[derive(Default)]
+pub(super) struct InFlightCalls {
+    calls: LiveList<Mutex<CallState>>,
+    uploads: Mutex<Vec<Weak<UploadInFlight>>>,
+    shut_down: AtomicBool,
+}
+
+impl InFlightCalls {
+    /// Watches over a reply as long as there is somebody to read it.
+    pub(super) fn watch(&self, reply: &mut Reply) {
+        reply.watched(self.calls.add(reply.core()));
+        // Asked after it is on the list: whoever sets this ends those that are on it.
+        if self.shut_down.load(Ordering::SeqCst) {
+            call_state::lock(reply.core()).end(going_down());
+        }
+    }
+
+    /// Knows of an upload as long as that lives.
+    pub(super) fn add_upload(&self, upload: &Arc<UploadInFlight>) {
+        let mut uploads = self.uploads();
+        // As many as may be in flight at the most, because each holds a place.
+        uploads.retain(|upload| upload.strong_count() > 0);
+        uploads.push(Arc::downgrade(upload));
+    }
+
+    /// All that is in flight now, the oldest first.
+    pub(super) fn view(&self) -> View {
+        let live = self.calls.live();
+        let calls = live.iter().filter_map(|core| call_state::lock(core).view());
+        let mut calls: Vec<_> = calls.collect();
+        let uploads: Vec<_> = self.uploads().iter().filter_map(Weak::upgrade).collect();
+        calls.extend(uploads.iter().map(|upload| upload.view()));
+        calls.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
+        View { calls }
+    }
+
+    /// Ends calls of these callers until so many bytes come back, and of none more than this caller
+    /// holds above its part: how many were ended. Each gives back what every call is charged.
+    pub(super) fn relieve(&self, above: Vec<(Caller, usize)>, mut bytes: usize) -> u64 {
+        let mut above: HashMap<_, _> = above.into_iter().collect();
+        let mut ended = 0;
+        for call in self.calls.live() {
+            if bytes == 0 {
+                break;
+            }
+            let mut call = call_state::lock(&call);
+            let Some(more) = call.owner().and_then(|owner| above.get_mut(&owner)) else {
+                continue;
+            };
+            if *more == 0 {
+                continue;
+            }
+            *more = more.saturating_sub(memory::CALL);
+            bytes = bytes.saturating_sub(memory::CALL);
+            call.end(memory::full());
+            ended += 1;
+        }
+        ended
+    }
+
+    /// Ends every call, and every one that still comes.
+    pub(super) fn shut_down(&self) {
+        self.shut_down.store(true, Ordering::SeqCst);
+        for core in self.calls.live() {
+            call_state::lock(&core).end(going_down());
+        }
+    }
+
+    fn uploads(&self) -> MutexGuard<'_, Vec<Weak<UploadInFlight>>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn going_down() -> Error {
+    Error::new(Reason::ShuttingDown, "the gateway is shutting down")
+}

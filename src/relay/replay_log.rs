@@ -1,0 +1,301 @@
+//! The events of one named call, written once and read by every call of its name.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::WatchStream;
+
+use crate::chat::event::Event;
+use crate::error::{Error, Reason};
+use crate::memory::{Claim, Share};
+use crate::turns::give_way;
+
+use super::attempt::Attempts;
+use super::replay_cache::HeldBytes;
+
+/// The longest answer that is kept whole, in bytes. A longer one still reaches its first reader,
+/// piece by piece, but a second call of its name is refused instead of being paid for again.
+const LONGEST_KEPT: usize = 8 * 1024 * 1024;
+
+/// How many events of a log are read in one go before other tasks have their turn, and how many
+/// bytes. A kept answer is there at once, and to encode all of it would take a thread for tens of
+/// milliseconds; this much takes less than a tenth of one.
+const BURST_EVENTS: usize = 64;
+const BURST_BYTES: usize = 64 * 1024;
+
+/// What a log takes beside its events: its entry in the table, its name, its channel.
+const LOG_BYTES: usize = 1024;
+
+/// Held by every reader of a call that runs. When the last one goes, the call is over.
+pub(super) type Interest = Arc<dyn Send + Sync>;
+
+/// What a call has answered so far.
+pub(super) struct ReplayLog {
+    written: Mutex<Written>,
+    length: watch::Sender<usize>,
+    attempts: Attempts,
+    /// The first events are gone: the answer was too long to keep.
+    cut: AtomicBool,
+}
+
+struct Written {
+    events: VecDeque<Event>,
+    /// How many events were cut off before the first one here.
+    cut: usize,
+    bytes: usize,
+    /// How many bytes may wait for the reader of a log that is cut.
+    most: usize,
+    end: Option<Result<(), Error>>,
+    memory: Share,
+    /// What all logs of the caller hold.
+    held: HeldBytes,
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.memory.bytes(), Ordering::Relaxed);
+    }
+}
+
+impl ReplayLog {
+    /// An empty log, whose events are charged to this share and counted there for its caller.
+    pub(super) fn new(memory: Share, held: HeldBytes) -> Self {
+        let written = Written {
+            events: VecDeque::new(),
+            cut: 0,
+            bytes: LOG_BYTES,
+            most: LONGEST_KEPT,
+            end: None,
+            memory,
+            held,
+        };
+        Self {
+            written: Mutex::new(written),
+            length: watch::Sender::new(0),
+            attempts: Attempts::default(),
+            cut: AtomicBool::new(false),
+        }
+    }
+
+    /// How often DashScope was asked.
+    pub(super) fn attempts(&self) -> &Attempts {
+        &self.attempts
+    }
+
+    /// How many bytes are charged for it.
+    pub(super) fn charged(&self) -> usize {
+        self.lock().memory.bytes()
+    }
+
+    /// Whether it is too long to be read from its start.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an event. An answer that has grown too long, or for which there is no memory even after
+    /// `make_room`, is passed on instead of kept: then this waits until the reader has caught up.
+    pub(super) async fn write(&self, event: Event, make_room: impl Fn(usize)) {
+        let weight = event.weight();
+        if !self.is_cut() && !self.fits(weight) {
+            make_room(weight);
+            if !self.fits(weight) {
+                let mut written = self.lock();
+                written.most = written.bytes;
+                drop(written);
+                self.cut.store(true, Ordering::Release);
+            }
+        }
+        let length = {
+            let mut written = self.lock();
+            written.bytes += weight;
+            written.events.push_back(event);
+            written.cut + written.events.len()
+        };
+        self.length.send_replace(length);
+        while self.is_cut() && self.has_backlog() {
+            // Readers that take an event from a cut log free its bytes; they cannot say so without
+            // a second channel, and this is the rare case of an answer above eight megabytes.
+            tokio::time::sleep(CATCH_UP).await;
+        }
+    }
+
+    /// Charges so many more bytes, if they may be kept.
+    fn fits(&self, weight: usize) -> bool {
+        let mut written = self.lock();
+        let bytes = written.bytes + weight;
+        let before = written.memory.bytes();
+        if bytes > LONGEST_KEPT || written.memory.hold(bytes, Claim::Running).is_err() {
+            return false;
+        }
+        let more = written.memory.bytes() - before;
+        written.held.fetch_add(more, Ordering::Relaxed);
+        true
+    }
+
+    fn has_backlog(&self) -> bool {
+        let written = self.lock();
+        written.bytes > written.most
+    }
+
+    /// The call is over.
+    pub(super) fn end(&self, end: Result<(), Error>) {
+        self.lock().end = Some(end);
+        self.length.send_modify(|_| ());
+    }
+}
+
+/// How long a writer waits for its reader to catch up before it looks again.
+const CATCH_UP: Duration = Duration::from_millis(5);
+
+/// Reads a log from its start.
+pub(super) struct ReplayReader {
+    log: Arc<ReplayLog>,
+    next: usize,
+    changes: WatchStream<usize>,
+    /// How many events were read since other tasks had their turn, and how many bytes.
+    burst: (usize, usize),
+    twin: bool,
+    _interest: Option<Interest>,
+}
+
+impl ReplayReader {
+    /// A reader of this log. A twin is one that another call was before.
+    pub(super) fn new(log: Arc<ReplayLog>, interest: Option<Interest>, twin: bool) -> Self {
+        let changes = WatchStream::from_changes(log.length.subscribe());
+        Self {
+            log,
+            next: 0,
+            changes,
+            burst: (0, 0),
+            twin,
+            _interest: interest,
+        }
+    }
+
+    /// How often DashScope was asked.
+    pub(super) fn attempts(&self) -> Attempts {
+        Arc::clone(&self.log.attempts)
+    }
+
+    /// Whether another call of the same name was first.
+    pub(super) fn is_twin(&self) -> bool {
+        self.twin
+    }
+
+    fn next_item(&mut self) -> Option<Result<Event, Error>> {
+        let mut written = self.log.lock();
+        // The first reader of a cut log takes away what it has read.
+        while self.log.is_cut() && written.cut < self.next {
+            let Some(event) = written.events.pop_front() else {
+                break;
+            };
+            written.cut += 1;
+            written.bytes = written.bytes.saturating_sub(event.weight());
+        }
+        let Some(at) = self.next.checked_sub(written.cut) else {
+            let message = "the answer is too long to be shared with another call of the same \
+                           request_id";
+            return Some(Err(Error::new(Reason::CallInProgress, message)));
+        };
+        if let Some(event) = written.events.get(at) {
+            self.next += 1;
+            return Some(Ok(event.clone()));
+        }
+        match &written.end {
+            Some(Err(error)) => Some(Err(error.clone())),
+            Some(Ok(())) | None => None,
+        }
+    }
+}
+
+impl Stream for ReplayReader {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let (events, bytes) = self.burst;
+        if events >= BURST_EVENTS || bytes >= BURST_BYTES {
+            self.burst = (0, 0);
+            return give_way(cx);
+        }
+        loop {
+            if let Some(item) = self.next_item() {
+                let weight = item.as_ref().map_or(0, Event::weight);
+                self.burst = (events + 1, bytes.saturating_add(weight));
+                return Poll::Ready(Some(item));
+            }
+            let changed = Pin::new(&mut self.changes).poll_next(cx);
+            if changed.is_pending() {
+                self.burst = (0, 0);
+            }
+            // The sender lives in the log, so this ends only with the reader.
+            if std::task::ready!(changed).is_none() {
+                return Poll::Ready(None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::event::{Delta, Piece};
+    use crate::memory::{Kind, MemoryLedger};
+
+    fn text(text: String) -> Event {
+        Event::Delta(Delta {
+            choice: 0,
+            starts_part: false,
+            piece: Piece::Text(text),
+        })
+    }
+
+    /// How many events each poll of a reader's task takes of a log that is whole.
+    async fn turns(events: usize, bytes: usize) -> Vec<usize> {
+        let log = Arc::new(ReplayLog::new(
+            MemoryLedger::default().share(Kind::Kept),
+            Arc::default(),
+        ));
+        for _ in 0..events {
+            log.write(text("x".repeat(bytes)), |_| {}).await;
+        }
+        let mut reader = ReplayReader::new(log, None, true);
+        let mut left = events;
+        let mut turns = Vec::new();
+        std::future::poll_fn(|cx| {
+            let mut taken = 0;
+            while left > taken && Pin::new(&mut reader).poll_next(cx).is_ready() {
+                taken += 1;
+            }
+            left -= taken;
+            turns.push(taken);
+            match left {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+        turns
+    }
+
+    #[tokio::test]
+    async fn a_kept_answer_is_read_a_little_at_a_time() {
+        let small = turns(1000, 1).await;
+        assert!(
+            small.iter().all(|taken| *taken <= BURST_EVENTS),
+            "{small:?}"
+        );
+        assert_eq!(small.iter().sum::<usize>(), 1000);
+        let large = turns(20, BURST_BYTES / 2).await;
+        assert!(large.iter().all(|taken| *taken <= 2), "{large:?}");
+    }
+}
