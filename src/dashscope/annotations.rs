@@ -1,4 +1,4 @@
-//! The small nouns of an answer, from the wire to the house: notes, sources, probabilities.
+//! Conversion of annotations, search results and log probabilities from DashScope's JSON types.
 
 use super::answer_json;
 use super::json_text::Text;
@@ -6,7 +6,7 @@ use crate::chat::document::{Document, Real};
 use crate::chat::event::{Logprobs, SearchInfo, SearchResult, TokenLogprob};
 use crate::chat::message::Annotation;
 
-/// What a model noticed.
+/// Converts an annotation.
 pub(super) fn annotation(wire: answer_json::Annotation<'_>) -> Annotation {
     Annotation {
         kind: owned(wire.kind),
@@ -16,7 +16,7 @@ pub(super) fn annotation(wire: answer_json::Annotation<'_>) -> Annotation {
     }
 }
 
-/// What was found on the web.
+/// Converts the results of a web search.
 pub(super) fn search_info(wire: answer_json::SearchInfo<'_>) -> SearchInfo {
     let result = |wire: answer_json::SearchResult<'_>| SearchResult {
         index: wire.index.unwrap_or_default(),
@@ -37,14 +37,14 @@ pub(super) fn search_info(wire: answer_json::SearchInfo<'_>) -> SearchInfo {
     }
 }
 
-/// Whether all that was found before is among what is found now.
+/// Whether every earlier search result is also in the current list.
 pub(super) fn has_all(now: &SearchInfo, before: &SearchInfo) -> bool {
     let has_result = |result: &SearchResult| now.results.iter().any(|r| r.url == result.url);
     let has_key = |(key, _): &(String, Document)| now.extra.value(key).is_some();
     before.results.iter().all(has_result) && before.extra.0.iter().all(has_key)
 }
 
-/// How likely words were.
+/// Converts log probabilities.
 pub(super) fn logprobs(wire: answer_json::Logprobs<'_>) -> Logprobs {
     Logprobs {
         content: wire.content.map(tokens).unwrap_or_default(),
@@ -63,7 +63,7 @@ fn tokens(wire: Vec<answer_json::TokenLogprob<'_>>) -> Vec<TokenLogprob> {
     wire.into_iter().map(token).collect()
 }
 
-/// The text of a field that may be missing.
+/// The text of an optional field, empty if absent.
 pub(super) fn owned(text: Option<Text<'_>>) -> String {
     text.map(|Text(text)| text.into_owned()).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
-//! DashScope's answers as they stand on the wire. Texts are borrowed wherever JSON allows it.
+//! The types of DashScope's responses. Texts borrow from the JSON where possible.
 //!
-//! `strict.rs` reads them as documented, and `lenient.rs` what is not quite so.
+//! `strict.rs` reads them as documented; `lenient.rs` accepts deviations.
 
 use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -9,7 +9,7 @@ use super::json_text::{Quoted, Text};
 use crate::chat::document::{MAX_LEVELS, Object};
 use crate::chat::warning::{Code, Warning};
 
-/// The JSON of a value that is read later, if at all.
+/// The JSON of a value that is parsed later, if at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Raw<'a>(pub(super) &'a str);
 
@@ -19,7 +19,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
     }
 }
 
-/// The body of an answer, or the data of one event.
+/// The body of a response, or the data of one event.
 #[derive(Debug, Default)]
 pub(super) struct Body<'a> {
     pub(super) request_id: Option<Text<'a>>,
@@ -29,17 +29,17 @@ pub(super) struct Body<'a> {
     pub(super) output: Option<Output<'a>>,
     pub(super) usage: Option<Raw<'a>>,
     pub(super) extra: Object,
-    /// What could not be kept.
+    /// Warnings about values that were dropped.
     pub(super) warnings: Vec<Warning>,
 }
 
-/// What a key that came twice is reported as.
+/// The warning about a duplicate key.
 pub(super) fn repeated(path: String) -> Warning {
     let message = "duplicate key in DashScope's answer; the last value is used";
     Warning::new(Code::AnswerPartDropped, path, message)
 }
 
-/// What a value is reported as that is nested so deep that no reader of protobuf would decode it.
+/// The warning about a value nested too deeply for protobuf decoders.
 pub(super) fn nested(path: String) -> Warning {
     let message = format!(
         "the value is nested more than {MAX_LEVELS} levels deep in DashScope's answer; deeper \
@@ -52,21 +52,21 @@ pub(super) fn nested(path: String) -> Warning {
 #[derive(Debug, Default)]
 pub(super) struct Output<'a> {
     pub(super) choices: Option<Vec<Choice<'a>>>,
-    /// The answer of models that do not speak in choices.
+    /// The text of models that return no `choices`.
     pub(super) text: Option<Text<'a>>,
     pub(super) finish_reason: Option<Text<'a>>,
     pub(super) audio: Option<Audio<'a>>,
     pub(super) search_info: Option<SearchInfo<'a>>,
-    /// Whether the answer is complete, as some image models say it.
+    /// Whether the response is complete, as reported by some image models.
     pub(super) finished: Option<bool>,
     pub(super) extra: Object,
-    /// Whether it is a text and no object.
+    /// Whether `output` was a string instead of an object.
     pub(super) is_bare: bool,
 }
 
 impl Output<'_> {
-    /// Whether there is an answer in it. Errors come with an empty object at times, or with an
-    /// empty list of choices.
+    /// Whether it has any content. Errors may come with an empty object or an empty list of
+    /// choices.
     pub(super) fn says_something(&self) -> bool {
         self.choices.as_ref().is_some_and(|list| !list.is_empty())
             || self.text.is_some()
@@ -99,7 +99,7 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Whether there is content in it.
+    /// Whether it has any content.
     pub(super) fn says_something(&self) -> bool {
         let has_content = match &self.content {
             Some(Content::Text(Text(text))) => !text.is_empty(),
@@ -114,7 +114,7 @@ impl<'a> Message<'a> {
                 .is_some_and(|calls| !calls.is_empty())
     }
 
-    /// A message that is a text.
+    /// A message whose JSON is a string.
     pub(super) fn said(text: Text<'a>) -> Self {
         Self {
             content: Some(Content::Text(text)),
@@ -123,7 +123,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// `content`: a list of parts, or a text alone.
+/// `content`: a list of parts, or a single text.
 #[derive(Debug)]
 pub(super) enum Content<'a> {
     Text(Text<'a>),
@@ -146,7 +146,7 @@ impl Part<'_> {
     }
 }
 
-/// Audio: an object, or the address alone.
+/// Audio: an object, or a URL alone.
 #[derive(Debug, Default)]
 pub(super) struct Audio<'a> {
     pub(super) data: Option<Quoted<'a>>,
@@ -218,7 +218,7 @@ pub(super) struct SearchResult<'a> {
     pub(super) extra: Object,
 }
 
-/// The other form of an error: `{"error": {...}}`.
+/// The alternative form of an error: `{"error": {...}}`.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
 pub(super) struct ErrorObject<'a> {
@@ -233,8 +233,8 @@ pub(super) struct ErrorObject<'a> {
 }
 
 impl TokenLogprob<'_> {
-    /// Whether its alternatives have alternatives of their own, which no model sends: they could go
-    /// on to any depth.
+    /// Whether its alternatives have alternatives of their own. No model sends that, and the depth
+    /// would be unbounded.
     fn is_nested(&self) -> bool {
         let mut others = self.top_logprobs.iter().flatten();
         others.any(|other| other.top_logprobs.is_some())
@@ -242,7 +242,7 @@ impl TokenLogprob<'_> {
 }
 
 impl Body<'_> {
-    /// Whether it has lists of its own kind in each other, of which only a tree knows the depth.
+    /// Whether lists of its own kind are nested in it. Only the tree reader tracks their depth.
     pub(super) fn is_nested(&self) -> bool {
         let choices = self.output.iter().flat_map(|output| &output.choices);
         let logprobs = choices
@@ -254,7 +254,7 @@ impl Body<'_> {
 }
 
 impl<'a> Audio<'a> {
-    /// Audio at an address.
+    /// Audio given as a URL.
     pub(super) fn at(url: Text<'a>) -> Self {
         Self {
             url: Some(url),

@@ -1,4 +1,4 @@
-//! The audio of an answer: bytes, and DashScope's copy as a file.
+//! Audio of an answer: inline bytes, and the URL of the file that DashScope stores.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -14,37 +14,36 @@ use crate::chat::event::Piece;
 use crate::chat::extra::Extra;
 use crate::chat::media::AudioFile;
 
-/// How DashScope writes audio: base64, with or without the padding at its end.
+/// DashScope's base64, with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The audio of an answer in the making.
+/// Decodes the audio of one choice.
 #[derive(Debug, Default)]
 pub(super) struct AudioDraft {
-    /// What is known of the file, but for its other keys.
+    /// The known fields of the file, without its other keys.
     file: AudioFile,
     extra: Extra,
-    /// Whether something is known of the file that was not passed on.
+    /// Whether fields of the file are known that were not emitted yet.
     waits: bool,
     has_audio: bool,
 }
 
-/// What came of an event's audio.
+/// What one event contributed.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
-    /// What is new, and whether it begins a part.
+    /// New pieces, each with whether it begins a part.
     pub(super) new: Vec<(bool, Piece)>,
-    /// Whether its data could not be read. It is among the other keys of the file then.
+    /// Whether the data could not be decoded. It is then kept in the file's other keys.
     pub(super) has_odd_data: bool,
 }
 
-/// The key of the bytes.
 const DATA: &str = "data";
 
 impl AudioDraft {
-    /// Takes audio. `choice` is the answer that it belongs to.
+    /// Decodes one event's audio. `choice` is the index of the choice.
     pub(super) fn take(
         &mut self,
         audio: answer_json::Audio<'_>,
@@ -85,7 +84,7 @@ impl AudioDraft {
         Taken { new, has_odd_data }
     }
 
-    /// What is known of the file and was not passed on.
+    /// Returns the file if some of its fields were not emitted yet.
     pub(super) fn finish(&mut self) -> Option<AudioFile> {
         std::mem::take(&mut self.waits).then(|| AudioFile {
             extra: self.extra.whole(),
@@ -93,21 +92,22 @@ impl AudioDraft {
         })
     }
 
-    /// Reports what may be missing of the other keys.
+    /// Reports losses in the other keys.
     pub(super) fn report(&self, choice: i32, losses: &mut Losses) {
         let at = format_args!("output.choices[{choice}].message.content.audio");
         self.extra.report(at, losses);
     }
 
-    /// Whether it is another file, by its name or else by its address: then it is another part.
+    /// Whether the file differs from the current one by id, or without ids by URL. A different file
+    /// begins a new part.
     fn is_another(&self, file: &AudioFile) -> bool {
         let differ = |known: &str, new: &str| !known.is_empty() && !new.is_empty() && known != new;
         let named = !file.id.is_empty() && !self.file.id.is_empty();
         differ(&self.file.id, &file.id) || !named && differ(&self.file.uri, &file.uri)
     }
 
-    /// Adds what is said of the file. Whether it should be passed on now: with its address. Without
-    /// one it waits for the end.
+    /// Merges the fields of a file. Returns whether to emit them now: with the URL. Without one
+    /// they are kept until the end.
     fn learn(&mut self, file: AudioFile, (choice, losses): (i32, &mut Losses)) -> bool {
         let known = &mut self.file;
         let before = known.clone();

@@ -1,7 +1,7 @@
 //! The body of a request: `model`, `parameters`, `input`, in this order.
 //!
-//! Written by hand into one buffer of the right size, because a serialiser would look at every byte
-//! of a sound for something to escape.
+//! It is written by hand into one buffer of the right capacity, because a serializer would scan
+//! every byte of base64 media for characters to escape.
 
 use super::json::{Number, Written};
 use super::media::{Way, write_data_uri};
@@ -13,16 +13,16 @@ use crate::chat::message::{Body, Part, Role, Speech, ToolCall, Turn};
 use crate::error::{Error, Reason, Violation};
 use crate::quoted;
 
-/// Room for the keys and marks around a text, so that the buffer seldom grows.
+/// Reserved bytes for the keys and punctuation around a text, so that the buffer seldom grows.
 const ROOM_PER_PART: usize = 64;
 
-/// The key of a call's `extra` under which those of its function stand.
+/// The key of a tool call's `extra` that holds the unknown keys of its `function`.
 const FUNCTION: &str = "function";
 
-/// Room for the model and the parameters.
+/// Reserved bytes for the model and the parameters.
 const ROOM_FOR_REST: usize = 1024;
 
-/// Writes the body. `ways` are those of `media::ways`, with nothing left to store.
+/// Writes the body. `ways` come from `media::ways`, after uploads.
 pub(super) fn write(
     prompt: &Prompt,
     model: &str,
@@ -47,7 +47,7 @@ pub(super) fn write(
     Ok(writer.body)
 }
 
-/// About how large the body will be: not less, unless much of its text has to be escaped.
+/// The estimated length of the body. It is not exceeded unless much of the text needs escaping.
 pub(super) fn room(prompt: &Prompt, ways: &[Way<'_>]) -> usize {
     let text = |part: &Part| match &part.body {
         Body::Text(text) => text.len(),
@@ -62,8 +62,8 @@ pub(super) fn room(prompt: &Prompt, ways: &[Way<'_>]) -> usize {
     turns.sum::<usize>() + media + ROOM_FOR_REST
 }
 
-/// The same. It fails if the texts alone are more than DashScope takes: nothing that could be
-/// stored makes that fit, so nothing is written or stored in vain.
+/// As [`room`], but fails if the texts alone exceed DashScope's limit: uploading media cannot help
+/// then.
 pub(super) fn bounded_room(
     prompt: &Prompt,
     ways: &[Way<'_>],
@@ -84,7 +84,7 @@ pub(super) fn bounded_room(
     Ok(room)
 }
 
-/// A request of at least so many bytes is more than DashScope takes.
+/// The error of a request whose body has at least `bytes` bytes.
 pub(super) fn too_large(bytes: usize, limit: usize) -> Error {
     let message = format!(
         "the request to DashScope has at least {bytes} bytes, the limit of this model is {limit}: \
@@ -115,7 +115,7 @@ impl Writer<'_, '_> {
         quoted::push(text, &mut self.body);
     }
 
-    /// Begins a key of an object; `first` says whether it is the first.
+    /// Begins a key of an object; `first` omits the comma.
     fn key(&mut self, key: &str) {
         if self.body.last() != Some(&b'{') {
             self.raw(",");
@@ -157,7 +157,7 @@ impl Writer<'_, '_> {
         self.joined(items, None, write)
     }
 
-    /// A list, and behind it the items of another one that were never read.
+    /// A list, followed by items that could not be parsed, byte for byte.
     fn joined<T>(
         &mut self,
         items: &[T],
@@ -201,8 +201,8 @@ impl Writer<'_, '_> {
 
     fn turn(&mut self, turn: &Turn) -> Result<(), Error> {
         self.raw("{");
-        // The word of an answer whose role the schema does not know goes back in `extra`, and so
-        // does content of an unknown form.
+        // An unknown role of an earlier answer is sent back from `extra`, and so is content of an
+        // unknown form.
         let has_other = |key: &str| turn.extra.value(key).is_some_and(|v| *v != Document::Null);
         if !has_other("role") {
             self.raw("\"role\":\"");
@@ -214,7 +214,7 @@ impl Writer<'_, '_> {
             });
             self.raw("\"");
         }
-        // Parts and calls of an unknown form go behind the others.
+        // Parts and tool calls of an unknown form are appended to the others.
         let (has_parts, has_calls) = (!turn.parts.is_empty(), !turn.tool_calls.is_empty());
         if has_parts || !has_other("content") {
             self.key("content");
@@ -282,7 +282,7 @@ impl Writer<'_, '_> {
         self.field("total_pixels", video.total_pixels)
     }
 
-    /// Writes the next medium. The ways were found in the same order.
+    /// Writes the next media item. `ways` has the same order.
     fn medium(&mut self) -> Result<(), Error> {
         match self.ways.next() {
             Some(Way::Address(address)) => {
@@ -307,7 +307,7 @@ impl Writer<'_, '_> {
     }
 
     fn tool_call(&mut self, call: &ToolCall) -> Result<(), Error> {
-        // A key that an answer had in another form stands in the place of its field.
+        // A key that was received in another form is sent in place of its field.
         let other = |object: &Object, key: &str| object.value(key).is_some();
         let extra = &call.extra;
         self.raw("{");
@@ -331,7 +331,7 @@ impl Writer<'_, '_> {
             None | Some(Document::Null) => (&none, None),
             odd => (&none, odd),
         };
-        // A call of another kind need not have a function.
+        // A tool call of another type need not have a function.
         let is_empty = call.name.is_empty() && call.arguments.is_empty() && function.is_empty();
         if let Some(odd) = odd {
             self.field(FUNCTION, Some(Written(odd)))?;
@@ -353,7 +353,7 @@ impl Writer<'_, '_> {
     }
 }
 
-/// The text to speak: that of the one user turn. None when there is no turn.
+/// The text to speak: that of the only user message. `None` if there is no message.
 fn spoken(turns: &[Turn]) -> Result<Option<String>, Error> {
     let wrong = |field: &str, what: &str| Err(Error::field(field, what));
     let turn = match turns {

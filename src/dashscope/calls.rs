@@ -1,10 +1,10 @@
-//! The tool calls of an answer, told apart.
+//! Assembles the tool calls of an answer from their deltas.
 //!
-//! A piece belongs to the call of its index, or of its place in the event when it has none. But
-//! another id at the same index is another call: some models number all of them 0. So is another
-//! name, unless it goes on from the one before: names may come in pieces as arguments do. And so
-//! are arguments that begin anew behind a whole object; if nothing says which call they belong to,
-//! that is an error. Callers see each call under an index of its own.
+//! A delta belongs to the call with its index, or with its position in the event if it has no
+//! index. A different id at the same index begins another call, because some models number all
+//! calls 0. So does a different name, unless it continues the previous one: names may be split as
+//! arguments are. So do arguments that start again after a complete object; if nothing identifies
+//! their call, that is an error. Each call gets an index that is unique in the answer.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -19,29 +19,29 @@ use crate::chat::dropped_parts::Losses;
 use crate::chat::extra::Extra;
 use crate::chat::message::ToolCall;
 
-/// The most tool calls of one answer.
+/// The maximum number of tool calls in one answer.
 const MAX_TOOL_CALLS: usize = 1024;
 
-/// The key of a call's `extra` under which those of its function stand.
+/// The key of a tool call's `extra` that holds the unknown keys of its `function`.
 const FUNCTION: &str = "function";
 
-/// Why a tool call cannot be taken.
+/// Why a tool call is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// There are too many.
+    /// More than [`MAX_TOOL_CALLS`].
     TooMany,
-    /// Its arguments cannot be read.
+    /// The form of its arguments is ambiguous or contradictory.
     Arguments(Trouble),
 }
 
-/// The tool calls of one answer.
+/// The tool calls of one choice.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     calls: Vec<Call>,
-    /// The last call that DashScope gave an index.
+    /// The position of the latest call for each index of DashScope's.
     by_index: HashMap<i32, usize>,
     by_id: HashMap<String, usize>,
-    /// The indices that callers see.
+    /// The indices that were emitted.
     taken: HashSet<i32>,
     event: u64,
     hasher: RandomState,
@@ -49,24 +49,24 @@ pub(super) struct Calls {
 
 #[derive(Debug)]
 struct Call {
-    /// DashScope's index.
+    /// The index in DashScope's JSON.
     wire_index: i32,
     index: i32,
     id: String,
     kind: String,
     name: String,
     arguments: Growth,
-    /// Whether its arguments are a whole object, if they come in pieces.
+    /// Detects the end of the arguments' object, if they come in pieces.
     end: ObjectEnd,
-    /// The hash of its arguments if they came as one whole object: they may come again.
+    /// The hash of arguments that came as one complete object, to detect their repetition.
     whole: Option<u64>,
     has_arguments: bool,
     extra: Extra,
-    /// The event with its last piece.
+    /// The number of the event with its latest delta.
     event: u64,
 }
 
-/// What a piece says of its call.
+/// The identifying fields of a delta.
 #[derive(Clone, Copy)]
 struct Said<'p> {
     index: Option<i32>,
@@ -76,29 +76,29 @@ struct Said<'p> {
     arguments: &'p str,
 }
 
-/// What a piece is to a call.
+/// How a delta relates to a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kinship {
-    /// It goes on with it.
+    /// It continues the call.
     Next,
-    /// It says all of its arguments again.
+    /// It repeats all arguments of the call.
     Again,
-    /// It begins another one.
+    /// It begins another call.
     Other,
 }
 
 impl Calls {
-    /// Whether the two readings of any arguments differ so far.
+    /// Whether the two interpretations of any arguments differ so far.
     pub(super) fn are_in_doubt(&self) -> bool {
         self.calls.iter().any(|call| call.arguments.is_in_doubt())
     }
 
-    /// Whether arguments have come. Not known once they are known to be pieces.
+    /// Whether arguments were received. Not maintained once they are known to be pieces.
     pub(super) fn have_arguments(&self) -> bool {
         self.calls.iter().any(|call| !call.arguments.is_empty())
     }
 
-    /// What the arguments themselves say of their form: one reading is JSON, and the other is not.
+    /// The form that the arguments imply: only one interpretation is valid JSON.
     pub(super) fn form(&self) -> Option<Form> {
         let is_json = |text: &str| {
             begins_object(text) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
@@ -117,8 +117,8 @@ impl Calls {
         })
     }
 
-    /// Takes a piece at a place in the event. Gives what is new of the call, if anything is.
-    /// `choice` is the answer that it belongs to.
+    /// Decodes the delta at a position of the event. Returns what is new of the call. `choice` is
+    /// the index of the choice.
     pub(super) fn take(
         &mut self,
         place: usize,
@@ -182,7 +182,7 @@ impl Calls {
         Ok((new != nothing).then_some(new))
     }
 
-    /// What waits of the arguments and of the other keys, at the end.
+    /// Returns withheld arguments and other keys at the end.
     pub(super) fn finish(&mut self, form: Form) -> Result<Vec<ToolCall>, Trouble> {
         let mut rest = Vec::new();
         for call in &mut self.calls {
@@ -200,7 +200,7 @@ impl Calls {
         Ok(rest)
     }
 
-    /// Reports what may be missing of the other keys.
+    /// Reports losses in the other keys.
     pub(super) fn report(&self, choice: i32, losses: &mut Losses) {
         for call in &self.calls {
             let index = call.index;
@@ -209,8 +209,8 @@ impl Calls {
         }
     }
 
-    /// Where the call of a piece stands, a new one if there is none, and whether its arguments come
-    /// again.
+    /// Returns the position of the delta's call, which is created if absent, and whether its
+    /// arguments are repeated.
     fn place(&mut self, said: Said<'_>, form: Form) -> Result<(usize, bool), Refused> {
         let place = i32::try_from(said.place).unwrap_or(i32::MAX);
         let wire_index = said.index.unwrap_or(place);
@@ -249,7 +249,7 @@ impl Calls {
         Ok((self.calls.len() - 1, false))
     }
 
-    /// What a piece is to the call that its id or its index names.
+    /// Relates a delta to the call that its id or index identifies.
     fn kinship(&self, call: &Call, said: Said<'_>, form: Form) -> Result<Kinship, Trouble> {
         let is_same_id = !said.id.is_empty() && call.id == said.id;
         if !said.id.is_empty() && !call.id.is_empty() && !is_same_id {
@@ -268,7 +268,7 @@ impl Calls {
         let is_again = call.whole == Some(self.hasher.hash_one(said.arguments));
         let is_named = is_same_id || said.index.is_some();
         match (is_again, is_named) {
-            // Two calls that are alike, or one that is repeated.
+            // Two identical calls, or one that is repeated.
             (true, false) if form == Form::Unknown => Err(Trouble::Undecided),
             (true, true) if call.event != self.event => Ok(Kinship::Again),
             _ if !is_same_id && !said.name.is_empty() => Ok(Kinship::Other),
@@ -276,7 +276,7 @@ impl Calls {
         }
     }
 
-    /// Whether a name is the one of a call, or goes on from it.
+    /// Whether a name equals the call's name or continues it.
     fn is_same_name(&self, call: &Call, said: Said<'_>) -> bool {
         if call.name.is_empty() || said.name.is_empty() || call.name == said.name {
             return true;
@@ -286,7 +286,7 @@ impl Calls {
         is_later && is_named && !call.has_arguments
     }
 
-    /// DashScope's index, or the first one that is free from the number of calls on.
+    /// DashScope's index, or the first free one from the number of calls on.
     fn free_index(&mut self, wanted: i32) -> i32 {
         let count = i32::try_from(self.calls.len()).unwrap_or(i32::MAX);
         let mut free = std::iter::once(wanted).chain(count..).chain(0..);
@@ -297,7 +297,7 @@ impl Calls {
     }
 }
 
-/// What is new of a name: it may come in pieces, and it may come again.
+/// The new part of a name, which may be split or repeated.
 fn next_of_name(known: &mut String, said: String) -> String {
     let new = match said.strip_prefix(known.as_str()) {
         Some(rest) => rest.to_owned(),
@@ -307,7 +307,7 @@ fn next_of_name(known: &mut String, said: String) -> String {
     new
 }
 
-/// A name the first time that it is said, then nothing.
+/// Returns a name when it is first received, and an empty string afterwards.
 fn first_time(known: &mut String, said: String) -> String {
     if known.is_empty() {
         known.clone_from(&said);

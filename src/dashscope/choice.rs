@@ -1,4 +1,4 @@
-//! One of the answers in the making: what of each event is new in it.
+//! Decodes one choice: extracts what is new in each event.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -20,10 +20,10 @@ use crate::chat::extra::Extra;
 use crate::chat::warning::Warning;
 use crate::error::Error;
 
-/// The role that every answer should have.
+/// The role of every answer.
 const ASSISTANT: &str = "assistant";
 
-/// What the content part is that came last.
+/// The kind of the latest content part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Open {
     Nothing,
@@ -31,22 +31,21 @@ enum Open {
     Other,
 }
 
-/// One of the answers.
+/// The decoder of one choice.
 #[derive(Debug)]
 pub(super) struct Draft {
-    /// Which one.
     pub(super) index: i32,
-    /// Why it ended, once it did; empty if DashScope gave no reason.
+    /// The finish reason, once the choice has ended; empty if DashScope gave none.
     pub(super) finish_reason: Option<String>,
-    /// The other keys of the choice.
+    /// The unknown keys of the choice.
     extra: Extra,
-    /// What is new, to be taken away.
+    /// Deltas to be emitted.
     pub(super) deltas: Vec<Delta>,
-    /// What could not be kept.
+    /// Unknown keys that could not be kept.
     pub(super) losses: Losses,
-    /// What could not be read of it, to be taken away.
+    /// Warnings to be emitted.
     pub(super) warnings: Vec<Warning>,
-    /// How the last event said that it ended, if that is not as documented.
+    /// The undocumented end of the latest event, if there was one.
     pub(super) odd_end: Option<OddEnd>,
     text: Growth,
     reasoning: Growth,
@@ -54,16 +53,16 @@ pub(super) struct Draft {
     pub(super) tokens: Tokens,
     repeats: Repeats,
     open: Open,
-    /// The other keys of the part that came last.
+    /// The unknown keys of the latest part.
     open_extra: Extra,
     message_extra: Extra,
     pub(super) audio: AudioDraft,
-    /// Whether anything came of it.
+    /// Whether anything was received.
     has_come: bool,
 }
 
 impl Draft {
-    /// An answer with nothing in it.
+    /// An empty choice.
     pub(super) fn new(index: i32) -> Self {
         Self {
             index,
@@ -86,7 +85,7 @@ impl Draft {
         }
     }
 
-    /// Takes what an event says of this answer.
+    /// Decodes one event's part of this choice.
     pub(super) fn take(
         &mut self,
         choice: answer_json::Choice<'_>,
@@ -149,14 +148,14 @@ impl Draft {
             self.give_tokens(new.map_err(|trouble| reading.trouble(trouble))?);
         }
         self.has_come |= !self.deltas.is_empty();
-        // DashScope says "null", the word, as long as the answer goes on.
+        // DashScope sends the string "null" until the choice ends.
         let reason = Text::or_empty(&choice.finish_reason);
         let is_empty = !said && had_text;
         if !matches!(reason, "" | "null") {
             if is_empty {
                 self.empty_end(reading)?;
             }
-            // It has ended only if all of it could be read.
+            // The choice has ended only if all of it could be decoded.
             self.finish(reading)?;
             self.finish_reason = Some(reason.to_owned());
         } else if let Some(odd) = &mut self.odd_end {
@@ -165,7 +164,7 @@ impl Draft {
         Ok(())
     }
 
-    /// The answer is over: passes on what waited.
+    /// Ends the choice and emits withheld content.
     pub(super) fn finish(&mut self, reading: &mut Reading<'_>) -> Result<(), Error> {
         let in_doubt = self.text.is_in_doubt() || self.reasoning.is_in_doubt();
         if *reading.form == Form::Unknown
@@ -199,7 +198,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Takes what comes after the finish reason and is no content.
+    /// Handles keys that arrive after the finish reason and are not content.
     pub(super) fn take_late(&mut self, extra: Object, mut message: answer_json::Message<'_>) {
         self.add_extra(extra);
         self.take_message_extra(&mut message);
@@ -207,7 +206,7 @@ impl Draft {
         self.give_message_extra(waiting);
     }
 
-    /// The other keys of the choice, at the end.
+    /// The unknown keys of the choice, at the end.
     pub(super) fn take_keys(&mut self) -> Object {
         let index = self.index;
         let at = format_args!("output.choices[{index}].message");
@@ -231,23 +230,23 @@ impl Draft {
         }
     }
 
-    /// Whether anything came of it: content, or how it ended.
+    /// Whether it has content or a finish reason.
     pub(super) fn is_answer(&self) -> bool {
         self.has_come
     }
 
-    /// Whether texts have come. Not known once they are known to be pieces.
+    /// Whether text was received. Not maintained once texts are known to be pieces.
     fn has_text(&self) -> bool {
         !self.text.is_empty() || !self.reasoning.is_empty() || self.calls.have_arguments()
     }
 
-    /// Whether a text of it was cumulative beyond doubt.
+    /// Whether a text was proved cumulative by repetition alone.
     pub(super) fn is_surely_cumulative(&self) -> bool {
         self.text.is_surely_cumulative() || self.reasoning.is_surely_cumulative()
     }
 
     fn is_new(&mut self, item: &impl std::hash::Hash, reading: &Reading<'_>) -> bool {
-        // What comes whole does not repeat itself.
+        // A response that is not a stream repeats nothing.
         !reading.streamed || self.repeats.is_new(item)
     }
 
@@ -276,7 +275,7 @@ impl Draft {
         }
     }
 
-    /// Keys of the message that have no field, and a role that is not an answer's.
+    /// Handles unknown keys of the message, and a role other than the assistant's.
     fn take_message_extra(&mut self, message: &mut answer_json::Message<'_>) {
         let mut extra = std::mem::take(&mut message.extra);
         let role = message.role.take().filter(|Text(role)| *role != ASSISTANT);
@@ -292,8 +291,8 @@ impl Draft {
         }
     }
 
-    /// Parts in their order. The texts of one event are one text to `growth.rs`; of each part, what
-    /// is new of it stays at its place.
+    /// Decodes parts in order. `delta_detector.rs` treats the texts of one event as one text; the
+    /// new range of each part keeps its position.
     fn take_parts(
         &mut self,
         parts: Vec<answer_json::Part<'_>>,
@@ -302,7 +301,7 @@ impl Draft {
         let mut texts = parts.iter().map(|part| Text::or_empty(&part.text));
         let (first, second) = (texts.next().unwrap_or_default(), texts.next());
         let all = match second {
-            // As nearly always: nothing has to be joined.
+            // The common case: no texts to join.
             None => Cow::Borrowed(first),
             Some(second) => Cow::Owned([first, second].into_iter().chain(texts).collect()),
         };
@@ -335,8 +334,8 @@ impl Draft {
         Ok(())
     }
 
-    /// The text of a part: what is new of it. It begins a part if an earlier one of this event had
-    /// text, or if a key of it would take the place of another value.
+    /// Decodes the text of a part and emits what is new. It begins a part if an earlier part of
+    /// this event had text, or if one of its keys would replace another value.
     fn take_text(
         &mut self,
         text: String,
@@ -366,7 +365,7 @@ impl Draft {
         self.deltas.push(delta);
     }
 
-    /// The other keys of a part, or a part of an unknown kind.
+    /// Handles unknown keys of a part, or a part of an unknown kind.
     fn take_extra(&mut self, extra: Object, alone: bool, reading: &Reading<'_>) {
         if extra.is_empty() || !self.is_new(&extra, reading) {
             return;
@@ -390,7 +389,7 @@ impl Draft {
     }
 }
 
-/// A piece of an answer that goes on with the part before it.
+/// A delta that continues the current part.
 pub(super) fn delta(choice: i32, piece: Piece) -> Delta {
     Delta {
         choice,

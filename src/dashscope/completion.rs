@@ -1,4 +1,4 @@
-//! The end of an answer: what is still to be said of it, and what was used.
+//! The end of an answer: finish reasons, usage and warnings.
 
 use super::answer_json;
 use super::choice::Draft;
@@ -14,11 +14,11 @@ use crate::chat::usage::Usage;
 use crate::chat::warning::{Code, Warning};
 use crate::error::Error;
 
-/// The most warnings of one answer. More would not be read.
+/// The maximum number of warnings in one answer.
 const MAX_WARNINGS: usize = 32;
 
 impl Reply {
-    /// The end of a body that HTTP proves to be whole, or does not.
+    /// Handles the end of the body; `is_whole` is whether HTTP framing proves it complete.
     pub fn finish_body(&mut self, is_whole: bool) -> Result<(), Error> {
         if is_whole {
             self.end_oddly()?;
@@ -29,7 +29,7 @@ impl Reply {
         self.finish()
     }
 
-    /// Nothing more is waited for: the last events, or the error that the answer is not complete.
+    /// Ends the answer: emits the last events, or returns the error that the answer is incomplete.
     pub fn finish(&mut self) -> Result<(), Error> {
         if !self.all_ended() {
             let noticed = self.noticed.take();
@@ -60,7 +60,7 @@ impl Reply {
         Ok(())
     }
 
-    /// Nothing more is waited for, though a choice that was asked for never began.
+    /// Ends the answer although a requested choice never began.
     pub fn give_up(&mut self) -> Result<(), Error> {
         let (asked, came) = (self.opening.choices, self.drafts.len());
         if came < asked {
@@ -74,7 +74,7 @@ impl Reply {
         self.finish()
     }
 
-    /// What the events that counted said was used.
+    /// The usage reported by the events so far.
     pub fn usage_so_far(&self) -> Option<Usage> {
         let mut losses = Losses::default();
         let (last, _) = counts(&self.usage)?;
@@ -86,7 +86,7 @@ impl Reply {
         Some(usage(all.take(format_args!("usage"), &mut losses)))
     }
 
-    /// Takes the counts of an event. Read only if they are not those of the one before, grown.
+    /// Records the usage of an event. It is parsed only if more than its numbers changed.
     pub(super) fn take_usage(&mut self, json: &str) {
         if !self.usage.is_empty()
             && !only_grew(&self.usage, json)
@@ -99,7 +99,7 @@ impl Reply {
         self.usage.push_str(json);
     }
 
-    /// Keeps a usage that is no object among the other keys of the body: it counts nothing.
+    /// Keeps a usage that is not an object in the unknown keys of the body; it is not counted.
     pub(super) fn keep_odd_usage(&mut self, json: &str) {
         if let Some((document, warnings)) = json_tree::document(json) {
             self.warn_of_usage(warnings);
@@ -127,7 +127,7 @@ impl Reply {
         Some(counts)
     }
 
-    /// Reports what could not be kept.
+    /// Adds warnings about unknown keys that could not be kept.
     fn warn_of_losses(&mut self) {
         let mut losses = self.losses.take();
         for draft in &mut self.drafts {
@@ -148,7 +148,7 @@ impl Reply {
         }
     }
 
-    /// Adds to what the caller is warned of at the end, which may have been read already.
+    /// Adds to the warnings at the end, even if `Completed` was queued already.
     pub fn warn(&mut self, more: Vec<Warning>) {
         let end = self.events.iter_mut().find_map(|event| match event {
             Event::End(end) => Some(end),
@@ -160,7 +160,7 @@ impl Reply {
         }
     }
 
-    /// Adds a warning, up to a bound.
+    /// Adds a warning, up to [`MAX_WARNINGS`].
     pub(super) fn add_warning(&mut self, warning: Warning) {
         let warnings = &mut self.opening.warnings;
         if warnings.len() < MAX_WARNINGS && !warnings.contains(&warning) {
@@ -168,7 +168,7 @@ impl Reply {
         }
     }
 
-    /// Ends the choices whose last event says that they ended, but not as documented.
+    /// Ends the choices whose latest event has an undocumented end.
     fn end_oddly(&mut self) -> Result<(), Error> {
         for at in 0..self.drafts.len() {
             self.with_draft(at, true, end_oddly)?;
@@ -202,8 +202,8 @@ impl Reply {
 }
 
 impl Draft {
-    /// The event with the finish reason has no text though there was some: pieces, by
-    /// `growth.rs`.
+    /// Handles an event with a finish reason and without text although text was received: by
+    /// `delta_detector.rs`, the texts are pieces.
     pub(super) fn empty_end(&self, reading: &mut Reading<'_>) -> Result<(), Error> {
         match *reading.form {
             Form::Unknown => *reading.form = Form::Pieces,

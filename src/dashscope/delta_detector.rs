@@ -1,30 +1,30 @@
-//! From texts that may be pieces, or may be the whole text so far, to pieces.
+//! Converts texts that may be deltas or cumulative into deltas.
 //!
-//! The gateway always asks for pieces (`incremental_output`). Some models ignore it and send the
-//! whole text so far with each event. Nothing in an event says which it is, and the same events can
-//! have two readings: *pieces*, where the answer is all texts joined, and *cumulative*, where it is
-//! the last text. A wrong reading would lose text or repeat it, so it is never guessed:
+//! The gateway always requests deltas (`incremental_output`). Some models ignore that and send the
+//! whole text so far with each event. No event states its form, and the same events can have two
+//! interpretations: *pieces*, where the answer is the concatenation, and *cumulative*, where it is
+//! the last text. A wrong interpretation would lose or repeat text, so it is never guessed:
 //!
-//! 1. The operator may say how a model's texts come ([`Form`], by setting). Then that holds, and a
-//!    text that contradicts it is an error.
-//! 2. A text that does not begin with the whole text before it proves pieces.
+//! 1. The form of a model's texts may be configured ([`Form`]). It then applies, and a text that
+//!    contradicts it is an error.
+//! 2. A text that does not begin with the whole previous text proves pieces.
 //! 3. DashScope's cumulative streams repeat the text in the event with the finish reason. If that
 //!    event has no text, the texts were pieces.
 //! 4. Cumulative is proved when the text has grown [`PROOF_STEPS`] times, repeating at least
 //!    [`PROOF_BYTES`] bytes that are not a mere pattern (at least [`PROOF_KINDS`] different
-//!    characters, and not one text again and again), and the event with the finish reason repeats
-//!    it too. By chance pieces do not do that. If that event has no text, much more must have been
-//!    repeated ([`SURE_STEPS`], [`SURE_BYTES`]).
-//! 5. What is neither proved nor without difference is an error: a call that fails can be made
-//!    again, a text that lost a piece cannot be noticed. It takes an answer of very few events,
-//!    each of which begins with all that was said before, and text in the last one.
+//!    characters, and not one text repeated), and the event with the finish reason repeats it too.
+//!    Pieces do not do that by chance. If that event has no text, much more must have been repeated
+//!    ([`SURE_STEPS`], [`SURE_BYTES`]).
+//! 5. If neither is proved and the interpretations differ, it is an error: a failed call can be
+//!    retried, but missing text cannot be noticed. This takes an answer of very few events, each of
+//!    which begins with the whole previous text, and text in the last one.
 //!
-//! As long as both readings are possible, what they agree on, their common beginning, is passed on,
-//! and the rest waits. Nearly always the second text proves pieces, so nothing waits. What is
-//! proved of one text holds for all of an answer: a model that listens, listens.
+//! While both interpretations are possible, their common prefix is emitted and the rest withheld.
+//! The second text nearly always proves pieces, so nothing is withheld. What is proved for one text
+//! holds for the whole answer: a model follows the parameter or does not.
 //!
-//! A third form, *revised*, is cumulative where a later text may differ from an earlier one, as
-//! speech recognition does. Then only the last text is known to be right, and it waits for the end.
+//! A third form, *revised*, is cumulative where a later text may differ from an earlier one, as in
+//! speech recognition. Only the last text is then final, and it is withheld until the end.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -33,42 +33,42 @@ use super::errors::unreadable;
 use crate::chat::glob;
 use crate::error::{Error, Sent};
 
-/// How often a text must have grown before it is believed to be cumulative.
+/// How many times a text must grow to count as cumulative.
 const PROOF_STEPS: usize = 2;
 
-/// How much must have been repeated before it is no chance.
+/// How many bytes must be repeated, to exclude chance.
 const PROOF_BYTES: usize = 16;
 
-/// How often a text must have grown to be cumulative though the event with the finish reason does
-/// not repeat it.
+/// How many times a text must grow to count as cumulative although the event with the finish reason
+/// does not repeat it.
 const SURE_STEPS: usize = 4;
 
-/// How much must have been repeated then.
+/// How many bytes must be repeated in that case.
 const SURE_BYTES: usize = 64;
 
-/// How many different characters make a text more than a pattern: laughter and lines have fewer.
+/// How many different characters make a text more than a pattern; laughter and rules have fewer.
 const PROOF_KINDS: usize = 4;
 
-/// How much may wait while both readings are possible. An answer that begins with its own beginning
-/// for so long is a pattern that nobody reads; this only bounds the memory that it takes.
+/// The maximum text withheld while both interpretations are possible. Only repeated patterns get
+/// this long; the limit bounds their memory.
 const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
-/// How the texts of an answer come.
+/// The form of an answer's texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Form {
-    /// Not known: the stream must show it.
+    /// Not known yet; detected from the stream.
     #[default]
     Unknown,
-    /// Each text is new.
+    /// Each text is a delta.
     Pieces,
     /// Each text is the whole text so far.
     Cumulative,
-    /// Each text is the whole text so far, and may change what was said before.
+    /// Each text is the whole text so far, and may revise earlier text.
     Revised,
 }
 
 impl Form {
-    /// What the operator says of a model's texts: the first pattern that fits holds.
+    /// The configured form of a model: the first pattern that matches applies.
     pub(super) fn of(forms: &[(String, Self)], model: &str) -> Self {
         let mut fitting = forms
             .iter()
@@ -77,19 +77,19 @@ impl Form {
     }
 }
 
-/// Why texts cannot be read.
+/// Why texts cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// A text does not go on from the one before, though it must.
+    /// A text does not continue the previous one although it must.
     Changed,
-    /// Two readings are possible, and they differ.
+    /// Two interpretations are possible, and they differ.
     Undecided,
-    /// Too much would have to wait.
+    /// More than [`MAX_WAITING_BYTES`] would be withheld.
     TooLong,
 }
 
 impl Trouble {
-    /// What is wrong, for the log.
+    /// The description for the log.
     pub(super) fn what(self) -> &'static str {
         match self {
             Self::Changed => "a text contradicts the text before it",
@@ -102,31 +102,31 @@ impl Trouble {
     }
 }
 
-/// What is new after an event.
+/// The new text after an event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Fresh {
-    /// What had to wait, and comes before this event's text.
+    /// Withheld text, which precedes this event's text.
     pub(super) waited: String,
-    /// Which bytes of this event's text are new.
+    /// The range of this event's text that is new.
     pub(super) new: Range<usize>,
 }
 
-/// One text in the making.
+/// The state of one text.
 #[derive(Debug, Default)]
 pub(super) struct Growth {
-    /// The answer if the texts are pieces. Kept only as long as that is not known.
+    /// The concatenation. Kept only until the form is known.
     joined: String,
-    /// The answer if each text is the whole.
+    /// The latest text, which is the answer if texts are cumulative.
     latest: String,
-    /// How many bytes were passed on. Not counted once pieces are known.
+    /// How many bytes were emitted. Not maintained once texts are known to be pieces.
     given: usize,
     steps: usize,
     repeated: usize,
 }
 
 impl Growth {
-    /// Takes the next text. `form` is what is known of the answer, and is set when this text proves
-    /// it.
+    /// Adds the next text. `form` is the form known for the answer, and is set when this text
+    /// proves it.
     pub(super) fn push(&mut self, text: &str, form: &mut Form) -> Result<Fresh, Trouble> {
         if text.is_empty() {
             return Ok(Fresh::default());
@@ -153,22 +153,22 @@ impl Growth {
         }
     }
 
-    /// Whether the two readings differ so far.
+    /// Whether the two interpretations differ so far.
     pub(super) fn is_in_doubt(&self) -> bool {
         self.joined.len() > self.latest.len()
     }
 
-    /// Whether text came at all.
+    /// Whether no text was received.
     pub(super) fn is_empty(&self) -> bool {
         self.latest.is_empty()
     }
 
-    /// The whole text of each reading: pieces, and cumulative.
+    /// The whole text by interpretation: pieces, then cumulative.
     pub(super) fn readings(&self) -> (&str, &str) {
         (&self.joined, &self.latest)
     }
 
-    /// The end of the text: what still waits.
+    /// Ends the text and returns what was withheld.
     pub(super) fn finish(&mut self, form: Form) -> Result<String, Trouble> {
         match form {
             Form::Pieces => Ok(self.waiting()),
@@ -206,12 +206,12 @@ impl Growth {
         Ok(self.up_to(common))
     }
 
-    /// Whether so much was repeated that nothing else need prove that the text is cumulative.
+    /// Whether enough was repeated to prove cumulative texts without further evidence.
     pub(super) fn is_surely_cumulative(&self) -> bool {
         self.steps >= SURE_STEPS && self.repeated >= SURE_BYTES
     }
 
-    /// Counts how much of a text repeats the one before, if it has grown.
+    /// Counts a text that repeats and extends the previous one.
     fn count_step(&mut self, text: &str) {
         if !self.latest.is_empty() && text.len() > self.latest.len() {
             self.steps += 1;
@@ -224,10 +224,10 @@ impl Growth {
         kinds.len() >= PROOF_KINDS
     }
 
-    /// How many bytes the two readings agree on.
+    /// The length of the interpretations' common prefix.
     fn common(&self) -> usize {
-        // What was given is known to agree; the rest is looked at anew, which ends at once if it
-        // differed before.
+        // Emitted text is known to be common. The rest is compared again, which stops at the first
+        // difference.
         let from = self.given.min(self.latest.len());
         let (joined, latest) = (self.joined.get(from..), self.latest.get(from..));
         let pairs = joined.unwrap_or_default().chars();
@@ -245,7 +245,7 @@ impl Growth {
         }
     }
 
-    /// What waits of the joined pieces. Frees what is not needed any more.
+    /// Returns the withheld rest of the pieces and frees state that is no longer needed.
     fn waiting(&mut self) -> String {
         let mut joined = std::mem::take(&mut self.joined);
         self.latest = String::new();
@@ -255,37 +255,37 @@ impl Growth {
     }
 }
 
-/// What an event is read with.
+/// The context in which an event is decoded.
 #[derive(Debug)]
 pub(super) struct Reading<'f> {
-    /// What is known of the form of texts.
+    /// The known form of the texts.
     pub(super) form: &'f mut Form,
-    /// Whether the operator said so.
+    /// Whether the form is configured.
     pub(super) is_given: bool,
-    /// Whether there may be other events.
+    /// Whether more events may follow.
     pub(super) streamed: bool,
-    /// How far the call had come.
+    /// How far the call has come.
     pub(super) sent: Sent,
 }
 
 impl Reading<'_> {
-    /// Adds the next text to those before it.
+    /// Adds the next text.
     pub(super) fn grow(&mut self, growth: &mut Growth, text: &str) -> Result<Fresh, Error> {
         let grown = growth.push(text, self.form);
         grown.map_err(|trouble| self.trouble(trouble))
     }
 
-    /// The error of texts that cannot be read.
+    /// The error of texts that cannot be converted.
     pub(super) fn trouble(&self, trouble: Trouble) -> Error {
         unreadable(trouble.what(), self.sent)
     }
 }
 
-/// Whether a text is another one at least twice, the last time perhaps not to its end: models say
-/// the same again and again, and pieces of that look as if they grew.
+/// Whether a text consists of another one repeated at least twice, the last time perhaps truncated:
+/// models get into loops, and pieces of a loop look cumulative.
 fn is_repetition(text: &str) -> bool {
     let bytes = text.as_bytes();
-    // The length of the longest beginning that is also the end, for each beginning of the text.
+    // The length of the longest border (prefix that is also a suffix) of each prefix.
     let mut borders: Vec<usize> = vec![0; bytes.len()];
     let mut border = 0;
     for at in 1..bytes.len() {
@@ -305,7 +305,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Reads texts as an answer whose last event has the last text, or no text at all.
+    /// Decodes texts as an answer whose last event has the last text, or no text.
     fn read(texts: &[&str], empty_end: bool) -> Result<(Vec<String>, String), Trouble> {
         let (mut growth, mut form) = (Growth::default(), Form::Unknown);
         let mut given = Vec::new();
@@ -427,7 +427,7 @@ mod tests {
         assert_eq!(text.push("ab", &mut form).unwrap().new, 0..2);
     }
 
-    /// All ways to cut a text.
+    /// All partitions of a text.
     fn cuts(text: &str) -> Vec<Vec<&str>> {
         let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).skip(1).collect();
         let cut = |mask: usize| {
@@ -444,9 +444,9 @@ mod tests {
         (0..1 << ends.len()).map(cut).collect()
     }
 
-    /// Every short answer, cut in every way: as pieces with and without text in the last event, and
-    /// cumulative. Each is read right, or is an error; pieces that end as DashScope's do are always
-    /// right.
+    /// Every short answer in every partition: as pieces with and without text in the last event,
+    /// and cumulative. Each is decoded correctly or is an error; pieces that end as DashScope's do
+    /// are always correct.
     #[test]
     fn u20_no_short_answer_is_misread() {
         let letters = ["", "a", "b", "哈"];

@@ -1,45 +1,43 @@
-//! What the elements of an answer take in memory, counted before any of them is decoded.
+//! Estimates the memory of a response's elements before any of them is decoded.
 //!
-//! Two bytes of JSON can become hundreds of bytes of a list's element, and a thousand times fewer
-//! on the wire where they are compressed. So JSON above [`UNWEIGHED`] is passed over once: strings
-//! are skipped, and what stands between them is counted by what it takes on its way through the
-//! gateway.
+//! Two bytes of JSON can become hundreds of bytes of a list's element, and compression shortens
+//! them a thousandfold on the wire. So JSON above [`UNWEIGHED`] is scanned once: strings are
+//! skipped, and every other token counts as what it takes on its way through the gateway.
 
 use memchr::memchr2;
 
 use crate::error::{Error, Reason, Sent};
 use crate::memory::CallMemory;
 
-/// JSON up to this length is not weighed. Nearly every event is shorter, and what its elements take
-/// at the most is less than a megabyte, of one event of a call at a time.
+/// JSON up to this length is not weighed. Nearly every event is shorter, and its elements take less
+/// than a megabyte, for one event of a call at a time.
 const UNWEIGHED: usize = 4 * 1024;
 
-/// An object. Once read, it is at most three times as large as the largest type of a list's element
-/// (a list that grows holds its old place beside one of twice the size); then an event and a
-/// message of the answer. One of a single unknown key is the node of a tree in the message.
+/// An object. Once decoded, it is at most three times as large as the largest type of a list's
+/// element (a growing list holds its old buffer beside one of twice the size), plus an event and a
+/// message of the answer. An object with a single unknown key is a tree node in the message.
 const OBJECT: usize = 1280;
 
-/// A list: its own place in another one, and room for four elements.
+/// A list: its own element in another list, and a capacity of four.
 const LIST: usize = 256;
 
-/// An element of a list: a value of any kind while the list grows, its copy among what is known of
+/// An element of a list: a value of any kind while the list grows, its copy in the unknown keys of
 /// the part, and a value of the message.
 const ELEMENT: usize = 192;
 
-/// A text in a list. Some lists of objects are read from texts too, as objects of little more.
+/// A text in a list. Some lists of objects also accept texts, which become objects.
 const TEXT: usize = OBJECT;
 
-/// A key of an object beside the first: its text three times over, its value, and its place in the
+/// A key of an object, other than the first: its text three times, its value, and its slot in the
 /// index of a large object.
 const KEY: usize = 384;
 
 /// The part of the memory limit that one answer's elements may count as: one half. The costliest
-/// kind, parts with an unknown key each, takes less than twice what it counts as, so that no single
-/// answer takes more than the limit.
+/// kind, parts with an unknown key each, takes less than twice its estimate, so that no single
+/// answer exceeds the limit.
 const PART_OF_LIMIT: usize = 2;
 
-/// What the elements of this JSON count as: about what they take beside its texts. Nothing if it is
-/// too short to matter.
+/// The estimated memory of the elements of this JSON, without its texts; 0 up to [`UNWEIGHED`].
 pub(super) fn weight(json: &[u8]) -> usize {
     match json.len() <= UNWEIGHED {
         true => 0,
@@ -47,7 +45,7 @@ pub(super) fn weight(json: &[u8]) -> usize {
     }
 }
 
-/// Whether an answer whose elements take so much may be decoded at all.
+/// Fails if an answer with elements of this weight must not be decoded.
 pub(super) fn check(weight: usize, memory: &CallMemory, sent: Sent) -> Result<(), Error> {
     let most = memory.limit() / PART_OF_LIMIT;
     if weight <= most {
@@ -62,8 +60,8 @@ pub(super) fn check(weight: usize, memory: &CallMemory, sent: Sent) -> Result<()
 
 fn weigh(json: &[u8]) -> usize {
     let mut weight = 0_usize;
-    // One bit for each level, the innermost last: whether it is a list. Levels beyond these are
-    // kept as text, so that it does not matter what they count as.
+    // One bit for each level, the innermost last: whether it is a list. Deeper levels are kept as
+    // text, so their weight does not matter.
     let mut lists = 0_u128;
     let mut rest = json;
     while let Some((byte, after)) = rest.split_first() {
@@ -95,7 +93,7 @@ fn weigh(json: &[u8]) -> usize {
     weight
 }
 
-/// What stands behind the string whose first quote was passed.
+/// The JSON after the string whose opening quote was consumed.
 fn after_string(mut json: &[u8]) -> &[u8] {
     while let Some(at) = memchr2(b'"', b'\\', json) {
         let escaped = usize::from(json.get(at) == Some(&b'\\'));
@@ -125,7 +123,7 @@ mod tests {
             (r#"["a","b"]"#, LIST + ELEMENT + 2 * TEXT),
             (r#"[{"a":["b"]},1]"#, 2 * LIST + OBJECT + TEXT + ELEMENT),
             (r#"{"a":[1],"b":2}"#, OBJECT + LIST + KEY),
-            // Not JSON, which its reader will say.
+            // Not JSON: the parser reports that.
             ("]]}}\"", 0),
             (r#""\"#, 0),
         ] {

@@ -1,29 +1,29 @@
-//! DashScope's error codes and HTTP statuses, and what each means: data and its look-up.
+//! DashScope's error codes and HTTP statuses with their meanings: the table and its lookup.
 //!
-//! Decided in this order: the code, then words of the message, then the HTTP status. Words come
-//! from a message that may quote the caller, so they only choose among the reasons that a code
-//! allows ([`super::error_phrases`]), and never make an error concern more than the code says.
+//! Precedence: the code, then phrases of the message, then the HTTP status. A message may quote the
+//! caller, so phrases only choose among the reasons that a code allows ([`super::error_phrases`]),
+//! and never widen the scope of an error.
 
 use super::error_phrases::{CAPABILITY, DENIED, FAILURE, INPUT, LISTS, MEDIA, QUOTA, RATE, Words};
 use crate::error::Reason::{self, *};
 use crate::error::Scope::{self, Account, Call, Model};
 
-/// One line of the table.
+/// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
-    /// The code; with `*` at its end, how the code begins.
+    /// The code; with `*` at its end, a prefix.
     pub(super) code: &'static str,
-    /// The HTTP status that it must have come with; 0 for any.
+    /// The HTTP status that must come with it; 0 for any.
     pub(super) status: u16,
-    /// What it means when the message says nothing more.
+    /// The reason if no phrase of the message chooses another.
     pub(super) reason: Reason,
-    /// Whom it concerns at the most.
+    /// The widest scope of the error.
     pub(super) scope: Scope,
-    /// The words that may choose another reason.
+    /// The phrases that may choose another reason.
     pub(super) words: &'static [Words],
 }
 
-/// What an error means.
+/// The meaning of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meaning {
     pub(super) reason: Reason,
@@ -31,7 +31,7 @@ pub(super) struct Meaning {
 }
 
 impl Row {
-    /// Whether it says no more than that DashScope failed inside.
+    /// Whether it only reports an internal failure of DashScope.
     pub(super) fn is_internal(&self) -> bool {
         matches!(self.code, INTERNAL | "internal_error" | "SystemError")
     }
@@ -44,7 +44,7 @@ impl Row {
         code_fits && (self.status == 0 || self.status == status)
     }
 
-    /// What it means with this message, which must be in lower case.
+    /// The meaning with this message, which must be in lower case.
     pub(super) fn meaning(&self, message: &str) -> Meaning {
         let mut words = self.words.iter().copied().flatten();
         let found = words.find(|(says, _)| message.contains(says));
@@ -54,8 +54,8 @@ impl Row {
                 scope: self.scope,
             };
         };
-        // A code of quotas says itself that it is about quotas, whichever it is; any other reason
-        // that words choose concerns the call alone.
+        // A quota code may be of any quota; any other reason that a phrase chooses has the scope of
+        // the call.
         let of_quota = matches!(reason, UpstreamBilling | UpstreamTokens | UpstreamRate);
         Meaning {
             reason: *reason,
@@ -64,22 +64,22 @@ impl Row {
     }
 }
 
-/// What DashScope puts before the code of a part of it that refused the call.
+/// The prefix that DashScope adds to the code of the component that refused the call.
 const WRAPPER: &str = "InternalError.Algo.";
 
-/// How the codes begin of which nothing is known but that DashScope failed inside.
+/// The prefix of codes that only report an internal failure.
 const INTERNAL: &str = "InternalError*";
 
-/// The line of a code. None if the code is empty or unknown. Of `InternalError.Algo.CODE`, that of
-/// the code in it says more.
+/// The row of a code, or `None` if it is empty or unknown. For `InternalError.Algo.CODE`, the row
+/// of the inner code is more specific.
 pub(super) fn by_code(code: &str, status: u16) -> Option<&'static Row> {
     let find = |code: &str| ROWS.iter().find(|row| row.fits(code, status));
     let inner = code.strip_prefix(WRAPPER).and_then(find);
     inner.filter(|row| row.scope == Call).or_else(|| find(code))
 }
 
-/// The line of a status alone, for codes that are not in the table. A status that a filter before
-/// DashScope may give because of what the caller wrote (403) concerns the call alone.
+/// The row of a status, for codes that are not in the table. A status that a filter before
+/// DashScope may return because of the caller's content (403) has the scope of the call.
 pub(super) fn by_status(status: u16) -> Row {
     let (reason, scope, words): (_, _, &[Words]) = match status {
         0 | 200..=299 => (UpstreamUnknown, Call, LISTS),
@@ -114,22 +114,22 @@ const fn row(code: &'static str, reason: Reason, scope: Scope, words: &'static [
     }
 }
 
-/// A code that concerns the call alone.
+/// A code with the scope of the call.
 const fn call(code: &'static str, reason: Reason) -> Row {
     row(code, reason, Call, &[])
 }
 
-/// A code of wrong parameters or input, whose message says which.
+/// A code of invalid parameters or input; the message names them.
 const fn input(code: &'static str) -> Row {
     row(code, UpstreamRejected, Call, &[CAPABILITY, INPUT, MEDIA])
 }
 
-/// A code of a medium, whose message may say more.
+/// A code of a media item; the message may be more specific.
 const fn media(code: &'static str, reason: Reason) -> Row {
     row(code, reason, Call, &[MEDIA])
 }
 
-/// A code of a failure inside DashScope, some of which are wrong input all the same.
+/// A code of an internal failure; some of these are invalid input.
 const fn failure(code: &'static str, reason: Reason) -> Row {
     row(code, reason, Call, &[FAILURE, INPUT, MEDIA, RATE])
 }
@@ -138,9 +138,9 @@ const fn with_status(row: Row, status: u16) -> Row {
     Row { status, ..row }
 }
 
-/// The table. The first line that fits decides, so a longer code stands before its beginning.
+/// The table. The first matching row applies, so a longer code precedes its prefix.
 pub(super) static ROWS: &[Row] = &[
-    // Keys. A catch-all code of OpenAI's error form is decided by the status that it comes with.
+    // Keys. A catch-all code of OpenAI's error form is decided by its HTTP status.
     row("InvalidApiKey", UpstreamCredential, Account, &[]),
     row("invalid_api_key", UpstreamCredential, Account, &[]),
     row("NOT AUTHORIZED", UpstreamCredential, Account, &[]),
@@ -161,7 +161,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     with_status(row("invalid_request_error", ModelNotFound, Call, &[]), 404),
     with_status(row("invalid_request_error", UpstreamRate, Model, &[]), 429),
-    // Bills: of the account, or of one model of it.
+    // Billing: of the account, or of one model.
     row("Arrearage", UpstreamBilling, Account, &[]),
     row("isv.OUT_OF_SERVICE", UpstreamBilling, Account, &[]),
     row("PrepaidBillOverdue", UpstreamBilling, Account, &[]),
@@ -170,14 +170,15 @@ pub(super) static ROWS: &[Row] = &[
     row("Contain.Forbidden.Label.Error", UpstreamBilling, Model, &[]),
     row("AccessDenied.Unpurchased", UpstreamBilling, Model, &[]),
     row("AllocationQuota.FreeTierOnly", UpstreamBilling, Model, &[]),
-    // Permissions. A workspace may be granted some models only, so each is one of a model.
+    // Permissions. A workspace may be granted some models only, so the scope is a model.
     row("AccessDenied*", UpstreamPermission, Model, &[DENIED]),
     row("access_denied", UpstreamPermission, Model, &[DENIED]),
     row("Model.AccessDenied", UpstreamPermission, Model, &[]),
     row("App.AccessDenied", UpstreamPermission, Model, &[]),
     row("Workspace.AccessDenied", UpstreamPermission, Model, &[]),
     row("Endpoint.AccessDenied", UpstreamPermission, Model, &[]),
-    // Rates. A quota at status 400 is one of voices or word lists; at 429 it is tokens a minute.
+    // Rate limits. A quota at status 400 is one of voices or vocabularies; at 429 it is tokens per
+    // minute.
     with_status(call("Throttling.AllocationQuota", UpstreamQuota), 400),
     row(
         "Throttling.AllocationQuota",
@@ -194,7 +195,7 @@ pub(super) static ROWS: &[Row] = &[
     row("ResourceExhausted", UpstreamRate, Model, &[]),
     row("Too many requests", UpstreamRate, Model, &[]),
     row("rate_limit_exceeded", UpstreamRate, Model, &[]),
-    // Models and addresses.
+    // Models and URLs.
     call("ModelNotFound", ModelNotFound),
     call("model_not_found", ModelNotFound),
     call("model_not_supported", UnsupportedOperation),
@@ -252,7 +253,7 @@ pub(super) static ROWS: &[Row] = &[
     input("BadRequest*"),
     input("mismatched_model"),
     input("duplicate_custom_id"),
-    // Failures inside DashScope.
+    // Internal failures of DashScope.
     call("InternalError.Timeout", UpstreamTimeout),
     call("RequestTimeOut", UpstreamTimeout),
     call("ResponseTimeout", UpstreamTimeout),
@@ -288,8 +289,8 @@ mod tests {
         }
     }
 
-    /// Every needle of every list at once, so that the first one of each list decides, and each
-    /// needle by itself.
+    /// Every phrase of every list at once, so that the first of each list applies, and each phrase
+    /// alone.
     fn messages() -> Vec<String> {
         let lists = LISTS.iter().chain([&QUOTA]).copied().flatten();
         let needles = lists.map(|(says, _)| *says);

@@ -1,25 +1,25 @@
-//! Which field of a request a message of DashScope's names.
+//! Identifies the request field that an error message of DashScope names.
 //!
-//! A path, as in `parameters.audio.voice` or `input.messages.0.content[1].image`, is followed from
-//! its beginning and decides alone. Only where there is none, a bare name of a parameter counts,
-//! and then only if it is marked as a name: messages are prose, and many names are words of it.
+//! A path, as in `parameters.audio.voice` or `input.messages.0.content[1].image`, is resolved from
+//! its root and takes precedence. Only without a path does a bare parameter name count, and only if
+//! it is marked as a name: messages are prose, and many names are ordinary words.
 
 use crate::error::Violation;
 
-/// The most fields that are named: more is a message that lists all there are.
+/// The maximum number of fields reported. A message with more lists all there are.
 const MAX_FIELDS: usize = 4;
 
-/// The longest path that is followed, in steps. The deepest of a request has seven.
+/// The maximum number of steps of a path. The deepest of a request has seven.
 const MAX_STEPS: usize = 12;
 
-/// The longest name of a parameter without a field that is passed on.
+/// The maximum length of a parameter name without a field that is passed on.
 const MAX_NAME: usize = 64;
 
-/// Names of one word that are said of nothing else.
+/// Names that are not ordinary words in these messages.
 const PLAIN_NAMES: &[&str] = &["temperature", "modalities", "logprobs"];
 
-/// Paths below `parameters`, and the field that sets each. What stands below one of them belongs to
-/// the same field.
+/// Paths below `parameters`, and the field that sets each. Paths below one of them belong to the
+/// same field.
 const PARAMETERS: &[(&str, &str)] = &[
     ("temperature", "options.temperature"),
     ("top_p", "options.top_p"),
@@ -138,11 +138,11 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("language_type", "options.speech.language_type"),
     ("tools", "conversation.tools"),
     ("messages", "conversation.messages"),
-    // Of a tool call of an earlier answer.
+    // Of a tool call in an earlier answer.
     ("function.arguments", "conversation.messages"),
 ];
 
-/// The fields that a message names. `param` is the parameter that OpenAI's error form names.
+/// The fields that a message names. `param` is the parameter named by OpenAI's error form.
 pub(super) fn violations(message: &str, param: &str) -> Vec<Violation> {
     let mut fields = Vec::new();
     let paths = message.split(|c: char| !is_in_path(c)).filter_map(path);
@@ -175,7 +175,7 @@ fn is_in_path(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '[' | ']')
 }
 
-/// The field of a word of a message, if that is a path from one of the roots of a request.
+/// The field of a word, if it is a path from one of the roots of a request.
 fn path(word: &str) -> Option<String> {
     let steps = steps(word)?;
     match steps.as_slice() {
@@ -188,7 +188,7 @@ fn path(word: &str) -> Option<String> {
     }
 }
 
-/// The field of a parameter that is named as such, with or without its root.
+/// The field of a parameter name, with or without its root.
 fn of_param(param: &str) -> Option<String> {
     let steps = steps(param)?;
     match steps.as_slice() {
@@ -201,7 +201,7 @@ fn of_param(param: &str) -> Option<String> {
     }
 }
 
-/// The steps of a path: `a.b[0].c` and `a.b.0.c` are the same.
+/// The steps of a path: `a.b[0].c` equals `a.b.0.c`.
 fn steps(path: &str) -> Option<Vec<&str>> {
     let steps = path.split(['.', '[', ']']).filter(|step| !step.is_empty());
     let steps: Vec<_> = steps.take(MAX_STEPS).collect();
@@ -220,7 +220,7 @@ fn parameter(steps: &[&str]) -> Option<String> {
     })
 }
 
-/// The field of the longest path that is known at the beginning of this one.
+/// The field of the longest known prefix of a path.
 fn known_parameter(steps: &[&str]) -> Option<String> {
     (1..=steps.len()).rev().find_map(|length| {
         let path = steps.get(..length)?.join(".");
@@ -278,7 +278,7 @@ fn content(field: String, steps: &[&str]) -> String {
         [hint @ ("fps" | "max_frames" | "total_pixels"), ..] => format!("{field}.video.{hint}"),
         ["cache_control", "type", ..] => format!("{field}.cache_control.type"),
         ["cache_control", ..] => format!("{field}.cache_control"),
-        // Of an image or of a video: the part says which.
+        // Of an image or of a video, depending on the part.
         _ => field,
     }
 }
@@ -320,8 +320,8 @@ fn tool(steps: &[&str]) -> String {
     }
 }
 
-/// Whether a message in lower case speaks of a parameter. A name that is also a word of English
-/// must be marked as a name: quoted, after a dot, or in "range of seed".
+/// Whether a message in lower case names a parameter. A name that is also an English word must be
+/// marked as a name: quoted, after a dot, or as in "range of seed".
 fn is_named(message: &str, name: &str) -> bool {
     let in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     message.match_indices(name).any(|(at, _)| {
@@ -414,7 +414,7 @@ mod tests {
             ),
             ("input.messages.0.role", "conversation.messages[0].role"),
         ] {
-            // What the message says besides, `size` and `voice` by name, does not count.
+            // Names elsewhere in the message, `size` and `voice`, do not count.
             let message = format!("{wrapped}{path}. The parameter size and 'voice'");
             assert_eq!(fields(&message, ""), [expected], "{path}");
             assert_eq!(fields("m", path), [expected], "{path}");

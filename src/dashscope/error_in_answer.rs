@@ -1,8 +1,8 @@
-//! What stands beside an answer: a fault, or a code that is none.
+//! Errors and unknown codes that accompany an answer.
 //!
-//! A code of the table ends the call as that fault, after what came with it. One that is not known
-//! may be a mere note: the answer goes on with a warning, and the code is the reason if its end
-//! never comes.
+//! A code of the table ends the call with that error, after the content that came with it. An
+//! unknown code may be informational: the answer continues with a warning, and the code becomes the
+//! reason if the answer is never completed.
 
 use super::answer_json::{Body, Output};
 use super::error_codes::by_code;
@@ -16,22 +16,21 @@ use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Sent};
 use crate::untrusted;
 
-/// Codes of success, in small letters.
+/// Codes of success, in lower case.
 const SUCCESS: [&str; 5] = ["", "0", "200", "ok", "success"];
 
-/// A fault that a body or an event says.
+/// An error in a body or an event.
 #[derive(Debug)]
 pub(super) struct Fault {
     error: Error,
-    /// Whether it stands beside an answer.
+    /// Whether it accompanies an answer.
     beside: bool,
-    /// Whether its code is in the table.
     known: bool,
     warning: Warning,
 }
 
 impl Reply {
-    /// The fault in a body. One without an answer is a fault by its code or its words alone.
+    /// The error in a body. Without an answer, a code or message alone is an error.
     pub(super) fn fault(&self, body: &Body<'_>, http_status: u16, is_error: bool) -> Option<Fault> {
         let beside = !is_error && body.output.as_ref().is_some_and(Output::says_something);
         let object = error_object(body);
@@ -60,7 +59,7 @@ impl Reply {
         })
     }
 
-    /// The error of an event that is not JSON: what its status says, if it is an error.
+    /// The error of an event that is not JSON: from its status, if that is an error status.
     pub(super) fn not_json(&self, frame: &Frame, text: &str) -> Error {
         let http_status = frame.http_status.unwrap_or_default();
         if frame.event.as_ref() == b"error" || http_status >= 400 {
@@ -78,7 +77,7 @@ impl Reply {
         }
     }
 
-    /// How far a call had come that DashScope says has failed.
+    /// How far a call had come when DashScope reported its failure.
     fn sent_of_fault(&self) -> Sent {
         match self.sent {
             Sent::Begun => Sent::Begun,
@@ -86,7 +85,7 @@ impl Reply {
         }
     }
 
-    /// Takes a body with a fault in it.
+    /// Handles a body with an error in it.
     pub(super) fn take_fault(
         &mut self,
         fault: Fault,
@@ -94,7 +93,7 @@ impl Reply {
         streamed: bool,
     ) -> Result<(), Error> {
         if streamed && self.is_finished() {
-            // The answer is complete: the fault takes nothing from it.
+            // The answer is complete: the error does not invalidate it.
             self.add_warning(fault.warning);
             return self.take_body(body, streamed);
         }
@@ -102,7 +101,7 @@ impl Reply {
             return Err(fault.error);
         }
         if fault.known {
-            // What cannot be read of the answer matters less than the fault.
+            // The error takes precedence over decoding errors of the answer.
             let _ = self.take_body(body, streamed);
             return Err(fault.error.with_sent(Sent::Begun));
         }
@@ -111,7 +110,7 @@ impl Reply {
         self.take_body(body, streamed)
     }
 
-    /// Keeps words beside an answer that are no fault.
+    /// Keeps a code and message that accompany an answer and are not an error.
     pub(super) fn keep_words(&mut self, body: &Body<'_>) {
         let mut kept = Vec::new();
         for (key, text) in [("code", &body.code), ("message", &body.message)] {

@@ -1,8 +1,8 @@
-//! The messages that callers get for DashScope's errors. Data alone.
+//! The messages returned to callers for DashScope's errors.
 
 use crate::error::Reason::{self, *};
 
-/// The message of each reason. DashScope's own words are never shown: they may quote the caller.
+/// The message of each reason. DashScope's messages are never passed on: they may quote the caller.
 pub(super) static MESSAGES: &[(Reason, &str)] = &[
     (
         UpstreamRejected,

@@ -1,17 +1,17 @@
-//! Words of DashScope's messages, and the reason that each tells of: data alone.
+//! Phrases of DashScope's messages, and the reason that each implies.
 //!
-//! A needle is a part of a message in lower case; the first one that is found decides. Messages may
-//! quote the caller, so which lists apply is for the code to say ([`super::error_codes`]).
+//! A phrase is a substring of a message in lower case; the first match applies. Messages may quote
+//! the caller, so the error code selects the lists that apply ([`super::error_codes`]).
 
 use crate::error::Reason::{self, *};
 
-/// Needles and their reasons.
+/// Phrases and their reasons.
 pub(super) type Words = &'static [(&'static str, Reason)];
 
 /// Every list.
 pub(super) const LISTS: &[Words] = &[CAPABILITY, INPUT, MEDIA, FAILURE, DENIED, RATE];
 
-/// What a model can do.
+/// Capabilities of a model.
 pub(super) const CAPABILITY: Words = &[
     ("only support stream", StreamOnly),
     ("only supports stream", StreamOnly),
@@ -26,7 +26,7 @@ pub(super) const CAPABILITY: Words = &[
     ("url error, please check url", ModelCapability),
 ];
 
-/// The conversation, the model, and what of them is not allowed.
+/// Invalid conversations and models.
 pub(super) const INPUT: Words = &[
     ("range of input length", ContextTooLong),
     ("token length exceed model limit", ContextTooLong),
@@ -40,7 +40,7 @@ pub(super) const INPUT: Words = &[
 /// Media.
 pub(super) const MEDIA: Words = &[
     ("file parsing in progress", MediaNotReady),
-    // Out of reach.
+    // Unreachable.
     ("download multimodal", MediaUnreachable),
     ("download the media resource", MediaUnreachable),
     ("find the requested media resource", MediaUnreachable),
@@ -51,14 +51,14 @@ pub(super) const MEDIA: Words = &[
     ("oss download error", MediaUnreachable),
     ("authorization to access the media resource", MediaExpired),
     ("url does not appear to be valid", MediaUrl),
-    // Too much.
+    // Too large.
     ("max bytes per data-uri item", MediaTooLarge),
     ("max bytes to request body", MediaTooLarge),
     ("multimodal file size is too large", MediaTooLarge),
     ("file size is larger than", MediaTooLarge),
     ("exceeds size limit", MediaTooLarge),
     ("exceeds page limits", MediaTooLarge),
-    // Of a form that the model does not take.
+    // Unsupported formats.
     ("audio is empty", MediaFormat),
     ("audio is longer than", MediaFormat),
     ("file type is not supported", MediaFormat),
@@ -78,7 +78,7 @@ pub(super) const MEDIA: Words = &[
     ("invalid image format or corrupted", MediaFormat),
 ];
 
-/// Failures that are none of DashScope's.
+/// Reported as internal failures, but caused by the request.
 pub(super) const FAILURE: Words = &[
     ("expecting ',' delimiter", ModelOutput),
     ("list index out of range", UpstreamRejected),
@@ -86,7 +86,7 @@ pub(super) const FAILURE: Words = &[
     ("embedding_pipeline_error", MediaFormat),
 ];
 
-/// Refusals that are none of the key's.
+/// Permission errors that are not about the key.
 pub(super) const DENIED: Words = &[
     ("policy expired", MediaExpired),
     ("authorization to access the media resource", MediaExpired),
@@ -94,14 +94,14 @@ pub(super) const DENIED: Words = &[
     ("does not support asynchronous calls", GatewayBug),
 ];
 
-/// Quotas that are not of this minute.
+/// Quotas that do not reset every minute.
 pub(super) const QUOTA: Words = &[
     ("free allocated quota exceeded", UpstreamBilling),
     ("voice storage limit", UpstreamQuota),
     ("voice limit exceeded", UpstreamQuota),
 ];
 
-/// Rates, where no code tells of them.
+/// Rate limits, where the code does not state one.
 pub(super) const RATE: Words = &[
     ("too many requests", UpstreamRate),
     ("rate limit", UpstreamRate),

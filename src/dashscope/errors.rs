@@ -1,7 +1,7 @@
-//! From what DashScope says of a fault to an [`Error`].
+//! Converts DashScope's errors to [`Error`].
 //!
-//! The tables are in `error_codes.rs` and `error_words.rs`, and with them the order in which code,
-//! words and HTTP status decide. The status in an event's comment stands above that of the answer.
+//! The tables are in `error_codes.rs` and `error_phrases.rs`, with the precedence of code, phrases
+//! and HTTP status. The status in an event's comment takes precedence over that of the response.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -21,13 +21,13 @@ use crate::http1::headers::Headers;
 use crate::secret::Secret;
 use crate::untrusted;
 
-/// The longest wait that a server may ask of us. More is not believed: a caller would be gone.
+/// The maximum `Retry-After` that is passed on. Callers would not wait longer.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// How long DashScope takes to read a file that it was just given.
+/// How long DashScope takes to make a newly uploaded file readable.
 const MEDIA_READY: Duration = Duration::from_secs(2);
 
-/// What was said of a fault.
+/// The fields of an error response.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Said<'a> {
     pub(super) code: &'a str,
@@ -38,7 +38,7 @@ pub(super) struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
-    /// The fault in an answer or event, if there is one in it.
+    /// The error in a body or event, if it has one.
     pub(super) fn in_body(body: &'a Body<'_>, error: &'a ErrorObject<'_>) -> Option<Self> {
         let code = first_said([
             Text::or_empty(&body.code),
@@ -61,11 +61,11 @@ impl<'a> Said<'a> {
         })
     }
 
-    /// The error that it is.
+    /// Converts it to an [`Error`].
     pub(super) fn error(self, sent: Sent) -> Error {
         let Meaning { reason, scope } = self.meaning();
         let sent = match (reason, sent) {
-            // The model worked until DashScope gave up.
+            // The model was running until DashScope's timeout.
             (Reason::UpstreamTimeout, Sent::Refused) => Sent::Maybe,
             _ => sent,
         };
@@ -91,7 +91,7 @@ impl<'a> Said<'a> {
         error
     }
 
-    /// The code as it may be shown. One of the table's is known text, spaces included.
+    /// The code in printable form. One of the table's is known text, spaces included.
     fn shown_code(self) -> String {
         match by_code(self.code, self.http_status) {
             Some(row) if row.code == self.code => row.code.to_owned(),
@@ -105,14 +105,14 @@ impl<'a> Said<'a> {
         let Some(row) = by_code(self.code, self.http_status) else {
             let status = match (self.http_status, wrapped) {
                 (0 | 200, Some((status, _))) if self.code.is_empty() => {
-                    // Words alone never say that a key is refused.
+                    // A phrase alone never means that a key was refused.
                     return call_only(by_status(status).meaning(&message));
                 }
                 (status, _) => status,
             };
             return by_status(status).meaning(&message);
         };
-        // A code that stands in the message is a part of its words.
+        // A code inside the message is part of its text.
         let inner = wrapped.and_then(|(status, code)| Some((status, by_code(code, status)?)));
         match inner {
             Some((status, inner)) if inner.is_internal() && row.scope == Scope::Call => {
@@ -121,7 +121,8 @@ impl<'a> Said<'a> {
             Some((_, inner)) if row.scope == Scope::Call && inner.scope == Scope::Call => {
                 inner.meaning(&message)
             }
-            // It passes, as the code in it says, and pauses no model: it stands in words.
+            // Retryable, as the inner code says, but without pausing the model: it comes from a
+            // message.
             Some((_, inner)) if row.is_internal() && inner.reason == Reason::UpstreamRate => {
                 call_only(inner.meaning(&message))
             }
@@ -130,24 +131,24 @@ impl<'a> Said<'a> {
     }
 }
 
-/// What a code means whose message has another in it that says no more than that DashScope failed
-/// inside: then the status that stands with it says more.
+/// The meaning of a code whose message wraps another that only reports an internal failure: the
+/// status beside the wrapped code is more specific.
 fn beside_internal(row: &Row, inner: &Row, status: u16, message: &str) -> Meaning {
     let by_words = row.meaning(message);
     let is_input = row.reason == Reason::UpstreamRejected;
     match status {
-        // The two that pass, and say nothing of the request.
+        // The two that are transient and do not concern the request.
         408 | 429 => call_only(by_status(status).meaning(message)),
         400..=499 if row.is_internal() && by_words.reason == row.reason => {
             call_only(by_status(status).meaning(message))
         }
-        // DashScope calls failures of its models wrong parameters, and nothing else.
+        // DashScope reports failures of its models as invalid parameters, and nothing else.
         500.. if is_input => inner.meaning(message),
         _ => by_words,
     }
 }
 
-/// The same for the call alone. What would concern others is then of no known reason.
+/// The meaning with the scope of the call. A reason with a wider scope becomes unknown.
 fn call_only(meaning: Meaning) -> Meaning {
     match meaning.scope {
         Scope::Call => meaning,
@@ -162,8 +163,8 @@ fn call_only(meaning: Meaning) -> Meaning {
     }
 }
 
-/// The error of an answer whose status is not one of success. The body may be JSON, events, HTML or
-/// nothing, whatever its content type says.
+/// The error of a response whose status is not a success. The body may be JSON, events, HTML or
+/// empty, whatever its content type.
 pub fn of_answer(status: u16, headers: &Headers, body: &[u8]) -> Error {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let error = of_json(status, headers, body)
@@ -205,8 +206,8 @@ fn of_events(status: u16, headers: &Headers, body: &[u8]) -> Option<Error> {
     of_json(frame.http_status.unwrap_or(status), headers, &frame.data)
 }
 
-/// What a refusal without a word means: speech recognition models answer `400 {}` when a parameter
-/// is missing, or when the audio holds no speech.
+/// A refusal without code and message: speech recognition models return `400 {}` when a parameter
+/// is missing or the audio has no speech.
 const BARE_REFUSAL: &str = "DashScope refused the request and gave no reason: a parameter of the \
                             model may be missing, or the audio holds no speech; speech \
                             recognition models require format, sample_rate or language_hints in \
@@ -220,7 +221,7 @@ pub(super) fn error_object<'a>(body: &Body<'a>) -> ErrorObject<'a> {
     serde_json::from_str(raw.get()).unwrap_or_else(|_| lenient_error(raw.get()))
 }
 
-/// Reads the value of `error`: an object, or a message alone.
+/// Parses the value of `error`: an object, or a message alone.
 fn lenient_error(json: &str) -> ErrorObject<'static> {
     match document(json).map(|(document, _)| document) {
         Some(Document::Object(object)) => {
@@ -240,14 +241,14 @@ fn lenient_error(json: &str) -> ErrorObject<'static> {
     }
 }
 
-/// An answer that cannot be read.
+/// The error of a response that cannot be decoded.
 pub(super) fn unreadable(what: &'static str, sent: Sent) -> Error {
     Error::new(Reason::UpstreamProtocol, words(Reason::UpstreamProtocol))
         .with_sent(sent)
         .with_source(what)
 }
 
-/// An answer that ended too early.
+/// The error of a response that ended too early.
 pub(super) fn truncated(what: &'static str, sent: Sent) -> Error {
     Error::new(
         Reason::StreamTruncated,
@@ -257,7 +258,7 @@ pub(super) fn truncated(what: &'static str, sent: Sent) -> Error {
     .with_source(what)
 }
 
-/// DashScope's name of a call, from the head of the answer.
+/// DashScope's request id, from the response headers.
 pub(super) fn request_id(headers: &Headers) -> &str {
     let mut values = ["x-request-id", "x-dashscope-requestid"].into_iter();
     values
@@ -265,14 +266,14 @@ pub(super) fn request_id(headers: &Headers) -> &str {
         .unwrap_or_default()
 }
 
-/// How long the server asks to wait.
+/// The delay in `Retry-After`.
 fn retry_after(headers: &Headers, now: SystemTime) -> Option<Duration> {
     let text = |name| headers.text(name).map(str::trim);
     let delay = match text("retry-after-ms").and_then(|ms| ms.parse().ok()) {
         Some(ms) => Duration::from_millis(ms),
         None => {
             let value = text("retry-after")?;
-            // HTTP has whole seconds here; servers of the same kind are known to send parts of one.
+            // HTTP allows whole seconds only; similar servers send fractions.
             let seconds = value.parse().ok();
             match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
                 Some(delay) => delay,
@@ -286,7 +287,7 @@ fn retry_after(headers: &Headers, now: SystemTime) -> Option<Duration> {
     Some(delay.min(MAX_RETRY_AFTER))
 }
 
-/// The status and code of a fault that was wrapped: `<400> InternalError.Algo.X: words`.
+/// The status and code of a wrapped error: `<400> InternalError.Algo.X: words`.
 fn unwrap(message: &str) -> Option<(u16, &str)> {
     let (status, rest) = message.trim_start().strip_prefix('<')?.split_once('>')?;
     let status = status.parse().ok()?;
@@ -318,7 +319,7 @@ mod tests {
         of_answer(status, &Headers::default(), body.to_string().as_bytes())
     }
 
-    /// Every code that DashScope documents.
+    /// Every documented code of DashScope.
     const CODES: &[(&str, Reason)] = &[
         ("InvalidParameter", UpstreamRejected),
         ("invalid_parameter_error", UpstreamRejected),
@@ -412,13 +413,13 @@ mod tests {
     #[test]
     fn every_code_is_in_the_table_and_none_is_decided_by_its_status() {
         for (code, reason) in CODES {
-            // 418 means nothing in the table, so that the code alone decides.
+            // 418 is not in the table, so that the code alone decides.
             assert_eq!(by_code(code, 418).unwrap().reason, *reason, "{code}");
             assert_eq!(error(418, code, "x").reason(), *reason, "{code}");
         }
     }
 
-    /// Codes that mean different things by what is said with them.
+    /// Codes whose meaning depends on the message.
     const SAYINGS: &[(u16, &str, &str, Reason)] = &[
         (
             400,
@@ -554,10 +555,10 @@ mod tests {
         }
     }
 
-    /// As DashScope words it for a text that it will not read.
+    /// DashScope's message for text rejected by content inspection.
     const BLOCKED: &str = "<400> InternalError.Algo.DataInspectionFailed: inappropriate content";
 
-    /// Codes around others: what refused the call says more than what passed it on.
+    /// Wrapping codes: the code that refused the call is more specific than its wrapper.
     const WRAPPED: &[(&str, &str, Reason)] = &[
         ("data_inspection_failed", BLOCKED, ContentBlocked),
         ("DataInspectionFailed", BLOCKED, ContentBlocked),
@@ -638,7 +639,7 @@ mod tests {
             "<408> InternalError.Algo: m",
             UpstreamTimeout,
         ),
-        // Never the account, whatever stands in it.
+        // Never the account, whatever the message says.
         ("InternalError.Algo.InvalidApiKey", "", UpstreamInternal),
     ];
 

@@ -1,8 +1,8 @@
-//! Reads an event that has the bytes of one before it, but for its texts and its counts.
+//! Decodes an event that equals an earlier one except for its texts and counts.
 //!
-//! Nearly all events of a stream are so, and what such an event says is known without reading its
-//! JSON once more: a third of the work of an event. The bytes decide: what is not the same to the
-//! byte, has an escape in its text, or a number in another form, is read by `lenient.rs`.
+//! Nearly all events of a stream do, and decoding them needs no JSON parser, which saves a third of
+//! the work of an event. The comparison is by bytes: an event with any other difference, an escape
+//! in its text, or a number in another form is read by `lenient.rs`.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,11 +13,11 @@ use super::lenient;
 use super::usage;
 use crate::quoted;
 
-/// The longest event that is remembered, without its texts. One with a request id and all counts
-/// that are known has a third of it.
+/// The maximum length of an event that is kept, without its texts. One with a request id and all
+/// known counts has a third of it.
 const MAX_BYTES: usize = 1024;
 
-/// An event that was read, and where it may differ from the next.
+/// A decoded event, and where the next may differ.
 #[derive(Debug)]
 pub(super) struct Template {
     /// Its bytes without its texts.
@@ -30,11 +30,11 @@ pub(super) struct Template {
     content: Form,
 }
 
-/// What may differ.
+/// A range that may differ.
 #[derive(Clone, Debug)]
 struct Slot {
     holds: Holds,
-    /// Where it stands in the bytes that are kept. A text has none there.
+    /// Its range in the kept bytes; empty for a text.
     at: Range<usize>,
 }
 
@@ -54,7 +54,7 @@ enum Form {
     OnePart,
 }
 
-/// Where the texts and counts of an event stand.
+/// The ranges of the texts and counts of an event.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found {
     content: Option<Range<usize>>,
@@ -62,8 +62,8 @@ pub(super) struct Found {
     usage: Option<Range<usize>>,
 }
 
-/// Reads an event, by the template if it fits, and remembers it if it does not. `None` if it is not
-/// JSON, or not an object.
+/// Decodes an event with the template, or without it and keeps the event as the new template.
+/// `None` if it is not a JSON object.
 pub(super) fn read<'a>(template: &'a mut Option<Box<Template>>, json: &'a str) -> Option<Body<'a>> {
     let found = template.as_ref().and_then(|known| known.find(json));
     if let Some(found) = found {
@@ -77,8 +77,8 @@ pub(super) fn read<'a>(template: &'a mut Option<Box<Template>>, json: &'a str) -
 }
 
 impl Template {
-    /// Remembers an event whose body was read from this JSON. `None` if it is not one of those that
-    /// come again: one choice with a text, and nothing but what most models send.
+    /// The template of an event whose body was decoded from this JSON. `None` if it is not of the
+    /// common form: one choice with a text, and only what most models send.
     fn of(json: &str, body: &Body<'_>) -> Option<Self> {
         let Body {
             request_id,
@@ -136,7 +136,7 @@ impl Template {
         Some(template)
     }
 
-    /// Keeps the bytes without the texts, and moves what is known of them.
+    /// Keeps the bytes without the texts, and adjusts the ranges.
     fn cut_texts(&mut self, json: &str) -> Option<()> {
         let texts = self.slots.iter().filter(|slot| slot.holds != Holds::Usage);
         let texts: Vec<Range<usize>> = texts.map(|slot| slot.at.clone()).collect();
@@ -173,7 +173,7 @@ impl Template {
         Some(())
     }
 
-    /// Where the texts and counts stand in an event that differs in nothing else.
+    /// The ranges of texts and counts in an event that differs in nothing else.
     pub(super) fn find(&self, json: &str) -> Option<Found> {
         let (known, new) = (self.json.as_bytes(), json.as_bytes());
         let mut found = Found::default();
@@ -198,7 +198,7 @@ impl Template {
         (known.get(before..) == new.get(at..)).then_some(found)
     }
 
-    /// The body of an event in which these were found.
+    /// The body of an event with these ranges.
     pub(super) fn body<'a>(&'a self, json: &'a str, found: &Found) -> Body<'a> {
         let part = |at: &Option<Range<usize>>| Some(json.get(at.clone()?).unwrap_or_default());
         let text = |at| part(at).map(|text| Text(Cow::Borrowed(text)));
@@ -260,7 +260,7 @@ fn only_choice<'t, 'a>(output: &'t Output<'a>) -> Option<&'t Choice<'a>> {
     }
 }
 
-/// Where the texts stand, and the counts, in their order. `None` if there is no text.
+/// The ranges of texts and counts, in order. `None` if there is no text.
 fn slots(
     json: &str,
     [content, reasoning]: [Option<&Text<'_>>; 2],
@@ -306,7 +306,7 @@ impl Form {
     }
 }
 
-/// Where a text that may be missing stands. `None` if it is there, but not in the JSON.
+/// The range of an optional text. `None` if it is present, but not borrowed from the JSON.
 fn each(text: &Option<Text<'_>>, json: &str) -> Option<Option<Range<usize>>> {
     match text {
         None => Some(None),
@@ -314,7 +314,7 @@ fn each(text: &Option<Text<'_>>, json: &str) -> Option<Option<Range<usize>>> {
     }
 }
 
-/// Where a text stands in the JSON between its quotes. `None` if it had escapes, or none.
+/// The range of a text between its quotes. `None` if it had escapes, or was not quoted.
 fn quoted_at(json: &str, text: &Text<'_>) -> Option<Range<usize>> {
     let Cow::Borrowed(text) = text.0 else {
         return None;
@@ -325,20 +325,20 @@ fn quoted_at(json: &str, text: &Text<'_>) -> Option<Range<usize>> {
     (bytes.get(before) == Some(&b'"') && bytes.get(after) == Some(&b'"')).then_some(at)
 }
 
-/// Where a part of a text stands in it. `None` if it is not one.
+/// The range of a substring. `None` if it is not one.
 fn range(text: &str, part: &str) -> Option<Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
     let end = start.checked_add(part.len())?;
     (end <= text.len()).then_some(start..end)
 }
 
-/// The length of a text up to its end quote. `None` if it has an escape, or no end.
+/// The length of a text up to its closing quote. `None` if it has an escape or no end.
 fn text_length(bytes: &[u8]) -> Option<usize> {
     let length = quoted::plain_length(bytes);
     (bytes.get(length) == Some(&b'"')).then_some(length)
 }
 
-/// Whether a number is written as JSON allows it.
+/// Whether a number has the form that JSON requires.
 fn is_whole(_: &[u8], number: &[u8]) -> bool {
     number.len() == 1 || number.first() != Some(&b'0')
 }
@@ -353,7 +353,7 @@ mod tests {
         Template::of(json, &lenient::read(json)?)
     }
 
-    /// What is read by the template, which must be what is read without it.
+    /// The body decoded by the template, which must equal the one decoded without it.
     fn read_by(template: &Template, json: &str) -> Option<String> {
         let found = template.find(json)?;
         let body = format!("{:?}", template.body(json, &found));

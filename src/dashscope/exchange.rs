@@ -1,5 +1,5 @@
-//! The stream of one exchange: polls the body of the answer and nothing else, so that dropping it
-//! closes the connection to DashScope.
+//! The stream of one exchange. It polls only the body of the response, so that dropping it closes
+//! the connection to DashScope.
 
 use std::collections::VecDeque;
 use std::future::Future as _;
@@ -23,45 +23,45 @@ use crate::http1::{Body, Broken};
 use crate::memory::{CALL, CallMemory};
 use crate::turns::give_way;
 
-/// How much blank space may stand before an answer.
+/// The maximum white space before a response.
 const MAX_BLANK_BYTES: usize = 64 * 1024;
 
-/// The most events in a row of which nothing is passed on. Speech recognition revises its text for
-/// as long as it is spoken to, ten times a second, which is hours; nothing else comes near.
+/// The maximum number of consecutive events that emit nothing. Speech recognition revises its text
+/// ten times a second while audio is sent, which allows hours; nothing else comes near.
 const MAX_SILENT_EVENTS: u32 = 100_000;
 
-/// How much is read of a body in one go before other tasks have their turn: as much as one read of
-/// a socket gives. Its events take a millisecond or so, and DashScope is rarely that far ahead.
+/// How many bytes of a body are read before yielding to other tasks: the size of one socket read.
+/// Its events take about a millisecond, and DashScope is rarely that far ahead.
 const BURST_BYTES: usize = 64 * 1024;
 
-/// The answer to one call, as its events. See [`Event`] for the order that they keep.
+/// The response to one call, as a stream of events. See [`Event`] for their order.
 pub struct Exchange {
     body: Body,
     form: Form,
     reply: Reply,
     limits: Limits,
     max_body_bytes: usize,
-    /// How long what may still come is waited for.
+    /// How long to wait for optional data.
     linger: Option<(Duration, Pin<Box<Sleep>>)>,
     failed: VecDeque<Error>,
     done: bool,
-    /// Whether the bytes at hand may hold more events.
+    /// Whether the buffered bytes may hold more events.
     has_frames: bool,
-    /// How many events in a row gave nothing.
+    /// The number of consecutive events that emitted nothing.
     silent: u32,
-    /// What was read since other tasks had their turn.
+    /// The bytes read since the last yield.
     burst: usize,
     memory: Option<CallMemory>,
-    /// What is charged there for the buffers of this exchange.
+    /// The bytes charged for the buffers of this exchange.
     charged: usize,
-    /// What the elements take that were decoded last.
+    /// The bytes charged for the elements decoded last.
     decoded: usize,
 }
 
-/// What the body is. Its first byte tells, because content types are not to be trusted: JSON begins
-/// with a brace, HTML with an angle, and no line of events with either.
+/// The format of the body. It is detected by the first byte, because content types are unreliable:
+/// JSON begins with a brace, HTML with an angle bracket, and no line of events with either.
 enum Form {
-    /// Too little came: spaces, or a part of a byte order mark.
+    /// Too few bytes so far: white space, or part of a byte order mark.
     Unknown(Bytes),
     Whole(Bytes),
     Events(Decoder),
@@ -74,7 +74,7 @@ impl std::fmt::Debug for Exchange {
 }
 
 impl Exchange {
-    /// Reads the body of an answer whose status is one of success.
+    /// Reads the body of a response with a success status.
     pub(super) fn new(body: Body, opening: Opening, limits: Limits, max_body_bytes: usize) -> Self {
         Self {
             body,
@@ -94,13 +94,13 @@ impl Exchange {
         }
     }
 
-    /// Charges what it reads, as far as that is not events yet, to the memory of its call.
+    /// Charges buffered bytes that are not events yet to the memory of its call.
     pub fn charge_to(&mut self, memory: CallMemory) {
         self.memory = Some(memory);
     }
 
-    /// Charges what is read and is not events yet. A whole answer is there twice when it becomes
-    /// events. What every call holds is charged already.
+    /// Charges buffered bytes that are not events yet. A response that is not a stream is held
+    /// twice while it is decoded. The base charge of a call covers the rest.
     fn charge(&mut self) -> Result<(), Error> {
         let held = match &self.form {
             Form::Unknown(_) => 0,
@@ -120,7 +120,7 @@ impl Exchange {
         }
     }
 
-    /// Charges what the elements of this JSON take, before it is decoded and until the next is.
+    /// Charges the elements of this JSON, from before it is decoded until the next is.
     fn weigh(&mut self, json: &[u8]) -> Result<(), Error> {
         let weight = elements::weight(json);
         if weight == 0 && self.decoded == 0 {
@@ -133,17 +133,17 @@ impl Exchange {
         self.charge()
     }
 
-    /// Adds to what the caller is warned of at the end of the answer.
+    /// Adds to the warnings at the end of the answer.
     pub fn warn(&mut self, more: Vec<Warning>) {
         self.reply.warn(more);
     }
 
-    /// What DashScope has counted so far. Read anew at each call, because hardly anybody asks.
+    /// The usage reported so far. Parsed at each call, because it is rarely needed.
     pub fn usage_so_far(&self) -> Option<Usage> {
         self.reply.usage_so_far()
     }
 
-    /// Takes the next bytes. Whether more may come.
+    /// Handles the next bytes. Returns whether more may follow.
     fn take_chunk(&mut self, chunk: Bytes) -> Result<bool, Error> {
         match &mut self.form {
             Form::Unknown(before) => {
@@ -191,7 +191,7 @@ impl Exchange {
         self.reply.finish_body(self.body.has_end())
     }
 
-    /// A body that broke. If the answer was complete by then, nothing is lost.
+    /// Handles a broken body. A complete answer is unaffected.
     fn take_break(&mut self, broken: &Broken) -> Result<(), Error> {
         if self.reply.is_finished() {
             return self.reply.finish();
@@ -210,9 +210,9 @@ impl Exchange {
         })
     }
 
-    /// Takes events until one gives something to pass on: what a few bytes become is not held for
-    /// more than one of them. Whether more may come: nothing can be read behind a limit that was
-    /// broken, and a complete answer needs nothing more.
+    /// Decodes events until one emits something, so that the expansion of a few bytes is held for
+    /// one event at a time. Returns whether more may follow: nothing can be read after an exceeded
+    /// limit, and a complete answer needs nothing more.
     fn take_frames(&mut self) -> Result<bool, Error> {
         self.has_frames = false;
         while let Form::Events(decoder) = &mut self.form {
@@ -253,7 +253,7 @@ impl Exchange {
         Ok(frame)
     }
 
-    /// Takes the events that the end of the body completes: two at the most.
+    /// Decodes the events that the end of the body completes: two at most.
     fn take_last_frames(&mut self) -> Result<(), Error> {
         if let Form::Events(decoder) = &mut self.form {
             decoder.end();
@@ -266,17 +266,17 @@ impl Exchange {
         unreadable(what, self.reply.sent())
     }
 
-    /// Goes on after what was taken, or ends.
+    /// Continues or ends after the bytes were handled.
     fn go_on(&mut self, taken: Result<bool, Error>) {
         let outcome = match taken {
             Ok(true) => match self.charge() {
                 Ok(()) => return,
-                // What comes behind a complete answer takes nothing from it.
+                // Data after a complete answer does not invalidate it.
                 Err(_) if self.reply.is_finished() => self.reply.finish(),
                 Err(error) => Err(error),
             },
             Ok(false) => self.reply.finish(),
-            // An event that cannot be read is a part of the answer, whatever was seen before.
+            // An event that cannot be decoded is part of the answer, whatever came before.
             Err(error) => Err(error),
         };
         self.settle(outcome);
@@ -301,15 +301,15 @@ impl Exchange {
         {
             self.linger = Some((patience, Box::pin(sleep(patience))));
         }
-        // A body that goes on and on spends the budget of the task, and a timer without budget
-        // never fires.
+        // A body with endless data consumes the task's budget, and a timer without budget never
+        // fires.
         self.linger.as_mut().is_some_and(|(_, linger)| {
             linger.as_mut().poll(cx).is_ready() || Instant::now() >= linger.deadline()
         })
     }
 }
 
-/// Both, one behind the other. Most answers come in one piece, which is not copied then.
+/// Both, concatenated. Most responses come in one chunk, which is then not copied.
 fn joined(before: Bytes, chunk: Bytes) -> Bytes {
     if before.is_empty() {
         return chunk;
@@ -319,7 +319,7 @@ fn joined(before: Bytes, chunk: Bytes) -> Bytes {
     both.freeze()
 }
 
-/// The first byte that tells something. None as long as a byte order mark may still come.
+/// The first significant byte. `None` while a byte order mark may be incomplete.
 fn first_byte(bytes: &[u8]) -> Option<u8> {
     const MARK: &[u8] = b"\xEF\xBB\xBF";
     if bytes.len() < MARK.len() && MARK.starts_with(bytes) {
@@ -388,7 +388,7 @@ mod tests {
     use crate::chat::message::Body as PartBody;
     use serde_json::{Value, json};
 
-    /// Reads a stream of these messages, each with its finish reason, to its end.
+    /// Decodes a stream of these messages, each with its finish reason, to its end.
     fn read(messages: &[(Value, &str)]) -> Result<Answer, Error> {
         let limits = Limits {
             line_bytes: 65536,
@@ -451,7 +451,7 @@ mod tests {
             }
         }
 
-        /// Reads texts, the last one in the event with the finish reason, or before it.
+        /// Decodes texts, the last one in the event with the finish reason, or before it.
         fn read(self, texts: &[&str], empty_end: bool) -> Result<String, Error> {
             let mut messages: Vec<_> = texts.iter().map(|t| (self.message(t), "null")).collect();
             match messages.last_mut() {
@@ -462,7 +462,7 @@ mod tests {
         }
     }
 
-    /// All ways to cut a text.
+    /// All partitions of a text.
     fn cuts(text: &str) -> Vec<Vec<&str>> {
         let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).skip(1).collect();
         let cut = |mask: usize| {
@@ -486,8 +486,8 @@ mod tests {
         ends.map(|end| &text[..end]).collect()
     }
 
-    /// Reads a text in every way that it can come: each answer is right, or an error. Gives how
-    /// many were right and how many errors.
+    /// Decodes a text in every partition: each answer is correct, or an error. Returns the number
+    /// of both.
     fn enumerate(kind: Kind, text: &str) -> (usize, usize) {
         let (mut right, mut refused) = (0, 0);
         for pieces in cuts(text) {
@@ -545,7 +545,7 @@ mod tests {
         }
     }
 
-    /// What tokens make of sentences, with text in the last event and without.
+    /// Tokenized sentences, with and without text in the last event.
     #[test]
     fn u20_ordinary_sentences_in_pieces_are_never_refused() {
         let sentences = [

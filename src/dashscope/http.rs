@@ -1,6 +1,6 @@
-//! What failures of HTTP mean, told by type and never by text; and the client of the storage.
+//! Maps HTTP failures to errors, by type and never by text, and builds the client for uploads.
 //!
-//! Calls go by [`crate::http1`]. Uploads, which are forms that stream, go by reqwest.
+//! Calls use [`crate::http1`]. Uploads, which are streamed forms, use reqwest.
 
 use std::error::Error as StdError;
 use std::io;
@@ -17,27 +17,26 @@ use crate::net::Network;
 use crate::net::proxy::Proxy;
 use crate::net::resolver::Unresolved;
 
-/// How long an idle connection is kept. Shorter than the idle limit of the usual load balancers, so
-/// that they rarely close one just as it is used again.
+/// How long an idle connection is kept: less than the idle timeout of common load balancers, so
+/// that they rarely close one as it is reused.
 const POOL_IDLE: Duration = Duration::from_secs(45);
 
-/// How many idle connections are kept: enough for a burst to be followed by another.
+/// The maximum number of idle connections: enough for consecutive bursts.
 const POOL_SIZE: usize = 64;
 
-/// How often an open connection is probed, so that a host that vanished is noticed.
+/// The TCP keepalive interval, which detects unreachable hosts.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// The most header fields of an answer. DashScope sends about thirty.
+/// The maximum number of response headers. DashScope sends about thirty.
 const MAX_HEADERS: usize = 128;
 
-/// The part of the time to connect that a name may take, so that a slow resolver is distinguished
+/// The fraction of the connect timeout that DNS may take, so that a slow resolver is distinguished
 /// from a slow host.
 const NAME_SHARE: f32 = 0.75;
 
-/// Who asks.
 pub(super) const USER_AGENT: &str = concat!("dashgate/", env!("CARGO_PKG_VERSION"));
 
-/// A path below the base URL, whether that ends with a slash or not.
+/// A path below the base URL, with or without its trailing slash.
 pub(super) fn below(base_url: &url::Url, path: &[&str]) -> Result<url::Url, Error> {
     let mut url = base_url.clone();
     url.path_segments_mut()
@@ -47,7 +46,7 @@ pub(super) fn below(base_url: &url::Url, path: &[&str]) -> Result<url::Url, Erro
     Ok(url)
 }
 
-/// Builds the client of the storage.
+/// Builds the client for uploads.
 pub(super) fn client(
     network: &Network,
     connect_timeout: Duration,
@@ -70,7 +69,7 @@ pub(super) fn client(
         .map_err(|error| wrong(&error.without_url()))
 }
 
-/// What it means that a request was not answered that went through this proxy, if there is one.
+/// The error of a request without a response, sent through this proxy if there is one.
 pub(super) fn no_answer(error: reqwest::Error, proxy: Option<&Proxy>) -> Error {
     let system = |cause: &'_ (dyn StdError + 'static)| {
         let error = cause.downcast_ref::<io::Error>()?;
@@ -104,7 +103,7 @@ pub(super) fn no_answer(error: reqwest::Error, proxy: Option<&Proxy>) -> Error {
     Error::new(reason, message).with_source(Causes(&error))
 }
 
-/// The gateway has no file descriptor left for a connection: its own matter, not DashScope's.
+/// The error of exhausted file descriptors: a limit of the gateway, not of DashScope.
 fn no_descriptor(error: &io::Error) -> Error {
     let advice = descriptors::ADVICE;
     tracing::error!(%error, "connect failed: out of file descriptors; {advice}");
@@ -112,7 +111,7 @@ fn no_descriptor(error: &io::Error) -> Error {
     Error::new(Reason::Overloaded, message).with_source(error)
 }
 
-/// What it means that a call was not answered.
+/// The error of a call without a response.
 pub(super) fn unanswered(fault: Fault) -> Error {
     let (reason, message) = match &fault {
         Fault::Unresolved(_) => (
@@ -145,13 +144,13 @@ pub(super) fn unanswered(fault: Fault) -> Error {
     Error::new(reason, message).with_source(fault)
 }
 
-/// A proxy that does not let a connection pass, and what it did instead.
+/// The error of a proxy that refused a connection, and how.
 fn unpassed(proxy: &str, problem: &str) -> Error {
     let message = format!("cannot connect to DashScope through the proxy {proxy}: {problem}");
     Error::new(Reason::UpstreamConnect, message)
 }
 
-/// What a proxy did, as far as the library says it. It keeps the status to itself.
+/// How a proxy refused, as far as the library reports it. The status is not exposed.
 fn unpassed_because(error: &reqwest::Error) -> &'static str {
     const REFUSED: &str = "tunnel error: unsuccessful";
     match chain(error).any(|cause| cause.to_string() == REFUSED) {
@@ -160,13 +159,13 @@ fn unpassed_because(error: &reqwest::Error) -> &'static str {
     }
 }
 
-/// A proxy that wants other credentials. Nothing reached DashScope.
+/// The error of a proxy that requires other credentials. Nothing reached DashScope.
 pub(super) fn refused_credentials(proxy: impl std::fmt::Display) -> Error {
     let message = format!("the proxy {proxy} refused the gateway's credentials");
     Error::new(Reason::GatewayConfig, message)
 }
 
-/// Reads the body of a fault. One that is too large or breaks is cut there: what came is told.
+/// Reads the body of an error response, up to `limit` or the point where it breaks.
 pub(super) async fn read_fault(mut body: Body, limit: usize) -> Bytes {
     let mut read = BytesMut::new();
     while let Some(Ok(chunk)) = body.chunk().await {
@@ -179,7 +178,7 @@ pub(super) async fn read_fault(mut body: Body, limit: usize) -> Bytes {
     read.freeze()
 }
 
-/// Reads a small body whole. One that is too large or breaks is cut there: what came is told.
+/// Reads a body, up to `limit` or the point where it breaks.
 pub(super) async fn read(mut body: reqwest::Body, limit: usize) -> Bytes {
     let mut read = BytesMut::new();
     while let Some(Ok(frame)) = body.frame().await {
@@ -193,7 +192,8 @@ pub(super) async fn read(mut body: reqwest::Body, limit: usize) -> Bytes {
     read.freeze()
 }
 
-/// An error and all that caused it. `io::Error` hides what it wraps, so that is looked into too.
+/// The chain of sources of an error, itself included. `io::Error` does not expose the error that it
+/// wraps as its source, so that is followed too.
 pub(super) fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -212,7 +212,7 @@ fn is_tls(error: &(dyn StdError + 'static)) -> bool {
     error.is::<rustls::Error>()
 }
 
-/// The causes of a failure for the log. The first one is left out: it holds the URL.
+/// The sources of a failure, for the log. The outermost error is omitted: it contains the URL.
 struct Causes<'a>(&'a reqwest::Error);
 
 impl std::fmt::Display for Causes<'_> {

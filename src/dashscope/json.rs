@@ -1,4 +1,4 @@
-//! Documents from JSON and to JSON, and the small writer that builds a request.
+//! Conversion between documents and JSON.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,23 +8,23 @@ use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use crate::chat::document::{Document, Object, Real};
 
-/// From here on, not every whole number has a double of its own: one that is read from JSON may not
-/// be the number that was meant.
+/// The first double from which on not every integer has a double of its own: one parsed from JSON
+/// may not be the number that was written.
 const FIRST_UNSURE: f64 = 9_007_199_254_740_992.0;
 
-/// The first whole number that no 64 bits hold.
+/// The first integer that does not fit into 64 bits.
 const LARGEST_WHOLE: f64 = 18_446_744_073_709_551_616.0;
 
-/// The first unsure number as a whole number.
+/// [`FIRST_UNSURE`] as an integer.
 const FIRST_UNSURE_WHOLE: u64 = 9_007_199_254_740_992;
 
-/// The most levels of a document that is read strictly. No known one has as many; those that have
-/// are read as trees, which know how deep in the answer they stand.
+/// The maximum nesting of a document that is read strictly. No known one is deeper; deeper ones are
+/// read as trees, which track their depth in the response.
 const STRICT_LEVELS: u32 = 8;
 
-/// A document that is read from JSON, strictly: a key that comes twice is an error, and so are
-/// levels beyond a few and a whole number that neither a double nor 64 bits hold. One that needs
-/// all of 64 bits becomes a string of its digits.
+/// A document read strictly from JSON: a duplicate key is an error, and so are too many levels and
+/// an integer that neither a double nor 64 bits can hold. An integer that needs all of 64 bits
+/// becomes a string of its digits.
 #[derive(Debug)]
 pub(super) struct Read(pub(super) Document);
 
@@ -36,12 +36,12 @@ impl<'de> Deserialize<'de> for Read {
     }
 }
 
-/// Reads a value that may have so many levels.
+/// Reads a value with at most this many levels.
 #[derive(Clone, Copy)]
 struct ReadVisitor(u32);
 
 impl ReadVisitor {
-    /// For the values of an object or a list.
+    /// The reader of nested values.
     fn inner<E: de::Error>(self) -> Result<Self, E> {
         let left = self.0.checked_sub(1);
         left.map(Self).ok_or_else(|| E::custom("nested too deep"))
@@ -132,9 +132,9 @@ impl Gathered {
         self.0.push((key, value));
     }
 
-    /// The object, if no key came twice.
+    /// The object, or `None` if a key is duplicate.
     pub(super) fn unique(self) -> Option<Object> {
-        // So few that looking through all of them is quicker than a set of them.
+        // For few keys, a linear search is faster than a set.
         const FEW: usize = 16;
         let Self(entries) = self;
         let twice = if entries.len() <= FEW {
@@ -149,7 +149,7 @@ impl Gathered {
     }
 }
 
-/// A document as JSON. Nulls in objects are left out, those in lists stay.
+/// A document as JSON. Nulls are omitted from objects and kept in lists.
 pub(super) struct Written<'a>(pub(super) &'a Document);
 
 impl Serialize for Written<'_> {
@@ -186,8 +186,8 @@ impl Serialize for WrittenObject<'_> {
     }
 }
 
-/// A number as JSON: whole ones without a fraction, because a document knows floats alone and
-/// DashScope refuses `2.0` where it wants `2`. What no 64 bits hold was refused before.
+/// A number as JSON. Integers have no fraction, because a document has only doubles and DashScope
+/// rejects `2.0` where it expects `2`. Integers beyond 64 bits were rejected before.
 #[derive(Clone, Copy)]
 pub(super) struct Number(pub(super) Real);
 
@@ -198,14 +198,14 @@ impl Serialize for Number {
             return Err(S::Error::custom("a number must be finite"));
         }
         if value.fract() == 0.0 && value.abs() < LARGEST_WHOLE {
-            // Exact: the double is a whole number, and 128 bits hold it.
+            // Exact: the double is an integer, and 128 bits hold it.
             return serializer.serialize_i128(value as i128);
         }
         serializer.serialize_f64(value)
     }
 }
 
-/// Follows an object's text to its end, byte by byte.
+/// Detects the end of an object in a text that arrives in pieces.
 #[derive(Debug, Default)]
 pub(super) struct ObjectEnd {
     depth: u32,
@@ -224,7 +224,7 @@ enum State {
 }
 
 impl ObjectEnd {
-    /// Takes the next piece.
+    /// Adds the next piece.
     pub(super) fn push(&mut self, text: &str) {
         for byte in text.bytes() {
             match self.state {
@@ -234,7 +234,7 @@ impl ObjectEnd {
         }
     }
 
-    /// Whether the object has ended.
+    /// Whether the object is complete.
     pub(super) fn is_whole(&self) -> bool {
         self.state == State::Whole
     }

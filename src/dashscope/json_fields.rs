@@ -1,4 +1,4 @@
-//! The keys of an object in a tree, read as far as their meaning is plain: see `lenient.rs`.
+//! Access to the keys of an object in a tree, with conversions: see `lenient.rs`.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use super::json_text::Text;
 use super::json_tree::FIRST_UNSURE;
 use crate::chat::document::{Document, Object, Real};
 
-/// The keys of an object, to be taken one by one. What is left is kept.
+/// The keys of an object, which are removed as they are read. The rest is kept.
 pub(super) struct Fields(Vec<(String, Document)>);
 
 impl From<Object> for Fields {
@@ -16,7 +16,7 @@ impl From<Object> for Fields {
 }
 
 impl Fields {
-    /// Those of a value that is an object.
+    /// The keys of a value that is an object; the value itself otherwise.
     pub(super) fn of(document: Document) -> Result<Self, Document> {
         if let Document::Object(object) = document {
             return Ok(Self::from(object));
@@ -24,19 +24,19 @@ impl Fields {
         Err(document)
     }
 
-    /// The value of a key, as it stands.
+    /// The value of a key, by reference.
     pub(super) fn slot(&mut self, key: &str) -> Option<&mut Document> {
         let found = self.0.iter_mut().find(|(name, _)| name == key);
         found.map(|(_, value)| value)
     }
 
-    /// The value of a key that is there and not null.
+    /// Removes the value of a key, if present and not null.
     pub(super) fn take(&mut self, key: &str) -> Option<Document> {
         let taken = std::mem::replace(self.slot(key)?, Document::Null);
         (taken != Document::Null).then_some(taken)
     }
 
-    /// A value that a function can read; one that it cannot stays.
+    /// Removes and converts a value. If that fails, the value stays.
     pub(super) fn with<T>(
         &mut self,
         key: &str,
@@ -53,12 +53,12 @@ impl Fields {
         }
     }
 
-    /// A text, or a number as one.
+    /// Removes a string, or a number as a string.
     pub(super) fn text(&mut self, key: &str) -> Option<Text<'static>> {
         self.with(key, text)
     }
 
-    /// A whole number, or the digits of one.
+    /// Removes an integer, or a string of digits.
     pub(super) fn whole<T: TryFrom<i64>>(&mut self, key: &str) -> Option<T> {
         self.with(key, |document| {
             let whole = whole(&document).and_then(|whole| T::try_from(whole).ok());
@@ -66,7 +66,7 @@ impl Fields {
         })
     }
 
-    /// A list, or one value for a list of one. Items that cannot be read stay.
+    /// Removes a list, or a single value as a list of one. Items that cannot be converted stay.
     pub(super) fn list<T>(
         &mut self,
         key: &str,
@@ -78,7 +78,7 @@ impl Fields {
         } else {
             vec![taken]
         };
-        // No room before it is needed: most of a long list may be nulls.
+        // Without reserved capacity: most of a long list may be nulls.
         let (mut good, mut odd) = (Vec::new(), Vec::new());
         for item in items.into_iter().filter(|item| *item != Document::Null) {
             match read(item) {
@@ -92,14 +92,14 @@ impl Fields {
         Some(good)
     }
 
-    /// What was not taken.
+    /// The remaining keys.
     pub(super) fn rest(self) -> Object {
         let kept = self.0.into_iter();
         Object(kept.filter(|(_, value)| *value != Document::Null).collect())
     }
 }
 
-/// A text, or a number as one.
+/// A string, or a number as a string.
 pub(super) fn text(document: Document) -> Result<Text<'static>, Document> {
     if let Document::Number(Real(number)) = document {
         return Ok(Text(Cow::Owned(number.to_string())));
@@ -107,7 +107,7 @@ pub(super) fn text(document: Document) -> Result<Text<'static>, Document> {
     only_text(document)
 }
 
-/// A text, and nothing else.
+/// A string, and nothing else.
 pub(super) fn only_text(document: Document) -> Result<Text<'static>, Document> {
     if let Document::String(text) = document {
         return Ok(Text(Cow::Owned(text)));
@@ -115,7 +115,7 @@ pub(super) fn only_text(document: Document) -> Result<Text<'static>, Document> {
     Err(document)
 }
 
-/// A whole number, or the digits of one.
+/// An integer, or a string of digits.
 pub(super) fn whole(document: &Document) -> Option<i64> {
     match document {
         Document::Number(Real(number)) => {
@@ -127,7 +127,7 @@ pub(super) fn whole(document: &Document) -> Option<i64> {
     }
 }
 
-/// A number, or the digits of one.
+/// A number, or a string of one.
 pub(super) fn number(document: Document) -> Result<f64, Document> {
     let read = match &document {
         Document::Number(Real(number)) => Some(*number),
@@ -138,7 +138,7 @@ pub(super) fn number(document: Document) -> Result<f64, Document> {
         .ok_or(document)
 }
 
-/// Yes or no.
+/// A boolean, and nothing else.
 pub(super) fn flag(document: Document) -> Result<bool, Document> {
     if let Document::Bool(flag) = document {
         return Ok(flag);

@@ -1,4 +1,4 @@
-//! Texts in JSON, borrowed where that is possible.
+//! Strings of JSON, borrowed where possible.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,19 +6,19 @@ use std::marker::PhantomData;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-/// A text that is borrowed if it has no escapes. Serde borrows a `Cow` only when it is not inside
-/// another type; this one borrows everywhere. A whole number is read as the text of its digits.
+/// A string that is borrowed if it has no escapes. Serde borrows a `Cow` only when it is not inside
+/// another type; this type borrows everywhere. An integer is read as the string of its digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
 impl Text<'_> {
-    /// The text of a field that may be missing or null.
+    /// The text of an optional field, empty if absent.
     pub(super) fn or_empty<'t>(text: &'t Option<Text<'_>>) -> &'t str {
         text.as_ref().map_or("", |text| &text.0)
     }
 }
 
-/// A text that is written as one: a number is none.
+/// A JSON string. Numbers are not accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Quoted<'a>(pub(super) Cow<'a, str>);
 

@@ -1,4 +1,4 @@
-//! Any JSON as a tree, read so that nothing of it is lost: see `lenient.rs`.
+//! Reads any JSON into a tree without loss: see `lenient.rs`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,14 +11,14 @@ use super::answer_json::{nested, repeated};
 use crate::chat::document::{Document, MAX_LEVELS, Object, Real};
 use crate::chat::warning::Warning;
 
-/// The most oddities that are reported. One is enough to know that something is odd.
+/// The maximum number of anomalies reported. One is enough to notice them.
 const MAX_ODDITIES: usize = 16;
 
-/// The first whole number that a double does not hold exactly, and all beyond may be rounded.
+/// The first integer that a double may not hold exactly. All beyond may be rounded.
 pub(super) const FIRST_UNSURE: f64 = 9_007_199_254_740_992.0;
 
-/// Any JSON, and warnings of what is odd in it: keys that came twice, and values that are nested
-/// so deep that they are kept as the text of their JSON.
+/// Reads any JSON into a document, with warnings about anomalies: duplicate keys, and values nested
+/// so deeply that they are kept as JSON text.
 pub(super) fn document(json: &str) -> Option<(Document, Vec<Warning>)> {
     let read = |json: &str, unsure: bool| {
         let notes = RefCell::new(Notes::default());
@@ -32,11 +32,11 @@ pub(super) fn document(json: &str) -> Option<(Document, Vec<Warning>)> {
         reader.end().ok()?;
         Some((document, notes.into_inner().warnings))
     };
-    // The second time with all numbers that no double holds as strings.
+    // The second pass reads numbers that no double holds as strings.
     read(json, false).or_else(|| read(&quoted(json), true))
 }
 
-/// What is noticed while a tree is read.
+/// Anomalies found while a tree is read.
 #[derive(Default)]
 struct Notes {
     path: Vec<String>,
@@ -44,14 +44,14 @@ struct Notes {
 }
 
 impl Notes {
-    /// A key at this place came twice.
+    /// Records a duplicate key at this path.
     fn twice(&mut self, key: &str) {
         let path = self.path.iter().map(String::as_str).chain([key]);
         let path = path.collect::<Vec<_>>().join(".");
         self.warn(repeated(path));
     }
 
-    /// A value at this place is nested too deep.
+    /// Records that the value at this path is nested too deeply.
     fn deep(&mut self) {
         self.warn(nested(self.path.join(".")));
     }
@@ -67,9 +67,9 @@ impl Notes {
 #[derive(Clone, Copy)]
 struct Tree<'n> {
     notes: &'n RefCell<Notes>,
-    /// Whether a large number is the one that was meant: those that are not were quoted.
+    /// Whether large numbers are exact: the others were quoted before.
     unsure: bool,
-    /// The objects and lists around the value.
+    /// The number of enclosing objects and lists.
     level: u32,
 }
 
@@ -168,19 +168,19 @@ impl<'de> Visitor<'de> for Tree<'_> {
 }
 
 impl Tree<'_> {
-    /// For the values of an object or a list.
+    /// The reader of nested values.
     fn inner(self) -> Self {
         let level = self.level + 1;
         Self { level, ..self }
     }
 
-    /// Whether no object and no list may stand here.
+    /// Whether no further object or list may be nested here.
     fn is_deepest(self) -> bool {
         self.level >= MAX_LEVELS
     }
 
-    /// A value where no object and no list may stand: those are kept as the text of their JSON,
-    /// which readers of protobuf can decode.
+    /// Reads a value at the deepest level. Objects and lists are kept as JSON text, which protobuf
+    /// decoders can handle.
     fn flat<E: de::Error>(self, raw: &RawValue) -> Result<Document, E> {
         let json = raw.get();
         if json.starts_with(['{', '[']) {
@@ -197,7 +197,8 @@ impl Tree<'_> {
     }
 }
 
-/// The arguments of a tool call: text, or JSON that becomes text, with its numbers as they stand.
+/// The arguments of a tool call: a string, or JSON that becomes a string, with its numbers
+/// unchanged.
 fn arguments(raw: &RawValue) -> Document {
     let json = raw.get();
     if json == "null" {
@@ -210,7 +211,7 @@ fn arguments(raw: &RawValue) -> Document {
     Document::String(text)
 }
 
-/// JSON without the white space between its values.
+/// JSON without white space between its tokens.
 fn compact(json: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     let mut kept = |c: &char| {
@@ -255,7 +256,7 @@ fn quoted(json: &str) -> String {
     out
 }
 
-/// Where a string ends that begins here.
+/// The end of the string that begins here.
 fn end_of_string(json: &str) -> usize {
     let mut escaped = false;
     let end = json.bytes().enumerate().skip(1).find(|(_, byte)| {
@@ -266,12 +267,12 @@ fn end_of_string(json: &str) -> usize {
     end.map_or(json.len(), |(at, _)| at + 1)
 }
 
-/// Whether a double holds this number, as far as anybody would miss it.
+/// Whether a double holds this number with sufficient precision.
 fn is_held(token: &str) -> bool {
     let whole = token.bytes().all(|b| b.is_ascii_digit() || b == b'-');
     match token.parse::<f64>() {
         Ok(value) => value.is_finite() && !(whole && value.abs() >= FIRST_UNSURE),
-        // No number at all: the reader will say so.
+        // Not a number: the parser reports that.
         Err(_) => true,
     }
 }

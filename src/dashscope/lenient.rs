@@ -1,13 +1,13 @@
-//! Reads an answer that is not quite as documented: an answer that was paid for is worth more than
-//! the type of one of its values.
+//! Reads responses that deviate from the documentation: a wrong type must not discard an answer
+//! that was billed.
 //!
-//! The JSON is read into a tree first, then into the types of `wire.rs`:
+//! The JSON is read into a tree first, then into the types of `answer_json.rs`:
 //!
-//! - A value of another type is converted where its meaning is plain: a number for a text and the
-//!   reverse, one object for a list of one, a text for an object that is little more than its text,
-//!   JSON for the text of it (the arguments of a tool call). Nulls are as if they were not there.
-//! - Any other value stays under its key in the `extra` of the object that it stood in.
-//! - Of a key that comes twice the last value holds, and a warning names its path.
+//! - A value of another type is converted where its meaning is unambiguous: a number to a string
+//!   and the reverse, an object to a list of one, a string to an object that has little more than a
+//!   text, JSON to its text (the arguments of a tool call). Nulls are ignored.
+//! - Any other value stays under its key in the `extra` of its object.
+//! - The last value of a duplicate key applies, and a warning names its path.
 //! - A number that a double cannot hold becomes a string of its digits.
 
 use std::borrow::Cow;
@@ -26,7 +26,7 @@ use super::json_tree::document;
 use super::strict;
 use crate::chat::document::{Document, Object, Real};
 
-/// Reads a body, strictly if that is possible. `None` if it is not JSON, or not an object.
+/// Reads a body, strictly if possible. `None` if it is not a JSON object.
 pub(super) fn read(json: &str) -> Option<Body<'_>> {
     let mut body = match strict::read(json) {
         Ok(body) if !body.is_nested() => body,
@@ -40,8 +40,8 @@ pub(super) fn read(json: &str) -> Option<Body<'_>> {
     Some(body)
 }
 
-/// The message among the keys that are not known: a piece as other interfaces name it, or whatever
-/// has a role and a content.
+/// The message among the unknown keys: a delta as other APIs name it, or any object with a role and
+/// content.
 fn take_message(extra: &mut Object) -> Option<Message<'static>> {
     let at = extra.0.iter().position(is_message)?;
     message(extra.0.remove(at).1).ok()
@@ -58,7 +58,7 @@ fn is_message((key, value): &(String, Document)) -> bool {
     }
 }
 
-/// Reads a body. `None` if it is not JSON, or not an object.
+/// Reads a body leniently. `None` if it is not a JSON object.
 pub(super) fn body(json: &str) -> Option<Body<'_>> {
     let (document, warnings) = document(json)?;
     let Document::Object(object) = document else {
@@ -83,7 +83,7 @@ pub(super) fn body(json: &str) -> Option<Body<'_>> {
     })
 }
 
-/// An answer that is not under `output`, or an object deeper, is moved to where it belongs.
+/// Moves an answer that is not under `output`, or one object deeper, to its documented place.
 fn find_output(body: &mut Body<'_>) {
     const ANSWERS: [&str; 4] = ["choices", "text", "sentence", "audio"];
     let is_answer = |object: &Object| ANSWERS.iter().any(|key| object.value(key).is_some());
@@ -133,7 +133,7 @@ fn find_output(body: &mut Body<'_>) {
         .retain(|(_, value)| *value != Document::Object(Object::default()));
 }
 
-/// The text of what a speech recognition model calls a sentence, or of a list of them.
+/// The text of a sentence of a speech recognition model, or of a list of them.
 pub(super) fn sentence(document: &Document) -> Option<Text<'static>> {
     let text = |document: &Document| {
         if let Document::Object(object) = document
@@ -151,7 +151,7 @@ pub(super) fn sentence(document: &Document) -> Option<Text<'static>> {
     Some(Text(Cow::Owned(joined)))
 }
 
-/// The last value of the two keys that are passed on as JSON text.
+/// The last values of the two keys that are passed on as JSON text.
 #[derive(Default)]
 struct RawParts<'a> {
     usage: Option<&'a RawValue>,
@@ -246,7 +246,7 @@ fn message(document: Document) -> Result<Message<'static>, Document> {
     })
 }
 
-/// Appends numbers to the text before them: a list of them is not worth a part each.
+/// Appends numbers to the preceding text: a list of them does not justify a part each.
 fn join_numbers(items: &mut Vec<Document>) {
     if !items.iter().any(|item| matches!(item, Document::Number(_))) {
         return;
@@ -335,7 +335,7 @@ fn annotation(document: Document) -> Result<Annotation<'static>, Document> {
     })
 }
 
-/// An object, or the list that it should have under this key.
+/// The object, or the list expected under this key.
 fn of_list(key: &str, document: Document) -> Result<Fields, Document> {
     if let Document::List(_) = document {
         return Ok(Fields::from(Object(vec![(key.to_owned(), document)])));

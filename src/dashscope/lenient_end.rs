@@ -1,5 +1,5 @@
-//! The sign of an end that is not as documented: a finish reason that is no text, or has another
-//! key. It ends an answer only if HTTP proves that the body is whole.
+//! Detects an undocumented end: a finish reason that is not a string, or has another key. It ends
+//! an answer only if HTTP framing proves that the body is complete.
 
 use super::answer_json::{Choice, Output};
 use super::json_text::Text;
@@ -8,23 +8,23 @@ use crate::chat::document::{Document, Object};
 /// The key of the finish reason.
 const FINISH_REASON: &str = "finish_reason";
 
-/// What other keys of it have in their names.
+/// Substrings of other keys of the finish reason.
 const NAMES: [&str; 3] = ["finish", "stop_reason", "end_reason"];
 
-/// The finish reasons that are documented: another key that has one is its key.
+/// The documented finish reasons: another key with one of these values is a finish reason.
 const REASONS: [&str; 3] = ["stop", "length", "tool_calls"];
 
-/// How an event said that an answer ended.
+/// How an event reported the end of a choice.
 #[derive(Debug)]
 pub(super) struct OddEnd {
-    /// The key that says it.
+    /// The key of the finish reason.
     pub(super) key: String,
-    /// Whether its event has no text though there was some.
+    /// Whether its event has no text although text was received.
     pub(super) is_empty: bool,
 }
 
 impl OddEnd {
-    /// In a choice, if its finish reason does not say it.
+    /// The end reported by a choice outside of its finish reason.
     pub(super) fn of(choice: &Choice<'_>) -> Option<Self> {
         if !Text::or_empty(&choice.finish_reason).is_empty() {
             return None;
@@ -37,7 +37,7 @@ impl OddEnd {
     }
 }
 
-/// Moves an odd finish reason of an answer without choices to where that of a choice is.
+/// Moves an undocumented finish reason of an answer without choices to where that of a choice is.
 pub(super) fn take(output: &mut Output<'_>) -> Object {
     let Some(key) = key(&output.extra).filter(|_| output.finish_reason.is_none()) else {
         return Object::default();

@@ -1,4 +1,4 @@
-//! What of an output is not quite a list of choices, or not quite as documented in one.
+//! Handles outputs without a list of choices, and undocumented values in a choice.
 
 use super::answer_json::{self, Output};
 use super::choice::{Draft, delta};
@@ -12,9 +12,9 @@ use crate::chat::warning::{Code, Warning};
 use crate::error::Error;
 
 impl Reply {
-    /// Keeps the output of an event that is a text and no object.
+    /// Keeps the output of an event that is a string instead of an object.
     pub(super) fn keep_bare(&mut self, output: &Output<'_>) {
-        // In a stream it is not known what that would be.
+        // In a stream the meaning of such a text is unknown.
         let text = Text::or_empty(&output.text).to_owned();
         let kept = Object(vec![("output".to_owned(), Document::String(text))]);
         self.extra.add(kept, format_args!(""), &mut self.losses);
@@ -22,7 +22,7 @@ impl Reply {
         self.add_warning(Warning::new(Code::AnswerPartDropped, "output", message));
     }
 
-    /// The answer of models that do not speak in choices: a text, or audio.
+    /// Handles the output of models that return no choices: a text, or audio.
     pub(super) fn without_choices<'a>(
         &mut self,
         output: &mut Output<'a>,
@@ -36,7 +36,7 @@ impl Reply {
             text = None;
             self.needs_no_reason = true;
         } else if text.is_some() && !self.has_reasons {
-            // The form of speech recognition: all of the text so far, and it may be revised.
+            // The form of speech recognition: the whole text so far, which may be revised.
             self.needs_no_reason = true;
             if self.form == Form::Unknown {
                 self.form = Form::Revised;
@@ -51,7 +51,7 @@ impl Reply {
         })
     }
 
-    /// An index that is none is kept among the other keys, if the place tells which choice it is.
+    /// Keeps an invalid index in the unknown keys, if the position identifies the choice.
     pub(super) fn check_index(
         &mut self,
         place: usize,
@@ -79,7 +79,7 @@ impl Reply {
 }
 
 impl Draft {
-    /// Reports what may be missing of the other keys of its tool calls, probabilities and audio.
+    /// Reports losses in the unknown keys of tool calls, log probabilities and audio.
     pub(super) fn report_keys(&mut self) {
         let (index, losses) = (self.index, &mut self.losses);
         self.calls.report(index, losses);
@@ -87,7 +87,7 @@ impl Draft {
         self.tokens.report(index, losses);
     }
 
-    /// Takes audio. What cannot be played is kept, with a warning.
+    /// Handles audio. Audio that cannot be decoded is kept, with a warning.
     pub(super) fn take_audio(&mut self, audio: answer_json::Audio<'_>, starts_part: bool) {
         let at = (self.index, &mut self.losses);
         let taken = self.audio.take(audio, starts_part, at);

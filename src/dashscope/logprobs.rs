@@ -1,28 +1,28 @@
-//! How likely the words of an answer were, when the texts may be cumulative: then the tokens repeat
-//! from the start with each event, and each is passed on once. See `growth.rs`.
+//! Removes repeated log probabilities. If texts are cumulative, the tokens repeat from the start
+//! with each event, and each is emitted once. See `delta_detector.rs`.
 
 use super::delta_detector::{Form, Trouble};
 use crate::chat::dropped_parts::Losses;
 use crate::chat::event::{Logprobs, TokenLogprob};
 use crate::chat::extra::Extra;
 
-/// How many tokens may wait while it is not known whether they repeat.
+/// The maximum number of tokens withheld while it is unknown whether they repeat.
 const MAX_WAITING_TOKENS: usize = 65_536;
 
-/// The tokens of one answer.
+/// The log probabilities of one choice.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
-    /// What was passed on. Kept as long as the texts may be cumulative.
+    /// The emitted tokens. Kept while the texts may be cumulative.
     given: Vec<TokenLogprob>,
-    /// What came while the form of the texts was not known.
+    /// Tokens received while the form of the texts was unknown.
     waiting: Vec<Logprobs>,
     waiting_tokens: usize,
-    /// The other keys.
+    /// The unknown keys.
     extra: Extra,
 }
 
 impl Tokens {
-    /// Takes those of an event. Gives what is new. `choice` is the answer that they belong to.
+    /// Handles those of an event. Returns what is new. `choice` is the index of the choice.
     pub(super) fn take(
         &mut self,
         mut next: Logprobs,
@@ -51,7 +51,7 @@ impl Tokens {
                 }
             }
             Form::Revised => {
-                // Only the last ones belong to the text that holds.
+                // Only the last ones belong to the final text.
                 self.waiting = vec![next];
                 Ok(None)
             }
@@ -62,7 +62,7 @@ impl Tokens {
         }
     }
 
-    /// Gives what waits, now that the form is known as well as it will be.
+    /// Returns withheld tokens once the form is final.
     pub(super) fn finish(&mut self, form: Form) -> Option<Logprobs> {
         let new = self.flush(form);
         let extra = self.extra.waiting();
@@ -74,7 +74,7 @@ impl Tokens {
         Some(new)
     }
 
-    /// Reports what may be missing of the other keys.
+    /// Reports losses in the unknown keys.
     pub(super) fn report(&self, choice: i32, losses: &mut Losses) {
         let at = format_args!("output.choices[{choice}].logprobs");
         self.extra.report(at, losses);

@@ -1,4 +1,4 @@
-//! Which way each medium of a call goes: as it stands, inline, or by temporary storage.
+//! Decides how each media item of a call is sent: by URL, inline, or through temporary storage.
 
 use std::borrow::Cow;
 
@@ -12,25 +12,24 @@ use crate::chat::message::{Body, Turn};
 use crate::chat::sniffing::{self, HEAD_BYTES, Modality};
 use crate::error::Error;
 
-/// The longest MIME type: RFC 6838 allows 127 characters for each half.
+/// The maximum length of a MIME type: RFC 6838 allows 127 characters for each half.
 const MAX_MIME_TYPE: usize = 255;
 
-/// How a medium goes to DashScope.
+/// How a media item is sent to DashScope.
 #[derive(Debug)]
 pub(super) enum Way<'a> {
-    /// An address that DashScope reads itself.
+    /// A URL that DashScope reads itself.
     Address(Cow<'a, str>),
-    /// A `data:` URI of the caller's: how it stands, what it should be, and the type that is said
-    /// beside it.
+    /// A `data:` URI of the caller, the modality of its part, and the declared MIME type.
     Data(&'a str, Modality, &'a str),
-    /// Bytes that are written as a `data:` URI.
+    /// A MIME type and bytes, written as a `data:` URI.
     Inline(Cow<'a, str>, Bytes),
-    /// Bytes that are stored first.
+    /// A MIME type and bytes, uploaded first.
     Store(Cow<'a, str>, Bytes),
 }
 
 impl<'a> Way<'a> {
-    /// Whether it is in DashScope's temporary storage.
+    /// Whether it is a URL of DashScope's temporary storage.
     pub(super) fn is_stored(&self) -> bool {
         match self {
             Self::Address(address) => address
@@ -40,7 +39,7 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// How large the medium is inside the body; none if it is not inside.
+    /// Its length within the body; `None` if it is not sent inline.
     fn inline_len(&self) -> Option<usize> {
         match self {
             Self::Data(..) | Self::Inline(..) => Some(self.len()),
@@ -48,7 +47,7 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// The same by the storage instead of inside the body, if that can be.
+    /// The same item through temporary storage instead of inline, if possible.
     fn stored(&self) -> Option<Way<'a>> {
         match self {
             Self::Data(uri, part, said) => {
@@ -60,7 +59,7 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// How many bytes it takes in the body.
+    /// Its length in the body, in bytes.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Address(address) => address.len(),
@@ -71,8 +70,8 @@ impl<'a> Way<'a> {
     }
 }
 
-/// Sends the largest media by the storage, until so many bytes of the body are saved or none is
-/// left inside it. Gives the ways that they would have gone, by their places.
+/// Moves the largest inline items to temporary storage until the body is `excess` bytes smaller or
+/// none is left. Returns the previous values by position.
 pub(super) fn store_largest<'a>(ways: &mut [Way<'a>], excess: usize) -> Vec<(usize, Way<'a>)> {
     let mut replaced = Vec::new();
     if excess == 0 {
@@ -97,7 +96,7 @@ pub(super) fn store_largest<'a>(ways: &mut [Way<'a>], excess: usize) -> Vec<(usi
     replaced
 }
 
-/// The ways of all media, in the order in which the body names them.
+/// Decides for all media items, in the order of the body.
 pub(super) fn ways(turns: &[Turn], inline_limit: usize) -> Result<Vec<Way<'_>>, Error> {
     let mut ways = Vec::new();
     for (i, turn) in turns.iter().enumerate() {
@@ -154,7 +153,7 @@ fn way(
                 && mime_type != ANY_TYPE
                 && data_uri_len(&mime_type, bytes.len()) <= inline_limit
             {
-                // DashScope decodes by the type, so that it gets the one that the bytes have.
+                // DashScope decodes by the MIME type, so the type of the bytes is sent.
                 return Ok(Way::Inline(Cow::Owned(mime_type), bytes));
             }
             match uri.len() > inline_limit {
@@ -206,7 +205,7 @@ fn of_another_kind(found: &str, part: Modality) -> String {
     format!("has {found}, which DashScope does not accept as {name}")
 }
 
-/// Whether a text has the form of a MIME type. It then has nothing that a URI or JSON would escape.
+/// Whether a text is a valid MIME type, which needs no escaping in a URI or JSON.
 pub(super) fn is_mime_type(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"!#$&^_.+-/;=".contains(&b);
     text.len() <= MAX_MIME_TYPE && text.contains('/') && text.bytes().all(fits)
@@ -217,14 +216,14 @@ fn data_uri_len(mime_type: &str, bytes: usize) -> usize {
     "data:;base64,".len() + mime_type.len() + bytes.div_ceil(3).saturating_mul(4)
 }
 
-/// Appends a `data:` URI. The bytes are encoded straight into the body: base64 has nothing that
-/// JSON would escape.
+/// Appends a `data:` URI. The bytes are encoded directly into the body: base64 needs no escaping in
+/// JSON.
 pub(super) fn write_data_uri(mime_type: &str, bytes: &[u8], body: &mut Vec<u8>) {
     body.extend_from_slice(b"data:");
     body.extend_from_slice(mime_type.as_bytes());
     body.extend_from_slice(b";base64,");
-    // Straight to where it will be sent from, with no zeros written before it. Wide registers make
-    // it three times as fast as the other crate, which reads what DashScope sends.
+    // Encoded in place, without zeroing the buffer first. SIMD makes it three times as fast as the
+    // `base64` crate, which decodes DashScope's responses.
     base64_simd::STANDARD.encode_append(bytes, body);
 }
 
@@ -233,13 +232,13 @@ fn is_data(uri: &str) -> bool {
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
-/// Whether a `data:` URI leaves it to its bytes what it holds.
+/// Whether a `data:` URI declares no specific type.
 fn is_untyped(uri: &str) -> bool {
     let head = uri.get(5..).and_then(|rest| rest.split_once(";base64,"));
     head.is_some_and(|(mime_type, _)| sniffing::is_unspecific(mime_type))
 }
 
-/// The first bytes of a `data:` URI, enough to tell what they are; none if they cannot be read.
+/// The first bytes of a `data:` URI, enough for sniffing; empty if it cannot be decoded.
 fn head_of_data_uri(uri: &str) -> Vec<u8> {
     const DIGITS: usize = HEAD_BYTES.div_ceil(3) * 4;
     let digits = uri
@@ -250,8 +249,9 @@ fn head_of_data_uri(uri: &str) -> Vec<u8> {
     STANDARD.decode(head).unwrap_or_default()
 }
 
-/// The type and the bytes of a `data:` URI. Where it names no type, the one that is said beside it
-/// counts, and then what the bytes are: DashScope tells formats by the name of a stored file.
+/// The type and the bytes of a `data:` URI. If the URI declares no type, the declared MIME type of
+/// the part applies, then the sniffed one: DashScope derives formats from the name of a stored
+/// file.
 fn open_data_uri(uri: &str, part: Modality, said: &str) -> Option<(String, Bytes)> {
     let (head, data) = uri.get(5..)?.split_once(',')?;
     let own = head.strip_suffix(";base64")?;

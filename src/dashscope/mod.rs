@@ -1,8 +1,9 @@
-//! The back door: the only room that knows HTTP and DashScope's JSON.
+//! The DashScope client. HTTP headers and DashScope's JSON are known only here.
 //!
-//! One exchange at a time and no policy: who waits, retries or gives up is decided above. A call is
-//! prepared once ([`DashScope::prepare`]), opened as often as need be ([`DashScope::open`]), and
-//! its answer is a stream of events that closes the connection when it is dropped ([`Exchange`]).
+//! It runs single exchanges and has no policy: concurrency, retries and deadlines belong to
+//! `relay`. A call is prepared once ([`DashScope::prepare`]) and opened once per attempt
+//! ([`DashScope::open`]); its response is a stream of events that closes the connection when
+//! dropped ([`Exchange`]).
 
 mod annotations;
 mod answer_json;
@@ -70,58 +71,59 @@ use media::Way;
 use request::Standing;
 use upload::Storage;
 
-/// DashScope's limit for one `data:` URI, of encoded text. Larger media go by temporary storage.
+/// DashScope's limit for one `data:` URI, in encoded bytes. Larger media use temporary storage.
 pub const INLINE_LIMIT: usize = 10_485_760;
 
-/// How long a connection may take, name and TLS included. DashScope is reached in well under a
-/// second from anywhere; a host that takes longer is not there.
+/// The default connect timeout, DNS and TLS included. DashScope is reached in well under a second
+/// from anywhere; a slower host is unreachable.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a connection is used: DashScope's hosts move within minutes, and one handshake in five
-/// minutes costs nothing.
+/// The default maximum age of a connection: DashScope's hosts move within minutes, and one
+/// handshake in five minutes is negligible.
 pub const MAX_CONNECTION_AGE: Duration = Duration::from_secs(5 * 60);
 
-/// The longest line of a stream. The largest known hold a second of sound as base64: 64 KiB.
+/// The default maximum length of a line. The longest known hold a second of audio as base64: 64
+/// KiB.
 pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
-/// The most data of one event: the same, because DashScope writes one data line.
+/// The default maximum data of one event: as for a line, because DashScope writes one data line.
 pub const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
 
-/// The largest answer that is not a stream. Room for minutes of sound as base64.
+/// The default maximum response that is not a stream: minutes of audio as base64.
 pub const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
-/// The most of an error's body that is read. DashScope's are a few hundred bytes.
+/// The maximum number of bytes read of an error response. DashScope's have a few hundred.
 pub const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// How to reach DashScope.
+/// The configuration of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DashScopeConfig {
-    /// Where it is, `/api/v1` included. `https`, or `http` on loopback or where that is allowed.
+    /// The base URL, `/api/v1` included. `https`, or `http` on loopback or where that is allowed.
     pub base_url: Url,
-    /// The operator's key.
+    /// The default API key.
     pub api_key: Secret,
-    /// The workspace of calls that name none.
+    /// The workspace of calls that specify none.
     pub workspace: Option<String>,
-    /// What DashScope inspects in calls that do not say.
+    /// The data inspection header of calls that specify none.
     pub data_inspection: Option<String>,
-    /// The longest `data:` URI. Default: [`INLINE_LIMIT`].
+    /// The maximum length of a `data:` URI. Default: [`INLINE_LIMIT`].
     pub inline_limit: usize,
-    /// How long a connection may take. Default: [`CONNECT_TIMEOUT`].
+    /// The connect timeout. Default: [`CONNECT_TIMEOUT`].
     pub connect_timeout: Duration,
-    /// Proxies and authorities. Default: no proxy, and the machine's authorities.
+    /// Proxies and root certificates. Default: no proxy, and the root certificates of the machine.
     pub network: Network,
-    /// Whether `http` is allowed to hosts that are not on loopback. Default: no.
+    /// Whether `http` is allowed to hosts other than loopback. Default: no.
     pub allow_plaintext: bool,
-    /// How long a connection is used. Default: [`MAX_CONNECTION_AGE`].
+    /// The maximum age of a connection. Default: [`MAX_CONNECTION_AGE`].
     pub max_connection_age: Duration,
-    /// The longest line of a stream. Default: [`MAX_LINE_BYTES`].
+    /// The maximum length of a line. Default: [`MAX_LINE_BYTES`].
     pub max_line_bytes: usize,
-    /// The most data of one event. Default: [`MAX_EVENT_BYTES`].
+    /// The maximum data of one event. Default: [`MAX_EVENT_BYTES`].
     pub max_event_bytes: usize,
-    /// The largest answer that is not a stream. Default: [`MAX_BODY_BYTES`].
+    /// The maximum response that is not a stream. Default: [`MAX_BODY_BYTES`].
     pub max_body_bytes: usize,
-    /// How the texts of models come, for those where the stream need not show it: the first pattern
-    /// that fits holds, and `*` stands for anything. Default: none.
+    /// The text forms of models whose streams do not prove it. The first pattern that matches
+    /// applies, and `*` matches any characters. Default: none.
     pub text_forms: Vec<(String, Form)>,
 }
 
@@ -146,18 +148,18 @@ impl DashScopeConfig {
     }
 }
 
-/// How a call is asked for, which may differ from what the caller said.
+/// The parameters of a request that may differ from the caller's.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// The model that is asked.
+    /// The model.
     pub model: &'a Arc<str>,
-    /// How it answers.
+    /// Whether the response is streamed.
     pub delivery: Delivery,
-    /// The largest body that it takes.
+    /// The maximum length of the body, in bytes.
     pub max_bytes: usize,
 }
 
-/// DashScope, or what stands in for it. Cheap to clone.
+/// A client of DashScope, or of a server that emulates it. Cheap to clone.
 #[derive(Clone)]
 pub struct DashScope {
     inner: Arc<Inner>,
@@ -181,7 +183,7 @@ impl std::fmt::Debug for DashScope {
 }
 
 impl DashScope {
-    /// Checks the settings and builds the client. Connects to nothing.
+    /// Validates the configuration and builds the client. Does not connect.
     pub fn new(settings: DashScopeConfig) -> Result<Self, Error> {
         let kept = settings.clone();
         let base_url = checked(settings.base_url, settings.allow_plaintext)?;
@@ -223,26 +225,26 @@ impl DashScope {
         })
     }
 
-    /// Whether the other one was made with the same settings, the key included.
+    /// Whether the other client has the same configuration, the API key included.
     pub fn is_same(&self, other: &Self) -> bool {
         self.inner.settings == other.inner.settings
     }
 
-    /// Where it is: host and port.
+    /// The host and port of the base URL.
     pub fn address(&self) -> (String, u16) {
         let url = &self.inner.generation;
         let port = url.port_or_known_default().unwrap_or_default();
         (url.host_str().unwrap_or_default().to_owned(), port)
     }
 
-    /// The proxy that it is reached through, if there is one.
+    /// The proxy for the base URL, if there is one.
     pub fn proxy(&self) -> Option<&Proxy> {
         let inner = &self.inner;
         inner.settings.network.proxies.of(&inner.generation)
     }
 
-    /// Turns a call into a request, which is made once and shared by all attempts. Media that are
-    /// too large for it are uploaded first; `stored` keeps them for the attempts that come.
+    /// Converts a call to a request, which is built once and shared by all attempts. Media that are
+    /// too large for it are uploaded first; `stored` keeps their URLs for later attempts.
     pub async fn prepare(
         &self,
         call: &Call,
@@ -272,7 +274,8 @@ impl DashScope {
             };
             let body = body::write(&call.prompt, model, delivery, &ways, max_bytes)?;
             excess = body.len().saturating_sub(max_bytes);
-            // What the storage does not take goes inside all the same: DashScope has the last word.
+            // Media that the storage does not accept are sent inline; DashScope may still reject
+            // them.
             if excess == 0 || refused {
                 break body;
             }
@@ -292,8 +295,8 @@ impl DashScope {
         ))
     }
 
-    /// Sends a request. Resolves when the head of the answer is there and is one of success; its
-    /// body is the stream.
+    /// Sends a request. Resolves when response headers with a success status have arrived; the body
+    /// is the stream.
     pub async fn open(&self, prepared: &Prepared) -> Result<Exchange, Error> {
         let sent = self.inner.client.send(prepared.head(), prepared.body());
         let answer = sent.await.map_err(http::unanswered)?;
@@ -315,8 +318,8 @@ impl DashScope {
         ))
     }
 
-    /// Streams a file to DashScope's temporary storage. `chunks` is pulled as fast as the storage
-    /// takes it; no more than one chunk is held.
+    /// Streams a file to DashScope's temporary storage. `chunks` is polled as fast as the storage
+    /// accepts data; at most one chunk is buffered.
     pub async fn upload<S>(&self, upload: Upload, chunks: S) -> Result<Uploaded, Error>
     where
         S: Stream<Item = Result<Bytes, Error>> + Send + 'static,
@@ -325,8 +328,8 @@ impl DashScope {
         self.inner.storage.stream(upload, chunks, headers).await
     }
 
-    /// Stores the media that go by the storage. Those that could go inside do so when the storage
-    /// refuses them; says whether that happened.
+    /// Uploads the media items that use temporary storage. Those that fit inline are sent inline if
+    /// the storage refuses them; returns whether that happened.
     async fn store<'a>(
         &self,
         call: &Call,
@@ -347,7 +350,7 @@ impl DashScope {
             let headers = self.headers(&call.passing)?;
             let storage = &self.inner.storage;
             let (bytes, failures) = (bytes.clone(), &mut stored.failures);
-            // In a box, because it is rare, and every call would be as large as that.
+            // Boxed, because it is rare and would enlarge the future of every call.
             let put = Box::pin(storage.put(model, mime_type, bytes, headers, failures));
             let inside = replaced.iter().position(|(replaced, _)| *replaced == place);
             match (put.await, inside) {
@@ -370,12 +373,12 @@ impl DashScope {
     }
 }
 
-/// Whether an upload that failed in this way may go well later.
+/// Whether an upload that failed with this error may succeed later.
 fn may_pass(error: &Error) -> bool {
     matches!(error.kind(), Kind::Unavailable | Kind::Exhausted)
 }
 
-/// A base URL that a key may be sent to.
+/// A base URL that is safe for an API key.
 fn checked(url: Url, plaintext: bool) -> Result<Url, Error> {
     let wrong = |what: &'static str| Err(Error::new(Reason::GatewayConfig, what));
     if !upload_policy::is_safe(&url, plaintext) {
@@ -408,7 +411,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio_stream::StreamExt as _;
 
-    /// What the other side got.
+    /// A request as the server received it.
     struct Request {
         head: String,
         body: Vec<u8>,
@@ -452,8 +455,8 @@ mod tests {
         Some(request)
     }
 
-    /// A server that gives each request the next of the answers, byte for byte, each on a
-    /// connection of its own, which it then closes.
+    /// A server that sends each request the next response, byte for byte, each on its own
+    /// connection, which it then closes.
     async fn serve(answers: Vec<Vec<u8>>) -> (Url, tokio::task::JoinHandle<Vec<Request>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/api/v1", listener.local_addr().unwrap());
@@ -638,7 +641,7 @@ mod tests {
         exchange.next().await.unwrap().unwrap();
         let mut most = 0;
         for _ in 0..EVENTS {
-            // The server fills all buffers of the system meanwhile.
+            // Meanwhile the server fills all socket buffers.
             for _ in 0..20 {
                 tokio::task::yield_now().await;
             }
@@ -797,7 +800,7 @@ mod tests {
         );
         let cut = answer("200 OK\r\ncontent-length: 9999", ANSWER);
         assert_eq!(fault(cut).await, (0, StreamTruncated, Sent::Maybe));
-        // Once all is said, how the body ends does not matter.
+        // Once the answer is complete, the end of the body does not matter.
         let complete = chunked(&[&first, &last]);
         assert_eq!(said(&answered(complete).await.unwrap()), "hello");
     }

@@ -1,4 +1,4 @@
-//! `parameters` of a request, in DashScope's words.
+//! Writes `parameters` of a request.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +13,7 @@ use crate::chat::document::{Document, Object, Real};
 use crate::chat::message::{JsonSchema, Options, ResponseFormat, SearchOptions, Tool};
 use crate::error::Error;
 
-/// Set by the gateway alone: a stream always comes in pieces.
+/// Set only by the gateway: streams always use deltas.
 const INCREMENTAL_OUTPUT: &str = "incremental_output";
 
 /// Appends `parameters` as JSON.
@@ -26,8 +26,8 @@ pub(super) fn write(prompt: &Prompt, delivery: Delivery, body: &mut Vec<u8>) -> 
     append(&prompt.options.extra_parameters, body)
 }
 
-/// Writes JSON texts of the caller's byte for byte, with the white space around them, which a raw
-/// value does not hold. Empty but for callers who have such texts.
+/// Writes JSON texts of the caller byte for byte, with the surrounding white space, which a raw
+/// value does not keep. Empty unless the caller has such texts.
 struct Verbatim<'a>(HashMap<usize, &'a str>);
 
 impl<'a> Verbatim<'a> {
@@ -58,7 +58,7 @@ impl serde_json::ser::Formatter for Verbatim<'_> {
     }
 }
 
-/// Writes the keys that no field covers into the object that `body` ends with.
+/// Adds the keys without a field to the object at the end of `body`.
 fn append(extra: &Object, body: &mut Vec<u8>) -> Result<(), Error> {
     let wanted =
         |(key, value): &&(String, Document)| *value != Document::Null && key != INCREMENTAL_OUTPUT;
@@ -222,7 +222,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// A number that DashScope takes as a float: it keeps its fraction, even one of zero.
+/// A number that DashScope requires to be a float: its fraction is kept, even if zero.
 struct Float(Real);
 
 impl Serialize for Float {

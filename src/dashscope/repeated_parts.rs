@@ -1,16 +1,15 @@
-//! What of an answer comes again: some models repeat notes, images and other keys with each event.
+//! Removes repeated parts: some models repeat annotations, images and other keys in each event.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 
-/// The most items that are remembered. What comes beyond is passed on each time.
+/// The maximum number of items remembered. Further ones are emitted each time.
 const MAX_REMEMBERED: usize = 1024;
 
-/// Tells what is new in an event from what an earlier event held already. Two that are alike in one
-/// event are two.
+/// Filters items that an earlier event had. Two equal items in one event are both kept.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
-    /// By two hashes of an item: it may be large, and is not kept.
+    /// Counts by two hashes of an item, which may be large and is not kept.
     seen: HashMap<(u64, u64), Count>,
     hashers: (RandomState, RandomState),
     event: u64,
@@ -24,7 +23,7 @@ struct Count {
 }
 
 impl Repeats {
-    /// The next event begins.
+    /// Begins the next event.
     pub(super) fn next_event(&mut self) {
         self.event += 1;
     }

@@ -1,18 +1,18 @@
-//! From DashScope's answer, whole or in events, to [`Event`]s. Does no I/O.
+//! Decodes DashScope's response, whole or streamed, into [`Event`]s. Does no I/O.
 //!
-//! - **The end** (`ending.rs`). An answer is complete when every choice that was seen has a finish
-//!   reason, and as many were seen as were asked for, or the body ended. The first finish of a
-//!   choice wins: content that comes for it later is left out with a warning, and an error is
-//!   ignored. The usage of a later event still counts, because some models send it last; it is
-//!   never summed: of each count the last one holds, and events may count different things.
-//! - **No end.** A body that ends while a choice has no finish reason was cut: `STREAM_TRUNCATED`.
-//!   Three answers have none and are complete: a whole answer, because its JSON is; one whose
-//!   output says that it is `finished`; and the stream of a speech recognition model, which is a
-//!   text without choices, when HTTP proves that the body is whole.
-//! - **Repetition.** `growth.rs` tells pieces from cumulative texts. `repeats.rs` tells what else
-//!   comes again unchanged, and it is passed on once.
-//! - **Keys without a field** are kept in the `extra` nearest to them; see `lenient.rs`. What the
-//!   values of several events are to each other is described in `chat/extra.rs`.
+//! - **End** (`completion.rs`). An answer is complete when every choice received has a finish
+//!   reason, and as many were received as requested, or the body ended. The first finish reason of
+//!   a choice applies: later content for it is dropped with a warning, and an error is ignored. The
+//!   usage of a later event still counts, because some models send it last; it is never summed: the
+//!   last value of each count applies, and events may report different counts.
+//! - **Missing end.** A body that ends while a choice has no finish reason was truncated:
+//!   `STREAM_TRUNCATED`. Three answers are complete without one: a whole response, because its JSON
+//!   is; one whose output is marked `finished`; and the stream of a speech recognition model, which
+//!   has a text without choices, when HTTP framing proves that the body is complete.
+//! - **Repetition.** `delta_detector.rs` distinguishes deltas from cumulative texts.
+//!   `repeated_parts.rs` detects other repeated values, which are emitted once.
+//! - **Unknown keys** are kept in the nearest `extra`; see `lenient.rs`. `chat/extra.rs` describes
+//!   how the values of several events are merged.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -35,38 +35,38 @@ use crate::chat::extra::Extra;
 use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Sent};
 
-/// The most answers to one call that are told apart. DashScope gives six at most.
+/// The maximum number of choices. DashScope returns six at most.
 pub(super) const MAX_CHOICES: usize = 64;
 
-/// How long the end of a body is waited for once the answer is complete with its usage. Its end
-/// lets the connection be used again; the caller should not wait for that.
+/// How long to wait for the end of a body after a complete answer with usage. The end makes the
+/// connection reusable; callers should not wait for that.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// How long the usage is waited for when the event with the last finish reason has none. Some
-/// models send it in an event of its own, which is a slow round trip later at most. DashScope ends
-/// a body right after its last event, so nobody waits for this in vain.
+/// How long to wait for the usage if the event with the last finish reason has none. Some models
+/// send it in a separate event, at most a slow round trip later. DashScope ends a body right after
+/// its last event, so this delays no call without usage.
 const USAGE_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a choice is waited for that was asked for and never began, when all others have ended.
-/// The choices of a call are made side by side; the slowest has at least begun by then.
+/// How long to wait for a requested choice that has not begun when all others have ended. The
+/// choices of a call are generated in parallel; the slowest has begun by then.
 const CHOICES_WAIT: Duration = Duration::from_secs(20);
 
 /// What is known of an answer before its body.
 #[derive(Clone, Debug, Default)]
 pub struct Opening {
-    /// The model that was asked.
+    /// The model of the request.
     pub model: Arc<str>,
-    /// DashScope's name of the call, as the head of the answer has it.
+    /// DashScope's request id, from the response headers.
     pub request_id: String,
-    /// How many choices were asked for.
+    /// The number of requested choices.
     pub choices: usize,
-    /// What the operator says of the form of its texts.
+    /// The configured form of its texts.
     pub form: Form,
-    /// What the caller should know about the request.
+    /// Warnings about the request.
     pub warnings: Vec<Warning>,
 }
 
-/// Reads one answer.
+/// Decodes one answer.
 #[derive(Debug)]
 pub struct Reply {
     pub(super) opening: Opening,
@@ -82,25 +82,26 @@ pub struct Reply {
     pub(super) search: Option<SearchInfo>,
     pub(super) extra_output: Extra,
     pub(super) extra: Extra,
-    /// What of these could not be kept.
+    /// Losses in the unknown keys above.
     pub(super) losses: Losses,
     pub(super) sentences: Sentences,
-    /// Whether it has spoken in choices.
+    /// Whether an event had choices.
     pub(super) has_choices: bool,
-    /// Whether it is complete without finish reasons, if its body is whole.
+    /// Whether the answer is complete without finish reasons if its body is.
     pub(super) needs_no_reason: bool,
-    /// Whether an event without choices had a finish reason, if only to say that there is none yet.
+    /// Whether an event without choices had a finish reason, even if only to report that the answer
+    /// continues.
     pub(super) has_reasons: bool,
-    /// A fault of an unknown code that stood beside the answer.
+    /// An error with an unknown code that accompanied the answer.
     pub(super) noticed: Option<Error>,
-    /// Whether an event could not be read: then no answer is complete.
+    /// Whether an event could not be decoded; then no answer is complete.
     has_failed: bool,
-    /// An event that the next ones may be like.
+    /// The template for the following events.
     template: Option<Box<Template>>,
 }
 
 impl Reply {
-    /// A reader at the start of an answer.
+    /// A decoder at the start of an answer.
     pub fn new(opening: Opening) -> Self {
         Self {
             form: opening.form,
@@ -125,27 +126,27 @@ impl Reply {
         }
     }
 
-    /// The next event that was read.
+    /// Removes the next decoded event.
     pub fn pop(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// Whether events were read and not taken.
+    /// Whether decoded events are queued.
     pub(super) fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// How far the call had come, for a fault that happens now.
+    /// How far the call has come, for an error that happens now.
     pub fn sent(&self) -> Sent {
         self.sent
     }
 
-    /// Whether all answers that were asked for are complete.
+    /// Whether all requested choices are complete.
     pub fn is_finished(&self) -> bool {
         !self.has_failed && self.all_ended() && self.drafts.len() >= self.opening.choices.max(1)
     }
 
-    /// How long what may still come is waited for. None as long as an answer is not complete.
+    /// How long to wait for optional data. `None` while the answer is incomplete.
     pub fn patience(&self) -> Option<Duration> {
         self.all_ended().then(|| match self.is_finished() {
             false => CHOICES_WAIT,
@@ -154,7 +155,7 @@ impl Reply {
         })
     }
 
-    /// Takes the next event of a stream. After an error the answer is never complete.
+    /// Decodes the next event of a stream. After an error the answer is never complete.
     pub fn take_frame(&mut self, frame: &Frame) -> Result<(), Error> {
         let taken = self.read_frame(frame);
         self.has_failed |= taken.is_err();
@@ -188,7 +189,7 @@ impl Reply {
         taken
     }
 
-    /// Takes the one body of an answer that is not a stream.
+    /// Decodes the body of a response that is not a stream.
     pub fn take_whole(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
         let text = text_of(bytes);
@@ -198,7 +199,7 @@ impl Reply {
         }
         let body = lenient::read(text)
             .ok_or_else(|| unreadable("the body has an unexpected JSON structure", self.sent))?;
-        // What comes whole comes in one piece.
+        // A whole response has its text in one piece.
         self.form = Form::Pieces;
         match self.fault(&body, 0, false) {
             Some(fault) => self.take_fault(fault, body, false)?,
@@ -221,7 +222,7 @@ impl Reply {
         self.take_body(body, streamed)
     }
 
-    /// Takes a body that is no fault.
+    /// Handles a body that is not an error.
     pub(super) fn take_body(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
         let usage = body.usage.filter(|usage| usage.0 != "null");
         match usage.map(|usage| usage.0) {
@@ -282,7 +283,7 @@ impl Reply {
         }
         self.has_choices |= has_choices;
         if self.has_choices && self.needs_no_reason {
-            // Texts of the two grammars replace each other, and some may be gone.
+            // Texts of the two layouts replace each other, and some may be missing.
             return Err(unreadable(Trouble::Changed.what(), self.sent));
         }
         if let Some(finished) = output.finished {
@@ -307,7 +308,7 @@ impl Reply {
         }
     }
 
-    /// Takes what an event says of a choice.
+    /// Handles one choice of an event.
     pub(super) fn take_choice(
         &mut self,
         place: i32,
@@ -341,7 +342,7 @@ impl Reply {
         })
     }
 
-    /// Lets a choice read, and takes what is new of it.
+    /// Runs a choice's decoder and queues what is new.
     pub(super) fn with_draft(
         &mut self,
         at: usize,
@@ -380,8 +381,8 @@ impl Reply {
     }
 }
 
-/// The text of an answer. What is no text in it is replaced. Looked at once, with wide registers,
-/// which is a tenth of the work for a piece; JSON's reader need not look again.
+/// The bytes as text, with invalid UTF-8 replaced. Validated once with SIMD, at a tenth of the
+/// cost; the JSON parser need not validate again.
 fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     match simdutf8::basic::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
@@ -899,7 +900,7 @@ mod tests {
         assert_eq!(answer.extra_output.value("ten"), Some(&ten));
     }
 
-    /// The strict reader and the lenient one make the same of what is as documented.
+    /// The strict and the lenient reader agree on documented responses.
     #[test]
     fn both_readers_agree() {
         let message = json!({

@@ -1,4 +1,4 @@
-//! A call as a request: body and headers, made once and sent by each attempt.
+//! A call as an HTTP request: body and headers, built once and sent by each attempt.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const WORKSPACE: &str = "x-dashscope-workspace";
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// A call that is ready to be sent, as often as need be. Cheap to clone.
+/// A request that can be sent any number of times. Cheap to clone.
 #[derive(Clone)]
 pub struct Prepared {
     inner: Arc<Inner>,
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Prepared {
 }
 
 impl Prepared {
-    /// Puts a request together.
+    /// Builds a request.
     pub(super) fn new(
         body: Vec<u8>,
         mut head: Request,
@@ -63,7 +63,7 @@ impl Prepared {
             };
             Some(*n)
         });
-        // A cast of a float saturates, and more than a few choices never come.
+        // A cast from a float saturates, and large numbers of choices do not occur.
         let choices = n.map_or(1, |n| n as usize);
         Self {
             inner: Arc::new(Inner {
@@ -77,17 +77,17 @@ impl Prepared {
         }
     }
 
-    /// How large the body is.
+    /// The length of the body, in bytes.
     pub fn body_bytes(&self) -> usize {
         self.inner.body.len()
     }
 
-    /// What is sent after the head.
+    /// The body of the request.
     pub fn body(&self) -> &Bytes {
         &self.inner.body
     }
 
-    /// The head, which holds a key.
+    /// The head of the request, which contains an API key.
     pub fn head(&self) -> &Request {
         &self.inner.head
     }
@@ -103,9 +103,9 @@ impl Prepared {
     }
 }
 
-/// What of the settings goes into the heads of requests.
+/// The headers of requests that come from the configuration.
 pub(super) struct Standing {
-    /// The lines that every call begins with.
+    /// The headers of every call.
     lines: Request,
     authorization: Secret,
     workspace: Option<String>,
@@ -113,7 +113,7 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// Checks what will be in every request. Calls go to this URL, through this proxy.
+    /// Validates the headers of every request. Calls go to this URL, through this proxy.
     pub(super) fn new(
         generation: &Url,
         api_key: &Secret,
@@ -172,7 +172,7 @@ impl Standing {
         })
     }
 
-    /// The key of a call, if it is not that of the settings.
+    /// The caller's API key, if it differs from the configured one.
     fn own_key(passing: &Passing) -> Result<Option<Secret>, Error> {
         let Some(own) = &passing.api_key else {
             return Ok(None);
@@ -187,7 +187,7 @@ impl Standing {
         }
     }
 
-    /// What every request says of its call, beside the key: workspace and trace.
+    /// The headers that depend on the call, except for the key: workspace and trace.
     fn of_call<'a>(&'a self, passing: &'a Passing) -> [(&'static str, Option<&'a str>); 3] {
         let workspace = passing.workspace.as_deref().or(self.workspace.as_deref());
         [
@@ -197,7 +197,7 @@ impl Standing {
         ]
     }
 
-    /// The headers of a request for storage.
+    /// The headers of an upload request.
     pub(super) fn headers(&self, passing: &Passing) -> Result<HeaderMap, Error> {
         let mut headers = HeaderMap::new();
         let own = Self::own_key(passing)?;
@@ -215,7 +215,7 @@ impl Standing {
         Ok(headers)
     }
 
-    /// The head of a conversation call, as far as it does not depend on the body.
+    /// The head of a conversation request, without the headers that depend on the body.
     pub(super) fn head(
         &self,
         passing: &Passing,

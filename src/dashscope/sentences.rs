@@ -1,4 +1,4 @@
-//! The sentences of a speech recognition stream. Each event has one, by its number, and a later
+//! The sentences of a speech recognition stream. Each event has one, with its number, and a later
 //! event may revise it; the answer is the last text of each, in order.
 
 use std::borrow::Cow;
@@ -8,18 +8,18 @@ use super::json_text::Text;
 use super::lenient::sentence;
 use crate::chat::document::{Document, Object, Real};
 
-/// The most sentences that are kept: hours of speech. Those beyond replace the last one.
+/// The maximum number of sentences: hours of speech. Further ones replace the last.
 const MAX_SENTENCES: usize = 65_536;
 
-/// The key under `output`, on the wire and among what is kept.
+/// The key under `output`, in the response and in `extra`.
 const SENTENCE: &str = "sentence";
 
-/// The sentences of an answer, as they stand.
+/// The latest version of each sentence.
 #[derive(Debug, Default)]
 pub(super) struct Sentences(BTreeMap<i64, Document>);
 
 impl Sentences {
-    /// Takes the sentence of an event, if it has one with a number, out of its keys.
+    /// Removes the sentence of an event from its keys, if it has one with a number.
     pub(super) fn take(&mut self, extra: &mut Object) -> bool {
         let Some((_, document)) = extra.0.iter_mut().find(|(key, _)| key == SENTENCE) else {
             return false;
@@ -43,19 +43,19 @@ impl Sentences {
         true
     }
 
-    /// Whether there are any.
+    /// Whether there are no sentences.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The text of all of them; none if there are none.
+    /// The text of all sentences; `None` if there are none.
     pub(super) fn text(&self) -> Option<Text<'static>> {
         let texts = self.0.values().filter_map(sentence);
         let joined: String = texts.map(|Text(text)| text.into_owned()).collect();
         (!self.is_empty()).then_some(Text(Cow::Owned(joined)))
     }
 
-    /// All of them as a key of `output`: one as it stands, several as a list.
+    /// All sentences as a key of `output`: one unchanged, several as a list.
     pub(super) fn take_key(&mut self) -> Object {
         let mut all: Vec<Document> = std::mem::take(&mut self.0).into_values().collect();
         let value = match all.len() {

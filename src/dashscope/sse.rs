@@ -1,65 +1,65 @@
-//! Server-sent events, read from bytes that may be cut anywhere. Does no I/O.
+//! Server-sent events, decoded from arbitrarily split bytes. Does no I/O.
 //!
 //! It follows the event stream of the HTML standard: a byte order mark, lines that end with CR, LF
-//! or both, comments, one space after the colon, several `data` lines, fields that nobody knows.
-//! Three things are DashScope's:
+//! or both, comments, one space after the colon, several `data` lines, unknown fields. Three things
+//! are specific to DashScope:
 //!
-//! - The comment `:HTTP_STATUS/NNN` holds the status that the answer would have had, and is kept;
+//! - The comment `:HTTP_STATUS/NNN` holds the status that the response would have had, and is kept;
 //!   so is a field `status`, which DashScope's own client reads.
 //! - The gateway of 2024 wrote no blank lines between events. An `id` or `event` field after data
 //!   therefore begins the next event.
 //! - For the same reason, an event that ends with the stream counts, where the standard drops it.
 //!
-//! Every buffer has a bound, each byte is looked at a fixed number of times, and an event whose
-//! data came in one chunk is not copied.
+//! Every buffer has a bound, each byte is examined a fixed number of times, and an event whose data
+//! came in one chunk is not copied.
 
 use bytes::Bytes;
 use memchr::memchr2;
 
-/// The most lines between two events. A heartbeat a second fits for hours; a flood does not.
+/// The maximum number of lines between two events: hours of one heartbeat per second.
 const MAX_LINES: usize = 20_000;
 
-/// How much of a stream may be held.
+/// The limits of a stream's buffers.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The longest line, without its end.
+    /// The maximum length of a line, without its end.
     pub line_bytes: usize,
-    /// The most data of one event.
+    /// The maximum data of one event.
     pub event_bytes: usize,
 }
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// What the `event` field said; empty when there was none.
+    /// The value of the `event` field; empty if absent.
     pub event: Bytes,
     /// The data, its lines joined by LF.
     pub data: Bytes,
-    /// The status in the comment, if there was one.
+    /// The status in the comment, if present.
     pub http_status: Option<u16>,
-    /// Whether its last line ended. If not, the data may be cut short.
+    /// Whether its last line ended. If not, the data may be truncated.
     pub whole: bool,
 }
 
-/// A stream that broke a bound. Says which.
+/// The limit that a stream exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
-    /// A line is too long.
+    /// The length of a line.
     Line,
-    /// An event has too much data.
+    /// The data of an event.
     Event,
-    /// Too many lines came without an event.
+    /// The number of lines without an event.
     Lines,
 }
 
-/// Turns bytes into events.
+/// Decodes bytes into events.
 #[derive(Debug)]
 pub struct Decoder {
     limits: Limits,
     chunk: Bytes,
-    /// How far the chunk was read.
+    /// The position in the chunk.
     at: usize,
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
     lines: usize,
     after_cr: bool,
@@ -70,7 +70,7 @@ pub struct Decoder {
     draft: Draft,
 }
 
-/// The event that is being read.
+/// The event being decoded.
 #[derive(Debug, Default)]
 struct Draft {
     event: Bytes,
@@ -105,14 +105,14 @@ impl Decoder {
         }
     }
 
-    /// Gives it the next bytes. [`Decoder::next`] must have said that there is no event left.
+    /// Adds the next bytes. [`Decoder::next`] must have returned `None` before.
     pub fn push(&mut self, chunk: Bytes) {
         debug_assert!(self.chunk.is_empty(), "the chunk before was not read");
         self.chunk = chunk;
         self.at = 0;
     }
 
-    /// How many bytes it holds that have not become events.
+    /// The number of bytes held that have not become events.
     pub fn buffered(&self) -> usize {
         let data = match &self.draft.data {
             Data::None => 0,
@@ -122,12 +122,12 @@ impl Decoder {
         self.chunk.len() + self.line.capacity() + data
     }
 
-    /// Says that no more bytes come. An event may still be left.
+    /// Marks the end of the input. An event may still be returned.
     pub fn end(&mut self) {
         self.ended = true;
     }
 
-    /// The next event, if all of it is there.
+    /// The next event, if it is complete.
     #[expect(
         clippy::should_implement_trait,
         reason = "no iterator: it goes on after more bytes are pushed"
@@ -138,8 +138,8 @@ impl Decoder {
         {
             return Ok(Some(frame));
         }
-        // Lines are looked at where they stand, and only what is kept is shared: that is half the
-        // work of a share for each line.
+        // Lines are examined in place, and only what is kept is shared: that halves the reference
+        // counting per line.
         let chunk = std::mem::take(&mut self.chunk);
         let frame = self.read(&chunk);
         if self.at < chunk.len() {
@@ -195,7 +195,7 @@ impl Decoder {
         }
     }
 
-    /// Takes a line, which stands in these bytes.
+    /// Handles a line, which is a slice of these bytes.
     fn take_line(&mut self, bytes: &Bytes, line: &[u8]) -> Result<Option<Frame>, Overflow> {
         let line = self.without_bom(line);
         if line.is_empty() {
@@ -208,7 +208,7 @@ impl Decoder {
         let (name, value) = line.split_at(colon.unwrap_or(line.len()));
         if matches!(name, b"id" | b"event") && !matches!(self.draft.data, Data::None) {
             self.held = Some(bytes.slice_ref(line));
-            // Even if this line is cut: the event before it is not.
+            // Even if this line is truncated: the event before it is not.
             return Ok(self.dispatch(true));
         }
         self.count_line()?;
@@ -245,7 +245,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Ends the event; `whole` says whether its last line had an end.
+    /// Ends the event; `whole` is whether its last line ended.
     fn dispatch(&mut self, whole: bool) -> Option<Frame> {
         let draft = std::mem::take(&mut self.draft);
         let data = match draft.data {
@@ -309,7 +309,7 @@ mod tests {
         event_bytes: 4096,
     };
 
-    /// Decodes a stream that comes in the given pieces.
+    /// Decodes a stream that arrives in these pieces.
     fn decode<'a>(
         limits: Limits,
         pieces: impl IntoIterator<Item = &'a [u8]>,

@@ -1,15 +1,15 @@
-//! What one call has put into DashScope's storage, and how its media go when DashScope refuses the
-//! way that they went first.
+//! The media of one call in DashScope's storage, and the fallback when DashScope refuses how they
+//! were sent first.
 
 use std::collections::HashMap;
 
 use crate::error::{Error, Reason, Sent};
 
-/// What DashScope says of a body that is too large as a whole.
+/// The phrase of DashScope's error for a body that is too large as a whole.
 const BODY_TOO_LARGE: &str = "max bytes to request body";
 
-/// The media of one call at one account, over all its attempts. Stored once, they are named by each
-/// attempt.
+/// The uploaded media of one call at one account. Each is uploaded once and its URL shared by all
+/// attempts.
 #[derive(Debug, Default)]
 pub struct Stored {
     uris: HashMap<usize, String>,
@@ -19,24 +19,24 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Where the medium at this place is, if it was stored.
+    /// The URL of the item at this position, if it was uploaded.
     pub(super) fn uri(&self, place: usize) -> Option<&String> {
         self.uris.get(&place)
     }
 
-    /// Remembers where the medium at this place is.
+    /// Records the URL of the item at this position.
     pub(super) fn put(&mut self, place: usize, uri: String) {
         self.uris.insert(place, uri);
     }
 
-    /// Whether the gateway stored anything for the call.
+    /// Whether nothing was uploaded for the call.
     pub fn is_empty(&self) -> bool {
         self.uris.is_empty()
     }
 
-    /// Whether the media should go another way after this refusal, which cost nothing: what
-    /// DashScope could not read from its own storage is stored anew, and media that made the body
-    /// too large go by the storage. Once in a call.
+    /// Whether to send the media differently after this refusal, which was not billed: media that
+    /// DashScope could not read from its own storage are uploaded again, and media that made the
+    /// body too large are uploaded. At most once per call.
     pub fn recover(&mut self, error: &Error) -> bool {
         if self.recovered || !matches!(error.sent(), Sent::No | Sent::Refused) {
             return false;

@@ -1,9 +1,9 @@
-//! Reads an answer as documented, without copying what JSON allows to borrow.
+//! Reads a response as documented, without copying what JSON allows to borrow.
 //!
-//! The shapes are read by hand-written visitors, not by serde's `flatten` and `untagged`: those
-//! copy every value into a tree first. Each object keeps the keys that it does not know in `extra`;
-//! a value of another type than documented, or a key that comes twice, is an error, and
-//! `lenient.rs` then reads the same body into the same types.
+//! The visitors are written by hand instead of using serde's `flatten` and `untagged`, which copy
+//! every value into a tree first. Each object keeps unknown keys in `extra`; a value of an
+//! undocumented type or a duplicate key is an error, and `lenient.rs` then reads the same body into
+//! the same types.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,19 +19,19 @@ use super::json::{Gathered, Read};
 use super::json_text::Text;
 use crate::chat::document::{Document, Object};
 
-/// An object with some known keys and the rest kept.
+/// An object with known keys, which keeps the others.
 trait Keyed<'a>: Default {
-    /// What it is, for the error that says that it is not.
+    /// The name in type errors.
     const NAME: &'static str;
 
-    /// Reads the value of a key, or says that the key is not known.
+    /// Reads the value of a key. Returns whether the key is known.
     fn read<'de: 'a, A: MapAccess<'de>>(
         &mut self,
         key: &str,
         map: &mut A,
     ) -> Result<bool, A::Error>;
 
-    /// Where the other keys go.
+    /// Stores the unknown keys.
     fn keep(&mut self, extra: Object);
 }
 
@@ -44,7 +44,7 @@ pub(super) fn read(json: &str) -> serde_json::Result<Body<'_>> {
     Ok(body)
 }
 
-/// Reads an object into its place: a value that is returned is moved at each level on its way.
+/// Reads an object in place: a returned value would be moved at each level.
 struct Into<'t, 'a, T>(&'t mut T, PhantomData<&'a ()>);
 
 impl<'de: 'a, 'a, T: Keyed<'a>> Visitor<'de> for Into<'_, 'a, T> {
@@ -70,7 +70,7 @@ impl<'de: 'a, 'a, T: Keyed<'a>> Visitor<'de> for Into<'_, 'a, T> {
     }
 }
 
-/// An object or null, read into its place.
+/// An object or null, read in place.
 struct Optional<'t, 'a, T>(&'t mut Option<T>, PhantomData<&'a ()>);
 
 impl<'de: 'a, 'a, T: Keyed<'a>> DeserializeSeed<'de> for Optional<'_, 'a, T> {
@@ -97,7 +97,7 @@ impl<'de: 'a, 'a, T: Keyed<'a>> Visitor<'de> for Optional<'_, 'a, T> {
     }
 }
 
-/// A list that may be null.
+/// A list or null.
 struct List<T>(Option<Vec<T>>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
@@ -124,8 +124,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     }
 }
 
-/// The items of a list. Most lists have one, and a list that grows by itself begins with room for
-/// four.
+/// The items of a list. Most lists have one, and a list that grows from empty allocates four.
 fn gather<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(mut items: A) -> Result<Vec<T>, A::Error> {
     let mut list = Vec::new();
     while let Some(item) = items.next_element()? {
@@ -137,7 +136,7 @@ fn gather<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(mut items: A) -> Result<V
     Ok(list)
 }
 
-/// The error of a key that comes twice.
+/// The error of a duplicate key.
 fn twice<E: de::Error>() -> E {
     E::custom("duplicate key")
 }

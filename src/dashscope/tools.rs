@@ -1,4 +1,4 @@
-//! Tools in DashScope's words.
+//! Conversion of tools to DashScope's JSON.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::chat::message::{Tool, ToolChoice};
 use crate::error::Error;
 
-/// A tool as it is sent.
+/// A tool in a request.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum ToolJson<'a> {
@@ -28,7 +28,7 @@ pub(super) struct Function<'a> {
 }
 
 impl<'a> ToolJson<'a> {
-    /// Mirrors the tool at a position.
+    /// Converts the tool at a position.
     pub(super) fn new(at: usize, tool: &'a Tool) -> Result<Self, Error> {
         let field = |name: &str| format!("conversation.tools[{at}].{name}");
         Ok(match tool {
@@ -52,7 +52,7 @@ impl<'a> ToolJson<'a> {
     }
 }
 
-/// `tool_choice`: a word, or an object.
+/// `tool_choice`: a string, or an object.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Choice<'a> {
@@ -70,7 +70,7 @@ pub(super) struct Named<'a> {
 }
 
 impl<'a> Choice<'a> {
-    /// Mirrors the choice.
+    /// Converts the choice.
     pub(super) fn new(choice: &'a ToolChoice) -> Self {
         match choice {
             ToolChoice::Auto => Self::Word("auto"),
@@ -84,8 +84,8 @@ impl<'a> Choice<'a> {
     }
 }
 
-/// JSON text of the caller's, to be sent byte for byte. It was checked at the door; nothing that
-/// could close an object early may pass here either.
+/// JSON text of the caller, sent byte for byte. It was validated on receipt; this check also
+/// excludes anything that could close an object early.
 pub(super) fn raw(json: &str, field: impl FnOnce() -> String) -> Result<Option<&RawValue>, Error> {
     if json.is_empty() {
         return Ok(None);

@@ -23,42 +23,42 @@ use crate::net::Network;
 use crate::secret::Secret;
 use crate::untrusted;
 
-/// How long before its end a policy is no longer used: an upload that starts must also end.
+/// How long before its expiry a policy is no longer used: an upload that starts must also finish.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// The most policies that are remembered: one for each model, and few models take media.
+/// The maximum number of cached policies: one per model, and few models accept media.
 const MAX_POLICIES: usize = 64;
 
-/// How often an upload may fail in one call: the first time, and two more tries. Each costs the
-/// bytes of the file, and policies are limited to 100 a second.
+/// How many times an upload may fail in one call: the first attempt and two retries. Each costs the
+/// bytes of the file, and policies are limited to 100 per second.
 pub(super) const MAX_FAILURES: u32 = 3;
 
-/// The most of an answer of the storage that is read.
+/// The maximum number of bytes read of a response of the storage.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// How the storage is reached.
+/// The configuration of the storage client.
 pub(super) struct UploadConfig {
-    /// Proxies and authorities.
+    /// Proxies and root certificates.
     pub(super) network: Network,
     /// Whether `http` is allowed to hosts that are not on loopback.
     pub(super) allow_plaintext: bool,
-    /// How long a connection may take.
+    /// The connect timeout.
     pub(super) connect_timeout: Duration,
-    /// How long a connection is used.
+    /// The maximum age of a connection.
     pub(super) max_connection_age: Duration,
 }
 
-/// The storage, and the policies that still hold.
+/// The storage client and its cached policies.
 pub(super) struct Storage {
-    /// Made for the first upload, because many gateways never need it, and anew when its
-    /// connections are too old: it has no age for each of them.
+    /// Built for the first upload, because many gateways have none, and rebuilt when its
+    /// connections are too old: it does not limit the age of each.
     client: Mutex<Option<(Instant, reqwest::Client)>>,
     settings: UploadConfig,
     uploads: Url,
     policies: Mutex<Policies>,
 }
 
-/// What a policy is for: a model, in a workspace, of the account that a key belongs to.
+/// What a policy is valid for: a model, in a workspace, of the account of an API key.
 type Key = (String, [Option<Vec<u8>>; 2]);
 
 /// Policies, and until when each is used.
@@ -87,12 +87,12 @@ impl Storage {
         Ok(client)
     }
 
-    /// What it means that a request to this URL was not answered.
+    /// The error of a request to this URL without a response.
     fn no_answer(&self, url: &Url, error: reqwest::Error) -> Error {
         unbilled(no_answer(error, self.settings.network.proxies.of(url)))
     }
 
-    /// Stores bytes and says where they are. `failures` counts those of the call so far.
+    /// Uploads bytes and returns their URL. `failures` counts those of the call so far.
     pub(super) async fn put(
         &self,
         model: &str,
@@ -123,7 +123,7 @@ impl Storage {
         }
     }
 
-    /// Stores what a stream gives.
+    /// Uploads a stream.
     pub(super) async fn stream<S>(
         &self,
         upload: Upload,
@@ -162,7 +162,7 @@ impl Storage {
             failures += 1;
             let refused = self.is_refused(&key, &error);
             let again = refused || error.reason() == Reason::UpstreamStorage;
-            // The bytes that are gone cannot be sent again.
+            // Bytes that were dropped cannot be sent again.
             if !again || failures >= MAX_FAILURES || !replay.rewind() {
                 return Err(after_refusal(error));
             }
@@ -177,7 +177,7 @@ impl Storage {
         })
     }
 
-    /// Whether the storage refused the policy, which is then forgotten.
+    /// Whether the storage refused the policy, which is then removed from the cache.
     fn is_refused(&self, key: &Key, error: &Error) -> bool {
         let refused = matches!(
             error.reason(),
@@ -193,7 +193,7 @@ impl Storage {
         self.policies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A policy that holds long enough: a remembered one, or a new one.
+    /// A policy that is valid for long enough: a cached one, or a new one.
     async fn policy(
         &self,
         key: &Key,
@@ -291,7 +291,7 @@ fn policy_key(model: &str, headers: &HeaderMap) -> Key {
     (model.to_owned(), place)
 }
 
-/// What the storage's refusal means. Its answer is XML with a code in it.
+/// The error of a refusal by the storage. Its body is XML with a code.
 fn refusal(status: StatusCode, body: &[u8]) -> Error {
     let body = String::from_utf8_lossy(body);
     let tag = |name: &str| {
@@ -316,7 +316,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
             Reason::MediaExpired,
             "the storage refused the upload policy: it has expired",
         ),
-        // A signature or a key that it does not know stays unknown: another try is of no use.
+        // An unknown signature or key stays unknown: a retry would not help.
         (_, 401 | 403) => (
             Reason::UpstreamPermission,
             "DashScope's storage refuses DashScope's upload policies: contact the operator",
@@ -332,7 +332,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
         .with_upstream(upstream)
 }
 
-/// A storage that failed, or that a call gave up.
+/// The error of a storage that failed, or of a call's own timeout.
 fn failed(reason: Reason) -> Error {
     Error::new(reason, "DashScope's storage failed").with_sent(Sent::Refused)
 }
@@ -341,7 +341,7 @@ fn failed_with(upstream: Upstream) -> Error {
     failed(Reason::UpstreamStorage).with_upstream(upstream)
 }
 
-/// A policy that has expired to the end is the storage's fault, not that of the caller's medium.
+/// An expired policy is an error of the storage, not of the caller's media item.
 fn after_refusal(error: Error) -> Error {
     if error.reason() != Reason::MediaExpired {
         return error;
@@ -349,8 +349,8 @@ fn after_refusal(error: Error) -> Error {
     failed_with(error.upstream().cloned().unwrap_or_default())
 }
 
-/// What is said where a policy is asked for. It concerns that upload alone: there are keys that may
-/// call models and not store files.
+/// The error of a policy request, with the scope of the upload: some API keys may call models and
+/// not store files.
 fn of_storage(error: Error) -> Error {
     let upstream = Upstream {
         scope: Scope::Call,
@@ -370,7 +370,7 @@ fn of_storage(error: Error) -> Error {
         .with_upstream(upstream)
 }
 
-/// An upload costs nothing, whatever became of it, so that it may always be made again.
+/// An upload is never billed, so that it may always be retried.
 fn unbilled(error: Error) -> Error {
     if error.reason() != Reason::UpstreamReset {
         return error;
@@ -383,7 +383,7 @@ fn unbilled(error: Error) -> Error {
     .with_sent(Sent::Refused)
     .with_source(cause)
 }
-/// When a file that is stored now will be gone, in seconds since 1970.
+/// When a file that is stored now expires, in seconds since 1970.
 fn expires_at() -> i64 {
     let gone = SystemTime::now() + KEPT;
     let since = gone.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The upload policy: DashScope's permission to store files in one folder of its storage for a
-//! while, and the form that uses it.
+//! The upload policy, which permits storing files in one folder of DashScope's storage for a while,
+//! and the form that uses it.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use url::Url;
 use crate::error::{Error, Reason};
 use crate::net::host::is_loopback;
 
-/// The type of a file of which nothing is known.
+/// The type of a file of unknown type.
 pub(super) const ANY_TYPE: &str = "application/octet-stream";
 
-/// The longest file extension that is passed on.
+/// The maximum length of a file extension that is passed on.
 const MAX_EXTENSION: usize = 8;
 
 /// The answer to `getPolicy`.
@@ -40,12 +40,12 @@ pub(super) struct UploadPolicy {
     x_oss_forbid_overwrite: String,
 }
 
-/// The access list that the storage enforces, where the policy does not name it.
+/// The default access list, if the policy names none; the storage enforces it.
 fn private() -> String {
     "private".to_owned()
 }
 
-/// That nothing is overwritten, which the storage enforces, where the policy does not say so.
+/// The default against overwriting, if the policy has none; the storage enforces it.
 fn forbidden() -> String {
     "true".to_owned()
 }
@@ -62,13 +62,13 @@ impl std::fmt::Debug for UploadPolicy {
 }
 
 impl UploadPolicy {
-    /// The largest file that it is for.
+    /// The maximum size of a file.
     pub(super) fn max_bytes(&self) -> u64 {
         let megabytes = self.max_file_size_mb.unwrap_or(u64::MAX);
         megabytes.saturating_mul(1024 * 1024)
     }
 
-    /// The form, the file last, because the storage reads nothing after it.
+    /// The form. The file is last, because the storage ignores fields after it.
     pub(super) fn form(&self, key: &str, mime_type: &str, file: Part) -> Form {
         let name = key.rsplit('/').next().unwrap_or_default().to_owned();
         Form::new()
@@ -86,17 +86,17 @@ impl UploadPolicy {
             .part("file", file.file_name(name))
     }
 
-    /// Where the file goes.
+    /// The URL that the form is sent to.
     pub(super) fn upload_host(&self) -> &Url {
         &self.upload_host
     }
 
-    /// How long it holds.
+    /// How long the policy is valid.
     pub(super) fn expires_in(&self) -> Duration {
         Duration::from_secs(self.expire_in_seconds)
     }
 
-    /// Refuses a file that is too large before it is sent.
+    /// Rejects a file that is too large before it is sent.
     pub(super) fn check_size(&self, size: u64) -> Result<(), Error> {
         let limit = self.max_bytes();
         if size > limit {
@@ -105,8 +105,8 @@ impl UploadPolicy {
         Ok(())
     }
 
-    /// A name that nothing else has, because the storage refuses to overwrite. It keeps the
-    /// extension, by which some models tell formats.
+    /// A unique name, because the storage refuses to overwrite. It keeps the extension, from which
+    /// some models derive the format.
     pub(super) fn object_name(&self, mime_type: &str, name: &str) -> String {
         let fits = |text: &&str| {
             (1..=MAX_EXTENSION).contains(&text.len())
@@ -155,13 +155,13 @@ fn of_type(mime_type: &str) -> Option<Cow<'static, str>> {
     Some(Cow::Borrowed(known))
 }
 
-/// A file that is larger than the storage takes.
+/// The error of a file that is larger than the storage accepts.
 pub(super) fn too_large(size: u64, limit: u64) -> Error {
     let message = format!("the file has at least {size} bytes, the limit of this model is {limit}");
     Error::new(Reason::MediaTooLarge, message)
 }
 
-/// Whether a key or a file may go to a URL: `https`, or `http` to this machine or where that is
+/// Whether a key or a file may be sent to a URL: `https`, or `http` to loopback or where that is
 /// allowed.
 pub(super) fn is_safe(url: &Url, plaintext: bool) -> bool {
     url.has_host()

@@ -1,5 +1,5 @@
-//! The bytes of an upload on their way to the storage: counted, checked, and kept as long as there
-//! are few of them, so that an upload which the storage refuses at once can be made again.
+//! The body of an upload: counted, checked, and buffered while it is small, so that an upload
+//! refused early by the storage can be retried.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,17 +12,17 @@ use futures_core::Stream;
 use super::upload_policy::too_large;
 use crate::error::Error;
 
-/// The most bytes of an upload that are kept: one chunk of the largest size that callers send by
-/// default. A storage that refuses a policy says so after the form's first fields.
+/// The maximum number of bytes buffered: one chunk of the default maximum size. A storage that
+/// refuses a policy responds after the form's first fields.
 const KEPT_BYTES: usize = 1024 * 1024;
 
-/// The most chunks that are kept, however small they are.
+/// The maximum number of chunks buffered, however small.
 const KEPT_CHUNKS: usize = 256;
 
-/// What the caller sends.
+/// The caller's data.
 pub(super) type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
 
-/// An upload as it comes, and what of it may be sent again.
+/// An upload as it arrives, with the chunks that can be sent again.
 #[derive(Clone)]
 pub(super) struct Replay {
     inner: Arc<Mutex<Inner>>,
@@ -30,17 +30,17 @@ pub(super) struct Replay {
 
 struct Inner {
     chunks: Chunks,
-    /// All that came, until it is too much.
+    /// All chunks, until there are too many.
     kept: Option<Vec<Bytes>>,
     kept_bytes: usize,
-    /// The caller has sent all, or failed.
+    /// Whether the caller's data ended, or failed.
     ended: bool,
-    /// Which attempt may read.
+    /// The attempt that may read.
     attempt: u32,
 }
 
 impl Replay {
-    /// An upload whose first bytes were looked at.
+    /// An upload whose first bytes were already read.
     pub(super) fn new(first: Bytes, chunks: Chunks) -> Self {
         let mut inner = Inner {
             chunks,
@@ -51,7 +51,7 @@ impl Replay {
         };
         inner.keep(&first);
         if inner.kept.is_none() {
-            // Larger than what is kept; it has to be sent once all the same.
+            // Larger than the buffer; it has to be sent once anyway.
             inner.kept = Some(vec![first]);
         }
         Self {
@@ -59,8 +59,8 @@ impl Replay {
         }
     }
 
-    /// Whether all that was sent can be sent again, and the rest after it. The attempt before gets
-    /// nothing more: its connection may take a while to end.
+    /// Whether everything can be sent again from the start. The previous attempt receives no more
+    /// data: its connection may take a while to close.
     pub(super) fn rewind(&self) -> bool {
         let mut inner = self.lock();
         inner.attempt += 1;
@@ -84,7 +84,7 @@ impl Inner {
     }
 }
 
-/// How many bytes were sent.
+/// Counts the bytes sent.
 #[derive(Clone, Default)]
 pub(super) struct Counter(Arc<AtomicU64>);
 
@@ -95,13 +95,13 @@ impl Counter {
     }
 }
 
-/// One attempt to send an upload: from its beginning, stopped where it is too long or ends too
-/// early.
+/// The body of one attempt, from the start of the upload. It fails if the data are too long or too
+/// short.
 pub(super) struct Source {
     replay: Replay,
     attempt: u32,
     failed: bool,
-    /// How many of the kept chunks this attempt has sent.
+    /// The number of buffered chunks that this attempt has sent.
     position: usize,
     limit: u64,
     expected: Option<u64>,
@@ -109,7 +109,8 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// An attempt. `limit` is the largest file, `expected` the size that the caller named.
+    /// The body of an attempt. `limit` is the maximum size, `expected` the size declared by the
+    /// caller.
     pub(super) fn new(replay: &Replay, limit: u64, expected: Option<u64>) -> Self {
         Self {
             attempt: replay.lock().attempt,
@@ -122,7 +123,7 @@ impl Source {
         }
     }
 
-    /// What counts its bytes.
+    /// The counter of its bytes.
     pub(super) fn counter(&self) -> Counter {
         self.counter.clone()
     }
@@ -147,7 +148,7 @@ impl Source {
                 self.position += 1;
             }
             Some(Err(_)) => {
-                // What the caller did not send cannot be sent at all.
+                // Data that the caller failed to send cannot be retried.
                 inner.ended = true;
                 inner.kept = None;
             }
