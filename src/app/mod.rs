@@ -103,12 +103,8 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         first.unwrap_or_default(),
     ))?;
     let telemetry = Arc::new(telemetry);
-    let relay = Relay::new(
-        module_configs::relay_settings(settings),
-        accounts,
-        Arc::clone(&telemetry),
-        memory,
-    );
+    let config = module_configs::relay_settings(settings);
+    let relay = Relay::new(config, accounts, Arc::clone(&telemetry), memory);
     let (phase, phases) = watch::channel(Phase::default());
     let load = settings.telemetry.load_reports;
     let router = Router::new(
