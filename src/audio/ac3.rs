@@ -1,10 +1,10 @@
-//! AC-3 and E-AC-3 (ETSI TS 102 366): frames and nothing else, which are counted.
+//! AC-3 and E-AC-3 (ETSI TS 102 366). The format has only frames, which are counted.
 
 use super::bytes::{be16, real};
 use super::frames::{Frame, counted};
 use super::recording::Recording;
 
-/// The samples of a block of any frame.
+/// The samples in a block of any frame.
 const BLOCK_SAMPLES: f64 = 256.0;
 
 /// The bit rates of AC-3 in kbit/s.
@@ -15,7 +15,8 @@ const BIT_RATES: [usize; 19] = [
 /// The sample rates.
 const RATES: [u32; 3] = [48_000, 44_100, 32_000];
 
-/// How long a stream plays that begins with a frame. One frame alone may be chance.
+/// The duration in seconds of a stream that begins with a frame. A single frame may be a
+/// coincidence.
 pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
     let head = recording.head;
     let first = frame(head)?;
@@ -31,7 +32,7 @@ fn frame(bytes: &[u8]) -> Option<Frame> {
     if be16(bytes, 0)? != SYNC {
         return None;
     }
-    // The version stands at one place in both.
+    // The version has the same position in both.
     match bytes.get(5)? >> 3 {
         version @ 0..=10 => ac3(bytes, version.saturating_sub(8)),
         11..=16 => enhanced(bytes),
@@ -39,7 +40,7 @@ fn frame(bytes: &[u8]) -> Option<Frame> {
     }
 }
 
-/// A frame of AC-3 of six blocks. Versions 9 and 10 have the half and the fourth of the rate.
+/// An AC-3 frame of six blocks. Versions 9 and 10 have a half and a quarter of the sample rate.
 fn ac3(bytes: &[u8], halved: u8) -> Option<Frame> {
     let code = *bytes.get(4)?;
     let rate = *RATES.get(usize::from(code >> 6))?;
@@ -47,7 +48,7 @@ fn ac3(bytes: &[u8], halved: u8) -> Option<Frame> {
     let bit_rate = *BIT_RATES.get(size / 2)?;
     let words = match rate {
         48_000 => bit_rate * 2,
-        // A frame of 44.1 kHz has no whole number of words.
+        // At 44.1 kHz the frame size is not a whole number of words.
         44_100 => bit_rate * 96_000 / 44_100 + size % 2,
         _ => bit_rate * 3,
     };
@@ -57,13 +58,13 @@ fn ac3(bytes: &[u8], halved: u8) -> Option<Frame> {
     })
 }
 
-/// A frame of E-AC-3. Those of further channels, or of another program, take no time of their own.
+/// An E-AC-3 frame. Frames of dependent or further substreams have no duration of their own.
 fn enhanced(bytes: &[u8]) -> Option<Frame> {
     let header = be16(bytes, 2)?;
     let (kind, stream, size) = (header >> 14, header >> 11 & 7, header & 0x7ff);
     let code = *bytes.get(4)?;
     let (rate, blocks) = match (code >> 6, code >> 4 & 3) {
-        // The rate has a code of its own then, in the place of the number of blocks.
+        // The rate then has a code of its own, in place of the number of blocks.
         (3, half) => (RATES.get(usize::from(half))? / 2, 6.0),
         (rate, 3) => (*RATES.get(usize::from(rate))?, 6.0),
         (rate, blocks) => (*RATES.get(usize::from(rate))?, f64::from(blocks + 1)),
@@ -89,7 +90,7 @@ mod tests {
         frame
     }
 
-    /// A frame of E-AC-3 of six blocks at 48 kHz in 200 bytes: of this kind and substream.
+    /// An E-AC-3 frame of six blocks at 48 kHz in 200 bytes, of this kind and substream.
     fn enhanced(kind: u8, stream: u8) -> Vec<u8> {
         let mut frame = vec![0x0b, 0x77, kind << 6 | stream << 3, 99, 0x30, 16 << 3];
         frame.resize(200, 0x55);
@@ -109,7 +110,7 @@ mod tests {
         close(seconds(&enhanced(0, 0).repeat(50)), 50.0 * frame);
         let further = [enhanced(0, 0), enhanced(1, 0), enhanced(0, 1)].concat();
         close(seconds(&further.repeat(50)), 50.0 * frame);
-        // 44.1 kHz: frames of 278 and 280 bytes take turns.
+        // 44.1 kHz: frames of 278 and 280 bytes alternate.
         let odd = |code: u8| {
             let mut frame = vec![0x0b, 0x77, 0, 0, 0x40 | code, 8 << 3];
             frame.resize(if code == 9 { 280 } else { 278 }, 0);

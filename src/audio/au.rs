@@ -1,9 +1,9 @@
-//! AU, also called SND: a header of numbers, and samples up to the end of the file.
+//! AU, also called SND: a numeric header, and samples to the end of the file.
 
 use super::bytes::{be32, real};
 use super::recording::Recording;
 
-/// How long it plays. The header's size of the samples is not needed: nothing follows them.
+/// The duration in seconds. The header's data size is not needed: nothing follows the samples.
 pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
     let head = recording.head;
     let begin = u64::from(be32(head, 4)?);

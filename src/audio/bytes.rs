@@ -1,4 +1,4 @@
-//! Numbers out of byte slices, checked.
+//! Checked reads of numbers from byte slices.
 
 /// `N` bytes at this offset.
 pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -30,7 +30,7 @@ pub(super) fn le64(bytes: &[u8], at: usize) -> Option<u64> {
     array(bytes, at).map(u64::from_le_bytes)
 }
 
-/// A count as a real number. Above 2^53 it is rounded, far beyond any recording.
+/// A count as a floating-point number. Rounded above 2^53, far beyond any recording.
 #[expect(
     clippy::as_conversions,
     clippy::cast_precision_loss,

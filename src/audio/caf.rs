@@ -3,10 +3,11 @@
 use super::bytes::{array, be32, be64, real};
 use super::recording::Recording;
 
-/// How many chunks are looked at.
+/// The maximum number of chunks read.
 const MOST_CHUNKS: usize = 64;
 
-/// From the packet table if there is one, else from the size of constant-rate data.
+/// The duration in seconds: from the packet table if present, else from the size of constant-rate
+/// data.
 pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
     let head = recording.head;
     let mut at: usize = 8;

@@ -2,7 +2,7 @@
 
 use super::bytes::{array, be16, be32, le64, real};
 
-/// How many chunks are looked at. Real files have fewer than ten before their samples.
+/// The maximum number of chunks read. Real files have fewer than ten before their samples.
 const MOST_CHUNKS: usize = 256;
 
 /// AIFF and AIFC: the COMM chunk has the number of sample frames and the rate.
@@ -25,7 +25,7 @@ pub(super) fn aiff(head: &[u8]) -> Option<f64> {
     None
 }
 
-/// The 80-bit number in which AIFF writes its rate: always a positive integer there.
+/// The 80-bit floating-point number of AIFF's rate, which is always a positive integer.
 fn extended(bytes: &[u8], at: usize) -> Option<f64> {
     const BIAS: i32 = 16383;
     let exponent = i32::from(be16(bytes, at)? & 0x7fff) - BIAS;

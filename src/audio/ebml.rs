@@ -1,9 +1,9 @@
-//! Matroska and WebM. Browsers record without a duration: then the last block's time is taken.
+//! Matroska and WebM. Browsers record without a duration; the time of the last block is then used.
 
 use super::bytes::{array, be16, real};
 use super::recording::Recording;
 
-/// How many elements are looked at. An hour of 20 ms blocks has 180,000.
+/// The maximum number of elements read. An hour of 20 ms blocks has 180,000.
 const MOST_ELEMENTS: usize = 1 << 20;
 
 const SEGMENT: u32 = 0x1853_8067;
@@ -16,10 +16,11 @@ const SIMPLE_BLOCK: u32 = 0xa3;
 const BLOCK_GROUP: u32 = 0xa0;
 const BLOCK: u32 = 0xa1;
 
-/// Nanoseconds of a tick, where the file does not say.
+/// The default nanoseconds per tick.
 const DEFAULT_SCALE: u64 = 1_000_000;
 
-/// Walks the elements in their order; those that hold others are entered, whatever their size.
+/// The duration in seconds. Elements are read in order, and containers entered, whatever their
+/// size.
 pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
     let head = recording.head;
     let (mut at, mut scale, mut cluster) = (0, DEFAULT_SCALE, 0);
@@ -53,31 +54,31 @@ pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
         };
     }
     let read = u64::try_from(at.min(head.len())).ok()?;
-    // What is not there is taken to be like what is.
+    // Extrapolated to the bytes that are not available.
     let part = real(recording.size.max(read)) / real(read);
     last.map(|ticks| real(ticks) * real(scale) / 1e9 * part)
 }
 
-/// The time of a block: its cluster's, and its own offset.
+/// The timestamp of a block: its cluster's plus its own offset.
 fn block(content: &[u8], cluster: u64) -> Option<u64> {
     let track = length(*content.first()?)?;
     let offset = be16(content, track)?.cast_signed();
     cluster.checked_add_signed(i64::from(offset))
 }
 
-/// An element: its id, its size, where its content begins.
+/// An element: its id, its size, and the offset of its content.
 fn element(bytes: &[u8], at: usize) -> Option<(u32, u64, usize)> {
     let id_length = length(*bytes.get(at)?).filter(|length| *length <= 4)?;
     let id = unsigned(bytes.get(at..at + id_length)?);
     let at = at + id_length;
     let size_length = length(*bytes.get(at)?)?;
     let size = unsigned(bytes.get(at..at + size_length)?);
-    // Without the bit that says how long the number is.
+    // Without the marker bit of the length.
     let size = size & !(1 << (7 * size_length));
     Some((u32::try_from(id).ok()?, size, at + size_length))
 }
 
-/// How many bytes a number has, by its first byte.
+/// The length of a variable-length number, by its first byte.
 fn length(first: u8) -> Option<usize> {
     let zeros = usize::try_from(first.leading_zeros()).ok()?;
     (zeros < 8).then_some(zeros + 1)

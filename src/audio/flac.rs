@@ -1,20 +1,20 @@
-//! FLAC's stream information, and its last frames where that does not say the length.
+//! FLAC: the stream information, and the last frames if it has no length.
 
 use super::bytes::{array, be16, be32, real};
 use super::recording::Recording;
 
-/// Where rate, channels, sample size and number of samples are packed into eight bytes: behind the
-/// block's header and the sizes of blocks and frames.
+/// The offset of the eight bytes with the rate, channels, sample size and number of samples: after
+/// the block's header and the sizes of blocks and frames.
 const PACKED: usize = 4 + 10;
 
 /// How much of the end is searched for the last frames. Frames are seldom longer than 16 KiB.
 const LAST_FRAMES_WITHIN: usize = 256 * 1024;
 
-/// The most bytes of a frame's header.
+/// The maximum length of a frame header.
 const HEADER: usize = 16;
 
-/// How long a file plays that begins with `fLaC`. An encoder that writes to a pipe leaves 0 for the
-/// number of samples; then the last frame says it.
+/// The duration in seconds of a file that begins with `fLaC`. An encoder that writes to a pipe
+/// leaves 0 for the number of samples; the last frame is then used.
 pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
     let info = recording.head.strip_prefix(b"fLaC")?;
     let packed = u64::from_be_bytes(array(info, PACKED)?);
@@ -30,15 +30,15 @@ pub(super) fn rate(bytes: &[u8]) -> Option<u32> {
     Some(be32(bytes, PACKED)? >> 12).filter(|rate| *rate > 0)
 }
 
-/// A frame: its first sample, and the first one behind it.
+/// A frame: its first sample, and the first one after it.
 #[derive(Clone, Copy)]
 struct Frame {
     begin: u64,
     end: u64,
 }
 
-/// How many samples there are before the end. Bytes that look like a header are found in samples
-/// too, so a frame counts when it begins where the one before it ends.
+/// The number of samples before the end. Sample data may look like a header, so a frame counts only
+/// if it begins where the previous one ends.
 fn last_sample(info: &[u8], tail: &[u8]) -> Option<u64> {
     let tail = tail.get(tail.len().saturating_sub(LAST_FRAMES_WITHIN)..)?;
     let (mut before, mut end): (Option<Frame>, _) = (None, None);
@@ -55,7 +55,7 @@ fn last_sample(info: &[u8], tail: &[u8]) -> Option<u64> {
     end
 }
 
-/// The frame whose header begins here, if it is one of this stream.
+/// The frame whose header begins here, if it belongs to this stream.
 fn frame(info: &[u8], bytes: &[u8]) -> Option<Frame> {
     let header = be32(bytes, 0)?;
     let is_sync = header >> 17 == 0x7ffc && header & 1 == 0;
@@ -64,7 +64,7 @@ fn frame(info: &[u8], bytes: &[u8]) -> Option<Frame> {
         8..=10 => 1,
         _ => return None,
     };
-    // Rate and channels, less one, as they are packed.
+    // Rate and channels minus one, in their packed form.
     if !is_sync || channels != (be32(info, PACKED)? >> 9) & 7 {
         return None;
     }
@@ -96,8 +96,8 @@ fn frame(info: &[u8], bytes: &[u8]) -> Option<Frame> {
     let is_variable = header >> 16 & 1 == 1;
     let begin = match is_variable {
         true => number,
-        // Frames are counted, all of them of the one size that blocks have. The last one may be
-        // shorter, so that without that size it is not known where it begins.
+        // The frame number times the fixed block size. The last block may be shorter, so without a
+        // fixed size its position is unknown.
         false => number * u64::from(be16(info, 6).filter(|size| *size > 0)?),
     };
     Some(Frame {
@@ -106,7 +106,7 @@ fn frame(info: &[u8], bytes: &[u8]) -> Option<Frame> {
     })
 }
 
-/// A number as UTF-8 writes it, in up to seven bytes, and how many they are.
+/// A number in FLAC's UTF-8 coding of up to seven bytes, and its length.
 fn number(bytes: &[u8]) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let length = match usize::try_from(first.leading_ones()).ok()? {
@@ -122,7 +122,7 @@ fn number(bytes: &[u8]) -> Option<(u64, usize)> {
     Some((number?, length))
 }
 
-/// The check sum of a frame's header.
+/// The checksum of a frame header.
 fn crc8(bytes: &[u8]) -> u8 {
     const POLYNOMIAL: u8 = 0x07;
     bytes.iter().fold(0, |sum, byte| {

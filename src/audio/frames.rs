@@ -1,21 +1,21 @@
-//! Formats that are frames and nothing else: MPEG audio, AAC in ADTS, AMR. Frames are counted.
+//! Formats that have only frames: MPEG audio, AAC in ADTS, AMR. Frames are counted.
 
 use memchr::memmem;
 
 use super::bytes::{be16, be32, real};
 use super::recording::Recording;
 
-/// How many frames are counted; what comes after is taken to be like them. Four hours of MP3.
+/// The maximum number of frames counted; the rest is extrapolated. Four hours of MP3.
 const MOST_FRAMES: usize = 1 << 19;
 
-/// How far into the file the first frame may be, behind what players skip.
+/// The maximum offset of the first frame, after data that players skip.
 const FIRST_FRAME_WITHIN: usize = 64 * 1024;
 
-/// How many frames must follow one another before bytes in the middle of others are believed to be
-/// frames: two do by chance in a file of another kind.
+/// How many consecutive frames are required in the middle of other data: two occur by chance in
+/// files of other formats.
 const PROOF_FRAMES: usize = 4;
 
-/// A frame: how many bytes and how many seconds.
+/// A frame: its length in bytes and in seconds.
 pub(super) struct Frame {
     pub(super) bytes: usize,
     pub(super) seconds: f64,
@@ -26,7 +26,7 @@ pub(super) fn mpeg(recording: Recording<'_>) -> Option<f64> {
     let tagged = tag(recording.head);
     let after = recording.head.get(tagged..)?;
     let searched = after.get(..FIRST_FRAME_WITHIN).unwrap_or(after);
-    // Each frame begins with eight set bits; few other bytes are so.
+    // Each frame begins with eight set bits, which are rare otherwise.
     let begin = memchr::memchr_iter(0xff, searched).find(|at| is_begin(after, *at))?;
     let stream = after.get(begin..)?;
     let first = frame(stream)?;
@@ -54,7 +54,7 @@ pub(super) fn amr(recording: Recording<'_>) -> Option<f64> {
     counted(head.strip_prefix(WIDE)?, rest(WIDE), wide)
 }
 
-/// Adds up frames. What is not there, or no frame, is taken to be like what was.
+/// The total duration of frames. Missing bytes and bytes that are not frames are extrapolated.
 pub(super) fn counted(
     stream: &[u8],
     size: u64,
@@ -69,7 +69,7 @@ pub(super) fn counted(
         seconds += found.seconds;
     }
     let read = u64::try_from(at).ok().filter(|read| *read > 0)?;
-    // A trailer, such as an ID3v1 tag, is no sound.
+    // A trailer, such as an ID3v1 tag, is not audio.
     const TRAILER: u64 = 1024;
     match size.saturating_sub(read) {
         0..=TRAILER => Some(seconds),
@@ -77,12 +77,12 @@ pub(super) fn counted(
     }
 }
 
-/// What follows an ID3v2 tag, if there is one.
+/// The bytes after an ID3v2 tag, if there is one.
 pub(super) fn after_tag(head: &[u8]) -> &[u8] {
     head.get(tag(head)..).unwrap_or_default()
 }
 
-/// How many bytes an ID3v2 tag has at the beginning.
+/// The length of an ID3v2 tag at the beginning.
 fn tag(head: &[u8]) -> usize {
     let size = head.strip_prefix(b"ID3").and_then(|rest| rest.get(3..7));
     size.map_or(0, |size| {
@@ -93,8 +93,8 @@ fn tag(head: &[u8]) -> usize {
     })
 }
 
-/// Whether a frame begins here. Where the next one should be, there must be one, or the end; and
-/// some more if it is not the beginning.
+/// Whether a frame begins here. Where the next one should be, there must be one or the end, and
+/// some more if this is not the beginning of the file.
 fn is_begin(bytes: &[u8], at: usize) -> bool {
     let wanted = if at == 0 { 2 } else { PROOF_FRAMES };
     let mut next = at;
@@ -109,7 +109,7 @@ fn is_begin(bytes: &[u8], at: usize) -> bool {
     true
 }
 
-/// How many frames a Xing, Info or VBRI header counts.
+/// The number of frames in a Xing, Info or VBRI header.
 fn index(stream: &[u8]) -> Option<u32> {
     let first = stream.get(..frame(stream)?.bytes.min(stream.len()))?;
     let xing = memmem::find(first, b"Xing").or_else(|| memmem::find(first, b"Info"));
@@ -199,11 +199,11 @@ fn adts(bytes: &[u8]) -> Option<Frame> {
     })
 }
 
-/// A frame of AMR: 20 ms. Modes above the table are silence or lost, and have no bytes.
+/// A frame of AMR: 20 ms. Modes above the table are silence or lost frames, without data.
 fn amr_frame(bytes: &[u8], sizes: [usize; 9]) -> Option<Frame> {
     const SECONDS: f64 = 0.02;
     let first = *bytes.first()?;
-    // Padding bits must be 0; a stream that has none of them is no AMR.
+    // Padding bits must be 0; otherwise it is not AMR.
     if first & 0x83 != 0 {
         return None;
     }
@@ -226,7 +226,7 @@ mod tests {
         bytes.extend(frame.repeat(2));
         bytes.extend(vec![0x42; 60_000]);
         assert_eq!(seconds(&bytes), None);
-        // What stands before a real stream is skipped as before.
+        // Data before a real stream is skipped as before.
         let real = [vec![0; 1_000], frame.repeat(50)].concat();
         let found = seconds(&real).unwrap();
         assert!((found - 50.0 * 1_152.0 / 44_100.0).abs() < 0.01, "{found}");

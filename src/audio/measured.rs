@@ -1,14 +1,15 @@
-//! What tests of each format ask: how long some bytes play.
+//! Helpers of the formats' tests.
 
 use super::duration;
 use super::recording::Recording;
 
-/// Of a whole recording.
+/// The duration of a whole recording.
 pub(super) fn seconds(bytes: &[u8]) -> Option<f64> {
     duration(Recording::whole(bytes)).map(|found| found.as_secs_f64())
 }
 
-/// Of one of which so many bytes of each end are kept, as an upload that passes by leaves them.
+/// The duration of a recording of which only this many bytes of each end are kept, as for a
+/// streamed upload.
 pub(super) fn seconds_of_ends(bytes: &[u8], kept: usize) -> Option<f64> {
     let tail = bytes.len().checked_sub(kept);
     let recording = Recording {

@@ -1,7 +1,7 @@
-//! Measures audio without decoding it.
+//! Measures the duration of audio without decoding it.
 //!
-//! DashScope's models hear a limited length of audio and ignore the rest, so the gateway has to
-//! know how long a recording is. [`duration`] reads the container's own fields. It allocates
+//! DashScope's models process a limited length of audio and ignore the rest, so the gateway has to
+//! know the duration of a recording. [`duration`] reads the fields of the container. It allocates
 //! nothing, decodes nothing, and every loop has a bound, because the bytes come from callers.
 
 mod ac3;
@@ -23,11 +23,10 @@ use std::time::Duration;
 
 use recording::Recording;
 
-/// How long the recording plays, from what its container says. `None` if the container is not
-/// known or does not say. Where a format has no field for it (MP3 without an index, AAC, AC-3,
-/// AMR), the frames are counted; if only a part of the bytes is there, the rest is taken to be like
-/// it. Where the field was left empty by a writer that could not go back (FLAC, WAVE), the end of
-/// the recording says it.
+/// The duration of a recording, from its container. `None` if the container is unknown or has no
+/// duration. For formats without such a field (MP3 without an index, AAC, AC-3, AMR), the frames
+/// are counted; if only a part of the bytes is available, the rest is extrapolated. If a writer
+/// that could not seek left the field empty (FLAC, WAVE), the end of the recording is used.
 pub fn duration(recording: Recording<'_>) -> Option<Duration> {
     let head = recording.head;
     let id = head.get(..4)?;
@@ -54,7 +53,7 @@ pub fn duration(recording: Recording<'_>) -> Option<Duration> {
         _ if mp4::is(head) => mp4::seconds(recording),
         _ => frames::mpeg(recording),
     }?;
-    // A damaged field must not become a panic or a length of centuries.
+    // A damaged field must not cause a panic or a duration of centuries.
     const LONGEST_SECONDS: f64 = 1e9;
     let plausible = seconds.is_finite() && (0.0..=LONGEST_SECONDS).contains(&seconds);
     plausible.then(|| Duration::from_secs_f64(seconds))

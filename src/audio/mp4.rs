@@ -5,10 +5,10 @@ use memchr::memmem;
 use super::bytes::{be32, be64, real};
 use super::recording::Recording;
 
-/// How many boxes are looked at on one level.
+/// The maximum number of boxes read per level.
 const MOST_BOXES: usize = 4096;
 
-/// Whether the bytes begin with a box that such a file begins with.
+/// Whether the bytes begin with a box that begins such files.
 pub(super) fn is(head: &[u8]) -> bool {
     matches!(
         head.get(4..8),
@@ -16,7 +16,8 @@ pub(super) fn is(head: &[u8]) -> bool {
     )
 }
 
-/// From the movie header. A fragmented file may say it in its extension header or its index only.
+/// The duration in seconds, from the movie header. Fragmented files may have it only in the
+/// extension header or the index.
 pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
     let head = recording.head;
     let movie = child(head, b"moov").or_else(|| at_the_end(recording))?;
@@ -44,7 +45,7 @@ pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
     indexed.or_else(|| fragments(movie, recording.tail))
 }
 
-/// The end of the last fragment: when it begins, and its samples.
+/// The end of the last fragment: its start plus its samples.
 fn fragments(movie: &[u8], tail: &[u8]) -> Option<f64> {
     let media = child(child(movie, b"trak")?, b"mdia")?;
     let header = child(media, b"mdhd")?;
@@ -63,7 +64,7 @@ fn fragments(movie: &[u8], tail: &[u8]) -> Option<f64> {
     (scale > 0).then(|| real(length) / f64::from(scale))
 }
 
-/// The length of a fragment: each sample's own, or the number of samples times the default.
+/// The duration of a fragment: the sum of its samples', or the number of samples times the default.
 fn run(track: &[u8], movie: &[u8]) -> Option<u64> {
     const DATA_OFFSET: u32 = 0x1;
     const FIRST_FLAGS: u32 = 0x4;
@@ -90,7 +91,7 @@ fn run(track: &[u8], movie: &[u8]) -> Option<u64> {
     )
 }
 
-/// The length of a sample that does not say its own.
+/// The default duration of a sample.
 fn default_duration(track: &[u8], movie: &[u8]) -> Option<u32> {
     const BASE_OFFSET: u32 = 0x1;
     const DESCRIPTION: u32 = 0x2;
@@ -105,7 +106,7 @@ fn default_duration(track: &[u8], movie: &[u8]) -> Option<u32> {
     be32(child(child(movie, b"mvex")?, b"trex")?, 12)
 }
 
-/// What is in the first box of this kind.
+/// The content of the first box of this kind.
 fn child<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
     let mut rest = bytes;
     for _ in 0..MOST_BOXES {
@@ -123,14 +124,14 @@ fn child<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
     None
 }
 
-/// The movie box of a file that was recorded in one go: behind the samples.
+/// The movie box of a file recorded in one pass, after the samples.
 fn at_the_end(recording: Recording<'_>) -> Option<&[u8]> {
     let tail = recording.tail;
     let at = memmem::rfind(tail, b"moov")?.checked_sub(4)?;
     child(tail.get(at..)?, b"moov")
 }
 
-/// The lengths of all segments that an index lists.
+/// The total duration of the segments in an index.
 fn index(index: &[u8]) -> Option<f64> {
     let scale = be32(index, 8)?;
     let counted = match *index.first()? {

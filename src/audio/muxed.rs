@@ -3,14 +3,15 @@
 use super::bytes::{be32, le32, real};
 use super::recording::Recording;
 
-/// How many chunks of an AVI are looked at. Each of its few streams has a handful.
+/// The maximum number of chunks read of an AVI. Each of its few streams has a handful.
 const MOST_CHUNKS: usize = 256;
 
-/// The fewest bytes of a second of audio. Speech at the lowest rates has five times as many.
+/// The minimum plausible number of bytes per second. Speech at the lowest rates has five times as
+/// many.
 const LEAST_RATE: f64 = 100.0;
 
-/// AVI: the header of its audio stream, or else the number of its pictures. A writer to a pipe
-/// leaves a length there that the file cannot hold.
+/// AVI: the header of its audio stream, or else the number of its video frames. A writer to a pipe
+/// leaves a length there that exceeds the file.
 pub(super) fn avi(recording: Recording<'_>) -> Option<f64> {
     let holds = |seconds: &f64| *seconds > 0.0 && *seconds * LEAST_RATE <= real(recording.size);
     let head = recording.head;
@@ -44,8 +45,8 @@ pub(super) fn avi(recording: Recording<'_>) -> Option<f64> {
     pictures.filter(holds)
 }
 
-/// FLV: from the time of its first tag to that of its last, which the last four bytes lead to. What
-/// was cut from a live stream does not begin at zero.
+/// FLV: from the timestamp of its first tag to that of its last, located by the last four bytes.
+/// Recordings of live streams do not begin at zero.
 pub(super) fn flv(recording: Recording<'_>) -> Option<f64> {
     const TAG_HEAD: u64 = 11;
     let end = recording.size.checked_sub(4)?;
@@ -57,7 +58,7 @@ pub(super) fn flv(recording: Recording<'_>) -> Option<f64> {
     is_tag.then(|| f64::from(played) / 1e3)
 }
 
-/// The time of the first tag with audio or video, behind those with a description.
+/// The timestamp of the first tag with audio or video, after those with metadata.
 fn flv_begin(head: &[u8]) -> Option<u32> {
     const MOST_TAGS: usize = 16;
     let mut at = usize::try_from(be32(head, 5)?).ok()?.checked_add(4)?;
@@ -72,7 +73,7 @@ fn flv_begin(head: &[u8]) -> Option<u32> {
     None
 }
 
-/// The time of a tag, in milliseconds.
+/// The timestamp of a tag, in milliseconds.
 fn flv_time(tag: &[u8]) -> Option<u32> {
     Some(be32(tag, 4)? >> 8 | u32::from(*tag.get(7)?) << 24)
 }

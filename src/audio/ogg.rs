@@ -9,10 +9,11 @@ use super::recording::Recording;
 /// How much of the end is searched for the last page. A page has at most 65,307 bytes.
 const LAST_PAGE_WITHIN: usize = 128 * 1024;
 
-/// The rate that positions of Opus count in, whatever was recorded.
+/// The rate of Opus positions, independent of the recording's.
 const OPUS_RATE: u32 = 48_000;
 
-/// What the first packet says: the rate of positions, and how many samples are no sound.
+/// The stream parameters of the first packet: the rate of positions, and the number of samples to
+/// skip.
 struct Stream {
     serial: u32,
     rate: u32,

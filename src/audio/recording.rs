@@ -1,18 +1,18 @@
-//! What is measured.
+//! The input of the measurement.
 
-/// What is known of a recording: all of it, or its first and last bytes and its size.
+/// The available bytes of a recording: all of it, or its first and last bytes and its size.
 #[derive(Clone, Copy, Debug)]
 pub struct Recording<'a> {
     /// The first bytes.
     pub head: &'a [u8],
     /// The last bytes. May overlap the head.
     pub tail: &'a [u8],
-    /// The size of the whole in bytes.
+    /// The total size in bytes.
     pub size: u64,
 }
 
 impl<'a> Recording<'a> {
-    /// A recording that is all in memory.
+    /// A recording that is completely in memory.
     pub fn whole(bytes: &'a [u8]) -> Self {
         Self {
             head: bytes,
@@ -21,7 +21,7 @@ impl<'a> Recording<'a> {
         }
     }
 
-    /// So many bytes at this place, if they are there.
+    /// Bytes at this offset, if available.
     pub(super) fn at(self, at: u64, length: usize) -> Option<&'a [u8]> {
         let in_part = |part: &'a [u8], begin: u64| {
             let at = usize::try_from(at.checked_sub(begin)?).ok()?;

@@ -1,4 +1,4 @@
-//! Small files of every format, and bytes that are no audio.
+//! Small files of every format, and bytes that are not audio.
 
 use proptest::prelude::*;
 
@@ -74,7 +74,7 @@ fn aiff_says_its_frames_and_its_rate() {
     let mut common = vec![0, 1];
     common.extend(24_000u32.to_be_bytes());
     common.extend([0, 16]);
-    // 8,000 as a number of 80 bits.
+    // 8,000 as an 80-bit number.
     common.extend([0x40, 0x0b, 0xfa, 0, 0, 0, 0, 0, 0, 0]);
     let mut bytes = b"FORM\0\0\0\0AIFFCOMM".to_vec();
     bytes.extend((common.len() as u32).to_be_bytes());
@@ -341,7 +341,7 @@ fn what_is_no_audio_has_no_length() {
     }
 }
 
-/// The first bytes of every format that is read.
+/// The first bytes of every supported format.
 fn beginnings() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         Just(wave(0, u32::MAX, 4, &[])),

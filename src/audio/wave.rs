@@ -1,6 +1,6 @@
-//! WAVE: RIFF, RIFX, RF64 and BW64, as recorders really write them.
+//! WAVE: RIFF, RIFX, RF64 and BW64, as written by real recorders.
 //!
-//! The length follows from what the format needs for a sample, not from the byte rate of the
+//! The duration is computed from the size of a sample in the format, not from the byte rate of the
 //! header, which encoders of compressed formats write wrong.
 
 use memchr::memmem;
@@ -9,34 +9,34 @@ use super::bytes::{array, real};
 use super::frames;
 use super::recording::Recording;
 
-/// How many chunks are looked at. Real files have fewer than ten.
+/// The maximum number of chunks read. Real files have fewer than ten.
 const MOST_CHUNKS: usize = 256;
 
-/// Sizes that recorders write when they do not know the length, and DashScope's speech streams
-/// write always, are at least this large.
+/// The least size that is a placeholder: recorders write such sizes when the length is unknown, and
+/// DashScope's speech streams always do.
 const PLACEHOLDER: u32 = 0x7fff_0000;
 
-/// `data` stands within this many bytes when the chunks before it cannot be followed.
+/// How far `data` is searched for if the chunks before it are invalid.
 const DATA_WITHIN: usize = 64 * 1024;
 
-/// The fewest bytes of a second that are believed: below the narrowest speech codecs.
+/// The minimum plausible byte rate: below the narrowest speech codecs.
 const LOWEST_BYTE_RATE: u32 = 64;
 
-/// The end that the sub-formats of an extensible format share (`KSDATAFORMAT_SUBTYPE_*`).
+/// The common suffix of the sub-formats of an extensible format (`KSDATAFORMAT_SUBTYPE_*`).
 const SUB_FORMAT: [u8; 14] = [0, 0, 0, 0, 16, 0, 128, 0, 0, 170, 0, 56, 155, 113];
-/// The same in a big-endian file.
+/// The suffix in a big-endian file.
 const SUB_FORMAT_BIG: [u8; 14] = [0, 0, 0, 0, 0, 16, 128, 0, 0, 170, 0, 56, 155, 113];
 
-/// The codes of formats (RFC 2361).
+/// Format codes (RFC 2361).
 pub mod tag {
-    /// Whole numbers, uncompressed.
+    /// Integers, uncompressed.
     pub const PCM: u16 = 1;
     pub(super) const MS_ADPCM: u16 = 2;
-    /// Real numbers, uncompressed.
+    /// Floating-point numbers, uncompressed.
     pub const FLOAT: u16 = 3;
-    /// A byte for each sample (G.711).
+    /// One byte per sample (G.711).
     pub const A_LAW: u16 = 6;
-    /// A byte for each sample (G.711).
+    /// One byte per sample (G.711).
     pub const MU_LAW: u16 = 7;
     pub(super) const IMA_ADPCM: u16 = 0x11;
     pub(super) const GSM: u16 = 0x31;
@@ -47,22 +47,22 @@ pub mod tag {
     pub(super) const EXTENSIBLE: u16 = 0xfffe;
 }
 
-/// Where things stand in a WAVE file, and what its format is.
+/// The layout of a WAVE file, and its format.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     /// Whether its numbers are big-endian.
     pub big: bool,
     /// The format.
     pub format: Format,
-    /// Where the content of the `fmt ` chunk begins, and what it says of its size.
+    /// The offset of the `fmt ` chunk's content, and its declared size.
     pub format_at: (u64, u64),
-    /// Where the samples begin, and how many bytes they have: not always what the header says.
+    /// The offset of the samples, and their size in bytes, which may differ from the declared one.
     pub data: (u64, u64),
-    /// What the file says of the number of samples, if that is to be believed.
+    /// The declared number of samples, if plausible.
     samples: Option<u32>,
 }
 
-/// Reads the header of a WAVE file (RIFF, RIFX, RF64 or BW64) as recorders really write it.
+/// Parses the header of a WAVE file (RIFF, RIFX, RF64 or BW64) as written by real recorders.
 pub fn layout(recording: Recording<'_>) -> Option<Layout> {
     let head = recording.head;
     let big = match head.get(..4)? {
@@ -105,7 +105,7 @@ pub fn layout(recording: Recording<'_>) -> Option<Layout> {
                     size => u64::from(size),
                 };
                 let there = file.data(body, said);
-                // A count for samples that are not all there says nothing.
+                // The count of an incomplete recording is not used.
                 let samples = samples.filter(|_| there == said);
                 return found(format, (body, there), samples);
             }
@@ -119,7 +119,7 @@ pub fn layout(recording: Recording<'_>) -> Option<Layout> {
     found(format, (body, there), None)
 }
 
-/// How long it plays.
+/// The duration in seconds.
 pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
     let layout = layout(recording)?;
     let big = layout.big;
@@ -128,8 +128,8 @@ pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
     layout.format.seconds(file, body, there, layout.samples)
 }
 
-/// How long samples play whose format, and whose first byte and size, stand here in a file of
-/// another layout with little-endian numbers.
+/// The duration in seconds of samples in a file of another layout with little-endian numbers: their
+/// format, offset and size are given.
 pub(super) fn seconds_of(
     recording: Recording<'_>,
     (format, body, size): (u64, u64, u64),
@@ -139,7 +139,7 @@ pub(super) fn seconds_of(
     Format::read(file, format)?.seconds(file, body, size, None)
 }
 
-/// A file of chunks, with its order of bytes.
+/// A file of chunks, with its byte order.
 #[derive(Clone, Copy)]
 struct File<'a> {
     recording: Recording<'a>,
@@ -170,12 +170,12 @@ impl File<'_> {
         })
     }
 
-    /// A number of 64 bits whose low half comes first.
+    /// A 64-bit number whose low half comes first.
     fn longer(self, at: u64) -> Option<u64> {
         Some(u64::from(self.long(at + 4)?) << 32 | u64::from(self.long(at)?))
     }
 
-    /// The chunk that begins here, if one can.
+    /// The chunk at this offset, if valid.
     fn chunk(self, at: u64) -> Option<Chunk> {
         let id: [u8; 4] = array(self.recording.at(at, 4)?, 0)?;
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'_');
@@ -187,7 +187,7 @@ impl File<'_> {
         })
     }
 
-    /// Where the next chunk begins: odd sizes are padded, except by recorders that forget it.
+    /// The offset of the next chunk: odd sizes are padded, except by some recorders.
     fn after(self, chunk: &Chunk) -> u64 {
         let end = chunk.body + u64::from(chunk.size);
         self.padded(end, chunk.size % 2 == 1)
@@ -199,8 +199,8 @@ impl File<'_> {
         end + u64::from(odd && !forgotten)
     }
 
-    /// How many of the bytes from here on are samples: as many as is said, unless that is 0, more
-    /// than there is, or followed by what cannot be chunks. What is not in memory is not doubted.
+    /// The number of sample bytes from this offset: the declared size, unless that is 0, exceeds
+    /// the file, or is followed by invalid chunks. Bytes that are not in memory are not checked.
     fn data(self, body: u64, said: u64) -> u64 {
         let size = self.recording.size;
         let left = size.saturating_sub(body);
@@ -226,16 +226,16 @@ impl File<'_> {
 /// The `fmt ` chunk.
 #[derive(Clone, Copy, Debug)]
 pub struct Format {
-    /// The code of the format; that of the sub-format if it is an extensible one.
+    /// The format code, or the sub-format's for an extensible format.
     pub tag: u16,
-    /// The channels, at least one.
+    /// The number of channels, at least one.
     pub channels: u32,
-    /// Samples of each channel in a second.
+    /// The sample rate in Hz.
     pub rate: u32,
     byte_rate: u32,
-    /// What the file says of the bytes of a block.
+    /// The declared number of bytes per block.
     pub block: u32,
-    /// What the file says of the bits of a sample.
+    /// The declared number of bits per sample.
     pub bits: u32,
 }
 
@@ -255,7 +255,7 @@ impl Format {
         })
     }
 
-    /// How long so many bytes play. `samples` is what the file says of their number.
+    /// The duration in seconds of this many bytes. `samples` is the declared number of samples.
     fn seconds(self, file: File<'_>, body: u64, size: u64, samples: Option<u32>) -> Option<f64> {
         let found = match self.tag {
             tag::PCM | tag::FLOAT | tag::A_LAW | tag::MU_LAW => {
@@ -289,7 +289,7 @@ impl Format {
             if let Some(samples) = samples {
                 return Some(f64::from(samples) / f64::from(self.rate));
             }
-            // No format takes more than 64 bits for a sample.
+            // No format takes more than 64 bits per sample.
             let highest = u64::from(self.rate) * u64::from(self.channels) * 8;
             let believed = u64::from(LOWEST_BYTE_RATE)..=highest;
             believed
@@ -298,7 +298,7 @@ impl Format {
         })
     }
 
-    /// How long blocks of so many bytes and samples play.
+    /// The duration in seconds of blocks of this many bytes and samples.
     fn of_blocks(self, size: u64, bytes: u32, samples: u32) -> Option<f64> {
         let blocks = (bytes > 0).then(|| real(size) / f64::from(bytes))?;
         Some(blocks * f64::from(samples) / f64::from(self.rate))
@@ -308,7 +308,7 @@ impl Format {
     pub fn frame(self) -> u32 {
         let sample = match (self.tag, self.bits.div_ceil(8), self.block / self.channels) {
             (tag::A_LAW | tag::MU_LAW, _, _) => 1,
-            // 20 bits in 4 bytes: the block says how wide a sample is stored.
+            // 20 bits in 4 bytes: the block size determines the stored width.
             (_, said, stored) if stored >= said && (1..=8).contains(&stored) => stored,
             (_, 0, _) => 2,
             (_, said, _) => said,
@@ -316,22 +316,22 @@ impl Format {
         sample * self.channels
     }
 
-    /// The samples of a block that begins with so many bytes for each channel, which hold the
-    /// first ones.
+    /// The samples of a block that begins with a header of this many bytes per channel, which
+    /// contains the first samples.
     fn in_block(self, head: u32, bits: u32, first: u32) -> Option<u32> {
         let coded = self.block.checked_sub(head * self.channels)?;
         Some(coded * 8 / (bits * self.channels) + first)
     }
 }
 
-/// The format that an extensible one extends: it stands before the constant end of its
-/// sub-format, which not all recorders write at its place.
+/// The sub-format of an extensible format. It precedes the constant suffix, which some recorders
+/// misplace.
 fn sub_format(file: File<'_>, body: u64) -> u16 {
     let end = match file.big {
         true => &SUB_FORMAT_BIG,
         false => &SUB_FORMAT,
     };
-    /// An extensible format without what private formats add.
+    /// An extensible format without private extensions.
     const SIZE: usize = 40;
     let chunk = file.recording.at(body, SIZE).unwrap_or_default();
     let at = memmem::find(chunk, end).and_then(|at| u64::try_from(at.checked_sub(2)?).ok());
@@ -342,7 +342,7 @@ fn sub_format(file: File<'_>, body: u64) -> u16 {
 mod tests {
     use super::*;
 
-    /// A `fmt ` chunk: code, channels, rate, byte rate, block, bits, and what follows.
+    /// A `fmt ` chunk: code, channels, rate, byte rate, block, bits, and the rest.
     fn format(tag: u16, numbers: (u16, u32, u32, u16, u16), rest: &[u8]) -> Vec<u8> {
         let (channels, rate, byte_rate, block, bits) = numbers;
         let body = [
@@ -420,7 +420,7 @@ mod tests {
             file(&[codec(0), data.clone()]),
             file(&[codec(u32::MAX), data.clone()]),
             file(&[codec(1), fact(u32::MAX), data.clone()]),
-            // The samples that are counted are not all there.
+            // The counted samples are not all present.
             file(&[codec(0), fact(160_000), data[..5_000].to_vec()]),
         ] {
             assert_eq!(seconds(Recording::whole(&file)), None);
@@ -458,7 +458,7 @@ mod tests {
         let tags = || chunk(b"_PMX", &[b'x'; 1_001]);
         let data = || chunk(b"data", &[0xa7; 80_000]);
         close(&file(&[format(), data(), tags(), vec![0], tags()]), 5.0);
-        // The pad byte is forgotten.
+        // The pad byte is missing.
         close(&file(&[format(), data(), tags(), tags()]), 5.0);
     }
 

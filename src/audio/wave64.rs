@@ -1,26 +1,26 @@
-//! Sony's Wave64: RIFF with names of 16 bytes and sizes of 64 bits.
+//! Sony's Wave64: RIFF with 16-byte names and 64-bit sizes.
 
 use super::bytes::le64;
 use super::recording::Recording;
 use super::wave;
 
-/// How many chunks are looked at. Real files have fewer than ten.
+/// The maximum number of chunks read. Real files have fewer than ten.
 const MOST_CHUNKS: usize = 256;
 
-/// The name and the size of a chunk, which its size includes.
+/// The length of a chunk's name and size, which the size includes.
 const HEAD: u64 = 24;
 
-/// What `riff` begins with beside its letters.
+/// The suffix of the name `riff`.
 const RIFF: [u8; 12] = [
     0x2e, 0x91, 0xcf, 0x11, 0xa5, 0xd6, 0x28, 0xdb, 0x04, 0xc1, 0, 0,
 ];
 
-/// The same of all other names.
+/// The suffix of all other names.
 const OTHER: [u8; 12] = [
     0xf3, 0xac, 0xd3, 0x11, 0x8c, 0xd1, 0, 0xc0, 0x4f, 0x8e, 0xdb, 0x8a,
 ];
 
-/// How long it plays.
+/// The duration in seconds.
 pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
     let head = recording.head;
     if head.get(4..16)? != RIFF || head.get(24..28)? != b"wave" || head.get(28..40)? != OTHER {
@@ -37,14 +37,14 @@ pub(super) fn seconds(recording: Recording<'_>) -> Option<f64> {
             b"fmt " => format = Some(body),
             b"data" => {
                 let left = recording.size.checked_sub(body)?;
-                // A writer that cannot go back leaves the size of the head alone, or none.
+                // A writer that cannot seek leaves the size of the head alone, or none.
                 let said = size.saturating_sub(HEAD);
                 let there = if said == 0 { left } else { said.min(left) };
                 return wave::seconds_of(recording, (format?, body, there));
             }
             _ => {}
         }
-        // Chunks begin at multiples of eight.
+        // Chunks are aligned to eight bytes.
         at = at
             .checked_add(size.max(HEAD))?
             .checked_next_multiple_of(8)?;

@@ -1,4 +1,4 @@
-//! What the events of a call add up to.
+//! The whole answer, collected from the events of a call.
 
 use std::collections::HashMap;
 
@@ -11,44 +11,44 @@ use super::message::{Body, Part, Role, ToolCall, Turn};
 use super::usage::Usage;
 use super::warning::Warning;
 
-/// The MIME type of sound that comes in pieces: 16-bit little-endian mono at 24 kHz.
+/// The MIME type of streamed audio: 16-bit little-endian mono at 24 kHz.
 pub const STREAMED_AUDIO: &str = "audio/pcm";
 
 /// A whole answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// Who answered, and under which name.
+    /// The model and DashScope's request id.
     pub started: Started,
-    /// The answers, in the order of their index.
+    /// The choices, by index.
     pub choices: Vec<Choice>,
-    /// What it used.
+    /// The usage of the call.
     pub usage: Option<Box<Usage>>,
-    /// The sources that were found.
+    /// The sources of a web search.
     pub search: Option<SearchInfo>,
-    /// What DashScope wrote beside all this.
+    /// Unknown keys of DashScope's `output`.
     pub extra_output: Object,
-    /// The other keys of DashScope's body.
+    /// Unknown keys of DashScope's body.
     pub extra: Object,
-    /// What the caller should know about the answer.
+    /// Warnings about the answer.
     pub warnings: Vec<Warning>,
 }
 
-/// One of the answers.
+/// One of the choices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
-    /// Which one, from 0.
+    /// The index, from 0.
     pub index: i32,
-    /// The answer as a turn that can be appended to the conversation.
+    /// The answer as a message that can be appended to the conversation.
     pub turn: Turn,
-    /// Why it ended, in DashScope's word.
+    /// DashScope's finish reason.
     pub finish_reason: String,
-    /// How likely its words were.
+    /// The log probabilities of its tokens.
     pub logprobs: Option<Logprobs>,
-    /// The other keys of the choice.
+    /// The unknown keys of the choice.
     pub extra: Object,
 }
 
-/// Adds events up.
+/// Collects events into an [`Answer`].
 #[derive(Debug, Default)]
 pub struct Fold {
     started: Started,
@@ -56,21 +56,21 @@ pub struct Fold {
     search: Option<SearchInfo>,
 }
 
-/// An answer in the making.
+/// A choice that is being collected.
 #[derive(Debug)]
 struct Draft {
     index: i32,
     turn: Turn,
     sounds: Vec<Sound>,
-    /// The other keys of the part that came last.
+    /// The unknown keys of the latest part.
     open: Merged,
     message_extra: Merged,
-    /// The tool calls by their index: where each stands among those of the turn.
+    /// The position of each tool call in the message, by index.
     calls: HashMap<i32, usize>,
     logprobs: Option<Logprobs>,
 }
 
-/// A sound in the making.
+/// Audio that is being collected.
 #[derive(Debug, Default)]
 struct Sound {
     bytes: BytesMut,
@@ -78,7 +78,7 @@ struct Sound {
 }
 
 impl Fold {
-    /// Takes the next event. The last one gives the answer.
+    /// Adds the next event. Returns the answer after the last one.
     pub fn push(&mut self, event: Event) -> Option<Answer> {
         match event {
             Event::Started(started) => self.started = started,
@@ -180,7 +180,7 @@ impl Draft {
         self.turn.parts.push(body.into());
     }
 
-    /// Gives the part that came last its other keys.
+    /// Sets the unknown keys of the latest part.
     fn close(&mut self) {
         if let Some(part) = self.turn.parts.last_mut() {
             part.extra = self.open.take();
@@ -240,7 +240,7 @@ impl Draft {
     }
 }
 
-/// A sound that came as bytes, as a file, or as both. A file alone is where the sound is.
+/// Audio received as bytes, as a file, or as both. If there is only a file, its URL is the source.
 fn audio(bytes: Bytes, file: Option<AudioFile>) -> Option<Audio> {
     let medium = if bytes.is_empty() {
         let uri = file.as_ref()?.uri.clone();

@@ -1,4 +1,4 @@
-//! One call, as a value: all that the rooms below need to know of it.
+//! A call, as a value: everything that `relay` and `dashscope` need to know of it.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -12,40 +12,40 @@ use super::media::Source;
 use super::message::{Options, Tool, ToolChoice, Turn};
 use super::warning::Warning;
 
-/// One call. Made once at the door, then passed by reference.
+/// A call. Created once by the server, then passed by reference.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The name of the call, for logs, answers and doing it once.
+    /// The request id, for logs, answers and idempotency.
     pub request_id: Arc<str>,
-    /// Whether the caller chose that name: only then is the call done once.
+    /// Whether the caller chose the request id; only then the call is idempotent.
     pub named: bool,
-    /// Who calls, as far as is needed to tell callers apart.
+    /// Identifies the caller.
     pub caller: Caller,
-    /// Whose part of what callers share it takes: the caller's own if that is proved.
+    /// Whose share of common limits is used: the caller's own if it is authenticated.
     pub share: Caller,
-    /// The name that the operator gave to the caller, if any.
+    /// The configured name of the caller, if any.
     pub caller_name: Option<Arc<str>>,
-    /// How the answer is wanted.
+    /// Whether the answer is streamed.
     pub delivery: Delivery,
-    /// How long the whole call may take, the stream included.
+    /// The timeout of the whole call, the stream included.
     pub timeout: Duration,
-    /// What is asked.
+    /// The request.
     pub prompt: Prompt,
-    /// What goes to DashScope beside it.
+    /// Metadata that is forwarded to DashScope.
     pub passing: Passing,
-    /// What the caller should know about the request; the answer carries it.
+    /// Warnings about the request, returned with the answer.
     pub warnings: Vec<Warning>,
 }
 
-/// Who calls: a number that is the same for the same credentials while the process lives.
+/// A caller: a number that is the same for the same credentials while the process runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Caller(pub u64);
 
-/// What is kept for each caller. Its number is a hash under a secret key already, which no caller
-/// can choose, so it is not hashed once more.
+/// A map by caller. Its number is already a hash under a secret key, which no caller can choose, so
+/// it is not hashed again.
 pub type CallerMap<V> = HashMap<Caller, V, BuildHasherDefault<CallerHasher>>;
 
-/// Takes the number of a caller as its hash.
+/// Uses the number of a caller as its hash.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CallerHasher(u64);
 
@@ -65,21 +65,21 @@ impl Hasher for CallerHasher {
     }
 }
 
-/// What a caller's certificate says, once the front door has proved it.
+/// The caller's verified client certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Peer {
-    /// Its URIs; a workload of a mesh has one `spiffe://` name.
+    /// Its URI SANs; a workload of a mesh has one `spiffe://` URI.
     pub uri_sans: Vec<String>,
-    /// Whom it was made for, as `CN=...`.
+    /// Its subject, as `CN=...`.
     pub subject: String,
 }
 
-/// Where a connection comes from: what tells callers apart that show no credentials.
+/// The origin of a connection, which identifies callers without credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// The address of another machine. All connections from there are one caller.
+    /// The address of another machine. All connections from it are one caller.
     Address(IpAddr),
-    /// A connection from this machine, by its number: programs here share one address.
+    /// A connection from this machine, by its number: local programs share one address.
     Connection(u64),
 }
 
@@ -89,42 +89,42 @@ impl Default for Origin {
     }
 }
 
-/// What is known of the connection that a call came on.
+/// The connection of a call.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
-    /// What the caller's certificate says, if one was asked for and shown.
+    /// The client certificate, if one was requested and presented.
     pub peer: Option<Arc<Peer>>,
-    /// Where it comes from.
+    /// The origin.
     pub origin: Origin,
 }
 
-/// How an answer is wanted.
+/// How an answer is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Delivery {
-    /// All at once.
+    /// As a whole.
     Whole,
-    /// As it is made.
+    /// As a stream.
     Stream,
 }
 
-/// What is asked.
+/// The request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Prompt {
     /// The model.
     pub model: Arc<str>,
-    /// The turns so far.
+    /// The messages of the conversation.
     pub turns: Vec<Turn>,
-    /// What the model may call.
+    /// The tools that the model may call.
     pub tools: Vec<Tool>,
-    /// Whether it must.
+    /// Whether a tool must be called.
     pub tool_choice: Option<ToolChoice>,
-    /// How to answer. In a box, because a call is handed on a few times and they are most of it.
+    /// The options. Boxed, because a call is moved a few times and they are most of its size.
     pub options: Box<Options>,
 }
 
 impl Prompt {
-    /// An address in DashScope's temporary storage that the prompt names, if it names one. Only the
-    /// account that stored it can read it.
+    /// The first URL of DashScope's temporary storage in the prompt. Only the account that stored
+    /// the file can read it.
     pub fn stored_medium(&self) -> Option<&str> {
         let parts = self.turns.iter().flat_map(|turn| &turn.parts);
         parts
@@ -141,17 +141,17 @@ fn is_stored(uri: &str) -> bool {
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("oss:"))
 }
 
-/// What of a caller's metadata goes to DashScope, and nothing else does.
+/// The metadata that is forwarded to DashScope; nothing else is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Passing {
-    /// The caller's own key for DashScope, to use instead of the operator's.
+    /// The caller's own API key for DashScope, which replaces the configured one.
     pub api_key: Option<Secret>,
-    /// The workspace to use instead of the operator's.
+    /// The workspace, which replaces the configured one.
     pub workspace: Option<String>,
-    /// What of the content DashScope should inspect.
+    /// DashScope's data inspection header.
     pub data_inspection: Option<String>,
-    /// The W3C trace that the call belongs to.
+    /// The W3C `traceparent` of the call.
     pub traceparent: Option<String>,
-    /// The state of that trace.
+    /// The W3C `tracestate` of the call.
     pub tracestate: Option<String>,
 }

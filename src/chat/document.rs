@@ -1,13 +1,13 @@
-//! A document of JSON's shape, for what no typed field covers. Not JSON text: the rooms at the
-//! edges turn it into theirs.
+//! A JSON-like document, for data without a typed field. Not JSON text: the outer layers convert
+//! it.
 
 use std::collections::HashMap;
 
-/// The most levels of a document: objects and lists in it. Each takes up to three of the hundred
-/// levels of messages that protobuf's readers decode, and no known document has ten.
+/// The maximum nesting of objects and lists. Each takes up to three of the hundred levels that
+/// protobuf decoders accept, and no known document has ten.
 pub const MAX_LEVELS: u32 = 24;
 
-/// A number that can be compared and hashed by its bits, as settings and documents need it.
+/// A number that is compared and hashed by its bits, as options and documents require.
 #[derive(Clone, Copy, Debug)]
 pub struct Real(pub f64);
 
@@ -25,29 +25,29 @@ impl std::hash::Hash for Real {
     }
 }
 
-/// A value of JSON's shape.
+/// A JSON-like value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Document {
-    /// Nothing.
+    /// A null.
     Null,
-    /// Yes or no.
+    /// A boolean.
     Bool(bool),
     /// A number.
     Number(Real),
-    /// A text.
+    /// A string.
     String(String),
-    /// Values in order.
+    /// A list.
     List(Vec<Document>),
-    /// Values by key.
+    /// An object.
     Object(Object),
 }
 
-/// Values by key, in the order in which they came. Keys are unique.
+/// Keys and values in the order of arrival. Keys are unique.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Object(pub Vec<(String, Document)>);
 
 impl Object {
-    /// Whether there is nothing in it.
+    /// Whether it has no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -60,8 +60,8 @@ impl Object {
             .map(|(_, value)| value)
     }
 
-    /// Adds all of another object; where both have a key, the other's value stays. Takes time in
-    /// proportion to both: to merge again and again, use [`Merged`].
+    /// Merges another object; its values replace those with the same key. Takes time proportional
+    /// to both: for repeated merges use [`Merged`].
     pub fn merge(&mut self, other: Object) {
         if self.0.is_empty() {
             *self = other;
@@ -73,12 +73,12 @@ impl Object {
     }
 }
 
-/// An object that others are merged into, each in time proportional to its own size.
+/// An object for repeated merges, each in time proportional to the merged object.
 #[derive(Clone, Debug, Default)]
 pub struct Merged(Keyed<Document>);
 
 impl Merged {
-    /// Adds all of another object; where both have a key, the other's value stays.
+    /// Merges another object; its values replace those with the same key.
     pub fn merge(&mut self, other: Object) {
         for (key, value) in other.0 {
             match self.0.value_mut(&key) {
@@ -88,7 +88,7 @@ impl Merged {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Whether it has no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -98,7 +98,7 @@ impl Merged {
         self.0.value(key)
     }
 
-    /// The object; nothing is left.
+    /// Takes the object and leaves an empty one.
     pub fn take(&mut self) -> Object {
         Object(self.0.take())
     }
@@ -114,15 +114,15 @@ impl From<Object> for Merged {
     }
 }
 
-/// Values by key in the order in which they came, of which each is found quickly.
+/// Keys and values in the order of arrival, with fast lookup.
 #[derive(Clone, Debug)]
 pub struct Keyed<V> {
     entries: Vec<(String, V)>,
-    /// Where each key stands. Empty as long as there are few keys.
+    /// The position of each key. Empty while there are few keys.
     places: HashMap<String, usize>,
 }
 
-/// Up to so many keys, looking at each is quicker than hashing one.
+/// Up to this many keys, a linear search is faster than hashing.
 const FEW_KEYS: usize = 16;
 
 impl<V> Default for Keyed<V> {
@@ -135,7 +135,7 @@ impl<V> Default for Keyed<V> {
 }
 
 impl<V> Keyed<V> {
-    /// Whether there is nothing in it.
+    /// Whether it has no keys.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -145,7 +145,7 @@ impl<V> Keyed<V> {
         self.entries.get(self.place(key)?).map(|(_, value)| value)
     }
 
-    /// The value of a key, to be changed.
+    /// The value of a key, mutable.
     pub fn value_mut(&mut self, key: &str) -> Option<&mut V> {
         let place = self.place(key)?;
         self.entries.get_mut(place).map(|(_, value)| value)
@@ -156,12 +156,12 @@ impl<V> Keyed<V> {
         &self.entries
     }
 
-    /// All keys and values, to be changed.
+    /// All keys, and their values mutable.
     pub fn entries_mut(&mut self) -> impl Iterator<Item = (&String, &mut V)> {
         self.entries.iter_mut().map(|(key, value)| (&*key, value))
     }
 
-    /// All keys and values; nothing is left.
+    /// Takes all keys and values, and leaves none.
     pub fn take(&mut self) -> Vec<(String, V)> {
         self.places.clear();
         std::mem::take(&mut self.entries)
@@ -174,7 +174,7 @@ impl<V> Keyed<V> {
         self.places.get(key).copied()
     }
 
-    /// Adds a key that is not there yet.
+    /// Adds a key, which must be absent.
     pub fn add(&mut self, key: String, value: V) {
         let at = self.entries.len();
         if at == FEW_KEYS && self.places.is_empty() {

@@ -1,7 +1,7 @@
-//! How many tokens a call will use, before anybody has counted them.
+//! Estimates the tokens of a call before DashScope has counted them.
 //!
-//! It is a guess from what can be seen without reading media: limits are reserved by it and put
-//! right when DashScope has counted, so it has to be near only, and rather too much.
+//! The estimate uses what is known without reading media. Limits reserve it and are corrected by
+//! DashScope's count, so it has to be approximate only, and rather too high.
 
 use super::call::Prompt;
 use super::event::Piece;
@@ -11,27 +11,27 @@ use super::message::{Body, Part, Tool, Turn};
 /// A token is about three bytes of UTF-8: a Chinese character, or half of an English word.
 const BYTES_OF_A_TOKEN: usize = 3;
 
-/// A sound of half a minute, at 25 tokens a second.
+/// Half a minute of audio, at 25 tokens per second.
 const AUDIO: u64 = 750;
 
-/// A picture of about a million pixels.
+/// An image of about a million pixels.
 const IMAGE: u64 = 1_300;
 
-/// A film of half a minute, sampled twice a second, with small frames.
+/// Half a minute of video, sampled twice per second, with small frames.
 const FILM: u64 = 10_000;
 
-/// An answer of a page, where the caller sets no bound.
+/// An answer of a page, if the caller sets no maximum.
 const ANSWER: u64 = 1_000;
 
-/// Bytes of audio that weigh as much as a byte of text: an answer has 48,000 bytes and about 50
-/// tokens a second.
+/// Bytes of audio that count as one byte of text: an answer has 48,000 bytes and about 50 tokens
+/// per second.
 const AUDIO_BYTES_OF_A_BYTE: u64 = 320;
 
-/// What a turn weighs beside its parts.
+/// The tokens of a message beside its parts.
 const TURN: u64 = 5;
 
 impl Prompt {
-    /// About how many tokens it will use, in and out.
+    /// The estimated input and output tokens.
     pub fn estimated_tokens(&self) -> u64 {
         let options = &self.options;
         let bound = options.max_completion_tokens.or(options.max_tokens);
@@ -42,7 +42,7 @@ impl Prompt {
         self.estimated_input_tokens() + answer.saturating_mul(answers.max(1))
     }
 
-    /// About how many tokens the question is.
+    /// The estimated input tokens.
     pub fn estimated_input_tokens(&self) -> u64 {
         let asked: u64 = self.turns.iter().map(turn).sum();
         let tools: u64 = self.tools.iter().map(tool).sum();
@@ -51,7 +51,7 @@ impl Prompt {
 }
 
 impl Piece {
-    /// What the piece weighs, in bytes of text; see [`tokens`].
+    /// The weight of the piece, in bytes of text; see [`tokens`].
     pub fn estimated_weight(&self) -> u64 {
         match self {
             Self::Text(text) | Self::Reasoning(text) => text.len() as u64,
@@ -68,7 +68,7 @@ impl Piece {
     }
 }
 
-/// About how many tokens an answer of this weight has.
+/// The estimated tokens of an answer of this weight.
 pub fn tokens(weight: u64) -> u64 {
     weight.div_ceil(BYTES_OF_A_TOKEN as u64)
 }
@@ -86,7 +86,7 @@ fn part(part: &Part) -> u64 {
         Body::Image(_) => IMAGE,
         Body::Video(video) => match &video.source {
             VideoSource::File(_) => FILM,
-            // DashScope takes two frames together.
+            // DashScope merges every two frames.
             VideoSource::Frames(frames) => IMAGE * (frames.len() as u64).div_ceil(2),
         },
         Body::Other => 0,

@@ -1,15 +1,15 @@
-//! What comes back from a call, piece by piece.
+//! The events of a call.
 //!
-//! A stream of `Result<Event, Error>` keeps this contract:
+//! A stream of `Result<Event, Error>` has this contract:
 //!
-//! | what happened | items | then |
+//! | outcome | items | then |
 //! |---|---|---|
 //! | a complete answer | `Started`, any number of `Delta`, one `End` | the stream ends |
-//! | a fault before DashScope began | one `Err` | the stream ends |
-//! | a fault, or a cut | `Started`, any number of `Delta`, one `Err` | the stream ends |
+//! | an error before DashScope responded | one `Err` | the stream ends |
+//! | an error, or a truncation | `Started`, any number of `Delta`, one `Err` | the stream ends |
 //! | the receiver drops the stream | | the upstream connection is closed |
 //!
-//! A stream that ends without `End` or `Err` does not exist: DashScope's silence is an `Err`.
+//! No stream ends without `End` or `Err`: a response of DashScope that just ends is an `Err`.
 
 use std::sync::Arc;
 
@@ -24,99 +24,99 @@ use super::warning::Warning;
 /// One event of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// DashScope has begun to answer.
+    /// DashScope has begun to respond.
     Started(Started),
-    /// A piece of the answer: what is new, never what was said before.
+    /// A delta of the answer: only what is new.
     Delta(Delta),
     /// The answer is complete.
     End(Box<End>),
 }
 
-/// DashScope has begun to answer.
+/// The start of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Started {
     /// The model that answers.
     pub model: Arc<str>,
-    /// DashScope's name of the call.
+    /// DashScope's request id.
     pub upstream_request_id: String,
 }
 
-/// A piece of the answer.
+/// A delta of the answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delta {
-    /// Which of the answers it belongs to, from 0.
+    /// The index of the choice, from 0.
     pub choice: i32,
-    /// Whether it begins a new content part, even if it could continue the one before. Used with
+    /// Whether it begins a new content part, even if it could continue the current one. Used with
     /// text, audio, audio files and extra keys.
     pub starts_part: bool,
-    /// The piece.
+    /// The content.
     pub piece: Piece,
 }
 
-/// What a piece is.
+/// The content of a delta.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Piece {
-    /// The next text.
+    /// Text.
     Text(String),
-    /// The next thought.
+    /// Reasoning text.
     Reasoning(String),
-    /// The next sound.
+    /// Audio.
     Audio(Bytes),
-    /// A tool call, or the next piece of one.
+    /// A tool call, or a delta of one.
     ToolCall(ToolCall),
-    /// Something the model noticed about its input.
+    /// An annotation of the model's input.
     Annotation(Annotation),
-    /// A whole picture, by its address.
+    /// A whole image, by URL.
     Image(String),
-    /// DashScope's copy of the whole sound.
+    /// DashScope's file of the whole audio.
     AudioFile(AudioFile),
-    /// The other keys of the part that came just before, or a part of an unknown kind.
+    /// The unknown keys of the preceding part, or a part of an unknown kind.
     Extra(Object),
-    /// Keys of the message that no field covers. A key that comes again replaces the one before;
-    /// one whose value came in pieces comes whole, before the end.
+    /// Unknown keys of the message. A repeated key replaces the earlier value; one whose value came
+    /// in pieces is emitted whole, before the end.
     MessageExtra(Object),
-    /// How likely the last words were.
+    /// The log probabilities of the latest tokens.
     Logprobs(Logprobs),
-    /// The sources that were found. The last one holds.
+    /// The sources of a web search. The last one applies.
     Search(SearchInfo),
 }
 
 /// The end of a complete answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct End {
-    /// How each answer ended, in the order of their index.
+    /// The end of each choice, by index.
     pub choices: Vec<ChoiceEnd>,
-    /// What it used; none when DashScope did not say.
+    /// The usage; `None` if DashScope reported none.
     pub usage: Option<Box<Usage>>,
-    /// What DashScope wrote beside all this.
+    /// Unknown keys of DashScope's `output`.
     pub extra_output: Object,
-    /// The other keys of DashScope's body.
+    /// Unknown keys of DashScope's body.
     pub extra: Object,
-    /// What the caller should know about the answer.
+    /// Warnings about the answer.
     pub warnings: Vec<Warning>,
 }
 
-/// How one of the answers ended.
+/// The end of a choice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChoiceEnd {
-    /// Which one, from 0.
+    /// The index, from 0.
     pub index: i32,
-    /// Why, in DashScope's word: `stop`, `length`, `tool_calls`, or a new one.
+    /// DashScope's finish reason: `stop`, `length`, `tool_calls`, or another.
     pub finish_reason: String,
-    /// The other keys of the choice.
+    /// The unknown keys of the choice.
     pub extra: Object,
 }
 
-/// How likely words were.
+/// Log probabilities of tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Logprobs {
-    /// The tokens in their order.
+    /// The tokens, in order.
     pub content: Vec<TokenLogprob>,
-    /// What no field covers.
+    /// The unknown keys.
     pub extra: Object,
 }
 
-/// How likely one token was.
+/// The log probability of one token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenLogprob {
     /// The token as text.
@@ -125,22 +125,22 @@ pub struct TokenLogprob {
     pub bytes: Vec<u8>,
     /// The logarithm of its probability.
     pub logprob: Option<Real>,
-    /// What else could have been there.
+    /// The most likely alternatives.
     pub top_logprobs: Vec<TokenLogprob>,
-    /// What no field covers.
+    /// The unknown keys.
     pub extra: Object,
 }
 
-/// What was found on the web.
+/// The result of a web search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchInfo {
     /// The sources.
     pub results: Vec<SearchResult>,
-    /// What no field covers.
+    /// The unknown keys.
     pub extra: Object,
 }
 
-/// One source.
+/// A source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(
     missing_docs,

@@ -1,19 +1,19 @@
-//! Keys that no field covers, added up over the events of one answer.
+//! Merges unknown keys over the events of one answer.
 //!
-//! A key may come with each event, and nothing says what its values are to each other. One rule
-//! holds for all, and it loses nothing in silence:
+//! A key may come with each event, and nothing states how its values relate. One rule applies to
+//! all, and nothing is lost without a warning:
 //!
 //! | the next value | what is kept |
 //! |---|---|
-//! | equals the one before, or is empty | the one before |
-//! | a text or list that begins with the one before | the next |
-//! | another text or list | all of them, joined: they are pieces |
+//! | equals the previous one, or is empty | the previous one |
+//! | a string or list that begins with the previous one | the next |
+//! | another string or list | all of them, joined: they are deltas |
 //! | an object | key by key, each by this rule |
-//! | a number, or true or false | the next; with a warning if it is less than before |
+//! | a number or boolean | the next; with a warning if it is less than before |
 //! | of another type | the next, with a warning |
 //!
-//! When a text is known to come in pieces, equal pieces next to each other are pieces too, unless
-//! they are the most: then they are one value that is repeated with each event, and a warning says
+//! If a string is known to come in deltas, equal consecutive values are deltas too, unless they are
+//! the majority: then they are one value that is repeated with each event, and a warning states
 //! that it is kept once.
 
 use std::fmt::Arguments;
@@ -22,7 +22,7 @@ use super::document::{Document, Keyed, Object};
 use super::dropped_parts::{Losses, Path};
 use super::merge::{Adding, MAX_ADDED_BYTES, Outcome, Value, size};
 
-/// The keys without a field of one object of an answer, added up.
+/// The merged unknown keys of one object of an answer.
 #[derive(Clone, Debug, Default)]
 pub struct Extra {
     keys: Keyed<Entry>,
@@ -32,18 +32,18 @@ pub struct Extra {
 #[derive(Clone, Debug)]
 struct Entry {
     value: Value,
-    /// Whether it is not what any event had, and was not shown yet.
+    /// Whether it differs from the value of every event, and was not emitted yet.
     waits: bool,
 }
 
 impl Extra {
-    /// Adds the keys of an event. `at` is the path of their object.
+    /// Merges the keys of an event. `at` is the path of their object.
     pub fn add(&mut self, event: Object, at: Arguments<'_>, losses: &mut Losses) {
         self.add_each(event, at, losses, |_, _| {});
     }
 
-    /// Adds the keys of an event, and gives those that have a new value which this event had. A
-    /// value that is more than any event had waits, see [`Extra::waiting`].
+    /// Merges the keys of an event, and returns those whose new value equals this event's. A value
+    /// that combines several events is withheld, see [`Extra::waiting`].
     pub fn show(&mut self, event: Object, at: Arguments<'_>, losses: &mut Losses) -> Object {
         let mut shown = Object::default();
         self.add_each(event, at, losses, |key, value| {
@@ -87,7 +87,7 @@ impl Extra {
         }
     }
 
-    /// The values that are more than any event had and were not shown yet, as they stand.
+    /// The withheld values, as merged so far.
     pub fn waiting(&mut self) -> Object {
         let mut waiting = Object::default();
         for (key, entry) in self.keys.entries_mut() {
@@ -98,14 +98,14 @@ impl Extra {
         waiting
     }
 
-    /// What has come so far, as it stands.
+    /// All values, as merged so far.
     pub fn whole(&self) -> Object {
         let entries = self.keys.entries().iter();
         let entries = entries.map(|(key, entry)| (key.clone(), entry.value.document()));
         Object(entries.collect())
     }
 
-    /// Whether a key of an event would take the place of another value, or be joined to it.
+    /// Whether a key of an event would replace another value, or be joined to it.
     pub fn differs(&self, event: &Object) -> bool {
         let differs = |(key, next): &(String, Document)| {
             let known = self.keys.value(key);
@@ -114,12 +114,12 @@ impl Extra {
         event.0.iter().any(differs)
     }
 
-    /// Whether there is nothing in it.
+    /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// What all events add up to; nothing is left. `at` is the path of the object.
+    /// Takes the merged keys and leaves none. `at` is the path of the object.
     pub fn take(&mut self, at: Arguments<'_>, losses: &mut Losses) -> Object {
         self.report(at, losses);
         self.added = 0;
@@ -131,7 +131,7 @@ impl Extra {
         )
     }
 
-    /// Reports what may be missing of values that were joined.
+    /// Reports possible losses in joined values.
     pub fn report(&self, at: Arguments<'_>, losses: &mut Losses) {
         let root = Path::Root(at);
         for (key, entry) in self.keys.entries() {
@@ -289,7 +289,7 @@ mod tests {
         })
     }
 
-    /// Whether all that a value says is in another one.
+    /// Whether a value is contained in another one.
     fn holds(whole: &Document, value: &Document) -> bool {
         match (whole, value) {
             (_, Document::Null) => true,
@@ -320,7 +320,7 @@ mod tests {
             }
         }
 
-        /// What is shown at once and what waited, one replacing the other, is the whole.
+        /// Emitted and withheld values, one replacing the other, add up to the whole.
         #[test]
         fn what_is_shown_adds_up_to_the_whole(
             values in proptest::collection::vec(any_value(), 1..6),

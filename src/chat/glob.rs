@@ -1,6 +1,6 @@
-//! Patterns of names.
+//! Glob patterns.
 
-/// Whether a name fits a pattern in which `*` stands for anything.
+/// Whether a name matches a pattern in which `*` matches any characters.
 pub fn matches(glob: &str, name: &str) -> bool {
     let Some((head, mut rest)) = split(glob) else {
         return glob == name;
@@ -17,8 +17,8 @@ pub fn matches(glob: &str, name: &str) -> bool {
     left.ends_with(rest)
 }
 
-/// What stands before the first star and behind it. Bytes are searched in a tenth of the time of
-/// characters.
+/// The pattern before the first star, and after it. Searching bytes takes a tenth of the time of
+/// searching characters.
 fn split(glob: &str) -> Option<(&str, &str)> {
     let star = glob.bytes().position(|byte| byte == b'*')?;
     Some((glob.get(..star)?, glob.get(star + 1..)?))

@@ -1,84 +1,84 @@
-//! Sounds, pictures and films: where they are, and how to look at them.
+//! Audio, images and videos: their sources and processing options.
 
 use bytes::Bytes;
 
 use super::document::{Object, Real};
 
-/// Where a medium is. Never a path: nothing that a caller says is ever opened.
+/// The source of a media item. Never a path: no file named by a caller is opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// An address that was checked at the door: `https:`, `http:`, `oss:` or `data:`.
+    /// A validated URI: `https:`, `http:`, `oss:` or `data:`.
     Uri(String),
-    /// The bytes themselves, shared with the buffer that they came in.
+    /// The bytes, shared with the buffer of the request.
     Inline(Bytes),
 }
 
-/// A medium: what it is and where.
+/// A media item: its type and source.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Medium {
-    /// The MIME type; empty when the caller did not say.
+    /// The MIME type; empty if not declared.
     pub mime_type: String,
-    /// Where it is.
+    /// The source.
     pub source: Source,
 }
 
-/// A sound.
+/// Audio.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Audio {
-    /// The sound; none in an answer that has only a file.
+    /// The audio; `None` in an answer that has only a file.
     pub medium: Option<Medium>,
-    /// DashScope's copy of it. Answers only.
+    /// DashScope's file of it, in answers only.
     pub file: Option<AudioFile>,
 }
 
-/// A finished sound that DashScope keeps for a while.
+/// A complete audio file that DashScope stores temporarily.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AudioFile {
-    /// Where to fetch it.
+    /// The URL.
     pub uri: String,
-    /// DashScope's name of it.
+    /// DashScope's id of the file.
     pub id: String,
-    /// When the address stops to work, in seconds since 1970.
+    /// The expiry of the URL, in seconds since 1970.
     pub expires_at: Option<i64>,
-    /// What no field above covers.
+    /// The unknown keys.
     pub extra: Object,
 }
 
-/// A picture and how to look at it.
+/// An image with its processing options.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Image {
-    /// The picture.
+    /// The image.
     pub medium: Medium,
     /// Scale up to this many pixels.
     pub min_pixels: Option<i32>,
     /// Scale down to this many pixels.
     pub max_pixels: Option<i32>,
-    /// Turn it upright first.
+    /// Whether to rotate it upright first.
     pub enable_rotate: Option<bool>,
 }
 
-/// A film and how to sample it.
+/// A video with its sampling options.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Video {
-    /// The film.
+    /// The video.
     pub source: VideoSource,
     /// Frames per second.
     pub fps: Option<Real>,
-    /// The most frames.
+    /// The maximum number of frames.
     pub max_frames: Option<i32>,
     /// Scale each frame up to this many pixels.
     pub min_pixels: Option<i32>,
     /// Scale each frame down to this many pixels.
     pub max_pixels: Option<i32>,
-    /// The most pixels of all frames together.
+    /// The maximum number of pixels of all frames together.
     pub total_pixels: Option<i32>,
 }
 
-/// A film as a file or as pictures.
+/// A video as a file or as frames.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum VideoSource {
     /// A file.
     File(Medium),
-    /// Pictures in their order.
+    /// Images in order.
     Frames(Vec<Medium>),
 }

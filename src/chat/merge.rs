@@ -1,13 +1,13 @@
-//! A value under a key that no field covers, added up over the events of an answer: see `extra.rs`.
+//! Merges the values of one unknown key over the events of an answer: see `extra.rs`.
 
 use super::document::{Document, Keyed, Object, Real};
 use super::dropped_parts::{LESS, Losses, OTHER_TYPE, Path, REPEATED, TOO_MUCH};
 
-/// How many bytes may be added to what the first event had. More than anybody reads; it only bounds
-/// the memory of an answer without end.
+/// The maximum number of bytes added to the first event's value: enough for any known key; it
+/// bounds the memory of endless answers.
 pub(super) const MAX_ADDED_BYTES: usize = 1024 * 1024;
 
-/// A value.
+/// A merged value.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Plain(Document),
@@ -16,57 +16,57 @@ pub(super) enum Value {
     Object(Keyed<Value>),
 }
 
-/// A text; of several that are joined, the last one too.
+/// A string; of joined ones, the last one too.
 #[derive(Clone, Debug)]
 pub(super) struct Text {
     last: String,
-    /// How often it came in a row.
+    /// How many times it came consecutively.
     times: usize,
-    /// Whether it took the place of a shorter one that it begins with.
+    /// Whether it replaced a shorter one, which is its prefix.
     grew: bool,
     pieces: Option<Box<Pieces>>,
 }
 
 #[derive(Clone, Debug)]
 struct Pieces {
-    /// All values.
+    /// All values, joined.
     all: String,
-    /// All values, but of equal ones in a row only the first.
+    /// All values, joined, without consecutive repetitions.
     once: String,
     values: usize,
     repeated: usize,
-    /// Whether a value was taken for the beginning of another, and is not in them.
+    /// Whether a value was considered a prefix of another, and is not included.
     unsure: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct List {
     items: Vec<Document>,
-    /// How many of the items came last.
+    /// The number of items that came last.
     last: usize,
 }
 
-/// What became of a value when the next one came.
+/// The effect of the next value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Nothing.
+    /// No change.
     Same,
-    /// It is the next one.
+    /// It replaced the value.
     Replaced,
-    /// It is more than the next one.
+    /// It was joined to the value.
     Joined,
 }
 
-/// What an event is added with.
+/// The context in which an event is merged.
 pub(super) struct Adding<'a> {
     pub(super) losses: &'a mut Losses,
     pub(super) added: &'a mut usize,
-    /// Whether nothing more may be added.
+    /// Whether the limit was reached.
     pub(super) is_full: bool,
 }
 
 impl Adding<'_> {
-    /// Whether so much may be added.
+    /// Whether this many bytes may be added.
     pub(super) fn has_room(&mut self, bytes: usize, path: &Path<'_>) -> bool {
         if self.is_full {
             self.losses.add(path, TOO_MUCH);
@@ -105,7 +105,7 @@ impl From<Document> for Value {
 }
 
 impl Value {
-    /// Takes the next value.
+    /// Merges the next value.
     pub(super) fn add(
         &mut self,
         next: Document,
@@ -141,7 +141,7 @@ impl Value {
         }
     }
 
-    /// Whether it is this value.
+    /// Whether it equals this value.
     pub(super) fn is(&self, other: &Document) -> bool {
         match (self, other) {
             (Self::Plain(plain), other) => plain == other,
@@ -159,12 +159,12 @@ impl Value {
         }
     }
 
-    /// The value as it stands.
+    /// The merged value so far.
     pub(super) fn document(&self) -> Document {
         self.clone().into_document()
     }
 
-    /// The value as it stands.
+    /// The merged value.
     pub(super) fn into_document(self) -> Document {
         match self {
             Self::Plain(plain) => plain,
@@ -178,7 +178,7 @@ impl Value {
         }
     }
 
-    /// Reports what may be missing of values that were joined.
+    /// Reports possible losses in joined values.
     pub(super) fn report(&self, path: &Path<'_>, losses: &mut Losses) {
         match self {
             Self::Text(Text {
@@ -241,7 +241,7 @@ impl Text {
             return Outcome::Same;
         }
         let pieces = self.pieces.get_or_insert_with(|| {
-            // What is repeated so often is no text that comes in pieces.
+            // A string repeated this often does not come in deltas.
             let fits = self.last.len().saturating_mul(self.times) <= MAX_ADDED_BYTES;
             let times = if fits { self.times } else { 1 };
             Box::new(Pieces {
@@ -273,7 +273,7 @@ impl Text {
 }
 
 impl Pieces {
-    /// Whether most values are those that came before them.
+    /// Whether most values repeat the previous one.
     fn are_repeated(&self) -> bool {
         self.repeated > 0 && 2 * self.repeated >= self.values
     }
@@ -282,7 +282,7 @@ impl Pieces {
 impl List {
     fn add(&mut self, next: Vec<Document>, path: &Path<'_>, adding: &mut Adding<'_>) -> Outcome {
         if next.is_empty() || self.items.ends_with(&next) && self.last == next.len() {
-            // Equal ones after others may have been pieces.
+            // Equal items after others may have been deltas.
             if !next.is_empty() && self.items.len() > self.last {
                 adding.losses.add(path, REPEATED);
             }
@@ -303,7 +303,7 @@ impl List {
     }
 }
 
-/// About how much memory a value takes.
+/// The approximate memory of a value.
 pub(super) fn size(document: &Document) -> usize {
     let inner = match document {
         Document::Null | Document::Bool(_) | Document::Number(_) => 0,

@@ -1,24 +1,24 @@
-//! What was said, and how the model should answer.
+//! Messages of a conversation, and the options of a call.
 
 use super::document::{Object, Real};
 use super::media::{Audio, Image, Medium, Video, VideoSource};
 
-/// What happens to a call whose audio is longer than the model hears.
+/// The handling of audio that is longer than the model processes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum LongAudio {
-    /// It is answered, with a warning.
+    /// The call runs, with a warning.
     #[default]
     Warn,
-    /// It is refused before the model is asked.
+    /// The call is rejected before it is sent.
     Fail,
 }
 
-/// Who speaks.
+/// The role of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Instructions.
     System,
-    /// The one who asks.
+    /// The user.
     User,
     /// The model.
     Assistant,
@@ -26,27 +26,27 @@ pub enum Role {
     Tool,
 }
 
-/// One turn of a conversation.
+/// A message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Turn {
-    /// Who speaks.
+    /// The role.
     pub role: Role,
-    /// What is said, in order.
+    /// The content, in order.
     pub parts: Vec<Part>,
-    /// What the model thought before.
+    /// The reasoning text of an earlier answer.
     pub reasoning: String,
-    /// The tools that it asks for.
+    /// The tool calls that it requests.
     pub tool_calls: Vec<ToolCall>,
-    /// The call that this turn answers; empty if none.
+    /// The id of the tool call that this message answers; empty if none.
     pub tool_call_id: String,
-    /// What the model noticed about its input.
+    /// Annotations of the model's input.
     pub annotations: Vec<Annotation>,
-    /// What no field above covers.
+    /// The unknown keys.
     pub extra: Object,
 }
 
 impl Turn {
-    /// A turn with nothing in it.
+    /// An empty message.
     pub fn new(role: Role) -> Self {
         Self {
             role,
@@ -60,14 +60,14 @@ impl Turn {
     }
 }
 
-/// One part of a turn.
+/// A part of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Part {
-    /// What it is.
+    /// The content.
     pub body: Body,
-    /// The kind of cache that its end marks, if any.
+    /// The kind of cache that ends after it, if any.
     pub cache_control: Option<String>,
-    /// The keys beside it that no field covers.
+    /// The unknown keys.
     pub extra: Object,
 }
 
@@ -81,23 +81,23 @@ impl From<Body> for Part {
     }
 }
 
-/// What a part of a turn is.
+/// The content of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
-    /// Words.
+    /// Text.
     Text(String),
-    /// A sound.
+    /// Audio.
     Audio(Audio),
-    /// A picture.
+    /// An image.
     Image(Image),
-    /// A film.
+    /// A video.
     Video(Video),
-    /// A kind that the schema does not know: all of it is in `extra`.
+    /// A kind that is not in the schema: all of it is in `extra`.
     Other,
 }
 
 impl Body {
-    /// The media that it names.
+    /// The media items in it.
     pub fn media(&self) -> impl Iterator<Item = &Medium> {
         let (one, frames) = match self {
             Self::Audio(audio) => (audio.medium.as_ref(), [].as_slice()),
@@ -115,16 +115,16 @@ impl Body {
 /// A tool that the model may call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Tool {
-    /// A function of the caller's.
+    /// A function of the caller.
     Function {
         /// Its name.
         name: String,
-        /// What it does; empty when not said.
+        /// A description; empty if absent.
         description: String,
-        /// The JSON Schema of its arguments as checked JSON text; empty when it has none.
+        /// The JSON Schema of its arguments as valid JSON text; empty if absent.
         parameters: String,
     },
-    /// Any other, as checked JSON text.
+    /// Any other tool, as valid JSON text.
     Raw(String),
 }
 
@@ -133,41 +133,41 @@ pub enum Tool {
 pub enum ToolChoice {
     /// The model decides.
     Auto,
-    /// None.
+    /// No tool.
     None,
-    /// Some.
+    /// At least one tool.
     Required,
-    /// This one.
+    /// This function.
     Function(String),
 }
 
-/// A call of a tool, or in a stream a piece of one.
+/// A tool call, or a delta of one in a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ToolCall {
-    /// Its position among the calls of one answer.
+    /// Its index in the answer.
     pub index: i32,
-    /// Its name; empty in all but the first piece.
+    /// Its id; empty in all but the first delta.
     pub id: String,
-    /// The kind of tool; empty in all but the first piece.
+    /// The type of the tool; empty in all but the first delta.
     pub kind: String,
-    /// The function; empty in all but the first piece.
+    /// The function; empty in all but the first delta.
     pub name: String,
-    /// The arguments as text, or the next piece of it.
+    /// The arguments as JSON text, or a delta of it.
     pub arguments: String,
-    /// What no field above covers; what belongs into `function` is an object of that name.
+    /// The unknown keys; those of `function` are an object of that name.
     pub extra: Object,
 }
 
-/// Something the model noticed about its input.
+/// An annotation of the model's input.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Annotation {
-    /// The kind of note.
+    /// The type.
     pub kind: String,
-    /// The language that was spoken.
+    /// The detected language.
     pub language: String,
-    /// How it was spoken.
+    /// The detected emotion.
     pub emotion: String,
-    /// What no field above covers.
+    /// The unknown keys.
     pub extra: Object,
 }
 
@@ -197,7 +197,8 @@ pub struct Options {
     pub top_logprobs: Option<i32>,
     pub enable_thinking: Option<bool>,
     pub thinking_budget: Option<i32>,
-    /// What happens to audio that is longer than the model hears; unset is the operator's choice.
+    /// The handling of audio that is longer than the model processes; unset uses the configured
+    /// default.
     pub long_audio: Option<LongAudio>,
     pub preserve_thinking: Option<bool>,
     pub reasoning_effort: Option<String>,
@@ -231,7 +232,7 @@ pub struct ResponseFormat {
 /// The form of a JSON answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct JsonSchema {
-    /// A name for it.
+    /// The name.
     pub name: String,
     /// What the answer is for; empty when not said.
     pub description: String,

@@ -1,7 +1,7 @@
-//! The nouns of the house: plain data, no I/O, no transport, no clock.
+//! The data model: plain data, without I/O, transport and clock.
 //!
-//! A [`call::Call`] goes down through the rooms, [`event::Event`]s come up, and
-//! [`answer::Answer`] is what they add up to.
+//! A [`call::Call`] is passed down through the layers, [`event::Event`]s are returned, and
+//! [`answer::Answer`] is their total.
 
 pub mod answer;
 pub mod call;

@@ -1,14 +1,14 @@
-//! The media table: what a medium is, by its first bytes, then by the extension of its name.
+//! Detects the type of a media item, by its first bytes, then by the extension of its name.
 //!
-//! The gateway, the embedded DashScope, the command line and the clients use the same table, which
-//! is `tests/conformance/sniffing.json`; a test holds this copy equal to it and plays its samples.
+//! The gateway, the emulator, the command line and the clients use the same table, which is
+//! `tests/conformance/sniffing.json`; a test compares this copy and runs its samples.
 
 use std::sync::LazyLock;
 
-/// Bytes of a file that are enough to tell what it is: no rule looks further.
+/// The number of bytes needed for detection: no rule reads more.
 pub const HEAD_BYTES: usize = 400;
 
-/// The part of a message that a medium is for.
+/// The modality of a content part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Modality {
     /// Audio.
@@ -43,11 +43,10 @@ impl Modality {
     }
 }
 
-/// Types that are recognised so that they can be named in an error; no model decodes them.
+/// Types that are detected only for errors; no model decodes them.
 const NOT_DECODED: [&str; 2] = ["audio/silk", "image/svg+xml"];
 
-/// Types that say nothing of the kind of medium: senders that know nothing write the first two, and
-/// the others are containers of any kind.
+/// Types that do not state the modality: generic defaults of senders, and containers of any kind.
 const UNSPECIFIC: [&str; 4] = [
     "application/octet-stream",
     "binary/octet-stream",
@@ -65,8 +64,8 @@ const UNSIGNED: [&str; 6] = [
     "video/mpeg",
 ];
 
-/// What must stand where, and the types that it then is: one, or two for containers. No type means
-/// that the bytes tell nothing.
+/// Conditions on bytes, and the type that they imply: one, or two for containers. An empty type
+/// means that the bytes are ambiguous.
 const RULES: [(&str, &str); 75] = [
     ("0:52494646 8:57415645", "audio/wav"),
     ("0:52494658 8:57415645", "audio/wav"),
@@ -221,7 +220,7 @@ struct Condition {
     mask: Vec<u8>,
 }
 
-/// The rules, parsed once. A rule that cannot be parsed would be left out, which the test sees.
+/// The rules, parsed once. An invalid rule would be skipped, which a test detects.
 static PARSED: LazyLock<Vec<(Vec<Condition>, &'static str)>> = LazyLock::new(|| {
     let rule = |(pattern, types): &(&'static str, &'static str)| {
         let conditions: Option<Vec<_>> = pattern.split(' ').map(Condition::parse).collect();
@@ -267,7 +266,7 @@ fn hex(text: &str) -> Option<Vec<u8>> {
     (0..text.len()).step_by(2).map(digits).collect()
 }
 
-/// The types that bytes can be, the most common first; empty if they tell nothing.
+/// The types that the bytes may have, the most common first; empty if unknown.
 fn by_bytes(head: &[u8]) -> &'static str {
     let rule = PARSED
         .iter()
@@ -285,9 +284,10 @@ fn by_name(name: &str) -> &'static str {
     known.map_or("", |(_, types)| types)
 }
 
-/// The MIME type of a medium that begins with these bytes, has this name, and is for this part.
+/// The MIME type of a media item that begins with these bytes, has this name, and is in a part of
+/// this modality.
 ///
-/// The bytes decide before the name. None if neither tells.
+/// The bytes take precedence over the name. `None` if neither is conclusive.
 #[must_use]
 pub fn mime_type(head: &[u8], name: &str, part: Option<Modality>) -> Option<&'static str> {
     let named = by_name(name);
@@ -301,24 +301,24 @@ pub fn mime_type(head: &[u8], name: &str, part: Option<Modality>) -> Option<&'st
     all.clone().find(fits).or_else(|| all.next())
 }
 
-/// What bytes are that cannot be what the part says: another kind of medium, or none at all.
+/// The detected type of bytes that contradict the part: another modality, or not media.
 ///
-/// None for bytes that fit, and for those that tell nothing. A video container has a sound track,
-/// so it may be given as audio.
+/// `None` for matching and for inconclusive bytes. A video container has an audio track, so it is
+/// accepted as audio.
 #[must_use]
 pub fn contradiction(head: &[u8], part: Modality) -> Option<&'static str> {
     let found = mime_type(head, "", Some(part))?;
     (!fits(found, part)).then_some(found)
 }
 
-/// Whether a type is one that a part of this kind can have.
+/// Whether a type is possible in a part of this modality.
 #[must_use]
 pub fn fits(mime_type: &str, part: Modality) -> bool {
     let heard = part == Modality::Audio && Modality::Video.is_of(mime_type);
     (part.is_of(mime_type) || heard) && !NOT_DECODED.contains(&mime_type)
 }
 
-/// Whether a type that is said leaves it to the bytes what a medium is.
+/// Whether a declared type leaves the detection to the bytes.
 #[must_use]
 pub fn is_unspecific(mime_type: &str) -> bool {
     let plain = mime_type.split(';').next().unwrap_or_default().trim();
@@ -326,13 +326,13 @@ pub fn is_unspecific(mime_type: &str) -> bool {
     plain.is_empty() || all.any(|unspecific| unspecific.eq_ignore_ascii_case(plain))
 }
 
-/// Whether files of this type may begin with any bytes, so that only the name can tell it.
+/// Whether files of this type may begin with any bytes, so that only the name is conclusive.
 #[must_use]
 pub fn may_begin_with_anything(mime_type: &str) -> bool {
     UNSIGNED.contains(&mime_type)
 }
 
-/// Whether a type is one that no model takes, such as `text/html`.
+/// Whether a type is one that no model accepts, such as `text/html`.
 #[must_use]
 pub fn is_no_medium(mime_type: &str) -> bool {
     Modality::of(mime_type).is_none() || NOT_DECODED.contains(&mime_type)

@@ -1,4 +1,4 @@
-//! A file on its way to DashScope's temporary storage.
+//! Uploads to DashScope's temporary storage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,32 +8,32 @@ use super::call::Passing;
 /// How long DashScope keeps a file.
 pub const KEPT: Duration = Duration::from_secs(48 * 60 * 60);
 
-/// What will be uploaded.
+/// A file to upload.
 #[derive(Clone, Debug)]
 pub struct Upload {
     /// The model that will use it.
     pub model: Arc<str>,
-    /// The MIME type; empty when the caller did not say.
+    /// The MIME type; empty if not declared.
     pub mime_type: String,
-    /// The file's own name, for its extension only.
+    /// The file name, used for its extension only.
     pub name: String,
     /// The number of bytes, if known.
     pub size_bytes: Option<u64>,
-    /// What goes to DashScope beside it.
+    /// Metadata that is forwarded to DashScope.
     pub passing: Passing,
 }
 
-/// Where it is now.
+/// An uploaded file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uploaded {
-    /// Its address, `oss://...`.
+    /// The URL, `oss://...`.
     pub uri: String,
     /// The model that can use it.
     pub model: String,
-    /// When it will be gone, in seconds since 1970.
+    /// The expiry, in seconds since 1970.
     pub expires_at: i64,
-    /// How many bytes were stored.
+    /// The number of bytes stored.
     pub size_bytes: u64,
-    /// The MIME type that was stored with it.
+    /// The MIME type that was stored.
     pub mime_type: String,
 }

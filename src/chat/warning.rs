@@ -1,18 +1,18 @@
-//! Warnings: what a caller should know about a call that succeeded.
+//! Warnings about calls that succeeded.
 
-/// What kind of warning it is.
+/// The kind of a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
-    /// A part of the answer has no place in the schema.
+    /// A part of the answer has no field in the schema.
     AnswerPartDropped,
-    /// The model hears less audio than was sent.
+    /// The audio is longer than the model processes.
     AudioTruncated,
     /// A parameter was sent with another value than the caller's.
     ParameterAdjusted,
 }
 
 impl Code {
-    /// The code as callers see it.
+    /// The code in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AnswerPartDropped => "ANSWER_PART_DROPPED",
@@ -22,15 +22,15 @@ impl Code {
     }
 }
 
-/// Something that the caller should know about a call that succeeded.
+/// A warning about a call that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Warning {
-    /// What kind of warning it is.
+    /// The kind.
     pub code: Code,
-    /// The path of the field of the request, or of the key of the answer, that it is about; empty
-    /// when it is about the whole call.
+    /// The path of the request field, or of the key of the answer; empty if it is about the whole
+    /// call.
     pub field: String,
-    /// An explanation for people.
+    /// The explanation.
     pub message: String,
 }
 

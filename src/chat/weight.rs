@@ -1,7 +1,7 @@
-//! How much memory an event holds, for whoever keeps it.
+//! The memory that an event holds, for buffers that keep it.
 //!
-//! Every type is taken apart field by field, without `..`: a field that is added does not compile
-//! until somebody says what it weighs.
+//! Every type is destructured field by field, without `..`, so that a new field does not compile
+//! until its weight is added.
 
 use std::mem::size_of;
 
@@ -14,8 +14,8 @@ use super::message::{Annotation, ToolCall};
 use super::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
 use super::warning::Warning;
 
-/// What an allocation costs beside its bytes: allocators round up, by an eighth for those of a
-/// middle size and to 16 bytes for small ones.
+/// The overhead of an allocation: allocators round up, by an eighth for medium sizes and to 16
+/// bytes for small ones.
 const ALLOCATION: usize = 16;
 
 impl Event {
@@ -30,7 +30,7 @@ impl Event {
     }
 }
 
-/// An allocation of so many bytes. None is made for nothing.
+/// The size of an allocation of this many bytes; 0 if empty.
 fn allocated(bytes: usize) -> usize {
     match bytes {
         0 => 0,
@@ -65,7 +65,7 @@ fn document(value: &Document) -> usize {
 
 fn of_started(
     Started {
-        // Shared with the call and with all others of that model.
+        // Shared with the call and all others of that model.
         model: _,
         upstream_request_id,
     }: &Started,
@@ -274,7 +274,7 @@ mod tests {
         end(|end| end.usage = Some(Box::new(usage)))
     }
 
-    /// Every place in an event that can hold a long text.
+    /// Every field of an event that can hold a long text.
     fn with_long_texts() -> Vec<Event> {
         let extra = || Object(vec![("k".to_owned(), Document::String(long()))]);
         let call = |change: fn(&mut ToolCall)| {
@@ -346,7 +346,7 @@ mod tests {
         ]
     }
 
-    /// The same, at the end of an answer and in what was found.
+    /// The same, at the end of an answer and in search results.
     fn with_long_texts_at_the_end() -> Vec<Event> {
         let extra = || Object(vec![("k".to_owned(), Document::String(long()))]);
         let details = || TokensDetails {

@@ -1,4 +1,4 @@
-//! The body of an answer: polls its connection, and nothing else.
+//! The body of a response. It polls its connection and nothing else.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,13 +13,13 @@ use super::framing::Framing;
 use super::gzip::{Coding, Unzip};
 use super::pool::Pool;
 
-/// A body, as it comes. Dropping it before its end closes the connection.
+/// A streamed body. Dropping it before its end closes the connection.
 pub struct Body {
     connection: Option<Connection>,
-    /// Where the connection goes at the end, if it may be used again.
+    /// The pool to which the connection is returned at the end, if it is reusable.
     pool: Option<Arc<Pool>>,
     framing: Framing,
-    /// What came and was not looked at.
+    /// Received bytes that were not decoded yet.
     rest: Bytes,
     unzip: Option<Box<Unzip>>,
 }
@@ -42,7 +42,7 @@ impl Body {
         body
     }
 
-    /// A body that is whole and over.
+    /// A body of length zero.
     #[cfg(test)]
     pub(crate) fn empty() -> Self {
         Self {
@@ -54,13 +54,12 @@ impl Body {
         }
     }
 
-    /// Whether its end can be told from a connection that broke: its length is known, or its chunks
-    /// are.
+    /// Whether its end is distinguishable from a broken connection: by its length, or its chunks.
     pub fn has_end(&self) -> bool {
         self.framing != Framing::UntilClose
     }
 
-    /// The next bytes. Never empty ones.
+    /// Polls the next chunk, which is never empty.
     pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         loop {
             if let Some(unzip) = &mut self.unzip {
@@ -82,12 +81,12 @@ impl Body {
         }
     }
 
-    /// The next bytes.
+    /// The next chunk.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, Broken>> {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
-    /// The next bytes as they were sent.
+    /// Polls the next chunk, before decompression.
     fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         loop {
             let Some(connection) = &mut self.connection else {
@@ -121,7 +120,7 @@ impl Body {
         }
     }
 
-    /// The body has ended. What came beyond it makes its connection useless.
+    /// Ends the body. Data beyond its end makes the connection unusable.
     fn over(&mut self, beyond: usize) {
         self.rest = Bytes::new();
         if let (Some(connection), Some(pool)) = (self.connection.take(), self.pool.take())
@@ -146,14 +145,15 @@ impl Body {
     }
 }
 
-/// What is body of these bytes, and how many come beyond its end. `None`: there were no bytes.
+/// The part of these bytes that is body, and the number of bytes beyond its end. `None` if there
+/// were no bytes.
 fn take(framing: &mut Framing, bytes: &[u8]) -> Result<Option<(Bytes, usize)>, &'static str> {
     if bytes.is_empty() {
         return Ok(None);
     }
     let mut body = Vec::with_capacity(bytes.len());
     let taken = framing.take(bytes, &mut body)?;
-    // Never more than one read is wasted: what is left over goes with the piece it belongs to.
+    // At most one read is wasted: the excess capacity is freed with the chunk.
     body.shrink_to_fit();
     Ok(Some((body.into(), bytes.len() - taken)))
 }

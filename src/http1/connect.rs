@@ -1,4 +1,4 @@
-//! From a URL to a connection: name, socket, proxy, TLS.
+//! Connecting to the host of a URL: DNS, TCP, proxy, TLS.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -26,23 +26,24 @@ use super::error::Fault;
 use super::socket::Socket;
 use super::tunnel;
 
-/// How often the system asks a silent host whether it is there. A model thinks for minutes, and a
-/// router on the way must not forget the connection.
+/// The TCP keepalive interval. A model may need minutes, and routers on the path drop connections
+/// without traffic.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// The part of the time that a name may take, so that a slow resolver is distinguished from a slow
-/// host.
+/// The fraction of the connect timeout that DNS may take, so that a slow resolver is distinguished
+/// from a slow host.
 const NAME_SHARE: f32 = 0.75;
 
-/// How long an address is tried alone before the next one is tried beside it, as RFC 8305 advises.
+/// How long a connection attempt runs before the next one is started in parallel, as RFC 8305
+/// recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// The most addresses of a host that are tried: more do not fit in the time.
+/// The maximum number of addresses tried: more do not fit into the timeout.
 const MAX_ADDRESSES: usize = 8;
 
 /// Connects to one host.
 pub(super) struct Connector {
-    /// As URLs write it: IPv6 in brackets.
+    /// As in URLs: IPv6 addresses in brackets.
     host: String,
     port: u16,
     tls: Option<Tls>,
@@ -51,19 +52,19 @@ pub(super) struct Connector {
     timeout: Duration,
 }
 
-/// TLS, and the name that the host must prove.
+/// TLS, and the name that the certificate must have.
 type Tls = (TlsConnector, ServerName<'static>);
 
-/// A proxy on the way.
+/// The proxy of a connection.
 struct Via {
     proxy: Proxy,
     tls: Option<Tls>,
-    /// Whether requests are given to it, and no tunnel is asked for.
+    /// Whether requests are sent to the proxy itself, without a tunnel.
     forwards: bool,
 }
 
 impl Connector {
-    /// To the host of this URL.
+    /// A connector for the host of this URL.
     pub(super) fn new(url: &Url, network: &Network, timeout: Duration) -> Result<Self, Fault> {
         let secure = |url: &Url| -> Result<Tls, Fault> {
             let name = bare(url.host_str().unwrap_or_default()).to_owned();
@@ -98,7 +99,7 @@ impl Connector {
         })
     }
 
-    /// Connects.
+    /// Connects, with TLS if the URL requires it.
     pub(super) async fn connect(&self) -> Result<Socket, Fault> {
         match timeout(self.timeout, self.connect_now()).await {
             Ok(connected) => connected,
@@ -123,7 +124,7 @@ impl Connector {
         }
     }
 
-    /// To the proxy, and on to the host if requests are not given to it.
+    /// Connects to the proxy, and through a tunnel to the host unless the proxy forwards requests.
     async fn through(&self, via: &Via) -> Result<Socket, Fault> {
         let url = via.proxy.url();
         let failed = |problem: &dyn fmt::Display| Fault::of_proxy(&via.proxy, problem);
@@ -131,7 +132,7 @@ impl Connector {
         let port = url.port_or_known_default().unwrap_or_default();
         let opened = self.open(host, port).await;
         let stream = opened.map_err(|fault| {
-            // That is not the proxy's matter.
+            // Not caused by the proxy.
             if let Fault::Connect(error) = &fault
                 && descriptors::are_used_up(error)
             {
@@ -166,14 +167,14 @@ impl Connector {
         }
     }
 
-    /// A socket to a host: to whichever of its addresses answers first.
+    /// Opens a socket to the address of a host that connects first.
     async fn open(&self, host: &str, port: u16) -> Result<TcpStream, Fault> {
         let name_timeout = self.timeout.mul_f32(NAME_SHARE);
         let found = self.resolver.resolve(bare(host), name_timeout).await;
         let found = found.map_err(|kind| Fault::Unresolved(kind.into()))?;
         let addresses = interleaved(&found).map(|ip| SocketAddr::new(ip, port));
         let stream = first_of(addresses).await.map_err(Fault::Connect)?;
-        // Both make the connection better, and neither is needed for it.
+        // Both are optimizations, and optional.
         let _ = stream.set_nodelay(true);
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
         let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
@@ -188,8 +189,8 @@ impl Connector {
     }
 }
 
-/// Tries addresses in their order, each beside those before it when they are slow, and at once when
-/// they failed.
+/// Tries addresses in order. The next attempt starts when one fails, or in parallel when it is
+/// slow.
 async fn first_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
     let mut addresses = addresses.peekable();
     let mut attempts = JoinSet::new();
@@ -209,14 +210,14 @@ async fn first_of(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<Tcp
             Some(Ok(Ok(stream))) => return Ok(stream),
             Some(Ok(Err(error))) => failed = error,
             Some(Err(error)) => failed = error.into(),
-            // All have failed.
+            // All attempts have failed.
             None if addresses.peek().is_none() => return Err(failed),
             None => {}
         }
     }
 }
 
-/// Addresses of both families in turn, in the resolver's order else.
+/// Addresses of both families alternately, otherwise in the resolver's order.
 fn interleaved(found: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
     let first_is_v6 = found.first().is_some_and(IpAddr::is_ipv6);
     let (mut first, mut second): (Vec<IpAddr>, Vec<IpAddr>) =
@@ -239,7 +240,7 @@ fn setup(what: &dyn fmt::Display) -> Fault {
     Fault::Setup(what.to_string())
 }
 
-/// Without the brackets that IPv6 has in URLs.
+/// The host without the brackets of an IPv6 address.
 fn bare(host: &str) -> &str {
     let inside = host
         .strip_prefix('[')
@@ -247,7 +248,7 @@ fn bare(host: &str) -> &str {
     inside.unwrap_or(host)
 }
 
-/// Whether TLS failed, and not the connection below it. Told by type, never by text.
+/// Whether TLS failed, and not the connection below it. Determined by type, never by text.
 fn is_tls(error: &io::Error) -> bool {
     let inner = error.get_ref();
     inner.is_some_and(|inner| (inner as &(dyn StdError + 'static)).is::<rustls::Error>())
@@ -289,7 +290,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_that_does_not_answer_does_not_keep_the_next_one_waiting() {
-        // Its queue is full, so that the system drops what else comes.
+        // Its queue is full, so that the kernel drops further connections.
         let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let full = full.unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();

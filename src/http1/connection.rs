@@ -1,4 +1,4 @@
-//! One connection: a request goes out, the head of its answer comes in.
+//! One connection: sends a request and receives the head of the response.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,35 +16,34 @@ use super::head::{self, Head};
 use super::read_buffer;
 use super::socket::Socket;
 
-/// The most interim answers (1xx) before a final one. DashScope sends none, a load balancer one or
-/// two. Their bytes count against the limit of a head.
+/// The maximum number of interim responses (1xx) before the final one. DashScope sends none, a load
+/// balancer one or two. Their bytes count against the limit of a head.
 const MAX_INTERIM: usize = 16;
 
-/// The part of its age by which a connection ends earlier or later, so that those which were opened
-/// together are not replaced together.
+/// The fraction by which the lifetime of a connection varies, so that connections opened together
+/// are not replaced together.
 const AGE_JITTER: f64 = 0.1;
 
-/// A connection.
 pub(super) struct Connection {
     socket: Socket,
-    /// When it has been used for long enough.
+    /// When it must not be used for further requests.
     expires: Instant,
-    /// Whether a request is not wholly sent. Its connection cannot be used for another one.
+    /// Whether a request is not completely sent. The connection is then not reusable.
     writing: bool,
 }
 
-/// What is known of a body when its head was read.
+/// What is known of a body once the head was read.
 pub(super) struct Received {
-    /// Where it ends.
+    /// How the body ends.
     pub(super) framing: Framing,
-    /// What of it came with the head.
+    /// The bytes of the body that came with the head.
     pub(super) rest: Bytes,
-    /// How it is encoded.
+    /// The content encoding.
     pub(super) coding: Coding,
 }
 
 impl Connection {
-    /// One that was just opened, and is used for this long, give or take a tenth.
+    /// A new connection, which is used for `max_age`, plus or minus a tenth.
     pub(super) fn new(socket: Socket, max_age: Duration) -> Self {
         let jitter = 1.0 + AGE_JITTER * (2.0 * fastrand::f64() - 1.0);
         Self {
@@ -54,24 +53,25 @@ impl Connection {
         }
     }
 
-    /// Whether it is ready for a request.
+    /// Whether no request is in progress.
     pub(super) fn is_idle(&self) -> bool {
         !self.writing
     }
 
-    /// Whether it is too old for another request.
+    /// Whether it exceeded its maximum age.
     pub(super) fn is_expired(&self) -> bool {
         Instant::now() >= self.expires
     }
 
-    /// Whether the host has kept it open, and sent nothing that was not asked for.
+    /// Whether the host has neither closed it nor sent unsolicited data.
     pub(super) fn is_open(&mut self) -> bool {
         self.socket.is_quiet()
     }
 
-    /// Sends a request, and waits for the head of its answer. Gives what came after it, too.
+    /// Sends a request and waits for the head of its response. Also returns the bytes after the
+    /// head.
     ///
-    /// [`Fault::Unsent`] is returned only if the socket took no byte of the request.
+    /// [`Fault::Unsent`] is returned only if no byte of the request was written to the socket.
     pub(super) async fn ask(&mut self, head: &[u8], body: &[u8]) -> Result<(Head, Bytes), Fault> {
         self.writing = true;
         let mut asking = Asking {
@@ -85,7 +85,7 @@ impl Connection {
         poll_fn(|cx| asking.poll(cx)).await
     }
 
-    /// Reads once, and gives what came to `each`. Zero bytes: the host has nothing more to say.
+    /// Reads once and passes the bytes to `each`. Zero bytes: the host closed its side.
     pub(super) fn poll_read<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -99,21 +99,22 @@ impl Connection {
     }
 }
 
-/// A request on its way.
+/// A request in progress.
 struct Asking<'a> {
     connection: &'a mut Connection,
     head: &'a [u8],
     body: &'a [u8],
-    /// Whether a byte of it may have left.
+    /// Whether a byte of it may have been sent.
     sent: bool,
     /// Why no more can be written.
     failed: Option<io::Error>,
-    /// The head of the answer, as long as it is not whole.
+    /// The received part of the response's head.
     received: Partial,
 }
 
 impl Asking<'_> {
-    /// Writes and reads at once: a host may answer, and stop to listen, before it has heard all.
+    /// Writes and reads concurrently: a host may respond, and stop reading, before the request is
+    /// complete.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Head, Bytes), Fault>> {
         if self.connection.writing && self.failed.is_none() {
             match self.poll_write(cx) {
@@ -121,7 +122,7 @@ impl Asking<'_> {
                 Poll::Ready(Err(error)) if !self.sent => {
                     return Poll::Ready(Err(Fault::Unsent(error)));
                 }
-                // What the host has said before it hung up is still to be heard.
+                // A response that the host sent before closing is still to be read.
                 Poll::Ready(Err(error)) => self.failed = Some(error),
                 Poll::Pending => {}
             }
@@ -151,7 +152,7 @@ impl Asking<'_> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // TLS may have sent a record when it reports that a later one failed.
+        // TLS may have sent a record before it reports that a later one failed.
         self.sent |= self.connection.socket.is_buffered();
         while !self.head.is_empty() || !self.body.is_empty() {
             let slices = [io::IoSlice::new(self.head), io::IoSlice::new(self.body)];
@@ -168,7 +169,7 @@ impl Asking<'_> {
     }
 }
 
-/// What was heard.
+/// The result of reading a head.
 enum Heard {
     Head(Head, Bytes),
     More,
@@ -176,13 +177,13 @@ enum Heard {
     Nonsense(&'static str),
 }
 
-/// What of a head has come, while it is not whole.
+/// The received part of an incomplete head.
 #[derive(Default)]
 struct Partial {
     bytes: Vec<u8>,
-    /// How many interim answers came before.
+    /// The number of interim responses so far.
     interim: usize,
-    /// How many bytes they had.
+    /// Their total length, in bytes.
     interim_bytes: usize,
 }
 
@@ -196,7 +197,7 @@ impl Partial {
         }
         let before = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        // A head that comes byte by byte is not read again for each of them.
+        // A head that arrives byte by byte is not parsed again for each of them.
         if self.bytes.len() < head::MAX_HEAD && !has_blank_line(&self.bytes, before) {
             return Heard::More;
         }
@@ -204,11 +205,11 @@ impl Partial {
         self.read(&bytes)
     }
 
-    /// Reads heads until a final one. What is left of an unfinished one is kept.
+    /// Parses heads up to a final one. The rest of an incomplete one is kept.
     fn read(&mut self, mut bytes: &[u8]) -> Heard {
         loop {
             match head::read(bytes) {
-                // What comes before the answer, as 100 Continue.
+                // An interim response, such as 100 Continue.
                 Ok(Some((head, length))) if head.is_interim() => {
                     self.interim += 1;
                     self.interim_bytes += length;
@@ -234,9 +235,9 @@ impl Partial {
     }
 }
 
-/// Whether a blank line, which ends a head, is completed by the bytes from here on.
+/// Whether the bytes from here on complete a blank line, which ends a head.
 fn has_blank_line(bytes: &[u8], from: usize) -> bool {
-    // It may have begun up to two bytes before.
+    // It may have begun up to two bytes earlier.
     let new = bytes.get(from.saturating_sub(2)..).unwrap_or_default();
     let pairs = new.windows(2).any(|pair| pair == b"\n\n");
     pairs || new.windows(3).any(|three| three == b"\n\r\n")

@@ -1,42 +1,42 @@
-//! What can go wrong between a request and the end of its answer.
+//! The errors of requests and of response bodies.
 
 use std::error::Error as StdError;
 use std::{fmt, io};
 
 use crate::net::proxy::Proxy;
 
-/// Why there is no answer.
+/// Why a request got no response.
 #[derive(Debug)]
 pub enum Fault {
-    /// The URL or the certificates of this machine are of no use. Nothing was sent.
+    /// The URL or the certificates of this machine are unusable. Nothing was sent.
     Setup(String),
-    /// The name of the host has no address. Nothing was sent.
+    /// The host name could not be resolved. Nothing was sent.
     Unresolved(io::Error),
-    /// The host cannot be connected to. Nothing was sent.
+    /// Connecting failed. Nothing was sent.
     Connect(io::Error),
-    /// The proxy on the way did not let the connection pass. Nothing was sent.
+    /// The proxy refused the connection. Nothing was sent.
     Proxy {
-        /// The proxy, as it is named.
+        /// The proxy's host and port.
         proxy: String,
         /// What went wrong.
         problem: String,
     },
-    /// This proxy wants other credentials. Nothing was sent.
+    /// The proxy requires other credentials. Nothing was sent.
     ProxyCredentials(String),
-    /// The host is not to be trusted. Nothing was sent.
+    /// TLS verification of the host failed. Nothing was sent.
     Tls(io::Error),
     /// The connection broke before a byte of the request was sent.
     Unsent(io::Error),
     /// The connection broke. The request may have arrived.
     Reset(io::Error),
-    /// What came is no HTTP. The request may have arrived.
+    /// The response is not HTTP. The request may have arrived.
     Malformed(&'static str),
-    /// The answer has an encoding that was not asked for.
+    /// The response has an encoding that was not accepted.
     Encoded,
 }
 
 impl Fault {
-    /// A proxy that does not let a connection pass.
+    /// The error of a proxy that refused a connection.
     pub(super) fn of_proxy(proxy: &Proxy, problem: &dyn fmt::Display) -> Self {
         Self::Proxy {
             proxy: proxy.to_string(),
@@ -69,14 +69,14 @@ impl fmt::Display for Fault {
 
 impl StdError for Fault {}
 
-/// Why a body does not go on.
+/// Why a body is incomplete.
 #[derive(Debug)]
 pub enum Broken {
     /// The connection broke, or ended before the body did.
     Cut(io::Error),
-    /// What came is no body as its head announced it.
+    /// The body contradicts its framing.
     Malformed(&'static str),
-    /// The compressed bytes are no such bytes.
+    /// The compressed data is invalid.
     Corrupt,
 }
 

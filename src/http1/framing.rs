@@ -1,46 +1,45 @@
-//! Where a body ends: by its length, by its chunks, or with the connection. Does no I/O.
+//! Message body length, by `content-length`, chunks, or the end of the connection. Does no I/O.
 //!
-//! It follows RFC 9112, sections 6 and 7, and where two readings of a head are possible it refuses:
-//! an answer with two lengths, or with a transfer coding that does not end in `chunked`.
+//! It follows RFC 9112, sections 6 and 7, and rejects ambiguous heads: a response with two lengths,
+//! or with a transfer coding that does not end in `chunked`.
 
 use super::headers::Headers;
 
-/// The most bytes of a chunk's extension, or of all trailers. Neither means anything here.
+/// The maximum length of a chunk's extension, and of all trailers. Both are ignored.
 const MAX_ASIDE: usize = 16 * 1024;
 
-/// What may stand beside the data of a body in chunks, all together, whatever the data: heads of
-/// chunks, their extensions, trailers. Ten bytes for each chunk are usual, so this is thousands of
-/// chunks of one byte each.
+/// The overhead allowed in a chunked body regardless of its data: chunk heads, extensions,
+/// trailers. Ten bytes per chunk are usual, so this is thousands of chunks of one byte each.
 const FREE_ASIDE: u64 = 64 * 1024;
 
-/// What may stand there for each byte of data. A chunk of one byte has five bytes beside it, and
-/// its head could say its size in sixteen digits.
+/// The additional overhead allowed per byte of data. A chunk of one byte has five bytes of
+/// overhead, and its head may state the size in sixteen digits.
 const ASIDE_PER_BYTE: u64 = 24;
 
-/// The most digits of a chunk's size: sixteen fill 64 bits.
+/// The maximum number of digits of a chunk size: sixteen fill 64 bits.
 const MAX_DIGITS: u8 = 16;
 
-/// How a body is framed, and how far it was read.
+/// The framing of a body, and how much of it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// So many bytes are left.
+    /// This many bytes are left.
     Length(u64),
-    /// It comes in chunks.
+    /// `transfer-encoding: chunked`.
     Chunked(Chunked),
-    /// It ends when the connection does.
+    /// The body ends with the connection.
     UntilClose,
 }
 
-/// Where in a chunked body the reader is.
+/// The state of reading a chunked body.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Chunked {
     state: State,
-    /// The size of the chunk that is read, or what is left of it.
+    /// The size of the current chunk while it is parsed, then the number of bytes left.
     left: u64,
     digits: u8,
-    /// The bytes so far of what is passed over.
+    /// The number of ignored bytes so far.
     aside: usize,
-    /// The data so far, and all that stood beside it.
+    /// The bytes of data so far, and of overhead.
     data: u64,
     beside: u64,
 }
@@ -61,7 +60,7 @@ enum State {
 }
 
 impl Framing {
-    /// How the body of an answer with this head is framed.
+    /// The framing of a response with this head.
     pub fn of(status: u16, headers: &Headers) -> Result<Self, &'static str> {
         if matches!(status, 204 | 304) {
             return Ok(Self::Length(0));
@@ -70,7 +69,7 @@ impl Framing {
         let length = lengths.next();
         let mut codings = headers.all("transfer-encoding");
         if let Some(coding) = codings.next() {
-            // DashScope sends `chunked` alone. Others would have to be asked for.
+            // DashScope sends only `chunked`. Others must be accepted by the request.
             let chunked = coding.eq_ignore_ascii_case(b"chunked");
             return match (chunked, codings.next(), length) {
                 (true, None, None) => Ok(Self::Chunked(Chunked::new())),
@@ -92,7 +91,7 @@ impl Framing {
         length.map(Self::Length).ok_or("invalid content length")
     }
 
-    /// Whether the body is over.
+    /// Whether the body is complete.
     pub fn is_done(&self) -> bool {
         match self {
             Self::Length(left) => *left == 0,
@@ -101,8 +100,8 @@ impl Framing {
         }
     }
 
-    /// Takes what is body from these bytes, and says how many of them it took. It takes all of them
-    /// unless the body ends before.
+    /// Appends the body data in these bytes, and returns how many of them were consumed: all of
+    /// them unless the body ends earlier.
     pub fn take(&mut self, bytes: &[u8], body: &mut Vec<u8>) -> Result<usize, &'static str> {
         match self {
             Self::Length(left) => {
@@ -169,11 +168,11 @@ impl Chunked {
         Ok(bytes.len() - rest.len())
     }
 
-    /// The state after one byte that is no data.
+    /// The state after one byte that is not data.
     fn step(&mut self, byte: u8) -> Result<State, &'static str> {
         Ok(match (self.state, byte) {
             (State::Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => self.digit(byte)?,
-            // White space before an extension, which some servers write without one.
+            // White space before an extension; some servers write it without one.
             (State::Size, b';' | b' ' | b'\t') if self.digits > 0 => State::Extension,
             (State::Size | State::Extension, b'\r') if self.digits > 0 => State::SizeEnd,
             (State::Extension, b'\n') => return Err("invalid line end in the body"),
@@ -207,7 +206,7 @@ impl Chunked {
         Ok(State::Size)
     }
 
-    /// Goes on to this state past a byte that means nothing.
+    /// Moves to this state, ignoring a byte.
     fn pass(&mut self, next: State) -> Result<State, &'static str> {
         self.aside += 1;
         match self.aside > MAX_ASIDE {
@@ -318,8 +317,8 @@ mod tests {
         let extended = format!("1;{}\r\nx\r\n", "e".repeat(200));
         assert!(chunked(&extended, 300).is_ok());
         assert!(chunked(&extended, 1000).is_err());
-        // However small its chunks, and however large their heads, a body without extensions is
-        // read to its end.
+        // With chunks of any size and long chunk heads, a body without extensions is read to its
+        // end.
         assert!(chunked("1\r\nx\r\n", 1_000_000).is_ok());
         assert!(chunked("0000000000000001\r\nx\r\n", 1_000_000).is_ok());
         let event = format!("40;x=1234567890\r\n{}\r\n", "d".repeat(64));

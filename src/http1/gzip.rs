@@ -1,4 +1,4 @@
-//! Undoes gzip, a little at a time, so that no few bytes become a flood of them.
+//! Decompresses gzip in small steps, so that few bytes cannot expand into much memory.
 
 use std::io::Write as _;
 
@@ -8,26 +8,26 @@ use flate2::write::MultiGzDecoder;
 use super::error::Broken;
 use super::headers::Headers;
 
-/// How many compressed bytes are undone at once. They become a thousand times as many at the most.
+/// How many compressed bytes are decompressed at once. The expansion is a thousandfold at most.
 const STEP: usize = 1024;
 
-/// How many compressed bytes may come before anything comes of them, and for each byte that does.
-/// A writer that passes on each byte as it comes spends eleven on it; blocks and members without
-/// content could go on for ever.
+/// The number of compressed bytes allowed without output, and additionally per byte of output. A
+/// writer that flushes after each byte spends eleven on it; empty blocks and members could continue
+/// forever.
 const FREE_BYTES: u64 = 64 * 1024;
 const BYTES_PER_BYTE: u64 = 24;
 
-/// How a body is encoded.
+/// The content encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
-    /// Not at all.
+    /// No compression.
     Identity,
-    /// With gzip, which every request allows.
+    /// Gzip, which every request accepts.
     Gzip,
 }
 
 impl Coding {
-    /// What the head of an answer says; none if it is of no known kind.
+    /// The encoding in these headers; `None` if it is not supported.
     pub(super) fn of(headers: &Headers) -> Option<Self> {
         let mut values = headers.all("content-encoding");
         match (values.next(), values.next()) {
@@ -38,17 +38,17 @@ impl Coding {
     }
 }
 
-/// Undoes gzip.
+/// A gzip decoder.
 pub(super) struct Unzip {
     decoder: MultiGzDecoder<Vec<u8>>,
     waiting: Bytes,
-    /// The compressed bytes so far, and those that came of them.
+    /// The number of compressed bytes so far, and of decompressed ones.
     taken: u64,
     given: u64,
 }
 
 impl Unzip {
-    /// At the start of a body.
+    /// A decoder at the start of a body.
     pub(super) fn new() -> Self {
         Self {
             decoder: MultiGzDecoder::new(Vec::new()),
@@ -58,12 +58,12 @@ impl Unzip {
         }
     }
 
-    /// Takes compressed bytes. [`Unzip::next`] must have given all of those before.
+    /// Adds compressed bytes. [`Unzip::next`] must have returned `None` before.
     pub(super) fn push(&mut self, bytes: Bytes) {
         self.waiting = bytes;
     }
 
-    /// The next bytes, if any can be had without more compressed ones.
+    /// The next decompressed bytes, if available without more input.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         while !self.waiting.is_empty() {
             let step = self.waiting.split_to(self.waiting.len().min(STEP));
@@ -82,7 +82,7 @@ impl Unzip {
         Ok(None)
     }
 
-    /// The last bytes, if the stream may end here.
+    /// The last bytes. Fails if the stream may not end here.
     pub(super) fn finish(&mut self) -> Result<Option<Bytes>, Broken> {
         self.decoder.try_finish().map_err(|_| Broken::Corrupt)?;
         Ok(self.given())

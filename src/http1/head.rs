@@ -1,28 +1,28 @@
-//! The head of a request, written, and the head of an answer, read. Does no I/O.
+//! Writes the head of a request, and parses the head of a response. Does no I/O.
 
 use std::io::Write as _;
 use std::mem::MaybeUninit;
 
 use super::headers::Headers;
 
-/// The most headers of an answer.
+/// The maximum number of response headers.
 const MAX_HEADERS: usize = 128;
 
-/// The longest head of an answer. DashScope's are well below one KiB.
+/// The maximum length of a response head. DashScope's are well below one KiB.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 
-/// The head of a request, as it is sent. It holds a key, so that it is never shown.
+/// The head of a request. It contains an API key and has no `Debug`.
 #[derive(Clone)]
 pub struct Request {
     text: Vec<u8>,
 }
 
-/// A text that cannot stand in a header.
+/// A value that is not valid in a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadValue;
 
 impl Request {
-    /// Begins with the lines that many requests have in common: see [`Request::post`].
+    /// Begins with the lines that many requests share: see [`Request::post`].
     pub fn from_lines(lines: &[u8]) -> Self {
         // The lines of one call: key, workspace, trace, length.
         const ROOM: usize = 512;
@@ -52,9 +52,9 @@ impl Request {
         Ok(())
     }
 
-    /// Says how long the body is, and ends the head.
+    /// Adds `content-length` and ends the head.
     pub fn end(&mut self, length: usize) {
-        // It fails for writers that do, and a vector is none.
+        // Writing to a vector does not fail.
         let _ = write!(self.text, "content-length: {length}\r\n\r\n");
     }
 
@@ -64,24 +64,24 @@ impl Request {
     }
 }
 
-/// The head of an answer.
+/// The head of a response.
 pub struct Head {
-    /// Its status.
+    /// The status code.
     pub status: u16,
-    /// Its headers.
+    /// The headers.
     pub headers: Headers,
-    /// Whether the connection may be used again after the body.
+    /// Whether the connection is reusable after the body.
     pub keep_alive: bool,
 }
 
 impl Head {
-    /// Whether another head follows, which is the answer.
+    /// Whether it is an interim response (1xx), which another head follows.
     pub(super) fn is_interim(&self) -> bool {
         (100..200).contains(&self.status)
     }
 }
 
-/// Reads the head of an answer, and how long it is. `None`: it is not all there.
+/// Parses the head of a response, and returns its length. `None` if it is incomplete.
 pub fn read(bytes: &[u8]) -> Result<Option<(Head, usize)>, &'static str> {
     let mut found = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut answer = httparse::Response::new(&mut []);
@@ -102,7 +102,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Head, usize)>, &'static str> {
     }
     let status = answer.code.unwrap_or_default();
     match status {
-        // The gateway asks for no other protocol, and what follows would not be HTTP.
+        // No request offers another protocol, and the data after it would not be HTTP.
         101 => return Err("the answer switches protocols"),
         100..=599 => {}
         _ => return Err("the status is not one of HTTP"),

@@ -1,17 +1,17 @@
-//! The headers of an answer, as they came.
+//! The headers of a response.
 
-/// Headers in their order. Two allocations however many there are, and no work for those that
-/// nobody asks for: a map of them is four times as much for each answer.
+/// Headers in order. They take two allocations, however many there are, and headers that are not
+/// read cost nothing: a map costs four times as much per response.
 #[derive(Clone, Default)]
 pub struct Headers {
-    /// Names and values, one behind the other.
+    /// Names and values, concatenated.
     text: Vec<u8>,
-    /// Where each name and each value ends in it.
+    /// Where each name and each value ends in `text`.
     ends: Vec<(usize, usize)>,
 }
 
 impl Headers {
-    /// Room for so many headers with so many bytes in all.
+    /// Reserves capacity for this many headers and bytes.
     pub fn with_capacity(headers: usize, bytes: usize) -> Self {
         Self {
             text: Vec::with_capacity(bytes),
@@ -19,7 +19,7 @@ impl Headers {
         }
     }
 
-    /// Adds one.
+    /// Adds a header.
     pub fn add(&mut self, name: &str, value: &[u8]) {
         self.text.extend_from_slice(name.as_bytes());
         let name_end = self.text.len();
@@ -27,7 +27,7 @@ impl Headers {
         self.ends.push((name_end, self.text.len()));
     }
 
-    /// All values of a name, in the order in which they came.
+    /// All values of a name, in order.
     pub fn all(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
         let mut from = 0;
         let lines = self.ends.iter().map(move |&(name_end, value_end)| {

@@ -1,4 +1,4 @@
-//! Connections that may be used again.
+//! A pool of idle connections.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -8,15 +8,14 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 
-/// The most that wait, for each runtime. So many calls can end at once without the next ones having
-/// to greet the host again, which costs more than all the rest of a small call.
+/// The maximum number of idle connections per runtime. That many calls can end at once without new
+/// handshakes, which cost more than the rest of a small call.
 const MAX_IDLE: usize = 1024;
 
-/// How long one may wait. DashScope's load balancers close theirs after a minute.
+/// How long a connection may be idle. DashScope's load balancers close theirs after a minute.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Connections that wait for their next request. A socket belongs to the runtime that it was opened
-/// in, so that each runtime has its own.
+/// Idle connections. A socket belongs to the runtime that opened it, so each runtime has its own.
 #[derive(Default)]
 pub(super) struct Pool {
     shards: Mutex<Vec<Shard>>,
@@ -24,18 +23,18 @@ pub(super) struct Pool {
 
 struct Shard {
     runtime: Id,
-    /// The one that came last goes first: it is the least likely to have been closed.
+    /// The most recent one is used first: it is the least likely to be closed.
     idle: Vec<(Instant, Connection)>,
-    /// Whether somebody closes those that wait too long.
+    /// Whether a task closes expired connections.
     swept: bool,
 }
 
 impl Pool {
-    /// One that is still open and not too old, if there is one.
+    /// Removes a connection that is open and not too old, if there is one.
     pub(super) fn take(&self) -> Option<Connection> {
         let runtime = Handle::try_current().ok()?.id();
         loop {
-            // The others wait no longer than for one of them: a host may close a thousand at once.
+            // The lock is held for one of them at a time: a host may close a thousand at once.
             let (_, mut connection) = self.pop(runtime)?;
             if !connection.is_expired() && connection.is_open() {
                 return Some(connection);
@@ -49,7 +48,7 @@ impl Pool {
         shard.idle.pop()
     }
 
-    /// Keeps one for the next request, unless it is too old for one.
+    /// Adds a connection, unless it is too old.
     pub(super) fn put(self: &Arc<Self>, connection: Connection) {
         if connection.is_expired() {
             return;
@@ -61,7 +60,7 @@ impl Pool {
         let mut shards = self.lock();
         let at = shards.iter().position(|shard| shard.runtime == runtime);
         let at = at.unwrap_or_else(|| {
-            // Those of runtimes that are gone have nothing left in them by now.
+            // Those of runtimes that ended are empty by now.
             shards.retain(|shard| !shard.idle.is_empty());
             shards.push(Shard {
                 runtime,
@@ -82,7 +81,7 @@ impl Pool {
         }
     }
 
-    /// Closes those that wait too long; when the next one will. None: there is no other.
+    /// Closes expired connections. Returns when the next one expires, or `None` if none is left.
     fn expire(&self, runtime: Id) -> Option<Instant> {
         let now = Instant::now();
         let mut shards = self.lock();
@@ -103,7 +102,7 @@ impl Pool {
     }
 }
 
-/// Closes connections that wait too long, as long as there are any.
+/// Closes expired connections until none is left.
 async fn sweep(pool: Weak<Pool>, runtime: Id) {
     let mut next = Instant::now() + IDLE_TIMEOUT;
     loop {

@@ -1,4 +1,4 @@
-//! A connection's bytes, in the clear or under TLS.
+//! The byte stream of a connection, plain or with TLS.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -11,21 +11,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// A connection's bytes.
+/// The byte stream of a connection.
 pub(super) enum Socket {
-    /// In the clear, as on loopback.
+    /// Without TLS, as on loopback.
     Plain(TcpStream),
-    /// Under TLS.
+    /// With TLS.
     Tls(Box<TlsStream<TcpStream>>),
-    /// Under TLS, through a proxy that is asked over TLS itself.
+    /// With TLS, through a proxy that itself uses TLS.
     TlsInTls(Box<TlsStream<Box<TlsStream<TcpStream>>>>),
 }
 
 impl Socket {
-    /// Whether nothing has come, not even the end.
+    /// Whether nothing was received, not even the end of the stream.
     ///
-    /// The system is asked itself. What tokio knows may be older than the close of many connections
-    /// at once, and its cooperative budget reports sockets as not ready when a task has done much.
+    /// The kernel is queried directly. Tokio's readiness may be outdated when many connections
+    /// close at once, and its cooperative budget reports sockets as not ready in a busy task.
     pub(super) fn is_quiet(&mut self) -> bool {
         match self {
             Self::Plain(stream) => is_quiet(stream),
@@ -36,12 +36,12 @@ impl Socket {
         }
     }
 
-    /// Whether a failed write may have sent a part of what it was given.
+    /// Whether a failed write may have sent a part of the data.
     pub(super) fn is_buffered(&self) -> bool {
         !matches!(self, Self::Plain(_))
     }
 
-    /// Reads what is there.
+    /// Reads available bytes.
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -54,7 +54,7 @@ impl Socket {
         }
     }
 
-    /// Writes what it takes of these.
+    /// Writes as many of these bytes as possible.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -67,7 +67,7 @@ impl Socket {
         }
     }
 
-    /// Sends on what was written.
+    /// Flushes buffered data.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(_) => Poll::Ready(Ok(())),
@@ -77,13 +77,13 @@ impl Socket {
     }
 }
 
-/// Whether the system holds neither a byte nor the end of this connection.
+/// Whether the kernel has neither data nor the end of this stream.
 fn is_quiet(stream: &TcpStream) -> bool {
     let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
     peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Whether TLS holds no data. What is none, as the tickets of TLS 1.3, is read on the way.
+/// Whether TLS has no data. Other records, such as session tickets of TLS 1.3, are consumed.
 fn has_no_data<S: AsyncRead + Unpin>(stream: &mut S) -> bool {
     let mut byte = [0];
     let mut buffer = ReadBuf::new(&mut byte);

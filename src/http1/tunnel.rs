@@ -1,7 +1,7 @@
-//! Through a proxy: `CONNECT`, as RFC 9110 has it in section 9.3.6, or SOCKS 5.
+//! Tunnels through a proxy: `CONNECT`, as in RFC 9110, section 9.3.6, or SOCKS 5.
 //!
-//! `CONNECT` is written here, because the library's connector does not say what the proxy answered,
-//! and that is what an operator has to know.
+//! `CONNECT` is implemented here, because the library's connector does not report the proxy's
+//! response, which is needed to fix the configuration.
 
 use std::fmt::Write as _;
 
@@ -16,10 +16,10 @@ use crate::net::proxy::Proxy;
 use super::error::Fault;
 use super::head;
 
-/// The longest head of a proxy's answer. Its body is of no interest.
+/// The maximum length of the head of a proxy's response. Its body is ignored.
 const MAX_ANSWER: usize = 16 * 1024;
 
-/// A connection to a proxy becomes one to a host and port, if they are given.
+/// Opens a tunnel to a host and port, if they are given.
 pub(super) async fn pass<S>(
     stream: S,
     proxy: &Proxy,
@@ -41,7 +41,7 @@ where
 {
     let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nhost: {host}:{port}\r\n");
     if let Some(authorization) = proxy.authorization() {
-        // It fails for writers that do, and a text is none.
+        // Writing to a string does not fail.
         let _ = write!(
             request,
             "proxy-authorization: {}\r\n",
@@ -61,7 +61,7 @@ where
             Ok(Some((head, _))) if head.status == 407 => {
                 return Err(Fault::ProxyCredentials(proxy.to_string()));
             }
-            // The host speaks second, so nothing of it can have come yet.
+            // The client sends first, so no data of the host can have arrived.
             Ok(Some((head, end))) if head.status / 100 == 2 && end == answer.len() => {
                 return Ok(stream);
             }
@@ -94,7 +94,7 @@ where
         .parse()
         .map_err(|error| problem(&error))?;
     let mut stream = Some(TokioIo::new(stream));
-    // The connection is there already.
+    // The connection already exists.
     let connector = tower::service_fn(move |_: Uri| {
         let stream = stream.take().ok_or("the connection was used before");
         std::future::ready(stream)

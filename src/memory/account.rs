@@ -1,4 +1,4 @@
-//! The account: counters by what memory is held for, their limit, and its marks.
+//! The memory ledger: counters by kind, the limit, and its thresholds.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,47 +11,46 @@ use crate::error::{Error, Reason};
 
 use super::holders::{Holders, Places, Totals};
 
-/// The unit of the account: what a stream that does nothing takes, such as a watch of health.
+/// The unit of the ledger: the size of an idle stream, such as a health watch.
 pub const GRAIN: usize = 8 * 1024;
 
-/// What is charged for a call when it begins. A stream of text in flight measures 8 to 20 KB, with
-/// its place in every table, so this holds nearly every call from its beginning to its end.
+/// The initial charge of a call. A text stream in flight measures 8 to 20 KB, with its entries in
+/// all tables, so this covers nearly every call from beginning to end.
 pub const CALL: usize = 4 * GRAIN;
 
-/// Above this share of the limit nothing new is admitted. What is left is for the calls that run:
-/// their answers are not known when they are admitted.
+/// Above this percentage of the limit, new calls are rejected. The rest is for running calls, whose
+/// responses are not known at admission.
 pub const ADMIT_PERCENT: usize = 85;
 
-/// Above this share of the limit memory is taken back. It lies halfway between the other two marks,
-/// so that taking back begins before a call fails for lack of memory and does not begin because of
-/// calls that were merely admitted.
+/// Above this percentage of the limit, memory is reclaimed. It is halfway between the other two
+/// thresholds, so that reclaiming begins before a call fails for lack of memory, but not because
+/// calls were admitted.
 pub const RELIEVE_PERCENT: usize = 92;
 
-/// The share of the limit that answers kept for their `request_id` may hold. They save money, and
-/// must not keep new calls out.
+/// The percentage of the limit for results kept for their `request_id`. They save cost, but must
+/// not prevent new calls.
 pub const KEPT_PERCENT: usize = 25;
 
-/// The share of the limit that calls without credentials may hold: health checks, reflection where
-/// it is open, and heads that are unfinished. What callers without an
-/// identity send must not keep the others out.
+/// The percentage of the limit for calls without credentials: health checks, reflection where it is
+/// open, and incomplete request heads. Unauthenticated traffic must not prevent other calls.
 pub const OPEN_PERCENT: usize = 8;
 
-/// The share of the limit that watches of health without credentials may hold. It is apart, because
-/// they last, and because clients send no calls while their watch is refused.
+/// The percentage of the limit for health watches without credentials. It is separate, because they
+/// are long-lived, and because clients send no calls while their watch is rejected.
 pub const WATCHES_PERCENT: usize = 4;
 
-/// The least and the most that a refused caller is asked to wait, in milliseconds: long enough for
-/// another replica to be tried first, spread so that refused callers do not return together.
+/// The range of the retry delay returned to a rejected caller, in milliseconds: long enough to try
+/// another replica first, spread so that rejected callers do not return together.
 const PUSHBACK_MS: std::ops::Range<u64> = 50..500;
 
-/// What memory is held for.
+/// The purpose of a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Requests: as received, as decoded, and as written for DashScope.
+    /// Requests: as received, as decoded, and as encoded for DashScope.
     Requests,
-    /// Answers in flight: what is read of them, and what their callers have not read yet.
+    /// Responses in flight: data read from DashScope, and data not yet read by the caller.
     Answers,
-    /// Answers to calls with a `request_id`, while they run and while they are kept.
+    /// Results of calls with a `request_id`, while they run and while they are kept.
     Kept,
     /// Chunks of uploads.
     Uploads,
@@ -72,7 +71,7 @@ impl Kind {
         Self::Watches,
     ];
 
-    /// Its name, as metrics show it.
+    /// The name in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",
@@ -85,22 +84,22 @@ impl Kind {
     }
 }
 
-/// Who asks for memory.
+/// The state of the call that needs memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// A call for which nothing was done yet. Refused above [`ADMIT_PERCENT`].
+    /// A call that has not started. Rejected above [`ADMIT_PERCENT`].
     New,
-    /// A call that runs. Refused at the limit.
+    /// A running call. Rejected at the limit.
     Running,
 }
 
-/// The account. Cheap to clone; all clones are the same account.
+/// The memory ledger. Cheap to clone; all clones share it.
 #[derive(Clone, Debug)]
 pub struct MemoryLedger {
     inner: Arc<Inner>,
 }
 
-/// The counters lie in one cache line: an addition to one leaves the sum of all at hand.
+/// The counters share a cache line, so that the sum of all is at hand when one changes.
 #[derive(Debug)]
 struct Inner {
     requests: AtomicUsize,
@@ -111,21 +110,21 @@ struct Inner {
     watches: AtomicUsize,
     limit: usize,
     pressure: Notify,
-    /// What the calls of each caller hold beyond [`CALL`].
+    /// What each caller's calls hold beyond [`CALL`].
     holders: Arc<Holders>,
-    /// How many calls each caller has in flight.
+    /// Counts the calls in flight of each caller.
     places: OnceLock<Arc<dyn Places>>,
 }
 
 impl Default for MemoryLedger {
-    /// An account without a limit.
+    /// A ledger without a limit.
     fn default() -> Self {
         Self::new(usize::MAX)
     }
 }
 
 impl MemoryLedger {
-    /// An empty account with this limit, in bytes.
+    /// An empty ledger with this limit, in bytes.
     pub fn new(limit: usize) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -153,14 +152,14 @@ impl MemoryLedger {
         self.counter(kind).load(Ordering::Relaxed)
     }
 
-    /// The bytes charged for all kinds together.
+    /// The bytes charged for all kinds.
     pub fn used(&self) -> usize {
         Kind::ALL
             .into_iter()
             .fold(0, |sum: usize, kind| sum.saturating_add(self.of(kind)))
     }
 
-    /// The most that may be charged for this kind. The sum of all has the limit of the account.
+    /// The limit of this kind, in bytes. The sum of all kinds is bounded by the ledger's limit.
     pub fn limit_of(&self, kind: Kind) -> usize {
         match kind {
             Kind::Requests | Kind::Answers | Kind::Uploads => usize::MAX,
@@ -170,13 +169,14 @@ impl MemoryLedger {
         }
     }
 
-    /// Learns from here how many calls each caller has in flight. Asked only when memory is short.
+    /// Sets the source of the calls in flight per caller, which is queried only when memory is
+    /// short.
     pub fn count_calls(&self, places: Arc<dyn Places>) {
-        // One relay has one account, so there is nothing to replace.
+        // Each relay has one ledger, so there is nothing to replace.
         let _ = self.inner.places.set(places);
     }
 
-    /// A share of nothing, which may grow and which no caller answers for.
+    /// An empty share, which may grow and belongs to no caller.
     pub fn share(&self, kind: Kind) -> Share {
         self.share_of(kind, None)
     }
@@ -190,16 +190,16 @@ impl MemoryLedger {
         }
     }
 
-    /// A share of [`CALL`] for a call of this caller that begins, unless the account is too full
-    /// for new calls of this caller.
+    /// A share of [`CALL`] for a new call of this caller. Fails if the ledger is too full for new
+    /// calls of this caller.
     pub fn admit(&self, kind: Kind, owner: Caller) -> Result<Share, Error> {
         let mut share = self.share_of(kind, Some(owner));
         share.fit(CALL, Claim::New)?;
         Ok(share)
     }
 
-    /// How much must be taken back before new calls are admitted again. Nothing as long as the mark
-    /// for taking back is not passed. What calls hold that are being ended is on its way back.
+    /// How much must be reclaimed before new calls are admitted again; 0 up to [`RELIEVE_PERCENT`].
+    /// The memory of calls that are being cancelled counts as reclaimed.
     pub fn excess(&self) -> usize {
         let used = self.used().saturating_sub(self.inner.holders.returning());
         match used > self.percent(RELIEVE_PERCENT) {
@@ -208,8 +208,9 @@ impl MemoryLedger {
         }
     }
 
-    /// Ends the heaviest calls of the callers that hold the most, until so many bytes come back,
-    /// and those that were chosen before: how many were ended, and how many bytes are missing.
+    /// Cancels the largest calls of the callers that hold the most, until this many bytes will be
+    /// released, and those chosen before. Returns the number of cancelled calls, and of bytes
+    /// missing.
     pub fn relieve(&self, bytes: usize) -> (u64, usize) {
         let totals = self.totals();
         let room = self.room(&totals, self.used());
@@ -222,13 +223,13 @@ impl MemoryLedger {
         (ended, bytes.saturating_sub(freed))
     }
 
-    /// The callers that hold more than their part, and by how much: the heaviest first.
+    /// The callers above their fair share, and by how much: the largest first.
     pub fn above_part(&self) -> Vec<(Caller, usize)> {
         let totals = self.totals();
         totals.above(self.room(&totals, self.used()))
     }
 
-    /// Waits until the mark for taking back was passed.
+    /// Waits until [`RELIEVE_PERCENT`] is exceeded.
     pub async fn pressure(&self) {
         self.inner.pressure.notified().await;
     }
@@ -275,8 +276,8 @@ impl MemoryLedger {
         Ok(())
     }
 
-    /// Whether this caller is within its part once it holds so many more bytes, and they fit below
-    /// the limit, if need be because calls of others are chosen to be ended.
+    /// Whether this caller is within its fair share with this many more bytes, and they fit below
+    /// the limit, if necessary because calls of others are chosen for cancellation.
     fn has_room_for(&self, (owner, claim): (Caller, Claim), bytes: usize, used: usize) -> bool {
         let mut totals = self.totals();
         totals.add(owner, bytes);
@@ -297,8 +298,8 @@ impl MemoryLedger {
         fits(holders.returning())
     }
 
-    /// What callers may hold all together before somebody has to give way: what lies below the
-    /// first mark and is not held for anything else, such as answers that are kept.
+    /// What callers may hold together before one has to release memory: up to the first threshold,
+    /// minus memory held for anything else, such as kept results.
     fn room(&self, totals: &Totals, used: usize) -> usize {
         let of_callers = totals.sum().saturating_add(self.inner.holders.returning());
         let others = used.saturating_sub(of_callers);
@@ -330,24 +331,23 @@ pub fn full() -> Error {
     Error::new(Reason::Overloaded, message).with_retry_after(wait)
 }
 
-/// Memory that is charged to the account until it is dropped.
+/// Memory that is charged to the ledger until it is dropped.
 #[derive(Debug)]
 pub struct Share {
     ledger: MemoryLedger,
     kind: Kind,
-    /// Who answers for it.
+    /// The caller that it belongs to.
     owner: Option<Caller>,
     bytes: usize,
 }
 
 impl Share {
-    /// How much is charged, in whole grains.
+    /// The charged bytes, in multiples of [`GRAIN`].
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Charges as many grains as hold so many bytes, more or fewer than before. On an error the
-    /// charge stays as it was.
+    /// Changes the charge to hold this many bytes, rounded up. On an error the charge is unchanged.
     pub fn fit(&mut self, bytes: usize, claim: Claim) -> Result<(), Error> {
         let wanted = bytes.div_ceil(GRAIN).saturating_mul(GRAIN);
         if wanted > self.bytes {
@@ -361,7 +361,7 @@ impl Share {
         Ok(())
     }
 
-    /// Charges at least as many grains as hold so many bytes.
+    /// Increases the charge to hold at least this many bytes.
     pub fn hold(&mut self, bytes: usize, claim: Claim) -> Result<(), Error> {
         match bytes > self.bytes {
             true => self.fit(bytes, claim),
@@ -369,10 +369,10 @@ impl Share {
         }
     }
 
-    /// Charges at most as many grains as hold so many bytes.
+    /// Decreases the charge to hold at most this many bytes.
     pub fn release(&mut self, bytes: usize) {
         if bytes < self.bytes {
-            // Less is never refused.
+            // A decrease never fails.
             let _ = self.fit(bytes, Claim::Running);
         }
     }

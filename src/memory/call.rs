@@ -1,4 +1,4 @@
-//! The memory of one call, and how the call is ended to get it back.
+//! The memory of one call, and its cancellation to reclaim it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,8 +10,8 @@ use crate::error::Error;
 use super::account::{CALL, Claim, Kind, Share, full};
 use super::holders::{Ending, Holding};
 
-/// All memory of one call. Cheap to clone; all clones are the same call, and the last one that is
-/// dropped gives the memory back.
+/// The memory of one call. Cheap to clone; all clones share it, and dropping the last one releases
+/// the memory.
 #[derive(Clone, Debug)]
 pub struct CallMemory(Arc<Call>);
 
@@ -25,32 +25,32 @@ struct Call {
 
 #[derive(Debug)]
 struct Parts {
-    /// The request: as received, as decoded, as written for DashScope.
+    /// The request: as received, as decoded, as encoded for DashScope.
     request: Share,
-    /// What the last message takes once it is decoded.
+    /// The size of the latest message once it is decoded.
     decoded: usize,
-    /// What was read of the answer and has not become events.
+    /// Response data that has not become events.
     buffers: Share,
-    /// The answer, until it is read.
+    /// The response, until the caller has read it.
     answer: Share,
     refused: Option<Error>,
-    /// What it holds beyond [`CALL`], as its caller is charged for it.
+    /// What it holds beyond [`CALL`], as charged to its caller.
     counted: usize,
     /// Its entry among its caller's calls, once it has held more than [`CALL`].
     holding: Option<Holding>,
 }
 
-/// What there is to end.
+/// What is cancelled with the call.
 #[derive(Debug, Default)]
 struct Ends {
-    /// Who waits for the rest of the request.
+    /// The task that waits for the rest of the request.
     request: Option<Waker>,
     /// The response and the call behind it.
     response: Option<Weak<dyn Ending>>,
 }
 
 impl CallMemory {
-    /// Of a call for whose request this is charged.
+    /// The memory of a call with this charge for its request.
     pub fn new(request: Share) -> Self {
         let owner = request.owner();
         let answers = || request.ledger().share_of(Kind::Answers, owner);
@@ -71,13 +71,13 @@ impl CallMemory {
         }))
     }
 
-    /// Charges at least so many bytes of a request that is being received.
+    /// Charges at least this many bytes of a request that is being received.
     pub fn receive(&self, bytes: usize) -> Result<(), Error> {
         self.charge(|parts| parts.request.hold(bytes, Claim::New))
     }
 
-    /// Charges a message that was received: its bytes, its length once it is unpacked, and what its
-    /// elements take. While it is decoded, its texts are there twice.
+    /// Charges a received message: its bytes, its decompressed length, and its elements. While it
+    /// is decoded, its texts exist twice.
     pub fn decode(&self, received: usize, length: usize, elements: usize) -> Result<(), Error> {
         self.charge(|parts| {
             parts.decoded = length.saturating_add(elements);
@@ -88,7 +88,7 @@ impl CallMemory {
         })
     }
 
-    /// The message is decoded: what is left of it is the call.
+    /// Reduces the charge after decoding: only the call is left of the message.
     pub fn decoded(&self) {
         self.release(|parts| {
             let decoded = parts.decoded.max(CALL);
@@ -96,7 +96,7 @@ impl CallMemory {
         });
     }
 
-    /// Charges the body for DashScope, beside the call, which may have to be written once more.
+    /// Charges the body for DashScope, in addition to the call, which may have to be encoded again.
     pub fn write(&self, bytes: usize) -> Result<(), Error> {
         self.charge(|parts| {
             let all = parts.decoded.saturating_add(bytes);
@@ -104,7 +104,7 @@ impl CallMemory {
         })
     }
 
-    /// The answer has begun: the request is not needed any more.
+    /// Releases the request: the response has begun.
     pub fn answered(&self) {
         self.release(|parts| parts.request.release(CALL));
     }
@@ -114,47 +114,48 @@ impl CallMemory {
         self.lock().request.ledger().limit()
     }
 
-    /// Charges what was read of the answer and has not become events.
+    /// Charges response data that has not become events.
     pub fn buffer(&self, bytes: usize) -> Result<(), Error> {
         self.charge(|parts| parts.buffers.fit(bytes, Claim::Running))
     }
 
-    /// Charges the answer as far as its caller has not read it.
+    /// Charges response data that the caller has not read.
     pub fn answer(&self, bytes: usize) -> Result<(), Error> {
         self.charge(|parts| parts.answer.fit(bytes, Claim::Running))
     }
 
-    /// How much is charged for the call.
+    /// The bytes charged for the call.
     pub fn bytes(&self) -> usize {
         self.lock().bytes()
     }
 
-    /// Whose call it is, if anybody answers for it.
+    /// The caller of the call, if it belongs to one.
     pub fn owner(&self) -> Option<Caller> {
         self.0.owner
     }
 
-    /// Notes why the request was refused while it was received.
+    /// Records why the request was rejected while it was received.
     pub fn refuse(&self, error: &Error) {
         self.lock().refused = Some(error.clone());
     }
 
-    /// Why the request was refused while it was received, if it was.
+    /// Why the request was rejected while it was received, if it was.
     pub fn refused(&self) -> Option<Error> {
         self.lock().refused.clone()
     }
 
-    /// Ends this response, and the call behind it, when the memory of the call is taken back.
+    /// Registers the response, and the call behind it, to be cancelled when the memory of the call
+    /// is reclaimed.
     pub fn end_with(&self, response: Weak<dyn Ending>) {
         self.0.ends().response = Some(response);
-        // It may have been taken back in between.
+        // It may have been reclaimed in between.
         if self.is_ended() {
             self.0.end();
         }
     }
 
-    /// Wakes this task, which waits for the rest of the request, when the memory of the call is
-    /// taken back.
+    /// Registers this task, which waits for the rest of the request, to be woken when the memory of
+    /// the call is reclaimed.
     pub fn wake_request(&self, cx: &Context<'_>) {
         let mut ends = self.0.ends();
         match &mut ends.request {
@@ -163,7 +164,7 @@ impl CallMemory {
         }
     }
 
-    /// Whether the memory of the call is taken back.
+    /// Whether the memory of the call is being reclaimed.
     pub fn is_ended(&self) -> bool {
         self.0.ended.load(Ordering::SeqCst)
     }
@@ -180,12 +181,12 @@ impl CallMemory {
     fn release(&self, change: impl FnOnce(&mut Parts)) {
         let mut parts = self.lock();
         change(&mut parts);
-        // One that is ended learns of it when it needs more.
+        // A cancelled call gets an error when it needs more.
         let _ = self.count(&mut parts);
     }
 
-    /// Counts for its caller what it holds beyond what every call is charged. False if it is to
-    /// give it back.
+    /// Charges its caller for what it holds beyond [`CALL`]. Returns false if the call is to be
+    /// cancelled.
     fn count(&self, parts: &mut Parts) -> bool {
         let bytes = parts.bytes().saturating_sub(CALL);
         if bytes == parts.counted {
@@ -324,7 +325,7 @@ mod tests {
         assert_eq!(hog.iter().filter(|one| one.is_ended()).count(), 2);
         assert!(!good.is_ended(), "though it is the heaviest call");
         drop(hog);
-        // What a call has given back is not asked of it.
+        // Memory that a call has released is not required of it.
         good.answer(0).unwrap();
         assert_eq!(ledger.relieve(LIMIT), (0, LIMIT));
     }

@@ -1,7 +1,7 @@
-//! Who holds how much, and whose calls are ended when memory is short.
+//! Memory by caller, and the choice of calls to cancel when memory is short.
 //!
-//! A call stands here only while it holds more than every call is charged, so small calls, which
-//! are nearly all, cost nothing here. How many of them a caller has is asked when it matters.
+//! Only calls that hold more than [`super::CALL`] are listed, so small calls, which are nearly all,
+//! cost nothing here. The number of a caller's calls is queried when needed.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap};
@@ -11,15 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::chat::call::{Caller, CallerMap};
 
-/// A call that can be ended from outside.
+/// A call that can be cancelled by another task.
 pub trait Ending: Debug + Send + Sync {
-    /// Ends it, so that it gives back soon what it holds. Does not wait.
+    /// Cancels it, so that it releases its memory soon. Does not wait.
     fn end(&self);
 }
 
-/// Who has how many calls in flight.
+/// The number of calls in flight of each caller.
 pub trait Places: Debug + Send + Sync {
-    /// Tells of each caller how many calls it has.
+    /// Calls `tell` with each caller and its number of calls.
     fn each(&self, tell: &mut dyn FnMut(Caller, usize));
 }
 
@@ -28,21 +28,21 @@ pub trait Places: Debug + Send + Sync {
 pub(super) struct Totals(CallerMap<usize>, CallerMap<usize>);
 
 impl Totals {
-    /// A caller holds so many more bytes.
+    /// Adds bytes to a caller.
     pub(super) fn add(&mut self, caller: Caller, bytes: usize) {
         let total = self.0.entry(caller).or_default();
         *total = total.saturating_add(bytes);
     }
 
-    /// A caller has at least so many calls.
+    /// Sets the minimum number of calls of a caller.
     pub(super) fn count(&mut self, caller: Caller, calls: usize) {
         let count = self.1.entry(caller).or_default();
         *count = calls.max(*count);
     }
 
-    /// Whether somebody above its part has to give way to a call of this caller that has not begun:
-    /// one with several calls, or with more than half of this room. The only call of another
-    /// caller, which may be paid for, does not give way to a new one.
+    /// Whether a caller above its fair share has to release memory for a new call of this caller:
+    /// one with several calls, or with more than half of `room`. The only call of another caller,
+    /// which may be billed, is not cancelled for a new one.
     pub(super) fn gives_way(&self, to: Caller, room: usize) -> bool {
         let above = self.above(room);
         let mut others = above.iter().filter(|(caller, _)| *caller != to);
@@ -59,7 +59,7 @@ impl Totals {
         totals.fold(0, |sum, total| sum.saturating_add(*total))
     }
 
-    /// Whether all that is held would fit into this room if no caller held more than this one.
+    /// Whether everything held would fit into `room` if no caller held more than this one.
     pub(super) fn is_within_part(&self, caller: Caller, room: usize) -> bool {
         let own = self.0.get(&caller).copied().unwrap_or_default();
         let totals = self.0.values();
@@ -67,7 +67,7 @@ impl Totals {
         sum <= room
     }
 
-    /// The part of each caller: the most that each may hold so that all fits into this room.
+    /// The fair share: the most that each caller may hold so that all fit into `room`.
     fn part(&self, mut room: usize) -> usize {
         let mut totals: Vec<_> = self.0.values().copied().collect();
         totals.sort_unstable();
@@ -83,7 +83,7 @@ impl Totals {
         usize::MAX
     }
 
-    /// The callers above their part, and by how much: the heaviest first.
+    /// The callers above their fair share, and by how much: the largest first.
     pub(super) fn above(&self, room: usize) -> Vec<(Caller, usize)> {
         let part = self.part(room);
         let above = |(caller, total): (&Caller, &usize)| {
@@ -96,25 +96,25 @@ impl Totals {
     }
 }
 
-/// The calls that hold more than every call is charged, by their caller.
+/// The calls that hold more than [`super::CALL`], by caller.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
     state: Mutex<State>,
-    /// What calls hold that are chosen to be ended.
+    /// The bytes held by calls chosen for cancellation.
     returning: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     callers: CallerMap<Holder>,
-    /// The calls that are chosen and not ended yet.
+    /// The chosen calls that are not cancelled yet.
     chosen: Vec<Weak<dyn Ending>>,
     next: u64,
 }
 
 #[derive(Debug, Default)]
 struct Holder {
-    /// What its calls hold that are not chosen.
+    /// The bytes of its calls that are not chosen.
     bytes: usize,
     calls: HashMap<u64, Large>,
 }
@@ -127,12 +127,12 @@ struct Large {
 }
 
 impl Holders {
-    /// What calls hold that are chosen to be ended.
+    /// The bytes held by calls chosen for cancellation.
     pub(super) fn returning(&self) -> usize {
         self.returning.load(Ordering::Relaxed)
     }
 
-    /// Adds what each caller's calls hold that are not chosen.
+    /// Adds the bytes of each caller's calls that are not chosen.
     pub(super) fn add_to(&self, totals: &mut Totals) {
         for (caller, holder) in &self.lock().callers {
             totals.add(*caller, holder.bytes);
@@ -140,8 +140,8 @@ impl Holders {
         }
     }
 
-    /// Chooses calls to be ended until so many bytes come back: the heaviest of the heaviest
-    /// caller, as long as that is above its part. How many bytes come back.
+    /// Chooses calls for cancellation until this many bytes will be released: the largest of the
+    /// largest caller, while that is above its fair share. Returns the number of bytes.
     pub(super) fn choose(&self, bytes: usize, totals: &Totals, room: usize) -> usize {
         let (mut state, mut freed) = (self.lock(), 0);
         let state = &mut *state;
@@ -172,7 +172,7 @@ impl Holders {
         freed
     }
 
-    /// The calls that were chosen and live, for whoever ends them.
+    /// Removes the chosen calls that still exist, to be cancelled.
     pub(super) fn take_chosen(&self) -> Vec<Arc<dyn Ending>> {
         let chosen = std::mem::take(&mut self.lock().chosen);
         chosen.iter().filter_map(Weak::upgrade).collect()
@@ -184,7 +184,7 @@ impl Holders {
 }
 
 impl Holder {
-    /// Its calls that are not chosen, the heaviest last.
+    /// Its calls that are not chosen, the largest last.
     fn sorted(&self) -> Vec<(usize, u64)> {
         let calls = self.calls.iter();
         let calls = calls.filter(|(_, large)| !large.is_chosen && large.bytes > 0);
@@ -194,7 +194,7 @@ impl Holder {
     }
 }
 
-/// A call that stands among those of its caller until this is dropped.
+/// An entry of a call among its caller's, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Holding {
     holders: Arc<Holders>,
@@ -203,7 +203,7 @@ pub(super) struct Holding {
 }
 
 impl Holding {
-    /// Puts a call there, that holds nothing yet.
+    /// Adds an entry for a call that holds nothing yet.
     pub(super) fn new(holders: &Arc<Holders>, owner: Caller, call: Weak<dyn Ending>) -> Self {
         let mut state = holders.lock();
         let id = state.next;
@@ -223,8 +223,8 @@ impl Holding {
         }
     }
 
-    /// The call holds so many bytes beyond what every call is charged. False if it is chosen to be
-    /// ended.
+    /// Sets the bytes that the call holds beyond [`super::CALL`]. Returns false if it is chosen for
+    /// cancellation.
     pub(super) fn set(&self, bytes: usize) -> bool {
         let mut state = self.holders.lock();
         let Some(holder) = state.callers.get_mut(&self.owner) else {
@@ -314,7 +314,7 @@ mod tests {
             let above = totals.above(room);
             let more: usize = above.iter().map(|(_, more)| more).sum();
             let missing = sum.saturating_sub(room);
-            // Parts are rounded down to whole bytes.
+            // Fair shares are rounded down to whole bytes.
             prop_assert!((missing..=missing + held.len()).contains(&more));
             for (number, own) in (0..).zip(&held) {
                 let is_above = above.iter().any(|(caller, _)| *caller == Caller(number));

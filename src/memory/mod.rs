@@ -1,24 +1,25 @@
-//! One account of the memory that calls hold, for the whole process.
+//! A ledger of the memory that calls hold, for the whole process.
 //!
-//! Whatever grows with what callers or DashScope send is charged here: requests as they are read
-//! and decoded, bodies for DashScope, answers that are not read yet, answers that are kept, chunks
-//! of uploads. The account is kept in [`GRAIN`]s, so a call that stays small costs one addition
-//! when it begins and one when it ends, and nothing per event.
+//! Everything that grows with data of callers or DashScope is charged here: requests as they are
+//! read and decoded, bodies for DashScope, responses that are not read yet, kept results, chunks of
+//! uploads. The ledger counts in [`GRAIN`]s, so a call that stays small costs one addition when it
+//! begins and one when it ends, and nothing per event.
 //!
-//! The limit has three marks, because a call that has begun may already be paid for and one that
-//! has not costs nothing to refuse:
+//! The limit has three thresholds, because a running call may already be billed and rejecting a new
+//! one costs nothing:
 //!
-//! | used, of the limit | what happens |
+//! | used, of the limit | effect |
 //! |---|---|
-//! | more than [`ADMIT_PERCENT`] | new calls are refused, and requests that are still being read |
-//! | more than [`RELIEVE_PERCENT`] | kept answers are dropped, then the heaviest calls are ended |
-//! | all of it | a call that needs more is ended itself |
+//! | more than [`ADMIT_PERCENT`] | new calls are rejected, and requests that are still being read |
+//! | more than [`RELIEVE_PERCENT`] | kept results are dropped, then large calls are cancelled |
+//! | all of it | a call that needs more fails |
 //!
-//! All of this is for callers above their part. A caller is within its part if everybody's memory
-//! would fit below the first mark once no caller held more than this one. Its calls are admitted up
-//! to the limit, they are not the ones that are ended, and at the limit calls of others are chosen
-//! to be ended instead: what those still hold counts as free from then on. A new call is admitted
-//! above the mark only if a caller above its part has several calls, or more than half of all.
+//! This applies to callers above their fair share. A caller is within its fair share if all memory
+//! would fit below the first threshold once no caller held more than this one. Its calls are
+//! admitted up to the limit and not cancelled, and at the limit calls of others are chosen for
+//! cancellation instead: their memory counts as free from then on. A new call is admitted above the
+//! threshold only if a caller above its fair share has several calls, or more than half of all
+//! memory.
 
 mod account;
 mod call;

@@ -1,8 +1,8 @@
-//! What a URL says of its host.
+//! The host of a URL.
 
 use url::{Host, Url};
 
-/// Whether the host of a URL is this machine.
+/// Whether the host of a URL is a loopback address or name.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => {

@@ -1,7 +1,8 @@
-//! Which connections go through a proxy, by the rules of the usual environment variables.
+//! Which connections use a proxy, by the rules of the usual environment variables.
 //!
-//! The matcher of `hyper-util` knows no ports, does not apply `*` to IP addresses, and takes a
-//! proxy that it cannot read for none; so the rules are here, and are given to `reqwest` as well.
+//! The matcher of `hyper-util` does not support ports, does not apply `*` to IP addresses, and
+//! ignores a proxy that it cannot parse; so the rules are implemented here, and given to `reqwest`
+//! as well.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,40 +14,40 @@ use crate::secret::Secret;
 
 use super::host::is_loopback;
 
-/// What is wrong with a proxy's URL, and what would be right. Never quotes it.
+/// What is wrong with the URL of a proxy, and how to fix it. Never quotes the URL.
 pub type Wrong = (&'static str, &'static str);
 
-/// How a URL of a proxy is written.
+/// The hint in errors about proxy URLs.
 const EXAMPLE: &str = "write it as in http://proxy.example:3128";
 
-/// SOCKS 5 with the names of hosts.
+/// SOCKS 5 with host names.
 const SOCKS: &str = "socks5h";
 
-/// The port of a SOCKS proxy that names none.
+/// The default port of a SOCKS proxy.
 const SOCKS_PORT: u16 = 1080;
 
 /// A proxy.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// Without user and password.
+    /// The URL without user and password.
     url: Url,
     credentials: Option<(String, Secret)>,
 }
 
-/// Which connections go through which proxy. By default none does.
+/// Which connections use which proxy. By default none does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// For `http` hosts.
+    /// The proxy for `http` hosts.
     pub http: Option<Proxy>,
-    /// For `https` hosts.
+    /// The proxy for `https` hosts.
     pub https: Option<Proxy>,
-    /// Which hosts are reached without it.
+    /// Hosts that are connected to directly.
     pub bypass: Bypass,
-    /// Whether hosts on loopback are reached through it.
+    /// Whether hosts on loopback are connected to through the proxy.
     pub loopback: bool,
 }
 
-/// Hosts that are reached without a proxy.
+/// Hosts that are connected to without a proxy, as in `NO_PROXY`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bypass(Vec<Rule>);
 
@@ -59,21 +60,21 @@ struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Hosts {
     All,
-    /// A name, and all names below it.
+    /// A name and its subdomains.
     Domain(String),
-    /// The addresses that begin with so many bits of this one.
+    /// An address and the length of its prefix.
     Network(IpAddr, u8),
 }
 
 impl Proxy {
-    /// Reads the URL of a proxy. One without a scheme is of `http`.
+    /// Parses the URL of a proxy. Without a scheme it is `http`.
     pub fn parse(text: &str) -> Result<Self, Wrong> {
         let whole = match text.contains("://") {
             true => text.to_owned(),
             false => format!("http://{text}"),
         };
-        // The names of hosts are resolved by a SOCKS proxy, as `socks5h` asks: where there is one,
-        // the machine often cannot. The library that is given the URL knows that scheme alone so.
+        // Host names are resolved by the SOCKS proxy (`socks5h`): behind one, the machine often
+        // cannot. The library that receives the URL distinguishes only by that scheme.
         let whole = match whole.strip_prefix("socks5://") {
             Some(rest) => format!("{SOCKS}://{rest}"),
             None => whole,
@@ -83,7 +84,7 @@ impl Proxy {
             "http" | "https" => {}
             SOCKS if url.port().is_some() => {}
             SOCKS => {
-                // It fails for URLs without a host alone, which the next line refuses.
+                // Fails only for URLs without a host, which the next line rejects.
                 let _ = url.set_port(Some(SOCKS_PORT));
             }
             _ => return Err(("its scheme is not http, https or socks5", EXAMPLE)),
@@ -98,39 +99,39 @@ impl Proxy {
         let password = decoded(url.password().unwrap_or_default());
         let credentials =
             (!user.is_empty() || !password.is_empty()).then(|| (user, Secret::new(password)));
-        // Both fail only for URLs without a host, which these schemes do not have.
+        // Both fail only for URLs without a host, which these schemes require.
         let _ = url.set_username("");
         let _ = url.set_password(None);
         Ok(Self { url, credentials })
     }
 
-    /// Where it is, without user and password.
+    /// The URL, without user and password.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Whether it speaks SOCKS, and not HTTP.
+    /// Whether it is a SOCKS proxy and not an HTTP proxy.
     pub fn is_socks(&self) -> bool {
         self.url.scheme() == SOCKS
     }
 
-    /// Whether it is asked over TLS.
+    /// Whether connections to it use TLS.
     pub fn is_secure(&self) -> bool {
         self.url.scheme() == "https"
     }
 
-    /// Whether it is given the requests for this URL, and not asked for a tunnel to its host.
+    /// Whether it forwards requests for this URL, instead of opening a tunnel to its host.
     pub fn forwards(&self, url: &Url) -> bool {
         url.scheme() == "http" && !self.is_socks()
     }
 
-    /// User and password, if it wants them.
+    /// User and password, if configured.
     pub fn credentials(&self) -> Option<(&str, &Secret)> {
         let (user, password) = self.credentials.as_ref()?;
         Some((user, password))
     }
 
-    /// The value of `Proxy-Authorization`, if it wants one.
+    /// The value of `Proxy-Authorization`, if credentials are configured.
     pub fn authorization(&self) -> Option<Secret> {
         let (user, password) = self.credentials.as_ref()?;
         let pair = format!("{user}:{}", password.expose());
@@ -138,11 +139,11 @@ impl Proxy {
         Some(Secret::new(format!("Basic {encoded}")))
     }
 
-    /// The URL with user and password, for the library that takes them there.
+    /// The URL with user and password, for libraries that expect them there.
     pub(super) fn with_credentials(&self) -> Url {
         let mut url = self.url.clone();
         if let Some((user, password)) = &self.credentials {
-            // They are percent-encoded on the way in. It fails for URLs without a host alone.
+            // They are percent-encoded by the setters, which fail only for URLs without a host.
             let _ = url.set_username(user);
             let _ = url.set_password(Some(password.expose()));
         }
@@ -150,7 +151,7 @@ impl Proxy {
     }
 }
 
-/// Host and port, as errors and logs name a proxy.
+/// Host and port, for errors and logs.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self.url.host_str().unwrap_or_default();
@@ -166,7 +167,7 @@ impl fmt::Debug for Proxy {
 }
 
 impl Proxies {
-    /// The proxy of this URL, if it is reached through one.
+    /// The proxy of this URL, if it uses one.
     pub fn of(&self, url: &Url) -> Option<&Proxy> {
         let proxy = match url.scheme() {
             "https" => self.https.as_ref(),
@@ -176,7 +177,7 @@ impl Proxies {
         (!direct).then_some(proxy)
     }
 
-    /// The same, but hosts on loopback are reached without a proxy.
+    /// The same configuration without a proxy for hosts on loopback.
     pub(super) fn without_loopback(&self) -> Self {
         Self {
             loopback: false,
@@ -186,9 +187,9 @@ impl Proxies {
 }
 
 impl Bypass {
-    /// Reads one entry of `NO_PROXY`: `*`, a name and all below it (with or without a dot or `*.`
-    /// before it), an IP address, a network as in `10.0.0.0/8`; each but the last with a port if
-    /// that matters. `false`: it is none of these, and was left out.
+    /// Adds an entry of `NO_PROXY`: `*`, a name with its subdomains (optionally prefixed with a dot
+    /// or `*.`), an IP address, or a network as in `10.0.0.0/8`; all but the last optionally with a
+    /// port. Returns `false` for any other entry, which is ignored.
     pub fn add(&mut self, entry: &str) -> bool {
         let rule = rule(entry.trim());
         let read = rule.is_some();
@@ -196,8 +197,8 @@ impl Bypass {
         read
     }
 
-    /// Reads a list of entries with commas or spaces between. What cannot be read is left out, as
-    /// all programs do that share the variable.
+    /// Parses a list separated by commas or spaces. Invalid entries are ignored, as in other
+    /// programs that read the variable.
     pub fn parse(text: &str) -> Self {
         let mut bypass = Self::default();
         let separates = |letter: char| letter == ',' || letter.is_ascii_whitespace();
@@ -254,7 +255,7 @@ fn rule(entry: &str) -> Option<Rule> {
             let name = host.strip_prefix('*').unwrap_or(host);
             let name = name.trim_matches('.').to_ascii_lowercase();
             let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-            // A name in letters of the world is compared as it goes over the wire.
+            // An internationalized name is compared in its ASCII form.
             let name = match name.bytes().all(letter) {
                 true => name,
                 false => match Host::parse(&name).ok()? {
@@ -297,7 +298,7 @@ fn is_inside(address: IpAddr, network: IpAddr, bits: u8) -> bool {
     differ.checked_shr(rest).unwrap_or(0) == 0
 }
 
-/// Without percent-encoding. What is not well encoded stands for itself.
+/// Percent-decoded text. Invalid encodings are kept as they are.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;

@@ -1,9 +1,9 @@
-//! From a host's name to its addresses, within bounds.
+//! A DNS resolver with bounds and a cache.
 //!
-//! The system's resolver is asked, so that hosts files, search lists and whatever else the machine
-//! is set up with hold. It takes a thread for as long as it likes, ten seconds and more when no
-//! name server answers. So a name is asked for once at a time, whoever waits for it; few names are
-//! asked for at once; and when the resolver fails, the last good answer is used for a while.
+//! It calls the system's resolver, so that hosts files, search lists and other configuration of the
+//! machine apply. A lookup blocks a thread for an unknown time, ten seconds and more if no name
+//! server responds. So lookups of the same name are shared; the number of concurrent lookups is
+//! limited; and when the resolver fails, the last good result is used for a while.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,32 +16,32 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-/// The most names that are asked for at once, and so the most threads that a resolver which does
-/// not answer can hold. A gateway reaches a handful of hosts.
+/// The maximum number of concurrent lookups, and so of threads blocked by an unresponsive resolver.
+/// A gateway connects to a handful of hosts.
 const MAX_LOOKUPS: usize = 8;
 
-/// The most names that are remembered. DashScope names a host of its storage for each region.
+/// The maximum number of cached names. DashScope has a storage host per region.
 const MAX_NAMES: usize = 64;
 
-/// How long an answer is used without another question: connections are opened in bursts, and no
-/// record of a cloud changes more often.
+/// How long a result is used without a new lookup: connections are opened in bursts, and DNS
+/// records do not change more often.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// How long an answer is used when there is no newer one. Outages of resolvers are minutes; an
-/// address that was given up longer ago may be somebody else's.
+/// How long a result is used if later lookups fail. Resolver outages last minutes; an address
+/// released longer ago may belong to another host.
 const STALE: Duration = Duration::from_secs(10 * 60);
 
-/// The part of its time that a name is waited for when there is an older answer.
+/// The fraction of the timeout that a lookup may take if there is an older result.
 const SHARE_WITH_ANSWER: f64 = 0.25;
 
-/// What the system answers.
+/// The result of a lookup.
 type Answer = Result<Arc<[IpAddr]>, io::ErrorKind>;
 
-/// Asks the system.
+/// The lookup function of the system.
 type Lookup =
     dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send>> + Send + Sync;
 
-/// Resolves names. Cheap to clone; clones share what they know.
+/// Resolves names. Cheap to clone; clones share the cache.
 #[derive(Clone)]
 pub struct Resolver {
     inner: Arc<Inner>,
@@ -55,9 +55,9 @@ struct Inner {
 
 #[derive(Default)]
 struct Name {
-    /// The last good answer, and when it came.
+    /// The last good result, and its time.
     good: Option<(Instant, Arc<[IpAddr]>)>,
-    /// The question that is under way.
+    /// The lookup in progress.
     asked: Option<watch::Receiver<Option<Answer>>>,
 }
 
@@ -69,7 +69,7 @@ impl Name {
 }
 
 impl Resolver {
-    /// The one of this process: the system's resolver is one, too.
+    /// The resolver of this process: the system has only one, too.
     pub fn shared() -> Self {
         static SHARED: LazyLock<Resolver> = LazyLock::new(|| {
             Resolver::new(|name| {
@@ -97,7 +97,7 @@ impl Resolver {
         }
     }
 
-    /// The addresses of a host, within this time. Never none.
+    /// The addresses of a host, at least one, within this timeout.
     pub async fn resolve(&self, host: &str, timeout: Duration) -> Answer {
         if let Ok(address) = host.parse() {
             return Ok(Arc::new([address]));
@@ -112,7 +112,7 @@ impl Resolver {
                 return Ok(fresh);
             }
             let under_way = name.asked.take();
-            // One whose runtime has ended is closed, and never answers.
+            // The lookup of a runtime that ended is closed, and never completes.
             let asked = match under_way.filter(|asked| asked.has_changed().is_ok()) {
                 Some(asked) => asked,
                 None => self.ask(host),
@@ -135,7 +135,7 @@ impl Resolver {
         }
     }
 
-    /// Asks the system, and remembers what it says.
+    /// Starts a lookup, and caches its result.
     fn ask(&self, host: &str) -> watch::Receiver<Option<Answer>> {
         let (answers, asked) = watch::channel(None);
         let (this, host) = (self.clone(), host.to_owned());
@@ -165,7 +165,7 @@ impl Resolver {
         names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same for `reqwest`.
+    /// This resolver with a timeout, for `reqwest`.
     pub(super) fn within(self, timeout: Duration) -> Within {
         Within {
             resolver: self,
@@ -174,8 +174,8 @@ impl Resolver {
     }
 }
 
-/// Whether there is room for this name. If there are too many, the one that was good longest ago is
-/// forgotten, unless all of them are being asked for.
+/// Whether this name can be cached. If the cache is full, the name with the oldest result is
+/// evicted, unless all lookups are in progress.
 fn make_room(names: &mut HashMap<String, Name>, host: &str) -> bool {
     if names.len() < MAX_NAMES || names.contains_key(host) {
         return true;
@@ -186,13 +186,13 @@ fn make_room(names: &mut HashMap<String, Name>, host: &str) -> bool {
     oldest.is_some_and(|oldest| names.remove(&oldest).is_some())
 }
 
-/// A resolver with its time.
+/// A resolver with a timeout.
 pub(super) struct Within {
     resolver: Resolver,
     timeout: Duration,
 }
 
-/// A host has no address.
+/// The error of a host without an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unresolved(pub io::ErrorKind);
 
@@ -227,7 +227,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A resolver that takes this long, and the number of questions that it was asked.
+    /// A resolver whose lookups take this long, and the number of its lookups.
     fn resolver(takes: Duration, fails: bool) -> (Resolver, Arc<AtomicUsize>) {
         let (asked, running) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&asked);
@@ -236,7 +236,7 @@ mod tests {
             let running = Arc::clone(&running);
             Box::pin(async move {
                 assert!(running.fetch_add(1, Ordering::SeqCst) < MAX_LOOKUPS);
-                // The first answer is good and quick.
+                // The first lookup succeeds at once.
                 if number > 0 {
                     tokio::time::sleep(takes).await;
                 }
@@ -265,7 +265,7 @@ mod tests {
         }
         assert_eq!(started.elapsed().as_secs(), 1);
         assert_eq!(asked.load(Ordering::SeqCst), 2);
-        // Later ones wait for the same question.
+        // Later callers share the lookup.
         assert!(resolver.resolve("black.hole", SECOND).await.is_err());
         assert_eq!(asked.load(Ordering::SeqCst), 2);
     }

@@ -1,4 +1,4 @@
-//! Whom to trust over TLS: the authorities of the machine, those of the operator, or both.
+//! Root certificates for TLS: those of the machine, configured ones, or both.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 
-/// The authorities that hosts are checked by. By default those of the machine. Cheap to clone.
+/// Root certificates. By default those of the machine. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Roots {
     inner: Arc<Inner>,
@@ -17,14 +17,14 @@ pub struct Roots {
 #[derive(Default)]
 struct Inner {
     own: Vec<CertificateDer<'static>>,
-    /// Whether the machine's are not trusted.
+    /// Whether those of the machine are excluded.
     only_own: bool,
-    /// Made once: it reads the certificates of the machine.
+    /// Built once, because it reads the certificates of the machine.
     config: OnceLock<ClientConfig>,
 }
 
 impl Roots {
-    /// Reads authorities as PEM. They are trusted beside those of the machine, or alone.
+    /// Parses PEM certificates. They are trusted in addition to those of the machine, or alone.
     pub fn parse(pem: &str, only_own: bool) -> Result<Self, &'static str> {
         let own: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
         let own = own.map_err(|_| "it is not PEM")?;
@@ -45,7 +45,7 @@ impl Roots {
         })
     }
 
-    /// TLS as a client of HTTP/1.1. The message of an error holds no path and no secret.
+    /// A TLS configuration for HTTP/1.1 clients. Errors contain no path and no secret.
     pub fn client_config(&self) -> Result<ClientConfig, String> {
         if let Some(config) = self.inner.config.get() {
             return Ok(config.clone());
