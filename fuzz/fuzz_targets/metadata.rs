@@ -42,7 +42,7 @@ fuzz_target!(|text: &[u8]| {
     }
     let connection = Connection::default();
     let credentials = call_context::credentials(&headers, &connection);
-    let identity = pin!(CALLERS.identify(&credentials));
+    let identity = pin!(CALLERS.authenticate(&credentials));
     match identity.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(identity)) => {
             let key = identity.api_key.expect("nothing else is accepted");

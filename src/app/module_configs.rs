@@ -3,7 +3,7 @@
 use url::Url;
 
 use crate::callers;
-use crate::callers::jwks::Source;
+use crate::callers::jwks::JwksSource;
 use crate::chat::message::LongAudio;
 use crate::config::{self, Endpoint, Sampler, Settings};
 use crate::dashscope::{self, DashScope, Form};
@@ -229,8 +229,8 @@ pub(super) fn token_settings(
     callers::token::TokenConfig {
         network,
         jwks: match tokens.jwks.contains("://") {
-            true => Source::Address(tokens.jwks.clone()),
-            false => Source::File(tokens.jwks.clone().into()),
+            true => JwksSource::Address(tokens.jwks.clone()),
+            false => JwksSource::File(tokens.jwks.clone().into()),
         },
         issuer: tokens.issuer.clone(),
         audience: tokens.audience.clone(),

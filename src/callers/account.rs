@@ -1,8 +1,8 @@
-//! What one caller has used, and whether it may use more.
+//! The usage of one caller, and the check against its limits.
 //!
-//! Tokens are known only when a call is over. So an estimate is taken first, and put right by what
-//! was truly used; two calls at the same time cannot both use the same rest of a limit. All is
-//! decided under one short lock, and either everything is taken or nothing.
+//! Tokens are known only at the end of a call. An estimate is reserved first and corrected
+//! afterwards, so that concurrent calls cannot use the same rest of a limit. The check runs under
+//! one short lock, and takes either everything or nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,24 +17,24 @@ use super::bucket::Bucket;
 use super::date::{self, DAY};
 use super::limits::Limits;
 
-/// What a caller with too many calls is asked to wait. When one of them ends nobody knows; within a
-/// second some often do, and no loop is made of it.
+/// Retry pushback for a caller with too many concurrent calls. The end of a call cannot be
+/// predicted; a second is often enough, and prevents a busy loop.
 const STREAMS_PUSHBACK: Duration = Duration::from_secs(1);
 
-/// One caller, as long as it is remembered.
+/// The usage of one caller, kept while it is remembered.
 #[derive(Debug)]
 pub struct Account {
-    /// Its name, for logs and metrics.
+    /// Name, for logs and metrics.
     pub name: Arc<str>,
-    /// Its number.
+    /// Id.
     pub caller: Caller,
-    /// Whether DashScope has counted tokens for one of its calls.
-    served: AtomicBool,
-    used: Mutex<Used>,
+    /// Whether DashScope has reported usage for one of its calls.
+    verified: AtomicBool,
+    used: Mutex<Usage>,
 }
 
 #[derive(Debug)]
-struct Used {
+struct Usage {
     requests: Bucket,
     tokens: Bucket,
     streams: u64,
@@ -44,20 +44,20 @@ struct Used {
     last: Instant,
 }
 
-/// What a call asks for.
+/// What a call requires.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
-    /// The model, as the caller names it.
+pub struct CallCost<'a> {
+    /// The model name in the request.
     pub model: &'a str,
-    /// The tokens that it will use, as far as can be told.
+    /// The estimated tokens.
     pub tokens: u64,
 }
 
-/// Both clocks: one that measures, and the calendar's.
+/// The time by the monotonic and by the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     pub(super) instant: Instant,
-    /// In seconds since 1970.
+    /// Seconds since 1970.
     pub(super) unix: u64,
 }
 
@@ -71,9 +71,9 @@ impl Now {
 }
 
 impl Account {
-    /// A caller who has used nothing.
+    /// A caller without usage.
     pub(super) fn new(name: Arc<str>, caller: Caller) -> Self {
-        let used = Used {
+        let used = Usage {
             requests: Bucket::FULL,
             tokens: Bucket::FULL,
             streams: 0,
@@ -84,23 +84,23 @@ impl Account {
         Self {
             name,
             caller,
-            served: AtomicBool::new(false),
+            verified: AtomicBool::new(false),
             used: Mutex::new(used),
         }
     }
 
-    /// Whether DashScope has counted tokens for one of its calls: then the credentials it shows are
-    /// real, whoever issued them.
-    pub(super) fn is_served(&self) -> bool {
-        self.served.load(Ordering::Relaxed)
+    /// Whether DashScope has reported usage for one of its calls: then its credentials are valid,
+    /// whoever issued them.
+    pub(super) fn is_verified(&self) -> bool {
+        self.verified.load(Ordering::Relaxed)
     }
 
-    /// When it was used last.
+    /// The time of its last call.
     pub(super) fn last_used(&self) -> Instant {
         self.lock().last
     }
 
-    fn lock(&self) -> MutexGuard<'_, Used> {
+    fn lock(&self) -> MutexGuard<'_, Usage> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,8 +109,9 @@ impl Account {
         Error::new(reason, message).with_retry_after(wait)
     }
 
-    /// Checks the limits that hold before the request is read: calls at one time and a minute.
-    fn check_head(&self, used: &Used, limits: &Limits, now: Now) -> Result<(), Error> {
+    /// Checks the limits that apply before the request is read: concurrent calls and calls per
+    /// minute.
+    fn check_head(&self, used: &Usage, limits: &Limits, now: Now) -> Result<(), Error> {
         let most = limits.max_streams;
         if most > 0 && used.streams >= most {
             let what = format!("has reached its limit of {most} concurrent calls");
@@ -125,10 +126,16 @@ impl Account {
         Ok(())
     }
 
-    /// Checks the limits that depend on the request: its model and its tokens.
-    fn check(&self, used: &Used, limits: &Limits, ask: Ask<'_>, now: Now) -> Result<(), Error> {
-        if !limits.allow(ask.model) {
-            let (name, model) = (&self.name, ask.model);
+    /// Checks the limits that depend on the request: models and tokens.
+    fn check(
+        &self,
+        used: &Usage,
+        limits: &Limits,
+        cost: CallCost<'_>,
+        now: Now,
+    ) -> Result<(), Error> {
+        if !limits.allows(cost.model) {
+            let (name, model) = (&self.name, cost.model);
             let message = format!(
                 "the caller {name} may not use the model {model}; use another model or contact \
                  the operator"
@@ -137,7 +144,7 @@ impl Account {
         }
         let budget = limits.tokens_per_day;
         let today = used.today(now);
-        if ask.tokens > 0 && budget > 0 && today + ask.tokens.min(budget) > budget {
+        if cost.tokens > 0 && budget > 0 && today + cost.tokens.min(budget) > budget {
             let what = format!(
                 "has reached its limit of {budget} tokens per day ({today} used or \
                                 reserved)"
@@ -146,9 +153,9 @@ impl Account {
             return Err(self.refusal(Reason::CallerBudget, &what, wait));
         }
         let rate = limits.tokens_per_minute;
-        let wait = used.tokens.wait(ask.tokens, rate, now.instant);
-        if ask.tokens > 0 && !wait.is_zero() {
-            let tokens = ask.tokens;
+        let wait = used.tokens.wait(cost.tokens, rate, now.instant);
+        if cost.tokens > 0 && !wait.is_zero() {
+            let tokens = cost.tokens;
             let what = format!(
                 "has reached its limit of {rate} tokens per minute (this call needs about \
                          {tokens})"
@@ -159,7 +166,7 @@ impl Account {
     }
 }
 
-impl Used {
+impl Usage {
     fn today(&self, now: Now) -> u64 {
         match self.day == now.unix / DAY {
             true => self.today,
@@ -168,8 +175,13 @@ impl Used {
     }
 }
 
-/// Takes a place and a request for a call whose head has arrived, or refuses and takes nothing.
-pub(super) fn enter(account: &Arc<Account>, limits: &Arc<Limits>, now: Now) -> Result<Pass, Error> {
+/// Takes a concurrency slot and a request for a call whose headers have arrived, or refuses and
+/// takes nothing.
+pub(super) fn enter(
+    account: &Arc<Account>,
+    limits: &Arc<Limits>,
+    now: Now,
+) -> Result<CallerPermit, Error> {
     let mut used = account.lock();
     used.last = now.instant;
     account.check_head(&used, limits, now)?;
@@ -177,8 +189,8 @@ pub(super) fn enter(account: &Arc<Account>, limits: &Arc<Limits>, now: Now) -> R
     used.requests
         .take(1, limits.requests_per_minute, now.instant);
     drop(used);
-    Ok(Pass {
-        taken: Some(Taken {
+    Ok(CallerPermit {
+        taken: Some(Reservation {
             account: Arc::clone(account),
             limits: Arc::clone(limits),
             tokens: 0,
@@ -189,42 +201,42 @@ pub(super) fn enter(account: &Arc<Account>, limits: &Arc<Limits>, now: Now) -> R
     })
 }
 
-/// A place of one call and the tokens that were taken for it. Dropping it frees the place; the
-/// tokens stay taken unless they were settled before.
+/// The concurrency slot of one call and its reserved tokens. Dropping it releases the slot; the
+/// tokens stay reserved unless they were settled.
 #[derive(Debug, Default)]
-pub struct Pass {
-    taken: Option<Taken>,
+pub struct CallerPermit {
+    taken: Option<Reservation>,
 }
 
 #[derive(Debug)]
-struct Taken {
+struct Reservation {
     account: Arc<Account>,
     limits: Arc<Limits>,
     tokens: u64,
     day: u64,
     settled: bool,
-    /// Whether it counts among the caller's calls at the same time.
+    /// Whether it counts as a concurrent call of its caller.
     holds_stream: bool,
 }
 
-impl Pass {
+impl CallerPermit {
     /// The name of the caller, if it has one.
     pub fn name(&self) -> Option<&Arc<str>> {
         self.taken.as_ref().map(|taken| &taken.account.name)
     }
 
-    /// The tokens that were reserved.
+    /// The reserved tokens.
     pub fn reserved(&self) -> u64 {
         self.taken.as_ref().map_or(0, |taken| taken.tokens)
     }
 
-    /// Moves the tokens to a pass of their own, which settles them. The place stays here.
+    /// Moves the reserved tokens to a permit of their own, which settles them. The slot stays here.
     pub fn take_tokens(&mut self) -> Self {
         let taken = self.taken.as_mut().filter(|taken| !taken.settled);
         Self {
             taken: taken.map(|taken| {
                 taken.settled = true;
-                Taken {
+                Reservation {
                     account: Arc::clone(&taken.account),
                     limits: Arc::clone(&taken.limits),
                     tokens: taken.tokens,
@@ -236,43 +248,43 @@ impl Pass {
         }
     }
 
-    /// Takes the tokens that the call needs, once its request was read. A call that is refused here
-    /// costs no request.
-    pub fn charge(&mut self, ask: Ask<'_>) -> Result<(), Error> {
-        self.charge_at(ask, Now::read())
+    /// Reserves the tokens of the call once its request is read. A call refused here uses none of
+    /// its requests per minute.
+    pub fn charge(&mut self, cost: CallCost<'_>) -> Result<(), Error> {
+        self.charge_at(cost, Now::read())
     }
 
-    fn charge_at(&mut self, ask: Ask<'_>, now: Now) -> Result<(), Error> {
+    fn charge_at(&mut self, cost: CallCost<'_>, now: Now) -> Result<(), Error> {
         let Some(taken) = &mut self.taken else {
             return Ok(());
         };
-        let Taken {
+        let Reservation {
             account, limits, ..
         } = &*taken;
         let mut used = account.lock();
-        if let Err(error) = account.check(&used, limits, ask, now) {
+        if let Err(error) = account.check(&used, limits, cost, now) {
             give_back(&mut used, limits, now);
             return Err(error);
         }
         used.tokens
-            .take(ask.tokens, limits.tokens_per_minute, now.instant);
+            .take(cost.tokens, limits.tokens_per_minute, now.instant);
         let day = now.unix / DAY;
-        used.today = used.today(now) + ask.tokens;
+        used.today = used.today(now) + cost.tokens;
         used.day = day;
         drop(used);
-        (taken.tokens, taken.day) = (ask.tokens, day);
+        (taken.tokens, taken.day) = (cost.tokens, day);
         Ok(())
     }
 
-    /// Returns the request that the head took: the gateway has no place for the call, which is not
-    /// the caller's doing.
+    /// Returns the request that was taken on arrival: the gateway has no capacity for the call,
+    /// which is not the caller's fault.
     pub fn refund(&mut self) {
         if let Some(taken) = &self.taken {
             give_back(&mut taken.account.lock(), &taken.limits, Now::read());
         }
     }
 
-    /// The call is over, and this is what it used. The first word holds.
+    /// Records the tokens that the call used. Only the first call has an effect.
     pub fn settle(&mut self, tokens: u64) {
         self.settle_at(tokens, Now::read());
     }
@@ -283,12 +295,12 @@ impl Pass {
         };
         taken.settled = true;
         if tokens > 0 {
-            taken.account.served.store(true, Ordering::Relaxed);
+            taken.account.verified.store(true, Ordering::Relaxed);
         }
         let mut used = taken.account.lock();
         let rate = taken.limits.tokens_per_minute;
         used.tokens.settle(taken.tokens, tokens, rate, now.instant);
-        // A call that began before midnight and ends after it belongs to the day on which it began.
+        // A call that began before midnight counts for the day on which it began.
         if used.day == taken.day {
             used.today = used
                 .today
@@ -298,12 +310,12 @@ impl Pass {
     }
 }
 
-fn give_back(used: &mut Used, limits: &Limits, now: Now) {
+fn give_back(used: &mut Usage, limits: &Limits, now: Now) {
     used.requests
         .settle(1, 0, limits.requests_per_minute, now.instant);
 }
 
-impl Drop for Pass {
+impl Drop for CallerPermit {
     fn drop(&mut self) {
         if let Some(taken) = self.taken.as_ref().filter(|taken| taken.holds_stream) {
             let mut used = taken.account.lock();
@@ -332,18 +344,18 @@ mod tests {
     fn admit(
         account: &Arc<Account>,
         limits: &Arc<Limits>,
-        ask: Ask<'_>,
+        cost: CallCost<'_>,
         now: Now,
-    ) -> Result<Pass, Error> {
-        let mut pass = enter(account, limits, now)?;
-        pass.charge_at(ask, now).map(|()| pass)
+    ) -> Result<CallerPermit, Error> {
+        let mut permit = enter(account, limits, now)?;
+        permit.charge_at(cost, now).map(|()| permit)
     }
 
-    fn ask(tokens: u64) -> Ask<'static> {
-        Ask { model: "m", tokens }
+    fn cost(tokens: u64) -> CallCost<'static> {
+        CallCost { model: "m", tokens }
     }
 
-    fn refused(outcome: Result<Pass, Error>) -> (Reason, Duration) {
+    fn refused(outcome: Result<CallerPermit, Error>) -> (Reason, Duration) {
         let error = outcome.unwrap_err();
         assert!(error.message().contains("team-a"), "{error}");
         (error.reason(), error.retry_after().unwrap())
@@ -358,11 +370,11 @@ mod tests {
             ..Limits::default()
         });
         for _ in 0..3 {
-            let error = admit(&account, &limits, ask(1), now(0)).unwrap_err();
+            let error = admit(&account, &limits, cost(1), now(0)).unwrap_err();
             assert_eq!(error.reason(), Reason::PermissionDenied);
             assert!(error.message().contains("model m;"), "{error}");
         }
-        let allowed = Ask {
+        let allowed = CallCost {
             model: "qwen-vl",
             tokens: 1,
         };
@@ -370,28 +382,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn calls_at_once_are_freed_exactly_once_however_they_end() {
+    async fn concurrent_calls_are_released_exactly_once() {
         let account = account();
         let limits = Arc::new(Limits {
             max_streams: 2,
             ..Limits::default()
         });
-        let mut one = admit(&account, &limits, ask(1), now(0)).unwrap();
-        let two = admit(&account, &limits, ask(1), now(0)).unwrap();
-        let (reason, wait) = refused(admit(&account, &limits, ask(1), now(0)));
+        let mut one = admit(&account, &limits, cost(1), now(0)).unwrap();
+        let two = admit(&account, &limits, cost(1), now(0)).unwrap();
+        let (reason, wait) = refused(admit(&account, &limits, cost(1), now(0)));
         assert_eq!((reason, wait), (Reason::CallerStreams, STREAMS_PUSHBACK));
         one.settle(1);
         one.settle(1);
         assert_eq!(account.lock().streams, 2);
         drop(one);
         assert_eq!(account.lock().streams, 1);
-        let three = admit(&account, &limits, ask(1), now(0)).unwrap();
+        let three = admit(&account, &limits, cost(1), now(0)).unwrap();
         drop((two, three));
         assert_eq!(account.lock().streams, 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_takes_a_place_and_a_request_before_anything_is_read() {
+    async fn headers_take_a_slot_and_a_request_before_the_body_is_read() {
         let account = account();
         let limits = Arc::new(Limits {
             max_streams: 1,
@@ -402,11 +414,11 @@ mod tests {
         let (reason, _) = refused(enter(&account, &limits, now(0)));
         assert_eq!(reason, Reason::CallerStreams);
         drop(unread);
-        // A request that is never sent to its end has been made all the same.
+        // A request that is never completed counts as well.
         drop(enter(&account, &limits, now(0)).unwrap());
         let (reason, _) = refused(enter(&account, &limits, now(0)));
         assert_eq!(reason, Reason::CallerRate);
-        // What the gateway had no place for was not.
+        // A request that the gateway refused for lack of capacity does not.
         tokio::time::advance(MINUTE / 2).await;
         for _ in 0..3 {
             enter(&account, &limits, now(0)).unwrap().refund();
@@ -414,66 +426,66 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_is_served_once_dashscope_has_counted_its_tokens() {
+    async fn a_caller_is_verified_once_dashscope_has_reported_usage() {
         let (account, limits) = (account(), Arc::default());
-        let mut free = admit(&account, &limits, ask(1), now(0)).unwrap();
+        let mut free = admit(&account, &limits, cost(1), now(0)).unwrap();
         free.settle(0);
-        assert!(!account.is_served());
-        let mut paid = admit(&account, &limits, ask(1), now(0)).unwrap();
+        assert!(!account.is_verified());
+        let mut paid = admit(&account, &limits, cost(1), now(0)).unwrap();
         paid.settle(1);
-        assert!(account.is_served());
+        assert!(account.is_verified());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rate_says_the_true_time_until_there_is_room() {
+    async fn a_rate_limit_reports_the_exact_wait() {
         let account = account();
         let limits = Arc::new(Limits {
             requests_per_minute: 6,
             ..Limits::default()
         });
         for _ in 0..6 {
-            admit(&account, &limits, ask(1), now(0)).unwrap();
+            admit(&account, &limits, cost(1), now(0)).unwrap();
         }
         tokio::time::advance(Duration::from_secs(4)).await;
-        let (reason, wait) = refused(admit(&account, &limits, ask(1), now(0)));
+        let (reason, wait) = refused(admit(&account, &limits, cost(1), now(0)));
         assert_eq!((reason, wait), (Reason::CallerRate, Duration::from_secs(6)));
         tokio::time::advance(wait).await;
-        admit(&account, &limits, ask(1), now(0)).unwrap();
-        refused(admit(&account, &limits, ask(1), now(0)));
+        admit(&account, &limits, cost(1), now(0)).unwrap();
+        refused(admit(&account, &limits, cost(1), now(0)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn tokens_are_reserved_then_settled_and_a_refusal_takes_nothing() {
+    async fn tokens_are_reserved_then_settled_and_a_refused_call_takes_none() {
         let account = account();
         let limits = Arc::new(Limits {
             requests_per_minute: 3,
             tokens_per_minute: 600,
             ..Limits::default()
         });
-        let mut one = admit(&account, &limits, ask(400), now(0)).unwrap();
-        let (reason, wait) = refused(admit(&account, &limits, ask(300), now(0)));
+        let mut one = admit(&account, &limits, cost(400), now(0)).unwrap();
+        let (reason, wait) = refused(admit(&account, &limits, cost(300), now(0)));
         assert_eq!((reason, wait), (Reason::CallerTokens, MINUTE / 6));
         one.settle(100);
-        let mut two = admit(&account, &limits, ask(300), now(0)).unwrap();
-        // More than was thought: the rest is owed.
+        let mut two = admit(&account, &limits, cost(300), now(0)).unwrap();
+        // More than was reserved: the level becomes negative.
         two.settle(800);
-        let (_, wait) = refused(admit(&account, &limits, ask(1), now(0)));
+        let (_, wait) = refused(admit(&account, &limits, cost(1), now(0)));
         assert_eq!(wait, MINUTE / 2 + Duration::from_millis(100));
         tokio::time::advance(wait).await;
-        // The refused ones took no request either: the third is still there, and a half more.
-        admit(&account, &limits, ask(1), now(0)).unwrap();
-        admit(&account, &limits, ask(0), now(0)).unwrap();
+        // The refused calls took no request: the third is still available, and a half more.
+        admit(&account, &limits, cost(1), now(0)).unwrap();
+        admit(&account, &limits, cost(0), now(0)).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_without_a_word_about_its_tokens_keeps_its_estimate() {
+    async fn a_call_without_reported_usage_keeps_its_estimate() {
         let account = account();
         let limits = Arc::new(Limits {
             tokens_per_minute: 600,
             ..Limits::default()
         });
-        drop(admit(&account, &limits, ask(600), now(0)).unwrap());
-        let (_, wait) = refused(admit(&account, &limits, ask(600), now(0)));
+        drop(admit(&account, &limits, cost(600), now(0)).unwrap());
+        let (_, wait) = refused(admit(&account, &limits, cost(600), now(0)));
         assert_eq!(wait, MINUTE);
     }
 
@@ -485,29 +497,29 @@ mod tests {
             ..Limits::default()
         });
         let evening = 20_000 * DAY + DAY - 90;
-        let mut one = admit(&account, &limits, ask(900), now(evening)).unwrap();
-        let (reason, wait) = refused(admit(&account, &limits, ask(101), now(evening)));
+        let mut one = admit(&account, &limits, cost(900), now(evening)).unwrap();
+        let (reason, wait) = refused(admit(&account, &limits, cost(101), now(evening)));
         assert_eq!((reason, wait), (Reason::CallerBudget, MINUTE * 3 / 2));
         one.settle_at(950, now(evening));
-        refused(admit(&account, &limits, ask(51), now(evening)));
-        let mut late = admit(&account, &limits, ask(50), now(evening)).unwrap();
+        refused(admit(&account, &limits, cost(51), now(evening)));
+        let mut late = admit(&account, &limits, cost(50), now(evening)).unwrap();
         let morning = evening + 90;
-        // More than the budget is let through when nothing is used, and nothing after it.
-        let mut big = admit(&account, &limits, ask(5000), now(morning)).unwrap();
-        // What began yesterday is yesterday's.
+        // More than the budget is admitted while nothing is used, and nothing after it.
+        let mut big = admit(&account, &limits, cost(5000), now(morning)).unwrap();
+        // What began yesterday counts for yesterday.
         late.settle_at(900, now(morning));
         assert_eq!(account.lock().today, 5000);
-        refused(admit(&account, &limits, ask(1), now(morning)));
+        refused(admit(&account, &limits, cost(1), now(morning)));
         big.settle_at(10, now(morning));
-        admit(&account, &limits, ask(990), now(morning)).unwrap();
+        admit(&account, &limits, cost(990), now(morning)).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_limit_is_no_limit() {
+    async fn zero_is_no_limit() {
         let account = account();
         let limits = Arc::new(Limits::default());
         let passes: Vec<_> = (0..1000)
-            .map(|_| admit(&account, &limits, ask(1_000_000), now(0)).unwrap())
+            .map(|_| admit(&account, &limits, cost(1_000_000), now(0)).unwrap())
             .collect();
         assert_eq!(account.lock().streams, 1000);
         drop(passes);

@@ -1,38 +1,38 @@
-//! A rate that refills: so many a minute, and at most a minute's worth at once.
+//! A token bucket: it refills at a rate per minute, and its capacity is one minute's amount.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is left of a rate. The rate itself is told at each use, because a file may change it.
+/// The level of a bucket. The rate is an argument of each use, because it may change at run time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     level: f64,
     at: Option<Instant>,
 }
 
-/// What sums of fractions may be wrong by.
+/// Tolerance for the rounding of sums of fractions.
 const NOISE: f64 = 1e-6;
 
 impl Bucket {
-    /// A full one. It is one whatever the rate, and with no rate it stays one.
+    /// A full bucket at any rate. Without a limit it stays full.
     pub(super) const FULL: Self = Self {
         level: 0.0,
         at: None,
     };
 
-    /// How long until this much can be taken, in whole milliseconds; zero if it can be now.
+    /// The time until this amount is available, in whole milliseconds; zero if it is available now.
     pub(super) fn wait(&self, amount: u64, per_minute: u64, now: Instant) -> Duration {
         let missing = share(amount, per_minute) - self.level(per_minute, now);
         if missing <= NOISE {
             return Duration::ZERO;
         }
-        // Rounded up: who comes back when he was told to is not told to wait again.
+        // Rounded up, so that a caller that waits this long is not refused again.
         let milliseconds = ((missing - NOISE) * 60_000.0 / per_minute as f64).ceil();
         Duration::from_millis(milliseconds as u64)
     }
 
-    /// Takes what [`Self::wait`] found to be there.
+    /// Takes an amount that [`Self::wait`] found available.
     pub(super) fn take(&mut self, amount: u64, per_minute: u64, now: Instant) {
         if per_minute == 0 {
             *self = Self::FULL;
@@ -42,7 +42,7 @@ impl Bucket {
         self.at = Some(now);
     }
 
-    /// Puts right what was taken, when the true amount is known. A debt is paid by time.
+    /// Corrects an amount that was taken to the actual one. A negative level is refilled over time.
     pub(super) fn settle(&mut self, taken: u64, truth: u64, per_minute: u64, now: Instant) {
         if per_minute == 0 {
             *self = Self::FULL;
@@ -66,8 +66,8 @@ impl Bucket {
     }
 }
 
-/// What is taken for an amount. One that never fits is let through when the bucket is full: it
-/// could never be otherwise, and the settling makes it a debt.
+/// The amount to take. More than the capacity is admitted when the bucket is full, because it could
+/// never be otherwise; settling makes the level negative.
 fn share(amount: u64, per_minute: u64) -> f64 {
     amount.min(per_minute) as f64
 }
@@ -79,7 +79,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_full_at_first_and_refills_by_time() {
+    async fn a_bucket_starts_full_and_refills_over_time() {
         let now = Instant::now();
         let mut bucket = Bucket::FULL;
         for _ in 0..60 {
@@ -89,14 +89,14 @@ mod tests {
         assert_eq!(bucket.wait(1, 60, now), SECOND);
         assert_eq!(bucket.wait(1, 60, now + SECOND / 2), SECOND / 2);
         assert_eq!(bucket.wait(1, 60, now + SECOND), Duration::ZERO);
-        // Never more than a minute's worth.
+        // Never more than one minute's amount.
         let later = now + SECOND * 3600;
         bucket.take(60, 60, later);
         assert_eq!(bucket.wait(1, 60, later), SECOND);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_is_true_to_the_millisecond() {
+    async fn a_wait_is_exact_to_the_millisecond() {
         let start = Instant::now();
         for rate in [1, 7, 59, 61, 999, 100_003] {
             let mut bucket = Bucket::FULL;
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn settling_gives_back_or_makes_a_debt() {
+    async fn settling_refunds_or_makes_the_level_negative() {
         let now = Instant::now();
         let mut bucket = Bucket::FULL;
         bucket.take(600, 600, now);
@@ -121,7 +121,7 @@ mod tests {
         bucket.take(500, 600, now);
         bucket.settle(500, 1100, 600, now);
         assert_eq!(bucket.wait(1, 600, now), SECOND * 60 + SECOND / 10);
-        // More than ever fits is let through when all is there, and is owed afterwards.
+        // More than the capacity is admitted when the bucket is full, and leaves a negative level.
         let later = now + SECOND * 120;
         assert_eq!(bucket.wait(5000, 600, later), Duration::ZERO);
         bucket.take(5000, 600, later);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_hour_lets_more_through_than_its_rate() {
+    async fn an_hour_admits_no_more_than_the_rate() {
         let start = Instant::now();
         let (mut bucket, mut taken) = (Bucket::FULL, 0);
         for step in 0..1_000_000 {

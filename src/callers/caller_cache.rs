@@ -1,5 +1,5 @@
-//! The callers that have no place in a file: those of tokens, certificates and keys of their own.
-//! They are remembered within a bound, because anyone can make names up.
+//! The callers that are in no file: those of tokens, certificates and DashScope API keys. Their
+//! number is bounded, because names can be made up.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,19 +8,19 @@ use crate::error::{Error, Reason};
 
 use super::account::Account;
 
-/// What part of the idle callers is forgotten at once when the register is full. A look through all
-/// of them is dear, so it must make room for many.
-const FORGOTTEN: usize = 8;
+/// The part of the idle callers that is evicted at once when the cache is full. A pass over all of
+/// them is expensive, so it must free many entries.
+const EVICTED_FRACTION: usize = 8;
 
 /// Callers of one kind.
 #[derive(Debug)]
-pub(super) struct Register {
+pub(super) struct CallerCache {
     most: usize,
     accounts: Mutex<HashMap<Arc<str>, Arc<Account>>>,
 }
 
-impl Register {
-    /// Remembers this many at the most.
+impl CallerCache {
+    /// A cache of at most `most` callers.
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -28,8 +28,8 @@ impl Register {
         }
     }
 
-    /// The caller of this name; a new one if it is not remembered. When the register is full, those
-    /// that have been idle for longest are forgotten, with all that they used.
+    /// The caller of this name, which is new if it is not cached. When the cache is full, the
+    /// callers that have been idle for longest are evicted together with their usage.
     pub(super) fn account(
         &self,
         name: &str,
@@ -40,7 +40,7 @@ impl Register {
             return Ok(Arc::clone(account));
         }
         if accounts.len() >= self.most {
-            forget(&mut accounts);
+            evict(&mut accounts);
         }
         if accounts.len() >= self.most {
             let message = "too many callers at the same time (callers.max_tracked)";
@@ -52,8 +52,8 @@ impl Register {
     }
 }
 
-/// Forgets the callers that nobody holds and that were used longest ago.
-fn forget(accounts: &mut HashMap<Arc<str>, Arc<Account>>) {
+/// Evicts the callers without calls that were used longest ago.
+fn evict(accounts: &mut HashMap<Arc<str>, Arc<Account>>) {
     let idle = |account: &&Arc<Account>| Arc::strong_count(account) == 1;
     let mut ages: Vec<_> = accounts
         .values()
@@ -61,7 +61,7 @@ fn forget(accounts: &mut HashMap<Arc<str>, Arc<Account>>) {
         .map(|account| account.last_used())
         .collect();
     ages.sort_unstable();
-    let Some(limit) = ages.get(ages.len() / FORGOTTEN).copied() else {
+    let Some(limit) = ages.get(ages.len() / EVICTED_FRACTION).copied() else {
         return;
     };
     accounts.retain(|_, account| Arc::strong_count(account) > 1 || account.last_used() > limit);
@@ -75,31 +75,31 @@ mod tests {
     use crate::chat::call::Caller;
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_register_forgets_the_idle_and_never_who_calls() {
-        let register = Register::new(100);
+    async fn a_full_cache_evicts_idle_callers_and_none_with_calls() {
+        let cache = CallerCache::new(100);
         let of = |name: &str| {
             let account = || Account::new(name.into(), Caller(0));
-            register.account(name, account)
+            cache.account(name, account)
         };
         let busy = of("0").unwrap();
         for number in 1..1000 {
             tokio::time::advance(Duration::from_millis(1)).await;
             of(&number.to_string()).unwrap();
-            let kept = register.accounts.lock().unwrap().len();
+            let kept = cache.accounts.lock().unwrap().len();
             assert!(kept <= 100, "{kept}");
         }
         assert!(Arc::ptr_eq(&busy, &of("0").unwrap()));
-        assert!(register.accounts.lock().unwrap().contains_key("998"));
-        assert!(!register.accounts.lock().unwrap().contains_key("1"));
+        assert!(cache.accounts.lock().unwrap().contains_key("998"));
+        assert!(!cache.accounts.lock().unwrap().contains_key("1"));
 
-        let register = Register::new(1);
-        let busy = register.account("a", || Account::new("a".into(), Caller(0)));
-        let error = register
+        let cache = CallerCache::new(1);
+        let busy = cache.account("a", || Account::new("a".into(), Caller(0)));
+        let error = cache
             .account("b", || Account::new("b".into(), Caller(0)))
             .unwrap_err();
         assert_eq!(error.reason(), Reason::Overloaded);
         drop(busy);
-        register
+        cache
             .account("b", || Account::new("b".into(), Caller(0)))
             .unwrap();
     }

@@ -1,61 +1,61 @@
-//! What a call shows of itself, before anybody believes it.
+//! The credentials of a call, before they are verified.
 
 use std::fmt;
 
 use crate::chat::call::Origin;
 
-/// What a key for DashScope begins with.
+/// The prefix of DashScope API keys.
 const DASHSCOPE: &str = "sk-";
 
-/// No key for DashScope is near this long.
+/// The longest DashScope API key that is accepted; real ones are far shorter.
 const MAX_DASHSCOPE_KEY: usize = 256;
 
-/// What a call shows of itself.
+/// The credentials of a call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Credentials<'a> {
     /// The value of `authorization`.
-    pub authorization: Option<Shown<'a>>,
+    pub authorization: Option<CredentialBytes<'a>>,
     /// The value of `x-api-key`.
-    pub api_key: Option<Shown<'a>>,
-    /// The URIs in the certificate of its connection, which was proved.
+    pub api_key: Option<CredentialBytes<'a>>,
+    /// The URIs in the certificate of its connection, which was verified.
     pub uris: &'a [String],
-    /// Where its connection comes from.
+    /// The network origin of its connection.
     pub origin: Origin,
 }
 
-/// Bytes that may be a key.
+/// Bytes that may be a key; `Debug` does not show them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Shown<'a>(pub &'a [u8]);
+pub struct CredentialBytes<'a>(pub &'a [u8]);
 
-impl fmt::Debug for Shown<'_> {
+impl fmt::Debug for CredentialBytes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("****")
     }
 }
 
 impl<'a> Credentials<'a> {
-    /// Whether there is any key or token, right or wrong.
+    /// Whether there is a key or a token, valid or not.
     pub(super) fn has_text(&self) -> bool {
         self.authorization.is_some() || self.api_key.is_some()
     }
 
-    /// The key or token that is shown: `authorization` counts before `x-api-key`.
+    /// The key or token: `authorization` takes precedence over `x-api-key`.
     pub(super) fn text(&self) -> Option<&'a str> {
         let bytes = match self.authorization {
-            Some(Shown(value)) => bearer(value)?,
+            Some(CredentialBytes(value)) => bearer(value)?,
             None => self.api_key?.0,
         };
         std::str::from_utf8(bytes).ok().map(str::trim)
     }
 }
 
-/// What stands after `Bearer`, in any case, as HTTP has it.
+/// The value after `Bearer`, which is case-insensitive in HTTP.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(rest)
 }
 
-/// Whether a text looks like a key for DashScope.
+/// Whether a text has the format of a DashScope API key.
 pub(super) fn is_for_dashscope(text: &str) -> bool {
     text.len() > DASHSCOPE.len()
         && text.len() <= MAX_DASHSCOPE_KEY
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     fn shown<'a>(authorization: Option<&'a str>, api_key: Option<&'a str>) -> Credentials<'a> {
-        let shown = |text: &'a str| Shown(text.as_bytes());
+        let shown = |text: &'a str| CredentialBytes(text.as_bytes());
         Credentials {
             authorization: authorization.map(shown),
             api_key: api_key.map(shown),
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_in_either_place() {
+    fn a_key_is_read_from_either_header() {
         for (authorization, api_key, expected) in [
             (Some("Bearer k1"), None, Some("k1")),
             (Some("bearer  k1 "), None, Some("k1")),

@@ -1,27 +1,27 @@
-//! Moments as the file of keys writes them, `2027-01-31T12:00:00Z`, and as seconds since 1970.
+//! Times as in the key file, `2027-01-31T12:00:00Z`, and as seconds since 1970.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use toml::value::{Date, Datetime, Offset, Time};
 
-/// The seconds of a day.
+/// Seconds of a day.
 pub const DAY: u64 = 24 * 60 * 60;
 
-/// The days before each month of a year that is no leap year.
+/// Days before each month of a common year.
 const BEFORE_MONTH: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
 
-/// Now, in seconds since 1970. A clock before that year is one that was never set.
+/// The current time in seconds since 1970. 0 for a clock that was never set.
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
 
-/// A moment that is written as TOML writes it. A date alone is its first second in UTC.
+/// Parses a TOML time. A date alone is its first second in UTC.
 pub fn parse(text: &str) -> Option<u64> {
     seconds(&text.parse().ok()?)
 }
 
-/// A moment as TOML has it. `None` for a time without a date, without an offset, or before 1970.
+/// Converts a TOML time. `None` without a date, without an offset, or before 1970.
 pub(super) fn seconds(moment: &Datetime) -> Option<u64> {
     let date = moment.date?;
     let midnight = days(date)? * DAY;
@@ -37,7 +37,7 @@ pub(super) fn seconds(moment: &Datetime) -> Option<u64> {
     (midnight + within).checked_add_signed(-ahead)
 }
 
-/// A moment as the file writes it.
+/// Formats a time as in the key file.
 pub fn text(seconds: u64) -> String {
     let (date, within) = (date(seconds / DAY), seconds % DAY);
     let number = |seconds: u64| u8::try_from(seconds).unwrap_or_default();
@@ -54,7 +54,7 @@ pub fn text(seconds: u64) -> String {
     moment.to_string()
 }
 
-/// The days from 1970 to this one.
+/// Days from 1970 to a date.
 fn days(date: Date) -> Option<u64> {
     let year = u64::from(date.year);
     let month = usize::from(date.month).checked_sub(1)?;
@@ -83,7 +83,7 @@ fn date(days: u64) -> Date {
     }
 }
 
-/// The days from 1970 to the first one of a year.
+/// Days from 1970 to the first day of a year.
 fn before_year(year: u64) -> Option<u64> {
     let leap_years = |last: u64| last / 4 - last / 100 + last / 400;
     let years = year.checked_sub(1970)?;
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_read_with_their_offset() {
+    fn times_are_parsed_with_their_offset() {
         for (written, expected) in [
             ("1970-01-01T00:00:00Z", Some(0)),
             ("1970-01-02", Some(86_400)),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn every_day_of_five_centuries_comes_back() {
+    fn every_day_of_five_centuries_formats_and_parses() {
         for day in 0..183_000 {
             let written = text(day * DAY + 86_399);
             assert!(written.ends_with("T23:59:59Z"), "{written}");

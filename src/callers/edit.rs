@@ -1,7 +1,7 @@
-//! Changes of the file of keys, by commands.
+//! Changes to the key file by commands.
 //!
-//! People edit it too, so commands only ever add lines and never write it anew: what stands there
-//! stays, comments and all, and so do its owner and its rights.
+//! The file is edited by people too, so commands only add lines and never rewrite it: its content,
+//! comments, owner and permissions are kept.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -10,23 +10,23 @@ use std::path::Path;
 use crate::error::Error;
 
 use super::date;
-use super::file::{self, Entry, State, fault, parse};
+use super::file::{self, Entry, State, config_error, parse};
 
-/// What stands at the head of a file that a command made.
+/// The header of a key file that a command creates.
 const HEAD: &str = "\
 # Caller keys. `dashgate keys new` adds one, `dashgate keys revoke` revokes one. The gateway reloads
 # this file when it changes. The file has no keys: sha256 is the hash of a key.
 ";
 
-/// Adds a key, and makes the file if there is none. `show` gives the key itself to its owner, once
-/// it is known that the file takes it; what was not shown is not added.
+/// Adds a key, and creates the file if it does not exist. `show` outputs the key once the file is
+/// known to be writable; if it fails, the key is not added.
 pub fn add<E: From<Error>>(
     path: &Path,
     entry: &Entry,
     show: impl FnOnce() -> Result<(), E>,
 ) -> Result<(), E> {
     let (mut file, old) = open(path, true)?;
-    // A file that is wrong is mended by a person, before more goes into it.
+    // An invalid file must be fixed by hand before keys are added.
     parse(path, &old)?;
     let head = if old.is_empty() { HEAD } else { "" };
     let gap = if old.is_empty() || old.ends_with('\n') {
@@ -39,12 +39,12 @@ pub fn add<E: From<Error>>(
     write(&mut file, old.len(), &new).map_err(|error| unwritable(path, &error).into())
 }
 
-/// Takes a key back. `false` if that was done before.
+/// Revokes a key. Returns `false` if it was revoked before.
 pub fn revoke(path: &Path, id: &str, now: u64) -> Result<bool, Error> {
     let (mut file, old) = open(path, false)?;
     let entries = parse(path, &old)?;
     let Some(entry) = entries.iter().find(|entry| entry.id == id) else {
-        return Err(fault(
+        return Err(config_error(
             path,
             &format!("has no key {id}; `dashgate keys list` lists them"),
         ));
@@ -54,7 +54,7 @@ pub fn revoke(path: &Path, id: &str, now: u64) -> Result<bool, Error> {
     }
     let by_hand = || {
         let line = format!("revoked = {}", date::text(now));
-        fault(
+        config_error(
             path,
             &format!("is written in another way; add `{line}` to key {id} yourself"),
         )
@@ -63,20 +63,21 @@ pub fn revoke(path: &Path, id: &str, now: u64) -> Result<bool, Error> {
     let (before, after) = old.split_at_checked(at).ok_or_else(by_hand)?;
     let gap = if before.ends_with('\n') { "" } else { "\n" };
     let tail = format!("{gap}revoked = {}\n{after}", date::text(now));
-    // What was found by its looks is written only if it says what is meant.
-    let meant = |entries: &Vec<Entry>| {
+    // The position was found textually: the result is written only if it parses to the intended
+    // keys.
+    let intended = |entries: &Vec<Entry>| {
         let is_it = |entry: &Entry| entry.id == id && entry.state(now) == State::Revoked;
         entries.iter().any(is_it)
     };
     parse(path, &format!("{before}{tail}"))
         .ok()
-        .filter(meant)
+        .filter(intended)
         .ok_or_else(by_hand)?;
     write(&mut file, at, &tail).map_err(|error| unwritable(path, &error))?;
     Ok(true)
 }
 
-/// Where the line after a key's `id` begins.
+/// The offset of the line after a key's `id`.
 fn after_id(text: &str, id: &str) -> Option<usize> {
     let mut at = 0;
     for line in text.split_inclusive('\n') {
@@ -97,13 +98,13 @@ fn after_id(text: &str, id: &str) -> Option<usize> {
     None
 }
 
-/// The file and its text, locked against other commands until it is dropped.
+/// Opens and reads the file, locked against other commands until it is dropped.
 fn open(path: &Path, create: bool) -> Result<(File, String), Error> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(create);
     #[cfg(unix)]
     {
-        // Hashes are no secrets, but who has which key is nobody else's business.
+        // Hashes are not secret, but the list of callers is private.
         use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
     }
@@ -114,8 +115,8 @@ fn open(path: &Path, create: bool) -> Result<(File, String), Error> {
     Ok((file, file::text(path)?))
 }
 
-/// Writes from here to the end. The new text is never shorter than the old, so nothing is cut off
-/// first, and a crash can lose no key that stands above.
+/// Writes from this offset to the end. The new text is never shorter than the old, so the file is
+/// not truncated first, and a crash loses no key before the offset.
 fn write(file: &mut File, at: usize, text: &str) -> io::Result<()> {
     file.seek(SeekFrom::Start(at as u64))?;
     file.write_all(text.as_bytes())?;
@@ -123,7 +124,7 @@ fn write(file: &mut File, at: usize, text: &str) -> io::Result<()> {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Error {
-    fault(path, &format!("cannot be written: {error}"))
+    config_error(path, &format!("cannot be written: {error}"))
 }
 
 #[cfg(test)]
@@ -137,12 +138,12 @@ mod tests {
         add::<Error>(path, entry, || Ok(())).unwrap();
     }
 
-    /// A folder of its own that goes with the test.
+    /// A directory that is removed with the test.
     struct Folder(std::path::PathBuf);
 
     impl Folder {
         fn new() -> Self {
-            let name = format!("dashgate-keys-{}", key::fresh().unwrap().id);
+            let name = format!("dashgate-keys-{}", key::generate().unwrap().id);
             let path = std::env::temp_dir().join(name);
             std::fs::create_dir(&path).unwrap();
             Self(path)
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_added_and_taken_back_and_the_rest_of_the_file_stays() {
+    fn keys_are_added_and_revoked_and_the_rest_of_the_file_is_kept() {
         let folder = Folder::new();
         let path = folder.0.join("keys.toml");
         let (first, text) = entry("team-a");
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_written_and_read_and_checked() {
+    fn limits_are_written_read_and_validated() {
         let folder = Folder::new();
         let path = folder.0.join("keys.toml");
         let (mut entry, _) = entry("a");
@@ -223,7 +224,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_rights() {
+    fn a_new_file_is_private_and_an_old_one_keeps_its_permissions() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = Folder::new();
         let path = folder.0.join("keys.toml");
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_at_the_same_time_lose_no_key() {
+    fn concurrent_commands_lose_no_key() {
         let folder = Folder::new();
         let path = folder.0.join("keys.toml");
         let threads: Vec<_> = (0..16)
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_another_style_is_revoked_by_hand_and_not_broken() {
+    fn a_file_in_another_style_is_refused_and_not_damaged() {
         let folder = Folder::new();
         let path = folder.0.join("keys.toml");
         let (entry, _) = entry("a");

@@ -1,4 +1,4 @@
-//! The file of keys: TOML, a `[[key]]` for each, with the hash in the place of the key.
+//! The key file: TOML, with a `[[key]]` for each key that has the key's hash.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -11,18 +11,18 @@ use crate::regular_file;
 
 use super::date;
 use super::key::{self, Digest};
-use super::limits::{LARGEST, Overrides};
+use super::limits::{MAX_LIMIT, Overrides};
 
-/// The largest file that is read: tens of thousands of keys, and no disk image by mistake.
+/// The largest file: it fits tens of thousands of keys, and excludes a path to something else.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// The longest name: it stands in every line of the log.
+/// The longest name, which every log line of a call contains.
 const MAX_NAME: usize = 64;
 
-/// The most faults of a file that are told at once.
-const MAX_FAULTS: usize = 20;
+/// The most errors that are reported at once.
+const MAX_ERRORS: usize = 20;
 
-/// What may stand in a `[[key]]`.
+/// The fields of a `[[key]]`.
 const FIELDS: [&str; 11] = [
     "id",
     "name",
@@ -37,38 +37,38 @@ const FIELDS: [&str; 11] = [
     "tokens_per_day",
 ];
 
-/// A key as the file has it.
+/// A key in the file.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its public part.
+    /// Public part.
     pub id: String,
-    /// Whose it is.
+    /// Name of its owner.
     pub name: Arc<str>,
-    /// The hash of all of it.
+    /// Hash of the whole key.
     pub digest: Digest,
-    /// When it was made, in seconds since 1970.
+    /// When it was created, in seconds since 1970.
     pub created: Option<u64>,
-    /// From when on it is no good.
+    /// When it expires, in seconds since 1970.
     pub expires: Option<u64>,
-    /// Since when it is taken back.
+    /// When it was revoked, in seconds since 1970.
     pub revoked: Option<u64>,
-    /// What it may use, where that is not as for all.
+    /// Limits that differ from the defaults.
     pub limits: Overrides,
 }
 
-/// Whether a key opens the door.
+/// Whether a key is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It does.
+    /// Accepted.
     Active,
-    /// Its time is over.
+    /// Expired.
     Expired,
-    /// It was taken back.
+    /// Revoked.
     Revoked,
 }
 
 impl Entry {
-    /// What it is worth at this moment.
+    /// The state at a time.
     pub fn state(&self, now: u64) -> State {
         let reached = |moment: Option<u64>| moment.is_some_and(|moment| moment <= now);
         if reached(self.revoked) {
@@ -106,22 +106,22 @@ impl Entry {
     }
 }
 
-/// Checks the name of a caller. It is told to logs and metrics as it is.
+/// Validates the name of a caller, which logs and metrics contain unchanged.
 pub fn check_name(name: &str) -> Result<(), String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._@/:-".contains(&byte);
-    if !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(fits) {
+    let matches = |byte: u8| byte.is_ascii_alphanumeric() || b"._@/:-".contains(&byte);
+    if !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(matches) {
         return Ok(());
     }
     let wanted = "1 to 64 letters, digits and . _ @ / : -";
     Err(format!("a name is {wanted}"))
 }
 
-/// Reads a file of keys.
+/// Reads a key file.
 pub fn read(path: &Path) -> Result<Vec<Entry>, Error> {
     parse(path, &text(path)?)
 }
 
-/// The text of a file of keys.
+/// Reads the text of a key file.
 pub(super) fn text(path: &Path) -> Result<String, Error> {
     let read = || {
         let mut text = String::new();
@@ -135,37 +135,39 @@ pub(super) fn text(path: &Path) -> Result<String, Error> {
             true => "; create the first key with `dashgate keys new --name NAME`",
             false => "",
         };
-        fault(path, &format!("cannot be read: {error}{mend}"))
+        config_error(path, &format!("cannot be read: {error}{mend}"))
     })?;
     if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(fault(path, "is larger than 16 MiB; is it a key file"));
+        return Err(config_error(
+            path,
+            "is larger than 16 MiB; is it a key file",
+        ));
     }
     Ok(text)
 }
 
-/// The error of a key file without a word in it, where there were keys.
+/// The error for a key file that became empty.
 pub(super) fn blank(path: &Path) -> Error {
-    fault(path, "is empty; to have no keys, leave a comment in it")
+    config_error(path, "is empty; to have no keys, leave a comment in it")
 }
 
-/// The keys of a text, or all that is wrong with it. No value is quoted: somebody may have put a
-/// key where its hash belongs.
+/// The keys in a text, or all errors. No value is quoted: it may be a key in place of its hash.
 pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, Error> {
     let table = text.parse::<Table>().map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
         let line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
-        fault(path, &format!("is not TOML at line {line}"))
+        config_error(path, &format!("is not TOML at line {line}"))
     })?;
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     let mut entries: Vec<Entry> = Vec::new();
     for (name, value) in &table {
         match (name.as_str(), value) {
             ("key", Value::Array(list)) => {
                 for (at, value) in list.iter().enumerate() {
-                    entries.extend(entry(at + 1, value, &mut faults));
+                    entries.extend(entry(at + 1, value, &mut errors));
                 }
             }
-            _ => faults.push(format!("{name:?} is not known; write [[key]] for each key")),
+            _ => errors.push(format!("{name:?} is not known; write [[key]] for each key")),
         }
     }
     let mut ids: Vec<_> = entries.iter().map(|entry| entry.id.as_str()).collect();
@@ -174,23 +176,26 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, Error> {
         if let [one, other] = pair
             && one == other
         {
-            faults.push(format!("duplicate id {one}; create a new key"));
+            errors.push(format!("duplicate id {one}; create a new key"));
         }
     }
-    if faults.is_empty() {
+    if errors.is_empty() {
         return Ok(entries);
     }
-    let more = faults.len().saturating_sub(MAX_FAULTS);
-    faults.truncate(MAX_FAULTS);
+    let more = errors.len().saturating_sub(MAX_ERRORS);
+    errors.truncate(MAX_ERRORS);
     if more > 0 {
-        faults.push(format!("and {more} more"));
+        errors.push(format!("and {more} more"));
     }
-    Err(fault(path, &format!("is invalid: {}", faults.join("; "))))
+    Err(config_error(
+        path,
+        &format!("is invalid: {}", errors.join("; ")),
+    ))
 }
 
-fn entry(number: usize, value: &Value, faults: &mut Vec<String>) -> Option<Entry> {
-    let before = faults.len();
-    let mut wrong = |what: String| faults.push(format!("key {number}: {what}"));
+fn entry(number: usize, value: &Value, errors: &mut Vec<String>) -> Option<Entry> {
+    let before = errors.len();
+    let mut wrong = |what: String| errors.push(format!("key {number}: {what}"));
     let Some(fields) = value.as_table() else {
         wrong("is not a table; write [[key]]".to_owned());
         return None;
@@ -229,7 +234,7 @@ fn entry(number: usize, value: &Value, faults: &mut Vec<String>) -> Option<Entry
     let (created, expires) = (moment("created"), moment("expires"));
     let revoked = moment("revoked");
     let limits = limits(fields, &mut wrong);
-    let digest = digest.filter(|_| faults.len() == before)?;
+    let digest = digest.filter(|_| errors.len() == before)?;
     Some(Entry {
         id: id.to_owned(),
         name: name.into(),
@@ -241,13 +246,13 @@ fn entry(number: usize, value: &Value, faults: &mut Vec<String>) -> Option<Entry
     })
 }
 
-/// What a key may use.
+/// The limits of a key.
 fn limits(fields: &Table, wrong: &mut impl FnMut(String)) -> Overrides {
     let mut limits = Overrides::default();
     for (name, value) in fields {
         if let Some(place) = limits.number(name) {
             let number = value.as_integer().and_then(|n| u64::try_from(n).ok());
-            *place = number.filter(|number| *number <= LARGEST);
+            *place = number.filter(|number| *number <= MAX_LIMIT);
             if place.is_none() {
                 wrong(format!(
                     "{name} is not a number; write digits only, 0 for no limit"
@@ -268,10 +273,10 @@ fn limits(fields: &Table, wrong: &mut impl FnMut(String)) -> Overrides {
     limits
 }
 
-/// A fault of this file.
-pub(super) fn fault(path: &Path, what: &str) -> Error {
+/// An error in this file.
+pub(super) fn config_error(path: &Path, what: &str) -> Error {
     let message = format!("the key file {} {what}", path.display());
-    // A fault of a file that somebody named, and it never reaches a caller.
+    // A configuration error, which is never returned to a caller.
     Error::new(Reason::InvalidRequest, message)
 }
 
@@ -280,7 +285,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn entry(name: &str) -> (Entry, String) {
-        let key = key::fresh().unwrap();
+        let key = key::generate().unwrap();
         let entry = Entry {
             id: key.id,
             name: name.into(),
@@ -294,7 +299,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn all_faults_of_a_file_are_told_and_no_value_of_it() {
+    fn all_errors_of_a_file_are_reported_without_values() {
         let text = "top = 1\n[[key]]\nid = \"canary\"\nname = \"canary name\"\n\
                     sha256 = \"dg_canary\"\nexpires = \"canary\"\nmodle = 1\n";
         let told = parse(Path::new("k.toml"), text).unwrap_err().to_string();
@@ -321,7 +326,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_there_says_how_to_make_it() {
+    fn a_missing_file_is_reported_with_how_to_create_it() {
         let told = read(Path::new("/nowhere/keys.toml")).unwrap_err();
         assert!(told.message().contains("dashgate keys new"), "{told}");
     }

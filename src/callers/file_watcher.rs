@@ -9,94 +9,94 @@ use crate::error::Error;
 use super::file;
 use super::key::Digest;
 
-/// How often a file is looked at: a key that was taken back still opens the door for so long. A
-/// look is one `stat`; a watch by the kernel would miss files that are mounted or linked anew.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The interval of checks, and so the longest time that a revoked key is still accepted. A check is
+/// one `stat`; inotify would miss files that are mounted or linked again.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A file that is younger than this may change once more without a change of its time.
+/// A file younger than this may change again without a change of its modification time.
 const YOUNG: Duration = Duration::from_secs(2);
 
-/// A file, and what of it was seen last.
-pub(super) struct Watched {
-    /// Where it is.
+/// A file, and its last known state.
+pub(super) struct WatchedFile {
+    /// Path of the file.
     pub(super) path: PathBuf,
-    seen: Mutex<Seen>,
+    state: Mutex<FileState>,
 }
 
-/// What of the file was read last.
-struct Seen {
-    /// `None`: look into it again, whatever its stamp.
-    stamp: Option<Stamp>,
+/// The last known state of a file.
+struct FileState {
+    /// `None`: read the file at the next check, whatever its metadata.
+    stamp: Option<FileStamp>,
     content: Option<Digest>,
 }
 
-/// What tells one state of a file from the next, without reading it.
+/// What identifies a state of a file without reading it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     length: u64,
     modified: Option<SystemTime>,
-    /// A link that leads elsewhere now, as Kubernetes changes its mounts.
+    /// Changes when a symbolic link changes its target, as in Kubernetes mounts.
     inode: u64,
 }
 
-impl Watched {
-    /// Reads a file for the first time.
+impl WatchedFile {
+    /// Opens and reads a file.
     pub(super) fn open(path: PathBuf) -> Result<(Self, String), Error> {
-        let stamp = stamp(&path).filter(Stamp::is_old);
+        let stamp = stamp(&path).filter(FileStamp::is_old);
         let text = file::text(&path)?;
         let content = Some(Digest::of(&text));
-        let seen = Mutex::new(Seen { stamp, content });
-        Ok((Self { path, seen }, text))
+        let state = Mutex::new(FileState { stamp, content });
+        Ok((Self { path, state }, text))
     }
 
-    /// The text, or why there is none, if that is another than before.
+    /// The text, or why there is none, if it differs from the last one.
     pub(super) async fn changed(&self) -> Option<Result<String, Error>> {
         let path = self.path.clone();
-        let seen = self.seen().stamp;
-        // A disk that hangs must not hang the calls.
+        let state = self.state().stamp;
+        // A disk that hangs must not block the calls.
         let looking = tokio::task::spawn_blocking(move || {
             let stamp = stamp(&path);
-            let same = stamp.is_some() && stamp == seen;
+            let same = stamp.is_some() && stamp == state;
             (!same).then(|| (stamp, file::text(&path)))
         });
-        // Only a runtime that ends lets go of a look.
+        // Only a runtime that shuts down cancels a check.
         let (stamp, text) = looking.await.ok()??;
         let content = text.as_ref().ok().map(|text| Digest::of(text));
-        self.is_news(stamp, content).then_some(text)
+        self.is_new(stamp, content).then_some(text)
     }
 
-    /// Keeps what was seen, and says whether its content is new.
-    fn is_news(&self, stamp: Option<Stamp>, content: Option<Digest>) -> bool {
-        let mut seen = self.seen();
-        seen.stamp = stamp.filter(Stamp::is_old);
-        let same = match (&seen.content, &content) {
+    /// Stores the state, and returns whether the content is new.
+    fn is_new(&self, stamp: Option<FileStamp>, content: Option<Digest>) -> bool {
+        let mut state = self.state();
+        state.stamp = stamp.filter(FileStamp::is_old);
+        let same = match (&state.content, &content) {
             (Some(old), Some(new)) => old.matches(new),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        seen.content = content;
+        state.content = content;
         !same
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, FileState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Stamp {
+impl FileStamp {
     fn is_old(&self) -> bool {
         let age = self.modified.map(|modified| modified.elapsed());
         matches!(age, Some(Ok(age)) if age >= YOUNG)
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<FileStamp> {
     let metadata = std::fs::metadata(path).ok()?;
     #[cfg(unix)]
     let inode = std::os::unix::fs::MetadataExt::ino(&metadata);
     #[cfg(not(unix))]
     let inode = 0;
-    Some(Stamp {
+    Some(FileStamp {
         length: metadata.len(),
         modified: metadata.modified().ok(),
         inode,

@@ -1,32 +1,32 @@
-//! A key of our own: `dg_ID_SECRET`, made of 256 random bits, kept as a hash.
+//! API keys issued by the gateway: `dg_ID_SECRET`, from 256 random bits, stored as a hash.
 //!
-//! The hash is plain SHA-256. Slow, salted hashes protect words that people choose, by making each
-//! guess dear. Nobody guesses one of 2^256 keys however cheap a guess is, and the hash is made for
-//! every call, so a slow one would only be a way to wear the gateway out. For the same reason there
-//! is no salt: no two keys are the same, and no table of hashes can be made before.
+//! The hash is plain SHA-256. Slow, salted hashes protect passwords that people choose, by making
+//! each guess expensive. One of 2^256 keys cannot be guessed at any cost, and the hash is computed
+//! for every call, so a slow one would only make denial of service easier. A salt is not needed for
+//! the same reason: keys are unique, and no table of hashes can be precomputed.
 
 use aws_lc_rs::{constant_time, digest, rand};
 
 use crate::error::{Error, Reason};
 use crate::secret::Secret;
 
-/// What every key begins with, so that scanners of source code can find a lost one.
+/// The prefix of every key, which scanners of source code can search for.
 pub const PREFIX: &str = "dg_";
 
-/// The bytes of the name of a key: enough that no two keys of one file ever share it.
+/// Length of a key's id in bytes: enough to make collisions within a file negligible.
 const ID_BYTES: usize = 6;
 
-/// The bytes of its secret.
+/// Length of a key's secret in bytes.
 const SECRET_BYTES: usize = 32;
 
-/// A key that was just made. It is shown once and then gone.
+/// A new key. Its text is shown once and not stored.
 #[derive(Debug)]
-pub struct Fresh {
-    /// Its public part.
+pub struct NewKey {
+    /// The public part.
     pub id: String,
-    /// All of it.
+    /// The whole key.
     pub text: Secret,
-    /// What is kept.
+    /// The hash, which is stored.
     pub digest: Digest,
 }
 
@@ -34,8 +34,8 @@ pub struct Fresh {
 #[derive(Clone, Copy, Debug)]
 pub struct Digest([u8; 32]);
 
-/// Makes a key.
-pub fn fresh() -> Result<Fresh, Error> {
+/// Creates a key.
+pub fn generate() -> Result<NewKey, Error> {
     let mut bytes = [0; ID_BYTES + SECRET_BYTES];
     rand::fill(&mut bytes).map_err(|_| {
         let message = "the operating system gives no random numbers; no key was made";
@@ -44,27 +44,27 @@ pub fn fresh() -> Result<Fresh, Error> {
     let (id, secret) = bytes.split_at(ID_BYTES);
     let id = hex(id);
     let text = format!("{PREFIX}{id}_{}", hex(secret));
-    Ok(Fresh {
+    Ok(NewKey {
         digest: Digest::of(&text),
         text: Secret::new(text),
         id,
     })
 }
 
-/// The public part of what looks like a key.
+/// The public part of a text in the format of a key.
 pub(super) fn id_of(text: &str) -> Option<&str> {
     let (id, _) = text.strip_prefix(PREFIX)?.split_once('_')?;
     is_id(id).then_some(id)
 }
 
-/// Whether a text can be the public part of a key.
+/// Whether a text has the format of a key's public part.
 pub(super) fn is_id(text: &str) -> bool {
     let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     text.len() == 2 * ID_BYTES && text.bytes().all(digit)
 }
 
 impl Digest {
-    /// Of a whole key, as it is sent.
+    /// The hash of a whole key, as sent by a caller.
     pub fn of(text: &str) -> Self {
         let mut bytes = [0; 32];
         let made = digest::digest(&digest::SHA256, text.as_bytes());
@@ -74,7 +74,7 @@ impl Digest {
         Self(bytes)
     }
 
-    /// From 64 hexadecimal digits.
+    /// Parses 64 hexadecimal digits.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         if text.len() != 2 * bytes.len() {
@@ -88,12 +88,12 @@ impl Digest {
         Some(Self(bytes))
     }
 
-    /// As 64 hexadecimal digits.
+    /// Formats as 64 hexadecimal digits.
     pub fn hex(self) -> String {
         hex(&self.0)
     }
 
-    /// Whether both are the same, in a time that does not tell how far they agree.
+    /// Compares in constant time.
     pub(super) fn matches(&self, other: &Self) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
@@ -112,19 +112,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fresh_key_names_itself_and_hides_in_debug() {
-        let key = fresh().unwrap();
+    fn a_new_key_contains_its_id_and_is_hidden_in_debug() {
+        let key = generate().unwrap();
         let text = key.text.expose();
         assert_eq!(text.len(), 3 + 12 + 1 + 64);
         assert_eq!(id_of(text), Some(key.id.as_str()));
         assert!(key.digest.matches(&Digest::of(text)));
         let secret = text.rsplit('_').next().unwrap();
         assert!(!format!("{key:?}").contains(secret));
-        assert_ne!(fresh().unwrap().text, key.text);
+        assert_ne!(generate().unwrap().text, key.text);
     }
 
     #[test]
-    fn a_digest_is_that_of_sha256sum_and_comes_back_from_hex() {
+    fn a_digest_equals_sha256sum_and_parses_from_hex() {
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Digest::of("abc").hex(), expected);
         let read = Digest::parse(expected).unwrap();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_has_no_id() {
+    fn other_texts_have_no_key_id() {
         for text in [
             "",
             "dg_",

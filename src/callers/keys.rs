@@ -1,4 +1,4 @@
-//! The keys of our own that hold now: the file of keys, read again when it changes.
+//! The keys of the key file, which is read again when it changes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -13,45 +13,45 @@ use crate::error::Error;
 use super::account::Account;
 use super::date;
 use super::file::{self, Entry, State};
-use super::file_watcher::{LOOK_EVERY, Watched};
+use super::file_watcher::{CHECK_INTERVAL, WatchedFile};
 use super::key::{self, Digest};
 use super::limits::Limits;
 
 type Table = HashMap<String, Key>;
 
-/// A key and whose it is.
+/// A key and its owner.
 struct Key {
     entry: Entry,
-    holder: Holder,
+    owner: KeyOwner,
 }
 
-/// Somebody who holds a key, and what it may use. Keys of one name have one holder.
+/// The owner of keys, with its limits. Keys of the same name have one owner.
 #[derive(Clone)]
-pub(super) struct Holder {
+pub(super) struct KeyOwner {
     pub(super) account: Arc<Account>,
     pub(super) limits: Arc<Limits>,
 }
 
 /// What all keys have in common.
-pub(super) struct Terms {
-    /// What a caller may use of whom nothing else is said.
+pub(super) struct KeyDefaults {
+    /// The default limits.
     pub(super) limits: Limits,
-    /// Makes the number of a caller.
+    /// Computes the id of a caller.
     pub(super) hasher: RandomState,
 }
 
 /// All keys of a file.
 pub(super) struct Keys {
-    file: Watched,
-    terms: Terms,
+    file: WatchedFile,
+    defaults: KeyDefaults,
     table: RwLock<Arc<Table>>,
 }
 
 impl Keys {
-    /// Reads the file. One that cannot be read is a fault of the settings.
-    pub(super) fn open(path: PathBuf, terms: Terms) -> Result<Self, Error> {
-        let (file, text) = Watched::open(path)?;
-        let table = terms.table(file::parse(&file.path, &text)?, &Table::new());
+    /// Reads the file. If it cannot be read, that is a configuration error.
+    pub(super) fn open(path: PathBuf, defaults: KeyDefaults) -> Result<Self, Error> {
+        let (file, text) = WatchedFile::open(path)?;
+        let table = defaults.table(file::parse(&file.path, &text)?, &Table::new());
         if table.is_empty() {
             tracing::warn!(
                 file = %file.path.display(),
@@ -60,23 +60,23 @@ impl Keys {
         }
         Ok(Self {
             file,
-            terms,
+            defaults,
             table: RwLock::new(Arc::new(table)),
         })
     }
 
-    /// The caller whose key this is. The fault says what is wrong, for the log.
-    pub(super) fn find(&self, text: &str, now: u64) -> Result<Holder, &'static str> {
-        // Made whether or not there is such a key, so that time tells nothing either.
-        let shown = Digest::of(text);
+    /// The owner of a key. The error is the reason, for the log.
+    pub(super) fn find(&self, text: &str, now: u64) -> Result<KeyOwner, &'static str> {
+        // Computed even if there is no such key, so that timing reveals nothing.
+        let digest = Digest::of(text);
         let id = key::id_of(text).ok_or("not a key of this gateway")?;
         let table = self.table();
-        let Key { entry, holder } = table.get(id).ok_or("there is no such key")?;
-        if !entry.digest.matches(&shown) {
+        let Key { entry, owner } = table.get(id).ok_or("there is no such key")?;
+        if !entry.digest.matches(&digest) {
             return Err("the key does not match its id");
         }
         match entry.state(now) {
-            State::Active => Ok(holder.clone()),
+            State::Active => Ok(owner.clone()),
             State::Expired => Err("the key has expired"),
             State::Revoked => Err("the key is revoked"),
         }
@@ -87,17 +87,17 @@ impl Keys {
         Arc::clone(&table)
     }
 
-    /// Looks at the file again and again.
+    /// Checks the file at intervals.
     pub(super) async fn watch(&self) {
-        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        let mut ticks = tokio::time::interval(CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.look().await;
+            self.check().await;
         }
     }
 
-    async fn look(&self) {
+    async fn check(&self) {
         let Some(text) = self.file.changed().await else {
             return;
         };
@@ -105,14 +105,14 @@ impl Keys {
         let entries =
             text.and_then(
                 |text| match text.trim_start_matches('\u{feff}').trim().is_empty() {
-                    // Cut by whoever writes it: all callers would be locked out.
+                    // The file is being rewritten: an empty one would lock out all callers.
                     true => Err(file::blank(&self.file.path)),
                     false => file::parse(&self.file.path, &text),
                 },
             );
         match entries {
             Ok(entries) => {
-                let table = Arc::new(self.terms.table(entries, &self.table()));
+                let table = Arc::new(self.defaults.table(entries, &self.table()));
                 tracing::info!(file = %path, keys = table.len(), "key file reloaded");
                 *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
             }
@@ -123,14 +123,14 @@ impl Keys {
     }
 }
 
-impl Terms {
-    /// The keys of a file. A caller that was there before has used what it has used.
+impl KeyDefaults {
+    /// The keys of a file. A caller that existed before keeps its usage.
     fn table(&self, entries: Vec<Entry>, before: &Table) -> Table {
         let now = date::now();
         let is_live = |entry: &&Entry| entry.state(now) == State::Active;
         let live = entries.iter().filter(is_live).count();
         tracing::debug!(keys = entries.len(), live, "keys were read");
-        let accounts = before.values().map(|key| &key.holder.account);
+        let accounts = before.values().map(|key| &key.owner.account);
         let mut accounts: HashMap<Arc<str>, Arc<Account>> = accounts
             .map(|account| (Arc::clone(&account.name), Arc::clone(account)))
             .collect();
@@ -140,11 +140,11 @@ impl Terms {
                 let caller = Caller(self.hasher.hash_one(("key", &entry.name)));
                 Arc::new(Account::new(Arc::clone(&entry.name), caller))
             });
-            let holder = Holder {
+            let owner = KeyOwner {
                 account: Arc::clone(account),
-                limits: Arc::new(entry.limits.over(&self.limits)),
+                limits: Arc::new(entry.limits.apply_to(&self.limits)),
             };
-            table.insert(entry.id.clone(), Key { entry, holder });
+            table.insert(entry.id.clone(), Key { entry, owner });
         }
         table
     }

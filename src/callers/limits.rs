@@ -1,41 +1,41 @@
-//! What a caller may use. Nothing said is no limit.
+//! Limits of a caller.
 
-/// What one caller may use.
+/// Limits of a caller. Zero or empty is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// The models that it may name, with `*` for any characters; empty: all.
+    /// The models that it may use, with `*` for any characters. Empty: all.
     pub models: Vec<String>,
-    /// How often it may call in a minute; 0: as often as it likes.
+    /// Calls per minute.
     pub requests_per_minute: u64,
-    /// How many tokens, in and out, it may use in a minute; 0: as many as it likes.
+    /// Input and output tokens per minute.
     pub tokens_per_minute: u64,
-    /// How many calls it may have at the same time; 0: as many as it likes.
+    /// Concurrent calls.
     pub max_streams: u64,
-    /// How many tokens it may use in a day of UTC; 0: as many as it likes.
+    /// Input and output tokens per day in UTC.
     pub tokens_per_day: u64,
 }
 
-/// What is said of one caller; what is not said is as for all.
+/// Limits of one caller that override the defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// Instead of [`Limits::models`].
+    /// Overrides [`Limits::models`].
     pub models: Option<Vec<String>>,
-    /// Instead of [`Limits::requests_per_minute`].
+    /// Overrides [`Limits::requests_per_minute`].
     pub requests_per_minute: Option<u64>,
-    /// Instead of [`Limits::tokens_per_minute`].
+    /// Overrides [`Limits::tokens_per_minute`].
     pub tokens_per_minute: Option<u64>,
-    /// Instead of [`Limits::max_streams`].
+    /// Overrides [`Limits::max_streams`].
     pub max_streams: Option<u64>,
-    /// Instead of [`Limits::tokens_per_day`].
+    /// Overrides [`Limits::tokens_per_day`].
     pub tokens_per_day: Option<u64>,
 }
 
-/// The largest number that can be said: what a sum of many still holds.
-pub const LARGEST: u64 = 1_000_000_000_000;
+/// The highest limit: sums of many still fit into 64 bits.
+pub const MAX_LIMIT: u64 = 1_000_000_000_000;
 
 impl Overrides {
-    /// The limits of this caller.
-    pub fn over(&self, all: &Limits) -> Limits {
+    /// Applies the overrides to the defaults.
+    pub fn apply_to(&self, all: &Limits) -> Limits {
         let models = self.models.as_ref().unwrap_or(&all.models);
         Limits {
             models: models.clone(),
@@ -46,7 +46,7 @@ impl Overrides {
         }
     }
 
-    /// The numbers with their names, as the file writes them.
+    /// The numeric limits with their names in the file.
     pub fn numbers(&self) -> [(&'static str, Option<u64>); 4] {
         [
             ("requests_per_minute", self.requests_per_minute),
@@ -56,7 +56,7 @@ impl Overrides {
         ]
     }
 
-    /// The place of a number, by its name.
+    /// The numeric limit with this name.
     pub(super) fn number(&mut self, name: &str) -> Option<&mut Option<u64>> {
         match name {
             "requests_per_minute" => Some(&mut self.requests_per_minute),
@@ -69,20 +69,20 @@ impl Overrides {
 }
 
 impl Limits {
-    /// Whether the caller may name this model.
-    pub(super) fn allow(&self, model: &str) -> bool {
-        let fits = |pattern: &String| fits(pattern, model);
-        self.models.is_empty() || self.models.iter().any(fits)
+    /// Whether the caller may use this model.
+    pub(super) fn allows(&self, model: &str) -> bool {
+        let matches = |pattern: &String| matches(pattern, model);
+        self.models.is_empty() || self.models.iter().any(matches)
     }
 }
 
-/// Whether a text is one that a pattern means; `*` stands for any characters, none included.
-pub(super) fn fits(pattern: &str, text: &str) -> bool {
-    fits_where(pattern, text, |_| true)
+/// Whether a pattern matches a text; `*` matches any characters, also none.
+pub(super) fn matches(pattern: &str, text: &str) -> bool {
+    matches_bytes(pattern, text, |_| true)
 }
 
-/// The same where `*` stands for these bytes alone.
-pub(super) fn fits_where(pattern: &str, text: &str, may: fn(u8) -> bool) -> bool {
+/// Like [`matches`], but `*` matches only these bytes.
+pub(super) fn matches_bytes(pattern: &str, text: &str, may: fn(u8) -> bool) -> bool {
     let may = |text: &str| text.bytes().all(may);
     let mut pieces = pattern.split('*');
     let Some(mut rest) = text.strip_prefix(pieces.next().unwrap_or_default()) else {
@@ -91,7 +91,7 @@ pub(super) fn fits_where(pattern: &str, text: &str, may: fn(u8) -> bool) -> bool
     let Some(last) = pieces.next_back() else {
         return rest.is_empty();
     };
-    // The first place where a piece fits leaves the most for those after it.
+    // The first match of a piece leaves the most for those after it.
     for piece in pieces {
         match rest.split_once(piece) {
             Some((star, after)) if may(star) => rest = after,
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_any_letters() {
+    fn a_star_matches_any_characters() {
         for (pattern, text, expected) in [
             ("qwen-vl", "qwen-vl", true),
             ("qwen-vl", "qwen-vl-max", false),
@@ -125,12 +125,12 @@ mod tests {
             ("", "", true),
             ("", "x", false),
         ] {
-            assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
         }
     }
 
     #[test]
-    fn what_is_not_said_of_one_is_as_for_all_and_zero_is_no_limit() {
+    fn missing_overrides_are_the_defaults_and_zero_is_no_limit() {
         let all = Limits {
             models: vec!["a*".to_owned()],
             requests_per_minute: 60,
@@ -138,16 +138,16 @@ mod tests {
             ..Limits::default()
         };
         let mut one = Overrides::default();
-        assert_eq!(one.over(&all), all);
-        assert!(all.allow("abc") && !all.allow("b"));
+        assert_eq!(one.apply_to(&all), all);
+        assert!(all.allows("abc") && !all.allows("b"));
         *one.number("requests_per_minute").unwrap() = Some(0);
         one.models = Some(Vec::new());
-        let limits = one.over(&all);
+        let limits = one.apply_to(&all);
         assert_eq!(
             (limits.requests_per_minute, limits.tokens_per_day),
             (0, 1000)
         );
-        assert!(limits.allow("b"));
+        assert!(limits.allows("b"));
         for (name, _) in one.numbers() {
             assert!(one.number(name).is_some(), "{name}");
         }

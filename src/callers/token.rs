@@ -1,7 +1,7 @@
-//! Tokens that an authority signs: JSON Web Tokens, as OpenID Connect and service meshes give them.
+//! Tokens signed by an issuer: JSON Web Tokens, as from OpenID Connect and service meshes.
 //!
-//! What decides is what the operator pinned: the issuer, the audience, the keys and the algorithms,
-//! all of them asymmetric. What a token says of itself only chooses among these.
+//! The configuration fixes the issuer, the audience, the keys and the algorithms, all of them
+//! asymmetric. The fields of a token only select among these.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,55 +14,55 @@ use serde::de::IgnoredAny;
 use crate::error::{Error, Reason};
 use crate::net::Network;
 
-use super::jwks::{Jwks, Source};
-use super::limits::{LARGEST, Overrides};
+use super::jwks::{Jwks, JwksSource};
+use super::limits::{MAX_LIMIT, Overrides};
 
-/// The longest token. It has to fit in the metadata of a call.
+/// The longest token: it has to fit in the metadata of a call.
 const MAX_TOKEN: usize = 8 * 1024;
 
-/// The longest name of a caller: it stands in every line of the log.
+/// The longest name of a caller, which every log line of a call contains.
 const MAX_NAME: usize = 128;
 
-/// Which tokens are accepted.
+/// The accepted tokens.
 #[derive(Clone, Debug)]
 pub struct TokenConfig {
-    /// The keys that sign them.
-    pub jwks: Source,
-    /// The way to their address.
+    /// The keys that verify them.
+    pub jwks: JwksSource,
+    /// How the URL is reached.
     pub network: Network,
-    /// Who makes them: `iss`.
+    /// The issuer: `iss`.
     pub issuer: String,
-    /// For whom they are made: one of these stands in `aud`.
+    /// The audience: `aud` must have one of these.
     pub audience: Vec<String>,
-    /// The algorithms, by their names.
+    /// Names of the accepted algorithms.
     pub algorithms: Vec<String>,
-    /// By how much the authority's clock may differ.
+    /// The most that the issuer's clock may differ.
     pub clock_skew: Duration,
-    /// The claim that names the caller.
+    /// The claim with the name of the caller.
     pub name_claim: String,
-    /// The claim that holds its limits, if the authority may set them.
+    /// The claim with its limits, if the issuer may set them.
     pub limits_claim: Option<String>,
 }
 
-/// Checks tokens.
-pub(super) struct Tokens {
+/// Verifies tokens.
+pub(super) struct TokenVerifier {
     jwks: Jwks,
-    /// One for each algorithm that is accepted, so that none is looked at by the rules of another.
+    /// One for each accepted algorithm, so that no token is verified by the rules of another.
     validations: Vec<(Algorithm, Validation)>,
     name_claim: String,
     limits_claim: Option<String>,
 }
 
-/// Whom a token names.
+/// The content of a valid token.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Named {
-    /// The caller.
+pub(super) struct TokenIdentity {
+    /// Name of the caller.
     pub(super) name: String,
-    /// What it may use, where that is not as for all.
+    /// Limits that override the defaults.
     pub(super) limits: Overrides,
 }
 
-/// One claim, as far as it can mean something here.
+/// A claim, reduced to the types in use.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Claim {
@@ -71,7 +71,7 @@ enum Claim {
     Other(IgnoredAny),
 }
 
-/// Limits as an authority writes them: the fields of the file of keys.
+/// The limits claim, with the fields of the key file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LimitsClaim {
@@ -82,8 +82,8 @@ struct LimitsClaim {
     tokens_per_day: Option<u64>,
 }
 
-impl Tokens {
-    /// Reads the keys, or prepares to fetch them.
+impl TokenVerifier {
+    /// Opens the set of keys.
     pub(super) fn open(settings: TokenConfig) -> Result<Self, Error> {
         let algorithms = settings.algorithms.iter().map(|name| algorithm(name));
         let algorithms = algorithms.collect::<Result<Vec<_>, _>>()?;
@@ -104,8 +104,8 @@ impl Tokens {
         })
     }
 
-    /// Whom a token names. The fault says what is wrong, for the log.
-    pub(super) async fn check(&self, token: &str) -> Result<Named, &'static str> {
+    /// Verifies a token. The error is the reason, for the log.
+    pub(super) async fn check(&self, token: &str) -> Result<TokenIdentity, &'static str> {
         if token.len() > MAX_TOKEN {
             return Err("the token is longer than 8 KiB");
         }
@@ -127,10 +127,10 @@ impl Tokens {
         let claims = jsonwebtoken::decode::<HashMap<String, Claim>>(token, &key, validation)
             .map_err(|error| why(error.kind()))?
             .claims;
-        self.named(claims)
+        self.identity(claims)
     }
 
-    fn named(&self, mut claims: HashMap<String, Claim>) -> Result<Named, &'static str> {
+    fn identity(&self, mut claims: HashMap<String, Claim>) -> Result<TokenIdentity, &'static str> {
         let Some(Claim::Text(name)) = claims.remove(&self.name_claim) else {
             return Err("the token does not name its caller");
         };
@@ -140,14 +140,14 @@ impl Tokens {
         let limits = self.limits_claim.as_ref();
         let limits = match limits.and_then(|claim| claims.remove(claim)) {
             None => Overrides::default(),
-            // What cannot be read was meant to limit something.
+            // An unreadable claim was meant as a limit.
             Some(Claim::Text(_) | Claim::Other(_)) => return Err("the limits cannot be read"),
             Some(Claim::Limits(limits)) => limits.checked().ok_or("the limits are too large")?,
         };
-        Ok(Named { name, limits })
+        Ok(TokenIdentity { name, limits })
     }
 
-    /// Keeps the keys up to date, until it is dropped.
+    /// Keeps the keys up to date until it is dropped.
     pub(super) async fn watch(&self) {
         self.jwks.watch().await;
     }
@@ -162,17 +162,18 @@ impl LimitsClaim {
             max_streams: self.max_streams,
             tokens_per_day: self.tokens_per_day,
         };
-        let fits = |(_, number): &(_, Option<u64>)| number.is_none_or(|number| number <= LARGEST);
-        limits.numbers().iter().all(fits).then_some(limits)
+        let matches =
+            |(_, number): &(_, Option<u64>)| number.is_none_or(|number| number <= MAX_LIMIT);
+        limits.numbers().iter().all(matches).then_some(limits)
     }
 }
 
-/// Whether a text looks like a token.
+/// Whether a text has the format of a token.
 pub(super) fn is_token(text: &str) -> bool {
     text.starts_with("ey") && text.matches('.').count() == 2
 }
 
-/// An algorithm with a public key.
+/// Parses the name of an asymmetric algorithm.
 fn algorithm(name: &str) -> Result<Algorithm, Error> {
     let known = name.parse().ok();
     let public = known.filter(|known: &Algorithm| known.family() != AlgorithmFamily::Hmac);
@@ -183,7 +184,7 @@ fn algorithm(name: &str) -> Result<Algorithm, Error> {
     })
 }
 
-/// What is wrong with a token, without a word of it.
+/// The reason why a token is invalid, without its content.
 fn why(kind: &ErrorKind) -> &'static str {
     if matches!(kind, ErrorKind::ExpiredSignature) {
         "the token has expired"

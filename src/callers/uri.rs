@@ -1,14 +1,14 @@
-//! Which URIs of certificates a pattern accepts.
+//! Matching of the URIs in certificates.
 //!
-//! Narrower than the patterns of models: whoever may sign names below one path must not be able to
-//! make one that reaches beyond it.
+//! Stricter than the patterns of models: an authority that may issue names below one path must not
+//! be able to issue one that matches outside of it.
 
 use super::limits;
 
-/// Whether the operator's pattern accepts this URI. `*` stands for a part of one segment of the
-/// path: letters, digits, `-`, `.`, `_` and `~`. It never stands for `/`, `@`, `%` or a segment of
-/// dots. A last segment `**` accepts any path of such segments.
-pub(super) fn fits(pattern: &str, uri: &str) -> bool {
+/// Whether a configured pattern matches a URI. `*` matches a part of one path segment: letters,
+/// digits, `-`, `.`, `_` and `~`. It never matches `/`, `@`, `%` or a segment of dots. A last
+/// segment `**` matches any path of such segments.
+pub(super) fn matches(pattern: &str, uri: &str) -> bool {
     let (mut patterns, mut segments) = (pattern.split('/'), uri.split('/'));
     loop {
         match (patterns.next(), segments.next()) {
@@ -28,7 +28,7 @@ fn fits_segment(pattern: &str, segment: &str) -> bool {
         return pattern == segment;
     }
     let dots = matches!(segment, "" | "." | "..");
-    !dots && limits::fits_where(pattern, segment, is_plain)
+    !dots && limits::matches_bytes(pattern, segment, is_plain)
 }
 
 fn is_plain(byte: u8) -> bool {
@@ -37,10 +37,10 @@ fn is_plain(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use super::matches;
 
     #[test]
-    fn a_star_stays_in_its_segment() {
+    fn a_star_matches_within_a_segment() {
         for (pattern, uri, expected) in [
             ("spiffe://a.org/ns/x/sa/y", "spiffe://a.org/ns/x/sa/y", true),
             ("spiffe://a.org/ns/*/sa/*", "spiffe://a.org/ns/x/sa/y", true),
@@ -88,7 +88,7 @@ mod tests {
             ("spiffe://a.org/**/x", "spiffe://a.org/ns/y/x", false),
             ("spiffe://a.org/ns/*", "spiffe://a.org/ns/x\n", false),
         ] {
-            assert_eq!(fits(pattern, uri), expected, "{pattern} {uri}");
+            assert_eq!(matches(pattern, uri), expected, "{pattern} {uri}");
         }
     }
 }

@@ -7,7 +7,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand};
 
 use crate::callers::file::{self, Entry, State};
-use crate::callers::limits::{LARGEST, Overrides};
+use crate::callers::limits::{MAX_LIMIT, Overrides};
 use crate::callers::{date, edit, key};
 use crate::config::{self, Process};
 
@@ -146,7 +146,7 @@ fn new(
     path: &Path,
     terminal: &mut Terminal,
 ) -> Result<(), Failure> {
-    let key = key::fresh()?;
+    let key = key::generate()?;
     let entry = Entry {
         id: key.id.clone(),
         name: name.into(),
@@ -223,7 +223,7 @@ fn limits(limits: &Overrides) -> String {
 }
 
 fn number() -> RangedU64ValueParser {
-    RangedU64ValueParser::new().range(0..=LARGEST)
+    RangedU64ValueParser::new().range(0..=MAX_LIMIT)
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_key_is_printed_once_on_stdout_and_the_file_holds_its_hash() {
-        let made = key::fresh().unwrap();
+        let made = key::generate().unwrap();
         let path = std::env::temp_dir().join(format!("dashgate-{}.toml", made.id));
         let (mut terminal, out, err) = fake::terminal(false, false);
         let limits = Overrides {

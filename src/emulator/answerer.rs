@@ -1,4 +1,4 @@
-//! Makes the emulator's own answers.
+//! Generates the emulator's own answers.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,64 +6,65 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Choice, Speech, ToolCall, pieces};
 use super::checks::size;
-use super::error::Fault;
+use super::error::ApiError;
 use super::family::Kind;
-use super::image::paint;
+use super::image::generate_png;
 use super::media::Medium;
 use super::object_store::Store;
-use super::request::Ask;
-use super::speech_synthesis::{RATE, pieces as sound_pieces, speak, streamed_wav, wav};
+use super::request::GenerationRequest;
+use super::speech_synthesis::{RATE, pieces as audio_chunks, streamed_wav, synthesize, wav};
 use super::templates::{Language, answer as describe, language};
 use super::usage::count;
 
-/// Results are kept as long as DashScope keeps them.
+/// How long results are kept: as long as DashScope keeps them.
 const RESULT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// Speech beside the text of an omni model is no longer than this; it is not what is listened to.
+/// The most characters that an omni model speaks beside its text: longer audio adds nothing to
+/// tests.
 const SPOKEN_CHARACTERS: usize = 40;
 
-/// What an answer is made with.
-pub(super) struct Stage<'a> {
+/// The input of an answer.
+pub(super) struct AnswerInputs<'a> {
     /// The request.
-    pub(super) ask: &'a Ask,
+    pub(super) request: &'a GenerationRequest,
     /// Its media.
     pub(super) media: &'a [Medium],
-    /// The name of the request.
+    /// The request id.
     pub(super) id: &'a str,
-    /// Where results are put.
+    /// Where generated files are stored.
     pub(super) store: &'a Store,
-    /// Where they are fetched, as in `http://127.0.0.1:8089`.
+    /// Base URL of generated files, as in `http://127.0.0.1:8089`.
     pub(super) origin: &'a str,
 }
 
-/// Makes the answer.
+/// Generates the answer.
 ///
 /// # Errors
 ///
-/// When a picture of that size cannot be made.
-pub(super) fn compose(stage: &Stage<'_>) -> Result<Answer, Fault> {
-    match stage.ask.family.kind {
-        Kind::Chat => Ok(chat(stage)),
-        Kind::Transcribe => Ok(transcribe(stage)),
+/// If the image of the requested size cannot be generated.
+pub(super) fn build_answer(inputs: &AnswerInputs<'_>) -> Result<Answer, ApiError> {
+    match inputs.request.family.kind {
+        Kind::Chat => Ok(chat(inputs)),
+        Kind::Transcribe => Ok(transcribe(inputs)),
         Kind::Recognise => Ok(Answer {
-            transcript: Some(pieces(&describe(stage.ask, stage.media))),
+            transcript: Some(pieces(&describe(inputs.request, inputs.media))),
             ..Answer::default()
         }),
-        Kind::Speak => Ok(speech(stage)),
-        Kind::Draw => draw(stage),
-        // Refused by the checks.
+        Kind::Speak => Ok(speech(inputs)),
+        Kind::Draw => draw(inputs),
+        // Refused by `checks`.
         Kind::OtherPath => Ok(Answer::default()),
     }
 }
 
-fn chat(stage: &Stage<'_>) -> Answer {
-    let ask = stage.ask;
-    let calls = tool_calls(ask, stage.id);
+fn chat(inputs: &AnswerInputs<'_>) -> Answer {
+    let request = inputs.request;
+    let calls = tool_calls(request, inputs.id);
     let first = if calls.is_empty() {
         let mut choice = Choice {
-            text: pieces(&describe(ask, stage.media)),
+            text: pieces(&describe(request, inputs.media)),
             ..Choice::default()
         };
-        limit(&mut choice, ask);
+        limit(&mut choice, request);
         choice
     } else {
         Choice {
@@ -71,26 +72,30 @@ fn chat(stage: &Stage<'_>) -> Answer {
             ..Choice::default()
         }
     };
-    let wanted = ask.parameters.get("n").and_then(Value::as_u64).unwrap_or(1);
+    let wanted = request
+        .parameters
+        .get("n")
+        .and_then(Value::as_u64)
+        .unwrap_or(1);
     let mut choices = Vec::new();
     for number in 1..=wanted {
         let mut choice = first.clone();
         if number > 1 && !choice.text.is_empty() {
             choice.text.push(format!(" ({number})"));
         }
-        if ask.is_on("enable_thinking") || (ask.family.stream_only && !omni(ask)) {
-            choice.reasoning = pieces(&thought(ask));
+        if request.is_on("enable_thinking") || (request.family.stream_only && !omni(request)) {
+            choice.reasoning = pieces(&thought(request));
         }
-        if ask.wants_audio() {
+        if request.requests_audio() {
             let text: String = choice
                 .text
                 .concat()
                 .chars()
                 .take(SPOKEN_CHARACTERS)
                 .collect();
-            choice.audio = sound_pieces(&speak(&text, voice(ask)));
+            choice.audio = audio_chunks(&synthesize(&text, voice(request)));
         }
-        if ask.is_on("logprobs") {
+        if request.is_on("logprobs") {
             choice.logprobs = Some(logprobs(&choice.text));
         }
         choices.push(choice);
@@ -101,31 +106,31 @@ fn chat(stage: &Stage<'_>) -> Answer {
     }
 }
 
-fn omni(ask: &Ask) -> bool {
-    ask.model.contains("omni")
+fn omni(request: &GenerationRequest) -> bool {
+    request.model.contains("omni")
 }
 
-fn voice(ask: &Ask) -> &str {
-    let audio = ask
+fn voice(request: &GenerationRequest) -> &str {
+    let audio = request
         .parameters
         .get("audio")
         .and_then(|audio| audio.get("voice"));
-    let voice = audio.or_else(|| ask.input.get("voice"));
+    let voice = audio.or_else(|| request.input.get("voice"));
     voice.and_then(Value::as_str).unwrap_or("Cherry")
 }
 
-fn thought(ask: &Ask) -> String {
-    let question = ask.question();
+fn thought(request: &GenerationRequest) -> String {
+    let question = request.question();
     match language(&question) {
         Language::Chinese => format!("先看看收到了什么，再回答“{question}”。"),
         Language::English => format!("First look at what was given, then answer \"{question}\"."),
     }
 }
 
-/// Cuts a text where `stop` or `max_tokens` says.
-fn limit(choice: &mut Choice, ask: &Ask) {
+/// Cuts the text at `stop` or `max_tokens`.
+fn limit(choice: &mut Choice, request: &GenerationRequest) {
     let text = choice.text.concat();
-    let stop = ask.parameters.get("stop");
+    let stop = request.parameters.get("stop");
     let one = stop.and_then(Value::as_str).into_iter();
     let many = stop.and_then(Value::as_array).into_iter().flatten();
     let stops = one.chain(many.filter_map(Value::as_str));
@@ -133,7 +138,7 @@ fn limit(choice: &mut Choice, ask: &Ask) {
     if let Some(end) = ends.filter_map(|stop| text.find(stop)).min() {
         choice.text = pieces(text.get(..end).unwrap_or_default());
     }
-    let Some(most) = ask.parameters.get("max_tokens").and_then(Value::as_u64) else {
+    let Some(most) = request.parameters.get("max_tokens").and_then(Value::as_u64) else {
         return;
     };
     if count(&choice.text.concat()) > most {
@@ -152,17 +157,20 @@ fn limit(choice: &mut Choice, ask: &Ask) {
 
 fn logprobs(text: &[String]) -> Value {
     let token = |piece: &String| {
-        // The emulator is sure of all that it says, the more the shorter it is.
+        // Every chunk has a high probability, the higher the shorter it is.
         let sure = -0.01 * f64::from(u32::try_from(piece.chars().count()).unwrap_or(1));
         json!({"token": piece, "bytes": piece.as_bytes(), "logprob": sure, "top_logprobs": []})
     };
     json!({"content": text.iter().map(token).collect::<Vec<_>>()})
 }
 
-/// The calls that the choice of tools or the question demands.
-fn tool_calls(ask: &Ask, id: &str) -> Vec<ToolCall> {
-    let answered = ask.turns.last().is_some_and(|turn| turn.role == "tool");
-    let tools = ask.parameters.get("tools").and_then(Value::as_array);
+/// The tool calls that `tool_choice` or the question requires.
+fn tool_calls(request: &GenerationRequest, id: &str) -> Vec<ToolCall> {
+    let answered = request
+        .messages
+        .last()
+        .is_some_and(|message| message.role == "tool");
+    let tools = request.parameters.get("tools").and_then(Value::as_array);
     let (false, Some(tools)) = (answered, tools) else {
         return Vec::new();
     };
@@ -176,10 +184,10 @@ fn tool_calls(ask: &Ask, id: &str) -> Vec<ToolCall> {
             .and_then(Value::as_str)
             .map(str::to_owned)
     };
-    let choice = ask.parameters.get("tool_choice");
+    let choice = request.parameters.get("tool_choice");
     let forced = choice.and_then(|choice| name(choice.get("function")?));
     let word = choice.and_then(Value::as_str).unwrap_or("auto");
-    let question = ask.question();
+    let question = request.question();
     let mut wanted: Vec<&Value> = match (forced, word) {
         (Some(forced), _) => {
             let named = |function: &&&Value| name(function).as_deref() == Some(&forced);
@@ -194,7 +202,7 @@ fn tool_calls(ask: &Ask, id: &str) -> Vec<ToolCall> {
             functions.iter().filter(asked).copied().collect()
         }
     };
-    if !ask.is_on("parallel_tool_calls") {
+    if !request.is_on("parallel_tool_calls") {
         wanted.truncate(1);
     }
     let call = |(index, function): (usize, &Value)| ToolCall {
@@ -208,7 +216,7 @@ fn tool_calls(ask: &Ask, id: &str) -> Vec<ToolCall> {
     wanted.into_iter().enumerate().map(call).collect()
 }
 
-/// Arguments that fit the schema: the question itself wherever a text is wanted.
+/// Arguments that satisfy the schema; every string is the question itself.
 fn arguments(function: &Value, question: &str) -> Value {
     let properties = function.pointer("/parameters/properties");
     let properties = properties.and_then(Value::as_object);
@@ -231,18 +239,18 @@ fn arguments(function: &Value, question: &str) -> Value {
     arguments.into()
 }
 
-fn transcribe(stage: &Stage<'_>) -> Answer {
-    let ask = stage.ask;
-    let options = ask.parameters.get("asr_options");
+fn transcribe(inputs: &AnswerInputs<'_>) -> Answer {
+    let request = inputs.request;
+    let options = request.parameters.get("asr_options");
     let asked = options.and_then(|options| options.get("language")?.as_str());
-    let spoken = match language(&ask.question()) {
+    let speech_input = match language(&request.question()) {
         Language::Chinese => "zh",
         Language::English => "en",
     };
     let choice = Choice {
-        text: pieces(&describe(ask, stage.media)),
+        text: pieces(&describe(request, inputs.media)),
         annotations: vec![
-            json!({"type": "audio_info", "language": asked.unwrap_or(spoken),
+            json!({"type": "audio_info", "language": asked.unwrap_or(speech_input),
             "emotion": "neutral"}),
         ],
         ..Choice::default()
@@ -258,19 +266,19 @@ fn now() -> u64 {
     now.unwrap_or_default().as_secs()
 }
 
-fn speech(stage: &Stage<'_>) -> Answer {
-    let samples = speak(stage.ask.spoken(), voice(stage.ask));
-    let name = format!("{}.wav", stage.id);
-    // A full store leaves an address without a file, as an expired one would be.
-    let file = match stage.ask.stream {
+fn speech(inputs: &AnswerInputs<'_>) -> Answer {
+    let samples = synthesize(inputs.request.speech_input(), voice(inputs.request));
+    let name = format!("{}.wav", inputs.id);
+    // If the store is full, the URL has no file, like an expired one.
+    let file = match inputs.request.stream {
         true => streamed_wav(RATE, &samples),
         false => wav(RATE, &samples),
     };
-    let _ = stage.store.keep(&name, file, "audio/wav", RESULT_LIFETIME);
+    let _ = inputs.store.keep(&name, file, "audio/wav", RESULT_LIFETIME);
     let speech = Speech {
-        pieces: sound_pieces(&samples),
-        url: format!("{}/emulator/files/{name}", stage.origin),
-        id: format!("audio_{}", stage.id),
+        pieces: audio_chunks(&samples),
+        url: format!("{}/emulator/files/{name}", inputs.origin),
+        id: format!("audio_{}", inputs.id),
         expires_at: now() + RESULT_LIFETIME.as_secs(),
     };
     Answer {
@@ -279,28 +287,33 @@ fn speech(stage: &Stage<'_>) -> Answer {
     }
 }
 
-fn draw(stage: &Stage<'_>) -> Result<Answer, Fault> {
-    let ask = stage.ask;
-    let (width, height) = size(ask)?;
-    let count = ask.parameters.get("n").and_then(Value::as_u64).unwrap_or(1);
+fn draw(inputs: &AnswerInputs<'_>) -> Result<Answer, ApiError> {
+    let request = inputs.request;
+    let (width, height) = size(request)?;
+    let count = request
+        .parameters
+        .get("n")
+        .and_then(Value::as_u64)
+        .unwrap_or(1);
     let mut choices = Vec::new();
     for number in 1..=count {
-        let prompt = format!("{number} {} {:?}", ask.question(), stage.media);
-        let picture = paint(&prompt, width, height)
-            .ok_or_else(|| Fault::new(500, "InternalError", "The image could not be created."))?;
-        let name = format!("{}-{number}.png", stage.id);
-        let _ = stage
+        let prompt = format!("{number} {} {:?}", request.question(), inputs.media);
+        let image = generate_png(&prompt, width, height).ok_or_else(|| {
+            ApiError::new(500, "InternalError", "The image could not be created.")
+        })?;
+        let name = format!("{}-{number}.png", inputs.id);
+        let _ = inputs
             .store
-            .keep(&name, picture, "image/png", RESULT_LIFETIME);
+            .keep(&name, image, "image/png", RESULT_LIFETIME);
         choices.push(Choice {
-            images: vec![format!("{}/emulator/files/{name}", stage.origin)],
+            images: vec![format!("{}/emulator/files/{name}", inputs.origin)],
             ..Choice::default()
         });
     }
     let mut output = Map::new();
     let metric = json!({"FAILED": 0, "SUCCEEDED": count, "TOTAL": count});
     output.insert("task_metric".into(), metric);
-    if ask.is_on("enable_interleave") {
+    if request.is_on("enable_interleave") {
         output.insert("finished".into(), json!(true));
     }
     Ok(Answer {
@@ -315,19 +328,19 @@ mod tests {
     use super::*;
     use crate::emulator::audio_decoder::decode;
     use crate::emulator::decode_budget::Budget;
-    use crate::emulator::image::look;
+    use crate::emulator::image::image_info;
 
     fn made(model: &str, input: Value, parameters: Value, store: &Store) -> Answer {
         let body = json!({"model": model, "input": input, "parameters": parameters});
-        let ask = Ask::read(&body, true).unwrap();
-        let stage = Stage {
-            ask: &ask,
+        let request = GenerationRequest::read(&body, true).unwrap();
+        let inputs = AnswerInputs {
+            request: &request,
             media: &[],
             id: "0123456789-0123456789-0123456789",
             store,
             origin: "http://here",
         };
-        compose(&stage).unwrap()
+        build_answer(&inputs).unwrap()
     }
 
     fn chatted(question: &str, parameters: Value) -> Choice {
@@ -397,8 +410,8 @@ mod tests {
             &Store::new(0),
         );
         assert_eq!(three.choices.len(), 3);
-        let spoken = json!({"modalities": ["text", "audio"]});
-        let omni = made("qwen3-omni-flash", input, spoken, &Store::new(0));
+        let speech_input = json!({"modalities": ["text", "audio"]});
+        let omni = made("qwen3-omni-flash", input, speech_input, &Store::new(0));
         assert!(!omni.choices[0].audio.is_empty() && omni.choices[0].reasoning.is_empty());
     }
 
@@ -413,8 +426,9 @@ mod tests {
             .url
             .strip_prefix("http://here/emulator/files/")
             .unwrap();
-        let sound = decode(store.find(name).unwrap().bytes, 30, &mut Budget::default()).unwrap();
-        assert_eq!((sound.rate, sound.frames), (24_000, 5 * 1440));
+        let recording =
+            decode(store.find(name).unwrap().bytes, 30, &mut Budget::default()).unwrap();
+        assert_eq!((recording.rate, recording.frames), (24_000, 5 * 1440));
 
         let input = json!({"messages": [{"role": "user", "content": [{"text": "a cat"}]}]});
         let answer = made(
@@ -425,8 +439,8 @@ mod tests {
         );
         let url = &answer.choices[1].images[0];
         let name = url.strip_prefix("http://here/emulator/files/").unwrap();
-        let picture = look(&store.find(name).unwrap().bytes).unwrap();
-        assert_eq!((picture.width, picture.height), (64, 32));
+        let image = image_info(&store.find(name).unwrap().bytes).unwrap();
+        assert_eq!((image.width, image.height), (64, 32));
         assert_eq!(answer.output["task_metric"]["TOTAL"], 2);
     }
 

@@ -1,4 +1,4 @@
-//! Decodes audio, in bounds.
+//! Decodes audio within limits of duration, rate, samples and time.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,18 +15,18 @@ use symphonia::core::units::TimeBase;
 use super::decode_budget::Budget;
 use super::riff::rebuilt;
 
-/// Longer audio is decoded no further: ten minutes are above every model's limit.
+/// Decoding stops after this duration, which is above every model's limit.
 const DECODED_SECONDS: u64 = 600;
-/// Rates above this are not of sound that anybody sends; buffers grow with the rate.
+/// The highest sample rate in Hz, above every common one; buffers grow with the rate.
 const RATE: u32 = 384_000;
-/// Samples that are kept to listen to: ten minutes at 48 kHz, about 115 MB.
+/// Samples that are kept for the analysis: ten minutes at 48 kHz, about 115 MB.
 const SAMPLES: usize = 28_800_000;
-/// Packets that fail one after another before a file counts as broken.
+/// Consecutive packets that fail before a file counts as damaged.
 const BROKEN_PACKETS: u32 = 50;
 
-/// Decoded sound, its channels mixed to one.
+/// Decoded audio, mixed to one channel.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Sound {
+pub(super) struct DecodedAudio {
     /// The container, for example `wave`.
     pub(super) container: String,
     /// The codec, for example `pcm_s16le`.
@@ -37,14 +37,14 @@ pub(super) struct Sound {
     pub(super) channels: usize,
     /// Frames of the file, as far as it was decoded.
     pub(super) frames: u64,
-    /// Whether there is more than was decoded.
+    /// Whether the file is longer than what was decoded.
     pub(super) longer: bool,
-    /// The frames that are listened to, from -1 to 1.
+    /// The samples to analyse, from -1 to 1.
     pub(super) samples: Vec<f32>,
 }
 
-impl Sound {
-    /// How long it is, as far as it was decoded.
+impl DecodedAudio {
+    /// Duration of what was decoded, in seconds.
     pub(super) fn seconds(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "frames are far below 2^52")]
         let frames = self.frames as f64;
@@ -52,18 +52,22 @@ impl Sound {
     }
 }
 
-/// Decodes a file; keeps the samples of its first seconds. Blocks: call it on a thread for that.
+/// Decodes a file and keeps the samples of its first seconds. Blocks: call it on a blocking thread.
 ///
-/// None if it is no audio that can be decoded.
-pub(super) fn decode(bytes: Bytes, listened_seconds: u32, budget: &mut Budget) -> Option<Sound> {
+/// Returns `None` if the bytes are no audio that can be decoded.
+pub(super) fn decode(
+    bytes: Bytes,
+    analysed_seconds: u32,
+    budget: &mut Budget,
+) -> Option<DecodedAudio> {
     let bytes = rebuilt(&bytes, DECODED_SECONDS + 1).unwrap_or(bytes);
-    // Some damaged files make the decoders overflow, which panics. That is a file that cannot be
-    // decoded, and no state outlives the attempt.
-    let attempt = AssertUnwindSafe(|| attempt(bytes, listened_seconds, budget));
+    // Some damaged files overflow in the decoders, which panics. They count as files that cannot be
+    // decoded; no state outlives the attempt.
+    let attempt = AssertUnwindSafe(|| attempt(bytes, analysed_seconds, budget));
     catch_unwind(attempt).ok().flatten()
 }
 
-fn attempt(bytes: Bytes, listened_seconds: u32, budget: &mut Budget) -> Option<Sound> {
+fn attempt(bytes: Bytes, analysed_seconds: u32, budget: &mut Budget) -> Option<DecodedAudio> {
     let source = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
     let mut format = symphonia::default::get_probe()
         .probe(
@@ -79,7 +83,7 @@ fn attempt(bytes: Bytes, listened_seconds: u32, budget: &mut Budget) -> Option<S
     let mut decoder = symphonia::default::get_codecs()
         .make_audio_decoder(&parameters, &AudioDecoderOptions::default())
         .ok()?;
-    let mut sound = Sound {
+    let mut recording = DecodedAudio {
         container: format.format_info().short_name.to_owned(),
         codec: decoder.codec_info().short_name.to_owned(),
         rate: 0,
@@ -92,40 +96,40 @@ fn attempt(bytes: Bytes, listened_seconds: u32, budget: &mut Budget) -> Option<S
         &mut *format,
         &mut *decoder,
         (id, base),
-        listened_seconds,
-        &mut sound,
+        analysed_seconds,
+        &mut recording,
         budget,
     )?;
-    (sound.frames > 0).then_some(sound)
+    (recording.frames > 0).then_some(recording)
 }
 
 fn read(
     format: &mut dyn FormatReader,
     decoder: &mut dyn AudioDecoder,
     (track, base): (u32, Option<TimeBase>),
-    listened_seconds: u32,
-    sound: &mut Sound,
+    analysed_seconds: u32,
+    recording: &mut DecodedAudio,
     budget: &mut Budget,
 ) -> Option<()> {
     let mut interleaved: Vec<f32> = Vec::new();
     let mut broken = 0;
-    let most = |sound: &Sound| DECODED_SECONDS * u64::from(sound.rate);
-    // An end in the middle of a packet is an end: the fingerprint tells that bytes are missing.
+    let most = |recording: &DecodedAudio| DECODED_SECONDS * u64::from(recording.rate);
+    // A file that ends within a packet counts as complete: the fingerprint shows the missing bytes.
     while let Ok(Some(packet)) = format.next_packet() {
         if budget.is_spent() {
-            sound.longer = true;
+            recording.longer = true;
             break;
         }
         if packet.track_id != track {
             continue;
         }
-        let listened = u64::from(listened_seconds) * u64::from(sound.rate);
-        let counted = frames(packet.dur.get(), base, sound.rate);
-        if sound.rate > 0 && sound.frames >= listened && counted > 0 {
-            // Nobody listens to the rest: its packets are counted and not decoded.
-            sound.frames = sound.frames.saturating_add(counted);
-            if sound.frames > most(sound) {
-                sound.longer = true;
+        let analysed = u64::from(analysed_seconds) * u64::from(recording.rate);
+        let counted = frames(packet.dur.get(), base, recording.rate);
+        if recording.rate > 0 && recording.frames >= analysed && counted > 0 {
+            // The remaining packets are counted without decoding them.
+            recording.frames = recording.frames.saturating_add(counted);
+            if recording.frames > most(recording) {
+                recording.longer = true;
                 break;
             }
             continue;
@@ -136,34 +140,34 @@ fn read(
                 broken += 1;
                 continue;
             }
-            Err(_) => return (sound.frames > 0).then_some(()),
+            Err(_) => return (recording.frames > 0).then_some(()),
         };
         broken = 0;
-        if sound.rate == 0 {
-            sound.rate = buffer.spec().rate();
-            sound.channels = buffer.spec().channels().count();
+        if recording.rate == 0 {
+            recording.rate = buffer.spec().rate();
+            recording.channels = buffer.spec().channels().count();
         }
-        if sound.rate == 0 || sound.rate > RATE || sound.channels == 0 {
+        if recording.rate == 0 || recording.rate > RATE || recording.channels == 0 {
             return None;
         }
         buffer.copy_to_vec_interleaved(&mut interleaved);
         budget.spend(interleaved.len());
-        let listened = u64::from(listened_seconds) * u64::from(sound.rate);
-        for frame in interleaved.chunks_exact(sound.channels) {
-            if sound.frames < listened && sound.samples.len() < SAMPLES {
-                sound.samples.push(mixed(frame));
+        let analysed = u64::from(analysed_seconds) * u64::from(recording.rate);
+        for frame in interleaved.chunks_exact(recording.channels) {
+            if recording.frames < analysed && recording.samples.len() < SAMPLES {
+                recording.samples.push(mixed(frame));
             }
-            sound.frames += 1;
+            recording.frames += 1;
         }
-        if sound.frames > most(sound) {
-            sound.longer = true;
+        if recording.frames > most(recording) {
+            recording.longer = true;
             break;
         }
     }
     Some(())
 }
 
-/// The frames of a packet that lasts this long; 0 if its container does not say.
+/// The number of frames in a packet of this duration; 0 if the container does not say.
 fn frames(duration: u64, base: Option<TimeBase>, rate: u32) -> u64 {
     let Some(base) = base else {
         return 0;
@@ -192,30 +196,30 @@ mod tests {
         let samples: Vec<i16> = (0..16_000)
             .map(|n| if n % 2 == 0 { 8192 } else { -8192 })
             .collect();
-        let sound = decode(wav(16_000, &samples), 30, &mut Budget::default()).unwrap();
+        let recording = decode(wav(16_000, &samples), 30, &mut Budget::default()).unwrap();
         assert_eq!(
-            (sound.rate, sound.channels, sound.frames),
+            (recording.rate, recording.channels, recording.frames),
             (16_000, 1, 16_000)
         );
-        assert_eq!((sound.samples[0], sound.samples[1]), (0.25, -0.25));
-        assert_eq!(sound.codec, "pcm_s16le");
-        assert!((sound.seconds() - 1.0).abs() < 1e-9 && !sound.longer);
+        assert_eq!((recording.samples[0], recording.samples[1]), (0.25, -0.25));
+        assert_eq!(recording.codec, "pcm_s16le");
+        assert!((recording.seconds() - 1.0).abs() < 1e-9 && !recording.longer);
     }
 
     #[test]
-    fn only_the_first_seconds_are_listened_to() {
-        let sound = decode(wav(1000, &[1; 3000]), 2, &mut Budget::default()).unwrap();
-        assert_eq!((sound.frames, sound.samples.len()), (3000, 2000));
+    fn only_the_first_seconds_are_analysed() {
+        let recording = decode(wav(1000, &[1; 3000]), 2, &mut Budget::default()).unwrap();
+        assert_eq!((recording.frames, recording.samples.len()), (3000, 2000));
     }
 
     #[test]
     fn very_long_audio_is_not_decoded_to_its_end() {
-        let sound = decode(wav(1000, &vec![0; 700_000]), 1, &mut Budget::default()).unwrap();
-        assert!(sound.longer && sound.frames < 620_000);
+        let recording = decode(wav(1000, &vec![0; 700_000]), 1, &mut Budget::default()).unwrap();
+        assert!(recording.longer && recording.frames < 620_000);
     }
 
     #[test]
-    fn what_is_no_audio_is_refused() {
+    fn bytes_that_are_no_audio_are_refused() {
         for bytes in [
             &b""[..],
             b"RIFF",
@@ -232,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_promised_codecs_are_built_in() {
+    fn the_documented_codecs_are_built_in() {
         use symphonia::core::codecs::audio::well_known as known;
         let codecs = symphonia::default::get_codecs();
         for codec in [
@@ -296,12 +300,12 @@ mod tests {
         let cut = decode(flac(400), 600, &mut budget).unwrap();
         assert!(cut.longer && budget.is_spent(), "{} frames", cut.frames);
         assert!(cut.frames * 8 < 65_000_000, "{} frames", cut.frames);
-        // What is left for other files of the request is nothing.
+        // Nothing is left for other files of the request.
         assert_eq!(decode(flac(2), 600, &mut budget), None);
     }
 
     #[test]
-    fn nothing_is_decoded_for_a_client_that_has_gone() {
+    fn nothing_is_decoded_for_a_client_that_has_disconnected() {
         let (mut budget, guard) = Budget::guarded();
         drop(guard);
         assert_eq!(decode(wav(8000, &[1; 8000]), 30, &mut budget), None);

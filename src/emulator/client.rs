@@ -1,4 +1,5 @@
-//! For tests: the emulator on a loopback socket, and a client so plain that it hides nothing.
+//! Test support: the emulator on a loopback socket, and a minimal HTTP client that shows every
+//! byte.
 
 use std::net::SocketAddr;
 
@@ -12,39 +13,39 @@ use super::script::{GENERATION, Script};
 use super::server::serve;
 use super::settings::EmulatorConfig;
 
-/// An emulator that runs.
-pub(super) struct Served {
-    /// Where it listens.
+/// A running emulator.
+pub(super) struct TestEmulator {
+    /// Its address.
     pub(super) address: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<std::io::Result<()>>,
 }
 
-/// How an answer ended.
+/// How a response ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// As HTTP says.
+    /// Complete, as HTTP defines it.
     Whole,
-    /// The connection was closed too early.
+    /// The connection was closed before the end.
     Closed,
     /// The connection was reset.
     Reset,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
-pub(super) struct Answered {
-    /// The HTTP status. 0 if there was no head.
+pub(super) struct TestResponse {
+    /// The HTTP status. 0 if no head was received.
     pub(super) status: u16,
-    /// The headers, with names in lower case.
+    /// The headers, with lower-case names.
     pub(super) headers: Vec<(String, String)>,
-    /// The body, out of its chunks.
+    /// The body, without chunked framing.
     pub(super) body: Vec<u8>,
     /// How it ended.
     pub(super) end: End,
 }
 
-impl Answered {
+impl TestResponse {
     /// The body as text.
     pub(super) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
@@ -62,8 +63,8 @@ impl Answered {
     }
 }
 
-impl Served {
-    /// Starts one with a script.
+impl TestEmulator {
+    /// Starts an emulator with a script.
     pub(super) async fn scripted(script: &str) -> Self {
         let script = Script::parse(script).unwrap();
         Self::start(EmulatorConfig {
@@ -73,12 +74,12 @@ impl Served {
         .await
     }
 
-    /// Starts one that behaves.
+    /// Starts an emulator with the default settings.
     pub(super) async fn plain() -> Self {
         Self::start(EmulatorConfig::default()).await
     }
 
-    /// Starts one.
+    /// Starts an emulator.
     pub(super) async fn start(settings: EmulatorConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -94,13 +95,13 @@ impl Served {
         }
     }
 
-    /// Stops it and waits for its end.
+    /// Stops the emulator and waits until it has ended.
     pub(super) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap().unwrap();
     }
 
-    /// Sends a request and leaves the connection open for its answer.
+    /// Sends a request; its response is read from the stream that is returned.
     pub(super) async fn send(
         &self,
         method: &str,
@@ -122,30 +123,30 @@ impl Served {
         stream
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads its response.
     pub(super) async fn call(
         &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
-    ) -> Answered {
+    ) -> TestResponse {
         read(self.send(method, path, headers, body).await).await
     }
 
-    /// Asks a model, with a good key.
-    pub(super) async fn ask(&self, body: &Value) -> Answered {
+    /// Calls a model with a valid key.
+    pub(super) async fn request(&self, body: &Value) -> TestResponse {
         let headers = [("authorization", "Bearer sk-test")];
         self.call("POST", GENERATION, &headers, body.to_string().as_bytes())
             .await
     }
 
-    /// Asks a model for a stream, with a good key.
-    pub(super) async fn ask_stream(&self, body: &Value) -> Answered {
+    /// Calls a model for a stream, with a valid key.
+    pub(super) async fn request_stream(&self, body: &Value) -> TestResponse {
         read(self.open_stream(body).await).await
     }
 
-    /// Asks a model for a stream and reads nothing of it.
+    /// Calls a model for a stream and reads nothing of it.
     pub(super) async fn open_stream(&self, body: &Value) -> TcpStream {
         let headers = [
             ("authorization", "Bearer sk-test"),
@@ -155,15 +156,16 @@ impl Served {
             .await
     }
 
-    /// What the journal tells of the latest requests.
+    /// The journal's entries for the latest requests.
     pub(super) async fn journal(&self) -> Vec<Value> {
         let journal = self.call("GET", "/emulator/journal", &[], b"").await.json();
         journal["requests"].as_array().unwrap().clone()
     }
 
-    /// Waits until the latest request has ended, as the journal tells it.
+    /// Waits until the latest request has ended, and returns its journal entry.
     pub(super) async fn ended(&self) -> Value {
-        // Each turn is a whole exchange over the socket, in which the server sees what came.
+        // Each iteration is an exchange over the socket, during which the server reads what
+        // arrived.
         for _ in 0..1000 {
             let last = self.journal().await.pop().unwrap();
             if last["end"] != "running" {
@@ -174,8 +176,8 @@ impl Served {
     }
 }
 
-/// Reads an answer to its end.
-pub(super) async fn read(mut stream: TcpStream) -> Answered {
+/// Reads a response to its end.
+pub(super) async fn read(mut stream: TcpStream) -> TestResponse {
     let mut bytes = Vec::new();
     let reset = loop {
         match stream.read_buf(&mut bytes).await {
@@ -188,7 +190,7 @@ pub(super) async fn read(mut stream: TcpStream) -> Answered {
     let cut = if reset { End::Reset } else { End::Closed };
     let Some(split) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         assert!(bytes.is_empty(), "half a head");
-        return Answered {
+        return TestResponse {
             status: 0,
             headers: Vec::new(),
             body: Vec::new(),
@@ -217,7 +219,7 @@ pub(super) async fn read(mut stream: TcpStream) -> Answered {
         (rest.to_vec(), true)
     };
     let end = if whole { End::Whole } else { cut };
-    Answered {
+    TestResponse {
         status,
         headers,
         body,

@@ -1,10 +1,10 @@
-//! The time of day, which stands still when tokio's time does.
+//! Wall-clock time that advances with tokio's clock, and pauses with it.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-/// A clock that runs with tokio's time from the moment of its making.
+/// The wall-clock time at creation, advanced by tokio's clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     began: Instant,
@@ -12,7 +12,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    /// Begins at the present time.
+    /// Starts at the present time.
     pub(super) fn new() -> Self {
         let epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self {
@@ -27,7 +27,7 @@ impl Clock {
     }
 }
 
-/// A time since 1970 as OSS policies write it: `2025-07-12T12:10:24.488Z`.
+/// Formats a time since 1970 as in OSS policies: `2025-07-12T12:10:24.488Z`.
 pub(super) fn iso(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
@@ -36,7 +36,7 @@ pub(super) fn iso(time: Duration) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
-/// The inverse of [`iso`]. None if it is not of that form.
+/// Parses the format of [`iso`]. `None` for any other.
 pub(super) fn parse_iso(text: &str) -> Option<Duration> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.splitn(3, '-').map(str::parse::<u64>);
@@ -55,7 +55,7 @@ pub(super) fn parse_iso(text: &str) -> Option<Duration> {
     fits.then(|| Duration::from_secs(seconds) + Duration::from_millis(millis))
 }
 
-/// The days from 1970 to a date, by the rule that counts years from March (Howard Hinnant's).
+/// Days from 1970 to a date, by Howard Hinnant's algorithm, in which years start in March.
 fn days(year: u64, month: u64, day: u64) -> u64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, of_era) = (year / 400, year % 400);
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_written_as_policies_write_them() {
+    fn times_are_formatted_as_in_policies() {
         for (millis, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (1_752_322_224_488, "2025-07-12T12:10:24.488Z"),
@@ -105,13 +105,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(millis in 0u64..253_000_000_000_000) {
+        fn a_formatted_time_parses_to_the_same_time(millis in 0u64..253_000_000_000_000) {
             let time = Duration::from_millis(millis);
             prop_assert_eq!(parse_iso(&iso(time)), Some(time));
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in "[0-9TZ:.-]{0,30}") {
+        fn arbitrary_text_is_parsed_or_refused(text in "[0-9TZ:.-]{0,30}") {
             let _ = parse_iso(&text);
         }
     }

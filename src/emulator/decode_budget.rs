@@ -1,4 +1,4 @@
-//! What one request may cost in decoding: samples, time, and nothing once its client has gone.
+//! The limits of decoding for one request: samples, time, and the presence of its client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Samples of all channels that are decoded for one request: eleven minutes of 48 kHz in stereo,
-/// which is more than any model listens to.
+/// Samples of all channels that are decoded for one request: eleven minutes at 48 kHz in stereo,
+/// more than any model accepts.
 const SAMPLES: u64 = 64_000_000;
-/// The longest that decoding may take for one request: a slow machine decodes eleven minutes in it.
+/// Time for decoding the media of one request: enough for eleven minutes of audio on a slow
+/// machine.
 const TIME: Duration = Duration::from_secs(5);
 
-/// What is left of the work that one request may cause.
+/// What is left of the limits of one request.
 #[derive(Debug)]
 pub(super) struct Budget {
     samples: u64,
@@ -31,7 +32,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// The whole budget, and the guard that ends the work when it is dropped.
+    /// The whole budget, and a guard that cancels the work when it is dropped.
     pub(super) fn guarded() -> (Self, Guard) {
         let budget = Self::default();
         let guard = Guard(Arc::clone(&budget.gone));
@@ -44,18 +45,18 @@ impl Budget {
         self.samples = self.samples.saturating_sub(samples);
     }
 
-    /// Whether nothing is left.
+    /// Whether a limit is reached.
     pub(super) fn is_spent(&self) -> bool {
         self.samples == 0 || Instant::now() >= self.until || self.is_abandoned()
     }
 
-    /// Whether nobody waits for the result.
+    /// Whether the client is gone.
     pub(super) fn is_abandoned(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
     }
 }
 
-/// Held by the request: when it goes, so does the work.
+/// Held by the request. Dropping it cancels the decoding.
 #[derive(Debug)]
 pub(super) struct Guard(Arc<AtomicBool>);
 
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_budget_ends_with_its_samples_its_time_and_its_client() {
+    async fn a_budget_ends_with_its_samples_its_time_or_its_client() {
         let mut budget = Budget::default();
         budget.spend(63_999_999);
         assert!(!budget.is_spent());

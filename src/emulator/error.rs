@@ -1,25 +1,25 @@
-//! What DashScope says when it refuses a request: a status, a code and words.
+//! DashScope's error responses: HTTP status, code and message.
 
 use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-/// The largest data URI that DashScope takes, counted as it is written.
+/// The largest data URI that DashScope accepts, in bytes of the URI.
 pub(super) const DATA_URI_BYTES: usize = 10_485_760;
 
-/// A refusal in DashScope's own form.
+/// An error in DashScope's format.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct ApiError {
     /// The HTTP status, or the one in the comment of an SSE event.
     pub(super) status: u16,
     /// For example `InvalidParameter`.
     pub(super) code: Cow<'static, str>,
-    /// The words.
+    /// Human-readable message.
     pub(super) message: Cow<'static, str>,
 }
 
-impl Fault {
-    /// Any refusal.
+impl ApiError {
+    /// Any error.
     pub(super) fn new(
         status: u16,
         code: impl Into<Cow<'static, str>>,
@@ -32,51 +32,51 @@ impl Fault {
         }
     }
 
-    /// The most common one: a parameter or the conversation is wrong.
+    /// The most common error: a parameter or a message is invalid.
     pub(super) fn parameter(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(400, "InvalidParameter", message)
     }
 
-    /// A fault that the model, not the gateway before it, finds: DashScope wraps those.
+    /// An error found by the model, not by the gateway in front of it: DashScope wraps those.
     pub(super) fn algorithm(message: &str) -> Self {
         Self::parameter(format!(
             "<400> InternalError.Algo.InvalidParameter: {message}"
         ))
     }
 
-    /// A refusal that does not say what is wrong.
-    pub(super) fn nameless() -> Self {
+    /// An error without code and message.
+    pub(super) fn empty() -> Self {
         Self::new(400, "", "")
     }
 
-    /// No key, or one that is not good.
+    /// The API key is missing or invalid.
     pub(super) fn key() -> Self {
         Self::new(401, "InvalidApiKey", "Invalid API-key provided.")
     }
 
-    /// The path is not one of DashScope's.
+    /// Unknown path.
     pub(super) fn path() -> Self {
         Self::new(404, "NotFound", "Request path not found.")
     }
 
-    /// The body is larger than the server reads.
+    /// The body exceeds the limit.
     pub(super) fn too_large() -> Self {
         Self::new(413, "BadRequest.TooLarge", "Payload Too Large")
     }
 
-    /// A medium that cannot be decoded.
+    /// A medium cannot be decoded.
     pub(super) fn format() -> Self {
         Self::parameter("Input files format not supported.")
     }
 
-    /// A medium that no scheme leads to.
+    /// The scheme of a media URL is not supported.
     pub(super) fn url() -> Self {
         Self::algorithm(
             "The provided URL does not appear to be valid. Ensure it is correctly formatted.",
         )
     }
 
-    /// The body of the answer.
+    /// The body of the response.
     pub(super) fn json(&self, request_id: &str) -> Value {
         if self.code.is_empty() {
             return json!({});
@@ -90,9 +90,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_keys_stand_in_the_recorded_order() {
+    fn keys_are_in_the_recorded_order() {
         assert_eq!(
-            Fault::key()
+            ApiError::key()
                 .json("3f6b0c52-8d1e-9a47-b2c3-5e9f10a7d684")
                 .to_string(),
             "{\"code\":\"InvalidApiKey\",\"message\":\"Invalid API-key provided.\",\

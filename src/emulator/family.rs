@@ -1,70 +1,70 @@
-//! What is known of each family of models, as one table (as of November 2026). The first row that
-//! fits is the one.
+//! Properties of each model family, in one table (as of November 2026). The first row that matches
+//! a model applies.
 
 use super::script::wildcard;
 
-/// What a model makes.
+/// What a model generates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It answers with text, and some with speech.
+    /// Text, and audio for some models.
     Chat,
-    /// It writes down what is said.
+    /// Transcripts of audio.
     Transcribe,
-    /// It does so in the form of Fun-ASR: parts `input_audio`, the answer in `output.text`.
+    /// Transcripts in the format of Fun-ASR: parts `input_audio`, the transcript in `output.text`.
     Recognise,
-    /// It speaks a text.
+    /// Speech.
     Speak,
-    /// It makes or changes pictures.
+    /// Images, new or edited.
     Draw,
-    /// It is served at another path, as text models are.
+    /// Served at another path, like text models.
     OtherPath,
 }
 
-/// The form of `usage`, which differs from family to family.
+/// The format of `usage`, which depends on the family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UsageForm {
-    /// `audio_tokens`, `output_tokens`, `input_tokens` that include the audio.
+    /// `audio_tokens`, `output_tokens`, `input_tokens` including the audio.
     Audio,
-    /// Plain counts with `image_tokens` or `video_tokens`.
+    /// Counts with `image_tokens` or `video_tokens`.
     Vision,
-    /// Totals with details for input and output.
+    /// Totals with details of input and output.
     Detailed,
-    /// Details and `seconds` alone.
+    /// Details and `seconds` only.
     Seconds,
     /// `characters`.
     Characters,
     /// `height`, `width`, `image_count`.
-    Picture,
+    Image,
     /// `duration`, in seconds.
     Duration,
 }
 
-/// The facts of a family.
+/// The properties of a family.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Family {
-    /// The names of its models, with wildcards.
+    /// Glob pattern of its models.
     pub(super) models: &'static str,
-    /// What it makes.
+    /// What it generates.
     pub(super) kind: Kind,
-    /// How it counts.
+    /// The format of its usage.
     pub(super) usage: UsageForm,
-    /// It answers by stream alone.
+    /// Only streams are supported.
     pub(super) stream_only: bool,
-    /// Its streams are deltas unless the request says otherwise.
+    /// Streams are incremental by default.
     pub(super) deltas: bool,
-    /// Its streams of deltas end with a frame whose content is empty.
+    /// Incremental streams end with a frame of empty content.
     pub(super) empty_last: bool,
-    /// Its answers give no reason of their end.
+    /// Answers have no finish reason.
     pub(super) no_reason: bool,
-    /// The images that a request may or must have, for those that make images.
+    /// The fewest and the most images in a request, for models that generate images.
     pub(super) images: (usize, usize),
-    /// It hears no more than this of an audio, in seconds.
-    pub(super) hears_seconds: u32,
-    /// Its tokens per second of audio, times ten.
+    /// The longest audio that is processed, in seconds.
+    pub(super) max_audio_seconds: u32,
+    /// Tokens per second of audio, times ten.
     pub(super) audio_rate: u32,
 }
 
-/// The common case; the rows below differ from it.
+/// The common case, from which the other rows are derived.
 const CHAT: Family = Family {
     models: "",
     kind: Kind::Chat,
@@ -74,13 +74,13 @@ const CHAT: Family = Family {
     empty_last: false,
     no_reason: false,
     images: (0, 0),
-    hears_seconds: 600,
+    max_audio_seconds: 600,
     audio_rate: 250,
 };
 
 const AUDIO: Family = Family {
     usage: UsageForm::Audio,
-    hears_seconds: 30,
+    max_audio_seconds: 30,
     ..CHAT
 };
 
@@ -114,14 +114,14 @@ const THINKING: Family = Family {
 
 const DRAW: Family = Family {
     kind: Kind::Draw,
-    usage: UsageForm::Picture,
+    usage: UsageForm::Image,
     ..CHAT
 };
 
 const RECOGNISE: Family = Family {
     kind: Kind::Recognise,
     usage: UsageForm::Duration,
-    hears_seconds: 300,
+    max_audio_seconds: 300,
     ..CHAT
 };
 
@@ -139,7 +139,7 @@ const fn drawn(models: &'static str, images: (usize, usize), no_reason: bool) ->
     }
 }
 
-/// From the particular to the general.
+/// From the most to the least specific.
 static FAMILIES: &[Family] = &[
     // Served at /services/audio/tts/SpeechSynthesizer.
     named("qwen-audio-*-tts*", OTHER_PATH),
@@ -152,7 +152,7 @@ static FAMILIES: &[Family] = &[
             kind: Kind::Transcribe,
             usage: UsageForm::Seconds,
             empty_last: true,
-            hears_seconds: 300,
+            max_audio_seconds: 300,
             ..CHAT
         },
     ),
@@ -185,7 +185,7 @@ static FAMILIES: &[Family] = &[
     named("qvq*", THINKING),
     named("qwen*-vl*", VISION),
     named("qwen*-ocr*", VISION),
-    // The newer generations look at images and videos, but for their largest text models.
+    // Newer generations accept images and videos, except their largest text models.
     named("qwen3.6-max*", OTHER_PATH),
     named("qwen3.7-max*", OTHER_PATH),
     named("qwen3.5*", CHAT),
@@ -193,7 +193,7 @@ static FAMILIES: &[Family] = &[
     named("qwen3.7*", CHAT),
     named("qwen3.8*", CHAT),
     named("kimi-k2.*", CHAT),
-    // Text models: /services/aigc/text-generation/generation.
+    // Text models, at /services/aigc/text-generation/generation.
     named("kimi*", OTHER_PATH),
     named("qwen*", OTHER_PATH),
     named("qwq*", OTHER_PATH),
@@ -202,7 +202,7 @@ static FAMILIES: &[Family] = &[
     named("MiniMax*", OTHER_PATH),
 ];
 
-/// The family of a model, if there is such a model.
+/// The family of a model, or `None` for an unknown model.
 pub(super) fn family(model: &str) -> Option<&'static Family> {
     FAMILIES
         .iter()
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn models_are_told_by_their_names() {
+    fn models_are_classified_by_name() {
         for (model, models) in [
             ("qwen-audio-turbo", "qwen-audio*"),
             ("qwen2-audio-instruct", "qwen2-audio*"),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_can_be_reached() {
+    fn every_row_matches_some_model() {
         for row in FAMILIES {
             let model = row.models.replace('*', "-x-");
             let found = family(&model).map(|found| found.models);

@@ -1,4 +1,4 @@
-//! The endpoint that answers conversations.
+//! The multimodal generation endpoint.
 
 use http::HeaderMap;
 use http::request::Parts;
@@ -7,30 +7,35 @@ use serde_json::{Map, Value};
 use bytes::Bytes;
 
 use super::answer::Answer;
-use super::answerer::{Stage, compose};
+use super::answerer::{AnswerInputs, build_answer};
 use super::checks::{check, size};
 use super::decode_budget::Budget;
-use super::error::Fault;
+use super::error::ApiError;
 use super::family::{Family, UsageForm};
-use super::media::{Medium, Place, Source, find, perceive};
+use super::media::{MediaLocations, Medium, Source, analyse_media, find};
 use super::media_limits::{frames as frames_fit, sizes};
-use super::render::{Style, frames, whole};
-use super::request::{Ask, Turn, model, subject};
+use super::render::{RenderStyle, frames, whole};
+use super::request::{GenerationRequest, Message, model, subject};
 use super::request_journal::shown_body;
 use super::response_plan::Plan;
 use super::rule::Reply;
 use super::script::Call;
-use super::state::{Desk, Visit};
+use super::state::{RequestContext, ServerState};
 use super::usage::{Input, usage};
-use super::wire_format::{Act, raw};
+use super::wire_format::{ResponseContent, raw};
 
-/// Answers a request.
-pub(super) async fn generate(desk: &Desk, visit: &mut Visit, parts: &Parts, body: &Bytes) -> Plan {
+/// Answers a generation request.
+pub(super) async fn generate(
+    state: &ServerState,
+    context: &mut RequestContext,
+    parts: &Parts,
+    body: &Bytes,
+) -> Plan {
     let stream = streams(&parts.headers);
-    // What is not JSON is judged as null, which DashScope's words fit.
+    // A body that is not JSON is processed as null, for which DashScope has the same error.
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    visit.entry.note("stream", stream.into());
-    visit.entry.note("body", shown_body(&body));
+    context.entry.note("stream", stream.into());
+    context.entry.note("body", shown_body(&body));
     let subject = subject(&body);
     let call = Call {
         path: parts.uri.path(),
@@ -38,27 +43,28 @@ pub(super) async fn generate(desk: &Desk, visit: &mut Visit, parts: &Parts, body
         text: &subject,
         stream,
     };
-    let mut reply = desk.cue(call, visit);
+    let mut reply = state.scripted_reply(call, context);
     if let Some(bytes) = &reply.raw {
         return raw(&reply, &bytes.pieces);
     }
     let as_stream = reply.wire.stream.unwrap_or(stream);
     let lone = reply.answer.is_none() && !(as_stream && after_chunks(&reply));
     if let Some(refusal) = reply.refusal.as_ref().filter(|_| lone) {
-        return Act::refusal(refusal, as_stream, &visit.id, Vec::new()).stage(&reply, &visit.id);
+        return ResponseContent::refusal(refusal, as_stream, &context.id, Vec::new())
+            .into_plan(&reply, &context.id);
     }
     let made = match reply.answer.take() {
         Some(answer) => Ok(scripted(answer, &body, stream)),
-        None => own(desk, visit, call, &parts.headers, &body).await,
+        None => generate_answer(state, context, call, &parts.headers, &body).await,
     };
-    let act = match made {
-        Ok(made) => made.act(&reply, as_stream, &visit.id),
-        Err(fault) => Act::fault(&fault, as_stream, &visit.id),
+    let content = match made {
+        Ok(made) => made.into_content(&reply, as_stream, &context.id),
+        Err(error) => ResponseContent::error(&error, as_stream, &context.id),
     };
-    act.stage(&reply, &visit.id)
+    content.into_plan(&reply, &context.id)
 }
 
-/// Either header asks for a stream: a recorded call has the second alone.
+/// Either header requests a stream: one recorded call has only the second.
 fn streams(headers: &HeaderMap) -> bool {
     let has = |name: &str, wanted: &str| {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
@@ -72,21 +78,21 @@ fn after_chunks(reply: &Reply) -> bool {
     refusal.is_some_and(|refusal| refusal.after_chunks > 0)
 }
 
-/// An answer and what is needed to put it on the wire.
-struct Made {
+/// An answer, and what its encoding depends on.
+struct GeneratedAnswer {
     answer: Answer,
     input: Input,
     form: UsageForm,
-    style: Style,
+    style: RenderStyle,
 }
 
-impl Made {
+impl GeneratedAnswer {
     fn new(answer: Answer, input: Input, family: Option<&Family>, deltas: bool) -> Self {
         Self {
             answer,
             input,
             form: family.map_or(UsageForm::Detailed, |family| family.usage),
-            style: Style {
+            style: RenderStyle {
                 deltas,
                 empty_last: family.is_some_and(|family| family.empty_last),
                 unfinished: false,
@@ -95,8 +101,8 @@ impl Made {
         }
     }
 
-    fn act(self, reply: &Reply, stream: bool, id: &str) -> Act {
-        let style = Style {
+    fn into_content(self, reply: &Reply, stream: bool, id: &str) -> ResponseContent {
+        let style = RenderStyle {
             deltas: reply.wire.incremental.unwrap_or(self.style.deltas),
             unfinished: reply.wire.unfinished,
             ..self.style
@@ -105,59 +111,67 @@ impl Made {
         match &reply.refusal {
             Some(refusal) => {
                 let frames = frames(&self.answer, &usage, style, id);
-                Act::refusal(refusal, stream, id, frames)
+                ResponseContent::refusal(refusal, stream, id, frames)
             }
-            None if stream => Act::frames(frames(&self.answer, &usage, style, id)),
-            None => Act::Json(200, whole(&self.answer, &usage, style, id)),
+            None if stream => ResponseContent::frames(frames(&self.answer, &usage, style, id)),
+            None => ResponseContent::Json(200, whole(&self.answer, &usage, style, id)),
         }
     }
 }
 
-/// An answer of a script is given whatever the request is: it may be for a model that is not known.
-fn scripted(answer: Answer, body: &Value, stream: bool) -> Made {
-    match Ask::read(body, stream) {
-        Ok(ask) => {
-            let input = Input::count(&ask, &[], (0, 0));
-            Made::new(answer, input, Some(ask.family), ask.deltas())
+/// The answer of a script, which is independent of the request: the model may be unknown.
+fn scripted(answer: Answer, body: &Value, stream: bool) -> GeneratedAnswer {
+    match GenerationRequest::read(body, stream) {
+        Ok(request) => {
+            let input = Input::count(&request, &[], (0, 0));
+            GeneratedAnswer::new(answer, input, Some(request.family), request.deltas())
         }
         Err(_) => {
             let asked = body.pointer("/parameters/incremental_output");
             let deltas = asked.and_then(Value::as_bool).unwrap_or(false);
-            Made::new(answer, Input::default(), None, deltas)
+            GeneratedAnswer::new(answer, Input::default(), None, deltas)
         }
     }
 }
 
-async fn own(
-    desk: &Desk,
-    visit: &Visit,
+async fn generate_answer(
+    state: &ServerState,
+    context: &RequestContext,
     call: Call<'_>,
     headers: &HeaderMap,
     body: &Value,
-) -> Result<Made, Fault> {
+) -> Result<GeneratedAnswer, ApiError> {
     if says_enable(headers, "x-dashscope-async") {
         let words = "Current user api does not support asynchronous calls.";
-        return Err(Fault::new(403, "AccessDenied", words));
+        return Err(ApiError::new(403, "AccessDenied", words));
     }
-    let ask = Ask::read(body, call.stream)?;
-    check(&ask)?;
-    let sample = desk.samples.cue(call).and_then(|cue| cue.reply.answer);
+    let request = GenerationRequest::read(body, call.stream)?;
+    check(&request)?;
+    let sample = state
+        .samples
+        .matching_rule(call)
+        .and_then(|matching_rule| matching_rule.reply.answer);
     if let Some(answer) = sample {
         return Ok(scripted(answer, body, call.stream));
     }
-    frames_fit(&ask)?;
-    let media = media(desk, visit, &ask, headers).await?;
-    sizes(&ask, &media)?;
-    let stage = Stage {
-        ask: &ask,
+    frames_fit(&request)?;
+    let media = media(state, context, &request, headers).await?;
+    sizes(&request, &media)?;
+    let inputs = AnswerInputs {
+        request: &request,
         media: &media,
-        id: &visit.id,
-        store: &desk.store,
-        origin: &visit.origin,
+        id: &context.id,
+        store: &state.store,
+        origin: &context.origin,
     };
-    let answer = compose(&stage)?;
-    let input = Input::count(&ask, &media, size(&ask)?);
-    Ok(Made::new(answer, input, Some(ask.family), ask.deltas()))
+    let answer = build_answer(&inputs)?;
+    let input = Input::count(&request, &media, size(&request)?);
+    Ok(GeneratedAnswer::new(
+        answer,
+        input,
+        Some(request.family),
+        request.deltas(),
+    ))
 }
 
 fn says_enable(headers: &HeaderMap, name: &str) -> bool {
@@ -165,37 +179,37 @@ fn says_enable(headers: &HeaderMap, name: &str) -> bool {
     value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"enable"))
 }
 
-/// All media are looked for; those of the last turn that has any are heard and seen.
+/// Resolves all media, and analyses those of the last message that has any.
 async fn media(
-    desk: &Desk,
-    visit: &Visit,
-    ask: &Ask,
+    state: &ServerState,
+    context: &RequestContext,
+    request: &GenerationRequest,
     headers: &HeaderMap,
-) -> Result<Vec<Medium>, Fault> {
-    let place = Place {
+) -> Result<Vec<Medium>, ApiError> {
+    let locations = MediaLocations {
         resolve: says_enable(headers, "x-dashscope-ossresourceresolve"),
-        store: &desk.store,
-        origin: &visit.origin,
+        store: &state.store,
+        origin: &context.origin,
     };
-    let found = |turn: &Turn| find(&turn.parts, ask, place);
-    let turns = ask.turns.iter().map(found);
-    let turns = turns.collect::<Result<Vec<_>, _>>()?;
-    let last = turns.into_iter().rfind(|sources| !sources.is_empty());
+    let found = |message: &Message| find(&message.parts, request, locations);
+    let messages = request.messages.iter().map(found);
+    let messages = messages.collect::<Result<Vec<_>, _>>()?;
+    let last = messages.into_iter().rfind(|sources| !sources.is_empty());
     let sources: Vec<Source> = last.unwrap_or_default();
     if sources.is_empty() {
         return Ok(Vec::new());
     }
-    let hears_seconds = ask.family.hears_seconds;
-    let failed = || Fault::new(500, "InternalError", "The media could not be decoded.");
-    let permit = desk.listeners.clone().acquire_owned().await;
+    let max_audio_seconds = request.family.max_audio_seconds;
+    let failed = || ApiError::new(500, "InternalError", "The media could not be decoded.");
+    let permit = state.decode_permits.clone().acquire_owned().await;
     let permit = permit.map_err(|_| failed())?;
-    // Dropped with this call, so that nothing is decoded for a client that has gone.
+    // Dropped with this call, which cancels the decoding when the client disconnects.
     let (mut budget, _guard) = Budget::guarded();
     let work = move || {
-        // It is held by the work, which ends a little after the client has gone.
+        // Held by the work, which ends shortly after the client has disconnected.
         let _permit = permit;
         let sources = sources.into_iter();
-        let media = sources.map(|source| perceive(source, hears_seconds, &mut budget));
+        let media = sources.map(|source| analyse_media(source, max_audio_seconds, &mut budget));
         media.collect::<Result<Vec<_>, _>>()
     };
     tokio::task::spawn_blocking(work)
@@ -210,7 +224,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::emulator::client::{Answered, Served};
+    use crate::emulator::client::{TestEmulator, TestResponse};
     use crate::emulator::script::GENERATION;
     use crate::emulator::speech_synthesis::wav;
 
@@ -227,7 +241,7 @@ mod tests {
             "input": {"messages": [{"role": "user", "content": [{"text": text}]}]}})
     }
 
-    fn frames(answer: &Answered) -> Vec<Value> {
+    fn frames(answer: &TestResponse) -> Vec<Value> {
         let text = answer.text();
         let lines = text.lines().filter_map(|line| line.strip_prefix("data:"));
         lines
@@ -236,9 +250,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_quick_start_answers_as_its_documentation() {
-        let served = Served::plain().await;
-        let answer = served.ask(&sample("2channel_16K.wav", json!({}))).await;
+    async fn the_quick_start_is_answered_as_documented() {
+        let served = TestEmulator::plain().await;
+        let answer = served.request(&sample("2channel_16K.wav", json!({}))).await;
         let body = answer.json();
         assert_eq!(answer.header("content-type"), Some("application/json"));
         assert_eq!(
@@ -248,7 +262,10 @@ mod tests {
         );
         let usage = json!({"input_tokens": 1276, "audio_tokens": 768, "output_tokens": 19});
         assert_eq!(body["usage"], usage);
-        let body = served.ask(&sample("welcome.mp3", json!({}))).await.json();
+        let body = served
+            .request(&sample("welcome.mp3", json!({})))
+            .await
+            .json();
         let content = &body["output"]["choices"][0]["message"]["content"];
         assert_eq!(
             *content,
@@ -259,11 +276,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_is_cumulative_or_of_deltas_byte_for_byte() {
+    async fn cumulative_and_incremental_streams_match_the_recording() {
         let script = json!({"rules": [{"reply": {"request_id": "1341c517-71bf-94f5",
             "answer": {"chunks": ["这段音频", "说的是", "'"],
                 "usage": {"audio_tokens": 85, "input_tokens": 33, "output_tokens": 9}}}}]});
-        let served = Served::scripted(&script.to_string()).await;
+        let served = TestEmulator::scripted(&script.to_string()).await;
         let stream = |texts: [&str; 3]| {
             let frame = |n: usize| {
                 let end = if n == 2 { "stop" } else { "null" };
@@ -287,7 +304,9 @@ mod tests {
             (json!({"incremental_output": false}), &cumulative),
             (json!({"incremental_output": true}), &deltas),
         ] {
-            let answer = served.ask_stream(&sample("welcome.mp3", parameters)).await;
+            let answer = served
+                .request_stream(&sample("welcome.mp3", parameters))
+                .await;
             assert_eq!(answer.text(), *expected);
             let mime = answer.header("content-type");
             assert_eq!(mime, Some("text/event-stream;charset=UTF-8"));
@@ -296,8 +315,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn either_header_asks_for_a_stream() {
-        let served = Served::plain().await;
+    async fn either_header_requests_a_stream() {
+        let served = TestEmulator::plain().await;
         let body = said("qwen-vl-plus", "hi", json!({})).to_string();
         for (name, value, stream) in [
             ("x-dashscope-sse", "enable", true),
@@ -318,15 +337,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refusals_are_a_status_or_the_first_event() {
-        let served = Served::plain().await;
+    async fn errors_are_a_status_or_the_first_event() {
+        let served = TestEmulator::plain().await;
         let body = said("qwen-audio-turbo", "hi", json!({"top_p": 2}));
-        let answer = served.ask(&body).await;
+        let answer = served.request(&body).await;
         assert_eq!(
             (answer.status, &answer.json()["code"]),
             (400, &json!("InvalidParameter"))
         );
-        let answer = served.ask_stream(&body).await;
+        let answer = served.request_stream(&body).await;
         assert_eq!(answer.status, 200);
         let id = answer.header("x-request-id").unwrap();
         let expected = format!(
@@ -337,13 +356,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_can_come_after_frames() {
+    async fn an_error_can_follow_frames() {
         let error = json!({"status": 429, "code": "Throttling", "message": "m", "after_chunks": 1});
         for answer in [json!({"chunks": ["a", "b"]}), Value::Null] {
             let script = json!({"rules": [{"reply": {"answer": answer, "error": error}}]});
-            let served = Served::scripted(&script.to_string()).await;
+            let served = TestEmulator::scripted(&script.to_string()).await;
             let text = served
-                .ask_stream(&said("qwen-vl-plus", "hi", json!({})))
+                .request_stream(&said("qwen-vl-plus", "hi", json!({})))
                 .await
                 .text();
             assert!(text.starts_with("id:1\nevent:result\n"), "{text}");
@@ -355,27 +374,27 @@ mod tests {
                 text.ends_with("}\n\n") && text.matches("id:").count() == 2,
                 "{text}"
             );
-            let unary = served.ask(&said("qwen-vl-plus", "hi", json!({}))).await;
+            let unary = served.request(&said("qwen-vl-plus", "hi", json!({}))).await;
             assert_eq!(unary.status, 429);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn scripts_answer_for_models_that_are_not_known() {
+    async fn scripts_answer_for_unknown_models() {
         let script = json!({"rules": [{"match": {"model": "mine"}, "reply": {"answer": "yes"}}]});
-        let served = Served::scripted(&script.to_string()).await;
+        let served = TestEmulator::scripted(&script.to_string()).await;
         let content = "/output/choices/0/message/content/0/text";
-        let answer = served.ask(&said("mine", "hi", json!({}))).await.json();
+        let answer = served.request(&said("mine", "hi", json!({}))).await.json();
         assert_eq!(answer.pointer(content), Some(&json!("yes")));
         assert_eq!(
-            served.ask(&said("yours", "hi", json!({}))).await.status,
+            served.request(&said("yours", "hi", json!({}))).await.status,
             404
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn models_of_another_path_are_refused() {
-        let served = Served::plain().await;
+        let served = TestEmulator::plain().await;
         for model in [
             "qwen-plus",
             "qwen3-max",
@@ -383,20 +402,20 @@ mod tests {
             "deepseek-v3.2",
             "qwq-plus",
         ] {
-            let answer = served.ask(&said(model, "hi", json!({}))).await;
+            let answer = served.request(&said(model, "hi", json!({}))).await;
             assert_eq!(answer.status, 400, "{model}");
             assert_eq!(answer.json()["code"], "InvalidParameter");
             assert_eq!(answer.json()["message"], "url error, please check url!");
         }
         for model in ["kimi-k2.5", "kimi-k2.6", "qwen3.6-plus", "qwen3.8-max"] {
-            let answer = served.ask(&said(model, "hi", json!({}))).await;
+            let answer = served.request(&said(model, "hi", json!({}))).await;
             assert_eq!(answer.status, 200, "{model}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn fun_asr_answers_in_its_own_form() {
-        let served = Served::plain().await;
+    async fn fun_asr_answers_in_its_own_format() {
+        let served = TestEmulator::plain().await;
         let data = STANDARD.encode(wav(8000, &[900; 8000]));
         let body = |parameters: Value| {
             json!({"model": "fun-asr-flash-2026-06-15", "parameters": parameters,
@@ -404,29 +423,29 @@ mod tests {
                     "input_audio": {"data": format!("data:audio/wav;base64,{data}")}}]}]}})
         };
         let good = body(json!({"format": "wav", "sample_rate": "8000"}));
-        let answer = served.ask(&good).await.json();
+        let answer = served.request(&good).await.json();
         let text = answer["output"]["text"].as_str().unwrap().to_owned();
         assert!(text.contains("1.00 s, 8000 Hz"), "{text}");
         assert!(answer["output"].get("choices").is_none());
         assert_eq!(answer["usage"], json!({"duration": 1}));
-        let streamed = frames(&served.ask_stream(&good).await);
+        let streamed = frames(&served.request_stream(&good).await);
         assert!(streamed.len() > 1);
         assert_eq!(streamed.last().unwrap()["output"]["text"], json!(text));
         for missing in [
             body(json!({})),
             said("qwen-audio-3.1-asr-flash", "hi", json!({"format": "wav"})),
         ] {
-            let answer = served.ask(&missing).await;
+            let answer = served.request(&missing).await;
             assert_eq!((answer.status, answer.text().as_str()), (400, "{}"));
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn newer_images_are_made_in_their_own_forms() {
-        let served = Served::plain().await;
+    async fn newer_image_models_answer_in_their_own_formats() {
+        let served = TestEmulator::plain().await;
         let asked = json!({"size": "64*32"});
         let answer = served
-            .ask(&said("z-image-turbo", "a cat", asked))
+            .request(&said("z-image-turbo", "a cat", asked))
             .await
             .json();
         let choice = &answer["output"]["choices"][0];
@@ -435,7 +454,7 @@ mod tests {
         let asked = json!({"size": "64*32", "enable_interleave": true, "n": 2});
         let frames = frames(
             &served
-                .ask_stream(&said("wan2.6-image", "a cat", asked))
+                .request_stream(&said("wan2.6-image", "a cat", asked))
                 .await,
         );
         let finished: Vec<_> = frames
@@ -446,10 +465,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn images_and_frames_have_bounds() {
-        let served = Served::plain().await;
+    async fn images_and_frames_have_limits() {
+        let served = TestEmulator::plain().await;
         let image = |side: u32| {
-            let png = crate::emulator::image::paint("x", side, side).unwrap();
+            let png = crate::emulator::image::generate_png("x", side, side).unwrap();
             format!("data:image/png;base64,{}", STANDARD.encode(png))
         };
         let asked = |part: Value| {
@@ -467,7 +486,7 @@ mod tests {
                 "must be larger than 10]",
             ),
         ] {
-            let answer = served.ask(&asked(part)).await;
+            let answer = served.request(&asked(part)).await;
             assert_eq!(answer.status, 400);
             let message = answer.json()["message"].as_str().unwrap().to_owned();
             assert!(message.ends_with(words), "{message}");
@@ -477,13 +496,13 @@ mod tests {
             json!({"image": image(11)}),
             json!({"video": vec![image(32); 4]}),
         ] {
-            assert_eq!(served.ask(&asked(part)).await.status, 200);
+            assert_eq!(served.request(&asked(part)).await.status, 200);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn samples_are_served_and_heard() {
-        let served = Served::plain().await;
+    async fn samples_are_served_and_analysed() {
+        let served = TestEmulator::plain().await;
         let file = served
             .call("GET", "/samples/2channel_16K.wav", &[], b"")
             .await;
@@ -498,7 +517,7 @@ mod tests {
         ] {
             let body = json!({"model": "qwen-audio-turbo", "input": {"messages": [
                 {"role": "user", "content": [{"audio": address}, {"text": "How long?"}]}]}});
-            let text = served.ask(&body).await.text();
+            let text = served.request(&body).await.text();
             assert!(text.contains("16000 Hz, 2 channels"), "{text}");
         }
         assert!(
@@ -512,36 +531,36 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn speech_counts_chinese_characters_twice() {
-        let served = Served::plain().await;
+        let served = TestEmulator::plain().await;
         let body = json!({"model": "qwen3-tts-flash", "input": {"text": "你好,世界",
             "voice": "Cherry", "language_type": "Chinese"}});
-        let answer = served.ask(&body).await.json();
+        let answer = served.request(&body).await.json();
         assert_eq!(answer["usage"], json!({"characters": 9}));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bodies_of_the_other_kind_can_be_played() {
+    async fn a_script_can_send_the_other_kind_of_body() {
         let json_to_stream = json!({"rules": [{"reply": {"wire": {"body": "json"}}}]});
-        let served = Served::scripted(&json_to_stream.to_string()).await;
+        let served = TestEmulator::scripted(&json_to_stream.to_string()).await;
         let answer = served
-            .ask_stream(&said("qwen-vl-plus", "hi", json!({})))
+            .request_stream(&said("qwen-vl-plus", "hi", json!({})))
             .await;
         assert_eq!(answer.header("content-type"), Some("application/json"));
         assert!(answer.json()["output"].is_object());
         let stream_to_unary = json!({"rules": [{"reply": {"wire": {"body": "sse"}}}]});
-        let served = Served::scripted(&stream_to_unary.to_string()).await;
-        let answer = served.ask(&said("qwen-vl-plus", "hi", json!({}))).await;
+        let served = TestEmulator::scripted(&stream_to_unary.to_string()).await;
+        let answer = served.request(&said("qwen-vl-plus", "hi", json!({}))).await;
         assert!(answer.text().starts_with("id:1\nevent:result\n"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn inline_audio_is_heard() {
-        let served = Served::plain().await;
+    async fn inline_audio_is_analysed() {
+        let served = TestEmulator::plain().await;
         let file = wav(16_000, &[700; 32_000]);
         let uri = format!("data:audio/wav;base64,{}", STANDARD.encode(&file));
         let mut body = sample("x", json!({}));
         body["input"]["messages"][0]["content"][0] = json!({ "audio": uri });
-        let answer = served.ask(&body).await.json();
+        let answer = served.request(&body).await.json();
         let text = answer["output"]["choices"][0]["message"]["content"][0]["text"].to_string();
         for words in [
             "模拟器",
@@ -554,18 +573,18 @@ mod tests {
         }
         assert_eq!(answer["usage"]["audio_tokens"], 50);
         body["input"]["messages"][0]["content"][0] = json!({"audio": "data:audio/wav;base64,AAAA"});
-        let fault = served.ask(&body).await;
-        assert_eq!(fault.status, 400);
-        assert_eq!(fault.json()["message"], "Input files format not supported.");
+        let error = served.request(&body).await;
+        assert_eq!(error.status, 400);
+        assert_eq!(error.json()["message"], "Input files format not supported.");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_is_named_without_its_query() {
-        let served = Served::plain().await;
+    async fn a_url_is_reported_without_its_query() {
+        let served = TestEmulator::plain().await;
         let mut body = sample("x", json!({}));
         body["input"]["messages"][0]["content"][0] =
             json!({"audio": "https://a.example/b.wav?Signature=canary"});
-        let text = served.ask(&body).await.text();
+        let text = served.request(&body).await.text();
         assert!(
             text.contains("https://a.example/b.wav") && !text.contains("canary"),
             "{text}"
@@ -573,17 +592,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_omni_model_streams_text_then_sound_and_ends_empty() {
-        let served = Served::plain().await;
+    async fn an_omni_model_streams_text_then_audio_then_an_empty_frame() {
+        let served = TestEmulator::plain().await;
         let parameters = json!({"modalities": ["text", "audio"], "incremental_output": true});
         let answer = served
-            .ask_stream(&said("qwen3-omni-flash", "hi", parameters))
+            .request_stream(&said("qwen3-omni-flash", "hi", parameters))
             .await;
         let frames = frames(&answer);
         let content = |frame: &Value| frame["output"]["choices"][0]["message"]["content"].clone();
         assert!(content(&frames[0])[0]["text"].is_string());
-        let sound = &content(&frames[frames.len() - 2])[0]["audio"]["data"];
-        assert!(STANDARD.decode(sound.as_str().unwrap()).unwrap().len() > 100);
+        let recording = &content(&frames[frames.len() - 2])[0]["audio"]["data"];
+        assert!(STANDARD.decode(recording.as_str().unwrap()).unwrap().len() > 100);
         let last = frames.last().unwrap();
         assert_eq!(content(last), json!([]));
         assert_eq!(last["output"]["choices"][0]["finish_reason"], "stop");
@@ -591,10 +610,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn results_are_served() {
-        let served = Served::plain().await;
+        let served = TestEmulator::plain().await;
         let body = json!({"model": "qwen3-tts-flash", "parameters": {"enable_search": false},
             "input": {"messages": [], "text": "hi", "voice": "Cherry"}});
-        let url = served.ask(&body).await.json()["output"]["audio"]["url"].clone();
+        let url = served.request(&body).await.json()["output"]["audio"]["url"].clone();
         let origin = format!("http://{}", served.address);
         let path = url
             .as_str()

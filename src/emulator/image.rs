@@ -1,4 +1,4 @@
-//! Pictures: the size of those that come, and PNG files for those that are asked for.
+//! Reads the size of images, and generates PNG files.
 
 use std::io::Write as _;
 
@@ -8,9 +8,9 @@ use flate2::write::ZlibEncoder;
 
 use crate::chat::sniffing::{self, Modality};
 
-/// What can be told of a picture without decoding it.
+/// The properties of an image that are known without decoding it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Picture {
+pub(super) struct ImageInfo {
     /// For example `PNG`.
     pub(super) format: &'static str,
     /// In pixels.
@@ -19,8 +19,8 @@ pub(super) struct Picture {
     pub(super) height: usize,
 }
 
-/// Looks at a picture. None if it is none.
-pub(super) fn look(bytes: &[u8]) -> Option<Picture> {
+/// Reads the properties of an image. `None` if the bytes are no image.
+pub(super) fn image_info(bytes: &[u8]) -> Option<ImageInfo> {
     let size = imagesize::blob_size(bytes).ok()?;
     let found = sniffing::mime_type(bytes, "", Some(Modality::Image))?;
     let known = [
@@ -35,27 +35,27 @@ pub(super) fn look(bytes: &[u8]) -> Option<Picture> {
         ("image/avif", "AVIF"),
     ];
     let format = known.iter().find(|(mime, _)| *mime == found)?;
-    Some(Picture {
+    Some(ImageInfo {
         format: format.1,
         width: size.width,
         height: size.height,
     })
 }
 
-/// The tokens that a picture costs: one for each 28 by 28 pixels, within the default bounds of the
-/// vision models.
-pub(super) fn tokens(picture: Picture) -> u64 {
-    let tiles = picture
+/// The tokens of an image: one for each 28 by 28 pixels, within the default bounds of the vision
+/// models.
+pub(super) fn tokens(image: ImageInfo) -> u64 {
+    let tiles = image
         .width
         .div_ceil(28)
-        .saturating_mul(picture.height.div_ceil(28));
+        .saturating_mul(image.height.div_ceil(28));
     u64::try_from(tiles.clamp(4, 1280)).unwrap_or(1280) + 2
 }
 
-/// Makes a picture for a text: another text has other colours.
+/// Generates a PNG whose colours depend on the text.
 ///
-/// None if it cannot be written, which memory does not refuse.
-pub(super) fn paint(text: &str, width: u32, height: u32) -> Option<Bytes> {
+/// Returns `None` if encoding fails, which does not happen in memory.
+pub(super) fn generate_png(text: &str, width: u32, height: u32) -> Option<Bytes> {
     let seed = crc(text.as_bytes()).to_be_bytes();
     let [red, green, blue, tilt] = seed;
     let mut pixels = ZlibEncoder::new(Vec::new(), Compression::fast());
@@ -73,7 +73,7 @@ pub(super) fn paint(text: &str, width: u32, height: u32) -> Option<Bytes> {
     let mut header = Vec::new();
     header.extend(width.to_be_bytes());
     header.extend(height.to_be_bytes());
-    // Eight bits for each of three colours, no filter that differs, not interlaced.
+    // Bit depth 8, RGB, deflate, no filter, not interlaced.
     header.extend([8, 2, 0, 0, 0]);
     let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
     chunk(&mut file, *b"IHDR", &header);
@@ -90,7 +90,7 @@ fn chunk(file: &mut Vec<u8>, name: [u8; 4], data: &[u8]) {
     file.extend(crc(&named).to_be_bytes());
 }
 
-/// The CRC-32 that PNG, gzip and ZIP use: the fingerprint of every medium.
+/// The CRC-32 of PNG, gzip and ZIP, used as the fingerprint of media.
 pub(super) fn crc(bytes: &[u8]) -> u32 {
     let mut crc = flate2::Crc::new();
     crc.update(bytes);
@@ -102,27 +102,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_painted_picture_is_a_png_of_its_size() {
-        let png = paint("a cat", 320, 200).unwrap();
-        let expected = Picture {
+    fn a_generated_image_is_a_png_of_the_requested_size() {
+        let png = generate_png("a cat", 320, 200).unwrap();
+        let expected = ImageInfo {
             format: "PNG",
             width: 320,
             height: 200,
         };
-        assert_eq!(look(&png), Some(expected));
-        assert_ne!(paint("a dog", 320, 200).unwrap(), png);
+        assert_eq!(image_info(&png), Some(expected));
+        assert_ne!(generate_png("a dog", 320, 200).unwrap(), png);
         assert_eq!(tokens(expected), 12 * 8 + 2);
     }
 
     #[test]
-    fn the_crc_is_the_common_one() {
+    fn the_crc_matches_the_check_value() {
         assert_eq!(crc(b"123456789"), 0xcbf4_3926);
     }
 
     #[test]
-    fn what_is_no_picture_is_refused() {
+    fn bytes_that_are_no_image_are_refused() {
         for bytes in [&b""[..], b"RIFF1234WAVE", b"\x89PNG\r\n\x1a\n"] {
-            assert_eq!(look(bytes), None);
+            assert_eq!(image_info(bytes), None);
         }
     }
 }

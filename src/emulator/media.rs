@@ -1,4 +1,4 @@
-//! From the addresses in a request to the bytes behind them.
+//! Resolves the media URLs of a request to bytes.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -8,109 +8,116 @@ use bytes::Bytes;
 
 use crate::chat::sniffing::{self, Modality};
 
-use super::audio_analysis::{Heard, listen};
-use super::audio_decoder::{Sound, decode};
+use super::audio_analysis::{AudioAnalysis, analyse_audio};
+use super::audio_decoder::{DecodedAudio, decode};
 use super::decode_budget::Budget;
-use super::error::{DATA_URI_BYTES, Fault};
-use super::image::{Picture, crc, look};
+use super::error::{ApiError, DATA_URI_BYTES};
+use super::image::{ImageInfo, crc, image_info};
 use super::object_store::Store;
 use super::policy::mark;
-use super::request::{Ask, Part, Sense};
+use super::request::{GenerationRequest, MediaKind, Part};
 use super::sample_files;
-use super::video::{Film, watch};
+use super::video::{VideoInfo, video_info};
 
-/// Larger files are not decoded: the models take far less.
+/// Larger files are not decoded: the models' limits are far lower.
 const DECODED_BYTES: usize = 256 * 1024 * 1024;
 
-/// What DashScope says of files that it does not decode for their size.
+/// DashScope's message for files that are too large to decode.
 const TOO_LARGE: &str = "Multimodal file size is too large";
 
-/// Base64 as the service takes it: with its padding or without.
+/// Base64 as DashScope accepts it: padding is optional.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// One medium of a request.
+/// A medium of a request, analysed.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Medium {
-    /// It was heard.
-    Audio(Box<Sound>, Heard, Print),
-    /// It was looked at.
-    Image(Picture, Print),
-    /// Its frames were counted, if its container is known.
-    Video(Option<Film>, Print),
-    /// A film that came as single pictures.
+    /// Audio.
+    Audio(Box<DecodedAudio>, AudioAnalysis, Fingerprint),
+    /// An image.
+    Image(ImageInfo, Fingerprint),
+    /// A video; the frames are counted if the container is known.
+    Video(Option<VideoInfo>, Fingerprint),
+    /// A video given as images.
     Frames(Vec<Medium>),
-    /// It lies elsewhere, and the emulator has no network. The address has no query.
-    Elsewhere(Sense, String),
+    /// A remote medium, which is not fetched: the emulator has no network access. The URL has no
+    /// query.
+    Remote(MediaKind, String),
 }
 
-/// The fingerprint of a file: any other byte changes it.
+/// The fingerprint of a file, which changes with every byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Print {
-    /// Its length in bytes.
+pub(super) struct Fingerprint {
+    /// Length in bytes.
     pub(super) bytes: usize,
-    /// Its CRC-32.
+    /// CRC-32.
     pub(super) crc: u32,
 }
 
-/// A medium whose bytes are at hand, or whose address is all there is.
+/// A medium before the analysis.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// Its bytes.
-    Bytes(Sense, Bytes),
-    /// Several pictures of a film.
+    /// Bytes that were resolved.
+    Bytes(MediaKind, Bytes),
+    /// The frames of a video given as images.
     Frames(Vec<Source>),
-    /// Its address.
-    Elsewhere(Sense, String),
+    /// The URL of a remote medium.
+    Remote(MediaKind, String),
 }
 
-/// Where the emulator finds media by itself.
+/// Where the emulator resolves media itself.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
-    /// Whether `oss://` addresses may be used.
+pub(super) struct MediaLocations<'a> {
+    /// Whether `oss://` URLs are allowed.
     pub(super) resolve: bool,
-    /// What was uploaded and made.
+    /// Uploads and results.
     pub(super) store: &'a Store,
-    /// Where the emulator is reached, as in `http://127.0.0.1:8089`.
+    /// Base URL of the emulator, as in `http://127.0.0.1:8089`.
     pub(super) origin: &'a str,
 }
 
-/// The bytes behind an address of the emulator itself: a sample, or a result of an earlier call.
-fn own(url: &url::Url, place: Place<'_>) -> Result<Option<Bytes>, Fault> {
+/// The bytes behind a URL of the emulator itself: a sample, or the result of an earlier call.
+fn own_bytes(url: &url::Url, locations: MediaLocations<'_>) -> Result<Option<Bytes>, ApiError> {
     if let Some(bytes) = sample_files::documented(url) {
         return Ok(Some(bytes));
     }
-    let origin = url::Url::parse(place.origin).ok();
+    let origin = url::Url::parse(locations.origin).ok();
     if origin.is_none_or(|origin| origin.origin() != url.origin()) {
         return Ok(None);
     }
     let path = url.path();
     let made = path.strip_prefix("/emulator/files/");
-    let made = made.and_then(|name| place.store.find(name));
+    let made = made.and_then(|name| locations.store.find(name));
     let made = made.filter(|object| object.mark.is_empty());
     let bytes = sample_files::sample(path).or(made.map(|object| object.bytes));
     match bytes {
         Some(bytes) => Ok(Some(bytes)),
-        None => Err(Fault::algorithm("Failed to download multimodal content")),
+        None => Err(ApiError::algorithm("Failed to download multimodal content")),
     }
 }
 
-/// Finds the media of a turn.
+/// Resolves the media of a message.
 ///
 /// # Errors
 ///
-/// DashScope's words for an address that leads nowhere.
-pub(super) fn find(parts: &[Part], ask: &Ask, place: Place<'_>) -> Result<Vec<Source>, Fault> {
+/// DashScope's error for a URL that cannot be resolved.
+pub(super) fn find(
+    parts: &[Part],
+    request: &GenerationRequest,
+    locations: MediaLocations<'_>,
+) -> Result<Vec<Source>, ApiError> {
     let mut sources = Vec::new();
     for part in parts {
-        let source = |sense, address: &String| source(sense, address, ask, place);
+        let source = |media_kind, address: &String| source(media_kind, address, request, locations);
         match part {
             Part::Text(_) => {}
-            Part::Medium(sense, address) => sources.push(source(*sense, address)?),
+            Part::Medium(media_kind, address) => sources.push(source(*media_kind, address)?),
             Part::Frames(addresses) => {
-                let frames = addresses.iter().map(|frame| source(Sense::Image, frame));
+                let frames = addresses
+                    .iter()
+                    .map(|frame| source(MediaKind::Image, frame));
                 sources.push(Source::Frames(frames.collect::<Result<_, _>>()?));
             }
         }
@@ -118,138 +125,143 @@ pub(super) fn find(parts: &[Part], ask: &Ask, place: Place<'_>) -> Result<Vec<So
     Ok(sources)
 }
 
-fn source(sense: Sense, address: &str, ask: &Ask, place: Place<'_>) -> Result<Source, Fault> {
+fn source(
+    media_kind: MediaKind,
+    address: &str,
+    request: &GenerationRequest,
+    locations: MediaLocations<'_>,
+) -> Result<Source, ApiError> {
     if let Some(data) = address.strip_prefix("data:") {
         if address.len() > DATA_URI_BYTES {
-            return Err(Fault::algorithm(
+            return Err(ApiError::algorithm(
                 "Exceeded limit on max bytes per data-uri item : 10485760'.",
             ));
         }
-        return inline(data).map(|bytes| Source::Bytes(sense, bytes));
+        return inline(data).map(|bytes| Source::Bytes(media_kind, bytes));
     }
     if let Some(key) = address.strip_prefix("oss://") {
-        if !place.resolve {
-            return Err(Fault::url());
+        if !locations.resolve {
+            return Err(ApiError::url());
         }
-        let object = place
+        let object = locations
             .store
             .find(key)
-            .filter(|object| object.mark == mark(&ask.model));
+            .filter(|object| object.mark == mark(&request.model));
         return match object {
-            Some(object) => Ok(Source::Bytes(sense, object.bytes)),
-            None => Err(Fault::algorithm(
+            Some(object) => Ok(Source::Bytes(media_kind, object.bytes)),
+            None => Err(ApiError::algorithm(
                 "Don't have authorization to access the media resource! The object is gone, or \
                  it was uploaded for another model.",
             )),
         };
     }
-    let url = url::Url::parse(address).map_err(|_| Fault::url())?;
+    let url = url::Url::parse(address).map_err(|_| ApiError::url())?;
     let host = url.host_str().unwrap_or_default();
     if !["http", "https"].contains(&url.scheme()) || host.is_empty() {
-        return Err(Fault::url());
+        return Err(ApiError::url());
     }
-    if let Some(bytes) = own(&url, place)? {
-        return Ok(Source::Bytes(sense, bytes));
+    if let Some(bytes) = own_bytes(&url, locations)? {
+        return Ok(Source::Bytes(media_kind, bytes));
     }
-    // RFC 2606 keeps this name free of hosts, so nobody can have meant a real one.
+    // RFC 2606 reserves this name: it has no hosts, so the URL cannot be valid.
     if host.ends_with(".invalid") {
-        return Err(Fault::algorithm("Failed to download multimodal content"));
+        return Err(ApiError::algorithm("Failed to download multimodal content"));
     }
-    Ok(Source::Elsewhere(sense, plain(url)))
+    Ok(Source::Remote(media_kind, without_secrets(url)))
 }
 
-/// An address without what may be a secret: user, password, query.
-fn plain(mut url: url::Url) -> String {
+/// The URL without what may be a secret: user, password, query.
+fn without_secrets(mut url: url::Url) -> String {
     url.set_query(None);
     url.set_fragment(None);
-    // Both fail for addresses without a host alone, and those were refused.
+    // Both fail only for URLs without a host, which were refused.
     let _ = url.set_password(None);
     let _ = url.set_username("");
     url.into()
 }
 
-fn inline(data: &str) -> Result<Bytes, Fault> {
-    let (head, body) = data.split_once(',').ok_or_else(Fault::url)?;
+fn inline(data: &str) -> Result<Bytes, ApiError> {
+    let (head, body) = data.split_once(',').ok_or_else(ApiError::url)?;
     if !head.to_ascii_lowercase().ends_with(";base64") {
-        return Err(Fault::url());
+        return Err(ApiError::url());
     }
     let bytes = match LENIENT.decode(body.trim()) {
         Ok(bytes) => bytes,
-        // Encoders for mail break the lines.
+        // MIME encoders break the lines.
         Err(_) => {
             let body: Vec<u8> = body.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-            LENIENT.decode(body).map_err(|_| Fault::url())?
+            LENIENT.decode(body).map_err(|_| ApiError::url())?
         }
     };
     Ok(Bytes::from(bytes))
 }
 
-/// Hears and sees a medium. Blocks: call it on a thread for that.
+/// Analyses the media. Blocks: call it on a blocking thread.
 ///
 /// # Errors
 ///
-/// DashScope's words for a medium that cannot be decoded.
-pub(super) fn perceive(
+/// DashScope's error for a medium that cannot be decoded.
+pub(super) fn analyse_media(
     source: Source,
-    hears_seconds: u32,
+    max_audio_seconds: u32,
     budget: &mut Budget,
-) -> Result<Medium, Fault> {
+) -> Result<Medium, ApiError> {
     match source {
-        Source::Elsewhere(sense, address) => Ok(Medium::Elsewhere(sense, address)),
+        Source::Remote(media_kind, address) => Ok(Medium::Remote(media_kind, address)),
         Source::Frames(frames) => {
             let frames = frames
                 .into_iter()
-                .map(|frame| perceive(frame, hears_seconds, budget));
+                .map(|frame| analyse_media(frame, max_audio_seconds, budget));
             Ok(Medium::Frames(frames.collect::<Result<_, _>>()?))
         }
-        Source::Bytes(sense, bytes) => {
-            let print = Print {
+        Source::Bytes(media_kind, bytes) => {
+            let fingerprint = Fingerprint {
                 bytes: bytes.len(),
                 crc: crc(&bytes),
             };
-            see_or_hear(sense, bytes, print, hears_seconds, budget)
+            analyse_bytes(media_kind, bytes, fingerprint, max_audio_seconds, budget)
         }
     }
 }
 
-fn see_or_hear(
-    sense: Sense,
+fn analyse_bytes(
+    media_kind: MediaKind,
     bytes: Bytes,
-    print: Print,
-    hears_seconds: u32,
+    fingerprint: Fingerprint,
+    max_audio_seconds: u32,
     budget: &mut Budget,
-) -> Result<Medium, Fault> {
+) -> Result<Medium, ApiError> {
     if bytes.len() > DECODED_BYTES {
-        return Err(Fault::algorithm(TOO_LARGE));
+        return Err(ApiError::algorithm(TOO_LARGE));
     }
-    match sense {
-        Sense::Audio if bytes.is_empty() => Err(Fault::algorithm("The audio is empty")),
-        Sense::Audio => {
-            let sound = match decode(bytes, hears_seconds, budget) {
-                Some(sound) => sound,
-                // The files before it have used up what one request may cost.
-                None if budget.is_spent() => return Err(Fault::algorithm(TOO_LARGE)),
-                None => return Err(Fault::format()),
+    match media_kind {
+        MediaKind::Audio if bytes.is_empty() => Err(ApiError::algorithm("The audio is empty")),
+        MediaKind::Audio => {
+            let recording = match decode(bytes, max_audio_seconds, budget) {
+                Some(recording) => recording,
+                // The files before it have used up the budget of the request.
+                None if budget.is_spent() => return Err(ApiError::algorithm(TOO_LARGE)),
+                None => return Err(ApiError::format()),
             };
-            let heard = listen(&sound);
-            // The samples have told what they can; a request may hold many files.
-            let sound = Sound {
+            let analysis = analyse_audio(&recording);
+            // The samples are analysed; they are dropped because a request may have many files.
+            let recording = DecodedAudio {
                 samples: Vec::new(),
-                ..sound
+                ..recording
             };
-            Ok(Medium::Audio(Box::new(sound), heard, print))
+            Ok(Medium::Audio(Box::new(recording), analysis, fingerprint))
         }
-        Sense::Image => match look(&bytes) {
-            Some(picture) => Ok(Medium::Image(picture, print)),
-            None => Err(Fault::algorithm(
+        MediaKind::Image => match image_info(&bytes) {
+            Some(image) => Ok(Medium::Image(image, fingerprint)),
+            None => Err(ApiError::algorithm(
                 "The image format is illegal and cannot be opened",
             )),
         },
-        Sense::Video => match sniffing::mime_type(&bytes, "", Some(Modality::Video)) {
+        MediaKind::Video => match sniffing::mime_type(&bytes, "", Some(Modality::Video)) {
             Some(found) if found.starts_with("video/") => {
-                Ok(Medium::Video(watch(bytes, budget), print))
+                Ok(Medium::Video(video_info(bytes, budget), fingerprint))
             }
-            _ => Err(Fault::algorithm("The video file cannot be opened")),
+            _ => Err(ApiError::algorithm("The video file cannot be opened")),
         },
     }
 }
@@ -259,24 +271,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::emulator::image::paint;
+    use crate::emulator::image::generate_png;
     use crate::emulator::speech_synthesis::wav;
 
-    fn found(address: &str, resolve: bool, store: &Store) -> Result<Vec<Source>, Fault> {
+    fn found(address: &str, resolve: bool, store: &Store) -> Result<Vec<Source>, ApiError> {
         let body = json!({"model": "qwen-audio-turbo", "input": {"messages": [
             {"role": "user", "content": [{"audio": address}]}]}});
-        let ask = Ask::read(&body, false).unwrap();
+        let request = GenerationRequest::read(&body, false).unwrap();
         let origin = "http://127.0.0.1:8089";
-        let place = Place {
+        let locations = MediaLocations {
             resolve,
             store,
             origin,
         };
-        find(&ask.turns[0].parts, &ask, place)
+        find(&request.messages[0].parts, &request, locations)
     }
 
     #[test]
-    fn addresses_are_judged() {
+    fn media_urls_are_validated() {
         let store = Store::new(100);
         for (address, words) in [
             ("/music/a.wav", "does not appear to be valid"),
@@ -292,18 +304,18 @@ mod tests {
                 "Failed to download multimodal content",
             ),
         ] {
-            let fault = found(address, true, &store).unwrap_err();
-            assert_eq!(fault.code, "InvalidParameter");
+            let error = found(address, true, &store).unwrap_err();
+            assert_eq!(error.code, "InvalidParameter");
             assert!(
-                fault.message.contains(words),
+                error.message.contains(words),
                 "{address}: {}",
-                fault.message
+                error.message
             );
         }
         let long = format!("data:audio/wav;base64,{}", "A".repeat(DATA_URI_BYTES));
-        let fault = found(&long, true, &store).unwrap_err();
+        let error = found(&long, true, &store).unwrap_err();
         assert!(
-            fault
+            error
                 .message
                 .contains("max bytes per data-uri item : 10485760")
         );
@@ -315,14 +327,14 @@ mod tests {
             true,
             &store,
         );
-        let [Source::Elsewhere(Sense::Audio, address)] = &there.unwrap()[..] else {
-            panic!("it should lie elsewhere");
+        let [Source::Remote(MediaKind::Audio, address)] = &there.unwrap()[..] else {
+            panic!("it is not remote");
         };
         assert_eq!(address, "https://a.example/b.wav");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_emulators_own_addresses_are_fetched() {
+    async fn the_emulators_own_urls_are_resolved() {
         let store = Store::new(100);
         let lifetime = std::time::Duration::from_secs(9);
         store
@@ -346,19 +358,19 @@ mod tests {
             ),
         ] {
             let sources = found(address, false, &store).unwrap();
-            let [Source::Bytes(Sense::Audio, found)] = &sources[..] else {
+            let [Source::Bytes(MediaKind::Audio, found)] = &sources[..] else {
                 panic!("{address} was not fetched");
             };
             assert_eq!(found.len(), bytes, "{address}");
         }
-        let fault = found("http://127.0.0.1:8089/samples/none.wav", false, &store).unwrap_err();
-        assert!(fault.message.contains("Failed to download"));
+        let error = found("http://127.0.0.1:8089/samples/none.wav", false, &store).unwrap_err();
+        assert!(error.message.contains("Failed to download"));
         for address in [
             "http://127.0.0.1:8090/samples/tone.wav",
             "https://a.example/tone.wav",
         ] {
             let sources = found(address, false, &store).unwrap();
-            assert!(matches!(&sources[..], [Source::Elsewhere(..)]), "{address}");
+            assert!(matches!(&sources[..], [Source::Remote(..)]), "{address}");
         }
     }
 
@@ -366,55 +378,59 @@ mod tests {
     async fn stored_objects_need_the_header_and_the_model() {
         let store = Store::new(100);
         for model in ["qwen-audio-turbo", "qwen-vl-plus"] {
-            let mut arrival = store.arrive();
-            arrival.push(b"abc").unwrap();
-            let labels = crate::emulator::object_store::Labels {
+            let mut pending_object = store.begin_upload();
+            pending_object.push(b"abc").unwrap();
+            let metadata = crate::emulator::object_store::ObjectMetadata {
                 key: model.to_owned(),
                 mark: mark(model),
                 mime: String::new(),
                 lifetime: std::time::Duration::from_secs(9),
             };
-            arrival.keep(labels, true).unwrap();
+            pending_object.keep(metadata, true).unwrap();
         }
         assert!(found("oss://qwen-audio-turbo", true, &store).is_ok());
-        let fault = found("oss://qwen-audio-turbo", false, &store).unwrap_err();
-        assert!(fault.message.contains("does not appear to be valid"));
-        let fault = found("oss://qwen-vl-plus", true, &store).unwrap_err();
-        assert!(fault.message.contains("Don't have authorization"));
+        let error = found("oss://qwen-audio-turbo", false, &store).unwrap_err();
+        assert!(error.message.contains("does not appear to be valid"));
+        let error = found("oss://qwen-vl-plus", true, &store).unwrap_err();
+        assert!(error.message.contains("Don't have authorization"));
     }
 
     #[test]
-    fn media_are_perceived_by_their_sense() {
+    fn media_are_analysed_by_their_kind() {
         let wav = wav(16_000, &[900; 16_000]);
-        let heard = perceive(
-            Source::Bytes(Sense::Audio, wav.clone()),
+        let medium = analyse_media(
+            Source::Bytes(MediaKind::Audio, wav.clone()),
             30,
             &mut Budget::default(),
         )
         .unwrap();
-        let Medium::Audio(sound, _, print) = heard else {
-            panic!("it should be heard");
+        let Medium::Audio(recording, _, fingerprint) = medium else {
+            panic!("it is not audio");
         };
-        assert_eq!((sound.frames, print.bytes), (16_000, 32_044));
-        let fault = perceive(
-            Source::Bytes(Sense::Audio, Bytes::new()),
+        assert_eq!((recording.frames, fingerprint.bytes), (16_000, 32_044));
+        let error = analyse_media(
+            Source::Bytes(MediaKind::Audio, Bytes::new()),
             30,
             &mut Budget::default(),
         )
         .unwrap_err();
-        assert!(fault.message.contains("The audio is empty"));
-        let fault = perceive(
-            Source::Bytes(Sense::Image, wav.clone()),
+        assert!(error.message.contains("The audio is empty"));
+        let error = analyse_media(
+            Source::Bytes(MediaKind::Image, wav.clone()),
             30,
             &mut Budget::default(),
         )
         .unwrap_err();
-        assert!(fault.message.contains("image format is illegal"));
-        let fault =
-            perceive(Source::Bytes(Sense::Video, wav), 30, &mut Budget::default()).unwrap_err();
-        assert!(fault.message.contains("cannot be opened"));
-        let image = Source::Bytes(Sense::Image, paint("x", 8, 8).unwrap());
-        let frames = perceive(
+        assert!(error.message.contains("image format is illegal"));
+        let error = analyse_media(
+            Source::Bytes(MediaKind::Video, wav),
+            30,
+            &mut Budget::default(),
+        )
+        .unwrap_err();
+        assert!(error.message.contains("cannot be opened"));
+        let image = Source::Bytes(MediaKind::Image, generate_png("x", 8, 8).unwrap());
+        let frames = analyse_media(
             Source::Frames(vec![image.clone(), image]),
             30,
             &mut Budget::default(),

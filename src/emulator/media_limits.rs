@@ -1,19 +1,20 @@
-//! What the vision models take of images and of videos that come as images, in DashScope's words.
+//! Limits of the vision models for images and for videos given as images, with DashScope's
+//! messages.
 
-use super::error::Fault;
+use super::error::ApiError;
 use super::family::Kind;
-use super::image::Picture;
+use super::image::ImageInfo;
 use super::media::Medium;
-use super::request::{Ask, Part};
+use super::request::{GenerationRequest, Part};
 use super::script::wildcard;
 
 /// Both sides of an image must be longer than this, in pixels.
 const SIDE: usize = 10;
-/// The long side of an image must be shorter than this many short sides.
+/// The ratio of the long side of an image to the short one must be below this.
 const RATIO: usize = 200;
-/// The fewest frames of a video.
+/// The fewest frames of a video given as images.
 const LEAST_FRAMES: usize = 4;
-/// The most frames of a video, by model; the first row that fits is the one.
+/// The most frames of a video, by model; the first row that matches applies.
 static MOST_FRAMES: [(&str, usize); 5] = [
     ("qwen3.?*", 8000),
     ("kimi*", 8000),
@@ -22,21 +23,21 @@ static MOST_FRAMES: [(&str, usize); 5] = [
     ("*", 512),
 ];
 
-/// Checks the number of frames, before they are looked at.
+/// Checks the number of frames, before they are resolved.
 ///
 /// # Errors
 ///
-/// As DashScope says it.
-pub(super) fn frames(ask: &Ask) -> Result<(), Fault> {
+/// DashScope's error.
+pub(super) fn frames(request: &GenerationRequest) -> Result<(), ApiError> {
     let most = MOST_FRAMES
         .iter()
-        .find(|(models, _)| wildcard(models, &ask.model))
+        .find(|(models, _)| wildcard(models, &request.model))
         .map_or(usize::MAX, |(_, most)| *most);
-    for part in ask.turns.iter().flat_map(|turn| &turn.parts) {
+    for part in request.messages.iter().flat_map(|message| &message.parts) {
         if let Part::Frames(frames) = part
             && !(LEAST_FRAMES..=most).contains(&frames.len())
         {
-            return Err(Fault::algorithm(&format!(
+            return Err(ApiError::algorithm(&format!(
                 "The video modality input does not meet the requirements because: the range of \
                  sequence images shoule be ({LEAST_FRAMES}, {most})."
             )));
@@ -49,24 +50,24 @@ pub(super) fn frames(ask: &Ask) -> Result<(), Fault> {
 ///
 /// # Errors
 ///
-/// As DashScope says it.
-pub(super) fn sizes(ask: &Ask, media: &[Medium]) -> Result<(), Fault> {
-    if ask.family.kind != Kind::Chat {
+/// DashScope's error.
+pub(super) fn sizes(request: &GenerationRequest, media: &[Medium]) -> Result<(), ApiError> {
+    if request.family.kind != Kind::Chat {
         return Ok(());
     }
     media.iter().try_for_each(size)
 }
 
-fn size(medium: &Medium) -> Result<(), Fault> {
+fn size(medium: &Medium) -> Result<(), ApiError> {
     match medium {
-        Medium::Image(picture, _) => sides(*picture),
+        Medium::Image(image, _) => sides(*image),
         Medium::Frames(frames) => frames.iter().try_for_each(size),
-        Medium::Audio(..) | Medium::Video(..) | Medium::Elsewhere(..) => Ok(()),
+        Medium::Audio(..) | Medium::Video(..) | Medium::Remote(..) => Ok(()),
     }
 }
 
-fn sides(picture: Picture) -> Result<(), Fault> {
-    let Picture { width, height, .. } = picture;
+fn sides(image: ImageInfo) -> Result<(), ApiError> {
+    let ImageInfo { width, height, .. } = image;
     let (short, long) = (width.min(height), width.max(height));
     let rule = if short <= SIDE {
         format!("height:{height} or width:{width} must be larger than {SIDE}")
@@ -75,7 +76,7 @@ fn sides(picture: Picture) -> Result<(), Fault> {
     } else {
         return Ok(());
     };
-    Err(Fault::algorithm(&format!(
+    Err(ApiError::algorithm(&format!(
         "The image length and width do not meet the model restrictions. [{rule}]"
     )))
 }
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sides_and_ratios_have_bounds() {
+    fn sides_and_ratios_have_limits() {
         for (width, height, words) in [
             (11, 11, ""),
             (10, 300, "[height:300 or width:10 must be larger than 10]"),
@@ -96,7 +97,7 @@ mod tests {
             (11, 2201, "must be smaller than 200, got 2201 / 11]"),
         ] {
             let format = "PNG";
-            let judged = sides(Picture {
+            let judged = sides(ImageInfo {
                 format,
                 width,
                 height,
@@ -122,7 +123,7 @@ mod tests {
             let frames_of = vec!["https://a.example/b.png"; count];
             let body = json!({"model": model, "input": {"messages": [
                 {"role": "user", "content": [{"video": frames_of}]}]}});
-            let judged = frames(&Ask::read(&body, false).unwrap());
+            let judged = frames(&GenerationRequest::read(&body, false).unwrap());
             assert_eq!(judged.is_ok(), good, "{model} {count}");
         }
     }

@@ -1,12 +1,13 @@
-//! The embedded DashScope: an HTTP server that plays DashScope and its object store, on a real
-//! socket, with no key and no network. It is a neighbour of the gateway and shares no code with it,
-//! so that both cannot be wrong together.
+//! The built-in emulator: an HTTP server with DashScope's API and its object store, on a real
+//! socket, without API key or network access. It shares no code with the DashScope client, so that
+//! a mistake in one is not hidden by the same mistake in the other.
 //!
-//! A request goes this way: [`server`] takes the connection, [`routes`] finds the part for its
-//! path, [`generation`] (or [`uploads`]) asks the tester's [`script`] first, then [`ask`] and
-//! [`checks`] judge the request as DashScope does, [`media`] hears and sees what was given,
-//! [`compose`] makes an answer, [`render`] gives it DashScope's JSON, [`staging`] the form of the
-//! wire, and [`playback`] sends it step by step. The [`journal`] tells testers what came.
+//! A request passes these modules: [`server`] accepts the connection and [`routes`] selects the
+//! endpoint; [`generation`] (or [`uploads`]) looks for a rule of the [`script`]; [`request`] and
+//! [`checks`] validate as DashScope does; [`media`] resolves and analyses the media; [`answerer`]
+//! generates an answer, [`render`] converts it to DashScope's JSON and [`wire_format`] to bytes,
+//! which [`script_player`] sends step by step. [`request_journal`] records the requests for
+//! testers.
 
 mod answer;
 mod answer_reader;

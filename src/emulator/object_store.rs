@@ -1,4 +1,4 @@
-//! The temporary storage: objects in memory, bounded in bytes, each for a limited time.
+//! The temporary object store: in memory, bounded in bytes, with expiry.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,18 +7,18 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-/// An object that is kept.
+/// A stored object.
 #[derive(Clone, Debug)]
 pub(super) struct Object {
-    /// Its name.
+    /// Its key.
     pub(super) key: String,
     /// Its bytes.
     pub(super) bytes: Bytes,
-    /// The mark of the model that may read it. Empty if any may.
+    /// The tag of the model that may read it. Empty if every model may.
     pub(super) mark: String,
     /// Its media type.
     pub(super) mime: String,
-    /// When it is dropped.
+    /// When it expires.
     pub(super) expires: Instant,
 }
 
@@ -33,20 +33,20 @@ pub(super) struct Store {
 struct State {
     objects: VecDeque<Object>,
     kept: usize,
-    arriving: usize,
+    pending: usize,
 }
 
-/// Why an object was not kept.
+/// Why an object was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// There is an object of that name, and it must not be replaced.
+pub(super) enum StoreError {
+    /// The key exists and must not be overwritten.
     Exists,
-    /// There is no room, even without all older objects.
+    /// The object does not fit, even without all older ones.
     Full,
 }
 
 impl Store {
-    /// A store that holds so many bytes.
+    /// A store with a capacity in bytes.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             capacity,
@@ -54,34 +54,34 @@ impl Store {
         }
     }
 
-    /// Begins to take an object. Its bytes count from their arrival on.
-    pub(super) fn arrive(&self) -> Arrival<'_> {
-        Arrival {
+    /// Starts an upload. Its bytes count from their arrival on.
+    pub(super) fn begin_upload(&self) -> PendingObject<'_> {
+        PendingObject {
             store: self,
             bytes: BytesMut::new(),
         }
     }
 
-    /// Keeps an object.
+    /// Stores an object.
     pub(super) fn keep(
         &self,
         key: &str,
         bytes: Bytes,
         mime: &str,
         lifetime: Duration,
-    ) -> Result<(), Refused> {
-        let mut arrival = self.arrive();
-        arrival.push(&bytes)?;
-        let object = Labels {
+    ) -> Result<(), StoreError> {
+        let mut pending_object = self.begin_upload();
+        pending_object.push(&bytes)?;
+        let object = ObjectMetadata {
             key: key.to_owned(),
             mark: String::new(),
             mime: mime.to_owned(),
             lifetime,
         };
-        arrival.keep(object, false)
+        pending_object.keep(object, false)
     }
 
-    /// The object of that name.
+    /// Returns the object with this key.
     pub(super) fn find(&self, key: &str) -> Option<Object> {
         let mut state = self.lock();
         state.expire();
@@ -90,7 +90,7 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change is whole before it can panic: sums are made with saturating arithmetic.
+        // No panic leaves a change half done: sums use saturating arithmetic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,19 +109,19 @@ impl State {
         self.kept = self.kept.saturating_sub(freed);
     }
 
-    /// Drops the oldest objects until so many more bytes fit.
-    fn make_room(&mut self, more: usize, capacity: usize) -> Result<(), Refused> {
-        if self.arriving.saturating_add(more) > capacity {
-            return Err(Refused::Full);
+    /// Removes the oldest objects until `more` bytes fit.
+    fn evict(&mut self, more: usize, capacity: usize) -> Result<(), StoreError> {
+        if self.pending.saturating_add(more) > capacity {
+            return Err(StoreError::Full);
         }
         self.expire();
         let needed = |state: &Self| {
-            let sum = state.kept.saturating_add(state.arriving);
+            let sum = state.kept.saturating_add(state.pending);
             sum.saturating_add(more)
         };
         while needed(self) > capacity {
             let Some(oldest) = self.objects.pop_front() else {
-                return Err(Refused::Full);
+                return Err(StoreError::Full);
             };
             self.kept = self.kept.saturating_sub(oldest.bytes.len());
         }
@@ -129,12 +129,12 @@ impl State {
     }
 }
 
-/// What is written on an object.
+/// The metadata of an object.
 #[derive(Clone, Debug)]
-pub(super) struct Labels {
-    /// Its name.
+pub(super) struct ObjectMetadata {
+    /// Its key.
     pub(super) key: String,
-    /// The mark of the model that may read it. Empty if any may.
+    /// The tag of the model that may read it. Empty if every model may.
     pub(super) mark: String,
     /// Its media type.
     pub(super) mime: String,
@@ -142,42 +142,46 @@ pub(super) struct Labels {
     pub(super) lifetime: Duration,
 }
 
-/// An object whose bytes arrive. Dropped before its end, it leaves nothing behind.
+/// An object that is being uploaded. Dropping it discards the bytes.
 #[derive(Debug)]
-pub(super) struct Arrival<'a> {
+pub(super) struct PendingObject<'a> {
     store: &'a Store,
     bytes: BytesMut,
 }
 
-impl Arrival<'_> {
-    /// Takes more bytes.
-    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), Refused> {
+impl PendingObject<'_> {
+    /// Appends bytes.
+    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), StoreError> {
         let mut state = self.store.lock();
-        state.make_room(piece.len(), self.store.capacity)?;
-        state.arriving = state.arriving.saturating_add(piece.len());
+        state.evict(piece.len(), self.store.capacity)?;
+        state.pending = state.pending.saturating_add(piece.len());
         drop(state);
         self.bytes.extend_from_slice(piece);
         Ok(())
     }
 
-    /// How many bytes there are.
+    /// Bytes received so far.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Ends it: from now on it can be found.
-    pub(super) fn keep(mut self, labels: Labels, forbid_overwrite: bool) -> Result<(), Refused> {
+    /// Completes the upload; the object can be read from now on.
+    pub(super) fn keep(
+        mut self,
+        metadata: ObjectMetadata,
+        forbid_overwrite: bool,
+    ) -> Result<(), StoreError> {
         let bytes = self.bytes.split().freeze();
         let mut state = self.store.lock();
-        state.arriving = state.arriving.saturating_sub(bytes.len());
+        state.pending = state.pending.saturating_sub(bytes.len());
         state.expire();
         let old = state
             .objects
             .iter()
-            .position(|object| object.key == labels.key);
+            .position(|object| object.key == metadata.key);
         if let Some(old) = old {
             if forbid_overwrite {
-                return Err(Refused::Exists);
+                return Err(StoreError::Exists);
             }
             if let Some(old) = state.objects.remove(old) {
                 state.kept = state.kept.saturating_sub(old.bytes.len());
@@ -185,20 +189,20 @@ impl Arrival<'_> {
         }
         state.kept = state.kept.saturating_add(bytes.len());
         state.objects.push_back(Object {
-            expires: Instant::now() + labels.lifetime,
-            key: labels.key,
+            expires: Instant::now() + metadata.lifetime,
+            key: metadata.key,
             bytes,
-            mark: labels.mark,
-            mime: labels.mime,
+            mark: metadata.mark,
+            mime: metadata.mime,
         });
         Ok(())
     }
 }
 
-impl Drop for Arrival<'_> {
+impl Drop for PendingObject<'_> {
     fn drop(&mut self) {
         let mut state = self.store.lock();
-        state.arriving = state.arriving.saturating_sub(self.bytes.len());
+        state.pending = state.pending.saturating_sub(self.bytes.len());
     }
 }
 
@@ -208,25 +212,25 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn keep(store: &Store, key: &str, size: usize) -> Result<(), Refused> {
+    fn keep(store: &Store, key: &str, size: usize) -> Result<(), StoreError> {
         store.keep(key, Bytes::from(vec![0; size]), "", HOUR)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_objects_make_room() {
+    async fn the_oldest_objects_are_evicted() {
         let store = Store::new(10);
         keep(&store, "a", 6).unwrap();
         keep(&store, "b", 4).unwrap();
         keep(&store, "c", 1).unwrap();
         let there = |key| store.find(key).is_some();
         assert!(!there("a") && there("b") && there("c"));
-        assert_eq!(keep(&store, "d", 11), Err(Refused::Full));
+        assert_eq!(keep(&store, "d", 11), Err(StoreError::Full));
         assert!(there("b") && there("c"));
-        assert_eq!(store.lock().arriving, 0);
+        assert_eq!(store.lock().pending, 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn objects_end_with_their_time() {
+    async fn objects_expire() {
         let store = Store::new(10);
         keep(&store, "a", 6).unwrap();
         tokio::time::advance(HOUR - Duration::from_secs(1)).await;
@@ -237,21 +241,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn names_are_kept_apart_and_arrivals_are_counted() {
+    async fn existing_keys_are_kept_and_uploads_in_flight_count() {
         let store = Store::new(10);
-        let labels = Labels {
+        let metadata = ObjectMetadata {
             key: "a".into(),
             mark: "m".into(),
             mime: String::new(),
             lifetime: HOUR,
         };
-        let mut first = store.arrive();
+        let mut first = store.begin_upload();
         first.push(&[1; 4]).unwrap();
-        let mut second = store.arrive();
-        assert_eq!(second.push(&[2; 7]), Err(Refused::Full));
+        let mut second = store.begin_upload();
+        assert_eq!(second.push(&[2; 7]), Err(StoreError::Full));
         second.push(&[2; 6]).unwrap();
-        first.keep(labels.clone(), true).unwrap();
-        assert_eq!(second.keep(labels.clone(), true), Err(Refused::Exists));
+        first.keep(metadata.clone(), true).unwrap();
+        assert_eq!(second.keep(metadata.clone(), true), Err(StoreError::Exists));
         assert_eq!(store.find("a").unwrap().bytes, vec![1; 4]);
         keep(&store, "a", 2).unwrap();
         assert_eq!(store.lock().kept, 2);

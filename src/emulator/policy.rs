@@ -1,4 +1,4 @@
-//! What the emulator signs: policies for uploads, and temporary keys.
+//! Signs and verifies upload policies and temporary API keys.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use sha1::{Digest as _, Sha1};
 
 use super::clock::{Clock, iso, parse_iso};
 
-/// A policy is good for this long, as recorded.
+/// The lifetime of a policy, as recorded.
 const POLICY_LIFETIME: Duration = Duration::from_secs(300);
-/// The object store's account, as it is named to clients.
+/// The access key id of the object store, which policies name.
 const ACCESS_KEY_ID: &str = "LTAI5tEmbeddedEmulator";
-/// The object store's bucket, as recorded.
+/// The bucket of the object store, as recorded.
 const BUCKET: &str = "dashscope-file-mgr";
 
-/// Signs with a secret that nobody else has.
+/// Signs with a random secret of this process.
 #[derive(Clone)]
 pub(super) struct Signer {
     secret: [u8; 16],
@@ -27,7 +27,7 @@ pub(super) struct Signer {
 
 /// An error of the object store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct OssFault {
+pub(super) struct OssError {
     /// The HTTP status.
     pub(super) status: u16,
     /// For example `AccessDenied`.
@@ -36,7 +36,7 @@ pub(super) struct OssFault {
     pub(super) message: String,
 }
 
-impl OssFault {
+impl OssError {
     /// Any error.
     pub(super) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl OssFault {
         }
     }
 
-    /// The body of the answer.
+    /// The XML body of the response.
     pub(super) fn xml(&self, id: &str, host: &str) -> String {
         let text = |text: &str| {
             let text = text.replace('&', "&amp;").replace('<', "&lt;");
@@ -64,14 +64,14 @@ impl OssFault {
 /// What a policy allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Grant {
-    /// The name of the object.
+    /// The object's key.
     pub(super) key: String,
     /// The least and the most bytes.
     pub(super) length: (usize, usize),
 }
 
 impl Signer {
-    /// A signer with a new secret.
+    /// A signer with a new random secret.
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             secret: uuid::Uuid::new_v4().into_bytes(),
@@ -79,7 +79,7 @@ impl Signer {
         }
     }
 
-    /// A policy for uploads to be read by one model: the `data` of DashScope's answer.
+    /// An upload policy for one model: the `data` of DashScope's response.
     pub(super) fn issue(&self, model: &str, id: &str, origin: &str, most_bytes: usize) -> Value {
         let now = self.clock.now();
         let day = iso(now);
@@ -112,7 +112,7 @@ impl Signer {
     }
 
     fn mac(&self, text: &str) -> Vec<u8> {
-        // A key of any length is taken.
+        // HMAC accepts keys of any length.
         let Ok(mut mac) = Hmac::<Sha1>::new_from_slice(&self.secret) else {
             return Vec::new();
         };
@@ -124,23 +124,23 @@ impl Signer {
         STANDARD.encode(self.mac(policy))
     }
 
-    /// Judges the fields of a form that came before its file.
+    /// Verifies the form fields that precede the file.
     ///
     /// # Errors
     ///
     /// The object store's error.
-    pub(super) fn check(&self, fields: &HashMap<String, String>) -> Result<Grant, OssFault> {
+    pub(super) fn check(&self, fields: &HashMap<String, String>) -> Result<Grant, OssError> {
         let field = |name: &str| {
             let missing = format!(
                 "Bucket POST must contain a field named '{name}'.  If it is specified, please \
                  check the order of the fields."
             );
             let field = fields.get(&name.to_lowercase());
-            field.ok_or_else(|| OssFault::new(400, "InvalidArgument", missing))
+            field.ok_or_else(|| OssError::new(400, "InvalidArgument", missing))
         };
         let key = field("key")?;
         if field("OSSAccessKeyId")? != ACCESS_KEY_ID {
-            return Err(OssFault::new(
+            return Err(OssError::new(
                 403,
                 "InvalidAccessKeyId",
                 "The OSS Access Key Id you provided does not exist in our records.",
@@ -148,7 +148,7 @@ impl Signer {
         }
         let policy = field("policy")?;
         if *field("Signature")? != self.sign(policy) {
-            return Err(OssFault::new(
+            return Err(OssError::new(
                 403,
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided. \
@@ -159,7 +159,7 @@ impl Signer {
         let policy: Option<Value> = policy.and_then(|json| serde_json::from_slice(&json).ok());
         let Some(policy) = policy else {
             let words = "Invalid Policy: Invalid JSON.";
-            return Err(OssFault::new(400, "InvalidPolicyDocument", words));
+            return Err(OssError::new(400, "InvalidPolicyDocument", words));
         };
         let expires = policy.get("expiration").and_then(Value::as_str);
         if expires
@@ -183,7 +183,7 @@ impl Signer {
         })
     }
 
-    /// A temporary key and when it ends, in seconds since 1970.
+    /// Issues a temporary key; returns it with its expiry in seconds since 1970.
     pub(super) fn token(&self, lifetime: Duration) -> (String, u64) {
         let expires = (self.clock.now() + lifetime).as_secs();
         (self.token_for(expires), expires)
@@ -194,8 +194,8 @@ impl Signer {
         format!("st-{expires:x}-{}", hex(&mac))
     }
 
-    /// Whether a temporary key is one of ours and has not ended.
-    pub(super) fn takes(&self, token: &str) -> bool {
+    /// Whether a temporary key was issued by this signer and has not expired.
+    pub(super) fn accepts(&self, token: &str) -> bool {
         let digits = token
             .strip_prefix("st-")
             .and_then(|rest| rest.split_once('-'));
@@ -206,13 +206,14 @@ impl Signer {
     }
 }
 
-/// A name for a model that is as long as the account's in real paths. It binds objects to it.
+/// The tag of a model in object keys, as long as the account id in real ones. It binds an object to
+/// the model.
 pub(super) fn mark(model: &str) -> String {
     let digest = Sha1::digest(format!("model {model}"));
     hex(&digest).chars().take(32).collect()
 }
 
-/// The mark in the name of an object.
+/// The tag in an object's key.
 pub(super) fn mark_of(key: &str) -> &str {
     key.split('/').nth(1).unwrap_or_default()
 }
@@ -221,9 +222,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn denied(why: &str) -> OssFault {
+fn denied(why: &str) -> OssError {
     let message = format!("Invalid according to Policy: {why}");
-    OssFault::new(403, "AccessDenied", message)
+    OssError::new(403, "AccessDenied", message)
 }
 
 fn range(condition: &Value) -> Option<(usize, usize)> {
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_policy_allows_what_it_says_for_five_minutes() {
+    async fn a_policy_is_valid_for_five_minutes_and_its_conditions_hold() {
         let signer = Signer::new(Clock::new());
         let good = form(&signer);
         let grant = signer.check(&good).unwrap();
@@ -307,28 +308,28 @@ mod tests {
         );
 
         tokio::time::advance(Duration::from_secs(301)).await;
-        let fault = signer.check(&good).unwrap_err();
+        let error = signer.check(&good).unwrap_err();
         assert_eq!(
-            fault.message,
+            error.message,
             "Invalid according to Policy: Policy expired."
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn temporary_keys_end() {
+    async fn temporary_keys_expire() {
         let signer = Signer::new(Clock::new());
         let (token, _) = signer.token(Duration::from_secs(60));
-        assert!(signer.takes(&token));
-        assert!(!signer.takes("st-") && !signer.takes("st-ffffffff-00"));
-        assert!(!Signer::new(Clock::new()).takes(&token));
+        assert!(signer.accepts(&token));
+        assert!(!signer.accepts("st-") && !signer.accepts("st-ffffffff-00"));
+        assert!(!Signer::new(Clock::new()).accepts(&token));
         tokio::time::advance(Duration::from_secs(61)).await;
-        assert!(!signer.takes(&token));
+        assert!(!signer.accepts(&token));
     }
 
     #[test]
     fn errors_are_xml() {
-        let fault = OssFault::new(403, "AccessDenied", "a < b & c");
-        let xml = fault.xml("id", "host");
+        let error = OssError::new(403, "AccessDenied", "a < b & c");
+        let xml = error.xml("id", "host");
         assert!(xml.contains("<Code>AccessDenied</Code>"));
         assert!(xml.contains("<Message>a &lt; b &amp; c</Message>"));
     }

@@ -1,40 +1,39 @@
-//! Reads a JSON document strictly and tells all its faults at once, each with its place.
+//! Strict reader of JSON documents that reports all errors, each with its path.
 //!
-//! serde stops at the first fault and does not say how to mend it; a person who writes a script
-//! wants the whole list.
+//! serde stops at the first error; the author of a script wants all of them.
 
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-/// The faults found so far. Bounded: nobody reads more, and a hostile document may hold millions.
+/// The errors found so far. Bounded: a hostile document may hold millions.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
+pub(super) struct Errors {
     lines: Vec<String>,
 }
 
-/// More faults than a person mends in one go.
-const FAULTS: usize = 50;
+/// The most errors that are reported.
+const MAX_ERRORS: usize = 50;
 
-impl Faults {
-    /// Notes a fault: where it is, what is wrong and how to mend it.
-    pub(super) fn add(&mut self, place: &str, text: impl AsRef<str>) {
-        if self.lines.len() < FAULTS {
-            self.lines.push(format!("{place}: {}", text.as_ref()));
+impl Errors {
+    /// Records an error: its path, what is wrong and how to fix it.
+    pub(super) fn add(&mut self, path: &str, text: impl AsRef<str>) {
+        if self.lines.len() < MAX_ERRORS {
+            self.lines.push(format!("{path}: {}", text.as_ref()));
         }
     }
 
-    /// All of them, in the order of the document.
+    /// All errors, in the order of the document.
     pub(super) fn into_lines(self) -> Vec<String> {
         self.lines
     }
 }
 
-/// A value and where it stands in the document.
+/// A value and its path in the document.
 pub(super) struct Node<'a> {
     /// For example `rules[0].match`.
-    pub(super) place: String,
-    /// What stands there.
+    pub(super) path: String,
+    /// The value.
     pub(super) value: &'a Value,
 }
 
@@ -42,29 +41,29 @@ impl<'a> Node<'a> {
     /// The whole document.
     pub(super) fn root(value: &'a Value) -> Self {
         Self {
-            place: "script".to_owned(),
+            path: "script".to_owned(),
             value,
         }
     }
 
-    /// The object that stands here, its field names checked against those that are known.
-    pub(super) fn fields(self, known: &[&str], faults: &mut Faults) -> Fields<'a> {
+    /// The object at this path; unknown field names are errors.
+    pub(super) fn fields(self, known: &[&str], errors: &mut Errors) -> Fields<'a> {
         static NOTHING: std::sync::LazyLock<Map<String, Value>> =
             std::sync::LazyLock::new(Map::new);
         let map = match self.value.as_object() {
             Some(map) => map,
             None => {
                 let names = known.join(", ");
-                faults.add(
-                    &self.place,
+                errors.add(
+                    &self.path,
                     format!("must be an object with fields of {names}"),
                 );
                 &NOTHING
             }
         };
         for name in map.keys().filter(|name| !known.contains(&name.as_str())) {
-            faults.add(
-                &child(&self.place, name),
+            errors.add(
+                &child(&self.path, name),
                 format!(
                     "is not a known field; the fields here are {}",
                     known.join(", ")
@@ -72,68 +71,68 @@ impl<'a> Node<'a> {
             );
         }
         Fields {
-            place: self.place,
+            path: self.path,
             map,
         }
     }
 
-    /// The elements of the list that stands here.
-    pub(super) fn items(&self, faults: &mut Faults) -> Vec<Node<'a>> {
+    /// The elements of the list at this path.
+    pub(super) fn items(&self, errors: &mut Errors) -> Vec<Node<'a>> {
         let Some(list) = self.value.as_array() else {
-            faults.add(&self.place, "must be a list, in square brackets");
+            errors.add(&self.path, "must be a list, in square brackets");
             return Vec::new();
         };
         let item = |(index, value)| Node {
-            place: format!("{}[{index}]", self.place),
+            path: format!("{}[{index}]", self.path),
             value,
         };
         list.iter().enumerate().map(item).collect()
     }
 
-    /// The text that stands here.
-    pub(super) fn text(&self, faults: &mut Faults) -> Option<String> {
+    /// The string at this path.
+    pub(super) fn text(&self, errors: &mut Errors) -> Option<String> {
         let text = self.value.as_str().map(str::to_owned);
         if text.is_none() {
-            faults.add(&self.place, "must be a text, in double quotes");
+            errors.add(&self.path, "must be a text, in double quotes");
         }
         text
     }
 
-    /// Texts: one, or a list of them.
-    pub(super) fn texts(&self, faults: &mut Faults) -> Vec<String> {
+    /// The strings at this path: one, or a list.
+    pub(super) fn texts(&self, errors: &mut Errors) -> Vec<String> {
         match self.value.as_str() {
             Some(text) => vec![text.to_owned()],
             None => {
-                let items = self.items(faults);
-                items.iter().filter_map(|item| item.text(faults)).collect()
+                let items = self.items(errors);
+                items.iter().filter_map(|item| item.text(errors)).collect()
             }
         }
     }
 
-    /// The whole number that stands here.
-    pub(super) fn number(&self, range: RangeInclusive<u64>, faults: &mut Faults) -> Option<u64> {
+    /// The integer at this path.
+    pub(super) fn number(&self, range: RangeInclusive<u64>, errors: &mut Errors) -> Option<u64> {
         let number = self.value.as_u64().filter(|number| range.contains(number));
         if number.is_none() {
             let (first, last) = (range.start(), range.end());
-            faults.add(
-                &self.place,
+            errors.add(
+                &self.path,
                 format!("must be a whole number from {first} to {last}"),
             );
         }
         number
     }
 
-    /// The truth value that stands here.
-    pub(super) fn flag(&self, faults: &mut Faults) -> Option<bool> {
+    /// The boolean at this path.
+    pub(super) fn flag(&self, errors: &mut Errors) -> Option<bool> {
         let flag = self.value.as_bool();
         if flag.is_none() {
-            faults.add(&self.place, "must be true or false, without quotes");
+            errors.add(&self.path, "must be true or false, without quotes");
         }
         flag
     }
 
-    /// One of a few words.
-    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)], faults: &mut Faults) -> Option<T> {
+    /// One of a fixed set of strings.
+    pub(super) fn word<T: Copy>(&self, words: &[(&str, T)], errors: &mut Errors) -> Option<T> {
         let text = self.value.as_str().unwrap_or_default();
         let found = words.iter().find(|(word, _)| *word == text);
         if found.is_none() {
@@ -141,7 +140,7 @@ impl<'a> Node<'a> {
                 .iter()
                 .map(|(word, _)| format!("\"{word}\""))
                 .collect();
-            faults.add(&self.place, format!("must be one of {}", known.join(", ")));
+            errors.add(&self.path, format!("must be one of {}", known.join(", ")));
         }
         found.map(|(_, meaning)| *meaning)
     }
@@ -149,8 +148,8 @@ impl<'a> Node<'a> {
 
 /// The fields of an object.
 pub(super) struct Fields<'a> {
-    /// Where the object stands.
-    pub(super) place: String,
+    /// Path of the object.
+    pub(super) path: String,
     map: &'a Map<String, Value>,
 }
 
@@ -159,52 +158,52 @@ impl<'a> Fields<'a> {
     pub(super) fn take(&self, name: &str) -> Option<Node<'a>> {
         let value = self.map.get(name).filter(|value| !value.is_null())?;
         Some(Node {
-            place: child(&self.place, name),
+            path: child(&self.path, name),
             value,
         })
     }
 
-    /// The text in a field.
-    pub(super) fn text(&self, name: &str, faults: &mut Faults) -> Option<String> {
-        self.take(name)?.text(faults)
+    /// The string in a field.
+    pub(super) fn text(&self, name: &str, errors: &mut Errors) -> Option<String> {
+        self.take(name)?.text(errors)
     }
 
-    /// The texts in a field: one, or a list of them. None if it is absent.
-    pub(super) fn texts(&self, name: &str, faults: &mut Faults) -> Vec<String> {
+    /// The strings in a field: one, or a list. Empty if it is absent.
+    pub(super) fn texts(&self, name: &str, errors: &mut Errors) -> Vec<String> {
         self.take(name)
-            .map(|node| node.texts(faults))
+            .map(|node| node.texts(errors))
             .unwrap_or_default()
     }
 
-    /// The truth value in a field.
-    pub(super) fn flag(&self, name: &str, faults: &mut Faults) -> Option<bool> {
-        self.take(name)?.flag(faults)
+    /// The boolean in a field.
+    pub(super) fn flag(&self, name: &str, errors: &mut Errors) -> Option<bool> {
+        self.take(name)?.flag(errors)
     }
 
-    /// The whole number in a field.
+    /// The integer in a field.
     pub(super) fn number(
         &self,
         name: &str,
         range: RangeInclusive<u64>,
-        faults: &mut Faults,
+        errors: &mut Errors,
     ) -> Option<u64> {
-        self.take(name)?.number(range, faults)
+        self.take(name)?.number(range, errors)
     }
 
-    /// The object in a field, kept as it is written.
-    pub(super) fn object(&self, name: &str, faults: &mut Faults) -> Option<Map<String, Value>> {
+    /// The object in a field, unchanged.
+    pub(super) fn object(&self, name: &str, errors: &mut Errors) -> Option<Map<String, Value>> {
         let node = self.take(name)?;
         let object = node.value.as_object().cloned();
         if object.is_none() {
-            faults.add(&node.place, "must be an object, in curly brackets");
+            errors.add(&node.path, "must be an object, in curly brackets");
         }
         object
     }
 }
 
-fn child(place: &str, name: &str) -> String {
-    match place {
+fn child(path: &str, name: &str) -> String {
+    match path {
         "script" => name.to_owned(),
-        _ => format!("{place}.{name}"),
+        _ => format!("{path}.{name}"),
     }
 }

@@ -1,5 +1,5 @@
-//! From an answer to the JSON on the wire, whole or in the frames of a stream, keys in the recorded
-//! order.
+//! Converts answers to DashScope's JSON, as one body or as stream frames, with the keys in the
+//! recorded order.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,21 +8,26 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answer, Choice, Speech, ToolCall};
 use super::usage::{Progress, so_far};
 
-/// How an answer is put into frames.
+/// How an answer is encoded.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Style {
-    /// Each frame holds what is new; otherwise all text so far.
+pub(super) struct RenderStyle {
+    /// Frames are incremental; otherwise each has all text so far.
     pub(super) deltas: bool,
-    /// A stream of deltas ends with a frame whose content is empty.
+    /// Incremental streams end with a frame of empty content.
     pub(super) empty_last: bool,
-    /// No frame tells a reason of the end.
+    /// No frame has a finish reason.
     pub(super) unfinished: bool,
-    /// Whole answers have no `finish_reason` at all.
+    /// Unary answers have no `finish_reason`.
     pub(super) no_reason: bool,
 }
 
 /// The body of a unary answer.
-pub(super) fn whole(answer: &Answer, usage: &Map<String, Value>, style: Style, id: &str) -> Value {
+pub(super) fn whole(
+    answer: &Answer,
+    usage: &Map<String, Value>,
+    style: RenderStyle,
+    id: &str,
+) -> Value {
     let mut output = Map::new();
     if let Some(speech) = &answer.speech {
         output.insert("audio".into(), audio(speech, "", true));
@@ -53,7 +58,7 @@ pub(super) fn whole(answer: &Answer, usage: &Map<String, Value>, style: Style, i
     envelope(output, usage.clone(), id)
 }
 
-fn reason(reason: &str, style: Style) -> &str {
+fn reason(reason: &str, style: RenderStyle) -> &str {
     if style.unfinished { "null" } else { reason }
 }
 
@@ -75,7 +80,7 @@ fn whole_message(choice: &Choice) -> Value {
     if !choice.annotations.is_empty() {
         message.insert("annotations".into(), json!(choice.annotations));
     }
-    // Recorded: a picture's message begins with its content, a text's with its role.
+    // In recordings, the message of an image begins with its content, that of a text with its role.
     if choice.images.is_empty() && choice.annotations.is_empty() {
         message.insert("role".into(), json!("assistant"));
     }
@@ -92,7 +97,7 @@ fn whole_message(choice: &Choice) -> Value {
     message.into()
 }
 
-/// A text and what stands beside it in its part.
+/// A content part with the text and its other fields.
 fn text_part(choice: &Choice, text: &str) -> Value {
     let mut part = Map::new();
     part.insert("text".into(), json!(text));
@@ -100,7 +105,7 @@ fn text_part(choice: &Choice, text: &str) -> Value {
     part.into()
 }
 
-/// Base64 of pieces that are base64 themselves, each with its own padding.
+/// Joins chunks of base64, each with its own padding, into one.
 fn joined(pieces: &[String]) -> String {
     let bytes = pieces
         .iter()
@@ -135,7 +140,7 @@ fn audio(speech: &Speech, data: &str, url: bool) -> Value {
 pub(super) fn frames(
     answer: &Answer,
     usage: &Map<String, Value>,
-    style: Style,
+    style: RenderStyle,
     id: &str,
 ) -> Vec<Value> {
     if let Some(speech) = &answer.speech {
@@ -156,9 +161,9 @@ pub(super) fn frames(
         progress.text.1 += track.iter().filter(|step| step.says).count();
     }
     let mut frames = Vec::new();
-    // Several choices are streamed side by side, one in each frame.
-    for turn in 0..longest {
-        for step in tracks.iter().filter_map(|track| track.get(turn)) {
+    // Several choices are interleaved, one in each frame.
+    for round in 0..longest {
+        for step in tracks.iter().filter_map(|track| track.get(round)) {
             progress.reasoning.0 += usize::from(step.thinks);
             progress.text.0 += usize::from(step.says);
             let mut output = Map::new();
@@ -176,7 +181,7 @@ pub(super) fn frames(
     frames
 }
 
-/// Each frame holds everything that was recognised so far.
+/// Each frame has the whole transcript so far.
 fn transcript_frames(text: &[String], usage: &Map<String, Value>, id: &str) -> Vec<Value> {
     let frame = |count: usize| {
         let so_far = text.get(..count).unwrap_or_default().concat();
@@ -189,7 +194,7 @@ fn transcript_frames(text: &[String], usage: &Map<String, Value>, id: &str) -> V
 fn speech_frames(
     speech: &Speech,
     usage: &Map<String, Value>,
-    style: Style,
+    style: RenderStyle,
     id: &str,
 ) -> Vec<Value> {
     let frame = |data: &str, last: bool| {
@@ -203,14 +208,14 @@ fn speech_frames(
     pieces.chain([frame("", true)]).collect()
 }
 
-/// One frame's share of a choice.
+/// The part of a choice in one frame.
 struct Step {
     choice: Value,
     thinks: bool,
     says: bool,
 }
 
-/// What a frame brings.
+/// The content of a frame.
 enum Piece<'a> {
     Thought(&'a str),
     Text(usize, &'a str),
@@ -220,7 +225,7 @@ enum Piece<'a> {
     Nothing,
 }
 
-fn steps(choice: &Choice, index: Option<usize>, style: Style) -> Vec<Step> {
+fn steps(choice: &Choice, index: Option<usize>, style: RenderStyle) -> Vec<Step> {
     let mut pieces: Vec<Piece<'_>> = Vec::new();
     pieces.extend(choice.reasoning.iter().map(|piece| Piece::Thought(piece)));
     let texts = choice.text.iter().enumerate();
@@ -228,7 +233,7 @@ fn steps(choice: &Choice, index: Option<usize>, style: Style) -> Vec<Step> {
     pieces.extend(choice.audio.iter().map(|piece| Piece::Audio(piece)));
     pieces.extend(choice.images.iter().map(|image| Piece::Image(image)));
     for (index, call) in choice.tool_calls.iter().enumerate() {
-        // The first delta names the function and has no arguments yet.
+        // The first delta names the function and has no arguments.
         let deltas = 0..call.arguments.len() + 1;
         pieces.extend(deltas.map(|delta| Piece::Tool(index, call, delta)));
     }
@@ -274,7 +279,7 @@ struct SoFar {
 }
 
 impl SoFar {
-    fn add(&mut self, piece: &Piece<'_>, style: Style) {
+    fn add(&mut self, piece: &Piece<'_>, style: RenderStyle) {
         if style.deltas {
             self.text.clear();
             self.reasoning.clear();
@@ -287,7 +292,7 @@ impl SoFar {
     }
 }
 
-fn message(choice: &Choice, piece: &Piece<'_>, so_far: &SoFar, style: Style) -> Value {
+fn message(choice: &Choice, piece: &Piece<'_>, so_far: &SoFar, style: RenderStyle) -> Value {
     let mut content = Vec::new();
     if !so_far.text.is_empty() {
         content.push(text_part(choice, &so_far.text));
@@ -323,8 +328,8 @@ fn message(choice: &Choice, piece: &Piece<'_>, so_far: &SoFar, style: Style) -> 
     message.into()
 }
 
-/// The probabilities that belong to the text of one frame.
-fn token(logprobs: &Value, n: usize, pieces: usize, style: Style) -> Value {
+/// The log probabilities of the text in one frame.
+fn token(logprobs: &Value, n: usize, pieces: usize, style: RenderStyle) -> Value {
     let tokens = logprobs.get("content").and_then(Value::as_array);
     let Some(tokens) = tokens.filter(|tokens| tokens.len() == pieces) else {
         return logprobs.clone();
@@ -365,11 +370,11 @@ mod tests {
     const REASON: &str = "/output/choices/0/finish_reason";
 
     #[test]
-    fn a_stream_has_the_recorded_form() {
+    fn a_stream_has_the_recorded_format() {
         let usage = json!({"audio_tokens": 310, "input_tokens": 341, "output_tokens": 7});
-        let style = Style {
+        let style = RenderStyle {
             deltas: true,
-            ..Style::default()
+            ..RenderStyle::default()
         };
         let answer = said(&["先说了一句话", "后面还有半句。"]);
         let frames = frames(&answer, &object(usage), style, ID);
@@ -390,9 +395,14 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_answer_has_the_recorded_form() {
+    fn a_unary_answer_has_the_recorded_format() {
         let usage = json!({"audio_tokens": 310, "output_tokens": 38, "input_tokens": 349});
-        let body = whole(&said(&["a", "b"]), &object(usage), Style::default(), "x");
+        let body = whole(
+            &said(&["a", "b"]),
+            &object(usage),
+            RenderStyle::default(),
+            "x",
+        );
         assert_eq!(
             body.to_string(),
             "{\"output\":{\"choices\":[{\"finish_reason\":\"stop\",\"message\":{\"role\":\
@@ -402,14 +412,14 @@ mod tests {
     }
 
     #[test]
-    fn text_is_cumulative_unless_deltas_are_asked_for() {
+    fn text_is_cumulative_unless_incremental_output_is_requested() {
         let answer = said(&["a", "b", "c"]);
-        let cumulative = frames(&answer, &Map::new(), Style::default(), "x");
+        let cumulative = frames(&answer, &Map::new(), RenderStyle::default(), "x");
         assert_eq!(texts(&cumulative, TEXT), [r#""a""#, r#""ab""#, r#""abc""#]);
-        let style = Style {
+        let style = RenderStyle {
             deltas: true,
             empty_last: true,
-            ..Style::default()
+            ..RenderStyle::default()
         };
         let deltas = frames(&answer, &Map::new(), style, "x");
         assert_eq!(texts(&deltas, TEXT), [r#""a""#, r#""b""#, r#""c""#, "null"]);
@@ -417,7 +427,7 @@ mod tests {
             texts(&deltas, REASON),
             [r#""null""#, r#""null""#, r#""null""#, r#""stop""#]
         );
-        let style = Style {
+        let style = RenderStyle {
             unfinished: true,
             ..style
         };
@@ -430,12 +440,12 @@ mod tests {
     }
 
     #[test]
-    fn thoughts_come_first_with_empty_content() {
+    fn reasoning_comes_first_with_empty_content() {
         let mut answer = said(&["yes"]);
         answer.choices[0].reasoning = vec!["hm".into(), "so".into()];
-        let style = Style {
+        let style = RenderStyle {
             deltas: true,
-            ..Style::default()
+            ..RenderStyle::default()
         };
         let frames = frames(&answer, &Map::new(), style, "x");
         let message = frames[1].pointer("/output/choices/0/message").unwrap();
@@ -451,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn tools_are_named_in_the_first_delta_alone() {
+    fn tools_are_named_in_the_first_delta_only() {
         let call = ToolCall {
             id: "call_1".into(),
             name: "weather".into(),
@@ -459,10 +469,10 @@ mod tests {
         };
         let mut answer = said(&[]);
         answer.choices[0].tool_calls = vec![call];
-        let style = Style {
+        let style = RenderStyle {
             deltas: true,
             empty_last: true,
-            ..Style::default()
+            ..RenderStyle::default()
         };
         let deltas = frames(&answer, &Map::new(), style, "x");
         let calls = texts(&deltas, "/output/choices/0/message/tool_calls/0");
@@ -487,10 +497,10 @@ mod tests {
     }
 
     #[test]
-    fn choices_are_streamed_side_by_side() {
+    fn choices_are_interleaved_in_a_stream() {
         let mut answer = said(&["a", "b"]);
         answer.choices.push(said(&["c"]).choices[0].clone());
-        let frames = frames(&answer, &Map::new(), Style::default(), "x");
+        let frames = frames(&answer, &Map::new(), RenderStyle::default(), "x");
         let order = texts(&frames, "/output/choices/0/index");
         assert_eq!(order, ["0", "1", "0"]);
         assert_eq!(
@@ -512,7 +522,7 @@ mod tests {
             ..Answer::default()
         };
         let usage = object(json!({"characters": 25}));
-        let frames = frames(&answer, &usage, Style::default(), "x");
+        let frames = frames(&answer, &usage, RenderStyle::default(), "x");
         assert_eq!(
             texts(&frames, ""),
             [

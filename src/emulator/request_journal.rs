@@ -1,4 +1,4 @@
-//! What testers can read of the requests that came, without keys and without long contents.
+//! The journal: the requests received, for testers, without credentials and long texts.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::clock::{Clock, iso};
 use super::image::crc;
 
-/// Longer texts are told by their length and checksum.
+/// Longer texts are replaced by their length and checksum.
 const SHOWN_CHARACTERS: usize = 256;
-/// Bodies whose shortened form is still longer are left out.
+/// Bodies that are longer even with shortened texts are omitted.
 const SHOWN_BODY: usize = 64 * 1024;
 
 /// The latest requests, the oldest first.
@@ -20,18 +20,18 @@ const SHOWN_BODY: usize = 64 * 1024;
 pub(super) struct Journal {
     capacity: usize,
     clock: Clock,
-    pages: Mutex<Pages>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct Pages {
+struct State {
     next: u64,
-    entries: VecDeque<Page>,
+    entries: VecDeque<Record>,
 }
 
-/// What is known of one request.
+/// The record of one request.
 #[derive(Debug)]
-struct Page {
+struct Record {
     number: u64,
     came: Instant,
     head: Map<String, Value>,
@@ -43,26 +43,26 @@ struct Page {
 }
 
 impl Journal {
-    /// A journal of so many requests.
+    /// A journal of at most `capacity` requests.
     pub(super) fn new(capacity: usize, clock: Clock) -> Self {
         Self {
             capacity,
             clock,
-            pages: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
-    /// Begins an entry.
+    /// Starts an entry.
     pub(super) fn open(self: &Arc<Self>, method: &str, path: &str, headers: &HeaderMap) -> Entry {
         let mut head = Map::new();
         head.insert("came".into(), json!(iso(self.clock.now())));
         head.insert("method".into(), json!(method));
         head.insert("path".into(), json!(shown_path(path)));
         head.insert("headers".into(), shown_headers(headers));
-        let mut pages = self.lock();
-        let number = pages.next;
-        pages.next += 1;
-        pages.entries.push_back(Page {
+        let mut state = self.lock();
+        let number = state.next;
+        state.next += 1;
+        state.entries.push_back(Record {
             number,
             came: Instant::now(),
             head,
@@ -72,8 +72,8 @@ impl Journal {
             bytes: 0,
             end: None,
         });
-        while pages.entries.len() > self.capacity {
-            pages.entries.pop_front();
+        while state.entries.len() > self.capacity {
+            state.entries.pop_front();
         }
         Entry {
             journal: Arc::clone(self),
@@ -82,8 +82,8 @@ impl Journal {
         }
     }
 
-    /// An entry that is not written down, for what the emulator is asked about itself.
-    pub(super) fn silent(self: &Arc<Self>) -> Entry {
+    /// An entry that is not recorded, for the control endpoints.
+    pub(super) fn unrecorded(self: &Arc<Self>) -> Entry {
         Entry {
             journal: Arc::clone(self),
             number: u64::MAX,
@@ -91,41 +91,41 @@ impl Journal {
         }
     }
 
-    /// All of it.
+    /// The journal as JSON.
     pub(super) fn json(&self) -> Value {
-        let pages = self.lock();
-        let entries = pages.entries.iter().map(Page::json);
-        json!({"requests": entries.collect::<Vec<_>>(), "seen": pages.next})
+        let state = self.lock();
+        let entries = state.entries.iter().map(Record::json);
+        json!({"requests": entries.collect::<Vec<_>>(), "seen": state.next})
     }
 
-    /// Forgets all requests. Those that run are not written down any more.
+    /// Removes all requests; those in flight are no longer recorded.
     pub(super) fn clear(&self) {
         self.lock().entries.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pages> {
-        // Entries are written field by field: none is left half written by a panic.
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Entries are written field by field: no panic leaves one half written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Page {
+impl Record {
     fn json(&self) -> Value {
-        let mut page = Map::new();
-        page.insert("number".into(), json!(self.number));
-        page.extend(self.head.clone());
-        page.insert("status".into(), json!(self.status));
-        page.insert("head_ms".into(), json!(self.head_ms));
-        page.insert("frames".into(), json!(self.frames));
-        page.insert("bytes".into(), json!(self.bytes));
+        let mut record = Map::new();
+        record.insert("number".into(), json!(self.number));
+        record.extend(self.head.clone());
+        record.insert("status".into(), json!(self.status));
+        record.insert("head_ms".into(), json!(self.head_ms));
+        record.insert("frames".into(), json!(self.frames));
+        record.insert("bytes".into(), json!(self.bytes));
         let (end, ms) = self.end.unzip();
-        page.insert("end".into(), json!(end.unwrap_or("running")));
-        page.insert("end_ms".into(), json!(ms));
-        page.into()
+        record.insert("end".into(), json!(end.unwrap_or("running")));
+        record.insert("end_ms".into(), json!(ms));
+        record.into()
     }
 }
 
-/// The entry of a request that runs. Dropped before its end, the client has gone.
+/// The entry of a request in flight. If it is dropped before its end, the client has disconnected.
 #[derive(Debug)]
 pub(super) struct Entry {
     journal: Arc<Journal>,
@@ -134,46 +134,46 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Notes a fact: the body, the rule that applied, the name of the request.
+    /// Records a fact: the body, the rule that matched, the request id.
     pub(super) fn note(&self, name: &str, value: Value) {
-        self.write(|page, _| {
-            page.head.insert(name.to_owned(), value);
+        self.write(|record, _| {
+            record.head.insert(name.to_owned(), value);
         });
     }
 
-    /// Notes that the head went out.
+    /// Records that the head was sent.
     pub(super) fn head(&self, status: u16) {
-        self.write(|page, ms| {
-            page.status = Some(status);
-            page.head_ms = Some(ms);
+        self.write(|record, ms| {
+            record.status = Some(status);
+            record.head_ms = Some(ms);
         });
     }
 
-    /// Notes that a part of the body went out.
+    /// Records that a part of the body was sent.
     pub(super) fn sent(&self, bytes: usize, frame: bool) {
-        self.write(|page, _| {
-            page.frames += u64::from(frame);
-            page.bytes += u64::try_from(bytes).unwrap_or(0);
+        self.write(|record, _| {
+            record.frames += u64::from(frame);
+            record.bytes += u64::try_from(bytes).unwrap_or(0);
         });
     }
 
-    /// Notes the end. The first one counts.
+    /// Records the end. Only the first one counts.
     pub(super) fn end(&mut self, how: &'static str) {
         if !self.ended {
             self.ended = true;
-            self.write(|page, ms| page.end = Some((how, ms)));
+            self.write(|record, ms| record.end = Some((how, ms)));
         }
     }
 
-    fn write(&self, write: impl FnOnce(&mut Page, f64)) {
-        let mut pages = self.journal.lock();
-        // Numbers run on without a gap, so the first one tells where the others are.
-        let first = pages.entries.front().map_or(0, |page| page.number);
+    fn write(&self, write: impl FnOnce(&mut Record, f64)) {
+        let mut state = self.journal.lock();
+        // Numbers are consecutive, so the index follows from the first one.
+        let first = state.entries.front().map_or(0, |record| record.number);
         let index = self.number.checked_sub(first);
         let index = index.and_then(|index| usize::try_from(index).ok());
-        if let Some(page) = index.and_then(|index| pages.entries.get_mut(index)) {
-            let ms = page.came.elapsed().as_secs_f64() * 1000.0;
-            write(page, (ms * 1000.0).round() / 1000.0);
+        if let Some(record) = index.and_then(|index| state.entries.get_mut(index)) {
+            let ms = record.came.elapsed().as_secs_f64() * 1000.0;
+            write(record, (ms * 1000.0).round() / 1000.0);
         }
     }
 }
@@ -186,7 +186,7 @@ impl Drop for Entry {
 
 const SECRET: [&str; 6] = ["auth", "key", "token", "cookie", "secret", "sign"];
 
-/// Whether a name is of something that must not be seen.
+/// Whether a name denotes a secret.
 pub(super) fn is_secret(name: &str) -> bool {
     let name = name.to_lowercase();
     SECRET.iter().any(|part| name.contains(part))
@@ -217,7 +217,7 @@ fn shown_path(path: &str) -> String {
     short(&format!("{path}?{}", pairs.collect::<Vec<_>>().join("&")))
 }
 
-/// A text, or its length and checksum if it is long.
+/// The text, or its length and checksum if it is long.
 pub(super) fn short(text: &str) -> String {
     if text.chars().nth(SHOWN_CHARACTERS).is_none() {
         return text.to_owned();
@@ -259,7 +259,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_entry_tells_what_happened_and_when() {
+    async fn an_entry_has_the_events_of_a_request_and_their_times() {
         let journal = Arc::new(Journal::new(2, Clock::new()));
         let mut entry = journal.open("POST", "/a?model=m&token=canary", &HeaderMap::new());
         tokio::time::advance(Duration::from_millis(250)).await;
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_key_and_no_long_text_is_kept() {
+    async fn keys_and_long_texts_are_not_recorded() {
         let journal = Arc::new(Journal::new(9, Clock::new()));
         let mut headers = HeaderMap::new();
         for (name, value) in [

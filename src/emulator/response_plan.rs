@@ -1,4 +1,4 @@
-//! An answer as the steps in which it goes onto the wire.
+//! A response as the steps in which it is sent.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -10,16 +10,16 @@ use flate2::write::GzEncoder;
 
 use super::rule::{At, Cut, Wire};
 
-/// The whole of an answer: its head, its steps, and how long to wait before the head.
+/// A whole response: the wait before the head, the head, the steps of the body.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
     /// The HTTP status.
     pub(super) status: u16,
     /// The headers, in order.
     pub(super) headers: Vec<(String, String)>,
-    /// What is waited before the head.
+    /// The wait before the head.
     pub(super) head_delay: Duration,
-    /// What happens instead of the head.
+    /// What happens in place of the head.
     pub(super) no_head: Option<Cut>,
     /// The body.
     pub(super) steps: VecDeque<Step>,
@@ -28,16 +28,16 @@ pub(super) struct Plan {
 /// One step of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Bytes that go out on their own. The flag tells that a frame is complete with them.
+    /// Bytes that are sent on their own. The flag marks the end of a frame.
     Send(Bytes, bool),
-    /// A wait.
+    /// A pause.
     Wait(Duration),
-    /// The connection ends.
+    /// The end of the connection.
     Cut(Cut),
 }
 
 impl Plan {
-    /// Sets a header, or takes it away.
+    /// Sets a header, or removes it.
     pub(super) fn set(&mut self, name: &str, value: Option<&str>) {
         self.headers
             .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
@@ -46,8 +46,8 @@ impl Plan {
         }
     }
 
-    /// Does to the steps what a script wants of the wire.
-    pub(super) fn damage(&mut self, wire: &Wire) {
+    /// Applies the wire options of a script to the steps.
+    pub(super) fn apply_wire(&mut self, wire: &Wire) {
         if wire.gzip {
             self.steps = compressed(std::mem::take(&mut self.steps));
             self.set("content-encoding", Some("gzip"));
@@ -68,7 +68,7 @@ impl Plan {
     }
 }
 
-/// Compresses step by step, so that each frame can be read as soon as it is there.
+/// Compresses step by step and flushes, so that each frame can be read on arrival.
 fn compressed(steps: VecDeque<Step>) -> VecDeque<Step> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let mut taken = 0;
@@ -141,7 +141,7 @@ fn split(steps: VecDeque<Step>, size: usize) -> VecDeque<Step> {
     pieces
 }
 
-/// All bytes of some steps.
+/// The bytes of all steps.
 #[cfg(test)]
 pub(super) fn joined(steps: &VecDeque<Step>) -> Bytes {
     let sent = steps.iter().filter_map(|step| match step {
@@ -168,7 +168,7 @@ mod tests {
             steps: steps.into(),
             ..Plan::default()
         };
-        plan.damage(&wire);
+        plan.apply_wire(&wire);
         plan
     }
 

@@ -1,18 +1,19 @@
-//! WAV files as recorders write them: the header is read leniently, as DashScope's decoder does, by
-//! `audio/wave.rs`, and rebuilt with the sizes that are true, for a decoder that believes them.
+//! Repairs WAV files as recorders write them: `audio/wave.rs` reads the header leniently, as
+//! DashScope's decoder does, and it is rebuilt with the actual sizes for a decoder that trusts
+//! them.
 
 use bytes::Bytes;
 
 use crate::audio::recording::Recording;
 use crate::audio::wave::{self, Layout, tag};
 
-/// The longest `fmt ` chunk that is kept.
+/// The longest `fmt ` chunk that is kept, in bytes.
 const FORMAT_BYTES: u64 = 512;
 
-/// What the fields take that every `fmt ` chunk has.
+/// The bytes of the fields that every `fmt ` chunk has.
 const FIELDS: u64 = 16;
 
-/// The `fmt ` chunk, with what can be derived put right.
+/// The `fmt ` chunk, with derived fields corrected.
 #[derive(Debug)]
 struct Format {
     tag: u16,
@@ -20,13 +21,13 @@ struct Format {
     rate: u32,
     block: u16,
     bits: u16,
-    /// What follows these fields, for formats that are not rebuilt.
+    /// The bytes after these fields, for formats that are not rebuilt.
     rest: Bytes,
 }
 
-/// Rebuilds a WAV file (RIFF, RIFX, RF64 or BW64) of at most `seconds`, with true sizes.
+/// Rebuilds a WAV file (RIFF, RIFX, RF64 or BW64) of at most `seconds`, with its actual sizes.
 ///
-/// None if it is no WAV file, or has no format or no data.
+/// Returns `None` if it is no WAV file, or has no format or data.
 pub(super) fn rebuilt(file: &Bytes, seconds: u64) -> Option<Bytes> {
     let layout = wave::layout(Recording::whole(file))?;
     let format = Format::of(&layout, file)?;
@@ -39,7 +40,7 @@ pub(super) fn rebuilt(file: &Bytes, seconds: u64) -> Option<Bytes> {
     Some(format.write(&data, layout.big))
 }
 
-/// So many bytes from this place on, or as many as there are.
+/// Up to `length` bytes from an offset on.
 fn part(file: &Bytes, at: u64, length: u64) -> Option<Bytes> {
     let begin = usize::try_from(at).ok()?;
     let end = usize::try_from(at.checked_add(length)?).ok()?;
@@ -103,11 +104,11 @@ impl Format {
 
 #[cfg(test)]
 mod tests {
-    use super::super::audio_decoder::{Sound, decode};
+    use super::super::audio_decoder::{DecodedAudio, decode};
     use super::super::decode_budget::Budget;
     use super::*;
 
-    /// A second at 8000 Hz in 16 bits.
+    /// One second at 8000 Hz in 16 bits.
     fn samples() -> Vec<u8> {
         let sample = |n: i16| (n % 80 * 100 - 4000).to_le_bytes();
         (0..8000).flat_map(sample).collect()
@@ -135,24 +136,24 @@ mod tests {
     }
 
     #[track_caller]
-    fn heard(file: &Bytes) -> Sound {
-        let sound = decode(file.clone(), 30, &mut Budget::default());
-        sound.unwrap_or_else(|| panic!("{:?} is not decoded", file.slice(..48)))
+    fn decoded(file: &Bytes) -> DecodedAudio {
+        let recording = decode(file.clone(), 30, &mut Budget::default());
+        recording.unwrap_or_else(|| panic!("{:?} is not decoded", file.slice(..48)))
     }
 
     #[track_caller]
     fn is_a_second(file: &Bytes, about: &str) {
-        let sound = heard(file);
-        assert_eq!((sound.rate, sound.channels), (8000, 1), "{about}");
+        let recording = decoded(file);
+        assert_eq!((recording.rate, recording.channels), (8000, 1), "{about}");
         assert!(
-            (sound.seconds() - 1.0).abs() < 0.01,
+            (recording.seconds() - 1.0).abs() < 0.01,
             "{about}: {}",
-            sound.seconds()
+            recording.seconds()
         );
     }
 
     #[test]
-    fn every_recorders_header_is_read() {
+    fn headers_of_all_recorders_are_read() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/media");
         let mut count = 0;
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_are_wrong_are_not_believed() {
+    fn wrong_sizes_are_ignored() {
         let pcm = samples();
         let fmt = format(1, 2, 16, &[]);
         let true_size = 16_000;
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_beside_the_audio_are_not_heard() {
+    fn other_chunks_are_not_decoded() {
         let (fmt, pcm) = (chunk(b"fmt ", 16, &format(1, 2, 16, &[])), samples());
         let data = chunk(b"data", 16_000, &pcm);
         for (about, chunks) in [
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn big_endian_files_sound_like_little_endian_ones() {
+    fn big_endian_files_decode_like_little_endian_ones() {
         let pcm = samples();
         let little = riff(
             b"RIFF",
@@ -307,11 +308,11 @@ mod tests {
             &swap(&pcm, 2),
         ]
         .concat();
-        assert_eq!(heard(&Bytes::from(big)).samples, heard(&little).samples);
+        assert_eq!(decoded(&Bytes::from(big)).samples, decoded(&little).samples);
     }
 
     #[test]
-    fn what_is_no_wav_is_left_alone() {
+    fn other_formats_are_not_rebuilt() {
         for bytes in [
             &b""[..],
             b"RIFF",

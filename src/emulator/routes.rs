@@ -1,4 +1,4 @@
-//! Which part answers which path.
+//! Routes requests to endpoints.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,77 +9,83 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use serde_json::json;
 
-use super::error::Fault;
+use super::error::ApiError;
 use super::generation::generate;
 use super::response_plan::Plan;
 use super::rule::Reply;
 use super::sample_files::sample;
 use super::script::{Call, GENERATION, Script};
-use super::script_player::{Broken, Playback, play};
-use super::socket::Breaker;
-use super::state::{Desk, Visit};
+use super::script_player::{ConnectionCut, PlannedBody, play};
+use super::socket::ResetSwitch;
+use super::state::{RequestContext, ServerState};
 use super::uploads::{policy, post, query, scripted};
-use super::wire_format::Act;
+use super::wire_format::ResponseContent;
 
-/// Where the built-in samples are served; no key is needed for them.
+/// Path of the built-in samples, which require no key.
 const SAMPLES: &str = "/samples/";
 
-/// The longest life of a temporary key, as documented.
+/// The longest lifetime of a temporary key, as documented.
 const TOKEN_SECONDS: u64 = 1800;
 
 /// Answers one request.
 ///
 /// # Errors
 ///
-/// When a script wants the connection to end without an answer.
+/// If a script ends the connection without a response.
 pub(super) async fn route(
-    desk: Arc<Desk>,
-    breaker: Breaker,
+    state: Arc<ServerState>,
+    reset_switch: ResetSwitch,
     request: Request<Incoming>,
-) -> Result<Response<Playback>, Broken> {
+) -> Result<Response<PlannedBody>, ConnectionCut> {
     let (parts, body) = request.into_parts();
     let own = ["/emulator/", SAMPLES]
         .iter()
         .any(|own| parts.uri.path().starts_with(own));
     let entry = if own {
-        desk.journal.silent()
+        state.journal.unrecorded()
     } else {
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        desk.journal
+        state
+            .journal
             .open(parts.method.as_str(), path, &parts.headers)
     };
-    let mut visit = Visit {
+    let mut context = RequestContext {
         id: uuid::Uuid::new_v4().to_string(),
-        origin: desk.origin(&parts),
+        origin: state.origin(&parts),
         entry,
     };
     let plan = if own {
-        control(&desk, &visit.id, &parts, body).await
+        control(&state, &context.id, &parts, body).await
     } else {
-        dashscope(&desk, &mut visit, &parts, body).await
+        dashscope(&state, &mut context, &parts, body).await
     };
-    play(plan, visit.entry, breaker).await
+    play(plan, context.entry, reset_switch).await
 }
 
-async fn dashscope(desk: &Desk, visit: &mut Visit, parts: &Parts, body: Incoming) -> Plan {
+async fn dashscope(
+    state: &ServerState,
+    context: &mut RequestContext,
+    parts: &Parts,
+    body: Incoming,
+) -> Plan {
     let path = parts.uri.path();
     if path == "/oss" || path.starts_with("/oss/") {
         return if parts.method == Method::POST {
-            post(desk, visit, parts, body).await
+            post(state, context, parts, body).await
         } else {
-            fault(&Fault::path(), &visit.id)
+            error(&ApiError::path(), &context.id)
         };
     }
-    if !desk.admits(parts) {
-        return fault(&Fault::key(), &visit.id);
+    if !state.is_authorized(parts) {
+        return error(&ApiError::key(), &context.id);
     }
-    let body = match desk.body(body).await {
+    let body = match state.body(body).await {
         Ok(body) => body,
-        Err(refused) => return fault(&refused, &visit.id),
+        Err(refused) => return error(&refused, &context.id),
     };
     match (parts.method.as_str(), path) {
-        ("POST", GENERATION) => generate(desk, visit, parts, &body).await,
-        ("GET", "/api/v1/uploads") => policy(desk, visit, parts),
+        ("POST", GENERATION) => generate(state, context, parts, &body).await,
+        ("GET", "/api/v1/uploads") => policy(state, context, parts),
         method_and_path => {
             let call = Call {
                 path,
@@ -87,21 +93,21 @@ async fn dashscope(desk: &Desk, visit: &mut Visit, parts: &Parts, body: Incoming
                 text: "",
                 stream: false,
             };
-            let reply = desk.cue(call, visit);
-            let act = match method_and_path {
-                ("POST", "/api/v1/tokens") => token(desk, parts, &visit.id),
-                _ => Act::fault(&Fault::path(), false, &visit.id),
+            let reply = state.scripted_reply(call, context);
+            let content = match method_and_path {
+                ("POST", "/api/v1/tokens") => token(state, parts, &context.id),
+                _ => ResponseContent::error(&ApiError::path(), false, &context.id),
             };
-            scripted(act, &reply, &visit.id)
+            scripted(content, &reply, &context.id)
         }
     }
 }
 
-fn fault(fault: &Fault, id: &str) -> Plan {
-    Act::fault(fault, false, id).stage(&Reply::default(), id)
+fn error(error: &ApiError, id: &str) -> Plan {
+    ResponseContent::error(error, false, id).into_plan(&Reply::default(), id)
 }
 
-fn token(desk: &Desk, parts: &Parts, id: &str) -> Act {
+fn token(state: &ServerState, parts: &Parts, id: &str) -> ResponseContent {
     let asked = query(parts, "expire_in_seconds");
     let seconds = if asked.is_empty() {
         Ok(60)
@@ -110,49 +116,53 @@ fn token(desk: &Desk, parts: &Parts, id: &str) -> Act {
     };
     match seconds {
         Ok(seconds @ 1..=TOKEN_SECONDS) => {
-            let (token, expires_at) = desk.signer.token(Duration::from_secs(seconds));
-            Act::Json(200, json!({"token": token, "expires_at": expires_at}))
+            let (token, expires_at) = state.signer.token(Duration::from_secs(seconds));
+            ResponseContent::Json(200, json!({"token": token, "expires_at": expires_at}))
         }
         Ok(_) | Err(_) => {
             let words = "expire_in_seconds must be in [1, 1800].";
-            Act::fault(&Fault::parameter(words), false, id)
+            ResponseContent::error(&ApiError::parameter(words), false, id)
         }
     }
 }
 
-/// What the emulator is asked about itself.
-async fn control(desk: &Desk, id: &str, parts: &Parts, body: Incoming) -> Plan {
-    let plain = |status, text: String| Act::Other(status, "text/plain; charset=utf-8", text.into());
-    let act = match (parts.method.as_str(), parts.uri.path()) {
-        ("GET", "/emulator/journal") => Act::Json(200, desk.journal.json()),
+/// The control endpoints of the emulator itself.
+async fn control(state: &ServerState, id: &str, parts: &Parts, body: Incoming) -> Plan {
+    let plain = |status, text: String| {
+        ResponseContent::Other(status, "text/plain; charset=utf-8", text.into())
+    };
+    let content = match (parts.method.as_str(), parts.uri.path()) {
+        ("GET", "/emulator/journal") => ResponseContent::Json(200, state.journal.json()),
         ("DELETE", "/emulator/journal") => {
-            desk.journal.clear();
-            Act::Other(204, "", Bytes::new())
+            state.journal.clear();
+            ResponseContent::Other(204, "", Bytes::new())
         }
-        ("PUT", "/emulator/script") => match desk.body(body).await {
-            Err(fault) => plain(fault.status, fault.message.into_owned()),
+        ("PUT", "/emulator/script") => match state.body(body).await {
+            Err(error) => plain(error.status, error.message.into_owned()),
             Ok(body) => match Script::parse(&String::from_utf8_lossy(&body)) {
                 Ok(script) => {
-                    desk.prompter.change(script);
-                    Act::Other(204, "", Bytes::new())
+                    state.script.change(script);
+                    ResponseContent::Other(204, "", Bytes::new())
                 }
                 Err(error) => plain(400, format!("{error}\n")),
             },
         },
         ("GET", path) if path.starts_with(SAMPLES) => match sample(path) {
-            Some(bytes) => Act::Other(200, "audio/wav", bytes),
+            Some(bytes) => ResponseContent::Other(200, "audio/wav", bytes),
             None => plain(404, "unknown sample\n".to_owned()),
         },
         ("GET", path) => {
             let name = path.strip_prefix("/emulator/files/").unwrap_or_default();
-            // Uploads have slashes in their names and are not given out.
-            let object = desk
+            // Keys of uploads contain slashes; uploads are not served.
+            let object = state
                 .store
                 .find(name)
                 .filter(|object| object.mark.is_empty());
             match object.map(|object| (object.mime.clone(), object.bytes)) {
-                Some((mime, bytes)) if mime == "audio/wav" => Act::Other(200, "audio/wav", bytes),
-                Some((_, bytes)) => Act::Other(200, "image/png", bytes),
+                Some((mime, bytes)) if mime == "audio/wav" => {
+                    ResponseContent::Other(200, "audio/wav", bytes)
+                }
+                Some((_, bytes)) => ResponseContent::Other(200, "image/png", bytes),
                 None => plain(404, "not found, or expired\n".to_owned()),
             }
         }
@@ -163,5 +173,5 @@ async fn control(desk: &Desk, id: &str, parts: &Parts, body: Incoming) -> Plan {
                 .to_owned(),
         ),
     };
-    act.stage(&Reply::default(), id)
+    content.into_plan(&Reply::default(), id)
 }

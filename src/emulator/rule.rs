@@ -1,4 +1,4 @@
-//! The nouns of a script: when a rule applies and what it replies. Plain data.
+//! The data model of a script: when a rule applies and what it replies.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::answer::Answer;
 /// One rule of a script.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
-    /// Shown in the journal.
+    /// Name, shown in the journal.
     pub(super) name: Option<String>,
     /// When it applies.
     pub(super) when: Match,
@@ -18,95 +18,95 @@ pub(super) struct Rule {
     pub(super) reply: Reply,
 }
 
-/// When a rule applies: all that is given must hold.
+/// The conditions of a rule, all of which must hold.
 #[derive(Clone, Debug)]
 pub(super) struct Match {
-    /// The path, with `*` and `?`. Without it the rule is for generation alone.
+    /// Pattern of the path, with `*` and `?`. Default: the generation endpoint.
     pub(super) path: Option<String>,
-    /// The model, with `*` and `?`.
+    /// Pattern of the model, with `*` and `?`.
     pub(super) model: Option<String>,
-    /// Parts of the text of the last turn, or of the addresses of the media in it: all of them.
+    /// Substrings of the text of the last message or of its media URLs, all of which must occur.
     pub(super) text: Vec<String>,
     /// Which of the calls that match otherwise, counted from 1.
     pub(super) count: RangeInclusive<u64>,
-    /// Whether the call asks for a stream.
+    /// Whether the call requests a stream.
     pub(super) stream: Option<bool>,
 }
 
-/// What a rule replies. What is not given is as the emulator does it by itself.
+/// The reply of a rule. Whatever is absent is as the emulator does it by default.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reply {
-    /// An answer instead of the emulator's own.
+    /// The answer, in place of the generated one.
     pub(super) answer: Option<Answer>,
-    /// A refusal, instead of the answer or in the midst of it.
+    /// An error, in place of the answer or within it.
     pub(super) refusal: Option<Refusal>,
-    /// Bytes instead of either.
+    /// Bytes, in place of both.
     pub(super) raw: Option<Raw>,
     /// The HTTP status.
     pub(super) status: Option<u16>,
-    /// Headers to set, or to leave out if there is no value.
+    /// Headers to set, or to remove if there is no value.
     pub(super) headers: Vec<(String, Option<String>)>,
-    /// The name of the request, instead of a new one.
+    /// The request id, in place of a new one.
     pub(super) request_id: Option<String>,
-    /// When things are sent.
+    /// When the response is sent.
     pub(super) delays: Delays,
-    /// How they are sent.
+    /// How the response is sent.
     pub(super) wire: Wire,
 }
 
-/// Where a refusal stands.
+/// Where an error is placed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Place {
-    /// As DashScope does: the status of a unary answer, the first event of a stream.
+pub(super) enum ErrorPlacement {
+    /// As DashScope does: the status of a unary response, the first event of a stream.
     #[default]
     Natural,
-    /// The HTTP status and a JSON body, of a stream too.
+    /// The HTTP status and a JSON body, even for a stream.
     Http,
-    /// A JSON body under HTTP 200.
+    /// A JSON body with HTTP 200.
     Body,
-    /// An event under HTTP 200.
+    /// An event with HTTP 200.
     Event,
-    /// An event under its own HTTP status.
+    /// An event with the error's own HTTP status.
     Sse,
 }
 
 /// The comment `:HTTP_STATUS/NNN` of an error event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Comment {
-    /// It tells the status of the refusal.
+    /// With the status of the error.
     #[default]
     True,
-    /// There is none.
+    /// No comment.
     Absent,
-    /// It tells another status.
+    /// With another status.
     Other(u16),
 }
 
-/// A refusal made by a script.
+/// An error returned by a script.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     /// The HTTP status.
     pub(super) status: u16,
     /// DashScope's code, or that of its object store.
     pub(super) code: String,
-    /// The words.
+    /// Human-readable message.
     pub(super) message: String,
-    /// Where it stands.
-    pub(super) place: Place,
-    /// How many frames of the answer come before it, in a stream.
+    /// Where it is placed.
+    pub(super) placement: ErrorPlacement,
+    /// Frames of the answer before it, in a stream.
     pub(super) after_chunks: usize,
-    /// The comment of its event.
+    /// The comment in its event.
     pub(super) comment: Comment,
 }
 
-/// Bytes as they are.
+/// Bytes that are sent unchanged.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Raw {
-    /// The body, in pieces, each with a wait before it.
+    /// The body, in chunks, each with the wait before it.
     pub(super) pieces: Vec<(Duration, Bytes)>,
 }
 
-/// When things are sent.
+/// The waits of a response.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Delays {
     /// Before the head of the answer.
@@ -115,69 +115,69 @@ pub(super) struct Delays {
     pub(super) first: Duration,
     /// Between frames.
     pub(super) between: Duration,
-    /// Comments that fill every wait after the head, this far apart.
+    /// Interval of the comments that are sent during every wait after the head.
     pub(super) heartbeat: Option<Duration>,
 }
 
-/// How a connection ends before the answer does.
+/// How a connection ends before the response does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
-    /// The connection is closed in good order (FIN).
+    /// Closed with FIN.
     Close,
-    /// It is reset (RST).
+    /// Reset with RST.
     Reset,
-    /// It stays open and nothing comes any more.
+    /// Kept open, without further bytes.
     Hang,
 }
 
-/// Where the answer is cut.
+/// Where the response is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum At {
     /// Before the head.
     Head,
-    /// After so many frames.
+    /// After this many frames.
     Frame(usize),
-    /// After so many bytes of the body.
+    /// After this many bytes of the body.
     Byte(usize),
 }
 
-/// What ends a line of SSE.
+/// The line ending of SSE.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum LineEnd {
-    /// As DashScope does.
+    /// LF, as DashScope sends.
     #[default]
     Lf,
     /// CR LF.
     CrLf,
-    /// CR alone.
+    /// CR only.
     Cr,
 }
 
-/// How things are sent.
+/// How a response is sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wire {
-    /// The answer is cut.
+    /// Cuts the response.
     pub(super) cut: Option<(Cut, At)>,
-    /// What ends a line.
+    /// The line ending.
     pub(super) line_end: LineEnd,
-    /// Frames are not parted by blank lines.
+    /// Omits the blank lines between frames.
     pub(super) no_blank_lines: bool,
-    /// A space follows the colons.
+    /// Adds a space after the colons.
     pub(super) space: bool,
-    /// A byte order mark comes first.
+    /// Starts with a byte order mark.
     pub(super) bom: bool,
-    /// Every so many bytes are sent on their own.
+    /// Sends this many bytes at a time.
     pub(super) split: Option<usize>,
-    /// The body is compressed.
+    /// Compresses the body.
     pub(super) gzip: bool,
-    /// The body is SSE, or JSON, whatever was asked for.
+    /// Sends SSE (or JSON), whichever was requested.
     pub(super) stream: Option<bool>,
-    /// The JSON of this frame, counted from 1, is broken off.
+    /// Truncates the JSON of this frame, counted from 1.
     pub(super) malformed: Option<usize>,
-    /// No frame tells a reason of the end.
+    /// Omits the finish reason from all frames.
     pub(super) unfinished: bool,
-    /// Texts are deltas, or cumulative, whatever was asked for.
+    /// Sends incremental (or cumulative) texts, whichever was requested.
     pub(super) incremental: Option<bool>,
-    /// A `data:[DONE]` comes last.
+    /// Ends with `data:[DONE]`.
     pub(super) done: bool,
 }

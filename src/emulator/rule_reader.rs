@@ -1,4 +1,4 @@
-//! From the JSON of a script to its rules. The format is documented in `docs/emulator.md`.
+//! Reads the rules of a script. The format is documented in `docs/emulator.md`.
 
 use std::time::Duration;
 
@@ -8,39 +8,39 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::answer_reader::answer;
-use super::reader::{Faults, Fields, Node};
+use super::reader::{Errors, Fields, Node};
 use super::rule::{
-    At, Comment, Cut, Delays, LineEnd, Match, Place, Raw, Refusal, Reply, Rule, Wire,
+    At, Comment, Cut, Delays, ErrorPlacement, LineEnd, Match, Raw, Refusal, Reply, Rule, Wire,
 };
 
-/// Longer waits than a day are mistakes.
+/// The longest wait: more than a day is a mistake.
 const DAY_MS: u64 = 86_400_000;
-/// More rules than anybody writes; each call looks at all of them.
+/// The most rules, above any real script; each call is matched against all of them.
 const RULES: usize = 10_000;
 const ANY: u64 = u64::MAX;
 
 /// Reads all rules of a script.
-pub(super) fn rules(document: &Value, faults: &mut Faults) -> Vec<Rule> {
-    let script = Node::root(document).fields(&["rules"], faults);
+pub(super) fn rules(document: &Value, errors: &mut Errors) -> Vec<Rule> {
+    let script = Node::root(document).fields(&["rules"], errors);
     let Some(list) = script.take("rules") else {
-        faults.add(
+        errors.add(
             "rules",
             "is missing; write {\"rules\": [...]}, or an empty list",
         );
         return Vec::new();
     };
-    let items = list.items(faults);
+    let items = list.items(errors);
     if items.len() > RULES {
-        faults.add("rules", format!("must be at most {RULES} rules"));
+        errors.add("rules", format!("must be at most {RULES} rules"));
         return Vec::new();
     }
-    items.into_iter().map(|item| rule(item, faults)).collect()
+    items.into_iter().map(|item| rule(item, errors)).collect()
 }
 
-fn rule(node: Node<'_>, faults: &mut Faults) -> Rule {
-    let fields = node.fields(&["name", "match", "reply"], faults);
+fn rule(node: Node<'_>, errors: &mut Errors) -> Rule {
+    let fields = node.fields(&["name", "match", "reply"], errors);
     let when = match fields.take("match") {
-        Some(node) => conditions(node, faults),
+        Some(node) => conditions(node, errors),
         None => Match {
             path: None,
             model: None,
@@ -49,46 +49,46 @@ fn rule(node: Node<'_>, faults: &mut Faults) -> Rule {
             stream: None,
         },
     };
-    let reply = fields.take("reply").map(|node| reply(node, faults));
+    let reply = fields.take("reply").map(|node| reply(node, errors));
     if reply.is_none() {
-        let place = format!("{}.reply", fields.place);
-        faults.add(&place, "is missing; {} is the emulator's own answer");
+        let path = format!("{}.reply", fields.path);
+        errors.add(&path, "is missing; {} is the emulator's own answer");
     }
     Rule {
-        name: fields.text("name", faults),
+        name: fields.text("name", errors),
         when,
         reply: reply.unwrap_or_default(),
     }
 }
 
-fn conditions(node: Node<'_>, faults: &mut Faults) -> Match {
-    let fields = node.fields(&["path", "model", "text", "count", "stream"], faults);
+fn conditions(node: Node<'_>, errors: &mut Errors) -> Match {
+    let fields = node.fields(&["path", "model", "text", "count", "stream"], errors);
     let count = match fields.take("count") {
         None => 1..=ANY,
         Some(node) if node.value.is_object() => {
-            let range = node.fields(&["from", "to"], faults);
-            let from = range.number("from", 1..=ANY, faults).unwrap_or(1);
-            let to = range.number("to", 1..=ANY, faults).unwrap_or(ANY);
+            let range = node.fields(&["from", "to"], errors);
+            let from = range.number("from", 1..=ANY, errors).unwrap_or(1);
+            let to = range.number("to", 1..=ANY, errors).unwrap_or(ANY);
             if from > to {
-                faults.add(&range.place, "must have from <= to");
+                errors.add(&range.path, "must have from <= to");
             }
             from..=to
         }
         Some(node) => {
-            let one = node.number(1..=ANY, faults).unwrap_or(1);
+            let one = node.number(1..=ANY, errors).unwrap_or(1);
             one..=one
         }
     };
     Match {
-        path: fields.text("path", faults),
-        model: fields.text("model", faults),
-        text: fields.texts("text", faults),
+        path: fields.text("path", errors),
+        model: fields.text("model", errors),
+        text: fields.texts("text", errors),
         count,
-        stream: fields.flag("stream", faults),
+        stream: fields.flag("stream", errors),
     }
 }
 
-fn reply(node: Node<'_>, faults: &mut Faults) -> Reply {
+fn reply(node: Node<'_>, errors: &mut Errors) -> Reply {
     let known = [
         "answer",
         "error",
@@ -99,48 +99,48 @@ fn reply(node: Node<'_>, faults: &mut Faults) -> Reply {
         "delays",
         "wire",
     ];
-    let fields = node.fields(&known, faults);
+    let fields = node.fields(&known, errors);
     let reply = Reply {
-        answer: fields.take("answer").map(|node| answer(node, faults)),
-        refusal: fields.take("error").map(|node| refusal(node, faults)),
-        raw: fields.take("raw").map(|node| raw(node, faults)),
-        status: status(&fields, faults),
-        headers: headers(&fields, faults),
-        request_id: fields.text("request_id", faults),
+        answer: fields.take("answer").map(|node| answer(node, errors)),
+        refusal: fields.take("error").map(|node| refusal(node, errors)),
+        raw: fields.take("raw").map(|node| raw(node, errors)),
+        status: status(&fields, errors),
+        headers: headers(&fields, errors),
+        request_id: fields.text("request_id", errors),
         delays: fields
             .take("delays")
-            .map(|node| delays(node, faults))
+            .map(|node| delays(node, errors))
             .unwrap_or_default(),
         wire: fields
             .take("wire")
-            .map(|node| wire(node, faults))
+            .map(|node| wire(node, errors))
             .unwrap_or_default(),
     };
     if reply.raw.is_some() && (reply.answer.is_some() || reply.refusal.is_some()) {
-        let place = format!("{}.raw", fields.place);
-        faults.add(&place, "conflicts with answer or error; keep one of them");
+        let path = format!("{}.raw", fields.path);
+        errors.add(&path, "conflicts with answer or error; keep one of them");
     }
     if let Some(id) = &reply.request_id
         && http::HeaderValue::from_str(id).is_err()
     {
-        let place = format!("{}.request_id", fields.place);
-        faults.add(&place, "must be printable ASCII, it is a header too");
+        let path = format!("{}.request_id", fields.path);
+        errors.add(&path, "must be printable ASCII, it is a header too");
     }
     reply
 }
 
-fn status(fields: &Fields<'_>, faults: &mut Faults) -> Option<u16> {
-    let status = fields.number("status", 200..=599, faults)?;
+fn status(fields: &Fields<'_>, errors: &mut Errors) -> Option<u16> {
+    let status = fields.number("status", 200..=599, errors)?;
     u16::try_from(status).ok()
 }
 
-fn headers(fields: &Fields<'_>, faults: &mut Faults) -> Vec<(String, Option<String>)> {
+fn headers(fields: &Fields<'_>, errors: &mut Errors) -> Vec<(String, Option<String>)> {
     let mut headers = Vec::new();
-    let place = format!("{}.headers", fields.place);
-    for (name, value) in fields.object("headers", faults).unwrap_or_default() {
-        let place = format!("{place}.{name}");
+    let path = format!("{}.headers", fields.path);
+    for (name, value) in fields.object("headers", errors).unwrap_or_default() {
+        let path = format!("{path}.{name}");
         if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-            faults.add(&place, "is not a name of a header");
+            errors.add(&path, "is not a name of a header");
         } else if value.is_null() {
             headers.push((name, None));
         } else if let Some(text) = value.as_str()
@@ -148,16 +148,13 @@ fn headers(fields: &Fields<'_>, faults: &mut Faults) -> Vec<(String, Option<Stri
         {
             headers.push((name, Some(text.to_owned())));
         } else {
-            faults.add(
-                &place,
-                "must be a text of one line, or null to leave it out",
-            );
+            errors.add(&path, "must be a text of one line, or null to leave it out");
         }
     }
     headers
 }
 
-fn refusal(node: Node<'_>, faults: &mut Faults) -> Refusal {
+fn refusal(node: Node<'_>, errors: &mut Errors) -> Refusal {
     let known = [
         "status",
         "code",
@@ -166,13 +163,13 @@ fn refusal(node: Node<'_>, faults: &mut Faults) -> Refusal {
         "after_chunks",
         "comment",
     ];
-    let fields = node.fields(&known, faults);
-    let places = [
-        ("natural", Place::Natural),
-        ("http", Place::Http),
-        ("body", Place::Body),
-        ("event", Place::Event),
-        ("sse", Place::Sse),
+    let fields = node.fields(&known, errors);
+    let placements = [
+        ("natural", ErrorPlacement::Natural),
+        ("http", ErrorPlacement::Http),
+        ("body", ErrorPlacement::Body),
+        ("event", ErrorPlacement::Event),
+        ("sse", ErrorPlacement::Sse),
     ];
     let comment = match fields.take("comment") {
         None => Comment::True,
@@ -180,87 +177,87 @@ fn refusal(node: Node<'_>, faults: &mut Faults) -> Refusal {
             Some(true) => Comment::True,
             Some(false) => Comment::Absent,
             None => {
-                let status = node.number(100..=999, faults).unwrap_or(200);
+                let status = node.number(100..=999, errors).unwrap_or(200);
                 Comment::Other(u16::try_from(status).unwrap_or(200))
             }
         },
     };
-    let after = fields.number("after_chunks", 0..=1_000_000, faults);
+    let after = fields.number("after_chunks", 0..=1_000_000, errors);
     Refusal {
-        status: status(&fields, faults).unwrap_or(400),
-        code: fields.text("code", faults).unwrap_or_default(),
-        message: fields.text("message", faults).unwrap_or_default(),
-        place: fields
+        status: status(&fields, errors).unwrap_or(400),
+        code: fields.text("code", errors).unwrap_or_default(),
+        message: fields.text("message", errors).unwrap_or_default(),
+        placement: fields
             .take("place")
-            .and_then(|node| node.word(&places, faults))
+            .and_then(|node| node.word(&placements, errors))
             .unwrap_or_default(),
         after_chunks: after.and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
         comment,
     }
 }
 
-fn raw(node: Node<'_>, faults: &mut Faults) -> Raw {
-    let fields = node.fields(&["body", "body_base64", "pieces"], faults);
+fn raw(node: Node<'_>, errors: &mut Errors) -> Raw {
+    let fields = node.fields(&["body", "body_base64", "pieces"], errors);
     let given = ["body", "body_base64", "pieces"]
         .iter()
         .filter(|name| fields.take(name).is_some())
         .count();
     if given > 1 {
-        faults.add(
-            &fields.place,
+        errors.add(
+            &fields.path,
             "body, body_base64 and pieces exclude each other; keep one",
         );
     }
     let mut pieces: Vec<(Duration, Bytes)> = Vec::new();
-    if let Some(body) = bytes(&fields, "body", "body_base64", faults) {
+    if let Some(body) = bytes(&fields, "body", "body_base64", errors) {
         pieces.push((Duration::ZERO, body));
     }
     for item in fields
         .take("pieces")
-        .map(|node| node.items(faults))
+        .map(|node| node.items(errors))
         .unwrap_or_default()
     {
-        let item = item.fields(&["text", "base64", "delay_ms"], faults);
-        let delay = wait(&item, "delay_ms", faults);
-        let body = bytes(&item, "text", "base64", faults);
+        let item = item.fields(&["text", "base64", "delay_ms"], errors);
+        let delay = wait(&item, "delay_ms", errors);
+        let body = bytes(&item, "text", "base64", errors);
         pieces.push((delay, body.unwrap_or_default()));
     }
     Raw { pieces }
 }
 
-fn bytes(fields: &Fields<'_>, text: &str, base64: &str, faults: &mut Faults) -> Option<Bytes> {
-    if let Some(text) = fields.text(text, faults) {
+fn bytes(fields: &Fields<'_>, text: &str, base64: &str, errors: &mut Errors) -> Option<Bytes> {
+    if let Some(text) = fields.text(text, errors) {
         return Some(Bytes::from(text));
     }
-    let encoded = fields.text(base64, faults)?;
+    let encoded = fields.text(base64, errors)?;
     match STANDARD.decode(&encoded) {
         Ok(bytes) => Some(Bytes::from(bytes)),
         Err(error) => {
-            let place = format!("{}.{base64}", fields.place);
-            faults.add(&place, format!("must be base64 with padding ({error})"));
+            let path = format!("{}.{base64}", fields.path);
+            errors.add(&path, format!("must be base64 with padding ({error})"));
             None
         }
     }
 }
 
-fn wait(fields: &Fields<'_>, name: &str, faults: &mut Faults) -> Duration {
-    let ms = fields.number(name, 0..=DAY_MS, faults);
+fn wait(fields: &Fields<'_>, name: &str, errors: &mut Errors) -> Duration {
+    let ms = fields.number(name, 0..=DAY_MS, errors);
     Duration::from_millis(ms.unwrap_or(0))
 }
 
-fn delays(node: Node<'_>, faults: &mut Faults) -> Delays {
+fn delays(node: Node<'_>, errors: &mut Errors) -> Delays {
     let known = ["head_ms", "first_ms", "between_ms", "heartbeat_ms"];
-    let fields = node.fields(&known, faults);
-    let heartbeat = fields.number("heartbeat_ms", 1..=DAY_MS, faults);
+    let fields = node.fields(&known, errors);
+    let heartbeat = fields.number("heartbeat_ms", 1..=DAY_MS, errors);
     Delays {
-        head: wait(&fields, "head_ms", faults),
-        first: wait(&fields, "first_ms", faults),
-        between: wait(&fields, "between_ms", faults),
+        head: wait(&fields, "head_ms", errors),
+        first: wait(&fields, "first_ms", errors),
+        between: wait(&fields, "between_ms", errors),
         heartbeat: heartbeat.map(Duration::from_millis),
     }
 }
 
-fn wire(node: Node<'_>, faults: &mut Faults) -> Wire {
+fn wire(node: Node<'_>, errors: &mut Errors) -> Wire {
     let known = [
         "cut",
         "line_end",
@@ -275,9 +272,9 @@ fn wire(node: Node<'_>, faults: &mut Faults) -> Wire {
         "incremental",
         "done",
     ];
-    let fields = node.fields(&known, faults);
-    let size = |name: &str, faults: &mut Faults| {
-        let number = fields.number(name, 1..=1_000_000_000, faults)?;
+    let fields = node.fields(&known, errors);
+    let size = |name: &str, errors: &mut Errors| {
+        let number = fields.number(name, 1..=1_000_000_000, errors)?;
         usize::try_from(number).ok()
     };
     let ends = [
@@ -286,58 +283,58 @@ fn wire(node: Node<'_>, faults: &mut Faults) -> Wire {
         ("cr", LineEnd::Cr),
     ];
     Wire {
-        split: size("split_bytes", faults),
-        malformed: size("malformed_frame", faults),
-        cut: fields.take("cut").and_then(|node| cut(node, faults)),
+        split: size("split_bytes", errors),
+        malformed: size("malformed_frame", errors),
+        cut: fields.take("cut").and_then(|node| cut(node, errors)),
         line_end: fields
             .take("line_end")
-            .and_then(|node| node.word(&ends, faults))
+            .and_then(|node| node.word(&ends, errors))
             .unwrap_or_default(),
-        no_blank_lines: fields.flag("blank_lines", faults) == Some(false),
-        space: fields.flag("space", faults) == Some(true),
-        bom: fields.flag("bom", faults) == Some(true),
-        gzip: fields.flag("gzip", faults) == Some(true),
+        no_blank_lines: fields.flag("blank_lines", errors) == Some(false),
+        space: fields.flag("space", errors) == Some(true),
+        bom: fields.flag("bom", errors) == Some(true),
+        gzip: fields.flag("gzip", errors) == Some(true),
         stream: fields
             .take("body")
-            .and_then(|node| node.word(&[("sse", true), ("json", false)], faults)),
-        unfinished: fields.flag("finish_reason", faults) == Some(false),
-        incremental: fields.flag("incremental", faults),
-        done: fields.flag("done", faults) == Some(true),
+            .and_then(|node| node.word(&[("sse", true), ("json", false)], errors)),
+        unfinished: fields.flag("finish_reason", errors) == Some(false),
+        incremental: fields.flag("incremental", errors),
+        done: fields.flag("done", errors) == Some(true),
     }
 }
 
-fn cut(node: Node<'_>, faults: &mut Faults) -> Option<(Cut, At)> {
-    let fields = node.fields(&["how", "before_head", "after_frames", "at_byte"], faults);
+fn cut(node: Node<'_>, errors: &mut Errors) -> Option<(Cut, At)> {
+    let fields = node.fields(&["how", "before_head", "after_frames", "at_byte"], errors);
     let hows = [
         ("close", Cut::Close),
         ("reset", Cut::Reset),
         ("hang", Cut::Hang),
     ];
     let how = match fields.take("how") {
-        Some(node) => node.word(&hows, faults),
+        Some(node) => node.word(&hows, errors),
         None => {
-            let place = format!("{}.how", fields.place);
-            faults.add(
-                &place,
+            let path = format!("{}.how", fields.path);
+            errors.add(
+                &path,
                 "is missing; must be \"close\", \"reset\" or \"hang\"",
             );
             None
         }
     };
-    let places = [
+    let placements = [
         fields
-            .flag("before_head", faults)
+            .flag("before_head", errors)
             .filter(|on| *on)
             .map(|_| At::Head),
-        count(&fields, "after_frames", faults).map(At::Frame),
-        count(&fields, "at_byte", faults).map(At::Byte),
+        count(&fields, "after_frames", errors).map(At::Frame),
+        count(&fields, "at_byte", errors).map(At::Byte),
     ];
-    let mut places = places.into_iter().flatten();
-    match (places.next(), places.next()) {
+    let mut placements = placements.into_iter().flatten();
+    match (placements.next(), placements.next()) {
         (Some(at), None) => Some((how?, at)),
         _ => {
-            faults.add(
-                &fields.place,
+            errors.add(
+                &fields.path,
                 "must say one place: \"before_head\": true, \"after_frames\": N or \"at_byte\": N",
             );
             None
@@ -345,7 +342,7 @@ fn cut(node: Node<'_>, faults: &mut Faults) -> Option<(Cut, At)> {
     }
 }
 
-fn count(fields: &Fields<'_>, name: &str, faults: &mut Faults) -> Option<usize> {
-    let number = fields.number(name, 0..=1_000_000_000, faults)?;
+fn count(fields: &Fields<'_>, name: &str, errors: &mut Errors) -> Option<usize> {
+    let number = fields.number(name, 0..=1_000_000_000, errors)?;
     usize::try_from(number).ok()
 }

@@ -1,5 +1,5 @@
-//! Audio files that the emulator serves under `/samples/` and can fetch from itself, so that a
-//! first example has something to listen to without any network.
+//! Audio files that the emulator serves under `/samples/` and resolves itself, so that a first
+//! example works without network access.
 
 use std::sync::LazyLock;
 
@@ -9,10 +9,11 @@ const SENTENCE_EN: &[u8] = include_bytes!("../../examples/sentence-en.wav");
 const SENTENCE_ZH: &[u8] = include_bytes!("../../examples/sentence-zh.wav");
 const TONE: &[u8] = include_bytes!("../../examples/tone.wav");
 
-/// Where the vendor's quick starts keep their audio. It is played by a sample of the same name.
+/// Host and path of the audio in DashScope's quick starts, which a sample of the same name
+/// replaces.
 const DOCUMENTED: (&str, &str) = ("dashscope.oss-cn-beijing.aliyuncs.com", "/audios/");
 
-/// The sentence in two channels, as the file of the quick start has.
+/// The sentence in two channels, like the file of the quick start.
 static TWO_CHANNELS: LazyLock<Bytes> = LazyLock::new(|| doubled(SENTENCE_ZH));
 
 /// The sample at this path.
@@ -26,7 +27,7 @@ pub(super) fn sample(path: &str) -> Option<Bytes> {
     }
 }
 
-/// What plays the file of a quick start.
+/// The sample that replaces a file of a quick start.
 pub(super) fn documented(url: &url::Url) -> Option<Bytes> {
     let (host, folder) = DOCUMENTED;
     if url.host_str() != Some(host) {
@@ -39,7 +40,7 @@ pub(super) fn documented(url: &url::Url) -> Option<Bytes> {
     }
 }
 
-/// A WAV file of one channel with 16 bits and a header of 44 bytes, in two channels.
+/// Converts a WAV file of one channel, 16 bits and a 44-byte header to two channels.
 fn doubled(file: &[u8]) -> Bytes {
     let (head, data) = file.split_at_checked(44).unwrap_or((file, &[]));
     let mut two = head.to_vec();
@@ -72,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_sample_is_heard() {
+    fn every_sample_is_decoded() {
         for (name, channels) in [
             ("sentence-en.wav", 1),
             ("sentence-zh.wav", 1),
@@ -80,9 +81,13 @@ mod tests {
             ("2channel_16K.wav", 2),
         ] {
             let file = sample(&format!("/samples/{name}")).unwrap();
-            let sound = decode(file, 30, &mut Budget::default()).unwrap();
-            assert_eq!((sound.rate, sound.channels), (16_000, channels), "{name}");
-            assert!(sound.seconds() > 1.0 && !sound.longer, "{name}");
+            let recording = decode(file, 30, &mut Budget::default()).unwrap();
+            assert_eq!(
+                (recording.rate, recording.channels),
+                (16_000, channels),
+                "{name}"
+            );
+            assert!(recording.seconds() > 1.0 && !recording.longer, "{name}");
         }
         assert!(sample("/samples/none.wav").is_none() && sample("/tone.wav").is_none());
     }

@@ -1,44 +1,44 @@
-//! A script: rules that tell the emulator what to reply instead of its own answer.
+//! Scripts: rules that replace the emulator's own answers.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::reader::Faults;
+use super::reader::Errors;
 use super::rule::{Match, Reply, Rule};
 use super::rule_reader::rules;
 
-/// The rules that people write to test their own clients. The format is in `docs/emulator.md`.
+/// Rules for testing a client. The format is documented in `docs/emulator.md`.
 #[derive(Clone, Debug, Default)]
 pub struct Script {
     rules: Arc<[Rule]>,
 }
 
-/// All that is wrong with a script, each fault with its place and how to mend it.
+/// All errors in a script, each with its path and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptError {
     lines: Vec<String>,
 }
 
 impl Script {
-    /// Reads a script. An empty one is `{"rules": []}`.
+    /// Parses a script. An empty one is `{"rules": []}`.
     ///
     /// # Errors
     ///
-    /// Names every fault of the document, not the first alone.
+    /// Every error in the document, not only the first.
     pub fn parse(json: &str) -> Result<Self, ScriptError> {
         let document: Value = serde_json::from_str(json).map_err(|error| ScriptError {
             lines: vec![format!(
                 "line {}, column {}: not JSON ({}); fix the syntax first",
                 error.line(),
                 error.column(),
-                words(&error)
+                message(&error)
             )],
         })?;
-        let mut faults = Faults::default();
-        let rules = rules(&document, &mut faults);
-        let lines = faults.into_lines();
+        let mut errors = Errors::default();
+        let rules = rules(&document, &mut errors);
+        let lines = errors.into_lines();
         if lines.is_empty() {
             Ok(Self {
                 rules: rules.into(),
@@ -48,7 +48,7 @@ impl Script {
         }
     }
 
-    /// How many rules there are.
+    /// Number of rules.
     pub fn len(&self) -> usize {
         self.rules.len()
     }
@@ -59,11 +59,11 @@ impl Script {
     }
 }
 
-/// serde's words without its own way of telling the place.
-fn words(error: &serde_json::Error) -> String {
+/// serde's message without its own position.
+fn message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" at line ") {
-        Some((words, _)) => words.to_owned(),
+        Some((message, _)) => message.to_owned(),
         None => text,
     }
 }
@@ -82,31 +82,31 @@ impl fmt::Display for ScriptError {
 
 impl std::error::Error for ScriptError {}
 
-/// What a call is, as far as rules look at it.
+/// The properties of a call that rules match.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call<'a> {
     /// The path without the query.
     pub(super) path: &'a str,
-    /// The model that it names.
+    /// The model in the request.
     pub(super) model: &'a str,
-    /// The text and the addresses of the last turn.
+    /// The text and the media URLs of the last message.
     pub(super) text: &'a str,
-    /// Whether it asks for a stream.
+    /// Whether a stream is requested.
     pub(super) stream: bool,
 }
 
-/// A rule that applies.
+/// A rule that matched a call.
 #[derive(Clone, Debug)]
-pub(super) struct Cue {
-    /// The name of the rule, or its place in the script.
+pub(super) struct MatchedRule {
+    /// Name of the rule, or its index in the script.
     pub(super) name: String,
     /// What it replies.
     pub(super) reply: Reply,
 }
 
-/// A script at work: it counts the calls that its rules have seen, and can be changed.
+/// A script that is being run: it counts the calls for its rules, and can be replaced.
 #[derive(Debug, Default)]
-pub(super) struct Prompter {
+pub(super) struct ActiveScript {
     running: Mutex<Running>,
 }
 
@@ -116,23 +116,23 @@ struct Running {
     counts: Vec<u64>,
 }
 
-impl Prompter {
-    /// Begins with a script.
+impl ActiveScript {
+    /// Starts a script.
     pub(super) fn new(script: Script) -> Self {
-        let prompter = Self::default();
-        prompter.change(script);
-        prompter
+        let active = Self::default();
+        active.change(script);
+        active
     }
 
-    /// Takes another script; all counts begin anew.
+    /// Replaces the script and resets all counts.
     pub(super) fn change(&self, script: Script) {
         let counts = vec![0; script.len()];
         *self.lock() = Running { script, counts };
     }
 
-    /// The first rule that applies to a call. A rule counts the calls that reach it and match it
-    /// but for its count.
-    pub(super) fn cue(&self, call: Call<'_>) -> Option<Cue> {
+    /// The first rule that matches a call. A rule counts the calls that reach it and match it
+    /// except for its count.
+    pub(super) fn matching_rule(&self, call: Call<'_>) -> Option<MatchedRule> {
         let mut running = self.lock();
         let Running { script, counts } = &mut *running;
         for (index, (rule, count)) in script.rules.iter().zip(counts).enumerate() {
@@ -142,7 +142,7 @@ impl Prompter {
             *count = count.saturating_add(1);
             if rule.when.count.contains(count) {
                 let name = rule.name.clone();
-                return Some(Cue {
+                return Some(MatchedRule {
                     name: name.unwrap_or_else(|| format!("rules[{index}]")),
                     reply: rule.reply.clone(),
                 });
@@ -157,7 +157,7 @@ impl Prompter {
     }
 }
 
-/// The path of the endpoint that a rule without a path is for.
+/// Path of the generation endpoint, the default path of a rule.
 pub(super) const GENERATION: &str = "/api/v1/services/aigc/multimodal-generation/generation";
 
 fn matches(when: &Match, call: Call<'_>) -> bool {
@@ -172,9 +172,9 @@ fn matches(when: &Match, call: Call<'_>) -> bool {
         && when.stream.is_none_or(|stream| stream == call.stream)
 }
 
-/// Whether a text is as a pattern says, in which `*` is any text and `?` any one character.
+/// Whether a text matches a pattern, in which `*` is any text and `?` any one character.
 pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
-    // The classic walk with one point of return: time is bounded by the product of the lengths.
+    // Backtracking to one position: the time is bounded by the product of the lengths.
     let (mut pattern, mut text) = (pattern, text);
     let mut again: Option<(&str, &str)> = None;
     loop {
@@ -222,15 +222,19 @@ mod tests {
         stream: false,
     };
 
-    fn cues(script: &str, call: Call<'_>, times: usize) -> Vec<Option<String>> {
-        let prompter = Prompter::new(Script::parse(script).unwrap());
+    fn matching_rules(script: &str, call: Call<'_>, times: usize) -> Vec<Option<String>> {
+        let script = ActiveScript::new(Script::parse(script).unwrap());
         (0..times)
-            .map(|_| prompter.cue(call).map(|cue| cue.name))
+            .map(|_| {
+                script
+                    .matching_rule(call)
+                    .map(|matching_rule| matching_rule.name)
+            })
             .collect()
     }
 
     #[test]
-    fn wildcards() {
+    fn patterns_match_with_wildcards() {
         for (pattern, text, expected) in [
             ("", "", true),
             ("*", "", true),
@@ -248,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_match_on_all_that_they_give() {
+    fn rules_match_if_all_conditions_hold() {
         for (when, expected) in [
             ("{}", true),
             (r#"{"model":"qwen-audio*"}"#, true),
@@ -263,13 +267,20 @@ mod tests {
             (r#"{"count":2}"#, false),
         ] {
             let script = format!(r#"{{"rules":[{{"match":{when},"reply":{{}}}}]}}"#);
-            assert_eq!(cues(&script, CALL, 1)[0].is_some(), expected, "{when}");
+            assert_eq!(
+                matching_rules(&script, CALL, 1)[0].is_some(),
+                expected,
+                "{when}"
+            );
         }
         let upload = Call {
             path: "/oss",
             ..CALL
         };
-        assert_eq!(cues(r#"{"rules":[{"reply":{}}]}"#, upload, 1), [None]);
+        assert_eq!(
+            matching_rules(r#"{"rules":[{"reply":{}}]}"#, upload, 1),
+            [None]
+        );
     }
 
     #[test]
@@ -277,7 +288,7 @@ mod tests {
         let script = r#"{"rules":[
             {"name":"second","match":{"count":2},"reply":{}},
             {"name":"third on","match":{"count":{"from":2}},"reply":{}}]}"#;
-        let names = cues(script, CALL, 4);
+        let names = matching_rules(script, CALL, 4);
         let names: Vec<_> = names.iter().map(Option::as_deref).collect();
         assert_eq!(
             names,
@@ -286,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_told_with_its_place_and_its_cure() {
+    fn every_error_is_reported_with_its_path_and_fix() {
         let error = Script::parse(
             r#"{"rules":[{"match":{"modle":"x","count":0},"reply":{"status":99,
                "delays":{"head_ms":"soon"},"wire":{"cut":{"how":"bite"},"line_end":"nl"},
@@ -355,12 +366,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in ".{0,200}") {
+        fn arbitrary_text_is_parsed_or_refused(text in ".{0,200}") {
             drop(Script::parse(&text));
         }
 
         #[test]
-        fn any_document_is_read_or_refused_with_a_place(rule in json()) {
+        fn an_arbitrary_document_is_parsed_or_refused_with_a_path(rule in json()) {
             let document = serde_json::json!({"rules": [rule]}).to_string();
             if let Err(error) = Script::parse(&document) {
                 prop_assert!(error.to_string().contains("rules"), "{error}");
@@ -368,7 +379,7 @@ mod tests {
         }
 
         #[test]
-        fn wildcard_agrees_with_itself(text in "[abc*?]{0,12}") {
+        fn every_text_matches_itself_as_a_pattern(text in "[abc*?]{0,12}") {
             prop_assert!(wildcard("*", &text));
             prop_assert!(wildcard(&"?".repeat(text.chars().count()), &text));
         }

@@ -1,4 +1,4 @@
-//! Plays a plan: the body that hyper polls, and what comes before its head.
+//! Sends a planned response: the wait before the head, and the body that hyper polls.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,45 +14,45 @@ use tokio::time::{Sleep, sleep};
 use super::request_journal::Entry;
 use super::response_plan::{Plan, Step};
 use super::rule::Cut;
-use super::socket::Breaker;
+use super::socket::ResetSwitch;
 
-/// The end of a connection that a script wants.
+/// A connection that a script ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Broken;
+pub(super) struct ConnectionCut;
 
-impl fmt::Display for Broken {
+impl fmt::Display for ConnectionCut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the script cuts the connection here")
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for ConnectionCut {}
 
-/// Waits for the head of a plan and makes the response whose body plays the rest.
+/// Waits for the head of a plan, and returns the response whose body sends the rest.
 ///
 /// # Errors
 ///
-/// When the plan wants the connection to end before the head. hyper then closes it.
+/// If the plan ends the connection before the head; hyper then closes it.
 pub(super) async fn play(
     plan: Plan,
     mut entry: Entry,
-    breaker: Breaker,
-) -> Result<Response<Playback>, Broken> {
+    reset_switch: ResetSwitch,
+) -> Result<Response<PlannedBody>, ConnectionCut> {
     if !plan.head_delay.is_zero() {
         sleep(plan.head_delay).await;
     }
     match plan.no_head {
         None => {}
         Some(Cut::Hang) => return pending().await,
-        Some(cut @ (Cut::Close | Cut::Reset)) => return Err(ended(cut, &mut entry, &breaker)),
+        Some(cut @ (Cut::Close | Cut::Reset)) => return Err(ended(cut, &mut entry, &reset_switch)),
     }
     entry.head(plan.status);
-    let mut response = Response::new(Playback {
+    let mut response = Response::new(PlannedBody {
         steps: plan.steps,
         sleep: None,
         flush: false,
         entry,
-        breaker,
+        reset_switch,
     });
     *response.status_mut() = StatusCode::from_u16(plan.status).unwrap_or(StatusCode::OK);
     for (name, value) in plan.headers {
@@ -64,38 +64,38 @@ pub(super) async fn play(
     Ok(response)
 }
 
-fn ended(cut: Cut, entry: &mut Entry, breaker: &Breaker) -> Broken {
+fn ended(cut: Cut, entry: &mut Entry, reset_switch: &ResetSwitch) -> ConnectionCut {
     match cut {
         Cut::Reset => {
-            breaker.pull();
+            reset_switch.reset_on_close();
             entry.end("reset by script");
         }
         Cut::Close | Cut::Hang => entry.end("closed by script"),
     }
-    Broken
+    ConnectionCut
 }
 
-/// The body of a response, step by step. It is dropped when the client has gone.
+/// The body of a response, step by step. Dropped when the client disconnects.
 #[derive(Debug)]
-pub(super) struct Playback {
+pub(super) struct PlannedBody {
     steps: VecDeque<Step>,
     sleep: Option<Pin<Box<Sleep>>>,
     flush: bool,
     entry: Entry,
-    breaker: Breaker,
+    reset_switch: ResetSwitch,
 }
 
-impl Body for Playback {
+impl Body for PlannedBody {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = ConnectionCut;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ConnectionCut>>> {
         if std::mem::take(&mut self.flush) {
-            // hyper writes what it has when a body has nothing more at once: so each step is a
-            // write of its own, and none is lost when the connection is cut after it.
+            // hyper flushes when a body is pending: so each step is a write of its own, and none is
+            // lost when the connection is cut after it.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -121,13 +121,13 @@ impl Body for Playback {
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Step::Cut(Cut::Hang)) => {
-                    // Nothing wakes it but the end of the connection, which drops it.
+                    // Never woken; the end of the connection drops it.
                     self.steps.push_front(Step::Cut(Cut::Hang));
                     return Poll::Pending;
                 }
                 Some(Step::Cut(cut @ (Cut::Close | Cut::Reset))) => {
                     let this = &mut *self;
-                    let broken = ended(cut, &mut this.entry, &this.breaker);
+                    let broken = ended(cut, &mut this.entry, &this.reset_switch);
                     return Poll::Ready(Some(Err(broken)));
                 }
             }

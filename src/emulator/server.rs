@@ -1,4 +1,4 @@
-//! Accepts connections and serves them until it is told to stop.
+//! Accepts connections and serves them until shutdown.
 
 use std::future::Future;
 use std::io;
@@ -15,29 +15,29 @@ use tokio::time::{sleep, timeout};
 
 use super::routes::route;
 use super::settings::EmulatorConfig;
-use super::socket::{Breaker, Socket};
-use super::state::Desk;
+use super::socket::{ResetSwitch, Socket};
+use super::state::ServerState;
 
-/// A client that does not finish its head in this time is not one.
+/// The longest wait for a complete request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Answers that run when the server stops may end within this; scripts may hang for ever.
+/// How long responses in flight may take at shutdown; a script may never end.
 const DRAIN: Duration = Duration::from_secs(1);
-/// After an error of `accept`, such as too many open files, others may close some.
+/// Wait after an error of `accept`, such as too many open files, until descriptors are closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Plays DashScope on a listener until `shutdown` is ready: its base URL is
-/// `http://ADDRESS/api/v1`. The connections that are open then have a second to end.
+/// Serves DashScope's API on a listener until `shutdown` completes. The base URL is
+/// `http://ADDRESS/api/v1`. Connections that are open at shutdown have one second to end.
 ///
 /// # Errors
 ///
-/// When the listener has no address.
+/// If the listener has no local address.
 pub async fn serve(
     listener: TcpListener,
     settings: EmulatorConfig,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let limit = Arc::new(Semaphore::new(settings.max_connections.max(1)));
-    let desk = Arc::new(Desk::new(settings, listener.local_addr()?));
+    let state = Arc::new(ServerState::new(settings, listener.local_addr()?));
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -53,14 +53,14 @@ pub async fn serve(
                 }
             },
         };
-        let (desk, stopped) = (Arc::clone(&desk), stopped.clone());
+        let (state, stopped) = (Arc::clone(&state), stopped.clone());
         connections.spawn(async move {
-            connection(desk, stream, stopped).await;
+            connection(state, stream, stopped).await;
             drop(permit);
         });
     }
     drop(listener);
-    // The receivers may all have gone with their connections.
+    // All receivers may be gone with their connections.
     let _ = stop.send(true);
     let all = async { while connections.join_next().await.is_some() {} };
     // What has not ended is aborted when the set is dropped.
@@ -74,22 +74,27 @@ async fn accept(
 ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(limit).acquire_owned().await.ok()?;
     let (stream, _) = listener.accept().await.ok()?;
-    // Frames are small and must not wait for each other. Without it they are only slower.
+    // Frames are small and must not be delayed by Nagle's algorithm. Failure only costs latency.
     let _ = stream.set_nodelay(true);
     Some((stream, permit))
 }
 
-async fn connection(desk: Arc<Desk>, stream: TcpStream, mut stopped: watch::Receiver<bool>) {
-    let breaker = Breaker::default();
-    let io = TokioIo::new(Socket::new(stream, breaker.clone()));
-    let service = service_fn(move |request| route(Arc::clone(&desk), breaker.clone(), request));
+async fn connection(
+    state: Arc<ServerState>,
+    stream: TcpStream,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let reset_switch = ResetSwitch::default();
+    let io = TokioIo::new(Socket::new(stream, reset_switch.clone()));
+    let service =
+        service_fn(move |request| route(Arc::clone(&state), reset_switch.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(io, service);
     tokio::pin!(connection);
     tokio::select! {
-        // How it ended stands in the journal; a client that goes is nothing to tell.
+        // The journal records how it ended; a disconnecting client is not logged.
         _ = connection.as_mut() => return,
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
@@ -103,7 +108,7 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
     use tokio::time::Instant;
 
-    use super::super::client::{End, Served};
+    use super::super::client::{End, TestEmulator};
     use super::super::script::{GENERATION, Script};
     use super::*;
 
@@ -119,12 +124,12 @@ mod tests {
     const THREE: [&str; 3] = ["one", "two", "three"];
 
     #[tokio::test(start_paused = true)]
-    async fn keys_are_judged_before_bodies() {
+    async fn keys_are_checked_before_bodies() {
         let settings = EmulatorConfig {
             bad_keys: vec!["sk-worn".into()],
             ..EmulatorConfig::default()
         };
-        let served = Served::start(settings).await;
+        let served = TestEmulator::start(settings).await;
         for (key, good) in [
             (None, false),
             (Some("Bearer sk-bad"), false),
@@ -149,8 +154,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_temporary_key_opens_until_its_end() {
-        let served = Served::plain().await;
+    async fn a_temporary_key_is_accepted_until_it_expires() {
+        let served = TestEmulator::plain().await;
         let path = "/api/v1/tokens?expire_in_seconds=20";
         let given = served
             .call("POST", path, &[("authorization", "Bearer sk-a")], b"")
@@ -175,10 +180,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn delays_come_where_they_are_asked_for() {
+    async fn delays_apply_where_the_script_sets_them() {
         let reply = json!({"answer": {"chunks": THREE},
             "delays": {"head_ms": 1000, "first_ms": 2000, "between_ms": 300, "heartbeat_ms": 900}});
-        let served = Served::scripted(&with_reply(&reply)).await;
+        let served = TestEmulator::scripted(&with_reply(&reply)).await;
         let began = Instant::now();
         let mut stream = served.open_stream(&question()).await;
         let mut first = [0; 1];
@@ -202,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_goes_is_seen_at_once() {
+    async fn a_disconnecting_client_is_noticed_immediately() {
         for delays in [
             json!({"delays": {"head_ms": 60_000}}),
             json!({"delays": {"first_ms": 60_000}}),
@@ -210,9 +215,9 @@ mod tests {
             json!({"wire": {"cut": {"how": "hang", "before_head": true}}}),
             json!({"wire": {"cut": {"how": "hang", "after_frames": 1}}}),
         ] {
-            let served = Served::scripted(&with_reply(&delays)).await;
+            let served = TestEmulator::scripted(&with_reply(&delays)).await;
             let stream = served.open_stream(&question()).await;
-            // The request is there once it stands in the journal.
+            // The request has arrived once the journal has it.
             while served.journal().await.is_empty() {}
             assert_eq!(served.journal().await[0]["end"], "running");
             drop(stream);
@@ -223,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_are_cut_where_the_script_says() {
+    async fn responses_are_cut_where_the_script_sets_it() {
         let frame = |n: usize, text: &str, usage: u64, end: &str| {
             format!(
                 "id:{n}\nevent:result\n:HTTP_STATUS/200\ndata:{{\"output\":{{\"choices\":[{{\
@@ -253,8 +258,8 @@ mod tests {
             cut["how"] = json!(how);
             let reply = json!({"request_id": "r-1", "wire": {"cut": cut},
                 "answer": {"chunks": THREE, "usage": {"output_tokens": 3}}});
-            let served = Served::scripted(&with_reply(&reply)).await;
-            let answer = served.ask_stream(&question()).await;
+            let served = TestEmulator::scripted(&with_reply(&reply)).await;
+            let answer = served.request_stream(&question()).await;
             assert_eq!(answer.end, end, "{how} {place}");
             assert_eq!(answer.text(), expected, "{how} {place}");
             let by_script = if how == "reset" {
@@ -267,12 +272,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn raw_bytes_go_out_as_they_are() {
+    async fn raw_bytes_are_sent_unchanged() {
         let reply = json!({"status": 502, "headers": {"content-type": "text/html"},
             "raw": {"pieces": [{"text": "<html>"}, {"base64": "/wA=", "delay_ms": 5000}]}});
-        let served = Served::scripted(&with_reply(&reply)).await;
+        let served = TestEmulator::scripted(&with_reply(&reply)).await;
         let began = Instant::now();
-        let answer = served.ask(&question()).await;
+        let answer = served.request(&question()).await;
         assert_eq!(
             (answer.status, answer.header("content-type")),
             (502, Some("text/html"))
@@ -283,8 +288,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_script_can_be_changed_and_the_journal_forgotten() {
-        let served = Served::plain().await;
+    async fn the_script_can_be_replaced_and_the_journal_cleared() {
+        let served = TestEmulator::plain().await;
         let put = async |script: String| {
             served
                 .call("PUT", "/emulator/script", &[], script.as_bytes())
@@ -300,7 +305,7 @@ mod tests {
         let reply = json!({"error": {"status": 429, "code": "Throttling", "message": "slow"},
             "headers": {"retry-after": "7"}});
         assert_eq!(put(with_reply(&reply)).await.status, 204);
-        let answer = served.ask(&question()).await;
+        let answer = served.request(&question()).await;
         assert_eq!(
             (answer.status, answer.header("retry-after")),
             (429, Some("7"))
@@ -328,12 +333,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bodies_are_bounded() {
+    async fn the_size_of_bodies_is_limited() {
         let settings = EmulatorConfig {
             max_body_bytes: 100,
             ..EmulatorConfig::default()
         };
-        let served = Served::start(settings).await;
+        let served = TestEmulator::start(settings).await;
         let headers = [("authorization", "Bearer sk-a"), ("expect", "")];
         let answer = served
             .call("POST", GENERATION, &headers, &[b' '; 101])
@@ -345,9 +350,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_stops_though_an_answer_hangs() {
+    async fn it_stops_while_a_response_hangs() {
         let hang = json!({"wire": {"cut": {"how": "hang", "after_frames": 1}}});
-        let served = Served::scripted(&with_reply(&hang)).await;
+        let served = TestEmulator::scripted(&with_reply(&hang)).await;
         let mut stream = served.open_stream(&question()).await;
         stream.read_exact(&mut [0; 10]).await.unwrap();
         let began = Instant::now();
@@ -361,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn the_built_in_script_is_whole() {
+    fn the_built_in_script_is_valid() {
         let script = Script::parse(include_str!("quickstart.json")).unwrap();
         assert_eq!(script.len(), 4);
     }

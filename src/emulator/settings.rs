@@ -1,36 +1,36 @@
-//! What can be set of the emulator.
+//! The settings of the emulator.
 
 use std::fmt;
 
 use super::script::Script;
 
-/// A key that is always refused, so that clients can be tested without a setting.
+/// A key that is always refused, for testing clients without a setting.
 pub(super) const BAD_KEY: &str = "sk-bad";
 
-/// The largest body of a request to the models: several media of the largest size as data URIs.
+/// Default limit of a request body: several media of the largest size as data URIs.
 const BODY_BYTES: usize = 64 * 1024 * 1024;
-/// The temporary storage holds one object of the largest size that DashScope takes, 1 GiB.
+/// Default capacity of the store: one object of the largest size that DashScope accepts, 1 GiB.
 const STORE_BYTES: usize = 1024 * 1024 * 1024;
-/// More connections than a test suite opens, and few enough for small machines.
+/// Default limit of connections: above what a test suite opens, and affordable for small machines.
 const CONNECTIONS: usize = 1024;
-/// Requests that the journal keeps.
+/// Default number of requests in the journal.
 const JOURNAL: usize = 1000;
 
-/// How the emulator behaves. The default is DashScope at its best.
+/// Settings of the emulator. The defaults give an error-free DashScope.
 #[derive(Clone)]
 pub struct EmulatorConfig {
-    /// What to reply instead of the emulator's own answers. Empty by default.
+    /// Rules that replace the emulator's own answers. Default: none.
     pub script: Script,
-    /// Keys that are refused, beside `sk-bad`. None by default.
+    /// Keys that are refused, besides `sk-bad`. Default: none.
     pub bad_keys: Vec<String>,
-    /// The largest body of a request to the models, in bytes. 64 MiB by default.
+    /// The largest body of a generation request, in bytes. Default: 64 MiB.
     pub max_body_bytes: usize,
-    /// What the temporary storage holds, in bytes; the oldest objects are dropped for new ones.
-    /// 1 GiB by default. No single object may be larger than that or than 1 GiB.
+    /// Capacity of the object store, in bytes; new objects replace the oldest. Also the largest
+    /// object, up to 1 GiB. Default: 1 GiB.
     pub store_bytes: usize,
-    /// Connections at one time; more wait to be accepted. 1024 by default.
+    /// Concurrent connections; further ones wait to be accepted. Default: 1024.
     pub max_connections: usize,
-    /// Requests that the journal keeps. 1000 by default.
+    /// Requests in the journal. Default: 1000.
     pub journal_entries: usize,
 }
 

@@ -9,40 +9,43 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Tells a connection to end with RST instead of FIN.
+/// Makes a connection end with RST instead of FIN.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Breaker(Arc<AtomicBool>);
+pub(super) struct ResetSwitch(Arc<AtomicBool>);
 
-impl Breaker {
-    /// From now on the end of the connection is a reset.
-    pub(super) fn pull(&self) {
+impl ResetSwitch {
+    /// Resets the connection when it is closed.
+    pub(super) fn reset_on_close(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    fn pulled(&self) -> bool {
+    fn resets_on_close(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// A TCP connection with its breaker.
+/// A TCP connection that can be reset.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
-    breaker: Breaker,
+    reset_switch: ResetSwitch,
 }
 
 impl Socket {
     /// Wraps a connection.
-    pub(super) fn new(stream: TcpStream, breaker: Breaker) -> Self {
-        Self { stream, breaker }
+    pub(super) fn new(stream: TcpStream, reset_switch: ResetSwitch) -> Self {
+        Self {
+            stream,
+            reset_switch,
+        }
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if self.breaker.pulled() {
-            // Closing a socket that does not linger discards what is unsent and sends RST. If the
-            // option cannot be set the peer sees FIN, which is a cut too.
+        if self.reset_switch.resets_on_close() {
+            // Closing with zero linger discards unsent bytes and sends RST. If the option cannot be
+            // set, the peer sees FIN, which also cuts the response.
             let _ = self.stream.set_zero_linger();
         }
     }
@@ -72,8 +75,8 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.breaker.pulled() {
-            // FIN first would spoil the reset.
+        if self.reset_switch.resets_on_close() {
+            // A FIN would prevent the RST.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)

@@ -1,4 +1,4 @@
-//! Makes sound: the speech of the emulator's text-to-speech models, and WAV files.
+//! Generates audio: the output of text-to-speech models, and WAV files.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,14 +6,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 /// DashScope streams speech at 24 kHz.
 pub(super) const RATE: u32 = 24_000;
-/// A character is said in this many samples: 60 ms.
+/// Samples for each character: 60 ms.
 const SAMPLES: u16 = 1440;
-/// Bytes of PCM in one piece of a stream: 0.2 s.
+/// Bytes of PCM in one chunk of a stream: 0.2 s.
 const PIECE: usize = 9600;
 
-/// "Says" a text: each character is a short tone, higher for higher code points, and a space is
-/// silence. It is no speech, but another text sounds different.
-pub(super) fn speak(text: &str, voice: &str) -> Vec<i16> {
+/// Converts a text to audio: each character is a short tone, higher for higher code points, and a
+/// space is silence. It is no speech, but differs from text to text.
+pub(super) fn synthesize(text: &str, voice: &str) -> Vec<i16> {
     let voice: u32 = voice.bytes().map(u32::from).sum();
     let mut samples = Vec::new();
     for character in text.chars() {
@@ -37,7 +37,7 @@ pub(super) fn speak(text: &str, voice: &str) -> Vec<i16> {
     samples
 }
 
-/// The bytes of PCM in the pieces of a stream, in base64.
+/// The PCM of the samples in chunks, as base64.
 pub(super) fn pieces(samples: &[i16]) -> Vec<String> {
     let pcm = pcm(samples);
     pcm.chunks(PIECE)
@@ -45,7 +45,7 @@ pub(super) fn pieces(samples: &[i16]) -> Vec<String> {
         .collect()
 }
 
-/// A WAV file of one channel with 16 bits.
+/// A WAV file with one channel of 16 bits.
 pub(super) fn wav(rate: u32, samples: &[i16]) -> Bytes {
     let pcm = pcm(samples);
     let length = u32::try_from(pcm.len()).unwrap_or(u32::MAX);
@@ -66,8 +66,8 @@ pub(super) fn wav(rate: u32, samples: &[i16]) -> Bytes {
     file.freeze()
 }
 
-/// A WAV file as DashScope makes it of a stream, whose length is not known when it begins: the
-/// sizes of the RIFF chunk and of the data are placeholders.
+/// A WAV file as DashScope streams it: its length is unknown at the start, so the sizes of the RIFF
+/// and data chunks are placeholders.
 pub(super) fn streamed_wav(rate: u32, samples: &[i16]) -> Bytes {
     let mut file = BytesMut::from(wav(rate, samples));
     for (at, size) in [(4, 0x7fff_ffbf_u32), (40, 0x7fff_ff9b)] {
@@ -90,8 +90,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_join_to_the_samples_of_the_file() {
-        let samples = speak("hello 你好", "Cherry");
+    fn chunks_join_to_the_samples_of_the_file() {
+        let samples = synthesize("hello 你好", "Cherry");
         assert_eq!(samples.len(), 8 * usize::from(SAMPLES));
         let joined: Vec<u8> = pieces(&samples)
             .iter()
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(streamed[4..8], [0xbf, 0xff, 0xff, 0x7f]);
         assert_eq!(streamed[40..44], [0x9b, 0xff, 0xff, 0x7f]);
         assert_eq!(streamed[44..], joined);
-        assert_ne!(samples, speak("hello 你坏", "Cherry"));
-        assert_ne!(samples, speak("hello 你好", "Ethan"));
+        assert_ne!(samples, synthesize("hello 你坏", "Cherry"));
+        assert_ne!(samples, synthesize("hello 你好", "Ethan"));
     }
 }

@@ -1,4 +1,4 @@
-//! What all requests share, and what is known of one of them.
+//! State shared by all requests, and the context of one request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,55 +13,55 @@ use tokio::sync::Semaphore;
 use bytes::Bytes;
 
 use super::clock::Clock;
-use super::error::Fault;
+use super::error::ApiError;
 use super::object_store::Store;
 use super::policy::Signer;
 use super::request_journal::{Entry, Journal};
 use super::rule::Reply;
-use super::script::{Call, Prompter, Script};
+use super::script::{ActiveScript, Call, Script};
 use super::settings::{BAD_KEY, EmulatorConfig};
 
-/// Media that are decoded at one time: it is work for processors, and needs memory.
-const LISTENERS: usize = 2;
+/// Concurrent decodings, which need CPU and memory.
+const MAX_DECODINGS: usize = 2;
 
-/// The parts of the emulator.
-pub(super) struct Desk {
-    /// The script of the tester.
-    pub(super) prompter: Prompter,
-    /// The script that is built in: the samples of DashScope's documentation.
-    pub(super) samples: Prompter,
-    /// What came.
+/// State shared by all requests.
+pub(super) struct ServerState {
+    /// The tester's script.
+    pub(super) script: ActiveScript,
+    /// The built-in script: the samples of DashScope's documentation.
+    pub(super) samples: ActiveScript,
+    /// The requests received.
     pub(super) journal: Arc<Journal>,
-    /// What was uploaded and made.
+    /// Uploads and results.
     pub(super) store: Store,
-    /// What is signed.
+    /// Signs policies and temporary keys.
     pub(super) signer: Signer,
-    /// Permits to decode.
-    pub(super) listeners: Arc<Semaphore>,
-    /// The largest body that is read.
+    /// Permits for decoding.
+    pub(super) decode_permits: Arc<Semaphore>,
+    /// The largest request body.
     pub(super) max_body_bytes: usize,
-    /// The largest object that is taken.
+    /// The largest object.
     pub(super) max_object_bytes: usize,
     bad_keys: Vec<String>,
     address: SocketAddr,
 }
 
-/// DashScope takes objects up to this size.
+/// The largest object that DashScope accepts.
 const OBJECT_BYTES: usize = 1024 * 1024 * 1024;
 
-impl Desk {
+impl ServerState {
     /// Sets up all parts.
     pub(super) fn new(settings: EmulatorConfig, address: SocketAddr) -> Self {
         let clock = Clock::new();
-        // A test parses the built-in script; were it broken, its samples would be missing.
+        // A test parses the built-in script; an invalid one would only lack its samples.
         let samples = Script::parse(include_str!("quickstart.json")).unwrap_or_default();
         Self {
-            prompter: Prompter::new(settings.script),
-            samples: Prompter::new(samples),
+            script: ActiveScript::new(settings.script),
+            samples: ActiveScript::new(samples),
             journal: Arc::new(Journal::new(settings.journal_entries, clock)),
             store: Store::new(settings.store_bytes),
             signer: Signer::new(clock),
-            listeners: Arc::new(Semaphore::new(LISTENERS)),
+            decode_permits: Arc::new(Semaphore::new(MAX_DECODINGS)),
             max_body_bytes: settings.max_body_bytes,
             max_object_bytes: settings.store_bytes.min(OBJECT_BYTES),
             bad_keys: settings.bad_keys,
@@ -69,8 +69,8 @@ impl Desk {
         }
     }
 
-    /// Whether a request shows a key that is good.
-    pub(super) fn admits(&self, parts: &Parts) -> bool {
+    /// Whether a request has a valid key.
+    pub(super) fn is_authorized(&self, parts: &Parts) -> bool {
         let header = parts.headers.get(AUTHORIZATION);
         let header = header.and_then(|value| value.to_str().ok());
         let Some(key) = header.and_then(|header| header.strip_prefix("Bearer ")) else {
@@ -78,13 +78,13 @@ impl Desk {
         };
         let key = key.trim();
         if key.starts_with("st-") {
-            return self.signer.takes(key);
+            return self.signer.accepts(key);
         }
         let bad = key == BAD_KEY || self.bad_keys.iter().any(|bad| bad == key);
         key.strip_prefix("sk-").is_some_and(|rest| !rest.is_empty()) && !bad
     }
 
-    /// Where the emulator is reached: as the client called it.
+    /// The base URL by which the client reached the emulator.
     pub(super) fn origin(&self, parts: &Parts) -> String {
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         match host {
@@ -93,38 +93,40 @@ impl Desk {
         }
     }
 
-    /// Reads a body.
+    /// Reads a request body.
     ///
     /// # Errors
     ///
-    /// When it is too large, or does not come whole.
-    pub(super) async fn body(&self, body: Incoming) -> Result<Bytes, Fault> {
+    /// If it is too large or incomplete.
+    pub(super) async fn body(&self, body: Incoming) -> Result<Bytes, ApiError> {
         let body = Limited::new(body, self.max_body_bytes);
-        let body = body.collect().await.map_err(|_| Fault::too_large())?;
+        let body = body.collect().await.map_err(|_| ApiError::too_large())?;
         Ok(body.to_bytes())
     }
 
-    /// What the tester's script replies to a call. The journal is told.
-    pub(super) fn cue(&self, call: Call<'_>, visit: &mut Visit) -> Reply {
-        let cue = self.prompter.cue(call);
-        if let Some(cue) = &cue {
-            visit.entry.note("rule", json!(cue.name));
+    /// The reply of the tester's script to a call, which is recorded in the journal.
+    pub(super) fn scripted_reply(&self, call: Call<'_>, context: &mut RequestContext) -> Reply {
+        let matching_rule = self.script.matching_rule(call);
+        if let Some(matching_rule) = &matching_rule {
+            context.entry.note("rule", json!(matching_rule.name));
         }
-        let reply = cue.map(|cue| cue.reply).unwrap_or_default();
+        let reply = matching_rule
+            .map(|matching_rule| matching_rule.reply)
+            .unwrap_or_default();
         if let Some(id) = &reply.request_id {
-            visit.id.clone_from(id);
+            context.id.clone_from(id);
         }
-        visit.entry.note("request_id", json!(visit.id));
+        context.entry.note("request_id", json!(context.id));
         reply
     }
 }
 
-/// One request on its way.
-pub(super) struct Visit {
-    /// The name of the request.
+/// The context of one request.
+pub(super) struct RequestContext {
+    /// The request id.
     pub(super) id: String,
-    /// Where the client reaches the emulator.
+    /// Base URL by which the client reached the emulator.
     pub(super) origin: String,
-    /// Its entry in the journal.
+    /// Its journal entry.
     pub(super) entry: Entry,
 }

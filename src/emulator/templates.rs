@@ -1,11 +1,11 @@
-//! The emulator's own words for what it was asked and given, in Chinese or in English.
+//! Texts of the emulator's answers about a request, in Chinese and English.
 
-use super::audio_analysis::{Heard, LISTED_SEGMENTS, Nature};
-use super::audio_decoder::Sound;
+use super::audio_analysis::{AudioAnalysis, LISTED_SEGMENTS, SignalKind};
+use super::audio_decoder::DecodedAudio;
 use super::image::crc;
-use super::media::{Medium, Print};
-use super::request::{Ask, Sense};
-use super::video::Film;
+use super::media::{Fingerprint, Medium};
+use super::request::{GenerationRequest, MediaKind};
+use super::video::VideoInfo;
 use Language::{Chinese, English};
 
 /// The language of an answer.
@@ -13,11 +13,11 @@ use Language::{Chinese, English};
 pub(super) enum Language {
     /// Chinese.
     Chinese,
-    /// English, for every other language too.
+    /// English, the default.
     English,
 }
 
-/// The language of a question: Chinese if there is one Chinese character in it.
+/// The language of a question: Chinese if it has at least one Chinese character.
 pub(super) fn language(question: &str) -> Language {
     if question
         .chars()
@@ -29,9 +29,9 @@ pub(super) fn language(question: &str) -> Language {
     }
 }
 
-/// The whole answer to a question about media, or without any.
-pub(super) fn answer(ask: &Ask, media: &[Medium]) -> String {
-    let question = ask.question();
+/// The whole text of an answer, with or without media.
+pub(super) fn answer(request: &GenerationRequest, media: &[Medium]) -> String {
+    let question = request.question();
     let language = language(&question);
     let mut lines = vec![match language {
         Chinese => "【内置的 DashScope 模拟器】".to_owned(),
@@ -46,7 +46,7 @@ pub(super) fn answer(ask: &Ask, media: &[Medium]) -> String {
         };
         lines.push(format!(
             "{number}{}",
-            describe(medium, ask.family.hears_seconds, language)
+            describe(medium, request.family.max_audio_seconds, language)
         ));
     }
     if !question.is_empty() {
@@ -55,13 +55,13 @@ pub(super) fn answer(ask: &Ask, media: &[Medium]) -> String {
             English => format!("You said: \"{question}\""),
         });
     }
-    lines.extend(context(ask, language));
+    lines.extend(context(request, language));
     lines.join("\n")
 }
 
-/// Earlier turns are told by their number and a fingerprint, so that a lost one is seen.
-fn context(ask: &Ask, language: Language) -> Option<String> {
-    let (_, earlier) = ask.turns.split_last()?;
+/// Reports the number of earlier messages and a fingerprint, so that a lost one is noticed.
+fn context(request: &GenerationRequest, language: Language) -> Option<String> {
+    let (_, earlier) = request.messages.split_last()?;
     if earlier.is_empty() {
         return None;
     }
@@ -73,22 +73,28 @@ fn context(ask: &Ask, language: Language) -> Option<String> {
     })
 }
 
-fn describe(medium: &Medium, hears_seconds: u32, language: Language) -> String {
+fn describe(medium: &Medium, max_audio_seconds: u32, language: Language) -> String {
     match medium {
-        Medium::Audio(sound, heard, print) => audio(sound, heard, *print, hears_seconds, language),
-        Medium::Image(picture, print) => {
-            let (format, width, height) = (picture.format, picture.width, picture.height);
-            let print = fingerprint(*print, language);
+        Medium::Audio(recording, analysis, fingerprint) => audio(
+            recording,
+            analysis,
+            *fingerprint,
+            max_audio_seconds,
+            language,
+        ),
+        Medium::Image(image, fingerprint) => {
+            let (format, width, height) = (image.format, image.width, image.height);
+            let fingerprint = fingerprint_text(*fingerprint, language);
             match language {
-                Chinese => format!("图像：{format}，{width}×{height} 像素，{print}。"),
-                English => format!("Image: {format}, {width} x {height} pixels, {print}."),
+                Chinese => format!("图像：{format}，{width}×{height} 像素，{fingerprint}。"),
+                English => format!("Image: {format}, {width} x {height} pixels, {fingerprint}."),
             }
         }
-        Medium::Video(film, print) => video(film.as_ref(), *print, language),
+        Medium::Video(info, fingerprint) => video(info.as_ref(), *fingerprint, language),
         Medium::Frames(frames) => {
             let list: Vec<_> = frames
                 .iter()
-                .map(|frame| describe(frame, hears_seconds, language))
+                .map(|frame| describe(frame, max_audio_seconds, language))
                 .collect();
             let (count, list) = (frames.len(), list.join(" "));
             match language {
@@ -96,29 +102,29 @@ fn describe(medium: &Medium, hears_seconds: u32, language: Language) -> String {
                 English => format!("Video: {count} frames. {list}"),
             }
         }
-        Medium::Elsewhere(sense, address) => elsewhere(*sense, address, language),
+        Medium::Remote(media_kind, address) => remote(*media_kind, address, language),
     }
 }
 
-fn video(film: Option<&Film>, print: Print, language: Language) -> String {
-    let print = fingerprint(print, language);
-    match (film, language) {
-        (Some(Film { container, frames }), Chinese) => {
-            format!("视频：{container}，{frames} 帧，{print}。")
+fn video(info: Option<&VideoInfo>, fingerprint: Fingerprint, language: Language) -> String {
+    let fingerprint = fingerprint_text(fingerprint, language);
+    match (info, language) {
+        (Some(VideoInfo { container, frames }), Chinese) => {
+            format!("视频：{container}，{frames} 帧，{fingerprint}。")
         }
-        (Some(Film { container, frames }), English) => {
-            format!("Video: {container}, {frames} frames, {print}.")
+        (Some(VideoInfo { container, frames }), English) => {
+            format!("Video: {container}, {frames} frames, {fingerprint}.")
         }
-        (None, Chinese) => format!("视频：{print}。"),
-        (None, English) => format!("Video: {print}."),
+        (None, Chinese) => format!("视频：{fingerprint}。"),
+        (None, English) => format!("Video: {fingerprint}."),
     }
 }
 
-fn elsewhere(sense: Sense, address: &str, language: Language) -> String {
-    let (chinese, english) = match sense {
-        Sense::Audio => ("音频", "audio"),
-        Sense::Image => ("图像", "image"),
-        Sense::Video => ("视频", "video"),
+fn remote(media_kind: MediaKind, address: &str, language: Language) -> String {
+    let (chinese, english) = match media_kind {
+        MediaKind::Audio => ("音频", "audio"),
+        MediaKind::Image => ("图像", "image"),
+        MediaKind::Video => ("视频", "video"),
     };
     match language {
         Chinese => format!("模拟器不访问网络，没有下载这个{chinese}：{address}"),
@@ -128,8 +134,8 @@ fn elsewhere(sense: Sense, address: &str, language: Language) -> String {
     }
 }
 
-fn fingerprint(print: Print, language: Language) -> String {
-    let Print { bytes, crc } = print;
+fn fingerprint_text(fingerprint: Fingerprint, language: Language) -> String {
+    let Fingerprint { bytes, crc } = fingerprint;
     match language {
         Chinese => format!("{bytes} 字节，CRC32 {crc:08x}"),
         English => format!("{bytes} bytes, CRC32 {crc:08x}"),
@@ -137,32 +143,32 @@ fn fingerprint(print: Print, language: Language) -> String {
 }
 
 fn audio(
-    sound: &Sound,
-    heard: &Heard,
-    print: Print,
-    hears_seconds: u32,
+    recording: &DecodedAudio,
+    analysis: &AudioAnalysis,
+    fingerprint: Fingerprint,
+    max_audio_seconds: u32,
     language: Language,
 ) -> String {
-    let (seconds, rate, channels) = (sound.seconds(), sound.rate, sound.channels);
-    let (container, codec) = (&sound.container, &sound.codec);
-    let more = if sound.longer { "+" } else { "" };
-    let print = fingerprint(print, language);
+    let (seconds, rate, channels) = (recording.seconds(), recording.rate, recording.channels);
+    let (container, codec) = (&recording.container, &recording.codec);
+    let more = if recording.longer { "+" } else { "" };
+    let fingerprint = fingerprint_text(fingerprint, language);
     let mut text = match language {
         Chinese => format!(
-            "音频：{container}（{codec}），{seconds:.2}{more} 秒，{rate} Hz，{channels} 声道，{print}。"
+            "音频：{container}（{codec}），{seconds:.2}{more} 秒，{rate} Hz，{channels} 声道，{fingerprint}。"
         ),
         English => format!(
-            "Audio: {container} ({codec}), {seconds:.2}{more} s, {rate} Hz, {}, {print}.",
+            "Audio: {container} ({codec}), {seconds:.2}{more} s, {rate} Hz, {}, {fingerprint}.",
             plural(channels, "channel")
         ),
     };
-    if seconds > f64::from(hears_seconds) {
+    if seconds > f64::from(max_audio_seconds) {
         text += &match language {
-            Chinese => format!("该模型只处理前 {hears_seconds} 秒。"),
-            English => format!(" This model processes the first {hears_seconds} s only."),
+            Chinese => format!("该模型只处理前 {max_audio_seconds} 秒。"),
+            English => format!(" This model processes the first {max_audio_seconds} s only."),
         };
     }
-    text + &nature(heard, language)
+    text + &signal_kind(analysis, language)
 }
 
 fn plural(count: usize, noun: &str) -> String {
@@ -170,22 +176,22 @@ fn plural(count: usize, noun: &str) -> String {
     format!("{count} {noun}{ending}")
 }
 
-fn nature(heard: &Heard, language: Language) -> String {
-    let (chinese, english) = match heard.nature {
-        Nature::Silence => {
+fn signal_kind(analysis: &AudioAnalysis, language: Language) -> String {
+    let (chinese, english) = match analysis.signal_kind {
+        SignalKind::Silence => {
             return match language {
                 Chinese => "其中只有静音。".to_owned(),
                 English => " It is silent.".to_owned(),
             };
         }
-        Nature::Tone => ("纯音", "a tone"),
-        Nature::Speech => ("语音", "speech"),
-        Nature::Music => ("音乐", "music"),
-        Nature::Noise => ("噪声", "noise"),
+        SignalKind::Tone => ("纯音", "a tone"),
+        SignalKind::Speech => ("语音", "speech"),
+        SignalKind::Music => ("音乐", "music"),
+        SignalKind::Noise => ("噪声", "noise"),
     };
-    let (loud, peak) = (heard.loudness_dbfs, heard.peak_dbfs);
-    let segments = segments(&heard.segments, language);
-    let pitch = match (heard.pitch_hz, language) {
+    let (loud, peak) = (analysis.loudness_dbfs, analysis.peak_dbfs);
+    let segments = segments(&analysis.segments, language);
+    let pitch = match (analysis.pitch_hz, language) {
         (Some(hz), Chinese) => format!("主音高约 {hz:.0} Hz"),
         (Some(hz), English) => format!("the pitch is about {hz:.0} Hz"),
         (None, Chinese) => "没有明显的音高".to_owned(),
@@ -224,19 +230,19 @@ mod tests {
 
     use super::*;
     use crate::emulator::decode_budget::Budget;
-    use crate::emulator::media::{Source, perceive};
+    use crate::emulator::media::{Source, analyse_media};
     use crate::emulator::speech_synthesis::wav;
 
-    fn ask(messages: Value) -> Ask {
+    fn request(messages: Value) -> GenerationRequest {
         let body = json!({"model": "qwen-audio-turbo", "input": {"messages": messages}});
-        Ask::read(&body, false).unwrap()
+        GenerationRequest::read(&body, false).unwrap()
     }
 
     #[test]
-    fn the_answer_speaks_the_language_of_the_question() {
-        let chinese = answer(&ask(json!([{"role": "user", "content": "你好"}])), &[]);
+    fn the_answer_is_in_the_language_of_the_question() {
+        let chinese = answer(&request(json!([{"role": "user", "content": "你好"}])), &[]);
         assert_eq!(chinese, "【内置的 DashScope 模拟器】\n你说的是：“你好”");
-        let english = answer(&ask(json!([{"role": "user", "content": "hello"}])), &[]);
+        let english = answer(&request(json!([{"role": "user", "content": "hello"}])), &[]);
         assert_eq!(
             english,
             "[embedded DashScope emulator]\nYou said: \"hello\""
@@ -244,8 +250,8 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_of_a_medium_and_of_earlier_turns_counts() {
-        let question = ask(json!([{"role": "user", "content": "what is it?"}]));
+    fn every_byte_of_media_and_earlier_messages_changes_the_answer() {
+        let question = request(json!([{"role": "user", "content": "what is it?"}]));
         let tone: Vec<i16> = (0..16_000_u32)
             .map(|n| (8000.0 * (n as f32 * 0.172_787_6).sin()) as i16)
             .collect();
@@ -253,8 +259,8 @@ mod tests {
         let told = |bytes: bytes::Bytes| {
             answer(
                 &question,
-                &[perceive(
-                    Source::Bytes(Sense::Audio, bytes),
+                &[analyse_media(
+                    Source::Bytes(MediaKind::Audio, bytes),
                     30,
                     &mut Budget::default(),
                 )
@@ -276,23 +282,23 @@ mod tests {
         }
         assert_ne!(told(file.slice(..32_043)), whole);
 
-        let turns = |first: &str| {
+        let messages = |first: &str| {
             let earlier = json!({"role": "system", "content": first});
             answer(
-                &ask(json!([earlier, {"role": "user", "content": "x"}])),
+                &request(json!([earlier, {"role": "user", "content": "x"}])),
                 &[],
             )
         };
-        assert_ne!(turns("a"), turns("b"));
-        assert!(turns("a").contains("1 earlier message "));
+        assert_ne!(messages("a"), messages("b"));
+        assert!(messages("a").contains("1 earlier message "));
     }
 
     #[test]
-    fn a_long_audio_is_said_to_be_cut() {
-        let question = ask(json!([{"role": "user", "content": "听"}]));
+    fn a_long_recording_is_reported_as_cut() {
+        let question = request(json!([{"role": "user", "content": "听"}]));
         let long = wav(1000, &[500; 31_000]);
-        let medium = perceive(
-            Source::Bytes(Sense::Audio, long),
+        let medium = analyse_media(
+            Source::Bytes(MediaKind::Audio, long),
             30,
             &mut Budget::default(),
         )

@@ -1,4 +1,4 @@
-//! Temporary storage: the policy that DashScope gives, and the form post to its object store.
+//! Uploads: the policy from DashScope, and the form post to its object store.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use multer::{Constraints, Field, Multipart, SizeLimit};
 use serde_json::{Value, json};
 use tokio_stream::StreamExt as _;
 
-use super::error::Fault;
-use super::object_store::{Arrival, Labels, Refused};
-use super::policy::{Grant, OssFault, mark_of};
+use super::error::ApiError;
+use super::object_store::{ObjectMetadata, PendingObject, StoreError};
+use super::policy::{Grant, OssError, mark_of};
 use super::request_journal::{is_secret, short};
 use super::response_plan::Plan;
 use super::rule::Reply;
 use super::script::Call;
-use super::state::{Desk, Visit};
-use super::wire_format::{Act, raw};
+use super::state::{RequestContext, ServerState};
+use super::wire_format::{ResponseContent, raw};
 
-/// Uploads are kept as long as DashScope keeps them.
+/// The lifetime of uploads, as in DashScope.
 const LIFETIME: Duration = Duration::from_secs(48 * 3600);
-/// Fields of the form but the file: the longest is the policy, of less than 1 KiB.
+/// The largest form field other than the file: the longest, the policy, has less than 1 KiB.
 const FIELD_BYTES: u64 = 64 * 1024;
-/// More fields than any client sends.
+/// The most form fields, above what clients send.
 const FIELDS: usize = 64;
 
-/// A value in a query.
+/// A query parameter.
 pub(super) fn query(parts: &Parts, name: &str) -> String {
     let query = parts.uri.query().unwrap_or_default();
     let mut pairs = url::form_urlencoded::parse(query.as_bytes());
@@ -39,8 +39,8 @@ pub(super) fn query(parts: &Parts, name: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Gives a policy for uploads.
-pub(super) fn policy(desk: &Desk, visit: &mut Visit, parts: &Parts) -> Plan {
+/// Issues an upload policy.
+pub(super) fn policy(state: &ServerState, context: &mut RequestContext, parts: &Parts) -> Plan {
     let model = query(parts, "model");
     let call = Call {
         path: parts.uri.path(),
@@ -48,50 +48,55 @@ pub(super) fn policy(desk: &Desk, visit: &mut Visit, parts: &Parts) -> Plan {
         text: "",
         stream: false,
     };
-    let reply = desk.cue(call, visit);
-    let id = visit.id.clone();
-    let act = if query(parts, "action") != "getPolicy" {
-        let fault = Fault::parameter("The action parameter must be getPolicy.");
-        Act::fault(&fault, false, &id)
+    let reply = state.scripted_reply(call, context);
+    let id = context.id.clone();
+    let content = if query(parts, "action") != "getPolicy" {
+        let error = ApiError::parameter("The action parameter must be getPolicy.");
+        ResponseContent::error(&error, false, &id)
     } else if model.is_empty() {
         let words = "Required parameter \"model\" missing from request.";
-        let fault = Fault::new(400, "BadRequest.EmptyModel", words);
-        Act::fault(&fault, false, &id)
+        let error = ApiError::new(400, "BadRequest.EmptyModel", words);
+        ResponseContent::error(&error, false, &id)
     } else {
-        let most = desk.max_object_bytes;
-        let data = desk.signer.issue(&model, &id, &visit.origin, most);
-        Act::Json(200, json!({"data": data, "request_id": id}))
+        let most = state.max_object_bytes;
+        let data = state.signer.issue(&model, &id, &context.origin, most);
+        ResponseContent::Json(200, json!({"data": data, "request_id": id}))
     };
-    scripted(act, &reply, &id)
+    scripted(content, &reply, &id)
 }
 
-/// What a script says instead of something, or the thing itself.
-pub(super) fn scripted(act: Act, reply: &Reply, id: &str) -> Plan {
+/// The scripted reply if there is one, or the given content.
+pub(super) fn scripted(content: ResponseContent, reply: &Reply, id: &str) -> Plan {
     if let Some(bytes) = &reply.raw {
         return raw(reply, &bytes.pieces);
     }
-    let act = match &reply.refusal {
-        Some(refusal) => Act::refusal(refusal, false, id, Vec::new()),
-        None => act,
+    let content = match &reply.refusal {
+        Some(refusal) => ResponseContent::refusal(refusal, false, id, Vec::new()),
+        None => content,
     };
-    act.stage(reply, id)
+    content.into_plan(reply, id)
 }
 
-/// Takes a form post, as the object store does.
-pub(super) async fn post(desk: &Desk, visit: &mut Visit, parts: &Parts, body: Incoming) -> Plan {
+/// Receives a form post, like the object store.
+pub(super) async fn post(
+    state: &ServerState,
+    context: &mut RequestContext,
+    parts: &Parts,
+    body: Incoming,
+) -> Plan {
     let call = Call {
         path: parts.uri.path(),
         model: "",
         text: "",
         stream: false,
     };
-    let reply = desk.cue(call, visit);
+    let reply = state.scripted_reply(call, context);
     let answer = if reply.raw.is_some() || reply.refusal.is_some() {
-        // The form is read to its end all the same: a client that still writes reads no answer.
+        // The form is still read to its end: a client that is writing does not read the response.
         drain(body).await;
         Ok(Stored::default())
     } else {
-        take(desk, visit, parts, body).await
+        take(state, context, parts, body).await
     };
     if let Some(bytes) = &reply.raw {
         return raw(&reply, &bytes.pieces);
@@ -99,30 +104,30 @@ pub(super) async fn post(desk: &Desk, visit: &mut Visit, parts: &Parts, body: In
     let answer = match &reply.refusal {
         Some(refusal) => {
             let (code, message) = (refusal.code.as_str(), refusal.message.as_str());
-            Err(OssFault::new(refusal.status, code, message))
+            Err(OssError::new(refusal.status, code, message))
         }
         None => answer,
     };
-    let act = match answer {
-        Ok(stored) => stored.act(),
-        Err(fault) => {
-            let host = visit.origin.trim_start_matches("http://");
-            let xml = fault.xml(&visit.id, host);
-            Act::Other(fault.status, "application/xml", Bytes::from(xml))
+    let content = match answer {
+        Ok(stored) => stored.into_content(),
+        Err(error) => {
+            let host = context.origin.trim_start_matches("http://");
+            let xml = error.xml(&context.id, host);
+            ResponseContent::Other(error.status, "application/xml", Bytes::from(xml))
         }
     };
-    let mut plan = act.stage(&reply, &visit.id);
+    let mut plan = content.into_plan(&reply, &context.id);
     plan.headers
-        .retain(|(name, _)| !OURS.contains(&name.as_str()));
+        .retain(|(name, _)| !GATEWAY_HEADERS.contains(&name.as_str()));
     if !reply.headers.iter().any(|(name, _)| name == "server") {
         plan.set("server", Some("AliyunOSS"));
     }
-    plan.set("x-oss-request-id", Some(&visit.id));
+    plan.set("x-oss-request-id", Some(&context.id));
     plan
 }
 
-/// Headers of DashScope's gateway, which does not stand before the object store.
-const OURS: [&str; 9] = [
+/// Headers of DashScope's gateway, which the object store does not send.
+const GATEWAY_HEADERS: [&str; 9] = [
     "x-request-id",
     "x-dashscope-call-gateway",
     "x-dashscope-timeout",
@@ -138,7 +143,7 @@ async fn drain(mut body: Incoming) {
     while let Some(Ok(_)) = body.frame().await {}
 }
 
-/// What a form asks for when its object is stored.
+/// The form fields that determine how the object is stored.
 #[derive(Debug, Default)]
 struct Stored {
     key: String,
@@ -146,24 +151,24 @@ struct Stored {
 }
 
 impl Stored {
-    fn act(self) -> Act {
+    fn into_content(self) -> ResponseContent {
         match self.status.as_str() {
-            "200" => Act::Other(200, "", Bytes::new()),
+            "200" => ResponseContent::Other(200, "", Bytes::new()),
             "201" => {
                 let key = self.key.replace('&', "&amp;").replace('<', "&lt;");
                 let xml = format!(
                     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<PostResponse>\n  \
                      <Bucket>dashscope-file-mgr</Bucket>\n  <Key>{key}</Key>\n</PostResponse>\n"
                 );
-                Act::Other(201, "application/xml", Bytes::from(xml))
+                ResponseContent::Other(201, "application/xml", Bytes::from(xml))
             }
-            _ => Act::Other(204, "", Bytes::new()),
+            _ => ResponseContent::Other(204, "", Bytes::new()),
         }
     }
 }
 
-fn malformed() -> OssFault {
-    OssFault::new(
+fn malformed() -> OssError {
+    OssError::new(
         400,
         "MalformedPOSTRequest",
         "The body of your POST request is not well-formed multipart/form-data.",
@@ -171,11 +176,11 @@ fn malformed() -> OssFault {
 }
 
 async fn take(
-    desk: &Desk,
-    visit: &Visit,
+    state: &ServerState,
+    context: &RequestContext,
     parts: &Parts,
     body: Incoming,
-) -> Result<Stored, OssFault> {
+) -> Result<Stored, OssError> {
     let mime = parts.headers.get(CONTENT_TYPE);
     let mime = mime.and_then(|mime| mime.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(mime).map_err(|_| malformed())?;
@@ -183,8 +188,8 @@ async fn take(
         Ok(frame) => frame.into_data().ok().map(Ok),
         Err(error) => Some(Err(error)),
     });
-    let most = u64::try_from(desk.max_object_bytes).unwrap_or(u64::MAX);
-    // The file is measured against its policy as it comes; this bounds the other fields.
+    let most = u64::try_from(state.max_object_bytes).unwrap_or(u64::MAX);
+    // The file is checked against its policy as it arrives; this bounds the other fields.
     let limits = SizeLimit::new().per_field(FIELD_BYTES);
     let limits = limits.for_field("file", most.saturating_add(1));
     let limits = Constraints::new().size_limit(limits);
@@ -195,18 +200,18 @@ async fn take(
     while let Some(field) = form.next_field().await.map_err(|_| malformed())? {
         let name = field.name().unwrap_or_default().to_owned();
         if stored.is_some() {
-            // What follows the file is ignored, but read: the answer waits for the whole form.
+            // Fields after the file are ignored but read: the response follows the whole form.
             skip(field).await?;
         } else if name == "file" {
-            let file = file(desk, &fields, field, &mut shown).await;
-            visit.entry.note("body", json!({ "multipart": shown }));
+            let file = file(state, &fields, field, &mut shown).await;
+            context.entry.note("body", json!({ "multipart": shown }));
             match file {
                 Ok(file) => stored = Some(file),
-                Err(fault) => {
+                Err(error) => {
                     while let Ok(Some(field)) = form.next_field().await {
                         skip(field).await?;
                     }
-                    return Err(fault);
+                    return Err(error);
                 }
             }
         } else {
@@ -225,7 +230,7 @@ async fn take(
         }
     }
     stored.ok_or_else(|| {
-        OssFault::new(
+        OssError::new(
             400,
             "IncorrectNumberOfFilesInPOSTRequest",
             "POST requires exactly one file upload per request.",
@@ -233,26 +238,26 @@ async fn take(
     })
 }
 
-async fn skip(mut field: Field<'_>) -> Result<(), OssFault> {
+async fn skip(mut field: Field<'_>) -> Result<(), OssError> {
     while field.chunk().await.map_err(|_| malformed())?.is_some() {}
     Ok(())
 }
 
 async fn file(
-    desk: &Desk,
+    state: &ServerState,
     fields: &HashMap<String, String>,
     mut field: Field<'_>,
     shown: &mut Vec<Value>,
-) -> Result<Stored, OssFault> {
+) -> Result<Stored, OssError> {
     let part_mime = field.content_type().map(ToString::to_string);
-    let grant = match desk.signer.check(fields) {
+    let grant = match state.signer.check(fields) {
         Ok(grant) => grant,
-        Err(fault) => {
+        Err(error) => {
             skip(field).await?;
-            return Err(fault);
+            return Err(error);
         }
     };
-    let mut arrival = desk.store.arrive();
+    let mut pending_object = state.store.begin_upload();
     let mut crc = flate2::Crc::new();
     loop {
         let chunk = match field.chunk().await {
@@ -262,56 +267,56 @@ async fn file(
             Err(_) => return Err(malformed()),
         };
         crc.update(&chunk);
-        if arrival.len().saturating_add(chunk.len()) > grant.length.1 {
+        if pending_object.len().saturating_add(chunk.len()) > grant.length.1 {
             skip(field).await?;
             return Err(too_large());
         }
-        arrival.push(&chunk).map_err(refused)?;
+        pending_object.push(&chunk).map_err(refused)?;
     }
     let crc = format!("{:08x}", crc.sum());
-    shown.push(json!({"name": "file", "bytes": arrival.len(), "crc32": crc}));
-    keep(arrival, grant, fields, part_mime)
+    shown.push(json!({"name": "file", "bytes": pending_object.len(), "crc32": crc}));
+    keep(pending_object, grant, fields, part_mime)
 }
 
 fn keep(
-    arrival: Arrival<'_>,
+    pending_object: PendingObject<'_>,
     grant: Grant,
     fields: &HashMap<String, String>,
     part_mime: Option<String>,
-) -> Result<Stored, OssFault> {
-    if arrival.len() < grant.length.0 {
+) -> Result<Stored, OssError> {
+    if pending_object.len() < grant.length.0 {
         let words = "Your proposed upload is smaller than the minimum allowed size.";
-        return Err(OssFault::new(400, "EntityTooSmall", words));
+        return Err(OssError::new(400, "EntityTooSmall", words));
     }
     let field = |name: &str| fields.get(name).cloned();
     let mime = field("x-oss-content-type").or_else(|| field("content-type"));
-    let labels = Labels {
+    let metadata = ObjectMetadata {
         key: grant.key.clone(),
         mark: mark_of(&grant.key).to_owned(),
         mime: mime.or(part_mime).unwrap_or_default(),
         lifetime: LIFETIME,
     };
     let forbid = field("x-oss-forbid-overwrite").as_deref() == Some("true");
-    arrival.keep(labels, forbid).map_err(refused)?;
+    pending_object.keep(metadata, forbid).map_err(refused)?;
     Ok(Stored {
         key: grant.key,
         status: field("success_action_status").unwrap_or_default(),
     })
 }
 
-fn too_large() -> OssFault {
+fn too_large() -> OssError {
     let words = "Your proposed upload exceeds the maximum allowed size.";
-    OssFault::new(400, "EntityTooLarge", words)
+    OssError::new(400, "EntityTooLarge", words)
 }
 
-fn refused(why: Refused) -> OssFault {
+fn refused(why: StoreError) -> OssError {
     match why {
-        Refused::Exists => OssFault::new(
+        StoreError::Exists => OssError::new(
             409,
             "FileAlreadyExists",
             "The object you specified already exists and can not be overwritten.",
         ),
-        Refused::Full => OssFault::new(
+        StoreError::Full => OssError::new(
             503,
             "ServiceUnavailable",
             "Please reduce your request rate.",
@@ -322,13 +327,13 @@ fn refused(why: Refused) -> OssFault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emulator::client::{Answered, Served};
+    use crate::emulator::client::{TestEmulator, TestResponse};
     use crate::emulator::settings::EmulatorConfig;
     use crate::emulator::speech_synthesis::wav;
 
     const KEY: [(&str, &str); 1] = [("authorization", "Bearer sk-test")];
 
-    async fn granted(served: &Served, model: &str) -> Value {
+    async fn granted(served: &TestEmulator, model: &str) -> Value {
         let path = format!("/api/v1/uploads?action=getPolicy&model={model}");
         let answer = served.call("GET", &path, &KEY, b"").await;
         assert_eq!(answer.status, 200);
@@ -339,7 +344,7 @@ mod tests {
         body["data"].clone()
     }
 
-    /// The form as the Python SDK writes it.
+    /// The form as the Python SDK sends it.
     fn form(data: &Value, name: &str) -> Vec<(String, String)> {
         let text = |name: &str| data[name].as_str().unwrap().to_owned();
         let key = format!("{}/{name}", text("upload_dir"));
@@ -362,7 +367,11 @@ mod tests {
         [head.as_bytes(), value, b"\r\n"].concat()
     }
 
-    async fn posted(served: &Served, fields: &[(String, String)], file: &[u8]) -> Answered {
+    async fn posted(
+        served: &TestEmulator,
+        fields: &[(String, String)],
+        file: &[u8],
+    ) -> TestResponse {
         let mut body = Vec::new();
         for (name, value) in fields {
             body.extend(part(name, "", value.as_bytes()));
@@ -373,7 +382,7 @@ mod tests {
         served.call("POST", "/oss", &headers, &body).await
     }
 
-    async fn asked(served: &Served, model: &str, key: &str, resolve: bool) -> Answered {
+    async fn asked(served: &TestEmulator, model: &str, key: &str, resolve: bool) -> TestResponse {
         let body = json!({"model": model, "input": {"messages": [{"role": "user", "content": [
             {"audio": format!("oss://{key}")}, {"text": "what is it?"}]}]}});
         let mut headers = KEY.to_vec();
@@ -387,8 +396,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_is_uploaded_and_heard_for_48_hours() {
-        let served = Served::plain().await;
+    async fn an_upload_is_available_for_48_hours() {
+        let served = TestEmulator::plain().await;
         let data = granted(&served, "qwen-audio-turbo").await;
         assert_eq!(
             data["upload_host"],
@@ -405,8 +414,8 @@ mod tests {
         assert_eq!(stored.header("x-dashscope-call-gateway"), None);
 
         let key = &fields[3].1;
-        let heard = asked(&served, "qwen-audio-turbo", key, true).await;
-        assert!(heard.text().contains("16044 bytes"), "{}", heard.text());
+        let answer = asked(&served, "qwen-audio-turbo", key, true).await;
+        assert!(answer.text().contains("16044 bytes"), "{}", answer.text());
         for (model, resolve, words) in [
             ("qwen-audio-turbo", false, "does not appear to be valid"),
             (
@@ -430,8 +439,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_form_is_judged_as_the_object_store_does() {
-        let served = Served::plain().await;
+    async fn a_form_is_validated_like_the_object_store_does() {
+        let served = TestEmulator::plain().await;
         let good = form(&granted(&served, "m").await, "a.wav");
         let code = async |fields: &[(String, String)]| {
             let answer = posted(&served, fields, b"abc").await;
@@ -480,8 +489,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_file_must_come_and_come_last() {
-        let served = Served::plain().await;
+    async fn the_file_is_required_and_must_be_last() {
+        let served = TestEmulator::plain().await;
         let fields = form(&granted(&served, "m").await, "a.wav");
         let headers = [("content-type", "multipart/form-data; boundary=b")];
         let field = |field: &(String, String)| part(&field.0, "", field.1.as_bytes());
@@ -511,12 +520,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn sizes_are_bounded_by_the_policy() {
+    async fn the_policy_limits_the_size() {
         let settings = EmulatorConfig {
             store_bytes: 1000,
             ..EmulatorConfig::default()
         };
-        let served = Served::start(settings).await;
+        let served = TestEmulator::start(settings).await;
         let data = granted(&served, "m").await;
         let large = posted(&served, &form(&data, "a"), &[0; 1001]).await;
         assert_eq!(large.status, 400);
@@ -532,13 +541,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn policies_and_forms_can_fail_by_script() {
+    async fn scripts_can_fail_policies_and_forms() {
         let script = json!({"rules": [
             {"match": {"path": "/api/v1/uploads", "model": "busy"},
              "reply": {"error": {"status": 429, "code": "Throttling", "message": "m"}}},
             {"match": {"path": "/oss"},
              "reply": {"error": {"status": 403, "code": "AccessDenied", "message": "a < b"}}}]});
-        let served = Served::scripted(&script.to_string()).await;
+        let served = TestEmulator::scripted(&script.to_string()).await;
         let path = "/api/v1/uploads?action=getPolicy&model=busy";
         let busy = served.call("GET", path, &KEY, b"").await;
         assert_eq!(
@@ -556,8 +565,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_form_stands_in_the_journal_without_its_secrets() {
-        let served = Served::plain().await;
+    async fn a_form_is_recorded_without_its_secrets() {
+        let served = TestEmulator::plain().await;
         let data = granted(&served, "m").await;
         posted(&served, &form(&data, "a"), b"123456789").await;
         let entry = served.ended().await.to_string();

@@ -1,4 +1,4 @@
-//! What a call costs: tokens are estimated, the form of `usage` is that of the model's family.
+//! Usage: estimated tokens, in the format of the model's family.
 
 use serde_json::{Map, Value, json};
 
@@ -6,18 +6,18 @@ use super::answer::{Answer, Choice};
 use super::family::{Family, UsageForm};
 use super::image::tokens;
 use super::media::Medium;
-use super::request::{Ask, Sense};
+use super::request::{GenerationRequest, MediaKind};
 
-/// The documented minimum for an audio.
+/// The documented minimum for a recording.
 const MIN_AUDIO_TOKENS: u64 = 25;
-/// Every turn costs some tokens for its role.
-const TURN_TOKENS: u64 = 4;
-/// What a film costs, as its frames are not decoded: one second of it at the models' default rate.
+/// Tokens of each message for its role.
+const MESSAGE_TOKENS: u64 = 4;
+/// Tokens of a video, whose frames are not decoded: one second at the models' default rate.
 const VIDEO_TOKENS: u64 = 256;
-/// What a picture costs that was not fetched: the least that any picture costs.
-const ELSEWHERE_TOKENS: u64 = 6;
+/// Tokens of an image that was not fetched: the minimum for an image.
+const REMOTE_IMAGE_TOKENS: u64 = 6;
 
-/// What went in.
+/// Counts of the input.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Input {
     text: u64,
@@ -29,7 +29,7 @@ pub(super) struct Input {
     size: (u32, u32),
 }
 
-/// What came out.
+/// Counts of the output.
 #[derive(Clone, Copy, Debug, Default)]
 struct Output {
     text: u64,
@@ -39,32 +39,32 @@ struct Output {
 }
 
 impl Input {
-    /// Counts a request and its media.
-    pub(super) fn count(ask: &Ask, media: &[Medium], size: (u32, u32)) -> Self {
-        let parts = ask.turns.iter().flat_map(|turn| &turn.parts);
+    /// Counts the input of a request.
+    pub(super) fn count(request: &GenerationRequest, media: &[Medium], size: (u32, u32)) -> Self {
+        let parts = request.messages.iter().flat_map(|message| &message.parts);
         let texts: u64 = parts.filter_map(|part| part.text()).map(count).sum();
-        let turns = u64::try_from(ask.turns.len()).unwrap_or(0);
+        let messages = u64::try_from(request.messages.len()).unwrap_or(0);
         let mut input = Self {
-            text: texts.saturating_add(turns.saturating_mul(TURN_TOKENS)),
-            characters: characters(ask.spoken()),
+            text: texts.saturating_add(messages.saturating_mul(MESSAGE_TOKENS)),
+            characters: characters(request.speech_input()),
             size,
             ..Self::default()
         };
         for medium in media {
-            input.add(medium, ask.family);
+            input.add(medium, request.family);
         }
         input
     }
 
     fn add(&mut self, medium: &Medium, family: &Family) {
         match medium {
-            Medium::Audio(sound, ..) => {
-                let heard = sound.seconds().min(f64::from(family.hears_seconds));
-                let tokens = whole(heard * f64::from(family.audio_rate) / 10.0);
+            Medium::Audio(recording, ..) => {
+                let seconds = recording.seconds().min(f64::from(family.max_audio_seconds));
+                let tokens = whole(seconds * f64::from(family.audio_rate) / 10.0);
                 self.audio += tokens.max(MIN_AUDIO_TOKENS);
-                self.seconds += whole(heard);
+                self.seconds += whole(seconds);
             }
-            Medium::Image(picture, _) => self.image += tokens(*picture),
+            Medium::Image(image, _) => self.image += tokens(*image),
             Medium::Video(..) => self.video += VIDEO_TOKENS,
             Medium::Frames(frames) => {
                 let mut inner = Self::default();
@@ -73,10 +73,10 @@ impl Input {
                 }
                 self.video += inner.image;
             }
-            // It was not fetched, so nothing is known of it but that it is there.
-            Medium::Elsewhere(Sense::Audio, _) => self.audio += MIN_AUDIO_TOKENS,
-            Medium::Elsewhere(Sense::Image, _) => self.image += ELSEWHERE_TOKENS,
-            Medium::Elsewhere(Sense::Video, _) => self.video += VIDEO_TOKENS,
+            // It was not fetched: only its presence is known.
+            Medium::Remote(MediaKind::Audio, _) => self.audio += MIN_AUDIO_TOKENS,
+            Medium::Remote(MediaKind::Image, _) => self.image += REMOTE_IMAGE_TOKENS,
+            Medium::Remote(MediaKind::Video, _) => self.video += VIDEO_TOKENS,
         }
     }
 
@@ -94,7 +94,8 @@ fn whole(number: f64) -> u64 {
     number.ceil() as u64
 }
 
-/// Estimates the tokens of a text: a Chinese character is one, other words one for four letters.
+/// Estimates the tokens of a text: one for each Chinese character, one for each four letters
+/// otherwise.
 pub(super) fn count(text: &str) -> u64 {
     let (mut tokens, mut letters) = (0_u64, 0_u64);
     for character in text.chars() {
@@ -109,7 +110,7 @@ pub(super) fn count(text: &str) -> u64 {
     tokens + letters.div_ceil(4)
 }
 
-/// The characters that speech is billed by: a Chinese character counts two, any other one.
+/// Billed characters of speech: a Chinese character counts as two, any other as one.
 fn characters(text: &str) -> usize {
     let chinese = |c: &char| {
         matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
@@ -130,7 +131,7 @@ fn output(answer: &Answer) -> Output {
         text: sum(|choice| count(&choice.text.concat()))
             + answer.choices.iter().map(calls).sum::<u64>(),
         reasoning: sum(|choice| count(&choice.reasoning.concat())),
-        // A piece is a fifth of a second.
+        // A chunk has 0.2 s.
         audio: sum(|choice| u64::try_from(choice.audio.len() * 5).unwrap_or(0)),
         images: answer
             .choices
@@ -140,8 +141,8 @@ fn output(answer: &Answer) -> Output {
     }
 }
 
-/// The usage of a whole answer, unless a script has given one. The order of the keys is the
-/// recorded one, which differs between unary answers and streams.
+/// The usage of a whole answer, unless a script sets it. The order of the keys is as recorded; it
+/// differs between unary responses and streams.
 pub(super) fn usage(
     answer: &Answer,
     input: &Input,
@@ -165,7 +166,7 @@ pub(super) fn usage(
             "output_tokens_details": {"text_tokens": written}, "seconds": input.seconds}),
         UsageForm::Characters => json!({"characters": input.characters}),
         UsageForm::Duration => json!({"duration": input.seconds}),
-        UsageForm::Picture => json!({"height": input.size.1, "image_count": out.images,
+        UsageForm::Image => json!({"height": input.size.1, "image_count": out.images,
             "width": input.size.0}),
     };
     value.as_object().cloned().unwrap_or_default()
@@ -219,16 +220,16 @@ fn detailed(input: &Input, total: u64, out: Output) -> Map<String, Value> {
     usage
 }
 
-/// How much of an answer has been streamed: what is done and what there is in all.
+/// How much of an answer has been streamed, as pairs of sent and total chunks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
-    /// Of the thoughts.
+    /// Reasoning.
     pub(super) reasoning: (usize, usize),
-    /// Of the text, the calls of tools and the rest.
+    /// Text, tool calls and the rest.
     pub(super) text: (usize, usize),
 }
 
-/// The usage in the midst of a stream: the output counts grow up to the whole.
+/// The usage within a stream: the output counts grow to their final values.
 pub(super) fn so_far(usage: &Map<String, Value>, progress: Progress) -> Map<String, Value> {
     let (reasoning, text) = (progress.reasoning, progress.text);
     let all = (reasoning.0 + text.0, reasoning.1 + text.1);
@@ -273,7 +274,7 @@ pub(super) fn so_far(usage: &Map<String, Value>, progress: Progress) -> Map<Stri
     usage
 }
 
-/// Changes a count in its place, so that the order of the keys stays.
+/// Replaces a count, so that the order of the keys is kept.
 fn set(usage: &mut Map<String, Value>, name: &str, count: u64) {
     if let Some(value) = usage.get_mut(name) {
         *value = json!(count);
@@ -285,18 +286,19 @@ mod tests {
     use super::*;
     use crate::emulator::decode_budget::Budget;
     use crate::emulator::family::family;
-    use crate::emulator::media::{Source, perceive};
+    use crate::emulator::media::{Source, analyse_media};
     use crate::emulator::speech_synthesis::wav;
 
     fn input(model: &str, seconds: f64) -> Input {
         let body = json!({"model": model, "input": {"messages": [
             {"role": "user", "content": "这段音频在说什么?"}]}});
-        let ask = Ask::read(&body, true).unwrap();
+        let request = GenerationRequest::read(&body, true).unwrap();
         let samples = vec![500; (seconds * 1000.0) as usize];
-        let source = Source::Bytes(Sense::Audio, wav(1000, &samples));
+        let source = Source::Bytes(MediaKind::Audio, wav(1000, &samples));
         let family = family(model).unwrap();
-        let medium = perceive(source, family.hears_seconds, &mut Budget::default()).unwrap();
-        Input::count(&ask, &[medium], (0, 0))
+        let medium =
+            analyse_media(source, family.max_audio_seconds, &mut Budget::default()).unwrap();
+        Input::count(&request, &[medium], (0, 0))
     }
 
     #[test]
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn each_family_has_its_form() {
+    fn each_family_has_its_usage_format() {
         let choice = Choice {
             text: vec!["好".into()],
             ..Choice::default()
@@ -360,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_grow_to_the_whole() {
+    fn counts_grow_to_the_totals() {
         let usage = json!({"total_tokens": 130, "output_tokens": 30, "input_tokens": 100,
             "output_tokens_details": {"reasoning_tokens": 10, "text_tokens": 20}});
         let usage = usage.as_object().unwrap();

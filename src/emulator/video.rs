@@ -1,4 +1,4 @@
-//! Counts the frames of films, without decoding them.
+//! Counts the frames of videos without decoding them.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,28 +11,28 @@ use symphonia::core::meta::MetadataOptions;
 
 use super::decode_budget::Budget;
 
-/// More frames than in three hours at 60 a second are not counted.
+/// The most frames that are counted: three hours at 60 per second.
 const FRAMES: u64 = 648_000;
 
-/// What can be told of a film by its container.
+/// The properties of a video that its container gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Film {
+pub(super) struct VideoInfo {
     /// For example `isomp4`.
     pub(super) container: String,
-    /// The frames of its picture.
+    /// Frames of its video track.
     pub(super) frames: u64,
 }
 
-/// Looks at a film. None for containers that are not known (MP4 and Matroska are). Blocks: call it
-/// on a thread for that.
-pub(super) fn watch(bytes: Bytes, budget: &Budget) -> Option<Film> {
-    // As for sound: a damaged file may make the reader panic, and then it cannot be read.
+/// Reads the properties of a video. `None` for unknown containers; MP4 and Matroska are known.
+/// Blocks: call it on a blocking thread.
+pub(super) fn video_info(bytes: Bytes, budget: &Budget) -> Option<VideoInfo> {
+    // As with audio, a damaged file may make the reader panic; it then counts as unreadable.
     catch_unwind(AssertUnwindSafe(|| attempt(bytes, budget)))
         .ok()
         .flatten()
 }
 
-fn attempt(bytes: Bytes, budget: &Budget) -> Option<Film> {
+fn attempt(bytes: Bytes, budget: &Budget) -> Option<VideoInfo> {
     let source = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
     let (format, metadata) = (FormatOptions::default(), MetadataOptions::default());
     let probe = symphonia::default::get_probe();
@@ -45,7 +45,7 @@ fn attempt(bytes: Bytes, budget: &Budget) -> Option<Film> {
             break;
         }
     }
-    Some(Film {
+    Some(VideoInfo {
         container: format.format_info().short_name.to_owned(),
         frames,
     })
@@ -57,13 +57,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_film_is_not_watched() {
+    fn bytes_that_are_no_video_are_refused() {
         for bytes in [
             Bytes::new(),
             Bytes::from_static(b"\0\0\0\x18ftypmp42"),
             wav(8000, &[1; 99]),
         ] {
-            assert_eq!(watch(bytes, &Budget::default()), None);
+            assert_eq!(video_info(bytes, &Budget::default()), None);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Puts an answer, a refusal or raw bytes into the steps of the wire, in DashScope's form and with
-//! what a script changes in it.
+//! Encodes an answer, an error or raw bytes into the steps of a response, in DashScope's format
+//! with the changes of a script.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
@@ -7,18 +7,18 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::error::Fault;
+use super::error::ApiError;
 use super::response_plan::{Plan, Step};
-use super::rule::{Comment, LineEnd, Place, Refusal, Reply, Wire};
+use super::rule::{Comment, ErrorPlacement, LineEnd, Refusal, Reply, Wire};
 
-/// What is to be played, before it has its form.
+/// The content of a response, before it is encoded.
 #[derive(Clone, Debug)]
-pub(super) enum Act {
+pub(super) enum ResponseContent {
     /// A JSON body.
     Json(u16, Value),
     /// The frames of a stream.
     Frames(u16, Vec<Frame>),
-    /// A body of another type, with more headers.
+    /// A body of another media type, with further headers.
     Other(u16, &'static str, Bytes),
 }
 
@@ -30,30 +30,32 @@ pub(super) struct Frame {
     data: String,
 }
 
-/// What DashScope allows a call, in seconds; the newest recordings say so.
+/// DashScope's time limit of a call in seconds, as in the newest recordings.
 const TIMEOUT_SECONDS: &str = "600";
 
-impl Act {
-    /// An answer: a whole body, or its frames.
+impl ResponseContent {
+    /// A stream of result frames.
     pub(super) fn frames(frames: Vec<Value>) -> Self {
         Self::Frames(200, frames.iter().map(result).collect())
     }
 
-    /// A refusal where DashScope puts it by itself.
-    pub(super) fn fault(fault: &Fault, stream: bool, id: &str) -> Self {
-        let body = fault.json(id);
+    /// An error where DashScope places it.
+    pub(super) fn error(error: &ApiError, stream: bool, id: &str) -> Self {
+        let body = error.json(id);
         if stream {
-            Self::Frames(200, vec![error(Some(fault.status), &body)])
+            Self::Frames(200, vec![error_frame(Some(error.status), &body)])
         } else {
-            Self::Json(fault.status, body)
+            Self::Json(error.status, body)
         }
     }
 
-    /// A refusal where a script puts it, after some frames of an answer.
+    /// An error where a script places it, after some frames of an answer.
     pub(super) fn refusal(refusal: &Refusal, stream: bool, id: &str, before: Vec<Value>) -> Self {
-        let Refusal { status, place, .. } = *refusal;
-        let fault = Fault::new(status, refusal.code.clone(), refusal.message.clone());
-        let body = fault.json(id);
+        let Refusal {
+            status, placement, ..
+        } = *refusal;
+        let error = ApiError::new(status, refusal.code.clone(), refusal.message.clone());
+        let body = error.json(id);
         let event = |under: u16| {
             let before = before.iter().take(refusal.after_chunks);
             let mut frames: Vec<Frame> = before.map(result).collect();
@@ -62,20 +64,20 @@ impl Act {
                 Comment::Absent => None,
                 Comment::Other(status) => Some(status),
             };
-            frames.push(error(comment, &body));
+            frames.push(error_frame(comment, &body));
             Self::Frames(under, frames)
         };
-        match place {
-            Place::Natural if stream => event(200),
-            Place::Natural | Place::Http => Self::Json(status, body),
-            Place::Body => Self::Json(200, body),
-            Place::Event => event(200),
-            Place::Sse => event(status),
+        match placement {
+            ErrorPlacement::Natural if stream => event(200),
+            ErrorPlacement::Natural | ErrorPlacement::Http => Self::Json(status, body),
+            ErrorPlacement::Body => Self::Json(200, body),
+            ErrorPlacement::Event => event(200),
+            ErrorPlacement::Sse => event(status),
         }
     }
 
-    /// The plan for it.
-    pub(super) fn stage(self, reply: &Reply, id: &str) -> Plan {
+    /// Encodes the content.
+    pub(super) fn into_plan(self, reply: &Reply, id: &str) -> Plan {
         let wire = &reply.wire;
         let mut plan = Plan {
             head_delay: reply.delays.head,
@@ -109,7 +111,7 @@ impl Act {
     }
 }
 
-/// The plan for raw bytes. Only the headers of the script are sent.
+/// Encodes raw bytes. Only the headers of the script are sent.
 pub(super) fn raw(reply: &Reply, pieces: &[(Duration, Bytes)]) -> Plan {
     let mut steps = VecDeque::new();
     for (wait, bytes) in pieces {
@@ -131,11 +133,11 @@ fn finish(mut plan: Plan, reply: &Reply) -> Plan {
     for (name, value) in &reply.headers {
         plan.set(name, value.as_deref());
     }
-    plan.damage(&reply.wire);
+    plan.apply_wire(&reply.wire);
     plan
 }
 
-/// The headers that the recordings of real answers share.
+/// The headers that recorded responses have in common.
 fn recorded_headers(plan: &mut Plan, id: &str) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default().as_millis();
@@ -169,7 +171,7 @@ fn result(body: &Value) -> Frame {
     }
 }
 
-fn error(comment: Option<u16>, body: &Value) -> Frame {
+fn error_frame(comment: Option<u16>, body: &Value) -> Frame {
     Frame {
         event: "error",
         comment,
@@ -201,7 +203,7 @@ fn text(n: usize, frame: Frame, wire: &Wire) -> String {
     text
 }
 
-/// Breaks JSON off in its middle, if it is the frame for that.
+/// Truncates the JSON if this is the frame that a script selects.
 fn broken(mut json: String, n: usize, wire: &Wire) -> String {
     if wire.malformed == Some(n) {
         let middle = (0..=json.len() / 2).rev();
@@ -247,19 +249,19 @@ mod tests {
     use crate::emulator::response_plan::joined;
     use crate::emulator::rule::Delays;
 
-    fn refusal(place: Place) -> Refusal {
+    fn refusal(placement: ErrorPlacement) -> Refusal {
         Refusal {
             status: 429,
             code: "Throttling".into(),
             message: "Requests throttling triggered.".into(),
-            place,
+            placement,
             after_chunks: 1,
             comment: Comment::True,
         }
     }
 
-    fn played(act: Act, reply: &Reply) -> (u16, String) {
-        let plan = act.stage(reply, "r-1");
+    fn played(content: ResponseContent, reply: &Reply) -> (u16, String) {
+        let plan = content.into_plan(reply, "r-1");
         (
             plan.status,
             String::from_utf8(joined(&plan.steps).to_vec()).unwrap(),
@@ -272,7 +274,7 @@ mod tests {
     #[test]
     fn a_frame_is_byte_for_byte_as_recorded() {
         let (status, text) = played(
-            Act::frames(vec![json!({"a": 1}), json!({})]),
+            ResponseContent::frames(vec![json!({"a": 1}), json!({})]),
             &Reply::default(),
         );
         assert_eq!(status, 200);
@@ -287,8 +289,8 @@ mod tests {
     fn a_parameter_error_on_a_stream_is_byte_for_byte_as_recorded() {
         let words = "Role must be user or assistant and Content length must be greater than 0";
         let id = "9a4d7e31-62c5-9b08-8f1e-d3a0b5c94e76";
-        let act = Act::fault(&Fault::parameter(words), true, id);
-        let plan = act.stage(&Reply::default(), id);
+        let content = ResponseContent::error(&ApiError::parameter(words), true, id);
+        let plan = content.into_plan(&Reply::default(), id);
         assert_eq!(
             joined(&plan.steps),
             "id:1\nevent:error\n:HTTP_STATUS/400\ndata:{\"code\":\"InvalidParameter\",\"message\":\
@@ -310,20 +312,25 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_stands_in_every_place() {
+    fn an_error_is_placed_where_the_script_sets_it() {
         let first = "id:1\nevent:result\n:HTTP_STATUS/200\ndata:{}\n\n";
         let event = format!("{first}id:2\nevent:error\n:HTTP_STATUS/429\ndata:{BODY}\n\n");
-        for (place, stream, status, expected) in [
-            (Place::Natural, false, 429, BODY),
-            (Place::Natural, true, 200, event.as_str()),
-            (Place::Http, true, 429, BODY),
-            (Place::Body, false, 200, BODY),
-            (Place::Event, false, 200, event.as_str()),
-            (Place::Sse, true, 429, event.as_str()),
+        for (placement, stream, status, expected) in [
+            (ErrorPlacement::Natural, false, 429, BODY),
+            (ErrorPlacement::Natural, true, 200, event.as_str()),
+            (ErrorPlacement::Http, true, 429, BODY),
+            (ErrorPlacement::Body, false, 200, BODY),
+            (ErrorPlacement::Event, false, 200, event.as_str()),
+            (ErrorPlacement::Sse, true, 429, event.as_str()),
         ] {
-            let act = Act::refusal(&refusal(place), stream, "r-1", vec![json!({}), json!({})]);
-            let found = played(act, &Reply::default());
-            assert_eq!(found, (status, expected.to_owned()), "{place:?}");
+            let content = ResponseContent::refusal(
+                &refusal(placement),
+                stream,
+                "r-1",
+                vec![json!({}), json!({})],
+            );
+            let found = played(content, &Reply::default());
+            assert_eq!(found, (status, expected.to_owned()), "{placement:?}");
         }
         for (comment, line) in [
             (Comment::Absent, ""),
@@ -332,10 +339,10 @@ mod tests {
             let refusal = Refusal {
                 comment,
                 after_chunks: 0,
-                ..refusal(Place::Event)
+                ..refusal(ErrorPlacement::Event)
             };
             let (_, text) = played(
-                Act::refusal(&refusal, true, "r-1", Vec::new()),
+                ResponseContent::refusal(&refusal, true, "r-1", Vec::new()),
                 &Reply::default(),
             );
             assert_eq!(text, format!("id:1\nevent:error\n{line}data:{BODY}\n\n"));
@@ -343,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn quirks_of_the_wire() {
+    fn wire_options_are_applied() {
         for (wire, expected) in [
             (
                 Wire {
@@ -382,7 +389,7 @@ mod tests {
                 ..Reply::default()
             };
             assert_eq!(
-                played(Act::frames(vec![json!({"a": 1})]), &reply).1,
+                played(ResponseContent::frames(vec![json!({"a": 1})]), &reply).1,
                 expected
             );
         }
@@ -401,7 +408,7 @@ mod tests {
             delays,
             ..Reply::default()
         };
-        let plan = Act::frames(vec![json!({}), json!({})]).stage(&reply, "x");
+        let plan = ResponseContent::frames(vec![json!({}), json!({})]).into_plan(&reply, "x");
         assert_eq!(plan.head_delay, second * 5);
         let waited: Duration = plan
             .steps
@@ -427,7 +434,7 @@ mod tests {
             status: Some(503),
             ..Reply::default()
         };
-        let plan = Act::Json(200, json!({})).stage(&reply, "x");
+        let plan = ResponseContent::Json(200, json!({})).into_plan(&reply, "x");
         let names: Vec<_> = plan.headers.iter().map(|(name, _)| name.as_str()).collect();
         assert!(names.contains(&"Retry-After") && !names.contains(&"content-type"));
         assert_eq!(plan.status, 503);

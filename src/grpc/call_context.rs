@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::callers::Identity;
-use crate::callers::credentials::{Credentials, Shown};
+use crate::callers::credentials::{CredentialBytes, Credentials};
 use crate::chat::call::{Connection, Passing};
 use crate::error::{Error, Reason};
 use crate::telemetry::report::Report;
@@ -187,7 +187,11 @@ fn passing(known: &Known<'_>) -> Result<Passing, Error> {
 
 /// What a call shows to say who it is.
 pub fn credentials<'a>(headers: &'a HeaderMap, connection: &'a Connection) -> Credentials<'a> {
-    let shown = |name: HeaderName| headers.get(name).map(|value| Shown(value.as_bytes()));
+    let shown = |name: HeaderName| {
+        headers
+            .get(name)
+            .map(|value| CredentialBytes(value.as_bytes()))
+    };
     Credentials {
         authorization: shown(AUTHORIZATION),
         api_key: shown(metadata_keys::X_API_KEY),

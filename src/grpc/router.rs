@@ -85,7 +85,7 @@ impl Router {
         let shown = call_context::credentials(headers, connection);
         if access == Some(Access::Open) {
             // Who is known has memory of its own. Nobody waits for that, nor is refused.
-            let identify = pin!(self.callers.identify(&shown));
+            let identify = pin!(self.callers.authenticate(&shown));
             let mut cx = Context::from_waker(Waker::noop());
             match identify.poll(&mut cx) {
                 Poll::Ready(Ok(identity)) => context.identity = identity,
@@ -95,7 +95,7 @@ impl Router {
             }
             return Ok(context);
         }
-        match self.callers.identify(&shown).await {
+        match self.callers.authenticate(&shown).await {
             Ok(identity) => {
                 context.passing.api_key.clone_from(&identity.api_key);
                 context.identity = identity;

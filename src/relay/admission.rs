@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::callers::Identity;
-use crate::callers::account::Pass;
+use crate::callers::account::CallerPermit;
 use crate::chat::call::{Caller, CallerMap};
 use crate::chat::usage::Usage;
 use crate::error::{Error, Reason, Sent};
@@ -201,7 +201,7 @@ impl Entrance {
 }
 
 /// A place among all calls, and what the call takes of its caller's own limits.
-pub(super) type Admitted = (Permit, Pass);
+pub(super) type Admitted = (Permit, CallerPermit);
 
 /// What a call holds while its request is received.
 #[derive(Debug)]
@@ -226,13 +226,13 @@ pub(super) type Permits = (Permit, Option<Permit>);
 
 /// All places of a call. Dropping it frees them.
 pub(super) struct CallPermits {
-    pass: Pass,
+    pass: CallerPermit,
     _permits: Option<Permits>,
 }
 
 impl CallPermits {
     /// Of a call that was let in.
-    pub(super) fn new(permits: Permits, pass: Pass) -> Self {
+    pub(super) fn new(permits: Permits, pass: CallerPermit) -> Self {
         Self {
             pass,
             _permits: Some(permits),

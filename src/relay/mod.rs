@@ -40,7 +40,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::callers::Identity;
-use crate::callers::account::Ask;
+use crate::callers::account::CallCost;
 use crate::chat::call::{Call, Caller};
 use crate::error::Error;
 use crate::memory::{CallMemory, MemoryLedger};
@@ -291,7 +291,7 @@ impl Relay {
         let model = &call.prompt.model;
         let of_model = plan.admit(model, who.share);
         let permits: Permits = (permit, of_model.inspect_err(|_| pass.refund())?);
-        pass.charge(Ask {
+        pass.charge(CallCost {
             model,
             tokens: call.prompt.estimated_tokens(),
         })?;

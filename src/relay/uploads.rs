@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_stream::Stream;
 
 use crate::callers::Identity;
-use crate::callers::account::Ask;
+use crate::callers::account::CallCost;
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent};
 use crate::telemetry::report::Report;
@@ -91,7 +91,7 @@ impl Relay {
     ) -> Result<(CallPermits, Lease), Error> {
         let (permit, mut pass) = self.inner.entrance.take(held, who)?;
         // Files are paid for when a model reads them.
-        pass.charge(Ask {
+        pass.charge(CallCost {
             model: &upload.model,
             tokens: 0,
         })?;

@@ -27,7 +27,7 @@ struct Keys {
 
 impl Keys {
     fn new() -> Self {
-        let fresh = key::fresh().unwrap();
+        let fresh = key::generate().unwrap();
         let name = format!("settlement-{}.toml", fresh.id);
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         let entry = Entry {
