@@ -42,7 +42,7 @@ mod play;
 mod played;
 #[path = "clients/process.rs"]
 mod process;
-#[path = "clients/schedule.rs"]
+#[path = "support/schedule.rs"]
 mod schedule;
 #[path = "clients/server.rs"]
 mod server;

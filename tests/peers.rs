@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Completion, Failed, Trial};
 
 #[path = "peers/browser.rs"]
 mod browser;
@@ -58,6 +58,8 @@ mod prometheus;
 mod python;
 #[path = "peers/readme.rs"]
 mod readme;
+#[path = "support/schedule.rs"]
+mod schedule;
 #[path = "peers/sdk.rs"]
 mod sdk;
 #[path = "peers/server.rs"]
@@ -77,24 +79,34 @@ type Case = (
 );
 
 fn main() -> ExitCode {
+    // Those first whose program takes longest to install.
     let cases = [
-        grpcurl::CASES,
-        tls::CASES,
-        h2spec::CASES,
+        kubernetes::CASES,
         interop::CASES,
-        readme::CASES,
-        buf::CASES,
-        browser::CASES,
+        envoy::CASES,
+        envoy_web::CASES,
         python::CASES,
         sdk::CASES,
         prometheus::CASES,
-        kubernetes::CASES,
+        grpcurl::CASES,
+        tls::CASES,
+        h2spec::CASES,
+        buf::CASES,
+        readme::CASES,
+        browser::CASES,
         image::CASES,
-        envoy::CASES,
-        envoy_web::CASES,
     ];
-    let trials = cases.concat().into_iter().map(trial).collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let mut groups: Vec<(Tool, Vec<Trial>)> = Vec::new();
+    for case in cases.concat() {
+        let tool = case.1;
+        match groups.iter_mut().find(|(other, _)| *other == tool) {
+            Some((_, trials)) => trials.push(trial(case)),
+            None => groups.push((tool, vec![trial(case)])),
+        }
+    }
+    let groups = groups.into_iter().map(|(_, trials)| trials).collect();
+    let trials = schedule::side_by_side(groups);
+    libtest_mimic::run(&schedule::arguments(), trials).exit_code()
 }
 
 fn trial((name, tool, run): Case) -> Trial {

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::process::{Said, ask};
+use super::schedule::Build;
 
 /// Longer than the slowest of them takes on two cores with nothing cached.
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
@@ -113,7 +114,9 @@ fn installed(
     {
         return Ok(PathBuf::from(program));
     }
+    let build = Build::begin();
     let program = install(&folder)?;
+    drop(build);
     fs::write(&there, program.to_string_lossy().as_bytes()).map_err(told)?;
     // Last, so that half an installation is never taken for a whole one.
     fs::write(&stamp, version).map_err(told)?;

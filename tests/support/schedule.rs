@@ -1,4 +1,6 @@
-//! When each test runs: builds first, few at a time, then the cases of all languages side by side.
+//! When a test of other programs runs: few builds at a time, and the rest side by side.
+//!
+//! For the tests that `libtest_mimic` runs.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -6,8 +8,8 @@ use std::thread::available_parallelism;
 
 use libtest_mimic::{Arguments, Trial};
 
-/// How many tests a core is given. Cases wait for answers and deadlines; with one more for each
-/// core, it has something to do meanwhile.
+/// How many tests a core is given. They wait for answers, deadlines and downloads; with one more
+/// for each core, it has something to do meanwhile.
 const TESTS_PER_CORE: usize = 2;
 
 /// Sets the number of threads, unless the command line does.
@@ -18,7 +20,8 @@ pub(crate) fn arguments() -> Arguments {
     arguments
 }
 
-/// One trial of each group, then the next of each, so that no language is waited for alone.
+/// One trial of each group, then the next of each, so that what a group needs is made while others
+/// run.
 pub(crate) fn side_by_side(groups: Vec<Vec<Trial>>) -> Vec<Trial> {
     let mut groups: VecDeque<_> = groups.into_iter().map(Vec::into_iter).collect();
     let mut trials = Vec::new();
@@ -38,7 +41,7 @@ fn cores() -> usize {
 static BUILDS: Mutex<usize> = Mutex::new(0);
 static ENDED: Condvar = Condvar::new();
 
-/// A compiler at work, and there is one for each core at most: they are large, and busy.
+/// A compiler or an installer at work. There is one for each core at most: they are large and busy.
 pub(crate) struct Build(());
 
 impl Build {
