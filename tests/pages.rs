@@ -26,6 +26,8 @@ mod bounds;
 mod certificates;
 #[path = "pages/configurations.rs"]
 mod configurations;
+#[path = "pages/error_reasons.rs"]
+mod error_reasons;
 #[path = "pages/first_run.rs"]
 mod first_run;
 #[path = "pages/names.rs"]
@@ -43,10 +45,12 @@ const PREFACE: &str = r"# Errors
 A failed call has a gRPC code and a reason. The code says what to do next, the reason what happened.
 The reason is in `google.rpc.ErrorInfo` with the domain `dashgate`, whose metadata are `attempts`,
 `upstream_code`, `upstream_http_status` and `upstream_request_id` (DashScope's code, HTTP status and
-request id). Further details:
+request id). Clients with the schema use `dashgate.v1.CallFailure` instead, whose `reason` is the
+enum `dashgate.v1.ErrorReason`. Both are in `google.rpc.Status.details`, with further details:
 
 | Detail | When | Content |
 |---|---|---|
+| `CallFailure` | always | the reason, the attempts, whether output began, the usage so far |
 | `RequestInfo` | always | the request id, as in the gateway's log |
 | `BadRequest` | a field is invalid | its path, the problem, and the fix |
 | `RetryInfo` | a retry can help | the time to wait |
@@ -54,6 +58,10 @@ request id). Further details:
 | `PreconditionFailure` | something else must be done first | what |
 | `ResourceInfo` | something does not exist | its type and name |
 | `Help` | DashScope refused the call | a link to DashScope's error codes |
+
+The usage is complete as far as DashScope reported it: it sends the usage with each event of a
+stream. If the details were too large for common header limits, `Usage.extra` and texts inside the
+usage are omitted, the counts never.
 
 The trailers have `x-request-id`, `x-dashscope-request-id` if DashScope sent one, and
 `grpc-retry-pushback-ms`: the time to wait before a retry, or `-1` for no retry. The column *Retry*

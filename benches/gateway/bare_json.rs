@@ -171,7 +171,7 @@ pub(crate) fn whole(bytes: &[u8], model: String) -> Result<pb::ConverseResponse>
 pub(crate) struct Reader {
     model: String,
     line: Vec<u8>,
-    sequence: i64,
+    sequence: i32,
     finished: bool,
 }
 

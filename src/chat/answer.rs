@@ -1,6 +1,7 @@
 //! The whole answer, collected from the events of a call.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
@@ -22,7 +23,7 @@ pub struct Answer {
     /// The choices, by index.
     pub choices: Vec<Choice>,
     /// The usage of the call.
-    pub usage: Option<Box<Usage>>,
+    pub usage: Option<Arc<Usage>>,
     /// The sources of a web search.
     pub search: Option<SearchInfo>,
     /// Unknown keys of DashScope's `output`.

@@ -87,7 +87,7 @@ pub struct End {
     /// The end of each choice, by index.
     pub choices: Vec<ChoiceEnd>,
     /// The usage; `None` if DashScope reported none.
-    pub usage: Option<Box<Usage>>,
+    pub usage: Option<Arc<Usage>>,
     /// Unknown keys of DashScope's `output`.
     pub extra_output: Object,
     /// Unknown keys of DashScope's body.
@@ -147,7 +147,7 @@ pub struct SearchInfo {
     reason = "every field is DashScope's key of the same name, see proto"
 )]
 pub struct SearchResult {
-    pub index: i32,
+    pub index: Option<i32>,
     pub title: String,
     pub url: String,
     pub site_name: String,

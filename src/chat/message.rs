@@ -215,21 +215,32 @@ pub struct Options {
     pub negative_prompt: Option<String>,
     pub prompt_extend: Option<bool>,
     pub watermark: Option<bool>,
-    pub size: Option<String>,
+    pub size: Option<ImageSize>,
     /// What no field above covers; holds no key of theirs.
     pub extra_parameters: Object,
 }
 
-/// Makes the model write JSON.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ResponseFormat {
-    /// `text`, `json_object` or `json_schema`.
-    pub kind: String,
-    /// The form of the answer.
-    pub json_schema: Option<JsonSchema>,
+/// The size of an image in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ImageSize {
+    /// Width in pixels.
+    pub width: i32,
+    /// Height in pixels.
+    pub height: i32,
 }
 
-/// The form of a JSON answer.
+/// The format of the text of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ResponseFormat {
+    /// Any text.
+    Text,
+    /// A JSON object.
+    JsonObject,
+    /// JSON that conforms to a schema.
+    JsonSchema(JsonSchema),
+}
+
+/// The schema of a JSON answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct JsonSchema {
     /// The name.
@@ -245,18 +256,15 @@ pub struct JsonSchema {
 /// The voice of an answer that is spoken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct AudioOutput {
-    /// The voice; empty when not said.
-    pub voice: String,
+    /// The voice.
+    pub voice: Option<String>,
     /// The format.
     pub format: Option<String>,
 }
 
 /// How to search the web.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(
-    missing_docs,
-    reason = "every field is DashScope's key of the same name, see proto"
-)]
+#[expect(missing_docs, reason = "every field is described in proto")]
 pub struct SearchOptions {
     pub enable_source: Option<bool>,
     pub enable_citation: Option<bool>,
@@ -264,7 +272,7 @@ pub struct SearchOptions {
     pub forced_search: Option<bool>,
     pub search_strategy: Option<String>,
     pub prepend_search_result: Option<bool>,
-    pub freshness: Option<i32>,
+    pub freshness_days: Option<i32>,
     pub assigned_site_list: Vec<String>,
     pub enable_search_extension: Option<bool>,
 }

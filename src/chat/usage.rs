@@ -27,8 +27,9 @@ pub struct Usage {
     pub width: Option<i32>,
     pub height: Option<i32>,
     pub plugins: Option<PluginUsage>,
-    /// The whole object as DashScope wrote it.
-    pub raw: Object,
+    /// What no field above holds: other keys, and values that do not fit. Keys inside an object
+    /// that has a field stay in that object.
+    pub extra: Object,
 }
 
 impl Usage {

@@ -206,7 +206,7 @@ fn of_usage(
         width: _,
         height: _,
         plugins,
-        raw,
+        extra,
     }: &Usage,
 ) -> usize {
     let details = [
@@ -215,7 +215,7 @@ fn of_usage(
         prompt_tokens_details,
     ];
     let details: usize = details.into_iter().flatten().map(tokens_details).sum();
-    optional(cache_type) + details + plugins.as_ref().map_or(0, plugin_usage) + object(raw)
+    optional(cache_type) + details + plugins.as_ref().map_or(0, plugin_usage) + object(extra)
 }
 
 fn tokens_details(
@@ -241,6 +241,8 @@ fn plugin_usage(PluginUsage { search }: &PluginUsage) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const TEXT: usize = 1_000_000;
@@ -271,7 +273,7 @@ mod tests {
     fn usage(change: impl FnOnce(&mut Usage)) -> Event {
         let mut usage = Usage::default();
         change(&mut usage);
-        end(|end| end.usage = Some(Box::new(usage)))
+        end(|end| end.usage = Some(Arc::new(usage)))
     }
 
     /// Every field of an event that can hold a long text.
@@ -381,7 +383,7 @@ mod tests {
             usage(|usage| usage.input_tokens_details = Some(details())),
             usage(|usage| usage.output_tokens_details = Some(details())),
             usage(|usage| usage.prompt_tokens_details = Some(details())),
-            usage(|usage| usage.raw = extra()),
+            usage(|usage| usage.extra = extra()),
             usage(|usage| {
                 let strategy = Some(long());
                 let search = Some(SearchUsage {

@@ -194,7 +194,7 @@ fn given(arguments: &Arguments) -> Vec<(Modality, String)> {
 fn options(arguments: &Arguments) -> Result<pb::GenerationOptions, Failure> {
     let mut options = pb::GenerationOptions::default();
     if arguments.thinking {
-        options.enable_thinking = Some(true);
+        options.thinking.get_or_insert_default().enabled = Some(true);
     }
     for text in &arguments.option {
         option::set(&mut options, text).map_err(Failure::usage)?;
@@ -215,11 +215,7 @@ fn speaking(options: &mut pb::GenerationOptions, arguments: &Arguments, model: &
             options.modalities = vec!["text".to_owned(), "audio".to_owned()];
         }
         if let Some(voice) = &arguments.voice {
-            options
-                .audio
-                .get_or_insert_default()
-                .voice
-                .clone_from(voice);
+            options.audio.get_or_insert_default().voice = Some(voice.clone());
         }
     }
 }

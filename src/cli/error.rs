@@ -1,26 +1,25 @@
 //! Why a command failed, in words that say what to do; and the same as JSON.
 
-use std::error::Error as _;
 use std::fmt::Write as _;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use serde::Serialize;
-use tonic::{Code, Status};
-use tonic_types::StatusExt;
+use tonic::Code;
 
 use crate::config::Faults;
-use crate::error::{Error, Kind, Reason};
+use crate::error::{Error, Kind};
 
 use super::exit::Exit;
+use super::message_json::Fields;
 use super::terminal::Unwritten;
 
 /// Why a command failed. Boxed, so that the way on which nothing fails carries a pointer only.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Failure(Box<Told>);
 
 /// What is known of a failure.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Told {
     /// How the command ends.
     #[serde(skip)]
@@ -42,10 +41,19 @@ pub(crate) struct Told {
     /// What else the gateway said of it: DashScope's code, its HTTP status, the attempts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) details: Vec<Detail>,
-    /// The name of the call.
+    /// Whether output of the model was received before the failure.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) output_started: bool,
+    /// The usage that DashScope reported before the failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<Fields>,
+    /// The same in words.
+    #[serde(skip)]
+    pub(crate) used: String,
+    /// The request id of the call.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) request_id: String,
-    /// DashScope's name of the call.
+    /// DashScope's request id.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) upstream_request_id: String,
     /// After how long to call again, in milliseconds; negative: do not.
@@ -155,6 +163,7 @@ impl Failure {
         for detail in self.details.iter().filter(|detail| !once(detail)) {
             line(&detail.name.replace('_', " "), &detail.value);
         }
+        line("usage", &self.used);
         line("request id", &self.request_id);
         line("DashScope's request id", &self.upstream_request_id);
         if let Some(wait) = self.retry_after_ms {
@@ -226,50 +235,12 @@ impl From<Error> for Failure {
     }
 }
 
-impl From<Status> for Failure {
-    fn from(status: Status) -> Self {
-        let known = status.get_error_details();
-        let header = |name: &str| {
-            let value = status.metadata().get(name);
-            let text = value.and_then(|value| value.to_str().ok());
-            text.unwrap_or_default().to_owned()
-        };
-        let mut failure = Self::failed(code_name(status.code()), status.message());
-        failure.request_id = header("x-request-id");
-        failure.upstream_request_id = header("x-dashscope-request-id");
-        failure.retry_after_ms = header("grpc-retry-pushback-ms").parse().ok();
-        if let Some(retry) = known.retry_info().and_then(|info| info.retry_delay) {
-            failure.retry_after_ms = i64::try_from(retry.as_millis()).ok();
-        }
-        if let Some(request) = known.request_info()
-            && failure.request_id.is_empty()
-        {
-            failure.request_id.clone_from(&request.request_id);
-        }
-        for field in known.bad_request().iter().flat_map(|b| &b.field_violations) {
-            failure.fields.push(Field {
-                field: field.field.clone(),
-                description: field.description.clone(),
-            });
-        }
-        if let Some(info) = known.error_info() {
-            failure.reason.clone_from(&info.reason);
-            failure.details = details(&info.metadata, &failure);
-        }
-        if let Some(advice) = advice(&failure.reason) {
-            failure.advice.push(advice.to_owned());
-        }
-        for quota in known.quota_failure().iter().flat_map(|q| &q.violations) {
-            failure.advice.push(quota.description.clone());
-        }
-        for link in known.help().iter().flat_map(|help| &help.links) {
-            failure
-                .advice
-                .push(format!("{}: {}", link.description, link.url));
-        }
-        failure.explain_transport(&status);
-        failure
-    }
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// What rustls says when a server ends the connection because it got no client certificate.
@@ -281,94 +252,6 @@ impl Failure {
         Self::unreachable("the gateway requires a client certificate")
             .with_advice("set DASHGATE_TLS_CERTIFICATE and DASHGATE_TLS_KEY")
     }
-
-    /// A status without a reason was made by the client's own library: its cause tells more.
-    fn explain_transport(&mut self, status: &Status) {
-        if !self.reason.is_empty() {
-            return;
-        }
-        self.transport = status.source().is_some() || is_foreign(&self.message);
-        let mut cause = status.source();
-        while let Some(error) = cause {
-            let words = error.to_string();
-            if !self.message.contains(&words) {
-                let _ = write!(self.message, ": {words}");
-            }
-            cause = error.source();
-        }
-        if self.message.contains(NO_CLIENT_CERTIFICATE) {
-            *self = Self::without_certificate();
-            return;
-        }
-        match status.code() {
-            Code::Unavailable | Code::Unknown | Code::Internal => {
-                let advice = "check the gateway: `dashgate health`";
-                self.advice.push(advice.to_owned());
-            }
-            Code::Unimplemented => {
-                let advice = "check that this is a dashgate gateway of the same version";
-                self.advice.push(advice.to_owned());
-            }
-            // The library gives a call up when its connection breaks.
-            Code::Cancelled if self.transport && !self.message.contains("Timeout expired") => {
-                let advice = "check the gateway: `dashgate health`";
-                self.advice.push(advice.to_owned());
-            }
-            Code::Cancelled | Code::DeadlineExceeded => {
-                let advice = "set a longer timeout: `--timeout 5m`";
-                self.advice.push(advice.to_owned());
-            }
-            Code::Ok
-            | Code::InvalidArgument
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::PermissionDenied
-            | Code::ResourceExhausted
-            | Code::FailedPrecondition
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::DataLoss
-            | Code::Unauthenticated => {}
-        }
-    }
-}
-
-/// Whether the client's library met an answer that is HTTP/2, and no answer of a gRPC server.
-pub(crate) fn is_foreign(message: &str) -> bool {
-    message.contains("grpc-status header missing") || message.contains("invalid compression flag")
-}
-
-/// What helps when the person at the terminal runs the gateway too.
-fn advice(reason: &str) -> Option<&'static str> {
-    let is = |one: Reason| one.name() == reason;
-    if is(Reason::UpstreamDns) || is(Reason::UpstreamConnect) || is(Reason::UpstreamTls) {
-        Some("`dashgate config show` prints the base URL (upstream.url)")
-    } else if is(Reason::UpstreamCredential) {
-        Some("check DASHSCOPE_API_KEY, and that DASHSCOPE_API_REGION is the key's own region")
-    } else if is(Reason::ModelNotFound) {
-        Some("choose another model with `--model` or DASHGATE_MODEL")
-    } else if is(Reason::GatewayConfig) {
-        Some("check the settings; the base URL (upstream.url) ends with /api/v1")
-    } else if is(Reason::Unauthenticated) {
-        Some("set DASHGATE_API_KEY to a valid key; `dashgate keys new` creates one")
-    } else {
-        None
-    }
-}
-
-/// What the gateway said beside the reason, in a fixed order, without what is already known.
-fn details(metadata: &std::collections::HashMap<String, String>, failure: &Failure) -> Vec<Detail> {
-    let known = [&failure.request_id, &failure.upstream_request_id];
-    let mut details: Vec<_> = metadata
-        .iter()
-        .filter(|(_, value)| !value.is_empty() && !known.contains(value))
-        .map(|(name, value)| Detail {
-            name: name.clone(),
-            value: value.clone(),
-        })
-        .collect();
-    details.sort_by(|a, b| a.name.cmp(&b.name));
-    details
 }
 
 /// The name that the gRPC specification gives a code.
@@ -398,7 +281,8 @@ pub(crate) fn code_name(code: Code) -> &'static str {
 mod tests {
     use std::collections::HashMap;
 
-    use tonic_types::ErrorDetails;
+    use tonic::Status;
+    use tonic_types::{ErrorDetails, StatusExt};
 
     use super::*;
 

@@ -347,7 +347,7 @@ pub(crate) mod tests {
             let manner = Manner {
                 whole,
                 options: pb::GenerationOptions {
-                    enable_thinking: Some(true),
+                    enable_search: Some(true),
                     ..pb::GenerationOptions::default()
                 },
                 ..shown()
@@ -359,7 +359,7 @@ pub(crate) mod tests {
             let asked = stand_in.asked();
             assert_eq!(asked.keys, ["Bearer k-1"]);
             let options = asked.options[0].as_ref().unwrap();
-            assert_eq!(options.enable_thinking, Some(true));
+            assert_eq!(options.enable_search, Some(true));
         }
     }
 

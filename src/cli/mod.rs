@@ -30,6 +30,7 @@ mod serve;
 mod signals;
 mod slash_commands;
 mod speech;
+mod status;
 mod stream_choice;
 mod terminal;
 mod terminal_text;
@@ -37,6 +38,7 @@ mod top;
 mod top_view;
 mod upload;
 mod usage_line;
+mod usage_words;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};

@@ -83,6 +83,8 @@ impl Schema {
                 return self.elements(field, key, value);
             }
             [] if json => self.message(inner, key, value)?,
+            // A message without fields is there or not.
+            [] if value == "true" && self.fields(inner).is_empty() => Vec::new(),
             [] if field.label() == Label::Repeated => {
                 return Err(format!(
                     "{key} takes a JSON list, as in {key}=[[1,2],[3]], not {value:?}"
@@ -162,7 +164,8 @@ impl Schema {
         for field in self.fields(message) {
             let path = format!("{before}{}", field.name());
             let inner = field.type_name();
-            if field.r#type() == Type::Message && inner != STRUCT && depth < DEPTH {
+            let has_fields = inner != STRUCT && !self.fields(inner).is_empty();
+            if field.r#type() == Type::Message && has_fields && depth < DEPTH {
                 paths.extend(self.paths(inner, &format!("{path}."), depth + 1));
             } else {
                 paths.push(path);
@@ -308,7 +311,8 @@ mod tests {
             "asr_options.enable_itn=true",
             "asrOptions.enableLid=false",
             "audio.voice=Cherry",
-            "size=1024*1024",
+            "image_generation.size.width=1664",
+            "image_generation.size.height=928",
             "extra_parameters.deep.key=[1, \"x\"]",
             "extra_parameters.other=plain text",
         ]);
@@ -319,8 +323,9 @@ mod tests {
         let asr = options.asr_options.unwrap();
         assert_eq!(asr.language.as_deref(), Some("zh"));
         assert_eq!((asr.enable_itn, asr.enable_lid), (Some(true), Some(false)));
-        assert_eq!(options.audio.unwrap().voice, "Cherry");
-        assert_eq!(options.size.as_deref(), Some("1024*1024"));
+        assert_eq!(options.audio.unwrap().voice.as_deref(), Some("Cherry"));
+        let size = options.image_generation.unwrap().size.unwrap();
+        assert_eq!((size.width, size.height), (1664, 928));
         let extra = format!("{:?}", options.extra_parameters.unwrap());
         for part in [
             "deep",

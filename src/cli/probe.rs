@@ -7,7 +7,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::channel::with_port;
-use super::error::{Failure, is_foreign};
+use super::error::Failure;
+use super::status::is_foreign;
 
 /// How long a look may take: the call has failed already, and somebody waits to be told.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);

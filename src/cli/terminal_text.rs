@@ -56,8 +56,12 @@ pub(crate) fn heard(annotation: &pb::Annotation) -> String {
 
 /// The sources, a line each.
 pub(crate) fn sources(info: &pb::SearchInfo) -> String {
-    let line =
-        |result: &pb::SearchResult| format!("[{}] {} {}", result.index, result.title, result.url);
+    let line = |result: &pb::SearchResult| {
+        let number = result
+            .index
+            .map_or(String::new(), |index| format!("[{index}] "));
+        format!("{number}{} {}", result.title, result.url)
+    };
     let lines: Vec<_> = info.search_results.iter().map(line).collect();
     lines.join("\n")
 }

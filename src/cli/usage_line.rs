@@ -10,12 +10,13 @@ use super::answer::{self, Answer};
 use super::error::Failure;
 use super::message_json::{Fields, Shown, fields, keys};
 use super::schema::Schema;
+use super::usage_words;
 
 /// Usage and timing in one line.
 pub(crate) fn line(answer: &Answer) -> String {
     let mut parts = Vec::new();
     if let Some(usage) = &answer.usage {
-        parts.extend(tokens(usage));
+        parts.extend(usage_words::words(usage));
     }
     let timing = &answer.timing;
     match (timing.first_event, timing.total) {
@@ -41,33 +42,6 @@ pub(crate) fn line(answer: &Answer) -> String {
         parts.push(format!("{} bytes of audio", answer.audio_bytes));
     }
     format!("[{}] {}", answer.model, parts.join("; "))
-}
-
-/// What was used, in words.
-pub(crate) fn tokens(usage: &pb::Usage) -> Option<String> {
-    let mut words = Vec::new();
-    if let Some(count) = usage.input_tokens {
-        let details = usage.input_tokens_details.as_ref();
-        let audio = details.and_then(|details| details.audio_tokens);
-        match usage.audio_tokens.or(audio) {
-            Some(audio) => words.push(format!("{count} tokens in ({audio} audio)")),
-            None => words.push(format!("{count} tokens in")),
-        }
-    }
-    if let Some(count) = usage.output_tokens {
-        words.push(format!("{count} out"));
-    }
-    if let Some(seconds) = usage.audio_seconds {
-        words.push(format!("{seconds} s of audio"));
-    }
-    if let Some(count) = usage.characters {
-        words.push(format!("{count} characters"));
-    }
-    if let Some(count) = usage.image_count {
-        let noun = if count == 1 { "image" } else { "images" };
-        words.push(format!("{count} {noun}"));
-    }
-    (!words.is_empty()).then(|| words.join(", "))
 }
 
 fn span(span: Duration) -> String {

@@ -19,7 +19,7 @@ pub(super) fn annotation(wire: answer_json::Annotation<'_>) -> Annotation {
 /// Converts the results of a web search.
 pub(super) fn search_info(wire: answer_json::SearchInfo<'_>) -> SearchInfo {
     let result = |wire: answer_json::SearchResult<'_>| SearchResult {
-        index: wire.index.unwrap_or_default(),
+        index: wire.index,
         title: owned(wire.title),
         url: owned(wire.url),
         site_name: owned(wire.site_name),

@@ -385,8 +385,8 @@ mod tests {
     use crate::chat::document::Real;
     use crate::chat::media::{Audio, Medium, Source};
     use crate::chat::message::{
-        AsrOptions, AudioOutput, JsonSchema, OcrOptions, Options, ResponseFormat, SearchOptions,
-        Tool, ToolChoice,
+        AsrOptions, AudioOutput, ImageSize, JsonSchema, OcrOptions, Options, ResponseFormat,
+        SearchOptions, Tool, ToolChoice,
     };
     use crate::dashscope::media;
     use serde_json::{Value, json};
@@ -538,18 +538,15 @@ mod tests {
             temperature: Some(Real(0.7)),
             seed: Some(i64::MAX),
             stop_token_ids: vec![vec![1, 2]],
-            response_format: Some(ResponseFormat {
-                kind: "json_schema".into(),
-                json_schema: Some(JsonSchema {
-                    name: "n".into(),
-                    schema: "{\"a\":1}".into(),
-                    strict: Some(true),
-                    ..JsonSchema::default()
-                }),
-            }),
+            response_format: Some(ResponseFormat::JsonSchema(JsonSchema {
+                name: "n".into(),
+                schema: "{\"a\":1}".into(),
+                strict: Some(true),
+                ..JsonSchema::default()
+            })),
             modalities: vec!["text".into(), "audio".into()],
             audio: Some(AudioOutput {
-                voice: "Cherry".into(),
+                voice: Some("Cherry".into()),
                 format: None,
             }),
             search_options: Some(SearchOptions {
@@ -560,6 +557,10 @@ mod tests {
                 language: Some("zh".into()),
                 enable_lid: Some(true),
                 enable_itn: Some(false),
+            }),
+            size: Some(ImageSize {
+                width: 1664,
+                height: 928,
             }),
             ocr_options: Some(OcrOptions {
                 task: Some("t".into()),
@@ -577,6 +578,7 @@ mod tests {
                 "search_options": { "forced_search": true },
                 "asr_options": { "language": "zh", "enable_lid": true, "enable_itn": false },
                 "ocr_options": { "task": "t", "task_config": { "n": 3 } },
+                "size": "1664*928",
             })
         );
     }

@@ -1,12 +1,14 @@
 //! The end of an answer: finish reasons, usage and warnings.
 
+use std::sync::Arc;
+
 use super::answer_json;
 use super::choice::Draft;
 use super::delta_detector::{Form, Reading, Trouble};
 use super::errors::truncated;
 use super::json_tree;
 use super::reply::Reply;
-use super::usage::{counts, only_grew, usage};
+use super::usage::{counts, only_grew, read, usage};
 use crate::chat::document::Object;
 use crate::chat::dropped_parts::Losses;
 use crate::chat::event::{ChoiceEnd, End, Event};
@@ -52,7 +54,7 @@ impl Reply {
         self.warn_of_losses();
         self.events.push_back(Event::End(Box::new(End {
             choices,
-            usage: counts.map(Box::new),
+            usage: counts.map(Arc::new),
             extra_output,
             extra,
             warnings: std::mem::take(&mut self.opening.warnings),
@@ -76,14 +78,28 @@ impl Reply {
 
     /// The usage reported by the events so far.
     pub fn usage_so_far(&self) -> Option<Usage> {
+        if self.usage_before.is_empty() {
+            return read(&self.usage).map(|(usage, _)| usage);
+        }
         let mut losses = Losses::default();
         let (last, _) = counts(&self.usage)?;
-        if self.usage_before.is_empty() {
-            return Some(usage(last));
-        }
         let mut all = self.usage_before.clone();
         all.add(last, format_args!("usage"), &mut losses);
         Some(usage(all.take(format_args!("usage"), &mut losses)))
+    }
+
+    /// Records the usage of a body. Whether it has one.
+    pub(super) fn take_usage_of(&mut self, body: &answer_json::Body<'_>) -> bool {
+        match body.usage {
+            None | Some(answer_json::Raw("null")) => false,
+            Some(answer_json::Raw(counts)) => {
+                match counts.starts_with('{') {
+                    true => self.take_usage(counts),
+                    false => self.keep_odd_usage(counts),
+                }
+                true
+            }
+        }
     }
 
     /// Records the usage of an event. It is parsed only if more than its numbers changed.
@@ -109,10 +125,12 @@ impl Reply {
     }
 
     fn counts(&mut self) -> Option<Usage> {
-        let last = self.last_counts()?;
         if self.usage_before.is_empty() {
-            return Some(usage(last));
+            let (usage, warnings) = read(&self.usage)?;
+            self.warn_of_usage(warnings);
+            return Some(usage);
         }
+        let last = self.last_counts()?;
         self.usage_before
             .add(last, format_args!("usage"), &mut self.losses);
         Some(usage(

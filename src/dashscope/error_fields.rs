@@ -32,7 +32,6 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("stop", "options.stop"),
     ("result_format", "options.result_format"),
     ("response_format", "options.response_format"),
-    ("response_format.type", "options.response_format.type"),
     (
         "response_format.json_schema",
         "options.response_format.json_schema",
@@ -60,10 +59,10 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("n", "options.n"),
     ("logprobs", "options.logprobs"),
     ("top_logprobs", "options.top_logprobs"),
-    ("enable_thinking", "options.enable_thinking"),
-    ("thinking_budget", "options.thinking_budget"),
-    ("preserve_thinking", "options.preserve_thinking"),
-    ("reasoning_effort", "options.reasoning_effort"),
+    ("enable_thinking", "options.thinking.enabled"),
+    ("thinking_budget", "options.thinking.budget_tokens"),
+    ("preserve_thinking", "options.thinking.preserve"),
+    ("reasoning_effort", "options.thinking.effort"),
     ("parallel_tool_calls", "options.parallel_tool_calls"),
     ("tool_stream", "options.tool_stream"),
     ("enable_code_interpreter", "options.enable_code_interpreter"),
@@ -95,7 +94,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ),
     (
         "search_options.freshness",
-        "options.search_options.freshness",
+        "options.search_options.freshness_days",
     ),
     (
         "search_options.assigned_site_list",
@@ -116,19 +115,22 @@ const PARAMETERS: &[(&str, &str)] = &[
     ),
     (
         "vl_high_resolution_images",
-        "options.vl_high_resolution_images",
+        "options.vision.high_resolution_images",
     ),
     (
         "vl_enable_image_hw_output",
-        "options.vl_enable_image_hw_output",
+        "options.vision.output_image_size",
     ),
     ("ocr_options", "options.ocr_options"),
     ("ocr_options.task", "options.ocr_options.task"),
     ("ocr_options.task_config", "options.ocr_options.task_config"),
-    ("negative_prompt", "options.negative_prompt"),
-    ("prompt_extend", "options.prompt_extend"),
-    ("watermark", "options.watermark"),
-    ("size", "options.size"),
+    (
+        "negative_prompt",
+        "options.image_generation.negative_prompt",
+    ),
+    ("prompt_extend", "options.image_generation.prompt_extend"),
+    ("watermark", "options.image_generation.watermark"),
+    ("size", "options.image_generation.size"),
     ("tool_choice", "conversation.tool_choice"),
 ];
 

@@ -98,6 +98,7 @@ impl Reply {
             return self.take_body(body, streamed);
         }
         if !fault.beside {
+            self.take_usage_of(&body);
             return Err(fault.error);
         }
         if fault.known {

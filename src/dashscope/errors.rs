@@ -4,9 +4,10 @@
 //! and HTTP status. The status in an event's comment takes precedence over that of the response.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::answer_json::{Body, ErrorObject};
+use super::answer_json::{Body, ErrorObject, Raw};
 use super::error_codes::{Meaning, Row, by_code, by_status};
 use super::error_fields;
 use super::error_messages::MESSAGES;
@@ -15,6 +16,7 @@ use super::json_text::Text;
 use super::json_tree::document;
 use super::lenient;
 use super::sse::{Decoder, Limits};
+use super::usage;
 use crate::chat::document::Document;
 use crate::error::{Error, Kind, Reason, Scope, Sent, Upstream};
 use crate::http1::headers::Headers;
@@ -192,7 +194,9 @@ fn of_json(status: u16, headers: &Headers, body: &[u8]) -> Option<Error> {
     if said.request_id.is_empty() {
         said.request_id = request_id(headers);
     }
-    Some(said.error(Sent::Refused))
+    let counts = body.usage.and_then(|Raw(counts)| usage::read(counts));
+    let usage = counts.map(|(usage, _)| Arc::new(usage));
+    Some(said.error(Sent::Refused).with_usage(usage))
 }
 
 fn of_events(status: u16, headers: &Headers, body: &[u8]) -> Option<Error> {

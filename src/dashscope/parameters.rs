@@ -10,7 +10,7 @@ use super::json::{Number, Written, WrittenObject};
 use super::tools::{Choice, ToolJson, raw};
 use crate::chat::call::{Delivery, Prompt};
 use crate::chat::document::{Document, Object, Real};
-use crate::chat::message::{JsonSchema, Options, ResponseFormat, SearchOptions, Tool};
+use crate::chat::message::{ImageSize, JsonSchema, Options, ResponseFormat, SearchOptions, Tool};
 use crate::error::Error;
 
 /// Set only by the gateway: streams always use deltas.
@@ -33,7 +33,10 @@ struct Verbatim<'a>(HashMap<usize, &'a str>);
 impl<'a> Verbatim<'a> {
     fn of(prompt: &'a Prompt) -> Self {
         let format = prompt.options.response_format.as_ref();
-        let schema = format.and_then(|format| format.json_schema.as_ref());
+        let schema = match format {
+            Some(ResponseFormat::JsonSchema(schema)) => Some(schema),
+            Some(ResponseFormat::Text | ResponseFormat::JsonObject) | None => None,
+        };
         let tools = prompt.tools.iter().map(|tool| match tool {
             Tool::Function { parameters, .. } => parameters.as_str(),
             Tool::Raw(json) => json.as_str(),
@@ -160,7 +163,7 @@ struct Parameters<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     watermark: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    size: Option<&'a str>,
+    size: Option<Size>,
 }
 
 impl<'a> Parameters<'a> {
@@ -182,7 +185,7 @@ impl<'a> Parameters<'a> {
             response_format: o.response_format.as_ref().map(Format::new).transpose()?,
             modalities: &o.modalities,
             audio: o.audio.as_ref().map(|audio| AudioOutput {
-                voice: &audio.voice,
+                voice: audio.voice.as_deref(),
                 format: audio.format.as_deref(),
             }),
             n: o.n,
@@ -217,7 +220,7 @@ impl<'a> Parameters<'a> {
             negative_prompt: o.negative_prompt.as_deref(),
             prompt_extend: o.prompt_extend,
             watermark: o.watermark,
-            size: o.size.as_deref(),
+            size: o.size.map(Size),
         })
     }
 }
@@ -233,6 +236,16 @@ impl Serialize for Float {
         } else {
             Number(self.0).serialize(serializer)
         }
+    }
+}
+
+/// Width and height, as in `1024*1024`.
+struct Size(ImageSize);
+
+impl Serialize for Size {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(ImageSize { width, height }) = self;
+        serializer.collect_str(&format_args!("{width}*{height}"))
     }
 }
 
@@ -256,7 +269,7 @@ impl<'a> Stop<'a> {
 #[derive(Serialize)]
 struct Format<'a> {
     #[serde(rename = "type")]
-    kind: &'a str,
+    kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     json_schema: Option<Schema<'a>>,
 }
@@ -284,17 +297,19 @@ impl<'a> Format<'a> {
                 strict: schema.strict,
             })
         };
-        Ok(Self {
-            kind: &format.kind,
-            json_schema: format.json_schema.as_ref().map(schema).transpose()?,
-        })
+        let (kind, json_schema) = match format {
+            ResponseFormat::Text => ("text", None),
+            ResponseFormat::JsonObject => ("json_object", None),
+            ResponseFormat::JsonSchema(of) => ("json_schema", Some(schema(of)?)),
+        };
+        Ok(Self { kind, json_schema })
     }
 }
 
 #[derive(Serialize)]
 struct AudioOutput<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    voice: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    voice: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<&'a str>,
 }
@@ -330,7 +345,7 @@ impl<'a> Search<'a> {
             forced_search: options.forced_search,
             search_strategy: options.search_strategy.as_deref(),
             prepend_search_result: options.prepend_search_result,
-            freshness: options.freshness,
+            freshness: options.freshness_days,
             assigned_site_list: &options.assigned_site_list,
             enable_search_extension: options.enable_search_extension,
         }

@@ -224,12 +224,7 @@ impl Reply {
 
     /// Handles a body that is not an error.
     pub(super) fn take_body(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
-        let usage = body.usage.filter(|usage| usage.0 != "null");
-        match usage.map(|usage| usage.0) {
-            Some(counts) if counts.starts_with('{') => self.take_usage(counts),
-            Some(odd) => self.keep_odd_usage(odd),
-            None => {}
-        }
+        let has_usage = self.take_usage_of(&body);
         self.extra
             .add(body.extra, format_args!(""), &mut self.losses);
         body.warnings
@@ -249,7 +244,7 @@ impl Reply {
             }
             self.take_output(output, streamed)?;
         }
-        self.has_last_usage |= usage.is_some() && self.all_ended();
+        self.has_last_usage |= has_usage && self.all_ended();
         Ok(())
     }
 
@@ -686,7 +681,7 @@ mod tests {
             (Some(2), Some(Real(1.5)))
         );
         assert_eq!(usage.input_tokens, None);
-        assert!(usage.raw.value("odd").is_some());
+        assert!(usage.extra.value("odd").is_some());
     }
 
     #[test]
@@ -888,10 +883,10 @@ mod tests {
         assert_eq!((usage.input_tokens, usage.total_tokens), (None, None));
         let text = |text: &str| Some(Document::String(text.to_owned()));
         assert_eq!(
-            usage.raw.value("input_tokens").cloned(),
+            usage.extra.value("input_tokens").cloned(),
             text("9007199254740993")
         );
-        assert_eq!(usage.raw.value("seconds").cloned(), text("1e400"));
+        assert_eq!(usage.extra.value("seconds").cloned(), text("1e400"));
         assert_eq!(
             answer.extra_output.value("big").cloned(),
             text("18446744073709551617")

@@ -1,8 +1,12 @@
 //! What a call used. Every model counts other things, and what this version does not know is kept.
 
+use std::num::TryFromIntError;
+
+use serde::Deserialize;
+
 use super::json::Read;
-use super::json_fields;
-use super::json_tree;
+use super::json_fields::{self, Fields};
+use super::json_tree::{self, FIRST_UNSURE};
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
 use crate::chat::warning::Warning;
@@ -60,101 +64,272 @@ fn digits(bytes: &[u8]) -> (&[u8], &[u8]) {
         .unwrap_or((bytes, &[]))
 }
 
-/// Reads what a usage counts, with warnings of what is odd in it.
+/// The usage that a JSON object holds, with warnings of what is odd in it.
+pub(super) fn read(json: &str) -> Option<(Usage, Vec<Warning>)> {
+    if json.is_empty() {
+        return None;
+    }
+    // Nearly all have known keys with values that fit, and no tree is needed for them.
+    if let Ok(known) = serde_json::from_str::<KnownUsage>(json) {
+        return Some((known.into(), Vec::new()));
+    }
+    let (object, warnings) = counts(json)?;
+    Some((usage(object), warnings))
+}
+
+/// The keys of a usage, with warnings of what is odd in it.
 pub(super) fn counts(json: &str) -> Option<(Object, Vec<Warning>)> {
     let (document, warnings) = match serde_json::from_str(json) {
         Ok(Read(document)) => (document, Vec::new()),
         Err(_) => json_tree::document(json)?,
     };
-    let Document::Object(raw) = document else {
+    let Document::Object(object) = document else {
         return None;
     };
-    Some((raw, warnings))
+    Some((object, warnings))
 }
 
-/// What was used. An odd count costs no answer: what cannot be read is only in `raw`.
-pub(super) fn usage(raw: Object) -> Usage {
-    let mut usage = Usage {
-        input_tokens: count(&raw, "input_tokens"),
-        output_tokens: count(&raw, "output_tokens"),
-        total_tokens: count(&raw, "total_tokens"),
-        audio_tokens: count(&raw, "audio_tokens"),
-        image_tokens: count(&raw, "image_tokens"),
-        video_tokens: count(&raw, "video_tokens"),
-        cached_tokens: count(&raw, "cached_tokens"),
-        cache_creation_input_tokens: count(&raw, "cache_creation_input_tokens"),
-        cache_type: text(&raw, "cache_type"),
-        input_tokens_details: details(&raw, "input_tokens_details"),
-        output_tokens_details: details(&raw, "output_tokens_details"),
-        prompt_tokens_details: details(&raw, "prompt_tokens_details"),
-        seconds: number(&raw, "seconds"),
-        characters: count(&raw, "characters"),
-        image_count: count(&raw, "image_count"),
-        width: count(&raw, "width"),
-        height: count(&raw, "height"),
-        plugins: object(&raw, "plugins").map(plugins),
-        raw: Object::default(),
+/// The usage that an object holds. A value that does not fit its field stays in `extra`.
+pub(super) fn usage(object: Object) -> Usage {
+    let mut fields = Fields::from(object);
+    let usage = Usage::take(&mut fields);
+    Usage {
+        extra: fields.rest(),
+        ..usage
+    }
+}
+
+/// The known keys of an object: as a type that serde reads if there are no others and all values
+/// fit, and as what is taken of an object otherwise.
+macro_rules! known {
+    ($type:ident as $known:ident {
+        $($field:ident: $value:ty = $take:expr,)+
+    } $(rest $rest:ident)?) => {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct $known {
+            $($field: Option<$value>,)+
+        }
+
+        impl From<$known> for $type {
+            fn from(known: $known) -> Self {
+                Self {
+                    $($field: known.$field.map(Into::into),)+
+                    $($rest: Object::default(),)?
+                }
+            }
+        }
+
+        impl $type {
+            fn take(fields: &mut Fields) -> Self {
+                Self {
+                    $($field: $take(fields, stringify!($field)),)+
+                    $($rest: Object::default(),)?
+                }
+            }
+        }
     };
-    usage.raw = raw;
-    usage
 }
 
-fn details(raw: &Object, key: &str) -> Option<TokensDetails> {
-    let raw = object(raw, key)?;
-    Some(TokensDetails {
-        text_tokens: count(raw, "text_tokens"),
-        audio_tokens: count(raw, "audio_tokens"),
-        image_tokens: count(raw, "image_tokens"),
-        video_tokens: count(raw, "video_tokens"),
-        reasoning_tokens: count(raw, "reasoning_tokens"),
-        cached_tokens: count(raw, "cached_tokens"),
-        cache_creation_input_tokens: count(raw, "cache_creation_input_tokens"),
-        cache_type: text(raw, "cache_type"),
+known!(Usage as KnownUsage {
+    input_tokens: Count = count,
+    output_tokens: Count = count,
+    total_tokens: Count = count,
+    audio_tokens: Count = count,
+    image_tokens: Count = count,
+    video_tokens: Count = count,
+    cached_tokens: Count = count,
+    cache_creation_input_tokens: Count = count,
+    cache_type: String = text,
+    input_tokens_details: KnownDetails = details,
+    output_tokens_details: KnownDetails = details,
+    prompt_tokens_details: KnownDetails = details,
+    seconds: Seconds = seconds,
+    characters: Count = count,
+    image_count: Count = count,
+    width: Count = count,
+    height: Count = count,
+    plugins: KnownPlugins = plugins,
+} rest extra);
+
+known!(TokensDetails as KnownDetails {
+    text_tokens: Count = count,
+    audio_tokens: Count = count,
+    image_tokens: Count = count,
+    video_tokens: Count = count,
+    reasoning_tokens: Count = count,
+    cached_tokens: Count = count,
+    cache_creation_input_tokens: Count = count,
+    cache_type: String = text,
+});
+
+known!(PluginUsage as KnownPlugins {
+    search: KnownSearch = search,
+});
+
+known!(SearchUsage as KnownSearch {
+    count: Count = count,
+    strategy: String = text,
+});
+
+/// A count: from 0 to the largest that its field holds.
+#[derive(Deserialize)]
+#[serde(try_from = "u32")]
+struct Count(i32);
+
+impl TryFrom<u32> for Count {
+    type Error = TryFromIntError;
+
+    fn try_from(count: u32) -> Result<Self, TryFromIntError> {
+        i32::try_from(count).map(Self)
+    }
+}
+
+impl From<Count> for i32 {
+    fn from(Count(count): Count) -> Self {
+        count
+    }
+}
+
+/// A duration that a double holds exactly.
+#[derive(Deserialize)]
+#[serde(try_from = "f64")]
+struct Seconds(Real);
+
+impl TryFrom<f64> for Seconds {
+    type Error = &'static str;
+
+    fn try_from(seconds: f64) -> Result<Self, &'static str> {
+        match seconds.abs() < FIRST_UNSURE {
+            true => Ok(Self(Real(seconds))),
+            false => Err("a number may have been rounded"),
+        }
+    }
+}
+
+impl From<Seconds> for Real {
+    fn from(Seconds(seconds): Seconds) -> Self {
+        seconds
+    }
+}
+
+fn count(fields: &mut Fields, key: &str) -> Option<i32> {
+    fields.with(key, |document| {
+        let count = json_fields::whole(&document).and_then(|count| i32::try_from(count).ok());
+        count.filter(|count| *count >= 0).ok_or(document)
     })
 }
 
-fn plugins(raw: &Object) -> PluginUsage {
-    let search = object(raw, "search").map(|raw| SearchUsage {
-        count: count(raw, "count"),
-        strategy: text(raw, "strategy"),
-    });
-    PluginUsage { search }
+fn seconds(fields: &mut Fields, key: &str) -> Option<Real> {
+    fields.with(key, |document| {
+        let seconds = json_fields::number(document.clone()).ok();
+        let seconds = seconds.and_then(|seconds| Seconds::try_from(seconds).ok());
+        seconds.map(Real::from).ok_or(document)
+    })
 }
 
-fn object<'a>(raw: &'a Object, key: &str) -> Option<&'a Object> {
-    match raw.value(key)? {
-        Document::Object(object) => Some(object),
-        Document::Null
-        | Document::Bool(_)
-        | Document::Number(_)
-        | Document::String(_)
-        | Document::List(_) => None,
+fn text(fields: &mut Fields, key: &str) -> Option<String> {
+    fields.with(key, |document| match document {
+        Document::String(text) => Ok(text),
+        other => Err(other),
+    })
+}
+
+fn details(fields: &mut Fields, key: &str) -> Option<TokensDetails> {
+    nested(fields, key, TokensDetails::take)
+}
+
+fn plugins(fields: &mut Fields, key: &str) -> Option<PluginUsage> {
+    nested(fields, key, PluginUsage::take)
+}
+
+fn search(fields: &mut Fields, key: &str) -> Option<SearchUsage> {
+    nested(fields, key, SearchUsage::take)
+}
+
+/// Takes the known keys of an object inside. The others stay in it.
+fn nested<T>(fields: &mut Fields, key: &str, take: fn(&mut Fields) -> T) -> Option<T> {
+    let mut inner = fields.with(key, Fields::of)?;
+    let taken = take(&mut inner);
+    let rest = inner.rest();
+    if !rest.is_empty()
+        && let Some(slot) = fields.slot(key)
+    {
+        *slot = Document::Object(rest);
     }
-}
-
-fn number(raw: &Object, key: &str) -> Option<Real> {
-    let number = raw.value(key)?.clone();
-    json_fields::number(number).ok().map(Real)
-}
-
-fn count(raw: &Object, key: &str) -> Option<i32> {
-    json_fields::whole(raw.value(key)?).and_then(|count| i32::try_from(count).ok())
-}
-
-fn text(raw: &Object, key: &str) -> Option<String> {
-    match raw.value(key)? {
-        Document::String(text) => Some(text.clone()),
-        Document::Null
-        | Document::Bool(_)
-        | Document::Number(_)
-        | Document::List(_)
-        | Document::Object(_) => None,
-    }
+    Some(taken)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::only_grew;
+    use serde_json::{Value, json};
+
+    use super::super::json::Written;
+    use super::*;
+
+    /// Counts whose JSON is as documented are read without a tree, and a tree gives the same.
+    #[test]
+    fn both_readers_agree() {
+        for json in [
+            json!({"input_tokens": 1, "cache_type": "ephemeral", "seconds": 2, "width": 0,
+                "input_tokens_details": {"text_tokens": 3, "cache_type": "c"},
+                "prompt_tokens_details": {}, "plugins": {"search": {"count": 4}}}),
+            json!({"seconds": 1.25, "plugins": {}, "total_tokens": null}),
+            json!({"output_tokens": 2_147_483_647, "plugins": {"search": {"strategy": "pro"}}}),
+            json!({}),
+        ] {
+            let json = json.to_string();
+            let known: KnownUsage = serde_json::from_str(&json).unwrap();
+            let (object, _) = counts(&json).unwrap();
+            assert_eq!(Usage::from(known), usage(object), "{json}");
+        }
+    }
+
+    #[test]
+    fn extra_has_what_no_field_holds_and_nothing_else() {
+        for (json, extra) in [
+            (
+                r#"{"input_tokens":1,"plugins":{"search":{"count":2}}}"#,
+                json!({}),
+            ),
+            (r#"{"input_tokens":1.0,"total_tokens":"7"}"#, json!({})),
+            (r#"{"moons":[1],"input_tokens":1}"#, json!({"moons": [1]})),
+            (r#"{"moons":null}"#, json!({})),
+            (r#"{"input_tokens":-1}"#, json!({"input_tokens": -1})),
+            (r#"{"input_tokens":0.5}"#, json!({"input_tokens": 0.5})),
+            (
+                r#"{"input_tokens":2147483648}"#,
+                json!({"input_tokens": 2_147_483_648_u32}),
+            ),
+            (
+                r#"{"input_tokens":18446744073709551616}"#,
+                json!({"input_tokens": "18446744073709551616"}),
+            ),
+            (
+                r#"{"seconds":9007199254740993}"#,
+                json!({"seconds": "9007199254740993"}),
+            ),
+            (r#"{"seconds":"long"}"#, json!({"seconds": "long"})),
+            (r#"{"cache_type":{"a":1}}"#, json!({"cache_type": {"a": 1}})),
+            (
+                r#"{"input_tokens_details":[1]}"#,
+                json!({"input_tokens_details": [1]}),
+            ),
+            (
+                r#"{"input_tokens_details":{"text_tokens":1,"moons":2,"audio_tokens":-3}}"#,
+                json!({"input_tokens_details": {"moons": 2, "audio_tokens": -3}}),
+            ),
+            (
+                r#"{"plugins":{"search":{"count":1,"kind":"k"},"map":{"count":1}}}"#,
+                json!({"plugins": {"search": {"kind": "k"}, "map": {"count": 1}}}),
+            ),
+        ] {
+            let (usage, warnings) = read(json).unwrap();
+            let rest = Document::Object(usage.extra);
+            let rest: Value = serde_json::to_value(Written(&rest)).unwrap();
+            assert_eq!((rest, warnings.len()), (extra, 0), "{json}");
+        }
+    }
 
     #[test]
     fn only_whole_numbers_behind_a_key_may_grow() {

@@ -176,7 +176,7 @@ pub struct Events {
     first: Option<Event>,
     request_id: Arc<str>,
     show_upstream: bool,
-    sequence: i64,
+    sequence: i32,
     heartbeat_after: Duration,
     last_sent: Instant,
     alarm: Pin<Box<Sleep>>,
@@ -188,7 +188,8 @@ pub struct Events {
 
 impl Events {
     fn number(&mut self, event: Sent) -> ConverseStreamResponse {
-        self.sequence += 1;
+        // No stream comes to so many events.
+        self.sequence = self.sequence.saturating_add(1);
         self.last_sent = Instant::now();
         ConverseStreamResponse {
             sequence: self.sequence,

@@ -3,6 +3,7 @@
 //! A handler takes a message, maps it to the types of [`crate::chat`], passes it to the relay, and
 //! maps the answer back. [`status`] is the one place where an error becomes a gRPC code.
 
+mod call_failure;
 mod explained;
 mod field_violations;
 mod large_messages;
@@ -34,3 +35,4 @@ pub mod server_metrics;
 pub mod service;
 pub mod status;
 pub mod struct_value;
+mod usage;

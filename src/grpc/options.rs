@@ -2,13 +2,13 @@
 
 use crate::chat::document::Object;
 use crate::chat::message::{
-    AsrOptions, AudioOutput, JsonSchema, LongAudio, OcrOptions, Options, ResponseFormat,
+    AsrOptions, AudioOutput, ImageSize, JsonSchema, LongAudio, OcrOptions, Options, ResponseFormat,
     SearchOptions, Speech,
 };
 
 use super::field_violations::FieldViolations;
-use super::pb;
-use super::struct_value;
+use super::pb::response_format;
+use super::{pb, struct_value};
 
 /// What the caller wants. `taken` names the parameters that are set outside the options.
 pub(super) fn options(
@@ -34,6 +34,9 @@ pub(super) fn options(
     if from.seed.is_some_and(|seed| seed < 0) {
         faults.add("options.seed", "must not be negative");
     }
+    let thinking = from.thinking.unwrap_or_default();
+    let vision = from.vision.unwrap_or_default();
+    let image = from.image_generation.unwrap_or_default();
     Options {
         temperature: faults.real("options.temperature", from.temperature),
         top_p: faults.real("options.top_p", from.top_p),
@@ -52,7 +55,7 @@ pub(super) fn options(
         result_format: from.result_format,
         response_format: from
             .response_format
-            .map(|format| response_format(format, faults)),
+            .and_then(|format| response_format(format, faults)),
         modalities: from.modalities,
         audio: from.audio.map(|audio| AudioOutput {
             voice: audio.voice,
@@ -61,11 +64,11 @@ pub(super) fn options(
         n: from.n,
         logprobs: from.logprobs,
         top_logprobs: from.top_logprobs,
-        enable_thinking: from.enable_thinking,
-        thinking_budget: from.thinking_budget,
+        enable_thinking: thinking.enabled,
+        thinking_budget: thinking.budget_tokens,
         long_audio: long_audio(from.long_audio, faults),
-        preserve_thinking: from.preserve_thinking,
-        reasoning_effort: from.reasoning_effort,
+        preserve_thinking: thinking.preserve,
+        reasoning_effort: thinking.effort,
         parallel_tool_calls: from.parallel_tool_calls,
         tool_stream: from.tool_stream,
         enable_code_interpreter: from.enable_code_interpreter,
@@ -73,13 +76,13 @@ pub(super) fn options(
         search_options: from.search_options.map(search),
         asr_options: from.asr_options.map(asr),
         speech: from.speech.map(speech),
-        vl_high_resolution_images: from.vl_high_resolution_images,
-        vl_enable_image_hw_output: from.vl_enable_image_hw_output,
+        vl_high_resolution_images: vision.high_resolution_images,
+        vl_enable_image_hw_output: vision.output_image_size,
         ocr_options: from.ocr_options.map(|from| ocr(from, faults)),
-        negative_prompt: from.negative_prompt,
-        prompt_extend: from.prompt_extend,
-        watermark: from.watermark,
-        size: from.size,
+        negative_prompt: image.negative_prompt,
+        prompt_extend: image.prompt_extend,
+        watermark: image.watermark,
+        size: image.size.and_then(|size| image_size(size, faults)),
         extra_parameters,
     }
 }
@@ -145,77 +148,117 @@ fn set_parameters(from: &pb::GenerationOptions) -> Vec<&'static str> {
         n,
         logprobs,
         top_logprobs,
-        enable_thinking,
-        thinking_budget,
-        preserve_thinking,
-        reasoning_effort,
         parallel_tool_calls,
         tool_stream,
         enable_code_interpreter,
         enable_search,
         search_options,
         asr_options,
-        vl_high_resolution_images,
-        vl_enable_image_hw_output,
         ocr_options,
-        negative_prompt,
-        prompt_extend,
-        watermark,
-        size,
     ];
-    let speech = from.speech.as_ref();
-    let rest = [
+    let lists = [
         (
             "stop",
             !from.stop.is_empty() || !from.stop_token_ids.is_empty(),
         ),
         ("modalities", !from.modalities.is_empty()),
-        (
-            "instructions",
-            speech.is_some_and(|speech| speech.instructions.is_some()),
-        ),
-        (
-            "optimize_instructions",
-            speech.is_some_and(|speech| speech.optimize_instructions.is_some()),
-        ),
     ];
     optional
         .into_iter()
-        .chain(rest)
+        .chain(lists)
+        .chain(set_in_groups(from))
         .filter(|(_, set)| *set)
         .map(|(name, _)| name)
         .collect()
 }
 
-fn response_format(from: pb::ResponseFormat, faults: &mut FieldViolations) -> ResponseFormat {
-    if from.r#type.is_empty() {
-        let field = "options.response_format.type";
+/// The parameters of the groups whose fields have names of their own.
+fn set_in_groups(from: &pb::GenerationOptions) -> Vec<(&'static str, bool)> {
+    macro_rules! group {
+        ($group:ident: $($field:ident => $key:literal),+) => {
+            match &from.$group {
+                Some(group) => vec![$(($key, group.$field.is_some())),+],
+                None => Vec::new(),
+            }
+        };
+    }
+    let groups = [
+        group!(thinking:
+            enabled => "enable_thinking",
+            budget_tokens => "thinking_budget",
+            preserve => "preserve_thinking",
+            effort => "reasoning_effort"
+        ),
+        group!(vision:
+            high_resolution_images => "vl_high_resolution_images",
+            output_image_size => "vl_enable_image_hw_output"
+        ),
+        group!(speech:
+            instructions => "instructions",
+            optimize_instructions => "optimize_instructions"
+        ),
+        group!(image_generation:
+            negative_prompt => "negative_prompt",
+            prompt_extend => "prompt_extend",
+            watermark => "watermark",
+            size => "size"
+        ),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+fn response_format(
+    from: pb::ResponseFormat,
+    faults: &mut FieldViolations,
+) -> Option<ResponseFormat> {
+    let Some(kind) = from.kind else {
         faults.add(
-            field,
-            "is empty; set it to text, json_object or json_schema",
+            "options.response_format",
+            "is empty; set text, json_object or json_schema",
+        );
+        return None;
+    };
+    Some(match kind {
+        response_format::Kind::Text(pb::TextFormat {}) => ResponseFormat::Text,
+        response_format::Kind::JsonObject(pb::JsonObjectFormat {}) => ResponseFormat::JsonObject,
+        response_format::Kind::JsonSchema(schema) => {
+            ResponseFormat::JsonSchema(json_schema(schema, faults))
+        }
+    })
+}
+
+fn json_schema(from: pb::JsonSchema, faults: &mut FieldViolations) -> JsonSchema {
+    if from.name.is_empty() {
+        faults.add(
+            "options.response_format.json_schema.name",
+            "is empty; name the schema",
         );
     }
-    let json_schema = from.json_schema.map(|from| {
-        if from.name.is_empty() {
-            faults.add(
-                "options.response_format.json_schema.name",
-                "is empty; name the schema",
-            );
-        }
-        if !from.schema.is_empty() {
-            faults.json_object("options.response_format.json_schema.schema", &from.schema);
-        }
-        JsonSchema {
-            name: from.name,
-            description: from.description,
-            schema: from.schema,
-            strict: from.strict,
-        }
-    });
-    ResponseFormat {
-        kind: from.r#type,
-        json_schema,
+    if !from.schema.is_empty() {
+        faults.json_object("options.response_format.json_schema.schema", &from.schema);
     }
+    JsonSchema {
+        name: from.name,
+        description: from.description,
+        schema: from.schema,
+        strict: from.strict,
+    }
+}
+
+fn image_size(from: pb::ImageSize, faults: &mut FieldViolations) -> Option<ImageSize> {
+    let size = ImageSize {
+        width: from.width,
+        height: from.height,
+    };
+    let mut is_valid = true;
+    for (side, pixels) in [("width", size.width), ("height", size.height)] {
+        if pixels <= 0 {
+            is_valid = false;
+            let field = format_args!("options.image_generation.size.{side}");
+            faults.add(field, "must be more than 0 pixels");
+        }
+    }
+    is_valid.then_some(size)
 }
 
 fn search(from: pb::SearchOptions) -> SearchOptions {
@@ -226,7 +269,7 @@ fn search(from: pb::SearchOptions) -> SearchOptions {
         forced_search: from.forced_search,
         search_strategy: from.search_strategy,
         prepend_search_result: from.prepend_search_result,
-        freshness: from.freshness,
+        freshness_days: from.freshness_days,
         assigned_site_list: from.assigned_site_list,
         enable_search_extension: from.enable_search_extension,
     }

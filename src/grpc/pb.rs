@@ -15,5 +15,8 @@ pub mod health {
     tonic::include_proto!("grpc.health.v1");
 }
 
+/// The type of [`CallFailure`] in the details of a status.
+pub const CALL_FAILURE: &str = "type.googleapis.com/dashgate.v1.CallFailure";
+
 /// The schema itself, for reflection.
 pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("dashgate.v1");

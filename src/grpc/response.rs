@@ -6,18 +6,18 @@ use crate::chat::answer::{Answer, Choice};
 use crate::chat::event::{ChoiceEnd, Delta, End, Event, Logprobs, Piece, SearchInfo, TokenLogprob};
 use crate::chat::media::{Audio, AudioFile, Image, Medium, Source, Video, VideoSource};
 use crate::chat::message::{Annotation, Body, Part, Role, ToolCall, Turn};
-use crate::chat::usage::{TokensDetails, Usage};
 use crate::chat::warning::Warning;
 use crate::relay::reply::Timing;
 
 use super::pb::{self, content, converse_stream_response, delta};
 use super::struct_value::fields;
+use super::usage::usage;
 
 /// The message of a whole answer.
 pub fn response(answer: Answer, request_id: &str, took: Timing) -> pb::ConverseResponse {
     pb::ConverseResponse {
         choices: answer.choices.into_iter().map(choice).collect(),
-        usage: answer.usage.map(|used| Box::new(usage(*used))),
+        usage: answer.usage.map(|used| Box::new(usage(&used))),
         request_id: request_id.to_owned(),
         upstream_request_id: answer.started.upstream_request_id,
         model: answer.started.model.as_ref().to_owned(),
@@ -52,7 +52,7 @@ pub fn event(
 fn completed(end: End, took: Timing) -> pb::Completed {
     pb::Completed {
         choices: end.choices.into_iter().map(choice_end).collect(),
-        usage: end.usage.map(|used| usage(*used)),
+        usage: end.usage.map(|used| usage(&used)),
         timing: Some(timing(took)),
         extra_output: fields(end.extra_output),
         extra: fields(end.extra),
@@ -283,50 +283,6 @@ fn search_info(info: SearchInfo) -> pb::SearchInfo {
     pb::SearchInfo {
         search_results: results.collect(),
         extra: fields(info.extra),
-    }
-}
-
-fn usage(usage: Usage) -> pb::Usage {
-    let plugins = usage.plugins.map(|plugins| {
-        let search = plugins.search.map(|search| pb::SearchUsage {
-            count: search.count,
-            strategy: search.strategy,
-        });
-        pb::PluginUsage { search }
-    });
-    pb::Usage {
-        input_tokens: usage.input_tokens,
-        output_tokens: usage.output_tokens,
-        total_tokens: usage.total_tokens,
-        audio_tokens: usage.audio_tokens,
-        image_tokens: usage.image_tokens,
-        video_tokens: usage.video_tokens,
-        cached_tokens: usage.cached_tokens,
-        cache_creation_input_tokens: usage.cache_creation_input_tokens,
-        cache_type: usage.cache_type,
-        input_tokens_details: usage.input_tokens_details.map(tokens_details),
-        output_tokens_details: usage.output_tokens_details.map(tokens_details),
-        prompt_tokens_details: usage.prompt_tokens_details.map(tokens_details),
-        audio_seconds: usage.seconds.map(|seconds| seconds.0),
-        characters: usage.characters,
-        image_count: usage.image_count,
-        width: usage.width,
-        height: usage.height,
-        plugins,
-        raw: fields(usage.raw),
-    }
-}
-
-fn tokens_details(details: TokensDetails) -> pb::TokensDetails {
-    pb::TokensDetails {
-        text_tokens: details.text_tokens,
-        audio_tokens: details.audio_tokens,
-        image_tokens: details.image_tokens,
-        video_tokens: details.video_tokens,
-        reasoning_tokens: details.reasoning_tokens,
-        cached_tokens: details.cached_tokens,
-        cache_creation_input_tokens: details.cache_creation_input_tokens,
-        cache_type: details.cache_type,
     }
 }
 

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::error::{Error, Kind, Reason, Sent};
 
-use super::metadata_keys;
+use super::{call_failure, metadata_keys};
 
 /// The domain of every reason in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "dashgate";
@@ -25,6 +27,11 @@ const PASSING_PUSHBACK: Duration = Duration::from_secs(1);
 /// The longest text of a status. Longer ones do not fit the header limits of common proxies
 /// together with the details.
 const MAX_MESSAGE: usize = 1024;
+
+/// The most bytes of the details of a status, beyond which a usage is cut to its counts. As base64
+/// they take 4 KiB: with the longest message, percent-encoded, they stay below the 8 KiB of header
+/// fields that gRPC libraries and proxies accept by default.
+const MAX_DETAILS: usize = 3 * 1024;
 
 /// The gRPC code of a kind.
 pub fn code(kind: Kind) -> Code {
@@ -79,7 +86,21 @@ pub fn status(error: &Error, request_id: &str, show_upstream: bool) -> Status {
         let name = metadata_keys::X_DASHSCOPE_REQUEST_ID;
         insert(&mut metadata, name, &upstream.request_id);
     }
-    Status::with_error_details_and_metadata(code(error.kind()), message, details, metadata)
+    let code = code(error.kind());
+    let details = Status::with_error_details(code, message.as_str(), details);
+    let details = with_call_failure(details.details(), error);
+    Status::with_details_and_metadata(code, message, details, metadata)
+}
+
+/// Adds the detail of this schema to an encoded `google.rpc.Status`.
+fn with_call_failure(details: &[u8], error: &Error) -> Bytes {
+    let room = MAX_DETAILS.saturating_sub(details.len());
+    // Encoded messages that follow each other are merged when they are read.
+    let more = tonic_types::Status {
+        details: vec![call_failure::detail(error, room)],
+        ..tonic_types::Status::default()
+    };
+    [details, &more.encode_to_vec()].concat().into()
 }
 
 fn pushback_value(pushback: Option<Duration>) -> HeaderValue {

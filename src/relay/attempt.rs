@@ -112,7 +112,7 @@ pub(super) async fn open(
             Err(error) if candidates.peek().is_some() && routes::falls_back(&error) => {
                 asker.telemetry.metrics.fell_back(error.reason());
             }
-            outcome => return outcome,
+            outcome => return outcome.map_err(|error| error.with_model(model)),
         }
     }
     Err(Error::new(
@@ -369,7 +369,9 @@ async fn attempt(
         let mut exchange = Box::new(lease.dashscope().open(prepared).await?);
         // Before the first event: that of a whole answer comes when all of it is decoded.
         exchange.charge_to(memory.clone());
-        let first = exchange.next().await.unwrap_or_else(|| Err(silent()))?;
+        let first = exchange.next().await.unwrap_or_else(|| Err(silent()));
+        let first =
+            first.map_err(|error| error.with_usage(exchange.usage_so_far().map(Arc::new)))?;
         Ok(Opened {
             lease: lease.clone(),
             exchange,

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::chat::call::{Call, Delivery};
 use crate::chat::estimate;
 use crate::chat::event::Event;
+use crate::chat::usage::Usage;
 use crate::error::Error;
 use crate::telemetry::Telemetry;
 use crate::telemetry::models::Model;
@@ -173,6 +174,9 @@ impl CallRecorder {
             None => Outcome::Ok,
             Some(error) => Outcome::Failed(error.kind(), error.reason()),
         };
+        if let Some(usage) = error.and_then(Error::usage) {
+            self.report.tokens = Tokens::of(usage);
+        }
         if let Some(upstream) = error.and_then(Error::upstream) {
             self.report.upstream_code.clone_from(&upstream.code);
             if self.report.upstream_request_id.is_empty() {
@@ -185,7 +189,10 @@ impl CallRecorder {
     }
 
     /// The call is over because nobody reads its answer any more, unless it was over before.
-    pub(super) fn cancel(&mut self) {
+    pub(super) fn cancel(&mut self, usage: Option<&Usage>) {
+        if let Some(usage) = usage {
+            self.report.tokens = Tokens::of(usage);
+        }
         if self.told || self.asked.is_some() {
             self.end(Outcome::Cancelled);
         }
@@ -217,7 +224,7 @@ impl CallRecorder {
 
 impl Drop for CallRecorder {
     fn drop(&mut self) {
-        self.cancel();
+        self.cancel(None);
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,7 +21,6 @@ use crate::chat::usage::Usage;
 use crate::error::{Error, Reason, Sent};
 use crate::memory::CallMemory;
 use crate::telemetry::in_flight::InFlight;
-use crate::telemetry::token_counts::Tokens;
 
 use super::accounts::Lease;
 use super::admission::CallPermits;
@@ -50,6 +49,8 @@ pub(super) struct CallState {
     lease: Option<Lease>,
     /// The places and the tokens that are held for it.
     place: Option<CallPermits>,
+    /// What DashScope has counted when the call ended.
+    usage: Option<Arc<Usage>>,
     /// What is charged for it, until its response is read.
     pub(super) memory: Option<CallMemory>,
 }
@@ -79,6 +80,7 @@ impl CallState {
             ledger,
             lease: None,
             place,
+            usage: None,
             memory: None,
         }
     }
@@ -135,6 +137,7 @@ impl CallState {
         self.last_event = now;
         self.ledger.note(&event, now);
         if let Event::End(end) = &event {
+            self.usage.clone_from(&end.usage);
             let tokens = end.usage.as_deref().map_or(0, Usage::tokens);
             if let Some(lease) = &self.lease {
                 lease.settle(tokens, now);
@@ -152,22 +155,31 @@ impl CallState {
     /// The call has failed. The error is for the caller.
     fn fail(&mut self, error: Error) -> Error {
         let attempts = self.attempts.load(Ordering::Relaxed);
-        let error = error.with_attempts(attempts);
-        self.settle(matches!(error.sent(), Sent::No | Sent::Refused));
+        let usage = error.usage().cloned();
+        self.settle(matches!(error.sent(), Sent::No | Sent::Refused), usage);
+        let error = self.described(error);
         self.stage = Stage::Done;
         self.ledger.report.attempts = attempts;
         self.ledger.close(Some(&error));
         error
     }
 
+    /// Adds what is known of the call to its error.
+    fn described(&self, error: Error) -> Error {
+        let attempts = self.attempts.load(Ordering::Relaxed);
+        let error = error.with_attempts(attempts).with_usage(self.usage.clone());
+        match &self.ledger.report.answered_by {
+            answered_by if answered_by.is_empty() => error,
+            answered_by => error.with_model(Arc::clone(answered_by)),
+        }
+    }
+
     /// Settles what an answer used that does not come to its end: what DashScope has counted is
     /// billed, and what it has not counted is estimated by what was seen. Without a first event the
     /// reservation stays, for nothing better is known.
-    fn settle(&mut self, undone: bool) {
-        let usage = self.stage.usage_so_far();
-        if let Some(usage) = &usage {
-            self.ledger.report.tokens = Tokens::of(usage);
-        }
+    fn settle(&mut self, undone: bool, usage: Option<Arc<Usage>>) {
+        let usage = usage.or_else(|| self.stage.usage_so_far());
+        self.usage.clone_from(&usage);
         if undone {
             if let Some(place) = &mut self.place {
                 place.free();
@@ -177,6 +189,7 @@ impl CallState {
         // Whoever reads the answer of another call pays nothing: that call settles.
         let begun =
             matches!(self.stage, Stage::Open(_)) && self.ledger.report.first_event.is_some();
+        let usage = usage.filter(|_| !matches!(self.stage, Stage::Joined(_)));
         let counted = usage.as_ref().is_some_and(|usage| usage.tokens() > 0);
         let tokens = match &usage {
             Some(usage) if counted => usage.tokens(),
@@ -195,6 +208,11 @@ impl CallState {
             (Some(place), _) => place.estimated(u64::from(tokens)),
             (None, _) => {}
         }
+    }
+
+    /// What DashScope has counted so far, or by the end of the call.
+    pub(super) fn usage_so_far(&self) -> Option<Arc<Usage>> {
+        self.usage.clone().or_else(|| self.stage.usage_so_far())
     }
 
     /// Whether a clock has run out.
@@ -270,7 +288,7 @@ impl CallState {
             return None;
         }
         let report = &self.ledger.report;
-        let so_far = self.stage.usage_so_far();
+        let so_far = self.usage_so_far();
         let model = match &*report.answered_by {
             "" => &report.model,
             answered_by => answered_by,
@@ -296,7 +314,7 @@ impl CallState {
         let error = error.with_sent(self.sent());
         if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
             self.place = None;
-            return error.with_attempts(self.attempts.load(Ordering::Relaxed));
+            return self.described(error);
         }
         let error = self.fail(error);
         self.place = None;
@@ -313,10 +331,10 @@ impl CallState {
             return;
         }
         let attempts = self.attempts.load(Ordering::Relaxed);
-        self.settle(attempts == 0);
+        self.settle(attempts == 0, None);
         self.stage = Stage::Done;
         self.ledger.report.attempts = attempts;
-        self.ledger.cancel();
+        self.ledger.cancel(self.usage.as_deref());
     }
 }
 

@@ -276,7 +276,7 @@ mod tests {
         };
         assert_eq!(field(&prompt), "options.speech.voice");
         prompt.options.audio = Some(AudioOutput {
-            voice: "Cherry".to_owned(),
+            voice: Some("Cherry".to_owned()),
             format: None,
         });
         assert_eq!(field(&prompt), "options.audio.voice");

@@ -192,6 +192,7 @@ pub(super) fn open(
     let held = table.kept.begin(share);
     let log = Arc::new(ReplayLog::new(once.memory.share(Kind::Kept), held));
     let events = start(log.attempts());
+    log.counted_by(events.usage_so_far());
     let whose = (key.clone(), share);
     let run = run(Arc::downgrade(once), whose, events, Arc::clone(&log));
     let running = Arc::new(Running {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::WatchStream;
 
 use crate::chat::event::Event;
+use crate::chat::usage::Usage;
 use crate::error::{Error, Reason};
 use crate::memory::{Claim, Share};
 use crate::turns::give_way;
@@ -42,6 +43,7 @@ pub(super) struct ReplayLog {
     attempts: Attempts,
     /// The first events are gone: the answer was too long to keep.
     cut: AtomicBool,
+    usage: OnceLock<UsageSoFar>,
 }
 
 struct Written {
@@ -80,12 +82,31 @@ impl ReplayLog {
             length: watch::Sender::new(0),
             attempts: Attempts::default(),
             cut: AtomicBool::new(false),
+            usage: OnceLock::new(),
         }
     }
 
     /// How often DashScope was asked.
     pub(super) fn attempts(&self) -> &Attempts {
         &self.attempts
+    }
+
+    /// Lets readers ask for the usage so far of the call that writes this log.
+    pub(super) fn counted_by(&self, usage: UsageSoFar) {
+        // There is one writer, which says this before it writes.
+        let _ = self.usage.set(usage);
+    }
+
+    /// What DashScope has counted so far, or by the end of the call that writes it.
+    fn usage_so_far(&self) -> Option<Arc<Usage>> {
+        let written = self.lock();
+        match (&written.end, written.events.back()) {
+            (Some(Err(error)), _) => return error.usage().cloned(),
+            (_, Some(Event::End(end))) => return end.usage.clone(),
+            (Some(Ok(())) | None, _) => {}
+        }
+        drop(written);
+        self.usage.get().and_then(|usage| usage())
     }
 
     /// How many bytes are charged for it.
@@ -157,6 +178,9 @@ impl ReplayLog {
 /// How long a writer waits for its reader to catch up before it looks again.
 const CATCH_UP: Duration = Duration::from_millis(5);
 
+/// Gives what DashScope has counted so far of a call that runs.
+pub(super) type UsageSoFar = Box<dyn Fn() -> Option<Arc<Usage>> + Send + Sync>;
+
 /// Reads a log from its start.
 pub(super) struct ReplayReader {
     log: Arc<ReplayLog>,
@@ -185,6 +209,11 @@ impl ReplayReader {
     /// How often DashScope was asked.
     pub(super) fn attempts(&self) -> Attempts {
         Arc::clone(&self.log.attempts)
+    }
+
+    /// What DashScope has counted so far.
+    pub(super) fn usage_so_far(&self) -> Option<Arc<Usage>> {
+        self.log.usage_so_far()
     }
 
     /// Whether another call of the same name was first.

@@ -21,7 +21,7 @@ use super::attempt::{self, AttemptContext, Attempts};
 use super::call_recorder::{CallRecorder, report};
 use super::call_state::{CallState, lock};
 use super::live_list::LiveEntry;
-use super::replay_log::ReplayReader;
+use super::replay_log::{ReplayReader, UsageSoFar};
 use super::retry::silent;
 use super::stage::{Stage, Times};
 use super::upstream_span::UpstreamSpan;
@@ -115,6 +115,12 @@ impl Reply {
     /// Ends the call with this error. The one that comes back is for its caller.
     pub fn end(&self, error: Error) -> Error {
         self.lock().end(error)
+    }
+
+    /// A way to ask what DashScope has counted so far, which does not keep the call alive.
+    pub(super) fn usage_so_far(&self) -> UsageSoFar {
+        let core = Arc::downgrade(&self.core);
+        Box::new(move || lock(&*core.upgrade()?).usage_so_far())
     }
 
     /// How long it took so far.

@@ -1,6 +1,7 @@
 //! How far a call has come, and its times.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -44,10 +45,12 @@ impl Stage {
     }
 
     /// What DashScope has counted so far.
-    pub(super) fn usage_so_far(&self) -> Option<Usage> {
+    pub(super) fn usage_so_far(&self) -> Option<Arc<Usage>> {
         match self {
-            Self::Open(exchange) => exchange.usage_so_far(),
-            Self::Opening(_) | Self::Joined(_) | Self::Failed(_) | Self::Done => None,
+            Self::Open(exchange) => exchange.usage_so_far().map(Arc::new),
+            Self::Joined(reader) => reader.usage_so_far(),
+            Self::Failed(error) => error.usage().cloned(),
+            Self::Opening(_) | Self::Done => None,
         }
     }
 }

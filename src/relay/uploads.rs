@@ -63,6 +63,7 @@ impl Relay {
             },
         };
         let passing = upload.passing.clone();
+        let model = Arc::clone(&upload.model);
         let upload = lease.dashscope().upload(upload, chunks);
         let outcome = match tokio::time::timeout_at(arrived + timeout, upload).await {
             Ok(outcome) => outcome.map_err(|error| whose_key(error, &passing)),
@@ -71,6 +72,7 @@ impl Relay {
                     .with_sent(Sent::Maybe),
             ),
         };
+        let outcome = outcome.map_err(|error| error.with_attempts(1).with_model(model));
         ledger.close(outcome.as_ref().err());
         // What the storage refuses says nothing about the models, so nothing is learned from it.
         if let Ok(uploaded) = &outcome {

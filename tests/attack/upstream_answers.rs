@@ -285,7 +285,7 @@ async fn u18_what_is_nested_deep_is_kept_as_text_that_callers_can_decode() {
             key(&choice.extra, "choice"),
             key(&answer.extra_output, "output"),
             key(&answer.extra, "body"),
-            key(&usage.raw, "usage"),
+            key(&usage.extra, "usage"),
         ];
         let warned: Vec<_> = answer.warnings.iter().map(|w| w.field.as_str()).collect();
         for (depth, text) in found {

@@ -27,8 +27,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ("chunks", "the number of chunks of the answer"),
     ("upstream_request_id", "DashScope's request id"),
     ("upstream_code", "DashScope's error code"),
-    ("input_tokens", "input tokens, as DashScope counted them"),
-    ("output_tokens", "output tokens"),
+    (
+        "input_tokens",
+        "input tokens, as DashScope counted them until the call ended",
+    ),
+    ("output_tokens", "output tokens, likewise"),
     (
         "usage_estimated",
         "whether the caller was charged by an estimate, because the answer ended before DashScope \

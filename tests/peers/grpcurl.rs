@@ -133,6 +133,7 @@ fn is_told_the_field(grpcurl: &Path) -> Result<(), String> {
             "google.rpc.BadRequest",
             "google.rpc.ErrorInfo",
             "google.rpc.RequestInfo",
+            "dashgate.v1.CallFailure",
         ];
         for detail in details {
             holds(detail, said.err.contains(detail), &said.err)?;

@@ -5,6 +5,7 @@ use dashgate::grpc::pb::{self, content, delta};
 use serde_json::{Value, json};
 use tonic::Status;
 
+use crate::notation::json_of;
 use crate::recorded::Recording;
 
 /// What a recorded answer says, all choices and pieces joined.
@@ -135,53 +136,31 @@ pub fn read(response: pb::ConverseResponse) -> Meaning {
     read
 }
 
-/// The usage as DashScope wrote it; the typed counts must say the same.
-fn counted(usage: &pb::Usage) -> Value {
-    let raw = object(usage.raw.as_ref());
-    let details = |details: &Option<pb::TokensDetails>, key: &str| {
-        let details = details.as_ref()?;
-        match key {
-            "text_tokens" => details.text_tokens,
-            "audio_tokens" => details.audio_tokens,
-            "image_tokens" => details.image_tokens,
-            "video_tokens" => details.video_tokens,
-            "reasoning_tokens" => details.reasoning_tokens,
-            other => panic!("no count is called {other}"),
-        }
+/// The usage as DashScope wrote it: the counts with a field, and the other keys where they stood.
+pub fn counted(usage: &pb::Usage) -> Value {
+    let mut written = json_of("Usage", usage);
+    let Value::Object(keys) = &mut written else {
+        panic!("a usage is an object")
     };
-    for (key, value) in raw.as_object().unwrap() {
-        if let Some(fields) = value.as_object() {
-            let typed = match key.as_str() {
-                "input_tokens_details" => &usage.input_tokens_details,
-                "output_tokens_details" => &usage.output_tokens_details,
-                "prompt_tokens_details" => &usage.prompt_tokens_details,
-                other => panic!("no details are called {other}"),
-            };
-            assert!(typed.is_some(), "{key}");
-            for (field, count) in fields {
-                assert_eq!(
-                    details(typed, field).map(i64::from),
-                    count.as_i64(),
-                    "{field}"
-                );
-            }
-            continue;
-        }
-        let typed = match key.as_str() {
-            "input_tokens" => usage.input_tokens,
-            "output_tokens" => usage.output_tokens,
-            "total_tokens" => usage.total_tokens,
-            "audio_tokens" => usage.audio_tokens,
-            "image_tokens" => usage.image_tokens,
-            "video_tokens" => usage.video_tokens,
-            "image_count" => usage.image_count,
-            "width" => usage.width,
-            "height" => usage.height,
-            other => panic!("no count is called {other}"),
-        };
-        assert_eq!(typed.map(i64::from), value.as_i64(), "{key}");
+    if let Some(seconds) = keys.remove("audio_seconds") {
+        keys.insert("seconds".to_owned(), seconds);
     }
-    raw
+    keys.remove("extra");
+    add(&mut written, object(usage.extra.as_ref()));
+    written
+}
+
+/// Adds keys that no field holds. None of them may have one.
+fn add(written: &mut Value, extra: Value) {
+    let (Value::Object(written), Value::Object(extra)) = (written, extra) else {
+        panic!("extra keys stand in an object")
+    };
+    for (key, value) in extra {
+        match written.get_mut(&key) {
+            Some(inner) => add(inner, value),
+            None => drop(written.insert(key, value)),
+        }
+    }
 }
 
 /// A struct as JSON, its whole numbers as such.

@@ -65,6 +65,24 @@ fn read(folder: &std::path::Path, name: String) -> Recording {
     }
 }
 
+/// Parameters whose field has another name and stands in a group.
+const GROUPED: [(&str, &str, &str); 10] = [
+    ("enable_thinking", "thinking", "enabled"),
+    ("thinking_budget", "thinking", "budget_tokens"),
+    ("preserve_thinking", "thinking", "preserve"),
+    ("reasoning_effort", "thinking", "effort"),
+    (
+        "vl_high_resolution_images",
+        "vision",
+        "high_resolution_images",
+    ),
+    ("vl_enable_image_hw_output", "vision", "output_image_size"),
+    ("negative_prompt", "image_generation", "negative_prompt"),
+    ("prompt_extend", "image_generation", "prompt_extend"),
+    ("watermark", "image_generation", "watermark"),
+    ("size", "image_generation", "size"),
+];
+
 impl Recording {
     /// Whether the answer came as events.
     pub fn is_stream(&self) -> bool {
@@ -140,6 +158,20 @@ impl Recording {
         fields.remove("incremental_output");
         if let Some(stop) = fields.get_mut("stop").filter(|stop| stop.is_string()) {
             *stop = json!([stop]);
+        }
+        for (key, group, field) in GROUPED {
+            if let Some(value) = fields.remove(key) {
+                let group = fields.entry(group).or_insert_with(|| json!({}));
+                group[field] = value;
+            }
+        }
+        if let Some(size) = fields
+            .get_mut("image_generation")
+            .map(|group| &mut group["size"])
+            && let Some((width, height)) = size.as_str().and_then(|size| size.split_once('*'))
+        {
+            let [width, height] = [width, height].map(|side| side.parse::<i32>().unwrap());
+            *size = json!({"width": width, "height": height});
         }
         if let Some(tools) = fields.remove("tools") {
             conversation["tools"] = tools.as_array().unwrap().iter().map(tool).collect();

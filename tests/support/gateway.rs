@@ -14,6 +14,7 @@ use dashgate::grpc::pb::{self, content, delta};
 use dashgate::secret::Secret;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::body::Body;
@@ -209,6 +210,10 @@ pub fn assert_fault(status: &Status, code: Code, reason: &str) {
         "{status:?}"
     );
     assert_eq!(info.domain, "dashgate");
+    let call = call_failure(status);
+    assert_eq!(call.reason().as_str_name(), reason, "{call:?}");
+    assert_eq!(call.attempts.to_string(), info.metadata["attempts"]);
+    assert!(status.details().len() <= 4096, "{status:?}");
     assert!(
         details
             .request_info()
@@ -223,6 +228,18 @@ pub fn assert_fault(status: &Status, code: Code, reason: &str) {
         !format!("{status:?}").contains("sk-canary"),
         "the key is shown: {status:?}"
     );
+}
+
+/// The detail of this schema in an error.
+#[track_caller]
+pub fn call_failure(status: &Status) -> pb::CallFailure {
+    let all = tonic_types::Status::decode(status.details()).unwrap();
+    let detail = all
+        .details
+        .iter()
+        .find(|one| one.type_url == pb::CALL_FAILURE);
+    let detail = detail.unwrap_or_else(|| panic!("no CallFailure: {status:?}"));
+    pb::CallFailure::decode(detail.value.as_slice()).unwrap()
 }
 
 /// The fields that a fault names.

@@ -165,7 +165,7 @@ pub fn plain(
     let mut plain = Vec::new();
     for (at, event) in events.into_iter().enumerate() {
         let mut event = event.unwrap();
-        assert_eq!(event.sequence, at as i64 + 1);
+        assert_eq!(event.sequence, i32::try_from(at).unwrap() + 1);
         event.sequence = 0;
         if matches!(event.event, Some(Event::Heartbeat(_))) {
             continue;

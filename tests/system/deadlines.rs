@@ -271,6 +271,8 @@ async fn c19_a_caller_that_does_not_read_is_given_up_after_a_while() {
         }
     };
     assert_fault(&last, Code::ResourceExhausted, "SLOW_CONSUMER");
+    let call = call_failure(&last);
+    assert!(call.output_started && call.usage.unwrap().output_tokens > Some(0));
 }
 
 #[tokio::test(start_paused = true)]

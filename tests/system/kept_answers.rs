@@ -230,7 +230,7 @@ async fn what_is_sent_is_what_the_caller_wrote() {
         {"role": "ROLE_TOOL", "tool_call_id": "a", "content": [{"text": "1"}]},
     ]);
     request["options"] = json!({
-        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}},
+        "response_format": {"json_schema": {"name": "n", "schema": schema}},
         "extra_parameters": {"big": 9_007_199_254_740_992_i64, "bigger": 1e16, "most": -1e19},
     });
     converse(&upstream, request).await;

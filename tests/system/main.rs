@@ -67,6 +67,7 @@ mod unread_media;
 mod upload_policies;
 mod uploads;
 mod usage;
+mod usage_so_far;
 mod web;
 mod whole_or_error;
 mod wire;

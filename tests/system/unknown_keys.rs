@@ -5,6 +5,7 @@ use dashgate::grpc::pb::{self, content, converse_stream_response::Event, delta};
 use prost_types::value::Kind;
 use serde_json::{Map, Value, json};
 
+use crate::normalized::counted;
 use crate::notation::message;
 use crate::support::*;
 
@@ -79,7 +80,7 @@ async fn both(bodies: &[Value]) -> [Had; 2] {
         choice: object(answer.choices[0].extra.as_ref()),
         output: object(answer.extra_output.as_ref()),
         body: object(answer.extra.as_ref()),
-        usage: object(answer.usage.as_ref().and_then(|usage| usage.raw.as_ref())),
+        usage: answer.usage.as_deref().map_or(json!({}), counted),
         warnings: answer.warnings,
     };
     let request: pb::ConverseStreamRequest = message(&ask());
@@ -109,7 +110,7 @@ async fn both(bodies: &[Value]) -> [Had; 2] {
         choice: object(end.choices[0].extra.as_ref()),
         output: object(end.extra_output.as_ref()),
         body: object(end.extra.as_ref()),
-        usage: object(end.usage.as_ref().and_then(|usage| usage.raw.as_ref())),
+        usage: end.usage.as_ref().map_or(json!({}), counted),
         warnings: end.warnings,
     };
     [whole, streamed]

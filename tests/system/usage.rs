@@ -57,9 +57,7 @@ async fn what_a_model_counts_is_told_as_it_counts() {
             },
         }),
     ] {
-        let mut expected = written.clone();
-        expected["raw"] = written.clone();
-        assert_eq!(told(&written).await, message(&expected));
+        assert_eq!(told(&written).await, message(&written));
     }
 }
 
@@ -71,17 +69,29 @@ async fn seconds_of_sound_are_told_without_tokens() {
     });
     let expected: pb::Usage = message(&json!({
         "input_tokens_details": {"text_tokens": 0}, "output_tokens_details": {"text_tokens": 6},
-        "audio_seconds": 1.5, "raw": written,
+        "audio_seconds": 1.5,
     }));
     assert_eq!(told(&written).await, expected);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_count_that_is_none_is_kept_as_it_was_written() {
+async fn extra_has_the_keys_and_values_that_no_field_holds() {
     let written = json!({
-        "input_tokens": "9", "output_tokens": 3_000_000_000_u32, "moon_tokens": 1,
-        "input_tokens_details": null,
+        "input_tokens": "9", "output_tokens": 3_000_000_000_u32, "total_tokens": -1,
+        "image_tokens": 0.5, "video_tokens": [1], "characters": 9_007_199_254_740_993_u64,
+        "moon_tokens": 1, "input_tokens_details": null,
+        "output_tokens_details": {"text_tokens": 2, "moon_tokens": 3},
+        "plugins": {"search": {"count": 1, "pages": 4}, "maps": {"count": 5}},
     });
-    let expected: pb::Usage = message(&json!({"input_tokens": 9, "raw": written}));
+    let expected: pb::Usage = message(&json!({
+        "input_tokens": 9, "output_tokens_details": {"text_tokens": 2},
+        "plugins": {"search": {"count": 1}},
+        "extra": {
+            "output_tokens": 3_000_000_000_u32, "total_tokens": -1, "image_tokens": 0.5,
+            "video_tokens": [1], "characters": "9007199254740993", "moon_tokens": 1,
+            "output_tokens_details": {"moon_tokens": 3},
+            "plugins": {"search": {"pages": 4}, "maps": {"count": 5}},
+        },
+    }));
     assert_eq!(told(&written).await, expected);
 }

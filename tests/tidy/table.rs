@@ -135,10 +135,11 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ("audio", &[]),
     // How much and whose, not for what: it sees numbers alone.
     ("memory", &["chat::call", "error"]),
-    ("chat", &["error", "secret"]),
+    ("chat", &["secret"]),
     ("config", &["net::*", "error", "regular_file", "secret"]),
     ("net", &["secret"]),
-    ("error", &["secret"]),
+    // The usage so far of a call that failed.
+    ("error", &["chat::usage", "secret"]),
     ("quoted", &[]),
     ("descriptors", &[]),
     ("secret", &[]),

@@ -1,0 +1,168 @@
+//! From the status of a call to the failure of a command.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::fmt::Write as _;
+
+use prost::Message as _;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::error::Reason;
+use crate::grpc::pb;
+
+use super::error::{Detail, Failure, Field, NO_CLIENT_CERTIFICATE, code_name};
+use super::message_json::fields;
+use super::schema::Schema;
+use super::usage_words;
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let known = status.get_error_details();
+        let header = |name: &str| {
+            let value = status.metadata().get(name);
+            let text = value.and_then(|value| value.to_str().ok());
+            text.unwrap_or_default().to_owned()
+        };
+        let mut failure = Self::failed(code_name(status.code()), status.message());
+        failure.request_id = header("x-request-id");
+        failure.upstream_request_id = header("x-dashscope-request-id");
+        failure.retry_after_ms = header("grpc-retry-pushback-ms").parse().ok();
+        if let Some(retry) = known.retry_info().and_then(|info| info.retry_delay) {
+            failure.retry_after_ms = i64::try_from(retry.as_millis()).ok();
+        }
+        if let Some(request) = known.request_info()
+            && failure.request_id.is_empty()
+        {
+            failure.request_id.clone_from(&request.request_id);
+        }
+        for field in known.bad_request().iter().flat_map(|b| &b.field_violations) {
+            failure.fields.push(Field {
+                field: field.field.clone(),
+                description: field.description.clone(),
+            });
+        }
+        if let Some(info) = known.error_info() {
+            failure.reason.clone_from(&info.reason);
+            failure.details = details(&info.metadata, &failure);
+        }
+        if let Some(call) = call_failure(&status) {
+            failure.output_started = call.output_started;
+            if let Some(usage) = &call.usage {
+                failure.used = usage_words::words(usage).unwrap_or_default();
+                failure.usage = Some(fields(&Schema::read(), "Usage", usage));
+            }
+        }
+        if let Some(advice) = advice(&failure.reason) {
+            failure.advice.push(advice.to_owned());
+        }
+        for quota in known.quota_failure().iter().flat_map(|q| &q.violations) {
+            failure.advice.push(quota.description.clone());
+        }
+        for link in known.help().iter().flat_map(|help| &help.links) {
+            failure
+                .advice
+                .push(format!("{}: {}", link.description, link.url));
+        }
+        explain_transport(&mut failure, &status);
+        failure
+    }
+}
+
+/// The detail of this schema, which every error of a gateway has.
+fn call_failure(status: &Status) -> Option<pb::CallFailure> {
+    let all = tonic_types::Status::decode(status.details()).ok()?;
+    let detail = all
+        .details
+        .iter()
+        .find(|detail| detail.type_url == pb::CALL_FAILURE)?;
+    pb::CallFailure::decode(detail.value.as_slice()).ok()
+}
+
+/// A status without a reason was made by the client's own library: its cause tells more.
+fn explain_transport(failure: &mut Failure, status: &Status) {
+    if !failure.reason.is_empty() {
+        return;
+    }
+    failure.transport = status.source().is_some() || is_foreign(&failure.message);
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !failure.message.contains(&words) {
+            let _ = write!(failure.message, ": {words}");
+        }
+        cause = error.source();
+    }
+    if failure.message.contains(NO_CLIENT_CERTIFICATE) {
+        *failure = Failure::without_certificate();
+        return;
+    }
+    match status.code() {
+        Code::Unavailable | Code::Unknown | Code::Internal => {
+            let advice = "check the gateway: `dashgate health`";
+            failure.advice.push(advice.to_owned());
+        }
+        Code::Unimplemented => {
+            let advice = "check that this is a dashgate gateway of the same version";
+            failure.advice.push(advice.to_owned());
+        }
+        // The library gives a call up when its connection breaks.
+        Code::Cancelled if failure.transport && !failure.message.contains("Timeout expired") => {
+            let advice = "check the gateway: `dashgate health`";
+            failure.advice.push(advice.to_owned());
+        }
+        Code::Cancelled | Code::DeadlineExceeded => {
+            let advice = "set a longer timeout: `--timeout 5m`";
+            failure.advice.push(advice.to_owned());
+        }
+        Code::Ok
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::DataLoss
+        | Code::Unauthenticated => {}
+    }
+}
+
+/// Whether the client's library met an answer that is HTTP/2, and no answer of a gRPC server.
+pub(crate) fn is_foreign(message: &str) -> bool {
+    message.contains("grpc-status header missing") || message.contains("invalid compression flag")
+}
+
+/// What helps when the person at the terminal runs the gateway too.
+fn advice(reason: &str) -> Option<&'static str> {
+    let is = |one: Reason| one.name() == reason;
+    if is(Reason::UpstreamDns) || is(Reason::UpstreamConnect) || is(Reason::UpstreamTls) {
+        Some("`dashgate config show` prints the base URL (upstream.url)")
+    } else if is(Reason::UpstreamCredential) {
+        Some("check DASHSCOPE_API_KEY, and that DASHSCOPE_API_REGION is the key's own region")
+    } else if is(Reason::ModelNotFound) {
+        Some("choose another model with `--model` or DASHGATE_MODEL")
+    } else if is(Reason::GatewayConfig) {
+        Some("check the settings; the base URL (upstream.url) ends with /api/v1")
+    } else if is(Reason::Unauthenticated) {
+        Some("set DASHGATE_API_KEY to a valid key; `dashgate keys new` creates one")
+    } else {
+        None
+    }
+}
+
+/// What the gateway said beside the reason, in a fixed order, without what is already known.
+fn details(metadata: &HashMap<String, String>, failure: &Failure) -> Vec<Detail> {
+    let known = [&failure.request_id, &failure.upstream_request_id];
+    let mut details: Vec<_> = metadata
+        .iter()
+        .filter(|(_, value)| !value.is_empty() && !known.contains(value))
+        .map(|(name, value)| Detail {
+            name: name.clone(),
+            value: value.clone(),
+        })
+        .collect();
+    details.sort_by(|a, b| a.name.cmp(&b.name));
+    details
+}
