@@ -25,6 +25,8 @@ pub struct Call {
     pub share: Caller,
     /// The configured name of the caller, if any.
     pub caller_name: Option<Arc<str>>,
+    /// The name of the method that was called, for the report.
+    pub method: &'static str,
     /// Whether the answer is streamed.
     pub delivery: Delivery,
     /// The timeout of the whole call, the stream included.

@@ -523,6 +523,7 @@ mod tests {
         let mut turn = Turn::new(Role::User);
         turn.parts = parts.into_iter().map(Into::into).collect();
         Call {
+            method: "Converse",
             request_id: "id".into(),
             named: false,
             caller: Caller(0),

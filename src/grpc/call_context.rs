@@ -17,6 +17,7 @@ use crate::telemetry::trace;
 
 use super::config::GrpcConfig;
 use super::metadata_keys;
+use super::method::Method;
 use crate::server::call_clock::CallClock;
 
 /// The longest name of a call. Long enough for two UUIDs and a prefix.
@@ -30,6 +31,8 @@ const MAX_PASSED_VALUE: usize = 512;
 pub struct CallContext {
     /// When its head was read.
     pub at: Instant,
+    /// The method that is called; `None` if the gateway has no such method.
+    pub method: Option<Method>,
     /// The clock of its response.
     pub clock: Arc<CallClock>,
     /// What the caller allows for the whole call.
@@ -56,6 +59,7 @@ impl CallContext {
         match read(&known, settings) {
             Ok((timeout, passing)) => Ok(Box::new(Self {
                 at: clock.began(),
+                method: None,
                 clock,
                 timeout,
                 request_id,
@@ -67,14 +71,17 @@ impl CallContext {
     }
 
     /// The report of this call, as far as it is known.
-    pub fn report(&self, method: &'static str) -> Report {
+    pub fn report(&self) -> Report {
         Report {
-            request_id: Arc::clone(&self.request_id),
-            method,
             caller: self.identity.name().cloned(),
             trace_id: trace::trace_id(self.passing.traceparent.as_deref()).to_owned(),
-            ..Report::default()
+            ..Report::new(&self.request_id, self.method_name())
         }
+    }
+
+    /// The name of the method within its service; empty if the gateway has no such method.
+    pub fn method_name(&self) -> &'static str {
+        self.method.map_or("", Method::name)
     }
 
     /// How long the call may take.

@@ -123,12 +123,8 @@ impl ConversationService for Conversation {
 
 impl Conversation {
     fn open(&self, ask: Ask) -> Result<(Reply, Arc<str>), Status> {
-        let delivery = ask.delivery;
         let call = request::call(ask, &self.context, &self.settings).map_err(|error| {
-            let report = self.context.report(match delivery {
-                Delivery::Whole => "Converse",
-                Delivery::Stream => "ConverseStream",
-            });
+            let report = self.context.report();
             self.relay.refuse(report, self.context.at, &error);
             self.status(&error, &self.context.request_id)
         })?;

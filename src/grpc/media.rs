@@ -69,10 +69,10 @@ impl Media {
         let first = first.map_err(|status| receive_fault(&self.memory, &status, limit));
         let upload = first.and_then(|first| self.upload_of(first));
         let upload = upload.inspect_err(|error| {
-            let report = self.context.report("UploadMedia");
+            let report = self.context.report();
             self.relay.refuse(report, self.context.at, error);
         })?;
-        let report = self.context.report("UploadMedia");
+        let report = self.context.report();
         let timeout = self
             .context
             .timeout(self.settings.max_timeout, &self.settings);

@@ -27,14 +27,16 @@ use super::explained::{explained, no_method};
 use super::health::Checks;
 use super::large_messages::Turns;
 use super::media::Media;
-use super::method;
+use super::method::{
+    CONVERSATION_SERVICE, HEALTH, MEDIA_SERVICE, Method, REFLECTION_V1, REFLECTION_V1ALPHA,
+};
 use super::pb;
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
 use super::request_body::RequestBody;
 use super::request_limits::{Caller, Elements, Limits};
-use super::service::{self, Access, Answering, ServiceSet};
+use super::service::{Access, Answering, ServiceSet};
 use super::unpack::Encoding;
 use crate::server::call_clock;
 use crate::server::connection::STREAM_WINDOW;
@@ -51,12 +53,6 @@ const REFLECTION_BYTES: usize = 64 * 1024;
 const WATCHES_SHARE_PERCENT: u32 = 50;
 const TOO_MANY_WATCHES: &str = "too many watches of health without credentials: watch once for a \
      connection, show credentials, or use Check, which is always answered";
-
-const CONVERSATION: &str = "dashgate.v1.ConversationService";
-const MEDIA: &str = "dashgate.v1.MediaService";
-const HEALTH: &str = "grpc.health.v1.Health";
-const REFLECTION_V1: &str = "grpc.reflection.v1.ServerReflection";
-const REFLECTION_V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 
 /// What a message of an upload may weigh beside its chunk: the tag and length of one field, and a
 /// description with its names.
@@ -118,29 +114,15 @@ impl Registry {
 
     /// Admits a call of one of these methods. Its message is not gathered before that, so those
     /// that are too many take no memory.
-    fn enter(
-        &self,
-        request: &Request<Clocked>,
-        methods: &[&'static str],
-        context: &CallContext,
-    ) -> Result<Held, Error> {
-        let called = method::split(request.uri().path()).map(|(_, method)| method);
-        let method = methods.iter().find(|method| called == Some(**method));
-        let method = method.ok_or_else(no_method)?;
+    fn enter(&self, context: &CallContext) -> Result<Held, Error> {
         self.relay
-            .enter(|| context.report(method), (&context.identity, context.at))
+            .enter(|| context.report(), (&context.identity, context.at))
     }
 
     /// Takes a place for a call, and charges the memory that a call of this kind takes.
-    fn admit(
-        &self,
-        request: &Request<Clocked>,
-        kind: Kind,
-        methods: &[&'static str],
-        context: &CallContext,
-    ) -> Result<(Held, CallMemory), Error> {
-        let held = self.enter(request, methods, context)?;
-        let report = || context.report(methods.first().copied().unwrap_or_default());
+    fn admit(&self, kind: Kind, context: &CallContext) -> Result<(Held, CallMemory), Error> {
+        let held = self.enter(context)?;
+        let report = || context.report();
         let share = self
             .relay
             .charge(kind, report, (context.identity.share, context.at))?;
@@ -173,22 +155,21 @@ impl Registry {
         settings: Arc<GrpcConfig>,
     ) -> Answering {
         let limit = settings.max_request_bytes;
-        let methods = ["Converse", "ConverseStream"];
-        let (held, memory) = match self.admit(&request, Kind::Requests, &methods, &context) {
+        let (held, memory) = match self.admit(Kind::Requests, &context) {
             Ok(admitted) => admitted,
             Err(error) => return refused(request, error),
         };
         let [whole, streamed] = self.requests;
-        let (method, message) = match request.uri().path().ends_with("/Converse") {
-            true => ("Converse", whole),
-            false => ("ConverseStream", streamed),
+        let message = match context.method {
+            Some(Method::Converse) => whole,
+            _ => streamed,
         };
         let limits = Limits {
             // What it is made of may take as much as its bytes may.
             elements: self.elements(message, limit),
             ..self.limits(limit, &context)
         };
-        let report = Some((self.relay.clone(), method));
+        let report = Some(self.relay.clone());
         let request = checked(request, limits, &memory, caller(&context, report));
         let service = Conversation {
             relay: self.relay.clone(),
@@ -211,15 +192,14 @@ impl Registry {
         settings: Arc<GrpcConfig>,
     ) -> Answering {
         let limit = settings.max_chunk_bytes;
-        let (held, memory) = match self.admit(&request, Kind::Uploads, &["UploadMedia"], &context) {
+        let (held, memory) = match self.admit(Kind::Uploads, &context) {
             Ok(admitted) => admitted,
             Err(error) => return refused(request, error),
         };
         // Storage may take its time, and the caller sends on as far as the window of its call goes.
         let mut window = self.relay.memory().share(Kind::Uploads);
         if let Err(error) = window.fit(STREAM_WINDOW as usize, Claim::New) {
-            self.relay
-                .refuse(context.report("UploadMedia"), context.at, &error);
+            self.relay.refuse(context.report(), context.at, &error);
             return refused(request, error);
         }
         let limits = self.limits(limit + CHUNK_ENVELOPE, &context);
@@ -243,7 +223,7 @@ impl Registry {
     fn health(&self, request: Request<Clocked>, context: Box<CallContext>) -> Answering {
         // Who has proved who it is, is not kept out by those who have not.
         let known = context.identity.name().is_some();
-        let watches = request.uri().path().ends_with("/Watch");
+        let watches = context.method == Some(Method::HealthWatch);
         let (memory, place) = match (known, watches) {
             (true, _) => (self.memory_of(Kind::Requests), None),
             (false, false) => (self.memory_of(Kind::Open), None),
@@ -310,7 +290,7 @@ impl Registry {
 impl ServiceSet for Registry {
     fn access(&self, service: &str, settings: &GrpcConfig) -> Option<Access> {
         match service {
-            CONVERSATION | MEDIA => Some(Access::Known),
+            CONVERSATION_SERVICE | MEDIA_SERVICE => Some(Access::Known),
             // Load balancers and orchestrators ask for it, and have no key.
             HEALTH => Some(Access::Open),
             REFLECTION_V1 | REFLECTION_V1ALPHA => Some(match settings.open_reflection {
@@ -327,22 +307,28 @@ impl ServiceSet for Registry {
         context: Box<CallContext>,
         settings: Arc<GrpcConfig>,
     ) -> Answering {
-        match method::service(request.uri().path()) {
-            CONVERSATION => self.conversation(request, context, settings),
-            MEDIA => self.media(request, context, settings),
+        let Some(called) = context.method else {
+            return refused(request, no_method());
+        };
+        match called {
+            Method::Converse | Method::ConverseStream => {
+                self.conversation(request, context, settings)
+            }
+            Method::UploadMedia => self.media(request, context, settings),
             _ if context.timeout == Some(Duration::ZERO) => {
                 refused(request, call_clock::too_late())
             }
-            HEALTH => self.health(request, context),
-            REFLECTION_V1 => {
+            Method::HealthCheck | Method::HealthList | Method::HealthWatch => {
+                self.health(request, context)
+            }
+            Method::ReflectionV1 => {
                 let service = self.reflection_v1.clone();
                 self.reflection(request, &context, service, &settings)
             }
-            REFLECTION_V1ALPHA => {
+            Method::ReflectionV1Alpha => {
                 let service = self.reflection_v1alpha.clone();
                 self.reflection(request, &context, service, &settings)
             }
-            _ => Box::pin(std::future::ready(Err(service::unknown()))),
         }
     }
 }
@@ -367,8 +353,9 @@ fn checked<B>(
     })
 }
 
-fn caller(context: &CallContext, report: Option<(Relay, &'static str)>) -> Caller {
+fn caller(context: &CallContext, report: Option<Relay>) -> Caller {
     Caller {
+        method: context.method_name(),
         request_id: Arc::clone(&context.request_id),
         report,
         arrived: context.at,

@@ -65,6 +65,7 @@ pub fn call(ask: Ask, context: &CallContext, settings: &GrpcConfig) -> Result<Ar
             Arc::clone(&context.request_id)
         },
         named,
+        method: context.method_name(),
         caller: context.identity.caller,
         share: context.identity.share,
         caller_name: context.identity.name().cloned(),

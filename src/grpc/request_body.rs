@@ -418,6 +418,7 @@ mod tests {
             turns: Turns::default(),
         };
         let caller = Caller {
+            method: "Converse",
             request_id: Arc::from("r"),
             report: None,
             arrived: Instant::now(),

@@ -38,8 +38,10 @@ pub(super) struct Elements {
 pub(super) struct Caller {
     /// Its request id.
     pub(super) request_id: Arc<str>,
-    /// Where a refusal is reported, and as which method, if it is.
-    pub(super) report: Option<(Relay, &'static str)>,
+    /// The name of the method that is called.
+    pub(super) method: &'static str,
+    /// Where a refusal is reported, if it is.
+    pub(super) report: Option<Relay>,
     /// When it came.
     pub(super) arrived: Instant,
 }
@@ -47,14 +49,10 @@ pub(super) struct Caller {
 impl Caller {
     /// Reports that the request was refused.
     pub(super) fn refuse(&self, error: &Error) {
-        let Some((relay, method)) = &self.report else {
+        let Some(relay) = &self.report else {
             return;
         };
-        let report = Report {
-            request_id: Arc::clone(&self.request_id),
-            method,
-            ..Report::default()
-        };
+        let report = Report::new(&self.request_id, self.method);
         relay.refuse(report, self.arrived, error);
     }
 }

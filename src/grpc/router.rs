@@ -21,7 +21,7 @@ use super::body_timeout::Clocked;
 use super::call_context::{self, CallContext};
 use super::config::GrpcConfig;
 use super::metadata_keys;
-use super::method;
+use super::method::{self, Method};
 use super::orca::Load;
 use super::server_metrics::{CountedRequest, CountedResponse, ServerMetrics};
 use super::service::{self, Access, Answering, ServiceSet};
@@ -150,8 +150,10 @@ impl Service for Router {
             plain_http::hear_out(request.into_body()).await;
             return refusal.map(CountedResponse::from);
         }
-        let (path, headers) = (request.uri().path(), request.headers());
-        let metered = self.meter.start(path, headers, Arc::clone(clock));
+        let called = Method::parse(request.uri().path());
+        let metered = self
+            .meter
+            .start(called, request.headers(), Arc::clone(clock));
         let traceparent = metered.traceparent();
         let request = request.map(|body| metered.request(body));
         let settings = self.settings();
@@ -163,6 +165,7 @@ impl Service for Router {
             .await;
         let answered = match known {
             Ok(mut context) => {
+                context.method = called;
                 // Who is called next hangs below the span of this call.
                 context.passing.traceparent = traceparent.or(context.passing.traceparent);
                 let request_id = Arc::clone(&context.request_id);

@@ -11,42 +11,17 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::body::Body;
 
 use crate::telemetry::Telemetry;
-use crate::telemetry::registry::Method;
+use crate::telemetry::registry::Method as MethodCounters;
 use crate::telemetry::trace::{Parent, Span};
 
 use super::metadata_keys;
-use super::method;
+use super::method::Method;
 use super::orca::Load;
 use super::response_body::ResponseBody;
 use super::status;
 use crate::server::call_clock::CallClock;
 
-/// The methods that are counted by their name: type, service, method. All others are one, because
-/// their names come from outside.
-const METHODS: &[[&str; 3]] = &[
-    ["unary", "dashgate.v1.ConversationService", "Converse"],
-    [
-        "server_stream",
-        "dashgate.v1.ConversationService",
-        "ConverseStream",
-    ],
-    ["client_stream", "dashgate.v1.MediaService", "UploadMedia"],
-    ["unary", "grpc.health.v1.Health", "Check"],
-    ["unary", "grpc.health.v1.Health", "List"],
-    ["server_stream", "grpc.health.v1.Health", "Watch"],
-    [
-        "bidi_stream",
-        "grpc.reflection.v1.ServerReflection",
-        "ServerReflectionInfo",
-    ],
-    [
-        "bidi_stream",
-        "grpc.reflection.v1alpha.ServerReflection",
-        "ServerReflectionInfo",
-    ],
-];
-
-/// What is no method of ours.
+/// The labels of a call whose method the gateway does not have: its name comes from the caller.
 const OTHER: [&str; 3] = ["unary", "other", "other"];
 
 /// The codes by their number: in the spelling that every gRPC dashboard knows, and in that of
@@ -84,47 +59,50 @@ const UNKNOWN: usize = 2;
 pub struct ServerMetrics {
     telemetry: Arc<Telemetry>,
     load: Option<Arc<Load>>,
-    methods: Vec<([&'static str; 3], Arc<Method>)>,
-    other: Arc<Method>,
+    methods: [Arc<MethodCounters>; Method::ALL.len()],
+    other: Arc<MethodCounters>,
 }
 
 impl ServerMetrics {
     /// Counts them here. With a load, answers tell it.
     pub fn new(telemetry: Arc<Telemetry>, load: Option<Load>) -> Self {
         let codes = CODES.map(|(code, _)| code);
-        let method = |labels: [&'static str; 3]| Arc::new(telemetry.metrics.method(labels, &codes));
+        let counters =
+            |labels: [&'static str; 3]| Arc::new(telemetry.metrics.method(labels, &codes));
         Self {
             load: load.map(Arc::new),
-            methods: METHODS.iter().map(|name| (*name, method(*name))).collect(),
-            other: method(OTHER),
+            methods: Method::ALL.map(|one| counters([one.grpc_type(), one.service(), one.name()])),
+            other: counters(OTHER),
             telemetry,
         }
     }
 
-    /// A call of this path has come.
-    pub fn start(&self, path: &str, headers: &HeaderMap, clock: Arc<CallClock>) -> Metered {
-        let found = method::split(path).and_then(|(service, method)| {
-            let is_it = |known: &&([&str; 3], _)| known.0[1] == service && known.0[2] == method;
-            self.methods.iter().find(is_it)
-        });
-        let method = found.map_or(&self.other, |(_, method)| method);
-        method.started.inc();
+    /// Begins to count a call of this method; `None` is one that the gateway does not have.
+    pub fn start(
+        &self,
+        method: Option<Method>,
+        headers: &HeaderMap,
+        clock: Arc<CallClock>,
+    ) -> Metered {
+        let counters = method.and_then(|method| self.methods.get(method as usize));
+        let counters = counters.unwrap_or(&self.other);
+        counters.started.inc();
         if let Some(load) = &self.load {
             load.began();
         }
         Metered {
-            method: Arc::clone(method),
+            method: Arc::clone(counters),
             clock,
             code: CANCELED,
-            span: found.and_then(|([_, service, _], _)| self.span(service, path, headers)),
+            span: method.and_then(|method| self.span(method, headers)),
             load: self.load.clone(),
         }
     }
 
     /// The span of a call. Balancers look at health all the time; that is no part of any trace.
-    fn span(&self, service: &str, path: &str, headers: &HeaderMap) -> Option<Span> {
+    fn span(&self, method: Method, headers: &HeaderMap) -> Option<Span> {
         let tracer = self.telemetry.tracer.as_ref()?;
-        if !service.starts_with("dashgate.") {
+        if !method.service().starts_with("dashgate.") {
             return None;
         }
         let text = |name| headers.get(name)?.to_str().ok();
@@ -132,13 +110,14 @@ impl ServerMetrics {
             traceparent: text("traceparent"),
             tracestate: text("tracestate"),
         };
-        Some(tracer.call(path.trim_start_matches('/'), parent))
+        let name = format!("{}/{}", method.service(), method.name());
+        Some(tracer.call(&name, parent))
     }
 }
 
 /// One call that is being counted. It has ended when this is dropped.
 pub struct Metered {
-    method: Arc<Method>,
+    method: Arc<MethodCounters>,
     clock: Arc<CallClock>,
     code: usize,
     span: Option<Span>,
@@ -219,7 +198,7 @@ impl Drop for Metered {
 pub struct CountedRequest<B> {
     body: B,
     frames: Frames,
-    method: Arc<Method>,
+    method: Arc<MethodCounters>,
 }
 
 impl<B> HttpBody for CountedRequest<B>
@@ -378,10 +357,10 @@ mod tests {
             "/",
             "/dashgate.v1.ConversationService/Made",
         ] {
-            drop(meter.start(path, &none, CallClock::new(Instant::now())));
+            drop(meter.start(Method::parse(path), &none, CallClock::new(Instant::now())));
         }
         let clock = CallClock::new(Instant::now());
-        drop(meter.start("/grpc.health.v1.Health/Check", &none, clock));
+        drop(meter.start(Some(Method::HealthCheck), &none, clock));
         let text = telemetry.metrics.text();
         for line in [
             r#"{grpc_method="other",grpc_service="other",grpc_type="unary"} 4"#,

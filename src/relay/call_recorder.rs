@@ -154,7 +154,7 @@ impl CallRecorder {
 
     fn note_piece(&mut self, now: Instant) {
         self.report.chunks += 1;
-        if self.report.method == STREAM {
+        if self.report.streamed {
             self.report.first_token.get_or_insert(now - self.arrived);
         }
         let Some(asked) = &mut self.asked else { return };
@@ -231,26 +231,19 @@ impl Drop for CallRecorder {
 /// The report of a call that begins.
 pub(super) fn report(call: &Call, joined: bool) -> Report {
     Report {
-        request_id: Arc::clone(&call.request_id),
-        method: match call.delivery {
-            Delivery::Whole => "Converse",
-            Delivery::Stream => STREAM,
-        },
         caller: call.caller_name.clone(),
         model: Arc::clone(&call.prompt.model),
         trace_id: trace::trace_id(call.passing.traceparent.as_deref()).to_owned(),
         joined,
-        ..Report::default()
+        streamed: call.delivery == Delivery::Stream,
+        ..Report::new(&call.request_id, call.method)
     }
 }
-
-/// The one method whose answer comes piece by piece.
-pub(super) const STREAM: &str = "ConverseStream";
 
 impl Asked {
     fn of(report: &Report) -> Self {
         Self {
-            streamed: report.method == STREAM,
+            streamed: report.streamed,
             ..Self::default()
         }
     }

@@ -21,6 +21,8 @@ pub struct Report {
     pub request_id: Arc<str>,
     /// The method that was called.
     pub method: &'static str,
+    /// Whether the answer is streamed.
+    pub streamed: bool,
     /// Who called, if callers have names.
     pub caller: Option<Arc<str>>,
     /// The model that the caller asked for.
@@ -80,6 +82,15 @@ pub const FIELDS: &[&str] = &[
 ];
 
 impl Report {
+    /// The report of a call of this method, of which nothing else is known yet.
+    pub fn new(request_id: &Arc<str>, method: &'static str) -> Self {
+        Self {
+            request_id: Arc::clone(request_id),
+            method,
+            ..Self::default()
+        }
+    }
+
     /// Writes it down: in the numbers, and as one line in the log. Faults that the operator must
     /// mend are warnings. The model is the one that answered, if its numbers are at hand.
     pub fn write(&self, metrics: &Metrics, model: Option<&Model>) {
