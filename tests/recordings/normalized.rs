@@ -5,7 +5,7 @@ use dashgate::grpc::pb::{self, content, delta};
 use serde_json::{Value, json};
 use tonic::Status;
 
-use crate::notation::json_of;
+use crate::notation::{counted, object};
 use crate::recorded::Recording;
 
 /// What a recorded answer says, all choices and pieces joined.
@@ -134,53 +134,4 @@ pub fn read(response: pb::ConverseResponse) -> Meaning {
         read.pieces += usize::from(matches!(part.kind, Some(content::Kind::Text(_))));
     }
     read
-}
-
-/// The usage as DashScope wrote it: the counts with a field, and the other keys where they stood.
-pub fn counted(usage: &pb::Usage) -> Value {
-    let mut written = json_of("Usage", usage);
-    let Value::Object(keys) = &mut written else {
-        panic!("a usage is an object")
-    };
-    if let Some(seconds) = keys.remove("audio_seconds") {
-        keys.insert("seconds".to_owned(), seconds);
-    }
-    keys.remove("extra");
-    add(&mut written, object(usage.extra.as_ref()));
-    written
-}
-
-/// Adds keys that no field holds. None of them may have one.
-fn add(written: &mut Value, extra: Value) {
-    let (Value::Object(written), Value::Object(extra)) = (written, extra) else {
-        panic!("extra keys stand in an object")
-    };
-    for (key, value) in extra {
-        match written.get_mut(&key) {
-            Some(inner) => add(inner, value),
-            None => drop(written.insert(key, value)),
-        }
-    }
-}
-
-/// A struct as JSON, its whole numbers as such.
-fn object(fields: Option<&prost_types::Struct>) -> Value {
-    use prost_types::value::Kind;
-    fn value(from: &prost_types::Value) -> Value {
-        match from.kind.as_ref().unwrap() {
-            Kind::NullValue(_) => Value::Null,
-            Kind::NumberValue(number) if number.fract() == 0.0 => json!(*number as i64),
-            Kind::NumberValue(number) => json!(number),
-            Kind::StringValue(text) => json!(text),
-            Kind::BoolValue(yes) => json!(yes),
-            Kind::StructValue(fields) => object(Some(fields)),
-            Kind::ListValue(list) => list.values.iter().map(value).collect(),
-        }
-    }
-    let fields = fields.into_iter().flat_map(|fields| &fields.fields);
-    Value::Object(
-        fields
-            .map(|(key, from)| (key.clone(), value(from)))
-            .collect(),
-    )
 }

@@ -5,7 +5,7 @@ use dashgate::grpc::pb::{self, content, converse_stream_response::Event, delta};
 use prost_types::value::Kind;
 use serde_json::{Map, Value, json};
 
-use crate::normalized::counted;
+use crate::notation::counted;
 use crate::notation::message;
 use crate::support::*;
 
