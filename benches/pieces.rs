@@ -15,7 +15,7 @@ use prost::Message as _;
 use dashgate::chat::call::{Call, Delivery};
 use dashgate::dashscope::reply::{Opening, Reply};
 use dashgate::dashscope::sse::{Decoder, Frame, Limits};
-use dashgate::dashscope::{self, DashScope, Stored, Wanted};
+use dashgate::dashscope::{self, DashScope, RequestTarget, Stored};
 use dashgate::error::{Error, Reason, Sent, Upstream};
 use dashgate::grpc::call_context::CallContext;
 use dashgate::grpc::pb::{self, audio, content};
@@ -74,7 +74,7 @@ fn bodies(criterion: &mut Criterion) -> Result<()> {
         .enable_all()
         .build()?;
     let prepare = |call: &Call| {
-        let wanted = Wanted {
+        let wanted = RequestTarget {
             model: &call.prompt.model,
             delivery: Delivery::Stream,
             max_bytes: usize::MAX,
@@ -146,7 +146,7 @@ fn answers(criterion: &mut Criterion) -> Result<()> {
     let mut reader = Reply::new(Opening::default());
     frames(&bytes, bytes.len(), |frame| {
         // What is wrong shows below: there are too few events then.
-        let _ = reader.take_frame(&frame);
+        let _ = reader.push_frame(&frame);
     })?;
     reader.finish()?;
     let events: Vec<_> = std::iter::from_fn(|| reader.pop()).collect();
@@ -221,13 +221,13 @@ fn frames(bytes: &Bytes, size: usize, mut each: impl FnMut(Frame)) -> Result<()>
 fn read(frames: &[Frame]) -> Result<usize> {
     let mut reader = Reply::new(Opening {
         warnings: Vec::new(),
-        form: dashgate::dashscope::Form::Unknown,
+        form: dashgate::dashscope::TextForm::Unknown,
         choices: 1,
         ..Default::default()
     });
     let mut events = 0;
     for frame in frames {
-        reader.take_frame(frame)?;
+        reader.push_frame(frame)?;
         while let Some(event) = reader.pop() {
             black_box(event);
             events += 1;

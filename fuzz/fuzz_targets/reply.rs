@@ -3,7 +3,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use dashgate::chat::answer::{Answer, Fold};
+use dashgate::chat::answer::{Answer, AnswerBuilder};
 use dashgate::chat::event::Event;
 use dashgate::dashscope::reply::{Opening, Reply};
 use dashgate::dashscope::sse::{Decoder, Limits};
@@ -22,7 +22,7 @@ const LIMITS: Limits = Limits {
 
 fuzz_target!(|bytes: &[u8]| {
     let mut reply = Reply::new(Opening::default());
-    let outcome = reply.take_whole(bytes).and_then(|()| reply.finish());
+    let outcome = reply.push_whole(bytes).and_then(|()| reply.finish());
     if let Some(answer) = check(&mut reply, outcome) {
         let text = String::from_utf8_lossy(bytes);
         let json: serde_json::Result<Value> =
@@ -48,7 +48,7 @@ fn read(bytes: &[u8], reply: &mut Reply) -> Result<(), Error> {
     decoder.push(Bytes::copy_from_slice(bytes));
     decoder.end();
     while let Ok(Some(frame)) = decoder.next() {
-        reply.take_frame(&frame)?;
+        reply.push_frame(&frame)?;
     }
     Ok(())
 }
@@ -73,7 +73,7 @@ fn check(reply: &mut Reply, outcome: Result<(), Error>) -> Option<Answer> {
         Ok(()) => assert!(matches!(events.last(), Some(Event::End(_)))),
         Err(error) => statuses::check(&error),
     }
-    let mut fold = Fold::default();
+    let mut fold = AnswerBuilder::default();
     events.into_iter().find_map(|event| fold.push(event))
 }
 

@@ -6,7 +6,7 @@ use crate::callers;
 use crate::callers::jwks::JwksSource;
 use crate::chat::message::LongAudio;
 use crate::config::{self, Endpoint, Sampler, Settings};
-use crate::dashscope::{self, DashScope, Form};
+use crate::dashscope::{self, DashScope, TextForm};
 use crate::error::{Error, Reason};
 use crate::grpc;
 use crate::memory::{KEPT_PERCENT, MemoryLedger};
@@ -86,13 +86,13 @@ pub(super) fn accounts(settings: &Settings, embedded: Option<&Url>) -> Result<Ve
 }
 
 /// How the texts of models come.
-fn text_forms(upstream: &config::Upstream) -> Vec<(String, Form)> {
+fn text_forms(upstream: &config::Upstream) -> Vec<(String, TextForm)> {
     let lists = [
-        (&upstream.incremental_models, Form::Pieces),
-        (&upstream.cumulative_models, Form::Cumulative),
-        (&upstream.revised_models, Form::Revised),
+        (&upstream.incremental_models, TextForm::Pieces),
+        (&upstream.cumulative_models, TextForm::Cumulative),
+        (&upstream.revised_models, TextForm::Revised),
     ];
-    let named = |(list, form): (&Vec<String>, Form)| {
+    let named = |(list, form): (&Vec<String>, TextForm)| {
         let pairs = list.iter().map(move |model| (model.clone(), form));
         pairs.collect::<Vec<_>>()
     };

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn ac3_is_counted_and_further_substreams_take_no_time() {
+    fn ac3_frames_are_counted_without_further_substreams() {
         let frame = 1_536.0 / 48_000.0;
         let close = |found: Option<f64>, expected: f64| {
             let found = found.unwrap();

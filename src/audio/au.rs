@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_size_in_the_header_gives_the_length_of_what_is_there() {
+    fn the_available_samples_are_measured_whatever_the_header_size() {
         for (size, encoding, channels, expected) in [
             (80_000u32, 3u32, 1u32, Some(5.0)),
             (u32::MAX, 3, 1, Some(5.0)),

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_from_a_pipe_is_measured_by_its_last_frames() {
+    fn a_piped_stream_is_measured_by_its_last_frames() {
         for variable in [false, true] {
             let file = stream(200, variable, 1000);
             let expected = (199.0 * 4096.0 + 1000.0) / 16_000.0;
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_whose_frames_are_not_seen_has_no_length() {
+    fn a_piped_stream_without_its_frames_has_no_duration() {
         let file = stream(200, false, 1000);
         let ends = Recording {
             head: &file[..1000],

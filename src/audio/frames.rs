@@ -219,7 +219,7 @@ mod tests {
     use super::super::measured::seconds;
 
     #[test]
-    fn bytes_in_which_two_frames_follow_each_other_by_chance_have_no_length() {
+    fn two_accidental_frames_have_no_duration() {
         // MPEG-1 layer III, 128 kbit/s at 44.1 kHz: 417 bytes.
         let frame = [&[0xff, 0xfb, 0x90, 0][..], &[0; 413]].concat();
         let mut bytes = vec![0x42; 1_000];

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn avi_says_the_length_of_its_audio() {
+    fn avi_is_measured_by_its_audio_stream() {
         let avi = |pictures: u32, length: u32| {
             let numbers = |numbers: &[u32]| -> Vec<u8> {
                 numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn flv_says_the_time_of_its_last_tag() {
+    fn flv_is_measured_by_its_last_tag() {
         let tag = |kind: u8, at: u32, size: usize| {
             let [_, a, b, c] = (size as u32).to_be_bytes();
             let [high, x, y, z] = at.to_be_bytes();

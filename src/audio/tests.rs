@@ -28,7 +28,7 @@ fn wave(riff: u32, data: u32, samples: usize, before: &[Vec<u8>]) -> Vec<u8> {
 }
 
 #[test]
-fn wave_sizes_that_recorders_write_give_the_length_of_what_is_there() {
+fn wave_placeholder_sizes_measure_the_available_samples() {
     for (riff, data) in [
         (36 + 16_000, 16_000),
         (0, 0),
@@ -56,7 +56,7 @@ fn wave_sizes_that_recorders_write_give_the_length_of_what_is_there() {
 }
 
 #[test]
-fn the_64_bit_waves_take_their_size_from_ds64() {
+fn wave_64_bit_sizes_come_from_ds64() {
     for id in [b"RF64", b"BW64"] {
         let mut sizes = Vec::new();
         sizes.extend(0u64.to_le_bytes());
@@ -70,7 +70,7 @@ fn the_64_bit_waves_take_their_size_from_ds64() {
 }
 
 #[test]
-fn aiff_says_its_frames_and_its_rate() {
+fn aiff_is_measured_by_its_frames_and_rate() {
     let mut common = vec![0, 1];
     common.extend(24_000u32.to_be_bytes());
     common.extend([0, 16]);
@@ -112,7 +112,7 @@ fn stream_information(rate: u32, samples: u64) -> Vec<u8> {
 }
 
 #[test]
-fn flac_says_its_samples_or_nothing() {
+fn flac_is_measured_by_its_stream_information() {
     let file = |samples| [b"fLaC".to_vec(), stream_information(16_000, samples)].concat();
     assert_eq!(seconds(&file(40_000)), Some(2.5));
     assert_eq!(seconds(&file(0)), None);
@@ -180,7 +180,7 @@ fn movie(version: u8, scale: u32, length: u64, more: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn mp4_says_its_length_at_the_beginning_or_at_the_end() {
+fn mp4_is_measured_by_its_movie_header_at_either_end() {
     let kind = boxed(b"ftyp", b"M4A \0\0\0\0");
     let samples = boxed(b"mdat", &[7; 100_000]);
     for version in [0, 1] {
@@ -233,7 +233,7 @@ fn a_fragmented_mp4_is_measured_by_its_last_fragment() {
 }
 
 #[test]
-fn matroska_says_its_length_or_that_of_its_last_block() {
+fn matroska_is_measured_by_its_duration_or_last_block() {
     let begin =
         b"\x1a\x45\xdf\xa3\x84\x42\x86\x81\x01\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff";
     let info = b"\x15\x49\xa9\x66\x8e\x2a\xd7\xb1\x83\x0f\x42\x40\x44\x89\x84\x45\x1c\x40\x00";
@@ -264,7 +264,7 @@ fn close(found: Option<f64>, expected: f64) {
 }
 
 #[test]
-fn mp3_is_counted_or_taken_from_its_index() {
+fn mp3_is_measured_by_its_index_or_frames() {
     close(seconds(&mp3(100)), 3.6);
     let mut tag = b"ID3\x04\0\0\0\0\x07\x68".to_vec();
     tag.extend([0xff; 1_000]);
@@ -292,7 +292,7 @@ fn mp3_is_counted_or_taken_from_its_index() {
 }
 
 #[test]
-fn every_kind_of_mpeg_frame_has_its_length() {
+fn every_kind_of_mpeg_frame_is_measured() {
     // Version, layer and CRC; bit rate and sample rate; bytes and seconds of a frame.
     for (second, third, bytes, length) in [
         (0xff, 0x94, 288, 384.0 / 48_000.0),
@@ -328,7 +328,7 @@ fn adts_and_amr_are_counted() {
 }
 
 #[test]
-fn what_is_no_audio_has_no_length() {
+fn other_files_have_no_duration() {
     for bytes in [
         &b""[..],
         b"RIFF",
@@ -365,7 +365,7 @@ fn beginnings() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(
+    fn no_input_causes_a_panic(
         begin in beginnings(),
         rest in proptest::collection::vec(any::<u8>(), 0..600),
         flips in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..6),

@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn compressed_samples_are_measured_by_their_blocks_whatever_the_byte_rate_says() {
+    fn compressed_samples_are_measured_by_their_blocks_and_not_by_the_byte_rate() {
         // 16 kHz: 1024 bytes hold 2041 samples of IMA ADPCM, 2036 of Microsoft's.
         let blocks = |count: usize| chunk(b"data", &vec![0x11; count * 1024]);
         for byte_rate in [0, 8_110, 16_000, u32::MAX] {
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_codec_that_is_not_known_is_measured_by_what_is_said_if_that_can_be() {
+    fn an_unknown_codec_is_measured_by_plausible_declared_values() {
         let codec = |byte_rate| format(0x1234, (1, 8_000, byte_rate, 0, 0), &[]);
         let data = chunk(b"data", &[0; 10_000]);
         let fact = |samples: u32| chunk(b"fact", &samples.to_le_bytes());
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_that_is_too_small_is_not_believed_unless_chunks_follow() {
+    fn a_size_that_is_too_small_is_ignored_unless_chunks_follow() {
         let format = || format(1, (1, 8_000, 16_000, 2, 16), &[]);
         let mut short = chunk(b"data", &[0xa7; 80_000]);
         short[4..8].copy_from_slice(&16u32.to_le_bytes());
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn big_endian_files_are_read() {
+    fn big_endian_files_are_measured() {
         let file = [
             &b"RIFX\0\0\0\0WAVEfmt \0\0\0\x10\0\x01\0\x01\0\0\x1f\x40\0\0\x3e\x80\0\x02\0\x10data"
                 [..],

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn wave64_is_measured_by_its_samples_or_by_what_is_there() {
+    fn wave64_is_measured_by_its_available_samples() {
         for size in [24 + 16_000, 0, 24, u64::MAX] {
             assert_eq!(seconds(&wave64(size, 8_000)), Some(1.0), "{size}");
         }

@@ -51,18 +51,18 @@ pub struct Choice {
 
 /// Collects events into an [`Answer`].
 #[derive(Debug, Default)]
-pub struct Fold {
+pub struct AnswerBuilder {
     started: Started,
-    drafts: Vec<Draft>,
+    drafts: Vec<ChoiceBuilder>,
     search: Option<SearchInfo>,
 }
 
 /// A choice that is being collected.
 #[derive(Debug)]
-struct Draft {
+struct ChoiceBuilder {
     index: i32,
     turn: Turn,
-    sounds: Vec<Sound>,
+    audio: Vec<AudioBuilder>,
     /// The unknown keys of the latest part.
     open: Merged,
     message_extra: Merged,
@@ -73,12 +73,12 @@ struct Draft {
 
 /// Audio that is being collected.
 #[derive(Debug, Default)]
-struct Sound {
+struct AudioBuilder {
     bytes: BytesMut,
     file: Option<AudioFile>,
 }
 
-impl Fold {
+impl AnswerBuilder {
     /// Adds the next event. Returns the answer after the last one.
     pub fn push(&mut self, event: Event) -> Option<Answer> {
         match event {
@@ -99,11 +99,11 @@ impl Fold {
         match delta.piece {
             Piece::Text(text) => draft.add_text(text, starts_part),
             Piece::Reasoning(text) => draft.turn.reasoning.push_str(&text),
-            Piece::Audio(bytes) => draft.sound(starts_part).bytes.extend_from_slice(&bytes),
+            Piece::Audio(bytes) => draft.audio(starts_part).bytes.extend_from_slice(&bytes),
             Piece::ToolCall(call) => draft.add_tool_call(call),
             Piece::Annotation(annotation) => draft.turn.annotations.push(annotation),
             Piece::Image(uri) => draft.begin(image(uri)),
-            Piece::AudioFile(file) => draft.sound(starts_part).file = Some(file),
+            Piece::AudioFile(file) => draft.audio(starts_part).file = Some(file),
             Piece::Extra(extra) => draft.add_extra(extra, starts_part),
             Piece::MessageExtra(extra) => draft.message_extra.merge(extra),
             Piece::Logprobs(next) => {
@@ -115,11 +115,11 @@ impl Fold {
         }
     }
 
-    fn draft(&mut self, index: i32) -> &mut Draft {
+    fn draft(&mut self, index: i32) -> &mut ChoiceBuilder {
         let at = match self.drafts.iter().position(|draft| draft.index == index) {
             Some(at) => at,
             None => {
-                self.drafts.push(Draft::new(index));
+                self.drafts.push(ChoiceBuilder::new(index));
                 self.drafts.len() - 1
             }
         };
@@ -152,12 +152,12 @@ impl Fold {
     }
 }
 
-impl Draft {
+impl ChoiceBuilder {
     fn new(index: i32) -> Self {
         Self {
             index,
             turn: Turn::new(Role::Assistant),
-            sounds: Vec::new(),
+            audio: Vec::new(),
             open: Merged::default(),
             message_extra: Merged::default(),
             calls: HashMap::new(),
@@ -212,20 +212,20 @@ impl Draft {
         call.extra.merge(next.extra);
     }
 
-    fn sound(&mut self, starts_part: bool) -> &mut Sound {
-        if starts_part || self.sounds.is_empty() {
-            self.sounds.push(Sound::default());
+    fn audio(&mut self, starts_part: bool) -> &mut AudioBuilder {
+        if starts_part || self.audio.is_empty() {
+            self.audio.push(AudioBuilder::default());
         }
-        let last = self.sounds.len() - 1;
+        let last = self.audio.len() - 1;
         #[expect(clippy::indexing_slicing, reason = "there is at least one")]
-        &mut self.sounds[last]
+        &mut self.audio[last]
     }
 
     fn finish(mut self, end: ChoiceEnd) -> Choice {
         self.close();
         self.turn.extra = self.message_extra.take();
-        for sound in std::mem::take(&mut self.sounds) {
-            let audio = audio(sound.bytes.freeze(), sound.file);
+        for track in std::mem::take(&mut self.audio) {
+            let audio = audio(track.bytes.freeze(), track.file);
             self.turn
                 .parts
                 .extend(audio.map(|audio| Body::Audio(audio).into()));
@@ -300,7 +300,7 @@ mod tests {
     }
 
     fn fold(events: Vec<Event>) -> Answer {
-        let mut fold = Fold::default();
+        let mut fold = AnswerBuilder::default();
         events
             .into_iter()
             .find_map(|event| fold.push(event))
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn text_grows_and_choices_are_told_apart() {
+    fn text_is_concatenated_by_choice() {
         let answer = fold(vec![
             delta(1, Piece::Text("b".into())),
             delta(0, Piece::Text("a".into())),
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn tool_calls_are_joined_by_index() {
+    fn tool_calls_are_concatenated_by_index() {
         let piece = |index, id: &str, arguments: &str| {
             let call = ToolCall {
                 index,
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_start_anew_stay_apart() {
+    fn parts_that_start_explicitly_stay_separate() {
         let starts = |piece| {
             Event::Delta(Delta {
                 choice: 0,
@@ -381,7 +381,7 @@ mod tests {
             cache_control: None,
             extra,
         };
-        let sound = |source, file| {
+        let audio = |source, file| {
             let mime_type = match source {
                 Source::Inline(_) => STREAMED_AUDIO.to_owned(),
                 Source::Uri(_) => String::new(),
@@ -393,15 +393,15 @@ mod tests {
             part(Body::Text("a".into()), extra("k")),
             part(Body::Text("bc".into()), extra("k")),
             part(Body::Other, extra("file")),
-            sound(Source::Inline(Bytes::from_static(b"1")), None),
-            sound(Source::Uri("u".into()), Some(file("u"))),
+            audio(Source::Inline(Bytes::from_static(b"1")), None),
+            audio(Source::Uri("u".into()), Some(file("u"))),
         ];
         assert_eq!(turn.parts, expected);
         assert_eq!(turn.extra, extra("phase"));
     }
 
     #[test]
-    fn a_choice_that_said_nothing_is_still_there() {
+    fn an_empty_choice_is_kept() {
         let answer = fold(vec![end(&[0])]);
         assert_eq!(answer.choices.len(), 1);
         assert_eq!(answer.choices[0].finish_reason, "stop");

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn words_pictures_and_the_bound_of_the_answer_count() {
+    fn text_images_and_the_maximum_of_the_answer_count() {
         let image = Body::Image(Image {
             medium: Medium {
                 mime_type: String::new(),

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_joined_unless_one_goes_on_from_the_other() {
+    fn strings_are_joined_unless_one_continues_the_other() {
         for (values, expected, is_lossy) in [
             (&["I ", "think", ""][..], "I think", false),
             (&["a", "ab", "abc"], "abc", false),
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_joined_and_objects_key_by_key() {
+    fn lists_are_joined_and_objects_merged_by_key() {
         let list = |items: &[f64]| Document::List(items.iter().copied().map(number).collect());
         for (values, expected, is_lossy) in [
             (vec![list(&[1.0]), list(&[2.0])], list(&[1.0, 2.0]), false),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_the_place_of_another_is_reported() {
+    fn replaced_values_are_reported() {
         for (values, is_lossy) in [
             (vec![number(1.0), number(2.0)], false),
             (vec![number(2.0), number(1.0)], true),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_at_once_and_what_waits() {
+    fn values_are_emitted_or_withheld() {
         let (mut extra, mut losses) = (Extra::default(), Losses::default());
         let mut show = |extra: &mut Extra, value: &str| {
             extra.show(object("k", text(value)), format_args!("at"), &mut losses)
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_is_bounded() {
+    fn merged_values_are_bounded() {
         let (mut extra, mut losses) = (Extra::default(), Losses::default());
         let at = format_args!("");
         let large = "x".repeat(2 * MAX_ADDED_BYTES);
@@ -309,7 +309,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost_in_silence(
+        fn every_loss_is_reported(
             values in proptest::collection::vec(any_value(), 1..6),
         ) {
             let (whole, fields) = added(values.clone());
@@ -322,7 +322,7 @@ mod tests {
 
         /// Emitted and withheld values, one replacing the other, add up to the whole.
         #[test]
-        fn what_is_shown_adds_up_to_the_whole(
+        fn emitted_and_withheld_values_add_up(
             values in proptest::collection::vec(any_value(), 1..6),
         ) {
             let (mut extra, mut losses) = (Extra::default(), Losses::default());

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_stands_for_anything() {
+    fn a_star_matches_any_characters() {
         for (glob, name, fits) in [
             ("qwen-omni*", "qwen-omni-turbo", true),
             ("qwen-omni*", "qwen-audio-turbo", false),

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_that_of_all_implementations() {
+    fn the_table_equals_that_of_all_implementations() {
         let table = table();
         let rules = RULES.map(|(pattern, types)| json!({"match": pattern, "types": types}));
         assert_eq!(table["rules"], json!(&rules[..]));
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_of_the_table_is_recognised() {
+    fn every_sample_of_the_table_is_detected() {
         for sample in table()["samples"].as_array().unwrap() {
             let field = |name: &str| sample[name].as_str().unwrap();
             let head = hex(field("head")).unwrap();
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_contradict_the_part_are_named() {
+    fn bytes_that_contradict_the_part_are_reported() {
         use Modality::{Audio, Image, Video};
         for (head, part, found) in [
             (&b"RIFF....WAVEfmt "[..], Audio, None),

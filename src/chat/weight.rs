@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_weighs_wherever_it_stands() {
+    fn a_long_text_counts_in_every_field() {
         for event in [with_long_texts(), with_long_texts_at_the_end()].concat() {
             let weight = event.weight();
             let most = TEXT + TEXT / 8 + 4096;
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn many_small_things_weigh_what_they_take_and_not_what_they_say() {
+    fn many_small_values_count_by_their_memory() {
         let count = 100_000;
         let each = size_of::<Document>();
         let weight = end(|end| end.extra_output = numbers(count)).weight();

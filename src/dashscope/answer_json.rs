@@ -67,7 +67,7 @@ pub(super) struct Output<'a> {
 impl Output<'_> {
     /// Whether it has any content. Errors may come with an empty object or an empty list of
     /// choices.
-    pub(super) fn says_something(&self) -> bool {
+    pub(super) fn has_content(&self) -> bool {
         self.choices.as_ref().is_some_and(|list| !list.is_empty())
             || self.text.is_some()
             || self.finish_reason.is_some()
@@ -100,10 +100,10 @@ pub(super) struct Message<'a> {
 
 impl<'a> Message<'a> {
     /// Whether it has any content.
-    pub(super) fn says_something(&self) -> bool {
+    pub(super) fn has_content(&self) -> bool {
         let has_content = match &self.content {
             Some(Content::Text(Text(text))) => !text.is_empty(),
-            Some(Content::Parts(parts)) => parts.iter().any(Part::says_something),
+            Some(Content::Parts(parts)) => parts.iter().any(Part::has_content),
             None => false,
         };
         has_content
@@ -115,7 +115,7 @@ impl<'a> Message<'a> {
     }
 
     /// A message whose JSON is a string.
-    pub(super) fn said(text: Text<'a>) -> Self {
+    pub(super) fn from_text(text: Text<'a>) -> Self {
         Self {
             content: Some(Content::Text(text)),
             ..Self::default()
@@ -140,7 +140,7 @@ pub(super) struct Part<'a> {
 }
 
 impl Part<'_> {
-    fn says_something(&self) -> bool {
+    fn has_content(&self) -> bool {
         let has_text = !Text::or_empty(&self.text).is_empty();
         has_text || self.image.is_some() || self.audio.is_some() || !self.extra.is_empty()
     }

@@ -22,7 +22,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// Decodes the audio of one choice.
 #[derive(Debug, Default)]
-pub(super) struct AudioDraft {
+pub(super) struct AudioDecoder {
     /// The known fields of the file, without its other keys.
     file: AudioFile,
     extra: Extra,
@@ -33,23 +33,23 @@ pub(super) struct AudioDraft {
 
 /// What one event contributed.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct AudioUpdate {
     /// New pieces, each with whether it begins a part.
     pub(super) new: Vec<(bool, Piece)>,
     /// Whether the data could not be decoded. It is then kept in the file's other keys.
-    pub(super) has_odd_data: bool,
+    pub(super) has_invalid_data: bool,
 }
 
 const DATA: &str = "data";
 
-impl AudioDraft {
+impl AudioDecoder {
     /// Decodes one event's audio. `choice` is the index of the choice.
     pub(super) fn take(
         &mut self,
         audio: answer_json::Audio<'_>,
         starts_part: bool,
         (choice, losses): (i32, &mut Losses),
-    ) -> Taken {
+    ) -> AudioUpdate {
         let mut new = Vec::new();
         let data = audio.data.as_ref().map_or("", |Quoted(data)| data);
         let mut audio_extra = audio.extra;
@@ -58,7 +58,7 @@ impl AudioDraft {
             let odd = Document::String(data.to_owned());
             audio_extra.0.push((DATA.to_owned(), odd));
         }
-        let has_odd_data = audio_extra.value(DATA).is_some();
+        let has_invalid_data = audio_extra.value(DATA).is_some();
         let file = AudioFile {
             uri: owned(audio.url),
             id: owned(audio.id),
@@ -77,11 +77,14 @@ impl AudioDraft {
             new.push((std::mem::take(&mut starts), piece));
             self.has_audio = true;
         }
-        if self.learn(file, (choice, losses)) {
+        if self.merge_file(file, (choice, losses)) {
             let file = self.finish();
             new.extend(file.map(|file| (starts, Piece::AudioFile(file))));
         }
-        Taken { new, has_odd_data }
+        AudioUpdate {
+            new,
+            has_invalid_data,
+        }
     }
 
     /// Returns the file if some of its fields were not emitted yet.
@@ -108,7 +111,7 @@ impl AudioDraft {
 
     /// Merges the fields of a file. Returns whether to emit them now: with the URL. Without one
     /// they are kept until the end.
-    fn learn(&mut self, file: AudioFile, (choice, losses): (i32, &mut Losses)) -> bool {
+    fn merge_file(&mut self, file: AudioFile, (choice, losses): (i32, &mut Losses)) -> bool {
         let known = &mut self.file;
         let before = known.clone();
         let has_uri = !file.uri.is_empty();

@@ -4,7 +4,7 @@
 //! every byte of base64 media for characters to escape.
 
 use super::json::{Number, Written};
-use super::media::{Way, write_data_uri};
+use super::media::{MediaTransfer, write_data_uri};
 use super::parameters;
 use crate::chat::call::{Delivery, Prompt};
 use crate::chat::document::{Document, Object};
@@ -14,25 +14,25 @@ use crate::error::{Error, Reason, Violation};
 use crate::quoted;
 
 /// Reserved bytes for the keys and punctuation around a text, so that the buffer seldom grows.
-const ROOM_PER_PART: usize = 64;
+const PART_OVERHEAD: usize = 64;
 
 /// The key of a tool call's `extra` that holds the unknown keys of its `function`.
 const FUNCTION: &str = "function";
 
 /// Reserved bytes for the model and the parameters.
-const ROOM_FOR_REST: usize = 1024;
+const PARAMETERS_OVERHEAD: usize = 1024;
 
-/// Writes the body. `ways` come from `media::ways`, after uploads.
+/// Writes the body. `transfers` come from `media::transfers`, after uploads.
 pub(super) fn write(
     prompt: &Prompt,
     model: &str,
     delivery: Delivery,
-    ways: &[Way<'_>],
+    transfers: &[MediaTransfer<'_>],
     max_bytes: usize,
 ) -> Result<Vec<u8>, Error> {
     let mut writer = Writer {
-        body: Vec::with_capacity(bounded_room(prompt, ways, max_bytes)?),
-        ways: ways.iter(),
+        body: Vec::with_capacity(checked_len(prompt, transfers, max_bytes)?),
+        transfers: transfers.iter(),
     };
     writer.raw("{\"model\":");
     writer.text(model);
@@ -48,28 +48,31 @@ pub(super) fn write(
 }
 
 /// The estimated length of the body. It is not exceeded unless much of the text needs escaping.
-pub(super) fn room(prompt: &Prompt, ways: &[Way<'_>]) -> usize {
+pub(super) fn estimated_len(prompt: &Prompt, transfers: &[MediaTransfer<'_>]) -> usize {
     let text = |part: &Part| match &part.body {
         Body::Text(text) => text.len(),
         Body::Audio(_) | Body::Image(_) | Body::Video(_) | Body::Other => 0,
     };
     let turns = prompt.turns.iter().map(|turn| {
-        let parts: usize = turn.parts.iter().map(|p| text(p) + ROOM_PER_PART).sum();
+        let parts: usize = turn.parts.iter().map(|p| text(p) + PART_OVERHEAD).sum();
         let calls: usize = turn.tool_calls.iter().map(|c| c.arguments.len()).sum();
-        parts + calls + turn.reasoning.len() + ROOM_PER_PART
+        parts + calls + turn.reasoning.len() + PART_OVERHEAD
     });
-    let media: usize = ways.iter().map(|way| way.len() + ROOM_PER_PART).sum();
-    turns.sum::<usize>() + media + ROOM_FOR_REST
+    let media: usize = transfers
+        .iter()
+        .map(|transfer| transfer.len() + PART_OVERHEAD)
+        .sum();
+    turns.sum::<usize>() + media + PARAMETERS_OVERHEAD
 }
 
-/// As [`room`], but fails if the texts alone exceed DashScope's limit: uploading media cannot help
+/// As [`estimated_len`], but fails if the texts alone exceed DashScope's limit: uploading media cannot help
 /// then.
-pub(super) fn bounded_room(
+pub(super) fn checked_len(
     prompt: &Prompt,
-    ways: &[Way<'_>],
+    transfers: &[MediaTransfer<'_>],
     max_bytes: usize,
 ) -> Result<usize, Error> {
-    let room = room(prompt, ways);
+    let room = estimated_len(prompt, transfers);
     if room > max_bytes {
         let parts = prompt.turns.iter().flat_map(|turn| &turn.parts);
         let texts = parts.map(|part| match &part.body {
@@ -98,7 +101,7 @@ pub(super) fn too_large(bytes: usize, limit: usize) -> Error {
 
 struct Writer<'a, 'w> {
     body: Vec<u8>,
-    ways: std::slice::Iter<'w, Way<'a>>,
+    transfers: std::slice::Iter<'w, MediaTransfer<'a>>,
 }
 
 impl Writer<'_, '_> {
@@ -220,14 +223,14 @@ impl Writer<'_, '_> {
             self.key("content");
             self.joined(&turn.parts, turn.extra.value("content"), Self::part)?;
         }
-        let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        self.field("reasoning_content", said(&turn.reasoning))?;
+        let non_empty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        self.field("reasoning_content", non_empty(&turn.reasoning))?;
         if has_calls {
             self.key("tool_calls");
             let rest = turn.extra.value("tool_calls");
             self.joined(&turn.tool_calls, rest, Self::tool_call)?;
         }
-        self.field("tool_call_id", said(&turn.tool_call_id))?;
+        self.field("tool_call_id", non_empty(&turn.tool_call_id))?;
         self.extra_without(&turn.extra, |key| {
             has_parts && key == "content" || has_calls && key == "tool_calls"
         })?;
@@ -282,24 +285,24 @@ impl Writer<'_, '_> {
         self.field("total_pixels", video.total_pixels)
     }
 
-    /// Writes the next media item. `ways` has the same order.
+    /// Writes the next media item. `transfers` has the same order.
     fn medium(&mut self) -> Result<(), Error> {
-        match self.ways.next() {
-            Some(Way::Address(address)) => {
+        match self.transfers.next() {
+            Some(MediaTransfer::Address(address)) => {
                 self.text(address);
                 Ok(())
             }
-            Some(Way::Data(uri, ..)) => {
+            Some(MediaTransfer::Data(uri, ..)) => {
                 self.text(uri);
                 Ok(())
             }
-            Some(Way::Inline(mime_type, bytes)) => {
+            Some(MediaTransfer::Inline(mime_type, bytes)) => {
                 self.raw("\"");
                 write_data_uri(mime_type, bytes, &mut self.body);
                 self.raw("\"");
                 Ok(())
             }
-            Some(Way::Store(..)) | None => Err(Error::new(
+            Some(MediaTransfer::Store(..)) | None => Err(Error::new(
                 Reason::GatewayBug,
                 "a medium was not stored before it was named",
             )),
@@ -420,8 +423,8 @@ mod tests {
     }
 
     fn written(prompt: &Prompt, delivery: Delivery) -> Result<String, Error> {
-        let ways = media::ways(&prompt.turns, 10_485_760)?;
-        let body = write(prompt, "m", delivery, &ways, usize::MAX)?;
+        let transfers = media::transfers(&prompt.turns, 10_485_760)?;
+        let body = write(prompt, "m", delivery, &transfers, usize::MAX)?;
         Ok(String::from_utf8(body).unwrap())
     }
 
@@ -430,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_with_tools_is_written() {
+    fn encodes_a_conversation_with_tools() {
         let mut asks = turn(Role::Assistant, Vec::new());
         asks.reasoning = "hm".into();
         asks.tool_calls.push(ToolCall {
@@ -478,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn media_and_their_hints_are_written() {
+    fn encodes_media_with_their_options() {
         let image = Body::Image(Image {
             medium: medium("https://x.test/a.jpg"),
             min_pixels: Some(3136),
@@ -532,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn every_group_of_options_is_written() {
+    fn encodes_every_group_of_options() {
         let mut prompt = prompt(vec![turn(Role::User, vec![text("?")])]);
         *prompt.options = Options {
             temperature: Some(Real(0.7)),
@@ -584,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn speech_is_a_text_and_a_voice() {
+    fn encodes_speech_as_a_text_and_a_voice() {
         let mut prompt = prompt(vec![turn(Role::User, vec![text("a "), text("day")])]);
         prompt.options.speech = Some(Speech {
             voice: Some("Cherry".into()),
@@ -603,7 +606,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_names_its_field() {
+    fn an_unsupported_value_is_reported_with_its_field() {
         let sound = |mime_type: &str, bytes: &'static [u8]| {
             Body::Audio(Audio {
                 medium: Some(Medium {
@@ -635,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn the_buffer_is_made_once() {
+    fn the_body_buffer_is_allocated_once() {
         let sound = Body::Audio(Audio {
             medium: Some(Medium {
                 mime_type: "audio/wav".into(),
@@ -644,8 +647,8 @@ mod tests {
             file: None,
         });
         let prompt = prompt(vec![turn(Role::User, vec![sound.into(), text("?")])]);
-        let ways = media::ways(&prompt.turns, 10_485_760).unwrap();
-        let body = write(&prompt, "m", Delivery::Stream, &ways, usize::MAX).unwrap();
-        assert_eq!(body.capacity(), room(&prompt, &ways));
+        let transfers = media::transfers(&prompt.turns, 10_485_760).unwrap();
+        let body = write(&prompt, "m", Delivery::Stream, &transfers, usize::MAX).unwrap();
+        assert_eq!(body.capacity(), estimated_len(&prompt, &transfers));
     }
 }

@@ -11,7 +11,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use super::annotations::owned;
 use super::answer_json;
-use super::delta_detector::{Form, Fresh, Growth, Trouble};
+use super::delta_detector::{DeltaDetector, NewText, TextForm, TextFormError};
 use super::json::{ObjectEnd, begins_object};
 use super::json_text::Text;
 use crate::chat::document::{Document, Object};
@@ -27,16 +27,16 @@ const FUNCTION: &str = "function";
 
 /// Why a tool call is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum ToolCallError {
     /// More than [`MAX_TOOL_CALLS`].
     TooMany,
     /// The form of its arguments is ambiguous or contradictory.
-    Arguments(Trouble),
+    Arguments(TextFormError),
 }
 
 /// The tool calls of one choice.
 #[derive(Debug, Default)]
-pub(super) struct Calls {
+pub(super) struct ToolCalls {
     calls: Vec<Call>,
     /// The position of the latest call for each index of DashScope's.
     by_index: HashMap<i32, usize>,
@@ -55,7 +55,7 @@ struct Call {
     id: String,
     kind: String,
     name: String,
-    arguments: Growth,
+    arguments: DeltaDetector,
     /// Detects the end of the arguments' object, if they come in pieces.
     end: ObjectEnd,
     /// The hash of arguments that came as one complete object, to detect their repetition.
@@ -68,7 +68,7 @@ struct Call {
 
 /// The identifying fields of a delta.
 #[derive(Clone, Copy)]
-struct Said<'p> {
+struct CallIdentity<'p> {
     index: Option<i32>,
     place: usize,
     id: &'p str,
@@ -78,7 +78,7 @@ struct Said<'p> {
 
 /// How a delta relates to a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kinship {
+enum Relation {
     /// It continues the call.
     Next,
     /// It repeats all arguments of the call.
@@ -87,10 +87,10 @@ enum Kinship {
     Other,
 }
 
-impl Calls {
+impl ToolCalls {
     /// Whether the two interpretations of any arguments differ so far.
-    pub(super) fn are_in_doubt(&self) -> bool {
-        self.calls.iter().any(|call| call.arguments.is_in_doubt())
+    pub(super) fn are_ambiguous(&self) -> bool {
+        self.calls.iter().any(|call| call.arguments.is_ambiguous())
     }
 
     /// Whether arguments were received. Not maintained once they are known to be pieces.
@@ -99,19 +99,19 @@ impl Calls {
     }
 
     /// The form that the arguments imply: only one interpretation is valid JSON.
-    pub(super) fn form(&self) -> Option<Form> {
+    pub(super) fn form(&self) -> Option<TextForm> {
         let is_json = |text: &str| {
             begins_object(text) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
         };
         self.calls.iter().find_map(|call| {
             let (pieces, whole) = call.arguments.readings();
             match (
-                call.arguments.is_in_doubt(),
+                call.arguments.is_ambiguous(),
                 is_json(pieces),
                 is_json(whole),
             ) {
-                (true, true, false) => Some(Form::Pieces),
-                (true, false, true) => Some(Form::Cumulative),
+                (true, true, false) => Some(TextForm::Pieces),
+                (true, false, true) => Some(TextForm::Cumulative),
                 _ => None,
             }
         })
@@ -123,21 +123,21 @@ impl Calls {
         &mut self,
         place: usize,
         piece: answer_json::ToolCall<'_>,
-        form: &mut Form,
+        form: &mut TextForm,
         (choice, losses): (i32, &mut Losses),
-    ) -> Result<Option<ToolCall>, Refused> {
+    ) -> Result<Option<ToolCall>, ToolCallError> {
         let function = piece.function.unwrap_or_default();
         let (id, name) = (owned(piece.id), owned(function.name));
         self.event += u64::from(place == 0);
         let mut text = Text::or_empty(&function.arguments);
-        let said = Said {
+        let identity = CallIdentity {
             index: piece.index,
             place,
             id: &id,
             name: &name,
             arguments: text,
         };
-        let (at, is_again) = self.place(said, *form)?;
+        let (at, is_again) = self.place(identity, *form)?;
         let Some(call) = self.calls.get_mut(at) else {
             return Ok(None);
         };
@@ -150,10 +150,10 @@ impl Calls {
             call.whole = Some(self.hasher.hash_one(text));
         }
         call.has_arguments |= !text.is_empty();
-        let Fresh { waited, new } = call
+        let NewText { waited, new } = call
             .arguments
             .push(text, form)
-            .map_err(Refused::Arguments)?;
+            .map_err(ToolCallError::Arguments)?;
         let mut extra = piece.extra;
         if !function.extra.is_empty() {
             let value = Document::Object(function.extra);
@@ -183,7 +183,7 @@ impl Calls {
     }
 
     /// Returns withheld arguments and other keys at the end.
-    pub(super) fn finish(&mut self, form: Form) -> Result<Vec<ToolCall>, Trouble> {
+    pub(super) fn finish(&mut self, form: TextForm) -> Result<Vec<ToolCall>, TextFormError> {
         let mut rest = Vec::new();
         for call in &mut self.calls {
             let arguments = call.arguments.finish(form)?;
@@ -211,25 +211,35 @@ impl Calls {
 
     /// Returns the position of the delta's call, which is created if absent, and whether its
     /// arguments are repeated.
-    fn place(&mut self, said: Said<'_>, form: Form) -> Result<(usize, bool), Refused> {
-        let place = i32::try_from(said.place).unwrap_or(i32::MAX);
-        let wire_index = said.index.unwrap_or(place);
-        let by_id = self.by_id.get(said.id).filter(|_| !said.id.is_empty());
+    fn place(
+        &mut self,
+        identity: CallIdentity<'_>,
+        form: TextForm,
+    ) -> Result<(usize, bool), ToolCallError> {
+        let place = i32::try_from(identity.place).unwrap_or(i32::MAX);
+        let wire_index = identity.index.unwrap_or(place);
+        let by_id = self
+            .by_id
+            .get(identity.id)
+            .filter(|_| !identity.id.is_empty());
         let by_id = by_id.filter(|at| {
             let known = self.calls.get(**at).map(|call| call.wire_index);
-            said.index.is_none() || known == Some(wire_index)
+            identity.index.is_none() || known == Some(wire_index)
         });
         if let Some(at) = by_id.or_else(|| self.by_index.get(&wire_index)).copied()
             && let Some(call) = self.calls.get(at)
         {
-            match self.kinship(call, said, form).map_err(Refused::Arguments)? {
-                Kinship::Next => return Ok((at, false)),
-                Kinship::Again => return Ok((at, true)),
-                Kinship::Other => {}
+            match self
+                .relation(call, identity, form)
+                .map_err(ToolCallError::Arguments)?
+            {
+                Relation::Next => return Ok((at, false)),
+                Relation::Again => return Ok((at, true)),
+                Relation::Other => {}
             }
         }
         if self.calls.len() >= MAX_TOOL_CALLS {
-            return Err(Refused::TooMany);
+            return Err(ToolCallError::TooMany);
         }
         let index = self.free_index(wire_index);
         self.by_index.insert(wire_index, self.calls.len());
@@ -239,7 +249,7 @@ impl Calls {
             id: String::new(),
             kind: String::new(),
             name: String::new(),
-            arguments: Growth::default(),
+            arguments: DeltaDetector::default(),
             end: ObjectEnd::default(),
             whole: None,
             has_arguments: false,
@@ -250,39 +260,45 @@ impl Calls {
     }
 
     /// Relates a delta to the call that its id or index identifies.
-    fn kinship(&self, call: &Call, said: Said<'_>, form: Form) -> Result<Kinship, Trouble> {
-        let is_same_id = !said.id.is_empty() && call.id == said.id;
-        if !said.id.is_empty() && !call.id.is_empty() && !is_same_id {
-            return Ok(Kinship::Other);
+    fn relation(
+        &self,
+        call: &Call,
+        identity: CallIdentity<'_>,
+        form: TextForm,
+    ) -> Result<Relation, TextFormError> {
+        let is_same_id = !identity.id.is_empty() && call.id == identity.id;
+        if !identity.id.is_empty() && !call.id.is_empty() && !is_same_id {
+            return Ok(Relation::Other);
         }
-        if !is_same_id && !self.is_same_name(call, said) {
-            return Ok(Kinship::Other);
+        if !is_same_id && !self.is_same_name(call, identity) {
+            return Ok(Relation::Other);
         }
-        let begins_anew = call.end.is_whole() && begins_object(said.arguments);
+        let begins_anew = call.end.is_whole() && begins_object(identity.arguments);
         let (_, latest) = call.arguments.readings();
-        let has_grown =
-            form == Form::Unknown && call.whole.is_none() && said.arguments.starts_with(latest);
-        if !begins_anew || has_grown || matches!(form, Form::Cumulative | Form::Revised) {
-            return Ok(Kinship::Next);
+        let has_grown = form == TextForm::Unknown
+            && call.whole.is_none()
+            && identity.arguments.starts_with(latest);
+        if !begins_anew || has_grown || matches!(form, TextForm::Cumulative | TextForm::Revised) {
+            return Ok(Relation::Next);
         }
-        let is_again = call.whole == Some(self.hasher.hash_one(said.arguments));
-        let is_named = is_same_id || said.index.is_some();
+        let is_again = call.whole == Some(self.hasher.hash_one(identity.arguments));
+        let is_named = is_same_id || identity.index.is_some();
         match (is_again, is_named) {
             // Two identical calls, or one that is repeated.
-            (true, false) if form == Form::Unknown => Err(Trouble::Undecided),
-            (true, true) if call.event != self.event => Ok(Kinship::Again),
-            _ if !is_same_id && !said.name.is_empty() => Ok(Kinship::Other),
-            _ => Err(Trouble::Changed),
+            (true, false) if form == TextForm::Unknown => Err(TextFormError::Undecided),
+            (true, true) if call.event != self.event => Ok(Relation::Again),
+            _ if !is_same_id && !identity.name.is_empty() => Ok(Relation::Other),
+            _ => Err(TextFormError::Changed),
         }
     }
 
     /// Whether a name equals the call's name or continues it.
-    fn is_same_name(&self, call: &Call, said: Said<'_>) -> bool {
-        if call.name.is_empty() || said.name.is_empty() || call.name == said.name {
+    fn is_same_name(&self, call: &Call, identity: CallIdentity<'_>) -> bool {
+        if call.name.is_empty() || identity.name.is_empty() || call.name == identity.name {
             return true;
         }
         let is_later = call.event != self.event;
-        let is_named = said.index.is_some() || !call.id.is_empty();
+        let is_named = identity.index.is_some() || !call.id.is_empty();
         is_later && is_named && !call.has_arguments
     }
 
@@ -298,20 +314,20 @@ impl Calls {
 }
 
 /// The new part of a name, which may be split or repeated.
-fn next_of_name(known: &mut String, said: String) -> String {
-    let new = match said.strip_prefix(known.as_str()) {
+fn next_of_name(known: &mut String, text: String) -> String {
+    let new = match text.strip_prefix(known.as_str()) {
         Some(rest) => rest.to_owned(),
-        None => said,
+        None => text,
     };
     known.push_str(&new);
     new
 }
 
 /// Returns a name when it is first received, and an empty string afterwards.
-fn first_time(known: &mut String, said: String) -> String {
+fn first_time(known: &mut String, text: String) -> String {
     if known.is_empty() {
-        known.clone_from(&said);
-        said
+        known.clone_from(&text);
+        text
     } else {
         String::new()
     }
@@ -323,7 +339,7 @@ mod tests {
 
     fn read(json: &str) -> Vec<ToolCall> {
         let events: Vec<Vec<answer_json::ToolCall<'_>>> = serde_json::from_str(json).unwrap();
-        let (mut calls, mut form) = (Calls::default(), Form::Pieces);
+        let (mut calls, mut form) = (ToolCalls::default(), TextForm::Pieces);
         let mut whole: Vec<ToolCall> = Vec::new();
         for event in events {
             for (place, piece) in event.into_iter().enumerate() {
@@ -360,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn t1_another_id_or_name_at_an_index_is_another_call() {
+    fn t1_a_different_id_or_name_at_an_index_begins_another_call() {
         for (json, expected) in [
             (
                 r#"[[{"index":0,"id":"a","function":{"name":"f","arguments":"1"}},
@@ -397,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn other_keys_are_kept_once() {
+    fn unknown_keys_are_kept_once() {
         let json = r#"[[{"index":0,"id":"a","x":1,"function":{"name":"f","y":2}}],
                        [{"index":0,"id":"a","x":1,"function":{"arguments":"1","y":2}}]]"#;
         let calls = read(json);
@@ -412,8 +428,8 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_bound() {
-        let (mut calls, mut form) = (Calls::default(), Form::Pieces);
+    fn the_number_of_tool_calls_is_bounded() {
+        let (mut calls, mut form) = (ToolCalls::default(), TextForm::Pieces);
         let mut take = |n: i32| {
             let piece = answer_json::ToolCall {
                 index: Some(n),
@@ -424,6 +440,6 @@ mod tests {
         for n in 0..MAX_TOOL_CALLS as i32 {
             assert_eq!(take(n), Ok(None));
         }
-        assert_eq!(take(-1), Err(Refused::TooMany));
+        assert_eq!(take(-1), Err(ToolCallError::TooMany));
     }
 }

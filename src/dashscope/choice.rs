@@ -5,14 +5,14 @@ use std::ops::Range;
 
 use super::annotations::{annotation, logprobs, owned};
 use super::answer_json::{self, Content};
-use super::audio::AudioDraft;
-use super::calls::{Calls, Refused};
-use super::delta_detector::{Form, Fresh, Growth, Reading};
+use super::audio::AudioDecoder;
+use super::calls::{ToolCallError, ToolCalls};
+use super::delta_detector::{DeltaDetector, NewText, Reading, TextForm};
 use super::errors::unreadable;
 use super::json_text::Text;
-use super::lenient_end::OddEnd;
+use super::lenient_end::UndocumentedEnd;
 use super::logprobs::Tokens;
-use super::repeated_parts::Repeats;
+use super::repeated_parts::RepeatFilter;
 use crate::chat::document::{Document, Object};
 use crate::chat::dropped_parts::Losses;
 use crate::chat::event::{Delta, Piece};
@@ -33,7 +33,7 @@ enum Open {
 
 /// The decoder of one choice.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(super) struct ChoiceDecoder {
     pub(super) index: i32,
     /// The finish reason, once the choice has ended; empty if DashScope gave none.
     pub(super) finish_reason: Option<String>,
@@ -46,22 +46,22 @@ pub(super) struct Draft {
     /// Warnings to be emitted.
     pub(super) warnings: Vec<Warning>,
     /// The undocumented end of the latest event, if there was one.
-    pub(super) odd_end: Option<OddEnd>,
-    text: Growth,
-    reasoning: Growth,
-    pub(super) calls: Calls,
+    pub(super) undocumented_end: Option<UndocumentedEnd>,
+    text: DeltaDetector,
+    reasoning: DeltaDetector,
+    pub(super) calls: ToolCalls,
     pub(super) tokens: Tokens,
-    repeats: Repeats,
+    repeats: RepeatFilter,
     open: Open,
     /// The unknown keys of the latest part.
     open_extra: Extra,
     message_extra: Extra,
-    pub(super) audio: AudioDraft,
+    pub(super) audio: AudioDecoder,
     /// Whether anything was received.
     has_come: bool,
 }
 
-impl Draft {
+impl ChoiceDecoder {
     /// An empty choice.
     pub(super) fn new(index: i32) -> Self {
         Self {
@@ -71,16 +71,16 @@ impl Draft {
             deltas: Vec::new(),
             losses: Losses::default(),
             warnings: Vec::new(),
-            odd_end: None,
-            text: Growth::default(),
-            reasoning: Growth::default(),
-            calls: Calls::default(),
+            undocumented_end: None,
+            text: DeltaDetector::default(),
+            reasoning: DeltaDetector::default(),
+            calls: ToolCalls::default(),
             tokens: Tokens::default(),
-            repeats: Repeats::default(),
+            repeats: RepeatFilter::default(),
             open: Open::Nothing,
             open_extra: Extra::default(),
             message_extra: Extra::default(),
-            audio: AudioDraft::default(),
+            audio: AudioDecoder::default(),
             has_come: false,
         }
     }
@@ -94,44 +94,45 @@ impl Draft {
     ) -> Result<(), Error> {
         self.repeats.next_event();
         self.has_come |= choice.finish_reason.is_some();
-        self.odd_end = OddEnd::of(&choice);
+        self.undocumented_end = UndocumentedEnd::of(&choice);
         self.add_extra(choice.extra);
         let had_text = self.has_text();
         let mut message = choice.message.unwrap_or_default();
-        self.take_message_extra(&mut message);
+        self.decode_message_extra(&mut message);
         let thought = Text::or_empty(&message.reasoning_content);
         let fresh = reading.grow(&mut self.reasoning, thought)?;
-        self.give(fresh.waited, Piece::Reasoning);
+        self.emit(fresh.waited, Piece::Reasoning);
         let new = thought.get(fresh.new).unwrap_or_default().to_owned();
-        self.give(new, Piece::Reasoning);
-        let mut said = !thought.is_empty();
+        self.emit(new, Piece::Reasoning);
+        let mut received = !thought.is_empty();
         match message.content {
             Some(Content::Text(text)) => {
-                said |= !text.0.is_empty();
+                received |= !text.0.is_empty();
                 let part = answer_json::Part {
                     text: Some(text),
                     ..answer_json::Part::default()
                 };
-                self.take_parts(vec![part], reading)?;
+                self.decode_parts(vec![part], reading)?;
             }
             Some(Content::Parts(parts)) => {
-                let is_said = |part: &answer_json::Part<'_>| !Text::or_empty(&part.text).is_empty();
-                said |= parts.iter().any(is_said);
-                self.take_parts(parts, reading)?;
+                let has_text_in =
+                    |part: &answer_json::Part<'_>| !Text::or_empty(&part.text).is_empty();
+                received |= parts.iter().any(has_text_in);
+                self.decode_parts(parts, reading)?;
             }
             None => {}
         }
         if let Some(audio) = audio {
-            self.take_audio(audio, false);
+            self.decode_audio(audio, false);
         }
         for (place, call) in message.tool_calls.into_iter().flatten().enumerate() {
             let function = call.function.as_ref();
-            said |= function.is_some_and(|f| !Text::or_empty(&f.arguments).is_empty());
+            received |= function.is_some_and(|f| !Text::or_empty(&f.arguments).is_empty());
             let at = (self.index, &mut self.losses);
             let taken = self.calls.take(place, call, reading.form, at);
             let new = taken.map_err(|refused| match refused {
-                Refused::TooMany => unreadable("there are too many tool calls", reading.sent),
-                Refused::Arguments(trouble) => reading.trouble(trouble),
+                ToolCallError::TooMany => unreadable("there are too many tool calls", reading.sent),
+                ToolCallError::Arguments(cause) => reading.text_error(cause),
             })?;
             self.deltas
                 .extend(new.map(|call| delta(self.index, Piece::ToolCall(call))));
@@ -145,12 +146,12 @@ impl Draft {
         if let Some(next) = choice.logprobs.map(logprobs) {
             let at = (self.index, &mut self.losses);
             let new = self.tokens.take(next, *reading.form, at);
-            self.give_tokens(new.map_err(|trouble| reading.trouble(trouble))?);
+            self.emit_tokens(new.map_err(|cause| reading.text_error(cause))?);
         }
         self.has_come |= !self.deltas.is_empty();
         // DashScope sends the string "null" until the choice ends.
         let reason = Text::or_empty(&choice.finish_reason);
-        let is_empty = !said && had_text;
+        let is_empty = !received && had_text;
         if !matches!(reason, "" | "null") {
             if is_empty {
                 self.empty_end(reading)?;
@@ -158,7 +159,7 @@ impl Draft {
             // The choice has ended only if all of it could be decoded.
             self.finish(reading)?;
             self.finish_reason = Some(reason.to_owned());
-        } else if let Some(odd) = &mut self.odd_end {
+        } else if let Some(odd) = &mut self.undocumented_end {
             odd.is_empty = is_empty;
         }
         Ok(())
@@ -166,19 +167,19 @@ impl Draft {
 
     /// Ends the choice and emits withheld content.
     pub(super) fn finish(&mut self, reading: &mut Reading<'_>) -> Result<(), Error> {
-        let in_doubt = self.text.is_in_doubt() || self.reasoning.is_in_doubt();
-        if *reading.form == Form::Unknown
+        let in_doubt = self.text.is_ambiguous() || self.reasoning.is_ambiguous();
+        if *reading.form == TextForm::Unknown
             && !in_doubt
-            && self.calls.are_in_doubt()
+            && self.calls.are_ambiguous()
             && let Some(form) = self.calls.form()
         {
             *reading.form = form;
         }
         let form = *reading.form;
         let finished = self.reasoning.finish(form).and_then(|thought| {
-            self.give(thought, Piece::Reasoning);
+            self.emit(thought, Piece::Reasoning);
             let text = self.text.finish(form)?;
-            self.give(text, Piece::Text);
+            self.emit(text, Piece::Text);
             let rest = self.calls.finish(form)?;
             let index = self.index;
             let rest = rest
@@ -187,23 +188,23 @@ impl Draft {
             self.deltas.extend(rest);
             Ok(())
         });
-        finished.map_err(|trouble| reading.trouble(trouble))?;
+        finished.map_err(|cause| reading.text_error(cause))?;
         let tokens = self.tokens.finish(form);
-        self.give_tokens(tokens);
+        self.emit_tokens(tokens);
         let file = self.audio.finish();
         self.deltas
             .extend(file.map(|file| delta(self.index, Piece::AudioFile(file))));
         let waiting = self.message_extra.waiting();
-        self.give_message_extra(waiting);
+        self.emit_message_extra(waiting);
         Ok(())
     }
 
     /// Handles keys that arrive after the finish reason and are not content.
-    pub(super) fn take_late(&mut self, extra: Object, mut message: answer_json::Message<'_>) {
+    pub(super) fn decode_late(&mut self, extra: Object, mut message: answer_json::Message<'_>) {
         self.add_extra(extra);
-        self.take_message_extra(&mut message);
+        self.decode_message_extra(&mut message);
         let waiting = self.message_extra.waiting();
-        self.give_message_extra(waiting);
+        self.emit_message_extra(waiting);
     }
 
     /// The unknown keys of the choice, at the end.
@@ -223,7 +224,7 @@ impl Draft {
         self.extra.add(extra, at, &mut self.losses);
     }
 
-    fn give_message_extra(&mut self, extra: Object) {
+    fn emit_message_extra(&mut self, extra: Object) {
         if !extra.is_empty() {
             let piece = Piece::MessageExtra(extra);
             self.deltas.push(delta(self.index, piece));
@@ -250,7 +251,7 @@ impl Draft {
         !reading.streamed || self.repeats.is_new(item)
     }
 
-    fn give(&mut self, text: String, piece: fn(String) -> Piece) {
+    fn emit(&mut self, text: String, piece: fn(String) -> Piece) {
         if !text.is_empty() {
             let delta = delta(self.index, piece(text));
             if matches!(delta.piece, Piece::Text(_)) && self.open != Open::Text {
@@ -260,7 +261,7 @@ impl Draft {
         }
     }
 
-    fn give_tokens(&mut self, new: Option<crate::chat::event::Logprobs>) {
+    fn emit_tokens(&mut self, new: Option<crate::chat::event::Logprobs>) {
         let new = new.map(|new| delta(self.index, Piece::Logprobs(new)));
         self.deltas.extend(new);
     }
@@ -276,7 +277,7 @@ impl Draft {
     }
 
     /// Handles unknown keys of the message, and a role other than the assistant's.
-    fn take_message_extra(&mut self, message: &mut answer_json::Message<'_>) {
+    fn decode_message_extra(&mut self, message: &mut answer_json::Message<'_>) {
         let mut extra = std::mem::take(&mut message.extra);
         let role = message.role.take().filter(|Text(role)| *role != ASSISTANT);
         if let Some(Text(role)) = role.filter(|Text(role)| !role.is_empty()) {
@@ -287,13 +288,13 @@ impl Draft {
             let index = self.index;
             let at = format_args!("output.choices[{index}].message");
             let new = self.message_extra.show(extra, at, &mut self.losses);
-            self.give_message_extra(new);
+            self.emit_message_extra(new);
         }
     }
 
     /// Decodes parts in order. `delta_detector.rs` treats the texts of one event as one text; the
     /// new range of each part keeps its position.
-    fn take_parts(
+    fn decode_parts(
         &mut self,
         parts: Vec<answer_json::Part<'_>>,
         reading: &mut Reading<'_>,
@@ -305,8 +306,8 @@ impl Draft {
             None => Cow::Borrowed(first),
             Some(second) => Cow::Owned([first, second].into_iter().chain(texts).collect()),
         };
-        let Fresh { waited, new } = reading.grow(&mut self.text, &all)?;
-        self.give(waited, Piece::Text);
+        let NewText { waited, new } = reading.grow(&mut self.text, &all)?;
+        self.emit(waited, Piece::Text);
         let mut at = 0;
         let (mut texts, mut sounds) = (0_usize, 0_usize);
         for part in parts {
@@ -317,7 +318,7 @@ impl Draft {
             if !text.is_empty() {
                 let starts = texts > 0 && span.start >= new.start;
                 texts += 1;
-                self.take_text(text, &span, &new, starts, &part.extra, reading);
+                self.decode_text(text, &span, &new, starts, &part.extra, reading);
             }
             let image = owned(part.image);
             if !image.is_empty() && self.is_new(&image, reading) {
@@ -326,17 +327,17 @@ impl Draft {
             }
             let is_audio = part.audio.is_some();
             if let Some(audio) = part.audio {
-                self.take_audio(audio, sounds > 0);
+                self.decode_audio(audio, sounds > 0);
                 sounds += 1;
             }
-            self.take_extra(part.extra, !has_content || is_audio, reading);
+            self.decode_extra(part.extra, !has_content || is_audio, reading);
         }
         Ok(())
     }
 
     /// Decodes the text of a part and emits what is new. It begins a part if an earlier part of
     /// this event had text, or if one of its keys would replace another value.
-    fn take_text(
+    fn decode_text(
         &mut self,
         text: String,
         span: &Range<usize>,
@@ -354,7 +355,7 @@ impl Draft {
         if text.is_empty() {
             return;
         }
-        let cumulative = matches!(reading.form, Form::Cumulative | Form::Revised);
+        let cumulative = matches!(reading.form, TextForm::Cumulative | TextForm::Revised);
         let starts_part =
             starts || self.open == Open::Text && !cumulative && self.open_extra.differs(extra);
         if starts_part || self.open != Open::Text {
@@ -366,11 +367,11 @@ impl Draft {
     }
 
     /// Handles unknown keys of a part, or a part of an unknown kind.
-    fn take_extra(&mut self, extra: Object, alone: bool, reading: &Reading<'_>) {
+    fn decode_extra(&mut self, extra: Object, alone: bool, reading: &Reading<'_>) {
         if extra.is_empty() || !self.is_new(&extra, reading) {
             return;
         }
-        let cumulative = matches!(reading.form, Form::Cumulative | Form::Revised);
+        let cumulative = matches!(reading.form, TextForm::Cumulative | TextForm::Revised);
         let starts_part =
             alone || self.open == Open::Nothing || !cumulative && self.open_extra.differs(&extra);
         if starts_part {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::answer_json;
-use super::choice::Draft;
-use super::delta_detector::{Form, Reading, Trouble};
+use super::choice::ChoiceDecoder;
+use super::delta_detector::{Reading, TextForm, TextFormError};
 use super::errors::truncated;
 use super::json_tree;
 use super::reply::Reply;
@@ -23,7 +23,7 @@ impl Reply {
     /// Handles the end of the body; `is_whole` is whether HTTP framing proves it complete.
     pub fn finish_body(&mut self, is_whole: bool) -> Result<(), Error> {
         if is_whole {
-            self.end_oddly()?;
+            self.end_undocumented()?;
         }
         if is_whole && self.needs_no_reason {
             self.end_without_reason(true)?;
@@ -103,7 +103,7 @@ impl Reply {
     }
 
     /// Records the usage of an event. It is parsed only if more than its numbers changed.
-    pub(super) fn take_usage(&mut self, json: &str) {
+    pub(super) fn record_usage(&mut self, json: &str) {
         if !self.usage.is_empty()
             && !only_grew(&self.usage, json)
             && let Some(before) = self.last_counts()
@@ -187,9 +187,9 @@ impl Reply {
     }
 
     /// Ends the choices whose latest event has an undocumented end.
-    fn end_oddly(&mut self) -> Result<(), Error> {
+    fn end_undocumented(&mut self) -> Result<(), Error> {
         for at in 0..self.drafts.len() {
-            self.with_draft(at, true, end_oddly)?;
+            self.with_choice(at, true, end_undocumented)?;
         }
         Ok(())
     }
@@ -201,13 +201,13 @@ impl Reply {
             self.extra_output
                 .add(sentences, format_args!("output"), &mut self.losses);
             let choice = answer_json::Choice {
-                message: Some(answer_json::Message::said(text)),
+                message: Some(answer_json::Message::from_text(text)),
                 ..answer_json::Choice::default()
             };
-            self.take_choice(0, choice, None, streamed)?;
+            self.decode_choice(0, choice, None, streamed)?;
         }
         for at in 0..self.drafts.len() {
-            self.with_draft(at, streamed, |draft, reading| {
+            self.with_choice(at, streamed, |draft, reading| {
                 if draft.finish_reason.is_none() {
                     draft.finish(reading)?;
                     draft.finish_reason = Some(String::new());
@@ -219,24 +219,24 @@ impl Reply {
     }
 }
 
-impl Draft {
+impl ChoiceDecoder {
     /// Handles an event with a finish reason and without text although text was received: by
     /// `delta_detector.rs`, the texts are pieces.
     pub(super) fn empty_end(&self, reading: &mut Reading<'_>) -> Result<(), Error> {
         match *reading.form {
-            Form::Unknown => *reading.form = Form::Pieces,
-            Form::Cumulative if !reading.is_given && !self.is_surely_cumulative() => {
-                return Err(reading.trouble(Trouble::Changed));
+            TextForm::Unknown => *reading.form = TextForm::Pieces,
+            TextForm::Cumulative if !reading.is_given && !self.is_surely_cumulative() => {
+                return Err(reading.text_error(TextFormError::Changed));
             }
-            Form::Pieces | Form::Cumulative | Form::Revised => {}
+            TextForm::Pieces | TextForm::Cumulative | TextForm::Revised => {}
         }
         Ok(())
     }
 }
 
-fn end_oddly(draft: &mut Draft, reading: &mut Reading<'_>) -> Result<(), Error> {
+fn end_undocumented(draft: &mut ChoiceDecoder, reading: &mut Reading<'_>) -> Result<(), Error> {
     let Some(odd) = draft
-        .odd_end
+        .undocumented_end
         .take()
         .filter(|_| draft.finish_reason.is_none())
     else {

@@ -5,7 +5,7 @@
 //! interpretations: *pieces*, where the answer is the concatenation, and *cumulative*, where it is
 //! the last text. A wrong interpretation would lose or repeat text, so it is never guessed:
 //!
-//! 1. The form of a model's texts may be configured ([`Form`]). It then applies, and a text that
+//! 1. The form of a model's texts may be configured ([`TextForm`]). It then applies, and a text that
 //!    contradicts it is an error.
 //! 2. A text that does not begin with the whole previous text proves pieces.
 //! 3. DashScope's cumulative streams repeat the text in the event with the finish reason. If that
@@ -55,7 +55,7 @@ const MAX_WAITING_BYTES: usize = 1024 * 1024;
 
 /// The form of an answer's texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum TextForm {
     /// Not known yet; detected from the stream.
     #[default]
     Unknown,
@@ -67,7 +67,7 @@ pub enum Form {
     Revised,
 }
 
-impl Form {
+impl TextForm {
     /// The configured form of a model: the first pattern that matches applies.
     pub(super) fn of(forms: &[(String, Self)], model: &str) -> Self {
         let mut fitting = forms
@@ -79,7 +79,7 @@ impl Form {
 
 /// Why texts cannot be converted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum TextFormError {
     /// A text does not continue the previous one although it must.
     Changed,
     /// Two interpretations are possible, and they differ.
@@ -88,7 +88,7 @@ pub(super) enum Trouble {
     TooLong,
 }
 
-impl Trouble {
+impl TextFormError {
     /// The description for the log.
     pub(super) fn what(self) -> &'static str {
         match self {
@@ -104,7 +104,7 @@ impl Trouble {
 
 /// The new text after an event.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Fresh {
+pub(super) struct NewText {
     /// Withheld text, which precedes this event's text.
     pub(super) waited: String,
     /// The range of this event's text that is new.
@@ -113,7 +113,7 @@ pub(super) struct Fresh {
 
 /// The state of one text.
 #[derive(Debug, Default)]
-pub(super) struct Growth {
+pub(super) struct DeltaDetector {
     /// The concatenation. Kept only until the form is known.
     joined: String,
     /// The latest text, which is the answer if texts are cumulative.
@@ -124,37 +124,41 @@ pub(super) struct Growth {
     repeated: usize,
 }
 
-impl Growth {
+impl DeltaDetector {
     /// Adds the next text. `form` is the form known for the answer, and is set when this text
     /// proves it.
-    pub(super) fn push(&mut self, text: &str, form: &mut Form) -> Result<Fresh, Trouble> {
+    pub(super) fn push(
+        &mut self,
+        text: &str,
+        form: &mut TextForm,
+    ) -> Result<NewText, TextFormError> {
         if text.is_empty() {
-            return Ok(Fresh::default());
+            return Ok(NewText::default());
         }
         match form {
-            Form::Pieces => Ok(Fresh {
+            TextForm::Pieces => Ok(NewText {
                 waited: self.waiting(),
                 new: 0..text.len(),
             }),
-            Form::Cumulative => {
+            TextForm::Cumulative => {
                 if !text.starts_with(&self.latest) {
-                    return Err(Trouble::Changed);
+                    return Err(TextFormError::Changed);
                 }
                 self.joined = String::new();
                 self.count_step(text);
                 text.clone_into(&mut self.latest);
                 Ok(self.up_to(text.len()))
             }
-            Form::Revised => {
+            TextForm::Revised => {
                 text.clone_into(&mut self.latest);
-                Ok(Fresh::default())
+                Ok(NewText::default())
             }
-            Form::Unknown => self.weigh(text, form),
+            TextForm::Unknown => self.weigh(text, form),
         }
     }
 
     /// Whether the two interpretations differ so far.
-    pub(super) fn is_in_doubt(&self) -> bool {
+    pub(super) fn is_ambiguous(&self) -> bool {
         self.joined.len() > self.latest.len()
     }
 
@@ -169,11 +173,11 @@ impl Growth {
     }
 
     /// Ends the text and returns what was withheld.
-    pub(super) fn finish(&mut self, form: Form) -> Result<String, Trouble> {
+    pub(super) fn finish(&mut self, form: TextForm) -> Result<String, TextFormError> {
         match form {
-            Form::Pieces => Ok(self.waiting()),
-            Form::Unknown if self.is_in_doubt() => Err(Trouble::Undecided),
-            Form::Unknown | Form::Cumulative | Form::Revised => {
+            TextForm::Pieces => Ok(self.waiting()),
+            TextForm::Unknown if self.is_ambiguous() => Err(TextFormError::Undecided),
+            TextForm::Unknown | TextForm::Cumulative | TextForm::Revised => {
                 let rest = self.latest.get(self.given..).unwrap_or_default().to_owned();
                 self.given = self.given.max(self.latest.len());
                 Ok(rest)
@@ -181,10 +185,10 @@ impl Growth {
         }
     }
 
-    fn weigh(&mut self, text: &str, form: &mut Form) -> Result<Fresh, Trouble> {
+    fn weigh(&mut self, text: &str, form: &mut TextForm) -> Result<NewText, TextFormError> {
         if !text.starts_with(&self.latest) {
-            *form = Form::Pieces;
-            return Ok(Fresh {
+            *form = TextForm::Pieces;
+            return Ok(NewText {
                 waited: self.waiting(),
                 new: 0..text.len(),
             });
@@ -195,12 +199,12 @@ impl Growth {
         self.joined.push_str(text);
         text.clone_into(&mut self.latest);
         if self.steps >= PROOF_STEPS && self.repeated >= PROOF_BYTES && self.is_no_pattern() {
-            *form = Form::Cumulative;
+            *form = TextForm::Cumulative;
             self.joined = String::new();
             return Ok(self.up_to(text.len()));
         }
         if self.joined.len() > MAX_WAITING_BYTES {
-            return Err(Trouble::TooLong);
+            return Err(TextFormError::TooLong);
         }
         let common = self.common();
         Ok(self.up_to(common))
@@ -236,10 +240,10 @@ impl Growth {
         from + agreed.sum::<usize>()
     }
 
-    fn up_to(&mut self, end: usize) -> Fresh {
+    fn up_to(&mut self, end: usize) -> NewText {
         let new = self.given.min(end)..end;
         self.given = self.given.max(end);
-        Fresh {
+        NewText {
             waited: String::new(),
             new,
         }
@@ -259,7 +263,7 @@ impl Growth {
 #[derive(Debug)]
 pub(super) struct Reading<'f> {
     /// The known form of the texts.
-    pub(super) form: &'f mut Form,
+    pub(super) form: &'f mut TextForm,
     /// Whether the form is configured.
     pub(super) is_given: bool,
     /// Whether more events may follow.
@@ -270,14 +274,18 @@ pub(super) struct Reading<'f> {
 
 impl Reading<'_> {
     /// Adds the next text.
-    pub(super) fn grow(&mut self, growth: &mut Growth, text: &str) -> Result<Fresh, Error> {
-        let grown = growth.push(text, self.form);
-        grown.map_err(|trouble| self.trouble(trouble))
+    pub(super) fn grow(
+        &mut self,
+        detector: &mut DeltaDetector,
+        text: &str,
+    ) -> Result<NewText, Error> {
+        let grown = detector.push(text, self.form);
+        grown.map_err(|cause| self.text_error(cause))
     }
 
     /// The error of texts that cannot be converted.
-    pub(super) fn trouble(&self, trouble: Trouble) -> Error {
-        unreadable(trouble.what(), self.sent)
+    pub(super) fn text_error(&self, cause: TextFormError) -> Error {
+        unreadable(cause.what(), self.sent)
     }
 }
 
@@ -306,41 +314,41 @@ mod tests {
     use proptest::prelude::*;
 
     /// Decodes texts as an answer whose last event has the last text, or no text.
-    fn read(texts: &[&str], empty_end: bool) -> Result<(Vec<String>, String), Trouble> {
-        let (mut growth, mut form) = (Growth::default(), Form::Unknown);
+    fn read(texts: &[&str], empty_end: bool) -> Result<(Vec<String>, String), TextFormError> {
+        let (mut detector, mut form) = (DeltaDetector::default(), TextForm::Unknown);
         let mut given = Vec::new();
         for text in texts {
-            let Fresh { waited, new } = growth.push(text, &mut form)?;
+            let NewText { waited, new } = detector.push(text, &mut form)?;
             given.push(waited + &text[new]);
         }
         if empty_end {
-            if form == Form::Cumulative {
-                return Err(Trouble::Changed);
+            if form == TextForm::Cumulative {
+                return Err(TextFormError::Changed);
             }
-            form = Form::Pieces;
+            form = TextForm::Pieces;
         }
-        given.push(growth.finish(form)?);
+        given.push(detector.finish(form)?);
         let all = given.concat();
         Ok((given, all))
     }
 
-    fn with_text(texts: &[&str]) -> Result<String, Trouble> {
+    fn with_text(texts: &[&str]) -> Result<String, TextFormError> {
         read(texts, false).map(|(_, all)| all)
     }
 
-    fn without_text(texts: &[&str]) -> Result<String, Trouble> {
+    fn without_text(texts: &[&str]) -> Result<String, TextFormError> {
         read(texts, true).map(|(_, all)| all)
     }
 
     #[test]
-    fn u20_pieces_are_passed_on_at_once() {
+    fn u20_deltas_are_emitted_immediately() {
         let (given, all) = read(&["The ", "cat ", "sat."], false).unwrap();
         assert_eq!(given, ["The ", "cat ", "sat.", ""]);
         assert_eq!(all, "The cat sat.");
     }
 
     #[test]
-    fn u20_repeated_wholes_become_pieces() {
+    fn u20_cumulative_texts_become_deltas() {
         let texts = [
             "这段音频",
             "这段音频说的是:'欢迎",
@@ -353,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_words_stay() {
+    fn repeated_words_are_kept() {
         for (texts, expected) in [
             (&["a", "a"][..], "aa"),
             (&["1", "10"], "110"),
@@ -372,57 +380,67 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_proved_is_an_error() {
+    fn an_ambiguous_text_is_an_error() {
         let greeting = "Hello there, friend.";
         for texts in [["是", "是的"], [greeting, greeting], ["1", "10"]] {
-            assert_eq!(with_text(&texts), Err(Trouble::Undecided), "{texts:?}");
+            assert_eq!(
+                with_text(&texts),
+                Err(TextFormError::Undecided),
+                "{texts:?}"
+            );
         }
         let line = "=".repeat(MAX_WAITING_BYTES / 2);
-        assert_eq!(without_text(&[line.as_str(); 3]), Err(Trouble::TooLong));
+        assert_eq!(
+            without_text(&[line.as_str(); 3]),
+            Err(TextFormError::TooLong)
+        );
     }
 
     #[test]
-    fn u20_a_whole_that_changes_or_is_not_repeated_at_the_end_is_an_error() {
+    fn u20_a_cumulative_text_that_changes_or_is_not_repeated_at_the_end_is_an_error() {
         let proved = ["The cat", "The cat sat", "The cat sat on it"];
         assert_eq!(with_text(&proved).as_deref(), Ok(proved[2]));
-        assert_eq!(without_text(&proved), Err(Trouble::Changed));
+        assert_eq!(without_text(&proved), Err(TextFormError::Changed));
         let mut texts = proved.to_vec();
         texts.push("The dog");
-        assert_eq!(with_text(&texts), Err(Trouble::Changed));
+        assert_eq!(with_text(&texts), Err(TextFormError::Changed));
     }
 
     #[test]
-    fn what_is_said_of_a_model_holds() {
+    fn a_configured_form_applies() {
         let all = |texts: &[&str], mut form| {
-            let mut growth = Growth::default();
+            let mut detector = DeltaDetector::default();
             let mut all = String::new();
             for text in texts {
-                let Fresh { waited, new } = growth.push(text, &mut form)?;
+                let NewText { waited, new } = detector.push(text, &mut form)?;
                 all += &waited;
                 all += &text[new];
             }
-            growth.finish(form).map(|rest| all + &rest)
+            detector.finish(form).map(|rest| all + &rest)
         };
         for (form, expected) in [
-            (Form::Pieces, Ok("110".to_owned())),
-            (Form::Cumulative, Ok("10".to_owned())),
-            (Form::Revised, Ok("10".to_owned())),
-            (Form::Unknown, Err(Trouble::Undecided)),
+            (TextForm::Pieces, Ok("110".to_owned())),
+            (TextForm::Cumulative, Ok("10".to_owned())),
+            (TextForm::Revised, Ok("10".to_owned())),
+            (TextForm::Unknown, Err(TextFormError::Undecided)),
         ] {
             assert_eq!(all(&["1", "10"], form), expected, "{form:?}");
         }
-        assert_eq!(all(&["ab", "b"], Form::Cumulative), Err(Trouble::Changed));
-        assert_eq!(all(&["ab", "b"], Form::Revised).as_deref(), Ok("b"));
+        assert_eq!(
+            all(&["ab", "b"], TextForm::Cumulative),
+            Err(TextFormError::Changed)
+        );
+        assert_eq!(all(&["ab", "b"], TextForm::Revised).as_deref(), Ok("b"));
     }
 
     #[test]
-    fn what_is_proved_of_one_text_holds_for_the_next() {
-        let mut form = Form::Unknown;
-        let mut thought = Growth::default();
+    fn a_proved_form_applies_to_the_next_text() {
+        let mut form = TextForm::Unknown;
+        let mut thought = DeltaDetector::default();
         thought.push("one", &mut form).unwrap();
         thought.push("two", &mut form).unwrap();
-        assert_eq!(form, Form::Pieces);
-        let mut text = Growth::default();
+        assert_eq!(form, TextForm::Pieces);
+        let mut text = DeltaDetector::default();
         assert_eq!(text.push("a", &mut form).unwrap().new, 0..1);
         assert_eq!(text.push("ab", &mut form).unwrap().new, 0..2);
     }
@@ -448,7 +466,7 @@ mod tests {
     /// and cumulative. Each is decoded correctly or is an error; pieces that end as DashScope's do
     /// are always correct.
     #[test]
-    fn u20_no_short_answer_is_misread() {
+    fn u20_every_partition_of_a_short_answer_is_decoded_or_rejected() {
         let letters = ["", "a", "b", "哈"];
         let mut texts: Vec<String> = (0..=9999).map(|n: u32| n.to_string()).collect();
         for a in letters {
@@ -479,8 +497,8 @@ mod tests {
                             assert_eq!(&all, text, "{given:?}");
                             read += 1;
                         }
-                        Err(Trouble::Undecided) => refused += 1,
-                        Err(trouble) => panic!("{trouble:?}: {given:?}"),
+                        Err(TextFormError::Undecided) => refused += 1,
+                        Err(cause) => panic!("{cause:?}: {given:?}"),
                     }
                 }
             }
@@ -490,7 +508,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_told_as_wholes_is_read_back(
+        fn any_cumulative_text_round_trips(
             words in proptest::collection::vec("[a-z]{1,6} ", 5..30),
         ) {
             let mut all = String::new();
@@ -508,7 +526,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_told_in_pieces_is_read_back(
+        fn any_text_in_deltas_round_trips(
             first in "[a-m]{1,6} ",
             second in "[n-z]{1,6} ",
             words in proptest::collection::vec("[a-z ]{0,6}", 0..30),
@@ -521,7 +539,7 @@ mod tests {
         }
 
         #[test]
-        fn it_never_panics_and_never_invents(
+        fn no_input_panics_or_yields_text_not_received(
             texts in proptest::collection::vec("[ab哈]{0,4}", 0..90),
         ) {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

@@ -112,7 +112,7 @@ mod tests {
     use crate::memory::{Kind, MemoryLedger};
 
     #[test]
-    fn what_stands_outside_of_strings_is_counted() {
+    fn only_tokens_outside_of_strings_are_counted() {
         for (json, expected) in [
             ("", 0),
             (r#""{[,""#, 0),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn one_answer_may_take_half_of_the_limit() {
+    fn one_answer_may_use_half_of_the_limit() {
         let ledger = MemoryLedger::new(1 << 20);
         let memory = CallMemory::new(ledger.admit(Kind::Requests, Caller::default()).unwrap());
         assert!(check(1 << 19, &memory, Sent::Begun).is_ok());

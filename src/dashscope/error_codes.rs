@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_no_dead_row() {
+    fn every_row_of_the_table_is_reachable() {
         for (at, row) in ROWS.iter().enumerate() {
             let code = row.code.trim_end_matches('*');
             let found = by_code(code, row.status).unwrap();
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn words_never_make_an_error_concern_more_than_its_code_says() {
+    fn a_phrase_never_widens_the_scope_of_a_code() {
         let width = |scope| match scope {
             Call => 0,
             Model => 1,
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn no_word_says_that_a_key_is_refused() {
+    fn no_phrase_means_that_a_key_is_refused() {
         for (says, reason) in LISTS.iter().copied().flatten() {
             let of_key = matches!(reason, UpstreamCredential | UpstreamPermission);
             assert!(!of_key, "{says}");

@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_name_counts_where_it_is_marked() {
+    fn a_bare_name_counts_only_if_marked_as_a_name() {
         for (message, expected) in [
             (
                 "Temperature should be in [0.0, 2.0)",
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_followed_to_its_field_and_decides_alone() {
+    fn a_path_is_resolved_and_takes_precedence() {
         let wrapped = "<400> InternalError.Algo.InvalidParameter: Input should be 'Cherry', \
                        'Serena', 'Ethan' or 'Chelsie': ";
         for (path, expected) in [
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_are_few_and_each_is_named_once() {
+    fn fields_are_bounded_and_unique() {
         let many: String = (0..50).map(|n| format!("messages[{n}].role ")).collect();
         assert_eq!(fields(&many, "").len(), MAX_FIELDS);
         assert_eq!(fields("parameters.n and parameters.n", ""), ["options.n"]);

@@ -6,7 +6,7 @@
 
 use super::answer_json::{Body, Output};
 use super::error_codes::by_code;
-use super::errors::{Said, error_object, truncated, unreadable};
+use super::errors::{ErrorReport, error_object, truncated, unreadable};
 use super::json_text::Text;
 use super::json_tree;
 use super::reply::Reply;
@@ -21,7 +21,7 @@ const SUCCESS: [&str; 5] = ["", "0", "200", "ok", "success"];
 
 /// An error in a body or an event.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(super) struct EmbeddedError {
     error: Error,
     /// Whether it accompanies an answer.
     beside: bool,
@@ -31,31 +31,39 @@ pub(super) struct Fault {
 
 impl Reply {
     /// The error in a body. Without an answer, a code or message alone is an error.
-    pub(super) fn fault(&self, body: &Body<'_>, http_status: u16, is_error: bool) -> Option<Fault> {
-        let beside = !is_error && body.output.as_ref().is_some_and(Output::says_something);
+    pub(super) fn embedded_error(
+        &self,
+        body: &Body<'_>,
+        http_status: u16,
+        is_error: bool,
+    ) -> Option<EmbeddedError> {
+        let beside = !is_error && body.output.as_ref().is_some_and(Output::has_content);
         let object = error_object(body);
-        let said = Said::in_body(body, &object);
+        let report = ErrorReport::in_body(body, &object);
         let is_success = |code: &str| SUCCESS.contains(&code.trim().to_ascii_lowercase().as_str());
-        let mut said = match said {
-            Some(said) if beside && is_success(said.code) => return None,
-            Some(said) if !is_error && is_success(said.code) && is_success(said.message) => {
+        let mut report = match report {
+            Some(report) if beside && is_success(report.code) => return None,
+            Some(report) if !is_error && is_success(report.code) && is_success(report.message) => {
                 return None;
             }
-            Some(said) => said,
-            None if is_error => Said::default(),
+            Some(report) => report,
+            None if is_error => ErrorReport::default(),
             None => return None,
         };
-        said.http_status = http_status;
-        if said.request_id.is_empty() {
-            said.request_id = &self.opening.request_id;
+        report.http_status = http_status;
+        if report.request_id.is_empty() {
+            report.request_id = &self.opening.request_id;
         }
-        let (code, words) = (untrusted::code(said.code), untrusted::message(said.message));
+        let (code, words) = (
+            untrusted::code(report.code),
+            untrusted::message(report.message),
+        );
         let message = format!("DashScope reported an error beside the answer: {code}: {words}");
-        Some(Fault {
+        Some(EmbeddedError {
             beside,
-            known: by_code(said.code, http_status).is_some(),
+            known: by_code(report.code, http_status).is_some(),
             warning: Warning::new(Code::AnswerPartDropped, "code", message),
-            error: said.error(self.sent_of_fault()),
+            error: report.error(self.sent_on_error()),
         })
     }
 
@@ -63,13 +71,13 @@ impl Reply {
     pub(super) fn not_json(&self, frame: &Frame, text: &str) -> Error {
         let http_status = frame.http_status.unwrap_or_default();
         if frame.event.as_ref() == b"error" || http_status >= 400 {
-            let said = Said {
+            let report = ErrorReport {
                 message: text,
                 request_id: &self.opening.request_id,
                 http_status,
-                ..Said::default()
+                ..ErrorReport::default()
             };
-            return said.error(self.sent_of_fault());
+            return report.error(self.sent_on_error());
         }
         match frame.whole {
             true => unreadable("an event has an unexpected JSON structure", self.sent),
@@ -78,7 +86,7 @@ impl Reply {
     }
 
     /// How far a call had come when DashScope reported its failure.
-    fn sent_of_fault(&self) -> Sent {
+    fn sent_on_error(&self) -> Sent {
         match self.sent {
             Sent::Begun => Sent::Begun,
             Sent::No | Sent::Refused | Sent::Maybe => Sent::Refused,
@@ -86,16 +94,16 @@ impl Reply {
     }
 
     /// Handles a body with an error in it.
-    pub(super) fn take_fault(
+    pub(super) fn handle_error(
         &mut self,
-        fault: Fault,
+        fault: EmbeddedError,
         body: Body<'_>,
         streamed: bool,
     ) -> Result<(), Error> {
         if streamed && self.is_finished() {
             // The answer is complete: the error does not invalidate it.
             self.add_warning(fault.warning);
-            return self.take_body(body, streamed);
+            return self.decode_body(body, streamed);
         }
         if !fault.beside {
             self.take_usage_of(&body);
@@ -103,16 +111,16 @@ impl Reply {
         }
         if fault.known {
             // The error takes precedence over decoding errors of the answer.
-            let _ = self.take_body(body, streamed);
+            let _ = self.decode_body(body, streamed);
             return Err(fault.error.with_sent(Sent::Begun));
         }
         self.add_warning(fault.warning);
         self.noticed = Some(fault.error.with_sent(Sent::Begun));
-        self.take_body(body, streamed)
+        self.decode_body(body, streamed)
     }
 
     /// Keeps a code and message that accompany an answer and are not an error.
-    pub(super) fn keep_words(&mut self, body: &Body<'_>) {
+    pub(super) fn keep_code(&mut self, body: &Body<'_>) {
         let mut kept = Vec::new();
         for (key, text) in [("code", &body.code), ("message", &body.message)] {
             let text = Text::or_empty(text);

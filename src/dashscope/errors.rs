@@ -31,7 +31,7 @@ const MEDIA_READY: Duration = Duration::from_secs(2);
 
 /// The fields of an error response.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Said<'a> {
+pub(super) struct ErrorReport<'a> {
     pub(super) code: &'a str,
     pub(super) message: &'a str,
     pub(super) request_id: &'a str,
@@ -39,7 +39,7 @@ pub(super) struct Said<'a> {
     pub(super) param: &'a str,
 }
 
-impl<'a> Said<'a> {
+impl<'a> ErrorReport<'a> {
     /// The error in a body or event, if it has one.
     pub(super) fn in_body(body: &'a Body<'_>, error: &'a ErrorObject<'_>) -> Option<Self> {
         let code = first_said([
@@ -172,12 +172,12 @@ pub fn of_answer(status: u16, headers: &Headers, body: &[u8]) -> Error {
     let error = of_json(status, headers, body)
         .or_else(|| of_events(status, headers, body))
         .unwrap_or_else(|| {
-            let said = Said {
+            let report = ErrorReport {
                 http_status: status,
                 request_id: request_id(headers),
-                ..Said::default()
+                ..ErrorReport::default()
             };
-            said.error(Sent::Refused)
+            report.error(Sent::Refused)
         });
     match retry_after(headers, SystemTime::now()) {
         Some(delay) => error.with_retry_after(delay),
@@ -189,14 +189,14 @@ fn of_json(status: u16, headers: &Headers, body: &[u8]) -> Option<Error> {
     let text = String::from_utf8_lossy(body);
     let body = lenient::read(&text)?;
     let error = error_object(&body);
-    let mut said = Said::in_body(&body, &error)?;
-    said.http_status = status;
-    if said.request_id.is_empty() {
-        said.request_id = request_id(headers);
+    let mut report = ErrorReport::in_body(&body, &error)?;
+    report.http_status = status;
+    if report.request_id.is_empty() {
+        report.request_id = request_id(headers);
     }
     let counts = body.usage.and_then(|Raw(counts)| usage::read(counts));
     let usage = counts.map(|(usage, _)| Arc::new(usage));
-    Some(said.error(Sent::Refused).with_usage(usage))
+    Some(report.error(Sent::Refused).with_usage(usage))
 }
 
 fn of_events(status: u16, headers: &Headers, body: &[u8]) -> Option<Error> {
@@ -415,7 +415,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_code_is_in_the_table_and_none_is_decided_by_its_status() {
+    fn every_documented_code_is_in_the_table() {
         for (code, reason) in CODES {
             // 418 is not in the table, so that the code alone decides.
             assert_eq!(by_code(code, 418).unwrap().reason, *reason, "{code}");
@@ -552,7 +552,7 @@ mod tests {
     ];
 
     #[test]
-    fn words_decide_where_a_code_says_too_little() {
+    fn phrases_refine_ambiguous_codes() {
         for (status, code, message, reason) in SAYINGS {
             let seen = error(*status, code, message).reason();
             assert_eq!(seen, *reason, "{code} {message}");
@@ -648,7 +648,7 @@ mod tests {
     ];
 
     #[test]
-    fn u27_a_wrapped_code_never_makes_a_refusal_a_failure_inside() {
+    fn u27_a_wrapped_code_never_turns_a_refusal_into_an_internal_failure() {
         for (code, message, reason) in WRAPPED {
             let seen = error(400, code, message);
             assert_eq!(seen.reason(), *reason, "{code} {message}");
@@ -657,7 +657,7 @@ mod tests {
     }
 
     #[test]
-    fn u10_a_body_of_no_known_form_is_judged_by_its_status() {
+    fn u10_a_body_of_unknown_format_is_classified_by_its_status() {
         for (status, reason) in [
             (302, UpstreamProtocol),
             (400, UpstreamRejected),
@@ -691,7 +691,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_found_in_every_form_of_body() {
+    fn an_error_is_found_in_every_format_of_body() {
         for body in [
             r#"{"code":"Arrearage","message":"m","request_id":"r"}"#,
             "\u{feff}{\"request_id\":\"r\",\"message\":\"m\",\"code\":\"Arrearage\"}\n",
@@ -715,19 +715,19 @@ mod tests {
     }
 
     #[test]
-    fn dashscopes_words_are_not_shown() {
+    fn messages_of_dashscope_are_not_passed_on() {
         let error = error(400, "InvalidParameter", "canary: my secret diary");
         assert!(!format!("{error} {error:?}").contains("canary"));
     }
 
     #[test]
-    fn work_that_was_given_up_was_work() {
+    fn a_timeout_of_dashscope_counts_as_possibly_executed() {
         assert_eq!(error(500, "RequestTimeOut", "x").sent(), Sent::Maybe);
         assert_eq!(error(500, "InternalError", "x").sent(), Sent::Refused);
     }
 
     #[test]
-    fn a_wait_is_read_in_every_form_and_bounded() {
+    fn retry_after_is_parsed_in_every_format_and_bounded() {
         let now = httpdate::parse_http_date("Sun, 22 Nov 2026 10:00:00 GMT").unwrap();
         let seconds = |s| Some(Duration::from_secs(s));
         for (name, value, expected) in [

@@ -27,7 +27,7 @@ pub(super) struct Template {
     index: Option<i32>,
     finish_reason: Option<Range<usize>>,
     role: Option<Range<usize>>,
-    content: Form,
+    content: ContentForm,
 }
 
 /// A range that may differ.
@@ -47,7 +47,7 @@ enum Holds {
 
 /// The form of the content.
 #[derive(Clone, Copy, Debug)]
-enum Form {
+enum ContentForm {
     Missing,
     NoParts,
     Text,
@@ -121,7 +121,7 @@ impl Template {
         if has_more || !warnings.is_empty() {
             return None;
         }
-        let (content, text) = Form::of(content)?;
+        let (content, text) = ContentForm::of(content)?;
         let texts = [text, reasoning_content.as_ref()];
         let mut template = Self {
             json: String::new(),
@@ -207,10 +207,10 @@ impl Template {
             Some(Text(Cow::Borrowed(text)))
         };
         let content = match self.content {
-            Form::Missing => None,
-            Form::NoParts => Some(Content::Parts(Vec::new())),
-            Form::Text => text(&found.content).map(Content::Text),
-            Form::OnePart => Some(Content::Parts(vec![Part {
+            ContentForm::Missing => None,
+            ContentForm::NoParts => Some(Content::Parts(Vec::new())),
+            ContentForm::Text => text(&found.content).map(Content::Text),
+            ContentForm::OnePart => Some(Content::Parts(vec![Part {
                 text: text(&found.content),
                 ..Part::default()
             }])),
@@ -284,7 +284,7 @@ fn slots(
     Some(slots)
 }
 
-impl Form {
+impl ContentForm {
     /// The form of a content, and its text.
     fn of<'t, 'a>(content: &'t Option<Content<'a>>) -> Option<(Self, Option<&'t Text<'a>>)> {
         match content {
@@ -369,7 +369,7 @@ mod tests {
     );
 
     #[test]
-    fn events_that_differ_in_text_and_counts_are_read() {
+    fn events_that_differ_in_text_and_counts_match() {
         let known = template(EVENT).unwrap();
         for (from, to) in [
             ("Hi", "Hi"),
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn other_events_are_not() {
+    fn other_events_do_not_match() {
         let known = template(EVENT).unwrap();
         for (from, to) in [
             ("Hi", r"a\n"),
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn events_with_more_than_a_text_are_not_remembered() {
+    fn events_with_more_than_a_text_are_not_templates() {
         for (from, to) in [
             ("Hi", r"a\n"),
             (r#""role""#, r#""other":1,"role""#),
@@ -459,7 +459,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_fits_is_read_as_without_it(first in event(), next in event()) {
+        fn a_matching_event_decodes_as_without_a_template(first in event(), next in event()) {
             if let Some(known) = template(&first) {
                 read_by(&known, &first).expect("an event fits itself");
                 read_by(&known, &next);
@@ -467,7 +467,7 @@ mod tests {
         }
 
         #[test]
-        fn mutations_that_fit_are_read_as_without_it(
+        fn matching_mutations_decode_as_without_a_template(
             at in 0..EVENT.len(), byte in 0x20..0x7f_u8, insert in any::<bool>()
         ) {
             let known = template(EVENT).unwrap();

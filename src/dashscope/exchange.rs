@@ -19,7 +19,7 @@ use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Sent};
-use crate::http1::{Body, Broken};
+use crate::http1::{Body, BodyError};
 use crate::memory::{CALL, CallMemory};
 use crate::turns::give_way;
 
@@ -37,7 +37,7 @@ const BURST_BYTES: usize = 64 * 1024;
 /// The response to one call, as a stream of events. See [`Event`] for their order.
 pub struct Exchange {
     body: Body,
-    form: Form,
+    form: BodyFormat,
     reply: Reply,
     limits: Limits,
     max_body_bytes: usize,
@@ -60,7 +60,7 @@ pub struct Exchange {
 
 /// The format of the body. It is detected by the first byte, because content types are unreliable:
 /// JSON begins with a brace, HTML with an angle bracket, and no line of events with either.
-enum Form {
+enum BodyFormat {
     /// Too few bytes so far: white space, or part of a byte order mark.
     Unknown(Bytes),
     Whole(Bytes),
@@ -78,7 +78,7 @@ impl Exchange {
     pub(super) fn new(body: Body, opening: Opening, limits: Limits, max_body_bytes: usize) -> Self {
         Self {
             body,
-            form: Form::Unknown(Bytes::new()),
+            form: BodyFormat::Unknown(Bytes::new()),
             reply: Reply::new(opening),
             limits,
             max_body_bytes,
@@ -103,9 +103,9 @@ impl Exchange {
     /// twice while it is decoded. The base charge of a call covers the rest.
     fn charge(&mut self) -> Result<(), Error> {
         let held = match &self.form {
-            Form::Unknown(_) => 0,
-            Form::Whole(body) => 2 * body.len(),
-            Form::Events(decoder) => decoder.buffered(),
+            BodyFormat::Unknown(_) => 0,
+            BodyFormat::Whole(body) => 2 * body.len(),
+            BodyFormat::Events(decoder) => decoder.buffered(),
         };
         let held = held.saturating_add(self.decoded).saturating_sub(CALL);
         if held == self.charged {
@@ -144,78 +144,78 @@ impl Exchange {
     }
 
     /// Handles the next bytes. Returns whether more may follow.
-    fn take_chunk(&mut self, chunk: Bytes) -> Result<bool, Error> {
+    fn handle_chunk(&mut self, chunk: Bytes) -> Result<bool, Error> {
         match &mut self.form {
-            Form::Unknown(before) => {
+            BodyFormat::Unknown(before) => {
                 let chunk = joined(std::mem::take(before), chunk);
                 self.form = match first_byte(&chunk) {
-                    Some(b'{' | b'[') => Form::Whole(Bytes::new()),
+                    Some(b'{' | b'[') => BodyFormat::Whole(Bytes::new()),
                     Some(b'<') => return Err(unreadable("the body is HTML", self.reply.sent())),
-                    Some(_) => Form::Events(Decoder::new(self.limits)),
+                    Some(_) => BodyFormat::Events(Decoder::new(self.limits)),
                     None if chunk.len() > MAX_BLANK_BYTES => {
                         return Err(unreadable("the body is blank", self.reply.sent()));
                     }
-                    None => Form::Unknown(chunk.clone()),
+                    None => BodyFormat::Unknown(chunk.clone()),
                 };
                 match self.form {
-                    Form::Unknown(_) => Ok(true),
-                    Form::Whole(_) | Form::Events(_) => self.take_chunk(chunk),
+                    BodyFormat::Unknown(_) => Ok(true),
+                    BodyFormat::Whole(_) | BodyFormat::Events(_) => self.handle_chunk(chunk),
                 }
             }
-            Form::Whole(body) => {
+            BodyFormat::Whole(body) => {
                 if body.len() + chunk.len() > self.max_body_bytes {
                     return Err(unreadable("the body is too large", self.reply.sent()));
                 }
                 *body = joined(std::mem::take(body), chunk);
                 Ok(true)
             }
-            Form::Events(decoder) => {
+            BodyFormat::Events(decoder) => {
                 decoder.push(chunk);
-                self.take_frames()
+                self.decode_frames()
             }
         }
     }
 
     fn take_end(&mut self) -> Result<(), Error> {
         match &mut self.form {
-            Form::Unknown(_) => self.reply.take_whole(b"")?,
-            Form::Whole(body) => {
+            BodyFormat::Unknown(_) => self.reply.push_whole(b"")?,
+            BodyFormat::Whole(body) => {
                 let body = body.clone();
                 self.weigh(&body)?;
-                self.reply.take_whole(&body)?;
+                self.reply.push_whole(&body)?;
                 // The events hold it now.
-                self.form = Form::Whole(Bytes::new());
+                self.form = BodyFormat::Whole(Bytes::new());
             }
-            Form::Events(_) => self.take_last_frames()?,
+            BodyFormat::Events(_) => self.decode_last_frames()?,
         }
         self.reply.finish_body(self.body.has_end())
     }
 
     /// Handles a broken body. A complete answer is unaffected.
-    fn take_break(&mut self, broken: &Broken) -> Result<(), Error> {
+    fn handle_broken_body(&mut self, broken: &BodyError) -> Result<(), Error> {
         if self.reply.is_finished() {
             return self.reply.finish();
         }
-        if matches!(self.form, Form::Events(_)) {
-            self.take_last_frames()?;
+        if matches!(self.form, BodyFormat::Events(_)) {
+            self.decode_last_frames()?;
             if self.reply.is_finished() {
                 return self.reply.finish();
             }
         }
         let sent = self.reply.sent();
         Err(match broken {
-            Broken::Corrupt => unreadable("the compressed body is corrupt", sent),
-            Broken::Malformed(what) => unreadable(what, sent),
-            Broken::Cut(_) => truncated("the connection broke", sent),
+            BodyError::Corrupt => unreadable("the compressed body is corrupt", sent),
+            BodyError::Malformed(what) => unreadable(what, sent),
+            BodyError::Cut(_) => truncated("the connection broke", sent),
         })
     }
 
     /// Decodes events until one emits something, so that the expansion of a few bytes is held for
     /// one event at a time. Returns whether more may follow: nothing can be read after an exceeded
     /// limit, and a complete answer needs nothing more.
-    fn take_frames(&mut self) -> Result<bool, Error> {
+    fn decode_frames(&mut self) -> Result<bool, Error> {
         self.has_frames = false;
-        while let Form::Events(decoder) = &mut self.form {
+        while let BodyFormat::Events(decoder) = &mut self.form {
             let read = decoder.next().map_err(|_| "the stream exceeded a limit");
             let read = read.map_err(|what| self.unreadable(what));
             let frame = match read.and_then(|frame| self.weighed(frame)) {
@@ -229,7 +229,7 @@ impl Exchange {
                 }
                 Err(error) => return Err(error),
             };
-            self.reply.take_frame(&frame)?;
+            self.reply.push_frame(&frame)?;
             if self.reply.has_events() {
                 self.silent = 0;
                 self.has_frames = true;
@@ -254,11 +254,11 @@ impl Exchange {
     }
 
     /// Decodes the events that the end of the body completes: two at most.
-    fn take_last_frames(&mut self) -> Result<(), Error> {
-        if let Form::Events(decoder) = &mut self.form {
+    fn decode_last_frames(&mut self) -> Result<(), Error> {
+        if let BodyFormat::Events(decoder) = &mut self.form {
             decoder.end();
         }
-        while self.take_frames()? && self.has_frames {}
+        while self.decode_frames()? && self.has_frames {}
         Ok(())
     }
 
@@ -291,15 +291,15 @@ impl Exchange {
 
     /// Whether the time to wait for the end of the body is over.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(patience) = self.reply.patience() else {
+        let Some(wait_limit) = self.reply.wait_limit() else {
             return false;
         };
         if self
             .linger
             .as_ref()
-            .is_none_or(|(known, _)| *known != patience)
+            .is_none_or(|(known, _)| *known != wait_limit)
         {
-            self.linger = Some((patience, Box::pin(sleep(patience))));
+            self.linger = Some((wait_limit, Box::pin(sleep(wait_limit))));
         }
         // A body with endless data consumes the task's budget, and a timer without budget never
         // fires.
@@ -345,7 +345,7 @@ impl Stream for Exchange {
                 return Poll::Ready(None);
             }
             if this.has_frames {
-                let taken = this.take_frames();
+                let taken = this.decode_frames();
                 this.go_on(taken);
                 continue;
             }
@@ -365,11 +365,11 @@ impl Stream for Exchange {
             match ready!(polled) {
                 Some(Ok(chunk)) => {
                     this.burst = this.burst.saturating_add(chunk.len());
-                    let taken = this.take_chunk(chunk);
+                    let taken = this.handle_chunk(chunk);
                     this.go_on(taken);
                 }
                 Some(Err(broken)) => {
-                    let outcome = this.take_break(&broken);
+                    let outcome = this.handle_broken_body(&broken);
                     this.settle(outcome);
                 }
                 None => {
@@ -384,7 +384,7 @@ impl Stream for Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::answer::{Answer, Fold};
+    use crate::chat::answer::{Answer, AnswerBuilder};
     use crate::chat::message::Body as PartBody;
     use serde_json::{Value, json};
 
@@ -399,14 +399,14 @@ mod tests {
             let choice = json!({ "message": message, "finish_reason": finish });
             let body = json!({ "output": { "choices": [choice] }, "usage": {} });
             let chunk = Bytes::from(format!("event:result\ndata:{body}\n\n"));
-            let taken = exchange.take_chunk(chunk);
+            let taken = exchange.handle_chunk(chunk);
             exchange.go_on(taken);
             while exchange.has_frames && !exchange.done {
-                let taken = exchange.take_frames();
+                let taken = exchange.decode_frames();
                 exchange.go_on(taken);
             }
         }
-        let (mut fold, mut answer) = (Fold::default(), None);
+        let (mut fold, mut answer) = (AnswerBuilder::default(), None);
         let mut cx = Context::from_waker(std::task::Waker::noop());
         while let Poll::Ready(Some(event)) = Pin::new(&mut exchange).poll_next(&mut cx) {
             assert!(answer.is_none(), "nothing comes after the end");
@@ -515,7 +515,7 @@ mod tests {
     }
 
     #[test]
-    fn u20_no_short_answer_is_misread_by_an_exchange() {
+    fn u20_every_partition_of_a_short_answer_is_decoded_or_rejected_by_an_exchange() {
         let mut texts: Vec<String> = (1..=999).map(|n: u32| n.to_string()).collect();
         let letters = ["", "a", "b", "哈"];
         for a in letters {
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn u20_no_arguments_are_misread_by_an_exchange() {
+    fn u20_every_partition_of_arguments_is_decoded_or_rejected_by_an_exchange() {
         for text in ["{}", "{\"a\":1}", "{\"a\":{}}", "{\"{\":{}}", "{\"\":[{}]}"] {
             enumerate(Kind::Arguments, text);
         }
@@ -547,7 +547,7 @@ mod tests {
 
     /// Tokenized sentences, with and without text in the last event.
     #[test]
-    fn u20_ordinary_sentences_in_pieces_are_never_refused() {
+    fn u20_tokenized_sentences_are_never_rejected() {
         let sentences = [
             "Yes, yes, yes, yes.",
             "The cat sat on the mat. The cat sat on the mat. The cat sat on the mat.",
@@ -584,16 +584,16 @@ mod tests {
     }
 
     #[test]
-    fn u20_a_loop_is_not_taken_for_a_text_that_grows() {
-        let said = "Hello, my friend! ";
-        let texts: Vec<String> = (1..6).map(|n| said.repeat(n)).collect();
+    fn u20_a_repetition_loop_is_not_detected_as_cumulative() {
+        let text = "Hello, my friend! ";
+        let texts: Vec<String> = (1..6).map(|n| text.repeat(n)).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         assert!(Kind::Text.read(&texts, false).is_err());
-        assert_eq!(Kind::Text.read(&texts, true).unwrap(), said.repeat(15));
+        assert_eq!(Kind::Text.read(&texts, true).unwrap(), text.repeat(15));
     }
 
     #[test]
-    fn u20_what_surely_grew_needs_no_repetition_at_the_end() {
+    fn u20_a_surely_cumulative_text_needs_no_repetition_at_the_end() {
         let text = "The cat sat on the mat, and the dog lay under the table.";
         let wholes: Vec<&str> = [7, 15, 22, 40, 50, text.len()].map(|n| &text[..n]).to_vec();
         assert_eq!(Kind::Text.read(&wholes, true).unwrap(), text);

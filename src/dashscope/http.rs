@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use super::errors::unreadable;
 use crate::descriptors;
 use crate::error::{Error, Reason, Sent};
-use crate::http1::{Body, Fault};
+use crate::http1::{Body, RequestError};
 use crate::net::Network;
 use crate::net::proxy::Proxy;
 use crate::net::resolver::Unresolved;
@@ -70,7 +70,7 @@ pub(super) fn client(
 }
 
 /// The error of a request without a response, sent through this proxy if there is one.
-pub(super) fn no_answer(error: reqwest::Error, proxy: Option<&Proxy>) -> Error {
+pub(super) fn no_response(error: reqwest::Error, proxy: Option<&Proxy>) -> Error {
     let system = |cause: &'_ (dyn StdError + 'static)| {
         let error = cause.downcast_ref::<io::Error>()?;
         descriptors::are_used_up(error).then(|| error.raw_os_error())?
@@ -86,7 +86,7 @@ pub(super) fn no_answer(error: reqwest::Error, proxy: Option<&Proxy>) -> Error {
     } else if chain(&error).any(is_tls) {
         (Reason::UpstreamTls, "TLS handshake with DashScope failed")
     } else if let (true, Some(proxy)) = (error.is_connect(), proxy) {
-        return unpassed(&proxy.to_string(), unpassed_because(&error)).with_source(Causes(&error));
+        return proxy_error(&proxy.to_string(), proxy_problem(&error)).with_source(Causes(&error));
     } else if error.is_connect() {
         (Reason::UpstreamConnect, "cannot connect to DashScope")
     } else if error.is_builder() {
@@ -112,29 +112,33 @@ fn no_descriptor(error: &io::Error) -> Error {
 }
 
 /// The error of a call without a response.
-pub(super) fn unanswered(fault: Fault) -> Error {
+pub(super) fn send_error(fault: RequestError) -> Error {
     let (reason, message) = match &fault {
-        Fault::Unresolved(_) => (
+        RequestError::Unresolved(_) => (
             Reason::UpstreamDns,
             "DashScope's host name cannot be resolved",
         ),
-        Fault::Connect(error) if descriptors::are_used_up(error) => return no_descriptor(error),
-        Fault::Connect(_) | Fault::Unsent(_) => {
+        RequestError::Connect(error) if descriptors::are_used_up(error) => {
+            return no_descriptor(error);
+        }
+        RequestError::Connect(_) | RequestError::Unsent(_) => {
             (Reason::UpstreamConnect, "cannot connect to DashScope")
         }
-        Fault::Proxy { proxy, problem } => return unpassed(proxy, problem).with_source(fault),
-        Fault::ProxyCredentials(proxy) => return refused_credentials(proxy),
-        Fault::Tls(_) => (Reason::UpstreamTls, "TLS handshake with DashScope failed"),
-        Fault::Setup(_) => (
+        RequestError::Proxy { proxy, problem } => {
+            return proxy_error(proxy, problem).with_source(fault);
+        }
+        RequestError::ProxyCredentials(proxy) => return refused_credentials(proxy),
+        RequestError::Tls(_) => (Reason::UpstreamTls, "TLS handshake with DashScope failed"),
+        RequestError::Setup(_) => (
             Reason::GatewayConfig,
             "the gateway cannot connect to such a host",
         ),
-        Fault::Malformed(what) => return unreadable(what, Sent::Maybe),
-        Fault::Encoded => {
+        RequestError::Malformed(what) => return unreadable(what, Sent::Maybe),
+        RequestError::Encoded => {
             let what = "unrequested content encoding";
             return unreadable(what, Sent::Maybe);
         }
-        Fault::Reset(_) => {
+        RequestError::Reset(_) => {
             let message = "the connection to DashScope broke before it answered";
             return Error::new(Reason::UpstreamReset, message)
                 .with_sent(Sent::Maybe)
@@ -145,13 +149,13 @@ pub(super) fn unanswered(fault: Fault) -> Error {
 }
 
 /// The error of a proxy that refused a connection, and how.
-fn unpassed(proxy: &str, problem: &str) -> Error {
+fn proxy_error(proxy: &str, problem: &str) -> Error {
     let message = format!("cannot connect to DashScope through the proxy {proxy}: {problem}");
     Error::new(Reason::UpstreamConnect, message)
 }
 
 /// How a proxy refused, as far as the library reports it. The status is not exposed.
-fn unpassed_because(error: &reqwest::Error) -> &'static str {
+fn proxy_problem(error: &reqwest::Error) -> &'static str {
     const REFUSED: &str = "tunnel error: unsuccessful";
     match chain(error).any(|cause| cause.to_string() == REFUSED) {
         true => "it did not accept CONNECT",
@@ -166,7 +170,7 @@ pub(super) fn refused_credentials(proxy: impl std::fmt::Display) -> Error {
 }
 
 /// Reads the body of an error response, up to `limit` or the point where it breaks.
-pub(super) async fn read_fault(mut body: Body, limit: usize) -> Bytes {
+pub(super) async fn read_error_body(mut body: Body, limit: usize) -> Bytes {
     let mut read = BytesMut::new();
     while let Some(Ok(chunk)) = body.chunk().await {
         let room = limit - read.len();

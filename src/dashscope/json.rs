@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_an_object_is_found_wherever_it_is_cut() {
+    fn the_end_of_an_object_is_found_for_every_split() {
         for (text, is_whole) in [
             ("{}", true),
             (" \n{\"a\": {\"}\": \"\\\"}\"}} ", true),

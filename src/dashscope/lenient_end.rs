@@ -16,14 +16,14 @@ const REASONS: [&str; 3] = ["stop", "length", "tool_calls"];
 
 /// How an event reported the end of a choice.
 #[derive(Debug)]
-pub(super) struct OddEnd {
+pub(super) struct UndocumentedEnd {
     /// The key of the finish reason.
     pub(super) key: String,
     /// Whether its event has no text although text was received.
     pub(super) is_empty: bool,
 }
 
-impl OddEnd {
+impl UndocumentedEnd {
     /// The end reported by a choice outside of its finish reason.
     pub(super) fn of(choice: &Choice<'_>) -> Option<Self> {
         if !Text::or_empty(&choice.finish_reason).is_empty() {

@@ -1,8 +1,8 @@
 //! Handles outputs without a list of choices, and undocumented values in a choice.
 
 use super::answer_json::{self, Output};
-use super::choice::{Draft, delta};
-use super::delta_detector::Form;
+use super::choice::{ChoiceDecoder, delta};
+use super::delta_detector::TextForm;
 use super::errors::unreadable;
 use super::json_text::Text;
 use super::lenient_end;
@@ -38,14 +38,14 @@ impl Reply {
         } else if text.is_some() && !self.has_reasons {
             // The form of speech recognition: the whole text so far, which may be revised.
             self.needs_no_reason = true;
-            if self.form == Form::Unknown {
-                self.form = Form::Revised;
+            if self.form == TextForm::Unknown {
+                self.form = TextForm::Revised;
             }
         }
-        let says_something = text.is_some() || output.audio.is_some() || reason.is_some();
-        (says_something || !odd_reason.is_empty()).then(|| answer_json::Choice {
+        let has_content = text.is_some() || output.audio.is_some() || reason.is_some();
+        (has_content || !odd_reason.is_empty()).then(|| answer_json::Choice {
             finish_reason: reason,
-            message: text.map(answer_json::Message::said),
+            message: text.map(answer_json::Message::from_text),
             extra: odd_reason,
             ..answer_json::Choice::default()
         })
@@ -78,7 +78,7 @@ impl Reply {
     }
 }
 
-impl Draft {
+impl ChoiceDecoder {
     /// Reports losses in the unknown keys of tool calls, log probabilities and audio.
     pub(super) fn report_keys(&mut self) {
         let (index, losses) = (self.index, &mut self.losses);
@@ -88,7 +88,7 @@ impl Draft {
     }
 
     /// Handles audio. Audio that cannot be decoded is kept, with a warning.
-    pub(super) fn take_audio(&mut self, audio: answer_json::Audio<'_>, starts_part: bool) {
+    pub(super) fn decode_audio(&mut self, audio: answer_json::Audio<'_>, starts_part: bool) {
         let at = (self.index, &mut self.losses);
         let taken = self.audio.take(audio, starts_part, at);
         for (starts_part, piece) in taken.new {
@@ -96,7 +96,7 @@ impl Draft {
             delta.starts_part = starts_part;
             self.deltas.push(delta);
         }
-        if taken.has_odd_data {
+        if taken.has_invalid_data {
             let field = format!("output.choices[{}].message.content.audio.data", self.index);
             let message = "audio is not base64, kept in extra";
             self.warnings

@@ -1,7 +1,7 @@
 //! Removes repeated log probabilities. If texts are cumulative, the tokens repeat from the start
 //! with each event, and each is emitted once. See `delta_detector.rs`.
 
-use super::delta_detector::{Form, Trouble};
+use super::delta_detector::{TextForm, TextFormError};
 use crate::chat::dropped_parts::Losses;
 use crate::chat::event::{Logprobs, TokenLogprob};
 use crate::chat::extra::Extra;
@@ -26,11 +26,11 @@ impl Tokens {
     pub(super) fn take(
         &mut self,
         mut next: Logprobs,
-        form: Form,
+        form: TextForm,
         (choice, losses): (i32, &mut Losses),
-    ) -> Result<Option<Logprobs>, Trouble> {
+    ) -> Result<Option<Logprobs>, TextFormError> {
         let extra = std::mem::take(&mut next.extra);
-        let new = self.take_tokens(next, form)?;
+        let new = self.decode_tokens(next, form)?;
         if extra.is_empty() {
             return Ok(new);
         }
@@ -40,22 +40,26 @@ impl Tokens {
         Ok((new != Logprobs::default()).then_some(new))
     }
 
-    fn take_tokens(&mut self, next: Logprobs, form: Form) -> Result<Option<Logprobs>, Trouble> {
+    fn decode_tokens(
+        &mut self,
+        next: Logprobs,
+        form: TextForm,
+    ) -> Result<Option<Logprobs>, TextFormError> {
         match form {
-            Form::Unknown if !self.given.is_empty() || !self.waiting.is_empty() => {
+            TextForm::Unknown if !self.given.is_empty() || !self.waiting.is_empty() => {
                 self.waiting_tokens += next.content.len();
                 self.waiting.push(next);
                 match self.waiting_tokens > MAX_WAITING_TOKENS {
-                    true => Err(Trouble::TooLong),
+                    true => Err(TextFormError::TooLong),
                     false => Ok(None),
                 }
             }
-            Form::Revised => {
+            TextForm::Revised => {
                 // Only the last ones belong to the final text.
                 self.waiting = vec![next];
                 Ok(None)
             }
-            Form::Unknown | Form::Pieces | Form::Cumulative => {
+            TextForm::Unknown | TextForm::Pieces | TextForm::Cumulative => {
                 self.waiting.push(next);
                 Ok(self.flush(form))
             }
@@ -63,7 +67,7 @@ impl Tokens {
     }
 
     /// Returns withheld tokens once the form is final.
-    pub(super) fn finish(&mut self, form: Form) -> Option<Logprobs> {
+    pub(super) fn finish(&mut self, form: TextForm) -> Option<Logprobs> {
         let new = self.flush(form);
         let extra = self.extra.waiting();
         if extra.is_empty() {
@@ -80,11 +84,11 @@ impl Tokens {
         self.extra.report(at, losses);
     }
 
-    fn flush(&mut self, form: Form) -> Option<Logprobs> {
+    fn flush(&mut self, form: TextForm) -> Option<Logprobs> {
         let mut new = Logprobs::default();
         for next in std::mem::take(&mut self.waiting) {
             let mut content = next.content;
-            if form != Form::Pieces {
+            if form != TextForm::Pieces {
                 if content.starts_with(&self.given) {
                     content.drain(..self.given.len());
                 }
@@ -112,7 +116,7 @@ mod tests {
         }
     }
 
-    fn read(events: &[(&str, Form)], end: Form) -> String {
+    fn read(events: &[(&str, TextForm)], end: TextForm) -> String {
         let mut tokens = Tokens::default();
         let mut all = Vec::new();
         for (event, form) in events {
@@ -126,8 +130,8 @@ mod tests {
     }
 
     #[test]
-    fn l1_each_token_is_passed_on_once() {
-        use Form::{Cumulative, Pieces, Revised, Unknown};
+    fn l1_each_token_is_emitted_once() {
+        use TextForm::{Cumulative, Pieces, Revised, Unknown};
         for (events, end, expected) in [
             (
                 &[("a", Pieces), ("a", Pieces), ("b", Pieces)][..],
@@ -153,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded() {
+    fn withheld_tokens_are_bounded() {
         let mut tokens = Tokens::default();
         let mut take = |next| {
             let at = (0, &mut Losses::default());
-            tokens.take(next, Form::Unknown, at)
+            tokens.take(next, TextForm::Unknown, at)
         };
         take(logprobs("a")).unwrap();
         let many = logprobs(&"a".repeat(MAX_WAITING_TOKENS + 1));
-        assert_eq!(take(many), Err(Trouble::TooLong));
+        assert_eq!(take(many), Err(TextFormError::TooLong));
     }
 }

@@ -17,7 +17,7 @@ const MAX_MIME_TYPE: usize = 255;
 
 /// How a media item is sent to DashScope.
 #[derive(Debug)]
-pub(super) enum Way<'a> {
+pub(super) enum MediaTransfer<'a> {
     /// A URL that DashScope reads itself.
     Address(Cow<'a, str>),
     /// A `data:` URI of the caller, the modality of its part, and the declared MIME type.
@@ -28,7 +28,7 @@ pub(super) enum Way<'a> {
     Store(Cow<'a, str>, Bytes),
 }
 
-impl<'a> Way<'a> {
+impl<'a> MediaTransfer<'a> {
     /// Whether it is a URL of DashScope's temporary storage.
     pub(super) fn is_stored(&self) -> bool {
         match self {
@@ -48,10 +48,10 @@ impl<'a> Way<'a> {
     }
 
     /// The same item through temporary storage instead of inline, if possible.
-    fn stored(&self) -> Option<Way<'a>> {
+    fn stored(&self) -> Option<MediaTransfer<'a>> {
         match self {
-            Self::Data(uri, part, said) => {
-                let (mime_type, bytes) = open_data_uri(uri, *part, said)?;
+            Self::Data(uri, part, declared) => {
+                let (mime_type, bytes) = open_data_uri(uri, *part, declared)?;
                 Some(Self::Store(Cow::Owned(mime_type), bytes))
             }
             Self::Inline(mime_type, bytes) => Some(Self::Store(mime_type.clone(), bytes.clone())),
@@ -72,13 +72,16 @@ impl<'a> Way<'a> {
 
 /// Moves the largest inline items to temporary storage until the body is `excess` bytes smaller or
 /// none is left. Returns the previous values by position.
-pub(super) fn store_largest<'a>(ways: &mut [Way<'a>], excess: usize) -> Vec<(usize, Way<'a>)> {
+pub(super) fn store_largest<'a>(
+    transfers: &mut [MediaTransfer<'a>],
+    excess: usize,
+) -> Vec<(usize, MediaTransfer<'a>)> {
     let mut replaced = Vec::new();
     if excess == 0 {
         return replaced;
     }
-    let inside = ways.iter().enumerate();
-    let inside = inside.filter_map(|(place, way)| Some((way.inline_len()?, place)));
+    let inside = transfers.iter().enumerate();
+    let inside = inside.filter_map(|(place, transfer)| Some((transfer.inline_len()?, place)));
     let mut inside: Vec<_> = inside.collect();
     inside.sort_unstable_by(|a, b| b.cmp(a));
     let mut saved = 0;
@@ -86,45 +89,57 @@ pub(super) fn store_largest<'a>(ways: &mut [Way<'a>], excess: usize) -> Vec<(usi
         if saved >= excess {
             break;
         }
-        if let Some(way) = ways.get_mut(place)
-            && let Some(stored) = way.stored()
+        if let Some(transfer) = transfers.get_mut(place)
+            && let Some(stored) = transfer.stored()
         {
             saved += length;
-            replaced.push((place, std::mem::replace(way, stored)));
+            replaced.push((place, std::mem::replace(transfer, stored)));
         }
     }
     replaced
 }
 
 /// Decides for all media items, in the order of the body.
-pub(super) fn ways(turns: &[Turn], inline_limit: usize) -> Result<Vec<Way<'_>>, Error> {
-    let mut ways = Vec::new();
+pub(super) fn transfers(
+    turns: &[Turn],
+    inline_limit: usize,
+) -> Result<Vec<MediaTransfer<'_>>, Error> {
+    let mut transfers = Vec::new();
     for (i, turn) in turns.iter().enumerate() {
         for (j, part) in turn.parts.iter().enumerate() {
             let at = |rest: &str| format!("conversation.messages[{i}].content[{j}].{rest}");
             match &part.body {
                 Body::Audio(audio) => match (&audio.medium, &audio.file) {
                     (Some(medium), _) => {
-                        ways.push(way(medium, Modality::Audio, inline_limit, || at("audio"))?);
+                        transfers.push(transfer(medium, Modality::Audio, inline_limit, || {
+                            at("audio")
+                        })?);
                     }
-                    (None, Some(file)) => ways.push(Way::Address(Cow::Borrowed(&file.uri))),
+                    (None, Some(file)) => {
+                        transfers.push(MediaTransfer::Address(Cow::Borrowed(&file.uri)))
+                    }
                     (None, None) => {
                         return Err(Error::field(at("audio.source"), "must be set"));
                     }
                 },
                 Body::Image(image) => {
-                    ways.push(way(&image.medium, Modality::Image, inline_limit, || {
-                        at("image")
-                    })?);
+                    transfers.push(transfer(
+                        &image.medium,
+                        Modality::Image,
+                        inline_limit,
+                        || at("image"),
+                    )?);
                 }
                 Body::Video(video) => match &video.source {
                     VideoSource::File(medium) => {
-                        ways.push(way(medium, Modality::Video, inline_limit, || at("video"))?);
+                        transfers.push(transfer(medium, Modality::Video, inline_limit, || {
+                            at("video")
+                        })?);
                     }
                     VideoSource::Frames(frames) => {
                         for (k, frame) in frames.iter().enumerate() {
                             let path = || at(&format!("video.frames.frames[{k}]"));
-                            ways.push(way(frame, Modality::Image, inline_limit, path)?);
+                            transfers.push(transfer(frame, Modality::Image, inline_limit, path)?);
                         }
                     }
                 },
@@ -132,38 +147,38 @@ pub(super) fn ways(turns: &[Turn], inline_limit: usize) -> Result<Vec<Way<'_>>, 
             }
         }
     }
-    Ok(ways)
+    Ok(transfers)
 }
 
-fn way(
+fn transfer(
     medium: &Medium,
     part: Modality,
     inline_limit: usize,
     path: impl Fn() -> String,
-) -> Result<Way<'_>, Error> {
+) -> Result<MediaTransfer<'_>, Error> {
     match &medium.source {
         Source::Uri(uri) if is_data(uri) => {
             if let Some(found) = sniffing::contradiction(&head_of_data_uri(uri), part) {
                 let field = format!("{}.uri", path());
                 return Err(Error::field(field, of_another_kind(found, part)));
             }
-            let way = Way::Data(uri, part, &medium.mime_type);
+            let transfer = MediaTransfer::Data(uri, part, &medium.mime_type);
             if is_untyped(uri)
                 && let Some((mime_type, bytes)) = open_data_uri(uri, part, &medium.mime_type)
                 && mime_type != ANY_TYPE
                 && data_uri_len(&mime_type, bytes.len()) <= inline_limit
             {
                 // DashScope decodes by the MIME type, so the type of the bytes is sent.
-                return Ok(Way::Inline(Cow::Owned(mime_type), bytes));
+                return Ok(MediaTransfer::Inline(Cow::Owned(mime_type), bytes));
             }
             match uri.len() > inline_limit {
-                true => way
+                true => transfer
                     .stored()
                     .ok_or_else(|| Error::field(format!("{}.uri", path()), "must be valid base64")),
-                false => Ok(way),
+                false => Ok(transfer),
             }
         }
-        Source::Uri(uri) => Ok(Way::Address(Cow::Borrowed(uri))),
+        Source::Uri(uri) => Ok(MediaTransfer::Address(Cow::Borrowed(uri))),
         Source::Inline(bytes) if bytes.is_empty() => Err(Error::field(
             format!("{}.data", path()),
             "must not be empty",
@@ -174,7 +189,7 @@ fn way(
                 return Err(Error::field(field, of_another_kind(found, part)));
             }
             let mime_type = match &*medium.mime_type {
-                said if sniffing::is_unspecific(said) => {
+                declared if sniffing::is_unspecific(declared) => {
                     let found = sniffing::mime_type(bytes, "", Some(part));
                     Cow::Borrowed(found.ok_or_else(|| {
                         Error::field(
@@ -183,7 +198,7 @@ fn way(
                         )
                     })?)
                 }
-                said if is_mime_type(said) => Cow::Borrowed(said),
+                declared if is_mime_type(declared) => Cow::Borrowed(declared),
                 _ => {
                     return Err(Error::field(
                         format!("{}.mime_type", path()),
@@ -192,9 +207,9 @@ fn way(
                 }
             };
             if data_uri_len(&mime_type, bytes.len()) <= inline_limit {
-                Ok(Way::Inline(mime_type, bytes.clone()))
+                Ok(MediaTransfer::Inline(mime_type, bytes.clone()))
             } else {
-                Ok(Way::Store(mime_type, bytes.clone()))
+                Ok(MediaTransfer::Store(mime_type, bytes.clone()))
             }
         }
     }
@@ -252,11 +267,11 @@ fn head_of_data_uri(uri: &str) -> Vec<u8> {
 /// The type and the bytes of a `data:` URI. If the URI declares no type, the declared MIME type of
 /// the part applies, then the sniffed one: DashScope derives formats from the name of a stored
 /// file.
-fn open_data_uri(uri: &str, part: Modality, said: &str) -> Option<(String, Bytes)> {
+fn open_data_uri(uri: &str, part: Modality, declared: &str) -> Option<(String, Bytes)> {
     let (head, data) = uri.get(5..)?.split_once(',')?;
     let own = head.strip_suffix(";base64")?;
     let bytes = STANDARD.decode(data.trim_ascii()).ok()?;
-    let mut named = [own, said].into_iter();
+    let mut named = [own, declared].into_iter();
     let named = named.find(|named| is_mime_type(named) && !sniffing::is_unspecific(named));
     let mime_type = named.or_else(|| sniffing::mime_type(&bytes, "", Some(part)));
     let mime_type = mime_type.unwrap_or(ANY_TYPE).to_owned();
@@ -274,8 +289,8 @@ mod tests {
     }
 
     #[test]
-    fn a_data_uri_has_the_type_that_is_named_or_else_that_of_its_bytes() {
-        for (head, said, expected) in [
+    fn the_type_of_a_data_uri_is_declared_or_detected() {
+        for (head, declared, expected) in [
             ("", "", "audio/wav"),
             ("", "audio/x-own", "audio/x-own"),
             ("audio/own", "", "audio/own"),
@@ -283,8 +298,8 @@ mod tests {
             ("application/octet-stream", "", "audio/wav"),
             ("", "application/octet-stream", "audio/wav"),
         ] {
-            let (mime_type, bytes) = open_data_uri(&uri(head), Modality::Audio, said).unwrap();
-            assert_eq!((&*mime_type, &*bytes), (expected, WAV), "{head} {said}");
+            let (mime_type, bytes) = open_data_uri(&uri(head), Modality::Audio, declared).unwrap();
+            assert_eq!((&*mime_type, &*bytes), (expected, WAV), "{head} {declared}");
         }
         let (mime_type, _) = open_data_uri("data:;base64,AAAA", Modality::Audio, "").unwrap();
         assert_eq!(mime_type, ANY_TYPE);
@@ -292,26 +307,26 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_media_leave_the_body_first() {
+    fn the_largest_media_are_uploaded_first() {
         let text = uri("");
-        let inline = |size: usize| Way::Inline("audio/wav".into(), vec![0; size].into());
-        let ways = || {
+        let inline = |size: usize| MediaTransfer::Inline("audio/wav".into(), vec![0; size].into());
+        let transfers = || {
             vec![
                 inline(300),
-                Way::Address("https://x.test/a".into()),
+                MediaTransfer::Address("https://x.test/a".into()),
                 inline(3000),
-                Way::Data(&text, Modality::Audio, ""),
+                MediaTransfer::Data(&text, Modality::Audio, ""),
                 inline(900),
             ]
         };
         let places = |excess| {
-            let mut ways = ways();
-            let replaced = store_largest(&mut ways, excess);
+            let mut transfers = transfers();
+            let replaced = store_largest(&mut transfers, excess);
             let places: Vec<_> = replaced.iter().map(|(place, _)| *place).collect();
             assert!(
                 places
                     .iter()
-                    .all(|place| matches!(ways[*place], Way::Store(..)))
+                    .all(|place| matches!(transfers[*place], MediaTransfer::Store(..)))
             );
             places
         };

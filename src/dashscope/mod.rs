@@ -55,7 +55,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use url::Url;
 
-pub use delta_detector::Form;
+pub use delta_detector::TextForm;
 pub use exchange::Exchange;
 pub use request::Prepared;
 pub use stored_media::Stored;
@@ -67,8 +67,8 @@ use crate::http1::{self, Client};
 use crate::net::Network;
 use crate::net::proxy::Proxy;
 use crate::secret::Secret;
-use media::Way;
-use request::Standing;
+use media::MediaTransfer;
+use request::FixedHeaders;
 use upload::Storage;
 
 /// DashScope's limit for one `data:` URI, in encoded bytes. Larger media use temporary storage.
@@ -124,7 +124,7 @@ pub struct DashScopeConfig {
     pub max_body_bytes: usize,
     /// The text forms of models whose streams do not prove it. The first pattern that matches
     /// applies, and `*` matches any characters. Default: none.
-    pub text_forms: Vec<(String, Form)>,
+    pub text_forms: Vec<(String, TextForm)>,
 }
 
 impl DashScopeConfig {
@@ -150,7 +150,7 @@ impl DashScopeConfig {
 
 /// The parameters of a request that may differ from the caller's.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct RequestTarget<'a> {
     /// The model.
     pub model: &'a Arc<str>,
     /// Whether the response is streamed.
@@ -169,7 +169,7 @@ struct Inner {
     settings: DashScopeConfig,
     client: Client,
     generation: Url,
-    standing: Standing,
+    fixed_headers: FixedHeaders,
     storage: Storage,
     inline_limit: usize,
     limits: sse::Limits,
@@ -189,7 +189,7 @@ impl DashScope {
         let base_url = checked(settings.base_url, settings.allow_plaintext)?;
         let generation = ["services", "aigc", "multimodal-generation", "generation"];
         let generation = http::below(&base_url, &generation)?;
-        let standing = Standing::new(
+        let fixed_headers = FixedHeaders::new(
             &generation,
             &settings.api_key,
             settings.workspace,
@@ -213,8 +213,8 @@ impl DashScope {
                 settings: kept,
                 generation,
                 storage: Storage::new(storage, http::below(&base_url, &["uploads"])?),
-                client: client.map_err(http::unanswered)?,
-                standing,
+                client: client.map_err(http::send_error)?,
+                fixed_headers,
                 inline_limit: settings.inline_limit,
                 limits: sse::Limits {
                     line_bytes: settings.max_line_bytes,
@@ -248,31 +248,34 @@ impl DashScope {
     pub async fn prepare(
         &self,
         call: &Call,
-        wanted: Wanted<'_>,
+        wanted: RequestTarget<'_>,
         stored: &mut Stored,
     ) -> Result<Prepared, Error> {
-        let Wanted {
+        let RequestTarget {
             model,
             delivery,
             max_bytes,
         } = wanted;
-        let mut ways = media::ways(&call.prompt.turns, self.inner.inline_limit)?;
-        let has_media = !ways.is_empty();
+        let mut transfers = media::transfers(&call.prompt.turns, self.inner.inline_limit)?;
+        let has_media = !transfers.is_empty();
         let mut excess = match stored.nothing_inline {
             true => usize::MAX,
             false if has_media => {
-                body::bounded_room(&call.prompt, &ways, max_bytes)?.saturating_sub(max_bytes)
+                body::checked_len(&call.prompt, &transfers, max_bytes)?.saturating_sub(max_bytes)
             }
             false => 0,
         };
         let body = loop {
-            let replaced = media::store_largest(&mut ways, excess);
+            let replaced = media::store_largest(&mut transfers, excess);
             let stuck = excess > 0 && replaced.is_empty();
             let refused = match has_media {
-                true => self.store(call, model, &mut ways, replaced, stored).await?,
+                true => {
+                    self.store(call, model, &mut transfers, replaced, stored)
+                        .await?
+                }
                 false => false,
             };
-            let body = body::write(&call.prompt, model, delivery, &ways, max_bytes)?;
+            let body = body::write(&call.prompt, model, delivery, &transfers, max_bytes)?;
             excess = body.len().saturating_sub(max_bytes);
             // Media that the storage does not accept are sent inline; DashScope may still reject
             // them.
@@ -283,15 +286,15 @@ impl DashScope {
                 return Err(body::too_large(body.len(), max_bytes));
             }
         };
-        let names_storage = ways.iter().any(Way::is_stored);
-        let standing = &self.inner.standing;
-        let head = standing.head(&call.passing, delivery, names_storage)?;
+        let names_storage = transfers.iter().any(MediaTransfer::is_stored);
+        let fixed_headers = &self.inner.fixed_headers;
+        let head = fixed_headers.head(&call.passing, delivery, names_storage)?;
         Ok(Prepared::new(
             body,
             head,
             model,
             call,
-            Form::of(&self.inner.settings.text_forms, model),
+            TextForm::of(&self.inner.settings.text_forms, model),
         ))
     }
 
@@ -299,14 +302,14 @@ impl DashScope {
     /// is the stream.
     pub async fn open(&self, prepared: &Prepared) -> Result<Exchange, Error> {
         let sent = self.inner.client.send(prepared.head(), prepared.body());
-        let answer = sent.await.map_err(http::unanswered)?;
+        let answer = sent.await.map_err(http::send_error)?;
         if answer.status == 407
             && let Some(proxy) = self.proxy()
         {
             return Err(http::refused_credentials(proxy));
         }
         if !(200..300).contains(&answer.status) {
-            let body = http::read_fault(answer.body, MAX_ERROR_BYTES).await;
+            let body = http::read_error_body(answer.body, MAX_ERROR_BYTES).await;
             return Err(errors::of_answer(answer.status, &answer.headers, &body));
         }
         let opening = prepared.opening(errors::request_id(&answer.headers));
@@ -334,17 +337,17 @@ impl DashScope {
         &self,
         call: &Call,
         model: &Arc<str>,
-        ways: &mut [Way<'a>],
-        mut replaced: Vec<(usize, Way<'a>)>,
+        transfers: &mut [MediaTransfer<'a>],
+        mut replaced: Vec<(usize, MediaTransfer<'a>)>,
         stored: &mut Stored,
     ) -> Result<bool, Error> {
         let mut refused = false;
-        for (place, way) in ways.iter_mut().enumerate() {
-            let Way::Store(mime_type, bytes) = way else {
+        for (place, transfer) in transfers.iter_mut().enumerate() {
+            let MediaTransfer::Store(mime_type, bytes) = transfer else {
                 continue;
             };
             if let Some(uri) = stored.uri(place) {
-                *way = Way::Address(Cow::Owned(uri.clone()));
+                *transfer = MediaTransfer::Address(Cow::Owned(uri.clone()));
                 continue;
             }
             let headers = self.headers(&call.passing)?;
@@ -356,11 +359,11 @@ impl DashScope {
             match (put.await, inside) {
                 (Ok(uri), _) => {
                     stored.put(place, uri.clone());
-                    *way = Way::Address(Cow::Owned(uri));
+                    *transfer = MediaTransfer::Address(Cow::Owned(uri));
                 }
                 (Err(error), Some(inside)) if !may_pass(&error) => {
                     refused = true;
-                    *way = replaced.swap_remove(inside).1;
+                    *transfer = replaced.swap_remove(inside).1;
                 }
                 (Err(error), _) => return Err(error),
             }
@@ -369,7 +372,7 @@ impl DashScope {
     }
 
     fn headers(&self, passing: &Passing) -> Result<HeaderMap, Error> {
-        self.inner.standing.headers(passing)
+        self.inner.fixed_headers.headers(passing)
     }
 }
 
@@ -543,8 +546,8 @@ mod tests {
         }
     }
 
-    fn wanted(model: &Arc<str>, delivery: Delivery) -> Wanted<'_> {
-        Wanted {
+    fn wanted(model: &Arc<str>, delivery: Delivery) -> RequestTarget<'_> {
+        RequestTarget {
             model,
             delivery,
             max_bytes: usize::MAX,
@@ -605,16 +608,16 @@ mod tests {
         Ok(events)
     }
 
-    fn said(events: &[Event]) -> String {
-        let mut said = String::new();
+    fn text_of(events: &[Event]) -> String {
+        let mut joined = String::new();
         for event in events {
             if let Event::Delta(delta) = event
                 && let Piece::Text(text) = &delta.piece
             {
-                said.push_str(text);
+                joined.push_str(text);
             }
         }
-        said
+        joined
     }
 
     async fn answered(answer: Vec<u8>) -> Result<Vec<Event>, (Vec<Event>, Error)> {
@@ -625,7 +628,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_upstream_that_is_far_ahead_is_read_a_little_at_a_time() {
+    async fn a_fast_upstream_is_read_in_bounded_bursts() {
         const EVENTS: usize = 8192;
         let events: String = (0..EVENTS)
             .map(|number| frame(&format!("{number} "), "null"))
@@ -674,7 +677,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_whole_call_sends_what_dashscope_expects() {
+    async fn a_call_without_streaming_sends_the_documented_request() {
         let (url, server) = serve(vec![sized("200 OK", ANSWER)]).await;
         let mut settings = DashScopeConfig::new(url, Secret::new("sk-canary"));
         settings.workspace = Some("operator".into());
@@ -691,7 +694,7 @@ mod tests {
         ]);
         let dashscope = DashScope::new(settings).unwrap();
         let events = run(&dashscope, &call, Delivery::Whole).await.unwrap();
-        assert_eq!(said(&events), "hello");
+        assert_eq!(text_of(&events), "hello");
         let request = server.await.unwrap().remove(0);
         let line = "POST /api/v1/services/aigc/multimodal-generation/generation HTTP/1.1";
         assert_eq!(request.head.lines().next(), Some(line));
@@ -723,12 +726,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_call_says_so_and_names_storage() {
+    async fn a_streaming_call_sets_the_sse_and_storage_headers() {
         let stream = [frame("he", "null"), frame("llo", "stop")].concat();
         let (url, server) = serve(vec![sized("200 OK", stream)]).await;
         let call = call(vec![uri("OSS://bucket/a.png")]);
         let events = run(&dashscope(url), &call, Delivery::Stream).await.unwrap();
-        assert_eq!(said(&events), "hello");
+        assert_eq!(text_of(&events), "hello");
         let Event::Started(started) = &events[0] else {
             panic!("{events:?}");
         };
@@ -752,7 +755,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_form_of_an_answer_is_told_by_its_bytes() {
+    async fn the_format_of_a_response_is_detected_by_its_bytes() {
         let events = [frame("he", "null"), frame("llo", "stop")].concat();
         let zip = |text: &str| {
             let mut encoder =
@@ -771,12 +774,12 @@ mod tests {
             answer("200 OK", events.replace("\n\n", "\n")),
             answer("200 OK", events.replace('\n', "\r\n")),
         ] {
-            assert_eq!(said(&answered(body).await.unwrap()), "hello");
+            assert_eq!(text_of(&answered(body).await.unwrap()), "hello");
         }
     }
 
     #[tokio::test]
-    async fn u8_an_answer_that_is_cut_is_never_complete() {
+    async fn u8_a_truncated_answer_is_never_complete() {
         use Reason::*;
         let (first, last) = (frame("he", "null"), frame("llo", "stop"));
         let unended = answer("200 OK\r\ncontent-length: 9999", &first);
@@ -803,11 +806,11 @@ mod tests {
         assert_eq!(fault(cut).await, (0, StreamTruncated, Sent::Maybe));
         // Once the answer is complete, the end of the body does not matter.
         let complete = chunked(&[&first, &last]);
-        assert_eq!(said(&answered(complete).await.unwrap()), "hello");
+        assert_eq!(text_of(&answered(complete).await.unwrap()), "hello");
     }
 
     #[tokio::test]
-    async fn u10_a_fault_is_one_wherever_it_stands() {
+    async fn u10_an_error_is_detected_at_every_position() {
         use Reason::*;
         let error = r#"{"code":"Throttling.RateQuota","message":"m","request_id":"r"}"#;
         let event = format!("event:error\n:HTTP_STATUS/429\ndata:{error}\n\n");
@@ -837,7 +840,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_that_is_asked_for_is_passed_on() {
+    async fn retry_after_is_passed_on() {
         let head = "503 Service Unavailable\r\nretry-after: 7\r\nx-request-id: from-head";
         let (_, error) = answered(sized(head, "")).await.unwrap_err();
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
@@ -845,7 +848,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_fails_before_an_answer_is_told_apart() {
+    async fn failures_before_a_response_are_distinguished() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let closed = format!("http://{}/", listener.local_addr().unwrap());
         drop(listener);
@@ -910,7 +913,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_is_complete_is_not_kept_waiting() {
+    async fn a_complete_answer_is_not_delayed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/api/v1", listener.local_addr().unwrap());
         let server = tokio::spawn(async move {
@@ -929,7 +932,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn u16_what_is_too_large_is_refused() {
+    async fn u16_oversized_responses_are_rejected() {
         let large = frame(&"x".repeat(4096), "stop");
         for body in [&*large, &*ANSWER.repeat(40), &"data:x\n".repeat(1000)] {
             let (url, server) = serve(vec![answer("200 OK", body)]).await;
@@ -967,7 +970,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_large_medium_is_stored_and_named() {
+    async fn large_media_are_uploaded_and_sent_by_url() {
         let answers = vec![
             policy("HOST/oss", 300),
             sized("200 OK", ""),
@@ -1033,7 +1036,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn u26_a_refused_certificate_is_replaced_once() {
+    async fn u26_a_refused_upload_policy_is_replaced_once() {
         let run_with = async |answers: Vec<Vec<u8>>| {
             let (url, server) = serve(answers).await;
             let mut settings = DashScopeConfig::new(url, Secret::new("sk"));
@@ -1051,7 +1054,7 @@ mod tests {
             sized("200 OK", ""),
             sized("200 OK", ANSWER),
         ];
-        assert_eq!(said(&run_with(mended).await.unwrap()), "hello");
+        assert_eq!(text_of(&run_with(mended).await.unwrap()), "hello");
         let (_, error) = run_with(vec![leave(), refusal(), leave(), refusal()])
             .await
             .unwrap_err();
@@ -1109,7 +1112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_upload_of_the_wrong_size_is_refused() {
+    async fn an_upload_of_the_wrong_size_is_rejected() {
         let megabyte = || Ok(Bytes::from(vec![0; 1024 * 1024]));
         let some = || Ok(Bytes::from_static(b"some"));
         let gone = Error::new(Reason::RequestBodyTimeout, "the caller stopped");
@@ -1126,7 +1129,7 @@ mod tests {
     }
 
     #[test]
-    fn x7_a_key_goes_over_tls_or_stays_at_home() {
+    fn x7_a_key_is_sent_only_over_tls_or_to_loopback() {
         for (url, fits) in [
             ("https://dashscope.aliyuncs.com/api/v1", true),
             ("http://127.0.0.1:8089/api/v1/", true),

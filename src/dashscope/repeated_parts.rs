@@ -8,7 +8,7 @@ const MAX_REMEMBERED: usize = 1024;
 
 /// Filters items that an earlier event had. Two equal items in one event are both kept.
 #[derive(Debug, Default)]
-pub(super) struct Repeats {
+pub(super) struct RepeatFilter {
     /// Counts by two hashes of an item, which may be large and is not kept.
     seen: HashMap<(u64, u64), Count>,
     hashers: (RandomState, RandomState),
@@ -22,7 +22,7 @@ struct Count {
     in_event: u32,
 }
 
-impl Repeats {
+impl RepeatFilter {
     /// Begins the next event.
     pub(super) fn next_event(&mut self) {
         self.event += 1;
@@ -50,8 +50,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_again_is_old_and_what_comes_twice_is_two() {
-        let mut repeats = Repeats::default();
+    fn repeats_of_earlier_events_are_dropped_and_duplicates_in_one_event_kept() {
+        let mut repeats = RepeatFilter::default();
         let mut event = |items: &[&str]| {
             repeats.next_event();
             let new = items.iter().map(|item| repeats.is_new(item));
@@ -63,8 +63,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_remembered_is_new() {
-        let mut repeats = Repeats::default();
+    fn items_beyond_the_limit_are_emitted_each_time() {
+        let mut repeats = RepeatFilter::default();
         repeats.next_event();
         for n in 0..MAX_REMEMBERED + 10 {
             assert!(repeats.is_new(&n));

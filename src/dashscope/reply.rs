@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer_json::{Body, Output};
-use super::choice::Draft;
-use super::delta_detector::{Form, Reading, Trouble};
+use super::choice::ChoiceDecoder;
+use super::delta_detector::{Reading, TextForm, TextFormError};
 use super::errors::{truncated, unreadable};
 use super::event_template::{self, Template};
 use super::json_text::Text;
@@ -61,7 +61,7 @@ pub struct Opening {
     /// The number of requested choices.
     pub choices: usize,
     /// The configured form of its texts.
-    pub form: Form,
+    pub form: TextForm,
     /// Warnings about the request.
     pub warnings: Vec<Warning>,
 }
@@ -72,8 +72,8 @@ pub struct Reply {
     pub(super) opening: Opening,
     pub(super) events: VecDeque<Event>,
     pub(super) sent: Sent,
-    pub(super) drafts: Vec<Draft>,
-    pub(super) form: Form,
+    pub(super) drafts: Vec<ChoiceDecoder>,
+    pub(super) form: TextForm,
     pub(super) usage: String,
     /// The counts of earlier events that had other keys.
     pub(super) usage_before: Extra,
@@ -147,7 +147,7 @@ impl Reply {
     }
 
     /// How long to wait for optional data. `None` while the answer is incomplete.
-    pub fn patience(&self) -> Option<Duration> {
+    pub fn wait_limit(&self) -> Option<Duration> {
         self.all_ended().then(|| match self.is_finished() {
             false => CHOICES_WAIT,
             true if self.has_last_usage => LINGER,
@@ -156,7 +156,7 @@ impl Reply {
     }
 
     /// Decodes the next event of a stream. After an error the answer is never complete.
-    pub fn take_frame(&mut self, frame: &Frame) -> Result<(), Error> {
+    pub fn push_frame(&mut self, frame: &Frame) -> Result<(), Error> {
         let taken = self.read_frame(frame);
         self.has_failed |= taken.is_err();
         taken
@@ -181,8 +181,8 @@ impl Reply {
             None => return Err(self.not_json(frame, text)),
         };
         let status = frame.http_status.unwrap_or_default();
-        let taken = match self.fault(&body, status, is_error) {
-            Some(fault) => self.take_fault(fault, body, true),
+        let taken = match self.embedded_error(&body, status, is_error) {
+            Some(fault) => self.handle_error(fault, body, true),
             None => self.take_fine(body, true),
         };
         self.template = template;
@@ -190,7 +190,7 @@ impl Reply {
     }
 
     /// Decodes the body of a response that is not a stream.
-    pub fn take_whole(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub fn push_whole(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
         let text = text_of(bytes);
         let text = text.trim();
@@ -200,14 +200,14 @@ impl Reply {
         let body = lenient::read(text)
             .ok_or_else(|| unreadable("the body has an unexpected JSON structure", self.sent))?;
         // A whole response has its text in one piece.
-        self.form = Form::Pieces;
-        match self.fault(&body, 0, false) {
-            Some(fault) => self.take_fault(fault, body, false)?,
+        self.form = TextForm::Pieces;
+        match self.embedded_error(&body, 0, false) {
+            Some(fault) => self.handle_error(fault, body, false)?,
             None => self.take_fine(body, false)?,
         }
         self.needs_no_reason = true;
         self.end_without_reason(false)?;
-        if !self.drafts.iter().any(Draft::is_answer) {
+        if !self.drafts.iter().any(ChoiceDecoder::is_answer) {
             return Err(unreadable("the body has no answer", self.sent));
         }
         Ok(())
@@ -218,12 +218,12 @@ impl Reply {
     }
 
     fn take_fine(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
-        self.keep_words(&body);
-        self.take_body(body, streamed)
+        self.keep_code(&body);
+        self.decode_body(body, streamed)
     }
 
     /// Handles a body that is not an error.
-    pub(super) fn take_body(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
+    pub(super) fn decode_body(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
         let has_usage = self.take_usage_of(&body);
         self.extra
             .add(body.extra, format_args!(""), &mut self.losses);
@@ -242,13 +242,13 @@ impl Reply {
                     upstream_request_id: request_id,
                 }));
             }
-            self.take_output(output, streamed)?;
+            self.decode_output(output, streamed)?;
         }
         self.has_last_usage |= has_usage && self.all_ended();
         Ok(())
     }
 
-    fn take_output(&mut self, mut output: Output<'_>, streamed: bool) -> Result<(), Error> {
+    fn decode_output(&mut self, mut output: Output<'_>, streamed: bool) -> Result<(), Error> {
         if let Some(info) = output.search_info.take() {
             let info = annotations::search_info(info);
             if self.search.as_ref() != Some(&info) {
@@ -279,7 +279,7 @@ impl Reply {
         self.has_choices |= has_choices;
         if self.has_choices && self.needs_no_reason {
             // Texts of the two layouts replace each other, and some may be missing.
-            return Err(unreadable(Trouble::Changed.what(), self.sent));
+            return Err(unreadable(TextFormError::Changed.what(), self.sent));
         }
         if let Some(finished) = output.finished {
             let value = Document::Bool(finished);
@@ -295,7 +295,7 @@ impl Reply {
         }
         for (position, choice) in choices.into_iter().enumerate() {
             let place = i32::try_from(position).unwrap_or(i32::MAX);
-            self.take_choice(place, choice, audio.take(), streamed)?;
+            self.decode_choice(place, choice, audio.take(), streamed)?;
         }
         match finished {
             true => self.end_without_reason(streamed),
@@ -304,7 +304,7 @@ impl Reply {
     }
 
     /// Handles one choice of an event.
-    pub(super) fn take_choice(
+    pub(super) fn decode_choice(
         &mut self,
         place: i32,
         mut choice: answer_json::Choice<'_>,
@@ -312,14 +312,14 @@ impl Reply {
         streamed: bool,
     ) -> Result<(), Error> {
         let index = choice.index.take().unwrap_or(place);
-        let at = self.draft_at(index)?;
+        let at = self.choice_at(index)?;
         if self
             .drafts
             .get(at)
             .is_some_and(|draft| draft.finish_reason.is_some())
         {
             let message = choice.message.unwrap_or_default();
-            if message.says_something()
+            if message.has_content()
                 || choice.logprobs.is_some()
                 || audio.is_some_and(|audio| audio.data.is_some() || audio.url.is_some())
             {
@@ -327,28 +327,28 @@ impl Reply {
                 let text = "content after the finish reason was ignored";
                 self.add_warning(Warning::new(Code::AnswerPartDropped, field, text));
             }
-            return self.with_draft(at, streamed, |draft, _| {
-                draft.take_late(choice.extra, message);
+            return self.with_choice(at, streamed, |draft, _| {
+                draft.decode_late(choice.extra, message);
                 Ok(())
             });
         }
-        self.with_draft(at, streamed, |draft, reading| {
+        self.with_choice(at, streamed, |draft, reading| {
             draft.take(choice, audio, reading)
         })
     }
 
     /// Runs a choice's decoder and queues what is new.
-    pub(super) fn with_draft(
+    pub(super) fn with_choice(
         &mut self,
         at: usize,
         streamed: bool,
-        read: impl FnOnce(&mut Draft, &mut Reading<'_>) -> Result<(), Error>,
+        read: impl FnOnce(&mut ChoiceDecoder, &mut Reading<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let Some(draft) = self.drafts.get_mut(at) else {
             return Ok(());
         };
         let mut reading = Reading {
-            is_given: self.opening.form != Form::Unknown,
+            is_given: self.opening.form != TextForm::Unknown,
             form: &mut self.form,
             streamed,
             sent: self.sent,
@@ -364,14 +364,14 @@ impl Reply {
         outcome
     }
 
-    fn draft_at(&mut self, index: i32) -> Result<usize, Error> {
+    fn choice_at(&mut self, index: i32) -> Result<usize, Error> {
         if let Some(at) = self.drafts.iter().position(|draft| draft.index == index) {
             return Ok(at);
         }
         if self.drafts.len() >= MAX_CHOICES {
             return Err(unreadable("there are too many choices", self.sent));
         }
-        self.drafts.push(Draft::new(index));
+        self.drafts.push(ChoiceDecoder::new(index));
         Ok(self.drafts.len() - 1)
     }
 }
@@ -388,7 +388,7 @@ fn text_of(bytes: &[u8]) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::answer::{Answer, Fold};
+    use crate::chat::answer::{Answer, AnswerBuilder};
     use crate::chat::document::{Object, Real};
     use crate::chat::event::Logprobs;
     use crate::chat::message::{Body as PartBody, ToolCall};
@@ -418,7 +418,7 @@ mod tests {
     fn stream(choices: usize, frames: &[Value]) -> Result<Vec<Event>, Error> {
         let mut reply = reply(choices);
         for data in frames {
-            reply.take_frame(&frame(data))?;
+            reply.push_frame(&frame(data))?;
         }
         reply.finish()?;
         Ok(std::iter::from_fn(|| reply.pop()).collect())
@@ -426,13 +426,13 @@ mod tests {
 
     fn whole(body: &Value) -> Result<Vec<Event>, Error> {
         let mut reply = reply(1);
-        reply.take_whole(body.to_string().as_bytes())?;
+        reply.push_whole(body.to_string().as_bytes())?;
         reply.finish()?;
         Ok(std::iter::from_fn(|| reply.pop()).collect())
     }
 
     fn answer(events: Vec<Event>) -> Answer {
-        let mut fold = Fold::default();
+        let mut fold = AnswerBuilder::default();
         let mut answer = None;
         for event in events {
             assert!(answer.is_none(), "nothing comes after the end");
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_event_that_is_not_json_is_judged_by_its_status() {
+    fn an_error_event_that_is_not_json_is_classified_by_its_status() {
         for (status, data, reason) in [
             (Some(429), "Too many requests", Reason::UpstreamRate),
             (Some(429), "", Reason::UpstreamRate),
@@ -469,14 +469,14 @@ mod tests {
                 http_status: status,
                 whole: true,
             };
-            let error = reply(1).take_frame(&frame).unwrap_err();
+            let error = reply(1).push_frame(&frame).unwrap_err();
             assert_eq!(error.reason(), reason, "{status:?} {data}");
             assert_eq!(error.sent(), Sent::Refused);
         }
     }
 
     #[test]
-    fn content_comes_in_every_shape() {
+    fn content_is_decoded_in_every_shape() {
         let stop = json!("stop");
         for content in [
             json!([{ "text": "hi" }]),
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_has_three_spellings() {
+    fn a_missing_finish_reason_has_three_spellings() {
         for unfinished in [json!("null"), json!(null), json!("")] {
             let body = says(json!({ "content": "hi" }), unfinished.clone());
             assert_eq!(
@@ -516,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn choices_are_told_apart_and_each_must_end() {
+    fn choices_are_separate_and_each_must_end() {
         let frame = |index: i32, text: &str, finish: &str| {
             json!({ "output": { "choices": [{
                 "index": index, "message": { "content": text }, "finish_reason": finish,
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn tool_calls_come_in_pieces_by_index() {
+    fn tool_calls_are_assembled_by_index() {
         let piece = |calls: Value, finish: &str| {
             says(json!({ "content": [], "tool_calls": calls }), json!(finish))
         };
@@ -618,7 +618,7 @@ mod tests {
     }
 
     #[test]
-    fn u20_repeated_wholes_become_pieces_in_every_text() {
+    fn u20_cumulative_texts_become_deltas_in_every_field() {
         let frame = |thought: &str, text: &str, arguments: &str, finish: &str| {
             says(
                 json!({
@@ -653,22 +653,22 @@ mod tests {
     }
 
     #[test]
-    fn u19_what_comes_after_the_end_is_ignored_but_for_its_usage() {
+    fn u19_only_the_usage_counts_after_the_end() {
         let mut end = says(json!({ "content": "hi" }), json!("stop"));
         end["usage"] = json!({ "output_tokens": 1 });
         let mut late = says(json!({ "content": "more" }), json!("length"));
         late["usage"] = json!({ "output_tokens": 2, "seconds": 1.5, "odd": [1] });
         let mut reply = reply(1);
-        reply.take_frame(&frame(&end)).unwrap();
-        reply.take_frame(&frame(&late)).unwrap();
+        reply.push_frame(&frame(&end)).unwrap();
+        reply.push_frame(&frame(&late)).unwrap();
         let mut error = frame(&json!({ "code": "InternalError", "message": "m" }));
         error.event = Bytes::from_static(b"error");
-        reply.take_frame(&error).unwrap();
+        reply.push_frame(&error).unwrap();
         let garbage = Frame {
             data: Bytes::from_static(b"{"),
             ..error
         };
-        reply.take_frame(&garbage).unwrap();
+        reply.push_frame(&garbage).unwrap();
         reply.finish().unwrap();
         let answer = answer(std::iter::from_fn(|| reply.pop()).collect());
         assert_eq!(
@@ -685,7 +685,7 @@ mod tests {
     }
 
     #[test]
-    fn speech_comes_without_choices() {
+    fn speech_is_decoded_without_choices() {
         let frame = |audio: Value, finish: &str| {
             let output = json!({ "audio": audio, "finish_reason": finish });
             json!({ "output": output })
@@ -739,7 +739,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_field_is_kept() {
+    fn unknown_keys_are_kept() {
         let body = json!({
             "output": {
                 "choices": [{
@@ -782,7 +782,7 @@ mod tests {
     }
 
     #[test]
-    fn u18_what_is_not_an_answer_is_refused() {
+    fn u18_invalid_answers_are_rejected() {
         for body in [
             "{",
             "[]",
@@ -801,7 +801,7 @@ mod tests {
             r#"{"output":{"text":"\ud800"}}"#,
         ] {
             let mut reply = reply(1);
-            let error = reply.take_whole(body.as_bytes()).unwrap_err();
+            let error = reply.push_whole(body.as_bytes()).unwrap_err();
             assert_eq!(error.reason(), Reason::UpstreamProtocol, "{body}");
         }
         let deep = format!(
@@ -809,11 +809,11 @@ mod tests {
             "[".repeat(5000),
             "]".repeat(5000)
         );
-        assert!(reply(1).take_whole(deep.as_bytes()).is_err());
+        assert!(reply(1).push_whole(deep.as_bytes()).is_err());
     }
 
     #[test]
-    fn s1_another_type_is_read_where_its_meaning_is_plain() {
+    fn s1_a_value_of_another_type_is_converted_if_unambiguous() {
         for (body, expected) in [
             (r#"{"output":{"choices":[{"message":{"content":5}}]}}"#, "5"),
             (
@@ -837,7 +837,7 @@ mod tests {
             (r#"{"output":"a"}"#, "a"),
         ] {
             let mut reply = reply(1);
-            reply.take_whole(body.as_bytes()).unwrap();
+            reply.push_whole(body.as_bytes()).unwrap();
             reply.finish().unwrap();
             let answer = answer(std::iter::from_fn(|| reply.pop()).collect());
             assert_eq!(text(&answer), expected, "{body}");
@@ -853,10 +853,10 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_comes_twice_is_warned_of() {
+    fn a_duplicate_key_causes_a_warning() {
         let body = r#"{"output":{"text":"a","text":"b"},"usage":{"n":{"k":1,"k":2}}}"#;
         let mut reply = reply(1);
-        reply.take_whole(body.as_bytes()).unwrap();
+        reply.push_whole(body.as_bytes()).unwrap();
         reply.finish().unwrap();
         let answer = answer(std::iter::from_fn(|| reply.pop()).collect());
         let fields: Vec<_> = answer.warnings.iter().map(|w| w.field.as_str()).collect();
@@ -870,12 +870,12 @@ mod tests {
     }
 
     #[test]
-    fn u3_numbers_that_do_not_fit_cost_nothing_else() {
+    fn u3_numbers_out_of_range_affect_nothing_else() {
         let body = r#"{"output":{"text":"a","big":18446744073709551617,"ten":1e20},"usage":{
             "input_tokens":9007199254740993,"output_tokens":"12","seconds":1e400,
             "total_tokens":3000000000,"characters":4}}"#;
         let mut reply = reply(1);
-        reply.take_whole(body.as_bytes()).unwrap();
+        reply.push_whole(body.as_bytes()).unwrap();
         reply.finish().unwrap();
         let answer = answer(std::iter::from_fn(|| reply.pop()).collect());
         let usage = answer.usage.unwrap();
@@ -897,7 +897,7 @@ mod tests {
 
     /// The strict and the lenient reader agree on documented responses.
     #[test]
-    fn both_readers_agree() {
+    fn the_strict_and_the_lenient_reader_agree() {
         let message = json!({
             "role": "assistant", "reasoning_content": "r", "phase": 1,
             "content": [{ "text": "a\n", "k": [1, null] }, { "image": "i" }, { "audio": "u" },
@@ -932,7 +932,7 @@ mod tests {
         let read = |is_whole: bool| {
             let mut reply = reply(1);
             for data in &frames {
-                reply.take_frame(&frame(data)).unwrap();
+                reply.push_frame(&frame(data)).unwrap();
             }
             reply.finish_body(is_whole)?;
             Ok::<_, Error>(answer(std::iter::from_fn(|| reply.pop()).collect()))
@@ -945,7 +945,7 @@ mod tests {
         };
         let mut reply = reply(1);
         for data in [sentence(1, "a"), sentence(1, "ab,"), sentence(2, "c")] {
-            reply.take_frame(&frame(&data)).unwrap();
+            reply.push_frame(&frame(&data)).unwrap();
         }
         reply.finish_body(true).unwrap();
         let answer = answer(std::iter::from_fn(|| reply.pop()).collect());
@@ -957,7 +957,7 @@ mod tests {
     }
 
     #[test]
-    fn g1_an_empty_last_event_means_pieces() {
+    fn g1_an_empty_last_event_proves_deltas() {
         let read = |texts: &[&str], last: Value| {
             let mut frames: Vec<_> = texts
                 .iter()
@@ -978,7 +978,7 @@ mod tests {
     }
 
     #[test]
-    fn m2_parts_stay_apart_with_what_stands_beside_them() {
+    fn m2_parts_stay_separate_with_their_unknown_keys() {
         let body = says(
             json!({ "phase": "final", "role": "model", "content": [
                 { "text": "a", "ocr_result": 1 }, { "text": "b", "ocr_result": 2 },
@@ -1022,28 +1022,28 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_in_a_body_of_success_is_one() {
+    fn an_error_in_a_body_with_a_success_status_is_detected() {
         for body in [
             r#"{"code":"Arrearage","message":"m"}"#,
             r#"{"code":"Arrearage","message":"m","output":null,"usage":null}"#,
             r#"{"code":"Arrearage","message":"m","output":{}}"#,
         ] {
-            let error = reply(1).take_whole(body.as_bytes()).unwrap_err();
+            let error = reply(1).push_whole(body.as_bytes()).unwrap_err();
             assert_eq!(error.reason(), Reason::UpstreamBilling, "{body}");
             assert_eq!(error.sent(), Sent::Refused);
             assert_eq!(error.upstream().unwrap().request_id, "from-head");
         }
         let fine = r#"{"code":"","message":"","output":{"text":"a","finish_reason":"stop"}}"#;
-        assert!(reply(1).take_whole(fine.as_bytes()).is_ok());
+        assert!(reply(1).push_whole(fine.as_bytes()).is_ok());
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_replaced() {
+    fn invalid_utf8_is_replaced() {
         let mut body = br#"{"output":{"text":""#.to_vec();
         body.extend_from_slice(b"a\xff");
         body.extend_from_slice(br#"","finish_reason":"stop"}}"#);
         let mut reply = reply(1);
-        reply.take_whole(&body).unwrap();
+        reply.push_whole(&body).unwrap();
         reply.finish().unwrap();
         let answer = answer(std::iter::from_fn(|| reply.pop()).collect());
         assert_eq!(text(&answer), "a\u{fffd}");
@@ -1051,8 +1051,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_makes_it_panic(body in "\\PC{0,60}|[\\[\\]{}\",:a-z0-9]{0,60}") {
-            let _ = reply(1).take_whole(body.as_bytes());
+        fn no_body_causes_a_panic(body in "\\PC{0,60}|[\\[\\]{}\",:a-z0-9]{0,60}") {
+            let _ = reply(1).push_whole(body.as_bytes());
             let data = Frame {
                 event: Bytes::new(),
                 data: body.into(),
@@ -1060,17 +1060,17 @@ mod tests {
                 whole: false,
             };
             let mut reply = reply(1);
-            let _ = reply.take_frame(&data);
+            let _ = reply.push_frame(&data);
             let _ = reply.finish();
         }
 
         #[test]
-        fn no_cut_makes_it_complete(at in 0usize..140) {
+        fn no_truncation_yields_a_complete_answer(at in 0usize..140) {
             let body = says(json!({ "content": [{ "text": "hello" }] }), json!("stop")).to_string();
             let body = body.as_bytes();
             if at < body.len() {
                 let mut reply = reply(1);
-                prop_assert!(reply.take_whole(&body[..at]).is_err());
+                prop_assert!(reply.push_whole(&body[..at]).is_err());
             }
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::delta_detector::Form;
+use super::delta_detector::TextForm;
 use super::http::USER_AGENT;
 use super::reply::Opening;
 use crate::chat::call::{Call, Delivery, Passing};
@@ -32,7 +32,7 @@ struct Inner {
     body: Bytes,
     model: Arc<str>,
     choices: usize,
-    form: Form,
+    form: TextForm,
     warnings: Vec<Warning>,
 }
 
@@ -52,7 +52,7 @@ impl Prepared {
         mut head: Request,
         model: &Arc<str>,
         call: &Call,
-        form: Form,
+        form: TextForm,
     ) -> Self {
         head.end(body.len());
         let options = &call.prompt.options;
@@ -104,7 +104,7 @@ impl Prepared {
 }
 
 /// The headers of requests that come from the configuration.
-pub(super) struct Standing {
+pub(super) struct FixedHeaders {
     /// The headers of every call.
     lines: Request,
     authorization: Secret,
@@ -112,7 +112,7 @@ pub(super) struct Standing {
     data_inspection: Option<String>,
 }
 
-impl Standing {
+impl FixedHeaders {
     /// Validates the headers of every request. Calls go to this URL, through this proxy.
     pub(super) fn new(
         generation: &Url,

@@ -67,12 +67,12 @@ pub struct Decoder {
     ended: bool,
     cut: bool,
     held: Option<Bytes>,
-    draft: Draft,
+    draft: PendingEvent,
 }
 
 /// The event being decoded.
 #[derive(Debug, Default)]
-struct Draft {
+struct PendingEvent {
     event: Bytes,
     data: Data,
     http_status: Option<u16>,
@@ -101,7 +101,7 @@ impl Decoder {
             ended: false,
             cut: false,
             held: None,
-            draft: Draft::default(),
+            draft: PendingEvent::default(),
         }
     }
 
@@ -134,7 +134,7 @@ impl Decoder {
     )]
     pub fn next(&mut self) -> Result<Option<Frame>, Overflow> {
         if let Some(line) = self.held.take()
-            && let Some(frame) = self.take_line(&line, &line)?
+            && let Some(frame) = self.decode_line(&line, &line)?
         {
             return Ok(Some(frame));
         }
@@ -171,7 +171,7 @@ impl Decoder {
                 self.after_cr = rest.get(end) == Some(&b'\r');
                 self.at += 1;
                 if self.line.is_empty() {
-                    if let Some(frame) = self.take_line(chunk, part)? {
+                    if let Some(frame) = self.decode_line(chunk, part)? {
                         return Ok(Some(frame));
                     }
                     continue;
@@ -189,18 +189,18 @@ impl Decoder {
                 self.cut = true;
             }
             let line = Bytes::from(std::mem::take(&mut self.line));
-            if let Some(frame) = self.take_line(&line, &line)? {
+            if let Some(frame) = self.decode_line(&line, &line)? {
                 return Ok(Some(frame));
             }
         }
     }
 
     /// Handles a line, which is a slice of these bytes.
-    fn take_line(&mut self, bytes: &Bytes, line: &[u8]) -> Result<Option<Frame>, Overflow> {
+    fn decode_line(&mut self, bytes: &Bytes, line: &[u8]) -> Result<Option<Frame>, Overflow> {
         let line = self.without_bom(line);
         if line.is_empty() {
             let frame = self.dispatch(true);
-            self.draft = Draft::default();
+            self.draft = PendingEvent::default();
             self.count_line()?;
             return Ok(frame);
         }
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn u17_the_stream_is_read_as_the_standard_says() {
+    fn u17_the_stream_is_decoded_as_the_standard_requires() {
         let cases: &[(&str, &[(&str, &str)])] = &[
             ("data:a\n\n", &[("", "a")]),
             ("data: a\n\n", &[("", "a")]),
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn events_without_blank_lines_are_told_apart() {
+    fn events_without_blank_lines_are_separated() {
         let stream = "id:1\nevent:result\n:HTTP_STATUS/200\ndata:a\nid:2\nevent:error\n\
                       :HTTP_STATUS/400\ndata:b\nevent:result\ndata:c";
         let (frames, _) = decode(ROOMY, [stream.as_bytes()]);
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_whole_although_the_line_after_it_is_cut() {
+    fn an_event_is_complete_although_the_next_line_is_truncated() {
         for (stream, expected) in [
             ("data:a\nid:1", &[true][..]),
             ("data:a\nid:1\ndata:b", &[true, false]),
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn u16_every_bound_holds() {
+    fn u16_every_limit_is_enforced() {
         let limits = Limits {
             line_bytes: 16,
             event_bytes: 24,
@@ -484,7 +484,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn where_a_stream_is_cut_does_not_matter(stream in stream()) {
+        fn every_split_of_a_stream_decodes_equally(stream in stream()) {
             let limits = Limits { line_bytes: 40, event_bytes: 80 };
             let whole = decode(limits, [&*stream]);
             for at in 0..=stream.len() {

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn media_go_another_way_once_and_only_after_a_refusal_that_is_about_them() {
+    fn media_are_sent_differently_once_and_only_after_a_related_refusal() {
         let unread = error(Reason::MediaUnreachable, "");
         let large = error(
             Reason::MediaTooLarge,

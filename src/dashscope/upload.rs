@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::errors;
-use super::http::{chain, client, no_answer, read};
+use super::http::{chain, client, no_response, read};
 use super::media::is_mime_type;
 use super::upload_policy::{ANY_TYPE, Answer, UploadPolicy, is_safe};
 use super::upload_replay::{Chunks, Replay, Source};
@@ -88,8 +88,8 @@ impl Storage {
     }
 
     /// The error of a request to this URL without a response.
-    fn no_answer(&self, url: &Url, error: reqwest::Error) -> Error {
-        unbilled(no_answer(error, self.settings.network.proxies.of(url)))
+    fn no_response(&self, url: &Url, error: reqwest::Error) -> Error {
+        unbilled(no_response(error, self.settings.network.proxies.of(url)))
     }
 
     /// Uploads bytes and returns their URL. `failures` counts those of the call so far.
@@ -224,7 +224,7 @@ impl Storage {
             .append_pair("model", model);
         let request = self.client()?.get(url).headers(headers.clone());
         let sent = request.send().await;
-        let response = sent.map_err(|error| self.no_answer(&self.uploads, error))?;
+        let response = sent.map_err(|error| self.no_response(&self.uploads, error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read(response.into(), MAX_ANSWER_BYTES).await;
         if !status.is_success() {
@@ -253,7 +253,7 @@ impl Storage {
                     .find_map(|e| e.downcast_ref::<Error>())
                     .cloned();
                 let url = policy.upload_host();
-                return Err(ours.unwrap_or_else(|| self.no_answer(url, error)));
+                return Err(ours.unwrap_or_else(|| self.no_response(url, error)));
             }
         };
         let status = response.status();
@@ -277,10 +277,10 @@ fn type_of<'a>(upload: &'a Upload, first: &[u8]) -> Result<&'a str, Error> {
         ));
     }
     match &*upload.mime_type {
-        said if sniffing::is_unspecific(said) => {
+        declared if sniffing::is_unspecific(declared) => {
             Ok(sniffing::mime_type(first, &upload.name, None).unwrap_or(ANY_TYPE))
         }
-        said if is_mime_type(said) => Ok(said),
+        declared if is_mime_type(declared) => Ok(declared),
         _ => wrong("must be a MIME type".to_owned()),
     }
 }

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_small_upload_can_be_sent_again_from_wherever_it_was_stopped() {
+    async fn a_small_upload_can_be_retried_from_any_point() {
         for stopped in 0..=5 {
             let replay = upload(5, 100);
             let mut first = Source::new(&replay, u64::MAX, Some(500));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_is_bounded_in_bytes_and_in_chunks() {
+    async fn the_replay_buffer_is_bounded_in_bytes_and_chunks() {
         for (chunks, size) in [
             (3, KEPT_BYTES / 2),
             (2, KEPT_BYTES + 1),
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_attempt_is_checked_by_itself() {
+    async fn each_attempt_checks_the_size() {
         let replay = upload(3, 10);
         for _ in 0..2 {
             replay.rewind();

@@ -301,7 +301,7 @@ impl<B> RequestBody<B> {
         if is_large {
             self.memory.wake_request(cx);
         }
-        is_large && self.memory.is_ended()
+        is_large && self.memory.is_cancelled()
     }
 
     /// Whether a caller that stopped in the middle of a message has stopped for too long.

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use super::connection::{Connection, Received};
-use super::error::Broken;
+use super::error::BodyError;
 use super::framing::Framing;
-use super::gzip::{Coding, Unzip};
+use super::gzip::{ContentEncoding, GzipDecoder};
 use super::pool::Pool;
 
 /// A streamed body. Dropping it before its end closes the connection.
@@ -21,7 +21,7 @@ pub struct Body {
     framing: Framing,
     /// Received bytes that were not decoded yet.
     rest: Bytes,
-    unzip: Option<Box<Unzip>>,
+    unzip: Option<Box<GzipDecoder>>,
 }
 
 impl Body {
@@ -32,8 +32,8 @@ impl Body {
             framing: received.framing,
             rest: received.rest,
             unzip: match received.coding {
-                Coding::Identity => None,
-                Coding::Gzip => Some(Box::new(Unzip::new())),
+                ContentEncoding::Identity => None,
+                ContentEncoding::Gzip => Some(Box::new(GzipDecoder::new())),
             },
         };
         if body.framing.is_done() {
@@ -60,7 +60,7 @@ impl Body {
     }
 
     /// Polls the next chunk, which is never empty.
-    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             if let Some(unzip) = &mut self.unzip {
                 match unzip.next() {
@@ -82,12 +82,12 @@ impl Body {
     }
 
     /// The next chunk.
-    pub async fn chunk(&mut self) -> Option<Result<Bytes, Broken>> {
+    pub async fn chunk(&mut self) -> Option<Result<Bytes, BodyError>> {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
 
     /// Polls the next chunk, before decompression.
-    fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+    fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         loop {
             let Some(connection) = &mut self.connection else {
                 return Poll::Ready(None);
@@ -96,7 +96,7 @@ impl Body {
             let taken = if self.rest.is_empty() {
                 match ready!(connection.poll_read(cx, |bytes| take(framing, bytes))) {
                     Ok(taken) => taken,
-                    Err(error) => return Poll::Ready(Some(Err(Broken::Cut(error)))),
+                    Err(error) => return Poll::Ready(Some(Err(BodyError::Cut(error)))),
                 }
             } else {
                 take(framing, &std::mem::take(&mut self.rest))
@@ -112,10 +112,10 @@ impl Body {
                 }
                 Ok(None) if self.framing == Framing::UntilClose => self.connection = None,
                 Ok(None) => {
-                    let cut = Broken::Cut(io::ErrorKind::UnexpectedEof.into());
+                    let cut = BodyError::Cut(io::ErrorKind::UnexpectedEof.into());
                     return Poll::Ready(Some(Err(cut)));
                 }
-                Err(what) => return Poll::Ready(Some(Err(Broken::Malformed(what)))),
+                Err(what) => return Poll::Ready(Some(Err(BodyError::Malformed(what)))),
             }
         }
     }
@@ -130,14 +130,14 @@ impl Body {
         }
     }
 
-    fn finish(&mut self) -> Result<Option<Bytes>, Broken> {
+    fn finish(&mut self) -> Result<Option<Bytes>, BodyError> {
         match self.unzip.take() {
             Some(mut unzip) => unzip.finish(),
             None => Ok(None),
         }
     }
 
-    fn fail(&mut self, broken: Broken) -> Broken {
+    fn fail(&mut self, broken: BodyError) -> BodyError {
         self.connection = None;
         self.rest = Bytes::new();
         self.unzip = None;

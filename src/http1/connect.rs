@@ -22,7 +22,7 @@ use crate::net::Network;
 use crate::net::proxy::Proxy;
 use crate::net::resolver::Resolver;
 
-use super::error::Fault;
+use super::error::RequestError;
 use super::socket::Socket;
 use super::tunnel;
 
@@ -47,7 +47,7 @@ pub(super) struct Connector {
     host: String,
     port: u16,
     tls: Option<Tls>,
-    proxy: Option<Via>,
+    proxy: Option<ProxyRoute>,
     resolver: Resolver,
     timeout: Duration,
 }
@@ -56,7 +56,7 @@ pub(super) struct Connector {
 type Tls = (TlsConnector, ServerName<'static>);
 
 /// The proxy of a connection.
-struct Via {
+struct ProxyRoute {
     proxy: Proxy,
     tls: Option<Tls>,
     /// Whether requests are sent to the proxy itself, without a tunnel.
@@ -65,8 +65,12 @@ struct Via {
 
 impl Connector {
     /// A connector for the host of this URL.
-    pub(super) fn new(url: &Url, network: &Network, timeout: Duration) -> Result<Self, Fault> {
-        let secure = |url: &Url| -> Result<Tls, Fault> {
+    pub(super) fn new(
+        url: &Url,
+        network: &Network,
+        timeout: Duration,
+    ) -> Result<Self, RequestError> {
+        let secure = |url: &Url| -> Result<Tls, RequestError> {
             let name = bare(url.host_str().unwrap_or_default()).to_owned();
             let name = ServerName::try_from(name).map_err(|error| setup(&error))?;
             let config = network
@@ -77,7 +81,7 @@ impl Connector {
         };
         let proxy = match network.proxies.of(url) {
             None => None,
-            Some(proxy) => Some(Via {
+            Some(proxy) => Some(ProxyRoute {
                 tls: match proxy.is_secure() {
                     true => Some(secure(proxy.url())?),
                     false => None,
@@ -100,14 +104,14 @@ impl Connector {
     }
 
     /// Connects, with TLS if the URL requires it.
-    pub(super) async fn connect(&self) -> Result<Socket, Fault> {
+    pub(super) async fn connect(&self) -> Result<Socket, RequestError> {
         match timeout(self.timeout, self.connect_now()).await {
             Ok(connected) => connected,
             Err(_) => Err(self.unconnected(io::ErrorKind::TimedOut.into())),
         }
     }
 
-    async fn connect_now(&self) -> Result<Socket, Fault> {
+    async fn connect_now(&self) -> Result<Socket, RequestError> {
         let socket = match &self.proxy {
             None => Socket::Plain(self.open(&self.host, self.port).await?),
             Some(via) => self.through(via).await?,
@@ -125,15 +129,15 @@ impl Connector {
     }
 
     /// Connects to the proxy, and through a tunnel to the host unless the proxy forwards requests.
-    async fn through(&self, via: &Via) -> Result<Socket, Fault> {
+    async fn through(&self, via: &ProxyRoute) -> Result<Socket, RequestError> {
         let url = via.proxy.url();
-        let failed = |problem: &dyn fmt::Display| Fault::of_proxy(&via.proxy, problem);
+        let failed = |problem: &dyn fmt::Display| RequestError::of_proxy(&via.proxy, problem);
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         let opened = self.open(host, port).await;
         let stream = opened.map_err(|fault| {
             // Not caused by the proxy.
-            if let Fault::Connect(error) = &fault
+            if let RequestError::Connect(error) = &fault
                 && descriptors::are_used_up(error)
             {
                 return fault;
@@ -156,24 +160,24 @@ impl Connector {
         }
     }
 
-    async fn secure<S>(&self, (tls, name): &Tls, stream: S) -> Result<TlsStream<S>, Fault>
+    async fn secure<S>(&self, (tls, name): &Tls, stream: S) -> Result<TlsStream<S>, RequestError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         match tls.connect(name.clone(), stream).await {
             Ok(stream) => Ok(stream),
-            Err(error) if is_tls(&error) => Err(Fault::Tls(error)),
+            Err(error) if is_tls(&error) => Err(RequestError::Tls(error)),
             Err(error) => Err(self.unconnected(error)),
         }
     }
 
     /// Opens a socket to the address of a host that connects first.
-    async fn open(&self, host: &str, port: u16) -> Result<TcpStream, Fault> {
+    async fn open(&self, host: &str, port: u16) -> Result<TcpStream, RequestError> {
         let name_timeout = self.timeout.mul_f32(NAME_SHARE);
         let found = self.resolver.resolve(bare(host), name_timeout).await;
-        let found = found.map_err(|kind| Fault::Unresolved(kind.into()))?;
+        let found = found.map_err(|kind| RequestError::Unresolved(kind.into()))?;
         let addresses = interleaved(&found).map(|ip| SocketAddr::new(ip, port));
-        let stream = first_of(addresses).await.map_err(Fault::Connect)?;
+        let stream = first_of(addresses).await.map_err(RequestError::Connect)?;
         // Both are optimizations, and optional.
         let _ = stream.set_nodelay(true);
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
@@ -181,10 +185,10 @@ impl Connector {
         Ok(stream)
     }
 
-    fn unconnected(&self, error: io::Error) -> Fault {
+    fn unconnected(&self, error: io::Error) -> RequestError {
         match &self.proxy {
-            None => Fault::Connect(error),
-            Some(via) => Fault::of_proxy(&via.proxy, &Fault::Connect(error)),
+            None => RequestError::Connect(error),
+            Some(via) => RequestError::of_proxy(&via.proxy, &RequestError::Connect(error)),
         }
     }
 }
@@ -236,8 +240,8 @@ fn interleaved(found: &[IpAddr]) -> impl Iterator<Item = IpAddr> {
     .take(MAX_ADDRESSES)
 }
 
-fn setup(what: &dyn fmt::Display) -> Fault {
-    Fault::Setup(what.to_string())
+fn setup(what: &dyn fmt::Display) -> RequestError {
+    RequestError::Setup(what.to_string())
 }
 
 /// The host without the brackets of an IPv6 address.
@@ -260,7 +264,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     #[test]
-    fn families_take_turns() {
+    fn address_families_alternate() {
         let ips = |texts: &[&str]| -> Vec<IpAddr> {
             texts.iter().map(|text| text.parse().unwrap()).collect()
         };
@@ -274,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn addresses_that_refuse_are_passed_over_at_once() {
+    async fn refused_addresses_are_skipped_immediately() {
         let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let refusing = gone.local_addr().unwrap();
         drop(gone);
@@ -289,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_does_not_answer_does_not_keep_the_next_one_waiting() {
+    async fn an_unresponsive_address_does_not_delay_the_next_one() {
         // Its queue is full, so that the kernel drops further connections.
         let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
         let full = full.unwrap();

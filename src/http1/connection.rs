@@ -9,9 +9,9 @@ use bytes::Bytes;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
-use super::error::Fault;
+use super::error::RequestError;
 use super::framing::Framing;
-use super::gzip::Coding;
+use super::gzip::ContentEncoding;
 use super::head::{self, Head};
 use super::read_buffer;
 use super::socket::Socket;
@@ -39,7 +39,7 @@ pub(super) struct Received {
     /// The bytes of the body that came with the head.
     pub(super) rest: Bytes,
     /// The content encoding.
-    pub(super) coding: Coding,
+    pub(super) coding: ContentEncoding,
 }
 
 impl Connection {
@@ -71,18 +71,22 @@ impl Connection {
     /// Sends a request and waits for the head of its response. Also returns the bytes after the
     /// head.
     ///
-    /// [`Fault::Unsent`] is returned only if no byte of the request was written to the socket.
-    pub(super) async fn ask(&mut self, head: &[u8], body: &[u8]) -> Result<(Head, Bytes), Fault> {
+    /// [`RequestError::Unsent`] is returned only if no byte of the request was written to the socket.
+    pub(super) async fn exchange(
+        &mut self,
+        head: &[u8],
+        body: &[u8],
+    ) -> Result<(Head, Bytes), RequestError> {
         self.writing = true;
-        let mut asking = Asking {
+        let mut pending = PendingRequest {
             connection: self,
             head,
             body,
             sent: false,
             failed: None,
-            received: Partial::default(),
+            received: PartialHead::default(),
         };
-        poll_fn(|cx| asking.poll(cx)).await
+        poll_fn(|cx| pending.poll(cx)).await
     }
 
     /// Reads once and passes the bytes to `each`. Zero bytes: the host closed its side.
@@ -100,7 +104,7 @@ impl Connection {
 }
 
 /// A request in progress.
-struct Asking<'a> {
+struct PendingRequest<'a> {
     connection: &'a mut Connection,
     head: &'a [u8],
     body: &'a [u8],
@@ -109,18 +113,18 @@ struct Asking<'a> {
     /// Why no more can be written.
     failed: Option<io::Error>,
     /// The received part of the response's head.
-    received: Partial,
+    received: PartialHead,
 }
 
-impl Asking<'_> {
+impl PendingRequest<'_> {
     /// Writes and reads concurrently: a host may respond, and stop reading, before the request is
     /// complete.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Head, Bytes), Fault>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Head, Bytes), RequestError>> {
         if self.connection.writing && self.failed.is_none() {
             match self.poll_write(cx) {
                 Poll::Ready(Ok(())) => self.connection.writing = false,
                 Poll::Ready(Err(error)) if !self.sent => {
-                    return Poll::Ready(Err(Fault::Unsent(error)));
+                    return Poll::Ready(Err(RequestError::Unsent(error)));
                 }
                 // A response that the host sent before closing is still to be read.
                 Poll::Ready(Err(error)) => self.failed = Some(error),
@@ -131,23 +135,25 @@ impl Asking<'_> {
             let received = &mut self.received;
             let read = self.connection.poll_read(cx, |bytes| received.take(bytes));
             match ready!(read) {
-                Ok(Heard::Head(head, rest)) => return Poll::Ready(Ok((head, rest))),
-                Ok(Heard::More) => {}
-                Ok(Heard::End) => {
+                Ok(HeadStatus::Head(head, rest)) => return Poll::Ready(Ok((head, rest))),
+                Ok(HeadStatus::More) => {}
+                Ok(HeadStatus::End) => {
                     let end = self.failed.take();
                     let end = end.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
                     return Poll::Ready(Err(self.broken(end)));
                 }
-                Ok(Heard::Nonsense(what)) => return Poll::Ready(Err(Fault::Malformed(what))),
+                Ok(HeadStatus::Malformed(what)) => {
+                    return Poll::Ready(Err(RequestError::Malformed(what)));
+                }
                 Err(error) => return Poll::Ready(Err(self.broken(error))),
             }
         }
     }
 
-    fn broken(&self, error: io::Error) -> Fault {
+    fn broken(&self, error: io::Error) -> RequestError {
         match self.sent {
-            true => Fault::Reset(error),
-            false => Fault::Unsent(error),
+            true => RequestError::Reset(error),
+            false => RequestError::Unsent(error),
         }
     }
 
@@ -170,16 +176,16 @@ impl Asking<'_> {
 }
 
 /// The result of reading a head.
-enum Heard {
+enum HeadStatus {
     Head(Head, Bytes),
     More,
     End,
-    Nonsense(&'static str),
+    Malformed(&'static str),
 }
 
 /// The received part of an incomplete head.
 #[derive(Default)]
-struct Partial {
+struct PartialHead {
     bytes: Vec<u8>,
     /// The number of interim responses so far.
     interim: usize,
@@ -187,10 +193,10 @@ struct Partial {
     interim_bytes: usize,
 }
 
-impl Partial {
-    fn take(&mut self, bytes: &[u8]) -> Heard {
+impl PartialHead {
+    fn take(&mut self, bytes: &[u8]) -> HeadStatus {
         if bytes.is_empty() {
-            return Heard::End;
+            return HeadStatus::End;
         }
         if self.bytes.is_empty() {
             return self.read(bytes);
@@ -199,14 +205,14 @@ impl Partial {
         self.bytes.extend_from_slice(bytes);
         // A head that arrives byte by byte is not parsed again for each of them.
         if self.bytes.len() < head::MAX_HEAD && !has_blank_line(&self.bytes, before) {
-            return Heard::More;
+            return HeadStatus::More;
         }
         let bytes = std::mem::take(&mut self.bytes);
         self.read(&bytes)
     }
 
     /// Parses heads up to a final one. The rest of an incomplete one is kept.
-    fn read(&mut self, mut bytes: &[u8]) -> Heard {
+    fn read(&mut self, mut bytes: &[u8]) -> HeadStatus {
         loop {
             match head::read(bytes) {
                 // An interim response, such as 100 Continue.
@@ -214,22 +220,22 @@ impl Partial {
                     self.interim += 1;
                     self.interim_bytes += length;
                     if self.interim > MAX_INTERIM || self.interim_bytes > head::MAX_HEAD {
-                        return Heard::Nonsense("too many interim responses");
+                        return HeadStatus::Malformed("too many interim responses");
                     }
                     bytes = bytes.get(length..).unwrap_or_default();
                     if bytes.is_empty() {
-                        return Heard::More;
+                        return HeadStatus::More;
                     }
                 }
                 Ok(Some((head, length))) => {
                     let rest = bytes.get(length..).unwrap_or_default();
-                    return Heard::Head(head, Bytes::copy_from_slice(rest));
+                    return HeadStatus::Head(head, Bytes::copy_from_slice(rest));
                 }
                 Ok(None) => {
                     self.bytes = bytes.to_vec();
-                    return Heard::More;
+                    return HeadStatus::More;
                 }
-                Err(what) => return Heard::Nonsense(what),
+                Err(what) => return HeadStatus::Malformed(what),
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::net::proxy::Proxy;
 
 /// Why a request got no response.
 #[derive(Debug)]
-pub enum Fault {
+pub enum RequestError {
     /// The URL or the certificates of this machine are unusable. Nothing was sent.
     Setup(String),
     /// The host name could not be resolved. Nothing was sent.
@@ -35,7 +35,7 @@ pub enum Fault {
     Encoded,
 }
 
-impl Fault {
+impl RequestError {
     /// The error of a proxy that refused a connection.
     pub(super) fn of_proxy(proxy: &Proxy, problem: &dyn fmt::Display) -> Self {
         Self::Proxy {
@@ -45,7 +45,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setup(what) => f.write_str(what),
@@ -67,11 +67,11 @@ impl fmt::Display for Fault {
     }
 }
 
-impl StdError for Fault {}
+impl StdError for RequestError {}
 
 /// Why a body is incomplete.
 #[derive(Debug)]
-pub enum Broken {
+pub enum BodyError {
     /// The connection broke, or ended before the body did.
     Cut(io::Error),
     /// The body contradicts its framing.
@@ -80,7 +80,7 @@ pub enum Broken {
     Corrupt,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cut(error) => write!(f, "the connection broke: {error}"),
@@ -90,4 +90,4 @@ impl fmt::Display for Broken {
     }
 }
 
-impl StdError for Broken {}
+impl StdError for BodyError {}

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_says_how_its_body_ends() {
+    fn the_framing_follows_from_the_head() {
         use Framing::*;
         let of = |lines: &[_]| Framing::of(200, &headers(lines));
         assert_eq!(of(&[("content-length", "3")]), Ok(Length(3)));
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_joined_and_what_stands_beside_them_is_passed_over() {
+    fn chunks_are_joined_and_extensions_and_trailers_ignored() {
         let text = b"3\r\nabc\r\n0A ;x=\"y\"\r\n0123456789\r\n000\r\nx-trailer: 1\r\n\r\nnext";
         let mut framing = Framing::Chunked(Chunked::new());
         let (body, taken) = all(&mut framing, &[text]).unwrap();
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_chunk_is_refused() {
+    fn invalid_chunks_are_rejected() {
         let long = format!("1;{}", "x".repeat(MAX_ASIDE + 1));
         let trailers = format!("0\r\n{}", "a: b\r\n".repeat(MAX_ASIDE));
         for text in [
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn u16_what_stands_beside_the_data_is_bounded_by_the_data() {
+    fn u16_chunk_overhead_is_bounded_by_the_data() {
         let chunked = |chunk: &str, times: usize| {
             let mut framing = Framing::Chunked(Chunked::new());
             let mut body = Vec::new();
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_takes_no_more_than_it_says() {
+    fn a_body_with_a_length_consumes_no_more() {
         let mut framing = Framing::Length(4);
         let taken = all(&mut framing, &[b"ab", b"cdef"]);
         assert_eq!(taken, Ok((b"abcd".to_vec(), 4)));
@@ -335,7 +335,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_body_is_the_same_wherever_its_bytes_are_cut(
+        fn every_split_of_a_body_decodes_equally(
             chunks in proptest::collection::vec(
                 proptest::collection::vec(any::<u8>(), 1..40),
                 0..8,
@@ -358,7 +358,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in "[0-9a-f;\r\n ]{0,60}", cut in 1usize..20) {
+        fn no_input_causes_a_panic(bytes in "[0-9a-f;\r\n ]{0,60}", cut in 1usize..20) {
             let mut framing = Framing::Chunked(Chunked::new());
             let mut body = Vec::new();
             for piece in bytes.as_bytes().chunks(cut) {

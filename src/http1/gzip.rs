@@ -5,7 +5,7 @@ use std::io::Write as _;
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
 
-use super::error::Broken;
+use super::error::BodyError;
 use super::headers::Headers;
 
 /// How many compressed bytes are decompressed at once. The expansion is a thousandfold at most.
@@ -19,14 +19,14 @@ const BYTES_PER_BYTE: u64 = 24;
 
 /// The content encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(super) enum ContentEncoding {
     /// No compression.
     Identity,
     /// Gzip, which every request accepts.
     Gzip,
 }
 
-impl Coding {
+impl ContentEncoding {
     /// The encoding in these headers; `None` if it is not supported.
     pub(super) fn of(headers: &Headers) -> Option<Self> {
         let mut values = headers.all("content-encoding");
@@ -39,7 +39,7 @@ impl Coding {
 }
 
 /// A gzip decoder.
-pub(super) struct Unzip {
+pub(super) struct GzipDecoder {
     decoder: MultiGzDecoder<Vec<u8>>,
     waiting: Bytes,
     /// The number of compressed bytes so far, and of decompressed ones.
@@ -47,7 +47,7 @@ pub(super) struct Unzip {
     given: u64,
 }
 
-impl Unzip {
+impl GzipDecoder {
     /// A decoder at the start of a body.
     pub(super) fn new() -> Self {
         Self {
@@ -58,22 +58,26 @@ impl Unzip {
         }
     }
 
-    /// Adds compressed bytes. [`Unzip::next`] must have returned `None` before.
+    /// Adds compressed bytes. [`GzipDecoder::next`] must have returned `None` before.
     pub(super) fn push(&mut self, bytes: Bytes) {
         self.waiting = bytes;
     }
 
     /// The next decompressed bytes, if available without more input.
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub(super) fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         while !self.waiting.is_empty() {
             let step = self.waiting.split_to(self.waiting.len().min(STEP));
-            self.decoder.write_all(&step).map_err(|_| Broken::Corrupt)?;
-            self.decoder.flush().map_err(|_| Broken::Corrupt)?;
+            self.decoder
+                .write_all(&step)
+                .map_err(|_| BodyError::Corrupt)?;
+            self.decoder.flush().map_err(|_| BodyError::Corrupt)?;
             self.taken += step.len() as u64;
             self.given += self.decoder.get_ref().len() as u64;
             let most = self.given.saturating_mul(BYTES_PER_BYTE);
             if self.taken > most.saturating_add(FREE_BYTES) {
-                return Err(Broken::Malformed("compressed body with too little output"));
+                return Err(BodyError::Malformed(
+                    "compressed body with too little output",
+                ));
             }
             if let Some(bytes) = self.given() {
                 return Ok(Some(bytes));
@@ -83,8 +87,8 @@ impl Unzip {
     }
 
     /// The last bytes. Fails if the stream may not end here.
-    pub(super) fn finish(&mut self) -> Result<Option<Bytes>, Broken> {
-        self.decoder.try_finish().map_err(|_| Broken::Corrupt)?;
+    pub(super) fn finish(&mut self) -> Result<Option<Bytes>, BodyError> {
+        self.decoder.try_finish().map_err(|_| BodyError::Corrupt)?;
         Ok(self.given())
     }
 
@@ -100,7 +104,7 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
-    fn undo(unzip: &mut Unzip, bytes: Vec<u8>) -> Result<usize, Broken> {
+    fn decompress(unzip: &mut GzipDecoder, bytes: Vec<u8>) -> Result<usize, BodyError> {
         unzip.push(bytes.into());
         let mut length = 0;
         while let Some(bytes) = unzip.next()? {
@@ -110,24 +114,24 @@ mod tests {
     }
 
     #[test]
-    fn u16_compressed_bytes_of_which_nothing_comes_are_bounded() {
+    fn u16_compressed_bytes_without_output_are_bounded() {
         let empty = GzEncoder::new(Vec::new(), Compression::fast());
         let member = empty.finish().unwrap().repeat(100);
-        let mut unzip = Unzip::new();
-        let outcome = (0..1000).find_map(|_| undo(&mut unzip, member.clone()).err());
-        assert!(matches!(outcome, Some(Broken::Malformed(_))));
+        let mut unzip = GzipDecoder::new();
+        let outcome = (0..1000).find_map(|_| decompress(&mut unzip, member.clone()).err());
+        assert!(matches!(outcome, Some(BodyError::Malformed(_))));
     }
 
     #[test]
-    fn a_body_that_is_flushed_after_each_byte_is_read_to_its_end() {
+    fn a_body_flushed_after_each_byte_is_decoded() {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        let mut unzip = Unzip::new();
+        let mut unzip = GzipDecoder::new();
         let mut length = 0;
         for number in 0..100_000_u32 {
             encoder.write_all(&[number as u8]).unwrap();
             encoder.flush().unwrap();
             let bytes = std::mem::take(encoder.get_mut());
-            length += undo(&mut unzip, bytes).unwrap();
+            length += decompress(&mut unzip, bytes).unwrap();
         }
         assert_eq!(length, 100_000);
     }

@@ -19,7 +19,7 @@ pub struct Request {
 
 /// A value that is not valid in a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadValue;
+pub struct InvalidHeaderValue;
 
 impl Request {
     /// Begins with the lines that many requests share: see [`Request::post`].
@@ -40,11 +40,11 @@ impl Request {
     }
 
     /// Adds a header.
-    pub fn line(&mut self, name: &'static str, value: &str) -> Result<(), BadValue> {
+    pub fn line(&mut self, name: &'static str, value: &str) -> Result<(), InvalidHeaderValue> {
         // The rule of `http::HeaderValue`, without its copy.
         let fits = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
         if !value.bytes().all(fits) {
-            return Err(BadValue);
+            return Err(InvalidHeaderValue);
         }
         for part in [name, ": ", value, "\r\n"] {
             self.text.extend_from_slice(part.as_bytes());
@@ -128,11 +128,11 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_request_is_written_as_http_asks() {
+    fn a_request_head_is_encoded() {
         let mut request = Request::post("/api", "h:80");
         request.line("authorization", "Bearer k").unwrap();
-        assert_eq!(request.line("x", "a\r\nb"), Err(BadValue));
-        assert_eq!(request.line("x", "a\0b"), Err(BadValue));
+        assert_eq!(request.line("x", "a\r\nb"), Err(InvalidHeaderValue));
+        assert_eq!(request.line("x", "a\0b"), Err(InvalidHeaderValue));
         request.line("x", "a\tb é").unwrap();
         request.end(1_230);
         let expected = "POST /api HTTP/1.1\r\nhost: h:80\r\nauthorization: Bearer k\r\n\
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_read_when_it_is_all_there() {
+    fn a_head_is_parsed_once_complete() {
         let text = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-A: 1\r\nX-A: 2\r\n\r\nabc";
         for cut in 0..text.len() - 3 {
             assert!(read(&text[..cut]).unwrap().is_none(), "{cut}");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_kept_only_when_it_may_be() {
+    fn keep_alive_follows_version_and_headers() {
         let keeps = |text: &str| read(text.as_bytes()).unwrap().unwrap().0.keep_alive;
         assert!(keeps("HTTP/1.1 200 OK\r\nconnection: keep-alive\r\n\r\n"));
         assert!(!keeps("HTTP/1.1 200 OK\r\nconnection: x, Close\r\n\r\n"));
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_is_refused() {
+    fn invalid_heads_are_rejected() {
         for text in [
             "HTTP/2 200\r\n\r\n",
             "SSH-2.0\r\n",
@@ -185,7 +185,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn no_input_causes_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = read(&bytes);
             let _ = read(&[b"HTTP/1.1 200 OK\r\n", &*bytes].concat());
         }

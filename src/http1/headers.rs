@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_have_no_case_and_values_keep_their_order() {
+    fn names_are_case_insensitive_and_values_keep_their_order() {
         let mut headers = Headers::with_capacity(3, 16);
         headers.add("X-A", b"1");
         headers.add("x-ab", b"");
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_printed_is_text() {
+    fn only_printable_values_are_text() {
         for (value, expected) in [
             (&b"a b\tc~"[..], Some("a b\tc~")),
             ("é".as_bytes(), None),

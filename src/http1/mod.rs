@@ -29,14 +29,14 @@ use bytes::Bytes;
 use url::Url;
 
 pub use body::Body;
-pub use error::{Broken, Fault};
+pub use error::{BodyError, RequestError};
 
 use crate::net::Network;
 
 use connect::Connector;
 use connection::{Connection, Received};
 use framing::Framing;
-use gzip::Coding;
+use gzip::ContentEncoding;
 use head::{Head, Request};
 use headers::Headers;
 use pool::Pool;
@@ -65,7 +65,7 @@ struct Inner {
 }
 
 /// A response whose head was received.
-pub struct Answer {
+pub struct Response {
     /// The status code.
     pub status: u16,
     /// The headers.
@@ -76,7 +76,7 @@ pub struct Answer {
 
 impl Client {
     /// A client for the host of this URL. Does not connect.
-    pub fn new(url: &Url, settings: Http1Config) -> Result<Self, Fault> {
+    pub fn new(url: &Url, settings: Http1Config) -> Result<Self, RequestError> {
         Ok(Self {
             inner: Arc::new(Inner {
                 connector: Connector::new(url, &settings.network, settings.connect_timeout)?,
@@ -91,32 +91,36 @@ impl Client {
     /// A request sent on a reused connection that its host had closed is retried once, on a new
     /// connection, if no byte of it was written to the socket: the host cannot have read any. After
     /// one byte a request is never retried here, because it may have been processed.
-    pub async fn send(&self, request: &Request, body: &Bytes) -> Result<Answer, Fault> {
+    pub async fn send(&self, request: &Request, body: &Bytes) -> Result<Response, RequestError> {
         let request = request.as_bytes();
         if let Some(mut connection) = self.inner.pool.take() {
-            match connection.ask(request, body).await {
-                Err(Fault::Unsent(_)) => {}
+            match connection.exchange(request, body).await {
+                Err(RequestError::Unsent(_)) => {}
                 outcome => return self.answer(connection, outcome?),
             }
         }
         // Boxed: it is rare, and larger than the rest of an exchange.
         let socket = Box::pin(self.inner.connector.connect()).await?;
         let mut connection = Connection::new(socket, self.inner.max_age);
-        let received = connection.ask(request, body).await?;
+        let received = connection.exchange(request, body).await?;
         self.answer(connection, received)
     }
 
-    fn answer(&self, connection: Connection, received: (Head, Bytes)) -> Result<Answer, Fault> {
+    fn answer(
+        &self,
+        connection: Connection,
+        received: (Head, Bytes),
+    ) -> Result<Response, RequestError> {
         let (head, rest) = received;
-        let framing = Framing::of(head.status, &head.headers).map_err(Fault::Malformed)?;
+        let framing = Framing::of(head.status, &head.headers).map_err(RequestError::Malformed)?;
         let keep = head.keep_alive && connection.is_idle();
-        let coding = Coding::of(&head.headers).ok_or(Fault::Encoded)?;
+        let coding = ContentEncoding::of(&head.headers).ok_or(RequestError::Encoded)?;
         let received = Received {
             framing,
             rest,
             coding,
         };
-        Ok(Answer {
+        Ok(Response {
             status: head.status,
             body: Body::new(
                 connection,
@@ -153,7 +157,7 @@ mod tests {
     }
 
     /// Reads a request with a body of this length.
-    async fn heard(stream: &mut TcpStream, length: usize) {
+    async fn read_request(stream: &mut TcpStream, length: usize) {
         let mut bytes = Vec::new();
         let end = loop {
             assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "no request");
@@ -166,13 +170,13 @@ mod tests {
         }
     }
 
-    async fn ask(client: &Client, length: usize) -> Result<Answer, Fault> {
+    async fn exchange(client: &Client, length: usize) -> Result<Response, RequestError> {
         let mut request = Request::post("/", "h");
         request.end(length);
         client.send(&request, &Bytes::from(vec![7; length])).await
     }
 
-    async fn text(mut body: Body) -> Result<String, Broken> {
+    async fn text(mut body: Body) -> Result<String, BodyError> {
         let mut text = String::new();
         while let Some(chunk) = body.chunk().await {
             text.push_str(std::str::from_utf8(&chunk?).unwrap());
@@ -181,17 +185,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_serves_one_request_after_the_other() {
+    async fn a_connection_serves_consecutive_requests() {
         let (listener, client) = listening().await;
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             for _ in 0..3 {
-                heard(&mut stream, 4).await;
+                read_request(&mut stream, 4).await;
                 stream.write_all(FINE).await.unwrap();
             }
         });
         for _ in 0..3 {
-            let answer = ask(&client, 4).await.unwrap();
+            let answer = exchange(&client, 4).await.unwrap();
             assert_eq!(
                 (answer.status, &*text(answer.body).await.unwrap()),
                 (200, "hi")
@@ -201,13 +205,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_was_closed_or_spoke_unasked_is_not_used_again() {
+    async fn a_closed_connection_or_one_with_unsolicited_data_is_not_reused() {
         let (listener, client) = listening().await;
         for unasked in [&b""[..], b"HTTP/1.1 408 Request Timeout\r\n\r\n"] {
-            let asked = ask(&client, 1);
+            let asked = exchange(&client, 1);
             let served = async {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                heard(&mut stream, 1).await;
+                read_request(&mut stream, 1).await;
                 stream.write_all(FINE).await.unwrap();
                 stream
             };
@@ -224,60 +228,60 @@ mod tests {
         // The next request uses a new connection, and is not lost on an old one.
         let served = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            heard(&mut stream, 1).await;
+            read_request(&mut stream, 1).await;
             stream.write_all(FINE).await.unwrap();
         };
-        let (answer, ()) = tokio::join!(ask(&client, 1), served);
+        let (answer, ()) = tokio::join!(exchange(&client, 1), served);
         assert_eq!(text(answer.unwrap().body).await.unwrap(), "hi");
     }
 
     #[tokio::test]
-    async fn what_comes_beyond_an_answer_makes_its_connection_useless() {
+    async fn data_beyond_a_response_makes_its_connection_unusable() {
         let (listener, client) = listening().await;
         let server = tokio::spawn(async move {
             for _ in 0..2 {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                heard(&mut stream, 1).await;
+                read_request(&mut stream, 1).await;
                 stream.write_all(&[FINE, FINE].concat()).await.unwrap();
             }
         });
         for _ in 0..2 {
-            let answer = ask(&client, 1).await.unwrap();
+            let answer = exchange(&client, 1).await.unwrap();
             assert_eq!(text(answer.body).await.unwrap(), "hi");
         }
         server.await.unwrap();
     }
 
     #[tokio::test]
-    async fn an_answer_is_heard_before_the_request_is_all_sent() {
+    async fn a_response_is_read_before_the_request_is_complete() {
         let (listener, client) = listening().await;
         let refusal = b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno";
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            heard(&mut stream, 10).await;
+            read_request(&mut stream, 10).await;
             stream.write_all(refusal).await.unwrap();
             // The listener is closed; a second request needs a second connection.
             let (mut second, _) = listener.accept().await.unwrap();
-            heard(&mut second, 1).await;
+            read_request(&mut second, 1).await;
             second.write_all(FINE).await.unwrap();
             drop(stream);
         });
-        let answer = ask(&client, 64 << 20).await.unwrap();
+        let answer = exchange(&client, 64 << 20).await.unwrap();
         assert_eq!(
             (answer.status, &*text(answer.body).await.unwrap()),
             (413, "no")
         );
-        let answer = ask(&client, 1).await.unwrap();
+        let answer = exchange(&client, 1).await.unwrap();
         assert_eq!(answer.status, 200);
         server.await.unwrap();
     }
 
     #[tokio::test]
-    async fn what_comes_before_an_answer_is_passed_over() {
+    async fn interim_responses_are_skipped() {
         let (listener, client) = listening().await;
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            heard(&mut stream, 1).await;
+            read_request(&mut stream, 1).await;
             let early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\na: b\r\n\r\n";
             stream.write_all(early).await.unwrap();
             for part in [&FINE[..9], &FINE[9..]] {
@@ -285,7 +289,7 @@ mod tests {
                 stream.write_all(part).await.unwrap();
             }
         });
-        let answer = ask(&client, 1).await.unwrap();
+        let answer = exchange(&client, 1).await.unwrap();
         assert_eq!(
             (answer.status, &*text(answer.body).await.unwrap()),
             (200, "hi")
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_breaks_says_how_far_it_came() {
+    async fn a_broken_connection_reports_what_was_sent() {
         for (said, answered) in [
             (&b""[..], false),
             (b"HTTP/1.1 200 OK\r\ncontent-", false),
@@ -307,22 +311,25 @@ mod tests {
             let (listener, client) = listening().await;
             let server = tokio::spawn(async move {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                heard(&mut stream, 1).await;
+                read_request(&mut stream, 1).await;
                 stream.write_all(said).await.unwrap();
             });
-            match ask(&client, 1).await {
+            match exchange(&client, 1).await {
                 Ok(answer) => {
                     assert!(answered, "{said:?}");
-                    assert!(matches!(text(answer.body).await, Err(Broken::Cut(_))));
+                    assert!(matches!(text(answer.body).await, Err(BodyError::Cut(_))));
                 }
-                Err(fault) => assert!(!answered && matches!(fault, Fault::Reset(_)), "{fault}"),
+                Err(fault) => assert!(
+                    !answered && matches!(fault, RequestError::Reset(_)),
+                    "{fault}"
+                ),
             }
             server.await.unwrap();
         }
     }
 
     #[tokio::test]
-    async fn what_is_no_http_is_told_as_that() {
+    async fn a_response_that_is_not_http_is_malformed() {
         for said in [
             &b"SSH-2.0-OpenSSH_9.6\r\n"[..],
             b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
@@ -330,25 +337,25 @@ mod tests {
             let (listener, client) = listening().await;
             let server = tokio::spawn(async move {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                heard(&mut stream, 1).await;
+                read_request(&mut stream, 1).await;
                 stream.write_all(said).await.unwrap();
             });
-            let fault = ask(&client, 1).await.err().unwrap();
-            assert!(matches!(fault, Fault::Malformed(_)), "{fault}");
+            let fault = exchange(&client, 1).await.err().unwrap();
+            assert!(matches!(fault, RequestError::Malformed(_)), "{fault}");
             server.await.unwrap();
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_does_not_wait_for_ever() {
+    async fn idle_connections_expire() {
         let (listener, client) = listening().await;
         let served = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            heard(&mut stream, 1).await;
+            read_request(&mut stream, 1).await;
             stream.write_all(FINE).await.unwrap();
             stream
         };
-        let (answer, mut stream) = tokio::join!(ask(&client, 1), served);
+        let (answer, mut stream) = tokio::join!(exchange(&client, 1), served);
         text(answer.unwrap().body).await.unwrap();
         let waited = tokio::time::Instant::now();
         assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "it was closed");

@@ -13,7 +13,7 @@ use tower::Service as _;
 
 use crate::net::proxy::Proxy;
 
-use super::error::Fault;
+use super::error::RequestError;
 use super::head;
 
 /// The maximum length of the head of a proxy's response. Its body is ignored.
@@ -24,7 +24,7 @@ pub(super) async fn pass<S>(
     stream: S,
     proxy: &Proxy,
     target: Option<(&str, u16)>,
-) -> Result<S, Fault>
+) -> Result<S, RequestError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -35,7 +35,7 @@ where
     }
 }
 
-async fn connect<S>(mut stream: S, proxy: &Proxy, host: &str, port: u16) -> Result<S, Fault>
+async fn connect<S>(mut stream: S, proxy: &Proxy, host: &str, port: u16) -> Result<S, RequestError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -49,7 +49,7 @@ where
         );
     }
     request.push_str("\r\n");
-    let failed = |error| Fault::of_proxy(proxy, &Fault::Connect(error));
+    let failed = |error| RequestError::of_proxy(proxy, &RequestError::Connect(error));
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
     stream.flush().await.map_err(failed)?;
     let mut answer = Vec::new();
@@ -59,7 +59,7 @@ where
         answer.extend_from_slice(piece.get(..length).unwrap_or_default());
         match head::read(&answer) {
             Ok(Some((head, _))) if head.status == 407 => {
-                return Err(Fault::ProxyCredentials(proxy.to_string()));
+                return Err(RequestError::ProxyCredentials(proxy.to_string()));
             }
             // The client sends first, so no data of the host can have arrived.
             Ok(Some((head, end))) if head.status / 100 == 2 && end == answer.len() => {
@@ -67,29 +67,29 @@ where
             }
             Ok(Some((head, _))) if head.status / 100 == 2 => {
                 let problem = "it sent data before the tunnel was used";
-                return Err(Fault::of_proxy(proxy, &problem));
+                return Err(RequestError::of_proxy(proxy, &problem));
             }
             Ok(Some((head, _))) => {
                 let problem = format!("it answered CONNECT with HTTP {}", head.status);
-                return Err(Fault::of_proxy(proxy, &problem));
+                return Err(RequestError::of_proxy(proxy, &problem));
             }
-            Err(problem) => return Err(Fault::of_proxy(proxy, &problem)),
+            Err(problem) => return Err(RequestError::of_proxy(proxy, &problem)),
             Ok(None) if length == 0 => {
-                return Err(Fault::of_proxy(proxy, &"it closed the connection"));
+                return Err(RequestError::of_proxy(proxy, &"it closed the connection"));
             }
             Ok(None) if answer.len() > MAX_ANSWER => {
-                return Err(Fault::of_proxy(proxy, &"its answer is too long"));
+                return Err(RequestError::of_proxy(proxy, &"its answer is too long"));
             }
             Ok(None) => {}
         }
     }
 }
 
-async fn socks<S>(stream: S, proxy: &Proxy, host: &str, port: u16) -> Result<S, Fault>
+async fn socks<S>(stream: S, proxy: &Proxy, host: &str, port: u16) -> Result<S, RequestError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let problem = |error: &dyn std::fmt::Display| Fault::of_proxy(proxy, error);
+    let problem = |error: &dyn std::fmt::Display| RequestError::of_proxy(proxy, error);
     let target: Uri = format!("https://{host}:{port}")
         .parse()
         .map_err(|error| problem(&error))?;

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::chat::call::Caller;
 use crate::error::{Error, Reason};
 
-use super::holders::{Holders, Places, Totals};
+use super::holders::{CallCounts, Holders, Totals};
 
 /// The unit of the ledger: the size of an idle stream, such as a health watch.
 pub const GRAIN: usize = 8 * 1024;
@@ -113,7 +113,7 @@ struct Inner {
     /// What each caller's calls hold beyond [`CALL`].
     holders: Arc<Holders>,
     /// Counts the calls in flight of each caller.
-    places: OnceLock<Arc<dyn Places>>,
+    places: OnceLock<Arc<dyn CallCounts>>,
 }
 
 impl Default for MemoryLedger {
@@ -171,7 +171,7 @@ impl MemoryLedger {
 
     /// Sets the source of the calls in flight per caller, which is queried only when memory is
     /// short.
-    pub fn count_calls(&self, places: Arc<dyn Places>) {
+    pub fn count_calls(&self, places: Arc<dyn CallCounts>) {
         // Each relay has one ledger, so there is nothing to replace.
         let _ = self.inner.places.set(places);
     }
@@ -217,14 +217,14 @@ impl MemoryLedger {
         let freed = self.inner.holders.choose(bytes, &totals, room);
         let mut ended = 0;
         for call in self.inner.holders.take_chosen() {
-            call.end();
+            call.cancel();
             ended += 1;
         }
         (ended, bytes.saturating_sub(freed))
     }
 
     /// The callers above their fair share, and by how much: the largest first.
-    pub fn above_part(&self) -> Vec<(Caller, usize)> {
+    pub fn above_fair_share(&self) -> Vec<(Caller, usize)> {
         let totals = self.totals();
         totals.above(self.room(&totals, self.used()))
     }
@@ -264,9 +264,9 @@ impl MemoryLedger {
             .fetch_add(bytes, Ordering::Relaxed)
             .saturating_add(bytes);
         let used = self.used();
-        let is_within_part =
-            || owner.is_some_and(|owner| self.has_room_for((owner, claim), bytes, used));
-        if of_kind > self.limit_of(kind) || used > mark && !is_within_part() {
+        let is_within_fair_share =
+            || owner.is_some_and(|owner| self.can_hold((owner, claim), bytes, used));
+        if of_kind > self.limit_of(kind) || used > mark && !is_within_fair_share() {
             counter.fetch_sub(bytes, Ordering::Relaxed);
             return Err(full());
         }
@@ -278,12 +278,12 @@ impl MemoryLedger {
 
     /// Whether this caller is within its fair share with this many more bytes, and they fit below
     /// the limit, if necessary because calls of others are chosen for cancellation.
-    fn has_room_for(&self, (owner, claim): (Caller, Claim), bytes: usize, used: usize) -> bool {
+    fn can_hold(&self, (owner, claim): (Caller, Claim), bytes: usize, used: usize) -> bool {
         let mut totals = self.totals();
         totals.add(owner, bytes);
         let room = self.room(&totals, used);
-        let is_within = totals.is_within_part(owner, room);
-        if !is_within || claim == Claim::New && !totals.gives_way(owner, room) {
+        let is_within = totals.is_within_fair_share(owner, room);
+        if !is_within || claim == Claim::New && !totals.must_release(owner, room) {
             return false;
         }
         let holders = &self.inner.holders;
@@ -400,7 +400,7 @@ mod tests {
     const LIMIT: usize = 100 * GRAIN;
 
     #[test]
-    fn new_calls_are_refused_before_running_ones() {
+    fn new_calls_are_rejected_before_running_ones() {
         let ledger = MemoryLedger::new(LIMIT);
         let mut running = ledger.share(Kind::Answers);
         running.fit(85 * GRAIN, Claim::Running).unwrap();
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_and_what_nobody_answers_for_has_a_limit_of_its_own() {
+    fn kept_results_and_unauthenticated_calls_have_their_own_limits() {
         let ledger = MemoryLedger::new(LIMIT);
         for (kind, percent) in [
             (Kind::Kept, KEPT_PERCENT),
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pressure_is_reported_above_its_mark_only() {
+    async fn pressure_is_reported_only_above_its_threshold() {
         let ledger = MemoryLedger::new(LIMIT);
         let mut share = ledger.share(Kind::Answers);
         share.fit(92 * GRAIN, Claim::Running).unwrap();
@@ -444,7 +444,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_account_is_the_sum_of_its_shares(
+        fn the_ledger_is_the_sum_of_its_shares(
             steps in proptest::collection::vec((0_usize..8, 0_usize..40 * GRAIN), 0..60),
         ) {
             let ledger = MemoryLedger::new(LIMIT);

@@ -8,7 +8,7 @@ use crate::chat::call::Caller;
 use crate::error::Error;
 
 use super::account::{CALL, Claim, Kind, Share, full};
-use super::holders::{Ending, Holding};
+use super::holders::{Cancel, Holding};
 
 /// The memory of one call. Cheap to clone; all clones share it, and dropping the last one releases
 /// the memory.
@@ -20,7 +20,7 @@ struct Call {
     owner: Option<Caller>,
     parts: Mutex<Parts>,
     ended: AtomicBool,
-    ends: Mutex<Ends>,
+    ends: Mutex<CancelTargets>,
 }
 
 #[derive(Debug)]
@@ -42,11 +42,11 @@ struct Parts {
 
 /// What is cancelled with the call.
 #[derive(Debug, Default)]
-struct Ends {
+struct CancelTargets {
     /// The task that waits for the rest of the request.
     request: Option<Waker>,
     /// The response and the call behind it.
-    response: Option<Weak<dyn Ending>>,
+    response: Option<Weak<dyn Cancel>>,
 }
 
 impl CallMemory {
@@ -146,11 +146,11 @@ impl CallMemory {
 
     /// Registers the response, and the call behind it, to be cancelled when the memory of the call
     /// is reclaimed.
-    pub fn end_with(&self, response: Weak<dyn Ending>) {
+    pub fn cancel_with(&self, response: Weak<dyn Cancel>) {
         self.0.ends().response = Some(response);
         // It may have been reclaimed in between.
-        if self.is_ended() {
-            self.0.end();
+        if self.is_cancelled() {
+            self.0.cancel();
         }
     }
 
@@ -165,7 +165,7 @@ impl CallMemory {
     }
 
     /// Whether the memory of the call is being reclaimed.
-    pub fn is_ended(&self) -> bool {
+    pub fn is_cancelled(&self) -> bool {
         self.0.ended.load(Ordering::SeqCst)
     }
 
@@ -216,20 +216,20 @@ impl Parts {
 }
 
 impl Call {
-    fn ends(&self) -> MutexGuard<'_, Ends> {
+    fn ends(&self) -> MutexGuard<'_, CancelTargets> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Ending for Call {
-    fn end(&self) {
+impl Cancel for Call {
+    fn cancel(&self) {
         self.ended.store(true, Ordering::SeqCst);
         let ends = std::mem::take(&mut *self.ends());
         if let Some(request) = ends.request {
             request.wake();
         }
         if let Some(response) = ends.response.and_then(|response| response.upgrade()) {
-            response.end();
+            response.cancel();
         }
     }
 }
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_holds_its_request_until_it_is_answered_and_its_answer_until_the_end() {
+    fn a_call_releases_its_request_on_response_and_its_response_at_the_end() {
         let ledger = MemoryLedger::new(LIMIT);
         let call = CallMemory::new(ledger.admit(Kind::Requests, Caller(1)).unwrap());
         assert_eq!(ledger.of(Kind::Requests), CALL);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_within_its_part_is_admitted_above_the_mark_and_who_is_above_is_not() {
+    fn only_callers_within_their_fair_share_are_admitted_above_the_threshold() {
         let ledger = MemoryLedger::new(LIMIT);
         let calls: Vec<_> = (0..3).map(|_| call(&ledger, HOG)).collect();
         for one in &calls {
@@ -285,12 +285,12 @@ mod tests {
         ledger.admit(Kind::Requests, HOG).unwrap_err();
         let good = call(&ledger, GOOD);
         good.receive(8 * GRAIN).unwrap();
-        assert!(!calls.iter().any(CallMemory::is_ended), "there is room");
+        assert!(!calls.iter().any(CallMemory::is_cancelled), "there is room");
         calls[0].receive(5 * GRAIN).unwrap_err();
     }
 
     #[test]
-    fn at_the_limit_calls_of_the_heaviest_caller_make_room_for_others() {
+    fn at_the_limit_calls_of_the_largest_caller_are_cancelled_for_others() {
         let ledger = MemoryLedger::new(LIMIT);
         let heavy = call(&ledger, HOG);
         heavy.answer(50 * GRAIN).unwrap();
@@ -303,15 +303,15 @@ mod tests {
         good.answer(20 * GRAIN).unwrap();
         heavy.answer(51 * GRAIN).unwrap_err();
         assert_eq!((ledger.excess(), ledger.relieve(0)), (0, (1, 0)));
-        assert_eq!((heavy.is_ended(), light.is_ended()), (true, false));
-        assert!(!good.is_ended());
+        assert_eq!((heavy.is_cancelled(), light.is_cancelled()), (true, false));
+        assert!(!good.is_cancelled());
         drop(heavy);
         assert_eq!(ledger.holders().returning(), 0);
         assert_eq!(ledger.used(), 54 * GRAIN);
     }
 
     #[test]
-    fn memory_is_taken_back_from_those_above_their_part_alone() {
+    fn memory_is_reclaimed_only_from_callers_above_their_fair_share() {
         let ledger = MemoryLedger::new(LIMIT);
         let hog: Vec<_> = (0..6).map(|_| call(&ledger, HOG)).collect();
         let good = call(&ledger, GOOD);
@@ -322,8 +322,8 @@ mod tests {
         assert_eq!(ledger.used(), 96 * GRAIN);
         let (ended, missing) = ledger.relieve(ledger.excess());
         assert_eq!((ended, missing), (2, 0));
-        assert_eq!(hog.iter().filter(|one| one.is_ended()).count(), 2);
-        assert!(!good.is_ended(), "though it is the heaviest call");
+        assert_eq!(hog.iter().filter(|one| one.is_cancelled()).count(), 2);
+        assert!(!good.is_cancelled(), "though it is the heaviest call");
         drop(hog);
         // Memory that a call has released is not required of it.
         good.answer(0).unwrap();

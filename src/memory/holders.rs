@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::chat::call::{Caller, CallerMap};
 
 /// A call that can be cancelled by another task.
-pub trait Ending: Debug + Send + Sync {
+pub trait Cancel: Debug + Send + Sync {
     /// Cancels it, so that it releases its memory soon. Does not wait.
-    fn end(&self);
+    fn cancel(&self);
 }
 
 /// The number of calls in flight of each caller.
-pub trait Places: Debug + Send + Sync {
+pub trait CallCounts: Debug + Send + Sync {
     /// Calls `tell` with each caller and its number of calls.
     fn each(&self, tell: &mut dyn FnMut(Caller, usize));
 }
@@ -43,7 +43,7 @@ impl Totals {
     /// Whether a caller above its fair share has to release memory for a new call of this caller:
     /// one with several calls, or with more than half of `room`. The only call of another caller,
     /// which may be billed, is not cancelled for a new one.
-    pub(super) fn gives_way(&self, to: Caller, room: usize) -> bool {
+    pub(super) fn must_release(&self, to: Caller, room: usize) -> bool {
         let above = self.above(room);
         let mut others = above.iter().filter(|(caller, _)| *caller != to);
         others.any(|(caller, _)| {
@@ -60,7 +60,7 @@ impl Totals {
     }
 
     /// Whether everything held would fit into `room` if no caller held more than this one.
-    pub(super) fn is_within_part(&self, caller: Caller, room: usize) -> bool {
+    pub(super) fn is_within_fair_share(&self, caller: Caller, room: usize) -> bool {
         let own = self.0.get(&caller).copied().unwrap_or_default();
         let totals = self.0.values();
         let sum = totals.fold(0_usize, |sum, total| sum.saturating_add(own.min(*total)));
@@ -68,7 +68,7 @@ impl Totals {
     }
 
     /// The fair share: the most that each caller may hold so that all fit into `room`.
-    fn part(&self, mut room: usize) -> usize {
+    fn fair_share(&self, mut room: usize) -> usize {
         let mut totals: Vec<_> = self.0.values().copied().collect();
         totals.sort_unstable();
         let mut left = totals.len();
@@ -85,7 +85,7 @@ impl Totals {
 
     /// The callers above their fair share, and by how much: the largest first.
     pub(super) fn above(&self, room: usize) -> Vec<(Caller, usize)> {
-        let part = self.part(room);
+        let part = self.fair_share(room);
         let above = |(caller, total): (&Caller, &usize)| {
             let more = total.saturating_sub(part);
             (more > 0).then_some((*caller, more))
@@ -108,7 +108,7 @@ pub(super) struct Holders {
 struct State {
     callers: CallerMap<Holder>,
     /// The chosen calls that are not cancelled yet.
-    chosen: Vec<Weak<dyn Ending>>,
+    chosen: Vec<Weak<dyn Cancel>>,
     next: u64,
 }
 
@@ -123,7 +123,7 @@ struct Holder {
 struct Large {
     bytes: usize,
     is_chosen: bool,
-    call: Weak<dyn Ending>,
+    call: Weak<dyn Cancel>,
 }
 
 impl Holders {
@@ -173,7 +173,7 @@ impl Holders {
     }
 
     /// Removes the chosen calls that still exist, to be cancelled.
-    pub(super) fn take_chosen(&self) -> Vec<Arc<dyn Ending>> {
+    pub(super) fn take_chosen(&self) -> Vec<Arc<dyn Cancel>> {
         let chosen = std::mem::take(&mut self.lock().chosen);
         chosen.iter().filter_map(Weak::upgrade).collect()
     }
@@ -204,7 +204,7 @@ pub(super) struct Holding {
 
 impl Holding {
     /// Adds an entry for a call that holds nothing yet.
-    pub(super) fn new(holders: &Arc<Holders>, owner: Caller, call: Weak<dyn Ending>) -> Self {
+    pub(super) fn new(holders: &Arc<Holders>, owner: Caller, call: Weak<dyn Cancel>) -> Self {
         let mut state = holders.lock();
         let id = state.next;
         state.next += 1;
@@ -274,11 +274,11 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_little_beside_one_that_holds_nearly_all_is_within_its_part() {
+    fn a_small_caller_beside_a_large_one_is_within_its_fair_share() {
         let totals = totals(&[80, 15, 1, 1, 1]);
         for (caller, within) in [(0, false), (1, true), (2, true), (9, true)] {
             assert_eq!(
-                totals.is_within_part(Caller(caller), 85),
+                totals.is_within_fair_share(Caller(caller), 85),
                 within,
                 "{caller}"
             );
@@ -287,25 +287,25 @@ mod tests {
     }
 
     #[test]
-    fn the_only_call_of_a_caller_does_not_give_way_to_a_new_one() {
+    fn the_only_call_of_a_caller_is_not_cancelled_for_a_new_one() {
         let mut totals = totals(&[30, 30, 30, 5]);
-        assert!(!totals.gives_way(Caller(3), 85));
+        assert!(!totals.must_release(Caller(3), 85));
         totals.count(Caller(1), 2);
-        assert!(totals.gives_way(Caller(3), 85));
-        assert!(!totals.gives_way(Caller(1), 85), "not to itself");
+        assert!(totals.must_release(Caller(3), 85));
+        assert!(!totals.must_release(Caller(1), 85), "not to itself");
     }
 
     #[test]
-    fn those_that_hold_equal_parts_of_too_much_are_all_above_them() {
+    fn callers_with_equal_shares_of_too_much_are_all_above_them() {
         let totals = totals(&[30, 30, 30]);
-        assert!((0..3).all(|caller| !totals.is_within_part(Caller(caller), 85)));
+        assert!((0..3).all(|caller| !totals.is_within_fair_share(Caller(caller), 85)));
         assert_eq!(totals.above(85).len(), 3);
         assert!(totals.above(90).is_empty());
     }
 
     proptest! {
         #[test]
-        fn what_lies_above_all_parts_is_what_does_not_fit(
+        fn the_excess_above_all_fair_shares_is_what_does_not_fit(
             held in proptest::collection::vec(0_usize..1000, 0..20),
             room in 0_usize..5000,
         ) {
@@ -318,7 +318,7 @@ mod tests {
             prop_assert!((missing..=missing + held.len()).contains(&more));
             for (number, own) in (0..).zip(&held) {
                 let is_above = above.iter().any(|(caller, _)| *caller == Caller(number));
-                let within = totals.is_within_part(Caller(number), room);
+                let within = totals.is_within_fair_share(Caller(number), room);
                 prop_assert!(*own == 0 || is_above != within, "{} of {:?}", number, held);
             }
         }

@@ -30,4 +30,4 @@ pub use account::{
     RELIEVE_PERCENT, Share, WATCHES_PERCENT, full,
 };
 pub use call::CallMemory;
-pub use holders::{Ending, Places};
+pub use holders::{CallCounts, Cancel};

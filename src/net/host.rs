@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_told_from_what_looks_like_it() {
+    fn loopback_is_distinguished_from_similar_hosts() {
         for (url, expected) in [
             ("http://localhost:1", true),
             ("http://LOCALHOST", true),

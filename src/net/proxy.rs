@@ -15,7 +15,7 @@ use crate::secret::Secret;
 use super::host::is_loopback;
 
 /// What is wrong with the URL of a proxy, and how to fix it. Never quotes the URL.
-pub type Wrong = (&'static str, &'static str);
+pub type InvalidProxy = (&'static str, &'static str);
 
 /// The hint in errors about proxy URLs.
 const EXAMPLE: &str = "write it as in http://proxy.example:3128";
@@ -68,7 +68,7 @@ enum Hosts {
 
 impl Proxy {
     /// Parses the URL of a proxy. Without a scheme it is `http`.
-    pub fn parse(text: &str) -> Result<Self, Wrong> {
+    pub fn parse(text: &str) -> Result<Self, InvalidProxy> {
         let whole = match text.contains("://") {
             true => text.to_owned(),
             false => format!("http://{text}"),
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_read_as_people_write_it() {
+    fn common_spellings_of_a_proxy_are_parsed() {
         for (text, expected, authorization) in [
             ("http://p.example:3128", "http://p.example:3128", None),
             ("p.example:3128", "http://p.example:3128", None),
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_never_shown() {
+    fn a_password_is_never_printed() {
         let proxy = Proxy::parse("http://user:canary@p.example:1").unwrap();
         let shown = format!("{proxy} {proxy:?} {}", proxy.url());
         assert!(!shown.contains("canary"), "{shown}");
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_reached_directly_unless_that_is_asked_for() {
+    fn loopback_bypasses_the_proxy_by_default() {
         let proxy = Proxy::parse("http://p.example:1").ok();
         let mut proxies = Proxies {
             http: proxy.clone(),

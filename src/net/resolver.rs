@@ -32,10 +32,10 @@ const FRESH: Duration = Duration::from_secs(5);
 const STALE: Duration = Duration::from_secs(10 * 60);
 
 /// The fraction of the timeout that a lookup may take if there is an older result.
-const SHARE_WITH_ANSWER: f64 = 0.25;
+const STALE_SHARE: f64 = 0.25;
 
 /// The result of a lookup.
-type Answer = Result<Arc<[IpAddr]>, io::ErrorKind>;
+type LookupResult = Result<Arc<[IpAddr]>, io::ErrorKind>;
 
 /// The lookup function of the system.
 type Lookup =
@@ -58,7 +58,7 @@ struct Name {
     /// The last good result, and its time.
     good: Option<(Instant, Arc<[IpAddr]>)>,
     /// The lookup in progress.
-    asked: Option<watch::Receiver<Option<Answer>>>,
+    pending: Option<watch::Receiver<Option<LookupResult>>>,
 }
 
 impl Name {
@@ -98,33 +98,33 @@ impl Resolver {
     }
 
     /// The addresses of a host, at least one, within this timeout.
-    pub async fn resolve(&self, host: &str, timeout: Duration) -> Answer {
+    pub async fn resolve(&self, host: &str, timeout: Duration) -> LookupResult {
         if let Ok(address) = host.parse() {
             return Ok(Arc::new([address]));
         }
-        let (mut asked, old) = {
+        let (mut pending, old) = {
             let mut names = self.names();
-            if !make_room(&mut names, host) {
+            if !evict_for(&mut names, host) {
                 return Err(io::ErrorKind::ResourceBusy);
             }
             let name = names.entry(host.to_owned()).or_default();
             if let Some(fresh) = name.good_for(FRESH) {
                 return Ok(fresh);
             }
-            let under_way = name.asked.take();
+            let under_way = name.pending.take();
             // The lookup of a runtime that ended is closed, and never completes.
-            let asked = match under_way.filter(|asked| asked.has_changed().is_ok()) {
-                Some(asked) => asked,
-                None => self.ask(host),
+            let pending = match under_way.filter(|pending| pending.has_changed().is_ok()) {
+                Some(pending) => pending,
+                None => self.start_lookup(host),
             };
-            name.asked = Some(asked.clone());
-            (asked, name.good_for(STALE))
+            name.pending = Some(pending.clone());
+            (pending, name.good_for(STALE))
         };
         let patience = match old {
-            Some(_) => timeout.mul_f64(SHARE_WITH_ANSWER),
+            Some(_) => timeout.mul_f64(STALE_SHARE),
             None => timeout,
         };
-        let answer = match tokio::time::timeout(patience, asked.wait_for(Option::is_some)).await {
+        let answer = match tokio::time::timeout(patience, pending.wait_for(Option::is_some)).await {
             Ok(Ok(answer)) => answer.clone().unwrap_or(Err(io::ErrorKind::Other)),
             Ok(Err(_)) => Err(io::ErrorKind::Interrupted),
             Err(_) => Err(io::ErrorKind::TimedOut),
@@ -136,8 +136,8 @@ impl Resolver {
     }
 
     /// Starts a lookup, and caches its result.
-    fn ask(&self, host: &str) -> watch::Receiver<Option<Answer>> {
-        let (answers, asked) = watch::channel(None);
+    fn start_lookup(&self, host: &str) -> watch::Receiver<Option<LookupResult>> {
+        let (answers, pending) = watch::channel(None);
         let (this, host) = (self.clone(), host.to_owned());
         tokio::spawn(async move {
             let slots = Arc::clone(&this.inner.slots);
@@ -150,14 +150,14 @@ impl Resolver {
                 Err(error) => Err(error.kind()),
             };
             if let Some(name) = this.names().get_mut(&host) {
-                name.asked = None;
+                name.pending = None;
                 if let Ok(addresses) = &answer {
                     name.good = Some((Instant::now(), Arc::clone(addresses)));
                 }
             }
             answers.send_replace(Some(answer));
         });
-        asked
+        pending
     }
 
     fn names(&self) -> MutexGuard<'_, HashMap<String, Name>> {
@@ -166,8 +166,8 @@ impl Resolver {
     }
 
     /// This resolver with a timeout, for `reqwest`.
-    pub(super) fn within(self, timeout: Duration) -> Within {
-        Within {
+    pub(super) fn within(self, timeout: Duration) -> TimedResolver {
+        TimedResolver {
             resolver: self,
             timeout,
         }
@@ -176,18 +176,18 @@ impl Resolver {
 
 /// Whether this name can be cached. If the cache is full, the name with the oldest result is
 /// evicted, unless all lookups are in progress.
-fn make_room(names: &mut HashMap<String, Name>, host: &str) -> bool {
+fn evict_for(names: &mut HashMap<String, Name>, host: &str) -> bool {
     if names.len() < MAX_NAMES || names.contains_key(host) {
         return true;
     }
-    let idle = names.iter().filter(|(_, name)| name.asked.is_none());
+    let idle = names.iter().filter(|(_, name)| name.pending.is_none());
     let oldest = idle.min_by_key(|(_, name)| name.good.as_ref().map(|(since, _)| *since));
     let oldest = oldest.map(|(host, _)| host.clone());
     oldest.is_some_and(|oldest| names.remove(&oldest).is_some())
 }
 
 /// A resolver with a timeout.
-pub(super) struct Within {
+pub(super) struct TimedResolver {
     resolver: Resolver,
     timeout: Duration,
 }
@@ -204,7 +204,7 @@ impl std::fmt::Display for Unresolved {
 
 impl std::error::Error for Unresolved {}
 
-impl reqwest::dns::Resolve for Within {
+impl reqwest::dns::Resolve for TimedResolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         let (resolver, timeout) = (self.resolver.clone(), self.timeout);
         Box::pin(async move {
@@ -229,8 +229,8 @@ mod tests {
 
     /// A resolver whose lookups take this long, and the number of its lookups.
     fn resolver(takes: Duration, fails: bool) -> (Resolver, Arc<AtomicUsize>) {
-        let (asked, running) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let count = Arc::clone(&asked);
+        let (pending, running) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&pending);
         let resolver = Resolver::new(move |_| {
             let number = count.fetch_add(1, Ordering::SeqCst);
             let running = Arc::clone(&running);
@@ -247,12 +247,12 @@ mod tests {
                 }
             })
         });
-        (resolver, asked)
+        (resolver, pending)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_thousand_who_want_one_name_ask_once_and_give_up_in_time() {
-        let (resolver, asked) = resolver(3600 * SECOND, false);
+    async fn concurrent_lookups_of_a_name_are_shared_and_time_out() {
+        let (resolver, pending) = resolver(3600 * SECOND, false);
         resolver.resolve("other", SECOND).await.unwrap();
         let started = Instant::now();
         let mut waiting = JoinSet::new();
@@ -264,54 +264,54 @@ mod tests {
             assert_eq!(answer, Err(io::ErrorKind::TimedOut));
         }
         assert_eq!(started.elapsed().as_secs(), 1);
-        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        assert_eq!(pending.load(Ordering::SeqCst), 2);
         // Later callers share the lookup.
         assert!(resolver.resolve("black.hole", SECOND).await.is_err());
-        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        assert_eq!(pending.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_names_that_are_not_answered_hold_few_threads_and_little_memory() {
-        let (resolver, asked) = resolver(3600 * SECOND, false);
+    async fn unresponsive_lookups_are_bounded() {
+        let (resolver, pending) = resolver(3600 * SECOND, false);
         resolver.resolve("other", SECOND).await.unwrap();
         for number in 0..3 * MAX_NAMES {
             let host = format!("host-{number}");
             assert!(resolver.resolve(&host, SECOND).await.is_err());
         }
-        assert_eq!(asked.load(Ordering::SeqCst), 1 + MAX_LOOKUPS);
+        assert_eq!(pending.load(Ordering::SeqCst), 1 + MAX_LOOKUPS);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_last_good_answer_bridges_an_outage_and_ends() {
+    async fn a_stale_result_is_used_during_an_outage_until_it_expires() {
         for (takes, fails) in [(3600 * SECOND, false), (Duration::ZERO, true)] {
             let (resolver, _) = resolver(takes, fails);
             let good = resolver.resolve("a", SECOND).await.unwrap();
             tokio::time::sleep(FRESH).await;
             let started = Instant::now();
             assert_eq!(resolver.resolve("a", SECOND).await, Ok(good));
-            assert!(started.elapsed() <= SECOND.mul_f64(SHARE_WITH_ANSWER) + SECOND / 100);
+            assert!(started.elapsed() <= SECOND.mul_f64(STALE_SHARE) + SECOND / 100);
             tokio::time::sleep(STALE).await;
             assert!(resolver.resolve("a", SECOND).await.is_err());
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_is_seen_when_the_answer_is_no_longer_fresh() {
-        let (resolver, asked) = resolver(Duration::ZERO, false);
+    async fn a_change_is_noticed_once_the_result_is_stale() {
+        let (resolver, pending) = resolver(Duration::ZERO, false);
         let first = resolver.resolve("a", SECOND).await.unwrap();
         assert_eq!(resolver.resolve("a", SECOND).await.unwrap(), first);
-        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!(pending.load(Ordering::SeqCst), 1);
         tokio::time::sleep(FRESH).await;
         assert_ne!(resolver.resolve("a", SECOND).await.unwrap(), first);
     }
 
     #[tokio::test]
-    async fn an_address_is_its_own_answer() {
-        let (resolver, asked) = resolver(Duration::ZERO, false);
+    async fn an_ip_address_needs_no_lookup() {
+        let (resolver, pending) = resolver(Duration::ZERO, false);
         for address in ["10.0.0.1", "::1"] {
             let found = resolver.resolve(address, SECOND).await.unwrap();
             assert_eq!(found[0].to_string(), address);
         }
-        assert_eq!(asked.load(Ordering::SeqCst), 0);
+        assert_eq!(pending.load(Ordering::SeqCst), 0);
     }
 }

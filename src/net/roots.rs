@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn authorities_are_read_and_compared() {
+    fn root_certificates_are_parsed_and_compared() {
         let authority = || {
             let certified = rcgen::generate_simple_self_signed(["a.example".to_owned()]);
             certified.unwrap().cert.pem()

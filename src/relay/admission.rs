@@ -119,7 +119,7 @@ impl Inner {
     }
 }
 
-impl memory::Places for Admission {
+impl memory::CallCounts for Admission {
     fn each(&self, tell: &mut dyn FnMut(Caller, usize)) {
         for (caller, places) in &self.inner.lock().by_caller {
             tell(*caller, *places);

@@ -10,7 +10,7 @@ use tokio_stream::StreamExt;
 use crate::chat::call::{Call, Delivery};
 use crate::chat::event::Event;
 use crate::chat::warning::Warning;
-use crate::dashscope::{Exchange, Prepared, Stored, Wanted};
+use crate::dashscope::{Exchange, Prepared, RequestTarget, Stored};
 use crate::error::{Error, Reason, Sent};
 use crate::memory::CallMemory;
 use crate::telemetry::Telemetry;
@@ -212,7 +212,7 @@ impl<'a> Course<'a> {
             Some(prepared) => prepared,
             // Made with the first try, because it may fail like one: media are stored on the way.
             slot => {
-                let wanted = Wanted {
+                let wanted = RequestTarget {
                     model: self.model,
                     delivery: self.ask.delivery,
                     max_bytes: self.ask.max_request_bytes,

@@ -47,7 +47,7 @@ impl Relay {
             let freed = before.saturating_sub(inner.memory.used());
             let (mut ended, missing) = inner.memory.relieve(excess.saturating_sub(freed));
             if missing > 0 {
-                let above = inner.memory.above_part();
+                let above = inner.memory.above_fair_share();
                 ended += inner.calls.relieve(above, missing);
             }
             if excess == 0 && ended == 0 {

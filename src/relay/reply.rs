@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt};
 
-use crate::chat::answer::{Answer, Fold};
+use crate::chat::answer::{Answer, AnswerBuilder};
 use crate::chat::call::Call;
 use crate::chat::event::Event;
 use crate::error::Error;
@@ -164,7 +164,7 @@ impl Drop for Reply {
 impl Reply {
     /// Waits for the whole answer. It stays charged to the memory of the call.
     pub async fn whole(&mut self) -> Result<Answer, Error> {
-        let mut fold = Fold::default();
+        let mut fold = AnswerBuilder::default();
         let mut held = 0;
         while let Some(event) = self.next().await {
             let event = event?;

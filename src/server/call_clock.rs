@@ -143,7 +143,7 @@ impl CallClock {
         state.memory = Some(memory.clone());
         drop(state);
         let clock: Weak<Self> = Arc::downgrade(self);
-        memory.end_with(clock);
+        memory.cancel_with(clock);
     }
 
     /// The moment at which the call came.
@@ -162,7 +162,7 @@ impl CallClock {
                 Some(call) => call.end(unread_too_long(limit)),
                 None => unread_too_long(limit),
             };
-            self.end_with(&mut state, Instant::now(), error);
+            self.cancel_with(&mut state, Instant::now(), error);
         }
         let call = (state.call.take(), state.memory.take());
         state.is_over = true;
@@ -266,11 +266,11 @@ impl CallClock {
             (None, true) => too_late(),
             (None, false) => unread_too_long(limit),
         };
-        self.end_with(&mut state, now, error);
+        self.cancel_with(&mut state, now, error);
         Next::Look(now + limit)
     }
 
-    fn end_with(&self, state: &mut State, now: Instant, error: Error) {
+    fn cancel_with(&self, state: &mut State, now: Instant, error: Error) {
         state.ended = Some((now, error));
         self.ended.store(true, Ordering::Release);
         for waker in [state.response.take(), state.request.take()] {
@@ -322,10 +322,10 @@ impl CallClock {
     }
 }
 
-impl memory::Ending for CallClock {
+impl memory::Cancel for CallClock {
     /// Takes the memory of the call back: DashScope is closed, and a response that lies unread is
     /// reset.
-    fn end(&self) {
+    fn cancel(&self) {
         let mut state = self.lock();
         if state.is_over {
             return;
@@ -337,7 +337,7 @@ impl memory::Ending for CallClock {
                 Some(call) => call.end(error),
                 None => error,
             };
-            self.end_with(&mut state, Instant::now(), error);
+            self.cancel_with(&mut state, Instant::now(), error);
         }
         let stream = state.stream.take();
         drop(state);
@@ -441,7 +441,7 @@ mod tests {
     async fn an_unread_response_whose_memory_is_taken_back_is_reset_at_once() {
         let clock = clock();
         let _small = clock.hand_out(Bytes::from_static(b"12345"));
-        memory::Ending::end(&*clock);
+        memory::Cancel::cancel(&*clock);
         assert_eq!(clock.error().unwrap().reason(), Reason::Overloaded);
         let next = clock.look(Instant::now());
         assert!(matches!(next, Next::Look(_)), "its status may be read");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use dashgate::chat::answer::Fold;
+use dashgate::chat::answer::AnswerBuilder;
 use dashgate::dashscope::reply::{Opening, Reply};
 use dashgate::dashscope::sse::Frame;
 use tokio::time::Instant;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// Reads a stream, and folds what comes of it.
 fn read(events: &[String]) {
     let mut reply = Reply::new(Opening::default());
-    let mut fold = Fold::default();
+    let mut fold = AnswerBuilder::default();
     for data in events {
         let frame = Frame {
             event: bytes::Bytes::from_static(b"result"),
@@ -19,7 +19,7 @@ fn read(events: &[String]) {
             http_status: None,
             whole: true,
         };
-        reply.take_frame(&frame).unwrap();
+        reply.push_frame(&frame).unwrap();
     }
     reply.finish_body(true).unwrap();
     let mut answers = 0;

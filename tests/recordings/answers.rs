@@ -143,12 +143,12 @@ fn frames(pieces: &[Bytes]) -> Vec<Frame> {
 fn said(frames: &[Frame]) -> (Vec<Said>, Result<(), Error>) {
     let mut reply = Reply::new(Opening {
         warnings: Vec::new(),
-        form: dashgate::dashscope::Form::Unknown,
+        form: dashgate::dashscope::TextForm::Unknown,
         model: "m".into(),
         request_id: String::new(),
         choices: 1,
     });
-    let outcome = frames.iter().try_for_each(|frame| reply.take_frame(frame));
+    let outcome = frames.iter().try_for_each(|frame| reply.push_frame(frame));
     let outcome = outcome.and_then(|()| reply.finish());
     let mut events = Vec::new();
     while let Some(event) = reply.pop() {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use dashgate::chat::answer::{Answer, Fold};
+use dashgate::chat::answer::{Answer, AnswerBuilder};
 use dashgate::chat::warning::Warning;
 use dashgate::dashscope::reply::{Opening, Reply};
 use dashgate::dashscope::sse::Frame;
@@ -108,10 +108,10 @@ fn made() -> Vec<Vec<Value>> {
 fn read(texts: &[String]) -> Result<Answer, Error> {
     let mut reply = Reply::new(Opening::default());
     match texts {
-        [whole] => reply.take_whole(whole.as_bytes())?,
+        [whole] => reply.push_whole(whole.as_bytes())?,
         events => {
             for data in events {
-                reply.take_frame(&Frame {
+                reply.push_frame(&Frame {
                     event: bytes::Bytes::from_static(b"result"),
                     data: data.clone().into(),
                     http_status: Some(200),
@@ -121,7 +121,7 @@ fn read(texts: &[String]) -> Result<Answer, Error> {
         }
     }
     reply.finish_body(true)?;
-    let mut fold = Fold::default();
+    let mut fold = AnswerBuilder::default();
     let mut answer = None;
     while let Some(event) = reply.pop() {
         assert!(answer.is_none(), "nothing comes after the end");
