@@ -1,11 +1,11 @@
 //! The clock of one response, which runs whether or not the transport polls the response's body.
 //!
-//! HTTP/2 stops polling a body while its stream or its connection has no window, so a clock inside
-//! the body stands still exactly when it is needed. This one counts what was handed to the
-//! transport and not yet written; the task that serves the stream looks at it from outside. When
-//! the deadline or the limit for unread responses passes, the call is ended: DashScope is closed,
-//! the places are free. If the caller reads again it gets the status; if it does not, the stream is
-//! reset once the limit has passed a second time.
+//! HTTP/2 stops polling a body while its stream or its connection has no window, so a timer inside
+//! the body would stop exactly when it is needed. This clock counts the bytes that were passed to
+//! the transport and not yet written; the task of the stream checks it from outside. When the
+//! deadline or the limit for unread responses passes, the call is cancelled: the connection to
+//! DashScope is closed, the permits are released. If the caller reads again it gets the status; if
+//! not, the stream is reset once the limit has passed a second time.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -21,26 +21,26 @@ use crate::memory::{self, CallMemory};
 
 use super::open_calls::{Open, Unread};
 
-/// How long a response may stay unread that no settings apply to, such as the refusal of a request
-/// that is not gRPC. The default of `timeouts.slow_consumer`.
+/// The limit of unread responses without settings, such as the rejection of a request that is not
+/// gRPC. The default of `timeouts.slow_consumer`.
 const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
 
-/// The end of a response waits in the gateway while more than this of it is unread: once the HTTP
-/// library has the end of a stream, the stream can no longer be reset. Shorter responses leave with
-/// their end in one write; a connection may keep so much of each of its streams for a peer that
+/// The end of a response is withheld while more than this of it is unread: once the HTTP library
+/// has the end of a stream, the stream can no longer be reset. Shorter responses are sent with
+/// their end in one write; a connection may buffer this much of each of its streams for a peer that
 /// does not read.
 pub const MAX_UNREAD_AT_END: usize = 16 * 1024;
 
-/// A call whose response is not read yet: what the clock ends when its time is over. Dropping it
-/// releases what the call holds.
+/// A call whose response is not completely read. The clock cancels it when its time is over.
+/// Dropping it releases what the call holds.
 pub trait PendingCall: fmt::Debug + Send {
-    /// When the call must be over.
+    /// The deadline of the call.
     fn deadline(&self) -> Instant;
 
-    /// Ends the call because its deadline has passed. Returns the error that the caller gets.
+    /// Ends the call because its deadline has passed. Returns the error for the caller.
     fn end_at_deadline(self: Box<Self>) -> Error;
 
-    /// Ends the call with this error. Returns the error that the caller gets.
+    /// Ends the call with this error. Returns the error for the caller.
     fn end(self: Box<Self>, error: Error) -> Error;
 }
 
@@ -48,18 +48,18 @@ pub trait PendingCall: fmt::Debug + Send {
 #[derive(Debug)]
 pub struct CallClock {
     began: Instant,
-    /// The bytes that were handed to the transport and not yet written.
+    /// The bytes that were passed to the transport and not yet written.
     unread: AtomicUsize,
     /// When the transport last wrote some of them, in nanoseconds after `began`.
     moved: AtomicU64,
-    /// Whether the transport took a frame and has not asked for the next.
+    /// Whether the transport took a frame and has not polled for the next.
     holding: AtomicBool,
-    /// Whether the deadline has to be looked at even while everything is read.
+    /// Whether the deadline is checked even while everything is read.
     keeps_deadline: AtomicBool,
     ended: AtomicBool,
-    /// Whether the memory of the call is taken back.
+    /// Whether the memory of the call is being reclaimed.
     taken_back: AtomicBool,
-    /// Whether the response is over, and its connection counts it as unread.
+    /// Whether the response is complete, and its connection counts it as unread.
     counted: AtomicBool,
     state: Mutex<State>,
 }
@@ -69,34 +69,34 @@ struct State {
     limit: Duration,
     deadline: Option<Instant>,
     call: Option<Box<dyn PendingCall>>,
-    /// Charged until the response is gone, even if the call behind it was ended before.
+    /// Charged until the response is dropped, even if the call behind it was ended earlier.
     memory: Option<CallMemory>,
     ended: Option<(Instant, Error)>,
-    /// Whether the response is over.
+    /// Whether the response is complete.
     is_over: bool,
-    /// The end of the response, which waits until it is read.
+    /// The task that waits to send the end of the response.
     response: Option<Waker>,
-    /// The body of the request, if it is read for as long as the response lasts.
+    /// The body of the request, if it is read while the response lasts.
     request: Option<Waker>,
     /// The task of the stream, once part of the response was unread.
     stream: Option<Waker>,
-    /// There once the response is over, until it is read.
+    /// Present once the response is complete, until it is read.
     over: Option<Unread>,
 }
 
-/// What is to be done about a response.
+/// The next step for a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Nothing until the transport takes another frame.
     Rest,
-    /// To look again at this moment.
+    /// Check again at this time.
     Look(Instant),
-    /// To reset the stream.
+    /// Reset the stream.
     Reset,
 }
 
 impl CallClock {
-    /// The clock of a call that came at this moment.
+    /// The clock of a call that began at this time.
     pub fn new(began: Instant) -> Arc<Self> {
         Arc::new(Self {
             began,
@@ -127,14 +127,14 @@ impl CallClock {
         self.lock().limit = limit;
     }
 
-    /// Sets the deadline of a call that has no clock of its own.
+    /// Sets the deadline of a call without a timer of its own.
     pub fn keep_deadline(&self, deadline: Instant) {
         self.lock().deadline = Some(deadline);
         self.keeps_deadline.store(true, Ordering::Release);
     }
 
-    /// Holds a call, which keeps its deadline itself as long as it is polled, and ends it when its
-    /// memory is taken back.
+    /// Holds a call, which enforces its deadline itself while it is polled, and cancels it when its
+    /// memory is reclaimed.
     pub fn hold(self: &Arc<Self>, call: Box<dyn PendingCall>, memory: &CallMemory) {
         let deadline = call.deadline();
         let mut state = self.lock();
@@ -146,14 +146,14 @@ impl CallClock {
         memory.cancel_with(clock);
     }
 
-    /// The moment at which the call came.
+    /// The time at which the call began.
     pub fn began(&self) -> Instant {
         self.began
     }
 
-    /// The response is over, read or not: its places are free. The connection of this call counts
-    /// it until it is read. A call that ends with its connection because the peer takes nothing
-    /// ends as one whose response is unread, however little of it was.
+    /// Marks the response as complete, read or not: its permits are released. The connection of
+    /// this call counts it until it is read. A call that ends with its connection because the peer
+    /// reads nothing ends as one whose response is unread, however short it was.
     pub fn over(&self, open: &Open) {
         let mut state = self.lock();
         if open.is_closed_unread() && state.ended.is_none() {
@@ -191,12 +191,12 @@ impl CallClock {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// The bytes that were handed to the transport and not yet written.
+    /// The bytes that were passed to the transport and not yet written.
     pub fn unread(&self) -> usize {
         self.unread.load(Ordering::SeqCst)
     }
 
-    /// Hands bytes to the transport.
+    /// Passes bytes to the transport.
     pub fn hand_out(self: &Arc<Self>, bytes: Bytes) -> Chunk {
         let length = bytes.len();
         if self.unread.fetch_add(length, Ordering::AcqRel) == 0 {
@@ -209,29 +209,29 @@ impl CallClock {
         }
     }
 
-    /// The transport has asked for more.
+    /// Records that the transport has polled for more.
     pub fn asked(&self) {
         self.holding.store(false, Ordering::Release);
     }
 
-    /// The transport has written something.
+    /// Records that the transport has written data.
     pub fn moves(&self) {
         let since = self.began.elapsed().as_nanos();
         let since = u64::try_from(since).unwrap_or(u64::MAX);
         self.moved.store(since, Ordering::Release);
     }
 
-    /// Whether the deadline has to be looked at even while everything is read.
+    /// Whether the deadline is checked even while everything is read.
     pub fn keeps_deadline(&self) -> bool {
         self.keeps_deadline.load(Ordering::Acquire)
     }
 
-    /// Whether to look at the clock as long as nothing else happens.
+    /// Whether the clock has to be checked without further events.
     pub fn is_running(&self) -> bool {
         self.is_unread() || self.keeps_deadline()
     }
 
-    /// Looks at the clock: ends the call if it is time.
+    /// Checks the clock, and ends the call if its time is over.
     pub fn look(&self, now: Instant) -> Next {
         let mut state = self.lock();
         if state.is_over {
@@ -278,23 +278,24 @@ impl CallClock {
         }
     }
 
-    /// Whether the stream is to be reset now: the memory of the call is taken back, and its
-    /// response lies unread.
+    /// Whether to reset the stream now: the memory of the call is being reclaimed, and its response
+    /// is unread.
     pub fn must_reset(&self) -> bool {
         self.taken_back.load(Ordering::SeqCst) && self.unread() > MAX_UNREAD_AT_END
     }
 
-    /// Wakes this task when the memory of the call is taken back.
+    /// Registers this task to be woken when the memory of the call is reclaimed.
     pub fn wake_stream(&self, cx: &Context<'_>) {
         self.lock().stream = Some(cx.waker().clone());
     }
 
-    /// Wakes this task when the end of the response may go, or when the clock ends the call.
+    /// Registers this task to be woken when the end of the response may be sent, or when the clock
+    /// ends the call.
     pub fn wake_response(&self, cx: &Context<'_>) {
         self.lock().response = Some(cx.waker().clone());
     }
 
-    /// Wakes this task when the clock ends the call.
+    /// Registers this task to be woken when the clock ends the call.
     pub fn wake_request(&self, cx: &Context<'_>) {
         self.lock().request = Some(cx.waker().clone());
     }
@@ -323,8 +324,8 @@ impl CallClock {
 }
 
 impl memory::Cancel for CallClock {
-    /// Takes the memory of the call back: DashScope is closed, and a response that lies unread is
-    /// reset.
+    /// Reclaims the memory of the call: the connection to DashScope is closed, and an unread
+    /// response is reset.
     fn cancel(&self) {
         let mut state = self.lock();
         if state.is_over {
@@ -357,7 +358,7 @@ fn unread_too_long(limit: Duration) -> Error {
     Error::new(Reason::SlowConsumer, message)
 }
 
-/// Bytes of a response that are unread until the transport has written or dropped them.
+/// Bytes of a response that count as unread until the transport has written or dropped them.
 #[derive(Debug)]
 pub struct Chunk {
     bytes: Bytes,

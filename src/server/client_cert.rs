@@ -1,4 +1,4 @@
-//! What a caller's certificate says. It was proved before it is read here.
+//! Reads the identity in a client certificate that TLS has verified.
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
@@ -7,10 +7,10 @@ use x509_parser::prelude::FromDer;
 
 use crate::chat::call::Peer;
 
-/// The most names that are read. Certificates of services have one or two.
+/// The maximum number of names read. Certificates of services have one or two.
 const MAX_NAMES: usize = 64;
 
-/// Reads the first certificate of a chain. None if there is none.
+/// Reads the first certificate of a chain. `None` if there is none.
 pub fn read(chain: &[CertificateDer<'_>]) -> Option<Peer> {
     let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
     let names = certificate.subject_alternative_name().ok().flatten();

@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last: greeted, served, and told to go in time.
+//! One connection, from its handshake to its end.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -33,19 +33,19 @@ use super::stream_task::{ConnectionClock, Slot, StreamExecutor, Stuck};
 use super::tls::{self, Tls};
 use super::transport_body::TransportBody;
 
-/// What one connection may hold unread. Audio comes in many small frames, and the HTTP/2 library
+/// The receive window of a connection. Audio comes in many small frames, and the HTTP/2 library
 /// counts unread ones against half of this.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// What one call may hold unread.
+/// The receive window of a call.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// What comes in one frame. Media come in a quarter of the frames and reads of HTTP/2's default,
-/// from callers that make use of it.
+/// The maximum frame size. Media take a quarter of the frames and reads of HTTP/2's default, from
+/// clients that use it.
 const MAX_FRAME: u32 = 64 * 1024;
 
-/// What the HTTP/2 library takes as headers, far above the gateway's own limit on metadata, which
-/// ends one call only. Beyond this the library answers 431 without a gRPC status. It also ends the
+/// The HTTP/2 library's limit on headers, far above the gateway's own limit on metadata, which ends
+/// one call only. Beyond this the library responds 431 without a gRPC status. It also ends the
 /// connection after a quarter more CONTINUATION frames than this holds of the largest frames, which
 /// is 20: enough for 256 KiB in frames of HTTP/2's default of 16 KiB.
 const MAX_HEADER_LIST: u32 = 1024 * 1024;
@@ -54,62 +54,63 @@ const _: () = {
     assert!((frames + frames / 4) * default_frame >= 256 * 1024);
 };
 
-/// The same for HTTP/1.1, where the library counts the whole head and takes no less than 8 KiB.
+/// The limit for HTTP/1.1, where the library counts the whole head and accepts no less than 8 KiB.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// What an answer may buffer for a caller that does not read.
+/// The send buffer of a response whose caller does not read.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// A silent peer is asked whether it lives after this, and is gone after the second: a dead caller
-/// must not keep a model running.
+/// An idle peer is pinged after this time, and closed if it does not respond within the same time:
+/// a dead caller must not keep a model running.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Calls that were reset before they were begun. More of them are a flood and end the connection;
-/// a hundred calls may be open, and all of them may be given up at once.
+/// The maximum number of calls that were reset before they began. More are a flood and end the
+/// connection; a hundred calls may be open, and all of them may be cancelled at once.
 const MAX_PENDING_RESETS: usize = 200;
 
-/// Calls that this side had to reset because of what the peer sent. An honest peer causes none.
+/// The maximum number of calls that this side had to reset because of what the peer sent. A correct
+/// peer causes none.
 const MAX_LOCAL_RESETS: usize = 200;
 
-/// All that connections have in common. Cheap to clone.
+/// The context that all connections share. Cheap to clone.
 #[derive(Clone)]
 pub struct ConnectionContext<S> {
-    /// Answers the calls.
+    /// Handles the calls.
     pub service: S,
-    /// The web pages that may call.
+    /// The web origins that may call.
     pub origins: Arc<Origins>,
-    /// TLS; none: in the clear.
+    /// TLS; `None` for plaintext.
     pub tls: Option<Arc<Tls>>,
-    /// What one connection may do.
+    /// The limits of a connection.
     pub limits: Limits,
-    /// The account of memory.
+    /// The memory ledger.
     pub memory: MemoryLedger,
 }
 
-/// What one connection may do.
+/// The limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The most calls at once.
+    /// The maximum number of concurrent calls.
     pub max_streams: u32,
-    /// How long it may take to say that it speaks HTTP.
+    /// The timeout of the protocol handshake.
     pub handshake_timeout: Duration,
-    /// How long the head of a call may take.
+    /// The timeout of a call's headers.
     pub header_timeout: Duration,
-    /// How old it may become, give or take a tenth.
+    /// The maximum age, plus or minus a tenth.
     pub max_age: Duration,
-    /// How long its calls may run on after that.
+    /// How long calls may continue after that.
     pub max_age_grace: Duration,
-    /// How long it may have no call.
+    /// The maximum time without calls.
     pub max_idle: Duration,
-    /// How often it may ping; zero: as it likes.
+    /// The minimum interval of pings; zero for no minimum.
     pub min_ping_interval: Duration,
 }
 
-/// Which protocol a connection may speak.
+/// The protocols that a connection may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Protocol {
-    /// What it begins with says.
+    /// Detected by the first bytes.
     Either,
     /// HTTP/1.1, for gRPC-Web.
     Http1,
@@ -118,7 +119,7 @@ enum Protocol {
 }
 
 impl Protocol {
-    /// What was agreed on by ALPN. Without it there is no HTTP/2, as RFC 9113 has it.
+    /// The protocol negotiated by ALPN. Without ALPN there is no HTTP/2, as RFC 9113 requires.
     fn agreed(alpn: Option<&[u8]>) -> Self {
         match alpn {
             Some(tls::HTTP2) => Self::Http2,
@@ -139,7 +140,7 @@ pub async fn run<S: Service>(
         let accepted = (stream, Protocol::Either, Connection { peer, origin });
         return Box::pin(serve(accepted, context, phase)).await;
     };
-    // Callers that are told to go when they come have nothing to lose.
+    // A connection that is closed before its first call has nothing to lose.
     let mut closing = phase.clone();
     let greeted = tokio::select! {
         greeted = tokio::time::timeout(tls.handshake_timeout(), tls.acceptor().accept(stream)) => {
@@ -265,13 +266,13 @@ fn guard<S: Service>(
     )
 }
 
-/// A call that is being answered.
+/// A call in progress.
 type Answering<B> = Pin<Box<dyn Future<Output = Result<Sent<B>, Infallible>> + Send>>;
 
-/// The response of a call, as the transport gets it.
+/// The response of a call, as passed to the transport.
 type Sent<B> = Response<TransportBody<WebResponse<B>>>;
 
-/// Answers the calls of a connection, each with a clock that lies in the slot when it begins.
+/// Handles the calls of a connection, each with a clock that is put into the slot when it begins.
 fn service<S: Service>(
     served: Arc<(ConnectionContext<S>, Connection)>,
     calls: Arc<OpenCalls>,
@@ -282,8 +283,8 @@ fn service<S: Service>(
         let call = Open::new(&calls);
         let clock = CallClock::new(Instant::now());
         slot.put(Arc::clone(&clock));
-        // In a box that goes when the answer has begun: a silent stream must not keep the room that
-        // its beginning took.
+        // Boxed, and dropped when the response has begun: an idle stream must not hold the memory
+        // that its beginning took.
         Box::pin(async move {
             let answer = answer(request, &served.0, &served.1, &clock).await;
             Ok(answer.map(|body| TransportBody::new(body, clock, call)))
@@ -318,7 +319,7 @@ fn builder(limits: &Limits, protocol: Protocol, slot: &Slot) -> auto::Builder<St
     }
 }
 
-/// Callers that came together must not all be sent away together.
+/// Varies the age, so that connections opened together are not closed together.
 fn spread(age: Duration) -> Duration {
     age.mul_f64(0.9 + 0.2 * fastrand::f64())
 }

@@ -1,33 +1,33 @@
-//! Which web pages may call, and what browsers must be told for that.
+//! CORS: which web pages may call.
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tonic::body::Body;
 
 use super::plain_http;
 
-/// What of an answer's head a page may read.
+/// The response headers that a page may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
     "grpc-status, grpc-message, grpc-status-details-bin, grpc-retry-pushback-ms, x-request-id, \
      x-dashscope-request-id",
 );
 
-/// How long a browser may remember that it may call. Chromium remembers no longer than this.
+/// How long a browser may cache a preflight response. Chromium's maximum.
 const REMEMBERED: HeaderValue = HeaderValue::from_static("7200");
 
-/// The most that is repeated of the names of headers that a page wants to send.
+/// The maximum length of the header names that are echoed to a page.
 const MAX_NAMES: usize = 1024;
 
-/// The web pages whose scripts may call.
+/// The web origins that may call.
 #[derive(Clone, Debug, Default)]
 pub struct Origins(Vec<String>);
 
 impl Origins {
-    /// These and no others; `*` is all.
+    /// Allows these origins and no others; `*` is any.
     pub fn new(origins: Vec<String>) -> Self {
         Self(origins)
     }
 
-    /// Whether a request may be answered. One without an origin comes from no page.
+    /// Whether a request may be processed. One without an origin does not come from a page.
     pub fn allow(&self, headers: &HeaderMap) -> bool {
         match headers.get(header::ORIGIN) {
             None => true,
@@ -38,7 +38,7 @@ impl Origins {
         }
     }
 
-    /// Answers the question whether a page may call, if the request is that question.
+    /// The response to a preflight request, if the request is one.
     pub fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
         let headers = request.headers();
         let asked = request.method() == Method::OPTIONS
@@ -58,7 +58,7 @@ impl Origins {
         let methods = HeaderValue::from_static("POST");
         granted.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         granted.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBERED);
-        // Metadata have any name, and whoever may call may send any.
+        // Metadata have any name, and an allowed page may send any.
         if let Some(names) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS)
             && names.len() <= MAX_NAMES
         {
@@ -67,7 +67,7 @@ impl Origins {
         Some(response)
     }
 
-    /// Tells the browser, on an answer, that the page may read it.
+    /// Adds the headers that permit the page to read the response.
     pub fn grant(&self, origin: HeaderValue, answered: &mut HeaderMap) {
         answered.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         answered.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
@@ -75,8 +75,8 @@ impl Origins {
     }
 }
 
-/// What a page hears that may not call. Its script is shown nothing; the person who debugs it sees
-/// this text in the browser's tools.
+/// The response for a page that may not call. Its script cannot read it; developers see the text in
+/// the browser's tools.
 pub fn refusal() -> Response<Body> {
     plain_http::explanation(
         StatusCode::FORBIDDEN,

@@ -1,62 +1,62 @@
-//! How many frames a connection may send that carry nothing, by what it does that is of use.
+//! Limits the frames without payload that a connection may send, relative to its useful traffic.
 //!
-//! Each control frame costs a credit, and one more for each 32 bytes in it. Credit comes with what
-//! is of use: calls, data received, data sent; and with time. Clients answer each frame of data
-//! with up to two `WINDOW_UPDATE` and a `PING`, so that is what a frame of data is worth; a flood
-//! of frames earns nothing and ends its connection.
+//! Each control frame costs a credit, and one more for each 32 bytes in it. Credit is earned by
+//! useful traffic (calls, data received, data sent) and by time. Clients respond to each frame of
+//! data with up to two `WINDOW_UPDATE` and a `PING`, which determines the credit of a frame of
+//! data; a flood of frames earns nothing and ends its connection.
 
 use tokio::time::Instant;
 
 use super::http2_frames::{self, Head};
 
-/// What a connection begins with, and what time gives at the most. A client sends about ten control
-/// frames before its first call.
+/// The initial credit, and the maximum earned by time. A client sends about ten control frames
+/// before its first call.
 const INITIAL: usize = 1_000;
 
-/// What a second gives. Keepalive is one frame in ten seconds.
+/// The credit earned per second. Keepalive is one frame in ten seconds.
 const PER_SECOND: usize = 100;
 
-/// The most that useful frames add up to: what a client may owe for 64 MiB of answers that it has
-/// not acknowledged yet.
+/// The maximum credit: what a client may send for 64 MiB of responses that it has not acknowledged
+/// yet.
 const MOST: usize = 10_000;
 
-/// What a call is worth: a reset, a priority, a window of its own, and one to spare.
+/// The credit of a call: a reset, a priority, a window update, and one in reserve.
 const CALL: usize = 4;
 
-/// What a frame of data is worth that is sent: `WINDOW_UPDATE` for the stream and the connection,
-/// a `PING` to measure the line, and one to spare.
+/// The credit of a frame of data sent: `WINDOW_UPDATE` for the stream and the connection, a `PING`
+/// to measure the round trip, and one in reserve.
 const SENT_DATA: usize = 4;
 
-/// Frames of data below this are worth nothing. The shortest event is longer; a caller that opens
-/// its window byte by byte makes shorter ones.
+/// Frames of data below this earn nothing. The shortest event is longer; a caller that opens its
+/// window byte by byte causes shorter ones.
 const SMALL_DATA: usize = 8;
 
-/// Data that is sent is worth a credit more for each of these bytes: some clients open their window
-/// as they read.
+/// Data sent earn an additional credit for each of these bytes: some clients open their window as
+/// they read.
 const SENT_BYTES: usize = 512;
 
-/// Data that is received is worth a credit for each of these bytes.
+/// Data received earn a credit for each of these bytes.
 const RECEIVED_BYTES: usize = 1024;
 
-/// The most that a frame of data can hold as padding and its length.
+/// The maximum of a data frame's padding with its length.
 const MAX_PADDING: usize = 256;
 
-/// A control frame costs a credit more for each of these bytes.
+/// A control frame costs an additional credit for each of these bytes.
 const CONTROL_BYTES: usize = 32;
 
-/// A head of a call costs a credit for each of these bytes: 1 MiB is the largest that is read.
+/// The headers of a call cost a credit for each of these bytes: 1 MiB is the maximum read.
 const HEADER_BYTES: usize = 16 * 1024;
 
 /// The credit of one connection.
 #[derive(Debug)]
 pub struct FrameBudget {
     credit: usize,
-    /// When time last gave some.
+    /// When credit was last added for time.
     refilled: Instant,
 }
 
 impl FrameBudget {
-    /// The credit of a connection that begins now.
+    /// The credit of a new connection.
     pub fn start() -> Self {
         Self {
             credit: INITIAL,
@@ -64,7 +64,7 @@ impl FrameBudget {
         }
     }
 
-    /// Counts a frame that was received. Whether the connection may go on.
+    /// Counts a received frame. Returns whether the connection may continue.
     pub fn received(&mut self, head: Head) -> bool {
         let Head {
             kind,
@@ -79,7 +79,7 @@ impl FrameBudget {
                     self.earn(length / RECEIVED_BYTES);
                     return true;
                 }
-                // An empty frame that ends a request says something.
+                // An empty frame that ends a request is useful.
                 flags & http2_frames::END_STREAM != 0 || self.pay(1)
             }
             http2_frames::HEADERS => {
@@ -91,13 +91,13 @@ impl FrameBudget {
         }
     }
 
-    /// Counts a frame that was sent.
+    /// Counts a sent frame.
     pub fn sent(&mut self, head: Head) {
         match head.kind {
             http2_frames::DATA if head.length < SMALL_DATA => {}
             http2_frames::DATA => self.earn(SENT_DATA + head.length / SENT_BYTES),
             http2_frames::HEADERS => self.earn(CALL),
-            // Each is answered by one frame.
+            // Each is acknowledged by one frame.
             http2_frames::PING | http2_frames::SETTINGS if head.flags & http2_frames::ACK == 0 => {
                 self.earn(1)
             }
@@ -118,7 +118,7 @@ impl FrameBudget {
         left.is_some()
     }
 
-    /// Adds what time gives. The clock is read only by those whose credit is used up.
+    /// Adds the credit earned by time. The clock is read only if the credit is used up.
     fn refill(&mut self) {
         let millis = usize::try_from(self.refilled.elapsed().as_millis()).unwrap_or(usize::MAX);
         let given = millis.saturating_mul(PER_SECOND) / 1000;
@@ -206,8 +206,8 @@ mod tests {
         assert_eq!(borne.count(), 1_000);
     }
 
-    /// What libraries send beside what is of use, as they were observed; the lowest credit that a
-    /// connection has in ten minutes of it.
+    /// The control frames of libraries, as observed; the lowest credit of a connection in ten
+    /// minutes.
     #[tokio::test(start_paused = true)]
     async fn honest_clients_keep_nearly_all_their_credit() {
         let window = head(http2_frames::WINDOW_UPDATE, 0, 4);

@@ -1,7 +1,7 @@
-//! gRPC-Web: the same calls for programs that cannot read HTTP trailers, as browsers are.
+//! gRPC-Web: the same calls for clients that cannot read HTTP trailers, such as browsers.
 //!
-//! It differs in three things: the type of the content, the trailers, which come as one more frame
-//! of the body, and a form in which all of the body is base64. Everything else is the router's.
+//! It differs in the content type, in the trailers, which are one more frame of the body, and in a
+//! form in which the whole body is base64. The router handles everything else.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,20 +15,20 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tonic::Status;
 
-/// The mark of the frame that holds the trailers.
+/// The flag of the frame with the trailers.
 const TRAILERS: u8 = 0x80;
 
-/// How a body is written.
+/// The encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// As it is.
+    /// Unencoded.
     Binary,
-    /// In base64.
+    /// Base64.
     Text,
 }
 
 impl Form {
-    /// The form of a request; none if it is not gRPC-Web.
+    /// The encoding of a request; `None` if it is not gRPC-Web.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let kind = headers.get(header::CONTENT_TYPE)?.as_bytes();
         let rest = kind.strip_prefix(b"application/grpc-web")?;
@@ -48,7 +48,7 @@ impl Form {
     }
 }
 
-/// Makes a request of gRPC-Web one of gRPC.
+/// Converts a gRPC-Web request to gRPC.
 pub fn unwrap(request: Request<Incoming>, form: Option<Form>) -> Request<WebRequest> {
     let mut request = request.map(|body| WebRequest {
         body,
@@ -62,8 +62,8 @@ pub fn unwrap(request: Request<Incoming>, form: Option<Form>) -> Request<WebRequ
     request
 }
 
-/// Makes an answer of gRPC one of gRPC-Web. Trailers that stand in the head stay there: that is
-/// how a fault without messages is told in both.
+/// Converts a gRPC response to gRPC-Web. Trailers in the headers stay there: both protocols report
+/// an error without messages that way.
 pub fn wrap<B>(response: Response<B>, form: Option<Form>) -> Response<WebResponse<B>> {
     let mut response = response.map(|body| WebResponse { body, form });
     if let Some(form) = form
@@ -81,10 +81,10 @@ pub struct WebRequest {
     text: Option<Decoder>,
 }
 
-/// What is wrong with a body.
+/// Why a body is invalid.
 #[derive(Debug)]
 pub enum BodyError {
-    /// It broke off.
+    /// It was interrupted.
     Gone,
     /// It is not base64.
     NotText,
@@ -120,7 +120,7 @@ impl http_body::Body for WebRequest {
                     Some(bytes) => Ok(Frame::data(bytes)),
                     None => Err(BodyError::NotText),
                 }),
-                // HTTP trailers mean nothing here.
+                // HTTP trailers have no meaning here.
                 Err(_) => None,
             },
             Some(Err(_)) => Some(Err(BodyError::Gone)),
@@ -130,7 +130,7 @@ impl http_body::Body for WebRequest {
     }
 
     fn is_end_stream(&self) -> bool {
-        // A text that ends in the middle of a group has to be told.
+        // A text that ends in the middle of a group has to be reported.
         self.text.as_ref().is_none_or(Decoder::is_done) && self.body.is_end_stream()
     }
 
@@ -142,10 +142,10 @@ impl http_body::Body for WebRequest {
     }
 }
 
-/// Undoes base64 as it comes: in pieces of any size, each of which may have been padded.
+/// Decodes base64 incrementally, from pieces of any size, each of which may be padded.
 #[derive(Default)]
 struct Decoder {
-    /// The letters of a group that is not whole yet.
+    /// The characters of an incomplete group.
     rest: Vec<u8>,
 }
 
@@ -156,7 +156,7 @@ impl Decoder {
         let (groups, rest) = letters.as_chunks::<4>();
         self.rest = rest.to_vec();
         let mut bytes = Vec::with_capacity(groups.len() * 3);
-        // A padded group ends what was encoded in one go.
+        // A padded group ends a separately encoded piece.
         for run in groups.split_inclusive(|group| group.ends_with(b"=")) {
             STANDARD.decode_vec(run.as_flattened(), &mut bytes).ok()?;
         }

@@ -1,62 +1,62 @@
-//! How many header fields a connection may send beyond what its calls may have.
+//! Limits the header fields of a connection beyond those that its calls may have.
 //!
-//! HPACK names a field that was sent before by one byte, so 30 KB of a head are 30,000 fields, and
-//! each costs as much to decode, to keep and to drop as one that was sent in full: milliseconds,
-//! before anybody can look at the size. So the fields of large heads are counted as they come, by
-//! the lengths in them alone: no text is decoded.
+//! HPACK encodes a repeated field in one byte, so 30 KB of headers are 30,000 fields, and each
+//! costs as much to decode, store and drop as one that was sent in full: milliseconds, before the
+//! size can be checked. So the fields of large header blocks are counted as they arrive, by their
+//! lengths alone, without decoding strings.
 
 use tokio::time::Instant;
 
 use super::http2_frames::{self, Head};
 
-/// A head that is whole and at most this long is not looked at: it has no more fields than that.
+/// A complete header block up to this length is not counted: it has no more fields than that.
 const UNCOUNTED: usize = 512;
 
-/// The least that a field counts among metadata, as HTTP/2 has it. What a call may have is not
+/// The minimum size of a field in HTTP/2's accounting. The fields that a call may have are not
 /// charged.
 const LEAST_FIELD: usize = 32;
 
-/// How many fields beyond that a connection may send at once. They take about half a millisecond,
-/// and a head of 1 MiB whose fields are 256 bytes each has as many.
+/// How many additional fields a connection may send at once. They take about half a millisecond,
+/// and headers of 1 MiB with fields of 256 bytes have as many.
 const INITIAL: usize = 4 * 1024;
 
-/// What a second gives: a head as large as that in a minute.
+/// The credit per second: headers as large as that per minute.
 const PER_SECOND: usize = INITIAL / 60;
 
-/// The fields of the heads of one connection.
+/// The header fields of one connection.
 #[derive(Debug)]
 pub(super) struct HeaderFields {
-    /// What a head may have without charge.
+    /// The number of fields in a header block that are not charged.
     free: usize,
     credit: usize,
-    /// When time last gave some.
+    /// When credit was last added for time.
     refilled: Instant,
-    /// Whether the head that is coming is counted.
+    /// Whether the current header block is counted.
     counts: bool,
-    /// How many bytes of the frame come before its fields, and how many after them.
+    /// How many bytes of the frame precede its fields, and how many follow them.
     lead: usize,
     padding: usize,
     state: State,
     fields: usize,
 }
 
-/// What comes next in a head.
+/// The next token of a header block.
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// A field, or the end.
     Field,
-    /// More of the number of a field; then so many texts.
+    /// The rest of a field's number; then this many strings.
     Number(u8),
-    /// The length of a text; so many are left.
+    /// The length of a string; this many are left.
     Length(u8),
-    /// More of that length, which is this so far, and is shifted by so much.
+    /// The rest of that length, its value so far, and its shift.
     MoreLength(u8, u64, u32),
-    /// So many bytes of a text.
+    /// This many bytes of a string.
     Text(u8, u64),
 }
 
 impl HeaderFields {
-    /// Of a connection whose calls may have so much metadata.
+    /// The limits of a connection whose calls may have this much metadata.
     pub(super) fn new(max_metadata: usize) -> Self {
         Self {
             free: max_metadata / LEAST_FIELD,
@@ -70,7 +70,8 @@ impl HeaderFields {
         }
     }
 
-    /// Follows some bytes of a frame, before which so many came. Whether the connection may go on.
+    /// Counts some bytes of a frame, after `before` earlier ones. Returns whether the connection
+    /// may continue.
     pub(super) fn follow(&mut self, head: Head, before: usize, mut bytes: &[u8]) -> bool {
         match head.kind {
             http2_frames::HEADERS if before == 0 => self.begin(head, bytes),
@@ -118,7 +119,8 @@ impl HeaderFields {
                     length => text(texts, u64::from(length)),
                 },
                 State::MoreLength(texts, length, shift) => {
-                    // Longer than any head is, in the end: the HTTP library ends what is no number.
+                    // Finally longer than any header block: the HTTP library rejects what is not a
+                    // number.
                     let more = u64::from(byte & 0x7f) << shift.min(32);
                     let length = length.saturating_add(more);
                     match byte & 0x80 {
@@ -127,7 +129,7 @@ impl HeaderFields {
                     }
                 }
                 State::Text(texts, left) => {
-                    // This byte, and what else there is of the text.
+                    // This byte, and the rest of the string.
                     let more = usize::try_from(left - 1).unwrap_or(usize::MAX);
                     let more = more.min(bytes.len());
                     bytes = bytes.get(more..).unwrap_or_default();
@@ -152,13 +154,13 @@ impl HeaderFields {
     }
 }
 
-/// What follows the first byte of a field.
+/// The token after the first byte of a field.
 fn first(byte: u8) -> State {
-    // How many bits are the number, and how many texts follow if it names no field.
+    // The number of bits of the number, and of strings that follow if it names no field.
     let (bits, texts) = match byte.leading_zeros() {
         0 => (7, 0),
         1 => (6, 2),
-        // The size of the table: no field, and no text.
+        // A table size update: no field, and no string.
         2 => (5, 0),
         _ => (4, 2),
     };
@@ -192,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// A number as HPACK writes it.
+    /// A number in HPACK's encoding.
     fn number(first: u8, bits: u32, value: usize) -> Vec<u8> {
         let most = (1usize << bits) - 1;
         if value < most {
@@ -253,7 +255,7 @@ mod tests {
         }
     }
 
-    /// Sends a whole head, in one frame.
+    /// Sends a complete header block, in one frame.
     fn send(fields: &mut HeaderFields, bytes: &[u8]) -> bool {
         let head = head(
             http2_frames::HEADERS,
@@ -321,7 +323,7 @@ mod tests {
         }
         let large = [0xbe; 30_000];
         assert!(!send(&mut fields, &large), "one such head is too much");
-        // What is just too large may come several times, and again when time has passed.
+        // A slightly too large one may come several times, and again after some time.
         let mut fields = HeaderFields::new(8192);
         let large = [0xbe; 256 + 1000];
         for _ in 0..3 {

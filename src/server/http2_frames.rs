@@ -1,22 +1,22 @@
-//! Follows the frames of HTTP/2 as they pass, without keeping them.
+//! Parses the frames of HTTP/2 in passing, without buffering them.
 //!
-//! The HTTP/2 library says nothing of pings, nor of a frame that does not come to its end, and both
-//! have to be policed. So the heads of frames are read here a second time: nine bytes each.
+//! The HTTP/2 library reports neither pings nor incomplete frames, and both have to be limited. So
+//! frame headers are parsed here a second time: nine bytes each.
 
-/// What a caller says first.
+/// The client connection preface.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const HEAD: usize = 9;
 
-/// Kinds of frames.
+/// Frame types.
 pub const DATA: u8 = 0;
-/// The head of a call, or its trailers.
+/// The headers of a call, or its trailers.
 pub const HEADERS: u8 = 1;
 /// The settings of a connection.
 pub const SETTINGS: u8 = 4;
-/// A question whether the other side lives.
+/// A keepalive request.
 pub const PING: u8 = 6;
-/// More of the head of a call.
+/// More headers.
 pub const CONTINUATION: u8 = 9;
 const PUSH_PROMISE: u8 = 5;
 #[cfg(test)]
@@ -26,56 +26,56 @@ pub(super) const RST_STREAM: u8 = 3;
 #[cfg(test)]
 pub(super) const WINDOW_UPDATE: u8 = 8;
 
-/// The flag of PING and SETTINGS that are answers.
+/// The flag of PING and SETTINGS that are acknowledgements.
 pub const ACK: u8 = 0x1;
 /// The flag of the last frame of a request.
 pub const END_STREAM: u8 = 0x1;
-/// The flag of a head of a call that says how urgent it is.
+/// The flag of headers with a priority.
 pub const PRIORITIZED: u8 = 0x20;
 /// The flag of a frame with padding.
 pub const PADDED: u8 = 0x8;
-/// The end of the head of a call.
+/// The flag of the last frame of headers.
 pub const END_HEADERS: u8 = 0x4;
 
-/// The head of a frame.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// What it is.
+    /// The frame type.
     pub kind: u8,
-    /// Its flags.
+    /// The flags.
     pub flags: u8,
-    /// The stream that it belongs to.
+    /// The stream.
     pub stream: u32,
-    /// How many bytes follow.
+    /// The length of the payload.
     pub length: usize,
 }
 
 /// A part of a frame.
 #[derive(Clone, Copy, Debug)]
 pub enum Piece<'a> {
-    /// Its head.
+    /// Its header.
     Head(Head),
-    /// Some of what follows its head, and how much of that came before.
+    /// Part of its payload, and how much of that came before.
     Payload(Head, usize, &'a [u8]),
 }
 
-/// Where one direction of a connection is.
+/// The parser state of one direction of a connection.
 #[derive(Debug)]
 pub struct Frames {
     state: State,
-    /// How often there was nothing unfinished.
+    /// How many times there was nothing incomplete.
     rests: u64,
 }
 
 #[derive(Debug)]
 enum State {
-    /// So many bytes of the preface were heard.
+    /// The number of bytes of the preface received.
     Preface(usize),
-    /// So many bytes of the next head.
+    /// The number of bytes of the next header received.
     Head([u8; HEAD], usize),
-    /// So many bytes are left of this frame.
+    /// The number of bytes left of this frame.
     Payload(Head, usize),
-    /// It is not HTTP/2.
+    /// Not HTTP/2.
     Other,
 }
 
@@ -94,7 +94,7 @@ impl Frames {
         Self { state, rests: 0 }
     }
 
-    /// Whether the other side has said which protocol it speaks.
+    /// Whether the peer has sent enough to determine its protocol.
     pub fn is_greeted(&self) -> bool {
         match self.state {
             State::Preface(_) => false,
@@ -103,18 +103,18 @@ impl Frames {
         }
     }
 
-    /// Whether it is HTTP/2, as far as is known.
+    /// Whether it is HTTP/2, as far as known.
     pub fn is_http2(&self) -> bool {
         !matches!(self.state, State::Other)
     }
 
-    /// Whether the last frame is whole and no other has begun.
+    /// Whether the last frame is complete and no other has begun.
     pub fn is_between(&self) -> bool {
         matches!(self.state, State::Head(_, 0))
     }
 
-    /// Whether something has begun that has to end soon: a head, a frame other than data, or the
-    /// head of a call whose frames have not all come. The number changes when another begins.
+    /// The number of an incomplete element that has to end soon: a frame header, a frame other than
+    /// data, or headers whose frames have not all arrived. The number changes when another begins.
     pub fn unfinished(&self) -> Option<u64> {
         let unfinished = match &self.state {
             State::Preface(_) | State::Other => false,
@@ -124,7 +124,7 @@ impl Frames {
         unfinished.then_some(self.rests >> 1)
     }
 
-    /// Follows these bytes, and tells each head in them.
+    /// Parses these bytes, and calls `each` with each frame header.
     pub fn follow(&mut self, bytes: &[u8], mut each: impl FnMut(Head)) {
         self.follow_pieces(bytes, |piece| {
             if let Piece::Head(head) = piece {
@@ -133,7 +133,7 @@ impl Frames {
         });
     }
 
-    /// Follows these bytes, and tells the heads and what follows them.
+    /// Parses these bytes, and calls `each` with frame headers and payloads.
     pub fn follow_pieces(&mut self, mut bytes: &[u8], mut each: impl FnMut(Piece<'_>)) {
         while let Some((&first, rest)) = bytes.split_first() {
             match &mut self.state {
@@ -158,7 +158,7 @@ impl Frames {
                         let head = read(*head);
                         each(Piece::Head(head));
                         if head.length == 0 {
-                            // A head may begin with a frame that has none of its fields.
+                            // Headers may begin with a frame that has no fields.
                             each(Piece::Payload(head, 0, &[]));
                         }
                         self.enter(head, head.length);
@@ -183,7 +183,7 @@ impl Frames {
         }
         self.state = State::Head([0; HEAD], 0);
         let block = [HEADERS, PUSH_PROMISE, CONTINUATION].contains(&head.kind);
-        // The lowest bit says whether the frames of a head are still coming; it is no rest then.
+        // The lowest bit is set while more frames of the headers are expected.
         self.rests = match block && head.flags & END_HEADERS == 0 {
             true => self.rests | 1,
             false => (self.rests | 1) + 1,
@@ -206,10 +206,10 @@ fn read(head: [u8; HEAD]) -> Head {
     }
 }
 
-/// A GOAWAY that says why.
+/// A GOAWAY frame with a reason.
 pub fn goaway(last_stream: u32, code: u32, why: &str) -> Vec<u8> {
     const GOAWAY: u8 = 7;
-    // Never longer than some words.
+    // The reason is always short.
     let length = u32::try_from(8 + why.len()).unwrap_or_default();
     let [_, a, b, c] = length.to_be_bytes();
     let mut frame = vec![a, b, c, GOAWAY, 0, 0, 0, 0, 0];
@@ -244,7 +244,7 @@ mod tests {
         let settings = frame(4, 0, 0, &[]);
         assert_eq!(after(&settings[..8]), (false, Some(0)));
         assert_eq!(after(&settings[8..]), (true, None));
-        // A call's head of three frames is one thing from its first byte to its last.
+        // Headers of three frames are one element from the first byte to the last.
         let head = frame(HEADERS, 0, 1, b"abc");
         let more = frame(CONTINUATION, 0, 1, b"def");
         let last = frame(CONTINUATION, END_HEADERS, 1, b"ghi");
@@ -260,10 +260,10 @@ mod tests {
             assert_eq!(after(part).1, first);
         }
         assert_eq!(after(&last[11..]).1, None);
-        // The next one is another.
+        // The next one is another element.
         let second = after(&head[..2]).1;
         assert!(second.is_some() && second != first);
-        // Data may come as slowly as its reader allows.
+        // Data may arrive as slowly as its reader allows.
         let mut rest = head[2..].to_vec();
         rest.extend(&last);
         rest.extend(&frame(DATA, 0, 1, b"xyz")[..10]);

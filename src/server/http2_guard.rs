@@ -1,5 +1,5 @@
-//! Stands between a connection and the HTTP library, and ends what the library would bear: heads
-//! that never come to their end, pings that never stop, and floods of frames that carry nothing.
+//! Wraps a connection and enforces limits that the HTTP library does not: incomplete headers,
+//! excessive pings, and floods of frames without payload.
 
 use std::io;
 use std::pin::Pin;
@@ -20,63 +20,62 @@ use super::header_fields::HeaderFields;
 use super::http2_frames::{self, Frames, Head, Piece};
 use super::socket::Stream;
 
-/// HTTP/2's code for a peer that asks too much.
+/// HTTP/2's error code for a peer that causes excessive load.
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// How often a caller may ping too early before it is sent away, as gRPC's servers agree on.
+/// How many early pings are tolerated before GOAWAY, as in other gRPC servers.
 const MAX_EARLY_PINGS: u32 = 2;
 
-/// How long a caller that is sent away may take to hear why. Whoever reads at all does it by then.
+/// How long a peer may take to receive GOAWAY before the connection is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What is still read from one that is sent away: an end with bytes unread would tear the farewell
-/// from its hands. This is more than is ever on the way.
+/// How many bytes are still read after GOAWAY: closing with unread bytes would reset the connection
+/// and discard the frame. More than can be in transit.
 const MAX_FAREWELL_BYTES: usize = 4 << 20;
 
-/// How many bytes of heads are read before the calls that they begin get their turn. A head takes
-/// up to a hundred times its size once it is decoded, and a call that is refused gives that back.
+/// How many bytes of headers are read before the calls that they begin are processed. Headers take
+/// up to a hundred times their size once decoded, and a rejected call releases that.
 const MAX_HEADS_AT_ONCE: usize = 16 * 1024;
 
-/// What a head takes in memory while it is unfinished, for each of its bytes: HTTP/2 names a field
-/// that was sent before by one byte.
+/// The memory of incomplete headers, per byte: HPACK encodes a repeated field in one byte.
 const DECODED_BYTE: usize = 128;
 
-/// The most that an unfinished head takes: the HTTP library ends those that are larger.
+/// The maximum memory of incomplete headers: the HTTP library rejects larger ones.
 const MAX_UNFINISHED_HEAD: usize = 3 << 20;
 
-/// Why a connection is closed here.
+/// The reasons for closing a connection.
 const HEADER_TIMEOUT: &str = "header_timeout";
 const TOO_MANY_PINGS: &str = "too_many_pings";
 const TOO_MANY_CONTROL_FRAMES: &str = "too_many_control_frames";
 const TOO_MANY_HEADER_FIELDS: &str = "too_many_header_fields";
 const MEMORY_LIMIT: &str = "memory_limit";
 
-/// A connection that is guarded.
+/// A guarded connection.
 pub struct Guard {
     stream: Box<dyn Stream>,
     inbound: Frames,
     outbound: Frames,
     greeted: Arc<AtomicBool>,
-    /// The highest call that was begun.
+    /// The highest stream id received.
     last_stream: u32,
     pings: Pings,
     budget: FrameBudget,
     fields: HeaderFields,
-    /// Bytes of heads since others had their turn.
+    /// Bytes of headers read since the last yield.
     heads: usize,
-    /// Bytes of the head that has begun and not ended, and the memory that is charged for it.
+    /// Bytes of incomplete headers, and the memory charged for them.
     unfinished_head: usize,
     memory: Share,
     telemetry: Arc<Telemetry>,
     header_timeout: Duration,
-    /// What has begun and must end by the alarm.
+    /// The incomplete element, and the timer by which it must end.
     unfinished: Option<(u64, Pin<Box<Sleep>>)>,
     farewell: Option<Farewell>,
 }
 
 impl Guard {
-    /// Guards a connection. The flag is raised when it is known which protocol is spoken; the share
-    /// of memory is charged for heads that are unfinished; the last is what a call may have.
+    /// Guards a connection. The flag is set when the protocol is known; the memory share is charged
+    /// for incomplete headers; the last is the metadata limit of a call.
     pub fn new(
         stream: Box<dyn Stream>,
         greeted: Arc<AtomicBool>,
@@ -108,7 +107,7 @@ impl Guard {
         }
     }
 
-    /// Looks at what came. Why it may not go on, if it may not.
+    /// Checks received bytes. Returns the reason to close the connection, if there is one.
     fn inspect(&mut self, bytes: &[u8]) -> Option<&'static str> {
         let (pings, last_stream) = (&mut self.pings, &mut self.last_stream);
         let (budget, heads) = (&mut self.budget, &mut self.heads);
@@ -147,7 +146,7 @@ impl Guard {
         });
         let head = self.unfinished_head.saturating_mul(DECODED_BYTE);
         let head = head.min(MAX_UNFINISHED_HEAD);
-        // Most heads end in the piece in which they begin.
+        // Most headers end in the piece in which they begin.
         if self.memory.fit(head, Claim::New).is_err() {
             excess = excess.or(Some(MEMORY_LIMIT));
         }
@@ -165,7 +164,7 @@ impl Guard {
         excess
     }
 
-    /// Looks at what was written.
+    /// Parses written bytes.
     fn follow(&mut self, slices: &[io::IoSlice<'_>], mut written: usize) {
         if !self.inbound.is_http2() {
             return;
@@ -183,11 +182,11 @@ impl Guard {
         }
     }
 
-    /// Begins to send the caller away.
+    /// Starts closing the connection with GOAWAY.
     fn dismiss(&mut self, why: &'static str) {
         tracing::debug!("sending GOAWAY: {why}");
         self.telemetry.metrics.closed(why);
-        // In the middle of another frame it would only be noise.
+        // In the middle of another frame it would be invalid.
         let said = match self.outbound.is_between() {
             true => http2_frames::goaway(self.last_stream, ENHANCE_YOUR_CALM, why),
             false => Vec::new(),
@@ -201,14 +200,14 @@ impl Guard {
         });
     }
 
-    /// If the caller is being sent away, goes on with that; ready when it is done.
+    /// Continues closing, if started; ready when done.
     fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Error>> {
         let farewell = self.farewell.as_mut()?;
         Some(farewell.poll(&mut *self.stream, cx))
     }
 }
 
-/// The last words to a caller.
+/// The GOAWAY that closes a connection.
 struct Farewell {
     said: Vec<u8>,
     told: usize,
@@ -254,7 +253,7 @@ impl Farewell {
     }
 }
 
-/// The pings of a caller.
+/// The pings of a peer.
 struct Pings {
     min_interval: Duration,
     last: Option<Instant>,
@@ -262,7 +261,7 @@ struct Pings {
 }
 
 impl Pings {
-    /// Counts a ping. Whether there were not too many.
+    /// Counts a ping. Returns whether the rate is acceptable.
     fn allow(&mut self, now: Instant) -> bool {
         let early = self
             .last
@@ -272,7 +271,8 @@ impl Pings {
         self.early <= MAX_EARLY_PINGS
     }
 
-    /// A caller that gets an answer may ping: libraries measure the line that way.
+    /// Resets the count: a peer that receives data may ping, because libraries measure round trips
+    /// that way.
     fn forgive(&mut self) {
         self.early = 0;
         self.last = None;
@@ -303,7 +303,7 @@ impl AsyncRead for Guard {
                 }
             }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            // Only who was listened to can be late.
+            // A timeout counts only after the bytes at hand were read.
             Poll::Pending => {
                 this.heads = 0;
                 match &mut this.unfinished {
@@ -345,9 +345,9 @@ impl AsyncWrite for Guard {
         Poll::Ready(Ok(written))
     }
 
-    /// No, although it could be: the HTTP/2 library then gathers answers below a kilobyte and sends
-    /// them in one write. Otherwise it sends each that is above 256 bytes by itself, and a write
-    /// costs more than the copy.
+    /// False, although vectored writes are possible: the HTTP/2 library then gathers frames below a
+    /// kilobyte and sends them in one write. Otherwise it sends each that is above 256 bytes
+    /// separately, and a write costs more than the copy.
     fn is_write_vectored(&self) -> bool {
         false
     }

@@ -1,7 +1,7 @@
-//! Accepts connections, within bounds, and lets them go in order.
+//! Accepts connections, with limits and graceful shutdown.
 //!
-//! tonic's own server has no timer for a connection that says nothing, no bound on connections, no
-//! bound on its drain, and advertises no limit on streams. So the loop is here, on hyper.
+//! tonic's own server has no timeout for idle connections, no limit on connections or on its drain,
+//! and advertises no limit on streams. So the accept loop is here, on hyper.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -23,19 +23,19 @@ use super::worker_runtimes::Workers;
 /// The name of this port in the log.
 const PORT: &str = "server";
 
-/// How many bits of an IPv6 address say where it is; a host has all that are left.
+/// How many bits of an IPv6 address identify the network; a host has all the others.
 const IPV6_NETWORK: u32 = 64;
 
-/// How many connections may be open.
+/// The limits on open connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
-    /// All together.
+    /// In total.
     pub connections: usize,
-    /// From one IP address; none: as many as all together.
+    /// Per IP address; `None` for no separate limit.
     pub connections_per_address: Option<usize>,
 }
 
-/// Serves until the phase is `Closing`; then lets every connection end its calls, and returns.
+/// Serves until the phase is `Closing`; then every connection ends its calls, and this returns.
 pub async fn serve<S: Service>(
     listener: Listener,
     context: ConnectionContext<S>,
@@ -83,7 +83,7 @@ async fn accept<S: Service>(
             }
         };
         failures.forget();
-        // Beyond the bound a connection is closed at once, which its peer sees as a refusal.
+        // Beyond the limit a connection is closed at once, which its peer sees as a refusal.
         let Some(place) = places.take(accepted.from) else {
             tracing::debug!("connection refused: too many connections");
             metrics.refused.inc();
@@ -104,8 +104,8 @@ async fn accept<S: Service>(
     while connections.join_next().await.is_some() {}
 }
 
-/// Where a connection comes from. Programs on this machine share one address, so each connection is
-/// a caller of its own there.
+/// The origin of a connection. Local programs share one address, so each local connection is a
+/// separate caller.
 fn origin(from: Option<IpAddr>) -> Origin {
     static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
     match from {
@@ -119,17 +119,17 @@ fn origin(from: Option<IpAddr>) -> Origin {
     }
 }
 
-/// How many connections an address has. One without any has no entry.
+/// The number of connections per address, without entries of zero.
 type Taken = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
-/// Places for connections.
+/// Slots for connections.
 struct Places {
     all: Arc<Semaphore>,
     each: Option<usize>,
     taken: Taken,
 }
 
-/// A place that is taken until this is dropped.
+/// A slot that is in use until this is dropped.
 struct Place {
     _one_of_all: OwnedSemaphorePermit,
     counted: Option<(IpAddr, Taken)>,

@@ -35,12 +35,12 @@ pub mod tls;
 mod transport_body;
 pub mod worker_runtimes;
 
-/// Answers the requests of all connections. Cheap to clone.
+/// Handles the requests of all connections. Cheap to clone.
 pub trait Service: Clone + Send + Sync + 'static {
     /// The body of a response.
     type Body: http_body::Body<Data = Bytes, Error = Status> + From<Body> + Send + Unpin + 'static;
 
-    /// Answers one request. Never fails: every error is a response.
+    /// Handles one request. Never fails: every error is a response.
     fn call(
         &self,
         request: Request<WebRequest>,
@@ -48,7 +48,7 @@ pub trait Service: Clone + Send + Sync + 'static {
         clock: &Arc<CallClock>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 
-    /// Where connections are counted.
+    /// The metrics of connections.
     fn telemetry(&self) -> &Arc<Telemetry>;
 
     /// How long a response may stay unread.

@@ -1,28 +1,27 @@
-//! The calls of one connection that are open, and the responses that it still has to write.
+//! The open calls of one connection, and the responses that it still has to write.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-/// The calls of a connection that are open, and since when there is none.
+/// The open calls of a connection, and since when there is none.
 #[derive(Debug)]
 pub(super) struct OpenCalls {
     open: Mutex<(usize, Instant)>,
-    /// The responses that are over and unread, by the interval in which they came to their end:
-    /// those of the even ones and those of the odd ones.
+    /// The complete, unread responses, by the interval in which they were completed: even and odd.
     unread: [AtomicUsize; 2],
-    /// Whether the interval is an odd one.
+    /// Whether the interval is odd.
     odd: AtomicBool,
-    /// Whether the connection is closed because its peer takes nothing.
+    /// Whether the connection is closed because its peer reads nothing.
     unread_close: AtomicBool,
 }
 
-/// One call that is open until this is dropped.
+/// A call that is open until this is dropped.
 #[derive(Debug)]
 pub struct Open(Arc<OpenCalls>);
 
-/// A response that is over and unread until this is dropped.
+/// A complete response that is unread until this is dropped.
 #[derive(Debug)]
 pub(super) struct Unread {
     calls: Arc<OpenCalls>,
@@ -30,7 +29,7 @@ pub(super) struct Unread {
 }
 
 impl OpenCalls {
-    /// None yet.
+    /// No calls yet.
     pub(super) fn new() -> Self {
         Self {
             open: Mutex::new((0, Instant::now())),
@@ -40,7 +39,7 @@ impl OpenCalls {
         }
     }
 
-    /// The connection is closed because its peer takes nothing: that is why its calls end.
+    /// Marks the connection as closed because its peer reads nothing, which is why its calls end.
     pub(super) fn close_unread(&self) {
         self.unread_close.store(true, Ordering::SeqCst);
     }
@@ -51,15 +50,15 @@ impl OpenCalls {
         (open == 0).then_some(since)
     }
 
-    /// Whether responses are over and unread.
+    /// Whether complete responses are unread.
     pub(super) fn has_unread(&self) -> bool {
         self.unread
             .iter()
             .any(|count| count.load(Ordering::SeqCst) > 0)
     }
 
-    /// Begins another interval, unless a response is unread that was over before this one began.
-    /// Whether there is such a response.
+    /// Begins another interval, unless a response is unread that was complete before this one
+    /// began. Returns whether there is such a response.
     pub(super) fn next_interval(&self) -> bool {
         let odd = self.odd.load(Ordering::SeqCst);
         let stuck = self.count(!odd).load(Ordering::SeqCst) > 0;
@@ -93,12 +92,12 @@ impl Open {
         Self(Arc::clone(calls))
     }
 
-    /// Whether its connection is closed because the peer takes nothing.
+    /// Whether its connection is closed because the peer reads nothing.
     pub(super) fn is_closed_unread(&self) -> bool {
         self.0.unread_close.load(Ordering::SeqCst)
     }
 
-    /// Counts its response as over and unread.
+    /// Counts its response as complete and unread.
     pub(super) fn unread(&self) -> Unread {
         let odd = self.0.odd.load(Ordering::SeqCst);
         self.0.count(odd).fetch_add(1, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! What is not gRPC is told so, in HTTP's own words and with a sentence for whoever reads it.
+//! Rejects requests that are not gRPC, with an HTTP status and an explanation.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt as _, Full};
 use tonic::body::Body;
 
-/// How long a request that will be refused is heard. Nobody who means it well sends for longer.
+/// How long a request that will be rejected is read. Legitimate clients do not send for longer.
 const HEARD_FOR: Duration = Duration::from_secs(1);
 
-/// How much of it is heard: any form that a browser or a scanner sends.
+/// How much of it is read: any form that a browser or a scanner sends.
 const MAX_HEARD: usize = 1 << 20;
 
-/// Refuses a request that is not gRPC.
+/// The response to a request that is not gRPC; `None` for gRPC.
 pub fn other_protocols<B>(request: &Request<B>) -> Option<Response<Body>> {
     let kind = request
         .headers()
@@ -45,8 +45,8 @@ fn is_grpc(kind: &[u8]) -> bool {
     rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
 }
 
-/// Hears a request out before it is refused: whoever is answered in the middle of it may see a
-/// broken connection and never the answer. In a box, so that what is rare makes no call larger.
+/// Reads a request to its end before it is rejected: a client that is still sending may see a
+/// broken connection instead of the response. Boxed, because it is rare and must not enlarge calls.
 pub fn hear_out<B>(mut body: B) -> Pin<Box<dyn Future<Output = ()> + Send>>
 where
     B: http_body::Body + Unpin + Send + 'static,
@@ -63,12 +63,12 @@ where
         }
     };
     Box::pin(async {
-        // One that goes on for longer than this is refused where it is.
+        // A longer one is rejected without its rest.
         let _ = tokio::time::timeout(HEARD_FOR, heard).await;
     })
 }
 
-/// An answer of one sentence.
+/// A response with one sentence.
 pub fn explanation(status: StatusCode, sentence: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::new(Full::from(format!("{sentence}\n"))));
     *response.status_mut() = status;

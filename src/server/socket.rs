@@ -1,4 +1,4 @@
-//! What callers connect to: a TCP port or a Unix socket, and the bytes that come and go there.
+//! Listening sockets: a TCP port or a Unix socket, and their accepted connections.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,51 +9,50 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 use crate::error::{Error, Reason};
 
-/// How many connections the system keeps until they are accepted. All callers of a replica that
-/// went away come within a second or two.
+/// The accept backlog. All callers of a replica that shut down arrive within a second or two.
 const BACKLOG: u32 = 4096;
 
-/// A connection's bytes, whatever carries them.
+/// The byte stream of a connection.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A socket that listens.
+/// A listening socket.
 pub enum Listener {
-    /// A port.
+    /// A TCP port.
     Tcp(TcpListener),
-    /// A file.
+    /// A Unix socket.
     Unix(UnixListener, File),
 }
 
-/// The file of a Unix socket. Gone when this is dropped.
+/// The file of a Unix socket. Removed when this is dropped.
 pub struct File(PathBuf);
 
 impl Drop for File {
     fn drop(&mut self) {
-        // It may have been taken away already; then there is nothing to take away.
+        // It may have been removed already, which is fine.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// A connection that was accepted.
+/// An accepted connection.
 pub struct Accepted {
-    /// It.
+    /// The socket.
     pub socket: Socket,
-    /// Where it comes from; none on a Unix socket.
+    /// The peer's address; `None` on a Unix socket.
     pub from: Option<IpAddr>,
 }
 
-/// A connection that belongs to no runtime yet.
+/// A connection that is not registered with a runtime yet.
 pub enum Socket {
-    /// By a port.
+    /// A TCP connection.
     Tcp(std::net::TcpStream),
-    /// By a file.
+    /// A Unix connection.
     Unix(std::os::unix::net::UnixStream),
 }
 
 impl Socket {
-    /// Its bytes, for the runtime that this is called in.
+    /// The byte stream, registered with the current runtime.
     pub fn open(self) -> io::Result<Box<dyn Stream>> {
         Ok(match self {
             Self::Tcp(stream) => Box::new(TcpStream::from_std(stream)?),
@@ -63,14 +62,14 @@ impl Socket {
 }
 
 impl Listener {
-    /// Listens on a port.
+    /// Listens on a TCP port.
     pub fn tcp(address: SocketAddr) -> Result<Self, Error> {
         let bind = || {
             let socket = match address {
                 SocketAddr::V4(_) => TcpSocket::new_v4()?,
                 SocketAddr::V6(_) => TcpSocket::new_v6()?,
             };
-            // A replica that starts again must not wait for the connections of the one before.
+            // A restarted replica must not wait for connections of the previous one.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
             socket.listen(BACKLOG)
@@ -81,8 +80,8 @@ impl Listener {
         })
     }
 
-    /// Listens on a Unix socket. Takes the place of one that nobody listens to any more. Who may
-    /// connect is decided by the rights of its folder.
+    /// Listens on a Unix socket. Replaces a socket file without a listener. Access is controlled by
+    /// the permissions of its folder.
     pub async fn unix(path: &Path) -> Result<Self, Error> {
         let bound = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -98,7 +97,7 @@ impl Listener {
         Ok(Self::Unix(listener, File(path.to_owned())))
     }
 
-    /// The port that it listens on; none on a Unix socket.
+    /// The local address; `None` on a Unix socket.
     pub fn port(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
@@ -111,7 +110,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, from) = listener.accept().await?;
-                // Small messages must not wait for the peer's acknowledgement of the one before.
+                // Small messages must not wait for the acknowledgement of the previous one.
                 let _ = stream.set_nodelay(true);
                 Ok(Accepted {
                     socket: Socket::Tcp(stream.into_std()?),
@@ -129,8 +128,8 @@ impl Listener {
     }
 }
 
-/// Takes away the socket of a server that was killed. One that answers stays, and so does a file
-/// that is something else.
+/// Removes the socket file of a server that was killed. One with a listener is kept, and so is any
+/// other file.
 async fn clear(path: &Path) -> io::Result<()> {
     match UnixStream::connect(path).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}

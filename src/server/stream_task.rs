@@ -1,7 +1,7 @@
-//! Runs the work of a connection and of its streams, and looks at the clocks of their responses
-//! from outside: see [`CallClock`].
+//! Runs the tasks of a connection and of its streams, and checks the clocks of their responses from
+//! outside: see [`CallClock`].
 //!
-//! The HTTP library makes one task for each stream of HTTP/2, and polls a call of HTTP/1.1 in the
+//! The HTTP library spawns one task for each stream of HTTP/2, and polls a call of HTTP/1.1 in the
 //! task of its connection. Each is wrapped in a [`StreamTask`], so that no task is added.
 
 use std::io;
@@ -19,12 +19,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::call_clock::{CallClock, Next};
 use super::open_calls::OpenCalls;
 
-/// The clock of the call that a connection began last, until a task takes it.
+/// The clock of the latest call of a connection, until a task takes it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slot(Arc<Mutex<Option<Arc<CallClock>>>>);
 
 impl Slot {
-    /// Puts the clock of a call that begins.
+    /// Puts the clock of a new call.
     pub(super) fn put(&self, clock: Arc<CallClock>) {
         let before = self.lock().replace(clock);
         drop(before);
@@ -35,8 +35,8 @@ impl Slot {
     }
 }
 
-/// Spawns the tasks of a connection's streams. The library makes the future of a call and its task
-/// one right after the other, so the clock in the slot is that of the stream.
+/// Spawns the tasks of a connection's streams. The library creates the future of a call and its
+/// task consecutively, so the clock in the slot is that of the stream.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StreamExecutor {
     slot: Slot,
@@ -67,7 +67,8 @@ where
 }
 
 pin_project! {
-    /// The task of a stream. It ends when the clock of the stream says so, which resets the stream.
+    /// The task of a stream. It ends when the clock of the stream requires it, which resets the
+    /// stream.
     struct StreamTask<F> {
         #[pin]
         stream: F,
@@ -81,7 +82,7 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        // First the clock: a stream that always has something to do must not keep it from running.
+        // The clock first: a stream that is always busy must not keep it from running.
         if this.alarm.is_set() && this.alarm.poll(this.clock, cx).is_ready() {
             return Poll::Ready(());
         }
@@ -98,7 +99,7 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
     }
 }
 
-/// Wakes a task when it is time to look at a clock. There is none while everything is read.
+/// Wakes a task when its clock has to be checked. There is no timer while everything is read.
 #[derive(Default)]
 struct Alarm(Option<Pin<Box<Sleep>>>);
 
@@ -107,7 +108,7 @@ impl Alarm {
         self.0.is_some()
     }
 
-    /// An alarm that was set for a deadline alone may be too late for a response that is unread.
+    /// A timer that was set for a deadline alone may be too late for a response that is unread.
     fn bring_forward(&mut self, clock: &CallClock, cx: &mut Context<'_>) -> Poll<()> {
         if clock.keeps_deadline()
             && let Some(alarm) = &mut self.0
@@ -120,7 +121,7 @@ impl Alarm {
         Poll::Pending
     }
 
-    /// Looks at the clock when it is time. Ready when the stream is to be reset.
+    /// Checks the clock when it is time. Ready when the stream is to be reset.
     fn poll(&mut self, clock: &CallClock, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(alarm) = self.0.as_mut().filter(|_| !clock.must_reset()) {
@@ -148,12 +149,12 @@ impl Alarm {
     }
 }
 
-/// What a connection writes, as far as its clock must know.
+/// The write progress of a connection, for its clock.
 #[derive(Debug, Default)]
 struct Writing {
-    /// How often something was written.
+    /// The number of writes.
     writes: AtomicU64,
-    /// Whether the socket takes nothing at the moment.
+    /// Whether the socket accepts nothing at the moment.
     blocked: AtomicBool,
 }
 
@@ -164,7 +165,7 @@ impl Writing {
     }
 }
 
-/// A socket whose writes are seen.
+/// A socket whose writes are counted.
 pub(super) struct Watched<S> {
     socket: S,
     writing: Arc<Writing>,
@@ -214,30 +215,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// What is to be done about a connection whose peer does not read.
+/// The handling of a connection whose peer does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stuck {
-    /// To close it: its only call was ended and is still unread, or it takes nothing at all.
+    /// Close it: its only call was ended and is still unread, or the socket accepts nothing.
     Close,
-    /// To let it go when its calls are over: a response that is over is not read to its end.
+    /// Drain it: a complete response is not read to its end.
     Retire,
 }
 
-/// Looks at a connection from its task: at the call of HTTP/1.1 that it has, at its socket, and at
-/// the responses that are over and unread.
+/// Checks a connection from its task: the HTTP/1.1 call in progress, the socket, and the complete,
+/// unread responses.
 pub(super) struct ConnectionClock {
     slot: Slot,
     writing: Arc<Writing>,
     calls: Arc<OpenCalls>,
-    /// Of the call of HTTP/1.1, and the writes that it has seen.
+    /// Of the HTTP/1.1 call, and the writes at the last check.
     call: (Alarm, u64),
-    /// Of the socket and of the responses that are over, and the writes before it was set.
+    /// Of the socket and of complete responses, and the writes before it was set.
     rest: Option<(Pin<Box<Sleep>>, u64)>,
     retired: bool,
 }
 
 impl ConnectionClock {
-    /// The clock of a connection with these calls; the last of which is in the slot if it is one of
+    /// The clock of a connection with these calls; the latest is in the slot if it is one of
     /// HTTP/1.1.
     pub(super) fn new(slot: Slot, calls: Arc<OpenCalls>) -> Self {
         Self {
@@ -250,7 +251,7 @@ impl ConnectionClock {
         }
     }
 
-    /// Sees what is written to this socket.
+    /// Counts what is written to this socket.
     pub(super) fn watch<S>(&self, socket: S) -> Watched<S> {
         Watched {
             socket,
@@ -258,7 +259,7 @@ impl ConnectionClock {
         }
     }
 
-    /// Looks at the connection after it was polled. The limit is how long anything may stay unread.
+    /// Checks the connection after it was polled. The limit is how long anything may stay unread.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -296,7 +297,7 @@ impl ConnectionClock {
         }
     }
 
-    /// Ready when the call of HTTP/1.1 is to be cut off.
+    /// Ready when the HTTP/1.1 call is to be cut off.
     fn poll_call(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let slot = self.slot.lock();
         let (alarm, seen) = &mut self.call;
@@ -304,7 +305,7 @@ impl ConnectionClock {
         let Some(clock) = slot.as_ref().filter(running) else {
             return Poll::Pending;
         };
-        // Its bytes are copied into one buffer, so that only the socket tells whether they go.
+        // Its bytes are copied into one buffer, so only the socket shows whether they are written.
         let writes = self.writing.writes.load(Ordering::Relaxed);
         if std::mem::replace(seen, writes) != writes {
             clock.moves();

@@ -1,5 +1,4 @@
-//! TLS at the door: the gateway's certificate, the authorities that speak for callers, and both of
-//! them again when their files change.
+//! TLS of the server: its certificate, the client CAs, and their reload when files change.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
@@ -19,43 +18,43 @@ use tokio_rustls::TlsAcceptor;
 use crate::error::{Error, Reason};
 use crate::regular_file;
 
-/// What is spoken over TLS: gRPC, and gRPC-Web by older means.
+/// The ALPN protocols: HTTP/2 for gRPC and gRPC-Web, HTTP/1.1 for gRPC-Web.
 const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
 
-/// The name of HTTP/2 in ALPN.
+/// The ALPN name of HTTP/2.
 pub(super) const HTTP2: &[u8] = b"h2";
 
-/// A file of certificates or of a key is some pages; anything larger is a mistake in the path. It
-/// holds some hundred authorities.
+/// The maximum size of a certificate or key file, enough for some hundred authorities; anything
+/// larger is a mistake in the path.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The files, and how they are used.
 #[derive(Clone, Debug)]
 pub struct TlsConfig {
-    /// The gateway's certificate and the chain above it.
+    /// The server's certificate chain.
     pub certificate: PathBuf,
-    /// Its key.
+    /// The private key.
     pub key: PathBuf,
-    /// The authorities that speak for callers.
+    /// The CAs of client certificates.
     pub client_ca: Option<PathBuf>,
-    /// Whether a caller without a certificate is let in all the same.
+    /// Whether client certificates are optional.
     pub client_optional: bool,
-    /// How long a handshake may take.
+    /// The timeout of a handshake.
     pub handshake_timeout: Duration,
-    /// How often the files are looked at.
+    /// The interval of checks for changed files.
     pub reload_interval: Duration,
 }
 
-/// What holds for the next connection.
+/// The TLS configuration of new connections.
 pub struct Tls {
     settings: TlsConfig,
     current: watch::Sender<TlsAcceptor>,
-    /// To see that a file changed without keeping a key a second time.
+    /// Detects changed files without keeping a copy of the key.
     hasher: RandomState,
     first: u64,
 }
 
-/// What the files hold.
+/// The contents of the files.
 #[derive(Hash)]
 struct Contents {
     certificate: Vec<u8>,
@@ -77,19 +76,19 @@ impl Tls {
         })
     }
 
-    /// What the next connection is to be greeted with.
+    /// The acceptor of the next connection.
     pub fn acceptor(&self) -> TlsAcceptor {
         self.current.borrow().clone()
     }
 
-    /// How long a handshake may take.
+    /// The timeout of a handshake.
     pub fn handshake_timeout(&self) -> Duration {
         self.settings.handshake_timeout
     }
 
-    /// Looks at the files again and again, and never ends. What does not fit together changes
-    /// nothing, and is told once. Their content is what counts: an update may keep the time of a
-    /// file, or come by way of a link.
+    /// Checks the files periodically, and never returns. Inconsistent files change nothing, and are
+    /// logged once. Contents are compared: an update may preserve the modification time, or replace
+    /// a link.
     pub async fn keep_fresh(&self) {
         let mut seen = self.first;
         let mut told = None;
@@ -112,7 +111,7 @@ impl Tls {
                     seen = print.unwrap_or(seen);
                     told = None;
                 }
-                // Half an update looks like a fault for a moment; the next look finds the rest.
+                // A partial update looks like an error; the next check finds the rest.
                 Err(error) => {
                     if told.as_ref() != Some(&print) {
                         tracing::warn!(%error, "TLS certificate reload failed, keeping current \
@@ -203,7 +202,7 @@ fn acceptor(settings: &TlsConfig, contents: &Contents) -> Result<TlsAcceptor, Er
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// The certificates in a text; none if there is none, or one that cannot be read.
+/// The certificates in a PEM text; `None` if it has none, or an invalid one.
 fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     read.ok().filter(|certificates| !certificates.is_empty())

@@ -1,4 +1,4 @@
-//! The body of a response as the transport gets it: its bytes are counted until they are written.
+//! The body of a response as passed to the transport: its bytes are counted until they are written.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use tonic::Status;
 use super::call_clock::{CallClock, Chunk};
 use super::open_calls::Open;
 
-/// A body whose bytes are counted until the transport has written them. Its call is open as long as
-/// it lives.
+/// A body whose bytes are counted until the transport has written them. Its call is open until this
+/// is dropped.
 pub(super) struct TransportBody<B> {
     body: B,
     clock: Arc<CallClock>,

@@ -1,8 +1,8 @@
-//! The threads that connections live on, each with a runtime of its own.
+//! The threads that run connections, each with its own runtime.
 //!
-//! What a call needs is polled on one thread from its first byte to its last, so that no task is
-//! handed from core to core and several answers leave in one write: a third less work for a
-//! streamed piece than with one runtime for all threads. The price: one connection uses one core.
+//! A call is polled on one thread from beginning to end, so that no task moves between cores and
+//! several responses share one write: a third less CPU time per streamed chunk than with one
+//! runtime for all threads. The cost: one connection uses one core.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-/// The threads. When this is dropped they end what they have, and go.
+/// The threads. Dropping this ends their work and stops them.
 #[derive(Default)]
 pub struct Workers {
     threads: Vec<Worker>,
@@ -22,18 +22,18 @@ pub struct Workers {
 struct Worker {
     handle: Handle,
     connections: Arc<AtomicUsize>,
-    /// Dropped to stop it.
+    /// Dropped to stop the thread.
     _running: oneshot::Sender<()>,
 }
 
 impl Workers {
-    /// So many threads. With none, connections live on the runtime that accepts them.
+    /// Starts this many threads. With none, connections run on the accepting runtime.
     pub fn start(count: usize) -> io::Result<Self> {
         let threads = (0..count).map(Worker::start).collect::<io::Result<_>>()?;
         Ok(Self { threads })
     }
 
-    /// Serves a connection on the thread that has the fewest.
+    /// Serves a connection on the thread with the fewest connections.
     pub(super) fn spawn<F>(&self, tasks: &mut JoinSet<()>, connection: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -60,7 +60,7 @@ impl Worker {
         thread::Builder::new()
             .name(format!("calls-{number}"))
             .spawn(move || {
-                // It is only ever dropped.
+                // The sender is only ever dropped.
                 let _ = runtime.block_on(stopped);
             })?;
         Ok(Self {
@@ -71,7 +71,7 @@ impl Worker {
     }
 }
 
-/// A connection that counts as long as this is there.
+/// A connection that is counted until this is dropped.
 struct Present(Arc<AtomicUsize>);
 
 impl Present {
