@@ -65,8 +65,8 @@ pub(super) fn estimated_len(prompt: &Prompt, transfers: &[MediaTransfer<'_>]) ->
     turns.sum::<usize>() + media + PARAMETERS_OVERHEAD
 }
 
-/// As [`estimated_len`], but fails if the texts alone exceed DashScope's limit: uploading media cannot help
-/// then.
+/// As [`estimated_len`], but fails if the texts alone exceed DashScope's limit: uploading media
+/// cannot help then.
 pub(super) fn checked_len(
     prompt: &Prompt,
     transfers: &[MediaTransfer<'_>],

@@ -5,8 +5,8 @@
 //! interpretations: *pieces*, where the answer is the concatenation, and *cumulative*, where it is
 //! the last text. A wrong interpretation would lose or repeat text, so it is never guessed:
 //!
-//! 1. The form of a model's texts may be configured ([`TextForm`]). It then applies, and a text that
-//!    contradicts it is an error.
+//! 1. The form of a model's texts may be configured ([`TextForm`]). It then applies, and a text
+//!    that contradicts it is an error.
 //! 2. A text that does not begin with the whole previous text proves pieces.
 //! 3. DashScope's cumulative streams repeat the text in the event with the finish reason. If that
 //!    event has no text, the texts were pieces.

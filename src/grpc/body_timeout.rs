@@ -1,4 +1,4 @@
-//! The body of a request, with a clock: a caller that stops to send must not hold its place.
+//! The body of a request, with timeouts: a caller that stops sending must not hold its permit.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,15 +24,16 @@ pub struct Clocked {
     request_id: Arc<str>,
     stall_timeout: Duration,
     last_frame: Instant,
-    /// Whether something came since; when, is asked at the next pause. Most requests have none.
+    /// Whether data came since the timer was set; the time is taken at the next pause. Most
+    /// requests have none.
     moved: bool,
     deadline: Instant,
-    /// Not there before the first pause: most requests come whole.
+    /// `None` before the first pause: most requests arrive whole.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Clocked {
-    /// Puts a clock on the body of a call that came at the last of these moments.
+    /// Adds timeouts to the body of a call that arrived at the last of these times.
     pub fn new(
         body: CountedRequest<WebRequest>,
         request_id: Arc<str>,
@@ -49,7 +50,7 @@ impl Clocked {
         }
     }
 
-    /// The body without its clock, until that of the response ends the call.
+    /// The body without its timeouts, until the response's clock ends the call.
     pub fn until_ended(self, clock: Arc<CallClock>) -> UntilEnded {
         UntilEnded {
             body: self.body,
@@ -66,7 +67,7 @@ impl Clocked {
             .alarm
             .get_or_insert_with(|| Box::pin(sleep_until(due())));
         loop {
-            // A body that floods spends the budget of the task, and a timer without budget never
+            // A body that floods consumes the task's budget, and a timer without budget never
             // fires.
             let fired = alarm.as_mut().poll(cx).is_ready();
             if !fired && (coop::has_budget_remaining() || Instant::now() < due()) {
@@ -86,7 +87,7 @@ impl Clocked {
     }
 }
 
-/// A body that is read for as long as the response lasts, and ends when that is ended.
+/// A body that is read while the response lasts, and ends with it.
 pub struct UntilEnded {
     body: CountedRequest<WebRequest>,
     clock: Arc<CallClock>,
@@ -127,13 +128,13 @@ impl Body for UntilEnded {
 fn receive_status(wrong: &BodyError) -> Status {
     match wrong {
         BodyError::NotText => Status::internal("the body is not base64"),
-        // Not CANCELLED: tonic takes that for a clean end, and half an upload would pass for a
-        // whole one.
+        // Not CANCELLED: tonic considers that a clean end, and half an upload would be accepted as
+        // complete.
         BodyError::Gone => Status::aborted("the caller disconnected"),
     }
 }
 
-/// The fault of a caller that stopped to send.
+/// The error of a caller that stopped sending.
 pub fn stalled() -> Error {
     Error::new(
         Reason::RequestBodyTimeout,

@@ -1,5 +1,5 @@
-//! What is known of a call before its first message: when it came, its name, its deadline, and the
-//! few of its metadata that mean something here.
+//! The context of a call before its first message: arrival time, request id, deadline, and the
+//! metadata that the gateway uses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,33 +20,33 @@ use super::metadata_keys;
 use super::method::Method;
 use crate::server::call_clock::CallClock;
 
-/// The longest name of a call. Long enough for two UUIDs and a prefix.
+/// The maximum length of a request id. Enough for two UUIDs and a prefix.
 pub const MAX_REQUEST_ID: usize = 128;
 
-/// The longest value that is passed on to DashScope.
+/// The maximum length of a value that is forwarded to DashScope.
 const MAX_PASSED_VALUE: usize = 512;
 
-/// What is known of a call before its first message.
+/// The context of a call before its first message.
 #[derive(Clone, Debug)]
 pub struct CallContext {
-    /// When its head was read.
+    /// When its headers were read.
     pub at: Instant,
     /// The method that is called; `None` if the gateway has no such method.
     pub method: Option<Method>,
     /// The clock of its response.
     pub clock: Arc<CallClock>,
-    /// What the caller allows for the whole call.
+    /// The caller's timeout of the whole call.
     pub timeout: Option<Duration>,
-    /// The name that the caller gave in `x-request-id`, or one made up.
+    /// The request id in `x-request-id`, or a generated one.
     pub request_id: Arc<str>,
-    /// Who calls. Nobody in particular until it was asked.
+    /// The caller. Anonymous until identified.
     pub identity: Identity,
-    /// What goes on to DashScope.
+    /// Metadata that are forwarded to DashScope.
     pub passing: Passing,
 }
 
 impl CallContext {
-    /// Reads the head of a call that came when this clock began.
+    /// Reads the headers of a call that arrived when this clock began.
     pub fn read(
         headers: &HeaderMap,
         settings: &GrpcConfig,
@@ -84,13 +84,13 @@ impl CallContext {
         self.method.map_or("", Method::name)
     }
 
-    /// How long the call may take.
+    /// The timeout of the call.
     pub fn timeout(&self, default: Duration, settings: &GrpcConfig) -> Duration {
         self.timeout.unwrap_or(default).min(settings.max_timeout)
     }
 }
 
-/// The metadata that mean something here, found in one pass, and the size of all of them.
+/// The metadata that the gateway uses, found in one pass, and the size of all.
 #[derive(Default)]
 struct Known<'a> {
     size: usize,
@@ -116,7 +116,7 @@ impl<'a> Known<'a> {
                 "tracestate" => &mut known.tracestate,
                 _ => continue,
             };
-            // Of several the first holds.
+            // The first of several values applies.
             slot.get_or_insert(value);
         }
         known
@@ -147,7 +147,7 @@ fn bad_timeout() -> Error {
     )
 }
 
-/// Reads `grpc-timeout` as the gRPC specification writes it.
+/// Parses `grpc-timeout` as the gRPC specification defines it.
 pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > 8 {
@@ -186,13 +186,13 @@ fn passing(known: &Known<'_>) -> Result<Passing, Error> {
         api_key: None,
         workspace: value(WORKSPACE, known.workspace)?,
         data_inspection: value(DATA_INSPECTION, known.data_inspection)?,
-        // A trace that cannot be read is no reason to refuse a call.
+        // An invalid trace context is no reason to reject a call.
         traceparent: value("", known.traceparent).unwrap_or_default(),
         tracestate: value("", known.tracestate).unwrap_or_default(),
     })
 }
 
-/// What a call shows to say who it is.
+/// The credentials of a call.
 pub fn credentials<'a>(headers: &'a HeaderMap, connection: &'a Connection) -> Credentials<'a> {
     let shown = |name: HeaderName| {
         headers
@@ -210,12 +210,12 @@ pub fn credentials<'a>(headers: &'a HeaderMap, connection: &'a Connection) -> Cr
     }
 }
 
-/// Whether a text can be the name of a call.
+/// Whether a text is valid as a request id.
 pub fn is_request_id(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_REQUEST_ID && name.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// Makes up the name of a call.
+/// Generates a request id.
 pub fn new_request_id() -> Arc<str> {
     let uuid = uuid::Uuid::new_v4().hyphenated();
     let mut letters = uuid::Uuid::encode_buffer();

@@ -1,7 +1,7 @@
-//! prost as tonic's codec, with buffers of the size of our messages.
+//! prost as tonic's codec, with buffers sized for this schema.
 //!
-//! tonic's own gives each answer 8 KiB. A silent stream would hold them for minutes, and most
-//! events are below 100 bytes.
+//! tonic's own codec allocates 8 KiB per response. An idle stream would hold them for minutes, and
+//! most events are below 100 bytes.
 
 use std::marker::PhantomData;
 
@@ -10,19 +10,19 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, EncodeBuf};
 use tonic_prost::ProstDecoder;
 
-/// What a message is written into at first: ten small events. A larger message makes itself room.
+/// The initial buffer of a message: ten small events. A larger message grows it.
 const ROOM: usize = 512;
 
-/// Events that are there at once leave together, up to so many bytes.
+/// Events that are available at once are sent together, up to this many bytes.
 const TOGETHER: usize = 32 * 1024;
 
-/// What a request is read into at first.
+/// The initial buffer of a request.
 const REQUEST_ROOM: usize = 2 * 1024;
 
 /// The codec of all services.
 pub struct Codec<T, U>(PhantomData<fn(T) -> U>);
 
-/// Writes messages.
+/// Encodes messages.
 pub struct Encoder<T>(PhantomData<fn(T)>);
 
 impl<T, U> Default for Codec<T, U> {
@@ -55,8 +55,8 @@ impl<T: Message> tonic::codec::Encoder for Encoder<T> {
     type Error = Status;
 
     fn encode(&mut self, message: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        // At once what it takes: a buffer that grows by and by copies an answer's sound each time.
-        // `encode` would measure the message once more, to see what is known: that there is room.
+        // Reserved at once: a growing buffer would copy an answer's audio each time. `encode` would
+        // measure the message again to check the capacity.
         buffer.reserve(message.encoded_len());
         message.encode_raw(buffer);
         Ok(())

@@ -1,30 +1,30 @@
-//! What the operator decides about the front door.
+//! The configuration of the gRPC services.
 
 use std::time::Duration;
 
-/// What the operator decides about the front door.
+/// The configuration of the gRPC services.
 #[derive(Clone, Copy, Debug)]
 pub struct GrpcConfig {
-    /// The largest message.
+    /// The maximum length of a message.
     pub max_request_bytes: usize,
-    /// The largest chunk of an upload.
+    /// The maximum length of an upload's chunk.
     pub max_chunk_bytes: usize,
-    /// The most metadata of one call, counted as HTTP/2 does: names, values, and 32 bytes each.
+    /// The maximum metadata of one call, counted as in HTTP/2: names, values, and 32 bytes each.
     pub max_metadata_bytes: usize,
     /// How long a caller may pause while it sends its request.
     pub request_body_timeout: Duration,
-    /// How long a call may take whose caller set no deadline, when the answer comes whole.
+    /// The default timeout of a unary call.
     pub unary_timeout: Duration,
-    /// The same for a stream.
+    /// The default timeout of a stream.
     pub stream_timeout: Duration,
-    /// The longest that any call may take.
+    /// The maximum timeout of any call.
     pub max_timeout: Duration,
     /// How long a response may stay unread.
     pub slow_consumer_timeout: Duration,
-    /// After how much silence a stream gets a heartbeat.
+    /// The idle time after which a stream gets a heartbeat.
     pub heartbeat_after: Duration,
-    /// Whether reflection is answered to those who show no credentials.
+    /// Whether reflection is available without credentials.
     pub open_reflection: bool,
-    /// Whether DashScope's own words are shown to callers when it refuses. They may hold content.
+    /// Whether DashScope's error messages are returned to callers. They may contain content.
     pub show_upstream_messages: bool,
 }

@@ -1,4 +1,4 @@
-//! From the parts of a message to the nouns of the house: text, audio, images and video.
+//! Converts the parts of a message to the data model: text, audio, images and video.
 
 use std::fmt::Arguments;
 
@@ -11,8 +11,8 @@ use super::field_violations::FieldViolations;
 use super::pb::{self, content, video};
 use super::struct_value;
 
-/// One part of a message; none if it holds nothing. The path is written down for faults alone. With
-/// `answered`, it may be a part of an answer, which goes back as it came.
+/// Converts one part of a message; `None` if it is empty. The path is formatted only for errors.
+/// With `answered`, it may be a part of an answer, which is sent back unchanged.
 pub(super) fn part(
     path: Arguments<'_>,
     mut content: pb::Content,
@@ -54,7 +54,7 @@ pub(super) fn part(
         Some(content::Kind::Video(video)) => {
             self::video(format_args!("{path}.video"), video, faults).map(Body::Video)
         }
-        // A kind that the schema does not know goes out as it is.
+        // A kind that is not in the schema is sent unchanged.
         None if !extra.is_empty() => Some(Body::Other),
         None => {
             faults.add(
@@ -81,7 +81,7 @@ pub(super) fn part(
 /// The keys of the kinds that have a typed field.
 const KINDS: [&str; 4] = ["text", "audio", "image", "video"];
 
-/// The key that a kind has in DashScope's form; empty for one that is all in `extra`.
+/// The key of a kind in DashScope's JSON; empty for one that is all in `extra`.
 fn kind_key(kind: Option<&content::Kind>) -> &'static str {
     match kind {
         Some(content::Kind::Text(_)) => "text",
@@ -92,8 +92,8 @@ fn kind_key(kind: Option<&content::Kind>) -> &'static str {
     }
 }
 
-/// Moves a medium of an answer that no request could have, because it has no address or none that
-/// can be checked, to the other keys of its part. It then goes back as it came.
+/// Moves a media item of an answer that is not valid in a request, because it has no URL or an
+/// invalid one, to the unknown keys of its part. It is then sent back unchanged.
 fn untyped(kind: content::Kind, extra: &mut Object) -> Option<content::Kind> {
     let (key, value) = match &kind {
         content::Kind::Audio(pb::Audio {
@@ -121,7 +121,7 @@ fn untyped(kind: content::Kind, extra: &mut Object) -> Option<content::Kind> {
     None
 }
 
-/// DashScope's form of a file that it keeps.
+/// DashScope's JSON of a stored file.
 fn audio_file(file: pb::AudioFile) -> Object {
     let mut object = file.extra.map(struct_value::object).unwrap_or_default();
     for (key, text) in [("url", file.uri), ("id", file.id)] {
@@ -136,7 +136,7 @@ fn audio_file(file: pb::AudioFile) -> Object {
     object
 }
 
-/// Checks a part that is all in `extra`. What has a typed field is not sent past its checks.
+/// Checks a part that is all in `extra`. Values with a typed field must not bypass its validation.
 fn check_unknown(path: Arguments<'_>, extra: &Object, faults: &mut FieldViolations) {
     for key in KINDS {
         let is_plain = match extra.value(key) {
@@ -155,7 +155,7 @@ fn check_unknown(path: Arguments<'_>, extra: &Object, faults: &mut FieldViolatio
     }
 }
 
-/// The keys that the typed fields of a part become: those of its kind, and what is set beside it.
+/// The keys that the typed fields of a part become: those of its kind, and of the fields beside it.
 fn taken(content: &pb::Content, kinds: &[&'static str]) -> Vec<&'static str> {
     let mut taken = kinds.to_vec();
     let hints: &[(&str, bool)] = match &content.kind {
@@ -245,7 +245,7 @@ fn frames(
     Some(VideoSource::Frames(media))
 }
 
-/// The `source` of a medium, whichever message it stands in.
+/// The `source` field of a media message.
 enum SourceField {
     Uri(String),
     Data(bytes::Bytes),
@@ -315,7 +315,7 @@ fn medium(
     Some(Medium { mime_type, source })
 }
 
-/// Whether a type is of the kind of the part, or says nothing of any kind.
+/// Whether a MIME type fits the part, or is unspecific.
 fn suits(mime_type: &str, part: Modality) -> bool {
     sniffing::is_unspecific(mime_type) || sniffing::fits(mime_type, part)
 }
@@ -337,9 +337,8 @@ fn of_another_kind(part: Modality) -> &'static str {
     }
 }
 
-/// Whether it is so plain that it needs no closer look: a host of letters, digits, dots and dashes,
-/// and after it what may stand in any path. Nearly all are, and the closer look is three times
-/// the work.
+/// Whether a URL needs no complete check: a host of letters, digits, dots and dashes, and only path
+/// characters after it. Nearly all are, and the complete check takes three times as long.
 fn is_plain(uri: &str) -> bool {
     let rest = uri.as_bytes();
     let rest = match rest.iter().position(|b| *b == b':') {
@@ -356,14 +355,14 @@ fn is_plain(uri: &str) -> bool {
         .map_or(0, |dot| dot + 1);
     let last = host.get(last..).unwrap_or_default();
     host.iter().all(in_host)
-        // What ends in a number would have to be an address.
+        // A label that ends in a number could be an address.
         && last.iter().any(u8::is_ascii_alphabetic)
         && !host.split(|b| *b == b'.').any(|label| label.starts_with(b"xn--"))
-        // No early end, so that it is a few comparisons of many bytes each.
+        // Without an early exit, so that it compiles to a few comparisons of many bytes each.
         && path.iter().fold(true, |plain, b| plain & b.is_ascii_graphic())
 }
 
-/// Checks that DashScope can fetch it. A path is never taken, not even one that exists.
+/// Checks that DashScope can fetch it. A file path is never accepted, not even one that exists.
 fn check_uri(uri: &str, part: Modality) -> Result<(), &'static str> {
     const WANTED: &str = "must be an https:, http:, oss: or data: URI; a path is never opened: \
                           send the file as data, or with MediaService.UploadMedia";

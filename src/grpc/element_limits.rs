@@ -1,8 +1,8 @@
-//! How many elements a request may hold, and how much memory each takes once it is decoded.
+//! The limits on the elements of a request, and the memory that each takes once decoded.
 //!
 //! An empty element is two bytes on the wire and hundreds in memory. So elements are counted before
-//! they are decoded, by the [`Schema`] of the message, which is made from the descriptors that
-//! reflection shows.
+//! they are decoded, by the [`Schema`] of the message, which is derived from the descriptors of
+//! reflection.
 
 use std::collections::HashMap;
 use std::mem::size_of;
@@ -18,18 +18,18 @@ use crate::error::{Error, Reason};
 
 use super::pb;
 
-/// The most elements that a request may hold in all lists of one field together: message, field,
-/// number. Each is several times what DashScope takes, or what fits into the longest context that a
-/// model has. A test finds the fields that have no row.
+/// The maximum number of elements in all lists of one field together: message, field, number. Each
+/// is several times what DashScope accepts, or what fits into the longest context of a model. A
+/// test finds fields without a row.
 const LISTS: [(&str, &str, u32); 13] = [
     // A million tokens of context are 16 thousand short messages.
     ("dashgate.v1.Conversation", "messages", 16_384),
     ("dashgate.v1.Message", "content", 32_768),
-    // DashScope takes 128.
+    // DashScope accepts 128.
     ("dashgate.v1.Conversation", "tools", 1_024),
     ("dashgate.v1.Message", "tool_calls", 16_384),
     ("dashgate.v1.Message", "annotations", 16_384),
-    // DashScope takes 512 for a video.
+    // DashScope accepts 512 for a video.
     ("dashgate.v1.VideoFrames", "frames", 8_192),
     ("dashgate.v1.GenerationOptions", "stop", 1_024),
     ("dashgate.v1.GenerationOptions", "stop_token_ids", 1_024),
@@ -44,27 +44,28 @@ const LISTS: [(&str, &str, u32); 13] = [
 /// The types that are a level of a document.
 const LEVELS: [&str; 2] = ["google.protobuf.Struct", "google.protobuf.ListValue"];
 
-/// How many lists have a limit.
+/// The number of lists with a limit.
 pub(super) const LIST_COUNT: usize = LISTS.len();
 
-/// What a list that is missing above may hold. A test keeps it from being used.
+/// The limit of a list that is missing above. A test prevents its use.
 const UNKNOWN_LIST: u32 = 1_024;
 
 /// The entries of a leaf of `BTreeMap`, which is allocated whole for the first of them.
 const MAP_LEAF: usize = 11;
 
-/// What an allocation costs beside its bytes, at least.
+/// The minimum overhead of an allocation.
 const ALLOCATION: usize = 16;
 
-/// What an element of a list of texts takes: a list grows by doubling, and each text is allocated.
+/// The memory of an element of a list of strings: a list grows by doubling, and each string is
+/// allocated.
 const TEXT_WEIGHT: usize = 2 * size_of::<String>() + ALLOCATION;
 
-/// What a number in a list takes, in the message and in the call.
+/// The memory of a number in a list, in the message and in the call.
 const NUMBER_WEIGHT: usize = 3 * size_of::<i32>();
 
-/// What a message of this type takes in memory beside its texts: twice its size, because lists grow
-/// by doubling, and once that of what it becomes in the call. Types that stand inside others have
-/// no weight of their own.
+/// The memory of a message of this type beside its strings: twice its size, because lists grow by
+/// doubling, plus that of its form in the call. Types that are embedded in others have no weight of
+/// their own.
 fn weight(name: &str) -> usize {
     let grown = |message: usize, noun: usize| 2 * message + noun;
     match name {
@@ -89,7 +90,7 @@ fn weight(name: &str) -> usize {
     }
 }
 
-/// The types of the requests, as far as a count needs to know them.
+/// The types of the requests, as far as counting requires them.
 #[derive(Debug)]
 pub struct Schema {
     types: Vec<Type>,
@@ -99,11 +100,11 @@ pub struct Schema {
 /// The type of a message.
 #[derive(Debug, Default)]
 pub(super) struct Type {
-    /// By their numbers.
+    /// By field number.
     fields: Vec<Option<Field>>,
 }
 
-/// A field that holds messages, or elements that are counted.
+/// A field with messages, or with elements that are counted.
 #[derive(Clone, Debug)]
 pub(super) struct Field {
     /// Its name.
@@ -112,16 +113,16 @@ pub(super) struct Field {
     pub(super) element: Element,
 }
 
-/// What a field holds: one element, or a list of them.
+/// The element of a field, or of its list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Element {
-    /// The type of its messages; none for texts and numbers.
+    /// The type of its messages; `None` for strings and numbers.
     pub(super) message: Option<usize>,
-    /// Its place among the lists, and the most elements that it may hold.
+    /// The index of the list, and the maximum number of its elements.
     pub(super) list: Option<(usize, u32)>,
-    /// What each element takes in memory beside its texts.
+    /// The memory of each element beside its strings.
     pub(super) weight: usize,
-    /// Whether its elements are numbers, which may stand packed behind each other.
+    /// Whether its elements are numbers, which may be packed.
     pub(super) is_number: bool,
     /// Whether each is a level of a document: a `Struct` or a list in one.
     pub(super) is_level: bool,
@@ -153,19 +154,19 @@ impl Schema {
         Ok(Self { types, by_name })
     }
 
-    /// The place of a type.
+    /// The index of a type.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
     }
 
-    /// The type at a place.
+    /// The type at an index.
     pub(super) fn message(&self, at: usize) -> Option<&Type> {
         self.types.get(at)
     }
 }
 
 impl Type {
-    /// The field of a number, if anything in it is counted.
+    /// The field with a number, if anything in it is counted.
     pub(super) fn field(&self, number: u64) -> Option<&Field> {
         let number = usize::try_from(number).ok()?;
         self.fields.get(number)?.as_ref()

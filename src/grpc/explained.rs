@@ -1,4 +1,4 @@
-//! What tonic's own faults mean to callers.
+//! Replaces statuses made by tonic with errors of the gateway.
 
 use std::convert::Infallible;
 
@@ -11,13 +11,12 @@ use crate::error::{Error, Reason};
 use super::metadata_keys;
 use super::service::Answering;
 
-/// The fault of a call of a method that there is not.
+/// The error of a call of an unknown method.
 pub(super) fn no_method() -> Error {
     Error::new(Reason::UnknownMethod, "the service has no such method")
 }
 
-/// What a server answers; the statuses that tonic makes are faults, so that they get the details
-/// that ours have.
+/// The response of a service; statuses made by tonic become errors, so that they get details.
 pub(super) fn explained<F>(answer: F, limit: usize) -> Answering
 where
     F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
@@ -31,9 +30,9 @@ where
     })
 }
 
-/// The fault behind a status that has no details.
+/// The error of a status without details.
 fn bare_fault(headers: &HeaderMap, limit: usize) -> Option<Error> {
-    // The head of an answer that goes well has none.
+    // The headers of a successful response have none.
     if !headers.contains_key(metadata_keys::GRPC_STATUS)
         || headers.contains_key(metadata_keys::GRPC_STATUS_DETAILS)
     {

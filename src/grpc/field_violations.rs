@@ -1,24 +1,24 @@
-//! Collects what is wrong with a request, so that all of it is told at once.
+//! Collects the violations of a request, so that all are reported together.
 
 use std::fmt::Display;
 
 use crate::chat::document::{Document, Object, Real};
 use crate::error::{Error, Reason, Violation};
 
-/// The fields of a request that are wrong.
+/// The invalid fields of a request.
 #[derive(Default)]
 pub(super) struct FieldViolations {
     list: Vec<Violation>,
 }
 
-/// The most faults that are told at once. The details of a status must stay small.
+/// The maximum number of violations reported. The details of a status must stay small.
 const MAX_FAULTS: usize = 8;
 
-/// The first whole number that no 64 bits hold.
+/// The first integer that does not fit into 64 bits.
 const LARGEST_WHOLE: f64 = 18_446_744_073_709_551_616.0;
 
 impl FieldViolations {
-    /// Adds a field that is wrong, and how to mend it.
+    /// Adds an invalid field, with how to fix it.
     pub(super) fn add(&mut self, field: impl Display, description: impl Into<String>) {
         if self.list.len() < MAX_FAULTS {
             let description = description.into();
@@ -29,7 +29,7 @@ impl FieldViolations {
         }
     }
 
-    /// None of them, or all of them as one fault.
+    /// Returns all violations as one error, or `Ok` if there are none.
     pub(super) fn check(self) -> Result<(), Error> {
         let Some(first) = self.list.first() else {
             return Ok(());
@@ -42,7 +42,7 @@ impl FieldViolations {
         Err(self.list.into_iter().fold(error, Error::with_violation))
     }
 
-    /// A number that JSON can hold.
+    /// A number that is valid in JSON.
     pub(super) fn real(&mut self, field: impl Display, value: Option<f64>) -> Option<Real> {
         let value = value?;
         if !value.is_finite() {
@@ -51,7 +51,7 @@ impl FieldViolations {
         Some(Real(value))
     }
 
-    /// Checks that keys which no typed field covers do not stand beside a field of the same name.
+    /// Checks that unknown keys have no name of a typed field.
     pub(super) fn no_overlap(&mut self, field: impl Display, extra: &Object, taken: &[&str]) {
         for (key, _) in &extra.0 {
             if taken.contains(&key.as_str()) {
@@ -63,8 +63,8 @@ impl FieldViolations {
         }
     }
 
-    /// Checks that all numbers of an object can be sent as they are: what no 64 bits hold is not
-    /// what the caller wrote any more.
+    /// Checks that all numbers of an object can be sent exactly: integers beyond 64 bits have lost
+    /// digits.
     pub(super) fn numbers(&mut self, field: impl Display, object: &Object) {
         for (key, value) in &object.0 {
             if !self.is_full() {
@@ -112,7 +112,7 @@ impl FieldViolations {
     }
 }
 
-/// Any JSON object. Reading one checks it and keeps nothing.
+/// Any JSON object. Parsing validates it and keeps nothing.
 struct JsonObject;
 
 impl<'de> serde::Deserialize<'de> for JsonObject {

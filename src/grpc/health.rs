@@ -1,4 +1,4 @@
-//! `grpc.health.v1.Health`, with `Check`, `List` and `Watch` as the protocol has them.
+//! `grpc.health.v1.Health`, with `Check`, `List` and `Watch`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::pb::health::{
 };
 use super::status;
 
-/// The names that have a state; the empty one is the whole server.
+/// The services with a status; the empty name is the whole server.
 const SERVICES: [&str; 3] = [
     "",
     "dashgate.v1.ConversationService",
@@ -33,11 +33,11 @@ const SERVICES: [&str; 3] = [
 pub struct Checks {
     /// The phase, now and later.
     pub phase: watch::Receiver<Phase>,
-    /// What is known of this call.
+    /// The context of this call.
     pub context: Box<CallContext>,
     /// The memory that is charged for it.
     pub memory: CallMemory,
-    /// The place of a watch without credentials.
+    /// The permit of a watch without credentials.
     pub place: Option<Arc<Permit>>,
 }
 
@@ -87,7 +87,7 @@ impl Health for Checks {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Changes>, Status> {
-        // A watch lasts.
+        // A watch is long-lived.
         let charged = self.memory.receive(memory::GRAIN);
         charged.map_err(|error| status::status(&error, &self.context.request_id, false))?;
         let known = SERVICES.contains(&request.into_inner().service.as_str());
@@ -105,8 +105,8 @@ impl Health for Checks {
     }
 }
 
-/// The states of one watched service. Said anew only when they change. Ends when the gateway
-/// closes, so that a watch never keeps it from going down.
+/// The status updates of one watched service, sent only when it changes. Ends when the gateway
+/// closes, so that a watch never delays shutdown.
 pub struct Changes {
     phases: WatchStream<Phase>,
     known: bool,

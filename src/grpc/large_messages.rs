@@ -1,11 +1,11 @@
-//! Whose turn it is to unpack a large message.
+//! Schedules the decompression of large messages.
 //!
-//! A few kilobytes become megabytes, and what is done with them then goes in steps of some
-//! milliseconds, between which alone a thread looks at its other calls. So there are bounds:
+//! A few kilobytes become megabytes, and processing them takes steps of some milliseconds, between
+//! which alone a thread polls its other calls. So there are limits:
 //!
-//! - A few are unpacked at once, of all callers together.
+//! - A few are decompressed at once, for all callers together.
 //! - Each caller has one at a time. Callers take turns, however many messages one of them sends.
-//! - Each caller has so many bytes a second. Beyond that its own next message waits.
+//! - Each caller has a rate in bytes per second. Beyond it, only its own next message waits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,18 +15,18 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::chat::call::{Caller, CallerMap};
 
-/// How many are unpacked together: a thread has as many between two looks at any other call,
-/// whatever is sent to it.
+/// How many are decompressed concurrently: at most as many as a thread processes between two polls
+/// of any other call.
 const LARGE_AT_ONCE: usize = 2;
 
-/// How many bytes a second of one caller, on each core. To unpack, decode and write so much text
-/// takes an eighth of a core.
+/// The bytes per second of one caller, per core. Decompressing, decoding and encoding this much
+/// text takes an eighth of a core.
 const BYTES_PER_SECOND: u64 = 128 << 20;
 
-/// From here on callers are forgotten whose messages have been unpacked and paid for.
+/// From this number on, callers are removed whose messages are done and whose wait is over.
 const MANY_CALLERS: usize = 1024;
 
-/// The turns of one caller. Cheap to clone; all clones are the same queue.
+/// The queue of one caller. Cheap to clone; all clones are the same queue.
 #[derive(Clone, Debug)]
 pub(super) struct Turns {
     shared: Arc<Shared>,
@@ -53,7 +53,7 @@ struct Queue {
 pub(super) struct Turn {
     queue: Arc<Queue>,
     bytes_per_second: u64,
-    // None if there are no turns any more, which does not happen.
+    // `None` if the semaphore is closed, which does not happen.
     _one: Option<OwnedSemaphorePermit>,
     _any: Option<OwnedSemaphorePermit>,
 }
@@ -74,7 +74,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// The turns of a caller.
+    /// The queue of a caller.
     pub(super) fn of(&self, caller: Caller) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
@@ -119,7 +119,8 @@ impl Shared {
 }
 
 impl Turn {
-    /// So many bytes were unpacked: the next message of this caller waits for them.
+    /// Records that this many bytes were decompressed: the next message of this caller waits for
+    /// them.
     pub(super) fn spent(&self, bytes: usize) {
         let nanos = (bytes as u64).saturating_mul(1_000_000_000) / self.bytes_per_second;
         *lock(&self.queue.free_at) = Instant::now() + Duration::from_nanos(nanos);

@@ -24,17 +24,17 @@ use super::status;
 
 /// The service, for one call.
 pub struct Media {
-    /// Where uploads go.
+    /// The relay of uploads.
     pub relay: Relay,
-    /// What the operator decided.
+    /// The configuration.
     pub settings: Arc<GrpcConfig>,
-    /// What is known of this call.
+    /// The context of this call.
     pub context: Box<CallContext>,
-    /// Its place while it is read.
+    /// The permit while it is read.
     pub held: Held,
     /// The memory that is charged for its chunks.
     pub memory: CallMemory,
-    /// What the transport may hold of it unread.
+    /// The unread data that the transport may hold for it.
     pub window: Share,
 }
 
@@ -131,7 +131,7 @@ impl Media {
 }
 
 /// The bytes of an upload, one message at a time: the next is read only when the storage has taken
-/// the one before.
+/// the previous one.
 struct Chunks {
     messages: Streaming<UploadMediaRequest>,
     limit: usize,
@@ -164,7 +164,7 @@ impl Stream for Chunks {
     }
 }
 
-/// What went wrong while a message was received.
+/// The error of a message that could not be received.
 fn receive_fault(memory: &CallMemory, status: &Status, limit: usize) -> Error {
     let code = status.code();
     if let Some(error) = memory.refused() {
@@ -184,7 +184,7 @@ fn receive_fault(memory: &CallMemory, status: &Status, limit: usize) -> Error {
     }
 }
 
-/// A message may be a little larger than its chunk, so that the chunk is looked at too.
+/// A message may be a little larger than its chunk, so the chunk is checked too.
 fn too_large(limit: usize) -> Error {
     let message = format!("a chunk is larger than {limit} bytes; cut the file into smaller chunks");
     Error::new(Reason::MessageTooLarge, message)

@@ -99,7 +99,7 @@ pub fn service(path: &str) -> &str {
 
 fn split(path: &str) -> Option<(&str, &str)> {
     let path = path.strip_prefix('/')?;
-    // As bytes: characters are searched in ten times the time.
+    // As bytes: searching characters takes ten times as long.
     let slash = path.bytes().position(|byte| byte == b'/')?;
     Some((path.get(..slash)?, path.get(slash + 1..)?))
 }

@@ -1,4 +1,4 @@
-//! How loaded the gateway is, told with each answer to balancers that weigh by it (ORCA).
+//! The load of the gateway, reported in trailers to weighted load balancers (ORCA).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,33 +11,34 @@ use tonic::metadata::{Binary, MetadataValue};
 
 use crate::relay::Relay;
 
-/// The name that balancers look for in the trailers.
+/// The trailer that load balancers read.
 const NAME: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
 
-/// How many seconds rates are taken over: long enough to be steady, short enough to follow a burst.
+/// The seconds over which rates are averaged: long enough to be steady, short enough to follow a
+/// burst.
 const WINDOW: u64 = 5;
 
-/// The seconds that are remembered: the window, the one that runs, and one between.
+/// The seconds that are kept: the window, the current one, and one between.
 const SLOTS: usize = 8;
 
-/// What `xds.data.orca.v3.OrcaLoadReport` has that is told here.
+/// The fields of `xds.data.orca.v3.OrcaLoadReport` that are reported.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct LoadReport {
-    /// Calls a second.
+    /// Calls per second.
     #[prost(double, tag = "6")]
     pub rps_fractional: f64,
-    /// Calls a second that failed.
+    /// Failed calls per second.
     #[prost(double, tag = "7")]
     pub eps: f64,
-    /// By their names. A map is a list of its entries on the wire.
+    /// By name. A map is a list of its entries on the wire.
     #[prost(message, repeated, tag = "8")]
     pub named_metrics: Vec<NamedMetric>,
-    /// Calls in flight as a share of the most that may be.
+    /// Calls in flight as a fraction of the limit.
     #[prost(double, tag = "9")]
     pub application_utilization: f64,
 }
 
-/// A metric that has a name.
+/// A named metric.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct NamedMetric {
     /// Its name.
@@ -48,17 +49,17 @@ pub struct NamedMetric {
     pub value: f64,
 }
 
-/// How long what was told is told again. Rates are over seconds, and a balancer that hears a
-/// hundred reports a second learns nothing from more.
+/// How long a report is reused. Rates are over seconds, and a load balancer that gets a hundred
+/// reports per second learns nothing from more.
 const FRESH: Duration = Duration::from_millis(10);
 
-/// Knows the load.
+/// Measures the load.
 pub struct Load {
     relay: Relay,
     began: Instant,
     calls: Rate,
     failures: Rate,
-    /// What was told last, and when.
+    /// The latest report, and its time.
     told: Mutex<Option<(Instant, HeaderValue)>>,
 }
 
@@ -74,17 +75,17 @@ impl Load {
         }
     }
 
-    /// A call has come.
+    /// Counts a call.
     pub fn began(&self) {
         self.calls.count(self.second());
     }
 
-    /// A call has failed.
+    /// Counts a failed call.
     pub fn failed(&self) {
         self.failures.count(self.second());
     }
 
-    /// Tells the load in these trailers.
+    /// Adds the report to these trailers.
     pub fn tell(&self, trailers: &mut HeaderMap) {
         let now = Instant::now();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,13 +118,13 @@ impl Load {
         }
     }
 
-    /// Counted from one: an empty slot is of second 0.
+    /// Counted from one: an empty slot has second 0.
     fn second(&self) -> u64 {
         self.began.elapsed().as_secs() + 1
     }
 }
 
-/// How often something happened, second by second. A slot holds its second above its count.
+/// The number of events per second. A slot holds its second above its count.
 #[derive(Default)]
 struct Rate([AtomicU64; SLOTS]);
 
@@ -139,7 +140,7 @@ impl Rate {
         }
     }
 
-    /// Over the seconds before this one. One that has just begun knows of fewer.
+    /// Over the seconds before this one; over fewer soon after the start.
     #[expect(
         clippy::cast_precision_loss,
         reason = "a count of some seconds is far below 2^52"

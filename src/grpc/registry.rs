@@ -1,4 +1,4 @@
-//! The services that the gateway offers, and what tonic's own faults mean in them.
+//! The services that the gateway offers, and the errors of statuses made by tonic in them.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -42,20 +42,20 @@ use crate::server::call_clock;
 use crate::server::connection::STREAM_WINDOW;
 use crate::server::plain_http;
 
-/// The largest message of health: the name of a service.
+/// The maximum message of health: the name of a service.
 const HEALTH_BYTES: usize = 4 * 1024;
 
-/// The largest message of reflection: the name of a symbol or a file.
+/// The maximum message of reflection: the name of a symbol or a file.
 const REFLECTION_BYTES: usize = 64 * 1024;
 
-/// The most of these places that one connection or address takes: half, so that the others together
-/// have as many.
+/// The maximum share of these permits of one connection or address: half, so that the others
+/// together have as many.
 const WATCHES_SHARE_PERCENT: u32 = 50;
 const TOO_MANY_WATCHES: &str = "too many watches of health without credentials: watch once for a \
      connection, show credentials, or use Check, which is always answered";
 
-/// What a message of an upload may weigh beside its chunk: the tag and length of one field, and a
-/// description with its names.
+/// The size of an upload's message beside its chunk: the tag and length of one field, and the
+/// file's description.
 const CHUNK_ENVELOPE: usize = 4 * 1024;
 
 type Reflection = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -67,25 +67,26 @@ pub struct Registry {
     reflection_v1: Reflection,
     reflection_v1alpha: Reflection,
     schema: Arc<Schema>,
-    /// The types of the two requests of a conversation, whole and streamed.
+    /// The types of the two requests of a conversation, unary and streamed.
     requests: [Option<usize>; 2],
     turns: Turns,
-    /// The places of watches without credentials.
+    /// The permits of watches without credentials.
     watches: Admission,
 }
 
 impl Registry {
-    /// The services in front of this relay, whose health is this phase.
+    /// The services of this relay, whose health is this phase.
     pub fn new(relay: Relay, phase: watch::Receiver<Phase>) -> Result<Self, Error> {
         let broken = |error| {
             Error::new(Reason::GatewayBug, "the schema cannot be reflected").with_source(error)
         };
-        // Each of the two knows itself; it has to be told of the other, so that both list both.
+        // Each of the two knows only itself; it needs the other's descriptors, so that both list
+        // both.
         let reflection = |other| {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
                 .register_encoded_file_descriptor_set(other)
-                // For debuggers that show the details of a status.
+                // For debuggers that decode the details of a status.
                 .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
         let of_v1 = reflection(v1alpha::FILE_DESCRIPTOR_SET);
@@ -112,14 +113,14 @@ impl Registry {
         })
     }
 
-    /// Admits a call of one of these methods. Its message is not gathered before that, so those
-    /// that are too many take no memory.
+    /// Admits a call of one of these methods. Its message is not buffered before, so that rejected
+    /// calls take no memory.
     fn enter(&self, context: &CallContext) -> Result<Held, Error> {
         self.relay
             .enter(|| context.report(), (&context.identity, context.at))
     }
 
-    /// Takes a place for a call, and charges the memory that a call of this kind takes.
+    /// Acquires the permit of a call, and charges the memory of its kind.
     fn admit(&self, kind: Kind, context: &CallContext) -> Result<(Held, CallMemory), Error> {
         let held = self.enter(context)?;
         let report = || context.report();
@@ -129,7 +130,7 @@ impl Registry {
         Ok((held, CallMemory::new(share)))
     }
 
-    /// The limits of a message of so many bytes.
+    /// The limits of a message of this many bytes.
     fn limits(&self, message_bytes: usize, context: &CallContext) -> Limits {
         Limits {
             message_bytes,
@@ -165,7 +166,7 @@ impl Registry {
             _ => streamed,
         };
         let limits = Limits {
-            // What it is made of may take as much as its bytes may.
+            // The elements may take as much memory as the bytes.
             elements: self.elements(message, limit),
             ..self.limits(limit, &context)
         };
@@ -196,14 +197,14 @@ impl Registry {
             Ok(admitted) => admitted,
             Err(error) => return refused(request, error),
         };
-        // Storage may take its time, and the caller sends on as far as the window of its call goes.
+        // The storage may be slow, while the caller sends as much as the window of its call allows.
         let mut window = self.relay.memory().share(Kind::Uploads);
         if let Err(error) = window.fit(STREAM_WINDOW as usize, Claim::New) {
             self.relay.refuse(context.report(), context.at, &error);
             return refused(request, error);
         }
         let limits = self.limits(limit + CHUNK_ENVELOPE, &context);
-        // What goes wrong later is reported with the upload.
+        // Later errors are reported with the upload.
         let request = checked(request, limits, &memory, caller(&context, None));
         let service = Media {
             relay: self.relay.clone(),
@@ -221,7 +222,7 @@ impl Registry {
     }
 
     fn health(&self, request: Request<Clocked>, context: Box<CallContext>) -> Answering {
-        // Who has proved who it is, is not kept out by those who have not.
+        // Authenticated callers are not rejected because of unauthenticated ones.
         let known = context.identity.name().is_some();
         let watches = context.method == Some(Method::HealthWatch);
         let (memory, place) = match (known, watches) {
@@ -245,8 +246,8 @@ impl Registry {
         explained(server.call(request), HEALTH_BYTES)
     }
 
-    /// Whoever looks through the schema may think between two questions, but not within one, and
-    /// not beyond the deadline of a stream.
+    /// Reflection clients may pause between two requests, but not within one, and not beyond the
+    /// deadline of a stream.
     fn reflection(
         &self,
         request: Request<Clocked>,
@@ -270,14 +271,14 @@ impl Registry {
         explained(service.call(request.map(Body::new)), REFLECTION_BYTES)
     }
 
-    /// Of a call for which no caller answers: nothing is charged as long as its request is small
-    /// and whole.
+    /// The memory of a call without a caller: nothing is charged while its request is small and
+    /// complete.
     fn memory_of(&self, kind: Kind) -> CallMemory {
         CallMemory::new(self.relay.memory().share(kind))
     }
 
-    /// The memory and the place of a watch without credentials. No connection takes all places, nor
-    /// does an address beside this machine; and calls that hold all other memory keep none out.
+    /// The memory and the permit of a watch without credentials. No connection gets all permits,
+    /// nor does a remote address; and calls that hold all other memory do not prevent watches.
     fn open_watch(&self, context: &CallContext) -> Result<(CallMemory, Permit), Error> {
         let place = self.watches.admit(context.identity.share);
         let place = place.map_err(|error| Error::new(error.reason(), TOO_MANY_WATCHES))?;
@@ -291,7 +292,7 @@ impl ServiceSet for Registry {
     fn access(&self, service: &str, settings: &GrpcConfig) -> Option<Access> {
         match service {
             CONVERSATION_SERVICE | MEDIA_SERVICE => Some(Access::Known),
-            // Load balancers and orchestrators ask for it, and have no key.
+            // Load balancers and orchestrators use it without credentials.
             HEALTH => Some(Access::Open),
             REFLECTION_V1 | REFLECTION_V1ALPHA => Some(match settings.open_reflection {
                 true => Access::Open,
@@ -333,7 +334,7 @@ impl ServiceSet for Registry {
     }
 }
 
-/// Checks the body of a request before it is decoded. In a box, because tonic moves a request from
+/// Checks the body of a request before it is decoded. Boxed, because tonic moves a request from
 /// layer to layer.
 fn checked<B>(
     request: Request<B>,
@@ -362,8 +363,8 @@ fn caller(context: &CallContext, report: Option<Relay>) -> Caller {
     }
 }
 
-/// The fault of a call whose message is not kept. It is heard out, because what comes for a stream
-/// that was reset is counted against its connection, and callers of a full gateway are honest.
+/// The error of a call whose message is discarded. It is read to its end, because data for a stream
+/// that was reset counts against its connection, and callers of a full gateway are legitimate.
 fn refused(request: Request<Clocked>, error: Error) -> Answering {
     Box::pin(async move {
         plain_http::hear_out(request.into_body()).await;

@@ -1,5 +1,5 @@
-//! From a request message to a [`Call`]. A fault names the path of its field and how to mend it,
-//! and all faults of a request are told at once.
+//! Converts a request message to a [`Call`]. An error has the path of its field and how to fix it,
+//! and all errors of a request are reported together.
 
 use std::collections::HashSet;
 use std::fmt::Arguments;
@@ -18,19 +18,19 @@ use super::options;
 use super::pb::{self, content, tool, tool_choice};
 use super::struct_value;
 
-/// A request, whatever its method.
+/// A request of any method.
 pub struct Ask {
-    /// The turns so far.
+    /// The conversation.
     pub conversation: Option<pb::Conversation>,
-    /// How to answer.
+    /// The generation options.
     pub options: Option<Box<pb::GenerationOptions>>,
-    /// The name that the caller chose, or nothing.
+    /// The caller's request id, or empty.
     pub request_id: String,
-    /// How the answer is wanted.
+    /// The delivery of the answer.
     pub delivery: Delivery,
 }
 
-/// The call that a request asks for.
+/// The call of a request.
 pub fn call(ask: Ask, context: &CallContext, settings: &GrpcConfig) -> Result<Arc<Call>, Error> {
     let mut faults = FieldViolations::default();
     let named = !ask.request_id.is_empty();
@@ -122,7 +122,7 @@ fn prompt(
     }
 }
 
-/// What is wrong with a field that has no place beside a text to speak.
+/// The violation of a field that is not allowed with a text to speak.
 const NOT_SPOKEN: &str = "is not sent with options.speech, which takes a text alone; leave it out";
 
 fn is_set(fields: Option<&prost_types::Struct>) -> bool {
@@ -185,13 +185,13 @@ fn turn(i: usize, mut message: pb::Message, faults: &mut FieldViolations) -> Opt
     };
     let extra = message.extra.take();
     let extra = extra.map(struct_value::object).unwrap_or_default();
-    // What an answer had under these keys, in a form that the schema does not know, goes back.
+    // What an answer had under these keys, in an unknown form, is sent back.
     let has_other = |key: &str| {
         extra
             .value(key)
             .is_some_and(|value| *value != Document::Null)
     };
-    // What an answer says or does not say is DashScope's own word, and goes back as it came.
+    // The content of an answer is DashScope's own, and is sent back unchanged.
     let answered = role == Some(Role::Assistant);
     let has_content = !message.content.is_empty() || has_other("content");
     if !answered && !has_content && message.tool_calls.is_empty() && !has_other("tool_calls") {
@@ -223,14 +223,14 @@ fn turn(i: usize, mut message: pb::Message, faults: &mut FieldViolations) -> Opt
         reasoning: message.reasoning_text,
         tool_calls,
         tool_call_id: message.tool_call_id,
-        // What the model noticed is its own; DashScope takes no annotations.
+        // Annotations belong to answers; DashScope accepts none.
         annotations: Vec::new(),
         extra,
         role: role?,
     })
 }
 
-/// Checks that no key of `extra` says what a field says, and that its numbers can be sent.
+/// Checks that no key of `extra` has the name of a field, and that its numbers can be sent.
 fn check_extra(
     path: Arguments<'_>,
     message: &pb::Message,
@@ -241,7 +241,7 @@ fn check_extra(
     if extra.is_empty() {
         return;
     }
-    // Parts and calls of an unknown form stand in a list, and go back behind the others.
+    // Parts and calls of an unknown form are in a list, and are appended to the others.
     let is_rest = |key: &str| answered && matches!(extra.value(key), Some(Document::List(_)));
     let has_content = !message.content.is_empty();
     let has_calls = !message.tool_calls.is_empty();
@@ -263,7 +263,7 @@ fn check_extra(
     }
 }
 
-/// Numbers calls by their position when two have the same index: whoever leaves it out means that.
+/// Numbers calls by position if two have the same index, which means that the index was omitted.
 fn number(calls: &mut [ToolCall]) {
     let mut indices = HashSet::new();
     if calls.iter().all(|call| indices.insert(call.index)) {
@@ -282,7 +282,7 @@ fn tool_call(
 ) -> ToolCall {
     let extra = call.extra.map(struct_value::object).unwrap_or_default();
     if !extra.is_empty() {
-        // What an answer had there in another form stands in the place of an empty field.
+        // A value that an answer had in another form replaces an empty field.
         let taken = |fields: [(&'static str, bool); 3]| {
             let set = fields.into_iter().filter(|(_, set)| *set || !answered);
             set.map(|(key, _)| key).collect::<Vec<_>>()

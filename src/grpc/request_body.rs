@@ -1,8 +1,8 @@
 //! The body of a request, checked before it is decoded.
 //!
-//! tonic reserves what the length of a message claims, and decodes whatever is in it. So a message
-//! goes to tonic only when it is there in full, unpacked, and its elements were counted. What is
-//! held until then is what arrived, and it is charged to the account of memory.
+//! tonic reserves the length that a message declares, and decodes whatever it contains. So a
+//! message is passed to tonic only when it is complete, decompressed, and its elements were
+//! counted. Until then only received bytes are held, and charged to the memory ledger.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -24,14 +24,14 @@ use super::scan::{Scan, malformed};
 use super::status;
 use super::unpack::{Encoding, PASSED_AT_ONCE, Unpacked, Unpacking};
 
-/// The bytes before each message: a flag and four bytes of length.
+/// The prefix of each message: a flag and four bytes of length.
 const PREFIX: usize = 5;
 
-/// A message of at most this length is not scanned: 64 empty elements of the heaviest type take no
-/// more than what is charged for every call.
+/// Messages up to this length are not scanned: 64 empty elements of the heaviest type take no more
+/// than the base charge of a call.
 const UNSCANNED: usize = 128;
 
-/// From here on tonic gets the length of a message before its bytes, and reserves just so much.
+/// From this length on, tonic gets the prefix before the message, and reserves exactly its length.
 const APART: usize = 1024;
 
 /// Smaller pieces are copied together: each keeps the buffer alive that it was read into.
@@ -45,24 +45,24 @@ pub(super) struct RequestBody<B> {
     memory: CallMemory,
     caller: Caller,
     prefix: BytesMut,
-    /// How much of the message is still to come, once its prefix is there.
+    /// The remaining bytes of the message, once its prefix was received.
     left: Option<usize>,
     packed: bool,
-    /// The bytes of the message that came, in the order in which they came.
+    /// The received pieces of the message, in order.
     pieces: VecDeque<Bytes>,
-    /// Small pieces, copied together; they come behind the others.
+    /// Small pieces, copied together; they follow the others.
     tail: BytesMut,
     received: usize,
     scan: Option<Scan>,
-    /// The message that came packed, while it is unpacked, and what came behind it.
+    /// The compressed message while it is decompressed, and the bytes after it.
     unpacking: Option<Box<Unpacking>>,
     rest: Bytes,
-    /// What goes to tonic next.
+    /// The next bytes for tonic.
     ready: VecDeque<Bytes>,
-    /// How much tonic got since others had their turn.
+    /// The bytes passed to tonic since the last yield.
     passed: usize,
     failed: Option<Status>,
-    /// tonic refuses the message by its prefix, so the rest is as it is.
+    /// tonic rejects the message by its prefix, so the rest is passed unchanged.
     refused: bool,
     alarm: Option<Pin<Box<Sleep>>>,
 }
@@ -99,7 +99,7 @@ impl<B> RequestBody<B> {
         }
     }
 
-    /// Whether a message has begun and not ended.
+    /// Whether a message is incomplete.
     fn is_amid(&self) -> bool {
         self.left.is_some() || !self.prefix.is_empty()
     }
@@ -118,7 +118,7 @@ impl<B> RequestBody<B> {
         Some(Scan::new(schema, elements.message, elements.max_weight))
     }
 
-    /// Takes the next bytes of the body.
+    /// Handles the next bytes of the body.
     fn take(&mut self, mut data: Bytes) -> Result<(), Error> {
         if self.refused {
             self.ready.push_back(data);
@@ -162,7 +162,7 @@ impl<B> RequestBody<B> {
         }
     }
 
-    /// Whether these bytes are one message that is not packed.
+    /// Whether these bytes are one uncompressed message.
     fn is_whole(&self, data: &Bytes) -> bool {
         let length = match data.as_ref() {
             [0, a, b, c, d, rest @ ..] => {
@@ -174,7 +174,7 @@ impl<B> RequestBody<B> {
         length.is_some_and(|length| length <= self.limits.message_bytes)
     }
 
-    /// Passes on a message that came in one piece, as most do.
+    /// Passes on a message that arrived in one piece, as most do.
     fn pass_on(&mut self, mut data: Bytes) -> Result<(), Error> {
         let length = data.len() - PREFIX;
         let mut weight = 0;
@@ -195,7 +195,7 @@ impl<B> RequestBody<B> {
         Ok(())
     }
 
-    /// Begins a message: its length. None if tonic refuses it by its prefix.
+    /// Begins a message and returns its length. `None` if tonic rejects it by its prefix.
     fn begin(&mut self) -> Option<usize> {
         let mut prefix = self.prefix.split();
         let flag = prefix.first().copied();
@@ -235,7 +235,7 @@ impl<B> RequestBody<B> {
         }
     }
 
-    /// The message is there in full.
+    /// Handles the end of a message.
     fn end(&mut self) -> Result<(), Error> {
         self.left = None;
         self.cut_tail();
@@ -244,7 +244,7 @@ impl<B> RequestBody<B> {
         if !self.packed {
             return self.counted(scan);
         }
-        // Messages that are unpacked together must not find out halfway that memory is short.
+        // Messages that are decompressed concurrently must not run out of memory halfway.
         let claimed = self.encoding.claimed_length(&self.pieces);
         let claimed = claimed.min(self.limits.message_bytes);
         self.memory.receive(self.received + claimed)?;
@@ -256,7 +256,7 @@ impl<B> RequestBody<B> {
         Ok(())
     }
 
-    /// The message is there in full and unpacked. Passes it on if it has not too many elements.
+    /// Passes on a complete, decompressed message if it has not too many elements.
     fn counted(&mut self, scan: Option<Scan>) -> Result<(), Error> {
         let mut weight = 0;
         if let Some(mut scan) = scan {
@@ -273,7 +273,7 @@ impl<B> RequestBody<B> {
         Ok(())
     }
 
-    /// Unpacks a part of the message that came. Whether there is more to do.
+    /// Decompresses a part of the message. Returns whether more is left.
     fn unpack(&mut self, mut unpacking: Box<Unpacking>) -> Result<bool, Error> {
         let (memory, received) = (&self.memory, self.received);
         let charge = |length| memory.receive(received + length);
@@ -287,7 +287,7 @@ impl<B> RequestBody<B> {
                 self.pieces.push_back(piece);
                 self.counted(unpacking.scan())?;
             }
-            // As tonic says it, so that it becomes the same error.
+            // In tonic's wording, so that it becomes the same error.
             Unpacked::TooLarge => {
                 self.failed = Some(Status::resource_exhausted("the message is too large"));
             }
@@ -295,7 +295,8 @@ impl<B> RequestBody<B> {
         Ok(false)
     }
 
-    /// Whether the memory of the call is taken back while it waits for more of a large message.
+    /// Whether the memory of the call is being reclaimed while it waits for more of a large
+    /// message.
     fn is_taken_back(&self, cx: &Context<'_>) -> bool {
         let is_large = self.is_amid() && self.received > memory::CALL;
         if is_large {
@@ -304,7 +305,7 @@ impl<B> RequestBody<B> {
         is_large && self.memory.is_cancelled()
     }
 
-    /// Whether a caller that stopped in the middle of a message has stopped for too long.
+    /// Whether a caller has paused for too long in the middle of a message.
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(timeout) = self.limits.stall_timeout.filter(|_| self.is_amid()) else {
             return Poll::Pending;
@@ -409,7 +410,7 @@ mod tests {
 
     const LENGTH: usize = 8 << 20;
 
-    /// Polls a body to its end: how often it let others have their turn, and what it passed on.
+    /// Polls a body to its end. Returns how often it yielded, and what it passed on.
     async fn polled(body: &[u8], encoding: Encoding) -> (usize, Result<usize, Status>) {
         let limits = Limits {
             message_bytes: LENGTH + PREFIX,
@@ -456,7 +457,7 @@ mod tests {
     async fn others_have_their_turn_while_a_message_is_unpacked() {
         let (turns, passed) = polled(&packed(LENGTH), Encoding::Gzip).await;
         assert_eq!(passed.unwrap(), LENGTH + PREFIX);
-        // While it is unpacked, and while it is passed on.
+        // While it is decompressed, and while it is passed on.
         assert_eq!(turns, LENGTH / UNPACKED_AT_ONCE + LENGTH / PASSED_AT_ONCE);
         let (turns, passed) = polled(&packed(1000), Encoding::Gzip).await;
         assert_eq!((turns, passed.unwrap()), (0, 1000 + PREFIX));

@@ -1,4 +1,4 @@
-//! What a request may be, and whose it is: what the check of its body needs to know.
+//! The limits of a request body, and its caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::telemetry::report::Report;
 
 use super::large_messages::Turns;
 
-/// What a request may be.
+/// The limits of a request body.
 pub(super) struct Limits {
-    /// The largest message, unpacked. tonic has the same limit, and refuses what is larger.
+    /// The maximum message, decompressed. tonic has the same limit, and rejects larger ones.
     pub(super) message_bytes: usize,
     /// How its elements are counted, if they are.
     pub(super) elements: Option<Elements>,
-    /// How long it may stop in the middle of a message, where no other clock looks.
+    /// How long it may pause in the middle of a message, if no other clock applies.
     pub(super) stall_timeout: Option<Duration>,
-    /// Whose turn it is to unpack a large message.
+    /// Schedules the decompression of large messages.
     pub(super) turns: Turns,
 }
 
@@ -30,11 +30,11 @@ pub(super) struct Elements {
     pub(super) schema: Arc<super::element_limits::Schema>,
     /// The type of the message in it.
     pub(super) message: usize,
-    /// How much memory the elements may take.
+    /// The maximum memory of the elements.
     pub(super) max_weight: usize,
 }
 
-/// Whose request it is.
+/// The caller of a request.
 pub(super) struct Caller {
     /// Its request id.
     pub(super) request_id: Arc<str>,
@@ -42,12 +42,12 @@ pub(super) struct Caller {
     pub(super) method: &'static str,
     /// Where a refusal is reported, if it is.
     pub(super) report: Option<Relay>,
-    /// When it came.
+    /// When it arrived.
     pub(super) arrived: Instant,
 }
 
 impl Caller {
-    /// Reports that the request was refused.
+    /// Reports that the request was rejected.
     pub(super) fn refuse(&self, error: &Error) {
         let Some(relay) = &self.report else {
             return;

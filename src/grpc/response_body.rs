@@ -1,5 +1,5 @@
-//! The body of a response, which ends with the status of its [`CallClock`]. It lies below all that
-//! changes the body's bytes; the transport's own body lies above and counts what is written.
+//! The body of a response, which ends with the status of its [`CallClock`]. It is below all layers
+//! that change the body's bytes; the transport's own body is above and counts what is written.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use tonic::body::Body;
 use super::status;
 use crate::server::call_clock::{CallClock, MAX_UNREAD_AT_END};
 
-/// A body that a service made, until the clock ends it.
+/// The body from a service, until the clock ends it.
 pub struct ResponseBody {
-    /// None once it has come to its end.
+    /// `None` at its end.
     body: Option<Body>,
-    /// The end, which waits until what came before it is read: trailers, or none.
+    /// The end, which waits until everything before it is read: trailers, or none.
     end: Option<Option<HeaderMap>>,
-    /// Whether it is the clock that ends it.
+    /// Whether the clock ends it.
     is_cut: bool,
     clock: Arc<CallClock>,
     request_id: Arc<str>,
@@ -30,7 +30,7 @@ pub struct ResponseBody {
 type Item = Option<Result<Frame<Bytes>, Status>>;
 
 impl ResponseBody {
-    /// Ends this body when the clock ends the call of this name.
+    /// Ends this body when the clock ends the call with this request id.
     pub fn new(body: Body, clock: Arc<CallClock>, request_id: Arc<str>) -> Self {
         Self {
             body: Some(body),
@@ -41,7 +41,7 @@ impl ResponseBody {
         }
     }
 
-    /// A body that no call is behind.
+    /// A body without a call.
     pub fn of_no_call(body: Body) -> Self {
         Self::new(body, CallClock::new(Instant::now()), Arc::from(""))
     }
@@ -75,10 +75,10 @@ impl ResponseBody {
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
-    /// Ends it as the clock says, unless it is over.
+    /// Ends the body with the status of the clock, unless it has ended.
     fn cut(&mut self) {
         self.is_cut = true;
-        // A call that is ended holds nothing.
+        // An ended call holds nothing.
         let body = self.body.take();
         if body.is_none() && self.end.is_none() {
             return;

@@ -1,5 +1,5 @@
-//! From an HTTP/2 request to the service that it names, and back: what every call has in common,
-//! whatever services there are.
+//! Routes HTTP/2 requests to services: everything that all calls share, independent of the
+//! services.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -30,10 +30,10 @@ use crate::server::call_clock::CallClock;
 use crate::server::grpc_web::WebRequest;
 use crate::server::plain_http;
 
-/// Takes calls to a set of services. Cheap to clone.
+/// Routes calls to a set of services. Cheap to clone.
 #[derive(Clone)]
 pub struct Router {
-    /// What holds for calls that come.
+    /// The configuration of new calls.
     settings: Arc<RwLock<Arc<GrpcConfig>>>,
     callers: Callers,
     telemetry: Arc<Telemetry>,
@@ -42,7 +42,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router to these services. With a load, answers tell it.
+    /// A router to these services. With a load, responses report it.
     pub fn new(
         settings: GrpcConfig,
         callers: Callers,
@@ -59,8 +59,8 @@ impl Router {
         }
     }
 
-    /// Takes other settings for the calls that come from now on, on all its clones. Whether load is
-    /// reported is not changed.
+    /// Changes the configuration of new calls, on all clones. Whether load is reported is not
+    /// changed.
     pub fn reconfigure(&self, settings: GrpcConfig) {
         *self
             .settings
@@ -73,7 +73,7 @@ impl Router {
         Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is known of a call before its message, and whose it is where that matters.
+    /// The context of a call before its message, with its caller if required.
     async fn known(
         &self,
         headers: &HeaderMap,
@@ -84,7 +84,8 @@ impl Router {
         let mut context = CallContext::read(headers, settings, Arc::clone(clock))?;
         let shown = call_context::credentials(headers, connection);
         if access == Some(Access::Open) {
-            // Who is known has memory of its own. Nobody waits for that, nor is refused.
+            // An authenticated caller has memory of its own. Identification does not wait for
+            // memory, and does not fail for lack of it.
             let identify = pin!(self.callers.authenticate(&shown));
             let mut cx = Context::from_waker(Waker::noop());
             match identify.poll(&mut cx) {
@@ -109,7 +110,7 @@ impl Router {
         }
     }
 
-    /// Gives a call to its service, which answers within the deadline and however it fails.
+    /// Passes a call to its service, with the deadline and error handling.
     fn begin(
         &self,
         request: Request<CountedRequest<WebRequest>>,
@@ -166,7 +167,7 @@ impl Service for Router {
         let answered = match known {
             Ok(mut context) => {
                 context.method = called;
-                // Who is called next hangs below the span of this call.
+                // The requests of this call are children of its span.
                 context.passing.traceparent = traceparent.or(context.passing.traceparent);
                 let request_id = Arc::clone(&context.request_id);
                 let answering = match access {
@@ -192,9 +193,9 @@ impl Service for Router {
     }
 }
 
-/// Gives an answer the name of its call.
+/// Adds the request id to a response.
 fn with_name(mut response: Response<Body>, request_id: &str) -> Response<Body> {
-    // An answer that has a name has that of the message, which may be another.
+    // A response that has a request id has that of the message, which may differ.
     if let Entry::Vacant(place) = response.headers_mut().entry(metadata_keys::X_REQUEST_ID)
         && let Ok(value) = HeaderValue::from_str(request_id)
     {
@@ -203,13 +204,13 @@ fn with_name(mut response: Response<Body>, request_id: &str) -> Response<Body> {
     response
 }
 
-/// Makes a fault of a panic, so that one call cannot take its connection down.
+/// Converts a panic to an error, so that one call cannot close its connection.
 fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Error> {
     std::panic::catch_unwind(AssertUnwindSafe(run))
         .map_err(|_| Error::new(Reason::GatewayBug, "internal error of the gateway"))
 }
 
-/// The same for an answer that is being made.
+/// The same for a response in progress.
 struct Caught(Answering);
 
 impl Future for Caught {

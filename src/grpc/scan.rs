@@ -1,7 +1,7 @@
-//! Counts what a message holds while it arrives, before anything of it is decoded.
+//! Counts the elements of a message while it arrives, before any of it is decoded.
 //!
-//! A [`Scan`] is fed the bytes of one message in pieces of any size. It keeps no byte of them, only
-//! where it is: a message of 16 MiB that is one image is passed over at the cost of its head.
+//! A [`Scan`] is fed the bytes of one message in pieces of any size. It buffers no bytes, only its
+//! position: a message of 16 MiB that is one image is skipped at the cost of its header.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -11,48 +11,47 @@ use crate::error::{Error, Reason};
 
 use super::element_limits::{Element, LIST_COUNT, Schema};
 
-/// The longest varint: 64 bits in groups of seven.
+/// The shift of the longest varint: 64 bits in groups of seven.
 const MAX_SHIFT: u32 = 63;
 
-/// The most fields of groups that are open at one time. Nothing here uses groups; prost skips them.
+/// The maximum number of nested groups. The schema has none; prost skips them.
 const MAX_GROUPS: u32 = 64;
 
-/// The most fields of a message and of all in it, whether the schema knows them or not: what is
-/// skipped takes time too. The most that the limits of lists allow is two thirds of it, and half a
-/// million take 50 ms to decode.
+/// The maximum number of fields of a message and of all in it, known or not: skipping takes time
+/// too. The limits of lists allow two thirds of it, and half a million take 50 ms to decode.
 const MAX_FIELDS: u32 = 512 * 1024;
 
 /// The count of one message.
 #[derive(Debug)]
 pub struct Scan {
     schema: Arc<Schema>,
-    /// The bytes that were passed.
+    /// The number of bytes scanned.
     at: u64,
     state: State,
-    /// The varint that is being read.
+    /// The current varint.
     varint: u64,
     shift: u32,
-    /// The message that is being read.
+    /// The current message.
     top: Open,
-    /// Those around it, the outermost first.
+    /// The enclosing messages, the outermost first.
     open: Vec<Open>,
     levels: u32,
     fields: u32,
     counts: [u32; LIST_COUNT + 1],
     weight: usize,
     max_weight: usize,
-    /// It is not the protobuf of its type. That is said at its end: it may prove to be too large,
-    /// or never to come in full, and these are the errors that a caller can do something about.
+    /// Whether it is not valid protobuf of its type. That is reported at its end: it may prove to
+    /// be too large, or incomplete, and these errors are actionable.
     is_malformed: bool,
 }
 
-/// A message that has begun and not ended.
+/// A message that has not ended.
 #[derive(Debug)]
 struct Open {
     message: usize,
     end: u64,
-    /// The field that is being read, what it holds if that is counted, how many of it came in a
-    /// row, and groups that are open.
+    /// The current field, its element if that is counted, how many of it are consecutive, and open
+    /// groups.
     field: u64,
     element: Option<Element>,
     run: u32,
@@ -62,15 +61,15 @@ struct Open {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// A tag begins, or the message ends.
+    /// A tag, or the end of the message.
     Tag,
     /// The value of a number.
     Number,
-    /// The length of something.
+    /// A length.
     Length,
-    /// So many bytes are passed over.
+    /// This many bytes to skip.
     Skip(u64),
-    /// So many bytes of packed numbers.
+    /// This many bytes of packed numbers.
     Packed(u64),
 }
 
@@ -90,7 +89,7 @@ impl Open {
 }
 
 impl Scan {
-    /// Of a message of this type, whose elements may take so much memory.
+    /// A scan of a message of this type, whose elements may take this much memory.
     pub fn new(schema: Arc<Schema>, message: usize, max_weight: usize) -> Self {
         Self {
             schema,
@@ -109,7 +108,7 @@ impl Scan {
         }
     }
 
-    /// What the elements so far take in memory once they are decoded, beside their texts.
+    /// The memory of the elements so far once they are decoded, beside their strings.
     pub fn weight(&self) -> usize {
         self.weight
     }
@@ -134,7 +133,7 @@ impl Scan {
                 State::Tag if self.at == self.top.end => {
                     self.close()?;
                 }
-                // Nearly all fields are texts and messages with a byte each of tag and length.
+                // Nearly all fields are strings and messages with a byte each of tag and length.
                 State::Tag
                     if let [key @ ..0x80, length @ ..0x80, rest @ ..] = bytes
                         && key & 7 == 2
@@ -179,7 +178,7 @@ impl Scan {
         }
     }
 
-    /// The message has ended. Fails if it ended in the middle.
+    /// Ends the message. Fails if it is incomplete.
     pub fn finish(&mut self) -> Result<(), Error> {
         let whole = !self.is_malformed && matches!(self.state, State::Tag) && self.shift == 0;
         match whole && self.open.is_empty() && self.top.groups == 0 {
@@ -188,7 +187,7 @@ impl Scan {
         }
     }
 
-    /// At most so many bytes of these, and the rest.
+    /// At most this many of the bytes, and the rest.
     fn pass<'a>(&mut self, bytes: &'a [u8], most: u64) -> (&'a [u8], &'a [u8]) {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let (passed, rest) = bytes.split_at(most.min(bytes.len()));
@@ -196,7 +195,7 @@ impl Scan {
         (passed, rest)
     }
 
-    /// Reads a varint to its end, if that has come.
+    /// Reads a varint, if it is complete.
     fn varint<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<(u64, &'a [u8])>, Error> {
         let end = self.top.end;
         // Nearly all are one byte.
@@ -224,7 +223,7 @@ impl Scan {
         Ok(None)
     }
 
-    /// Takes a varint for what it is.
+    /// Handles a varint by the state.
     fn take(&mut self, value: u64) -> Result<(), Error> {
         match self.state {
             State::Number => {
@@ -322,7 +321,7 @@ impl Scan {
         }
     }
 
-    /// Counts so many elements of the field that is being read.
+    /// Counts elements of the current field.
     fn count(&mut self, elements: u32) -> Result<(), Error> {
         let open = &mut self.top;
         let Some(element) = open.element.filter(|_| open.groups == 0) else {
@@ -361,7 +360,7 @@ impl Scan {
         Error::field(path, what)
     }
 
-    /// The path of the field that is being read, as `conversation.messages[3].content`.
+    /// The path of the current field, as `conversation.messages[3].content`.
     fn path(&self) -> String {
         let mut path = String::new();
         let mut index = None;
@@ -383,7 +382,7 @@ impl Scan {
     }
 }
 
-/// The error of a message that is not the protobuf of its type.
+/// The error of a message that is not valid protobuf of its type.
 pub(super) fn malformed() -> Error {
     Error::new(
         Reason::MalformedMessage,
@@ -418,7 +417,7 @@ mod tests {
         Ok(scan)
     }
 
-    /// The lists of a message as they were decoded, in the order of the table.
+    /// The lists of a decoded message, in the order of the table.
     #[derive(Debug, Default, PartialEq)]
     struct Counted {
         messages: usize,
@@ -569,7 +568,7 @@ mod tests {
             prop_assert_eq!(Counted::seen(&scan), Counted::of(&decoded));
         }
 
-        /// What passes the scan is never more than it counted, even if it was made by chance.
+        /// What passes the scan is never more than it counted, even if generated at random.
         #[test]
         fn what_prost_decodes_was_counted(
             request in request(),

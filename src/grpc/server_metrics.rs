@@ -1,5 +1,5 @@
-//! Counts each call at the door, whatever service it is for: that it came, its messages, how it
-//! ended. What is counted per message and per frame is an addition to a handle made at the start.
+//! Counts each call of every service: its start, its messages, its status. Counters per message and
+//! per frame are increments of a handle obtained at the start.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,8 +24,7 @@ use crate::server::call_clock::CallClock;
 /// The labels of a call whose method the gateway does not have: its name comes from the caller.
 const OTHER: [&str; 3] = ["unary", "other", "other"];
 
-/// The codes by their number: in the spelling that every gRPC dashboard knows, and in that of
-/// traces.
+/// The codes by number: in the spelling of gRPC dashboards, and in that of traces.
 const CODES: [(&str, &str); 17] = [
     ("OK", "OK"),
     ("Canceled", "CANCELLED"),
@@ -46,13 +45,13 @@ const CODES: [(&str, &str); 17] = [
     ("Unauthenticated", "UNAUTHENTICATED"),
 ];
 
-/// The code of a call that went well.
+/// The code of a successful call.
 const OK: usize = 0;
 
-/// The code of a call whose caller went away.
+/// The code of a call that its caller cancelled.
 const CANCELED: usize = 1;
 
-/// The code of an answer that has none, or one that does not exist.
+/// The code of a response without a valid one.
 const UNKNOWN: usize = 2;
 
 /// Counts calls.
@@ -64,7 +63,7 @@ pub struct ServerMetrics {
 }
 
 impl ServerMetrics {
-    /// Counts them here. With a load, answers tell it.
+    /// Counts with this telemetry. With a load, responses report it.
     pub fn new(telemetry: Arc<Telemetry>, load: Option<Load>) -> Self {
         let codes = CODES.map(|(code, _)| code);
         let counters =
@@ -99,7 +98,7 @@ impl ServerMetrics {
         }
     }
 
-    /// The span of a call. Balancers look at health all the time; that is no part of any trace.
+    /// The span of a call. Health checks are frequent and not traced.
     fn span(&self, method: Method, headers: &HeaderMap) -> Option<Span> {
         let tracer = self.telemetry.tracer.as_ref()?;
         if !method.service().starts_with("dashgate.") {
@@ -115,7 +114,7 @@ impl ServerMetrics {
     }
 }
 
-/// One call that is being counted. It has ended when this is dropped.
+/// A call that is being counted. It has ended when this is dropped.
 pub struct Metered {
     method: Arc<MethodCounters>,
     clock: Arc<CallClock>,
@@ -125,7 +124,7 @@ pub struct Metered {
 }
 
 impl Metered {
-    /// What those who are called for it are told of its trace, if it is traced here.
+    /// The `traceparent` for requests of this call, if it is traced.
     pub fn traceparent(&self) -> Option<String> {
         self.span.as_ref().map(Span::traceparent)
     }
@@ -139,7 +138,7 @@ impl Metered {
         }
     }
 
-    /// Counts the messages of its answer, and the code at its end.
+    /// Counts the messages of its response, and the code at its end.
     pub fn response(
         mut self,
         mut response: Response<Body>,
@@ -160,7 +159,7 @@ impl Metered {
         })
     }
 
-    /// Reads the code where one stands, and tells the load beside it.
+    /// Reads the code if present, and adds the load report.
     fn read(&mut self, headers: &mut HeaderMap) {
         if let Some(code) = headers.get(metadata_keys::GRPC_STATUS) {
             let code = code.to_str().ok().and_then(|code| code.parse().ok());
@@ -174,7 +173,7 @@ impl Metered {
 
 impl Drop for Metered {
     fn drop(&mut self) {
-        // A stream that was reset had no trailers; why it was ended is known all the same.
+        // A stream that was reset had no trailers; the reason is known from its clock.
         if self.code == CANCELED
             && let Some(error) = self.clock.error()
         {
@@ -231,7 +230,7 @@ where
     }
 }
 
-/// The body of an answer whose messages are counted.
+/// The body of a response whose messages are counted.
 pub struct CountedResponse {
     body: ResponseBody,
     frames: Frames,
@@ -279,21 +278,21 @@ impl HttpBody for CountedResponse {
     }
 }
 
-/// Finds the ends of gRPC's messages: a flag, four bytes of length, then so many bytes.
+/// Finds the ends of gRPC messages: a flag, four bytes of length, then the message.
 #[derive(Default)]
 struct Frames {
-    /// How much of the head of a message was seen.
+    /// How many bytes of a message's prefix were read.
     head: usize,
     length: usize,
-    /// What is still to come of a message.
+    /// How many bytes of a message are left.
     left: usize,
 }
 
-/// The bytes before each message.
+/// The prefix of each message.
 const HEAD: usize = 5;
 
 impl Frames {
-    /// How many messages end in these bytes.
+    /// The number of messages that end in these bytes.
     fn take(&mut self, mut bytes: &[u8]) -> u64 {
         let mut messages = 0;
         while let Some((first, rest)) = bytes.split_first() {

@@ -1,4 +1,4 @@
-//! What a set of services looks like to the router, which knows none of them by name.
+//! The interface of a set of services, as the router sees it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::body_timeout::Clocked;
 use super::call_context::CallContext;
 use super::config::GrpcConfig;
 
-/// An answer that is being made. A fault of it is told in the same way for every service.
+/// A response in progress. Its error is converted in the same way for every service.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
 
 /// Who may call a service.
@@ -20,16 +20,16 @@ pub type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> 
 pub enum Access {
     /// Anyone, without credentials.
     Open,
-    /// Those who are known.
+    /// Authenticated callers.
     Known,
 }
 
-/// A set of services. One is made for a gateway, and answers all its calls.
+/// A set of services. One is created per gateway, and handles all its calls.
 pub trait ServiceSet: Send + Sync {
-    /// Who may call the service of this name; none: there is no such service.
+    /// Who may call the service of this name; `None` if it does not exist.
     fn access(&self, service: &str, settings: &GrpcConfig) -> Option<Access>;
 
-    /// Answers a call of one of them. The settings are those that held when it came.
+    /// Handles a call of one of them. The configuration is the one at its arrival.
     fn answer(
         &self,
         request: Request<Clocked>,
@@ -38,7 +38,7 @@ pub trait ServiceSet: Send + Sync {
     ) -> Answering;
 }
 
-/// The fault of a call whose service there is not.
+/// The error of a call of an unknown service.
 pub fn unknown() -> Error {
     let message = "there is no such service; list them with grpcurl";
     Error::new(Reason::UnknownMethod, message)

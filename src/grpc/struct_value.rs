@@ -1,11 +1,11 @@
-//! Between protobuf's `Struct` and a [`Document`].
+//! Conversion between protobuf's `Struct` and a [`Document`].
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 
 use crate::chat::document::{Document, Object, Real};
 
-/// An object from a `Struct`.
+/// Converts a `Struct` to an object.
 pub fn object(from: Struct) -> Object {
     Object(
         from.fields
@@ -28,7 +28,7 @@ fn document(from: Value) -> Document {
     }
 }
 
-/// A `Struct` from an object; none from one that is empty.
+/// Converts an object to a `Struct`; `None` if it is empty.
 pub fn fields(from: Object) -> Option<Struct> {
     (!from.is_empty()).then(|| filled(from))
 }

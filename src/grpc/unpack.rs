@@ -1,4 +1,4 @@
-//! Unpacks the messages of a request, with bounds on what the decoders allocate.
+//! Decompresses the messages of a request, with limits on the decoders' allocations.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -14,30 +14,30 @@ use crate::error::Error;
 use super::large_messages::{self, Turns};
 use super::scan::{Scan, malformed};
 
-/// How much is unpacked between two looks at the limits.
+/// How much is decompressed between two checks of the limits.
 const BUFFER: usize = 16 * 1024;
 
-/// How much is unpacked before other calls have their turn. It takes a tenth of a millisecond, and
-/// six times that if each byte is a field that has to be counted.
+/// How much is decompressed before yielding. It takes a tenth of a millisecond, and six times that
+/// if each byte is a field to be counted.
 pub(super) const UNPACKED_AT_ONCE: usize = 4 * BUFFER;
 
-/// How much tonic gets of a message before other calls have their turn: it copies all of it.
+/// How much of a message tonic gets before yielding: it copies all of it.
 pub(super) const PASSED_AT_ONCE: usize = 16 * BUFFER;
 
-/// From here on a message is large.
+/// The length from which on a message is large.
 const LARGE: usize = 16 * BUFFER;
 
-/// The largest window of zstd that is allocated, as a power of two: 16 MiB. Its encoders use 2 to 8
-/// MiB at the levels that they offer without being asked twice.
+/// The maximum zstd window, as a power of two: 16 MiB. Encoders use 2 to 8 MiB at their regular
+/// levels.
 const MAX_ZSTD_WINDOW: u32 = 24;
 
-/// How the messages of a request are packed.
+/// The compression of a request's messages.
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
-/// How the messages of a request are packed.
+/// The compression of a request's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// Not at all, or in a way that tonic refuses.
+    /// None, or one that tonic rejects.
     Identity,
     /// In gzip.
     Gzip,
@@ -55,8 +55,8 @@ impl Encoding {
         }
     }
 
-    /// How long a message says that it is once it is unpacked. It may say anything: this decides
-    /// only what is charged before it is unpacked.
+    /// The declared length of a message once decompressed. It may be wrong: it only determines what
+    /// is charged before decompression.
     pub(super) fn claimed_length(self, pieces: &VecDeque<Bytes>) -> usize {
         let claimed = match self {
             Self::Identity => None,
@@ -73,7 +73,7 @@ impl Encoding {
         usize::try_from(claimed.unwrap_or_default()).unwrap_or_default()
     }
 
-    /// Reads a message that is packed in this way.
+    /// A reader that decompresses a message.
     fn reader(self, pieces: VecDeque<Bytes>) -> io::Result<Box<dyn Read + Send>> {
         let pieces = Pieces(pieces);
         Ok(match self {
@@ -96,7 +96,7 @@ enum Turn {
     Is(large_messages::Turn),
 }
 
-/// A message that is being unpacked.
+/// A message that is being decompressed.
 pub(super) struct Unpacking {
     turns: Turns,
     turn: Turn,
@@ -105,18 +105,18 @@ pub(super) struct Unpacking {
     scan: Option<Scan>,
 }
 
-/// What was unpacked.
+/// The result of a step.
 pub(super) enum Unpacked {
-    /// A part of the message; more is to come.
+    /// A part of the message; more follows.
     More(Bytes),
     /// The last part.
     Last(Bytes),
-    /// The message is larger than it may be.
+    /// The message exceeds its limit.
     TooLarge,
 }
 
 impl Unpacking {
-    /// Begins with a message that came in these pieces, and counts it.
+    /// Begins with a message in these pieces, and counts its elements.
     pub(super) fn new(
         encoding: Encoding,
         pieces: VecDeque<Bytes>,
@@ -132,7 +132,7 @@ impl Unpacking {
         })
     }
 
-    /// Waits for the turn of a message that has proved to be large. What is small never waits.
+    /// Waits for the turn of a message that has proved to be large. Small messages never wait.
     pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut self.turn {
@@ -146,20 +146,20 @@ impl Unpacking {
         }
     }
 
-    /// Unpacks the next part, and charges the length so far.
+    /// Decompresses the next part, and charges the length so far.
     pub(super) fn next(
         &mut self,
         max_length: usize,
         charge: impl Fn(usize) -> Result<(), Error>,
     ) -> Result<Unpacked, Error> {
-        // Not the whole message in one piece: that would be moved each time it grows.
+        // Not the whole message in one buffer: that would be moved each time it grows.
         let mut piece = BytesMut::with_capacity(match self.length {
             0 => BUFFER,
             _ => UNPACKED_AT_ONCE,
         });
         while piece.len() < UNPACKED_AT_ONCE {
             let filled = piece.len();
-            // Into its place at once: another copy takes as long as to unpack it.
+            // Directly into the buffer: another copy takes as long as the decompression.
             piece.resize(UNPACKED_AT_ONCE.min(filled + BUFFER), 0);
             let count = self
                 .source
@@ -196,7 +196,7 @@ impl Drop for Unpacking {
     }
 }
 
-/// Bytes in several pieces, read as one and let go as they are read.
+/// Bytes in several pieces, read as one and released as they are read.
 struct Pieces(VecDeque<Bytes>);
 
 impl Read for Pieces {

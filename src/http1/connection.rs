@@ -71,7 +71,8 @@ impl Connection {
     /// Sends a request and waits for the head of its response. Also returns the bytes after the
     /// head.
     ///
-    /// [`RequestError::Unsent`] is returned only if no byte of the request was written to the socket.
+    /// [`RequestError::Unsent`] is returned only if no byte of the request was written to the
+    /// socket.
     pub(super) async fn exchange(
         &mut self,
         head: &[u8],

@@ -1,31 +1,32 @@
-//! An account at DashScope, as the operator configured it.
+//! A configured account at DashScope.
 
 use crate::dashscope::DashScope;
 
 /// An account at DashScope.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// The operator's name of it, for logs and metrics. Never its key.
+    /// The configured name, for logs and metrics. Never the API key.
     pub name: String,
-    /// The way to it.
+    /// The client.
     pub dashscope: DashScope,
-    /// How much it gets of what all get together.
+    /// The weight in the distribution of calls.
     pub weight: u32,
-    /// The rates of its models; the first pattern that fits holds, `*` stands for anything.
+    /// The rate limits of its models; the first pattern that matches applies, `*` matches any
+    /// characters.
     pub limits: Vec<(String, Limit)>,
 }
 
-/// What an account may ask of one model.
+/// The rate limits of one model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limit {
-    /// Calls a minute.
+    /// Calls per minute.
     pub requests_per_minute: Option<u32>,
-    /// Tokens a minute, in and out.
+    /// Tokens per minute, input and output.
     pub tokens_per_minute: Option<u32>,
 }
 
 impl Account {
-    /// Whether the other one is configured in the same way.
+    /// Whether the other account has the same configuration.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.name == other.name
             && self.weight == other.weight

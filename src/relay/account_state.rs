@@ -1,4 +1,5 @@
-//! What is known of one account at DashScope: what may be asked of it now, and by whom.
+//! The state of one account at DashScope: rate limits and circuit breakers, per caller where
+//! necessary.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,34 +16,33 @@ use super::circuit_breaker::{self, Away, CircuitBreaker, CircuitBreakerPolicy, C
 use super::routes::matches;
 use super::shared_circuit::{SharedCircuit, Voter};
 
-/// How many models are remembered for each account. There are some hundreds; a caller who makes
-/// names up must not fill the memory.
+/// The maximum number of models per account with state. There are some hundreds; callers with
+/// invented names must not fill the memory.
 const REMEMBERED_MODELS: usize = 512;
 
-/// How many choices of callers are remembered for each account: only those that failed just now.
-/// A hundred bytes each.
+/// The maximum number of choices per account with state: only those that failed recently. A hundred
+/// bytes each.
 const REMEMBERED_CHOICES: usize = 4096;
 
-/// What a caller chose for a call: errors that come of it concern no other choice and no other
-/// caller.
+/// What a caller chose for a call. Errors caused by it affect no other choice and no other caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Choice {
     caller: Caller,
-    /// Tells callers who show no credentials apart by where they call from.
+    /// Distinguishes callers without credentials by their origin.
     share: Caller,
     /// The workspace, if the caller chose one.
     workspace: Option<String>,
-    /// The model that is asked.
+    /// The model of the request.
     pub(super) model: Arc<str>,
 }
 
 impl Choice {
-    /// That of a call, for one of the models that it may be given to.
+    /// The choice of a call, for one of its candidate models.
     pub(super) fn of(call: &Call, model: &Arc<str>) -> Self {
         Self::new((call.caller, call.share), &call.passing, model)
     }
 
-    /// That of a caller for a model.
+    /// The choice of a caller for a model.
     pub(super) fn new(
         (caller, share): (Caller, Caller),
         passing: &Passing,
@@ -57,7 +57,7 @@ impl Choice {
     }
 }
 
-/// An account and what is known of it.
+/// An account and its state.
 pub(super) struct Member {
     pub(super) account: Account,
     state: Mutex<State>,
@@ -68,11 +68,11 @@ struct State {
     standing: CircuitBreaker,
     models: HashMap<String, ModelState>,
     choices: HashMap<Choice, Remembered<CircuitBreaker>>,
-    /// What smooth weighted round robin has saved up.
+    /// The current weight of smooth weighted round robin.
     credit: i64,
 }
 
-/// Something, and when it was used last.
+/// A value, and when it was last used.
 struct Remembered<T> {
     value: T,
     used: Instant,
@@ -88,7 +88,7 @@ struct Model {
 type ModelState = Remembered<Model>;
 
 impl Member {
-    /// An account of which nothing is known.
+    /// An account without state.
     pub(super) fn new(account: Account) -> Arc<Self> {
         Arc::new(Self {
             account,
@@ -96,7 +96,7 @@ impl Member {
         })
     }
 
-    /// Whether it may be asked now.
+    /// Whether a request may be sent now.
     pub(super) fn check(
         &self,
         choice: &Choice,
@@ -133,7 +133,7 @@ impl Member {
         spent(&model.tokens, Reason::UpstreamTokens, tokens)
     }
 
-    /// It is asked now.
+    /// Records that a request is sent now.
     pub(super) fn ask(
         &self,
         choice: &Choice,
@@ -159,7 +159,7 @@ impl Member {
         }
     }
 
-    /// It began to answer.
+    /// Records that a response began.
     pub(super) fn answered(&self, choice: &Choice) {
         let mut state = self.lock();
         state.standing.answered();
@@ -172,7 +172,7 @@ impl Member {
         }
     }
 
-    /// It failed. Says how long who is kept away.
+    /// Records a failure. Returns how long the affected callers have to wait.
     pub(super) fn failed(
         &self,
         choice: &Choice,
@@ -187,7 +187,7 @@ impl Member {
         match consequence {
             Consequence::None => {}
             Consequence::Unreached => {
-                // Says nothing about the model alone.
+                // This does not concern the model alone.
                 state.standing.failed(now, policy);
                 let model = state.model(&choice.model, limit, now);
                 model.standing.failed(now, policy);
@@ -207,7 +207,7 @@ impl Member {
         consequence
     }
 
-    /// What an answer used.
+    /// Records the tokens that an answer used.
     pub(super) fn settle(&self, choice: &Choice, tokens: u32, now: Instant) {
         let mut state = self.lock();
         if let Some(model) = state.models.get_mut(&*choice.model)
@@ -229,7 +229,7 @@ impl Member {
     }
 }
 
-/// Smooth weighted round robin: each gets its share, and none gets it in one go.
+/// Smooth weighted round robin: each account gets its share, evenly spread.
 pub(super) fn pick<'a>(able: &[&'a Arc<Member>]) -> Option<&'a Arc<Member>> {
     if let [only] = able {
         return Some(only);
@@ -288,8 +288,8 @@ impl State {
     }
 }
 
-/// Makes room for one more in a full table: what holds nothing goes, else what was used longest
-/// ago. Whoever makes up names pushes out its own before those that others use.
+/// Removes an entry from a full table: one without state, else the least recently used. Callers
+/// with invented names evict their own entries before those in use.
 fn make_room<K: Clone + Eq + Hash, T>(
     table: &mut HashMap<K, Remembered<T>>,
     limit: usize,
@@ -349,7 +349,7 @@ mod tests {
             .with_upstream(upstream)
     }
 
-    /// All errors that DashScope can give because of what a caller chose, again and again.
+    /// All errors that a caller's choice can cause at DashScope, repeatedly.
     #[tokio::test(start_paused = true)]
     async fn what_a_caller_chose_keeps_no_other_choice_and_no_other_caller_away() {
         let now = Instant::now();
@@ -397,7 +397,7 @@ mod tests {
                 .check(&choice(1, None, "n"), &None, now, POLICY)
                 .is_ok()
         );
-        // A refused key concerns everybody.
+        // A refused key affects everybody.
         let key = error(Reason::UpstreamCredential, Scope::Account);
         member.failed(&choice(2, None, "m"), &None, &key, now, POLICY);
         assert!(

@@ -1,9 +1,9 @@
-//! The accounts at DashScope: which of them a call goes to, and which is left alone.
+//! The accounts at DashScope, and the choice between them.
 //!
-//! An account is chosen by its weight among those that may be asked for the model. What its answers
-//! say is remembered, so that a refused key, an unpaid bill or a throttled model costs one call and
-//! not every call after it. With one account there is no choice, and the same memory keeps the
-//! gateway from subject in vain.
+//! An account is chosen by its weight among those that are available for the model. Errors are
+//! recorded, so that a refused key, an unpaid bill or a throttled model costs one call and not
+//! every later one. With one account there is no choice, and the same state prevents requests that
+//! would fail.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -24,16 +24,16 @@ use super::storage_owners::Owners;
 pub(super) struct Accounts {
     policy: RwLock<CircuitBreakerPolicy>,
     members: RwLock<Arc<[Arc<Member>]>>,
-    /// Who stored what, by which account.
+    /// The owners of uploads, and their accounts.
     pub(super) owners: Owners,
 }
 
-/// Whom what an answer says may concern.
+/// The call that an outcome may affect.
 #[derive(Clone)]
 pub(super) struct Subject {
     /// What the caller chose.
     pub(super) choice: Choice,
-    /// The caller, as the circuit breaker tells callers apart.
+    /// The caller, as identified by the circuit breaker.
     pub(super) voter: Voter,
 }
 
@@ -43,8 +43,7 @@ pub(super) struct Lease {
     member: Arc<Member>,
     subject: Subject,
     policy: CircuitBreakerPolicy,
-    /// Whether the call goes by the account's own key. What DashScope says to another's is nothing
-    /// to learn from.
+    /// Whether the call uses the account's own key. Errors of another key are not recorded.
     by_its_key: bool,
 }
 
@@ -57,8 +56,8 @@ impl Accounts {
         }
     }
 
-    /// Takes other accounts from now on. Calls in flight keep theirs. One that is as it was keeps
-    /// its standing; a key that was changed gets another chance at once.
+    /// Replaces the accounts. Calls in flight keep theirs. An unchanged account keeps its state; a
+    /// changed key is tried again immediately.
     pub(super) fn replace(&self, accounts: Vec<Account>, policy: CircuitBreakerPolicy) {
         let old = self.members();
         let members = accounts
@@ -74,8 +73,8 @@ impl Accounts {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
-    /// Chooses the account for an attempt, leaving out those that were tried. `stored` is a medium
-    /// in the temporary storage that the call names.
+    /// Chooses the account for an attempt, excluding those that were tried. `stored` is a URL in
+    /// the temporary storage that the call refers to.
     pub(super) fn choose(
         &self,
         subject: &Subject,
@@ -85,7 +84,7 @@ impl Accounts {
     ) -> Result<Lease, Error> {
         let policy = self.policy();
         let members = self.members();
-        // An account that is gone cannot be asked; another one will say what is wrong.
+        // An account that was removed is not available; another one will return the error.
         let owner = stored.and_then(|uri| self.owners.account(uri));
         let owner = owner.filter(|owner| members.iter().any(|m| *m.account.name == **owner));
         let mut able = Vec::new();
@@ -113,14 +112,14 @@ impl Accounts {
         }
     }
 
-    /// The way for a call that brings a key of its own: any account's address will do.
+    /// The lease for a call with its own API key: the address of any account will do.
     pub(super) fn address(&self, subject: &Subject) -> Result<Lease, Error> {
         let members = self.members();
         let member = members.first().ok_or_else(nobody)?;
         Ok(self.lease(member, subject, false))
     }
 
-    /// Refuses a prompt that names a private host, unless that is allowed or one of DashScope's.
+    /// Rejects a prompt with a private host, unless that is allowed or one of DashScope's.
     pub(super) fn check_hosts(&self, prompt: &Prompt, allowed: &[String]) -> Result<(), Error> {
         media_hosts::check(prompt, allowed, |host, port| {
             let members = self.members();
@@ -153,30 +152,30 @@ fn nobody() -> Error {
 }
 
 impl Lease {
-    /// The way to the account.
+    /// The client of the account.
     pub(super) fn dashscope(&self) -> &DashScope {
         &self.member.account.dashscope
     }
 
-    /// Whether the call goes by the account's own key.
+    /// Whether the call uses the account's own key.
     pub(super) fn is_by_its_key(&self) -> bool {
         self.by_its_key
     }
 
-    /// The operator's name of it.
+    /// The configured name.
     pub(super) fn name(&self) -> &str {
         &self.member.account.name
     }
 
-    /// It began to answer.
+    /// Records that a response began.
     pub(super) fn answered(&self) {
         if self.by_its_key {
             self.member.answered(&self.subject.choice);
         }
     }
 
-    /// It failed. Says whether another account may be asked at once: the fault is this one's, and
-    /// nothing was done.
+    /// Records a failure. Returns whether another account may be tried immediately: the error is
+    /// specific to this one, and nothing was executed.
     pub(super) fn failed(&self, error: &Error, now: Instant) -> bool {
         if !self.by_its_key {
             return false;
@@ -199,7 +198,7 @@ impl Lease {
         }
     }
 
-    /// What the answer used.
+    /// Records the tokens that the answer used.
     pub(super) fn settle(&self, tokens: u32, now: Instant) {
         if self.by_its_key {
             self.member.settle(&self.subject.choice, tokens, now);

@@ -1,10 +1,10 @@
-//! How many calls are in flight. Beyond the bound a call is refused at once: nothing queues here,
-//! so nothing queues without bound.
+//! The limit on calls in flight. Beyond it a call is rejected immediately: nothing queues here, so
+//! no queue is unbounded.
 //!
-//! Places are shared fairly without a list of who waits. A caller that holds `h` places gets
-//! another one only while `h` is below `free * share / (100 - share)`. Alone it takes `share`
-//! percent of all places; `n` greedy callers take equal parts and still leave some free, so that a
-//! caller who holds none is admitted. As places become free, those who hold few get them first.
+//! Permits are shared fairly without a list of waiting callers. A caller that holds `h` permits
+//! gets another one only while `h` is below `free * share / (100 - share)`. Alone it gets `share`
+//! percent of all permits; `n` greedy callers get equal parts and still leave some free, so that a
+//! caller without permits is admitted. Permits that become free go first to callers with few.
 
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -18,15 +18,15 @@ use crate::chat::usage::Usage;
 use crate::error::{Error, Reason, Sent};
 use crate::memory;
 
-/// The least and the most that a refused caller is asked to wait: long enough for another replica
-/// to be tried first, spread so that refused callers do not return together.
+/// The range of the retry delay returned to a rejected caller: long enough to try another replica
+/// first, spread so that rejected callers do not return together.
 const PUSHBACK_MS: std::ops::Range<u64> = 50..500;
 
-/// The share of one caller among the requests that have not been received in full: half. An honest
-/// caller has its request on the way already when it sends the head.
+/// The share of one caller among the requests that are not completely received: half. A legitimate
+/// caller sends its request right after the headers.
 const PARTIAL_SHARE_PERCENT: u32 = 50;
 
-/// The bound. It can be moved while calls are in flight: more than the new bound are never cut.
+/// The limit. It can be changed while calls are in flight: calls beyond a lower limit continue.
 #[derive(Clone, Debug)]
 pub struct Admission {
     inner: Arc<Inner>,
@@ -42,11 +42,11 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Places {
     taken: usize,
-    /// By their caller. Who holds none has no entry.
+    /// Permits by caller, without entries of zero.
     by_caller: CallerMap<usize>,
 }
 
-/// A place in flight. Dropping it frees the place.
+/// A permit of a call in flight, released when dropped.
 #[derive(Debug)]
 pub struct Permit {
     inner: Arc<Inner>,
@@ -54,7 +54,7 @@ pub struct Permit {
 }
 
 impl Admission {
-    /// A bound of this many calls, of which one caller alone gets this many percent.
+    /// A limit of this many calls, of which a single caller gets at most this percentage.
     pub fn new(limit: usize, share_percent: u32) -> Self {
         let inner = Inner {
             limit: AtomicUsize::new(limit),
@@ -66,14 +66,14 @@ impl Admission {
         }
     }
 
-    /// Moves the bound.
+    /// Changes the limit.
     pub fn set_limit(&self, limit: usize, share_percent: u32) {
         self.inner.limit.store(limit, Ordering::Relaxed);
         let share = &self.inner.share_percent;
         share.store(share_percent, Ordering::Relaxed);
     }
 
-    /// Takes a place for a call of this caller, or refuses at once.
+    /// Acquires a permit for a call of this caller, or rejects it immediately.
     pub fn admit(&self, caller: Caller) -> Result<Permit, Error> {
         let limit = self.inner.limit.load(Ordering::Relaxed);
         let share = self.inner.share_percent.load(Ordering::Relaxed);
@@ -107,7 +107,7 @@ impl Admission {
         })
     }
 
-    /// How many calls are in flight now.
+    /// The number of calls in flight.
     pub fn in_flight(&self) -> usize {
         self.inner.lock().taken
     }
@@ -127,7 +127,7 @@ impl memory::CallCounts for Admission {
     }
 }
 
-/// Whether a caller that holds this many places may have one of those that are free.
+/// Whether a caller that holds this many permits may have one of those that are free.
 fn has_share(held: usize, free: usize, share_percent: u32) -> bool {
     let share = share_percent.min(100);
     let (held, free) = (held as u128, free as u128);
@@ -152,8 +152,7 @@ impl Drop for Permit {
     }
 }
 
-/// Where calls enter: the bound on all of them, and the one on those whose request has not been
-/// received in full.
+/// The limits on all calls, and on those whose request is not completely received.
 #[derive(Debug)]
 pub(super) struct Entrance {
     pub(super) all: Admission,
@@ -161,7 +160,7 @@ pub(super) struct Entrance {
 }
 
 impl Entrance {
-    /// An entrance with these bounds.
+    /// The limits at startup.
     pub(super) fn new(max_in_flight: usize, max_partial: usize, share_percent: u32) -> Self {
         Self {
             all: Admission::new(max_in_flight, share_percent),
@@ -169,14 +168,14 @@ impl Entrance {
         }
     }
 
-    /// Moves the bounds.
+    /// Changes the limits.
     pub(super) fn set_limits(&self, max_in_flight: usize, max_partial: usize, share_percent: u32) {
         self.all.set_limit(max_in_flight, share_percent);
         self.partial.set_limit(max_partial, PARTIAL_SHARE_PERCENT);
     }
 
-    /// Admits a call whose head has arrived: first by its caller's own limits, then by those of the
-    /// gateway, so that who is over its own limits takes nothing of what is shared.
+    /// Admits a call whose headers have arrived: first by its caller's own limits, then by those of
+    /// the gateway, so that callers over their own limits use nothing that is shared.
     pub(super) fn enter(&self, who: &Identity) -> Result<Held, Error> {
         let mut pass = who.enter()?;
         let permits = self.all.admit(who.share).and_then(|permit| {
@@ -190,17 +189,17 @@ impl Entrance {
         }))))
     }
 
-    /// What a call was admitted with when its head arrived.
+    /// Takes the permits that a call acquired when its headers arrived.
     pub(super) fn take(&self, held: &Held, who: &Identity) -> Result<Admitted, Error> {
         match held.give() {
             Some(admitted) => Ok(admitted),
-            // It was given away already.
+            // They were taken already.
             None => Ok((self.all.admit(who.share)?, who.enter()?)),
         }
     }
 }
 
-/// A place among all calls, and what the call takes of its caller's own limits.
+/// A permit of all calls, and the call's use of its caller's limits.
 pub(super) type Admitted = (Permit, CallerPermit);
 
 /// What a call holds while its request is received.
@@ -214,24 +213,24 @@ struct Entered {
 }
 
 impl Held {
-    /// Gives it to the call, whose request has been received. None if it was given away already.
+    /// Passes it to the call, whose request was received. `None` if that happened already.
     fn give(&self) -> Option<Admitted> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.take().map(|entered| entered.admitted)
     }
 }
 
-/// A place among all calls, and one among those of the model if they are bounded.
+/// A permit of all calls, and one of the model's if that is limited.
 pub(super) type Permits = (Permit, Option<Permit>);
 
-/// All places of a call. Dropping it frees them.
+/// All permits of a call, released when dropped.
 pub(super) struct CallPermits {
     pass: CallerPermit,
     _permits: Option<Permits>,
 }
 
 impl CallPermits {
-    /// Of a call that was let in.
+    /// The permits of an admitted call.
     pub(super) fn new(permits: Permits, pass: CallerPermit) -> Self {
         Self {
             pass,
@@ -239,7 +238,8 @@ impl CallPermits {
         }
     }
 
-    /// The tokens alone, for the call that runs: its readers keep their places and pay nothing.
+    /// The token reservation alone, for the running call: its readers keep their permits and are
+    /// charged nothing.
     pub(super) fn take_tokens(&mut self) -> Self {
         Self {
             pass: self.pass.take_tokens(),
@@ -247,7 +247,8 @@ impl CallPermits {
         }
     }
 
-    /// The caller pays for what DashScope counted. Where it counts no tokens, the estimate stays.
+    /// Charges the caller for the usage reported by DashScope. Without token counts, the estimate
+    /// stays.
     pub(super) fn used(&mut self, usage: &Usage) {
         let parts = [usage.input_tokens, usage.output_tokens];
         let sum = || parts.iter().flatten().copied().reduce(i32::saturating_add);
@@ -256,18 +257,17 @@ impl CallPermits {
         }
     }
 
-    /// The caller pays for this estimate of an answer that broke off, and no less than was
-    /// reserved.
+    /// Charges the caller for this estimate of an interrupted answer, at least the reservation.
     pub(super) fn estimated(&mut self, tokens: u64) {
         self.pass.settle(tokens.max(self.pass.reserved()));
     }
 
-    /// The caller pays nothing: another call paid, or no model did anything.
+    /// Charges the caller nothing: another call was charged, or no model ran.
     pub(super) fn free(&mut self) {
         self.pass.settle(0);
     }
 
-    /// The call failed. What may have run is paid for as it was thought.
+    /// Settles a failed call. If it may have run, it is charged as estimated.
     pub(super) fn failed(&mut self, error: &Error) {
         match error.sent() {
             Sent::No | Sent::Refused => self.free(),
@@ -312,7 +312,7 @@ mod tests {
         admission.admit(OTHER).unwrap();
     }
 
-    /// As many places as this caller gets.
+    /// As many permits as this caller gets.
     fn fill(admission: &Admission, caller: Caller) -> Vec<Permit> {
         std::iter::from_fn(|| admission.admit(caller).ok()).collect()
     }
@@ -358,8 +358,8 @@ mod tests {
         admission.admit(Caller(99)).unwrap();
     }
 
-    /// A hostile caller asks for ten times what there is and never gives a place back by itself;
-    /// fifty others hold one place each for a while. Simulated arrivals.
+    /// A hostile caller requests ten times the capacity and never releases a permit; fifty others
+    /// hold one permit each for a while. Simulated arrivals.
     #[test]
     fn others_are_never_refused_beside_a_caller_that_asks_for_ten_times_all_there_is() {
         let admission = Admission::new(1024, 90);
@@ -386,7 +386,7 @@ mod tests {
         let mut greedy = fill(&admission, ONE);
         let mut other = fill(&admission, OTHER);
         assert_eq!((greedy.len(), other.len()), (90, 9));
-        // Each place that becomes free is taken by the one that asks first; both ask.
+        // Each released permit goes to the first request; both callers request.
         for _ in 0..1000 {
             drop(greedy.swap_remove(0));
             greedy.extend(admission.admit(ONE).ok());
@@ -413,7 +413,7 @@ mod tests {
             "what is refused takes no place"
         );
         held.push(entrance.enter(&who(2)).unwrap());
-        // Once received, a request counts among all calls alone.
+        // Once received, a request counts only among all calls.
         let running: Vec<_> = held
             .iter()
             .map(|held| entrance.take(held, &who(1)).unwrap())

@@ -1,5 +1,6 @@
-//! Audio that is longer than the model hears. DashScope cuts it without an error, so the gateway
-//! measures it and warns, or refuses the call where the operator or the caller asks for that.
+//! Audio that is longer than the model processes. DashScope truncates it without an error, so the
+//! gateway measures it and warns, or rejects the call, depending on the configuration and the
+//! call's options.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -20,26 +21,26 @@ use crate::error::{Error, Reason, Violation};
 
 use super::routes::Routes;
 
-/// What encoders add at both ends. Within it a recording is not longer than the limit.
+/// The padding that encoders add at both ends. Within it a recording does not exceed the limit.
 const TOLERANCE: Duration = Duration::from_millis(250);
 
-/// How many uploads are remembered. DashScope keeps them for two days; a call mostly follows at
-/// once.
+/// The maximum number of uploads with a known duration. DashScope keeps files for two days; a call
+/// mostly follows immediately.
 const REMEMBERED_UPLOADS: usize = 4096;
 
-/// How much of the beginning and of the end of an upload is looked at.
+/// How much of the beginning and of the end of an upload is kept for measuring.
 const MEASURED_BYTES: usize = 128 * 1024;
 
-/// Compares audio with what models hear.
+/// Compares audio with the limits of models.
 #[derive(Debug, Default)]
 pub(super) struct AudioLimits {
-    /// The durations of uploads, by their address, the newest last.
+    /// The durations of uploads, by URL, the newest last.
     uploads: Mutex<VecDeque<(String, Duration)>>,
 }
 
 impl AudioLimits {
-    /// Compares each audio part with what the model hears. Gives a warning for each that is too
-    /// long, or the error that refuses the call. Costs nothing without audio.
+    /// Compares each audio part with the limit of the model. Returns a warning for each that is too
+    /// long, or the error that rejects the call. Free without audio.
     pub(super) fn check(
         &self,
         routes: &Routes,
@@ -73,7 +74,7 @@ impl AudioLimits {
         Ok(warnings)
     }
 
-    /// How long a medium plays, if its bytes are here or were uploaded here.
+    /// The duration of audio, if its bytes are inline or were uploaded through this process.
     fn length(&self, medium: &Medium) -> Option<Duration> {
         let bytes = match &medium.source {
             Source::Inline(bytes) => Cow::Borrowed(&**bytes),
@@ -93,7 +94,7 @@ impl AudioLimits {
             .map(|(_, length)| *length)
     }
 
-    /// Remembers how long an upload plays, if it is audio.
+    /// Records the duration of an upload, if it is audio.
     pub(super) fn stored(&self, uri: &str, ends: &Ends) {
         let Some(length) = ends.duration() else {
             return;
@@ -137,7 +138,7 @@ fn data(uri: &str) -> Option<Vec<u8>> {
     STANDARD.decode(encoded).ok()
 }
 
-/// The beginning and the end of an upload, kept as its chunks pass.
+/// The beginning and the end of an upload, kept while its chunks pass.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
     head: Vec<u8>,
@@ -147,7 +148,7 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Takes the next chunk. The end is shared with the chunks, not copied.
+    /// Adds the next chunk. The end is shared with the chunks, not copied.
     pub(super) fn push(&mut self, chunk: &Bytes) {
         let missing = MEASURED_BYTES.saturating_sub(self.head.len());
         let begin = chunk.get(..missing.min(chunk.len()));

@@ -1,4 +1,4 @@
-//! A rate that refills: so many a minute, and at most a minute's worth at once.
+//! A token bucket: a rate per minute, and a burst of at most one minute's worth.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 const MINUTE: f64 = 60.0;
 
-/// What is left of a rate. It may go below zero, because what a call costs is known at its end.
+/// The tokens left. May be negative, because the cost of a call is known only at its end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenBucket {
     per_minute: f64,
@@ -15,7 +15,7 @@ pub(super) struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A full one.
+    /// A full bucket.
     pub(super) fn new(per_minute: u32, now: Instant) -> Self {
         let per_minute = f64::from(per_minute);
         Self {
@@ -25,9 +25,10 @@ impl TokenBucket {
         }
     }
 
-    /// How long until this much can be taken; zero if it can be now.
+    /// How long until this much is available; zero if it is now.
     pub(super) fn wait(&self, amount: u32, now: Instant) -> Duration {
-        // More than ever fits is let through when the bucket is full: it could never be otherwise.
+        // A larger amount than the capacity is admitted when the bucket is full: it would never be
+        // otherwise.
         let wanted = f64::from(amount).min(self.per_minute);
         let missing = wanted - self.level(now);
         if missing <= 0.0 {
@@ -36,7 +37,7 @@ impl TokenBucket {
         Duration::from_secs_f64(missing / self.per_minute * MINUTE)
     }
 
-    /// Takes this much, whether it is there or not.
+    /// Takes this much, available or not.
     pub(super) fn take(&mut self, amount: u32, now: Instant) {
         self.level = self.level(now) - f64::from(amount);
         self.at = now;

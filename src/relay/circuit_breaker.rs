@@ -1,11 +1,10 @@
-//! What an error of DashScope's means for the calls after it.
+//! The effect of DashScope's errors on later calls.
 //!
-//! An error of one call concerns nobody else. A throttled model, a refused key and an unpaid bill
-//! do: asking on costs time and helps nobody. Whom an error concerns is for its code and status
-//! to say, and never more than what the operator configured: where the caller chose something (its
-//! workspace, a model that the account may not use, a request that makes DashScope fail), only the
-//! same choice of the same caller waits. Time comes from outside, so that this file is plain
-//! reckoning.
+//! The error of one call usually affects no other. A throttled model, a refused key and an unpaid
+//! bill do: further requests cost time without effect. The scope is determined by code and status,
+//! and never wider than what is configured: if the caller chose the cause (its workspace, a model
+//! that the account may not use, a request that makes DashScope fail), only the same choice of the
+//! same caller has to wait. The time is a parameter, so that this file is pure computation.
 
 use std::time::Duration;
 
@@ -13,45 +12,45 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Reason, Scope, Sent};
 
-/// How long a refused key or an unpaid bill is left alone. A person has to act first, and one
-/// question a minute shows soon enough that it was done.
+/// How long an account is paused after a refused key or an unpaid bill. Someone has to fix it
+/// first, and one request per minute detects that soon enough.
 const KEY_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long a throttled model is left alone when DashScope does not say. Its limits count by the
-/// second and by the minute; most pass within a second.
+/// How long a throttled model is paused without `Retry-After`. Its limits count per second and per
+/// minute; most throttling ends within a second.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest pause, whatever DashScope asks for. Its limits count by the minute.
+/// The maximum pause, whatever `Retry-After` requests. DashScope's limits count per minute.
 const LONGEST_THROTTLE: Duration = Duration::from_secs(60);
 
-/// What the operator decides about failing upstreams.
+/// The policy for failing upstreams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CircuitBreakerPolicy {
-    /// After so many failures in a row the upstream is left alone; 0 is never.
+    /// The number of consecutive failures that opens the circuit; 0 disables it.
     pub failures: u32,
-    /// How long, until one call may try it.
+    /// How long the circuit stays open before one call may try.
     pub pause: Duration,
 }
 
-/// How long an error keeps calls away, and which ones.
+/// Which calls an error affects, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Consequence {
-    /// None: the error was the call's own.
+    /// None: the error was specific to the call.
     None,
-    /// The upstream was not reached, which no caller can bring about.
+    /// The upstream was not reached, which callers cannot cause.
     Unreached,
-    /// The upstream failed, which a caller may have brought about.
+    /// The upstream failed, which a caller may have caused.
     Failure,
-    /// This caller does not ask this model, in this workspace, for a while.
+    /// This caller's calls of this model, in this workspace, are paused.
     Choice(Duration),
-    /// Nobody asks this model by this account for a while.
+    /// All calls of this model at this account are paused.
     Model(Duration),
-    /// Nobody uses this account for a while.
+    /// All calls at this account are paused.
     Account(Duration),
 }
 
-/// What an error means for the calls after it. `chosen` says whether the caller chose the workspace
-/// that the call was made in.
+/// The effect of an error on later calls. `chosen` is whether the caller chose the workspace of the
+/// call.
 pub(super) fn consequence(error: &Error, chosen: bool) -> Consequence {
     let reason = error.reason();
     let throttled = matches!(
@@ -83,15 +82,15 @@ pub(super) fn consequence(error: &Error, chosen: bool) -> Consequence {
     let pause = pause.min(LONGEST_THROTTLE);
     match error.upstream().map(|upstream| upstream.scope) {
         Some(Scope::Account) if !chosen => Consequence::Account(pause),
-        // Rates are those of the account. What else is said of a model may be said of it for this
-        // caller alone: it chose the model.
+        // Rates are limits of the account. Other errors of a model may be specific to this caller,
+        // which chose the model.
         Some(Scope::Model) if !chosen && throttled => Consequence::Model(pause),
         Some(Scope::Account | Scope::Model) => Consequence::Choice(pause),
         Some(Scope::Call) | None => Consequence::None,
     }
 }
 
-/// Whether something may be asked, and if not, until when and why.
+/// Whether requests may be sent, and if not, until when and why.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CircuitBreaker {
     out: Option<(Instant, Error)>,
@@ -100,17 +99,17 @@ pub(super) struct CircuitBreaker {
     open: Option<Instant>,
 }
 
-/// Why something may not be asked.
+/// Why requests may not be sent.
 #[derive(Clone, Debug)]
 pub(super) struct Away {
-    /// How long still.
+    /// The remaining time.
     pub(super) wait: Duration,
-    /// What the caller is told.
+    /// The error for the caller.
     pub(super) error: Error,
 }
 
 impl CircuitBreaker {
-    /// Whether it may be asked now.
+    /// Whether a request may be sent now.
     pub(super) fn check(&self, now: Instant) -> Result<(), Away> {
         let left =
             |until: Instant| Some(until.saturating_duration_since(now)).filter(|d| !d.is_zero());
@@ -132,22 +131,22 @@ impl CircuitBreaker {
         }
     }
 
-    /// It is asked now. If its circuit is open, this is the one trial: the next may try after
-    /// another pause, should nobody tell how this one went.
+    /// Records that a request is sent now. If the circuit is open, this is the single trial:
+    /// another is allowed after a further pause, in case the outcome of this one is never reported.
     pub(super) fn ask(&mut self, now: Instant, policy: CircuitBreakerPolicy) {
         if let Some(until) = &mut self.open {
             *until = now + policy.pause;
         }
     }
 
-    /// It answered.
+    /// Records a success.
     pub(super) fn answered(&mut self) {
         self.out = None;
         self.failures = 0;
         self.open = None;
     }
 
-    /// It failed.
+    /// Records a failure.
     pub(super) fn failed(&mut self, now: Instant, policy: CircuitBreakerPolicy) {
         self.failures = self.failures.saturating_add(1);
         if policy.failures > 0 && self.failures >= policy.failures {
@@ -155,20 +154,19 @@ impl CircuitBreaker {
         }
     }
 
-    /// It is left alone for a while. Whoever asks meanwhile hears the same fault, which cost
-    /// nothing this time.
+    /// Pauses requests. Calls in the meantime fail with the same error, marked as not executed.
     pub(super) fn leave(&mut self, now: Instant, pause: Duration, error: &Error) {
         self.out = Some((now + pause, error.clone().with_sent(Sent::No)));
     }
 
-    /// Whether there is nothing to remember.
+    /// Whether there is no state.
     pub(super) fn is_clean(&self, now: Instant) -> bool {
         let out = self.out.as_ref().is_some_and(|(until, _)| now < *until);
         !out && self.failures == 0 && self.open.is_none()
     }
 }
 
-/// The error of a call that is not made, because those before it failed.
+/// The error of a call that is rejected because earlier ones failed.
 pub(super) fn circuit_open(wait: Duration) -> Error {
     let message = "the circuit breaker is open: DashScope failed repeatedly";
     Error::new(Reason::CircuitOpen, message).with_retry_after(wait)
@@ -264,7 +262,7 @@ mod tests {
                 Choice(THROTTLED_PAUSE),
             ),
             (wish, Model(LONGEST_THROTTLE), Choice(LONGEST_THROTTLE)),
-            // Said by words alone.
+            // By the message alone.
             (refused(Reason::UpstreamRate, Scope::Call), None, None),
             (refused(Reason::UpstreamCredential, Scope::Call), None, None),
             (

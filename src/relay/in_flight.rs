@@ -1,4 +1,4 @@
-//! The list of all calls in flight, for an operator to see and for a shutdown to end.
+//! The list of all calls in flight, for the admin interface and for shutdown.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,24 +23,24 @@ pub(super) struct InFlightCalls {
 }
 
 impl InFlightCalls {
-    /// Watches over a reply as long as there is somebody to read it.
+    /// Lists a reply for as long as it has a reader.
     pub(super) fn watch(&self, reply: &mut Reply) {
         reply.watched(self.calls.add(reply.core()));
-        // Asked after it is on the list: whoever sets this ends those that are on it.
+        // Checked after the reply is listed: shutdown sets this, then ends all that are listed.
         if self.shut_down.load(Ordering::SeqCst) {
             call_state::lock(reply.core()).end(going_down());
         }
     }
 
-    /// Knows of an upload as long as that lives.
+    /// Lists an upload for as long as it exists.
     pub(super) fn add_upload(&self, upload: &Arc<UploadInFlight>) {
         let mut uploads = self.uploads();
-        // As many as may be in flight at the most, because each holds a place.
+        // Bounded by the limit on calls in flight, because each holds a permit.
         uploads.retain(|upload| upload.strong_count() > 0);
         uploads.push(Arc::downgrade(upload));
     }
 
-    /// All that is in flight now, the oldest first.
+    /// All calls and uploads in flight, the oldest first.
     pub(super) fn view(&self) -> View {
         let live = self.calls.live();
         let calls = live.iter().filter_map(|core| call_state::lock(core).view());
@@ -51,8 +51,9 @@ impl InFlightCalls {
         View { calls }
     }
 
-    /// Ends calls of these callers until so many bytes come back, and of none more than this caller
-    /// holds above its part: how many were ended. Each gives back what every call is charged.
+    /// Cancels calls of these callers until this many bytes will be released, and for no caller
+    /// more than its excess over the fair share. Returns the number of cancelled calls. Each
+    /// releases the base charge of a call.
     pub(super) fn relieve(&self, above: Vec<(Caller, usize)>, mut bytes: usize) -> u64 {
         let mut above: HashMap<_, _> = above.into_iter().collect();
         let mut ended = 0;
@@ -75,7 +76,7 @@ impl InFlightCalls {
         ended
     }
 
-    /// Ends every call, and every one that still comes.
+    /// Ends every call, and every one that still begins.
     pub(super) fn shut_down(&self) {
         self.shut_down.store(true, Ordering::SeqCst);
         for core in self.calls.live() {

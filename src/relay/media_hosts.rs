@@ -1,10 +1,10 @@
-//! Which hosts callers may name as the places of media.
+//! The hosts that callers may use in URLs of media.
 //!
-//! DashScope fetches what a call names. A caller must not reach through it what is private: the
-//! metadata service of a cloud, a host of the operator's network, this machine. An address counts
-//! as what the strictest reader could take it for: IPv4 in any base or inside IPv6, names in any
-//! script, users before an `@`. What a public name resolves to is for DashScope to check, which
-//! alone resolves it.
+//! DashScope fetches the URLs in a call. Callers must not reach private hosts through it: the
+//! metadata service of a cloud, an internal network, this machine. A URL is rejected if any parser
+//! could read it as private: IPv4 in any base or inside IPv6, names in any script, users before an
+//! `@`. The addresses of public names are for DashScope to check, because only DashScope resolves
+//! them.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -18,7 +18,7 @@ use super::error_location::place;
 use super::routes::matches;
 use super::texts::all_texts;
 
-/// Ends of names that public DNS does not serve, or that serve whatever address stands in the name.
+/// Suffixes of names that public DNS does not resolve, or that resolve to an address in the name.
 const PRIVATE_ENDS: &[&str] = &[
     "localhost",
     "localdomain",
@@ -42,8 +42,8 @@ const PRIVATE_ENDS: &[&str] = &[
 const DESCRIPTION: &str = "names a private or local host, or a user: DashScope must not fetch it; \
                            send the file as data, or contact the operator (upstream.private_hosts)";
 
-/// Refuses a prompt that names a private host, unless the operator allows it or it is where
-/// DashScope itself is.
+/// Rejects a prompt with a private host, unless it is allowed by configuration or is DashScope's
+/// own.
 pub(super) fn check(
     prompt: &Prompt,
     allowed: &[String],
@@ -113,15 +113,15 @@ fn may_be_private(name: &str, allowed: &[String]) -> bool {
     allowed.iter().any(|pattern| matches(pattern, name))
 }
 
-/// What stands between `//` and the path.
+/// The part between `//` and the path.
 fn authority(uri: &str) -> &str {
     let rest = uri.split_once("//").map_or("", |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
-/// The host of an address that is so plain that every reader takes it for the same: a name of
-/// letters, digits, dots and dashes, whose last part is not a number in any base. Nearly all are,
-/// and the closer look is ten times the work.
+/// The host of a URL that all parsers read alike: a name of letters, digits, dots and dashes, whose
+/// last label is not a number in any base. Nearly all are, and the complete check takes ten times
+/// as long.
 fn plain_name(uri: &str) -> Option<&str> {
     let (scheme, rest) = uri.split_at_checked(uri.bytes().position(|b| b == b':')?)?;
     let rest = rest.strip_prefix("://")?;
@@ -138,7 +138,7 @@ fn plain_name(uri: &str) -> Option<&str> {
     is_plain.then_some(name)
 }
 
-/// An address as the URL standard reads it, if no other reader could read it otherwise.
+/// A URL parsed by the URL standard, if no other parser could read it differently.
 fn read(uri: &str) -> Option<(Url, Host<String>)> {
     let (_, rest) = uri.split_once("://")?;
     let is_odd = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
@@ -153,7 +153,7 @@ fn read(uri: &str) -> Option<(Url, Host<String>)> {
 fn is_private_name(name: &str) -> bool {
     let last = name.as_bytes().last();
     let ends = |end: &&str| {
-        // The last letter tells most of them apart.
+        // The last character distinguishes most of them.
         let rest = match end.as_bytes().last() == last {
             true => name.strip_suffix(*end),
             false => None,
@@ -163,7 +163,7 @@ fn is_private_name(name: &str) -> bool {
     !name.bytes().any(|b| b == b'.') || PRIVATE_ENDS.iter().any(ends)
 }
 
-/// Whether an address is reached over the public network: none of the special ranges of RFC 6890.
+/// Whether an address is global: in none of the special ranges of RFC 6890.
 fn is_global_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     let special = match (a, b) {
@@ -179,7 +179,7 @@ fn is_global_v4(address: Ipv4Addr) -> bool {
     !special
 }
 
-/// The same for IPv6: of the public range, and with no IPv4 inside that is not public.
+/// The same for IPv6: in the global range, without an embedded IPv4 address that is not global.
 fn is_global_v6(address: Ipv6Addr) -> bool {
     let [a, b, c, d, e, f, g, h] = address.segments();
     let inner = |high: u16, low: u16| {
@@ -188,14 +188,14 @@ fn is_global_v6(address: Ipv6Addr) -> bool {
         is_global_v4(Ipv4Addr::new(a, b, c, d))
     };
     match (a, b) {
-        // NAT64, and 6to4: the address inside is the one that is reached.
+        // NAT64, and 6to4: the embedded address is the one that is reached.
         (0x64, 0xff9b) => [c, d, e, f] == [0; 4] && inner(g, h),
         (0x2002, _) => inner(b, c),
         // Teredo, benchmarks, overlay networks, documentation.
         (0x2001, 0..=0x1ff | 0xdb8) => false,
         (0x3fff, 0..=0xfff) => false,
         (0x2000..=0x3fff, _) => true,
-        // IPv4 as such, mapped or compatible.
+        // IPv4-mapped or IPv4-compatible.
         (0, 0) if [c, d, e] == [0; 3] && (f == 0xffff || f == 0) && (g, h) != (0, 0) => {
             f == 0xffff && inner(g, h)
         }
@@ -217,7 +217,7 @@ mod tests {
         })
     }
 
-    /// Hosts that are private, in every spelling.
+    /// Private hosts in every spelling.
     fn private_hosts() -> Vec<String> {
         let mut hosts: Vec<String> = include_str!("private_hosts.txt")
             .lines()
@@ -333,7 +333,7 @@ mod tests {
         assert!(allowed("http://media.internal/a", &["*.internal"]));
         assert!(allowed("http://u:w@x.test/a", &["x.test"]));
         assert!(!allowed("http://10.0.1.7/a", &["10.0.0.*"]));
-        // Where DashScope itself is, which is the emulator on this machine.
+        // DashScope's own host, which is the emulator on this machine.
         assert!(allowed("http://127.0.0.1:8089/samples/a.wav", &[]));
         assert!(!allowed("http://u@127.0.0.1:8089/samples/a.wav", &[]));
         assert!(!allowed("http://127.0.0.1:8090/samples/a.wav", &[]));

@@ -1,4 +1,4 @@
-//! The memory of calls: charged when they begin, and taken back when it is nearly used up.
+//! The memory of calls: charged when they begin, and reclaimed when it is nearly exhausted.
 
 use std::time::Duration;
 
@@ -11,12 +11,13 @@ use crate::telemetry::report::Report;
 
 use super::Relay;
 
-/// How long calls that were ended for lack of memory have to give it back before more are ended: a
-/// few turns of a busy thread.
+/// How long calls cancelled for lack of memory have to release it before more are cancelled: a few
+/// turns of a busy thread.
 const RELIEVE_PAUSE: Duration = Duration::from_millis(20);
 
 impl Relay {
-    /// Charges the memory of a call before it is read. Refuses at once when there is none left.
+    /// Charges the memory of a call before its request is read. Fails immediately if there is none
+    /// left.
     pub fn charge(
         &self,
         kind: Kind,
@@ -27,13 +28,13 @@ impl Relay {
         share.inspect_err(|error| self.refuse(report(), arrived, error))
     }
 
-    /// The account of memory.
+    /// The memory ledger.
     pub fn memory(&self) -> &MemoryLedger {
         &self.inner.memory
     }
 
-    /// Takes memory back whenever it is nearly used up: first answers that are kept, then the
-    /// heaviest calls of the callers that hold the most. Never ends.
+    /// Reclaims memory whenever it is nearly exhausted: first kept results, then the largest calls
+    /// of the callers that hold the most. Never returns.
     pub async fn relieve(&self) {
         let inner = &self.inner;
         loop {
@@ -63,8 +64,8 @@ impl Relay {
                 "memory nearly used up: dropped kept answers and ended the heaviest calls of the \
                  heaviest callers"
             );
-            // What was ended gives its memory back when its task runs; until then it is no reason
-            // to end more.
+            // Cancelled calls release their memory when their tasks run; until then nothing more is
+            // cancelled.
             tokio::time::sleep(RELIEVE_PAUSE).await;
         }
     }

@@ -1,8 +1,8 @@
-//! The story of one call: admit, attempt, first event, stream.
+//! Runs calls: admission, attempts, first event, stream.
 //!
-//! This room owns the deadline, the retries, and what happens when a caller goes away. It passes
-//! [`Event`](crate::chat::event::Event)s on as they come; it never reads what is in them beyond
-//! what the report of the call needs.
+//! This module owns deadlines, retries, and cancellation by the caller. It forwards
+//! [`Event`](crate::chat::event::Event)s as they arrive, and reads from them only what the report
+//! of the call needs.
 
 pub mod account;
 mod account_state;
@@ -60,42 +60,43 @@ use in_flight::InFlightCalls;
 use reply::Reply;
 use stage::Times;
 
-/// What the operator decides about calls.
+/// The configuration of calls.
 #[derive(Clone, Debug)]
 pub struct RelayConfig {
-    /// The most calls in flight.
+    /// The maximum number of calls in flight.
     pub max_in_flight: usize,
-    /// The most calls whose request has not been received in full.
+    /// The maximum number of calls whose request is not completely received.
     pub max_partial_requests: usize,
-    /// What part of all places one caller alone may take, in percent.
+    /// The maximum share of all permits of a single caller, in percent.
     pub caller_share_percent: u32,
-    /// The longest that any call may take.
+    /// The maximum timeout of a call.
     pub max_timeout: Duration,
     /// How long DashScope may take to begin a stream.
     pub first_event_timeout: Duration,
-    /// How long DashScope may be silent in the middle of a stream.
+    /// How long DashScope may pause during a stream.
     pub idle_timeout: Duration,
-    /// The largest request body, for models without a limit of their own.
+    /// The maximum request body, for models without a limit of their own.
     pub max_request_bytes: usize,
-    /// When to try again.
+    /// The retry policy.
     pub retry: retry::RetryPolicy,
-    /// What part of all calls may be retries, in percent.
+    /// The maximum share of retries among all calls, in percent.
     pub retry_budget_percent: u32,
-    /// Which model to ask.
+    /// The mapping of models.
     pub routes: routes::RoutesConfig,
-    /// The most calls in flight of one model; the first pattern that fits holds.
+    /// The maximum number of calls in flight per model; the first pattern that matches applies.
     pub model_in_flight: Vec<(String, usize)>,
-    /// When an upstream that fails is left alone.
+    /// The circuit breaker of failing upstreams.
     pub breaker: circuit_breaker::CircuitBreakerPolicy,
-    /// How long and how many named calls are remembered.
+    /// How long, and how many, idempotent calls are kept.
     pub once: idempotency::IdempotencyConfig,
-    /// Whether media in the storage are refused that were not stored through this gateway.
+    /// Whether URLs of the temporary storage are rejected if they were not uploaded through this
+    /// gateway.
     pub refuse_unknown_uploads: bool,
-    /// Private hosts that callers may name as the places of media.
+    /// Private hosts that callers may use in URLs of media.
     pub private_hosts: Vec<String>,
 }
 
-/// Takes calls to DashScope. Cheap to clone.
+/// Runs calls at DashScope. Cheap to clone.
 #[derive(Clone)]
 pub struct Relay {
     inner: Arc<Inner>,
@@ -110,7 +111,7 @@ struct Inner {
     memory: MemoryLedger,
 }
 
-/// All that may change while calls are in flight. A call keeps the plan that it began with.
+/// Everything that may change while calls are in flight. A call keeps the plan that it began with.
 struct Plan {
     settings: RelayConfig,
     asker: Arc<AttemptContext>,
@@ -156,7 +157,7 @@ impl Plan {
         }
     }
 
-    /// A place among the calls of a model, if they are bounded.
+    /// A permit of a model's calls, if they are limited.
     fn admit(&self, model: &str, share: Caller) -> Result<Option<Permit>, Error> {
         let mut bounds = self.of_models.iter();
         match bounds.find(|(glob, _)| routes::matches(glob, model)) {
@@ -167,7 +168,7 @@ impl Plan {
 }
 
 impl Relay {
-    /// A relay to these accounts at DashScope, that tells of its calls here.
+    /// A relay to these accounts at DashScope, with its telemetry.
     pub fn new(
         settings: RelayConfig,
         accounts: Vec<Account>,
@@ -198,8 +199,8 @@ impl Relay {
         }
     }
 
-    /// Takes other settings and accounts for the calls that come from now on. What was learned of
-    /// accounts that stay is kept; how long named calls are remembered is not changed.
+    /// Changes configuration and accounts for later calls. The state of unchanged accounts is kept;
+    /// how long idempotent calls are kept is not changed.
     pub fn reconfigure(&self, settings: RelayConfig, accounts: Vec<Account>) {
         let before = self.plan();
         let known = Arc::clone(&before.asker.accounts);
@@ -230,8 +231,8 @@ impl Relay {
         Arc::clone(&plan)
     }
 
-    /// Admits a call whose head has arrived, before its request is read: by its caller's own limits
-    /// first, then by those of the gateway. Refuses at once.
+    /// Admits a call whose headers have arrived, before its request is read: by its caller's own
+    /// limits first, then by those of the gateway. Rejects immediately.
     pub fn enter(
         &self,
         report: impl FnOnce() -> Report,
@@ -241,9 +242,9 @@ impl Relay {
         admitted.inspect_err(|error| self.refuse(report(), arrived, error))
     }
 
-    /// Opens a call that arrived at this moment, in the place that was held for it. Nothing is sent
-    /// before the reply is polled, unless the call has a name: then it runs on its own, as long as
-    /// somebody listens.
+    /// Opens a call that arrived at this time, with the permits that were acquired for it. Nothing
+    /// is sent before the reply is polled, unless the caller chose a request id: then the call runs
+    /// on its own, as long as it has a reader.
     pub fn open(
         &self,
         call: Arc<Call>,
@@ -264,7 +265,7 @@ impl Relay {
             }
         };
         let mut reply = if call.named {
-            // Each reader keeps its own deadline; the call itself may take as long as any.
+            // Each reader keeps its own deadline; the call itself has the maximum timeout.
             let longest = plan.times(arrived, limit.unwrap_or(plan.settings.max_timeout));
             let whose = (who.share, place, &memory);
             self.join(&plan, call, (times, longest), whose)?
@@ -329,33 +330,33 @@ impl Relay {
         }
     }
 
-    /// Reports a call that was refused before it could begin.
+    /// Reports a call that was rejected before it began.
     pub fn refuse(&self, report: Report, arrived: Instant, error: &Error) {
         CallRecorder::joined(&self.inner.telemetry, report, arrived).close(Some(error));
     }
 
-    /// The calls in flight now.
+    /// The calls in flight.
     pub fn calls(&self) -> Calls {
         self.inner.calls.view()
     }
 
-    /// How many calls are in flight now.
+    /// The number of calls in flight.
     pub fn in_flight(&self) -> usize {
         self.inner.entrance.all.in_flight()
     }
 
-    /// The most calls that may be in flight.
+    /// The maximum number of calls in flight.
     pub fn limit(&self) -> usize {
         self.plan().settings.max_in_flight
     }
 
-    /// Ends every call that is left, as the gateway goes down.
+    /// Ends all remaining calls, on shutdown.
     pub fn shut_down(&self) {
         self.inner.calls.shut_down();
     }
 }
 
-/// Refuses a call whose deadline has passed already: nothing is sent for it.
+/// Rejects a call whose deadline has passed: nothing is sent for it.
 fn in_time(deadline: Instant) -> Result<(), Error> {
     match Instant::now() < deadline {
         true => Ok(()),

@@ -1,5 +1,5 @@
-//! Which of the answers that are kept goes first when there is no room for all: the oldest of the
-//! caller that holds the most. So a caller within its part keeps its own, whatever others do.
+//! The eviction order of kept results: the oldest of the caller that holds the most. So a caller
+//! within its share keeps its own, whatever others do.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use crate::chat::call::{Caller, CallerMap};
 
-/// The bytes of all answers of one caller, of those that run too.
+/// The bytes of all results of one caller, including those of running calls.
 pub(super) type HeldBytes = Arc<AtomicUsize>;
 
-/// What there is not enough of.
+/// The resource that is exhausted.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Scarce {
     /// Entries.
@@ -21,19 +21,19 @@ pub(super) enum Scarce {
     Bytes,
 }
 
-/// The order in which answers are forgotten. All are kept equally long, so the order in which they
-/// were finished is the order in which they expire.
+/// The order in which results are evicted. All are kept equally long, so they expire in the order
+/// in which they were finished.
 pub(super) struct ReplayCache<K> {
     owners: CallerMap<Owner<K>>,
-    /// By their numbers: when they expire, and whose they are.
+    /// By number: expiry and caller.
     expiring: BTreeMap<u64, (Instant, Caller)>,
     next: u64,
     bytes: usize,
 }
 
-/// What one caller has.
+/// The entries of one caller.
 struct Owner<K> {
-    /// The calls that ended well, the oldest first.
+    /// The calls that succeeded, the oldest first.
     finished: VecDeque<Finished<K>>,
     running: usize,
     held: HeldBytes,
@@ -66,12 +66,13 @@ impl<K> Owner<K> {
 }
 
 impl<K> ReplayCache<K> {
-    /// The bytes of the answers that are kept.
+    /// The bytes of kept results.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// A call of this caller begins. What its answer holds is counted there.
+    /// Records that a call of this caller begins. The returned counter holds the bytes of its
+    /// result.
     pub(super) fn begin(&mut self, whose: Caller) -> HeldBytes {
         let owner = self.owners.entry(whose).or_insert_with(|| Owner {
             finished: VecDeque::new(),
@@ -82,7 +83,7 @@ impl<K> ReplayCache<K> {
         Arc::clone(&owner.held)
     }
 
-    /// A call that ran is over, and its answer is not kept.
+    /// Records that a running call ended without a result to keep.
     pub(super) fn drop_running(&mut self, whose: Caller) {
         if let Some(owner) = self.owners.get_mut(&whose) {
             owner.running = owner.running.saturating_sub(1);
@@ -90,7 +91,8 @@ impl<K> ReplayCache<K> {
         self.tidy(whose);
     }
 
-    /// A call that ran is over, and its answer of so many bytes is kept until then.
+    /// Records that a running call ended, and its result of this many bytes is kept until
+    /// `expires`.
     pub(super) fn finish(&mut self, whose: Caller, key: K, (bytes, expires): (usize, Instant)) {
         let Some(owner) = self.owners.get_mut(&whose) else {
             return;
@@ -103,15 +105,15 @@ impl<K> ReplayCache<K> {
         self.bytes += bytes;
     }
 
-    /// Takes out an answer that has expired.
+    /// Removes a result that has expired.
     pub(super) fn pop_expired(&mut self, now: Instant) -> Option<K> {
         let (_, (expires, whose)) = self.expiring.first_key_value()?;
         let due = now >= *expires;
         due.then_some(*whose).and_then(|whose| self.pop(whose))
     }
 
-    /// Takes out the oldest answer of the caller that has the most. None if there is none, or if
-    /// the caller for whom there should be room has more already.
+    /// Removes the oldest result of the caller that has the most. `None` if there is none, or if
+    /// the caller in need of space has more already.
     pub(super) fn pop_of_heaviest(&mut self, what: Scarce, for_whom: Option<Caller>) -> Option<K> {
         let owners = self.owners.iter();
         let with_answers = owners.filter(|(_, owner)| !owner.finished.is_empty());
@@ -133,7 +135,7 @@ impl<K> ReplayCache<K> {
         Some(oldest.key)
     }
 
-    /// Forgets a caller that has nothing.
+    /// Removes a caller without entries.
     fn tidy(&mut self, whose: Caller) {
         let is_empty = |owner: &Owner<K>| owner.running == 0 && owner.finished.is_empty();
         if self.owners.get(&whose).is_some_and(is_empty) {

@@ -1,8 +1,7 @@
-//! Whether a failed attempt is made again: a pure answer, under a budget.
+//! Decides whether a failed attempt is retried: a pure function, under a budget.
 //!
-//! Only before the first event, only when the model surely did nothing, only for faults that pass,
-//! only while the caller's deadline allows it, and only while retries are a small part of all
-//! calls.
+//! Only before the first event, only if the model certainly did not run, only for transient errors,
+//! only within the caller's deadline, and only while retries are a small share of all calls.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -10,60 +9,60 @@ use std::time::Duration;
 use crate::chat::call::{Caller, Passing};
 use crate::error::{Error, Reason, Sent};
 
-/// The first pause. Doubled for each further attempt, then spread evenly below the doubled value.
+/// The first pause. Doubled for each further attempt, with jitter below the doubled value.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause that is not DashScope's own wish.
+/// The maximum pause without `Retry-After`.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long a throttled attempt waits when DashScope does not say: its limits count by the second
-/// and by the minute, and only the first kind passes within a call.
+/// How long a throttled attempt waits without `Retry-After`: DashScope's limits count per second
+/// and per minute, and only the former reset within a call.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 
-/// The most attempts of one call where a fault often passes.
+/// The maximum number of attempts of one call for errors that are often transient.
 const PASSING_ATTEMPTS: u32 = 3;
 
-/// What the operator allows.
+/// The retry policy.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
-    /// The most attempts of one call, the first included.
+    /// The maximum number of attempts of one call, the first included.
     pub max_attempts: u32,
-    /// Whether a call is sent again when its connection broke before an answer. The model may have
-    /// run, and may run twice.
+    /// Whether a call is retried if its connection broke before a response. The model may have run,
+    /// and may run twice.
     pub after_reset: bool,
 }
 
-/// The answer.
+/// The decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Not again.
+    /// No retry.
     No,
-    /// Again after this pause.
+    /// Retry after this pause.
     After(Duration),
 }
 
-/// How a fault behaves when the call is made again.
+/// The class of an error for retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// It stays.
+    /// Permanent.
     Lasting,
-    /// It often passes: two more attempts at the most.
+    /// Often transient: at most two more attempts.
     Passing,
-    /// It passes with time: one more attempt, if the wait fits.
+    /// Transient after a delay: one more attempt, if the delay fits.
     Throttled,
-    /// Nobody knows what became of the call.
+    /// The outcome of the call is unknown.
     Unclear,
 }
 
 impl RetryPolicy {
-    /// Whether the attempt after this one is the last that a fault which often passes allows.
+    /// Whether the next attempt is the last for an error that is often transient.
     pub fn is_last_but_one(self, attempt: u32) -> bool {
         attempt + 1 >= PASSING_ATTEMPTS.min(self.max_attempts)
     }
 }
 
-/// Decides on a failed attempt. `attempt` counts from 1, `remaining` is what is left of the
-/// caller's deadline, `random` lies in 0..1.
+/// Decides about a failed attempt. `attempt` counts from 1, `remaining` is the time to the caller's
+/// deadline, `random` is in 0..1.
 pub fn decide(
     policy: RetryPolicy,
     error: &Error,
@@ -129,12 +128,12 @@ fn class(reason: Reason) -> Class {
     }
 }
 
-/// How many groups callers are in, for the budget of retries.
+/// The number of groups of callers, for the retry budget.
 const GROUPS: usize = 64;
 
-/// Keeps retries a small part of all calls, so that a failing DashScope is not asked ever more
-/// often. Callers are in groups, each with a budget of its own: one whose calls always fail spends
-/// what it earned, and not what others did.
+/// Keeps retries a small share of all calls, so that a failing DashScope gets no retry storm.
+/// Callers are in groups, each with its own budget: a caller whose calls always fail spends what it
+/// earned, and not what others did.
 #[derive(Debug)]
 pub struct RetryBudget {
     /// In hundredths of a retry.
@@ -143,11 +142,11 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// What a group that has just begun may spend, and the most that is ever saved, in retries.
+    /// The initial budget of a group, and its maximum, in retries.
     const RESERVE: i64 = 10;
     const RETRY: i64 = 100;
 
-    /// Each call earns this part of a retry.
+    /// Each call earns this percentage of a retry.
     pub fn new(percent: u32) -> Self {
         let reserve = Self::RESERVE * Self::RETRY;
         let begin = if percent == 0 { 0 } else { reserve };
@@ -157,7 +156,7 @@ impl RetryBudget {
         }
     }
 
-    /// A call of this caller has come.
+    /// Records a call of this caller.
     pub fn earn(&self, caller: Caller) {
         let most = Self::RESERVE * Self::RETRY;
         let add = |balance: i64| (balance < most).then(|| (balance + self.percent).min(most));
@@ -166,7 +165,7 @@ impl RetryBudget {
         }
     }
 
-    /// Whether a retry can be paid for; if so, it is.
+    /// Spends the budget of a retry. Returns false if there is none.
     pub fn spend(&self, caller: Caller) -> bool {
         let take = |balance: i64| (balance >= Self::RETRY).then_some(balance - Self::RETRY);
         let spent = |balance: &AtomicI64| {
@@ -197,7 +196,7 @@ pub(super) fn is_of_account(error: &Error) -> bool {
     )
 }
 
-/// A refused key is the operator's to mend, unless the caller brought it.
+/// A refused key is to be fixed in the configuration, unless the caller sent it.
 pub(super) fn whose_key(error: Error, passing: &Passing) -> Error {
     if passing.api_key.is_none() || error.reason() != Reason::UpstreamCredential {
         return error;
@@ -206,7 +205,7 @@ pub(super) fn whose_key(error: Error, passing: &Passing) -> Error {
     Error::new(Reason::Unauthenticated, message).with_sent(error.sent())
 }
 
-/// A stream that ends without an end or a fault: the room below never makes one.
+/// The error of a stream that ends without an end or an error, which `dashscope` never produces.
 pub(super) fn silent() -> Error {
     Error::new(
         Reason::StreamTruncated,

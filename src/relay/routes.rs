@@ -1,4 +1,4 @@
-//! Which model a call goes to, and how that model likes to be asked.
+//! The mapping of models: which model a call uses, and whether that model streams.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,32 +11,32 @@ pub(super) use crate::chat::glob::matches;
 use crate::chat::message::LongAudio;
 use crate::error::{Error, Kind, Reason, Sent};
 
-/// How many models are remembered to answer in one way only. There are some hundreds of models; a
-/// caller who makes names up must not fill the memory.
+/// The maximum number of models known to have a single delivery. There are some hundreds of models;
+/// callers with invented names must not fill the memory.
 const REMEMBERED_MODELS: usize = 1024;
 
-/// How long that is remembered. A model that failed by chance when it was asked whole is asked so
-/// again then, and one that changed its ways is found out.
+/// How long that is remembered. A model that failed by chance is then tried as requested again, and
+/// a changed one is detected.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
 
-/// The operator's mapping of models.
+/// The configured mapping of models.
 #[derive(Clone, Debug, Default)]
 pub struct RoutesConfig {
-    /// The model to ask instead, by the name that the caller used.
+    /// The model to use instead, by the requested name.
     pub aliases: HashMap<String, String>,
-    /// The models to ask next when one cannot, by the name that was asked.
+    /// The models to try next when one is unavailable, by the name of that model.
     pub fallbacks: HashMap<String, Vec<String>>,
-    /// Models that answer by stream only; `*` stands for anything.
+    /// Models that only stream; `*` matches any characters.
     pub stream_only: Vec<String>,
-    /// The longest that a call of a model may take. The first pattern that fits holds, as below.
+    /// The maximum timeout per model. The first pattern that matches applies, as below.
     pub timeouts: Vec<(String, Duration)>,
     /// How long a model may take to begin a stream.
     pub first_event_timeouts: Vec<(String, Duration)>,
-    /// The largest request body of a model.
+    /// The maximum request body per model.
     pub max_request_bytes: Vec<(String, usize)>,
-    /// How much of one audio a model hears.
+    /// The maximum audio duration per model.
     pub audio_limits: Vec<(String, Duration)>,
-    /// What happens to audio that is longer, where the call does not say.
+    /// The handling of longer audio, if the call does not specify it.
     pub long_audio: LongAudio,
 }
 
@@ -47,18 +47,18 @@ pub struct Routes {
     learned: Mutex<VecDeque<Learned>>,
 }
 
-/// How a model wants to be asked.
+/// The delivery that a model requires.
 #[derive(Debug)]
 struct Learned {
     model: String,
     delivery: Delivery,
-    /// Who found it out, if it is for that caller alone.
+    /// The caller that it applies to, if it was learned for that caller only.
     caller: Option<Caller>,
     until: Instant,
 }
 
 impl Routes {
-    /// The operator's mapping, with nothing learned.
+    /// The configured mapping, with nothing learned.
     pub fn new(settings: RoutesConfig) -> Self {
         Self {
             settings,
@@ -66,7 +66,7 @@ impl Routes {
         }
     }
 
-    /// The models to ask in their order, for the name that the caller used.
+    /// The models to try, in order, for the requested name.
     pub fn candidates(&self, model: &Arc<str>) -> Vec<Arc<str>> {
         let alias = self.settings.aliases.get(&**model);
         let first = alias.map_or_else(|| Arc::clone(model), |alias| alias.as_str().into());
@@ -80,32 +80,33 @@ impl Routes {
         names
     }
 
-    /// The longest that a call of a model may take, if it has a limit of its own.
+    /// The maximum timeout of a model, if configured.
     pub fn timeout(&self, model: &str) -> Option<Duration> {
         fitting(&self.settings.timeouts, model)
     }
 
-    /// How long a model may take to begin a stream, if it has a limit of its own.
+    /// How long a model may take to begin a stream, if configured.
     pub fn first_event_timeout(&self, model: &str) -> Option<Duration> {
         fitting(&self.settings.first_event_timeouts, model)
     }
 
-    /// How much of one audio a model hears, if that is known.
+    /// The maximum audio duration of a model, if known.
     pub fn audio_limit(&self, model: &str) -> Option<Duration> {
         fitting(&self.settings.audio_limits, model)
     }
 
-    /// What happens to audio that is longer, where the call does not say.
+    /// The handling of longer audio, if the call does not specify it.
     pub fn long_audio(&self) -> LongAudio {
         self.settings.long_audio
     }
 
-    /// The largest request body that a model takes, if it has a limit of its own.
+    /// The maximum request body of a model, if configured.
     pub fn max_request_bytes(&self, model: &str) -> Option<usize> {
         fitting(&self.settings.max_request_bytes, model)
     }
 
-    /// How to ask a model for this caller, for an answer that is wanted in this way.
+    /// The delivery to request from a model for this caller, given the delivery that the caller
+    /// wants.
     pub fn delivery(&self, model: &str, caller: Caller, wanted: Delivery) -> Delivery {
         if let Some(delivery) = self.learned(model, caller) {
             return delivery;
@@ -135,10 +136,10 @@ impl Routes {
         fitting.next().map(|learned| learned.delivery)
     }
 
-    /// Remembers that a model answered in this way after it had refused the other one. That it
-    /// streams holds for all callers, whose answers stay the same; that it does not stream would
-    /// take their streams away, and a refusal may be due to what one caller asked, so that holds
-    /// for this caller alone.
+    /// Records that a model accepted this delivery after it had rejected the other one. That it
+    /// requires streams applies to all callers, whose answers stay the same; that it does not
+    /// stream would deprive them of streams, and may be due to one caller's request, so that
+    /// applies to this caller only.
     pub fn learn(&self, model: &str, caller: Caller, delivery: Delivery) {
         let caller = (delivery == Delivery::Whole).then_some(caller);
         let now = Instant::now();
@@ -156,7 +157,7 @@ impl Routes {
     }
 }
 
-/// The other way to ask a model, if it refused the way that it was asked in.
+/// The other delivery, if a model rejected the requested one.
 pub fn other_way(asked: Delivery, error: &Error) -> Option<Delivery> {
     match (error.reason(), asked) {
         (Reason::StreamOnly, Delivery::Whole) => Some(Delivery::Stream),
@@ -165,8 +166,8 @@ pub fn other_way(asked: Delivery, error: &Error) -> Option<Delivery> {
     }
 }
 
-/// Whether the next model may be asked after this fault: the model did nothing, and another one may
-/// do better.
+/// Whether the next model may be tried after this error: the model did not run, and another one may
+/// succeed.
 pub fn falls_back(error: &Error) -> bool {
     let unbilled = matches!(error.sent(), Sent::No | Sent::Refused);
     let model_is_the_matter = matches!(error.kind(), Kind::Unavailable | Kind::Exhausted)

@@ -1,8 +1,8 @@
 //! The circuit breaker of a model for all callers together.
 //!
-//! One caller can make an upstream fail by what it asks, so one caller never opens it: failures of
-//! several have to come in a row, and each caller counts for its share at the most. While it is
-//! half-open each caller may make one trial, so that nobody can take all trials and let them fail.
+//! One caller can make an upstream fail by its requests, so one caller never opens it: failures of
+//! several must be consecutive, and each caller counts for its share at most. While it is half-open
+//! each caller may make one trial, so that no caller can use up all trials.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,28 +11,29 @@ use tokio::time::Instant;
 
 use super::circuit_breaker::CircuitBreakerPolicy;
 
-/// How many callers must have failed: with two, one bad caller and one piece of bad luck would do.
+/// How many callers must have failed: with two, one malicious caller and one coincidence would
+/// suffice.
 pub(super) const LEAST_CALLERS: usize = 3;
 
-/// A caller as the circuit tells callers apart: by the name that the operator knows. Callers
-/// without a name count as one, because anybody can be many of them.
+/// A caller as identified by the circuit breaker: by its configured name. Callers without a name
+/// count as one, because anybody can pose as many of them.
 pub(super) type Voter = Option<Arc<str>>;
 
 /// The state of one model.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SharedCircuit {
-    /// How many failures count.
+    /// The number of failures counted.
     failures: u32,
-    /// Whose they are.
+    /// The failures by caller.
     votes: Vec<(Voter, u32)>,
-    /// Until when the circuit is open. Once it has passed, the circuit is half-open.
+    /// Until when the circuit is open. Afterwards it is half-open.
     open: Option<Instant>,
-    /// Who made a trial while it is half-open, and until when that caller waits.
+    /// The callers that made a trial while it is half-open, and until when each waits.
     trials: Vec<(Voter, Instant)>,
 }
 
 impl SharedCircuit {
-    /// How long this caller has to wait; none if it may ask now.
+    /// How long this caller has to wait; `None` if a request may be sent now.
     pub(super) fn wait(
         &self,
         now: Instant,
@@ -50,7 +51,7 @@ impl SharedCircuit {
         first.map(|(_, until)| until.saturating_duration_since(now))
     }
 
-    /// This caller asks now. If the circuit is half-open, this is its trial.
+    /// Records that a request is sent now. If the circuit is half-open, this is the caller's trial.
     pub(super) fn ask(&mut self, now: Instant, voter: &Voter, policy: CircuitBreakerPolicy) {
         if self.open.is_some() {
             self.trials.retain(|(_, until)| now < *until);
@@ -58,19 +59,19 @@ impl SharedCircuit {
         }
     }
 
-    /// Somebody was answered.
+    /// Records a success.
     pub(super) fn answered(&mut self) {
         if self.failures > 0 || self.open.is_some() {
             *self = Self::default();
         }
     }
 
-    /// A call of this caller failed.
+    /// Records a failed call of this caller.
     pub(super) fn failed(&mut self, now: Instant, voter: &Voter, policy: CircuitBreakerPolicy) {
         if policy.failures == 0 || self.open.is_some_and(|open| now < open) {
             return;
         }
-        // A trial of each of several callers opens it anew.
+        // A trial of each of several callers opens it again.
         let half_open = self.open.is_some();
         let share = match half_open {
             true => 1,
@@ -90,7 +91,7 @@ impl SharedCircuit {
         }
     }
 
-    /// Counts a failure, unless this caller has used its share up.
+    /// Counts a failure, unless this caller has reached its share.
     fn vote(&mut self, voter: &Voter, share: u32) -> bool {
         match self.votes.iter_mut().find(|(name, _)| name == voter) {
             Some((_, count)) if *count >= share => return false,
@@ -101,13 +102,13 @@ impl SharedCircuit {
         true
     }
 
-    /// Whether there is nothing to remember.
+    /// Whether there is no state.
     pub(super) fn is_clean(&self) -> bool {
         self.failures == 0 && self.open.is_none()
     }
 }
 
-/// The most trials at one time: enough to see that an upstream is well again, and no herd.
+/// The maximum number of concurrent trials: enough to detect recovery, without a thundering herd.
 fn most_trials(policy: CircuitBreakerPolicy) -> usize {
     usize::try_from(policy.failures)
         .unwrap_or(usize::MAX)

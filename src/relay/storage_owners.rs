@@ -1,9 +1,9 @@
-//! Who stored what in DashScope's temporary storage through this gateway.
+//! The owners of files that were uploaded to DashScope's temporary storage through this gateway.
 //!
-//! A medium can be read with the key of the account that stored it, whoever asks. So the gateway
-//! remembers which caller each upload was for, and refuses it to the others. It remembers until
-//! when the storage keeps it, too, and refuses what is gone without asking DashScope. It remembers
-//! what went through this process; what it does not know may come from another replica.
+//! A file can be read with the key of the account that stored it, by any caller. So the gateway
+//! records the caller of each upload, and rejects its use by others. It also records the expiry,
+//! and rejects expired files without a request to DashScope. It knows the uploads of this process;
+//! others may come from another replica.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,11 +20,11 @@ use crate::error::{Error, Reason, Violation};
 use super::error_location::place;
 use super::texts::{all_texts, paths_of};
 
-/// How many uploads are remembered: about 6 MiB. The oldest make room; the storage itself keeps
-/// files for two days.
+/// The maximum number of uploads recorded: about 6 MiB. The oldest are evicted; the storage itself
+/// keeps files for two days.
 const REMEMBERED_UPLOADS: usize = 16 * 1024;
 
-/// The uploads of the last time.
+/// The recent uploads.
 #[derive(Default)]
 pub(super) struct Owners {
     table: Mutex<Table>,
@@ -37,26 +37,27 @@ struct Table {
 }
 
 struct Owner {
-    /// The account by whose key it was stored, unless it was the caller's own key.
+    /// The account whose key was used, unless it was the caller's own key.
     account: Option<Arc<str>>,
     caller: Caller,
-    /// When it is surely gone. By a clock that stands still while the host sleeps, so never early.
+    /// When it has certainly expired. The clock stops while the host is suspended, so this is never
+    /// early.
     gone: Instant,
-    /// The same as the caller was given it, in seconds since 1970.
+    /// The expiry as returned to the caller, in seconds since 1970.
     expires_at: i64,
 }
 
-/// Why a caller may not name an upload.
+/// Why a caller may not use an upload.
 #[derive(Clone, Copy)]
 enum Refusal {
-    /// It is another caller's, or not known where only known ones may be named.
+    /// It belongs to another caller, or is unknown where only known uploads are allowed.
     Unknown,
-    /// The storage kept it until then.
+    /// It expired at this time.
     Expired(i64),
 }
 
 impl Owners {
-    /// Remembers an upload.
+    /// Records an upload.
     pub(super) fn stored(&self, stored: &Uploaded, account: Option<&str>, caller: Caller) {
         let Some(key) = key(&stored.uri).map(Arc::<str>::from) else {
             return;
@@ -78,7 +79,7 @@ impl Owners {
         }
     }
 
-    /// The account that stored a medium, if that is known.
+    /// The account that stored a file, if known.
     pub(super) fn account(&self, uri: &str) -> Option<Arc<str>> {
         let table = self.lock();
         if table.uploads.is_empty() {
@@ -87,8 +88,8 @@ impl Owners {
         table.uploads.get(&*key(uri)?)?.account.clone()
     }
 
-    /// Refuses a prompt that names what another caller stored, what is gone, or, if `strict`, what
-    /// is not known.
+    /// Rejects a prompt that uses another caller's upload, an expired one, or, if `strict`, an
+    /// unknown one.
     pub(super) fn check(&self, prompt: &Prompt, caller: Caller, strict: bool) -> Result<(), Error> {
         if !strict && self.lock().uploads.is_empty() {
             return Ok(());
@@ -128,7 +129,7 @@ impl Owners {
     }
 }
 
-/// Refuses an object at this path if one of its texts is refused.
+/// Rejects an object at this path if one of its texts is rejected.
 fn check_all(
     object: &Object,
     refusal: &impl Fn(&str) -> Option<Refusal>,
@@ -139,7 +140,7 @@ fn check_all(
     }
     let path = path();
     let mut found = paths_of(object, &path, 1, &|text| refusal(text).is_some());
-    // What is nested too deeply to be found is not known.
+    // The path of deeply nested text is not determined.
     Err(match found.pop() {
         Some((field, text)) => refusal(text).unwrap_or(Refusal::Unknown).error(field),
         None => Refusal::Unknown.error(path),
@@ -149,7 +150,7 @@ fn check_all(
 impl Refusal {
     fn error(self, field: String) -> Error {
         let (reason, message, description) = match self {
-            // The same text whether or not it exists for somebody else.
+            // The same message whether or not it exists for another caller.
             Self::Unknown => (
                 Reason::ResourceNotFound,
                 "there is no such upload: send the file again, with MediaService.UploadMedia"
@@ -172,7 +173,7 @@ impl Refusal {
     }
 }
 
-/// The one spelling of an address in the storage. None for any other address.
+/// The canonical form of a URL in the storage. `None` for any other URL.
 fn key(uri: &str) -> Option<String> {
     let scheme = uri.get(..4)?;
     if !scheme.eq_ignore_ascii_case("oss:") {
@@ -194,7 +195,7 @@ fn key(uri: &str) -> Option<String> {
     Some(steps.join("/"))
 }
 
-/// Without percent-encoding, as often as it was put on.
+/// Repeatedly percent-decoded text.
 fn decoded(path: &str) -> String {
     const MOST: usize = 4;
     let mut path = path.to_owned();
@@ -343,7 +344,7 @@ mod tests {
         assert_eq!(error.reason(), Reason::MediaExpired);
         let field = "conversation.messages[0].extra.file";
         assert_eq!(error.violations()[0].field, field);
-        // Stored once more under the same name, it is there again.
+        // Stored again under the same name, it is valid again.
         owners.stored(&uploaded(URI), Some("a"), Caller(1));
         assert!(owners.check(&prompt(URI), Caller(1), false).is_ok());
     }

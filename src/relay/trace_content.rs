@@ -1,4 +1,4 @@
-//! What is said, for the operator who asks to see it in traces. See [`crate::telemetry::content`].
+//! The content of calls in traces, if enabled. See [`crate::telemetry::content`].
 
 use crate::chat::call::Call;
 use crate::chat::event::{Delta, End, Piece};
@@ -6,7 +6,7 @@ use crate::chat::media::{Medium, Source, VideoSource};
 use crate::chat::message::{Body, Role, ToolCall, Turn};
 use crate::telemetry::content::{Messages, Part};
 
-/// What a call asks.
+/// The messages of a call.
 pub(super) fn asked(call: &Call) -> Messages {
     let mut messages = Messages::default();
     for turn in &call.prompt.turns {
@@ -21,7 +21,7 @@ pub(super) fn asked(call: &Call) -> Messages {
     messages
 }
 
-/// Adds a piece of an answer.
+/// Adds a delta of an answer.
 pub(super) fn hear(messages: &mut Messages, delta: &Delta) {
     let piece = match &delta.piece {
         Piece::Text(content) => Part::Text {
@@ -43,7 +43,7 @@ pub(super) fn hear(messages: &mut Messages, delta: &Delta) {
     messages.hear(index(delta.choice), piece);
 }
 
-/// Adds how the answers ended.
+/// Adds the finish reasons.
 pub(super) fn end(messages: &mut Messages, end: &End) {
     for choice in &end.choices {
         messages.end(index(choice.index), &choice.finish_reason);

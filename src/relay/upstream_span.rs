@@ -1,4 +1,4 @@
-//! The span of what DashScope is asked, all attempts together.
+//! The span of the requests to DashScope, all attempts together.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use crate::telemetry::trace::{Parent, Span};
 
 use super::trace_content;
 
-/// The span, and what is heard if the operator asked for that.
+/// The span, and the content of the answer if enabled.
 pub(super) struct UpstreamSpan {
     span: Span,
     heard: Option<Messages>,
 }
 
 impl UpstreamSpan {
-    /// Begins it, if there are traces. From then on the call belongs to it, and DashScope will be
-    /// told so.
+    /// Begins the span, if tracing is enabled. It becomes the parent of the call, whose
+    /// `traceparent` is sent to DashScope.
     pub(super) fn begin(telemetry: &Telemetry, call: &mut Arc<Call>) -> Option<Self> {
         let tracer = telemetry.tracer.as_ref()?;
-        // Copied only when others wait for the same call; media are shared all the same.
+        // Copied only if others wait for the same call; media are shared in any case.
         let call = Arc::make_mut(call);
         let parent = Parent {
             traceparent: call.passing.traceparent.as_deref(),
@@ -62,7 +62,7 @@ impl UpstreamSpan {
         Some(Self { span, heard })
     }
 
-    /// Notes what an event tells.
+    /// Records an event.
     pub(super) fn note(&mut self, event: &Event) {
         match event {
             Event::Started(_) => {}
@@ -82,7 +82,7 @@ impl UpstreamSpan {
         }
     }
 
-    /// It has come to an end.
+    /// Ends the span.
     pub(super) fn end(mut self, report: &Report, outcome: Outcome) {
         if let Some(heard) = &self.heard {
             self.span.set("gen_ai.output.messages", heard.json());
