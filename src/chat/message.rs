@@ -302,7 +302,7 @@ pub struct Speech {
     pub optimize_instructions: Option<bool>,
 }
 
-/// What to read from a picture.
+/// What to read from an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OcrOptions {
     /// The kind of reading.

@@ -1,8 +1,8 @@
-//! What a call used, as DashScope counted it.
+//! The usage of a call, as reported by DashScope.
 
 use super::document::{Object, Real};
 
-/// What a call used. Every model reports another set; what was not reported is `None`.
+/// The usage of a call. Models report different counts; a count that was not reported is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(
     missing_docs,
@@ -27,13 +27,13 @@ pub struct Usage {
     pub width: Option<i32>,
     pub height: Option<i32>,
     pub plugins: Option<PluginUsage>,
-    /// What no field above holds: other keys, and values that do not fit. Keys inside an object
-    /// that has a field stay in that object.
+    /// Unknown keys, and values that do not fit their field. Keys inside an object that has a field
+    /// stay in that object.
     pub extra: Object,
 }
 
 impl Usage {
-    /// All tokens, in and out, as far as they were counted.
+    /// All tokens, input and output, as far as reported.
     pub fn tokens(&self) -> u32 {
         let sum = |a: Option<i32>, b: Option<i32>| a.unwrap_or(0).saturating_add(b.unwrap_or(0));
         let total = self.total_tokens;
@@ -59,14 +59,14 @@ pub struct TokensDetails {
     pub cache_type: Option<String>,
 }
 
-/// What plug-ins did.
+/// The usage of plug-ins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginUsage {
-    /// Searches of the web.
+    /// Web searches.
     pub search: Option<SearchUsage>,
 }
 
-/// How often the web was searched, and how.
+/// The usage of web search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchUsage {
     /// The number of searches.

@@ -89,12 +89,12 @@ impl Reply {
     }
 
     /// Records the usage of a body. Whether it has one.
-    pub(super) fn take_usage_of(&mut self, body: &answer_json::Body<'_>) -> bool {
+    pub(super) fn record_usage_of(&mut self, body: &answer_json::Body<'_>) -> bool {
         match body.usage {
             None | Some(answer_json::Raw("null")) => false,
             Some(answer_json::Raw(counts)) => {
                 match counts.starts_with('{') {
-                    true => self.take_usage(counts),
+                    true => self.record_usage(counts),
                     false => self.keep_odd_usage(counts),
                 }
                 true

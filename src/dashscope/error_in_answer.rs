@@ -106,7 +106,7 @@ impl Reply {
             return self.decode_body(body, streamed);
         }
         if !fault.beside {
-            self.take_usage_of(&body);
+            self.record_usage_of(&body);
             return Err(fault.error);
         }
         if fault.known {

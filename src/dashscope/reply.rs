@@ -224,7 +224,7 @@ impl Reply {
 
     /// Handles a body that is not an error.
     pub(super) fn decode_body(&mut self, body: Body<'_>, streamed: bool) -> Result<(), Error> {
-        let has_usage = self.take_usage_of(&body);
+        let has_usage = self.record_usage_of(&body);
         self.extra
             .add(body.extra, format_args!(""), &mut self.losses);
         body.warnings

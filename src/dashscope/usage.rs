@@ -1,4 +1,4 @@
-//! What a call used. Every model counts other things, and what this version does not know is kept.
+//! Decodes the usage of a call. Models report different counts; unknown ones are kept.
 
 use std::num::TryFromIntError;
 
@@ -11,15 +11,15 @@ use crate::chat::document::{Document, Object, Real};
 use crate::chat::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
 use crate::chat::warning::Warning;
 
-/// Whether two usages have the same keys, and no number of the second is less than in the first. So
-/// it is with nearly all, which need not be read therefore. Not sure of all that are so.
+/// Whether two usages have the same keys, and no number decreased. Nearly all do and need not be
+/// parsed. May return false for some that do.
 pub(super) fn only_grew(before: &str, after: &str) -> bool {
     let grew = |before: &[u8], after: &[u8]| (before.len(), before) < (after.len(), after);
     alike(before.as_bytes(), after.as_bytes(), grew) == Some(after.len())
 }
 
-/// The length of what at the start of `after` differs from `before` only in whole numbers behind a
-/// colon, in a way that is accepted. As bytes: this is done for each event.
+/// The length of the prefix of `after` that differs from `before` only in integers after a colon,
+/// in an accepted way. On bytes, because it runs for each event.
 pub(super) fn alike(
     before: &[u8],
     after: &[u8],
@@ -37,7 +37,7 @@ pub(super) fn alike(
         let (number, after_number) = digits(left.get(start..)?);
         let (other, after_other) = digits(rest.get(start..)?);
         let key = head.get(..start)?.trim_ascii_end();
-        // Behind a key, not in a text. In a text its quote would have a backslash.
+        // After a key, not inside a string, where its quote would be escaped.
         let is_whole = key.ends_with(b"\":") && !key.ends_with(b"\\\":");
         if !is_whole || number.is_empty() || other.is_empty() || !accepts(number, other) {
             return None;
@@ -46,7 +46,7 @@ pub(super) fn alike(
     }
 }
 
-/// How many bytes are the same at the start of both.
+/// The length of the common prefix.
 fn common_prefix(one: &[u8], two: &[u8]) -> usize {
     let (words, _) = one.as_chunks::<8>();
     let (others, _) = two.as_chunks::<8>();
@@ -56,7 +56,7 @@ fn common_prefix(one: &[u8], two: &[u8]) -> usize {
     start + tail(one).zip(tail(two)).take_while(|(a, b)| a == b).count()
 }
 
-/// The digits at the start, and what stands behind them.
+/// The leading digits, and the rest.
 fn digits(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = bytes.iter().position(|byte| !byte.is_ascii_digit());
     bytes
@@ -64,12 +64,12 @@ fn digits(bytes: &[u8]) -> (&[u8], &[u8]) {
         .unwrap_or((bytes, &[]))
 }
 
-/// The usage that a JSON object holds, with warnings of what is odd in it.
+/// Decodes the usage in a JSON object, with warnings about anomalies.
 pub(super) fn read(json: &str) -> Option<(Usage, Vec<Warning>)> {
     if json.is_empty() {
         return None;
     }
-    // Nearly all have known keys with values that fit, and no tree is needed for them.
+    // Nearly all have only known keys with valid values, and need no tree.
     if let Ok(known) = serde_json::from_str::<KnownUsage>(json) {
         return Some((known.into(), Vec::new()));
     }
@@ -77,7 +77,7 @@ pub(super) fn read(json: &str) -> Option<(Usage, Vec<Warning>)> {
     Some((usage(object), warnings))
 }
 
-/// The keys of a usage, with warnings of what is odd in it.
+/// The keys of a usage, with warnings about anomalies.
 pub(super) fn counts(json: &str) -> Option<(Object, Vec<Warning>)> {
     let (document, warnings) = match serde_json::from_str(json) {
         Ok(Read(document)) => (document, Vec::new()),
@@ -89,7 +89,7 @@ pub(super) fn counts(json: &str) -> Option<(Object, Vec<Warning>)> {
     Some((object, warnings))
 }
 
-/// The usage that an object holds. A value that does not fit its field stays in `extra`.
+/// Converts an object to a usage. A value that does not fit its field stays in `extra`.
 pub(super) fn usage(object: Object) -> Usage {
     let mut fields = Fields::from(object);
     let usage = Usage::take(&mut fields);
@@ -99,8 +99,8 @@ pub(super) fn usage(object: Object) -> Usage {
     }
 }
 
-/// The known keys of an object: as a type that serde reads if there are no others and all values
-/// fit, and as what is taken of an object otherwise.
+/// The known keys of an object: decoded by serde if there are no others and all values fit, and
+/// taken from an object otherwise.
 macro_rules! known {
     ($type:ident as $known:ident {
         $($field:ident: $value:ty = $take:expr,)+
@@ -172,7 +172,7 @@ known!(SearchUsage as KnownSearch {
     strategy: String = text,
 });
 
-/// A count: from 0 to the largest that its field holds.
+/// A count, from 0 to the maximum of its field.
 #[derive(Deserialize)]
 #[serde(try_from = "u32")]
 struct Count(i32);
@@ -247,7 +247,7 @@ fn search(fields: &mut Fields, key: &str) -> Option<SearchUsage> {
     nested(fields, key, SearchUsage::take)
 }
 
-/// Takes the known keys of an object inside. The others stay in it.
+/// Takes the known keys of a nested object. The others stay in it.
 fn nested<T>(fields: &mut Fields, key: &str, take: fn(&mut Fields) -> T) -> Option<T> {
     let mut inner = fields.with(key, Fields::of)?;
     let taken = take(&mut inner);
@@ -267,7 +267,7 @@ mod tests {
     use super::super::json::Written;
     use super::*;
 
-    /// Counts whose JSON is as documented are read without a tree, and a tree gives the same.
+    /// Counts whose JSON is as documented are decoded without a tree, with the same result.
     #[test]
     fn both_readers_agree() {
         for json in [

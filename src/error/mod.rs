@@ -1,7 +1,7 @@
-//! What can go wrong, sorted by what the caller must do next. Knows no transport.
+//! Errors, classified by what the caller has to do. Independent of the transport.
 //!
-//! A [`Reason`] is the exact fault, a [`Kind`] is the class that a transport can show. The table in
-//! `error/reason.rs` joins the two; `grpc/status.rs` turns a kind into a gRPC code.
+//! A [`Reason`] is the specific error, a [`Kind`] its class, which a transport can express. The
+//! table in `error/reason.rs` maps one to the other; `grpc/status.rs` maps a kind to a gRPC code.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,15 +15,15 @@ mod reason;
 
 pub use reason::{Kind, Reason};
 
-/// How far a call had come when it failed. Decides whether it may be made again.
+/// How far a call had come when it failed. Determines whether it may be retried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sent {
-    /// No byte of it reached DashScope.
+    /// Nothing was sent to DashScope.
     #[default]
     No,
     /// DashScope refused it before any output: nothing was billed.
     Refused,
-    /// It was sent, and what became of it is not known.
+    /// It was sent, and its outcome is unknown.
     Maybe,
     /// Output had begun.
     Begun,
@@ -34,38 +34,39 @@ pub enum Sent {
 pub struct Violation {
     /// The path of the field, as in `conversation.messages[0].content[1].audio.uri`.
     pub field: String,
-    /// What is wrong with it and what would be right.
+    /// What is wrong, and how to fix it.
     pub description: String,
 }
 
-/// Whose matter a fault of DashScope's is.
+/// The scope of an error of DashScope.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// The call's own: the next one may fare better.
+    /// The call: the next one may succeed.
     #[default]
     Call,
-    /// Every call to this model with this key.
+    /// Every call to this model with this API key.
     Model,
-    /// Every call with this key.
+    /// Every call with this API key.
     Account,
 }
 
-/// What DashScope said of a fault.
+/// An error reported by DashScope.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Upstream {
-    /// Whom it concerns.
+    /// The scope.
     pub scope: Scope,
-    /// Its code, for example `Throttling.RateQuota`. Empty if it gave none.
+    /// The code, for example `Throttling.RateQuota`. Empty if absent.
     pub code: String,
-    /// The HTTP status, of the answer or of the event's comment. 0 if there was none.
+    /// The HTTP status, of the response or of the event's comment. 0 if absent.
     pub http_status: u16,
-    /// Its name of the request. Empty if it gave none.
+    /// DashScope's request id. Empty if absent.
     pub request_id: String,
-    /// Its words. They may hold what the caller or the model said, so they are not shown.
+    /// The message. It may contain content of the caller or the model, so it is not passed on.
     pub message: Secret,
 }
 
-/// One fault. Two texts: `Display` is for the caller, `source` and `upstream.message` for the log.
+/// An error. It has two texts: `Display` is for the caller, `source` and `upstream.message` are for
+/// the log.
 #[derive(Clone)]
 pub struct Error {
     inner: Box<Inner>,
@@ -86,7 +87,7 @@ struct Inner {
 }
 
 impl Error {
-    /// A fault with a text for the caller: lower-case, no full stop, says what to do.
+    /// An error with a message for the caller: lower-case, no full stop, with what to do.
     pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         let inner = Box::new(Inner {
             reason,
@@ -103,7 +104,7 @@ impl Error {
         Self { inner }
     }
 
-    /// A field that is wrong.
+    /// The error of an invalid field.
     pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
         let (field, description) = (field.into(), description.into());
         let message = format!("{field}: {description}");
@@ -111,13 +112,13 @@ impl Error {
         Self::new(Reason::InvalidRequest, message).with_violation(violation)
     }
 
-    /// Adds a field that is wrong.
+    /// Adds an invalid field.
     pub fn with_violation(mut self, violation: Violation) -> Self {
         self.inner.violations.push(violation);
         self
     }
 
-    /// Names its fields anew.
+    /// Renames the invalid fields.
     pub fn map_fields(mut self, name: impl Fn(String) -> String) -> Self {
         for violation in &mut self.inner.violations {
             violation.field = name(std::mem::take(&mut violation.field));
@@ -125,25 +126,25 @@ impl Error {
         self
     }
 
-    /// Says how far the call had come.
+    /// Sets how far the call had come.
     pub fn with_sent(mut self, sent: Sent) -> Self {
         self.inner.sent = sent;
         self
     }
 
-    /// Says how long to wait before the next try.
+    /// Sets the delay before a retry.
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.inner.retry_after = Some(delay);
         self
     }
 
-    /// Adds what DashScope said.
+    /// Adds the error reported by DashScope.
     pub fn with_upstream(mut self, upstream: Upstream) -> Self {
         self.inner.upstream = Some(upstream);
         self
     }
 
-    /// Says how often DashScope was asked.
+    /// Sets the number of requests sent to DashScope.
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.inner.attempts = attempts;
         self
@@ -163,19 +164,19 @@ impl Error {
         self
     }
 
-    /// Adds the cause, for the log alone. It must hold no key and no content.
+    /// Adds the cause, for the log only. It must contain no key and no content.
     pub fn with_source(mut self, source: impl fmt::Display) -> Self {
         self.inner.source = Some(source.to_string());
         self
     }
 
-    /// The exact fault.
+    /// The reason.
     pub fn reason(&self) -> Reason {
         self.inner.reason
     }
 
-    /// What the caller must do next. "Call again, nothing was done" is said only when that is sure:
-    /// once the model may have run, the same fault is [`Kind::Broken`].
+    /// The class. [`Kind::Unavailable`], which permits a retry, is returned only if nothing was
+    /// executed: once the model may have run, the same error is [`Kind::Broken`].
     pub fn kind(&self) -> Kind {
         let kind = self.inner.reason.kind();
         match (kind, self.inner.sent) {
@@ -184,7 +185,7 @@ impl Error {
         }
     }
 
-    /// The text for the caller.
+    /// The message for the caller.
     pub fn message(&self) -> &str {
         &self.inner.message
     }
@@ -194,27 +195,27 @@ impl Error {
         self.inner.sent
     }
 
-    /// How long to wait before the next try, if that is known.
+    /// The delay before a retry, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.inner.retry_after
     }
 
-    /// The fields that are wrong.
+    /// The invalid fields.
     pub fn violations(&self) -> &[Violation] {
         &self.inner.violations
     }
 
-    /// What DashScope said, if it was DashScope.
+    /// The error reported by DashScope, if there is one.
     pub fn upstream(&self) -> Option<&Upstream> {
         self.inner.upstream.as_ref()
     }
 
-    /// How often DashScope was asked.
+    /// The number of requests sent to DashScope.
     pub fn attempts(&self) -> u32 {
         self.inner.attempts
     }
 
-    /// The model that was called, if that is known.
+    /// The model that was called, if known.
     pub fn model(&self) -> Option<&str> {
         self.inner.model.as_deref()
     }

@@ -1,35 +1,35 @@
-//! The reasons of errors, each with the class it belongs to. The schema has them as `ErrorReason`.
+//! The reasons of errors, each with its class. The schema has them as `ErrorReason`.
 
-/// What the caller must do next.
+/// The class of an error: what the caller has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Mend the request.
+    /// Fix the request.
     Invalid,
-    /// Say who you are.
+    /// Authenticate.
     Unauthenticated,
-    /// Ask for permission.
+    /// Request permission.
     Forbidden,
-    /// Name something that exists.
+    /// Use something that exists.
     NotFound,
-    /// Put something else right first: a bill, a file, a conversation that is too long.
+    /// Change the state first: pay a bill, upload a file, shorten a conversation.
     Precondition,
-    /// Wait, or ask for more.
+    /// Wait, or request a higher limit.
     Exhausted,
-    /// Call again: nothing was done.
+    /// Retry: nothing was executed.
     Unavailable,
-    /// Allow more time.
+    /// Use a longer timeout.
     TimedOut,
-    /// Look again, then decide.
+    /// Check the state, then decide.
     Aborted,
-    /// Do without.
+    /// Do not use it: it is not supported.
     Unsupported,
-    /// Tell the operator. The model may have run.
+    /// Report it to the operator. The model may have run.
     Broken,
 }
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident, $name:literal, $kind:ident;)+) => {
-        /// The exact fault. Its name is what callers see in `google.rpc.ErrorInfo`.
+        /// The specific error. Its name is the reason in `google.rpc.ErrorInfo`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
             $($(#[doc = $doc])+ $variant,)+
@@ -44,12 +44,12 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $name,)+ }
             }
 
-            /// The class it belongs to, as long as the model did not run.
+            /// The class, provided that the model did not run.
             pub fn kind(self) -> Kind {
                 match self { $(Self::$variant => Kind::$kind,)+ }
             }
 
-            /// What it means, in a sentence, for the reference.
+            /// The meaning in a sentence, for the reference.
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
             }

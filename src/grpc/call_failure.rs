@@ -1,4 +1,4 @@
-//! From an error to the detail [`pb::CallFailure`] of its status.
+//! Converts an error to the detail [`pb::CallFailure`] of its status.
 
 use prost::Message;
 use prost_types::Any;
@@ -8,12 +8,12 @@ use crate::error::{Error, Sent};
 use super::pb;
 use super::usage::usage;
 
-/// The longest model name in a status. Names are shorter than a hundred bytes; one that is not
-/// exists nowhere, and the caller sent it.
+/// The maximum length of a model name in a status. Names are shorter than a hundred bytes; a longer
+/// one does not exist, and the caller sent it.
 const MAX_MODEL: usize = 256;
 
-/// The detail of an error. If it does not fit into this many bytes, it has no usage but the counts
-/// with a field.
+/// The detail of an error. If it does not fit into `room` bytes, its usage has only the counts with
+/// a field.
 pub(super) fn detail(error: &Error, room: usize) -> Any {
     let mut failure = call_failure(error);
     for shrink in [drop_extra, drop_texts] {

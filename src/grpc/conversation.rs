@@ -33,13 +33,13 @@ use super::status;
 
 /// The service, for one call.
 pub struct Conversation {
-    /// Where calls go.
+    /// The relay of calls.
     pub relay: Relay,
-    /// What the operator decided.
+    /// The configuration.
     pub settings: Arc<GrpcConfig>,
-    /// What is known of this call.
+    /// The context of this call.
     pub context: Box<CallContext>,
-    /// Its place while it is read.
+    /// The permit while it is read.
     pub held: Held,
     /// The memory that is charged for its request.
     pub memory: CallMemory,
@@ -87,7 +87,7 @@ impl ConversationService for Conversation {
             request_id: message.request_id,
             delivery: Delivery::Stream,
         })?;
-        // The head is not sent before DashScope has begun, so that a fault until then reaches
+        // Headers are not sent before DashScope has begun, so that an error until then reaches
         // proxies as a status they can act on. A model that is silent for long gets heartbeats
         // instead.
         let patience = self.settings.heartbeat_after;
@@ -150,7 +150,7 @@ impl Conversation {
     }
 }
 
-/// Names the call in the metadata of its answer.
+/// Adds the request ids to the metadata of the response.
 fn tell(metadata: &mut MetadataMap, request_id: &str, upstream_request_id: &str, joined: bool) {
     status::insert(metadata, metadata_keys::X_REQUEST_ID, request_id);
     if !upstream_request_id.is_empty() {
@@ -178,13 +178,13 @@ pub struct Events {
     alarm: Pin<Box<Sleep>>,
     over: bool,
     memory: CallMemory,
-    /// What is charged for the event that was handed out last.
+    /// The bytes charged for the latest event.
     charged: usize,
 }
 
 impl Events {
     fn number(&mut self, event: Sent) -> ConverseStreamResponse {
-        // No stream comes to so many events.
+        // No stream has this many events.
         self.sequence = self.sequence.saturating_add(1);
         self.last_sent = Instant::now();
         ConverseStreamResponse {
@@ -193,8 +193,8 @@ impl Events {
         }
     }
 
-    /// Charges an event until the next is asked for: it is there once more as bytes then. What
-    /// every call holds is charged already, so small events cost nothing.
+    /// Charges an event until the next is polled: its encoded form exists at the same time. The
+    /// base charge of a call covers small events.
     fn charge(&mut self, event: &Event) -> Result<(), Status> {
         let held = 2 * event.weight();
         let held = held.saturating_sub(memory::CALL);
@@ -216,8 +216,8 @@ impl Events {
         Ok(self.number(sent))
     }
 
-    /// Waits until nothing was sent for a while. The alarm is set anew only when it rings, so that
-    /// an event costs no work on the timer wheel.
+    /// Waits until nothing was sent for a while. The timer is reset only when it fires, so that an
+    /// event costs no work on the timer wheel.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.alarm.as_mut().poll(cx));
@@ -251,7 +251,8 @@ impl Stream for Events {
             Poll::Pending => {
                 ready!(self.poll_silence(cx));
                 let heartbeat = self.number(Sent::Heartbeat(Heartbeat {}));
-                // Sent again only after the next silence, so the alarm must be polled for it.
+                // A heartbeat is sent only after further silence, so the timer must be polled
+                // again.
                 let due = self.last_sent + self.heartbeat_after;
                 self.alarm.as_mut().reset(due);
                 Poll::Ready(Some(Ok(heartbeat)))

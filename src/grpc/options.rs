@@ -1,4 +1,4 @@
-//! From `GenerationOptions` to the nouns of the house.
+//! Converts `GenerationOptions` to the data model.
 
 use crate::chat::document::Object;
 use crate::chat::message::{
@@ -10,7 +10,7 @@ use super::field_violations::FieldViolations;
 use super::pb::response_format;
 use super::{pb, struct_value};
 
-/// What the caller wants. `taken` names the parameters that are set outside the options.
+/// The options of a call. `taken` names the parameters that are set outside the options.
 pub(super) fn options(
     mut from: pb::GenerationOptions,
     taken: Vec<&'static str>,
@@ -87,7 +87,7 @@ pub(super) fn options(
     }
 }
 
-/// The parameters that no typed field covers, which must not stand beside one that does.
+/// The parameters without a typed field, which must not duplicate one that has a field.
 fn extra_parameters(
     from: &mut pb::GenerationOptions,
     mut taken: Vec<&'static str>,
@@ -110,7 +110,7 @@ fn extra_parameters(
     extra
 }
 
-/// What happens to audio that is too long, if the caller says.
+/// The handling of audio that is too long, if specified.
 fn long_audio(from: i32, faults: &mut FieldViolations) -> Option<LongAudio> {
     match pb::LongAudio::try_from(from) {
         Ok(pb::LongAudio::Unspecified) => None,

@@ -1,4 +1,4 @@
-//! The types and services that are generated from `proto/`.
+//! The types and services generated from `proto/`.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -18,5 +18,5 @@ pub mod health {
 /// The type of [`CallFailure`] in the details of a status.
 pub const CALL_FAILURE: &str = "type.googleapis.com/dashgate.v1.CallFailure";
 
-/// The schema itself, for reflection.
+/// The descriptors of the schema, for reflection.
 pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("dashgate.v1");

@@ -1,4 +1,4 @@
-//! From events and answers to response messages.
+//! Converts events and answers to response messages.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub fn response(answer: Answer, request_id: &str, took: Timing) -> pb::ConverseR
     }
 }
 
-/// The event of a stream, without its number. `took` is asked for at the end only.
+/// The event of a stream, without its sequence number. `took` is called at the end only.
 pub fn event(
     event: Event,
     request_id: &str,

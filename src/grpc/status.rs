@@ -1,4 +1,4 @@
-//! From a fault to a gRPC status, with its details: one exhaustive table.
+//! Converts an error to a gRPC status with its details: one exhaustive table.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,20 +17,20 @@ use super::{call_failure, metadata_keys};
 /// The domain of every reason in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "dashgate";
 
-/// What a throttled caller is asked to wait when DashScope does not say. Its limits are counted by
-/// the second and by the minute; this lies between, and most throttling is of the first kind.
+/// The retry delay of a throttled call without `Retry-After`. DashScope's limits count per second
+/// and per minute; this is between, and most throttling is of the first kind.
 const THROTTLED_PUSHBACK: Duration = Duration::from_secs(5);
 
-/// What a caller is asked to wait after a fault that passes.
+/// The retry delay after a transient error.
 const PASSING_PUSHBACK: Duration = Duration::from_secs(1);
 
-/// The longest text of a status. Longer ones do not fit the header limits of common proxies
+/// The maximum length of a status message. Longer ones exceed the header limits of common proxies
 /// together with the details.
 const MAX_MESSAGE: usize = 1024;
 
-/// The most bytes of the details of a status, beyond which a usage is cut to its counts. As base64
-/// they take 4 KiB: with the longest message, percent-encoded, they stay below the 8 KiB of header
-/// fields that gRPC libraries and proxies accept by default.
+/// The maximum length of the status details, beyond which a usage is reduced to its counts. As
+/// base64 they take 4 KiB: with the longest message, percent-encoded, they stay below the 8 KiB of
+/// header fields that gRPC libraries and proxies accept by default.
 const MAX_DETAILS: usize = 3 * 1024;
 
 /// The gRPC code of a kind.
@@ -50,10 +50,10 @@ pub fn code(kind: Kind) -> Code {
     }
 }
 
-/// How long to wait before the call is made again; none if that cannot help.
+/// The delay before a retry; `None` if a retry cannot help.
 pub fn pushback(error: &Error) -> Option<Duration> {
     let default = match (error.kind(), error.reason()) {
-        // Sizes and readers do not change by waiting.
+        // Sizes and slow readers do not change by waiting.
         (
             _,
             Reason::MessageTooLarge
@@ -62,7 +62,7 @@ pub fn pushback(error: &Error) -> Option<Duration> {
             | Reason::UpstreamQuota,
         ) => None,
         (_, Reason::UpstreamTls) => None,
-        // The model has worked, and would be paid for once more.
+        // The model has run, and would be billed again.
         (Kind::Exhausted, _) if matches!(error.sent(), Sent::Maybe | Sent::Begun) => None,
         (Kind::Exhausted, _) => Some(THROTTLED_PUSHBACK),
         (Kind::Unavailable, _) => Some(PASSING_PUSHBACK),
@@ -71,7 +71,7 @@ pub fn pushback(error: &Error) -> Option<Duration> {
     default.map(|default| error.retry_after().unwrap_or(default))
 }
 
-/// The status of a fault, for the call of this name.
+/// The status of an error, for the call with this request id.
 pub fn status(error: &Error, request_id: &str, show_upstream: bool) -> Status {
     let pushback = pushback(error);
     let message = message(error, show_upstream);
@@ -95,7 +95,7 @@ pub fn status(error: &Error, request_id: &str, show_upstream: bool) -> Status {
 /// Adds the detail of this schema to an encoded `google.rpc.Status`.
 fn with_call_failure(details: &[u8], error: &Error) -> Bytes {
     let room = MAX_DETAILS.saturating_sub(details.len());
-    // Encoded messages that follow each other are merged when they are read.
+    // Concatenated protobuf messages are merged by decoders.
     let more = tonic_types::Status {
         details: vec![call_failure::detail(error, room)],
         ..tonic_types::Status::default()
@@ -105,7 +105,7 @@ fn with_call_failure(details: &[u8], error: &Error) -> Bytes {
 
 fn pushback_value(pushback: Option<Duration>) -> HeaderValue {
     match pushback {
-        // Never zero: some releases of gRPC's C core wait for ever then.
+        // Never zero: some releases of gRPC's C core then wait forever.
         Some(wait) => i64::try_from(wait.as_millis())
             .unwrap_or(i64::MAX)
             .max(1)
@@ -114,12 +114,11 @@ fn pushback_value(pushback: Option<Duration>) -> HeaderValue {
     }
 }
 
-/// Adds the name of a call, unless there is one. It may not be fit for a header: then it is left
-/// out.
+/// Adds a request id, unless there is one. One that is not valid in a header is omitted.
 pub fn insert(metadata: &mut MetadataMap, name: HeaderName, value: &str) {
     if let Ok(mut value) = HeaderValue::from_str(value) {
-        // It never comes again. In the tables of HTTP/2's header compression it would take the
-        // place of what does, on both sides.
+        // It never occurs again. In HPACK's tables it would displace entries that do, on both
+        // sides.
         value.set_sensitive(true);
         metadata.as_mut().entry(name).or_insert(value);
     }
@@ -192,7 +191,7 @@ fn details(error: &Error, request_id: &str, pushback: Option<Duration>) -> Error
     details
 }
 
-/// The details that only some faults have.
+/// The details that only some errors have.
 fn add_specific(details: &mut ErrorDetails, error: &Error) {
     let (reason, message) = (error.reason(), error.message());
     match error.kind() {
@@ -227,7 +226,7 @@ fn add_specific(details: &mut ErrorDetails, error: &Error) {
     }
 }
 
-/// Whose limit it is that was met.
+/// Whose limit was exceeded.
 fn quota_subject(reason: Reason) -> &'static str {
     let ours = matches!(
         reason,
@@ -275,7 +274,7 @@ mod tests {
                 assert!(!again || wait.is_some(), "{reason:?}: {}", status.message());
                 if matches!(sent, Sent::Maybe | Sent::Begun) {
                     assert_ne!(status.code(), Code::Unavailable, "{reason:?}");
-                    // It would be paid for again.
+                    // It would be billed again.
                     assert_eq!(pushback, "-1", "{reason:?}");
                 }
                 assert_ne!(status.code(), Code::Cancelled);

@@ -1,4 +1,4 @@
-//! From the usage of a call to its message.
+//! Converts a usage to its message.
 
 use crate::chat::usage::{PluginUsage, TokensDetails, Usage};
 

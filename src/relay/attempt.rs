@@ -1,4 +1,5 @@
-//! From an admitted call to the first event of its answer: the models to ask, the attempts at each.
+//! Runs an admitted call up to the first event of its answer: the candidate models, and the
+//! attempts at each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,30 +24,30 @@ use super::retry::{self, Verdict};
 use super::retry::{is_of_account, silent, whose_key};
 use super::routes::{self, Routes};
 
-/// How often DashScope was asked; read by whoever has to tell.
+/// The number of requests sent to DashScope, shared with the call's report.
 pub(super) type Attempts = Arc<AtomicU32>;
 
-/// Asks DashScope.
+/// The context of attempts.
 pub(super) struct AttemptContext {
-    /// Whom to ask.
+    /// The accounts.
     pub(super) accounts: Arc<Accounts>,
-    /// Which model, and how.
+    /// The mapping of models.
     pub(super) routes: Routes,
-    /// When again.
+    /// The retry policy.
     pub(super) retry: retry::RetryPolicy,
-    /// How often again, over all calls.
+    /// The retry budget of all calls.
     pub(super) budget: retry::RetryBudget,
     /// How long DashScope may take to begin a stream.
     pub(super) first_event_timeout: Duration,
-    /// The largest request body, for models without a limit of their own.
+    /// The maximum request body, for models without a limit of their own.
     pub(super) max_request_bytes: usize,
-    /// How long the audio is that was uploaded here.
+    /// The durations of uploaded audio.
     pub(super) audio: Arc<AudioLimits>,
-    /// Where it is counted.
+    /// The telemetry of attempts.
     pub(super) telemetry: Arc<Telemetry>,
 }
 
-/// How an answer that is wanted in one way is asked for, and by when.
+/// The delivery of a request, and its deadlines.
 #[derive(Clone, Copy)]
 struct Ask {
     delivery: Delivery,
@@ -71,16 +72,16 @@ impl Ask {
 
 /// An answer that has begun.
 pub(super) struct Opened {
-    /// Who answers.
+    /// The account.
     pub(super) lease: Lease,
-    /// Where the rest comes from.
+    /// The rest of the answer.
     pub(super) exchange: Box<Exchange>,
-    /// What came first.
+    /// The first event.
     pub(super) first: Event,
 }
 
 impl Opened {
-    /// Adds to what the caller is warned of at the end of the answer.
+    /// Adds to the warnings at the end of the answer.
     fn warn(&mut self, more: Vec<Warning>) {
         match &mut self.first {
             Event::End(end) => end.warnings.extend(more),
@@ -89,7 +90,7 @@ impl Opened {
     }
 }
 
-/// Asks the models in their order until one begins to answer.
+/// Tries the models in order until one begins to answer.
 pub(super) async fn open(
     asker: Arc<AttemptContext>,
     call: Arc<Call>,
@@ -121,7 +122,7 @@ pub(super) async fn open(
     ))
 }
 
-/// Asks one model, as often as its errors allow.
+/// Calls one model, with retries as its errors allow.
 async fn ask(
     asker: &AttemptContext,
     call: &Call,
@@ -155,16 +156,16 @@ struct Course<'a> {
     tries: u32,
     /// The accounts that refused this call. There are no more rounds than accounts.
     refused: Vec<String>,
-    /// The way that is tried after the model refused the first one, or failed in it.
+    /// The delivery that is tried after the model rejected the first one, or failed with it.
     turned: Option<Delivery>,
-    /// The error because of which a stream is tried instead of a whole answer.
+    /// The error because of which a stream is requested instead of a whole answer.
     failed_whole: Option<Error>,
 }
 
-/// An attempt that failed.
+/// A failed attempt.
 struct Failed {
     error: Error,
-    /// Whether that was before the model was asked, while media were stored.
+    /// Whether it failed while media were uploaded, before the model was called.
     storing: bool,
 }
 
@@ -210,7 +211,8 @@ impl<'a> Course<'a> {
         self.tries += 1;
         let prepared = match &mut self.prepared {
             Some(prepared) => prepared,
-            // Made with the first try, because it may fail like one: media are stored on the way.
+            // Prepared within the first attempt, because it may fail like one: media are uploaded
+            // here.
             slot => {
                 let wanted = RequestTarget {
                     model: self.model,
@@ -237,20 +239,20 @@ impl<'a> Course<'a> {
 
     fn succeeded(&self) {
         self.lease.answered();
-        // Only now it is known that the model wants to be asked so, and was not refused for another
-        // reason in words that the caller wrote.
+        // Only now is it certain that the model requires this delivery, and did not reject the
+        // other one for a reason that quotes the caller.
         if let Some(delivery) = self.turned {
             let routes = &self.asker.routes;
             routes.learn(self.model, self.call.caller, delivery);
         }
     }
 
-    /// Prepares the next attempt, or gives the error of the call.
+    /// Prepares the next attempt, or returns the error of the call.
     async fn recover(&mut self, failed: Failed) -> Result<(), Error> {
         let Failed { error, storing } = failed;
         let error = whose_key(error, &self.call.passing);
         if !storing && (self.turn(&error) || self.stored.recover(&error)) {
-            // The refusal cost nothing and the other way is the one that is wanted, so this is not
+            // The refusal was not billed and the other delivery is the intended one, so this is not
             // counted as a retry. Each happens once.
             self.prepared = None;
             self.tries -= 1;
@@ -265,7 +267,7 @@ impl<'a> Course<'a> {
             return Ok(());
         }
         if let Some(first) = self.failed_whole.take() {
-            // A stream was worth a try. What is said of it is not what the caller asked for.
+            // The error of the stream does not concern the delivery that the caller requested.
             return Err(first);
         }
         let left = self.ask.deadline.saturating_duration_since(now);
@@ -289,8 +291,8 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// Turns to the other way of asking, if the model refused the first one. Once only: a model
-    /// that refuses both would be asked for ever.
+    /// Switches to the other delivery, if the model rejected the first one. At most once: a model
+    /// that rejects both would be called forever.
     fn turn(&mut self, error: &Error) -> bool {
         let other = routes::other_way(self.ask.delivery, error);
         match (self.turned, other) {
@@ -303,9 +305,9 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Some models fail when they are asked whole, and stream well. The last try of those that are
-    /// allowed anyway goes that way: DashScope reported an error before any output, so nothing was
-    /// billed, and it is no try more than for any other model.
+    /// Some models fail for whole answers, and succeed with streams. The last permitted attempt
+    /// requests a stream: DashScope reported an error before any output, so nothing was billed, and
+    /// the number of attempts is the same as for any other model.
     fn try_a_stream(&mut self, error: &Error) {
         let failed_whole = error.reason() == Reason::UpstreamInternal
             && self.ask.delivery == Delivery::Whole
@@ -318,8 +320,8 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Changes to an account that has not refused the call. Another key is not another try: its
-    /// rates and its bill are its own.
+    /// Switches to an account that has not refused the call. Another key does not count as a retry:
+    /// it has its own rate limits and billing.
     fn another_account(&mut self, now: Instant) -> bool {
         self.refused.push(self.lease.name().to_owned());
         let stored = self.call.prompt.stored_medium();
@@ -335,7 +337,7 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// The account for another try: another one if there is one.
+    /// The account for a retry: a different one if available.
     fn next_lease(&self) -> Result<Lease, Error> {
         let now = Instant::now();
         let others = [self.lease.name().to_owned()];
@@ -352,13 +354,13 @@ impl<'a> Course<'a> {
         self.stored = Stored::default();
     }
 
-    /// The error as the caller should read it.
+    /// The error with the fields of the request.
     fn explained(&self, error: Error) -> Error {
         error_location::explained(error, &self.call.prompt, &self.stored)
     }
 }
 
-/// Asks once, and waits for the first event.
+/// Sends one request, and waits for the first event.
 async fn attempt(
     lease: &Lease,
     prepared: &Prepared,
@@ -379,7 +381,7 @@ async fn attempt(
         })
     };
     match ask.delivery {
-        // The one event of a whole answer is its end, which the deadline bounds.
+        // The only event of a whole answer is its end, which the deadline bounds.
         Delivery::Whole => first.await,
         Delivery::Stream => {
             let limit = ask.first_event_timeout;

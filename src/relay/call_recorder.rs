@@ -1,4 +1,4 @@
-//! The record of one call in the making.
+//! Collects the report of one call.
 
 use std::sync::Arc;
 
@@ -20,42 +20,42 @@ use crate::telemetry::trace;
 use super::upload_progress::UploadInFlight;
 use super::upstream_span::UpstreamSpan;
 
-/// Fills the report of a call and writes it when the call is over, or dropped. It records two
-/// things, which a call with a name does in two places: that somebody asked, and that DashScope was
-/// asked. So the tokens of an answer that many listen to count once.
+/// Collects the report of a call and writes it when the call ends or is dropped. It has two parts,
+/// which an idempotent call records in two places: the call of the caller, and the requests to
+/// DashScope. So the tokens of an answer with several readers count once.
 pub(super) struct CallRecorder {
-    /// What is known so far.
+    /// The report so far.
     pub(super) report: Report,
-    /// When the call came.
+    /// When the call arrived.
     pub(super) arrived: Instant,
-    /// The upload that it is about.
+    /// The progress, if it is an upload.
     pub(super) progress: Option<Arc<UploadInFlight>>,
     telemetry: Arc<Telemetry>,
     /// Whether a caller waits, whose call is to be reported.
     told: bool,
     present: Option<Present>,
-    /// The estimate of the tokens of the question.
+    /// The estimated input tokens.
     asked_tokens: u64,
-    /// What the answer so far weighs for the estimate of its tokens.
+    /// The weight of the answer so far, for its estimated tokens.
     answered: u64,
-    /// There while DashScope may answer.
+    /// Present while DashScope may respond.
     asked: Option<Asked>,
 }
 
-/// What is counted of an answer from DashScope itself.
+/// The metrics of an answer from DashScope itself.
 #[derive(Default)]
 struct Asked {
     /// Known once it has begun.
     model: Option<Arc<Model>>,
-    /// When its last piece came.
+    /// When its last delta came.
     last_piece: Option<Instant>,
-    /// Whether its pieces come one by one.
+    /// Whether it is streamed.
     streamed: bool,
     asking: Option<UpstreamSpan>,
 }
 
 impl CallRecorder {
-    /// Of a call that arrived at this moment and goes to DashScope itself.
+    /// For a call that arrived at this time and calls DashScope itself.
     pub(super) fn direct(
         telemetry: &Arc<Telemetry>,
         report: Report,
@@ -64,18 +64,18 @@ impl CallRecorder {
         Self::new(telemetry, report, arrived, (true, true))
     }
 
-    /// With an estimate of the tokens of the question.
+    /// With an estimate of the input tokens.
     pub(super) fn asking(mut self: Box<Self>, tokens: u64) -> Box<Self> {
         self.asked_tokens = tokens;
         self
     }
 
-    /// The estimate of the tokens used so far, in and out.
+    /// The estimated tokens used so far, input and output.
     pub(super) fn estimated_tokens(&self) -> u64 {
         self.asked_tokens + estimate::tokens(self.answered)
     }
 
-    /// With a span of what DashScope is asked.
+    /// With a span of the requests to DashScope.
     pub(super) fn traced(mut self: Box<Self>, asking: Option<UpstreamSpan>) -> Box<Self> {
         if let Some(asked) = &mut self.asked {
             asked.asking = asking;
@@ -83,7 +83,7 @@ impl CallRecorder {
         self
     }
 
-    /// Of a call that listens to one which goes to DashScope.
+    /// For a call that reads the answer of another one.
     pub(super) fn joined(
         telemetry: &Arc<Telemetry>,
         report: Report,
@@ -92,7 +92,7 @@ impl CallRecorder {
         Self::new(telemetry, report, arrived, (true, false))
     }
 
-    /// Of a call that goes to DashScope for others, who report.
+    /// For a call that calls DashScope for others, which report.
     pub(super) fn silent(
         telemetry: &Arc<Telemetry>,
         report: Report,
@@ -122,7 +122,7 @@ impl CallRecorder {
         })
     }
 
-    /// Notes what an event tells.
+    /// Records an event.
     pub(super) fn note(&mut self, event: &Event, now: Instant) {
         self.report.first_event.get_or_insert(now - self.arrived);
         if let Some(asked) = &mut self.asked
@@ -168,7 +168,7 @@ impl CallRecorder {
         }
     }
 
-    /// The call is over, with this fault or with none.
+    /// Ends the call, with this error or without one.
     pub(super) fn close(&mut self, error: Option<&Error>) {
         let outcome = match error {
             None => Outcome::Ok,
@@ -188,7 +188,7 @@ impl CallRecorder {
         self.end(outcome);
     }
 
-    /// The call is over because nobody reads its answer any more, unless it was over before.
+    /// Ends the call because its answer has no reader any more, unless it has ended.
     pub(super) fn cancel(&mut self, usage: Option<&Usage>) {
         if let Some(usage) = usage {
             self.report.tokens = Tokens::of(usage);
@@ -228,7 +228,7 @@ impl Drop for CallRecorder {
     }
 }
 
-/// The report of a call that begins.
+/// The report of a new call.
 pub(super) fn report(call: &Call, joined: bool) -> Report {
     Report {
         caller: call.caller_name.clone(),

@@ -1,6 +1,6 @@
-//! The state of one call: its stage, its clocks, what it holds, and how it is settled at its end.
+//! The state of one call: its stage, its deadlines, its permits, and their settlement at its end.
 //!
-//! It lies behind a lock because a call must also end when nobody polls its [`Reply`]; the lock is
+//! It is behind a lock because a call must also end when its [`Reply`] is not polled; the lock is
 //! otherwise never contended.
 //!
 //! [`Reply`]: super::reply::Reply
@@ -34,24 +34,24 @@ pub(super) struct CallState {
     stage: Stage,
     deadline: Instant,
     idle_timeout: Duration,
-    /// The next moment at which a clock may have run out. Armed anew only when it fires, so that an
+    /// The next time at which a deadline may have passed. Reset only when it fires, so that an
     /// event costs no work on the timer wheel.
     alarm: Pin<Box<Sleep>>,
     last_event: Instant,
     waker: Option<Waker>,
-    /// How often DashScope was asked.
+    /// The number of requests sent to DashScope.
     pub(super) attempts: Attempts,
-    /// The record of the call.
+    /// The recorder of the call.
     pub(super) ledger: Box<CallRecorder>,
-    /// Whether it listens to another call of its name.
+    /// Whether it reads the answer of another call with its request id.
     pub(super) joined: bool,
-    /// Who answers, once somebody does.
+    /// The account, once its answer has begun.
     lease: Option<Lease>,
-    /// The places and the tokens that are held for it.
+    /// The permits and the token reservation.
     place: Option<CallPermits>,
-    /// What DashScope has counted when the call ended.
+    /// The usage reported by the end of the call.
     usage: Option<Arc<Usage>>,
-    /// What is charged for it, until its response is read.
+    /// The memory charged for it, until its response is read.
     pub(super) memory: Option<CallMemory>,
 }
 
@@ -85,7 +85,7 @@ impl CallState {
         }
     }
 
-    /// When the call must be over.
+    /// The deadline of the call.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -129,7 +129,7 @@ impl CallState {
 
     fn hand_out(&mut self, event: Event) -> Result<Event, Error> {
         let now = Instant::now();
-        // An answer that always has an event ready never comes to look at its clocks.
+        // An answer that always has an event ready never reaches the check of its deadlines.
         if now >= self.deadline && !matches!(event, Event::End(_)) {
             let error = self.too_late();
             return Err(self.fail(error));
@@ -152,7 +152,7 @@ impl CallState {
         Ok(event)
     }
 
-    /// The call has failed. The error is for the caller.
+    /// Fails the call. The returned error is for the caller.
     fn fail(&mut self, error: Error) -> Error {
         let attempts = self.attempts.load(Ordering::Relaxed);
         let usage = error.usage().cloned();
@@ -164,7 +164,7 @@ impl CallState {
         error
     }
 
-    /// Adds what is known of the call to its error.
+    /// Adds the call's data to its error.
     fn described(&self, error: Error) -> Error {
         let attempts = self.attempts.load(Ordering::Relaxed);
         let error = error.with_attempts(attempts).with_usage(self.usage.clone());
@@ -174,9 +174,9 @@ impl CallState {
         }
     }
 
-    /// Settles what an answer used that does not come to its end: what DashScope has counted is
-    /// billed, and what it has not counted is estimated by what was seen. Without a first event the
-    /// reservation stays, for nothing better is known.
+    /// Settles an answer that is not completed: the usage reported by DashScope is charged, and
+    /// unreported usage is estimated from the output. Without a first event the reservation is
+    /// charged, because nothing better is known.
     fn settle(&mut self, undone: bool, usage: Option<Arc<Usage>>) {
         let usage = usage.or_else(|| self.stage.usage_so_far());
         self.usage.clone_from(&usage);
@@ -186,7 +186,7 @@ impl CallState {
             }
             return;
         }
-        // Whoever reads the answer of another call pays nothing: that call settles.
+        // A reader of another call's answer is not charged: that call settles.
         let begun =
             matches!(self.stage, Stage::Open(_)) && self.ledger.report.first_event.is_some();
         let usage = usage.filter(|_| !matches!(self.stage, Stage::Joined(_)));
@@ -210,24 +210,23 @@ impl CallState {
         }
     }
 
-    /// What DashScope has counted so far, or by the end of the call.
+    /// The usage reported so far, or by the end of the call.
     pub(super) fn usage_so_far(&self) -> Option<Arc<Usage>> {
         self.usage.clone().or_else(|| self.stage.usage_so_far())
     }
 
-    /// Whether a clock has run out.
+    /// Whether a deadline has passed.
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         loop {
             let mut due = self.deadline;
             if matches!(self.stage, Stage::Open(_)) {
                 due = due.min(self.last_event + self.idle_timeout);
             }
-            // An earlier alarm is left as it is: it finds nothing and is set to the right time
-            // then.
+            // An earlier timer is not changed: when it fires, it is set to the right time.
             if self.alarm.deadline() > due {
                 self.alarm.as_mut().reset(due);
             }
-            // An answer that floods spends the budget of the task, and a timer without budget never
+            // An answer that floods consumes the task's budget, and a timer without budget never
             // fires.
             let fired = self.alarm.as_mut().poll(cx).is_ready();
             if !fired && (coop::has_budget_remaining() || Instant::now() < due) {
@@ -274,7 +273,7 @@ impl CallState {
         }
     }
 
-    /// Who answers for its memory, as long as it runs.
+    /// The caller whose memory it uses, while it runs.
     pub(super) fn owner(&self) -> Option<Caller> {
         match &self.memory {
             Some(memory) if !matches!(self.stage, Stage::Done | Stage::Failed(_)) => memory.owner(),
@@ -282,7 +281,7 @@ impl CallState {
         }
     }
 
-    /// What an operator sees of it.
+    /// The entry in the list of calls in flight.
     pub(super) fn view(&self) -> Option<InFlight> {
         if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
             return None;
@@ -308,8 +307,8 @@ impl CallState {
         })
     }
 
-    /// Ends a call from outside: the exchange with DashScope is closed, the places are free and the
-    /// report is written now; the caller gets the error when it reads.
+    /// Ends a call from outside: the exchange with DashScope is closed, the permits are released
+    /// and the report is written now; the caller gets the error when it reads.
     pub(super) fn end(&mut self, error: Error) -> Error {
         let error = error.with_sent(self.sent());
         if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
@@ -325,7 +324,8 @@ impl CallState {
         error
     }
 
-    /// Nobody reads the answer any more. The places stay until the response is gone too.
+    /// Records that the answer has no reader any more. The permits are held until the response is
+    /// dropped too.
     pub(super) fn cancel(&mut self) {
         if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
             return;
@@ -338,7 +338,7 @@ impl CallState {
     }
 }
 
-/// The error of a call whose deadline passes before DashScope is asked.
+/// The error of a call whose deadline passes before DashScope is called.
 pub(super) fn queued() -> Error {
     let message = "deadline exceeded before DashScope was called; set a longer deadline";
     Error::new(Reason::Queued, message)

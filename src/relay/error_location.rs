@@ -1,5 +1,5 @@
-//! The message for an error that is about media or options: which field, and whether
-//! it is the caller's to fix at all.
+//! Adds to an error about media or options which field it concerns, and whether the caller can fix
+//! it.
 
 use crate::chat::call::Prompt;
 use crate::chat::media::{Medium, Source, VideoSource};
@@ -9,14 +9,14 @@ use crate::error::{Error, Reason, Violation};
 
 use super::texts::paths_of;
 
-/// The most fields that are named.
+/// The maximum number of fields named.
 const MAX_FIELDS: usize = 4;
 
-/// What may be wrong with an address in the storage that DashScope cannot read.
+/// The possible reasons why DashScope cannot read a URL in its storage.
 const IN_STORAGE: &str = "is gone from DashScope's storage, which keeps files for 48 hours, or was \
                           uploaded for another model or account: upload the file again";
 
-/// The error as the caller should read it.
+/// The error with the fields of the request.
 pub(super) fn explained(error: Error, prompt: &Prompt, stored: &Stored) -> Error {
     let of_medium = matches!(
         error.reason(),
@@ -29,9 +29,9 @@ pub(super) fn explained(error: Error, prompt: &Prompt, stored: &Stored) -> Error
     }
 }
 
-/// Names the addresses that the caller gave, wherever they stand. If it gave none but media of its
-/// own, which the gateway sent inside the request or stored, it is not the caller's to fix. A call
-/// without any media keeps the error as it is: there is no storage that could have failed.
+/// Names the fields with URLs from the caller, wherever they are. If the caller sent only bytes,
+/// which the gateway sent inline or uploaded, the caller cannot fix it. A call without media keeps
+/// the error unchanged: no storage was involved.
 fn of_media(error: Error, prompt: &Prompt, stored: &Stored) -> Error {
     let in_storage = |uri: &str| has_scheme(uri, "oss:");
     let given = addresses(prompt);
@@ -70,7 +70,7 @@ fn of_media(error: Error, prompt: &Prompt, stored: &Stored) -> Error {
     })
 }
 
-/// DashScope calls the voice of an answer and that of a text to speak by one name.
+/// DashScope uses one name for the voice of an answer and that of a text to speak.
 fn of_speech(error: Error, prompt: &Prompt) -> Error {
     const SPOKEN: &str = "options.speech.voice";
     let options = &prompt.options;
@@ -89,14 +89,14 @@ fn has_media(prompt: &Prompt) -> bool {
     parts.any(|part| part.body.media().next().is_some())
 }
 
-/// The addresses of media that the caller gave, and the fields that they stand in: first the typed
-/// ones, then those in what no typed field covers.
+/// The URLs of media from the caller, and their fields: first the typed ones, then those in unknown
+/// keys.
 fn addresses(prompt: &Prompt) -> Vec<(String, &str)> {
     let is_address = |text: &str| {
         let mut schemes = ["https://", "http://", "oss://"].into_iter();
         schemes.any(|scheme| has_scheme(text, scheme))
     };
-    // More are never named, and those of both kinds are looked for.
+    // More are never named, and both kinds are searched.
     const MOST: usize = 2 * MAX_FIELDS;
     let mut given: Vec<_> = typed_addresses(prompt).collect();
     let mut add = |object, path: &str| given.extend(paths_of(object, path, MOST, &is_address));
@@ -139,7 +139,7 @@ fn has_scheme(uri: &str, scheme: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
-/// The path of a medium of a part, from the part on.
+/// The path of a media item within a part.
 pub(super) fn place(body: &Body, medium: usize) -> String {
     let place = match body {
         Body::Audio(_) => "audio.uri",

@@ -1,9 +1,9 @@
-//! A call with a name is done once.
+//! Idempotent calls: a call with a `request_id` is executed once.
 //!
-//! The first call of a name runs on its own task and writes its events into a log; it and every
-//! later call of the same name, caller and content read that log from the start. When nobody reads
-//! any more, the task is dropped, and with it the connection to DashScope. A complete answer is
-//! kept for a while; a fault is not, so that the call can be made again.
+//! The first call with a request id runs on its own task and writes its events into a log; it and
+//! every later call with the same request id, caller and content read that log from the start. When
+//! no reader is left, the task is dropped, and with it the connection to DashScope. A complete
+//! answer is kept for a while; an error is not, so that the call can be retried.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -24,18 +24,18 @@ use super::replay_cache::{ReplayCache, Scarce};
 use super::replay_log::{Interest, ReplayLog, ReplayReader};
 use super::reply::Reply;
 
-/// How long and how many named calls are remembered.
+/// How long, and how many, idempotent calls are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct IdempotencyConfig {
     /// How long after its end.
     pub keep: Duration,
-    /// How many at the most.
+    /// The maximum number.
     pub max_calls: usize,
-    /// How many bytes of answers at the most, all together.
+    /// The maximum bytes of all results together.
     pub max_bytes: usize,
 }
 
-/// All named calls: those that run, and those that ended not long ago.
+/// All idempotent calls: running ones, and those that ended recently.
 pub(super) struct Idempotency {
     settings: IdempotencyConfig,
     hasher: RandomState,
@@ -43,7 +43,7 @@ pub(super) struct Idempotency {
     table: Mutex<Table>,
 }
 
-/// A caller and the name that it chose.
+/// A caller and its request id.
 type Key = (Caller, Arc<str>);
 
 #[derive(Default)]
@@ -53,16 +53,16 @@ struct Table {
 }
 
 struct Entry {
-    /// Whose part of the room it takes.
+    /// The caller whose share of the memory it uses.
     share: Caller,
     fingerprint: u64,
     log: Arc<ReplayLog>,
     interest: Weak<Running>,
-    /// Until when a finished call is kept.
+    /// The expiry of a finished call.
     expires: Option<Instant>,
 }
 
-/// A call that runs, held by every reader. When the last one goes, the call is over.
+/// A running call, held by every reader. When the last one is dropped, the call ends.
 struct Running {
     task: AbortHandle,
     once: Weak<Idempotency>,
@@ -79,7 +79,7 @@ impl Drop for Running {
 }
 
 impl Idempotency {
-    /// Remembers nothing yet.
+    /// Without calls.
     pub(super) fn new(settings: IdempotencyConfig, memory: MemoryLedger) -> Self {
         Self {
             settings,
@@ -89,8 +89,8 @@ impl Idempotency {
         }
     }
 
-    /// Forgets answers until so many bytes are free, for a call of this caller if it is for one:
-    /// how many were forgotten.
+    /// Evicts results until this many bytes are free, for a call of this caller if given. Returns
+    /// the number of evicted results.
     pub(super) fn relieve(&self, bytes: usize, for_whom: Option<Caller>) -> u64 {
         let mut table = self.lock();
         let (before, mut count) = (table.kept.bytes(), 0);
@@ -109,8 +109,7 @@ impl Idempotency {
 }
 
 impl Table {
-    /// Forgets a call that nobody waits for any more, unless it has ended well or is another by
-    /// now.
+    /// Removes a call without readers, unless it has succeeded or was replaced.
     fn give_up(&mut self, key: &Key) {
         let given_up =
             |entry: &Entry| entry.expires.is_none() && entry.interest.strong_count() == 0;
@@ -119,7 +118,7 @@ impl Table {
         }
     }
 
-    /// Forgets a call that runs.
+    /// Removes a running call.
     fn forget(&mut self, key: &Key) {
         if let Some(entry) = self.entries.remove(key)
             && entry.expires.is_none()
@@ -128,13 +127,13 @@ impl Table {
         }
     }
 
-    /// Whether the call of this name is the one that writes this log, and no later one.
+    /// Whether the call with this key is the one that writes this log, and not a later one.
     fn is(&self, key: &Key, log: &Arc<ReplayLog>) -> bool {
         let entry = self.entries.get(key);
         entry.is_some_and(|entry| Arc::ptr_eq(&entry.log, log))
     }
 
-    /// Keeps a call that has ended well.
+    /// Keeps a call that has succeeded.
     fn keep(&mut self, key: Key, expires: Instant) {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.expires = Some(expires);
@@ -143,8 +142,8 @@ impl Table {
         }
     }
 
-    /// Forgets what has expired; then answers of those that hold the most, until there is room for
-    /// one more call of this caller.
+    /// Removes expired results; then results of the callers that hold the most, until one more call
+    /// of this caller fits.
     fn make_room(&mut self, settings: IdempotencyConfig, share: Caller) -> Result<(), Error> {
         let now = Instant::now();
         while let Some(key) = self.kept.pop_expired(now) {
@@ -168,15 +167,15 @@ impl Table {
     }
 }
 
-/// Joins the call of this name, or starts it, in this caller's part of the room: `start` makes the
-/// reply that goes to DashScope.
+/// Joins the call with this request id, or starts it, within this caller's share: `start` creates
+/// the reply that calls DashScope.
 pub(super) fn open(
     once: &Arc<Idempotency>,
     (call, share): (&Call, Caller),
     start: impl FnOnce(&Attempts) -> Reply,
 ) -> Result<ReplayReader, Error> {
     let key = (call.caller, call.request_id.clone());
-    // Not the trace: each try of one call is a span of its own.
+    // Not the trace: each retry of a call has its own span.
     let passing = (&call.passing.workspace, &call.passing.data_inspection);
     let fingerprint = once.hasher.hash_one((&call.prompt, call.delivery, passing));
     let mut table = once.lock();
@@ -185,7 +184,7 @@ pub(super) fn open(
     {
         return Ok(reader);
     }
-    // One without a waiter is made again.
+    // One without readers is started again.
     table.forget(&key);
     table.make_room(once.settings, share)?;
 
@@ -211,7 +210,7 @@ pub(super) fn open(
     Ok(ReplayReader::new(log, Some(running), false))
 }
 
-/// A reader of a call that runs or has ended well; none if it must be made again.
+/// A reader of a call that runs or has succeeded; `None` if it must be started again.
 fn join(entry: &Entry, fingerprint: u64) -> Result<Option<ReplayReader>, Error> {
     let kept = entry
         .expires
@@ -235,7 +234,7 @@ fn join(entry: &Entry, fingerprint: u64) -> Result<Option<ReplayReader>, Error> 
                        shared";
         return Err(Error::new(Reason::CallInProgress, message));
     }
-    // The last reader may have gone just now; then the call is made again.
+    // The last reader may have been dropped just now; then the call is started again.
     let running = entry.interest.upgrade();
     if running.is_none() && !kept {
         return Ok(None);
@@ -248,7 +247,7 @@ fn join(entry: &Entry, fingerprint: u64) -> Result<Option<ReplayReader>, Error> 
     )))
 }
 
-/// Runs a named call on its own, whoever listens.
+/// Runs an idempotent call on its own, independent of its readers.
 async fn run(
     once: Weak<Idempotency>,
     (key, share): (Key, Caller),

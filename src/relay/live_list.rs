@@ -1,4 +1,4 @@
-//! A list of what is looked at from outside as long as it lives.
+//! A list of objects that are observed from outside while they exist.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -11,8 +11,8 @@ pub(super) struct LiveList<T> {
     list: Arc<List<T>>,
 }
 
-/// What is on the list until this is dropped. It goes with the thing itself, so that the memory of
-/// that is free while it is still in the processor's caches.
+/// An entry of the list until this is dropped. It is dropped with the object itself, whose memory
+/// is then still in the processor's caches.
 pub(super) struct LiveEntry<T> {
     list: Arc<List<T>>,
     key: usize,
@@ -27,14 +27,14 @@ impl<T> Default for LiveList<T> {
 }
 
 impl<T> LiveList<T> {
-    /// Puts something on the list.
+    /// Adds an object.
     pub(super) fn add(&self, one: &Arc<T>) -> LiveEntry<T> {
         let list = Arc::clone(&self.list);
         let key = lock(&self.list).insert(Arc::downgrade(one));
         LiveEntry { list, key }
     }
 
-    /// What lives. A copy, so that nothing is used under the list's lock.
+    /// The objects that exist. A copy, so that none is used under the list's lock.
     pub(super) fn live(&self) -> Vec<Arc<T>> {
         let list = lock(&self.list);
         list.iter().filter_map(|(_, one)| one.upgrade()).collect()

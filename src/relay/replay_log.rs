@@ -1,4 +1,4 @@
-//! The events of one named call, written once and read by every call of its name.
+//! The events of one idempotent call, written once and read by every call with its request id.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -20,42 +20,42 @@ use crate::turns::give_way;
 use super::attempt::Attempts;
 use super::replay_cache::HeldBytes;
 
-/// The longest answer that is kept whole, in bytes. A longer one still reaches its first reader,
-/// piece by piece, but a second call of its name is refused instead of being paid for again.
+/// The maximum bytes of an answer that is kept whole. A longer one still reaches its first reader,
+/// incrementally, but a second call with its request id is rejected instead of being billed again.
 const LONGEST_KEPT: usize = 8 * 1024 * 1024;
 
-/// How many events of a log are read in one go before other tasks have their turn, and how many
-/// bytes. A kept answer is there at once, and to encode all of it would take a thread for tens of
-/// milliseconds; this much takes less than a tenth of one.
+/// How many events and bytes of a log are read before yielding to other tasks. A kept answer is
+/// available immediately, and encoding all of it would take a thread tens of milliseconds; this
+/// takes less than a tenth of one.
 const BURST_EVENTS: usize = 64;
 const BURST_BYTES: usize = 64 * 1024;
 
-/// What a log takes beside its events: its entry in the table, its name, its channel.
+/// The memory of a log beside its events: its table entry, its key, its channel.
 const LOG_BYTES: usize = 1024;
 
-/// Held by every reader of a call that runs. When the last one goes, the call is over.
+/// Held by every reader of a running call. When the last one is dropped, the call ends.
 pub(super) type Interest = Arc<dyn Send + Sync>;
 
-/// What a call has answered so far.
+/// The answer of a call so far.
 pub(super) struct ReplayLog {
     written: Mutex<Written>,
     length: watch::Sender<usize>,
     attempts: Attempts,
-    /// The first events are gone: the answer was too long to keep.
+    /// Whether the first events were dropped: the answer was too long to keep.
     cut: AtomicBool,
     usage: OnceLock<UsageSoFar>,
 }
 
 struct Written {
     events: VecDeque<Event>,
-    /// How many events were cut off before the first one here.
+    /// How many events were dropped before the first one here.
     cut: usize,
     bytes: usize,
-    /// How many bytes may wait for the reader of a log that is cut.
+    /// The maximum bytes that may wait for the reader of a truncated log.
     most: usize,
     end: Option<Result<(), Error>>,
     memory: Share,
-    /// What all logs of the caller hold.
+    /// The bytes of all logs of the caller.
     held: HeldBytes,
 }
 
@@ -66,7 +66,7 @@ impl Drop for Written {
 }
 
 impl ReplayLog {
-    /// An empty log, whose events are charged to this share and counted there for its caller.
+    /// An empty log, whose events are charged to this share and counted for its caller.
     pub(super) fn new(memory: Share, held: HeldBytes) -> Self {
         let written = Written {
             events: VecDeque::new(),
@@ -86,18 +86,18 @@ impl ReplayLog {
         }
     }
 
-    /// How often DashScope was asked.
+    /// The number of requests sent to DashScope.
     pub(super) fn attempts(&self) -> &Attempts {
         &self.attempts
     }
 
-    /// Lets readers ask for the usage so far of the call that writes this log.
+    /// Sets the source of the usage so far of the call that writes this log.
     pub(super) fn counted_by(&self, usage: UsageSoFar) {
-        // There is one writer, which says this before it writes.
+        // There is one writer, which sets this before it writes.
         let _ = self.usage.set(usage);
     }
 
-    /// What DashScope has counted so far, or by the end of the call that writes it.
+    /// The usage reported so far, or by the end of the call that writes it.
     fn usage_so_far(&self) -> Option<Arc<Usage>> {
         let written = self.lock();
         match (&written.end, written.events.back()) {
@@ -109,7 +109,7 @@ impl ReplayLog {
         self.usage.get().and_then(|usage| usage())
     }
 
-    /// How many bytes are charged for it.
+    /// The bytes charged for it.
     pub(super) fn charged(&self) -> usize {
         self.lock().memory.bytes()
     }
@@ -144,13 +144,13 @@ impl ReplayLog {
         };
         self.length.send_replace(length);
         while self.is_cut() && self.has_backlog() {
-            // Readers that take an event from a cut log free its bytes; they cannot say so without
-            // a second channel, and this is the rare case of an answer above eight megabytes.
+            // Readers that take an event from a truncated log free its bytes; reporting that would
+            // need a second channel, and this is the rare case of an answer above eight megabytes.
             tokio::time::sleep(CATCH_UP).await;
         }
     }
 
-    /// Charges so many more bytes, if they may be kept.
+    /// Charges this many more bytes, if they may be kept.
     fn fits(&self, weight: usize) -> bool {
         let mut written = self.lock();
         let bytes = written.bytes + weight;
@@ -168,17 +168,17 @@ impl ReplayLog {
         written.bytes > written.most
     }
 
-    /// The call is over.
+    /// Ends the call.
     pub(super) fn end(&self, end: Result<(), Error>) {
         self.lock().end = Some(end);
         self.length.send_modify(|_| ());
     }
 }
 
-/// How long a writer waits for its reader to catch up before it looks again.
+/// How often a writer checks whether its reader has caught up.
 const CATCH_UP: Duration = Duration::from_millis(5);
 
-/// Gives what DashScope has counted so far of a call that runs.
+/// Returns the usage reported so far of a running call.
 pub(super) type UsageSoFar = Box<dyn Fn() -> Option<Arc<Usage>> + Send + Sync>;
 
 /// Reads a log from its start.
@@ -186,14 +186,14 @@ pub(super) struct ReplayReader {
     log: Arc<ReplayLog>,
     next: usize,
     changes: WatchStream<usize>,
-    /// How many events were read since other tasks had their turn, and how many bytes.
+    /// The events and bytes read since the last yield.
     burst: (usize, usize),
     twin: bool,
     _interest: Option<Interest>,
 }
 
 impl ReplayReader {
-    /// A reader of this log. A twin is one that another call was before.
+    /// A reader of this log. It is a twin if another call came first.
     pub(super) fn new(log: Arc<ReplayLog>, interest: Option<Interest>, twin: bool) -> Self {
         let changes = WatchStream::from_changes(log.length.subscribe());
         Self {
@@ -206,24 +206,24 @@ impl ReplayReader {
         }
     }
 
-    /// How often DashScope was asked.
+    /// The number of requests sent to DashScope.
     pub(super) fn attempts(&self) -> Attempts {
         Arc::clone(&self.log.attempts)
     }
 
-    /// What DashScope has counted so far.
+    /// The usage reported so far.
     pub(super) fn usage_so_far(&self) -> Option<Arc<Usage>> {
         self.log.usage_so_far()
     }
 
-    /// Whether another call of the same name was first.
+    /// Whether another call with the same request id came first.
     pub(super) fn is_twin(&self) -> bool {
         self.twin
     }
 
     fn next_item(&mut self) -> Option<Result<Event, Error>> {
         let mut written = self.log.lock();
-        // The first reader of a cut log takes away what it has read.
+        // The first reader of a truncated log removes what it has read.
         while self.log.is_cut() && written.cut < self.next {
             let Some(event) = written.events.pop_front() else {
                 break;
@@ -266,7 +266,7 @@ impl Stream for ReplayReader {
             if changed.is_pending() {
                 self.burst = (0, 0);
             }
-            // The sender lives in the log, so this ends only with the reader.
+            // The sender is owned by the log, so this ends only with the reader.
             if std::task::ready!(changed).is_none() {
                 return Poll::Ready(None);
             }
@@ -288,7 +288,7 @@ mod tests {
         })
     }
 
-    /// How many events each poll of a reader's task takes of a log that is whole.
+    /// How many events each poll of a reader's task takes of a complete log.
     async fn turns(events: usize, bytes: usize) -> Vec<usize> {
         let log = Arc::new(ReplayLog::new(
             MemoryLedger::default().share(Kind::Kept),

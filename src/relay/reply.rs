@@ -1,5 +1,5 @@
-//! The answer to one call, as a stream with clocks. Dropping it closes the connection to DashScope,
-//! settles what was used, and writes the report: each exactly once, at every stage.
+//! The answer to one call, as a stream with deadlines. Dropping it closes the connection to
+//! DashScope, settles the usage, and writes the report: each exactly once, at every stage.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -26,47 +26,47 @@ use super::retry::silent;
 use super::stage::{Stage, Times};
 use super::upstream_span::UpstreamSpan;
 
-/// The answer to one call. A stream of events that keeps the contract of [`crate::chat::event`].
+/// The answer to one call. A stream of events with the contract of [`crate::chat::event`].
 pub struct Reply {
     core: Arc<Mutex<CallState>>,
-    /// Goes after it.
+    /// Dropped after it.
     watched: Option<LiveEntry<Mutex<CallState>>>,
-    /// Where the answer is charged.
+    /// The memory to which the answer is charged.
     pub(super) memory: Option<CallMemory>,
 }
 
-/// How long a call took.
+/// The times of a call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timing {
     /// From arrival to the first event.
     pub first_event: Option<Duration>,
     /// From arrival until now.
     pub total: Duration,
-    /// How often DashScope was asked.
+    /// The number of requests sent to DashScope.
     pub attempts: u32,
 }
 
-/// What a call holds while its response is unread: the exchange with DashScope, if it still runs,
-/// and the call's places. Dropping it after the [`Reply`] frees the places.
+/// The resources of a call whose response is unread: the exchange with DashScope, if it still runs,
+/// and the call's permits. Dropping it after the [`Reply`] releases the permits.
 pub struct UnreadCall {
     core: Arc<Mutex<CallState>>,
 }
 
 impl UnreadCall {
-    /// When the call must be over.
+    /// The deadline of the call.
     pub fn deadline(&self) -> Instant {
         lock(&self.core).deadline()
     }
 
-    /// Ends the call because its deadline has passed: closes the exchange with DashScope and frees
-    /// the places, now.
+    /// Ends the call because its deadline has passed: closes the exchange with DashScope and
+    /// releases the permits immediately.
     pub fn too_late(self) -> Error {
         let mut core = lock(&self.core);
         let error = core.too_late();
         core.end(error)
     }
 
-    /// The same with this error.
+    /// As [`UnreadCall::too_late`], with this error.
     pub fn end(self, error: Error) -> Error {
         lock(&self.core).end(error)
     }
@@ -94,12 +94,12 @@ impl Reply {
         }
     }
 
-    /// Somebody watches over it.
+    /// Adds the entry in the list of calls in flight.
     pub(super) fn watched(&mut self, watched: LiveEntry<Mutex<CallState>>) {
         self.watched = Some(watched);
     }
 
-    /// What the call holds, for whoever sees whether the response is read.
+    /// The resources of the call, for the clock that observes whether the response is read.
     pub fn unread_call(&self) -> UnreadCall {
         UnreadCall {
             core: Arc::clone(&self.core),
@@ -112,18 +112,18 @@ impl Reply {
         self.memory = Some(memory);
     }
 
-    /// Ends the call with this error. The one that comes back is for its caller.
+    /// Ends the call with this error. The returned error is for the caller.
     pub fn end(&self, error: Error) -> Error {
         self.lock().end(error)
     }
 
-    /// A way to ask what DashScope has counted so far, which does not keep the call alive.
+    /// A function that returns the usage reported so far, without keeping the call alive.
     pub(super) fn usage_so_far(&self) -> UsageSoFar {
         let core = Arc::downgrade(&self.core);
         Box::new(move || lock(&*core.upgrade()?).usage_so_far())
     }
 
-    /// How long it took so far.
+    /// The times so far.
     pub fn timing(&self) -> Timing {
         let core = self.lock();
         Timing {
@@ -133,7 +133,7 @@ impl Reply {
         }
     }
 
-    /// Whether this is the answer to another call of the same name.
+    /// Whether this is the answer to another call with the same request id.
     pub fn is_joined(&self) -> bool {
         self.lock().joined
     }
@@ -181,7 +181,7 @@ impl Reply {
     }
 }
 
-/// A reply that goes to DashScope itself.
+/// A reply that calls DashScope itself.
 pub(super) fn direct(
     asker: &Arc<AttemptContext>,
     mut call: Arc<Call>,
@@ -198,8 +198,8 @@ pub(super) fn direct(
     Reply::new(stage, times, attempts, ledger, Some(place))
 }
 
-/// The events of a call that runs on its own. Its readers have the places and write the reports; it
-/// settles the tokens, whoever of them stays.
+/// The events of a call that runs on its own. Its readers have the permits and write the reports;
+/// it settles the tokens, independent of which of them stay.
 pub(super) fn unreported(
     asker: &Arc<AttemptContext>,
     mut call: Arc<Call>,
@@ -216,7 +216,7 @@ pub(super) fn unreported(
     Reply::new(stage, times, Arc::clone(attempts), ledger, Some(tokens))
 }
 
-/// A reply that listens to a call which runs on its own.
+/// A reply that reads a call which runs on its own.
 pub(super) fn joined(
     asker: &AttemptContext,
     reader: ReplayReader,
@@ -227,7 +227,7 @@ pub(super) fn joined(
     let attempts = reader.attempts();
     let twin = reader.is_twin();
     if twin {
-        // The first call of the name pays.
+        // The first call with the request id is charged.
         place.free();
     }
     let ledger = CallRecorder::joined(&asker.telemetry, report(call, twin), times.arrived);

@@ -1,4 +1,4 @@
-//! How far a call has come, and its times.
+//! The stage of a call, and its deadlines.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use crate::error::Error;
 use super::attempt::Opened;
 use super::replay_log::ReplayReader;
 
-/// The clocks of one call.
+/// The times of one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// When it came.
+    /// When it arrived.
     pub(super) arrived: Instant,
-    /// When it must be over.
+    /// The deadline.
     pub(super) deadline: Instant,
-    /// How long DashScope may be silent in the middle of a stream.
+    /// How long DashScope may pause during a stream.
     pub(super) idle_timeout: Duration,
 }
 
-/// How far a call has come.
+/// The stage of a call.
 pub(super) enum Stage {
     Opening(Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>),
     Open(Box<Exchange>),
@@ -34,7 +34,7 @@ pub(super) enum Stage {
 }
 
 impl Stage {
-    /// Its name, for an operator.
+    /// The name in the list of calls in flight.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Opening(_) => "asking",
@@ -44,7 +44,7 @@ impl Stage {
         }
     }
 
-    /// What DashScope has counted so far.
+    /// The usage reported so far.
     pub(super) fn usage_so_far(&self) -> Option<Arc<Usage>> {
         match self {
             Self::Open(exchange) => exchange.usage_so_far().map(Arc::new),

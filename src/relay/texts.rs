@@ -1,8 +1,8 @@
-//! The texts in values that no typed field covers.
+//! Searches the texts in unknown keys.
 
 use crate::chat::document::{Document, Object};
 
-/// How deep values are searched. Requests are never nested deeper.
+/// The maximum depth of the search. Requests are never nested deeper.
 const MAX_DEPTH: usize = 100;
 
 /// Whether every text in an object passes. One that is nested too deeply does not.
@@ -11,7 +11,7 @@ pub(super) fn all_texts(object: &Object, passes: &impl Fn(&str) -> bool) -> bool
     values.all(|value| value_passes(value, MAX_DEPTH, passes))
 }
 
-/// The paths of the texts that are wanted, at most so many of them, below the path of the object.
+/// The paths of matching texts, up to a maximum, below the path of the object.
 pub(super) fn paths_of<'a>(
     object: &'a Object,
     path: &str,

@@ -1,4 +1,4 @@
-//! One upload on its way through.
+//! The progress of one upload.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::telemetry::in_flight::InFlight;
 use crate::telemetry::report::Report;
 
-/// What an operator sees of an upload.
+/// The entry in the list of calls in flight.
 pub(super) struct UploadInFlight {
     request_id: Arc<str>,
     method: &'static str,
@@ -24,7 +24,7 @@ pub(super) struct UploadInFlight {
 }
 
 impl UploadInFlight {
-    /// Of the upload that this report will tell of.
+    /// The progress of the upload with this report.
     pub(super) fn new(report: &Report, arrived: Instant) -> Self {
         Self {
             request_id: Arc::clone(&report.request_id),
@@ -36,12 +36,12 @@ impl UploadInFlight {
         }
     }
 
-    /// How many bytes have gone through.
+    /// The number of bytes forwarded.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// How it looks now.
+    /// The current entry.
     pub(super) fn view(&self) -> InFlight {
         InFlight {
             request_id: self.request_id.as_ref().to_owned(),
@@ -60,7 +60,7 @@ impl UploadInFlight {
 pub(super) struct CountedChunks<S, F> {
     /// The chunks.
     pub(super) chunks: Pin<Box<S>>,
-    /// What an operator sees.
+    /// The progress to update.
     pub(super) progress: Arc<UploadInFlight>,
     /// Called with each.
     pub(super) count: F,

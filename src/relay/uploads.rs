@@ -1,4 +1,4 @@
-//! Uploads: admitted, streamed through, and reported.
+//! Uploads: admission, streaming, and reports.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,8 +23,8 @@ use super::upload_progress::{CountedChunks, UploadInFlight};
 use super::{Relay, in_time};
 
 impl Relay {
-    /// Streams a file to temporary storage, within the time that is left. The report says whose
-    /// upload it is.
+    /// Streams a file to temporary storage, within the remaining time. The report identifies the
+    /// caller.
     pub async fn upload<S>(
         &self,
         upload: Upload,
@@ -74,7 +74,7 @@ impl Relay {
         };
         let outcome = outcome.map_err(|error| error.with_attempts(1).with_model(model));
         ledger.close(outcome.as_ref().err());
-        // What the storage refuses says nothing about the models, so nothing is learned from it.
+        // Errors of the storage do not concern the models, so they are not recorded.
         if let Ok(uploaded) = &outcome {
             let account = lease.is_by_its_key().then(|| lease.name());
             accounts.owners.stored(uploaded, account, who.caller);
@@ -92,7 +92,7 @@ impl Relay {
         who: &Identity,
     ) -> Result<(CallPermits, Lease), Error> {
         let (permit, mut pass) = self.inner.entrance.take(held, who)?;
-        // Files are paid for when a model reads them.
+        // Files are billed when a model reads them.
         pass.charge(CallCost {
             model: &upload.model,
             tokens: 0,
