@@ -72,8 +72,6 @@ impl Hasher for CallerHasher {
 pub struct Peer {
     /// Its URI SANs; a workload of a mesh has one `spiffe://` URI.
     pub uri_sans: Vec<String>,
-    /// Its subject, as `CN=...`.
-    pub subject: String,
 }
 
 /// The origin of a connection, which identifies callers without credentials.

@@ -348,7 +348,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "net",
         ],
     ),
-    ("x509_parser", &["server"]),
+    ("webpki", &["server"]),
     ("zstd", &["grpc"]),
     ("uuid", &["grpc", "relay", "dashscope", "emulator"]),
     ("std", &["*"]),
