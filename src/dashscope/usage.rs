@@ -229,9 +229,11 @@ fn seconds(fields: &mut Fields, key: &str) -> Option<Real> {
 }
 
 fn text(fields: &mut Fields, key: &str) -> Option<String> {
-    fields.with(key, |document| match document {
-        Document::String(text) => Ok(text),
-        other => Err(other),
+    fields.with(key, |document| {
+        if let Document::String(text) = document {
+            return Ok(text);
+        }
+        Err(document)
     })
 }
 

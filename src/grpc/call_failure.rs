@@ -55,14 +55,13 @@ fn drop_extra(usage: &mut pb::Usage) {
 
 fn drop_texts(usage: &mut pb::Usage) {
     usage.cache_type = None;
-    for details in [
+    let details = [
         &mut usage.input_tokens_details,
         &mut usage.output_tokens_details,
         &mut usage.prompt_tokens_details,
-    ] {
-        if let Some(details) = details {
-            details.cache_type = None;
-        }
+    ];
+    for details in details.into_iter().flatten() {
+        details.cache_type = None;
     }
     let plugins = usage.plugins.as_mut();
     if let Some(search) = plugins.and_then(|plugins| plugins.search.as_mut()) {
