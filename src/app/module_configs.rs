@@ -223,7 +223,7 @@ pub(super) fn callers_settings(settings: &Settings) -> callers::CallersConfig {
 }
 
 pub(super) fn token_settings(
-    tokens: &config::Tokens,
+    tokens: &config::TokenSettings,
     network: Network,
 ) -> callers::token::TokenConfig {
     callers::token::TokenConfig {
@@ -263,7 +263,7 @@ pub(super) fn telemetry_settings(
     server: (String, u16),
 ) -> telemetry::TelemetryConfig {
     let sight = &settings.telemetry;
-    let mut models = settings.models.named();
+    let mut models = settings.models.configured_names();
     models.extend(sight.rates.iter().map(|(model, _)| model.clone()));
     telemetry::TelemetryConfig {
         rates: Card::new(sight.currency.clone(), &sight.rates),

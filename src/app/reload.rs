@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use url::Url;
 
-use crate::config::{Faults, Loaded, Settings, Source};
+use crate::config::{ConfigErrors, Loaded, Settings, Source};
 use crate::error::Error;
 use crate::grpc::router::Router;
 use crate::relay::Relay;
@@ -78,11 +78,11 @@ pub(super) async fn run(changes: Option<Changes>, mut reload: Reload) {
 }
 
 impl Reload {
-    async fn take(&mut self, loaded: Result<Loaded, Faults>, log: Option<&Level>) {
+    async fn take(&mut self, loaded: Result<Loaded, ConfigErrors>, log: Option<&Level>) {
         let loaded = match loaded {
             Ok(loaded) => loaded,
-            Err(faults) => {
-                tracing::error!(%faults, "config reload failed, keeping current config");
+            Err(errors) => {
+                tracing::error!(%errors, "config reload failed, keeping current config");
                 return;
             }
         };
@@ -93,8 +93,8 @@ impl Reload {
         if let Some(log) = log {
             log.set(&loaded.settings.log.level);
         }
-        if !loaded.waiting.is_empty() {
-            let keys = loaded.waiting.join(", ");
+        if !loaded.pending_restart.is_empty() {
+            let keys = loaded.pending_restart.join(", ");
             tracing::warn!(keys, "changed settings need a restart");
         }
         tracing::info!("config reloaded");
@@ -123,7 +123,7 @@ impl Reload {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::environment::fake::Fake;
+    use crate::config::environment::fake::FakeEnvironment;
     use crate::config::setting::{Change, Kind, Setting};
     use crate::config::{Flags, load, table};
 
@@ -175,7 +175,7 @@ mod tests {
         };
         let (one, two) = (pem(), pem() + &pem());
         let world = || {
-            Fake::default()
+            FakeEnvironment::default()
                 .variable("DASHSCOPE_API_KEY", "sk-canary")
                 .variable("DASHGATE_UPSTREAM_TLS_CA", "one.pem")
                 .file("one.pem", &one)
@@ -192,7 +192,7 @@ mod tests {
             }
             let world = world().variable(setting.variable, &other(setting));
             let after = load(&flags, &world);
-            let after = after.unwrap_or_else(|faults| panic!("{}: {faults}", setting.key));
+            let after = after.unwrap_or_else(|errors| panic!("{}: {errors}", setting.key));
             assert_ne!(reached(&after), before, "{}", setting.key);
             seen += 1;
         }

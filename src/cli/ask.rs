@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::chat::sniffing::Modality;
-use crate::config::{self, Client, Flags, Process};
+use crate::config::{self, Client, Flags, ProcessEnvironment};
 use crate::grpc::pb;
 
 use super::attach::Attachment;
@@ -120,7 +120,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
 
 async fn start(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let flags = flags(&arguments);
-    let client = config::load_client(&flags, &Process)?;
+    let client = config::load_client(&flags, &ProcessEnvironment)?;
     file_arguments::refuse_files(&arguments.question, &given(&arguments))?;
     let options = options(&arguments)?;
     let attached = attached(&arguments)?;
@@ -278,7 +278,7 @@ async fn open(flags: &Flags, client: &Client) -> Result<Gateway, Failure> {
     match &client.server {
         Some(address) => Gateway::connect(address, client).await,
         None => {
-            let mut settings = config::load(flags, &Process)?;
+            let mut settings = config::load(flags, &ProcessEnvironment)?;
             // Nobody has to prove to a gateway of his own who he is, and nobody but this process
             // comes, over loopback.
             settings.callers = config::Callers::default();

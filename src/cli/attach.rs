@@ -241,7 +241,7 @@ fn at_home(text: &str) -> PathBuf {
     let below = text
         .strip_prefix("~/")
         .filter(|_| !Path::new(text).exists());
-    match (below, config::home(&config::Process)) {
+    match (below, config::home(&config::ProcessEnvironment)) {
         (Some(below), Some(home)) => home.join(below),
         _ => PathBuf::from(text),
     }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::config::{self, Endpoint, Process};
+use crate::config::{self, Endpoint, ProcessEnvironment};
 
 use super::error::Failure;
 use super::exit::Exit;
@@ -41,8 +41,8 @@ enum Action {
 pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let text = match &arguments.action {
         Action::Check(choices) => {
-            let settings = config::load(&choices.flags(), &Process)?;
-            for note in config::unknown_variables(&Process) {
+            let settings = config::load(&choices.flags(), &ProcessEnvironment)?;
+            for note in config::unknown_variables(&ProcessEnvironment) {
                 terminal.aside(&format!("note: {note}\n"));
             }
             let accounts = settings.upstream.accounts.len();
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             let listen = &settings.server.listen;
             format!("the settings are valid: {listen}, upstream {upstream}\n")
         }
-        Action::Show(choices) => config::show(&choices.flags(), &Process)?,
+        Action::Show(choices) => config::show(&choices.flags(), &ProcessEnvironment)?,
         Action::Reference => config::markdown(),
         Action::Schema => config::schema(),
     };

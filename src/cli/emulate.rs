@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::config::{Process, Surroundings};
+use crate::config::{Environment, ProcessEnvironment};
 use crate::emulator::{self, Script};
 
 use super::error::Failure;
@@ -68,7 +68,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
 
 fn script(path: &Path) -> Result<Script, Failure> {
     let name = path.display();
-    let text = Process
+    let text = ProcessEnvironment
         .file(path)
         .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
     Script::parse(&text).map_err(|error| Failure::usage(format!("{name}: {error}")))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tonic::Code;
 
-use crate::config::Faults;
+use crate::config::ConfigErrors;
 use crate::error::{Error, Kind};
 
 use super::exit::Exit;
@@ -198,9 +198,9 @@ impl Failure {
     }
 }
 
-impl From<Faults> for Failure {
-    fn from(faults: Faults) -> Self {
-        Self::usage(faults.to_string()).with_advice(
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::usage(errors.to_string()).with_advice(
             "`dashgate config check` checks settings, docs/configuration.md lists them",
         )
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::{self, Address, Process};
+use crate::config::{self, Address, ProcessEnvironment};
 use crate::grpc::pb::health::HealthCheckRequest;
 use crate::grpc::pb::health::health_check_response::ServingStatus;
 use crate::grpc::pb::health::health_client::HealthClient;
@@ -63,11 +63,11 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
         .flags()
         .with("--server", "client.server", arguments.server)
         .with("--tls-ca", "client.tls.ca", arguments.tls_ca);
-    let client = config::load_client(&flags, &Process)?;
+    let client = config::load_client(&flags, &ProcessEnvironment)?;
     let address = match client.server {
         Some(address) => address,
         None => {
-            let server = config::load(&flags, &Process)?.server;
+            let server = config::load(&flags, &ProcessEnvironment)?.server;
             reachable(&server.listen, server.tls.is_some())
         }
     };

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use crate::callers::file::{self, Entry, State};
 use crate::callers::limits::{MAX_LIMIT, Overrides};
 use crate::callers::{date, edit, key};
-use crate::config::{self, Process};
+use crate::config::{self, ProcessEnvironment};
 
 use super::error::Failure;
 use super::exit::Exit;
@@ -93,7 +93,7 @@ impl Place {
         if let Some(path) = &self.file {
             return Ok(path.clone());
         }
-        let path = config::load_keys_file(&self.choices.flags(), &Process)?;
+        let path = config::load_keys_file(&self.choices.flags(), &ProcessEnvironment)?;
         path.ok_or_else(|| {
             Failure::usage("no key file").with_advice(
                 "pass --file keys.toml, or set callers.keys_file or DASHGATE_CALLERS_KEYS_FILE",

@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::sync::{Notify, oneshot};
 
 use crate::app::{self, Changes};
-use crate::config::{self, Process, Source};
+use crate::config::{self, ProcessEnvironment, Source};
 
 use super::error::Failure;
 use super::exit::Exit;
@@ -64,7 +64,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
             arguments.allow_anyone.then_some("true"),
         );
     terminal.be_patient();
-    let mut source = Source::new(flags, Process);
+    let mut source = Source::new(flags, ProcessEnvironment);
     let settings = source.load()?.settings;
     // Before the address is told: whoever reads it may send a signal next.
     let mut signals = listen()?;
@@ -74,7 +74,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     if !settings.server.core_dumps {
         app::core_dumps::forbid();
     }
-    for note in config::unknown_variables(&Process) {
+    for note in config::unknown_variables(&ProcessEnvironment) {
         tracing::warn!("{note}");
     }
     let mut gateway = Box::pin(app::bind(&settings)).await?;

@@ -37,7 +37,7 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Those of the process.
     pub(crate) fn process() -> Self {
-        let color = config::color(&config::Process);
+        let color = config::color(&config::ProcessEnvironment);
         let (out, err) = (io::stdout(), io::stderr());
         Self {
             out: Stream {

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::config::{self, Process};
+use crate::config::{self, ProcessEnvironment};
 use crate::telemetry::in_flight::Calls;
 
 use super::error::Failure;
@@ -72,7 +72,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     let address = match arguments.admin {
         Some(address) => without_scheme(&address).to_owned(),
         None => {
-            let settings = config::load(&arguments.choices.flags(), &Process)?;
+            let settings = config::load(&arguments.choices.flags(), &ProcessEnvironment)?;
             let listen = settings.admin.listen;
             listen.map_or_else(|| ADMIN.to_owned(), |address| address.to_string())
         }

@@ -1,27 +1,27 @@
-//! Several accounts at DashScope, from a file of their own.
+//! Several DashScope accounts, from a file of their own.
 //!
-//! A file of its own because it holds keys, and changes more often than the settings: it is read
-//! again when it changes, and so are the files that it names.
+//! They have a file of their own because it contains keys, and changes more often than the
+//! settings: it is read again when it changes, and so are the files that it refers to.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::environment::Surroundings;
+use super::environment::Environment;
 use super::error::Origin;
 use super::region;
-use super::setting_reader::Checker;
+use super::setting_reader::SettingReader;
 use super::settings::{Account, AccountLimit, Endpoint};
 use super::upstream;
-use super::value::{self, Wrong};
+use super::value::{self, ValueError};
 
 const KEY: &str = "upstream.accounts_file";
 
-/// More than any operator has, and few enough to look at each for every call.
+/// The most accounts, far above practical needs: each call considers all of them.
 const MAX_ACCOUNTS: usize = 64;
 
-/// The largest weight; shares finer than a thousandth are not seen in practice.
+/// The largest weight, for a resolution of a thousandth.
 const MAX_WEIGHT: u32 = 1000;
 
 #[derive(Deserialize)]
@@ -57,17 +57,20 @@ fn one() -> u32 {
     1
 }
 
-/// The accounts of the file, if one is named. Faults go to the checker.
-pub(crate) fn accounts(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Vec<Account> {
-    let Some(typed) = checker.raw.typed(KEY).cloned() else {
+/// The accounts in the file, if one is configured. Errors go to the reader.
+pub(crate) fn accounts(
+    reader: &mut SettingReader<'_>,
+    environment: &dyn Environment,
+) -> Vec<Account> {
+    let Some(configured) = reader.raw.configured(KEY).cloned() else {
         return Vec::new();
     };
-    let path = Path::new(&typed.text);
-    let text = match around.file(path) {
+    let path = Path::new(&configured.text);
+    let text = match environment.file(path) {
         Ok(text) => text,
         Err(error) => {
-            let wrong = Wrong::new(format!("it cannot be read: {error}"), "check the path");
-            checker.quote(KEY, &typed, wrong);
+            let wrong = ValueError::new(format!("it cannot be read: {error}"), "check the path");
+            reader.report_value(KEY, &configured, wrong);
             return Vec::new();
         }
     };
@@ -75,34 +78,35 @@ pub(crate) fn accounts(checker: &mut Checker<'_>, around: &dyn Surroundings) -> 
     let file: File = match toml::from_str(&text) {
         Ok(file) => file,
         Err(error) => {
-            // Only the place and the kind of fault: the line itself may hold a key.
+            // Only the line and the kind of error: the line itself may contain a key.
             let line = error.span().map_or(1, |span| line(&text, span.start));
             let problem = format!("line {line}: {}", plain(error.message()));
-            let mend = "write [[account]] tables as docs/accounts.md shows them";
-            checker.fault(KEY, origin, Wrong::new(problem, mend));
+            let fix = "write [[account]] tables as docs/accounts.md shows them";
+            reader.report(KEY, origin, ValueError::new(problem, fix));
             return Vec::new();
         }
     };
     if file.account.is_empty() || file.account.len() > MAX_ACCOUNTS {
         let problem = format!("it names {} accounts", file.account.len());
-        let mend = format!("write 1 to {MAX_ACCOUNTS} tables [[account]]");
-        checker.fault(KEY, origin, Wrong::new(problem, mend));
+        let fix = format!("write 1 to {MAX_ACCOUNTS} tables [[account]]");
+        reader.report(KEY, origin, ValueError::new(problem, fix));
         return Vec::new();
     }
-    let plaintext = checker.read("upstream.allow_plaintext", value::switch);
+    let plaintext = reader.read("upstream.allow_plaintext", value::switch);
     let mut accounts: Vec<Account> = Vec::new();
     for entry in file.account {
         let name = entry.name.clone();
         let twice = accounts.iter().any(|account| account.name == name);
         let read = match twice {
-            true => Err(Wrong::new("duplicate name", "give each its own")),
-            false => account(entry, path, around, plaintext),
+            true => Err(ValueError::new("duplicate name", "give each its own")),
+            false => account(entry, path, environment, plaintext),
         };
         match read {
             Ok(account) => accounts.push(account),
             Err(wrong) => {
-                let wrong = Wrong::new(format!("account {name:?}: {}", wrong.problem), wrong.mend);
-                checker.fault(KEY, origin.clone(), wrong);
+                let wrong =
+                    ValueError::new(format!("account {name:?}: {}", wrong.problem), wrong.fix);
+                reader.report(KEY, origin.clone(), wrong);
             }
         }
     }
@@ -112,22 +116,22 @@ pub(crate) fn accounts(checker: &mut Checker<'_>, around: &dyn Surroundings) -> 
 fn account(
     entry: Entry,
     file: &Path,
-    around: &dyn Surroundings,
+    environment: &dyn Environment,
     plaintext: bool,
-) -> Result<Account, Wrong> {
-    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if entry.name.is_empty() || entry.name.len() > 64 || !entry.name.bytes().all(named) {
-        let mend = "write up to 64 letters, digits, dots, dashes and underscores";
-        return Err(Wrong::new("the name cannot be shown everywhere", mend));
+) -> Result<Account, ValueError> {
+    let configured_names = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if entry.name.is_empty() || entry.name.len() > 64 || !entry.name.bytes().all(configured_names) {
+        let fix = "write up to 64 letters, digits, dots, dashes and underscores";
+        return Err(ValueError::new("the name cannot be shown everywhere", fix));
     }
     if !(1..=MAX_WEIGHT).contains(&entry.weight) {
-        let mend = format!("write 1 to {MAX_WEIGHT}");
-        return Err(Wrong::new("the weight is out of range", mend));
+        let fix = format!("write 1 to {MAX_WEIGHT}");
+        return Err(ValueError::new("the weight is out of range", fix));
     }
     let base_url = match (&entry.url, &entry.region) {
         (Some(_), Some(_)) => {
             let problem = "it has both a url and a region";
-            return Err(Wrong::new(problem, "leave one of them out"));
+            return Err(ValueError::new(problem, "leave one of them out"));
         }
         (Some(url), None) => upstream::base_url(url, plaintext)?,
         (None, region) => {
@@ -136,19 +140,19 @@ fn account(
         }
     };
     let api_key = match (&entry.api_key, &entry.api_key_file) {
-        (Some(key), None) => upstream::api_key_of(key)?,
+        (Some(key), None) => upstream::parse_api_key(key)?,
         (None, Some(path)) => {
-            // Beside the file that names it, unless it says from where.
+            // Relative paths are relative to the accounts file.
             let path = file.parent().unwrap_or(Path::new("")).join(path);
-            let text = around.file(&path).map_err(|error| {
+            let text = environment.file(&path).map_err(|error| {
                 let problem = format!("{} cannot be read: {error}", path.display());
-                Wrong::new(problem, "check api_key_file")
+                ValueError::new(problem, "check api_key_file")
             })?;
-            upstream::api_key_of(&text)?
+            upstream::parse_api_key(&text)?
         }
         (_, _) => {
-            let mend = "give either api_key or api_key_file";
-            return Err(Wrong::new("it has no key, or two", mend));
+            let fix = "give either api_key or api_key_file";
+            return Err(ValueError::new("it has no key, or two", fix));
         }
     };
     let limits = entry
@@ -160,7 +164,7 @@ fn account(
             tokens_per_minute: limit.tokens_per_minute.filter(|rate| *rate > 0),
         });
     let mut limits: Vec<_> = limits.collect();
-    // The longest pattern says most, so it is looked at first.
+    // The longest pattern is the most specific, so it is matched first.
     limits.sort_by_key(|limit| std::cmp::Reverse(limit.models.len()));
     Ok(Account {
         name: entry.name,
@@ -171,7 +175,7 @@ fn account(
     })
 }
 
-/// What a parser says, without what it quotes from the text.
+/// The parser's message, without what it quotes from the text.
 fn plain(message: &str) -> String {
     let outside = |(place, piece)| (place % 2 == 0).then_some(piece);
     let quoted = message.split('"').enumerate().filter_map(outside);
@@ -185,18 +189,18 @@ fn line(text: &str, at: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::environment::fake::Fake;
+    use crate::config::environment::fake::FakeEnvironment;
     use crate::config::{Account, Endpoint, Flags, load};
 
     fn read(file: &str) -> Result<Vec<Account>, String> {
-        let world = Fake::default()
+        let environment = FakeEnvironment::default()
             .variable("DASHSCOPE_API_KEY", "sk-elsewhere")
             .variable("DASHGATE_UPSTREAM_ACCOUNTS_FILE", "etc/accounts.toml")
             .file("etc/accounts.toml", file)
             .file("etc/key", "sk-canary-2\n");
-        load(&Flags::default(), &world)
+        load(&Flags::default(), &environment)
             .map(|settings| settings.upstream.accounts)
-            .map_err(|faults| faults.to_string())
+            .map_err(|errors| errors.to_string())
     }
 
     #[test]
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_names_its_account_and_no_key() {
+    fn every_error_has_its_account_and_no_key() {
         let key = "api_key = \"sk-canary\"\n";
         for (entry, expected) in [
             (

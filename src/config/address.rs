@@ -1,17 +1,17 @@
-//! Where a server listens: a port, or a file that is a socket.
+//! Listen addresses: TCP or a Unix socket.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// What stands before the path of a Unix socket, as gRPC's own names do it.
+/// The prefix of a Unix socket's path, as in gRPC's naming.
 const UNIX: &str = "unix:";
 
-/// The longest path of a Unix socket that every system takes, with its NUL.
+/// The longest path of a Unix socket that every system accepts, including its NUL.
 const MAX_SOCKET_PATH: usize = 104;
 
-/// Where a server listens.
+/// A listen address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// An IP address and a port.
@@ -21,7 +21,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// Whether only this machine can reach it.
+    /// Whether it is reachable only from this machine.
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Tcp(address) => address.ip().is_loopback(),
@@ -29,7 +29,7 @@ impl Address {
         }
     }
 
-    /// The IP address and the port, if it is of that kind.
+    /// The IP address and port of a TCP address.
     pub fn tcp(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(address) => Some(*address),
@@ -47,22 +47,22 @@ impl fmt::Display for Address {
     }
 }
 
-/// The text is no address.
+/// The text is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoAddress;
+pub struct InvalidAddress;
 
 impl FromStr for Address {
-    type Err = NoAddress;
+    type Err = InvalidAddress;
 
-    fn from_str(text: &str) -> Result<Self, NoAddress> {
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let Some(path) = text.strip_prefix(UNIX) else {
-            return text.parse().map(Self::Tcp).map_err(|_| NoAddress);
+            return text.parse().map(Self::Tcp).map_err(|_| InvalidAddress);
         };
-        // `unix:///path` is the same place, written as a URL.
+        // `unix:///path` is the same address in the form of a URL.
         let path = path.strip_prefix("//").unwrap_or(path);
         match (1..MAX_SOCKET_PATH).contains(&path.len()) && !path.ends_with('/') {
             true => Ok(Self::Unix(PathBuf::from(path))),
-            false => Err(NoAddress),
+            false => Err(InvalidAddress),
         }
     }
 }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_and_sockets_are_told_apart() {
+    fn tcp_and_unix_addresses_are_parsed() {
         for (text, expected) in [
             ("127.0.0.1:1", Some("127.0.0.1:1")),
             ("[::1]:1", Some("[::1]:1")),
@@ -89,7 +89,7 @@ mod tests {
             assert_eq!(read.as_deref(), expected, "{text}");
         }
         let long = format!("unix:/{}", "x".repeat(MAX_SOCKET_PATH));
-        assert_eq!(long.parse::<Address>(), Err(NoAddress));
+        assert_eq!(long.parse::<Address>(), Err(InvalidAddress));
     }
 
     #[test]

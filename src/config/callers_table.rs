@@ -1,4 +1,4 @@
-//! The settings about callers.
+//! Settings of authentication and limits.
 
 use super::setting::Kind::{Count, Duration, Names, Path, Switch, Text};
 use super::setting::settings;

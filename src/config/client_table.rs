@@ -1,4 +1,4 @@
-//! The settings of the commands that call a gateway.
+//! Settings of the commands that call a gateway.
 
 use super::setting::Kind::{Path, Secret, Text};
 use super::setting::settings;

@@ -1,20 +1,20 @@
-//! The world that settings are read from, behind a seam, so that a test brings its own.
+//! The environment that settings are read from, as a trait, so that tests can replace it.
 
 use std::io::{self, Read};
 use std::path::Path;
 
 use crate::regular_file;
 
-/// A file of settings or of a key is a page or two; anything larger is a mistake in the path.
+/// The largest settings or key file; anything larger is a mistake in the path.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What settings are read from beside the command line.
-pub trait Surroundings {
+/// The environment that settings are read from, in addition to the command line.
+pub trait Environment {
     /// The value of an environment variable. `Err` if it is not UTF-8.
-    fn variable(&self, name: &str) -> Result<Option<String>, NotText>;
+    fn variable(&self, name: &str) -> Result<Option<String>, NotUnicode>;
 
-    /// The names of all environment variables that are UTF-8; none where nobody looks for
-    /// misspelt ones.
+    /// The names of all environment variables that are UTF-8; none if unknown variables are not to
+    /// be reported.
     fn names(&self) -> Vec<String> {
         Vec::new()
     }
@@ -22,8 +22,8 @@ pub trait Surroundings {
     /// The text of a file.
     fn file(&self, path: &Path) -> io::Result<String>;
 
-    /// The text of a file in which the system describes this process. No setting comes from it, so
-    /// nobody waits for it to change. Nothing where there is no such system.
+    /// The text of a file in which the system describes this process. It has no settings, so
+    /// changes of it are not watched. Empty on systems without such files.
     fn system(&self, _path: &Path) -> io::Result<String> {
         Err(io::ErrorKind::NotFound.into())
     }
@@ -31,20 +31,20 @@ pub trait Surroundings {
 
 /// The value of a variable is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotText;
+pub struct NotUnicode;
 
-/// The real process.
+/// The environment of this process.
 #[derive(Clone, Copy, Debug)]
-pub struct Process;
+pub struct ProcessEnvironment;
 
-impl Surroundings for Process {
+impl Environment for ProcessEnvironment {
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the one place that reads the environment"
     )]
-    fn variable(&self, name: &str) -> Result<Option<String>, NotText> {
+    fn variable(&self, name: &str) -> Result<Option<String>, NotUnicode> {
         std::env::var_os(name)
-            .map(|value| value.into_string().map_err(|_| NotText))
+            .map(|value| value.into_string().map_err(|_| NotUnicode))
             .transpose()
     }
 
@@ -69,24 +69,24 @@ impl Surroundings for Process {
     }
 }
 
-/// A world for tests.
+/// An environment for tests.
 #[cfg(test)]
 pub(crate) mod fake {
     use std::collections::BTreeMap;
     use std::io;
     use std::path::{Path, PathBuf};
 
-    use super::{NotText, Surroundings};
+    use super::{Environment, NotUnicode};
 
-    /// A world of two maps.
+    /// An environment of two maps.
     #[derive(Default)]
-    pub(crate) struct Fake {
+    pub(crate) struct FakeEnvironment {
         variables: BTreeMap<String, String>,
         files: BTreeMap<PathBuf, String>,
     }
 
-    impl Fake {
-        /// Sets a variable; the replacement character stands for what is not UTF-8.
+    impl FakeEnvironment {
+        /// Sets a variable; the replacement character marks a value that is not UTF-8.
         pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
             self.variables.insert(name.to_owned(), value.to_owned());
             self
@@ -99,10 +99,10 @@ pub(crate) mod fake {
         }
     }
 
-    impl Surroundings for Fake {
-        fn variable(&self, name: &str) -> Result<Option<String>, NotText> {
+    impl Environment for FakeEnvironment {
+        fn variable(&self, name: &str) -> Result<Option<String>, NotUnicode> {
             match self.variables.get(name) {
-                Some(value) if value == "\u{fffd}" => Err(NotText),
+                Some(value) if value == "\u{fffd}" => Err(NotUnicode),
                 value => Ok(value.cloned()),
             }
         }

@@ -1,14 +1,14 @@
-//! What is wrong with the settings: every fault at once, and how to mend each.
+//! Configuration errors.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where the value of a setting came from.
+/// The source of a setting's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The default.
     Default,
-    /// The file of settings.
+    /// The settings file.
     File(PathBuf),
     /// An environment variable.
     Variable(&'static str),
@@ -17,7 +17,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Its height: what is higher wins.
+    /// The precedence of the source; higher ones override lower ones.
     pub fn rank(&self) -> u8 {
         match self {
             Self::Default => 0,
@@ -39,43 +39,43 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong.
+/// A configuration error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigError {
     /// The setting, as in `server.listen`.
     pub key: String,
-    /// Where its value came from.
+    /// The source of its value.
     pub origin: Origin,
-    /// What is wrong. Holds no secret.
+    /// The problem. Contains no secret.
     pub problem: String,
-    /// What would be right.
-    pub mend: String,
+    /// How to fix it.
+    pub fix: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}", self.key, self.origin, self.problem)?;
-        if self.mend.is_empty() {
+        if self.fix.is_empty() {
             return Ok(());
         }
-        write!(f, "; {}", self.mend)
+        write!(f, "; {}", self.fix)
     }
 }
 
-/// All that is wrong, never empty.
+/// All configuration errors, never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults(pub Vec<Fault>);
+pub struct ConfigErrors(pub Vec<ConfigError>);
 
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         let noun = if count == 1 { "error" } else { "errors" };
         write!(f, "{count} {noun} in the settings")?;
-        for fault in &self.0 {
-            write!(f, "\n  {fault}")?;
+        for error in &self.0 {
+            write!(f, "\n  {error}")?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for ConfigErrors {}

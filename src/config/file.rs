@@ -1,90 +1,91 @@
-//! The file of settings: TOML, a table for each section.
+//! The settings file: TOML, with a table for each section.
 
 use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::error::{Fault, Origin};
+use super::error::{ConfigError, Origin};
 use super::setting::{Kind, Setting};
 use super::table;
 
-/// Reads a file's text: the settings that it holds, each in the form of a variable, and its faults.
-pub(crate) fn read(path: &Path, text: &str) -> (Vec<(&'static Setting, String)>, Vec<Fault>) {
+/// Parses a settings file: its settings, each in the form of a variable, and its errors.
+pub(crate) fn read(path: &Path, text: &str) -> (Vec<(&'static Setting, String)>, Vec<ConfigError>) {
     let mut reader = Reader {
         path,
         values: Vec::new(),
-        faults: Vec::new(),
+        errors: Vec::new(),
     };
     match text.parse::<Table>() {
         Ok(sections) => reader.sections(&sections),
         Err(error) => {
-            // The parser's own words quote the line, which may hold a key: its place is enough.
+            // The parser's message quotes the line, which may contain a key: the position is
+            // enough.
             let start = error.span().map_or(0, |span| span.start);
             let before = text.get(..start).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
-            reader.fault(
+            reader.report(
                 "config",
                 format!("line {line} is not TOML"),
                 "check quotes, brackets and duplicate keys",
             );
         }
     }
-    (reader.values, reader.faults)
+    (reader.values, reader.errors)
 }
 
-/// The fault of a setting that does not exist.
-pub(crate) fn unknown(key: &str, origin: Origin, place: &str) -> Fault {
+/// The error for an unknown setting.
+pub(crate) fn unknown(key: &str, origin: Origin, place: &str) -> ConfigError {
     let nearest = table::ALL
         .iter()
         .map(|setting| (distance(setting.key, key), setting.key))
         .min()
         .filter(|(distance, _)| *distance <= 4);
-    let mend = match nearest {
+    let fix = match nearest {
         Some((_, near)) => format!("did you mean {near}"),
         None => format!("remove it from {place}"),
     };
-    Fault {
+    ConfigError {
         key: key.to_owned(),
         origin,
         problem: "there is no such setting".to_owned(),
-        mend,
+        fix,
     }
 }
 
 struct Reader<'a> {
     path: &'a Path,
     values: Vec<(&'static Setting, String)>,
-    faults: Vec<Fault>,
+    errors: Vec<ConfigError>,
 }
 
 impl Reader<'_> {
     fn sections(&mut self, sections: &Table) {
         for (section, content) in sections {
             let Some(entries) = content.as_table() else {
-                let fault = unknown(section, self.origin(), "the file");
-                self.faults.push(fault);
+                let error = unknown(section, self.origin(), "the file");
+                self.errors.push(error);
                 continue;
             };
             self.keys(section, entries);
         }
     }
 
-    /// The keys of a section, and of the sections inside it.
+    /// Reads the keys of a section and of its subsections.
     fn keys(&mut self, section: &str, entries: &Table) {
         for (name, value) in entries {
             let key = format!("{section}.{name}");
             let inside = format!("{key}.");
             match (table::find(&key), value) {
                 (Some(setting), _) => self.entry(setting, value),
-                // The names of settings end the descent: none has more than three parts.
+                // The known keys bound the recursion: none has more than three parts.
                 (None, Value::Table(inner))
                     if table::ALL.iter().any(|one| one.key.starts_with(&inside)) =>
                 {
                     self.keys(&key, inner);
                 }
                 (None, _) => {
-                    let fault = unknown(&key, self.origin(), "the file");
-                    self.faults.push(fault);
+                    let error = unknown(&key, self.origin(), "the file");
+                    self.errors.push(error);
                 }
             }
         }
@@ -127,7 +128,7 @@ impl Reader<'_> {
         };
         match text {
             Some(text) => self.values.push((setting, text)),
-            None => self.fault(
+            None => self.report(
                 setting.key,
                 format!("it is {}", kind_of(value)),
                 match setting.kind {
@@ -159,12 +160,12 @@ impl Reader<'_> {
         Origin::File(self.path.to_owned())
     }
 
-    fn fault(&mut self, key: &str, problem: String, mend: &str) {
-        self.faults.push(Fault {
+    fn report(&mut self, key: &str, problem: String, fix: &str) {
+        self.errors.push(ConfigError {
             key: key.to_owned(),
             origin: self.origin(),
             problem,
-            mend: mend.to_owned(),
+            fix: fix.to_owned(),
         });
     }
 }
@@ -181,7 +182,7 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// One name, or several with `|` between.
+/// One name, or several separated by `|`.
 fn names(value: &Value) -> Option<String> {
     match value {
         Value::Array(list) => {
@@ -197,7 +198,7 @@ fn names(value: &Value) -> Option<String> {
     }
 }
 
-/// Two numbers, with `|` between.
+/// Two numbers, separated by `|`.
 fn numbers(value: &Value) -> Option<String> {
     let number = |value: &Value| match value {
         Value::Integer(number) => Some(number.to_string()),
@@ -216,13 +217,13 @@ fn name(value: &Value) -> Option<&str> {
     value.as_str().and_then(plain)
 }
 
-/// A name without the signs that part names in a variable.
+/// A name without the characters that separate names in a variable.
 fn plain(name: &str) -> Option<&str> {
     let parts = [',', '=', '|'];
     (!name.trim().is_empty() && !name.contains(parts)).then_some(name)
 }
 
-/// How many letters to add, drop or change to get from one text to the other.
+/// The edit distance of two texts.
 pub(crate) fn distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for (line, a) in from.chars().enumerate() {
@@ -245,22 +246,22 @@ mod tests {
     use super::*;
 
     fn read_text(text: &str) -> (Vec<(&'static str, String)>, Vec<String>) {
-        let (values, faults) = read(Path::new("d.toml"), text);
+        let (values, errors) = read(Path::new("d.toml"), text);
         let values = values.into_iter().map(|(s, text)| (s.key, text));
         (
             values.collect(),
-            faults.iter().map(ToString::to_string).collect(),
+            errors.iter().map(ToString::to_string).collect(),
         )
     }
 
     #[test]
-    fn every_form_of_value_becomes_the_text_of_a_variable() {
-        let (values, faults) = read_text(
+    fn every_type_of_value_is_converted_to_the_form_of_a_variable() {
+        let (values, errors) = read_text(
             "[server]\nmax_request_bytes = 1048576\n[upstream]\nshow_messages = true\n\
              stream_only_models = [\"a*\", \"b\"]\n[models.aliases]\nold = \"new\"\n\
              [models.fallbacks]\n\"m.1\" = [\"x\", \"y\"]\n[server.tls]\nkey = \"k.pem\"\n",
         );
-        assert_eq!(faults, Vec::<String>::new());
+        assert_eq!(errors, Vec::<String>::new());
         let expected = [
             ("models.aliases", "old=new"),
             ("models.fallbacks", "m.1=x|y"),
@@ -276,26 +277,26 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_names_the_nearest_one() {
-        let (_, faults) = read_text("top = 1\n[server]\nlisen = \"x\"\nzzzzzzzzzzzzzzzz = 1\n");
-        assert_eq!(faults.len(), 3);
+    fn an_unknown_key_is_reported_with_the_nearest_one() {
+        let (_, errors) = read_text("top = 1\n[server]\nlisen = \"x\"\nzzzzzzzzzzzzzzzz = 1\n");
+        assert_eq!(errors.len(), 3);
         assert!(
-            faults
+            errors
                 .iter()
                 .any(|f| f.contains("did you mean server.listen"))
         );
     }
 
     #[test]
-    fn a_line_that_is_not_toml_is_named_by_number_and_never_quoted() {
-        let (_, faults) = read_text("[upstream]\napi_key = sk-canary\n");
-        assert_eq!(faults.len(), 1);
-        assert!(faults[0].contains("line 2"), "{faults:?}");
-        assert!(!faults[0].contains("canary"));
+    fn invalid_toml_is_reported_by_line_number_without_a_quote() {
+        let (_, errors) = read_text("[upstream]\napi_key = sk-canary\n");
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].contains("line 2"), "{errors:?}");
+        assert!(!errors[0].contains("canary"));
     }
 
     #[test]
-    fn a_distance_counts_letters() {
+    fn the_distance_counts_edits() {
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("", "ab"), 2);
         assert_eq!(distance("ab", "ab"), 0);

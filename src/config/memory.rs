@@ -1,55 +1,55 @@
-//! How much memory calls may hold: a setting, or a part of what this process can have.
+//! The limit of the memory that calls may hold: a setting, or a share of the available memory.
 
 use std::path::Path;
 
-use super::environment::Surroundings;
-use super::setting_reader::Checker;
+use super::environment::Environment;
+use super::setting_reader::SettingReader;
 
-/// How much memory calls may hold.
+/// The limit of the memory that calls may hold.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    /// `memory.limit`.
+    /// `memory.limit`, in bytes.
     pub limit: usize,
-    /// What the default follows from.
+    /// What the default was derived from.
     pub source: &'static str,
 }
 
-/// The part of the memory that calls may hold by default: one half. The other half is for the
-/// program, its connections, what is not in the account, and what the allocator keeps free.
+/// The default is the available memory divided by this. The rest is for the program, its
+/// connections, what is not accounted for, and free memory kept by the allocator.
 const DIVISOR: usize = 2;
 
-/// The least default, so that a small container still takes requests of the largest size.
+/// The lowest default, at which a small container still accepts requests of the largest size.
 const LEAST: usize = 64 << 20;
 
-/// The default: the system reports no memory limit how much memory there is.
+/// The default if the system reports no memory size.
 const UNKNOWN: usize = 512 << 20;
 
-/// Where the second version of control groups is mounted.
+/// Mount point of cgroup v2.
 const CGROUP_V2: &str = "/sys/fs/cgroup";
 
-/// Where the memory controller of the first version is mounted.
+/// Mount point of the memory controller of cgroup v1.
 const CGROUP_V1: &str = "/sys/fs/cgroup/memory";
 
 /// Reads the section.
-pub(crate) fn memory(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Memory {
-    match checker.size_if_set("memory.limit") {
+pub(crate) fn memory(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Memory {
+    match reader.size_if_set("memory.limit") {
         Some(limit) => Memory { limit, source: "" },
-        None => default(around),
+        None => default(environment),
     }
 }
 
-fn default(around: &dyn Surroundings) -> Memory {
+fn default(environment: &dyn Environment) -> Memory {
     let sources = [
-        (cgroup(around), "half of the control group's memory"),
-        (address_space(around), "half of the address space"),
-        (machine(around), "half of the machine's memory"),
+        (cgroup(environment), "half of the control group's memory"),
+        (address_space(environment), "half of the address space"),
+        (machine(environment), "half of the machine's memory"),
     ];
     let known = sources
         .into_iter()
         .filter_map(|(bytes, source)| Some((bytes?, source)));
     match known.min_by_key(|(bytes, _)| *bytes) {
         Some((bytes, source)) => Memory {
-            // Whole mebibytes, so that it can be read.
+            // Whole mebibytes, for readability.
             limit: (bytes / DIVISOR).max(LEAST) >> 20 << 20,
             source,
         },
@@ -60,9 +60,9 @@ fn default(around: &dyn Surroundings) -> Memory {
     }
 }
 
-/// The least limit of the control groups that this process is in.
-fn cgroup(around: &dyn Surroundings) -> Option<usize> {
-    let own = around.system(Path::new("/proc/self/cgroup")).ok()?;
+/// The lowest limit of the control groups of this process.
+fn cgroup(environment: &dyn Environment) -> Option<usize> {
+    let own = environment.system(Path::new("/proc/self/cgroup")).ok()?;
     let groups = own.lines().filter_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
@@ -76,13 +76,18 @@ fn cgroup(around: &dyn Surroundings) -> Option<usize> {
     });
     groups
         .flat_map(|(mount, path, file)| {
-            // Every group above has a limit as well. In a container the path may be that of the
-            // host, which is not there; the mount is the container's own group then.
+            // Every parent group has a limit too. In a container the path may be that of the host
+            // and not exist; then the mount point is the container's own group.
             let mut path = path.trim_matches('/');
             let mut limits = Vec::new();
             loop {
                 let file = Path::new(mount).join(path).join(file);
-                limits.extend(around.system(&file).ok().and_then(|text| number(&text)));
+                limits.extend(
+                    environment
+                        .system(&file)
+                        .ok()
+                        .and_then(|text| number(&text)),
+                );
                 if path.is_empty() {
                     return limits;
                 }
@@ -92,16 +97,16 @@ fn cgroup(around: &dyn Surroundings) -> Option<usize> {
         .min()
 }
 
-/// The most address space, if it is limited.
-fn address_space(around: &dyn Surroundings) -> Option<usize> {
-    let limits = around.system(Path::new("/proc/self/limits")).ok()?;
+/// The limit of the address space.
+fn address_space(environment: &dyn Environment) -> Option<usize> {
+    let limits = environment.system(Path::new("/proc/self/limits")).ok()?;
     let mut lines = limits.lines();
     number(lines.find_map(|line| line.strip_prefix("Max address space"))?)
 }
 
-/// The memory of the machine.
-fn machine(around: &dyn Surroundings) -> Option<usize> {
-    let text = around.system(Path::new("/proc/meminfo")).ok()?;
+/// The physical memory.
+fn machine(environment: &dyn Environment) -> Option<usize> {
+    let text = environment.system(Path::new("/proc/meminfo")).ok()?;
     let kibibytes = number(
         text.lines()
             .find_map(|line| line.strip_prefix("MemTotal:"))?,
@@ -109,31 +114,32 @@ fn machine(around: &dyn Surroundings) -> Option<usize> {
     kibibytes.checked_mul(1024)
 }
 
-/// The number at the start of a text. None where it says `max` or `unlimited`.
+/// The leading number of a text. `None` for `max` or `unlimited`.
 fn number(text: &str) -> Option<usize> {
     text.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::config::environment::fake::Fake;
+    use crate::config::environment::fake::FakeEnvironment;
     use crate::config::layers::Flags;
     use crate::config::load;
 
-    fn limit(around: &Fake) -> (usize, &'static str) {
-        let memory = load(&Flags::default(), around).unwrap().memory;
+    fn limit(environment: &FakeEnvironment) -> (usize, &'static str) {
+        let memory = load(&Flags::default(), environment).unwrap().memory;
         (memory.limit >> 20, memory.source)
     }
 
     #[test]
-    fn the_default_is_half_of_the_least_that_this_process_can_have() {
-        let machine = || Fake::default().file("/proc/meminfo", "MemTotal:  2097152 kB\nx: 1\n");
+    fn the_default_is_half_of_the_lowest_memory_limit() {
+        let machine =
+            || FakeEnvironment::default().file("/proc/meminfo", "MemTotal:  2097152 kB\nx: 1\n");
         let group = |path: &str| machine().file("/proc/self/cgroup", path);
         let (control, whole) = (
             "half of the control group's memory",
             "half of the machine's memory",
         );
-        assert_eq!(limit(&Fake::default()).0, 512);
+        assert_eq!(limit(&FakeEnvironment::default()).0, 512);
         assert_eq!(limit(&machine()), (1024, whole));
         let inside = group("0::/\n").file("/sys/fs/cgroup/memory.max", "536870912\n");
         assert_eq!(limit(&inside), (256, control));
@@ -161,19 +167,19 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_set_holds() {
+    fn a_configured_limit_applies() {
         let flags = Flags::default().with("--set", "memory.limit", Some("96MiB"));
-        let settings = load(&flags, &Fake::default()).unwrap();
+        let settings = load(&flags, &FakeEnvironment::default()).unwrap();
         assert_eq!(settings.memory.limit, 96 << 20);
         assert!(
             settings
                 .effective
                 .contains("memory.limit = 96MiB  # flag --set")
         );
-        let settings = load(&Flags::default(), &Fake::default()).unwrap();
+        let settings = load(&Flags::default(), &FakeEnvironment::default()).unwrap();
         let shown = "memory.limit = 512MiB  # default: the system reports no memory limit";
         assert!(settings.effective.contains(shown), "{}", settings.effective);
         let small = Flags::default().with("--set", "memory.limit", Some("1MiB"));
-        assert!(load(&small, &Fake::default()).is_err());
+        assert!(load(&small, &FakeEnvironment::default()).is_err());
     }
 }

@@ -1,12 +1,12 @@
-//! The settings: what an operator may decide, with the default of each and its reason.
+//! Configuration: every setting with its default and the reason for the default.
 //!
-//! There are two steps from raw to ready. [`raw`] gathers what was typed, a flag above an
-//! environment variable above the file; `check` turns it into [`Settings`], which cannot be wrong.
-//! All faults are told at once, each with its key, where it came from and how to mend it. The value
-//! of a secret is never told, a wrong one neither.
+//! It is read in two steps. [`layers`] collects the configured values: flags override environment
+//! variables, which override the file. [`validate`] converts them to [`Settings`], which are valid.
+//! All errors are reported at once, each with the key, the source and how to fix it. Values of
+//! secrets are never shown, not even invalid ones.
 //!
-//! This is the only room that reads the environment. [`table`] lists every setting; the reference
-//! in `docs/configuration.md` is written from it.
+//! No other module reads the environment. [`table`] lists every setting; the reference in
+//! `docs/configuration.md` is generated from it.
 
 mod accounts;
 mod address;
@@ -39,8 +39,8 @@ mod value;
 pub use self::address::Address;
 pub use self::callers::load_keys_file;
 pub use self::client::{Client, ClientTls, DefaultModels, color, home, load_client};
-pub use self::environment::{Process, Surroundings};
-pub use self::error::{Fault, Faults};
+pub use self::environment::{Environment, ProcessEnvironment};
+pub use self::error::{ConfigError, ConfigErrors};
 pub use self::layers::{Flag, Flags};
 pub use self::memory::Memory;
 pub use self::reference::markdown;
@@ -48,33 +48,33 @@ pub use self::schema::schema;
 pub use self::server::{Server, Tls};
 pub use self::settings::{
     Account, AccountLimit, Admin, CallerLimits, Callers, Endpoint, Idempotency, Log, LogFormat,
-    Models, Retry, Sampler, Settings, Telemetry, Timeouts, Tokens, Upstream,
+    Models, Retry, Sampler, Settings, Telemetry, Timeouts, TokenSettings, Upstream,
 };
 pub use self::source::{Loaded, Source};
 pub use self::unknown::{nearest, unknown_variables};
 
 use std::time::Duration;
 
-use self::layers::Raw;
+use self::layers::RawSettings;
 
-/// Gathers the settings and checks them.
-pub fn load(flags: &Flags, around: &dyn Surroundings) -> Result<Settings, Faults> {
-    source::ready(&Raw::gather(flags, around), around)
+/// Reads and validates the settings.
+pub fn load(flags: &Flags, environment: &dyn Environment) -> Result<Settings, ConfigErrors> {
+    source::ready(&RawSettings::gather(flags, environment), environment)
 }
 
-/// What is in force, a line for each setting, and where it came from. Secrets are hidden.
-pub fn show(flags: &Flags, around: &dyn Surroundings) -> Result<String, Faults> {
-    load(flags, around).map(|settings| settings.effective)
+/// The effective configuration: a line for each setting with its source. Secrets are hidden.
+pub fn show(flags: &Flags, environment: &dyn Environment) -> Result<String, ConfigErrors> {
+    load(flags, environment).map(|settings| settings.effective)
 }
 
-/// A span of time as settings write it, `30s`. The fault says what would be right.
+/// Parses a duration as in settings, `30s`. The error says how to fix it.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    value::duration(text).map_err(|wrong| format!("{}; {}", wrong.problem, wrong.mend))
+    value::duration(text).map_err(|wrong| format!("{}; {}", wrong.problem, wrong.fix))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::environment::fake::Fake;
+    use super::environment::fake::FakeEnvironment;
     use super::*;
 
     fn flags(pairs: &[(&str, &str)]) -> Flags {
@@ -83,13 +83,13 @@ mod tests {
         })
     }
 
-    fn faults(flags: &Flags, around: &Fake) -> String {
-        load(flags, around).unwrap_err().to_string()
+    fn errors(flags: &Flags, environment: &FakeEnvironment) -> String {
+        load(flags, environment).unwrap_err().to_string()
     }
 
     #[test]
-    fn every_default_passes_its_own_check() {
-        let settings = load(&Flags::default(), &Fake::default()).unwrap();
+    fn every_default_is_valid() {
+        let settings = load(&Flags::default(), &FakeEnvironment::default()).unwrap();
         assert_eq!(settings.server.listen.to_string(), "127.0.0.1:50051");
         assert_eq!(settings.server.max_request_bytes, 16 << 20);
         assert_eq!(settings.timeouts.unary, Duration::from_secs(120));
@@ -98,36 +98,43 @@ mod tests {
         assert_eq!(settings.log.format, LogFormat::Auto);
         for setting in table::ALL.iter().filter(|s| !s.default.is_empty()) {
             let flags = flags(&[(setting.key, setting.default)]);
-            assert!(load(&flags, &Fake::default()).is_ok(), "{}", setting.key);
+            assert!(
+                load(&flags, &FakeEnvironment::default()).is_ok(),
+                "{}",
+                setting.key
+            );
         }
     }
 
     #[test]
-    fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
+    fn flags_override_variables_which_override_the_file() {
         let file = "[server]\nlisten = \"127.0.0.1:1\"\n";
         let key = "DASHGATE_SERVER_LISTEN";
         let config = Flags {
             config: Some("d.toml".into()),
             ..Flags::default()
         };
-        let world = || Fake::default().file("d.toml", file);
-        let listen =
-            |flags: &Flags, around: &Fake| load(flags, around).unwrap().server.listen.to_string();
-        assert_eq!(listen(&Flags::default(), &world()), "127.0.0.1:50051");
-        assert_eq!(listen(&config, &world()), "127.0.0.1:1");
-        let named = world().variable("DASHGATE_CONFIG", "d.toml");
-        assert_eq!(listen(&Flags::default(), &named), "127.0.0.1:1");
-        let world = named.variable(key, "127.0.0.1:2");
-        assert_eq!(listen(&config, &world), "127.0.0.1:2");
-        let typed = config.with("--listen", "server.listen", Some("127.0.0.1:3"));
-        assert_eq!(listen(&typed, &world), "127.0.0.1:3");
-        let empty = Fake::default().file("d.toml", file).variable(key, "");
-        assert_eq!(listen(&typed, &empty), "127.0.0.1:3");
+        let environment = || FakeEnvironment::default().file("d.toml", file);
+        let listen = |flags: &Flags, environment: &FakeEnvironment| {
+            load(flags, environment).unwrap().server.listen.to_string()
+        };
+        assert_eq!(listen(&Flags::default(), &environment()), "127.0.0.1:50051");
+        assert_eq!(listen(&config, &environment()), "127.0.0.1:1");
+        let configured_names = environment().variable("DASHGATE_CONFIG", "d.toml");
+        assert_eq!(listen(&Flags::default(), &configured_names), "127.0.0.1:1");
+        let environment = configured_names.variable(key, "127.0.0.1:2");
+        assert_eq!(listen(&config, &environment), "127.0.0.1:2");
+        let configured = config.with("--listen", "server.listen", Some("127.0.0.1:3"));
+        assert_eq!(listen(&configured, &environment), "127.0.0.1:3");
+        let empty = FakeEnvironment::default()
+            .file("d.toml", file)
+            .variable(key, "");
+        assert_eq!(listen(&configured, &empty), "127.0.0.1:3");
     }
 
     #[test]
-    fn all_faults_are_told_at_once_with_key_origin_and_mend() {
-        let around = Fake::default()
+    fn all_errors_are_reported_with_key_source_and_fix() {
+        let environment = FakeEnvironment::default()
             .file("d.toml", "[retry]\nmax_attempts = 99\n[sever]\nx = 1\n")
             .variable("DASHGATE_TIMEOUTS_IDLE", "soon")
             .variable("DASHGATE_LOG", "\u{fffd}");
@@ -135,7 +142,7 @@ mod tests {
             config: Some("d.toml".into()),
             ..flags(&[("server.listen", "here"), ("nothing.such", "1")])
         };
-        let told = faults(&flags, &around);
+        let told = errors(&flags, &environment);
         for expected in [
             "6 errors",
             "server.listen (flag --set): \"here\": it is not an address; write",
@@ -150,26 +157,26 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_is_ever_shown() {
+    fn secrets_are_never_shown() {
         let canary = "sk-canary with spaces";
         let keys = ["DASHSCOPE_API_KEY", "DASHGATE_API_KEY"];
         for key in keys {
             let value = format!("{canary}\u{e9}");
-            let around = Fake::default().variable(key, &value);
+            let environment = FakeEnvironment::default().variable(key, &value);
             assert!(
-                !faults(&Flags::default(), &around).contains("canary"),
+                !errors(&Flags::default(), &environment).contains("canary"),
                 "{key}"
             );
         }
-        let around = Fake::default()
+        let environment = FakeEnvironment::default()
             .variable("DASHSCOPE_API_KEY_FILE_PATH", "key")
             .file("key", canary);
-        assert!(!faults(&Flags::default(), &around).contains("canary"));
+        assert!(!errors(&Flags::default(), &environment).contains("canary"));
         let flag = flags(&[("upstream.api_key", canary)]);
-        assert!(!faults(&flag, &Fake::default()).contains("canary"));
+        assert!(!errors(&flag, &FakeEnvironment::default()).contains("canary"));
         let url = flags(&[("upstream.url", "https://canary@host/")]);
-        assert!(!faults(&url, &Fake::default()).contains("canary"));
-        let good = Fake::default().variable(keys[0], "sk-canary");
+        assert!(!errors(&url, &FakeEnvironment::default()).contains("canary"));
+        let good = FakeEnvironment::default().variable(keys[0], "sk-canary");
         let settings = load(&Flags::default(), &good).unwrap();
         assert!(!format!("{settings:?}").contains("canary"));
         let shown = show(&Flags::default(), &good).unwrap();
@@ -180,34 +187,34 @@ mod tests {
     }
 
     #[test]
-    fn a_default_of_the_command_is_below_all_that_is_typed() {
+    fn configured_values_override_defaults_of_the_command() {
         let quiet = Flags {
             defaults: vec![("log.level", "warn")],
             ..Flags::default()
         };
-        let level = |around: &Fake| load(&quiet, around).unwrap().log.level;
-        assert_eq!(level(&Fake::default()), "warn");
-        let typed = Fake::default().variable("DASHGATE_LOG", "debug");
-        assert_eq!(level(&typed), "debug");
+        let level = |environment: &FakeEnvironment| load(&quiet, environment).unwrap().log.level;
+        assert_eq!(level(&FakeEnvironment::default()), "warn");
+        let configured = FakeEnvironment::default().variable("DASHGATE_LOG", "debug");
+        assert_eq!(level(&configured), "debug");
     }
 
     #[test]
-    fn the_endpoint_follows_from_key_url_and_region() {
-        let endpoint = |flags: &Flags, around: &Fake| {
-            load(flags, around).map(|settings| match settings.upstream.endpoint {
+    fn the_endpoint_depends_on_key_url_and_region() {
+        let endpoint = |flags: &Flags, environment: &FakeEnvironment| {
+            load(flags, environment).map(|settings| match settings.upstream.endpoint {
                 Endpoint::Embedded => "embedded".to_owned(),
                 Endpoint::Remote { base_url, api_key } => {
                     format!("{} {base_url}", api_key.expose())
                 }
             })
         };
-        let key = || Fake::default().variable("DASHSCOPE_API_KEY", "sk-1");
+        let key = || FakeEnvironment::default().variable("DASHSCOPE_API_KEY", "sk-1");
         let none = Flags::default();
         let beijing = "https://dashscope.aliyuncs.com/api/v1";
         assert_eq!(endpoint(&none, &key()).unwrap(), format!("sk-1 {beijing}"));
         let embedded = flags(&[("upstream.url", "embedded")]);
         assert_eq!(endpoint(&embedded, &key()).unwrap(), "embedded");
-        let home = Fake::default()
+        let home = FakeEnvironment::default()
             .variable("HOME", "/users/a")
             .file("/users/a/.dashscope/api_key", "sk-home\n");
         assert_eq!(
@@ -223,20 +230,20 @@ mod tests {
             "sk-1 https://ws-9.eu-central-1.maas.aliyuncs.com/api/v1"
         );
         let keyless = flags(&[("upstream.url", "http://127.0.0.1:8089/api/v1")]);
-        let told = endpoint(&keyless, &Fake::default())
+        let told = endpoint(&keyless, &FakeEnvironment::default())
             .unwrap_err()
             .to_string();
         assert!(told.contains("but no key"), "{told}");
     }
 
     #[test]
-    fn a_key_file_of_the_environment_wins_over_a_key_of_the_file() {
-        let around = Fake::default()
+    fn a_key_file_from_the_environment_overrides_a_key_from_the_file() {
+        let environment = FakeEnvironment::default()
             .file("d.toml", "[upstream]\napi_key = \"sk-low\"\n")
             .file("key", "sk-high")
             .variable("DASHGATE_CONFIG", "d.toml")
             .variable("DASHSCOPE_API_KEY_FILE_PATH", "key");
-        let read = |around: &Fake| match load(&Flags::default(), around) {
+        let read = |environment: &FakeEnvironment| match load(&Flags::default(), environment) {
             Ok(Settings {
                 upstream:
                     Upstream {
@@ -247,25 +254,25 @@ mod tests {
             }) => api_key.expose().to_owned(),
             other => panic!("{other:?}"),
         };
-        assert_eq!(read(&around), "sk-high");
-        let around = around.variable("DASHSCOPE_API_KEY", "sk-highest");
-        assert_eq!(read(&around), "sk-highest");
+        assert_eq!(read(&environment), "sk-high");
+        let environment = environment.variable("DASHSCOPE_API_KEY", "sk-highest");
+        assert_eq!(read(&environment), "sk-highest");
     }
 
     #[test]
-    fn a_default_gives_way_to_the_cap_and_a_typed_value_does_not() {
+    fn a_default_is_lowered_to_the_maximum_and_a_configured_value_is_refused() {
         let capped = flags(&[("timeouts.max", "60s")]);
-        let settings = load(&capped, &Fake::default()).unwrap();
+        let settings = load(&capped, &FakeEnvironment::default()).unwrap();
         assert_eq!(settings.timeouts.stream, Duration::from_secs(60));
         let clash = capped.with("--set", "timeouts.unary", Some("61s"));
-        assert!(faults(&clash, &Fake::default()).contains("more than timeouts.max"));
+        assert!(errors(&clash, &FakeEnvironment::default()).contains("more than timeouts.max"));
     }
 
     #[test]
-    fn the_drain_delay_is_for_addresses_that_others_reach() {
+    fn the_drain_delay_defaults_to_zero_on_loopback() {
         let delay = |pairs: &[(&str, &str)]| {
             let flags = flags(pairs).with("--set", "callers.allow_anyone", Some("true"));
-            let settings = load(&flags, &Fake::default()).unwrap();
+            let settings = load(&flags, &FakeEnvironment::default()).unwrap();
             settings.server.drain_delay.as_secs()
         };
         assert_eq!(delay(&[]), 0);
@@ -275,18 +282,20 @@ mod tests {
 
     #[test]
     fn no_color_and_a_dumb_terminal_are_respected() {
-        assert!(color(&Fake::default()));
-        assert!(!color(&Fake::default().variable("NO_COLOR", "1")));
-        assert!(!color(&Fake::default().variable("TERM", "dumb")));
+        assert!(color(&FakeEnvironment::default()));
+        assert!(!color(
+            &FakeEnvironment::default().variable("NO_COLOR", "1")
+        ));
+        assert!(!color(&FakeEnvironment::default().variable("TERM", "dumb")));
     }
 
     #[test]
-    fn a_client_does_not_mind_faults_of_the_server() {
-        let around = Fake::default()
+    fn client_settings_load_despite_errors_of_the_server() {
+        let environment = FakeEnvironment::default()
             .variable("DASHGATE_SERVER_LISTEN", "wrong")
             .variable("DASHGATE_ADDR", "host:1");
-        let client = load_client(&Flags::default(), &around).unwrap();
+        let client = load_client(&Flags::default(), &environment).unwrap();
         assert_eq!(client.server.as_deref(), Some("host:1"));
-        assert!(load(&Flags::default(), &around).is_err());
+        assert!(load(&Flags::default(), &environment).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The settings about models by their names, and about the memory of all calls.
+//! Settings per model, and of the memory of all calls.
 
 use super::setting::Kind::{Aliases, Choice, Counts, Durations, Fallbacks, Size, Sizes};
 use super::setting::settings;

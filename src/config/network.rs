@@ -1,5 +1,5 @@
-//! How DashScope and other hosts are reached: proxies and authorities, by settings and by the
-//! environment variables that other programs share.
+//! How DashScope and other hosts are reached: proxies and root certificates, from settings and from
+//! the environment variables that other programs share.
 
 use std::path::Path;
 
@@ -7,42 +7,45 @@ use crate::net::Network;
 use crate::net::proxy::{Bypass, Proxies, Proxy};
 use crate::net::roots::Roots;
 
-use super::environment::Surroundings;
+use super::environment::Environment;
 use super::error::Origin;
-use super::setting_reader::Checker;
-use super::value::{self, Wrong};
+use super::setting_reader::SettingReader;
+use super::value::{self, ValueError};
 
-/// The settings.
+/// Keys of the settings.
 const PROXY: &str = "upstream.proxy";
 const NO_PROXY: &str = "upstream.no_proxy";
 const CA: &str = "upstream.tls.ca";
 
-/// Words that `upstream.proxy` takes beside a URL.
+/// Values of `upstream.proxy` other than a URL.
 const ENVIRONMENT: &str = "environment";
 const NONE: &str = "none";
 
-/// The variables of each kind; one in small letters stands above the other, as for curl.
-const FOR_HTTPS: [&str; 2] = ["https_proxy", "HTTPS_PROXY"];
-const FOR_HTTP: [&str; 2] = ["http_proxy", "HTTP_PROXY"];
-const FOR_ALL: [&str; 2] = ["all_proxy", "ALL_PROXY"];
-const FOR_NONE: [&str; 2] = ["no_proxy", "NO_PROXY"];
+/// The variables of each kind; lower case takes precedence, as in curl.
+const HTTPS_VARIABLES: [&str; 2] = ["https_proxy", "HTTPS_PROXY"];
+const HTTP_VARIABLES: [&str; 2] = ["http_proxy", "HTTP_PROXY"];
+const ALL_VARIABLES: [&str; 2] = ["all_proxy", "ALL_PROXY"];
+const NO_PROXY_VARIABLES: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
-/// Reads all of it. Faults go to the checker.
-pub(crate) fn network(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Network {
+/// Reads the section. Errors go to the reader.
+pub(crate) fn network(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Network {
     Network {
-        proxies: proxies(checker, around),
-        roots: roots(checker, around),
+        proxies: proxies(reader, environment),
+        roots: roots(reader, environment),
     }
 }
 
-fn proxies(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Proxies {
-    let text = checker.read(PROXY, |text| Ok(text.to_owned()));
+fn proxies(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Proxies {
+    let text = reader.read(PROXY, |text| Ok(text.to_owned()));
     let mut proxies = match text.as_str() {
         NONE => return Proxies::default(),
-        ENVIRONMENT | "" => from_environment(checker, around),
+        ENVIRONMENT | "" => from_environment(reader, environment),
         text => {
-            let origin = checker.raw.typed(PROXY).map(|typed| typed.origin.clone());
-            let proxy = read(checker, text, &origin.unwrap_or(Origin::Default));
+            let origin = reader
+                .raw
+                .configured(PROXY)
+                .map(|configured| configured.origin.clone());
+            let proxy = read(reader, text, &origin.unwrap_or(Origin::Default));
             Proxies {
                 http: proxy.clone(),
                 https: proxy,
@@ -51,65 +54,69 @@ fn proxies(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Proxies {
             }
         }
     };
-    proxies.bypass = bypass(checker, around);
+    proxies.bypass = bypass(reader, environment);
     proxies
 }
 
-fn from_environment(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Proxies {
+fn from_environment(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Proxies {
     let mut of = |names: [&'static str; 2]| {
-        let named = first(around, names).or_else(|| first(around, FOR_ALL));
-        named.and_then(|(name, text)| read(checker, &text, &Origin::Variable(name)))
+        let configured_names =
+            first(environment, names).or_else(|| first(environment, ALL_VARIABLES));
+        configured_names.and_then(|(name, text)| read(reader, &text, &Origin::Variable(name)))
     };
     Proxies {
-        http: of(FOR_HTTP),
-        https: of(FOR_HTTPS),
+        http: of(HTTP_VARIABLES),
+        https: of(HTTPS_VARIABLES),
         ..Proxies::default()
     }
 }
 
-/// A proxy's URL. It is never quoted: it may hold a password.
-fn read(checker: &mut Checker<'_>, text: &str, origin: &Origin) -> Option<Proxy> {
-    let wrong = |(problem, mend): (&str, &str)| {
-        let mend = format!("{mend}, or set upstream.proxy to none");
-        checker.fault(PROXY, origin.clone(), Wrong::new(problem, mend));
+/// The URL of a proxy. It is never quoted: it may contain a password.
+fn read(reader: &mut SettingReader<'_>, text: &str, origin: &Origin) -> Option<Proxy> {
+    let wrong = |(problem, fix): (&str, &str)| {
+        let fix = format!("{fix}, or set upstream.proxy to none");
+        reader.report(PROXY, origin.clone(), ValueError::new(problem, fix));
     };
     Proxy::parse(text).map_err(wrong).ok()
 }
 
-fn bypass(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Bypass {
-    let named = checker.read(NO_PROXY, |text| {
+fn bypass(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Bypass {
+    let configured_names = reader.read(NO_PROXY, |text| {
         let mut bypass = Bypass::default();
         match value::names(text)?.iter().find(|entry| !bypass.add(entry)) {
             None => Ok(bypass),
-            Some(entry) => Err(Wrong::new(
+            Some(entry) => Err(ValueError::new(
                 format!("{entry:?} is not a host"),
                 "write hosts, .suffixes, addresses, networks as in 10.0.0.0/8, or *",
             )),
         }
     });
-    match checker.raw.typed(NO_PROXY) {
-        Some(_) => named,
+    match reader.raw.configured(NO_PROXY) {
+        Some(_) => configured_names,
         None => {
-            let text = first(around, FOR_NONE).map(|(_, text)| text);
+            let text = first(environment, NO_PROXY_VARIABLES).map(|(_, text)| text);
             Bypass::parse(&text.unwrap_or_default())
         }
     }
 }
 
-/// The first of these variables that is set. What is not UTF-8 is no proxy of anybody's.
-fn first(around: &dyn Surroundings, names: [&'static str; 2]) -> Option<(&'static str, String)> {
+/// The first of these variables that is set. A value that is not UTF-8 is ignored.
+fn first(
+    environment: &dyn Environment,
+    names: [&'static str; 2],
+) -> Option<(&'static str, String)> {
     names.into_iter().find_map(|name| {
-        let text = around.variable(name).ok().flatten()?;
+        let text = environment.variable(name).ok().flatten()?;
         let text = text.trim().to_owned();
         (!text.is_empty()).then_some((name, text))
     })
 }
 
-fn roots(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Roots {
-    let system = checker.read("upstream.tls.system_roots", value::switch);
-    let Some(typed) = checker.raw.typed(CA).cloned() else {
-        if !system && checker.raw.typed("upstream.tls.system_roots").is_some() {
-            checker.clash(
+fn roots(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Roots {
+    let system = reader.read("upstream.tls.system_roots", value::switch);
+    let Some(configured) = reader.raw.configured(CA).cloned() else {
+        if !system && reader.raw.configured("upstream.tls.system_roots").is_some() {
+            reader.conflict(
                 "upstream.tls.system_roots",
                 "no certificate authority would be trusted",
                 "set upstream.tls.ca too",
@@ -117,18 +124,18 @@ fn roots(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Roots {
         }
         return Roots::default();
     };
-    let read = around
-        .file(Path::new(&typed.text))
+    let read = environment
+        .file(Path::new(&configured.text))
         .map_err(|error| format!("it cannot be read: {error}"))
         .and_then(|pem| Roots::parse(&pem, !system).map_err(str::to_owned));
     read.unwrap_or_else(|problem| {
-        let mend = "give a file of certificates as PEM";
-        checker.quote(CA, &typed, Wrong::new(problem, mend));
+        let fix = "give a file of certificates as PEM";
+        reader.report_value(CA, &configured, ValueError::new(problem, fix));
         Roots::default()
     })
 }
 
-/// What `upstream.proxy` comes to, without passwords.
+/// The effective value of `upstream.proxy`, without passwords.
 pub(crate) fn shown(network: &Network) -> String {
     let proxies = &network.proxies;
     match (&proxies.https, &proxies.http) {
@@ -144,56 +151,56 @@ pub(crate) fn shown(network: &Network) -> String {
     }
 }
 
-/// Which variables of the environment the proxies come from, where no setting names one.
-pub(crate) fn proxy_origin(around: &dyn Surroundings) -> String {
-    let name = |names| first(around, names).or_else(|| first(around, FOR_ALL));
-    match [FOR_HTTPS, FOR_HTTP].map(|names| name(names).map(|(name, _)| name)) {
+/// The environment variables that set the proxies, if no setting does.
+pub(crate) fn proxy_origin(environment: &dyn Environment) -> String {
+    let name = |names| first(environment, names).or_else(|| first(environment, ALL_VARIABLES));
+    match [HTTPS_VARIABLES, HTTP_VARIABLES].map(|names| name(names).map(|(name, _)| name)) {
         [None, None] => Origin::Default.to_string(),
         [Some(https), Some(http)] if https != http => format!("variables {https} and {http}"),
         [Some(name), _] | [None, Some(name)] => Origin::Variable(name).to_string(),
     }
 }
 
-/// The hosts that the environment keeps from the proxy, and the variable that says so.
-pub(crate) fn no_proxy(around: &dyn Surroundings) -> Option<(String, String)> {
-    let (name, hosts) = first(around, FOR_NONE)?;
+/// The hosts that the environment excludes from the proxy, and the variable.
+pub(crate) fn no_proxy(environment: &dyn Environment) -> Option<(String, String)> {
+    let (name, hosts) = first(environment, NO_PROXY_VARIABLES)?;
     Some((hosts, Origin::Variable(name).to_string()))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::config::environment::fake::Fake;
+    use crate::config::environment::fake::FakeEnvironment;
     use crate::config::{Flags, load, show};
 
-    fn line(world: &Fake, key: &str) -> String {
-        let shown = show(&Flags::default(), world).unwrap();
+    fn line(environment: &FakeEnvironment, key: &str) -> String {
+        let shown = show(&Flags::default(), environment).unwrap();
         let line = shown.lines().find(|line| line.starts_with(key));
         line.unwrap().to_owned()
     }
 
-    fn through(world: &Fake, url: &str) -> Option<String> {
-        let settings = load(&Flags::default(), world).unwrap();
+    fn through(environment: &FakeEnvironment, url: &str) -> Option<String> {
+        let settings = load(&Flags::default(), environment).unwrap();
         let proxies = settings.upstream.network.proxies;
         proxies.of(&url.parse().unwrap()).map(ToString::to_string)
     }
 
     #[test]
-    fn the_environment_is_obeyed_unless_a_setting_stands_above_it() {
+    fn settings_override_the_proxies_of_the_environment() {
         let (a, b, c) = (
             "http://a.example:1",
             "http://b.example:2",
             "http://c.example:3",
         );
-        let world = Fake::default;
-        assert_eq!(through(&world(), "https://d.example"), None);
+        let environment = FakeEnvironment::default;
+        assert_eq!(through(&environment(), "https://d.example"), None);
         for name in ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
-            let world = world().variable(name, a);
-            let found = through(&world, "https://d.example");
+            let environment = environment().variable(name, a);
+            let found = through(&environment, "https://d.example");
             assert_eq!(found.as_deref(), Some(a), "{name}");
-            assert_eq!(through(&world, "https://127.0.0.1"), None);
+            assert_eq!(through(&environment, "https://127.0.0.1"), None);
         }
-        let world = || {
-            Fake::default()
+        let environment = || {
+            FakeEnvironment::default()
                 .variable("HTTPS_PROXY", a)
                 .variable("HTTP_PROXY", b)
                 .variable("ALL_PROXY", "no proxy at all")
@@ -205,13 +212,13 @@ mod tests {
             ("https://x.example", None),
             ("http://10.1.1.1", None),
         ] {
-            assert_eq!(through(&world(), url).as_deref(), expected, "{url}");
+            assert_eq!(through(&environment(), url).as_deref(), expected, "{url}");
         }
-        let small = world().variable("https_proxy", c);
+        let small = environment().variable("https_proxy", c);
         assert_eq!(through(&small, "https://d.example").as_deref(), Some(c));
-        let off = world().variable("DASHGATE_UPSTREAM_PROXY", "none");
+        let off = environment().variable("DASHGATE_UPSTREAM_PROXY", "none");
         assert_eq!(through(&off, "https://d.example"), None);
-        let own = world().variable("DASHGATE_UPSTREAM_PROXY", c);
+        let own = environment().variable("DASHGATE_UPSTREAM_PROXY", c);
         assert_eq!(through(&own, "https://d.example").as_deref(), Some(c));
         assert_eq!(through(&own, "http://127.0.0.1").as_deref(), Some(c));
         assert_eq!(through(&own, "https://x.example"), None);
@@ -221,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_proxy_is_a_fault_and_no_password_is_shown() {
+    fn an_invalid_proxy_is_an_error_without_its_password() {
         for (name, text) in [
             ("HTTPS_PROXY", "ftp://user:canary@p.example"),
             ("DASHGATE_UPSTREAM_PROXY", "ftp://user:canary@p.example"),
@@ -231,67 +238,84 @@ mod tests {
             ),
             ("DASHGATE_UPSTREAM_NO_PROXY", "10.0.0.0/99"),
         ] {
-            let world = Fake::default().variable(name, text);
-            let faults = load(&Flags::default(), &world).unwrap_err().to_string();
+            let environment = FakeEnvironment::default().variable(name, text);
+            let errors = load(&Flags::default(), &environment)
+                .unwrap_err()
+                .to_string();
             assert!(
-                faults.contains(name) && !faults.contains("canary"),
-                "{faults}"
+                errors.contains(name) && !errors.contains("canary"),
+                "{errors}"
             );
         }
-        let world = Fake::default().variable("HTTPS_PROXY", "http://user:canary@p.example:1");
+        let environment =
+            FakeEnvironment::default().variable("HTTPS_PROXY", "http://user:canary@p.example:1");
         let told = "upstream.proxy = http://p.example:1 for https, none for http  \
                     # variable HTTPS_PROXY";
-        assert_eq!(line(&world, "upstream.proxy"), told);
-        let world = world
+        assert_eq!(line(&environment, "upstream.proxy"), told);
+        let environment = environment
             .variable("all_proxy", "http://all.example:1")
             .variable("no_proxy", "a.example");
-        let told = line(&world, "upstream.proxy");
+        let told = line(&environment, "upstream.proxy");
         assert!(
             told.ends_with("# variables HTTPS_PROXY and all_proxy"),
             "{told}"
         );
         let told = "upstream.no_proxy = a.example  # variable no_proxy";
-        assert_eq!(line(&world, "upstream.no_proxy"), told);
-        let world =
-            Fake::default().variable("DASHGATE_UPSTREAM_PROXY", "http://user:canary@p.example:1");
+        assert_eq!(line(&environment, "upstream.no_proxy"), told);
+        let environment = FakeEnvironment::default()
+            .variable("DASHGATE_UPSTREAM_PROXY", "http://user:canary@p.example:1");
         let told = "upstream.proxy = http://p.example:1  # variable DASHGATE_UPSTREAM_PROXY";
-        assert_eq!(line(&world, "upstream.proxy"), told);
-        let settings = load(&Flags::default(), &world).unwrap();
+        assert_eq!(line(&environment, "upstream.proxy"), told);
+        let settings = load(&Flags::default(), &environment).unwrap();
         assert!(!format!("{settings:?}").contains("canary"));
         assert_eq!(
-            line(&Fake::default(), "upstream.proxy"),
+            line(&FakeEnvironment::default(), "upstream.proxy"),
             "upstream.proxy = none  # default"
         );
-        let typed = Flags::default().with("--set", "upstream.proxy", Some("http://u:canary@p:1"));
-        let faults = load(&typed, &Fake::default()).unwrap_err().to_string();
-        assert!(faults.contains("can see command lines"), "{faults}");
-        assert!(!faults.contains("canary"), "{faults}");
-        let typed = Flags::default().with("--set", "upstream.proxy", Some("http://p:1"));
-        assert!(load(&typed, &Fake::default()).is_ok());
+        let configured =
+            Flags::default().with("--set", "upstream.proxy", Some("http://u:canary@p:1"));
+        let errors = load(&configured, &FakeEnvironment::default())
+            .unwrap_err()
+            .to_string();
+        assert!(errors.contains("can see command lines"), "{errors}");
+        assert!(!errors.contains("canary"), "{errors}");
+        let configured = Flags::default().with("--set", "upstream.proxy", Some("http://p:1"));
+        assert!(load(&configured, &FakeEnvironment::default()).is_ok());
     }
 
     #[test]
-    fn authorities_come_from_a_file_beside_or_instead_of_the_machines() {
+    fn root_certificates_extend_or_replace_those_of_the_system() {
         let pem = rcgen::generate_simple_self_signed(["a.example".to_owned()]);
         let pem = pem.unwrap().cert.pem();
-        let world = || Fake::default().file("ca.pem", &pem).file("empty", "");
-        let named = |file: &str| world().variable("DASHGATE_UPSTREAM_TLS_CA", file);
-        let roots = |world: &Fake| {
-            let settings = load(&Flags::default(), world).map_err(|faults| faults.to_string())?;
+        let environment = || {
+            FakeEnvironment::default()
+                .file("ca.pem", &pem)
+                .file("empty", "")
+        };
+        let configured_names =
+            |file: &str| environment().variable("DASHGATE_UPSTREAM_TLS_CA", file);
+        let roots = |environment: &FakeEnvironment| {
+            let settings =
+                load(&Flags::default(), environment).map_err(|errors| errors.to_string())?;
             Ok::<_, String>(format!("{:?}", settings.upstream.network.roots))
         };
-        let own = roots(&named("ca.pem")).unwrap();
+        let own = roots(&configured_names("ca.pem")).unwrap();
         assert_eq!(own, "Roots { own: 1, only_own: false }");
-        let only = |world: Fake| world.variable("DASHGATE_UPSTREAM_TLS_SYSTEM_ROOTS", "false");
-        let alone = roots(&only(named("ca.pem"))).unwrap();
+        let only = |environment: FakeEnvironment| {
+            environment.variable("DASHGATE_UPSTREAM_TLS_SYSTEM_ROOTS", "false")
+        };
+        let alone = roots(&only(configured_names("ca.pem"))).unwrap();
         assert_eq!(alone, "Roots { own: 1, only_own: true }");
-        for (world, expected) in [
-            (only(world()), "no certificate authority would be trusted"),
-            (named("missing"), "it cannot be read"),
-            (named("empty"), "it has no certificate"),
+        for (environment, expected) in [
+            (
+                only(environment()),
+                "no certificate authority would be trusted",
+            ),
+            (configured_names("missing"), "it cannot be read"),
+            (configured_names("empty"), "it has no certificate"),
         ] {
-            let faults = roots(&world).unwrap_err();
-            assert!(faults.contains(expected), "{faults}");
+            let errors = roots(&environment).unwrap_err();
+            assert!(errors.contains(expected), "{errors}");
         }
     }
 }

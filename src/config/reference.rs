@@ -1,17 +1,17 @@
-//! The table as text: the reference for people, and what is in force now.
+//! The table of settings as text: the reference, and the effective configuration.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::environment::Surroundings;
+use super::environment::Environment;
 use super::error::Origin;
-use super::layers::Raw;
+use super::layers::RawSettings;
 use super::network;
 use super::setting::{Change, Kind, Setting};
 use super::settings::{Endpoint, Settings};
 use super::table::ALL;
 
-/// What stands above the tables.
+/// The text above the tables.
 const PREFACE: &str = r#"# Settings
 
 Settings come from a TOML file (`--config FILE` or `DASHGATE_CONFIG`), environment variables and
@@ -73,24 +73,35 @@ pub fn markdown() -> String {
     text
 }
 
-/// A line for each setting that is in force, and where it came from. Secrets are hidden.
-pub(crate) fn listing(raw: &Raw, settings: &Settings, around: &dyn Surroundings) -> String {
+/// The effective configuration: a line for each setting with its source. Secrets are hidden.
+pub(crate) fn listing(
+    raw: &RawSettings,
+    settings: &Settings,
+    environment: &dyn Environment,
+) -> String {
     let mut text = String::new();
     for setting in ALL {
-        let typed = raw.value(setting);
-        let (value, origin) = match derived(setting.key, settings, around) {
-            Some(derived) if typed.origin == Origin::Default => derived,
-            // What it comes to is shown: as it was typed it may hold a password.
-            Some((proxy, _)) if setting.kind == Kind::Url => (proxy, typed.origin.to_string()),
-            Some(_) | None => (shown(setting.kind, typed.text), typed.origin.to_string()),
+        let configured = raw.value(setting);
+        let (value, origin) = match derived(setting.key, settings, environment) {
+            Some(derived) if configured.origin == Origin::Default => derived,
+            // The effective value is shown: the configured one may contain a password.
+            Some((proxy, _)) if setting.kind == Kind::Url => (proxy, configured.origin.to_string()),
+            Some(_) | None => (
+                shown(setting.kind, configured.text),
+                configured.origin.to_string(),
+            ),
         };
         let _ = writeln!(text, "{} = {value}  # {origin}", setting.key);
     }
     text
 }
 
-/// The value of a setting whose default follows from others.
-fn derived(key: &str, settings: &Settings, around: &dyn Surroundings) -> Option<(String, String)> {
+/// The value of a setting whose default depends on others.
+fn derived(
+    key: &str,
+    settings: &Settings,
+    environment: &dyn Environment,
+) -> Option<(String, String)> {
     match key {
         "server.drain_delay" => {
             let delay = settings.server.drain_delay.as_secs();
@@ -100,13 +111,13 @@ fn derived(key: &str, settings: &Settings, around: &dyn Surroundings) -> Option<
             let mebibytes = settings.memory.limit >> 20;
             Some((format!("{mebibytes}MiB"), settings.memory.source.to_owned()))
         }
-        "timeouts.unary" => Some(span(settings.timeouts.unary)),
-        "timeouts.stream" => Some(span(settings.timeouts.stream)),
+        "timeouts.unary" => Some(duration(settings.timeouts.unary)),
+        "timeouts.stream" => Some(duration(settings.timeouts.stream)),
         "upstream.proxy" => {
             let shown = network::shown(&settings.upstream.network);
-            Some((shown, network::proxy_origin(around)))
+            Some((shown, network::proxy_origin(environment)))
         }
-        "upstream.no_proxy" => network::no_proxy(around),
+        "upstream.no_proxy" => network::no_proxy(environment),
         "upstream.url" if !settings.upstream.accounts.is_empty() => {
             let names = settings.upstream.accounts.iter().map(|a| a.name.as_str());
             let names = names.collect::<Vec<_>>().join(", ");
@@ -120,8 +131,8 @@ fn derived(key: &str, settings: &Settings, around: &dyn Surroundings) -> Option<
     }
 }
 
-fn span(span: Duration) -> (String, String) {
-    (format!("{span:?}"), Origin::Default.to_string())
+fn duration(duration: Duration) -> (String, String) {
+    (format!("{duration:?}"), Origin::Default.to_string())
 }
 
 fn shown(kind: Kind, text: String) -> String {
@@ -147,7 +158,7 @@ fn row(setting: &Setting) -> String {
         setting.variable,
         takes(setting.kind),
         change(setting.change()),
-        setting.meaning.replace('|', "\\|"),
+        setting.description.replace('|', "\\|"),
         setting.reason.replace('|', "\\|"),
     )
 }
@@ -189,7 +200,7 @@ fn takes(kind: Kind) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_reference_is_what_the_table_says() {
+    fn the_published_reference_equals_the_table() {
         let page = include_str!("../../docs/configuration.md");
         assert!(
             page == super::markdown(),

@@ -1,14 +1,14 @@
-//! Where DashScope is: the hosts of each region.
+//! The hosts of DashScope's regions.
 
-use super::value::Wrong;
+use super::value::ValueError;
 
-/// The region that is meant when nobody says one: DashScope's first, where most keys belong.
+/// The default region: DashScope's first, to which most keys belong.
 pub(crate) const DEFAULT: &str = "cn-beijing";
 
-/// DashScope's path on every host.
+/// DashScope's base path on every host.
 const PATH: &str = "/api/v1";
 
-/// A region and the host that all accounts share there, if it has one.
+/// A region and its host for all accounts, if it has one.
 const REGIONS: [(&str, Option<&str>); 6] = [
     ("cn-beijing", Some("dashscope.aliyuncs.com")),
     ("ap-southeast-1", Some("dashscope-intl.aliyuncs.com")),
@@ -18,25 +18,28 @@ const REGIONS: [(&str, Option<&str>); 6] = [
     ("ap-northeast-1", None),
 ];
 
-/// Checks a region's name.
-pub(crate) fn known(region: &str) -> Result<(), Wrong> {
+/// Validates the name of a region.
+pub(crate) fn known(region: &str) -> Result<(), ValueError> {
     if REGIONS.iter().any(|(name, _)| *name == region) {
         return Ok(());
     }
     let names: Vec<_> = REGIONS.iter().map(|(name, _)| *name).collect();
-    let mend = format!("write one of {}", names.join(", "));
-    Err(Wrong::new("it is not a region of DashScope", mend))
+    let fix = format!("write one of {}", names.join(", "));
+    Err(ValueError::new("it is not a region of DashScope", fix))
 }
 
-/// The base URL of a region. A region that was asked for by name is reached by the workspace's own
-/// host when there is a workspace, as DashScope's SDKs do.
-pub(crate) fn base_url(region: Option<&str>, workspace: Option<&str>) -> Result<String, Wrong> {
+/// The base URL of a region. If a region is configured, a workspace is reached by its own host, as
+/// in DashScope's SDKs.
+pub(crate) fn base_url(
+    region: Option<&str>,
+    workspace: Option<&str>,
+) -> Result<String, ValueError> {
     if let (Some(region), Some(workspace)) = (region, workspace) {
         let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         if workspace.len() > 63 || !workspace.bytes().all(letters) {
             let problem = "the workspace cannot be part of a host's name";
-            let mend = "check upstream.workspace, or give upstream.url instead of a region";
-            return Err(Wrong::new(problem, mend));
+            let fix = "check upstream.workspace, or give upstream.url instead of a region";
+            return Err(ValueError::new(problem, fix));
         }
         return Ok(format!(
             "https://{workspace}.{region}.maas.aliyuncs.com{PATH}"
@@ -46,7 +49,7 @@ pub(crate) fn base_url(region: Option<&str>, workspace: Option<&str>) -> Result<
     let shared = REGIONS.iter().find(|(name, _)| *name == region);
     match shared.and_then(|(_, host)| *host) {
         Some(host) => Ok(format!("https://{host}{PATH}")),
-        None => Err(Wrong::new(
+        None => Err(ValueError::new(
             "this region has no host that all accounts share",
             "set upstream.workspace (DASHSCOPE_WORKSPACE_ID) too, or give upstream.url",
         )),

@@ -1,18 +1,18 @@
-//! The file of settings as a JSON Schema, for editors and for whoever checks it elsewhere.
+//! The JSON Schema of the settings file, for editors and validators.
 //!
-//! Written as text by hand: a library for JSON would be all this room needs it for.
+//! Generated as text: this module would need a JSON library for nothing else.
 
 use std::fmt::Write as _;
 
 use super::setting::{Kind, Setting};
 use super::table::ALL;
 
-/// A number of bytes, as JSON Schema says it.
+/// The schema of a size in bytes.
 const SIZE: &str = "\"type\": [\"integer\", \"string\"], \"minimum\": 0, \
                     \"pattern\": \"^[0-9]+ *(B|KiB|MiB|GiB)?$\"";
 
-/// A span of time, as the file writes it.
-const SPAN: &str = r#""type": "string", "pattern": "^[0-9]+ *(ms|s|m|h)$""#;
+/// The schema of a duration.
+const DURATION: &str = r#""type": "string", "pattern": "^[0-9]+ *(ms|s|m|h)$""#;
 
 /// `docs/config.schema.json`.
 pub fn schema() -> String {
@@ -25,7 +25,7 @@ pub fn schema() -> String {
     text
 }
 
-/// What is inside a section: its settings, and the sections below it.
+/// The schema of a section: its settings and subsections.
 fn table(section: &str, depth: usize) -> String {
     let mut names: Vec<&str> = Vec::new();
     for setting in ALL {
@@ -61,7 +61,7 @@ fn table(section: &str, depth: usize) -> String {
 
 fn entry(setting: &Setting, depth: usize) -> String {
     let space = "  ".repeat(depth);
-    let words = format!("{} {}", setting.meaning, setting.reason);
+    let words = format!("{} {}", setting.description, setting.reason);
     let mut text = format!("{space}\"description\": {},\n", quoted(&words));
     if let Some(default) = default(setting) {
         let _ = writeln!(text, "{space}\"default\": {default},");
@@ -70,7 +70,7 @@ fn entry(setting: &Setting, depth: usize) -> String {
     text
 }
 
-/// The default as the file would write it.
+/// The default in the form of the file.
 fn default(setting: &Setting) -> Option<String> {
     let text = setting.default;
     match setting.kind {
@@ -80,7 +80,7 @@ fn default(setting: &Setting) -> Option<String> {
             let names: Vec<_> = text.split(',').map(quoted).collect();
             Some(format!("[{}]", names.join(", ")))
         }
-        // Tables have no default but the empty one.
+        // Tables are empty by default.
         Kind::Aliases
         | Kind::Fallbacks
         | Kind::Durations
@@ -105,7 +105,7 @@ fn shape(kind: Kind) -> String {
     match kind {
         Kind::Address | Kind::Text | Kind::Path | Kind::Url => "\"type\": \"string\"".to_owned(),
         Kind::Secret => "\"type\": \"string\", \"writeOnly\": true".to_owned(),
-        Kind::Duration(..) => SPAN.to_owned(),
+        Kind::Duration(..) => DURATION.to_owned(),
         Kind::Size(..) => SIZE.to_owned(),
         Kind::Count(least, most) => {
             format!("\"type\": \"integer\", \"minimum\": {least}, \"maximum\": {most}")
@@ -118,7 +118,7 @@ fn shape(kind: Kind) -> String {
         Kind::Names => names.to_owned(),
         Kind::Aliases => each("\"type\": \"string\""),
         Kind::Fallbacks => each(names),
-        Kind::Durations => each(SPAN),
+        Kind::Durations => each(DURATION),
         Kind::Counts => each("\"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000000"),
         Kind::Sizes => each(SIZE),
         Kind::Rates => each(
@@ -128,7 +128,7 @@ fn shape(kind: Kind) -> String {
     }
 }
 
-/// A text as JSON writes it.
+/// Quotes a text for JSON.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_published_schema_is_what_the_table_says() {
+    fn the_published_schema_equals_the_table() {
         let published = include_str!("../../docs/config.schema.json");
         assert!(
             published == schema(),

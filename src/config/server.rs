@@ -1,13 +1,13 @@
-//! The settings of the front door: where it listens, whom it lets in, what it bears.
+//! Settings of the server: addresses, TLS, limits.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::Address;
-use super::setting_reader::Checker;
-use super::value::{self, Wrong};
+use super::setting_reader::SettingReader;
+use super::value::{self, ValueError};
 
-/// The front door.
+/// Settings of the server.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Server {
@@ -37,73 +37,79 @@ pub struct Server {
     pub core_dumps: bool,
 }
 
-/// TLS at the front door. The files are not read here.
+/// TLS settings of the server. The files are not read here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Tls {
     pub certificate: PathBuf,
     pub key: PathBuf,
     pub client_ca: Option<PathBuf>,
-    /// Whether a caller without a certificate is let in all the same.
+    /// Whether a connection without a client certificate is accepted.
     pub client_optional: bool,
     pub handshake_timeout: Duration,
     pub reload_interval: Duration,
 }
 
 /// Reads the section of the server.
-pub(crate) fn server(checker: &mut Checker<'_>) -> Server {
-    let listen = checker.read("server.listen", |text| value::address(text).map(Some));
+pub(crate) fn server(reader: &mut SettingReader<'_>) -> Server {
+    let listen = reader.read("server.listen", |text| value::address(text).map(Some));
     let local = listen.as_ref().is_none_or(Address::is_loopback);
-    let delayed = checker.raw.typed("server.drain_delay").is_some();
-    let drain_delay = checker.duration("server.drain_delay");
+    let delayed = reader.raw.configured("server.drain_delay").is_some();
+    let drain_delay = reader.duration("server.drain_delay");
     Server {
-        // One that is wrong is a fault by now, and nothing listens there.
+        // An invalid address has been recorded as an error, so nothing will listen on it.
         listen: listen.unwrap_or_else(|| Address::Unix(PathBuf::new())),
-        tls: tls(checker),
-        allowed_origins: checker.read("server.allowed_origins", origins),
-        max_request_bytes: checker.size("server.max_request_bytes"),
-        max_chunk_bytes: checker.size("server.max_chunk_bytes"),
-        max_metadata_bytes: checker.size("server.max_metadata_bytes"),
-        threads: checker.count("server.threads"),
-        max_in_flight: checker.count("server.max_in_flight"),
-        caller_share_percent: checker.count("server.caller_share_percent"),
-        max_partial_requests: checker.count("server.max_partial_requests"),
-        max_connections: checker.count("server.max_connections"),
-        max_connections_per_address: checker.count("server.max_connections_per_address"),
-        max_streams_per_connection: checker.count("server.max_streams_per_connection"),
-        max_connection_age: checker.duration("server.max_connection_age"),
-        max_connection_age_grace: checker.duration("server.max_connection_age_grace"),
-        max_connection_idle: checker.duration("server.max_connection_idle"),
-        min_ping_interval: checker.duration("server.min_ping_interval"),
-        handshake_timeout: checker.duration("server.handshake_timeout"),
-        header_timeout: checker.duration("server.header_timeout"),
-        request_body_timeout: checker.duration("server.request_body_timeout"),
+        tls: tls(reader),
+        allowed_origins: reader.read("server.allowed_origins", origins),
+        max_request_bytes: reader.size("server.max_request_bytes"),
+        max_chunk_bytes: reader.size("server.max_chunk_bytes"),
+        max_metadata_bytes: reader.size("server.max_metadata_bytes"),
+        threads: reader.count("server.threads"),
+        max_in_flight: reader.count("server.max_in_flight"),
+        caller_share_percent: reader.count("server.caller_share_percent"),
+        max_partial_requests: reader.count("server.max_partial_requests"),
+        max_connections: reader.count("server.max_connections"),
+        max_connections_per_address: reader.count("server.max_connections_per_address"),
+        max_streams_per_connection: reader.count("server.max_streams_per_connection"),
+        max_connection_age: reader.duration("server.max_connection_age"),
+        max_connection_age_grace: reader.duration("server.max_connection_age_grace"),
+        max_connection_idle: reader.duration("server.max_connection_idle"),
+        min_ping_interval: reader.duration("server.min_ping_interval"),
+        handshake_timeout: reader.duration("server.handshake_timeout"),
+        header_timeout: reader.duration("server.header_timeout"),
+        request_body_timeout: reader.duration("server.request_body_timeout"),
         drain_delay: match delayed || !local {
             true => drain_delay,
             false => Duration::ZERO,
         },
-        drain_timeout: checker.duration("server.drain_timeout"),
-        heartbeat_after: checker.duration("server.heartbeat_after"),
-        core_dumps: checker.read("server.core_dumps", value::switch),
+        drain_timeout: reader.duration("server.drain_timeout"),
+        heartbeat_after: reader.duration("server.heartbeat_after"),
+        core_dumps: reader.read("server.core_dumps", value::switch),
     }
 }
 
-fn tls(checker: &mut Checker<'_>) -> Option<Tls> {
-    let certificate = checker.path("server.tls.certificate");
-    let key = checker.path("server.tls.key");
-    let client_ca = checker.path("server.tls.client_ca");
-    let said = checker.raw.typed("server.tls.client_certificate").is_some();
-    let client_optional = checker.read("server.tls.client_certificate", |text| match text {
+fn tls(reader: &mut SettingReader<'_>) -> Option<Tls> {
+    let certificate = reader.path("server.tls.certificate");
+    let key = reader.path("server.tls.key");
+    let client_ca = reader.path("server.tls.client_ca");
+    let said = reader
+        .raw
+        .configured("server.tls.client_certificate")
+        .is_some();
+    let client_optional = reader.read("server.tls.client_certificate", |text| match text {
         "" | "required" => Ok(false),
         "optional" => Ok(true),
-        _ => Err(Wrong::new("it is neither", "write required or optional")),
+        _ => Err(ValueError::new(
+            "it is neither",
+            "write required or optional",
+        )),
     });
-    let handshake_timeout = checker.duration("server.tls.handshake_timeout");
-    let reload_interval = checker.duration("server.tls.reload_interval");
-    // Whoever writes "required" must not get less.
+    let handshake_timeout = reader.duration("server.tls.handshake_timeout");
+    let reload_interval = reader.duration("server.tls.reload_interval");
+    // "required" without an authority must not silently be less.
     if said && client_ca.is_none() {
         let problem = "client certificates cannot be verified";
-        checker.clash(
+        reader.conflict(
             "server.tls.client_certificate",
             problem,
             "set server.tls.client_ca",
@@ -120,19 +126,19 @@ fn tls(checker: &mut Checker<'_>) -> Option<Tls> {
         }),
         (Some(_), None) => {
             let problem = "a certificate needs its key";
-            checker.clash("server.tls.certificate", problem, "set server.tls.key too");
+            reader.conflict("server.tls.certificate", problem, "set server.tls.key too");
             None
         }
         (None, Some(_)) => {
             let problem = "a key needs its certificate";
-            checker.clash("server.tls.key", problem, "set server.tls.certificate too");
+            reader.conflict("server.tls.key", problem, "set server.tls.certificate too");
             None
         }
         (None, None) => {
             if client_ca.is_some() {
-                let mend = "set server.tls.certificate and server.tls.key too";
+                let fix = "set server.tls.certificate and server.tls.key too";
                 let problem = "client certificates require TLS";
-                checker.clash("server.tls.client_ca", problem, mend);
+                reader.conflict("server.tls.client_ca", problem, fix);
             }
             None
         }
@@ -140,8 +146,8 @@ fn tls(checker: &mut Checker<'_>) -> Option<Tls> {
 }
 
 /// `https://app.example.com,http://localhost:5173`, or `*`.
-fn origins(text: &str) -> Result<Vec<String>, Wrong> {
-    let mend = "write https://host or http://host:port, separated by commas, or * alone";
+fn origins(text: &str) -> Result<Vec<String>, ValueError> {
+    let fix = "write https://host or http://host:port, separated by commas, or * alone";
     let origins = value::names(text)?;
     for origin in &origins {
         let host = origin.split_once("://").map_or("", |(scheme, host)| {
@@ -153,11 +159,11 @@ fn origins(text: &str) -> Result<Vec<String>, Wrong> {
         let plain = |byte: u8| byte.is_ascii_graphic() && !b"/*?#@".contains(&byte);
         let written = host.bytes().all(plain) && host == host.to_ascii_lowercase();
         if origin != "*" && (host.is_empty() || !written) {
-            return Err(Wrong::new(format!("{origin:?} is not an origin"), mend));
+            return Err(ValueError::new(format!("{origin:?} is not an origin"), fix));
         }
     }
     if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
-        return Err(Wrong::new("* is every origin already", mend));
+        return Err(ValueError::new("* is every origin already", fix));
     }
     Ok(origins)
 }
@@ -165,7 +171,7 @@ fn origins(text: &str) -> Result<Vec<String>, Wrong> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::environment::fake::Fake;
+    use crate::config::environment::fake::FakeEnvironment;
     use crate::config::layers::Flags;
     use crate::config::load;
 
@@ -173,14 +179,14 @@ mod tests {
         let flags = pairs.iter().fold(Flags::default(), |flags, (key, value)| {
             flags.with("--set", key, Some(*value))
         });
-        let loaded = load(&flags, &Fake::default());
+        let loaded = load(&flags, &FakeEnvironment::default());
         loaded
             .map(|all| all.server)
-            .map_err(|faults| faults.to_string())
+            .map_err(|errors| errors.to_string())
     }
 
     #[test]
-    fn tls_is_whole_or_not_there() {
+    fn tls_needs_certificate_and_key() {
         let pair = [
             ("server.tls.certificate", "c.pem"),
             ("server.tls.key", "k.pem"),
@@ -208,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_what_browsers_send() {
+    fn origins_have_the_form_that_browsers_send() {
         for (text, expected) in [
             ("", Some(0)),
             ("*", Some(1)),

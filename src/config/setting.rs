@@ -1,19 +1,19 @@
-//! What a setting is.
+//! The definition of a setting.
 
-/// What kind of value a setting takes, and its range.
+/// The type of a setting's value, with its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An IP address and a port, or a Unix socket.
+    /// An IP address with a port, or a Unix socket.
     Address,
-    /// A span of time, from the least to the most.
+    /// A duration, with minimum and maximum.
     Duration(&'static str, &'static str),
-    /// A number of bytes, from the least to the most.
+    /// A number of bytes, with minimum and maximum.
     Size(&'static str, &'static str),
-    /// A number, from the least to the most.
+    /// An integer, with minimum and maximum.
     Count(u64, u64),
     /// `true` or `false`.
     Switch,
-    /// One of these words.
+    /// One of these values.
     Choice(&'static [&'static str]),
     /// A text.
     Text,
@@ -25,51 +25,52 @@ pub enum Kind {
     Path,
     /// A list of names.
     Names,
-    /// For each name another name.
+    /// A map from name to name.
     Aliases,
-    /// For each name a list of names.
+    /// A map from name to list of names.
     Fallbacks,
-    /// For each name a span of time.
+    /// A map from name to duration.
     Durations,
-    /// For each name a number.
+    /// A map from name to number.
     Counts,
-    /// For each name a number of bytes.
+    /// A map from name to number of bytes.
     Sizes,
-    /// For each name two prices.
+    /// A map from name to two prices.
     Rates,
 }
 
-/// One setting.
+/// A setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// Its name in the file: section and key.
+    /// Its key in the file, with the section.
     pub key: &'static str,
     /// Its environment variable.
     pub variable: &'static str,
-    /// Its own flag; every setting but a secret can also be set with `--set KEY=VALUE`.
+    /// Its own flag. Every setting except secrets can also be set with `--set KEY=VALUE`.
     pub flag: Option<&'static str>,
-    /// What it takes.
+    /// Type and range.
     pub kind: Kind,
-    /// Its default, written as a variable would be. Empty: not set.
+    /// Default, in the form of a variable. Empty: not set.
     pub default: &'static str,
-    /// What it decides.
-    pub meaning: &'static str,
-    /// Why the default is what it is.
+    /// Description.
+    pub description: &'static str,
+    /// The reason for the default.
     pub reason: &'static str,
 }
 
-/// What happens when a setting is changed while the gateway runs.
+/// When a change at run time takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It holds for the calls that come next.
+    /// For new calls.
     Live,
-    /// It holds after a restart.
+    /// After a restart.
     Restart,
-    /// It is of commands that read it each time they run.
+    /// At the next run of the command that reads it.
     EachRun,
 }
 
-/// What is live: sections, with their dot, and single keys. All else needs a restart.
+/// Settings that are applied at run time: sections with a trailing dot, and single keys. All others
+/// need a restart.
 const LIVE: &[&str] = &[
     "log.level",
     "models.",
@@ -87,7 +88,7 @@ const LIVE: &[&str] = &[
 ];
 
 impl Setting {
-    /// What happens when it is changed while the gateway runs.
+    /// When a change at run time takes effect.
     pub fn change(&self) -> Change {
         let is = |live: &&str| match live.ends_with('.') {
             true => self.key.starts_with(*live),
@@ -105,8 +106,8 @@ impl Setting {
 
 macro_rules! settings {
     ($($key:literal [$kind:expr] = $default:literal, $variable:literal $($flag:literal)?:
-        $meaning:literal, $reason:literal;)+) => {
-        /// The rows, in the order of the reference.
+        $description:literal, $reason:literal;)+) => {
+        /// The settings, in the order of the reference.
         pub(crate) const ROWS: &[$crate::config::setting::Setting] =
             &[$($crate::config::setting::Setting {
             key: $key,
@@ -114,7 +115,7 @@ macro_rules! settings {
             flag: $crate::config::setting::settings!(@flag $($flag)?),
             kind: $kind,
             default: $default,
-            meaning: $meaning,
+            description: $description,
             reason: $reason,
         },)+];
     };
@@ -122,5 +123,6 @@ macro_rules! settings {
     (@flag $flag:literal) => { Some($flag) };
 }
 
-/// Makes a list of settings: `"key" [kind] = "default", "VARIABLE" "--flag": "meaning", "reason";`.
+/// Defines a list of settings: `"key" [kind] = "default", "VARIABLE" "--flag": "meaning",
+/// "reason";`.
 pub(crate) use settings;

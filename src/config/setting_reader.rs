@@ -1,70 +1,70 @@
-//! Reads settings one by one, and keeps all that is wrong.
+//! Reads individual settings and collects all errors.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::{Fault, Faults, Origin};
-use super::layers::{Raw, Typed};
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::layers::{ConfiguredValue, RawSettings};
 use super::setting::{Kind, Setting};
 use super::table;
-use super::value::{self, Wrong};
+use super::value::{self, ValueError};
 
-/// The most of a wrong value that is quoted.
+/// The longest part of an invalid value that is quoted.
 const MAX_QUOTED: usize = 60;
 
-/// Reads settings one by one and keeps what is wrong.
-pub(crate) struct Checker<'a> {
-    /// What was typed.
-    pub(crate) raw: &'a Raw,
-    faults: Vec<Fault>,
+/// Reads individual settings and collects all errors.
+pub(crate) struct SettingReader<'a> {
+    /// The configured values.
+    pub(crate) raw: &'a RawSettings,
+    errors: Vec<ConfigError>,
 }
 
-impl<'a> Checker<'a> {
-    /// Begins with what was already wrong before.
-    pub(crate) fn new(raw: &'a Raw) -> Self {
-        let faults = raw.faults.clone();
-        Self { raw, faults }
+impl<'a> SettingReader<'a> {
+    /// Starts with the errors of reading the sources.
+    pub(crate) fn new(raw: &'a RawSettings) -> Self {
+        let errors = raw.errors.clone();
+        Self { raw, errors }
     }
 
-    /// How much has been wrong so far.
-    pub(crate) fn faults(&self) -> usize {
-        self.faults.len()
+    /// The number of errors so far.
+    pub(crate) fn error_count(&self) -> usize {
+        self.errors.len()
     }
 
-    /// The settings, if nothing was wrong.
-    pub(crate) fn finish<T>(self, settings: T) -> Result<T, Faults> {
-        if self.faults.is_empty() {
+    /// Returns the settings if there are no errors.
+    pub(crate) fn finish<T>(self, settings: T) -> Result<T, ConfigErrors> {
+        if self.errors.is_empty() {
             return Ok(settings);
         }
-        Err(Faults(self.faults))
+        Err(ConfigErrors(self.errors))
     }
 
-    /// The value of a setting. A wrong one is kept as a fault, and stands in for itself as nothing.
+    /// Reads a setting. An invalid one is recorded as an error and replaced by the type's default.
     pub(crate) fn read<T: Default>(
         &mut self,
         key: &'static str,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
+        parse: impl Fn(&str) -> Result<T, ValueError>,
     ) -> T {
         let Some(setting) = table::find(key) else {
-            // Only a key that the code misspells comes here; the test of defaults finds it.
-            self.fault(
+            // Reached only for a key that the code misspells, which the test of defaults finds.
+            self.report(
                 key,
                 Origin::Default,
-                Wrong::new("it is not in the table", ""),
+                ValueError::new("it is not in the table", ""),
             );
             return T::default();
         };
-        let typed = self.raw.value(setting);
-        match parse(&typed.text) {
+        let configured = self.raw.value(setting);
+        match parse(&configured.text) {
             Ok(value) => value,
             Err(wrong) => {
-                self.quote(key, &typed, wrong);
+                self.report_value(key, &configured, wrong);
                 T::default()
             }
         }
     }
 
-    /// A duration within its range.
+    /// Reads a duration and checks its range.
     pub(crate) fn duration(&mut self, key: &'static str) -> Duration {
         let range = match table::find(key).map(|setting| setting.kind) {
             Some(Kind::Duration(least, most)) => Some((least, most)),
@@ -75,17 +75,17 @@ impl<'a> Checker<'a> {
         })
     }
 
-    /// A duration that may not be more than another; a default gives way.
+    /// Reads a duration that may not exceed `max`; a default is lowered to it.
     pub(crate) fn duration_below(&mut self, key: &'static str, max: Duration) -> Duration {
         let duration = self.duration(key);
-        if duration > max && self.raw.typed(key).is_some() {
-            let mend = "lower it or raise timeouts.max";
-            self.clash(key, "it is more than timeouts.max", mend);
+        if duration > max && self.raw.configured(key).is_some() {
+            let fix = "lower it or raise timeouts.max";
+            self.conflict(key, "it is more than timeouts.max", fix);
         }
         duration.min(max)
     }
 
-    /// A size within its range.
+    /// Reads a size and checks its range.
     pub(crate) fn size(&mut self, key: &'static str) -> usize {
         let range = match table::find(key).map(|setting| setting.kind) {
             Some(Kind::Size(least, most)) => Some((least, most)),
@@ -94,12 +94,12 @@ impl<'a> Checker<'a> {
         self.read(key, |text| within(value::size(text)?, range, value::size))
     }
 
-    /// A size within its range, if one is set.
+    /// Reads an optional size and checks its range.
     pub(crate) fn size_if_set(&mut self, key: &'static str) -> Option<usize> {
-        self.raw.typed(key).is_some().then(|| self.size(key))
+        self.raw.configured(key).is_some().then(|| self.size(key))
     }
 
-    /// A number within its range.
+    /// Reads a number and checks its range.
     pub(crate) fn count<T: TryFrom<u64> + Default>(&mut self, key: &'static str) -> T {
         let range = match table::find(key).map(|setting| setting.kind) {
             Some(Kind::Count(least, most)) => Some((least, most)),
@@ -116,41 +116,53 @@ impl<'a> Checker<'a> {
         })
     }
 
-    /// The path of a file, if one is set.
+    /// Reads the optional path of a file.
     pub(crate) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         self.read(key, |text| {
             Ok((!text.is_empty()).then(|| PathBuf::from(text)))
         })
     }
 
-    /// Two settings that do not fit, each right by itself.
-    pub(crate) fn clash(&mut self, key: &'static str, problem: &str, mend: &str) {
-        let origin = self.raw.typed(key).map(|typed| typed.origin.clone());
+    /// Records that two settings, each valid, conflict.
+    pub(crate) fn conflict(&mut self, key: &'static str, problem: &str, fix: &str) {
+        let origin = self
+            .raw
+            .configured(key)
+            .map(|configured| configured.origin.clone());
         let origin = origin.unwrap_or(Origin::Default);
-        self.fault(key, origin, Wrong::new(problem, mend));
+        self.report(key, origin, ValueError::new(problem, fix));
     }
 
-    /// Keeps a fault with the value that caused it, unless that is a secret.
-    pub(crate) fn quote(&mut self, key: &str, typed: &Typed, wrong: Wrong) {
+    /// Records an error with the value that caused it, unless that is a secret.
+    pub(crate) fn report_value(
+        &mut self,
+        key: &str,
+        configured: &ConfiguredValue,
+        wrong: ValueError,
+    ) {
         let hidden = |setting: &Setting| matches!(setting.kind, Kind::Secret | Kind::Url);
         let secret = table::find(key).is_none_or(hidden);
         let problem = match secret {
             true => wrong.problem,
             false => {
-                let text: String = typed.text.chars().take(MAX_QUOTED).collect();
+                let text: String = configured.text.chars().take(MAX_QUOTED).collect();
                 format!("{text:?}: {}", wrong.problem)
             }
         };
-        self.fault(key, typed.origin.clone(), Wrong::new(problem, wrong.mend));
+        self.report(
+            key,
+            configured.origin.clone(),
+            ValueError::new(problem, wrong.fix),
+        );
     }
 
-    /// Keeps a fault. It must not hold a secret.
-    pub(crate) fn fault(&mut self, key: &str, origin: Origin, wrong: Wrong) {
-        self.faults.push(Fault {
+    /// Records an error, which must not contain a secret.
+    pub(crate) fn report(&mut self, key: &str, origin: Origin, wrong: ValueError) {
+        self.errors.push(ConfigError {
             key: key.to_owned(),
             origin,
             problem: wrong.problem,
-            mend: wrong.mend,
+            fix: wrong.fix,
         });
     }
 }
@@ -158,10 +170,10 @@ impl<'a> Checker<'a> {
 fn within<T: PartialOrd>(
     value: T,
     range: Option<(&'static str, &'static str)>,
-    parse: impl Fn(&str) -> Result<T, Wrong>,
-) -> Result<T, Wrong> {
+    parse: impl Fn(&str) -> Result<T, ValueError>,
+) -> Result<T, ValueError> {
     let Some((least, most)) = range else {
-        return Err(Wrong::new("the table has no range for it", ""));
+        return Err(ValueError::new("the table has no range for it", ""));
     };
     if value < parse(least)? || value > parse(most)? {
         return Err(outside(least, most));
@@ -169,6 +181,6 @@ fn within<T: PartialOrd>(
     Ok(value)
 }
 
-fn outside(least: impl std::fmt::Display, most: impl std::fmt::Display) -> Wrong {
-    Wrong::new("it is out of range", format!("write {least} to {most}"))
+fn outside(least: impl std::fmt::Display, most: impl std::fmt::Display) -> ValueError {
+    ValueError::new("it is out of range", format!("write {least} to {most}"))
 }

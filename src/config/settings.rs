@@ -1,4 +1,4 @@
-//! The checked settings: plain values that cannot be wrong. Each room is given its own part.
+//! The validated settings. Each module gets its own part.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,38 +11,38 @@ use super::client::Client;
 use super::memory::Memory;
 use super::server::Server;
 
-/// All settings. What each means stands in [`super::table`], under the same name.
+/// All settings. [`super::table`] documents them under the same names.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The front door.
+    /// The server.
     pub server: Server,
-    /// How much memory calls may hold.
+    /// Memory of calls.
     pub memory: Memory,
-    /// The clocks of a call.
+    /// Timeouts of calls.
     pub timeouts: Timeouts,
-    /// The back door.
+    /// DashScope.
     pub upstream: Upstream,
-    /// Second tries.
+    /// Retries.
     pub retry: Retry,
-    /// Calls that are done once.
+    /// Idempotency.
     pub idempotency: Idempotency,
-    /// Names of models.
+    /// Models.
     pub models: Models,
-    /// Who may call.
+    /// Authentication and limits.
     pub callers: Callers,
     /// The log.
     pub log: Log,
-    /// The operator's door.
+    /// The admin port.
     pub admin: Admin,
-    /// What is counted and traced.
+    /// Metrics and traces.
     pub telemetry: Telemetry,
     /// The commands that call a gateway.
     pub client: Client,
-    /// What is in force, as text, without secrets.
+    /// The effective configuration as text, without secrets.
     pub effective: String,
 }
 
-/// The clocks of a call.
+/// Timeouts of calls.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Timeouts {
@@ -54,13 +54,13 @@ pub struct Timeouts {
     pub slow_consumer: Duration,
 }
 
-/// The back door.
+/// DashScope.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Upstream {
-    /// Who is asked, by `upstream.url`, `api_key`, `api_key_file` and `region` together.
+    /// The upstream, from `upstream.url`, `api_key`, `api_key_file` and `region` together.
     pub endpoint: Endpoint,
-    /// Those of `upstream.accounts_file`, who are asked instead if there are any.
+    /// The accounts in `upstream.accounts_file`, which replace `endpoint` if there are any.
     pub accounts: Vec<Account>,
     pub breaker_failures: u32,
     pub breaker_pause: Duration,
@@ -68,12 +68,12 @@ pub struct Upstream {
     pub data_inspection: Option<String>,
     pub connect_timeout: Duration,
     pub max_connection_age: Duration,
-    /// By `upstream.proxy`, `no_proxy`, `tls.ca` and `tls.system_roots`.
+    /// From `upstream.proxy`, `no_proxy`, `tls.ca` and `tls.system_roots`.
     pub network: Network,
     pub allow_plaintext: bool,
     pub inline_limit: usize,
     pub max_request_bytes: usize,
-    /// By `upstream.unknown_uploads`.
+    /// From `upstream.unknown_uploads`.
     pub refuse_unknown_uploads: bool,
     pub private_hosts: Vec<String>,
     pub max_event_bytes: usize,
@@ -85,47 +85,47 @@ pub struct Upstream {
     pub show_messages: bool,
 }
 
-/// Who is asked. There is no DashScope without a key, so the key stands with its address.
+/// The upstream. There is no DashScope without a key, so the address has its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// The embedded DashScope, in this process.
+    /// The emulator in this process.
     Embedded,
-    /// DashScope, or what plays it.
+    /// DashScope or a compatible server.
     Remote {
-        /// With `/api/v1`, without a slash at the end.
+        /// Includes `/api/v1`, without a trailing slash.
         base_url: String,
-        /// What is sent as `Authorization: Bearer`.
+        /// Sent as `Authorization: Bearer`.
         api_key: Secret,
     },
 }
 
-/// An account at DashScope.
+/// A DashScope account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// What the operator calls it.
+    /// Its name in the configuration.
     pub name: String,
     /// Its address and key.
     pub endpoint: Endpoint,
     /// Its workspace, if calls are made in one.
     pub workspace: Option<String>,
-    /// How much it gets of what all get together.
+    /// Its share of all calls, relative to the weights of the others.
     pub weight: u32,
-    /// The rates of its models, by patterns.
+    /// Rate limits by model pattern.
     pub limits: Vec<AccountLimit>,
 }
 
-/// What an account may ask of the models of a pattern.
+/// Rate limits of an account for the models of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountLimit {
-    /// The models; `*` stands for anything.
+    /// The models; `*` matches any characters.
     pub models: String,
-    /// Calls a minute.
+    /// Calls per minute.
     pub requests_per_minute: Option<u32>,
-    /// Tokens a minute, in and out.
+    /// Input and output tokens per minute.
     pub tokens_per_minute: Option<u32>,
 }
 
-/// Second tries.
+/// Retries.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Retry {
@@ -134,7 +134,7 @@ pub struct Retry {
     pub after_reset: bool,
 }
 
-/// Calls that are done once.
+/// Idempotency.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Idempotency {
@@ -143,7 +143,7 @@ pub struct Idempotency {
     pub max_bytes: usize,
 }
 
-/// Names of models, in the order in which they were given. A name stands once on the left.
+/// Models, in the order of the configuration. A name is a key at most once.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Models {
@@ -153,19 +153,19 @@ pub struct Models {
     pub first_event_timeouts: Vec<(String, Duration)>,
     pub max_request_bytes: Vec<(String, usize)>,
     pub audio_limits: Vec<(String, Duration)>,
-    /// `models.long_audio`: whether such a call is refused.
+    /// From `models.long_audio`: whether such a call is refused.
     pub refuse_long_audio: bool,
     pub max_in_flight: Vec<(String, usize)>,
 }
 
-/// Who may call.
+/// Authentication and limits.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Callers {
     pub keys_file: Option<PathBuf>,
     pub pass_through: bool,
-    /// Which tokens are accepted, by `callers.jwks` and `callers.jwt_*` together.
-    pub tokens: Option<Tokens>,
+    /// The accepted tokens, from `callers.jwks` and `callers.jwt_*` together.
+    pub tokens: Option<TokenSettings>,
     pub certificate_uris: Vec<String>,
     pub max_tracked: usize,
     pub allow_anyone: bool,
@@ -173,26 +173,26 @@ pub struct Callers {
     pub limits: CallerLimits,
 }
 
-/// Which tokens are accepted.
+/// The accepted tokens.
 #[derive(Clone, Debug)]
-pub struct Tokens {
-    /// A path, or an address that begins with `https:`, or `http:` on this machine.
+pub struct TokenSettings {
+    /// A path, or a URL with `https:`, or with `http:` on a loopback host.
     pub jwks: String,
     /// `iss`.
     pub issuer: String,
-    /// One of these in `aud`; never empty.
+    /// `aud` must have one of these; never empty.
     pub audience: Vec<String>,
-    /// The algorithms; never empty.
+    /// Accepted algorithms; never empty.
     pub algorithms: Vec<String>,
-    /// By how much clocks may differ.
+    /// The most that clocks may differ.
     pub clock_skew: Duration,
     /// The claim that names the caller.
     pub name_claim: String,
-    /// The claim that limits it.
+    /// The claim with the caller's limits.
     pub limits_claim: Option<String>,
 }
 
-/// What a caller may use of whom nothing else is said; 0 is no limit.
+/// Default limits of callers. Zero is no limit.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct CallerLimits {
@@ -204,16 +204,16 @@ pub struct CallerLimits {
 }
 
 impl Callers {
-    /// Whether callers are asked who they are.
-    pub fn are_asked(&self) -> bool {
+    /// Whether authentication is configured.
+    pub fn require_authentication(&self) -> bool {
         let texts = self.keys_file.is_some() || self.pass_through || self.tokens.is_some();
         texts || !self.certificate_uris.is_empty()
     }
 }
 
 impl Models {
-    /// Every model that is named for being asked.
-    pub fn named(&self) -> Vec<String> {
+    /// Every model that may be sent to DashScope according to the settings.
+    pub fn configured_names(&self) -> Vec<String> {
         let aliases = self.aliases.iter().map(|(_, model)| model.clone());
         let fallbacks = self.fallbacks.iter();
         let fallbacks = fallbacks.flat_map(|(model, next)| std::iter::once(model).chain(next));
@@ -229,7 +229,7 @@ pub struct Log {
     pub format: LogFormat,
 }
 
-/// The operator's door.
+/// The admin port.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Admin {
@@ -237,11 +237,11 @@ pub struct Admin {
     pub allowed_hosts: Vec<String>,
 }
 
-/// What is counted and traced.
+/// Metrics and traces.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "every field is a key of the table")]
 pub struct Telemetry {
-    /// By model: what a million tokens of the question and of the answer cost.
+    /// Prices per million input and output tokens, by model.
     pub rates: Vec<(String, [f64; 2])>,
     pub currency: String,
     pub load_reports: bool,
@@ -253,24 +253,24 @@ pub struct Telemetry {
     pub capture_content: bool,
 }
 
-/// Who decides whether a call is traced.
+/// What decides whether a call is traced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sampler {
-    /// The caller, and chance for those who do not say.
+    /// The caller's decision; without one, the ratio.
     #[default]
     Parent,
-    /// Chance alone.
+    /// The ratio only.
     Ratio,
 }
 
-/// The form of a line of the log.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     #[default]
     Auto,
-    /// A JSON object.
+    /// JSON objects.
     Json,
-    /// Words for people.
+    /// Text.
     Text,
 }

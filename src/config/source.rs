@@ -1,4 +1,4 @@
-//! The settings of a process that keeps running: where they came from, and what they are now.
+//! The settings of a running process: their sources, and how they change.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,86 +6,85 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::environment::{NotText, Surroundings};
-use super::error::{Fault, Faults, Origin};
-use super::layers::{Flags, Raw};
+use super::environment::{Environment, NotUnicode};
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::layers::{Flags, RawSettings};
 use super::reference;
 use super::setting::Change;
 use super::settings::{Endpoint, Settings};
 use super::table;
 use super::validate;
 
-/// What each file held: a print of its text, or why it could not be read. Never the text, which may
-/// be a key.
-type Prints = BTreeMap<PathBuf, Result<u64, io::ErrorKind>>;
+/// For each file a hash of its text, or why it cannot be read. Never the text, which may be a key.
+type FileHashes = BTreeMap<PathBuf, Result<u64, io::ErrorKind>>;
 
-/// Where the settings come from, and what was read there last.
+/// The sources of the settings, and their last known state.
 pub struct Source {
     flags: Flags,
-    around: Box<dyn Surroundings + Send + Sync>,
-    /// What the process began with: settings that need a restart stay so.
-    began: Option<Raw>,
-    /// Whether calls went to a DashScope that is not the embedded one, when last applied.
+    environment: Box<dyn Environment + Send + Sync>,
+    /// The values at the start: settings that need a restart keep them.
+    initial: Option<RawSettings>,
+    /// Whether the applied settings use DashScope, not the emulator.
     remote: bool,
-    read: Prints,
-    /// What was seen at the last look, if it is another than what was read.
-    next: Option<Prints>,
+    read: FileHashes,
+    /// The state at the last check, if it differs from what was read.
+    next: Option<FileHashes>,
     hasher: RandomState,
 }
 
-/// Settings that may be put in force as they are.
+/// Settings that can be applied.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The settings. Those that need a restart are as they were at the start.
+    /// The settings. Those that need a restart are as at the start.
     pub settings: Settings,
-    /// The keys that are typed otherwise now, and change with a restart only.
-    pub waiting: Vec<&'static str>,
+    /// Keys whose new values need a restart.
+    pub pending_restart: Vec<&'static str>,
 }
 
 impl Source {
-    /// The settings of these flags in this world. Nothing is read yet.
-    pub fn new(flags: Flags, around: impl Surroundings + Send + Sync + 'static) -> Self {
+    /// Settings from these flags and this environment. Nothing is read yet.
+    pub fn new(flags: Flags, environment: impl Environment + Send + Sync + 'static) -> Self {
         Self {
             flags,
-            around: Box::new(around),
-            began: None,
+            environment: Box::new(environment),
+            initial: None,
             remote: false,
-            read: Prints::new(),
+            read: FileHashes::new(),
             next: None,
             hasher: RandomState::new(),
         }
     }
 
-    /// Reads and checks everything. Faults leave what was there in force.
-    pub fn load(&mut self) -> Result<Loaded, Faults> {
-        let noting = Noting {
-            around: &*self.around,
+    /// Reads and validates everything. On errors, the applied settings remain.
+    pub fn load(&mut self) -> Result<Loaded, ConfigErrors> {
+        let recorder = RecordingEnvironment {
+            environment: &*self.environment,
             hasher: &self.hasher,
-            prints: RefCell::default(),
+            hashes: RefCell::default(),
         };
-        let loaded = load(&self.flags, &noting, &mut self.began, self.remote);
+        let loaded = load(&self.flags, &recorder, &mut self.initial, self.remote);
         if let Ok(loaded) = &loaded {
             self.remote = is_remote(&loaded.settings);
         }
-        // What is wrong is known too: it is told once, and again only when it is changed.
-        self.read = noting.prints.into_inner();
+        // A state with errors is known too: it is reported once, and again only when it changes.
+        self.read = recorder.hashes.into_inner();
         self.next = None;
         loaded
     }
 
-    /// Whether a file that was read holds something else now. A file is believed when two looks in
-    /// a row see the same, so that one that is being written is not read half.
+    /// Whether a file has changed since it was read. A change counts when two consecutive checks
+    /// see the same state, so that a file is not read while it is being written.
     pub fn has_changed(&mut self) -> bool {
-        let noting = Noting {
-            around: &*self.around,
+        let recorder = RecordingEnvironment {
+            environment: &*self.environment,
             hasher: &self.hasher,
-            prints: RefCell::default(),
+            hashes: RefCell::default(),
         };
         for path in self.read.keys() {
-            // Only the print of it matters here.
-            let _ = noting.file(path);
+            // Only the hash matters here.
+            let _ = recorder.file(path);
         }
-        let now = noting.prints.into_inner();
+        let now = recorder.hashes.into_inner();
         if now == self.read {
             self.next = None;
             return false;
@@ -100,50 +99,53 @@ impl Source {
 
 fn load(
     flags: &Flags,
-    around: &dyn Surroundings,
-    began: &mut Option<Raw>,
+    environment: &dyn Environment,
+    initial: &mut Option<RawSettings>,
     was_remote: bool,
-) -> Result<Loaded, Faults> {
-    let mut raw = Raw::gather(flags, around);
-    if let Some(began) = began {
-        refuse_emptied(&mut raw, began);
+) -> Result<Loaded, ConfigErrors> {
+    let mut raw = RawSettings::gather(flags, environment);
+    if let Some(initial) = initial {
+        refuse_emptied_file(&mut raw, initial);
     }
-    let settings = ready(&raw, around)?;
-    if was_remote && !is_remote(&settings) && raw.typed("upstream.url").is_none() {
-        return Err(Faults(vec![lost_key()]));
+    let settings = ready(&raw, environment)?;
+    if was_remote && !is_remote(&settings) && raw.configured("upstream.url").is_none() {
+        return Err(ConfigErrors(vec![removed_key()]));
     }
-    let waiting = match began {
-        Some(began) => waiting(&raw, began),
+    let pending_restart = match initial {
+        Some(initial) => pending_restart(&raw, initial),
         None => Vec::new(),
     };
-    let settings = match began {
-        Some(began) if !waiting.is_empty() => {
-            for key in &waiting {
-                raw.keep(key, began);
+    let settings = match initial {
+        Some(initial) if !pending_restart.is_empty() => {
+            for key in &pending_restart {
+                raw.keep(key, initial);
             }
-            ready(&raw, around)?
+            ready(&raw, environment)?
         }
         Some(_) => settings,
         None => {
-            *began = Some(raw);
+            *initial = Some(raw);
             settings
         }
     };
-    Ok(Loaded { settings, waiting })
+    Ok(Loaded {
+        settings,
+        pending_restart,
+    })
 }
 
-/// A file that lost all its settings while the gateway runs was truncated, and is not believed: the
-/// defaults would send calls to another host.
-fn refuse_emptied(raw: &mut Raw, began: &Raw) {
-    if began.empty_file.is_some() {
+/// Refuses a file that lost all its settings at run time: it was truncated, and the defaults would
+/// send calls to another host.
+fn refuse_emptied_file(raw: &mut RawSettings, initial: &RawSettings) {
+    if initial.empty_file.is_some() {
         return;
     }
     if let Some(path) = raw.empty_file.clone() {
-        raw.faults.push(Fault {
+        raw.errors.push(ConfigError {
             key: "config".to_owned(),
             origin: Origin::File(path),
             problem: "the file has become empty".to_owned(),
-            mend: "restore it, or restart to use the defaults".to_owned(),
+            fix: "restore it, or restart to use the defaults".to_owned(),
         });
     }
 }
@@ -153,62 +155,65 @@ fn is_remote(settings: &Settings) -> bool {
     !upstream.accounts.is_empty() || upstream.endpoint != Endpoint::Embedded
 }
 
-/// The key went away while the gateway runs. At the start that means the embedded DashScope; later
-/// it would answer real calls with made-up words.
-fn lost_key() -> Fault {
-    Fault {
+/// The error for a key that was removed at run time. At the start, no key means the emulator;
+/// later, it would answer real calls with made-up text.
+fn removed_key() -> ConfigError {
+    ConfigError {
         key: "upstream.api_key".to_owned(),
         origin: Origin::Default,
         problem: "the key is no longer set".to_owned(),
-        mend: "set it, or set upstream.url = \"embedded\" to use the emulator".to_owned(),
+        fix: "set it, or set upstream.url = \"embedded\" to use the emulator".to_owned(),
     }
 }
 
-fn waiting(raw: &Raw, began: &Raw) -> Vec<&'static str> {
+fn pending_restart(raw: &RawSettings, initial: &RawSettings) -> Vec<&'static str> {
     let fixed = table::ALL
         .iter()
         .filter(|setting| setting.change() == Change::Restart);
     fixed
-        .filter(|setting| raw.value(setting).text != began.value(setting).text)
+        .filter(|setting| raw.value(setting).text != initial.value(setting).text)
         .map(|setting| setting.key)
         .collect()
 }
 
-/// Checks what was gathered.
-pub(crate) fn ready(raw: &Raw, around: &dyn Surroundings) -> Result<Settings, Faults> {
-    let mut settings = validate::settings(raw, around)?;
-    settings.effective = reference::listing(raw, &settings, around);
+/// Validates the configured values.
+pub(crate) fn ready(
+    raw: &RawSettings,
+    environment: &dyn Environment,
+) -> Result<Settings, ConfigErrors> {
+    let mut settings = validate::settings(raw, environment)?;
+    settings.effective = reference::listing(raw, &settings, environment);
     Ok(settings)
 }
 
-/// A world that notes which files are read.
-struct Noting<'a> {
-    around: &'a dyn Surroundings,
+/// An environment that records which files are read.
+struct RecordingEnvironment<'a> {
+    environment: &'a dyn Environment,
     hasher: &'a RandomState,
-    prints: RefCell<Prints>,
+    hashes: RefCell<FileHashes>,
 }
 
-impl Surroundings for Noting<'_> {
-    fn variable(&self, name: &str) -> Result<Option<String>, NotText> {
-        self.around.variable(name)
+impl Environment for RecordingEnvironment<'_> {
+    fn variable(&self, name: &str) -> Result<Option<String>, NotUnicode> {
+        self.environment.variable(name)
     }
 
     fn names(&self) -> Vec<String> {
-        self.around.names()
+        self.environment.names()
     }
 
     fn file(&self, path: &Path) -> io::Result<String> {
-        let text = self.around.file(path);
+        let text = self.environment.file(path);
         let print = match &text {
             Ok(text) => Ok(self.hasher.hash_one(text)),
             Err(error) => Err(error.kind()),
         };
-        self.prints.borrow_mut().insert(path.to_owned(), print);
+        self.hashes.borrow_mut().insert(path.to_owned(), print);
         text
     }
 
     fn system(&self, path: &Path) -> io::Result<String> {
-        self.around.system(path)
+        self.environment.system(path)
     }
 }
 
@@ -217,53 +222,53 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::config::environment::fake::Fake;
+    use crate::config::environment::fake::FakeEnvironment;
 
     #[derive(Clone, Default)]
-    struct World(Arc<Mutex<Fake>>);
+    struct SharedEnvironment(Arc<Mutex<FakeEnvironment>>);
 
-    impl World {
+    impl SharedEnvironment {
         fn write(&self, path: &str, text: &str) {
             let mut fake = self.0.lock().unwrap();
             *fake = std::mem::take(&mut *fake).file(path, text);
         }
     }
 
-    impl Surroundings for World {
-        fn variable(&self, name: &str) -> Result<Option<String>, NotText> {
-            Surroundings::variable(&*self.0.lock().unwrap(), name)
+    impl Environment for SharedEnvironment {
+        fn variable(&self, name: &str) -> Result<Option<String>, NotUnicode> {
+            Environment::variable(&*self.0.lock().unwrap(), name)
         }
 
         fn file(&self, path: &Path) -> io::Result<String> {
-            Surroundings::file(&*self.0.lock().unwrap(), path)
+            Environment::file(&*self.0.lock().unwrap(), path)
         }
     }
 
-    fn source(world: &World) -> Source {
+    fn source(environment: &SharedEnvironment) -> Source {
         let flags = Flags {
             config: Some("d.toml".into()),
             ..Flags::default()
         };
-        Source::new(flags, world.clone())
+        Source::new(flags, environment.clone())
     }
 
     #[test]
-    fn what_needs_a_restart_stays_and_is_named_and_the_rest_changes() {
-        let world = World::default();
+    fn settings_that_need_a_restart_are_kept_and_reported() {
+        let environment = SharedEnvironment::default();
         let file = |attempts: u32, port: u32| {
             let text = format!(
                 "[server]\nlisten = \"127.0.0.1:{port}\"\n[retry]\nmax_attempts = {attempts}\n"
             );
-            world.write("d.toml", &text);
+            environment.write("d.toml", &text);
         };
         file(3, 1);
-        let mut source = source(&world);
-        assert!(source.load().unwrap().waiting.is_empty());
-        for (attempts, port, waiting) in [(4, 2, 1), (5, 1, 0)] {
+        let mut source = source(&environment);
+        assert!(source.load().unwrap().pending_restart.is_empty());
+        for (attempts, port, pending_restart) in [(4, 2, 1), (5, 1, 0)] {
             file(attempts, port);
             let loaded = source.load().unwrap();
-            let expected = &["server.listen"][..waiting];
-            assert_eq!(loaded.waiting, expected);
+            let expected = &["server.listen"][..pending_restart];
+            assert_eq!(loaded.pending_restart, expected);
             assert_eq!(loaded.settings.retry.max_attempts, attempts);
             let listen = loaded.settings.server.listen.to_string();
             assert_eq!(listen, "127.0.0.1:1");
@@ -273,56 +278,56 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_emptied_is_refused_unless_it_began_empty() {
+    fn an_emptied_file_is_refused_unless_it_was_empty_at_the_start() {
         const SETTINGS: &str = "[upstream]\nurl = \"http://127.0.0.1:1\"\napi_key = \"sk-1\"\n";
         for emptied in ["", " \n\n", "# nothing\n", "[upstream]\n"] {
-            let world = World::default();
-            world.write("d.toml", SETTINGS);
-            let mut source = source(&world);
+            let environment = SharedEnvironment::default();
+            environment.write("d.toml", SETTINGS);
+            let mut source = source(&environment);
             source.load().unwrap();
-            world.write("d.toml", emptied);
-            let faults = source.load().unwrap_err().to_string();
+            environment.write("d.toml", emptied);
+            let errors = source.load().unwrap_err().to_string();
             assert!(
-                faults.contains("config (file d.toml): the file has become empty"),
-                "{faults}"
+                errors.contains("config (file d.toml): the file has become empty"),
+                "{errors}"
             );
-            world.write("d.toml", SETTINGS);
+            environment.write("d.toml", SETTINGS);
             assert!(source.load().is_ok());
         }
-        let world = World::default();
-        world.write("d.toml", "# later\n");
-        let mut source = source(&world);
+        let environment = SharedEnvironment::default();
+        environment.write("d.toml", "# later\n");
+        let mut source = source(&environment);
         source.load().unwrap();
-        world.write("d.toml", "");
+        environment.write("d.toml", "");
         assert!(source.load().is_ok());
     }
 
     #[test]
-    fn a_key_that_goes_away_does_not_lead_to_the_embedded_dashscope() {
+    fn a_removed_key_does_not_select_the_emulator() {
         let home = "/users/a/.dashscope/api_key";
-        let world = World::default();
-        world.write(home, "sk-canary");
-        world.write("d.toml", "[retry]\nmax_attempts = 2\n");
-        let fake = std::mem::take(&mut *world.0.lock().unwrap());
-        *world.0.lock().unwrap() = fake.variable("HOME", "/users/a");
-        let mut source = source(&world);
+        let environment = SharedEnvironment::default();
+        environment.write(home, "sk-canary");
+        environment.write("d.toml", "[retry]\nmax_attempts = 2\n");
+        let fake = std::mem::take(&mut *environment.0.lock().unwrap());
+        *environment.0.lock().unwrap() = fake.variable("HOME", "/users/a");
+        let mut source = source(&environment);
         source.load().unwrap();
-        let fake = std::mem::take(&mut *world.0.lock().unwrap());
-        *world.0.lock().unwrap() = fake.variable("HOME", "/users/b");
-        let faults = source.load().unwrap_err().to_string();
-        assert!(faults.contains("the key is no longer set"), "{faults}");
-        world.write("d.toml", "[upstream]\nurl = \"embedded\"\n");
+        let fake = std::mem::take(&mut *environment.0.lock().unwrap());
+        *environment.0.lock().unwrap() = fake.variable("HOME", "/users/b");
+        let errors = source.load().unwrap_err().to_string();
+        assert!(errors.contains("the key is no longer set"), "{errors}");
+        environment.write("d.toml", "[upstream]\nurl = \"embedded\"\n");
         assert!(source.load().is_ok(), "said so");
     }
 
     #[test]
-    fn every_file_that_was_read_is_looked_at_and_believed_when_it_is_still() {
-        let world = World::default();
-        world.write("d.toml", "[upstream]\naccounts_file = \"a.toml\"\n");
+    fn every_file_read_is_checked_and_a_change_counts_once_it_is_stable() {
+        let environment = SharedEnvironment::default();
+        environment.write("d.toml", "[upstream]\naccounts_file = \"a.toml\"\n");
         let accounts = "[[account]]\nname = \"a\"\napi_key_file = \"key\"\n";
-        world.write("a.toml", accounts);
-        world.write("key", "sk-canary-1");
-        let mut source = source(&world);
+        environment.write("a.toml", accounts);
+        environment.write("key", "sk-canary-1");
+        let mut source = source(&environment);
         source.load().unwrap();
         assert!(!source.has_changed() && !source.has_changed());
         let more = format!("{accounts}weight = 2\n");
@@ -332,17 +337,17 @@ mod tests {
             ("a.toml", &more),
             ("d.toml", config),
         ] {
-            world.write(path, "half");
+            environment.write(path, "half");
             assert!(!source.has_changed(), "{path}");
-            world.write(path, text);
+            environment.write(path, text);
             assert!(!source.has_changed(), "{path}");
             assert!(source.has_changed(), "{path}");
             source.load().unwrap();
             assert!(!source.has_changed(), "{path}");
         }
-        world.write("a.toml", "[[account]]\n");
+        environment.write("a.toml", "[[account]]\n");
         assert!(source.load().is_err());
-        // What is wrong is told once, and the start of it all is not forgotten.
+        // Errors are reported once, and the values of the start are kept.
         assert!(!source.has_changed());
     }
 }

@@ -1,4 +1,4 @@
-//! Every setting in one list: its name, its variable, its default and the reason for it.
+//! The list of all settings: name, variable, default and the reason for it.
 
 use super::setting::Kind::{
     Address, Choice, Count, Duration, Names, Path, Secret, Size, Switch, Text, Url,
@@ -18,7 +18,7 @@ const PARTS: [&[Setting]; 5] = [
 /// All settings, in the order of the reference.
 pub const ALL: &[Setting] = &joined::<{ length() }>();
 
-/// The setting of this name.
+/// Looks up a setting by its key.
 pub fn find(key: &str) -> Option<&'static Setting> {
     ALL.iter().find(|setting| setting.key == key)
 }
@@ -377,7 +377,7 @@ mod tests {
     use super::ALL;
 
     #[test]
-    fn keys_and_variables_are_unique_and_every_text_is_a_sentence() {
+    fn keys_and_variables_are_unique_and_texts_are_sentences() {
         for (field, mut names) in [
             ("key", ALL.iter().map(|s| s.key).collect::<Vec<_>>()),
             ("variable", ALL.iter().map(|s| s.variable).collect()),
@@ -387,7 +387,7 @@ mod tests {
             assert_eq!(names.len(), ALL.len(), "{field}");
         }
         for setting in ALL {
-            assert!(setting.meaning.ends_with('.'), "{}", setting.key);
+            assert!(setting.description.ends_with('.'), "{}", setting.key);
             assert!(setting.reason.ends_with('.'), "{}", setting.key);
             let parts = setting.key.split('.').count();
             assert!((2..=3).contains(&parts), "{}", setting.key);

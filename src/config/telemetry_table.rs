@@ -1,4 +1,4 @@
-//! The settings about what the operator sees: the log, the admin port, traces, prices.
+//! Settings of observability: log, admin port, traces, prices.
 
 use super::setting::Kind::{Address, Choice, Names, Rates, Secret, Switch, Text};
 use super::setting::settings;

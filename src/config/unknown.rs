@@ -1,15 +1,15 @@
-//! Environment variables that look like settings and are none: most are misspelt.
+//! Environment variables that look like settings but are not: most are misspelt.
 
-use super::environment::Surroundings;
+use super::environment::Environment;
 use super::file::distance;
 use super::layers::FILE_VARIABLE;
 use super::table;
 
-/// What the names of our variables begin with.
-const OURS: &str = "DASHGATE_";
+/// The prefix of dashgate's variables.
+const PREFIX: &str = "DASHGATE_";
 
-/// Variables that are read by the tests and clients of the project, not by the gateway.
-const OTHERS: [&str; 8] = [
+/// Variables that the project's tests and clients read, not the gateway.
+const PROJECT_VARIABLES: [&str; 8] = [
     "DASHGATE_BINARY",
     "DASHGATE_CHROMIUM",
     "DASHGATE_CLIENTS_FOLDER",
@@ -20,26 +20,26 @@ const OTHERS: [&str; 8] = [
     "DASHGATE_REQUIRE_PEERS",
 ];
 
-/// How many letters may be wrong for a name to be taken for another.
+/// The largest edit distance at which a name is suggested.
 const MAX_DISTANCE: usize = 4;
 
-/// A sentence for each variable that nobody reads, with the nearest one that is read. It is no
-/// fault: the variable may be of another program. Its value is not told.
-pub fn unknown_variables(around: &dyn Surroundings) -> Vec<String> {
-    let mut names = around.names();
-    names.retain(|name| name.starts_with(OURS) && !is_known(name) && !is_of_kubernetes(name));
+/// A warning for each unknown variable, with the nearest known one. It is not an error: the
+/// variable may belong to another program. Its value is not shown.
+pub fn unknown_variables(environment: &dyn Environment) -> Vec<String> {
+    let mut names = environment.names();
+    names.retain(|name| name.starts_with(PREFIX) && !is_known(name) && !is_set_by_kubernetes(name));
     names.sort_unstable();
-    names.iter().map(|name| told(name)).collect()
+    names.iter().map(|name| warning(name)).collect()
 }
 
 fn is_known(name: &str) -> bool {
     name == FILE_VARIABLE
-        || OTHERS.contains(&name)
+        || PROJECT_VARIABLES.contains(&name)
         || table::ALL.iter().any(|setting| setting.variable == name)
 }
 
-/// Kubernetes tells every pod of a service that is called dashgate, or dashgate-something.
-fn is_of_kubernetes(name: &str) -> bool {
+/// Kubernetes sets such variables in every pod for a service called dashgate or dashgate-something.
+fn is_set_by_kubernetes(name: &str) -> bool {
     let port = |name: &str| {
         name.split("_PORT_").skip(1).any(|rest| {
             rest.starts_with(|first: char| first.is_ascii_digit()) && rest.contains("_TCP")
@@ -53,16 +53,16 @@ fn is_of_kubernetes(name: &str) -> bool {
         || port(name)
 }
 
-/// The known name that a wrong one was probably meant to be.
+/// The known name that a misspelt one probably means.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Half of a short name may be right by chance.
+    // Half of a short name may match by chance.
     let most = (name.chars().count() / 2).clamp(1, MAX_DISTANCE);
     let letters = |text: &str| {
         let mut letters: Vec<char> = text.chars().collect();
         letters.sort_unstable();
         letters
     };
-    // Letters that changed places are one mistake, and count two in the distance.
+    // Transposed letters are one mistake, and count as two in the distance.
     let far = |known: &str| match letters(known) == letters(name) {
         true => distance(known, name).min(1),
         false => distance(known, name),
@@ -74,9 +74,9 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
         .map(|(_, known)| known)
 }
 
-fn told(name: &str) -> String {
-    // Half of a short name may be right by chance.
-    let own = name.chars().count().saturating_sub(OURS.len());
+fn warning(name: &str) -> String {
+    // Half of a short name may match by chance.
+    let own = name.chars().count().saturating_sub(PREFIX.len());
     let most = (own / 2).clamp(1, MAX_DISTANCE);
     let variables = table::ALL.iter().map(|setting| setting.variable);
     let nearest = variables
@@ -93,11 +93,11 @@ fn told(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::unknown_variables;
-    use crate::config::environment::fake::Fake;
+    use crate::config::environment::fake::FakeEnvironment;
 
     #[test]
-    fn a_misspelt_variable_is_told_with_the_nearest_and_without_its_value() {
-        let around = Fake::default()
+    fn a_misspelt_variable_is_reported_with_the_nearest_and_without_its_value() {
+        let environment = FakeEnvironment::default()
             .variable("DASHGATE_SERVER_LISTN", "canary")
             .variable("DASHGATE_CONFG", "canary")
             .variable("DASHGATE_FOO", "canary")
@@ -112,9 +112,9 @@ mod tests {
             .variable("DASHGATE_PORT_50051_TCP_ADDR", "10.0.0.1")
             .variable("DASHGATE_CANARY_PORT_50051_TCP", "tcp://10.0.0.1:50051")
             .variable("HOME", "/");
-        let told = unknown_variables(&around);
+        let warning = unknown_variables(&environment);
         assert_eq!(
-            told,
+            warning,
             [
                 "unknown environment variable DASHGATE_CONFG; did you mean DASHGATE_CONFIG",
                 "unknown environment variable DASHGATE_FOO; docs/configuration.md lists all",

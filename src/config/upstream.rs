@@ -1,4 +1,4 @@
-//! Who is asked: the address and the key, which several settings decide together.
+//! The address and API key of the upstream, which several settings determine together.
 
 use std::io;
 use std::path::Path;
@@ -8,42 +8,42 @@ use url::Url;
 use crate::net::host::is_loopback;
 use crate::secret::Secret;
 
-use super::environment::Surroundings;
+use super::environment::Environment;
 use super::error::Origin;
-use super::layers::Typed;
+use super::layers::ConfiguredValue;
 use super::region;
-use super::setting_reader::Checker;
+use super::setting_reader::SettingReader;
 use super::settings::Endpoint;
-use super::value::{self, Wrong};
+use super::value::{self, ValueError};
 
-/// The word for the DashScope inside this process.
+/// The value of `upstream.url` for the emulator.
 const EMBEDDED: &str = "embedded";
-/// Where DashScope's SDKs look for a key below the home folder.
+/// Where DashScope's SDKs look for a key, relative to the home directory.
 const HOME_KEY_FILE: &str = ".dashscope/api_key";
-/// No key of DashScope's is near this long; a file that is, is another file.
+/// The largest key file, in bytes: real keys are far shorter, so a larger file is the wrong one.
 const MAX_KEY_BYTES: usize = 4096;
 
-/// Finds the address and the key. Faults go to the checker; what is returned then is not used.
-pub(crate) fn endpoint(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Endpoint {
-    if checker.raw.typed("upstream.accounts_file").is_some() {
-        // The file names them all; a key that lies about elsewhere must not matter.
+/// Determines the address and the key. Errors go to the reader; the result is then not used.
+pub(crate) fn endpoint(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Endpoint {
+    if reader.raw.configured("upstream.accounts_file").is_some() {
+        // The file has all keys; others must have no effect.
         return Endpoint::Embedded;
     }
-    let url = checker.raw.typed("upstream.url").cloned();
+    let url = reader.raw.configured("upstream.url").cloned();
     if url.as_ref().is_some_and(|url| url.text == EMBEDDED) {
         return Endpoint::Embedded;
     }
-    let faults = checker.faults();
-    let key = api_key(checker, around);
-    let address = address(checker, url.as_ref());
+    let errors = reader.error_count();
+    let key = api_key(reader, environment);
+    let address = address(reader, url.as_ref());
     match (key, address) {
         (Some(api_key), Some(base_url)) => Endpoint::Remote { base_url, api_key },
         (None, _) if url.is_none() => Endpoint::Embedded,
-        (None, Some(_)) if checker.faults() == faults => {
-            checker.fault(
+        (None, Some(_)) if reader.error_count() == errors => {
+            reader.report(
                 "upstream.api_key",
                 Origin::Default,
-                Wrong::new(
+                ValueError::new(
                     "a DashScope URL is set, but no key",
                     "set DASHSCOPE_API_KEY; an emulator accepts any key that begins with sk-",
                 ),
@@ -54,24 +54,26 @@ pub(crate) fn endpoint(checker: &mut Checker<'_>, around: &dyn Surroundings) -> 
     }
 }
 
-fn address(checker: &mut Checker<'_>, url: Option<&Typed>) -> Option<String> {
-    let region = checker.raw.typed("upstream.region").cloned();
-    let workspace = checker.raw.typed("upstream.workspace").cloned();
+fn address(reader: &mut SettingReader<'_>, url: Option<&ConfiguredValue>) -> Option<String> {
+    let region = reader.raw.configured("upstream.region").cloned();
+    let workspace = reader.raw.configured("upstream.workspace").cloned();
     if let Some(region) = &region
         && let Err(wrong) = region::known(&region.text)
     {
-        checker.quote("upstream.region", region, wrong);
+        reader.report_value("upstream.region", region, wrong);
         return None;
     }
     let (key, origin, read) = match url {
         Some(url) => {
-            let plaintext = checker.read("upstream.allow_plaintext", value::switch);
+            let plaintext = reader.read("upstream.allow_plaintext", value::switch);
             let read = base_url(&url.text, plaintext);
             ("upstream.url", url.origin.clone(), read)
         }
         None => {
             let name = region.as_ref().map(|region| region.text.as_str());
-            let workspace = workspace.as_ref().map(|typed| typed.text.as_str());
+            let workspace = workspace
+                .as_ref()
+                .map(|configured| configured.text.as_str());
             let origin = region.as_ref().map(|region| region.origin.clone());
             (
                 "upstream.region",
@@ -80,29 +82,29 @@ fn address(checker: &mut Checker<'_>, url: Option<&Typed>) -> Option<String> {
             )
         }
     };
-    // A URL is never quoted: people put passwords into them.
-    read.map_err(|wrong| checker.fault(key, origin, wrong)).ok()
+    // A URL is never quoted: it may contain a password.
+    read.map_err(|wrong| reader.report(key, origin, wrong)).ok()
 }
 
-/// Checks a base URL. The key goes over it, so it is encrypted or stays on this machine, unless
+/// Validates a base URL. The API key is sent to it, so it must use TLS or a loopback host, unless
 /// plaintext is allowed.
-pub(crate) fn base_url(text: &str, plaintext: bool) -> Result<String, Wrong> {
+pub(crate) fn base_url(text: &str, plaintext: bool) -> Result<String, ValueError> {
     let example = "write it as in https://dashscope.aliyuncs.com/api/v1, or embedded";
-    let url = Url::parse(text).map_err(|_| Wrong::new("it is not a URL", example))?;
+    let url = Url::parse(text).map_err(|_| ValueError::new("it is not a URL", example))?;
     if !url.username().is_empty() || url.password().is_some() {
-        let mend = "remove it; the key has its own setting, upstream.api_key";
-        return Err(Wrong::new("it has a user or a password", mend));
+        let fix = "remove it; the key has its own setting, upstream.api_key";
+        return Err(ValueError::new("it has a user or a password", fix));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(Wrong::new(
+        return Err(ValueError::new(
             "it has a query or a fragment",
             "give the base only, up to /api/v1",
         ));
     }
     if url.host_str().is_none_or(str::is_empty) {
-        return Err(Wrong::new("it names no host", example));
+        return Err(ValueError::new("it names no host", example));
     }
-    if let Some(wrong) = of_another_interface(&url) {
+    if let Some(wrong) = belongs_to_another_api(&url) {
         return Err(wrong);
     }
     match url.scheme() {
@@ -110,84 +112,100 @@ pub(crate) fn base_url(text: &str, plaintext: bool) -> Result<String, Wrong> {
         "http" if plaintext || is_loopback(&url) => {}
         "http" => {
             let problem = "the key would go over the network unencrypted";
-            let mend = "use https, or set upstream.allow_plaintext if the network is safe";
-            return Err(Wrong::new(problem, mend));
+            let fix = "use https, or set upstream.allow_plaintext if the network is safe";
+            return Err(ValueError::new(problem, fix));
         }
-        _ => return Err(Wrong::new("it is neither https nor http", example)),
+        _ => return Err(ValueError::new("it is neither https nor http", example)),
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-/// A URL of DashScope that is known not to be the base of the interface that is used. DashScope
-/// answers 404 without a word there.
-fn of_another_interface(url: &Url) -> Option<Wrong> {
+/// Recognises a URL of DashScope that belongs to another API, where DashScope would answer 404
+/// without an explanation.
+fn belongs_to_another_api(url: &Url) -> Option<ValueError> {
     let path = url.path().trim_end_matches('/');
-    let mend = "give the base of DashScope's own interface, which ends with /api/v1";
+    let fix = "give the base of DashScope's own interface, which ends with /api/v1";
     if path.ends_with("/api/v1") {
         return None;
     }
     if path.split('/').any(|part| part == "compatible-mode") {
         let problem = "it is the OpenAI-compatible interface, which has other requests";
-        return Some(Wrong::new(problem, mend));
+        return Some(ValueError::new(problem, fix));
     }
     if path.contains("/services/") {
-        return Some(Wrong::new("it is the URL of one service", mend));
+        return Some(ValueError::new("it is the URL of one service", fix));
     }
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
     let is_dashscope = host.contains("dashscope") && host.ends_with(".aliyuncs.com");
-    is_dashscope.then(|| Wrong::new("its path is not that of DashScope's own interface", mend))
+    is_dashscope.then(|| ValueError::new("its path is not that of DashScope's own interface", fix))
 }
 
-/// The key: named, or in a file. The higher source wins, and in one source the key before the file.
-fn api_key(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Option<Secret> {
-    let named = checker.raw.typed("upstream.api_key").cloned();
-    let path = checker.raw.typed("upstream.api_key_file").cloned();
-    let rank = |typed: &Option<Typed>| typed.as_ref().map(|typed| typed.origin.rank());
-    if let Some(named) = named
-        && Some(named.origin.rank()) >= rank(&path)
+/// The key, directly or from a file. The source of higher precedence applies; within one source,
+/// the key before the file.
+fn api_key(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Option<Secret> {
+    let configured_names = reader.raw.configured("upstream.api_key").cloned();
+    let path = reader.raw.configured("upstream.api_key_file").cloned();
+    let rank = |configured: &Option<ConfiguredValue>| {
+        configured
+            .as_ref()
+            .map(|configured| configured.origin.rank())
+    };
+    if let Some(configured_names) = configured_names
+        && Some(configured_names.origin.rank()) >= rank(&path)
     {
-        return checked(checker, "upstream.api_key", named.origin, &named.text);
+        return checked(
+            reader,
+            "upstream.api_key",
+            configured_names.origin,
+            &configured_names.text,
+        );
     }
     let key = "upstream.api_key_file";
     if let Some(path) = path {
-        return match around.file(Path::new(&path.text)) {
-            Ok(text) => checked(checker, key, path.origin, &text),
+        return match environment.file(Path::new(&path.text)) {
+            Ok(text) => checked(reader, key, path.origin, &text),
             Err(error) => {
-                let wrong = Wrong::new(format!("it cannot be read: {error}"), "check the path");
-                checker.quote(key, &path, wrong);
+                let wrong =
+                    ValueError::new(format!("it cannot be read: {error}"), "check the path");
+                reader.report_value(key, &path, wrong);
                 None
             }
         };
     }
-    let home = around.variable("HOME").ok().flatten()?;
+    let home = environment.variable("HOME").ok().flatten()?;
     let path = Path::new(&home).join(HOME_KEY_FILE);
-    match around.file(&path) {
-        Ok(text) => checked(checker, key, Origin::File(path), &text),
+    match environment.file(&path) {
+        Ok(text) => checked(reader, key, Origin::File(path), &text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => {
             let problem = format!("it cannot be read: {error}");
-            let mend = "make it readable, or set DASHSCOPE_API_KEY";
-            checker.fault(key, Origin::File(path), Wrong::new(problem, mend));
+            let fix = "make it readable, or set DASHSCOPE_API_KEY";
+            reader.report(key, Origin::File(path), ValueError::new(problem, fix));
             None
         }
     }
 }
 
-/// Checks that a key can be a header's value.
-fn checked(checker: &mut Checker<'_>, key: &str, origin: Origin, text: &str) -> Option<Secret> {
-    let read = api_key_of(text);
-    read.map_err(|wrong| checker.fault(key, origin, wrong)).ok()
+/// Checks that a key is a valid header value.
+fn checked(
+    reader: &mut SettingReader<'_>,
+    key: &str,
+    origin: Origin,
+    text: &str,
+) -> Option<Secret> {
+    let read = parse_api_key(text);
+    read.map_err(|wrong| reader.report(key, origin, wrong)).ok()
 }
 
-/// A key, without the space around it.
-pub(crate) fn api_key_of(text: &str) -> Result<Secret, Wrong> {
+/// Parses a key, trimmed.
+pub(crate) fn parse_api_key(text: &str) -> Result<Secret, ValueError> {
     let text = text.trim();
     let graphic = text.bytes().all(|byte| byte.is_ascii_graphic());
     if !text.is_empty() && text.len() <= MAX_KEY_BYTES && graphic {
         return Ok(Secret::new(text));
     }
-    let mend = "copy it again from DashScope's console, without quotes or spaces";
-    Err(Wrong::new("it is not a key", mend))
+    let fix = "copy it again from DashScope's console, without quotes or spaces";
+    Err(ValueError::new("it is not a key", fix))
 }
 
 #[cfg(test)]

@@ -1,150 +1,156 @@
-//! The second step: from what was typed to settings that cannot be wrong.
+//! The second step: from configured values to valid settings.
 
 use super::accounts;
 use super::callers;
 use super::client;
-use super::environment::Surroundings;
-use super::error::Faults;
-use super::layers::Raw;
+use super::environment::Environment;
+use super::error::ConfigErrors;
+use super::layers::RawSettings;
 use super::memory;
 use super::network;
 use super::server;
-use super::setting_reader::Checker;
+use super::setting_reader::SettingReader;
 use super::settings::{
     Admin, Idempotency, Log, LogFormat, Models, Retry, Sampler, Settings, Telemetry, Timeouts,
     Upstream,
 };
 use super::upstream;
-use super::value::{self, Wrong};
+use super::value::{self, ValueError};
 
-/// Checks all settings, and tells all that is wrong with them.
-pub(crate) fn settings(raw: &Raw, around: &dyn Surroundings) -> Result<Settings, Faults> {
-    let mut checker = Checker::new(raw);
-    let server = server::server(&mut checker);
+/// Validates all settings and returns all errors.
+pub(crate) fn settings(
+    raw: &RawSettings,
+    environment: &dyn Environment,
+) -> Result<Settings, ConfigErrors> {
+    let mut reader = SettingReader::new(raw);
+    let server = server::server(&mut reader);
     let settings = Settings {
-        callers: callers::callers(&mut checker, &server),
+        callers: callers::callers(&mut reader, &server),
         server,
-        memory: memory::memory(&mut checker, around),
-        timeouts: timeouts(&mut checker),
-        upstream: upstream_part(&mut checker, around),
+        memory: memory::memory(&mut reader, environment),
+        timeouts: timeouts(&mut reader),
+        upstream: upstream_part(&mut reader, environment),
         retry: Retry {
-            max_attempts: checker.count("retry.max_attempts"),
-            budget_percent: checker.count("retry.budget_percent"),
-            after_reset: checker.read("retry.after_reset", value::switch),
+            max_attempts: reader.count("retry.max_attempts"),
+            budget_percent: reader.count("retry.budget_percent"),
+            after_reset: reader.read("retry.after_reset", value::switch),
         },
         idempotency: Idempotency {
-            keep: checker.duration("idempotency.keep"),
-            max_calls: checker.count("idempotency.max_calls"),
-            max_bytes: checker.size("idempotency.max_bytes"),
+            keep: reader.duration("idempotency.keep"),
+            max_calls: reader.count("idempotency.max_calls"),
+            max_bytes: reader.size("idempotency.max_bytes"),
         },
         models: Models {
-            aliases: checker.read("models.aliases", value::aliases),
-            fallbacks: checker.read("models.fallbacks", value::fallbacks),
-            timeouts: checker.read("models.timeouts", value::durations),
-            first_event_timeouts: checker.read("models.first_event_timeouts", value::durations),
-            max_request_bytes: checker.read("models.max_request_bytes", value::sizes),
-            audio_limits: checker.read("models.audio_limits", value::durations),
-            refuse_long_audio: checker.read("models.long_audio", |text| Ok(text == "refuse")),
-            max_in_flight: checker.read("models.max_in_flight", value::counts),
+            aliases: reader.read("models.aliases", value::aliases),
+            fallbacks: reader.read("models.fallbacks", value::fallbacks),
+            timeouts: reader.read("models.timeouts", value::durations),
+            first_event_timeouts: reader.read("models.first_event_timeouts", value::durations),
+            max_request_bytes: reader.read("models.max_request_bytes", value::sizes),
+            audio_limits: reader.read("models.audio_limits", value::durations),
+            refuse_long_audio: reader.read("models.long_audio", |text| Ok(text == "refuse")),
+            max_in_flight: reader.read("models.max_in_flight", value::counts),
         },
         log: Log {
-            level: checker.read("log.level", value::filter),
-            format: checker.read("log.format", log_format),
+            level: reader.read("log.level", value::filter),
+            format: reader.read("log.format", log_format),
         },
         admin: Admin {
-            listen: checker.read("admin.listen", value::address_if_any),
-            allowed_hosts: checker.read("admin.allowed_hosts", value::names),
+            listen: reader.read("admin.listen", value::address_if_any),
+            allowed_hosts: reader.read("admin.allowed_hosts", value::names),
         },
         telemetry: Telemetry {
-            rates: checker.read("telemetry.rates", value::rates),
-            currency: checker.read("telemetry.currency", |text| Ok(text.to_owned())),
-            load_reports: checker.read("telemetry.load_reports", value::switch),
-            otlp_endpoint: checker.read("telemetry.otlp_endpoint", value::receiver),
-            otlp_headers: checker.read("telemetry.otlp_headers", value::headers),
-            service_name: checker.read("telemetry.service_name", |text| Ok(text.to_owned())),
-            trace_sampler: checker.read("telemetry.trace_sampler", sampler),
-            trace_ratio: checker.read("telemetry.trace_ratio", value::share),
-            capture_content: checker.read("telemetry.capture_content", value::switch),
+            rates: reader.read("telemetry.rates", value::rates),
+            currency: reader.read("telemetry.currency", |text| Ok(text.to_owned())),
+            load_reports: reader.read("telemetry.load_reports", value::switch),
+            otlp_endpoint: reader.read("telemetry.otlp_endpoint", value::receiver),
+            otlp_headers: reader.read("telemetry.otlp_headers", value::headers),
+            service_name: reader.read("telemetry.service_name", |text| Ok(text.to_owned())),
+            trace_sampler: reader.read("telemetry.trace_sampler", sampler),
+            trace_ratio: reader.read("telemetry.trace_ratio", value::share),
+            capture_content: reader.read("telemetry.capture_content", value::switch),
         },
-        client: client::client(&mut checker),
+        client: client::client(&mut reader),
         effective: String::new(),
     };
-    checker.finish(settings)
+    reader.finish(settings)
 }
 
-fn timeouts(checker: &mut Checker<'_>) -> Timeouts {
-    let max = checker.duration("timeouts.max");
+fn timeouts(reader: &mut SettingReader<'_>) -> Timeouts {
+    let max = reader.duration("timeouts.max");
     Timeouts {
-        unary: checker.duration_below("timeouts.unary", max),
-        stream: checker.duration_below("timeouts.stream", max),
+        unary: reader.duration_below("timeouts.unary", max),
+        stream: reader.duration_below("timeouts.stream", max),
         max,
-        first_event: checker.duration("timeouts.first_event"),
-        idle: checker.duration("timeouts.idle"),
-        slow_consumer: checker.duration("timeouts.slow_consumer"),
+        first_event: reader.duration("timeouts.first_event"),
+        idle: reader.duration("timeouts.idle"),
+        slow_consumer: reader.duration("timeouts.slow_consumer"),
     }
 }
 
-fn upstream_part(checker: &mut Checker<'_>, around: &dyn Surroundings) -> Upstream {
-    let max_event_bytes = checker.size("upstream.max_event_bytes");
-    let max_body_bytes = checker.size("upstream.max_body_bytes");
+fn upstream_part(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Upstream {
+    let max_event_bytes = reader.size("upstream.max_event_bytes");
+    let max_body_bytes = reader.size("upstream.max_body_bytes");
     if max_event_bytes > max_body_bytes {
         let key = ["upstream.max_event_bytes", "upstream.max_body_bytes"]
             .into_iter()
-            .find(|key| checker.raw.typed(key).is_some());
-        checker.clash(
+            .find(|key| reader.raw.configured(key).is_some());
+        reader.conflict(
             key.unwrap_or("upstream.max_event_bytes"),
             "upstream.max_event_bytes is more than upstream.max_body_bytes",
             "an event is a part of an answer: lower the one or raise the other",
         );
     }
-    let network = network::network(checker, around);
+    let network = network::network(reader, environment);
     Upstream {
         network,
-        allow_plaintext: checker.read("upstream.allow_plaintext", value::switch),
-        endpoint: upstream::endpoint(checker, around),
-        accounts: accounts::accounts(checker, around),
-        breaker_failures: checker.count("upstream.breaker_failures"),
-        breaker_pause: checker.duration("upstream.breaker_pause"),
-        workspace: checker.read("upstream.workspace", value::text),
-        data_inspection: checker.read("upstream.data_inspection", value::text),
-        connect_timeout: checker.duration("upstream.connect_timeout"),
-        max_connection_age: checker.duration("upstream.max_connection_age"),
-        inline_limit: checker.size("upstream.inline_limit"),
-        max_request_bytes: checker.size("upstream.max_request_bytes"),
-        refuse_unknown_uploads: checker.read("upstream.unknown_uploads", refuses),
-        private_hosts: checker.read("upstream.private_hosts", value::names),
+        allow_plaintext: reader.read("upstream.allow_plaintext", value::switch),
+        endpoint: upstream::endpoint(reader, environment),
+        accounts: accounts::accounts(reader, environment),
+        breaker_failures: reader.count("upstream.breaker_failures"),
+        breaker_pause: reader.duration("upstream.breaker_pause"),
+        workspace: reader.read("upstream.workspace", value::text),
+        data_inspection: reader.read("upstream.data_inspection", value::text),
+        connect_timeout: reader.duration("upstream.connect_timeout"),
+        max_connection_age: reader.duration("upstream.max_connection_age"),
+        inline_limit: reader.size("upstream.inline_limit"),
+        max_request_bytes: reader.size("upstream.max_request_bytes"),
+        refuse_unknown_uploads: reader.read("upstream.unknown_uploads", parse_refusal),
+        private_hosts: reader.read("upstream.private_hosts", value::names),
         max_event_bytes,
         max_body_bytes,
-        stream_only_models: checker.read("upstream.stream_only_models", value::names),
-        incremental_models: checker.read("upstream.incremental_models", value::names),
-        cumulative_models: checker.read("upstream.cumulative_models", value::names),
-        revised_models: checker.read("upstream.revised_models", value::names),
-        show_messages: checker.read("upstream.show_messages", value::switch),
+        stream_only_models: reader.read("upstream.stream_only_models", value::names),
+        incremental_models: reader.read("upstream.incremental_models", value::names),
+        cumulative_models: reader.read("upstream.cumulative_models", value::names),
+        revised_models: reader.read("upstream.revised_models", value::names),
+        show_messages: reader.read("upstream.show_messages", value::switch),
     }
 }
 
-fn refuses(text: &str) -> Result<bool, Wrong> {
+fn parse_refusal(text: &str) -> Result<bool, ValueError> {
     match text {
         "allow" => Ok(false),
         "refuse" => Ok(true),
-        _ => Err(Wrong::new("it is not known", "write allow or refuse")),
+        _ => Err(ValueError::new("it is not known", "write allow or refuse")),
     }
 }
 
-fn sampler(text: &str) -> Result<Sampler, Wrong> {
+fn sampler(text: &str) -> Result<Sampler, ValueError> {
     match text {
         "parent" => Ok(Sampler::Parent),
         "ratio" => Ok(Sampler::Ratio),
-        _ => Err(Wrong::new("it is not a sampler", "write parent or ratio")),
+        _ => Err(ValueError::new(
+            "it is not a sampler",
+            "write parent or ratio",
+        )),
     }
 }
 
-fn log_format(text: &str) -> Result<LogFormat, Wrong> {
+fn log_format(text: &str) -> Result<LogFormat, ValueError> {
     match text {
         "auto" => Ok(LogFormat::Auto),
         "json" => Ok(LogFormat::Json),
         "text" => Ok(LogFormat::Text),
-        _ => Err(Wrong::new(
+        _ => Err(ValueError::new(
             "it is not a log format",
             "write auto, json or text",
         )),

@@ -1,4 +1,4 @@
-//! From a text to a value: durations, sizes, numbers, lists.
+//! Parsers of values: durations, sizes, numbers, lists.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,30 +7,30 @@ use crate::secret::Secret;
 
 use super::address::Address;
 
-/// Why a text is not a value. Never quotes the text.
+/// Why a text is invalid. Never quotes the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wrong {
-    /// What is wrong.
+pub(crate) struct ValueError {
+    /// The problem.
     pub(crate) problem: String,
-    /// What would be right.
-    pub(crate) mend: String,
+    /// How to fix it.
+    pub(crate) fix: String,
 }
 
-impl Wrong {
-    /// Both texts, lower-case and without a full stop.
-    pub(crate) fn new(problem: impl Into<String>, mend: impl Into<String>) -> Self {
+impl ValueError {
+    /// Creates an error. Both texts are lower-case, without a full stop.
+    pub(crate) fn new(problem: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
             problem: problem.into(),
-            mend: mend.into(),
+            fix: fix.into(),
         }
     }
 }
 
 /// `"250ms"`, `"30s"`, `"10m"`, `"24h"`.
-pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
+pub(crate) fn duration(text: &str) -> Result<Duration, ValueError> {
     let wrong = || {
-        let mend = "write a whole number and ms, s, m or h, as in \"30s\"";
-        Wrong::new("it is not a duration", mend)
+        let fix = "write a whole number and ms, s, m or h, as in \"30s\"";
+        ValueError::new("it is not a duration", fix)
     };
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let milliseconds = match unit {
@@ -44,10 +44,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Wrong> {
 }
 
 /// `"16MiB"`, `"512KiB"`, or plain bytes.
-pub(crate) fn size(text: &str) -> Result<usize, Wrong> {
+pub(crate) fn size(text: &str) -> Result<usize, ValueError> {
     let wrong = || {
-        let mend = "write a whole number of bytes, or one with KiB, MiB or GiB, as in \"16MiB\"";
-        Wrong::new("it is not a number of bytes", mend)
+        let fix = "write a whole number of bytes, or one with KiB, MiB or GiB, as in \"16MiB\"";
+        ValueError::new("it is not a number of bytes", fix)
     };
     let (number, unit) = split(text).ok_or_else(wrong)?;
     let bytes = match unit {
@@ -62,73 +62,73 @@ pub(crate) fn size(text: &str) -> Result<usize, Wrong> {
         .ok_or_else(wrong)
 }
 
-/// A whole number.
-pub(crate) fn count(text: &str) -> Result<u64, Wrong> {
-    let wrong = |_| Wrong::new("it is not a whole number", "write digits only");
+/// An integer.
+pub(crate) fn count(text: &str) -> Result<u64, ValueError> {
+    let wrong = |_| ValueError::new("it is not a whole number", "write digits only");
     text.parse().map_err(wrong)
 }
 
 /// `true` or `false`.
-pub(crate) fn switch(text: &str) -> Result<bool, Wrong> {
-    let wrong = |_| Wrong::new("it is neither true nor false", "write true or false");
+pub(crate) fn switch(text: &str) -> Result<bool, ValueError> {
+    let wrong = |_| ValueError::new("it is neither true nor false", "write true or false");
     text.parse().map_err(wrong)
 }
 
-/// An IP address and a port, or a Unix socket.
-pub(crate) fn address(text: &str) -> Result<Address, Wrong> {
+/// An IP address with a port, or a Unix socket.
+pub(crate) fn address(text: &str) -> Result<Address, ValueError> {
     let wrong = |_| {
-        let mend = "write an IP address and a port, as in 127.0.0.1:50051 or [::]:50051, \
+        let fix = "write an IP address and a port, as in 127.0.0.1:50051 or [::]:50051, \
                     or a Unix socket, as in unix:/run/dashgate.sock";
-        Wrong::new("it is not an address", mend)
+        ValueError::new("it is not an address", fix)
     };
     text.parse().map_err(wrong)
 }
 
-/// An IP address and a port, or nothing.
-pub(crate) fn address_if_any(text: &str) -> Result<Option<SocketAddr>, Wrong> {
+/// An IP address with a port, or nothing.
+pub(crate) fn address_if_any(text: &str) -> Result<Option<SocketAddr>, ValueError> {
     if text.is_empty() {
         return Ok(None);
     }
     match address(text)? {
         Address::Tcp(address) => Ok(Some(address)),
-        Address::Unix(_) => Err(Wrong::new(
+        Address::Unix(_) => Err(ValueError::new(
             "it is not an IP address and port",
             "write it as in 127.0.0.1:9464",
         )),
     }
 }
 
-/// A text that fits in a header and in a line of the log.
-pub(crate) fn text(text: &str) -> Result<Option<String>, Wrong> {
+/// A text that is valid in a header and in a log line.
+pub(crate) fn text(text: &str) -> Result<Option<String>, ValueError> {
     if text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) {
         return Ok((!text.is_empty()).then(|| text.to_owned()));
     }
     let problem = "it has characters that a header cannot contain";
-    Err(Wrong::new(problem, "use printable ASCII only"))
+    Err(ValueError::new(problem, "use printable ASCII only"))
 }
 
 /// `a,b*,c`.
-pub(crate) fn names(text: &str) -> Result<Vec<String>, Wrong> {
+pub(crate) fn names(text: &str) -> Result<Vec<String>, ValueError> {
     list(text, ',').ok_or_else(|| {
-        let mend = "write names separated by commas, as in a,b*";
-        Wrong::new("it has an empty name", mend)
+        let fix = "write names separated by commas, as in a,b*";
+        ValueError::new("it has an empty name", fix)
     })
 }
 
-/// A text that must be there.
-pub(crate) fn name(text: &str) -> Result<String, Wrong> {
+/// A text that is required.
+pub(crate) fn name(text: &str) -> Result<String, ValueError> {
     match text.trim() {
-        "" => Err(Wrong::new("it is empty", "write a name")),
+        "" => Err(ValueError::new("it is empty", "write a name")),
         name => Ok(name.to_owned()),
     }
 }
 
 /// `old=new,...`.
-pub(crate) fn aliases(text: &str) -> Result<Vec<(String, String)>, Wrong> {
-    let mend = "write pairs separated by commas, as in old=new,older=new";
-    let pairs = pairs(text, mend)?;
+pub(crate) fn aliases(text: &str) -> Result<Vec<(String, String)>, ValueError> {
+    let fix = "write pairs separated by commas, as in old=new,older=new";
+    let pairs = pairs(text, fix)?;
     match pairs.iter().find(|(old, new)| old == new) {
-        Some((name, _)) => Err(Wrong::new(
+        Some((name, _)) => Err(ValueError::new(
             format!("{name:?} is an alias of itself"),
             "remove it",
         )),
@@ -137,16 +137,16 @@ pub(crate) fn aliases(text: &str) -> Result<Vec<(String, String)>, Wrong> {
 }
 
 /// `model=next|next,...`.
-pub(crate) fn fallbacks(text: &str) -> Result<Vec<(String, Vec<String>)>, Wrong> {
-    let mend = "write a model and its fallbacks, as in a=b|c,d=e";
+pub(crate) fn fallbacks(text: &str) -> Result<Vec<(String, Vec<String>)>, ValueError> {
+    let fix = "write a model and its fallbacks, as in a=b|c,d=e";
     let mut read = Vec::new();
-    for (model, next) in pairs(text, mend)? {
-        let next = list(&next, '|').ok_or_else(|| Wrong::new("it has an empty name", mend))?;
+    for (model, next) in pairs(text, fix)? {
+        let next = list(&next, '|').ok_or_else(|| ValueError::new("it has an empty name", fix))?;
         let mut seen = vec![&model];
         for name in &next {
             if seen.contains(&name) {
                 let problem = format!("{name:?} is listed twice for {model:?}");
-                return Err(Wrong::new(problem, "name each model once"));
+                return Err(ValueError::new(problem, "name each model once"));
             }
             seen.push(name);
         }
@@ -155,14 +155,14 @@ pub(crate) fn fallbacks(text: &str) -> Result<Vec<(String, Vec<String>)>, Wrong>
     Ok(read)
 }
 
-/// `model=30s,...`, within a day.
-pub(crate) fn durations(text: &str) -> Result<Vec<(String, Duration)>, Wrong> {
+/// `model=30s,...`, at most a day.
+pub(crate) fn durations(text: &str) -> Result<Vec<(String, Duration)>, ValueError> {
     const MOST: Duration = Duration::from_secs(24 * 3600);
-    let mend = "write models and durations, as in qwen-image*=5m,qvq*=2m";
-    let read = pairs(text, mend)?.into_iter().map(|(model, text)| {
+    let fix = "write models and durations, as in qwen-image*=5m,qvq*=2m";
+    let read = pairs(text, fix)?.into_iter().map(|(model, text)| {
         let duration = duration(&text)?;
         match duration.is_zero() || duration > MOST {
-            true => Err(Wrong::new(
+            true => Err(ValueError::new(
                 format!("{text:?} is out of range"),
                 "write 1ms to 24h",
             )),
@@ -173,26 +173,26 @@ pub(crate) fn durations(text: &str) -> Result<Vec<(String, Duration)>, Wrong> {
 }
 
 /// `model=64,...`.
-pub(crate) fn counts(text: &str) -> Result<Vec<(String, usize)>, Wrong> {
-    let mend = "write models and numbers, as in qwen-audio*=64,qvq*=8";
-    let read = pairs(text, mend)?.into_iter().map(|(model, text)| {
+pub(crate) fn counts(text: &str) -> Result<Vec<(String, usize)>, ValueError> {
+    let fix = "write models and numbers, as in qwen-audio*=64,qvq*=8";
+    let read = pairs(text, fix)?.into_iter().map(|(model, text)| {
         let number = text
             .parse()
             .ok()
             .filter(|number| (1..=1_000_000).contains(number));
-        let wrong = || Wrong::new(format!("{text:?} is out of range"), "write 1 to 1000000");
+        let wrong = || ValueError::new(format!("{text:?} is out of range"), "write 1 to 1000000");
         Ok((model, number.ok_or_else(wrong)?))
     });
     read.collect()
 }
 
 /// `model=16MiB,...`, from 64 KiB to 1 GiB.
-pub(crate) fn sizes(text: &str) -> Result<Vec<(String, usize)>, Wrong> {
+pub(crate) fn sizes(text: &str) -> Result<Vec<(String, usize)>, ValueError> {
     const RANGE: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 30;
-    let mend = "write models and sizes, as in qwen-audio*=6MiB,qwen3-vl*=16MiB";
-    let read = pairs(text, mend)?.into_iter().map(|(model, text)| {
+    let fix = "write models and sizes, as in qwen-audio*=6MiB,qwen3-vl*=16MiB";
+    let read = pairs(text, fix)?.into_iter().map(|(model, text)| {
         let size = size(&text)?;
-        let wrong = || Wrong::new(format!("{text:?} is out of range"), "write 64KiB to 1GiB");
+        let wrong = || ValueError::new(format!("{text:?} is out of range"), "write 64KiB to 1GiB");
         match RANGE.contains(&size) {
             true => Ok((model, size)),
             false => Err(wrong()),
@@ -201,18 +201,18 @@ pub(crate) fn sizes(text: &str) -> Result<Vec<(String, usize)>, Wrong> {
     read.collect()
 }
 
-/// `model=input|output,...`: prices, none below zero.
-pub(crate) fn rates(text: &str) -> Result<Vec<(String, [f64; 2])>, Wrong> {
-    let mend = "write a model and two prices for a million tokens, as in a=0.8|2,b=1.5|4.5";
+/// `model=input|output,...`: prices, none negative.
+pub(crate) fn rates(text: &str) -> Result<Vec<(String, [f64; 2])>, ValueError> {
+    let fix = "write a model and two prices for a million tokens, as in a=0.8|2,b=1.5|4.5";
     let price = |text: &str| {
         let price: f64 = text.trim().parse().ok()?;
         (price.is_finite() && price >= 0.0).then_some(price)
     };
     let mut read = Vec::new();
-    for (model, prices) in pairs(text, mend)? {
+    for (model, prices) in pairs(text, fix)? {
         let prices = prices.split_once('|');
         let prices = prices.and_then(|(input, output)| Some([price(input)?, price(output)?]));
-        let wrong = || Wrong::new(format!("the prices of {model:?} cannot be read"), mend);
+        let wrong = || ValueError::new(format!("the prices of {model:?} cannot be read"), fix);
         let prices = prices.ok_or_else(wrong)?;
         read.push((model, prices));
     }
@@ -220,9 +220,9 @@ pub(crate) fn rates(text: &str) -> Result<Vec<(String, [f64; 2])>, Wrong> {
 }
 
 /// A number from 0 to 1.
-pub(crate) fn share(text: &str) -> Result<f64, Wrong> {
+pub(crate) fn share(text: &str) -> Result<f64, ValueError> {
     let wrong = || {
-        Wrong::new(
+        ValueError::new(
             "it is not a share",
             "write a number from 0 to 1, as in 0.05",
         )
@@ -234,13 +234,13 @@ pub(crate) fn share(text: &str) -> Result<f64, Wrong> {
         .ok_or_else(wrong)
 }
 
-/// The address of a receiver of traces, or nothing.
-pub(crate) fn receiver(text: &str) -> Result<Option<String>, Wrong> {
+/// The URL of a trace receiver, or nothing.
+pub(crate) fn receiver(text: &str) -> Result<Option<String>, ValueError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let mend = "write http://host:4318 or https://..., without user, query or /v1/traces";
-    let wrong = || Wrong::new("it is not the address of an OTLP receiver", mend);
+    let fix = "write http://host:4318 or https://..., without user, query or /v1/traces";
+    let wrong = || ValueError::new("it is not the address of an OTLP receiver", fix);
     let url = url::Url::parse(text).map_err(|_| wrong())?;
     let plain = url.username().is_empty() && url.password().is_none();
     let bare = url.query().is_none() && url.fragment().is_none();
@@ -254,7 +254,7 @@ pub(crate) fn receiver(text: &str) -> Result<Option<String>, Wrong> {
 }
 
 /// `name=value,...` for HTTP. Never quoted: a value may be a key.
-pub(crate) fn headers(text: &str) -> Result<Secret, Wrong> {
+pub(crate) fn headers(text: &str) -> Result<Secret, ValueError> {
     let fits = |pair: &str| {
         pair.split_once('=').is_some_and(|(name, value)| {
             let name = name.trim();
@@ -267,12 +267,12 @@ pub(crate) fn headers(text: &str) -> Result<Secret, Wrong> {
     if text.is_empty() || text.split(',').all(fits) {
         return Ok(Secret::new(text));
     }
-    let mend = "write pairs separated by commas, as in authorization=Bearer x,tenant=y";
-    Err(Wrong::new("it is not made of pairs", mend))
+    let fix = "write pairs separated by commas, as in authorization=Bearer x,tenant=y";
+    Err(ValueError::new("it is not made of pairs", fix))
 }
 
-/// A filter of the log: levels, each alone or for a target.
-pub(crate) fn filter(text: &str) -> Result<String, Wrong> {
+/// A log filter: levels, each alone or for a target.
+pub(crate) fn filter(text: &str) -> Result<String, ValueError> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     for directive in text.split(',') {
         let level = match directive.rsplit_once('=') {
@@ -283,16 +283,16 @@ pub(crate) fn filter(text: &str) -> Result<String, Wrong> {
         };
         let level = level.trim().to_ascii_lowercase();
         if !LEVELS.contains(&level.as_str()) {
-            let mend = "write off, error, warn, info, debug or trace, \
+            let fix = "write off, error, warn, info, debug or trace, \
                         alone or for a module, as in info,dashgate::relay=debug";
-            return Err(Wrong::new("it has no valid level", mend));
+            return Err(ValueError::new("it has no valid level", fix));
         }
     }
     Ok(text.to_owned())
 }
 
-fn pairs(text: &str, mend: &str) -> Result<Vec<(String, String)>, Wrong> {
-    let wrong = |problem: &str| Wrong::new(problem, mend);
+fn pairs(text: &str, fix: &str) -> Result<Vec<(String, String)>, ValueError> {
+    let wrong = |problem: &str| ValueError::new(problem, fix);
     let mut read: Vec<(String, String)> = Vec::new();
     for pair in list(text, ',').ok_or_else(|| wrong("it has an empty pair"))? {
         let (left, right) = pair
@@ -318,7 +318,7 @@ fn list(text: &str, between: char) -> Option<Vec<String>> {
         .collect()
 }
 
-/// The digits at the start, and the rest.
+/// The leading digits, and the rest.
 fn split(text: &str) -> Option<(u64, &str)> {
     let end = text
         .find(|letter: char| !letter.is_ascii_digit())
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_refuse_holes_and_doubles() {
+    fn lists_refuse_empty_and_duplicate_elements() {
         assert_eq!(names("a, b*").unwrap(), ["a", "b*"]);
         assert!(names("").unwrap().is_empty());
         assert!(names("a,,b").is_err());

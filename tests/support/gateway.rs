@@ -69,8 +69,8 @@ impl Running {
 /// A world without environment variables and files.
 struct Nothing;
 
-impl config::Surroundings for Nothing {
-    fn variable(&self, _: &str) -> Result<Option<String>, config::environment::NotText> {
+impl config::Environment for Nothing {
+    fn variable(&self, _: &str) -> Result<Option<String>, config::environment::NotUnicode> {
         Ok(None)
     }
 

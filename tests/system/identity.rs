@@ -64,7 +64,7 @@ fn set(signers: &[&Signer]) -> String {
 /// A gateway that takes tokens by the keys that are there.
 async fn by_token(upstream: &Upstream, jwks: String) -> Running {
     let mut settings = settings(upstream);
-    settings.callers.tokens = Some(config::Tokens {
+    settings.callers.tokens = Some(config::TokenSettings {
         jwks,
         issuer: "https://id.example".to_owned(),
         audience: vec!["dashgate".to_owned()],

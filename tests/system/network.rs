@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashgate::config::environment::NotText;
-use dashgate::config::{self, Flags, Settings, Surroundings};
+use dashgate::config::environment::NotUnicode;
+use dashgate::config::{self, Environment, Flags, Settings};
 use dashgate::grpc::pb::{self, upload_media_request::Payload};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -54,8 +54,8 @@ impl World {
     }
 }
 
-impl Surroundings for World {
-    fn variable(&self, name: &str) -> Result<Option<String>, NotText> {
+impl Environment for World {
+    fn variable(&self, name: &str) -> Result<Option<String>, NotUnicode> {
         Ok(self.variables.get(name).cloned())
     }
 

@@ -295,7 +295,7 @@ async fn the_keys_of_an_authority_are_fetched_through_the_proxy() {
     let mut settings = World::with_upstream(&upstream.base_url())
         .set("HTTPS_PROXY", &format!("http://{}", proxy.address))
         .settings();
-    settings.callers.tokens = Some(config::Tokens {
+    settings.callers.tokens = Some(config::TokenSettings {
         jwks: "https://id.test/keys".to_owned(),
         issuer: "https://id.test".to_owned(),
         audience: vec!["dashgate".to_owned()],

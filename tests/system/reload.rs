@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashgate::app;
-use dashgate::config::environment::NotText;
-use dashgate::config::{Flags, Source, Surroundings};
+use dashgate::config::environment::NotUnicode;
+use dashgate::config::{Environment, Flags, Source};
 use dashgate::grpc::pb::content;
 use tokio::sync::Notify;
 use tokio_stream::StreamExt as _;
@@ -19,8 +19,8 @@ use crate::support::*;
 /// The real files, and no environment variables.
 struct Files;
 
-impl Surroundings for Files {
-    fn variable(&self, _: &str) -> Result<Option<String>, NotText> {
+impl Environment for Files {
+    fn variable(&self, _: &str) -> Result<Option<String>, NotUnicode> {
         Ok(None)
     }
 
