@@ -1,18 +1,19 @@
-//! By which names the admin port may be asked.
+//! Validation of the `Host` header of the admin port.
 //!
-//! A web page may let a name of its own mean an address of this machine, and then ask this port as
-//! if it were its own server (DNS rebinding). The browser says that name in `Host`.
+//! A web page can resolve a name of its own to an address of this machine, and then send requests
+//! to this port as if it were its own server (DNS rebinding). The browser sends that name in
+//! `Host`.
 
 use std::net::IpAddr;
 
 use http::Request;
 use http::header::HOST;
 
-/// Stands for every name.
+/// Allows every name.
 const ANY: &str = "*";
 
-/// Whether a request names an address, this machine, or one of these names. One without any name is
-/// no browser's.
+/// Whether the host of a request is an IP address, a loopback name, or one of these names. A
+/// request without a host is allowed: browsers always send one.
 pub(super) fn is_allowed<B>(request: &Request<B>, names: &[String]) -> bool {
     let of_uri = request.uri().host().map(str::as_bytes);
     let of_headers = request.headers().get_all(HOST).into_iter();
@@ -33,7 +34,7 @@ fn is_known(host: &str, names: &[String]) -> bool {
     host == "localhost" || host.ends_with(".localhost") || names.iter().any(listed)
 }
 
-/// The host without its port. An IPv6 address stands in brackets before one.
+/// The host without its port. An IPv6 address before a port is in brackets.
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_this_machine_are_allowed_and_other_names_when_they_are_listed() {
+    fn addresses_and_loopback_are_allowed_and_other_names_if_listed() {
         let names = ["gateway.internal".to_owned()];
         for (host, expected) in [
             ("127.0.0.1", true),

@@ -1,7 +1,7 @@
-//! The operator's door: numbers, health, settings and calls over plain HTTP.
+//! The admin port: metrics, health, effective configuration and calls over plain HTTP.
 //!
-//! It asks nobody who he is, so it is shut unless the operator opens it, on an address of its own.
-//! It changes nothing, and no page holds a secret or a word that was said.
+//! It has no authentication, so it is disabled by default and has an address of its own. It changes
+//! nothing, and no page contains a secret or message content.
 
 mod host;
 
@@ -25,24 +25,24 @@ use crate::telemetry::accept_errors::Failures;
 use crate::telemetry::in_flight::Calls;
 use crate::telemetry::registry;
 
-/// The most connections at one time: a few scrapers, a few people. For one more the oldest is
-/// closed: a page takes milliseconds, so that one has nothing to say or does not read.
+/// The most concurrent connections: a few scrapers and people. For a further one the oldest is
+/// closed: a page takes milliseconds, so that connection is idle or does not read.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long the head of a request may take. It is one packet.
+/// Timeout of the request headers, which fit into one packet.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most bytes of a head. A browser with many cookies sends some kilobytes.
+/// The largest request header, in bytes. A browser with many cookies sends some kilobytes.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// How long one request may take, with its answer. A page is made in milliseconds; who reads more
-/// slowly than this reads not at all.
+/// Timeout of a request with its response. A page is created in milliseconds; a slower reader does
+/// not read at all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The name of this port in the log.
 const PORT: &str = "admin";
 
-/// What stands on `/`.
+/// The page at `/`.
 const INDEX: &str = "\
 dashgate
 /metrics  Prometheus metrics
@@ -55,21 +55,21 @@ dashgate
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// What the pages show, each made when it is asked for.
+/// The content of the pages, each created on request.
 pub struct Pages {
-    /// All numbers, as Prometheus reads them.
+    /// All metrics in the Prometheus text format.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
-    /// Whether calls are wanted.
+    /// Whether the gateway is ready for calls.
     pub ready: Box<dyn Fn() -> bool + Send + Sync>,
-    /// The settings in force, without secrets.
+    /// The effective configuration, without secrets.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
     /// The calls in flight.
     pub calls: Box<dyn Fn() -> Calls + Send + Sync>,
-    /// The names that it may be asked by, beside addresses and those of loopback.
+    /// The allowed host names, besides IP addresses and loopback names.
     pub allowed_hosts: Vec<String>,
 }
 
-/// Serves until it is dropped; nothing, if the port is not open.
+/// Serves until it is dropped. Ends immediately if the port is disabled.
 pub async fn serve(listener: Option<TcpListener>, pages: Pages, telemetry: Arc<Telemetry>) {
     let Some(listener) = listener else {
         return std::future::pending().await;
@@ -97,7 +97,7 @@ pub async fn serve(listener: Option<TcpListener>, pages: Pages, telemetry: Arc<T
         }
         let connection = connection(stream, Arc::clone(&pages));
         open.push_back(connections.spawn(async move {
-            // Whatever it did not say by then is not waited for.
+            // A connection that exceeds the timeout is closed.
             let _ = tokio::time::timeout(REQUEST_TIMEOUT, connection).await;
         }));
     }
@@ -109,7 +109,7 @@ async fn connection(stream: TcpStream, pages: Arc<Pages>) {
         let answer = answer(&request, &pages);
         async move { Ok::<_, Infallible>(answer) }
     });
-    // One request for each connection, so that one clock bounds both.
+    // One request per connection, so that one timeout bounds both.
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(false)

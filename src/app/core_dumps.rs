@@ -1,6 +1,6 @@
-//! Whether the system may write the memory of this process to a file. It holds keys.
+//! Prevents core dumps: the memory of this process contains keys.
 
-/// Forbids core dumps, and other processes of the same user to read this one's memory.
+/// Disables core dumps, and access to this process's memory by other processes of the same user.
 pub fn forbid() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let none = Rlimit {
@@ -13,7 +13,7 @@ pub fn forbid() {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-        // The limit above does not hold for a core that is piped to a program.
+        // The limit above does not apply to core dumps that are piped to a program.
         if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
             tracing::warn!(%error, "cannot disable core dumps");
         }

@@ -1,4 +1,4 @@
-//! The DashScope in this process.
+//! The emulator in this process.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -14,22 +14,22 @@ use crate::error::{Error, Reason};
 
 use super::module_configs;
 
-/// The DashScope in this process. It stops when it is dropped.
+/// The emulator in this process. Dropping it stops it.
 pub(super) struct Embedded {
-    /// Where it listens.
+    /// Its base URL.
     pub(super) base_url: Url,
     stop: oneshot::Sender<()>,
     task: JoinHandle<io::Result<()>>,
 }
 
 impl Embedded {
-    /// Whether these settings ask for it.
+    /// Whether these settings use the emulator.
     pub(super) fn is_wanted(settings: &Settings) -> bool {
         let upstream = &settings.upstream;
         upstream.accounts.is_empty() && upstream.endpoint == Endpoint::Embedded
     }
 
-    /// Starts it on a free port of loopback.
+    /// Starts it on a free loopback port.
     pub(super) async fn start() -> Result<Self, Error> {
         let broken = |error: io::Error| {
             let message = "embedded emulator: cannot listen";
@@ -52,7 +52,7 @@ impl Embedded {
         })
     }
 
-    /// Stops it, and waits until it has.
+    /// Stops it, and waits until it has ended.
     pub(super) async fn stop(self) {
         let _ = self.stop.send(());
         let _ = self.task.await;

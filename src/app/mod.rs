@@ -1,5 +1,5 @@
-//! Builds every room once, joins them, runs them, and takes them down in order. The only room that
-//! knows them all. It holds no per-call code.
+//! Creates the modules, connects them, runs them and drains them. The only module that knows all
+//! others. It has no code per call.
 
 pub mod core_dumps;
 mod embedded;
@@ -36,10 +36,10 @@ use self::embedded::Embedded;
 pub use self::reload::Changes;
 use self::reload::Reload;
 
-/// How long a call that was ended by the shutdown may take to tell its caller so.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a call that shutdown cancels may take to send its status.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A gateway that listens and has not begun to serve.
+/// A gateway that is bound to its address but does not serve yet.
 pub struct Gateway {
     listener: Listener,
     address: Address,
@@ -60,7 +60,7 @@ pub struct Gateway {
     changes: Option<Changes>,
 }
 
-/// Starts the log as the settings say. What it gives changes the level later.
+/// Starts the log with these settings. The result changes the level later.
 pub fn start_log(settings: &Settings) -> Option<log::Level> {
     let format = match settings.log.format {
         LogFormat::Auto => log::Format::Auto,
@@ -70,10 +70,10 @@ pub fn start_log(settings: &Settings) -> Option<log::Level> {
     log::start(&settings.log.level, format)
 }
 
-/// Binds the address and builds all rooms.
+/// Binds the address and creates all modules.
 pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     let callers = Callers::new(&module_configs::callers_settings(settings))?;
-    // First what can be wrong by itself: an address that is taken away from nobody for nothing.
+    // What can fail without side effects comes first, before an address is bound.
     let tls = settings.server.tls.as_ref();
     let tls = tls.map(module_configs::tls).transpose()?;
     let listener = match &settings.server.listen {
@@ -149,22 +149,22 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 impl Gateway {
-    /// The address that it listens on, with the real port.
+    /// The listen address with the actual port.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// The address of the operator's connections, if it is open.
+    /// The address of the admin port, if it is enabled.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref()?.local_addr().ok()
     }
 
-    /// Whether it answers from the embedded DashScope.
+    /// Whether it uses the emulator.
     pub fn embedded(&self) -> bool {
         self.embedded.is_some()
     }
 
-    /// Runs calls on threads of their own, so many as the settings say. Without this they run where
+    /// Runs calls on threads of their own, as many as the settings say. Without it, they run where
     /// [`Gateway::run`] is polled.
     pub fn spread(&mut self, settings: &Settings) -> Result<(), Error> {
         let count = match settings.server.threads {
@@ -178,14 +178,14 @@ impl Gateway {
         Ok(())
     }
 
-    /// Takes other settings from here while it runs. Without this it keeps those it was bound with.
+    /// Reloads settings from this source while running. Without it, the settings never change.
     pub fn follow(&mut self, changes: Changes) {
         self.changes = Some(changes);
     }
 
-    /// Serves until the shutdown is asked for, and then goes down in order: health says so, calls
-    /// still come for a while, connections are told to go, calls end, and what is left after the
-    /// drain's timeout is ended.
+    /// Serves until `shutdown` completes, and then drains in order: health reports not serving, new
+    /// calls are still accepted for a while, GOAWAY is sent on all connections, calls end, and
+    /// those that remain after the drain timeout are cancelled.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let Self {
             listener,
@@ -236,7 +236,7 @@ impl Gateway {
                 "drain timeout reached, ending remaining calls"
             );
             relay.shut_down();
-            tokio::time::sleep(LAST_WORDS).await;
+            tokio::time::sleep(STATUS_TIMEOUT).await;
         });
         tokio::select! {
             () = &mut server => {}
@@ -246,9 +246,9 @@ impl Gateway {
             () = &mut relief => {}
             () = &mut going_down => {}
         }
-        // Connections that are left are closed by this.
+        // Closes the remaining connections.
         drop(server);
-        // The spans of the last calls are on their way by now.
+        // The spans of the last calls have been queued by now.
         if let Some(exporting) = exporting {
             exporting.finish().await;
         }
@@ -259,7 +259,7 @@ impl Gateway {
     }
 }
 
-/// What the operator's door shows.
+/// The content of the admin port's pages.
 fn pages(
     relay: &Relay,
     telemetry: &Arc<Telemetry>,

@@ -1,4 +1,4 @@
-//! What each room is given of the settings. No room below reads them itself.
+//! The configuration of each module, from the settings. No module below reads the settings itself.
 
 use url::Url;
 
@@ -19,12 +19,12 @@ use crate::server::listener::Capacity;
 use crate::server::tls::{self, Tls};
 use crate::telemetry;
 use crate::telemetry::export;
-use crate::telemetry::prices::Card;
+use crate::telemetry::prices::RateCard;
 
-/// The key that the embedded DashScope is asked with. It takes any that looks like one.
+/// The API key for the emulator, which accepts any in the format of a key.
 const EMBEDDED_KEY: &str = "sk-embedded";
 
-/// What the account is called when there is but one.
+/// The name of the account if there is only one.
 const ONLY_ACCOUNT: &str = "default";
 
 pub(super) fn tls(settings: &config::Tls) -> Result<Tls, Error> {
@@ -66,7 +66,7 @@ pub(super) fn base_url(text: &str) -> Result<Url, Error> {
     })
 }
 
-/// The accounts that calls go to.
+/// The accounts that calls are sent to.
 pub(super) fn accounts(settings: &Settings, embedded: Option<&Url>) -> Result<Vec<Account>, Error> {
     let upstream = &settings.upstream;
     if upstream.accounts.is_empty() {
@@ -85,7 +85,7 @@ pub(super) fn accounts(settings: &Settings, embedded: Option<&Url>) -> Result<Ve
         .collect()
 }
 
-/// How the texts of models come.
+/// Whether texts of models are cumulative or incremental.
 fn text_forms(upstream: &config::Upstream) -> Vec<(String, TextForm)> {
     let lists = [
         (&upstream.incremental_models, TextForm::Pieces),
@@ -132,7 +132,7 @@ pub(super) fn account(
         data_inspection: upstream.data_inspection.clone(),
         connect_timeout: upstream.connect_timeout,
         max_connection_age: upstream.max_connection_age,
-        // The embedded one is in this process, whatever proxies there are.
+        // The emulator is in this process, so no proxy is used.
         network: match account.endpoint {
             Endpoint::Remote { .. } => upstream.network.clone(),
             Endpoint::Embedded => Network::default(),
@@ -192,7 +192,7 @@ pub(super) fn relay_settings(settings: &Settings) -> relay::RelayConfig {
         once: idempotency::IdempotencyConfig {
             keep: settings.idempotency.keep,
             max_calls: settings.idempotency.max_calls,
-            // What is kept gives way to what runs.
+            // Cached answers are evicted before running calls are refused.
             max_bytes: settings
                 .idempotency
                 .max_bytes
@@ -266,7 +266,7 @@ pub(super) fn telemetry_settings(
     let mut models = settings.models.configured_names();
     models.extend(sight.rates.iter().map(|(model, _)| model.clone()));
     telemetry::TelemetryConfig {
-        rates: Card::new(sight.currency.clone(), &sight.rates),
+        rates: RateCard::new(sight.currency.clone(), &sight.rates),
         models,
         memory,
         traces: sight

@@ -1,4 +1,4 @@
-//! Other settings while the gateway runs: read again when a file changes, or when somebody asks.
+//! Reloading of settings at run time, when a file changes or on SIGHUP.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,34 +16,33 @@ use crate::telemetry::log::Level;
 use super::embedded::Embedded;
 use super::module_configs;
 
-/// How often the files are looked at. They are a page or two and are read whole: a stamp of the
-/// file system would miss a change within its grain, and a watch by the kernel would miss files
-/// that are mounted or linked anew.
+/// The interval of checks. The files are small and are read whole: modification times would miss a
+/// change within their resolution, and inotify would miss files that are mounted or linked again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Where other settings come from while a gateway runs.
+/// The source of new settings at run time.
 pub struct Changes {
-    /// What to read, and what it held last.
+    /// The settings' sources, and their last known state.
     pub source: Source,
-    /// Who asks for it to be read now, as SIGHUP does.
+    /// Triggers a reload, as SIGHUP does.
     pub now: Arc<Notify>,
-    /// The level of the log, if it is ours.
+    /// The level of the log, if this process started it.
     pub log: Option<Level>,
 }
 
-/// What is told of other settings.
+/// What new settings are applied to.
 pub(super) struct Reload {
     pub(super) relay: Relay,
     pub(super) router: Router,
-    /// What the operator's door shows.
+    /// The effective configuration for the admin port.
     pub(super) effective: Arc<RwLock<String>>,
-    /// Where the DashScope in this process is, if one was started with the gateway.
+    /// The URL of the emulator, if it was started with the gateway.
     pub(super) embedded: Option<Url>,
-    /// The one that was started later, because the settings came to ask for it.
+    /// The emulator that was started later, when new settings required it.
     pub(super) late: Option<Embedded>,
 }
 
-/// Puts other settings in force as they come. Never ends.
+/// Applies new settings as they arrive. Never returns.
 pub(super) async fn run(changes: Option<Changes>, mut reload: Reload) {
     let Some(Changes {
         mut source,
@@ -60,25 +59,25 @@ pub(super) async fn run(changes: Option<Changes>, mut reload: Reload) {
             () = now.notified() => true,
             _ = looks.tick() => false,
         };
-        // A disk that hangs must not hang the calls.
+        // A disk that hangs must not block the calls.
         let reading = tokio::task::spawn_blocking(move || {
             let wanted = asked || source.has_changed();
             let loaded = wanted.then(|| source.load());
             (source, loaded)
         });
         let Ok((back, loaded)) = reading.await else {
-            // Only a runtime that ends lets go of a look, or a fault in reading that was told.
+            // Only a runtime that shuts down cancels a read; a panic in it has been logged.
             return std::future::pending().await;
         };
         source = back;
         if let Some(loaded) = loaded {
-            reload.take(loaded, log.as_ref()).await;
+            reload.handle(loaded, log.as_ref()).await;
         }
     }
 }
 
 impl Reload {
-    async fn take(&mut self, loaded: Result<Loaded, ConfigErrors>, log: Option<&Level>) {
+    async fn handle(&mut self, loaded: Result<Loaded, ConfigErrors>, log: Option<&Level>) {
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(errors) => {
@@ -86,7 +85,7 @@ impl Reload {
                 return;
             }
         };
-        if let Err(error) = self.put_in_force(&loaded.settings).await {
+        if let Err(error) = self.apply(&loaded.settings).await {
             tracing::error!(%error, "config reload failed, keeping current config");
             return;
         }
@@ -100,8 +99,8 @@ impl Reload {
         tracing::info!("config reloaded");
     }
 
-    /// All or nothing: what can fail comes first.
-    async fn put_in_force(&mut self, settings: &Settings) -> Result<(), Error> {
+    /// Applies everything or nothing: what can fail comes first.
+    async fn apply(&mut self, settings: &Settings) -> Result<(), Error> {
         if Embedded::is_wanted(settings) && self.embedded.is_none() {
             let late = Embedded::start().await?;
             self.embedded = Some(late.base_url.clone());
@@ -129,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// All that a change reaches, as text.
+    /// Everything that a change affects, as text.
     fn reached(settings: &Settings) -> String {
         format!(
             "{:?} {:?} {:?} {:?}",
@@ -140,7 +139,7 @@ mod tests {
         )
     }
 
-    /// A value that is right and no default.
+    /// A valid value other than the default.
     fn other(setting: &Setting) -> String {
         let text = match (setting.key, setting.kind) {
             ("upstream.url", _) => "https://d.example/api/v1",
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_that_is_called_live_reaches_a_room_that_takes_it() {
+    fn every_live_setting_is_applied_to_a_module() {
         let pem = || {
             let certified = rcgen::generate_simple_self_signed(["a.example".to_owned()]);
             certified.unwrap().cert.pem()
@@ -186,7 +185,7 @@ mod tests {
         let live = table::ALL.iter().filter(|one| one.change() == Change::Live);
         let mut seen = 0;
         for setting in live {
-            // Keys are never shown; that they change is tested with real files.
+            // Keys are never shown; their change is tested with real files.
             if setting.key.starts_with("upstream.api_") || setting.key.contains("accounts") {
                 continue;
             }

@@ -185,7 +185,7 @@ impl Drop for Metered {
         let took = self.clock.began().elapsed();
         self.method.handling.observe(took.as_secs_f64());
         if let (Some(span), Some((_, code))) = (&mut self.span, CODES.get(self.code)) {
-            span.answered(code);
+            span.set_status(code);
         }
         if let Some(load) = self.load.as_ref().filter(|_| self.code != OK) {
             load.failed();

@@ -230,7 +230,10 @@ impl<'a> Course<'a> {
         };
         attempts.fetch_add(1, Ordering::Relaxed);
         let outcome = attempt(&self.lease, prepared, self.ask, memory).await;
-        self.asker.telemetry.metrics.asked(outcome.as_ref().err());
+        self.asker
+            .telemetry
+            .metrics
+            .attempted(outcome.as_ref().err());
         outcome.map_err(|error| Failed {
             error,
             storing: false,

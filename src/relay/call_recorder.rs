@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::telemetry::Telemetry;
 use crate::telemetry::models::Model;
 use crate::telemetry::outcome::Outcome;
-use crate::telemetry::registry::Present;
+use crate::telemetry::registry::GaugeGuard;
 use crate::telemetry::report::Report;
 use crate::telemetry::token_counts::Tokens;
 use crate::telemetry::trace;
@@ -33,7 +33,7 @@ pub(super) struct CallRecorder {
     telemetry: Arc<Telemetry>,
     /// Whether a caller waits, whose call is to be reported.
     told: bool,
-    present: Option<Present>,
+    present: Option<GaugeGuard>,
     /// The estimated input tokens.
     asked_tokens: u64,
     /// The weight of the answer so far, for its estimated tokens.

@@ -16,7 +16,7 @@ pub(super) fn asked(call: &Call) -> Messages {
             Role::Assistant => "assistant",
             Role::Tool => "tool",
         };
-        messages.say(role, parts(turn).into_iter());
+        messages.add(role, parts(turn).into_iter());
     }
     messages
 }
@@ -40,7 +40,7 @@ pub(super) fn hear(messages: &mut Messages, delta: &Delta) {
         | Piece::Logprobs(_)
         | Piece::Search(_) => return,
     };
-    messages.hear(index(delta.choice), piece);
+    messages.append(index(delta.choice), piece);
 }
 
 /// Adds the finish reasons.

@@ -29,7 +29,7 @@ impl UpstreamSpan {
             traceparent: call.passing.traceparent.as_deref(),
             tracestate: call.passing.tracestate.as_deref(),
         };
-        let mut span = tracer.ask(&call.prompt.model, parent);
+        let mut span = tracer.request(&call.prompt.model, parent);
         call.passing.traceparent = Some(span.traceparent());
         if !span.is_recording() {
             return Some(Self { span, heard: None });
@@ -87,6 +87,6 @@ impl UpstreamSpan {
         if let Some(heard) = &self.heard {
             self.span.set("gen_ai.output.messages", heard.json());
         }
-        self.span.asked(report, outcome);
+        self.span.set_outcome(report, outcome);
     }
 }

@@ -1,4 +1,4 @@
-//! What a listener says and counts when it cannot accept a connection.
+//! Handling of a listener's accept errors.
 
 use std::io;
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 use super::registry::Metrics;
 use crate::descriptors;
 
-/// The first pause after a failed accept. It fails when descriptors run out, and then again at
-/// once.
+/// The first pause after a failed accept. It fails when file descriptors are used up, and would
+/// then fail again immediately.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// The longest: a descriptor that becomes free is used within a second.
+/// The longest pause: a descriptor that becomes free is used within a second.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The accepts of one listener that failed in a row.
+/// The consecutive failed accepts of one listener.
 #[derive(Debug, Default)]
 pub struct Failures(u32);
 
 impl Failures {
-    /// A connection was accepted.
+    /// Resets the count after a successful accept.
     pub fn forget(&mut self) {
         self.0 = 0;
     }
 
-    /// Logs and counts one that could not be, and says how long to wait before the next.
+    /// Logs and counts a failed accept, and returns the pause before the next.
     pub fn add(&mut self, port: &'static str, error: &io::Error, metrics: &Metrics) -> Duration {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.0.min(8));
         self.0 = self.0.saturating_add(1);
@@ -42,11 +42,11 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::prices::Card;
+    use crate::telemetry::prices::RateCard;
 
     #[test]
-    fn the_reason_is_counted_and_the_pause_grows_to_a_second() {
-        let metrics = Metrics::new(Card::default(), &[]).unwrap();
+    fn the_reason_is_counted_and_the_pause_increases_to_a_second() {
+        let metrics = Metrics::new(RateCard::default(), &[]).unwrap();
         let mut failures = Failures::default();
         let no_more = io::Error::from_raw_os_error(24);
         let pauses: Vec<_> = (0..7)

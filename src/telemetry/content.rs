@@ -1,11 +1,11 @@
-//! What was said, for the operator who asks for it, in the form that traces have for it.
+//! Message content in the form of OpenTelemetry's conventions.
 //!
-//! Nothing comes here unless `telemetry.capture_content` is on. Media are named and never copied.
+//! Recorded only with `telemetry.capture_content`. Media are described and never copied.
 
 use serde::Serialize;
 
-/// The most of one side of a conversation that is kept, in bytes of text. Receivers cut what is
-/// longer, and spans wait in memory.
+/// The most text of one side of a conversation, in bytes. Receivers truncate longer attributes, and
+/// spans wait in memory.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// One side of a conversation.
@@ -17,7 +17,7 @@ pub struct Messages {
     bytes: usize,
 }
 
-/// Who said what.
+/// A message with its role.
 #[derive(Debug, Serialize)]
 struct Message {
     role: &'static str,
@@ -26,54 +26,54 @@ struct Message {
     finish_reason: Option<String>,
 }
 
-/// A part of what was said.
+/// A part of a message.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Part {
-    /// Words.
+    /// Text.
     Text {
-        /// The words.
+        /// The text.
         content: String,
     },
-    /// A thought.
+    /// Reasoning.
     Reasoning {
-        /// The words.
+        /// The text.
         content: String,
     },
-    /// A medium that lies somewhere.
+    /// A medium with a URI.
     Uri {
-        /// What it is.
+        /// The kind of medium.
         modality: &'static str,
-        /// Where, without the query, which may hold a signature.
+        /// The URI without its query, which may contain a signature.
         uri: String,
     },
-    /// A medium that came with the call.
+    /// A medium that was sent inline.
     Blob {
-        /// What it is.
+        /// The kind of medium.
         modality: &'static str,
-        /// How large it is. It is not copied.
+        /// Its size in bytes. The data are not copied.
         bytes: usize,
     },
-    /// A tool that is called.
+    /// A tool call.
     ToolCall {
-        /// The name of the call.
+        /// The id of the tool call.
         id: String,
-        /// The tool.
+        /// The name of the tool.
         name: String,
-        /// What it is given, as JSON text.
+        /// The arguments, as JSON text.
         arguments: String,
     },
-    /// What a tool said.
+    /// The result of a tool call.
     ToolCallResponse {
-        /// The name of the call.
+        /// The id of the tool call.
         id: String,
-        /// The words.
+        /// The result.
         response: String,
     },
 }
 
 impl Part {
-    /// A medium at this address.
+    /// A medium with a URI.
     pub fn uri(modality: &'static str, uri: &str) -> Self {
         let plain = uri.split(['?', '#']).next().unwrap_or_default();
         match plain.split_once("data:") {
@@ -88,7 +88,7 @@ impl Part {
         }
     }
 
-    /// The next piece of the same thing is added to it, if it is one.
+    /// Appends the next chunk if it continues this part.
     fn extend(&mut self, next: &Self) -> bool {
         match (self, next) {
             (Self::Text { content }, Self::Text { content: more })
@@ -127,7 +127,7 @@ impl Part {
 
 impl Messages {
     /// Adds a message.
-    pub fn say(&mut self, role: &'static str, parts: impl Iterator<Item = Part>) {
+    pub fn add(&mut self, role: &'static str, parts: impl Iterator<Item = Part>) {
         let mut kept = Vec::new();
         for part in parts {
             if self.has_room(&part) {
@@ -141,8 +141,8 @@ impl Messages {
         });
     }
 
-    /// Adds a piece to one of the answers, which are counted from 0.
-    pub fn hear(&mut self, choice: usize, piece: Part) {
+    /// Appends a chunk to a choice, counted from 0.
+    pub fn append(&mut self, choice: usize, piece: Part) {
         if !self.has_room(&piece) {
             return;
         }
@@ -156,21 +156,21 @@ impl Messages {
         }
     }
 
-    /// One of the answers has ended, for this reason.
+    /// Records the finish reason of a choice.
     pub fn end(&mut self, choice: usize, reason: &str) {
         if let Some(message) = self.answer(choice) {
             message.finish_reason = Some(reason.to_owned());
         }
     }
 
-    /// As JSON text.
+    /// The messages as JSON text.
     pub fn json(&self) -> String {
-        // It fails for maps whose keys are no text alone, and there is no map in it.
+        // Serialization fails only for maps whose keys are not text, and there are none.
         serde_json::to_string(self).unwrap_or_default()
     }
 
     fn answer(&mut self, choice: usize) -> Option<&mut Message> {
-        /// More answers to one call are not given by any model.
+        /// The most choices of an answer that are recorded, above what models give.
         const MAX_CHOICES: usize = 8;
         while self.messages.len() <= choice.min(MAX_CHOICES) {
             self.messages.push(Message {
@@ -199,14 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn pieces_become_one_message() {
-        let mut heard = Messages::default();
-        heard.hear(0, text("a"));
-        heard.hear(0, text("\"b"));
-        heard.hear(1, text("c"));
-        heard.end(0, "stop");
+    fn chunks_become_one_message() {
+        let mut messages = Messages::default();
+        messages.append(0, text("a"));
+        messages.append(0, text("\"b"));
+        messages.append(1, text("c"));
+        messages.end(0, "stop");
         assert_eq!(
-            heard.json(),
+            messages.json(),
             concat!(
                 r#"[{"role":"assistant","parts":[{"type":"text","content":"a\"b"}],"#,
                 r#""finish_reason":"stop"},"#,
@@ -216,23 +216,23 @@ mod tests {
     }
 
     #[test]
-    fn signatures_and_bytes_of_media_are_left_out() {
+    fn signatures_and_data_of_media_are_left_out() {
         let uri = Part::uri("audio", "https://host/a.wav?Signature=canary#canary");
         let data = Part::uri("image", "data:image/png;base64,canary");
-        let mut said = Messages::default();
-        said.say("user", [uri, data].into_iter());
-        let json = said.json();
+        let mut messages = Messages::default();
+        messages.add("user", [uri, data].into_iter());
+        let json = messages.json();
         assert!(!json.contains("canary"), "{json}");
         assert!(json.contains("https://host/a.wav\""), "{json}");
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
-        let mut heard = Messages::default();
+    fn recorded_content_is_bounded() {
+        let mut messages = Messages::default();
         for _ in 0..1_000 {
-            heard.hear(usize::MAX, text("x"));
-            heard.hear(0, text(&"x".repeat(1_000)));
+            messages.append(usize::MAX, text("x"));
+            messages.append(0, text(&"x".repeat(1_000)));
         }
-        assert!(heard.json().len() < MAX_BYTES + 1_000);
+        assert!(messages.json().len() < MAX_BYTES + 1_000);
     }
 }

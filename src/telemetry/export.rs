@@ -1,7 +1,7 @@
-//! Takes spans to the operator's receiver, over OTLP, beside the calls and never before them.
+//! Exports spans over OTLP, without delaying calls.
 //!
-//! A span that has ended goes into a queue with a bound. If that is full, because the receiver is
-//! slow or gone, the span is dropped and counted: no call ever waits for it.
+//! Ended spans go into a bounded queue. If it is full, because the receiver is slow or unavailable,
+//! spans are dropped and counted: no call waits for it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,46 +25,46 @@ use crate::secret::Secret;
 use super::registry::{Counter, Metrics};
 use super::trace::Tracer;
 
-/// The most spans that wait: half a minute of a hundred calls a second, in a few megabytes.
+/// Capacity of the queue in spans: half a minute at a hundred calls per second, in a few megabytes.
 const QUEUE: usize = 4096;
 
-/// The most spans of one request.
+/// The most spans of one export request.
 const BATCH: usize = 512;
 
-/// How long spans are gathered for one request.
+/// How long spans are batched.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// How long the receiver may take for one request.
+/// Timeout of an export request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the last spans may take when the gateway goes down.
+/// Timeout of the last exports at shutdown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a failure is told in the log: a receiver that is gone stays gone for a while.
+/// The shortest interval between log lines about failures, which usually last for a while.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// What the operator decides about traces.
+/// Settings of trace export.
 #[derive(Clone, Debug)]
 pub struct ExportConfig {
-    /// Where the receiver is, without the path of traces.
+    /// URL of the receiver, without the path of traces.
     pub endpoint: String,
-    /// The way there.
+    /// How the receiver is reached.
     pub network: Network,
-    /// The headers that it wants, `name=value,...`.
+    /// Headers to send, `name=value,...`.
     pub headers: Secret,
-    /// What this process is called.
+    /// The service name of this process.
     pub service_name: String,
     /// The share of calls that are traced, 0 to 1.
     pub ratio: f64,
-    /// Whether a caller that has decided already is followed.
+    /// Whether the sampling decision of a caller is followed.
     pub follow_caller: bool,
-    /// Whether what is said goes into spans.
+    /// Whether message content is recorded.
     pub content: bool,
-    /// Where DashScope is: host and port.
+    /// Host and port of DashScope.
     pub server: (String, u16),
 }
 
-/// Brings spans away until it is told that no more will come.
+/// Exports spans until it is stopped.
 pub struct Exporter {
     exporter: opentelemetry_otlp::SpanExporter,
     spans: mpsc::Receiver<SpanData>,
@@ -73,7 +73,7 @@ pub struct Exporter {
     told: Option<Instant>,
 }
 
-/// Makes what begins spans and what takes them away.
+/// Creates the tracer and the exporter.
 pub(super) fn start(
     settings: &ExportConfig,
     metrics: &Metrics,
@@ -95,7 +95,7 @@ pub(super) fn start(
         .with_endpoint(format!("{endpoint}/v1/traces"))
         .with_protocol(Protocol::HttpBinary)
         .with_timeout(REQUEST_TIMEOUT)
-        // What fails is dropped: a queue that waits for a second try is a queue that overflows.
+        // Failed exports are dropped: a queue that waits for retries overflows.
         .with_retry_policy(RetryPolicy::disabled())
         .with_headers(headers(&settings.headers))
         .build()
@@ -128,14 +128,14 @@ pub(super) fn start(
     Ok((tracer, exporter))
 }
 
-/// An exporter that runs.
+/// A running exporter.
 pub struct Running {
     over: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Running {
-    /// Takes the last spans away, and ends; in time, whatever the receiver does.
+    /// Exports the remaining spans and stops, within the timeouts.
     pub async fn finish(mut self) {
         drop(self.over);
         if tokio::time::timeout(FLUSH_TIMEOUT, &mut self.task)
@@ -149,17 +149,17 @@ impl Running {
 }
 
 impl Exporter {
-    /// Runs on its own, beside the calls.
+    /// Runs the exporter on a task of its own.
     pub fn spawn(self) -> Running {
         let (over, ended) = oneshot::channel();
         let task = tokio::spawn(self.run(async {
-            // A sender that is gone is how it is told.
+            // Dropping the sender stops it.
             let _ = ended.await;
         }));
         Running { over, task }
     }
 
-    /// Takes spans away until `over`, and then those that are left.
+    /// Exports spans until `over` completes, and then the remaining ones.
     async fn run(mut self, over: impl Future<Output = ()>) {
         let mut over = std::pin::pin!(over);
         let mut batch = Vec::with_capacity(BATCH);
@@ -168,7 +168,7 @@ impl Exporter {
                 _ = self.spans.recv_many(&mut batch, BATCH) => {}
                 () = &mut over => break,
             }
-            // A few more may come, and cost the receiver nothing.
+            // A few more spans may arrive, and can share the request.
             let gathered = async {
                 while batch.len() < BATCH {
                     let room = BATCH - batch.len();
@@ -215,7 +215,7 @@ impl Exporter {
     }
 }
 
-/// The door of the queue.
+/// The entry of the queue.
 struct Queue {
     queue: mpsc::Sender<SpanData>,
     dropped: Counter,
@@ -245,7 +245,7 @@ impl SpanProcessor for Queue {
     }
 }
 
-/// `name=value,...`. What is no pair is left out: it was checked with the settings.
+/// Parses `name=value,...`. Invalid pairs are left out: the settings were validated.
 fn headers(text: &Secret) -> HashMap<String, String> {
     let pairs = text
         .expose()

@@ -1,38 +1,38 @@
-//! The calls in flight, as the operator sees them.
+//! The calls in flight, as the admin port shows them.
 
 use serde::{Deserialize, Serialize};
 
-/// All calls in flight at one moment.
+/// All calls in flight.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Calls {
-    /// The oldest first.
+    /// The calls, the oldest first.
     pub calls: Vec<InFlight>,
 }
 
-/// One call in flight.
+/// A call in flight.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct InFlight {
-    /// Its name.
+    /// The request id.
     pub request_id: String,
     /// The method.
     pub method: String,
-    /// The model that answers, or was asked for.
+    /// The model that answers, or else that was requested.
     pub model: String,
-    /// Who calls, if callers have names.
+    /// The caller, if callers have names.
     pub caller: Option<String>,
-    /// How long it has been there.
+    /// Age in seconds.
     pub age_seconds: f64,
-    /// `asking` before the first event, then `answering`; `joined` to another call of its name;
-    /// `uploading`; `ending`.
+    /// `asking` before the first event, then `answering`; `joined` to another call with the same
+    /// request id; `uploading`; `ending`.
     pub state: String,
-    /// How often DashScope was asked.
+    /// Attempts at DashScope.
     pub attempts: u32,
-    /// The pieces of the answer so far.
+    /// Chunks of the answer so far.
     pub chunks: u64,
-    /// The tokens of the question, as soon as DashScope has counted them.
+    /// Input tokens, once DashScope has reported them.
     pub input_tokens: Option<i32>,
-    /// The tokens of the answer so far, as DashScope counts.
+    /// Output tokens so far, as DashScope reports them.
     pub output_tokens: Option<i32>,
-    /// The bytes of an upload so far.
+    /// Bytes uploaded so far.
     pub uploaded_bytes: u64,
 }

@@ -1,4 +1,4 @@
-//! The log: on standard error, as text for people or as JSON for machines.
+//! The log: on standard error, as text or JSON.
 
 use std::cell::RefCell;
 use std::io::IsTerminal;
@@ -17,36 +17,36 @@ use crate::quoted;
 use super::log_limit::{self, Limit, Suppressed};
 use super::log_writer::{self, Lines};
 
-/// The lines of this process, once there is a log.
+/// The writer of this process, once the log is started.
 static LINES: OnceLock<Lines> = OnceLock::new();
 
-/// The same, if they are JSON.
+/// The same writer, if the format is JSON.
 static JSON_LINES: OnceLock<Lines> = OnceLock::new();
 
-/// The form of a log line.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     /// Text on a terminal, JSON elsewhere.
     #[default]
     Auto,
-    /// One JSON object a line.
+    /// A JSON object per line.
     Json,
-    /// A line of text.
+    /// Text.
     Text,
 }
 
-/// Changes what is logged, while it is logged.
+/// Changes the filter of the running log.
 pub struct Level(Box<dyn Fn(EnvFilter) + Send + Sync>);
 
 impl Level {
-    /// Logs what this filter says from now on.
+    /// Applies this filter from now on.
     pub fn set(&self, filter: &str) {
         (self.0)(read(filter));
     }
 }
 
-/// Starts the log. Without a filter that can be read, `info` holds. A second start changes nothing,
-/// and has no level to set.
+/// Starts the log. An invalid filter is replaced by `info`. A second start changes nothing and
+/// returns `None`.
 pub fn start(filter: &str, format: Format) -> Option<Level> {
     let filter = read(filter);
     let terminal = std::io::stderr().is_terminal();
@@ -65,7 +65,7 @@ pub fn start(filter: &str, format: Format) -> Option<Level> {
                 .clone(),
         )
         .with_ansi(terminal);
-    // A subscriber is there already in tests that start several gateways in one process.
+    // Tests that start several gateways in one process have a subscriber already.
     let (started, level) = if json {
         let builder = builder.json().flatten_event(true).with_filter_reloading();
         let level = level(builder.reload_handle());
@@ -75,7 +75,7 @@ pub fn start(filter: &str, format: Format) -> Option<Level> {
         let level = level(builder.reload_handle());
         (builder.finish().with(limit).try_init(), level)
     };
-    tell_of_panics();
+    log_panics();
     if json
         && started.is_ok()
         && let Some(lines) = LINES.get()
@@ -85,12 +85,12 @@ pub fn start(filter: &str, format: Format) -> Option<Level> {
     started.is_ok().then_some(level)
 }
 
-/// What stands in the log in the place of lines that nobody read.
+/// The line that replaces dropped lines, as text.
 fn lost_as_text(lines: u64) -> String {
     format!("{}  WARN {TARGET}: {LOST} lines={lines}", timestamp())
 }
 
-/// The same as JSON, in the form of the other lines.
+/// The same as JSON, in the format of other lines.
 fn lost_as_json(lines: u64) -> String {
     let timestamp = timestamp();
     let head = format!(r#"{{"timestamp":"{timestamp}","level":"WARN","message":"{LOST}""#);
@@ -107,11 +107,11 @@ fn report_as_json(suppressed: Suppressed) {
 
 fn put(line: &str) {
     if let Some(lines) = LINES.get() {
-        lines.put(format!("{line}\n").as_bytes());
+        lines.push(format!("{line}\n").as_bytes());
     }
 }
 
-/// What stands in the log in the place of lines that were too many of one kind.
+/// The line that replaces suppressed lines, as text.
 fn suppressed_as_text(suppressed: Suppressed) -> String {
     let Suppressed {
         target,
@@ -122,7 +122,7 @@ fn suppressed_as_text(suppressed: Suppressed) -> String {
     format!("{timestamp}  WARN {target}: suppressed {lines} similar lines of \"{place}\"")
 }
 
-/// The same as JSON, in the form of the other lines.
+/// The same as JSON, in the format of other lines.
 fn suppressed_as_json(suppressed: Suppressed) -> String {
     let Suppressed {
         target,
@@ -140,7 +140,7 @@ fn suppressed_as_json(suppressed: Suppressed) -> String {
     String::from_utf8(line).unwrap_or_default()
 }
 
-/// How many lines are not in the log, by the reason.
+/// The number of lines not in the log, by reason.
 pub(super) fn dropped() -> [(&'static str, u64); 2] {
     [
         ("suppressed", log_limit::suppressed()),
@@ -151,34 +151,34 @@ pub(super) fn dropped() -> [(&'static str, u64); 2] {
 const LOST: &str = "log lines lost: stderr was not read";
 const TARGET: &str = "dashgate::telemetry::log";
 
-/// Where lines of JSON go, if the log is of those.
+/// The writer of JSON lines, if that is the format.
 pub(super) fn json_lines() -> Option<&'static Lines> {
     JSON_LINES.get()
 }
 
 thread_local! {
-    /// The last second that a line was written in, and its text up to the dot.
+    /// The second of the last line, and its formatted text up to the dot.
     static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
-/// This moment, as each line of the log begins.
+/// The current time in the format of log lines.
 fn timestamp() -> String {
     let mut text = Vec::new();
     push_timestamp(&mut text);
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// Appends this moment.
+/// Appends the current time.
 pub(super) fn push_timestamp(line: &mut Vec<u8>) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let since = since.unwrap_or_default();
     SECOND.with_borrow_mut(|(second, text)| {
-        // The calendar is asked once a second.
+        // The date is formatted once per second.
         if *second != since.as_secs() {
             text.clear();
             *second = since.as_secs();
             let _ = Clock.format_time(&mut Writer::new(text));
-            // It may be the next second by now; then the line after this one asks again.
+            // The second may have just ended; then the next line formats again.
             text.truncate(text.find('.').unwrap_or(text.len()));
         }
         line.extend_from_slice(text.as_bytes());
@@ -202,7 +202,7 @@ pub fn flush() {
 
 fn level<S: 'static>(handle: Handle<EnvFilter, S>) -> Level {
     Level(Box::new(move |filter| {
-        // Only a log that is gone cannot be told.
+        // Fails only if the log is gone, which cannot be reported.
         let _ = handle.reload(filter);
     }))
 }
@@ -211,8 +211,8 @@ fn read(filter: &str) -> EnvFilter {
     EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
-/// Says where a panic was, and not what it said: its words may hold what somebody said or a key.
-fn tell_of_panics() {
+/// Logs the location of a panic without its message, which may contain message content or a key.
+fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic
             .location()
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_lost_is_told_in_the_form_of_the_log() {
+    fn lost_lines_are_reported_in_the_format_of_the_log() {
         let json = lost_as_json(7);
         let read = serde_json::from_str::<serde::de::IgnoredAny>(&json);
         assert!(read.is_ok() && json.contains(r#""lines":7"#), "{json}");

@@ -1,9 +1,9 @@
-//! Limits how often one place in the code may write to the log.
+//! Rate limit of log lines for each call site.
 //!
-//! A peer that sends the same frame again and again makes a library log the same line each time.
-//! Each place gets so many lines in a while; what is beyond them is counted, and a line says how
-//! many there were. What is logged for each call is not limited here, and neither is what is logged
-//! below `info`, which somebody asked for.
+//! A peer that repeats a frame makes a library log the same line each time. Each call site gets a
+//! number of lines per window; further ones are counted, and one line reports how many there were.
+//! The lines of calls are not limited, and neither are levels below `info`, which were enabled on
+//! purpose.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,24 +16,24 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// How long lines of one place are counted together.
+/// The window in which lines of one call site are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// How many of them are written in that time: enough to see what happens and to whom.
+/// The most lines per window: enough to see what happens and from whom.
 const MAX_LINES: u64 = 100;
 
-/// The target of the lines for calls, one for each.
+/// The target of the lines of calls, one for each call.
 const CALLS: &str = "dashgate::call";
 
-/// Lines that were suppressed since the process began.
+/// Lines suppressed since the start of the process.
 static SUPPRESSED: AtomicU64 = AtomicU64::new(0);
 
-/// How many lines were suppressed since the process began.
+/// Lines suppressed since the start of the process.
 pub(super) fn suppressed() -> u64 {
     SUPPRESSED.load(Ordering::Relaxed)
 }
 
-/// Where lines were suppressed, and how many.
+/// A call site with suppressed lines, and their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Suppressed {
     pub(super) target: &'static str,
@@ -41,7 +41,7 @@ pub(super) struct Suppressed {
     pub(super) lines: u64,
 }
 
-/// The layer that limits. `report` writes the line that says what was suppressed.
+/// The layer that limits lines. `report` writes the line about suppressed ones.
 pub(super) struct Limit<R> {
     places: Mutex<Places>,
     report: R,
@@ -49,9 +49,9 @@ pub(super) struct Limit<R> {
 
 #[derive(Default)]
 struct Places {
-    /// As many as there are in the code at the most.
+    /// Bounded by the number of call sites in the code.
     all: HashMap<Identifier, Place>,
-    /// When a count of suppressed lines is due.
+    /// When the next count of suppressed lines is due.
     due: Option<Instant>,
 }
 
@@ -69,7 +69,7 @@ impl<R: Fn(Suppressed)> Limit<R> {
         }
     }
 
-    /// Whether a line of this place may be written now.
+    /// Whether a line of this call site may be written now.
     fn allow(&self, metadata: &'static Metadata<'static>, now: Instant) -> bool {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         self.report_due(&mut places, now);
@@ -92,7 +92,7 @@ impl<R: Fn(Suppressed)> Limit<R> {
         false
     }
 
-    /// Reports what was suppressed in the windows that are over.
+    /// Reports the lines suppressed in windows that have ended.
     fn report_due(&self, places: &mut Places, now: Instant) {
         if places.due.is_none_or(|due| now < due) {
             return;
@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts the events that get through.
+    /// Counts the events that pass.
     struct Count(Arc<AtomicU64>);
 
     impl<S: Subscriber> Layer<S> for Count {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_place_that_floods_the_log_is_cut_and_counted_and_the_others_are_not() {
+    async fn a_call_site_that_floods_the_log_is_limited_and_others_are_not() {
         let passed = Arc::new(AtomicU64::new(0));
         let reported = Arc::new(Mutex::new(Vec::new()));
         let reports = Arc::clone(&reported);

@@ -1,7 +1,7 @@
-//! Where lines of the log go: gathered for a moment, and written at once by a thread of its own.
+//! Writes log lines in batches, on a thread of its own.
 //!
-//! A call must not wait for whoever reads the log. A line costs a copy; under load a hundred of
-//! them cost one write. When the reader stops, lines are dropped and counted, and nothing waits.
+//! A call must not wait for a slow reader of the log. A line costs one copy; under load a hundred
+//! lines cost one write. When the reader stops, lines are dropped and counted, and nothing waits.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,21 +11,21 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How long lines are gathered. Nobody who watches a log sees it.
+/// How long lines are batched, too short to be noticed in a log.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// The most bytes that wait: some thousand lines.
+/// The most bytes in the queue: some thousand lines.
 const MAX_WAITING: usize = 1 << 20;
 
-/// Lines that were not written since the process began, because nobody read them.
+/// Lines dropped since the start of the process, because the reader was too slow.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// How many lines were not written since the process began, because nobody read them.
+/// Lines dropped since the start of the process, because the reader was too slow.
 pub(super) fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Takes lines. Cheap to clone.
+/// The queue of lines. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Lines {
     shared: Arc<Shared>,
@@ -41,25 +41,25 @@ struct Shared {
 struct State {
     waiting: Vec<u8>,
     lost: u64,
-    /// Whether the thread writes what it took last.
+    /// Whether the thread is writing a batch.
     writing: bool,
-    /// How many wait until all is written: it hurries for them.
+    /// How many callers wait for a flush; the thread then does not wait for more lines.
     flushing: usize,
 }
 
 impl Lines {
-    /// Lines that go here. `lost` writes the line that says how many were not written.
+    /// Starts a thread that writes to `out`. `lost` formats the line about dropped ones.
     pub(super) fn to(out: impl Write + Send + 'static, lost: fn(u64) -> String) -> Self {
         let lines = Self::default();
         let shared = Arc::clone(&lines.shared);
         let thread = thread::Builder::new().name("log".to_owned());
-        // There is always a thread to be had when a process begins; if not, there is no log.
+        // A thread can be spawned when a process starts; if not, there is no log.
         let _ = thread.spawn(move || shared.write(out, lost));
         lines
     }
 
-    /// Takes a whole line.
-    pub(super) fn put(&self, line: &[u8]) {
+    /// Queues a whole line.
+    pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.shared.lock();
         if state.waiting.len() + line.len() > MAX_WAITING {
             state.lost += 1;
@@ -73,7 +73,7 @@ impl Lines {
         }
     }
 
-    /// Waits until all lines are written, but not for a reader that does not read.
+    /// Waits until all lines are written, but at most a second.
     pub(super) fn flush(&self) {
         const PATIENCE: Duration = Duration::from_secs(1);
         let mut state = self.shared.lock();
@@ -94,7 +94,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, mut out: impl Write, tell: fn(u64) -> String) {
+    fn write(&self, mut out: impl Write, lost_line: fn(u64) -> String) {
         let mut batch = Vec::new();
         loop {
             let lost = {
@@ -105,10 +105,10 @@ impl Shared {
                 state.writing = true;
                 std::mem::take(&mut state.lost)
             };
-            // There is nobody else to tell when standard error is gone.
+            // If standard error is closed, the error cannot be reported.
             let _ = out.write_all(&batch);
             if lost > 0 {
-                let _ = writeln!(out, "{}", tell(lost));
+                let _ = writeln!(out, "{}", lost_line(lost));
             }
             let _ = out.flush();
             batch.clear();
@@ -131,7 +131,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
 impl Write for &Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.put(line);
+        self.push(line);
         Ok(line.len())
     }
 
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// A reader that reads when it is let.
+    /// A reader that reads when permitted.
     struct Slow(mpsc::Receiver<()>, Arc<Mutex<Vec<u8>>>);
 
     impl Write for Slow {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_in_their_order_and_a_flush_waits_for_them() {
+    fn lines_are_in_order_and_a_flush_waits_for_them() {
         let (read, reads) = mpsc::sync_channel(1);
         let page = Arc::default();
         let lines = Lines::to(Slow(reads, Arc::clone(&page)), |lost| {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stops_holds_nobody_up_and_hears_how_much_it_missed() {
+    fn a_stopped_reader_blocks_nothing_and_the_lost_lines_are_reported() {
         let (read, reads) = mpsc::sync_channel(1);
         let page = Arc::default();
         let lines = Lines::to(Slow(reads, Arc::clone(&page)), |lost| {

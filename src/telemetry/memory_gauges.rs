@@ -1,10 +1,10 @@
-//! The account of memory, as metrics show it.
+//! Metrics of the memory account.
 
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::memory::{Kind, MemoryLedger};
 
-/// What calls hold, the limit, and what was given up for it.
+/// What calls hold, the limit, and what was released to stay below it.
 pub struct MemoryGauges {
     bytes: IntGaugeVec,
     limit: IntGauge,
@@ -13,7 +13,7 @@ pub struct MemoryGauges {
 }
 
 impl MemoryGauges {
-    /// Shows an account without a limit in these.
+    /// Gauges of an account without a limit.
     pub(super) fn new(bytes: IntGaugeVec, limit: &IntGaugeVec, relieved: IntCounterVec) -> Self {
         Self {
             bytes,
@@ -28,13 +28,13 @@ impl MemoryGauges {
         self.ledger = ledger;
     }
 
-    /// So many of these were given up for lack of memory.
+    /// Counts what was released for lack of memory.
     pub fn relieved(&self, what: &str, count: u64) {
         self.relieved.with_label_values(&[what]).inc_by(count);
     }
 
     /// Reads the account.
-    pub(super) fn look(&self) {
+    pub(super) fn update(&self) {
         let number = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
         for kind in Kind::ALL {
             let gauge = self.bytes.with_label_values(&[kind.name()]);

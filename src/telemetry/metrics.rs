@@ -1,19 +1,19 @@
-//! Every metric in one list: its name, its kind, its labels and what it means.
+//! The list of all metrics: name, kind, labels and help.
 //!
-//! The page of metrics is held equal to this list, and so are the dashboard and the alerts.
+//! Tests compare it with the page of metrics, the dashboard and the alerts.
 
-/// What kind of number a metric is.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
-    /// It only grows.
+    /// A value that only increases.
     Counter,
-    /// It goes up and down.
+    /// A value that increases and decreases.
     Gauge,
-    /// How often a value fell into each of these buckets.
+    /// A distribution over these buckets.
     Histogram(&'static [f64]),
 }
 
-/// One metric.
+/// A metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
     /// Its name.
@@ -22,22 +22,22 @@ pub struct Metric {
     pub kind: Kind,
     /// Its labels.
     pub labels: &'static [&'static str],
-    /// What it counts.
+    /// The help text.
     pub help: &'static str,
 }
 
-/// How long calls take: from an immediate refusal to the longest that DashScope allows.
+/// Buckets of call durations: from an immediate refusal to DashScope's longest time limit.
 const CALL_SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 ];
 
-/// How long the first token takes: half a second for a small model, half a minute for one that
-/// thinks.
+/// Buckets of the time to first token: half a second for a small model, half a minute with
+/// reasoning.
 const FIRST_TOKEN_SECONDS: &[f64] = &[
     0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0,
 ];
 
-/// How far the pieces of an answer lie apart: some milliseconds for text, a second for audio.
+/// Buckets of the time between chunks: some milliseconds for text, a second for audio.
 const CHUNK_SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
@@ -54,7 +54,7 @@ macro_rules! metrics {
             help: $help,
         };)+
 
-        /// All of them, in the order of the page.
+        /// All metrics, in the order of the page.
         pub const ALL: &[Metric] = &[$($constant,)+];
     };
 }
@@ -144,7 +144,7 @@ mod tests {
     use super::{ALL, Kind};
 
     #[test]
-    fn names_follow_the_habits_of_prometheus() {
+    fn names_follow_the_conventions_of_prometheus() {
         let mut names: Vec<_> = ALL.iter().map(|metric| metric.name).collect();
         names.sort_unstable();
         names.dedup();

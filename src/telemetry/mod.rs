@@ -1,6 +1,6 @@
-//! What the operator sees: numbers, spans, the log, and in all three one record of each call.
+//! Observability: metrics, traces and logs, with one record of each call in all three.
 //!
-//! It counts and never reads. What was said comes here only when the operator asks for it.
+//! It handles counts and reasons. Message content is recorded only if it is configured.
 
 pub mod accept_errors;
 pub mod content;
@@ -24,33 +24,33 @@ use crate::error::Error;
 use crate::memory::MemoryLedger;
 
 use export::Exporter;
-use prices::Card;
+use prices::RateCard;
 use registry::Metrics;
 use trace::Tracer;
 
-/// What the operator decides about it.
+/// Settings of observability.
 #[derive(Clone, Debug, Default)]
 pub struct TelemetryConfig {
-    /// What tokens cost.
-    pub rates: Card,
+    /// Prices of tokens.
+    pub rates: RateCard,
     /// The models that the settings name.
     pub models: Vec<String>,
-    /// The account of memory that metrics show.
+    /// The memory account that metrics show.
     pub memory: MemoryLedger,
-    /// Where spans go; none if nowhere.
+    /// Trace export; `None` disables it.
     pub traces: Option<export::ExportConfig>,
 }
 
-/// Where everything is counted. One for a gateway; rooms share it.
+/// The metrics and the tracer of a gateway, shared by its modules.
 pub struct Telemetry {
-    /// The numbers.
+    /// The metrics.
     pub metrics: Metrics,
-    /// What begins spans, if there are any.
+    /// Starts spans, if traces are exported.
     pub tracer: Option<Tracer>,
 }
 
 impl Telemetry {
-    /// Counts from zero. The second takes spans away, if there are any.
+    /// Creates metrics at zero, and the exporter of spans if it is configured.
     pub fn new(settings: &TelemetryConfig) -> Result<(Self, Option<Exporter>), Error> {
         let mut metrics = Metrics::new(settings.rates.clone(), &settings.models)?;
         metrics.memory.follow(settings.memory.clone());

@@ -1,8 +1,8 @@
-//! The numbers of each model and caller, whose names are bounded in number.
+//! Metrics per model and caller, whose label values are bounded.
 //!
-//! A name of a model comes from callers, so a new one is learned only when DashScope has answered
-//! by it, or when the operator's settings name it: made-up names can neither fill the memory nor
-//! push out the real ones. What has no place of its own is counted as `other`.
+//! Model names come from callers, so a new one is added only when DashScope has answered for it, or
+//! when the settings name it: made-up names can neither exhaust the memory nor displace real ones.
+//! Further models are counted as `other`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,30 +10,30 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use prometheus::{CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec};
 
-use super::prices::{Card, Rate};
+use super::prices::{Rate, RateCard};
 use super::token_counts::{self, Tokens};
 
-/// The most models with numbers of their own. An operator uses about ten.
+/// The most models with metrics of their own, far above the usual ten.
 const MAX_MODELS: usize = 64;
 
-/// The most pairs of a model and a caller with numbers of their own: with ten series each, about
-/// half a megabyte of text at a scrape.
+/// The most pairs of model and caller with metrics of their own: with ten series each, about half a
+/// megabyte of text per scrape.
 const MAX_PAIRS: usize = 512;
 
-/// The longest name that becomes a label.
+/// The longest name that becomes a label value.
 const MAX_NAME: usize = 64;
 
-/// What has no place of its own.
+/// The label value of further models and callers.
 pub(super) const OTHER: &str = "other";
 
-/// A caller that nobody named.
+/// The label value of callers without a name.
 pub(super) const ANONYMOUS: &str = "anonymous";
 
-/// The families that models have numbers in.
+/// The metric families with a model label.
 pub(super) struct Families {
-    /// Times to the first token.
+    /// Time to first token.
     pub(super) first_token: HistogramVec,
-    /// Times between pieces.
+    /// Time between chunks.
     pub(super) chunk: HistogramVec,
     /// Tokens.
     pub(super) tokens: IntCounterVec,
@@ -41,30 +41,30 @@ pub(super) struct Families {
     pub(super) cost: CounterVec,
 }
 
-/// All models.
+/// The metrics of all models.
 pub(super) struct Models {
     families: Families,
-    card: Card,
+    card: RateCard,
     known: RwLock<HashMap<Box<str>, Arc<Model>>>,
     other: Arc<Model>,
     pairs: AtomicUsize,
 }
 
-/// The numbers of one model.
+/// The metrics of one model.
 pub struct Model {
     name: Box<str>,
-    /// Times to the first token.
+    /// Time to first token.
     pub first_token: Histogram,
-    /// Times between pieces.
+    /// Time between chunks.
     pub chunk: Histogram,
-    /// Calls that went well, once there are some.
+    /// Successful calls, once there is one.
     pub(super) answered: OnceLock<IntCounter>,
     rate: Option<Rate>,
     callers: RwLock<HashMap<Box<str>, Arc<Spent>>>,
     other: Spent,
 }
 
-/// What one caller used of one model. Made when it is first needed: most kinds never are.
+/// What one caller used of one model. Counters are created on first use: most kinds never occur.
 #[derive(Default)]
 struct Spent {
     tokens: [OnceLock<IntCounter>; token_counts::KINDS.len()],
@@ -72,8 +72,8 @@ struct Spent {
 }
 
 impl Models {
-    /// Knows the models that the operator names, and no other.
-    pub(super) fn new(families: Families, card: Card, named: &[String]) -> Self {
+    /// Starts with the models that the settings name.
+    pub(super) fn new(families: Families, card: RateCard, named: &[String]) -> Self {
         let other = Arc::new(Model::new(&families, OTHER, None));
         let models = Self {
             families,
@@ -88,7 +88,7 @@ impl Models {
         models
     }
 
-    /// The numbers of a model that DashScope has answered by.
+    /// The metrics of a model that DashScope has answered for.
     pub(super) fn learn(&self, name: &str) -> Arc<Model> {
         if let Some(model) = self.find(name) {
             return model;
@@ -106,7 +106,7 @@ impl Models {
         model
     }
 
-    /// The label of a model.
+    /// The metrics under which a model is counted.
     pub(super) fn label(&self, name: &str) -> Arc<Model> {
         self.find(name).unwrap_or_else(|| Arc::clone(&self.other))
     }
@@ -116,7 +116,7 @@ impl Models {
         known.get(name).cloned()
     }
 
-    /// Counts what an answer used. A model without numbers of its own still has its own rate.
+    /// Counts the tokens and costs of an answer. A model counted as `other` still has its own rate.
     pub(super) fn spend(&self, name: &str, model: &Model, caller: Option<&str>, used: &Tokens) {
         let caller = caller.unwrap_or(ANONYMOUS);
         if let Some(spent) = self.of_caller(model, caller) {
@@ -143,7 +143,7 @@ impl Models {
         }
     }
 
-    /// The numbers of a caller at a model, if there is room for them.
+    /// The metrics of a caller for a model, unless the limit of pairs is reached.
     fn of_caller(&self, model: &Model, caller: &str) -> Option<Arc<Spent>> {
         let find = |callers: &HashMap<Box<str>, Arc<Spent>>| callers.get(caller).cloned();
         let found = find(&model.callers.read().unwrap_or_else(PoisonError::into_inner));
@@ -180,7 +180,7 @@ impl Model {
         }
     }
 
-    /// The name that it is counted under.
+    /// The label value of the model.
     pub fn name(&self) -> &str {
         &self.name
     }

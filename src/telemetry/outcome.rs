@@ -1,21 +1,21 @@
-//! How a call ended, in one word.
+//! The outcome of a call, as a label value.
 
 use crate::error::{Kind, Reason};
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {
     /// With a complete answer.
     Ok,
-    /// The caller went away.
+    /// The caller cancelled it.
     #[default]
     Cancelled,
-    /// With a fault.
+    /// It failed with an error.
     Failed(Kind, Reason),
 }
 
 impl Outcome {
-    /// One word for it.
+    /// The label value.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "OK",
@@ -24,7 +24,7 @@ impl Outcome {
         }
     }
 
-    /// The reason of a call that was refused because of a limit, with nobody asked.
+    /// The reason of a call that was refused because of a limit, without an attempt.
     pub(super) fn shed(self, attempts: u32) -> Option<Reason> {
         match self {
             Self::Failed(Kind::Exhausted | Kind::Unavailable, reason) if attempts == 0 => {

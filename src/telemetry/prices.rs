@@ -1,23 +1,23 @@
-//! The operator's rate card: what a million tokens of each model cost.
+//! Prices per million tokens of each model.
 
 use std::collections::HashMap;
 
 use super::token_counts::Tokens;
 
-/// The tokens that a price is for.
+/// The number of tokens that a price is for.
 const UNIT: f64 = 1e6;
 
-/// What a million tokens cost.
+/// The price of a million tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rate {
-    /// Of the question.
+    /// Of input.
     pub input: f64,
-    /// Of the answer.
+    /// Of output.
     pub output: f64,
 }
 
 impl Rate {
-    /// What an answer costs.
+    /// The cost of an answer.
     pub fn cost(self, used: &Tokens) -> f64 {
         let count = |tokens: Option<i32>| f64::from(tokens.unwrap_or(0).max(0));
         (count(used.input()) * self.input + count(used.output()) * self.output) / UNIT
@@ -26,13 +26,13 @@ impl Rate {
 
 /// The rates of all models, in one currency.
 #[derive(Clone, Debug, Default)]
-pub struct Card {
+pub struct RateCard {
     currency: String,
     rates: HashMap<String, Rate>,
 }
 
-impl Card {
-    /// A card of these rates: by model, of the question and of the answer.
+impl RateCard {
+    /// Rates by model: input and output.
     pub fn new(currency: String, rates: &[(String, [f64; 2])]) -> Self {
         let rates = rates.iter().map(|(model, [input, output])| {
             let (input, output) = (*input, *output);
@@ -49,7 +49,7 @@ impl Card {
         self.rates.get(model).copied()
     }
 
-    /// What the prices are in.
+    /// The currency of the prices.
     pub fn currency(&self) -> &str {
         &self.currency
     }

@@ -1,4 +1,4 @@
-//! What the system says of this process: memory, descriptors, time.
+//! Process metrics: memory, file descriptors, CPU time.
 
 use std::fs;
 
@@ -6,22 +6,22 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge};
 
-/// The ticks of a second in `/proc`. Linux shows programs 100, whatever its own clock does.
+/// Ticks per second in `/proc`: Linux reports 100 to programs, whatever its own clock rate.
 const TICKS: f64 = 100.0;
 
-/// Reads `/proc` at each scrape. Where there is none, all stay 0.
+/// Reads `/proc` at each scrape. Without `/proc`, all metrics stay 0.
 pub(super) struct Process {
-    /// Processor time.
+    /// CPU time.
     pub(super) cpu: Counter,
-    /// Open descriptors.
+    /// Open file descriptors.
     pub(super) fds: Gauge,
-    /// The most of them.
+    /// The limit of file descriptors.
     pub(super) max_fds: Gauge,
     /// Resident memory.
     pub(super) resident: Gauge,
-    /// Mapped memory.
+    /// Virtual memory.
     pub(super) virtual_memory: Gauge,
-    /// When it began.
+    /// Start time.
     pub(super) start: Gauge,
 }
 
@@ -37,9 +37,9 @@ impl Process {
         ]
     }
 
-    fn look(&self) {
+    fn update(&self) {
         if let Ok(folder) = fs::read_dir("/proc/self/fd") {
-            // One of them is the folder that is being read.
+            // One of them is the directory that is being read.
             self.fds.set(number(folder.count().saturating_sub(1)));
         }
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
@@ -53,12 +53,12 @@ impl Process {
         if let Some(kibibytes) = after(&status, "VmSize:") {
             self.virtual_memory.set(kibibytes * 1024.0);
         }
-        self.look_at_times();
+        self.update_times();
     }
 
-    fn look_at_times(&self) {
+    fn update_times(&self) {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        // The second field is the name of the program, which may hold anything but ends with the
+        // The second field is the name of the program, which may contain anything but ends with the
         // last parenthesis. The field after it is the third.
         let Some((_, rest)) = stat.rsplit_once(") ") else {
             return;
@@ -81,7 +81,7 @@ impl Collector for Process {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.look();
+        self.update();
         self.parts()
             .iter()
             .flat_map(|part| part.collect())
@@ -89,7 +89,7 @@ impl Collector for Process {
     }
 }
 
-/// The number that follows a word at the start of a line.
+/// The number that follows a label at the start of a line.
 fn after(text: &str, word: &str) -> Option<f64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(word))?;
     rest.split_whitespace().next()?.parse().ok()

@@ -1,9 +1,9 @@
-//! The numbers themselves, and their text for Prometheus.
+//! The values of the metrics, and their Prometheus text format.
 //!
-//! Whatever a call touches more than once is a handle that was made before: adding to it is an
-//! atomic addition, without a lock and without memory. `prometheus` is the crate for it because its
-//! histograms are made of atomics; those of `prometheus-client` lock at each value, and those of
-//! `metrics-exporter-prometheus` keep every value until somebody scrapes.
+//! What a call updates repeatedly is a handle that was created before: updating it is an atomic
+//! addition, without a lock or an allocation. `prometheus` is used because its histograms consist
+//! of atomics; those of `prometheus-client` lock at each value, and those of
+//! `metrics-exporter-prometheus` keep every value until a scrape.
 
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -22,24 +22,24 @@ use super::memory_gauges::MemoryGauges;
 use super::metrics::{self as table, Kind, Metric};
 use super::models::{Families, Model, Models, OTHER};
 use super::outcome::Outcome;
-use super::prices::Card;
+use super::prices::RateCard;
 use super::process::Process;
 use super::token_counts::Tokens;
 
-/// The most codes of DashScope with a number of their own. It documents about a hundred, of which
-/// an operator meets ten.
+/// The most error codes of DashScope with a label value of their own. It documents about a hundred,
+/// of which a gateway meets about ten.
 const MAX_CODES: usize = 64;
 
-/// The longest code that becomes a label.
+/// The longest error code that becomes a label value.
 const MAX_CODE: usize = 64;
 
-/// The methods that ask DashScope.
+/// The methods that call DashScope.
 const METHODS: [&str; 3] = ["Converse", "ConverseStream", "UploadMedia"];
 
-/// The type of what the text is, for HTTP.
+/// The content type of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All numbers of one gateway.
+/// All metrics of one gateway.
 pub struct Metrics {
     registry: Registry,
     started: IntCounterVec,
@@ -48,132 +48,136 @@ pub struct Metrics {
     received: IntCounterVec,
     sent: IntCounterVec,
     calls: IntCounterVec,
-    /// By their method.
+    /// By method.
     in_flight: [(&'static str, IntGauge); METHODS.len()],
     shed: IntCounterVec,
     models: Models,
     upstream: IntCounterVec,
-    /// Answers of DashScope that are none of a fault, once there are some.
+    /// The counter of responses without an error, once there is one.
     answered: OnceLock<IntCounter>,
-    codes: Words,
+    codes: LabelValues,
     retries: IntCounterVec,
     fallbacks: IntCounterVec,
     uploaded: IntCounterVec,
     spans: IntCounterVec,
-    /// The most calls that may be in flight.
+    /// The limit of calls in flight.
     pub limit: IntGauge,
-    /// The account of memory.
+    /// The memory account.
     pub memory: MemoryGauges,
     connections: IntGauge,
     closed: IntCounterVec,
     accept_errors: IntCounterVec,
     accepted: IntCounter,
-    /// Connections that were closed because there were too many.
+    /// Connections closed because there were too many.
     pub refused: IntCounter,
 }
 
-/// A count that only grows.
+/// A counter.
 pub type Counter = IntCounter;
 
-/// Something that is there as long as this is: it counts in a gauge.
-pub struct Present(IntGauge);
+/// Increments a gauge for as long as it exists.
+pub struct GaugeGuard(IntGauge);
 
-impl Present {
+impl GaugeGuard {
     fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Present {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-/// The numbers of one gRPC method.
+/// The metrics of one gRPC method.
 #[derive(Clone)]
 pub struct Method {
-    /// Calls that came.
+    /// Calls started.
     pub started: IntCounter,
-    /// Calls that ended, in the order of the codes that were given.
+    /// Calls completed, in the order of the codes given at creation.
     pub handled: Vec<IntCounter>,
-    /// How long they took, in seconds.
+    /// Duration of calls, in seconds.
     pub handling: Histogram,
-    /// Messages that came.
+    /// Messages received.
     pub received: IntCounter,
-    /// Messages that were sent.
+    /// Messages sent.
     pub sent: IntCounter,
 }
 
 impl Metrics {
-    /// All numbers, at zero. `models` are those that the operator names.
-    pub fn new(card: Card, models: &[String]) -> Result<Self, Error> {
-        let mut maker = Maker::default();
-        let made = Self::made(&mut maker, card, models);
+    /// All metrics at zero. `models` are those that the settings name.
+    pub fn new(card: RateCard, models: &[String]) -> Result<Self, Error> {
+        let mut registrar = Registrar::default();
+        let made = Self::made(&mut registrar, card, models);
         made.map_err(|error| {
             Error::new(Reason::GatewayBug, "a metric cannot be registered").with_source(error)
         })
     }
 
-    fn made(maker: &mut Maker, card: Card, models: &[String]) -> prometheus::Result<Self> {
+    fn made(
+        registrar: &mut Registrar,
+        card: RateCard,
+        models: &[String],
+    ) -> prometheus::Result<Self> {
         let families = Families {
-            first_token: maker.histograms(&table::FIRST_TOKEN)?,
-            chunk: maker.histograms(&table::CHUNK)?,
-            tokens: maker.counters(&table::TOKENS)?,
+            first_token: registrar.histograms(&table::FIRST_TOKEN)?,
+            chunk: registrar.histograms(&table::CHUNK)?,
+            tokens: registrar.counters(&table::TOKENS)?,
             cost: {
                 let cost = CounterVec::new(opts(&table::COST), table::COST.labels)?;
-                maker.add(&table::COST, cost)?
+                registrar.add(&table::COST, cost)?
             },
         };
-        let build = maker.gauges(&table::BUILD)?;
+        let build = registrar.gauges(&table::BUILD)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        maker.process()?;
-        maker.log_lines()?;
-        let connected = maker.counters(&table::CONNECTED)?;
+        registrar.process()?;
+        registrar.log_lines()?;
+        let connected = registrar.counters(&table::CONNECTED)?;
         Ok(Self {
             models: Models::new(families, card, models),
-            started: maker.counters(&table::STARTED)?,
-            handled: maker.counters(&table::HANDLED)?,
-            handling: maker.histograms(&table::HANDLING)?,
-            received: maker.counters(&table::RECEIVED)?,
-            sent: maker.counters(&table::SENT)?,
-            calls: maker.counters(&table::CALLS)?,
+            started: registrar.counters(&table::STARTED)?,
+            handled: registrar.counters(&table::HANDLED)?,
+            handling: registrar.histograms(&table::HANDLING)?,
+            received: registrar.counters(&table::RECEIVED)?,
+            sent: registrar.counters(&table::SENT)?,
+            calls: registrar.counters(&table::CALLS)?,
             in_flight: {
-                let gauges = maker.gauges(&table::IN_FLIGHT)?;
+                let gauges = registrar.gauges(&table::IN_FLIGHT)?;
                 METHODS.map(|method| (method, gauges.with_label_values(&[method])))
             },
-            shed: maker.counters(&table::SHED)?,
+            shed: registrar.counters(&table::SHED)?,
             memory: MemoryGauges::new(
-                maker.gauges(&table::MEMORY)?,
-                &maker.gauges(&table::MEMORY_LIMIT)?,
-                maker.counters(&table::RELIEVED)?,
+                registrar.gauges(&table::MEMORY)?,
+                &registrar.gauges(&table::MEMORY_LIMIT)?,
+                registrar.counters(&table::RELIEVED)?,
             ),
-            upstream: maker.counters(&table::UPSTREAM)?,
+            upstream: registrar.counters(&table::UPSTREAM)?,
             answered: OnceLock::new(),
-            codes: Words::default(),
-            retries: maker.counters(&table::RETRIES)?,
-            fallbacks: maker.counters(&table::FALLBACKS)?,
-            uploaded: maker.counters(&table::UPLOADED)?,
-            spans: maker.counters(&table::SPANS)?,
+            codes: LabelValues::default(),
+            retries: registrar.counters(&table::RETRIES)?,
+            fallbacks: registrar.counters(&table::FALLBACKS)?,
+            uploaded: registrar.counters(&table::UPLOADED)?,
+            spans: registrar.counters(&table::SPANS)?,
             limit: {
                 let limit = IntGauge::with_opts(opts(&table::LIMIT))?;
-                maker.add(&table::LIMIT, limit)?
+                registrar.add(&table::LIMIT, limit)?
             },
             connections: {
                 let connections = IntGauge::with_opts(opts(&table::CONNECTIONS))?;
-                maker.add(&table::CONNECTIONS, connections)?
+                registrar.add(&table::CONNECTIONS, connections)?
             },
-            closed: maker.counters(&table::CLOSED)?,
-            accept_errors: maker.counters(&table::ACCEPT_ERRORS)?,
+            closed: registrar.counters(&table::CLOSED)?,
+            accept_errors: registrar.counters(&table::ACCEPT_ERRORS)?,
             accepted: connected.with_label_values(&["accepted"]),
             refused: connected.with_label_values(&["refused"]),
-            registry: maker.registry.clone(),
+            registry: registrar.registry.clone(),
         })
     }
 
-    /// The handles of a gRPC method: its type, service and name, and the codes that it may end
-    /// with.
+    /// The handles of a gRPC method, by its type, service and name, for the codes with which it can
+    /// end.
     pub fn method(&self, labels: [&str; 3], codes: &[&str]) -> Method {
         let [kind, service, method] = labels;
         let handled = codes.iter().map(|code| {
@@ -189,55 +193,55 @@ impl Metrics {
         }
     }
 
-    /// A call of this method has come, and is in flight until this is dropped.
-    pub fn call(&self, method: &str) -> Option<Present> {
+    /// Counts a call of this method as in flight until the guard is dropped.
+    pub fn call(&self, method: &str) -> Option<GaugeGuard> {
         let mut gauges = self.in_flight.iter();
         let (_, gauge) = gauges.find(|(name, _)| *name == method)?;
-        Some(Present::new(gauge))
+        Some(GaugeGuard::new(gauge))
     }
 
-    /// A connection has come, and is open until this is dropped.
-    pub fn connection(&self) -> Present {
+    /// Counts a connection as open until the guard is dropped.
+    pub fn connection(&self) -> GaugeGuard {
         self.accepted.inc();
-        Present::new(&self.connections)
+        GaugeGuard::new(&self.connections)
     }
 
-    /// A connection was closed because of what it did.
+    /// Counts a connection that was closed for a violation.
     pub fn closed(&self, reason: &str) {
         self.closed.with_label_values(&[reason]).inc();
     }
 
-    /// A connection could not be accepted.
+    /// Counts a connection that could not be accepted.
     pub fn accept_failed(&self, reason: &str) {
         self.accept_errors.with_label_values(&[reason]).inc();
     }
 
-    /// The bytes that go to the storage by this way.
+    /// The counter of bytes uploaded this way.
     pub fn uploaded(&self, via: &str) -> IntCounter {
         self.uploaded.with_label_values(&[via])
     }
 
-    /// The spans that came to this end.
+    /// The counter of spans with this outcome.
     pub fn spans(&self, outcome: &str) -> IntCounter {
         self.spans.with_label_values(&[outcome])
     }
 
-    /// Counts what an answer of this model used. See [`Models::spend`].
+    /// Counts the tokens and costs of an answer of this model. See [`Models::spend`].
     pub fn spend(&self, name: &str, model: &Model, caller: Option<&str>, used: &Tokens) {
         self.models.spend(name, model, caller, used);
     }
 
-    /// The numbers of a model that DashScope answers by.
+    /// The metrics of a model that DashScope has answered for.
     pub fn model(&self, name: &str) -> Arc<Model> {
         self.models.learn(name)
     }
 
-    /// The numbers that calls of a name count in.
+    /// The metrics under which calls of a model name are counted.
     pub(super) fn label(&self, name: &str) -> Arc<Model> {
         self.models.label(name)
     }
 
-    /// A call has ended.
+    /// Counts the end of a call.
     pub(super) fn ended(&self, model: &Model, outcome: Outcome) {
         let counter = || {
             let labels = [model.name(), outcome.name()];
@@ -249,13 +253,13 @@ impl Metrics {
         }
     }
 
-    /// A call was refused because of a limit.
+    /// Counts a call refused because of a limit.
     pub(super) fn shed(&self, reason: Reason) {
         self.shed.with_label_values(&[reason.name()]).inc();
     }
 
-    /// DashScope was asked, and this came of it.
-    pub fn asked(&self, error: Option<&Error>) {
+    /// Counts an attempt at DashScope, with its error.
+    pub fn attempted(&self, error: Option<&Error>) {
         let Some(error) = error else {
             let counter = || self.upstream.with_label_values(&["200", ""]);
             return self.answered.get_or_init(counter).inc();
@@ -273,32 +277,32 @@ impl Metrics {
         self.upstream.with_label_values(&[&*status, code]).inc();
     }
 
-    /// An attempt is made again after this fault.
+    /// Counts a retry after this error.
     pub fn retried(&self, reason: Reason) {
         self.retries.with_label_values(&[reason.name()]).inc();
     }
 
-    /// Another model is asked after this fault.
+    /// Counts a fallback to another model after this error.
     pub fn fell_back(&self, reason: Reason) {
         self.fallbacks.with_label_values(&[reason.name()]).inc();
     }
 
-    /// All numbers as Prometheus reads them.
+    /// All metrics in the Prometheus text format.
     pub fn text(&self) -> String {
-        self.memory.look();
+        self.memory.update();
         let families = self.registry.gather();
-        // It fails for families without numbers alone, and those are not gathered.
+        // Encoding fails only for families without metrics, which are not gathered.
         TextEncoder::new()
             .encode_to_string(&families)
             .unwrap_or_default()
     }
 }
 
-/// Words from outside that become labels: so many, and no more.
+/// A bounded set of label values from outside.
 #[derive(Default)]
-struct Words(RwLock<HashSet<Box<str>>>);
+struct LabelValues(RwLock<HashSet<Box<str>>>);
 
-impl Words {
+impl LabelValues {
     fn label<'a>(&self, word: &'a str) -> &'a str {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if word.is_empty() || known.contains(word) {
@@ -314,14 +318,14 @@ impl Words {
     }
 }
 
-/// Makes metrics by the table.
+/// Registers the metrics of the table.
 #[derive(Default)]
-struct Maker {
+struct Registrar {
     registry: Registry,
     made: Vec<&'static str>,
 }
 
-impl Maker {
+impl Registrar {
     fn add<C>(&mut self, metric: &Metric, collector: C) -> prometheus::Result<C>
     where
         C: Collector + Clone + 'static,
@@ -348,7 +352,7 @@ impl Maker {
         self.add(metric, HistogramVec::new(opts, metric.labels)?)
     }
 
-    /// The log belongs to the process and not to a gateway, so its counts are read at each scrape.
+    /// The log belongs to the process, not to a gateway, so its counts are read at each scrape.
     fn log_lines(&mut self) -> prometheus::Result<()> {
         let counters = IntCounterVec::new(opts(&table::LOG_DROPPED), table::LOG_DROPPED.labels)?;
         self.made.push(table::LOG_DROPPED.name);
@@ -373,7 +377,7 @@ impl Maker {
     }
 }
 
-/// Reads at each scrape how many lines are not in the log.
+/// Reads the counts of dropped log lines at each scrape.
 struct LogLines(IntCounterVec);
 
 impl Collector for LogLines {
@@ -401,21 +405,21 @@ mod tests {
     use crate::error::Upstream;
 
     fn metrics() -> Metrics {
-        Metrics::new(Card::default(), &[]).unwrap()
+        Metrics::new(RateCard::default(), &[]).unwrap()
     }
 
     #[test]
     fn every_metric_of_the_table_is_registered_and_no_other() {
-        let mut maker = Maker::default();
-        Metrics::made(&mut maker, Card::default(), &[]).unwrap();
+        let mut registrar = Registrar::default();
+        Metrics::made(&mut registrar, RateCard::default(), &[]).unwrap();
         let mut table: Vec<_> = table::ALL.iter().map(|metric| metric.name).collect();
         table.sort_unstable();
-        maker.made.sort_unstable();
-        assert_eq!(maker.made, table);
+        registrar.made.sort_unstable();
+        assert_eq!(registrar.made, table);
     }
 
     #[test]
-    fn made_up_names_fill_no_memory_and_push_out_nobody() {
+    fn made_up_names_fill_no_memory_and_displace_no_model() {
         let metrics = metrics();
         let usage = Usage {
             input_tokens: Some(1),
@@ -437,7 +441,7 @@ mod tests {
             metrics.spend(&name, &model, Some(&caller), &used);
             let model = metrics.model("real");
             metrics.spend("real", &model, Some(&caller), &used);
-            metrics.asked(Some(
+            metrics.attempted(Some(
                 &Error::new(Reason::UpstreamUnknown, "").with_upstream(Upstream {
                     code: format!("code-{n}"),
                     http_status: 500,
@@ -464,8 +468,8 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_paid_for_by_its_own_rate() {
-        let card = Card::new("CNY".to_owned(), &[("m".to_owned(), [2.0, 8.0])]);
+    fn a_model_costs_its_own_rate() {
+        let card = RateCard::new("CNY".to_owned(), &[("m".to_owned(), [2.0, 8.0])]);
         let metrics = Metrics::new(card, &["m".to_owned()]).unwrap();
         let usage = Usage {
             input_tokens: Some(500_000),
@@ -487,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_tells_of_this_process() {
+    fn process_metrics_are_read_from_the_system() {
         let text = metrics().text();
         let value = |name: &str| -> f64 {
             let line = text.lines().find_map(|line| line.strip_prefix(name));

@@ -133,7 +133,7 @@ impl Report {
             // What the log would write, for a fifth of the work: it takes each field by way of a
             // debugger's form, a piece at a time.
             if wanted {
-                lines.put(&self.json(level));
+                lines.push(&self.json(level));
             }
             return;
         }
@@ -264,7 +264,7 @@ mod tests {
 
     use tracing_subscriber::fmt::MakeWriter;
 
-    use super::super::prices::Card;
+    use super::super::prices::RateCard;
     use super::*;
 
     #[derive(Clone, Default)]
@@ -315,7 +315,7 @@ mod tests {
         let page = Page::default();
         let log = tracing_subscriber::fmt().json().flatten_event(true);
         let log = log.with_writer(page.clone()).finish();
-        let metrics = Metrics::new(Card::default(), &[]).unwrap();
+        let metrics = Metrics::new(RateCard::default(), &[]).unwrap();
         tracing::subscriber::with_default(log, || report.write(&metrics, None));
         String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
     }

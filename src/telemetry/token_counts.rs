@@ -1,8 +1,8 @@
-//! The counts of an answer that are watched, out of all that DashScope may say.
+//! The token counts that metrics record, out of all that DashScope may report.
 
 use crate::chat::usage::{TokensDetails, Usage};
 
-/// The kinds of tokens, as labels. All are in the first two; the others are parts of these.
+/// The kinds of tokens, as label values. The first two are totals; the others are parts of them.
 pub const KINDS: [&str; 7] = [
     "input",
     "output",
@@ -13,12 +13,13 @@ pub const KINDS: [&str; 7] = [
     "video",
 ];
 
-/// How many tokens of each kind.
+/// The number of tokens of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tokens([Option<i32>; KINDS.len()]);
 
 impl Tokens {
-    /// Out of what DashScope counted. A part may be counted at three places, which agree.
+    /// Extracts the counts from DashScope's usage. A part may be reported in three places, which
+    /// agree.
     pub fn of(usage: &Usage) -> Self {
         let details = [
             usage.input_tokens_details.as_ref(),
@@ -43,25 +44,25 @@ impl Tokens {
         ])
     }
 
-    /// The tokens of the question.
+    /// Input tokens.
     pub fn input(&self) -> Option<i32> {
         let [input, ..] = self.0;
         input
     }
 
-    /// The tokens of the answer.
+    /// Output tokens.
     pub fn output(&self) -> Option<i32> {
         let [_, output, ..] = self.0;
         output
     }
 
-    /// The tokens of the question that were there from an earlier one.
+    /// Input tokens from DashScope's cache.
     pub fn cached(&self) -> Option<i32> {
         let [_, _, cached, ..] = self.0;
         cached
     }
 
-    /// In the order of [`KINDS`]. What was not counted, or counted below zero, is 0.
+    /// The counts in the order of [`KINDS`]. Missing and negative counts are 0.
     pub fn counts(&self) -> [u64; KINDS.len()] {
         self.0.map(|count| {
             count
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_found_wherever_a_model_writes_them() {
+    fn token_counts_are_found_in_every_place() {
         let details = |audio_tokens, cached_tokens, reasoning_tokens| TokensDetails {
             audio_tokens,
             cached_tokens,
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_below_zero_counts_nothing() {
+    fn a_negative_count_counts_as_zero() {
         let usage = Usage {
             input_tokens: Some(-1),
             ..Usage::default()

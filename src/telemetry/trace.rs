@@ -1,8 +1,8 @@
-//! Traces: what links a call to those before and after it.
+//! Traces.
 //!
-//! A call has two spans. One is of the call as its caller made it; below it is one of what
-//! DashScope was asked, all attempts together, and that one is the parent that DashScope is told
-//! of. What is handed from room to room is a `traceparent`, a text like any other.
+//! A call has two spans: the server span of the call, whose parent is the caller's span, and below
+//! it the client span of all attempts at DashScope, which is the parent sent to DashScope. Modules
+//! pass the context as a `traceparent` text.
 
 use std::str::FromStr as _;
 
@@ -16,8 +16,8 @@ use opentelemetry_sdk::trace::SdkTracer;
 use super::outcome::Outcome;
 use super::report::Report;
 
-/// The gRPC codes that are faults of a server, by their name.
-const FAULTS: [&str; 6] = [
+/// The gRPC codes that are server errors according to OpenTelemetry's conventions.
+const SERVER_ERRORS: [&str; 6] = [
     "UNKNOWN",
     "DEADLINE_EXCEEDED",
     "UNIMPLEMENTED",
@@ -26,29 +26,29 @@ const FAULTS: [&str; 6] = [
     "DATA_LOSS",
 ];
 
-/// Begins spans.
+/// Starts spans.
 pub struct Tracer {
     tracer: SdkTracer,
-    /// Where DashScope is: host and port.
+    /// Host and port of DashScope.
     server: (String, u16),
-    /// Whether what is said goes into spans.
+    /// Whether message content is recorded.
     content: bool,
 }
 
-/// A span. It ends when it is dropped.
+/// A span, which ends when it is dropped.
 pub struct Span(opentelemetry_sdk::trace::Span);
 
-/// What a caller said of the trace that a call belongs to.
+/// The trace context that a caller sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Parent<'a> {
-    /// The trace and the span.
+    /// The trace and the parent span.
     pub traceparent: Option<&'a str>,
-    /// What others keep about it.
+    /// Vendor-specific data.
     pub tracestate: Option<&'a str>,
 }
 
 impl Tracer {
-    /// Begins them by this one.
+    /// Starts spans by this tracer.
     pub(super) fn new(tracer: SdkTracer, server: (String, u16), content: bool) -> Self {
         Self {
             tracer,
@@ -57,12 +57,12 @@ impl Tracer {
         }
     }
 
-    /// Whether the operator asked for what is said.
+    /// Whether message content is recorded.
     pub fn content(&self) -> bool {
         self.content
     }
 
-    /// The span of a call of this gRPC method, `package.Service/Method`.
+    /// Starts the server span of a call; `method` is `package.Service/Method`.
     pub fn call(&self, method: &str, parent: Parent<'_>) -> Span {
         let builder = SpanBuilder::from_name(method.to_owned())
             .with_kind(SpanKind::Server)
@@ -73,8 +73,8 @@ impl Tracer {
         self.start(builder, parent)
     }
 
-    /// The span of what this model is asked.
-    pub fn ask(&self, model: &str, parent: Parent<'_>) -> Span {
+    /// Starts the client span of a request to a model.
+    pub fn request(&self, model: &str, parent: Parent<'_>) -> Span {
         let (host, port) = &self.server;
         let builder = SpanBuilder::from_name(format!("chat {model}"))
             .with_kind(SpanKind::Client)
@@ -98,12 +98,12 @@ impl Tracer {
 }
 
 impl Span {
-    /// Whether anybody will see it.
+    /// Whether the span will be exported.
     pub fn is_recording(&self) -> bool {
         self.0.is_recording()
     }
 
-    /// What those who are called next are told.
+    /// The `traceparent` for the next hop.
     pub fn traceparent(&self) -> String {
         let context = self.0.span_context();
         format!(
@@ -114,12 +114,12 @@ impl Span {
         )
     }
 
-    /// Adds what is known.
+    /// Sets an attribute.
     pub fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         self.0.set_attribute(KeyValue::new(key, value));
     }
 
-    /// Adds a list of words.
+    /// Sets an attribute with a list of strings.
     pub fn set_words<'a>(&mut self, key: &'static str, words: impl Iterator<Item = &'a str>) {
         let words = words
             .map(|word| StringValue::from(word.to_owned()))
@@ -127,17 +127,17 @@ impl Span {
         self.set(key, Value::Array(Array::String(words)));
     }
 
-    /// The call of a method has ended with this code, in capitals.
-    pub fn answered(&mut self, code: &'static str) {
+    /// Records the status of the call: the name of the gRPC code, in capitals.
+    pub fn set_status(&mut self, code: &'static str) {
         self.set("rpc.response.status_code", code);
-        if FAULTS.contains(&code) {
+        if SERVER_ERRORS.contains(&code) {
             self.set("error.type", code);
             self.0.set_status(Status::error(""));
         }
     }
 
-    /// What DashScope was asked has come to an end.
-    pub fn asked(&mut self, report: &Report, outcome: Outcome) {
+    /// Records the outcome of the request to DashScope.
+    pub fn set_outcome(&mut self, report: &Report, outcome: Outcome) {
         if !self.is_recording() {
             return;
         }
@@ -191,12 +191,12 @@ fn remote(parent: Parent<'_>) -> Option<SpanContext> {
     ))
 }
 
-/// The trace that a `traceparent` names; empty if it names none.
+/// The trace id of a `traceparent`; empty if it is invalid.
 pub fn trace_id(traceparent: Option<&str>) -> &str {
     parts(traceparent).map_or("", |(trace, ..)| trace)
 }
 
-/// Trace, span and flags, as the W3C writes them.
+/// Trace id, span id and flags of a W3C `traceparent`.
 fn parts(traceparent: Option<&str>) -> Option<(&str, &str, u8)> {
     let mut parts = traceparent?.split('-');
     let (version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
@@ -218,7 +218,7 @@ mod tests {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
     #[test]
-    fn a_trace_that_is_none_is_none() {
+    fn an_invalid_traceparent_is_ignored() {
         let good = format!("00-{TRACE}-00f067aa0ba902b7-01");
         assert_eq!(trace_id(Some(&good)), TRACE);
         let newer = format!("cc-{TRACE}-00f067aa0ba902b7-01-what-comes-later");
@@ -240,7 +240,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_trace_or_none(text in "[0-9a-f-]{0,70}|.{0,70}") {
+        fn arbitrary_text_is_a_trace_id_or_none(text in "[0-9a-f-]{0,70}|.{0,70}") {
             let _ = trace_id(Some(&text));
         }
     }
