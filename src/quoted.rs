@@ -1,7 +1,7 @@
 //! A text as JSON writes it.
 
-/// Appends a text with its quotes. Most texts have nothing to escape, which eight bytes at once
-/// tell; a long conversation is then little more than a copy.
+/// Appends a text with its quotes. Most texts have nothing to escape, which is checked eight bytes
+/// at a time; a long conversation is then little more than a copy.
 pub fn push(text: &str, out: &mut Vec<u8>) {
     if plain_length(text.as_bytes()) == text.len() {
         out.reserve(text.len() + 2);

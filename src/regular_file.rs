@@ -1,7 +1,7 @@
-//! Opens the files that an operator names. A path may come to lead to a named pipe, a device or a
-//! directory, while the gateway runs: opening a pipe without a writer would wait for ever, and
-//! a device may give bytes without end. Only regular files are opened; how much is read of them is
-//! bounded by whoever reads.
+//! Opens the files that the configuration names. A path may come to refer to a named pipe, a device
+//! or a directory while the gateway runs: opening a pipe without a writer would block forever, and
+//! a device may return endless data. Only regular files are opened; the caller limits how much is
+//! read.
 
 use std::fs::{File, FileType, OpenOptions};
 use std::io;

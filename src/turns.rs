@@ -3,10 +3,10 @@
 use std::pin::pin;
 use std::task::{Context, Poll};
 
-/// Gives way: the task is polled again after all that is ready has been polled, and after the
-/// sockets were looked at. A task that wakes itself instead is polled up to 61 times between two
-/// looks at the sockets, which is how often a runtime looks while it has something to do: whoever
-/// has a millisecond of work at each poll would keep everybody else waiting for all of them.
+/// Yields: the task is polled again after all other ready tasks, and after the sockets were polled.
+/// A task that wakes itself instead is polled up to 61 times between two polls of the sockets,
+/// which is the interval of a busy runtime: a task with a millisecond of work per poll would delay
+/// all others by the total.
 pub fn give_way<T>(cx: &mut Context<'_>) -> Poll<T> {
     // Pending the first time that it is polled, and it has woken the task by then.
     let _ = pin!(tokio::task::yield_now()).poll(cx);

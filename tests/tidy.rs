@@ -130,6 +130,7 @@ fn texts_use_the_terms_of_the_field() {
         .flat_map(|(path, text)| wording::page(path, text))
         .collect();
     faults.extend(project.sources().iter().flat_map(wording::literals));
+    faults.extend(project.sources().iter().flat_map(wording::comments));
     none(&faults);
 }
 

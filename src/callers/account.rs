@@ -90,7 +90,7 @@ impl Account {
     }
 
     /// Whether DashScope has reported usage for one of its calls: then its credentials are valid,
-    /// whoever issued them.
+    /// independent of who issued them.
     pub(super) fn is_verified(&self) -> bool {
         self.verified.load(Ordering::Relaxed)
     }
@@ -277,7 +277,7 @@ impl CallerPermit {
     }
 
     /// Returns the request that was taken on arrival: the gateway has no capacity for the call,
-    /// which is not the caller's fault.
+    /// which the caller did not cause.
     pub fn refund(&mut self) {
         if let Some(taken) = &self.taken {
             give_back(&mut taken.account.lock(), &taken.limits, Now::read());

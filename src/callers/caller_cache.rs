@@ -1,5 +1,5 @@
 //! The callers that are in no file: those of tokens, certificates and DashScope API keys. Their
-//! number is bounded, because names can be made up.
+//! number is bounded, because names can be invented.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -224,7 +224,7 @@ impl Callers {
     }
 
     /// Authenticates a DashScope API key. Only DashScope verifies it; until it has, keys can be
-    /// made up, and such callers share the capacity of their origin.
+    /// invented, and such callers share the capacity of their origin.
     fn authenticate_api_key(
         &self,
         cache: &CallerCache,
@@ -268,7 +268,7 @@ impl Callers {
     }
 
     /// Credentials are not required; those that are sent distinguish callers, but give no share of
-    /// their own, because they can be made up.
+    /// their own, because they can be invented.
     fn anyone(&self, credentials: &Credentials<'_>) -> Identity {
         let caller = match (credentials.authorization, credentials.api_key) {
             (None, None) => Caller::default(),

@@ -1,4 +1,4 @@
-//! The one record of a finished call. It holds no word of what was said.
+//! The one record of a finished call. It contains no content.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::token_counts::Tokens;
 /// How a call ended, and what it took.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The name of the call.
+    /// The request id.
     pub request_id: Arc<str>,
     /// The method that was called.
     pub method: &'static str,
@@ -41,7 +41,7 @@ pub struct Report {
     pub total: Duration,
     /// The pieces of the answer.
     pub chunks: u64,
-    /// DashScope's name of the call.
+    /// DashScope's request id.
     pub upstream_request_id: String,
     /// DashScope's code, if it refused.
     pub upstream_code: String,
@@ -91,8 +91,9 @@ impl Report {
         }
     }
 
-    /// Writes it down: in the numbers, and as one line in the log. Faults that the operator must
-    /// mend are warnings. The model is the one that answered, if its numbers are at hand.
+    /// Records it: in the metrics, and as one line in the log. Errors that need a change of the
+    /// configuration or the account are warnings. The model is the one that answered, if its
+    /// metrics are at hand.
     pub fn write(&self, metrics: &Metrics, model: Option<&Model>) {
         self.count(metrics, model);
         match self.outcome {

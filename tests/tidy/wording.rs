@@ -1,4 +1,4 @@
-//! Words that documentation, help, errors and logs avoid, each with the term to use instead.
+//! Words that documentation, help, errors, logs and comments avoid, with the terms to use instead.
 
 use proc_macro2::TokenTree;
 
@@ -49,6 +49,21 @@ const TERMS: [(&str, &str); 34] = [
     ("the operator decides", "the setting"),
 ];
 
+/// What comments of the code avoid in addition: riddles, and words that make persons of things.
+const COMMENT_TERMS: [(&str, &str); 8] = [
+    ("noun", "type"),
+    ("nouns", "types, data model"),
+    ("greeted", "accepted"),
+    ("sent away", "closed, rejected"),
+    ("what is said", "the message"),
+    ("what was said", "the message"),
+    ("whoever", "the caller, the reader"),
+    ("speaks of", "names"),
+];
+
+/// Modules whose comments are not checked yet.
+const UNCHECKED: [&str; 1] = ["cli"];
+
 /// Written files whose text is checked. The Chinese README has terms of its own.
 pub(crate) fn is_checked(path: &str) -> bool {
     let is_page = path.ends_with(".md") && path != "README.zh-CN.md";
@@ -91,6 +106,33 @@ pub(crate) fn literals(source: &Source) -> Vec<Fault> {
     faults
 }
 
+/// The avoided words in the comments of the code, outside of code in them.
+pub(crate) fn comments(source: &Source) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if source.room().is_none_or(|name| UNCHECKED.contains(&name)) {
+        return faults;
+    }
+    // Consecutive lines are one text, because terms may be wrapped.
+    let (mut first, mut block) = (1, String::new());
+    let lines = source.text.lines().chain(std::iter::once(""));
+    for (at, line) in lines.enumerate() {
+        if let Some(comment) = line.trim_start().strip_prefix("//") {
+            if block.is_empty() {
+                first = at + 1;
+            }
+            block.push_str(comment.trim_start_matches(['/', '!']));
+            block.push(' ');
+        } else if !block.is_empty() {
+            let prose: Vec<&str> = block.split('`').step_by(2).collect();
+            let prose = prose.join(" | ");
+            faults.extend(check(&source.path, first, &prose));
+            faults.extend(check_for(&COMMENT_TERMS, &source.path, first, &prose));
+            block.clear();
+        }
+    }
+    faults
+}
+
 fn texts(source: &Source, tokens: &[TokenTree], faults: &mut Vec<Fault>) {
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
@@ -116,6 +158,10 @@ fn texts(source: &Source, tokens: &[TokenTree], faults: &mut Vec<Fault>) {
 
 /// The avoided words of a text.
 pub(crate) fn check(path: &str, line: usize, text: &str) -> Vec<Fault> {
+    check_for(&TERMS, path, line, text)
+}
+
+fn check_for(terms: &[(&str, &str)], path: &str, line: usize, text: &str) -> Vec<Fault> {
     let words = words(text);
     let found = |(avoided, instead): &(&str, &str)| {
         let avoided: Vec<&str> = avoided.split(' ').collect();
@@ -125,7 +171,7 @@ pub(crate) fn check(path: &str, line: usize, text: &str) -> Vec<Fault> {
             WORDING.broken(path, line, found)
         })
     };
-    TERMS.iter().filter_map(found).collect()
+    terms.iter().filter_map(found).collect()
 }
 
 /// The words in small letters. What stands in braces is a name in the code, as in `{fault}`.
@@ -193,5 +239,14 @@ mod trials {
                     #[cfg(test)] mod tests { const A: &str = \"told\"; }";
         let source = Source::parse("src/chat/a.rs", code).expect("it is Rust");
         assert_eq!(names(&literals(&source)), ["wording"]);
+    }
+
+    #[test]
+    fn comments_are_checked_across_lines_and_code_in_them_is_not() {
+        let code = "/// The `fault` of\n/// what is\n/// said.\nfn a() {\n    // A door.\n}\n";
+        let source = Source::parse("src/chat/a.rs", code).expect("it is Rust");
+        assert_eq!(names(&comments(&source)), ["wording", "wording"]);
+        let source = Source::parse("tests/a.rs", code).expect("it is Rust");
+        assert!(comments(&source).is_empty());
     }
 }
