@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	grpcmetadata "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -276,10 +277,12 @@ func TestErrorTellsAll(t *testing.T) {
 	played := play(t)
 	played.converse = func(ctx context.Context) (*dashgatev1.ConverseResponse, error) {
 		return nil, refuse(ctx, codes.ResourceExhausted, "7",
-			&errdetails.ErrorInfo{Reason: "UPSTREAM_RATE", Metadata: map[string]string{
-				"attempts": "3", "upstream_code": "Throttling", "upstream_http_status": "429",
-				"upstream_request_id": "up",
-			}},
+			&errdetails.ErrorInfo{Reason: "UPSTREAM_RATE"},
+			&dashgatev1.CallFailure{
+				Reason: dashgatev1.ErrorReason_UPSTREAM_RATE, Attempts: 3, UpstreamCode: "Throttling",
+				UpstreamHttpStatus: proto.Int32(429), UpstreamRequestId: "up", Model: "m", OutputStarted: true,
+				Usage: &dashgatev1.Usage{OutputTokens: proto.Int32(7)},
+			},
 			&errdetails.RequestInfo{RequestId: "named"},
 			&errdetails.RetryInfo{RetryDelay: durationpb.New(1500 * time.Millisecond)},
 			&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
@@ -290,13 +293,14 @@ func TestErrorTellsAll(t *testing.T) {
 	failed := failure(t, err)
 	after, again := failed.RetryAfter()
 	equal(t, "retry", fmt.Sprint(after, again), "1.5s true")
-	equal(t, "raw", len(failed.Status.Details()), 4)
+	equal(t, "raw", len(failed.Status.Details()), 5)
+	equal(t, "usage", failed.Usage.GetOutputTokens(), 7)
 	equal(t, "code", status.Code(err), codes.ResourceExhausted)
 	got := *failed
-	got.Status, got.retryAfter = nil, nil
+	got.Status, got.Usage, got.retryAfter = nil, nil, nil
 	equal(t, "error", got, Error{
-		Code: codes.ResourceExhausted, Message: "it failed", Reason: "UPSTREAM_RATE",
-		RequestID: "named", UpstreamCode: "Throttling", UpstreamHTTPStatus: 429,
+		Code: codes.ResourceExhausted, Message: "it failed", RawReason: "UPSTREAM_RATE",
+		Reason: dashgatev1.ErrorReason_UPSTREAM_RATE, OutputStarted: true, Model: "m", RequestID: "named", UpstreamCode: "Throttling", UpstreamHTTPStatus: 429,
 		UpstreamRequestID: "up", Attempts: 3, FieldViolations: []FieldViolation{{"a.b", "is wrong"}},
 	})
 	equal(t, "text", err.Error(), "ResourceExhausted UPSTREAM_RATE: it failed (request named)")
@@ -352,7 +356,8 @@ func TestStreamThatEndsEarlyFailsEachTime(t *testing.T) {
 	for range 2 {
 		_, err := stream.Final()
 		failed := failure(t, err)
-		equal(t, "reason", failed.Reason, ReasonStreamTruncated)
+		equal(t, "reason", failed.Reason, dashgatev1.ErrorReason_STREAM_TRUNCATED)
+		equal(t, "output started", failed.OutputStarted, true)
 		equal(t, "code", failed.Code, codes.Internal)
 	}
 }
@@ -362,7 +367,7 @@ func TestSilentStreamFails(t *testing.T) {
 	played.events, played.silent = played.events[:1], true
 	_, err := played.client(t, WithIdleTimeout(100*time.Millisecond)).Stream(t.Context(), ask()).Final()
 	failed := failure(t, err)
-	equal(t, "reason", failed.Reason, ReasonStreamIdle)
+	equal(t, "reason", failed.RawReason, "STREAM_IDLE")
 	equal(t, "code", failed.Code, codes.DeadlineExceeded)
 	within(t, "the call ended", played.ended)
 }
@@ -524,7 +529,7 @@ func TestToolLoopHasAnEnd(t *testing.T) {
 	client := played.client(t)
 	echo := func(_ context.Context, arguments string) (string, error) { return arguments, nil }
 	_, err := client.RunTools(t.Context(), ask(), []Tool{{Name: "f", Function: echo}}, WithMaxRounds(2))
-	equal(t, "reason", failure(t, err).Reason, ReasonToolRounds)
+	equal(t, "reason", failure(t, err).RawReason, "TOOL_ROUNDS")
 	equal(t, "questions", len(played.names), 3)
 	broken := errors.New("broken")
 	fail := func(context.Context, string) (string, error) { return "", broken }

@@ -11,59 +11,64 @@ import (
 	"google.golang.org/grpc/codes"
 	grpcmetadata "google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// Error is the error of a call; errors.As finds it. Code says what to do next, and Reason what
-// exactly happened: the gateway's list of errors explains each. Reason is empty if gRPC itself or a
-// proxy made the error.
+// Error is a failed call; errors.As finds it. Code says what to do next, Reason what happened;
+// docs/errors.md of the gateway lists both.
 //
 // If the context ended the call, errors.Is finds context.Canceled or context.DeadlineExceeded too.
 type Error struct {
-	// Code is what to do next, in gRPC's words.
 	Code codes.Code
-	// Message is what happened, in a sentence.
+	// Message is in English. Its wording may change.
 	Message string
-	// Reason is what exactly happened, in one word: for programs.
-	Reason string
-	// RequestID is the name of the call, as in the gateway's log.
+	// Reason is what happened. It is ERROR_REASON_UNSPECIFIED if the gateway did not create the
+	// error; a number without a name is a reason of a newer gateway.
+	Reason dashgatev1.ErrorReason
+	// RawReason is the reason as text. STREAM_IDLE and TOOL_ROUNDS are created by this package
+	// only, and have no value of ErrorReason. It is empty if gRPC created the error.
+	RawReason string
+	// Usage is what the call used before it failed, as counted by DashScope; nil if it reported
+	// nothing.
+	Usage *dashgatev1.Usage
+	// OutputStarted is whether a part of the answer was produced: reported by the gateway, or
+	// received by this stream.
+	OutputStarted bool
+	// RequestID is the request id, as in the gateway's log.
 	RequestID string
-	// UpstreamCode is DashScope's code, such as Throttling.RateQuota.
+	// UpstreamCode is DashScope's error code, such as Throttling.RateQuota.
 	UpstreamCode string
-	// UpstreamHTTPStatus is DashScope's HTTP status, 0 if there was none.
+	// UpstreamHTTPStatus is the HTTP status of DashScope's response, 0 if there was none.
 	UpstreamHTTPStatus int
-	// UpstreamRequestID is DashScope's name of the call, for its support.
+	// UpstreamRequestID is DashScope's request id, for its support.
 	UpstreamRequestID string
-	// Attempts is how often DashScope was asked.
+	// Attempts is how many requests were sent to DashScope.
 	Attempts int
-	// FieldViolations are the fields of the request that are wrong.
+	// Model is the model that was called, after the gateway's mapping.
+	Model string
+	// FieldViolations are the invalid fields of the request.
 	FieldViolations []FieldViolation
-	// Status is the raw status, with all its details.
+	// Status is the raw status with its details.
 	Status *status.Status
 
 	retryAfter *time.Duration
 	cause      error
 }
 
-// FieldViolation is a field of the request that is wrong.
+// FieldViolation is an invalid field of the request.
 type FieldViolation struct {
 	// Field is its path, such as conversation.messages[0].content[1].audio.uri.
 	Field string
-	// Description is what is wrong with it, and what would be right.
+	// Description is the problem and its fix.
 	Description string
 }
 
-// The reasons that the client gives by itself.
-const (
-	ReasonStreamTruncated = "STREAM_TRUNCATED"
-	ReasonStreamIdle      = "STREAM_IDLE"
-	ReasonToolRounds      = "TOOL_ROUNDS"
-)
-
-// Error tells the code, the reason, what happened, and which call it was.
+// Error returns code, reason, message and request id.
 func (e *Error) Error() string {
 	text := e.Code.String()
-	if e.Reason != "" {
-		text += " " + e.Reason
+	if e.RawReason != "" {
+		text += " " + e.RawReason
 	}
 	text += ": " + e.Message
 	if e.RequestID != "" {
@@ -72,7 +77,7 @@ func (e *Error) Error() string {
 	return text
 }
 
-// RetryAfter tells after how long to call again. False: do not call again.
+// RetryAfter returns how long to wait before a retry. False: do not retry.
 func (e *Error) RetryAfter() (time.Duration, bool) {
 	if e.retryAfter == nil {
 		return 0, false
@@ -80,16 +85,16 @@ func (e *Error) RetryAfter() (time.Duration, bool) {
 	return *e.retryAfter, true
 }
 
-// GRPCStatus makes status.FromError and status.Code work.
+// GRPCStatus implements the interface of status.FromError and status.Code.
 func (e *Error) GRPCStatus() *status.Status { return e.Status }
 
-// Unwrap gives the context's error, if the context ended the call.
+// Unwrap returns the context's error, if the context ended the call.
 func (e *Error) Unwrap() error { return e.cause }
 
-// newError reads gRPC's error; requestID is the name that was sent.
+// newError converts gRPC's error; requestID is the one that was sent.
 func newError(ctx context.Context, err error, trailers grpcmetadata.MD, requestID string) *Error {
 	raw := status.Convert(err)
-	// gRPC wraps the status when it has repeated the call, and its message is then a chain.
+	// gRPC wraps the status of a retried call, and its message is then a chain.
 	if inner, ok := errors.AsType[interface {
 		error
 		GRPCStatus() *status.Status
@@ -109,11 +114,16 @@ func newError(ctx context.Context, err error, trailers grpcmetadata.MD, requestI
 	for _, detail := range raw.Details() {
 		switch detail := detail.(type) {
 		case *errdetails.ErrorInfo:
+			e.RawReason = detail.GetReason()
+		case *dashgatev1.CallFailure:
 			e.Reason = detail.GetReason()
-			e.UpstreamCode = detail.GetMetadata()["upstream_code"]
-			e.UpstreamHTTPStatus, _ = strconv.Atoi(detail.GetMetadata()["upstream_http_status"])
-			e.UpstreamRequestID = detail.GetMetadata()["upstream_request_id"]
-			e.Attempts, _ = strconv.Atoi(detail.GetMetadata()["attempts"])
+			e.Usage = detail.GetUsage()
+			e.OutputStarted = detail.GetOutputStarted()
+			e.Attempts = int(detail.GetAttempts())
+			e.UpstreamCode = detail.GetUpstreamCode()
+			e.UpstreamHTTPStatus = int(detail.GetUpstreamHttpStatus())
+			e.UpstreamRequestID = detail.GetUpstreamRequestId()
+			e.Model = detail.GetModel()
 		case *errdetails.RequestInfo:
 			if detail.GetRequestId() != "" {
 				e.RequestID = detail.GetRequestId()
@@ -132,30 +142,31 @@ func newError(ctx context.Context, err error, trailers grpcmetadata.MD, requestI
 	return e
 }
 
-// ownError makes an error that the gateway knows nothing of.
+// ownError returns an error that this package detects. Its reason need not be one of ErrorReason.
 func ownError(code codes.Code, reason, requestID, format string, values ...any) *Error {
 	raw := status.Newf(code, format, values...)
 	return &Error{
-		Code: code, Message: raw.Message(), Reason: reason, RequestID: requestID, Status: raw,
+		Code: code, Message: raw.Message(), RequestID: requestID, Status: raw, RawReason: reason,
+		Reason: dashgatev1.ErrorReason(dashgatev1.ErrorReason_value[reason]),
 	}
 }
 
-// errIdle is why a stream's context ended when nothing came.
+// errIdle is the cause of the context of a stream that received nothing.
 var errIdle = errors.New("nothing came")
 
 func idleError(limit time.Duration, requestID string) *Error {
-	return ownError(codes.DeadlineExceeded, ReasonStreamIdle, requestID,
+	return ownError(codes.DeadlineExceeded, "STREAM_IDLE", requestID,
 		"nothing came for %v, not even a heartbeat, and the call was cancelled; WithIdleTimeout sets this limit",
 		limit)
 }
 
 func truncatedError(requestID string) *Error {
-	return ownError(codes.Internal, ReasonStreamTruncated, requestID,
+	return ownError(codes.Internal, "STREAM_TRUNCATED", requestID,
 		"the stream ended before the answer was complete")
 }
 
 func roundsError(rounds int) *Error {
-	return ownError(codes.FailedPrecondition, ReasonToolRounds, "",
+	return ownError(codes.FailedPrecondition, "TOOL_ROUNDS", "",
 		"the model still asks for tools after %d rounds; WithMaxRounds sets this limit", rounds)
 }
 

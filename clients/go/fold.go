@@ -16,9 +16,10 @@ const streamedAudio = "audio/pcm"
 
 // fold adds the events of a stream up. What is unset is of a newer schema, and is skipped.
 type fold struct {
-	complete bool
-	answer   dashgatev1.ConverseResponse
-	drafts   map[int32]*draft
+	complete  bool
+	hasOutput bool
+	answer    dashgatev1.ConverseResponse
+	drafts    map[int32]*draft
 }
 
 // draft is an answer in the making. Texts are joined at the end: adding to a string copies it.
@@ -39,6 +40,7 @@ func (f *fold) add(event *dashgatev1.ConverseStreamResponse) {
 		f.answer.RequestId = event.Started.GetRequestId()
 		f.answer.UpstreamRequestId = event.Started.GetUpstreamRequestId()
 	case *dashgatev1.ConverseStreamResponse_Delta:
+		f.hasOutput = true
 		f.addDelta(event.Delta)
 	case *dashgatev1.ConverseStreamResponse_Completed:
 		f.complete = true

@@ -121,7 +121,7 @@ func (s *Stream) Close() {
 	}
 }
 
-// fail notes how the stream ended.
+// fail sets how the stream ended.
 func (s *Stream) fail(err error) {
 	switch {
 	case errors.Is(err, io.EOF) && !s.fold.complete:
@@ -134,6 +134,9 @@ func (s *Stream) fail(err error) {
 		s.end = newError(s.ctx, err, nil, s.RequestID)
 	default:
 		s.end = newError(s.ctx, err, s.events.Trailer(), s.RequestID)
+	}
+	if failed, ok := s.end.(*Error); ok && s.fold.hasOutput {
+		failed.OutputStarted = true
 	}
 	s.timer.Stop()
 	s.cancel(nil)

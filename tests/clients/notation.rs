@@ -69,10 +69,14 @@ const ANSWER: [&str; 13] = [
     "raw",
 ];
 
-const ERROR: [&str; 10] = [
+const ERROR: [&str; 14] = [
     "code",
     "reason",
+    "raw_reason",
     "message",
+    "output_started",
+    "usage",
+    "model",
     "upstream_code",
     "upstream_http_status",
     "upstream_request_id",
@@ -104,9 +108,14 @@ fn answer(answer: &Value) -> Result<Value, String> {
 fn error(error: &Value) -> Result<Value, String> {
     let fields = known(error, &ERROR)?.iter();
     let fields = fields.filter(|(_, value)| !empty(value));
-    Ok(fields
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect())
+    let field = |(key, value): (&String, &Value)| {
+        let value = match key.as_str() {
+            "usage" => normal("Usage", value),
+            _ => Ok(value.clone()),
+        };
+        Ok((key.clone(), value.map_err(|why| format!("{key}: {why}"))?))
+    };
+    fields.map(field).collect()
 }
 
 fn known<'a>(value: &'a Value, keys: &[&str]) -> Result<&'a Map<String, Value>, String> {

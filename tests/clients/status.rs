@@ -4,9 +4,16 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
+use prost::Message as _;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use tonic::{Code, Status as Wire};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt, pb};
+
+use super::notation;
+
+/// The domain of the gateway's reasons.
+const DOMAIN: &str = "dashgate";
 
 /// The codes by the names that the protocol gives them; the number is the place.
 const CODES: [&str; 17] = [
@@ -42,13 +49,14 @@ pub(crate) struct Status {
     details_base64: Option<String>,
 }
 
-/// What `google.rpc` says beside it.
+/// The messages in the status's details.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Details {
     domain: Option<String>,
     reason: Option<String>,
-    metadata: HashMap<String, String>,
+    /// More fields of `dashgate.v1.CallFailure`, in proto3 JSON.
+    failure: Map<String, Value>,
     request_id: Option<String>,
     retry_after_ms: Option<u64>,
     field_violations: Vec<Field>,
@@ -88,7 +96,7 @@ pub(crate) fn trailers(status: &Status) -> HeaderMap {
     let number = CODES.iter().position(|code| *code == status.code);
     let code = Code::from_i32(number.and_then(|at| at.try_into().ok()).unwrap_or(0));
     let wire = match &status.details {
-        Some(details) => Wire::with_error_details(code, &status.message, wired(details)),
+        Some(details) => with_details(code, &status.message, details),
         None => Wire::new(code, &status.message),
     };
     let mut headers = HeaderMap::new();
@@ -102,11 +110,38 @@ pub(crate) fn trailers(status: &Status) -> HeaderMap {
     headers
 }
 
+fn with_details(code: Code, message: &str, details: &Details) -> Wire {
+    let standard = Wire::with_error_details(code, message, wired(details));
+    let Some(failure) = failure(details) else {
+        return standard;
+    };
+    // An undecodable status would be sent without details, and fail the case.
+    let mut status = pb::Status::decode(standard.details()).unwrap_or_default();
+    status.details.push(failure);
+    Wire::with_details(code, message, status.encode_to_vec().into())
+}
+
+/// What the gateway adds to each of its errors; another domain's errors are not the gateway's.
+fn failure(details: &Details) -> Option<prost_types::Any> {
+    let is_ours = details.domain.is_none() && details.reason.is_some();
+    let mut json = details.failure.clone();
+    if let Some(reason) = &details.reason {
+        json.entry("reason")
+            .or_insert_with(|| reason.as_str().into());
+    }
+    // What cannot be encoded becomes a detail that cannot be read, and fails the case.
+    let value = notation::encode("CallFailure", &Value::Object(json));
+    is_ours.then(|| prost_types::Any {
+        type_url: "type.googleapis.com/dashgate.v1.CallFailure".to_owned(),
+        value: value.unwrap_or_else(String::into_bytes),
+    })
+}
+
 fn wired(details: &Details) -> ErrorDetails {
     let mut wired = ErrorDetails::new();
     if let Some(reason) = &details.reason {
-        let domain = details.domain.as_deref().unwrap_or("dashgate");
-        wired.set_error_info(reason, domain, details.metadata.clone());
+        let domain = details.domain.as_deref().unwrap_or(DOMAIN);
+        wired.set_error_info(reason, domain, HashMap::new());
     }
     if let Some(id) = &details.request_id {
         wired.set_request_info(id, "");

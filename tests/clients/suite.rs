@@ -150,7 +150,7 @@ fn spellings() -> Result<(), String> {
             "text": "",
             "raw": {"requestId": "a", "choices": [], "usage": {"input_tokens": 0}},
         }],
-        "events": [{"sequence": "1", "heartbeat": {}}],
+        "events": [{"sequence": 1, "heartbeat": {}}],
         "error": {"code": "INTERNAL", "reason": "", "attempts": null},
         "deltas": [], "conversation": null,
     }))?;

@@ -29,6 +29,22 @@ void print_events(const dashgate::Client& client, const dashgate::Conversation& 
   // endregion
 }
 
+void account_for_failure(const dashgate::Client& client,
+                         const dashgate::Conversation& conversation) {
+  // region failed
+  try {
+    client.stream(conversation).final_answer();
+  } catch (const dashgate::Error& error) {
+    if (error.usage()) {  // billed even though the answer is incomplete
+      std::cerr << error.raw_reason() << ": " << error.usage()->output_tokens() << " tokens out\n";
+    }
+    if (error.reason() == dashgate::v1::CONTENT_BLOCKED) {
+      std::cerr << "DashScope blocked the answer\n";
+    }
+  }
+  // endregion
+}
+
 void cancel_early(const dashgate::Client& client, const dashgate::Conversation& conversation) {
   // region cancel
   dashgate::CancellationSource source;
@@ -50,6 +66,7 @@ int main(int count, char** arguments) try {
   conversation.user(count > 1 ? arguments[1] : "Describe a harbour in the morning.");
   print_texts(client, conversation);
   print_events(client, conversation);
+  account_for_failure(client, conversation);
   cancel_early(client, conversation);
 } catch (const std::exception& error) {
   std::cerr << error.what() << '\n';

@@ -79,7 +79,13 @@ std::string describe(const dashgate::Error& error) {
     if (!value.empty()) text.add(key, quote(value));
   };
   add("code", error.code_name());
-  add("reason", error.reason());
+  if (error.reason() != v1::ERROR_REASON_UNSPECIFIED) {
+    add("reason", std::string(v1::ErrorReason_Name(error.reason())));
+  }
+  add("raw_reason", error.raw_reason());
+  text.add("output_started", error.output_started() ? "true" : "false");
+  if (error.usage()) text.add("usage", to_json(*error.usage()));
+  add("model", error.model());
   add("message", error.message());
   add("upstream_code", error.upstream_code());
   add("upstream_request_id", error.upstream_request_id());

@@ -82,7 +82,8 @@ void check_size(const google::protobuf::MessageLite& message, const std::string&
   Error::Fields fields;
   fields.code = grpc::StatusCode::RESOURCE_EXHAUSTED;
   fields.message = "the request is larger than 2 GiB, the most of protobuf; upload the media";
-  fields.reason = "MESSAGE_TOO_LARGE";
+  fields.reason = v1::MESSAGE_TOO_LARGE;
+  fields.raw_reason = v1::ErrorReason_Name(fields.reason);
   fields.request_id = request_id;
   throw Error(std::move(fields));
 }

@@ -169,7 +169,7 @@ Answer Client::run_tools(Conversation& conversation, const std::vector<Tool>& to
   }
   Error::Fields fields;
   fields.code = grpc::StatusCode::FAILED_PRECONDITION;
-  fields.reason = "TOOL_ROUNDS";
+  fields.raw_reason = "TOOL_ROUNDS";
   fields.message =
       "the model still asks for tools after " + std::to_string(max_rounds) + " rounds (max_rounds)";
   throw Error(std::move(fields));

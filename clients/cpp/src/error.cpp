@@ -39,7 +39,7 @@ const char* name_of(grpc::StatusCode code) noexcept {
 
 std::string describe(const Error::Fields& fields) {
   std::string text = name_of(fields.code);
-  if (!fields.reason.empty()) text += " " + fields.reason;
+  if (!fields.raw_reason.empty()) text += " " + fields.raw_reason;
   text += ": " + fields.message;
   for (const FieldViolation& violation : fields.field_violations) {
     text += "; " + violation.field + ": " + violation.description;
@@ -57,30 +57,33 @@ std::optional<Number> parse_number(std::string_view text) {
   return number;
 }
 
-std::string look_up(const google::protobuf::Map<std::string, std::string>& map, const char* key) {
-  const auto found = map.find(key);
-  return found == map.end() ? std::string() : found->second;
+void read_failure(Error::Fields& fields, const v1::CallFailure& failure) {
+  fields.reason = failure.reason();
+  if (failure.has_usage()) fields.usage = failure.usage();
+  fields.output_started = fields.output_started || failure.output_started();
+  fields.attempts = failure.attempts();
+  fields.model = failure.model();
+  fields.upstream_code = failure.upstream_code();
+  if (failure.has_upstream_http_status()) {
+    fields.upstream_http_status = failure.upstream_http_status();
+  }
+  fields.upstream_request_id = failure.upstream_request_id();
 }
 
-void read_info(Error::Fields& fields, const client::v1::ErrorInfo& info) {
-  fields.reason = info.reason();
-  fields.upstream_code = look_up(info.metadata(), "upstream_code");
-  fields.upstream_http_status = parse_number<int>(look_up(info.metadata(), "upstream_http_status"));
-  fields.upstream_request_id = look_up(info.metadata(), "upstream_request_id");
-  fields.attempts = parse_number<int>(look_up(info.metadata(), "attempts"));
-}
-
-// A detail that is not known, or broken, is skipped: the code and the message still hold.
+// A detail of an unknown type, or one that cannot be decoded, is skipped.
 void read_detail(Error::Fields& fields, const google::protobuf::Any& detail) {
   const std::string& url = detail.type_url();
   const std::string_view type = std::string_view(url).substr(url.rfind('/') + 1);
-  if (type == "google.rpc.ErrorInfo") {
+  if (type == "dashgate.v1.CallFailure") {
+    v1::CallFailure failure;
+    if (failure.ParseFromString(detail.value())) read_failure(fields, failure);
+  } else if (type == "google.rpc.ErrorInfo") {
     client::v1::ErrorInfo info;
-    if (info.ParseFromString(detail.value())) read_info(fields, info);
+    if (info.ParseFromString(detail.value())) fields.raw_reason = info.reason();
   } else if (type == "google.rpc.RetryInfo") {
     client::v1::RetryInfo info;
     if (info.ParseFromString(detail.value()) && info.has_retry_delay()) {
-      // Ten thousand years is the most that a Duration may say; more would overflow.
+      // The maximum of a Duration, ten thousand years; more would overflow.
       constexpr std::int64_t kMost = 315'576'000'000;
       fields.retry_after =
           std::chrono::seconds(std::clamp<std::int64_t>(info.retry_delay().seconds(), 0, kMost)) +
@@ -117,11 +120,12 @@ Error::Error(Fields fields)
       fields_(std::make_shared<const Fields>(std::move(fields))) {}
 
 Error Error::from_status(const grpc::Status& status, const grpc::ClientContext& context,
-                         std::string request_id) {
+                         std::string request_id, bool output_started) {
   Fields fields;
   fields.code = status.error_code();
   fields.message = status.error_message();
   fields.request_id = std::move(request_id);
+  fields.output_started = output_started;
   fields.status = status;
   client::v1::Status details;
   if (details.ParseFromString(status.error_details())) {

@@ -46,6 +46,7 @@ void Fold::add(const v1::ConverseStreamResponse& event) {
       response_.set_upstream_request_id(event.started().upstream_request_id());
       break;
     case v1::ConverseStreamResponse::kDelta:
+      has_output_ = true;
       add(event.delta());
       break;
     case v1::ConverseStreamResponse::kCompleted:

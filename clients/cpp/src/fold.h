@@ -20,6 +20,9 @@ class Fold {
   // Whether the last event came. Without it the answer is not whole.
   bool completed() const noexcept { return completed_; }
 
+  // Whether a part of the answer has come.
+  bool has_output() const noexcept { return has_output_; }
+
   // The answer.
   v1::ConverseResponse finish() const;
 
@@ -46,6 +49,7 @@ class Fold {
   v1::ConverseResponse response_;
   std::map<std::int32_t, Draft> drafts_;
   bool completed_ = false;
+  bool has_output_ = false;
 };
 
 }  // namespace dashgate::detail

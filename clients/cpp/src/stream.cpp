@@ -13,19 +13,6 @@ void Stream::cancel() noexcept { state_->cancel(); }
 const std::string& Stream::request_id() const noexcept { return state_->request_id(); }
 
 namespace detail {
-namespace {
-
-Error made_here(grpc::StatusCode code, const char* reason, std::string message,
-                const std::string& request_id) {
-  Error::Fields fields;
-  fields.code = code;
-  fields.reason = reason;
-  fields.message = std::move(message);
-  fields.request_id = request_id;
-  return Error(std::move(fields));
-}
-
-}  // namespace
 
 const v1::ConverseStreamResponse* EventReader::next(StreamState& state) { return state.next(); }
 
@@ -98,17 +85,26 @@ void StreamState::end() {
   reader_->Finish(&status, this);
   wait();
   is_over_ = true;
-  if (is_idle_) {
-    error_ = made_here(grpc::StatusCode::DEADLINE_EXCEEDED, "STREAM_IDLE",
-                       "nothing came for " + std::to_string(idle_timeout_.count()) +
-                           " ms (idle_timeout): the gateway or the way to it is gone",
-                       request_id_);
-  } else if (!status.ok()) {
-    error_ = Error::from_status(status, call_->context(), request_id_);
-  } else if (!fold_.completed()) {
-    error_ = made_here(grpc::StatusCode::INTERNAL, "STREAM_TRUNCATED",
-                       "the stream ended without Completed: the answer is not whole", request_id_);
+  if (!is_idle_ && !status.ok()) {
+    error_ = Error::from_status(status, call_->context(), request_id_, fold_.has_output());
+    return;
   }
+  if (!is_idle_ && fold_.completed()) return;
+  Error::Fields fields;
+  if (is_idle_) {
+    fields.code = grpc::StatusCode::DEADLINE_EXCEEDED;
+    fields.message = "nothing was received for " + std::to_string(idle_timeout_.count()) +
+                     " ms (idle_timeout), not even a heartbeat";
+    fields.raw_reason = "STREAM_IDLE";
+  } else {
+    fields.code = grpc::StatusCode::INTERNAL;
+    fields.message = "the stream ended without Completed: the answer is incomplete";
+    fields.reason = v1::STREAM_TRUNCATED;
+    fields.raw_reason = v1::ErrorReason_Name(fields.reason);
+  }
+  fields.request_id = request_id_;
+  fields.output_started = fold_.has_output();
+  error_ = Error(std::move(fields));
 }
 
 }  // namespace detail

@@ -277,7 +277,7 @@ TEST(Tools, EndAfterTheRounds) {
   const Error error =
       failure_of([&] { client.run_tools(conversation, {{"f", "", "", count}}, 2); });
   EXPECT_EQ(error.code(), grpc::StatusCode::FAILED_PRECONDITION);
-  EXPECT_EQ(error.reason(), "TOOL_ROUNDS");
+  EXPECT_EQ(error.raw_reason(), "TOOL_ROUNDS");
   EXPECT_EQ(calls, 2);
   EXPECT_EQ(server.seen().size(), 3U);
 }

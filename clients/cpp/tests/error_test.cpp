@@ -13,10 +13,9 @@ using dashgate::Error;
 
 static_assert(std::is_nothrow_copy_constructible_v<Error>);
 
-// As google.rpc packs it.
-void pack(wire::Status& status, const std::string& name, const google::protobuf::Message& detail) {
+void pack(wire::Status& status, const std::string& type, const google::protobuf::Message& detail) {
   google::protobuf::Any& any = *status.add_details();
-  any.set_type_url("type.googleapis.com/google.rpc." + name);
+  any.set_type_url("type.googleapis.com/" + type);
   any.set_value(detail.SerializeAsString());
 }
 
@@ -38,23 +37,29 @@ TEST(Error, HasAllThatTheGatewaySays) {
   wire::Status details;
   wire::ErrorInfo info;
   info.set_reason("UPSTREAM_RATE");
-  (*info.mutable_metadata())["attempts"] = "2";
-  (*info.mutable_metadata())["upstream_code"] = "Throttling.RateQuota";
-  (*info.mutable_metadata())["upstream_http_status"] = "429";
-  (*info.mutable_metadata())["upstream_request_id"] = "u-1";
-  pack(details, "ErrorInfo", info);
+  pack(details, "google.rpc.ErrorInfo", info);
+  v1::CallFailure failure;
+  failure.set_reason(v1::UPSTREAM_RATE);
+  failure.set_output_started(true);
+  failure.set_attempts(2);
+  failure.mutable_usage()->set_output_tokens(7);
+  failure.set_model("m");
+  failure.set_upstream_code("Throttling.RateQuota");
+  failure.set_upstream_http_status(429);
+  failure.set_upstream_request_id("u-1");
+  pack(details, "dashgate.v1.CallFailure", failure);
   wire::RetryInfo retry;
   retry.mutable_retry_delay()->set_seconds(1);
   retry.mutable_retry_delay()->set_nanos(500'000'000);
-  pack(details, "RetryInfo", retry);
+  pack(details, "google.rpc.RetryInfo", retry);
   wire::BadRequest bad;
   bad.add_field_violations()->set_field("conversation.model");
   bad.mutable_field_violations(0)->set_description("is empty");
-  pack(details, "BadRequest", bad);
+  pack(details, "google.rpc.BadRequest", bad);
   wire::RequestInfo request;
   request.set_request_id("r-1");
-  pack(details, "RequestInfo", request);
-  pack(details, "OfTomorrow", request);
+  pack(details, "google.rpc.RequestInfo", request);
+  pack(details, "google.rpc.OfTomorrow", request);
   details.add_details()->set_type_url("type.googleapis.com/google.rpc.RequestInfo");
   details.mutable_details()->rbegin()->set_value("\xff broken");
 
@@ -64,7 +69,12 @@ TEST(Error, HasAllThatTheGatewaySays) {
   EXPECT_EQ(error.code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_STREQ(error.code_name(), "RESOURCE_EXHAUSTED");
   EXPECT_EQ(error.message(), "slow down");
-  EXPECT_EQ(error.reason(), "UPSTREAM_RATE");
+  EXPECT_EQ(error.reason(), v1::UPSTREAM_RATE);
+  EXPECT_EQ(error.raw_reason(), "UPSTREAM_RATE");
+  ASSERT_TRUE(error.usage());
+  EXPECT_EQ(error.usage()->output_tokens(), 7);
+  EXPECT_TRUE(error.output_started());
+  EXPECT_EQ(error.model(), "m");
   EXPECT_EQ(error.upstream_code(), "Throttling.RateQuota");
   EXPECT_EQ(error.upstream_http_status(), 429);
   EXPECT_EQ(error.upstream_request_id(), "u-1");
@@ -82,7 +92,10 @@ TEST(Error, HasAllThatTheGatewaySays) {
 
 TEST(Error, WithoutDetailsHasTheNameThatWasSent) {
   const Error error = fail_with(grpc::Status(grpc::StatusCode::ABORTED, "no"));
-  EXPECT_EQ(error.reason(), "");
+  EXPECT_EQ(error.reason(), v1::ERROR_REASON_UNSPECIFIED);
+  EXPECT_EQ(error.raw_reason(), "");
+  EXPECT_FALSE(error.usage());
+  EXPECT_FALSE(error.output_started());
   EXPECT_EQ(error.request_id(), "mine");
   EXPECT_FALSE(error.attempts());
   EXPECT_FALSE(error.upstream_http_status());
@@ -101,7 +114,7 @@ TEST(Error, ATimeBeyondAllTimeDoesNotOverflow) {
   wire::Status details;
   wire::RetryInfo retry;
   retry.mutable_retry_delay()->set_seconds(std::numeric_limits<std::int64_t>::max());
-  pack(details, "RetryInfo", retry);
+  pack(details, "google.rpc.RetryInfo", retry);
   const Error error =
       fail_with(grpc::Status(grpc::StatusCode::ABORTED, "no", details.SerializeAsString()));
   EXPECT_GT(error.retry_after(), std::chrono::hours(24));

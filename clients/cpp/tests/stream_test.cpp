@@ -95,7 +95,8 @@ TEST(Stream, WithoutCompletedFails) {
   for (int round = 0; round < 2; ++round) {
     const Error error = failure_of([&] { stream.final_answer(); });
     EXPECT_EQ(error.code(), grpc::StatusCode::INTERNAL);
-    EXPECT_EQ(error.reason(), "STREAM_TRUNCATED");
+    EXPECT_EQ(error.reason(), dashgate::v1::STREAM_TRUNCATED);
+    EXPECT_TRUE(error.output_started());
     EXPECT_EQ(error.request_id(), stream.request_id());
   }
 }
@@ -124,7 +125,7 @@ TEST(Stream, SilenceEndsIt) {
   Stream stream = client.stream(tests::question());
   const Error error = failure_of([&] { stream.final_answer(); });
   EXPECT_EQ(error.code(), grpc::StatusCode::DEADLINE_EXCEEDED);
-  EXPECT_EQ(error.reason(), "STREAM_IDLE");
+  EXPECT_EQ(error.raw_reason(), "STREAM_IDLE");
   EXPECT_FALSE(error.retry_after());
   EXPECT_TRUE(server.wait_for_cancelled_calls(1));
 }

@@ -113,16 +113,20 @@ type toolCall struct {
 }
 
 type failure struct {
-	Code               string      `json:"code"`
-	Reason             string      `json:"reason,omitempty"`
-	Message            string      `json:"message,omitempty"`
-	UpstreamCode       string      `json:"upstream_code,omitempty"`
-	UpstreamHTTPStatus int         `json:"upstream_http_status,omitempty"`
-	UpstreamRequestID  string      `json:"upstream_request_id,omitempty"`
-	RequestID          string      `json:"request_id,omitempty"`
-	Attempts           int         `json:"attempts,omitempty"`
-	RetryAfter         *int64      `json:"retry_after_ms,omitempty"`
-	FieldViolations    []violation `json:"field_violations,omitempty"`
+	Code               string          `json:"code"`
+	Reason             string          `json:"reason,omitempty"`
+	RawReason          string          `json:"raw_reason,omitempty"`
+	Message            string          `json:"message,omitempty"`
+	OutputStarted      bool            `json:"output_started"`
+	Usage              json.RawMessage `json:"usage,omitempty"`
+	UpstreamCode       string          `json:"upstream_code,omitempty"`
+	UpstreamHTTPStatus int             `json:"upstream_http_status,omitempty"`
+	UpstreamRequestID  string          `json:"upstream_request_id,omitempty"`
+	Model              string          `json:"model,omitempty"`
+	RequestID          string          `json:"request_id,omitempty"`
+	Attempts           int             `json:"attempts,omitempty"`
+	RetryAfter         *int64          `json:"retry_after_ms,omitempty"`
+	FieldViolations    []violation     `json:"field_violations,omitempty"`
 }
 
 type violation struct {
@@ -163,7 +167,9 @@ func play(input io.Reader, output io.Writer) error {
 		if !errors.As(err, &failed) {
 			return err
 		}
-		player.result.Error = told(failed)
+		if player.result.Error, err = told(failed); err != nil {
+			return err
+		}
 	}
 	player.result.Elapsed = time.Since(begun).Milliseconds()
 	encoder := json.NewEncoder(output)
@@ -541,19 +547,31 @@ func content(spec contentSpec, uploaded string) (*dashgatev1.Content, error) {
 	return nil, errors.New("an empty content spec")
 }
 
-func told(from *dashgate.Error) *failure {
+func told(from *dashgate.Error) (*failure, error) {
 	if from.Code == codes.Canceled && errors.Is(from, context.Canceled) {
-		return &failure{Code: "CANCELLED"}
+		return &failure{Code: "CANCELLED"}, nil
 	}
 	failure := &failure{
 		Code:               code.Code_name[int32(from.Code)],
-		Reason:             from.Reason,
+		RawReason:          from.RawReason,
 		Message:            from.Message,
+		OutputStarted:      from.OutputStarted,
+		Model:              from.Model,
 		UpstreamCode:       from.UpstreamCode,
 		UpstreamHTTPStatus: from.UpstreamHTTPStatus,
 		UpstreamRequestID:  from.UpstreamRequestID,
 		RequestID:          from.RequestID,
 		Attempts:           from.Attempts,
+	}
+	if from.Reason != dashgatev1.ErrorReason_ERROR_REASON_UNSPECIFIED {
+		failure.Reason = dashgatev1.ErrorReason_name[int32(from.Reason)]
+	}
+	if from.Usage != nil {
+		usage, err := plainly(from.Usage)
+		if err != nil {
+			return nil, err
+		}
+		failure.Usage = usage
 	}
 	if after, there := from.RetryAfter(); there {
 		milliseconds := after.Milliseconds()
@@ -562,7 +580,7 @@ func told(from *dashgate.Error) *failure {
 	for _, wrong := range from.FieldViolations {
 		failure.FieldViolations = append(failure.FieldViolations, violation{wrong.Field, wrong.Description})
 	}
-	return failure
+	return failure, nil
 }
 
 // plainly gives the proto3 JSON of a message.

@@ -19,6 +19,7 @@ import io.dashgate.Tool;
 import io.dashgate.Upload;
 import io.dashgate.v1.Content;
 import io.dashgate.v1.ConverseStreamResponse;
+import io.dashgate.v1.ErrorReason;
 import io.dashgate.v1.FinishReason;
 import io.dashgate.v1.GenerationOptions;
 import io.dashgate.v1.UploadMediaResponse;
@@ -533,10 +534,19 @@ public final class Runner {
     return object;
   }
 
-  private static JsonObject error(DashgateException error) {
+  private static JsonObject error(DashgateException error) throws IOException {
     JsonObject object = new JsonObject();
     object.addProperty("code", error.code().name());
-    add(object, "reason", error.reason());
+    if (error.reason() != ErrorReason.UNRECOGNIZED
+        && error.reason() != ErrorReason.ERROR_REASON_UNSPECIFIED) {
+      object.addProperty("reason", error.reason().name());
+    }
+    add(object, "raw_reason", error.rawReason());
+    object.addProperty("output_started", error.outputStarted());
+    if (error.usage().isPresent()) {
+      object.add("usage", json(error.usage().get()));
+    }
+    add(object, "model", error.model());
     add(object, "message", error.getMessage());
     add(object, "upstream_code", error.upstreamCode());
     error.upstreamHttpStatus().ifPresent(it -> object.addProperty("upstream_http_status", it));

@@ -35,7 +35,7 @@ public final class Care {
     try {
       client.converse(new Conversation("a-model-that-is-not").user("Hello"));
     } catch (DashgateException e) {
-      System.err.println(e.code() + " " + e.reason() + ": " + e.getMessage());
+      System.err.println(e.code() + " " + e.rawReason() + ": " + e.getMessage());
       System.err.println("call " + e.requestId() + ", DashScope: " + e.upstreamCode());
       e.retryAfter().ifPresent(wait -> System.err.println("again in " + wait));
       e.fieldViolations().forEach(it -> System.err.println(it.getField() + it.getDescription()));

@@ -2,14 +2,16 @@ import io.dashgate.Answer;
 import io.dashgate.AnswerStream;
 import io.dashgate.Conversation;
 import io.dashgate.DashgateClient;
+import io.dashgate.DashgateException;
 import io.dashgate.v1.ConverseStreamResponse;
+import io.dashgate.v1.ErrorReason;
 import java.util.concurrent.CompletableFuture;
 
 /** Prints an answer while it is made: {@code stream [QUESTION]}. */
 public final class Stream {
   private Stream() {}
 
-  /** By texts, by events, and by a consumer. */
+  /** By texts, by events, and by a consumer; and a failed stream. */
   public static void main(String[] args) {
     String question = args.length > 0 ? args[0] : "Tell me a story.";
     Conversation conversation = new Conversation("qwen3.6-plus").user(question);
@@ -23,9 +25,24 @@ public final class Stream {
         System.out.println("\n" + answer.rawFinishReason());
       }
       // endregion
+      failed(client, conversation);
       events(client, conversation);
       consumer(client, conversation);
     }
+  }
+
+  private static void failed(DashgateClient client, Conversation conversation) {
+    // region failed
+    try (AnswerStream stream = client.stream(conversation)) {
+      stream.finalAnswer();
+    } catch (DashgateException e) {
+      // Billed even though the answer is incomplete.
+      e.usage().ifPresent(used -> System.err.println(used.getOutputTokens() + " tokens out"));
+      if (e.reason() == ErrorReason.CONTENT_BLOCKED) {
+        System.err.println("DashScope blocked the answer");
+      }
+    }
+    // endregion
   }
 
   private static void events(DashgateClient client, Conversation conversation) {

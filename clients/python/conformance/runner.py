@@ -183,9 +183,12 @@ def answered(result: Json, answer: dashgate.Answer) -> None:
 
 def failed(error: dashgate.Error) -> Json:
     retry_after = error.retry_after
+    reasons = v1.ErrorReason.DESCRIPTOR.values_by_number
     every: Json = {
         "code": error.code.name,
-        "reason": error.reason,
+        "reason": reasons[error.reason].name if error.reason in reasons and error.reason else "",
+        "raw_reason": error.raw_reason,
+        "model": error.model,
         "message": error.message,
         "upstream_code": error.upstream_code,
         "upstream_http_status": error.upstream_http_status,
@@ -198,6 +201,9 @@ def failed(error: dashgate.Error) -> Json:
         ],
     }
     there = {key: value for key, value in every.items() if value}
+    there["output_started"] = error.output_started
+    if error.usage is not None:
+        there["usage"] = plain(error.usage)
     if retry_after is not None:
         there["retry_after_ms"] = round(retry_after * 1000)
     return there

@@ -3,6 +3,7 @@
 import asyncio
 
 import dashgate
+from dashgate import v1
 
 
 def main() -> None:
@@ -14,6 +15,16 @@ def main() -> None:
             print(text, end="", flush=True)
         answer = stream.final()
         print(f"\n{answer.usage.output_tokens} tokens out, call {answer.request_id}")
+    # endregion
+    # region failed
+    with dashgate.Client() as client:
+        try:
+            client.stream(conversation).final()
+        except dashgate.Error as error:
+            if error.usage is not None:  # Billed even though the answer is incomplete.
+                print(f"{error.raw_reason}: {error.usage.output_tokens} tokens out")
+            if error.reason == v1.CONTENT_BLOCKED:
+                print("DashScope blocked the answer")
     # endregion
     # region cancel
     with dashgate.Client() as client:

@@ -30,7 +30,7 @@ def errors() -> None:
         try:
             client.converse(dashgate.Conversation("qwen3.6-plus").user(dashgate.image("oss:no")))
         except dashgate.Error as error:
-            print(error.code.name, error.reason, error.message)
+            print(error.code.name, error.raw_reason, error.message)
             for wrong in error.field_violations:
                 print(f"  {wrong.field}: {wrong.description}")
             if error.retry_after is not None:

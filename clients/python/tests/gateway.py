@@ -117,13 +117,13 @@ def fail(context: grpc.ServicerContext, code: grpc.StatusCode, pushback: str, *d
     context.abort(code, "it failed")
 
 
-INFO = error_details_pb2.ErrorInfo(
-    reason="UPSTREAM_RATE",
-    domain="dashgate",
-    metadata={
-        "attempts": "3",
-        "upstream_code": "Throttling",
-        "upstream_http_status": "429",
-        "upstream_request_id": "up",
-    },
+INFO = error_details_pb2.ErrorInfo(reason="UPSTREAM_RATE", domain="dashgate")
+FAILURE = v1.CallFailure(
+    reason=v1.UPSTREAM_RATE,
+    attempts=3,
+    upstream_code="Throttling",
+    upstream_http_status=429,
+    upstream_request_id="up",
+    model="m",
+    usage=v1.Usage(output_tokens=7),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from gateway import INFO, LIMIT, STARTED, Gateway, answer, fail
+from gateway import FAILURE, INFO, LIMIT, STARTED, Gateway, answer, fail, text
 from test_client import asks_for
 
 from dashgate import AsyncClient, Conversation, Error, Tool, v1
@@ -61,7 +61,7 @@ def test_a_given_channel_stays_its_owners(gateway: Gateway) -> None:
 
 
 def test_an_error_tells_all(gateway: Gateway) -> None:
-    gateway.converse = lambda context: fail(context, grpc.StatusCode.ABORTED, "250", INFO)
+    gateway.converse = lambda context: fail(context, grpc.StatusCode.ABORTED, "250", INFO, FAILURE)
 
     async def main() -> None:
         async with AsyncClient(gateway.address) as client:
@@ -70,7 +70,7 @@ def test_an_error_tells_all(gateway: Gateway) -> None:
     with pytest.raises(Error) as caught:
         asyncio.run(main())
     error = caught.value
-    assert (error.code, error.reason) == (grpc.StatusCode.ABORTED, "UPSTREAM_RATE")
+    assert (error.code, error.reason) == (grpc.StatusCode.ABORTED, v1.UPSTREAM_RATE)
     assert (error.request_id, error.retry_after) == ("sent", 0.25)
 
 
@@ -95,12 +95,12 @@ def test_a_silent_stream_fails(gateway: Gateway) -> None:
 
     with pytest.raises(Error) as caught:
         asyncio.run(main())
-    assert caught.value.reason == "STREAM_IDLE"
+    assert caught.value.raw_reason == "STREAM_IDLE"
     assert gateway.ended.wait(LIMIT)
 
 
 def test_a_stream_that_ends_early_fails(gateway: Gateway) -> None:
-    gateway.events = [STARTED]
+    gateway.events = [STARTED, text("hel")]
 
     async def main() -> None:
         async with AsyncClient(gateway.address) as client:
@@ -108,7 +108,8 @@ def test_a_stream_that_ends_early_fails(gateway: Gateway) -> None:
             for _ in range(2):
                 with pytest.raises(Error) as caught:
                     await stream.final()
-                assert caught.value.reason == "STREAM_TRUNCATED"
+                assert caught.value.reason == v1.STREAM_TRUNCATED
+                assert caught.value.output_started
 
     asyncio.run(main())
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
-from gateway import COMPLETED, INFO, LIMIT, STARTED, Gateway, answer, fail, text
+from gateway import COMPLETED, FAILURE, INFO, LIMIT, STARTED, Gateway, answer, fail, text
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2
 
@@ -77,6 +77,7 @@ def test_an_error_tells_all(gateway: Gateway) -> None:
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             "7",
             INFO,
+            FAILURE,
             error_details_pb2.RequestInfo(request_id="named"),
             error_details_pb2.RetryInfo(
                 retry_delay=duration_pb2.Duration(seconds=1, nanos=500_000_000)
@@ -89,11 +90,14 @@ def test_an_error_tells_all(gateway: Gateway) -> None:
         client.converse(ASK)
     error = caught.value
     assert (error.code, error.message) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "it failed")
-    assert (error.reason, error.attempts, error.request_id) == ("UPSTREAM_RATE", 3, "named")
+    assert (error.reason, error.raw_reason) == (v1.UPSTREAM_RATE, "UPSTREAM_RATE")
+    assert (error.attempts, error.request_id, error.model) == (3, "named", "m")
+    assert error.usage is not None
+    assert (error.usage.output_tokens, error.output_started) == (7, False)
     assert (error.upstream_code, error.upstream_http_status) == ("Throttling", 429)
     assert (error.upstream_request_id, error.retry_after) == ("up", 1.5)
     assert error.field_violations == (dashgate.FieldViolation("a.b", "is wrong"),)
-    assert len(error.status.details) == 4
+    assert len(error.status.details) == 5
     assert "hush" not in repr(error) + str(error)
 
 
@@ -104,7 +108,8 @@ def test_an_error_of_grpc_itself_has_no_reason() -> None:
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
     }
-    assert (caught.value.reason, caught.value.request_id) == ("", "sent")
+    assert (caught.value.reason, caught.value.raw_reason) == (v1.ERROR_REASON_UNSPECIFIED, "")
+    assert (caught.value.usage, caught.value.request_id) == (None, "sent")
     assert caught.value.retry_after is None
 
 
@@ -148,7 +153,8 @@ def test_a_stream_that_ends_early_fails_each_time(gateway: Gateway) -> None:
         for _ in range(2):
             with pytest.raises(Error) as caught:
                 stream.final()
-            assert caught.value.reason == "STREAM_TRUNCATED"
+            assert caught.value.reason == v1.STREAM_TRUNCATED
+            assert caught.value.output_started
             assert caught.value.code == grpc.StatusCode.INTERNAL
 
 
@@ -156,7 +162,7 @@ def test_a_silent_stream_fails(gateway: Gateway) -> None:
     gateway.events, gateway.silent = [STARTED], True
     with Client(gateway.address, idle_timeout=0.2) as client, pytest.raises(Error) as caught:
         client.stream(ASK).final()
-    assert caught.value.reason == "STREAM_IDLE"
+    assert caught.value.raw_reason == "STREAM_IDLE"
     assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
     assert gateway.ended.wait(LIMIT)
 
@@ -282,7 +288,7 @@ def test_the_tool_loop_has_an_end(gateway: Gateway) -> None:
     with Client(gateway.address) as client:
         with pytest.raises(Error) as caught:
             client.run_tools(Conversation("m").user("f"), [Tool("f", "", "", str)], max_rounds=2)
-        assert caught.value.reason == "TOOL_ROUNDS"
+        assert caught.value.raw_reason == "TOOL_ROUNDS"
         # The last round is answered too, and may be the one that asks for nothing more.
         assert len(gateway.requests) == 3
         broken = Tool("f", "", "", lambda _: str(1 / 0))

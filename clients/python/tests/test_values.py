@@ -156,7 +156,9 @@ def test_a_secret_is_never_shown() -> None:
 
 
 def test_an_error_can_be_sent_to_another_process() -> None:
-    error = Error(grpc.StatusCode.ABORTED, "oh", reason="R", request_id="i", retry_after=1.5)
+    error = Error(grpc.StatusCode.ABORTED, "oh", raw_reason="R", request_id="i", retry_after=1.5)
+    error.usage = v1.Usage(output_tokens=7)
     again = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert str(again) == "ABORTED R: oh (request i)"
     assert (again.code, again.retry_after, again.status) == (error.code, 1.5, error.status)
+    assert (again.raw_reason, again.usage) == ("R", error.usage)

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use dashgate_client::v1::GenerationOptions;
+use dashgate_client::v1::{ErrorReason, GenerationOptions};
 use dashgate_client::{Client, Conversation};
 
 #[tokio::main]
@@ -22,6 +22,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let answer = events.finish().await?;
     println!("\n{:?}, {:?}", answer.finish_reason(), answer.usage());
+    // endregion
+
+    // region failed
+    let mut events = client.stream(&conversation).await?;
+    while let Some(event) = events.next().await {
+        if let Err(error) = event {
+            // Billed even though the answer is incomplete.
+            let tokens = error.usage().and_then(|usage| usage.output_tokens);
+            eprintln!("{}: {tokens:?} tokens out", error.raw_reason());
+            if error.reason() == ErrorReason::ContentBlocked {
+                eprintln!("DashScope blocked the answer");
+            }
+        }
+    }
     // endregion
 
     // region deadline

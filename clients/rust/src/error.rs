@@ -6,23 +6,31 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message as _;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::{ErrorDetails, StatusExt, pb};
+
+use crate::v1::{CallFailure, ErrorReason, Usage};
 
 pub use tonic_types::FieldViolation;
 
+/// The type of the detail that the gateway adds to each of its errors.
+const CALL_FAILURE: &str = "dashgate.v1.CallFailure";
+
 /// Why a call failed.
 ///
-/// [`code`](Self::code) says what to do next, [`reason`](Self::reason) what happened exactly: the
-/// gateway's documentation lists all reasons.
+/// [`code`](Self::code) says what to do next, [`reason`](Self::reason) what happened.
 ///
 /// ```no_run
 /// # async fn ask(client: dashgate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// # let conversation = dashgate_client::Conversation::new("qwen3.6-plus");
+/// use dashgate_client::v1::ErrorReason;
+///
 /// match client.converse(&conversation).await {
 ///     Ok(answer) => println!("{}", answer.text()),
+///     Err(error) if error.reason() == ErrorReason::ContentBlocked => println!("blocked"),
 ///     Err(error) => match error.retry_after() {
-///         Some(pause) => println!("busy, try again in {pause:?}"),
+///         Some(pause) => println!("busy, retry in {pause:?}"),
 ///         None => return Err(error.into()),
 ///     },
 /// }
@@ -35,6 +43,9 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     status: Status,
     details: ErrorDetails,
+    reason: ErrorReason,
+    failure: Option<CallFailure>,
+    output_started: bool,
     request_id: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -45,39 +56,64 @@ impl Error {
         self.0.status.code()
     }
 
-    /// What happened, for a person.
+    /// The error message, in English. Its wording may change.
     pub fn message(&self) -> &str {
         self.0.status.message()
     }
 
-    /// What happened, for a program: `UPSTREAM_RATE`, `INVALID_REQUEST`, ... Empty when the gateway
-    /// was not reached, or went away.
-    pub fn reason(&self) -> &str {
+    /// What happened. Unspecified if the gateway did not create the error, or if its reason is
+    /// newer than this crate: see [`raw_reason`](Self::raw_reason).
+    pub fn reason(&self) -> ErrorReason {
+        self.0.reason
+    }
+
+    /// The reason as text, for example `UPSTREAM_RATE`. `STREAM_IDLE` and `TOOL_ROUNDS` are created
+    /// by this crate only, and have no value of [`ErrorReason`]. Empty if the gRPC library created
+    /// the error.
+    pub fn raw_reason(&self) -> &str {
         let info = self.0.details.error_info();
         info.map_or("", |info| info.reason.as_str())
     }
 
-    /// DashScope's own code, when it was DashScope that refused.
+    /// What the call used before it failed, as counted by DashScope; `None` if it reported nothing.
+    pub fn usage(&self) -> Option<&Usage> {
+        self.0.failure.as_ref()?.usage.as_ref()
+    }
+
+    /// Whether a part of the answer was produced: reported by the gateway, or received by this
+    /// stream.
+    pub fn output_started(&self) -> bool {
+        let failure = self.0.failure.as_ref();
+        self.0.output_started || failure.is_some_and(|failure| failure.output_started)
+    }
+
+    /// DashScope's error code, for example `Throttling.RateQuota`.
     pub fn upstream_code(&self) -> Option<&str> {
-        self.metadata("upstream_code")
+        self.text(|failure| &failure.upstream_code)
     }
 
-    /// The HTTP status that DashScope answered with.
+    /// The HTTP status of DashScope's response.
     pub fn upstream_http_status(&self) -> Option<u16> {
-        self.metadata("upstream_http_status")?.parse().ok()
+        let status = self.0.failure.as_ref()?.upstream_http_status?;
+        u16::try_from(status).ok()
     }
 
-    /// DashScope's name of the call, for its support.
+    /// DashScope's request id, for its support.
     pub fn upstream_request_id(&self) -> Option<&str> {
-        self.metadata("upstream_request_id")
+        self.text(|failure| &failure.upstream_request_id)
     }
 
-    /// How often DashScope was asked.
+    /// How many requests were sent to DashScope; `None` if the gateway did not create the error.
     pub fn attempts(&self) -> Option<u32> {
-        self.metadata("attempts")?.parse().ok()
+        u32::try_from(self.0.failure.as_ref()?.attempts).ok()
     }
 
-    /// The name of the call, as in the gateway's log. Empty when there was no call.
+    /// The model that was called, after the gateway's mapping.
+    pub fn model(&self) -> Option<&str> {
+        self.text(|failure| &failure.model)
+    }
+
+    /// The request id, as in the gateway's log. Empty if there was no call.
     pub fn request_id(&self) -> &str {
         let told = self.0.details.request_info();
         let told = told.map(|info| info.request_id.as_str());
@@ -85,7 +121,7 @@ impl Error {
             .unwrap_or(&self.0.request_id)
     }
 
-    /// After how long to call again; `None` means: do not.
+    /// When to retry; `None` means: do not retry.
     pub fn retry_after(&self) -> Option<Duration> {
         let told = self.0.details.retry_info();
         told.and_then(|info| info.retry_delay)
@@ -95,58 +131,79 @@ impl Error {
             })
     }
 
-    /// The fields of the request that are wrong, by their path, and what is wrong with each.
+    /// The invalid fields of the request: path and problem.
     pub fn field_violations(&self) -> &[FieldViolation] {
         let told = self.0.details.bad_request();
         told.map_or(&[], |bad| bad.field_violations.as_slice())
     }
 
-    /// The status as gRPC has it, with its metadata.
+    /// The raw status with its metadata.
     pub fn status(&self) -> &Status {
         &self.0.status
     }
 
-    /// All of the status's details.
+    /// The standard details of the status.
     pub fn details(&self) -> &ErrorDetails {
         &self.0.details
     }
 
-    fn metadata(&self, key: &str) -> Option<&str> {
-        let info = self.0.details.error_info()?;
-        let value = info.metadata.get(key)?;
-        (!value.is_empty()).then_some(value)
+    fn text(&self, field: impl FnOnce(&CallFailure) -> &String) -> Option<&str> {
+        let text = self.0.failure.as_ref().map(field)?;
+        (!text.is_empty()).then_some(text)
     }
 
-    /// A call that came back with a status.
+    /// A call that ended with this status.
     pub(crate) fn of_call(status: Status, request_id: &str) -> Self {
-        // Details that cannot be read are as good as none; the bytes stay in the status.
+        let failure = call_failure(&status);
+        let reason = failure.as_ref().map(CallFailure::reason);
+        Self::with_failure(status, reason, failure, request_id)
+    }
+
+    fn with_failure(
+        status: Status,
+        reason: Option<ErrorReason>,
+        failure: Option<CallFailure>,
+        request_id: &str,
+    ) -> Self {
+        // Details that cannot be decoded are ignored; the status keeps their bytes.
         let details = status.check_error_details().unwrap_or_default();
         Self(Arc::new(Inner {
             status,
             details,
+            reason: reason.unwrap_or_default(),
+            failure,
+            output_started: false,
             request_id: request_id.to_owned(),
             source: None,
         }))
     }
 
-    /// A fault that is found on this side, during a call.
+    /// An error that this crate detects during a call.
     pub(crate) fn of_client(code: Code, reason: &str, message: &str, request_id: &str) -> Self {
         let details = match reason {
             "" => ErrorDetails::new(),
             reason => ErrorDetails::with_error_info(reason, "dashgate", HashMap::new()),
         };
-        Self::of_call(
-            Status::with_error_details(code, message, details),
-            request_id,
-        )
+        let reason = ErrorReason::from_str_name(reason);
+        let status = Status::with_error_details(code, message, details);
+        Self::with_failure(status, reason, None, request_id)
     }
 
-    /// Something that was given to this library and that it cannot take.
+    /// The same error, of a stream that had received a part of the answer.
+    pub(crate) fn after_output(mut self) -> Self {
+        // Not shared yet: the stream has just created it.
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.output_started = true;
+        }
+        self
+    }
+
+    /// An invalid argument.
     pub(crate) fn of_argument(message: impl Into<String>) -> Self {
         Self::of_call(Status::invalid_argument(message), "")
     }
 
-    /// The same, with what is behind it.
+    /// An invalid argument, with the cause.
     pub(crate) fn caused(
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
@@ -154,6 +211,9 @@ impl Error {
         Self(Arc::new(Inner {
             status: Status::invalid_argument(message),
             details: ErrorDetails::new(),
+            reason: ErrorReason::Unspecified,
+            failure: None,
+            output_started: false,
             request_id: String::new(),
             source: Some(source.into()),
         }))
@@ -165,7 +225,16 @@ impl Error {
     }
 }
 
-/// What a status says about the next call.
+/// The gateway's own detail of a status, if it has one that can be decoded.
+fn call_failure(status: &Status) -> Option<CallFailure> {
+    let status = pb::Status::decode(status.details()).ok()?;
+    let is_failure = |url: &str| url.rsplit('/').next() == Some(CALL_FAILURE);
+    let mut details = status.details.iter();
+    let found = details.find(|detail| is_failure(&detail.type_url))?;
+    CallFailure::decode(found.value.as_slice()).ok()
+}
+
+/// What a status says about a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushback {
     /// Nothing.
@@ -190,8 +259,8 @@ pub(crate) fn pushback(status: &Status) -> Pushback {
 impl fmt::Display for Error {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(to, "{:?}", self.code())?;
-        if !self.reason().is_empty() {
-            write!(to, " ({})", self.reason())?;
+        if !self.raw_reason().is_empty() {
+            write!(to, " ({})", self.raw_reason())?;
         }
         write!(to, ": {}", self.message())?;
         for violation in self.field_violations() {
@@ -208,7 +277,7 @@ impl fmt::Debug for Error {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.debug_struct("Error")
             .field("code", &self.code())
-            .field("reason", &self.reason())
+            .field("reason", &self.raw_reason())
             .field("message", &self.message())
             .field("upstream_code", &self.upstream_code())
             .field("request_id", &self.request_id())

@@ -119,6 +119,10 @@ impl Events {
             }
             Poll::Pending => ready!(self.poll_clocks(context)),
         };
+        let error = match self.fold.has_output() {
+            true => error.after_output(),
+            false => error,
+        };
         self.source = None;
         self.failure = Some(error.clone());
         Poll::Ready(Some(Err(error)))

@@ -20,6 +20,7 @@ pub(crate) struct Fold {
     answer: ConverseResponse,
     drafts: BTreeMap<i32, Draft>,
     completed: Option<Completed>,
+    has_output: bool,
 }
 
 /// One of the answers in the making.
@@ -48,6 +49,11 @@ impl Fold {
         self.completed.is_some()
     }
 
+    /// Whether a part of the answer has come.
+    pub(crate) fn has_output(&self) -> bool {
+        self.has_output
+    }
+
     /// Takes the next event.
     pub(crate) fn add(&mut self, event: &ConverseStreamResponse) {
         match &event.event {
@@ -65,6 +71,7 @@ impl Fold {
     }
 
     fn add_delta(&mut self, delta: &Delta) {
+        self.has_output = true;
         let Some(part) = &delta.part else {
             return;
         };
@@ -104,6 +111,7 @@ impl Fold {
             mut answer,
             mut drafts,
             completed,
+            ..
         } = self;
         let completed = completed.unwrap_or_default();
         for end in &completed.choices {

@@ -30,6 +30,6 @@ try {
   await client.converse(new Conversation("no-such-model").user("Hello"));
 } catch (error) {
   if (!(error instanceof DashgateError)) throw error;
-  console.log(`${error.code} ${error.reason}: ${error.message} (call ${error.requestId})`);
+  console.log(`${error.code} ${error.rawReason}: ${error.message} (call ${error.requestId})`);
 }
 // endregion

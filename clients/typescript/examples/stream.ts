@@ -1,5 +1,5 @@
 // Prints an answer as it is made: `stream [QUESTION]`.
-import { Client, Conversation } from "dashgate";
+import { Client, Conversation, DashgateError, ErrorReason } from "dashgate";
 
 const question = process.argv[2] ?? "Tell me about the harbour at night.";
 using client = new Client();
@@ -22,6 +22,21 @@ for await (const { sequence, event } of client.stream(conversation)) {
     console.log(`${sequence}: ${JSON.stringify(event.value.part.value)}`);
   } else if (event.case === "completed") {
     console.log(`${sequence}: done`);
+  }
+}
+// endregion
+
+// region failed
+try {
+  await client.stream(conversation).final();
+} catch (error) {
+  if (!(error instanceof DashgateError)) throw error;
+  if (error.usage !== undefined) {
+    // Billed even though the answer is incomplete.
+    console.log(`${error.rawReason}: ${error.usage.outputTokens ?? "?"} tokens out`);
+  }
+  if (error.reason === ErrorReason.CONTENT_BLOCKED) {
+    console.log("DashScope blocked the answer");
   }
 }
 // endregion

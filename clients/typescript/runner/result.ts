@@ -3,7 +3,7 @@
  */
 import { crc32 } from "./crc32.js";
 import { toJson, type DescMessage, type JsonValue, type MessageShape } from "@bufbuild/protobuf";
-import { DashgateError, FinishReason, type Answer } from "dashgate";
+import { DashgateError, ErrorReason, FinishReason, type Answer } from "dashgate";
 import { ConverseResponseSchema, MessageSchema, UsageSchema } from "dashgate/v1";
 
 /** A result in the making. */
@@ -64,7 +64,14 @@ export function errorJson(thrown: unknown): JsonValue {
   }
   const error = {
     code: thrown.code,
-    reason: thrown.reason,
+    reason:
+      thrown.reason === ErrorReason.ERROR_REASON_UNSPECIFIED
+        ? undefined
+        : ErrorReason[thrown.reason],
+    raw_reason: thrown.rawReason,
+    output_started: thrown.outputStarted,
+    usage: thrown.usage && json(UsageSchema, thrown.usage),
+    model: thrown.model,
     message: thrown.message,
     upstream_code: thrown.upstreamCode,
     upstream_http_status: thrown.upstreamHttpStatus,

@@ -24,6 +24,7 @@ export type {
   ConverseResponse,
   ConverseStreamResponse,
 } from "./gen/dashgate/v1/conversation_service_pb.js";
+export { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
 export type { GenerationOptions } from "./gen/dashgate/v1/generation_pb.js";
 export type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 export type { Usage } from "./gen/dashgate/v1/usage_pb.js";

@@ -178,7 +178,7 @@ export class BaseClient implements Disposable {
 }
 
 function closed(code: "CANCELLED" | "FAILED_PRECONDITION"): DashgateError {
-  return new DashgateError("the client was closed", { code, reason: "CLIENT_CLOSED" });
+  return new DashgateError("the client was closed", { code, rawReason: "CLIENT_CLOSED" });
 }
 
 /** The headers of one call. */

@@ -1,5 +1,5 @@
 /**
- * The one error of this package, and how it is read out of a gRPC status.
+ * The error of a failed call, and its conversion from a gRPC status.
  */
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { create, fromBinary } from "@bufbuild/protobuf";
@@ -14,6 +14,8 @@ import {
   RetryInfoSchema,
   StatusSchema,
 } from "./gen/dashgate/client/v1/error_details_pb.js";
+import { CallFailureSchema, ErrorReason } from "./gen/dashgate/v1/error_pb.js";
+import type { Usage } from "./gen/dashgate/v1/usage_pb.js";
 import { PUSHBACK_HEADER, pushback } from "./retry.js";
 
 /** gRPC's codes by their numbers. */
@@ -37,25 +39,30 @@ const CODES = [
   "UNAUTHENTICATED",
 ] as const;
 
-/** The name of a gRPC code: what to do next about an error. */
+/** The name of a gRPC code. */
 export type StatusCode = Exclude<(typeof CODES)[number], "OK">;
 
-/** A field of the request that is wrong. */
+/** An invalid field of the request. */
 export interface FieldViolation {
   /** The path of the field, for example `conversation.messages[0].role`. */
   readonly field: string;
-  /** What is wrong with it, and what would be right. */
+  /** The problem and its fix. */
   readonly description: string;
 }
 
-/** What an error holds beside its message. */
+/** The properties of an error beside its message. */
 interface Particulars {
   code: StatusCode;
-  reason?: string;
+  reason?: ErrorReason | undefined;
+  /** Default: the name of `reason`. */
+  rawReason?: string | undefined;
+  usage?: Usage | undefined;
+  outputStarted?: boolean | undefined;
   upstreamCode?: string | undefined;
   upstreamHttpStatus?: number | undefined;
   upstreamRequestId?: string | undefined;
   attempts?: number | undefined;
+  model?: string | undefined;
   requestId?: string | undefined;
   retryAfterMs?: number | undefined;
   fieldViolations?: readonly FieldViolation[];
@@ -65,43 +72,61 @@ interface Particulars {
 }
 
 /**
- * A call that failed. Cancelling a call yourself is not one: that throws the reason of your
- * `AbortSignal`.
+ * A failed call. A call that you cancel throws the reason of your `AbortSignal` instead.
  *
- * `code` says what to do next, `reason` says exactly what happened; docs/errors.md lists both.
+ * `code` says what to do next, `reason` what happened; docs/errors.md of the gateway lists both.
  */
 export class DashgateError extends Error {
   override readonly name = "DashgateError";
-  /** gRPC's code by its name. */
+  /** The name of the gRPC code. */
   readonly code: StatusCode;
-  /** Exactly what happened, for example `UPSTREAM_RATE`. Empty: the gateway did not make this error. */
-  readonly reason: string;
-  /** DashScope's own code, if it was DashScope that refused. */
+  /**
+   * What happened. `ERROR_REASON_UNSPECIFIED` if the gateway did not create the error; a number
+   * without a name is a reason of a newer gateway.
+   */
+  readonly reason: ErrorReason;
+  /**
+   * The reason as text, for example `UPSTREAM_RATE`. `STREAM_IDLE`, `TOOL_ROUNDS` and
+   * `CLIENT_CLOSED` are created by this package only, and have no value of `ErrorReason`. Empty if
+   * the gRPC library created the error.
+   */
+  readonly rawReason: string;
+  /** What the call used before it failed, as counted by DashScope; unset if it reported nothing. */
+  readonly usage: Usage | undefined;
+  /** Whether a part of the answer was produced: reported by the gateway, or received by this stream. */
+  readonly outputStarted: boolean;
+  /** DashScope's error code, for example `Throttling.RateQuota`. */
   readonly upstreamCode: string | undefined;
-  /** The HTTP status of DashScope's answer. */
+  /** The HTTP status of DashScope's response. */
   readonly upstreamHttpStatus: number | undefined;
-  /** DashScope's name of the call, for its support. */
+  /** DashScope's request id, for its support. */
   readonly upstreamRequestId: string | undefined;
-  /** How often DashScope was asked. */
+  /** How many requests were sent to DashScope; unset if the gateway did not create the error. */
   readonly attempts: number | undefined;
-  /** The name of the call, as in the gateway's log. */
+  /** The model that was called, after the gateway's mapping. */
+  readonly model: string | undefined;
+  /** The request id, as in the gateway's log. */
   readonly requestId: string | undefined;
-  /** After how many milliseconds calling again may help; unset means: do not call again. */
+  /** Milliseconds to wait before a retry; unset: do not retry. */
   readonly retryAfterMs: number | undefined;
-  /** Which fields of the request are wrong. */
+  /** The invalid fields of the request. */
   readonly fieldViolations: readonly FieldViolation[];
-  /** Not shown when the error is printed: what people need of them stands above. */
+  /** Private, so that a printed error stays short. */
   readonly #status: Status;
   readonly #metadata: Headers;
 
   constructor(message: string, particulars: Particulars) {
     super(message, "cause" in particulars ? { cause: particulars.cause } : undefined);
     this.code = particulars.code;
-    this.reason = particulars.reason ?? "";
+    this.reason = particulars.reason ?? ErrorReason.ERROR_REASON_UNSPECIFIED;
+    this.rawReason = particulars.rawReason ?? nameOf(this.reason);
+    this.usage = particulars.usage;
+    this.outputStarted = particulars.outputStarted ?? false;
     this.upstreamCode = particulars.upstreamCode;
     this.upstreamHttpStatus = particulars.upstreamHttpStatus;
     this.upstreamRequestId = particulars.upstreamRequestId;
     this.attempts = particulars.attempts;
+    this.model = particulars.model;
     this.requestId = particulars.requestId;
     this.retryAfterMs = particulars.retryAfterMs;
     this.fieldViolations = particulars.fieldViolations ?? [];
@@ -111,19 +136,19 @@ export class DashgateError extends Error {
     this.#metadata = particulars.metadata ?? new Headers();
   }
 
-  /** The raw status, with all details as they came. */
+  /** The raw status with its details. */
   get status(): Status {
     return this.#status;
   }
 
-  /** Headers and trailers that came with the error. */
+  /** The headers and trailers of the response. */
   get metadata(): Headers {
     return this.#metadata;
   }
 
   /**
-   * Reads what a gRPC library threw. `requestId` is the name that was sent with the call; the one
-   * that the gateway tells goes before it.
+   * Converts what the gRPC library threw. `requestId` is the id that was sent with the call; the
+   * gateway's takes precedence.
    */
   static from(thrown: unknown, requestId?: string): DashgateError {
     if (thrown instanceof DashgateError) {
@@ -131,17 +156,21 @@ export class DashgateError extends Error {
     }
     const error = ConnectError.from(thrown);
     const status = statusOf(error);
-    const info = detail(status, "ErrorInfo", ErrorInfoSchema);
-    const told = (name: string): string | undefined => info?.metadata[name] ?? undefined;
-    const retry = detail(status, "RetryInfo", RetryInfoSchema)?.retryDelay;
+    const failure = detail(status, CallFailureSchema.typeName, CallFailureSchema);
+    const retry = detail(status, "google.rpc.RetryInfo", RetryInfoSchema)?.retryDelay;
     return new DashgateError(error.rawMessage, {
       code: codeOf(error),
-      reason: info?.reason ?? "",
-      upstreamCode: told("upstream_code"),
-      upstreamHttpStatus: whole(told("upstream_http_status")),
-      upstreamRequestId: told("upstream_request_id"),
-      attempts: whole(told("attempts")),
-      requestId: detail(status, "RequestInfo", RequestInfoSchema)?.requestId ?? requestId,
+      reason: failure?.reason,
+      rawReason: detail(status, "google.rpc.ErrorInfo", ErrorInfoSchema)?.reason ?? "",
+      usage: failure?.usage,
+      outputStarted: failure?.outputStarted,
+      upstreamCode: present(failure?.upstreamCode),
+      upstreamHttpStatus: failure?.upstreamHttpStatus,
+      upstreamRequestId: present(failure?.upstreamRequestId),
+      attempts: failure?.attempts,
+      model: present(failure?.model),
+      requestId:
+        detail(status, "google.rpc.RequestInfo", RequestInfoSchema)?.requestId ?? requestId,
       retryAfterMs: retry === undefined ? pushedBack(error.metadata) : durationMs(retry),
       fieldViolations: violations(status),
       status,
@@ -151,7 +180,25 @@ export class DashgateError extends Error {
   }
 }
 
-/** The status as the gateway sent it; without one, what the gRPC library made of the failure. */
+/** Marks the error of a stream that had received a part of the answer. */
+export function noteOutput(thrown: unknown): void {
+  if (thrown instanceof DashgateError) {
+    Object.assign(thrown, { outputStarted: true });
+  }
+}
+
+/** The name of a reason; empty if it is unspecified or has none. */
+function nameOf(reason: ErrorReason): string {
+  const names: Partial<Record<number, string>> = ErrorReason;
+  return reason === ErrorReason.ERROR_REASON_UNSPECIFIED ? "" : (names[reason] ?? "");
+}
+
+/** The text, unless it is empty. */
+function present(text: string | undefined): string | undefined {
+  return text === "" ? undefined : text;
+}
+
+/** The gateway's status; without one, that of the gRPC library. */
 function statusOf(error: ConnectError): Status {
   const details = error.details.flatMap((one) =>
     "type" in one ? [{ typeUrl: `type.googleapis.com/${one.type}`, value: one.value }] : [],
@@ -159,26 +206,26 @@ function statusOf(error: ConnectError): Status {
   return create(StatusSchema, { code: error.code, message: error.rawMessage, details });
 }
 
-/** The first detail of this type, unless it cannot be read. */
+/** The first detail of this type, unless it cannot be decoded. */
 function detail<Desc extends DescMessage>(
   status: Status,
-  name: string,
+  type: string,
   schema: Desc,
 ): MessageShape<Desc> | undefined {
-  const found = status.details.find((any) => any.typeUrl.endsWith(`/google.rpc.${name}`));
+  const found = status.details.find((any) => any.typeUrl.endsWith(`/${type}`));
   if (found === undefined) {
     return undefined;
   }
   try {
     return fromBinary(schema, found.value);
   } catch {
-    // The rest of the status is still worth telling.
+    // The rest of the status is still valid.
     return undefined;
   }
 }
 
 function violations(status: Status): FieldViolation[] {
-  const wrong = detail(status, "BadRequest", BadRequestSchema)?.fieldViolations ?? [];
+  const wrong = detail(status, "google.rpc.BadRequest", BadRequestSchema)?.fieldViolations ?? [];
   return wrong.map(({ field, description }) => ({ field, description }));
 }
 
@@ -187,37 +234,32 @@ function pushedBack(metadata: Headers): number | undefined {
   return typeof wait === "number" ? wait : undefined;
 }
 
-/** The text as a whole number, if it is one. */
-function whole(text: string | undefined): number | undefined {
-  return text !== undefined && /^\d{1,9}$/.test(text) ? Number(text) : undefined;
-}
-
 function codeOf(error: ConnectError): StatusCode {
   if (!isFromServer(error) && isLostConnection(error)) {
     return "UNAVAILABLE";
   }
-  // A number that gRPC does not have may come over the wire.
+  // The wire may have a number that gRPC does not define.
   const name = (CODES as readonly (StatusCode | "OK" | undefined)[])[error.code];
   return name === undefined || name === "OK" ? "UNKNOWN" : name;
 }
 
-/** The gateway refused the stream before it looked at it, or the connection went away. */
+/** The gateway refused the stream before it processed it, or the connection was closed. */
 const LOST = /NGHTTP2_REFUSED_STREAM|ERR_HTTP2_GOAWAY_SESSION|ERR_HTTP2_SESSION_ERROR|EPIPE/;
 
-/** Whether a server said this, and not the library that talks to it. */
+/** Whether a server sent this error, and not the gRPC library. */
 function isFromServer(error: ConnectError): boolean {
   return error.metadata.has("grpc-status") || error.metadata.has("grpc-status-details-bin");
 }
 
-/** An error, and what it was wrapped around, down to what the platform threw. */
+/** An error and its causes, down to that of the platform. */
 function chain(error: Error): (Error & { code?: unknown })[] {
   return error.cause instanceof Error ? [error, ...chain(error.cause)] : [error];
 }
 
 /**
- * Connect tells a connection that broke as a cancelled or aborted call, because its server side
- * does. To a caller these would be lies: it did not cancel, and nothing conflicted. A `fetch` that
- * reached nobody throws a `TypeError`, and says no more.
+ * Connect reports a broken connection as a cancelled or aborted call, as its server side does. Here
+ * it is UNAVAILABLE: the caller did not cancel. A `fetch` that reached no server throws a
+ * `TypeError`.
  */
 function isLostConnection(error: ConnectError): boolean {
   const code: Code = error.code;

@@ -34,6 +34,7 @@ export class Fold {
   #started: Started | undefined;
   #completed: Completed | undefined;
   #searchInfo: SearchInfo | undefined;
+  #hasOutput = false;
   readonly #choices = new Map<number, ChoiceFold>();
 
   /** Whether the last event of a complete answer has come. */
@@ -41,11 +42,17 @@ export class Fold {
     return this.#completed !== undefined;
   }
 
+  /** Whether a part of the answer has come. */
+  get hasOutput(): boolean {
+    return this.#hasOutput;
+  }
+
   /** Takes the next event; one of a kind that this version does not know is skipped. */
   add({ event }: ConverseStreamResponse): void {
     if (event.case === "started") {
       this.#started = event.value;
     } else if (event.case === "delta") {
+      this.#hasOutput = true;
       this.#delta(event.value);
     } else if (event.case === "completed") {
       this.#completed = event.value;

@@ -10,8 +10,7 @@
  * const answer = await client.converse(conversation);
  * ```
  *
- * Numbers of 64 bits, such as `sequence` and `sizeBytes`, are `bigint`, as in the generated messages:
- * nothing is rounded.
+ * Numbers of 64 bits, `seed` and `sizeBytes`, are `bigint`, as in the generated messages.
  *
  * @module
  */

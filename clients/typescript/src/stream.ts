@@ -4,9 +4,10 @@
  */
 import { Answer } from "./answer.js";
 import type { Call } from "./call.js";
-import { DashgateError } from "./error.js";
+import { DashgateError, noteOutput } from "./error.js";
 import { Fold } from "./fold.js";
 import type { ConverseStreamResponse } from "./gen/dashgate/v1/conversation_service_pb.js";
+import { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
 import type { RetryBudget } from "./retry.js";
 
 /** Opens the stream once; each attempt opens it anew. */
@@ -114,7 +115,11 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
         throw truncated(call);
       }
     } catch (thrown) {
-      this.#failure ??= { reason: call.failure(thrown) };
+      const failure = call.failure(thrown);
+      if (this.#fold.hasOutput) {
+        noteOutput(failure);
+      }
+      this.#failure ??= { reason: failure };
       throw this.#failure.reason;
     } finally {
       call.end();
@@ -153,7 +158,7 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
 function truncated(call: Call): DashgateError {
   return new DashgateError("the stream ended before the answer was complete", {
     code: "INTERNAL",
-    reason: "STREAM_TRUNCATED",
+    reason: ErrorReason.STREAM_TRUNCATED,
     requestId: call.requestId,
   });
 }
@@ -161,7 +166,7 @@ function truncated(call: Call): DashgateError {
 function idle(call: Call, idleTimeoutMs: number): DashgateError {
   return new DashgateError(`nothing came for ${idleTimeoutMs} ms, not even a heartbeat`, {
     code: "DEADLINE_EXCEEDED",
-    reason: "STREAM_IDLE",
+    rawReason: "STREAM_IDLE",
     requestId: call.requestId,
   });
 }

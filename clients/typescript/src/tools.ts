@@ -38,7 +38,7 @@ export async function runToolLoop(
     if (round >= maxRounds) {
       throw new DashgateError(`the model still calls tools after ${maxRounds} rounds`, {
         code: "FAILED_PRECONDITION",
-        reason: "TOOL_ROUNDS",
+        rawReason: "TOOL_ROUNDS",
         requestId: answer.requestId,
       });
     }

@@ -7,6 +7,7 @@
 export * from "./gen/dashgate/v1/content_pb.js";
 export * from "./gen/dashgate/v1/conversation_pb.js";
 export * from "./gen/dashgate/v1/conversation_service_pb.js";
+export * from "./gen/dashgate/v1/error_pb.js";
 export * from "./gen/dashgate/v1/generation_pb.js";
 export * from "./gen/dashgate/v1/media_service_pb.js";
 export * from "./gen/dashgate/v1/tool_pb.js";

@@ -12,8 +12,12 @@ import { toBinary, create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { Client, Conversation, DashgateError } from "dashgate";
-import type { ConverseResponseSchema, ConverseStreamResponseSchema } from "dashgate/v1";
+import { Client, Conversation, DashgateError, ErrorReason } from "dashgate";
+import {
+  CallFailureSchema,
+  type ConverseResponseSchema,
+  type ConverseStreamResponseSchema,
+} from "dashgate/v1";
 
 import {
   BadRequestSchema,
@@ -197,10 +201,10 @@ test("closing ends what runs, and a closed client says so", async () => {
   await happened;
   client.close();
   client.close();
-  equal((await running).reason, "CLIENT_CLOSED");
+  equal((await running).rawReason, "CLIENT_CLOSED");
   equal((await running).code, "CANCELLED");
-  const { code, reason } = await failure(client.converse(question()));
-  deepEqual([code, reason], ["FAILED_PRECONDITION", "CLIENT_CLOSED"]);
+  const { code, rawReason } = await failure(client.converse(question()));
+  deepEqual([code, rawReason], ["FAILED_PRECONDITION", "CLIENT_CLOSED"]);
 });
 
 test("a lost connection is UNAVAILABLE, and the next call makes a new one", async () => {
@@ -225,7 +229,7 @@ test("a lost connection is UNAVAILABLE, and the next call makes a new one", asyn
   );
   dropped.happens();
   equal(lost.code, "UNAVAILABLE");
-  equal(lost.reason, "");
+  equal(lost.rawReason, "");
   ok(lost.requestId);
   equal((await client.stream(question()).final()).model, "m");
   equal(gateway.connections(), 2);
@@ -370,8 +374,8 @@ test("a silent stream is given up, and its call is cancelled", async () => {
     await happened;
   });
   using client = new Client(gateway.address, { idleTimeoutMs: 50 });
-  const { code, reason } = await failure(client.stream(question()).final());
-  deepEqual([code, reason], ["DEADLINE_EXCEEDED", "STREAM_IDLE"]);
+  const { code, rawReason } = await failure(client.stream(question()).final());
+  deepEqual([code, rawReason], ["DEADLINE_EXCEEDED", "STREAM_IDLE"]);
   await happened;
 });
 
@@ -400,7 +404,11 @@ test("a stream that ends too early fails, however it is read", async () => {
       for await (const piece of stream.textDeltas()) words.push(piece);
     })(),
   );
-  deepEqual([error.code, error.reason, words], ["INTERNAL", "STREAM_TRUNCATED", ["half"]]);
+  deepEqual(
+    [error.code, error.reason, words],
+    ["INTERNAL", ErrorReason.STREAM_TRUNCATED, ["half"]],
+  );
+  deepEqual([error.rawReason, error.outputStarted], ["STREAM_TRUNCATED", true]);
   equal(await failure(stream.final()), error);
 });
 
@@ -531,27 +539,29 @@ test("a signal that many calls share warns nobody", async () => {
 
 test("an error tells all that the gateway said", async () => {
   const detail = (name: string, value: Uint8Array<ArrayBuffer>) => ({
-    typeUrl: `type.googleapis.com/google.rpc.${name}`,
+    typeUrl: `type.googleapis.com/${name}`,
     value,
   });
-  const info = create(ErrorInfoSchema, {
-    reason: "UPSTREAM_RATE",
-    domain: "dashgate",
-    metadata: {
-      attempts: "2",
-      upstream_code: "Throttling.RateQuota",
-      upstream_http_status: "429",
-      upstream_request_id: "u-1",
-    },
+  const info = create(ErrorInfoSchema, { reason: "UPSTREAM_RATE", domain: "dashgate" });
+  const failed = create(CallFailureSchema, {
+    reason: ErrorReason.UPSTREAM_RATE,
+    attempts: 2,
+    outputStarted: true,
+    usage: { outputTokens: 7 },
+    model: "m",
+    upstreamCode: "Throttling.RateQuota",
+    upstreamHttpStatus: 429,
+    upstreamRequestId: "u-1",
   });
   const status = create(StatusSchema, {
     code: 8,
     message: "slower, 请",
     details: [
-      detail("ErrorInfo", toBinary(ErrorInfoSchema, info)),
-      detail("RetryInfo", retryInfo(1500)),
-      detail("BadRequest", badRequest("options.n", "at most 4")),
-      detail("RequestInfo", requestInfo("r-1")),
+      detail("google.rpc.ErrorInfo", toBinary(ErrorInfoSchema, info)),
+      detail("dashgate.v1.CallFailure", toBinary(CallFailureSchema, failed)),
+      detail("google.rpc.RetryInfo", retryInfo(1500)),
+      detail("google.rpc.BadRequest", badRequest("options.n", "at most 4")),
+      detail("google.rpc.RequestInfo", requestInfo("r-1")),
       detail("New", Uint8Array.of(255)),
     ],
   });
@@ -578,17 +588,19 @@ test("an error tells all that the gateway said", async () => {
       {
         code: "RESOURCE_EXHAUSTED",
         message: "slower, 请",
-        reason: "UPSTREAM_RATE",
+        reason: ErrorReason.UPSTREAM_RATE,
         attempts: 2,
         requestId: "r-1",
         retryAfterMs: 1500,
       },
     );
+    equal(error.rawReason, "UPSTREAM_RATE");
+    deepEqual([error.usage?.outputTokens, error.outputStarted, error.model], [7, true, "m"]);
     equal(error.upstreamCode, "Throttling.RateQuota");
     equal(error.upstreamHttpStatus, 429);
     equal(error.upstreamRequestId, "u-1");
     deepEqual(error.fieldViolations, [{ field: "options.n", description: "at most 4" }]);
-    equal(error.status.details.length, 5);
+    equal(error.status.details.length, 6);
     equal(error.metadata.get("grpc-retry-pushback-ms"), "7");
   }
 });
@@ -620,9 +632,9 @@ test("a status that gRPC does not know, or that is broken, is still an error", a
   });
   using client = new Client(gateway.address);
   for (const { told } of cases) {
-    const { code, message, reason } = await failure(client.converse(question()));
+    const { code, message, reason, rawReason } = await failure(client.converse(question()));
     ok(`${code} ${message}`.startsWith(told), `${code} ${message}`);
-    equal(reason, "");
+    deepEqual([reason, rawReason], [ErrorReason.ERROR_REASON_UNSPECIFIED, ""]);
   }
 });
 

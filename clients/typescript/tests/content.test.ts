@@ -75,7 +75,7 @@ test("a browser has no paths, and says so", async () => {
 test("a conversation appends turns, answers and results", () => {
   const fold = new Fold();
   fold.add({
-    ...{ $typeName: "dashgate.v1.ConverseStreamResponse", sequence: 1n },
+    ...{ $typeName: "dashgate.v1.ConverseStreamResponse", sequence: 1 },
     event: {
       case: "delta",
       value: {

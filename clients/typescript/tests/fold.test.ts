@@ -146,7 +146,7 @@ test("a file without bytes is where the sound is", () => {
 
 test("what is of a newer schema is skipped", () => {
   const fold = new Fold();
-  fold.add(create(ConverseStreamResponseSchema, { sequence: 1n }));
+  fold.add(create(ConverseStreamResponseSchema, { sequence: 1 }));
   fold.add(create(ConverseStreamResponseSchema, { event: { case: "delta", value: {} } }));
   equal(fold.response().choices.length, 0);
   equal(fold.complete, false);

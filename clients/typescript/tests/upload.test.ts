@@ -169,9 +169,9 @@ test("a model that does not stop is stopped", async () => {
   await rejects(looped(endless, [counted], 3), {
     name: "DashgateError",
     code: "FAILED_PRECONDITION",
-    reason: "TOOL_ROUNDS",
+    rawReason: "TOOL_ROUNDS",
   });
   equal(runs, 3);
-  await rejects(looped(endless, [counted]), { reason: "TOOL_ROUNDS" });
+  await rejects(looped(endless, [counted]), { rawReason: "TOOL_ROUNDS" });
   equal(runs, 3 + 8);
 });

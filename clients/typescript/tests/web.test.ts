@@ -77,7 +77,7 @@ test("it calls, streams, fails and cancels over gRPC-Web", async () => {
 
 test("a gateway that cannot be reached is UNAVAILABLE", async () => {
   using client = new Client("http://127.0.0.1:1", { timeoutMs: 60_000 });
-  await rejects(client.converse(question()), { code: "UNAVAILABLE", reason: "" });
+  await rejects(client.converse(question()), { code: "UNAVAILABLE", rawReason: "" });
 });
 
 test("a target is an address", () => {

@@ -52,7 +52,8 @@ class Client {
   // Declares the tools, asks, calls what the model wants, and asks again, until the model wants
   // nothing more; then gives the last answer. The conversation grows by all of it. A model that
   // still wants something after `max_rounds` answers whose calls were carried out is a failure:
-  // FAILED_PRECONDITION, reason TOOL_ROUNDS. The options are those of each call; a request_id gets
+  // FAILED_PRECONDITION, raw_reason TOOL_ROUNDS. The options are those of each call; a request_id
+  // gets
   // `-2`, `-3`, ... from the second call on.
   Answer run_tools(Conversation& conversation, const std::vector<Tool>& tools, int max_rounds = 8,
                    const CallOptions& options = {}) const;

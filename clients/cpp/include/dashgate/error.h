@@ -1,7 +1,8 @@
-// The one type of error that calls throw.
+// The error of a failed call.
 #ifndef DASHGATE_ERROR_H_
 #define DASHGATE_ERROR_H_
 
+#include <dashgate/v1/error.pb.h>
 #include <grpcpp/support/status.h>
 
 #include <chrono>
@@ -17,29 +18,32 @@ class ClientContext;
 
 namespace dashgate {
 
-// One field of a request that is wrong.
+// An invalid field of a request.
 struct FieldViolation {
   std::string field;        // its path, for example `conversation.messages[0].role`
-  std::string description;  // what is wrong, and what would be right
+  std::string description;  // the problem and its fix
 };
 
-// A call that failed. The code says what to do next, the reason what happened: docs/errors.md has
-// all of them. Copying one never throws.
+// A failed call. The code says what to do next, the reason what happened; docs/errors.md of the
+// gateway lists both. Copying never throws.
 //
-// What is wrong before a call begins is told in the language's own words: std::invalid_argument
-// for options that contradict each other, std::filesystem::filesystem_error for a file that cannot
-// be read.
+// Before a call begins, invalid options throw std::invalid_argument, and a file that cannot be read
+// throws std::filesystem::filesystem_error.
 class Error : public std::runtime_error {
  public:
-  // What an error says. Made by hand only in tests of programs that use this library.
+  // The values of an error. Programs that use this library need it in their tests only.
   struct Fields {
     grpc::StatusCode code = grpc::StatusCode::UNKNOWN;
     std::string message;
-    std::string reason;
+    v1::ErrorReason reason = v1::ERROR_REASON_UNSPECIFIED;
+    std::string raw_reason;
+    std::optional<v1::Usage> usage;
+    bool output_started = false;
     std::string upstream_code;
     std::optional<int> upstream_http_status;
     std::string upstream_request_id;
     std::optional<int> attempts;
+    std::string model;
     std::string request_id;
     std::optional<std::chrono::milliseconds> retry_after;
     std::vector<FieldViolation> field_violations;
@@ -48,37 +52,48 @@ class Error : public std::runtime_error {
 
   explicit Error(Fields fields);
 
-  // Reads the status of a call that was made with the generated classes. The context is that of
-  // the call, which must be over; `request_id` is the name that was sent with it.
+  // Converts the status of a call that was made with the generated classes. `context` is that of
+  // the call, which must have ended; `request_id` is the id that was sent with it; `output_started`
+  // is whether the call received a part of the answer.
   static Error from_status(const grpc::Status& status, const grpc::ClientContext& context,
-                           std::string request_id = {});
+                           std::string request_id = {}, bool output_started = false);
 
-  // gRPC's code.
   grpc::StatusCode code() const noexcept { return fields_->code; }
   // The code's name, for example `UNAVAILABLE`.
   const char* code_name() const noexcept;
-  // What happened, for a person. what() tells code, reason and request id as well.
+  // In English; its wording may change. what() has code, reason and request id too.
   const std::string& message() const noexcept { return fields_->message; }
-  // What happened, for a program: `UPSTREAM_RATE`. Empty when the gRPC library or a proxy made the
+  // What happened. ERROR_REASON_UNSPECIFIED if the gateway did not create the error; a value
+  // without a name is a reason of a newer gateway.
+  v1::ErrorReason reason() const noexcept { return fields_->reason; }
+  // The reason as text, for example `UPSTREAM_RATE`. `STREAM_IDLE` and `TOOL_ROUNDS` are created by
+  // this library only, and have no value of ErrorReason. Empty if the gRPC library created the
   // error.
-  const std::string& reason() const noexcept { return fields_->reason; }
-  // What DashScope said, if it was DashScope that refused.
+  const std::string& raw_reason() const noexcept { return fields_->raw_reason; }
+  // What the call used before it failed, as counted by DashScope. Unset if it reported nothing.
+  const std::optional<v1::Usage>& usage() const noexcept { return fields_->usage; }
+  // Whether a part of the answer was produced: reported by the gateway, or received by this stream.
+  bool output_started() const noexcept { return fields_->output_started; }
+  // DashScope's error code, for example `Throttling.RateQuota`; the HTTP status of its response;
+  // its request id, for its support.
   const std::string& upstream_code() const noexcept { return fields_->upstream_code; }
   std::optional<int> upstream_http_status() const noexcept { return fields_->upstream_http_status; }
   const std::string& upstream_request_id() const noexcept { return fields_->upstream_request_id; }
-  // How often DashScope was asked.
+  // How many requests were sent to DashScope. Unset if the gateway did not create the error.
   std::optional<int> attempts() const noexcept { return fields_->attempts; }
-  // The name of the call, as in the gateway's log.
+  // The model that was called, after the gateway's mapping.
+  const std::string& model() const noexcept { return fields_->model; }
+  // The request id, as in the gateway's log.
   const std::string& request_id() const noexcept { return fields_->request_id; }
-  // How long to wait before the call is made again. Unset: do not make it again.
+  // The time to wait before a retry. Unset: do not retry.
   std::optional<std::chrono::milliseconds> retry_after() const noexcept {
     return fields_->retry_after;
   }
-  // The fields of the request that are wrong.
+  // The invalid fields of the request.
   const std::vector<FieldViolation>& field_violations() const noexcept {
     return fields_->field_violations;
   }
-  // The status as it came, with its details. An error that this library made has none.
+  // The raw status with its details. OK if this library created the error.
   const grpc::Status& status() const noexcept { return fields_->status; }
 
  private:

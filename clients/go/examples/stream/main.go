@@ -3,11 +3,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"time"
 
 	"github.com/dashgate/dashgate/clients/go"
+	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
 func main() {
@@ -18,11 +20,10 @@ func main() {
 	defer client.Close()
 	ctx := context.Background()
 	conversation := dashgate.NewConversation("qwen3.6-plus").User(dashgate.Text("Tell me a short story."))
-	if err := tell(ctx, client, conversation); err != nil {
-		log.Fatal(err)
-	}
-	if err := leave(ctx, client, conversation); err != nil {
-		log.Fatal(err)
+	for _, show := range []func(context.Context, *dashgate.Client, *dashgate.Conversation) error{tell, account, leave} {
+		if err := show(ctx, client, conversation); err != nil {
+			log.Fatal(err)
+		}
 	}
 }
 
@@ -42,6 +43,22 @@ func tell(ctx context.Context, client *dashgate.Client, conversation *dashgate.C
 	fmt.Printf("\n%d tokens out, call %s\n", answer.Usage().GetOutputTokens(), answer.RequestID())
 	// endregion
 	return nil
+}
+
+func account(ctx context.Context, client *dashgate.Client, conversation *dashgate.Conversation) error {
+	// region failed
+	_, err := client.Stream(ctx, conversation).Final()
+	var failed *dashgate.Error
+	if errors.As(err, &failed) {
+		if failed.Usage != nil { // Billed even though the answer is incomplete.
+			fmt.Printf("%s: %d tokens out\n", failed.RawReason, failed.Usage.GetOutputTokens())
+		}
+		if failed.Reason == dashgatev1.ErrorReason_CONTENT_BLOCKED {
+			fmt.Println("DashScope blocked the answer")
+		}
+	}
+	// endregion
+	return err
 }
 
 func leave(ctx context.Context, client *dashgate.Client, conversation *dashgate.Conversation) error {

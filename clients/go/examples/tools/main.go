@@ -60,7 +60,7 @@ func refused(ctx context.Context, client *dashgate.Client) error {
 	if !errors.As(err, &failed) {
 		return err
 	}
-	fmt.Println(failed.Code, failed.Reason, failed.Message)
+	fmt.Println(failed.Code, failed.RawReason, failed.Message)
 	for _, wrong := range failed.FieldViolations {
 		fmt.Printf("  %s: %s\n", wrong.Field, wrong.Description)
 	}

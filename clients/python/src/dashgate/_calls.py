@@ -130,13 +130,19 @@ def _raw(conversation: Conversation | v1.Conversation) -> v1.Conversation:
     return conversation.raw if isinstance(conversation, Conversation) else conversation
 
 
+def note_output(fault: BaseException, fold: Fold) -> None:
+    """Mark the error of a stream that had received a part of the answer."""
+    if isinstance(fault, Error) and fold.has_output:
+        fault.output_started = True
+
+
 def check_complete(fold: Fold, request_id: str) -> None:
     """Fail if a stream ended well without its last event."""
     if not fold.complete:
         raise Error(
             grpc.StatusCode.INTERNAL,
             "the stream ended before the answer was complete",
-            reason="STREAM_TRUNCATED",
+            raw_reason="STREAM_TRUNCATED",
             request_id=request_id,
         )
 
@@ -147,7 +153,7 @@ def idle_error(idle_timeout: float, request_id: str) -> Error:
         grpc.StatusCode.DEADLINE_EXCEEDED,
         f"nothing came for {idle_timeout:g} s, not even a heartbeat, and the call was cancelled; "
         "idle_timeout sets this limit",
-        reason="STREAM_IDLE",
+        raw_reason="STREAM_IDLE",
         request_id=request_id,
     )
 
@@ -157,7 +163,7 @@ def rounds_error(max_rounds: int) -> Error:
     return Error(
         grpc.StatusCode.FAILED_PRECONDITION,
         f"the model still asks for tools after {max_rounds} rounds; max_rounds sets this limit",
-        reason="TOOL_ROUNDS",
+        raw_reason="TOOL_ROUNDS",
     )
 
 

@@ -23,6 +23,7 @@ from dashgate._calls import (
     check_complete,
     describe,
     idle_error,
+    note_output,
     opened,
     rounds_error,
     stream_request,
@@ -303,6 +304,7 @@ class AsyncStream:
         try:
             event = await self._read()
         except BaseException as fault:
+            note_output(fault, self._fold)
             self._ended = True
             self._fault = fault
             raise

@@ -105,6 +105,7 @@ class Fold:
 
     def __init__(self) -> None:
         self.complete = False
+        self.has_output = False
         self._response = v1.ConverseResponse()
         self._drafts: dict[int, _Draft] = {}
 
@@ -116,6 +117,7 @@ class Fold:
             self._response.upstream_request_id = event.started.upstream_request_id
             self._response.request_id = event.started.request_id
         elif kind == "delta":
+            self.has_output = True
             self._add_delta(event.delta)
         elif kind == "completed":
             self._end(event.completed)

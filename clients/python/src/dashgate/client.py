@@ -20,6 +20,7 @@ from dashgate._calls import (
     check_complete,
     describe,
     idle_error,
+    note_output,
     opened,
     rounds_error,
     stream_request,
@@ -374,6 +375,7 @@ class Stream:
         try:
             event = self._read()
         except Exception as fault:
+            note_output(fault, self._fold)
             self._end(fault)
             raise
         if event is None:

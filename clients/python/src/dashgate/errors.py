@@ -1,4 +1,4 @@
-"""The one error that a call ends with."""
+"""The error of a failed call."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from dashgate import v1
+
 
 @dataclass(frozen=True)
 class FieldViolation:
-    """A field of the request that is wrong."""
+    """An invalid field of the request."""
 
     field: str
     """The path of the field, such as `conversation.messages[0].content[1].audio.uri`."""
     description: str
-    """What is wrong with it, and what would be right."""
+    """The problem and its fix."""
 
 
 class Error(Exception):
-    """A call that failed.
+    """A failed call.
 
-    `code` says what to do next, and `reason` what exactly happened: the gateway's list of errors
-    explains each. `reason` is empty if gRPC itself or a proxy made the error.
+    `code` says what to do next, `reason` what happened; the gateway's docs/errors.md lists both.
     """
 
     def __init__(
@@ -35,37 +36,48 @@ class Error(Exception):
         code: grpc.StatusCode,
         message: str,
         *,
-        reason: str = "",
+        raw_reason: str = "",
         request_id: str = "",
         retry_after: float | None = None,
         status: status_pb2.Status | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
-        """What to do next, in gRPC's words."""
+        """The gRPC code."""
         self.message = message
-        """What happened, in a sentence."""
-        self.reason = reason
-        """What exactly happened, in one word: for programs."""
+        """The error message, in English. Its wording may change."""
+        self.reason: v1.ErrorReason.ValueType = _reason(raw_reason)
+        """What happened, such as `v1.UPSTREAM_RATE`. `v1.ERROR_REASON_UNSPECIFIED` if the gateway
+        did not create the error. A number without a name is a reason of a newer gateway."""
+        self.raw_reason = raw_reason
+        """The reason as text. `STREAM_IDLE` and `TOOL_ROUNDS` are created by this library only, and
+        have no value of `v1.ErrorReason`. Empty if the gRPC library created the error."""
+        self.usage: v1.Usage | None = None
+        """What the call used before it failed, as counted by DashScope. None: nothing reported."""
+        self.output_started = False
+        """Whether a part of the answer was produced: reported by the gateway, or received by this
+        stream."""
         self.request_id = request_id
-        """The name of the call, as in the gateway's log."""
+        """The request id, as in the gateway's log."""
         self.retry_after = retry_after
-        """Call again after so many seconds. None: do not call again."""
+        """Seconds to wait before a retry. None: do not retry."""
         self.upstream_code = ""
-        """DashScope's code, such as `Throttling.RateQuota`."""
+        """DashScope's error code, such as `Throttling.RateQuota`."""
         self.upstream_http_status = 0
-        """DashScope's HTTP status, 0 if there was none."""
+        """The HTTP status of DashScope's response, 0 if there was none."""
         self.upstream_request_id = ""
-        """DashScope's name of the call, for its support."""
+        """DashScope's request id, for its support."""
         self.attempts = 0
-        """How often DashScope was asked."""
+        """How many requests were sent to DashScope."""
+        self.model = ""
+        """The model that was called, after the gateway's mapping."""
         self.field_violations: tuple[FieldViolation, ...] = ()
-        """The fields that are wrong."""
+        """The invalid fields of the request."""
         self.status = status or status_pb2.Status(code=code.value[0], message=message)
-        """The raw status, with all its details."""
+        """The raw status with its details."""
 
     def __str__(self) -> str:
-        name = f"{self.code.name} {self.reason}".rstrip()
+        name = f"{self.code.name} {self.raw_reason}".rstrip()
         call = f" (request {self.request_id})" if self.request_id else ""
         return f"{name}: {self.message}{call}"
 
@@ -83,35 +95,38 @@ def _remake(code: grpc.StatusCode, message: str, state: dict[str, Any]) -> Error
     return error
 
 
+def _reason(name: str) -> v1.ErrorReason.ValueType:
+    """Give the enum value of a name, if it has one."""
+    known = v1.ErrorReason.DESCRIPTOR.values_by_name
+    return v1.ErrorReason.Value(name) if name in known else v1.ERROR_REASON_UNSPECIFIED
+
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
 
 
-class Failed(Protocol):
+class _RpcError(Protocol):
     """What the errors of both kinds of channel have in common."""
 
-    def code(self) -> grpc.StatusCode:
-        """Give the code."""
+    def code(self) -> grpc.StatusCode: ...
 
-    def details(self) -> str | None:
-        """Give the message."""
+    def details(self) -> str | None: ...
 
-    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
-        """Give the trailers."""
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
 
 
-def from_rpc(failed: Failed, request_id: str) -> Error:
-    """Read gRPC's error; `request_id` is the one that was sent."""
+def from_rpc(failed: _RpcError, request_id: str) -> Error:
+    """Convert gRPC's error. `request_id` is the one that was sent."""
     # Not `dict(...)`: in some versions asyncio's metadata look like a mapping, and are none.
     trailers = {name: value for name, value in failed.trailing_metadata() or ()}  # noqa: C416
     status = _status(trailers.get("grpc-status-details-bin"))
     code, message = failed.code(), failed.details() or ""
     if status is not None and status.code in _CODES:
-        # The gateway's own word: gRPC puts INTERNAL in its place when it stumbles over a trailer.
+        # The gateway's status: gRPC replaces it by INTERNAL if it cannot read a trailer.
         code, message = _CODES[status.code], status.message
     error = Error(code, message, request_id=request_id, status=status)
     error.retry_after = _pushback(trailers.get("grpc-retry-pushback-ms"))
     for detail in error.status.details:
-        # A detail that cannot be read is a proxy's fault, and takes nothing from the others.
+        # A detail that cannot be decoded is skipped.
         with contextlib.suppress(DecodeError):
             _read(detail, error)
     return error
@@ -122,12 +137,18 @@ def _read(detail: any_pb2.Any, error: Error) -> None:
     request = error_details_pb2.RequestInfo()
     retry = error_details_pb2.RetryInfo()
     bad = error_details_pb2.BadRequest()
-    if detail.Unpack(info):
-        error.reason = info.reason
-        error.upstream_code = info.metadata.get("upstream_code", "")
-        error.upstream_http_status = _number(info.metadata.get("upstream_http_status"))
-        error.upstream_request_id = info.metadata.get("upstream_request_id", "")
-        error.attempts = _number(info.metadata.get("attempts"))
+    failure = v1.CallFailure()
+    if detail.Unpack(failure):
+        error.reason = failure.reason
+        error.usage = failure.usage if failure.HasField("usage") else None
+        error.output_started = failure.output_started
+        error.attempts = failure.attempts
+        error.upstream_code = failure.upstream_code
+        error.upstream_http_status = failure.upstream_http_status
+        error.upstream_request_id = failure.upstream_request_id
+        error.model = failure.model
+    elif detail.Unpack(info):
+        error.raw_reason = info.reason
     elif detail.Unpack(request):
         error.request_id = request.request_id or error.request_id
     elif detail.Unpack(retry):
@@ -145,7 +166,7 @@ def _status(raw: str | bytes | None) -> status_pb2.Status | None:
     try:
         return status_pb2.Status.FromString(raw)
     except DecodeError:
-        # A proxy's fault; the code and the message still hold.
+        # Code and message are still valid.
         return None
 
 

@@ -45,7 +45,7 @@ pub async fn make(job: Job, told: &mut Told) -> Result<(), Fault> {
     };
     match over {
         Ok(()) => {}
-        Err(Over::Failed(error)) => told.error = Some(told::error(&error)),
+        Err(Over::Failed(error)) => told.error = Some(told::error(&error)?),
         Err(Over::Cancelled) => told.error = Some(json!({"code": "CANCELLED"})),
         Err(Over::Broken(fault)) => return Err(fault),
     }

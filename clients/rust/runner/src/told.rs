@@ -93,13 +93,19 @@ pub fn answer(answer: &Answer) -> Result<Value, Fault> {
 }
 
 /// A failure.
-pub fn error(error: &Error) -> Value {
+pub fn error(error: &Error) -> Result<Value, Fault> {
     let violation = |violation: &dashgate_client::FieldViolation| json!({"field": violation.field, "description": violation.description});
     let violations: Vec<_> = error.field_violations().iter().map(violation).collect();
     let after = error.retry_after().map(|pause| pause.as_millis());
-    json!({
+    let reason = Some(error.reason()).filter(|reason| *reason != v1::ErrorReason::Unspecified);
+    let usage = error.usage().map(|usage| json_of("Usage", usage));
+    Ok(json!({
         "code": code(error.code()),
-        "reason": error.reason(),
+        "reason": reason.map(|reason| reason.as_str_name()),
+        "raw_reason": error.raw_reason(),
+        "output_started": error.output_started(),
+        "usage": usage.transpose()?,
+        "model": error.model(),
         "message": error.message(),
         "upstream_code": error.upstream_code(),
         "upstream_http_status": error.upstream_http_status(),
@@ -108,7 +114,7 @@ pub fn error(error: &Error) -> Value {
         "attempts": error.attempts(),
         "retry_after_ms": after.and_then(|after| u64::try_from(after).ok()),
         "field_violations": violations,
-    })
+    }))
 }
 
 fn code(code: Code) -> &'static str {

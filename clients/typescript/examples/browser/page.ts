@@ -48,7 +48,7 @@ async function shown(signal: AbortSignal): Promise<void> {
       place("state").textContent = "stopped";
       return;
     }
-    const told = error instanceof DashgateError ? `${error.code} ${error.reason}: ` : "";
+    const told = error instanceof DashgateError ? `${error.code} ${error.rawReason}: ` : "";
     place("error").textContent = told + (error instanceof Error ? error.message : String(error));
     place("state").textContent = "failed";
   }

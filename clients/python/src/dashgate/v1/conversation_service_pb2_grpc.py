@@ -26,15 +26,19 @@ if _version_not_supported:
 
 
 class ConversationServiceStub(object):
-    """Talks with a model that listens and looks.
+    """Conversations with multimodal models.
 
-    Metadata in: `authorization: Bearer ...` or `x-api-key` (the caller's own key for this gateway),
+    Request metadata: `authorization: Bearer ...` or `x-api-key` (the caller's key for this gateway),
     `x-request-id`, `x-dashscope-workspace`, `x-dashscope-data-inspection`, `traceparent`,
-    `tracestate`. Metadata out, on errors too: `x-request-id`, `x-dashscope-request-id`.
+    `tracestate`. Response metadata, also of errors: `x-request-id`, `x-dashscope-request-id`.
 
-    The deadline of a call (`grpc-timeout`) bounds the whole call, the stream included, and a call
-    that is cancelled is cancelled at DashScope at once. Errors carry `google.rpc.ErrorInfo` with the
-    domain `dashgate`, and `grpc-retry-pushback-ms` says whether and when to call again.
+    The deadline of a call (`grpc-timeout`) covers the whole call, including the stream. A call that
+    is cancelled is cancelled at DashScope immediately.
+
+    The `google.rpc.Status.details` of an error (`grpc-status-details-bin`) contain a
+    `google.rpc.ErrorInfo` with the domain `dashgate` and the name of an ErrorReason, and a
+    CallFailure with the usage so far; see error.proto. `grpc-retry-pushback-ms` is the time to wait
+    before a retry in milliseconds, or -1 for no retry.
     """
 
     def __init__(self, channel):
@@ -56,27 +60,32 @@ class ConversationServiceStub(object):
 
 
 class ConversationServiceServicer(object):
-    """Talks with a model that listens and looks.
+    """Conversations with multimodal models.
 
-    Metadata in: `authorization: Bearer ...` or `x-api-key` (the caller's own key for this gateway),
+    Request metadata: `authorization: Bearer ...` or `x-api-key` (the caller's key for this gateway),
     `x-request-id`, `x-dashscope-workspace`, `x-dashscope-data-inspection`, `traceparent`,
-    `tracestate`. Metadata out, on errors too: `x-request-id`, `x-dashscope-request-id`.
+    `tracestate`. Response metadata, also of errors: `x-request-id`, `x-dashscope-request-id`.
 
-    The deadline of a call (`grpc-timeout`) bounds the whole call, the stream included, and a call
-    that is cancelled is cancelled at DashScope at once. Errors carry `google.rpc.ErrorInfo` with the
-    domain `dashgate`, and `grpc-retry-pushback-ms` says whether and when to call again.
+    The deadline of a call (`grpc-timeout`) covers the whole call, including the stream. A call that
+    is cancelled is cancelled at DashScope immediately.
+
+    The `google.rpc.Status.details` of an error (`grpc-status-details-bin`) contain a
+    `google.rpc.ErrorInfo` with the domain `dashgate` and the name of an ErrorReason, and a
+    CallFailure with the usage so far; see error.proto. `grpc-retry-pushback-ms` is the time to wait
+    before a retry in milliseconds, or -1 for no retry.
     """
 
     def Converse(self, request, context):
-        """One turn, the whole answer at once. A model that can only stream is streamed by the gateway.
+        """Returns the whole answer to a conversation. If the model supports only streams, the gateway
+        calls it as a stream and joins the events.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConverseStream(self, request, context):
-        """One turn, as it is made. OK means that exactly one Completed was sent, and that it was the
-        last.
+        """Returns the answer to a conversation as a stream of events. A stream with status OK has exactly
+        one Completed, as its last event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,15 +113,19 @@ def add_ConversationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ConversationService(object):
-    """Talks with a model that listens and looks.
+    """Conversations with multimodal models.
 
-    Metadata in: `authorization: Bearer ...` or `x-api-key` (the caller's own key for this gateway),
+    Request metadata: `authorization: Bearer ...` or `x-api-key` (the caller's key for this gateway),
     `x-request-id`, `x-dashscope-workspace`, `x-dashscope-data-inspection`, `traceparent`,
-    `tracestate`. Metadata out, on errors too: `x-request-id`, `x-dashscope-request-id`.
+    `tracestate`. Response metadata, also of errors: `x-request-id`, `x-dashscope-request-id`.
 
-    The deadline of a call (`grpc-timeout`) bounds the whole call, the stream included, and a call
-    that is cancelled is cancelled at DashScope at once. Errors carry `google.rpc.ErrorInfo` with the
-    domain `dashgate`, and `grpc-retry-pushback-ms` says whether and when to call again.
+    The deadline of a call (`grpc-timeout`) covers the whole call, including the stream. A call that
+    is cancelled is cancelled at DashScope immediately.
+
+    The `google.rpc.Status.details` of an error (`grpc-status-details-bin`) contain a
+    `google.rpc.ErrorInfo` with the domain `dashgate` and the name of an ErrorReason, and a
+    CallFailure with the usage so far; see error.proto. `grpc-retry-pushback-ms` is the time to wait
+    before a retry in milliseconds, or -1 for no retry.
     """
 
     @staticmethod

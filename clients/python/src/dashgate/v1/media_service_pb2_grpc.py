@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class MediaServiceStub(object):
-    """Puts media where DashScope's models can reach them.
+    """Uploads media to storage that DashScope's models can read. Metadata and errors are those of
+    ConversationService.
     """
 
     def __init__(self, channel):
@@ -43,14 +44,15 @@ class MediaServiceStub(object):
 
 
 class MediaServiceServicer(object):
-    """Puts media where DashScope's models can reach them.
+    """Uploads media to storage that DashScope's models can read. Metadata and errors are those of
+    ConversationService.
     """
 
     def UploadMedia(self, request_iterator, context):
-        """Streams a file of any size that DashScope allows (1 GiB for most models) to its temporary
-        storage. The first message says what it is; each later one holds the next chunk. The gateway
-        holds no more than a few chunks at a time. The URI that comes back works for about 48 hours,
-        with the same model only.
+        """Uploads a file of any size that DashScope accepts (1 GiB for most models) to its temporary
+        storage. The first message is the description; each later one is the next chunk. The gateway
+        buffers no more than a few chunks. The returned URI is valid for about 48 hours, and only with
+        the same model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,7 +75,8 @@ def add_MediaServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MediaService(object):
-    """Puts media where DashScope's models can reach them.
+    """Uploads media to storage that DashScope's models can read. Metadata and errors are those of
+    ConversationService.
     """
 
     @staticmethod

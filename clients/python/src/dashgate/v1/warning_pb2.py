@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61shgate/v1/warning.proto\x12\x0b\x64\x61shgate.v1\"7\n\x07Warning\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\tBn\n\x0eio.dashgate.v1B\x0cWarningProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xaa\x02\x0b\x44\x61shgate.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64\x61shgate/v1/warning.proto\x12\x0b\x64\x61shgate.v1\"7\n\x07Warning\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\tB\xb8\x01\n\x0eio.dashgate.v1B\x0cWarningProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03\x44GV\xaa\x02\x0b\x44\x61shgate.V1\xba\x02\nDashgateV1\xca\x02\x0b\x44\x61shgate\\V1\xe2\x02\x17\x44\x61shgate\\V1\\GPBMetadata\xea\x02\x0c\x44\x61shgate::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dashgate.v1.warning_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\016io.dashgate.v1B\014WarningProtoP\001Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\252\002\013Dashgate.V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\016io.dashgate.v1B\014WarningProtoP\001Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\242\002\003DGV\252\002\013Dashgate.V1\272\002\nDashgateV1\312\002\013Dashgate\\V1\342\002\027Dashgate\\V1\\GPBMetadata\352\002\014Dashgate::V1'
   _globals['_WARNING']._serialized_start=42
   _globals['_WARNING']._serialized_end=97
 # @@protoc_insertion_point(module_scope)

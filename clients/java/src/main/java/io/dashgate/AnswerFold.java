@@ -27,6 +27,7 @@ final class AnswerFold {
   private final ConverseResponse.Builder response = ConverseResponse.newBuilder();
   private final Map<Integer, Draft> drafts = new TreeMap<>();
   private Completed completed;
+  private boolean hasOutput;
 
   /** Takes the next event. What is unset is of a newer schema, and is skipped. */
   void add(ConverseStreamResponse event) {
@@ -38,6 +39,7 @@ final class AnswerFold {
             .setUpstreamRequestId(event.getStarted().getUpstreamRequestId());
         break;
       case DELTA:
+        hasOutput = true;
         add(event.getDelta());
         break;
       case COMPLETED:
@@ -51,6 +53,11 @@ final class AnswerFold {
   /** Whether the stream said that it is complete. */
   boolean isComplete() {
     return completed != null;
+  }
+
+  /** Whether a part of the answer has come. */
+  boolean hasOutput() {
+    return hasOutput;
   }
 
   /** The answer of a stream that is complete. */

@@ -164,7 +164,10 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
     ended = true;
     fault = why;
     if (why != null) {
-      // Of use is the place that reads, not the thread of the network.
+      if (fold.hasOutput()) {
+        why.outputHasStarted();
+      }
+      // The stack of the reading thread, not that of the network thread.
       why.fillInStackTrace();
     }
   }

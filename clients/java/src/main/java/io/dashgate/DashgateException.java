@@ -1,6 +1,7 @@
 package io.dashgate;
 
 import com.google.protobuf.Any;
+import com.google.protobuf.Descriptors.EnumValueDescriptor;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.Message;
 import com.google.rpc.BadRequest;
@@ -8,6 +9,9 @@ import com.google.rpc.BadRequest.FieldViolation;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RequestInfo;
 import com.google.rpc.RetryInfo;
+import io.dashgate.v1.CallFailure;
+import io.dashgate.v1.ErrorReason;
+import io.dashgate.v1.Usage;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
@@ -17,61 +21,74 @@ import java.util.Optional;
 import java.util.OptionalInt;
 
 /**
- * A call that failed.
+ * A failed call.
  *
- * <p>{@link #code} says what to do next, {@link #reason} what happened exactly; the gateway's page
- * of errors lists them all. A call that was cancelled has the code {@code CANCELLED}.
+ * <p>{@link #code} says what to do next, {@link #reason} what happened; {@code docs/errors.md} of
+ * the gateway lists both. A cancelled call has the code {@code CANCELLED}.
  */
 public final class DashgateException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
   private static final String DOMAIN = "dashgate";
   private static final Metadata.Key<String> PUSHBACK = ascii("grpc-retry-pushback-ms");
-  private static final Metadata.Key<String> UPSTREAM_REQUEST_ID = ascii("x-dashscope-request-id");
   private static final long NEVER = -1;
 
-  /** What to do next. */
+  /** The gRPC code. */
   private final Status.Code code;
 
-  /** All details that came. */
+  /** The raw status with its details. */
   private final com.google.rpc.Status status;
 
-  /** Those of them that tell what happened. */
-  private final ErrorInfo info;
+  /** The reason, if this version defines it. */
+  private final ErrorReason reason;
 
-  /** DashScope's name of the call. */
-  private final String upstreamRequestId;
+  /** The reason as text. */
+  private final String rawReason;
 
-  /** The name of the call. */
+  /** The gateway's own detail; null if it did not create the error. */
+  private final CallFailure failure;
+
+  /** The gateway's request id, otherwise the one that was sent. */
   private final String requestId;
 
-  /** How long to wait, or below zero for ever. */
+  /** The time before a retry, or {@link #NEVER}. */
   private final long retryAfterMillis;
 
   private final transient Metadata trailers;
 
+  /** Set before the exception is thrown. */
+  private boolean outputStarted;
+
   private DashgateException(
-      Status status, com.google.rpc.Status details, Metadata trailers, String sentRequestId) {
+      Status status,
+      com.google.rpc.Status details,
+      ErrorReason ownReason,
+      Metadata trailers,
+      String sentRequestId) {
     super(message(status), status.getCause());
     this.code = status.getCode();
     this.status = details;
     this.trailers = trailers;
-    this.info = detail(details, ErrorInfo.getDefaultInstance());
-    String traced = trailers.get(UPSTREAM_REQUEST_ID);
-    this.upstreamRequestId =
-        info.getMetadataOrDefault("upstream_request_id", traced == null ? "" : traced);
-    String named = detail(details, RequestInfo.getDefaultInstance()).getRequestId();
-    this.requestId = named.isEmpty() ? sentRequestId : named;
+    this.failure = detail(details, CallFailure.class).orElse(null);
+    this.reason = failure == null ? ownReason : failure.getReason();
+    this.rawReason = detail(details, ErrorInfo.class).map(ErrorInfo::getReason).orElse("");
+    this.outputStarted = failure != null && failure.getOutputStarted();
+    this.requestId =
+        detail(details, RequestInfo.class)
+            .map(RequestInfo::getRequestId)
+            .filter(id -> !id.isEmpty())
+            .orElse(sentRequestId);
     this.retryAfterMillis = retryAfterMillis(details, trailers);
   }
 
-  /** What the gateway, a proxy or the gRPC library said. */
+  /** An error of the gateway, a proxy or the gRPC library. */
   static DashgateException from(Status status, Metadata trailers, String sentRequestId) {
     Metadata known = trailers == null ? new Metadata() : trailers;
-    return new DashgateException(status, details(status, known), known, sentRequestId);
+    return new DashgateException(
+        status, details(status, known), ErrorReason.ERROR_REASON_UNSPECIFIED, known, sentRequestId);
   }
 
-  /** What this library itself found wrong. */
+  /** An error that this library detects. Its reason need not be one of {@link ErrorReason}. */
   static DashgateException own(
       Status.Code code, String reason, String message, String sentRequestId) {
     com.google.rpc.Status details =
@@ -82,76 +99,124 @@ public final class DashgateException extends RuntimeException {
                 Any.pack(ErrorInfo.newBuilder().setReason(reason).setDomain(DOMAIN).build()))
             .build();
     Status status = code.toStatus().withDescription(message);
-    return new DashgateException(status, details, new Metadata(), sentRequestId);
+    return new DashgateException(
+        status, details, reasonOf(reason), new Metadata(), sentRequestId);
+  }
+
+  /** Marks the error of a stream that had received a part of the answer. */
+  void outputHasStarted() {
+    outputStarted = true;
   }
 
   /**
-   * What to do next.
+   * The gRPC code.
    *
-   * @return gRPC's code
+   * @return the code
    */
   public Status.Code code() {
     return code;
   }
 
   /**
-   * What happened, for example {@code UPSTREAM_RATE}.
+   * What happened.
    *
-   * @return the reason; empty when the gRPC library or a proxy made the error
+   * @return the reason; {@code ERROR_REASON_UNSPECIFIED} if the gateway did not create the error,
+   *     {@code UNRECOGNIZED} if it is newer than this library
    */
-  public String reason() {
-    return info.getReason();
+  public ErrorReason reason() {
+    return reason;
   }
 
   /**
-   * DashScope's own code.
+   * The reason as text, for example {@code UPSTREAM_RATE}. {@code STREAM_IDLE} and {@code
+   * TOOL_ROUNDS} are created by this library only, and have no value of {@link ErrorReason}.
    *
-   * @return for example {@code Throttling.RateQuota}; empty if DashScope said nothing
+   * @return the text; empty if the gRPC library created the error
+   */
+  public String rawReason() {
+    return rawReason;
+  }
+
+  /**
+   * What the call used before it failed, as counted by DashScope.
+   *
+   * @return the usage; empty if DashScope reported none
+   */
+  public Optional<Usage> usage() {
+    return failure == null || !failure.hasUsage()
+        ? Optional.empty()
+        : Optional.of(failure.getUsage());
+  }
+
+  /**
+   * Whether a part of the answer was produced: reported by the gateway, or received by this stream.
+   *
+   * @return true if it was, and a retry is billed again
+   */
+  public boolean outputStarted() {
+    return outputStarted;
+  }
+
+  /**
+   * DashScope's error code.
+   *
+   * @return for example {@code Throttling.RateQuota}; empty if DashScope sent none
    */
   public String upstreamCode() {
-    return info.getMetadataOrDefault("upstream_code", "");
+    return failure == null ? "" : failure.getUpstreamCode();
   }
 
   /**
-   * DashScope's HTTP status.
+   * The HTTP status of DashScope's response.
    *
-   * @return the status, if DashScope answered
+   * @return the status; empty if DashScope sent none
    */
   public OptionalInt upstreamHttpStatus() {
-    return told("upstream_http_status");
+    return failure == null || !failure.hasUpstreamHttpStatus()
+        ? OptionalInt.empty()
+        : OptionalInt.of(failure.getUpstreamHttpStatus());
   }
 
   /**
-   * DashScope's name of the call, for its support.
+   * DashScope's request id, for its support.
    *
-   * @return the name; empty if DashScope said nothing
+   * @return the id; empty if DashScope sent none
    */
   public String upstreamRequestId() {
-    return upstreamRequestId;
+    return failure == null ? "" : failure.getUpstreamRequestId();
   }
 
   /**
-   * How often the gateway asked DashScope.
+   * How many requests were sent to DashScope.
    *
-   * @return the number, if the gateway told it
+   * @return the number; empty if the gateway did not create the error
    */
   public OptionalInt attempts() {
-    return told("attempts");
+    return failure == null ? OptionalInt.empty() : OptionalInt.of(failure.getAttempts());
   }
 
   /**
-   * The name of the call, in the gateway's log too.
+   * The model that was called, after the gateway's mapping.
    *
-   * @return what the gateway calls it, or else the name that was sent
+   * @return the model; empty if it is not known
+   */
+  public String model() {
+    return failure == null ? "" : failure.getModel();
+  }
+
+  /**
+   * The request id, as in the gateway's log.
+   *
+   * @return the gateway's, otherwise the one that was sent
    */
   public String requestId() {
     return requestId;
   }
 
   /**
-   * How long to wait before the next call.
+   * The time to wait before a retry.
    *
-   * @return the time; empty means: do not call again
+   * @return the time; empty means: do not retry
    */
   public Optional<Duration> retryAfter() {
     return retryAfterMillis == NEVER
@@ -160,12 +225,14 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * The fields of the request that are wrong, and how.
+   * The invalid fields of the request.
    *
-   * @return the fields; empty if it is not a matter of fields
+   * @return the fields; empty if there are none
    */
   public List<FieldViolation> fieldViolations() {
-    return detail(status, BadRequest.getDefaultInstance()).getFieldViolationsList();
+    return detail(status, BadRequest.class)
+        .map(BadRequest::getFieldViolationsList)
+        .orElse(List.of());
   }
 
   /**
@@ -194,8 +261,8 @@ public final class DashgateException extends RuntimeException {
   public String toString() {
     StringBuilder text = new StringBuilder(DashgateException.class.getName());
     text.append(": ").append(code);
-    if (!reason().isEmpty()) {
-      text.append(' ').append(reason());
+    if (!rawReason.isEmpty()) {
+      text.append(' ').append(rawReason);
     }
     text.append(": ").append(getMessage());
     if (!requestId.isEmpty()) {
@@ -207,7 +274,7 @@ public final class DashgateException extends RuntimeException {
   private static String message(Status status) {
     String description = status.getDescription();
     String message = description == null ? status.getCode().name() : description;
-    // "io exception" alone helps nobody: the cause says which address refused.
+    // The cause has the address; the description is "io exception" only.
     Throwable cause = status.getCause();
     return cause == null || cause.getMessage() == null
         ? message
@@ -221,7 +288,7 @@ public final class DashgateException extends RuntimeException {
         return found;
       }
     } catch (IllegalArgumentException e) {
-      // Details that cannot be read: the status itself is still worth telling.
+      // Details that cannot be decoded: code and message are still valid.
     }
     return com.google.rpc.Status.newBuilder()
         .setCode(status.getCode().value())
@@ -229,25 +296,30 @@ public final class DashgateException extends RuntimeException {
         .build();
   }
 
-  private static <T extends Message> T detail(com.google.rpc.Status status, T absent) {
+  /** The first detail of this type, unless it cannot be decoded. */
+  private static <T extends Message> Optional<T> detail(
+      com.google.rpc.Status status, Class<T> type) {
     for (Any detail : status.getDetailsList()) {
-      @SuppressWarnings("unchecked") // The class of a message is the class of the message.
-      Class<T> type = (Class<T>) absent.getClass();
       if (detail.is(type)) {
         try {
-          return detail.unpack(type);
+          return Optional.of(detail.unpack(type));
         } catch (InvalidProtocolBufferException e) {
-          return absent;
+          return Optional.empty();
         }
       }
     }
-    return absent;
+    return Optional.empty();
+  }
+
+  private static ErrorReason reasonOf(String name) {
+    EnumValueDescriptor value = ErrorReason.getDescriptor().findValueByName(name);
+    return value == null ? ErrorReason.ERROR_REASON_UNSPECIFIED : ErrorReason.valueOf(value);
   }
 
   private static long retryAfterMillis(com.google.rpc.Status details, Metadata trailers) {
-    RetryInfo info = detail(details, RetryInfo.getDefaultInstance());
-    if (info.hasRetryDelay()) {
-      com.google.protobuf.Duration delay = info.getRetryDelay();
+    Optional<RetryInfo> info = detail(details, RetryInfo.class);
+    if (info.isPresent() && info.get().hasRetryDelay()) {
+      com.google.protobuf.Duration delay = info.get().getRetryDelay();
       return Duration.ofSeconds(delay.getSeconds(), delay.getNanos()).toMillis();
     }
     String pushback = trailers.get(PUSHBACK);
@@ -261,11 +333,6 @@ public final class DashgateException extends RuntimeException {
     } catch (NumberFormatException e) {
       return -1;
     }
-  }
-
-  private OptionalInt told(String name) {
-    int number = number(info.getMetadataOrDefault(name, ""));
-    return number < 0 ? OptionalInt.empty() : OptionalInt.of(number);
   }
 
   private static Metadata.Key<String> ascii(String name) {

@@ -68,13 +68,16 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
 
   @Override
   void ended(DashgateException fault) {
-    if (fault != null) {
-      future.completeExceptionally(fault);
-    } else if (fold.isComplete()) {
+    boolean truncated = fault == null && !fold.isComplete();
+    DashgateException why = truncated ? StreamRules.truncated(requestId()) : fault;
+    if (why == null) {
       future.complete(fold.answer());
-    } else {
-      future.completeExceptionally(StreamRules.truncated(requestId()));
+      return;
     }
+    if (fold.hasOutput()) {
+      why.outputHasStarted();
+    }
+    future.completeExceptionally(why);
   }
 
   /** Looks again in so many nanoseconds; {@link #release} makes an end of it. */

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.Delta;
+import io.dashgate.v1.ErrorReason;
 import io.dashgate.v1.Heartbeat;
 import io.grpc.Status;
 import io.grpc.stub.ServerCallStreamObserver;
@@ -78,11 +79,14 @@ class AnswerStreamTest {
       stream.next();
       DashgateException fault = assertThrows(DashgateException.class, stream::hasNext);
       assertEquals(Status.Code.INTERNAL, fault.code());
-      assertEquals("STREAM_TRUNCATED", fault.reason());
+      assertEquals(ErrorReason.STREAM_TRUNCATED, fault.reason());
+      assertTrue(fault.outputStarted());
       assertEquals(stream.requestId(), fault.requestId());
       assertSame(fault, assertThrows(DashgateException.class, stream::finalAnswer));
       CompletableFuture<Answer> answer = client.streamAsync(question(), event -> {});
-      assertEquals("STREAM_TRUNCATED", fault(answer).reason());
+      DashgateException later = fault(answer);
+      assertEquals("STREAM_TRUNCATED", later.rawReason());
+      assertTrue(later.outputStarted());
     }
   }
 
@@ -93,10 +97,10 @@ class AnswerStreamTest {
         AnswerStream stream = client.stream(question())) {
       DashgateException fault = assertThrows(DashgateException.class, stream::finalAnswer);
       assertEquals(Status.Code.DEADLINE_EXCEEDED, fault.code());
-      assertEquals("STREAM_IDLE", fault.reason());
+      assertEquals("STREAM_IDLE", fault.rawReason());
       assertEquals(stream.requestId(), gateway.awaitCancelled());
       DashgateException later = fault(client.streamAsync(question(), event -> {}));
-      assertEquals("STREAM_IDLE", later.reason());
+      assertEquals("STREAM_IDLE", later.rawReason());
       assertEquals(later.requestId(), gateway.awaitCancelled());
     }
   }

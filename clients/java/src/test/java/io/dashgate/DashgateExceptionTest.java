@@ -9,6 +9,9 @@ import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RequestInfo;
 import com.google.rpc.RetryInfo;
+import io.dashgate.v1.CallFailure;
+import io.dashgate.v1.ErrorReason;
+import io.dashgate.v1.Usage;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
@@ -33,10 +36,18 @@ class DashgateExceptionTest {
                     ErrorInfo.newBuilder()
                         .setReason("UPSTREAM_RATE")
                         .setDomain("dashgate")
-                        .putMetadata("upstream_code", "Throttling.RateQuota")
-                        .putMetadata("upstream_http_status", "429")
-                        .putMetadata("upstream_request_id", "up-1")
-                        .putMetadata("attempts", "3")
+                        .build()))
+            .addDetails(
+                Any.pack(
+                    CallFailure.newBuilder()
+                        .setReason(ErrorReason.UPSTREAM_RATE)
+                        .setOutputStarted(true)
+                        .setUsage(Usage.newBuilder().setOutputTokens(7))
+                        .setModel("m")
+                        .setUpstreamCode("Throttling.RateQuota")
+                        .setUpstreamHttpStatus(429)
+                        .setUpstreamRequestId("up-1")
+                        .setAttempts(3)
                         .build()))
             .addDetails(Any.pack(RequestInfo.newBuilder().setRequestId("call-1").build()))
             .addDetails(
@@ -60,7 +71,11 @@ class DashgateExceptionTest {
     for (DashgateException it : new DashgateException[] {fault, copy(fault)}) {
       assertEquals(Status.Code.RESOURCE_EXHAUSTED, it.code());
       assertEquals("too fast", it.getMessage());
-      assertEquals("UPSTREAM_RATE", it.reason());
+      assertEquals(ErrorReason.UPSTREAM_RATE, it.reason());
+      assertEquals("UPSTREAM_RATE", it.rawReason());
+      assertEquals(7, it.usage().orElseThrow().getOutputTokens());
+      assertTrue(it.outputStarted());
+      assertEquals("m", it.model());
       assertEquals("Throttling.RateQuota", it.upstreamCode());
       assertEquals(OptionalInt.of(429), it.upstreamHttpStatus());
       assertEquals("up-1", it.upstreamRequestId());
@@ -85,7 +100,9 @@ class DashgateExceptionTest {
     DashgateException fault =
         DashgateException.from(status.withDescription("io exception"), null, "sent");
     assertEquals("io exception: refused: host:1", fault.getMessage());
-    assertEquals("", fault.reason());
+    assertEquals(ErrorReason.ERROR_REASON_UNSPECIFIED, fault.reason());
+    assertEquals("", fault.rawReason());
+    assertEquals(Optional.empty(), fault.usage());
     assertEquals("", fault.upstreamCode());
     assertEquals("sent", fault.requestId());
     assertEquals(OptionalInt.empty(), fault.attempts());

@@ -78,7 +78,7 @@ class ToolLoopTest {
                     1,
                     CallSettings.create()));
     assertEquals(Status.Code.FAILED_PRECONDITION, fault.code());
-    assertEquals("TOOL_ROUNDS", fault.reason());
+    assertEquals("TOOL_ROUNDS", fault.rawReason());
     assertEquals(2, gateway.requests.size());
     assertEquals(1, called.size());
   }
