@@ -23,16 +23,16 @@ func (a *Answer) Text() string {
 	return text.String()
 }
 
-// ReasoningText is what the model thought before it spoke.
+// ReasoningText is the reasoning of the answer.
 func (a *Answer) ReasoningText() string { return a.Message().GetReasoningText() }
 
-// Message is the answer as a turn, to be appended to the conversation.
+// Message is the answer as a message, to be appended to the conversation.
 func (a *Answer) Message() *dashgatev1.Message { return a.first().GetMessage() }
 
 // ToolCalls are the tools that the model asks for.
 func (a *Answer) ToolCalls() []*dashgatev1.ToolCall { return a.Message().GetToolCalls() }
 
-// Audio is the sound of the answer: 16-bit little-endian mono PCM at 24 kHz by default.
+// Audio is the audio of the answer: 16-bit little-endian mono PCM at 24 kHz by default.
 func (a *Answer) Audio() []byte {
 	var audio bytes.Buffer
 	for _, part := range a.Message().GetContent() {
@@ -44,7 +44,7 @@ func (a *Answer) Audio() []byte {
 // FinishReason is why the answer ended. A number that has no name is of a newer gateway.
 func (a *Answer) FinishReason() dashgatev1.FinishReason { return a.first().GetFinishReason() }
 
-// RawFinishReason is the same in DashScope's own word.
+// RawFinishReason is the finish reason as received from DashScope.
 func (a *Answer) RawFinishReason() string { return a.first().GetRawFinishReason() }
 
 // Choices are all the answers.
@@ -63,10 +63,10 @@ func (a *Answer) Warnings() []*dashgatev1.Warning { return a.Raw.GetWarnings() }
 // Model is the model that answered.
 func (a *Answer) Model() string { return a.Raw.GetModel() }
 
-// RequestID is the name of the call, as in the gateway's log.
+// RequestID is the request id, as in the gateway's log.
 func (a *Answer) RequestID() string { return a.Raw.GetRequestId() }
 
-// UpstreamRequestID is DashScope's name of the call, for its support.
+// UpstreamRequestID is DashScope's request id, for its support.
 func (a *Answer) UpstreamRequestID() string { return a.Raw.GetUpstreamRequestId() }
 
 func (a *Answer) first() *dashgatev1.Choice {

@@ -120,7 +120,7 @@ func (c *Client) Close() error {
 	return c.owned.Close()
 }
 
-// Converse asks for the next turn, and waits for the whole answer.
+// Converse returns the next answer as a whole.
 func (c *Client) Converse(
 	ctx context.Context, conversation *Conversation, options ...CallOption,
 ) (*Answer, error) {

@@ -16,7 +16,7 @@ func Text(text string) *dashgatev1.Content {
 	return &dashgatev1.Content{Kind: &dashgatev1.Content_Text{Text: text}}
 }
 
-// AudioFile makes a part of a sound in a file, which is read here: a path is never sent.
+// AudioFile returns an audio part from a file, which is read by the client: a path is never sent.
 func AudioFile(path string, options ...MediaOption) (*dashgatev1.Content, error) {
 	data, mimeType, err := read(path, options, "audio")
 	if err != nil {
@@ -25,18 +25,18 @@ func AudioFile(path string, options ...MediaOption) (*dashgatev1.Content, error)
 	return audio(data, mimeType), nil
 }
 
-// AudioBytes makes a part of a sound in memory.
+// AudioBytes returns an audio part from bytes.
 func AudioBytes(data []byte, options ...MediaOption) *dashgatev1.Content {
 	return audio(data, told(options, data, "", "audio"))
 }
 
-// AudioURI makes a part of a sound that is somewhere: http:, https:, oss: or data:.
+// AudioURI returns an audio part from a URI: http:, https:, oss: or data:.
 func AudioURI(uri string, options ...MediaOption) *dashgatev1.Content {
 	sound := &dashgatev1.Audio{MimeType: given(options), Source: &dashgatev1.Audio_Uri{Uri: uri}}
 	return &dashgatev1.Content{Kind: &dashgatev1.Content_Audio{Audio: sound}}
 }
 
-// ImageFile makes a part of a picture in a file, which is read here: a path is never sent.
+// ImageFile returns an image part from a file, which is read by the client: a path is never sent.
 func ImageFile(path string, options ...MediaOption) (*dashgatev1.Content, error) {
 	data, mimeType, err := read(path, options, "image")
 	if err != nil {
@@ -45,18 +45,18 @@ func ImageFile(path string, options ...MediaOption) (*dashgatev1.Content, error)
 	return image(data, mimeType), nil
 }
 
-// ImageBytes makes a part of a picture in memory.
+// ImageBytes returns an image part from bytes.
 func ImageBytes(data []byte, options ...MediaOption) *dashgatev1.Content {
 	return image(data, told(options, data, "", "image"))
 }
 
-// ImageURI makes a part of a picture that is somewhere: http:, https:, oss: or data:.
+// ImageURI returns an image part from a URI: http:, https:, oss: or data:.
 func ImageURI(uri string, options ...MediaOption) *dashgatev1.Content {
 	picture := &dashgatev1.Image{MimeType: given(options), Source: &dashgatev1.Image_Uri{Uri: uri}}
 	return &dashgatev1.Content{Kind: &dashgatev1.Content_Image{Image: picture}}
 }
 
-// VideoFile makes a part of a film in a file, which is read here: a path is never sent.
+// VideoFile returns a video part from a file, which is read by the client: a path is never sent.
 func VideoFile(path string, options ...MediaOption) (*dashgatev1.Content, error) {
 	data, mimeType, err := read(path, options, "video")
 	if err != nil {
@@ -65,18 +65,18 @@ func VideoFile(path string, options ...MediaOption) (*dashgatev1.Content, error)
 	return video(data, mimeType), nil
 }
 
-// VideoBytes makes a part of a film in memory.
+// VideoBytes returns a video part from bytes.
 func VideoBytes(data []byte, options ...MediaOption) *dashgatev1.Content {
 	return video(data, told(options, data, "", "video"))
 }
 
-// VideoURI makes a part of a film that is somewhere: http:, https:, oss: or data:.
+// VideoURI returns a video part from a URI: http:, https:, oss: or data:.
 func VideoURI(uri string, options ...MediaOption) *dashgatev1.Content {
 	film := &dashgatev1.Video{MimeType: given(options), Source: &dashgatev1.Video_Uri{Uri: uri}}
 	return &dashgatev1.Content{Kind: &dashgatev1.Content_Video{Video: film}}
 }
 
-// VideoFrames makes a part of a film from its frames: parts that the functions for pictures made.
+// VideoFrames returns a video part from its frames: parts of the functions for images.
 func VideoFrames(frames ...*dashgatev1.Content) *dashgatev1.Content {
 	pictures := new(dashgatev1.VideoFrames)
 	for _, frame := range frames {

@@ -12,10 +12,10 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// Stream is an answer as it is made. It is read once, by one goroutine. Read it to its end, or close
+// Stream is a streamed answer. It is read once, by one goroutine. Read it to its end, or close
 // it: leaving a loop over it closes it too.
 type Stream struct {
-	// RequestID is the name of the call.
+	// RequestID is the request id of the call.
 	RequestID string
 
 	ctx    context.Context
@@ -28,8 +28,7 @@ type Stream struct {
 	end    error
 }
 
-// Stream asks for the next turn, and gives it as it is made. What goes wrong is told where the
-// stream is read.
+// Stream returns the next answer as a stream. Errors are returned where the stream is read.
 func (c *Client) Stream(
 	ctx context.Context, conversation *Conversation, options ...CallOption,
 ) *Stream {

@@ -1,4 +1,4 @@
-// Asks about a sound file, and prints the answer: ask FILE [QUESTION].
+// Asks about an audio file, and prints the answer: ask FILE [QUESTION].
 #include <dashgate/dashgate.h>
 
 #include <chrono>

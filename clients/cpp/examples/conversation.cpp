@@ -1,4 +1,4 @@
-// Several turns about sounds, one of them uploaded: conversation FILE LARGE_FILE.
+// Several turns about audio files, one of them uploaded: conversation FILE LARGE_FILE.
 #include <dashgate/dashgate.h>
 
 #include <exception>

@@ -1,4 +1,4 @@
-// Prints an answer as it is made, and cancels it after a while: stream [QUESTION].
+// Prints an answer as a stream, and cancels it after a while: stream [QUESTION].
 #include <dashgate/dashgate.h>
 
 #include <chrono>

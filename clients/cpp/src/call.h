@@ -14,7 +14,7 @@
 
 namespace dashgate::detail {
 
-// The deadline of a call that answers once, unless somebody says another.
+// The default deadline of a unary call.
 constexpr std::chrono::milliseconds kUnaryTimeout = std::chrono::minutes(10);
 
 // A random UUID, version 4.

@@ -7,7 +7,7 @@ import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.ErrorReason;
 import java.util.concurrent.CompletableFuture;
 
-/** Prints an answer while it is made: {@code stream [QUESTION]}. */
+/** Prints an answer as a stream: {@code stream [QUESTION]}. */
 public final class Stream {
   private Stream() {}
 

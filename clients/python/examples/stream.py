@@ -1,4 +1,4 @@
-"""Prints an answer as it is made, and leaves another one early: with threads, and with asyncio."""
+"""Prints an answer as a stream, and leaves another one early: with threads, and with asyncio."""
 
 import asyncio
 

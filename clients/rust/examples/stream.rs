@@ -1,4 +1,4 @@
-//! Prints an answer as it is made: `stream [QUESTION]`.
+//! Prints an answer as a stream: `stream [QUESTION]`.
 
 use std::io::Write;
 use std::time::Duration;

@@ -39,22 +39,22 @@ impl Answer {
         &self.text
     }
 
-    /// What the model thought before it spoke.
+    /// The reasoning of the answer.
     pub fn reasoning_text(&self) -> &str {
         &self.message.reasoning_text
     }
 
-    /// The answer as a turn; [`crate::Conversation::append`] takes it.
+    /// The answer as a message, for [`crate::Conversation::append`].
     pub fn message(&self) -> &Message {
         &self.message
     }
 
-    /// The tools that the model asks for.
+    /// The tool calls of the answer.
     pub fn tool_calls(&self) -> &[ToolCall] {
         &self.message.tool_calls
     }
 
-    /// The bytes of what was spoken, joined; empty if nothing was.
+    /// The bytes of the answer's audio, joined; empty if there is none.
     pub fn audio(&self) -> Bytes {
         let mut pieces =
             self.message
@@ -86,7 +86,7 @@ impl Answer {
             .map_or(FinishReason::Unspecified, Choice::finish_reason)
     }
 
-    /// The same in DashScope's own word.
+    /// The finish reason as received from DashScope.
     pub fn raw_finish_reason(&self) -> &str {
         self.first()
             .map_or("", |choice| choice.raw_finish_reason.as_str())
@@ -97,12 +97,12 @@ impl Answer {
         self.raw.usage.as_ref()
     }
 
-    /// The name of the call, as in the gateway's log.
+    /// The request id, as in the gateway's log.
     pub fn request_id(&self) -> &str {
         &self.raw.request_id
     }
 
-    /// DashScope's name of the call, for its support.
+    /// DashScope's request id, for its support.
     pub fn upstream_request_id(&self) -> &str {
         &self.raw.upstream_request_id
     }

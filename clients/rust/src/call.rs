@@ -20,11 +20,11 @@ use crate::retry::Attempts;
 use crate::v1;
 use crate::v1::conversation_service_client::ConversationServiceClient;
 
-/// The answer is wanted whole.
+/// The answer is returned as a whole.
 #[derive(Debug)]
 pub enum Whole {}
 
-/// The answer is wanted as it is made.
+/// The answer is returned as a stream.
 #[derive(Debug)]
 pub enum Streamed {}
 
@@ -74,8 +74,8 @@ impl<Kind> Call<Kind> {
         self
     }
 
-    /// The name of this call: a second one with the same name and content gets the same answer, and
-    /// costs nothing. Without it: a UUID, the same for all attempts.
+    /// The request id (idempotency key): a second call with the same id and content returns the same
+    /// answer and is not billed. Default: a UUID, the same for all attempts.
     pub fn request_id(mut self, id: impl Into<String>) -> Self {
         self.request_id = Some(id.into());
         self

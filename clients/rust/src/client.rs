@@ -56,14 +56,14 @@ impl Client {
         ClientBuilder::default()
     }
 
-    /// One turn, the whole answer at once: `client.converse(&conversation).await?`.
+    /// Returns the next answer as a whole: `client.converse(&conversation).await?`.
     ///
     /// Its deadline is 10 minutes unless the client or the call has another.
     pub fn converse(&self, conversation: impl Into<v1::Conversation>) -> Call<Whole> {
         Call::new(self.clone(), conversation.into())
     }
 
-    /// One turn, as it is made: `client.stream(&conversation).await?`.
+    /// Returns the next answer as a stream: `client.stream(&conversation).await?`.
     ///
     /// It has no deadline unless the client or the call has one.
     pub fn stream(&self, conversation: impl Into<v1::Conversation>) -> Call<Streamed> {

@@ -1,4 +1,4 @@
-//! The parts of a turn: text, sounds, pictures, films.
+//! The parts of a message: text, audio, images and video.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ pub fn text(text: impl Into<String>) -> Content {
     Content::from(text.into())
 }
 
-/// A sound: `audio("sentence.wav")`, `audio("https://...")`, `audio(bytes)`. A file is read at once.
+/// Audio: `audio("sentence.wav")`, `audio("https://...")`, `audio(bytes)`. A file is read at once.
 pub async fn audio(media: impl Into<Media>) -> Result<Content, Error> {
     let (source, mime_type) = media.into().read("audio").await?;
     let source = Some(match source {
@@ -28,12 +28,12 @@ pub async fn audio(media: impl Into<Media>) -> Result<Content, Error> {
     })))
 }
 
-/// A picture: `image("cat.png")`, `image("https://...")`, `image(bytes)`. A file is read at once.
+/// An image: `image("cat.png")`, `image("https://...")`, `image(bytes)`. A file is read at once.
 pub async fn image(media: impl Into<Media>) -> Result<Content, Error> {
     Ok(of(Kind::Image(picture(media.into()).await?)))
 }
 
-/// A film: `video("film.mp4")`, `video("https://...")`, `video(bytes)`. A file is read at once.
+/// A video: `video("video.mp4")`, `video("https://...")`, `video(bytes)`. A file is read at once.
 pub async fn video(media: impl Into<Media>) -> Result<Content, Error> {
     let (source, mime_type) = media.into().read("video").await?;
     let source = Some(match source {
@@ -47,7 +47,7 @@ pub async fn video(media: impl Into<Media>) -> Result<Content, Error> {
     })))
 }
 
-/// A film as its pictures, in their order.
+/// A video as a list of frames.
 pub async fn video_frames<M: Into<Media>>(
     pictures: impl IntoIterator<Item = M>,
 ) -> Result<Content, Error> {
@@ -186,7 +186,7 @@ impl From<String> for Content {
     }
 }
 
-/// What a turn can be said to hold: a string, one part, or several.
+/// The content of a message: a string, one part, or several.
 pub trait Contents {
     /// Its parts, in order.
     fn contents(self) -> Vec<Content>;

@@ -1,11 +1,11 @@
-//! A conversation as a value that grows by turns.
+//! A conversation as a value to which messages are appended.
 
 use crate::answer::Answer;
 use crate::content::Contents;
 use crate::v1;
 use crate::v1::{Content, Message, Role, ToolCall, ToolChoice, ToolChoiceMode, tool_choice};
 
-/// A conversation: the turns so far, and the tools that the model may call. The gateway keeps
+/// A conversation: the messages so far, and the tools that the model may call. The gateway keeps
 /// nothing, so all of it is sent with each call.
 ///
 /// ```

@@ -1,4 +1,4 @@
-//! An answer as it is made.
+//! A streamed answer.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::fold::Fold;
 use crate::v1::converse_stream_response::Event;
 use crate::v1::{ConverseStreamResponse, delta};
 
-/// An answer as it is made: a [`Stream`] of events. Dropping it cancels the call.
+/// A streamed answer: a [`Stream`] of events. Dropping it cancels the call.
 ///
 /// ```no_run
 /// # async fn ask(client: dashgate_client::Client) -> Result<(), dashgate_client::Error> {
@@ -83,7 +83,7 @@ impl Events {
         }
     }
 
-    /// The name of this call.
+    /// The request id of this call.
     pub fn request_id(&self) -> &str {
         &self.request_id
     }

@@ -11,7 +11,7 @@ use crate::v1::{
     ConverseStreamResponse, Delta, Image, Logprobs, Message, Role, ToolCall, audio, content, image,
 };
 
-/// The MIME type of sound that comes in pieces: 16-bit little-endian mono at 24 kHz.
+/// The MIME type of streamed audio: 16-bit little-endian mono at 24 kHz.
 const STREAMED_AUDIO: &str = "audio/pcm";
 
 /// Adds events up.

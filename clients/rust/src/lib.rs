@@ -15,11 +15,11 @@
 //! ```
 //!
 //! - [`Client`] is a handle: cheap to clone, shared between tasks, connected at its first call.
-//! - [`Client::converse`] gives the whole [`Answer`], [`Client::stream`] gives it [as it is
-//!   made](Events), [`Client::upload`] takes a large file, and [`Client::run_tools`] lets the model
+//! - [`Client::converse`] returns the whole [`Answer`], [`Client::stream`] a [stream of
+//!   events](Events), [`Client::upload`] takes a large file, and [`Client::run_tools`] lets the model
 //!   call functions.
-//! - [`text`], [`audio`], [`image`], [`video`] make the parts of a turn. A file is read here: its path
-//!   is never sent.
+//! - [`text`], [`audio`], [`image`], [`video`] make the parts of a message. A file is read by the client:
+//!   its path is never sent.
 //! - [`Error`] says what to do next: its code, its reason, whether and when to call again.
 //! - Dropping a future or a stream cancels its call, at the gateway and at DashScope.
 //! - The messages and clients that the schema generates are in [`v1`], and nothing hides them.

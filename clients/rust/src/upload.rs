@@ -95,9 +95,9 @@ impl From<Vec<u8>> for UploadSource {
 /// # async fn ask(client: dashgate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// use dashgate_client::{Conversation, Media, text, video};
 ///
-/// let film = client.upload("qwen3-vl-plus", "film.mp4").await?;
+/// let uploaded = client.upload("qwen3-vl-plus", "video.mp4").await?;
 /// let mut conversation = Conversation::new("qwen3-vl-plus");
-/// conversation.user([video(Media::uri(film.uri)).await?, text("What happens?")]);
+/// conversation.user([video(Media::uri(uploaded.uri)).await?, text("What happens?")]);
 /// # Ok(())
 /// # }
 /// ```

@@ -1,4 +1,4 @@
-// A conversation of several turns about a sound: `conversation [FILE]`, examples/sentence-en.wav for one.
+// A conversation of several turns about a recording: `conversation [FILE]`.
 import { argv } from "node:process";
 
 // region conversation

@@ -1,4 +1,4 @@
-// Prints an answer as it is made: `stream [QUESTION]`.
+// Prints an answer as a stream: `stream [QUESTION]`.
 import { Client, Conversation, DashgateError, ErrorReason } from "dashgate";
 
 const question = process.argv[2] ?? "Tell me about the harbour at night.";

@@ -28,28 +28,28 @@ export class Answer {
     return this.raw.choices;
   }
 
-  /** The turn, to be appended to the conversation. */
+  /** The answer as a message, to be appended to the conversation. */
   get message(): Message | undefined {
     return this.#first?.message;
   }
 
-  /** What was said. */
+  /** The texts of the answer, joined. */
   get text(): string {
     const content = this.message?.content ?? [];
     return content.map(({ kind }) => (kind.case === "text" ? kind.value : "")).join("");
   }
 
-  /** What the model thought before it spoke. */
+  /** The reasoning of the answer. */
   get reasoningText(): string {
     return this.message?.reasoningText ?? "";
   }
 
-  /** The tools that the model asks for. */
+  /** The tool calls of the answer. */
   get toolCalls(): readonly ToolCall[] {
     return this.message?.toolCalls ?? [];
   }
 
-  /** The bytes of what was spoken: 16-bit little-endian mono PCM at 24 kHz unless asked otherwise. */
+  /** The bytes of the answer's audio: 16-bit little-endian mono PCM at 24 kHz by default. */
   get audio(): Uint8Array<ArrayBuffer> {
     const content = this.message?.content ?? [];
     return join(
@@ -64,7 +64,7 @@ export class Answer {
     return this.#first?.finishReason ?? FinishReason.UNSPECIFIED;
   }
 
-  /** The same in DashScope's own word, so that a new one is not lost. */
+  /** The finish reason as received from DashScope, so that a new one is not lost. */
   get rawFinishReason(): string {
     return this.#first?.rawFinishReason ?? "";
   }
@@ -79,12 +79,12 @@ export class Answer {
     return this.raw.warnings;
   }
 
-  /** The name of the call: yours, or the one that the client made up. */
+  /** The request id: yours, or the one that the client generated. */
   get requestId(): string {
     return this.raw.requestId;
   }
 
-  /** DashScope's name of the call, for its support. */
+  /** DashScope's request id, for its support. */
   get upstreamRequestId(): string {
     return this.raw.upstreamRequestId;
   }

@@ -15,7 +15,7 @@ const MAX_TIMEOUT_MS = 99_999_999;
 
 /** What each call may be given. */
 export interface CallOptions {
-  /** The name of the call. A second one with the same name gets the same answer. Default: a UUID. */
+  /** The request id (idempotency key): a second call with it gets the same answer. Default: a UUID. */
   readonly requestId?: string | undefined;
   /** The deadline of the whole call, retries included. `Infinity` for none. */
   readonly timeoutMs?: number | undefined;

@@ -42,7 +42,7 @@ export interface ClientSettings {
   readonly metadata?: Metadata | undefined;
 }
 
-/** A turn, and how to answer it. */
+/** Options of a call. */
 export interface ConverseOptions extends CallOptions {
   /** How to answer, for example `{ temperature: 0.2 }`. Default: as the model does. */
   readonly options?: MessageInitShape<typeof GenerationOptionsSchema> | undefined;
@@ -86,7 +86,7 @@ export class BaseClient implements Disposable {
     this.#shut = shut;
   }
 
-  /** Asks for one turn, and gives the whole answer. */
+  /** Returns the next answer as a whole. */
   async converse(
     conversation: Conversation | RawConversation,
     options: ConverseOptions = {},
@@ -103,7 +103,7 @@ export class BaseClient implements Disposable {
     });
   }
 
-  /** Asks for one turn, and gives the answer as it is made. */
+  /** Returns the next answer as a stream. */
   stream(
     conversation: Conversation | RawConversation,
     options: ConverseOptions = {},
@@ -129,7 +129,7 @@ export class BaseClient implements Disposable {
 
   /**
    * Declares the tools and asks; runs what the model calls, in order, tells it the results and asks
-   * again, until it calls nothing more. All turns are appended to the conversation.
+   * again, until it calls nothing more. All messages are appended to the conversation.
    */
   async runTools(
     conversation: Conversation,

@@ -22,17 +22,17 @@ export interface MediaOptions {
   readonly mimeType?: string | undefined;
 }
 
-/** How to look at a picture. */
+/** Hints for the processing of an image. */
 export interface ImageOptions extends MediaOptions {
-  /** The picture is scaled up to at least this many pixels. */
+  /** The image is scaled up to at least this many pixels. */
   readonly minPixels?: number | undefined;
-  /** The picture is scaled down to at most this many pixels. */
+  /** The image is scaled down to at most this many pixels. */
   readonly maxPixels?: number | undefined;
-  /** Turn the picture upright before reading it. */
+  /** Rotates the image upright before it is read. */
   readonly enableRotate?: boolean | undefined;
 }
 
-/** How to look at a film. */
+/** Hints for the processing of a video. */
 export interface VideoOptions extends MediaOptions {
   /** Frames per second to look at; for a list of frames, the rate at which they were taken. */
   readonly fps?: number | undefined;

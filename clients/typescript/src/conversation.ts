@@ -1,5 +1,5 @@
 /**
- * A conversation as a value: the turns so far.
+ * A conversation as a value: the messages so far.
  */
 import { clone, create } from "@bufbuild/protobuf";
 
@@ -32,7 +32,7 @@ const MODES = {
 } as const;
 
 /**
- * The turns so far, and the tools that the model may call. The gateway keeps nothing: all of it is
+ * The messages so far, and the tools that the model may call. The gateway keeps nothing: all of it is
  * sent with each call. A text stands for `text(...)` wherever content is asked for.
  */
 export class Conversation {
@@ -54,17 +54,17 @@ export class Conversation {
     return conversation;
   }
 
-  /** A conversation of its own that begins with these turns: a fork. */
+  /** A copy: an independent conversation that starts with these messages. */
   copy(): Conversation {
     return Conversation.of(clone(ConversationSchema, this.raw));
   }
 
-  /** Appends a turn of the one who asks. */
+  /** Appends a message of the user. */
   user(...content: (Content | string)[]): this {
     return this.#add(Role.USER, content);
   }
 
-  /** Appends a turn of the model that you write yourself. */
+  /** Appends a message of the assistant, as an example. */
   assistant(...content: (Content | string)[]): this {
     return this.#add(Role.ASSISTANT, content);
   }

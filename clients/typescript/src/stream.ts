@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * An answer as it is made.
+ * A streamed answer.
  */
 import { Answer } from "./answer.js";
 import type { Call } from "./call.js";
@@ -41,7 +41,7 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     this.#events = this.#run();
   }
 
-  /** The name of the call, once it has begun. */
+  /** The request id, once the call has begun. */
   get requestId(): string | undefined {
     return this.#call?.requestId;
   }

@@ -15,11 +15,11 @@ class Answer {
 
   // The texts of choice 0, joined.
   std::string text() const;
-  // What the model thought before it spoke.
+  // The reasoning of the answer.
   const std::string& reasoning_text() const noexcept { return message().reasoning_text(); }
   // Choice 0's message, to be appended to the conversation. Empty if there is no such choice.
   const v1::Message& message() const noexcept { return first().message(); }
-  // What the model wants to be called.
+  // The tool calls of the answer.
   const google::protobuf::RepeatedPtrField<v1::ToolCall>& tool_calls() const noexcept {
     return message().tool_calls();
   }
@@ -33,7 +33,7 @@ class Answer {
   const google::protobuf::RepeatedPtrField<v1::Warning>& warnings() const noexcept {
     return raw_.warnings();
   }
-  // The name of the call, as in the gateway's log, and DashScope's name of it.
+  // The request id, as in the gateway's log, and DashScope's.
   const std::string& request_id() const noexcept { return raw_.request_id(); }
   const std::string& upstream_request_id() const noexcept { return raw_.upstream_request_id(); }
   // The model that answered, after the operator's mapping.

@@ -43,10 +43,10 @@ class Client {
   Client& operator=(Client&&) noexcept;
   ~Client();
 
-  // One turn, the whole answer at once.
+  // Returns the next answer as a whole.
   Answer converse(const Conversation& conversation, const CallOptions& options = {}) const;
 
-  // One turn, as it is made.
+  // Returns the next answer as a stream.
   Stream stream(const Conversation& conversation, const CallOptions& options = {}) const;
 
   // Declares the tools, asks, calls what the model wants, and asks again, until the model wants

@@ -1,4 +1,4 @@
-// What a turn is made of: text, sound, pictures and films.
+// The parts of a message: text, audio, images and video.
 #ifndef DASHGATE_CONTENT_H_
 #define DASHGATE_CONTENT_H_
 
@@ -50,7 +50,7 @@ v1::Content text(std::string text);
 v1::Content audio(const Source& source, std::string mime_type = {});
 v1::Content image(const Source& source, std::string mime_type = {});
 v1::Content video(const Source& source, std::string mime_type = {});
-// A film as pictures in their order.
+// A video as a list of frames.
 v1::Content video(const std::vector<Source>& frames, const std::string& mime_type = {});
 
 // The MIME type of a medium that begins with these bytes and has this name; empty if neither tells.

@@ -1,4 +1,4 @@
-// A conversation as a value that grows by turns.
+// A conversation as a value to which messages are appended.
 #ifndef DASHGATE_CONVERSATION_H_
 #define DASHGATE_CONVERSATION_H_
 
@@ -13,7 +13,7 @@
 
 namespace dashgate {
 
-// The turns so far, and the tools that the model may call. The caller sends all of it with each
+// The messages so far, and the tools that the model may call. The caller sends all of it with each
 // call; the gateway keeps nothing.
 //
 //   dashgate::Conversation conversation("qwen-audio-turbo");
@@ -23,13 +23,13 @@ class Conversation {
   explicit Conversation(std::string model, std::string system = {});
   explicit Conversation(v1::Conversation raw);
 
-  // Adds a turn of the user. A part is what a content function makes, a vector of such, or a
+  // Appends a message of the user. A part is what a content function makes, a vector of such, or a
   // string.
   template <class... Parts>
   Conversation& user(Parts&&... parts) {
     return add(v1::ROLE_USER, collect(std::forward<Parts>(parts)...));
   }
-  // Adds a turn of the model, as if it had said so.
+  // Appends a message of the assistant, as an example.
   template <class... Parts>
   Conversation& assistant(Parts&&... parts) {
     return add(v1::ROLE_ASSISTANT, collect(std::forward<Parts>(parts)...));
@@ -67,7 +67,7 @@ class Conversation {
       contents.insert(contents.end(), part.begin(), part.end());
     } else {
       static_assert(std::is_constructible_v<std::string, Part>,
-                    "a part of a turn is a dashgate::v1::Content, a vector of them, or a string");
+                    "a part is a dashgate::v1::Content, a vector of them, or a string");
       contents.push_back(text(std::string(std::forward<Part>(part))));
     }
   }

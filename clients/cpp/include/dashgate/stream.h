@@ -1,4 +1,4 @@
-// An answer as it is made.
+// A streamed answer.
 #ifndef DASHGATE_STREAM_H_
 #define DASHGATE_STREAM_H_
 
@@ -97,7 +97,7 @@ class Stream {
   // called from any thread.
   void cancel() noexcept;
 
-  // The name of the call.
+  // The request id of the call.
   const std::string& request_id() const noexcept;
 
  private:

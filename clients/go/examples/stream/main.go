@@ -1,4 +1,4 @@
-// Command stream prints an answer as it is made, and leaves another one early.
+// Command stream prints an answer as a stream, and leaves another one early.
 package main
 
 import (

@@ -170,7 +170,7 @@ class Settings:
         return _finite(_first(timeout, self.timeout, UNARY_TIMEOUT))
 
     def stream_timeout(self, timeout: float | None) -> float | None:
-        """Choose the deadline of a stream: none, unless somebody asked for one."""
+        """Return the deadline of a stream: none by default."""
         return _finite(_first(timeout, self.timeout))
 
 

@@ -118,7 +118,7 @@ class AsyncClient:
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> AsyncStream:
-        """Ask for the next turn, and get it as it is made. Call it where the loop runs."""
+        """Return the next answer as a stream. Call it where the loop runs."""
         request = stream_request(conversation, options, request_id)
         call = self._lines.here().conversations.ConverseStream(
             request,
@@ -175,8 +175,8 @@ class AsyncClient:
     ) -> Answer:
         """Converse, call what the model asks for, and go on until it asks for nothing more.
 
-        All turns are appended to the conversation. `timeout` is each call's own. A function may be
-        a coroutine function; what it raises is raised here.
+        All messages are appended to the conversation. `timeout` is each call's own. A function may
+        be a coroutine function; what it raises is raised here.
         """
         known = {tool.name: tool for tool in tools}
         conversation.declare(*known.values())
@@ -233,7 +233,7 @@ class AsyncClient:
 
 
 class AsyncStream:
-    """An answer as it is made: its items are the events.
+    """A streamed answer: its items are the events.
 
     It is read once. Leaving it early (`break`, `close`, the end of an `async with`, the task's
     cancellation, or when nothing refers to it any more) ends the call.
@@ -252,7 +252,7 @@ class AsyncStream:
         self._fault: BaseException | None = None
         self._expired = False
         self.request_id = request_id
-        """The name of the call."""
+        """The request id of the call."""
 
     async def __aiter__(self) -> AsyncIterator[v1.ConverseStreamResponse]:
         try:

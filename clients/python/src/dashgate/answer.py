@@ -31,12 +31,12 @@ class Answer:
 
     @property
     def reasoning_text(self) -> str:
-        """What the model thought before it spoke."""
+        """The reasoning of the answer."""
         return self.message.reasoning_text
 
     @property
     def message(self) -> v1.Message:
-        """The answer as a turn, to be appended to the conversation."""
+        """The answer as a message, to be appended to the conversation."""
         return self.raw.choices[0].message if self.raw.choices else v1.Message()
 
     @property
@@ -46,7 +46,7 @@ class Answer:
 
     @property
     def audio(self) -> bytes:
-        """The sound of the answer: 16-bit little-endian mono PCM at 24 kHz by default."""
+        """The audio of the answer: 16-bit little-endian mono PCM at 24 kHz by default."""
         return b"".join(part.audio.data for part in self.message.content)
 
     @property
@@ -58,7 +58,7 @@ class Answer:
 
     @property
     def raw_finish_reason(self) -> str:
-        """The same in DashScope's own word."""
+        """The finish reason as received from DashScope."""
         return self.raw.choices[0].raw_finish_reason if self.raw.choices else ""
 
     @property
@@ -88,12 +88,12 @@ class Answer:
 
     @property
     def request_id(self) -> str:
-        """The name of the call, as in the gateway's log."""
+        """The request id, as in the gateway's log."""
         return self.raw.request_id
 
     @property
     def upstream_request_id(self) -> str:
-        """DashScope's name of the call, for its support."""
+        """DashScope's request id, for its support."""
         return self.raw.upstream_request_id
 
     def __repr__(self) -> str:

@@ -141,7 +141,7 @@ class Client:
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> Stream:
-        """Ask for the next turn, and get it as it is made."""
+        """Return the next answer as a stream."""
         request = stream_request(conversation, options, request_id)
         line = self._connected()
         call = line.conversations.ConverseStream(
@@ -197,7 +197,7 @@ class Client:
     ) -> Answer:
         """Converse, call what the model asks for, and go on until it asks for nothing more.
 
-        All turns are appended to the conversation. `timeout` is each call's own. What a function
+        All messages are appended to the conversation. `timeout` is each call's own. What a function
         raises is raised here.
         """
         known = {tool.name: tool for tool in tools}
@@ -287,7 +287,7 @@ class AnswerFuture:
     def __init__(self, call: _Pending[v1.ConverseResponse], request_id: str) -> None:
         self._call = call
         self.request_id = request_id
-        """The name of the call."""
+        """The request id of the call."""
 
     def result(self) -> Answer:
         """Wait for the answer. Raises `concurrent.futures.CancelledError` after `cancel`."""
@@ -303,7 +303,7 @@ class AnswerFuture:
 
 
 class Stream:
-    """An answer as it is made: its items are the events.
+    """A streamed answer: its items are the events.
 
     It is read once. Leaving it early (`break`, `close`, the end of a `with`, or when nothing refers
     to it any more) ends the call.
@@ -320,7 +320,7 @@ class Stream:
         self._fault: BaseException | None = None
         self._cancelled = False
         self.request_id = request_id
-        """The name of the call."""
+        """The request id of the call."""
         watch.add(wait)
 
     def __iter__(self) -> Iterator[v1.ConverseStreamResponse]:

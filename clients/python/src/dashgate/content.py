@@ -1,4 +1,4 @@
-"""Parts of a message: text, sound, pictures and films.
+"""Parts of a message: text, audio, images and video.
 
 Files are read here, by the client: a path is never sent. What a medium is, is told by its first
 bytes, then by the file's extension, else it is left to the gateway.
@@ -170,7 +170,7 @@ def text(value: str) -> v1.Content:
 
 
 def audio(source: Source, *, mime_type: str = "") -> v1.Content:
-    """Make a part of a sound, from a URI, a path or bytes."""
+    """Make an audio part, from a URI, a path or bytes."""
     uri, data, mime_type = _medium(source, mime_type, "audio")
     if uri is not None:
         return v1.Content(audio=v1.Audio(uri=uri, mime_type=mime_type))
@@ -178,12 +178,12 @@ def audio(source: Source, *, mime_type: str = "") -> v1.Content:
 
 
 def image(source: Source, *, mime_type: str = "") -> v1.Content:
-    """Make a part of a picture, from a URI, a path or bytes."""
+    """Make an image part, from a URI, a path or bytes."""
     return v1.Content(image=_picture(source, mime_type))
 
 
 def video(source: Source | Sequence[Source], *, mime_type: str = "") -> v1.Content:
-    """Make a part of a film, from a URI, a path, bytes, or a list of pictures: its frames."""
+    """Make a video part, from a URI, a path, bytes, or a list of images: its frames."""
     if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
         frames = v1.VideoFrames(frames=[_picture(frame, mime_type) for frame in source])
         return v1.Content(video=v1.Video(frames=frames))

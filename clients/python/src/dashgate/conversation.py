@@ -1,4 +1,4 @@
-"""A conversation as a value: turns and answers are appended, and all of it is sent each time."""
+"""A conversation as a value: messages and answers are appended, and all of it is sent each time."""
 
 from __future__ import annotations
 

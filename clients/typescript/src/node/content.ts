@@ -17,17 +17,17 @@ import {
 } from "../content.js";
 import type { Content } from "../gen/dashgate/v1/content_pb.js";
 
-/** A part that is a sound, from a path, from bytes or from an address. */
+/** An audio part, from a path, from bytes or from a URI. */
 export function audio(source: MediaSource, options: MediaOptions = {}): Promise<Content> {
   return audioContent(source, options, read);
 }
 
-/** A part that is a picture, from a path, from bytes or from an address. */
+/** An image part, from a path, from bytes or from a URI. */
 export function image(source: MediaSource, options: ImageOptions = {}): Promise<Content> {
   return imageContent(source, options, read);
 }
 
-/** A part that is a film, from a path, from bytes or from an address; or a list of its frames. */
+/** A video part, from a path, from bytes or from a URI; or a list of its frames. */
 export function video(
   source: MediaSource | readonly MediaSource[],
   options: VideoOptions = {},

@@ -13,17 +13,17 @@ import {
 } from "../content.js";
 import type { Content } from "../gen/dashgate/v1/content_pb.js";
 
-/** A part that is a sound, from a `File` or `Blob`, from bytes or from an address. */
+/** An audio part, from a `File` or `Blob`, from bytes or from a URI. */
 export function audio(source: MediaSource, options: MediaOptions = {}): Promise<Content> {
   return audioContent(source, options, refuse);
 }
 
-/** A part that is a picture, from a `File` or `Blob`, from bytes or from an address. */
+/** An image part, from a `File` or `Blob`, from bytes or from a URI. */
 export function image(source: MediaSource, options: ImageOptions = {}): Promise<Content> {
   return imageContent(source, options, refuse);
 }
 
-/** A part that is a film, from a `File` or `Blob`, bytes or an address; or a list of its frames. */
+/** A video part, from a `File` or `Blob`, bytes or a URI; or a list of its frames. */
 export function video(
   source: MediaSource | readonly MediaSource[],
   options: VideoOptions = {},

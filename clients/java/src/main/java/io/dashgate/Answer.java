@@ -58,7 +58,7 @@ public final class Answer {
   }
 
   /**
-   * What the model thought before it spoke.
+   * The reasoning of the answer.
    *
    * @return the thoughts, empty if there are none
    */
@@ -67,7 +67,7 @@ public final class Answer {
   }
 
   /**
-   * The answer as a turn of the conversation.
+   * The answer as a message, to be appended to the conversation.
    *
    * @return the message, to be appended
    */
@@ -85,7 +85,7 @@ public final class Answer {
   }
 
   /**
-   * What was spoken: 16-bit little-endian mono PCM at 24 kHz, unless the call's options say
+   * The answer's audio: 16-bit little-endian mono PCM at 24 kHz, unless the call's options say
    * otherwise.
    *
    * @return the bytes of the audio parts, joined
@@ -135,7 +135,7 @@ public final class Answer {
   }
 
   /**
-   * The name of the call, in the gateway's log too.
+   * The request id, as in the gateway's log.
    *
    * @return the name that was sent
    */
@@ -144,7 +144,7 @@ public final class Answer {
   }
 
   /**
-   * DashScope's name of the call, for its support.
+   * DashScope's request id, for its support.
    *
    * @return the name
    */

@@ -15,7 +15,7 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 
 /**
- * An answer as it is made. Read it by one thread, as events or as texts, to its end; or close it
+ * A streamed answer. Read it by one thread, as events or as texts, to its end; or close it
  * early, which ends the call at once. Any thread may close it.
  *
  * <pre>{@code
@@ -124,7 +124,7 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
   }
 
   /**
-   * The name of the call, in the gateway's log too.
+   * The request id, as in the gateway's log.
    *
    * @return the name that was sent
    */

@@ -15,7 +15,7 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * Parts of a turn: texts, sounds, pictures and films.
+ * Parts of a message: text, audio, images and video.
  *
  * <p>A medium is a file, its bytes, or a URI. Where a string is given, it is a URI if it begins
  * with {@code http:}, {@code https:}, {@code oss:} or {@code data:}, and a path otherwise. A file
@@ -41,7 +41,7 @@ public final class Contents {
   }
 
   /**
-   * A sound.
+   * Audio.
    *
    * @param pathOrUri a file, or a URI
    * @return the part
@@ -51,7 +51,7 @@ public final class Contents {
   }
 
   /**
-   * A sound.
+   * Audio.
    *
    * @param pathOrUri a file, or a URI
    * @param mimeType for example {@code audio/wav}
@@ -62,7 +62,7 @@ public final class Contents {
   }
 
   /**
-   * A sound.
+   * Audio.
    *
    * @param file a file
    * @return the part
@@ -72,7 +72,7 @@ public final class Contents {
   }
 
   /**
-   * A sound.
+   * Audio.
    *
    * @param file a file
    * @param mimeType for example {@code audio/wav}
@@ -83,7 +83,7 @@ public final class Contents {
   }
 
   /**
-   * A sound.
+   * Audio.
    *
    * @param data the bytes of a file
    * @return the part
@@ -93,7 +93,7 @@ public final class Contents {
   }
 
   /**
-   * A sound.
+   * Audio.
    *
    * @param data the bytes of a file
    * @param mimeType for example {@code audio/wav}
@@ -104,7 +104,7 @@ public final class Contents {
   }
 
   /**
-   * A picture.
+   * An image.
    *
    * @param pathOrUri a file, or a URI
    * @return the part
@@ -114,7 +114,7 @@ public final class Contents {
   }
 
   /**
-   * A picture.
+   * An image.
    *
    * @param pathOrUri a file, or a URI
    * @param mimeType for example {@code image/png}
@@ -125,7 +125,7 @@ public final class Contents {
   }
 
   /**
-   * A picture.
+   * An image.
    *
    * @param file a file
    * @return the part
@@ -135,7 +135,7 @@ public final class Contents {
   }
 
   /**
-   * A picture.
+   * An image.
    *
    * @param file a file
    * @param mimeType for example {@code image/png}
@@ -146,7 +146,7 @@ public final class Contents {
   }
 
   /**
-   * A picture.
+   * An image.
    *
    * @param data the bytes of a file
    * @return the part
@@ -156,7 +156,7 @@ public final class Contents {
   }
 
   /**
-   * A picture.
+   * An image.
    *
    * @param data the bytes of a file
    * @param mimeType for example {@code image/png}
@@ -167,7 +167,7 @@ public final class Contents {
   }
 
   /**
-   * A film.
+   * A video.
    *
    * @param pathOrUri a file, or a URI
    * @return the part
@@ -177,7 +177,7 @@ public final class Contents {
   }
 
   /**
-   * A film.
+   * A video.
    *
    * @param pathOrUri a file, or a URI
    * @param mimeType for example {@code video/mp4}
@@ -188,7 +188,7 @@ public final class Contents {
   }
 
   /**
-   * A film.
+   * A video.
    *
    * @param file a file
    * @return the part
@@ -198,7 +198,7 @@ public final class Contents {
   }
 
   /**
-   * A film.
+   * A video.
    *
    * @param file a file
    * @param mimeType for example {@code video/mp4}
@@ -209,7 +209,7 @@ public final class Contents {
   }
 
   /**
-   * A film.
+   * A video.
    *
    * @param data the bytes of a file
    * @return the part
@@ -219,7 +219,7 @@ public final class Contents {
   }
 
   /**
-   * A film.
+   * A video.
    *
    * @param data the bytes of a file
    * @param mimeType for example {@code video/mp4}
@@ -230,7 +230,7 @@ public final class Contents {
   }
 
   /**
-   * A film as pictures in their order.
+   * A video as a list of frames.
    *
    * @param frames parts that {@code image} made
    * @return the part

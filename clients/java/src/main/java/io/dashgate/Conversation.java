@@ -11,7 +11,7 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * The turns so far. The caller keeps them: each call sends them all.
+ * The messages so far. The caller keeps them: each call sends all of them.
  *
  * <p>It grows by its methods, which give it back, and is not safe for threads that change it at
  * once. A call takes what is there when it is made.
@@ -65,7 +65,7 @@ public final class Conversation {
   }
 
   /**
-   * A turn of the person or program that asks.
+   * Appends a message of the user.
    *
    * @param text what is said
    * @return this
@@ -75,7 +75,7 @@ public final class Conversation {
   }
 
   /**
-   * A turn of the person or program that asks: most often a medium and a question about it.
+   * Appends a message of the user: often media and a question about them.
    *
    * @param content what is shown, of {@link Contents}
    * @param text what is said
@@ -86,7 +86,7 @@ public final class Conversation {
   }
 
   /**
-   * A turn of the person or program that asks.
+   * Appends a message of the user.
    *
    * @param contents what is said and shown, of {@link Contents}
    * @return this
@@ -96,7 +96,7 @@ public final class Conversation {
   }
 
   /**
-   * A turn of the model's that the caller writes, as an example.
+   * Appends a message of the assistant, as an example.
    *
    * @param text what is said
    * @return this
@@ -106,7 +106,7 @@ public final class Conversation {
   }
 
   /**
-   * A turn of the model's that the caller writes, as an example.
+   * Appends a message of the assistant, as an example.
    *
    * @param contents what is said, of {@link Contents}
    * @return this
@@ -116,7 +116,7 @@ public final class Conversation {
   }
 
   /**
-   * The turn that the model took.
+   * Appends the answer of the model.
    *
    * @param answer the answer
    * @return this
@@ -128,7 +128,7 @@ public final class Conversation {
   /**
    * Any turn.
    *
-   * @param message the turn
+   * @param message the message
    * @return this
    */
   public Conversation append(Message message) {
@@ -189,7 +189,7 @@ public final class Conversation {
   }
 
   /**
-   * The turns so far.
+   * The messages so far.
    *
    * @return the messages
    */

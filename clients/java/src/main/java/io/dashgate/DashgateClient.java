@@ -124,9 +124,9 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * One turn, the whole answer at once.
+   * Returns the next answer as a whole.
    *
-   * @param conversation the turns so far, the question last
+   * @param conversation the messages so far, the question last
    * @return the answer
    */
   public Answer converse(Conversation conversation) {
@@ -134,9 +134,9 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * One turn, the whole answer at once.
+   * Returns the next answer as a whole.
    *
-   * @param conversation the turns so far, the question last
+   * @param conversation the messages so far, the question last
    * @param settings what this call has of its own
    * @return the answer
    */
@@ -145,9 +145,9 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * One turn, the whole answer at once, later.
+   * Returns the next answer as a whole, in a future.
    *
-   * @param conversation the turns so far, the question last
+   * @param conversation the messages so far, the question last
    * @return the answer; to cancel it, or to complete it in any way, ends the call
    */
   public CompletableFuture<Answer> converseAsync(Conversation conversation) {
@@ -155,9 +155,9 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * One turn, the whole answer at once, later.
+   * Returns the next answer as a whole, in a future.
    *
-   * @param conversation the turns so far, the question last
+   * @param conversation the messages so far, the question last
    * @param settings what this call has of its own
    * @return the answer; to cancel it, or to complete it in any way, ends the call
    */
@@ -179,9 +179,9 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * One turn, as it is made.
+   * Returns the next answer as a stream.
    *
-   * @param conversation the turns so far, the question last
+   * @param conversation the messages so far, the question last
    * @return the events; to be read to their end or to be closed
    */
   public AnswerStream stream(Conversation conversation) {
@@ -189,9 +189,9 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * One turn, as it is made.
+   * Returns the next answer as a stream.
    *
-   * @param conversation the turns so far, the question last
+   * @param conversation the messages so far, the question last
    * @param settings what this call has of its own
    * @return the events; to be read to their end or to be closed
    */
@@ -205,9 +205,9 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * One turn, as it is made, handed to a consumer.
+   * Returns the next answer as a stream, whose events are passed to a consumer.
    *
-   * @param conversation the turns so far, the question last
+   * @param conversation the messages so far, the question last
    * @param consumer gets the events, one after the other, on a thread of the channel's. The next
    *     one is asked for when it returns; what it throws ends the call and completes the future
    * @return the answer that the events add up to; to cancel it, or to complete it in any way, ends
@@ -219,9 +219,9 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * One turn, as it is made, handed to a consumer.
+   * Returns the next answer as a stream, whose events are passed to a consumer.
    *
-   * @param conversation the turns so far, the question last
+   * @param conversation the messages so far, the question last
    * @param settings what this call has of its own
    * @param consumer gets the events, one after the other, on a thread of the channel's. The next
    *     one is asked for when it returns; what it throws ends the call and completes the future
@@ -299,7 +299,7 @@ public final class DashgateClient implements AutoCloseable {
   /**
    * Lets the model call tools until it has its answer, in at most 8 rounds.
    *
-   * @param conversation the turns so far, the question last; it grows by all that is said
+   * @param conversation the messages so far, the question last; answers and results are appended
    * @param tools what the model may call
    * @return the last answer, which asks for nothing more
    */
@@ -311,7 +311,7 @@ public final class DashgateClient implements AutoCloseable {
    * Lets the model call tools until it has its answer: declares them, asks the model, calls in
    * order what it wants to be called, tells it the results, and asks again.
    *
-   * @param conversation the turns so far, the question last; it grows by all that is said
+   * @param conversation the messages so far, the question last; answers and results are appended
    * @param tools what the model may call
    * @param maxRounds how often its tools may be called; then {@code TOOL_ROUNDS} is thrown
    * @param settings what each call has of its own; not a request id, because there are several

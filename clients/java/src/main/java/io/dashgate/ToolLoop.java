@@ -6,7 +6,7 @@ import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
-/** Asks the model and calls its tools by turns. */
+/** Calls the model and its tools alternately. */
 final class ToolLoop {
   private final DashgateClient client;
   private final Map<String, Tool> tools = new LinkedHashMap<>();
