@@ -29,12 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut wrong = Conversation::new("a-model-that-is-not-there");
     wrong.user("Hello?");
     if let Err(error) = client.converse(&wrong).await {
-        println!(
-            "{:?} {}: {}",
-            error.code(),
-            error.raw_reason(),
-            error.message()
-        );
+        println!("{:?}: {}", error.reason(), error.message());
         for violation in error.field_violations() {
             println!("  {}: {}", violation.field, violation.description);
         }

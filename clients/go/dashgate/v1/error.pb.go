@@ -375,8 +375,9 @@ type CallFailure struct {
 	Attempts int32 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	// The usage that DashScope reported before the call failed. Not set if it reported none.
 	Usage *Usage `protobuf:"bytes,4,opt,name=usage,proto3" json:"usage,omitempty"`
-	// The model that was called, after the mapping in the gateway's configuration. Empty if the call
-	// failed before the model was known.
+	// The model that answered, or was called last, after the mapping in the gateway's configuration.
+	// Empty if no model was called, or if a deadline or a shutdown ended the call before DashScope
+	// answered.
 	Model string `protobuf:"bytes,5,opt,name=model,proto3" json:"model,omitempty"`
 	// DashScope's error code, for example `Throttling.RateQuota`. Empty if DashScope sent none.
 	UpstreamCode string `protobuf:"bytes,6,opt,name=upstream_code,json=upstreamCode,proto3" json:"upstream_code,omitempty"`

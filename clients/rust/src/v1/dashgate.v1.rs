@@ -1403,8 +1403,9 @@ pub struct CallFailure {
     /// The usage that DashScope reported before the call failed. Not set if it reported none.
     #[prost(message, optional, tag = "4")]
     pub usage: ::core::option::Option<Usage>,
-    /// The model that was called, after the mapping in the gateway's configuration. Empty if the call
-    /// failed before the model was known.
+    /// The model that answered, or was called last, after the mapping in the gateway's configuration.
+    /// Empty if no model was called, or if a deadline or a shutdown ended the call before DashScope
+    /// answered.
     #[prost(string, tag = "5")]
     pub model: ::prost::alloc::string::String,
     /// DashScope's error code, for example `Throttling.RateQuota`. Empty if DashScope sent none.

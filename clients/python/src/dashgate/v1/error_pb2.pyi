@@ -473,8 +473,9 @@ class CallFailure(_message.Message):
     attempts: _builtins.int
     """The number of requests to DashScope. 0 if the call failed before the first."""
     model: _builtins.str
-    """The model that was called, after the mapping in the gateway's configuration. Empty if the call
-    failed before the model was known.
+    """The model that answered, or was called last, after the mapping in the gateway's configuration.
+    Empty if no model was called, or if a deadline or a shutdown ended the call before DashScope
+    answered.
     """
     upstream_code: _builtins.str
     """DashScope's error code, for example `Throttling.RateQuota`. Empty if DashScope sent none."""

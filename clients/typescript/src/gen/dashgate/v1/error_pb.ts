@@ -52,8 +52,9 @@ export type CallFailure = Message<"dashgate.v1.CallFailure"> & {
   usage?: Usage | undefined;
 
   /**
-   * The model that was called, after the mapping in the gateway's configuration. Empty if the call
-   * failed before the model was known.
+   * The model that answered, or was called last, after the mapping in the gateway's configuration.
+   * Empty if no model was called, or if a deadline or a shutdown ended the call before DashScope
+   * answered.
    *
    * @generated from field: string model = 5;
    */

@@ -160,7 +160,7 @@ export const BadRequest_FieldViolationSchema: GenMessage<BadRequest_FieldViolati
   messageDesc(file_dashgate_client_v1_error_details, 3, 0);
 
 /**
- * google.rpc.RequestInfo: the name of the call.
+ * google.rpc.RequestInfo: the request id.
  *
  * @generated from message dashgate.client.v1.RequestInfo
  */
