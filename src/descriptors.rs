@@ -1,15 +1,15 @@
-//! What it means that there are no more file descriptors, wherever that is met.
+//! Detection of used-up file descriptors.
 
 use std::io;
 
-/// EMFILE, of the process, and ENFILE, of the system: the same numbers on every Unix.
+/// EMFILE (process limit) and ENFILE (system limit), with the same numbers on every Unix.
 const USED_UP: [i32; 2] = [24, 23];
 
-/// What the operator does about it.
+/// Advice for the operator.
 pub const ADVICE: &str = "raise `ulimit -n` (LimitNOFILE=, the container's ulimits), \
                           or lower server.max_connections and server.max_in_flight";
 
-/// Whether the system refused something because file descriptors are used up.
+/// Whether an error means that file descriptors are used up.
 pub fn are_used_up(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     code.is_some_and(|code| USED_UP.contains(&code))

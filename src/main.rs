@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// The system's own gives the memory of each medium back and asks for it again, page by page: a
-/// quarter more for a sound of a megabyte, and a half more for one of eight.
+/// The system allocator returns the memory of each medium to the system page by page: a call with 1
+/// MB of audio takes a quarter longer with it, and one with 8 MB a half.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

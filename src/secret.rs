@@ -1,8 +1,8 @@
-//! A text that must never be seen: keys, and what an upstream said that may hold somebody's words.
+//! Texts that must not be printed: keys, and upstream messages that may contain message content.
 
 use std::fmt;
 
-/// A text without `Display`, whose `Debug` prints `****`. There is one way to read it.
+/// A text without `Display`, whose `Debug` prints `****`. Only [`Secret::expose`] returns it.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
@@ -12,12 +12,12 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself. Every call of this is a place to check.
+    /// Returns the text.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

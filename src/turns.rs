@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 /// which is the interval of a busy runtime: a task with a millisecond of work per poll would delay
 /// all others by the total.
 pub fn give_way<T>(cx: &mut Context<'_>) -> Poll<T> {
-    // Pending the first time that it is polled, and it has woken the task by then.
+    // Pending when first polled, after waking the task.
     let _ = pin!(tokio::task::yield_now()).poll(cx);
     Poll::Pending
 }

@@ -1,38 +1,38 @@
-//! Text that an upstream wrote, made fit for statuses, logs and metrics: bounded, printable, and
-//! without anything that looks like a credential.
+//! Sanitises text of an upstream for statuses, logs and metrics: bounded, printable, and without
+//! anything that looks like a credential.
 
-/// The longest code. DashScope's longest has 49 letters.
+/// The longest error code. DashScope's longest has 49 characters.
 pub const MAX_CODE: usize = 64;
 
-/// The longest identifier of a request: two UUIDs and a prefix.
+/// The longest request id: two UUIDs and a prefix.
 pub const MAX_ID: usize = 128;
 
-/// The longest message: with the words around it, below the kilobyte of a `grpc-message`.
+/// The longest message: with the text around it, below 1 KiB of `grpc-message`.
 pub const MAX_MESSAGE: usize = 512;
 
-/// How much of a text is read for what is kept of it: masked words are shorter than they were.
+/// The factor by which more text is read than is kept: masking shortens it.
 const READ_AHEAD: usize = 4;
 
-/// What stands in the place of a credential.
+/// Replaces a credential.
 const MASK: &str = "****";
 
-/// How credentials begin: keys for DashScope, its temporary keys, keys of callers, access keys of
-/// Alibaba Cloud, tokens (JWT).
+/// Prefixes of credentials: DashScope API keys and temporary keys, keys of callers, access keys of
+/// Alibaba Cloud, JWTs.
 const PREFIXES: &[&str] = &["sk-", "st-", "dg_", "LTAI", "eyJ"];
 
-/// A code, of letters, digits and `._:/-`.
+/// An error code, of letters, digits and `._:/-`.
 pub fn code(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._:/-".contains(c);
     masked(text, MAX_CODE, plain)
 }
 
-/// An identifier of a request, of visible ASCII.
+/// A request id, of visible ASCII.
 pub fn id(text: &str) -> String {
     masked(text, MAX_ID, |c| c.is_ascii_graphic())
 }
 
-/// A message in any language, without control characters and without those that change how the text
-/// around them is shown.
+/// A message in any language, without control characters and without characters that change how the
+/// text around them is displayed.
 pub fn message(text: &str) -> String {
     masked(text, MAX_MESSAGE, is_printable)
 }
@@ -40,7 +40,7 @@ pub fn message(text: &str) -> String {
 fn masked(text: &str, most: usize, may: fn(char) -> bool) -> String {
     let (mut out, mut word) = (String::new(), String::new());
     let mut after_bearer = false;
-    // What is beyond the bound is not looked at: it cannot get into what is kept.
+    // Text beyond the bound cannot be part of the result.
     for c in text.chars().take(READ_AHEAD * most) {
         if is_of_word(c) {
             word.push(c);
@@ -70,12 +70,12 @@ fn push_word(out: &mut String, word: &mut String, after_bearer: &mut bool, may: 
     word.clear();
 }
 
-/// What credentials are made of.
+/// Whether a character may be part of a credential.
 fn is_of_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-_.+/=~".contains(c)
 }
 
-/// Whether a credential begins in a word. It may stand behind a separator, as in `key=sk-1`.
+/// Whether a word contains a credential. It may follow a separator, as in `key=sk-1`.
 fn looks_secret(word: &str) -> bool {
     PREFIXES.iter().any(|prefix| {
         word.match_indices(prefix).any(|(at, _)| {

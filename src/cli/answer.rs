@@ -1,4 +1,4 @@
-//! An answer, put together from the events of a stream or taken whole.
+//! An answer, assembled from the events of a stream or taken from a unary response.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,57 +18,57 @@ use super::terminal_text::{Piece, audio_file, heard, sources, warning};
 /// The most audio of one answer that is kept: 45 minutes at DashScope's rate.
 const MAX_AUDIO_BYTES: usize = 128 << 20;
 
-/// The choice that is shown as it comes. The others are shown after it.
+/// The choice that is printed while it arrives. The others are printed after it.
 const FIRST: i32 = 0;
 
-/// All that an answer is.
+/// An answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
-    /// The choices of a stream that is not complete.
+    /// The incomplete choices of a stream.
     pub(crate) drafts: BTreeMap<i32, Draft>,
-    /// The choices: one, unless `n` asked for more.
+    /// The choices: one, unless `n` requested more.
     pub(crate) choices: Vec<pb::Choice>,
-    /// The addresses of pictures that it made.
+    /// URLs of generated images.
     pub(crate) images: Vec<String>,
-    /// How many bytes of audio it made. A terminal cannot play them.
+    /// Bytes of audio received, which a terminal cannot play.
     pub(crate) audio_bytes: usize,
-    /// Whether there was more of it than is kept.
+    /// Whether there was more audio than is kept.
     pub(crate) audio_cut: bool,
-    /// What it noticed, and what it searched, a line each.
+    /// Annotations of the input and search results, one per line.
     pub(crate) notes: Vec<String>,
-    /// The sources that it found.
+    /// Sources of a web search.
     pub(crate) search_info: Option<pb::SearchInfo>,
-    /// Keys that the schema does not have: of DashScope's `output`, then of all of its body.
+    /// Keys without a field in the schema: of DashScope's `output`, and of the whole body.
     pub(crate) extras: [Option<Struct>; 2],
-    /// What the gateway says about it.
+    /// Warnings of the gateway.
     pub(crate) warnings: Vec<pb::Warning>,
     /// The model that answered.
     pub(crate) model: String,
-    /// The name of the call.
+    /// The request id.
     pub(crate) request_id: String,
-    /// DashScope's name of the call.
+    /// DashScope's request id.
     pub(crate) upstream_request_id: String,
-    /// What it used.
+    /// The usage.
     pub(crate) usage: Option<pb::Usage>,
-    /// How long it took.
+    /// The durations.
     pub(crate) timing: Timing,
-    /// Whether it is complete.
+    /// Whether the answer is complete.
     pub(crate) complete: bool,
 }
 
-/// How long an answer took, as the gateway saw it.
+/// The durations of an answer, as measured by the gateway.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Timing {
-    /// Until DashScope's first event.
+    /// Time to DashScope's first event.
     pub(crate) first_event: Option<Duration>,
-    /// Until the end.
+    /// Total time.
     pub(crate) total: Option<Duration>,
-    /// How often DashScope was asked.
+    /// Attempts at DashScope.
     pub(crate) attempts: i32,
 }
 
 impl Answer {
-    /// Takes one event in, and says what is new.
+    /// Adds an event, and returns what is new.
     pub(crate) fn take(&mut self, event: pb::ConverseStreamResponse) -> Vec<Piece> {
         match event.event {
             Some(Event::Started(started)) => {
@@ -83,7 +83,7 @@ impl Answer {
         }
     }
 
-    /// Keeps a piece. What is of the first choice is shown at once, as far as it is whole.
+    /// Adds a delta. The first choice is printed immediately, except for incomplete parts.
     fn delta(&mut self, delta: pb::Delta) -> Option<Piece> {
         let part = delta.part?;
         if let Part::SearchInfo(info) = part {
@@ -112,7 +112,7 @@ impl Answer {
             Part::ImageUri(uri) => Some(self.image(uri)),
             Part::Annotation(annotation) => self.note(heard(annotation)),
             Part::AudioFile(file) => self.note(audio_file(file)),
-            // Calls of tools come in pieces: they are shown when they are whole.
+            // Tool calls arrive in chunks and are printed when they are complete.
             Part::ToolCall(_)
             | Part::Audio(_)
             | Part::SearchInfo(_)
@@ -150,7 +150,7 @@ impl Answer {
         pieces
     }
 
-    /// What came of other choices than the first, for a stream that broke.
+    /// What other choices than the first have, for a stream that broke.
     pub(crate) fn rest(&mut self) -> Vec<Piece> {
         let mut pieces = Vec::new();
         for (index, draft) in std::mem::take(&mut self.drafts) {
@@ -165,7 +165,7 @@ impl Answer {
         pieces
     }
 
-    /// Takes a whole answer, and says what is in it.
+    /// Converts a unary response, and returns what it contains.
     pub(crate) fn whole(response: pb::ConverseResponse) -> (Self, Vec<Piece>) {
         let mut answer = Self {
             model: response.model,
@@ -198,7 +198,7 @@ impl Answer {
         (answer, pieces)
     }
 
-    /// A choice that is shown after the first, with its number and why it ended.
+    /// A further choice, with its number and its finish reason.
     fn other(&mut self, choice: &pb::Choice) -> Vec<Piece> {
         let number = choice.index.saturating_add(1);
         let mut pieces = vec![Piece::Choice(number)];
@@ -210,7 +210,7 @@ impl Answer {
         pieces
     }
 
-    /// What a whole choice shows.
+    /// The printable parts of a complete choice.
     fn pieces(&mut self, choice: &pb::Choice) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let Some(message) = &choice.message else {
@@ -239,7 +239,7 @@ impl Answer {
         pieces
     }
 
-    /// The tools that the model wants to call.
+    /// The tool calls of a choice.
     fn calls(&mut self, choice: &pb::Choice) -> Vec<Piece> {
         let calls = choice
             .message
@@ -257,7 +257,7 @@ impl Answer {
             .collect()
     }
 
-    /// What is said last: what could not be shown, and the warnings.
+    /// The final lines: parts that cannot be printed, and warnings.
     fn last(&self) -> Vec<Piece> {
         let hidden = hidden_parts::line(&self.choices, self.search_info.as_ref(), &self.extras);
         let mut pieces: Vec<_> = hidden.map(Piece::Note).into_iter().collect();
@@ -283,13 +283,13 @@ impl Answer {
         self.choices.first().map(text).unwrap_or_default()
     }
 
-    /// What the model thought before the first choice.
+    /// The reasoning of the first choice.
     pub(crate) fn reasoning(&self) -> &str {
         let message = self.choices.first().and_then(|one| one.message.as_ref());
         message.map_or("", |message| &message.reasoning_text)
     }
 
-    /// Why the first choice ended, in DashScope's word.
+    /// The finish reason of the first choice, as DashScope writes it.
     pub(crate) fn finish_reason(&self) -> String {
         self.choices.first().map(finish).unwrap_or_default()
     }
@@ -306,7 +306,7 @@ impl Answer {
             .unwrap_or_default()
     }
 
-    /// The answer as a turn of the conversation.
+    /// The answer as a message of the conversation.
     pub(crate) fn message(&self) -> pb::Message {
         pb::Message {
             role: pb::Role::Assistant.into(),
@@ -326,7 +326,7 @@ pub(crate) fn text(choice: &pb::Choice) -> String {
     texts.collect()
 }
 
-/// Why a choice ended, in DashScope's word.
+/// The finish reason of a choice, as DashScope writes it.
 pub(crate) fn finish(choice: &pb::Choice) -> String {
     let known = match choice.finish_reason() {
         FinishReason::Stop => "stop",
@@ -340,7 +340,7 @@ pub(crate) fn finish(choice: &pb::Choice) -> String {
     }
 }
 
-/// The bytes of an audio part.
+/// The data of an audio part.
 fn sound(part: &pb::Content) -> Option<&bytes::Bytes> {
     match &part.kind {
         Some(Kind::Audio(pb::Audio {
@@ -426,7 +426,7 @@ mod tests {
             ..pb::ConverseResponse::default()
         });
         let mut streamed = streamed;
-        // Who spoke is not said by a whole answer of this test.
+        // The unary response of this test has no role.
         let role = &mut streamed.choices[0].message.as_mut().unwrap().role;
         *role = pb::Role::Unspecified.into();
         streamed.choices[0].raw_finish_reason.clear();
@@ -525,7 +525,7 @@ mod tests {
             ]
         );
         assert_eq!((answer.text().as_str(), answer.choices.len()), ("first", 2));
-        // A stream that broke shows what came of the others too.
+        // A stream that broke has the parts of other choices too.
         let mut broken = Answer::default();
         broken.take(piece(1, false, Part::Text("half".into())));
         let half = Piece::Text("half".into());

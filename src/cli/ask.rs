@@ -24,14 +24,14 @@ use super::speech;
 use super::terminal::Terminal;
 use super::usage_line;
 
-/// The longest question that is read from stdin: far more than any model reads.
+/// The longest question read from stdin, far above every model's limit.
 const MAX_QUESTION_BYTES: u64 = 1 << 20;
 
-/// Said when no model will answer, so that nobody takes the answer for one's.
+/// Printed when the emulator answers, so that the answer is not mistaken for a model's.
 const EMBEDDED: &str = "answering from the embedded emulator, which measures media and is not a \
                         model; set DASHSCOPE_API_KEY to call DashScope";
 
-/// What stands below the help of `ask`.
+/// Text below the help of `ask`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate ask --audio talk.wav \"What is said in this audio?\"
@@ -50,7 +50,7 @@ Without --server, the gateway runs in this process; without a DashScope key, the
 answers. Text goes to stdout; reasoning, usage and errors go to stderr. With --json, stdout has one
 JSON object, on errors {\"error\": {...}}.";
 
-/// What `ask` takes.
+/// Arguments of `ask`.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Arguments {
     /// An audio file or URL; may be repeated
@@ -105,7 +105,7 @@ pub(crate) struct Arguments {
     question: Vec<String>,
 }
 
-/// Asks. With `--json` a failure is an object on stdout as well.
+/// Runs the command. With `--json`, a failure is also an object on stdout.
 pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let json = arguments.json;
     match start(arguments, terminal).await {
@@ -170,16 +170,16 @@ fn flags(arguments: &Arguments) -> Flags {
         .with("--server", "client.server", arguments.server.as_deref())
         .with("--tls-ca", "client.tls.ca", arguments.tls_ca.as_deref())
         .with("--model", "client.model", arguments.model.as_deref())
-        // The gateway of this process is nobody else's, whatever the settings say.
+        // The gateway of this process is private, whatever the settings say.
         .with("ask", "server.listen", Some("127.0.0.1:0"));
-    // What goes wrong is told by the answer itself; a log beside it says it twice.
+    // Failures are part of the output; the log would repeat them.
     flags.defaults.push(("log.level", "off"));
-    // The one who asks is the one whose words DashScope's refusal may repeat.
+    // DashScope's message may only repeat this user's own content.
     flags.defaults.push(("upstream.show_messages", "true"));
     flags
 }
 
-/// What is attached, as it was typed.
+/// The attachments as given.
 fn given(arguments: &Arguments) -> Vec<(Modality, String)> {
     let of = |modality, list: &[String]| -> Vec<_> {
         list.iter().map(|text| (modality, text.clone())).collect()
@@ -190,7 +190,7 @@ fn given(arguments: &Arguments) -> Vec<(Modality, String)> {
     all
 }
 
-/// The instructions that the model gets beside the question.
+/// The generation options.
 fn options(arguments: &Arguments) -> Result<pb::GenerationOptions, Failure> {
     let mut options = pb::GenerationOptions::default();
     if arguments.thinking {
@@ -202,8 +202,8 @@ fn options(arguments: &Arguments) -> Result<pb::GenerationOptions, Failure> {
     Ok(options)
 }
 
-/// What makes a model speak: its text-to-speech models take the text as what to say, others answer
-/// with audio beside text.
+/// Requests audio output: text-to-speech models speak the text, other models answer with audio
+/// beside text.
 fn speaking(options: &mut pb::GenerationOptions, arguments: &Arguments, model: &str) {
     if model.contains("tts") {
         let speech = options.speech.get_or_insert_default();
@@ -231,13 +231,13 @@ fn attached(arguments: &Arguments) -> Result<Vec<Attachment>, Failure> {
         .collect()
 }
 
-/// The question: typed, or from stdin; none means a conversation.
+/// The question, from the arguments or stdin; `None` starts a conversation.
 async fn question(arguments: &Arguments, attached: bool) -> Result<Option<String>, Failure> {
     if !arguments.question.is_empty() {
         return Ok(Some(arguments.question.join(" ")));
     }
     if given(arguments).iter().any(|(_, text)| text == "-") {
-        // Stdin is the medium, so the question is none.
+        // Stdin is the medium, so there is no question.
         return Ok(Some(String::new()));
     }
     if arguments.output.is_some() && io::stdin().is_terminal() {
@@ -279,8 +279,8 @@ async fn open(flags: &Flags, client: &Client) -> Result<Gateway, Failure> {
         Some(address) => Gateway::connect(address, client).await,
         None => {
             let mut settings = config::load(flags, &ProcessEnvironment)?;
-            // Nobody has to prove to a gateway of his own who he is, and nobody but this process
-            // comes, over loopback.
+            // The gateway of this process needs no authentication: only this process connects to
+            // it, over loopback.
             settings.callers = config::Callers::default();
             settings.server.tls = None;
             Box::pin(Gateway::start(&settings)).await
@@ -333,7 +333,7 @@ async fn once(
     if manner.shown {
         return saved.map(|_| Exit::Done);
     }
-    // The answer was paid for: what went wrong after it stands beside it.
+    // The answer was billed, so it is printed together with the later failure.
     let failure = saved.as_ref().err();
     terminal.answer(&format!("{}\n", usage_line::json(&answer, failure)))?;
     Ok(failure.map_or(Exit::Done, Failure::exit))

@@ -1,5 +1,5 @@
-//! What is attached to a question: addresses, which DashScope fetches itself, and files, which are
-//! read here. A message never holds a path.
+//! Attachments: URLs, which DashScope fetches, and files, which are read here. A message never
+//! contains a path.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,43 +14,43 @@ use crate::grpc::pb::content::Kind;
 
 use super::error::Failure;
 
-/// The most that is read from a pipe, which cannot be read twice.
+/// The most bytes read from a pipe, which cannot be read twice.
 const MAX_PIPED_BYTES: u64 = 256 << 20;
 
-/// One thing that is attached.
+/// An attachment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attachment {
-    /// What it is.
+    /// Its kind.
     pub(crate) modality: Modality,
-    /// Where it is.
+    /// Its source.
     pub(crate) source: Source,
 }
 
-/// Where an attachment is.
+/// The source of an attachment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// At an address that DashScope can reach.
+    /// A URL that DashScope can fetch.
     Uri(String),
-    /// Read from a pipe.
+    /// Data from a pipe.
     Read {
-        /// All of it.
+        /// The data.
         data: Bytes,
-        /// Its MIME type.
+        /// The MIME type.
         mime_type: &'static str,
     },
-    /// In a file on this machine.
+    /// A local file.
     File {
-        /// Its path, which stays here.
+        /// Its path, which is not sent.
         path: PathBuf,
-        /// Its size.
+        /// Its size in bytes.
         bytes: u64,
-        /// Its MIME type, by its first bytes or its name.
+        /// The MIME type, from its first bytes or its name.
         mime_type: &'static str,
     },
 }
 
 impl Attachment {
-    /// Looks at what a person typed: an address is passed on, a file is opened and recognised.
+    /// Opens an argument: a URL is passed on, a file is opened and its type recognised.
     pub(crate) fn open(modality: Modality, text: &str) -> Result<Self, Failure> {
         if text == "-" {
             let source = Self::read("stdin", modality, io::stdin().lock())?;
@@ -79,7 +79,7 @@ impl Attachment {
         Ok(Self { modality, source })
     }
 
-    /// Reads what has no size and can be read once: stdin, a pipe, a process substitution.
+    /// Reads a source of unknown size that can be read once: stdin, a pipe, a process substitution.
     fn read(shown: &str, modality: Modality, from: impl Read) -> Result<Source, Failure> {
         let mut data = Vec::new();
         let read = from.take(MAX_PIPED_BYTES + 1).read_to_end(&mut data);
@@ -112,7 +112,7 @@ impl Attachment {
         })
     }
 
-    /// How many bytes it adds to a message when it goes inside.
+    /// The bytes that it adds to a message when sent inline.
     pub(crate) fn inline_bytes(&self) -> usize {
         match &self.source {
             Source::Uri(uri) => uri.len(),
@@ -121,7 +121,7 @@ impl Attachment {
         }
     }
 
-    /// The part of the message with the file's bytes in it, at most `limit` of them.
+    /// The content part with the file's data, at most `limit` bytes.
     pub(crate) async fn inline(&self, limit: usize) -> Result<pb::Content, Failure> {
         let (path, mime_type) = match &self.source {
             Source::Uri(uri) => return Ok(self.linked(uri.clone())),
@@ -149,7 +149,7 @@ impl Attachment {
         Ok(content(self.kind(mime_type, Place::Data(data))))
     }
 
-    /// The part of the message with an address in it.
+    /// The content part with a URI.
     pub(crate) fn linked(&self, uri: String) -> pb::Content {
         content(self.kind("", Place::Uri(uri)))
     }
@@ -190,7 +190,7 @@ enum Place {
     Data(Bytes),
 }
 
-/// A part of a message.
+/// A content part.
 pub(crate) fn content(kind: Kind) -> pb::Content {
     pb::Content {
         kind: Some(kind),
@@ -198,7 +198,7 @@ pub(crate) fn content(kind: Kind) -> pb::Content {
     }
 }
 
-/// Which files must be uploaded so that the others fit into a message: the largest ones.
+/// Selects the files to upload so that the others fit into a message: the largest ones.
 pub(crate) fn too_large(sizes: &[usize], room: usize) -> Vec<bool> {
     let mut uploaded = vec![false; sizes.len()];
     let mut order: Vec<_> = sizes.iter().copied().enumerate().collect();
@@ -227,7 +227,7 @@ fn look(path: &Path) -> io::Result<(u64, Vec<u8>)> {
     Ok((about.len(), head))
 }
 
-/// A pipe, a socket or a device, which has no size; none for what has.
+/// A pipe, a socket or a device, which has no size; `None` for other files.
 fn pipe(path: &Path) -> Option<File> {
     let about = std::fs::metadata(path).ok()?;
     match about.is_file() || about.is_dir() {
@@ -236,7 +236,7 @@ fn pipe(path: &Path) -> Option<File> {
     }
 }
 
-/// A path below the person's own folder, where no shell has put that in for `~`.
+/// Expands `~` to the home directory, where no shell has done it.
 fn at_home(text: &str) -> PathBuf {
     let below = text
         .strip_prefix("~/")
@@ -247,7 +247,7 @@ fn at_home(text: &str) -> PathBuf {
     }
 }
 
-/// The MIME type of what begins with these bytes, or why it cannot be attached as this.
+/// The MIME type of data with these first bytes, or why they cannot be attached as this kind.
 fn judged(
     shown: &str,
     bytes: u64,

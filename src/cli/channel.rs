@@ -1,4 +1,4 @@
-//! From an address as people write it to a connection.
+//! Connects to the address of a gateway.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -12,30 +12,29 @@ use crate::config::ClientTls;
 
 use super::error::{Failure, NO_CLIENT_CERTIFICATE};
 
-/// The port of a gateway: the default of `server.listen`.
+/// The default port of a gateway, as in `server.listen`.
 const DEFAULT_PORT: u16 = 50_051;
 
-/// How long a connection may take. A person waits, and two lost packets fit in.
+/// Timeout of the connection: two lost packets fit in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection and its TLS handshake may take together: the library's limit is for the
-/// connection alone.
+/// Timeout of the connection and the TLS handshake together: the library's timeout is for the
+/// connection only.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A file of certificates is some pages; anything larger is a mistake in the path.
+/// The largest certificate file; anything larger is a mistake in the path.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What rustls says of an answer that is no TLS.
+/// rustls's error for a response that is not TLS.
 const NO_TLS: &str = "corrupt message";
 
-/// What rustls says of a certificate whose authority is not trusted.
+/// rustls's error for a certificate of an untrusted authority.
 const UNTRUSTED: &str = "UnknownIssuer";
 
-/// What the client's library says when HTTP/2 was not agreed on over TLS.
+/// tonic's error if ALPN did not negotiate HTTP/2.
 const NO_HTTP2: &str = "HTTP/2 was not negotiated";
 
-/// Connects to an address as people write it: `host:port`, `http://...`, `https://...` or
-/// `unix:/path`.
+/// Connects to an address: `host:port`, `http://...`, `https://...` or `unix:/path`.
 pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, Failure> {
     let wrong = || {
         Failure::usage(format!("{address:?} is not the address of a server"))
@@ -43,7 +42,7 @@ pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, F
     };
     let (lower, full);
     let address = match address.split_once("://") {
-        // Schemes are the same in letters of either case.
+        // Schemes are case-insensitive.
         Some((scheme, rest)) => {
             lower = format!("{}://{rest}", scheme.to_ascii_lowercase());
             lower.as_str()
@@ -87,7 +86,7 @@ pub(crate) async fn channel(address: &str, tls: &ClientTls) -> Result<Channel, F
     connected.map_err(|error| unconnected(&error, address, secure))
 }
 
-/// An address as people write it, with the port of a gateway if it has neither scheme nor port.
+/// Adds the default port to an address that has neither scheme nor port.
 pub(crate) fn with_port(address: &str) -> Cow<'_, str> {
     match address.contains([':', '/']) && !address.ends_with(']') {
         true => Cow::Borrowed(address),
@@ -95,7 +94,7 @@ pub(crate) fn with_port(address: &str) -> Cow<'_, str> {
     }
 }
 
-/// Why there is no connection.
+/// The failure of a connection.
 fn unconnected(error: &tonic::transport::Error, address: &str, secure: bool) -> Failure {
     let cause = causes(error);
     if cause.contains(NO_HTTP2) {
@@ -160,7 +159,7 @@ fn file(key: &str, path: &Path) -> Result<Vec<u8>, Failure> {
     })
 }
 
-/// The innermost cause: what is above it only says that connecting failed.
+/// The innermost cause: the errors above it only say that connecting failed.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
@@ -220,7 +219,7 @@ mod tests {
             while let Ok((mut stream, _)) = listener.accept().await {
                 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
                 let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
-                // Until the other side has read it: a reset would overtake it.
+                // Until the other side has read it: a reset could arrive before the data.
                 let _ = stream.read_to_end(&mut Vec::new()).await;
             }
         });

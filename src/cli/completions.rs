@@ -1,4 +1,4 @@
-//! `dashgate completions`: what a shell needs to complete the command line.
+//! `dashgate completions`: shell completions.
 
 use clap::{Args, Command};
 use clap_complete::Shell;
@@ -7,21 +7,21 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::terminal::Terminal;
 
-/// What stands below the help of `completions`.
+/// Text below the help of `completions`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate completions bash > ~/.local/share/bash-completion/completions/dashgate
   dashgate completions zsh > ~/.zfunc/_dashgate
   dashgate completions fish > ~/.config/fish/completions/dashgate.fish";
 
-/// What `completions` takes.
+/// Arguments of `completions`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// The shell
     shell: Shell,
 }
 
-/// Prints them.
+/// Prints the completions.
 pub(crate) fn run(
     arguments: &Arguments,
     mut command: Command,

@@ -1,4 +1,4 @@
-//! `dashgate config`: the settings, before anything runs with them.
+//! `dashgate config`: validates and prints the settings.
 
 use clap::{Args, Subcommand};
 
@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::gateway_flags::Choices;
 use super::terminal::Terminal;
 
-/// What stands below the help of `config`.
+/// Text below the help of `config`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate config check --config dashgate.toml      exits with 0, or with 2 and all errors
@@ -18,7 +18,7 @@ Examples:
 
 Flags override environment variables, variables override the file. Secrets are never printed.";
 
-/// What `config` takes.
+/// Arguments of `config`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -37,7 +37,7 @@ enum Action {
     Schema,
 }
 
-/// Looks at the settings.
+/// Runs the command.
 pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let text = match &arguments.action {
         Action::Check(choices) => {

@@ -1,4 +1,4 @@
-//! `dashgate emulate`: the embedded DashScope by itself.
+//! `dashgate emulate`: runs the emulator.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::serve::{announce, listen, stoppable, until};
 use super::terminal::Terminal;
 
-/// What stands below the help of `emulate`.
+/// Text below the help of `emulate`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate emulate
@@ -25,7 +25,7 @@ Examples:
 It serves DashScope's HTTP API and accepts every key that begins with sk-. A script defines answers
 and errors. The first line of stdout is `listening on ADDRESS`.";
 
-/// What `emulate` takes.
+/// Arguments of `emulate`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// The listen address
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     bad_key: Vec<String>,
 }
 
-/// Serves until a signal.
+/// Serves until a signal arrives.
 pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let script = match &arguments.script {
         Some(path) => script(path)?,

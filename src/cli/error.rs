@@ -1,4 +1,4 @@
-//! Why a command failed, in words that say what to do; and the same as JSON.
+//! Failures of commands, as text with advice and as JSON.
 
 use std::fmt::Write as _;
 use std::ops::{Deref, DerefMut};
@@ -14,31 +14,31 @@ use super::exit::Exit;
 use super::message_json::Fields;
 use super::terminal::Unwritten;
 
-/// Why a command failed. Boxed, so that the way on which nothing fails carries a pointer only.
+/// Why a command failed. Boxed, so that successful results stay small.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Failure(Box<Told>);
 
-/// What is known of a failure.
+/// The details of a failure.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Told {
-    /// How the command ends.
+    /// The exit code.
     #[serde(skip)]
     pub(crate) exit: Option<Exit>,
-    /// Whether the client's own library made it, so that what answers there may be no gateway.
+    /// Whether the gRPC library created the error, in which case the server may not be a gateway.
     #[serde(skip)]
     pub(crate) transport: bool,
-    /// The gRPC code, or `USAGE`, `UNREACHABLE`, `CANCELLED`, `OUTPUT`, `CLOSED` for what the
-    /// command found.
+    /// The gRPC code, or `USAGE`, `UNREACHABLE`, `CANCELLED`, `OUTPUT`, `CLOSED` for errors of the
+    /// command itself.
     pub(crate) code: String,
-    /// What happened.
+    /// The message.
     pub(crate) message: String,
-    /// The exact fault, from `google.rpc.ErrorInfo`.
+    /// The reason in `google.rpc.ErrorInfo`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) reason: String,
-    /// The fields of the request that are wrong.
+    /// The invalid fields of the request.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) fields: Vec<Field>,
-    /// What else the gateway said of it: DashScope's code, its HTTP status, the attempts.
+    /// Further details from the gateway: DashScope's code, its HTTP status, the attempts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) details: Vec<Detail>,
     /// Whether output of the model was received before the failure.
@@ -47,7 +47,7 @@ pub(crate) struct Told {
     /// The usage that DashScope reported before the failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) usage: Option<Fields>,
-    /// The same in words.
+    /// The usage as text.
     #[serde(skip)]
     pub(crate) used: String,
     /// The request id of the call.
@@ -56,7 +56,7 @@ pub(crate) struct Told {
     /// DashScope's request id.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) upstream_request_id: String,
-    /// After how long to call again, in milliseconds; negative: do not.
+    /// The retry pushback in milliseconds; negative: do not retry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retry_after_ms: Option<i64>,
     /// What to do.
@@ -64,16 +64,16 @@ pub(crate) struct Told {
     pub(crate) advice: Vec<String>,
 }
 
-/// A field that is wrong.
+/// An invalid field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Field {
     /// Its path.
     pub(crate) field: String,
-    /// What is wrong with it.
+    /// The problem.
     pub(crate) description: String,
 }
 
-/// A detail by name.
+/// A named detail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Detail {
     /// Its name.
@@ -97,7 +97,7 @@ impl DerefMut for Failure {
 }
 
 impl Failure {
-    /// Something that the command itself found.
+    /// An error of the command itself.
     fn own(exit: Exit, code: &str, message: impl Into<String>) -> Self {
         Self(Box::new(Told {
             exit: Some(exit),
@@ -107,38 +107,38 @@ impl Failure {
         }))
     }
 
-    /// The command line or a file is wrong.
+    /// An invalid command line or file.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::own(Exit::Usage, "USAGE", message)
     }
 
-    /// The server, or an address, cannot be reached.
+    /// The server cannot be reached.
     pub(crate) fn unreachable(message: impl Into<String>) -> Self {
         Self::own(Exit::Unreachable, "UNREACHABLE", message)
     }
 
-    /// What was asked for did not come about.
+    /// The command did not succeed.
     pub(crate) fn failed(code: &str, message: impl Into<String>) -> Self {
         Self::own(Exit::Failed, code, message)
     }
 
-    /// Somebody stopped it.
+    /// The command was interrupted.
     pub(crate) fn cancelled() -> Self {
         Self::own(Exit::Cancelled, "CANCELLED", "stopped")
     }
 
-    /// Adds what to do.
+    /// Adds advice.
     pub(crate) fn with_advice(mut self, advice: impl Into<String>) -> Self {
         self.advice.push(advice.into());
         self
     }
 
-    /// How the command ends.
+    /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         self.exit.unwrap_or(Exit::Failed)
     }
 
-    /// For people: a line for what happened, then lines with what is known of it.
+    /// The text: one line with the message, then lines with details.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("error: {}", self.message);
         let mut line = |name: &str, value: &str| {
@@ -150,13 +150,13 @@ impl Failure {
             "" => {}
             reason => line("reason", &format!("{reason} ({})", self.code)),
         }
-        // The message may be about the one field already.
+        // The message may already contain the only field.
         let told =
             |field: &&Field| self.message != format!("{}: {}", field.field, field.description);
         for field in self.fields.iter().filter(told) {
             line(&field.field, &field.description);
         }
-        // That DashScope was asked once is no news.
+        // A single attempt is not worth a line.
         let once = |detail: &Detail| {
             detail.name == "attempts" && matches!(detail.value.as_str(), "0" | "1")
         };
@@ -175,7 +175,7 @@ impl Failure {
         text
     }
 
-    /// A fault of the gateway's or DashScope's own may come after the model has run.
+    /// An error of the gateway or of DashScope may occur after the model has run.
     fn retry_words(&self, milliseconds: i64) -> String {
         match u64::try_from(milliseconds) {
             Err(_) if self.code == code_name(Code::Internal) => {
@@ -217,7 +217,7 @@ impl From<Unwritten> for Failure {
     }
 }
 
-/// A fault in building or running the gateway inside this process.
+/// An error in starting or running the gateway in this process.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error.kind() {
@@ -243,18 +243,18 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// What rustls says when a server ends the connection because it got no client certificate.
+/// rustls's error when a server requires a client certificate.
 pub(crate) const NO_CLIENT_CERTIFICATE: &str = "CertificateRequired";
 
 impl Failure {
-    /// The gateway uses mutual TLS, and this client has no certificate.
+    /// The gateway requires a client certificate.
     pub(crate) fn without_certificate() -> Self {
         Self::unreachable("the gateway requires a client certificate")
             .with_advice("set DASHGATE_TLS_CERTIFICATE and DASHGATE_TLS_KEY")
     }
 }
 
-/// The name that the gRPC specification gives a code.
+/// The name of a code in the gRPC specification.
 pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

@@ -1,4 +1,4 @@
-//! One call: a conversation goes out, an answer comes back.
+//! One call: sends a conversation and prints the answer.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -21,25 +21,25 @@ use super::terminal::Terminal;
 use super::terminal_text::Piece;
 use super::upload::{From, Upload, upload};
 
-/// What a message holds beside media and text: options, names, lengths of fields.
+/// The most bytes of a message besides media and text: options, names, length prefixes.
 const FRAME_BYTES: usize = 64 << 10;
-/// How much longer than its deadline a call is waited for: the gateway's own word is the better.
+/// How long after its deadline a call is awaited: the gateway's own status is more specific.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How to ask.
+/// How a call is made.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Manner {
-    /// How long the whole call may take; none: as long as the gateway lets it.
+    /// The deadline. `None`: the gateway's.
     pub(crate) timeout: Option<Duration>,
-    /// Take the answer whole.
+    /// Whether to call the unary method.
     pub(crate) whole: bool,
-    /// Further instructions for the model.
+    /// Generation options.
     pub(crate) options: pb::GenerationOptions,
-    /// Show the answer as it comes.
+    /// Whether to print the answer while it arrives.
     pub(crate) shown: bool,
 }
 
-/// The model for a conversation in which nobody named one: by what was and what will be attached.
+/// The default model of a conversation, by its media and attachments.
 pub(crate) fn model_for<'a>(
     defaults: &'a DefaultModels,
     messages: &[pb::Message],
@@ -69,7 +69,7 @@ pub(crate) fn model_for<'a>(
     }
 }
 
-/// Adds which model to take to a failure that says that this one is not to be had here.
+/// Adds advice on the model to a failure that says that this one is not available.
 pub(crate) fn advised(mut failure: Failure, asked: &str, fitting: &str) -> Failure {
     let elsewhere = failure.message.contains("url error, please check url")
         || failure.reason == "MODEL_NOT_FOUND";
@@ -86,7 +86,7 @@ pub(crate) fn advised(mut failure: Failure, asked: &str, fitting: &str) -> Failu
     failure
 }
 
-/// The instructions as a turn.
+/// The system instructions as a message.
 pub(crate) fn system(text: Option<&str>) -> Option<pb::Message> {
     let text = text.filter(|text| !text.is_empty())?;
     Some(pb::Message {
@@ -96,8 +96,8 @@ pub(crate) fn system(text: Option<&str>) -> Option<pb::Message> {
     })
 }
 
-/// A turn of the person who asks: media first, then the text. Files that do not fit into a message
-/// beside `before` are uploaded for `model`.
+/// A user message: media first, then the text. Files that do not fit into a message together with
+/// `before` are uploaded for `model`.
 pub(crate) async fn turn(
     gateway: &Gateway,
     before: &pb::Conversation,
@@ -150,7 +150,7 @@ pub(crate) async fn turn(
     })
 }
 
-/// Asks, shows the answer if it is to be shown, and returns it whole.
+/// Sends the conversation, prints the answer if requested, and returns it.
 pub(crate) async fn ask(
     gateway: &Gateway,
     conversation: pb::Conversation,
@@ -197,7 +197,7 @@ pub(crate) async fn ask(
             Ok(answer)
         }
         Err(failure) => {
-            // The error begins a line of its own, after what was already said.
+            // The error is printed on a line of its own, after the output so far.
             printer.end(terminal)?;
             let failure = on_time(failure, begun, manner.timeout);
             Err(gateway.explained(failure).await)
@@ -289,8 +289,8 @@ fn late(timeout: Duration) -> Failure {
     .with_advice("set a longer timeout: `--timeout 5m`")
 }
 
-/// The client's library has a timer of its own for the head of an answer, and says CANCELLED when
-/// it is quicker than the gateway. What happened is that the deadline passed.
+/// The gRPC library has a timer of its own for the response headers, and reports CANCELLED if it
+/// expires before the gateway's status arrives. The actual cause is the deadline.
 fn on_time(failure: Failure, begun: Instant, timeout: Option<Duration>) -> Failure {
     match timeout {
         Some(timeout)
@@ -319,7 +319,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// The models of the settings.
+    /// The default models of the settings.
     pub(crate) fn defaults() -> DefaultModels {
         DefaultModels {
             audio: "qwen-audio-turbo".into(),

@@ -1,23 +1,23 @@
-//! How a command ends, as a number for scripts.
+//! Exit codes of commands.
 
 use std::process::ExitCode;
 
-/// How a command ended.
+/// The outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// As it should.
+    /// Success.
     Done,
-    /// The gateway was asked and the call failed, or a health check says not serving.
+    /// The call failed, or a health check reports not serving.
     Failed,
-    /// The command line, a file or the settings are wrong; nothing was done.
+    /// The command line, a file or the settings are invalid; nothing was done.
     Usage,
     /// The server cannot be reached.
     Unreachable,
-    /// Somebody stopped it.
+    /// Interrupted.
     Cancelled,
 }
 
-/// The table of [`Exit`], for `--help`.
+/// The table of [`Exit`] for `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    success; also when the reader of stdout closed the pipe
@@ -27,7 +27,7 @@ Exit codes:
   130  stopped by Ctrl-C or SIGTERM";
 
 impl Exit {
-    /// The number.
+    /// The exit code.
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::Done => 0,

@@ -1,4 +1,4 @@
-//! Words of a question that are files: they were meant to be attached.
+//! Detects file names in a question that were meant as attachments.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -8,13 +8,13 @@ use crate::chat::sniffing::{self, HEAD_BYTES, Modality};
 
 use super::error::Failure;
 
-/// Refuses a question of which a word is an existing file, with the command that was meant.
+/// Refuses a question in which a word is an existing file, and suggests the intended command.
 ///
-/// `before` is what the command line attaches already.
+/// `before` is what the command line already attaches.
 ///
 /// # Errors
 ///
-/// When there is such a word.
+/// If there is such a word.
 pub(crate) fn refuse_files(words: &[String], before: &[(Modality, String)]) -> Result<(), Failure> {
     let is_file = |word: &&String| Path::new(word).is_file();
     let Some(first) = words.iter().find(is_file) else {
@@ -44,7 +44,7 @@ pub(crate) fn refuse_files(words: &[String], before: &[(Modality, String)]) -> R
     Err(failure.with_advice(command))
 }
 
-/// What a file is, as far as its beginning and its name tell.
+/// The kind of a file, by its first bytes and its name.
 fn modality(path: &str) -> Option<Modality> {
     let mut head = Vec::new();
     let file = File::open(path).ok()?;
@@ -52,7 +52,7 @@ fn modality(path: &str) -> Option<Modality> {
     Modality::of(sniffing::mime_type(&head, path, None)?)
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,=@%".contains(c);
     match !word.is_empty() && word.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! The gateway that a command talks to: one that runs elsewhere, or one of its own in this process.
+//! The gateway that a command calls: a remote one, or one in this process.
 
 use std::time::Duration;
 
@@ -20,36 +20,37 @@ use super::channel::channel;
 use super::error::Failure;
 use super::probe;
 
-/// How long the gateway of this process may take to end after the answer. It only closes.
+/// Timeout of stopping the gateway of this process, which only closes connections.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a server may say nothing to a call before it is asked whether it is there. Most answers
-/// begin earlier.
+/// How long a server may send nothing on a call before its health is checked. Most answers start
+/// earlier.
 const SILENCE: Duration = Duration::from_secs(3);
-/// How long it may take to answer that. A slow line that is full of the request fits in, or a lost
-/// packet or two; no model is asked.
+/// Timeout of that health check: a slow line that is busy with the request, or a lost packet or
+/// two, fit in. No model is called.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-/// The largest answer. The gateway bounds what DashScope says to 64 MiB before base64 is undone.
+/// The largest response. The gateway limits DashScope's responses to 64 MiB before base64 is
+/// decoded.
 const MAX_ANSWER_BYTES: usize = 128 << 20;
-/// What a gateway elsewhere takes, as far as is known: the defaults of its settings.
+/// The assumed request limit of a remote gateway: the default of its settings.
 const ASSUMED_REQUEST_BYTES: usize = 16 << 20;
-/// The size of a chunk of an upload: large enough to be fast, small enough for any gateway.
+/// The size of upload chunks: large enough to be fast, small enough for any gateway.
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// A connection to a gateway.
 pub(crate) struct Gateway {
     channel: Channel,
-    /// Where it is, and how it is reached; none: in this process.
+    /// Address and TLS settings of a remote gateway; `None`: it is in this process.
     elsewhere: Option<(String, ClientTls)>,
     authorization: Option<MetadataValue<Ascii>>,
-    /// The largest request that it takes.
+    /// The largest request that it accepts.
     pub(crate) max_request_bytes: usize,
-    /// The size of the chunks of an upload.
+    /// The size of upload chunks.
     pub(crate) chunk_bytes: usize,
     local: Option<Local>,
 }
 
 impl Gateway {
-    /// Connects to a gateway elsewhere.
+    /// Connects to a remote gateway.
     pub(crate) async fn connect(address: &str, client: &Client) -> Result<Self, Failure> {
         Ok(Self {
             channel: channel(address, &client.tls).await?,
@@ -61,7 +62,7 @@ impl Gateway {
         })
     }
 
-    /// Runs a gateway in this process, behind a real socket, and connects to it.
+    /// Starts a gateway in this process, behind a real socket, and connects to it.
     pub(crate) async fn start(settings: &Settings) -> Result<Self, Failure> {
         app::start_log(settings);
         let local = Local::start(settings).await?;
@@ -76,23 +77,23 @@ impl Gateway {
         })
     }
 
-    /// Whether the embedded DashScope answers, as far as this process knows.
+    /// Whether the emulator answers, as far as known.
     pub(crate) fn embedded(&self) -> bool {
         self.local.as_ref().is_some_and(|local| local.embedded)
     }
 
-    /// A client for conversations.
+    /// A client of the conversation service.
     pub(crate) fn conversations(&self) -> ConversationServiceClient<Channel> {
         ConversationServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    /// A client for media.
+    /// A client of the media service.
     pub(crate) fn media(&self) -> MediaServiceClient<Channel> {
         MediaServiceClient::new(self.channel.clone())
     }
 
-    /// A request with the key and the deadline on it.
+    /// A request with the API key and the deadline.
     pub(crate) fn request<T>(&self, message: T, timeout: Option<Duration>) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         if let Some(value) = &self.authorization {
@@ -106,9 +107,9 @@ impl Gateway {
         request
     }
 
-    /// Ends when the server shows no sign of life: it took the connection, and answers neither the
-    /// call that is waiting nor a health check. An answer of any kind, a refusal too, is a sign.
-    /// On a connection of its own: the first one may be busy with a large request for long.
+    /// Completes when the server is unresponsive: it accepted the connection, and answers neither
+    /// the pending call nor a health check. Any answer counts, also a refusal. The check uses a
+    /// connection of its own, because the first one may be busy with a large request.
     pub(crate) async fn silent(&self) -> Failure {
         let Some((address, tls)) = &self.elsewhere else {
             return std::future::pending().await;
@@ -116,7 +117,7 @@ impl Gateway {
         tokio::time::sleep(SILENCE).await;
         let channel = match timeout(ANSWER_WITHIN, channel(address, tls)).await {
             Ok(Ok(channel)) => channel,
-            // It takes no second connection, which says nothing of the first.
+            // It refuses a second connection, which says nothing about the first.
             Ok(Err(_)) => return std::future::pending().await,
             Err(_) => return silent(address, SILENCE + ANSWER_WITHIN),
         };
@@ -128,7 +129,7 @@ impl Gateway {
         }
     }
 
-    /// A failure, with what answers there when it is no gateway.
+    /// Adds to a failure which kind of server answers, if it is not a gateway.
     pub(crate) async fn explained(&self, failure: Failure) -> Failure {
         match &self.elsewhere {
             Some((address, _)) => probe::explained(failure, address).await,
@@ -136,9 +137,9 @@ impl Gateway {
         }
     }
 
-    /// Ends the gateway of this process, if there is one.
+    /// Stops the gateway of this process, if there is one.
     pub(crate) async fn stop(self) {
-        // The connection first: a gateway that drains waits for it.
+        // The connection is closed first: a gateway that drains waits for it.
         drop(self.channel);
         if let Some(local) = self.local {
             local.stop().await;
@@ -146,7 +147,7 @@ impl Gateway {
     }
 }
 
-/// What a server is that takes connections and says nothing for so long.
+/// The failure of a server that accepts connections and does not respond.
 pub(crate) fn silent(address: &str, waited: Duration) -> Failure {
     Failure::unreachable(format!(
         "connected to {address}, but it does not answer as a gRPC server: nothing came within \
@@ -170,7 +171,7 @@ impl Local {
         let embedded = gateway.embedded();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(gateway.run(async move {
-            // A sender that is gone means the same as one that says stop.
+            // Dropping the sender stops it.
             let _ = stopped.await;
         }));
         Ok(Self {
@@ -182,7 +183,7 @@ impl Local {
     }
 
     async fn stop(self) {
-        // It may have ended already; then there is nothing to stop.
+        // It may have ended already.
         let _ = self.stop.send(());
         let mut running = self.running;
         if tokio::time::timeout(STOP_TIMEOUT, &mut running)
@@ -198,7 +199,7 @@ fn authorization(client: &Client) -> Result<Option<MetadataValue<Ascii>>, Failur
     let Some(key) = &client.api_key else {
         return Ok(None);
     };
-    // The settings let printable ASCII through only, and all of it can stand in a header.
+    // The settings only accept printable ASCII, which is valid in a header.
     let value = format!("Bearer {}", key.expose()).parse();
     let mut value: MetadataValue<Ascii> = value.map_err(|_| {
         Failure::usage(
@@ -210,7 +211,7 @@ fn authorization(client: &Client) -> Result<Option<MetadataValue<Ascii>>, Failur
     Ok(Some(value))
 }
 
-/// A gateway for tests: it answers what it was told to, and keeps what it was asked.
+/// A fake gateway for tests: it gives scripted answers and records requests.
 #[cfg(test)]
 pub(crate) mod stand_in {
     use std::collections::VecDeque;
@@ -240,18 +241,18 @@ pub(crate) mod stand_in {
     use super::Gateway;
     use crate::cli::attach;
 
-    /// How a stream goes on after its events.
+    /// How a stream continues after its events.
     #[derive(Clone, Debug)]
     pub(crate) enum Then {
-        /// It ends well.
+        /// It ends successfully.
         End,
-        /// It ends with a fault.
+        /// It ends with an error.
         Fail(Status),
-        /// It is silent until the caller goes.
+        /// It sends nothing until the caller cancels.
         Hang,
     }
 
-    /// What was asked.
+    /// The recorded requests.
     #[derive(Default)]
     pub(crate) struct Asked {
         /// The conversations.
@@ -260,14 +261,14 @@ pub(crate) mod stand_in {
         pub(crate) options: Vec<Option<pb::GenerationOptions>>,
         /// The values of `authorization`.
         pub(crate) keys: Vec<String>,
-        /// The description and the sizes of the chunks of uploads.
+        /// Descriptions of uploads, and the sizes of their chunks.
         pub(crate) uploads: Vec<(pb::MediaDescription, Vec<usize>)>,
     }
 
-    /// The events of a stream, and how it goes on after them.
+    /// The events of a stream, and how it continues.
     pub(crate) type Script = (Vec<Event>, Then);
 
-    /// The gateway.
+    /// The fake gateway.
     #[derive(Clone)]
     pub(crate) struct StandIn {
         answers: Arc<Mutex<VecDeque<Script>>>,
@@ -276,7 +277,7 @@ pub(crate) mod stand_in {
     }
 
     impl StandIn {
-        /// One that answers these in turn.
+        /// A fake gateway that gives these answers in order.
         pub(crate) fn new(answers: impl IntoIterator<Item = Script>) -> Self {
             Self {
                 answers: Arc::new(Mutex::new(answers.into_iter().collect())),
@@ -305,7 +306,7 @@ pub(crate) mod stand_in {
                             }
                         }
                     });
-                // A caller that breaks off is what some tests are about.
+                // Some tests cancel their calls.
                 let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                     .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
                     .await;
@@ -321,12 +322,12 @@ pub(crate) mod stand_in {
             Gateway::connect(&address, &client).await.unwrap()
         }
 
-        /// What was asked so far.
+        /// The requests so far.
         pub(crate) fn asked(&self) -> std::sync::MutexGuard<'_, Asked> {
             self.asked.lock().unwrap()
         }
 
-        /// Waits until a stream was given up by its caller.
+        /// Waits until a stream is cancelled by its caller.
         pub(crate) async fn given_up(&self) {
             self.gone
                 .subscribe()
@@ -343,7 +344,7 @@ pub(crate) mod stand_in {
         }
     }
 
-    /// An answer of one text.
+    /// An answer with one text.
     pub(crate) fn says(text: &str) -> Script {
         (vec![started(), delta(text), completed()], Then::End)
     }
@@ -357,7 +358,7 @@ pub(crate) mod stand_in {
         })
     }
 
-    /// A piece of text.
+    /// A text delta.
     pub(crate) fn delta(text: &str) -> Event {
         Event::Delta(pb::Delta {
             choice_index: 0,
@@ -459,7 +460,7 @@ pub(crate) mod stand_in {
         }
     }
 
-    /// The events of one stream. Counts when it is dropped before its end.
+    /// The events of one stream. Counts if it is dropped before its end.
     pub(crate) struct Events {
         events: VecDeque<Event>,
         then: Option<Then>,
@@ -477,7 +478,7 @@ pub(crate) mod stand_in {
                 })));
             }
             match self.then.take() {
-                // Nothing will wake it: only its drop ends it.
+                // Never woken; only dropping ends it.
                 Some(Then::Hang) => {
                     self.then = Some(Then::Hang);
                     Poll::Pending

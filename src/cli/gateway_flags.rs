@@ -1,4 +1,4 @@
-//! The flags about settings that several commands share.
+//! Flags for settings that several commands share.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::config::{self, Flag, Flags};
 
-/// Where settings come from beside the environment.
+/// Sources of settings other than the environment.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Choices {
     /// The settings file (TOML); variables and flags override it [env: DASHGATE_CONFIG]
@@ -19,7 +19,7 @@ pub(crate) struct Choices {
 }
 
 impl Choices {
-    /// As the settings want them.
+    /// Converts to the form of the settings.
     pub(crate) fn flags(&self) -> Flags {
         let single = self.set.iter().map(|(key, value)| Flag {
             name: "--set".to_owned(),
@@ -34,7 +34,7 @@ impl Choices {
     }
 }
 
-// The value is not in the fault: it may be a key that was put here by mistake.
+// The error does not contain the value, which may be a key given by mistake.
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
@@ -42,7 +42,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A `--timeout`, the same for every command: a call that may take no time cannot be made.
+/// Parses a `--timeout`; zero is refused.
 pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     match config::duration(text)? {
         Duration::ZERO => Err("it must be longer than 0s, as in 30s or 5m".to_owned()),

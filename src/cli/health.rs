@@ -1,4 +1,4 @@
-//! `dashgate health`: asks a gateway whether it serves, as load balancers do.
+//! `dashgate health`: checks whether a gateway is serving, like a load balancer.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -19,7 +19,7 @@ use super::gateway_flags::{Choices, timeout};
 use super::probe;
 use super::terminal::Terminal;
 
-/// What stands below the help of `health`.
+/// Text below the help of `health`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate health
@@ -30,7 +30,7 @@ Examples:
 
 Prints SERVING and exits with 0, or NOT_SERVING and 1; 3 when the server cannot be reached.";
 
-/// What `health` takes.
+/// Arguments of `health`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// The gateway: host:port, http://host:port, https://host:port or unix:/path [default:
@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     choices: Choices,
 }
 
-/// Asks.
+/// Runs the check.
 pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let flags = arguments
         .choices
@@ -101,7 +101,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     })
 }
 
-/// An address to call, for one to listen on: "all of this machine" is nowhere to call.
+/// The address to call for a listen address: a wildcard address is replaced by loopback.
 fn reachable(listen: &Address, tls: bool) -> String {
     let Address::Tcp(listen) = listen else {
         return listen.to_string();

@@ -1,4 +1,4 @@
-//! What an answer holds that a terminal does not show: it is named, so that it is not missed.
+//! Reports the parts of an answer that a terminal does not show.
 
 use prost_types::Struct;
 use prost_types::value::Kind as Open;
@@ -6,10 +6,10 @@ use prost_types::value::Kind as Open;
 use crate::grpc::pb;
 use crate::grpc::pb::content::Kind;
 
-/// How many things are named; a line of more is not read.
+/// The most parts that are named in the line.
 const MAX_NAMED: usize = 8;
 
-/// What is not shown, in one line; none if all is.
+/// The parts that are not shown, in one line; `None` if there are none.
 pub(crate) fn line(
     choices: &[pb::Choice],
     search_info: Option<&pb::SearchInfo>,
@@ -75,7 +75,7 @@ fn of_annotation(annotation: &pb::Annotation) -> Option<String> {
     (!shown || !more.is_empty()).then(|| format!("an annotation of type {:?}", annotation.r#type))
 }
 
-/// The keys whose values say anything.
+/// The keys with a non-empty value.
 fn keys(open: Option<&Struct>) -> Vec<String> {
     let said = |value: &prost_types::Value| match &value.kind {
         None | Some(Open::NullValue(_)) => false,

@@ -1,4 +1,4 @@
-//! What a person types in a conversation, line by line.
+//! Input lines of a conversation.
 
 use std::fs::{File, OpenOptions};
 use std::future::Future;
@@ -15,41 +15,41 @@ use rustyline::{Context, Editor, Helper};
 
 use super::slash_commands;
 
-/// As much of earlier conversations as is remembered: some thousand lines.
+/// The most bytes of history that are loaded: some thousand lines.
 const MAX_HISTORY_BYTES: u64 = 256 << 10;
 
-/// What came.
+/// An input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     /// A line.
     Text(String),
     /// Ctrl-C.
     Stop,
-    /// Ctrl-D, or the terminal is gone.
+    /// Ctrl-D, or the terminal was closed.
     End,
 }
 
-/// Where lines come from; a test brings its own.
+/// A source of lines, which tests replace.
 pub(crate) trait Lines {
-    /// Asks for the next line.
+    /// Prompts for the next line.
     fn next(&mut self, prompt: &str) -> impl Future<Output = Line>;
 }
 
-/// The terminal, with editing, a memory of earlier lines, and completion of commands and files.
+/// The terminal, with editing, history, and completion of commands and files.
 pub(crate) struct Keyboard {
     editor: Option<Editor<Completion, DefaultHistory>>,
     history: Option<PathBuf>,
 }
 
 impl Keyboard {
-    /// Takes the terminal, with the lines of earlier conversations, if they are kept.
+    /// Opens the terminal with the history of earlier conversations, if it is kept.
     pub(crate) fn open(history: Option<&Path>) -> rustyline::Result<Self> {
         let mut editor = Editor::new()?;
         editor.set_helper(Some(Completion {
             files: FilenameCompleter::new(),
         }));
         for line in history.map(remembered).unwrap_or_default() {
-            // A line that is not remembered can be typed again.
+            // A failure only loses a history entry.
             let _ = editor.add_history_entry(line);
         }
         Ok(Self {
@@ -61,7 +61,7 @@ impl Keyboard {
 
 impl Lines for Keyboard {
     async fn next(&mut self, prompt: &str) -> Line {
-        // Reading blocks, so the editor goes to a thread for it and comes back with the line.
+        // Reading blocks, so the editor is moved to a blocking thread and returned with the line.
         let Some(mut editor) = self.editor.take() else {
             return Line::End;
         };
@@ -72,7 +72,7 @@ impl Lines for Keyboard {
             if let Ok(line) = &read
                 && !line.trim().is_empty()
             {
-                // A line that is not remembered can be typed again.
+                // A failure only loses a history entry.
                 let _ = editor.add_history_entry(line.as_str());
                 let _ = history.map(|history| remember(&history, line));
             }
@@ -90,7 +90,7 @@ impl Lines for Keyboard {
     }
 }
 
-/// The lines that a file keeps, the latest of them.
+/// The latest lines of a history file.
 fn remembered(path: &Path) -> Vec<String> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| {
@@ -102,12 +102,12 @@ fn remembered(path: &Path) -> Vec<String> {
         text = String::from_utf8_lossy(&bytes).into_owned();
         Ok(())
     });
-    // There is none before the first conversation.
+    // The file does not exist before the first conversation.
     let _ = read;
     text.lines().map(str::to_owned).collect()
 }
 
-/// Appends a line. The file is for its owner alone, and begins anew when it has grown too long.
+/// Appends a line. The file is readable by its owner only, and truncated when it becomes too long.
 fn remember(path: &Path, line: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.create(true).append(true);
@@ -122,7 +122,7 @@ fn remember(path: &Path, line: &str) -> io::Result<()> {
     file.write_all(format!("{line}\n").as_bytes())
 }
 
-/// Completes the names of commands, and of files after those that take one.
+/// Completes commands, and files after commands that take one.
 struct Completion {
     files: FilenameCompleter,
 }

@@ -1,4 +1,4 @@
-//! A conversation of many turns on a terminal.
+//! Interactive conversations on a terminal.
 
 use std::path::PathBuf;
 
@@ -17,23 +17,23 @@ use super::signals::{Signal, Signals};
 use super::slash_commands::{self, Slash};
 use super::terminal::Terminal;
 
-/// What a conversation begins with.
+/// The start of a conversation.
 pub(crate) struct Opening {
-    /// The model, if somebody named one.
+    /// The model, if one was given.
     pub(crate) model: Option<String>,
-    /// Instructions for it.
+    /// System instructions.
     pub(crate) system: Option<String>,
-    /// What is attached to the first question.
+    /// Attachments of the first message.
     pub(crate) attached: Vec<Attachment>,
-    /// How to ask.
+    /// How calls are made.
     pub(crate) manner: Manner,
-    /// The models that are asked when nobody names one.
+    /// The default models.
     pub(crate) default_models: DefaultModels,
-    /// Where the lines are kept for the next conversation.
+    /// The history file of input lines.
     pub(crate) history: Option<PathBuf>,
 }
 
-/// Talks until the person leaves.
+/// Runs until the user quits.
 pub(crate) async fn run(
     gateway: &Gateway,
     opening: Opening,
@@ -141,7 +141,7 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Asks one question. False: the process should end.
+    /// Sends one message. Returns false if the process should end.
     async fn turn(
         &mut self,
         text: &str,
@@ -201,7 +201,7 @@ impl<'a> Talk<'a> {
         Ok((question, answer))
     }
 
-    /// A turn becomes part of the conversation only when it is whole.
+    /// A turn is added to the conversation only when it is complete.
     fn keep(&mut self, question: pb::Message, answer: &Answer) {
         self.messages.push(question);
         self.messages.push(answer.message());
@@ -220,14 +220,14 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// The model for what was and what will be attached.
+    /// The default model for the conversation and the pending attachments.
     fn fitting(&self, question: &str) -> &str {
         let defaults = &self.opening.default_models;
         exchange::model_for(defaults, &self.messages, &self.opening.attached, question)
     }
 }
 
-/// Whether a file of the conversation lies in DashScope's storage.
+/// Whether the conversation contains a file in DashScope's storage.
 fn uploaded(messages: &[pb::Message]) -> bool {
     use pb::content::Kind;
     let stored = |uri: &str| uri.starts_with("oss://");

@@ -1,7 +1,7 @@
-//! A value of JSON as a value of an open object, which takes any keys.
+//! JSON values of open objects, which accept any keys.
 //!
-//! Every number there is a double. One that a double cannot hold is refused, so as not to send
-//! another number than the one that was written.
+//! Numbers there are doubles. One that a double cannot represent is refused, so that the number
+//! sent is the one that was written.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -11,14 +11,14 @@ use prost_types::{ListValue, Struct, Value};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Values are nested no deeper than this: far more than any parameter of a model.
+/// The deepest nesting of values, above that of any model parameter.
 const MAX_DEPTH: usize = 64;
 
-/// The value: JSON, or else a text. `key` is its path.
+/// Parses a value: JSON, or otherwise a text. `key` is its path.
 ///
 /// # Errors
 ///
-/// JSON that is broken, and numbers that would become others.
+/// Invalid JSON, and numbers that would change.
 pub(crate) fn value(text: &str, key: &str) -> Result<Value, String> {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(json) => read(json.get(), key, 0),
@@ -30,8 +30,8 @@ pub(crate) fn value(text: &str, key: &str) -> Result<Value, String> {
     }
 }
 
-/// Refuses JSON that has a key twice in one object, for one of the two would be lost. What is no
-/// JSON is for others to judge.
+/// Refuses JSON with a duplicate key in an object, because one of the values would be lost. Invalid
+/// JSON is not reported here.
 pub(crate) fn unique(json: &str, key: &str) -> Result<(), String> {
     check(json, key, 0)
 }
@@ -53,7 +53,7 @@ fn check(json: &str, key: &str, depth: usize) -> Result<(), String> {
     elements.try_for_each(|element| check(element.get(), key, depth + 1))
 }
 
-/// The keys and values of a JSON object, in which no key comes twice.
+/// The keys and values of a JSON object without duplicates.
 pub(crate) struct Fields<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
@@ -84,7 +84,7 @@ impl<'de> Visitor<'de> for Entries {
     }
 }
 
-/// An object of these keys.
+/// An object with these keys.
 pub(crate) fn object(fields: impl IntoIterator<Item = (String, Value)>) -> Value {
     of(Kind::StructValue(Struct {
         fields: fields.into_iter().collect(),
@@ -133,7 +133,7 @@ fn read(json: &str, key: &str, depth: usize) -> Result<Value, String> {
     })
 }
 
-/// A number that a double holds: every digit of a whole one, the nearest of another.
+/// Parses a number: integers must be exact as a double, others are rounded.
 fn number(token: &str) -> Option<f64> {
     let value: f64 = token.parse().ok().filter(|value: &f64| value.is_finite())?;
     let whole = token

@@ -1,4 +1,4 @@
-//! `dashgate keys`: the keys of callers.
+//! `dashgate keys`: manages the API keys of callers.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::gateway_flags::Choices;
 use super::terminal::{Terminal, Unwritten};
 
-/// What stands below the help of `keys`.
+/// Text below the help of `keys`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate keys new --name team-a --file keys.toml          prints the key, once
@@ -29,7 +29,7 @@ Examples:
 The file has hashes, never a key. Default: callers.keys_file (DASHGATE_CALLERS_KEYS_FILE). A
 running gateway reloads it within two seconds.";
 
-/// What `keys` takes.
+/// Arguments of `keys`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -78,7 +78,7 @@ enum Action {
     },
 }
 
-/// Which file.
+/// The key file.
 #[derive(Args, Debug)]
 struct Place {
     /// The key file [default: callers.keys_file] [env: DASHGATE_CALLERS_KEYS_FILE]
@@ -102,7 +102,7 @@ impl Place {
     }
 }
 
-/// Makes, lists or takes back.
+/// Creates, lists or revokes keys.
 pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     match &arguments.action {
         Action::New {
@@ -129,7 +129,8 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             terminal.answer(&listing(&entries, date::now()))?;
         }
         Action::Revoke { id, place } => {
-            // Somebody may give the whole key; its id is in it, and all of it is now in a history.
+            // The argument may be a whole key; its id is part of it. The key is now in the shell's
+            // history.
             let id = id.strip_prefix(key::PREFIX).unwrap_or(id);
             let id = id.split('_').next().unwrap_or(id);
             match edit::revoke(&place.path()?, id, date::now())? {
@@ -156,7 +157,7 @@ fn new(
         revoked: None,
         limits,
     };
-    // Shown before it is stored: a key that was not shown does not belong into the file.
+    // Printed before it is stored: a key that was not printed must not be added.
     let mut seen = false;
     let added = edit::add(path, &entry, || {
         let shown = terminal.answer(&format!("{}\n", key.text.expose()));
@@ -207,7 +208,7 @@ fn listing(entries: &[Entry], now: u64) -> String {
     text
 }
 
-/// What a key may use, where that is not as for all.
+/// The limits that differ from the defaults.
 fn limits(limits: &Overrides) -> String {
     let numbers = limits.numbers().into_iter();
     let mut words: Vec<_> = numbers
@@ -230,7 +231,7 @@ fn name(text: &str) -> Result<String, String> {
     file::check_name(text).map(|()| text.to_owned())
 }
 
-/// The end of a key: `90d` and `12h` from now, or a date.
+/// Parses an expiry: `90d` and `12h` from now, or a date.
 fn expires(text: &str) -> Result<u64, String> {
     let days = text.strip_suffix('d').and_then(|days| days.parse().ok());
     let span = match days {
@@ -243,7 +244,7 @@ fn expires(text: &str) -> Result<u64, String> {
         None => date::parse(text),
     };
     match moment {
-        // The file writes years with four digits.
+        // The file has years of four digits.
         Some(moment) if moment > now && moment < 8000 * 365 * date::DAY => Ok(moment),
         Some(_) => Err("that is past, or too far away".to_owned()),
         None => Err("write a duration such as 90d or 12h, or a date such as 2027-01-31".to_owned()),

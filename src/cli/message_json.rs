@@ -1,6 +1,6 @@
-//! A message of the schema as JSON, with the names of the schema.
+//! Messages of the schema as JSON, with the names of the schema.
 //!
-//! It follows the descriptors, so that a field that is added to the schema is shown at once.
+//! It follows the descriptors, so that new fields of the schema are included without changes.
 
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -11,12 +11,12 @@ use serde::{Serialize, Serializer};
 
 use super::schema::{STRUCT, Schema};
 
-/// The field that holds a medium. Its size is shown instead, under this name.
+/// The field with the data of a medium, which is replaced by its size under this name.
 const MEDIUM: (&str, &str) = ("data", "data_bytes");
-/// Below this, every whole number has a double of its own.
+/// Below this, doubles represent every integer exactly.
 const WHOLE: f64 = 9_007_199_254_740_992.0;
 
-/// A value as it is shown.
+/// A JSON value.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Shown {

@@ -1,4 +1,4 @@
-//! A person's front door: the command line, a file for each command.
+//! The command line: one file per command.
 
 mod answer;
 mod ask;
@@ -55,15 +55,15 @@ use self::error::Failure;
 use self::exit::Exit;
 use self::terminal::{Terminal, Unwritten};
 
-/// How long threads may take to end once the command is done. What is left then waits for a person
-/// at the keyboard or for a dead disk.
+/// How long threads may take to end after the command. One that remains is waiting for the keyboard
+/// or for a disk that hangs.
 const END_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A command that was understood.
+/// A parsed command.
 #[derive(Debug)]
 pub struct Command(Verb);
 
-/// Reads the command line. `Err` is the end: help was printed, or what is wrong with the line.
+/// Parses the command line. `Err`: help was printed, or the line is invalid.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCode> {
     match Line::try_parse_from(arguments) {
         Ok(line) => Ok(Command(line.verb)),
@@ -72,7 +72,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
             let usage = error.use_stderr();
             let printed = error.print().and_then(|()| io::stdout().flush());
             Err(match (usage, printed) {
-                // A fault that cannot be printed cannot be read either.
+                // An error that cannot be printed cannot be read either.
                 (true, _) => Exit::Usage.into(),
                 (false, Ok(())) => Exit::Done.into(),
                 (false, Err(error)) => {
@@ -84,8 +84,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, E
     }
 }
 
-/// Adds the command that was probably meant: clap itself does not see that two letters changed
-/// places.
+/// Suggests the intended command: clap itself does not recognise transposed letters.
 fn suggested(mut error: clap::Error) -> clap::Error {
     let Some(ContextValue::String(wrong)) = error.get(ContextKind::InvalidSubcommand) else {
         return error;
@@ -101,7 +100,7 @@ fn suggested(mut error: clap::Error) -> clap::Error {
 }
 
 impl Command {
-    /// Runs it to its end.
+    /// Runs the command.
     pub fn run(self) -> ExitCode {
         let mut terminal = Terminal::process();
         let runtime = match tokio::runtime::Runtime::new() {
@@ -119,7 +118,7 @@ impl Command {
     }
 }
 
-/// How the process ends. A reader that went away is no fault to speak of.
+/// The exit code. A closed stdout is not reported as an error.
 fn end(done: Result<Exit, Failure>, terminal: &mut Terminal) -> Exit {
     match done {
         Ok(exit) => exit,

@@ -1,35 +1,34 @@
-//! Writes for those who must not be stopped by a reader that does not read.
+//! Writes that a blocked reader does not stop.
 //!
-//! A pipe that is full stops whoever writes to it. Here a thread of its own writes; to flush waits
-//! for it, but not for long, and what is written while it is stopped is lost once its queue is
-//! full.
+//! A full pipe blocks its writer. Here a thread of its own writes; a flush waits for it, with a
+//! timeout, and once the queue is full, further output is lost.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-/// How long a flush waits. A reader that is alive has read a line long before.
+/// Timeout of a flush, long enough for every active reader.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How many pieces wait for the thread. A server writes a handful of lines in its life.
+/// Capacity of the queue in chunks. A server writes a handful of lines in its life.
 const QUEUE: usize = 16;
 
-/// Hands what is written to a thread.
+/// Passes its output to a thread.
 pub(crate) struct Patient {
     pieces: SyncSender<Vec<u8>>,
-    /// One for each piece that was written, or could not be.
+    /// One result for each chunk.
     written: Receiver<io::Result<()>>,
-    /// The pieces that were not written yet.
+    /// Chunks that are not written yet.
     waiting: usize,
 }
 
 impl Patient {
-    /// Writes to this.
+    /// Starts a thread that writes to `out`.
     pub(crate) fn new(mut out: impl Write + Send + 'static) -> Self {
         let (pieces, queue) = sync_channel::<Vec<u8>>(QUEUE);
         let (told, written) = sync_channel(QUEUE * 2);
-        // Without a thread nothing is written, and every write says so.
+        // Without a thread nothing is written, and every write fails.
         let _ = thread::Builder::new()
             .name("terminal".to_owned())
             .spawn(move || {
@@ -52,7 +51,7 @@ impl Write for Patient {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.written.try_recv() {
-                // Of what could not be written, the flush that waits for it tells.
+                // The flush that waits for it reports the error.
                 Ok(_) => self.waiting = self.waiting.saturating_sub(1),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
@@ -87,7 +86,7 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// A reader that reads when it is let.
+    /// A reader that reads when permitted.
     struct Slow(Receiver<()>, Arc<Mutex<Vec<u8>>>);
 
     impl Write for Slow {

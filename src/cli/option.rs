@@ -1,7 +1,7 @@
 //! `--option KEY=VALUE`: any field of `GenerationOptions`, by its path in the schema.
 //!
-//! The descriptors that reflection serves say what there is, so a field that is added to the schema
-//! can be set here at once.
+//! It uses the descriptors of server reflection, so that new fields of the schema can be set
+//! without changes.
 
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
@@ -16,18 +16,18 @@ use crate::grpc::pb;
 use super::json_values;
 use super::schema::{STRUCT, Schema};
 
-/// Where paths begin.
+/// The message that paths start from.
 const ROOT: &str = ".dashgate.v1.GenerationOptions";
-/// A field of this name is a text that holds JSON.
+/// A field with this name is a text with JSON.
 const SCHEMA: &str = "schema";
-/// Messages of the schema are nested no deeper than this.
+/// The deepest nesting of messages in the schema.
 const DEPTH: usize = 4;
 
-/// Sets one option in the message.
+/// Sets an option in the message.
 ///
 /// # Errors
 ///
-/// What is wrong with the key or with its value, and what to write instead.
+/// What is wrong with the key or the value, and what to write instead.
 pub(crate) fn set(options: &mut pb::GenerationOptions, text: &str) -> Result<(), String> {
     let (key, value) = text
         .split_once('=')
@@ -83,7 +83,7 @@ impl Schema {
                 return self.elements(field, key, value);
             }
             [] if json => self.message(inner, key, value)?,
-            // A message without fields is there or not.
+            // A message without fields is present or absent.
             [] if value == "true" && self.fields(inner).is_empty() => Vec::new(),
             [] if field.label() == Label::Repeated => {
                 return Err(format!(
@@ -116,7 +116,7 @@ impl Schema {
         Ok(all)
     }
 
-    /// A message as a JSON object; or, of one that is nothing but a list, as that list.
+    /// A message as a JSON object; one that has only a list may be given as that list.
     fn message(&self, name: &str, key: &str, value: &str) -> Result<Vec<u8>, String> {
         if let [only] = self.fields(name)
             && only.label() == Label::Repeated
@@ -141,7 +141,7 @@ impl Schema {
         Ok(all)
     }
 
-    /// One value of a field, as JSON.
+    /// One value of a field, from JSON.
     fn one(&self, field: &FieldDescriptorProto, key: &str, json: &str) -> Result<Vec<u8>, String> {
         let text = serde_json::from_str::<String>(json);
         let kind = field.r#type();
@@ -233,11 +233,11 @@ impl Schema {
         Ok(bytes)
     }
 
-    /// The number of a value of an enumeration: by its name in the schema, or by what is its own of
-    /// that name. `Err`: what there is.
+    /// The number of an enumeration value: by its name in the schema, with or without the common
+    /// prefix. `Err`: the known names.
     fn choice(&self, name: &str, value: &str) -> Result<u64, String> {
         let values = self.values(name);
-        // The names of all values begin alike; the first one is for "not said".
+        // The names of all values have a common prefix; the first one is UNSPECIFIED.
         let unsaid = values.first().map_or("", |first| first.name());
         let prefix = unsaid.strip_suffix("UNSPECIFIED").unwrap_or_default();
         let own = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_lowercase();
@@ -272,7 +272,7 @@ fn broken(key: &str, value: &str, error: &serde_json::Error) -> String {
     )
 }
 
-/// The keys of an open object, as bytes: the value is JSON, or else a text.
+/// The keys of an open object, encoded: the value is JSON, or otherwise a text.
 fn keys_of(path: &[&str], key: &str, value: &str) -> Result<Vec<u8>, String> {
     let value = json_values::value(value, key)?;
     let value = path.iter().rev().fold(value, |inner, name| {

@@ -1,21 +1,21 @@
-//! Shows an answer as it comes: text on stdout, thoughts and notes on stderr.
+//! Prints an answer while it arrives: text on stdout, reasoning and notes on stderr.
 
 use super::answer::Answer;
 use super::terminal::{Terminal, Unwritten};
 use super::terminal_text::Piece;
 use super::usage_line;
 
-/// Shows one answer.
+/// Prints one answer.
 #[derive(Debug, Default)]
 pub(crate) struct Printer {
-    /// Whether stdout is in the middle of a line.
+    /// Whether the last line on stdout is unfinished.
     text: bool,
-    /// Whether stderr is in the middle of a thought.
+    /// Whether the last line on stderr is unfinished reasoning.
     thought: bool,
 }
 
 impl Printer {
-    /// Shows what is new.
+    /// Prints what is new.
     pub(crate) fn show(&mut self, piece: &Piece, terminal: &mut Terminal) -> Result<(), Unwritten> {
         match piece {
             Piece::Text(text) | Piece::Reasoning(text) if text.is_empty() => {}
@@ -54,7 +54,7 @@ impl Printer {
         Ok(())
     }
 
-    /// Ends the lines that were begun, on the stream where each was begun.
+    /// Ends unfinished lines, each on its stream.
     pub(crate) fn end(&mut self, terminal: &mut Terminal) -> Result<(), Unwritten> {
         self.end_thought(terminal);
         match std::mem::take(&mut self.text) {
@@ -69,8 +69,8 @@ impl Printer {
         }
     }
 
-    /// Ends the line of the answer before something else is said, where both are on one screen. A
-    /// file or a pipe gets the answer only, without a line break of ours in it.
+    /// Ends the line of the answer before other output, if both go to a terminal. A file or a pipe
+    /// gets only the answer, without added line breaks.
     fn make_room(&mut self, terminal: &mut Terminal) -> Result<(), Unwritten> {
         if self.text && terminal.shows_answers() {
             self.text = false;
@@ -79,7 +79,7 @@ impl Printer {
         Ok(())
     }
 
-    /// Ends the answer, and says what it used and how long it took.
+    /// Ends the answer, and prints usage and durations.
     pub(crate) fn finish(
         mut self,
         answer: &Answer,

@@ -1,4 +1,4 @@
-//! What answers at an address at which no gateway does: looked at once a call has failed.
+//! Detects what kind of server is at an address, after a call has failed.
 
 use std::time::Duration;
 
@@ -10,35 +10,35 @@ use super::channel::with_port;
 use super::error::Failure;
 use super::status::is_foreign;
 
-/// How long a look may take: the call has failed already, and somebody waits to be told.
+/// Timeout of the detection, which delays the report of a failed call.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a client of HTTP/2 says first: the preface, and a frame of settings without any.
+/// The start of an HTTP/2 connection: the preface, and an empty SETTINGS frame.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// The first bytes of a TLS client that names no host and knows one suite: enough for a server that
-/// speaks TLS to answer, if only with an alert.
+/// A TLS ClientHello without a host and with one cipher suite: enough for a TLS server to answer,
+/// if only with an alert.
 const HELLO: &[u8] = b"\x16\x03\x01\0\x2f\x01\0\0\x2b\x03\x03dashgate looks who answers here.\
                        \0\0\x02\xc0\x2f\x01\0\0\0";
 
-/// What was found.
+/// The kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
-    /// HTTP/2, as a gateway speaks it.
+    /// HTTP/2, the protocol of a gateway.
     Http2,
     /// HTTP/1.
     Http1,
     /// TLS.
     Tls,
-    /// Something else.
+    /// Another protocol.
     Other,
-    /// Somebody who says nothing.
+    /// No response.
     Silent,
-    /// Nobody.
+    /// No connection.
     Nobody,
 }
 
-/// A failure of a call, with what answers at its address when that is no gateway.
+/// Adds to a failure which kind of server is at the address, if it is not a gateway.
 pub(crate) async fn explained(failure: Failure, address: &str) -> Failure {
     if !failure.transport {
         return failure;
@@ -68,15 +68,15 @@ pub(crate) async fn explained(failure: Failure, address: &str) -> Failure {
     explained.with_advice(advice.unwrap_or_else(|| "check the port of the gateway".to_owned()))
 }
 
-/// Looks at an address without TLS: `host:port`, `http://host:port` or `unix:/path`.
+/// Examines an address without TLS: `host:port`, `http://host:port` or `unix:/path`.
 async fn look(address: &str) -> Found {
     match first_bytes(address, PREFACE).await.as_deref() {
         Some([0x15, 3, ..]) => Found::Tls,
         Some(bytes) if bytes.starts_with(b"HTTP/1") => Found::Http1,
-        // A frame of settings: its length, then its kind.
+        // A SETTINGS frame: its length, then its type.
         Some([_, _, _, 4, ..]) => Found::Http2,
         Some([_, ..]) => Found::Other,
-        // It hung up or waits. Some servers of TLS do, on what is none.
+        // It closed the connection or waits, as some TLS servers do when they receive other data.
         Some([]) => match first_bytes(address, HELLO).await.as_deref() {
             Some([0x15 | 0x16, 3, ..]) => Found::Tls,
             Some(bytes) if bytes.starts_with(b"HTTP/1") => Found::Http1,
@@ -88,7 +88,7 @@ async fn look(address: &str) -> Found {
     }
 }
 
-/// What is answered first; none if no address can be reached.
+/// The first bytes of the response; `None` if the address cannot be reached.
 async fn first_bytes(address: &str, words: &[u8]) -> Option<Vec<u8>> {
     if let Some(path) = address.strip_prefix("unix:") {
         #[cfg(unix)]
@@ -112,7 +112,7 @@ async fn first_bytes(address: &str, words: &[u8]) -> Option<Vec<u8>> {
     Some(said(stream, words).await)
 }
 
-/// The first bytes that come in answer to these words; none of them if it says nothing.
+/// The first bytes of the response to `words`; empty if there is none.
 async fn said(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &[u8]) -> Vec<u8> {
     let mut first = [0; 16];
     let talking = async {

@@ -1,12 +1,12 @@
-//! Reads numbers as Prometheus writes them.
+//! Parser of the Prometheus text format.
 
 use std::collections::BTreeMap;
 
-/// All numbers of one scrape.
+/// The samples of one scrape.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Numbers(Vec<Sample>);
 
-/// One number.
+/// A sample.
 #[derive(Clone, Debug, PartialEq)]
 struct Sample {
     name: String,
@@ -15,7 +15,7 @@ struct Sample {
 }
 
 impl Numbers {
-    /// Reads a page. Lines that are no number are left out.
+    /// Parses a page. Lines that are no samples are skipped.
     pub(crate) fn read(page: &str) -> Self {
         Self(page.lines().filter_map(sample).collect())
     }
@@ -25,20 +25,20 @@ impl Numbers {
         self.sum_where(name, |_| true)
     }
 
-    /// The sum of the series of a metric whose labels fit.
+    /// The sum of the series of a metric whose labels match.
     pub(crate) fn sum_where(
         &self,
         name: &str,
         fits: impl Fn(&BTreeMap<String, String>) -> bool,
     ) -> f64 {
         let samples = self.0.iter().filter(|sample| sample.name == name);
-        // A sum of nothing is 0 here, and -0 in the library.
+        // An empty sum is 0 here, and -0 in the standard library.
         samples
             .filter(|sample| fits(&sample.labels))
             .fold(0.0, |sum, sample| sum + sample.value)
     }
 
-    /// The values of a label of a metric, each once.
+    /// The distinct values of a label of a metric.
     pub(crate) fn values(&self, name: &str, label: &str) -> Vec<String> {
         let samples = self.0.iter().filter(|sample| sample.name == name);
         let mut values: Vec<_> = samples
@@ -49,7 +49,7 @@ impl Numbers {
         values
     }
 
-    /// What grew since then. A number that fell began anew.
+    /// The increase since `before`. A counter that decreased was reset.
     pub(crate) fn since(&self, before: &Self) -> Self {
         let key = |sample: &Sample| (sample.name.clone(), sample.labels.clone());
         let old: BTreeMap<_, _> = before.0.iter().map(|s| (key(s), s.value)).collect();
@@ -67,7 +67,7 @@ impl Numbers {
         Self(grown.collect())
     }
 
-    /// A quantile of a histogram, as Prometheus estimates it: even within each bucket.
+    /// A quantile of a histogram, as Prometheus estimates it: linear within each bucket.
     pub(crate) fn quantile(
         &self,
         name: &str,

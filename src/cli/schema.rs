@@ -1,5 +1,5 @@
-//! The messages of the schema, by the descriptors that reflection serves: what is added to the
-//! schema can be set and shown by the command line at once.
+//! The schema's messages, from the descriptors of server reflection: new fields can be set and
+//! printed without changes.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use prost_types::{
 
 use crate::grpc::pb;
 
-/// A field of this type takes any keys.
+/// The type of a field with arbitrary keys.
 pub(crate) const STRUCT: &str = ".google.protobuf.Struct";
 
-/// The messages and the enumerations, by their full names, as in `.dashgate.v1.Message`.
+/// Messages and enumerations by full name, as in `.dashgate.v1.Message`.
 pub(crate) struct Schema {
     messages: HashMap<String, DescriptorProto>,
     enums: HashMap<String, EnumDescriptorProto>,
@@ -23,7 +23,7 @@ pub(crate) struct Schema {
 impl Schema {
     /// Reads the descriptors.
     pub(crate) fn read() -> Self {
-        // A test decodes them; without them there would be no fields.
+        // A test decodes them; invalid ones would only lack fields.
         let set = FileDescriptorSet::decode(pb::DESCRIPTORS).unwrap_or_default();
         let (mut messages, mut enums) = (HashMap::new(), HashMap::new());
         for file in set.file {
@@ -38,7 +38,7 @@ impl Schema {
         Self { messages, enums }
     }
 
-    /// The fields of a message; none if there is no such message.
+    /// The fields of a message; empty if it is unknown.
     pub(crate) fn fields(&self, message: &str) -> &[FieldDescriptorProto] {
         let found = self.messages.get(message);
         found.map_or(&[], |message| &message.field)

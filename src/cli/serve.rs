@@ -1,4 +1,4 @@
-//! `dashgate serve`: the gateway.
+//! `dashgate serve`: runs the gateway.
 
 use std::future::Future;
 use std::io;
@@ -16,7 +16,7 @@ use super::gateway_flags::Choices;
 use super::signals::{self, Signals};
 use super::terminal::{Terminal, Unwritten};
 
-/// What stands below the help of `serve`.
+/// Text below the help of `serve`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate serve                                    the embedded emulator if there is no key
@@ -30,7 +30,7 @@ The first line of stdout is `listening on ADDRESS`; with --admin the second is `
 SIGTERM or Ctrl-C lets running calls finish (server.drain_timeout); a second one exits at once.
 The settings are reloaded on SIGHUP and when their files change; invalid settings change nothing.";
 
-/// What `serve` takes.
+/// Arguments of `serve`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// The listen address [default: 127.0.0.1:50051] [env: DASHGATE_SERVER_LISTEN]
@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     choices: Choices,
 }
 
-/// Serves until a signal.
+/// Serves until a signal arrives.
 pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let flags = arguments
         .choices
@@ -66,7 +66,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     terminal.be_patient();
     let mut source = Source::new(flags, ProcessEnvironment);
     let settings = source.load()?.settings;
-    // Before the address is told: whoever reads it may send a signal next.
+    // Before the address is printed: a reader of it may send a signal next.
     let mut signals = listen()?;
     let again = Arc::new(Notify::new());
     signals::tell_of_hangups(Arc::clone(&again)).map_err(deaf)?;
@@ -102,7 +102,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     }
 }
 
-/// Takes the signals over.
+/// Starts to handle signals.
 pub(crate) fn listen() -> Result<Signals, Failure> {
     Signals::listen().map_err(deaf)
 }
@@ -111,20 +111,20 @@ fn deaf(error: io::Error) -> Failure {
     Failure::usage(format!("cannot listen for signals: {error}"))
 }
 
-/// Says where a server listens. A server whose words cannot be written still serves.
+/// Prints the listen address. A server whose output fails still serves.
 pub(crate) fn announce(line: &str, terminal: &mut Terminal) {
     if let Err(Unwritten::Failed(why)) = terminal.answer(&format!("{line}\n")) {
         terminal.note_later(&format!("warning: cannot write {line:?} to stdout: {why}"));
     }
 }
 
-/// Waits for the word to stop.
+/// Waits for the stop signal.
 pub(crate) async fn until(stopped: oneshot::Receiver<()>) {
-    // A sender that is gone means the same as one that says stop.
+    // Dropping the sender stops it too.
     let _ = stopped.await;
 }
 
-/// Runs a server to its end. The first signal stops it in order; the second one here: `None`.
+/// Runs a server to its end. The first signal drains it; the second one ends this: `None`.
 pub(crate) async fn stoppable<T>(
     running: impl Future<Output = T>,
     stop: oneshot::Sender<()>,
@@ -136,7 +136,7 @@ pub(crate) async fn stoppable<T>(
         ended = &mut running => return Some(ended),
         _ = signals.next() => {}
     }
-    // A server that ended by itself in this moment needs no word to stop.
+    // A server that has just ended needs no signal.
     let _ = stop.send(());
     terminal.note_later("stopping when all calls are done; a second signal stops at once");
     tokio::select! {

@@ -1,21 +1,21 @@
-//! Ctrl-C and SIGTERM: the first asks a server to finish, the second ends it at once. SIGHUP asks
-//! it to read its settings again.
+//! Signals: the first SIGINT or SIGTERM drains a server, the second ends it. SIGHUP reloads the
+//! settings.
 
 use std::io;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-/// What was asked for.
+/// A received signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
-    /// Ctrl-C: a person wants this to stop.
+    /// SIGINT, from Ctrl-C.
     Interrupt,
-    /// The system wants the process to end.
+    /// SIGTERM.
     Terminate,
 }
 
-/// Listens for signals from its making on, so that none is lost while nobody waits.
+/// Receives signals from its creation on, so that none is lost.
 pub(crate) struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
@@ -24,7 +24,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Begins to listen. From now on the signals do not end the process by themselves.
+    /// Starts to receive signals, which no longer end the process.
     #[cfg(unix)]
     pub(crate) fn listen() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -34,7 +34,7 @@ impl Signals {
         })
     }
 
-    /// Begins to listen.
+    /// Starts to receive Ctrl-C.
     #[cfg(not(unix))]
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {})
@@ -59,7 +59,7 @@ impl Signals {
     }
 }
 
-/// Tells of every SIGHUP from now on, which no longer ends the process.
+/// Notifies about every SIGHUP from now on, which no longer ends the process.
 #[cfg(unix)]
 pub(crate) fn tell_of_hangups(whom: Arc<Notify>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -72,7 +72,7 @@ pub(crate) fn tell_of_hangups(whom: Arc<Notify>) -> io::Result<()> {
     Ok(())
 }
 
-/// There is no such signal here.
+/// This system has no SIGHUP.
 #[cfg(not(unix))]
 pub(crate) fn tell_of_hangups(_: Arc<Notify>) -> io::Result<()> {
     Ok(())

@@ -1,8 +1,8 @@
-//! The commands of a conversation: lines that begin with a slash.
+//! The commands of a conversation: lines that start with a slash.
 
 use crate::chat::sniffing::Modality;
 
-/// What `/help` prints.
+/// The output of `/help`.
 pub(crate) const HELP: &str = "\
 /audio F   /image F   /video F   attach a file or a URL to the next question
 /system TEXT    set the system instructions; without TEXT, remove them
@@ -21,23 +21,23 @@ pub(crate) const NAMES: [&str; 9] = [
 /// A command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Slash {
-    /// Attach this.
+    /// Attach a file or URL.
     Attach(Modality, String),
-    /// Instructions for the model; none takes them away.
+    /// Set the system instructions; none removes them.
     System(Option<String>),
-    /// Ask this model; none tells which one is asked.
+    /// Set the model; none prints the current one.
     Model(Option<String>),
-    /// Forget the conversation.
+    /// Clear the conversation.
     Clear,
-    /// Tell what was used.
+    /// Print the usage.
     Usage,
-    /// Tell the commands.
+    /// Print the commands.
     Help,
-    /// Leave.
+    /// Quit.
     Quit,
 }
 
-/// Reads a line: a command, what is wrong with one, or nothing of the kind.
+/// Parses a line: a command, an invalid command, or `None` for other lines.
 pub(crate) fn read(line: &str) -> Option<Result<Slash, String>> {
     let command = line.trim().strip_prefix('/')?;
     let (name, rest) = command
@@ -64,7 +64,7 @@ pub(crate) fn read(line: &str) -> Option<Result<Slash, String>> {
     })
 }
 
-/// A path as a person or the completion types it: in quotes, or with a backslash before a space.
+/// Unquotes a path: in quotes, or with a backslash before spaces, as completion writes it.
 fn plain(text: &str) -> String {
     for quote in ['"', '\''] {
         let inside = text

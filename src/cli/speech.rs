@@ -1,4 +1,4 @@
-//! Audio that a model made, written to a file.
+//! Writes audio output to a file.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -11,31 +11,31 @@ use crate::chat::sniffing::{self, Modality};
 use super::answer::Answer;
 use super::error::Failure;
 
-/// The types that are written.
+/// The media types that are written.
 const WAV: &str = "audio/wav";
 const PCM: &str = "audio/pcm";
 
-/// What DashScope streams: PCM of 16 bits in one channel, at this rate.
+/// The rate of DashScope's streamed audio: PCM of 16 bits in one channel.
 const RATE: u32 = 24_000;
 
-/// The file that the audio of an answer goes to. It is opened before the call, which costs money;
-/// one that was made for it goes when nothing is written.
+/// The file for the audio of an answer. It is opened before the call, which is billed; a file that
+/// was created for it is removed if nothing is written.
 pub(crate) struct Recording {
     path: PathBuf,
     file: File,
     made: bool,
-    /// What its name says that it is; empty if it says nothing.
+    /// The type by its file name; empty if unknown.
     named: &'static str,
-    /// Whether the model was asked for a format that is no samples.
+    /// Whether an encoded format was requested, not PCM.
     encoded: bool,
 }
 
 impl Recording {
-    /// Opens it. `format` is that of `options.audio.format`.
+    /// Opens the file. `format` is that of `options.audio.format`.
     ///
     /// # Errors
     ///
-    /// When it cannot be written, or its name is for what it will not hold.
+    /// If it cannot be written, or its name is for another format.
     pub(crate) async fn open(path: &Path, format: Option<&str>) -> Result<Self, Failure> {
         let shown = path.display();
         let named = named(path);
@@ -71,11 +71,11 @@ impl Recording {
         })
     }
 
-    /// Writes the audio of an answer. Returns how many bytes, and what is odd about them.
+    /// Writes the audio of an answer. Returns the number of bytes, and warnings.
     ///
     /// # Errors
     ///
-    /// When there is none, or it cannot be written.
+    /// If there is no audio, or it cannot be written.
     pub(crate) async fn save(mut self, answer: &Answer) -> Result<(usize, Vec<String>), Failure> {
         let audio = answer.audio();
         if audio.is_empty() {
@@ -115,13 +115,13 @@ impl Recording {
                 "warning: {shown} ends early: there was more than 128 MiB"
             ));
         }
-        // It holds what it is for.
+        // It has content now, so it is kept.
         self.made = false;
         Ok((bytes, odd))
     }
 
     async fn write(&mut self, content: &[u8]) -> io::Result<()> {
-        // A pipe or a device has no end to cut off.
+        // A pipe or a device cannot be truncated.
         if self.file.metadata().await?.is_file() {
             self.file.set_len(0).await?;
         }
@@ -133,13 +133,13 @@ impl Recording {
 impl Drop for Recording {
     fn drop(&mut self) {
         if self.made {
-            // An empty file that stays does no harm.
+            // An empty file that remains does no harm.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// What the name of a file says that it is; empty if it says nothing.
+/// The type by a file name; empty if unknown.
 fn named(path: &Path) -> &'static str {
     path.file_name()
         .map_or("", |name| by_name(&name.to_string_lossy()))
@@ -149,13 +149,13 @@ fn by_name(name: &str) -> &'static str {
     sniffing::mime_type(&[], name, Some(Modality::Audio)).unwrap_or_default()
 }
 
-/// Whether bytes are a file of some format, and not samples alone.
+/// Whether the bytes are a file of some format, not raw samples.
 fn is_whole(bytes: &[u8]) -> bool {
     let found = sniffing::mime_type(bytes, "", Some(Modality::Audio));
     found.is_some_and(|found| !sniffing::may_begin_with_anything(found))
 }
 
-/// Samples with the header that makes a WAV file of them.
+/// Adds a WAV header to samples.
 fn wav(samples: &[u8]) -> Vec<u8> {
     let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes();
     let mut file = Vec::with_capacity(samples.len() + 44);

@@ -1,4 +1,4 @@
-//! From the status of a call to the failure of a command.
+//! Converts the status of a call to a failure.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -69,7 +69,7 @@ impl From<Status> for Failure {
     }
 }
 
-/// The detail of this schema, which every error of a gateway has.
+/// The `CallFailure` detail, which every error of a gateway has.
 fn call_failure(status: &Status) -> Option<pb::CallFailure> {
     let all = tonic_types::Status::decode(status.details()).ok()?;
     let detail = all
@@ -79,7 +79,7 @@ fn call_failure(status: &Status) -> Option<pb::CallFailure> {
     pb::CallFailure::decode(detail.value.as_slice()).ok()
 }
 
-/// A status without a reason was made by the client's own library: its cause tells more.
+/// A status without a reason was created by the gRPC library: its cause is more specific.
 fn explain_transport(failure: &mut Failure, status: &Status) {
     if !failure.reason.is_empty() {
         return;
@@ -106,7 +106,7 @@ fn explain_transport(failure: &mut Failure, status: &Status) {
             let advice = "check that this is a dashgate gateway of the same version";
             failure.advice.push(advice.to_owned());
         }
-        // The library gives a call up when its connection breaks.
+        // The library cancels a call when its connection breaks.
         Code::Cancelled if failure.transport && !failure.message.contains("Timeout expired") => {
             let advice = "check the gateway: `dashgate health`";
             failure.advice.push(advice.to_owned());
@@ -129,12 +129,12 @@ fn explain_transport(failure: &mut Failure, status: &Status) {
     }
 }
 
-/// Whether the client's library met an answer that is HTTP/2, and no answer of a gRPC server.
+/// Whether the gRPC library received an HTTP/2 response that is not from a gRPC server.
 pub(crate) fn is_foreign(message: &str) -> bool {
     message.contains("grpc-status header missing") || message.contains("invalid compression flag")
 }
 
-/// What helps when the person at the terminal runs the gateway too.
+/// Advice for users who run the gateway themselves.
 fn advice(reason: &str) -> Option<&'static str> {
     let is = |one: Reason| one.name() == reason;
     if is(Reason::UpstreamDns) || is(Reason::UpstreamConnect) || is(Reason::UpstreamTls) {
@@ -152,7 +152,7 @@ fn advice(reason: &str) -> Option<&'static str> {
     }
 }
 
-/// What the gateway said beside the reason, in a fixed order, without what is already known.
+/// Further metadata of the error, in a fixed order, without what is shown elsewhere.
 fn details(metadata: &HashMap<String, String>, failure: &Failure) -> Vec<Detail> {
     let known = [&failure.request_id, &failure.upstream_request_id];
     let mut details: Vec<_> = metadata

@@ -1,4 +1,4 @@
-//! One of the answers of a stream, in the making: what its pieces add up to.
+//! Assembles one choice of a stream from its deltas.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::grpc::pb::delta::Part;
 
 use super::attach::content;
 
-/// The type of audio that comes in pieces.
+/// The type of streamed audio.
 const STREAMED_AUDIO: &str = "audio/pcm";
 
-/// One answer.
+/// A choice.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
     message: pb::Message,
@@ -31,7 +31,7 @@ struct Sound {
 }
 
 impl Draft {
-    /// Takes the next piece in. `starts_part`: it begins a part of its own.
+    /// Adds a delta. `starts_part`: it starts a new part.
     pub(crate) fn add(&mut self, part: Part, starts_part: bool) {
         match part {
             Part::Text(text) => self.text(text, starts_part),
@@ -58,7 +58,7 @@ impl Draft {
                 logprobs.content.extend(next.content);
                 merge(&mut logprobs.extra, next.extra);
             }
-            // They are of the whole answer.
+            // They belong to the whole answer.
             Part::SearchInfo(_) => {}
         }
     }
@@ -85,13 +85,13 @@ impl Draft {
                 *there = new;
             }
         }
-        // Names come in pieces, as arguments do.
+        // Names arrive in chunks, like arguments.
         call.name.push_str(&next.name);
         call.arguments.push_str(&next.arguments);
         merge(&mut call.extra, next.extra);
     }
 
-    /// The answer, with how it ended.
+    /// The complete choice.
     pub(crate) fn finish(self, end: pb::ChoiceEnd) -> pb::Choice {
         let mut message = self.message;
         message.role = pb::Role::Assistant.into();
@@ -116,7 +116,7 @@ impl Draft {
     }
 }
 
-/// Adds keys to those that are there; a new value replaces an old one.
+/// Merges keys; a new value replaces an old one.
 fn merge(there: &mut Option<Struct>, new: Option<Struct>) {
     if let Some(new) = new {
         there.get_or_insert_default().fields.extend(new.fields);

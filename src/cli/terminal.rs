@@ -1,8 +1,8 @@
-//! The one place that writes to stdout and stderr.
+//! The only module that writes to stdout and stderr.
 //!
-//! What a command writes may come from a model or a server. On a terminal, its control characters
-//! are left out, so that an answer cannot move the cursor or rename the window. A reader that went
-//! away (`dashgate ask ... | head -1`) is an end like any other, never a panic.
+//! Output may come from a model or a server. On a terminal, its control characters are removed, so
+//! that an answer cannot move the cursor or rename the window. A closed pipe (`dashgate ask ... |
+//! head -1`) ends the command without a panic.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -10,12 +10,12 @@ use crate::config;
 
 use super::nonblocking_write::Patient;
 
-/// Why something could not be written to stdout.
+/// Why stdout could not be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unwritten {
-    /// Nobody reads it any more.
+    /// The reader closed it.
     Closed,
-    /// It cannot be written, as on a full disk: the system's words.
+    /// Another error, as a full disk, with the system's message.
     Failed(String),
 }
 
@@ -28,14 +28,14 @@ impl From<io::Error> for Unwritten {
     }
 }
 
-/// Stdout for answers, stderr for all that is said about them.
+/// Stdout for answers, stderr for everything else.
 pub(crate) struct Terminal {
     out: Stream,
     err: Stream,
 }
 
 impl Terminal {
-    /// Those of the process.
+    /// The streams of the process.
     pub(crate) fn process() -> Self {
         let color = config::color(&config::ProcessEnvironment);
         let (out, err) = (io::stdout(), io::stderr());
@@ -53,45 +53,45 @@ impl Terminal {
         }
     }
 
-    /// From now on no write waits for long for a reader that does not read: what it would be in the
-    /// way of is a server, which must go on and go down in time.
+    /// Limits the time that writes wait for a slow reader, for servers, which must keep running and
+    /// shut down in time.
     pub(crate) fn be_patient(&mut self) {
         self.out.writer = Box::new(Patient::new(io::stdout()));
         self.err.writer = Box::new(Patient::new(io::stderr()));
     }
 
-    /// Writes a line to stderr by and by, if [`Self::be_patient`] was said: this does not wait.
+    /// Writes a line to stderr without waiting, if [`Self::be_patient`] was called.
     pub(crate) fn note_later(&mut self, line: &str) {
         let line = format!("{line}\n");
         let _ = self.err.writer.write_all(line.as_bytes());
     }
 
-    /// Waits until what was said later is written, as far as anybody reads it.
+    /// Waits until queued output is written, with a timeout.
     pub(crate) fn flush(&mut self) {
         let _ = self.err.writer.flush();
     }
 
-    /// Writes a piece of the answer, at once.
+    /// Writes a part of the answer, unbuffered.
     pub(crate) fn answer(&mut self, text: &str) -> Result<(), Unwritten> {
         self.out.write(text).map_err(Unwritten::from)
     }
 
-    /// Writes over the screen of stdout, escapes and all. What is written must be clean already.
+    /// Writes to the screen of stdout, including escape sequences. The text must be sanitised.
     pub(crate) fn paint(&mut self, text: &str) -> Result<(), Unwritten> {
         self.out.raw(text).map_err(Unwritten::from)
     }
 
-    /// Writes a line to stderr. Where it cannot be written there is nobody to tell.
+    /// Writes a line to stderr. A failure cannot be reported and is ignored.
     pub(crate) fn note(&mut self, line: &str) {
         let _ = self.err.write(&format!("{line}\n"));
     }
 
-    /// Writes a piece to stderr that is not the matter itself: grey where there are colours.
+    /// Writes secondary text to stderr: grey if there are colours.
     pub(crate) fn aside(&mut self, text: &str) {
         let _ = self.err.write_dim(text);
     }
 
-    /// Writes over the current line of stderr. Only for a terminal.
+    /// Overwrites the current line of stderr. For terminals only.
     pub(crate) fn progress(&mut self, text: &str) {
         if self.err.terminal {
             let _ = self.err.raw(&format!("\r{text}\x1b[K"));
@@ -103,7 +103,7 @@ impl Terminal {
         self.out.terminal
     }
 
-    /// Whether a person reads stderr.
+    /// Whether stderr is a terminal.
     pub(crate) fn is_watched(&self) -> bool {
         self.err.terminal
     }
@@ -143,7 +143,7 @@ fn is_control(letter: char) -> bool {
     letter.is_control() && !matches!(letter, '\n' | '\t')
 }
 
-/// Terminals that keep what is written to them.
+/// Terminals for tests, which record the output.
 #[cfg(test)]
 pub(crate) mod fake {
     use std::io::{self, Write};
@@ -151,7 +151,7 @@ pub(crate) mod fake {
 
     use super::{Stream, Terminal};
 
-    /// What was written.
+    /// Recorded output.
     #[derive(Clone, Default)]
     pub(crate) struct Page(Arc<Mutex<Vec<u8>>>);
 
@@ -173,7 +173,7 @@ pub(crate) mod fake {
         }
     }
 
-    /// A stdout to which nothing can be written, for this reason.
+    /// A stdout on which every write fails with this error.
     pub(crate) struct Gone(io::ErrorKind);
 
     impl Write for Gone {
@@ -186,7 +186,7 @@ pub(crate) mod fake {
         }
     }
 
-    /// A terminal with its two pages. `watched`: a person sits before it.
+    /// A terminal with its two outputs. `watched`: stderr is a terminal.
     pub(crate) fn terminal(watched: bool, color: bool) -> (Terminal, Page, Page) {
         let (out, err) = (Page::default(), Page::default());
         let stream = |page: &Page| Stream {
@@ -201,12 +201,12 @@ pub(crate) mod fake {
         (terminal, out, err)
     }
 
-    /// A terminal whose stdout nobody reads.
+    /// A terminal whose stdout is closed.
     pub(crate) fn gone() -> (Terminal, Page) {
         broken(io::ErrorKind::BrokenPipe)
     }
 
-    /// A terminal whose stdout takes nothing.
+    /// A terminal whose stdout fails.
     pub(crate) fn broken(why: io::ErrorKind) -> (Terminal, Page) {
         let (mut terminal, _, err) = terminal(false, false);
         terminal.out.writer = Box::new(Gone(why));

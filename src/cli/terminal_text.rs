@@ -1,25 +1,25 @@
-//! What a person who watches an answer is shown of it, piece by piece.
+//! The printable pieces of an answer.
 
 use crate::grpc::pb;
 
-/// What is new in an answer, for a person who watches.
+/// A new piece of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// Text to read.
+    /// Text.
     Text(String),
-    /// A thought.
+    /// Reasoning.
     Reasoning(String),
-    /// A picture's address.
+    /// URL of an image.
     Image(String),
-    /// A line about the answer.
+    /// A note about the answer.
     Note(String),
-    /// A warning about the answer, as a line of its own.
+    /// A warning.
     Warning(String),
-    /// From here on it is the choice of this number, from 1.
+    /// The following pieces belong to the choice of this number, from 1.
     Choice(i32),
 }
 
-/// Where a finished sound is.
+/// The location of an audio file.
 pub(crate) fn audio_file(file: &pb::AudioFile) -> String {
     format!("audio: {}", file.uri)
 }
@@ -37,7 +37,7 @@ pub(crate) fn warning(warning: &pb::Warning) -> Piece {
     })
 }
 
-/// What was noticed about the input; empty if none of it is shown.
+/// An annotation of the input; empty if there is nothing to print.
 pub(crate) fn heard(annotation: &pb::Annotation) -> String {
     let mut words = Vec::new();
     for (name, value) in [
@@ -54,7 +54,7 @@ pub(crate) fn heard(annotation: &pb::Annotation) -> String {
     }
 }
 
-/// The sources, a line each.
+/// The sources, one per line.
 pub(crate) fn sources(info: &pb::SearchInfo) -> String {
     let line = |result: &pb::SearchResult| {
         let number = result

@@ -1,8 +1,7 @@
-//! `dashgate top`: what a gateway does just now, looked at again and again.
+//! `dashgate top`: a live view of a gateway's metrics.
 //!
-//! The page is drawn by hand: it is lines of text, and a library of windows would be larger than
-//! all of it. `crossterm` is there for what differs by terminal: its size, its keys, its other
-//! screen.
+//! The screen is drawn without a TUI library, which would be larger than this code. `crossterm`
+//! handles what depends on the terminal: its size, its keys, its alternate screen.
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -29,7 +28,7 @@ use super::signals::Signals;
 use super::terminal::Terminal;
 use super::top_view::{Board, Look};
 
-/// What stands below the help of `top`.
+/// Text below the help of `top`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate serve --admin 127.0.0.1:9464             a gateway with an admin port
@@ -39,16 +38,16 @@ Examples:
 
 Rates and latencies cover the time since the previous update; with --once, since the start.";
 
-/// Where a gateway is looked at when nobody says: what `serve --help` proposes.
+/// The default admin address, as in the help of `serve`.
 const ADMIN: &str = "127.0.0.1:9464";
 
-/// How long a page may take.
+/// Timeout of a request to the admin port.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The largest page. A full gateway writes less than one MiB.
+/// The largest page, in bytes. A gateway with all metrics writes less than 1 MiB.
 const MAX_PAGE: usize = 16 * 1024 * 1024;
 
-/// What `top` takes.
+/// Arguments of `top`.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// The gateway's admin port [default: admin.listen, or 127.0.0.1:9464]
@@ -67,7 +66,7 @@ pub(crate) struct Arguments {
     choices: Choices,
 }
 
-/// Looks.
+/// Runs the command.
 pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
     let address = match arguments.admin {
         Some(address) => without_scheme(&address).to_owned(),
@@ -93,7 +92,7 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     watch(&address, first, arguments.every, terminal).await
 }
 
-/// The host and port of an address, which may be written as a URL.
+/// The host and port of an address, which may be a URL.
 fn without_scheme(address: &str) -> &str {
     match address.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
@@ -101,7 +100,7 @@ fn without_scheme(address: &str) -> &str {
     }
 }
 
-/// Draws the page again and again, on the terminal's other screen.
+/// Redraws the view at intervals, on the alternate screen.
 async fn watch(
     address: &str,
     first: Look,
@@ -111,7 +110,7 @@ async fn watch(
     let mut signals = super::serve::listen()?;
     enter(terminal)?;
     let ended = watch_on(address, first, every, terminal, &mut signals).await;
-    // Whatever ended it, the terminal is given back as it was.
+    // The terminal is restored in all cases.
     leave(terminal);
     ended
 }
@@ -141,7 +140,7 @@ async fn watch_on(
     }
 }
 
-/// Waits for the next look, or for a key that ends it all.
+/// Waits for the next update, or for a key that quits.
 fn asked_to_stop(every: Duration) -> bool {
     let until = tokio::time::Instant::now() + every;
     loop {
@@ -184,7 +183,7 @@ fn leave(terminal: &mut Terminal) {
     let _ = terminal::disable_raw_mode();
 }
 
-/// The lines over what was there, without a moment of nothing between.
+/// Overwrites the screen line by line, without clearing it first.
 fn drawn(lines: &[String]) -> String {
     let mut text = String::new();
     let _ = MoveTo(0, 0).write_ansi(&mut text);

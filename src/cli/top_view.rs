@@ -1,4 +1,4 @@
-//! What `dashgate top` shows: the numbers of a gateway, as a value, as JSON and as lines.
+//! The view of `dashgate top`: as a value, as JSON and as lines.
 
 use std::fmt::Write as _;
 
@@ -9,37 +9,37 @@ use crate::telemetry::metrics;
 
 use super::prometheus::Numbers;
 
-/// All that is shown. Rates and latencies are of the time since the look before, or since the
-/// start of the gateway at the first look.
+/// The view. Rates and latencies are for the time since the previous sample, or since the start of
+/// the gateway.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Board {
-    /// The version that runs.
+    /// Version of the gateway.
     pub(crate) version: String,
-    /// Over how many seconds rates are taken.
+    /// The interval of the rates, in seconds.
     pub(crate) seconds: f64,
-    /// How long the gateway has been up.
+    /// Uptime of the gateway, in seconds.
     pub(crate) uptime_seconds: f64,
-    /// Calls that have not ended.
+    /// Calls in flight.
     pub(crate) in_flight: f64,
-    /// The most that may be.
+    /// Limit of calls in flight.
     pub(crate) in_flight_limit: f64,
     /// Open connections.
     pub(crate) connections: f64,
     /// Resident memory.
     pub(crate) memory_bytes: f64,
-    /// Calls that ended, a second.
+    /// Completed calls per second.
     pub(crate) calls_per_second: f64,
-    /// Of these, how many neither went well nor were given up.
+    /// Failed calls per second, without cancelled ones.
     pub(crate) failed_per_second: f64,
-    /// Calls that were refused because of a limit, a second.
+    /// Calls per second refused because of a limit.
     pub(crate) shed_per_second: f64,
-    /// Attempts that were made again, a second.
+    /// Retries per second.
     pub(crate) retries_per_second: f64,
-    /// Tokens in, a second.
+    /// Input tokens per second.
     pub(crate) input_tokens_per_second: f64,
-    /// Tokens out, a second.
+    /// Output tokens per second.
     pub(crate) output_tokens_per_second: f64,
-    /// What all answers cost since the start.
+    /// Costs since the start.
     pub(crate) cost: f64,
     /// By model.
     pub(crate) models: Vec<Model>,
@@ -47,42 +47,42 @@ pub(crate) struct Board {
     pub(crate) calls: Vec<InFlight>,
 }
 
-/// What one model does.
+/// The view of one model.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Model {
     /// Its name.
     pub(crate) model: String,
-    /// Calls that ended, a second.
+    /// Completed calls per second.
     pub(crate) calls_per_second: f64,
-    /// Of these, the share that failed.
+    /// The share of them that failed.
     pub(crate) failed: f64,
-    /// The time to the first token that half of the streams stay below.
+    /// Median time to first token.
     pub(crate) ttft_p50_seconds: Option<f64>,
-    /// The same for nineteen of twenty.
+    /// 95th percentile of the time to first token.
     pub(crate) ttft_p95_seconds: Option<f64>,
-    /// The time between pieces that half of them stay below.
+    /// Median time between chunks.
     pub(crate) chunk_p50_seconds: Option<f64>,
-    /// Tokens out, a second.
+    /// Output tokens per second.
     pub(crate) output_tokens_per_second: f64,
-    /// Tokens in since the start.
+    /// Input tokens since the start.
     pub(crate) input_tokens: f64,
-    /// Tokens out since the start.
+    /// Output tokens since the start.
     pub(crate) output_tokens: f64,
 }
 
-/// What a gateway told at one moment.
+/// A sample of a gateway's metrics.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Look {
-    /// Its numbers.
+    /// The metrics.
     pub(crate) numbers: Numbers,
-    /// Its calls.
+    /// The calls in flight.
     pub(crate) calls: Vec<InFlight>,
-    /// When, in seconds since 1970.
+    /// Time of the sample, in seconds since 1970.
     pub(crate) at: f64,
 }
 
 impl Board {
-    /// Made of this look, and of the one before if there was one.
+    /// The view of a sample, relative to the previous one.
     pub(crate) fn of(now: &Look, before: Option<&Look>) -> Self {
         let all = &now.numbers;
         let grown = before.map_or_else(|| all.clone(), |before| all.since(&before.numbers));
@@ -127,7 +127,7 @@ impl Board {
         }
     }
 
-    /// As lines for a terminal of this size.
+    /// The lines for a terminal of this size.
     pub(crate) fn lines(&self, width: usize, height: usize) -> Vec<String> {
         let mut lines = vec![
             format!(
@@ -235,12 +235,12 @@ fn call_line(call: &InFlight) -> String {
     line
 }
 
-/// Whether a call that ended like this failed. One that was given up did not.
+/// Whether a call with this outcome failed. A cancelled one did not.
 fn is_fault(outcome: &str) -> bool {
     !matches!(outcome, "OK" | "CANCELLED")
 }
 
-/// A name without what moves a cursor, and no longer than its column.
+/// A name without control characters, truncated to its column.
 fn plain(name: &str, width: usize) -> String {
     let letters = name.chars().filter(|letter| !letter.is_control());
     letters.take(width).collect()

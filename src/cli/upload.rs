@@ -1,4 +1,4 @@
-//! Files that are too large for a message: by `UploadMedia`, a chunk at a time.
+//! Uploads files that are too large for a message, by `UploadMedia`.
 
 use std::io::{self, Cursor};
 use std::path::Path;
@@ -20,34 +20,34 @@ use super::error::Failure;
 use super::gateway::Gateway;
 use super::terminal::Terminal;
 
-/// Chunks that are read ahead: one is sent while the next is read.
+/// Chunks read ahead: one is read while another is sent.
 const CHUNKS_AHEAD: usize = 2;
-/// An upload that is done sooner needs no progress.
+/// Delay before progress is shown.
 const PROGRESS_AFTER: Duration = Duration::from_secs(1);
-/// How often progress is shown: often enough to be seen moving.
+/// Interval of progress updates.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 
-/// Where the bytes of an upload come from.
+/// The source of an upload.
 pub(crate) enum From<'a> {
-    /// A file, which is read as it is sent.
+    /// A file, which is read while it is sent.
     Path(&'a Path),
-    /// Bytes that were read already, as from a pipe.
+    /// Data, for example from a pipe.
     Bytes(Bytes),
 }
 
 /// A file to upload.
 pub(crate) struct Upload<'a> {
-    /// Where it is.
+    /// Its source.
     pub(crate) from: From<'a>,
-    /// Its size.
+    /// Its size in bytes.
     pub(crate) bytes: u64,
-    /// Its MIME type; empty if the gateway can tell it.
+    /// The MIME type; empty if the gateway can detect it.
     pub(crate) mime_type: &'a str,
     /// The model that will use it.
     pub(crate) model: &'a str,
 }
 
-/// Uploads a file, and returns its address in DashScope's storage.
+/// Uploads a file, and returns its URI in DashScope's storage.
 pub(crate) async fn upload(
     gateway: &Gateway,
     file: Upload<'_>,
@@ -111,7 +111,7 @@ pub(crate) async fn upload(
     }
 }
 
-/// Reads the file into the stream. A stream that nobody takes any more is the call's to explain.
+/// Reads the file into the stream. If the receiver is gone, the call reports why.
 async fn read(
     mut source: Box<dyn AsyncRead + Send + Unpin>,
     description: pb::MediaDescription,

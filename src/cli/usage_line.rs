@@ -1,4 +1,4 @@
-//! What is said about an answer: a line for people, an object for programs.
+//! The summary of an answer: a line of text, and a JSON object.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ fn span(span: Duration) -> String {
     }
 }
 
-/// The answer as one JSON object; `failure`: what went wrong after it had come.
+/// The answer as one JSON object; `failure` is an error that occurred after the answer.
 pub(crate) fn json(answer: &Answer, failure: Option<&Failure>) -> String {
     let timing = &answer.timing;
     let milliseconds = |span: Option<Duration>| span.map(|span| span.as_secs_f64() * 1_000.0);
@@ -96,7 +96,7 @@ pub(crate) fn json(answer: &Answer, failure: Option<&Failure>) -> String {
     serde_json::to_string(&view).unwrap_or_default()
 }
 
-/// A choice with the names of the schema; its text and why it ended stand there as they do above.
+/// A choice with the names of the schema; its text and finish reason have the same keys as above.
 fn choice(schema: &Schema, choice: &pb::Choice) -> Fields {
     let mut all = Fields(vec![
         ("index".to_owned(), Shown::Whole(choice.index.into())),

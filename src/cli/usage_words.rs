@@ -1,8 +1,8 @@
-//! The usage of a call in words.
+//! The usage of a call as text.
 
 use crate::grpc::pb;
 
-/// The counts, without those of details. None if there are none.
+/// The counts without details. `None` if there are none.
 pub(crate) fn words(usage: &pb::Usage) -> Option<String> {
     let mut words = Vec::new();
     if let Some(count) = usage.input_tokens {
