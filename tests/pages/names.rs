@@ -18,7 +18,8 @@ const OTHER_PAGES: [&str; 5] = [
 ];
 
 /// Names in capital letters that are defined elsewhere: gRPC, HTTP/2, common tools, the clients.
-const ELSEWHERE: [&str; 13] = [
+const ELSEWHERE: [&str; 14] = [
+    "CLIENT_CLOSED",
     "DASHGATE_CLIENTS_TARGET",
     "DASHGATE_CONFIG",
     "FAILED_PRECONDITION",
