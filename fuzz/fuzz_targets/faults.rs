@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
             headers.add(name, value);
         }
     }
-    let error = fault::of_answer(status, &headers, body);
+    let error = errors::of_answer(status, &headers, body);
     assert!(
         error
             .retry_after()

@@ -87,7 +87,7 @@ fn check(context: &CallContext) {
             assert!(head.line("x", text).is_ok());
         }
     }
-    let trace_id = context.report("Converse").trace_id;
+    let trace_id = context.report().trace_id;
     assert!(trace_id.is_empty() || trace_id.len() == 32);
     assert!(trace_id.bytes().all(|byte| byte.is_ascii_hexdigit()));
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use dashgate::chat::call::{Call, Delivery};
-use dashgate::dashscope::{self, DashScope, Prepared, Stored, Wanted};
+use dashgate::dashscope::{self, DashScope, Prepared, RequestTarget, Stored};
 use dashgate::error::Error;
 use dashgate::grpc::call_context::CallContext;
 use dashgate::grpc::config::GrpcConfig;
@@ -65,13 +65,13 @@ pub fn call(request: pb::ConverseRequest, delivery: Delivery) -> Result<Arc<Call
 
 /// The request of a call. Its media must be small enough to go inline.
 pub fn prepare(dashscope: &DashScope, call: &Call) -> Result<Prepared, Error> {
-    let wanted = Wanted {
+    let target = RequestTarget {
         model: &call.prompt.model,
         delivery: call.delivery,
         max_bytes: MAX_BODY_BYTES,
     };
     let mut stored = Stored::default();
-    let prepared = pin!(dashscope.prepare(call, wanted, &mut stored));
+    let prepared = pin!(dashscope.prepare(call, target, &mut stored));
     match prepared.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(prepared) => prepared,
         Poll::Pending => panic!("nothing is uploaded, so nothing is waited for"),

@@ -69,7 +69,7 @@ pub struct Pages {
     pub allowed_hosts: Vec<String>,
 }
 
-/// Serves until it is dropped. Ends immediately if the port is disabled.
+/// Serves until it is dropped. Never completes, also if the port is disabled.
 pub async fn serve(listener: Option<TcpListener>, pages: Pages, telemetry: Arc<Telemetry>) {
     let Some(listener) = listener else {
         return std::future::pending().await;
