@@ -306,12 +306,14 @@ fn answer(
         match plan.end {
             Some(End::Hang) => sender.closed().await,
             Some(End::Cut) => {
-                // The head and the messages are on their way before the line is cut.
-                sleep(Duration::from_millis(100)).await;
+                sleep(UNTIL_READ).await;
                 ending.tell("completed");
                 cut.send_replace(true);
             }
-            Some(End::Bare) => ending.tell("completed"),
+            Some(End::Bare) => {
+                sleep(UNTIL_READ).await;
+                ending.tell("completed");
+            }
             None => {
                 if sender.send(Ok(Frame::trailers(trailers))).await.is_ok() {
                     ending.tell("completed");
@@ -321,6 +323,10 @@ fn answer(
     });
     response
 }
+
+/// How long a client has to read the messages before the stream is broken off. Some libraries drop
+/// messages that were received and not yet read once a stream has failed.
+const UNTIL_READ: Duration = Duration::from_millis(300);
 
 impl Message {
     fn framed(&self, kind: &str) -> Bytes {
