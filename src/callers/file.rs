@@ -131,11 +131,11 @@ pub(super) fn text(path: &Path) -> Result<String, Error> {
         Ok::<_, io::Error>(text)
     };
     let text = read().map_err(|error| {
-        let mend = match error.kind() == io::ErrorKind::NotFound {
+        let advice = match error.kind() == io::ErrorKind::NotFound {
             true => "; create the first key with `dashgate keys new --name NAME`",
             false => "",
         };
-        config_error(path, &format!("cannot be read: {error}{mend}"))
+        config_error(path, &format!("cannot be read: {error}{advice}"))
     })?;
     if text.len() as u64 > MAX_FILE_BYTES {
         return Err(config_error(

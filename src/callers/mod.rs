@@ -323,8 +323,11 @@ mod tests {
     async fn without_authentication_anyone_may_call_and_callers_are_distinguished() {
         let callers = Callers::new(&CallersConfig::default()).unwrap();
         let of = async |key| callers.authenticate(&with_key(key)).await.unwrap().caller;
-        let nobody = callers.authenticate(&Credentials::default()).await.unwrap();
-        assert_eq!((nobody.caller, nobody.name()), (Caller::default(), None));
+        let anonymous = callers.authenticate(&Credentials::default()).await.unwrap();
+        assert_eq!(
+            (anonymous.caller, anonymous.name()),
+            (Caller::default(), None)
+        );
         assert_eq!(of("a").await, of("a").await);
         assert_ne!(of("a").await, of("b").await);
     }

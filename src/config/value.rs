@@ -275,12 +275,11 @@ pub(crate) fn headers(text: &str) -> Result<Secret, ValueError> {
 pub(crate) fn filter(text: &str) -> Result<String, ValueError> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     for directive in text.split(',') {
-        let level = match directive.rsplit_once('=') {
-            // A filter by field, `target[span{field=value}]`, has its `=` inside the brackets.
-            Some((_, level)) if !level.ends_with(']') => level,
-            Some(_) => continue,
-            None => directive,
-        };
+        let (module, level) = directive.rsplit_once('=').unwrap_or(("", directive));
+        if module.contains(['[', '=']) {
+            let fix = "write modules and levels, as in info,dashgate::relay=debug";
+            return Err(ValueError::new("it filters by span or field", fix));
+        }
         let level = level.trim().to_ascii_lowercase();
         if !LEVELS.contains(&level.as_str()) {
             let fix = "write off, error, warn, info, debug or trace, \
@@ -423,11 +422,18 @@ mod tests {
             "info",
             "WARN",
             "info,dashgate::relay=debug",
-            "a[b{c=d}]=trace",
+            "h2::proto=off",
         ] {
             assert!(filter(text).is_ok(), "{text}");
         }
-        for text in ["inof", "dashgate=loud", "info,", ""] {
+        for text in [
+            "inof",
+            "dashgate=loud",
+            "info,",
+            "",
+            "a[b{c=d}]=trace",
+            "[span]=info",
+        ] {
             assert!(filter(text).is_err(), "{text}");
         }
     }

@@ -1047,14 +1047,14 @@ mod tests {
             outcome
         };
         let leave = || policy("HOST/oss", 300);
-        let mended = vec![
+        let corrected = vec![
             leave(),
             refusal(),
             leave(),
             sized("200 OK", ""),
             sized("200 OK", ANSWER),
         ];
-        assert_eq!(text_of(&run_with(mended).await.unwrap()), "hello");
+        assert_eq!(text_of(&run_with(corrected).await.unwrap()), "hello");
         let (_, error) = run_with(vec![leave(), refusal(), leave(), refusal()])
             .await
             .unwrap_err();

@@ -406,7 +406,7 @@ mod tests {
         let mut chunk = clock.hand_out(Bytes::from_static(b"12345"));
         assert!(clock.is_running());
         chunk.advance(5);
-        assert!(clock.is_running(), "nobody has asked for more");
+        assert!(clock.is_running(), "no further poll yet");
         clock.asked();
         assert!(!clock.is_running());
         assert_eq!(clock.look(Instant::now()), Next::Rest);

@@ -5,12 +5,13 @@ use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime as Clock};
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::reload::Handle;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt, registry, reload};
 
 use crate::quoted;
 
@@ -36,7 +37,7 @@ pub enum Format {
 }
 
 /// Changes the filter of the running log.
-pub struct Level(Box<dyn Fn(EnvFilter) + Send + Sync>);
+pub struct Level(Box<dyn Fn(Targets) + Send + Sync>);
 
 impl Level {
     /// Applies this filter from now on.
@@ -48,7 +49,6 @@ impl Level {
 /// Starts the log. An invalid filter is replaced by `info`. A second start changes nothing and
 /// returns `None`.
 pub fn start(filter: &str, format: Format) -> Option<Level> {
-    let filter = read(filter);
     let terminal = std::io::stderr().is_terminal();
     let json = match format {
         Format::Auto => !terminal,
@@ -57,32 +57,25 @@ pub fn start(filter: &str, format: Format) -> Option<Level> {
     };
     let lost = if json { lost_as_json } else { lost_as_text };
     let limit = Limit::new(if json { report_as_json } else { report_as_text });
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(
-            LINES
-                .get_or_init(|| Lines::to(std::io::stderr(), lost))
-                .clone(),
-        )
-        .with_ansi(terminal);
-    // Tests that start several gateways in one process have a subscriber already.
-    let (started, level) = if json {
-        let builder = builder.json().flatten_event(true).with_filter_reloading();
-        let level = level(builder.reload_handle());
-        (builder.finish().with(limit).try_init(), level)
-    } else {
-        let builder = builder.with_filter_reloading();
-        let level = level(builder.reload_handle());
-        (builder.finish().with(limit).try_init(), level)
+    let lines = LINES.get_or_init(|| Lines::to(std::io::stderr(), lost));
+    let layer = fmt::layer().with_writer(lines.clone()).with_ansi(terminal);
+    let layer = match json {
+        true => layer.json().flatten_event(true).boxed(),
+        false => layer.boxed(),
     };
+    let (filter, handle) = reload::Layer::new(read(filter));
+    // Tests that start several gateways in one process have a subscriber already.
+    let started = registry().with(layer).with(filter).with(limit).try_init();
     log_panics();
-    if json
-        && started.is_ok()
-        && let Some(lines) = LINES.get()
-    {
+    if json && started.is_ok() {
         let _ = JSON_LINES.set(lines.clone());
     }
-    started.is_ok().then_some(level)
+    started.is_ok().then(|| {
+        Level(Box::new(move |filter| {
+            // Fails only if the log is gone, which cannot be reported.
+            let _ = handle.reload(filter);
+        }))
+    })
 }
 
 /// The line that replaces dropped lines, as text.
@@ -200,15 +193,9 @@ pub fn flush() {
     }
 }
 
-fn level<S: 'static>(handle: Handle<EnvFilter, S>) -> Level {
-    Level(Box::new(move |filter| {
-        // Fails only if the log is gone, which cannot be reported.
-        let _ = handle.reload(filter);
-    }))
-}
-
-fn read(filter: &str) -> EnvFilter {
-    EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"))
+fn read(filter: &str) -> Targets {
+    let default = Targets::new().with_default(LevelFilter::INFO);
+    filter.parse().unwrap_or(default)
 }
 
 /// Logs the location of a panic without its message, which may contain message content or a key.

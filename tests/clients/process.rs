@@ -22,7 +22,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    /// All of it, for the person who has to mend what failed.
+    /// All of it, for the person who has to fix what failed.
     pub(crate) fn told(&self) -> String {
         format!("exit code {:?}\n{}\n{}", self.code, self.out, self.err)
     }

@@ -1,8 +1,8 @@
 //! Answers that DashScope really gave, recorded by others, against the whole gateway.
 //!
-//! They are not ours to pass on. These tests read them where somebody has put them beside the
-//! project, and are reported as ignored, with the reason, where nobody has: the standard harness
-//! could only let them pass.
+//! They are not part of the project. These tests read them from a folder beside it. Where it is
+//! absent they are reported as ignored, with the reason: the standard harness could only let them
+//! pass.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -82,7 +82,7 @@ fn trial((name, run): (&'static str, fn())) -> Trial {
     })
 }
 
-/// Runs a test whose time moves on only when nobody has anything left to do.
+/// Runs a test with paused time: it advances only when every task waits.
 fn paused(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -3,136 +3,20 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/code"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/dashgate/dashgate/clients/go"
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
-
-type job struct {
-	Target  string  `json:"target"`
-	Options options `json:"options"`
-	Call    request `json:"call"`
-}
-
-type options struct {
-	APIKey *string `json:"api_key"`
-	TLS    *struct {
-		CA         string `json:"ca_file"`
-		Cert       string `json:"cert_file"`
-		Key        string `json:"key_file"`
-		ServerName string `json:"server_name"`
-	} `json:"tls"`
-	Timeout     *float64          `json:"timeout_ms"`
-	IdleTimeout *float64          `json:"idle_timeout_ms"`
-	Metadata    map[string]string `json:"metadata"`
-}
-
-type request struct {
-	Do           string            `json:"do"`
-	Conversation json.RawMessage   `json:"conversation"`
-	Options      json.RawMessage   `json:"options"`
-	RequestID    string            `json:"request_id"`
-	Timeout      *float64          `json:"timeout_ms"`
-	Metadata     map[string]string `json:"metadata"`
-	Cancel       struct {
-		AfterMs     float64 `json:"after_ms"`
-		AfterEvents int     `json:"after_events"`
-	} `json:"cancel"`
-
-	Model     string              `json:"model"`
-	System    string              `json:"system"`
-	Turns     [][]contentSpec     `json:"turns"`
-	Stream    bool                `json:"stream"`
-	Question  string              `json:"question"`
-	Tools     []toolSpec          `json:"tools"`
-	Results   map[string]string   `json:"results"`
-	MaxRounds int                 `json:"max_rounds"`
-	File      string              `json:"file"`
-	MIMEType  string              `json:"mime_type"`
-	Name      string              `json:"name"`
-	Then      []contentSpec       `json:"then"`
-	Count     int                 `json:"count"`
-	Vectors   []map[string]string `json:"vectors"`
-}
-
-type toolSpec struct {
-	Name        string `json:"name"`
-	Description string `json:"description"`
-	Parameters  string `json:"parameters"`
-}
-
-type contentSpec map[string]any
-
-type answer struct {
-	Text              string            `json:"text"`
-	ReasoningText     string            `json:"reasoning_text"`
-	FinishReason      any               `json:"finish_reason"`
-	RawFinishReason   string            `json:"raw_finish_reason"`
-	AudioBytes        int               `json:"audio_bytes"`
-	AudioCRC32        uint32            `json:"audio_crc32"`
-	ToolCalls         []json.RawMessage `json:"tool_calls"`
-	RequestID         string            `json:"request_id"`
-	UpstreamRequestID string            `json:"upstream_request_id"`
-	Model             string            `json:"model"`
-	Usage             json.RawMessage   `json:"usage"`
-	Message           json.RawMessage   `json:"message"`
-	Raw               json.RawMessage   `json:"raw"`
-}
-
-type result struct {
-	Answers      []answer          `json:"answers,omitempty"`
-	Events       []json.RawMessage `json:"events,omitzero"`
-	Deltas       []string          `json:"deltas,omitzero"`
-	ToolCalls    []toolCall        `json:"tool_calls,omitzero"`
-	Uploads      []json.RawMessage `json:"uploads,omitempty"`
-	MIMETypes    []string          `json:"mime_types,omitempty"`
-	Conversation json.RawMessage   `json:"conversation,omitempty"`
-	Error        *failure          `json:"error,omitempty"`
-	Elapsed      int64             `json:"elapsed_ms"`
-}
-
-type toolCall struct {
-	Name      string `json:"name"`
-	Arguments string `json:"arguments"`
-}
-
-type failure struct {
-	Code               string          `json:"code"`
-	Reason             string          `json:"reason,omitempty"`
-	RawReason          string          `json:"raw_reason,omitempty"`
-	Message            string          `json:"message,omitempty"`
-	OutputStarted      bool            `json:"output_started"`
-	Usage              json.RawMessage `json:"usage,omitempty"`
-	UpstreamCode       string          `json:"upstream_code,omitempty"`
-	UpstreamHTTPStatus int             `json:"upstream_http_status,omitempty"`
-	UpstreamRequestID  string          `json:"upstream_request_id,omitempty"`
-	Model              string          `json:"model,omitempty"`
-	RequestID          string          `json:"request_id,omitempty"`
-	Attempts           int             `json:"attempts,omitempty"`
-	RetryAfter         *int64          `json:"retry_after_ms,omitempty"`
-	FieldViolations    []violation     `json:"field_violations,omitempty"`
-}
-
-type violation struct {
-	Field       string `json:"field"`
-	Description string `json:"description"`
-}
 
 func main() {
 	if err := play(os.Stdin, os.Stdout); err != nil {
@@ -167,7 +51,7 @@ func play(input io.Reader, output io.Writer) error {
 		if !errors.As(err, &failed) {
 			return err
 		}
-		if player.result.Error, err = told(failed); err != nil {
+		if player.result.Error, err = failureOf(failed); err != nil {
 			return err
 		}
 	}
@@ -439,157 +323,4 @@ func (p *player) options() ([]dashgate.CallOption, error) {
 func (p *player) keep(conversation *dashgate.Conversation) (err error) {
 	p.result.Conversation, err = plainly(conversation.Raw)
 	return err
-}
-
-// answered notes an answer.
-func (p *player) answered(from *dashgate.Answer, err error) error {
-	if err != nil {
-		return err
-	}
-	told := answer{
-		Text:              from.Text(),
-		ReasoningText:     from.ReasoningText(),
-		FinishReason:      int32(from.FinishReason()),
-		RawFinishReason:   from.RawFinishReason(),
-		AudioBytes:        len(from.Audio()),
-		AudioCRC32:        crc32.ChecksumIEEE(from.Audio()),
-		ToolCalls:         []json.RawMessage{},
-		RequestID:         from.RequestID(),
-		UpstreamRequestID: from.UpstreamRequestID(),
-		Model:             from.Model(),
-	}
-	if name, known := dashgatev1.FinishReason_name[int32(from.FinishReason())]; known {
-		told.FinishReason = name
-	}
-	for _, call := range from.ToolCalls() {
-		plain, err := plainly(call)
-		if err != nil {
-			return err
-		}
-		told.ToolCalls = append(told.ToolCalls, plain)
-	}
-	if told.Usage, err = plainly(from.Usage()); err != nil {
-		return err
-	}
-	if told.Message, err = plainly(from.Message()); err != nil {
-		return err
-	}
-	if told.Raw, err = plainly(from.Raw); err != nil {
-		return err
-	}
-	p.result.Answers = append(p.result.Answers, told)
-	return nil
-}
-
-// contents makes parts as a user would, with the functions of the library.
-func contents(specs []contentSpec, uploaded string) ([]*dashgatev1.Content, error) {
-	var parts []*dashgatev1.Content
-	for _, spec := range specs {
-		part, err := content(spec, uploaded)
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, part)
-	}
-	return parts, nil
-}
-
-// media is one kind of medium.
-type media struct {
-	file  func(string, ...dashgate.MediaOption) (*dashgatev1.Content, error)
-	bytes func([]byte, ...dashgate.MediaOption) *dashgatev1.Content
-	uri   func(string, ...dashgate.MediaOption) *dashgatev1.Content
-}
-
-var kinds = map[string]media{
-	"audio": {dashgate.AudioFile, dashgate.AudioBytes, dashgate.AudioURI},
-	"image": {dashgate.ImageFile, dashgate.ImageBytes, dashgate.ImageURI},
-	"video": {dashgate.VideoFile, dashgate.VideoBytes, dashgate.VideoURI},
-}
-
-func content(spec contentSpec, uploaded string) (*dashgatev1.Content, error) {
-	var options []dashgate.MediaOption
-	if mimeType, there := spec["mime_type"].(string); there {
-		options = append(options, dashgate.WithMIMEType(mimeType))
-	}
-	for key, value := range spec {
-		if key == "mime_type" {
-			continue
-		}
-		if frames, there := value.([]any); there && key == "video_frames" {
-			var pictures []*dashgatev1.Content
-			for _, frame := range frames {
-				picture, err := dashgate.ImageFile(fmt.Sprint(frame), options...)
-				if err != nil {
-					return nil, err
-				}
-				pictures = append(pictures, picture)
-			}
-			return dashgate.VideoFrames(pictures...), nil
-		}
-		text, _ := value.(string)
-		kind, form, _ := strings.Cut(key, "_")
-		switch helpers, known := kinds[kind]; {
-		case key == "text":
-			return dashgate.Text(text), nil
-		case key == "uploaded":
-			return kinds[text].uri(uploaded, options...), nil
-		case known && form == "file":
-			return helpers.file(text, options...)
-		case known && form == "bytes_of":
-			data, err := os.ReadFile(text)
-			return helpers.bytes(data, options...), err
-		case known && form == "uri":
-			return helpers.uri(text, options...), nil
-		}
-		return nil, fmt.Errorf("unknown content spec: %s", key)
-	}
-	return nil, errors.New("an empty content spec")
-}
-
-func told(from *dashgate.Error) (*failure, error) {
-	if from.Code == codes.Canceled && errors.Is(from, context.Canceled) {
-		return &failure{Code: "CANCELLED"}, nil
-	}
-	failure := &failure{
-		Code:               code.Code_name[int32(from.Code)],
-		RawReason:          from.RawReason,
-		Message:            from.Message,
-		OutputStarted:      from.OutputStarted,
-		Model:              from.Model,
-		UpstreamCode:       from.UpstreamCode,
-		UpstreamHTTPStatus: from.UpstreamHTTPStatus,
-		UpstreamRequestID:  from.UpstreamRequestID,
-		RequestID:          from.RequestID,
-		Attempts:           from.Attempts,
-	}
-	if from.Reason != dashgatev1.ErrorReason_ERROR_REASON_UNSPECIFIED {
-		failure.Reason = dashgatev1.ErrorReason_name[int32(from.Reason)]
-	}
-	if from.Usage != nil {
-		usage, err := plainly(from.Usage)
-		if err != nil {
-			return nil, err
-		}
-		failure.Usage = usage
-	}
-	if after, there := from.RetryAfter(); there {
-		milliseconds := after.Milliseconds()
-		failure.RetryAfter = &milliseconds
-	}
-	for _, wrong := range from.FieldViolations {
-		failure.FieldViolations = append(failure.FieldViolations, violation{wrong.Field, wrong.Description})
-	}
-	return failure, nil
-}
-
-// plainly gives the proto3 JSON of a message.
-func plainly(message proto.Message) (json.RawMessage, error) {
-	text, err := protojson.Marshal(message)
-	if err != nil {
-		return nil, err
-	}
-	var compact bytes.Buffer
-	err = json.Compact(&compact, text)
-	return compact.Bytes(), err
 }

@@ -3,8 +3,6 @@ import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
-import com.google.protobuf.InvalidProtocolBufferException;
-import com.google.protobuf.MessageOrBuilder;
 import com.google.protobuf.util.JsonFormat;
 import io.dashgate.Answer;
 import io.dashgate.AnswerStream;
@@ -17,10 +15,7 @@ import io.dashgate.DashgateException;
 import io.dashgate.Tls;
 import io.dashgate.Tool;
 import io.dashgate.Upload;
-import io.dashgate.v1.Content;
 import io.dashgate.v1.ConverseStreamResponse;
-import io.dashgate.v1.ErrorReason;
-import io.dashgate.v1.FinishReason;
 import io.dashgate.v1.GenerationOptions;
 import io.dashgate.v1.UploadMediaResponse;
 import io.grpc.Context;
@@ -28,7 +23,6 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -42,7 +36,6 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
-import java.util.zip.CRC32;
 
 /** Plays one job of the conformance suite, as a user of the library would. */
 public final class Runner {
@@ -78,7 +71,7 @@ public final class Runner {
     try (DashgateClient client = builder.build()) {
       play(client, call);
     } catch (DashgateException e) {
-      result.add("error", error(e));
+      result.add("error", ResultJson.error(e));
     }
     result.addProperty("elapsed_ms", TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - began));
     return result;
@@ -124,7 +117,7 @@ public final class Runner {
     CallSettings settings = settings(call);
     try (Cancel cancel = new Cancel(call)) {
       Answer answer = cancel.context.call(() -> client.converse(conversation, settings));
-      answers().add(answer(answer));
+      answers().add(ResultJson.answer(answer));
     }
   }
 
@@ -135,10 +128,10 @@ public final class Runner {
         AnswerStream stream = cancel.stream(client, call)) {
       while (stream.hasNext()) {
         ConverseStreamResponse event = stream.next();
-        events.add(json(event));
+        events.add(ResultJson.json(event));
         cancel.count(stream, events.size());
       }
-      answers().add(answer(stream.finalAnswer()));
+      answers().add(ResultJson.answer(stream.finalAnswer()));
     }
   }
 
@@ -151,7 +144,7 @@ public final class Runner {
         deltas.add(text);
         cancel.count(stream, deltas.size());
       }
-      answers().add(answer(stream.finalAnswer()));
+      answers().add(ResultJson.answer(stream.finalAnswer()));
     }
   }
 
@@ -166,7 +159,7 @@ public final class Runner {
     boolean streamed = call.has("stream") && call.get("stream").getAsBoolean();
     try {
       for (JsonElement turn : call.getAsJsonArray("turns")) {
-        conversation.user(contents(turn.getAsJsonArray(), null));
+        conversation.user(ContentSpec.contents(turn.getAsJsonArray(), null));
         Answer answer;
         if (streamed) {
           try (AnswerStream stream = client.stream(conversation, settings)) {
@@ -175,11 +168,11 @@ public final class Runner {
         } else {
           answer = client.converse(conversation, settings);
         }
-        answers().add(answer(answer));
+        answers().add(ResultJson.answer(answer));
         conversation.append(answer);
       }
     } finally {
-      result.add("conversation", json(conversation.raw()));
+      result.add("conversation", ResultJson.json(conversation.raw()));
     }
   }
 
@@ -213,9 +206,9 @@ public final class Runner {
           call.has("max_rounds")
               ? client.runTools(conversation, tools, call.get("max_rounds").getAsInt(), settings)
               : client.runTools(conversation, tools, 8, settings);
-      answers().add(answer(answer));
+      answers().add(ResultJson.answer(answer));
     } finally {
-      result.add("conversation", json(conversation.raw()));
+      result.add("conversation", ResultJson.json(conversation.raw()));
     }
   }
 
@@ -232,11 +225,11 @@ public final class Runner {
       upload = upload.name(call.get("name").getAsString());
     }
     UploadMediaResponse uploaded = client.upload(model, upload, settings(call));
-    list("uploads").add(json(uploaded));
+    list("uploads").add(ResultJson.json(uploaded));
     if (call.has("then")) {
       Conversation conversation = new Conversation(model);
-      conversation.user(contents(call.getAsJsonArray("then"), uploaded.getUri()));
-      answers().add(answer(client.converse(conversation)));
+      conversation.user(ContentSpec.contents(call.getAsJsonArray("then"), uploaded.getUri()));
+      answers().add(ResultJson.answer(client.converse(conversation)));
     }
   }
 
@@ -264,7 +257,7 @@ public final class Runner {
       DashgateException first = null;
       for (Future<Answer> future : futures) {
         try {
-          answers().add(answer(future.get()));
+          answers().add(ResultJson.answer(future.get()));
         } catch (ExecutionException e) {
           if (!(e.getCause() instanceof DashgateException)) {
             throw e;
@@ -413,72 +406,6 @@ public final class Runner {
     return settings;
   }
 
-  private static Content[] contents(JsonArray specs, String uploadedUri) throws IOException {
-    List<Content> contents = new ArrayList<>();
-    for (JsonElement spec : specs) {
-      contents.add(content(spec.getAsJsonObject(), uploadedUri));
-    }
-    return contents.toArray(new Content[0]);
-  }
-
-  private static Content content(JsonObject spec, String uploadedUri) throws IOException {
-    String mime = spec.has("mime_type") ? spec.get("mime_type").getAsString() : null;
-    for (Map.Entry<String, JsonElement> entry : spec.entrySet()) {
-      String key = entry.getKey();
-      if (key.equals("mime_type")) {
-        continue;
-      }
-      if (key.equals("video_frames")) {
-        List<Content> frames = new ArrayList<>();
-        for (JsonElement file : entry.getValue().getAsJsonArray()) {
-          frames.add(Contents.image(file.getAsString()));
-        }
-        return Contents.video(frames);
-      }
-      String value = entry.getValue().getAsString();
-      if (key.equals("text")) {
-        return Contents.text(value);
-      }
-      if (key.equals("uploaded")) {
-        return medium(value, uploadedUri, mime);
-      }
-      for (String kind : List.of("audio", "image", "video")) {
-        if (key.equals(kind + "_file") || key.equals(kind + "_uri")) {
-          return medium(kind, value, mime);
-        }
-        if (key.equals(kind + "_bytes_of")) {
-          return medium(kind, Files.readAllBytes(Path.of(value)), mime);
-        }
-      }
-      throw new IllegalArgumentException("unknown content: " + key);
-    }
-    throw new IllegalArgumentException("an empty content");
-  }
-
-  private static Content medium(String kind, String pathOrUri, String mime) {
-    switch (kind) {
-      case "audio":
-        return mime == null ? Contents.audio(pathOrUri) : Contents.audio(pathOrUri, mime);
-      case "image":
-        return mime == null ? Contents.image(pathOrUri) : Contents.image(pathOrUri, mime);
-      case "video":
-        return mime == null ? Contents.video(pathOrUri) : Contents.video(pathOrUri, mime);
-      default:
-        throw new IllegalArgumentException("unknown kind of medium: " + kind);
-    }
-  }
-
-  private static Content medium(String kind, byte[] data, String mime) {
-    switch (kind) {
-      case "audio":
-        return mime == null ? Contents.audio(data) : Contents.audio(data, mime);
-      case "image":
-        return mime == null ? Contents.image(data) : Contents.image(data, mime);
-      default:
-        return mime == null ? Contents.video(data) : Contents.video(data, mime);
-    }
-  }
-
   private static String text(JsonObject object, String key) {
     return object.has(key) ? object.get(key).getAsString() : "";
   }
@@ -503,80 +430,5 @@ public final class Runner {
       result.add(name, new JsonArray());
     }
     return result.getAsJsonArray(name);
-  }
-
-  private static JsonObject answer(Answer answer) throws IOException {
-    JsonObject object = new JsonObject();
-    object.addProperty("text", answer.text());
-    object.addProperty("reasoning_text", answer.reasoningText());
-    if (answer.finishReason() == FinishReason.UNRECOGNIZED) {
-      object.addProperty("finish_reason", answer.choices().get(0).getFinishReasonValue());
-    } else {
-      object.addProperty("finish_reason", answer.finishReason().name());
-    }
-    object.addProperty("raw_finish_reason", answer.rawFinishReason());
-    byte[] audio = answer.audio();
-    CRC32 crc = new CRC32();
-    crc.update(audio);
-    object.addProperty("audio_bytes", audio.length);
-    object.addProperty("audio_crc32", crc.getValue());
-    JsonArray calls = new JsonArray();
-    for (MessageOrBuilder call : answer.toolCalls()) {
-      calls.add(json(call));
-    }
-    object.add("tool_calls", calls);
-    object.addProperty("request_id", answer.requestId());
-    object.addProperty("upstream_request_id", answer.upstreamRequestId());
-    object.addProperty("model", answer.model());
-    object.add("usage", json(answer.usage()));
-    object.add("message", json(answer.message()));
-    object.add("raw", json(answer.raw()));
-    return object;
-  }
-
-  private static JsonObject error(DashgateException error) throws IOException {
-    JsonObject object = new JsonObject();
-    object.addProperty("code", error.code().name());
-    if (error.reason() != ErrorReason.UNRECOGNIZED
-        && error.reason() != ErrorReason.ERROR_REASON_UNSPECIFIED) {
-      object.addProperty("reason", error.reason().name());
-    }
-    add(object, "raw_reason", error.rawReason());
-    object.addProperty("output_started", error.outputStarted());
-    if (error.usage().isPresent()) {
-      object.add("usage", json(error.usage().get()));
-    }
-    add(object, "model", error.model());
-    add(object, "message", error.getMessage());
-    add(object, "upstream_code", error.upstreamCode());
-    error.upstreamHttpStatus().ifPresent(it -> object.addProperty("upstream_http_status", it));
-    add(object, "upstream_request_id", error.upstreamRequestId());
-    add(object, "request_id", error.requestId());
-    error.attempts().ifPresent(it -> object.addProperty("attempts", it));
-    error.retryAfter().ifPresent(it -> object.addProperty("retry_after_ms", it.toMillis()));
-    if (!error.fieldViolations().isEmpty()) {
-      JsonArray violations = new JsonArray();
-      error
-          .fieldViolations()
-          .forEach(
-              violation -> {
-                JsonObject entry = new JsonObject();
-                entry.addProperty("field", violation.getField());
-                entry.addProperty("description", violation.getDescription());
-                violations.add(entry);
-              });
-      object.add("field_violations", violations);
-    }
-    return object;
-  }
-
-  private static void add(JsonObject object, String name, String value) {
-    if (!value.isEmpty()) {
-      object.addProperty(name, value);
-    }
-  }
-
-  private static JsonElement json(MessageOrBuilder message) throws InvalidProtocolBufferException {
-    return JsonParser.parseString(JsonFormat.printer().print(message));
   }
 }

@@ -8,61 +8,22 @@ import { env } from "node:process";
 import { test } from "node:test";
 import { inspect } from "node:util";
 
-import { toBinary, create, type MessageInitShape } from "@bufbuild/protobuf";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { Client, Conversation, DashgateError, ErrorReason } from "dashgate";
-import {
-  CallFailureSchema,
-  type ConverseResponseSchema,
-  type ConverseStreamResponseSchema,
-} from "dashgate/v1";
+import { Client, Conversation, ErrorReason } from "dashgate";
 
 import {
-  BadRequestSchema,
-  ErrorInfoSchema,
-  RequestInfoSchema,
-  RetryInfoSchema,
-  StatusSchema,
-} from "#dist/gen/dashgate/client/v1/error_details_pb.js";
-
+  type Event,
+  question,
+  said,
+  started,
+  completed,
+  unavailable,
+  answering,
+  streaming,
+  failure,
+} from "./tools/calls.js";
 import { event, isLeftOf, played, raw } from "./tools/gateway.js";
-
-type Response = MessageInitShape<typeof ConverseResponseSchema>;
-type Event = MessageInitShape<typeof ConverseStreamResponseSchema>;
-
-const question = () => new Conversation("m").user("Hello");
-const said = (words: string): Event => ({
-  event: { case: "delta", value: { part: { case: "text", value: words } } },
-});
-const started: Event = { event: { case: "started", value: { model: "m", requestId: "r" } } };
-const completed: Event = { event: { case: "completed", value: { choices: [{ index: 0 }] } } };
-const unavailable = (pushback?: string) =>
-  new ConnectError(
-    "not now",
-    Code.Unavailable,
-    pushback === undefined ? {} : { "grpc-retry-pushback-ms": pushback },
-  );
-
-function answering(answer: (context: HandlerContext, requestId: string) => Response = () => ({})) {
-  return played({
-    conversations: { converse: (request, context) => answer(context, request.requestId) },
-  });
-}
-
-function streaming(events: (context: HandlerContext) => AsyncIterable<Event>) {
-  return played({ conversations: { converseStream: (_request, context) => events(context) } });
-}
-
-async function failure(call: Promise<unknown>): Promise<DashgateError> {
-  const thrown: unknown = await call.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  ok(thrown instanceof DashgateError, `thrown: ${inspect(thrown)}`);
-  return thrown;
-}
 
 test("nothing is connected before the first call, and one connection serves all", async () => {
   await using gateway = await answering();
@@ -535,114 +496,4 @@ test("a signal that many calls share warns nobody", async () => {
   } finally {
     process.off("warning", warned);
   }
-});
-
-test("an error tells all that the gateway said", async () => {
-  const detail = (name: string, value: Uint8Array<ArrayBuffer>) => ({
-    typeUrl: `type.googleapis.com/${name}`,
-    value,
-  });
-  const info = create(ErrorInfoSchema, { reason: "UPSTREAM_RATE", domain: "dashgate" });
-  const failed = create(CallFailureSchema, {
-    reason: ErrorReason.UPSTREAM_RATE,
-    attempts: 2,
-    outputStarted: true,
-    usage: { outputTokens: 7 },
-    model: "m",
-    upstreamCode: "Throttling.RateQuota",
-    upstreamHttpStatus: 429,
-    upstreamRequestId: "u-1",
-  });
-  const status = create(StatusSchema, {
-    code: 8,
-    message: "slower, 请",
-    details: [
-      detail("google.rpc.ErrorInfo", toBinary(ErrorInfoSchema, info)),
-      detail("dashgate.v1.CallFailure", toBinary(CallFailureSchema, failed)),
-      detail("google.rpc.RetryInfo", retryInfo(1500)),
-      detail("google.rpc.BadRequest", badRequest("options.n", "at most 4")),
-      detail("google.rpc.RequestInfo", requestInfo("r-1")),
-      detail("New", Uint8Array.of(255)),
-    ],
-  });
-  await using gateway = await raw((stream) => {
-    stream.respond(
-      {
-        ":status": 200,
-        "content-type": "application/grpc+proto",
-        "grpc-status": "8",
-        "grpc-retry-pushback-ms": "7",
-        "grpc-status-details-bin": Buffer.from(toBinary(StatusSchema, status))
-          .toString("base64")
-          .replace(/=+$/, ""),
-      },
-      { endStream: true },
-    );
-  });
-  using client = new Client(gateway.address);
-  for (const call of [client.converse(question()), client.stream(question()).final()]) {
-    const error = await failure(call);
-    const { code, message, reason, attempts, requestId, retryAfterMs } = error;
-    deepEqual(
-      { code, message, reason, attempts, requestId, retryAfterMs },
-      {
-        code: "RESOURCE_EXHAUSTED",
-        message: "slower, 请",
-        reason: ErrorReason.UPSTREAM_RATE,
-        attempts: 2,
-        requestId: "r-1",
-        retryAfterMs: 1500,
-      },
-    );
-    equal(error.rawReason, "UPSTREAM_RATE");
-    deepEqual([error.usage?.outputTokens, error.outputStarted, error.model], [7, true, "m"]);
-    equal(error.upstreamCode, "Throttling.RateQuota");
-    equal(error.upstreamHttpStatus, 429);
-    equal(error.upstreamRequestId, "u-1");
-    deepEqual(error.fieldViolations, [{ field: "options.n", description: "at most 4" }]);
-    equal(error.status.details.length, 6);
-    equal(error.metadata.get("grpc-retry-pushback-ms"), "7");
-  }
-});
-
-const retryInfo = (ms: number) =>
-  toBinary(RetryInfoSchema, create(RetryInfoSchema, { retryDelay: durationFromMs(ms) }));
-const requestInfo = (requestId: string) =>
-  toBinary(RequestInfoSchema, create(RequestInfoSchema, { requestId }));
-const badRequest = (field: string, description: string) =>
-  toBinary(
-    BadRequestSchema,
-    create(BadRequestSchema, { fieldViolations: [{ field, description }] }),
-  );
-
-test("a status that gRPC does not know, or that is broken, is still an error", async () => {
-  const cases = [
-    { status: { "grpc-status": "99" }, told: "INTERNAL" },
-    { status: { "grpc-status": "3", "grpc-message": "half %" }, told: "INVALID_ARGUMENT half %" },
-    { status: { "grpc-status": "5", "grpc-status-details-bin": "////" }, told: "NOT_FOUND " },
-    { status: {}, told: "INTERNAL" },
-  ];
-  const statuses: Record<string, string>[] = cases.map(({ status }) => status);
-  await using gateway = await raw((stream) => {
-    const status = statuses.shift();
-    stream.respond(
-      { ":status": 200, "content-type": "application/grpc+proto", ...status },
-      { endStream: true },
-    );
-  });
-  using client = new Client(gateway.address);
-  for (const { told } of cases) {
-    const { code, message, reason, rawReason } = await failure(client.converse(question()));
-    ok(`${code} ${message}`.startsWith(told), `${code} ${message}`);
-    deepEqual([reason, rawReason], [ErrorReason.ERROR_REASON_UNSPECIFIED, ""]);
-  }
-});
-
-test("a proxy's page is an error that was not the gateway's", async () => {
-  await using gateway = await raw((stream) => {
-    stream.respond({ ":status": 404, "content-type": "text/html" });
-    stream.end("<html>");
-  });
-  using client = new Client(gateway.address);
-  equal((await failure(client.converse(question()))).code, "UNIMPLEMENTED");
 });

@@ -87,7 +87,7 @@ function reachable(manager: Http2SessionManager) {
     ): Promise<ClientHttp2Stream> {
       try {
         const stream = await manager.request(method, path, headers, {});
-        return stream.on("response", mend).on("trailers", mend);
+        return stream.on("response", keepReadable).on("trailers", keepReadable);
       } catch (thrown) {
         const error = ConnectError.from(thrown);
         const message = `cannot connect to ${manager.authority}: ${error.rawMessage}`;
@@ -101,10 +101,10 @@ function reachable(manager: Http2SessionManager) {
 }
 
 /**
- * connect throws the whole status away for a part of it that it cannot read, and tells the part. The
- * rest is what the caller needs. Its own listeners come after this one, and get the same object.
+ * Removes or encodes parts of a status that connect cannot decode: it would discard the whole status.
+ * Its own listeners are called after this one, with the same object.
  */
-function mend(headers: IncomingHttpHeaders): void {
+function keepReadable(headers: IncomingHttpHeaders): void {
   const details = headers["grpc-status-details-bin"];
   const message = headers["grpc-message"];
   if (typeof details === "string" && !succeeds(() => decodeBinaryHeader(details, StatusSchema))) {

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"hash/crc32"
+
+	"google.golang.org/genproto/googleapis/rpc/code"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/dashgate/dashgate/clients/go"
+	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
+)
+
+type answer struct {
+	Text              string            `json:"text"`
+	ReasoningText     string            `json:"reasoning_text"`
+	FinishReason      any               `json:"finish_reason"`
+	RawFinishReason   string            `json:"raw_finish_reason"`
+	AudioBytes        int               `json:"audio_bytes"`
+	AudioCRC32        uint32            `json:"audio_crc32"`
+	ToolCalls         []json.RawMessage `json:"tool_calls"`
+	RequestID         string            `json:"request_id"`
+	UpstreamRequestID string            `json:"upstream_request_id"`
+	Model             string            `json:"model"`
+	Usage             json.RawMessage   `json:"usage"`
+	Message           json.RawMessage   `json:"message"`
+	Raw               json.RawMessage   `json:"raw"`
+}
+
+type result struct {
+	Answers      []answer          `json:"answers,omitempty"`
+	Events       []json.RawMessage `json:"events,omitzero"`
+	Deltas       []string          `json:"deltas,omitzero"`
+	ToolCalls    []toolCall        `json:"tool_calls,omitzero"`
+	Uploads      []json.RawMessage `json:"uploads,omitempty"`
+	MIMETypes    []string          `json:"mime_types,omitempty"`
+	Conversation json.RawMessage   `json:"conversation,omitempty"`
+	Error        *failure          `json:"error,omitempty"`
+	Elapsed      int64             `json:"elapsed_ms"`
+}
+
+type toolCall struct {
+	Name      string `json:"name"`
+	Arguments string `json:"arguments"`
+}
+
+type failure struct {
+	Code               string          `json:"code"`
+	Reason             string          `json:"reason,omitempty"`
+	RawReason          string          `json:"raw_reason,omitempty"`
+	Message            string          `json:"message,omitempty"`
+	OutputStarted      bool            `json:"output_started"`
+	Usage              json.RawMessage `json:"usage,omitempty"`
+	UpstreamCode       string          `json:"upstream_code,omitempty"`
+	UpstreamHTTPStatus int             `json:"upstream_http_status,omitempty"`
+	UpstreamRequestID  string          `json:"upstream_request_id,omitempty"`
+	Model              string          `json:"model,omitempty"`
+	RequestID          string          `json:"request_id,omitempty"`
+	Attempts           int             `json:"attempts,omitempty"`
+	RetryAfter         *int64          `json:"retry_after_ms,omitempty"`
+	FieldViolations    []violation     `json:"field_violations,omitempty"`
+}
+
+type violation struct {
+	Field       string `json:"field"`
+	Description string `json:"description"`
+}
+
+// answered notes an answer.
+func (p *player) answered(from *dashgate.Answer, err error) error {
+	if err != nil {
+		return err
+	}
+	told := answer{
+		Text:              from.Text(),
+		ReasoningText:     from.ReasoningText(),
+		FinishReason:      int32(from.FinishReason()),
+		RawFinishReason:   from.RawFinishReason(),
+		AudioBytes:        len(from.Audio()),
+		AudioCRC32:        crc32.ChecksumIEEE(from.Audio()),
+		ToolCalls:         []json.RawMessage{},
+		RequestID:         from.RequestID(),
+		UpstreamRequestID: from.UpstreamRequestID(),
+		Model:             from.Model(),
+	}
+	if name, known := dashgatev1.FinishReason_name[int32(from.FinishReason())]; known {
+		told.FinishReason = name
+	}
+	for _, call := range from.ToolCalls() {
+		plain, err := plainly(call)
+		if err != nil {
+			return err
+		}
+		told.ToolCalls = append(told.ToolCalls, plain)
+	}
+	if told.Usage, err = plainly(from.Usage()); err != nil {
+		return err
+	}
+	if told.Message, err = plainly(from.Message()); err != nil {
+		return err
+	}
+	if told.Raw, err = plainly(from.Raw); err != nil {
+		return err
+	}
+	p.result.Answers = append(p.result.Answers, told)
+	return nil
+}
+
+func failureOf(from *dashgate.Error) (*failure, error) {
+	if from.Code == codes.Canceled && errors.Is(from, context.Canceled) {
+		return &failure{Code: "CANCELLED"}, nil
+	}
+	failure := &failure{
+		Code:               code.Code_name[int32(from.Code)],
+		RawReason:          from.RawReason,
+		Message:            from.Message,
+		OutputStarted:      from.OutputStarted,
+		Model:              from.Model,
+		UpstreamCode:       from.UpstreamCode,
+		UpstreamHTTPStatus: from.UpstreamHTTPStatus,
+		UpstreamRequestID:  from.UpstreamRequestID,
+		RequestID:          from.RequestID,
+		Attempts:           from.Attempts,
+	}
+	if from.Reason != dashgatev1.ErrorReason_ERROR_REASON_UNSPECIFIED {
+		failure.Reason = dashgatev1.ErrorReason_name[int32(from.Reason)]
+	}
+	if from.Usage != nil {
+		usage, err := plainly(from.Usage)
+		if err != nil {
+			return nil, err
+		}
+		failure.Usage = usage
+	}
+	if after, there := from.RetryAfter(); there {
+		milliseconds := after.Milliseconds()
+		failure.RetryAfter = &milliseconds
+	}
+	for _, wrong := range from.FieldViolations {
+		failure.FieldViolations = append(failure.FieldViolations, violation{wrong.Field, wrong.Description})
+	}
+	return failure, nil
+}
+
+// plainly gives the proto3 JSON of a message.
+func plainly(message proto.Message) (json.RawMessage, error) {
+	text, err := protojson.Marshal(message)
+	if err != nil {
+		return nil, err
+	}
+	var compact bytes.Buffer
+	err = json.Compact(&compact, text)
+	return compact.Bytes(), err
+}

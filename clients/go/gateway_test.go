@@ -1,0 +1,180 @@
+package dashgate
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	grpcmetadata "google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+
+	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
+)
+
+// limit is longer than anything here takes on a busy machine.
+const limit = 20 * time.Second
+
+// gateway plays what a test tells it, and keeps what it sees.
+type gateway struct {
+	dashgatev1.UnimplementedConversationServiceServer
+	dashgatev1.UnimplementedMediaServiceServer
+
+	address  string
+	converse func(context.Context) (*dashgatev1.ConverseResponse, error)
+	events   []*dashgatev1.ConverseStreamResponse
+	silent   bool
+	came     chan struct{}
+	ended    chan struct{}
+
+	lock     sync.Mutex
+	names    []string
+	metadata []grpcmetadata.MD
+	chunks   []int
+	uploaded *dashgatev1.MediaDescription
+}
+
+func (g *gateway) saw(ctx context.Context, name string) {
+	g.lock.Lock()
+	defer g.lock.Unlock()
+	seen, _ := grpcmetadata.FromIncomingContext(ctx)
+	g.metadata = append(g.metadata, seen)
+	g.names = append(g.names, name)
+	g.came <- struct{}{}
+	context.AfterFunc(ctx, func() { g.ended <- struct{}{} })
+}
+
+func (g *gateway) Converse(
+	ctx context.Context, request *dashgatev1.ConverseRequest,
+) (*dashgatev1.ConverseResponse, error) {
+	g.saw(ctx, request.GetRequestId())
+	return g.converse(ctx)
+}
+
+func (g *gateway) ConverseStream(
+	request *dashgatev1.ConverseStreamRequest,
+	stream grpc.ServerStreamingServer[dashgatev1.ConverseStreamResponse],
+) error {
+	g.saw(stream.Context(), request.GetRequestId())
+	for _, event := range g.events {
+		if err := stream.Send(event); err != nil {
+			return err
+		}
+	}
+	if g.silent {
+		<-stream.Context().Done()
+	}
+	return nil
+}
+
+func (g *gateway) UploadMedia(
+	stream grpc.ClientStreamingServer[dashgatev1.UploadMediaRequest, dashgatev1.UploadMediaResponse],
+) error {
+	g.saw(stream.Context(), "")
+	total := 0
+	for {
+		message, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return stream.SendAndClose(&dashgatev1.UploadMediaResponse{SizeBytes: int64(total)})
+		}
+		if err != nil {
+			return err
+		}
+		if description := message.GetDescription(); description != nil {
+			g.uploaded = description
+			continue
+		}
+		total += len(message.GetChunk())
+		g.chunks = append(g.chunks, len(message.GetChunk()))
+	}
+}
+
+func play(t *testing.T) *gateway {
+	t.Helper()
+	t.Setenv("DASHGATE_ADDR", "")
+	t.Setenv("DASHGATE_API_KEY", "")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	played := &gateway{
+		address: listener.Addr().String(),
+		converse: func(context.Context) (*dashgatev1.ConverseResponse, error) {
+			return says("hello"), nil
+		},
+		events: []*dashgatev1.ConverseStreamResponse{started(), delta("hel"), delta("lo"), completed()},
+		came:   make(chan struct{}, 100),
+		ended:  make(chan struct{}, 100),
+	}
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(messageLimit))
+	dashgatev1.RegisterConversationServiceServer(server, played)
+	dashgatev1.RegisterMediaServiceServer(server, played)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return played
+}
+
+func (g *gateway) client(t *testing.T, options ...ClientOption) *Client {
+	t.Helper()
+	client, err := New(g.address, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func says(text string) *dashgatev1.ConverseResponse {
+	message := &dashgatev1.Message{Content: []*dashgatev1.Content{Text(text)}}
+	return &dashgatev1.ConverseResponse{Choices: []*dashgatev1.Choice{{Message: message}}, RequestId: "r"}
+}
+
+func calls(name string) *dashgatev1.ConverseResponse {
+	message := &dashgatev1.Message{ToolCalls: []*dashgatev1.ToolCall{{Id: "c", Name: name, Arguments: `{"x":1}`}}}
+	return &dashgatev1.ConverseResponse{Choices: []*dashgatev1.Choice{{Message: message}}}
+}
+
+func refuse(
+	ctx context.Context, code codes.Code, pushback string, details ...protoadapt.MessageV1,
+) error {
+	_ = grpc.SetTrailer(ctx, grpcmetadata.Pairs("grpc-retry-pushback-ms", pushback))
+	failed, err := status.New(code, "it failed").WithDetails(details...)
+	if err != nil {
+		return err
+	}
+	return failed.Err()
+}
+
+func ask() *Conversation { return NewConversation("m").User(Text("hello?")) }
+
+func within(t *testing.T, what string, happened <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-happened:
+	case <-time.After(limit):
+		t.Fatal("this did not happen:", what)
+	}
+}
+
+func failure(t *testing.T, err error) *Error {
+	t.Helper()
+	var failed *Error
+	if !errors.As(err, &failed) {
+		t.Fatalf("not an Error: %v", err)
+	}
+	return failed
+}
+
+func equal[T any](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}

@@ -1,0 +1,129 @@
+/** Errors, from statuses as a gateway, a proxy or a broken server sends them. */
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { test } from "node:test";
+
+import { toBinary, create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { Client, ErrorReason } from "dashgate";
+import { CallFailureSchema } from "dashgate/v1";
+
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  RequestInfoSchema,
+  RetryInfoSchema,
+  StatusSchema,
+} from "#dist/gen/dashgate/client/v1/error_details_pb.js";
+
+import { failure, question } from "./tools/calls.js";
+import { raw } from "./tools/gateway.js";
+
+test("an error tells all that the gateway said", async () => {
+  const detail = (name: string, value: Uint8Array<ArrayBuffer>) => ({
+    typeUrl: `type.googleapis.com/${name}`,
+    value,
+  });
+  const info = create(ErrorInfoSchema, { reason: "UPSTREAM_RATE", domain: "dashgate" });
+  const failed = create(CallFailureSchema, {
+    reason: ErrorReason.UPSTREAM_RATE,
+    attempts: 2,
+    outputStarted: true,
+    usage: { outputTokens: 7 },
+    model: "m",
+    upstreamCode: "Throttling.RateQuota",
+    upstreamHttpStatus: 429,
+    upstreamRequestId: "u-1",
+  });
+  const status = create(StatusSchema, {
+    code: 8,
+    message: "slower, 请",
+    details: [
+      detail("google.rpc.ErrorInfo", toBinary(ErrorInfoSchema, info)),
+      detail("dashgate.v1.CallFailure", toBinary(CallFailureSchema, failed)),
+      detail("google.rpc.RetryInfo", retryInfo(1500)),
+      detail("google.rpc.BadRequest", badRequest("options.n", "at most 4")),
+      detail("google.rpc.RequestInfo", requestInfo("r-1")),
+      detail("New", Uint8Array.of(255)),
+    ],
+  });
+  await using gateway = await raw((stream) => {
+    stream.respond(
+      {
+        ":status": 200,
+        "content-type": "application/grpc+proto",
+        "grpc-status": "8",
+        "grpc-retry-pushback-ms": "7",
+        "grpc-status-details-bin": Buffer.from(toBinary(StatusSchema, status))
+          .toString("base64")
+          .replace(/=+$/, ""),
+      },
+      { endStream: true },
+    );
+  });
+  using client = new Client(gateway.address);
+  for (const call of [client.converse(question()), client.stream(question()).final()]) {
+    const error = await failure(call);
+    const { code, message, reason, attempts, requestId, retryAfterMs } = error;
+    deepEqual(
+      { code, message, reason, attempts, requestId, retryAfterMs },
+      {
+        code: "RESOURCE_EXHAUSTED",
+        message: "slower, 请",
+        reason: ErrorReason.UPSTREAM_RATE,
+        attempts: 2,
+        requestId: "r-1",
+        retryAfterMs: 1500,
+      },
+    );
+    equal(error.rawReason, "UPSTREAM_RATE");
+    deepEqual([error.usage?.outputTokens, error.outputStarted, error.model], [7, true, "m"]);
+    equal(error.upstreamCode, "Throttling.RateQuota");
+    equal(error.upstreamHttpStatus, 429);
+    equal(error.upstreamRequestId, "u-1");
+    deepEqual(error.fieldViolations, [{ field: "options.n", description: "at most 4" }]);
+    equal(error.status.details.length, 6);
+    equal(error.metadata.get("grpc-retry-pushback-ms"), "7");
+  }
+});
+
+const retryInfo = (ms: number) =>
+  toBinary(RetryInfoSchema, create(RetryInfoSchema, { retryDelay: durationFromMs(ms) }));
+const requestInfo = (requestId: string) =>
+  toBinary(RequestInfoSchema, create(RequestInfoSchema, { requestId }));
+const badRequest = (field: string, description: string) =>
+  toBinary(
+    BadRequestSchema,
+    create(BadRequestSchema, { fieldViolations: [{ field, description }] }),
+  );
+
+test("a status that gRPC does not know, or that is broken, is still an error", async () => {
+  const cases = [
+    { status: { "grpc-status": "99" }, told: "INTERNAL" },
+    { status: { "grpc-status": "3", "grpc-message": "half %" }, told: "INVALID_ARGUMENT half %" },
+    { status: { "grpc-status": "5", "grpc-status-details-bin": "////" }, told: "NOT_FOUND " },
+    { status: {}, told: "INTERNAL" },
+  ];
+  const statuses: Record<string, string>[] = cases.map(({ status }) => status);
+  await using gateway = await raw((stream) => {
+    const status = statuses.shift();
+    stream.respond(
+      { ":status": 200, "content-type": "application/grpc+proto", ...status },
+      { endStream: true },
+    );
+  });
+  using client = new Client(gateway.address);
+  for (const { told } of cases) {
+    const { code, message, reason, rawReason } = await failure(client.converse(question()));
+    ok(`${code} ${message}`.startsWith(told), `${code} ${message}`);
+    deepEqual([reason, rawReason], [ErrorReason.ERROR_REASON_UNSPECIFIED, ""]);
+  }
+});
+
+test("a proxy's page is an error that was not the gateway's", async () => {
+  await using gateway = await raw((stream) => {
+    stream.respond({ ":status": 404, "content-type": "text/html" });
+    stream.end("<html>");
+  });
+  using client = new Client(gateway.address);
+  equal((await failure(client.converse(question()))).code, "UNIMPLEMENTED");
+});
