@@ -135,7 +135,7 @@ fn end(done: Result<Exit, Failure>, terminal: &mut Terminal) -> Exit {
 ///
 /// It accepts conversations with text, audio, images and video over gRPC and calls DashScope over
 /// HTTP. Without a DashScope key, the embedded emulator answers. Start with: dashgate ask --audio
-/// FILE "What is said in this audio?"
+/// FILE "Transcribe this audio."
 #[derive(Debug, Parser)]
 #[command(name = "dashgate", version, after_help = exit::HELP)]
 struct Line {
