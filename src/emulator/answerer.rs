@@ -206,10 +206,10 @@ fn tool_calls(request: &GenerationRequest, id: &str) -> Vec<ToolCall> {
         wanted.truncate(1);
     }
     let call = |(index, function): (usize, &Value)| ToolCall {
-        id: format!(
+        id: Some(format!(
             "call_{}{index}",
             id.replace('-', "").get(..23).unwrap_or("0")
-        ),
+        )),
         name: name(function).unwrap_or_default(),
         arguments: pieces(&arguments(function, &question).to_string()),
     };
@@ -278,7 +278,7 @@ fn speech(inputs: &AnswerInputs<'_>) -> Answer {
     let speech = Speech {
         pieces: audio_chunks(&samples),
         url: format!("{}/emulator/files/{name}", inputs.origin),
-        id: format!("audio_{}", inputs.id),
+        id: Some(format!("audio_{}", inputs.id)),
         expires_at: now() + RESULT_LIFETIME.as_secs(),
     };
     Answer {

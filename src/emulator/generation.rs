@@ -18,7 +18,7 @@ use super::render::{RenderStyle, frames, whole};
 use super::request::{GenerationRequest, Message, model, subject};
 use super::request_journal::shown_body;
 use super::response_plan::Plan;
-use super::rule::Reply;
+use super::rule::{BodyFormat, Reply};
 use super::script::Call;
 use super::state::{RequestContext, ServerState};
 use super::usage::{Input, usage};
@@ -47,7 +47,10 @@ pub(super) async fn generate(
     if let Some(bytes) = &reply.raw {
         return raw(&reply, &bytes.pieces);
     }
-    let as_stream = reply.wire.stream.unwrap_or(stream);
+    let as_stream = reply
+        .wire
+        .body
+        .map_or(stream, |body| body == BodyFormat::Sse);
     let lone = reply.answer.is_none() && !(as_stream && after_chunks(&reply));
     if let Some(refusal) = reply.refusal.as_ref().filter(|_| lone) {
         return ResponseContent::refusal(refusal, as_stream, &context.id, Vec::new())
@@ -75,7 +78,7 @@ fn streams(headers: &HeaderMap) -> bool {
 
 fn after_chunks(reply: &Reply) -> bool {
     let refusal = reply.refusal.as_ref();
-    refusal.is_some_and(|refusal| refusal.after_chunks > 0)
+    refusal.is_some_and(|refusal| refusal.after_chunks > Some(0))
 }
 
 /// An answer, and what its encoding depends on.
@@ -104,7 +107,7 @@ impl GeneratedAnswer {
     fn into_content(self, reply: &Reply, stream: bool, id: &str) -> ResponseContent {
         let style = RenderStyle {
             deltas: reply.wire.incremental.unwrap_or(self.style.deltas),
-            unfinished: reply.wire.unfinished,
+            unfinished: reply.wire.finish_reason == Some(false),
             ..self.style
         };
         let usage: Map<String, Value> = usage(&self.answer, &self.input, self.form, stream);

@@ -10,7 +10,6 @@
 //! testers.
 
 mod answer;
-mod answer_reader;
 mod answerer;
 mod audio_analysis;
 mod audio_decoder;
@@ -27,7 +26,6 @@ mod media;
 mod media_limits;
 mod object_store;
 mod policy;
-mod reader;
 mod render;
 mod request;
 mod request_journal;
@@ -35,10 +33,11 @@ mod response_plan;
 mod riff;
 mod routes;
 mod rule;
-mod rule_reader;
 mod sample_files;
 mod script;
+mod script_fields;
 mod script_player;
+mod script_reader;
 mod server;
 mod settings;
 mod socket;

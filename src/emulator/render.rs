@@ -116,7 +116,7 @@ fn joined(pieces: &[String]) -> String {
 fn tool(index: usize, call: &ToolCall, first: bool, arguments: &str) -> Value {
     let (id, function) = if first {
         (
-            call.id.as_str(),
+            call.id.as_deref().unwrap_or("call_0"),
             json!({"name": call.name, "arguments": arguments}),
         )
     } else {
@@ -129,7 +129,10 @@ fn audio(speech: &Speech, data: &str, url: bool) -> Value {
     let mut audio = Map::new();
     audio.insert("data".into(), json!(data));
     audio.insert("expires_at".into(), json!(speech.expires_at));
-    audio.insert("id".into(), json!(speech.id));
+    audio.insert(
+        "id".into(),
+        json!(speech.id.as_deref().unwrap_or("audio_1")),
+    );
     if url {
         audio.insert("url".into(), json!(speech.url));
     }
@@ -463,7 +466,7 @@ mod tests {
     #[test]
     fn tools_are_named_in_the_first_delta_only() {
         let call = ToolCall {
-            id: "call_1".into(),
+            id: Some("call_1".into()),
             name: "weather".into(),
             arguments: vec!["{\"a\"".into(), ":1}".into()],
         };
@@ -514,7 +517,7 @@ mod tests {
         let speech = Speech {
             pieces: vec!["AAAA".into()],
             url: "http://x/y.wav".into(),
-            id: "audio_1".into(),
+            id: Some("audio_1".into()),
             expires_at: 1_758_187_426,
         };
         let answer = Answer {

@@ -62,7 +62,7 @@ impl Plan {
                 self.steps = at_byte(std::mem::take(&mut self.steps), cut, bytes);
             }
         }
-        if let Some(size) = wire.split {
+        if let Some(size) = wire.split_bytes {
             self.steps = split(std::mem::take(&mut self.steps), size);
         }
     }
@@ -206,7 +206,7 @@ mod tests {
     fn splitting_keeps_the_bytes_and_the_number_of_frames() {
         for size in 1..6 {
             let steps = plan(Wire {
-                split: Some(size),
+                split_bytes: Some(size),
                 ..Wire::default()
             })
             .steps;

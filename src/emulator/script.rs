@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::reader::Errors;
 use super::rule::{Match, Reply, Rule};
-use super::rule_reader::rules;
+use super::script_reader::read_rules;
 
 /// Rules for testing a client. The format is documented in `docs/emulator.md`.
 #[derive(Clone, Debug, Default)]
@@ -36,15 +35,11 @@ impl Script {
                 message(&error)
             )],
         })?;
-        let mut errors = Errors::default();
-        let rules = rules(&document, &mut errors);
-        let lines = errors.into_lines();
-        if lines.is_empty() {
-            Ok(Self {
+        match read_rules(document) {
+            Ok(rules) => Ok(Self {
                 rules: rules.into(),
-            })
-        } else {
-            Err(ScriptError { lines })
+            }),
+            Err(lines) => Err(ScriptError { lines }),
         }
     }
 
@@ -140,11 +135,12 @@ impl ActiveScript {
                 continue;
             }
             *count = count.saturating_add(1);
-            if rule.when.count.contains(count) {
+            let counted = rule.when.count;
+            if counted.is_none_or(|counted| counted.range().contains(count)) {
                 let name = rule.name.clone();
                 return Some(MatchedRule {
                     name: name.unwrap_or_else(|| format!("rules[{index}]")),
-                    reply: rule.reply.clone(),
+                    reply: rule.reply.clone().unwrap_or_default(),
                 });
             }
         }
@@ -306,13 +302,13 @@ mod tests {
         .unwrap_err()
         .to_string();
         for line in [
-            "rules[0].match.modle: is not a known field; the fields here are path, model, text,",
-            "rules[0].match.count: must be a whole number from 1 to",
+            "rules[0].match.modle: unknown field `modle`, expected one of `path`, `model`,",
+            "rules[0].match.count: must be a whole number from 1",
             "rules[0].reply.status: must be a whole number from 200 to 599",
             "rules[0].reply.delays.head_ms: must be a whole number from 0 to 86400000",
-            "rules[0].reply.wire.cut.how: must be one of \"close\", \"reset\", \"hang\"",
+            "rules[0].reply.wire.cut.how: unknown variant `bite`, expected one of `close`,",
             "rules[0].reply.wire.cut: must say one place:",
-            "rules[0].reply.wire.line_end: must be one of \"lf\", \"crlf\", \"cr\"",
+            "rules[0].reply.wire.line_end: unknown variant `nl`, expected one of `lf`,",
             "rules[0].reply.headers.bad name: is not a name of a header",
             "rules[0].reply.raw.body_base64: must be base64",
             "rules[1].reply: is missing; {} is the emulator's own answer",
@@ -320,8 +316,106 @@ mod tests {
             assert!(error.contains(line), "{line} is not in {error}");
         }
         assert!(error.starts_with("10 errors in the script\n"), "{error}");
+        for (reply, lines) in [
+            (
+                r#"[]"#,
+                vec!["reply: invalid type: sequence, expected an object"],
+            ),
+            (
+                r#"{"wire":[],"raw":{"pieces":[{"delay_ms":-1},{"text":"a"},{"base64":"*"}]}}"#,
+                vec![
+                    "reply.raw.pieces[0].delay_ms: must be a whole number",
+                    "reply.raw.pieces[2].base64: must be base64 with padding",
+                    "reply.wire: invalid type: sequence",
+                ],
+            ),
+            (
+                r#"{"answer":{"tool_calls":[{},5,{"name":"f"},{"name":"f","nam":"g"}],
+                    "chunks":["a",5]}}"#,
+                vec![
+                    "reply.answer.tool_calls[0].name: is missing",
+                    "reply.answer.tool_calls[1]: invalid type: integer `5`, expected an object",
+                    "reply.answer.tool_calls[3].nam: unknown field `nam`",
+                    "reply.answer.chunks: must be a text, in double quotes, or a list of texts",
+                ],
+            ),
+            (
+                r#"{"answer":{"choices":[{"usage":{}}]}}"#,
+                vec!["reply.answer.choices[0]: choices, speech, usage and output are fields of"],
+            ),
+            (
+                r#"{"answer":{"choices":[5]}}"#,
+                vec!["reply.answer.choices[0]: invalid type: integer `5`, expected an object"],
+            ),
+            (
+                r#"{"answer":{"choices":[]}}"#,
+                vec!["reply.answer.choices: must have 1 to 16 choices"],
+            ),
+            (
+                r#"{"answer":{"text":"a","chunks":["b"],"audio":"*"}}"#,
+                vec![
+                    "reply.answer.audio: must be base64 of 24 kHz PCM",
+                    "reply.answer: chunks conflicts with text",
+                ],
+            ),
+            (
+                r#"{"error":{"comment":99,"place":"here"},"raw":{"body":"","pieces":[]}}"#,
+                vec![
+                    "reply.error.comment: must be true, false or a whole number from 100 to 999",
+                    "reply.error.place: unknown variant `here`, expected one of `natural`",
+                    "reply.raw: body, body_base64 and pieces exclude each other",
+                ],
+            ),
+            (
+                r#"{"answer":"a","raw":{}}"#,
+                vec!["reply.raw: conflicts with answer"],
+            ),
+            (
+                r#"{"wire":{"cut":{"at_byte":1}},"headers":{"a":"\n"},"request_id":"声"}"#,
+                vec![
+                    "reply.wire.cut.how: is missing",
+                    "reply.headers.a: must be a text of one line",
+                    "reply.request_id: must be printable ASCII",
+                ],
+            ),
+        ] {
+            let script = format!(r#"{{"rules":[{{"reply":{{}}}},{{"reply":{reply}}}]}}"#);
+            let error = Script::parse(&script).unwrap_err().to_string();
+            for line in &lines {
+                assert!(
+                    error.contains(&format!("\n- rules[1].{line}")),
+                    "{line} is not in {error}"
+                );
+            }
+            assert_eq!(error.lines().count(), 1 + lines.len(), "{error}");
+        }
         let error = Script::parse("{\n \"rules\": [}").unwrap_err().to_string();
         assert!(error.contains("line 2, column 12: not JSON"), "{error}");
+    }
+
+    #[test]
+    fn null_is_as_if_the_field_were_absent() {
+        for reply in [
+            r#"{"answer":null,"error":null,"raw":null,"status":null,"headers":null,
+                "request_id":null,"delays":null,"wire":null}"#,
+            r#"{"answer":{"text":null,"chunks":null,"tool_calls":null,"annotations":null,
+                "audio":null,"beside_text":null,"choices":null,"speech":null,"usage":null}}"#,
+            r#"{"error":{"status":null,"code":null,"place":null,"after_chunks":null,
+                "comment":null},"delays":{"head_ms":null,"heartbeat_ms":null}}"#,
+            r#"{"answer":{"speech":{"pieces":null,"url":null,"id":null,"expires_at":null}},
+                "wire":{"cut":null,"line_end":null,"space":null,"split_bytes":null,"body":null}}"#,
+            r#"{"raw":{"body":null,"pieces":[{"text":null,"delay_ms":null}]},
+                "headers":{"server":null}}"#,
+        ] {
+            let script = format!(
+                r#"{{"rules":[{{"name":null,"match":null,"reply":{reply}}},
+                    {{"match":{{"text":null,"count":null,"stream":null}},"reply":{{}}}},
+                    {{"match":{{"count":{{"from":null,"to":null}}}},"reply":{{}}}}]}}"#
+            );
+            if let Err(error) = Script::parse(&script) {
+                panic!("{error}\n{script}");
+            }
+        }
     }
 
     #[test]

@@ -300,7 +300,7 @@ mod tests {
         assert!(
             refused
                 .text()
-                .contains("rules[0].replay: is not a known field")
+                .contains("rules[0].replay: unknown field `replay`")
         );
         let reply = json!({"error": {"status": 429, "code": "Throttling", "message": "slow"},
             "headers": {"retry-after": "7"}});

@@ -104,7 +104,7 @@ pub(super) async fn post(
     let answer = match &reply.refusal {
         Some(refusal) => {
             let (code, message) = (refusal.code.as_str(), refusal.message.as_str());
-            Err(OssError::new(refusal.status, code, message))
+            Err(OssError::new(refusal.status(), code, message))
         }
         None => answer,
     };
@@ -119,7 +119,7 @@ pub(super) async fn post(
     let mut plan = content.into_plan(&reply, &context.id);
     plan.headers
         .retain(|(name, _)| !GATEWAY_HEADERS.contains(&name.as_str()));
-    if !reply.headers.iter().any(|(name, _)| name == "server") {
+    if !reply.headers.contains_key("server") {
         plan.set("server", Some("AliyunOSS"));
     }
     plan.set("x-oss-request-id", Some(&context.id));

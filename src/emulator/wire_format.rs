@@ -51,23 +51,21 @@ impl ResponseContent {
 
     /// An error where a script places it, after some frames of an answer.
     pub(super) fn refusal(refusal: &Refusal, stream: bool, id: &str, before: Vec<Value>) -> Self {
-        let Refusal {
-            status, placement, ..
-        } = *refusal;
+        let status = refusal.status();
         let error = ApiError::new(status, refusal.code.clone(), refusal.message.clone());
         let body = error.json(id);
         let event = |under: u16| {
-            let before = before.iter().take(refusal.after_chunks);
+            let before = before.iter().take(refusal.after_chunks.unwrap_or(0));
             let mut frames: Vec<Frame> = before.map(result).collect();
             let comment = match refusal.comment {
-                Comment::True => Some(status),
-                Comment::Absent => None,
-                Comment::Other(status) => Some(status),
+                None | Some(Comment::Shown(true)) => Some(status),
+                Some(Comment::Shown(false)) => None,
+                Some(Comment::Other(status)) => Some(status),
             };
             frames.push(error_frame(comment, &body));
             Self::Frames(under, frames)
         };
-        match placement {
+        match refusal.placement {
             ErrorPlacement::Natural if stream => event(200),
             ErrorPlacement::Natural | ErrorPlacement::Http => Self::Json(status, body),
             ErrorPlacement::Body => Self::Json(200, body),
@@ -131,7 +129,7 @@ pub(super) fn raw(reply: &Reply, pieces: &[(Duration, Bytes)]) -> Plan {
 
 fn finish(mut plan: Plan, reply: &Reply) -> Plan {
     for (name, value) in &reply.headers {
-        plan.set(name, value.as_deref());
+        plan.set(name, value.as_str());
     }
     plan.apply_wire(&reply.wire);
     plan
@@ -197,7 +195,7 @@ fn text(n: usize, frame: Frame, wire: &Wire) -> String {
         text += &format!(":HTTP_STATUS/{status}{end}");
     }
     text += &format!("data:{space}{data}{end}");
-    if !wire.no_blank_lines {
+    if wire.blank_lines != Some(false) {
         text += end;
     }
     text
@@ -205,7 +203,7 @@ fn text(n: usize, frame: Frame, wire: &Wire) -> String {
 
 /// Truncates the JSON if this is the frame that a script selects.
 fn broken(mut json: String, n: usize, wire: &Wire) -> String {
-    if wire.malformed == Some(n) {
+    if wire.malformed_frame == Some(n) {
         let middle = (0..=json.len() / 2).rev();
         let middle = middle.into_iter().find(|at| json.is_char_boundary(*at));
         json.truncate(middle.unwrap_or(0));
@@ -251,12 +249,12 @@ mod tests {
 
     fn refusal(placement: ErrorPlacement) -> Refusal {
         Refusal {
-            status: 429,
+            status: Some(429),
             code: "Throttling".into(),
             message: "Requests throttling triggered.".into(),
             placement,
-            after_chunks: 1,
-            comment: Comment::True,
+            after_chunks: Some(1),
+            comment: None,
         }
     }
 
@@ -333,12 +331,12 @@ mod tests {
             assert_eq!(found, (status, expected.to_owned()), "{placement:?}");
         }
         for (comment, line) in [
-            (Comment::Absent, ""),
+            (Comment::Shown(false), ""),
             (Comment::Other(503), ":HTTP_STATUS/503\n"),
         ] {
             let refusal = Refusal {
-                comment,
-                after_chunks: 0,
+                comment: Some(comment),
+                after_chunks: None,
                 ..refusal(ErrorPlacement::Event)
             };
             let (_, text) = played(
@@ -361,7 +359,7 @@ mod tests {
             ),
             (
                 Wire {
-                    no_blank_lines: true,
+                    blank_lines: Some(false),
                     space: true,
                     ..Wire::default()
                 },
@@ -370,7 +368,7 @@ mod tests {
             (
                 Wire {
                     bom: true,
-                    malformed: Some(1),
+                    malformed_frame: Some(1),
                     ..Wire::default()
                 },
                 "\u{feff}id:1\nevent:result\n:HTTP_STATUS/200\ndata:{\"a\n\n",
@@ -425,12 +423,12 @@ mod tests {
 
     #[test]
     fn scripted_headers_replace_and_remove() {
-        let headers = vec![
-            ("Retry-After".into(), Some("1".into())),
-            ("Content-Type".into(), None),
+        let headers = [
+            ("Retry-After".into(), "1".into()),
+            ("Content-Type".into(), Value::Null),
         ];
         let reply = Reply {
-            headers,
+            headers: headers.into_iter().collect(),
             status: Some(503),
             ..Reply::default()
         };

@@ -280,6 +280,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "quoted",
         ],
     ),
+    ("serde_path_to_error", &["emulator"]),
     ("sha1", &["emulator"]),
     ("simdutf8", &["dashscope"]),
     ("slab", &["relay"]),
