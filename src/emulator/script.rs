@@ -371,7 +371,7 @@ mod tests {
                 vec!["reply.raw: conflicts with answer"],
             ),
             (
-                r#"{"wire":{"cut":{"at_byte":1}},"headers":{"a":"\n"},"request_id":"声"}"#,
+                r#"{"wire":{"cut":{"at_byte":1}},"headers":{"a":"\n"},"request_id":"\n"}"#,
                 vec![
                     "reply.wire.cut.how: is missing",
                     "reply.headers.a: must be a text of one line",
