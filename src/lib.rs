@@ -28,6 +28,7 @@
 //! - [`secret`]: text that is never printed
 //! - [`quoted`]: text as JSON strings
 //! - [`descriptors`]: detection of used-up file descriptors
+//! - [`token_bucket`]: limits of a rate, for callers and for accounts
 //! - [`turns`]: yielding to other tasks and to the sockets
 //! - [`untrusted`]: text of an upstream, made safe for statuses, logs and metrics
 
@@ -51,6 +52,7 @@ pub mod relay;
 pub mod secret;
 pub mod server;
 pub mod telemetry;
+pub mod token_bucket;
 pub mod turns;
 pub mod untrusted;
 

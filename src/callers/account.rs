@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::chat::call::Caller;
 use crate::error::{Error, Reason};
+use crate::token_bucket::TokenBucket;
 
-use super::bucket::Bucket;
 use super::date::{self, DAY};
 use super::limits::Limits;
 
@@ -35,8 +35,8 @@ pub struct Account {
 
 #[derive(Debug)]
 struct Usage {
-    requests: Bucket,
-    tokens: Bucket,
+    requests: TokenBucket,
+    tokens: TokenBucket,
     streams: u64,
     /// The day since 1970 that `today` counts.
     day: u64,
@@ -74,8 +74,8 @@ impl Account {
     /// A caller without usage.
     pub(super) fn new(name: Arc<str>, caller: Caller) -> Self {
         let used = Usage {
-            requests: Bucket::FULL,
-            tokens: Bucket::FULL,
+            requests: TokenBucket::FULL,
+            tokens: TokenBucket::FULL,
             streams: 0,
             day: 0,
             today: 0,

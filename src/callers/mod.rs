@@ -6,7 +6,6 @@
 //! call within the caller's limits.
 
 pub mod account;
-mod bucket;
 mod caller_cache;
 pub mod credentials;
 pub mod date;

@@ -25,6 +25,18 @@ pub struct Limit {
     pub tokens_per_minute: Option<u32>,
 }
 
+impl Limit {
+    /// The calls per minute of a token bucket, in which 0 is no limit.
+    pub(super) fn requests(self) -> u64 {
+        self.requests_per_minute.map_or(0, u64::from)
+    }
+
+    /// The tokens per minute of a token bucket, in which 0 is no limit.
+    pub(super) fn tokens(self) -> u64 {
+        self.tokens_per_minute.map_or(0, u64::from)
+    }
+}
+
 impl Account {
     /// Whether the other account has the same configuration.
     pub(super) fn is_same(&self, other: &Self) -> bool {

@@ -4,14 +4,15 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::chat::call::{Call, Caller, Passing};
 use crate::error::{Error, Reason};
+use crate::token_bucket::TokenBucket;
 
 use super::account::{Account, Limit};
-use super::bucket::TokenBucket;
 use super::circuit_breaker::{self, Away, CircuitBreaker, CircuitBreakerPolicy, Consequence};
 use super::routes::matches;
 use super::shared_circuit::{SharedCircuit, Voter};
@@ -81,8 +82,9 @@ struct Remembered<T> {
 struct Model {
     standing: CircuitBreaker,
     circuit: SharedCircuit,
-    requests: Option<TokenBucket>,
-    tokens: Option<TokenBucket>,
+    limit: Limit,
+    requests: TokenBucket,
+    tokens: TokenBucket,
 }
 
 type ModelState = Remembered<Model>;
@@ -119,18 +121,19 @@ impl Member {
             let error = circuit_breaker::circuit_open(wait);
             return Err(Away { wait, error });
         }
-        let spent = |bucket: &Option<TokenBucket>, reason, message| match bucket {
-            Some(bucket) if !bucket.wait(1, now).is_zero() => {
-                let wait = bucket.wait(1, now);
-                let error = Error::new(reason, message).with_retry_after(wait);
-                Err(Away { wait, error })
+        let refused = |wait: Duration, reason, message| {
+            if wait.is_zero() {
+                return Ok(());
             }
-            Some(_) | None => Ok(()),
+            let error = Error::new(reason, message).with_retry_after(wait);
+            Err(Away { wait, error })
         };
+        let wait = model.requests.wait(1, model.limit.requests(), now);
         let requests = "the request rate limit of this model is reached";
-        spent(&model.requests, Reason::UpstreamRate, requests)?;
+        refused(wait, Reason::UpstreamRate, requests)?;
+        let wait = model.tokens.wait(1, model.limit.tokens(), now);
         let tokens = "the token rate limit of this model is reached";
-        spent(&model.tokens, Reason::UpstreamTokens, tokens)
+        refused(wait, Reason::UpstreamTokens, tokens)
     }
 
     /// Records that a request is sent now.
@@ -153,9 +156,7 @@ impl Member {
             let model = state.model(&choice.model, limit, now);
             model.standing.ask(now, policy);
             model.circuit.ask(now, voter, policy);
-            if let Some(bucket) = &mut model.requests {
-                bucket.take(1, now);
-            }
+            model.requests.take(1, limit.requests(), now);
         }
     }
 
@@ -210,10 +211,10 @@ impl Member {
     /// Records the tokens that an answer used.
     pub(super) fn settle(&self, choice: &Choice, tokens: u32, now: Instant) {
         let mut state = self.lock();
-        if let Some(model) = state.models.get_mut(&*choice.model)
-            && let Some(bucket) = &mut model.value.tokens
-        {
-            bucket.take(tokens, now);
+        if let Some(Remembered { value: model, .. }) = state.models.get_mut(&*choice.model) {
+            model
+                .tokens
+                .charge(u64::from(tokens), model.limit.tokens(), now);
         }
     }
 
@@ -257,14 +258,14 @@ impl State {
                 state.standing.is_clean(now) && state.circuit.is_clean()
             });
         }
-        let bucket = |rate: Option<u32>| rate.map(|rate| TokenBucket::new(rate, now));
         let entry = self.models.entry(model.to_owned());
         let state = entry.or_insert_with(|| Remembered {
             value: Model {
                 standing: CircuitBreaker::default(),
                 circuit: SharedCircuit::default(),
-                requests: bucket(limit.requests_per_minute),
-                tokens: bucket(limit.tokens_per_minute),
+                limit,
+                requests: TokenBucket::FULL,
+                tokens: TokenBucket::FULL,
             },
             used: now,
         });
@@ -313,7 +314,6 @@ mod tests {
     use crate::dashscope::{DashScope, DashScopeConfig};
     use crate::error::{Scope, Sent, Upstream};
     use crate::secret::Secret;
-    use std::time::Duration;
 
     const POLICY: CircuitBreakerPolicy = CircuitBreakerPolicy {
         failures: 10,

@@ -10,7 +10,6 @@ mod accounts;
 pub mod admission;
 mod attempt;
 mod audio_limit;
-mod bucket;
 mod call_recorder;
 mod call_state;
 pub mod circuit_breaker;

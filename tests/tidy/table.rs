@@ -88,6 +88,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "memory",
             "error",
             "secret",
+            "token_bucket",
             "turns",
         ],
     ),
@@ -111,7 +112,14 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ("history", &["chat::*", "error", "secret"]),
     (
         "callers",
-        &["net", "chat::call", "error", "regular_file", "secret"],
+        &[
+            "net",
+            "chat::call",
+            "error",
+            "regular_file",
+            "secret",
+            "token_bucket",
+        ],
     ),
     // Counts and reasons, never words: of the nouns it sees usage alone.
     (
@@ -143,6 +151,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ("quoted", &[]),
     ("descriptors", &[]),
     ("secret", &[]),
+    ("token_bucket", &[]),
     ("turns", &[]),
     ("untrusted", &[]),
     ("regular_file", &[]),
@@ -304,6 +313,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "emulator",
             "http1",
             "net",
+            "token_bucket",
             "turns",
         ],
     ),
