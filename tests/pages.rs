@@ -68,7 +68,8 @@ The trailers have `x-request-id`, `x-dashscope-request-id` if DashScope sent one
 below is that time, unless the exact time is known.
 
 `UNAVAILABLE` always means that the model did no work for this call. If the model may have run, the
-same reason has the code `INTERNAL` and the pushback `-1`: a retry may be billed again.
+same reason has the code `INTERNAL` and the pushback `-1`: a retry may be billed again. So has every
+error after output has begun, whatever the column says.
 
 The gateway never sends the status `CANCELLED`. It may reset a stream that its caller does not read
 (`RST_STREAM` with `CANCEL`, see [slow callers](operations.md#callers-read-too-slowly)), which

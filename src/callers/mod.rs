@@ -113,6 +113,13 @@ struct Inner {
     hasher: RandomState,
 }
 
+impl Inner {
+    /// Whether callers may authenticate with a key or a token.
+    fn accept_texts(&self) -> bool {
+        self.keys.is_some() || self.api_keys.is_some() || self.tokens.is_some()
+    }
+}
+
 impl Callers {
     /// Reads the files that the settings name.
     pub fn new(settings: &CallersConfig) -> Result<Self, Error> {
@@ -149,7 +156,7 @@ impl Callers {
     /// is refused whatever else there is; kinds that are not configured are ignored.
     pub async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Identity, Error> {
         let inner = &*self.inner;
-        let texts = inner.keys.is_some() || inner.api_keys.is_some() || inner.tokens.is_some();
+        let texts = inner.accept_texts();
         match &inner.certificates {
             None if !texts => Ok(self.anyone(credentials)),
             Some((patterns, cache)) if !texts || !credentials.has_text() => {
@@ -202,24 +209,31 @@ impl Callers {
     ) -> Result<Identity, Error> {
         let uri = match uris {
             [] => {
-                return Err(authentication_error(
-                    "neither a key nor a certificate with a URI was sent",
-                ));
+                return Err(
+                    self.certificate_error("neither a key nor a certificate with a URI was sent")
+                );
             }
             [_, _, ..] => {
-                return Err(authentication_error(
-                    "the certificate has more than one URI",
-                ));
+                return Err(self.certificate_error("the certificate has more than one URI"));
             }
             [uri] => uri,
         };
         if !patterns.iter().any(|pattern| uri::matches(pattern, uri)) {
-            return Err(authentication_error(
-                "the URI of the certificate is not accepted",
-            ));
+            return Err(self.certificate_error("the URI of the certificate is not accepted"));
         }
         let account = self.cached(cache, "uri", uri, || uri.clone())?;
         Ok(Identity::new(account, Arc::clone(&self.inner.limits)))
+    }
+
+    /// The error of a call without an accepted certificate. Keys and tokens are suggested only where
+    /// they are accepted.
+    fn certificate_error(&self, why: &'static str) -> Error {
+        if self.inner.accept_texts() {
+            return authentication_error(why);
+        }
+        let message = "authentication failed: no valid credentials; use a client certificate with \
+                       one URI that is accepted here, or contact the operator";
+        Error::new(Reason::Unauthenticated, message).with_source(why)
     }
 
     /// Authenticates a DashScope API key. Only DashScope verifies it; until it has, keys can be

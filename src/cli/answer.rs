@@ -250,7 +250,7 @@ impl Answer {
                 true => &call.r#type,
                 false => &call.name,
             };
-            format!("the model wants to call {name} {}", call.arguments)
+            format!("tool call: {name} {}", call.arguments)
         });
         lines
             .filter_map(|line| self.note(line.trim_end().to_owned()))
@@ -518,7 +518,7 @@ mod tests {
             [
                 Piece::Text("fi".into()),
                 Piece::Text("rst".into()),
-                note("the model wants to call weather {\"a\":1}"),
+                note("tool call: weather {\"a\":1}"),
                 Piece::Choice(2),
                 Piece::Text("SECOND".into()),
                 note("the answer also has a part of kind file, refusal; see --json"),

@@ -276,7 +276,7 @@ fn judged(
     found.ok_or_else(|| {
         let kind = article(modality).rsplit(' ').next().unwrap_or_default();
         Failure::usage(format!("{shown}: unrecognised {kind} format"))
-            .with_advice("if it is one, put it where DashScope can fetch it and give its URL")
+            .with_advice("pass a URL that DashScope can fetch, or convert the file")
     })
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             let accounts = settings.upstream.accounts.len();
             let upstream = match settings.upstream.endpoint {
                 Endpoint::Embedded if accounts > 0 => format!("{accounts} accounts at DashScope"),
-                Endpoint::Embedded => "the embedded DashScope".to_owned(),
+                Endpoint::Embedded => "the embedded emulator".to_owned(),
                 Endpoint::Remote { base_url, .. } => base_url,
             };
             let listen = &settings.server.listen;

@@ -175,14 +175,24 @@ impl Failure {
         text
     }
 
-    /// An error of the gateway or of DashScope may occur after the model has run.
+    /// A negative pushback means that the request has to change, or that a retry may be billed.
     fn retry_words(&self, milliseconds: i64) -> String {
+        let request_has_to_change = [
+            Code::InvalidArgument,
+            Code::NotFound,
+            Code::PermissionDenied,
+            Code::FailedPrecondition,
+            Code::Unimplemented,
+            Code::Unauthenticated,
+        ]
+        .iter()
+        .any(|code| self.code == code_name(*code));
         match u64::try_from(milliseconds) {
-            Err(_) if self.code == code_name(Code::Internal) => {
-                "not automatically: the model may have run, and a retry may be billed again"
-                    .to_owned()
+            Err(_) if request_has_to_change && !self.output_started => {
+                "no: the same request will fail again".to_owned()
             }
-            Err(_) => "no: the same request will fail again".to_owned(),
+            Err(_) => "not automatically: the model may have run, and a retry may be billed again"
+                .to_owned(),
             Ok(0) => "at once".to_owned(),
             Ok(wait) => format!("after {:?}", Duration::from_millis(wait)),
         }
@@ -336,9 +346,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pushback_below_zero_says_not_to_call_again() {
+    fn a_negative_pushback_advises_against_a_retry() {
         for (mut status, expected) in [
             (Status::internal("broke"), "billed again"),
+            (Status::resource_exhausted("throttled"), "billed again"),
+            (Status::deadline_exceeded("first event"), "billed again"),
+            (Status::invalid_argument("top_p"), "will fail again"),
             (Status::not_found("no model"), "will fail again"),
         ] {
             let never = "-1".parse().unwrap();

@@ -1,6 +1,7 @@
 //! `dashgate keys`: manages the API keys of callers.
 
 use std::fmt::Write as _;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
@@ -46,7 +47,7 @@ enum Action {
         /// When it expires: a duration such as 90d or 12h, or a date such as 2027-01-31
         #[arg(long, value_name = "TIME", value_parser = expires)]
         expires: Option<u64>,
-        /// The allowed models, with `*` for any characters, for example `qwen3-*,qwen-vl-max`
+        /// The allowed models, with `*` for any characters, for example `qwen3-*,qwen3-vl-plus`
         #[arg(long, value_name = "NAMES", value_delimiter = ',')]
         models: Option<Vec<String>>,
         /// The maximum number of calls per minute; 0: no limit
@@ -157,6 +158,10 @@ fn new(
         revoked: None,
         limits,
     };
+    if is_null(std::io::stdout()) {
+        return Err(Failure::failed("OUTPUT", "stdout is closed or /dev/null")
+            .with_advice("the key was not stored: read stdout, where it is printed once"));
+    }
     // Printed before it is stored: a key that was not printed must not be added.
     let mut seen = false;
     let added = edit::add(path, &entry, || {
@@ -182,6 +187,13 @@ fn new(
         "key {id} of {name}{until} is in {path}, as a hash. The key is not shown again."
     ));
     Ok(())
+}
+
+/// Whether this is `/dev/null`, which also replaces an output that was closed at the start.
+fn is_null(output: impl AsFd) -> bool {
+    let null = rustix::fs::stat("/dev/null").map(|null| null.st_rdev);
+    let output = rustix::fs::fstat(output).map(|output| output.st_rdev);
+    output.is_ok() && output == null
 }
 
 fn listing(entries: &[Entry], now: u64) -> String {

@@ -3,6 +3,8 @@
 //! It uses the descriptors of server reflection, so that new fields of the schema can be set
 //! without changes.
 
+use std::mem;
+
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_types::FieldDescriptorProto;
@@ -34,9 +36,20 @@ pub(crate) fn set(options: &mut pb::GenerationOptions, text: &str) -> Result<(),
         .ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
     let path: Vec<&str> = key.trim().split('.').collect();
     let bytes = Schema::read().encode(ROOT, &path, key.trim(), value)?;
+    let kind = |options: &pb::GenerationOptions| {
+        let format = options.response_format.as_ref()?;
+        format.kind.as_ref().map(mem::discriminant)
+    };
+    let before = kind(options);
     options
         .merge(&bytes[..])
-        .map_err(|error| format!("{key} cannot be set: {error}"))
+        .map_err(|error| format!("{key} cannot be set: {error}"))?;
+    if before.is_some() && before != kind(options) {
+        return Err(format!(
+            "{key}: response_format has another kind already; set only one"
+        ));
+    }
+    Ok(())
 }
 
 impl Schema {
@@ -93,7 +106,7 @@ impl Schema {
             [] => {
                 let names = self.fields(inner).iter().map(FieldDescriptorProto::name);
                 let names: Vec<_> = names.map(|name| format!("{key}.{name}")).collect();
-                return Err(format!("{key} is a group: set one of {}", names.join(", ")));
+                return Err(format!("{key} is a group: set {}", names.join(", ")));
             }
             _ => self.encode(inner, rest, key, value)?,
         };
@@ -379,6 +392,16 @@ mod tests {
     }
 
     #[test]
+    fn a_second_kind_of_response_format_is_refused() {
+        let name = "response_format.json_schema.name=n";
+        let mut options = with(&[name, "response_format.json_schema.strict=true"]);
+        let error = set(&mut options, "response_format={\"text\":{}}").unwrap_err();
+        assert!(error.contains("another kind already"), "{error}");
+        let mut options = with(&["response_format.text=true"]);
+        assert!(set(&mut options, name).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_set_is_said_with_what_can() {
         for (text, words) in [
             ("temperature", "is not KEY=VALUE"),
@@ -388,10 +411,7 @@ mod tests {
                 "asr_options.langage=zh",
                 "did you mean asr_options.language",
             ),
-            (
-                "asr_options=zh",
-                "is a group: set one of asr_options.language",
-            ),
+            ("asr_options=zh", "is a group: set asr_options.language"),
             ("nothing.like.this=1", "extra_parameters.this=VALUE"),
             (
                 "temperature=warm",

@@ -50,9 +50,9 @@ pub(crate) async fn explained(failure: Failure, address: &str) -> Failure {
     };
     let host = address.split_once("://").map_or(address, |(_, rest)| rest);
     let (what, advice) = match found {
-        Found::Http1 => ("it speaks HTTP/1", None),
-        Found::Tls => ("it speaks TLS", Some(format!("https://{host}"))),
-        Found::Other => ("it speaks another protocol", None),
+        Found::Http1 => ("it uses HTTP/1", None),
+        Found::Tls => ("it uses TLS", Some(format!("https://{host}"))),
+        Found::Other => ("it uses another protocol", None),
         Found::Silent => ("it does not answer to HTTP/2", None),
         Found::Http2 if is_foreign(&failure.message) => {
             ("it answers to HTTP/2, without gRPC", None)

@@ -76,15 +76,16 @@ settings! {
         "DASHGATE_CALLER_LIMITS_TOKENS_PER_MINUTE":
         "The maximum number of input and output tokens of a caller per minute, unless its key has \
          its own limit. 0: no limit.",
-        "As above.";
+        "An unexpected limit looks like an error.";
     "caller_limits.max_streams" [Count(0, 1_000_000)] = "0",
         "DASHGATE_CALLER_LIMITS_MAX_STREAMS":
         "The maximum number of concurrent calls of a caller, streams and others, unless its key \
          has its own limit. 0: no limit.",
-        "As above; `server.max_in_flight` limits all callers together.";
+        "An unexpected limit looks like an error; `server.max_in_flight` limits all callers \
+         together.";
     "caller_limits.tokens_per_day" [Count(0, 1_000_000_000_000)] = "0",
         "DASHGATE_CALLER_LIMITS_TOKENS_PER_DAY":
         "The maximum number of tokens of a caller per day (UTC), unless its key has its own \
          limit. 0: no limit.",
-        "As above.";
+        "An unexpected limit looks like an error.";
 }

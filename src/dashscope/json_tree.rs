@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::answer_json::{nested, repeated};
 use crate::chat::document::{Document, MAX_LEVELS, Object, Real};
-use crate::chat::warning::Warning;
+use crate::chat::warning::{Code, Warning};
 
 /// The maximum number of anomalies reported. One is enough to notice them.
 const MAX_ODDITIES: usize = 16;
@@ -34,6 +34,52 @@ pub(super) fn document(json: &str) -> Option<(Document, Vec<Warning>)> {
     };
     // The second pass reads numbers that no double holds as strings.
     read(json, false).or_else(|| read(&quoted(json), true))
+}
+
+/// Reads JSON whose strings have halves of surrogate pairs, which no Unicode text can hold: each
+/// becomes U+FFFD, and a warning reports it.
+pub(super) fn with_lone_surrogates(json: &str) -> Option<(Document, Vec<Warning>)> {
+    let (document, mut warnings) = document(&replaced_surrogates(json)?)?;
+    let message = "the text has half of a surrogate pair in DashScope's answer; it is U+FFFD";
+    warnings.push(Warning::new(Code::AnswerPartDropped, "", message));
+    Some((document, warnings))
+}
+
+/// The JSON with `\\ufffd` for each unpaired surrogate. `None` if there is none.
+fn replaced_surrogates(json: &str) -> Option<String> {
+    /// The unit of a `\\uXXXX` at the start.
+    fn unit(text: &str) -> Option<u32> {
+        u32::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
+    }
+    const ESCAPE: usize = "\\uXXXX".len();
+
+    let mut replaced = String::with_capacity(json.len());
+    let mut found = false;
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        replaced.push_str(before);
+        let after = escape.get(ESCAPE..).unwrap_or_default();
+        let length = match (unit(escape), unit(after)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 2 * ESCAPE,
+            (Some(0xd800..0xe000), _) => {
+                found = true;
+                replaced.push_str("\\ufffd");
+                rest = after;
+                continue;
+            }
+            // The escaped character may be a backslash.
+            _ => escape
+                .char_indices()
+                .nth(2)
+                .map_or(escape.len(), |(end, _)| end),
+        };
+        let (kept, remaining) = escape.split_at_checked(length).unwrap_or((escape, ""));
+        replaced.push_str(kept);
+        rest = remaining;
+    }
+    replaced.push_str(rest);
+    found.then_some(replaced)
 }
 
 /// Anomalies found while a tree is read.
@@ -274,5 +320,31 @@ fn is_held(token: &str) -> bool {
         Ok(value) => value.is_finite() && !(whole && value.abs() >= FIRST_UNSURE),
         // Not a number: the parser reports that.
         Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_surrogate_is_replaced_and_reported_and_pairs_are_kept() {
+        for (json, expected) in [
+            (r#"{"a":"\ud83d"}"#, "\u{fffd}"),
+            (r#"{"a":"x\ude00y"}"#, "x\u{fffd}y"),
+            (r#"{"a":"\ud83d\ud83d\ude00"}"#, "\u{fffd}😀"),
+            (r#"{"a":"\\ud83d \ud83d哈"}"#, "\\ud83d \u{fffd}哈"),
+        ] {
+            assert_eq!(document(json), None, "{json}");
+            let (read, warnings) = with_lone_surrogates(json).unwrap();
+            let expected = Object(vec![(
+                "a".to_owned(),
+                Document::String(expected.to_owned()),
+            )]);
+            assert_eq!(read, Document::Object(expected), "{json}");
+            assert_eq!(warnings.len(), 1, "{json}");
+        }
+        assert_eq!(with_lone_surrogates(r#"{"a":"\ud83d\ude00 \\"}"#), None);
+        assert_eq!(with_lone_surrogates(r#"{"a":"\ud83d""#), None);
     }
 }

@@ -102,10 +102,7 @@ async fn nothing_of_an_answer_is_lost_in_silence() {
     for more in [&[][..], &["--no-stream"]] {
         let ((out, err), json) = asked(&outputs, more).await;
         assert_eq!(out, "hi\n");
-        assert!(
-            err.contains("the model wants to call weather {\"a\":1}"),
-            "{err}"
-        );
+        assert!(err.contains("tool call: weather {\"a\":1}"), "{err}");
         assert!(err.contains("the answer also has"), "{err}");
         for words in [
             "ocr_result",
@@ -203,9 +200,9 @@ async fn a_server_that_is_no_gateway_is_told_as_what_it_is() {
     for (answer, words) in [
         (
             &b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"[..],
-            "is not a gRPC server: it speaks HTTP/1",
+            "is not a gRPC server: it uses HTTP/1",
         ),
-        (b"\x15\x03\x01\0\x02\x02\x46", "it speaks TLS"),
+        (b"\x15\x03\x01\0\x02\x02\x46", "it uses TLS"),
         (b"220 mail.example ESMTP\r\n", "another protocol"),
         (b"", "does not answer to HTTP/2"),
     ] {
@@ -243,7 +240,7 @@ async fn a_port_of_http_1_is_told_as_one() {
         let arguments = [command, &["--server", &address]].concat();
         let (code, _, err) = dashgate("http://127.0.0.1:9", &arguments).await;
         assert_eq!(code, Some(3), "{command:?} {err}");
-        let words = format!("{address} is not a gRPC server: it speaks HTTP/1");
+        let words = format!("{address} is not a gRPC server: it uses HTTP/1");
         assert!(err.contains(&words), "{command:?} {err}");
     }
 }

@@ -284,7 +284,10 @@ async fn a_certificate_of_a_mesh_names_its_caller() {
         &["spiffe://evil.example@example.org/ns/new/sa/talk"],
         &["spiffe://example.org/ns//sa/talk"],
     ] {
-        unauthenticated(&call(uris).await.unwrap_err());
+        let status = call(uris).await.unwrap_err();
+        assert_fault(&status, Code::Unauthenticated, "UNAUTHENTICATED");
+        let advice = "use a client certificate with one URI";
+        assert!(status.message().contains(advice), "{status:?}");
     }
     assert_eq!(upstream.seen().len(), 2);
 }

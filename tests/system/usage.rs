@@ -4,7 +4,7 @@ use dashgate::grpc::pb;
 use serde_json::{Value, json};
 
 use crate::notation::message;
-use crate::support::*;
+use crate::support::{self, *};
 
 /// The usage that a caller gets when DashScope wrote this.
 async fn told(written: &Value) -> pb::Usage {
@@ -21,6 +21,26 @@ async fn told(written: &Value) -> pb::Usage {
     let mut client = gateway.conversation();
     let answer = client.converse(ask_whole(question())).await.unwrap();
     *answer.into_inner().usage.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_surrogate_beside_the_counts_loses_no_count_and_is_reported() {
+    let usage = r#"{"input_tokens":5,"output_tokens":7,"note":"\ud83d"}"#;
+    let choices = r#"[{"message":{"content":[{"text":"a"}]},"finish_reason":"stop"}]"#;
+    let body = format!(r#"{{"output":{{"choices":{choices}}},"usage":{usage}}}"#);
+    let upstream = Upstream::always(support::json(200, &body)).await;
+    let gateway = gateway(&upstream).await;
+    let answer = gateway.conversation().converse(ask_whole(question())).await;
+    let answer = answer.unwrap().into_inner();
+    let expected = json!({"input_tokens": 5, "output_tokens": 7, "extra": {"note": "\u{fffd}"}});
+    assert_eq!(*answer.usage.unwrap(), message(&expected));
+    let [warning] = &answer.warnings[..] else {
+        panic!("{:?}", answer.warnings);
+    };
+    assert_eq!(
+        (&*warning.code, &*warning.field),
+        ("ANSWER_PART_DROPPED", "usage")
+    );
 }
 
 #[tokio::test(start_paused = true)]
