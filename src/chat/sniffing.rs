@@ -311,6 +311,24 @@ pub fn contradiction(head: &[u8], part: Modality) -> Option<&'static str> {
     (!fits(found, part)).then_some(found)
 }
 
+/// The detected type of bytes that contradict the name of their file, and the modality that the
+/// name implies. The modality is `None` for bytes that no model decodes in a file whose name says
+/// nothing.
+#[must_use]
+pub fn contradiction_of_name(head: &[u8], name: &str) -> Option<(&'static str, Option<Modality>)> {
+    let named = by_name(name).split_ascii_whitespace();
+    let mut parts = named.filter_map(Modality::of);
+    let Some(first) = parts.next() else {
+        let found = mime_type(head, "", None)?;
+        let refused = NOT_DECODED.contains(&found) || !name.contains('.') && is_no_medium(found);
+        return refused.then_some((found, None));
+    };
+    let found = contradiction(head, first)?;
+    // A container of this name may also be of another modality.
+    let fits = parts.any(|part| contradiction(head, part).is_none());
+    (!fits).then_some((found, Some(first)))
+}
+
 /// Whether a type is possible in a part of this modality.
 #[must_use]
 pub fn fits(mime_type: &str, part: Modality) -> bool {
@@ -380,6 +398,81 @@ mod tests {
                 .find(|part| part.name() == field("kind"));
             let found = mime_type(&head, field("name"), part).unwrap_or_default();
             assert_eq!(found, field("mime_type"), "{sample}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_contradict_the_name_are_reported() {
+        use Modality::{Audio, Image, Video};
+        const SILK: &[u8] = b"\x02#!SILK_V3";
+        const PAGE: &[u8] = b"<!DOCTYPE html>";
+        for (head, name, found) in [
+            (SILK, "voice.amr", Some(("audio/silk", Some(Audio)))),
+            (SILK, "voice.SILK", Some(("audio/silk", Some(Audio)))),
+            (SILK, "voice", Some(("audio/silk", None))),
+            (SILK, "voice.dat", Some(("audio/silk", None))),
+            (PAGE, "talk.wav", Some(("text/html", Some(Audio)))),
+            (PAGE, "photo.png", Some(("text/html", Some(Image)))),
+            (PAGE, "", Some(("text/html", None))),
+            (PAGE, "page.html", None),
+            (b"%PDF-1.7", "report.pdf", None),
+            (b"\x89PNG\r\n\x1a\n", "photo.jpg", None),
+            (
+                b"\x89PNG\r\n\x1a\n",
+                "clip.mp4",
+                Some(("image/png", Some(Video))),
+            ),
+            (b"ID3\x04", "talk.mpg", None),
+            (b"RIFF....WAVEfmt ", "talk", None),
+            (b"what is this", "talk.wav", None),
+            (b"", "talk.wav", None),
+        ] {
+            assert_eq!(contradiction_of_name(head, name), found, "{name}");
+        }
+    }
+
+    /// The files of other programs: recorders, cameras, encoders.
+    #[test]
+    fn recorded_files_are_detected_by_kind_and_by_name() {
+        use Modality::{Audio, Image, Video};
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/media");
+        let mut read = Vec::new();
+        for (name, part, found) in [
+            ("head.avif", Image, "image/avif"),
+            ("head_mif1.heic", Image, "image/heic"),
+            ("mediarecorder.webm", Audio, "audio/webm"),
+            ("mediarecorder.webm", Video, "video/webm"),
+            ("mp3_crc_fffa.mp3", Audio, "audio/mpeg"),
+            ("voice.3gp", Audio, "audio/3gpp"),
+            ("voice.3gp", Video, "video/3gpp"),
+            ("voice_isom.m4a", Audio, "audio/mp4"),
+            ("voice_isom.m4a", Video, "video/mp4"),
+        ] {
+            let mut head = std::fs::read(folder.join(name)).unwrap();
+            head.truncate(HEAD_BYTES);
+            assert_eq!(mime_type(&head, "", Some(part)), Some(found), "{name}");
+            assert_eq!(contradiction(&head, part), None, "{name}");
+            let by_own_name = mime_type(&head, name, None).unwrap();
+            assert_eq!(by_own_name, mime_type(b"", name, None).unwrap(), "{name}");
+            assert_eq!(contradiction_of_name(&head, name), None, "{name}");
+            // A name of nothing leaves it to the bytes.
+            let nameless = mime_type(&head, "", None).unwrap();
+            let parts = [Audio, Image, Video];
+            assert!(parts.iter().any(|part| fits(nameless, *part)), "{name}");
+            read.push(name.to_owned());
+        }
+        let files = std::fs::read_dir(folder).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        for name in names.filter(|name| !read.contains(name)) {
+            assert!(name.ends_with(".wav"), "no test reads {name}");
+            let mut head = std::fs::read(
+                Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join("tests/media")
+                    .join(&name),
+            )
+            .unwrap();
+            head.truncate(HEAD_BYTES);
+            assert_eq!(mime_type(&head, "", None), Some("audio/wav"), "{name}");
         }
     }
 

@@ -10,6 +10,7 @@ use super::upload_policy::ANY_TYPE;
 use crate::chat::media::{Medium, Source, VideoSource};
 use crate::chat::message::{Body, Turn};
 use crate::chat::sniffing::{self, HEAD_BYTES, Modality};
+use crate::chat::upload::Upload;
 use crate::error::Error;
 
 /// The maximum length of a MIME type: RFC 6838 allows 127 characters for each half.
@@ -212,6 +213,33 @@ fn transfer(
                 Ok(MediaTransfer::Store(mime_type, bytes.clone()))
             }
         }
+    }
+}
+
+/// The type of an upload that begins with these bytes.
+pub(super) fn type_of_upload<'a>(upload: &'a Upload, head: &[u8]) -> Result<&'a str, Error> {
+    let wrong = |what: String| Err(Error::field("description.mime_type", what));
+    let declared = &*upload.mime_type;
+    if let Some(part) = Modality::of(declared)
+        && let Some(found) = sniffing::contradiction(head, part)
+    {
+        return wrong(format!("is {declared}, but the bytes are {found}"));
+    }
+    if !sniffing::is_unspecific(declared) {
+        return match is_mime_type(declared) {
+            true => Ok(declared),
+            false => wrong("must be a MIME type".to_owned()),
+        };
+    }
+    match sniffing::contradiction_of_name(head, &upload.name) {
+        Some((found, Some(part))) => {
+            let what = format!("names {}, but the bytes are {found}", part.name());
+            Err(Error::field("description.name", what))
+        }
+        Some((found, None)) => wrong(format!(
+            "must be set: the bytes are {found}, which no model decodes"
+        )),
+        None => Ok(sniffing::mime_type(head, &upload.name, None).unwrap_or(ANY_TYPE)),
     }
 }
 

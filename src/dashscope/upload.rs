@@ -13,10 +13,9 @@ use url::Url;
 
 use super::errors;
 use super::http::{chain, client, no_response, read};
-use super::media::is_mime_type;
-use super::upload_policy::{ANY_TYPE, Answer, UploadPolicy, is_safe};
-use super::upload_replay::{Chunks, Replay, Source};
-use crate::chat::sniffing::{self, Modality};
+use super::media;
+use super::upload_policy::{UploadPolicy, is_safe};
+use super::upload_replay::{Replay, Source};
 use crate::chat::upload::{KEPT, Upload, Uploaded};
 use crate::error::{Error, Reason, Scope, Sent, Upstream};
 use crate::net::Network;
@@ -138,13 +137,8 @@ impl Storage {
         if let Some(size) = upload.size_bytes {
             policy.check_size(size)?;
         }
-        let mut chunks: Chunks = Box::pin(chunks);
-        let first = match std::future::poll_fn(|cx| chunks.as_mut().poll_next(cx)).await {
-            Some(chunk) => chunk?,
-            None => Bytes::new(),
-        };
-        let mime_type = type_of(&upload, &first)?;
-        let replay = Replay::new(first, chunks);
+        let (head, replay) = Replay::begin(Box::pin(chunks)).await?;
+        let mime_type = media::type_of_upload(&upload, &head)?;
         let mut failures = 0;
         let (object, size_bytes) = loop {
             let object = policy.object_name(mime_type, &upload.name);
@@ -232,16 +226,15 @@ impl Storage {
             return Err(of_storage(error));
         }
         let unreadable = || errors::unreadable("the upload policy cannot be read", Sent::Refused);
-        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&body);
-        let Answer { data } = serde_json::from_slice(body).map_err(|_| unreadable())?;
-        if !is_safe(data.upload_host(), self.settings.allow_plaintext) {
+        let policy = UploadPolicy::read(&body).ok_or_else(unreadable)?;
+        if !is_safe(policy.upload_host(), self.settings.allow_plaintext) {
             return Err(Error::new(
                 Reason::UpstreamProtocol,
                 "DashScope named a storage that is not https: nothing was sent to it",
             )
             .with_sent(Sent::Refused));
         }
-        Ok(data)
+        Ok(policy)
     }
 
     async fn post(&self, policy: &UploadPolicy, form: Form) -> Result<(), Error> {
@@ -262,26 +255,6 @@ impl Storage {
         }
         let body = read(response.into(), MAX_ANSWER_BYTES).await;
         Err(refusal(status, &body))
-    }
-}
-
-/// The type of an upload that begins with these bytes.
-fn type_of<'a>(upload: &'a Upload, first: &[u8]) -> Result<&'a str, Error> {
-    let wrong = |what: String| Err(Error::field("description.mime_type", what));
-    if let Some(part) = Modality::of(&upload.mime_type)
-        && let Some(found) = sniffing::contradiction(first, part)
-    {
-        return wrong(format!(
-            "is {}, but the bytes are {found}",
-            upload.mime_type
-        ));
-    }
-    match &*upload.mime_type {
-        declared if sniffing::is_unspecific(declared) => {
-            Ok(sniffing::mime_type(first, &upload.name, None).unwrap_or(ANY_TYPE))
-        }
-        declared if is_mime_type(declared) => Ok(declared),
-        _ => wrong("must be a MIME type".to_owned()),
     }
 }
 

@@ -7,6 +7,9 @@ use std::time::Duration;
 use reqwest::multipart::{Form, Part};
 use url::Url;
 
+use super::json_fields::{self, Fields, number};
+use super::json_tree::document;
+use crate::chat::document::Document;
 use crate::error::{Error, Reason};
 use crate::net::host::is_loopback;
 
@@ -16,43 +19,31 @@ pub(super) const ANY_TYPE: &str = "application/octet-stream";
 /// The maximum length of a file extension that is passed on.
 const MAX_EXTENSION: usize = 8;
 
-/// The answer to `getPolicy`.
-#[derive(Debug, serde::Deserialize)]
-pub(super) struct Answer {
-    pub(super) data: UploadPolicy,
-}
-
 /// Permission to store files in one folder for a while.
-#[derive(serde::Deserialize)]
 pub(super) struct UploadPolicy {
     policy: String,
     signature: String,
     upload_dir: String,
-    #[serde(deserialize_with = "url")]
     upload_host: Url,
-    expire_in_seconds: u64,
-    #[serde(default)]
-    max_file_size_mb: Option<u64>,
+    valid_for: Duration,
+    max_bytes: u64,
     oss_access_key_id: String,
-    #[serde(default = "private")]
     x_oss_object_acl: String,
-    #[serde(default = "forbidden")]
     x_oss_forbid_overwrite: String,
 }
 
-/// The default access list, if the policy names none; the storage enforces it.
-fn private() -> String {
-    "private".to_owned()
-}
+/// The access list, if the policy names none; the storage enforces it.
+const PRIVATE: &str = "private";
 
-/// The default against overwriting, if the policy has none; the storage enforces it.
-fn forbidden() -> String {
-    "true".to_owned()
-}
+/// Whether overwriting is forbidden, if the policy does not say; the storage enforces it.
+const FORBIDDEN: &str = "true";
 
-fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-    let text = <Cow<'_, str> as serde::Deserialize>::deserialize(deserializer)?;
-    Url::parse(&text).map_err(serde::de::Error::custom)
+/// A string; a number or a boolean as a string.
+fn text(document: Document) -> Result<String, Document> {
+    match document {
+        Document::Bool(flag) => Ok(flag.to_string()),
+        other => json_fields::text(other).map(|text| text.0.into_owned()),
+    }
 }
 
 impl std::fmt::Debug for UploadPolicy {
@@ -62,10 +53,43 @@ impl std::fmt::Debug for UploadPolicy {
 }
 
 impl UploadPolicy {
+    /// Reads the answer to `getPolicy`, as leniently as the answers of models. `None` if a part is
+    /// missing that no form can be without.
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+        let (answer, _) = document(std::str::from_utf8(body).ok()?)?;
+        let mut answer = Fields::of(answer).ok()?;
+        // Also without the object around it.
+        let mut data = answer.with("data", Fields::of).unwrap_or(answer);
+        let upload_host = data.with("upload_host", text)?;
+        let seconds = data.with("expire_in_seconds", number);
+        let megabytes = data.with("max_file_size_mb", number);
+        Some(Self {
+            policy: data.with("policy", text)?,
+            signature: data.with("signature", text)?,
+            upload_dir: data.with("upload_dir", text)?,
+            upload_host: Url::parse(upload_host.trim()).ok()?,
+            // Without a duration it is used once, and not cached.
+            valid_for: seconds.map_or(Duration::ZERO, |seconds| {
+                Duration::try_from_secs_f64(seconds).unwrap_or_default()
+            }),
+            // The conversion saturates.
+            max_bytes: megabytes
+                .filter(|megabytes| *megabytes > 0.0)
+                .map_or(u64::MAX, |megabytes| (megabytes * 1_048_576.0) as u64),
+            oss_access_key_id: data.with("oss_access_key_id", text)?,
+            x_oss_object_acl: data
+                .with("x_oss_object_acl", text)
+                .unwrap_or_else(|| PRIVATE.to_owned()),
+            x_oss_forbid_overwrite: data
+                .with("x_oss_forbid_overwrite", text)
+                .unwrap_or_else(|| FORBIDDEN.to_owned()),
+        })
+    }
+
     /// The maximum size of a file.
     pub(super) fn max_bytes(&self) -> u64 {
-        let megabytes = self.max_file_size_mb.unwrap_or(u64::MAX);
-        megabytes.saturating_mul(1024 * 1024)
+        self.max_bytes
     }
 
     /// The form. The file is last, because the storage ignores fields after it.
@@ -93,7 +117,7 @@ impl UploadPolicy {
 
     /// How long the policy is valid.
     pub(super) fn expires_in(&self) -> Duration {
-        Duration::from_secs(self.expire_in_seconds)
+        self.valid_for
     }
 
     /// Rejects a file that is too large before it is sent.
@@ -170,4 +194,116 @@ pub(super) fn is_safe(url: &Url, plaintext: bool) -> bool {
             "http" => plaintext || is_loopback(url),
             _ => false,
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A policy with these members instead; a null is one, `absent` takes the member out.
+    fn read(changed: &[(&str, Value)]) -> Option<UploadPolicy> {
+        let mut data = json!({
+            "policy": "cG9saWN5", "signature": "s", "upload_dir": "d/e",
+            "upload_host": "https://oss.test", "expire_in_seconds": 300, "max_file_size_mb": 100,
+            "oss_access_key_id": "LTAI", "x_oss_object_acl": "private",
+            "x_oss_forbid_overwrite": "true",
+        });
+        for (key, value) in changed {
+            match value.as_str() {
+                Some("absent") => drop(data.as_object_mut().unwrap().remove(*key)),
+                _ => data[*key] = value.clone(),
+            }
+        }
+        UploadPolicy::read(
+            json!({"data": data, "request_id": "r"})
+                .to_string()
+                .as_bytes(),
+        )
+    }
+
+    #[test]
+    fn members_of_another_type_are_read_as_what_they_mean() {
+        for (key, values) in [
+            (
+                "x_oss_forbid_overwrite",
+                vec![
+                    json!("true"),
+                    json!(true),
+                    Value::Null,
+                    json!("absent"),
+                    json!([]),
+                ],
+            ),
+            (
+                "x_oss_object_acl",
+                vec![json!("private"), Value::Null, json!("absent"), json!({})],
+            ),
+            (
+                "expire_in_seconds",
+                vec![json!(300), json!("300"), json!(300.0), json!(" 300 ")],
+            ),
+            (
+                "max_file_size_mb",
+                vec![json!(100), json!("100"), json!(100.0)],
+            ),
+        ] {
+            for value in values {
+                let policy = read(&[(key, value.clone())]);
+                let policy = policy.unwrap_or_else(|| panic!("{key} {value}"));
+                assert_eq!(policy.x_oss_forbid_overwrite, "true", "{key} {value}");
+                assert_eq!(policy.x_oss_object_acl, "private", "{key} {value}");
+                assert_eq!(policy.expires_in().as_secs(), 300, "{key} {value}");
+                assert_eq!(policy.max_bytes(), 100 << 20, "{key} {value}");
+            }
+        }
+        let policy = read(&[("x_oss_forbid_overwrite", json!(false))]).unwrap();
+        assert_eq!(policy.x_oss_forbid_overwrite, "false");
+    }
+
+    #[test]
+    fn numbers_without_a_meaning_limit_nothing_and_are_not_trusted() {
+        for value in [
+            Value::Null,
+            json!("absent"),
+            json!("soon"),
+            json!([]),
+            json!(-1),
+        ] {
+            let policy = read(&[("expire_in_seconds", value.clone())]).unwrap();
+            assert_eq!(policy.expires_in(), Duration::ZERO, "{value}");
+            let policy = read(&[("max_file_size_mb", value.clone())]).unwrap();
+            assert_eq!(policy.max_bytes(), u64::MAX, "{value}");
+        }
+        let policy = read(&[("expire_in_seconds", json!(1e300))]).unwrap();
+        assert_eq!(policy.expires_in(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_form_needs_its_parts() {
+        for key in [
+            "policy",
+            "signature",
+            "upload_dir",
+            "upload_host",
+            "oss_access_key_id",
+        ] {
+            for value in [Value::Null, json!("absent"), json!({}), json!([])] {
+                assert!(read(&[(key, value.clone())]).is_none(), "{key} {value}");
+            }
+        }
+        assert!(read(&[("upload_host", json!("no url"))]).is_none());
+        for body in [&b""[..], b"null", b"[]", b"{}", b"{\"data\":7}", b"\xff"] {
+            assert!(UploadPolicy::read(body).is_none(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn the_object_around_a_policy_and_duplicate_keys_do_not_matter() {
+        let bare = br#"{"policy":"a","policy":"p","signature":"s","upload_dir":"d",
+            "upload_host":"https://oss.test","oss_access_key_id":"k"}"#;
+        let policy = UploadPolicy::read(&[b"\xEF\xBB\xBF", &bare[..]].concat()).unwrap();
+        assert_eq!(policy.policy, "p");
+    }
 }

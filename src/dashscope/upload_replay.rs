@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use super::upload_policy::too_large;
+use crate::chat::sniffing::HEAD_BYTES;
 use crate::error::Error;
 
 /// The maximum number of bytes buffered: one chunk of the default maximum size. A storage that
@@ -40,19 +41,39 @@ struct Inner {
 }
 
 impl Replay {
-    /// An upload whose first bytes were already read.
-    pub(super) fn new(first: Bytes, chunks: Chunks) -> Self {
+    /// Reads the beginning of an upload: as many chunks as its type is detected from. Returns its
+    /// first bytes.
+    pub(super) async fn begin(mut chunks: Chunks) -> Result<(Vec<u8>, Self), Error> {
+        let (mut first, mut head, mut ended) = (Vec::new(), Vec::new(), false);
+        while head.len() < HEAD_BYTES && !ended {
+            match std::future::poll_fn(|cx| chunks.as_mut().poll_next(cx)).await {
+                Some(chunk) => {
+                    let chunk: Bytes = chunk?;
+                    let missing = chunk.len().min(HEAD_BYTES - head.len());
+                    head.extend_from_slice(chunk.get(..missing).unwrap_or_default());
+                    first.push(chunk);
+                }
+                None => ended = true,
+            }
+        }
+        Ok((head, Self::new(first, chunks, ended)))
+    }
+
+    /// An upload whose first chunks were already read.
+    fn new(first: Vec<Bytes>, chunks: Chunks, ended: bool) -> Self {
         let mut inner = Inner {
             chunks,
             kept: Some(Vec::new()),
             kept_bytes: 0,
-            ended: false,
+            ended,
             attempt: 0,
         };
-        inner.keep(&first);
+        for chunk in &first {
+            inner.keep(chunk);
+        }
         if inner.kept.is_none() {
             // Larger than the buffer; it has to be sent once anyway.
-            inner.kept = Some(vec![first]);
+            inner.kept = Some(first);
         }
         Self {
             inner: Arc::new(Mutex::new(inner)),
@@ -206,7 +227,7 @@ mod tests {
     fn upload(chunks: usize, size: usize) -> Replay {
         let chunk = |n: usize| Bytes::from(vec![u8::try_from(n % 251).unwrap(); size]);
         let rest: Vec<_> = (1..chunks).map(|n| Ok(chunk(n))).collect();
-        Replay::new(chunk(0), Box::pin(iter(rest)))
+        Replay::new(vec![chunk(0)], Box::pin(iter(rest)), false)
     }
 
     async fn read(source: Source) -> Vec<u8> {

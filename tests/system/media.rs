@@ -4,6 +4,7 @@ use bytes::Bytes;
 use dashgate::grpc::pb::{self, content};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::storage::{Asked, asked, dashscope, order};
 use crate::support::*;
@@ -153,31 +154,50 @@ async fn a_type_that_says_nothing_leaves_it_to_the_bytes() {
 async fn bytes_that_nobody_knows_are_refused_by_name() {
     let upstream = dashscope(|_, _| None).await;
     let rows = [
-        (sound("", &b"what is this"[..]), "audio.mime_type"),
+        (
+            sound("", &b"what is this"[..]),
+            "audio.mime_type",
+            "not recognised",
+        ),
         // A picture is no sound, whatever it says of itself.
-        (sound("", PNG), "audio.data"),
-        (sound("audio/amr", &b"\x02#!SILK_V3"[..]), "audio.data"),
+        (sound("", PNG), "audio.data", "image/png"),
+        (
+            sound("audio/amr", &b"\x02#!SILK_V3"[..]),
+            "audio.data",
+            "audio/silk",
+        ),
         (
             sound("audio/wav", &b"<!DOCTYPE html><html>"[..]),
             "audio.data",
+            "text/html",
         ),
-        (sound("wav", WAV), "audio.mime_type"),
+        (sound("wav", WAV), "audio.mime_type", "MIME type"),
         // The kind of the part decides.
-        (sound("image/png", WAV), "audio.mime_type"),
-        (sound("application/pdf", WAV), "audio.mime_type"),
+        (sound("image/png", WAV), "audio.mime_type", "another kind"),
+        (
+            sound("application/pdf", WAV),
+            "audio.mime_type",
+            "another kind",
+        ),
         (
             sound("application/octet-stream", &b"what is this"[..]),
             "audio.mime_type",
+            "not recognised",
         ),
-        (sound_at(data_uri("image/png", WAV)), "audio.uri"),
-        (sound_at(data_uri("audio/wav", PNG)), "audio.uri"),
-        (sound_at(data_uri("", PNG)), "audio.uri"),
+        (sound_at(data_uri("image/png", WAV)), "audio.uri", "audio"),
+        (
+            sound_at(data_uri("audio/wav", PNG)),
+            "audio.uri",
+            "image/png",
+        ),
+        (sound_at(data_uri("", PNG)), "audio.uri", "image/png"),
         (
             content::Kind::Image(pb::Image {
                 mime_type: "audio/wav".to_owned(),
                 ..picture(pb::image::Source::Data(PNG.into()))
             }),
             "image.mime_type",
+            "another kind",
         ),
         (
             content::Kind::Video(pb::Video {
@@ -186,14 +206,16 @@ async fn bytes_that_nobody_knows_are_refused_by_name() {
                 ..pb::Video::default()
             }),
             "video.mime_type",
+            "another kind",
         ),
-        (sound("audio/wav", Bytes::new()), "audio.data"),
+        (sound("audio/wav", Bytes::new()), "audio.data", "empty"),
         (
             content::Kind::Image(picture(pb::image::Source::Data(WAV.into()))),
             "image.data",
+            "audio/wav",
         ),
     ];
-    for (part, field) in rows {
+    for (part, field, found) in rows {
         let parts = vec![content::Kind::Text("?".to_owned()), part];
         let status = ask(&upstream, 1000, parts).await.unwrap_err();
         assert_fault(&status, Code::InvalidArgument, "INVALID_REQUEST");
@@ -201,6 +223,10 @@ async fn bytes_that_nobody_knows_are_refused_by_name() {
             violations(&status),
             [format!("conversation.messages[0].content[1].{field}")]
         );
+        let details = status.get_error_details();
+        let violation = &details.bad_request().unwrap().field_violations[0];
+        let description = &violation.description;
+        assert!(description.contains(found), "{found}: {description}");
     }
     assert!(upstream.seen().is_empty());
 }

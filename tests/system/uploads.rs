@@ -130,6 +130,73 @@ async fn a_file_says_itself_what_it_is_and_its_name_is_no_path() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bytes_that_contradict_their_name_are_refused_with_what_they_are() {
+    let page = b"<!DOCTYPE html><html>busy</html>";
+    let silk = b"\x02#!SILK_V3";
+    for (name, mime_type, bytes, found, field) in [
+        ("voice.amr", "", &silk[..], "audio/silk", "description.name"),
+        (
+            "voice.amr",
+            "application/octet-stream",
+            silk,
+            "audio/silk",
+            "description.name",
+        ),
+        (
+            "voice.amr",
+            "audio/amr",
+            silk,
+            "audio/silk",
+            "description.mime_type",
+        ),
+        ("talk.wav", "", page, "text/html", "description.name"),
+        ("photo.png", "", page, "text/html", "description.name"),
+        ("", "", page, "text/html", "description.mime_type"),
+        ("", "", silk, "audio/silk", "description.mime_type"),
+    ] {
+        // However small the chunks are that it comes in.
+        for cut in [1, 4, bytes.len()] {
+            let upstream = dashscope(|_, _| None).await;
+            let gateway = gateway(&upstream).await;
+            let description = pb::MediaDescription {
+                model: "qwen-audio-turbo".to_owned(),
+                mime_type: mime_type.to_owned(),
+                name: name.to_owned(),
+                size_bytes: None,
+            };
+            let mut messages = vec![described(description)];
+            messages.extend(bytes.chunks(cut).map(|piece| chunk(piece.to_vec())));
+            let status = upload(&gateway, messages).await.unwrap_err();
+            assert_fault(&status, Code::InvalidArgument, "INVALID_REQUEST");
+            assert_eq!(violations(&status), [field], "{name} {mime_type}");
+            assert!(status.message().contains(found), "{status:?}");
+            assert!(!order(&upstream).contains(&Asked::Storage));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_in_small_chunks_is_recognised_and_arrives_whole() {
+    let mut file = b"fLaC\0\0\0\x22".to_vec();
+    file.extend(film(1000));
+    for size in [None, Some(file.len() as i64)] {
+        let upstream = dashscope(|_, _| None).await;
+        let gateway = gateway(&upstream).await;
+        let description = pb::MediaDescription {
+            model: "m".to_owned(),
+            size_bytes: size,
+            ..pb::MediaDescription::default()
+        };
+        let mut messages = vec![described(description)];
+        messages.extend(file.chunks(3).map(|piece| chunk(piece.to_vec())));
+        let stored = upload(&gateway, messages).await.unwrap();
+        assert_eq!(stored.mime_type, "audio/flac");
+        assert_eq!(stored.size_bytes, file.len() as i64);
+        assert!(form(upstream.seen().last().unwrap()).file() == file);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wrong_size_is_refused_and_nothing_is_stored() {
     let file = film(200_000);
     for size in [199_999, 200_001, 0, 1 << 29] {
