@@ -14,8 +14,9 @@ use bytes::Bytes;
 use crate::audio;
 use crate::audio::recording::Recording;
 use crate::chat::call::Prompt;
-use crate::chat::media::{Medium, Source};
-use crate::chat::message::{Body, LongAudio};
+use crate::chat::document::Document;
+use crate::chat::media::Source;
+use crate::chat::message::{Body, LongAudio, Part};
 use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Reason, Violation};
 
@@ -50,17 +51,17 @@ impl AudioLimits {
         let mut warnings = Vec::new();
         for (i, turn) in prompt.turns.iter().enumerate() {
             for (j, part) in turn.parts.iter().enumerate() {
-                let Body::Audio(audio) = &part.body else {
+                let Some((audio, key)) = audio_of(part) else {
                     continue;
                 };
                 let Some(limit) = routes.audio_limit(model) else {
                     return Ok(warnings);
                 };
-                let length = audio.medium.as_ref().and_then(|medium| self.length(medium));
+                let length = self.length(&audio);
                 if length.is_none_or(|length| length <= limit + TOLERANCE) {
                     continue;
                 }
-                let field = format!("conversation.messages[{i}].content[{j}].audio");
+                let field = format!("conversation.messages[{i}].content[{j}].{key}");
                 let message = too_long(model, length.unwrap_or_default(), limit);
                 let policy = prompt.options.long_audio;
                 match policy.unwrap_or_else(|| routes.long_audio()) {
@@ -75,10 +76,10 @@ impl AudioLimits {
     }
 
     /// The duration of audio, if its bytes are inline or were uploaded through this process.
-    fn length(&self, medium: &Medium) -> Option<Duration> {
-        let bytes = match &medium.source {
-            Source::Inline(bytes) => Cow::Borrowed(&**bytes),
-            Source::Uri(uri) => match data(uri) {
+    fn length(&self, audio: &AudioSource<'_>) -> Option<Duration> {
+        let bytes = match audio {
+            AudioSource::Bytes(bytes) => Cow::Borrowed(*bytes),
+            AudioSource::Uri(uri) => match data(uri) {
                 Some(bytes) => Cow::Owned(bytes),
                 None => return self.uploaded(uri),
             },
@@ -108,6 +109,35 @@ impl AudioLimits {
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<(String, Duration)>> {
         self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The audio of a part.
+enum AudioSource<'a> {
+    Bytes(&'a [u8]),
+    Uri(&'a str),
+}
+
+/// The audio of a part, and the field it is in: the typed one, or `input_audio`, as newer models
+/// for speech recognition name it.
+fn audio_of(part: &Part) -> Option<(AudioSource<'_>, &'static str)> {
+    match &part.body {
+        Body::Audio(audio) => match &audio.medium.as_ref()?.source {
+            Source::Inline(bytes) => Some((AudioSource::Bytes(bytes), "audio")),
+            Source::Uri(uri) => Some((AudioSource::Uri(uri), "audio")),
+        },
+        Body::Other => {
+            let audio = part.extra.value("input_audio")?;
+            let data = match audio {
+                Document::Object(audio) => audio.value("data")?,
+                plain => plain,
+            };
+            let Document::String(uri) = data else {
+                return None;
+            };
+            Some((AudioSource::Uri(uri), "extra"))
+        }
+        Body::Text(_) | Body::Image(_) | Body::Video(_) => None,
     }
 }
 

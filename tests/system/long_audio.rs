@@ -232,3 +232,114 @@ async fn the_gateway_measures_what_the_embedded_dashscope_hears() {
         assert_eq!(refused, is_long, "{name}");
     }
 }
+
+/// A WAVE of 8-bit samples at 8 kHz in the part of newer models for speech recognition, which the
+/// schema does not type.
+fn input_audio(seconds: usize, inner: bool) -> serde_json::Value {
+    use base64::Engine as _;
+    let samples = vec![0x81; seconds * 8_000];
+    let said = u32::try_from(samples.len()).unwrap();
+    let file = odd_wave((1, 8_000, 1, 8), &[], said, &samples);
+    let text = base64::engine::general_purpose::STANDARD.encode(file);
+    let uri = format!("data:audio/wav;base64,{text}");
+    let audio = match inner {
+        true => serde_json::json!({ "data": uri }),
+        false => serde_json::json!(uri),
+    };
+    serde_json::json!({"extra": {"type": "input_audio", "input_audio": audio}})
+}
+
+fn recognition(model: &str, part: &serde_json::Value) -> serde_json::Value {
+    serde_json::json!({"conversation": {"model": model, "messages": [
+        {"role": "ROLE_USER", "content": [part]}]},
+        "options": {"extra_parameters": {"format": "wav", "sample_rate": "8000"}}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn audio_in_a_part_that_the_schema_does_not_type_is_measured_too() {
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let gateway = gateway(&upstream).await;
+    const FIELD: &str = "conversation.messages[0].content[0].extra";
+    for (model, seconds, inner, is_long) in [
+        ("fun-asr-flash-2026-06-15", 310, true, true),
+        ("fun-asr-flash-2026-06-15", 310, false, true),
+        ("fun-asr-flash-2026-06-15", 299, true, false),
+        ("qwen-audio-3.0-asr-flash", 310, true, true),
+        ("qwen-audio-3.1-asr-flash", 310, true, true),
+        ("qwen-audio-3.1-asr-flash", 30, true, false),
+        ("model-that-nobody-knows", 310, true, false),
+    ] {
+        let mut request = recognition(model, &input_audio(seconds, inner));
+        let lenient: pb::ConverseRequest = crate::notation::message(&request);
+        let answer = gateway.conversation().converse(lenient).await.unwrap();
+        let warnings = answer.into_inner().warnings;
+        let found: Vec<_> = warnings.iter().map(|w| (&*w.code, &*w.field)).collect();
+        let expected = is_long.then_some(("AUDIO_TRUNCATED", FIELD));
+        assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{model}");
+
+        request["options"]["long_audio"] = "LONG_AUDIO_FAIL".into();
+        let strict: pb::ConverseRequest = crate::notation::message(&request);
+        let outcome = gateway.conversation().converse(strict).await;
+        if !is_long {
+            outcome.unwrap();
+            continue;
+        }
+        let status = outcome.unwrap_err();
+        assert_fault(&status, Code::InvalidArgument, "MEDIA_TOO_LONG");
+        assert_eq!(violations(&status), [FIELD]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_refused_before_the_model_is_asked_when_the_caller_is_strict() {
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let gateway = gateway(&upstream).await;
+    let source = pb::audio::Source::Data(wave(40).into());
+    let mut request = ask_stream(question_about("qwen-audio-turbo", source));
+    let options = pb::GenerationOptions {
+        long_audio: pb::LongAudio::Fail.into(),
+        ..pb::GenerationOptions::default()
+    };
+    request.options = Some(options.into());
+    let outcome = gateway.conversation().converse_stream(request).await;
+    let status = outcome.map(|_| ()).unwrap_err();
+    assert_fault(&status, Code::InvalidArgument, "MEDIA_TOO_LONG");
+    assert_eq!(violations(&status), [FIELD]);
+    assert!(upstream.seen().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_part_that_is_too_long_has_a_warning() {
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let gateway = gateway(&upstream).await;
+    let audio = |seconds| {
+        content::Kind::Audio(pb::Audio {
+            source: Some(pb::audio::Source::Data(wave(seconds).into())),
+            ..pb::Audio::default()
+        })
+    };
+    let text = content::Kind::Text("What is said?".to_owned());
+    let parts = vec![audio(10), text, audio(40)];
+    let request = ask_whole(conversation("qwen-audio-turbo", parts));
+    let answer = gateway.conversation().converse(request).await.unwrap();
+    let warnings = answer.into_inner().warnings;
+    let fields: Vec<_> = warnings.iter().map(|w| (&*w.code, &*w.field)).collect();
+    let field = "conversation.messages[0].content[2].audio";
+    assert_eq!(fields, [("AUDIO_TRUNCATED", field)]);
+}
+
+#[tokio::test]
+async fn the_embedded_dashscope_recognises_speech_in_a_part_that_the_schema_does_not_type() {
+    let world = crate::network::World::default();
+    let gateway = gateway_with(world.settings()).await;
+    for model in ["fun-asr-flash-2026-06-15", "qwen-audio-3.1-asr-flash"] {
+        let request = recognition(model, &input_audio(1, true));
+        let request: pb::ConverseRequest = crate::notation::message(&request);
+        let answer = gateway.conversation().converse(request).await.unwrap();
+        let answer = answer.into_inner();
+        let message = answer.choices[0].message.as_ref().unwrap();
+        let text = format!("{:?}", message.content);
+        assert!(text.contains("1.00 s, 8000 Hz"), "{model}: {text}");
+        assert_eq!(answer.warnings, [], "{model}");
+    }
+}
