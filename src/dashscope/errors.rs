@@ -316,6 +316,7 @@ fn first_said<const N: usize>(texts: [&str; N]) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dashscope::error_phrases::{LISTS, QUOTA};
     use crate::error::Reason::*;
 
     fn error(status: u16, code: &str, message: &str) -> Error {
@@ -549,7 +550,103 @@ mod tests {
             UpstreamRejected,
         ),
         (200, "", "Too many requests, slow down", UpstreamRate),
+        (
+            400,
+            "InvalidParameter",
+            "This model only supports stream mode",
+            StreamOnly,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "This model does not support stream mode",
+            WholeOnly,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "incremental_output must be true when thinking",
+            ModelCapability,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "The prompt does not comply with Green Network rules",
+            ContentBlocked,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "The lyrics content is illegal",
+            ContentBlocked,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "The image download failed",
+            MediaUnreachable,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "oss download error",
+            MediaUnreachable,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "The file exceeds size limit",
+            MediaTooLarge,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "The file exceeds page limits",
+            MediaTooLarge,
+        ),
+        (
+            400,
+            "InvalidParameter",
+            "The size of input image is too small or too large",
+            MediaFormat,
+        ),
+        (400, "InvalidParameter", "video read error", MediaFormat),
+        (400, "InvalidParameter", "image format error", MediaFormat),
+        (
+            403,
+            "AccessDenied",
+            "Current user api does not support synchronous calls.",
+            GatewayBug,
+        ),
+        (
+            429,
+            "Throttling.AllocationQuota",
+            "The voice storage limit is reached",
+            UpstreamQuota,
+        ),
+        (500, "Brand.New", "The rate limit was hit", UpstreamRate),
     ];
+
+    /// The messages of the samples here and of the table that drives the whole gateway.
+    fn sample_messages() -> Vec<String> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/system/error_table.txt");
+        let table = std::fs::read_to_string(path).unwrap();
+        let rows = table.lines().filter(|line| !line.starts_with('#'));
+        let rows = rows.map(|row| row.split(" | ").nth(2).unwrap());
+        let sayings = SAYINGS.iter().map(|(_, _, message, _)| *message);
+        rows.chain(sayings).map(str::to_lowercase).collect()
+    }
+
+    #[test]
+    fn every_phrase_occurs_in_a_sample() {
+        let messages = sample_messages();
+        let lists = LISTS.iter().chain([&QUOTA]).copied().flatten();
+        let unused: Vec<_> = lists
+            .map(|(phrase, _)| *phrase)
+            .filter(|phrase| !messages.iter().any(|message| message.contains(phrase)))
+            .collect();
+        assert!(unused.is_empty(), "no sample has {unused:?}");
+    }
 
     #[test]
     fn phrases_refine_ambiguous_codes() {

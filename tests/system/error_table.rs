@@ -1,6 +1,7 @@
 //! Every fault of DashScope's, in every place where it can arise, and every way in which a
 //! connection can fail: the exact status each time.
 
+use dashgate::grpc::pb;
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -151,6 +152,47 @@ async fn u9_every_code_in_the_middle_of_a_stream() {
                     expected
                 };
                 assert_fault(&fault, expected, reason);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voice_that_is_refused_is_the_field_that_its_path_names() {
+    let words = "<400> InternalError.Algo.InvalidParameter: Input should be 'Cherry', 'Serena', \
+                 'Ethan' or 'Chelsie': ";
+    let audio = serde_json::json!({"audio": {"voice": "Nobody"}});
+    let speech = serde_json::json!({"speech": {"voice": "Nobody"}});
+    for (model, options, path, field) in [
+        (
+            "qwen3-omni-flash",
+            audio,
+            "parameters.audio.voice",
+            "options.audio.voice",
+        ),
+        (
+            "qwen3-tts-flash",
+            speech,
+            "input.voice",
+            "options.speech.voice",
+        ),
+    ] {
+        let text = format!("{words}{path}");
+        for steps in [
+            json(400, &body("InvalidParameter", &text)),
+            vec![sse(), piece(event(400, "InvalidParameter", &text)), end()],
+        ] {
+            let upstream = Upstream::always(steps).await;
+            let gateway = gateway(&upstream).await;
+            let request = serde_json::json!({"conversation": {"model": model, "messages": [
+                {"role": "ROLE_USER", "content": [{"text": "hi"}]}]}, "options": options});
+            let whole: pb::ConverseRequest = crate::notation::message(&request);
+            let whole = gateway.conversation().converse(whole).await;
+            let stream: pb::ConverseStreamRequest = crate::notation::message(&request);
+            let stream = gateway.conversation().converse_stream(stream).await;
+            for fault in [whole.unwrap_err(), stream.unwrap_err()] {
+                assert_eq!(fault.code(), Code::InvalidArgument, "{fault:?}");
+                assert_eq!(violations(&fault), [field], "{fault:?}");
             }
         }
     }
