@@ -62,6 +62,29 @@ async fn the_largest_media_are_stored_until_the_body_fits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn as_much_is_stored_by_default_as_the_limit_of_dashscope_needs() {
+    const LIMIT: usize = 6_291_456;
+    const SIZE: usize = 4 << 20;
+    let images = || vec![large(SIZE), large(SIZE)];
+    let upstream = dashscope(|_, _| None).await;
+    let gateway = gateway(&upstream).await;
+    ask_at(&gateway, images()).await.unwrap();
+    // One in the storage is enough: the other is 5592408 bytes of base64.
+    assert_eq!(counted(&upstream), [1, 1, 1]);
+    let body = upstream.seen().pop().unwrap().body.len();
+    assert!((SIZE / 3 * 4..=LIMIT).contains(&body), "{body}");
+
+    let upstream = dashscope(|_, _| None).await;
+    let mut settings = settings(&upstream);
+    settings.models.max_request_bytes = vec![("qwen-audio*".to_owned(), 16_777_216)];
+    let gateway = gateway_with(settings).await;
+    ask_at(&gateway, images()).await.unwrap();
+    assert_eq!(counted(&upstream), [0, 0, 1]);
+    let body = upstream.seen().pop().unwrap().body.len();
+    assert!(body > 2 * (SIZE / 3 * 4), "{body}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_dashscope_finds_too_large_is_sent_again_without_media_in_it() {
     let too_large = || {
         refused(

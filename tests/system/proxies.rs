@@ -178,6 +178,62 @@ async fn http_is_given_to_the_proxy_in_absolute_form() {
 }
 
 #[tokio::test]
+async fn spans_go_through_the_proxy_by_connect_when_their_collector_has_tls() {
+    let (pem, acceptor) = tls(&["dashscope.test", "otel.test"]);
+    let upstream = dashscope(String::new()).await;
+    let secure = tls_in_front_of(upstream.address, acceptor).await;
+    let proxy = TunnelProxy::start(secure, None).await;
+    let world = World::with_upstream("https://dashscope.test/api/v1")
+        .set("HTTPS_PROXY", &format!("http://{}", proxy.address))
+        .set("OTEL_EXPORTER_OTLP_ENDPOINT", "https://otel.test:4318")
+        .trusting(&pem);
+    let gateway = gateway_with(world.settings()).await;
+    ask(&gateway).await.unwrap();
+    gateway.stop().await;
+    gateway.ended().await;
+    let asked = proxy.asked();
+    let hosts: Vec<_> = asked.iter().map(|head| head.lines().next()).collect();
+    let expected = ["dashscope.test:443", "otel.test:4318"];
+    let expected = expected.map(|host| format!("CONNECT {host} HTTP/1.1"));
+    assert_eq!(hosts, expected.each_ref().map(|line| Some(line.as_str())));
+}
+
+#[tokio::test]
+async fn a_storage_that_no_proxy_names_is_reached_directly_and_dashscope_is_not() {
+    let (pem, acceptor) = tls(&["dashscope.test", "localhost"]);
+    let storage = dashscope(String::new()).await;
+    let secure_storage = tls_in_front_of(storage.address, acceptor.clone()).await;
+    let port = secure_storage.port();
+    let upstream = dashscope(format!("https://localhost:{port}")).await;
+    let secure = tls_in_front_of(upstream.address, acceptor).await;
+    for (no_proxy, stored_directly) in [("localhost", true), ("other.test", false)] {
+        let proxy = TunnelProxy::start(secure, None).await;
+        // A proxy that is set by name is also for hosts on loopback.
+        let world = World::with_upstream("https://dashscope.test/api/v1")
+            .set(
+                "DASHGATE_UPSTREAM_PROXY",
+                &format!("http://{}", proxy.address),
+            )
+            .set("NO_PROXY", no_proxy)
+            .trusting(&pem);
+        let gateway = gateway_with(world.settings()).await;
+        let before = storage.seen().len();
+        ask(&gateway).await.unwrap();
+        upload(&gateway).await.unwrap();
+        let stored = storage.seen().len() - before;
+        assert_eq!(stored, usize::from(stored_directly), "{no_proxy}");
+        let asked = proxy.asked();
+        let is_of = |host: &str| {
+            let line = format!("CONNECT {host} ");
+            asked.iter().any(|head| head.starts_with(&line))
+        };
+        assert!(is_of("dashscope.test:443"), "{asked:?}");
+        let by_proxy = is_of(&format!("localhost:{port}"));
+        assert_eq!(by_proxy, !stored_directly, "{asked:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_socks_proxy_resolves_the_name_itself() {
     let upstream = dashscope("http://oss.test".to_owned()).await;
     let target = upstream.address;

@@ -10,6 +10,7 @@ use crate::media::{PNG, WAV, ask, ask_at, parts, picture, sound};
 use crate::response_forms::form;
 use crate::storage::{Asked, FOLDER, asked, certificate, dashscope, order, refusal};
 use crate::support::*;
+use crate::uploads::{film, messages, upload};
 
 /// Another sound.
 const FLAC: &[u8] = b"fLaC\0\0\0\x22";
@@ -329,6 +330,62 @@ async fn a_storage_that_refuses_a_key_says_nothing_about_the_models() {
             ask_at(&gateway, vec![sound("", WAV)]).await.unwrap_err();
             ask_at(&gateway, text).await.unwrap();
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn uploads_that_a_key_may_not_make_say_nothing_about_the_models() {
+    for (status, code, reason) in [
+        (401, "InvalidApiKey", "UPSTREAM_CREDENTIAL"),
+        (403, "Workspace.AccessDenied", "UPSTREAM_PERMISSION"),
+        (403, "AccessDenied", "UPSTREAM_PERMISSION"),
+    ] {
+        let upstream = dashscope(move |asked, _| {
+            (asked == Asked::Certificate).then(|| refused(status, code, "m"))
+        })
+        .await;
+        let gateway = gateway(&upstream).await;
+        for _ in 0..12 {
+            let refused = upload(&gateway, messages(&film(1000), None)).await;
+            assert_fault(&refused.unwrap_err(), Code::FailedPrecondition, reason);
+            let text = vec![content::Kind::Text("?".to_owned())];
+            ask_at(&gateway, text).await.unwrap();
+        }
+        assert_eq!(counted(&upstream), [12, 0, 12], "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_of_a_policy_may_have_another_type() {
+    for (key, value) in [
+        ("x_oss_forbid_overwrite", json!(true)),
+        ("x_oss_forbid_overwrite", json!(null)),
+        ("x_oss_object_acl", json!(null)),
+        ("expire_in_seconds", json!("300")),
+        ("max_file_size_mb", json!("100")),
+        ("max_file_size_mb", json!(100.0)),
+        ("capacity_limit_mb", json!({})),
+    ] {
+        let changed = value.clone();
+        let upstream = Upstream::start(move |_, request| match asked(request) {
+            Asked::Certificate => {
+                let mut body = certificate(request.header("host").unwrap());
+                body["data"][key] = changed.clone();
+                json(200, &body.to_string())
+            }
+            Asked::Storage => http(200, "", b""),
+            Asked::Model => json(200, &whole("好")),
+        })
+        .await;
+        let mut settings = settings(&upstream);
+        settings.upstream.inline_limit = 8;
+        let gateway = gateway_with(settings).await;
+        ask_at(&gateway, vec![sound("", WAV)]).await.unwrap();
+        ask_at(&gateway, vec![sound("", FLAC)]).await.unwrap();
+        assert_eq!(counted(&upstream), [1, 2, 2], "{key} {value}");
+        let form = form(&upstream.seen()[1]);
+        assert_eq!(form.text("x-oss-object-acl"), "private", "{key} {value}");
+        assert_eq!(form.text("x-oss-forbid-overwrite"), "true", "{key} {value}");
     }
 }
 
