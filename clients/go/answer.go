@@ -7,14 +7,14 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// Answer is what the model answered. Its short names are of the first choice, which is the only one
-// unless the options asked for more.
+// Answer is the complete answer of a model. Its methods return values of the first choice, which is
+// the only one unless the options requested more.
 type Answer struct {
-	// Raw is the whole message, with all that has no short name.
+	// Raw is the response of the schema.
 	Raw *dashgatev1.ConverseResponse
 }
 
-// Text is all that was said, without the thoughts.
+// Text returns the text of the answer, without reasoning.
 func (a *Answer) Text() string {
 	var text strings.Builder
 	for _, part := range a.Message().GetContent() {
@@ -23,16 +23,16 @@ func (a *Answer) Text() string {
 	return text.String()
 }
 
-// ReasoningText is the reasoning of the answer.
+// ReasoningText returns the reasoning of the answer.
 func (a *Answer) ReasoningText() string { return a.Message().GetReasoningText() }
 
-// Message is the answer as a message, to be appended to the conversation.
+// Message returns the answer as a message, for Conversation.Append.
 func (a *Answer) Message() *dashgatev1.Message { return a.first().GetMessage() }
 
-// ToolCalls are the tools that the model asks for.
+// ToolCalls returns the tool calls of the answer.
 func (a *Answer) ToolCalls() []*dashgatev1.ToolCall { return a.Message().GetToolCalls() }
 
-// Audio is the audio of the answer: 16-bit little-endian mono PCM at 24 kHz by default.
+// Audio returns the audio of the answer: 16-bit little-endian mono PCM at 24 kHz by default.
 func (a *Answer) Audio() []byte {
 	var audio bytes.Buffer
 	for _, part := range a.Message().GetContent() {
@@ -41,32 +41,32 @@ func (a *Answer) Audio() []byte {
 	return audio.Bytes()
 }
 
-// FinishReason is why the answer ended. A number that has no name is of a newer gateway.
+// FinishReason returns why the answer ended. A number without a name is a reason of a newer
+// gateway.
 func (a *Answer) FinishReason() dashgatev1.FinishReason { return a.first().GetFinishReason() }
 
-// RawFinishReason is the finish reason as received from DashScope.
+// RawFinishReason returns the finish reason as received from DashScope.
 func (a *Answer) RawFinishReason() string { return a.first().GetRawFinishReason() }
 
-// Choices are all the answers.
+// Choices returns all choices.
 func (a *Answer) Choices() []*dashgatev1.Choice { return a.Raw.GetChoices() }
 
-// Usage is what the call used, as DashScope counted.
+// Usage returns the usage of the call, as counted by DashScope.
 func (a *Answer) Usage() *dashgatev1.Usage { return a.Raw.GetUsage() }
 
-// Timing is how long the call took, as the gateway saw it.
+// Timing returns how long the call took, as measured by the gateway.
 func (a *Answer) Timing() *dashgatev1.Timing { return a.Raw.GetTiming() }
 
-// Warnings are what the caller should know about the answer, for example that audio was cut. There
-// are usually none.
+// Warnings returns the warnings, for example that audio was truncated. Usually empty.
 func (a *Answer) Warnings() []*dashgatev1.Warning { return a.Raw.GetWarnings() }
 
-// Model is the model that answered.
+// Model returns the model that answered, after the gateway's mapping.
 func (a *Answer) Model() string { return a.Raw.GetModel() }
 
-// RequestID is the request id, as in the gateway's log.
+// RequestID returns the request id, as in the gateway's log.
 func (a *Answer) RequestID() string { return a.Raw.GetRequestId() }
 
-// UpstreamRequestID is DashScope's request id, for its support.
+// UpstreamRequestID returns DashScope's request id, for its support.
 func (a *Answer) UpstreamRequestID() string { return a.Raw.GetUpstreamRequestId() }
 
 func (a *Answer) first() *dashgatev1.Choice {

@@ -24,36 +24,36 @@ import (
 const (
 	defaultTarget = "127.0.0.1:50051"
 
-	// The gateway gives up on DashScope earlier, so the limit is for a gateway that hangs.
+	// The gateway's own timeout for DashScope is shorter, so this limit is for a gateway that hangs.
 	unaryTimeout = 10 * time.Minute
 
-	// Four of the gateway's heartbeats: one may be late, four are not.
+	// Four heartbeats of the gateway: one may be late.
 	idleTimeout = time.Minute
 
-	// The largest answer that the gateway makes. A request must be kept as long for a retry: gRPC
-	// keeps 256 KiB unless told otherwise, and would then not repeat a call with sound in it.
+	// The largest response of the gateway. Requests are kept for retries up to the same size: gRPC's
+	// default of 256 KiB would exclude requests with audio.
 	messageLimit = 64 << 20
 
-	// The strictest servers allow a ping every 5 minutes.
+	// The strictest servers allow one ping in 5 minutes.
 	keepaliveTime    = 6 * time.Minute
 	keepaliveTimeout = 20 * time.Second
 )
 
-// serviceConfig is which calls gRPC repeats, and when.
+// serviceConfig is the retry policy of the gRPC library.
 //
 //go:embed service-config.json
 var serviceConfig string
 
-// Client talks with a dashgate. It may be used by many goroutines.
+// Client is a client of a dashgate gateway. It is safe for concurrent use.
 type Client struct {
 	settings settings
 	conn     grpc.ClientConnInterface
 	owned    *grpc.ClientConn
 }
 
-// New makes a client. target is host:port, http://host:port, https://host:port or unix:/path; empty,
-// it is DASHGATE_ADDR of the environment, else 127.0.0.1:50051. Nothing is connected before the
-// first call.
+// New returns a client. target is host:port, http://host:port, https://host:port, dns:///host:port
+// or unix:/path; if it is empty, DASHGATE_ADDR of the environment, then 127.0.0.1:50051. It
+// connects with the first call. The error reports an invalid target or option.
 func New(target string, options ...ClientOption) (*Client, error) {
 	settings, err := newSettings(options)
 	if err != nil {
@@ -82,7 +82,7 @@ func New(target string, options ...ClientOption) (*Client, error) {
 	if endpoint.scheme == "dns" {
 		config = spread(config)
 	}
-	// Go's rule for the proxies of the environment leaves out loopback by itself.
+	// Go's rule for proxies of the environment already excludes loopback addresses.
 	conn, err := grpc.NewClient(endpoint.address,
 		grpc.WithTransportCredentials(secrecy),
 		grpc.WithUserAgent("dashgate-go/"+Version),
@@ -99,8 +99,8 @@ func New(target string, options ...ClientOption) (*Client, error) {
 	return &Client{settings: settings, conn: conn, owned: conn}, nil
 }
 
-// FromConn makes a client of a connection that exists; its owner closes it. Limits of messages,
-// retries and keepalive are then the connection's own, and so is TLS.
+// FromConn returns a client that uses an existing connection, which its owner closes. TLS, message
+// limits, retries and keepalive are those of the connection.
 func FromConn(conn grpc.ClientConnInterface, options ...ClientOption) (*Client, error) {
 	settings, err := newSettings(options)
 	if err != nil {
@@ -112,7 +112,7 @@ func FromConn(conn grpc.ClientConnInterface, options ...ClientOption) (*Client, 
 	return &Client{settings: settings, conn: conn}, nil
 }
 
-// Close ends all calls and the connection, unless the connection was given.
+// Close cancels all calls and closes the connection, unless the client was created by FromConn.
 func (c *Client) Close() error {
 	if c.owned == nil {
 		return nil
@@ -120,7 +120,8 @@ func (c *Client) Close() error {
 	return c.owned.Close()
 }
 
-// Converse returns the next answer as a whole.
+// Converse returns the next answer when complete. The error is an *Error if the call failed. The
+// default deadline is 10 minutes.
 func (c *Client) Converse(
 	ctx context.Context, conversation *Conversation, options ...CallOption,
 ) (*Answer, error) {
@@ -138,19 +139,19 @@ func (c *Client) Converse(
 	return &Answer{Raw: response}, nil
 }
 
-// Conversations is the generated stub, for what this package does not do. Give it a context of
-// Outgoing.
+// Conversations returns the generated stub of ConversationService. Call it with a context returned
+// by Outgoing.
 func (c *Client) Conversations() dashgatev1.ConversationServiceClient {
 	return dashgatev1.NewConversationServiceClient(c.conn)
 }
 
-// Media is the generated stub, for what this package does not do. Give it a context of Outgoing.
+// Media returns the generated stub of MediaService. Call it with a context returned by Outgoing.
 func (c *Client) Media() dashgatev1.MediaServiceClient {
 	return dashgatev1.NewMediaServiceClient(c.conn)
 }
 
-// Outgoing adds what the client sends with every call, the key and its metadata, to a context, and
-// more, which wins.
+// Outgoing returns a context with the metadata that the client sends with every call, including the
+// API key, and with more, which takes precedence.
 func (c *Client) Outgoing(ctx context.Context, more map[string]string) context.Context {
 	values := make(map[string]string)
 	if key := strings.TrimSpace(c.settings.apiKey.reveal()); key != "" {
@@ -167,7 +168,7 @@ func (c *Client) Outgoing(ctx context.Context, more map[string]string) context.C
 	return grpcmetadata.NewOutgoingContext(ctx, joined)
 }
 
-// String says what this is, without the key.
+// String returns a description of the client without the API key.
 func (c *Client) String() string {
 	if c.owned == nil {
 		return "dashgate.Client"
@@ -175,7 +176,7 @@ func (c *Client) String() string {
 	return fmt.Sprintf("dashgate.Client(%s)", c.owned.Target())
 }
 
-// GoString says what this is, without the key.
+// GoString returns a description of the client without the API key.
 func (c *Client) GoString() string { return c.String() }
 
 func newSettings(options []ClientOption) (settings, error) {
@@ -185,7 +186,7 @@ func newSettings(options []ClientOption) (settings, error) {
 		option.applyToClient(&s)
 	}
 	for _, char := range strings.TrimSpace(s.apiKey.reveal()) {
-		// gRPC would refuse the call later, and would print the value.
+		// gRPC would reject the call later, and would print the value.
 		if char < ' ' || char > '~' {
 			return settings{}, errors.New("the API key has characters that cannot be sent")
 		}
@@ -210,8 +211,8 @@ func (c *Client) newCall(options []CallOption) call {
 	return call
 }
 
-// withTimeout sets a deadline: the call's own, else the context's, else the client's, else the
-// default; 0 is none.
+// withTimeout sets a deadline: the call's, else the context's, else the client's, else the default;
+// 0 means none.
 func withTimeout(
 	ctx context.Context, own, client, fallback time.Duration,
 ) (context.Context, context.CancelFunc) {
@@ -227,10 +228,10 @@ func withTimeout(
 	return context.WithTimeout(ctx, limit)
 }
 
-// newRequestID makes a random UUID.
+// newRequestID returns a random UUID.
 func newRequestID() string {
 	var id [16]byte
-	// It never fails: the program ends instead.
+	// rand.Read never returns an error.
 	_, _ = rand.Read(id[:])
 	id[6] = id[6]&0x0f | 0x40
 	id[8] = id[8]&0x3f | 0x80

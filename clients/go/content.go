@@ -11,12 +11,13 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// Text makes a part of plain text.
+// Text returns a text part.
 func Text(text string) *dashgatev1.Content {
 	return &dashgatev1.Content{Kind: &dashgatev1.Content_Text{Text: text}}
 }
 
-// AudioFile returns an audio part from a file, which is read by the client: a path is never sent.
+// AudioFile returns an audio part from a file, which is read by the client; the path is not sent.
+// The error is that of reading the file.
 func AudioFile(path string, options ...MediaOption) (*dashgatev1.Content, error) {
 	data, mimeType, err := read(path, options, "audio")
 	if err != nil {
@@ -27,7 +28,7 @@ func AudioFile(path string, options ...MediaOption) (*dashgatev1.Content, error)
 
 // AudioBytes returns an audio part from bytes.
 func AudioBytes(data []byte, options ...MediaOption) *dashgatev1.Content {
-	return audio(data, told(options, data, "", "audio"))
+	return audio(data, mimeTypeOf(options, data, "", "audio"))
 }
 
 // AudioURI returns an audio part from a URI: http:, https:, oss: or data:.
@@ -36,7 +37,8 @@ func AudioURI(uri string, options ...MediaOption) *dashgatev1.Content {
 	return &dashgatev1.Content{Kind: &dashgatev1.Content_Audio{Audio: sound}}
 }
 
-// ImageFile returns an image part from a file, which is read by the client: a path is never sent.
+// ImageFile returns an image part from a file, which is read by the client; the path is not sent.
+// The error is that of reading the file.
 func ImageFile(path string, options ...MediaOption) (*dashgatev1.Content, error) {
 	data, mimeType, err := read(path, options, "image")
 	if err != nil {
@@ -47,16 +49,17 @@ func ImageFile(path string, options ...MediaOption) (*dashgatev1.Content, error)
 
 // ImageBytes returns an image part from bytes.
 func ImageBytes(data []byte, options ...MediaOption) *dashgatev1.Content {
-	return image(data, told(options, data, "", "image"))
+	return image(data, mimeTypeOf(options, data, "", "image"))
 }
 
 // ImageURI returns an image part from a URI: http:, https:, oss: or data:.
 func ImageURI(uri string, options ...MediaOption) *dashgatev1.Content {
-	picture := &dashgatev1.Image{MimeType: given(options), Source: &dashgatev1.Image_Uri{Uri: uri}}
-	return &dashgatev1.Content{Kind: &dashgatev1.Content_Image{Image: picture}}
+	part := &dashgatev1.Image{MimeType: given(options), Source: &dashgatev1.Image_Uri{Uri: uri}}
+	return &dashgatev1.Content{Kind: &dashgatev1.Content_Image{Image: part}}
 }
 
-// VideoFile returns a video part from a file, which is read by the client: a path is never sent.
+// VideoFile returns a video part from a file, which is read by the client; the path is not sent.
+// The error is that of reading the file.
 func VideoFile(path string, options ...MediaOption) (*dashgatev1.Content, error) {
 	data, mimeType, err := read(path, options, "video")
 	if err != nil {
@@ -67,23 +70,24 @@ func VideoFile(path string, options ...MediaOption) (*dashgatev1.Content, error)
 
 // VideoBytes returns a video part from bytes.
 func VideoBytes(data []byte, options ...MediaOption) *dashgatev1.Content {
-	return video(data, told(options, data, "", "video"))
+	return video(data, mimeTypeOf(options, data, "", "video"))
 }
 
 // VideoURI returns a video part from a URI: http:, https:, oss: or data:.
 func VideoURI(uri string, options ...MediaOption) *dashgatev1.Content {
-	film := &dashgatev1.Video{MimeType: given(options), Source: &dashgatev1.Video_Uri{Uri: uri}}
-	return &dashgatev1.Content{Kind: &dashgatev1.Content_Video{Video: film}}
+	part := &dashgatev1.Video{MimeType: given(options), Source: &dashgatev1.Video_Uri{Uri: uri}}
+	return &dashgatev1.Content{Kind: &dashgatev1.Content_Video{Video: part}}
 }
 
-// VideoFrames returns a video part from its frames: parts of the functions for images.
+// VideoFrames returns a video part from its frames: parts returned by ImageFile, ImageBytes or
+// ImageURI.
 func VideoFrames(frames ...*dashgatev1.Content) *dashgatev1.Content {
 	pictures := new(dashgatev1.VideoFrames)
 	for _, frame := range frames {
 		pictures.Frames = append(pictures.Frames, frame.GetImage())
 	}
-	film := &dashgatev1.Video{Source: &dashgatev1.Video_Frames{Frames: pictures}}
-	return &dashgatev1.Content{Kind: &dashgatev1.Content_Video{Video: film}}
+	part := &dashgatev1.Video{Source: &dashgatev1.Video_Frames{Frames: pictures}}
+	return &dashgatev1.Content{Kind: &dashgatev1.Content_Video{Video: part}}
 }
 
 func audio(data []byte, mimeType string) *dashgatev1.Content {
@@ -92,21 +96,21 @@ func audio(data []byte, mimeType string) *dashgatev1.Content {
 }
 
 func image(data []byte, mimeType string) *dashgatev1.Content {
-	picture := &dashgatev1.Image{MimeType: mimeType, Source: &dashgatev1.Image_Data{Data: data}}
-	return &dashgatev1.Content{Kind: &dashgatev1.Content_Image{Image: picture}}
+	part := &dashgatev1.Image{MimeType: mimeType, Source: &dashgatev1.Image_Data{Data: data}}
+	return &dashgatev1.Content{Kind: &dashgatev1.Content_Image{Image: part}}
 }
 
 func video(data []byte, mimeType string) *dashgatev1.Content {
-	film := &dashgatev1.Video{MimeType: mimeType, Source: &dashgatev1.Video_Data{Data: data}}
-	return &dashgatev1.Content{Kind: &dashgatev1.Content_Video{Video: film}}
+	part := &dashgatev1.Video{MimeType: mimeType, Source: &dashgatev1.Video_Data{Data: data}}
+	return &dashgatev1.Content{Kind: &dashgatev1.Content_Video{Video: part}}
 }
 
 func read(path string, options []MediaOption, kind string) ([]byte, string, error) {
 	data, err := os.ReadFile(path)
-	return data, told(options, data, path, kind), err
+	return data, mimeTypeOf(options, data, path, kind), err
 }
 
-func told(options []MediaOption, data []byte, name, kind string) string {
+func mimeTypeOf(options []MediaOption, data []byte, name, kind string) string {
 	if mimeType := given(options); mimeType != "" {
 		return mimeType
 	}
@@ -121,9 +125,8 @@ func given(options []MediaOption) string {
 	return last
 }
 
-// sniff tells a medium's MIME type by its first bytes, else by its name; empty if neither tells.
-// The kind is the part that it is for: audio, image or video. It decides between the types of a
-// container.
+// sniff returns a MIME type detected from the first bytes, else from the name; empty if neither
+// determines it. The kind is audio, image or video; it selects between the types of a container.
 func sniff(head []byte, name, kind string) string {
 	named := extensions[strings.ToLower(strings.TrimPrefix(filepath.Ext(name), "."))]
 	if kind == "" {
@@ -141,7 +144,7 @@ func sniff(head []byte, name, kind string) string {
 	return types[0]
 }
 
-// byBytes gives the types of the first rule that holds.
+// byBytes returns the types of the first matching rule.
 func byBytes(head []byte) string {
 	for _, rule := range rules {
 		holds := true
@@ -155,7 +158,7 @@ func byBytes(head []byte) string {
 	return ""
 }
 
-// stands tells whether a condition holds: OFFSET:HEX, OFFSET-LAST:HEX or OFFSET:HEX/MASK.
+// stands reports whether a condition matches: OFFSET:HEX, OFFSET-LAST:HEX or OFFSET:HEX/MASK.
 func stands(condition string, head []byte) bool {
 	place, pattern, _ := strings.Cut(condition, ":")
 	from, to, isRange := strings.Cut(place, "-")
@@ -184,13 +187,13 @@ func stands(condition string, head []byte) bool {
 	return false
 }
 
-// number reads a number of the table, which a test has read before.
+// number parses a number of the table, which a test validates.
 func number(text string) int {
 	value, _ := strconv.Atoi(text)
 	return value
 }
 
-// unhex reads bytes of the table, which a test has read before.
+// unhex parses bytes of the table, which a test validates.
 func unhex(text string) []byte {
 	bytes, _ := hex.DecodeString(text)
 	return bytes
@@ -201,8 +204,8 @@ type sniffRule struct {
 	types string
 }
 
-// rules is the table that all clients have: the first rule that holds tells. A test keeps it equal
-// to tests/conformance/sniffing.json, which says how to read it.
+// rules is the table of all clients: the first matching rule decides. A test compares it with
+// tests/conformance/sniffing.json, which documents the format.
 var rules = []sniffRule{
 	{"0:52494646 8:57415645", "audio/wav"},
 	{"0:52494658 8:57415645", "audio/wav"},

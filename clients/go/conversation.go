@@ -4,35 +4,36 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// Conversation is what was said so far, to which model, and with which tools. The gateway keeps
-// nothing: each call sends the whole of it. Its methods change it and give it back, so that they can
-// be chained.
+// Conversation is a conversation: the model, the messages and the tools. The gateway stores no
+// conversations: each call sends all of it. Methods modify the conversation and return it, for
+// chaining.
 type Conversation struct {
-	// Raw is the message that is sent. It may be changed as one likes.
+	// Raw is the message that is sent. May be modified.
 	Raw *dashgatev1.Conversation
 }
 
-// NewConversation begins a conversation with a model.
+// NewConversation returns an empty conversation with a model.
 func NewConversation(model string) *Conversation {
 	return &Conversation{Raw: &dashgatev1.Conversation{Model: model}}
 }
 
-// System appends instructions for the whole conversation; it is called first.
+// System appends a system message, which must be the first: instructions for the whole
+// conversation.
 func (c *Conversation) System(instructions string) *Conversation {
 	return c.add(dashgatev1.Role_ROLE_SYSTEM, Text(instructions))
 }
 
-// User appends what the person says.
+// User appends a user message.
 func (c *Conversation) User(content ...*dashgatev1.Content) *Conversation {
 	return c.add(dashgatev1.Role_ROLE_USER, content...)
 }
 
-// Assistant appends what the model is meant to have said.
+// Assistant appends an assistant message, for example as a sample.
 func (c *Conversation) Assistant(content ...*dashgatev1.Content) *Conversation {
 	return c.add(dashgatev1.Role_ROLE_ASSISTANT, content...)
 }
 
-// Append appends the model's answer.
+// Append appends an answer of the model.
 func (c *Conversation) Append(answer *Answer) *Conversation {
 	if message := answer.Message(); message != nil {
 		c.Raw.Messages = append(c.Raw.Messages, message)
@@ -40,7 +41,7 @@ func (c *Conversation) Append(answer *Answer) *Conversation {
 	return c
 }
 
-// ToolResult appends what a tool gave for a call.
+// ToolResult appends the result of a tool call.
 func (c *Conversation) ToolResult(call *dashgatev1.ToolCall, result string) *Conversation {
 	c.Raw.Messages = append(c.Raw.Messages, &dashgatev1.Message{
 		Role:       dashgatev1.Role_ROLE_TOOL,
@@ -50,7 +51,7 @@ func (c *Conversation) ToolResult(call *dashgatev1.ToolCall, result string) *Con
 	return c
 }
 
-// Declare says which tools the model may call. One that is there by that name is replaced.
+// Declare declares tools that the model may call. A declared tool of the same name is replaced.
 func (c *Conversation) Declare(tools ...Tool) *Conversation {
 next:
 	for _, tool := range tools {
@@ -66,13 +67,13 @@ next:
 	return c
 }
 
-// ChooseTools says whether the model must, may or must not call tools.
+// ChooseTools sets whether the model must, may or must not call tools.
 func (c *Conversation) ChooseTools(mode dashgatev1.ToolChoiceMode) *Conversation {
 	c.Raw.ToolChoice = &dashgatev1.ToolChoice{Kind: &dashgatev1.ToolChoice_Mode{Mode: mode}}
 	return c
 }
 
-// ChooseTool says that the model must call this one.
+// ChooseTool requires the model to call this tool.
 func (c *Conversation) ChooseTool(name string) *Conversation {
 	c.Raw.ToolChoice = &dashgatev1.ToolChoice{Kind: &dashgatev1.ToolChoice_FunctionName{FunctionName: name}}
 	return c

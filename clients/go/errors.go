@@ -15,21 +15,21 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// Error is a failed call; errors.As finds it. Code says what to do next, Reason what happened;
-// docs/errors.md of the gateway lists both.
+// Error is the error of a failed call; use errors.As to find it. Code determines how to react,
+// Reason is the cause; docs/errors.md of the gateway lists both.
 //
-// If the context ended the call, errors.Is finds context.Canceled or context.DeadlineExceeded too.
+// If the context ended the call, errors.Is also finds context.Canceled or context.DeadlineExceeded.
 type Error struct {
 	Code codes.Code
 	// Message is in English. Its wording may change.
 	Message string
-	// Reason is what happened. It is ERROR_REASON_UNSPECIFIED if the gateway did not create the
-	// error; a number without a name is a reason of a newer gateway.
+	// Reason is the cause. It is ERROR_REASON_UNSPECIFIED if the gateway did not create the error; a
+	// number without a name is a reason of a newer gateway.
 	Reason dashgatev1.ErrorReason
 	// RawReason is the reason as text. STREAM_IDLE and TOOL_ROUNDS are created by this package
 	// only, and have no value of ErrorReason. It is empty if gRPC created the error.
 	RawReason string
-	// Usage is what the call used before it failed, as counted by DashScope; nil if it reported
+	// Usage is the usage of the call until it failed, as counted by DashScope; nil if it reported
 	// nothing.
 	Usage *dashgatev1.Usage
 	// OutputStarted is whether a part of the answer was produced: reported by the gateway, or
@@ -77,7 +77,7 @@ func (e *Error) Error() string {
 	return text
 }
 
-// RetryAfter returns how long to wait before a retry. False: do not retry.
+// RetryAfter returns how long to wait before a retry; false means: do not retry.
 func (e *Error) RetryAfter() (time.Duration, bool) {
 	if e.retryAfter == nil {
 		return 0, false
@@ -88,10 +88,10 @@ func (e *Error) RetryAfter() (time.Duration, bool) {
 // GRPCStatus implements the interface of status.FromError and status.Code.
 func (e *Error) GRPCStatus() *status.Status { return e.Status }
 
-// Unwrap returns the context's error, if the context ended the call.
+// Unwrap returns the context's error if the context ended the call.
 func (e *Error) Unwrap() error { return e.cause }
 
-// newError converts gRPC's error; requestID is the one that was sent.
+// newError converts gRPC's error; requestID is the id that was sent.
 func newError(ctx context.Context, err error, trailers grpcmetadata.MD, requestID string) *Error {
 	raw := status.Convert(err)
 	// gRPC wraps the status of a retried call, and its message is then a chain.

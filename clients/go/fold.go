@@ -11,10 +11,10 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// streamedAudio is what the bytes in a stream's events are.
+// streamedAudio is the MIME type of the audio in a stream's events.
 const streamedAudio = "audio/pcm"
 
-// fold adds the events of a stream up. What is unset is of a newer schema, and is skipped.
+// fold accumulates the events of a stream. Unset events are of a newer schema and are skipped.
 type fold struct {
 	complete  bool
 	hasOutput bool
@@ -22,7 +22,8 @@ type fold struct {
 	drafts    map[int32]*draft
 }
 
-// draft is an answer in the making. Texts are joined at the end: adding to a string copies it.
+// draft is an incomplete answer. Texts are joined at the end, because each append to a string
+// copies it.
 type draft struct {
 	choice    *dashgatev1.Choice
 	texts     map[*dashgatev1.Content]*strings.Builder
@@ -32,7 +33,7 @@ type draft struct {
 	arguments map[int32]*strings.Builder
 }
 
-// add takes the next event.
+// add adds the next event.
 func (f *fold) add(event *dashgatev1.ConverseStreamResponse) {
 	switch event := event.GetEvent().(type) {
 	case *dashgatev1.ConverseStreamResponse_Started:
@@ -99,7 +100,7 @@ func (f *fold) addDelta(delta *dashgatev1.Delta) {
 	}
 }
 
-// response puts what has come into one message.
+// response returns the accumulated response.
 func (f *fold) response() *dashgatev1.ConverseResponse {
 	f.answer.Choices = nil
 	for _, index := range slices.Sorted(maps.Keys(f.drafts)) {
@@ -151,7 +152,7 @@ func (d *draft) addExtra(extra *structpb.Struct, startsPart bool) {
 	part.Extra = merged(part.Extra, extra)
 }
 
-// merged adds keys to those that are there; a new value replaces an old one.
+// merged merges fields into a struct; a new value replaces an old one.
 func merged(there, extra *structpb.Struct) *structpb.Struct {
 	if extra == nil {
 		return there
@@ -177,7 +178,7 @@ func (d *draft) addToolCall(piece *dashgatev1.ToolCall) {
 	d.arguments[piece.GetIndex()].WriteString(piece.GetArguments())
 }
 
-// finished puts the pieces in their places. It may be asked again.
+// finished assembles the choice. It may be called repeatedly.
 func (d *draft) finished() *dashgatev1.Choice {
 	message := d.choice.GetMessage()
 	message.ReasoningText = d.reasoning.String()
@@ -201,7 +202,7 @@ func (d *draft) finished() *dashgatev1.Choice {
 	return d.choice
 }
 
-// sound is the audio part in the making.
+// sound returns the incomplete audio part.
 func (d *draft) sound(startsPart bool) *dashgatev1.Audio {
 	if startsPart || len(d.sounds) == 0 {
 		d.sounds = append(d.sounds, new(dashgatev1.Audio))

@@ -11,25 +11,25 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// A ClientOption says how a client behaves.
+// A ClientOption sets an option of a client.
 type ClientOption interface{ applyToClient(*settings) }
 
-// A CallOption says how one call behaves.
+// A CallOption sets an option of a call.
 type CallOption interface{ applyToCall(*call) }
 
-// An Option says it for all calls when a client gets it, and for one call when that gets it.
+// An Option is an option of a client, for all of its calls, or of one call.
 type Option interface {
 	ClientOption
 	CallOption
 }
 
-// A MediaOption says what a medium is.
+// A MediaOption sets an option of audio, an image, a video or an upload.
 type MediaOption interface {
 	CallOption
 	mimeType() string
 }
 
-// settings are what a client was told.
+// settings are the options of a client.
 type settings struct {
 	apiKey      secret
 	tls         *tls.Config
@@ -38,8 +38,8 @@ type settings struct {
 	metadata    map[string]string
 }
 
-// secret is a text behind a pointer, because fmt prints what no method of ours can hide: the fields
-// of a struct, but not what they point to.
+// secret is a text behind a pointer, because fmt prints the fields of a struct without calling its
+// methods, but does not follow pointers.
 type secret struct{ text *string }
 
 func (s secret) reveal() string {
@@ -49,7 +49,7 @@ func (s secret) reveal() string {
 	return *s.text
 }
 
-// call is what a call was told.
+// call has the options of a call.
 type call struct {
 	options   *dashgatev1.GenerationOptions
 	requestID string
@@ -77,14 +77,14 @@ func (o metadata) applyToCall(c *call)           { c.metadata = o }
 func (o mimeType) applyToCall(c *call)           { c.mimeType = string(o) }
 func (o mimeType) mimeType() string              { return string(o) }
 
-// WithAPIKey sets the caller's own key for the gateway. Left out, it is DASHGATE_API_KEY of the
-// environment. It is sent over plaintext too: next to a sidecar that is right.
+// WithAPIKey sets the API key. Default: DASHGATE_API_KEY of the environment. It is also sent
+// without TLS, which is safe only with a local sidecar.
 func WithAPIKey(key string) ClientOption {
 	return clientOption(func(s *settings) { s.apiKey = secret{&key} })
 }
 
-// WithTLS makes the client use TLS, whatever the target says. An empty config trusts the system's
-// roots; TLSFromFiles makes others.
+// WithTLS enables TLS for every target. An empty config trusts the system's root certificates; see
+// TLSFromFiles for others.
 func WithTLS(config *tls.Config) ClientOption {
 	if config == nil {
 		config = new(tls.Config)
@@ -92,47 +92,47 @@ func WithTLS(config *tls.Config) ClientOption {
 	return clientOption(func(s *settings) { s.tls = config.Clone() })
 }
 
-// WithIdleTimeout sets how long a stream may be silent, heartbeats included. Default: 60 s, which
-// is four heartbeats.
+// WithIdleTimeout sets how long a stream may receive nothing, not even a heartbeat, before it
+// fails. Default: 60 s, four heartbeats.
 func WithIdleTimeout(limit time.Duration) ClientOption {
 	return clientOption(func(s *settings) { s.idleTimeout = limit })
 }
 
-// WithTimeout sets the deadline of a call. Without it, and without a deadline in the context, a
-// stream has none and all else has 10 minutes.
+// WithTimeout sets the deadline of a call. Default: that of the context, else 10 minutes for unary
+// calls and uploads, and none for streams.
 func WithTimeout(limit time.Duration) Option { return timeout(limit) }
 
-// WithMetadata sends names and values with a call. A call's own win over the client's.
+// WithMetadata adds metadata. Entries of a call take precedence over those of the client.
 func WithMetadata(values map[string]string) Option { return metadata(values) }
 
-// WithOptions says how to answer.
+// WithOptions sets the generation options.
 func WithOptions(options *dashgatev1.GenerationOptions) CallOption {
 	return callOption(func(c *call) { c.options = options })
 }
 
-// WithRequestID names the call. A call with the same name is done once, however often it is sent.
-// Default: a name is made up.
+// WithRequestID sets the request id (idempotency key): a second call with the same id and content
+// returns the same answer and is not billed. Default: a UUID, the same for all attempts.
 func WithRequestID(name string) CallOption {
 	return callOption(func(c *call) { c.requestID = name })
 }
 
-// WithMaxRounds sets how often RunTools calls what the model asks for. Default: 8.
+// WithMaxRounds sets how many rounds of tool calls RunTools runs. Default: 8.
 func WithMaxRounds(rounds int) CallOption {
 	return callOption(func(c *call) { c.maxRounds = rounds })
 }
 
-// WithName sets the name of a file that is uploaded: its extension helps to tell what it is.
+// WithName sets the name of an uploaded file; its extension helps to detect the MIME type.
 func WithName(name string) CallOption {
 	return callOption(func(c *call) { c.name = name })
 }
 
-// WithMIMEType says what a medium is. Default: told by its first bytes, then by its extension, else
-// left to the gateway.
+// WithMIMEType sets the MIME type. Default: detected from the first bytes, then from the extension,
+// else by the gateway.
 func WithMIMEType(name string) MediaOption { return mimeType(name) }
 
-// TLSFromFiles makes a TLS config of PEM files: whom to trust, and the client's own certificate and
-// key for a gateway that asks for them. Each may be empty. serverName is the name that the server's
-// certificate must hold, if that is not the target's.
+// TLSFromFiles returns a TLS config from PEM files: CA certificates, client certificate and key.
+// Each path may be empty. serverName is the name to verify in the server's certificate, if it
+// differs from the target's host. The error is that of reading or parsing a file.
 func TLSFromFiles(ca, certificate, key, serverName string) (*tls.Config, error) {
 	config := &tls.Config{ServerName: serverName}
 	if ca != "" {

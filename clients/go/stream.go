@@ -12,8 +12,8 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// Stream is a streamed answer. It is read once, by one goroutine. Read it to its end, or close
-// it: leaving a loop over it closes it too.
+// Stream is a streamed answer. It is read once, by one goroutine. Read it to its end or close it;
+// leaving a loop over it also closes it.
 type Stream struct {
 	// RequestID is the request id of the call.
 	RequestID string
@@ -28,7 +28,8 @@ type Stream struct {
 	end    error
 }
 
-// Stream returns the next answer as a stream. Errors are returned where the stream is read.
+// Stream returns the next answer as a stream. Errors are returned when the stream is read. There is
+// no deadline by default.
 func (c *Client) Stream(
 	ctx context.Context, conversation *Conversation, options ...CallOption,
 ) *Stream {
@@ -51,7 +52,8 @@ func (c *Client) Stream(
 	return stream
 }
 
-// Events gives the events as they come; an error is the last. Leaving the loop ends the call.
+// Events returns an iterator over the events; an error is the last item. Leaving the loop cancels
+// the call.
 func (s *Stream) Events() iter.Seq2[*dashgatev1.ConverseStreamResponse, error] {
 	return func(yield func(*dashgatev1.ConverseStreamResponse, error) bool) {
 		defer s.Close()
@@ -64,8 +66,8 @@ func (s *Stream) Events() iter.Seq2[*dashgatev1.ConverseStreamResponse, error] {
 	}
 }
 
-// TextDeltas gives the texts of the first choice as they come; an error is the last. Leaving the
-// loop ends the call.
+// TextDeltas returns an iterator over the text deltas of the first choice; an error is the last
+// item. Leaving the loop cancels the call.
 func (s *Stream) TextDeltas() iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for event, err := range s.Events() {
@@ -81,7 +83,7 @@ func (s *Stream) TextDeltas() iter.Seq2[string, error] {
 	}
 }
 
-// Final reads what is left, and gives the answer that the events add up to.
+// Final reads the remaining events and returns the complete answer.
 func (s *Stream) Final() (*Answer, error) {
 	for {
 		switch _, err := s.Recv(); {
@@ -93,7 +95,7 @@ func (s *Stream) Final() (*Answer, error) {
 	}
 }
 
-// Recv gives the next event, and io.EOF after the last.
+// Recv returns the next event, or io.EOF after the last.
 func (s *Stream) Recv() (*dashgatev1.ConverseStreamResponse, error) {
 	if s.end != nil {
 		return nil, s.end
@@ -109,18 +111,18 @@ func (s *Stream) Recv() (*dashgatev1.ConverseStreamResponse, error) {
 	return nil, s.end
 }
 
-// Close leaves the stream. If it has not ended, the call is ended.
+// Close closes the stream, and cancels the call if it has not ended.
 func (s *Stream) Close() {
 	if s.end == nil {
 		s.cancel(context.Canceled)
-		// gRPC frees the call when its end has been read.
+		// gRPC releases the call when its end has been read.
 		for s.end == nil {
 			_, _ = s.Recv()
 		}
 	}
 }
 
-// fail sets how the stream ended.
+// fail records how the stream ended.
 func (s *Stream) fail(err error) {
 	switch {
 	case errors.Is(err, io.EOF) && !s.fold.complete:

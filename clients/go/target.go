@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// endpoint is a target in the form that gRPC wants, and what the way to it was said to be.
+// endpoint is a target in the form that gRPC requires, with its scheme.
 type endpoint struct {
 	address string
 	scheme  string
@@ -15,7 +15,7 @@ type endpoint struct {
 
 const targetForms = "give host:port, http://host:port, https://host:port, dns:///host:port or unix:/path"
 
-// parseTarget reads the forms of a target.
+// parseTarget parses a target.
 func parseTarget(target string) (endpoint, error) {
 	for _, scheme := range []string{"dns", "ipv4", "ipv6"} {
 		if rest, ok := strings.CutPrefix(target, scheme+":"); ok {
@@ -55,7 +55,8 @@ func parseTarget(target string) (endpoint, error) {
 	return endpoint{net.JoinHostPort(parsed.Hostname(), port), parsed.Scheme}, nil
 }
 
-// parseNamed reads a target of gRPC's own: a name that stands for many addresses, or one address.
+// parseNamed parses a target in gRPC's own syntax: a name that resolves to several addresses, or
+// one address.
 func parseNamed(target, scheme, rest string) (endpoint, error) {
 	if scheme == "dns" {
 		rest = strings.TrimPrefix(rest, "///")
@@ -73,7 +74,7 @@ func parseNamed(target, scheme, rest string) (endpoint, error) {
 	return place, nil
 }
 
-// spread adds to a service config that calls go to all addresses of a name in turn.
+// spread adds the round_robin load balancing policy to a service config.
 func spread(config string) string {
 	return strings.Replace(config, "{", `{ "loadBalancingConfig": [{ "round_robin": {} }],`, 1)
 }

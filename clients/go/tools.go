@@ -6,19 +6,20 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// maxRounds is enough for any tool that is used with sense: a model that asks on and on would cost
-// without end.
+// maxRounds is enough for usual tools, and bounds the cost of a model that never stops calling
+// them.
 const maxRounds = 8
 
 // Tool is a function that the model may call.
 type Tool struct {
 	// Name is letters, digits, _ and -, at most 64.
 	Name string
-	// Description says what it does and when to call it.
+	// Description describes what the tool does and when to call it.
 	Description string
-	// Parameters is the JSON Schema of its arguments, as JSON text; empty: no arguments.
+	// Parameters is the JSON Schema of the arguments, as JSON text; empty means no arguments.
 	Parameters string
-	// Function gets the arguments as JSON text, just as the model wrote it.
+	// Function receives the arguments as JSON text, as written by the model, which may be invalid, and
+	// returns the result.
 	Function func(ctx context.Context, arguments string) (string, error)
 }
 
@@ -28,8 +29,8 @@ func (t Tool) declaration() *dashgatev1.Tool {
 	}}}
 }
 
-// RunTools converses, calls what the model asks for, and goes on until it asks for nothing more. All
-// turns are appended to the conversation. An error of a function is given back as it is.
+// RunTools runs the tools that the model calls until it returns an answer without tool calls. All
+// messages are appended to the conversation. An error of a function is returned unchanged.
 func (c *Client) RunTools(
 	ctx context.Context, conversation *Conversation, tools []Tool, options ...CallOption,
 ) (*Answer, error) {
@@ -39,7 +40,7 @@ func (c *Client) RunTools(
 	}
 	conversation.Declare(tools...)
 	for round := 0; ; round++ {
-		// Each question is a call of its own, with a name of its own.
+		// Each round is a call with its own request id.
 		answer, err := c.Converse(ctx, conversation, append(options[:len(options):len(options)], WithRequestID(""))...)
 		if err != nil {
 			return nil, err

@@ -14,11 +14,12 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// chunkSize is large enough that a message's frame does not count, and small enough to be held many
-// times over.
+// chunkSize is large enough to make the framing negligible, and small enough for many concurrent
+// uploads.
 const chunkSize = 256 << 10
 
-// UploadFile puts a file where the model can reach it; the URI that comes back goes into a part.
+// UploadFile uploads a file to DashScope's storage. Pass the returned URI to AudioURI, ImageURI or
+// VideoURI.
 func (c *Client) UploadFile(
 	ctx context.Context, model, path string, options ...CallOption,
 ) (*dashgatev1.UploadMediaResponse, error) {
@@ -31,18 +32,18 @@ func (c *Client) UploadFile(
 	return c.Upload(ctx, model, file, options...)
 }
 
-// Upload puts what a reader gives where the model can reach it. It is never held whole.
+// Upload uploads the bytes of a reader to DashScope's storage, in chunks.
 func (c *Client) Upload(
 	ctx context.Context, model string, source io.Reader, options ...CallOption,
 ) (*dashgatev1.UploadMediaResponse, error) {
 	call := c.newCall(options)
-	// The messages of an upload have no field for its name.
+	// The messages of an upload have no field for the request id.
 	more := map[string]string{"x-request-id": call.requestID}
 	for name, value := range call.metadata {
 		more[name] = value
 	}
 	ctx, cancel := withTimeout(ctx, call.timeout, c.settings.timeout, unaryTimeout)
-	// Ends the call if this function leaves it.
+	// Cancels the call if this function returns early.
 	defer cancel()
 
 	chunk := make([]byte, chunkSize)
@@ -64,7 +65,7 @@ func (c *Client) Upload(
 	sent := stream.Send(&dashgatev1.UploadMediaRequest{
 		Payload: &dashgatev1.UploadMediaRequest_Description{Description: description},
 	})
-	// A message that cannot be sent means that the call has ended: how, is told below.
+	// A failed send means that the call has ended; its status is read below.
 	for sent == nil && length > 0 {
 		sent = stream.Send(&dashgatev1.UploadMediaRequest{
 			Payload: &dashgatev1.UploadMediaRequest_Chunk{Chunk: chunk[:length]},
@@ -85,7 +86,7 @@ func isEnd(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
-// size tells how much there is in all, where that can be told; so much has been read already.
+// size returns the total size, if the reader can report it; already is how much was read.
 func size(source io.Reader, already int) *int64 {
 	total := int64(already)
 	switch source := source.(type) {

@@ -38,7 +38,7 @@ int main(int count, char** arguments) try {
       std::cerr << "  " << wrong.field << ": " << wrong.description << '\n';
     }
     if (error.retry_after()) {
-      std::cerr << "try again in " << error.retry_after()->count() << " ms\n";
+      std::cerr << "retry in " << error.retry_after()->count() << " ms\n";
     }
     return 1;
   }

@@ -30,7 +30,7 @@ int main(int count, char** arguments) try {
   for (const auto& message : conversation.raw().messages()) {
     std::cout << dashgate::v1::Role_Name(message.role()) << '\n';
     for (const auto& part : message.content()) {
-      std::cout << "  " << (part.has_text() ? part.text() : "(a sound)") << '\n';
+      std::cout << "  " << (part.has_text() ? part.text() : "(audio)") << '\n';
     }
   }
 } catch (const std::exception& error) {

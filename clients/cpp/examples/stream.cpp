@@ -1,4 +1,4 @@
-// Prints an answer as a stream, and cancels it after a while: stream [QUESTION].
+// Prints a streamed answer, and cancels a call: stream [QUESTION].
 #include <dashgate/dashgate.h>
 
 #include <chrono>
@@ -14,7 +14,7 @@ void print_texts(const dashgate::Client& client, const dashgate::Conversation& c
   // region stream
   dashgate::Stream stream = client.stream(conversation);
   for (const std::string& text : stream.text_deltas()) std::cout << text << std::flush;
-  const dashgate::Answer answer = stream.final_answer();  // what all events add up to
+  const dashgate::Answer answer = stream.final_answer();  // the accumulated answer
   std::cout << '\n' << answer.usage().output_tokens() << " tokens out\n";
   // endregion
 }
@@ -49,8 +49,8 @@ void cancel_early(const dashgate::Client& client, const dashgate::Conversation& 
   // region cancel
   dashgate::CancellationSource source;
   dashgate::CallOptions options;
-  options.timeout = 30s;                  // the whole call, to the last word
-  options.cancellation = source.token();  // any number of calls may have it
+  options.timeout = 30s;                  // the whole call, with retries
+  options.cancellation = source.token();  // may be shared by calls
   auto answer =
       std::async(std::launch::async, [&] { return client.converse(conversation, options); });
   if (answer.wait_for(5s) == std::future_status::timeout) source.cancel();

@@ -1,4 +1,4 @@
-// Asks a gateway that speaks TLS: tls TARGET CA_FILE [CERTIFICATE_FILE KEY_FILE].
+// Connects with TLS: tls TARGET CA_FILE [CERTIFICATE_FILE KEY_FILE].
 #include <dashgate/dashgate.h>
 
 #include <exception>
@@ -15,9 +15,9 @@ int main(int count, char** arguments) try {
 
   // region tls
   dashgate::ClientOptions options;
-  options.target = "https://gateway.example";  // the system's roots, or:
+  options.target = "https://gateway.example";  // the system's root certificates, or:
   options.tls = dashgate::TlsOptions::from_files(ca_file, certificate_file, key_file);
-  options.api_key = "the-key-that-you-were-given";  // or DASHGATE_API_KEY
+  options.api_key = "your-api-key";  // or DASHGATE_API_KEY
   // endregion
   options.target = arguments[1];
   options.api_key.reset();

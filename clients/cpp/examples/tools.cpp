@@ -1,4 +1,4 @@
-// Lets the model call a function of ours: tools [QUESTION].
+// Runs a function that the model calls: tools [QUESTION].
 #include <dashgate/dashgate.h>
 #include <dashgate/v1/conversation_service.grpc.pb.h>
 

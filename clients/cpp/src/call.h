@@ -1,4 +1,4 @@
-// What every call has: metadata, a deadline, a name, a way to cancel it.
+// The common part of all calls: metadata, deadline, request id, cancellation.
 #ifndef DASHGATE_SRC_CALL_H_
 #define DASHGATE_SRC_CALL_H_
 
@@ -17,23 +17,23 @@ namespace dashgate::detail {
 // The default deadline of a unary call.
 constexpr std::chrono::milliseconds kUnaryTimeout = std::chrono::minutes(10);
 
-// A random UUID, version 4.
+// Returns a random UUID, version 4.
 std::string make_uuid();
 
-// Checks names and values, because gRPC ends the process over some that cannot be sent. Throws
-// std::invalid_argument, which shows no value.
+// Checks names and values, because gRPC aborts the process for some invalid ones. Throws
+// std::invalid_argument, which contains no value.
 void check_metadata(const Metadata& metadata);
 
-// Adds the client's entries to the call, and the call's own in their place.
+// Adds the client's metadata to a call; entries of the call take precedence.
 void add_metadata(grpc::ClientContext& context, const Metadata& of_client, const Metadata& of_call);
 
-// So far from now, or a hundred years if that is beyond the clock's end.
+// Returns the time after a span, or a hundred years from now if that overflows the clock.
 std::chrono::system_clock::time_point from_now(std::chrono::milliseconds span);
 
-// A message that protobuf cannot write would end the process.
+// Throws Error if protobuf cannot serialize the message, which would abort the process.
 void check_size(const google::protobuf::MessageLite& message, const std::string& request_id);
 
-// A call that is about to be made.
+// A call that is about to start.
 class Call {
  public:
   Call(const Metadata& of_client, const Metadata& of_call,

@@ -1,4 +1,4 @@
-// What a source and its tokens share.
+// The shared state of a source and its tokens.
 #ifndef DASHGATE_SRC_CANCELLATION_STATE_H_
 #define DASHGATE_SRC_CANCELLATION_STATE_H_
 
@@ -10,8 +10,8 @@
 
 namespace dashgate::detail {
 
-// The calls to cancel. They are cancelled under the lock: TryCancel waits for nothing and calls
-// nothing of ours, and a call that leaves waits until nobody cancels it any more.
+// The calls to cancel. They are cancelled while the lock is held: TryCancel does not block and runs
+// no code of this library, and a call that is removed waits for a cancellation in progress.
 class CancellationState {
  public:
   void cancel() noexcept;
@@ -25,7 +25,7 @@ class CancellationState {
   std::unordered_set<grpc::ClientContext*> calls_;
 };
 
-// While it lives, the token's source cancels the call.
+// Registers a call for cancellation during its lifetime.
 class CancelOnRequest {
  public:
   CancelOnRequest(const CancellationToken& token, grpc::ClientContext& call);

@@ -32,16 +32,15 @@ TlsOptions TlsOptions::from_files(const std::filesystem::path& ca_certificates,
 namespace detail {
 namespace {
 
-// The most that the gateway answers with. The request must be kept as long, or it is not sent
-// again.
+// The largest response of the gateway. Requests are kept for retries up to the same size.
 constexpr int kMessageBytes = 64 * 1024 * 1024;
-// The usual 8 KiB of gRPC hold the details of an error, but not of one with a hundred fields.
+// gRPC's default of 8 KiB is too small for the details of an error with a hundred fields.
 constexpr int kMetadataBytes = 64 * 1024;
-// The strictest servers allow a ping in 5 minutes.
+// The strictest servers allow one ping in 5 minutes.
 constexpr std::chrono::milliseconds kKeepaliveTime = std::chrono::minutes(6);
 constexpr std::chrono::milliseconds kKeepaliveTimeout = std::chrono::seconds(20);
 
-// The text behind the prefix, if it begins with that.
+// Returns the text after the prefix, if it begins with the prefix.
 std::optional<std::string_view> behind(std::string_view text, std::string_view prefix) {
   if (text.substr(0, prefix.size()) != prefix) return std::nullopt;
   return text.substr(prefix.size());
@@ -53,7 +52,7 @@ std::optional<std::string_view> behind(std::string_view text, std::string_view p
       "; it is host:port, http://host:port, https://host:port, dns:///host:port or unix:/path");
 }
 
-// What stands between the scheme of a URL and its path, with a port.
+// Returns the authority of a URL, which must have a port.
 std::string read_authority(const std::string& target, std::string_view rest, const char* port) {
   if (!rest.empty() && rest.back() == '/') rest.remove_suffix(1);
   if (rest.empty()) refuse(target, "names no host");
@@ -67,7 +66,7 @@ std::string read_authority(const std::string& target, std::string_view rest, con
   return std::string(rest) + (has_port ? "" : std::string(":") + port);
 }
 
-// A target of gRPC's own: a name that stands for many addresses, or one address.
+// Parses a target in gRPC's own syntax: a name that resolves to several addresses, or one address.
 std::string read_named(const std::string& target, std::string_view rest) {
   if (rest.find_first_of(",/") != std::string_view::npos) {
     refuse(target, "is not one address; for many write dns:///host:port");
@@ -77,7 +76,7 @@ std::string read_named(const std::string& target, std::string_view rest) {
   return address;
 }
 
-// gRPC tells what is no PEM only in its log, and then finds no address to connect to.
+// gRPC reports invalid PEM only in its log, and then finds no address to connect to.
 void check_tls(const TlsOptions& tls) {
   const auto check = [](const char* field, const std::string& pem, const char* label) {
     if (pem.empty() || pem.find(label) != std::string::npos) return;
@@ -159,7 +158,7 @@ std::shared_ptr<grpc::Channel> make_channel(const Target& target) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, static_cast<int>(kKeepaliveTime.count()));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, static_cast<int>(kKeepaliveTimeout.count()));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
-  // Else the third ping of a long silence would wait for data.
+  // Otherwise the third ping without data would be delayed.
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 1);
   arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kMessageBytes);
@@ -168,14 +167,14 @@ std::shared_ptr<grpc::Channel> make_channel(const Target& target) {
     config.replace(config.find('{'), 1, R"({ "loadBalancingConfig": [{ "round_robin": {} }],)");
   }
   arguments.SetServiceConfigJSON(config);
-  // A proxy elsewhere cannot reach this machine.
+  // A remote proxy cannot reach this machine.
   if (target.is_loopback()) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  // What a name server says must not replace it.
+  // A service config of DNS must not replace this one.
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   if (target.tls && !target.tls->server_name.empty()) {
     arguments.SetSslTargetNameOverride(target.tls->server_name);
   } else if (target.is_unix()) {
-    // gRPC would send the path, and a percent sign is not allowed in the name of a host.
+    // gRPC would send the path as the authority, where a percent sign is not allowed.
     arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
   }
   return grpc::CreateCustomChannel(target.address, credentials(target.tls), arguments);

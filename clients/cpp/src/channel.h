@@ -1,4 +1,4 @@
-// How the channel to a gateway is made.
+// Creates the channel to a gateway.
 #ifndef DASHGATE_SRC_CHANNEL_H_
 #define DASHGATE_SRC_CHANNEL_H_
 
@@ -12,26 +12,26 @@
 
 namespace dashgate::detail {
 
-// Where a gateway is, as gRPC wants it, and what it is spoken to with.
+// The target in gRPC's syntax, and its TLS settings.
 struct Target {
   std::string address;
   std::optional<TlsOptions> tls;
 
-  // Whether it is a socket of the file system.
+  // Returns whether it is a Unix socket.
   [[nodiscard]] bool is_unix() const;
-  // Whether it is on this machine, where no proxy can lead.
+  // Returns whether it is on this machine, where no proxy is used.
   [[nodiscard]] bool is_loopback() const;
-  // Whether it is a name whose addresses are all called.
+  // Returns whether it is a name whose addresses are balanced over.
   [[nodiscard]] bool is_spread() const;
 };
 
-// Reads a target. Throws std::invalid_argument if it cannot be one, or contradicts the TLS options.
+// Parses a target. Throws std::invalid_argument if it is invalid or contradicts the TLS options.
 Target read_target(const std::string& target, std::optional<TlsOptions> tls);
 
-// Makes the channel, which connects with its first call.
+// Creates the channel, which connects with its first call.
 std::shared_ptr<grpc::Channel> make_channel(const Target& target);
 
-// clients/service-config.json, as it was when the library was built.
+// Returns the content of clients/service-config.json at build time.
 std::string_view service_config() noexcept;
 
 }  // namespace dashgate::detail

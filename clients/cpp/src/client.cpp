@@ -32,7 +32,7 @@ std::string choose_target(const ClientOptions& options) {
 Metadata sent_always(const ClientOptions& options) {
   Metadata metadata = options.metadata;
   std::string key = options.api_key.value_or("");
-  // What the program says holds before what stands around it.
+  // Options of the program take precedence over the environment.
   if (!options.api_key && metadata.count("authorization") == 0) {
     key = from_environment("DASHGATE_API_KEY");
   }
@@ -54,7 +54,7 @@ Request make_request(const Conversation& conversation, const CallOptions& option
   return request;
 }
 
-// As the inside of a JSON string: the model may have made up any name.
+// Escapes a text for a JSON string: the model may write any name.
 std::string escape_json(std::string_view text) {
   std::string escaped;
   for (const char letter : text) {

@@ -1,4 +1,4 @@
-// What a client is made of.
+// The implementation of a client.
 #ifndef DASHGATE_SRC_CLIENT_IMPL_H_
 #define DASHGATE_SRC_CLIENT_IMPL_H_
 
@@ -15,8 +15,8 @@
 
 namespace dashgate {
 
-// The channel is made with the first call and not before: it starts threads, and a program may fork
-// between making its client and using it.
+// The channel is created with the first call: it starts threads, and a program may fork between
+// creating the client and using it.
 struct Client::Impl {
   Impl(const ClientOptions& options, std::shared_ptr<grpc::ChannelInterface> existing);
 

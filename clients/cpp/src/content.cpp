@@ -24,7 +24,7 @@ Source Source::file(std::filesystem::path path) { return Source(std::move(path))
 Source Source::uri(std::string uri) { return Source(Place(Uri{std::move(uri)})); }
 Source Source::bytes(std::string bytes) { return Source(Place(Bytes{std::move(bytes)})); }
 
-// Puts a source into one of the three messages, which have the same fields for it.
+// Sets the source of one of the three messages, which have the same fields for it.
 struct SourceAccess {
   template <class Medium>
   static void fill(Medium& medium, const Source& source, std::string mime_type,

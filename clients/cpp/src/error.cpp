@@ -48,7 +48,7 @@ std::string describe(const Error::Fields& fields) {
   return text;
 }
 
-// All of the text must be a number.
+// Parses a number; the whole text must match.
 template <class Number>
 std::optional<Number> parse_number(std::string_view text) {
   Number number{};

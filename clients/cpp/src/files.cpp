@@ -13,7 +13,7 @@ void throw_unreadable(const std::filesystem::path& path, int error) {
 }
 
 std::ifstream open_file(const std::filesystem::path& path) {
-  // A folder can be opened, and fails only when it is read.
+  // Opening a directory succeeds; only reading it fails.
   if (std::error_code ignored; std::filesystem::is_directory(path, ignored)) {
     throw_unreadable(path, EISDIR);
   }

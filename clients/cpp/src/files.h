@@ -1,4 +1,4 @@
-// Reading files.
+// Reads files.
 #ifndef DASHGATE_SRC_FILES_H_
 #define DASHGATE_SRC_FILES_H_
 
@@ -8,13 +8,13 @@
 
 namespace dashgate::detail {
 
-// Opens a file to be read. Throws std::filesystem::filesystem_error.
+// Opens a file for reading. Throws std::filesystem::filesystem_error.
 std::ifstream open_file(const std::filesystem::path& path);
 
-// The bytes of a file. Throws std::filesystem::filesystem_error.
+// Returns the bytes of a file. Throws std::filesystem::filesystem_error.
 std::string read_file(const std::filesystem::path& path);
 
-// Says that a file cannot be read, and why, by errno.
+// Throws std::filesystem::filesystem_error with the reason of errno.
 [[noreturn]] void throw_unreadable(const std::filesystem::path& path, int error);
 
 }  // namespace dashgate::detail

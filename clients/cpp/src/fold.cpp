@@ -5,7 +5,7 @@
 namespace dashgate::detail {
 namespace {
 
-// Sound that comes in pieces: 16-bit little-endian mono at 24 kHz.
+// The MIME type of streamed audio: 16-bit little-endian mono at 24 kHz.
 constexpr const char* kStreamedAudio = "audio/pcm";
 
 void add_text(v1::Message& message, const std::string& text, bool starts_part) {
@@ -15,7 +15,7 @@ void add_text(v1::Message& message, const std::string& text, bool starts_part) {
   message.mutable_content()->rbegin()->mutable_text()->append(text);
 }
 
-// Adds keys to those that are there; a new value replaces an old one.
+// Merges fields into a struct; a new value replaces an old one.
 void merge(google::protobuf::Struct& there, const google::protobuf::Struct& extra) {
   auto& fields = *there.mutable_fields();
   for (const auto& [key, value] : extra.fields()) fields[key] = value;
@@ -59,7 +59,7 @@ void Fold::add(const v1::ConverseStreamResponse& event) {
 }
 
 void Fold::add(const v1::Delta& delta) {
-  // What is of a newer schema must not make a choice.
+  // A delta of a newer schema must not create a choice.
   if (delta.part_case() == v1::Delta::PART_NOT_SET) return;
   if (delta.has_search_info()) {
     *response_.mutable_search_info() = delta.search_info();

@@ -1,4 +1,4 @@
-// What the events of a stream add up to.
+// Accumulates the events of a stream into an answer.
 #ifndef DASHGATE_SRC_FOLD_H_
 #define DASHGATE_SRC_FOLD_H_
 
@@ -12,28 +12,28 @@
 
 namespace dashgate::detail {
 
-// Adds events up as the gateway does for a whole answer, so that both ways give the same message.
+// Accumulates events as the gateway does for unary calls, so that both give the same message.
 class Fold {
  public:
   void add(const v1::ConverseStreamResponse& event);
 
-  // Whether the last event came. Without it the answer is not whole.
+  // Returns whether the last event was received. Without it the answer is incomplete.
   bool completed() const noexcept { return completed_; }
 
-  // Whether a part of the answer has come.
+  // Returns whether a part of the answer was received.
   bool has_output() const noexcept { return has_output_; }
 
-  // The answer.
+  // Returns the answer.
   v1::ConverseResponse finish() const;
 
  private:
-  // An audio part in the making.
+  // An incomplete audio part.
   struct Sound {
     std::string bytes;
     std::optional<v1::AudioFile> file;
   };
 
-  // One choice in the making. What is told apart by an index, or must come last, waits here.
+  // An incomplete choice. Parts that have an index, or must come last, are kept here.
   struct Draft {
     v1::Choice choice;
     std::map<std::int32_t, v1::ToolCall> tool_calls;

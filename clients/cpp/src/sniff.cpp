@@ -10,7 +10,7 @@
 namespace dashgate {
 namespace {
 
-// What stands before the mark, which is taken off the text together with it; else all of it.
+// Removes the text up to the mark, and the mark, and returns that text; without a mark, all of it.
 std::string_view cut(std::string_view& text, char mark) {
   const std::size_t at = text.find(mark);
   const std::string_view head = text.substr(0, at);
@@ -58,7 +58,7 @@ std::string_view by_name(const std::filesystem::path& name) {
   std::string extension = name.extension().string();
   if (extension.empty()) return {};
   extension.erase(0, 1);
-  // Letter by letter, because the locale must not matter.
+  // By character, so that the locale has no effect.
   std::transform(extension.begin(), extension.end(), extension.begin(), [](char letter) {
     return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
   });

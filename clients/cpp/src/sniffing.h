@@ -1,5 +1,5 @@
-// How a medium's MIME type is told. The tables are those of tests/conformance/sniffing.json, which
-// says how to read them; a test holds these to it.
+// The tables for the detection of MIME types. A test compares them with
+// tests/conformance/sniffing.json, which documents the format.
 #ifndef DASHGATE_SRC_SNIFFING_H_
 #define DASHGATE_SRC_SNIFFING_H_
 

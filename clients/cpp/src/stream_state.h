@@ -1,4 +1,4 @@
-// A streamed call under way.
+// A streamed call in progress.
 #ifndef DASHGATE_SRC_STREAM_STATE_H_
 #define DASHGATE_SRC_STREAM_STATE_H_
 
@@ -17,33 +17,33 @@
 
 namespace dashgate::detail {
 
-// Reads on a completion queue of its own, and only while somebody wants an event. So the thread
-// that reads is the one that waits, up to the idle limit, and a reader who takes his time is not
+// Reads on its own completion queue, and only while an event is requested. The reading thread is
+// the one that waits, up to the idle timeout; the time that the reader needs does not count as
 // idle.
 class StreamState {
  public:
-  // Begins the call. The service may go away afterwards.
+  // Starts the call. The service may be destroyed afterwards.
   StreamState(std::unique_ptr<Call> call, v1::ConversationService::StubInterface& service,
               const v1::ConverseStreamRequest& request, std::chrono::milliseconds idle_timeout);
   StreamState(const StreamState&) = delete;
   StreamState& operator=(const StreamState&) = delete;
-  // Cancels what is not over, and waits until gRPC has let go of it.
+  // Cancels the call if it has not ended, and waits until gRPC has released it.
   ~StreamState();
 
-  // The next event, or nothing after the last. Throws Error when the call failed, and again
-  // whenever it is asked again.
+  // Returns the next event, or null after the last. Throws Error if the call failed, also when
+  // called again.
   const v1::ConverseStreamResponse* next();
 
-  // Reads the rest.
+  // Reads the remaining events and returns the answer.
   Answer finish();
 
   void cancel() noexcept { call_->context().TryCancel(); }
   const std::string& request_id() const noexcept { return request_id_; }
 
  private:
-  // Waits for the one operation that is under way; says whether it went well.
+  // Waits for the pending operation; returns whether it succeeded.
   bool wait();
-  // Learns how the call ended.
+  // Reads the status of the call.
   void end();
 
   std::unique_ptr<Call> call_;

@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::size_t kChunkBytes = 256 * 1024;
 
-// Gives the next piece of a medium; an empty one is its end.
+// Returns the next chunk; an empty one is the end.
 using Pieces = std::function<std::string()>;
 
 struct Medium {
@@ -28,7 +28,7 @@ struct Medium {
   std::optional<std::uintmax_t> size;
 };
 
-// What is left in a stream, if it can tell.
+// Returns the remaining size of a stream, if it can report it.
 std::optional<std::uintmax_t> size_of(std::istream& media) {
   const std::istream::pos_type here = media.tellg();
   if (here == std::istream::pos_type(-1)) {
@@ -61,7 +61,7 @@ v1::MediaDescription describe(const std::string& model, const Medium& medium,
   return description;
 }
 
-// Sends until all is sent or the gateway has heard enough; its status tells which.
+// Sends all chunks, or until the gateway ends the call; its status has the reason.
 void send(grpc::ClientWriterInterface<v1::UploadMediaRequest>& writer,
           v1::MediaDescription description, std::string piece, const Pieces& pieces) {
   v1::UploadMediaRequest request;
@@ -80,7 +80,7 @@ void send(grpc::ClientWriterInterface<v1::UploadMediaRequest>& writer,
 v1::UploadMediaResponse send_medium(v1::MediaService::StubInterface& service, detail::Call& call,
                                     const std::string& request_id, const std::string& model,
                                     const Medium& medium, const UploadOptions& options) {
-  // Read first, so that a file that cannot be read makes no call.
+  // Read first, so that an unreadable file makes no call.
   std::string first_piece = medium.pieces();
   v1::MediaDescription description = describe(model, medium, first_piece, options);
   v1::UploadMediaResponse response;
@@ -88,7 +88,7 @@ v1::UploadMediaResponse send_medium(v1::MediaService::StubInterface& service, de
   try {
     send(*writer, std::move(description), std::move(first_piece), medium.pieces);
   } catch (...) {
-    // The medium failed: the gateway must not take what came for the whole of it.
+    // Reading failed: the gateway must not take the chunks sent so far for the whole file.
     call.context().TryCancel();
     writer->Finish();
     throw;

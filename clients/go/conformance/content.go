@@ -12,7 +12,7 @@ import (
 
 type contentSpec map[string]any
 
-// contents makes parts as a user would, with the functions of the library.
+// contents returns the parts of a message, created by the public functions.
 func contents(specs []contentSpec, uploaded string) ([]*dashgatev1.Content, error) {
 	var parts []*dashgatev1.Content
 	for _, spec := range specs {
@@ -25,7 +25,7 @@ func contents(specs []contentSpec, uploaded string) ([]*dashgatev1.Content, erro
 	return parts, nil
 }
 
-// media is one kind of medium.
+// media has the functions for one kind of media.
 type media struct {
 	file  func(string, ...dashgate.MediaOption) (*dashgatev1.Content, error)
 	bytes func([]byte, ...dashgate.MediaOption) *dashgatev1.Content

@@ -1,4 +1,4 @@
-// Command conformance plays one case of tests/conformance: a job on standard input, a result on
+// Command conformance runs one case of tests/conformance: a job on standard input, a result on
 // standard output.
 package main
 
@@ -286,7 +286,7 @@ func (p *player) sniff() error {
 	return nil
 }
 
-// question is what converse, stream, deltas and many ask.
+// question returns the conversation and the options of converse, stream, deltas and many.
 func (p *player) question() (*dashgate.Conversation, []dashgate.CallOption, error) {
 	conversation := new(dashgate.Conversation)
 	conversation.Raw = new(dashgatev1.Conversation)

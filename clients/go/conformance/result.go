@@ -71,12 +71,12 @@ type violation struct {
 	Description string `json:"description"`
 }
 
-// answered notes an answer.
+// answered records an answer or an error.
 func (p *player) answered(from *dashgate.Answer, err error) error {
 	if err != nil {
 		return err
 	}
-	told := answer{
+	result := answer{
 		Text:              from.Text(),
 		ReasoningText:     from.ReasoningText(),
 		FinishReason:      int32(from.FinishReason()),
@@ -89,25 +89,25 @@ func (p *player) answered(from *dashgate.Answer, err error) error {
 		Model:             from.Model(),
 	}
 	if name, known := dashgatev1.FinishReason_name[int32(from.FinishReason())]; known {
-		told.FinishReason = name
+		result.FinishReason = name
 	}
 	for _, call := range from.ToolCalls() {
 		plain, err := plainly(call)
 		if err != nil {
 			return err
 		}
-		told.ToolCalls = append(told.ToolCalls, plain)
+		result.ToolCalls = append(result.ToolCalls, plain)
 	}
-	if told.Usage, err = plainly(from.Usage()); err != nil {
+	if result.Usage, err = plainly(from.Usage()); err != nil {
 		return err
 	}
-	if told.Message, err = plainly(from.Message()); err != nil {
+	if result.Message, err = plainly(from.Message()); err != nil {
 		return err
 	}
-	if told.Raw, err = plainly(from.Raw); err != nil {
+	if result.Raw, err = plainly(from.Raw); err != nil {
 		return err
 	}
-	p.result.Answers = append(p.result.Answers, told)
+	p.result.Answers = append(p.result.Answers, result)
 	return nil
 }
 
@@ -147,7 +147,7 @@ func failureOf(from *dashgate.Error) (*failure, error) {
 	return failure, nil
 }
 
-// plainly gives the proto3 JSON of a message.
+// plainly returns the proto3 JSON of a message.
 func plainly(message proto.Message) (json.RawMessage, error) {
 	text, err := protojson.Marshal(message)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Command tools makes the generated code, and the module's zip as a module proxy serves it.
+// Command tools generates the code of the schema, and packs the module as a module proxy serves it.
 //
 //	tools generate PROTO FOLDER [PLUGIN...]
 //	tools zip MODULE VERSION FOLDER PROXY
@@ -39,7 +39,7 @@ func main() {
 	}
 }
 
-// generate compiles the schema and gives it to the plugins of protoc, without a protoc.
+// generate compiles the schema and runs the plugins of protoc, without protoc.
 func generate(schema, folder string, plugins []string) error {
 	sources, err := filepath.Glob(filepath.Join(schema, "dashgate", "v1", "*.proto"))
 	if err != nil {
@@ -74,7 +74,7 @@ func generate(schema, folder string, plugins []string) error {
 	return nil
 }
 
-// withImports lists the files, each after all that it imports, as plugins want them.
+// withImports returns the files, each after its imports, as plugins require.
 func withImports(files linker.Files) []*descriptorpb.FileDescriptorProto {
 	var all []*descriptorpb.FileDescriptorProto
 	var seen []string
@@ -126,7 +126,7 @@ func run(plugin string, request *pluginpb.CodeGeneratorRequest, folder string) e
 	return nil
 }
 
-// pack writes what a module proxy would serve for one version.
+// pack writes the files that a module proxy serves for one version.
 func pack(version module.Version, folder, proxy string) error {
 	path, err := module.EscapePath(version.Path)
 	if err != nil {

@@ -4,11 +4,11 @@ import io.dashgate.Conversation;
 import io.dashgate.DashgateClient;
 import java.nio.file.Path;
 
-/** Asks about a recording: {@code ask [FILE [QUESTION]]}. */
+/** Asks about an audio file: {@code ask [FILE [QUESTION]]}. */
 public final class Ask {
   private Ask() {}
 
-  /** Prints the answer, and what it used. */
+  /** Prints the answer and its usage. */
   public static void main(String[] args) {
     Path recording = Path.of(args.length > 0 ? args[0] : "../../examples/sentence-en.wav");
     String question = args.length > 1 ? args[1] : "What is said in this audio?";

@@ -14,11 +14,11 @@ import io.grpc.ManagedChannel;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
 
-/** What a program in earnest does: errors, deadlines, cancellation, names, stubs, own channels. */
+/** Shows errors, deadlines, cancellation, request ids, generated stubs and existing channels. */
 public final class Care {
   private Care() {}
 
-  /** Does it all once. */
+  /** Runs all examples. */
   public static void main(String[] args) throws InterruptedException {
     try (DashgateClient client = DashgateClient.create()) {
       errors(client);
@@ -33,11 +33,11 @@ public final class Care {
   private static void errors(DashgateClient client) {
     // region errors
     try {
-      client.converse(new Conversation("a-model-that-is-not").user("Hello"));
+      client.converse(new Conversation("no-such-model").user("Hello"));
     } catch (DashgateException e) {
       System.err.println(e.code() + " " + e.rawReason() + ": " + e.getMessage());
-      System.err.println("call " + e.requestId() + ", DashScope: " + e.upstreamCode());
-      e.retryAfter().ifPresent(wait -> System.err.println("again in " + wait));
+      System.err.println("request id " + e.requestId() + ", DashScope: " + e.upstreamCode());
+      e.retryAfter().ifPresent(wait -> System.err.println("retry in " + wait));
       e.fieldViolations().forEach(it -> System.err.println(it.getField() + it.getDescription()));
     }
     // endregion

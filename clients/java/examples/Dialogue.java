@@ -4,7 +4,7 @@ import io.dashgate.Conversation;
 import io.dashgate.DashgateClient;
 import java.nio.file.Path;
 
-/** Several turns about a recording: {@code conversation [FILE]}. */
+/** Asks about an audio file in several turns: {@code conversation [FILE]}. */
 public final class Dialogue {
   private Dialogue() {}
 

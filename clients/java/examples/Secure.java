@@ -3,7 +3,7 @@ import io.dashgate.DashgateClient;
 import io.dashgate.Tls;
 import java.nio.file.Path;
 
-/** Talks over TLS: {@code secure HOST:PORT CA CERTIFICATE KEY}, all PEM. */
+/** Connects with TLS: {@code secure HOST:PORT CA CERTIFICATE KEY}, all PEM. */
 public final class Secure {
   private Secure() {}
 
@@ -20,8 +20,8 @@ public final class Secure {
     // region secure
     Tls tls =
         Tls.create()
-            .certificateAuthority(authority) // Without: the system's roots.
-            .clientCertificate(certificate, key); // For a gateway that asks who you are.
+            .certificateAuthority(authority) // Default: the system's.
+            .clientCertificate(certificate, key); // For mutual TLS.
     try (DashgateClient client = DashgateClient.builder().target(address).tls(tls).build()) {
       System.out.println(client.converse(new Conversation("qwen3.6-plus").user("Hello")).text());
     }

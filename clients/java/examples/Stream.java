@@ -7,11 +7,11 @@ import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.ErrorReason;
 import java.util.concurrent.CompletableFuture;
 
-/** Prints an answer as a stream: {@code stream [QUESTION]}. */
+/** Prints a streamed answer: {@code stream [QUESTION]}. */
 public final class Stream {
   private Stream() {}
 
-  /** By texts, by events, and by a consumer; and a failed stream. */
+  /** Reads texts, events, and with a consumer; and handles a failed stream. */
   public static void main(String[] args) {
     String question = args.length > 0 ? args[0] : "Tell me a story.";
     Conversation conversation = new Conversation("qwen3.6-plus").user(question);
@@ -56,7 +56,7 @@ public final class Stream {
           case COMPLETED:
             System.out.println("used " + event.getCompleted().getUsage().getOutputTokens());
             break;
-          default: // Started, Heartbeat, and what a newer gateway may send.
+          default: // Started, Heartbeat, and events of newer gateways.
             break;
         }
       }

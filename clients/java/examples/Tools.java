@@ -4,7 +4,7 @@ import io.dashgate.DashgateClient;
 import io.dashgate.Tool;
 import java.util.List;
 
-/** Lets the model call a function: {@code tools [QUESTION]}. */
+/** Runs a function that the model calls: {@code tools [QUESTION]}. */
 public final class Tools {
   private Tools() {}
 

@@ -157,7 +157,7 @@ def plain(message: Any) -> Any:
     return json_format.MessageToDict(message)
 
 
-def told(answer: dashgate.Answer) -> Json:
+def answer_json(answer: dashgate.Answer) -> Json:
     number = answer.finish_reason
     names = v1.FinishReason.DESCRIPTOR.values_by_number
     return {
@@ -178,7 +178,7 @@ def told(answer: dashgate.Answer) -> Json:
 
 
 def answered(result: Json, answer: dashgate.Answer) -> None:
-    result.setdefault("answers", []).append(told(answer))
+    result.setdefault("answers", []).append(answer_json(answer))
 
 
 def failed(error: dashgate.Error) -> Json:
@@ -249,7 +249,7 @@ def stream(client: dashgate.Client, job: Job, result: Json) -> None:
 
 def many(client: dashgate.Client, job: Job, result: Json) -> None:
     def one(_: int) -> Json:
-        return told(client.stream(job.conversation(), **job.arguments()).final())
+        return answer_json(client.stream(job.conversation(), **job.arguments()).final())
 
     count = job.call["count"]
     with concurrent.futures.ThreadPoolExecutor(count) as threads:
@@ -346,7 +346,7 @@ async def async_stream(client: dashgate.AsyncClient, job: Job, result: Json) -> 
 
 async def async_many(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
     async def one() -> Json:
-        return told(await client.stream(job.conversation(), **job.arguments()).final())
+        return answer_json(await client.stream(job.conversation(), **job.arguments()).final())
 
     result["answers"] = list(await asyncio.gather(*(one() for _ in range(job.call["count"]))))
 
@@ -402,7 +402,7 @@ ASYNC_PLAYERS: dict[str, Callable[[dashgate.AsyncClient, Job, Json], Awaitable[N
     "sniff": async_sniff,
 }
 
-# What is told although it may be empty.
+# Reported even if empty.
 TOLD = {"stream": "events", "deltas": "deltas", "tools": "tool_calls"}
 
 

@@ -1,4 +1,4 @@
-"""Asks what is said in a recording."""
+"""Asks what is said in an audio file."""
 
 # region five-lines
 import dashgate

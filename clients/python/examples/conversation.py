@@ -1,4 +1,4 @@
-"""Talks about a recording in several turns: `conversation.py [RECORDING]`."""
+"""Asks about an audio file in several turns: `conversation.py [RECORDING]`."""
 
 import pathlib
 import sys

@@ -1,4 +1,4 @@
-"""Connects with TLS, with a certificate of your own, with a key: `secure.py CA CERT KEY`."""
+"""Connects with TLS, with a client certificate, with an API key: `secure.py CA CERT KEY`."""
 
 import sys
 
@@ -7,9 +7,9 @@ import dashgate
 
 def main(ca: str, certificate: str, key: str) -> None:
     # region tls
-    # The system's roots, and a key.
+    # The system's root certificates, and an API key.
     far = dashgate.Client("https://gate.example:443", api_key="...")
-    # Roots of one's own, and a certificate for a gateway that asks for one.
+    # Own root certificates, and a client certificate for mutual TLS.
     tls = dashgate.TLS(ca=ca, certificate=certificate, key=key)
     near = dashgate.Client("gate.example:50051", tls=tls)
     # A sidecar.

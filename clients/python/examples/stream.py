@@ -1,4 +1,4 @@
-"""Prints an answer as a stream, and leaves another one early: with threads, and with asyncio."""
+"""Prints a streamed answer and cancels another stream, with threads and with asyncio."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ def main() -> None:
         for text in stream.text_deltas():
             print(text, end="", flush=True)
         answer = stream.final()
-        print(f"\n{answer.usage.output_tokens} tokens out, call {answer.request_id}")
+        print(f"\n{answer.usage.output_tokens} tokens out, request id {answer.request_id}")
     # endregion
     # region failed
     with dashgate.Client() as client:

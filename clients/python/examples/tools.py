@@ -1,4 +1,4 @@
-"""Lets the model call a function; tells what an error looks like; speaks to the raw stub."""
+"""Runs a tool that the model calls, prints an error, and uses the generated stub."""
 
 import json
 
@@ -34,8 +34,8 @@ def errors() -> None:
             for wrong in error.field_violations:
                 print(f"  {wrong.field}: {wrong.description}")
             if error.retry_after is not None:
-                print(f"  call again in {error.retry_after} s")
-            print(f"  call {error.request_id}, DashScope's {error.upstream_request_id or 'none'}")
+                print(f"  retry in {error.retry_after} s")
+            print(f"  request id {error.request_id}, DashScope's {error.upstream_request_id}")
     # endregion
 
 

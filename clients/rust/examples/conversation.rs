@@ -1,4 +1,4 @@
-//! Talks about a recording in several turns: `conversation RECORDING [LARGE_RECORDING]`.
+//! Asks about an audio file in several turns: `conversation RECORDING [LARGE_RECORDING]`.
 
 use dashgate_client::{Client, Conversation, Media, audio, text};
 

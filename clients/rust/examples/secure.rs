@@ -1,4 +1,4 @@
-//! Calls a gateway with TLS and keys: `secure TARGET CA_FILE`, the key in `DASHGATE_API_KEY`.
+//! Calls a gateway with TLS and an API key: `secure TARGET CA_FILE`. The key is `DASHGATE_API_KEY`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Prints an answer as a stream: `stream [QUESTION]`.
+//! Prints a streamed answer: `stream [QUESTION]`.
 
 use std::io::Write;
 use std::time::Duration;

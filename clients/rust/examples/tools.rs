@@ -1,4 +1,5 @@
-//! Lets the model call a function, reads an error, and calls by hand: `tools [QUESTION]`.
+//! Runs a tool that the model calls, prints an error, and uses the generated client: `tools
+//! [QUESTION]`.
 
 use dashgate_client::v1::ConverseRequest;
 use dashgate_client::{Client, Conversation, Tool};
@@ -26,7 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // endregion
 
     // region errors
-    let mut wrong = Conversation::new("a-model-that-is-not-there");
+    let mut wrong = Conversation::new("no-such-model");
     wrong.user("Hello?");
     if let Err(error) = client.converse(&wrong).await {
         println!("{:?}: {}", error.reason(), error.message());
@@ -34,8 +35,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("  {}: {}", violation.field, violation.description);
         }
         match error.retry_after() {
-            Some(pause) => println!("  call again in {pause:?}"),
-            None => println!("  not again; it is call {}", error.request_id()),
+            Some(pause) => println!("  retry in {pause:?}"),
+            None => println!("  do not retry; request id {}", error.request_id()),
         }
     }
     // endregion

@@ -1,4 +1,4 @@
-//! What the model said.
+//! The answer of a model.
 
 use bytes::{Bytes, BytesMut};
 
@@ -7,10 +7,11 @@ use crate::v1::{
     content,
 };
 
-/// What the model said, whole. Of a stream, it is what all events add up to.
+/// The complete answer of a model: the response of a unary call, or the accumulated events of a
+/// stream.
 ///
-/// With `options.n` above 1 there are several answers: all of them are in [`choices`](Self::choices),
-/// and everything else speaks of the first.
+/// If `options.n` is above 1, there are several answers: all of them are in
+/// [`choices`](Self::choices), and the other methods return values of the first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     text: String,
@@ -34,27 +35,27 @@ impl Answer {
         }
     }
 
-    /// The texts of the answer, joined.
+    /// Returns the texts of the answer, joined.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The reasoning of the answer.
+    /// Returns the reasoning of the answer.
     pub fn reasoning_text(&self) -> &str {
         &self.message.reasoning_text
     }
 
-    /// The answer as a message, for [`crate::Conversation::append`].
+    /// Returns the answer as a message, for [`crate::Conversation::append`].
     pub fn message(&self) -> &Message {
         &self.message
     }
 
-    /// The tool calls of the answer.
+    /// Returns the tool calls of the answer.
     pub fn tool_calls(&self) -> &[ToolCall] {
         &self.message.tool_calls
     }
 
-    /// The bytes of the answer's audio, joined; empty if there is none.
+    /// Returns the bytes of the answer's audio, joined; empty if there is none.
     pub fn audio(&self) -> Bytes {
         let mut pieces =
             self.message
@@ -80,59 +81,59 @@ impl Answer {
         }
     }
 
-    /// Why the answer ended; unspecified for a word that this version does not know.
+    /// Returns why the answer ended; unspecified for a value that this version does not define.
     pub fn finish_reason(&self) -> FinishReason {
         self.first()
             .map_or(FinishReason::Unspecified, Choice::finish_reason)
     }
 
-    /// The finish reason as received from DashScope.
+    /// Returns the finish reason as received from DashScope.
     pub fn raw_finish_reason(&self) -> &str {
         self.first()
             .map_or("", |choice| choice.raw_finish_reason.as_str())
     }
 
-    /// What the call used, as DashScope counted.
+    /// Returns the usage of the call, as counted by DashScope.
     pub fn usage(&self) -> Option<&Usage> {
         self.raw.usage.as_ref()
     }
 
-    /// The request id, as in the gateway's log.
+    /// Returns the request id, as in the gateway's log.
     pub fn request_id(&self) -> &str {
         &self.raw.request_id
     }
 
-    /// DashScope's request id, for its support.
+    /// Returns DashScope's request id, for its support.
     pub fn upstream_request_id(&self) -> &str {
         &self.raw.upstream_request_id
     }
 
-    /// The model that answered.
+    /// Returns the model that answered, after the gateway's mapping.
     pub fn model(&self) -> &str {
         &self.raw.model
     }
 
-    /// How long it took.
+    /// Returns how long the call took, as measured by the gateway.
     pub fn timing(&self) -> Option<&Timing> {
         self.raw.timing.as_ref()
     }
 
-    /// What the caller should know about the answer, for example that audio was cut. Usually empty.
+    /// Returns the warnings, for example that audio was truncated. Usually empty.
     pub fn warnings(&self) -> &[Warning] {
         &self.raw.warnings
     }
 
-    /// All answers, in the order of their index.
+    /// Returns all answers, in the order of their index.
     pub fn choices(&self) -> &[Choice] {
         &self.raw.choices
     }
 
-    /// All of it as the gateway sent it.
+    /// Returns the response of the schema.
     pub fn raw(&self) -> &ConverseResponse {
         &self.raw
     }
 
-    /// The same, taken out.
+    /// Converts the answer into the response of the schema.
     pub fn into_raw(self) -> ConverseResponse {
         self.raw
     }

@@ -1,4 +1,4 @@
-//! One call: what is asked, on which terms, and how often.
+//! One call: its request, its settings and its attempts.
 
 use std::error::Error as _;
 use std::future::{Future, IntoFuture};
@@ -20,15 +20,15 @@ use crate::retry::Attempts;
 use crate::v1;
 use crate::v1::conversation_service_client::ConversationServiceClient;
 
-/// The answer is returned as a whole.
+/// Marker of a call that returns the complete answer.
 #[derive(Debug)]
 pub enum Whole {}
 
-/// The answer is returned as a stream.
+/// Marker of a call that returns a stream.
 #[derive(Debug)]
 pub enum Streamed {}
 
-/// A call that is made when it is awaited.
+/// A call that is sent when it is awaited.
 ///
 /// ```no_run
 /// # async fn ask(client: dashgate_client::Client) -> Result<(), dashgate_client::Error> {
@@ -68,26 +68,26 @@ impl<Kind> Call<Kind> {
         }
     }
 
-    /// How to answer.
+    /// Sets the generation options. Default: those of the model.
     pub fn options(mut self, options: v1::GenerationOptions) -> Self {
         self.options = Some(options);
         self
     }
 
-    /// The request id (idempotency key): a second call with the same id and content returns the same
-    /// answer and is not billed. Default: a UUID, the same for all attempts.
+    /// Sets the request id (idempotency key): a second call with the same id and content returns
+    /// the same answer and is not billed. Default: a UUID, the same for all attempts.
     pub fn request_id(mut self, id: impl Into<String>) -> Self {
         self.request_id = Some(id.into());
         self
     }
 
-    /// The deadline of this call, all attempts included.
+    /// Sets the deadline of this call, including all attempts. Default: the client's.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Sent with this call.
+    /// Adds a metadata entry to this call.
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.push((name.into(), value.into()));
         self
@@ -161,7 +161,7 @@ impl IntoFuture for Call<Streamed> {
 
 type Service = ConversationServiceClient<Channel>;
 
-/// On which terms a call is made.
+/// The settings of a call.
 struct Terms {
     client: Client,
     metadata: MetadataMap,
@@ -170,7 +170,7 @@ struct Terms {
 }
 
 impl Terms {
-    /// Sends a request until it is answered, or may not be sent any more.
+    /// Sends a request until it succeeds or must not be retried.
     async fn attempt<Message, Answered, Sending>(
         &self,
         message: Message,
@@ -221,8 +221,8 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// A line that broke before anything came is told by tonic as `CANCELLED` or `UNKNOWN`. What the
-/// gateway said has no source; what tonic made of a broken line has one.
+/// Converts the status of a connection that broke before any response: tonic reports it as
+/// `CANCELLED` or `UNKNOWN`. A status of the gateway has no source; one of a broken connection has.
 fn of_the_line(status: Status) -> Status {
     let is_vague = matches!(status.code(), Code::Cancelled | Code::Unknown);
     if is_vague && status.source().is_some() && !is_of_the_clock(&status) {
@@ -231,7 +231,8 @@ fn of_the_line(status: Status) -> Status {
     status
 }
 
-/// tonic says `CANCELLED` when its own clock of the deadline is the first to strike.
+/// Converts a status to an error. tonic reports `CANCELLED` when its own timer of the deadline
+/// expires first.
 pub(crate) fn failed(status: Status, deadline: Option<Instant>, request_id: &str) -> Error {
     let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
     let is_late = is_late && status.code() == Code::Cancelled;

@@ -1,4 +1,4 @@
-//! The handle by which a gateway is reached.
+//! The client of a gateway.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -19,18 +19,18 @@ use crate::v1::media_service_client::MediaServiceClient;
 use crate::{Conversation, v1};
 
 const DEFAULT_TARGET: &str = "127.0.0.1:50051";
-/// As long as DashScope works on one call.
+/// The longest time that DashScope takes for one call.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 /// Four heartbeats of the gateway.
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The strictest servers allow a ping in 5 minutes.
+/// The strictest servers allow one ping in 5 minutes.
 const KEEPALIVE: Duration = Duration::from_secs(360);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// The largest answer that the gateway makes.
+/// The largest response of the gateway.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// A gateway, and how it is called. Cheap to clone; all clones share one connection, which is made
-/// at the first call, on the Tokio runtime of that call.
+/// A client of a gateway. Cheap to clone; all clones share one connection, which is opened by the
+/// first call, on the Tokio runtime of that call.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -45,38 +45,39 @@ struct Inner {
 }
 
 impl Client {
-    /// The gateway at `DASHGATE_ADDR` (`127.0.0.1:50051` without it), with the key in
-    /// `DASHGATE_API_KEY` if there is one.
+    /// Creates a client of the gateway at `DASHGATE_ADDR` (default: `127.0.0.1:50051`), with the
+    /// API key in `DASHGATE_API_KEY`, if set.
     pub fn new() -> Result<Self, Error> {
         Self::builder().build()
     }
 
-    /// A client with more to say.
+    /// Returns a builder with further settings.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
 
-    /// Returns the next answer as a whole: `client.converse(&conversation).await?`.
+    /// Returns the next answer when complete: `client.converse(&conversation).await?`.
     ///
-    /// Its deadline is 10 minutes unless the client or the call has another.
+    /// The default deadline is 10 minutes.
     pub fn converse(&self, conversation: impl Into<v1::Conversation>) -> Call<Whole> {
         Call::new(self.clone(), conversation.into())
     }
 
     /// Returns the next answer as a stream: `client.stream(&conversation).await?`.
     ///
-    /// It has no deadline unless the client or the call has one.
+    /// There is no deadline by default.
     pub fn stream(&self, conversation: impl Into<v1::Conversation>) -> Call<Streamed> {
         Call::new(self.clone(), conversation.into())
     }
 
-    /// Puts a file of any size where the model can reach it: a path, bytes or a reader. The `uri`
-    /// that comes back goes into [`crate::Media::uri`].
+    /// Uploads a file of any size to DashScope's storage, from a path, bytes or a reader. Pass the
+    /// returned `uri` to [`crate::Media::uri`].
     pub fn upload(&self, model: impl Into<String>, source: impl Into<UploadSource>) -> Upload {
         Upload::new(self.clone(), model.into(), source.into())
     }
 
-    /// Converses until the model asks for no more tools. Answers and results are appended.
+    /// Runs the tools that the model calls until it returns an answer without tool calls. Answers
+    /// and results are appended to the conversation.
     pub fn run_tools<'a>(
         &self,
         conversation: &'a mut Conversation,
@@ -85,21 +86,22 @@ impl Client {
         ToolRun::new(self.clone(), conversation, tools)
     }
 
-    /// The generated client of conversations, without deadlines, keys or retries.
+    /// Returns the generated client of `ConversationService`, without default deadlines, API key or
+    /// retries.
     pub fn conversation_service(&self) -> ConversationServiceClient<Channel> {
         ConversationServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }
 
-    /// The generated client of uploads, without deadlines or keys.
+    /// Returns the generated client of `MediaService`, without default deadlines or API key.
     pub fn media_service(&self) -> MediaServiceClient<Channel> {
         MediaServiceClient::new(self.channel())
     }
 
-    /// The channel of all calls. Must be called on a Tokio runtime.
+    /// Returns the channel of all calls. Must be called on a Tokio runtime.
     pub fn channel(&self) -> Channel {
         let connect = || match &self.0.endpoint {
             Some(endpoint) => endpoint.connect_lazy(),
-            // The builder always sets one of the two, so nobody comes here.
+            // Not reached: the builder always sets one of the two.
             None => Endpoint::from_static("http://127.0.0.1:50051").connect_lazy(),
         };
         self.0.channel.get_or_init(connect).clone()
@@ -141,7 +143,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What a [`Client`] is made of. All of it may be left out.
+/// Settings of a [`Client`]. All are optional.
 #[derive(Clone, Default)]
 pub struct ClientBuilder {
     target: Option<String>,
@@ -154,23 +156,23 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// `host:port`, `http://host:port`, `https://host:port` or `unix:/path`. Without it:
-    /// `DASHGATE_ADDR`, and without that `127.0.0.1:50051`.
+    /// Sets the address: `host:port`, `http://host:port`, `https://host:port`, `dns:///host:port`
+    /// or `unix:/path`. Default: `DASHGATE_ADDR`, then `127.0.0.1:50051`.
     #[must_use]
     pub fn target(mut self, target: impl Into<String>) -> Self {
         self.target = Some(target.into());
         self
     }
 
-    /// The key that the gateway asks for. Without it: `DASHGATE_API_KEY`. It is sent over plaintext
-    /// too, which is right next to a sidecar.
+    /// Sets the API key. Default: `DASHGATE_API_KEY`. It is also sent without TLS, which is safe
+    /// only with a local sidecar.
     #[must_use]
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.api_key = Some(key.into());
         self
     }
 
-    /// TLS with these certificates, whatever the target says; an `http://` one is refused.
+    /// Enables TLS with these settings for every target; an `http://` target is then refused.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
@@ -178,7 +180,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The deadline of every call. Without it: 10 minutes for whole answers and uploads, none for
+    /// Sets the deadline of every call. Default: 10 minutes for unary calls and uploads, none for
     /// streams.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -186,21 +188,26 @@ impl ClientBuilder {
         self
     }
 
-    /// How long a stream may be silent, heartbeats included, before it fails. Without it: 60 s.
+    /// Sets how long a stream may receive nothing, not even a heartbeat, before it fails. Default:
+    /// 60 s.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout);
         self
     }
 
-    /// Sent with every call.
+    /// Adds a metadata entry to every call.
     #[must_use]
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.push((name.into(), value.into()));
         self
     }
 
-    /// The client. Nothing is connected yet.
+    /// Builds the client. It connects with the first call.
+    ///
+    /// # Errors
+    ///
+    /// The target, the key, the metadata or a certificate is invalid.
     pub fn build(self) -> Result<Client, Error> {
         let target = self.target.clone().or_else(|| variable("DASHGATE_ADDR"));
         let target = target.unwrap_or_else(|| DEFAULT_TARGET.to_owned());
@@ -308,11 +315,11 @@ impl fmt::Debug for ClientBuilder {
     }
 }
 
-/// How a target is written.
+/// The forms of a target.
 const FORMS: &str = "host:port, http://host:port, https://host:port, dns:///host:port, unix:/path";
 
-/// A target without what gRPC's other libraries put before a name that is to be resolved, as all
-/// names are here, or before one address. `None` if it asks for what is not there.
+/// Removes the scheme of gRPC's own target syntax, for a name or one address. `None` if the form is
+/// not supported.
 fn plain(target: &str) -> Option<&str> {
     let named = ["dns:///", "dns:", "ipv4:", "ipv6:"];
     let named = named.iter().find_map(|prefix| target.strip_prefix(prefix));
@@ -336,7 +343,7 @@ fn entry(name: &str, value: &str) -> Result<Entry, Error> {
     let key = name.to_ascii_lowercase();
     let key = MetadataKey::from_bytes(key.as_bytes())
         .map_err(|error| Error::caused(format!("{name:?} is no name of metadata"), error))?;
-    // The value may be a secret, so it is not told.
+    // The value may be a secret, so the error does not contain it.
     let value = value
         .parse()
         .map_err(|_| Error::of_argument(format!("the metadata {name} is not printable ASCII")))?;

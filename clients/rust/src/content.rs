@@ -9,12 +9,13 @@ use crate::sniff;
 use crate::v1::content::Kind;
 use crate::v1::{self, Content, VideoFrames};
 
-/// Plain text.
+/// Returns a text part.
 pub fn text(text: impl Into<String>) -> Content {
     Content::from(text.into())
 }
 
-/// Audio: `audio("sentence.wav")`, `audio("https://...")`, `audio(bytes)`. A file is read at once.
+/// Returns an audio part: `audio("sentence.wav")`, `audio("https://...")`, `audio(bytes)`. A file
+/// is read immediately.
 pub async fn audio(media: impl Into<Media>) -> Result<Content, Error> {
     let (source, mime_type) = media.into().read("audio").await?;
     let source = Some(match source {
@@ -28,12 +29,14 @@ pub async fn audio(media: impl Into<Media>) -> Result<Content, Error> {
     })))
 }
 
-/// An image: `image("cat.png")`, `image("https://...")`, `image(bytes)`. A file is read at once.
+/// Returns an image part: `image("cat.png")`, `image("https://...")`, `image(bytes)`. A file is
+/// read immediately.
 pub async fn image(media: impl Into<Media>) -> Result<Content, Error> {
     Ok(of(Kind::Image(picture(media.into()).await?)))
 }
 
-/// A video: `video("video.mp4")`, `video("https://...")`, `video(bytes)`. A file is read at once.
+/// Returns a video part: `video("video.mp4")`, `video("https://...")`, `video(bytes)`. A file is
+/// read immediately.
 pub async fn video(media: impl Into<Media>) -> Result<Content, Error> {
     let (source, mime_type) = media.into().read("video").await?;
     let source = Some(match source {
@@ -47,7 +50,7 @@ pub async fn video(media: impl Into<Media>) -> Result<Content, Error> {
     })))
 }
 
-/// A video as a list of frames.
+/// Returns a video part that is a list of frames.
 pub async fn video_frames<M: Into<Media>>(
     pictures: impl IntoIterator<Item = M>,
 ) -> Result<Content, Error> {
@@ -62,9 +65,10 @@ pub async fn video_frames<M: Into<Media>>(
     })))
 }
 
-/// Where a medium is: in a file, in memory, or somewhere that DashScope can fetch it from.
+/// The source of audio, an image or a video: a file, bytes, or a URI that DashScope can fetch.
 ///
-/// A string that begins with `http:`, `https:`, `oss:` or `data:` is a URI, any other one a path.
+/// A string that begins with `http:`, `https:`, `oss:` or `data:` is a URI, any other string a
+/// path.
 #[derive(Clone, Debug)]
 pub struct Media {
     place: Place,
@@ -84,7 +88,7 @@ enum Read {
 }
 
 impl Media {
-    /// A file. Its bytes are sent, its path never.
+    /// A file. Its bytes are sent; its path is not.
     pub fn path(path: impl Into<PathBuf>) -> Self {
         Self::at(Place::Path(path.into()))
     }
@@ -94,12 +98,12 @@ impl Media {
         Self::at(Place::Bytes(bytes.into()))
     }
 
-    /// `https:`, `http:`, `oss:` or `data:`. DashScope fetches it.
+    /// A URI (`https:`, `http:`, `oss:` or `data:`), which DashScope fetches.
     pub fn uri(uri: impl Into<String>) -> Self {
         Self::at(Place::Uri(uri.into()))
     }
 
-    /// What it is. Without it: told by the first bytes, then by the extension.
+    /// Sets the MIME type. Default: detected from the first bytes, then from the extension.
     #[must_use]
     pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
         self.mime_type = Some(mime_type.into());
@@ -124,8 +128,8 @@ impl Media {
                 (bytes.into(), path.to_string_lossy().into_owned())
             }
         };
-        let told = self.mime_type;
-        let mime_type = told.unwrap_or_else(|| sniff::mime_type(&bytes, &name, kind).to_owned());
+        let given = self.mime_type;
+        let mime_type = given.unwrap_or_else(|| sniff::mime_type(&bytes, &name, kind).to_owned());
         Ok((Read::Bytes(bytes), mime_type))
     }
 }
@@ -188,7 +192,7 @@ impl From<String> for Content {
 
 /// The content of a message: a string, one part, or several.
 pub trait Contents {
-    /// Its parts, in order.
+    /// Returns the parts, in order.
     fn contents(self) -> Vec<Content>;
 }
 

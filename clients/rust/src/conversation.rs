@@ -5,8 +5,8 @@ use crate::content::Contents;
 use crate::v1;
 use crate::v1::{Content, Message, Role, ToolCall, ToolChoice, ToolChoiceMode, tool_choice};
 
-/// A conversation: the messages so far, and the tools that the model may call. The gateway keeps
-/// nothing, so all of it is sent with each call.
+/// A conversation: the messages and the tools that the model may call. The gateway stores no
+/// conversations: each call sends all of it.
 ///
 /// ```
 /// use dashgate_client::{Conversation, Media, text, v1};
@@ -20,7 +20,7 @@ use crate::v1::{Content, Message, Role, ToolCall, ToolChoice, ToolChoiceMode, to
 pub struct Conversation(v1::Conversation);
 
 impl Conversation {
-    /// A conversation with this model, in which nothing was said yet.
+    /// Creates an empty conversation with this model.
     pub fn new(model: impl Into<String>) -> Self {
         Self(v1::Conversation {
             model: model.into(),
@@ -28,28 +28,29 @@ impl Conversation {
         })
     }
 
-    /// Instructions for the whole conversation.
+    /// Appends a system message: instructions for the whole conversation.
     pub fn system(&mut self, content: impl Contents) -> &mut Self {
         self.say(Role::System, content.contents())
     }
 
-    /// What the person or program asks: a string, one part, or several.
+    /// Appends a user message: a string, one part, or several.
     pub fn user(&mut self, content: impl Contents) -> &mut Self {
         self.say(Role::User, content.contents())
     }
 
-    /// What the model is taken to have said. For its real answers there is [`append`](Self::append).
+    /// Appends an assistant message, for example as a sample. For answers of the model use
+    /// [`append`](Self::append).
     pub fn assistant(&mut self, content: impl Contents) -> &mut Self {
         self.say(Role::Assistant, content.contents())
     }
 
-    /// Appends what the model answered.
+    /// Appends an answer of the model.
     pub fn append(&mut self, answer: &Answer) -> &mut Self {
         self.0.messages.push(answer.message().clone());
         self
     }
 
-    /// Appends the result of a tool that the model called.
+    /// Appends the result of a tool call.
     pub fn tool_result(&mut self, call: &ToolCall, result: impl Into<String>) -> &mut Self {
         self.0.messages.push(Message {
             role: Role::Tool.into(),
@@ -60,25 +61,25 @@ impl Conversation {
         self
     }
 
-    /// Declares a tool. [`crate::Client::run_tools`] does so by itself.
+    /// Declares a tool. [`crate::Client::run_tools`] does this itself.
     pub fn tool(&mut self, tool: impl Into<v1::Tool>) -> &mut Self {
         self.0.tools.push(tool.into());
         self
     }
 
-    /// Whether the model must, may or must not call a tool.
+    /// Sets whether the model must, may or must not call a tool.
     pub fn tool_choice(&mut self, mode: ToolChoiceMode) -> &mut Self {
         let kind = Some(tool_choice::Kind::Mode(mode.into()));
         self.0.tool_choice = Some(ToolChoice { kind });
         self
     }
 
-    /// The message that is sent.
+    /// Returns the message that is sent.
     pub fn raw(&self) -> &v1::Conversation {
         &self.0
     }
 
-    /// The same, to be changed.
+    /// Returns the message that is sent. May be modified.
     pub fn raw_mut(&mut self) -> &mut v1::Conversation {
         &mut self.0
     }

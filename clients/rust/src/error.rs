@@ -1,4 +1,4 @@
-//! Why a call failed, and what to do about it.
+//! The error of a failed call.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -17,9 +17,9 @@ pub use tonic_types::FieldViolation;
 /// The type of the detail that the gateway adds to each of its errors.
 const CALL_FAILURE: &str = "dashgate.v1.CallFailure";
 
-/// Why a call failed.
+/// The error of a failed call.
 ///
-/// [`code`](Self::code) says what to do next, [`reason`](Self::reason) what happened.
+/// [`code`](Self::code) determines how to react, [`reason`](Self::reason) is the cause.
 ///
 /// ```no_run
 /// # async fn ask(client: dashgate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -51,98 +51,99 @@ struct Inner {
 }
 
 impl Error {
-    /// The gRPC code.
+    /// Returns the gRPC code.
     pub fn code(&self) -> Code {
         self.0.status.code()
     }
 
-    /// The error message, in English. Its wording may change.
+    /// Returns the error message, in English. Its wording may change.
     pub fn message(&self) -> &str {
         self.0.status.message()
     }
 
-    /// What happened. Unspecified if the gateway did not create the error, or if its reason is
+    /// Returns the cause. Unspecified if the gateway did not create the error, or if its reason is
     /// newer than this crate: see [`raw_reason`](Self::raw_reason).
     pub fn reason(&self) -> ErrorReason {
         self.0.reason
     }
 
-    /// The reason as text, for example `UPSTREAM_RATE`. `STREAM_IDLE` and `TOOL_ROUNDS` are created
-    /// by this crate only, and have no value of [`ErrorReason`]. Empty if the gRPC library created
-    /// the error.
+    /// Returns the reason as text, for example `UPSTREAM_RATE`. `STREAM_IDLE` and `TOOL_ROUNDS` are
+    /// created by this crate only, and have no value of [`ErrorReason`]. Empty if the gRPC library
+    /// created the error.
     pub fn raw_reason(&self) -> &str {
         let info = self.0.details.error_info();
         info.map_or("", |info| info.reason.as_str())
     }
 
-    /// What the call used before it failed, as counted by DashScope; `None` if it reported nothing.
+    /// Returns the usage of the call until it failed, as counted by DashScope; `None` if it
+    /// reported nothing.
     pub fn usage(&self) -> Option<&Usage> {
         self.0.failure.as_ref()?.usage.as_ref()
     }
 
-    /// Whether a part of the answer was produced: reported by the gateway, or received by this
-    /// stream.
+    /// Returns whether a part of the answer was produced: reported by the gateway, or received by
+    /// this stream.
     pub fn output_started(&self) -> bool {
         let failure = self.0.failure.as_ref();
         self.0.output_started || failure.is_some_and(|failure| failure.output_started)
     }
 
-    /// DashScope's error code, for example `Throttling.RateQuota`.
+    /// Returns DashScope's error code, for example `Throttling.RateQuota`.
     pub fn upstream_code(&self) -> Option<&str> {
         self.text(|failure| &failure.upstream_code)
     }
 
-    /// The HTTP status of DashScope's response.
+    /// Returns the HTTP status of DashScope's response.
     pub fn upstream_http_status(&self) -> Option<u16> {
         let status = self.0.failure.as_ref()?.upstream_http_status?;
         u16::try_from(status).ok()
     }
 
-    /// DashScope's request id, for its support.
+    /// Returns DashScope's request id, for its support.
     pub fn upstream_request_id(&self) -> Option<&str> {
         self.text(|failure| &failure.upstream_request_id)
     }
 
-    /// How many requests were sent to DashScope; `None` if the gateway did not create the error.
+    /// Returns how many requests were sent to DashScope; `None` if the gateway did not create the
+    /// error.
     pub fn attempts(&self) -> Option<u32> {
         u32::try_from(self.0.failure.as_ref()?.attempts).ok()
     }
 
-    /// The model that was called, after the gateway's mapping.
+    /// Returns the model that was called, after the gateway's mapping.
     pub fn model(&self) -> Option<&str> {
         self.text(|failure| &failure.model)
     }
 
-    /// The request id, as in the gateway's log. Empty if there was no call.
+    /// Returns the request id, as in the gateway's log. Empty if there was no call.
     pub fn request_id(&self) -> &str {
-        let told = self.0.details.request_info();
-        let told = told.map(|info| info.request_id.as_str());
-        told.filter(|id| !id.is_empty())
-            .unwrap_or(&self.0.request_id)
+        let info = self.0.details.request_info();
+        let id = info.map(|info| info.request_id.as_str());
+        id.filter(|id| !id.is_empty()).unwrap_or(&self.0.request_id)
     }
 
-    /// When to retry; `None` means: do not retry.
+    /// Returns the time to wait before a retry; `None` means: do not retry.
     pub fn retry_after(&self) -> Option<Duration> {
-        let told = self.0.details.retry_info();
-        told.and_then(|info| info.retry_delay)
+        let info = self.0.details.retry_info();
+        info.and_then(|info| info.retry_delay)
             .or_else(|| match pushback(&self.0.status) {
                 Pushback::After(pause) => Some(pause),
                 Pushback::No | Pushback::Unsaid => None,
             })
     }
 
-    /// The invalid fields of the request: path and problem.
+    /// Returns the invalid fields of the request: path and problem.
     pub fn field_violations(&self) -> &[FieldViolation] {
-        let told = self.0.details.bad_request();
-        told.map_or(&[], |bad| bad.field_violations.as_slice())
+        let bad = self.0.details.bad_request();
+        bad.map_or(&[], |bad| bad.field_violations.as_slice())
     }
 
-    /// The raw status with its metadata.
+    /// Returns the raw status with its metadata.
     pub fn status(&self) -> &Status {
         &self.0.status
     }
 
-    /// The standard details of the status.
+    /// Returns the standard details of the status.
     pub fn details(&self) -> &ErrorDetails {
         &self.0.details
     }
@@ -152,7 +153,7 @@ impl Error {
         (!text.is_empty()).then_some(text)
     }
 
-    /// A call that ended with this status.
+    /// Creates the error of a call that ended with this status.
     pub(crate) fn of_call(status: Status, request_id: &str) -> Self {
         let failure = call_failure(&status);
         let reason = failure.as_ref().map(CallFailure::reason);
@@ -178,7 +179,7 @@ impl Error {
         }))
     }
 
-    /// An error that this crate detects during a call.
+    /// Creates an error that this crate detects during a call.
     pub(crate) fn of_client(code: Code, reason: &str, message: &str, request_id: &str) -> Self {
         let details = match reason {
             "" => ErrorDetails::new(),
@@ -189,7 +190,7 @@ impl Error {
         Self::with_failure(status, reason, None, request_id)
     }
 
-    /// The same error, of a stream that had received a part of the answer.
+    /// Marks the error of a stream that had received a part of the answer.
     pub(crate) fn after_output(mut self) -> Self {
         // Not shared yet: the stream has just created it.
         if let Some(inner) = Arc::get_mut(&mut self.0) {
@@ -198,12 +199,12 @@ impl Error {
         self
     }
 
-    /// An invalid argument.
+    /// Creates the error of an invalid argument.
     pub(crate) fn of_argument(message: impl Into<String>) -> Self {
         Self::of_call(Status::invalid_argument(message), "")
     }
 
-    /// An invalid argument, with the cause.
+    /// Creates the error of an invalid argument, with the cause.
     pub(crate) fn caused(
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
@@ -225,7 +226,7 @@ impl Error {
     }
 }
 
-/// The gateway's own detail of a status, if it has one that can be decoded.
+/// Returns the gateway's own detail of a status, if it can be decoded.
 fn call_failure(status: &Status) -> Option<CallFailure> {
     let status = pb::Status::decode(status.details()).ok()?;
     let is_failure = |url: &str| url.rsplit('/').next() == Some(CALL_FAILURE);
@@ -234,18 +235,18 @@ fn call_failure(status: &Status) -> Option<CallFailure> {
     CallFailure::decode(found.value.as_slice()).ok()
 }
 
-/// What a status says about a retry.
+/// The server's instruction for retries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushback {
-    /// Nothing.
+    /// No instruction.
     Unsaid,
-    /// Not at all.
+    /// Do not retry.
     No,
-    /// After this long.
+    /// Retry after this time.
     After(Duration),
 }
 
-/// What `grpc-retry-pushback-ms` says: below zero or unreadable is no.
+/// Reads `grpc-retry-pushback-ms`: negative or invalid means no retry.
 pub(crate) fn pushback(status: &Status) -> Pushback {
     let Some(value) = status.metadata().get("grpc-retry-pushback-ms") else {
         return Pushback::Unsaid;

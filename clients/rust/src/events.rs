@@ -33,7 +33,7 @@ use crate::v1::{ConverseStreamResponse, delta};
 #[derive(Debug)]
 #[must_use = "dropping it cancels the call"]
 pub struct Events {
-    /// Taken when it is over, so that nothing is held that nobody reads.
+    /// Taken when the stream has ended, so that its resources are released.
     source: Option<Streaming<ConverseStreamResponse>>,
     client: Client,
     request_id: String,
@@ -62,17 +62,21 @@ impl Events {
         }
     }
 
-    /// The next event; `None` after the last one.
+    /// Returns the next event; `None` after the last one.
     pub async fn next(&mut self) -> Option<Result<ConverseStreamResponse, Error>> {
         poll_fn(|context| self.poll_event(context)).await
     }
 
-    /// The texts of the first answer alone, empty ones left out.
+    /// Returns a stream of the text deltas of the first answer, without empty ones.
     pub fn text_deltas(&mut self) -> TextDeltas<'_> {
         TextDeltas(self)
     }
 
-    /// Reads what is left, and gives the answer that all events add up to.
+    /// Reads the remaining events and returns the complete answer.
+    ///
+    /// # Errors
+    ///
+    /// The call failed, or the stream ended before it was complete.
     pub async fn finish(mut self) -> Result<Answer, Error> {
         while let Some(event) = self.next().await {
             event?;
@@ -83,7 +87,7 @@ impl Events {
         }
     }
 
-    /// The request id of this call.
+    /// Returns the request id of this call.
     pub fn request_id(&self) -> &str {
         &self.request_id
     }
@@ -153,12 +157,12 @@ impl Stream for Events {
     }
 }
 
-/// The texts of an answer as they come: a [`Stream`] too.
+/// The text deltas of an answer: also a [`Stream`].
 #[derive(Debug)]
 pub struct TextDeltas<'a>(&'a mut Events);
 
 impl TextDeltas<'_> {
-    /// The next text; `None` after the last one.
+    /// Returns the next text delta; `None` after the last one.
     pub async fn next(&mut self) -> Option<Result<String, Error>> {
         poll_fn(|context| self.poll_text(context)).await
     }

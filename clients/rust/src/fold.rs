@@ -1,4 +1,4 @@
-//! What the events of a stream add up to.
+//! Accumulates the events of a stream into an answer.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::v1::{
 /// The MIME type of streamed audio: 16-bit little-endian mono at 24 kHz.
 const STREAMED_AUDIO: &str = "audio/pcm";
 
-/// Adds events up.
+/// Accumulates events.
 #[derive(Debug, Default)]
 pub(crate) struct Fold {
     answer: ConverseResponse,
@@ -23,7 +23,7 @@ pub(crate) struct Fold {
     has_output: bool,
 }
 
-/// One of the answers in the making.
+/// An incomplete answer.
 #[derive(Debug, Default)]
 struct Draft {
     content: Vec<Content>,
@@ -36,7 +36,7 @@ struct Draft {
     logprobs: Option<Logprobs>,
 }
 
-/// An audio part in the making.
+/// An incomplete audio part.
 #[derive(Debug, Default)]
 struct Sound {
     bytes: BytesMut,
@@ -44,17 +44,17 @@ struct Sound {
 }
 
 impl Fold {
-    /// Whether the last event has come.
+    /// Returns whether the last event was received.
     pub(crate) fn is_complete(&self) -> bool {
         self.completed.is_some()
     }
 
-    /// Whether a part of the answer has come.
+    /// Returns whether a part of the answer was received.
     pub(crate) fn has_output(&self) -> bool {
         self.has_output
     }
 
-    /// Takes the next event.
+    /// Adds the next event.
     pub(crate) fn add(&mut self, event: &ConverseStreamResponse) {
         match &event.event {
             Some(Event::Started(started)) => {
@@ -65,7 +65,7 @@ impl Fold {
             }
             Some(Event::Delta(delta)) => self.add_delta(delta),
             Some(Event::Completed(completed)) => self.completed = Some(completed.clone()),
-            // Unset is an event of a newer schema.
+            // Unset: an event of a newer schema.
             Some(Event::Heartbeat(_)) | None => {}
         }
     }
@@ -105,7 +105,7 @@ impl Fold {
         }
     }
 
-    /// The answer.
+    /// Returns the answer.
     pub(crate) fn finish(self) -> ConverseResponse {
         let Self {
             mut answer,
@@ -218,7 +218,7 @@ impl Draft {
     }
 }
 
-/// Adds keys to those that are there; a new value replaces an old one.
+/// Merges fields into a struct; a new value replaces an old one.
 fn merge(there: &mut Option<prost_types::Struct>, new: Option<&prost_types::Struct>) {
     let Some(new) = new else {
         return;

@@ -1,4 +1,5 @@
-//! Talks with DashScope's multimodal models through a [dashgate](https://github.com/dashgate/dashgate).
+//! Client for [dashgate](https://github.com/dashgate/dashgate), a gRPC gateway for DashScope's
+//! multimodal models.
 //!
 //! ```no_run
 //! # async fn ask() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,15 +15,15 @@
 //! # }
 //! ```
 //!
-//! - [`Client`] is a handle: cheap to clone, shared between tasks, connected at its first call.
-//! - [`Client::converse`] returns the whole [`Answer`], [`Client::stream`] a [stream of
-//!   events](Events), [`Client::upload`] takes a large file, and [`Client::run_tools`] lets the model
-//!   call functions.
-//! - [`text`], [`audio`], [`image`], [`video`] make the parts of a message. A file is read by the client:
-//!   its path is never sent.
-//! - [`Error`] says what to do next: its code, its reason, whether and when to call again.
+//! - [`Client`] is cheap to clone, shared between tasks, and connects with its first call.
+//! - [`Client::converse`] returns the complete [`Answer`], [`Client::stream`] a [stream of
+//! events](Events). [`Client::upload`] uploads a large file, and [`Client::run_tools`] runs
+//! functions that the model calls.
+//! - [`text`], [`audio`], [`image`], [`video`] return the parts of a message. Files are read by the
+//! client; paths are never sent.
+//! - [`Error`] has the gRPC code, the reason, and whether and when to retry.
 //! - Dropping a future or a stream cancels its call, at the gateway and at DashScope.
-//! - The messages and clients that the schema generates are in [`v1`], and nothing hides them.
+//! - The generated messages and clients of the schema are in [`v1`].
 
 mod answer;
 mod call;

@@ -1,5 +1,5 @@
-//! Whether a call that failed is made again, and when. tonic reads no service config, so this does
-//! by hand what `service-config.json` tells the gRPC libraries of other languages.
+//! Whether and when a failed call is retried. tonic does not read service configs, so this
+//! implements `clients/service-config.json`.
 
 use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,16 +13,17 @@ pub(crate) const MAX_ATTEMPTS: u32 = 4;
 pub(crate) const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
 pub(crate) const MAX_BACKOFF: Duration = Duration::from_secs(10);
 pub(crate) const BACKOFF_MULTIPLIER: u32 = 2;
-/// Clients that failed together must not come back together: each pause is up to a fifth shorter or
-/// longer, as the other gRPC libraries have it.
+/// Clients that failed at the same time must not retry at the same time: each delay is up to a
+/// fifth shorter or longer, as in other gRPC libraries.
 const JITTER: f64 = 0.2;
 
-/// The credit of a client for retries, in thousandths: a server that fails everybody is left alone.
+/// The retry budget of a client, in thousandths, as gRPC's retry throttling: a server that fails
+/// most calls gets no retries.
 pub(crate) const MAX_TOKENS: u32 = 10_000;
 const TOKENS_OF_A_FAULT: u32 = 1_000;
 pub(crate) const TOKENS_OF_A_SUCCESS: u32 = 100;
 
-/// The credit that all calls of a client share.
+/// The retry budget that all calls of a client share.
 #[derive(Clone, Debug)]
 pub(crate) struct Credit(Arc<Mutex<u32>>);
 
@@ -31,13 +32,13 @@ impl Credit {
         Self(Arc::new(Mutex::new(MAX_TOKENS)))
     }
 
-    /// A call succeeded.
+    /// Records a successful call.
     pub(crate) fn earn(&self) {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *tokens = (*tokens + TOKENS_OF_A_SUCCESS).min(MAX_TOKENS);
     }
 
-    /// A call failed; whether there is enough left to repeat it.
+    /// Records a failed call; returns whether the budget allows a retry.
     fn spend(&self) -> bool {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *tokens = tokens.saturating_sub(TOKENS_OF_A_FAULT);
@@ -62,10 +63,11 @@ impl Attempts {
         }
     }
 
-    /// How long to wait before the next attempt; `None` if there is none. Only for a call of whose
-    /// answer nothing has come.
+    /// Returns the delay before the next attempt; `None` if there is none. Only for calls of whose
+    /// answer nothing was received.
     pub(crate) fn next(&mut self, status: &Status, credit: &Credit) -> Option<Duration> {
-        // No program has seen it, so it is no attempt; but only once, or it could go on for ever.
+        // The server did not process it, so it does not count as an attempt; only once, to bound
+        // it.
         if !self.was_refused && is_refused(status) {
             self.was_refused = true;
             return Some(Duration::ZERO);
@@ -89,8 +91,8 @@ impl Attempts {
     }
 }
 
-/// Whether HTTP/2 says that the request was not looked at: more calls than the connection may hold
-/// were made before the server could say how many that are.
+/// Returns whether HTTP/2 reports that the request was not processed: more streams were opened than
+/// the connection allows before the server's SETTINGS frame arrived.
 fn is_refused(status: &Status) -> bool {
     let mut cause: Option<&(dyn StdError + 'static)> = status.source();
     while let Some(error) = cause {

@@ -1,10 +1,10 @@
-//! What kind of medium a file is, by its first bytes, then by its name.
+//! Detects MIME types from the first bytes, then from the name.
 
-/// The most bytes that a rule looks at.
+/// The most bytes that a rule examines.
 pub(crate) const LONGEST: usize = 400;
 
-/// What must stand where, and the types that it then is: `OFFSET:HEX`, `OFFSET-LAST:HEX` for bytes
-/// that begin in a range, `OFFSET:HEX/MASK`. No type means that the bytes tell nothing.
+/// Conditions and the types that they imply: `OFFSET:HEX`, `OFFSET-LAST:HEX` for bytes that begin
+/// in a range, `OFFSET:HEX/MASK`. No type: the bytes do not determine it.
 const RULES: [(&str, &str); 75] = [
     ("0:52494646 8:57415645", "audio/wav"),
     ("0:52494658 8:57415645", "audio/wav"),
@@ -150,8 +150,8 @@ const EXTENSIONS: [(&str, &str); 61] = [
     ("ogv", "video/ogg audio/ogg"),
 ];
 
-/// The MIME type of a medium for a part of this kind (`audio`, `image`, `video`, or empty); empty if
-/// nothing tells it, and then the gateway finds out.
+/// Returns the MIME type of media for a part of this kind (`audio`, `image`, `video`, or empty);
+/// empty if it is not detected, and then the gateway detects it.
 pub(crate) fn mime_type(start: &[u8], name: &str, kind: &str) -> &'static str {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     let named = EXTENSIONS

@@ -1,10 +1,10 @@
-//! Which gateway is trusted, and as whom the client comes.
+//! TLS settings.
 
 use std::fmt;
 
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-/// Which gateway is trusted, and as whom the client comes. All is PEM.
+/// TLS settings. Certificates and keys are PEM.
 ///
 /// ```no_run
 /// # fn build() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,19 +26,20 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// The system's roots, no client certificate, the target's own name.
+    /// Creates settings with the system's root certificates, no client certificate, and the host
+    /// name of the target.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Trusts these certificates instead of the system's roots.
+    /// Trusts these CA certificates instead of the system's roots.
     #[must_use]
     pub fn ca_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.ca = Some(pem.into());
         self
     }
 
-    /// Shows this certificate to a gateway that asks for one.
+    /// Sets the client certificate and its key, for mutual TLS.
     #[must_use]
     pub fn client_certificate(
         mut self,
@@ -49,7 +50,7 @@ impl Tls {
         self
     }
 
-    /// Expects a certificate of this name, whatever the target is called.
+    /// Sets the server name to verify instead of the target's host.
     #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());

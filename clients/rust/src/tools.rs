@@ -1,4 +1,4 @@
-//! Functions that the model may call, and the loop in which it does.
+//! Functions that the model may call, and the loop that runs them.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -40,18 +40,17 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// A function, and what the model is told of it: `parameters` is the JSON Schema of its
-    /// arguments, as JSON text. It is given the arguments as the model wrote them, which need not be
-    /// valid JSON.
-    pub fn new<Run, Told, Wrong>(
+    /// Creates a tool. `parameters` is the JSON Schema of its arguments, as JSON text. The function
+    /// receives the arguments as the model wrote them, which may be invalid JSON.
+    pub fn new<Run, Returned, Wrong>(
         name: impl Into<String>,
         description: impl Into<String>,
         parameters: impl Into<String>,
         function: Run,
     ) -> Self
     where
-        Run: Fn(String) -> Told + Send + Sync + 'static,
-        Told: Future<Output = Result<String, Wrong>> + Send + 'static,
+        Run: Fn(String) -> Returned + Send + Sync + 'static,
+        Returned: Future<Output = Result<String, Wrong>> + Send + 'static,
         Wrong: Into<Fault>,
     {
         Self {
@@ -61,13 +60,13 @@ impl Tool {
                 parameters: parameters.into(),
             },
             function: Box::new(move |arguments| {
-                let told = function(arguments);
-                Box::pin(async move { told.await.map_err(Into::into) })
+                let returned = function(arguments);
+                Box::pin(async move { returned.await.map_err(Into::into) })
             }),
         }
     }
 
-    /// What the model calls it.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.declaration.name
     }
@@ -95,13 +94,14 @@ impl From<v1::FunctionTool> for v1::Tool {
     }
 }
 
-/// Why a loop of tools ended without an answer.
+/// The error of a tool loop.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ToolError {
-    /// A call of the model failed, or the model asked once more than it may: `TOOL_ROUNDS`.
+    /// A call of the model failed, or the model called tools in more rounds than allowed:
+    /// `TOOL_ROUNDS`.
     Call(Error),
-    /// A tool failed: its own error, as it was.
+    /// A tool failed: its own error, unchanged.
     Tool(Box<dyn StdError + Send + Sync>),
 }
 
@@ -129,7 +129,7 @@ impl From<Error> for ToolError {
     }
 }
 
-/// A loop of tools that runs when it is awaited.
+/// A tool loop that runs when it is awaited.
 #[derive(Debug)]
 #[must_use = "nothing is asked until it is awaited"]
 pub struct ToolRun<'a> {
@@ -155,13 +155,13 @@ impl<'a> ToolRun<'a> {
         }
     }
 
-    /// How often the model may ask for tools. Without it: 8 times.
+    /// Sets how many rounds of tool calls are allowed. Default: 8.
     pub fn max_rounds(mut self, rounds: usize) -> Self {
         self.max_rounds = rounds;
         self
     }
 
-    /// How to answer.
+    /// Sets the generation options. Default: those of the model.
     pub fn options(mut self, options: v1::GenerationOptions) -> Self {
         self.options = options;
         self
@@ -211,19 +211,20 @@ impl<'a> IntoFuture for ToolRun<'a> {
     }
 }
 
-/// The name is the model's, which may write anything.
+/// Returns the result of a call of an unknown tool. The name is escaped, because the model may
+/// write any text.
 fn missing(name: &str) -> String {
-    let mut told = String::from(r#"{"error":"there is no tool "#);
+    let mut json = String::from(r#"{"error":"there is no tool "#);
     for letter in name.chars() {
         match letter {
-            '"' | '\\' => told.extend(['\\', letter]),
+            '"' | '\\' => json.extend(['\\', letter]),
             letter if letter.is_control() => {
-                told.push_str(&format!("\\u{:04x}", u32::from(letter)));
+                json.push_str(&format!("\\u{:04x}", u32::from(letter)));
             }
-            letter => told.push(letter),
+            letter => json.push(letter),
         }
     }
-    told + r#""}"#
+    json + r#""}"#
 }
 
 #[cfg(test)]
@@ -231,10 +232,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tool_that_is_not_there_is_told_as_json() {
+    fn an_unknown_tool_is_reported_as_json() {
         assert_eq!(missing("f"), r#"{"error":"there is no tool f"}"#);
         let odd = "a\"b\\c\nd\u{85}天";
-        let told: serde_json::Value = serde_json::from_str(&missing(odd)).unwrap();
-        assert_eq!(told["error"], format!("there is no tool {odd}"));
+        let result: serde_json::Value = serde_json::from_str(&missing(odd)).unwrap();
+        assert_eq!(result["error"], format!("there is no tool {odd}"));
     }
 }

@@ -1,4 +1,4 @@
-//! Large files, on their way to where the model can reach them.
+//! Uploads of large files to DashScope's storage.
 
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -24,10 +24,10 @@ use crate::v1::upload_media_request::Payload;
 use crate::v1::{MediaDescription, UploadMediaRequest, UploadMediaResponse};
 
 const CHUNK_BYTES: usize = 256 * 1024;
-/// One chunk is on its way while the next is read.
+/// One chunk is sent while the next is read.
 const CHUNKS_AHEAD: usize = 1;
 
-/// What is uploaded: a path, bytes, or a reader.
+/// The source of an upload: a path, bytes, or a reader.
 pub struct UploadSource(Place);
 
 enum Place {
@@ -37,7 +37,7 @@ enum Place {
 }
 
 impl UploadSource {
-    /// Whatever can be read; its length is not known before its end.
+    /// A reader, whose length is not known before its end.
     pub fn reader(reader: impl AsyncRead + Send + 'static) -> Self {
         Self(Place::Reader(Box::pin(reader)))
     }
@@ -89,7 +89,7 @@ impl From<Vec<u8>> for UploadSource {
     }
 }
 
-/// An upload that is made when it is awaited. It is never repeated by itself.
+/// An upload that is sent when it is awaited. It is not retried.
 ///
 /// ```no_run
 /// # async fn ask(client: dashgate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -125,25 +125,25 @@ impl Upload {
         }
     }
 
-    /// What it is. Without it: told by the first bytes, then by the extension.
+    /// Sets the MIME type. Default: detected from the first bytes, then from the extension.
     pub fn mime_type(mut self, mime_type: impl Into<String>) -> Self {
         self.description.mime_type = mime_type.into();
         self
     }
 
-    /// The file's name, for its extension. Without it: the last part of the path.
+    /// Sets the file's name, for its extension. Default: the last part of the path.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.description.name = name.into();
         self
     }
 
-    /// The deadline. Without it: the client's, or 10 minutes.
+    /// Sets the deadline. Default: the client's, or 10 minutes.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Sent with this upload.
+    /// Adds a metadata entry to this upload.
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.push((name.into(), value.into()));
         self
@@ -177,8 +177,8 @@ impl IntoFuture for Upload {
 
 type Answered = Result<Response<UploadMediaResponse>, Status>;
 
-/// Calls and feeds at the same time. A fault in reading drops the call, which cancels it: an upload
-/// that only ended early would be taken for a whole one.
+/// Sends the call and its chunks concurrently. An error of the reader drops the call, which cancels
+/// it: an upload that only ended early would be taken for a complete one.
 async fn both(
     mut calling: Pin<&mut impl Future<Output = Answered>>,
     mut feeding: Pin<&mut impl Future<Output = Result<(), Error>>>,
@@ -232,7 +232,7 @@ async fn feed(
         let message = UploadMediaRequest {
             payload: Some(payload),
         };
-        // Nobody takes it when the gateway has answered already; its answer says why.
+        // The receiver is closed if the gateway has already responded; its response has the reason.
         if sender.send(message).await.is_err() || chunk.is_empty() {
             return Ok(());
         }
@@ -241,7 +241,7 @@ async fn feed(
     }
 }
 
-/// The next bytes, as many as a chunk holds; none at the end.
+/// Reads the next chunk; empty at the end.
 async fn next_chunk(reader: &mut Pin<Box<dyn AsyncRead + Send>>) -> Result<Bytes, Error> {
     let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
     let mut rest = reader.take(CHUNK_BYTES as u64);

@@ -1,7 +1,7 @@
-//! What the schema generates: all messages, and the clients of both services.
+//! The generated messages and service clients of the schema.
 //!
 //! [`conversation_service_client::ConversationServiceClient`] and
-//! [`media_service_client::MediaServiceClient`] take the channel that [`crate::Client::channel`] gives.
+//! [`media_service_client::MediaServiceClient`] take the channel of [`crate::Client::channel`].
 
 #![allow(
     clippy::all,

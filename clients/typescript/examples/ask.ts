@@ -1,4 +1,4 @@
-// Asks about a recording, and prints the answer. It needs nothing but `dashgate serve`.
+// Asks about an audio file, and prints the answer. It requires only `dashgate serve`.
 
 // region five-lines
 import { audio, Client, Conversation } from "dashgate";

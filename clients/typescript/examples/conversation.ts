@@ -1,7 +1,7 @@
-// A conversation of several turns about a recording: `conversation [FILE]`.
-import { argv } from "node:process";
+// A conversation of several turns about an audio file: `conversation [FILE]`.
 
 // region conversation
+import { argv } from "node:process";
 import { audio, Client, Conversation, DashgateError } from "dashgate";
 
 using client = new Client();
@@ -11,7 +11,7 @@ conversation.user(await audio(path), "What is said in this audio?");
 const first = await client.converse(conversation);
 console.log(first.text);
 
-conversation.append(first).user("And who could have said it?");
+conversation.append(first).user("And who says it?");
 const second = await client.converse(conversation, { options: { temperature: 0.2 } });
 console.log(second.text);
 // endregion
@@ -30,6 +30,6 @@ try {
   await client.converse(new Conversation("no-such-model").user("Hello"));
 } catch (error) {
   if (!(error instanceof DashgateError)) throw error;
-  console.log(`${error.code} ${error.rawReason}: ${error.message} (call ${error.requestId})`);
+  console.log(`${error.code} ${error.rawReason}: ${error.message} (request id ${error.requestId})`);
 }
 // endregion

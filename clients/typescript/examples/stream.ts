@@ -1,7 +1,7 @@
-// Prints an answer as a stream: `stream [QUESTION]`.
+// Prints a streamed answer: `stream [QUESTION]`.
 import { Client, Conversation, DashgateError, ErrorReason } from "dashgate";
 
-const question = process.argv[2] ?? "Tell me about the harbour at night.";
+const question = process.argv[2] ?? "Tell me a short story.";
 using client = new Client();
 const conversation = new Conversation("qwen-audio-turbo").user(question);
 

@@ -1,4 +1,4 @@
-// Lets the model call a function: `tools [QUESTION]`.
+// Runs a function that the model calls: `tools [QUESTION]`.
 
 // region tools
 import { Client, Conversation, type Tool } from "dashgate";

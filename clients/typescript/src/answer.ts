@@ -1,5 +1,5 @@
 /**
- * An answer, whole: what most callers ask of it, and the message that it came in.
+ * The answer of a model.
  */
 import type {
   Choice,
@@ -12,9 +12,9 @@ import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 import type { Usage } from "./gen/dashgate/v1/usage_pb.js";
 import type { Warning } from "./gen/dashgate/v1/warning_pb.js";
 
-/** What the model answered. Where there are several choices, the first is meant: the one of index 0. */
+/** The complete answer of a model. Properties are values of the first choice: that of index 0. */
 export class Answer {
-  /** The message as it came; that of a stream is put together from its events. */
+  /** The response of the schema; that of a stream is accumulated from its events. */
   readonly raw: ConverseResponse;
   readonly #first: Choice | undefined;
 
@@ -23,12 +23,12 @@ export class Answer {
     this.#first = raw.choices.find((choice) => choice.index === 0);
   }
 
-  /** All answers: one, unless `options.n` asked for more. */
+  /** All choices: one, unless `options.n` is above 1. */
   get choices(): readonly Choice[] {
     return this.raw.choices;
   }
 
-  /** The answer as a message, to be appended to the conversation. */
+  /** The answer as a message, for `Conversation.append`. */
   get message(): Message | undefined {
     return this.#first?.message;
   }
@@ -64,22 +64,22 @@ export class Answer {
     return this.#first?.finishReason ?? FinishReason.UNSPECIFIED;
   }
 
-  /** The finish reason as received from DashScope, so that a new one is not lost. */
+  /** The finish reason as received from DashScope. */
   get rawFinishReason(): string {
     return this.#first?.rawFinishReason ?? "";
   }
 
-  /** What it used, as DashScope counted. */
+  /** The usage of the call, as counted by DashScope. */
   get usage(): Usage | undefined {
     return this.raw.usage;
   }
 
-  /** What the caller should know about the answer, for example that audio was cut. Usually empty. */
+  /** The warnings, for example that audio was truncated. Usually empty. */
   get warnings(): readonly Warning[] {
     return this.raw.warnings;
   }
 
-  /** The request id: yours, or the one that the client generated. */
+  /** The request id, as in the gateway's log. */
   get requestId(): string {
     return this.raw.requestId;
   }
@@ -89,18 +89,18 @@ export class Answer {
     return this.raw.upstreamRequestId;
   }
 
-  /** The model that answered, after the operator's mapping. */
+  /** The model that answered, after the gateway's mapping. */
   get model(): string {
     return this.raw.model;
   }
 
-  /** How long it took, as the gateway saw it. */
+  /** How long the call took, as measured by the gateway. */
   get timing(): Timing | undefined {
     return this.raw.timing;
   }
 }
 
-/** All pieces in one. */
+/** Joins byte arrays. */
 export function join(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
   let at = 0;

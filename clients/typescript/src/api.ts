@@ -1,5 +1,5 @@
 /**
- * What both entries offer.
+ * The exports that Node.js and browsers share.
  */
 export { Answer } from "./answer.js";
 export type { CallOptions } from "./call.js";

@@ -1,5 +1,5 @@
 /**
- * One call: its name, its deadline, and all that can end it early.
+ * One call: its request id, its deadline, and its cancellation.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 
@@ -7,25 +7,31 @@ import { DashgateError } from "./error.js";
 import type { Metadata } from "./metadata.js";
 import { Attempts, type RetryBudget } from "./retry.js";
 
-/** The deadline of a call that has one by default: longer than any model takes. */
+/** The default deadline of a unary call: longer than any model takes. */
 export const DEFAULT_TIMEOUT_MS = 600_000;
 
-/** `grpc-timeout` has at most eight digits: a good day. A longer deadline is cut to this. */
+/** `grpc-timeout` has at most eight digits: about a day. Longer deadlines are reduced to this. */
 const MAX_TIMEOUT_MS = 99_999_999;
 
-/** What each call may be given. */
+/** Options of a call. */
 export interface CallOptions {
-  /** The request id (idempotency key): a second call with it gets the same answer. Default: a UUID. */
+  /**
+   * The request id (idempotency key): a second call with the same id and content returns the same
+   * answer and is not billed. Default: a UUID, the same for all attempts.
+   */
   readonly requestId?: string | undefined;
-  /** The deadline of the whole call, retries included. `Infinity` for none. */
+  /**
+   * The deadline of the whole call in milliseconds, including retries; `Infinity` for none.
+   * Default: the client's.
+   */
   readonly timeoutMs?: number | undefined;
-  /** Sent with this call, beside the client's; here wins where both have a name. */
+  /** Metadata of this call; entries replace the client's of the same name. */
   readonly metadata?: Metadata | undefined;
   /** Cancels the call, which then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A call under way. Whoever makes one must `end` it. */
+/** A call in progress. Its creator must call `end`. */
 export class Call {
   readonly requestId: string;
   readonly #controller = new AbortController();
@@ -46,39 +52,39 @@ export class Call {
     this.#follow(options.signal);
   }
 
-  /** Aborted when the call is over for whatever reason. */
+  /** Aborted when the call is over for any reason. */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  /** What is left of the deadline, for `grpc-timeout`. */
+  /** The rest of the deadline, for `grpc-timeout`. */
   get timeoutMs(): number | undefined {
     const left = this.#deadline && Math.ceil(this.#deadline - performance.now());
     return left && Math.max(left, 1);
   }
 
-  /** Ends the call at once, on both sides. The first reason holds. */
+  /** Cancels the call. The first reason is kept. */
   stop(reason: unknown): void {
     this.#failure ??= { reason };
-    // Only this code makes the connection say CANCEL, and not that something broke.
+    // Only this code makes the transport send RST_STREAM with CANCEL.
     this.#controller.abort(new ConnectError("the call was stopped", Code.Canceled));
   }
 
-  /** Throws if the call was stopped. */
+  /** Throws if the call was cancelled. */
   check(): void {
     if (this.#failure !== undefined) {
       throw this.#failure.reason;
     }
   }
 
-  /** What to throw for something that was thrown: why the call was stopped goes before it. */
+  /** The error to throw for a caught value; the reason of a cancellation takes precedence. */
   failure(thrown: unknown): unknown {
     return this.#failure === undefined
       ? DashgateError.from(thrown, this.requestId)
       : this.#failure.reason;
   }
 
-  /** Runs a timer until the call ends or the result is called. */
+  /** Runs a timer until the call ends or the returned function is called. */
   timer(ms: number, ring: () => void): () => void {
     const timer = setTimeout(ring, ms);
     const stop = () => {
@@ -89,7 +95,7 @@ export class Call {
     return stop;
   }
 
-  /** Does it, and does it again as the policy allows. */
+  /** Runs attempts as the retry policy allows. */
   async attempt<T>(budget: RetryBudget, once: () => Promise<T>): Promise<T> {
     const attempts = new Attempts(budget);
     for (;;) {
@@ -110,12 +116,12 @@ export class Call {
     }
   }
 
-  /** Does something when the call ends. */
+  /** Registers a function to call when the call ends. */
   onEnd(release: () => void): void {
     this.#release.add(release);
   }
 
-  /** Lets go of timers and signals. What still runs for the call is cancelled. */
+  /** Releases timers and signals, and cancels what is still running. */
   end(): void {
     for (const release of this.#release) {
       release();
@@ -138,7 +144,7 @@ export class Call {
     }
   }
 
-  /** Waits, unless the call is stopped before. */
+  /** Waits, unless the call is cancelled before. */
   async #sleep(ms: number): Promise<void> {
     const { promise, wake } = alarm();
     const stop = this.timer(ms, wake);
@@ -165,8 +171,8 @@ function alarm(): { promise: Promise<void>; wake: () => void } {
 }
 
 /**
- * Who follows which signal. A signal has one listener, however many calls share it: with one each, the
- * platform would take a busy client for a leak and warn.
+ * The calls that follow a signal. A signal has one listener, however many calls share it: with one
+ * for each call, the platform would warn of a leak.
  */
 const FOLLOWERS = new WeakMap<AbortSignal, Set<() => void>>();
 
@@ -187,7 +193,7 @@ function follow(signal: AbortSignal, cancel: () => void): () => void {
   };
 }
 
-/** A timeout as it was given, if it is one. */
+/** Returns a timeout after a check. */
 export function checkedTimeout(name: string, ms: number | undefined): number | undefined {
   if (ms !== undefined && !(ms > 0)) {
     throw new TypeError(`${name}: a number of milliseconds above 0, not ${ms}`);
@@ -195,7 +201,7 @@ export function checkedTimeout(name: string, ms: number | undefined): number | u
   return ms;
 }
 
-/** `crypto.randomUUID` is not there on pages that came over plain HTTP. */
+/** `crypto.randomUUID` is not available on pages loaded over plain HTTP. */
 function uuid(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;

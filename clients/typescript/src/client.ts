@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 /**
- * What the clients of both entries have in common: all but how the gateway is reached.
+ * The common part of the clients for Node.js and browsers: everything except the transport.
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { clone, create } from "@bufbuild/protobuf";
@@ -25,40 +25,46 @@ import { RetryBudget } from "./retry.js";
 import { AnswerStream } from "./stream.js";
 import { DEFAULT_MAX_ROUNDS, runToolLoop, type Tool } from "./tools.js";
 
-/** Four heartbeats of the gateway: what is silent for longer is dead. */
+/** Four heartbeats of the gateway. */
 const DEFAULT_IDLE_TIMEOUT_MS = 60_000;
 
-/** How a client calls. */
+/** Settings of a client. */
 export interface ClientSettings {
-  /** Sent as `authorization: Bearer KEY`, over plaintext too. */
+  /** The API key, sent as `authorization: Bearer KEY`, also without TLS. */
   readonly apiKey?: string | undefined;
   /**
-   * The deadline of each call. Default: 10 minutes for a call that answers at once, none for a stream.
+   * The deadline of each call in milliseconds. Default: 10 minutes for unary calls, none for
+   * streams.
    */
   readonly timeoutMs?: number | undefined;
-  /** A stream on which nothing comes for this long is given up. Default: 60 seconds. */
+  /**
+   * A stream that receives nothing for this long, not even a heartbeat, fails. Default: 60 seconds.
+   */
   readonly idleTimeoutMs?: number | undefined;
-  /** Sent with every call. */
+  /** Metadata of every call. */
   readonly metadata?: Metadata | undefined;
 }
 
 /** Options of a call. */
 export interface ConverseOptions extends CallOptions {
-  /** How to answer, for example `{ temperature: 0.2 }`. Default: as the model does. */
+  /** The generation options, for example `{ temperature: 0.2 }`. Default: those of the model. */
   readonly options?: MessageInitShape<typeof GenerationOptionsSchema> | undefined;
 }
 
-/** How to run tools. */
+/** Options of `runTools`. */
 export interface ToolsOptions extends Omit<ConverseOptions, "requestId"> {
-  /** How often tools are run before the model must have answered. Default: 8. */
+  /** The maximum number of rounds of tool calls. Default: 8. */
   readonly maxRounds?: number | undefined;
 }
 
 /** The calls, over any transport. */
 export class BaseClient implements Disposable {
-  /** ConversationService as it was generated, with this client's key and metadata; without retries. */
+  /**
+   * The generated client of ConversationService, with this client's key and metadata; without
+   * retries.
+   */
   readonly conversations: RawClient<typeof ConversationService>;
-  /** MediaService as it was generated. */
+  /** The generated client of MediaService, with this client's key and metadata. */
   readonly media: RawClient<typeof MediaService>;
   readonly #transport: Transport;
   readonly #timeoutMs: number | undefined;
@@ -86,7 +92,7 @@ export class BaseClient implements Disposable {
     this.#shut = shut;
   }
 
-  /** Returns the next answer as a whole. */
+  /** Returns the next answer when complete. Throws a `DashgateError` if the call failed. */
   async converse(
     conversation: Conversation | RawConversation,
     options: ConverseOptions = {},
@@ -103,7 +109,10 @@ export class BaseClient implements Disposable {
     });
   }
 
-  /** Returns the next answer as a stream. */
+  /**
+   * Returns the next answer as a stream, which starts the call when it is read. There is no
+   * deadline by default.
+   */
   stream(
     conversation: Conversation | RawConversation,
     options: ConverseOptions = {},
@@ -128,8 +137,9 @@ export class BaseClient implements Disposable {
   }
 
   /**
-   * Declares the tools and asks; runs what the model calls, in order, tells it the results and asks
-   * again, until it calls nothing more. All messages are appended to the conversation.
+   * Declares the tools and runs those that the model calls, in order, until it returns an answer
+   * without tool calls. All messages are appended to the conversation. Errors of a tool are thrown
+   * unchanged.
    */
   async runTools(
     conversation: Conversation,
@@ -140,7 +150,10 @@ export class BaseClient implements Disposable {
     return runToolLoop(conversation, tools, maxRounds, () => this.converse(conversation, rest));
   }
 
-  /** Closes the connection; calls under way fail. A transport that was given stays open. */
+  /**
+   * Closes the connection; calls in progress fail. An existing transport that was passed stays
+   * open.
+   */
   close(): void {
     this.#closed = true;
     for (const call of this.#calls) {
@@ -154,7 +167,7 @@ export class BaseClient implements Disposable {
     this.close();
   }
 
-  /** Runs a call that has the deadline of a unary one. */
+  /** Runs a call with the default deadline of unary calls. */
   protected async unary<T>(options: CallOptions, run: (call: Call) => Promise<T>): Promise<T> {
     const call = this.#begin(options, this.#timeoutMs ?? DEFAULT_TIMEOUT_MS);
     try {
@@ -181,14 +194,14 @@ function closed(code: "CANCELLED" | "FAILED_PRECONDITION"): DashgateError {
   return new DashgateError("the client was closed", { code, rawReason: "CLIENT_CLOSED" });
 }
 
-/** The headers of one call. */
+/** Returns the headers of one call. */
 export function callHeaders(metadata: Metadata | undefined): Headers {
   const headers = new Headers();
   setMetadata(headers, metadata);
   return headers;
 }
 
-/** A copy: what is appended while a call runs must not change what a retry sends. */
+/** Copies the request: messages appended during a call must not change what a retry sends. */
 function requestOf(
   conversation: Conversation | RawConversation,
   { options }: ConverseOptions,
@@ -202,7 +215,7 @@ async function* only<T>(message: T): AsyncGenerator<T, void> {
   yield await Promise.resolve(message);
 }
 
-/** The same transport, with headers on every call, those of the raw clients too. */
+/** Adds headers to all calls of a transport, including those of the generated clients. */
 function withHeaders(transport: Transport, headers: Headers): Transport {
   const merged = (own: HeadersInit | undefined): Headers => {
     const all = new Headers(headers);

@@ -1,6 +1,6 @@
 /**
- * Parts of a message: what the helpers of both entries have in common. Where a path can be read, and
- * where not, is the only difference between Node.js and a browser.
+ * Parts of a message: the common part of the helpers for Node.js and browsers, which differ only in
+ * reading paths.
  */
 import { create } from "@bufbuild/protobuf";
 
@@ -10,19 +10,22 @@ import type { MediaKind } from "./sniff.js";
 import { sniff } from "./sniff.js";
 
 /**
- * Where a medium comes from: an address (`http:`, `https:`, `oss:` or `data:`, as a text or a `URL`),
- * its bytes, a `Blob` or `File`, or in Node.js a path or a `file:` URL. A path is read here, by the
- * client, and never sent.
+ * The source of audio, an image or a video: a URI (`http:`, `https:`, `oss:` or `data:`, as a
+ * string or a `URL`), bytes, a `Blob` or `File`, or in Node.js a path or a `file:` URL. Files are
+ * read by the client; paths are never sent.
  */
 export type MediaSource = string | URL | Uint8Array | ArrayBuffer | Blob;
 
-/** How to take a medium. */
+/** Options of a part. */
 export interface MediaOptions {
-  /** The MIME type, for example `audio/wav`. Default: told by the first bytes, then the extension. */
+  /**
+   * The MIME type, for example `audio/wav`. Default: detected from the first bytes, then from the
+   * extension.
+   */
   readonly mimeType?: string | undefined;
 }
 
-/** Hints for the processing of an image. */
+/** Options of an image. */
 export interface ImageOptions extends MediaOptions {
   /** The image is scaled up to at least this many pixels. */
   readonly minPixels?: number | undefined;
@@ -32,11 +35,11 @@ export interface ImageOptions extends MediaOptions {
   readonly enableRotate?: boolean | undefined;
 }
 
-/** Hints for the processing of a video. */
+/** Options of a video. */
 export interface VideoOptions extends MediaOptions {
-  /** Frames per second to look at; for a list of frames, the rate at which they were taken. */
+  /** Frames per second to sample; for a list of frames, the rate at which they were taken. */
   readonly fps?: number | undefined;
-  /** The most frames to look at. */
+  /** The maximum number of frames to sample. */
   readonly maxFrames?: number | undefined;
   /** Each frame is scaled up to at least this many pixels. */
   readonly minPixels?: number | undefined;
@@ -46,16 +49,16 @@ export interface VideoOptions extends MediaOptions {
   readonly totalPixels?: number | undefined;
 }
 
-/** What a path or a `file:` URL stands for. */
+/** The content of a path or a `file:` URL. */
 export interface OpenedFile {
   readonly data: Uint8Array;
   readonly name: string;
 }
 
-/** Reads a path, or says why there are none here. */
+/** Reads a path, or throws where there is no file system. */
 export type PathReader = (path: string | URL) => Promise<OpenedFile>;
 
-/** A part that is plain text. */
+/** Returns a text part. */
 export function text(words: string): Content {
   return create(ContentSchema, { kind: { case: "text", value: words } });
 }
@@ -101,7 +104,7 @@ interface Medium {
   source: Source;
 }
 
-/** What a message needs to know of a medium. */
+/** Returns the fields that all parts share. */
 async function medium(
   source: MediaSource,
   mimeType: string | undefined,
@@ -161,7 +164,7 @@ function isList(source: MediaSource | readonly MediaSource[]): source is readonl
 
 type Given<T> = { [Key in keyof T]?: Exclude<T[Key], undefined> };
 
-/** Without what was left undefined: a field that is there is a field that is sent. */
+/** Removes undefined fields: a field that is present is sent. */
 function given<T extends object>(hints: T): Given<T> {
   return Object.fromEntries(
     Object.entries(hints).filter(([, value]) => value !== undefined),

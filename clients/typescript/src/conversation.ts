@@ -1,5 +1,5 @@
 /**
- * A conversation as a value: the messages so far.
+ * A conversation as a value to which messages are appended.
  */
 import { clone, create } from "@bufbuild/protobuf";
 
@@ -12,13 +12,13 @@ import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 import { FunctionToolSchema, ToolChoiceSchema, ToolSchema } from "./gen/dashgate/v1/tool_pb.js";
 import { ToolChoiceMode } from "./gen/dashgate/v1/tool_pb.js";
 
-/** A function that the model may call, without the function. */
+/** The declaration of a function that the model may call. */
 export interface ToolDeclaration {
   /** Letters, digits, `_` and `-`, at most 64. */
   readonly name: string;
-  /** What it does and when to call it. */
+  /** What the function does and when to call it. */
   readonly description: string;
-  /** The JSON Schema of its arguments: a JSON text, sent byte for byte, or an object. */
+  /** The JSON Schema of the arguments: JSON text, which is sent unchanged, or an object. */
   readonly parameters?: string | Readonly<Record<string, unknown>> | undefined;
 }
 
@@ -32,14 +32,14 @@ const MODES = {
 } as const;
 
 /**
- * The messages so far, and the tools that the model may call. The gateway keeps nothing: all of it is
- * sent with each call. A text stands for `text(...)` wherever content is asked for.
+ * A conversation: the messages and the tools that the model may call. The gateway stores no
+ * conversations: each call sends all of it. A string is equivalent to `text(...)` in all methods.
  */
 export class Conversation {
-  /** The message that is sent. Change it freely. */
+  /** The message that is sent. May be modified. */
   readonly raw: RawConversation;
 
-  /** Begins a conversation with a model, and with instructions for all of it if there are any. */
+  /** Creates a conversation with a model, and optionally with a system message. */
   constructor(model: string, system?: string) {
     this.raw = create(ConversationSchema, { model });
     if (system !== undefined) {
@@ -47,29 +47,29 @@ export class Conversation {
     }
   }
 
-  /** Takes a message that exists, as it is: what is appended is appended to that message. */
+  /** Wraps an existing message, which is modified by the methods. */
   static of(raw: RawConversation): Conversation {
     const conversation = new Conversation(raw.model);
     (conversation as { raw: RawConversation }).raw = raw;
     return conversation;
   }
 
-  /** A copy: an independent conversation that starts with these messages. */
+  /** Returns an independent copy. */
   copy(): Conversation {
     return Conversation.of(clone(ConversationSchema, this.raw));
   }
 
-  /** Appends a message of the user. */
+  /** Appends a user message. */
   user(...content: (Content | string)[]): this {
     return this.#add(Role.USER, content);
   }
 
-  /** Appends a message of the assistant, as an example. */
+  /** Appends an assistant message, for example as a sample. */
   assistant(...content: (Content | string)[]): this {
     return this.#add(Role.ASSISTANT, content);
   }
 
-  /** Appends what the model said. */
+  /** Appends an answer of the model. */
   append(answer: Answer): this {
     if (answer.message !== undefined) {
       this.raw.messages.push(clone(MessageSchema, answer.message));
@@ -77,13 +77,15 @@ export class Conversation {
     return this;
   }
 
-  /** Appends what a tool gave for a call of the model. */
+  /** Appends the result of a tool call. */
   toolResult(call: ToolCall, result: string): this {
     this.#add(Role.TOOL, [result], call.id);
     return this;
   }
 
-  /** Declares a function that the model may call; one of the same name is replaced. */
+  /**
+   * Declares a function that the model may call; a declared function of the same name is replaced.
+   */
   declare(tool: ToolDeclaration): this {
     const { name, description, parameters = "" } = tool;
     const value = create(FunctionToolSchema, {
@@ -99,7 +101,7 @@ export class Conversation {
     return this;
   }
 
-  /** Says whether the model must, may or must not call a tool. */
+  /** Sets whether the model must, may or must not call a tool. */
   choose(choice: ToolChoice): this {
     this.raw.toolChoice = create(ToolChoiceSchema, {
       kind:

@@ -72,17 +72,18 @@ interface Particulars {
 }
 
 /**
- * A failed call. A call that you cancel throws the reason of your `AbortSignal` instead.
+ * The error of a failed call. A call that is cancelled with an `AbortSignal` throws the reason of
+ * the signal instead.
  *
- * `code` says what to do next, `reason` what happened; docs/errors.md of the gateway lists both.
+ * `code` determines how to react, `reason` is the cause; docs/errors.md of the gateway lists both.
  */
 export class DashgateError extends Error {
   override readonly name = "DashgateError";
   /** The name of the gRPC code. */
   readonly code: StatusCode;
   /**
-   * What happened. `ERROR_REASON_UNSPECIFIED` if the gateway did not create the error; a number
-   * without a name is a reason of a newer gateway.
+   * The cause. `ERROR_REASON_UNSPECIFIED` if the gateway did not create the error; a number without
+   * a name is a reason of a newer gateway.
    */
   readonly reason: ErrorReason;
   /**
@@ -91,7 +92,9 @@ export class DashgateError extends Error {
    * the gRPC library created the error.
    */
   readonly rawReason: string;
-  /** What the call used before it failed, as counted by DashScope; unset if it reported nothing. */
+  /**
+   * The usage of the call until it failed, as counted by DashScope; unset if it reported nothing.
+   */
   readonly usage: Usage | undefined;
   /** Whether a part of the answer was produced: reported by the gateway, or received by this stream. */
   readonly outputStarted: boolean;
@@ -147,7 +150,7 @@ export class DashgateError extends Error {
   }
 
   /**
-   * Converts what the gRPC library threw. `requestId` is the id that was sent with the call; the
+   * Converts an error of the gRPC library. `requestId` is the id that was sent with the call; the
    * gateway's takes precedence.
    */
   static from(thrown: unknown, requestId?: string): DashgateError {

@@ -1,5 +1,5 @@
 /**
- * How the events of a stream add up to an answer: the same one that a unary call would have given.
+ * Accumulates the events of a stream into the answer that a unary call would have returned.
  */
 import type { JsonObject, MessageInitShape } from "@bufbuild/protobuf";
 import { clone, create } from "@bufbuild/protobuf";
@@ -29,7 +29,7 @@ import {
 import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 import { ToolCallSchema } from "./gen/dashgate/v1/tool_pb.js";
 
-/** Takes the events of one stream in their order. */
+/** Accumulates the events of one stream, in order. */
 export class Fold {
   #started: Started | undefined;
   #completed: Completed | undefined;
@@ -37,17 +37,17 @@ export class Fold {
   #hasOutput = false;
   readonly #choices = new Map<number, ChoiceFold>();
 
-  /** Whether the last event of a complete answer has come. */
+  /** Whether the last event was received. */
   get complete(): boolean {
     return this.#completed !== undefined;
   }
 
-  /** Whether a part of the answer has come. */
+  /** Whether a part of the answer was received. */
   get hasOutput(): boolean {
     return this.#hasOutput;
   }
 
-  /** Takes the next event; one of a kind that this version does not know is skipped. */
+  /** Adds the next event; unknown events are skipped. */
   add({ event }: ConverseStreamResponse): void {
     if (event.case === "started") {
       this.#started = event.value;
@@ -62,7 +62,7 @@ export class Fold {
     }
   }
 
-  /** What the events so far add up to. */
+  /** Returns the accumulated response. */
   response(): ConverseResponse {
     const choices = [...this.#choices].sort(([one], [other]) => one - other);
     return create(ConverseResponseSchema, {
@@ -97,10 +97,10 @@ export class Fold {
   }
 }
 
-/** A piece of one choice. */
+/** A delta of one choice. */
 type Part = Exclude<Delta["part"], { case: undefined } | { case: "searchInfo" }>;
 
-/** An audio part in the making. */
+/** An incomplete audio part. */
 interface Sound {
   readonly pieces: Uint8Array[];
   file: AudioFile | undefined;
@@ -110,7 +110,7 @@ class ChoiceFold {
   end: ChoiceEnd | undefined;
   readonly #index: number;
   readonly #content: Content[] = [];
-  /** Pieces are joined once, at the end: joining each would copy a long answer over and over. */
+  /** Texts are joined once, at the end: joining each delta would copy a long answer many times. */
   readonly #words = new Map<Content, string[]>();
   readonly #reasoning: string[] = [];
   readonly #sounds: Sound[] = [];

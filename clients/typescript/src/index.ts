@@ -1,5 +1,6 @@
 /**
- * The client of dashgate for Node.js. In a browser, import `dashgate/web`.
+ * Client for dashgate, a gRPC gateway for DashScope's multimodal models, for Node.js. In a browser,
+ * import `dashgate/web`.
  *
  * ```ts
  * import { Client, Conversation, audio } from "dashgate";
@@ -10,7 +11,7 @@
  * const answer = await client.converse(conversation);
  * ```
  *
- * Numbers of 64 bits, `seed` and `sizeBytes`, are `bigint`, as in the generated messages.
+ * 64-bit numbers (`seed`, `sizeBytes`) are `bigint`, as in the generated messages.
  *
  * @module
  */

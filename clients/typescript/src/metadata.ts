@@ -1,21 +1,20 @@
 /**
- * Metadata of a call: what may be sent, and how it becomes headers.
+ * Metadata of a call: validation, and conversion to headers.
  */
 import { encodeBinaryHeader } from "@connectrpc/connect";
 
 /**
- * Metadata by name. A value is a text of printable ASCII; under a name that ends in `-bin` it is
- * bytes.
+ * Metadata by name. A value is printable ASCII; for a name that ends in `-bin` it is bytes.
  */
 export type Metadata = Readonly<Record<string, string | Uint8Array>>;
 
-/** What a header can carry unchanged. */
+/** The characters of header values. */
 const PRINTABLE = /^[\x20-\x7e]*$/;
 
-/** gRPC's names of metadata. */
+/** The syntax of names. */
 const NAME = /^[0-9a-z_.-]+$/;
 
-/** Puts the metadata among the headers, in the place of those that have the same name. */
+/** Sets the headers of metadata; existing ones of the same name are replaced. */
 export function setMetadata(headers: Headers, metadata: Metadata | undefined): void {
   for (const [given, value] of Object.entries(metadata ?? {})) {
     const name = given.toLowerCase();
@@ -35,14 +34,14 @@ export function setMetadata(headers: Headers, metadata: Metadata | undefined): v
   }
 }
 
-/** Puts the key among the headers. */
+/** Sets the header of the API key. */
 export function setApiKey(headers: Headers, apiKey: string | undefined): void {
   if (apiKey !== undefined && apiKey !== "") {
     headers.set("authorization", `Bearer ${printable("the API key", apiKey)}`);
   }
 }
 
-/** Told without the value: it may be a secret, and the platform's own error would show it. */
+/** Throws without the value, which may be a secret; the error of the platform would contain it. */
 function printable(what: string, value: string): string {
   if (!PRINTABLE.test(value)) {
     throw new TypeError(`${what} may hold printable ASCII only; is there a line end in it?`);

@@ -1,31 +1,30 @@
 /**
- * When a call is sent once more. connect has no retries of its own, so what gRPC libraries read from
- * clients/service-config.json is done here, by the same numbers.
+ * The retry policy. connect has no retries, so clients/service-config.json is implemented here.
  */
 
-/** How long to wait before the next call, in milliseconds, as gRPC servers say it. */
+/** The delay before the next attempt in milliseconds, sent by gRPC servers. */
 export const PUSHBACK_HEADER = "grpc-retry-pushback-ms";
 
-/** The retry policy of ConversationService. A test holds it equal to clients/service-config.json. */
+/** The retry policy of ConversationService. A test compares it with clients/service-config.json. */
 export const RETRY_POLICY = {
   maxAttempts: 4,
   initialBackoffMs: 500,
   maxBackoffMs: 10_000,
   backoffMultiplier: 2,
   retryableStatusCodes: ["UNAVAILABLE"] as readonly string[],
-  /** The budget that all calls of a client share. */
+  /** The retry budget that all calls of a client share. */
   throttling: { maxTokens: 10, tokenRatio: 0.1 },
 } as const;
 
-/** gRPC spreads the waits by a fifth to either side, so that clients do not come back in step. */
+/** gRPC varies delays by a fifth, so that clients do not retry at the same time. */
 const JITTER = 0.2;
 
-/** gRPC counts pushback in 32 bits with a sign. */
+/** gRPC stores the pushback in a signed 32-bit integer. */
 const MAX_PUSHBACK_MS = 0x7fffffff;
 
 /**
- * Reads the value of `grpc-retry-pushback-ms`: a wait in milliseconds, `"never"` for one that forbids
- * a retry or cannot be read, nothing for none.
+ * Parses the value of `grpc-retry-pushback-ms`: a delay in milliseconds, `"never"` if it forbids a
+ * retry or is invalid, `undefined` if there is none.
  */
 export function pushback(value: string | null): number | "never" | undefined {
   if (value === null) {
@@ -39,26 +38,25 @@ export function pushback(value: string | null): number | "never" | undefined {
 }
 
 /**
- * The budget of retries: when the gateway is down for all calls alike, repeating each of them four
- * times only keeps it down.
+ * The retry budget: if most calls fail, retries would only increase the load.
  */
 export class RetryBudget {
   #tokens: number = RETRY_POLICY.throttling.maxTokens;
 
-  /** A call that was answered earns a part of a retry. */
+  /** Records a successful call, which earns a part of a retry. */
   succeeded(): void {
     const { maxTokens, tokenRatio } = RETRY_POLICY.throttling;
     this.#tokens = Math.min(maxTokens, this.#tokens + tokenRatio);
   }
 
-  /** A call that failed costs one; says whether a retry is still allowed. */
+  /** Records a failed call; returns whether a retry is allowed. */
   failed(): boolean {
     this.#tokens = Math.max(0, this.#tokens - 1);
     return this.#tokens > RETRY_POLICY.throttling.maxTokens / 2;
   }
 }
 
-/** What a failed attempt said. */
+/** The result of a failed attempt. */
 export interface Failure {
   readonly code: string;
   readonly metadata: Headers;
@@ -69,7 +67,7 @@ export class Attempts {
   readonly #budget: RetryBudget;
   readonly #random: () => number;
   #made = 0;
-  /** Waits since the gateway last named one: its word begins the row anew. */
+  /** The number of delays since the last pushback, which restarts the backoff. */
   #waits = 0;
 
   constructor(budget: RetryBudget, random: () => number = Math.random) {
@@ -77,12 +75,12 @@ export class Attempts {
     this.#random = random;
   }
 
-  /** The call was answered. */
+  /** Records a success. */
   succeeded(): void {
     this.#budget.succeeded();
   }
 
-  /** The wait before the next attempt, in milliseconds, or nothing if there must be none. */
+  /** Returns the delay before the next attempt in milliseconds, or `undefined` for no retry. */
   failed(failure: Failure): number | undefined {
     this.#made += 1;
     const asked = pushback(failure.metadata.get(PUSHBACK_HEADER));

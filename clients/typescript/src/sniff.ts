@@ -1,9 +1,9 @@
 /**
- * How a medium's MIME type is told: by its first bytes, then by its extension, else not at all. A
- * test holds the table equal to tests/conformance/sniffing.json, which says how to read it.
+ * Detects MIME types from the first bytes, then from the extension. A test compares the table with
+ * tests/conformance/sniffing.json, which documents the format.
  */
 
-/** What must stand where, and the types that it then is; the first rule that holds decides. */
+/** Conditions and the types that they imply; the first matching rule decides. */
 export const RULES: readonly (readonly [match: string, types: string])[] = [
   ["0:52494646 8:57415645", "audio/wav"],
   ["0:52494658 8:57415645", "audio/wav"],
@@ -82,7 +82,7 @@ export const RULES: readonly (readonly [match: string, types: string])[] = [
   ["0:1f8b08", "application/gzip"],
 ];
 
-/** MIME types by the extension of a name, in small letters. */
+/** MIME types by lower-case extension. */
 export const EXTENSIONS: Readonly<Record<string, string>> = {
   wav: "audio/wav",
   wave: "audio/wav",
@@ -147,17 +147,17 @@ export const EXTENSIONS: Readonly<Record<string, string>> = {
   ogv: "video/ogg audio/ogg",
 };
 
-/** The part of a message that a medium is for; it decides between the types of a container. */
+/** The kind of part; it selects between the types of a container. */
 export type MediaKind = "audio" | "image" | "video";
 
-/** The MIME type of a medium, or an empty text if nothing tells it. */
+/** Returns the MIME type, or an empty string if it is unknown. */
 export function sniff(data: Uint8Array, name = "", kind?: MediaKind): string {
   const extension = /\.([^./\\]+)$/.exec(name)?.[1]?.toLowerCase() ?? "";
   const named = Object.hasOwn(EXTENSIONS, extension) ? (EXTENSIONS[extension] ?? "") : "";
   const part = kind ?? topLevel(named);
   const found = RULES.find(([match]) => match.split(" ").every((one) => holds(data, one)));
-  const told = found?.[1] ?? "";
-  const types = (told === "" ? named : told).split(" ");
+  const detected = found?.[1] ?? "";
+  const types = (detected === "" ? named : detected).split(" ");
   return types.find((type) => topLevel(type) === part) ?? types[0] ?? "";
 }
 
@@ -165,7 +165,7 @@ function topLevel(type: string): string {
   return type.split("/")[0] ?? "";
 }
 
-/** Whether a condition holds: `OFFSET:HEX`, `OFFSET-LAST:HEX` or `OFFSET:HEX/MASK`. */
+/** Returns whether a condition matches: `OFFSET:HEX`, `OFFSET-LAST:HEX` or `OFFSET:HEX/MASK`. */
 function holds(data: Uint8Array, condition: string): boolean {
   const [place = "", pattern = ""] = condition.split(":");
   const [first = 0, last = first] = place.split("-").map(Number);

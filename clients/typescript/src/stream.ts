@@ -10,10 +10,10 @@ import type { ConverseStreamResponse } from "./gen/dashgate/v1/conversation_serv
 import { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
 import type { RetryBudget } from "./retry.js";
 
-/** Opens the stream once; each attempt opens it anew. */
+/** Opens the stream; called once for each attempt. */
 export type Open = (call: Call) => Promise<AsyncIterable<ConverseStreamResponse>>;
 
-/** What a stream needs of its client. */
+/** The functions of the client that a stream uses. */
 export interface StreamSettings {
   readonly begin: () => Call;
   readonly open: Open;
@@ -22,12 +22,11 @@ export interface StreamSettings {
 }
 
 /**
- * The events of an answer, to be read with `for await`. The call begins with the first read. Leaving
- * the loop early cancels the call, at DashScope too; so does `cancel`, and `using` at the end of its
- * block.
+ * A streamed answer: an async iterable of events. The first read starts the call. Leaving the loop
+ * early cancels the call, also at DashScope; so do `cancel` and `using` at the end of its block.
  *
- * Read it one way: all events, or `textDeltas()`; after either, `final()` gives the whole answer.
- * `final()` alone reads everything.
+ * Read all events or `textDeltas()`; after either, `final()` returns the complete answer. `final()`
+ * alone reads everything.
  */
 export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disposable {
   readonly #settings: StreamSettings;
@@ -41,12 +40,12 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     this.#events = this.#run();
   }
 
-  /** The request id, once the call has begun. */
+  /** The request id, once the call has started. */
   get requestId(): string | undefined {
     return this.#call?.requestId;
   }
 
-  /** The events as they come. */
+  /** Iterates over the events. */
   [Symbol.asyncIterator](): AsyncIterator<ConverseStreamResponse, void> {
     return {
       next: () => this.#next(),
@@ -58,7 +57,7 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     };
   }
 
-  /** The texts of the first choice as they come, without empty ones. */
+  /** Iterates over the text deltas of the first choice, without empty ones. */
   async *textDeltas(): AsyncGenerator<string, void> {
     for await (const { event } of this) {
       if (event.case !== "delta" || event.value.choiceIndex !== 0) {
@@ -71,13 +70,13 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     }
   }
 
-  /** Reads what is left, and gives the answer that all events add up to. */
+  /** Reads the remaining events and returns the complete answer. */
   async final(): Promise<Answer> {
     while (!(await this.#next()).done);
     return new Answer(this.#fold.response());
   }
 
-  /** Cancels the call. Whoever still reads gets an `AbortError`. */
+  /** Cancels the call. Readers get an `AbortError`. */
   cancel(): void {
     const reason = new DOMException("the stream was left before its end", "AbortError");
     if (!this.#fold.complete) {
@@ -86,12 +85,12 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     this.#call?.stop(reason);
   }
 
-  /** Cancels the call if it is not over. */
+  /** Cancels the call if it has not ended. */
   [Symbol.dispose](): void {
     this.cancel();
   }
 
-  /** A stream that failed fails again, however often it is read. */
+  /** A failed stream throws the same error again. */
   async #next(): Promise<IteratorResult<ConverseStreamResponse, void>> {
     if (this.#failure !== undefined) {
       throw this.#failure.reason;
@@ -126,7 +125,7 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     }
   }
 
-  /** Until something of the answer has come, the call may be sent once more; from then on, never. */
+  /** Retries until a part of the answer was received. */
   async #begun(call: Call): Promise<{
     events: AsyncIterator<ConverseStreamResponse>;
     result: IteratorResult<ConverseStreamResponse, unknown>;
@@ -138,7 +137,7 @@ export class AnswerStream implements AsyncIterable<ConverseStreamResponse>, Disp
     });
   }
 
-  /** Waits for the next event, but not for ever: a gateway that is silent sends heartbeats. */
+  /** Waits for the next event, at most for the idle timeout. */
   async #bounded<T>(call: Call, wait: () => Promise<T>): Promise<T> {
     const { idleTimeoutMs } = this.#settings;
     if (idleTimeoutMs === Infinity) {

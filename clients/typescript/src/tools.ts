@@ -1,5 +1,5 @@
 /**
- * Tools that the model calls, and the loop that runs them.
+ * Tools and the loop that runs them.
  */
 import type { Answer } from "./answer.js";
 import type { Conversation, ToolDeclaration } from "./conversation.js";
@@ -9,16 +9,16 @@ import type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 /** A function that the model may call. */
 export interface Tool extends ToolDeclaration {
   /**
-   * Does it. `argumentsJson` is the text that the model wrote, which may be no valid JSON; what comes
-   * back is what the model is told. An error that is thrown ends the loop and reaches its caller.
+   * Runs the tool. `argumentsJson` is the text that the model wrote, which may be invalid JSON; the
+   * result is sent to the model. An error ends the loop and is thrown to its caller.
    */
   readonly run: (argumentsJson: string) => string | Promise<string>;
 }
 
-/** How often the tools are run before the loop gives up. */
+/** The default number of rounds of tool calls. */
 export const DEFAULT_MAX_ROUNDS = 8;
 
-/** Asks until the model calls no more tools. */
+/** Runs tools until the model calls no more. */
 export async function runToolLoop(
   conversation: Conversation,
   tools: readonly Tool[],

@@ -1,6 +1,6 @@
 /**
- * The generated messages, enums and services of the package `dashgate.v1`, as they stand in the
- * schema. Their comments are the reference of every field.
+ * The generated messages, enums and services of the package `dashgate.v1`. The comments of the
+ * schema document every field.
  *
  * @module
  */

@@ -1,5 +1,5 @@
-/** The version of this package. A test holds it equal to package.json. */
+/** The version of this package. A test compares it with package.json. */
 export const VERSION = "0.1.0";
 
-/** What the client calls itself in every call. */
+/** The user agent of every call. */
 export const USER_AGENT = `dashgate-typescript/${VERSION}`;

@@ -1,5 +1,5 @@
 /**
- * The client of dashgate for browsers, over gRPC-Web. It imports nothing of Node.js.
+ * Client for dashgate, for browsers, over gRPC-Web. It has no imports of Node.js.
  *
  * @module
  */

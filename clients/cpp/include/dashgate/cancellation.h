@@ -1,4 +1,4 @@
-// Cancelling a call from another thread, as std::stop_source and std::stop_token of C++20 do.
+// Cancels calls from another thread, like std::stop_source and std::stop_token of C++20.
 #ifndef DASHGATE_CANCELLATION_H_
 #define DASHGATE_CANCELLATION_H_
 
@@ -11,13 +11,12 @@ class CancellationState;
 class CancelOnRequest;
 }  // namespace detail
 
-// Given to a call, it says whether the call is still wanted. One that was made by itself never
-// cancels anything.
+// Connects calls to a CancellationSource. A default-constructed token never cancels.
 class CancellationToken {
  public:
   CancellationToken() noexcept = default;
 
-  // Whether the source was cancelled.
+  // Returns whether the source was cancelled.
   bool is_cancelled() const noexcept;
 
  private:
@@ -28,8 +27,8 @@ class CancellationToken {
   std::shared_ptr<detail::CancellationState> state_;
 };
 
-// Cancels every call that was given a token of it: those under way at once, later ones before they
-// begin. All functions may be called from any thread. Copies are the same source.
+// Cancels all calls that have one of its tokens: running calls immediately, later ones before they
+// start. Thread-safe. Copies share one state.
 class CancellationSource {
  public:
   CancellationSource();

@@ -1,4 +1,4 @@
-// The client: every call begins here.
+// The client.
 #ifndef DASHGATE_CLIENT_H_
 #define DASHGATE_CLIENT_H_
 
@@ -23,53 +23,50 @@ class ClientContext;
 
 namespace dashgate {
 
-// The version of this library, as in its user agent.
+// Returns the version of this library, as in its user agent.
 std::string_view version() noexcept;
 
-// A gateway, as a program sees it. Any number of threads may use one at once. It connects with the
-// first call and disconnects when it goes away, which must not be before its calls end; a stream
-// may outlive it. A call that fails throws Error.
+// A client of a dashgate gateway. It is thread-safe, connects with the first call, and must outlive
+// its calls, except for streams. A failed call throws Error.
 //
 //   dashgate::Client client;
 //   std::cout << client.converse(conversation).text();
 class Client {
  public:
-  // Throws std::invalid_argument for options that cannot be.
+  // Throws std::invalid_argument if an option is invalid.
   explicit Client(ClientOptions options = {});
-  // Uses a channel that exists. Its owner has chosen target, TLS, sizes, keepalive and retries, so
-  // `target` and `tls` must not be given.
+  // Uses an existing channel. Target, TLS, message sizes, keepalive and retries are those of the
+  // channel, so `target` and `tls` must not be set.
   explicit Client(std::shared_ptr<grpc::ChannelInterface> channel, ClientOptions options = {});
   Client(Client&&) noexcept;
   Client& operator=(Client&&) noexcept;
   ~Client();
 
-  // Returns the next answer as a whole.
+  // Returns the next answer when complete. The default deadline is 10 minutes.
   Answer converse(const Conversation& conversation, const CallOptions& options = {}) const;
 
-  // Returns the next answer as a stream.
+  // Returns the next answer as a stream. There is no deadline by default.
   Stream stream(const Conversation& conversation, const CallOptions& options = {}) const;
 
-  // Declares the tools, asks, calls what the model wants, and asks again, until the model wants
-  // nothing more; then gives the last answer. The conversation grows by all of it. A model that
-  // still wants something after `max_rounds` answers whose calls were carried out is a failure:
-  // FAILED_PRECONDITION, raw_reason TOOL_ROUNDS. The options are those of each call; a request_id
-  // gets
-  // `-2`, `-3`, ... from the second call on.
+  // Runs the tools that the model calls until it returns an answer without tool calls, which is
+  // returned. All messages are appended to the conversation. If the model calls tools in more than
+  // `max_rounds` rounds, throws Error with FAILED_PRECONDITION and raw_reason TOOL_ROUNDS. The
+  // options apply to each call; a request_id gets `-2`, `-3`, ... from the second call on.
   Answer run_tools(Conversation& conversation, const std::vector<Tool>& tools, int max_rounds = 8,
                    const CallOptions& options = {}) const;
 
-  // Puts a file where the model can reach it; the `uri` that comes back goes into a content part.
-  // It is read in chunks, never whole.
+  // Uploads a file to DashScope's storage, in chunks. Pass the returned `uri` to audio(), image()
+  // or video().
   v1::UploadMediaResponse upload(const std::string& model, const std::filesystem::path& file,
                                  const UploadOptions& options = {}) const;
-  // The same from a stream, read to its end.
+  // Uploads a stream, which is read to its end.
   v1::UploadMediaResponse upload(const std::string& model, std::istream& media,
                                  const UploadOptions& options = {}) const;
-  // The same from bytes.
+  // Uploads bytes.
   v1::UploadMediaResponse upload_bytes(const std::string& model, std::string_view bytes,
                                        const UploadOptions& options = {}) const;
 
-  // For the generated classes: their channel, and what this client sends with each call.
+  // The channel, and the preparation of a context, for the generated classes.
   //
   //   auto service = dashgate::v1::ConversationService::NewStub(client.channel());
   std::shared_ptr<grpc::ChannelInterface> channel() const;

@@ -13,8 +13,8 @@
 
 namespace dashgate {
 
-// Where a medium comes from. A string that begins with `http:`, `https:`, `oss:` or `data:` is a
-// URI, any other string a path.
+// The source of audio, an image or a video: a path, a URI or bytes. A string that begins with
+// `http:`, `https:`, `oss:` or `data:` is a URI, any other string a path.
 class Source {
  public:
   Source(const char* path_or_uri);
@@ -43,19 +43,18 @@ class Source {
 
 v1::Content text(std::string text);
 
-// Each of these reads the file, so that a path is never sent; one that cannot be read throws
-// std::filesystem::filesystem_error. Without a MIME type the first bytes tell it, then the
-// extension, else it stays empty and the gateway tells. Hints such as `min_pixels` or `fps` are
-// fields of the message that comes back.
+// These functions read the file; its path is not sent. They throw std::filesystem::filesystem_error
+// if it cannot be read. The default MIME type is detected from the first bytes, then from the
+// extension, else by the gateway. Other fields, such as `min_pixels` or `fps`, can be set on the
+// returned message.
 v1::Content audio(const Source& source, std::string mime_type = {});
 v1::Content image(const Source& source, std::string mime_type = {});
 v1::Content video(const Source& source, std::string mime_type = {});
-// A video as a list of frames.
+// Returns a video part that is a list of frames.
 v1::Content video(const std::vector<Source>& frames, const std::string& mime_type = {});
 
-// The MIME type of a medium that begins with these bytes and has this name; empty if neither tells.
-// The kind is the part that it is for, audio, image or video: it decides between the types of a
-// container.
+// Returns the MIME type detected from the first bytes, else from the name; empty if neither
+// determines it. The kind is audio, image or video; it selects between the types of a container.
 std::string sniff(std::string_view first_bytes, const std::filesystem::path& name = {},
                   std::string_view kind = {});
 

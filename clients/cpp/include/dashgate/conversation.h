@@ -13,8 +13,8 @@
 
 namespace dashgate {
 
-// The messages so far, and the tools that the model may call. The caller sends all of it with each
-// call; the gateway keeps nothing.
+// A conversation: the messages and the tools that the model may call. The gateway stores no
+// conversations: each call sends all of it.
 //
 //   dashgate::Conversation conversation("qwen-audio-turbo");
 //   conversation.user(dashgate::audio("sentence.wav"), "What is said in this audio?");
@@ -23,26 +23,27 @@ class Conversation {
   explicit Conversation(std::string model, std::string system = {});
   explicit Conversation(v1::Conversation raw);
 
-  // Appends a message of the user. A part is what a content function makes, a vector of such, or a
+  // Appends a user message. A part is the result of a content function, a vector of these, or a
   // string.
   template <class... Parts>
   Conversation& user(Parts&&... parts) {
     return add(v1::ROLE_USER, collect(std::forward<Parts>(parts)...));
   }
-  // Appends a message of the assistant, as an example.
+  // Appends an assistant message, for example as a sample.
   template <class... Parts>
   Conversation& assistant(Parts&&... parts) {
     return add(v1::ROLE_ASSISTANT, collect(std::forward<Parts>(parts)...));
   }
-  // Adds what the model answered.
+  // Appends an answer of the model.
   Conversation& append(const Answer& answer);
-  // Adds the result of a tool that the model called.
+  // Appends the result of a tool call.
   Conversation& tool_result(const v1::ToolCall& call, std::string text);
 
-  // Lets the model call a function, whose parameters are a JSON Schema. One of the same name is
-  // replaced.
+  // Declares a function that the model may call; its parameters are a JSON Schema. A declared
+  // function of the same name is replaced.
   Conversation& declare_tool(std::string name, std::string description, std::string parameters);
-  // Whether the model must, may or must not call a tool; or the one function that it must call.
+  // Sets whether the model must, may or must not call a tool; or the one function that it must
+  // call.
   Conversation& tool_choice(v1::ToolChoiceMode mode);
   Conversation& tool_choice(std::string function_name);
 

@@ -1,4 +1,4 @@
-// All of the library.
+// Includes the whole library.
 #ifndef DASHGATE_DASHGATE_H_
 #define DASHGATE_DASHGATE_H_
 

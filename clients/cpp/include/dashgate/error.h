@@ -24,14 +24,14 @@ struct FieldViolation {
   std::string description;  // the problem and its fix
 };
 
-// A failed call. The code says what to do next, the reason what happened; docs/errors.md of the
-// gateway lists both. Copying never throws.
+// The error of a failed call. The code determines how to react, the reason is the cause;
+// docs/errors.md of the gateway lists both. Copying never throws.
 //
 // Before a call begins, invalid options throw std::invalid_argument, and a file that cannot be read
 // throws std::filesystem::filesystem_error.
 class Error : public std::runtime_error {
  public:
-  // The values of an error. Programs that use this library need it in their tests only.
+  // The values of an error. Programs need it only in their tests.
   struct Fields {
     grpc::StatusCode code = grpc::StatusCode::UNKNOWN;
     std::string message;
@@ -59,41 +59,45 @@ class Error : public std::runtime_error {
                            std::string request_id = {}, bool output_started = false);
 
   grpc::StatusCode code() const noexcept { return fields_->code; }
-  // The code's name, for example `UNAVAILABLE`.
+  // Returns the name of the code, for example `UNAVAILABLE`.
   const char* code_name() const noexcept;
-  // In English; its wording may change. what() has code, reason and request id too.
+  // Returns the message, in English; its wording may change. what() also has code, reason and
+  // request id.
   const std::string& message() const noexcept { return fields_->message; }
-  // What happened. ERROR_REASON_UNSPECIFIED if the gateway did not create the error; a value
+  // Returns the cause. ERROR_REASON_UNSPECIFIED if the gateway did not create the error; a value
   // without a name is a reason of a newer gateway.
   v1::ErrorReason reason() const noexcept { return fields_->reason; }
-  // The reason as text, for example `UPSTREAM_RATE`. `STREAM_IDLE` and `TOOL_ROUNDS` are created by
-  // this library only, and have no value of ErrorReason. Empty if the gRPC library created the
-  // error.
+  // Returns the reason as text, for example `UPSTREAM_RATE`. `STREAM_IDLE` and `TOOL_ROUNDS` are
+  // created by this library only, and have no value of ErrorReason. Empty if the gRPC library
+  // created the error.
   const std::string& raw_reason() const noexcept { return fields_->raw_reason; }
-  // What the call used before it failed, as counted by DashScope. Unset if it reported nothing.
+  // Returns the usage of the call until it failed, as counted by DashScope. Unset if it reported
+  // nothing.
   const std::optional<v1::Usage>& usage() const noexcept { return fields_->usage; }
-  // Whether a part of the answer was produced: reported by the gateway, or received by this stream.
+  // Returns whether a part of the answer was produced: reported by the gateway, or received by this
+  // stream.
   bool output_started() const noexcept { return fields_->output_started; }
-  // DashScope's error code, for example `Throttling.RateQuota`; the HTTP status of its response;
-  // its request id, for its support.
+  // Returns DashScope's error code, for example `Throttling.RateQuota`; the HTTP status of its
+  // response; its request id, for its support.
   const std::string& upstream_code() const noexcept { return fields_->upstream_code; }
   std::optional<int> upstream_http_status() const noexcept { return fields_->upstream_http_status; }
   const std::string& upstream_request_id() const noexcept { return fields_->upstream_request_id; }
-  // How many requests were sent to DashScope. Unset if the gateway did not create the error.
+  // Returns how many requests were sent to DashScope. Unset if the gateway did not create the
+  // error.
   std::optional<int> attempts() const noexcept { return fields_->attempts; }
-  // The model that was called, after the gateway's mapping.
+  // Returns the model that was called, after the gateway's mapping.
   const std::string& model() const noexcept { return fields_->model; }
-  // The request id, as in the gateway's log.
+  // Returns the request id, as in the gateway's log.
   const std::string& request_id() const noexcept { return fields_->request_id; }
-  // The time to wait before a retry. Unset: do not retry.
+  // Returns the time to wait before a retry. Unset: do not retry.
   std::optional<std::chrono::milliseconds> retry_after() const noexcept {
     return fields_->retry_after;
   }
-  // The invalid fields of the request.
+  // Returns the invalid fields of the request.
   const std::vector<FieldViolation>& field_violations() const noexcept {
     return fields_->field_violations;
   }
-  // The raw status with its details. OK if this library created the error.
+  // Returns the raw status with its details. OK if this library created the error.
   const grpc::Status& status() const noexcept { return fields_->status; }
 
  private:

@@ -1,4 +1,4 @@
-// What a client and a call can be told. Everything has a default that is right without reading.
+// Options of clients, calls and uploads. All are optional.
 #ifndef DASHGATE_OPTIONS_H_
 #define DASHGATE_OPTIONS_H_
 
@@ -13,46 +13,51 @@
 
 namespace dashgate {
 
-// Names in small letters, and their values. A call's own entry replaces the client's of that name.
+// Metadata: lower-case names and their values. An entry of a call replaces the client's of that
+// name.
 using Metadata = std::multimap<std::string, std::string>;
 
-// TLS. As it is made by itself: the server is checked against the system's roots.
+// TLS settings. By default the server's certificate is verified with the system's root
+// certificates.
 struct TlsOptions {
   std::string ca_certificates;     // PEM; trusted instead of the system's roots
   std::string client_certificate;  // PEM, with its chain; needs client_key
   std::string client_key;          // PEM
-  std::string server_name;         // the name to expect, if it is not the target's
+  std::string server_name;         // the name to verify; default: the target's host
 
-  // Reads the files; an empty path leaves its field empty. Throws
-  // std::filesystem::filesystem_error.
+  // Reads PEM files; an empty path leaves its field empty. Throws std::filesystem::filesystem_error
+  // if a file cannot be read.
   static TlsOptions from_files(const std::filesystem::path& ca_certificates,
                                const std::filesystem::path& client_certificate = {},
                                const std::filesystem::path& client_key = {});
 };
 
-// What a Client can be told.
+// Options of a client.
 struct ClientOptions {
-  // `host:port`, `http://host:port`, `https://host:port` or `unix:/path`. Empty: DASHGATE_ADDR, and
-  // without that `127.0.0.1:50051`. `https://` means TLS with the system's roots.
+  // `host:port`, `http://host:port`, `https://host:port`, `dns:///host:port` or `unix:/path`.
+  // Empty: DASHGATE_ADDR, then `127.0.0.1:50051`. `https://` uses TLS with the system's root
+  // certificates.
   std::string target;
-  // Sent as `authorization: Bearer KEY`, over plaintext too: next to a sidecar that is right.
-  // Unset: DASHGATE_API_KEY. Empty: none.
+  // The API key, sent as `authorization: Bearer KEY`. Unset: DASHGATE_API_KEY. Empty: none. It is
+  // also sent without TLS, which is safe only with a local sidecar.
   std::optional<std::string> api_key;
-  // Given: TLS, whatever the target says.
+  // If set, TLS is used for every target.
   std::optional<TlsOptions> tls;
   // The deadline of a call. Unset: 10 minutes for a unary call or an upload, none for a stream.
   std::optional<std::chrono::milliseconds> timeout;
-  // A stream on which nothing comes for this long, heartbeats included, fails: four heartbeats.
+  // A stream that receives nothing for this long, not even a heartbeat, fails. Default: four
+  // heartbeats.
   std::chrono::milliseconds idle_timeout = std::chrono::seconds(60);
   // Sent with every call.
   Metadata metadata;
 };
 
-// What one call can be told.
+// Options of a call.
 struct CallOptions {
-  // How the model should answer. Unset fields: as the model does.
+  // The generation options. Unset fields: the model's defaults.
   v1::GenerationOptions generation;
-  // A name for the call, done once however often it is sent. Empty: a UUID is made.
+  // The request id (idempotency key): a second call with the same id and content returns the same
+  // answer and is not billed. Empty: a generated UUID.
   std::string request_id;
   // The deadline of this call. Unset: the client's.
   std::optional<std::chrono::milliseconds> timeout;
@@ -62,19 +67,20 @@ struct CallOptions {
   CancellationToken cancellation;
 };
 
-// What an upload can be told.
+// Options of an upload.
 struct UploadOptions {
-  // For example `video/mp4`. Empty: told by the first bytes, then by the name.
+  // The MIME type, for example `video/mp4`. Empty: detected from the first bytes, then from the
+  // name.
   std::string mime_type;
   // The file's name, for its extension. Empty: that of the path.
   std::string name;
-  // Sent as `x-request-id`. Empty: a UUID is made.
+  // Sent as `x-request-id`. Empty: a generated UUID.
   std::string request_id;
   // The deadline of the whole upload. Unset: the client's.
   std::optional<std::chrono::milliseconds> timeout;
   // Sent with this call.
   Metadata metadata;
-  // Cancels this call.
+  // Cancels this upload.
   CancellationToken cancellation;
 };
 

@@ -16,8 +16,8 @@ namespace dashgate {
 namespace detail {
 class StreamState;
 
-// What the two iterators below share: an input iterator over what is left of a stream. Value is
-// what it gives; Reader is told to read the next one and says whether there was one.
+// The common part of the two iterators below: an input iterator over the rest of a stream. Value is
+// the type of an item; Reader reads the next one and returns whether there was one.
 template <class Value, class Reader>
 class StreamIterator {
  public:
@@ -58,7 +58,7 @@ struct TextReader {
 };
 }  // namespace detail
 
-// The texts of a stream, for a range-based for.
+// The text deltas of a stream, for a range-based for.
 class TextDeltas {
  public:
   using iterator = detail::StreamIterator<std::string, detail::TextReader>;
@@ -74,30 +74,29 @@ class TextDeltas {
   std::shared_ptr<detail::StreamState> state_;
 };
 
-// A streamed call. It is read once, by one thread, in any mix of the ways below; each read throws
-// Error when the call fails. A stream that goes away before its end, with the TextDeltas that it
-// gave, cancels its call.
+// A streamed answer. It is read once, by one thread, in any mix of the ways below; each read throws
+// Error if the call failed. Destroying the stream and its TextDeltas before the end cancels the
+// call.
 //
 //   for (const auto& text : client.stream(conversation).text_deltas()) std::cout << text;
 class Stream {
  public:
   using iterator = detail::StreamIterator<v1::ConverseStreamResponse, detail::EventReader>;
 
-  // The events that are left. One whose `event` is unset is of a newer schema: skip it.
+  // The remaining events. An event whose `event` is unset is of a newer schema: skip it.
   iterator begin() { return iterator(state_.get()); }
   iterator end() noexcept { return {}; }
 
-  // The texts of choice 0 that are left, empty ones left out.
+  // Returns the remaining text deltas of choice 0, without empty ones.
   TextDeltas text_deltas() { return TextDeltas(state_); }
 
-  // Reads what is left, and gives the answer that all events add up to.
+  // Reads the remaining events and returns the complete answer.
   Answer final_answer();
 
-  // Cancels the call at once, whereupon its reader gets an Error with the code CANCELLED. May be
-  // called from any thread.
+  // Cancels the call; readers get an Error with the code CANCELLED. Thread-safe.
   void cancel() noexcept;
 
-  // The request id of the call.
+  // Returns the request id of the call.
   const std::string& request_id() const noexcept;
 
  private:

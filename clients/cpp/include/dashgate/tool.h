@@ -7,13 +7,13 @@
 
 namespace dashgate {
 
-// What Client::run_tools declares and calls.
+// A function that Client::run_tools declares and calls.
 struct Tool {
   std::string name;         // letters, digits, `_` and `-`, at most 64
   std::string description;  // what it does and when to call it
   std::string parameters;   // the JSON Schema of its arguments, a JSON text
-  // From the arguments, a JSON text as the model wrote it, to the result, a text. What it throws
-  // reaches the caller of run_tools as it is.
+  // Receives the arguments as JSON text, as written by the model, which may be invalid; returns the
+  // result. Its exceptions are passed to the caller of run_tools unchanged.
   std::function<std::string(const std::string& arguments)> function;
 };
 

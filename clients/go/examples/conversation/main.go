@@ -1,4 +1,4 @@
-// Command conversation talks about a recording in several turns: conversation RECORDING.
+// Command conversation asks about an audio file in several turns: conversation RECORDING.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Command secure connects with TLS, with a certificate of one's own, with a key: secure CA
+// Command secure connects with TLS, with a client certificate, and with an API key: secure CA
 // CERTIFICATE KEY.
 package main
 
@@ -21,13 +21,13 @@ func main() {
 
 func connect(ca, certificate, key string) error {
 	// region tls
-	// The system's roots, and a key.
+	// The system's root certificates, and an API key.
 	far, err := dashgate.New("https://gate.example:443", dashgate.WithAPIKey("..."))
 	if err != nil {
 		return err
 	}
 	defer far.Close()
-	// Roots of one's own, and a certificate for a gateway that asks for one.
+	// Own root certificates, and a client certificate for mutual TLS.
 	config, err := dashgate.TLSFromFiles(ca, certificate, key, "")
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-// Command stream prints an answer as a stream, and leaves another one early.
+// Command stream prints a streamed answer, and cancels another stream.
 package main
 
 import (
@@ -40,7 +40,7 @@ func tell(ctx context.Context, client *dashgate.Client, conversation *dashgate.C
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\n%d tokens out, call %s\n", answer.Usage().GetOutputTokens(), answer.RequestID())
+	fmt.Printf("\n%d tokens out, request id %s\n", answer.Usage().GetOutputTokens(), answer.RequestID())
 	// endregion
 	return nil
 }

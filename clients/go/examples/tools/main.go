@@ -1,5 +1,4 @@
-// Command tools lets the model call a function, tells what an error looks like, and speaks to the
-// raw stub.
+// Command tools runs a tool that the model calls, prints an error, and uses the generated stub.
 package main
 
 import (
@@ -64,10 +63,10 @@ func refused(ctx context.Context, client *dashgate.Client) error {
 	for _, wrong := range failed.FieldViolations {
 		fmt.Printf("  %s: %s\n", wrong.Field, wrong.Description)
 	}
-	if after, again := failed.RetryAfter(); again {
-		fmt.Println("  call again in", after)
+	if after, ok := failed.RetryAfter(); ok {
+		fmt.Println("  retry in", after)
 	}
-	fmt.Println("  call", failed.RequestID)
+	fmt.Println("  request id", failed.RequestID)
 	// endregion
 	return nil
 }

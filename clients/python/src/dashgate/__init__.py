@@ -1,11 +1,11 @@
-"""Talk with Qwen models that listen and look, through a dashgate gateway.
+"""Client for dashgate, a gRPC gateway for DashScope's multimodal models.
 
     with dashgate.Client() as client:
         conversation = dashgate.Conversation("qwen-audio-turbo")
         conversation.user(dashgate.audio("sentence.wav"), "What is said in this audio?")
         print(client.converse(conversation).text)
 
-`AsyncClient` is the same for asyncio. The messages of the schema are in `dashgate.v1`.
+`AsyncClient` is the client for asyncio. The messages of the schema are in `dashgate.v1`.
 """
 
 from dashgate._settings import TLS

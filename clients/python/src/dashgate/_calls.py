@@ -1,4 +1,4 @@
-"""What a call is made of, for both kinds of client."""
+"""Requests, upload sources and errors that both clients share."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from dashgate.content import sniff
 from dashgate.conversation import Conversation
 from dashgate.errors import Error
 
-# Large enough that a message's frame does not count, small enough to be held many times over.
+# Large enough to make the framing negligible, small enough for many concurrent uploads.
 CHUNK = 256 * 1024
 
-# Enough for any tool that is used with sense; a model that asks on and on would cost without end.
+# Enough for usual tools; bounds the cost of a model that never stops calling them.
 MAX_ROUNDS = 8
 
 
 class Reader(Protocol):
-    """Anything that gives bytes: a file opened in binary mode, a socket's file, a pipe."""
+    """A source of bytes: a file opened in binary mode, a socket's file, a pipe."""
 
     def read(self, size: int, /) -> bytes:
-        """Give at most so many bytes, and none at the end."""
+        """Return at most `size` bytes; empty at the end."""
 
 
 class AsyncReader(Protocol):
-    """Anything that gives bytes when it is awaited, such as `asyncio.StreamReader`."""
+    """An asynchronous source of bytes, such as `asyncio.StreamReader`."""
 
     def read(self, size: int, /) -> Awaitable[bytes]:
-        """Give at most so many bytes, and none at the end."""
+        """Return at most `size` bytes; empty at the end."""
 
 
 UploadSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Reader"
-"""The path of a file, the bytes themselves, or a reader."""
+"""The path of a file, bytes, or a reader."""
 
 
 def name_call(request_id: str) -> str:
-    """Give each call a name: a call with the same name is done once, so it may be repeated."""
+    """Return the request id, or a generated one. All attempts of a call have the same."""
     return request_id or str(uuid.uuid4())
 
 
@@ -53,7 +53,7 @@ def unary_request(
     options: v1.GenerationOptions | None,
     request_id: str,
 ) -> v1.ConverseRequest:
-    """Make the message for one whole answer."""
+    """Return the request of a unary call."""
     return v1.ConverseRequest(
         conversation=_raw(conversation), options=options, request_id=name_call(request_id)
     )
@@ -64,14 +64,14 @@ def stream_request(
     options: v1.GenerationOptions | None,
     request_id: str,
 ) -> v1.ConverseStreamRequest:
-    """Make the message for a streamed answer."""
+    """Return the request of a streamed call."""
     return v1.ConverseStreamRequest(
         conversation=_raw(conversation), options=options, request_id=name_call(request_id)
     )
 
 
 def upload_metadata(settings: Settings, metadata: Metadata | None) -> tuple[str, Metadata]:
-    """Name an upload: its messages have no field for that."""
+    """Return the request id of an upload, and its metadata, which has the id."""
     more = {name.lower(): value for name, value in (metadata or {}).items()}
     given = more.get("x-request-id") or dict(settings.sent_metadata()).get("x-request-id")
     name = given if isinstance(given, str) and given else name_call("")
@@ -81,7 +81,7 @@ def upload_metadata(settings: Settings, metadata: Metadata | None) -> tuple[str,
 def describe(
     model: str, mime_type: str, name: str, head: bytes, size: int | None
 ) -> v1.UploadMediaRequest:
-    """Make the first message of an upload."""
+    """Return the first message of an upload."""
     return v1.UploadMediaRequest(
         description=v1.MediaDescription(
             model=model, mime_type=mime_type or sniff(head, name), name=name, size_bytes=size
@@ -91,7 +91,7 @@ def describe(
 
 @contextmanager
 def opened(source: UploadSource, name: str) -> Iterator[tuple[Reader, str, int | None]]:
-    """Open what is to be uploaded, and tell its name and its size, if they are known."""
+    """Open the source of an upload; yield the reader, its name, and its size if known."""
     if isinstance(source, (str, os.PathLike)):
         path = pathlib.Path(source)
         with path.open("rb") as file:
@@ -103,7 +103,7 @@ def opened(source: UploadSource, name: str) -> Iterator[tuple[Reader, str, int |
 
 
 class _Bytes:
-    """Bytes as a reader that does not copy them all at once."""
+    """A reader of bytes that does not copy them all at once."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
@@ -114,7 +114,7 @@ class _Bytes:
 
 
 def _rest(reader: Reader | BinaryIO) -> int | None:
-    """Tell how much is left to be read, where that can be told."""
+    """Return how many bytes are left to read, if the reader can report it."""
     try:
         if not reader.seekable():  # type: ignore[union-attr]
             return None
@@ -137,7 +137,7 @@ def note_output(fault: BaseException, fold: Fold) -> None:
 
 
 def check_complete(fold: Fold, request_id: str) -> None:
-    """Fail if a stream ended well without its last event."""
+    """Raise an error if a stream ended successfully without its last event."""
     if not fold.complete:
         raise Error(
             grpc.StatusCode.INTERNAL,
@@ -148,7 +148,7 @@ def check_complete(fold: Fold, request_id: str) -> None:
 
 
 def idle_error(idle_timeout: float, request_id: str) -> Error:
-    """Say that a stream was silent for too long."""
+    """Return the error of a stream that received nothing for too long."""
     return Error(
         grpc.StatusCode.DEADLINE_EXCEEDED,
         f"nothing came for {idle_timeout:g} s, not even a heartbeat, and the call was cancelled; "
@@ -159,7 +159,7 @@ def idle_error(idle_timeout: float, request_id: str) -> Error:
 
 
 def rounds_error(max_rounds: int) -> Error:
-    """Say that the model asks for tools without end."""
+    """Return the error of a model that called tools in too many rounds."""
     return Error(
         grpc.StatusCode.FAILED_PRECONDITION,
         f"the model still asks for tools after {max_rounds} rounds; max_rounds sets this limit",
@@ -168,6 +168,6 @@ def rounds_error(max_rounds: int) -> Error:
 
 
 def unknown_tool(name: str) -> str:
-    """Answer a call of a tool that is not there, so that the model can choose another."""
-    # The text is the same in all clients; a name with a quote in it is the model's nonsense.
+    """Return the result of a call of an unknown tool, so that the model can choose another."""
+    # The text is the same in all clients. The name is escaped: the model may write any text.
     return f'{{"error":"there is no tool {name}"}}'

@@ -1,6 +1,6 @@
-"""Ends streams on which nothing comes: one thread for all streams of a client.
+"""Cancels streams that receive nothing, with one thread for all streams of a client.
 
-A thread for each stream, or a timer for each event, would cost more than the streams themselves.
+A thread for each stream, or a timer for each event, would be more expensive.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _NEVER = float("inf")
 
 
 class Wait:
-    """One stream: from `arm` to `disarm` it waits for its next event."""
+    """A stream that waits for its next event between `arm` and `disarm`."""
 
     def __init__(self, limit: float, cancel: Callable[[], object]) -> None:
         self.limit = limit
@@ -22,25 +22,25 @@ class Wait:
         self.expired = False
 
     def arm(self) -> None:
-        """Begin to wait. An assignment only: this is done for each event."""
+        """Start waiting. An assignment only, because it runs for each event."""
         self.deadline = time.monotonic() + self.limit
 
     def disarm(self) -> None:
-        """Something came."""
+        """Stop waiting: an event was received."""
         self.deadline = _NEVER
 
 
 class Watch:
-    """The thread. It is there while there are streams."""
+    """The thread that checks the streams. It runs while there are streams."""
 
     def __init__(self) -> None:
-        # Reentrant, because a stream that is collected as garbage removes itself at any moment.
+        # Reentrant, because a garbage-collected stream may remove itself at any time.
         self._changed = threading.Condition(threading.RLock())
         self._waits: set[Wait] = set()
         self._running = False
 
     def add(self, wait: Wait) -> None:
-        """Watch a stream."""
+        """Add a stream."""
         if wait.limit == _NEVER:
             return
         with self._changed:
@@ -52,7 +52,7 @@ class Watch:
         threading.Thread(target=self._run, name="dashgate-idle", daemon=True).start()
 
     def remove(self, wait: Wait) -> None:
-        """Forget a stream that has ended."""
+        """Remove a stream that has ended."""
         with self._changed:
             self._waits.discard(wait)
             if not self._waits:
@@ -68,7 +68,8 @@ class Watch:
                 late = [wait for wait in self._waits if wait.deadline <= now]
                 self._waits.difference_update(late)
                 if not late:
-                    # A stream that begins to wait from now on is late at this time at the earliest.
+                    # A stream that starts waiting from now on times out at this time at the
+                    # earliest.
                     wake = min(min(wait.deadline, now + wait.limit) for wait in self._waits)
                     self._changed.wait(wake - now)
                     continue

@@ -1,4 +1,4 @@
-"""What a client was told, checked once: where, as whom, how long."""
+"""The settings of a client, validated once: target, credentials, timeouts."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ import grpc
 from dashgate._version import __version__
 
 PEM: TypeAlias = "bytes | str | os.PathLike[str]"
-"""PEM text as bytes, or the path of a file that holds it."""
+"""PEM as bytes, or the path of a PEM file."""
 
 Metadata: TypeAlias = Mapping[str, "str | bytes"]
-"""Names and values that are sent with a call."""
+"""The names and values of metadata."""
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 
-# The gateway gives up on DashScope earlier than this, so the limit is for a gateway that hangs.
+# The gateway's own timeout for DashScope is shorter, so this limit is for a gateway that hangs.
 UNARY_TIMEOUT = 600.0
 
-# Four of the gateway's heartbeats: one may be late, four are not.
+# Four heartbeats of the gateway: one may be late.
 IDLE_TIMEOUT = 60.0
 
-# The largest answer that the gateway makes. A request must be kept as long for a retry: gRPC keeps
-# 256 KiB unless told otherwise, and would then not repeat a call with sound in it.
+# The largest response of the gateway. Requests are kept for retries up to the same size: gRPC's
+# default of 256 KiB would exclude requests with audio.
 MESSAGE_LIMIT = 64 * 1024 * 1024
 
-# The strictest servers allow a ping every 5 minutes.
+# The strictest servers allow one ping in 5 minutes.
 KEEPALIVE_TIME_MS = 360_000
 KEEPALIVE_TIMEOUT_MS = 20_000
 
 
 @dataclass(frozen=True)
 class TLS:
-    """How to trust the server, and how to prove who we are.
+    """TLS settings. Each PEM is bytes or the path of a file.
 
-    `ca`: whom to trust; left out, the system's roots. `certificate` and `key`: the client's own,
-    for a server that asks for them. `server_name`: the name that the server's certificate must
-    hold, if that is not the target's. Each PEM is given as bytes, or as the path of a file.
+    `ca`: the root certificates; default: the system's. `certificate` and `key`: the client
+    certificate and its key, for mutual TLS. `server_name`: the name to verify in the server's
+    certificate; default: the target's host.
     """
 
     ca: PEM | None = None
@@ -61,7 +61,7 @@ class TLS:
 
 @dataclass(frozen=True)
 class Target:
-    """An address in the form that gRPC wants, and what the way to it was said to be."""
+    """An address in the form that gRPC requires, with its scheme."""
 
     address: str
     scheme: str
@@ -71,7 +71,7 @@ FORMS = "give host:port, http://host:port, https://host:port, dns:///host:port o
 
 
 def parse_target(target: str) -> Target:
-    """Read a target in any of its forms."""
+    """Parse a target."""
     forms = FORMS
     for prefix in ("dns:", "ipv4:", "ipv6:"):
         if target.startswith(prefix):
@@ -100,7 +100,7 @@ def parse_target(target: str) -> Target:
 
 
 def _named(target: str, prefix: str, rest: str) -> Target:
-    """Read a target of gRPC's own: a name that stands for many addresses, or one address."""
+    """Parse a target in gRPC's own syntax: a name that resolves to addresses, or one address."""
     if prefix == "dns:":
         rest = rest.removeprefix("///")
     if "," in rest or "/" in rest:
@@ -114,7 +114,7 @@ def _named(target: str, prefix: str, rest: str) -> Target:
 
 
 def is_loopback(target: Target) -> bool:
-    """Tell whether a target is on this machine, so that no proxy can lead there."""
+    """Return whether a target is on this machine, where no proxy is used."""
     host = target.address.removeprefix("dns:///").rpartition(":")[0].strip("[]").lower()
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -124,7 +124,7 @@ def is_loopback(target: Target) -> bool:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a client was told."""
+    """The settings of a client."""
 
     api_key: str = field(repr=False)
     timeout: float | None
@@ -139,7 +139,7 @@ class Settings:
         idle_timeout: float | None,
         metadata: Metadata | None,
     ) -> Settings:
-        """Fill in what was left out."""
+        """Return settings with defaults for missing values."""
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout is {timeout}; it must be more than 0 seconds")
         if idle_timeout is not None and not idle_timeout > 0:
@@ -147,7 +147,7 @@ class Settings:
         if api_key is None:
             api_key = os.environ.get("DASHGATE_API_KEY", "")
         api_key = api_key.strip()
-        # gRPC would refuse the call later, and would print the value.
+        # gRPC would reject the call later, and would print the value.
         if not api_key.isprintable() or not api_key.isascii():
             raise ValueError("api_key has characters that cannot be sent")
         return cls(
@@ -158,7 +158,7 @@ class Settings:
         )
 
     def sent_metadata(self, more: Metadata | None = None) -> tuple[tuple[str, str | bytes], ...]:
-        """Join the client's metadata with a call's own, which win, and say who calls."""
+        """Join the metadata of client and call, of which the latter takes precedence."""
         both = {name.lower(): value for name, value in self.metadata.items()}
         both.update((name.lower(), value) for name, value in (more or {}).items())
         if self.api_key:
@@ -166,7 +166,7 @@ class Settings:
         return tuple(both.items())
 
     def unary_timeout(self, timeout: float | None) -> float | None:
-        """Choose the deadline of a call with one answer."""
+        """Return the deadline of a unary call."""
         return _finite(_first(timeout, self.timeout, UNARY_TIMEOUT))
 
     def stream_timeout(self, timeout: float | None) -> float | None:
@@ -176,7 +176,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where to connect, and how: what a channel is made from, again in each process."""
+    """The address and the channel settings. Each process creates its own channel from them."""
 
     address: str
     secure: bool
@@ -189,7 +189,7 @@ class Endpoint:
 
     @classmethod
     def of(cls, target: str | None, tls: TLS | None) -> Endpoint:
-        """Read the target and the files now, so that a mistake is told at once."""
+        """Parse the target and read the files, so that errors are raised early."""
         where = parse_target(target or os.environ.get("DASHGATE_ADDR") or DEFAULT_TARGET)
         if tls is not None and where.scheme == "http":
             raise ValueError("tls was given, and the target begins with http://: write https://")
@@ -207,13 +207,13 @@ class Endpoint:
         )
 
     def credentials(self) -> grpc.ChannelCredentials | None:
-        """Make gRPC's object: not earlier than the channel, because a fork would copy it."""
+        """Return gRPC's credentials. Created with the channel, because a fork would copy them."""
         if not self.secure:
             return None
         return grpc.ssl_channel_credentials(self.roots, self.key, self.certificate)
 
     def options(self) -> list[tuple[str, str | int]]:
-        """Say to gRPC what is right for dashgate."""
+        """Return the options of the channel."""
         options: list[tuple[str, str | int]] = [
             ("grpc.primary_user_agent", f"dashgate-python/{__version__}"),
             ("grpc.max_receive_message_length", MESSAGE_LIMIT),
@@ -223,14 +223,14 @@ class Endpoint:
             ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
             ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
             ("grpc.keepalive_permit_without_calls", 0),
-            # A long call has no data to send, and its pings are what shows that it is alive.
+            # A long call sends no data; only pings detect a broken connection.
             ("grpc.http2.max_pings_without_data", 0),
         ]
         if self.loopback:
-            # A proxy elsewhere cannot reach this machine.
+            # A remote proxy cannot reach this machine.
             options.append(("grpc.enable_http_proxy", 0))
         if self.scheme == "unix" and not self.server_name:
-            # gRPC would send the path, and a percent sign is not allowed in the name of a host.
+            # gRPC would send the path as the authority, where a percent sign is not allowed.
             options.append(("grpc.default_authority", "localhost"))
         if self.server_name:
             options.append(("grpc.ssl_target_name_override", self.server_name))
@@ -239,7 +239,7 @@ class Endpoint:
 
 
 def service_config(*, spread: bool = False) -> str:
-    """Give the retries that this package has, and whether calls are spread over all addresses."""
+    """Return the retry policy, and the load balancing policy if calls are spread over addresses."""
     file = resources.files("dashgate").joinpath("service_config.json")
     text = file.read_text(encoding="utf-8")
     if not spread:
@@ -264,14 +264,14 @@ def _pem(source: PEM | None) -> bytes | None:
 
 
 def _system_roots() -> bytes | None:
-    """Collect the system's roots, because gRPC for Python would take a list of its own."""
+    """Return the system's root certificates; gRPC for Python uses its own list by default."""
     if os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"):
         return None
     loaded = ssl.create_default_context().get_ca_certs(binary_form=True)
     if loaded:
         return "".join(map(ssl.DER_cert_to_PEM_cert, loaded)).encode()
-    # OpenSSL reads a folder of certificates only when one is asked for.
+    # OpenSSL loads a folder of certificates only on demand.
     folder = ssl.get_default_verify_paths().capath
     files = sorted(pathlib.Path(folder).glob("*.[0-9]")) if folder else []
-    # Nothing at all: gRPC's own list is better than no trust.
+    # None found: use gRPC's own list.
     return b"\n".join(file.read_bytes() for file in files) or None

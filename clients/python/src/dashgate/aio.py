@@ -39,24 +39,24 @@ from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
 
 if TYPE_CHECKING:
-    # These are in the types alone: at run time one class serves both kinds of channel.
+    # Imported for types only: at run time one class serves both kinds of channel.
     from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceAsyncStub
     from dashgate.v1.media_service_pb2_grpc import MediaServiceAsyncStub
 
 _Response = TypeVar("_Response")
 
-# What gRPC says when the call was cancelled here and not by the server.
+# gRPC's message if the call was cancelled here and not by the server.
 _CANCELLED_HERE = "Locally cancelled by application!"
 
-# See client.py: a parent's channels are neither used nor closed after a fork.
+# See client.py: channels of a parent process are neither used nor closed after a fork.
 _inherited: list[object] = []
 
 
 class AsyncClient:
-    """Talks with a dashgate; for asyncio.
+    """A client of a dashgate gateway, for asyncio.
 
-    The arguments are those of `Client`. It may be created outside a loop: each loop that uses it
-    connects by itself, at the first call.
+    The arguments are those of `Client`. It may be created outside an event loop: each loop that
+    uses it opens its own connection with the first call.
     """
 
     def __init__(
@@ -82,9 +82,10 @@ class AsyncClient:
         metadata: Metadata | None = None,
         idle_timeout: float | None = None,
     ) -> AsyncClient:
-        """Make a client of a channel that is there, for that channel's loop; its owner closes it.
+        """Create a client that uses an existing channel, in the event loop of that channel.
 
-        Limits of messages, retries and keepalive are then the channel's own.
+        The owner closes the channel. Message limits, retries and keepalive are those of the
+        channel.
         """
         client = cls.__new__(cls)
         client._settings = Settings.of(api_key, timeout, idle_timeout, metadata)  # noqa: SLF001
@@ -100,7 +101,7 @@ class AsyncClient:
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> Answer:
-        """Ask for the next turn, and wait for the whole answer."""
+        """Return the next answer when complete. The default deadline is 10 minutes."""
         request = unary_request(conversation, options, request_id)
         call = self._lines.here().conversations.Converse(
             request,
@@ -118,7 +119,7 @@ class AsyncClient:
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> AsyncStream:
-        """Return the next answer as a stream. Call it where the loop runs."""
+        """Return the next answer as a stream. Call it in a running event loop."""
         request = stream_request(conversation, options, request_id)
         call = self._lines.here().conversations.ConverseStream(
             request,
@@ -137,10 +138,11 @@ class AsyncClient:
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> v1.UploadMediaResponse:
-        """Put a file where the model can reach it; the `uri` that comes back goes into a part.
+        """Upload a file to DashScope's storage.
 
-        `source` is a path, bytes, or something to read from, and is never held whole. What can be
-        awaited is awaited, and all else is read in a thread.
+        The returned `uri` goes into a part, such as `audio(uploaded.uri)`.
+        `source` is a path, bytes, or a reader, which is read in chunks. Asynchronous readers are
+        awaited, others are read in a thread.
         """
         request_id, more = upload_metadata(self._settings, metadata)
         with opened(cast("UploadSource", source), name) as (reader, its_name, size):
@@ -156,7 +158,7 @@ class AsyncClient:
                     chunk = await _read(reader)
                 await call.done_writing()
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                # The gateway has ended the call already: what it said comes now.
+                # The gateway has ended the call; its status is raised below.
                 pass
             except BaseException:
                 call.cancel()
@@ -173,10 +175,10 @@ class AsyncClient:
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> Answer:
-        """Converse, call what the model asks for, and go on until it asks for nothing more.
+        """Run the tools that the model calls until it returns an answer without tool calls.
 
-        All messages are appended to the conversation. `timeout` is each call's own. A function may
-        be a coroutine function; what it raises is raised here.
+        All messages are appended to the conversation. `timeout` applies to each call. A function
+        may be a coroutine function; its exceptions are raised unchanged.
         """
         known = {tool.name: tool for tool in tools}
         conversation.declare(*known.values())
@@ -200,21 +202,21 @@ class AsyncClient:
 
     @property
     def conversations(self) -> ConversationServiceAsyncStub:
-        """The generated stub, for what this class does not do. Give it `self.metadata`."""
+        """The generated stub of `ConversationService`. Pass it `self.metadata`."""
         return self._lines.here().conversations
 
     @property
     def media(self) -> MediaServiceAsyncStub:
-        """The generated stub, for what this class does not do. Give it `self.metadata`."""
+        """The generated stub of `MediaService`. Pass it `self.metadata`."""
         return self._lines.here().media
 
     @property
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """What is sent with every call: the key, and what the client was given."""
+        """The metadata of every call, including the API key."""
         return self._settings.sent_metadata()
 
     async def close(self) -> None:
-        """End all calls of this loop and its connection. The client stays closed."""
+        """Cancel all calls of this loop and close its connection. The client stays closed."""
         await self._lines.close()
 
     async def __aenter__(self) -> AsyncClient:
@@ -233,10 +235,10 @@ class AsyncClient:
 
 
 class AsyncStream:
-    """A streamed answer: its items are the events.
+    """A streamed answer: an asynchronous iterator of events.
 
-    It is read once. Leaving it early (`break`, `close`, the end of an `async with`, the task's
-    cancellation, or when nothing refers to it any more) ends the call.
+    It is read once. Leaving it early (`break`, `close`, the end of an `async with`, cancellation of
+    the task, or garbage collection) cancels the call.
     """
 
     def __init__(
@@ -271,18 +273,18 @@ class AsyncStream:
             self.cancel()
 
     async def final(self) -> Answer:
-        """Read what is left, and give the answer that the events add up to."""
+        """Read the remaining events and return the complete answer."""
         while await self._next() is not None:
             pass
         return Answer(self._fold.response())
 
     def cancel(self) -> None:
-        """End the call, if it has not ended. Who reads gets `asyncio.CancelledError`."""
+        """Cancel the call, if it has not ended. Readers get `asyncio.CancelledError`."""
         if not self._ended:
             self._call.cancel()
 
     async def close(self) -> None:
-        """Leave the stream. If it has not ended, the call is ended."""
+        """Close the stream, and cancel the call if it has not ended."""
         self.cancel()
 
     async def __aenter__(self) -> AsyncStream:
@@ -341,7 +343,7 @@ class AsyncStream:
 
 
 class _Line:
-    """A channel of one loop, and what belongs to it."""
+    """The channel of one event loop, and its stubs."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
@@ -350,20 +352,20 @@ class _Line:
 
 
 class _Lines:
-    """The channels of all loops that use a client."""
+    """The channels of all event loops that use a client."""
 
     def __init__(self, endpoint: Endpoint | None, given: grpc.aio.Channel | None) -> None:
         self._endpoint = endpoint
         self._given = given
         self._closed = False
         self._process = os.getpid()
-        # A loop that is gone takes its channel along.
+        # Channels of closed loops are removed.
         self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = (
             weakref.WeakKeyDictionary()
         )
 
     def here(self) -> _Line:
-        """Give the channel of the loop that runs."""
+        """Return the channel of the running event loop."""
         loop = asyncio.get_running_loop()
         if self._closed:
             raise ValueError("the client is closed")
@@ -378,14 +380,14 @@ class _Lines:
         return line
 
     async def close(self) -> None:
-        """Close this loop's channel; the others' loops do not run, or close their own."""
+        """Close this loop's channel; other loops close their own."""
         self._closed = True
         line = self._by_loop.pop(asyncio.get_running_loop(), None)
         if line is not None and self._given is None and self._process == os.getpid():
             await line.channel.close()
 
     def name(self) -> str:
-        """Say where this leads."""
+        """Return the address for `repr`."""
         return repr(self._endpoint.address if self._endpoint else self._given)
 
     def _dial(self) -> grpc.aio.Channel:
@@ -414,6 +416,6 @@ async def _waited(call: Awaitable[_Response], request_id: str) -> _Response:
 
 
 async def _raise_if_cancelled_there(call: Any, request_id: str) -> None:
-    """Tell a server's or a proxy's CANCELLED, which is an error, from the caller's own wish."""
+    """Distinguish CANCELLED of a server or proxy, an error, from a cancellation by the caller."""
     if call.done() and (details := await call.details()) != _CANCELLED_HERE:
         raise Error(grpc.StatusCode.CANCELLED, details or "", request_id=request_id) from None

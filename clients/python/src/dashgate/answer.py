@@ -1,4 +1,4 @@
-"""An answer, and how the events of a stream add up to one."""
+"""An answer, and its accumulation from the events of a stream."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from google.protobuf.struct_pb2 import Struct
 
 from dashgate import v1
 
-# What the bytes in a stream's events are.
+# The MIME type of the audio in a stream's events.
 STREAMED_AUDIO = "audio/pcm"
 
 
 class Answer:
-    """What the model answered.
+    """The complete answer of a model.
 
-    The short names are of the first choice, which is the only one unless `options.n` asked for
-    more.
+    Properties return values of the first choice, which is the only one unless `options.n` is above
+    1.
     """
 
     def __init__(self, raw: v1.ConverseResponse) -> None:
         self.raw = raw
-        """The whole message, with all that has no short name."""
+        """The response of the schema."""
 
     @property
     def text(self) -> str:
-        """All that was said, without the thoughts."""
+        """The text of the answer, without reasoning."""
         return "".join(part.text for part in self.message.content)
 
     @property
@@ -36,12 +36,12 @@ class Answer:
 
     @property
     def message(self) -> v1.Message:
-        """The answer as a message, to be appended to the conversation."""
+        """The answer as a message, for `Conversation.append`."""
         return self.raw.choices[0].message if self.raw.choices else v1.Message()
 
     @property
     def tool_calls(self) -> Sequence[v1.ToolCall]:
-        """The tools that the model asks for."""
+        """The tool calls of the answer."""
         return self.message.tool_calls
 
     @property
@@ -51,7 +51,7 @@ class Answer:
 
     @property
     def finish_reason(self) -> v1.FinishReason.ValueType:
-        """Why the answer ended. A number that is none of the enum's is of a newer gateway."""
+        """Why the answer ended. A number without a name is a reason of a newer gateway."""
         if not self.raw.choices:
             return v1.FINISH_REASON_UNSPECIFIED
         return self.raw.choices[0].finish_reason
@@ -63,27 +63,27 @@ class Answer:
 
     @property
     def choices(self) -> Sequence[v1.Choice]:
-        """All the answers."""
+        """All choices."""
         return self.raw.choices
 
     @property
     def usage(self) -> v1.Usage:
-        """What the call used, as DashScope counted."""
+        """The usage of the call, as counted by DashScope."""
         return self.raw.usage
 
     @property
     def timing(self) -> v1.Timing:
-        """How long the call took, as the gateway saw it."""
+        """How long the call took, as measured by the gateway."""
         return self.raw.timing
 
     @property
     def warnings(self) -> Sequence[v1.Warning]:
-        """What the caller should know, for example that audio was cut. Usually empty."""
+        """The warnings, for example that audio was truncated. Usually empty."""
         return self.raw.warnings
 
     @property
     def model(self) -> str:
-        """The model that answered."""
+        """The model that answered, after the gateway's mapping."""
         return self.raw.model
 
     @property
@@ -101,7 +101,7 @@ class Answer:
 
 
 class Fold:
-    """Adds the events of a stream up."""
+    """Accumulates the events of a stream."""
 
     def __init__(self) -> None:
         self.complete = False
@@ -110,7 +110,7 @@ class Fold:
         self._drafts: dict[int, _Draft] = {}
 
     def add(self, event: v1.ConverseStreamResponse) -> None:
-        """Take the next event. What is unset is of a newer schema, and is skipped."""
+        """Add the next event. Unset events are of a newer schema and are skipped."""
         kind = event.WhichOneof("event")
         if kind == "started":
             self._response.model = event.started.model
@@ -123,7 +123,7 @@ class Fold:
             self._end(event.completed)
 
     def response(self) -> v1.ConverseResponse:
-        """Put what has come into one message."""
+        """Return the accumulated response."""
         response = v1.ConverseResponse()
         response.CopyFrom(self._response)
         response.choices.extend(self._drafts[index].choice(index) for index in sorted(self._drafts))
@@ -176,7 +176,7 @@ class Fold:
 
 
 def _merge(there: Struct, extra: Struct) -> None:
-    """Add keys to those that are there; a new value replaces an old one."""
+    """Merge fields into a struct; a new value replaces an old one."""
     there.SetInParent()
     for key, value in extra.fields.items():
         there.fields[key].CopyFrom(value)
@@ -184,7 +184,7 @@ def _merge(there: Struct, extra: Struct) -> None:
 
 @dataclass
 class _Part:
-    """A part in the making. Texts are joined at the end: adding to a string copies it each time."""
+    """An incomplete part. Texts are joined at the end: each append to a string copies it."""
 
     content: v1.Content
     pieces: list[str] | None = None
@@ -198,7 +198,7 @@ class _Call:
 
 @dataclass
 class _Sound:
-    """An audio part in the making."""
+    """An incomplete audio part."""
 
     pieces: list[bytes] = field(default_factory=list)
     file: v1.AudioFile | None = None
@@ -215,7 +215,7 @@ class _Sound:
 
 @dataclass
 class _Draft:
-    """An answer in the making."""
+    """An incomplete choice."""
 
     parts: list[_Part] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The client for programs with threads, or with one."""
+"""The synchronous client."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
 
 _Response_co = TypeVar("_Response_co", covariant=True)
 
-# A channel of the parent process must not be used after a fork, nor be closed: that would wait for
-# threads that are not there. It is kept, so that nothing closes it.
+# After a fork, a channel of the parent process must not be used or closed: closing would wait for
+# threads that do not exist. The reference is kept, so that it is not closed.
 _inherited: list[object] = []
 
 
 class Client:
-    """Talks with a dashgate.
+    """A client of a dashgate gateway.
 
-    `target` is `host:port`, `http://host:port`, `https://host:port` or `unix:/path`; left out, the
-    environment's `DASHGATE_ADDR`, else `127.0.0.1:50051`. `api_key` is the key for this gateway, by
-    default `DASHGATE_API_KEY`. `timeout`, in seconds, is the deadline of each call; without it a
-    stream has none, and all else has 10 minutes. A stream on which nothing comes for `idle_timeout`
-    seconds fails. `metadata` is sent with every call.
+    `target` is `host:port`, `http://host:port`, `https://host:port`, `dns:///host:port` or
+    `unix:/path`; default: `DASHGATE_ADDR`, then `127.0.0.1:50051`. `api_key` is the API key;
+    default: `DASHGATE_API_KEY`. `timeout`, in seconds, is the deadline of each call; default: 10
+    minutes for unary calls and uploads, none for streams. A stream that receives nothing for
+    `idle_timeout` seconds, not even a heartbeat, fails. `metadata` is sent with every call.
 
-    Nothing is connected before the first call. A client may be used by many threads, and after a
-    fork: each process connects by itself.
+    It connects with the first call. A client is thread-safe and can be used after a fork: each
+    process opens its own connection.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class Client:
         metadata: Metadata | None = None,
         idle_timeout: float | None = None,
     ) -> Client:
-        """Make a client of a channel that is there; its owner closes it.
+        """Create a client that uses an existing channel, which its owner closes.
 
-        Limits of messages, retries and keepalive are then the channel's own.
+        Message limits, retries and keepalive are those of the channel.
         """
         client = cls.__new__(cls)
         client._settings = Settings.of(api_key, timeout, idle_timeout, metadata)  # noqa: SLF001
@@ -105,7 +105,7 @@ class Client:
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> Answer:
-        """Ask for the next turn, and wait for the whole answer."""
+        """Return the next answer when complete. The default deadline is 10 minutes."""
         return self.converse_future(
             conversation,
             options=options,
@@ -123,7 +123,7 @@ class Client:
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> AnswerFuture:
-        """Ask for the next turn, and do not wait: the answer can be waited for, or cancelled."""
+        """Start a call and return a future of the answer."""
         request = unary_request(conversation, options, request_id)
         call = self._connected().conversations.Converse.future(
             request,
@@ -162,9 +162,10 @@ class Client:
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> v1.UploadMediaResponse:
-        """Put a file where the model can reach it; the `uri` that comes back goes into a part.
+        """Upload a file to DashScope's storage.
 
-        `source` is a path, bytes, or something to read from, and is never held whole.
+        The returned `uri` goes into a part, such as `audio(uploaded.uri)`.
+        `source` is a path, bytes, or a reader, which is read in chunks.
         """
         request_id, more = upload_metadata(self._settings, metadata)
         with opened(source, name) as (reader, its_name, size):
@@ -182,7 +183,7 @@ class Client:
                     raise messages.fault from None
                 raise
             finally:
-                # Its owner may close the reader from now on.
+                # The caller may close the reader from now on.
                 messages.stop()
 
     def run_tools(
@@ -195,10 +196,10 @@ class Client:
         timeout: float | None = None,
         metadata: Metadata | None = None,
     ) -> Answer:
-        """Converse, call what the model asks for, and go on until it asks for nothing more.
+        """Run the tools that the model calls until it returns an answer without tool calls.
 
-        All messages are appended to the conversation. `timeout` is each call's own. What a function
-        raises is raised here.
+        All messages are appended to the conversation. `timeout` applies to each call. Exceptions of
+        a function are raised unchanged.
         """
         known = {tool.name: tool for tool in tools}
         conversation.declare(*known.values())
@@ -222,21 +223,21 @@ class Client:
 
     @property
     def conversations(self) -> ConversationServiceStub:
-        """The generated stub, for what this class does not do. Give it `self.metadata`."""
+        """The generated stub of `ConversationService`. Pass it `self.metadata`."""
         return self._connected().conversations
 
     @property
     def media(self) -> MediaServiceStub:
-        """The generated stub, for what this class does not do. Give it `self.metadata`."""
+        """The generated stub of `MediaService`. Pass it `self.metadata`."""
         return self._connected().media
 
     @property
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """What is sent with every call: the key, and what the client was given."""
+        """The metadata of every call, including the API key."""
         return self._settings.sent_metadata()
 
     def close(self) -> None:
-        """End all calls and the connection. A client that is closed stays closed."""
+        """Cancel all calls and close the connection. The client cannot be used again."""
         with self._lock:
             self._closed = True
             line, self._line = self._line, None
@@ -261,8 +262,8 @@ class Client:
         line = self._line
         if line is not None and line.process == os.getpid():
             return line
-        # A lock that another thread held when the process forked would be held for ever: the line
-        # is made without it, and the lock only settles whose is kept.
+        # A lock that another thread held during a fork stays locked in the child: the channel is
+        # created without it, and the lock only decides which one is kept.
         if line is not None:
             _inherited.append(line)
             self._lock = threading.Lock()
@@ -282,7 +283,7 @@ class Client:
 
 
 class AnswerFuture:
-    """An answer that is on its way."""
+    """The future of an answer."""
 
     def __init__(self, call: _Pending[v1.ConverseResponse], request_id: str) -> None:
         self._call = call
@@ -294,19 +295,19 @@ class AnswerFuture:
         return Answer(_waited(self._call, self.request_id))
 
     def cancel(self) -> None:
-        """End the call: the gateway and DashScope are told at once."""
+        """Cancel the call, also in the gateway and at DashScope."""
         self._call.cancel()
 
     def done(self) -> bool:
-        """Tell whether the call is over."""
+        """Return whether the call has ended."""
         return self._call.done()
 
 
 class Stream:
-    """A streamed answer: its items are the events.
+    """A streamed answer: an iterator of events.
 
-    It is read once. Leaving it early (`break`, `close`, the end of a `with`, or when nothing refers
-    to it any more) ends the call.
+    It is read once. Leaving it early (`break`, `close`, the end of a `with`, or garbage collection)
+    cancels the call.
     """
 
     def __init__(
@@ -331,24 +332,24 @@ class Stream:
             self.close()
 
     def text_deltas(self) -> Iterator[str]:
-        """Give the texts of the first choice as they come."""
+        """Return an iterator of the text deltas of the first choice."""
         for event in self:
             if event.delta.choice_index == 0 and event.delta.text:
                 yield event.delta.text
 
     def final(self) -> Answer:
-        """Read what is left, and give the answer that the events add up to."""
+        """Read the remaining events and return the complete answer."""
         while self._next() is not None:
             pass
         return Answer(self._fold.response())
 
     def cancel(self) -> None:
-        """End the call, from any thread. Who reads gets `concurrent.futures.CancelledError`."""
+        """Cancel the call, from any thread. Readers get `concurrent.futures.CancelledError`."""
         self._cancelled = True
         self._wait.cancel()
 
     def close(self) -> None:
-        """Leave the stream. If it has not ended, the call is ended."""
+        """Close the stream, and cancel the call if it has not ended."""
         if not self._ended:
             self.cancel()
         self._watch.remove(self._wait)
@@ -407,7 +408,7 @@ class Stream:
 
 
 class _Pending(Protocol[_Response_co]):
-    """What is used of gRPC's future."""
+    """The part of gRPC's future that is used."""
 
     def result(self) -> _Response_co: ...
 
@@ -417,7 +418,7 @@ class _Pending(Protocol[_Response_co]):
 
 
 class _Line:
-    """A channel of this process, and what belongs to it."""
+    """A channel of this process, and its stubs."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.process = os.getpid()
@@ -428,7 +429,7 @@ class _Line:
 
 
 class _Messages:
-    """The messages of an upload, which gRPC takes from a thread of its own."""
+    """The messages of an upload, which gRPC iterates in its own thread."""
 
     def __init__(
         self, reader: Reader, model: str, mime_type: str, name: str, size: int | None
@@ -438,19 +439,19 @@ class _Messages:
         self._call: _Pending[v1.UploadMediaResponse] | None = None
         self._begun = threading.Event()
         self._stopped = False
-        # Read here, so that a file that cannot be read fails before there is a call.
+        # Read here, so that an unreadable file fails before the call.
         self._chunk = reader.read(CHUNK)
         self._next = describe(model, mime_type, name, self._chunk, size)
         # Held while a chunk is read.
         self._reading = threading.Lock()
 
     def started(self, call: _Pending[v1.UploadMediaResponse]) -> None:
-        """Say which call is to be ended if reading fails."""
+        """Set the call to cancel if reading fails."""
         self._call = call
         self._begun.set()
 
     def stop(self) -> None:
-        """Read no more; a read that goes on is waited for."""
+        """Stop reading, and wait for a read in progress."""
         with self._reading:
             self._stopped = True
 
@@ -465,7 +466,7 @@ class _Messages:
                 try:
                     chunk = self._reader.read(CHUNK)
                 except BaseException as fault:
-                    # gRPC would log it and tell nothing of it.
+                    # gRPC would only log it.
                     self.fault = fault
                     self._begun.wait()
                     assert self._call is not None
@@ -481,6 +482,6 @@ def _waited(call: _Pending[_Response_co], request_id: str) -> _Response_co:
     except grpc.RpcError as error:
         raise from_rpc(cast("Any", error), request_id) from None
     except BaseException:
-        # The person pressed Ctrl-C: the answer is wanted no more.
+        # Ctrl-C was pressed: the answer is not needed.
         call.cancel()
         raise

@@ -1,7 +1,7 @@
 """Parts of a message: text, audio, images and video.
 
-Files are read here, by the client: a path is never sent. What a medium is, is told by its first
-bytes, then by the file's extension, else it is left to the gateway.
+Files are read by the client; paths are never sent. The MIME type is detected from the first bytes,
+then from the extension, else by the gateway.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import TypeAlias
 from dashgate import v1
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview"
-"""A URI (`http:`, `https:`, `oss:`, `data:`), the path of a file, or the bytes themselves."""
+"""A URI (`http:`, `https:`, `oss:`, `data:`), the path of a file, or bytes."""
 
 _SCHEMES = ("http:", "https:", "oss:", "data:")
 
-# The media table of all clients: what must stand where, and the types that it then is. A test holds
-# it equal to tests/conformance/sniffing.json, which says how to read it.
+# The table of MIME types of all clients: conditions and the types that they imply. A test compares
+# it with tests/conformance/sniffing.json, which documents the format.
 RULES: tuple[tuple[str, str], ...] = (
     ("0:52494646 8:57415645", "audio/wav"),
     ("0:52494658 8:57415645", "audio/wav"),
@@ -165,12 +165,12 @@ EXTENSIONS: dict[str, str] = {
 
 
 def text(value: str) -> v1.Content:
-    """Make a part of plain text."""
+    """Return a text part."""
     return v1.Content(text=value)
 
 
 def audio(source: Source, *, mime_type: str = "") -> v1.Content:
-    """Make an audio part, from a URI, a path or bytes."""
+    """Return an audio part from a URI, a path or bytes."""
     uri, data, mime_type = _medium(source, mime_type, "audio")
     if uri is not None:
         return v1.Content(audio=v1.Audio(uri=uri, mime_type=mime_type))
@@ -178,12 +178,12 @@ def audio(source: Source, *, mime_type: str = "") -> v1.Content:
 
 
 def image(source: Source, *, mime_type: str = "") -> v1.Content:
-    """Make an image part, from a URI, a path or bytes."""
+    """Return an image part from a URI, a path or bytes."""
     return v1.Content(image=_picture(source, mime_type))
 
 
 def video(source: Source | Sequence[Source], *, mime_type: str = "") -> v1.Content:
-    """Make a video part, from a URI, a path, bytes, or a list of images: its frames."""
+    """Return a video part from a URI, a path, bytes, or a list of images: its frames."""
     if not isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)):
         frames = v1.VideoFrames(frames=[_picture(frame, mime_type) for frame in source])
         return v1.Content(video=v1.Video(frames=frames))
@@ -194,10 +194,9 @@ def video(source: Source | Sequence[Source], *, mime_type: str = "") -> v1.Conte
 
 
 def sniff(head: bytes, name: str = "", kind: str = "") -> str:
-    """Tell a medium's MIME type by its first bytes, else by its name; empty if neither tells.
+    """Return a MIME type detected from the first bytes, else from the name; empty if unknown.
 
-    `kind` is the part that it is for, `audio`, `image` or `video`: it decides between the types of
-    a container.
+    `kind` is `audio`, `image` or `video`; it selects between the types of a container.
     """
     named = EXTENSIONS.get(pathlib.PurePath(name).suffix.removeprefix(".").lower(), "")
     kind = kind or named.partition("/")[0]
@@ -215,7 +214,7 @@ def _picture(source: Source, mime_type: str) -> v1.Image:
 
 
 def _medium(source: Source, mime_type: str, kind: str) -> tuple[str | None, bytes, str]:
-    """Give the URI or the bytes, and the MIME type."""
+    """Return the URI or the bytes, and the MIME type."""
     if isinstance(source, str) and source.startswith(_SCHEMES):
         return source, b"", mime_type
     if isinstance(source, (str, os.PathLike)):

@@ -1,4 +1,4 @@
-"""A conversation as a value: messages and answers are appended, and all of it is sent each time."""
+"""A conversation as a value to which messages are appended. Each call sends all of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dashgate.answer import Answer
 from dashgate.content import text
 
 Part: TypeAlias = "str | v1.Content"
-"""A part of a message. A string stands for `text(string)`."""
+"""A part of a message. A string is equivalent to `text(string)`."""
 
 _CHOICES = {
     "auto": v1.TOOL_CHOICE_MODE_AUTO,
@@ -25,9 +25,9 @@ _CHOICES = {
 class Tool:
     """A function that the model may call.
 
-    `parameters` is the JSON Schema of its arguments, as JSON text or as a mapping. `function` gets
-    the arguments as JSON text, just as the model wrote it, and gives a text. With an `AsyncClient`
-    it may be a coroutine function.
+    `parameters` is the JSON Schema of its arguments, as JSON text or as a mapping. `function`
+    receives the arguments as JSON text, as written by the model, which may be invalid, and returns
+    the result as text. With an `AsyncClient` it may be a coroutine function.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Tool:
     function: Callable[[str], str | Awaitable[str]]
 
     def declaration(self) -> v1.Tool:
-        """Say to the model what there is to call."""
+        """Return the declaration of the tool for the model."""
         schema = self.parameters
         if not isinstance(schema, str):
             schema = json.dumps(schema, ensure_ascii=False)
@@ -48,10 +48,10 @@ class Tool:
 
 
 class Conversation:
-    """What was said so far, to which model, and with which tools.
+    """A conversation: the model, the messages and the tools.
 
-    The gateway keeps nothing: each call sends the whole conversation. The methods change it and
-    give it back, so that they can be chained.
+    The gateway stores no conversations: each call sends all of it. Methods modify the conversation
+    and return it, for chaining.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Conversation:
         raw: v1.Conversation | None = None,
     ) -> None:
         self.raw = v1.Conversation() if raw is None else raw
-        """The message that is sent. It may be changed as one likes."""
+        """The message that is sent. May be modified."""
         if model:
             self.raw.model = model
         if system:
@@ -71,28 +71,28 @@ class Conversation:
         self.declare(*tools)
 
     def user(self, *content: Part) -> Conversation:
-        """Append what the person says."""
+        """Append a user message."""
         self.raw.messages.add(role=v1.ROLE_USER, content=map(_content, content))
         return self
 
     def assistant(self, *content: Part) -> Conversation:
-        """Append what the model is meant to have said."""
+        """Append an assistant message, for example as a sample."""
         self.raw.messages.add(role=v1.ROLE_ASSISTANT, content=map(_content, content))
         return self
 
     def append(self, answer: Answer | v1.Message) -> Conversation:
-        """Append the model's answer."""
+        """Append an answer of the model."""
         self.raw.messages.append(answer.message if isinstance(answer, Answer) else answer)
         return self
 
     def tool_result(self, call: v1.ToolCall | str, result: str) -> Conversation:
-        """Append what a tool gave; `call` is the model's call, or its id."""
+        """Append the result of a tool call; `call` is the call or its id."""
         name = call if isinstance(call, str) else call.id
         self.raw.messages.add(role=v1.ROLE_TOOL, tool_call_id=name, content=[text(result)])
         return self
 
     def declare(self, *tools: Tool | v1.Tool) -> Conversation:
-        """Say which tools the model may call. One that is there by that name is replaced."""
+        """Declare tools that the model may call. A declared tool of the same name is replaced."""
         for tool in tools:
             new = tool.declaration() if isinstance(tool, Tool) else tool
             same = (
@@ -107,7 +107,7 @@ class Conversation:
         return self
 
     def choose_tool(self, choice: str) -> Conversation:
-        """Say whether to call: `auto`, `none`, `required`, or the name of the tool to call."""
+        """Set the tool choice: `auto`, `none`, `required`, or the name of the tool to call."""
         if (mode := _CHOICES.get(choice)) is not None:
             self.raw.tool_choice.mode = mode
         else:

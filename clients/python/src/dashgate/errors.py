@@ -26,9 +26,9 @@ class FieldViolation:
 
 
 class Error(Exception):
-    """A failed call.
+    """The error of a failed call.
 
-    `code` says what to do next, `reason` what happened; the gateway's docs/errors.md lists both.
+    `code` determines how to react, `reason` is the cause; the gateway's docs/errors.md lists both.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class Error(Exception):
         self.message = message
         """The error message, in English. Its wording may change."""
         self.reason: v1.ErrorReason.ValueType = _reason(raw_reason)
-        """What happened, such as `v1.UPSTREAM_RATE`. `v1.ERROR_REASON_UNSPECIFIED` if the gateway
+        """The cause, such as `v1.UPSTREAM_RATE`. `v1.ERROR_REASON_UNSPECIFIED` if the gateway
         did not create the error. A number without a name is a reason of a newer gateway."""
         self.raw_reason = raw_reason
         """The reason as text. `STREAM_IDLE` and `TOOL_ROUNDS` are created by this library only, and
         have no value of `v1.ErrorReason`. Empty if the gRPC library created the error."""
         self.usage: v1.Usage | None = None
-        """What the call used before it failed, as counted by DashScope. None: nothing reported."""
+        """The usage until the call failed, as counted by DashScope. None: nothing reported."""
         self.output_started = False
         """Whether a part of the answer was produced: reported by the gateway, or received by this
         stream."""
@@ -85,7 +85,7 @@ class Error(Exception):
         return f"dashgate.Error({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default would call the constructor with the message alone.
+        # The default would call the constructor with the message only.
         return _remake, (self.code, self.message, self.__dict__)
 
 
@@ -96,7 +96,7 @@ def _remake(code: grpc.StatusCode, message: str, state: dict[str, Any]) -> Error
 
 
 def _reason(name: str) -> v1.ErrorReason.ValueType:
-    """Give the enum value of a name, if it has one."""
+    """Return the enum value of a name, if it has one."""
     known = v1.ErrorReason.DESCRIPTOR.values_by_name
     return v1.ErrorReason.Value(name) if name in known else v1.ERROR_REASON_UNSPECIFIED
 
@@ -105,7 +105,7 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode if code is not grpc.St
 
 
 class _RpcError(Protocol):
-    """What the errors of both kinds of channel have in common."""
+    """The common part of the errors of both kinds of channel."""
 
     def code(self) -> grpc.StatusCode: ...
 
@@ -116,12 +116,12 @@ class _RpcError(Protocol):
 
 def from_rpc(failed: _RpcError, request_id: str) -> Error:
     """Convert gRPC's error. `request_id` is the one that was sent."""
-    # Not `dict(...)`: in some versions asyncio's metadata look like a mapping, and are none.
+    # Not `dict(...)`: in some versions, metadata of asyncio resembles a mapping without being one.
     trailers = {name: value for name, value in failed.trailing_metadata() or ()}  # noqa: C416
     status = _status(trailers.get("grpc-status-details-bin"))
     code, message = failed.code(), failed.details() or ""
     if status is not None and status.code in _CODES:
-        # The gateway's status: gRPC replaces it by INTERNAL if it cannot read a trailer.
+        # The gateway's status: gRPC replaces it with INTERNAL if it cannot parse a trailer.
         code, message = _CODES[status.code], status.message
     error = Error(code, message, request_id=request_id, status=status)
     error.retry_after = _pushback(trailers.get("grpc-retry-pushback-ms"))

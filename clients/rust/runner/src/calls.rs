@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::Fault;
 use crate::job::{Call, Cancel, Job, Options, Turn};
-use crate::told::{self, Told};
+use crate::result::{self, CaseResult};
 
 /// Why a call is over without an answer.
 enum Over {
@@ -38,15 +38,15 @@ impl From<Fault> for Over {
 }
 
 /// Does what a job says, and tells what came of it.
-pub async fn make(job: Job, told: &mut Told) -> Result<(), Fault> {
+pub async fn make(job: Job, result: &mut CaseResult) -> Result<(), Fault> {
     let over = match client(&job) {
-        Ok(client) => call(client, job.call, told).await,
+        Ok(client) => call(client, job.call, result).await,
         Err(over) => Err(over),
     };
     match over {
         Ok(()) => {}
-        Err(Over::Failed(error)) => told.error = Some(told::error(&error)?),
-        Err(Over::Cancelled) => told.error = Some(json!({"code": "CANCELLED"})),
+        Err(Over::Failed(error)) => result.error = Some(result::error(&error)?),
+        Err(Over::Cancelled) => result.error = Some(json!({"code": "CANCELLED"})),
         Err(Over::Broken(fault)) => return Err(fault),
     }
     Ok(())
@@ -90,7 +90,7 @@ fn client(job: &Job) -> Result<Client, Over> {
     Ok(builder.build()?)
 }
 
-async fn call(client: Client, call: Call, told: &mut Told) -> Result<(), Over> {
+async fn call(client: Client, call: Call, result: &mut CaseResult) -> Result<(), Over> {
     match call {
         Call::Converse(turn) => {
             let mut call = client.converse(conversation(&turn)?);
@@ -107,11 +107,11 @@ async fn call(client: Client, call: Call, told: &mut Told) -> Result<(), Over> {
                 call = call.metadata(name, value);
             }
             let answer = until(turn.cancel, call.into_future()).await??;
-            told.answers.push(told::answer(&answer)?);
+            result.answers.push(result::answer(&answer)?);
             Ok(())
         }
-        Call::Stream(turn) => stream(&client, turn, told).await,
-        Call::Deltas(turn) => deltas(&client, turn, told).await,
+        Call::Stream(turn) => stream(&client, turn, result).await,
+        Call::Deltas(turn) => deltas(&client, turn, result).await,
         Call::Dialogue {
             model,
             system,
@@ -124,8 +124,8 @@ async fn call(client: Client, call: Call, told: &mut Told) -> Result<(), Over> {
             if let Some(system) = system {
                 conversation.system(system);
             }
-            let ended = dialogue(&client, &mut conversation, turns, options, stream, told).await;
-            told.conversation = Some(told::json_of("Conversation", conversation.raw())?);
+            let ended = dialogue(&client, &mut conversation, turns, options, stream, result).await;
+            result.conversation = Some(result::json_of("Conversation", conversation.raw())?);
             ended
         }
         Call::Tools {
@@ -148,10 +148,10 @@ async fn call(client: Client, call: Call, told: &mut Told) -> Result<(), Over> {
             }
             let ended = run.await;
             let mut calls = called.lock().unwrap_or_else(PoisonError::into_inner);
-            told.tool_calls.append(&mut calls);
-            told.conversation = Some(told::json_of("Conversation", conversation.raw())?);
+            result.tool_calls.append(&mut calls);
+            result.conversation = Some(result::json_of("Conversation", conversation.raw())?);
             match ended {
-                Ok(answer) => told.answers.push(told::answer(&answer)?),
+                Ok(answer) => result.answers.push(result::answer(&answer)?),
                 Err(ToolError::Call(error)) => return Err(Over::Failed(error)),
                 Err(error) => return Err(Over::Broken(error.into())),
             }
@@ -172,17 +172,18 @@ async fn call(client: Client, call: Call, told: &mut Told) -> Result<(), Over> {
                 upload = upload.name(name);
             }
             let uploaded = upload.await?;
-            told.uploads
-                .push(told::json_of("UploadMediaResponse", &uploaded)?);
+            result
+                .uploads
+                .push(result::json_of("UploadMediaResponse", &uploaded)?);
             if let Some(then) = then {
                 let mut conversation = Conversation::new(model);
                 conversation.user(contents(&then, &uploaded.uri).await?);
                 let answer = client.converse(&conversation).await?;
-                told.answers.push(told::answer(&answer)?);
+                result.answers.push(result::answer(&answer)?);
             }
             Ok(())
         }
-        Call::Many { count, turn } => many(&client, count, &turn, told).await,
+        Call::Many { count, turn } => many(&client, count, &turn, result).await,
         Call::Sniff { vectors } => {
             for vector in vectors {
                 let part = audio(Media::path(vector.file)).await?;
@@ -190,7 +191,7 @@ async fn call(client: Client, call: Call, told: &mut Told) -> Result<(), Over> {
                     Some(v1::content::Kind::Audio(audio)) => audio.mime_type,
                     _ => String::new(),
                 };
-                told.mime_types.push(mime_type);
+                result.mime_types.push(mime_type);
             }
             Ok(())
         }
@@ -214,55 +215,60 @@ async fn open(client: &Client, turn: &Turn) -> Result<dashgate_client::Events, O
     Ok(call.await?)
 }
 
-async fn stream(client: &Client, turn: Turn, told: &mut Told) -> Result<(), Over> {
+async fn stream(client: &Client, turn: Turn, result: &mut CaseResult) -> Result<(), Over> {
     let cancel = turn.cancel;
     let read = async {
         let mut events = open(client, &turn).await?;
         while let Some(event) = events.next().await {
-            let event = told::json_of("ConverseStreamResponse", &event?)?;
-            told.events.push(event);
-            if matches!(cancel, Some(Cancel::AfterEvents(count)) if told.events.len() >= count) {
+            let event = result::json_of("ConverseStreamResponse", &event?)?;
+            result.events.push(event);
+            if matches!(cancel, Some(Cancel::AfterEvents(count)) if result.events.len() >= count) {
                 return Err(Over::Cancelled);
             }
         }
         let answer = events.finish().await?;
-        told.answers.push(told::answer(&answer)?);
+        result.answers.push(result::answer(&answer)?);
         Ok(())
     };
     until(cancel, read).await?
 }
 
-async fn deltas(client: &Client, turn: Turn, told: &mut Told) -> Result<(), Over> {
+async fn deltas(client: &Client, turn: Turn, result: &mut CaseResult) -> Result<(), Over> {
     let cancel = turn.cancel;
     let read = async {
         let mut events = open(client, &turn).await?;
         let mut texts = events.text_deltas();
         while let Some(text) = texts.next().await {
-            told.deltas.push(text?);
-            if matches!(cancel, Some(Cancel::AfterEvents(count)) if told.deltas.len() >= count) {
+            result.deltas.push(text?);
+            if matches!(cancel, Some(Cancel::AfterEvents(count)) if result.deltas.len() >= count) {
                 return Err(Over::Cancelled);
             }
         }
         let answer = events.finish().await?;
-        told.answers.push(told::answer(&answer)?);
+        result.answers.push(result::answer(&answer)?);
         Ok(())
     };
     until(cancel, read).await?
 }
 
-async fn many(client: &Client, count: usize, turn: &Turn, told: &mut Told) -> Result<(), Over> {
+async fn many(
+    client: &Client,
+    count: usize,
+    turn: &Turn,
+    result: &mut CaseResult,
+) -> Result<(), Over> {
     let mut calls = Vec::new();
     for _ in 0..count {
         let (client, turn) = (client.clone(), turn.clone());
         calls.push(tokio::spawn(async move {
-            let mut part = Told::default();
+            let mut part = CaseResult::default();
             let ended = stream(&client, turn, &mut part).await;
             (part.answers, ended)
         }));
     }
     for call in calls {
         let (answers, ended) = call.await.map_err(|error| Over::Broken(error.into()))?;
-        told.answers.extend(answers);
+        result.answers.extend(answers);
         ended?;
     }
     Ok(())
@@ -274,7 +280,7 @@ async fn dialogue(
     turns: Vec<Vec<Value>>,
     options: GenerationOptions,
     streamed: bool,
-    told: &mut Told,
+    result: &mut CaseResult,
 ) -> Result<(), Over> {
     for turn in turns {
         conversation.user(contents(&turn, "").await?);
@@ -288,7 +294,7 @@ async fn dialogue(
                 .await?
         };
         conversation.append(&answer);
-        told.answers.push(told::answer(&answer)?);
+        result.answers.push(result::answer(&answer)?);
     }
     Ok(())
 }
@@ -309,11 +315,11 @@ async fn until<T>(cancel: Option<Cancel>, future: impl IntoFuture<Output = T>) -
 }
 
 fn conversation(turn: &Turn) -> Result<v1::Conversation, Fault> {
-    told::message("Conversation", &turn.conversation)
+    result::message("Conversation", &turn.conversation)
 }
 
 fn options(json: Option<&Value>) -> Result<Option<GenerationOptions>, Fault> {
-    let message = |json| told::message("GenerationOptions", json);
+    let message = |json| result::message("GenerationOptions", json);
     json.map(message).transpose()
 }
 

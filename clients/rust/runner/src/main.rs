@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 mod calls;
 mod job;
-mod told;
+mod result;
 
 use job::Job;
-use told::Told;
+use result::CaseResult;
 
 type Fault = Box<dyn Error + Send + Sync>;
 
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            let _told = writeln!(std::io::stderr(), "{fault}");
+            let _written = writeln!(std::io::stderr(), "{fault}");
             ExitCode::from(2)
         }
     }
@@ -37,10 +37,10 @@ fn run() -> Result<(), Fault> {
         .enable_all()
         .build()?;
     let began = Instant::now();
-    let mut told = Told::default();
-    runtime.block_on(calls::make(job, &mut told))?;
-    told.elapsed_ms = u64::try_from(began.elapsed().as_millis())?;
-    let result: Value = json!(told);
+    let mut case_result = CaseResult::default();
+    runtime.block_on(calls::make(job, &mut case_result))?;
+    case_result.elapsed_ms = u64::try_from(began.elapsed().as_millis())?;
+    let result: Value = json!(case_result);
     writeln!(std::io::stdout(), "{result}")?;
     // What is cancelled is on its way when the runtime has ended.
     runtime.shutdown_timeout(Duration::from_secs(5));

@@ -48,8 +48,8 @@ async function shown(signal: AbortSignal): Promise<void> {
       place("state").textContent = "stopped";
       return;
     }
-    const told = error instanceof DashgateError ? `${error.code} ${error.rawReason}: ` : "";
-    place("error").textContent = told + (error instanceof Error ? error.message : String(error));
+    const prefix = error instanceof DashgateError ? `${error.code} ${error.rawReason}: ` : "";
+    place("error").textContent = prefix + (error instanceof Error ? error.message : String(error));
     place("state").textContent = "failed";
   }
 }

@@ -11,23 +11,26 @@ import { connectTo, type Connection, type TlsOptions } from "./connection.js";
 import { DEFAULT_TARGET, parseTarget } from "./target.js";
 import { openUpload, uploadMessages, type UploadOptions, type UploadSource } from "./upload.js";
 
-/** How a client reaches the gateway, and how it calls. */
+/** Settings of a client for Node.js. */
 export interface ClientOptions extends ClientSettings {
-  /** Sent as `authorization: Bearer KEY`, over plaintext too. Default: `DASHGATE_API_KEY`. */
+  /**
+   * The API key, sent as `authorization: Bearer KEY`, also without TLS. Default:
+   * `DASHGATE_API_KEY`.
+   */
   readonly apiKey?: string | undefined;
-  /** Given: the connection is TLS, whatever the target says. */
+  /** If set, TLS is used for every target. */
   readonly tls?: TlsOptions | undefined;
 }
 
 /**
- * A client of dashgate. One is enough for a program: it makes its connection with the first call, and
- * all calls share it.
+ * A client of a dashgate gateway. One is enough for a program: its connection is opened by the
+ * first call and shared by all calls.
  */
 export class Client extends BaseClient {
   /**
-   * @param target `host:port`, `http://host:port`, `https://host:port` or `unix:/path`. Default:
-   *   `DASHGATE_ADDR`, and without that `127.0.0.1:50051`. Or a transport that exists, which is yours to
-   *   close.
+   * @param target `host:port`, `http://host:port`, `https://host:port`, `dns:///host:port` or
+   *   `unix:/path`; default: `DASHGATE_ADDR`, then `127.0.0.1:50051`. Or an existing transport,
+   *   which its owner closes.
    */
   constructor(target?: string | Transport, options: ClientOptions = {}) {
     const { transport, close } = connection(target, options.tls);
@@ -36,9 +39,9 @@ export class Client extends BaseClient {
   }
 
   /**
-   * Streams a medium of any size to where the model can reach it, in small pieces. The `uri` of the
-   * answer goes into a content part: `await video(uploaded.uri)`. It is good for the same model, for
-   * about 48 hours. The deadline is 10 minutes unless one is given.
+   * Uploads a file of any size to DashScope's storage, in chunks. Pass the returned `uri` to a
+   * content part: `await video(uploaded.uri)`. It is valid for about 48 hours, with the same model.
+   * The default deadline is 10 minutes.
    */
   async upload(
     model: string,
@@ -74,13 +77,13 @@ function connection(
     }
     return { transport: target, close: () => undefined };
   }
-  // An empty variable is one that was not set.
+  // An empty variable is treated as unset.
   const { DASHGATE_ADDR: named = "" } = process.env;
   const place = target ?? (named === "" ? DEFAULT_TARGET : named);
   return connectTo(parseTarget(place, tls !== undefined), tls);
 }
 
-/** A fault of the source ends the call with that fault, not with what gRPC makes of it. */
+/** An error of the source ends the call and is thrown unchanged. */
 async function* faithful<T>(call: Call, messages: AsyncIterable<T>): AsyncGenerator<T, void> {
   try {
     yield* messages;

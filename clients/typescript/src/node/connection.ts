@@ -1,6 +1,6 @@
 /**
- * The HTTP/2 connection to the gateway: made with the first call, kept alive while there are calls,
- * made anew when it is lost.
+ * The HTTP/2 connection to the gateway: opened with the first call, kept alive during calls, and
+ * reopened after a loss.
  */
 import type { ClientHttp2Stream, IncomingHttpHeaders, OutgoingHttpHeaders } from "node:http2";
 import * as net from "node:net";
@@ -13,46 +13,46 @@ import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-no
 import { StatusSchema } from "../gen/dashgate/client/v1/error_details_pb.js";
 import type { Target } from "./target.js";
 
-/** Whom to trust, and who to be. PEM texts or bytes, not paths. */
+/** TLS settings. PEM text or bytes, not paths. */
 export interface TlsOptions {
-  /** The authorities that may have signed the gateway's certificate. Default: those of Node.js. */
+  /** The root certificates. Default: those of Node.js. */
   readonly ca?: string | Uint8Array | undefined;
-  /** The client's own certificate, for a gateway that asks for one. */
+  /** The client certificate, for mutual TLS. */
   readonly cert?: string | Uint8Array | undefined;
-  /** The key of that certificate. */
+  /** The key of the client certificate. */
   readonly key?: string | Uint8Array | undefined;
-  /** The name to expect in the gateway's certificate, if it is not the host of the target. */
+  /** The name to verify in the gateway's certificate. Default: the target's host. */
   readonly serverName?: string | undefined;
 }
 
-/** The largest answer that the gateway makes. */
+/** The largest response of the gateway. */
 const READ_MAX_BYTES = 64 * 1024 * 1024;
 
-/** As long as gRPC libraries wait at most: a host that drops packets must not take the deadline. */
+/** The connection timeout of gRPC libraries: an unreachable host must not use up the deadline. */
 const CONNECT_TIMEOUT_MS = 20_000;
 
 /** The strictest servers allow one ping in five minutes. */
 const PING_INTERVAL_MS = 6 * 60_000;
 
-/** A ping that is not answered for this long is the end of the connection. */
+/** A ping without a response for this long ends the connection. */
 const PING_TIMEOUT_MS = 20_000;
 
-/** How much of an answer may come before it is read; HTTP/2's own 64 KiB slow large ones down. */
+/** The HTTP/2 window; its default of 64 KiB slows large answers down. */
 const WINDOW_BYTES = 1024 * 1024;
 
 /**
- * How many megabytes one connection may hold. The 10 of Node.js are less than one request with a
- * sound in it, and then it refuses further calls; what calls hold is theirs to bound.
+ * The memory limit of one connection in megabytes. The default of Node.js (10) is less than one
+ * request with audio, and further calls are then refused.
  */
 const SESSION_MEMORY_MB = 4096;
 
-/** A transport, and how to close it. */
+/** A transport, and a function that closes it. */
 export interface Connection {
   readonly transport: Transport;
   readonly close: () => void;
 }
 
-/** A transport to the target. Nothing is connected before the first call. */
+/** Returns a transport to the target, which connects with the first call. */
 export function connectTo(target: Target, options: TlsOptions | undefined): Connection {
   const manager = new Http2SessionManager(
     target.origin,
@@ -60,7 +60,7 @@ export function connectTo(target: Target, options: TlsOptions | undefined): Conn
     {
       createConnection: () => socketTo(target, options),
       maxSessionMemory: SESSION_MEMORY_MB,
-      // Until the gateway has said how many: what is sent above its limit is refused, not queued.
+      // Until the gateway's SETTINGS arrive: streams above its limit are refused, not queued.
       peerMaxConcurrentStreams: 1,
       settings: { enablePush: false, initialWindowSize: WINDOW_BYTES },
     },
@@ -76,7 +76,7 @@ export function connectTo(target: Target, options: TlsOptions | undefined): Conn
   return { transport, close };
 }
 
-/** A gateway that cannot be reached is UNAVAILABLE, whatever the reason: the call was not sent. */
+/** A connection failure is UNAVAILABLE, whatever its cause: the call was not sent. */
 function reachable(manager: Http2SessionManager) {
   return {
     authority: manager.authority,
@@ -157,7 +157,7 @@ function secured(place: object, host: string, options: TlsOptions): tls.TLSSocke
   });
 }
 
-/** The roots of the system beside those of Node.js, where Node.js can tell them (since 22.15). */
+/** The root certificates of the system in addition to those of Node.js, from Node.js 22.15. */
 function systemRoots(): { ca?: string[] } {
   const {
     getCACertificates: roots,

@@ -17,17 +17,17 @@ import {
 } from "../content.js";
 import type { Content } from "../gen/dashgate/v1/content_pb.js";
 
-/** An audio part, from a path, from bytes or from a URI. */
+/** Returns an audio part from a path, bytes or a URI. */
 export function audio(source: MediaSource, options: MediaOptions = {}): Promise<Content> {
   return audioContent(source, options, read);
 }
 
-/** An image part, from a path, from bytes or from a URI. */
+/** Returns an image part from a path, bytes or a URI. */
 export function image(source: MediaSource, options: ImageOptions = {}): Promise<Content> {
   return imageContent(source, options, read);
 }
 
-/** A video part, from a path, from bytes or from a URI; or a list of its frames. */
+/** Returns a video part from a path, bytes or a URI, or from a list of its frames. */
 export function video(
   source: MediaSource | readonly MediaSource[],
   options: VideoOptions = {},
@@ -39,7 +39,7 @@ async function read(path: string | URL): Promise<OpenedFile> {
   return { data: await readFile(path), name: fileName(path) };
 }
 
-/** The last part of a path, for its extension: the folders are nobody's business. */
+/** Returns the last part of a path, for its extension; folders are not sent. */
 export function fileName(path: string | URL): string {
   return basename(typeof path === "string" ? path : fileURLToPath(path));
 }

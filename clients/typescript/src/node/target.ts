@@ -1,23 +1,23 @@
 /**
- * Where the gateway is, as people write it.
+ * Parses targets.
  */
 
-/** Where `dashgate serve` listens when it is not told otherwise. */
+/** The default address of `dashgate serve`. */
 export const DEFAULT_TARGET = "127.0.0.1:50051";
 
-/** A target that was read. */
+/** A parsed target. */
 export interface Target {
-  /** The origin that stands in the calls: scheme, host and port. */
+  /** The origin of the calls: scheme, host and port. */
   readonly origin: string;
   /** Whether the connection is TLS. */
   readonly secure: boolean;
-  /** The socket to connect to, if it is one of the file system. */
+  /** The path of the Unix socket, if it is one. */
   readonly path?: string;
 }
 
 const FORMS = "host:port, http://host:port, https://host:port, dns:///host:port or unix:/path";
 
-/** Reads a target. `tls` says that TLS was asked for by its own setting. */
+/** Parses a target. `tls` enables TLS by its own setting. */
 export function parseTarget(target: string, tls: boolean): Target {
   const path = /^unix:(?:\/\/(?=\/))?(.+)$/.exec(target)?.[1];
   if (path !== undefined) {
@@ -28,7 +28,7 @@ export function parseTarget(target: string, tls: boolean): Target {
   }
   const named = /^(?:dns:(?:\/\/\/)?|ipv4:|ipv6:)([^,/]+)$/.exec(target)?.[1];
   if (named !== undefined && !/^(?:dns|ipv4|ipv6|unix):/.test(named)) {
-    // Node resolves names by itself, and tries their addresses until one answers.
+    // Node.js resolves names and tries their addresses.
     return parseTarget(named, tls);
   }
   const bare = !target.includes("://");
@@ -42,7 +42,7 @@ export function parseTarget(target: string, tls: boolean): Target {
     url.search === "" &&
     url.hash === "";
   if (!plain || (bare && !/:\d+$/.test(target))) {
-    // Without the target itself: a password may stand in it.
+    // Without the target, which may contain a password.
     throw new TypeError(`target: write it as ${FORMS}`);
   }
   return { origin: url.origin, secure: url.protocol === "https:" };

@@ -1,5 +1,5 @@
 /**
- * Large files on their way to DashScope's storage, a piece at a time.
+ * Uploads of large files to DashScope's storage, in chunks.
  */
 import { open } from "node:fs/promises";
 
@@ -11,26 +11,29 @@ import { sniff } from "../sniff.js";
 import { fileName } from "./content.js";
 
 /**
- * What to upload: a path or a `file:` URL, bytes, a `Blob`, or anything that gives bytes with
- * `for await`, such as a `Readable` or a `ReadableStream`.
+ * The source of an upload: a path or a `file:` URL, bytes, a `Blob`, or an async iterable of bytes,
+ * such as a `Readable` or a `ReadableStream`.
  */
 export type UploadSource =
   string | URL | Uint8Array | ArrayBuffer | Blob | AsyncIterable<Uint8Array>;
 
-/** How to upload. */
+/** Options of an upload. */
 export interface UploadOptions extends CallOptions {
-  /** The MIME type, for example `video/mp4`. Default: told by the first bytes, then the name. */
+  /**
+   * The MIME type, for example `video/mp4`. Default: detected from the first bytes, then from the
+   * name.
+   */
   readonly mimeType?: string | undefined;
   /** The file's name, for its extension. Default: that of the path. */
   readonly name?: string | undefined;
 }
 
-/** Large enough to be quick, small enough for every gateway. */
+/** Large enough to be fast, and accepted by every gateway. */
 const CHUNK_BYTES = 256 * 1024;
 
 type Upload = MessageInitShape<typeof UploadMediaRequestSchema>;
 
-/** A source that was opened; whoever opened it must close it. */
+/** An opened source, which must be closed. */
 export interface OpenedUpload {
   readonly bytes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
   readonly size?: number;
@@ -38,7 +41,7 @@ export interface OpenedUpload {
   readonly close: () => void;
 }
 
-/** Opens a source, before anything is sent: a file that is not there is not the gateway's matter. */
+/** Opens a source before anything is sent, so that a missing file makes no call. */
 export async function openUpload(source: UploadSource): Promise<OpenedUpload> {
   const close = () => undefined;
   if (typeof source === "string" || source instanceof URL) {
@@ -47,7 +50,7 @@ export async function openUpload(source: UploadSource): Promise<OpenedUpload> {
     const bytes = file.createReadStream({ highWaterMark: CHUNK_BYTES });
     return {
       bytes,
-      // What is no file, such as a pipe, has no size that could be told before.
+      // Only regular files have a size; a pipe has none.
       ...(found.isFile() && { size: found.size }),
       name: fileName(source),
       close: () => bytes.destroy(),
@@ -64,7 +67,7 @@ export async function openUpload(source: UploadSource): Promise<OpenedUpload> {
   return { bytes: source, name: "", close };
 }
 
-/** The messages of an upload: the description, then the bytes. Nothing is held but one chunk. */
+/** The messages of an upload: the description, then the bytes. One chunk is buffered. */
 export async function* uploadMessages(
   model: string,
   { bytes, size, name }: OpenedUpload,
@@ -92,7 +95,7 @@ export async function* uploadMessages(
   }
 }
 
-/** The same bytes in chunks of one size, however they came. */
+/** Splits the bytes into chunks of one size. */
 async function* chunks(
   pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
@@ -106,7 +109,7 @@ async function* chunks(
       at += part.length;
       if (filled === CHUNK_BYTES) {
         yield chunk;
-        // The one that was given away may not be sent yet.
+        // The yielded chunk may not be sent yet.
         chunk = new Uint8Array(CHUNK_BYTES);
         filled = 0;
       }

@@ -8,17 +8,17 @@ import { BaseClient, type ClientSettings } from "../client.js";
 import { USER_AGENT } from "../version.js";
 
 /**
- * A client of dashgate, for pages. It has no `upload`: browsers cannot stream a request. Media that are
- * too large for a message must be where DashScope can fetch them.
+ * A client of a dashgate gateway, for pages. It has no `upload`, because browsers cannot stream a
+ * request. Files that are too large for a message must be at a URI that DashScope can fetch.
  */
 export class Client extends BaseClient {
   /**
-   * @param target `https://host:port` or `http://host:port`. Default: where the page came from. The
-   *   gateway must allow the page's origin if it is another. Or a transport that exists.
+   * @param target `https://host:port` or `http://host:port`; default: the page's origin. The
+   * gateway must allow the page's origin if it is another. Or an existing transport.
    */
   constructor(target?: string | Transport, settings: ClientSettings = {}) {
     const transport = typeof target === "object" ? target : over(target);
-    // A page may not set User-Agent.
+    // Pages cannot set User-Agent.
     super(transport, settings, { "x-user-agent": USER_AGENT }, () => undefined);
   }
 }

@@ -13,17 +13,17 @@ import {
 } from "../content.js";
 import type { Content } from "../gen/dashgate/v1/content_pb.js";
 
-/** An audio part, from a `File` or `Blob`, from bytes or from a URI. */
+/** Returns an audio part from a `File` or `Blob`, bytes or a URI. */
 export function audio(source: MediaSource, options: MediaOptions = {}): Promise<Content> {
   return audioContent(source, options, refuse);
 }
 
-/** An image part, from a `File` or `Blob`, from bytes or from a URI. */
+/** Returns an image part from a `File` or `Blob`, bytes or a URI. */
 export function image(source: MediaSource, options: ImageOptions = {}): Promise<Content> {
   return imageContent(source, options, refuse);
 }
 
-/** A video part, from a `File` or `Blob`, bytes or a URI; or a list of its frames. */
+/** Returns a video part from a `File` or `Blob`, bytes or a URI, or from a list of its frames. */
 export function video(
   source: MediaSource | readonly MediaSource[],
   options: VideoOptions = {},

@@ -16,8 +16,8 @@ import java.util.Objects;
 import java.util.stream.Collectors;
 
 /**
- * A whole answer: what {@link DashgateClient#converse} gives, and what the events of a stream add
- * up to. Where a model gave several answers, these are of the first, and {@link #choices} has all.
+ * The complete answer of a model: the response of a unary call, or the accumulated events of a
+ * stream. Methods return values of the first choice; {@link #choices} returns all.
  */
 public final class Answer {
   private static final Choice NOTHING =
@@ -36,9 +36,9 @@ public final class Answer {
   }
 
   /**
-   * Makes an answer of the message.
+   * Creates an answer from a response.
    *
-   * @param raw the message, for example from a stub
+   * @param raw the response, for example of a stub
    * @return the answer
    */
   public static Answer of(ConverseResponse raw) {
@@ -46,7 +46,7 @@ public final class Answer {
   }
 
   /**
-   * What was said.
+   * Returns the text of the answer, without reasoning.
    *
    * @return the texts, joined
    */
@@ -58,25 +58,25 @@ public final class Answer {
   }
 
   /**
-   * The reasoning of the answer.
+   * Returns the reasoning of the answer.
    *
-   * @return the thoughts, empty if there are none
+   * @return the reasoning, empty if there is none
    */
   public String reasoningText() {
     return message().getReasoningText();
   }
 
   /**
-   * The answer as a message, to be appended to the conversation.
+   * Returns the answer as a message, for {@link Conversation#append(Message)}.
    *
-   * @return the message, to be appended
+   * @return the message
    */
   public Message message() {
     return first.getMessage();
   }
 
   /**
-   * What the model wants to be called.
+   * Returns the tool calls of the answer.
    *
    * @return the calls, in order
    */
@@ -85,8 +85,7 @@ public final class Answer {
   }
 
   /**
-   * The answer's audio: 16-bit little-endian mono PCM at 24 kHz, unless the call's options say
-   * otherwise.
+   * Returns the audio of the answer: 16-bit little-endian mono PCM at 24 kHz by default.
    *
    * @return the bytes of the audio parts, joined
    */
@@ -99,16 +98,16 @@ public final class Answer {
   }
 
   /**
-   * Why the answer ended.
+   * Returns why the answer ended.
    *
-   * @return the reason; {@link FinishReason#UNRECOGNIZED} if it is newer than this client
+   * @return the reason; {@link FinishReason#UNRECOGNIZED} if it is newer than this library
    */
   public FinishReason finishReason() {
     return first.getFinishReason();
   }
 
   /**
-   * Why the answer ended, in DashScope's word.
+   * Returns the finish reason as received from DashScope.
    *
    * @return for example {@code stop}
    */
@@ -117,7 +116,7 @@ public final class Answer {
   }
 
   /**
-   * What the call used.
+   * Returns the usage of the call, as counted by DashScope.
    *
    * @return the counts; those that were not reported are not set
    */
@@ -126,7 +125,7 @@ public final class Answer {
   }
 
   /**
-   * What the caller should know about the answer, for example that audio was cut.
+   * Returns the warnings, for example that audio was truncated.
    *
    * @return the warnings; usually none
    */
@@ -135,43 +134,43 @@ public final class Answer {
   }
 
   /**
-   * The request id, as in the gateway's log.
+   * Returns the request id, as in the gateway's log.
    *
-   * @return the name that was sent
+   * @return the request id
    */
   public String requestId() {
     return raw.getRequestId();
   }
 
   /**
-   * DashScope's request id, for its support.
+   * Returns DashScope's request id, for its support.
    *
-   * @return the name
+   * @return the request id
    */
   public String upstreamRequestId() {
     return raw.getUpstreamRequestId();
   }
 
   /**
-   * The model that answered.
+   * Returns the model that answered.
    *
-   * @return its name, after the operator's mapping
+   * @return the model, after the gateway's mapping
    */
   public String model() {
     return raw.getModel();
   }
 
   /**
-   * How long it took.
+   * Returns how long the call took, as measured by the gateway.
    *
-   * @return the times, as the gateway saw them
+   * @return the times
    */
   public Timing timing() {
     return raw.getTiming();
   }
 
   /**
-   * All answers: more than one if {@code options.n} asked for more.
+   * Returns all choices: more than one if {@code options.n} is above 1.
    *
    * @return the choices
    */
@@ -180,9 +179,9 @@ public final class Answer {
   }
 
   /**
-   * The message itself.
+   * Returns the response of the schema.
    *
-   * @return the message; a stream's is put together from its events
+   * @return the response; that of a stream is accumulated from its events
    */
   public ConverseResponse raw() {
     return raw;

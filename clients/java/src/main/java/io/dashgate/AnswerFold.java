@@ -22,14 +22,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 
-/** Puts an answer together from the events of its stream. */
+/** Accumulates the events of a stream into an answer. */
 final class AnswerFold {
   private final ConverseResponse.Builder response = ConverseResponse.newBuilder();
   private final Map<Integer, Draft> drafts = new TreeMap<>();
   private Completed completed;
   private boolean hasOutput;
 
-  /** Takes the next event. What is unset is of a newer schema, and is skipped. */
+  /** Adds the next event. Unset events are of a newer schema and are skipped. */
   void add(ConverseStreamResponse event) {
     switch (event.getEventCase()) {
       case STARTED:
@@ -50,19 +50,19 @@ final class AnswerFold {
     }
   }
 
-  /** Whether the stream said that it is complete. */
+  /** Returns whether the last event was received. */
   boolean isComplete() {
     return completed != null;
   }
 
-  /** Whether a part of the answer has come. */
+  /** Returns whether a part of the answer was received. */
   boolean hasOutput() {
     return hasOutput;
   }
 
-  /** The answer of a stream that is complete. */
+  /** Returns the answer of a complete stream. */
   Answer answer() {
-    // A choice that said nothing is there all the same.
+    // A choice without output exists nevertheless.
     completed.getChoicesList().forEach(end -> draft(end.getIndex()));
     Map<Integer, ChoiceEnd> ends = new LinkedHashMap<>();
     completed.getChoicesList().forEach(end -> ends.putIfAbsent(end.getIndex(), end));
@@ -100,7 +100,7 @@ final class AnswerFold {
     return drafts.computeIfAbsent(index, unused -> new Draft());
   }
 
-  /** One choice in the making. */
+  /** An incomplete choice. */
   private static final class Draft {
     private final Message.Builder message = Message.newBuilder().setRole(Role.ROLE_ASSISTANT);
     private final StringBuilder reasoning = new StringBuilder();
@@ -163,7 +163,7 @@ final class AnswerFold {
         choice.setLogprobs(logprobs);
       }
       if (end != null) {
-        // The number, so that a reason that is not known here is kept.
+        // The number, so that an unknown reason is kept.
         choice.setFinishReasonValue(end.getFinishReasonValue());
         choice.setRawFinishReason(end.getRawFinishReason());
         if (end.hasExtra()) {
@@ -202,12 +202,12 @@ final class AnswerFold {
     }
   }
 
-  /** Adds keys to those that are there; a new value replaces an old one. */
+  /** Merges fields into a struct; a new value replaces an old one. */
   private static Struct merged(Struct there, Struct extra) {
     return there.toBuilder().putAllFields(extra.getFieldsMap()).build();
   }
 
-  /** An audio part in the making. */
+  /** An incomplete audio part. */
   private static final class Sound {
     ByteString bytes = ByteString.EMPTY;
     AudioFile file;
@@ -226,7 +226,7 @@ final class AnswerFold {
     }
   }
 
-  /** A part whose text may still grow. */
+  /** An incomplete part. */
   private static final class Part {
     final Content.Builder content;
     /** Null if the part is not a text. */
@@ -250,7 +250,7 @@ final class AnswerFold {
     }
   }
 
-  /** A tool call in the making. */
+  /** An incomplete tool call. */
   private static final class Call {
     private final ToolCall.Builder call = ToolCall.newBuilder();
     private final StringBuilder arguments = new StringBuilder();

@@ -15,8 +15,8 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 
 /**
- * A streamed answer. Read it by one thread, as events or as texts, to its end; or close it
- * early, which ends the call at once. Any thread may close it.
+ * A streamed answer. It is read once, by one thread, as events or as texts, to its end; closing it
+ * early cancels the call. Any thread may close it.
  *
  * <pre>{@code
  * try (AnswerStream stream = client.stream(conversation)) {
@@ -27,14 +27,15 @@ import java.util.concurrent.TimeUnit;
  * }
  * }</pre>
  *
- * <p>Every method that waits for an event throws a {@link DashgateException} when the call fails:
- * {@code STREAM_IDLE} if nothing came for the client's idle timeout, {@code STREAM_TRUNCATED} if
- * the stream ended without its last event. An interrupted thread ends the call too.
+ * <p>Every method that waits for an event throws a {@link DashgateException} if the call failed:
+ * {@code STREAM_IDLE} if nothing was received for the client's idle timeout, {@code
+ * STREAM_TRUNCATED} if the stream ended without its last event. Interrupting the thread also
+ * cancels the call.
  */
 public final class AnswerStream implements Iterator<ConverseStreamResponse>, AutoCloseable {
   /**
-   * How many events may wait here for the reader. Enough that reader and network do not wait for
-   * each other by turns; few, because one event may be as large as a message may be.
+   * The maximum number of buffered events: enough that reader and network do not wait for each
+   * other; few, because one event may be as large as a message.
    */
   private static final int AHEAD = 4;
 
@@ -64,7 +65,7 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
   }
 
   /**
-   * Whether there is one more event. Waits for it, or for the end.
+   * Returns whether there is another event. Waits for it, or for the end.
    *
    * @return false after the last event of a complete answer
    */
@@ -93,28 +94,27 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
   }
 
   /**
-   * The events that are left, for a loop.
+   * Returns the remaining events, for a loop.
    *
-   * @return this, once
+   * @return the events; may be iterated once
    */
   public Iterable<ConverseStreamResponse> events() {
     return () -> this;
   }
 
   /**
-   * The texts that are left, for a loop: those of the first choice, without empty ones. To join
-   * them is to have the answer's text.
+   * Returns the remaining text deltas of the first choice, without empty ones, for a loop.
    *
-   * @return the texts, once
+   * @return the texts; may be iterated once
    */
   public Iterable<String> textDeltas() {
     return () -> new Texts(this);
   }
 
   /**
-   * Reads what is left.
+   * Reads the remaining events and returns the complete answer.
    *
-   * @return the answer that all events add up to
+   * @return the answer
    */
   public Answer finalAnswer() {
     while (hasNext()) {
@@ -124,15 +124,15 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
   }
 
   /**
-   * The request id, as in the gateway's log.
+   * Returns the request id, as in the gateway's log.
    *
-   * @return the name that was sent
+   * @return the request id
    */
   public String requestId() {
     return events.requestId();
   }
 
-  /** Ends the call, if it has not ended: who reads the stream now gets {@code CANCELLED}. */
+  /** Cancels the call if it has not ended; readers get {@code CANCELLED}. */
   @Override
   public void close() {
     events.cancel("the stream was closed");
@@ -167,15 +167,15 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
       if (fold.hasOutput()) {
         why.outputHasStarted();
       }
-      // The stack of the reading thread, not that of the network thread.
+      // The stack trace of the reading thread, not that of the network thread.
       why.fillInStackTrace();
     }
   }
 
-  /** The call's side: puts what comes where the reader finds it. */
+  /** Receives events and queues them for the reader. */
   private static final class Events
       extends Exchange<ConverseStreamRequest, ConverseStreamResponse> {
-    /** Holds {@code AHEAD} events and the end at most: no more are asked for. */
+    /** Holds at most {@code AHEAD} events and the end: no more are requested. */
     final BlockingQueue<Object> queue = new LinkedBlockingQueue<>();
 
     Events(
@@ -205,7 +205,7 @@ public final class AnswerStream implements Iterator<ConverseStreamResponse>, Aut
     }
   }
 
-  /** The texts among the events. */
+  /** The text deltas of the events. */
   private static final class Texts implements Iterator<String> {
     private final AnswerStream stream;
     private String next = "";

@@ -6,7 +6,7 @@ import java.time.Duration;
 import java.util.Objects;
 
 /**
- * What one call has of its own. A value: each method gives another one.
+ * Options of one call. Immutable: each method returns a copy.
  *
  * <pre>{@code
  * CallSettings.create().timeout(Duration.ofSeconds(30)).requestId("order-17")
@@ -30,18 +30,18 @@ public final class CallSettings {
   }
 
   /**
-   * Nothing but the client's defaults.
+   * Creates settings with the client's defaults.
    *
-   * @return the settings to begin with
+   * @return the settings
    */
   public static CallSettings create() {
     return NONE;
   }
 
   /**
-   * How the model should answer.
+   * Sets the generation options.
    *
-   * @param options the options; those not set are the model's
+   * @param options the options; unset fields are the model's defaults
    * @return these settings with the options
    */
   public CallSettings options(GenerationOptions options) {
@@ -50,11 +50,11 @@ public final class CallSettings {
   }
 
   /**
-   * The name of the call. A call with the same name and content is done once, however often it is
-   * made. Without one the client makes a UUID.
+   * Sets the request id (idempotency key): a second call with the same id and content returns the
+   * same answer and is not billed. Default: a UUID, the same for all attempts.
    *
    * @param requestId at most 128 printable ASCII characters
-   * @return these settings with the name
+   * @return these settings with the request id
    */
   public CallSettings requestId(String requestId) {
     Objects.requireNonNull(requestId, "requestId");
@@ -62,7 +62,7 @@ public final class CallSettings {
   }
 
   /**
-   * The deadline of the whole call, from now to the last word of the answer.
+   * Sets the deadline of the whole call, including all attempts. Default: the client's.
    *
    * @param timeout more than zero
    * @return these settings with the deadline
@@ -72,7 +72,7 @@ public final class CallSettings {
   }
 
   /**
-   * One more entry of metadata, beside those of the client.
+   * Adds a metadata entry, in addition to those of the client.
    *
    * @param name lower-case letters, digits, {@code -}, {@code _}, {@code .}
    * @param value printable ASCII
@@ -85,17 +85,17 @@ public final class CallSettings {
     return new CallSettings(options, requestId, timeout, more);
   }
 
-  /** Null if the model's own hold. */
+  /** Null for the model's defaults. */
   GenerationOptions options() {
     return options;
   }
 
-  /** Null if the client shall make one. */
+  /** Null if the client generates one. */
   String requestId() {
     return requestId;
   }
 
-  /** Null if the client's holds. */
+  /** Null for the client's. */
   Duration timeout() {
     return timeout;
   }
@@ -106,7 +106,7 @@ public final class CallSettings {
 
   @Override
   public String toString() {
-    // Values of metadata may be secrets.
+    // Metadata may contain secrets.
     return "CallSettings{requestId=" + requestId + ", timeout=" + timeout + ", metadata="
         + metadata.keys() + "}";
   }

@@ -4,7 +4,7 @@ import io.grpc.Metadata;
 import java.time.Duration;
 import java.util.Objects;
 
-/** What an argument must be; the messages never show the value of one that may be a secret. */
+/** Checks of arguments; the messages never contain a value that may be a secret. */
 final class Checks {
   private Checks() {}
 

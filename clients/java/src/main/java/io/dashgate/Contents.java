@@ -17,13 +17,13 @@ import java.util.Objects;
 /**
  * Parts of a message: text, audio, images and video.
  *
- * <p>A medium is a file, its bytes, or a URI. Where a string is given, it is a URI if it begins
- * with {@code http:}, {@code https:}, {@code oss:} or {@code data:}, and a path otherwise. A file
- * is read here and now, whole; its path is never sent. What is too large for a message goes by
- * {@link DashgateClient#upload(String, Path)}.
+ * <p>Audio, images and videos are a file, bytes, or a URI. A string that begins with {@code http:},
+ * {@code https:}, {@code oss:} or {@code data:} is a URI, any other string a path. A file is read
+ * immediately and completely; its path is never sent. Upload files that are too large for a message
+ * with {@link DashgateClient#upload(String, Path)}.
  *
- * <p>The MIME type is told by the first bytes, else by the file's extension, else by the gateway.
- * Where one is given, it holds.
+ * <p>The MIME type is detected from the first bytes, then from the file's extension, else by the
+ * gateway, unless it is passed explicitly.
  */
 public final class Contents {
   private static final List<String> SCHEMES = List.of("http:", "https:", "oss:", "data:");
@@ -31,9 +31,9 @@ public final class Contents {
   private Contents() {}
 
   /**
-   * A text.
+   * Returns a text part.
    *
-   * @param text what is said
+   * @param text the text
    * @return the part
    */
   public static Content text(String text) {
@@ -41,9 +41,9 @@ public final class Contents {
   }
 
   /**
-   * Audio.
+   * Returns an audio part.
    *
-   * @param pathOrUri a file, or a URI
+   * @param pathOrUri the path of a file, or a URI
    * @return the part
    */
   public static Content audio(String pathOrUri) {
@@ -51,9 +51,9 @@ public final class Contents {
   }
 
   /**
-   * Audio.
+   * Returns an audio part.
    *
-   * @param pathOrUri a file, or a URI
+   * @param pathOrUri the path of a file, or a URI
    * @param mimeType for example {@code audio/wav}
    * @return the part
    */
@@ -62,9 +62,9 @@ public final class Contents {
   }
 
   /**
-   * Audio.
+   * Returns an audio part.
    *
-   * @param file a file
+   * @param file the file
    * @return the part
    */
   public static Content audio(Path file) {
@@ -72,9 +72,9 @@ public final class Contents {
   }
 
   /**
-   * Audio.
+   * Returns an audio part.
    *
-   * @param file a file
+   * @param file the file
    * @param mimeType for example {@code audio/wav}
    * @return the part
    */
@@ -83,7 +83,7 @@ public final class Contents {
   }
 
   /**
-   * Audio.
+   * Returns an audio part.
    *
    * @param data the bytes of a file
    * @return the part
@@ -93,7 +93,7 @@ public final class Contents {
   }
 
   /**
-   * Audio.
+   * Returns an audio part.
    *
    * @param data the bytes of a file
    * @param mimeType for example {@code audio/wav}
@@ -104,9 +104,9 @@ public final class Contents {
   }
 
   /**
-   * An image.
+   * Returns an image part.
    *
-   * @param pathOrUri a file, or a URI
+   * @param pathOrUri the path of a file, or a URI
    * @return the part
    */
   public static Content image(String pathOrUri) {
@@ -114,9 +114,9 @@ public final class Contents {
   }
 
   /**
-   * An image.
+   * Returns an image part.
    *
-   * @param pathOrUri a file, or a URI
+   * @param pathOrUri the path of a file, or a URI
    * @param mimeType for example {@code image/png}
    * @return the part
    */
@@ -125,9 +125,9 @@ public final class Contents {
   }
 
   /**
-   * An image.
+   * Returns an image part.
    *
-   * @param file a file
+   * @param file the file
    * @return the part
    */
   public static Content image(Path file) {
@@ -135,9 +135,9 @@ public final class Contents {
   }
 
   /**
-   * An image.
+   * Returns an image part.
    *
-   * @param file a file
+   * @param file the file
    * @param mimeType for example {@code image/png}
    * @return the part
    */
@@ -146,7 +146,7 @@ public final class Contents {
   }
 
   /**
-   * An image.
+   * Returns an image part.
    *
    * @param data the bytes of a file
    * @return the part
@@ -156,7 +156,7 @@ public final class Contents {
   }
 
   /**
-   * An image.
+   * Returns an image part.
    *
    * @param data the bytes of a file
    * @param mimeType for example {@code image/png}
@@ -167,9 +167,9 @@ public final class Contents {
   }
 
   /**
-   * A video.
+   * Returns a video part.
    *
-   * @param pathOrUri a file, or a URI
+   * @param pathOrUri the path of a file, or a URI
    * @return the part
    */
   public static Content video(String pathOrUri) {
@@ -177,9 +177,9 @@ public final class Contents {
   }
 
   /**
-   * A video.
+   * Returns a video part.
    *
-   * @param pathOrUri a file, or a URI
+   * @param pathOrUri the path of a file, or a URI
    * @param mimeType for example {@code video/mp4}
    * @return the part
    */
@@ -188,9 +188,9 @@ public final class Contents {
   }
 
   /**
-   * A video.
+   * Returns a video part.
    *
-   * @param file a file
+   * @param file the file
    * @return the part
    */
   public static Content video(Path file) {
@@ -198,9 +198,9 @@ public final class Contents {
   }
 
   /**
-   * A video.
+   * Returns a video part.
    *
-   * @param file a file
+   * @param file the file
    * @param mimeType for example {@code video/mp4}
    * @return the part
    */
@@ -209,7 +209,7 @@ public final class Contents {
   }
 
   /**
-   * A video.
+   * Returns a video part.
    *
    * @param data the bytes of a file
    * @return the part
@@ -219,7 +219,7 @@ public final class Contents {
   }
 
   /**
-   * A video.
+   * Returns a video part.
    *
    * @param data the bytes of a file
    * @param mimeType for example {@code video/mp4}
@@ -230,9 +230,9 @@ public final class Contents {
   }
 
   /**
-   * A video as a list of frames.
+   * Returns a video part that is a list of frames.
    *
-   * @param frames parts that {@code image} made
+   * @param frames parts returned by {@code image}
    * @return the part
    */
   public static Content video(List<Content> frames) {
@@ -277,7 +277,7 @@ public final class Contents {
     return Content.newBuilder().setVideo(video).build();
   }
 
-  /** A URI, or bytes and what they are. */
+  /** A URI, or bytes and their MIME type. */
   private static final class Medium {
     final String uri;
     final ByteString data;
@@ -305,7 +305,7 @@ public final class Contents {
       } catch (IOException e) {
         throw new UncheckedIOException("cannot read " + file, e);
       }
-      // Nobody else holds these bytes, so they need no copy.
+      // The array is not shared, so it needs no copy.
       return new Medium(
           null, UnsafeByteOperations.unsafeWrap(data), MimeTypes.of(data, file.toString(), kind));
     }

@@ -11,10 +11,11 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * The messages so far. The caller keeps them: each call sends all of them.
+ * A conversation: the messages and the tools that the model may call. The gateway stores no
+ * conversations: each call sends all of it.
  *
- * <p>It grows by its methods, which give it back, and is not safe for threads that change it at
- * once. A call takes what is there when it is made.
+ * <p>Methods modify the conversation and return it, for chaining. Not thread-safe while it is
+ * modified. A call sends the messages at the time when it is started.
  *
  * <pre>{@code
  * Conversation conversation = new Conversation("qwen-audio-turbo");
@@ -30,7 +31,7 @@ public final class Conversation {
   }
 
   /**
-   * A conversation that begins.
+   * Creates an empty conversation.
    *
    * @param model the model's name, for example {@code qwen-audio-turbo}
    */
@@ -39,7 +40,7 @@ public final class Conversation {
   }
 
   /**
-   * A conversation that begins with instructions.
+   * Creates a conversation with a system message.
    *
    * @param model the model's name, for example {@code qwen-audio-turbo}
    * @param system instructions for the whole conversation
@@ -55,7 +56,7 @@ public final class Conversation {
   }
 
   /**
-   * A conversation that goes on from a message, one that was stored perhaps.
+   * Creates a conversation from a message, for example a stored one.
    *
    * @param raw the message
    * @return the conversation
@@ -65,9 +66,9 @@ public final class Conversation {
   }
 
   /**
-   * Appends a message of the user.
+   * Appends a user message.
    *
-   * @param text what is said
+   * @param text the text
    * @return this
    */
   public Conversation user(String text) {
@@ -75,10 +76,10 @@ public final class Conversation {
   }
 
   /**
-   * Appends a message of the user: often media and a question about them.
+   * Appends a user message, for example media and a question.
    *
-   * @param content what is shown, of {@link Contents}
-   * @param text what is said
+   * @param content a part, see {@link Contents}
+   * @param text the text
    * @return this
    */
   public Conversation user(Content content, String text) {
@@ -86,9 +87,9 @@ public final class Conversation {
   }
 
   /**
-   * Appends a message of the user.
+   * Appends a user message.
    *
-   * @param contents what is said and shown, of {@link Contents}
+   * @param contents the parts, see {@link Contents}
    * @return this
    */
   public Conversation user(Content... contents) {
@@ -96,9 +97,9 @@ public final class Conversation {
   }
 
   /**
-   * Appends a message of the assistant, as an example.
+   * Appends an assistant message, for example as a sample.
    *
-   * @param text what is said
+   * @param text the text
    * @return this
    */
   public Conversation assistant(String text) {
@@ -106,9 +107,9 @@ public final class Conversation {
   }
 
   /**
-   * Appends a message of the assistant, as an example.
+   * Appends an assistant message, for example as a sample.
    *
-   * @param contents what is said, of {@link Contents}
+   * @param contents the parts, see {@link Contents}
    * @return this
    */
   public Conversation assistant(Content... contents) {
@@ -116,7 +117,7 @@ public final class Conversation {
   }
 
   /**
-   * Appends the answer of the model.
+   * Appends an answer of the model.
    *
    * @param answer the answer
    * @return this
@@ -126,7 +127,7 @@ public final class Conversation {
   }
 
   /**
-   * Any turn.
+   * Appends a message of any role.
    *
    * @param message the message
    * @return this
@@ -137,9 +138,9 @@ public final class Conversation {
   }
 
   /**
-   * What came of a tool that the model called.
+   * Appends the result of a tool call.
    *
-   * @param call the call, of {@link Answer#toolCalls}
+   * @param call the call, see {@link Answer#toolCalls}
    * @param text the result
    * @return this
    */
@@ -153,10 +154,11 @@ public final class Conversation {
   }
 
   /**
-   * Tells the model what it may call, beside what was told before. A function of the same name is
+   * Declares tools that the model may call, in addition to those declared before. A declared
+   * function of the same name is replaced.
    * replaced.
    *
-   * @param tools the tools, of {@link io.dashgate.Tool#declaration} for example
+   * @param tools the tools, for example of {@link io.dashgate.Tool#declaration}
    * @return this
    */
   public Conversation tools(Tool... tools) {
@@ -167,9 +169,9 @@ public final class Conversation {
   }
 
   /**
-   * Whether the model must, may or must not call a tool.
+   * Sets whether the model must, may or must not call a tool.
    *
-   * @param mode the choice for all tools alike
+   * @param mode the mode for all tools
    * @return this
    */
   public Conversation toolChoice(ToolChoiceMode mode) {
@@ -178,7 +180,7 @@ public final class Conversation {
   }
 
   /**
-   * The one function that the model must call.
+   * Requires the model to call one function.
    *
    * @param functionName its name
    * @return this
@@ -189,7 +191,7 @@ public final class Conversation {
   }
 
   /**
-   * The messages so far.
+   * Returns the messages.
    *
    * @return the messages
    */
@@ -198,9 +200,9 @@ public final class Conversation {
   }
 
   /**
-   * The message itself.
+   * Returns the message that is sent.
    *
-   * @return the message as it is now
+   * @return the current message
    */
   public io.dashgate.v1.Conversation raw() {
     return raw.build();

@@ -30,8 +30,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
 /**
- * A client of a dashgate gateway. One for a whole program is right: it is safe for all threads, and
- * holds one connection, which is made by the first call.
+ * A client of a dashgate gateway. Use one for the whole program: it is thread-safe and has one
+ * connection, which is opened by the first call.
  *
  * <pre>{@code
  * try (DashgateClient client = DashgateClient.create()) {
@@ -40,37 +40,38 @@ import java.util.function.Consumer;
  * }
  * }</pre>
  *
- * <p>Every call obeys the current {@link io.grpc.Context}: its deadline, and its cancellation,
- * which reaches the gateway at once. So do an interrupt of a thread that waits, the completion of a
- * future by somebody else, and {@link #close}.
+ * <p>Every call uses the deadline and the cancellation of the current {@link io.grpc.Context}.
+ * Interrupting a waiting thread, completing a future and {@link #close} also cancel calls.
  *
- * <p>A call that fails throws a {@link DashgateException}; a future is completed with one.
+ * <p>A failed call throws a {@link DashgateException}; a future is completed with one.
  */
 public final class DashgateClient implements AutoCloseable {
-  /** The most that the gateway makes. */
+  /** The largest response of the gateway. */
   static final int MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
-  /** A model that thinks may need minutes, and no answer needs more. */
+  /**
+   * The gateway's own timeout for DashScope is shorter, so this limit is for a gateway that hangs.
+   */
   static final Duration UNARY_TIMEOUT = Duration.ofMinutes(10);
 
   /** Four heartbeats of the gateway. */
   static final Duration IDLE_TIMEOUT = Duration.ofSeconds(60);
 
-  /** How often a tool loop may call tools, where nothing else is said. */
+  /** The default number of rounds of a tool loop. */
   private static final int MAX_ROUNDS = 8;
 
-  /** The connection's threads stop in no time, unless the machine is overloaded. */
+  /** The connection's threads stop immediately, unless the machine is overloaded. */
   private static final long CLOSE_SECONDS = 5;
 
   private static final Metadata.Key<String> AUTHORIZATION = ascii("authorization");
   private static final Metadata.Key<String> REQUEST_ID = ascii("x-request-id");
 
   private final Channel channel;
-  /** Null if the channel is somebody else's to close. */
+  /** Null if the channel was passed by the caller, who closes it. */
   private final ManagedChannel owned;
 
   private final Metadata metadata;
-  /** Null if each kind of call has its own. */
+  /** Null for the default of each kind of call. */
   private final Duration timeout;
 
   private final Duration idleTimeout;
@@ -95,8 +96,8 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * A client with all defaults: the gateway at {@code DASHGATE_ADDR}, or else at {@code
-   * 127.0.0.1:50051}, and the key of {@code DASHGATE_API_KEY}, if there is one.
+   * Creates a client with all defaults: the gateway at {@code DASHGATE_ADDR} (default: {@code
+   * 127.0.0.1:50051}), and the API key in {@code DASHGATE_API_KEY}, if set.
    *
    * @return the client
    */
@@ -105,7 +106,7 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * A client of the gateway at the target, and else with all defaults.
+   * Creates a client of the gateway at the target, with other defaults.
    *
    * @param target see {@link DashgateClientBuilder#target}
    * @return the client
@@ -115,7 +116,7 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * A client that is told more.
+   * Returns a builder with further settings.
    *
    * @return a builder
    */
@@ -124,9 +125,9 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * Returns the next answer as a whole.
+   * Returns the next answer when complete.
    *
-   * @param conversation the messages so far, the question last
+   * @param conversation the messages, the question last
    * @return the answer
    */
   public Answer converse(Conversation conversation) {
@@ -134,10 +135,10 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * Returns the next answer as a whole.
+   * Returns the next answer when complete.
    *
-   * @param conversation the messages so far, the question last
-   * @param settings what this call has of its own
+   * @param conversation the messages, the question last
+   * @param settings options of this call
    * @return the answer
    */
   public Answer converse(Conversation conversation, CallSettings settings) {
@@ -145,27 +146,27 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * Returns the next answer as a whole, in a future.
+   * Returns a future of the next answer.
    *
-   * @param conversation the messages so far, the question last
-   * @return the answer; to cancel it, or to complete it in any way, ends the call
+   * @param conversation the messages, the question last
+   * @return the answer; cancelling or completing the future cancels the call
    */
   public CompletableFuture<Answer> converseAsync(Conversation conversation) {
     return converseAsync(conversation, CallSettings.create());
   }
 
   /**
-   * Returns the next answer as a whole, in a future.
+   * Returns a future of the next answer.
    *
-   * @param conversation the messages so far, the question last
-   * @param settings what this call has of its own
-   * @return the answer; to cancel it, or to complete it in any way, ends the call
+   * @param conversation the messages, the question last
+   * @param settings options of this call
+   * @return the answer; cancelling or completing the future cancels the call
    */
   public CompletableFuture<Answer> converseAsync(
       Conversation conversation, CallSettings settings) {
     CompletableFuture<ConverseResponse> response = startConverse(conversation, settings);
     CompletableFuture<Answer> answer = new CompletableFuture<>();
-    // Not thenApply: it would wrap the exception, and keep a cancellation from the call.
+    // Not thenApply: it would wrap the exception, and would not pass on a cancellation.
     response.whenComplete(
         (value, fault) -> {
           if (fault == null) {
@@ -181,8 +182,8 @@ public final class DashgateClient implements AutoCloseable {
   /**
    * Returns the next answer as a stream.
    *
-   * @param conversation the messages so far, the question last
-   * @return the events; to be read to their end or to be closed
+   * @param conversation the messages, the question last
+   * @return the stream; read it to its end or close it
    */
   public AnswerStream stream(Conversation conversation) {
     return stream(conversation, CallSettings.create());
@@ -191,9 +192,9 @@ public final class DashgateClient implements AutoCloseable {
   /**
    * Returns the next answer as a stream.
    *
-   * @param conversation the messages so far, the question last
-   * @param settings what this call has of its own
-   * @return the events; to be read to their end or to be closed
+   * @param conversation the messages, the question last
+   * @param settings options of this call
+   * @return the stream; read it to its end or close it
    */
   public AnswerStream stream(Conversation conversation, CallSettings settings) {
     return AnswerStream.begin(
@@ -207,11 +208,10 @@ public final class DashgateClient implements AutoCloseable {
   /**
    * Returns the next answer as a stream, whose events are passed to a consumer.
    *
-   * @param conversation the messages so far, the question last
-   * @param consumer gets the events, one after the other, on a thread of the channel's. The next
-   *     one is asked for when it returns; what it throws ends the call and completes the future
-   * @return the answer that the events add up to; to cancel it, or to complete it in any way, ends
-   *     the call
+   * @param conversation the messages, the question last
+   * @param consumer receives the events in order, on a thread of the channel. The next event is
+   *     requested when it returns; an exception cancels the call and completes the future
+   * @return the accumulated answer; cancelling or completing the future cancels the call
    */
   public CompletableFuture<Answer> streamAsync(
       Conversation conversation, Consumer<? super ConverseStreamResponse> consumer) {
@@ -221,12 +221,11 @@ public final class DashgateClient implements AutoCloseable {
   /**
    * Returns the next answer as a stream, whose events are passed to a consumer.
    *
-   * @param conversation the messages so far, the question last
-   * @param settings what this call has of its own
-   * @param consumer gets the events, one after the other, on a thread of the channel's. The next
-   *     one is asked for when it returns; what it throws ends the call and completes the future
-   * @return the answer that the events add up to; to cancel it, or to complete it in any way, ends
-   *     the call
+   * @param conversation the messages, the question last
+   * @param settings options of this call
+   * @param consumer receives the events in order, on a thread of the channel. The next event is
+   *     requested when it returns; an exception cancels the call and completes the future
+   * @return the accumulated answer; cancelling or completing the future cancels the call
    */
   public CompletableFuture<Answer> streamAsync(
       Conversation conversation,
@@ -243,52 +242,52 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * Puts a file where DashScope's models can reach it. It is sent in pieces, never held whole.
+   * Uploads a file to DashScope's storage, in chunks.
    *
-   * @param model the model that will use it
+   * @param model the model that will use the file
    * @param file the file
-   * @return where it is: the URI goes into a content part, such as {@link Contents#audio(String)}
+   * @return the URI, for a content part such as {@link Contents#audio(String)}, and its lifetime
    */
   public UploadMediaResponse upload(String model, Path file) {
     return upload(model, Upload.of(file));
   }
 
   /**
-   * Puts a file where DashScope's models can reach it. It is sent in pieces, never held whole.
+   * Uploads a file to DashScope's storage, in chunks.
    *
-   * @param model the model that will use it
+   * @param model the model that will use the file
    * @param upload the file
-   * @return where it is: the URI goes into a content part, such as {@link Contents#audio(String)}
+   * @return the URI, for a content part such as {@link Contents#audio(String)}, and its lifetime
    */
   public UploadMediaResponse upload(String model, Upload upload) {
     return upload(model, upload, CallSettings.create());
   }
 
   /**
-   * Puts a file where DashScope's models can reach it. It is sent in pieces, never held whole.
+   * Uploads a file to DashScope's storage, in chunks.
    *
-   * @param model the model that will use it
+   * @param model the model that will use the file
    * @param upload the file
-   * @param settings what this call has of its own; the options are not for uploads
-   * @return where it is: the URI goes into a content part, such as {@link Contents#audio(String)}
+   * @param settings options of this call; generation options are not used
+   * @return the URI, for a content part such as {@link Contents#audio(String)}, and its lifetime
    */
   public UploadMediaResponse upload(String model, Upload upload, CallSettings settings) {
     return await(uploadAsync(model, upload, settings));
   }
 
   /**
-   * Puts a file where DashScope's models can reach it, later.
+   * Uploads a file to DashScope's storage, asynchronously.
    *
-   * @param model the model that will use it
+   * @param model the model that will use the file
    * @param upload the file
-   * @param settings what this call has of its own; the options are not for uploads
-   * @return where it is; to cancel it, or to complete it in any way, ends the call
+   * @param settings options of this call; generation options are not used
+   * @return the response; cancelling or completing the future cancels the call
    */
   public CompletableFuture<UploadMediaResponse> uploadAsync(
       String model, Upload upload, CallSettings settings) {
     String requestId = requestId(settings);
     Metadata headers = headers(settings);
-    // This request has no field for its name.
+    // This request has no field for the request id.
     headers.discardAll(REQUEST_ID);
     headers.put(REQUEST_ID, Checks.printable(requestId, "the request id"));
     ClientCall<UploadMediaRequest, UploadMediaResponse> call =
@@ -297,25 +296,26 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * Lets the model call tools until it has its answer, in at most 8 rounds.
+   * Runs the tools that the model calls, in at most 8 rounds, until it returns an answer without
+   * tool calls.
    *
-   * @param conversation the messages so far, the question last; answers and results are appended
-   * @param tools what the model may call
-   * @return the last answer, which asks for nothing more
+   * @param conversation the messages, the question last; answers and results are appended
+   * @param tools the tools that the model may call
+   * @return the last answer, which has no tool calls
    */
   public Answer runTools(Conversation conversation, Collection<Tool> tools) {
     return runTools(conversation, tools, MAX_ROUNDS, CallSettings.create());
   }
 
   /**
-   * Lets the model call tools until it has its answer: declares them, asks the model, calls in
-   * order what it wants to be called, tells it the results, and asks again.
+   * Declares the tools and runs those that the model calls, in order, until it returns an answer
+   * without tool calls.
    *
-   * @param conversation the messages so far, the question last; answers and results are appended
-   * @param tools what the model may call
-   * @param maxRounds how often its tools may be called; then {@code TOOL_ROUNDS} is thrown
-   * @param settings what each call has of its own; not a request id, because there are several
-   * @return the last answer, which asks for nothing more
+   * @param conversation the messages, the question last; answers and results are appended
+   * @param tools the tools that the model may call
+   * @param maxRounds the maximum number of rounds of tool calls; then {@code TOOL_ROUNDS} is thrown
+   * @param settings options of each call; no request id, because there are several calls
+   * @return the last answer, which has no tool calls
    */
   public Answer runTools(
       Conversation conversation, Collection<Tool> tools, int maxRounds, CallSettings settings) {
@@ -323,9 +323,9 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * The channel with this client's metadata: for the generated stubs, such as {@code
-   * ConversationServiceGrpc.newBlockingStub(client.channel())}. Deadlines, idle limits and names of
-   * calls are then the caller's own.
+   * Returns the channel with this client's metadata, for the generated stubs, such as {@code
+   * ConversationServiceGrpc.newBlockingStub(client.channel())}. Deadlines, idle timeouts and
+   * request ids are set by the caller.
    *
    * @return the channel
    */
@@ -335,8 +335,8 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
-   * Ends all calls that run, and the connection; a channel that was given stays open. To close
-   * again does nothing.
+   * Cancels all calls and closes the connection; a channel passed by the caller stays open. Closing
+   * again has no effect.
    */
   @Override
   public void close() {
@@ -355,7 +355,7 @@ public final class DashgateClient implements AutoCloseable {
 
   @Override
   public String toString() {
-    // Values of metadata may be secrets: the key is one of them.
+    // Metadata may contain secrets, such as the API key.
     return "DashgateClient{" + channel.authority() + ", metadata=" + metadata.keys() + "}";
   }
 
@@ -395,7 +395,7 @@ public final class DashgateClient implements AutoCloseable {
     if (closed) {
       throw new IllegalStateException("the client is closed");
     }
-    // Also here, for a channel that was given and has a limit of its own.
+    // Also for a channel passed by the caller, which may have its own limit.
     CallOptions options = CallOptions.DEFAULT.withMaxInboundMessageSize(MAX_ANSWER_BYTES);
     Duration limit = settings.timeout() == null ? usual : settings.timeout();
     if (limit != null) {
@@ -404,7 +404,7 @@ public final class DashgateClient implements AutoCloseable {
     return channel.newCall(method, options);
   }
 
-  /** Null if the channel was given. */
+  /** Null if the channel was passed by the caller. */
   ManagedChannel owned() {
     return owned;
   }
@@ -417,7 +417,7 @@ public final class DashgateClient implements AutoCloseable {
     Metadata headers = new Metadata();
     headers.merge(metadata);
     Metadata own = settings.metadata();
-    // What the call says holds where the client says something too: two keys would be none.
+    // Metadata of the call takes precedence; two keys would be invalid.
     own.keys().forEach(name -> headers.discardAll(ascii(name)));
     headers.merge(own);
     return headers;
@@ -437,7 +437,7 @@ public final class DashgateClient implements AutoCloseable {
     } catch (ExecutionException e) {
       Throwable cause = e.getCause();
       if (cause instanceof DashgateException) {
-        // Of use is the place that waits, not the thread of the network.
+        // The stack trace of the waiting thread, not that of the network thread.
         throw (DashgateException) cause.fillInStackTrace();
       }
       if (cause instanceof RuntimeException) {

@@ -13,13 +13,13 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.TimeUnit;
 
-/** Makes a {@link DashgateClient}. All may be left out. */
+/** Builds a {@link DashgateClient}. All settings are optional. */
 public final class DashgateClientBuilder {
   private static final String TARGET_VARIABLE = "DASHGATE_ADDR";
   private static final String KEY_VARIABLE = "DASHGATE_API_KEY";
   private static final String USER_AGENT = "dashgate-java/" + Version.NUMBER;
 
-  /** The strictest servers allow a ping in 5 minutes. */
+  /** The strictest servers allow one ping in 5 minutes. */
   private static final long KEEPALIVE_MINUTES = 6;
 
   private static final long KEEPALIVE_TIMEOUT_SECONDS = 20;
@@ -36,10 +36,11 @@ public final class DashgateClientBuilder {
   DashgateClientBuilder() {}
 
   /**
-   * Where the gateway is: {@code host:port}, {@code http://host:port}, {@code https://host:port}
-   * (TLS with the system's roots), or {@code unix:/path}.
+   * Sets the address of the gateway: {@code host:port}, {@code http://host:port}, {@code
+   * https://host:port} (TLS with the system's root certificates), {@code dns:///host:port} or
+   * {@code unix:/path}.
    *
-   * @param target the address; left out, {@code DASHGATE_ADDR}, else {@code 127.0.0.1:50051}
+   * @param target the address; default: {@code DASHGATE_ADDR}, then {@code 127.0.0.1:50051}
    * @return this
    */
   public DashgateClientBuilder target(String target) {
@@ -48,9 +49,9 @@ public final class DashgateClientBuilder {
   }
 
   /**
-   * The key for this gateway. It is sent without TLS too, which is right beside a sidecar.
+   * Sets the API key. It is also sent without TLS, which is safe only with a local sidecar.
    *
-   * @param apiKey the key; left out, {@code DASHGATE_API_KEY}, else none
+   * @param apiKey the key; default: {@code DASHGATE_API_KEY}
    * @return this
    */
   public DashgateClientBuilder apiKey(String apiKey) {
@@ -59,9 +60,9 @@ public final class DashgateClientBuilder {
   }
 
   /**
-   * TLS, whatever the target says.
+   * Enables TLS for every target.
    *
-   * @param tls whom to trust, and who this client is
+   * @param tls the certificates
    * @return this
    */
   public DashgateClientBuilder tls(Tls tls) {
@@ -70,8 +71,8 @@ public final class DashgateClientBuilder {
   }
 
   /**
-   * A channel that exists, instead of a target. Its owner closes it, and says how its calls are
-   * made again, what its user agent is, and whether it uses TLS.
+   * Sets an existing channel instead of a target. Its owner closes it; its retries, user agent and
+   * TLS are its own.
    *
    * @param channel the channel
    * @return this
@@ -82,7 +83,8 @@ public final class DashgateClientBuilder {
   }
 
   /**
-   * The deadline of every call. Left out, 10 minutes, and none for a stream.
+   * Sets the deadline of every call. Default: 10 minutes for unary calls and uploads, none for
+   * streams.
    *
    * @param timeout more than zero
    * @return this
@@ -93,7 +95,8 @@ public final class DashgateClientBuilder {
   }
 
   /**
-   * How long nothing may come on a stream, heartbeats included. Left out, a minute.
+   * Sets how long a stream may receive nothing, not even a heartbeat, before it fails. Default: one
+   * minute.
    *
    * @param idleTimeout more than zero
    * @return this
@@ -104,7 +107,7 @@ public final class DashgateClientBuilder {
   }
 
   /**
-   * One more entry of metadata for every call.
+   * Adds a metadata entry to every call.
    *
    * @param name lower-case letters, digits, {@code -}, {@code _}, {@code .}
    * @param value printable ASCII
@@ -115,14 +118,14 @@ public final class DashgateClientBuilder {
     return this;
   }
 
-  /** Another environment, for tests. */
+  /** Replaces the environment, for tests. */
   DashgateClientBuilder environment(Map<String, String> environment) {
     this.environment = environment;
     return this;
   }
 
   /**
-   * Makes the client. Nothing is connected yet.
+   * Builds the client. It connects with the first call.
    *
    * @return the client
    */
@@ -160,7 +163,7 @@ public final class DashgateClientBuilder {
         .keepAliveTime(KEEPALIVE_MINUTES, TimeUnit.MINUTES)
         .keepAliveTimeout(KEEPALIVE_TIMEOUT_SECONDS, TimeUnit.SECONDS)
         .keepAliveWithoutCalls(false)
-        // Calls are made again by Retries: DNS may not say otherwise.
+        // Retries implements the policy; a service config of DNS must not change it.
         .disableServiceConfigLookUp()
         .intercept(new Retries())
         .build();
@@ -179,7 +182,7 @@ public final class DashgateClientBuilder {
       builder.defaultLoadBalancingPolicy("round_robin");
     }
     if (parsed.isLoopback()) {
-      // A proxy elsewhere cannot reach this machine.
+      // A remote proxy cannot reach this machine.
       builder.proxyDetector(address -> null);
     }
     return builder;
@@ -193,7 +196,7 @@ public final class DashgateClientBuilder {
     }
     try {
       return Grpc.newChannelBuilder(parsed.toString(), InsecureChannelCredentials.create())
-          // The path is no name of a host, which servers refuse.
+          // The path is not a valid authority.
           .overrideAuthority("localhost");
     } catch (ManagedChannelProvider.ProviderNotFoundException e) {
       throw new IllegalArgumentException(

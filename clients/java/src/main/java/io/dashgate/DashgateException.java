@@ -21,9 +21,9 @@ import java.util.Optional;
 import java.util.OptionalInt;
 
 /**
- * A failed call.
+ * The error of a failed call.
  *
- * <p>{@link #code} says what to do next, {@link #reason} what happened; {@code docs/errors.md} of
+ * <p>{@link #code} determines how to react, {@link #reason} is the cause; {@code docs/errors.md} of
  * the gateway lists both. A cancelled call has the code {@code CANCELLED}.
  */
 public final class DashgateException extends RuntimeException {
@@ -109,7 +109,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * The gRPC code.
+   * Returns the gRPC code.
    *
    * @return the code
    */
@@ -118,7 +118,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * What happened.
+   * Returns the cause.
    *
    * @return the reason; {@code ERROR_REASON_UNSPECIFIED} if the gateway did not create the error,
    *     {@code UNRECOGNIZED} if it is newer than this library
@@ -128,7 +128,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * The reason as text, for example {@code UPSTREAM_RATE}. {@code STREAM_IDLE} and {@code
+   * Returns the reason as text, for example {@code UPSTREAM_RATE}. {@code STREAM_IDLE} and {@code
    * TOOL_ROUNDS} are created by this library only, and have no value of {@link ErrorReason}.
    *
    * @return the text; empty if the gRPC library created the error
@@ -138,7 +138,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * What the call used before it failed, as counted by DashScope.
+   * Returns the usage of the call until it failed, as counted by DashScope.
    *
    * @return the usage; empty if DashScope reported none
    */
@@ -149,16 +149,17 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * Whether a part of the answer was produced: reported by the gateway, or received by this stream.
+   * Returns whether a part of the answer was produced: reported by the gateway, or received by this
+   * stream.
    *
-   * @return true if it was, and a retry is billed again
+   * @return true if it was; a retry is then billed again
    */
   public boolean outputStarted() {
     return outputStarted;
   }
 
   /**
-   * DashScope's error code.
+   * Returns DashScope's error code.
    *
    * @return for example {@code Throttling.RateQuota}; empty if DashScope sent none
    */
@@ -167,7 +168,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * The HTTP status of DashScope's response.
+   * Returns the HTTP status of DashScope's response.
    *
    * @return the status; empty if DashScope sent none
    */
@@ -178,7 +179,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * DashScope's request id, for its support.
+   * Returns DashScope's request id, for its support.
    *
    * @return the id; empty if DashScope sent none
    */
@@ -187,7 +188,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * How many requests were sent to DashScope.
+   * Returns how many requests were sent to DashScope.
    *
    * @return the number; empty if the gateway did not create the error
    */
@@ -196,7 +197,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * The model that was called, after the gateway's mapping.
+   * Returns the model that was called, after the gateway's mapping.
    *
    * @return the model; empty if it is not known
    */
@@ -205,7 +206,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * The request id, as in the gateway's log.
+   * Returns the request id, as in the gateway's log.
    *
    * @return the gateway's, otherwise the one that was sent
    */
@@ -214,7 +215,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * The time to wait before a retry.
+   * Returns the time to wait before a retry.
    *
    * @return the time; empty means: do not retry
    */
@@ -225,7 +226,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * The invalid fields of the request.
+   * Returns the invalid fields of the request.
    *
    * @return the fields; empty if there are none
    */
@@ -236,7 +237,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * The raw status with all its details.
+   * Returns the raw status with all its details.
    *
    * @return the status
    */
@@ -245,7 +246,7 @@ public final class DashgateException extends RuntimeException {
   }
 
   /**
-   * The metadata that came with the error.
+   * Returns the metadata that was received with the error.
    *
    * @return a copy; empty after serialization
    */
@@ -274,7 +275,7 @@ public final class DashgateException extends RuntimeException {
   private static String message(Status status) {
     String description = status.getDescription();
     String message = description == null ? status.getCode().name() : description;
-    // The cause has the address; the description is "io exception" only.
+    // The cause has the address; the description is only "io exception".
     Throwable cause = status.getCause();
     return cause == null || cause.getMessage() == null
         ? message
@@ -296,7 +297,7 @@ public final class DashgateException extends RuntimeException {
         .build();
   }
 
-  /** The first detail of this type, unless it cannot be decoded. */
+  /** Returns the first detail of this type, unless it cannot be decoded. */
   private static <T extends Message> Optional<T> detail(
       com.google.rpc.Status status, Class<T> type) {
     for (Any detail : status.getDetailsList()) {
@@ -326,7 +327,7 @@ public final class DashgateException extends RuntimeException {
     return pushback == null ? NEVER : number(pushback);
   }
 
-  /** A number of 0 or more, else -1. */
+  /** Parses a number; -1 if it is negative or invalid. */
   private static int number(String text) {
     try {
       return Math.max(-1, Integer.parseInt(text));

@@ -6,18 +6,18 @@ import io.grpc.Status;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicReference;
 
-/** One call on its way: it begins, is told of each message, and ends once. */
+/** One call: it is started, receives messages, and ends once. */
 abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
   private final ClientCall<Q, A> call;
   private final String requestId;
   private final Set<Exchange<?, ?>> running;
-  /** Why this side ended the call, if it did. */
+  /** The error with which this side cancelled the call, if it did. */
   private final AtomicReference<DashgateException> ownFault = new AtomicReference<>();
 
   /**
-   * Takes a call that has not begun.
+   * Wraps a call that has not been started.
    *
-   * @param running where the client keeps the calls that it must cancel when it is closed
+   * @param running the calls that the client must cancel when it is closed
    */
   Exchange(ClientCall<Q, A> call, String requestId, Set<Exchange<?, ?>> running) {
     this.call = call;
@@ -25,7 +25,7 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
     this.running = running;
   }
 
-  /** The call is over: by {@code fault}, or well if that is null. Called once. */
+  /** The call has ended: with {@code fault}, or successfully if that is null. Called once. */
   abstract void ended(DashgateException fault);
 
   final void start(Metadata headers) {
@@ -33,7 +33,7 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
     call.start(this, headers);
   }
 
-  /** Sends the one message of a call that has one. */
+  /** Sends the only request of a unary or server-streaming call. */
   final void sendOnly(Q message) {
     try {
       call.sendMessage(message);
@@ -52,12 +52,12 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
     return requestId;
   }
 
-  /** Ends the call, if it has not ended. */
+  /** Cancels the call if it has not ended. */
   final void cancel(String why) {
     call.cancel(why, null);
   }
 
-  /** Ends the call by a fault that this side found. */
+  /** Cancels the call with an error that this side detected. */
   final DashgateException fail(Status.Code code, String reason, String message) {
     DashgateException fault = DashgateException.own(code, reason, message, requestId);
     ownFault.compareAndSet(null, fault);

@@ -7,11 +7,11 @@ import java.util.Map;
 import java.util.stream.Collectors;
 
 /**
- * Tells what a medium is: by its first bytes, else by the name's extension. A test holds the tables
- * equal to {@code tests/conformance/sniffing.json}, which says how to read them.
+ * Detects MIME types from the first bytes, then from the extension. A test compares the tables with
+ * {@code tests/conformance/sniffing.json}, which documents the format.
  */
 final class MimeTypes {
-  /** The first that holds decides; no types leave it to the extension. */
+  /** The first matching rule decides; without types, the extension does. */
   static final List<Rule> RULES =
       List.of(
           new Rule("0:52494646 8:57415645", "audio/wav"),
@@ -156,7 +156,7 @@ final class MimeTypes {
 
   private MimeTypes() {}
 
-  /** The type for a part of this kind, or nothing: then the gateway tells. */
+  /** Returns the type for a part of this kind; empty if unknown, then the gateway detects it. */
   static String of(byte[] data, String name, String kind) {
     int dot = name.lastIndexOf('.');
     String extension = dot < 0 ? "" : name.substring(dot + 1).toLowerCase(Locale.ROOT);
@@ -182,7 +182,7 @@ final class MimeTypes {
     return type.substring(0, Math.max(type.indexOf('/'), 0));
   }
 
-  /** What must stand where, and the types that it then is. */
+  /** Conditions and the types that they imply. */
   static final class Rule {
     final String match;
 

@@ -10,15 +10,15 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
-/** A stream whose events are handed to a consumer, and the answer as a future. */
+/** A stream whose events are passed to a consumer, and a future of the answer. */
 final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStreamResponse> {
   private final Consumer<? super ConverseStreamResponse> consumer;
   private final Duration idleTimeout;
   private final AnswerFold fold = new AnswerFold();
   private final CompletableFuture<Answer> future = new CompletableFuture<>();
-  /** Since when the next event is waited for, by the clock of {@link System#nanoTime}. */
+  /** The time since which the next event is awaited, of {@link System#nanoTime}. */
   private volatile long waitingSince = System.nanoTime();
-  /** False while the consumer works: that is not the gateway's silence. */
+  /** False while the consumer runs: that time does not count as idle. */
   private volatile boolean waiting = true;
   private volatile CompletableFuture<Boolean> timer;
 
@@ -57,7 +57,7 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
       fold.add(event);
       consumer.accept(event);
     } catch (RuntimeException | Error e) {
-      // The consumer's fault reaches the caller as it is, and ends the call.
+      // The consumer's exception is passed on unchanged, and cancels the call.
       future.completeExceptionally(e);
       return;
     }
@@ -80,7 +80,7 @@ final class ObservedStream extends Exchange<ConverseStreamRequest, ConverseStrea
     future.completeExceptionally(why);
   }
 
-  /** Looks again in so many nanoseconds; {@link #release} makes an end of it. */
+  /** Checks again after this time; {@link #release} stops it. */
   private void watch(long nanos) {
     CompletableFuture<Boolean> next = new CompletableFuture<>();
     timer = next;

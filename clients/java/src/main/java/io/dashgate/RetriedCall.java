@@ -13,8 +13,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 
 /**
- * A call with one request, made again while nothing of its answer has come. The request is kept as
- * the object that it is, so that its size does not matter.
+ * A call with one request, retried before any part of the answer was received. The request is kept
+ * as an object, so its size is not limited.
  */
 final class RetriedCall<Q, A> extends ClientCall<Q, A> {
   private final RetryPolicy policy;
@@ -25,7 +25,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
   private final Context.CancellationListener contextCancelled =
       cancelled -> cancel("Context cancelled", cancelled.cancellationCause());
 
-  // What every attempt gets; under the lock of this.
+  // The arguments of every attempt; guarded by this.
   private Listener<A> listener;
   private Metadata headers;
   private Q request;
@@ -33,13 +33,13 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
   private boolean compresses = true;
   private int requested;
 
-  // Where the call is; under the lock of this.
+  // The current state; guarded by this.
   private ClientCall<Q, A> attempt;
   private boolean isCommitted;
   private boolean isEnded;
-  /** How this side ended the call; null if it did not. */
+  /** The status with which this side cancelled the call, or null. */
   private Status cancelled;
-  /** The pause before the next attempt; null if there is none. */
+  /** The delay before the next attempt, or null. */
   private CompletableFuture<Boolean> pause;
 
   RetriedCall(RetryPolicy policy, Supplier<ClientCall<Q, A>> calls, Deadline deadline) {
@@ -94,7 +94,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
       current = attempt;
       waited = pause != null;
       if (waited) {
-        // The timer may have rung already: then the next attempt sees that it may not begin.
+        // If the timer has already fired, the next attempt checks for the cancellation.
         pause.complete(false);
       }
     }
@@ -121,13 +121,13 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
     return attempt.getAttributes();
   }
 
-  /** Begins the pause before the next attempt, if there shall be one. */
+  /** Starts the delay before the next attempt, if there is one. */
   private synchronized boolean begunPause(Status status, Metadata trailers) {
     if (isCommitted || cancelled != null || context.isCancelled()) {
       return false;
     }
     Optional<Duration> wait = pauses.after(status, trailers);
-    // A pause that the deadline would end tells less than the fault that is known already.
+    // If the deadline would expire during the delay, the error so far is more informative.
     if (wait.isEmpty() || !fits(wait.get())) {
       return false;
     }
@@ -155,7 +155,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
       attempt.setMessageCompression(false);
     }
     attempt.request(requested);
-    // The attempt may have failed before the request came, which then follows by itself.
+    // The attempt may have failed before the request was set, which then follows by itself.
     if (request != null) {
       attempt.sendMessage(request);
     }
@@ -187,8 +187,8 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
   }
 
   /**
-   * One attempt. Its head is held back until a message follows: a head alone is nothing of the
-   * answer, and the call has one.
+   * One attempt. Its headers are held back until a message follows: headers alone are no part of
+   * the answer, and a call has only one set.
    */
   private final class Attempt extends Listener<A> {
     private Metadata head;
@@ -202,7 +202,7 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
     public void onMessage(A message) {
       synchronized (RetriedCall.this) {
         isCommitted = true;
-        // It will not be sent again.
+        // There will be no retry.
         request = null;
       }
       tellHead();
@@ -224,9 +224,9 @@ final class RetriedCall<Q, A> extends ClientCall<Q, A> {
 
     private void tellHead() {
       if (head != null) {
-        Metadata told = head;
+        Metadata received = head;
         head = null;
-        listener.onHeaders(told);
+        listener.onHeaders(received);
       }
     }
   }

@@ -8,7 +8,7 @@ import io.grpc.ClientInterceptor;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 
-/** Makes the calls of the conversation service again where the policy allows. */
+/** Retries the calls of ConversationService as the policy allows. */
 final class Retries implements ClientInterceptor {
   private final RetryPolicy policy = new RetryPolicy();
 
@@ -23,7 +23,9 @@ final class Retries implements ClientInterceptor {
         : next.newCall(method, options);
   }
 
-  /** The metadata of another attempt: the library adds its own to those that it is given. */
+  /**
+   * Returns the metadata for an attempt: the library adds entries to the object that it receives.
+   */
   static Metadata copy(Metadata headers) {
     Metadata copy = new Metadata();
     copy.merge(headers);

@@ -7,11 +7,10 @@ import java.util.Optional;
 import java.util.concurrent.ThreadLocalRandom;
 
 /**
- * When a call is made again: {@code clients/service-config.json}, done here and not by grpc-java,
- * which makes a call again after any code if only the server names a pause. A test holds the
- * numbers equal to the file's.
+ * The retry policy of {@code clients/service-config.json}, implemented here because grpc-java
+ * retries any code if the server sends a pushback. A test compares the numbers with the file.
  *
- * <p>One for each client: many failures turn the second attempts off for all of its calls.
+ * <p>One for each client: many failures disable retries for all of its calls.
  */
 final class RetryPolicy {
   static final int MAX_ATTEMPTS = 4;
@@ -22,7 +21,7 @@ final class RetryPolicy {
   static final double MAX_TOKENS = 10;
   static final double TOKEN_RATIO = 0.1;
 
-  /** By how much a pause differs, so that clients that failed at once do not come at once. */
+  /** The relative variation of a delay, so that clients do not retry at the same time. */
   private static final double JITTER = 0.2;
 
   private static final Metadata.Key<String> PUSHBACK =
@@ -30,12 +29,12 @@ final class RetryPolicy {
 
   private double tokens = MAX_TOKENS;
 
-  /** The pauses of one call. */
+  /** The delays of one call. */
   final class Pauses {
     private int attempts = 1;
     private double backoffNanos = INITIAL_BACKOFF.toNanos();
 
-    /** How long to wait before the next attempt; empty if there shall be none. */
+    /** Returns the delay before the next attempt; empty if there is none. */
     Optional<Duration> after(Status status, Metadata trailers) {
       if (status.getCode() != RETRYABLE) {
         return Optional.empty();
@@ -57,18 +56,18 @@ final class RetryPolicy {
     }
   }
 
-  /** A call that ended well. */
+  /** Records a successful call. */
   synchronized void succeeded() {
     tokens = Math.min(MAX_TOKENS, tokens + TOKEN_RATIO);
   }
 
-  /** An attempt that failed; false if there have been too many of them. */
+  /** Records a failed attempt; returns whether the budget allows a retry. */
   private synchronized boolean take() {
     tokens = Math.max(0, tokens - 1);
     return tokens > MAX_TOKENS / 2;
   }
 
-  /** Below zero or unreadable, it forbids another attempt. */
+  /** Reads a pushback; negative or invalid forbids a retry. */
   private static Optional<Duration> named(String pushback) {
     try {
       int millis = Integer.parseInt(pushback);

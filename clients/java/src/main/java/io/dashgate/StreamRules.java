@@ -3,7 +3,7 @@ package io.dashgate;
 import io.grpc.Status;
 import java.time.Duration;
 
-/** What every stream is held to, however it is read. */
+/** Rules for all streams. */
 final class StreamRules {
   private StreamRules() {}
 

@@ -4,21 +4,21 @@ import java.util.Locale;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** Where the gateway is: {@code host:port}, {@code http://}, {@code https://}, {@code unix:}. */
+/** The address: {@code host:port}, {@code http://}, {@code https://}, {@code unix:}. */
 final class Target {
-  /** What a gateway and all clients of it take when nothing is said. */
+  /** The default address of gateway and clients. */
   static final String DEFAULT = "127.0.0.1:50051";
 
   private static final int HTTP_PORT = 80;
   private static final int HTTPS_PORT = 443;
   private static final int MAX_PORT = 65535;
 
-  /** By hand, because java.net.URI takes no name with an underscore for a host. */
+  /** A pattern, because java.net.URI rejects host names with an underscore. */
   private static final Pattern AUTHORITY =
       Pattern.compile("(?<host>\\[[0-9A-Fa-f:.%]+]|[^\\s:/?#\\[\\]]+)(:(?<port>[0-9]{1,5}))?");
 
   private final String text;
-  /** Null for `host:port` and a socket. */
+  /** Null for `host:port` and a Unix socket. */
   private final String scheme;
   private final String host;
   private final int port;
@@ -49,7 +49,7 @@ final class Target {
     }
     String authority = mark < 0 ? text : text.substring(mark + "://".length());
     if (authority.contains("@")) {
-      // The address is shown wherever it is logged, and so would be what stands before the sign.
+      // The address is logged, and a password would be logged with it.
       throw new IllegalArgumentException("the target holds a user or a password; use apiKey");
     }
     if (scheme != null && authority.endsWith("/")) {
@@ -73,7 +73,7 @@ final class Target {
     return new Target(text, scheme, parts.group("host"), port);
   }
 
-  /** A target of gRPC's own: a name that stands for many addresses, or one address. */
+  /** Parses a target in gRPC's own syntax: a name that resolves to addresses, or one address. */
   private static Target parseNamed(String text, String named) {
     String rest = text.substring(named.length() + 1);
     if (named.equals("dns") && rest.startsWith("///")) {
@@ -89,12 +89,12 @@ final class Target {
     return new Target(text, named.equals("dns") ? named : null, place.host, place.port);
   }
 
-  /** Whether the addresses of a name are all called, in turn. */
+  /** Returns whether calls are balanced over the addresses of a name. */
   boolean isSpread() {
     return "dns".equals(scheme);
   }
 
-  /** Whether it is on this machine, where no proxy can lead. */
+  /** Returns whether it is on this machine, where no proxy is used. */
   boolean isLoopback() {
     if (isUnix()) {
       return true;

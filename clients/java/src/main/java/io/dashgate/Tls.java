@@ -10,8 +10,7 @@ import java.nio.file.Path;
 import java.util.Objects;
 
 /**
- * How to make sure of the gateway, and how the gateway makes sure of this client. A value: each
- * method gives another one. All certificates and keys are PEM.
+ * TLS settings. Immutable: each method returns a copy. All certificates and keys are PEM.
  *
  * <pre>{@code
  * Tls.create().certificateAuthority(Path.of("ca.pem"))
@@ -33,38 +32,38 @@ public final class Tls {
   }
 
   /**
-   * TLS with the system's roots, and without a certificate of the client's.
+   * Creates settings with the system's root certificates and without a client certificate.
    *
-   * @return the settings to begin with
+   * @return the settings
    */
   public static Tls create() {
     return SYSTEM;
   }
 
   /**
-   * Whom to trust, instead of the system's roots.
+   * Sets the root certificates, instead of the system's.
    *
-   * @param file the certificates of the authorities
-   * @return these settings with the authorities
+   * @param file the CA certificates
+   * @return these settings with the certificates
    */
   public Tls certificateAuthority(Path file) {
     return certificateAuthority(read(file));
   }
 
   /**
-   * Whom to trust, instead of the system's roots.
+   * Sets the root certificates, instead of the system's.
    *
-   * @param pem the certificates of the authorities
-   * @return these settings with the authorities
+   * @param pem the CA certificates
+   * @return these settings with the certificates
    */
   public Tls certificateAuthority(byte[] pem) {
     return new Tls(pem.clone(), certificate, key, serverName);
   }
 
   /**
-   * Who this client is, for a gateway that asks.
+   * Sets the client certificate, for mutual TLS.
    *
-   * @param certificateFile the certificate, with those between it and the root
+   * @param certificateFile the certificate and its intermediates
    * @param keyFile its key, unencrypted PKCS #8
    * @return these settings with the certificate
    */
@@ -73,9 +72,9 @@ public final class Tls {
   }
 
   /**
-   * Who this client is, for a gateway that asks.
+   * Sets the client certificate, for mutual TLS.
    *
-   * @param certificatePem the certificate, with those between it and the root
+   * @param certificatePem the certificate and its intermediates
    * @param keyPem its key, unencrypted PKCS #8
    * @return these settings with the certificate
    */
@@ -84,7 +83,7 @@ public final class Tls {
   }
 
   /**
-   * The name that the gateway's certificate must have, where the address has another.
+   * Sets the name to verify in the gateway's certificate. Default: the target's host.
    *
    * @param name a DNS name
    * @return these settings with the name
@@ -93,7 +92,7 @@ public final class Tls {
     return new Tls(authority, certificate, key, Objects.requireNonNull(name, "name"));
   }
 
-  /** Null if it is the target's. */
+  /** Null for the target's host. */
   String serverName() {
     return serverName;
   }

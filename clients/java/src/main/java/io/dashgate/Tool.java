@@ -4,7 +4,7 @@ import io.dashgate.v1.FunctionTool;
 import java.util.Objects;
 import java.util.function.Function;
 
-/** A function that the model may ask for, see {@link DashgateClient#runTools}. */
+/** A function that the model may call, see {@link DashgateClient#runTools}. */
 public final class Tool {
   private final FunctionTool declaration;
   private final Function<String, String> function;
@@ -15,13 +15,14 @@ public final class Tool {
   }
 
   /**
-   * A tool.
+   * Creates a tool.
    *
    * @param name letters, digits, {@code _} and {@code -}, at most 64
    * @param description what it does and when to call it
    * @param parameters the JSON Schema of its arguments, as JSON text; empty if it takes none
-   * @param function from the arguments, a JSON text as the model wrote it, to the result. What it
-   *     throws reaches the caller of {@link DashgateClient#runTools}
+   * @param function receives the arguments as JSON text, as written by the model, which may be
+   *     invalid, and returns the result. Its exceptions are passed to the caller of {@link
+   *     DashgateClient#runTools}
    * @return the tool
    */
   public static Tool of(
@@ -36,7 +37,7 @@ public final class Tool {
   }
 
   /**
-   * Its name.
+   * Returns the name.
    *
    * @return the name
    */
@@ -45,7 +46,7 @@ public final class Tool {
   }
 
   /**
-   * What the model is told of it.
+   * Returns the declaration for the model.
    *
    * @return the message, for {@link Conversation#tools(io.dashgate.v1.Tool...)}
    */

@@ -55,7 +55,7 @@ final class ToolLoop {
         : tool.call(call.getArguments());
   }
 
-  /** A text inside of a JSON string. */
+  /** Escapes a text for a JSON string. */
   private static String escaped(String text) {
     StringBuilder escaped = new StringBuilder();
     for (char character : text.toCharArray()) {

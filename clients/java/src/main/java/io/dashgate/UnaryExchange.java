@@ -6,7 +6,7 @@ import io.grpc.Status;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 
-/** A call with one answer, as a future of it. To complete the future ends the call. */
+/** A call with one response, as a future. Completing the future cancels the call. */
 class UnaryExchange<Q, A> extends Exchange<Q, A> {
   private final CompletableFuture<A> future = new CompletableFuture<>();
   private volatile A answer;
@@ -18,7 +18,7 @@ class UnaryExchange<Q, A> extends Exchange<Q, A> {
   final CompletableFuture<A> begin(Metadata headers) {
     start(headers);
     future.whenComplete((value, fault) -> cancel("its future was completed"));
-    // One more than there should be, so that the end is seen at once.
+    // One more than expected, so that the end of the call is received.
     call().request(2);
     return future;
   }

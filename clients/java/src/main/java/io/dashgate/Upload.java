@@ -10,8 +10,8 @@ import java.util.Objects;
 import java.util.OptionalLong;
 
 /**
- * A file to be put where DashScope's models can reach it, see {@link DashgateClient#upload(String,
- * Upload)}. A value: each method gives another one.
+ * The source of an upload, see {@link DashgateClient#upload(String, Upload)}. Immutable: each
+ * method returns a copy.
  */
 public final class Upload {
   private final Source source;
@@ -27,7 +27,7 @@ public final class Upload {
   }
 
   /**
-   * A file. It is read in pieces while it is sent.
+   * Uploads a file, which is read in chunks.
    *
    * @param file the file; only the extension of its name is used
    * @return the upload
@@ -48,7 +48,7 @@ public final class Upload {
   }
 
   /**
-   * Bytes.
+   * Uploads bytes.
    *
    * @param data the bytes of a file
    * @return the upload
@@ -59,8 +59,8 @@ public final class Upload {
   }
 
   /**
-   * A stream of bytes, for one upload alone. It is read in pieces, by a thread of the client's, and
-   * closed.
+   * Uploads a stream of bytes, for one upload only. It is read in chunks, by a thread of the
+   * client, and closed.
    *
    * @param stream the bytes
    * @return the upload
@@ -71,10 +71,10 @@ public final class Upload {
   }
 
   /**
-   * What it is.
+   * Sets the MIME type.
    *
-   * @param mimeType for example {@code video/mp4}; without one it is told by the first bytes, else
-   *     by the name's extension
+   * @param mimeType for example {@code video/mp4}; default: detected from the first bytes, then
+   *     from the name's extension
    * @return this upload with the type
    */
   public Upload mimeType(String mimeType) {
@@ -82,9 +82,9 @@ public final class Upload {
   }
 
   /**
-   * The file's name, for its extension.
+   * Sets the file's name, for its extension.
    *
-   * @param name for example {@code holiday.mp4}
+   * @param name for example {@code video.mp4}
    * @return this upload with the name
    */
   public Upload name(String name) {
@@ -92,7 +92,7 @@ public final class Upload {
   }
 
   /**
-   * How many bytes will come, where a stream cannot tell. A wrong number is refused.
+   * Sets the number of bytes of a stream. The gateway rejects a wrong number.
    *
    * @param bytes the number
    * @return this upload with the size
@@ -117,7 +117,7 @@ public final class Upload {
     return mimeType;
   }
 
-  /** Where the bytes come from. */
+  /** A source of bytes. */
   private interface Source {
     InputStream open() throws IOException;
   }

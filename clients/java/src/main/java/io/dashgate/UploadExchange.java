@@ -11,9 +11,9 @@ import java.io.UncheckedIOException;
 import java.util.Arrays;
 import java.util.Set;
 
-/** An upload: sends the next piece when the connection takes it, so that none waits in memory. */
+/** An upload that sends the next chunk when the connection is ready, so that none is buffered. */
 final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMediaResponse> {
-  /** The gateway takes 1 MiB at most, and is best with 64 KiB or more. */
+  /** The gateway accepts at most 1 MiB, and recommends 64 KiB or more. */
   private static final int CHUNK = 256 * 1024;
 
   private final Upload upload;
@@ -60,7 +60,7 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
     int length = source.readNBytes(chunk, 0, CHUNK);
     byte[] full = length == CHUNK ? chunk : Arrays.copyOf(chunk, length);
     if (isFirst) {
-      // Not before: until the call is ready, another thread may still be about to begin it.
+      // Not earlier: until the call is ready, another thread may be starting it.
       call().sendMessage(UploadMediaRequest.newBuilder().setDescription(describe(full)).build());
     }
     if (length > 0) {
@@ -87,7 +87,7 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
     return description.build();
   }
 
-  /** The source's fault reaches the caller as it is, and ends the call. */
+  /** Passes the source's exception on unchanged, and cancels the call. */
   private void give(RuntimeException fault) {
     sentAll = true;
     future().completeExceptionally(fault);
@@ -101,7 +101,7 @@ final class UploadExchange extends UnaryExchange<UploadMediaRequest, UploadMedia
     try {
       source.close();
     } catch (IOException e) {
-      // All that was wanted of it was read, or the call has failed already.
+      // Everything needed was read, or the call has already failed.
     }
   }
 }

@@ -1,6 +1,6 @@
 package io.dashgate;
 
-/** This library's version; a test holds it equal to the package's. */
+/** The version of this library; a test compares it with the package's. */
 final class Version {
   static final String NUMBER = "0.1.0";
 

@@ -1,6 +1,7 @@
 /**
- * A client of dashgate: the layer written by hand above the generated {@code io.dashgate.v1}.
+ * Client for dashgate, a gRPC gateway for DashScope's multimodal models.
  *
- * <p>Begin at {@link io.dashgate.DashgateClient}.
+ * <p>Start with {@link io.dashgate.DashgateClient}. The generated code is in {@code
+ * io.dashgate.v1}.
  */
 package io.dashgate;

@@ -1,4 +1,4 @@
-//! What a result says.
+//! The result of a case, and its conversion to JSON.
 
 use std::sync::OnceLock;
 
@@ -12,9 +12,9 @@ use crate::Fault;
 
 static SCHEMA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/schema.bin"));
 
-/// A result.
+/// The result of a case.
 #[derive(Debug, Default, Serialize)]
-pub struct Told {
+pub struct CaseResult {
     /// The answers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Value>,
@@ -24,10 +24,10 @@ pub struct Told {
     /// The texts of a stream.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deltas: Vec<String>,
-    /// The calls that reached the tools.
+    /// The tool calls that were run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<Value>,
-    /// What was uploaded.
+    /// The responses of uploads.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub uploads: Vec<Value>,
     /// The MIME types.
@@ -36,20 +36,20 @@ pub struct Told {
     /// The conversation at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Value>,
-    /// Why it failed.
+    /// The error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
-    /// How long it took.
+    /// The duration in milliseconds.
     pub elapsed_ms: u64,
 }
 
-/// The message that a JSON says.
+/// Converts JSON to a message.
 pub fn message<M: Message + Default>(kind: &str, json: &Value) -> Result<M, Fault> {
     let message = DynamicMessage::deserialize(descriptor(kind)?, json)?;
     Ok(M::decode(message.encode_to_vec().as_slice())?)
 }
 
-/// The JSON of a message.
+/// Converts a message to JSON.
 pub fn json_of<M: Message>(kind: &str, message: &M) -> Result<Value, Fault> {
     let bytes = message.encode_to_vec();
     let message = DynamicMessage::decode(descriptor(kind)?, bytes.as_slice())?;
@@ -66,7 +66,7 @@ fn descriptor(kind: &str) -> Result<prost_reflect::MessageDescriptor, Fault> {
     found.ok_or_else(|| format!("there is no {name}").into())
 }
 
-/// An answer.
+/// Converts an answer to JSON.
 pub fn answer(answer: &Answer) -> Result<Value, Fault> {
     let audio = answer.audio();
     let calls = answer.tool_calls().iter();
