@@ -14,6 +14,8 @@ use std::process::Command;
 
 #[path = "tidy/behaviour.rs"]
 mod behaviour;
+#[path = "tidy/client_comments.rs"]
+mod client_comments;
 #[path = "tidy/fault.rs"]
 mod fault;
 #[path = "tidy/form.rs"]
@@ -131,6 +133,8 @@ fn texts_use_the_terms_of_the_field() {
         .collect();
     faults.extend(project.sources().iter().flat_map(wording::literals));
     faults.extend(project.sources().iter().flat_map(wording::comments));
+    let files = project.files.iter();
+    faults.extend(files.flat_map(|(path, text)| client_comments::faults(path, text)));
     none(&faults);
 }
 

@@ -148,7 +148,7 @@ func TestUnavailableIsRepeatedUnderTheSameName(t *testing.T) {
 		}
 		return says("at last"), nil
 	}
-	// Larger than what gRPC keeps for a retry unless told otherwise.
+	// Larger than gRPC's default limit for retries.
 	loud := NewConversation("m").User(AudioBytes(make([]byte, 1<<20)))
 	answer, err := played.client(t).Converse(t.Context(), loud)
 	if err != nil {
@@ -175,7 +175,7 @@ func TestRetriesEnd(t *testing.T) {
 				return nil, refuse(ctx, one.code, one.pushback)
 			}
 			_, err := played.client(t).Converse(t.Context(), ask())
-			// gRPC would tell how often it tried, and hide what the gateway said behind it.
+			// gRPC would prefix the gateway's message with the number of attempts.
 			equal(t, "message", failure(t, err).Message, "it failed")
 			equal(t, "attempts", len(played.names), one.attempts)
 		})

@@ -40,7 +40,7 @@ func sum(t *testing.T, events ...*dashgatev1.ConverseStreamResponse) *Answer {
 	if !adding.complete {
 		t.Fatal("not complete")
 	}
-	// Twice, because a caller may ask twice.
+	// Called repeatedly, as a caller may do.
 	adding.response()
 	return &Answer{Raw: adding.response()}
 }

@@ -19,10 +19,10 @@ import (
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
 )
 
-// limit is longer than anything here takes on a busy machine.
+// limit is longer than any test step takes on a busy machine.
 const limit = 20 * time.Second
 
-// gateway plays what a test tells it, and keeps what it sees.
+// gateway is a scripted gateway that records its requests.
 type gateway struct {
 	dashgatev1.UnimplementedConversationServiceServer
 	dashgatev1.UnimplementedMediaServiceServer

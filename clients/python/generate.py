@@ -1,4 +1,4 @@
-"""Makes the generated code from the schema: `python generate.py PROTO FOLDER`."""
+"""Generates code from the schema: `python generate.py PROTO FOLDER`."""
 
 import pathlib
 import sys
@@ -24,7 +24,7 @@ def main(proto: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def run(proto: pathlib.Path, sources: list[pathlib.Path], *outputs: str) -> None:
-    """Run the compiler, with the include folder that it brings along."""
+    """Run the compiler, with its own include folder."""
     include = pathlib.Path(protoc.__file__).parent / "_proto"
     arguments = ["protoc", f"-I{proto}", f"-I{include}", *outputs, *map(str, sources)]
     if protoc.main(arguments) != 0:
@@ -32,7 +32,7 @@ def run(proto: pathlib.Path, sources: list[pathlib.Path], *outputs: str) -> None
 
 
 def names(proto: pathlib.Path, sources: list[pathlib.Path]) -> str:
-    """Import all messages and enums, so that users need not know which file holds which."""
+    """Import all messages and enums, so that users do not need to know the files."""
     with tempfile.TemporaryDirectory() as folder:
         described = pathlib.Path(folder, "schema.binpb")
         run(proto, sources, f"--descriptor_set_out={described}")

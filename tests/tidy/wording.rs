@@ -113,17 +113,16 @@ pub(crate) fn comments(source: &Source) -> Vec<Fault> {
     let (mut first, mut block) = (1, String::new());
     let lines = source.text.lines().chain(std::iter::once(""));
     for (at, line) in lines.enumerate() {
-        if let Some(comment) = line.trim_start().strip_prefix("//") {
+        if let Some(text) = line.trim_start().strip_prefix("//") {
             if block.is_empty() {
                 first = at + 1;
             }
-            block.push_str(comment.trim_start_matches(['/', '!']));
+            block.push_str(text.trim_start_matches(['/', '!']));
             block.push(' ');
         } else if !block.is_empty() {
             let prose: Vec<&str> = block.split('`').step_by(2).collect();
             let prose = prose.join(" | ");
-            faults.extend(check(&source.path, first, &prose));
-            faults.extend(check_for(&COMMENT_TERMS, &source.path, first, &prose));
+            faults.extend(comment(&source.path, first, &prose));
             block.clear();
         }
     }
@@ -156,6 +155,13 @@ fn texts(source: &Source, tokens: &[TokenTree], faults: &mut Vec<Fault>) {
 /// The avoided words of a text.
 pub(crate) fn check(path: &str, line: usize, text: &str) -> Vec<Fault> {
     check_for(&TERMS, path, line, text)
+}
+
+/// The avoided words of a comment.
+pub(crate) fn comment(path: &str, line: usize, text: &str) -> Vec<Fault> {
+    let mut faults = check(path, line, text);
+    faults.extend(check_for(&COMMENT_TERMS, path, line, text));
+    faults
 }
 
 fn check_for(terms: &[(&str, &str)], path: &str, line: usize, text: &str) -> Vec<Fault> {

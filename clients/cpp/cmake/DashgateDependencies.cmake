@@ -1,8 +1,8 @@
 # Finds protobuf and gRPC, as targets protobuf::libprotobuf and gRPC::grpc++. Used by the build and by
 # the installed package, so that both find the same.
 #
-# First what the project has already (say by FetchContent), then the packages' own CMake files, then
-# CMake's module and pkg-config.
+# Uses targets that the project already has (for example by FetchContent), then the CMake files of
+# the packages, then CMake's module and pkg-config.
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 

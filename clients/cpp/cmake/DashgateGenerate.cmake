@@ -1,8 +1,8 @@
 # dashgate_generate(OUT folder SOURCES variable FOLDERS folder... SERVICES file... MESSAGES file...)
 #
-# Makes C++ of .proto files with the protoc and the gRPC plugin that belong to the libraries found, and
-# sets the variable to the sources. CMake's own protobuf_generate differs between versions and knows
-# no plugin in the older ones.
+# Generates C++ from .proto files with the protoc and the gRPC plugin of the libraries found, and
+# sets the variable to the sources. CMake's own protobuf_generate differs between versions and does
+# not support plugins in the older ones.
 function(dashgate_generate)
   cmake_parse_arguments(ARG "" "OUT;SOURCES" "FOLDERS;SERVICES;MESSAGES" ${ARGN})
 

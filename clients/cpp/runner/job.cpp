@@ -48,7 +48,7 @@ dashgate::Metadata metadata_of(Object& object) {
   return {entries.begin(), entries.end()};
 }
 
-// ---- what came of it ----
+// ---- the result ----
 
 std::string describe(const dashgate::Answer& answer) {
   const std::string audio = answer.audio();
@@ -136,7 +136,7 @@ void add_to(std::optional<std::vector<std::string>>& list, std::string item) {
   list->push_back(std::move(item));
 }
 
-// ---- what is to be done ----
+// ---- the job ----
 
 dashgate::ClientOptions read_options(Object& job) {
   dashgate::ClientOptions options;
@@ -224,7 +224,7 @@ std::vector<v1::Content> read_contents(const std::vector<Value>& specs,
   return contents;
 }
 
-// Cancels after a while, unless it is over before.
+// Cancels after a delay, unless it has ended before.
 class CancelLater {
  public:
   CancelLater(dashgate::CancellationSource source, std::optional<milliseconds> after) {
@@ -269,7 +269,7 @@ Cancel read_cancel(Object& call) {
 
 // ---- the calls ----
 
-// What all calls have: the client, and how the call is made and cut short.
+// The common part of all calls: the client, options and cancellation.
 struct Play {
   const dashgate::Client& client;
   Object& call;

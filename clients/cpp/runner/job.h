@@ -6,8 +6,8 @@
 
 namespace runner {
 
-// Does what the job says through the library, as a user would, and tells what came of it. Throws
-// Fault if the job is not one.
+// Runs the job through the public functions of the library and returns the result. Throws `Fault` if
+// the job is invalid.
 std::string play(const std::string& job);
 
 }  // namespace runner

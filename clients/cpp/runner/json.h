@@ -1,4 +1,4 @@
-// JSON in and out of the runner, by what protobuf brings along.
+// JSON of jobs and results, with protobuf's JSON library.
 #ifndef DASHGATE_RUNNER_JSON_H_
 #define DASHGATE_RUNNER_JSON_H_
 
@@ -15,26 +15,26 @@
 
 namespace runner {
 
-// The job is not one.
+// An invalid job.
 class Fault : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// One object of a job. A key that was not asked for by the time of finish() is a fault.
+// An object of a job. A key that was not read before finish() is an error.
 class Object {
  public:
   Object(const google::protobuf::Struct& fields, std::string name);
 
   bool has(const std::string& key);
-  std::string text(const std::string& key);  // a fault if it is not there
+  std::string text(const std::string& key);  // throws if it is missing
   std::optional<std::string> optional_text(const std::string& key);
   std::optional<std::int64_t> optional_integer(const std::string& key);
-  bool flag(const std::string& key);  // false if it is not there
+  bool flag(const std::string& key);  // false if it is missing
   std::optional<Object> optional_object(const std::string& key);
-  std::vector<google::protobuf::Value> list(const std::string& key);  // empty if it is not there
+  std::vector<google::protobuf::Value> list(const std::string& key);  // empty if it is missing
   std::vector<std::pair<std::string, std::string>> texts(const std::string& key);
-  // Reads a message from its proto3 JSON; leaves it as it is if it is not there.
+  // Parses a message from its proto3 JSON; unchanged if it is missing.
   void message(const std::string& key, google::protobuf::Message& message);
 
   void finish() const;
@@ -52,12 +52,12 @@ class Object {
 Object parse_object(const std::string& json);
 Object as_object(const google::protobuf::Value& value, const std::string& name);
 
-// Values as JSON texts.
+// Values as JSON text.
 std::string quote(std::string_view text);
 std::string to_json(const google::protobuf::Message& message);
 std::string to_json(const std::vector<std::string>& items);  // of JSON texts
 
-// An object in the making.
+// An incomplete object.
 class ObjectText {
  public:
   void add(std::string_view key, std::string_view json);

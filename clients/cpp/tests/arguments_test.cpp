@@ -1,5 +1,4 @@
-// What is refused before anything is sent, what comes from the environment, and what no error
-// shows.
+// Invalid arguments, defaults from the environment, and secrets that errors must not contain.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

@@ -46,7 +46,7 @@ TEST(Client, ConnectsWithTheFirstCall) {
   dashgate::ClientOptions options;
   options.target = "unix:" + path;
   options.api_key = "";
-  const Client client(options);  // nobody is there yet
+  const Client client(options);  // no server listens yet
   tests::Server server("unix:" + path);
   server.converse = [](auto&&...) { return grpc::Status::OK; };
   client.converse(tests::question());
@@ -65,7 +65,7 @@ TEST(Client, UsesAChannelThatExists) {
     EXPECT_EQ(client.channel(), channel);
   }
   EXPECT_EQ(server.seen().at(0).metadata.count("x-mine"), 1U);
-  // The client is gone, its owner's channel is not.
+  // The client is destroyed; the channel of its owner is still open.
   v1::ConversationService::NewStub(channel);
   EXPECT_EQ(channel->GetState(false), GRPC_CHANNEL_READY);
 
@@ -207,7 +207,7 @@ TEST(Cancellation, EndsAUnaryCallFromAnotherThread) {
   other.join();
   EXPECT_EQ(error.code(), grpc::StatusCode::CANCELLED);
   EXPECT_TRUE(cancelled.get_future().get());
-  // What is cancelled already does not begin.
+  // A call that is already cancelled does not start.
   EXPECT_TRUE(options.cancellation.is_cancelled());
   failure_of([&] { client.converse(tests::question(), options); });
   EXPECT_EQ(server.seen().size(), 1U);

@@ -36,7 +36,7 @@ std::string bytes(std::string_view hex) {
   return all;
 }
 
-// A folder that goes away with the test.
+// A folder that is removed after the test.
 class Files : public testing::Test {
  protected:
   Files() {

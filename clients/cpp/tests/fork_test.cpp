@@ -1,5 +1,5 @@
-// A client that was made before a fork works on both sides of it, because it begins with its first
-// call. No gRPC may run before, so the server is a process of its own too.
+// A client created before a fork works in both processes, because it connects with its first call.
+// gRPC must not run before the fork, so the server is a separate process.
 #include <dashgate/dashgate.h>
 #include <dashgate/v1/conversation_service.grpc.pb.h>
 #include <grpcpp/security/server_credentials.h>
@@ -24,7 +24,7 @@ class Conversations final : public v1::ConversationService::Service {
   }
 };
 
-// Serves until the process is ended; tells its port first.
+// Serves until the process is terminated; writes its port first.
 [[noreturn]] void serve(int tell) {
   Conversations conversations;
   int port = 0;

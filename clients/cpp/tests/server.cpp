@@ -89,7 +89,7 @@ int Server::note(const grpc::ServerContext& context, std::string request_id) {
 }
 
 bool Server::wait_for_cancel(const grpc::ServerContext& context) {
-  // The blocking server has nothing to wait on, so it looks.
+  // The synchronous server cannot wait for a cancellation, so it polls.
   const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (!context.IsCancelled()) {
     if (std::chrono::steady_clock::now() > limit) return false;

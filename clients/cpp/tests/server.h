@@ -1,4 +1,4 @@
-// A gateway that a test plays.
+// A scripted gateway for tests.
 #ifndef DASHGATE_TESTS_SERVER_H_
 #define DASHGATE_TESTS_SERVER_H_
 
@@ -22,23 +22,23 @@ namespace tests {
 using EventWriter = grpc::ServerWriter<dashgate::v1::ConverseStreamResponse>;
 using ChunkReader = grpc::ServerReader<dashgate::v1::UploadMediaRequest>;
 
-// What one call looked like.
+// A recorded call.
 struct Seen {
   std::multimap<std::string, std::string> metadata;
   std::string request_id;
 };
 
-// Answers as it is told, on a socket of its own, and remembers what it was asked.
+// Answers as configured, on its own socket, and records its requests.
 class Server {
  public:
-  // On a free port of 127.0.0.1, or where it is told.
+  // Listens on a free port of 127.0.0.1, or on the given address.
   explicit Server(const std::string& address = "127.0.0.1:0");
   ~Server();
 
   std::string address() const { return address_; }
   dashgate::ClientOptions options() const;
 
-  // Each is given the number of the call, from 1.
+  // Each receives the number of the call, from 1.
   std::function<grpc::Status(int, grpc::ServerContext&, const dashgate::v1::ConverseRequest&,
                              dashgate::v1::ConverseResponse&)>
       converse;
@@ -50,7 +50,7 @@ class Server {
       upload;
 
   std::vector<Seen> seen() const;
-  // Waits until the client has cancelled this call. Says whether it did so in time.
+  // Waits until the client has cancelled this call; returns whether it did so in time.
   static bool wait_for_cancel(const grpc::ServerContext& context);
   // Waits until that many calls have ended by cancellation.
   bool wait_for_cancelled_calls(int count) const;
@@ -72,14 +72,14 @@ class Server {
   int cancelled_ = 0;
 };
 
-// Events, as they are written by hand.
+// Events for tests.
 dashgate::v1::ConverseStreamResponse started();
 dashgate::v1::ConverseStreamResponse text_delta(const std::string& text, int choice = 0);
 dashgate::v1::ConverseStreamResponse completed();
 
 dashgate::Conversation question(const std::string& text = "hello");
 
-// What the call throws.
+// Returns the error that the call throws.
 template <class Call>
 dashgate::Error failure_of(Call call) {
   try {

@@ -24,7 +24,7 @@ void answer_all(tests::Server& server) {
   };
 }
 
-// Says one thing, and then nothing until it is cancelled.
+// Sends one delta, and then nothing until the call is cancelled.
 void fall_silent(tests::Server& server) {
   server.stream = [](int, grpc::ServerContext& context, auto&&, tests::EventWriter& writer) {
     writer.Write(tests::text_delta("one"));
@@ -51,7 +51,7 @@ TEST(Stream, GivesTheTextsOfChoiceZero) {
   answer_all(server);
   const Client client(server.options());
   std::vector<std::string> texts;
-  // Of a stream without a name: what it gives keeps it.
+  // Of a temporary stream, which the text deltas keep alive.
   for (const std::string& text : client.stream(tests::question()).text_deltas()) {
     texts.push_back(text);
   }
@@ -135,7 +135,7 @@ TEST(Stream, HeartbeatsKeepItAlive) {
   server.stream = [](int, auto&&, auto&&, tests::EventWriter& writer) {
     v1::ConverseStreamResponse heartbeat;
     heartbeat.mutable_heartbeat();
-    // Together they last longer than the limit of one silence.
+    // Together longer than the idle timeout.
     std::mutex mutex;
     std::condition_variable never;
     for (int beat = 0; beat < 8; ++beat) {
@@ -184,7 +184,7 @@ TEST(Stream, ATokenCancelsIt) {
   Stream stream = client.stream(tests::question(), options);
   ASSERT_NE(stream.begin(), stream.end());
   source.cancel();
-  // The server hears it though nobody reads.
+  // The server receives the cancellation although no client thread reads.
   EXPECT_TRUE(server.wait_for_cancelled_calls(1));
   EXPECT_EQ(failure_of([&] { stream.final_answer(); }).code(), grpc::StatusCode::CANCELLED);
 }
@@ -198,7 +198,7 @@ TEST(Stream, LeavingItCancelsIt) {
     break;
   }
   EXPECT_TRUE(server.wait_for_cancelled_calls(1));
-  // Before its first event, too, and one that was moved once only.
+  // Also before the first event, and after a move.
   {
     Stream stream = client.stream(tests::question());
     Stream moved = std::move(stream);

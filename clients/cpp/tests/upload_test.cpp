@@ -12,7 +12,7 @@ namespace {
 namespace v1 = dashgate::v1;
 using dashgate::Client;
 
-// What came of an upload.
+// The recorded upload.
 struct Got {
   v1::MediaDescription description;
   std::string bytes;
@@ -81,7 +81,7 @@ TEST(Upload, OfBytesAndOfAStream) {
   EXPECT_EQ(got.bytes, "");
 }
 
-// Gives a few bytes, cannot tell its size, and then fails if it is told to.
+// A source of unknown size that fails after a few bytes, if configured.
 class Pipe : public std::streambuf {
  public:
   explicit Pipe(bool fails) : fails_(fails) {}

@@ -37,7 +37,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 
-/** Plays one job of the conformance suite, as a user of the library would. */
+/** Runs one job of the conformance suite, with the public methods of the library. */
 public final class Runner {
   private static final int RUNNER_FAULT = 2;
 
@@ -283,7 +283,7 @@ public final class Runner {
     }
   }
 
-  /** Ends a call as the job says: by its context, or by closing the stream. */
+  /** Cancels a call as the job specifies: by its context, or by closing the stream. */
   private static final class Cancel implements AutoCloseable {
     final Context.CancellableContext context = Context.current().withCancellation();
     private final ScheduledExecutorService clock =
@@ -315,7 +315,7 @@ public final class Runner {
     void count(AnswerStream stream, int seen) {
       if (seen == afterEvents) {
         stream.close();
-        // What had come already is read away; then the library tells that the call is over.
+        // Reads the buffered events; then the library reports the end of the call.
         stream.finalAnswer();
       }
     }

@@ -1,7 +1,7 @@
-"""Plays many cases, each in a process of its own, which is forked after everything is imported.
+"""Runs many cases, each in its own process, which is forked after all imports.
 
-Reads one job per line. Writes one line for each: `{"code": .., "out": "..", "err": ".."}`, the
-exit code and the output of that process. The imports cost more than most cases, and are paid once.
+Reads one job per line. Writes one line for each: `{"code": .., "out": "..", "err": ".."}`, the exit
+code and the output of that process. The imports take longer than most cases.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import runner
 
 
 def play(job: str) -> dict[str, int | str]:
-    """Play a job in a child process."""
+    """Run a job in a child process."""
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8") as given,
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
@@ -30,9 +30,9 @@ def play(job: str) -> dict[str, int | str]:
         if child == 0:
             for number, file in enumerate((given, out, err)):
                 os.dup2(file.fileno(), number)
-            # The line of the job is in the buffer of the old one, and perhaps more.
+            # The buffer of the old one has the line of the job, and perhaps more.
             sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
-            # The end of the interpreter is part of the case: what was not closed is reported there.
+            # The end of the interpreter is part of the case: unclosed resources are reported there.
             sys.exit(runner.main())
         _, status = os.waitpid(child, 0)
         out.seek(0)
@@ -45,7 +45,7 @@ def play(job: str) -> dict[str, int | str]:
 
 
 def main() -> None:
-    # What is imported is never collected, so that a fork does not copy it.
+    # Imported objects are never collected, so that a fork does not copy them.
     gc.freeze()
     for job in iter(sys.stdin.readline, ""):
         print(json.dumps(play(job)), flush=True)

@@ -1,4 +1,4 @@
-"""Plays one case of tests/conformance: a job on standard input, a result on standard output."""
+"""Runs one case of tests/conformance: a job on standard input, a result on standard output."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KEYS: dict[str, set[str]] = {
 
 
 class BadJobError(Exception):
-    """The job is not one that this runner knows."""
+    """The job is invalid."""
 
 
 def only(given: Iterable[str], known: Iterable[str], where: str) -> None:
@@ -48,7 +48,7 @@ def seconds(milliseconds: float | None) -> float | None:
 
 
 class Job:
-    """What both kinds of client are asked."""
+    """The job of a client."""
 
     def __init__(self, job: Json) -> None:
         only(job, {"target", "options", "call"}, "the job")
@@ -121,7 +121,7 @@ MEDIA: dict[str, Callable[..., v1.Content]] = {
 
 
 def part(spec: Json, uploaded: str = "") -> v1.Content | str:
-    """Make a part as a user would, with the helpers."""
+    """Return a part, created with the public helpers."""
     keys = [key for key in spec if key != "mime_type"]
     if len(keys) != 1:
         raise BadJobError(f"a content spec has {len(keys)} kinds")
@@ -210,7 +210,7 @@ def failed(error: dashgate.Error) -> Json:
 
 
 def play(job: Job, result: Json) -> None:
-    """Play the job with the client for threads."""
+    """Run the job with the synchronous client."""
     with dashgate.Client(**job.client) as client:
         try:
             PLAYERS[job.do](client, job, result)
@@ -241,7 +241,7 @@ def stream(client: dashgate.Client, job: Job, result: Json) -> None:
             for event in events:
                 result["events"].append(plain(event))
                 if len(result["events"]) == job.cancel.get("after_events"):
-                    # The end of the `with` ends the call.
+                    # The end of the `with` cancels the call.
                     result["error"] = CANCELLED
                     return
         answered(result, events.final())
@@ -309,7 +309,7 @@ PLAYERS: dict[str, Callable[[dashgate.Client, Job, Json], None]] = {
 
 
 async def play_async(job: Job, client: dashgate.AsyncClient, result: Json) -> None:
-    """Play the job with the client for asyncio, which was created outside this loop."""
+    """Run the job with the client for asyncio, which was created outside this loop."""
     async with client:
         task = asyncio.ensure_future(ASYNC_PLAYERS[job.do](client, job, result))
         if "after_ms" in job.cancel:

@@ -1,4 +1,4 @@
-"""Asks what is said in an audio file."""
+"""Asks about an audio file."""
 
 # region five-lines
 import dashgate

@@ -8,14 +8,14 @@ import dashgate
 def main(ca: str, certificate: str, key: str) -> None:
     # region tls
     # The system's root certificates, and an API key.
-    far = dashgate.Client("https://gate.example:443", api_key="...")
+    remote = dashgate.Client("https://gate.example:443", api_key="...")
     # Own root certificates, and a client certificate for mutual TLS.
     tls = dashgate.TLS(ca=ca, certificate=certificate, key=key)
-    near = dashgate.Client("gate.example:50051", tls=tls)
+    mutual = dashgate.Client("gate.example:50051", tls=tls)
     # A sidecar.
-    beside = dashgate.Client("unix:/run/dashgate.sock")
+    sidecar = dashgate.Client("unix:/run/dashgate.sock")
     # endregion
-    for client in (far, near, beside):
+    for client in (remote, mutual, sidecar):
         print(client)
         client.close()
 

@@ -1,4 +1,4 @@
-"""A gateway that the tests play, over a real socket."""
+"""A scripted gateway, over a real socket."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dashgate.v1.media_service_pb2_grpc import (
     add_MediaServiceServicer_to_server,
 )
 
-# Longer than anything here takes on a busy machine; a test that waits so long has failed.
+# Longer than any test step takes on a busy machine.
 LIMIT = 20.0
 
 Event = v1.ConverseStreamResponse
@@ -47,7 +47,7 @@ def answer(said: str) -> v1.ConverseResponse:
 
 
 class Gateway(ConversationServiceServicer, MediaServiceServicer):
-    """Plays what it is told, and keeps what it sees."""
+    """A gateway that answers as configured and records its requests."""
 
     def __init__(self) -> None:
         self.address = ""

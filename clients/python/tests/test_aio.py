@@ -1,4 +1,4 @@
-"""The client for asyncio, against a server that is played."""
+"""Tests of the client for asyncio, against a scripted server."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_cancelled_task_ends_its_call(gateway: Gateway) -> None:
 
 
 class Later:
-    """A reader that is awaited."""
+    """An asynchronous reader."""
 
     def __init__(self, data: bytes) -> None:
         self.inner = io.BytesIO(data)

@@ -1,4 +1,4 @@
-"""How the events of a stream add up."""
+"""Tests of the accumulation of events."""
 
 from __future__ import annotations
 

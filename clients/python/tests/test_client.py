@@ -1,4 +1,4 @@
-"""The client for threads, against a server that is played."""
+"""Tests of the synchronous client, against a scripted server."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_unavailable_is_repeated_under_the_same_name(gateway: Gateway) -> None:
         return answer("at last")
 
     gateway.converse = recover
-    # Larger than what gRPC keeps for a retry unless told otherwise.
+    # Larger than gRPC's default limit for retries.
     loud = Conversation("m").user(dashgate.audio(bytes(1 << 20)))
     with Client(gateway.address) as client:
         assert client.converse(loud).text == "at last"
@@ -171,7 +171,7 @@ def test_who_reads_slowly_is_not_idle(gateway: Gateway) -> None:
     with Client(gateway.address) as client:
         stream = client.stream(ASK)
         for _ in stream:
-            # The time between two reads is the reader's.
+            # The time between two reads does not count as idle.
             assert stream._wait.deadline == float("inf")
         stream._wait.arm()
         assert stream._wait.deadline < float("inf")
@@ -289,7 +289,7 @@ def test_the_tool_loop_has_an_end(gateway: Gateway) -> None:
         with pytest.raises(Error) as caught:
             client.run_tools(Conversation("m").user("f"), [Tool("f", "", "", str)], max_rounds=2)
         assert caught.value.raw_reason == "TOOL_ROUNDS"
-        # The last round is answered too, and may be the one that asks for nothing more.
+        # The last round is answered too, and may have no tool calls.
         assert len(gateway.requests) == 3
         broken = Tool("f", "", "", lambda _: str(1 / 0))
         with pytest.raises(ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""What all clients share is held equal to the files that say it."""
+"""Comparison of tables with the files that all clients share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversations, content, settings and errors, without a server."""
+"""Tests of conversations, content, settings and errors, without a server."""
 
 from __future__ import annotations
 

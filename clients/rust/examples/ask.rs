@@ -1,4 +1,4 @@
-//! Asks what is said in an audio file, and prints the answer: `ask [RECORDING]`.
+//! Asks about an audio file, and prints the answer: `ask [RECORDING]`.
 
 // region five-lines
 use dashgate_client::{Client, Conversation, audio, text};

@@ -1,4 +1,4 @@
-//! Compiles the schema, so that the runner can read and write protobuf's JSON.
+//! Compiles the schema, for the conversion from and to proto3 JSON.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

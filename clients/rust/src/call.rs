@@ -44,7 +44,7 @@ pub enum Streamed {}
 /// # }
 /// ```
 #[derive(Debug)]
-#[must_use = "nothing is asked until it is awaited"]
+#[must_use = "no request is sent until it is awaited"]
 pub struct Call<Kind> {
     client: Client,
     conversation: v1::Conversation,

@@ -131,7 +131,7 @@ impl From<Error> for ToolError {
 
 /// A tool loop that runs when it is awaited.
 #[derive(Debug)]
-#[must_use = "nothing is asked until it is awaited"]
+#[must_use = "no request is sent until it is awaited"]
 pub struct ToolRun<'a> {
     client: Client,
     conversation: &'a mut Conversation,

@@ -1,4 +1,5 @@
-//! What no runner can show: laziness, channels of one's own, secrets, readers, faults of tools.
+//! Behaviour that the conformance suite cannot test: lazy connection, existing channels, secrets,
+//! readers, errors of tools.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tonic::transport::Endpoint;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// A port on which connections are counted and closed at once.
+/// Listens on a port, counts connections and closes them.
 async fn closing() -> Result<(String, Arc<AtomicUsize>), std::io::Error> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
@@ -150,7 +151,7 @@ fn a_turn_is_said_in_many_ways() {
     assert_eq!(sizes.collect::<Vec<_>>(), [1, 1, 1, 1, 2, 1]);
 }
 
-/// Gives some bytes, then fails.
+/// A reader that fails after some bytes.
 struct Failing;
 
 impl AsyncRead for Failing {

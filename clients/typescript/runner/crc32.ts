@@ -1,4 +1,4 @@
-/** The CRC-32 of IEEE 802.3; zlib offers it since Node.js 20.15 and 22.2 only. */
+/** The CRC-32 of IEEE 802.3; zlib has it only since Node.js 20.15 and 22.2. */
 export function crc32(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of bytes) {

@@ -1,16 +1,16 @@
 /**
- * What a job may say, read strictly: a key that is not known is a fault of whoever wrote the job.
+ * Parses jobs strictly: an unknown key is an error of the job.
  */
 import { readFile } from "node:fs/promises";
 
 import { Client, text, audio, image, video, type Content, type Metadata } from "dashgate";
 
-/** A fault of the job or of the runner, not of the library. */
+/** An error of the job or of the runner, not of the library. */
 export class JobFault extends Error {}
 
 type Fields = Record<string, unknown>;
 
-/** An object, each of whose keys must be taken before it is done. */
+/** An object whose keys must all be read before `done`. */
 export class Reader {
   readonly #fields: Fields;
   readonly #where: string;
@@ -25,7 +25,7 @@ export class Reader {
     this.#left = new Set(Object.keys(value));
   }
 
-  /** The value as it stands, or nothing. */
+  /** The raw value, or `undefined`. */
   any(name: string): unknown {
     this.#left.delete(name);
     return this.#fields[name] ?? undefined;
@@ -56,7 +56,7 @@ export class Reader {
     return value === undefined ? undefined : new Reader(value, `${this.#where}.${name}`);
   }
 
-  /** All values of an object of texts. */
+  /** The values of an object of strings. */
   texts(name: string): Record<string, string> | undefined {
     const value = this.any(name);
     if (value === undefined) {
@@ -70,7 +70,7 @@ export class Reader {
     return value as Record<string, string>;
   }
 
-  /** What must be there. */
+  /** Throws if the value is missing. */
   must<T>(name: string, value: T | undefined): T {
     if (value === undefined) {
       throw new JobFault(`${this.#where}.${name} is missing`);
@@ -78,7 +78,7 @@ export class Reader {
     return value;
   }
 
-  /** Nothing else may be there. */
+  /** Throws if other keys are left. */
   done(): void {
     if (this.#left.size > 0) {
       throw new JobFault(`${this.#where}: unknown keys: ${[...this.#left].join(", ")}`);
@@ -94,7 +94,7 @@ export class Reader {
   }
 }
 
-/** Makes the client of a job. */
+/** Creates the client of a job. */
 export async function connect(target: string, options: Reader | undefined): Promise<Client> {
   if (options === undefined) {
     return new Client(target);
@@ -128,7 +128,7 @@ async function trust(tls: Reader) {
 
 const HELPERS = { audio, image, video };
 
-/** Makes content out of a list of specs, with the helpers. */
+/** Creates content parts from specs, with the public helpers. */
 export function contents(specs: unknown[], uploaded?: string): Promise<(Content | string)[]> {
   return Promise.all(specs.map((spec) => content(new Reader(spec, "content"), uploaded)));
 }

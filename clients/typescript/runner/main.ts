@@ -1,6 +1,6 @@
 /**
- * The conformance runner: one job on standard input, one result on standard output. What a job says
- * and what a result tells stands in tests/conformance/README.md.
+ * The conformance runner: one job on standard input, one result on standard output.
+ * tests/conformance/README.md documents both.
  */
 import { text as readAll } from "node:stream/consumers";
 

@@ -1,5 +1,5 @@
 /**
- * What a job can ask for, each through the library's own layer, as a user would do it.
+ * The calls of a job, with the public functions of the library.
  */
 import { fromJson, type JsonValue } from "@bufbuild/protobuf";
 import { Conversation, type CallOptions, type Client, type ConverseOptions } from "dashgate";
@@ -26,7 +26,7 @@ const DOES: Readonly<Record<string, Doer>> = {
   sniff,
 };
 
-/** Does what a call says, and writes down what comes of it, also when it fails. */
+/** Runs a call and records its result, also if it fails. */
 export async function play(client: Client, call: Reader, result: Result): Promise<void> {
   const name = call.must("do", call.text("do"));
   const doer = Object.hasOwn(DOES, name) ? DOES[name] : undefined;
@@ -177,7 +177,7 @@ async function sniff(_client: Client, call: Reader, result: Result): Promise<voi
   });
 }
 
-/** What `converse` and `stream` take. */
+/** Returns the arguments of `converse` and `stream`. */
 function asked(call: Reader) {
   const raw = call.must("conversation", call.any("conversation"));
   const conversation = Conversation.of(fromJson(ConversationSchema, raw as JsonValue));

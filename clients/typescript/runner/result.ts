@@ -1,12 +1,12 @@
 /**
- * What a result tells.
+ * The result of a job.
  */
 import { crc32 } from "./crc32.js";
 import { toJson, type DescMessage, type JsonValue, type MessageShape } from "@bufbuild/protobuf";
 import { DashgateError, ErrorReason, FinishReason, type Answer } from "dashgate";
 import { ConverseResponseSchema, MessageSchema, UsageSchema } from "dashgate/v1";
 
-/** A result in the making. */
+/** An incomplete result. */
 export interface Result {
   answers?: JsonValue[];
   events?: JsonValue[];
@@ -27,7 +27,7 @@ export function json<Desc extends DescMessage>(
   return toJson(schema, message);
 }
 
-/** An answer, through what the library offers to read it. */
+/** Converts an answer to JSON, with its public properties. */
 export function answerJson(answer: Answer): JsonValue {
   return {
     text: answer.text,
@@ -54,7 +54,9 @@ export function answerJson(answer: Answer): JsonValue {
   };
 }
 
-/** What was thrown, if it is the library's or a cancellation; anything else is a fault of the runner. */
+/**
+ * Converts an error of the library or a cancellation to JSON; any other is an error of the runner.
+ */
 export function errorJson(thrown: unknown): JsonValue {
   if (thrown instanceof DOMException && thrown.name === "AbortError") {
     return { code: "CANCELLED" };

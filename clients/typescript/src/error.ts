@@ -50,7 +50,7 @@ export interface FieldViolation {
   readonly description: string;
 }
 
-/** The properties of an error beside its message. */
+/** The properties of an error besides its message. */
 interface Particulars {
   code: StatusCode;
   reason?: ErrorReason | undefined;

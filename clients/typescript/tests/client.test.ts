@@ -1,4 +1,4 @@
-/** Calls, against a gateway that the test plays. */
+/** Calls, against a scripted gateway. */
 import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -389,7 +389,7 @@ test("texts are those of the first choice, and final gives all", async () => {
   equal(await stream.final().then(({ text }) => text), "ab");
 });
 
-/** Cancels in some way after the first event; the gateway must see it. */
+/** Cancels after the first event; the gateway must receive the cancellation. */
 async function cancelled(
   leave: (client: Client, controller: AbortController) => Promise<unknown>,
 ): Promise<unknown> {
@@ -401,7 +401,7 @@ async function cancelled(
       code.happens(stream.rstCode);
     });
     stream.respond({ ":status": 200, "content-type": "application/grpc+proto" });
-    // Started, with a frame's head of five bytes before it.
+    // Started, after the five bytes of the gRPC frame header.
     stream.write(Uint8Array.of(0, 0, 0, 0, 2, 0x12, 0));
   });
   const client = new Client(gateway.address);

@@ -1,4 +1,4 @@
-/** How events add up. */
+/** Accumulation of events. */
 import { deepEqual, equal } from "node:assert/strict";
 import { test } from "node:test";
 

@@ -1,4 +1,4 @@
-/** When a call is sent once more, and after how long. */
+/** Retries and their delays. */
 import { deepEqual, equal } from "node:assert/strict";
 import { test } from "node:test";
 

@@ -1,4 +1,4 @@
-/** What must be equal to what all clients have in common. */
+/** Comparison with the files that all clients share. */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";

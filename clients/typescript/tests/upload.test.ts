@@ -14,7 +14,7 @@ import { REPOSITORY } from "./tools/repository.js";
 
 const TONE = join(REPOSITORY, "examples/tone.wav");
 
-/** Uploads, and tells what the gateway got. */
+/** Uploads, and returns what the gateway received. */
 async function uploaded(source: UploadSource, options: { mimeType?: string; name?: string } = {}) {
   const got: UploadMediaRequest["payload"][] = [];
   const names: (string | null)[] = [];
@@ -111,7 +111,7 @@ test("an upload that is refused early ends early, and is not repeated", async ()
   await closed.happened;
 });
 
-/** A model that calls these tools, one list a round, and then says "done". */
+/** A model that calls these tools, one list per round, and then answers "done". */
 async function looped(rounds: string[][], tools: Tool[], maxRounds?: number) {
   let round = 0;
   await using gateway = await played({

@@ -1,4 +1,4 @@
-/** The entry for browsers: what it asks for, and that it speaks gRPC-Web. */
+/** The entry for browsers: its imports, and that it uses gRPC-Web. */
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { test } from "node:test";
 

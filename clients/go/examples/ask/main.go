@@ -1,4 +1,4 @@
-// Command ask asks what is said in an audio file.
+// Command ask asks about an audio file.
 //
 // region five-lines
 package main

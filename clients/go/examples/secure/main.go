@@ -22,28 +22,28 @@ func main() {
 func connect(ca, certificate, key string) error {
 	// region tls
 	// The system's root certificates, and an API key.
-	far, err := dashgate.New("https://gate.example:443", dashgate.WithAPIKey("..."))
+	remote, err := dashgate.New("https://gate.example:443", dashgate.WithAPIKey("..."))
 	if err != nil {
 		return err
 	}
-	defer far.Close()
+	defer remote.Close()
 	// Own root certificates, and a client certificate for mutual TLS.
 	config, err := dashgate.TLSFromFiles(ca, certificate, key, "")
 	if err != nil {
 		return err
 	}
-	near, err := dashgate.New("gate.example:50051", dashgate.WithTLS(config))
+	mutual, err := dashgate.New("gate.example:50051", dashgate.WithTLS(config))
 	if err != nil {
 		return err
 	}
-	defer near.Close()
+	defer mutual.Close()
 	// A sidecar.
-	beside, err := dashgate.New("unix:/run/dashgate.sock")
+	sidecar, err := dashgate.New("unix:/run/dashgate.sock")
 	if err != nil {
 		return err
 	}
-	defer beside.Close()
+	defer sidecar.Close()
 	// endregion
-	fmt.Println(far, near, beside)
+	fmt.Println(remote, mutual, sidecar)
 	return nil
 }

@@ -1,6 +1,6 @@
 //! Writes the generated code into a folder: `generate PROTO_FOLDER TO_FOLDER`.
 //!
-//! The schema is compiled with protox, so that no `protoc` has to be installed.
+//! The schema is compiled with protox, so `protoc` is not required.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     files.sort();
     fs::create_dir_all(&to)?;
-    // `bytes` fields become `Bytes`: media are not copied when a call is repeated.
+    // `bytes` fields become `Bytes`, so that retries do not copy media.
     tonic_prost_build::configure()
         .build_server(false)
         .bytes(".dashgate.v1")

@@ -1,4 +1,4 @@
-//! Each call as a user of the library would make it.
+//! The calls of a job, with the public functions of the library.
 
 use std::collections::BTreeMap;
 use std::future::IntoFuture;
@@ -18,7 +18,7 @@ use crate::Fault;
 use crate::job::{Call, Cancel, Job, Options, Turn};
 use crate::result::{self, CaseResult};
 
-/// Why a call is over without an answer.
+/// The reason why a call ended without an answer.
 enum Over {
     Failed(Error),
     Cancelled,
@@ -37,7 +37,7 @@ impl From<Fault> for Over {
     }
 }
 
-/// Does what a job says, and tells what came of it.
+/// Runs a job and fills in its result.
 pub async fn make(job: Job, result: &mut CaseResult) -> Result<(), Fault> {
     let over = match client(&job) {
         Ok(client) => call(client, job.call, result).await,
@@ -305,7 +305,7 @@ async fn until<T>(cancel: Option<Cancel>, future: impl IntoFuture<Output = T>) -
         Some(Cancel::AfterMs(ms)) => match timeout(Duration::from_millis(ms), future).await {
             Ok(ended) => Ok(ended),
             Err(_) => {
-                // The connection lives in the runtime, and says goodbye before that ends.
+                // The connection is a task of the runtime; it sends its last frames before that ends.
                 sleep(Duration::from_millis(100)).await;
                 Err(Over::Cancelled)
             }

@@ -1,4 +1,4 @@
-//! What a job says.
+//! The format of a job.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub struct Job {
     /// The client's options.
     #[serde(default)]
     pub options: Options,
-    /// What is called.
+    /// The call.
     pub call: Call,
 }
 
@@ -23,87 +23,87 @@ pub struct Job {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// The key.
+    /// The API key.
     pub api_key: Option<String>,
-    /// The certificates.
+    /// The TLS settings.
     pub tls: Option<Tls>,
     /// The deadline of every call.
     pub timeout_ms: Option<u64>,
-    /// How long a stream may be silent.
+    /// The idle timeout of streams.
     pub idle_timeout_ms: Option<u64>,
-    /// Sent with every call.
+    /// Metadata of every call.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Certificates, all in files.
+/// TLS settings, all as paths of files.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
-    /// Whom to trust.
+    /// The root certificates.
     pub ca_file: Option<PathBuf>,
-    /// Whom to be.
+    /// The client certificate.
     pub cert_file: Option<PathBuf>,
-    /// The key to that.
+    /// The key of the client certificate.
     pub key_file: Option<PathBuf>,
-    /// Whom to expect.
+    /// The server name to verify.
     pub server_name: Option<String>,
 }
 
-/// What is called.
+/// A call.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Call {
     /// One unary call.
     Converse(Turn),
-    /// One stream, event by event.
+    /// One stream, read as events.
     Stream(Turn),
-    /// One stream, as texts.
+    /// One stream, read as texts.
     Deltas(Turn),
     /// Several turns.
     Dialogue {
         /// The model.
         model: String,
-        /// Instructions.
+        /// The system message.
         system: Option<String>,
-        /// What is asked, turn by turn.
+        /// The content of the user messages.
         turns: Vec<Vec<Value>>,
-        /// How to answer.
+        /// The generation options.
         options: Option<Value>,
         /// Whether answers are streamed.
         #[serde(default)]
         stream: bool,
     },
-    /// The loop of tools.
+    /// A tool loop.
     Tools {
         /// The model.
         model: String,
-        /// What is asked.
+        /// The user message.
         question: String,
-        /// What may be called.
+        /// The tools.
         tools: Vec<Tool>,
-        /// What each of them returns.
+        /// The result of each tool.
         results: BTreeMap<String, String>,
-        /// How often.
+        /// The maximum number of rounds.
         max_rounds: Option<usize>,
     },
     /// An upload.
     Upload {
         /// The model.
         model: String,
-        /// What is uploaded.
+        /// The file.
         file: PathBuf,
-        /// What it is.
+        /// The MIME type.
         mime_type: Option<String>,
-        /// Its name.
+        /// The name.
         name: Option<String>,
-        /// What is asked about it.
+        /// The content of a user message about the upload.
         then: Option<Vec<Value>>,
     },
-    /// Many streams at once.
+    /// Concurrent streams.
     Many {
-        /// How many.
+        /// The number of streams.
         count: usize,
-        /// What each of them asks.
+        /// The request of each of them.
         #[serde(flatten)]
         turn: Turn,
     },
@@ -114,7 +114,7 @@ pub enum Call {
     },
 }
 
-/// One call of a conversation.
+/// The request of one call.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Turn {
     /// `dashgate.v1.Conversation`.
@@ -122,7 +122,7 @@ pub struct Turn {
     /// `dashgate.v1.GenerationOptions`.
     #[serde(default)]
     pub options: Option<Value>,
-    /// The call's name.
+    /// The request id.
     #[serde(default)]
     pub request_id: Option<String>,
     /// The call's deadline.
@@ -131,7 +131,7 @@ pub struct Turn {
     /// The call's metadata.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
-    /// When it is cancelled.
+    /// The cancellation.
     #[serde(default)]
     pub cancel: Option<Cancel>,
 }
@@ -140,9 +140,9 @@ pub struct Turn {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cancel {
-    /// After so many milliseconds.
+    /// After this many milliseconds.
     AfterMs(u64),
-    /// When so many events have been read.
+    /// After this many events.
     AfterEvents(usize),
 }
 
@@ -152,13 +152,13 @@ pub enum Cancel {
 pub struct Tool {
     /// Its name.
     pub name: String,
-    /// What it is for.
+    /// The description.
     pub description: String,
     /// The JSON Schema of its arguments.
     pub parameters: String,
 }
 
-/// A file whose MIME type is asked.
+/// A file whose MIME type is detected.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vector {

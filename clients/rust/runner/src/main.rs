@@ -1,6 +1,6 @@
-//! Plays one case of the conformance suite: a job on standard input, its result on standard output.
+//! Runs one case of the conformance suite: a job on standard input, its result on standard output.
 //!
-//! `tests/conformance/README.md` says what both look like. It knows nothing of what is expected.
+//! `tests/conformance/README.md` documents both. The runner does not know the expected result.
 
 use std::error::Error;
 use std::io::{Read, Write};

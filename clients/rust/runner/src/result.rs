@@ -92,7 +92,7 @@ pub fn answer(answer: &Answer) -> Result<Value, Fault> {
     }))
 }
 
-/// A failure.
+/// Converts an error to JSON.
 pub fn error(error: &Error) -> Result<Value, Fault> {
     let violation = |violation: &dashgate_client::FieldViolation| json!({"field": violation.field, "description": violation.description});
     let violations: Vec<_> = error.field_violations().iter().map(violation).collect();

@@ -33,7 +33,7 @@ place("stop").addEventListener("click", () => {
   controller.abort();
 });
 
-/** Asks, and says how it went. */
+/** Sends the question and displays the result. */
 async function shown(signal: AbortSignal): Promise<void> {
   for (const id of ["answer", "usage", "error"]) {
     place(id).textContent = "";

@@ -1,6 +1,6 @@
 /**
- * A real Chromium without a window, driven over its own pipe: each message of the DevTools protocol is a
- * JSON text that ends in a zero byte. No library is needed for that.
+ * A headless Chromium, controlled over a pipe: each message of the DevTools protocol is JSON text
+ * that ends in a zero byte, so no library is needed.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { env } from "node:process";
 import type { Readable, Writable } from "node:stream";
 
-/** A start takes seconds on a machine that is busy with something else. */
+/** Starting takes seconds on a busy machine. */
 const ANSWER_LIMIT_MS = 30_000;
 
 const FLAGS = [
@@ -26,13 +26,13 @@ const FLAGS = [
   "--remote-debugging-pipe",
 ];
 
-/** A page that is open. */
+/** An open page. */
 export interface Page {
-  /** Evaluates a text in the page, waits for its promise, and gives its value. */
+  /** Evaluates an expression in the page, waits for its promise, and returns its value. */
   evaluate: <T>(expression: string) => Promise<T>;
 }
 
-/** A browser that runs. */
+/** A running browser. */
 export interface Browser extends AsyncDisposable {
   open: (url: string) => Promise<Page>;
 }
@@ -68,7 +68,7 @@ export async function chromium(): Promise<Browser> {
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
       await ended;
-      // What it started may still write for a moment.
+      // Child processes may still write for a moment.
       await rm(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
     },
   };

@@ -70,7 +70,7 @@ after(async () => {
 const opened = (from: Running): Promise<Page> =>
   browser.open(`${from.origin}/?gateway=${encodeURIComponent(gateway.origin)}`);
 
-/** Asks as a person would, and waits until the page is in one of these states. */
+/** Submits a question as a user would, and waits until the page is in one of these states. */
 async function asked(shown: Page, question: string, states: string[], model = "qwen-audio-turbo") {
   await shown.evaluate(`(() => {
     globalThis.pieces = 0;
@@ -93,7 +93,10 @@ interface Shown {
   pieces: number;
 }
 
-/** Waits for a change of the document after which this holds, and tells what it shows then. */
+/**
+ * Waits for a change of the document after which the condition holds, and returns what is
+ * displayed.
+ */
 function until(shown: Page, condition: string): Promise<Shown> {
   return shown.evaluate<Shown>(`new Promise((resolve) => {
     const of = (id) => document.getElementById(id).textContent;
@@ -114,7 +117,7 @@ interface Entry {
   body?: unknown;
 }
 
-/** What DashScope saw of generation, once nothing is under way any more. */
+/** Returns the generation requests that DashScope received, once all calls have ended. */
 async function journal(): Promise<Entry[]> {
   for (const late = Date.now() + 10_000; ;) {
     const answer = await fetch(`${upstream.origin}/emulator/journal`);

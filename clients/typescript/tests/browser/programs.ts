@@ -1,5 +1,5 @@
 /**
- * What stands around the browser: the real gateway, the DashScope that it asks, and whoever serves the
+ * The environment of the browser: the real gateway, DashScope's emulator, and the server of the
  * page.
  */
 import { spawn } from "node:child_process";
@@ -15,7 +15,7 @@ export interface Running extends AsyncDisposable {
   readonly origin: string;
 }
 
-/** Runs the real binary, with none of this machine's settings. */
+/** Runs the real binary, without settings of the environment. */
 export async function dashgate(args: string[], variables = {}): Promise<Running> {
   const program = env["DASHGATE_BINARY"] ?? "dashgate";
   const child = spawn(program, [...args, "--listen", "127.0.0.1:0"], {

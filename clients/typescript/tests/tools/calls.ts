@@ -1,4 +1,4 @@
-/** Questions, answers and gateways that many tests use. */
+/** Questions, answers and gateways for several tests. */
 import { ok } from "node:assert/strict";
 import { inspect } from "node:util";
 

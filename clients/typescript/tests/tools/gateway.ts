@@ -1,5 +1,5 @@
 /**
- * A gateway that a test plays, over the wire: gRPC over HTTP/2, or gRPC-Web over HTTP/1.1.
+ * A scripted gateway: gRPC over HTTP/2, or gRPC-Web over HTTP/1.1.
  */
 import { ok } from "node:assert/strict";
 import { once } from "node:events";
@@ -11,23 +11,23 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { ConversationService, MediaService } from "dashgate/v1";
 
-/** What it answers. */
+/** The answers of the gateway. */
 export interface Plays {
   readonly conversations?: Partial<ServiceImpl<typeof ConversationService>>;
   readonly media?: Partial<ServiceImpl<typeof MediaService>>;
 }
 
-/** A played gateway that listens. */
+/** A scripted gateway that listens. */
 export interface Gateway extends AsyncDisposable {
   /** `host:port`. */
   readonly address: string;
-  /** Connections that were made so far. */
+  /** Returns the number of connections so far. */
   readonly connections: () => number;
   /** Breaks all connections. */
   readonly drop: () => void;
 }
 
-/** Starts one; `web` makes it speak HTTP/1.1, as fetch does. */
+/** Starts a gateway; `web` selects HTTP/1.1, for fetch. */
 export async function played(
   plays: Plays,
   listen: ListenOptions = { host: "127.0.0.1", port: 0 },
@@ -42,7 +42,7 @@ export async function played(
   return listening(web ? http.createServer(handler) : http2.createServer(handler), listen);
 }
 
-/** Starts a server that answers each stream by hand. */
+/** Starts a server whose streams are answered by the test. */
 export function raw(
   answer: (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void,
 ): Promise<Gateway> {
@@ -86,7 +86,7 @@ async function listening(
   };
 }
 
-/** A promise that something else keeps, with a bound: what never happens must not hang the tests. */
+/** A promise that the test resolves, with a timeout, so that tests cannot hang. */
 export function event<T = void>(
   what: string,
 ): { happened: Promise<T>; happens: (value: T) => void } {
@@ -103,7 +103,7 @@ export function event<T = void>(
   return { happened, happens };
 }
 
-/** Checks a `grpc-timeout`: what is left of `timeoutMs` when the call is sent, within a second. */
+/** Checks a `grpc-timeout`: the rest of `timeoutMs` when the call is sent, within a second. */
 export function isLeftOf(timeoutMs: number, header: string | null | undefined): void {
   const left = Number(/^(\d+)m$/.exec(header ?? "")?.[1]);
   ok(left <= timeoutMs && left > timeoutMs - 1000, `grpc-timeout: ${header} of ${timeoutMs} ms`);

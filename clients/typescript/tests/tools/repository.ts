@@ -1,11 +1,11 @@
 /**
- * The files that all clients have in common.
+ * The files that all clients share.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { env } from "node:process";
 
-/** The top of the repository. `./dev` says where it is; `npm test` runs in this package's folder. */
+/** The root of the repository, set by `./dev`; `npm test` runs in the folder of this package. */
 export const REPOSITORY = env["DASHGATE_REPOSITORY"] ?? join(process.cwd(), "../..");
 
 /** Reads a file of the repository. */

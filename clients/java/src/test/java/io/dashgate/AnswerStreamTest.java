@@ -256,7 +256,7 @@ class AnswerStreamTest {
     }
   }
 
-  /** Keeps the thread for so long: what is tested is a reader that takes its time. */
+  /** Blocks the thread for this long, as a slow reader. */
   private static void occupied(Duration duration) {
     new CompletableFuture<Void>()
         .completeOnTimeout(null, duration.toMillis(), TimeUnit.MILLISECONDS)

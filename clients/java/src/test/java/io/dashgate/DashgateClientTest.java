@@ -139,7 +139,7 @@ class DashgateClientTest {
             out.onCompleted();
           };
       try (DashgateClient client = DashgateClient.builder().channel(channel).build()) {
-        // More than the 4 MiB that the channel itself would take.
+        // More than the 4 MiB default of the channel.
         assertEquals(5_000_000, client.converse(question()).text().length());
       }
       assertFalse(channel.isShutdown());
@@ -242,7 +242,7 @@ class DashgateClientTest {
     try (DashgateClient client = gateway.client().build()) {
       assertThrows(DashgateException.class, () -> client.converse(question()));
       assertEquals(4, gateway.requests.size());
-      // Five of ten failures are spent: with the next one the second attempts end.
+      // Five of ten tokens are spent: the next failure disables retries.
       assertThrows(DashgateException.class, () -> client.converse(question()));
       assertEquals(5, gateway.requests.size());
     }
@@ -277,7 +277,7 @@ class DashgateClientTest {
     }
   }
 
-  /** Whether it was pausing yet, or just heard that it should, is the scheduler's choice. */
+  /** Whether the delay had started depends on the scheduler. */
   private static void assertEndsWithoutThePause(CompletableFuture<Answer> call) {
     CompletionException fault = assertThrows(CompletionException.class, call::join);
     Status.Code code = ((DashgateException) fault.getCause()).code();

@@ -32,7 +32,7 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BiConsumer;
 
-/** A server on a real socket whose answers a test plays. */
+/** A server on a real socket with scripted answers. */
 final class FakeGateway implements AutoCloseable {
   static final long WAIT_SECONDS = 20;
 
@@ -77,12 +77,12 @@ final class FakeGateway implements AutoCloseable {
     return "localhost:" + server.getPort();
   }
 
-  /** A client without anything from the machine's environment. */
+  /** A client without settings of the environment. */
   DashgateClientBuilder client() {
     return DashgateClient.builder().environment(java.util.Map.of()).target(target());
   }
 
-  /** The name of the next call that was cancelled. */
+  /** Returns the request id of the next cancelled call. */
   String awaitCancelled() throws InterruptedException {
     return cancelled.poll(WAIT_SECONDS, TimeUnit.SECONDS);
   }
@@ -144,7 +144,7 @@ final class FakeGateway implements AutoCloseable {
 
         @Override
         public void onError(Throwable fault) {
-          // The handler above has told it.
+          // The handler above reports it.
         }
 
         @Override

@@ -6,7 +6,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** The files that all clients are held to. */
+/** The files that all clients share. */
 final class SharedFiles {
   private SharedFiles() {}
 

@@ -13,7 +13,7 @@ import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 
-/** What stands in this library and elsewhere too is the same. */
+/** Compares tables of this library with the files that all clients share. */
 class TablesTest {
   @Test
   void retryPolicyIsTheSharedOne() throws IOException {

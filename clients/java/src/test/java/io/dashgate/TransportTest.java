@@ -27,7 +27,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
-/** TLS of both kinds, and a socket of the machine. */
+/** Server and mutual TLS, and a Unix socket. */
 @Timeout(120)
 class TransportTest {
   private static final String NAME = "gateway.example";
@@ -68,7 +68,7 @@ class TransportTest {
         client.converse(question());
       }
       assertEquals(1, gateway.requests.size());
-      // Another name than the certificate's, and roots that do not know it.
+      // Another server name than the certificate's, and untrusted roots.
       fails(gateway, Tls.create().certificateAuthority(certificate));
       fails(gateway, Tls.create().serverName(NAME));
       assertEquals(1, gateway.requests.size());
@@ -101,7 +101,7 @@ class TransportTest {
     assertTrue(fault.getMessage().contains("no.pem"), fault::getMessage);
   }
 
-  /** Only the way is of interest: bytes that come in at one end go to a gateway at the other. */
+  /** A proxy that forwards bytes to a gateway. */
   @Test
   void reachesASocketOfTheMachine() throws Exception {
     Path path = folder.resolve("s");
@@ -144,7 +144,7 @@ class TransportTest {
         buffer.clear();
       }
     } catch (IOException e) {
-      // One of both has gone, which is how it ends.
+      // One of both was closed, which ends it.
     }
   }
 
