@@ -2,13 +2,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use toml::value::{Date, Datetime, Offset, Time};
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
+use toml::value::{Datetime, Offset};
 
 /// Seconds of a day.
 pub const DAY: u64 = 24 * 60 * 60;
 
-/// Days before each month of a common year.
-const BEFORE_MONTH: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+/// The last moment of the format, which has four digits for the year.
+const LAST: OffsetDateTime = PrimitiveDateTime::MAX.assume_utc();
 
 /// The current time in seconds since 1970. 0 for a clock that was never set.
 pub fn now() -> u64 {
@@ -24,74 +25,34 @@ pub fn parse(text: &str) -> Option<u64> {
 /// Converts a TOML time. `None` without a date, without an offset, or before 1970.
 pub(super) fn seconds(moment: &Datetime) -> Option<u64> {
     let date = moment.date?;
-    let midnight = days(date)? * DAY;
-    let Some(time) = moment.time else {
-        return Some(midnight);
+    let month = Month::try_from(date.month).ok()?;
+    let date = Date::from_calendar_date(i32::from(date.year), month, date.day).ok()?;
+    let (time, offset) = match moment.time {
+        None => (Time::MIDNIGHT, UtcOffset::UTC),
+        Some(time) => {
+            // TOML allows leap seconds, which have no number since 1970.
+            let second = time.second.unwrap_or(0).min(59);
+            let time = Time::from_hms(time.hour, time.minute, second).ok()?;
+            (time, offset(moment.offset?)?)
+        }
     };
-    let seconds = time.second.unwrap_or(0);
-    let within = u64::from(time.hour) * 3600 + u64::from(time.minute) * 60 + u64::from(seconds);
-    let ahead = match moment.offset? {
-        Offset::Z => 0,
-        Offset::Custom { minutes } => i64::from(minutes) * 60,
-    };
-    (midnight + within).checked_add_signed(-ahead)
+    let moment = PrimitiveDateTime::new(date, time).assume_offset(offset);
+    u64::try_from(moment.unix_timestamp()).ok()
+}
+
+fn offset(offset: Offset) -> Option<UtcOffset> {
+    match offset {
+        Offset::Z => Some(UtcOffset::UTC),
+        Offset::Custom { minutes } => UtcOffset::from_whole_seconds(i32::from(minutes) * 60).ok(),
+    }
 }
 
 /// Formats a time as in the key file.
 pub fn text(seconds: u64) -> String {
-    let (date, within) = (date(seconds / DAY), seconds % DAY);
-    let number = |seconds: u64| u8::try_from(seconds).unwrap_or_default();
-    let moment = Datetime {
-        date: Some(date),
-        time: Some(Time {
-            hour: number(within / 3600),
-            minute: number(within / 60 % 60),
-            second: Some(number(within % 60)),
-            nanosecond: None,
-        }),
-        offset: Some(Offset::Z),
-    };
-    moment.to_string()
-}
-
-/// Days from 1970 to a date.
-fn days(date: Date) -> Option<u64> {
-    let year = u64::from(date.year);
-    let month = usize::from(date.month).checked_sub(1)?;
-    let leap_day = u64::from(month >= 2 && is_leap(year));
-    let day = u64::from(date.day).checked_sub(1)?;
-    Some(before_year(year)? + BEFORE_MONTH.get(month)? + leap_day + day)
-}
-
-fn date(days: u64) -> Date {
-    // Never too late a year: no year is longer than 366 days.
-    let mut year = 1970 + days / 366;
-    while before_year(year + 1).is_some_and(|before| before <= days) {
-        year += 1;
-    }
-    let day = days - before_year(year).unwrap_or_default();
-    let before = |month: usize| {
-        let days = BEFORE_MONTH.get(month).copied().unwrap_or(u64::MAX);
-        days.saturating_add(u64::from(month >= 2 && is_leap(year)))
-    };
-    let month = (0..12).rev().find(|month| before(*month) <= day);
-    let month = month.unwrap_or_default();
-    Date {
-        year: u16::try_from(year).unwrap_or(u16::MAX),
-        month: u8::try_from(month + 1).unwrap_or(1),
-        day: u8::try_from(day - before(month) + 1).unwrap_or(1),
-    }
-}
-
-/// Days from 1970 to the first day of a year.
-fn before_year(year: u64) -> Option<u64> {
-    let leap_years = |last: u64| last / 4 - last / 100 + last / 400;
-    let years = year.checked_sub(1970)?;
-    Some(years * 365 + leap_years(year - 1) - leap_years(1969))
-}
-
-fn is_leap(year: u64) -> bool {
-    year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400)
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    let moment = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(LAST);
+    let (hour, minute, second) = moment.to_hms();
+    format!("{}T{hour:02}:{minute:02}:{second:02}Z", moment.date())
 }
 
 #[cfg(test)]
@@ -109,7 +70,11 @@ mod tests {
             ("2026-11-22T20:53:53.9Z", Some(1_795_380_833)),
             ("2026-11-22T20:53:53", None),
             ("20:53:53", None),
+            ("2016-12-31T23:59:60Z", Some(1_483_228_799)),
+            ("9999-12-31T23:59:59Z", Some(253_402_300_799)),
+            ("9999-12-31T23:59:59-23:59", Some(253_402_387_139)),
             ("1969-12-31T23:59:59Z", None),
+            ("2027-02-29T00:00:00Z", None),
             ("1970-01-01T00:00:00+01:00", None),
             ("soon", None),
         ] {
@@ -123,6 +88,9 @@ mod tests {
             let written = text(day * DAY + 86_399);
             assert!(written.ends_with("T23:59:59Z"), "{written}");
             assert_eq!(parse(&written), Some(day * DAY + 86_399), "{written}");
+        }
+        for late in [253_402_300_799, 253_402_300_800, u64::MAX] {
+            assert_eq!(text(late), "9999-12-31T23:59:59Z");
         }
         assert_eq!(text(951_782_400), "2000-02-29T00:00:00Z");
     }

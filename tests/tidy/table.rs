@@ -9,6 +9,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "app",
             "grpc::pb",
+            "grpc::status_code",
             "callers::edit",
             "callers::file",
             "callers::key",
@@ -295,6 +296,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("slab", &["relay"]),
     ("socket2", &["http1"]),
     ("symphonia", &["emulator"]),
+    ("time", &["callers", "emulator"]),
     (
         "tokio",
         &[
