@@ -13,6 +13,7 @@ use std::path::Path;
 use dashgate::emulator::Script;
 use dashgate::error::{Error, Kind, Reason, Sent};
 use dashgate::grpc::status::{code, pushback};
+use dashgate::grpc::status_code;
 
 #[path = "pages/bounds.rs"]
 mod bounds;
@@ -206,7 +207,7 @@ fn the_script_to_try_is_one() {
 fn page() -> String {
     let mut page = PREFACE.to_owned();
     for (kind, todo) in KINDS {
-        let name = code_name(kind);
+        let name = status_code::name(code(kind));
         let _ = write!(
             page,
             "\n## {name}\n\n{todo}\n\n| Reason | Meaning | Retry |\n|---|---|---|\n"
@@ -231,18 +232,6 @@ fn again(reason: Reason) -> String {
         Some(wait) => format!("after {wait:?}"),
         None => "no".to_owned(),
     }
-}
-
-/// `InvalidArgument` is `INVALID_ARGUMENT` to those who read it.
-fn code_name(kind: Kind) -> String {
-    let mut name = String::new();
-    for letter in format!("{:?}", code(kind)).chars() {
-        if letter.is_ascii_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_uppercase());
-    }
-    name
 }
 
 /// The rows of all tables, cell by cell.

@@ -9,6 +9,7 @@ use tonic::Code;
 
 use crate::config::ConfigErrors;
 use crate::error::{Error, Kind};
+use crate::grpc::status_code;
 
 use super::exit::Exit;
 use super::message_json::Fields;
@@ -186,7 +187,7 @@ impl Failure {
             Code::Unauthenticated,
         ]
         .iter()
-        .any(|code| self.code == code_name(*code));
+        .any(|code| self.code == status_code::name(*code));
         match u64::try_from(milliseconds) {
             Err(_) if request_has_to_change && !self.output_started => {
                 "no: the same request will fail again".to_owned()
@@ -261,29 +262,6 @@ impl Failure {
     pub(crate) fn without_certificate() -> Self {
         Self::unreachable("the gateway requires a client certificate")
             .with_advice("set DASHGATE_TLS_CERTIFICATE and DASHGATE_TLS_KEY")
-    }
-}
-
-/// The name of a code in the gRPC specification.
-pub(crate) fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

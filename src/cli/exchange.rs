@@ -11,6 +11,7 @@ use crate::chat::sniffing::Modality;
 use crate::config::DefaultModels;
 use crate::grpc::pb;
 use crate::grpc::pb::content::Kind;
+use crate::grpc::status_code;
 
 use super::answer::Answer;
 use super::attach::{Attachment, Source, content, too_large};
@@ -283,7 +284,7 @@ fn options(manner: &Manner) -> Option<pb::GenerationOptions> {
 
 fn late(timeout: Duration) -> Failure {
     Failure::failed(
-        "DEADLINE_EXCEEDED",
+        status_code::name(Code::DeadlineExceeded),
         format!("the call took longer than {timeout:?}"),
     )
     .with_advice("set a longer timeout: `--timeout 5m`")
@@ -294,7 +295,7 @@ fn late(timeout: Duration) -> Failure {
 fn on_time(failure: Failure, begun: Instant, timeout: Option<Duration>) -> Failure {
     match timeout {
         Some(timeout)
-            if failure.code == super::error::code_name(Code::Cancelled)
+            if failure.code == status_code::name(Code::Cancelled)
                 && failure.reason.is_empty()
                 && begun.elapsed() >= timeout =>
         {

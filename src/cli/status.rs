@@ -10,8 +10,9 @@ use tonic_types::StatusExt;
 
 use crate::error::Reason;
 use crate::grpc::pb;
+use crate::grpc::status_code;
 
-use super::error::{Detail, Failure, Field, NO_CLIENT_CERTIFICATE, code_name};
+use super::error::{Detail, Failure, Field, NO_CLIENT_CERTIFICATE};
 use super::message_json::fields;
 use super::schema::Schema;
 use super::usage_words;
@@ -24,7 +25,7 @@ impl From<Status> for Failure {
             let text = value.and_then(|value| value.to_str().ok());
             text.unwrap_or_default().to_owned()
         };
-        let mut failure = Self::failed(code_name(status.code()), status.message());
+        let mut failure = Self::failed(status_code::name(status.code()), status.message());
         failure.request_id = header("x-request-id");
         failure.upstream_request_id = header("x-dashscope-request-id");
         failure.retry_after_ms = header("grpc-retry-pushback-ms").parse().ok();

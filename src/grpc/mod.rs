@@ -34,5 +34,6 @@ pub mod scan;
 pub mod server_metrics;
 pub mod service;
 pub mod status;
+pub mod status_code;
 pub mod struct_value;
 mod usage;

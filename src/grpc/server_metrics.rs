@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tonic::Code;
 use tonic::body::Body;
 
 use crate::telemetry::Telemetry;
@@ -19,40 +20,11 @@ use super::method::Method;
 use super::orca::Load;
 use super::response_body::ResponseBody;
 use super::status;
+use super::status_code::{self, CODES, is_server_error};
 use crate::server::call_clock::CallClock;
 
 /// The labels of a call whose method the gateway does not have: its name comes from the caller.
 const OTHER: [&str; 3] = ["unary", "other", "other"];
-
-/// The codes by number: in the spelling of gRPC dashboards, and in that of traces.
-const CODES: [(&str, &str); 17] = [
-    ("OK", "OK"),
-    ("Canceled", "CANCELLED"),
-    ("Unknown", "UNKNOWN"),
-    ("InvalidArgument", "INVALID_ARGUMENT"),
-    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
-    ("NotFound", "NOT_FOUND"),
-    ("AlreadyExists", "ALREADY_EXISTS"),
-    ("PermissionDenied", "PERMISSION_DENIED"),
-    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
-    ("FailedPrecondition", "FAILED_PRECONDITION"),
-    ("Aborted", "ABORTED"),
-    ("OutOfRange", "OUT_OF_RANGE"),
-    ("Unimplemented", "UNIMPLEMENTED"),
-    ("Internal", "INTERNAL"),
-    ("Unavailable", "UNAVAILABLE"),
-    ("DataLoss", "DATA_LOSS"),
-    ("Unauthenticated", "UNAUTHENTICATED"),
-];
-
-/// The code of a successful call.
-const OK: usize = 0;
-
-/// The code of a call that its caller cancelled.
-const CANCELED: usize = 1;
-
-/// The code of a response without a valid one.
-const UNKNOWN: usize = 2;
 
 /// Counts calls.
 pub struct ServerMetrics {
@@ -65,7 +37,7 @@ pub struct ServerMetrics {
 impl ServerMetrics {
     /// Counts with this telemetry. With a load, responses report it.
     pub fn new(telemetry: Arc<Telemetry>, load: Option<Load>) -> Self {
-        let codes = CODES.map(|(code, _)| code);
+        let codes = CODES.map(|(_, metric, _)| metric);
         let counters =
             |labels: [&'static str; 3]| Arc::new(telemetry.metrics.method(labels, &codes));
         Self {
@@ -92,7 +64,7 @@ impl ServerMetrics {
         Metered {
             method: Arc::clone(counters),
             clock,
-            code: CANCELED,
+            code: Code::Cancelled,
             span: method.and_then(|method| self.span(method, headers)),
             load: self.load.clone(),
         }
@@ -118,7 +90,7 @@ impl ServerMetrics {
 pub struct Metered {
     method: Arc<MethodCounters>,
     clock: Arc<CallClock>,
-    code: usize,
+    code: Code,
     span: Option<Span>,
     load: Option<Arc<Load>>,
 }
@@ -162,8 +134,7 @@ impl Metered {
     /// Reads the code if present, and adds the load report.
     fn read(&mut self, headers: &mut HeaderMap) {
         if let Some(code) = headers.get(metadata_keys::GRPC_STATUS) {
-            let code = code.to_str().ok().and_then(|code| code.parse().ok());
-            self.code = code.filter(|code| *code < CODES.len()).unwrap_or(UNKNOWN);
+            self.code = Code::from_bytes(code.as_bytes());
             if let Some(load) = &self.load {
                 load.tell(headers);
             }
@@ -174,20 +145,20 @@ impl Metered {
 impl Drop for Metered {
     fn drop(&mut self) {
         // A stream that was reset had no trailers; the reason is known from its clock.
-        if self.code == CANCELED
+        if self.code == Code::Cancelled
             && let Some(error) = self.clock.error()
         {
-            self.code = usize::try_from(i32::from(status::code(error.kind()))).unwrap_or(UNKNOWN);
+            self.code = status::code(error.kind());
         }
-        if let Some(handled) = self.method.handled.get(self.code) {
+        if let Some(handled) = self.method.handled.get(self.code as usize) {
             handled.inc();
         }
         let took = self.clock.began().elapsed();
         self.method.handling.observe(took.as_secs_f64());
-        if let (Some(span), Some((_, code))) = (&mut self.span, CODES.get(self.code)) {
-            span.set_status(code);
+        if let Some(span) = &mut self.span {
+            span.set_status(status_code::name(self.code), is_server_error(self.code));
         }
-        if let Some(load) = self.load.as_ref().filter(|_| self.code != OK) {
+        if let Some(load) = self.load.as_ref().filter(|_| self.code != Code::Ok) {
             load.failed();
         }
     }

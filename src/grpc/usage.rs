@@ -26,9 +26,7 @@ pub(super) fn usage(usage: &Usage) -> pb::Usage {
         width: usage.width,
         height: usage.height,
         plugins: usage.plugins.as_ref().map(plugins),
-        extra: (!usage.extra.is_empty())
-            .then(|| fields(usage.extra.clone()))
-            .flatten(),
+        extra: fields(usage.extra.clone()),
     }
 }
 

@@ -16,16 +16,6 @@ use opentelemetry_sdk::trace::SdkTracer;
 use super::outcome::Outcome;
 use super::report::Report;
 
-/// The gRPC codes that are server errors according to OpenTelemetry's conventions.
-const SERVER_ERRORS: [&str; 6] = [
-    "UNKNOWN",
-    "DEADLINE_EXCEEDED",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-];
-
 /// Starts spans.
 pub struct Tracer {
     tracer: SdkTracer,
@@ -127,10 +117,11 @@ impl Span {
         self.set(key, Value::Array(Array::String(words)));
     }
 
-    /// Records the status of the call: the name of the gRPC code, in capitals.
-    pub fn set_status(&mut self, code: &'static str) {
+    /// Records the status of the call: the name of the gRPC code, in capitals, and whether it is an
+    /// error of the server.
+    pub fn set_status(&mut self, code: &'static str, server_error: bool) {
         self.set("rpc.response.status_code", code);
-        if SERVER_ERRORS.contains(&code) {
+        if server_error {
             self.set("error.type", code);
             self.0.set_status(Status::error(""));
         }

@@ -4,8 +4,8 @@
 use dashgate::grpc::pb::{self, content, converse_stream_response::Event, delta};
 use serde_json::{Value, json};
 
-use crate::notation::message;
-use crate::unknown_keys::{added_up, ask, choice, extend, object, pieces};
+use crate::notation::{message, object};
+use crate::unknown_keys::{added_up, ask, choice, extend, pieces};
 
 /// The keys of the tool call, of the probabilities and of the audio file of an answer, added up by
 /// the gateway and from the deltas of a stream; and where a warning says that something is missing.

@@ -2,11 +2,9 @@
 //! without a warning, whether the gateway or the caller adds the events up.
 
 use dashgate::grpc::pb::{self, content, converse_stream_response::Event, delta};
-use prost_types::value::Kind;
 use serde_json::{Map, Value, json};
 
-use crate::notation::counted;
-use crate::notation::message;
+use crate::notation::{counted, message, object};
 use crate::support::*;
 
 pub fn event(body: &Value) -> Step {
@@ -16,24 +14,6 @@ pub fn event(body: &Value) -> Step {
 pub fn ask() -> Value {
     json!({"conversation": {"model": "m", "messages": [
         {"role": "ROLE_USER", "content": [{"text": "?"}]}]}})
-}
-
-fn json_of(value: &prost_types::Value) -> Value {
-    match value.kind.as_ref().unwrap() {
-        Kind::NullValue(_) => Value::Null,
-        Kind::BoolValue(value) => json!(value),
-        // Whole ones, as all are here.
-        Kind::NumberValue(value) => json!(*value as i64),
-        Kind::StringValue(value) => json!(value),
-        Kind::ListValue(list) => Value::Array(list.values.iter().map(json_of).collect()),
-        Kind::StructValue(fields) => object(Some(fields)),
-    }
-}
-
-pub fn object(fields: Option<&prost_types::Struct>) -> Value {
-    let fields = fields.iter().flat_map(|fields| &fields.fields);
-    let entries = fields.map(|(key, value)| (key.clone(), json_of(value)));
-    Value::Object(entries.collect())
 }
 
 /// What a caller has of an answer in the end.
