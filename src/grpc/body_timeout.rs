@@ -1,4 +1,5 @@
-//! The body of a request, with timeouts: a caller that stops sending must not hold its permit.
+//! The body of a request, with timeouts: a caller that stops sending must not hold its permit, and
+//! gets a status when the gateway shuts down.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,18 +8,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::watch;
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
+use tonic_types::StatusExt;
 
 use crate::error::{Error, Reason};
+use crate::relay::{shutting_down, until_shutdown};
 
 use super::server_metrics::CountedRequest;
 use super::status;
 use crate::server::call_clock::CallClock;
 use crate::server::grpc_web::{BodyError, WebRequest};
 
-/// A body that fails when it pauses for too long or when the call's deadline passes.
+/// A body that fails when it pauses for too long, when the call's deadline passes, or when the
+/// gateway shuts down.
 pub struct Clocked {
     body: CountedRequest<WebRequest>,
     request_id: Arc<str>,
@@ -30,6 +35,27 @@ pub struct Clocked {
     deadline: Instant,
     /// `None` before the first pause: most requests arrive whole.
     alarm: Option<Pin<Box<Sleep>>>,
+    shutdown: Shutdown,
+}
+
+/// The signal of the gateway's shutdown, observed from the first pause on.
+struct Shutdown {
+    signal: Option<watch::Receiver<bool>>,
+    observed: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Shutdown {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        if let Some(signal) = self.signal.take() {
+            self.observed = Some(Box::pin(until_shutdown(signal)));
+        }
+        let Some(observed) = &mut self.observed else {
+            return Poll::Pending;
+        };
+        ready!(observed.as_mut().poll(cx));
+        self.observed = None;
+        Poll::Ready(shutting_down())
+    }
 }
 
 impl Clocked {
@@ -38,6 +64,7 @@ impl Clocked {
         body: CountedRequest<WebRequest>,
         request_id: Arc<str>,
         (stall_timeout, deadline, came): (Duration, Instant, Instant),
+        shutdown: watch::Receiver<bool>,
     ) -> Self {
         Self {
             body,
@@ -47,6 +74,10 @@ impl Clocked {
             moved: false,
             deadline,
             alarm: None,
+            shutdown: Shutdown {
+                signal: Some(shutdown),
+                observed: None,
+            },
         }
     }
 
@@ -55,10 +86,15 @@ impl Clocked {
         UntilEnded {
             body: self.body,
             clock,
+            request_id: self.request_id,
+            shutdown: self.shutdown,
         }
     }
 
     fn poll_clocks(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        if let Poll::Ready(error) = self.shutdown.poll(cx) {
+            return Poll::Ready(error);
+        }
         if std::mem::take(&mut self.moved) {
             self.last_frame = Instant::now();
         }
@@ -75,8 +111,7 @@ impl Clocked {
             }
             let now = Instant::now();
             if now >= self.deadline {
-                let message = "deadline exceeded while the request was being received";
-                return Poll::Ready(Error::new(Reason::DeadlineExceeded, message));
+                return Poll::Ready(too_late());
             }
             let due = due();
             if now >= due {
@@ -91,6 +126,8 @@ impl Clocked {
 pub struct UntilEnded {
     body: CountedRequest<WebRequest>,
     clock: Arc<CallClock>,
+    request_id: Arc<str>,
+    shutdown: Shutdown,
 }
 
 impl Body for UntilEnded {
@@ -111,6 +148,9 @@ impl Body for UntilEnded {
             if self.clock.has_ended() {
                 return Poll::Ready(None);
             }
+            let error = ready!(self.shutdown.poll(cx));
+            let status = status::status(&error, &self.request_id, false);
+            return Poll::Ready(Some(Err(status)));
         }
         polled.map_err(|wrong| receive_status(&wrong))
     }
@@ -132,6 +172,20 @@ fn receive_status(wrong: &BodyError) -> Status {
         // complete.
         BodyError::Gone => Status::aborted("the caller disconnected"),
     }
+}
+
+/// The error that a status of [`Clocked`] was made of.
+pub fn error_of(status: &Status) -> Option<Error> {
+    let reason = status.get_error_details().error_info()?.reason.clone();
+    [too_late(), stalled(), shutting_down()]
+        .into_iter()
+        .find(|error| error.reason().name() == reason)
+}
+
+/// The error of a call whose deadline passes before its request is complete.
+fn too_late() -> Error {
+    let message = "deadline exceeded while the request was being received";
+    Error::new(Reason::DeadlineExceeded, message)
 }
 
 /// The error of a caller that stopped sending.

@@ -169,10 +169,10 @@ fn receive_fault(memory: &CallMemory, status: &Status, limit: usize) -> Error {
     let code = status.code();
     if let Some(error) = memory.refused() {
         error
+    } else if let Some(error) = super::body_timeout::error_of(status) {
+        error
     } else if matches!(code, Code::OutOfRange | Code::ResourceExhausted) {
         too_large(limit)
-    } else if code == Code::DeadlineExceeded {
-        super::body_timeout::stalled()
     } else if code == Code::Aborted {
         Error::new(Reason::RequestBodyTimeout, "the caller disconnected")
     } else {

@@ -289,6 +289,10 @@ impl Registry {
 }
 
 impl ServiceSet for Registry {
+    fn shutdown(&self) -> watch::Receiver<bool> {
+        self.relay.shutdown()
+    }
+
     fn access(&self, service: &str, settings: &GrpcConfig) -> Option<Access> {
         match service {
             CONVERSATION_SERVICE | MEDIA_SERVICE => Some(Access::Known),

@@ -121,7 +121,8 @@ impl Router {
         let stall = settings.request_body_timeout;
         let request_id = Arc::clone(&context.request_id);
         let clocks = (stall, deadline, context.at);
-        let request = request.map(|body| Clocked::new(body, request_id, clocks));
+        let shutdown = self.services.shutdown();
+        let request = request.map(|body| Clocked::new(body, request_id, clocks, shutdown));
         caught(|| self.services.answer(request, context, settings)).map(Caught)
     }
 }

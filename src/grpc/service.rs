@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{Request, Response};
+use tokio::sync::watch;
 use tonic::body::Body;
 
 use crate::error::{Error, Reason};
@@ -28,6 +29,9 @@ pub enum Access {
 pub trait ServiceSet: Send + Sync {
     /// Who may call the service of this name; `None` if it does not exist.
     fn access(&self, service: &str, settings: &GrpcConfig) -> Option<Access>;
+
+    /// Becomes true when the calls that remain are ended, on shutdown.
+    fn shutdown(&self) -> watch::Receiver<bool>;
 
     /// Handles a call of one of them. The configuration is the one at its arrival.
     fn answer(

@@ -1,8 +1,9 @@
 //! The list of all calls in flight, for the admin interface and for shutdown.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::watch;
 
 use crate::chat::call::Caller;
 use crate::error::{Error, Reason};
@@ -19,7 +20,8 @@ use super::upload_progress::UploadInFlight;
 pub(super) struct InFlightCalls {
     calls: LiveList<Mutex<CallState>>,
     uploads: Mutex<Vec<Weak<UploadInFlight>>>,
-    shut_down: AtomicBool,
+    /// Whether the remaining calls are ended.
+    shut_down: watch::Sender<bool>,
 }
 
 impl InFlightCalls {
@@ -27,8 +29,8 @@ impl InFlightCalls {
     pub(super) fn watch(&self, reply: &mut Reply) {
         reply.watched(self.calls.add(reply.core()));
         // Checked after the reply is listed: shutdown sets this, then ends all that are listed.
-        if self.shut_down.load(Ordering::SeqCst) {
-            call_state::lock(reply.core()).end(going_down());
+        if *self.shut_down.borrow() {
+            call_state::lock(reply.core()).end(shutting_down());
         }
     }
 
@@ -76,11 +78,17 @@ impl InFlightCalls {
         ended
     }
 
-    /// Ends every call, and every one that still begins.
+    /// Becomes true when the remaining calls are ended.
+    pub(super) fn shutdown(&self) -> watch::Receiver<bool> {
+        self.shut_down.subscribe()
+    }
+
+    /// Ends every call, and every one that still begins. Uploads and requests that are being
+    /// received observe [`InFlightCalls::shutdown`].
     pub(super) fn shut_down(&self) {
-        self.shut_down.store(true, Ordering::SeqCst);
+        self.shut_down.send_replace(true);
         for core in self.calls.live() {
-            call_state::lock(&core).end(going_down());
+            call_state::lock(&core).end(shutting_down());
         }
     }
 
@@ -89,6 +97,15 @@ impl InFlightCalls {
     }
 }
 
-fn going_down() -> Error {
+/// Completes when this signal of the shutdown is true.
+pub async fn until_shutdown(mut signal: watch::Receiver<bool>) {
+    if signal.wait_for(|is_shut_down| *is_shut_down).await.is_err() {
+        // Without a sender there is no shutdown.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The error of a call that is ended because the gateway shuts down.
+pub fn shutting_down() -> Error {
     Error::new(Reason::ShuttingDown, "the gateway is shutting down")
 }

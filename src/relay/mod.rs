@@ -36,6 +36,7 @@ mod upstream_span;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::callers::Identity;
@@ -58,6 +59,8 @@ use idempotency::Idempotency;
 use in_flight::InFlightCalls;
 use reply::Reply;
 use stage::Times;
+
+pub use in_flight::{shutting_down, until_shutdown};
 
 /// The configuration of calls.
 #[derive(Clone, Debug)]
@@ -347,6 +350,11 @@ impl Relay {
     /// The maximum number of calls in flight.
     pub fn limit(&self) -> usize {
         self.plan().settings.max_in_flight
+    }
+
+    /// Becomes true when all remaining calls are ended, on shutdown.
+    pub fn shutdown(&self) -> watch::Receiver<bool> {
+        self.inner.calls.shutdown()
     }
 
     /// Ends all remaining calls, on shutdown.

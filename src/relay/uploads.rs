@@ -18,6 +18,7 @@ use super::accounts::{Accounts, Lease, Subject};
 use super::admission::{CallPermits, Held};
 use super::audio_limit::Ends;
 use super::call_recorder::CallRecorder;
+use super::in_flight::{shutting_down, until_shutdown};
 use super::retry::whose_key;
 use super::upload_progress::{CountedChunks, UploadInFlight};
 use super::{Relay, in_time};
@@ -65,12 +66,17 @@ impl Relay {
         let passing = upload.passing.clone();
         let model = Arc::clone(&upload.model);
         let upload = lease.dashscope().upload(upload, chunks);
-        let outcome = match tokio::time::timeout_at(arrived + timeout, upload).await {
-            Ok(outcome) => outcome.map_err(|error| whose_key(error, &passing)),
-            Err(_) => Err(
-                Error::new(Reason::DeadlineExceeded, "the upload took too long")
-                    .with_sent(Sent::Maybe),
-            ),
+        let outcome = tokio::select! {
+            biased;
+            // No model has run, and the file is not billed.
+            () = until_shutdown(self.shutdown()) => Err(shutting_down().with_sent(Sent::Refused)),
+            outcome = tokio::time::timeout_at(arrived + timeout, upload) => match outcome {
+                Ok(outcome) => outcome.map_err(|error| whose_key(error, &passing)),
+                Err(_) => Err(
+                    Error::new(Reason::DeadlineExceeded, "the upload took too long")
+                        .with_sent(Sent::Maybe),
+                ),
+            },
         };
         let outcome = outcome.map_err(|error| error.with_attempts(1).with_model(model));
         ledger.close(outcome.as_ref().err());

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -333,7 +333,8 @@ async fn answer<S: Service>(
     if let Some(answer) = context.origins.preflight(&request) {
         return grpc_web::wrap(answer.map(S::Body::from), None);
     }
-    let form = Form::of(request.headers());
+    // The response to HEAD has no content, in any form.
+    let form = Form::of(request.headers()).filter(|_| request.method() != Method::HEAD);
     if form.is_some() && !context.origins.allow(request.headers()) {
         plain_http::hear_out(request.into_body()).await;
         return grpc_web::wrap(cors::refusal().map(S::Body::from), None);

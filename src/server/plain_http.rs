@@ -25,6 +25,10 @@ pub fn other_protocols<B>(request: &Request<B>) -> Option<Response<Body>> {
         let mut response = explanation(status, "this is a gRPC server; all its calls are POST");
         let post = HeaderValue::from_static("POST");
         response.headers_mut().insert(header::ALLOW, post);
+        if request.method() == Method::HEAD {
+            // RFC 9110, 9.3.2: without content. Over HTTP/2 the library would send it.
+            *response.body_mut() = Body::empty();
+        }
         Some(response)
     } else if !kind.is_some_and(is_grpc) {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;

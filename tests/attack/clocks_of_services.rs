@@ -83,7 +83,7 @@ async fn reflection_that_is_read_keeps_its_deadline_too() {
 }
 
 /// A DashScope that stores what it is sent.
-async fn with_storage(storage: impl Fn() -> Vec<Step> + Send + 'static) -> Upstream {
+pub async fn with_storage(storage: impl Fn() -> Vec<Step> + Send + 'static) -> Upstream {
     Upstream::start(move |_, request| {
         if !request.path.starts_with("/api/v1/uploads") {
             return storage();

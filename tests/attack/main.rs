@@ -29,6 +29,7 @@ mod closed_window;
 mod connections;
 mod desync;
 mod drain;
+mod drain_ends;
 mod floods;
 mod frames_of_audio;
 mod identity;

@@ -10,6 +10,7 @@ use dashgate::grpc::config::GrpcConfig;
 use dashgate::grpc::service::{Access, Answering, ServiceSet};
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
+use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt};
 use tonic::body::Body;
 use tonic::server::Grpc;
@@ -27,6 +28,10 @@ const ECHO_TRAILING: &str = "x-grpc-test-echo-trailing-bin";
 pub(crate) struct TestService;
 
 impl ServiceSet for TestService {
+    fn shutdown(&self) -> watch::Receiver<bool> {
+        watch::channel(false).1
+    }
+
     fn access(&self, service: &str, _settings: &GrpcConfig) -> Option<Access> {
         (service == SERVICE).then_some(Access::Known)
     }
