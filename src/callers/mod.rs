@@ -225,7 +225,7 @@ impl Callers {
         Ok(Identity::new(account, Arc::clone(&self.inner.limits)))
     }
 
-    /// The error of a call without an accepted certificate. Keys and tokens are suggested only where
+    /// The error of a call without an accepted certificate. Keys and tokens are suggested only if
     /// they are accepted.
     fn certificate_error(&self, why: &'static str) -> Error {
         if self.inner.accept_texts() {

@@ -1,7 +1,10 @@
 //! `dashgate keys`: manages the API keys of callers.
 
 use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::builder::RangedU64ValueParser;
@@ -158,7 +161,7 @@ fn new(
         revoked: None,
         limits,
     };
-    if is_null(std::io::stdout()) {
+    if is_null(io::stdout()).unwrap_or(false) {
         return Err(Failure::failed("OUTPUT", "stdout is closed or /dev/null")
             .with_advice("the key was not stored: read stdout, where it is printed once"));
     }
@@ -190,10 +193,9 @@ fn new(
 }
 
 /// Whether this is `/dev/null`, which also replaces an output that was closed at the start.
-fn is_null(output: impl AsFd) -> bool {
-    let null = rustix::fs::stat("/dev/null").map(|null| null.st_rdev);
-    let output = rustix::fs::fstat(output).map(|output| output.st_rdev);
-    output.is_ok() && output == null
+fn is_null(output: impl AsFd) -> io::Result<bool> {
+    let output = File::from(output.as_fd().try_clone_to_owned()?);
+    Ok(output.metadata()?.rdev() == fs::metadata("/dev/null")?.rdev())
 }
 
 fn listing(entries: &[Entry], now: u64) -> String {

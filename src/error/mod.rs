@@ -65,8 +65,8 @@ pub struct Upstream {
     pub message: Secret,
 }
 
-/// An error. It has two texts: `Display` is for the caller, `source` and the message of [`Upstream`] are
-/// for the log.
+/// An error. It has two texts: `Display` is for the caller; `source` and the message of
+/// [`Upstream`] are for the log.
 #[derive(Clone)]
 pub struct Error {
     inner: Box<Inner>,

@@ -65,6 +65,7 @@ mod traces;
 mod unknown_keys;
 mod unread_media;
 mod upload_policies;
+mod upload_types;
 mod uploads;
 mod usage;
 mod usage_so_far;

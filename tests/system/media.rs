@@ -150,10 +150,9 @@ async fn a_type_that_says_nothing_leaves_it_to_the_bytes() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn bytes_that_nobody_knows_are_refused_by_name() {
-    let upstream = dashscope(|_, _| None).await;
-    let rows = [
+/// Parts whose media are refused: the part, its field, and what the description names.
+fn refused_media() -> Vec<(content::Kind, &'static str, &'static str)> {
+    vec![
         (
             sound("", &b"what is this"[..]),
             "audio.mime_type",
@@ -214,8 +213,13 @@ async fn bytes_that_nobody_knows_are_refused_by_name() {
             "image.data",
             "audio/wav",
         ),
-    ];
-    for (part, field, found) in rows {
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_nobody_knows_are_refused_by_name() {
+    let upstream = dashscope(|_, _| None).await;
+    for (part, field, found) in refused_media() {
         let parts = vec![content::Kind::Text("?".to_owned()), part];
         let status = ask(&upstream, 1000, parts).await.unwrap_err();
         assert_fault(&status, Code::InvalidArgument, "INVALID_REQUEST");

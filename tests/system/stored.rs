@@ -13,7 +13,7 @@ use crate::support::*;
 use crate::uploads::{film, messages, upload};
 
 /// Another sound.
-const FLAC: &[u8] = b"fLaC\0\0\0\x22";
+pub const FLAC: &[u8] = b"fLaC\0\0\0\x22";
 
 #[tokio::test(start_paused = true)]
 async fn a_large_file_goes_by_the_storage() {
@@ -353,60 +353,6 @@ async fn uploads_that_a_key_may_not_make_say_nothing_about_the_models() {
         }
         assert_eq!(counted(&upstream), [12, 0, 12], "{code}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn members_of_a_policy_may_have_another_type() {
-    for (key, value) in [
-        ("x_oss_forbid_overwrite", json!(true)),
-        ("x_oss_forbid_overwrite", json!(null)),
-        ("x_oss_object_acl", json!(null)),
-        ("expire_in_seconds", json!("300")),
-        ("max_file_size_mb", json!("100")),
-        ("max_file_size_mb", json!(100.0)),
-        ("capacity_limit_mb", json!({})),
-    ] {
-        let changed = value.clone();
-        let upstream = Upstream::start(move |_, request| match asked(request) {
-            Asked::Certificate => {
-                let mut body = certificate(request.header("host").unwrap());
-                body["data"][key] = changed.clone();
-                json(200, &body.to_string())
-            }
-            Asked::Storage => http(200, "", b""),
-            Asked::Model => json(200, &whole("好")),
-        })
-        .await;
-        let mut settings = settings(&upstream);
-        settings.upstream.inline_limit = 8;
-        let gateway = gateway_with(settings).await;
-        ask_at(&gateway, vec![sound("", WAV)]).await.unwrap();
-        ask_at(&gateway, vec![sound("", FLAC)]).await.unwrap();
-        assert_eq!(counted(&upstream), [1, 2, 2], "{key} {value}");
-        let form = form(&upstream.seen()[1]);
-        assert_eq!(form.text("x-oss-object-acl"), "private", "{key} {value}");
-        assert_eq!(form.text("x-oss-forbid-overwrite"), "true", "{key} {value}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_policy_without_its_two_fields_is_used_as_the_storage_enforces_it() {
-    let upstream = Upstream::start(|_, request| match asked(request) {
-        Asked::Certificate => {
-            let mut body = certificate(request.header("host").unwrap());
-            let data = body["data"].as_object_mut().unwrap();
-            data.remove("x_oss_object_acl");
-            data.remove("x_oss_forbid_overwrite");
-            json(200, &body.to_string())
-        }
-        Asked::Storage => http(200, "", b""),
-        Asked::Model => json(200, &whole("好")),
-    })
-    .await;
-    ask(&upstream, 8, vec![sound("", WAV)]).await.unwrap();
-    let form = form(&upstream.seen()[1]);
-    assert_eq!(form.text("x-oss-object-acl"), "private");
-    assert_eq!(form.text("x-oss-forbid-overwrite"), "true");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,8 +6,8 @@
 
 namespace runner {
 
-// Runs the job through the public functions of the library and returns the result. Throws `Fault` if
-// the job is invalid.
+// Runs the job through the public functions of the library and returns the result. Throws `Fault`
+// if the job is invalid.
 std::string play(const std::string& job);
 
 }  // namespace runner
