@@ -14,8 +14,6 @@ mod answerer;
 mod audio_analysis;
 mod audio_decoder;
 mod checks;
-#[cfg(test)]
-mod client;
 mod clock;
 mod decode_budget;
 mod error;

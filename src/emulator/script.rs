@@ -419,6 +419,12 @@ mod tests {
     }
 
     #[test]
+    fn the_built_in_script_is_valid() {
+        let script = Script::parse(include_str!("quickstart.json")).unwrap();
+        assert_eq!(script.len(), 4);
+    }
+
+    #[test]
     fn the_examples_of_the_documentation_are_scripts() {
         let document = include_str!("../../docs/emulator.md");
         let blocks = document.split("```json\n").skip(1);

@@ -144,6 +144,9 @@ mod tests {
         }
     }
 
+    const PRIORITY: u8 = 2;
+    const RST_STREAM: u8 = 3;
+    const WINDOW_UPDATE: u8 = 8;
     const UNKNOWN: u8 = 200;
 
     #[tokio::test(start_paused = true)]
@@ -166,13 +169,9 @@ mod tests {
                 head(http2_frames::SETTINGS, http2_frames::ACK, 0),
                 1_000,
             ),
-            (
-                "WINDOW_UPDATE",
-                head(http2_frames::WINDOW_UPDATE, 0, 4),
-                1_000,
-            ),
-            ("PRIORITY", head(http2_frames::PRIORITY, 0, 5), 1_000),
-            ("RST_STREAM", head(http2_frames::RST_STREAM, 0, 4), 1_000),
+            ("WINDOW_UPDATE", head(WINDOW_UPDATE, 0, 4), 1_000),
+            ("PRIORITY", head(PRIORITY, 0, 5), 1_000),
+            ("RST_STREAM", head(RST_STREAM, 0, 4), 1_000),
             ("unknown", head(UNKNOWN, 0, 0), 1_000),
             ("unknown of 16 KiB", head(UNKNOWN, 0, 16_384), 1),
             ("empty DATA", head(http2_frames::DATA, 0, 0), 1_000),
@@ -201,7 +200,7 @@ mod tests {
         let mut budget = FrameBudget::start();
         let borne = (0..2_000).take_while(|_| {
             budget.sent(head(http2_frames::DATA, 0, 1));
-            budget.received(head(http2_frames::WINDOW_UPDATE, 0, 4))
+            budget.received(head(WINDOW_UPDATE, 0, 4))
         });
         assert_eq!(borne.count(), 1_000);
     }
@@ -210,14 +209,14 @@ mod tests {
     /// minutes.
     #[tokio::test(start_paused = true)]
     async fn honest_clients_keep_nearly_all_their_credit() {
-        let window = head(http2_frames::WINDOW_UPDATE, 0, 4);
+        let window = head(WINDOW_UPDATE, 0, 4);
         let ping = head(http2_frames::PING, 0, 8);
         let pong = head(http2_frames::PING, http2_frames::ACK, 8);
         let event = head(http2_frames::DATA, 0, 20);
         let chunk = head(http2_frames::DATA, 0, 16_384);
         let audio = head(http2_frames::DATA, 0, 325);
         let call = head(http2_frames::HEADERS, 4, 200);
-        let reset = head(http2_frames::RST_STREAM, 0, 4);
+        let reset = head(RST_STREAM, 0, 4);
         let end = head(http2_frames::DATA, http2_frames::END_STREAM, 0);
         // (name, each round: received, sent; rounds a second)
         let clients: &[(&str, &[Head], &[Head], u64)] = &[

@@ -19,12 +19,6 @@ pub const PING: u8 = 6;
 /// More headers.
 pub const CONTINUATION: u8 = 9;
 const PUSH_PROMISE: u8 = 5;
-#[cfg(test)]
-pub(super) const PRIORITY: u8 = 2;
-#[cfg(test)]
-pub(super) const RST_STREAM: u8 = 3;
-#[cfg(test)]
-pub(super) const WINDOW_UPDATE: u8 = 8;
 
 /// The flag of PING and SETTINGS that are acknowledgements.
 pub const ACK: u8 = 0x1;

@@ -1,29 +1,28 @@
-//! Test support: the emulator on a loopback socket, and a minimal HTTP client that shows every
-//! byte.
+//! The emulator on a loopback socket, and a minimal HTTP client that shows every byte.
 
 use std::net::SocketAddr;
 
+use dashgate::emulator::{EmulatorConfig, Script, serve};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::script::{GENERATION, Script};
-use super::server::serve;
-use super::settings::EmulatorConfig;
+/// The path of the generation endpoint.
+pub const GENERATION: &str = "/api/v1/services/aigc/multimodal-generation/generation";
 
 /// A running emulator.
-pub(super) struct TestEmulator {
+pub struct TestEmulator {
     /// Its address.
-    pub(super) address: SocketAddr,
+    pub address: SocketAddr,
     stop: oneshot::Sender<()>,
     task: JoinHandle<std::io::Result<()>>,
 }
 
 /// How a response ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
     /// Complete, as HTTP defines it.
     Whole,
     /// The connection was closed before the end.
@@ -34,30 +33,30 @@ pub(super) enum End {
 
 /// A response.
 #[derive(Debug)]
-pub(super) struct TestResponse {
+pub struct TestResponse {
     /// The HTTP status. 0 if no head was received.
-    pub(super) status: u16,
+    pub status: u16,
     /// The headers, with lower-case names.
-    pub(super) headers: Vec<(String, String)>,
+    pub headers: Vec<(String, String)>,
     /// The body, without chunked framing.
-    pub(super) body: Vec<u8>,
+    pub body: Vec<u8>,
     /// How it ended.
-    pub(super) end: End,
+    pub end: End,
 }
 
 impl TestResponse {
     /// The body as text.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
     /// The body as JSON.
-    pub(super) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
     /// A header.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
     }
@@ -65,7 +64,7 @@ impl TestResponse {
 
 impl TestEmulator {
     /// Starts an emulator with a script.
-    pub(super) async fn scripted(script: &str) -> Self {
+    pub async fn scripted(script: &str) -> Self {
         let script = Script::parse(script).unwrap();
         Self::start(EmulatorConfig {
             script,
@@ -75,12 +74,12 @@ impl TestEmulator {
     }
 
     /// Starts an emulator with the default settings.
-    pub(super) async fn plain() -> Self {
+    pub async fn plain() -> Self {
         Self::start(EmulatorConfig::default()).await
     }
 
     /// Starts an emulator.
-    pub(super) async fn start(settings: EmulatorConfig) -> Self {
+    pub async fn start(settings: EmulatorConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -96,13 +95,13 @@ impl TestEmulator {
     }
 
     /// Stops the emulator and waits until it has ended.
-    pub(super) async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap().unwrap();
     }
 
     /// Sends a request; its response is read from the stream that is returned.
-    pub(super) async fn send(
+    pub async fn send(
         &self,
         method: &str,
         path: &str,
@@ -124,7 +123,7 @@ impl TestEmulator {
     }
 
     /// Sends a request and reads its response.
-    pub(super) async fn call(
+    pub async fn call(
         &self,
         method: &str,
         path: &str,
@@ -135,19 +134,19 @@ impl TestEmulator {
     }
 
     /// Calls a model with a valid key.
-    pub(super) async fn request(&self, body: &Value) -> TestResponse {
+    pub async fn request(&self, body: &Value) -> TestResponse {
         let headers = [("authorization", "Bearer sk-test")];
         self.call("POST", GENERATION, &headers, body.to_string().as_bytes())
             .await
     }
 
     /// Calls a model for a stream, with a valid key.
-    pub(super) async fn request_stream(&self, body: &Value) -> TestResponse {
+    pub async fn request_stream(&self, body: &Value) -> TestResponse {
         read(self.open_stream(body).await).await
     }
 
     /// Calls a model for a stream and reads nothing of it.
-    pub(super) async fn open_stream(&self, body: &Value) -> TcpStream {
+    pub async fn open_stream(&self, body: &Value) -> TcpStream {
         let headers = [
             ("authorization", "Bearer sk-test"),
             ("x-dashscope-sse", "enable"),
@@ -157,13 +156,13 @@ impl TestEmulator {
     }
 
     /// The journal's entries for the latest requests.
-    pub(super) async fn journal(&self) -> Vec<Value> {
+    pub async fn journal(&self) -> Vec<Value> {
         let journal = self.call("GET", "/emulator/journal", &[], b"").await.json();
         journal["requests"].as_array().unwrap().clone()
     }
 
     /// Waits until the latest request has ended, and returns its journal entry.
-    pub(super) async fn ended(&self) -> Value {
+    pub async fn ended(&self) -> Value {
         // Each iteration is an exchange over the socket, during which the server reads what
         // arrived.
         for _ in 0..1000 {
@@ -177,7 +176,7 @@ impl TestEmulator {
 }
 
 /// Reads a response to its end.
-pub(super) async fn read(mut stream: TcpStream) -> TestResponse {
+pub async fn read(mut stream: TcpStream) -> TestResponse {
     let mut bytes = Vec::new();
     let reset = loop {
         match stream.read_buf(&mut bytes).await {
@@ -244,4 +243,18 @@ fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
         rest = &data[size + 2..];
     }
     (body, false)
+}
+
+/// A WAV file with one channel of 16 bits.
+pub fn wav(rate: u32, samples: &[i16]) -> Vec<u8> {
+    let size = u32::try_from(2 * samples.len()).unwrap();
+    let mut file = b"RIFF".to_vec();
+    file.extend((size + 36).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    file.extend(rate.to_le_bytes());
+    file.extend((2 * rate).to_le_bytes());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend(size.to_le_bytes());
+    file.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+    file
 }
