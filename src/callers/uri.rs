@@ -3,7 +3,7 @@
 //! Stricter than the patterns of models: an authority that may issue names below one path must not
 //! be able to issue one that matches outside of it.
 
-use super::limits;
+use crate::chat::glob;
 
 /// Whether a configured pattern matches a URI. `*` matches a part of one path segment: letters,
 /// digits, `-`, `.`, `_` and `~`. It never matches `/`, `@`, `%` or a segment of dots. A last
@@ -28,7 +28,7 @@ fn fits_segment(pattern: &str, segment: &str) -> bool {
         return pattern == segment;
     }
     let dots = matches!(segment, "" | "." | "..");
-    !dots && limits::matches_bytes(pattern, segment, is_plain)
+    !dots && glob::matches_bytes(pattern, segment, is_plain)
 }
 
 fn is_plain(byte: u8) -> bool {

@@ -88,16 +88,6 @@ impl Merged {
         }
     }
 
-    /// Whether it has no keys.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The value of a key.
-    pub fn value(&self, key: &str) -> Option<&Document> {
-        self.0.value(key)
-    }
-
     /// Takes the object and leaves an empty one.
     pub fn take(&mut self) -> Object {
         Object(self.0.take())
@@ -207,9 +197,9 @@ mod tests {
             for (_, value) in &mut expected.0[many as usize - 1..] {
                 *value = Document::Bool(true);
             }
-            assert_eq!(merged.value("0"), expected.value("0"));
+            assert_eq!(merged.0.value("0"), expected.value("0"));
             assert_eq!(merged.take(), expected, "{many} keys");
-            assert!(merged.is_empty() && merged.value("0").is_none());
+            assert!(merged.0.is_empty() && merged.0.value("0").is_none());
             let mut plain = object(0..many, false);
             plain.merge(object(many - 1..many + 2, true));
             assert_eq!(plain, expected);

@@ -7,8 +7,6 @@ pub enum Code {
     AnswerPartDropped,
     /// The audio is longer than the model processes.
     AudioTruncated,
-    /// A parameter was sent with another value than the caller's.
-    ParameterAdjusted,
 }
 
 impl Code {
@@ -17,7 +15,6 @@ impl Code {
         match self {
             Self::AnswerPartDropped => "ANSWER_PART_DROPPED",
             Self::AudioTruncated => "AUDIO_TRUNCATED",
-            Self::ParameterAdjusted => "PARAMETER_ADJUSTED",
         }
     }
 }

@@ -28,14 +28,6 @@ impl Address {
             Self::Unix(_) => true,
         }
     }
-
-    /// The IP address and port of a TCP address.
-    pub fn tcp(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(address) => Some(*address),
-            Self::Unix(_) => None,
-        }
-    }
 }
 
 impl fmt::Display for Address {

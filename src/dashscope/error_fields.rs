@@ -242,19 +242,20 @@ fn input(steps: &[&str]) -> Option<String> {
     Some(field.to_owned())
 }
 
+/// The element of a list that a path names, and the path within it.
+fn element<'a>(list: String, steps: &'a [&'a str]) -> (String, &'a [&'a str]) {
+    match steps {
+        [index, rest @ ..] if is_index(index) => (format!("{list}[{index}]"), rest),
+        _ => (list, &[]),
+    }
+}
+
 fn is_index(step: &str) -> bool {
     step.len() <= 6 && step.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn message(steps: &[&str]) -> String {
-    let field = "conversation.messages".to_owned();
-    let [index, rest @ ..] = steps else {
-        return field;
-    };
-    if !is_index(index) {
-        return field;
-    }
-    let field = format!("{field}[{index}]");
+    let (field, rest) = element("conversation.messages".to_owned(), steps);
     match rest {
         ["role", ..] => format!("{field}.role"),
         ["reasoning_content", ..] => format!("{field}.reasoning_text"),
@@ -266,13 +267,7 @@ fn message(steps: &[&str]) -> String {
 }
 
 fn content(field: String, steps: &[&str]) -> String {
-    let [index, rest @ ..] = steps else {
-        return field;
-    };
-    if !is_index(index) {
-        return field;
-    }
-    let field = format!("{field}[{index}]");
+    let (field, rest) = element(field, steps);
     match rest {
         ["video", frame, ..] if is_index(frame) => format!("{field}.video.frames.frames[{frame}]"),
         [kind @ ("text" | "audio" | "image" | "video"), ..] => format!("{field}.{kind}"),
@@ -286,13 +281,7 @@ fn content(field: String, steps: &[&str]) -> String {
 }
 
 fn tool_call(field: String, steps: &[&str]) -> String {
-    let [index, rest @ ..] = steps else {
-        return field;
-    };
-    if !is_index(index) {
-        return field;
-    }
-    let field = format!("{field}[{index}]");
+    let (field, rest) = element(field, steps);
     match rest {
         [own @ ("id" | "type" | "index"), ..] => format!("{field}.{own}"),
         ["function", own @ ("name" | "arguments"), ..] => format!("{field}.{own}"),
@@ -301,14 +290,7 @@ fn tool_call(field: String, steps: &[&str]) -> String {
 }
 
 fn tool(steps: &[&str]) -> String {
-    let field = "conversation.tools".to_owned();
-    let [index, rest @ ..] = steps else {
-        return field;
-    };
-    if !is_index(index) {
-        return field;
-    }
-    let field = format!("{field}[{index}]");
+    let (field, rest) = element("conversation.tools".to_owned(), steps);
     match rest {
         [
             "function",

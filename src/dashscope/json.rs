@@ -10,7 +10,7 @@ use crate::chat::document::{Document, Object, Real};
 
 /// The first double from which on not every integer has a double of its own: one parsed from JSON
 /// may not be the number that was written.
-const FIRST_UNSURE: f64 = 9_007_199_254_740_992.0;
+pub(super) const FIRST_UNSURE: f64 = 9_007_199_254_740_992.0;
 
 /// The first integer that does not fit into 64 bits.
 const LARGEST_WHOLE: f64 = 18_446_744_073_709_551_616.0;
@@ -72,17 +72,11 @@ impl<'de> Visitor<'de> for ReadVisitor {
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Document, E> {
-        Ok(match value.unsigned_abs() < FIRST_UNSURE_WHOLE {
-            true => Document::Number(Real(value as f64)),
-            false => Document::String(value.to_string()),
-        })
+        Ok(integer(value))
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Document, E> {
-        Ok(match value < FIRST_UNSURE_WHOLE {
-            true => Document::Number(Real(value as f64)),
-            false => Document::String(value.to_string()),
-        })
+        Ok(integer(value))
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Document, E> {
@@ -119,6 +113,16 @@ impl<'de> Visitor<'de> for ReadVisitor {
         let object = object.unique();
         let object = object.ok_or_else(|| de::Error::custom("duplicate key"))?;
         Ok(Document::Object(object))
+    }
+}
+
+/// An integer, as its digits if it may not be exact as a number.
+pub(super) fn integer<N: Copy + ToString + TryInto<i64>>(value: N) -> Document {
+    match value.try_into() {
+        Ok(number) if number.unsigned_abs() < FIRST_UNSURE_WHOLE => {
+            Document::Number(Real(number as f64))
+        }
+        _ => Document::String(value.to_string()),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::json::FIRST_UNSURE;
 use super::json_text::Text;
-use super::json_tree::FIRST_UNSURE;
 use crate::chat::document::{Document, Object, Real};
 
 /// The keys of an object, which are removed as they are read. The rest is kept.

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
 
 /// A string that is borrowed if it has no escapes. Serde borrows a `Cow` only when it is not inside
 /// another type; this type borrows everywhere. An integer is read as the string of its digits.
@@ -19,32 +20,8 @@ impl Text<'_> {
 }
 
 /// A JSON string. Numbers are not accepted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Quoted<'a>(pub(super) Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Quoted<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct QuotedVisitor<'a>(PhantomData<&'a str>);
-
-        impl<'de: 'a, 'a> Visitor<'de> for QuotedVisitor<'a> {
-            type Value = Quoted<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Quoted<'a>, E> {
-                Ok(Quoted(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Quoted<'a>, E> {
-                Ok(Quoted(Cow::Owned(text.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(QuotedVisitor(PhantomData))
-    }
-}
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct Quoted<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -8,14 +8,12 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use serde_json::value::RawValue;
 
 use super::answer_json::{nested, repeated};
+use super::json::{FIRST_UNSURE, integer};
 use crate::chat::document::{Document, MAX_LEVELS, Object, Real};
 use crate::chat::warning::{Code, Warning};
 
 /// The maximum number of anomalies reported. One is enough to notice them.
 const MAX_ODDITIES: usize = 16;
-
-/// The first integer that a double may not hold exactly. All beyond may be rounded.
-pub(super) const FIRST_UNSURE: f64 = 9_007_199_254_740_992.0;
 
 /// Reads any JSON into a document, with warnings about anomalies: duplicate keys, and values nested
 /// so deeply that they are kept as JSON text.
@@ -143,19 +141,11 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Document, E> {
-        let number = value as f64;
-        Ok(match number.abs() < FIRST_UNSURE {
-            true => Document::Number(Real(number)),
-            false => Document::String(value.to_string()),
-        })
+        Ok(integer(value))
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Document, E> {
-        let number = value as f64;
-        Ok(match number < FIRST_UNSURE {
-            true => Document::Number(Real(number)),
-            false => Document::String(value.to_string()),
-        })
+        Ok(integer(value))
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Document, E> {

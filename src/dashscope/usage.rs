@@ -4,9 +4,10 @@ use std::num::TryFromIntError;
 
 use serde::Deserialize;
 
+use super::json::FIRST_UNSURE;
 use super::json::Read;
 use super::json_fields::{self, Fields};
-use super::json_tree::{self, FIRST_UNSURE};
+use super::json_tree;
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
 use crate::chat::warning::Warning;

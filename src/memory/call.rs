@@ -124,11 +124,6 @@ impl CallMemory {
         self.charge(|parts| parts.answer.fit(bytes, Claim::Running))
     }
 
-    /// The bytes charged for the call.
-    pub fn bytes(&self) -> usize {
-        self.lock().bytes()
-    }
-
     /// The caller of the call, if it belongs to one.
     pub fn owner(&self) -> Option<Caller> {
         self.0.owner
@@ -257,12 +252,12 @@ mod tests {
         assert_eq!(ledger.of(Kind::Requests), 32 * GRAIN);
         call.decoded();
         call.write(14 * GRAIN).unwrap();
-        assert_eq!(call.bytes(), 26 * GRAIN);
+        assert_eq!(call.lock().bytes(), 26 * GRAIN);
         call.answered();
         call.buffer(3 * GRAIN).unwrap();
         call.answer(5 * GRAIN).unwrap();
         assert_eq!(
-            (call.bytes(), ledger.of(Kind::Answers)),
+            (call.lock().bytes(), ledger.of(Kind::Answers)),
             (12 * GRAIN, 8 * GRAIN)
         );
         call.buffer(0).unwrap();

@@ -102,7 +102,9 @@ pub async fn gateway_with(settings: config::Settings) -> Running {
 
 /// A gateway that is bound, and runs from now on.
 pub fn running(gateway: app::Gateway) -> Running {
-    let address = gateway.address().tcp().expect("a port");
+    let config::Address::Tcp(address) = *gateway.address() else {
+        panic!("the gateway listens on a Unix socket");
+    };
     let admin = gateway.admin_addr();
     let (stop, mut stopped) = mpsc::channel::<()>(1);
     let task = tokio::spawn(async move {

@@ -116,6 +116,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "net",
             "chat::call",
+            "chat::glob",
             "error",
             "regular_file",
             "secret",
