@@ -262,3 +262,21 @@ async fn it_stops_while_a_response_hangs() {
         "{rest}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn results_are_served() {
+    let served = TestEmulator::plain().await;
+    let body = json!({"model": "qwen3-tts-flash", "parameters": {"enable_search": false},
+        "input": {"messages": [], "text": "hi", "voice": "Cherry"}});
+    let url = served.request(&body).await.json()["output"]["audio"]["url"].clone();
+    let origin = format!("http://{}", served.address);
+    let path = url
+        .as_str()
+        .unwrap()
+        .strip_prefix(&origin)
+        .unwrap()
+        .to_owned();
+    let file = served.call("GET", &path, &[], b"").await;
+    assert_eq!(file.header("content-type"), Some("audio/wav"));
+    assert!(file.body.starts_with(b"RIFF") && file.body.len() == 44 + 2 * 2 * 1440);
+}
