@@ -316,72 +316,81 @@ mod tests {
             assert!(error.contains(line), "{line} is not in {error}");
         }
         assert!(error.starts_with("10 errors in the script\n"), "{error}");
-        for (reply, lines) in [
-            (
-                r#"[]"#,
-                vec!["reply: invalid type: sequence, expected an object"],
-            ),
-            (
-                r#"{"wire":[],"raw":{"pieces":[{"delay_ms":-1},{"text":"a"},{"base64":"*"}]}}"#,
-                vec![
-                    "reply.raw.pieces[0].delay_ms: must be a whole number",
-                    "reply.raw.pieces[2].base64: must be base64 with padding",
-                    "reply.wire: invalid type: sequence",
-                ],
-            ),
-            (
-                r#"{"answer":{"tool_calls":[{},5,{"name":"f"},{"name":"f","nam":"g"}],
-                    "chunks":["a",5]}}"#,
-                vec![
-                    "reply.answer.tool_calls[0].name: is missing",
-                    "reply.answer.tool_calls[1]: invalid type: integer `5`, expected an object",
-                    "reply.answer.tool_calls[3].nam: unknown field `nam`",
-                    "reply.answer.chunks: must be a text, in double quotes, or a list of texts",
-                ],
-            ),
-            (
-                r#"{"answer":{"choices":[{"usage":{}}]}}"#,
-                vec!["reply.answer.choices[0]: choices, speech, usage and output are fields of"],
-            ),
-            (
-                r#"{"answer":{"choices":[5]}}"#,
-                vec!["reply.answer.choices[0]: invalid type: integer `5`, expected an object"],
-            ),
-            (
-                r#"{"answer":{"choices":[]}}"#,
-                vec!["reply.answer.choices: must have 1 to 16 choices"],
-            ),
-            (
-                r#"{"answer":{"text":"a","chunks":["b"],"audio":"*"}}"#,
-                vec![
-                    "reply.answer.audio: must be base64 of 24 kHz PCM",
-                    "reply.answer: chunks conflicts with text",
-                ],
-            ),
-            (
-                r#"{"error":{"comment":99,"place":"here"},"raw":{"body":"","pieces":[]}}"#,
-                vec![
-                    "reply.error.comment: must be true, false or a whole number from 100 to 999",
-                    "reply.error.place: unknown variant `here`, expected one of `natural`",
-                    "reply.raw: body, body_base64 and pieces exclude each other",
-                ],
-            ),
-            (
-                r#"{"answer":"a","raw":{}}"#,
-                vec!["reply.raw: conflicts with answer"],
-            ),
-            (
-                r#"{"wire":{"cut":{"at_byte":1}},"headers":{"a":"\n"},"request_id":"\n"}"#,
-                vec![
-                    "reply.wire.cut.how: is missing",
-                    "reply.headers.a: must be a text of one line",
-                    "reply.request_id: must be printable ASCII",
-                ],
-            ),
-        ] {
+        let error = Script::parse("{\n \"rules\": [}").unwrap_err().to_string();
+        assert!(error.contains("line 2, column 12: not JSON"), "{error}");
+    }
+
+    /// Replies with errors, and the beginning of each line that reports one.
+    const FAULTY_REPLIES: &[(&str, &[&str])] = &[
+        (
+            r#"[]"#,
+            &["reply: invalid type: sequence, expected an object"],
+        ),
+        (
+            r#"{"wire":[],"raw":{"pieces":[{"delay_ms":-1},{"text":"a"},{"base64":"*"}]}}"#,
+            &[
+                "reply.raw.pieces[0].delay_ms: must be a whole number",
+                "reply.raw.pieces[2].base64: must be base64 with padding",
+                "reply.wire: invalid type: sequence",
+            ],
+        ),
+        (
+            r#"{"answer":{"tool_calls":[{},5,{"name":"f"},{"name":"f","nam":"g"}],
+                "chunks":["a",5]}}"#,
+            &[
+                "reply.answer.tool_calls[0].name: is missing",
+                "reply.answer.tool_calls[1]: invalid type: integer `5`, expected an object",
+                "reply.answer.tool_calls[3].nam: unknown field `nam`",
+                "reply.answer.chunks: must be a text, in double quotes, or a list of texts",
+            ],
+        ),
+        (
+            r#"{"answer":{"choices":[{"usage":{}}]}}"#,
+            &["reply.answer.choices[0]: choices, speech, usage and output are fields of"],
+        ),
+        (
+            r#"{"answer":{"choices":[5]}}"#,
+            &["reply.answer.choices[0]: invalid type: integer `5`, expected an object"],
+        ),
+        (
+            r#"{"answer":{"choices":[]}}"#,
+            &["reply.answer.choices: must have 1 to 16 choices"],
+        ),
+        (
+            r#"{"answer":{"text":"a","chunks":["b"],"audio":"*"}}"#,
+            &[
+                "reply.answer.audio: must be base64 of 24 kHz PCM",
+                "reply.answer: chunks conflicts with text",
+            ],
+        ),
+        (
+            r#"{"error":{"comment":99,"place":"here"},"raw":{"body":"","pieces":[]}}"#,
+            &[
+                "reply.error.comment: must be true, false or a whole number from 100 to 999",
+                "reply.error.place: unknown variant `here`, expected one of `natural`",
+                "reply.raw: body, body_base64 and pieces exclude each other",
+            ],
+        ),
+        (
+            r#"{"answer":"a","raw":{}}"#,
+            &["reply.raw: conflicts with answer"],
+        ),
+        (
+            r#"{"wire":{"cut":{"at_byte":1}},"headers":{"a":"\n"},"request_id":"\n"}"#,
+            &[
+                "reply.wire.cut.how: is missing",
+                "reply.headers.a: must be a text of one line",
+                "reply.request_id: must be printable ASCII",
+            ],
+        ),
+    ];
+
+    #[test]
+    fn errors_of_replies_are_reported_each_once() {
+        for (reply, lines) in FAULTY_REPLIES {
             let script = format!(r#"{{"rules":[{{"reply":{{}}}},{{"reply":{reply}}}]}}"#);
             let error = Script::parse(&script).unwrap_err().to_string();
-            for line in &lines {
+            for line in *lines {
                 assert!(
                     error.contains(&format!("\n- rules[1].{line}")),
                     "{line} is not in {error}"
@@ -389,8 +398,6 @@ mod tests {
             }
             assert_eq!(error.lines().count(), 1 + lines.len(), "{error}");
         }
-        let error = Script::parse("{\n \"rules\": [}").unwrap_err().to_string();
-        assert!(error.contains("line 2, column 12: not JSON"), "{error}");
     }
 
     #[test]
