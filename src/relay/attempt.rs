@@ -16,10 +16,10 @@ use crate::error::{Error, Reason, Sent};
 use crate::memory::CallMemory;
 use crate::telemetry::Telemetry;
 
-use super::account_state::Choice;
+use super::accounts::account::Choice;
 use super::accounts::{Accounts, Lease, Subject};
-use super::audio_limit::AudioLimits;
-use super::error_location;
+use super::media::audio_limit::AudioLimits;
+use super::media::error_location;
 use super::retry::{self, Verdict};
 use super::retry::{is_of_account, silent, whose_key};
 use super::routes::{self, Routes};

@@ -17,7 +17,7 @@ use crate::telemetry::report::Report;
 use crate::telemetry::token_counts::Tokens;
 use crate::telemetry::trace;
 
-use super::upload_progress::UploadInFlight;
+use super::uploads::progress::UploadInFlight;
 use super::upstream_span::UpstreamSpan;
 
 /// Collects the report of a call and writes it when the call ends or is dropped. It has two parts,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use slab::Slab;
 use tokio::sync::watch;
 
 use crate::chat::call::Caller;
@@ -10,10 +11,8 @@ use crate::error::{Error, Reason};
 use crate::memory;
 use crate::telemetry::in_flight::Calls as View;
 
-use super::call_state::{self, CallState};
-use super::live_list::LiveList;
-use super::reply::Reply;
-use super::upload_progress::UploadInFlight;
+use super::reply::call_state::{self, CallState};
+use super::uploads::progress::UploadInFlight;
 
 /// All calls in flight.
 #[derive(Default)]
@@ -25,13 +24,14 @@ pub(super) struct InFlightCalls {
 }
 
 impl InFlightCalls {
-    /// Lists a reply for as long as it has a reader.
-    pub(super) fn watch(&self, reply: &mut Reply) {
-        reply.watched(self.calls.add(reply.core()));
-        // Checked after the reply is listed: shutdown sets this, then ends all that are listed.
+    /// Lists a call until the entry is dropped.
+    pub(super) fn add(&self, call: &Arc<Mutex<CallState>>) -> LiveEntry<Mutex<CallState>> {
+        let entry = self.calls.add(call);
+        // Checked after the call is listed: shutdown sets this, then ends all that are listed.
         if *self.shut_down.borrow() {
-            call_state::lock(reply.core()).end(shutting_down());
+            call_state::lock(call).end(shutting_down());
         }
+        entry
     }
 
     /// Lists an upload for as long as it exists.
@@ -108,4 +108,68 @@ pub async fn until_shutdown(mut signal: watch::Receiver<bool>) {
 /// The error of a call that is ended because the gateway shuts down.
 pub fn shutting_down() -> Error {
     Error::new(Reason::ShuttingDown, "the gateway is shutting down")
+}
+
+type List<T> = Mutex<Slab<Weak<T>>>;
+
+/// A list of objects that are observed from outside while they exist.
+struct LiveList<T> {
+    list: Arc<List<T>>,
+}
+
+/// An entry of the list until this is dropped. It is dropped with the object itself, whose memory
+/// is then still in the processor's caches.
+pub(super) struct LiveEntry<T> {
+    list: Arc<List<T>>,
+    key: usize,
+}
+
+impl<T> Default for LiveList<T> {
+    fn default() -> Self {
+        Self {
+            list: Arc::default(),
+        }
+    }
+}
+
+impl<T> LiveList<T> {
+    /// Adds an object.
+    pub(super) fn add(&self, one: &Arc<T>) -> LiveEntry<T> {
+        let list = Arc::clone(&self.list);
+        let key = lock(&self.list).insert(Arc::downgrade(one));
+        LiveEntry { list, key }
+    }
+
+    /// The objects that exist. A copy, so that none is used under the list's lock.
+    pub(super) fn live(&self) -> Vec<Arc<T>> {
+        let list = lock(&self.list);
+        list.iter().filter_map(|(_, one)| one.upgrade()).collect()
+    }
+}
+
+impl<T> Drop for LiveEntry<T> {
+    fn drop(&mut self) {
+        lock(&self.list).try_remove(self.key);
+    }
+}
+
+fn lock<T>(list: &List<T>) -> MutexGuard<'_, Slab<Weak<T>>> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_takes_no_place() {
+        let entries = LiveList::default();
+        for number in 0..1_000 {
+            let one = Arc::new(number);
+            let _entry = entries.add(&one);
+            assert_eq!(entries.live(), [one]);
+        }
+        assert!(entries.live().is_empty());
+        assert!(lock(&entries.list).capacity() < 10);
+    }
 }

@@ -4,32 +4,17 @@
 //! [`Event`](crate::chat::event::Event)s as they arrive, and reads from them only what the report
 //! of the call needs.
 
-pub mod account;
-mod account_state;
-mod accounts;
+pub mod accounts;
 pub mod admission;
 mod attempt;
-mod audio_limit;
 mod call_recorder;
-mod call_state;
-pub mod circuit_breaker;
-mod error_location;
 pub mod idempotency;
 mod in_flight;
-mod live_list;
-mod media_hosts;
+mod media;
 mod memory_relief;
-mod replay_cache;
-mod replay_log;
 pub mod reply;
 pub mod retry;
 pub mod routes;
-mod shared_circuit;
-mod stage;
-mod storage_owners;
-mod texts;
-mod trace_content;
-mod upload_progress;
 mod uploads;
 mod upstream_span;
 
@@ -48,17 +33,18 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::in_flight::Calls;
 use crate::telemetry::report::Report;
 
-use account::Account;
-use accounts::Accounts;
+use accounts::account::Account;
+use accounts::{Accounts, circuit_breaker};
 use admission::{Admission, Entrance, Held, Permit};
 use admission::{CallPermits, Permits};
 use attempt::AttemptContext;
-use audio_limit::AudioLimits;
 use call_recorder::CallRecorder;
 use idempotency::Idempotency;
 use in_flight::InFlightCalls;
+use media::audio_limit::AudioLimits;
 use reply::Reply;
-use stage::Times;
+use reply::call_state;
+use reply::stage::Times;
 
 pub use in_flight::{shutting_down, until_shutdown};
 
@@ -275,7 +261,8 @@ impl Relay {
             reply::direct(&plan.asker, call, times, (place, &memory))
         };
         reply.charge_to(memory);
-        self.inner.calls.watch(&mut reply);
+        let entry = self.inner.calls.add(reply.core());
+        reply.watched(entry);
         Ok(reply)
     }
 

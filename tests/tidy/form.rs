@@ -30,8 +30,8 @@ static LINE: Rule = Rule {
 };
 static FOLDER: Rule = Rule {
     name: "folder-depth",
-    why: "a room is one folder below src/, and what is in it is seen at a glance",
-    fix: "src/<room>.rs, or src/<room>/mod.rs with its files beside it",
+    why: "a module is one folder below src/, with groups of files and nothing deeper",
+    fix: "src/<module>/<file>.rs, or src/<module>/<group>/<file>.rs",
 };
 static HEADER: Rule = Rule {
     name: "module-doc",
@@ -130,7 +130,7 @@ fn functions(tokens: &[TokenTree], seen: &mut impl FnMut(&str, &Group)) {
 
 fn folders(path: &str) -> Vec<Fault> {
     let depth = path.matches('/').count();
-    if depth > 2 {
+    if depth > 3 {
         return vec![FOLDER.broken(path, 0, format!("{} folders below src/", depth - 1))];
     }
     Vec::new()

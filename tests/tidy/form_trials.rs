@@ -67,9 +67,10 @@ fn a_wide_line_is_seen_and_counted_in_letters() {
 }
 
 #[test]
-fn a_folder_in_a_folder_is_seen() {
+fn a_folder_in_a_group_is_seen() {
     assert!(form_of("src/chat/message.rs", "").is_empty());
-    assert_eq!(form_of("src/chat/turn/part.rs", ""), ["folder-depth"]);
+    assert!(form_of("src/chat/turn/part.rs", "").is_empty());
+    assert_eq!(form_of("src/chat/turn/part/text.rs", ""), ["folder-depth"]);
 }
 
 #[test]

@@ -171,6 +171,15 @@ fn a_circle_is_seen() {
         ),
     ];
     assert!(rooms_of(&tests_only).is_empty());
+    let visibility = |text| {
+        [
+            ("src/chat/mod.rs", "use a::A; mod a;"),
+            ("src/chat/a.rs", text),
+        ]
+    };
+    assert!(rooms_of(&visibility("pub(in crate::chat) struct A;")).is_empty());
+    let tuple = visibility("pub(in crate::chat) struct A(pub crate::chat::B);");
+    assert_eq!(rooms_of(&tuple), ["no-circles"]);
 }
 
 #[test]

@@ -129,6 +129,9 @@ impl Walk {
         while let Some(token) = tokens.get(at) {
             if is_word(token, "use") {
                 at = position(tokens, at, ';');
+            } else if is_word(token, "pub") && tokens.get(at + 1).is_some_and(is_visibility) {
+                // `pub(in crate::relay)` says who may import this, and imports nothing.
+                at += 1;
             } else if let TokenTree::Group(group) = token {
                 let inner_module = inner_module(tokens, at, module);
                 self.written_out(&inside(group), &inner_module);
@@ -167,6 +170,12 @@ impl Walk {
         };
         self.found.push(Used { line, name });
     }
+}
+
+/// Whether this is the `(in crate::relay)` of a `pub(in crate::relay)`.
+fn is_visibility(token: &TokenTree) -> bool {
+    group(token, Delimiter::Parenthesis)
+        .is_some_and(|limits| inside(limits).first().is_some_and(|to| is_word(to, "in")))
 }
 
 /// The words of a path that begins at `at`, and where it ends.

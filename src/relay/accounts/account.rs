@@ -1,5 +1,5 @@
-//! The state of one account at DashScope: rate limits and circuit breakers, per caller where
-//! necessary.
+//! One account at DashScope: its configuration, and its state: rate limits and circuit breakers,
+//! per caller where necessary.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::chat::call::{Call, Caller, Passing};
+use crate::dashscope::DashScope;
 use crate::error::{Error, Reason};
+use crate::relay::routes::matches;
 use crate::token_bucket::TokenBucket;
 
-use super::account::{Account, Limit};
 use super::circuit_breaker::{self, Away, CircuitBreaker, CircuitBreakerPolicy, Consequence};
-use super::routes::matches;
 use super::shared_circuit::{SharedCircuit, Voter};
 
 /// The maximum number of models per account with state. There are some hundreds; callers with
@@ -25,26 +25,71 @@ const REMEMBERED_MODELS: usize = 512;
 /// bytes each.
 const REMEMBERED_CHOICES: usize = 4096;
 
+/// An account at DashScope.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The configured name, for logs and metrics. Never the API key.
+    pub name: String,
+    /// The client.
+    pub dashscope: DashScope,
+    /// The weight in the distribution of calls.
+    pub weight: u32,
+    /// The rate limits of its models; the first pattern that matches applies, `*` matches any
+    /// characters.
+    pub limits: Vec<(String, Limit)>,
+}
+
+/// The rate limits of one model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limit {
+    /// Calls per minute.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens per minute, input and output.
+    pub tokens_per_minute: Option<u32>,
+}
+
+impl Limit {
+    /// The calls per minute of a token bucket, in which 0 is no limit.
+    pub(super) fn requests(self) -> u64 {
+        self.requests_per_minute.map_or(0, u64::from)
+    }
+
+    /// The tokens per minute of a token bucket, in which 0 is no limit.
+    pub(super) fn tokens(self) -> u64 {
+        self.tokens_per_minute.map_or(0, u64::from)
+    }
+}
+
+impl Account {
+    /// Whether the other account has the same configuration.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.weight == other.weight
+            && self.limits == other.limits
+            && self.dashscope.is_same(&other.dashscope)
+    }
+}
+
 /// What a caller chose for a call. Errors caused by it affect no other choice and no other caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Choice {
+pub(in crate::relay) struct Choice {
     caller: Caller,
     /// Distinguishes callers without credentials by their origin.
     share: Caller,
     /// The workspace, if the caller chose one.
     workspace: Option<String>,
     /// The model of the request.
-    pub(super) model: Arc<str>,
+    pub(in crate::relay) model: Arc<str>,
 }
 
 impl Choice {
     /// The choice of a call, for one of its candidate models.
-    pub(super) fn of(call: &Call, model: &Arc<str>) -> Self {
+    pub(in crate::relay) fn of(call: &Call, model: &Arc<str>) -> Self {
         Self::new((call.caller, call.share), &call.passing, model)
     }
 
     /// The choice of a caller for a model.
-    pub(super) fn new(
+    pub(in crate::relay) fn new(
         (caller, share): (Caller, Caller),
         passing: &Passing,
         model: &Arc<str>,
@@ -311,7 +356,7 @@ fn make_room<K: Clone + Eq + Hash, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dashscope::{DashScope, DashScopeConfig};
+    use crate::dashscope::DashScopeConfig;
     use crate::error::{Scope, Sent, Upstream};
     use crate::secret::Secret;
 

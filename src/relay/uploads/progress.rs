@@ -14,7 +14,7 @@ use crate::telemetry::in_flight::InFlight;
 use crate::telemetry::report::Report;
 
 /// The entry in the list of calls in flight.
-pub(super) struct UploadInFlight {
+pub(in crate::relay) struct UploadInFlight {
     request_id: Arc<str>,
     method: &'static str,
     model: Arc<str>,
@@ -25,7 +25,7 @@ pub(super) struct UploadInFlight {
 
 impl UploadInFlight {
     /// The progress of the upload with this report.
-    pub(super) fn new(report: &Report, arrived: Instant) -> Self {
+    pub(in crate::relay) fn new(report: &Report, arrived: Instant) -> Self {
         Self {
             request_id: Arc::clone(&report.request_id),
             method: report.method,
@@ -37,12 +37,12 @@ impl UploadInFlight {
     }
 
     /// The number of bytes forwarded.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::relay) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// The current entry.
-    pub(super) fn view(&self) -> InFlight {
+    pub(in crate::relay) fn view(&self) -> InFlight {
         InFlight {
             request_id: self.request_id.as_ref().to_owned(),
             method: self.method.to_owned(),
@@ -57,13 +57,13 @@ impl UploadInFlight {
 }
 
 /// The chunks of an upload, counted as they pass.
-pub(super) struct CountedChunks<S, F> {
+pub(in crate::relay) struct CountedChunks<S, F> {
     /// The chunks.
-    pub(super) chunks: Pin<Box<S>>,
+    pub(in crate::relay) chunks: Pin<Box<S>>,
     /// The progress to update.
-    pub(super) progress: Arc<UploadInFlight>,
+    pub(in crate::relay) progress: Arc<UploadInFlight>,
     /// Called with each.
-    pub(super) count: F,
+    pub(in crate::relay) count: F,
 }
 
 impl<S, F> Stream for CountedChunks<S, F>

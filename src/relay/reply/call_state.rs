@@ -20,17 +20,17 @@ use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::error::{Error, Reason, Sent};
 use crate::memory::CallMemory;
+use crate::relay::accounts::Lease;
+use crate::relay::admission::CallPermits;
+use crate::relay::attempt::Attempts;
+use crate::relay::call_recorder::CallRecorder;
+use crate::relay::retry::silent;
 use crate::telemetry::in_flight::InFlight;
 
-use super::accounts::Lease;
-use super::admission::CallPermits;
-use super::attempt::Attempts;
-use super::call_recorder::CallRecorder;
-use super::retry::silent;
 use super::stage::{Stage, Times};
 
 /// The state of one call.
-pub(super) struct CallState {
+pub(in crate::relay) struct CallState {
     stage: Stage,
     deadline: Instant,
     idle_timeout: Duration,
@@ -40,11 +40,11 @@ pub(super) struct CallState {
     last_event: Instant,
     waker: Option<Waker>,
     /// The number of requests sent to DashScope.
-    pub(super) attempts: Attempts,
+    pub(in crate::relay) attempts: Attempts,
     /// The recorder of the call.
-    pub(super) ledger: Box<CallRecorder>,
+    pub(in crate::relay) ledger: Box<CallRecorder>,
     /// Whether it reads the answer of another call with its request id.
-    pub(super) joined: bool,
+    pub(in crate::relay) joined: bool,
     /// The account, once its answer has begun.
     lease: Option<Lease>,
     /// The permits and the token reservation.
@@ -52,16 +52,17 @@ pub(super) struct CallState {
     /// The usage reported by the end of the call.
     usage: Option<Arc<Usage>>,
     /// The memory charged for it, until its response is read.
-    pub(super) memory: Option<CallMemory>,
+    pub(in crate::relay) memory: Option<CallMemory>,
 }
 
 /// A panic under the lock leaves a call that is over, not one that is inconsistent.
-pub(super) fn lock(core: &Mutex<CallState>) -> MutexGuard<'_, CallState> {
+pub(in crate::relay) fn lock(core: &Mutex<CallState>) -> MutexGuard<'_, CallState> {
     core.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl CallState {
-    pub(super) fn new(
+    /// A call that begins with this stage.
+    pub(in crate::relay) fn new(
         stage: Stage,
         times: Times,
         attempts: Attempts,
@@ -86,11 +87,15 @@ impl CallState {
     }
 
     /// The deadline of the call.
-    pub(super) fn deadline(&self) -> Instant {
+    pub(in crate::relay) fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Error>>> {
+    /// The next event. Ends the call at its deadline, after its last event, or after an error.
+    pub(in crate::relay) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Event, Error>>> {
         let polled = match &mut self.stage {
             Stage::Opening(opening) => match opening.as_mut().poll(cx) {
                 Poll::Ready(Ok(opened)) => {
@@ -211,7 +216,7 @@ impl CallState {
     }
 
     /// The usage reported so far, or by the end of the call.
-    pub(super) fn usage_so_far(&self) -> Option<Arc<Usage>> {
+    pub(in crate::relay) fn usage_so_far(&self) -> Option<Arc<Usage>> {
         self.usage.clone().or_else(|| self.stage.usage_so_far())
     }
 
@@ -250,7 +255,7 @@ impl CallState {
     }
 
     /// The error of a call whose deadline has passed.
-    pub(super) fn too_late(&self) -> Error {
+    pub(in crate::relay) fn too_late(&self) -> Error {
         let sent = self.sent();
         let message = match sent {
             Sent::No => return queued(),
@@ -274,7 +279,7 @@ impl CallState {
     }
 
     /// The caller whose memory it uses, while it runs.
-    pub(super) fn owner(&self) -> Option<Caller> {
+    pub(in crate::relay) fn owner(&self) -> Option<Caller> {
         match &self.memory {
             Some(memory) if !matches!(self.stage, Stage::Done | Stage::Failed(_)) => memory.owner(),
             Some(_) | None => None,
@@ -282,7 +287,7 @@ impl CallState {
     }
 
     /// The entry in the list of calls in flight.
-    pub(super) fn view(&self) -> Option<InFlight> {
+    pub(in crate::relay) fn view(&self) -> Option<InFlight> {
         if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
             return None;
         }
@@ -309,7 +314,7 @@ impl CallState {
 
     /// Ends a call from outside: the exchange with DashScope is closed, the permits are released
     /// and the report is written now; the caller gets the error when it reads.
-    pub(super) fn end(&mut self, error: Error) -> Error {
+    pub(in crate::relay) fn end(&mut self, error: Error) -> Error {
         let error = error.with_sent(self.sent());
         if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
             self.place = None;
@@ -326,7 +331,7 @@ impl CallState {
 
     /// Records that the answer has no reader any more. The permits are held until the response is
     /// dropped too.
-    pub(super) fn cancel(&mut self) {
+    pub(in crate::relay) fn cancel(&mut self) {
         if matches!(self.stage, Stage::Done | Stage::Failed(_)) {
             return;
         }
@@ -339,7 +344,7 @@ impl CallState {
 }
 
 /// The error of a call whose deadline passes before DashScope is called.
-pub(super) fn queued() -> Error {
+pub(in crate::relay) fn queued() -> Error {
     let message = "deadline exceeded before DashScope was called; set a longer deadline";
     Error::new(Reason::Queued, message)
 }

@@ -5,6 +5,10 @@
 //! every later one. With one account there is no choice, and the same state prevents requests that
 //! would fail.
 
+pub mod account;
+pub mod circuit_breaker;
+mod shared_circuit;
+
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::time::Instant;
@@ -13,12 +17,12 @@ use crate::chat::call::Prompt;
 use crate::dashscope::DashScope;
 use crate::error::{Error, Reason, Sent};
 
-use super::account::Account;
-use super::account_state::{Choice, Member, pick};
-use super::circuit_breaker::{Away, CircuitBreakerPolicy, Consequence};
-use super::media_hosts;
-use super::shared_circuit::Voter;
-use super::storage_owners::Owners;
+use super::media::hosts;
+use super::media::storage_owners::Owners;
+use account::Account;
+use account::{Choice, Member, pick};
+use circuit_breaker::{Away, CircuitBreakerPolicy, Consequence};
+use shared_circuit::Voter;
 
 /// All accounts.
 pub(super) struct Accounts {
@@ -121,7 +125,7 @@ impl Accounts {
 
     /// Rejects a prompt with a private host, unless that is allowed or one of DashScope's.
     pub(super) fn check_hosts(&self, prompt: &Prompt, allowed: &[String]) -> Result<(), Error> {
-        media_hosts::check(prompt, allowed, |host, port| {
+        hosts::check(prompt, allowed, |host, port| {
             let members = self.members();
             let mut addresses = members.iter().map(|m| m.account.dashscope.address());
             addresses.any(|(own, own_port)| own == host && own_port == port)

@@ -19,8 +19,7 @@ use crate::chat::media::Source;
 use crate::chat::message::{Body, LongAudio, Part};
 use crate::chat::warning::{Code, Warning};
 use crate::error::{Error, Reason, Violation};
-
-use super::routes::Routes;
+use crate::relay::routes::Routes;
 
 /// The padding that encoders add at both ends. Within it a recording does not exceed the limit.
 const TOLERANCE: Duration = Duration::from_millis(250);
@@ -34,7 +33,7 @@ const MEASURED_BYTES: usize = 128 * 1024;
 
 /// Compares audio with the limits of models.
 #[derive(Debug, Default)]
-pub(super) struct AudioLimits {
+pub(in crate::relay) struct AudioLimits {
     /// The durations of uploads, by URL, the newest last.
     uploads: Mutex<VecDeque<(String, Duration)>>,
 }
@@ -42,7 +41,7 @@ pub(super) struct AudioLimits {
 impl AudioLimits {
     /// Compares each audio part with the limit of the model. Returns a warning for each that is too
     /// long, or the error that rejects the call. Free without audio.
-    pub(super) fn check(
+    pub(in crate::relay) fn check(
         &self,
         routes: &Routes,
         prompt: &Prompt,
@@ -96,7 +95,7 @@ impl AudioLimits {
     }
 
     /// Records the duration of an upload, if it is audio.
-    pub(super) fn stored(&self, uri: &str, ends: &Ends) {
+    pub(in crate::relay) fn stored(&self, uri: &str, ends: &Ends) {
         let Some(length) = ends.duration() else {
             return;
         };
@@ -170,7 +169,7 @@ fn data(uri: &str) -> Option<Vec<u8>> {
 
 /// The beginning and the end of an upload, kept while its chunks pass.
 #[derive(Debug, Default)]
-pub(super) struct Ends {
+pub(in crate::relay) struct Ends {
     head: Vec<u8>,
     tail: VecDeque<Bytes>,
     tail_bytes: usize,
@@ -179,7 +178,7 @@ pub(super) struct Ends {
 
 impl Ends {
     /// Adds the next chunk. The end is shared with the chunks, not copied.
-    pub(super) fn push(&mut self, chunk: &Bytes) {
+    pub(in crate::relay) fn push(&mut self, chunk: &Bytes) {
         let missing = MEASURED_BYTES.saturating_sub(self.head.len());
         let begin = chunk.get(..missing.min(chunk.len()));
         self.head.extend_from_slice(begin.unwrap_or_default());

@@ -5,6 +5,9 @@
 //! no reader is left, the task is dropped, and with it the connection to DashScope. A complete
 //! answer is kept for a while; an error is not, so that the call can be retried.
 
+mod replay_cache;
+pub(super) mod replay_log;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -20,9 +23,9 @@ use crate::error::{Error, Reason, Violation};
 use crate::memory::{Kind, MemoryLedger};
 
 use super::attempt::Attempts;
-use super::replay_cache::{ReplayCache, Scarce};
-use super::replay_log::{Interest, ReplayLog, ReplayReader};
 use super::reply::Reply;
+use replay_cache::{ReplayCache, Scarce};
+use replay_log::{Interest, ReplayLog, ReplayReader};
 
 /// How long, and how many, idempotent calls are kept.
 #[derive(Clone, Copy, Debug)]

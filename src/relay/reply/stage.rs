@@ -9,23 +9,22 @@ use tokio::time::Instant;
 use crate::chat::usage::Usage;
 use crate::dashscope::Exchange;
 use crate::error::Error;
-
-use super::attempt::Opened;
-use super::replay_log::ReplayReader;
+use crate::relay::attempt::Opened;
+use crate::relay::idempotency::replay_log::ReplayReader;
 
 /// The times of one call.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub(in crate::relay) struct Times {
     /// When it arrived.
-    pub(super) arrived: Instant,
+    pub(in crate::relay) arrived: Instant,
     /// The deadline.
-    pub(super) deadline: Instant,
+    pub(in crate::relay) deadline: Instant,
     /// How long DashScope may pause during a stream.
-    pub(super) idle_timeout: Duration,
+    pub(in crate::relay) idle_timeout: Duration,
 }
 
 /// The stage of a call.
-pub(super) enum Stage {
+pub(in crate::relay) enum Stage {
     Opening(Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>),
     Open(Box<Exchange>),
     Joined(ReplayReader),
@@ -35,7 +34,7 @@ pub(super) enum Stage {
 
 impl Stage {
     /// The name in the list of calls in flight.
-    pub(super) fn name(&self) -> &'static str {
+    pub(in crate::relay) fn name(&self) -> &'static str {
         match self {
             Self::Opening(_) => "asking",
             Self::Open(_) => "answering",
@@ -45,7 +44,7 @@ impl Stage {
     }
 
     /// The usage reported so far.
-    pub(super) fn usage_so_far(&self) -> Option<Arc<Usage>> {
+    pub(in crate::relay) fn usage_so_far(&self) -> Option<Arc<Usage>> {
         match self {
             Self::Open(exchange) => exchange.usage_so_far().map(Arc::new),
             Self::Joined(reader) => reader.usage_so_far(),

@@ -1,5 +1,7 @@
 //! Uploads: admission, streaming, and reports.
 
+pub(super) mod progress;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,15 +15,15 @@ use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent};
 use crate::telemetry::report::Report;
 
-use super::account_state::Choice;
+use super::accounts::account::Choice;
 use super::accounts::{Accounts, Lease, Subject};
 use super::admission::{CallPermits, Held};
-use super::audio_limit::Ends;
 use super::call_recorder::CallRecorder;
 use super::in_flight::{shutting_down, until_shutdown};
+use super::media::audio_limit::Ends;
 use super::retry::whose_key;
-use super::upload_progress::{CountedChunks, UploadInFlight};
 use super::{Relay, in_time};
+use progress::{CountedChunks, UploadInFlight};
 
 impl Relay {
     /// Streams a file to temporary storage, within the remaining time. The report identifies the

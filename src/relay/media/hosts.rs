@@ -13,9 +13,9 @@ use url::{Host, Url};
 use crate::chat::call::Prompt;
 use crate::chat::media::Source;
 use crate::error::Error;
+use crate::relay::routes::matches;
 
 use super::error_location::place;
-use super::routes::matches;
 use super::texts::all_texts;
 
 /// Suffixes of names that public DNS does not resolve, or that resolve to an address in the name.
@@ -44,7 +44,7 @@ const DESCRIPTION: &str = "names a private or local host, or a user: DashScope m
 
 /// Rejects a prompt with a private host, unless it is allowed by configuration or is DashScope's
 /// own.
-pub(super) fn check(
+pub(in crate::relay) fn check(
     prompt: &Prompt,
     allowed: &[String],
     is_upstream: impl Fn(&str, u16) -> bool,

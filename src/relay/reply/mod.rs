@@ -1,6 +1,9 @@
 //! The answer to one call, as a stream with deadlines. Dropping it closes the connection to
 //! DashScope, settles the usage, and writes the report: each exactly once, at every stage.
 
+pub(super) mod call_state;
+pub(super) mod stage;
+
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,12 +22,12 @@ use crate::memory::{CALL, CallMemory};
 use super::admission::CallPermits;
 use super::attempt::{self, AttemptContext, Attempts};
 use super::call_recorder::{CallRecorder, report};
-use super::call_state::{CallState, lock};
-use super::live_list::LiveEntry;
-use super::replay_log::{ReplayReader, UsageSoFar};
+use super::idempotency::replay_log::{ReplayReader, UsageSoFar};
+use super::in_flight::LiveEntry;
 use super::retry::silent;
-use super::stage::{Stage, Times};
 use super::upstream_span::UpstreamSpan;
+use call_state::{CallState, lock};
+use stage::{Stage, Times};
 
 /// The answer to one call. A stream of events with the contract of [`crate::chat::event`].
 pub struct Reply {

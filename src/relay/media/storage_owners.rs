@@ -26,7 +26,7 @@ const REMEMBERED_UPLOADS: usize = 16 * 1024;
 
 /// The recent uploads.
 #[derive(Default)]
-pub(super) struct Owners {
+pub(in crate::relay) struct Owners {
     table: Mutex<Table>,
 }
 
@@ -58,7 +58,12 @@ enum Refusal {
 
 impl Owners {
     /// Records an upload.
-    pub(super) fn stored(&self, stored: &Uploaded, account: Option<&str>, caller: Caller) {
+    pub(in crate::relay) fn stored(
+        &self,
+        stored: &Uploaded,
+        account: Option<&str>,
+        caller: Caller,
+    ) {
         let Some(key) = key(&stored.uri).map(Arc::<str>::from) else {
             return;
         };
@@ -80,7 +85,7 @@ impl Owners {
     }
 
     /// The account that stored a file, if known.
-    pub(super) fn account(&self, uri: &str) -> Option<Arc<str>> {
+    pub(in crate::relay) fn account(&self, uri: &str) -> Option<Arc<str>> {
         let table = self.lock();
         if table.uploads.is_empty() {
             return None;
@@ -90,7 +95,12 @@ impl Owners {
 
     /// Rejects a prompt that uses another caller's upload, an expired one, or, if `strict`, an
     /// unknown one.
-    pub(super) fn check(&self, prompt: &Prompt, caller: Caller, strict: bool) -> Result<(), Error> {
+    pub(in crate::relay) fn check(
+        &self,
+        prompt: &Prompt,
+        caller: Caller,
+        strict: bool,
+    ) -> Result<(), Error> {
         if !strict && self.lock().uploads.is_empty() {
             return Ok(());
         }

@@ -15,9 +15,9 @@ use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::error::{Error, Reason};
 use crate::memory::{Claim, Share};
+use crate::relay::attempt::Attempts;
 use crate::turns::give_way;
 
-use super::attempt::Attempts;
 use super::replay_cache::HeldBytes;
 
 /// The maximum bytes of an answer that is kept whole. A longer one still reaches its first reader,
@@ -34,10 +34,10 @@ const BURST_BYTES: usize = 64 * 1024;
 const LOG_BYTES: usize = 1024;
 
 /// Held by every reader of a running call. When the last one is dropped, the call ends.
-pub(super) type Interest = Arc<dyn Send + Sync>;
+pub(in crate::relay) type Interest = Arc<dyn Send + Sync>;
 
 /// The answer of a call so far.
-pub(super) struct ReplayLog {
+pub(in crate::relay) struct ReplayLog {
     written: Mutex<Written>,
     length: watch::Sender<usize>,
     attempts: Attempts,
@@ -67,7 +67,7 @@ impl Drop for Written {
 
 impl ReplayLog {
     /// An empty log, whose events are charged to this share and counted for its caller.
-    pub(super) fn new(memory: Share, held: HeldBytes) -> Self {
+    pub(in crate::relay) fn new(memory: Share, held: HeldBytes) -> Self {
         let written = Written {
             events: VecDeque::new(),
             cut: 0,
@@ -87,12 +87,12 @@ impl ReplayLog {
     }
 
     /// The number of requests sent to DashScope.
-    pub(super) fn attempts(&self) -> &Attempts {
+    pub(in crate::relay) fn attempts(&self) -> &Attempts {
         &self.attempts
     }
 
     /// Sets the source of the usage so far of the call that writes this log.
-    pub(super) fn counted_by(&self, usage: UsageSoFar) {
+    pub(in crate::relay) fn counted_by(&self, usage: UsageSoFar) {
         // There is one writer, which sets this before it writes.
         let _ = self.usage.set(usage);
     }
@@ -110,12 +110,12 @@ impl ReplayLog {
     }
 
     /// The bytes charged for it.
-    pub(super) fn charged(&self) -> usize {
+    pub(in crate::relay) fn charged(&self) -> usize {
         self.lock().memory.bytes()
     }
 
     /// Whether it is too long to be read from its start.
-    pub(super) fn is_cut(&self) -> bool {
+    pub(in crate::relay) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Acquire)
     }
 
@@ -125,7 +125,7 @@ impl ReplayLog {
 
     /// Adds an event. An answer that has grown too long, or for which there is no memory even after
     /// `make_room`, is passed on instead of kept: then this waits until the reader has caught up.
-    pub(super) async fn write(&self, event: Event, make_room: impl Fn(usize)) {
+    pub(in crate::relay) async fn write(&self, event: Event, make_room: impl Fn(usize)) {
         let weight = event.weight();
         if !self.is_cut() && !self.fits(weight) {
             make_room(weight);
@@ -169,7 +169,7 @@ impl ReplayLog {
     }
 
     /// Ends the call.
-    pub(super) fn end(&self, end: Result<(), Error>) {
+    pub(in crate::relay) fn end(&self, end: Result<(), Error>) {
         self.lock().end = Some(end);
         self.length.send_modify(|_| ());
     }
@@ -179,10 +179,10 @@ impl ReplayLog {
 const CATCH_UP: Duration = Duration::from_millis(5);
 
 /// Returns the usage reported so far of a running call.
-pub(super) type UsageSoFar = Box<dyn Fn() -> Option<Arc<Usage>> + Send + Sync>;
+pub(in crate::relay) type UsageSoFar = Box<dyn Fn() -> Option<Arc<Usage>> + Send + Sync>;
 
 /// Reads a log from its start.
-pub(super) struct ReplayReader {
+pub(in crate::relay) struct ReplayReader {
     log: Arc<ReplayLog>,
     next: usize,
     changes: WatchStream<usize>,
@@ -194,7 +194,11 @@ pub(super) struct ReplayReader {
 
 impl ReplayReader {
     /// A reader of this log. It is a twin if another call came first.
-    pub(super) fn new(log: Arc<ReplayLog>, interest: Option<Interest>, twin: bool) -> Self {
+    pub(in crate::relay) fn new(
+        log: Arc<ReplayLog>,
+        interest: Option<Interest>,
+        twin: bool,
+    ) -> Self {
         let changes = WatchStream::from_changes(log.length.subscribe());
         Self {
             log,
@@ -207,17 +211,17 @@ impl ReplayReader {
     }
 
     /// The number of requests sent to DashScope.
-    pub(super) fn attempts(&self) -> Attempts {
+    pub(in crate::relay) fn attempts(&self) -> Attempts {
         Arc::clone(&self.log.attempts)
     }
 
     /// The usage reported so far.
-    pub(super) fn usage_so_far(&self) -> Option<Arc<Usage>> {
+    pub(in crate::relay) fn usage_so_far(&self) -> Option<Arc<Usage>> {
         self.log.usage_so_far()
     }
 
     /// Whether another call with the same request id came first.
-    pub(super) fn is_twin(&self) -> bool {
+    pub(in crate::relay) fn is_twin(&self) -> bool {
         self.twin
     }
 

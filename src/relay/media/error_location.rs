@@ -17,7 +17,7 @@ const IN_STORAGE: &str = "is gone from DashScope's storage, which keeps files fo
                           uploaded for another model or account: upload the file again";
 
 /// The error with the fields of the request.
-pub(super) fn explained(error: Error, prompt: &Prompt, stored: &Stored) -> Error {
+pub(in crate::relay) fn explained(error: Error, prompt: &Prompt, stored: &Stored) -> Error {
     let of_medium = matches!(
         error.reason(),
         Reason::MediaUnreachable | Reason::MediaExpired
@@ -140,7 +140,7 @@ fn has_scheme(uri: &str, scheme: &str) -> bool {
 }
 
 /// The path of a media item within a part.
-pub(super) fn place(body: &Body, medium: usize) -> String {
+pub(in crate::relay) fn place(body: &Body, medium: usize) -> String {
     let place = match body {
         Body::Audio(_) => "audio.uri",
         Body::Image(_) => "image.uri",
