@@ -31,7 +31,7 @@ where
 }
 
 /// The error of a status without details.
-fn bare_fault(headers: &HeaderMap, limit: usize) -> Option<Error> {
+pub(super) fn bare_fault(headers: &HeaderMap, limit: usize) -> Option<Error> {
     // The headers of a successful response have none.
     if !headers.contains_key(metadata_keys::GRPC_STATUS)
         || headers.contains_key(metadata_keys::GRPC_STATUS_DETAILS)

@@ -25,6 +25,7 @@ pub mod media;
 pub mod method;
 pub mod orca;
 pub mod pb;
+mod reflection;
 pub mod registry;
 pub mod request;
 pub mod response;

@@ -34,6 +34,7 @@ use super::pb;
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
+use super::reflection::Requests;
 use super::request_body::RequestBody;
 use super::request_limits::{Caller, Elements, Limits};
 use super::service::{Access, Answering, ServiceSet};
@@ -268,7 +269,15 @@ impl Registry {
             &self.memory_of(Kind::Open),
             caller(context, None),
         );
-        explained(service.call(request.map(Body::new)), REFLECTION_BYTES)
+        let (head, body) = request.into_parts();
+        let (requests, body) = Requests::of(body, REFLECTION_BYTES);
+        let answering = service.call(Request::from_parts(head, body));
+        let answering = explained(answering, REFLECTION_BYTES);
+        let request_id = Arc::clone(&context.request_id);
+        Box::pin(async move {
+            let response = answering.await?;
+            Ok(response.map(|body| requests.explain(body, request_id)))
+        })
     }
 
     /// The memory of a call without a caller: nothing is charged while its request is small and

@@ -1,0 +1,205 @@
+//! Errors of reflection. The library's statuses have no details, and a request that cannot be read
+//! ends its response as if it were complete; here they become errors of the gateway.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use crate::error::{Error, Reason};
+
+use super::explained::bare_fault;
+use super::{metadata_keys, status};
+
+/// What is known of the requests of one call.
+#[derive(Default)]
+struct Seen {
+    /// Whether all of them were read.
+    ended: bool,
+    /// The length of one above the limit.
+    oversized: Option<usize>,
+    /// Why no more can be received.
+    failed: Option<Status>,
+}
+
+/// The requests of one call, as seen by its response.
+#[derive(Clone)]
+pub(super) struct Requests {
+    seen: Arc<Mutex<Seen>>,
+    max_bytes: usize,
+}
+
+impl Requests {
+    /// The requests in this body, each of this length at most. Each frame of the body contains at
+    /// most one message, and a prefix is at the start of a frame.
+    pub(super) fn of<B>(body: B, max_bytes: usize) -> (Self, Body)
+    where
+        B: HttpBody<Data = Bytes, Error = Status> + Send + Unpin + 'static,
+    {
+        let seen = Seen {
+            ended: body.is_end_stream(),
+            ..Seen::default()
+        };
+        let requests = Self {
+            seen: Arc::new(Mutex::new(seen)),
+            max_bytes,
+        };
+        let body = RequestBody {
+            body,
+            requests: requests.clone(),
+            left: 0,
+        };
+        (requests, Body::new(body))
+    }
+
+    /// The body of the response to them, whose errors have details.
+    pub(super) fn explain(self, body: Body, request_id: Arc<str>) -> Body {
+        Body::new(ResponseBody {
+            body,
+            requests: self,
+            request_id,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The status instead of the one in these trailers; `None` if that is right.
+    fn status(&self, trailers: &HeaderMap, request_id: &str) -> Option<Status> {
+        if trailers.contains_key(metadata_keys::GRPC_STATUS_DETAILS) {
+            return None;
+        }
+        let found = Status::from_header_map(trailers)?;
+        let error = match found.code() {
+            Code::Ok => {
+                let mut seen = self.lock();
+                if seen.ended {
+                    return None;
+                }
+                if let Some(status) = seen.failed.take() {
+                    return Some(status);
+                }
+                unread(seen.oversized, self.max_bytes)
+            }
+            Code::NotFound => Error::new(
+                Reason::ResourceNotFound,
+                "reflection knows no such symbol or file; list the services",
+            ),
+            Code::InvalidArgument => {
+                Error::field("message_request", "is not set; ask for a service or a file")
+            }
+            _ => bare_fault(trailers, self.max_bytes)?,
+        };
+        let error = error.with_source(found.message());
+        Some(status::status(&error, request_id, false))
+    }
+}
+
+/// The error of a request that the library could not read.
+fn unread(oversized: Option<usize>, limit: usize) -> Error {
+    match oversized {
+        Some(length) => {
+            let message = format!("the message is {length} bytes, the limit is {limit}");
+            Error::new(Reason::MessageTooLarge, message)
+        }
+        None => {
+            let message = "the message is not valid protobuf of its type";
+            Error::new(Reason::MalformedMessage, message)
+        }
+    }
+}
+
+/// The body of the requests.
+struct RequestBody<B> {
+    body: B,
+    requests: Requests,
+    /// The bytes of the current message that have not passed.
+    left: usize,
+}
+
+impl<B> RequestBody<B> {
+    fn note(&mut self, data: &[u8]) {
+        if self.left > 0 {
+            self.left = self.left.saturating_sub(data.len());
+        } else if let [_, a, b, c, d, rest @ ..] = data {
+            let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+            self.left = length.saturating_sub(rest.len());
+            if length > self.requests.max_bytes {
+                self.requests.lock().oversized = Some(length);
+            }
+        }
+    }
+}
+
+impl<B> HttpBody for RequestBody<B>
+where
+    B: HttpBody<Data = Bytes, Error = Status> + Unpin,
+{
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &polled {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.note(data);
+                }
+            }
+            Some(Err(status)) => self.requests.lock().failed = Some(status.clone()),
+            None => self.requests.lock().ended = true,
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // Its end is to be seen.
+        false
+    }
+}
+
+/// The body of the response.
+struct ResponseBody {
+    body: Body,
+    requests: Requests,
+    request_id: Arc<str>,
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let mut polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+            && let Some(status) = self.requests.status(trailers, &self.request_id)
+        {
+            let mut explained = HeaderMap::new();
+            // Its values are ASCII, as those of every status are.
+            let _ = status.add_header(&mut explained);
+            *trailers = explained;
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
