@@ -208,7 +208,7 @@ impl Reply {
         self.needs_no_reason = true;
         self.end_without_reason(false)?;
         if !self.drafts.iter().any(ChoiceDecoder::is_answer) {
-            return Err(unreadable("the body has no answer", self.sent));
+            return Err(unreadable("the body has no answer", Sent::Maybe));
         }
         Ok(())
     }

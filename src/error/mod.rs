@@ -80,6 +80,10 @@ struct Inner {
     retry_after: Option<Duration>,
     violations: Vec<Violation>,
     upstream: Option<Upstream>,
+    /// DashScope's request id of the call, if the error itself has none.
+    call_request_id: String,
+    /// Whether nothing of the answer was received, although it had begun.
+    is_empty: bool,
     attempts: u32,
     model: Option<Arc<str>>,
     usage: Option<Arc<Usage>>,
@@ -96,6 +100,8 @@ impl Error {
             retry_after: None,
             violations: Vec::new(),
             upstream: None,
+            call_request_id: String::new(),
+            is_empty: false,
             attempts: 0,
             model: None,
             usage: None,
@@ -144,15 +150,42 @@ impl Error {
         self
     }
 
+    /// Adds DashScope's request id of the call, for an error that DashScope did not report.
+    pub fn with_upstream_request_id(mut self, request_id: &str) -> Self {
+        request_id.clone_into(&mut self.inner.call_request_id);
+        self
+    }
+
+    /// Marks an answer that had begun, but of which nothing was received.
+    pub fn with_empty_answer(mut self) -> Self {
+        self.inner.is_empty = true;
+        self
+    }
+
+    /// The error for other calls that are refused because of it: with its reason, but with nothing
+    /// of the call that failed.
+    pub fn for_other_calls(mut self) -> Self {
+        if let Some(upstream) = &mut self.inner.upstream {
+            upstream.request_id.clear();
+            upstream.message = Secret::default();
+        }
+        self.inner.call_request_id.clear();
+        self.inner.violations.clear();
+        self.inner.attempts = 0;
+        self.inner.model = None;
+        self.inner.usage = None;
+        self.with_sent(Sent::No)
+    }
+
     /// Sets the number of requests sent to DashScope.
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.inner.attempts = attempts;
         self
     }
 
-    /// Adds the model that was called.
-    pub fn with_model(mut self, model: Arc<str>) -> Self {
-        self.inner.model = Some(model);
+    /// Sets the model that was called, if one was.
+    pub fn with_model(mut self, model: impl Into<Option<Arc<str>>>) -> Self {
+        self.inner.model = model.into();
         self
     }
 
@@ -208,6 +241,19 @@ impl Error {
     /// The error reported by DashScope, if there is one.
     pub fn upstream(&self) -> Option<&Upstream> {
         self.inner.upstream.as_ref()
+    }
+
+    /// DashScope's request id: of the error, or of the call. Empty if unknown.
+    pub fn upstream_request_id(&self) -> &str {
+        match self.upstream() {
+            Some(upstream) if !upstream.request_id.is_empty() => &upstream.request_id,
+            Some(_) | None => &self.inner.call_request_id,
+        }
+    }
+
+    /// Whether something of the answer was received.
+    pub fn output_started(&self) -> bool {
+        self.inner.sent == Sent::Begun && !self.inner.is_empty
     }
 
     /// The number of requests sent to DashScope.

@@ -3,7 +3,7 @@
 use prost::Message;
 use prost_types::Any;
 
-use crate::error::{Error, Sent};
+use crate::error::Error;
 
 use super::pb;
 use super::usage::usage;
@@ -34,15 +34,15 @@ fn call_failure(error: &Error) -> pb::CallFailure {
     let model = error.model().filter(|model| model.len() <= MAX_MODEL);
     let mut failure = pb::CallFailure {
         reason: reason.unwrap_or_default().into(),
-        output_started: error.sent() == Sent::Begun,
+        output_started: error.output_started(),
         attempts: i32::try_from(error.attempts()).unwrap_or(i32::MAX),
         usage: error.usage().map(|used| usage(used)),
         model: model.unwrap_or_default().to_owned(),
+        upstream_request_id: error.upstream_request_id().to_owned(),
         ..pb::CallFailure::default()
     };
     if let Some(upstream) = error.upstream() {
         failure.upstream_code.clone_from(&upstream.code);
-        failure.upstream_request_id.clone_from(&upstream.request_id);
         let http_status = Some(i32::from(upstream.http_status));
         failure.upstream_http_status = http_status.filter(|status| *status > 0);
     }

@@ -82,9 +82,10 @@ pub fn status(error: &Error, request_id: &str, show_upstream: bool) -> Status {
         .as_mut()
         .insert(metadata_keys::GRPC_RETRY_PUSHBACK, pushback);
     insert(&mut metadata, metadata_keys::X_REQUEST_ID, request_id);
-    if let Some(upstream) = error.upstream() {
+    let upstream_request_id = error.upstream_request_id();
+    if !upstream_request_id.is_empty() {
         let name = metadata_keys::X_DASHSCOPE_REQUEST_ID;
-        insert(&mut metadata, name, &upstream.request_id);
+        insert(&mut metadata, name, upstream_request_id);
     }
     let code = code(error.kind());
     let details = Status::with_error_details(code, message.as_str(), details);
@@ -157,6 +158,11 @@ fn message(error: &Error, show_upstream: bool) -> String {
 fn details(error: &Error, request_id: &str, pushback: Option<Duration>) -> ErrorDetails {
     let mut metadata = HashMap::new();
     metadata.insert("attempts".to_owned(), error.attempts().to_string());
+    let upstream_request_id = error.upstream_request_id();
+    if !upstream_request_id.is_empty() {
+        let key = "upstream_request_id".to_owned();
+        metadata.insert(key, upstream_request_id.to_owned());
+    }
     if let Some(upstream) = error.upstream() {
         let status = upstream.http_status;
         let http_status = if status == 0 {
@@ -167,7 +173,6 @@ fn details(error: &Error, request_id: &str, pushback: Option<Duration>) -> Error
         for (key, value) in [
             ("upstream_code", upstream.code.clone()),
             ("upstream_http_status", http_status),
-            ("upstream_request_id", upstream.request_id.clone()),
         ] {
             if !value.is_empty() {
                 metadata.insert(key.to_owned(), value);

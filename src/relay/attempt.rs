@@ -98,14 +98,16 @@ pub(super) async fn open(
     (attempts, memory): (Attempts, CallMemory),
 ) -> Result<Opened, Error> {
     asker.budget.earn(call.caller);
-    let mut candidates = asker
-        .routes
-        .candidates(&call.prompt.model)
-        .into_iter()
-        .peekable();
+    let models = asker.routes.candidates(&call.prompt.model);
+    let mut candidates = models.into_iter().peekable();
+    let mut called = None;
     while let Some(model) = candidates.next() {
+        let before = attempts.load(Ordering::Relaxed);
         let warnings = asker.audio.check(&asker.routes, &call.prompt, &model)?;
-        match ask(&asker, &call, &model, deadline, (&attempts, &memory)).await {
+        let asked = ask(&asker, &call, &model, deadline, (&attempts, &memory)).await;
+        let is_called = attempts.load(Ordering::Relaxed) > before;
+        called = is_called.then_some(model).or(called);
+        match asked {
             Ok(mut opened) => {
                 opened.warn(warnings);
                 return Ok(opened);
@@ -113,7 +115,7 @@ pub(super) async fn open(
             Err(error) if candidates.peek().is_some() && routes::falls_back(&error) => {
                 asker.telemetry.metrics.fell_back(error.reason());
             }
-            outcome => return outcome.map_err(|error| error.with_model(model)),
+            outcome => return outcome.map_err(|error| error.with_model(called)),
         }
     }
     Err(Error::new(

@@ -8,6 +8,7 @@ use dashgate::grpc::pb;
 use serde_json::{Value, json};
 use tokio_stream::StreamExt;
 use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::metrics::*;
@@ -40,6 +41,106 @@ fn assert_used(status: &Status, case: &str) {
     assert!(call.output_started, "{case}");
     assert_eq!(call.attempts, 1, "{case}");
     assert_eq!(call.model, "qwen-audio-turbo", "{case}");
+    assert_request_id(status, "up-1", case);
+}
+
+/// Checks DashScope's request id in all places of an error; empty for none.
+#[track_caller]
+fn assert_request_id(status: &Status, expected: &str, case: &str) {
+    let call = call_failure(status);
+    assert_eq!(call.upstream_request_id, expected, "{case}");
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap().metadata.clone();
+    let expected = Some(expected).filter(|expected| !expected.is_empty());
+    let in_info = info.get("upstream_request_id").map(String::as_str);
+    assert_eq!(in_info, expected, "{case}");
+    let trailer = status.metadata().get("x-dashscope-request-id");
+    let trailer = trailer.map(|id| id.to_str().unwrap());
+    assert_eq!(trailer, expected, "{case}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_begun_answer_without_content_is_not_output() {
+    let empty = |choices: Value| {
+        let body = json!({"output": {"choices": choices}, "request_id": "up-1"});
+        piece(format!(
+            "id:1\nevent:result\n:HTTP_STATUS/200\ndata:{body}\n\n"
+        ))
+    };
+    let says = |content: Value| {
+        let message = json!({"role": "assistant", "content": content});
+        empty(json!([{"message": message, "finish_reason": "null"}]))
+    };
+    for (first, expected) in [
+        (empty(json!([])), false),
+        (says(json!([])), false),
+        (says(json!([{"text": ""}])), false),
+        (says(json!([{"text": "a"}])), true),
+    ] {
+        let upstream = Upstream::always(vec![sse(), first.clone(), Step::Reset]).await;
+        let mut settings = settings(&upstream);
+        settings.upstream.stream_only_models = vec!["*".to_owned()];
+        let gateway = gateway_with(settings).await;
+        let mut client = gateway.conversation();
+        let events = client.converse_stream(ask_stream(question())).await;
+        let events: Vec<_> = events.unwrap().into_inner().collect().await;
+        let streamed = events.last().unwrap().as_ref().unwrap_err().clone();
+        let whole = client.converse(ask_whole(question())).await.unwrap_err();
+        for status in [streamed, whole] {
+            assert_fault(&status, Code::Internal, "STREAM_TRUNCATED");
+            let call = call_failure(&status);
+            assert_eq!(call.output_started, expected, "{first:?}");
+            assert_request_id(&status, "up-1", "empty");
+        }
+    }
+    let body = json!({"output": {"choices": []}, "request_id": "up-1"}).to_string();
+    let upstream = Upstream::always(json(200, &body)).await;
+    let gateway = gateway(&upstream).await;
+    let mut client = gateway.conversation();
+    let status = client.converse(ask_whole(question())).await.unwrap_err();
+    assert!(!call_failure(&status).output_started);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_refused_because_of_another_has_nothing_of_that_one() {
+    let body = json!({"code": "Throttling.RateQuota", "message": "canary", "request_id": "up-1",
+        "usage": {"input_tokens": 5}})
+    .to_string();
+    let head = "retry-after: 30\r\ncontent-type: application/json\r\n";
+    let upstream = Upstream::always(http(429, head, body.as_bytes())).await;
+    let mut settings = settings(&upstream);
+    settings.upstream.show_messages = true;
+    let gateway = gateway_with(settings).await;
+    let mut client = gateway.conversation();
+    let mut last = 1;
+    for case in ["sent", "refused", "refused again"] {
+        let status = client.converse(ask_whole(question())).await.unwrap_err();
+        assert_fault(&status, Code::ResourceExhausted, "UPSTREAM_RATE");
+        let call = call_failure(&status);
+        assert_eq!(call.upstream_code, "Throttling.RateQuota");
+        assert_eq!(call.upstream_http_status, Some(429));
+        if case == "sent" {
+            last = upstream.seen().len();
+            assert_eq!(call.model, "qwen-audio-turbo");
+            assert_request_id(&status, "up-1", case);
+            continue;
+        }
+        assert_eq!(upstream.seen().len(), last);
+        assert_eq!((call.attempts, call.model.as_str()), (0, ""));
+        assert!(call.usage.is_none() && !status.message().contains("canary"));
+        assert_request_id(&status, "", case);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_without_a_request_id_has_no_header_for_it() {
+    let head = "content-type: text/html\r\n";
+    let upstream = Upstream::always(http(502, head, b"<html>")).await;
+    let gateway = gateway(&upstream).await;
+    let mut client = gateway.conversation();
+    let status = client.converse(ask_whole(question())).await.unwrap_err();
+    assert_eq!(call_failure(&status).upstream_http_status, Some(502));
+    assert_request_id(&status, "", "502");
 }
 
 fn stream_of(name: &str) -> Request<pb::ConverseStreamRequest> {

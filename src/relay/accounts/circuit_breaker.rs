@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::{Error, Kind, Reason, Scope, Sent};
+use crate::error::{Error, Kind, Reason, Scope};
 
 /// How long an account is paused after a refused key or an unpaid bill. Someone has to fix it
 /// first, and one request per minute detects that soon enough.
@@ -154,9 +154,9 @@ impl CircuitBreaker {
         }
     }
 
-    /// Pauses requests. Calls in the meantime fail with the same error, marked as not executed.
+    /// Pauses requests. Calls in the meantime fail with the reason of this error.
     pub(super) fn leave(&mut self, now: Instant, pause: Duration, error: &Error) {
-        self.out = Some((now + pause, error.clone().with_sent(Sent::No)));
+        self.out = Some((now + pause, error.clone().for_other_calls()));
     }
 
     /// Whether there is no state.
@@ -175,7 +175,7 @@ pub(super) fn circuit_open(wait: Duration) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Upstream;
+    use crate::error::{Sent, Upstream};
 
     const POLICY: CircuitBreakerPolicy = CircuitBreakerPolicy {
         failures: 3,

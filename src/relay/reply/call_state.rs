@@ -172,8 +172,15 @@ impl CallState {
     /// Adds the call's data to its error.
     fn described(&self, error: Error) -> Error {
         let attempts = self.attempts.load(Ordering::Relaxed);
-        let error = error.with_attempts(attempts).with_usage(self.usage.clone());
-        match &self.ledger.report.answered_by {
+        let report = &self.ledger.report;
+        let mut error = error.with_attempts(attempts).with_usage(self.usage.clone());
+        if !report.upstream_request_id.is_empty() {
+            error = error.with_upstream_request_id(&report.upstream_request_id);
+        }
+        if report.first_event.is_some() && report.chunks == 0 {
+            error = error.with_empty_answer();
+        }
+        match &report.answered_by {
             answered_by if answered_by.is_empty() => error,
             answered_by => error.with_model(Arc::clone(answered_by)),
         }
