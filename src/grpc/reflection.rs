@@ -150,11 +150,11 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &polled {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    self.note(data);
-                }
-            }
+            Some(Ok(frame)) => match frame.data_ref() {
+                Some(data) => self.note(data),
+                // Trailers are the last.
+                None => self.requests.lock().ended = true,
+            },
             Some(Err(status)) => self.requests.lock().failed = Some(status.clone()),
             None => self.requests.lock().ended = true,
         }

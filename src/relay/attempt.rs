@@ -20,8 +20,7 @@ use super::accounts::account::Choice;
 use super::accounts::{Accounts, Lease, Subject};
 use super::media::audio_limit::AudioLimits;
 use super::media::error_location;
-use super::retry::{self, Verdict};
-use super::retry::{is_of_account, silent, whose_key};
+use super::retry::{self, Verdict, is_of_account, silent, whose_key};
 use super::routes::{self, Routes};
 
 /// The number of requests sent to DashScope, shared with the call's report.
@@ -98,15 +97,16 @@ pub(super) async fn open(
     (attempts, memory): (Attempts, CallMemory),
 ) -> Result<Opened, Error> {
     asker.budget.earn(call.caller);
-    let models = asker.routes.candidates(&call.prompt.model);
-    let mut candidates = models.into_iter().peekable();
+    let candidates = asker.routes.candidates(&call.prompt.model);
+    let mut candidates = candidates.into_iter().peekable();
     let mut called = None;
     while let Some(model) = candidates.next() {
-        let before = attempts.load(Ordering::Relaxed);
         let warnings = asker.audio.check(&asker.routes, &call.prompt, &model)?;
+        let before = attempts.load(Ordering::Relaxed);
         let asked = ask(&asker, &call, &model, deadline, (&attempts, &memory)).await;
-        let is_called = attempts.load(Ordering::Relaxed) > before;
-        called = is_called.then_some(model).or(called);
+        if attempts.load(Ordering::Relaxed) > before {
+            called = Some(model);
+        }
         match asked {
             Ok(mut opened) => {
                 opened.warn(warnings);
@@ -118,10 +118,8 @@ pub(super) async fn open(
             outcome => return outcome.map_err(|error| error.with_model(called)),
         }
     }
-    Err(Error::new(
-        Reason::GatewayBug,
-        "the gateway knows no model for this call",
-    ))
+    let message = "the gateway knows no model for this call";
+    Err(Error::new(Reason::GatewayBug, message))
 }
 
 /// Calls one model, with retries as its errors allow.

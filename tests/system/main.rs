@@ -54,6 +54,7 @@ mod overload;
 mod protocols;
 mod proxies;
 mod proxy_refusals;
+mod reflection_errors;
 mod reload;
 mod requests;
 mod response_forms;
