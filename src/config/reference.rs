@@ -17,7 +17,8 @@ const PREFACE: &str = r#"# Settings
 Settings come from a TOML file (`--config FILE` or `DASHGATE_CONFIG`), environment variables and
 flags. Flags override variables, variables override the file. `--set KEY=VALUE` sets any setting
 except secrets. An empty value means not set. `dashgate config check` reports all invalid settings
-at once; certificates and the keys of callers are read by `serve`. `dashgate config show` prints the effective configuration and the source of each value.
+at once; certificates and the keys of callers are read by `serve`. `dashgate config show` prints the
+effective configuration and the source of each value.
 
 Durations are written `250ms`, `30s`, `10m`, `24h`; sizes `512KiB`, `16MiB`, `1GiB` or a number of
 bytes. In variables, a list is `a,b`, a table `a=b,c=d`, and a table of lists `a=b|c,d=e`. In the

@@ -40,10 +40,10 @@ const FORBIDDEN: &str = "true";
 
 /// A string; a number or a boolean as a string.
 fn text(document: Document) -> Result<String, Document> {
-    match document {
-        Document::Bool(flag) => Ok(flag.to_string()),
-        other => json_fields::text(other).map(|text| text.0.into_owned()),
+    if let Document::Bool(flag) = document {
+        return Ok(flag.to_string());
     }
+    json_fields::text(document).map(|text| text.0.into_owned())
 }
 
 impl std::fmt::Debug for UploadPolicy {

@@ -76,25 +76,23 @@ impl Requests {
             return None;
         }
         let found = Status::from_header_map(trailers)?;
-        let error = match found.code() {
-            Code::Ok => {
-                let mut seen = self.lock();
-                if seen.ended {
-                    return None;
-                }
-                if let Some(status) = seen.failed.take() {
-                    return Some(status);
-                }
-                unread(seen.oversized, self.max_bytes)
+        let code = found.code();
+        let error = if code == Code::Ok {
+            let mut seen = self.lock();
+            if seen.ended {
+                return None;
             }
-            Code::NotFound => Error::new(
-                Reason::ResourceNotFound,
-                "reflection knows no such symbol or file; list the services",
-            ),
-            Code::InvalidArgument => {
-                Error::field("message_request", "is not set; ask for a service or a file")
+            if let Some(status) = seen.failed.take() {
+                return Some(status);
             }
-            _ => bare_fault(trailers, self.max_bytes)?,
+            unread(seen.oversized, self.max_bytes)
+        } else if code == Code::NotFound {
+            let message = "reflection knows no such symbol or file; list the services";
+            Error::new(Reason::ResourceNotFound, message)
+        } else if code == Code::InvalidArgument {
+            Error::field("message_request", "is not set; ask for a service or a file")
+        } else {
+            bare_fault(trailers, self.max_bytes)?
         };
         let error = error.with_source(found.message());
         Some(status::status(&error, request_id, false))

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::media::{PNG, WAV, ask, ask_at, parts, picture, sound};
 use crate::response_forms::form;
-use crate::storage::{Asked, FOLDER, asked, certificate, dashscope, order, refusal};
+use crate::storage::{Asked, FOLDER, dashscope, order, refusal};
 use crate::support::*;
 use crate::uploads::{film, messages, upload};
 

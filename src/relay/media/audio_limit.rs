@@ -127,9 +127,10 @@ fn audio_of(part: &Part) -> Option<(AudioSource<'_>, &'static str)> {
         },
         Body::Other => {
             let audio = part.extra.value("input_audio")?;
-            let data = match audio {
-                Document::Object(audio) => audio.value("data")?,
-                plain => plain,
+            let data = if let Document::Object(audio) = audio {
+                audio.value("data")?
+            } else {
+                audio
             };
             let Document::String(uri) = data else {
                 return None;
