@@ -65,15 +65,14 @@ pub(super) struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Whether it has any content. Errors may come with an empty object or an empty list of
-    /// choices.
+    /// Whether it has any content. Errors may come with an empty object, an empty list of choices,
+    /// or the status of a task.
     pub(super) fn has_content(&self) -> bool {
         self.choices.as_ref().is_some_and(|list| !list.is_empty())
             || self.text.is_some()
             || self.finish_reason.is_some()
             || self.audio.is_some()
             || self.search_info.is_some()
-            || !self.extra.is_empty()
     }
 }
 

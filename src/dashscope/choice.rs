@@ -51,11 +51,11 @@ pub(super) struct ChoiceDecoder {
     reasoning: DeltaDetector,
     pub(super) calls: ToolCalls,
     pub(super) tokens: Tokens,
-    repeats: RepeatFilter,
+    pub(super) repeats: RepeatFilter,
     open: Open,
     /// The unknown keys of the latest part.
     open_extra: Extra,
-    message_extra: Extra,
+    pub(super) message_extra: Extra,
     pub(super) audio: AudioDecoder,
     /// Whether anything was received.
     has_come: bool,
@@ -137,15 +137,10 @@ impl ChoiceDecoder {
             self.deltas
                 .extend(new.map(|call| delta(self.index, Piece::ToolCall(call))));
         }
-        for note in message.annotations.into_iter().flatten() {
-            let note = annotation(note);
-            if self.is_new(&note, reading) {
-                self.deltas.push(delta(self.index, Piece::Annotation(note)));
-            }
-        }
+        self.decode_annotations(message.annotations, reading);
         if let Some(next) = choice.logprobs.map(logprobs) {
             let at = (self.index, &mut self.losses);
-            let new = self.tokens.take(next, *reading.form, at);
+            let new = self.tokens.take(next, *reading.form, self.text.len(), at);
             self.emit_tokens(new.map_err(|cause| reading.text_error(cause))?);
         }
         self.has_come |= !self.deltas.is_empty();
@@ -189,6 +184,10 @@ impl ChoiceDecoder {
             Ok(())
         });
         finished.map_err(|cause| reading.text_error(cause))?;
+        if form == TextForm::Revised && !reading.is_given && self.text.was_replaced() {
+            let message = "a later text replaced an earlier one; see upstream.revised_models";
+            self.warn_of("message", message);
+        }
         let tokens = self.tokens.finish(form);
         self.emit_tokens(tokens);
         let file = self.audio.finish();
@@ -199,12 +198,17 @@ impl ChoiceDecoder {
         Ok(())
     }
 
-    /// Handles keys that arrive after the finish reason and are not content.
-    pub(super) fn decode_late(&mut self, extra: Object, mut message: answer_json::Message<'_>) {
-        self.add_extra(extra);
-        self.decode_message_extra(&mut message);
-        let waiting = self.message_extra.waiting();
-        self.emit_message_extra(waiting);
+    pub(super) fn decode_annotations(
+        &mut self,
+        annotations: Option<Vec<answer_json::Annotation<'_>>>,
+        reading: &Reading<'_>,
+    ) {
+        for note in annotations.into_iter().flatten() {
+            let note = annotation(note);
+            if self.is_new(&note, reading) {
+                self.deltas.push(delta(self.index, Piece::Annotation(note)));
+            }
+        }
     }
 
     /// The unknown keys of the choice, at the end.
@@ -218,13 +222,13 @@ impl ChoiceDecoder {
         self.extra.take(at, &mut self.losses)
     }
 
-    fn add_extra(&mut self, extra: Object) {
+    pub(super) fn add_extra(&mut self, extra: Object) {
         let index = self.index;
         let at = format_args!("output.choices[{index}]");
         self.extra.add(extra, at, &mut self.losses);
     }
 
-    fn emit_message_extra(&mut self, extra: Object) {
+    pub(super) fn emit_message_extra(&mut self, extra: Object) {
         if !extra.is_empty() {
             let piece = Piece::MessageExtra(extra);
             self.deltas.push(delta(self.index, piece));
@@ -237,8 +241,13 @@ impl ChoiceDecoder {
     }
 
     /// Whether text was received. Not maintained once texts are known to be pieces.
-    fn has_text(&self) -> bool {
+    pub(super) fn has_text(&self) -> bool {
         !self.text.is_empty() || !self.reasoning.is_empty() || self.calls.have_arguments()
+    }
+
+    /// Whether a later text differed from an earlier one.
+    pub(super) fn has_text_changed(&self) -> bool {
+        self.text.has_changed()
     }
 
     /// Whether a text was proved cumulative by repetition alone.
@@ -277,7 +286,7 @@ impl ChoiceDecoder {
     }
 
     /// Handles unknown keys of the message, and a role other than the assistant's.
-    fn decode_message_extra(&mut self, message: &mut answer_json::Message<'_>) {
+    pub(super) fn decode_message_extra(&mut self, message: &mut answer_json::Message<'_>) {
         let mut extra = std::mem::take(&mut message.extra);
         let role = message.role.take().filter(|Text(role)| *role != ASSISTANT);
         if let Some(Text(role)) = role.filter(|Text(role)| !role.is_empty()) {

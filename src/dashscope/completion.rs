@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::annotations::owned;
 use super::answer_json;
 use super::choice::ChoiceDecoder;
 use super::delta_detector::{Reading, TextForm, TextFormError};
@@ -22,6 +23,9 @@ const MAX_WARNINGS: usize = 32;
 impl Reply {
     /// Handles the end of the body; `is_whole` is whether HTTP framing proves it complete.
     pub fn finish_body(&mut self, is_whole: bool) -> Result<(), Error> {
+        if is_whole && !self.sentences.is_empty() {
+            self.end_without_reason(true)?;
+        }
         if is_whole {
             self.end_undocumented()?;
         }
@@ -228,9 +232,55 @@ impl ChoiceDecoder {
             TextForm::Cumulative if !reading.is_given && !self.is_surely_cumulative() => {
                 return Err(reading.text_error(TextFormError::Changed));
             }
+            // Nothing but the layout suggested revised texts.
+            TextForm::Revised if !reading.is_given && self.has_text_changed() => {
+                return Err(reading.text_error(TextFormError::Undecided));
+            }
             TextForm::Pieces | TextForm::Cumulative | TextForm::Revised => {}
         }
         Ok(())
+    }
+
+    /// Handles an event after the finish reason: what is not content is kept, the rest is reported.
+    pub(super) fn decode_late(
+        &mut self,
+        choice: answer_json::Choice<'_>,
+        audio: Option<answer_json::Audio<'_>>,
+        reading: &Reading<'_>,
+    ) {
+        self.repeats.next_event();
+        let mut message = choice.message.unwrap_or_default();
+        let has_audio = audio.is_some_and(|audio| {
+            audio.data.is_some() || audio.url.is_some() || !audio.extra.is_empty()
+        });
+        if message.has_content() || choice.logprobs.is_some() || has_audio {
+            self.warn_of("message", "content after the finish reason was ignored");
+        }
+        self.add_late_reason(owned(choice.finish_reason));
+        self.add_extra(choice.extra);
+        self.decode_message_extra(&mut message);
+        let waiting = self.message_extra.waiting();
+        self.emit_message_extra(waiting);
+        self.decode_annotations(message.annotations, reading);
+    }
+
+    /// Handles another finish reason. The first one applies, unless it was not documented.
+    fn add_late_reason(&mut self, reason: String) {
+        match &mut self.finish_reason {
+            _ if matches!(&*reason, "" | "null") => {}
+            Some(first) if first.is_empty() => *first = reason,
+            Some(first) if *first != reason => {
+                self.warn_of("finish_reason", "another finish reason was ignored");
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// Adds a warning about a key of the choice.
+    pub(super) fn warn_of(&mut self, key: &str, message: &'static str) {
+        let field = format!("output.choices[{}].{key}", self.index);
+        let warning = Warning::new(Code::AnswerPartDropped, field, message);
+        self.warnings.push(warning);
     }
 }
 
@@ -247,9 +297,6 @@ fn end_undocumented(draft: &mut ChoiceDecoder, reading: &mut Reading<'_>) -> Res
     }
     draft.finish(reading)?;
     draft.finish_reason = Some(String::new());
-    let field = format!("output.choices[{}].{}", draft.index, odd.key);
-    let message = "undocumented finish reason, kept in extra";
-    let warning = Warning::new(Code::AnswerPartDropped, field, message);
-    draft.warnings.push(warning);
+    draft.warn_of(&odd.key, "undocumented finish reason, kept in extra");
     Ok(())
 }

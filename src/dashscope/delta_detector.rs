@@ -122,6 +122,8 @@ pub(super) struct DeltaDetector {
     given: usize,
     steps: usize,
     repeated: usize,
+    /// Whether a revised text did not continue the one before.
+    was_replaced: bool,
 }
 
 impl DeltaDetector {
@@ -150,6 +152,8 @@ impl DeltaDetector {
                 Ok(self.up_to(text.len()))
             }
             TextForm::Revised => {
+                self.was_replaced |= !text.starts_with(&self.latest);
+                self.steps += usize::from(!self.latest.is_empty() && text != self.latest);
                 text.clone_into(&mut self.latest);
                 Ok(NewText::default())
             }
@@ -165,6 +169,21 @@ impl DeltaDetector {
     /// Whether no text was received.
     pub(super) fn is_empty(&self) -> bool {
         self.latest.is_empty()
+    }
+
+    /// The length of the latest text.
+    pub(super) fn len(&self) -> usize {
+        self.latest.len()
+    }
+
+    /// Whether a revised text did not continue the one before.
+    pub(super) fn was_replaced(&self) -> bool {
+        self.was_replaced
+    }
+
+    /// Whether the text changed. Not maintained once texts are known to be pieces.
+    pub(super) fn has_changed(&self) -> bool {
+        self.steps > 0
     }
 
     /// The whole text by interpretation: pieces, then cumulative.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::answer_json::{Body, ErrorObject, Raw};
+use super::answer_json::{Body, ErrorObject, Output, Raw};
 use super::error_codes::{Meaning, Row, by_code, by_status};
 use super::error_fields;
 use super::error_messages::MESSAGES;
@@ -42,14 +42,25 @@ pub(super) struct ErrorReport<'a> {
 impl<'a> ErrorReport<'a> {
     /// The error in a body or event, if it has one.
     pub(super) fn in_body(body: &'a Body<'_>, error: &'a ErrorObject<'_>) -> Option<Self> {
+        // A task that failed has its error in an output without an answer.
+        let is_task = |output: &&Output<'_>| {
+            !output.has_content() && output.extra.value("task_status").is_some()
+        };
+        let failed = body.output.as_ref().filter(is_task);
+        let of_task = |key| match failed.and_then(|output| output.extra.value(key)) {
+            Some(Document::String(text)) => text.as_str(),
+            _ => "",
+        };
         let code = first_said([
             Text::or_empty(&body.code),
             Text::or_empty(&error.code),
             Text::or_empty(&error.kind),
+            of_task("code"),
         ]);
         let message = first_said([
             Text::or_empty(&body.message),
             Text::or_empty(&error.message),
+            of_task("message"),
         ]);
         if code.is_empty() && message.is_empty() {
             return None;

@@ -2,7 +2,7 @@
 
 use super::answer_json::{self, Output};
 use super::choice::{ChoiceDecoder, delta};
-use super::delta_detector::TextForm;
+use super::delta_detector::{TextForm, TextFormError};
 use super::errors::unreadable;
 use super::json_text::Text;
 use super::lenient_end;
@@ -27,15 +27,18 @@ impl Reply {
         &mut self,
         output: &mut Output<'a>,
         streamed: bool,
-    ) -> Option<answer_json::Choice<'a>> {
+    ) -> Result<Option<answer_json::Choice<'a>>, Error> {
         let reason = output.finish_reason.take();
         let odd_reason = lenient_end::take(output);
         self.has_reasons |= reason.is_some() || !odd_reason.is_empty();
         let mut text = output.text.take();
-        if streamed && self.sentences.take(&mut output.extra) {
-            text = None;
-            self.needs_no_reason = true;
-        } else if text.is_some() && !self.has_reasons {
+        // Sentences after the end of the answer are late content, like any other text.
+        if streamed && !self.all_ended() {
+            let ends = !matches!(Text::or_empty(&reason), "" | "null");
+            let taken = self.take_sentences(text, &mut output.extra, ends);
+            text = taken.map_err(|cause| unreadable(cause.what(), self.sent))?;
+        }
+        if text.is_some() && !self.has_reasons {
             // The form of speech recognition: the whole text so far, which may be revised.
             self.needs_no_reason = true;
             if self.form == TextForm::Unknown {
@@ -43,12 +46,50 @@ impl Reply {
             }
         }
         let has_content = text.is_some() || output.audio.is_some() || reason.is_some();
-        (has_content || !odd_reason.is_empty()).then(|| answer_json::Choice {
+        let choice = (has_content || !odd_reason.is_empty()).then(|| answer_json::Choice {
             finish_reason: reason,
             message: text.map(answer_json::Message::from_text),
             extra: odd_reason,
             ..answer_json::Choice::default()
-        })
+        });
+        Ok(choice)
+    }
+
+    /// Takes the sentences of an event. Returns the text that is to be decoded now: that of an
+    /// event without sentences, or of all sentences if the event ends the answer.
+    fn take_sentences<'a>(
+        &mut self,
+        text: Option<Text<'a>>,
+        extra: &mut Object,
+        ends: bool,
+    ) -> Result<Option<Text<'a>>, TextFormError> {
+        let had_sentences = !self.sentences.is_empty();
+        let taken = self.sentences.take(extra)?;
+        if taken.is_none() && !had_sentences {
+            return Ok(text);
+        }
+        self.needs_no_reason = true;
+        if self.drafts.iter().any(ChoiceDecoder::has_text) {
+            return Err(TextFormError::Changed);
+        }
+        let all = self.sentences.text();
+        match (taken, text) {
+            (_, None) => {}
+            (_, Some(Text(text))) if text.is_empty() => {}
+            // A text beside a sentence is usually its copy.
+            (Some(own), Some(Text(text))) if own == text => {}
+            (Some(_), Some(Text(text))) => {
+                let text = Document::String(text.into_owned());
+                extra.0.push(("text".to_owned(), text));
+            }
+            (None, text) if text == all => {}
+            (None, Some(_)) => return Err(TextFormError::Changed),
+        }
+        if !ends {
+            return Ok(None);
+        }
+        extra.0.extend(self.sentences.take_key().0);
+        Ok(all)
     }
 
     /// Keeps an invalid index in the unknown keys, if the position identifies the choice.

@@ -274,7 +274,7 @@ impl Reply {
         let mut choices = output.choices.take().unwrap_or_default();
         let has_choices = !choices.is_empty();
         if !has_choices {
-            choices.extend(self.without_choices(&mut output, streamed));
+            choices.extend(self.without_choices(&mut output, streamed)?);
         }
         self.has_choices |= has_choices;
         if self.has_choices && self.needs_no_reason {
@@ -318,17 +318,8 @@ impl Reply {
             .get(at)
             .is_some_and(|draft| draft.finish_reason.is_some())
         {
-            let message = choice.message.unwrap_or_default();
-            if message.has_content()
-                || choice.logprobs.is_some()
-                || audio.is_some_and(|audio| audio.data.is_some() || audio.url.is_some())
-            {
-                let field = format!("output.choices[{index}].message");
-                let text = "content after the finish reason was ignored";
-                self.add_warning(Warning::new(Code::AnswerPartDropped, field, text));
-            }
-            return self.with_choice(at, streamed, |draft, _| {
-                draft.decode_late(choice.extra, message);
+            return self.with_choice(at, streamed, |draft, reading| {
+                draft.decode_late(choice, audio, reading);
                 Ok(())
             });
         }
@@ -1027,6 +1018,9 @@ mod tests {
             r#"{"code":"Arrearage","message":"m"}"#,
             r#"{"code":"Arrearage","message":"m","output":null,"usage":null}"#,
             r#"{"code":"Arrearage","message":"m","output":{}}"#,
+            r#"{"code":"Arrearage","message":"m","output":{"choices":[]}}"#,
+            r#"{"code":"Arrearage","message":"m","output":{"task_status":"FAILED"}}"#,
+            r#"{"output":{"task_status":"FAILED","code":"Arrearage","message":"m"}}"#,
         ] {
             let error = reply(1).push_whole(body.as_bytes()).unwrap_err();
             assert_eq!(error.reason(), Reason::UpstreamBilling, "{body}");

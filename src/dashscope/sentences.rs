@@ -1,68 +1,224 @@
-//! The sentences of a speech recognition stream. Each event has one, with its number, and a later
-//! event may revise it; the answer is the last text of each, in order.
+//! The sentences of a speech recognition stream. Each event has one or a list, in `output` or one
+//! object deeper, and a later event may revise them; the answer is the last text of each, in order.
+//!
+//! A sentence is identified by its `sentence_id`, else by its `begin_time`. Without both, a text
+//! that does not continue the previous one may be its revision or another sentence: an error.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::delta_detector::TextFormError;
+use super::json_fields::whole;
 use super::json_text::Text;
 use super::lenient::sentence;
 use crate::chat::document::{Document, Object, Real};
 
-/// The maximum number of sentences: hours of speech. Further ones replace the last.
+/// The maximum number of sentences: hours of speech.
 const MAX_SENTENCES: usize = 65_536;
 
 /// The key under `output`, in the response and in `extra`.
 const SENTENCE: &str = "sentence";
 
+/// The key of a sentence's text.
+const TEXT: &str = "text";
+
+/// What identifies the sentences of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Identity {
+    /// Integers, in their order.
+    Number,
+    /// Other values, in the order in which they are first received.
+    Name,
+    /// The times at which they begin.
+    Time,
+    /// Nothing.
+    Missing,
+}
+
 /// The latest version of each sentence.
 #[derive(Debug, Default)]
-pub(super) struct Sentences(BTreeMap<i64, Document>);
+pub(super) struct Sentences {
+    latest: BTreeMap<i64, Document>,
+    identity: Option<Identity>,
+    names: BTreeMap<String, i64>,
+    /// The key of the object under `output` that has the sentences.
+    parent: Option<String>,
+}
 
 impl Sentences {
-    /// Removes the sentence of an event from its keys, if it has one with a number.
-    pub(super) fn take(&mut self, extra: &mut Object) -> bool {
-        let Some((_, document)) = extra.0.iter_mut().find(|(key, _)| key == SENTENCE) else {
-            return false;
+    /// Removes the sentences of an event from its keys. Returns their text if there are any.
+    pub(super) fn take(&mut self, extra: &mut Object) -> Result<Option<String>, TextFormError> {
+        let Some((parent, document)) = remove(extra) else {
+            return Ok(None);
         };
-        let Document::Object(object) = document else {
-            return false;
-        };
-        let Some(Document::Number(Real(number))) = object.value("sentence_id") else {
-            return false;
-        };
-        let number = *number as i64;
-        let is_heartbeat = object.value("heartbeat") == Some(&Document::Bool(true));
-        let document = std::mem::replace(document, Document::Null);
-        extra.0.retain(|(_, value)| *value != Document::Null);
-        if !is_heartbeat {
-            if self.0.len() >= MAX_SENTENCES && !self.0.contains_key(&number) {
-                self.0.pop_last();
+        self.parent = self.parent.take().or(parent);
+        let text = text_of(&document);
+        match document {
+            Document::List(items) if items.iter().all(is_identified) => {
+                items.into_iter().try_for_each(|item| self.add(item))?;
             }
-            self.0.insert(number, document);
+            document => self.add(document)?,
         }
-        true
+        Ok(Some(text))
     }
 
     /// Whether there are no sentences.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.latest.is_empty()
     }
 
     /// The text of all sentences; `None` if there are none.
     pub(super) fn text(&self) -> Option<Text<'static>> {
-        let texts = self.0.values().filter_map(sentence);
-        let joined: String = texts.map(|Text(text)| text.into_owned()).collect();
+        let joined: String = self.latest.values().map(text_of).collect();
         (!self.is_empty()).then_some(Text(Cow::Owned(joined)))
     }
 
     /// All sentences as a key of `output`: one unchanged, several as a list.
     pub(super) fn take_key(&mut self) -> Object {
-        let mut all: Vec<Document> = std::mem::take(&mut self.0).into_values().collect();
+        let mut all: Vec<Document> = std::mem::take(&mut self.latest).into_values().collect();
         let value = match all.len() {
             0 => return Object::default(),
             1 => all.swap_remove(0),
             _ => Document::List(all),
         };
-        Object(vec![(SENTENCE.to_owned(), value)])
+        let sentences = Object(vec![(SENTENCE.to_owned(), value)]);
+        match self.parent.take() {
+            Some(parent) => Object(vec![(parent, Document::Object(sentences))]),
+            None => sentences,
+        }
     }
+
+    fn add(&mut self, document: Document) -> Result<(), TextFormError> {
+        let is_heartbeat = value(&document, "heartbeat") == Some(&Document::Bool(true));
+        if is_heartbeat && text_of(&document).is_empty() {
+            return Ok(());
+        }
+        let (identity, key) = self.identify(&document);
+        if self.identity.is_some_and(|before| before != identity) {
+            return Err(TextFormError::Changed);
+        }
+        self.identity = Some(identity);
+        if let Some(before) = self.latest.get_mut(&key) {
+            return replace(before, document, identity);
+        }
+        if self.latest.len() >= MAX_SENTENCES {
+            return Err(TextFormError::TooLong);
+        }
+        let last = self.latest.last_key_value().filter(|(at, _)| **at < key);
+        if identity == Identity::Time
+            && last.is_some_and(|(_, last)| may_be_revised(last, &document, key))
+        {
+            return Err(TextFormError::Changed);
+        }
+        self.latest.insert(key, document);
+        Ok(())
+    }
+
+    fn identify(&mut self, document: &Document) -> (Identity, i64) {
+        let id = value(document, "sentence_id");
+        if let Some(number) = id.and_then(whole) {
+            return (Identity::Number, number);
+        }
+        let name = match id {
+            Some(Document::String(name)) => Some(name.clone()),
+            Some(Document::Number(Real(number))) => Some(number.to_string()),
+            _ => None,
+        };
+        if let Some(name) = name {
+            let next = i64::try_from(self.names.len()).unwrap_or(i64::MAX);
+            return (Identity::Name, *self.names.entry(name).or_insert(next));
+        }
+        match value(document, "begin_time").and_then(whole) {
+            Some(time) => (Identity::Time, time),
+            None => (Identity::Missing, 0),
+        }
+    }
+}
+
+/// Replaces a sentence with its next version, which may have no text of its own.
+fn replace(
+    before: &mut Document,
+    mut next: Document,
+    identity: Identity,
+) -> Result<(), TextFormError> {
+    const CHANNEL: &str = "channel_id";
+    let (old, new) = (text_of(before), text_of(&next));
+    let is_other_channel = value(before, CHANNEL) != value(&next, CHANNEL);
+    if is_other_channel
+        || identity == Identity::Missing && !new.is_empty() && !new.starts_with(&old)
+    {
+        return Err(TextFormError::Changed);
+    }
+    if new.is_empty() && !old.is_empty() {
+        let Document::Object(object) = &mut next else {
+            return Ok(());
+        };
+        object.0.retain(|(key, _)| key != TEXT);
+        object.0.push((TEXT.to_owned(), Document::String(old)));
+    }
+    *before = next;
+    Ok(())
+}
+
+/// Whether a sentence with another start may be a revision of the last one: they overlap, or
+/// nothing but the text relates them and it continues.
+fn may_be_revised(last: &Document, next: &Document, begins: i64) -> bool {
+    match value(last, "end_time").and_then(whole) {
+        Some(end) => end > begins,
+        None => text_of(next).starts_with(&text_of(last)),
+    }
+}
+
+/// Removes the sentences from the keys of `output`, or of an object there, whose key is returned.
+fn remove(extra: &mut Object) -> Option<(Option<String>, Document)> {
+    if let Some(found) = remove_key(extra) {
+        return Some((None, found));
+    }
+    let (at, key, found) = extra
+        .0
+        .iter_mut()
+        .enumerate()
+        .find_map(|(at, (key, value))| {
+            let Document::Object(inner) = value else {
+                return None;
+            };
+            let found = remove_key(inner)?;
+            let is_empty = inner.is_empty();
+            Some((is_empty.then_some(at), key.clone(), found))
+        })?;
+    if let Some(at) = at {
+        extra.0.remove(at);
+    }
+    Some((Some(key), found))
+}
+
+fn remove_key(object: &mut Object) -> Option<Document> {
+    let is_sentence = |value: &Document| match value {
+        Document::List(items) => !items.is_empty() && items.iter().all(is_one),
+        document => is_one(document),
+    };
+    let mut keys = object.0.iter();
+    let at = keys.position(|(key, value)| key == SENTENCE && is_sentence(value))?;
+    Some(object.0.remove(at).1)
+}
+
+fn is_one(document: &Document) -> bool {
+    let has_text = matches!(value(document, TEXT), Some(Document::String(_)));
+    has_text || value(document, "sentence_id").is_some()
+}
+
+fn is_identified(document: &Document) -> bool {
+    let has = |key| value(document, key).is_some();
+    has("sentence_id") || has("begin_time")
+}
+
+fn text_of(document: &Document) -> String {
+    sentence(document).map_or_else(String::new, |Text(text)| text.into_owned())
+}
+
+fn value<'d>(document: &'d Document, key: &str) -> Option<&'d Document> {
+    let Document::Object(object) = document else {
+        return None;
+    };
+    object.value(key).filter(|value| **value != Document::Null)
 }

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use dashgate::grpc::pb::{self, content};
+use dashgate::grpc::pb::{self, content, converse_stream_response::Event, delta};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tonic::Code;
 
-use crate::notation::message;
+use crate::notation::{counted, message};
 use crate::support::*;
 
 fn event(body: &Value) -> Step {
@@ -68,9 +69,12 @@ async fn u1_usage_after_the_end_is_waited_for() {
         event(&last),
         Step::Hang,
     ];
-    let answer = streamed(steps, json!({})).await;
+    let answer = streamed(steps.clone(), json!({})).await;
     assert_eq!(texts(&answer), ["hi"]);
     assert_eq!(answer.usage.unwrap().input_tokens, Some(11));
+    let (texts, end) = deltas(steps, json!({})).await;
+    assert_eq!(texts, ["hi"]);
+    assert_eq!(end.usage.unwrap().input_tokens, Some(11));
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,9 +91,119 @@ async fn c1_a_choice_that_was_asked_for_is_waited_for() {
     let answer = streamed(steps.clone(), json!({"extra_parameters": {"n": 2}})).await;
     assert_eq!(texts(&answer), ["a", "b"]);
     assert!(answer.warnings.is_empty());
-    let answer = streamed(steps, json!({"n": 3})).await;
+    let answer = streamed(steps.clone(), json!({"n": 3})).await;
     assert_eq!(texts(&answer), ["a", "b"]);
     assert_eq!(answer.warnings[0].code, "ANSWER_PART_DROPPED");
+    let (texts, end) = deltas(steps.clone(), json!({"extra_parameters": {"n": 2}})).await;
+    assert_eq!(
+        (texts, end.choices.len()),
+        (vec!["a".to_owned(), "b".to_owned()], 2)
+    );
+    assert!(end.warnings.is_empty());
+    let (texts, end) = deltas(steps, json!({"n": 3})).await;
+    assert_eq!(texts, ["a", "b"]);
+    assert_eq!(end.warnings[0].code, "ANSWER_PART_DROPPED");
+}
+
+/// The texts and the end of the same answer, asked for as a stream.
+async fn deltas(steps: Vec<Step>, options: Value) -> (Vec<String>, pb::Completed) {
+    let upstream = Upstream::always(steps).await;
+    let gateway = gateway(&upstream).await;
+    let mut request = ask_for("m");
+    request["options"] = options;
+    let request: pb::ConverseStreamRequest = message(&request);
+    let stream = gateway.conversation().converse_stream(request).await;
+    let mut stream = stream.unwrap().into_inner();
+    let (mut texts, mut end) = (Vec::new(), None);
+    while let Some(event) = stream.message().await.unwrap() {
+        match event.event {
+            Some(Event::Delta(delta)) => {
+                if let Some(delta::Part::Text(text)) = delta.part {
+                    texts.push(text);
+                }
+            }
+            Some(Event::Completed(completed)) => end = Some(completed),
+            _ => {}
+        }
+    }
+    (texts, *end.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_waits_for_a_bounded_time() {
+    let hi = |finish: &str| choice(0, json!([{"text": "hi"}]), finish);
+    let body = |choice: Value| json!({"output": {"choices": [choice]}});
+    let steps = vec![sse(), event(&body(hi("stop"))), Step::Hang];
+    // That of the usage.
+    let limits = Duration::from_secs(1)..Duration::from_millis(1100);
+    let started = Instant::now();
+    let (texts, end) = deltas(steps.clone(), json!({})).await;
+    assert!(
+        limits.contains(&started.elapsed()),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!((texts, end.usage), (vec!["hi".to_owned()], None));
+    let started = Instant::now();
+    let answer = streamed(steps, json!({})).await;
+    assert!(
+        limits.contains(&started.elapsed()),
+        "{:?}",
+        started.elapsed()
+    );
+    assert!(answer.usage.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_image_answer_needs_no_finish_reason() {
+    let content = json!([{"image": "https://x.test/a.png"}, {"text": "a cat"}]);
+    let usage = json!({"width": 1024, "image_count": 1});
+    for reason in [
+        None,
+        Some(json!(null)),
+        Some(json!("null")),
+        Some(json!("")),
+    ] {
+        let mut one = json!({"message": {"content": content}});
+        if let Some(reason) = reason {
+            one["finish_reason"] = reason;
+        }
+        let (one, two) = (json!([one]), json!([one, one]));
+        for body in [
+            json!({"choices": one, "usage": usage}),
+            json!({"output": {"choices": one}, "usage": usage}),
+            json!({"choices": two, "usage": usage}),
+            json!({"output": {"choices": two}, "usage": usage}),
+        ] {
+            let text = body.to_string();
+            let upstream = Upstream::always(json(200, &text)).await;
+            let answer = converse(&upstream, ask_for("z-image-turbo")).await;
+            let count = if text.matches("a cat").count() == 2 {
+                2
+            } else {
+                1
+            };
+            assert_eq!(answer.choices.len(), count, "{body}");
+            for choice in &answer.choices {
+                assert_eq!(choice.finish_reason(), pb::FinishReason::Unspecified);
+                assert_eq!(choice.message.as_ref().unwrap().content.len(), 2, "{body}");
+            }
+            assert_eq!(texts(&answer), vec!["a cat"; count]);
+            assert!(format!("{answer:?}").contains("https://x.test/a.png"));
+            assert_eq!(counted(answer.usage.as_deref().unwrap()), usage);
+            assert!(answer.warnings.is_empty(), "{answer:?}");
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                text.len() + 1
+            );
+            let cut = [head.as_bytes(), text.as_bytes()].concat();
+            let upstream = Upstream::always(vec![Step::Write(cut), Step::Close]).await;
+            let gateway = gateway(&upstream).await;
+            let request: pb::ConverseRequest = message(&ask_for("z-image-turbo"));
+            let status = gateway.conversation().converse(request).await.unwrap_err();
+            assert_fault(&status, Code::Internal, "STREAM_TRUNCATED");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -60,11 +60,13 @@ mod requests;
 mod response_forms;
 mod retries;
 mod sdk_differences;
+mod speech_streams;
 mod storage;
 mod stored;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod token_streams;
 mod tool_calls;
 mod traces;
 mod unknown_keys;

@@ -206,3 +206,37 @@ async fn no_fallback_is_asked_when_the_request_itself_is_wrong() {
     assert_eq!(violations(&status), ["options.top_p"]);
     assert_eq!(upstream.seen().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_fails_whole_is_asked_for_a_stream() {
+    let page = || http(500, "content-type: text/html\r\n", b"<html>oops</html>");
+    let refusals: [fn() -> Vec<Step>; 3] = [
+        || fault(500, "InternalError", "m"),
+        || fault(500, "NewCodeOfTheDay", "m"),
+        page,
+    ];
+    for refusal in refusals {
+        let upstream = Upstream::start(move |_, seen| match seen.header("x-dashscope-sse") {
+            Some(_) => vec![sse(), piece(frame(1, "x", "stop")), end()],
+            None => refusal(),
+        })
+        .await;
+        let gateway = gateway(&upstream).await;
+        let mut client = gateway.conversation();
+        client.converse(ask_whole(question())).await.unwrap();
+        assert_eq!(upstream.seen().len(), 3);
+        client.converse(ask_whole(question())).await.unwrap();
+        assert_eq!(upstream.seen().len(), 4, "it is remembered");
+    }
+    // Not after a fault of the way to DashScope.
+    let upstream = Upstream::always(http(502, "", b"<html>oops</html>")).await;
+    let gateway = gateway(&upstream).await;
+    let mut client = gateway.conversation();
+    client.converse(ask_whole(question())).await.unwrap_err();
+    let asked = upstream.seen();
+    assert!(
+        asked
+            .iter()
+            .all(|seen| seen.header("x-dashscope-sse").is_none())
+    );
+}

@@ -221,8 +221,19 @@ async fn what_comes_after_the_end_is_kept_or_warned_of() {
     let mut late = choice(json!({"message": said(json!({}))}), "stop");
     late["output"]["audio"] = audio;
     let text = json!({"content": [{"text": "x"}]});
-    let had = one(&[choice(json!({"message": said(text)}), "stop"), late]).await;
+    let had = one(&[choice(json!({"message": said(text.clone())}), "stop"), late]).await;
     assert_eq!(had.warnings[0].code, "ANSWER_PART_DROPPED");
+    let first = choice(json!({"message": said(text)}), "stop");
+    let late = choice(json!({"message": said(json!({}))}), "length");
+    let had = one(&[first.clone(), late]).await;
+    assert_eq!(had.warnings[0].field, "output.choices[0].finish_reason");
+    let note = json!({"annotations": [{"type": "late-note"}]});
+    let late = choice(json!({"message": said(note)}), "stop");
+    let (_upstream, _gateway, answer) = added_up(&[first, late.clone(), late]).await;
+    let turn = answer.choices[0].message.as_ref().unwrap();
+    assert_eq!(turn.annotations.len(), 1);
+    assert_eq!(turn.annotations[0].r#type, "late-note");
+    assert!(answer.warnings.is_empty(), "{answer:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Every answer is right, or it is an error: none is OK with less than DashScope sent.
 
+use dashgate::config::Settings;
 use dashgate::grpc::pb::{self, content};
 use serde_json::{Value, json};
 use tokio_stream::StreamExt as _;
@@ -11,11 +12,11 @@ use crate::support::*;
 pub struct Got {
     texts: String,
     end: Option<Status>,
-    whole: Result<pb::ConverseResponse, Status>,
+    pub whole: Result<pb::ConverseResponse, Status>,
 }
 
 impl Got {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let whole = self.whole.as_ref().unwrap();
         let parts = whole.choices[0].message.as_ref().unwrap().content.iter();
         let texts = parts.filter_map(|part| match part.kind.as_ref()? {
@@ -47,9 +48,15 @@ impl Got {
     }
 }
 
-async fn serve(steps: Vec<Step>) -> Got {
+pub async fn serve(steps: Vec<Step>) -> Got {
+    serve_with(steps, |_| {}).await
+}
+
+async fn serve_with(steps: Vec<Step>, set: impl FnOnce(&mut Settings)) -> Got {
     let upstream = Upstream::always(steps).await;
-    let gateway = gateway(&upstream).await;
+    let mut settings = settings(&upstream);
+    set(&mut settings);
+    let gateway = gateway_with(settings).await;
     let mut client = gateway.conversation();
     let stream = client.converse_stream(ask_stream(question())).await;
     let events: Vec<_> = match stream {
@@ -65,11 +72,15 @@ async fn serve(steps: Vec<Step>) -> Got {
 }
 
 pub async fn stream(bodies: &[Value]) -> Got {
+    serve(stream_steps(bodies)).await
+}
+
+fn stream_steps(bodies: &[Value]) -> Vec<Step> {
     let event = |body: &Value| piece(format!("event:result\n:HTTP_STATUS/200\ndata:{body}\n\n"));
     let mut steps = vec![sse()];
     steps.extend(bodies.iter().map(event));
     steps.push(end());
-    serve(steps).await
+    steps
 }
 
 async fn whole_body(body: &Value) -> Got {
@@ -161,6 +172,51 @@ async fn u27_a_fault_beside_an_answer_is_that_fault() {
     }
     let got = whole_body(&blocked(text("a", "stop"))).await;
     got.assert_fault(Code::InvalidArgument, "CONTENT_BLOCKED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn e1_a_fault_without_an_answer_is_that_fault() {
+    for output in [
+        json!(null),
+        json!({}),
+        json!({"choices": []}),
+        json!({"task_status": "FAILED"}),
+    ] {
+        let body = json!({"code": "InvalidParameter", "message": "bad", "output": output});
+        for got in [
+            whole_body(&body).await,
+            stream(std::slice::from_ref(&body)).await,
+        ] {
+            got.assert_fault(Code::InvalidArgument, "UPSTREAM_REJECTED");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_form_of_a_models_texts_can_be_set() {
+    // The lists are incremental, cumulative and revised, in this order.
+    let none: &[&str] = &[];
+    let turbo: &[&str] = &["qwen-audio-turbo"];
+    for (lists, expected) in [
+        ([turbo, none, none], "110"),
+        ([none, turbo, none], "10"),
+        ([none, none, turbo], "10"),
+        ([&["qwen-audio-*"], none, none], "110"),
+        ([none, &["*"], none], "10"),
+        ([&["other", "*"], turbo, none], "110"),
+        ([&["other"], &["*"], turbo], "10"),
+    ] {
+        let [incremental, cumulative, revised] =
+            lists.map(|list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect());
+        let bodies = [text("1", "null"), text("10", "stop")];
+        let got = serve_with(stream_steps(&bodies), |settings| {
+            settings.upstream.incremental_models = incremental;
+            settings.upstream.cumulative_models = cumulative;
+            settings.upstream.revised_models = revised;
+        })
+        .await;
+        assert_eq!(got.text(), expected, "{lists:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
