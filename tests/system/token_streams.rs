@@ -54,7 +54,7 @@ async fn tokens(frames: &[(&str, &[&str])]) -> [(String, Vec<String>); 2] {
 #[tokio::test(start_paused = true)]
 async fn l1_each_token_of_a_cumulative_text_comes_once() {
     let all = ["The", " cat", " sat", " on", " it"];
-    let laughs = ["ha", "ha", ", so", " funny it is"];
+    let laughs = ["ha", "ha", ", so", " funny it is", ", yes"];
     for (frames, expected) in [
         (
             vec![
@@ -81,8 +81,9 @@ async fn l1_each_token_of_a_cumulative_text_comes_once() {
                 ("ha", &laughs[..1]),
                 ("haha", &laughs[1..2]),
                 ("haha, so", &laughs[2..3]),
-                ("haha, so funny it is", &laughs[3..]),
-                ("haha, so funny it is", &[]),
+                ("haha, so funny it is", &laughs[3..4]),
+                ("haha, so funny it is, yes", &laughs[4..]),
+                ("haha, so funny it is, yes", &[]),
             ],
             &laughs[..],
         ),
@@ -91,8 +92,9 @@ async fn l1_each_token_of_a_cumulative_text_comes_once() {
                 ("ha", &laughs[..1]),
                 ("haha", &laughs[..2]),
                 ("haha, so", &laughs[..3]),
-                ("haha, so funny it is", &laughs[..]),
-                ("haha, so funny it is", &laughs[..]),
+                ("haha, so funny it is", &laughs[..4]),
+                ("haha, so funny it is, yes", &laughs[..]),
+                ("haha, so funny it is, yes", &laughs[..]),
             ],
             &laughs[..],
         ),
