@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::annotations::{annotation, logprobs, owned};
+use super::annotations::{logprobs, owned};
 use super::answer_json::{self, Content};
 use super::audio::AudioDecoder;
 use super::calls::{ToolCallError, ToolCalls};
@@ -198,19 +198,6 @@ impl ChoiceDecoder {
         Ok(())
     }
 
-    pub(super) fn decode_annotations(
-        &mut self,
-        annotations: Option<Vec<answer_json::Annotation<'_>>>,
-        reading: &Reading<'_>,
-    ) {
-        for note in annotations.into_iter().flatten() {
-            let note = annotation(note);
-            if self.is_new(&note, reading) {
-                self.deltas.push(delta(self.index, Piece::Annotation(note)));
-            }
-        }
-    }
-
     /// The unknown keys of the choice, at the end.
     pub(super) fn take_keys(&mut self) -> Object {
         let index = self.index;
@@ -255,7 +242,7 @@ impl ChoiceDecoder {
         self.text.is_surely_cumulative() || self.reasoning.is_surely_cumulative()
     }
 
-    fn is_new(&mut self, item: &impl std::hash::Hash, reading: &Reading<'_>) -> bool {
+    pub(super) fn is_new(&mut self, item: &impl std::hash::Hash, reading: &Reading<'_>) -> bool {
         // A response that is not a stream repeats nothing.
         !reading.streamed || self.repeats.is_new(item)
     }

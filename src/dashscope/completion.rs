@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::annotations::owned;
+use super::annotations::{annotation, owned};
 use super::answer_json;
-use super::choice::ChoiceDecoder;
+use super::choice::{ChoiceDecoder, delta};
 use super::delta_detector::{Reading, TextForm, TextFormError};
 use super::errors::truncated;
 use super::json_tree;
@@ -12,7 +12,7 @@ use super::reply::Reply;
 use super::usage::{counts, only_grew, read, usage};
 use crate::chat::document::Object;
 use crate::chat::dropped_parts::Losses;
-use crate::chat::event::{ChoiceEnd, End, Event};
+use crate::chat::event::{ChoiceEnd, End, Event, Piece};
 use crate::chat::usage::Usage;
 use crate::chat::warning::{Code, Warning};
 use crate::error::Error;
@@ -273,6 +273,20 @@ impl ChoiceDecoder {
                 self.warn_of("finish_reason", "another finish reason was ignored");
             }
             Some(_) | None => {}
+        }
+    }
+
+    /// Decodes the annotations of an event.
+    pub(super) fn decode_annotations(
+        &mut self,
+        annotations: Option<Vec<answer_json::Annotation<'_>>>,
+        reading: &Reading<'_>,
+    ) {
+        for note in annotations.into_iter().flatten() {
+            let note = annotation(note);
+            if self.is_new(&note, reading) {
+                self.deltas.push(delta(self.index, Piece::Annotation(note)));
+            }
         }
     }
 

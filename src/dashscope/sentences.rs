@@ -53,12 +53,11 @@ impl Sentences {
         };
         self.parent = self.parent.take().or(parent);
         let text = text_of(&document);
-        match document {
-            Document::List(items) if items.iter().all(is_identified) => {
-                items.into_iter().try_for_each(|item| self.add(item))?;
-            }
-            document => self.add(document)?,
-        }
+        let sentences = match into_identified(document) {
+            Ok(items) => items,
+            Err(document) => vec![document],
+        };
+        sentences.into_iter().try_for_each(|one| self.add(one))?;
         Ok(Some(text))
     }
 
@@ -122,7 +121,7 @@ impl Sentences {
         let name = match id {
             Some(Document::String(name)) => Some(name.clone()),
             Some(Document::Number(Real(number))) => Some(number.to_string()),
-            _ => None,
+            Some(_) | None => None,
         };
         if let Some(name) = name {
             let next = i64::try_from(self.names.len()).unwrap_or(i64::MAX);
@@ -193,9 +192,11 @@ fn remove(extra: &mut Object) -> Option<(Option<String>, Document)> {
 }
 
 fn remove_key(object: &mut Object) -> Option<Document> {
-    let is_sentence = |value: &Document| match value {
-        Document::List(items) => !items.is_empty() && items.iter().all(is_one),
-        document => is_one(document),
+    let is_sentence = |value: &Document| {
+        if let Document::List(items) = value {
+            return !items.is_empty() && items.iter().all(is_one);
+        }
+        is_one(value)
     };
     let mut keys = object.0.iter();
     let at = keys.position(|(key, value)| key == SENTENCE && is_sentence(value))?;
@@ -207,9 +208,19 @@ fn is_one(document: &Document) -> bool {
     has_text || value(document, "sentence_id").is_some()
 }
 
-fn is_identified(document: &Document) -> bool {
-    let has = |key| value(document, key).is_some();
-    has("sentence_id") || has("begin_time")
+/// The items of a list of sentences that can be told apart; the value itself otherwise.
+fn into_identified(document: Document) -> Result<Vec<Document>, Document> {
+    let is_identified = |item: &Document| {
+        let has = |key| value(item, key).is_some();
+        has("sentence_id") || has("begin_time")
+    };
+    if let Document::List(items) = document {
+        return match items.iter().all(is_identified) {
+            true => Ok(items),
+            false => Err(Document::List(items)),
+        };
+    }
+    Err(document)
 }
 
 fn text_of(document: &Document) -> String {

@@ -312,14 +312,9 @@ impl<'a> Course<'a> {
     /// requests a stream: DashScope reported an error before any output, so nothing was billed, and
     /// the number of attempts is the same as for any other model.
     fn try_a_stream(&mut self, error: &Error) {
-        let is_internal = match error.reason() {
-            Reason::UpstreamInternal => true,
-            // The same, with a code that is not in the table, or without one.
-            Reason::UpstreamUnknown => error.upstream().is_some_and(|said| said.http_status == 500),
-            _ => false,
-        };
-        let failed_whole =
-            is_internal && self.ask.delivery == Delivery::Whole && self.turned.is_none();
+        let failed_whole = retry::is_internal(error)
+            && self.ask.delivery == Delivery::Whole
+            && self.turned.is_none();
         if failed_whole && self.asker.retry.is_last_but_one(self.tries) {
             self.turned = Some(Delivery::Stream);
             self.ask.delivery = Delivery::Stream;

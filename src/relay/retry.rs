@@ -61,6 +61,14 @@ impl RetryPolicy {
     }
 }
 
+/// Whether the model failed for no reason that lies in the request. Its code may be unknown to the
+/// table, or missing.
+pub fn is_internal(error: &Error) -> bool {
+    let has_status = || error.upstream().is_some_and(|said| said.http_status == 500);
+    let reason = error.reason();
+    reason == Reason::UpstreamInternal || reason == Reason::UpstreamUnknown && has_status()
+}
+
 /// Decides about a failed attempt. `attempt` counts from 1, `remaining` is the time to the caller's
 /// deadline, `random` is in 0..1.
 pub fn decide(
