@@ -208,7 +208,7 @@ fn is_one(document: &Document) -> bool {
     has_text || value(document, "sentence_id").is_some()
 }
 
-/// The items of a list of sentences that can be told apart; the value itself otherwise.
+/// The items of a list of sentences that can be distinguished; the value itself otherwise.
 fn into_identified(document: Document) -> Result<Vec<Document>, Document> {
     let is_identified = |item: &Document| {
         let has = |key| value(item, key).is_some();

@@ -5,9 +5,8 @@ use dashgate::grpc::pb;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::notation::counted;
+use crate::notation::{counted, object};
 use crate::support::*;
-use crate::unknown_keys::object;
 use crate::whole_or_error::{serve, stream};
 
 /// The places of a sentence in an event.
