@@ -28,7 +28,7 @@ settings! {
         "Some models accept 16777216 bytes; DashScope does not document which.";
     "models.audio_limits" [Durations] = "qwen-audio-turbo*=30s,qwen-audio-chat*=30s,\
          qwen2-audio*=30s,qwen3-asr-flash-filetrans*=12h,qwen3-asr-flash*=5m,\
-         fun-asr-flash*=5m,qwen-audio-*-asr*=5m,qwen3-omni-flash*=20m",
+         qwen3-omni-flash*=20m",
         "DASHGATE_MODELS_AUDIO_LIMITS":
         "How much of one audio a model processes, with `*` for any characters; the first matching \
          pattern applies. Longer audio gets the warning `AUDIO_TRUNCATED` or is refused, see \

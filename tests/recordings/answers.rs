@@ -67,10 +67,12 @@ pub async fn a_recorded_refusal_is_a_status() {
     ] {
         for recording in recordings(name) {
             let upstream = Upstream::always(recording.steps()).await;
-            let gateway = gateway(&upstream).await;
-            let mut client = gateway.conversation();
-            let whole = client.converse(ask_whole(question())).await;
-            let stream = client.converse_stream(ask_stream(question())).await;
+            // Each call has its own gateway: an error may pause the account.
+            let first = gateway(&upstream).await;
+            let whole = first.conversation().converse(ask_whole(question())).await;
+            let second = gateway(&upstream).await;
+            let stream = ask_stream(question());
+            let stream = second.conversation().converse_stream(stream).await;
             for status in [whole.map(|_| ()), stream.map(|_| ())] {
                 let status = status.unwrap_err();
                 assert_fault(&status, code, reason);

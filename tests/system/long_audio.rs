@@ -255,10 +255,16 @@ fn recognition(model: &str, part: &serde_json::Value) -> serde_json::Value {
         "options": {"extra_parameters": {"format": "wav", "sample_rate": "8000"}}})
 }
 
-#[tokio::test(start_paused = true)]
+// Time is not paused: it would pass while megabytes are on their way through the sockets.
+#[tokio::test]
 async fn audio_in_a_part_that_the_schema_does_not_type_is_measured_too() {
     let upstream = Upstream::always(json(200, &whole("x"))).await;
-    let gateway = gateway(&upstream).await;
+    let mut settings = settings(&upstream);
+    let limit = std::time::Duration::from_secs(300);
+    for model in ["fun-asr-flash*", "qwen-audio-*-asr*"] {
+        settings.models.audio_limits.push((model.to_owned(), limit));
+    }
+    let gateway = gateway_with(settings).await;
     const FIELD: &str = "conversation.messages[0].content[0].extra";
     for (model, seconds, inner, is_long) in [
         ("fun-asr-flash-2026-06-15", 310, true, true),
