@@ -61,7 +61,8 @@ async fn the_largest_media_are_stored_until_the_body_fits() {
     assert_eq!(counted(&upstream), [0, 0, 0]);
 }
 
-#[tokio::test(start_paused = true)]
+// Time is not paused: it would pass while megabytes are on their way through the sockets.
+#[tokio::test]
 async fn as_much_is_stored_by_default_as_the_limit_of_dashscope_needs() {
     const LIMIT: usize = 6_291_456;
     const SIZE: usize = 4 << 20;
