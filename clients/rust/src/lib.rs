@@ -17,10 +17,10 @@
 //!
 //! - [`Client`] is cheap to clone, shared between tasks, and connects with its first call.
 //! - [`Client::converse`] returns the complete [`Answer`], [`Client::stream`] a [stream of
-//! events](Events). [`Client::upload`] uploads a large file, and [`Client::run_tools`] runs
-//! functions that the model calls.
+//!   events](Events). [`Client::upload`] uploads a large file, and [`Client::run_tools`] runs
+//!   functions that the model calls.
 //! - [`text`], [`audio`], [`image`], [`video`] return the parts of a message. Files are read by the
-//! client; paths are never sent.
+//!   client; paths are never sent.
 //! - [`Error`] has the gRPC code, the reason, and whether and when to retry.
 //! - Dropping a future or a stream cancels its call, at the gateway and at DashScope.
 //! - The generated messages and clients of the schema are in [`v1`].
