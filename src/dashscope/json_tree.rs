@@ -43,13 +43,13 @@ pub(super) fn with_lone_surrogates(json: &str) -> Option<(Document, Vec<Warning>
     Some((document, warnings))
 }
 
-/// The JSON with `\\ufffd` for each unpaired surrogate. `None` if there is none.
+/// The JSON with `\ufffd` for each unpaired surrogate. `None` if there is none.
 fn replaced_surrogates(json: &str) -> Option<String> {
-    /// The unit of a `\\uXXXX` at the start.
+    /// The UTF-16 unit of an escape at the start.
     fn unit(text: &str) -> Option<u32> {
         u32::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
     }
-    const ESCAPE: usize = "\\uXXXX".len();
+    const ESCAPE: usize = "\\ud83d".len();
 
     let mut replaced = String::with_capacity(json.len());
     let mut found = false;

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::BodyExt as _;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
@@ -59,11 +60,17 @@ impl Requests {
 
     /// The body of the response to them, whose errors have details.
     pub(super) fn explain(self, body: Body, request_id: Arc<str>) -> Body {
-        Body::new(ResponseBody {
-            body,
-            requests: self,
-            request_id,
-        })
+        Body::new(body.map_frame(move |mut frame| {
+            if let Some(trailers) = frame.trailers_mut()
+                && let Some(status) = self.status(trailers, &request_id)
+            {
+                let mut explained = HeaderMap::new();
+                // Its values are ASCII, as those of every status are.
+                let _ = status.add_header(&mut explained);
+                *trailers = explained;
+            }
+            frame
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -162,42 +169,5 @@ where
     fn is_end_stream(&self) -> bool {
         // Its end is to be seen.
         false
-    }
-}
-
-/// The body of the response.
-struct ResponseBody {
-    body: Body,
-    requests: Requests,
-    request_id: Arc<str>,
-}
-
-impl HttpBody for ResponseBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let mut polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &mut polled
-            && let Some(trailers) = frame.trailers_mut()
-            && let Some(status) = self.requests.status(trailers, &self.request_id)
-        {
-            let mut explained = HeaderMap::new();
-            // Its values are ASCII, as those of every status are.
-            let _ = status.add_header(&mut explained);
-            *trailers = explained;
-        }
-        Poll::Ready(polled)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -63,7 +63,7 @@ async fn audio_beyond_the_limit_of_the_model_is_answered_with_a_warning() {
                  ignores the rest",
             ),
         ),
-        ("model-that-nobody-knows", 310, None),
+        ("unknown-model", 310, None),
     ] {
         let request = ask_whole(question_about(model, data(seconds)));
         let answer = gateway.conversation().converse(request).await.unwrap();
@@ -273,7 +273,7 @@ async fn audio_in_a_part_that_the_schema_does_not_type_is_measured_too() {
         ("qwen-audio-3.0-asr-flash", 310, true, true),
         ("qwen-audio-3.1-asr-flash", 310, true, true),
         ("qwen-audio-3.1-asr-flash", 30, true, false),
-        ("model-that-nobody-knows", 310, true, false),
+        ("unknown-model", 310, true, false),
     ] {
         let mut request = recognition(model, &input_audio(seconds, inner));
         let lenient: pb::ConverseRequest = crate::notation::message(&request);

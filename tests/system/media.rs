@@ -30,7 +30,7 @@ pub fn picture(source: pb::image::Source) -> pb::Image {
     }
 }
 
-fn film(source: pb::video::Source) -> content::Kind {
+fn video(source: pb::video::Source) -> content::Kind {
     content::Kind::Video(pb::Video {
         source: Some(source),
         ..pb::Video::default()
@@ -90,12 +90,12 @@ async fn bytes_become_one_address_of_their_own_type() {
             json!(data_uri("image/png", PNG)),
         ),
         (
-            film(pb::video::Source::Data(MP4.into())),
+            video(pb::video::Source::Data(MP4.into())),
             "video",
             json!(data_uri("video/mp4", MP4)),
         ),
         (
-            film(pb::video::Source::Frames(frames)),
+            video(pb::video::Source::Frames(frames)),
             "video",
             json!([data_uri("image/png", PNG), "https://x.test/2.png"]),
         ),
@@ -290,7 +290,7 @@ async fn an_address_in_the_storage_is_resolved() {
     for (part, expected) in [
         (content::Kind::Audio(audio), json!([{"audio": uri}])),
         (
-            film(pb::video::Source::Frames(frames)),
+            video(pb::video::Source::Frames(frames)),
             json!([{"video": [uri]}]),
         ),
     ] {
@@ -353,9 +353,9 @@ async fn a_path_is_never_taken() {
         for (part, field) in [
             (audio, "audio.uri"),
             (content::Kind::Image(frame), "image.uri"),
-            (film(pb::video::Source::Uri(uri.to_owned())), "video.uri"),
+            (video(pb::video::Source::Uri(uri.to_owned())), "video.uri"),
             (
-                film(pb::video::Source::Frames(frames)),
+                video(pb::video::Source::Frames(frames)),
                 "video.frames.frames[1].uri",
             ),
         ] {

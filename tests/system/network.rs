@@ -116,7 +116,7 @@ pub async fn upload(gateway: &Running) -> Result<String, tonic::Status> {
     };
     let messages = [
         Payload::Description(description),
-        Payload::Chunk(b"film".to_vec().into()),
+        Payload::Chunk(b"video".to_vec().into()),
     ];
     let messages = messages.map(|payload| pb::UploadMediaRequest {
         payload: Some(payload),

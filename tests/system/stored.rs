@@ -10,7 +10,7 @@ use crate::media::{PNG, WAV, ask, ask_at, parts, picture, sound};
 use crate::response_forms::form;
 use crate::storage::{Asked, FOLDER, dashscope, order, refusal};
 use crate::support::*;
-use crate::uploads::{film, messages, upload};
+use crate::uploads::{file_of, messages, upload};
 
 /// Another sound.
 pub const FLAC: &[u8] = b"fLaC\0\0\0\x22";
@@ -346,7 +346,7 @@ async fn uploads_that_a_key_may_not_make_say_nothing_about_the_models() {
         .await;
         let gateway = gateway(&upstream).await;
         for _ in 0..12 {
-            let refused = upload(&gateway, messages(&film(1000), None)).await;
+            let refused = upload(&gateway, messages(&file_of(1000), None)).await;
             assert_fault(&refused.unwrap_err(), Code::FailedPrecondition, reason);
             let text = vec![content::Kind::Text("?".to_owned())];
             ask_at(&gateway, text).await.unwrap();

@@ -8,7 +8,7 @@ use crate::response_forms::form;
 use crate::storage::{Asked, asked, certificate, dashscope, order, refusal};
 use crate::stored::{FLAC, counted};
 use crate::support::*;
-use crate::uploads::{MIB, film, messages, upload};
+use crate::uploads::{MIB, file_of, messages, upload};
 
 #[tokio::test(start_paused = true)]
 async fn o1_u26_a_file_whose_policy_is_refused_is_sent_again_with_a_new_one() {
@@ -28,7 +28,7 @@ async fn o1_u26_a_file_whose_policy_is_refused_is_sent_again_with_a_new_one() {
         })
         .await;
         let gateway = gateway(&upstream).await;
-        let file = film(300_000);
+        let file = file_of(300_000);
         let stored = upload(&gateway, messages(&file, None)).await.unwrap();
         assert_eq!(stored.size_bytes, 300_000, "{failure:?}");
         let seen = upstream.seen();
@@ -58,7 +58,7 @@ async fn o1_a_file_that_is_too_large_to_be_kept_is_refused_and_the_next_one_has_
     })
     .await;
     let gateway = gateway(&upstream).await;
-    let file = film(3 * MIB);
+    let file = file_of(3 * MIB);
     let status = upload(&gateway, messages(&file, None)).await.unwrap_err();
     assert_fault(&status, Code::Unavailable, "UPSTREAM_STORAGE");
     upload(&gateway, messages(&file, None)).await.unwrap();

@@ -39,7 +39,7 @@ pub fn chunk(bytes: impl Into<Bytes>) -> pb::UploadMediaRequest {
 }
 
 /// Bytes that repeat nowhere near, so that a lost or doubled chunk is seen.
-pub fn film(length: usize) -> Vec<u8> {
+pub fn file_of(length: usize) -> Vec<u8> {
     let mut state = 7_u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -71,7 +71,7 @@ async fn with_storage(storage: &Socket) -> Upstream {
 
 #[tokio::test(start_paused = true)]
 async fn a_file_arrives_byte_for_byte() {
-    let file = film(3 * MIB + 17);
+    let file = file_of(3 * MIB + 17);
     for size in [None, Some(file.len() as i64)] {
         let upstream = dashscope(|_, _| None).await;
         let gateway = gateway(&upstream).await;
@@ -109,7 +109,7 @@ async fn a_file_arrives_byte_for_byte() {
 #[tokio::test(start_paused = true)]
 async fn a_file_in_small_chunks_is_recognised_and_arrives_whole() {
     let mut file = b"fLaC\0\0\0\x22".to_vec();
-    file.extend(film(1000));
+    file.extend(file_of(1000));
     for size in [None, Some(file.len() as i64)] {
         let upstream = dashscope(|_, _| None).await;
         let gateway = gateway(&upstream).await;
@@ -129,7 +129,7 @@ async fn a_file_in_small_chunks_is_recognised_and_arrives_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_size_is_refused_and_nothing_is_stored() {
-    let file = film(200_000);
+    let file = file_of(200_000);
     for size in [199_999, 200_001, 0, 1 << 29] {
         let upstream = dashscope(|_, _| None).await;
         let gateway = gateway(&upstream).await;
@@ -197,10 +197,10 @@ async fn messages_in_the_wrong_order_are_refused_by_name() {
 async fn c9_a_chunk_has_a_limit_of_its_own() {
     let upstream = dashscope(|_, _| None).await;
     let gateway = gateway(&upstream).await;
-    let fits = vec![description(None), chunk(film(MIB))];
+    let fits = vec![description(None), chunk(file_of(MIB))];
     upload(&gateway, fits).await.unwrap();
     for length in [MIB + 1, 2 * MIB] {
-        let large = vec![description(None), chunk("x"), chunk(film(length))];
+        let large = vec![description(None), chunk("x"), chunk(file_of(length))];
         let status = upload(&gateway, large).await.unwrap_err();
         assert_fault(&status, Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
         assert!(status.message().contains(&MIB.to_string()), "{status:?}");
@@ -224,10 +224,10 @@ async fn a_file_that_is_too_large_is_stopped() {
     })
     .await;
     let gateway = gateway(&upstream).await;
-    let fits = film(MIB);
+    let fits = file_of(MIB);
     upload(&gateway, messages(&fits, None)).await.unwrap();
     let before = order(&upstream);
-    let large = film(MIB + 1);
+    let large = file_of(MIB + 1);
     for size in [Some(large.len() as i64), None] {
         let status = upload(&gateway, messages(&large, size)).await.unwrap_err();
         assert_fault(&status, Code::InvalidArgument, "MEDIA_TOO_LARGE");
@@ -259,7 +259,7 @@ async fn a_storage_that_fails_is_told_as_such() {
         let upstream =
             dashscope(move |asked, _| (asked == Asked::Storage).then(|| answer.clone())).await;
         let gateway = gateway(&upstream).await;
-        let status = upload(&gateway, messages(&film(1000), None))
+        let status = upload(&gateway, messages(&file_of(1000), None))
             .await
             .unwrap_err();
         assert_fault(&status, code, reason);
@@ -277,7 +277,7 @@ async fn c17_a_caller_that_goes_away_leaves_nothing_whole() {
         let call =
             tokio::spawn(async move { client.upload_media(ReceiverStream::new(receiver)).await });
         sender.send(description(size)).await.unwrap();
-        for piece in film(2 * MIB).chunks(CHUNK) {
+        for piece in file_of(2 * MIB).chunks(CHUNK) {
             sender.send(chunk(piece.to_vec())).await.unwrap();
         }
         storage
@@ -302,7 +302,7 @@ async fn a_caller_that_stops_in_the_middle_leaves_nothing_whole() {
     let gateway = gateway(&upstream).await;
     let (sender, receiver) = mpsc::channel(4);
     sender.send(description(None)).await.unwrap();
-    sender.send(chunk(film(CHUNK))).await.unwrap();
+    sender.send(chunk(file_of(CHUNK))).await.unwrap();
     let stream = ReceiverStream::new(receiver);
     let status = gateway.media().upload_media(stream).await.unwrap_err();
     assert_fault(&status, Code::DeadlineExceeded, "REQUEST_BODY_TIMEOUT");
@@ -316,7 +316,7 @@ async fn a_deadline_bounds_an_upload() {
     let upstream = with_storage(&storage).await;
     let gateway = gateway(&upstream).await;
     let started = tokio::time::Instant::now();
-    let mut request = Request::new(tokio_stream::iter(messages(&film(1000), None)));
+    let mut request = Request::new(tokio_stream::iter(messages(&file_of(1000), None)));
     request
         .metadata_mut()
         .insert("grpc-timeout", "2S".parse().unwrap());
@@ -338,7 +338,7 @@ async fn a_slow_storage_holds_the_caller_back() {
     let call =
         tokio::spawn(async move { client.upload_media(ReceiverStream::new(receiver)).await });
     sender.send(description(None)).await.unwrap();
-    let piece = Bytes::from(film(CHUNK));
+    let piece = Bytes::from(file_of(CHUNK));
     let mut taken = 0;
     // Whatever holds a file back, a second later it is still held.
     while let Ok(sent) =
