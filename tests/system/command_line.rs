@@ -147,3 +147,20 @@ fn the_default_models_are_settings_and_are_served() {
     assert_eq!(code, Some(0), "{err}");
     assert!(err.contains("[qwen3-asr-flash]"), "{err}");
 }
+
+#[test]
+fn audio_comes_from_a_named_pipe_too() {
+    let line = r#"exec "$0" ask --no-stream --audio <(cat "$1") hello"#;
+    let output = Command::new("bash")
+        .args(["-c", line, env!("CARGO_BIN_EXE_dashgate")])
+        .arg(example("sentence-en.wav"))
+        .env("HOME", folder())
+        .env_remove("DASHSCOPE_API_KEY")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{problem}");
+    assert!(text.contains("3.79 s, 16000 Hz"), "{text}");
+}
