@@ -258,13 +258,18 @@ fn judged(
         return Err(Failure::usage(format!("{shown} is empty")));
     }
     if let Some(found) = sniffing::contradiction(head, modality) {
-        let message = format!("{shown} is {found}, not {}", article(modality));
-        let failure = Failure::usage(message);
+        let is_no_medium = sniffing::is_no_medium(found);
+        let problem = match Modality::of(found) {
+            Some(_) if is_no_medium => ", which no model decodes".to_owned(),
+            _ => format!(", not {}", article(modality)),
+        };
+        let failure = Failure::usage(format!("{shown} is {found}{problem}"));
         return Err(match Modality::of(found) {
-            Some(other) if !sniffing::is_no_medium(found) => {
-                failure.with_advice(format!("--{} {shown}", other.name()))
+            Some(_) if is_no_medium => {
+                failure.with_advice("convert it to a format that the models take")
             }
-            _ => failure.with_advice("convert it to a format that the models take"),
+            Some(other) => failure.with_advice(format!("--{} {shown}", other.name())),
+            None => failure.with_advice("check the file: it is no media file"),
         });
     }
     let signed = sniffing::mime_type(head, "", Some(modality)).is_some();

@@ -1,4 +1,4 @@
-//! The command line: one file per command.
+//! The command line: each command has a file, beside the files that commands share.
 
 mod answer;
 mod ask;

@@ -223,24 +223,32 @@ pub(super) fn type_of_upload<'a>(upload: &'a Upload, head: &[u8]) -> Result<&'a 
     if let Some(part) = Modality::of(declared)
         && let Some(found) = sniffing::contradiction(head, part)
     {
-        return wrong(format!("is {declared}, but the bytes are {found}"));
+        return wrong(match sniffing::is_no_medium(found) {
+            true => not_decoded(found),
+            false => format!("is {declared}, but the bytes are {found}"),
+        });
     }
-    if !sniffing::is_unspecific(declared) {
-        return match is_mime_type(declared) {
-            true => Ok(declared),
-            false => wrong("must be a MIME type".to_owned()),
-        };
+    let is_given = !sniffing::is_unspecific(declared);
+    if is_given && !is_mime_type(declared) {
+        return wrong("must be a MIME type".to_owned());
+    }
+    // The clients declare what they detect, which may be no medium.
+    if is_given && !sniffing::is_no_medium(declared) {
+        return Ok(declared);
     }
     match sniffing::contradiction_of_name(head, &upload.name) {
         Some((found, Some(part))) => {
             let what = format!("names {}, but the bytes are {found}", part.name());
             Err(Error::field("description.name", what))
         }
-        Some((found, None)) => wrong(format!(
-            "must be set: the bytes are {found}, which no model decodes"
-        )),
-        None => Ok(sniffing::mime_type(head, &upload.name, None).unwrap_or(ANY_TYPE)),
+        Some((found, None)) if !is_given => wrong(not_decoded(found)),
+        Some(_) | None if is_given => Ok(declared),
+        Some(_) | None => Ok(sniffing::mime_type(head, &upload.name, None).unwrap_or(ANY_TYPE)),
     }
+}
+
+fn not_decoded(found: &str) -> String {
+    format!("the bytes are {found}, which no model decodes")
 }
 
 fn of_another_kind(found: &str, part: Modality) -> String {

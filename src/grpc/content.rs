@@ -269,6 +269,9 @@ impl From<pb::image::Source> for SourceField {
     }
 }
 
+/// The maximum length of a refused MIME type in an error, above that of any real one.
+const SHOWN_TYPE: usize = 80;
+
 fn medium(
     path: Arguments<'_>,
     part: Modality,
@@ -289,7 +292,16 @@ fn medium(
             "must be a MIME type, for example audio/wav",
         );
     } else if !suits(&mime_type, part) {
-        faults.add(format_args!("{path}.mime_type"), of_another_kind(part));
+        let is_media_type = Modality::of(&mime_type).is_some();
+        let description = match is_media_type && sniffing::is_no_medium(&mime_type) {
+            true => format!("is {mime_type}, which no model decodes"),
+            false => {
+                // The start is enough to recognise it.
+                let shown: String = mime_type.chars().take(SHOWN_TYPE).collect();
+                format!("{}; this is {shown}", of_another_kind(part))
+            }
+        };
+        faults.add(format_args!("{path}.mime_type"), description);
     }
     let source = match source.map(Into::into) {
         Some(SourceField::Uri(uri)) => {
@@ -323,8 +335,8 @@ fn suits(mime_type: &str, part: Modality) -> bool {
 fn of_another_kind(part: Modality) -> &'static str {
     match part {
         Modality::Audio => {
-            "is a type of another kind: an audio part takes audio/..., or video/... with a sound \
-             track; without a type the bytes are recognised"
+            "is a type of another kind: an audio part takes audio/..., or video/... with an \
+             audio track; without a type the bytes are recognised"
         }
         Modality::Image => {
             "is a type of another kind: an image takes image/...; without a type the bytes are \

@@ -165,6 +165,17 @@ fn refused_media() -> Vec<(content::Kind, &'static str, &'static str)> {
             "audio.data",
             "audio/silk",
         ),
+        // As the clients declare what they detect.
+        (
+            sound("audio/silk", &b"\x02#!SILK_V3"[..]),
+            "audio.mime_type",
+            "audio/silk, which no model decodes",
+        ),
+        (
+            sound("text/html", &b"<!DOCTYPE html><html>"[..]),
+            "audio.mime_type",
+            "this is text/html",
+        ),
         (
             sound("audio/wav", &b"<!DOCTYPE html><html>"[..]),
             "audio.data",

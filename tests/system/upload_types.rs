@@ -54,6 +54,21 @@ async fn bytes_that_contradict_their_name_are_refused_with_what_they_are() {
         ("photo.png", "", page, "text/html", "description.name"),
         ("", "", page, "text/html", "description.mime_type"),
         ("", "", silk, "audio/silk", "description.mime_type"),
+        // As the clients declare what they detect.
+        (
+            "voice.amr",
+            "audio/silk",
+            silk,
+            "which no model decodes",
+            "description.mime_type",
+        ),
+        (
+            "talk.wav",
+            "text/html",
+            page,
+            "text/html",
+            "description.name",
+        ),
     ] {
         // However small the chunks are that it comes in.
         for cut in [1, 4, bytes.len()] {
