@@ -3,6 +3,7 @@
 //! It uses the descriptors of server reflection, so that new fields of the schema can be set
 //! without changes.
 
+use std::collections::HashMap;
 use std::mem;
 
 use prost::Message as _;
@@ -140,11 +141,19 @@ impl Schema {
         let json_values::Fields(fields) =
             serde_json::from_str(value).map_err(|error| broken(key, value, &error))?;
         let mut all = Vec::new();
+        let mut oneofs = HashMap::new();
         for (name_of, value) in fields {
-            let key = format!("{key}.{name_of}");
+            let member = format!("{key}.{name_of}");
             let field = self
                 .field(name, &name_of)
-                .ok_or_else(|| self.unknown(&key))?;
+                .ok_or_else(|| self.unknown(&member))?;
+            let oneof = field
+                .oneof_index
+                .map(|index| oneofs.insert(index, name_of.clone()));
+            if let Some(Some(other)) = oneof {
+                return Err(format!("{key} has {other} and {name_of}: set only one"));
+            }
+            let key = member;
             let repeated = field.label() == Label::Repeated;
             all.extend(match repeated {
                 true => self.elements(field, &key, value.get())?,
@@ -399,6 +408,9 @@ mod tests {
         assert!(error.contains("another kind already"), "{error}");
         let mut options = with(&["response_format.text=true"]);
         assert!(set(&mut options, name).is_err());
+        let both = "response_format={\"json_schema\":{\"name\":\"n\"},\"text\":{}}";
+        let error = set(&mut pb::GenerationOptions::default(), both).unwrap_err();
+        assert!(error.contains("has json_schema and text"), "{error}");
     }
 
     #[test]

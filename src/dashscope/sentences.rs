@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::delta_detector::TextFormError;
-use super::json_fields::whole;
+use super::json_fields::{number, whole};
 use super::json_text::Text;
 use super::lenient::sentence;
 use crate::chat::document::{Document, Object, Real};
@@ -21,6 +21,9 @@ const SENTENCE: &str = "sentence";
 
 /// The key of a sentence's text.
 const TEXT: &str = "text";
+
+/// The keys of the sources of a sentence, which no revision changes.
+const SOURCES: [&str; 3] = ["channel_id", "channel", "speaker_id"];
 
 /// What identifies the sentences of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,9 @@ impl Sentences {
         let Some((parent, document)) = remove(extra) else {
             return Ok(None);
         };
+        if remove(extra).is_some() {
+            return Err(TextFormError::Changed);
+        }
         self.parent = self.parent.take().or(parent);
         let text = text_of(&document);
         let sentences = match into_identified(document) {
@@ -100,6 +106,14 @@ impl Sentences {
         if let Some(before) = self.latest.get_mut(&key) {
             return replace(before, document, identity);
         }
+        // With an earlier start it may be a revision of any later one.
+        let is_earlier = self
+            .latest
+            .last_key_value()
+            .is_some_and(|(at, _)| *at > key);
+        if identity == Identity::Time && is_earlier {
+            return Err(TextFormError::Changed);
+        }
         if self.latest.len() >= MAX_SENTENCES {
             return Err(TextFormError::TooLong);
         }
@@ -118,16 +132,11 @@ impl Sentences {
         if let Some(number) = id.and_then(whole) {
             return (Identity::Number, number);
         }
-        let name = match id {
-            Some(Document::String(name)) => Some(name.clone()),
-            Some(Document::Number(Real(number))) => Some(number.to_string()),
-            Some(_) | None => None,
-        };
-        if let Some(name) = name {
+        if let Some(name) = id.and_then(name_of) {
             let next = i64::try_from(self.names.len()).unwrap_or(i64::MAX);
             return (Identity::Name, *self.names.entry(name).or_insert(next));
         }
-        match value(document, "begin_time").and_then(whole) {
+        match time(document, "begin_time") {
             Some(time) => (Identity::Time, time),
             None => (Identity::Missing, 0),
         }
@@ -140,10 +149,15 @@ fn replace(
     mut next: Document,
     identity: Identity,
 ) -> Result<(), TextFormError> {
-    const CHANNEL: &str = "channel_id";
     let (old, new) = (text_of(before), text_of(&next));
-    let is_other_channel = value(before, CHANNEL) != value(&next, CHANNEL);
-    if is_other_channel
+    let is_other = SOURCES
+        .iter()
+        .any(|key| value(before, key) != value(&next, key));
+    let is_later = time(&next, "begin_time")
+        .zip(time(before, "end_time"))
+        .is_some_and(|(begins, ended)| begins > ended);
+    if is_other
+        || is_later
         || identity == Identity::Missing && !new.is_empty() && !new.starts_with(&old)
     {
         return Err(TextFormError::Changed);
@@ -162,9 +176,24 @@ fn replace(
 /// Whether a sentence with another start may be a revision of the last one: they overlap, or
 /// nothing but the text relates them and it continues.
 fn may_be_revised(last: &Document, next: &Document, begins: i64) -> bool {
-    match value(last, "end_time").and_then(whole) {
+    match time(last, "end_time") {
         Some(end) => end > begins,
         None => text_of(next).starts_with(&text_of(last)),
+    }
+}
+
+/// A time in microseconds. The unit of DashScope is milliseconds, with or without a fraction.
+fn time(document: &Document, key: &str) -> Option<i64> {
+    let time = number(value(document, key)?.clone()).ok()?;
+    Some((time * 1000.0) as i64)
+}
+
+/// A name that is not an integer.
+fn name_of(id: &Document) -> Option<String> {
+    match id {
+        Document::String(name) => Some(name.clone()),
+        Document::Number(Real(number)) => Some(number.to_string()),
+        Document::Null | Document::Bool(_) | Document::List(_) | Document::Object(_) => None,
     }
 }
 
@@ -211,8 +240,8 @@ fn is_one(document: &Document) -> bool {
 /// The items of a list of sentences that can be distinguished; the value itself otherwise.
 fn into_identified(document: Document) -> Result<Vec<Document>, Document> {
     let is_identified = |item: &Document| {
-        let has = |key| value(item, key).is_some();
-        has("sentence_id") || has("begin_time")
+        let id = value(item, "sentence_id").and_then(name_of);
+        id.is_some() || time(item, "begin_time").is_some()
     };
     if let Document::List(items) = document {
         return match items.iter().all(is_identified) {

@@ -368,6 +368,12 @@ where
                             this.fail(&error);
                         }
                     }
+                    // Trailers end the body.
+                    Err(_) if this.is_amid() => {
+                        this.left = None;
+                        this.prefix.clear();
+                        this.fail(&malformed());
+                    }
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),
                 },
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),

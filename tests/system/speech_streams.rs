@@ -68,6 +68,10 @@ async fn no_sentence_is_lost_however_it_is_identified() {
         [json!({"sentence_id": 0.5}), json!({"sentence_id": 1.5})],
         [json!({"begin_time": 0}), json!({"begin_time": 900})],
         [
+            json!({"begin_time": 0.5, "end_time": 1.0}),
+            json!({"begin_time": 1.5, "end_time": 3.0}),
+        ],
+        [
             json!({"begin_time": 0, "end_time": 900}),
             json!({"begin_time": 900, "end_time": null}),
         ],
@@ -135,12 +139,33 @@ async fn sentences_that_cannot_be_told_apart_are_an_error() {
             json!({"sentence_id": 1, "channel_id": 0, "text": "a"}),
             json!({"sentence_id": 1, "channel_id": 1, "text": "b"}),
         ],
+        vec![
+            json!({"sentence_id": 1, "speaker_id": 0, "text": "a"}),
+            json!({"sentence_id": 1, "speaker_id": 1, "text": "b"}),
+        ],
+        vec![
+            json!({"sentence_id": 1, "begin_time": 0, "end_time": 5, "text": "a"}),
+            json!({"sentence_id": 1, "begin_time": 7, "end_time": 9, "text": "b"}),
+        ],
+        // An earlier start may be a revision.
+        vec![
+            json!({"begin_time": 100, "text": "hel"}),
+            json!({"begin_time": 80, "text": "hello world"}),
+        ],
+        vec![
+            json!({"begin_time": 0, "end_time": 5, "text": "a"}),
+            json!({"begin_time": 20, "end_time": 30, "text": "c"}),
+            json!({"begin_time": 18, "end_time": 31, "text": "cd"}),
+        ],
     ] {
         for bodies in streams(&sentences) {
             let got = stream(&bodies).await;
             got.assert_fault(Code::Internal, "UPSTREAM_PROTOCOL");
         }
     }
+    let two = json!({"output": {"a": {"sentence": one(1, "a")}, "b": {"sentence": one(1, "b")}}});
+    let got = stream(&[two]).await;
+    got.assert_fault(Code::Internal, "UPSTREAM_PROTOCOL");
     let text = |text: &str| json!({"output": {"text": text}});
     for bodies in [
         [text("ab,"), placed(&one(2, "c"))[0].clone()],
