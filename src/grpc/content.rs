@@ -5,11 +5,11 @@ use std::fmt::Arguments;
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::media::{Audio, Image, Medium, Source, Video, VideoSource};
 use crate::chat::message::{Body, Part};
-use crate::chat::sniffing::{self, Modality};
+use crate::chat::sniffing::Modality;
 
 use super::field_violations::FieldViolations;
 use super::pb::{self, content, video};
-use super::struct_value;
+use super::{media_type, struct_value};
 
 /// Converts one part of a message; `None` if it is empty. The path is formatted only for errors.
 /// With `answered`, it may be a part of an answer, which is sent back unchanged.
@@ -269,9 +269,6 @@ impl From<pb::image::Source> for SourceField {
     }
 }
 
-/// The maximum length of a refused MIME type in an error, above that of any real one.
-const SHOWN_TYPE: usize = 80;
-
 fn medium(
     path: Arguments<'_>,
     part: Modality,
@@ -279,28 +276,7 @@ fn medium(
     source: Option<impl Into<SourceField>>,
     faults: &mut FieldViolations,
 ) -> Option<Medium> {
-    let is_mime = |text: &str| {
-        text.split_once('/')
-            .is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !matches!(b, b',' | b'"' | b'\\'))
-    };
-    if !mime_type.is_empty() && !is_mime(&mime_type) {
-        faults.add(
-            format_args!("{path}.mime_type"),
-            "must be a MIME type, for example audio/wav",
-        );
-    } else if !suits(&mime_type, part) {
-        let is_media_type = Modality::of(&mime_type).is_some();
-        let description = match is_media_type && sniffing::is_no_medium(&mime_type) {
-            true => format!("is {mime_type}, which no model decodes"),
-            false => {
-                // The start is enough to recognise it.
-                let shown: String = mime_type.chars().take(SHOWN_TYPE).collect();
-                format!("{}; this is {shown}", of_another_kind(part))
-            }
-        };
+    if let Err(description) = media_type::check(&mime_type, part) {
         faults.add(format_args!("{path}.mime_type"), description);
     }
     let source = match source.map(Into::into) {
@@ -325,28 +301,6 @@ fn medium(
         }
     };
     Some(Medium { mime_type, source })
-}
-
-/// Whether a MIME type fits the part, or is unspecific.
-fn suits(mime_type: &str, part: Modality) -> bool {
-    sniffing::is_unspecific(mime_type) || sniffing::fits(mime_type, part)
-}
-
-fn of_another_kind(part: Modality) -> &'static str {
-    match part {
-        Modality::Audio => {
-            "is a type of another kind: an audio part takes audio/..., or video/... with an \
-             audio track; without a type the bytes are recognised"
-        }
-        Modality::Image => {
-            "is a type of another kind: an image takes image/...; without a type the bytes are \
-             recognised"
-        }
-        Modality::Video => {
-            "is a type of another kind: a video takes video/...; without a type the bytes are \
-             recognised"
-        }
-    }
 }
 
 /// Whether a URL needs no complete check: a host of letters, digits, dots and dashes, and only path
@@ -385,8 +339,8 @@ fn check_uri(uri: &str, part: Modality) -> Result<(), &'static str> {
         let head = uri.split_once(',').map(|(head, _)| head);
         let head = head.and_then(|head| head.strip_suffix(";base64"));
         return match head.and_then(|head| head.get("data:".len()..)) {
-            Some(mime_type) if mime_type.contains('/') && !suits(mime_type, part) => {
-                Err(of_another_kind(part))
+            Some(mime_type) if mime_type.contains('/') && !media_type::suits(mime_type, part) => {
+                Err(media_type::of_another_kind(part))
             }
             Some(_) => Ok(()),
             None => Err("must be data:MIME;base64,TEXT"),

@@ -7,6 +7,7 @@ mod call_failure;
 mod explained;
 mod field_violations;
 mod large_messages;
+mod media_type;
 mod metadata_keys;
 mod options;
 mod request_body;

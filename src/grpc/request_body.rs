@@ -361,28 +361,22 @@ where
                 continue;
             }
             match Pin::new(&mut this.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => {
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(frame) => match frame.and_then(Result::ok).map(Frame::into_data) {
+                    Some(Ok(data)) => {
                         this.alarm = None;
                         if let Err(error) = this.take(data) {
                             this.fail(&error);
                         }
                     }
-                    // Trailers end the body.
-                    Err(_) if this.is_amid() => {
+                    // The body ends, with trailers or without.
+                    _ if this.is_amid() => {
                         this.left = None;
                         this.prefix.clear();
                         this.fail(&malformed());
                     }
-                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                    trailers => return Poll::Ready(trailers.and_then(Result::err).map(Ok)),
                 },
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
-                Poll::Ready(None) if this.is_amid() => {
-                    this.left = None;
-                    this.prefix.clear();
-                    this.fail(&malformed());
-                }
-                Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
                     let error = match this.is_taken_back(cx) {
                         true => memory::full(),
