@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Reason};
 
-use super::account::Account;
+use super::caller_usage::Account;
 
 /// The part of the idle callers that is evicted at once when the cache is full. A pass over all of
 /// them is expensive, so it must free many entries.

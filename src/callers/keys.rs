@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use crate::chat::call::Caller;
 use crate::error::Error;
 
-use super::account::Account;
+use super::caller_usage::Account;
 use super::date;
 use super::file::{self, Entry, State};
 use super::file_watcher::{CHECK_INTERVAL, WatchedFile};

@@ -5,8 +5,8 @@
 //! the reason. An accepted caller has an [`Identity`], which takes the slot and the tokens of a
 //! call within the caller's limits.
 
-pub mod account;
 mod caller_cache;
+pub mod caller_usage;
 pub mod credentials;
 pub mod date;
 pub mod edit;
@@ -27,8 +27,8 @@ use crate::chat::call::{Caller, Origin};
 use crate::error::{Error, Reason};
 use crate::secret::Secret;
 
-use account::{Account, CallerPermit, Now};
 use caller_cache::CallerCache;
+use caller_usage::{Account, CallerPermit, Now};
 use credentials::Credentials;
 use key::Digest;
 use keys::{KeyDefaults, Keys};
@@ -86,7 +86,7 @@ impl Identity {
     /// refuses and takes nothing. [`CallerPermit::charge`] takes what depends on the request.
     pub fn enter(&self) -> Result<CallerPermit, Error> {
         match &self.account {
-            Some(account) => account::enter(account, &self.limits, Now::read()),
+            Some(account) => caller_usage::enter(account, &self.limits, Now::read()),
             None => Ok(CallerPermit::default()),
         }
     }

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::error::{ConfigError, Origin};
 use super::setting::{Kind, Setting};
-use super::table;
+use super::setting_definitions;
 
 /// Parses a settings file: its settings, each in the form of a variable, and its errors.
 pub(crate) fn read(path: &Path, text: &str) -> (Vec<(&'static Setting, String)>, Vec<ConfigError>) {
@@ -35,7 +35,7 @@ pub(crate) fn read(path: &Path, text: &str) -> (Vec<(&'static Setting, String)>,
 
 /// The error for an unknown setting.
 pub(crate) fn unknown(key: &str, origin: Origin, place: &str) -> ConfigError {
-    let nearest = table::ALL
+    let nearest = setting_definitions::ALL
         .iter()
         .map(|setting| (distance(setting.key, key), setting.key))
         .min()
@@ -75,11 +75,13 @@ impl Reader<'_> {
         for (name, value) in entries {
             let key = format!("{section}.{name}");
             let inside = format!("{key}.");
-            match (table::find(&key), value) {
+            match (setting_definitions::find(&key), value) {
                 (Some(setting), _) => self.entry(setting, value),
                 // The known keys bound the recursion: none has more than three parts.
                 (None, Value::Table(inner))
-                    if table::ALL.iter().any(|one| one.key.starts_with(&inside)) =>
+                    if setting_definitions::ALL
+                        .iter()
+                        .any(|one| one.key.starts_with(&inside)) =>
                 {
                     self.keys(&key, inner);
                 }

@@ -26,10 +26,10 @@ mod region;
 mod schema;
 mod server;
 pub mod setting;
+pub mod setting_definitions;
 mod setting_reader;
 mod settings;
 mod source;
-pub mod table;
 mod telemetry_table;
 mod unknown;
 mod upstream;
@@ -96,7 +96,10 @@ mod tests {
         assert_eq!(settings.upstream.endpoint, Endpoint::Embedded);
         assert_eq!(settings.retry.max_attempts, 3);
         assert_eq!(settings.log.format, LogFormat::Auto);
-        for setting in table::ALL.iter().filter(|s| !s.default.is_empty()) {
+        for setting in setting_definitions::ALL
+            .iter()
+            .filter(|s| !s.default.is_empty())
+        {
             let flags = flags(&[(setting.key, setting.default)]);
             assert!(
                 load(&flags, &FakeEnvironment::default()).is_ok(),

@@ -8,8 +8,8 @@ use super::error::Origin;
 use super::layers::RawSettings;
 use super::network;
 use super::setting::{Change, Kind, Setting};
+use super::setting_definitions::ALL;
 use super::settings::{Endpoint, Settings};
-use super::table::ALL;
 
 /// The text above the tables.
 const PREFACE: &str = r#"# Settings

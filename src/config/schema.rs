@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::setting::{Kind, Setting};
-use super::table::ALL;
+use super::setting_definitions::ALL;
 
 /// The schema of a size in bytes.
 const SIZE: &str = "\"type\": [\"integer\", \"string\"], \"minimum\": 0, \

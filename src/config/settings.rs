@@ -11,7 +11,7 @@ use super::client::Client;
 use super::memory::Memory;
 use super::server::Server;
 
-/// All settings. [`super::table`] documents them under the same names.
+/// All settings. [`super::setting_definitions`] documents them under the same names.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The server.

@@ -11,8 +11,8 @@ use super::error::{ConfigError, ConfigErrors, Origin};
 use super::layers::{Flags, RawSettings};
 use super::reference;
 use super::setting::Change;
+use super::setting_definitions;
 use super::settings::{Endpoint, Settings};
-use super::table;
 use super::validate;
 
 /// For each file a hash of its text, or why it cannot be read. Never the text, which may be a key.
@@ -167,7 +167,7 @@ fn removed_key() -> ConfigError {
 }
 
 fn pending_restart(raw: &RawSettings, initial: &RawSettings) -> Vec<&'static str> {
-    let fixed = table::ALL
+    let fixed = setting_definitions::ALL
         .iter()
         .filter(|setting| setting.change() == Change::Restart);
     fixed

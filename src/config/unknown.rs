@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use super::file::distance;
 use super::layers::FILE_VARIABLE;
-use super::table;
+use super::setting_definitions;
 
 /// The prefix of dashgate's variables.
 const PREFIX: &str = "DASHGATE_";
@@ -35,7 +35,9 @@ pub fn unknown_variables(environment: &dyn Environment) -> Vec<String> {
 fn is_known(name: &str) -> bool {
     name == FILE_VARIABLE
         || PROJECT_VARIABLES.contains(&name)
-        || table::ALL.iter().any(|setting| setting.variable == name)
+        || setting_definitions::ALL
+            .iter()
+            .any(|setting| setting.variable == name)
 }
 
 /// Kubernetes sets such variables in every pod for a service called dashgate or dashgate-something.
@@ -78,7 +80,9 @@ fn warning(name: &str) -> String {
     // Half of a short name may match by chance.
     let own = name.chars().count().saturating_sub(PREFIX.len());
     let most = (own / 2).clamp(1, MAX_DISTANCE);
-    let variables = table::ALL.iter().map(|setting| setting.variable);
+    let variables = setting_definitions::ALL
+        .iter()
+        .map(|setting| setting.variable);
     let nearest = variables
         .chain([FILE_VARIABLE])
         .map(|known| (distance(known, name), known))

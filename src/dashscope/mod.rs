@@ -8,7 +8,6 @@
 mod annotations;
 mod answer_json;
 mod audio;
-mod body;
 mod calls;
 mod choice;
 mod completion;
@@ -31,11 +30,12 @@ mod lenient;
 mod lenient_end;
 mod lenient_output;
 mod logprobs;
-mod media;
+mod media_transfer;
 mod parameters;
 mod repeated_parts;
 pub mod reply;
 mod request;
+mod request_json;
 mod sentences;
 pub mod sse;
 mod stored_media;
@@ -67,7 +67,7 @@ use crate::http1::{self, Client};
 use crate::net::Network;
 use crate::net::proxy::Proxy;
 use crate::secret::Secret;
-use media::MediaTransfer;
+use media_transfer::MediaTransfer;
 use request::FixedHeaders;
 use upload::Storage;
 
@@ -256,17 +256,16 @@ impl DashScope {
             delivery,
             max_bytes,
         } = wanted;
-        let mut transfers = media::transfers(&call.prompt.turns, self.inner.inline_limit)?;
+        let mut transfers = media_transfer::transfers(&call.prompt.turns, self.inner.inline_limit)?;
         let has_media = !transfers.is_empty();
         let mut excess = match stored.nothing_inline {
             true => usize::MAX,
-            false if has_media => {
-                body::checked_len(&call.prompt, &transfers, max_bytes)?.saturating_sub(max_bytes)
-            }
+            false if has_media => request_json::checked_len(&call.prompt, &transfers, max_bytes)?
+                .saturating_sub(max_bytes),
             false => 0,
         };
         let body = loop {
-            let replaced = media::store_largest(&mut transfers, excess);
+            let replaced = media_transfer::store_largest(&mut transfers, excess);
             let stuck = excess > 0 && replaced.is_empty();
             let refused = match has_media {
                 true => {
@@ -275,7 +274,7 @@ impl DashScope {
                 }
                 false => false,
             };
-            let body = body::write(&call.prompt, model, delivery, &transfers, max_bytes)?;
+            let body = request_json::write(&call.prompt, model, delivery, &transfers, max_bytes)?;
             excess = body.len().saturating_sub(max_bytes);
             // Media that the storage does not accept are sent inline; DashScope may still reject
             // them.
@@ -283,7 +282,7 @@ impl DashScope {
                 break body;
             }
             if stuck {
-                return Err(body::too_large(body.len(), max_bytes));
+                return Err(request_json::too_large(body.len(), max_bytes));
             }
         };
         let names_storage = transfers.iter().any(MediaTransfer::is_stored);

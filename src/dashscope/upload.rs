@@ -13,7 +13,7 @@ use url::Url;
 
 use super::errors;
 use super::http::{chain, client, no_response, read};
-use super::media;
+use super::media_transfer;
 use super::upload_policy::{UploadPolicy, is_safe};
 use super::upload_replay::{Replay, Source};
 use crate::chat::upload::{KEPT, Upload, Uploaded};
@@ -138,7 +138,7 @@ impl Storage {
             policy.check_size(size)?;
         }
         let (head, replay) = Replay::begin(Box::pin(chunks)).await?;
-        let mime_type = media::type_of_upload(&upload, &head)?;
+        let mime_type = media_transfer::type_of_upload(&upload, &head)?;
         let mut failures = 0;
         let (object, size_bytes) = loop {
             let object = policy.object_name(mime_type, &upload.name);

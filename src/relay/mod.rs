@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::callers::Identity;
-use crate::callers::account::CallCost;
+use crate::callers::caller_usage::CallCost;
 use crate::chat::call::{Call, Caller};
 use crate::error::Error;
 use crate::memory::{CallMemory, MemoryLedger};

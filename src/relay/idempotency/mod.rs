@@ -5,7 +5,7 @@
 //! no reader is left, the task is dropped, and with it the connection to DashScope. A complete
 //! answer is kept for a while; an error is not, so that the call can be retried.
 
-mod replay_cache;
+mod eviction;
 pub(super) mod replay_log;
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ use crate::memory::{Kind, MemoryLedger};
 
 use super::attempt::Attempts;
 use super::reply::Reply;
-use replay_cache::{ReplayCache, Scarce};
+use eviction::{ReplayCache, Scarce};
 use replay_log::{Interest, ReplayLog, ReplayReader};
 
 /// How long, and how many, idempotent calls are kept.

@@ -18,7 +18,7 @@ use crate::memory::{Claim, Share};
 use crate::relay::attempt::Attempts;
 use crate::turns::give_way;
 
-use super::replay_cache::HeldBytes;
+use super::eviction::HeldBytes;
 
 /// The maximum bytes of an answer that is kept whole. A longer one still reaches its first reader,
 /// incrementally, but a second call with its request id is rejected instead of being billed again.

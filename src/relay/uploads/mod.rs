@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_stream::Stream;
 
 use crate::callers::Identity;
-use crate::callers::account::CallCost;
+use crate::callers::caller_usage::CallCost;
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Reason, Sent};
 use crate::telemetry::report::Report;

@@ -4,7 +4,7 @@
 //! every byte of base64 media for characters to escape.
 
 use super::json::{Number, Written};
-use super::media::{MediaTransfer, write_data_uri};
+use super::media_transfer::{MediaTransfer, write_data_uri};
 use super::parameters;
 use crate::chat::call::{Delivery, Prompt};
 use crate::chat::document::{Document, Object};
@@ -22,7 +22,7 @@ const FUNCTION: &str = "function";
 /// Reserved bytes for the model and the parameters.
 const PARAMETERS_OVERHEAD: usize = 1024;
 
-/// Writes the body. `transfers` come from `media::transfers`, after uploads.
+/// Writes the body. `transfers` come from `media_transfer::transfers`, after uploads.
 pub(super) fn write(
     prompt: &Prompt,
     model: &str,
@@ -391,7 +391,7 @@ mod tests {
         AsrOptions, AudioOutput, ImageSize, JsonSchema, OcrOptions, Options, ResponseFormat,
         SearchOptions, Tool, ToolChoice,
     };
-    use crate::dashscope::media;
+    use crate::dashscope::media_transfer;
     use serde_json::{Value, json};
 
     fn turn(role: Role, parts: Vec<Part>) -> Turn {
@@ -423,7 +423,7 @@ mod tests {
     }
 
     fn written(prompt: &Prompt, delivery: Delivery) -> Result<String, Error> {
-        let transfers = media::transfers(&prompt.turns, 10_485_760)?;
+        let transfers = media_transfer::transfers(&prompt.turns, 10_485_760)?;
         let body = write(prompt, "m", delivery, &transfers, usize::MAX)?;
         Ok(String::from_utf8(body).unwrap())
     }
@@ -647,7 +647,7 @@ mod tests {
             file: None,
         });
         let prompt = prompt(vec![turn(Role::User, vec![sound.into(), text("?")])]);
-        let transfers = media::transfers(&prompt.turns, 10_485_760).unwrap();
+        let transfers = media_transfer::transfers(&prompt.turns, 10_485_760).unwrap();
         let body = write(&prompt, "m", Delivery::Stream, &transfers, usize::MAX).unwrap();
         assert_eq!(body.capacity(), estimated_len(&prompt, &transfers));
     }
