@@ -124,7 +124,7 @@ impl Reload {
 mod tests {
     use crate::config::environment::fake::FakeEnvironment;
     use crate::config::setting::{Change, Kind, Setting};
-    use crate::config::{Flags, load, table};
+    use crate::config::{Flags, load, setting_definitions};
 
     use super::*;
 
@@ -182,7 +182,9 @@ mod tests {
         };
         let flags = Flags::default();
         let before = reached(&load(&flags, &world()).unwrap());
-        let live = table::ALL.iter().filter(|one| one.change() == Change::Live);
+        let live = setting_definitions::ALL
+            .iter()
+            .filter(|one| one.change() == Change::Live);
         let mut seen = 0;
         for setting in live {
             // Keys are never shown; their change is tested with real files.
