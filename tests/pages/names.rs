@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dashgate::config::table;
+use dashgate::config::setting_definitions;
 use dashgate::error::Reason;
 
 use super::sight::metric_names;
@@ -64,7 +64,7 @@ fn every_metric_on_a_page_exists() {
 
 #[test]
 fn every_setting_on_a_page_exists() {
-    let sections: BTreeSet<_> = table::ALL
+    let sections: BTreeSet<_> = setting_definitions::ALL
         .iter()
         .filter_map(|setting| Some(setting.key.split_once('.')?.0))
         .collect();
@@ -80,7 +80,7 @@ fn every_setting_on_a_page_exists() {
                 continue;
             }
             let group = format!("{word}.");
-            let found = table::ALL
+            let found = setting_definitions::ALL
                 .iter()
                 .any(|setting| setting.key == word || setting.key.starts_with(&group));
             assert!(
@@ -109,7 +109,9 @@ fn every_reason_and_variable_on_a_page_exists() {
                 continue;
             }
             let known = Reason::ALL.iter().any(|reason| reason.name() == word)
-                || table::ALL.iter().any(|setting| setting.variable == word)
+                || setting_definitions::ALL
+                    .iter()
+                    .any(|setting| setting.variable == word)
                 || word.ends_with("_PROXY")
                 || ELSEWHERE.contains(&word)
                 || schema.contains(word);
