@@ -412,10 +412,7 @@ mod tests {
     fn every_metric_of_the_table_is_registered_and_no_other() {
         let mut registrar = Registrar::default();
         Metrics::made(&mut registrar, RateCard::default(), &[]).unwrap();
-        let mut table: Vec<_> = setting_definitions::ALL
-            .iter()
-            .map(|metric| metric.name)
-            .collect();
+        let mut table: Vec<_> = table::ALL.iter().map(|metric| metric.name).collect();
         table.sort_unstable();
         registrar.made.sort_unstable();
         assert_eq!(registrar.made, table);
