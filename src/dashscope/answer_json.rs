@@ -11,7 +11,7 @@ use crate::chat::warning::{Code, Warning};
 
 /// The JSON of a value that is parsed later, if at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Raw<'a>(pub(super) &'a str);
+pub(crate) struct Raw<'a>(pub(crate) &'a str);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -21,26 +21,26 @@ impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
 
 /// The body of a response, or the data of one event.
 #[derive(Debug, Default)]
-pub(super) struct Body<'a> {
-    pub(super) request_id: Option<Text<'a>>,
-    pub(super) code: Option<Text<'a>>,
-    pub(super) message: Option<Text<'a>>,
-    pub(super) error: Option<&'a RawValue>,
-    pub(super) output: Option<Output<'a>>,
-    pub(super) usage: Option<Raw<'a>>,
-    pub(super) extra: Object,
+pub(crate) struct Body<'a> {
+    pub(crate) request_id: Option<Text<'a>>,
+    pub(crate) code: Option<Text<'a>>,
+    pub(crate) message: Option<Text<'a>>,
+    pub(crate) error: Option<&'a RawValue>,
+    pub(crate) output: Option<Output<'a>>,
+    pub(crate) usage: Option<Raw<'a>>,
+    pub(crate) extra: Object,
     /// Warnings about values that were dropped.
-    pub(super) warnings: Vec<Warning>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// The warning about a duplicate key.
-pub(super) fn repeated(path: String) -> Warning {
+pub(crate) fn repeated(path: String) -> Warning {
     let message = "duplicate key in DashScope's answer; the last value is used";
     Warning::new(Code::AnswerPartDropped, path, message)
 }
 
 /// The warning about a value nested too deeply for protobuf decoders.
-pub(super) fn nested(path: String) -> Warning {
+pub(crate) fn nested(path: String) -> Warning {
     let message = format!(
         "the value is nested more than {MAX_LEVELS} levels deep in DashScope's answer; deeper \
          values are kept as JSON text"
@@ -50,24 +50,24 @@ pub(super) fn nested(path: String) -> Warning {
 
 /// `output`.
 #[derive(Debug, Default)]
-pub(super) struct Output<'a> {
-    pub(super) choices: Option<Vec<Choice<'a>>>,
+pub(crate) struct Output<'a> {
+    pub(crate) choices: Option<Vec<Choice<'a>>>,
     /// The text of models that return no `choices`.
-    pub(super) text: Option<Text<'a>>,
-    pub(super) finish_reason: Option<Text<'a>>,
-    pub(super) audio: Option<Audio<'a>>,
-    pub(super) search_info: Option<SearchInfo<'a>>,
+    pub(crate) text: Option<Text<'a>>,
+    pub(crate) finish_reason: Option<Text<'a>>,
+    pub(crate) audio: Option<Audio<'a>>,
+    pub(crate) search_info: Option<SearchInfo<'a>>,
     /// Whether the response is complete, as reported by some image models.
-    pub(super) finished: Option<bool>,
-    pub(super) extra: Object,
+    pub(crate) finished: Option<bool>,
+    pub(crate) extra: Object,
     /// Whether `output` was a string instead of an object.
-    pub(super) is_bare: bool,
+    pub(crate) is_bare: bool,
 }
 
 impl Output<'_> {
     /// Whether it has any content. Errors may come with an empty object, an empty list of choices,
     /// or the status of a task.
-    pub(super) fn has_content(&self) -> bool {
+    pub(crate) fn has_content(&self) -> bool {
         self.choices.as_ref().is_some_and(|list| !list.is_empty())
             || self.text.is_some()
             || self.finish_reason.is_some()
@@ -78,28 +78,28 @@ impl Output<'_> {
 
 /// One of `output.choices`.
 #[derive(Debug, Default)]
-pub(super) struct Choice<'a> {
-    pub(super) index: Option<i32>,
-    pub(super) finish_reason: Option<Text<'a>>,
-    pub(super) message: Option<Message<'a>>,
-    pub(super) logprobs: Option<Logprobs<'a>>,
-    pub(super) extra: Object,
+pub(crate) struct Choice<'a> {
+    pub(crate) index: Option<i32>,
+    pub(crate) finish_reason: Option<Text<'a>>,
+    pub(crate) message: Option<Message<'a>>,
+    pub(crate) logprobs: Option<Logprobs<'a>>,
+    pub(crate) extra: Object,
 }
 
 /// `message`.
 #[derive(Debug, Default)]
-pub(super) struct Message<'a> {
-    pub(super) role: Option<Text<'a>>,
-    pub(super) content: Option<Content<'a>>,
-    pub(super) reasoning_content: Option<Text<'a>>,
-    pub(super) tool_calls: Option<Vec<ToolCall<'a>>>,
-    pub(super) annotations: Option<Vec<Annotation<'a>>>,
-    pub(super) extra: Object,
+pub(crate) struct Message<'a> {
+    pub(crate) role: Option<Text<'a>>,
+    pub(crate) content: Option<Content<'a>>,
+    pub(crate) reasoning_content: Option<Text<'a>>,
+    pub(crate) tool_calls: Option<Vec<ToolCall<'a>>>,
+    pub(crate) annotations: Option<Vec<Annotation<'a>>>,
+    pub(crate) extra: Object,
 }
 
 impl<'a> Message<'a> {
     /// Whether it has any content.
-    pub(super) fn has_content(&self) -> bool {
+    pub(crate) fn has_content(&self) -> bool {
         let has_content = match &self.content {
             Some(Content::Text(Text(text))) => !text.is_empty(),
             Some(Content::Parts(parts)) => parts.iter().any(Part::has_content),
@@ -114,7 +114,7 @@ impl<'a> Message<'a> {
     }
 
     /// A message whose JSON is a string.
-    pub(super) fn from_text(text: Text<'a>) -> Self {
+    pub(crate) fn from_text(text: Text<'a>) -> Self {
         Self {
             content: Some(Content::Text(text)),
             ..Self::default()
@@ -124,18 +124,18 @@ impl<'a> Message<'a> {
 
 /// `content`: a list of parts, or a single text.
 #[derive(Debug)]
-pub(super) enum Content<'a> {
+pub(crate) enum Content<'a> {
     Text(Text<'a>),
     Parts(Vec<Part<'a>>),
 }
 
 /// One part of `content`.
 #[derive(Debug, Default)]
-pub(super) struct Part<'a> {
-    pub(super) text: Option<Text<'a>>,
-    pub(super) image: Option<Text<'a>>,
-    pub(super) audio: Option<Audio<'a>>,
-    pub(super) extra: Object,
+pub(crate) struct Part<'a> {
+    pub(crate) text: Option<Text<'a>>,
+    pub(crate) image: Option<Text<'a>>,
+    pub(crate) audio: Option<Audio<'a>>,
+    pub(crate) extra: Object,
 }
 
 impl Part<'_> {
@@ -147,88 +147,88 @@ impl Part<'_> {
 
 /// Audio: an object, or a URL alone.
 #[derive(Debug, Default)]
-pub(super) struct Audio<'a> {
-    pub(super) data: Option<Quoted<'a>>,
-    pub(super) url: Option<Text<'a>>,
-    pub(super) id: Option<Text<'a>>,
-    pub(super) expires_at: Option<i64>,
-    pub(super) extra: Object,
+pub(crate) struct Audio<'a> {
+    pub(crate) data: Option<Quoted<'a>>,
+    pub(crate) url: Option<Text<'a>>,
+    pub(crate) id: Option<Text<'a>>,
+    pub(crate) expires_at: Option<i64>,
+    pub(crate) extra: Object,
 }
 
 /// One of `tool_calls`.
 #[derive(Debug, Default)]
-pub(super) struct ToolCall<'a> {
-    pub(super) index: Option<i32>,
-    pub(super) id: Option<Text<'a>>,
-    pub(super) kind: Option<Text<'a>>,
-    pub(super) function: Option<Function<'a>>,
-    pub(super) extra: Object,
+pub(crate) struct ToolCall<'a> {
+    pub(crate) index: Option<i32>,
+    pub(crate) id: Option<Text<'a>>,
+    pub(crate) kind: Option<Text<'a>>,
+    pub(crate) function: Option<Function<'a>>,
+    pub(crate) extra: Object,
 }
 
 /// `function` of a tool call.
 #[derive(Debug, Default)]
-pub(super) struct Function<'a> {
-    pub(super) name: Option<Text<'a>>,
-    pub(super) arguments: Option<Text<'a>>,
-    pub(super) extra: Object,
+pub(crate) struct Function<'a> {
+    pub(crate) name: Option<Text<'a>>,
+    pub(crate) arguments: Option<Text<'a>>,
+    pub(crate) extra: Object,
 }
 
 /// One of `annotations`.
 #[derive(Debug, Default)]
-pub(super) struct Annotation<'a> {
-    pub(super) kind: Option<Text<'a>>,
-    pub(super) language: Option<Text<'a>>,
-    pub(super) emotion: Option<Text<'a>>,
-    pub(super) extra: Object,
+pub(crate) struct Annotation<'a> {
+    pub(crate) kind: Option<Text<'a>>,
+    pub(crate) language: Option<Text<'a>>,
+    pub(crate) emotion: Option<Text<'a>>,
+    pub(crate) extra: Object,
 }
 
 /// `logprobs`.
 #[derive(Debug, Default)]
-pub(super) struct Logprobs<'a> {
-    pub(super) content: Option<Vec<TokenLogprob<'a>>>,
-    pub(super) extra: Object,
+pub(crate) struct Logprobs<'a> {
+    pub(crate) content: Option<Vec<TokenLogprob<'a>>>,
+    pub(crate) extra: Object,
 }
 
 /// One token of `logprobs`.
 #[derive(Debug, Default)]
-pub(super) struct TokenLogprob<'a> {
-    pub(super) token: Option<Text<'a>>,
-    pub(super) bytes: Option<Vec<u8>>,
-    pub(super) logprob: Option<f64>,
-    pub(super) top_logprobs: Option<Vec<TokenLogprob<'a>>>,
-    pub(super) extra: Object,
+pub(crate) struct TokenLogprob<'a> {
+    pub(crate) token: Option<Text<'a>>,
+    pub(crate) bytes: Option<Vec<u8>>,
+    pub(crate) logprob: Option<f64>,
+    pub(crate) top_logprobs: Option<Vec<TokenLogprob<'a>>>,
+    pub(crate) extra: Object,
 }
 
 /// `search_info`.
 #[derive(Debug, Default)]
-pub(super) struct SearchInfo<'a> {
-    pub(super) results: Option<Vec<SearchResult<'a>>>,
-    pub(super) extra: Object,
+pub(crate) struct SearchInfo<'a> {
+    pub(crate) results: Option<Vec<SearchResult<'a>>>,
+    pub(crate) extra: Object,
 }
 
 /// One of `search_results`.
 #[derive(Debug, Default)]
-pub(super) struct SearchResult<'a> {
-    pub(super) index: Option<i32>,
-    pub(super) title: Option<Text<'a>>,
-    pub(super) url: Option<Text<'a>>,
-    pub(super) site_name: Option<Text<'a>>,
-    pub(super) icon: Option<Text<'a>>,
-    pub(super) extra: Object,
+pub(crate) struct SearchResult<'a> {
+    pub(crate) index: Option<i32>,
+    pub(crate) title: Option<Text<'a>>,
+    pub(crate) url: Option<Text<'a>>,
+    pub(crate) site_name: Option<Text<'a>>,
+    pub(crate) icon: Option<Text<'a>>,
+    pub(crate) extra: Object,
 }
 
 /// The alternative form of an error: `{"error": {...}}`.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
-pub(super) struct ErrorObject<'a> {
+pub(crate) struct ErrorObject<'a> {
     #[serde(borrow)]
-    pub(super) code: Option<Text<'a>>,
+    pub(crate) code: Option<Text<'a>>,
     #[serde(borrow, rename = "type")]
-    pub(super) kind: Option<Text<'a>>,
+    pub(crate) kind: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) message: Option<Text<'a>>,
+    pub(crate) message: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) param: Option<Text<'a>>,
+    pub(crate) param: Option<Text<'a>>,
 }
 
 impl TokenLogprob<'_> {
@@ -242,7 +242,7 @@ impl TokenLogprob<'_> {
 
 impl Body<'_> {
     /// Whether lists of its own kind are nested in it. Only the tree reader tracks their depth.
-    pub(super) fn is_nested(&self) -> bool {
+    pub(crate) fn is_nested(&self) -> bool {
         let choices = self.output.iter().flat_map(|output| &output.choices);
         let logprobs = choices
             .flatten()
@@ -254,7 +254,7 @@ impl Body<'_> {
 
 impl<'a> Audio<'a> {
     /// Audio given as a URL.
-    pub(super) fn at(url: Text<'a>) -> Self {
+    pub(crate) fn at(url: Text<'a>) -> Self {
         Self {
             url: Some(url),
             ..Self::default()

@@ -75,7 +75,7 @@ impl std::fmt::Debug for Exchange {
 
 impl Exchange {
     /// Reads the body of a response with a success status.
-    pub(super) fn new(body: Body, opening: Opening, limits: Limits, max_body_bytes: usize) -> Self {
+    pub(crate) fn new(body: Body, opening: Opening, limits: Limits, max_body_bytes: usize) -> Self {
         Self {
             body,
             form: BodyFormat::Unknown(Bytes::new()),

@@ -34,10 +34,10 @@ const MAX_HEADERS: usize = 128;
 /// from a slow host.
 const NAME_SHARE: f32 = 0.75;
 
-pub(super) const USER_AGENT: &str = concat!("dashgate/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("dashgate/", env!("CARGO_PKG_VERSION"));
 
 /// A path below the base URL, with or without its trailing slash.
-pub(super) fn below(base_url: &url::Url, path: &[&str]) -> Result<url::Url, Error> {
+pub(crate) fn below(base_url: &url::Url, path: &[&str]) -> Result<url::Url, Error> {
     let mut url = base_url.clone();
     url.path_segments_mut()
         .map_err(|()| Error::new(Reason::GatewayConfig, "the base url must have a path"))?
@@ -47,7 +47,7 @@ pub(super) fn below(base_url: &url::Url, path: &[&str]) -> Result<url::Url, Erro
 }
 
 /// Builds the client for uploads.
-pub(super) fn client(
+pub(crate) fn client(
     network: &Network,
     connect_timeout: Duration,
 ) -> Result<reqwest::Client, Error> {
@@ -70,7 +70,7 @@ pub(super) fn client(
 }
 
 /// The error of a request without a response, sent through this proxy if there is one.
-pub(super) fn no_response(error: reqwest::Error, proxy: Option<&Proxy>) -> Error {
+pub(crate) fn no_response(error: reqwest::Error, proxy: Option<&Proxy>) -> Error {
     let system = |cause: &'_ (dyn StdError + 'static)| {
         let error = cause.downcast_ref::<io::Error>()?;
         descriptors::are_used_up(error).then(|| error.raw_os_error())?
@@ -112,7 +112,7 @@ fn no_descriptor(error: &io::Error) -> Error {
 }
 
 /// The error of a call without a response.
-pub(super) fn send_error(fault: RequestError) -> Error {
+pub(crate) fn send_error(fault: RequestError) -> Error {
     let (reason, message) = match &fault {
         RequestError::Unresolved(_) => (
             Reason::UpstreamDns,
@@ -164,13 +164,13 @@ fn proxy_problem(error: &reqwest::Error) -> &'static str {
 }
 
 /// The error of a proxy that requires other credentials. Nothing reached DashScope.
-pub(super) fn refused_credentials(proxy: impl std::fmt::Display) -> Error {
+pub(crate) fn refused_credentials(proxy: impl std::fmt::Display) -> Error {
     let message = format!("the proxy {proxy} refused the gateway's credentials");
     Error::new(Reason::GatewayConfig, message)
 }
 
 /// Reads the body of an error response, up to `limit` or the point where it breaks.
-pub(super) async fn read_error_body(mut body: Body, limit: usize) -> Bytes {
+pub(crate) async fn read_error_body(mut body: Body, limit: usize) -> Bytes {
     let mut read = BytesMut::new();
     while let Some(Ok(chunk)) = body.chunk().await {
         let room = limit - read.len();
@@ -183,7 +183,7 @@ pub(super) async fn read_error_body(mut body: Body, limit: usize) -> Bytes {
 }
 
 /// Reads a body, up to `limit` or the point where it breaks.
-pub(super) async fn read(mut body: reqwest::Body, limit: usize) -> Bytes {
+pub(crate) async fn read(mut body: reqwest::Body, limit: usize) -> Bytes {
     let mut read = BytesMut::new();
     while let Some(Ok(frame)) = body.frame().await {
         let chunk = frame.into_data().unwrap_or_default();
@@ -198,7 +198,7 @@ pub(super) async fn read(mut body: reqwest::Body, limit: usize) -> Bytes {
 
 /// The chain of sources of an error, itself included. `io::Error` does not expose the error that it
 /// wraps as its source, so that is followed too.
-pub(super) fn chain<'a>(
+pub(crate) fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| {

@@ -10,7 +10,7 @@ use crate::chat::document::{Document, Object, Real};
 
 /// The first double from which on not every integer has a double of its own: one parsed from JSON
 /// may not be the number that was written.
-pub(super) const FIRST_UNSURE: f64 = 9_007_199_254_740_992.0;
+pub(crate) const FIRST_UNSURE: f64 = 9_007_199_254_740_992.0;
 
 /// The first integer that does not fit into 64 bits.
 const LARGEST_WHOLE: f64 = 18_446_744_073_709_551_616.0;
@@ -26,7 +26,7 @@ const STRICT_LEVELS: u32 = 8;
 /// an integer that neither a double nor 64 bits can hold. An integer that needs all of 64 bits
 /// becomes a string of its digits.
 #[derive(Debug)]
-pub(super) struct Read(pub(super) Document);
+pub(crate) struct Read(pub(crate) Document);
 
 impl<'de> Deserialize<'de> for Read {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -117,7 +117,7 @@ impl<'de> Visitor<'de> for ReadVisitor {
 }
 
 /// An integer, as its digits if it may not be exact as a number.
-pub(super) fn integer<N: Copy + ToString + TryInto<i64>>(value: N) -> Document {
+pub(crate) fn integer<N: Copy + ToString + TryInto<i64>>(value: N) -> Document {
     match value.try_into() {
         Ok(number) if number.unsigned_abs() < FIRST_UNSURE_WHOLE => {
             Document::Number(Real(number as f64))
@@ -128,16 +128,16 @@ pub(super) fn integer<N: Copy + ToString + TryInto<i64>>(value: N) -> Document {
 
 /// Collects the keys of an object.
 #[derive(Debug, Default)]
-pub(super) struct Gathered(Vec<(String, Document)>);
+pub(crate) struct Gathered(Vec<(String, Document)>);
 
 impl Gathered {
     /// Adds a key.
-    pub(super) fn insert(&mut self, key: String, value: Document) {
+    pub(crate) fn insert(&mut self, key: String, value: Document) {
         self.0.push((key, value));
     }
 
     /// The object, or `None` if a key is duplicate.
-    pub(super) fn unique(self) -> Option<Object> {
+    pub(crate) fn unique(self) -> Option<Object> {
         // For few keys, a linear search is faster than a set.
         const FEW: usize = 16;
         let Self(entries) = self;
@@ -154,7 +154,7 @@ impl Gathered {
 }
 
 /// A document as JSON. Nulls are omitted from objects and kept in lists.
-pub(super) struct Written<'a>(pub(super) &'a Document);
+pub(crate) struct Written<'a>(pub(crate) &'a Document);
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -176,7 +176,7 @@ impl Serialize for Written<'_> {
 }
 
 /// An object as JSON, without nulls.
-pub(super) struct WrittenObject<'a>(pub(super) &'a Object);
+pub(crate) struct WrittenObject<'a>(pub(crate) &'a Object);
 
 impl Serialize for WrittenObject<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -193,7 +193,7 @@ impl Serialize for WrittenObject<'_> {
 /// A number as JSON. Integers have no fraction, because a document has only doubles and DashScope
 /// rejects `2.0` where it expects `2`. Integers beyond 64 bits were rejected before.
 #[derive(Clone, Copy)]
-pub(super) struct Number(pub(super) Real);
+pub(crate) struct Number(pub(crate) Real);
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -211,7 +211,7 @@ impl Serialize for Number {
 
 /// Detects the end of an object in a text that arrives in pieces.
 #[derive(Debug, Default)]
-pub(super) struct ObjectEnd {
+pub(crate) struct ObjectEnd {
     depth: u32,
     in_string: bool,
     is_escaped: bool,
@@ -229,7 +229,7 @@ enum State {
 
 impl ObjectEnd {
     /// Adds the next piece.
-    pub(super) fn push(&mut self, text: &str) {
+    pub(crate) fn push(&mut self, text: &str) {
         for byte in text.bytes() {
             match self.state {
                 State::Before | State::Inside => self.step(byte),
@@ -239,7 +239,7 @@ impl ObjectEnd {
     }
 
     /// Whether the object is complete.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.state == State::Whole
     }
 
@@ -273,7 +273,7 @@ impl ObjectEnd {
 }
 
 /// Whether a text begins an object.
-pub(super) fn begins_object(text: &str) -> bool {
+pub(crate) fn begins_object(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 

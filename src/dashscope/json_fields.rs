@@ -7,7 +7,7 @@ use super::json_text::Text;
 use crate::chat::document::{Document, Object, Real};
 
 /// The keys of an object, which are removed as they are read. The rest is kept.
-pub(super) struct Fields(Vec<(String, Document)>);
+pub(crate) struct Fields(Vec<(String, Document)>);
 
 impl From<Object> for Fields {
     fn from(object: Object) -> Self {
@@ -17,7 +17,7 @@ impl From<Object> for Fields {
 
 impl Fields {
     /// The keys of a value that is an object; the value itself otherwise.
-    pub(super) fn of(document: Document) -> Result<Self, Document> {
+    pub(crate) fn of(document: Document) -> Result<Self, Document> {
         if let Document::Object(object) = document {
             return Ok(Self::from(object));
         }
@@ -25,19 +25,19 @@ impl Fields {
     }
 
     /// The value of a key, by reference.
-    pub(super) fn slot(&mut self, key: &str) -> Option<&mut Document> {
+    pub(crate) fn slot(&mut self, key: &str) -> Option<&mut Document> {
         let found = self.0.iter_mut().find(|(name, _)| name == key);
         found.map(|(_, value)| value)
     }
 
     /// Removes the value of a key, if present and not null.
-    pub(super) fn take(&mut self, key: &str) -> Option<Document> {
+    pub(crate) fn take(&mut self, key: &str) -> Option<Document> {
         let taken = std::mem::replace(self.slot(key)?, Document::Null);
         (taken != Document::Null).then_some(taken)
     }
 
     /// Removes and converts a value. If that fails, the value stays.
-    pub(super) fn with<T>(
+    pub(crate) fn with<T>(
         &mut self,
         key: &str,
         read: impl Fn(Document) -> Result<T, Document>,
@@ -54,12 +54,12 @@ impl Fields {
     }
 
     /// Removes a string, or a number as a string.
-    pub(super) fn text(&mut self, key: &str) -> Option<Text<'static>> {
+    pub(crate) fn text(&mut self, key: &str) -> Option<Text<'static>> {
         self.with(key, text)
     }
 
     /// Removes an integer, or a string of digits.
-    pub(super) fn whole<T: TryFrom<i64>>(&mut self, key: &str) -> Option<T> {
+    pub(crate) fn whole<T: TryFrom<i64>>(&mut self, key: &str) -> Option<T> {
         self.with(key, |document| {
             let whole = whole(&document).and_then(|whole| T::try_from(whole).ok());
             whole.ok_or(document)
@@ -67,7 +67,7 @@ impl Fields {
     }
 
     /// Removes a list, or a single value as a list of one. Items that cannot be converted stay.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         key: &str,
         read: impl Fn(Document) -> Result<T, Document>,
@@ -93,14 +93,14 @@ impl Fields {
     }
 
     /// The remaining keys.
-    pub(super) fn rest(self) -> Object {
+    pub(crate) fn rest(self) -> Object {
         let kept = self.0.into_iter();
         Object(kept.filter(|(_, value)| *value != Document::Null).collect())
     }
 }
 
 /// A string, or a number as a string.
-pub(super) fn text(document: Document) -> Result<Text<'static>, Document> {
+pub(crate) fn text(document: Document) -> Result<Text<'static>, Document> {
     if let Document::Number(Real(number)) = document {
         return Ok(Text(Cow::Owned(number.to_string())));
     }
@@ -108,7 +108,7 @@ pub(super) fn text(document: Document) -> Result<Text<'static>, Document> {
 }
 
 /// A string, and nothing else.
-pub(super) fn only_text(document: Document) -> Result<Text<'static>, Document> {
+pub(crate) fn only_text(document: Document) -> Result<Text<'static>, Document> {
     if let Document::String(text) = document {
         return Ok(Text(Cow::Owned(text)));
     }
@@ -116,7 +116,7 @@ pub(super) fn only_text(document: Document) -> Result<Text<'static>, Document> {
 }
 
 /// An integer, or a string of digits.
-pub(super) fn whole(document: &Document) -> Option<i64> {
+pub(crate) fn whole(document: &Document) -> Option<i64> {
     match document {
         Document::Number(Real(number)) => {
             let fits = number.fract() == 0.0 && number.abs() < FIRST_UNSURE;
@@ -128,7 +128,7 @@ pub(super) fn whole(document: &Document) -> Option<i64> {
 }
 
 /// A number, or a string of one.
-pub(super) fn number(document: Document) -> Result<f64, Document> {
+pub(crate) fn number(document: Document) -> Result<f64, Document> {
     let read = match &document {
         Document::Number(Real(number)) => Some(*number),
         Document::String(text) => text.trim().parse().ok(),
@@ -139,7 +139,7 @@ pub(super) fn number(document: Document) -> Result<f64, Document> {
 }
 
 /// A boolean, and nothing else.
-pub(super) fn flag(document: Document) -> Result<bool, Document> {
+pub(crate) fn flag(document: Document) -> Result<bool, Document> {
     if let Document::Bool(flag) = document {
         return Ok(flag);
     }

@@ -10,18 +10,18 @@ use serde::de::{self, Deserializer, Visitor};
 /// A string that is borrowed if it has no escapes. Serde borrows a `Cow` only when it is not inside
 /// another type; this type borrows everywhere. An integer is read as the string of its digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
 
 impl Text<'_> {
     /// The text of an optional field, empty if absent.
-    pub(super) fn or_empty<'t>(text: &'t Option<Text<'_>>) -> &'t str {
+    pub(crate) fn or_empty<'t>(text: &'t Option<Text<'_>>) -> &'t str {
         text.as_ref().map_or("", |text| &text.0)
     }
 }
 
 /// A JSON string. Numbers are not accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub(super) struct Quoted<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+pub(crate) struct Quoted<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

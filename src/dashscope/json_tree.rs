@@ -17,7 +17,7 @@ const MAX_ODDITIES: usize = 16;
 
 /// Reads any JSON into a document, with warnings about anomalies: duplicate keys, and values nested
 /// so deeply that they are kept as JSON text.
-pub(super) fn document(json: &str) -> Option<(Document, Vec<Warning>)> {
+pub(crate) fn document(json: &str) -> Option<(Document, Vec<Warning>)> {
     let read = |json: &str, unsure: bool| {
         let notes = RefCell::new(Notes::default());
         let seed = Tree {
@@ -36,7 +36,7 @@ pub(super) fn document(json: &str) -> Option<(Document, Vec<Warning>)> {
 
 /// Reads JSON whose strings have halves of surrogate pairs, which no Unicode text can hold: each
 /// becomes U+FFFD, and a warning reports it.
-pub(super) fn with_lone_surrogates(json: &str) -> Option<(Document, Vec<Warning>)> {
+pub(crate) fn with_lone_surrogates(json: &str) -> Option<(Document, Vec<Warning>)> {
     let (document, mut warnings) = document(&replaced_surrogates(json)?)?;
     let message = "the text has half of a surrogate pair in DashScope's answer; it is U+FFFD";
     warnings.push(Warning::new(Code::AnswerPartDropped, "", message));

@@ -27,7 +27,7 @@ use super::strict;
 use crate::chat::document::{Document, Object, Real};
 
 /// Reads a body, strictly if possible. `None` if it is not a JSON object.
-pub(super) fn read(json: &str) -> Option<Body<'_>> {
+pub(crate) fn read(json: &str) -> Option<Body<'_>> {
     let mut body = match strict::read(json) {
         Ok(body) if !body.is_nested() => body,
         Ok(_) | Err(_) => self::body(json)?,
@@ -59,7 +59,7 @@ fn is_message((key, value): &(String, Document)) -> bool {
 }
 
 /// Reads a body leniently. `None` if it is not a JSON object.
-pub(super) fn body(json: &str) -> Option<Body<'_>> {
+pub(crate) fn body(json: &str) -> Option<Body<'_>> {
     let (document, warnings) = document(json)?;
     let Document::Object(object) = document else {
         return None;
@@ -134,7 +134,7 @@ fn find_output(body: &mut Body<'_>) {
 }
 
 /// The text of a sentence of a speech recognition model, or of a list of them.
-pub(super) fn sentence(document: &Document) -> Option<Text<'static>> {
+pub(crate) fn sentence(document: &Document) -> Option<Text<'static>> {
     let text = |document: &Document| {
         if let Document::Object(object) = document
             && let Document::String(text) = object.value("text")?

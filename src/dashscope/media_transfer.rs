@@ -18,7 +18,7 @@ const MAX_MIME_TYPE: usize = 255;
 
 /// How a media item is sent to DashScope.
 #[derive(Debug)]
-pub(super) enum MediaTransfer<'a> {
+pub(crate) enum MediaTransfer<'a> {
     /// A URL that DashScope reads itself.
     Address(Cow<'a, str>),
     /// A `data:` URI of the caller, the modality of its part, and the declared MIME type.
@@ -31,7 +31,7 @@ pub(super) enum MediaTransfer<'a> {
 
 impl<'a> MediaTransfer<'a> {
     /// Whether it is a URL of DashScope's temporary storage.
-    pub(super) fn is_stored(&self) -> bool {
+    pub(crate) fn is_stored(&self) -> bool {
         match self {
             Self::Address(address) => address
                 .get(..4)
@@ -61,7 +61,7 @@ impl<'a> MediaTransfer<'a> {
     }
 
     /// Its length in the body, in bytes.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Self::Address(address) => address.len(),
             Self::Data(uri, ..) => uri.len(),
@@ -73,7 +73,7 @@ impl<'a> MediaTransfer<'a> {
 
 /// Moves the largest inline items to temporary storage until the body is `excess` bytes smaller or
 /// none is left. Returns the previous values by position.
-pub(super) fn store_largest<'a>(
+pub(crate) fn store_largest<'a>(
     transfers: &mut [MediaTransfer<'a>],
     excess: usize,
 ) -> Vec<(usize, MediaTransfer<'a>)> {
@@ -101,7 +101,7 @@ pub(super) fn store_largest<'a>(
 }
 
 /// Decides for all media items, in the order of the body.
-pub(super) fn transfers(
+pub(crate) fn transfers(
     turns: &[Turn],
     inline_limit: usize,
 ) -> Result<Vec<MediaTransfer<'_>>, Error> {
@@ -217,7 +217,7 @@ fn transfer(
 }
 
 /// The type of an upload that begins with these bytes.
-pub(super) fn type_of_upload<'a>(upload: &'a Upload, head: &[u8]) -> Result<&'a str, Error> {
+pub(crate) fn type_of_upload<'a>(upload: &'a Upload, head: &[u8]) -> Result<&'a str, Error> {
     let wrong = |what: String| Err(Error::field("description.mime_type", what));
     let declared = &*upload.mime_type;
     if let Some(part) = Modality::of(declared)
@@ -257,7 +257,7 @@ fn of_another_kind(found: &str, part: Modality) -> String {
 }
 
 /// Whether a text is a valid MIME type, which needs no escaping in a URI or JSON.
-pub(super) fn is_mime_type(text: &str) -> bool {
+pub(crate) fn is_mime_type(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"!#$&^_.+-/;=".contains(&b);
     text.len() <= MAX_MIME_TYPE && text.contains('/') && text.bytes().all(fits)
 }
@@ -269,7 +269,7 @@ fn data_uri_len(mime_type: &str, bytes: usize) -> usize {
 
 /// Appends a `data:` URI. The bytes are encoded directly into the body: base64 needs no escaping in
 /// JSON.
-pub(super) fn write_data_uri(mime_type: &str, bytes: &[u8], body: &mut Vec<u8>) {
+pub(crate) fn write_data_uri(mime_type: &str, bytes: &[u8], body: &mut Vec<u8>) {
     body.extend_from_slice(b"data:");
     body.extend_from_slice(mime_type.as_bytes());
     body.extend_from_slice(b";base64,");

@@ -47,7 +47,7 @@ impl std::fmt::Debug for Prepared {
 
 impl Prepared {
     /// Builds a request.
-    pub(super) fn new(
+    pub(crate) fn new(
         body: Vec<u8>,
         mut head: Request,
         model: &Arc<str>,
@@ -92,7 +92,7 @@ impl Prepared {
         &self.inner.head
     }
 
-    pub(super) fn opening(&self, request_id: &str) -> Opening {
+    pub(crate) fn opening(&self, request_id: &str) -> Opening {
         Opening {
             model: Arc::clone(&self.inner.model),
             request_id: request_id.to_owned(),
@@ -104,7 +104,7 @@ impl Prepared {
 }
 
 /// The headers of requests that come from the configuration.
-pub(super) struct FixedHeaders {
+pub(crate) struct FixedHeaders {
     /// The headers of every call.
     lines: Request,
     authorization: Secret,
@@ -114,7 +114,7 @@ pub(super) struct FixedHeaders {
 
 impl FixedHeaders {
     /// Validates the headers of every request. Calls go to this URL, through this proxy.
-    pub(super) fn new(
+    pub(crate) fn new(
         generation: &Url,
         api_key: &Secret,
         workspace: Option<String>,
@@ -198,7 +198,7 @@ impl FixedHeaders {
     }
 
     /// The headers of an upload request.
-    pub(super) fn headers(&self, passing: &Passing) -> Result<HeaderMap, Error> {
+    pub(crate) fn headers(&self, passing: &Passing) -> Result<HeaderMap, Error> {
         let mut headers = HeaderMap::new();
         let own = Self::own_key(passing)?;
         let key = own.as_ref().unwrap_or(&self.authorization).expose();
@@ -216,7 +216,7 @@ impl FixedHeaders {
     }
 
     /// The head of a conversation request, without the headers that depend on the body.
-    pub(super) fn head(
+    pub(crate) fn head(
         &self,
         passing: &Passing,
         delivery: Delivery,

@@ -1,17 +1,14 @@
 //! The body of a request: `model`, `parameters`, `input`, in this order.
-//!
-//! It is written by hand into one buffer of the right capacity, because a serializer would scan
-//! every byte of base64 media for characters to escape.
 
 use super::json::{Number, Written};
-use super::media_transfer::{MediaTransfer, write_data_uri};
+use super::json_writer::JsonWriter;
+use super::media_transfer::MediaTransfer;
 use super::parameters;
 use crate::chat::call::{Delivery, Prompt};
 use crate::chat::document::{Document, Object};
 use crate::chat::media::{Image, Video, VideoSource};
 use crate::chat::message::{Body, Part, Role, Speech, ToolCall, Turn};
 use crate::error::{Error, Reason, Violation};
-use crate::quoted;
 
 /// Reserved bytes for the keys and punctuation around a text, so that the buffer seldom grows.
 const PART_OVERHEAD: usize = 64;
@@ -23,17 +20,15 @@ const FUNCTION: &str = "function";
 const PARAMETERS_OVERHEAD: usize = 1024;
 
 /// Writes the body. `transfers` come from `media_transfer::transfers`, after uploads.
-pub(super) fn write(
+pub(crate) fn write(
     prompt: &Prompt,
     model: &str,
     delivery: Delivery,
     transfers: &[MediaTransfer<'_>],
     max_bytes: usize,
 ) -> Result<Vec<u8>, Error> {
-    let mut writer = Writer {
-        body: Vec::with_capacity(checked_len(prompt, transfers, max_bytes)?),
-        transfers: transfers.iter(),
-    };
+    let capacity = checked_len(prompt, transfers, max_bytes)?;
+    let mut writer = JsonWriter::new(capacity, transfers);
     writer.raw("{\"model\":");
     writer.text(model);
     writer.raw(",\"parameters\":");
@@ -48,7 +43,7 @@ pub(super) fn write(
 }
 
 /// The estimated length of the body. It is not exceeded unless much of the text needs escaping.
-pub(super) fn estimated_len(prompt: &Prompt, transfers: &[MediaTransfer<'_>]) -> usize {
+pub(crate) fn estimated_len(prompt: &Prompt, transfers: &[MediaTransfer<'_>]) -> usize {
     let text = |part: &Part| match &part.body {
         Body::Text(text) => text.len(),
         Body::Audio(_) | Body::Image(_) | Body::Video(_) | Body::Other => 0,
@@ -67,7 +62,7 @@ pub(super) fn estimated_len(prompt: &Prompt, transfers: &[MediaTransfer<'_>]) ->
 
 /// As [`estimated_len`], but fails if the texts alone exceed DashScope's limit: uploading media
 /// cannot help then.
-pub(super) fn checked_len(
+pub(crate) fn checked_len(
     prompt: &Prompt,
     transfers: &[MediaTransfer<'_>],
     max_bytes: usize,
@@ -88,7 +83,7 @@ pub(super) fn checked_len(
 }
 
 /// The error of a request whose body has at least `bytes` bytes.
-pub(super) fn too_large(bytes: usize, limit: usize) -> Error {
+pub(crate) fn too_large(bytes: usize, limit: usize) -> Error {
     let message = format!(
         "the request to DashScope has at least {bytes} bytes, the limit of this model is {limit}: \
          send fewer or shorter messages"
@@ -99,93 +94,7 @@ pub(super) fn too_large(bytes: usize, limit: usize) -> Error {
     })
 }
 
-struct Writer<'a, 'w> {
-    body: Vec<u8>,
-    transfers: std::slice::Iter<'w, MediaTransfer<'a>>,
-}
-
-impl Writer<'_, '_> {
-    fn raw(&mut self, json: &str) {
-        self.body.extend_from_slice(json.as_bytes());
-    }
-
-    fn value(&mut self, value: &impl serde::Serialize) -> Result<(), Error> {
-        serde_json::to_writer(&mut self.body, value)
-            .map_err(|_| Error::field("conversation", "every number must be finite"))
-    }
-
-    fn text(&mut self, text: &str) {
-        quoted::push(text, &mut self.body);
-    }
-
-    /// Begins a key of an object; `first` omits the comma.
-    fn key(&mut self, key: &str) {
-        if self.body.last() != Some(&b'{') {
-            self.raw(",");
-        }
-        self.text(key);
-        self.raw(":");
-    }
-
-    fn field(&mut self, key: &str, value: Option<impl serde::Serialize>) -> Result<(), Error> {
-        let Some(value) = value else {
-            return Ok(());
-        };
-        self.key(key);
-        self.value(&value)
-    }
-
-    fn extra(&mut self, extra: &Object) -> Result<(), Error> {
-        self.extra_without(extra, |_| false)
-    }
-
-    fn extra_without(
-        &mut self,
-        extra: &Object,
-        is_written: impl Fn(&str) -> bool,
-    ) -> Result<(), Error> {
-        for (key, value) in &extra.0 {
-            if *value != Document::Null && !is_written(key) {
-                self.field(key, Some(Written(value)))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn list<T>(
-        &mut self,
-        items: &[T],
-        write: impl FnMut(&mut Self, &T) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        self.joined(items, None, write)
-    }
-
-    /// A list, followed by items that could not be parsed, byte for byte.
-    fn joined<T>(
-        &mut self,
-        items: &[T],
-        rest: Option<&Document>,
-        mut write: impl FnMut(&mut Self, &T) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        self.raw("[");
-        for (at, item) in items.iter().enumerate() {
-            if at > 0 {
-                self.raw(",");
-            }
-            write(self, item)?;
-        }
-        if let Some(Document::List(rest)) = rest {
-            for (at, item) in rest.iter().enumerate() {
-                if at > 0 || !items.is_empty() {
-                    self.raw(",");
-                }
-                self.value(&Written(item))?;
-            }
-        }
-        self.raw("]");
-        Ok(())
-    }
-
+impl JsonWriter<'_, '_> {
     fn speech(&mut self, speech: &Speech, turns: &[Turn]) -> Result<(), Error> {
         self.raw("{");
         self.field("text", spoken(turns)?)?;
@@ -283,30 +192,6 @@ impl Writer<'_, '_> {
         self.field("min_pixels", video.min_pixels)?;
         self.field("max_pixels", video.max_pixels)?;
         self.field("total_pixels", video.total_pixels)
-    }
-
-    /// Writes the next media item. `transfers` has the same order.
-    fn medium(&mut self) -> Result<(), Error> {
-        match self.transfers.next() {
-            Some(MediaTransfer::Address(address)) => {
-                self.text(address);
-                Ok(())
-            }
-            Some(MediaTransfer::Data(uri, ..)) => {
-                self.text(uri);
-                Ok(())
-            }
-            Some(MediaTransfer::Inline(mime_type, bytes)) => {
-                self.raw("\"");
-                write_data_uri(mime_type, bytes, &mut self.body);
-                self.raw("\"");
-                Ok(())
-            }
-            Some(MediaTransfer::Store(..)) | None => Err(Error::new(
-                Reason::GatewayBug,
-                "a medium was not stored before it was named",
-            )),
-        }
     }
 
     fn tool_call(&mut self, call: &ToolCall) -> Result<(), Error> {

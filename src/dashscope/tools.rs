@@ -9,7 +9,7 @@ use crate::error::Error;
 /// A tool in a request.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum ToolJson<'a> {
+pub(crate) enum ToolJson<'a> {
     Function {
         #[serde(rename = "type")]
         kind: &'static str,
@@ -19,7 +19,7 @@ pub(super) enum ToolJson<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Function<'a> {
+pub(crate) struct Function<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     description: &'a str,
@@ -29,7 +29,7 @@ pub(super) struct Function<'a> {
 
 impl<'a> ToolJson<'a> {
     /// Converts the tool at a position.
-    pub(super) fn new(at: usize, tool: &'a Tool) -> Result<Self, Error> {
+    pub(crate) fn new(at: usize, tool: &'a Tool) -> Result<Self, Error> {
         let field = |name: &str| format!("conversation.tools[{at}].{name}");
         Ok(match tool {
             Tool::Function {
@@ -55,7 +55,7 @@ impl<'a> ToolJson<'a> {
 /// `tool_choice`: a string, or an object.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum Choice<'a> {
+pub(crate) enum Choice<'a> {
     Word(&'static str),
     Function {
         #[serde(rename = "type")]
@@ -65,13 +65,13 @@ pub(super) enum Choice<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Named<'a> {
+pub(crate) struct Named<'a> {
     name: &'a str,
 }
 
 impl<'a> Choice<'a> {
     /// Converts the choice.
-    pub(super) fn new(choice: &'a ToolChoice) -> Self {
+    pub(crate) fn new(choice: &'a ToolChoice) -> Self {
         match choice {
             ToolChoice::Auto => Self::Word("auto"),
             ToolChoice::None => Self::Word("none"),
@@ -86,7 +86,7 @@ impl<'a> Choice<'a> {
 
 /// JSON text of the caller, sent byte for byte. It was validated on receipt; this check also
 /// excludes anything that could close an object early.
-pub(super) fn raw(json: &str, field: impl FnOnce() -> String) -> Result<Option<&RawValue>, Error> {
+pub(crate) fn raw(json: &str, field: impl FnOnce() -> String) -> Result<Option<&RawValue>, Error> {
     if json.is_empty() {
         return Ok(None);
     }
