@@ -14,6 +14,8 @@
 //! - [`server`]: the HTTP/2 server: sockets, TLS, limits of connections, gRPC-Web
 //! - [`admin`]: the admin port: metrics, health, effective configuration, calls in flight
 //! - [`relay`]: one call: admission, attempts, accounts, circuit breakers, idempotency
+//! - [`upstream`]: the upstreams of calls: DashScope and OpenAI-style servers
+//! - [`openai`]: the client of OpenAI-style servers, and of DashScope's compatible mode
 //! - [`dashscope`]: the DashScope client: requests, responses, event streams, uploads
 //! - [`emulator`]: an HTTP server that emulates DashScope and its temporary storage
 //! - [`callers`]: authentication and limits of callers
@@ -47,6 +49,7 @@ pub mod grpc;
 pub mod http1;
 pub mod memory;
 pub mod net;
+pub mod openai;
 pub mod quoted;
 pub mod relay;
 pub mod secret;
@@ -55,5 +58,6 @@ pub mod telemetry;
 pub mod token_bucket;
 pub mod turns;
 pub mod untrusted;
+pub mod upstream;
 
 pub mod regular_file;

@@ -12,7 +12,7 @@ use crate::config::{Endpoint, Settings};
 use crate::emulator;
 use crate::error::{Error, Reason};
 
-use super::module_configs;
+use super::upstreams;
 
 /// The emulator in this process. Dropping it stops it.
 pub(super) struct Embedded {
@@ -44,7 +44,7 @@ impl Embedded {
             let _ = stopped.await;
         };
         let server = emulator::serve(listener, emulator::EmulatorConfig::default(), shutdown);
-        let base_url = module_configs::base_url(&format!("http://{address}/api/v1"))?;
+        let base_url = upstreams::base_url(&format!("http://{address}/api/v1"))?;
         Ok(Self {
             base_url,
             stop,

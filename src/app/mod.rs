@@ -5,6 +5,7 @@ pub mod core_dumps;
 mod embedded;
 mod module_configs;
 mod reload;
+mod upstreams;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -94,8 +95,8 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         false => None,
     };
     let base_url = embedded.as_ref().map(|embedded| &embedded.base_url);
-    let accounts = module_configs::accounts(settings, base_url)?;
-    let first = accounts.first().map(|account| account.dashscope.address());
+    let accounts = upstreams::accounts(settings, base_url)?;
+    let first = accounts.first().map(|account| account.upstream.address());
     let memory = MemoryLedger::new(settings.memory.limit);
     let (telemetry, exporter) = Telemetry::new(&module_configs::telemetry_settings(
         settings,

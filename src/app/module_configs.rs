@@ -1,32 +1,21 @@
 //! The configuration of each module, from the settings. No module below reads the settings itself.
 
-use url::Url;
-
 use crate::callers;
 use crate::callers::jwks::JwksSource;
 use crate::chat::message::LongAudio;
-use crate::config::{self, Endpoint, Sampler, Settings};
-use crate::dashscope::{self, DashScope, TextForm};
-use crate::error::{Error, Reason};
+use crate::config::{self, Sampler, Settings};
+use crate::error::Error;
 use crate::grpc;
 use crate::memory::{KEPT_PERCENT, MemoryLedger};
 use crate::net::Network;
-use crate::relay::accounts::account::{Account, Limit};
 use crate::relay::accounts::circuit_breaker;
 use crate::relay::{self, idempotency, retry, routes};
-use crate::secret::Secret;
 use crate::server::connection::Limits;
 use crate::server::listener::Capacity;
 use crate::server::tls::{self, Tls};
 use crate::telemetry;
 use crate::telemetry::export;
 use crate::telemetry::prices::RateCard;
-
-/// The API key for the emulator, which accepts any in the format of a key.
-const EMBEDDED_KEY: &str = "sk-embedded";
-
-/// The name of the account if there is only one.
-const ONLY_ACCOUNT: &str = "default";
 
 pub(super) fn tls(settings: &config::Tls) -> Result<Tls, Error> {
     Tls::load(tls::TlsConfig {
@@ -59,101 +48,6 @@ pub(super) fn capacity(server: &config::Server) -> Capacity {
             most => Some(most),
         },
     }
-}
-
-pub(super) fn base_url(text: &str) -> Result<Url, Error> {
-    Url::parse(text).map_err(|error| {
-        Error::new(Reason::GatewayConfig, "invalid DashScope base URL").with_source(error)
-    })
-}
-
-/// The accounts that calls are sent to.
-pub(super) fn accounts(settings: &Settings, embedded: Option<&Url>) -> Result<Vec<Account>, Error> {
-    let upstream = &settings.upstream;
-    if upstream.accounts.is_empty() {
-        let only = config::Account {
-            name: ONLY_ACCOUNT.to_owned(),
-            endpoint: upstream.endpoint.clone(),
-            workspace: upstream.workspace.clone(),
-            weight: 1,
-            limits: Vec::new(),
-        };
-        return Ok(vec![account(upstream, &only, embedded)?]);
-    }
-    let named = upstream.accounts.iter();
-    named
-        .map(|named| account(upstream, named, embedded))
-        .collect()
-}
-
-/// Whether texts of models are cumulative or incremental.
-fn text_forms(upstream: &config::Upstream) -> Vec<(String, TextForm)> {
-    let lists = [
-        (&upstream.incremental_models, TextForm::Pieces),
-        (&upstream.cumulative_models, TextForm::Cumulative),
-        (&upstream.revised_models, TextForm::Revised),
-    ];
-    let named = |(list, form): (&Vec<String>, TextForm)| {
-        let pairs = list.iter().map(move |model| (model.clone(), form));
-        pairs.collect::<Vec<_>>()
-    };
-    lists.into_iter().flat_map(named).collect()
-}
-
-pub(super) fn account(
-    upstream: &config::Upstream,
-    account: &config::Account,
-    embedded: Option<&Url>,
-) -> Result<Account, Error> {
-    let (url, api_key) = match (&account.endpoint, embedded) {
-        (
-            Endpoint::Remote {
-                base_url: text,
-                api_key,
-            },
-            _,
-        ) => (base_url(text)?, api_key.clone()),
-        (Endpoint::Embedded, Some(url)) => (url.clone(), Secret::new(EMBEDDED_KEY)),
-        (Endpoint::Embedded, None) => {
-            return Err(Error::new(
-                Reason::GatewayBug,
-                "the embedded emulator was not started",
-            ));
-        }
-    };
-    let limits = account.limits.iter().map(|limit| {
-        let rates = Limit {
-            requests_per_minute: limit.requests_per_minute,
-            tokens_per_minute: limit.tokens_per_minute,
-        };
-        (limit.models.clone(), rates)
-    });
-    let dashscope = DashScope::new(dashscope::DashScopeConfig {
-        workspace: account.workspace.clone(),
-        data_inspection: upstream.data_inspection.clone(),
-        connect_timeout: upstream.connect_timeout,
-        max_connection_age: upstream.max_connection_age,
-        // The emulator is in this process, so no proxy is used.
-        network: match account.endpoint {
-            Endpoint::Remote { .. } => upstream.network.clone(),
-            Endpoint::Embedded => Network::default(),
-        },
-        allow_plaintext: upstream.allow_plaintext,
-        inline_limit: upstream.inline_limit,
-        max_event_bytes: upstream.max_event_bytes,
-        max_body_bytes: upstream.max_body_bytes,
-        text_forms: text_forms(upstream),
-        ..dashscope::DashScopeConfig::new(url, api_key)
-    })?;
-    if let Some(proxy) = dashscope.proxy() {
-        tracing::info!(account = account.name, %proxy, "connecting to DashScope through a proxy");
-    }
-    Ok(Account {
-        name: account.name.clone(),
-        dashscope,
-        weight: account.weight,
-        limits: limits.collect(),
-    })
 }
 
 pub(super) fn relay_settings(settings: &Settings) -> relay::RelayConfig {

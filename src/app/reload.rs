@@ -15,6 +15,7 @@ use crate::telemetry::log::Level;
 
 use super::embedded::Embedded;
 use super::module_configs;
+use super::upstreams;
 
 /// The interval of checks. The files are small and are read whole: modification times would miss a
 /// change within their resolution, and inotify would miss files that are mounted or linked again.
@@ -106,7 +107,7 @@ impl Reload {
             self.embedded = Some(late.base_url.clone());
             self.late = Some(late);
         }
-        let accounts = module_configs::accounts(settings, self.embedded.as_ref())?;
+        let accounts = upstreams::accounts(settings, self.embedded.as_ref())?;
         self.relay
             .reconfigure(module_configs::relay_settings(settings), accounts);
         self.router

@@ -7,6 +7,8 @@ pub enum Code {
     AnswerPartDropped,
     /// The audio is longer than the model processes.
     AudioTruncated,
+    /// The upstream of this model does not know an option.
+    OptionIgnored,
 }
 
 impl Code {
@@ -15,6 +17,7 @@ impl Code {
         match self {
             Self::AnswerPartDropped => "ANSWER_PART_DROPPED",
             Self::AudioTruncated => "AUDIO_TRUNCATED",
+            Self::OptionIgnored => "OPTION_IGNORED",
         }
     }
 }

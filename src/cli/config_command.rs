@@ -47,9 +47,10 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             }
             let accounts = settings.upstream.accounts.len();
             let upstream = match settings.upstream.endpoint {
-                Endpoint::Embedded if accounts > 0 => format!("{accounts} accounts at DashScope"),
+                Endpoint::Embedded if accounts > 0 => format!("{accounts} accounts"),
                 Endpoint::Embedded => "the embedded emulator".to_owned(),
                 Endpoint::Remote { base_url, .. } => base_url,
+                Endpoint::OpenAi { kind, base_url, .. } => format!("{}:{base_url}", kind.name()),
             };
             let listen = &settings.server.listen;
             format!("the settings are valid: {listen}, upstream {upstream}\n")

@@ -21,6 +21,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   dashgate serve                                    the embedded emulator if there is no key
   DASHSCOPE_API_KEY=sk-... dashgate serve           DashScope
+  dashgate serve --upstream vllm:http://127.0.0.1:8000/v1 --model Qwen/Qwen2.5-Omni-7B
   dashgate serve --listen 127.0.0.1:0               a free port; the first line of stdout says which
   dashgate serve --admin 127.0.0.1:9464             with metrics, and for `dashgate top`
   dashgate serve --config dashgate.toml --set timeouts.idle=90s
@@ -36,9 +37,14 @@ pub(crate) struct Arguments {
     /// The listen address [default: 127.0.0.1:50051] [env: DASHGATE_SERVER_LISTEN]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// DashScope's base URL, or `embedded` [env: DASHSCOPE_HTTP_BASE_URL]
-    #[arg(long, value_name = "URL|embedded")]
+    /// DashScope's base URL, `embedded`, or an OpenAI-style server with its kind, as in
+    /// vllm:http://127.0.0.1:8000/v1 [env: DASHSCOPE_HTTP_BASE_URL]
+    #[arg(long, value_name = "[KIND:]URL|embedded")]
     upstream: Option<String>,
+    /// A model that the upstream serves, with `*` for any characters; repeat it for several
+    /// [default: all] [env: DASHGATE_UPSTREAM_MODELS]
+    #[arg(long, value_name = "MODEL")]
+    model: Vec<String>,
     /// Accept calls without credentials on a non-loopback address [env:
     /// DASHGATE_CALLERS_ALLOW_ANYONE]
     #[arg(long)]
@@ -52,11 +58,13 @@ pub(crate) struct Arguments {
 
 /// Serves until a signal arrives.
 pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Failure> {
+    let models = (!arguments.model.is_empty()).then(|| arguments.model.join(","));
     let flags = arguments
         .choices
         .flags()
         .with("--listen", "server.listen", arguments.listen)
         .with("--upstream", "upstream.url", arguments.upstream)
+        .with("--model", "upstream.models", models)
         .with("--admin", "admin.listen", arguments.admin)
         .with(
             "--allow-anyone",

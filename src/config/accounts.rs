@@ -8,15 +8,21 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::net::roots::Roots;
+
 use super::environment::Environment;
 use super::error::Origin;
+use super::openai;
 use super::region;
 use super::setting_reader::SettingReader;
-use super::settings::{Account, AccountLimit, Endpoint};
+use super::settings::{Account, AccountLimit, Endpoint, ServerKind};
 use super::upstream;
 use super::value::{self, ValueError};
 
 const KEY: &str = "upstream.accounts_file";
+
+/// The name of DashScope's own interface.
+const DASHSCOPE: &str = "dashscope";
 
 /// The most accounts, far above practical needs: each call considers all of them.
 const MAX_ACCOUNTS: usize = 64;
@@ -35,11 +41,15 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Entry {
     name: String,
+    upstream: Option<String>,
     url: Option<String>,
     region: Option<String>,
     workspace: Option<String>,
     api_key: Option<String>,
     api_key_file: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    #[serde(default)]
+    models: Vec<String>,
     #[serde(default = "one")]
     weight: u32,
     #[serde(default)]
@@ -128,33 +138,14 @@ fn account(
         let fix = format!("write 1 to {MAX_WEIGHT}");
         return Err(ValueError::new("the weight is out of range", fix));
     }
-    let base_url = match (&entry.url, &entry.region) {
-        (Some(_), Some(_)) => {
-            let problem = "it has both a url and a region";
-            return Err(ValueError::new(problem, "leave one of them out"));
-        }
-        (Some(url), None) => upstream::base_url(url, plaintext)?,
-        (None, region) => {
-            region.as_deref().map_or(Ok(()), region::known)?;
-            region::base_url(region.as_deref(), entry.workspace.as_deref())?
-        }
-    };
-    let api_key = match (&entry.api_key, &entry.api_key_file) {
-        (Some(key), None) => upstream::parse_api_key(key)?,
-        (None, Some(path)) => {
-            // Relative paths are relative to the accounts file.
-            let path = file.parent().unwrap_or(Path::new("")).join(path);
-            let text = environment.file(&path).map_err(|error| {
-                let problem = format!("{} cannot be read: {error}", path.display());
-                ValueError::new(problem, "check api_key_file")
-            })?;
-            upstream::parse_api_key(&text)?
-        }
-        (_, _) => {
-            let fix = "give either api_key or api_key_file";
-            return Err(ValueError::new("it has no key, or two", fix));
-        }
-    };
+    let endpoint = endpoint(&entry, file, environment, plaintext)?;
+    if let Some(empty) = entry.models.iter().find(|name| name.trim().is_empty()) {
+        let problem = format!("models has the name {empty:?}");
+        return Err(ValueError::new(
+            problem,
+            "write names, with * for any characters",
+        ));
+    }
     let limits = entry
         .limits
         .into_iter()
@@ -168,10 +159,96 @@ fn account(
     limits.sort_by_key(|limit| std::cmp::Reverse(limit.models.len()));
     Ok(Account {
         name: entry.name,
-        endpoint: Endpoint::Remote { base_url, api_key },
+        endpoint,
         workspace: entry.workspace,
         weight: entry.weight,
+        models: entry.models,
+        roots: entry
+            .ca
+            .map(|path| roots(&beside(file, &path), environment))
+            .transpose()?,
         limits,
+    })
+}
+
+/// The address and key of an account.
+fn endpoint(
+    entry: &Entry,
+    file: &Path,
+    environment: &dyn Environment,
+    plaintext: bool,
+) -> Result<Endpoint, ValueError> {
+    let api_key = match (&entry.api_key, &entry.api_key_file) {
+        (Some(key), None) => Some(upstream::parse_api_key(key)?),
+        (None, Some(path)) => {
+            let path = beside(file, path);
+            let text = environment.file(&path).map_err(|error| {
+                let problem = format!("{} cannot be read: {error}", path.display());
+                ValueError::new(problem, "check api_key_file")
+            })?;
+            Some(upstream::parse_api_key(&text)?)
+        }
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            let fix = "give either api_key or api_key_file";
+            return Err(ValueError::new("it has two keys", fix));
+        }
+    };
+    let kind = match entry.upstream.as_deref() {
+        None | Some(DASHSCOPE) => None,
+        Some(name) => Some(ServerKind::named(name).ok_or_else(|| {
+            let names = ServerKind::ALL.map(ServerKind::name).join(", ");
+            let fix = format!("write one of {DASHSCOPE}, {names}");
+            ValueError::new(format!("upstream {name:?} is not known"), fix)
+        })?),
+    };
+    if let Some(kind) = kind {
+        let (Some(url), None, None) = (&entry.url, &entry.region, &entry.workspace) else {
+            let fix = "give the url, without region and workspace";
+            return Err(ValueError::new("it is not a DashScope account", fix));
+        };
+        if kind == ServerKind::DashScopeCompatible && api_key.is_none() {
+            return Err(no_key());
+        }
+        return Ok(Endpoint::OpenAi {
+            kind,
+            base_url: openai::base_url(kind, url, plaintext)?,
+            api_key,
+        });
+    }
+    let base_url = match (&entry.url, &entry.region) {
+        (Some(_), Some(_)) => {
+            let problem = "it has both a url and a region";
+            return Err(ValueError::new(problem, "leave one of them out"));
+        }
+        (Some(url), None) => upstream::base_url(url, plaintext)?,
+        (None, region) => {
+            region.as_deref().map_or(Ok(()), region::known)?;
+            region::base_url(region.as_deref(), entry.workspace.as_deref())?
+        }
+    };
+    let api_key = api_key.ok_or_else(no_key)?;
+    Ok(Endpoint::Remote { base_url, api_key })
+}
+
+fn no_key() -> ValueError {
+    ValueError::new("it has no key", "give either api_key or api_key_file")
+}
+
+/// Relative paths are relative to the accounts file.
+fn beside(file: &Path, path: &Path) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(path)
+}
+
+/// Root certificates that are trusted for this account only.
+fn roots(path: &Path, environment: &dyn Environment) -> Result<Roots, ValueError> {
+    let pem = environment.file(path).map_err(|error| {
+        let problem = format!("{} cannot be read: {error}", path.display());
+        ValueError::new(problem, "check ca")
+    })?;
+    Roots::parse(&pem, false).map_err(|problem| {
+        let problem = format!("{}: {problem}", path.display());
+        ValueError::new(problem, "give a file of certificates as PEM")
     })
 }
 

@@ -21,6 +21,7 @@ pub mod layers;
 mod memory;
 mod models_table;
 mod network;
+mod openai;
 mod reference;
 mod region;
 mod schema;
@@ -48,7 +49,7 @@ pub use self::schema::schema;
 pub use self::server::{Server, Tls};
 pub use self::settings::{
     Account, AccountLimit, Admin, CallerLimits, Callers, Endpoint, Idempotency, Log, LogFormat,
-    Models, Retry, Sampler, Settings, Telemetry, Timeouts, TokenSettings, Upstream,
+    Models, Retry, Sampler, ServerKind, Settings, Telemetry, Timeouts, TokenSettings, Upstream,
 };
 pub use self::source::{Loaded, Source};
 pub use self::unknown::{nearest, unknown_variables};

@@ -126,6 +126,10 @@ fn derived(
         }
         "upstream.url" => Some(match &settings.upstream.endpoint {
             Endpoint::Embedded => ("embedded".to_owned(), "there is no key".to_owned()),
+            Endpoint::OpenAi { kind, base_url, .. } => (
+                format!("{}:{base_url}", kind.name()),
+                "configured".to_owned(),
+            ),
             Endpoint::Remote { base_url, .. } => (base_url.clone(), "by key and region".to_owned()),
         }),
         _ => None,

@@ -213,9 +213,12 @@ settings! {
         "The model keeps producing billed tokens meanwhile.";
     "upstream.url" [Text] = "",
         "DASHSCOPE_HTTP_BASE_URL" "--upstream":
-        "DashScope's base URL with its `/api/v1`, or `embedded` for the emulator. `https`, or \
-         `http` on loopback and where `upstream.allow_plaintext` permits it. Default: `embedded` \
-         without a key, DashScope's URL for the region with one.",
+        "DashScope's base URL with its `/api/v1`, `embedded` for the emulator, or the base URL of \
+         an OpenAI-style server with its kind: `openai:`, `vllm:`, `sglang:`, `sglang-omni:` or \
+         `dashscope-compatible:`, as in `vllm:http://127.0.0.1:8000/v1`; see \
+         `docs/self-hosted.md`. `https`, or `http` on loopback and where \
+         `upstream.allow_plaintext` permits it. Default: `embedded` without a key, DashScope's URL \
+         for the region with one.",
         "Without a key, the emulator shows that everything else works.";
     "upstream.allow_plaintext" [Switch] = "false",
         "DASHGATE_UPSTREAM_ALLOW_PLAINTEXT":
@@ -259,6 +262,24 @@ settings! {
         "A file with several accounts, their keys, regions, weights and rate limits; see \
          `docs/accounts.md`. It replaces the URL, region and key.",
         "Most operators have one account.";
+    "upstream.openai.api_key" [Secret] = "",
+        "DASHGATE_UPSTREAM_OPENAI_API_KEY":
+        "The key of the OpenAI-style server of `upstream.url`. DashScope's key is not sent to it.",
+        "Self-hosted servers usually need none.";
+    "upstream.openai.api_key_file" [Path] = "",
+        "DASHGATE_UPSTREAM_OPENAI_API_KEY_FILE":
+        "A file that holds the key of the OpenAI-style server.",
+        "Self-hosted servers usually need none.";
+    "upstream.models" [Names] = "",
+        "DASHGATE_UPSTREAM_MODELS" "--model":
+        "The models that the upstream serves, with `*` for any characters. Calls to others are \
+         refused with NOT_FOUND. Default: all.",
+        "DashScope adds models every few weeks, and refuses unknown ones itself.";
+    "upstream.compatible_models" [Names] = "qwen*-omni*",
+        "DASHGATE_UPSTREAM_COMPATIBLE_MODELS":
+        "Models that are called in DashScope's OpenAI-compatible mode, with `*` for any \
+         characters; the others are called by DashScope's own interface. Empty: none.",
+        "DashScope's documentation offers Qwen-Omni in the compatible mode only.";
     "upstream.breaker_failures" [Count(0, 1000)] = "10",
         "DASHGATE_UPSTREAM_BREAKER_FAILURES":
         "The number of consecutive failures after which the circuit of a model of an account \

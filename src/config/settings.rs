@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::net::Network;
+use crate::net::roots::Roots;
 use crate::secret::Secret;
 
 use super::client::Client;
@@ -78,6 +79,9 @@ pub struct Upstream {
     pub private_hosts: Vec<String>,
     pub max_event_bytes: usize,
     pub max_body_bytes: usize,
+    /// The models that `endpoint` serves; all if empty.
+    pub models: Vec<String>,
+    pub compatible_models: Vec<String>,
     pub stream_only_models: Vec<String>,
     pub incremental_models: Vec<String>,
     pub cumulative_models: Vec<String>,
@@ -97,6 +101,57 @@ pub enum Endpoint {
         /// Sent as `Authorization: Bearer`.
         api_key: Secret,
     },
+    /// An OpenAI-style server.
+    OpenAi {
+        /// Its kind.
+        kind: ServerKind,
+        /// The URL before `/chat/completions`.
+        base_url: String,
+        /// Sent as `Authorization: Bearer`, if the server requires one.
+        api_key: Option<Secret>,
+    },
+}
+
+/// The kinds of OpenAI-style servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerKind {
+    /// DashScope's compatible mode, with DashScope's key.
+    DashScopeCompatible,
+    /// OpenAI, and servers that accept what it accepts.
+    OpenAi,
+    /// vLLM and vLLM-Omni.
+    Vllm,
+    /// SGLang.
+    Sglang,
+    /// SGLang-Omni.
+    SglangOmni,
+}
+
+impl ServerKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [
+        Self::DashScopeCompatible,
+        Self::OpenAi,
+        Self::Vllm,
+        Self::Sglang,
+        Self::SglangOmni,
+    ];
+
+    /// The name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DashScopeCompatible => "dashscope-compatible",
+            Self::OpenAi => "openai",
+            Self::Vllm => "vllm",
+            Self::Sglang => "sglang",
+            Self::SglangOmni => "sglang-omni",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
 }
 
 /// A DashScope account.
@@ -110,6 +165,10 @@ pub struct Account {
     pub workspace: Option<String>,
     /// Its share of all calls, relative to the weights of the others.
     pub weight: u32,
+    /// The models that it serves; all if empty. `*` matches any characters.
+    pub models: Vec<String>,
+    /// Root certificates of its own, if it has any.
+    pub roots: Option<Roots>,
     /// Rate limits by model pattern.
     pub limits: Vec<AccountLimit>,
 }

@@ -11,6 +11,7 @@ use crate::secret::Secret;
 use super::environment::Environment;
 use super::error::Origin;
 use super::layers::ConfiguredValue;
+use super::openai;
 use super::region;
 use super::setting_reader::SettingReader;
 use super::settings::Endpoint;
@@ -32,6 +33,18 @@ pub(crate) fn endpoint(reader: &mut SettingReader<'_>, environment: &dyn Environ
     let url = reader.raw.configured("upstream.url").cloned();
     if url.as_ref().is_some_and(|url| url.text == EMBEDDED) {
         return Endpoint::Embedded;
+    }
+    if let Some(url) = &url
+        && let Some((kind, server)) = openai::prefixed(&url.text)
+    {
+        let plaintext = reader.read("upstream.allow_plaintext", value::switch);
+        return match openai::base_url(kind, server, plaintext) {
+            Ok(base_url) => openai::endpoint(reader, environment, (kind, base_url)),
+            Err(wrong) => {
+                reader.report("upstream.url", url.origin.clone(), wrong);
+                Endpoint::Embedded
+            }
+        };
     }
     let errors = reader.error_count();
     let key = api_key(reader, environment);
@@ -91,6 +104,15 @@ fn address(reader: &mut SettingReader<'_>, url: Option<&ConfiguredValue>) -> Opt
 pub(crate) fn base_url(text: &str, plaintext: bool) -> Result<String, ValueError> {
     let example = "write it as in https://dashscope.aliyuncs.com/api/v1, or embedded";
     let url = Url::parse(text).map_err(|_| ValueError::new("it is not a URL", example))?;
+    check_host(&url, example, plaintext)?;
+    if let Some(wrong) = belongs_to_another_api(&url) {
+        return Err(wrong);
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Validates all but the path of a base URL.
+pub(crate) fn check_host(url: &Url, example: &str, plaintext: bool) -> Result<(), ValueError> {
     if !url.username().is_empty() || url.password().is_some() {
         let fix = "remove it; the key has its own setting, upstream.api_key";
         return Err(ValueError::new("it has a user or a password", fix));
@@ -98,26 +120,22 @@ pub(crate) fn base_url(text: &str, plaintext: bool) -> Result<String, ValueError
     if url.query().is_some() || url.fragment().is_some() {
         return Err(ValueError::new(
             "it has a query or a fragment",
-            "give the base only, up to /api/v1",
+            "give the base only",
         ));
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err(ValueError::new("it names no host", example));
     }
-    if let Some(wrong) = belongs_to_another_api(&url) {
-        return Err(wrong);
-    }
     match url.scheme() {
-        "https" => {}
-        "http" if plaintext || is_loopback(&url) => {}
+        "https" => Ok(()),
+        "http" if plaintext || is_loopback(url) => Ok(()),
         "http" => {
-            let problem = "the key would go over the network unencrypted";
+            let problem = "the key and all content would go over the network unencrypted";
             let fix = "use https, or set upstream.allow_plaintext if the network is safe";
-            return Err(ValueError::new(problem, fix));
+            Err(ValueError::new(problem, fix))
         }
-        _ => return Err(ValueError::new("it is neither https nor http", example)),
+        _ => Err(ValueError::new("it is neither https nor http", example)),
     }
-    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// Recognises a URL of DashScope that belongs to another API, where DashScope would answer 404
@@ -130,6 +148,8 @@ fn belongs_to_another_api(url: &Url) -> Option<ValueError> {
     }
     if path.split('/').any(|part| part == "compatible-mode") {
         let problem = "it is the OpenAI-compatible interface, which has other requests";
+        let fix = "write dashscope-compatible: before it, or give the base of DashScope's own \
+                   interface, which ends with /api/v1";
         return Some(ValueError::new(problem, fix));
     }
     if path.contains("/services/") {
@@ -142,7 +162,10 @@ fn belongs_to_another_api(url: &Url) -> Option<ValueError> {
 
 /// The key, directly or from a file. The source of higher precedence applies; within one source,
 /// the key before the file.
-fn api_key(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Option<Secret> {
+pub(crate) fn api_key(
+    reader: &mut SettingReader<'_>,
+    environment: &dyn Environment,
+) -> Option<Secret> {
     let configured_names = reader.raw.configured("upstream.api_key").cloned();
     let path = reader.raw.configured("upstream.api_key_file").cloned();
     let rank = |configured: &Option<ConfiguredValue>| {

@@ -118,6 +118,8 @@ fn upstream_part(reader: &mut SettingReader<'_>, environment: &dyn Environment) 
         private_hosts: reader.read("upstream.private_hosts", value::names),
         max_event_bytes,
         max_body_bytes,
+        models: reader.read("upstream.models", value::names),
+        compatible_models: reader.read("upstream.compatible_models", value::names),
         stream_only_models: reader.read("upstream.stream_only_models", value::names),
         incremental_models: reader.read("upstream.incremental_models", value::names),
         cumulative_models: reader.read("upstream.cumulative_models", value::names),

@@ -153,6 +153,8 @@ pub(crate) struct Audio<'a> {
     pub(crate) id: Option<Text<'a>>,
     pub(crate) expires_at: Option<i64>,
     pub(crate) extra: Object,
+    /// Whether the data may be a WAVE file, of which only the samples belong to the answer.
+    pub(crate) may_have_header: bool,
 }
 
 /// One of `tool_calls`.
@@ -244,10 +246,17 @@ impl Body<'_> {
     /// Whether lists of its own kind are nested in it. Only the tree reader tracks their depth.
     pub(crate) fn is_nested(&self) -> bool {
         let choices = self.output.iter().flat_map(|output| &output.choices);
-        let logprobs = choices
+        let mut logprobs = choices
             .flatten()
             .filter_map(|choice| choice.logprobs.as_ref());
-        let mut tokens = logprobs.flat_map(|logprobs| &logprobs.content).flatten();
+        logprobs.any(Logprobs::is_nested)
+    }
+}
+
+impl Logprobs<'_> {
+    /// Whether an alternative of a token has alternatives of its own.
+    pub(crate) fn is_nested(&self) -> bool {
+        let mut tokens = self.content.iter().flatten();
         tokens.any(TokenLogprob::is_nested)
     }
 }

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::annotations::owned;
 use super::answer_json;
 use super::json_text::Quoted;
-use crate::chat::document::Document;
+use crate::audio::recording::Recording;
+use crate::audio::wave;
+use crate::chat::document::{Document, Object, Real};
 use crate::chat::dropped_parts::Losses;
 use crate::chat::event::Piece;
 use crate::chat::extra::Extra;
@@ -42,6 +44,50 @@ pub(super) struct AudioUpdate {
 
 const DATA: &str = "data";
 
+/// The samples of a WAVE file, and their format.
+struct Wave {
+    samples: Bytes,
+    sample_rate: u32,
+    channels: u32,
+    bits: u32,
+}
+
+impl Wave {
+    /// The samples of a file of uncompressed integers. Any other file is kept as it is.
+    fn of(file: &Bytes) -> Option<Self> {
+        let layout = wave::layout(Recording::whole(file))?;
+        let format = layout.format;
+        if format.tag != wave::tag::PCM || layout.big {
+            return None;
+        }
+        let start = usize::try_from(layout.data.0).ok()?;
+        let length = usize::try_from(layout.data.1).ok()?;
+        let end = start.saturating_add(length).min(file.len());
+        Some(Self {
+            samples: file.slice(start.min(end)..end),
+            sample_rate: format.rate,
+            channels: format.channels,
+            bits: format.bits,
+        })
+    }
+
+    /// The keys of a format other than that of streamed audio, which is 16-bit mono at 24 kHz.
+    fn unusual_format(&self) -> Object {
+        let keys = [
+            ("sample_rate", self.sample_rate, 24_000),
+            ("channels", self.channels, 1),
+            ("bits_per_sample", self.bits, 16),
+        ];
+        let unusual = keys.into_iter().filter(|(_, value, usual)| value != usual);
+        let number = |value: u32| Document::Number(Real(f64::from(value)));
+        Object(
+            unusual
+                .map(|(key, value, _)| (key.to_owned(), number(value)))
+                .collect(),
+        )
+    }
+}
+
 impl AudioDecoder {
     /// Decodes one event's audio. `choice` is the index of the choice.
     pub(super) fn take(
@@ -53,7 +99,14 @@ impl AudioDecoder {
         let mut new = Vec::new();
         let data = audio.data.as_ref().map_or("", |Quoted(data)| data);
         let mut audio_extra = audio.extra;
-        let decoded = BASE64.decode(data).ok();
+        let mut decoded = BASE64.decode(data).ok().map(Bytes::from);
+        if audio.may_have_header
+            && let Some(file) = &decoded
+            && let Some(wave) = Wave::of(file)
+        {
+            audio_extra.0.extend(wave.unusual_format().0);
+            decoded = Some(wave.samples);
+        }
         if decoded.is_none() {
             let odd = Document::String(data.to_owned());
             audio_extra.0.push((DATA.to_owned(), odd));
@@ -73,7 +126,7 @@ impl AudioDecoder {
             self.extra = Extra::default();
         }
         if let Some(audio) = decoded.filter(|audio| !audio.is_empty()) {
-            let piece = Piece::Audio(Bytes::from(audio));
+            let piece = Piece::Audio(audio);
             new.push((std::mem::take(&mut starts), piece));
             self.has_audio = true;
         }

@@ -274,7 +274,7 @@ pub(super) fn truncated(what: &'static str, sent: Sent) -> Error {
 }
 
 /// DashScope's request id, from the response headers.
-pub(super) fn request_id(headers: &Headers) -> &str {
+pub(crate) fn request_id(headers: &Headers) -> &str {
     let mut values = ["x-request-id", "x-dashscope-requestid"].into_iter();
     values
         .find_map(|name| headers.text(name))

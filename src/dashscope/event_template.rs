@@ -9,7 +9,6 @@ use std::ops::Range;
 
 use super::answer_json::{Body, Choice, Content, Message, Output, Part, Raw};
 use super::json_text::Text;
-use super::lenient;
 use super::usage;
 use crate::quoted;
 
@@ -64,12 +63,16 @@ pub(super) struct Found {
 
 /// Decodes an event with the template, or without it and keeps the event as the new template.
 /// `None` if it is not a JSON object.
-pub(super) fn read<'a>(template: &'a mut Option<Box<Template>>, json: &'a str) -> Option<Body<'a>> {
+pub(super) fn read<'a>(
+    template: &'a mut Option<Box<Template>>,
+    json: &'a str,
+    parse: impl FnOnce(&'a str) -> Option<Body<'a>>,
+) -> Option<Body<'a>> {
     let found = template.as_ref().and_then(|known| known.find(json));
     if let Some(found) = found {
         return template.as_ref().map(|known| known.body(json, &found));
     }
-    let body = lenient::read(json)?;
+    let body = parse(json)?;
     if let Some(next) = Template::of(json, &body) {
         *template = Some(Box::new(next));
     }
@@ -347,6 +350,7 @@ fn is_whole(_: &[u8], number: &[u8]) -> bool {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::lenient;
     use super::*;
 
     fn template(json: &str) -> Option<Template> {

@@ -11,16 +11,18 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::elements;
-use super::errors::{truncated, unreadable};
-use super::reply::{Opening, Reply};
+use super::errors::{self, truncated, unreadable};
+use super::reply::{BodyReader, Opening, Reply};
+use super::request::Prepared;
 use super::sse::{Decoder, Frame, Limits};
+use super::{MAX_ERROR_BYTES, elements, http};
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::chat::warning::{Code, Warning};
-use crate::error::{Error, Sent};
-use crate::http1::{Body, BodyError};
+use crate::error::{DASHSCOPE, Error, Sent};
+use crate::http1::{self, Body, BodyError, Client};
 use crate::memory::{CALL, CallMemory};
+use crate::net::proxy::Proxy;
 use crate::turns::give_way;
 
 /// The maximum white space before a response.
@@ -56,6 +58,28 @@ pub struct Exchange {
     charged: usize,
     /// The bytes charged for the elements decoded last.
     decoded: usize,
+    /// The name of the server in errors.
+    server: &'static str,
+}
+
+/// Sends a request. Resolves when response headers with a success status have arrived.
+pub(crate) async fn send(
+    client: &Client,
+    prepared: &Prepared,
+    proxy: Option<&Proxy>,
+) -> Result<http1::Response, Error> {
+    let sent = client.send(prepared.head(), prepared.body());
+    let answer = sent.await.map_err(http::send_error)?;
+    if answer.status == 407
+        && let Some(proxy) = proxy
+    {
+        return Err(http::refused_credentials(proxy));
+    }
+    if !(200..300).contains(&answer.status) {
+        let body = http::read_error_body(answer.body, MAX_ERROR_BYTES).await;
+        return Err(errors::of_answer(answer.status, &answer.headers, &body));
+    }
+    Ok(answer)
 }
 
 /// The format of the body. It is detected by the first byte, because content types are unreliable:
@@ -91,7 +115,15 @@ impl Exchange {
             memory: None,
             charged: 0,
             decoded: 0,
+            server: DASHSCOPE,
         }
+    }
+
+    /// Reads the answer of a server of this name, in another form than DashScope's.
+    pub(crate) fn of_server(mut self, server: &'static str, reader: Box<dyn BodyReader>) -> Self {
+        self.server = server;
+        self.reply = self.reply.with_reader(reader);
+        self
     }
 
     /// Charges buffered bytes that are not events yet to the memory of its call.
@@ -339,7 +371,7 @@ impl Stream for Exchange {
                 return Poll::Ready(Some(Ok(event)));
             }
             if let Some(error) = this.failed.pop_front() {
-                return Poll::Ready(Some(Err(error)));
+                return Poll::Ready(Some(Err(error.of_server(this.server))));
             }
             if this.done {
                 return Poll::Ready(None);

@@ -120,22 +120,24 @@ impl<'a, 'w> JsonWriter<'a, 'w> {
     /// Writes the next media item as its URL or `data:` URI.
     pub(crate) fn medium(&mut self) -> Result<(), Error> {
         match self.transfers.next() {
-            Some(MediaTransfer::Address(address)) => {
-                self.text(address);
-                Ok(())
-            }
-            Some(MediaTransfer::Data(uri, ..)) => {
-                self.text(uri);
-                Ok(())
-            }
-            Some(MediaTransfer::Inline(mime_type, bytes)) => {
+            Some(transfer) => self.transfer(transfer),
+            None => Err(no_medium()),
+        }
+    }
+
+    /// Writes a media item as its URL or `data:` URI.
+    pub(crate) fn transfer(&mut self, transfer: &MediaTransfer<'_>) -> Result<(), Error> {
+        match transfer {
+            MediaTransfer::Address(address) => self.text(address),
+            MediaTransfer::Data(uri, ..) => self.text(uri),
+            MediaTransfer::Inline(mime_type, bytes) => {
                 self.raw("\"");
                 write_data_uri(mime_type, bytes, &mut self.body);
                 self.raw("\"");
-                Ok(())
             }
-            Some(MediaTransfer::Store(..)) | None => Err(no_medium()),
+            MediaTransfer::Store(..) => return Err(no_medium()),
         }
+        Ok(())
     }
 }
 

@@ -217,7 +217,7 @@ fn choice(document: Document) -> Result<Choice<'static>, Document> {
     })
 }
 
-fn message(document: Document) -> Result<Message<'static>, Document> {
+pub(crate) fn message(document: Document) -> Result<Message<'static>, Document> {
     if let Document::String(text) = document {
         return Ok(Message {
             content: Some(Content::Text(Text(Cow::Owned(text)))),
@@ -292,10 +292,11 @@ fn audio(document: Document) -> Result<Audio<'static>, Document> {
         id: fields.text("id"),
         expires_at: fields.whole("expires_at"),
         extra: fields.rest(),
+        may_have_header: false,
     })
 }
 
-fn quoted(document: Document) -> Result<Quoted<'static>, Document> {
+pub(crate) fn quoted(document: Document) -> Result<Quoted<'static>, Document> {
     json_fields::only_text(document).map(|Text(text)| Quoted(text))
 }
 
@@ -343,7 +344,7 @@ fn of_list(key: &str, document: Document) -> Result<Fields, Document> {
     Fields::of(document)
 }
 
-fn logprobs(document: Document) -> Result<Logprobs<'static>, Document> {
+pub(crate) fn logprobs(document: Document) -> Result<Logprobs<'static>, Document> {
     let mut fields = of_list("content", document)?;
     Ok(Logprobs {
         content: fields.list("content", token),

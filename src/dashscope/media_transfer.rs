@@ -273,6 +273,11 @@ pub(crate) fn write_data_uri(mime_type: &str, bytes: &[u8], body: &mut Vec<u8>) 
     body.extend_from_slice(b"data:");
     body.extend_from_slice(mime_type.as_bytes());
     body.extend_from_slice(b";base64,");
+    write_base64(bytes, body);
+}
+
+/// Appends bytes as base64.
+pub(crate) fn write_base64(bytes: &[u8], body: &mut Vec<u8>) {
     // Encoded in place, without zeroing the buffer first. SIMD makes it three times as fast as the
     // `base64` crate, which decodes DashScope's responses.
     base64_simd::STANDARD.encode_append(bytes, body);

@@ -193,7 +193,7 @@ impl DashScope {
         let generation = http::below(&base_url, &generation)?;
         let fixed_headers = FixedHeaders::new(
             &generation,
-            &settings.api_key,
+            Some(&settings.api_key),
             settings.workspace,
             settings.data_inspection,
             settings.network.proxies.of(&generation),
@@ -254,9 +254,29 @@ impl DashScope {
         stored: &mut Stored,
     ) -> Result<Prepared, Error> {
         let RequestTarget {
-            model,
-            delivery,
-            max_bytes,
+            model, delivery, ..
+        } = wanted;
+        let write = |transfers: &[MediaTransfer<'_>]| {
+            request_json::write(&call.prompt, model, delivery, transfers, wanted.max_bytes)
+        };
+        let (body, names_storage) = self.stored_body(call, wanted, stored, write).await?;
+        let fixed_headers = &self.inner.fixed_headers;
+        let head = fixed_headers.head(&call.passing, delivery, names_storage)?;
+        let form = TextForm::of(&self.inner.settings.text_forms, model);
+        Ok(Prepared::new(body, head, model, call, form, Vec::new()))
+    }
+
+    /// Writes the body of a request, after media that are too large for it were uploaded. Returns
+    /// it, and whether it has URLs of the temporary storage.
+    pub(crate) async fn stored_body<B: AsRef<[u8]>>(
+        &self,
+        call: &Call,
+        wanted: RequestTarget<'_>,
+        stored: &mut Stored,
+        write: impl Fn(&[MediaTransfer<'_>]) -> Result<B, Error>,
+    ) -> Result<(B, bool), Error> {
+        let RequestTarget {
+            model, max_bytes, ..
         } = wanted;
         let mut transfers = media_transfer::transfers(&call.prompt.turns, self.inner.inline_limit)?;
         let has_media = !transfers.is_empty();
@@ -276,43 +296,26 @@ impl DashScope {
                 }
                 false => false,
             };
-            let body = request_json::write(&call.prompt, model, delivery, &transfers, max_bytes)?;
-            excess = body.len().saturating_sub(max_bytes);
+            let body = write(&transfers)?;
+            let length = body.as_ref().len();
+            excess = length.saturating_sub(max_bytes);
             // Media that the storage does not accept are sent inline; DashScope may still reject
             // them.
             if excess == 0 || refused {
                 break body;
             }
             if stuck {
-                return Err(request_json::too_large(body.len(), max_bytes));
+                return Err(request_json::too_large(length, max_bytes));
             }
         };
         let names_storage = transfers.iter().any(MediaTransfer::is_stored);
-        let fixed_headers = &self.inner.fixed_headers;
-        let head = fixed_headers.head(&call.passing, delivery, names_storage)?;
-        Ok(Prepared::new(
-            body,
-            head,
-            model,
-            call,
-            TextForm::of(&self.inner.settings.text_forms, model),
-        ))
+        Ok((body, names_storage))
     }
 
     /// Sends a request. Resolves when response headers with a success status have arrived; the body
     /// is the stream.
     pub async fn open(&self, prepared: &Prepared) -> Result<Exchange, Error> {
-        let sent = self.inner.client.send(prepared.head(), prepared.body());
-        let answer = sent.await.map_err(http::send_error)?;
-        if answer.status == 407
-            && let Some(proxy) = self.proxy()
-        {
-            return Err(http::refused_credentials(proxy));
-        }
-        if !(200..300).contains(&answer.status) {
-            let body = http::read_error_body(answer.body, MAX_ERROR_BYTES).await;
-            return Err(errors::of_answer(answer.status, &answer.headers, &body));
-        }
+        let answer = exchange::send(&self.inner.client, prepared, self.proxy()).await?;
         let opening = prepared.opening(errors::request_id(&answer.headers));
         Ok(Exchange::new(
             answer.body,
@@ -383,7 +386,7 @@ fn may_pass(error: &Error) -> bool {
 }
 
 /// A base URL that is safe for an API key.
-fn checked(url: Url, plaintext: bool) -> Result<Url, Error> {
+pub(crate) fn checked(url: Url, plaintext: bool) -> Result<Url, Error> {
     let wrong = |what: &'static str| Err(Error::new(Reason::GatewayConfig, what));
     if !upload_policy::is_safe(&url, plaintext) {
         return wrong("the base url must be https, or http on loopback or where it is allowed");

@@ -10,7 +10,9 @@ use super::json::{Number, Written, WrittenObject};
 use super::tools::{Choice, ToolJson, raw};
 use crate::chat::call::{Delivery, Prompt};
 use crate::chat::document::{Document, Object, Real};
-use crate::chat::message::{ImageSize, JsonSchema, Options, ResponseFormat, SearchOptions, Tool};
+use crate::chat::message::{
+    AsrOptions, ImageSize, JsonSchema, Options, ResponseFormat, SearchOptions, Tool,
+};
 use crate::error::Error;
 
 /// Set only by the gateway: streams always use deltas.
@@ -204,11 +206,7 @@ impl<'a> Parameters<'a> {
             enable_code_interpreter: o.enable_code_interpreter,
             enable_search: o.enable_search,
             search_options: o.search_options.as_ref().map(Search::new),
-            asr_options: o.asr_options.as_ref().map(|asr| Asr {
-                language: asr.language.as_deref(),
-                enable_lid: asr.enable_lid,
-                enable_itn: asr.enable_itn,
-            }),
+            asr_options: o.asr_options.as_ref().map(Asr::new),
             instructions: o.speech.as_ref().and_then(|s| s.instructions.as_deref()),
             optimize_instructions: o.speech.as_ref().and_then(|s| s.optimize_instructions),
             vl_high_resolution_images: o.vl_high_resolution_images,
@@ -226,7 +224,7 @@ impl<'a> Parameters<'a> {
 }
 
 /// A number that DashScope requires to be a float: its fraction is kept, even if zero.
-struct Float(Real);
+pub(crate) struct Float(pub(crate) Real);
 
 impl Serialize for Float {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -249,15 +247,16 @@ impl Serialize for Size {
     }
 }
 
+/// Texts or tokens that end an answer.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Stop<'a> {
+pub(crate) enum Stop<'a> {
     Texts(&'a [String]),
     Tokens(&'a [Vec<i32>]),
 }
 
 impl<'a> Stop<'a> {
-    fn new(options: &'a Options) -> Option<Self> {
+    pub(crate) fn new(options: &'a Options) -> Option<Self> {
         match (&*options.stop, &*options.stop_token_ids) {
             ([], []) => None,
             ([], tokens) => Some(Self::Tokens(tokens)),
@@ -266,8 +265,9 @@ impl<'a> Stop<'a> {
     }
 }
 
+/// The format of an answer.
 #[derive(Serialize)]
-struct Format<'a> {
+pub(crate) struct Format<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -286,7 +286,7 @@ struct Schema<'a> {
 }
 
 impl<'a> Format<'a> {
-    fn new(format: &'a ResponseFormat) -> Result<Self, Error> {
+    pub(crate) fn new(format: &'a ResponseFormat) -> Result<Self, Error> {
         let schema = |schema: &'a JsonSchema| {
             Ok(Schema {
                 name: &schema.name,
@@ -306,16 +306,18 @@ impl<'a> Format<'a> {
     }
 }
 
+/// The voice and format of spoken answers.
 #[derive(Serialize)]
-struct AudioOutput<'a> {
+pub(crate) struct AudioOutput<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    voice: Option<&'a str>,
+    pub(crate) voice: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    format: Option<&'a str>,
+    pub(crate) format: Option<&'a str>,
 }
 
+/// Options of a web search.
 #[derive(Serialize)]
-struct Search<'a> {
+pub(crate) struct Search<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     enable_source: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -337,7 +339,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(options: &'a SearchOptions) -> Self {
+    pub(crate) fn new(options: &'a SearchOptions) -> Self {
         Self {
             enable_source: options.enable_source,
             enable_citation: options.enable_citation,
@@ -352,14 +354,25 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Options of speech recognition.
 #[derive(Serialize)]
-struct Asr<'a> {
+pub(crate) struct Asr<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     language: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     enable_lid: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     enable_itn: Option<bool>,
+}
+
+impl<'a> Asr<'a> {
+    pub(crate) fn new(options: &'a AsrOptions) -> Self {
+        Self {
+            language: options.language.as_deref(),
+            enable_lid: options.enable_lid,
+            enable_itn: options.enable_itn,
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -66,6 +66,15 @@ pub struct Opening {
     pub warnings: Vec<Warning>,
 }
 
+/// Reads the JSON of answers in another form than DashScope's.
+pub(crate) trait BodyReader: Send + std::fmt::Debug {
+    /// Reads a body, or the data of one event. `None` if it is not a JSON object.
+    fn read<'a>(&mut self, json: &'a str) -> Option<Body<'a>>;
+
+    /// Whether an event that equals an earlier one except for its text and counts means the same.
+    fn events_are_alike(&self) -> bool;
+}
+
 /// Decodes one answer.
 #[derive(Debug)]
 pub struct Reply {
@@ -96,8 +105,12 @@ pub struct Reply {
     pub(super) noticed: Option<Error>,
     /// Whether an event could not be decoded; then no answer is complete.
     has_failed: bool,
+    /// Whether the stream said that nothing follows.
+    is_done: bool,
     /// The template for the following events.
     template: Option<Box<Template>>,
+    /// The reader of another form than DashScope's.
+    reader: Option<Box<dyn BodyReader>>,
 }
 
 impl Reply {
@@ -121,9 +134,17 @@ impl Reply {
             has_reasons: false,
             noticed: None,
             has_failed: false,
+            is_done: false,
             opening,
             template: None,
+            reader: None,
         }
+    }
+
+    /// Reads the answer in another form than DashScope's.
+    pub(super) fn with_reader(mut self, reader: Box<dyn BodyReader>) -> Self {
+        self.reader = Some(reader);
+        self
     }
 
     /// Removes the next decoded event.
@@ -150,7 +171,7 @@ impl Reply {
     pub fn wait_limit(&self) -> Option<Duration> {
         self.all_ended().then(|| match self.is_finished() {
             false => CHOICES_WAIT,
-            true if self.has_last_usage => LINGER,
+            true if self.has_last_usage || self.is_done => LINGER,
             true => USAGE_WAIT,
         })
     }
@@ -167,11 +188,19 @@ impl Reply {
         let text = text.trim();
         let is_error = frame.event.as_ref() == b"error";
         if text.is_empty() && !is_error || text == "[DONE]" {
+            self.is_done |= !text.is_empty();
             return Ok(());
         }
         let finished = self.is_finished();
         let mut template = self.template.take();
-        let body = match event_template::read(&mut template, text) {
+        let body = match &mut self.reader {
+            Some(reader) if reader.events_are_alike() => {
+                event_template::read(&mut template, text, |text| reader.read(text))
+            }
+            Some(reader) => reader.read(text),
+            None => event_template::read(&mut template, text, lenient::read),
+        };
+        let body = match body {
             Some(body) => body,
             None if finished => {
                 let message = "an event after the end of the answer is not JSON and was ignored";
@@ -197,8 +226,12 @@ impl Reply {
         if text.is_empty() {
             return Err(truncated("the body is empty", self.sent));
         }
-        let body = lenient::read(text)
-            .ok_or_else(|| unreadable("the body has an unexpected JSON structure", self.sent))?;
+        let body = match &mut self.reader {
+            Some(reader) => reader.read(text),
+            None => lenient::read(text),
+        };
+        let body =
+            body.ok_or_else(|| unreadable("the body has an unexpected JSON structure", self.sent))?;
         // A whole response has its text in one piece.
         self.form = TextForm::Pieces;
         match self.embedded_error(&body, 0, false) {

@@ -32,6 +32,7 @@ struct Inner {
     body: Bytes,
     model: Arc<str>,
     choices: usize,
+    has_audio: bool,
     form: TextForm,
     warnings: Vec<Warning>,
 }
@@ -53,7 +54,10 @@ impl Prepared {
         model: &Arc<str>,
         call: &Call,
         form: TextForm,
+        more_warnings: Vec<Warning>,
     ) -> Self {
+        let mut warnings = call.warnings.clone();
+        warnings.extend(more_warnings);
         head.end(body.len());
         let options = &call.prompt.options;
         let n = options.n.map(f64::from);
@@ -65,16 +69,33 @@ impl Prepared {
         });
         // A cast from a float saturates, and large numbers of choices do not occur.
         let choices = n.map_or(1, |n| n as usize);
+        let has_audio = options.audio.is_some() || options.modalities.iter().any(|m| m == "audio");
         Self {
             inner: Arc::new(Inner {
                 head,
                 body: body.into(),
                 model: Arc::clone(model),
                 choices,
+                has_audio,
                 form,
-                warnings: call.warnings.clone(),
+                warnings,
             }),
         }
+    }
+
+    /// The model of the request.
+    pub fn model(&self) -> &Arc<str> {
+        &self.inner.model
+    }
+
+    /// Whether spoken answers were requested.
+    pub(crate) fn has_audio(&self) -> bool {
+        self.inner.has_audio
+    }
+
+    /// The number of requested choices.
+    pub(crate) fn choices(&self) -> usize {
+        self.inner.choices
     }
 
     /// The length of the body, in bytes.
@@ -107,7 +128,8 @@ impl Prepared {
 pub(crate) struct FixedHeaders {
     /// The headers of every call.
     lines: Request,
-    authorization: Secret,
+    /// None for a server without keys.
+    authorization: Option<Secret>,
     workspace: Option<String>,
     data_inspection: Option<String>,
 }
@@ -116,15 +138,15 @@ impl FixedHeaders {
     /// Validates the headers of every request. Calls go to this URL, through this proxy.
     pub(crate) fn new(
         generation: &Url,
-        api_key: &Secret,
+        api_key: Option<&Secret>,
         workspace: Option<String>,
         data_inspection: Option<String>,
         proxy: Option<&Proxy>,
     ) -> Result<Self, Error> {
-        let authorization = authorization(api_key);
+        let authorization = api_key.map(authorization);
         for (text, what) in [
             (
-                Some(authorization.expose()),
+                authorization.as_ref().map(Secret::expose),
                 "the DashScope api key has characters that no key has",
             ),
             (
@@ -201,11 +223,12 @@ impl FixedHeaders {
     pub(crate) fn headers(&self, passing: &Passing) -> Result<HeaderMap, Error> {
         let mut headers = HeaderMap::new();
         let own = Self::own_key(passing)?;
-        let key = own.as_ref().unwrap_or(&self.authorization).expose();
-        let mut value =
-            HeaderValue::from_str(key).map_err(|_| no_header(AUTHORIZATION.as_str()))?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
+        if let Some(key) = own.as_ref().or(self.authorization.as_ref()) {
+            let value = HeaderValue::from_str(key.expose());
+            let mut value = value.map_err(|_| no_header(AUTHORIZATION.as_str()))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         for (name, text) in self.of_call(passing) {
             if let Some(text) = text {
                 let value = HeaderValue::from_str(text).map_err(|_| no_header(name))?;
@@ -222,10 +245,24 @@ impl FixedHeaders {
         delivery: Delivery,
         names_storage: bool,
     ) -> Result<Request, Error> {
+        let mut head = self.common_head(passing, delivery, names_storage)?;
+        if delivery == Delivery::Stream {
+            line(&mut head, "x-dashscope-sse", Some("enable"))?;
+        }
+        Ok(head)
+    }
+
+    /// The head of a request to any server.
+    pub(crate) fn common_head(
+        &self,
+        passing: &Passing,
+        delivery: Delivery,
+        names_storage: bool,
+    ) -> Result<Request, Error> {
         let mut head = Request::from_lines(self.lines.as_bytes());
         let own = Self::own_key(passing)?;
-        let key = own.as_ref().unwrap_or(&self.authorization).expose();
-        line(&mut head, "authorization", Some(key))?;
+        let key = own.as_ref().or(self.authorization.as_ref());
+        line(&mut head, "authorization", key.map(Secret::expose))?;
         for (name, text) in self.of_call(passing) {
             line(&mut head, name, text)?;
         }
@@ -236,7 +273,6 @@ impl FixedHeaders {
             Delivery::Whole => line(&mut head, "accept", Some(JSON))?,
             Delivery::Stream => {
                 line(&mut head, "accept", Some("text/event-stream"))?;
-                line(&mut head, "x-dashscope-sse", Some("enable"))?;
                 line(&mut head, "x-accel-buffering", Some("no"))?;
             }
         }

@@ -137,7 +137,9 @@ impl JsonWriter<'_, '_> {
         if has_calls {
             self.key("tool_calls");
             let rest = turn.extra.value("tool_calls");
-            self.joined(&turn.tool_calls, rest, Self::tool_call)?;
+            self.joined(&turn.tool_calls, rest, |json, call| {
+                json.tool_call(call, true)
+            })?;
         }
         self.field("tool_call_id", non_empty(&turn.tool_call_id))?;
         self.extra_without(&turn.extra, |key| {
@@ -194,12 +196,13 @@ impl JsonWriter<'_, '_> {
         self.field("total_pixels", video.total_pixels)
     }
 
-    fn tool_call(&mut self, call: &ToolCall) -> Result<(), Error> {
+    /// Writes a tool call of an earlier answer, with or without its index.
+    pub(crate) fn tool_call(&mut self, call: &ToolCall, has_index: bool) -> Result<(), Error> {
         // A key that was received in another form is sent in place of its field.
         let other = |object: &Object, key: &str| object.value(key).is_some();
         let extra = &call.extra;
         self.raw("{");
-        if !other(extra, "index") {
+        if has_index && !other(extra, "index") {
             self.field("index", Some(call.index))?;
         }
         if !other(extra, "id") {

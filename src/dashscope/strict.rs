@@ -11,15 +11,11 @@ use super::answer_json::{
     SearchInfo, SearchResult, TokenLogprob, ToolCall,
 };
 use super::json_text::Text;
-use super::strict_object::{Into, gather, keyed, object};
+use super::strict_object::{Into, gather, keyed, object, read_object};
 
 /// Reads a body as documented.
 pub(super) fn read(json: &str) -> serde_json::Result<Body<'_>> {
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let mut body = Body::default();
-    reader.deserialize_map(Into(&mut body, PhantomData))?;
-    reader.end()?;
-    Ok(body)
+    read_object(json)
 }
 
 keyed!(Body, "an answer", {

@@ -29,6 +29,15 @@ pub(crate) trait Keyed<'a>: Default {
     fn keep(&mut self, extra: Object);
 }
 
+/// Reads JSON that is an object.
+pub(crate) fn read_object<'a, T: Keyed<'a>>(json: &'a str) -> serde_json::Result<T> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let mut value = T::default();
+    reader.deserialize_map(Into(&mut value, PhantomData))?;
+    reader.end()?;
+    Ok(value)
+}
+
 /// Reads an object in place: a returned value would be moved at each level.
 pub(crate) struct Into<'t, 'a, T>(pub(crate) &'t mut T, pub(crate) PhantomData<&'a ()>);
 

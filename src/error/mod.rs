@@ -15,6 +15,9 @@ mod reason;
 
 pub use reason::{Kind, Reason};
 
+/// The name of DashScope in messages.
+pub const DASHSCOPE: &str = "DashScope";
+
 /// How far a call had come when it failed. Determines whether it may be retried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sent {
@@ -128,6 +131,26 @@ impl Error {
     pub fn map_fields(mut self, name: impl Fn(String) -> String) -> Self {
         for violation in &mut self.inner.violations {
             violation.field = name(std::mem::take(&mut violation.field));
+        }
+        self
+    }
+
+    /// Names another server than DashScope in the texts. They are written for DashScope, which
+    /// serves nearly all calls.
+    pub fn of_server(mut self, server: &str) -> Self {
+        if server == DASHSCOPE {
+            return self;
+        }
+        let renamed = |text: &str| {
+            let text = text.replace("operator's DashScope", "operator's upstream");
+            text.replace("a DashScope ", "an upstream ")
+                .replace(DASHSCOPE, server)
+        };
+        if self.inner.message.contains(DASHSCOPE) {
+            self.inner.message = Cow::Owned(renamed(&self.inner.message));
+        }
+        for violation in &mut self.inner.violations {
+            violation.description = renamed(&violation.description);
         }
         self
     }

@@ -11,10 +11,10 @@ use tokio_stream::StreamExt;
 use crate::chat::call::{Call, Delivery};
 use crate::chat::event::Event;
 use crate::chat::warning::Warning;
-use crate::dashscope::{Exchange, Prepared, RequestTarget, Stored};
 use crate::error::{Error, Reason, Sent};
 use crate::memory::CallMemory;
 use crate::telemetry::Telemetry;
+use crate::upstream::{Exchange, Prepared, RequestTarget, Stored};
 
 use super::accounts::account::Choice;
 use super::accounts::{Accounts, Lease, Subject};
@@ -52,7 +52,8 @@ struct Ask {
     delivery: Delivery,
     deadline: Instant,
     first_event_timeout: Duration,
-    max_request_bytes: usize,
+    /// The maximum request body of the model, if it has one of its own.
+    max_request_bytes: Option<usize>,
 }
 
 impl Ask {
@@ -64,7 +65,7 @@ impl Ask {
             delivery: routes.delivery(model, call.caller, call.delivery),
             deadline,
             first_event_timeout: limit.unwrap_or(asker.first_event_timeout),
-            max_request_bytes: max_request_bytes.unwrap_or(asker.max_request_bytes),
+            max_request_bytes,
         }
     }
 }
@@ -214,13 +215,16 @@ impl<'a> Course<'a> {
             // Prepared within the first attempt, because it may fail like one: media are uploaded
             // here.
             slot => {
+                let upstream = self.lease.upstream();
+                let max_bytes = self.ask.max_request_bytes;
                 let wanted = RequestTarget {
                     model: self.model,
                     delivery: self.ask.delivery,
-                    max_bytes: self.ask.max_request_bytes,
+                    max_bytes: max_bytes.unwrap_or_else(|| {
+                        upstream.max_request_bytes(self.asker.max_request_bytes)
+                    }),
                 };
-                let dashscope = self.lease.dashscope();
-                let made = dashscope.prepare(self.call, wanted, &mut self.stored).await;
+                let made = upstream.prepare(self.call, wanted, &mut self.stored).await;
                 let made = made.and_then(|made| memory.write(made.body_bytes()).map(|()| made));
                 slot.insert(made.map_err(|error| Failed {
                     error,
@@ -371,7 +375,7 @@ async fn attempt(
     memory: &CallMemory,
 ) -> Result<Opened, Error> {
     let first = async {
-        let mut exchange = Box::new(lease.dashscope().open(prepared).await?);
+        let mut exchange = Box::new(lease.upstream().open(prepared).await?);
         // Before the first event: that of a whole answer comes when all of it is decoded.
         exchange.charge_to(memory.clone());
         let first = exchange.next().await.unwrap_or_else(|| Err(silent()));
@@ -392,7 +396,9 @@ async fn attempt(
                 Ok(outcome) => outcome,
                 Err(_) => {
                     let message = format!("DashScope did not begin to answer within {limit:?}");
-                    Err(Error::new(Reason::FirstEventTimeout, message).with_sent(Sent::Maybe))
+                    let error = Error::new(Reason::FirstEventTimeout, message);
+                    let server = lease.upstream().server();
+                    Err(error.of_server(server).with_sent(Sent::Maybe))
                 }
             }
         }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::chat::call::{Call, Caller, Passing};
-use crate::dashscope::DashScope;
 use crate::error::{Error, Reason};
 use crate::relay::routes::matches;
 use crate::token_bucket::TokenBucket;
+use crate::upstream::Upstream;
 
 use super::circuit_breaker::{self, Away, CircuitBreaker, CircuitBreakerPolicy, Consequence};
 use super::shared_circuit::{SharedCircuit, Voter};
@@ -31,7 +31,9 @@ pub struct Account {
     /// The configured name, for logs and metrics. Never the API key.
     pub name: String,
     /// The client.
-    pub dashscope: DashScope,
+    pub upstream: Upstream,
+    /// The models that it serves, with `*` for any characters. All if empty.
+    pub models: Vec<String>,
     /// The weight in the distribution of calls.
     pub weight: u32,
     /// The rate limits of its models; the first pattern that matches applies, `*` matches any
@@ -66,7 +68,13 @@ impl Account {
         self.name == other.name
             && self.weight == other.weight
             && self.limits == other.limits
-            && self.dashscope.is_same(&other.dashscope)
+            && self.models == other.models
+            && self.upstream.is_same(&other.upstream)
+    }
+
+    /// Whether it serves this model.
+    pub(super) fn serves(&self, model: &str) -> bool {
+        self.models.is_empty() || self.models.iter().any(|glob| matches(glob, model))
     }
 }
 

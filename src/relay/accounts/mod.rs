@@ -14,8 +14,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::time::Instant;
 
 use crate::chat::call::Prompt;
-use crate::dashscope::DashScope;
 use crate::error::{Error, Reason, Sent};
+use crate::upstream::Upstream;
 
 use super::media::hosts;
 use super::media::storage_owners::Owners;
@@ -90,11 +90,20 @@ impl Accounts {
         let members = self.members();
         // An account that was removed is not available; another one will return the error.
         let owner = stored.and_then(|uri| self.owners.account(uri));
-        let owner = owner.filter(|owner| members.iter().any(|m| *m.account.name == **owner));
+        let model = &*subject.choice.model;
+        let is_owner = |member: &Arc<Member>, owner: &str| {
+            *member.account.name == *owner && member.account.serves(model)
+        };
+        let owner = owner.filter(|owner| members.iter().any(|m| is_owner(m, owner)));
         let mut able = Vec::new();
+        let mut is_served = false;
         let mut soonest: Option<Away> = None;
         for member in members.iter() {
             let name = &member.account.name;
+            if !member.account.serves(model) {
+                continue;
+            }
+            is_served = true;
             if tried.contains(name) || owner.as_ref().is_some_and(|owner| **owner != **name) {
                 continue;
             }
@@ -112,14 +121,25 @@ impl Accounts {
                 Ok(self.lease(member, subject, true))
             }
             (None, Some(away)) => Err(away.error),
+            (None, None) if !is_served => Err(not_served()),
             (None, None) => Err(nobody()),
         }
     }
 
-    /// The lease for a call with its own API key: the address of any account will do.
+    /// The lease for a call with its own API key: the address of any DashScope account that serves
+    /// the model will do.
     pub(super) fn address(&self, subject: &Subject) -> Result<Lease, Error> {
         let members = self.members();
-        let member = members.first().ok_or_else(nobody)?;
+        let model = &*subject.choice.model;
+        let mut serving = members
+            .iter()
+            .filter(|m| m.account.serves(model))
+            .peekable();
+        if serving.peek().is_none() {
+            return Err(not_served());
+        }
+        let member = serving.find(|member| member.account.upstream.is_dashscope());
+        let member = member.ok_or_else(takes_no_key)?;
         Ok(self.lease(member, subject, false))
     }
 
@@ -127,7 +147,7 @@ impl Accounts {
     pub(super) fn check_hosts(&self, prompt: &Prompt, allowed: &[String]) -> Result<(), Error> {
         hosts::check(prompt, allowed, |host, port| {
             let members = self.members();
-            let mut addresses = members.iter().map(|m| m.account.dashscope.address());
+            let mut addresses = members.iter().map(|m| m.account.upstream.address());
             addresses.any(|(own, own_port)| own == host && own_port == port)
         })
     }
@@ -155,10 +175,22 @@ fn nobody() -> Error {
     Error::new(Reason::UpstreamUnknown, message)
 }
 
+/// The error of a model that no account serves.
+fn not_served() -> Error {
+    let message = "no upstream of the gateway serves this model: check its name";
+    Error::new(Reason::ModelNotFound, message)
+}
+
+/// The error of a caller's DashScope key for a model that DashScope does not serve here.
+fn takes_no_key() -> Error {
+    let message = "this model is not served by DashScope: call it without a DashScope key";
+    Error::new(Reason::UpstreamPermission, message)
+}
+
 impl Lease {
     /// The client of the account.
-    pub(super) fn dashscope(&self) -> &DashScope {
-        &self.member.account.dashscope
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.member.account.upstream
     }
 
     /// Whether the call uses the account's own key.

@@ -4,8 +4,8 @@
 use crate::chat::call::Prompt;
 use crate::chat::media::{Medium, Source, VideoSource};
 use crate::chat::message::Body;
-use crate::dashscope::Stored;
 use crate::error::{Error, Reason, Violation};
+use crate::upstream::Stored;
 
 use super::texts::paths_of;
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::chat::usage::Usage;
-use crate::dashscope::Exchange;
 use crate::error::Error;
 use crate::relay::attempt::Opened;
 use crate::relay::idempotency::replay_log::ReplayReader;
+use crate::upstream::Exchange;
 
 /// The times of one call.
 #[derive(Clone, Copy, Debug)]

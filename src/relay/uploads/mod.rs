@@ -67,7 +67,7 @@ impl Relay {
         };
         let passing = upload.passing.clone();
         let model = Arc::clone(&upload.model);
-        let upload = lease.dashscope().upload(upload, chunks);
+        let upload = lease.upstream().upload(upload, chunks);
         let outcome = tokio::select! {
             biased;
             // No model has run, and the file is not billed.

@@ -1,0 +1,157 @@
+//! What each kind of server accepts, as data.
+//!
+//! Sources: the published API references and sources of OpenAI, vLLM 0.2x, vLLM-Omni 0.30, SGLang
+//! 0.5 and SGLang-Omni 0.1, and DashScope's documentation of its compatible mode.
+
+/// How audio is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AudioForm {
+    /// `input_audio{data,format}` with base64 alone. URLs are not accepted.
+    Bytes,
+    /// `input_audio{data,format}` with a `data:` URI or a URL.
+    Uri,
+    /// `audio_url{url}` with a `data:` URI or a URL.
+    Url,
+}
+
+/// How a video is sent that consists of frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FramesForm {
+    /// `video` with a list of URLs.
+    List,
+    /// `video_url` with a `data:video/jpeg` URI of several JPEG images.
+    JpegUri,
+    /// Not at all.
+    None,
+}
+
+/// How processing options of images and videos are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum VisionOptions {
+    /// As keys of the part.
+    OfPart,
+    /// In `mm_processor_kwargs` of the request, once for all.
+    OfRequest,
+    /// Not at all.
+    None,
+}
+
+/// How a model is told whether to think.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ThinkingForm {
+    /// `enable_thinking` of the request.
+    OfRequest,
+    /// `chat_template_kwargs.enable_thinking`.
+    OfTemplate,
+    /// Not at all.
+    None,
+}
+
+/// A kind of server.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// Its name in settings and in the prefix of `upstream.url`.
+    pub name: &'static str,
+    /// The name of such a server in messages.
+    pub(super) server: &'static str,
+    pub(super) audio: AudioForm,
+    pub(super) frames: FramesForm,
+    /// Whether media are lists of the request beside the messages.
+    pub(super) media_beside_messages: bool,
+    pub(super) vision_options: VisionOptions,
+    pub(super) thinking: ThinkingForm,
+    /// Whether it is DashScope, which knows its own parameters in this form too, reads its own
+    /// temporary storage and has workspaces.
+    pub(super) is_dashscope: bool,
+    /// Whether it knows `top_k`, `repetition_penalty` and `stop_token_ids`.
+    pub(super) has_sampling_extensions: bool,
+    /// Whether messages may have `reasoning_content`.
+    pub(super) has_reasoning: bool,
+}
+
+impl Dialect {
+    /// DashScope's compatible mode.
+    pub const DASHSCOPE: &'static Self = &Self {
+        name: "dashscope-compatible",
+        server: "DashScope",
+        audio: AudioForm::Uri,
+        frames: FramesForm::List,
+        media_beside_messages: false,
+        vision_options: VisionOptions::OfPart,
+        thinking: ThinkingForm::OfRequest,
+        is_dashscope: true,
+        has_sampling_extensions: true,
+        has_reasoning: true,
+    };
+
+    /// OpenAI, and servers that accept what it accepts.
+    pub const OPENAI: &'static Self = &Self {
+        name: "openai",
+        server: "the upstream server",
+        audio: AudioForm::Bytes,
+        frames: FramesForm::None,
+        media_beside_messages: false,
+        vision_options: VisionOptions::None,
+        thinking: ThinkingForm::None,
+        is_dashscope: false,
+        has_sampling_extensions: false,
+        has_reasoning: false,
+    };
+
+    /// vLLM and vLLM-Omni.
+    pub const VLLM: &'static Self = &Self {
+        name: "vllm",
+        audio: AudioForm::Url,
+        frames: FramesForm::JpegUri,
+        vision_options: VisionOptions::OfRequest,
+        thinking: ThinkingForm::OfTemplate,
+        has_sampling_extensions: true,
+        has_reasoning: true,
+        ..*Self::OPENAI
+    };
+
+    /// SGLang.
+    pub const SGLANG: &'static Self = &Self {
+        name: "sglang",
+        audio: AudioForm::Url,
+        thinking: ThinkingForm::OfTemplate,
+        has_sampling_extensions: true,
+        has_reasoning: true,
+        ..*Self::OPENAI
+    };
+
+    /// SGLang-Omni.
+    pub const SGLANG_OMNI: &'static Self = &Self {
+        name: "sglang-omni",
+        media_beside_messages: true,
+        ..*Self::SGLANG
+    };
+
+    /// The self-hosted kinds.
+    pub const SELF_HOSTED: [&'static Self; 4] =
+        [Self::OPENAI, Self::VLLM, Self::SGLANG, Self::SGLANG_OMNI];
+
+    /// Whether it is DashScope.
+    pub fn is_dashscope(&self) -> bool {
+        self.is_dashscope
+    }
+
+    /// The name of such a server in messages.
+    pub fn server(&self) -> &'static str {
+        self.server
+    }
+
+    /// The interface in messages.
+    pub(super) fn interface(&self) -> &'static str {
+        match self.is_dashscope {
+            true => "DashScope's compatible mode",
+            false => self.server,
+        }
+    }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        let mut all = Self::SELF_HOSTED.into_iter().chain([Self::DASHSCOPE]);
+        all.find(|dialect| dialect.name == name)
+    }
+}

@@ -1,0 +1,241 @@
+//! The client of OpenAI-style servers: self-hosted models, and DashScope's compatible mode.
+//!
+//! It has the same use as [`crate::dashscope`], and the same decoder of answers: an OpenAI-style
+//! answer has DashScope's choices, messages and counts under other keys. [`dialect`] describes the
+//! kinds of servers, `request_json.rs` writes requests, and `answer.rs` converts answers.
+
+mod answer;
+mod answer_json;
+mod content;
+pub mod dialect;
+mod parameters;
+mod request_json;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::chat::call::{Call, Passing};
+use crate::dashscope::request::FixedHeaders;
+use crate::dashscope::{
+    self, DashScope, Exchange, Prepared, RequestTarget, Stored, TextForm, exchange, http,
+    media_transfer, request_json as native_json, sse,
+};
+use crate::error::Error;
+use crate::http1::{self, Client};
+use crate::net::Network;
+use crate::net::proxy::Proxy;
+use crate::secret::Secret;
+use answer::CompletionReader;
+use dialect::Dialect;
+
+/// The default maximum request body of a self-hosted server. Such servers limit the size of media,
+/// not of bodies, and cannot be sent media in another way.
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
+
+/// The configuration of the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenAiConfig {
+    /// The base URL, to which `chat/completions` is appended.
+    pub base_url: Url,
+    /// The API key, if the server requires one.
+    pub api_key: Option<Secret>,
+    /// The kind of server.
+    pub dialect: &'static Dialect,
+    /// DashScope's workspace of calls that specify none.
+    pub workspace: Option<String>,
+    /// DashScope's data inspection header of calls that specify none.
+    pub data_inspection: Option<String>,
+    /// The connect timeout.
+    pub connect_timeout: Duration,
+    /// Proxies and root certificates.
+    pub network: Network,
+    /// Whether `http` is allowed to hosts other than loopback.
+    pub allow_plaintext: bool,
+    /// The maximum age of a connection.
+    pub max_connection_age: Duration,
+    /// The maximum data of one event.
+    pub max_event_bytes: usize,
+    /// The maximum response that is not a stream.
+    pub max_body_bytes: usize,
+}
+
+impl OpenAiConfig {
+    /// The configuration with every default.
+    pub fn new(base_url: Url, dialect: &'static Dialect) -> Self {
+        Self {
+            base_url,
+            api_key: None,
+            dialect,
+            workspace: None,
+            data_inspection: None,
+            connect_timeout: dashscope::CONNECT_TIMEOUT,
+            network: Network::default(),
+            allow_plaintext: false,
+            max_connection_age: dashscope::MAX_CONNECTION_AGE,
+            max_event_bytes: dashscope::MAX_EVENT_BYTES,
+            max_body_bytes: dashscope::MAX_BODY_BYTES,
+        }
+    }
+}
+
+/// A client of an OpenAI-style server. Cheap to clone.
+#[derive(Clone)]
+pub struct OpenAi {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: OpenAiConfig,
+    client: Client,
+    completions: Url,
+    fixed_headers: FixedHeaders,
+    limits: sse::Limits,
+    /// The temporary storage that the server reads, if it reads one.
+    storage: Option<DashScope>,
+}
+
+impl std::fmt::Debug for OpenAi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenAi").finish_non_exhaustive()
+    }
+}
+
+impl OpenAi {
+    /// Validates the configuration and builds the client. Does not connect. Media that are too large
+    /// for a request are uploaded to `storage`.
+    pub fn new(settings: OpenAiConfig, storage: Option<DashScope>) -> Result<Self, Error> {
+        let kept = settings.clone();
+        let base_url = dashscope::checked(settings.base_url, settings.allow_plaintext)?;
+        let completions = http::below(&base_url, &["chat", "completions"])?;
+        let fixed_headers = FixedHeaders::new(
+            &completions,
+            settings.api_key.as_ref(),
+            settings.workspace,
+            settings.data_inspection,
+            settings.network.proxies.of(&completions),
+        )?;
+        let http = http1::Http1Config {
+            network: settings.network,
+            connect_timeout: settings.connect_timeout,
+            max_age: settings.max_connection_age,
+        };
+        let client = Client::new(&completions, http).map_err(http::send_error)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                settings: kept,
+                client,
+                completions,
+                fixed_headers,
+                limits: sse::Limits {
+                    line_bytes: dashscope::MAX_LINE_BYTES.max(settings.max_event_bytes),
+                    event_bytes: settings.max_event_bytes,
+                },
+                storage,
+            }),
+        })
+    }
+
+    /// Whether the other client has the same configuration, the API key included.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.inner.settings == other.inner.settings
+    }
+
+    /// The kind of server.
+    pub fn dialect(&self) -> &'static Dialect {
+        self.inner.settings.dialect
+    }
+
+    /// The host and port of the base URL.
+    pub fn address(&self) -> (String, u16) {
+        let url = &self.inner.completions;
+        let port = url.port_or_known_default().unwrap_or_default();
+        (url.host_str().unwrap_or_default().to_owned(), port)
+    }
+
+    /// The proxy for the base URL, if there is one.
+    pub fn proxy(&self) -> Option<&Proxy> {
+        let inner = &self.inner;
+        inner.settings.network.proxies.of(&inner.completions)
+    }
+
+    /// Converts a call to a request, which is built once and shared by all attempts.
+    pub async fn prepare(
+        &self,
+        call: &Call,
+        wanted: RequestTarget<'_>,
+        stored: &mut Stored,
+    ) -> Result<Prepared, Error> {
+        let prepared = self.write(call, wanted, stored).await;
+        prepared.map_err(|error| error.of_server(self.dialect().server))
+    }
+
+    async fn write(
+        &self,
+        call: &Call,
+        wanted: RequestTarget<'_>,
+        stored: &mut Stored,
+    ) -> Result<Prepared, Error> {
+        let RequestTarget {
+            model,
+            delivery,
+            max_bytes,
+        } = wanted;
+        let dialect = self.dialect();
+        let request = (&call.prompt, &**model, delivery);
+        let write = |transfers: &[media_transfer::MediaTransfer<'_>]| {
+            request_json::write(request, transfers, max_bytes, dialect)
+        };
+        let (request, names_storage) = match &self.inner.storage {
+            Some(storage) => storage.stored_body(call, wanted, stored, write).await?,
+            None => {
+                // Nothing but the body can hold them.
+                let transfers = media_transfer::transfers(&call.prompt.turns, usize::MAX)?;
+                let request = write(&transfers)?;
+                if request.body.len() > max_bytes {
+                    return Err(native_json::too_large(request.body.len(), max_bytes));
+                }
+                (request, false)
+            }
+        };
+        let passing = self.passing(&call.passing);
+        let headers = &self.inner.fixed_headers;
+        let head = headers.common_head(&passing, delivery, names_storage)?;
+        let form = TextForm::Pieces;
+        Ok(Prepared::new(
+            request.body,
+            head,
+            model,
+            call,
+            form,
+            request.warnings,
+        ))
+    }
+
+    /// What is forwarded of the metadata of a call. Keys and workspaces are DashScope's.
+    fn passing(&self, passing: &Passing) -> Passing {
+        match self.dialect().is_dashscope {
+            true => passing.clone(),
+            false => Passing {
+                traceparent: passing.traceparent.clone(),
+                tracestate: passing.tracestate.clone(),
+                ..Passing::default()
+            },
+        }
+    }
+
+    /// Sends a request. Resolves when response headers with a success status have arrived; the body
+    /// is the stream.
+    pub async fn open(&self, prepared: &Prepared) -> Result<Exchange, Error> {
+        let inner = &self.inner;
+        let server = self.dialect().server;
+        let answer = exchange::send(&inner.client, prepared, self.proxy()).await;
+        let answer = answer.map_err(|error| error.of_server(server))?;
+        let opening = prepared.opening(dashscope::errors::request_id(&answer.headers));
+        let reader = CompletionReader::new(prepared.choices(), prepared.has_audio());
+        let max_body_bytes = inner.settings.max_body_bytes;
+        let exchange = Exchange::new(answer.body, opening, inner.limits, max_body_bytes);
+        Ok(exchange.of_server(server, Box::new(reader)))
+    }
+}

@@ -1,0 +1,170 @@
+//! The body of a request: `model`, the parameters, `messages`, in this order.
+
+use serde::Serialize;
+
+use super::content::ProcessorOptions;
+use super::dialect::Dialect;
+use super::parameters::{self, warning};
+use crate::chat::call::{Delivery, Prompt};
+use crate::chat::document::Document;
+use crate::chat::message::{Role, Turn};
+use crate::chat::warning::Warning;
+use crate::dashscope::json::Number;
+use crate::dashscope::json_writer::JsonWriter;
+use crate::dashscope::media_transfer::MediaTransfer;
+use crate::dashscope::request_json::checked_len;
+use crate::error::Error;
+
+/// A request body, and warnings about what the dialect does not have.
+#[derive(Debug)]
+pub(super) struct RequestJson {
+    pub(super) body: Vec<u8>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl AsRef<[u8]> for RequestJson {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// Writes the body. `transfers` come from `media_transfer::transfers`, after uploads.
+pub(super) fn write(
+    (prompt, model, delivery): (&Prompt, &str, Delivery),
+    transfers: &[MediaTransfer<'_>],
+    max_bytes: usize,
+    dialect: &'static Dialect,
+) -> Result<RequestJson, Error> {
+    let capacity = checked_len(prompt, transfers, max_bytes)?;
+    let mut writer = RequestWriter {
+        json: JsonWriter::new(capacity, transfers),
+        dialect,
+        warnings: Vec::new(),
+        processor: ProcessorOptions::default(),
+        beside: MediaLists::default(),
+    };
+    writer.json.raw("{\"model\":");
+    writer.json.text(model);
+    writer.warnings = parameters::write(&mut writer.json, prompt, delivery, dialect)?;
+    writer.json.key("messages");
+    writer.messages(&prompt.turns)?;
+    writer.media_lists()?;
+    writer.processor_options()?;
+    writer.json.raw("}");
+    Ok(RequestJson {
+        body: writer.json.body,
+        warnings: writer.warnings,
+    })
+}
+
+/// Writes one request.
+pub(super) struct RequestWriter<'a, 'w> {
+    pub(super) json: JsonWriter<'a, 'w>,
+    pub(super) dialect: &'static Dialect,
+    pub(super) warnings: Vec<Warning>,
+    pub(super) processor: ProcessorOptions,
+    pub(super) beside: MediaLists<'a, 'w>,
+}
+
+/// Media that are written beside the messages.
+#[derive(Debug, Default)]
+pub(super) struct MediaLists<'a, 'w> {
+    pub(super) audios: Vec<&'w MediaTransfer<'a>>,
+    pub(super) images: Vec<&'w MediaTransfer<'a>>,
+    pub(super) videos: Vec<&'w MediaTransfer<'a>>,
+}
+
+#[derive(Serialize)]
+struct ProcessorJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_pixels: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_pixels: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fps: Option<Number>,
+}
+
+impl RequestWriter<'_, '_> {
+    fn messages(&mut self, turns: &[Turn]) -> Result<(), Error> {
+        self.json.raw("[");
+        for (at, turn) in turns.iter().enumerate() {
+            if at > 0 {
+                self.json.raw(",");
+            }
+            self.turn(at, turn)?;
+        }
+        self.json.raw("]");
+        Ok(())
+    }
+
+    fn turn(&mut self, at: usize, turn: &Turn) -> Result<(), Error> {
+        let has_other = |key: &str| turn.extra.value(key).is_some_and(|v| *v != Document::Null);
+        self.json.raw("{");
+        if !has_other("role") {
+            let role = match turn.role {
+                Role::System => "system",
+                Role::User => "user",
+                Role::Assistant => "assistant",
+                Role::Tool => "tool",
+            };
+            self.json.field("role", Some(role))?;
+        }
+        if !turn.parts.is_empty() || !has_other("content") {
+            self.json.key("content");
+            self.content(at, turn)?;
+        }
+        let has_reasoning = self.dialect.has_reasoning && !turn.reasoning.is_empty();
+        self.json.field(
+            "reasoning_content",
+            has_reasoning.then_some(&turn.reasoning),
+        )?;
+        if !turn.tool_calls.is_empty() {
+            self.json.key("tool_calls");
+            self.json
+                .list(&turn.tool_calls, |json, call| json.tool_call(call, false))?;
+        }
+        let tool_call_id = (!turn.tool_call_id.is_empty()).then_some(&turn.tool_call_id);
+        self.json.field("tool_call_id", tool_call_id)?;
+        let (has_parts, has_calls) = (!turn.parts.is_empty(), !turn.tool_calls.is_empty());
+        self.json.extra_without(&turn.extra, |key| {
+            has_parts && key == "content" || has_calls && key == "tool_calls"
+        })?;
+        self.json.raw("}");
+        Ok(())
+    }
+
+    /// Writes the media that were kept for the end.
+    fn media_lists(&mut self) -> Result<(), Error> {
+        let MediaLists {
+            audios,
+            images,
+            videos,
+        } = std::mem::take(&mut self.beside);
+        for (key, list) in [("audios", audios), ("images", images), ("videos", videos)] {
+            if !list.is_empty() {
+                self.json.key(key);
+                self.json
+                    .list(&list, |json, transfer| json.transfer(transfer))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn processor_options(&mut self) -> Result<(), Error> {
+        let options = self.processor;
+        if options == ProcessorOptions::default() {
+            return Ok(());
+        }
+        let options = ProcessorJson {
+            min_pixels: options.min_pixels,
+            max_pixels: options.max_pixels,
+            fps: options.fps.map(Number),
+        };
+        self.json.field("mm_processor_kwargs", Some(options))
+    }
+
+    /// Adds a warning about a field that the dialect does not have.
+    pub(super) fn ignore(&mut self, field: String) {
+        self.warnings.push(warning(field, self.dialect));
+    }
+}
