@@ -79,6 +79,7 @@ pub(super) fn relay_settings(settings: &Settings) -> relay::RelayConfig {
                 false => LongAudio::Warn,
             },
         },
+        model_names: settings.model_names().cloned().collect(),
         model_in_flight: settings.models.max_in_flight.clone(),
         breaker: circuit_breaker::CircuitBreakerPolicy {
             failures: settings.upstream.breaker_failures,

@@ -117,6 +117,11 @@ impl Account {
             let what = format!("has reached its limit of {most} concurrent calls");
             return Err(self.refusal(Reason::CallerStreams, &what, STREAMS_PUSHBACK));
         }
+        self.check_rate(used, limits, now)
+    }
+
+    /// Checks the limit of calls per minute.
+    fn check_rate(&self, used: &Usage, limits: &Limits, now: Now) -> Result<(), Error> {
         let rate = limits.requests_per_minute;
         let wait = used.requests.wait(1, rate, now.instant);
         if !wait.is_zero() {
@@ -124,6 +129,19 @@ impl Account {
             return Err(self.refusal(Reason::CallerRate, &what, wait));
         }
         Ok(())
+    }
+
+    /// Checks whether the caller may use a model.
+    pub(super) fn check_model(&self, limits: &Limits, model: &str) -> Result<(), Error> {
+        if limits.allows(model) {
+            return Ok(());
+        }
+        let name = &self.name;
+        let message = format!(
+            "the caller {name} may not use the model {model}; use another model or contact the \
+             operator"
+        );
+        Err(Error::new(Reason::PermissionDenied, message))
     }
 
     /// Checks the limits that depend on the request: models and tokens.
@@ -134,14 +152,7 @@ impl Account {
         cost: CallCost<'_>,
         now: Now,
     ) -> Result<(), Error> {
-        if !limits.allows(cost.model) {
-            let (name, model) = (&self.name, cost.model);
-            let message = format!(
-                "the caller {name} may not use the model {model}; use another model or contact \
-                 the operator"
-            );
-            return Err(Error::new(Reason::PermissionDenied, message));
-        }
+        self.check_model(limits, cost.model)?;
         let budget = limits.tokens_per_day;
         let today = used.today(now);
         if cost.tokens > 0 && budget > 0 && today + cost.tokens.min(budget) > budget {
@@ -199,6 +210,16 @@ pub(super) fn enter(
             holds_stream: true,
         }),
     })
+}
+
+/// Counts a request without a concurrency slot, or refuses and counts nothing.
+pub(super) fn count(account: &Account, limits: &Limits, now: Now) -> Result<(), Error> {
+    let mut used = account.lock();
+    used.last = now.instant;
+    account.check_rate(&used, limits, now)?;
+    used.requests
+        .take(1, limits.requests_per_minute, now.instant);
+    Ok(())
 }
 
 /// The concurrency slot of one call and its reserved tokens. Dropping it releases the slot; the

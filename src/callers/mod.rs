@@ -90,6 +90,28 @@ impl Identity {
             None => Ok(CallerPermit::default()),
         }
     }
+
+    /// Counts a call that the gateway answers by itself as one of the caller's calls per minute. It
+    /// takes no slot, so that it also works while the caller has as many calls as it may.
+    pub fn count(&self) -> Result<(), Error> {
+        match &self.account {
+            Some(account) => caller_usage::count(account, &self.limits, Now::read()),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a model that the caller may not use.
+    pub fn check_model(&self, model: &str) -> Result<(), Error> {
+        match &self.account {
+            Some(account) => account.check_model(&self.limits, model),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the caller may use a model.
+    pub fn may_use(&self, model: &str) -> bool {
+        self.account.is_none() || self.limits.allows(model)
+    }
 }
 
 /// Authenticates callers. Cheap to clone.

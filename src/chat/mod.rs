@@ -14,6 +14,7 @@ pub mod glob;
 pub mod media;
 mod merge;
 pub mod message;
+pub mod model;
 pub mod sniffing;
 pub mod upload;
 pub mod usage;

@@ -270,6 +270,48 @@ impl Callers {
     }
 }
 
+impl Settings {
+    /// Every name of a model in the settings, also patterns. A name may occur several times.
+    pub fn model_names(&self) -> impl Iterator<Item = &String> {
+        let Upstream {
+            models: served_models,
+            compatible_models,
+            stream_only_models,
+            incremental_models,
+            cumulative_models,
+            revised_models,
+            accounts,
+            ..
+        } = &self.upstream;
+        let models = &self.models;
+        let limits = accounts.iter().flat_map(|account| &account.limits);
+        let lists = [
+            served_models,
+            compatible_models,
+            stream_only_models,
+            incremental_models,
+            cumulative_models,
+            revised_models,
+        ];
+        let durations = [
+            &models.timeouts,
+            &models.first_event_timeouts,
+            &models.audio_limits,
+        ];
+        let sizes = [&models.max_request_bytes, &models.max_in_flight];
+        let fallbacks = models.fallbacks.iter();
+        (models.aliases.iter())
+            .flat_map(|(alias, model)| [alias, model])
+            .chain(fallbacks.flat_map(|(model, next)| std::iter::once(model).chain(next)))
+            .chain(durations.into_iter().flatten().map(|(model, _)| model))
+            .chain(sizes.into_iter().flatten().map(|(model, _)| model))
+            .chain(self.telemetry.rates.iter().map(|(model, _)| model))
+            .chain(accounts.iter().flat_map(|account| &account.models))
+            .chain(limits.map(|limit| &limit.models))
+            .chain(lists.into_iter().flatten())
+    }
+}
+
 impl Models {
     /// Every model that may be sent to DashScope according to the settings.
     pub fn configured_names(&self) -> Vec<String> {

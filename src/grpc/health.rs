@@ -15,6 +15,7 @@ use crate::relay::admission::Permit;
 use crate::server::phase::Phase;
 
 use super::call_context::CallContext;
+use super::method::{CONVERSATION_SERVICE, MEDIA_SERVICE, MODEL_SERVICE};
 use super::pb::health::health_check_response::ServingStatus;
 use super::pb::health::health_server::Health;
 use super::pb::health::{
@@ -23,11 +24,7 @@ use super::pb::health::{
 use super::status;
 
 /// The services with a status; the empty name is the whole server.
-const SERVICES: [&str; 3] = [
-    "",
-    "dashgate.v1.ConversationService",
-    "dashgate.v1.MediaService",
-];
+const SERVICES: [&str; 4] = ["", CONVERSATION_SERVICE, MEDIA_SERVICE, MODEL_SERVICE];
 
 /// The service, for one call.
 pub struct Checks {

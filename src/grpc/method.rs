@@ -6,6 +6,9 @@ pub const CONVERSATION_SERVICE: &str = "dashgate.v1.ConversationService";
 /// `dashgate.v1.MediaService`.
 pub const MEDIA_SERVICE: &str = "dashgate.v1.MediaService";
 
+/// `dashgate.v1.ModelService`.
+pub const MODEL_SERVICE: &str = "dashgate.v1.ModelService";
+
 /// `grpc.health.v1.Health`.
 pub const HEALTH: &str = "grpc.health.v1.Health";
 
@@ -24,6 +27,10 @@ pub enum Method {
     ConverseStream,
     /// `MediaService.UploadMedia`.
     UploadMedia,
+    /// `ModelService.ListModels`.
+    ListModels,
+    /// `ModelService.GetModel`.
+    GetModel,
     /// `Health.Check`.
     HealthCheck,
     /// `Health.List`.
@@ -38,10 +45,12 @@ pub enum Method {
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Converse,
         Self::ConverseStream,
         Self::UploadMedia,
+        Self::ListModels,
+        Self::GetModel,
         Self::HealthCheck,
         Self::HealthList,
         Self::HealthWatch,
@@ -62,6 +71,7 @@ impl Method {
         match self {
             Self::Converse | Self::ConverseStream => CONVERSATION_SERVICE,
             Self::UploadMedia => MEDIA_SERVICE,
+            Self::ListModels | Self::GetModel => MODEL_SERVICE,
             Self::HealthCheck | Self::HealthList | Self::HealthWatch => HEALTH,
             Self::ReflectionV1 => REFLECTION_V1,
             Self::ReflectionV1Alpha => REFLECTION_V1ALPHA,
@@ -74,6 +84,8 @@ impl Method {
             Self::Converse => "Converse",
             Self::ConverseStream => "ConverseStream",
             Self::UploadMedia => "UploadMedia",
+            Self::ListModels => "ListModels",
+            Self::GetModel => "GetModel",
             Self::HealthCheck => "Check",
             Self::HealthList => "List",
             Self::HealthWatch => "Watch",
@@ -84,7 +96,11 @@ impl Method {
     /// Its type, as the label `grpc_type` of the metrics spells it.
     pub const fn grpc_type(self) -> &'static str {
         match self {
-            Self::Converse | Self::HealthCheck | Self::HealthList => "unary",
+            Self::Converse
+            | Self::ListModels
+            | Self::GetModel
+            | Self::HealthCheck
+            | Self::HealthList => "unary",
             Self::ConverseStream | Self::HealthWatch => "server_stream",
             Self::UploadMedia => "client_stream",
             Self::ReflectionV1 | Self::ReflectionV1Alpha => "bidi_stream",

@@ -24,6 +24,7 @@ pub mod element_limits;
 pub mod health;
 pub mod media;
 pub mod method;
+pub mod models;
 pub mod orca;
 pub mod pb;
 mod reflection;

@@ -1,21 +1,54 @@
 //! Errors of reflection. The library's statuses have no details, and a request that cannot be read
 //! ends its response as if it were complete; here they become errors of the gateway.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
 use tonic::body::Body;
 use tonic::{Code, Status};
+use tonic_reflection::pb::{v1, v1alpha};
+use tower::util::BoxCloneSyncService;
 
 use crate::error::{Error, Reason};
 
 use super::explained::bare_fault;
-use super::{metadata_keys, status};
+use super::{metadata_keys, pb, status};
+
+/// The maximum message of reflection: the name of a symbol or a file.
+pub(super) const REFLECTION_BYTES: usize = 64 * 1024;
+
+/// The service of one version.
+pub(super) type Reflection = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// The services of v1 and v1alpha.
+pub(super) fn services() -> Result<(Reflection, Reflection), Error> {
+    let broken =
+        |error| Error::new(Reason::GatewayBug, "the schema cannot be reflected").with_source(error);
+    // Each of the two knows only itself; it needs the other's descriptors, so that both list both.
+    let builder = |other| {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(other)
+            // For debuggers that decode the details of a status.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    let of_v1 = builder(v1alpha::FILE_DESCRIPTOR_SET);
+    let of_v1 = of_v1.build_v1().map_err(broken)?;
+    let of_v1 = of_v1.max_decoding_message_size(REFLECTION_BYTES);
+    let of_v1alpha = builder(v1::FILE_DESCRIPTOR_SET);
+    let of_v1alpha = of_v1alpha.build_v1alpha().map_err(broken)?;
+    let of_v1alpha = of_v1alpha.max_decoding_message_size(REFLECTION_BYTES);
+    Ok((
+        BoxCloneSyncService::new(of_v1),
+        BoxCloneSyncService::new(of_v1alpha),
+    ))
+}
 
 /// What is known of the requests of one call.
 #[derive(Default)]

@@ -1,18 +1,14 @@
 //! The services that the gateway offers, and the errors of statuses made by tonic in them.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Request;
 use tokio::sync::watch;
-use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
-use tonic_reflection::pb::{v1, v1alpha};
 use tower::Service;
-use tower::util::BoxCloneSyncService;
 
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::memory::{self, CallMemory, Claim, Kind};
 use crate::relay::Relay;
 use crate::relay::admission::{Admission, Held, Permit};
@@ -28,13 +24,15 @@ use super::health::Checks;
 use super::large_messages::Turns;
 use super::media::Media;
 use super::method::{
-    CONVERSATION_SERVICE, HEALTH, MEDIA_SERVICE, Method, REFLECTION_V1, REFLECTION_V1ALPHA,
+    CONVERSATION_SERVICE, HEALTH, MEDIA_SERVICE, MODEL_SERVICE, Method, REFLECTION_V1,
+    REFLECTION_V1ALPHA,
 };
-use super::pb;
+use super::models::Models;
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
 use super::pb::media_service_server::MediaServiceServer;
-use super::reflection::Requests;
+use super::pb::model_service_server::ModelServiceServer;
+use super::reflection::{self, REFLECTION_BYTES, Reflection, Requests};
 use super::request_body::RequestBody;
 use super::request_limits::{Caller, Elements, Limits};
 use super::service::{Access, Answering, ServiceSet};
@@ -46,8 +44,8 @@ use crate::server::plain_http;
 /// The maximum message of health: the name of a service.
 const HEALTH_BYTES: usize = 4 * 1024;
 
-/// The maximum message of reflection: the name of a symbol or a file.
-const REFLECTION_BYTES: usize = 64 * 1024;
+/// The maximum message of the model service: the name of a model, or the token of a page.
+const MODEL_BYTES: usize = 4 * 1024;
 
 /// The maximum share of these permits of one connection or address: half, so that the others
 /// together have as many.
@@ -58,8 +56,6 @@ const TOO_MANY_WATCHES: &str = "too many watches of health without credentials: 
 /// The size of an upload's message beside its chunk: the tag and length of one field, and the
 /// file's description.
 const CHUNK_ENVELOPE: usize = 4 * 1024;
-
-type Reflection = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 /// The services that the gateway offers.
 pub struct Registry {
@@ -78,32 +74,15 @@ pub struct Registry {
 impl Registry {
     /// The services of this relay, whose health is this phase.
     pub fn new(relay: Relay, phase: watch::Receiver<Phase>) -> Result<Self, Error> {
-        let broken = |error| {
-            Error::new(Reason::GatewayBug, "the schema cannot be reflected").with_source(error)
-        };
-        // Each of the two knows only itself; it needs the other's descriptors, so that both list
-        // both.
-        let reflection = |other| {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-                .register_encoded_file_descriptor_set(other)
-                // For debuggers that decode the details of a status.
-                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-        };
-        let of_v1 = reflection(v1alpha::FILE_DESCRIPTOR_SET);
-        let of_v1 = of_v1.build_v1().map_err(broken)?;
-        let of_v1 = of_v1.max_decoding_message_size(REFLECTION_BYTES);
-        let of_v1alpha = reflection(v1::FILE_DESCRIPTOR_SET);
-        let of_v1alpha = of_v1alpha.build_v1alpha().map_err(broken)?;
-        let of_v1alpha = of_v1alpha.max_decoding_message_size(REFLECTION_BYTES);
+        let (reflection_v1, reflection_v1alpha) = reflection::services()?;
         let places = relay.memory().limit_of(Kind::Watches) / memory::GRAIN;
         let schema = Arc::new(Schema::new()?);
         Ok(Self {
             watches: Admission::new(places, WATCHES_SHARE_PERCENT),
             relay,
             phase,
-            reflection_v1: BoxCloneSyncService::new(of_v1),
-            reflection_v1alpha: BoxCloneSyncService::new(of_v1alpha),
+            reflection_v1,
+            reflection_v1alpha,
             requests: [
                 "dashgate.v1.ConverseRequest",
                 "dashgate.v1.ConverseStreamRequest",
@@ -222,6 +201,37 @@ impl Registry {
         explained(server.call(request), limit)
     }
 
+    /// Models are listed while all permits of calls are taken, because nothing is sent for it.
+    fn models(
+        &self,
+        request: Request<Clocked>,
+        context: Box<CallContext>,
+        settings: Arc<GrpcConfig>,
+    ) -> Answering {
+        let (at, share) = (context.at, context.identity.share);
+        let report = || context.report();
+        let counted = context.identity.count();
+        let counted = counted.inspect_err(|error| self.relay.record(report(), at, Some(error)));
+        let charged = counted.and_then(|()| self.relay.charge(Kind::Requests, report, (share, at)));
+        let memory = match charged {
+            Ok(share) => CallMemory::new(share),
+            Err(error) => return refused(request, error),
+        };
+        let limits = self.limits(MODEL_BYTES, &context);
+        let request = checked(request, limits, &memory, caller(&context, None));
+        let service = Models {
+            relay: self.relay.clone(),
+            settings,
+            context,
+            memory,
+        };
+        let mut server = ModelServiceServer::new(service)
+            .max_decoding_message_size(MODEL_BYTES)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd);
+        explained(server.call(request), MODEL_BYTES)
+    }
+
     fn health(&self, request: Request<Clocked>, context: Box<CallContext>) -> Answering {
         // Authenticated callers are not rejected because of unauthenticated ones.
         let known = context.identity.name().is_some();
@@ -304,7 +314,7 @@ impl ServiceSet for Registry {
 
     fn access(&self, service: &str, settings: &GrpcConfig) -> Option<Access> {
         match service {
-            CONVERSATION_SERVICE | MEDIA_SERVICE => Some(Access::Known),
+            CONVERSATION_SERVICE | MEDIA_SERVICE | MODEL_SERVICE => Some(Access::Known),
             // Load balancers and orchestrators use it without credentials.
             HEALTH => Some(Access::Open),
             REFLECTION_V1 | REFLECTION_V1ALPHA => Some(match settings.open_reflection {
@@ -332,6 +342,7 @@ impl ServiceSet for Registry {
             _ if context.timeout == Some(Duration::ZERO) => {
                 refused(request, call_clock::too_late())
             }
+            Method::ListModels | Method::GetModel => self.models(request, context, settings),
             Method::HealthCheck | Method::HealthList | Method::HealthWatch => {
                 self.health(request, context)
             }

@@ -111,6 +111,11 @@ impl Admission {
     pub fn in_flight(&self) -> usize {
         self.inner.lock().taken
     }
+
+    /// Whether the limit is reached.
+    pub fn is_full(&self) -> bool {
+        self.in_flight() >= self.inner.limit.load(Ordering::Relaxed)
+    }
 }
 
 impl Inner {

@@ -12,6 +12,7 @@ pub mod idempotency;
 mod in_flight;
 mod media;
 mod memory_relief;
+pub mod models;
 pub mod reply;
 pub mod retry;
 pub mod routes;
@@ -71,6 +72,8 @@ pub struct RelayConfig {
     pub retry_budget_percent: u32,
     /// The mapping of models.
     pub routes: routes::RoutesConfig,
+    /// The names of models in the configuration, also patterns, for lists of models.
+    pub model_names: Vec<String>,
     /// The maximum number of calls in flight per model; the first pattern that matches applies.
     pub model_in_flight: Vec<(String, usize)>,
     /// The circuit breaker of failing upstreams.
@@ -147,11 +150,21 @@ impl Plan {
 
     /// A permit of a model's calls, if they are limited.
     fn admit(&self, model: &str, share: Caller) -> Result<Option<Permit>, Error> {
-        let mut bounds = self.of_models.iter();
-        match bounds.find(|(glob, _)| routes::matches(glob, model)) {
-            Some((_, admission)) => admission.admit(share).map(Some),
+        match self.limit_of(model) {
+            Some(admission) => admission.admit(share).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Whether the limit of a model's calls is reached.
+    fn is_full(&self, model: &str) -> bool {
+        self.limit_of(model).is_some_and(Admission::is_full)
+    }
+
+    fn limit_of(&self, model: &str) -> Option<&Admission> {
+        let mut limits = self.of_models.iter();
+        let found = limits.find(|(glob, _)| routes::matches(glob, model));
+        found.map(|(_, admission)| admission)
     }
 }
 
@@ -322,6 +335,11 @@ impl Relay {
     /// Reports a call that was rejected before it began.
     pub fn refuse(&self, report: Report, arrived: Instant, error: &Error) {
         CallRecorder::joined(&self.inner.telemetry, report, arrived).close(Some(error));
+    }
+
+    /// Records a call that the gateway answers by itself, with its error if it failed.
+    pub fn record(&self, report: Report, arrived: Instant, error: Option<&Error>) {
+        report.write_own(arrived.elapsed(), error, &self.inner.telemetry.metrics);
     }
 
     /// The calls in flight.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use crate::error::Kind;
+use crate::error::{Error, Kind};
 use crate::quoted;
 
 use super::log;
@@ -102,6 +102,20 @@ impl Report {
             }
             Outcome::Ok | Outcome::Cancelled | Outcome::Failed(..) => self.line(false),
         }
+    }
+
+    /// Records a call that the gateway answered by itself: as one line in the log, and as shed if a
+    /// limit was reached. It is no call of a model, which the other metrics count.
+    pub fn write_own(mut self, total: Duration, error: Option<&Error>, metrics: &Metrics) {
+        self.total = total;
+        self.outcome = match error {
+            None => Outcome::Ok,
+            Some(error) => Outcome::Failed(error.kind(), error.reason()),
+        };
+        if let Some(reason) = self.outcome.shed(0) {
+            metrics.shed(reason);
+        }
+        self.line(false);
     }
 
     fn count(&self, metrics: &Metrics, model: Option<&Model>) {

@@ -74,6 +74,7 @@ fn lists_services(grpcurl: &Path) -> Result<(), String> {
     for name in [
         "dashgate.v1.ConversationService",
         "dashgate.v1.MediaService",
+        "dashgate.v1.ModelService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",

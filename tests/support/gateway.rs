@@ -10,6 +10,7 @@ use dashgate::grpc::pb::conversation_service_client::ConversationServiceClient;
 use dashgate::grpc::pb::converse_stream_response::Event;
 use dashgate::grpc::pb::health::health_client::HealthClient;
 use dashgate::grpc::pb::media_service_client::MediaServiceClient;
+use dashgate::grpc::pb::model_service_client::ModelServiceClient;
 use dashgate::grpc::pb::{self, content, delta};
 use dashgate::secret::Secret;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -49,6 +50,10 @@ impl Running {
 
     pub fn media(&self) -> MediaServiceClient<Client> {
         MediaServiceClient::with_origin(self.client.clone(), self.origin())
+    }
+
+    pub fn models(&self) -> ModelServiceClient<Client> {
+        ModelServiceClient::with_origin(self.client.clone(), self.origin())
     }
 
     pub fn health(&self) -> HealthClient<Client> {

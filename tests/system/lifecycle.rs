@@ -29,6 +29,7 @@ async fn health_checks_lists_and_watches() {
         "",
         "dashgate.v1.ConversationService",
         "dashgate.v1.MediaService",
+        "dashgate.v1.ModelService",
     ] {
         let response = health.check(check(service)).await.unwrap().into_inner();
         assert_eq!(response.status(), ServingStatus::Serving);
@@ -41,7 +42,7 @@ async fn health_checks_lists_and_watches() {
         .unwrap()
         .into_inner()
         .statuses;
-    assert_eq!(list.len(), 3);
+    assert_eq!(list.len(), 4);
     assert!(
         list.values()
             .all(|state| state.status() == ServingStatus::Serving)

@@ -45,6 +45,8 @@ mod long_audio;
 mod malformed_input;
 mod media;
 mod metrics;
+mod model_health;
+mod model_service;
 mod models;
 mod mutations;
 mod network;

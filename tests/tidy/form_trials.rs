@@ -148,6 +148,7 @@ fn names_that_say_nothing_are_seen() {
         ["names"]
     );
     assert!(form_of("src/chat/message.rs", "fn forget_part() {}").is_empty());
+    assert!(form_of("src/grpc/models.rs", "fn get_model() {}").is_empty());
 }
 
 #[test]

@@ -164,7 +164,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("aws_lc_rs", &["callers"]),
     (
         "base64",
-        &["server", "relay", "dashscope", "emulator", "net"],
+        &["server", "grpc", "relay", "dashscope", "emulator", "net"],
     ),
     ("base64_simd", &["dashscope"]),
     (

@@ -101,11 +101,11 @@ pub(super) struct CircuitBreaker {
 
 /// Why requests may not be sent.
 #[derive(Clone, Debug)]
-pub(super) struct Away {
+pub(in crate::relay) struct Away {
     /// The remaining time.
-    pub(super) wait: Duration,
+    pub(in crate::relay) wait: Duration,
     /// The error for the caller.
-    pub(super) error: Error,
+    pub(in crate::relay) error: Error,
 }
 
 impl CircuitBreaker {

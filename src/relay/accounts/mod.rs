@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::chat::call::Prompt;
 use crate::error::{Error, Reason, Sent};
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamKind};
 
 use super::media::hosts;
 use super::media::storage_owners::Owners;
@@ -39,6 +39,14 @@ pub(super) struct Subject {
     pub(super) choice: Choice,
     /// The caller, as identified by the circuit breaker.
     pub(super) voter: Voter,
+}
+
+/// Whether accounts can be used for a call.
+pub(super) struct Availability {
+    /// Whether at least one can be used now.
+    pub(super) able: bool,
+    /// Why others cannot: the one that can be used again first.
+    pub(super) paused: Option<Away>,
 }
 
 /// An account that was chosen for one attempt.
@@ -124,6 +132,53 @@ impl Accounts {
             (None, None) if !is_served => Err(not_served()),
             (None, None) => Err(nobody()),
         }
+    }
+
+    /// The kinds of the accounts that serve a model, each once.
+    pub(super) fn kinds(&self, model: &str) -> Vec<UpstreamKind> {
+        let mut kinds = Vec::new();
+        for member in self.members().iter() {
+            let kind = member.account.upstream.kind(model);
+            if member.account.serves(model) && !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        kinds
+    }
+
+    /// Whether one of them serves a model at DashScope, so that a caller's own key can be used.
+    pub(super) fn serve_dashscope(&self, model: &str) -> bool {
+        let members = self.members();
+        let mut serving = members.iter().filter(|m| m.account.serves(model));
+        serving.any(|m| m.account.upstream.is_dashscope())
+    }
+
+    /// The maximum request body for a model without a limit of its own: that of the account with
+    /// the smallest. `of_dashscope` is DashScope's.
+    pub(super) fn max_request_bytes(&self, model: &str, of_dashscope: usize) -> usize {
+        let members = self.members();
+        let serving = members.iter().filter(|m| m.account.serves(model));
+        let limits = serving.map(|m| m.account.upstream.max_request_bytes(of_dashscope));
+        limits.min().unwrap_or(of_dashscope)
+    }
+
+    /// Whether accounts can be used for a call now.
+    pub(super) fn availability(&self, subject: &Subject, now: Instant) -> Availability {
+        let policy = self.policy();
+        let mut able = false;
+        let mut paused: Option<Away> = None;
+        let members = self.members();
+        let model = &*subject.choice.model;
+        for member in members.iter().filter(|m| m.account.serves(model)) {
+            match member.check(&subject.choice, &subject.voter, now, policy) {
+                Ok(()) => able = true,
+                Err(away) if paused.as_ref().is_none_or(|other| away.wait < other.wait) => {
+                    paused = Some(away);
+                }
+                Err(_) => {}
+            }
+        }
+        Availability { able, paused }
     }
 
     /// The lease for a call with its own API key: the address of any DashScope account that serves
