@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::config::{Environment, ProcessEnvironment};
-use crate::emulator::{self, Script};
+use crate::emulator::{self, Dialect, Script};
 
 use super::error::Failure;
 use super::exit::Exit;
@@ -21,9 +21,11 @@ Examples:
   dashgate emulate
   DASHSCOPE_HTTP_BASE_URL=http://127.0.0.1:8089/api/v1 DASHSCOPE_API_KEY=sk-any python app.py
   dashgate emulate --listen 127.0.0.1:0 --script script.json
+  dashgate emulate --dialect vllm-omni --model Qwen/Qwen3-Omni-30B-A3B-Instruct
 
-It serves DashScope's HTTP API and accepts every key that begins with sk-. A script defines answers
-and errors. The first line of stdout is `listening on ADDRESS`.";
+It serves DashScope's HTTP API and its compatible mode, and accepts every key that begins with sk-.
+At /v1 it plays a self-hosted OpenAI-style server, which needs no key. A script defines answers and
+errors. The first line of stdout is `listening on ADDRESS`.";
 
 /// Arguments of `emulate`.
 #[derive(Args, Debug)]
@@ -37,6 +39,15 @@ pub(crate) struct Arguments {
     /// A key to refuse; may be repeated
     #[arg(long, value_name = "KEY")]
     bad_key: Vec<String>,
+    /// The server that is played at /v1: vllm, vllm-omni, sglang, sglang-omni, openai or dashscope
+    #[arg(long, value_name = "DIALECT", default_value_t)]
+    dialect: Dialect,
+    /// A model that /v1 serves, and no other; may be repeated [default: every known model]
+    #[arg(long, value_name = "MODEL")]
+    model: Vec<String>,
+    /// The key that /v1 requires [default: none]
+    #[arg(long, value_name = "KEY")]
+    api_key: Option<String>,
 }
 
 /// Serves until a signal arrives.
@@ -47,6 +58,9 @@ pub(crate) async fn run(arguments: Arguments, terminal: &mut Terminal) -> Result
     };
     let mut settings = emulator::EmulatorConfig {
         script,
+        dialect: arguments.dialect,
+        models: arguments.model,
+        api_key: arguments.api_key,
         ..emulator::EmulatorConfig::default()
     };
     settings.bad_keys.extend(arguments.bad_key);

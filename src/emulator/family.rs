@@ -209,6 +209,16 @@ pub(super) fn family(model: &str) -> Option<&'static Family> {
         .find(|family| wildcard(family.models, model))
 }
 
+/// Text models at the OpenAI-style endpoints.
+static TEXT: Family = CHAT;
+
+/// The family of a model at the OpenAI-style endpoints, which serve text models, too.
+pub(super) fn served_family(model: &str) -> Option<&'static Family> {
+    let family = family(model)?;
+    let text = family.kind == Kind::OtherPath && !model.contains("-tts");
+    Some(if text { &TEXT } else { family })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use super::answer::Answer;
 use super::answerer::{AnswerInputs, build_answer};
 use super::checks::{check, size};
 use super::decode_budget::Budget;
-use super::error::ApiError;
+use super::error::{ApiError, DATA_URI_BYTES};
 use super::family::{Family, UsageForm};
 use super::media::{MediaLocations, Medium, Source, analyse_media, find};
 use super::media_limits::{frames as frames_fit, sizes};
@@ -76,7 +76,8 @@ fn streams(headers: &HeaderMap) -> bool {
     has("x-dashscope-sse", "enable") || has("accept", "text/event-stream")
 }
 
-fn after_chunks(reply: &Reply) -> bool {
+/// Whether some of the answer precedes the error of a script.
+pub(super) fn after_chunks(reply: &Reply) -> bool {
     let refusal = reply.refusal.as_ref();
     refusal.is_some_and(|refusal| refusal.after_chunks > Some(0))
 }
@@ -158,7 +159,13 @@ async fn generate_answer(
         return Ok(scripted(answer, body, call.stream));
     }
     frames_fit(&request)?;
-    let media = media(state, context, &request, headers).await?;
+    let locations = MediaLocations {
+        resolve: resolves_storage(headers),
+        data_uri_bytes: DATA_URI_BYTES,
+        store: &state.store,
+        origin: &context.origin,
+    };
+    let media = media(state, &request, locations).await?;
     sizes(&request, &media)?;
     let inputs = AnswerInputs {
         request: &request,
@@ -182,18 +189,21 @@ fn says_enable(headers: &HeaderMap, name: &str) -> bool {
     value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"enable"))
 }
 
+/// Whether a request may refer to uploads.
+pub(super) fn resolves_storage(headers: &HeaderMap) -> bool {
+    says_enable(headers, "x-dashscope-ossresourceresolve")
+}
+
 /// Resolves all media, and analyses those of the last message that has any.
-async fn media(
+///
+/// # Errors
+///
+/// DashScope's error for the first medium that cannot be resolved or decoded.
+pub(super) async fn media(
     state: &ServerState,
-    context: &RequestContext,
     request: &GenerationRequest,
-    headers: &HeaderMap,
+    locations: MediaLocations<'_>,
 ) -> Result<Vec<Medium>, ApiError> {
-    let locations = MediaLocations {
-        resolve: says_enable(headers, "x-dashscope-ossresourceresolve"),
-        store: &state.store,
-        origin: &context.origin,
-    };
     let found = |message: &Message| find(&message.parts, request, locations);
     let messages = request.messages.iter().map(found);
     let messages = messages.collect::<Result<Vec<_>, _>>()?;

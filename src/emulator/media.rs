@@ -11,7 +11,7 @@ use crate::chat::sniffing::{self, Modality};
 use super::audio_analysis::{AudioAnalysis, analyse_audio};
 use super::audio_decoder::{DecodedAudio, decode};
 use super::decode_budget::Budget;
-use super::error::{ApiError, DATA_URI_BYTES};
+use super::error::ApiError;
 use super::image::{ImageInfo, crc, image_info};
 use super::object_store::Store;
 use super::policy::mark;
@@ -72,6 +72,8 @@ pub(super) enum Source {
 pub(super) struct MediaLocations<'a> {
     /// Whether `oss://` URLs are allowed.
     pub(super) resolve: bool,
+    /// The longest data URI.
+    pub(super) data_uri_bytes: usize,
     /// Uploads and results.
     pub(super) store: &'a Store,
     /// Base URL of the emulator, as in `http://127.0.0.1:8089`.
@@ -132,7 +134,7 @@ fn source(
     locations: MediaLocations<'_>,
 ) -> Result<Source, ApiError> {
     if let Some(data) = address.strip_prefix("data:") {
-        if address.len() > DATA_URI_BYTES {
+        if address.len() > locations.data_uri_bytes {
             return Err(ApiError::algorithm(
                 "Exceeded limit on max bytes per data-uri item : 10485760'.",
             ));
@@ -271,6 +273,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::emulator::error::DATA_URI_BYTES;
     use crate::emulator::image::generate_png;
     use crate::emulator::speech_synthesis::wav;
 
@@ -281,6 +284,7 @@ mod tests {
         let origin = "http://127.0.0.1:8089";
         let locations = MediaLocations {
             resolve,
+            data_uri_bytes: DATA_URI_BYTES,
             store,
             origin,
         };

@@ -1,5 +1,6 @@
-//! The built-in emulator: an HTTP server with DashScope's API and its object store, on a real
-//! socket, without API key or network access. It shares no code with the DashScope client, so that
+//! The built-in emulator: an HTTP server with DashScope's API and its object store, and with the
+//! OpenAI-style API of DashScope's compatible mode and of self-hosted servers, on a real socket,
+//! without API key or network access. It shares no code with the DashScope client, so that
 //! a mistake in one is not hidden by the same mistake in the other.
 //!
 //! A request passes these modules: [`server`] accepts the connection and [`routes`] selects the
@@ -8,6 +9,10 @@
 //! generates an answer, [`render`] converts it to DashScope's JSON and [`wire_format`] to bytes,
 //! which [`script_player`] sends step by step. [`request_journal`] records the requests for
 //! testers.
+//!
+//! OpenAI-style requests pass [`openai_routes`] and [`openai_chat`]: [`openai_request`] converts
+//! them to the same [`request`], and [`openai_response`], [`openai_stream`] and [`openai_wire`]
+//! render the same answer in the form of the [`dialect`].
 
 mod answer;
 mod answerer;
@@ -16,6 +21,7 @@ mod audio_decoder;
 mod checks;
 mod clock;
 mod decode_budget;
+mod dialect;
 mod error;
 mod family;
 mod generation;
@@ -23,6 +29,16 @@ mod image;
 mod media;
 mod media_limits;
 mod object_store;
+mod openai_chat;
+mod openai_error;
+mod openai_fields;
+mod openai_parts;
+mod openai_request;
+mod openai_response;
+mod openai_routes;
+mod openai_stream;
+mod openai_usage;
+mod openai_wire;
 mod policy;
 mod render;
 mod request;
@@ -47,6 +63,7 @@ mod usage;
 mod video;
 mod wire_format;
 
+pub use dialect::{Dialect, UnknownDialect};
 pub use script::{Script, ScriptError};
 pub use server::serve;
 pub use settings::EmulatorConfig;

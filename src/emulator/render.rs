@@ -106,7 +106,7 @@ fn text_part(choice: &Choice, text: &str) -> Value {
 }
 
 /// Joins chunks of base64, each with its own padding, into one.
-fn joined(pieces: &[String]) -> String {
+pub(super) fn joined(pieces: &[String]) -> String {
     let bytes = pieces
         .iter()
         .filter_map(|piece| STANDARD.decode(piece).ok());

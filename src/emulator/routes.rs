@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::error::ApiError;
 use super::generation::generate;
+use super::openai_routes::{openai, openai_endpoint};
 use super::response_plan::Plan;
 use super::rule::Reply;
 use super::sample_files::sample;
@@ -75,6 +76,9 @@ async fn dashscope(
         } else {
             error(&ApiError::path(), &context.id)
         };
+    }
+    if let Some(endpoint) = openai_endpoint(path, state.dialect) {
+        return openai(state, context, parts, endpoint, body).await;
     }
     if !state.is_authorized(parts) {
         return error(&ApiError::key(), &context.id);

@@ -229,6 +229,17 @@ pub(super) enum LineEnd {
     Cr,
 }
 
+impl LineEnd {
+    /// The characters.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Lf => "\n",
+            Self::CrLf => "\r\n",
+            Self::Cr => "\r",
+        }
+    }
+}
+
 /// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -272,9 +283,8 @@ pub(super) struct Wire {
     pub(super) finish_reason: Option<bool>,
     /// Sends incremental (or cumulative) texts, whichever was requested.
     pub(super) incremental: Option<bool>,
-    /// Ends with `data:[DONE]`.
-    #[serde(deserialize_with = "or_default")]
-    pub(super) done: bool,
+    /// Ends with `data:[DONE]`. Default: as the endpoint does.
+    pub(super) done: Option<bool>,
 }
 
 fn comment_status<'de, D: Deserializer<'de>>(from: D) -> Result<u16, D::Error> {

@@ -153,13 +153,19 @@ impl ActiveScript {
     }
 }
 
-/// Path of the generation endpoint, the default path of a rule.
+/// Paths of the generation endpoints, the default of a rule.
+const GENERATION_PATHS: [&str; 3] = [GENERATION, COMPATIBLE_CHAT, OPENAI_CHAT];
+/// Path of chat completions in DashScope's compatible mode.
+pub(super) const COMPATIBLE_CHAT: &str = "/compatible-mode/v1/chat/completions";
+/// Path of chat completions of OpenAI-style servers.
+pub(super) const OPENAI_CHAT: &str = "/v1/chat/completions";
+/// Path of DashScope's native generation endpoint.
 pub(super) const GENERATION: &str = "/api/v1/services/aigc/multimodal-generation/generation";
 
 fn matches(when: &Match, call: Call<'_>) -> bool {
     let path = match &when.path {
         Some(pattern) => wildcard(pattern, call.path),
-        None => call.path == GENERATION,
+        None => GENERATION_PATHS.contains(&call.path),
     };
     let model = |pattern: &String| wildcard(pattern, call.model);
     let said = |part: &String| call.text.contains(part.as_str());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::dialect::Dialect;
 use super::script::Script;
 
 /// A key that is always refused, for testing clients without a setting.
@@ -32,6 +33,12 @@ pub struct EmulatorConfig {
     pub max_connections: usize,
     /// Requests in the journal. Default: 1000.
     pub journal_entries: usize,
+    /// The dialect of `/v1`. Default: vLLM.
+    pub dialect: Dialect,
+    /// The models that `/v1` serves. Default: every model whose name is known.
+    pub models: Vec<String>,
+    /// The key that `/v1` requires. Default: none; DashScope and OpenAI require any.
+    pub api_key: Option<String>,
 }
 
 impl Default for EmulatorConfig {
@@ -43,6 +50,9 @@ impl Default for EmulatorConfig {
             store_bytes: STORE_BYTES,
             max_connections: CONNECTIONS,
             journal_entries: JOURNAL,
+            dialect: Dialect::default(),
+            models: Vec::new(),
+            api_key: None,
         }
     }
 }
@@ -57,6 +67,9 @@ impl fmt::Debug for EmulatorConfig {
             .field("store_bytes", &self.store_bytes)
             .field("max_connections", &self.max_connections)
             .field("journal_entries", &self.journal_entries)
+            .field("dialect", &self.dialect)
+            .field("models", &self.models)
+            .field("api_key", &self.api_key.is_some())
             .finish()
     }
 }

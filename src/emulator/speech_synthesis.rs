@@ -47,7 +47,19 @@ pub(super) fn pieces(samples: &[i16]) -> Vec<String> {
 
 /// A WAV file with one channel of 16 bits.
 pub(super) fn wav(rate: u32, samples: &[i16]) -> Bytes {
-    let pcm = pcm(samples);
+    wav_of_pcm(rate, &pcm(samples))
+}
+
+/// A WAV file of a chunk of PCM, both as base64.
+pub(super) fn wav_of_base64(rate: u32, chunk: &str) -> String {
+    // Chunks of a script were decoded when it was parsed.
+    STANDARD.encode(wav_of_pcm(
+        rate,
+        &STANDARD.decode(chunk).unwrap_or_default(),
+    ))
+}
+
+fn wav_of_pcm(rate: u32, pcm: &[u8]) -> Bytes {
     let length = u32::try_from(pcm.len()).unwrap_or(u32::MAX);
     let mut file = BytesMut::with_capacity(pcm.len() + 44);
     file.put_slice(b"RIFF");
@@ -62,7 +74,7 @@ pub(super) fn wav(rate: u32, samples: &[i16]) -> Bytes {
     file.put_u16_le(16);
     file.put_slice(b"data");
     file.put_u32_le(length);
-    file.put_slice(&pcm);
+    file.put_slice(pcm);
     file.freeze()
 }
 

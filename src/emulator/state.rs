@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use bytes::Bytes;
 
 use super::clock::Clock;
+use super::dialect::Dialect;
 use super::error::ApiError;
 use super::object_store::Store;
 use super::policy::Signer;
@@ -42,6 +43,12 @@ pub(super) struct ServerState {
     pub(super) max_body_bytes: usize,
     /// The largest object.
     pub(super) max_object_bytes: usize,
+    /// The dialect of `/v1`.
+    pub(super) dialect: Dialect,
+    /// The models of `/v1`; empty if they are not limited.
+    pub(super) models: Vec<String>,
+    clock: Clock,
+    api_key: Option<String>,
     bad_keys: Vec<String>,
     address: SocketAddr,
 }
@@ -64,6 +71,10 @@ impl ServerState {
             decode_permits: Arc::new(Semaphore::new(MAX_DECODINGS)),
             max_body_bytes: settings.max_body_bytes,
             max_object_bytes: settings.store_bytes.min(OBJECT_BYTES),
+            dialect: settings.dialect,
+            models: settings.models,
+            clock,
+            api_key: settings.api_key,
             bad_keys: settings.bad_keys,
             address,
         }
@@ -71,17 +82,30 @@ impl ServerState {
 
     /// Whether a request has a valid key.
     pub(super) fn is_authorized(&self, parts: &Parts) -> bool {
-        let header = parts.headers.get(AUTHORIZATION);
-        let header = header.and_then(|value| value.to_str().ok());
-        let Some(key) = header.and_then(|header| header.strip_prefix("Bearer ")) else {
+        let Some(key) = bearer(parts) else {
             return false;
         };
-        let key = key.trim();
         if key.starts_with("st-") {
             return self.signer.accepts(key);
         }
         let bad = key == BAD_KEY || self.bad_keys.iter().any(|bad| bad == key);
         key.strip_prefix("sk-").is_some_and(|rest| !rest.is_empty()) && !bad
+    }
+
+    /// Whether a request has the key that a dialect requires.
+    pub(super) fn has_key_of(&self, dialect: Dialect, parts: &Parts) -> bool {
+        let key = bearer(parts);
+        match (dialect, &self.api_key) {
+            (Dialect::DashScope, _) => self.is_authorized(parts),
+            (_, Some(required)) => key == Some(required),
+            (Dialect::OpenAi, None) => self.is_authorized(parts),
+            (_, None) => true,
+        }
+    }
+
+    /// Seconds since 1970.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.now().as_secs()
     }
 
     /// The base URL by which the client reached the emulator.
@@ -119,6 +143,12 @@ impl ServerState {
         context.entry.note("request_id", json!(context.id));
         reply
     }
+}
+
+/// The key of a request.
+fn bearer(parts: &Parts) -> Option<&str> {
+    let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    header.strip_prefix("Bearer ").map(str::trim)
 }
 
 /// The context of one request.

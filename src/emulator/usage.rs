@@ -141,6 +141,54 @@ fn output(answer: &Answer) -> Output {
     }
 }
 
+/// Tokens of a call, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tokens {
+    /// Text of the input.
+    pub(super) input_text: u64,
+    /// Audio of the input.
+    pub(super) input_audio: u64,
+    /// Images of the input.
+    pub(super) input_image: u64,
+    /// Videos of the input.
+    pub(super) input_video: u64,
+    /// Seconds of audio in the input.
+    pub(super) seconds: u64,
+    /// Text and tool calls of the answer.
+    pub(super) output_text: u64,
+    /// Reasoning of the answer.
+    pub(super) output_reasoning: u64,
+    /// Audio of the answer.
+    pub(super) output_audio: u64,
+}
+
+impl Tokens {
+    /// Counts the tokens of a call.
+    pub(super) fn count(answer: &Answer, input: &Input) -> Self {
+        let out = output(answer);
+        Self {
+            input_text: input.text,
+            input_audio: input.audio,
+            input_image: input.image,
+            input_video: input.video,
+            seconds: input.seconds,
+            output_text: out.text,
+            output_reasoning: out.reasoning,
+            output_audio: out.audio,
+        }
+    }
+
+    /// All of the input.
+    pub(super) fn input(&self) -> u64 {
+        self.input_text + self.input_audio + self.input_image + self.input_video
+    }
+
+    /// All of the answer.
+    pub(super) fn output(&self) -> u64 {
+        self.output_text + self.output_reasoning + self.output_audio
+    }
+}
+
 /// The usage of a whole answer, unless a script sets it. The order of the keys is as recorded; it
 /// differs between unary responses and streams.
 pub(super) fn usage(

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::error::ApiError;
 use super::response_plan::{Plan, Step};
-use super::rule::{Comment, ErrorPlacement, LineEnd, Refusal, Reply, Wire};
+use super::rule::{Comment, ErrorPlacement, Refusal, Reply, Wire};
 
 /// The content of a response, before it is encoded.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl ResponseContent {
                 for (n, frame) in (1..).zip(frames) {
                     bytes.push(Bytes::from(text(n, frame, wire)));
                 }
-                if wire.done {
+                if wire.done == Some(true) {
                     bytes.push(Bytes::from_static(b"data:[DONE]\n\n"));
                 }
                 plan.set("x-dashscope-finished", Some("false"));
@@ -127,7 +127,8 @@ pub(super) fn raw(reply: &Reply, pieces: &[(Duration, Bytes)]) -> Plan {
     finish(plan, reply)
 }
 
-fn finish(mut plan: Plan, reply: &Reply) -> Plan {
+/// Applies the headers and wire options of a script.
+pub(super) fn finish(mut plan: Plan, reply: &Reply) -> Plan {
     for (name, value) in &reply.headers {
         plan.set(name, value.as_str());
     }
@@ -178,11 +179,7 @@ fn error_frame(comment: Option<u16>, body: &Value) -> Frame {
 }
 
 fn text(n: usize, frame: Frame, wire: &Wire) -> String {
-    let end = match wire.line_end {
-        LineEnd::Lf => "\n",
-        LineEnd::CrLf => "\r\n",
-        LineEnd::Cr => "\r",
-    };
+    let end = wire.line_end.text();
     let space = if wire.space { " " } else { "" };
     let Frame {
         event,
@@ -202,7 +199,7 @@ fn text(n: usize, frame: Frame, wire: &Wire) -> String {
 }
 
 /// Truncates the JSON if this is the frame that a script selects.
-fn broken(mut json: String, n: usize, wire: &Wire) -> String {
+pub(super) fn broken(mut json: String, n: usize, wire: &Wire) -> String {
     if wire.malformed_frame == Some(n) {
         let middle = (0..=json.len() / 2).rev();
         let middle = middle.into_iter().find(|at| json.is_char_boundary(*at));
@@ -211,7 +208,8 @@ fn broken(mut json: String, n: usize, wire: &Wire) -> String {
     json
 }
 
-fn steps(frames: Vec<Bytes>, reply: &Reply) -> VecDeque<Step> {
+/// The frames with the waits before them.
+pub(super) fn steps(frames: Vec<Bytes>, reply: &Reply) -> VecDeque<Step> {
     let mut steps = VecDeque::new();
     if reply.wire.bom {
         steps.push_back(Step::Send(Bytes::from_static("\u{feff}".as_bytes()), false));
@@ -245,7 +243,7 @@ mod tests {
 
     use super::*;
     use crate::emulator::response_plan::joined;
-    use crate::emulator::rule::Delays;
+    use crate::emulator::rule::{Delays, LineEnd};
 
     fn refusal(placement: ErrorPlacement) -> Refusal {
         Refusal {
@@ -375,7 +373,7 @@ mod tests {
             ),
             (
                 Wire {
-                    done: true,
+                    done: Some(true),
                     line_end: LineEnd::Cr,
                     ..Wire::default()
                 },

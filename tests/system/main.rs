@@ -29,6 +29,7 @@ mod connection_lifetime;
 mod deadlines;
 mod emulator_answers;
 mod emulator_generation;
+mod emulator_openai;
 mod emulator_recorded;
 mod emulator_server;
 mod emulator_uploads;
