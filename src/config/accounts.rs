@@ -292,7 +292,7 @@ mod tests {
         .unwrap();
         let url = |account: &Account| match &account.endpoint {
             Endpoint::Remote { base_url, api_key } => (base_url.clone(), api_key.expose().len()),
-            Endpoint::Embedded => unreachable!(),
+            Endpoint::Embedded | Endpoint::OpenAi { .. } => unreachable!(),
         };
         assert_eq!(
             url(&accounts[0]),
@@ -319,7 +319,7 @@ mod tests {
                 format!("name = \"a\"\nweight = 0\n{key}"),
                 "weight is out of range",
             ),
-            ("name = \"a\"\n".to_owned(), "no key, or two"),
+            ("name = \"a\"\n".to_owned(), "it has no key"),
             (
                 format!("name = \"a\"\nregion = \"mars\"\n{key}"),
                 "not a region",

@@ -210,6 +210,16 @@ mod tests {
                 Endpoint::Remote { base_url, api_key } => {
                     format!("{} {base_url}", api_key.expose())
                 }
+                Endpoint::OpenAi {
+                    kind,
+                    base_url,
+                    api_key,
+                } => {
+                    let key = api_key
+                        .as_ref()
+                        .map_or("none", crate::secret::Secret::expose);
+                    format!("{key} {}:{base_url}", kind.name())
+                }
             })
         };
         let key = || FakeEnvironment::default().variable("DASHSCOPE_API_KEY", "sk-1");

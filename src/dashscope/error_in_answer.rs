@@ -50,7 +50,9 @@ impl Reply {
             None if is_error => ErrorReport::default(),
             None => return None,
         };
-        report.http_status = http_status;
+        if http_status != 0 {
+            report.http_status = http_status;
+        }
         if report.request_id.is_empty() {
             report.request_id = &self.opening.request_id;
         }

@@ -24,12 +24,20 @@ pub(super) const CAPABILITY: Words = &[
     ("does not support enable_search", ModelCapability),
     ("the tool call is not supported", ModelCapability),
     ("url error, please check url", ModelCapability),
+    // Of OpenAI-style servers.
+    ("unsupported output modalities", ModelCapability),
+    ("is not a multimodal model", ModelCapability),
+    ("may be provided in one", ModelCapability),
+    ("tool choice requires --enable-auto", ModelCapability),
 ];
 
 /// Invalid conversations and models.
 pub(super) const INPUT: Words = &[
     ("range of input length", ContextTooLong),
     ("token length exceed model limit", ContextTooLong),
+    ("maximum context length", ContextTooLong),
+    ("longer than the model's context length", ContextTooLong),
+    ("longer than the maximum model length", ContextTooLong),
     ("model not exist", ModelNotFound),
     ("product is not activated", ModelNotFound),
     ("request path not found", GatewayConfig),
@@ -75,6 +83,9 @@ pub(super) const MEDIA: Words = &[
     ("video read error", MediaFormat),
     ("image read error", MediaFormat),
     ("image format error", MediaFormat),
+    ("cannot identify image file", MediaFormat),
+    ("invalid or unsupported audio file", MediaFormat),
+    ("format not recognised", MediaFormat),
     ("invalid image format or corrupted", MediaFormat),
 ];
 

@@ -51,25 +51,41 @@ impl<'a> ErrorReport<'a> {
             Some(Document::String(text)) => text.as_str(),
             _ => "",
         };
+        let of_body = |key| match body.extra.value(key) {
+            Some(Document::String(text)) => text.as_str(),
+            _ => "",
+        };
+        let is_bare = body.output.is_none() && body.usage.is_none();
+        // OpenAI-style servers have an HTTP status as the code, and a name as the type.
+        let codes = [Text::or_empty(&body.code), Text::or_empty(&error.code)];
+        let http_status = codes.into_iter().find_map(http_status).unwrap_or_default();
+        let named = |code| if http_status == 0 { code } else { "" };
+        let kind = if http_status == 0 {
+            ""
+        } else {
+            of_body("type")
+        };
         let code = first_said([
-            Text::or_empty(&body.code),
-            Text::or_empty(&error.code),
+            named(Text::or_empty(&body.code)),
+            named(Text::or_empty(&error.code)),
             Text::or_empty(&error.kind),
+            kind,
             of_task("code"),
         ]);
         let message = first_said([
             Text::or_empty(&body.message),
             Text::or_empty(&error.message),
             of_task("message"),
+            if is_bare { of_body("detail") } else { "" },
         ]);
-        if code.is_empty() && message.is_empty() {
+        if code.is_empty() && message.is_empty() && http_status < 400 {
             return None;
         }
         Some(Self {
             code,
             message,
             request_id: Text::or_empty(&body.request_id),
-            http_status: 0,
+            http_status,
             param: Text::or_empty(&error.param),
         })
     }
@@ -114,6 +130,12 @@ impl<'a> ErrorReport<'a> {
 
     fn meaning(self) -> Meaning {
         let message = self.message.to_ascii_lowercase();
+        if self.http_status == 404 && self.code.is_empty() && message == NO_SUCH_PATH {
+            return Meaning {
+                reason: Reason::GatewayConfig,
+                scope: Scope::Call,
+            };
+        }
         let wrapped = unwrap(self.message);
         let Some(row) = by_code(self.code, self.http_status) else {
             let status = match (self.http_status, wrapped) {
@@ -219,6 +241,15 @@ fn of_events(status: u16, headers: &Headers, body: &[u8]) -> Option<Error> {
     decoder.end();
     let frame = decoder.next().ok()??;
     of_json(frame.http_status.unwrap_or(status), headers, &frame.data)
+}
+
+/// The message of Python's web frameworks for a path that they do not have.
+const NO_SUCH_PATH: &str = "not found";
+
+/// The HTTP status that a code is.
+fn http_status(code: &str) -> Option<u16> {
+    let status = code.parse().ok();
+    status.filter(|status| code.len() == 3 && (100..=599).contains(status))
 }
 
 /// A refusal without code and message: speech recognition models return `400 {}` when a parameter
@@ -636,6 +667,67 @@ mod tests {
             UpstreamQuota,
         ),
         (500, "Brand.New", "The rate limit was hit", UpstreamRate),
+        // Of OpenAI-style servers.
+        (
+            400,
+            "BadRequestError",
+            "This model's maximum context length is 4096 tokens",
+            ContextTooLong,
+        ),
+        (
+            400,
+            "BadRequestError",
+            "The input (9 tokens) is longer than the model's context length (8 tokens)",
+            ContextTooLong,
+        ),
+        (
+            400,
+            "BadRequestError",
+            "The decoder prompt is longer than the maximum model length of 8",
+            ContextTooLong,
+        ),
+        (
+            400,
+            "BadRequestError",
+            "Unsupported output modalities: smell",
+            ModelCapability,
+        ),
+        (
+            400,
+            "BadRequestError",
+            "Qwen3 is not a multimodal model",
+            ModelCapability,
+        ),
+        (
+            400,
+            "BadRequestError",
+            "At most 1 audio(s) may be provided in one prompt",
+            ModelCapability,
+        ),
+        (
+            400,
+            "BadRequestError",
+            "\"auto\" tool choice requires --enable-auto-tool-choice to be set",
+            ModelCapability,
+        ),
+        (
+            400,
+            "BadRequestError",
+            "cannot identify image file",
+            MediaFormat,
+        ),
+        (
+            400,
+            "BadRequestError",
+            "Invalid or unsupported audio file.",
+            MediaFormat,
+        ),
+        (
+            500,
+            "InternalServerError",
+            "Error opening <_io.BytesIO>: Format not recognised.",
+            MediaFormat,
+        ),
     ];
 
     /// The messages of the samples here and of the table that drives the whole gateway.

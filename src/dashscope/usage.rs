@@ -92,12 +92,39 @@ pub(super) fn counts(json: &str) -> Option<(Object, Vec<Warning>)> {
 
 /// Converts an object to a usage. A value that does not fit its field stays in `extra`.
 pub(super) fn usage(object: Object) -> Usage {
-    let mut fields = Fields::from(object);
+    let mut fields = Fields::from(with_native_names(object));
     let usage = Usage::take(&mut fields);
     Usage {
         extra: fields.rest(),
         ..usage
     }
+}
+
+/// OpenAI's names of counts, and DashScope's.
+const NAMES: [(&str, &str); 4] = [
+    ("prompt_tokens", "input_tokens"),
+    ("completion_tokens", "output_tokens"),
+    ("prompt_tokens_details", "input_tokens_details"),
+    ("completion_tokens_details", "output_tokens_details"),
+];
+
+/// The counts under DashScope's names. `prompt_tokens_details` alone is one of DashScope's own.
+fn with_native_names(mut object: Object) -> Object {
+    let has = |object: &Object, name: &str| object.0.iter().any(|(key, _)| key == name);
+    let is_openai = ["prompt_tokens", "completion_tokens"];
+    if !is_openai.iter().any(|name| has(&object, name)) {
+        return object;
+    }
+    for (name, native) in NAMES {
+        if has(&object, native) {
+            continue;
+        }
+        let found = object.0.iter_mut().find(|(key, _)| key == name);
+        if let Some((key, _)) = found {
+            native.clone_into(key);
+        }
+    }
+    object
 }
 
 /// The known keys of an object: decoded by serde if there are no others and all values fit, and

@@ -91,6 +91,8 @@ struct Inner {
     model: Option<Arc<str>>,
     usage: Option<Arc<Usage>>,
     source: Option<String>,
+    /// The name of the server, if it is not DashScope.
+    server: Option<&'static str>,
 }
 
 impl Error {
@@ -109,6 +111,7 @@ impl Error {
             model: None,
             usage: None,
             source: None,
+            server: None,
         });
         Self { inner }
     }
@@ -137,10 +140,11 @@ impl Error {
 
     /// Names another server than DashScope in the texts. They are written for DashScope, which
     /// serves nearly all calls.
-    pub fn of_server(mut self, server: &str) -> Self {
+    pub fn of_server(mut self, server: &'static str) -> Self {
         if server == DASHSCOPE {
             return self;
         }
+        self.inner.server = Some(server);
         let renamed = |text: &str| {
             let text = text.replace("operator's DashScope", "operator's upstream");
             text.replace("a DashScope ", "an upstream ")
@@ -259,6 +263,11 @@ impl Error {
     /// The invalid fields.
     pub fn violations(&self) -> &[Violation] {
         &self.inner.violations
+    }
+
+    /// The name of the server that the error is about.
+    pub fn server(&self) -> &'static str {
+        self.inner.server.unwrap_or(DASHSCOPE)
     }
 
     /// The error reported by DashScope, if there is one.

@@ -10,7 +10,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::error::{Error, Kind, Reason, Sent};
+use crate::error::{DASHSCOPE, Error, Kind, Reason, Sent};
 
 use super::{call_failure, metadata_keys};
 
@@ -144,7 +144,7 @@ fn message(error: &Error, show_upstream: bool) -> String {
             .filter(|said| !said.is_empty());
         let said = said.collect::<Vec<_>>().join(": ");
         if !said.is_empty() {
-            message.push_str(&format!(" (DashScope: {said})"));
+            message.push_str(&format!(" ({}: {said})", error.server()));
         }
     }
     let clean = |c: char| if c.is_control() { ' ' } else { c };
@@ -223,7 +223,7 @@ fn add_specific(details: &mut ErrorDetails, error: &Error) {
         | Kind::Unsupported
         | Kind::Broken => {}
     }
-    if error.upstream().is_some() {
+    if error.upstream().is_some() && error.server() == DASHSCOPE {
         details.add_help_link(
             "DashScope's error codes",
             "https://www.alibabacloud.com/help/en/model-studio/error-code",

@@ -364,8 +364,8 @@ fn make_room<K: Clone + Eq + Hash, T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dashscope::DashScopeConfig;
-    use crate::error::{Scope, Sent, Upstream};
+    use crate::dashscope::{DashScope, DashScopeConfig};
+    use crate::error::{self, Scope, Sent};
     use crate::secret::Secret;
 
     const POLICY: CircuitBreakerPolicy = CircuitBreakerPolicy {
@@ -377,7 +377,10 @@ mod tests {
         let url = "https://dashscope.test/api/v1".parse().unwrap();
         Member::new(Account {
             name: "only".to_owned(),
-            dashscope: DashScope::new(DashScopeConfig::new(url, Secret::new("sk-1"))).unwrap(),
+            upstream: DashScope::new(DashScopeConfig::new(url, Secret::new("sk-1")))
+                .unwrap()
+                .into(),
+            models: Vec::new(),
             weight: 1,
             limits: Vec::new(),
         })
@@ -393,9 +396,9 @@ mod tests {
     }
 
     fn error(reason: Reason, scope: Scope) -> Error {
-        let upstream = Upstream {
+        let upstream = error::Upstream {
             scope,
-            ..Upstream::default()
+            ..error::Upstream::default()
         };
         Error::new(reason, "refused")
             .with_sent(Sent::Refused)
