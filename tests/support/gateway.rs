@@ -92,6 +92,8 @@ pub fn settings(upstream: &Upstream) -> config::Settings {
         base_url: upstream.base_url(),
         api_key: Secret::new("sk-canary"),
     };
+    // It plays DashScope's own interface for all models.
+    settings.upstream.compatible_models = Vec::new();
     settings
 }
 

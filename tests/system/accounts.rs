@@ -19,6 +19,8 @@ fn account(name: &str, upstream: &Upstream, weight: u32) -> Account {
         },
         workspace: None,
         weight,
+        models: Vec::new(),
+        roots: None,
         limits: Vec::new(),
     }
 }
