@@ -53,6 +53,7 @@ mod mutations;
 mod network;
 mod notation;
 mod observability;
+mod openai_answers;
 mod overload;
 mod protocols;
 mod proxies;
