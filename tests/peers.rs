@@ -50,6 +50,8 @@ mod load;
 mod manifests;
 #[path = "peers/mesh.rs"]
 mod mesh;
+#[path = "peers/openai.rs"]
+mod openai;
 #[path = "peers/process.rs"]
 mod process;
 #[path = "peers/prometheus.rs"]
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         envoy_web::CASES,
         python::CASES,
         sdk::CASES,
+        openai::CASES,
         prometheus::CASES,
         grpcurl::CASES,
         tls::CASES,

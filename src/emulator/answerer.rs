@@ -9,6 +9,7 @@ use super::checks::size;
 use super::error::ApiError;
 use super::family::Kind;
 use super::image::generate_png;
+use super::json_sample::sample;
 use super::media::Medium;
 use super::object_store::Store;
 use super::request::GenerationRequest;
@@ -61,7 +62,7 @@ fn chat(inputs: &AnswerInputs<'_>) -> Answer {
     let calls = tool_calls(request, inputs.id);
     let first = if calls.is_empty() {
         let mut choice = Choice {
-            text: pieces(&describe(request, inputs.media)),
+            text: pieces(&formatted(request, describe(request, inputs.media))),
             ..Choice::default()
         };
         limit(&mut choice, request);
@@ -205,38 +206,33 @@ fn tool_calls(request: &GenerationRequest, id: &str) -> Vec<ToolCall> {
     if !request.is_on("parallel_tool_calls") {
         wanted.truncate(1);
     }
+    let arguments = |function: &Value| match function.get("parameters") {
+        Some(schema) if schema.get("properties").is_some() => sample(schema, &question),
+        _ => json!({}),
+    };
     let call = |(index, function): (usize, &Value)| ToolCall {
         id: Some(format!(
             "call_{}{index}",
             id.replace('-', "").get(..23).unwrap_or("0")
         )),
         name: name(function).unwrap_or_default(),
-        arguments: pieces(&arguments(function, &question).to_string()),
+        arguments: pieces(&arguments(function).to_string()),
     };
     wanted.into_iter().enumerate().map(call).collect()
 }
 
-/// Arguments that satisfy the schema; every string is the question itself.
-fn arguments(function: &Value, question: &str) -> Value {
-    let properties = function.pointer("/parameters/properties");
-    let properties = properties.and_then(Value::as_object);
-    let mut arguments = Map::new();
-    for (name, schema) in properties.into_iter().flatten() {
-        let kind = schema
-            .get("type")
-            .and_then(Value::as_str)
-            .unwrap_or("string");
-        let first = schema.get("enum").and_then(|list| list.get(0)).cloned();
-        let value = first.unwrap_or_else(|| match kind {
-            "integer" | "number" => json!(1),
-            "boolean" => json!(true),
-            "array" => json!([]),
-            "object" => json!({}),
-            _ => json!(question),
-        });
-        arguments.insert(name.clone(), value);
+/// The text, or a JSON document with it if the response format is JSON.
+fn formatted(request: &GenerationRequest, text: String) -> String {
+    let format = request.parameters.get("response_format");
+    let field = |pointer: &str| format.and_then(|format| format.pointer(pointer));
+    match field("/type").and_then(Value::as_str) {
+        Some("json_object") => json!({ "answer": text }).to_string(),
+        Some("json_schema") => match field("/json_schema/schema") {
+            Some(schema) => sample(schema, &text).to_string(),
+            None => json!({ "answer": text }).to_string(),
+        },
+        _ => text,
     }
-    arguments.into()
 }
 
 fn transcribe(inputs: &AnswerInputs<'_>) -> Answer {

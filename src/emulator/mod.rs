@@ -26,6 +26,7 @@ mod error;
 mod family;
 mod generation;
 mod image;
+mod json_sample;
 mod media;
 mod media_limits;
 mod object_store;

@@ -57,6 +57,11 @@ impl Server {
         Self::start(&["emulate", "--listen", "127.0.0.1:0"])
     }
 
+    /// The same with other arguments.
+    pub(crate) fn emulator_of(arguments: &[&str]) -> Result<Self, String> {
+        Self::start(&[&["emulate", "--listen", "127.0.0.1:0"], arguments].concat())
+    }
+
     /// The same with a script.
     pub(crate) fn emulator_with(script: &Path) -> Result<Self, String> {
         let script = script.display().to_string();

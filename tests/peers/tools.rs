@@ -47,7 +47,7 @@ pub(crate) enum Tool {
     Envoy,
     /// Chromium, as the system has it; npm brings what opens a page in it.
     Chromium,
-    /// Python with grpcio and the DashScope SDK, from PyPI.
+    /// Python with grpcio and the SDKs of DashScope and OpenAI, from PyPI.
     Python,
     /// Buildah, as the system has it, where it may run what it builds.
     Buildah,
