@@ -24,6 +24,8 @@ mod form;
 mod form_trials;
 #[path = "tidy/formatting.rs"]
 mod formatting;
+#[path = "tidy/generated.rs"]
+mod generated;
 #[path = "tidy/house_trials.rs"]
 mod house_trials;
 #[path = "tidy/papers.rs"]
@@ -41,6 +43,9 @@ mod wording;
 
 use fault::Fault;
 use source::Source;
+
+/// The code that is generated from the schema.
+const GENERATED: &str = "src/grpc/generated/";
 
 #[test]
 fn every_file_is_in_form() {
@@ -93,6 +98,21 @@ fn both_readmes_have_the_same_commands() {
         project.text("README.md"),
         project.text("README.zh-CN.md"),
     ));
+}
+
+#[test]
+fn the_generated_code_is_that_of_the_schema() {
+    let fresh = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generated");
+    // What an earlier run left there would count.
+    let _ = fs::remove_dir_all(&fresh);
+    dashgate_codegen::generate(&dashgate_codegen::schema(), &fresh).expect("the schema compiles");
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join(GENERATED);
+    let faults = generated::faults(&fresh, &committed);
+    assert!(
+        faults.is_empty(),
+        "run cargo run --package dashgate-codegen\n{}",
+        faults.join("\n")
+    );
 }
 
 #[test]
@@ -230,10 +250,13 @@ impl Project {
         files.filter(move |(path, _)| path.ends_with(ending))
     }
 
-    /// The server's own Rust; the clients and the fuzzers are crates of their own.
+    /// The server's own Rust; the clients and the fuzzers are crates of their own, and generated
+    /// code has the form of its generator.
     fn sources(&self) -> Vec<Source> {
-        let ours =
-            |(path, _): &(&str, &str)| !path.starts_with("clients/") && !path.starts_with("fuzz/");
+        let ours = |(path, _): &(&str, &str)| {
+            let mut others = ["clients/", "fuzz/", GENERATED].iter();
+            !others.any(|folder| path.starts_with(folder))
+        };
         let parse = |(path, text)| Source::parse(path, text).expect("it compiles, so it parses");
         let mut sources: Vec<Source> = self.with_ending(".rs").filter(ours).map(parse).collect();
         source::leave_out_test_files(&mut sources);

@@ -8,15 +8,15 @@
     reason = "generated code"
 )]
 
-tonic::include_proto!("dashgate.v1");
+include!("generated/dashgate.v1.rs");
 
 /// The health checking protocol.
 pub mod health {
-    tonic::include_proto!("grpc.health.v1");
+    include!("generated/grpc.health.v1.rs");
 }
 
 /// The type of [`CallFailure`] in the details of a status.
 pub const CALL_FAILURE: &str = "type.googleapis.com/dashgate.v1.CallFailure";
 
 /// The descriptors of the schema, for reflection.
-pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("dashgate.v1");
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/dashgate.v1.binpb");
