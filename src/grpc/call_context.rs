@@ -18,6 +18,7 @@ use crate::telemetry::trace;
 use super::config::GrpcConfig;
 use super::metadata_keys;
 use super::method::Method;
+use super::unpack::Encoding;
 use crate::server::call_clock::CallClock;
 
 /// The maximum length of a request id. Enough for two UUIDs and a prefix.
@@ -33,6 +34,8 @@ pub struct CallContext {
     pub at: Instant,
     /// The method that is called; `None` if the gateway has no such method.
     pub method: Option<Method>,
+    /// The compression of its messages.
+    pub(super) encoding: Encoding,
     /// The clock of its response.
     pub clock: Arc<CallClock>,
     /// The caller's timeout of the whole call.
@@ -60,6 +63,7 @@ impl CallContext {
             Ok((timeout, passing)) => Ok(Box::new(Self {
                 at: clock.began(),
                 method: None,
+                encoding: Encoding::Identity,
                 clock,
                 timeout,
                 request_id,

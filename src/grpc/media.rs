@@ -166,14 +166,14 @@ impl Stream for Chunks {
 
 /// The error of a message that could not be received.
 fn receive_fault(memory: &CallMemory, status: &Status, limit: usize) -> Error {
-    let code = status.code();
     if let Some(error) = memory.refused() {
-        error
+        match error.reason() {
+            Reason::MessageTooLarge => too_large(limit),
+            _ => error,
+        }
     } else if let Some(error) = super::body_timeout::error_of(status) {
         error
-    } else if matches!(code, Code::OutOfRange | Code::ResourceExhausted) {
-        too_large(limit)
-    } else if code == Code::Aborted {
+    } else if status.code() == Code::Aborted {
         Error::new(Reason::RequestBodyTimeout, "the caller disconnected")
     } else {
         Error::new(

@@ -17,6 +17,9 @@ pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status"
 pub(super) const GRPC_STATUS_DETAILS: HeaderName =
     HeaderName::from_static("grpc-status-details-bin");
 
+/// The encodings that requests may have.
+pub(super) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
 /// The delay before a retry.
 pub(super) const GRPC_RETRY_PUSHBACK: HeaderName =
     HeaderName::from_static("grpc-retry-pushback-ms");

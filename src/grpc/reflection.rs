@@ -55,8 +55,6 @@ pub(super) fn services() -> Result<(Reflection, Reflection), Error> {
 struct Seen {
     /// Whether all of them were read.
     ended: bool,
-    /// The length of one above the limit.
-    oversized: Option<usize>,
     /// Why no more can be received.
     failed: Option<Status>,
 }
@@ -65,13 +63,11 @@ struct Seen {
 #[derive(Clone)]
 pub(super) struct Requests {
     seen: Arc<Mutex<Seen>>,
-    max_bytes: usize,
 }
 
 impl Requests {
-    /// The requests in this body, each of this length at most. Each frame of the body contains at
-    /// most one message, and a prefix is at the start of a frame.
-    pub(super) fn of<B>(body: B, max_bytes: usize) -> (Self, Body)
+    /// The requests in this body.
+    pub(super) fn of<B>(body: B) -> (Self, Body)
     where
         B: HttpBody<Data = Bytes, Error = Status> + Send + Unpin + 'static,
     {
@@ -81,12 +77,10 @@ impl Requests {
         };
         let requests = Self {
             seen: Arc::new(Mutex::new(seen)),
-            max_bytes,
         };
         let body = RequestBody {
             body,
             requests: requests.clone(),
-            left: 0,
         };
         (requests, Body::new(body))
     }
@@ -125,14 +119,14 @@ impl Requests {
             if let Some(status) = seen.failed.take() {
                 return Some(status);
             }
-            unread(seen.oversized, self.max_bytes)
+            unread()
         } else if code == Code::NotFound {
             let message = "reflection knows no such symbol or file; list the services";
             Error::new(Reason::ResourceNotFound, message)
         } else if code == Code::InvalidArgument {
             Error::field("message_request", "is not set; ask for a service or a file")
         } else {
-            bare_fault(trailers, self.max_bytes)?
+            bare_fault(trailers)?
         };
         let error = error.with_source(found.message());
         Some(status::status(&error, request_id, false))
@@ -140,39 +134,15 @@ impl Requests {
 }
 
 /// The error of a request that the library could not read.
-fn unread(oversized: Option<usize>, limit: usize) -> Error {
-    match oversized {
-        Some(length) => {
-            let message = format!("the message is {length} bytes, the limit is {limit}");
-            Error::new(Reason::MessageTooLarge, message)
-        }
-        None => {
-            let message = "the message is not valid protobuf of its type";
-            Error::new(Reason::MalformedMessage, message)
-        }
-    }
+fn unread() -> Error {
+    let message = "the message is not valid protobuf of its type";
+    Error::new(Reason::MalformedMessage, message)
 }
 
 /// The body of the requests.
 struct RequestBody<B> {
     body: B,
     requests: Requests,
-    /// The bytes of the current message that have not passed.
-    left: usize,
-}
-
-impl<B> RequestBody<B> {
-    fn note(&mut self, data: &[u8]) {
-        if self.left > 0 {
-            self.left = self.left.saturating_sub(data.len());
-        } else if let [_, a, b, c, d, rest @ ..] = data {
-            let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-            self.left = length.saturating_sub(rest.len());
-            if length > self.requests.max_bytes {
-                self.requests.lock().oversized = Some(length);
-            }
-        }
-    }
 }
 
 impl<B> HttpBody for RequestBody<B>
@@ -188,13 +158,10 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &polled {
-            Some(Ok(frame)) => match frame.data_ref() {
-                Some(data) => self.note(data),
-                // Trailers are the last.
-                None => self.requests.lock().ended = true,
-            },
+            // Trailers are the last.
+            Some(Ok(frame)) if frame.is_data() => {}
+            Some(Ok(_)) | None => self.requests.lock().ended = true,
             Some(Err(status)) => self.requests.lock().failed = Some(status.clone()),
-            None => self.requests.lock().ended = true,
         }
         Poll::Ready(polled)
     }

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use http::Request;
 use tokio::sync::watch;
-use tonic::codec::CompressionEncoding;
 use tower::Service;
 
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::memory::{self, CallMemory, Claim, Kind};
 use crate::relay::Relay;
 use crate::relay::admission::{Admission, Held, Permit};
@@ -23,6 +22,7 @@ use super::explained::{explained, no_method};
 use super::health::Checks;
 use super::large_messages::Turns;
 use super::media::Media;
+use super::metadata_keys;
 use super::method::{
     CONVERSATION_SERVICE, HEALTH, MEDIA_SERVICE, MODEL_SERVICE, Method, REFLECTION_V1,
     REFLECTION_V1ALPHA,
@@ -36,7 +36,8 @@ use super::reflection::{self, REFLECTION_BYTES, Reflection, Requests};
 use super::request_body::RequestBody;
 use super::request_limits::{Caller, Elements, Limits};
 use super::service::{Access, Answering, ServiceSet};
-use super::unpack::Encoding;
+use super::status;
+use super::unpack::{self, Encoding};
 use crate::server::call_clock;
 use crate::server::connection::STREAM_WINDOW;
 use crate::server::plain_http;
@@ -114,6 +115,7 @@ impl Registry {
     fn limits(&self, message_bytes: usize, context: &CallContext) -> Limits {
         Limits {
             message_bytes,
+            advice: None,
             elements: None,
             stall_timeout: None,
             turns: self.turns.of(context.identity.share),
@@ -146,12 +148,13 @@ impl Registry {
             _ => streamed,
         };
         let limits = Limits {
+            advice: Some("send large media with MediaService.UploadMedia"),
             // The elements may take as much memory as the bytes.
             elements: self.elements(message, limit),
             ..self.limits(limit, &context)
         };
         let report = Some(self.relay.clone());
-        let request = checked(request, limits, &memory, caller(&context, report));
+        let request = checked(request, limits, &memory, &context, report);
         let service = Conversation {
             relay: self.relay.clone(),
             settings,
@@ -159,11 +162,8 @@ impl Registry {
             held,
             memory,
         };
-        let mut server = ConversationServiceServer::new(service)
-            .max_decoding_message_size(limit)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Zstd);
-        explained(server.call(request), limit)
+        let mut server = ConversationServiceServer::new(service).max_decoding_message_size(limit);
+        explained(server.call(request))
     }
 
     fn media(
@@ -185,7 +185,7 @@ impl Registry {
         }
         let limits = self.limits(limit + CHUNK_ENVELOPE, &context);
         // Later errors are reported with the upload.
-        let request = checked(request, limits, &memory, caller(&context, None));
+        let request = checked(request, limits, &memory, &context, None);
         let service = Media {
             relay: self.relay.clone(),
             settings,
@@ -194,11 +194,9 @@ impl Registry {
             memory,
             window,
         };
-        let mut server = MediaServiceServer::new(service)
-            .max_decoding_message_size(limit + CHUNK_ENVELOPE)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Zstd);
-        explained(server.call(request), limit)
+        let mut server =
+            MediaServiceServer::new(service).max_decoding_message_size(limit + CHUNK_ENVELOPE);
+        explained(server.call(request))
     }
 
     /// Models are listed while all permits of calls are taken, because nothing is sent for it.
@@ -218,18 +216,15 @@ impl Registry {
             Err(error) => return refused(request, error),
         };
         let limits = self.limits(MODEL_BYTES, &context);
-        let request = checked(request, limits, &memory, caller(&context, None));
+        let request = checked(request, limits, &memory, &context, None);
         let service = Models {
             relay: self.relay.clone(),
             settings,
             context,
             memory,
         };
-        let mut server = ModelServiceServer::new(service)
-            .max_decoding_message_size(MODEL_BYTES)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Zstd);
-        explained(server.call(request), MODEL_BYTES)
+        let mut server = ModelServiceServer::new(service).max_decoding_message_size(MODEL_BYTES);
+        explained(server.call(request))
     }
 
     fn health(&self, request: Request<Clocked>, context: Box<CallContext>) -> Answering {
@@ -245,7 +240,7 @@ impl Registry {
             },
         };
         let limits = self.limits(HEALTH_BYTES, &context);
-        let request = checked(request, limits, &memory, caller(&context, None));
+        let request = checked(request, limits, &memory, &context, None);
         let phase = self.phase.clone();
         let checks = Checks {
             phase,
@@ -254,7 +249,7 @@ impl Registry {
             place,
         };
         let mut server = HealthServer::new(checks).max_decoding_message_size(HEALTH_BYTES);
-        explained(server.call(request), HEALTH_BYTES)
+        explained(server.call(request))
     }
 
     /// Reflection clients may pause between two requests, but not within one, and not beyond the
@@ -273,16 +268,12 @@ impl Registry {
             ..self.limits(REFLECTION_BYTES, context)
         };
         let request = request.map(|body| body.until_ended(Arc::clone(clock)));
-        let request = checked(
-            request,
-            limits,
-            &self.memory_of(Kind::Open),
-            caller(context, None),
-        );
+        let memory = self.memory_of(Kind::Open);
+        let request = checked(request, limits, &memory, context, None);
         let (head, body) = request.into_parts();
-        let (requests, body) = Requests::of(body, REFLECTION_BYTES);
+        let (requests, body) = Requests::of(body);
         let answering = service.call(Request::from_parts(head, body));
-        let answering = explained(answering, REFLECTION_BYTES);
+        let answering = explained(answering);
         let request_id = Arc::clone(&context.request_id);
         Box::pin(async move {
             let response = answering.await?;
@@ -327,13 +318,17 @@ impl ServiceSet for Registry {
 
     fn answer(
         &self,
-        request: Request<Clocked>,
-        context: Box<CallContext>,
+        mut request: Request<Clocked>,
+        mut context: Box<CallContext>,
         settings: Arc<GrpcConfig>,
     ) -> Answering {
         let Some(called) = context.method else {
             return refused(request, no_method());
         };
+        match Encoding::take(request.headers_mut()) {
+            Some(encoding) => context.encoding = encoding,
+            None => return unsupported_encoding(request, Arc::clone(&context.request_id)),
+        }
         match called {
             Method::Converse | Method::ConverseStream => {
                 self.conversation(request, context, settings)
@@ -364,27 +359,31 @@ fn checked<B>(
     request: Request<B>,
     limits: Limits,
     memory: &CallMemory,
-    caller: Caller,
+    context: &CallContext,
+    report: Option<Relay>,
 ) -> Request<Box<RequestBody<B>>> {
-    let encoding = Encoding::of(request.headers());
-    request.map(|body| {
-        Box::new(RequestBody::new(
-            body,
-            encoding,
-            limits,
-            memory.clone(),
-            caller,
-        ))
-    })
-}
-
-fn caller(context: &CallContext, report: Option<Relay>) -> Caller {
-    Caller {
+    let caller = Caller {
         method: context.method_name(),
         request_id: Arc::clone(&context.request_id),
         report,
         arrived: context.at,
-    }
+    };
+    let (encoding, memory) = (context.encoding, memory.clone());
+    request.map(|body| Box::new(RequestBody::new(body, encoding, limits, memory, caller)))
+}
+
+/// The response to a call whose messages are in an encoding that is not supported: as the
+/// specification asks, it says which ones are.
+fn unsupported_encoding(request: Request<Clocked>, request_id: Arc<str>) -> Answering {
+    Box::pin(async move {
+        plain_http::hear_out(request.into_body()).await;
+        let message = "unsupported grpc-encoding; use gzip, zstd or identity";
+        let error = Error::new(Reason::UnsupportedOperation, message);
+        let mut response = status::status(&error, &request_id, false).into_http();
+        let headers = response.headers_mut();
+        headers.insert(metadata_keys::GRPC_ACCEPT_ENCODING, unpack::ACCEPTED);
+        Ok(response)
+    })
 }
 
 /// The error of a call whose message is discarded. It is read to its end, because data for a stream

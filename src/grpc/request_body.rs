@@ -62,7 +62,7 @@ pub(super) struct RequestBody<B> {
     /// The bytes passed to tonic since the last yield.
     passed: usize,
     failed: Option<Status>,
-    /// tonic rejects the message by its prefix, so the rest is passed unchanged.
+    /// tonic rejects the message by its flag, so the rest is passed unchanged.
     refused: bool,
     alarm: Option<Pin<Box<Sleep>>>,
 }
@@ -137,7 +137,7 @@ impl<B> RequestBody<B> {
                     if self.prefix.len() < PREFIX {
                         return Ok(());
                     }
-                    match self.begin() {
+                    match self.begin()? {
                         Some(length) => length,
                         None => return Ok(()),
                     }
@@ -195,18 +195,21 @@ impl<B> RequestBody<B> {
         Ok(())
     }
 
-    /// Begins a message and returns its length. `None` if tonic rejects it by its prefix.
-    fn begin(&mut self) -> Option<usize> {
+    /// Begins a message and returns its length. `None` if tonic rejects it by its flag.
+    fn begin(&mut self) -> Result<Option<usize>, Error> {
         let mut prefix = self.prefix.split();
         let flag = prefix.first().copied();
         let length = prefix.iter().skip(1);
         let length = length.fold(0, |length, byte| (length << 8) | usize::from(*byte));
         self.packed = flag == Some(1);
         let unknown = self.packed && self.encoding == Encoding::Identity;
-        if flag > Some(1) || unknown || length > self.limits.message_bytes {
+        if flag > Some(1) || unknown {
             self.refused = true;
             self.ready.push_back(prefix.split().freeze());
-            return None;
+            return Ok(None);
+        }
+        if length > self.limits.message_bytes {
+            return Err(self.limits.too_large(Some(length)));
         }
         self.received = 0;
         self.left = Some(length);
@@ -214,7 +217,7 @@ impl<B> RequestBody<B> {
             true => self.scan(),
             false => None,
         };
-        Some(length)
+        Ok(Some(length))
     }
 
     fn keep(&mut self, piece: Bytes) -> Result<(), Error> {
@@ -287,10 +290,7 @@ impl<B> RequestBody<B> {
                 self.pieces.push_back(piece);
                 self.counted(unpacking.scan())?;
             }
-            // In tonic's wording, so that it becomes the same error.
-            Unpacked::TooLarge => {
-                self.failed = Some(Status::resource_exhausted("the message is too large"));
-            }
+            Unpacked::TooLarge => return Err(self.limits.too_large(None)),
         }
         Ok(false)
     }
@@ -414,6 +414,7 @@ mod tests {
     async fn polled(body: &[u8], encoding: Encoding) -> (usize, Result<usize, Status>) {
         let limits = Limits {
             message_bytes: LENGTH + PREFIX,
+            advice: None,
             elements: None,
             stall_timeout: None,
             turns: Turns::default(),

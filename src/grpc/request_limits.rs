@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::relay::Relay;
 use crate::telemetry::report::Report;
 
@@ -13,14 +13,32 @@ use super::large_messages::Turns;
 
 /// The limits of a request body.
 pub(super) struct Limits {
-    /// The maximum message, decompressed. tonic has the same limit, and rejects larger ones.
+    /// The maximum message, decompressed.
     pub(super) message_bytes: usize,
+    /// What callers can do who need larger ones.
+    pub(super) advice: Option<&'static str>,
     /// How its elements are counted, if they are.
     pub(super) elements: Option<Elements>,
     /// How long it may pause in the middle of a message, if no other clock applies.
     pub(super) stall_timeout: Option<Duration>,
     /// Schedules the decompression of large messages.
     pub(super) turns: Turns,
+}
+
+impl Limits {
+    /// The error of a message that exceeds the limit, of this length if it is known.
+    pub(super) fn too_large(&self, length: Option<usize>) -> Error {
+        let limit = self.message_bytes;
+        let mut message = match length {
+            Some(length) => format!("the message is {length} bytes, the limit is {limit}"),
+            None => format!("the message is larger than the limit of {limit} bytes"),
+        };
+        if let Some(advice) = self.advice {
+            message.push_str("; ");
+            message.push_str(advice);
+        }
+        Error::new(Reason::MessageTooLarge, message)
+    }
 }
 
 /// How the elements of a message are counted.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use flate2::read::GzDecoder;
-use http::{HeaderMap, header::HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::Error;
 
@@ -31,13 +31,16 @@ const LARGE: usize = 16 * BUFFER;
 /// levels.
 const MAX_ZSTD_WINDOW: u32 = 24;
 
+/// The encodings that [`Encoding::take`] accepts.
+pub(super) const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,zstd");
+
 /// The compression of a request's messages.
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// The compression of a request's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// None, or one that tonic rejects.
+    /// None.
     Identity,
     /// In gzip.
     Gzip,
@@ -46,12 +49,15 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// The encoding of a request.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        match headers.get(GRPC_ENCODING).map(|value| value.as_bytes()) {
-            Some(b"gzip") => Self::Gzip,
-            Some(b"zstd") => Self::Zstd,
-            _ => Self::Identity,
+    /// The encoding of a request; `None` if it is not supported. Its header is removed: messages
+    /// are passed on uncompressed.
+    pub(super) fn take(headers: &mut HeaderMap) -> Option<Self> {
+        let value = headers.remove(GRPC_ENCODING);
+        match value.as_ref().map(|value| value.as_bytes()) {
+            None | Some(b"identity") => Some(Self::Identity),
+            Some(b"gzip") => Some(Self::Gzip),
+            Some(b"zstd") => Some(Self::Zstd),
+            Some(_) => None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::Frame;
+use http_body_util::BodyExt as _;
 use prost::Message;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -138,6 +139,64 @@ async fn c11_broken_and_bursting_compression_is_refused() {
         "answers are not compressed"
     );
     assert_eq!(upstream.seen().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_service_accepts_the_same_encodings_and_names_them_on_refusal() {
+    let upstream = Upstream::always(json(200, &whole("x"))).await;
+    let gateway = gateway(&upstream).await;
+    let send = async |path: &str, encoding: &str, body: Vec<u8>| {
+        let request = http::Request::post(format!("http://{}/{path}", gateway.address))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("grpc-encoding", encoding)
+            .body(all(body))
+            .unwrap();
+        let (head, body) = gateway.client.request(request).await.unwrap().into_parts();
+        let trailers = body.collect().await.unwrap().trailers().cloned();
+        (head.headers, trailers)
+    };
+    const HEALTH: &str = "grpc.health.v1.Health/Check";
+    const REFLECTION: &str = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    for path in [
+        "dashgate.v1.ConversationService/Converse",
+        "dashgate.v1.ConversationService/ConverseStream",
+        "dashgate.v1.MediaService/UploadMedia",
+        HEALTH,
+        REFLECTION,
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ] {
+        for encoding in ["br", "snappy", "gzip, zstd"] {
+            let (headers, _) = send(path, encoding, framed(1, 1, b"x")).await;
+            let status = Status::from_header_map(&headers).expect("a status");
+            assert_fault(&status, Code::Unimplemented, "UNSUPPORTED_OPERATION");
+            assert!(status.message().contains("grpc-encoding"), "{status:?}");
+            assert_eq!(headers["grpc-accept-encoding"], "identity,gzip,zstd");
+        }
+    }
+    let list_services = b"\x3a\x00";
+    let zstd = zstd::encode_all(&list_services[..], 3).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(list_services).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
+    for (encoding, body) in [
+        ("gzip", framed(1, length(&gzip), &gzip)),
+        ("zstd", framed(1, length(&zstd), &zstd)),
+        // A message may be uncompressed in spite of the encoding.
+        ("gzip", framed(0, 2, list_services)),
+        ("identity", framed(0, 2, list_services)),
+    ] {
+        // To Check the same bytes are an unknown field.
+        for path in [REFLECTION, HEALTH] {
+            let (headers, trailers) = send(path, encoding, body.clone()).await;
+            let trailers = trailers.unwrap_or(headers);
+            assert_eq!(
+                trailers["grpc-status"], "0",
+                "{path} {encoding}: {trailers:?}"
+            );
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
