@@ -275,10 +275,16 @@ pub(crate) fn headers(text: &str) -> Result<Secret, ValueError> {
 pub(crate) fn filter(text: &str) -> Result<String, ValueError> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     for directive in text.split(',') {
-        let (module, level) = directive.rsplit_once('=').unwrap_or(("", directive));
-        if module.contains(['[', '=']) {
-            let fix = "write modules and levels, as in info,dashgate::relay=debug";
+        let (module, level) = match directive.rsplit_once('=') {
+            Some((module, level)) => (Some(module.trim()), level),
+            None => (None, directive),
+        };
+        let fix = "write modules and levels, as in info,dashgate::relay=debug";
+        if module.is_some_and(|module| module.contains(['[', '='])) {
             return Err(ValueError::new("it filters by span or field", fix));
+        }
+        if module == Some("") {
+            return Err(ValueError::new("it has a level for no module", fix));
         }
         let level = level.trim().to_ascii_lowercase();
         if !LEVELS.contains(&level.as_str()) {
@@ -431,6 +437,8 @@ mod tests {
             "dashgate=loud",
             "info,",
             "",
+            "=debug",
+            "info, =debug",
             "a[b{c=d}]=trace",
             "[span]=info",
         ] {
