@@ -95,7 +95,7 @@ impl Choice {
 }
 
 /// The fields of an answer in a script. Those of its only choice stand beside its own.
-#[derive(Default, Deserialize)]
+#[derive(Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct AnswerFields {
     text: Option<String>,
@@ -126,7 +126,11 @@ struct AnswerFields {
 impl AnswerFields {
     fn into_answer(mut self) -> Result<Answer, &'static str> {
         let (speech, usage, output) = (self.speech.take(), self.usage.take(), self.output.take());
-        let choices = match self.choices.take() {
+        let choices = self.choices.take();
+        if (choices.is_some() || speech.is_some()) && self != Self::default() {
+            return Err("choices and speech conflict with the fields of a choice, such as text");
+        }
+        let choices = match choices {
             Some(choices) => choices,
             None if speech.is_some() => Vec::new(),
             None => vec![Choice::try_from(self)?],

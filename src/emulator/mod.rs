@@ -50,6 +50,7 @@ mod routes;
 mod rule;
 mod sample_files;
 mod script;
+mod script_duplicates;
 mod script_fields;
 mod script_player;
 mod script_reader;

@@ -300,18 +300,6 @@ fn raw<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Raw>, D::Error> {
         #[serde(default, deserialize_with = "objects")]
         pieces: Option<Vec<Piece>>,
     }
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Piece {
-        text: Option<String>,
-        base64: Option<Base64>,
-        #[serde(default, deserialize_with = "wait")]
-        delay_ms: Duration,
-    }
-    let bytes = |text: Option<String>, base64: Option<Base64>| match text {
-        Some(text) => Bytes::from(text),
-        None => base64.map(|Base64(bytes)| bytes).unwrap_or_default(),
-    };
     let Some(fields) = object::<D, Fields>(from)? else {
         return Ok(None);
     };
@@ -319,7 +307,7 @@ fn raw<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Raw>, D::Error> {
         (None, None, None) => Vec::new(),
         (None, None, Some(pieces)) => pieces
             .into_iter()
-            .map(|piece| (piece.delay_ms, bytes(piece.text, piece.base64)))
+            .map(|Piece(delay, bytes)| (delay, bytes))
             .collect(),
         (text, base64, None) if text.is_none() || base64.is_none() => {
             vec![(Duration::ZERO, bytes(text, base64))]
@@ -331,6 +319,39 @@ fn raw<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Raw>, D::Error> {
         }
     };
     Ok(Some(Raw { pieces }))
+}
+
+/// A chunk of a raw body, and the wait before it.
+#[derive(Deserialize)]
+#[serde(try_from = "PieceFields")]
+struct Piece(Duration, Bytes);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PieceFields {
+    text: Option<String>,
+    base64: Option<Base64>,
+    #[serde(default, deserialize_with = "wait")]
+    delay_ms: Duration,
+}
+
+impl TryFrom<PieceFields> for Piece {
+    type Error = &'static str;
+
+    fn try_from(fields: PieceFields) -> Result<Self, Self::Error> {
+        match fields.text.is_some() && fields.base64.is_some() {
+            true => Err("text and base64 exclude each other; keep one"),
+            false => Ok(Self(fields.delay_ms, bytes(fields.text, fields.base64))),
+        }
+    }
+}
+
+/// The bytes of one of the two.
+fn bytes(text: Option<String>, base64: Option<Base64>) -> Bytes {
+    match text {
+        Some(text) => Bytes::from(text),
+        None => base64.map(|Base64(bytes)| bytes).unwrap_or_default(),
+    }
 }
 
 fn cut<'de, D: Deserializer<'de>>(from: D) -> Result<Option<(Cut, At)>, D::Error> {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use super::rule::{Match, Reply, Rule};
-use super::script_reader::read_rules;
+use super::script_duplicates::duplicate_keys;
+use super::script_reader::{MAX_ERRORS, read_rules};
 
 /// Rules for testing a client. The format is documented in `docs/emulator.md`.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +36,7 @@ impl Script {
                 message(&error)
             )],
         })?;
-        match read_rules(document) {
+        match read_rules(document, duplicate_keys(json, MAX_ERRORS)) {
             Ok(rules) => Ok(Self {
                 rules: rules.into(),
             }),
@@ -375,6 +376,24 @@ mod tests {
                 "reply.error.comment: must be true, false or a whole number from 100 to 999",
                 "reply.error.place: unknown variant `here`, expected one of `natural`",
                 "reply.raw: body, body_base64 and pieces exclude each other",
+            ],
+        ),
+        (
+            r#"{"answer":{"text":"a","choices":[{}]},"raw":{"pieces":[{"text":"a","base64":""}]}}"#,
+            &[
+                "reply.raw.pieces[0]: text and base64 exclude each other",
+                "reply.answer: choices and speech conflict with the fields of a choice",
+            ],
+        ),
+        (
+            r#"{"answer":{"images":"a","speech":{}}}"#,
+            &["reply.answer: choices and speech conflict with the fields of a choice"],
+        ),
+        (
+            r#"{"status":200,"status":99,"headers":{"a":"1","a":"2"},"status":201}"#,
+            &[
+                "reply.status: is set twice",
+                "reply.headers.a: is set twice",
             ],
         ),
         (

@@ -18,7 +18,7 @@ use super::script_fields::Object;
 /// The most rules, above any real script; each call is matched against all of them.
 const MAX_RULES: usize = 10_000;
 /// The most errors that are reported: a hostile document may hold millions.
-const MAX_ERRORS: usize = 50;
+pub(super) const MAX_ERRORS: usize = 50;
 
 /// A whole script.
 #[derive(Deserialize)]
@@ -27,9 +27,16 @@ struct Document {
     rules: Option<Vec<Value>>,
 }
 
-/// Reads all rules of a script, or reports all errors, each with its path.
-pub(super) fn read_rules(document: Value) -> Result<Vec<Rule>, Vec<String>> {
+/// Reads all rules of a script, or reports all errors, each with its path. `duplicates` are the
+/// paths of keys that the document has twice.
+pub(super) fn read_rules(
+    document: Value,
+    duplicates: Vec<String>,
+) -> Result<Vec<Rule>, Vec<String>> {
     let mut errors = Errors::default();
+    for path in duplicates {
+        errors.add(&path, "is set twice; keep one of them");
+    }
     let rules = read(document, "", &mut errors).and_then(|script: Document| script.rules);
     let rules = match rules {
         None => {
