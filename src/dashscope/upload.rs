@@ -138,6 +138,10 @@ impl Storage {
             policy.check_size(size)?;
         }
         let (head, replay) = Replay::begin(Box::pin(chunks)).await?;
+        if head.is_empty() {
+            let what = "is missing; no model reads an empty file";
+            return Err(Error::field("chunk", what));
+        }
         let mime_type = media_transfer::type_of_upload(&upload, &head)?;
         let mut failures = 0;
         let (object, size_bytes) = loop {

@@ -49,6 +49,10 @@ impl Replay {
             match std::future::poll_fn(|cx| chunks.as_mut().poll_next(cx)).await {
                 Some(chunk) => {
                     let chunk: Bytes = chunk?;
+                    // Any number of them would be kept.
+                    if chunk.is_empty() {
+                        continue;
+                    }
                     let missing = chunk.len().min(HEAD_BYTES - head.len());
                     head.extend_from_slice(chunk.get(..missing).unwrap_or_default());
                     first.push(chunk);

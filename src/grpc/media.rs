@@ -112,6 +112,10 @@ impl Media {
             let what = "is empty; name the model that will use the file";
             return Err(Error::field("description.model", what));
         }
+        if size_bytes == Some(0) {
+            let what = "must not be 0; no model reads an empty file";
+            return Err(Error::field("description.size_bytes", what));
+        }
         let size_bytes = match size_bytes.map(u64::try_from).transpose() {
             Ok(size) => size,
             Err(_) => {

@@ -130,7 +130,7 @@ async fn a_file_in_small_chunks_is_recognised_and_arrives_whole() {
 #[tokio::test(start_paused = true)]
 async fn a_wrong_size_is_refused_and_nothing_is_stored() {
     let file = file_of(200_000);
-    for size in [199_999, 200_001, 0, 1 << 29] {
+    for size in [199_999, 200_001, 1, 1 << 29] {
         let upstream = dashscope(|_, _| None).await;
         let gateway = gateway(&upstream).await;
         let status = upload(&gateway, messages(&file, Some(size)))
@@ -157,6 +157,10 @@ async fn messages_in_the_wrong_order_are_refused_by_name() {
         mime_type: "mp4".to_owned(),
         ..model("m")
     };
+    let no_bytes = pb::MediaDescription {
+        size_bytes: Some(0),
+        ..model("m")
+    };
     let rows = [
         (vec![], "description"),
         (vec![chunk("x")], "description"),
@@ -166,6 +170,13 @@ async fn messages_in_the_wrong_order_are_refused_by_name() {
             vec![described(negative), chunk("x")],
             "description.size_bytes",
         ),
+        (
+            vec![described(no_bytes), chunk("x")],
+            "description.size_bytes",
+        ),
+        // Empty files.
+        (vec![description(None)], "chunk"),
+        (vec![description(None), chunk(""), chunk("")], "chunk"),
         (
             vec![described(no_type), chunk("x")],
             "description.mime_type",
