@@ -73,17 +73,15 @@ fn account(
             _,
         ) => {
             let network = network(upstream, account);
-            dashscope(
-                upstream,
-                account,
-                (base_url(url)?, api_key.clone()),
-                network,
-            )?
+            let endpoint = (base_url(url)?, api_key.clone());
+            let compatible = &upstream.compatible_models;
+            dashscope(upstream, account, endpoint, network, compatible)?
         }
         // The emulator is in this process, so no proxy is used.
         (Endpoint::Embedded, Some(url)) => {
             let endpoint = (url.clone(), Secret::new(EMBEDDED_KEY));
-            dashscope(upstream, account, endpoint, Network::default())?
+            let compatible = &upstream.compatible_models;
+            dashscope(upstream, account, endpoint, Network::default(), compatible)?
         }
         (Endpoint::Embedded, None) => {
             return Err(Error::new(
@@ -100,14 +98,18 @@ fn account(
             _,
         ) => {
             let network = network(upstream, account);
-            let endpoint = (base_url(url)?, api_key.clone());
-            Upstream::OpenAi(openai(
-                upstream,
-                account,
-                (dialect(*kind), endpoint),
-                network,
-                None,
-            )?)
+            let url = base_url(url)?;
+            match (native_url(&url), api_key) {
+                // With its storage, which both interfaces read.
+                (Some(native), Some(key)) if *kind == ServerKind::DashScopeCompatible => {
+                    let endpoint = (native, key.clone());
+                    dashscope(upstream, account, endpoint, network, &["*".to_owned()])?
+                }
+                (_, key) => {
+                    let server = (dialect(*kind), (url, key.clone()));
+                    Upstream::OpenAi(openai(upstream, account, server, network, None)?)
+                }
+            }
         }
     };
     if let Some(proxy) = client.proxy() {
@@ -145,6 +147,7 @@ fn dashscope(
     account: &config::Account,
     (url, api_key): (Url, Secret),
     network: Network,
+    compatible_models: &[String],
 ) -> Result<Upstream, Error> {
     let native = DashScope::new(dashscope::DashScopeConfig {
         workspace: account.workspace.clone(),
@@ -159,7 +162,7 @@ fn dashscope(
         text_forms: text_forms(upstream),
         ..dashscope::DashScopeConfig::new(url.clone(), api_key.clone())
     })?;
-    let compatible_url = compatible_url(&url).filter(|_| !upstream.compatible_models.is_empty());
+    let compatible_url = compatible_url(&url).filter(|_| !compatible_models.is_empty());
     let Some(compatible_url) = compatible_url else {
         return Ok(native.into());
     };
@@ -176,20 +179,32 @@ fn dashscope(
         native,
         compatible: Some(Compatible {
             client,
-            models: upstream.compatible_models.clone().into(),
+            models: compatible_models.into(),
         }),
     })
 }
 
+/// The base path of DashScope's own interface.
+const NATIVE: &str = "/api/v1";
+
+/// The base path of its compatible mode.
+const COMPATIBLE: &str = "/compatible-mode/v1";
+
 /// The base URL of DashScope's compatible mode on the host of its own interface.
 fn compatible_url(native: &Url) -> Option<Url> {
-    let path = native
-        .path()
-        .trim_end_matches('/')
-        .strip_suffix("/api/v1")?;
-    let mut url = native.clone();
-    url.set_path(&format!("{path}/compatible-mode/v1"));
-    Some(url)
+    with_other_path(native, NATIVE, COMPATIBLE)
+}
+
+/// The base URL of DashScope's own interface on the host of its compatible mode.
+fn native_url(compatible: &Url) -> Option<Url> {
+    with_other_path(compatible, COMPATIBLE, NATIVE)
+}
+
+fn with_other_path(url: &Url, from: &str, to: &str) -> Option<Url> {
+    let path = url.path().trim_end_matches('/').strip_suffix(from)?;
+    let mut other = url.clone();
+    other.set_path(&format!("{path}{to}"));
+    Some(other)
 }
 
 fn openai(

@@ -144,7 +144,11 @@ fn message(error: &Error, show_upstream: bool) -> String {
             .filter(|said| !said.is_empty());
         let said = said.collect::<Vec<_>>().join(": ");
         if !said.is_empty() {
-            message.push_str(&format!(" ({}: {said})", error.server()));
+            let whose = match error.server() {
+                DASHSCOPE => DASHSCOPE,
+                _ => "upstream",
+            };
+            message.push_str(&format!(" ({whose}: {said})"));
         }
     }
     let clean = |c: char| if c.is_control() { ' ' } else { c };

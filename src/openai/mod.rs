@@ -17,6 +17,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::chat::call::{Call, Passing};
+use crate::dashscope::media_transfer::MediaTransfer;
 use crate::dashscope::request::FixedHeaders;
 use crate::dashscope::{
     self, DashScope, Exchange, Prepared, RequestTarget, Stored, TextForm, exchange, http,
@@ -184,7 +185,7 @@ impl OpenAi {
         } = wanted;
         let dialect = self.dialect();
         let request = (&call.prompt, &**model, delivery);
-        let write = |transfers: &[media_transfer::MediaTransfer<'_>]| {
+        let write = |transfers: &[MediaTransfer<'_>]| {
             request_json::write(request, transfers, max_bytes, dialect)
         };
         let (request, names_storage) = match &self.inner.storage {
@@ -196,7 +197,7 @@ impl OpenAi {
                 if request.body.len() > max_bytes {
                     return Err(native_json::too_large(request.body.len(), max_bytes));
                 }
-                (request, false)
+                (request, transfers.iter().any(MediaTransfer::is_stored))
             }
         };
         let passing = self.passing(&call.passing);
