@@ -127,7 +127,7 @@ async fn start(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Fa
     let question = question(&arguments, !attached.is_empty()).await?;
     let mut signals = Signals::listen()
         .map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
-    let gateway = open(&flags, &client).await?;
+    let gateway = Gateway::open(&flags, &client).await?;
     if gateway.embedded() {
         terminal.aside(&format!("{EMBEDDED}\n"));
     }
@@ -272,20 +272,6 @@ async fn question(arguments: &Arguments, attached: bool) -> Result<Option<String
         );
     }
     Ok(Some(text.to_owned()))
-}
-
-async fn open(flags: &Flags, client: &Client) -> Result<Gateway, Failure> {
-    match &client.server {
-        Some(address) => Gateway::connect(address, client).await,
-        None => {
-            let mut settings = config::load(flags, &ProcessEnvironment)?;
-            // The gateway of this process needs no authentication: only this process connects to
-            // it, over loopback.
-            settings.callers = config::Callers::default();
-            settings.server.tls = None;
-            Box::pin(Gateway::start(&settings)).await
-        }
-    }
 }
 
 async fn once(

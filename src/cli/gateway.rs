@@ -9,12 +9,13 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 
 use crate::app;
-use crate::config::{Client, ClientTls, Settings};
+use crate::config::{self, Client, ClientTls, Flags, ProcessEnvironment, Settings};
 use crate::error::Error;
 use crate::grpc::pb::conversation_service_client::ConversationServiceClient;
 use crate::grpc::pb::health::HealthCheckRequest;
 use crate::grpc::pb::health::health_client::HealthClient;
 use crate::grpc::pb::media_service_client::MediaServiceClient;
+use crate::grpc::pb::model_service_client::ModelServiceClient;
 
 use super::channel::channel;
 use super::error::Failure;
@@ -50,6 +51,21 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
+    /// Connects to the gateway of the settings, or starts one in this process.
+    pub(crate) async fn open(flags: &Flags, client: &Client) -> Result<Self, Failure> {
+        match &client.server {
+            Some(address) => Self::connect(address, client).await,
+            None => {
+                let mut settings = config::load(flags, &ProcessEnvironment)?;
+                // The gateway of this process needs no authentication: only this process connects
+                // to it, over loopback.
+                settings.callers = config::Callers::default();
+                settings.server.tls = None;
+                Box::pin(Self::start(&settings)).await
+            }
+        }
+    }
+
     /// Connects to a remote gateway.
     pub(crate) async fn connect(address: &str, client: &Client) -> Result<Self, Failure> {
         Ok(Self {
@@ -91,6 +107,11 @@ impl Gateway {
     /// A client of the media service.
     pub(crate) fn media(&self) -> MediaServiceClient<Channel> {
         MediaServiceClient::new(self.channel.clone())
+    }
+
+    /// A client of the model service.
+    pub(crate) fn models(&self) -> ModelServiceClient<Channel> {
+        ModelServiceClient::new(self.channel.clone())
     }
 
     /// A request with the API key and the deadline.

@@ -20,6 +20,7 @@ mod interactive;
 mod json_values;
 mod keys;
 mod message_json;
+mod models;
 mod nonblocking_write;
 mod option;
 mod printer;
@@ -157,6 +158,9 @@ enum Verb {
     /// Check whether a gateway is serving
     #[command(after_help = health::EXAMPLES)]
     Health(health::Arguments),
+    /// List the models that a gateway can be asked for
+    #[command(after_help = models::EXAMPLES)]
+    Models(models::Arguments),
     /// Create, list and revoke the keys of callers
     #[command(after_help = keys::EXAMPLES)]
     Keys(keys::Arguments),
@@ -178,6 +182,7 @@ impl Verb {
             Self::Serve(arguments) => serve::run(arguments, terminal).await,
             Self::Emulate(arguments) => emulate::run(arguments, terminal).await,
             Self::Health(arguments) => health::run(arguments, terminal).await,
+            Self::Models(arguments) => models::run(arguments, terminal).await,
             Self::Keys(arguments) => keys::run(&arguments, terminal),
             Self::Top(arguments) => top::run(arguments, terminal).await,
             Self::Config(arguments) => config_command::run(&arguments, terminal),
@@ -238,6 +243,8 @@ mod tests {
             "dashgate keys list --file keys.toml",
             "dashgate keys revoke 0123456789ab --config d.toml",
             "dashgate health --service s",
+            "dashgate models",
+            "dashgate models qwen-audio-turbo --json --server unix:/run/d.sock",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }

@@ -24,6 +24,7 @@ mod captures;
 mod certificates;
 mod command_answers;
 mod command_line;
+mod command_models;
 mod command_output;
 mod connection_lifetime;
 mod deadlines;
