@@ -150,6 +150,11 @@ func (c *Client) Media() dashgatev1.MediaServiceClient {
 	return dashgatev1.NewMediaServiceClient(c.conn)
 }
 
+// Models returns the generated stub of ModelService. Call it with a context returned by Outgoing.
+func (c *Client) Models() dashgatev1.ModelServiceClient {
+	return dashgatev1.NewModelServiceClient(c.conn)
+}
+
 // Outgoing returns a context with the metadata that the client sends with every call, including the
 // API key, and with more, which takes precedence.
 func (c *Client) Outgoing(ctx context.Context, more map[string]string) context.Context {

@@ -58,6 +58,7 @@ type call struct {
 	mimeType  string
 	name      string
 	maxRounds int
+	pageSize  int32
 }
 
 type (
@@ -119,6 +120,11 @@ func WithRequestID(name string) CallOption {
 // WithMaxRounds sets how many rounds of tool calls RunTools runs. Default: 8.
 func WithMaxRounds(rounds int) CallOption {
 	return callOption(func(c *call) { c.maxRounds = rounds })
+}
+
+// WithPageSize sets how many models ListModels fetches at once. Default: the gateway's page size.
+func WithPageSize(models int32) CallOption {
+	return callOption(func(c *call) { c.pageSize = models })
 }
 
 // WithName sets the name of an uploaded file; its extension helps to detect the MIME type.

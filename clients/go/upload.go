@@ -37,11 +37,7 @@ func (c *Client) Upload(
 	ctx context.Context, model string, source io.Reader, options ...CallOption,
 ) (*dashgatev1.UploadMediaResponse, error) {
 	call := c.newCall(options)
-	// The messages of an upload have no field for the request id.
-	more := map[string]string{"x-request-id": call.requestID}
-	for name, value := range call.metadata {
-		more[name] = value
-	}
+	more := call.named()
 	ctx, cancel := withTimeout(ctx, call.timeout, c.settings.timeout, unaryTimeout)
 	// Cancels the call if this function returns early.
 	defer cancel()

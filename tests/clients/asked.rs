@@ -29,6 +29,8 @@ pub(crate) fn asked(method: &str, body: &[u8]) -> Value {
     let kind = match method {
         "Converse" => "ConverseRequest",
         "ConverseStream" => "ConverseStreamRequest",
+        "ListModels" => "ListModelsRequest",
+        "GetModel" => "GetModelRequest",
         _ => "UploadMediaRequest",
     };
     let first = messages.first().copied().unwrap_or_default();

@@ -84,7 +84,7 @@ fn plain_address() -> String {
 }
 
 /// What a runner may be told to do, and what with.
-pub(crate) const CALLS: [(&str, &[&str]); 8] = [
+pub(crate) const CALLS: [(&str, &[&str]); 10] = [
     ("converse", &TURN),
     ("stream", &TURN),
     ("deltas", &TURN),
@@ -112,6 +112,8 @@ pub(crate) const CALLS: [(&str, &[&str]); 8] = [
             "cancel",
         ],
     ),
+    ("models", &["do", "page_size"]),
+    ("model", &["do", "name"]),
     ("sniff", &["do", "vectors"]),
 ];
 
@@ -134,12 +136,13 @@ const OPTIONS: [&str; 5] = [
 ];
 
 /// What a result may hold, and the three things that the servers tell.
-const EXPECTED: [&str; 12] = [
+const EXPECTED: [&str; 13] = [
     "answers",
     "events",
     "deltas",
     "tool_calls",
     "uploads",
+    "models",
     "mime_types",
     "conversation",
     "error",

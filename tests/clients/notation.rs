@@ -38,6 +38,7 @@ pub(crate) fn result(text: &str) -> Result<Map<String, Value>, String> {
             "answers" => each(&value, answer),
             "events" => each(&value, |event| normal("ConverseStreamResponse", event)),
             "uploads" => each(&value, |upload| normal("UploadMediaResponse", upload)),
+            "models" => each(&value, |model| normal("Model", model)),
             "conversation" if !value.is_null() => normal("Conversation", &value),
             "error" if !value.is_null() => error(&value),
             "deltas" | "tool_calls" | "mime_types" | "elapsed_ms" | "conversation" | "error" => {

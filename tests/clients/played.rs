@@ -290,6 +290,8 @@ fn answer(
     let kind = match method {
         "Converse" => "ConverseResponse",
         "ConverseStream" => "ConverseStreamResponse",
+        "ListModels" => "ListModelsResponse",
+        "GetModel" => "GetModelResponse",
         _ => "UploadMediaResponse",
     };
     tokio::spawn(async move {

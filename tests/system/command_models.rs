@@ -1,6 +1,6 @@
 //! `dashgate models` as a person runs it.
 
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -9,17 +9,15 @@ use crate::support::*;
 
 /// Runs `dashgate` with these variables, and nothing of this machine's settings.
 async fn dashgate(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_dashgate"))
-        .args(arguments)
-        .env_clear()
-        .envs(variables.iter().copied())
-        .output()
-        .await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dashgate"));
+    let variables = variables.iter().copied();
+    command.args(arguments).env_clear().envs(variables);
+    let output = tokio::task::spawn_blocking(move || command.output()).await;
     let Output {
         status,
         stdout,
         stderr,
-    } = output.unwrap();
+    } = output.unwrap().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use dashgate::config::Settings;
+use dashgate::config::{Account, Endpoint, ServerKind, Settings};
 use dashgate::grpc::pb::{self, UpstreamKind};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
@@ -82,16 +82,76 @@ async fn the_list_has_the_names_of_the_settings_and_the_models_of_dashscope_in_o
     ] {
         assert!(names.contains(&name), "{name}: {names:?}");
     }
-    // What only the OpenAI-compatible API has cannot be asked for here.
-    assert!(!names.contains(&"qwen3.8-omni-flash"), "{names:?}");
     let said = format!("{models:?}");
     for hidden in ["*", "canary", "127.0.0.1", "default"] {
         assert!(!said.contains(hidden), "{hidden}: {said}");
     }
     for model in &models {
-        assert_eq!(model.upstream_kinds, [i32::from(UpstreamKind::Dashscope)]);
+        let kinds: Vec<_> = model.upstream_kinds().collect();
+        let expected = match model.upstream_model.contains("-omni-") {
+            true => UpstreamKind::DashscopeCompatible,
+            false => UpstreamKind::Dashscope,
+        };
+        assert_eq!(kinds, [expected], "{}", model.name);
     }
     assert!(upstream.seen().is_empty(), "a list costs nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_is_listed_only_where_an_account_serves_it() {
+    let upstream = Upstream::always(Vec::new()).await;
+    let account = |endpoint, models: &[&str]| Account {
+        name: format!("canary-{}", models.len()),
+        endpoint,
+        workspace: None,
+        weight: 1,
+        models: models.iter().map(|&name| name.to_owned()).collect(),
+        roots: None,
+        limits: Vec::new(),
+    };
+    let own_server = || Endpoint::OpenAi {
+        kind: ServerKind::Vllm,
+        base_url: upstream.base_url(),
+        api_key: None,
+    };
+    let dashscope = || settings(&upstream).upstream.endpoint;
+    let listed = async |accounts, compatible: &[&str]| {
+        let mut settings = configured(&upstream);
+        settings.upstream.accounts = accounts;
+        settings.upstream.compatible_models =
+            compatible.iter().map(|&name| name.to_owned()).collect();
+        let gateway = gateway_with(settings).await;
+        let models = list(&gateway).await;
+        let kinds = |model: &pb::Model| model.upstream_kinds().collect::<Vec<_>>();
+        let listed = models.iter().map(|model| (model.name.clone(), kinds(model)));
+        listed.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let native = [UpstreamKind::Dashscope];
+    let own = [UpstreamKind::Openai];
+
+    // What only the compatible API has is not listed without it.
+    let found = listed(vec![account(dashscope(), &[])], &[]).await;
+    assert_eq!(found["qwen3-omni-flash"], native);
+    assert!(!found.contains_key("qwen3.8-omni-flash"), "{found:?}");
+    // An own server has the models that it is configured for, and no other of DashScope.
+    let accounts = vec![account(own_server(), &["own-*", "own-1", "a-fallback"])];
+    let found = listed(accounts, &[]).await;
+    let names: Vec<_> = found.keys().map(String::as_str).collect();
+    // The alias can be answered by its fallback.
+    assert_eq!(names, ["a-fallback", "an-alias", "own-1", "qwen3-omni-flash"]);
+    assert_eq!(found["own-1"], own);
+    assert_eq!(found["an-alias"], []);
+    // Two kinds, each for its models, and one model at both.
+    let accounts = vec![
+        account(own_server(), &["own-1", "qwen3-asr-flash"]),
+        account(dashscope(), &["qwen*"]),
+    ];
+    let found = listed(accounts, &[]).await;
+    assert_eq!(found["own-1"], own);
+    assert_eq!(found["qwen-audio-turbo"], native);
+    let both = [UpstreamKind::Openai, UpstreamKind::Dashscope];
+    assert_eq!(found["qwen3-asr-flash"], both);
+    assert!(!found.contains_key("with-a-price"), "{found:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -109,7 +109,8 @@ std::string describe(const dashgate::Error& error) {
 }
 
 struct Result {
-  std::optional<std::vector<std::string>> answers, events, deltas, tool_calls, uploads, mime_types;
+  std::optional<std::vector<std::string>> answers, events, deltas, tool_calls, uploads, models,
+      mime_types;
   std::string conversation;
   std::string error;
 
@@ -123,6 +124,7 @@ struct Result {
     add("deltas", deltas);
     add("tool_calls", tool_calls);
     add("uploads", uploads);
+    add("models", models);
     add("mime_types", mime_types);
     if (!conversation.empty()) text.add("conversation", conversation);
     if (!error.empty()) text.add("error", error);
@@ -397,6 +399,21 @@ struct Play {
     add_to(result.answers, describe(client.converse(conversation)));
   }
 
+  void models() {
+    dashgate::ModelOptions options;
+    options.page_size = static_cast<int>(call.optional_integer("page_size").value_or(0));
+    call.finish();
+    for (const v1::Model& model : client.list_models(options)) {
+      add_to(result.models, to_json(model));
+    }
+  }
+
+  void model() {
+    const std::string name = call.text("name");
+    call.finish();
+    add_to(result.models, to_json(client.get_model(name)));
+  }
+
   void many() {
     const std::int64_t count = call.optional_integer("count").value_or(0);
     const dashgate::Conversation conversation = read_conversation(call);
@@ -440,6 +457,8 @@ struct Play {
     if (what == "dialogue") return dialogue();
     if (what == "tools") return tools();
     if (what == "upload") return upload();
+    if (what == "models") return models();
+    if (what == "model") return model();
     if (what == "many") return many();
     if (what == "sniff") return sniff();
     throw Fault("job.call.do is not known: " + what);

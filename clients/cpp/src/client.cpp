@@ -103,6 +103,7 @@ const std::shared_ptr<grpc::ChannelInterface>& Client::Impl::channel() {
     if (channel_ == nullptr) channel_ = detail::make_channel(target_);
     conversations_ = v1::ConversationService::NewStub(channel_);
     media_ = v1::MediaService::NewStub(channel_);
+    models_ = v1::ModelService::NewStub(channel_);
   });
   return channel_;
 }
@@ -115,6 +116,11 @@ v1::ConversationService::StubInterface& Client::Impl::conversations() {
 v1::MediaService::StubInterface& Client::Impl::media() {
   channel();
   return *media_;
+}
+
+v1::ModelService::StubInterface& Client::Impl::models() {
+  channel();
+  return *models_;
 }
 
 Client::Client(ClientOptions options) : impl_(std::make_unique<Impl>(options, nullptr)) {}

@@ -5,6 +5,7 @@
 #include <dashgate/client.h>
 #include <dashgate/v1/conversation_service.grpc.pb.h>
 #include <dashgate/v1/media_service.grpc.pb.h>
+#include <dashgate/v1/model_service.grpc.pb.h>
 
 #include <chrono>
 #include <memory>
@@ -23,6 +24,7 @@ struct Client::Impl {
   const std::shared_ptr<grpc::ChannelInterface>& channel();
   v1::ConversationService::StubInterface& conversations();
   v1::MediaService::StubInterface& media();
+  v1::ModelService::StubInterface& models();
 
   std::optional<std::chrono::milliseconds> timeout;
   std::chrono::milliseconds idle_timeout;
@@ -34,6 +36,7 @@ struct Client::Impl {
   std::shared_ptr<grpc::ChannelInterface> channel_;
   std::unique_ptr<v1::ConversationService::StubInterface> conversations_;
   std::unique_ptr<v1::MediaService::StubInterface> media_;
+  std::unique_ptr<v1::ModelService::StubInterface> models_;
 };
 
 }  // namespace dashgate

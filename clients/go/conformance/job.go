@@ -47,6 +47,7 @@ type request struct {
 	MIMEType  string              `json:"mime_type"`
 	Name      string              `json:"name"`
 	Then      []contentSpec       `json:"then"`
+	PageSize  int32               `json:"page_size"`
 	Count     int                 `json:"count"`
 	Vectors   []map[string]string `json:"vectors"`
 }

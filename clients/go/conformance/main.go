@@ -112,6 +112,10 @@ func (p *player) play(ctx context.Context) error {
 		return p.tools(ctx)
 	case "upload":
 		return p.upload(ctx)
+	case "models":
+		return p.models(ctx)
+	case "model":
+		return p.model(ctx)
 	case "sniff":
 		return p.sniff()
 	default:
@@ -273,6 +277,19 @@ func (p *player) upload(ctx context.Context) error {
 	}
 	conversation := dashgate.NewConversation(p.call.Model).User(parts...)
 	return p.answered(p.client.Converse(ctx, conversation))
+}
+
+func (p *player) models(ctx context.Context) error {
+	for model, err := range p.client.ListModels(ctx, dashgate.WithPageSize(p.call.PageSize)) {
+		if err := p.listed(model, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *player) model(ctx context.Context) error {
+	return p.listed(p.client.GetModel(ctx, p.call.Name))
 }
 
 func (p *player) sniff() error {

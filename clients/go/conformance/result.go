@@ -38,6 +38,7 @@ type result struct {
 	Deltas       []string          `json:"deltas,omitzero"`
 	ToolCalls    []toolCall        `json:"tool_calls,omitzero"`
 	Uploads      []json.RawMessage `json:"uploads,omitempty"`
+	Models       []json.RawMessage `json:"models,omitempty"`
 	MIMETypes    []string          `json:"mime_types,omitempty"`
 	Conversation json.RawMessage   `json:"conversation,omitempty"`
 	Error        *failure          `json:"error,omitempty"`
@@ -108,6 +109,19 @@ func (p *player) answered(from *dashgate.Answer, err error) error {
 		return err
 	}
 	p.result.Answers = append(p.result.Answers, result)
+	return nil
+}
+
+// listed records a model or an error.
+func (p *player) listed(from *dashgatev1.Model, err error) error {
+	if err != nil {
+		return err
+	}
+	model, err := plainly(from)
+	if err != nil {
+		return err
+	}
+	p.result.Models = append(p.result.Models, model)
 	return nil
 }
 

@@ -17,6 +17,7 @@ import io.dashgate.Tool;
 import io.dashgate.Upload;
 import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.GenerationOptions;
+import io.dashgate.v1.Model;
 import io.dashgate.v1.UploadMediaResponse;
 import io.grpc.Context;
 import java.io.IOException;
@@ -100,6 +101,12 @@ public final class Runner {
         break;
       case "many":
         many(client, call);
+        break;
+      case "models":
+        models(client, call);
+        break;
+      case "model":
+        model(client, call);
         break;
       case "sniff":
         sniff(call);
@@ -271,6 +278,20 @@ public final class Runner {
     } finally {
       threads.shutdownNow();
     }
+  }
+
+  private void models(DashgateClient client, JsonObject call) throws Exception {
+    known(call, "do", "page_size");
+    JsonArray models = list("models");
+    int pageSize = call.has("page_size") ? call.get("page_size").getAsInt() : 0;
+    for (Model model : client.listModels(pageSize, CallSettings.create())) {
+      models.add(ResultJson.json(model));
+    }
+  }
+
+  private void model(DashgateClient client, JsonObject call) throws Exception {
+    known(call, "do", "name");
+    list("models").add(ResultJson.json(client.getModel(call.get("name").getAsString())));
   }
 
   private void sniff(JsonObject call) {

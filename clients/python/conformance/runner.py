@@ -30,6 +30,8 @@ KEYS: dict[str, set[str]] = {
     "dialogue": {"do", "model", "system", "turns", "options", "stream"},
     "tools": {"do", "model", "question", "tools", "results", "max_rounds"},
     "upload": {"do", "model", "file", "mime_type", "name", "then"},
+    "models": {"do", "page_size"},
+    "model": {"do", "name"},
     "sniff": {"do", "vectors"},
 }
 
@@ -292,6 +294,15 @@ def upload(client: dashgate.Client, job: Job, result: Json) -> None:
         answered(result, client.converse(conversation))
 
 
+def models(client: dashgate.Client, job: Job, result: Json) -> None:
+    for found in client.list_models(page_size=job.call.get("page_size", 0)):
+        result.setdefault("models", []).append(plain(found))
+
+
+def model(client: dashgate.Client, job: Job, result: Json) -> None:
+    result["models"] = [plain(client.get_model(job.call["name"]))]
+
+
 def sniff(_: dashgate.Client, job: Job, result: Json) -> None:
     result["mime_types"] = [mime_type(vector) for vector in job.call["vectors"]]
 
@@ -304,6 +315,8 @@ PLAYERS: dict[str, Callable[[dashgate.Client, Job, Json], None]] = {
     "dialogue": dialogue,
     "tools": tools,
     "upload": upload,
+    "models": models,
+    "model": model,
     "sniff": sniff,
 }
 
@@ -387,6 +400,15 @@ async def async_upload(client: dashgate.AsyncClient, job: Job, result: Json) -> 
         answered(result, await client.converse(conversation))
 
 
+async def async_models(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
+    async for found in client.list_models(page_size=job.call.get("page_size", 0)):
+        result.setdefault("models", []).append(plain(found))
+
+
+async def async_model(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
+    result["models"] = [plain(await client.get_model(job.call["name"]))]
+
+
 async def async_sniff(_: dashgate.AsyncClient, job: Job, result: Json) -> None:
     result["mime_types"] = [mime_type(vector) for vector in job.call["vectors"]]
 
@@ -399,6 +421,8 @@ ASYNC_PLAYERS: dict[str, Callable[[dashgate.AsyncClient, Job, Json], Awaitable[N
     "dialogue": async_dialogue,
     "tools": async_tools,
     "upload": async_upload,
+    "models": async_models,
+    "model": async_model,
     "sniff": async_sniff,
 }
 

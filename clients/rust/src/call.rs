@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Status, TimeoutExpired};
 use uuid::Uuid;
 
@@ -18,7 +17,6 @@ use crate::error::Error;
 use crate::events::Events;
 use crate::retry::Attempts;
 use crate::v1;
-use crate::v1::conversation_service_client::ConversationServiceClient;
 
 /// Marker of a call that returns the complete answer.
 #[derive(Debug)]
@@ -97,12 +95,8 @@ impl<Kind> Call<Kind> {
         let request_id = self
             .request_id
             .unwrap_or_else(|| Uuid::new_v4().to_string());
-        let terms = Terms {
-            metadata: self.client.metadata(&self.metadata)?,
-            client: self.client,
-            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-            request_id,
-        };
+        let metadata = self.client.metadata(&self.metadata)?;
+        let terms = Terms::new(self.client, metadata, timeout, request_id);
         Ok((terms, (self.conversation, self.options)))
     }
 }
@@ -122,8 +116,11 @@ impl IntoFuture for Call<Whole> {
                 options,
                 request_id: terms.request_id.clone(),
             };
-            let send =
-                |mut service: Service, request| async move { service.converse(request).await };
+            let service = terms.client.conversation_service();
+            let send = move |request: Request<v1::ConverseRequest>| {
+                let mut service = service.clone();
+                async move { service.converse(request).await }
+            };
             let response = terms.attempt(request, send).await?;
             terms.client.credit().earn();
             Ok(Answer::new(response.into_inner()))
@@ -144,8 +141,10 @@ impl IntoFuture for Call<Streamed> {
                 options,
                 request_id: terms.request_id.clone(),
             };
-            let send = |mut service: Service, request| async move {
-                service.converse_stream(request).await
+            let service = terms.client.conversation_service();
+            let send = move |request: Request<v1::ConverseStreamRequest>| {
+                let mut service = service.clone();
+                async move { service.converse_stream(request).await }
             };
             let response = terms.attempt(request, send).await?;
             let (client, id) = (terms.client, terms.request_id);
@@ -159,10 +158,8 @@ impl IntoFuture for Call<Streamed> {
     }
 }
 
-type Service = ConversationServiceClient<Channel>;
-
 /// The settings of a call.
-struct Terms {
+pub(crate) struct Terms {
     client: Client,
     metadata: MetadataMap,
     deadline: Option<Instant>,
@@ -170,11 +167,25 @@ struct Terms {
 }
 
 impl Terms {
+    pub(crate) fn new(
+        client: Client,
+        metadata: MetadataMap,
+        timeout: Option<Duration>,
+        request_id: String,
+    ) -> Self {
+        Self {
+            client,
+            metadata,
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            request_id,
+        }
+    }
+
     /// Sends a request until it succeeds or must not be retried.
-    async fn attempt<Message, Answered, Sending>(
+    pub(crate) async fn attempt<Message, Answered, Sending>(
         &self,
         message: Message,
-        send: impl Fn(Service, Request<Message>) -> Sending,
+        send: impl Fn(Request<Message>) -> Sending,
     ) -> Result<Answered, Error>
     where
         Message: Clone,
@@ -187,8 +198,7 @@ impl Terms {
             if let Some(deadline) = self.deadline {
                 request.set_timeout(deadline.saturating_duration_since(Instant::now()));
             }
-            let sending = send(self.client.conversation_service(), request);
-            let status = match within(self.deadline, &self.request_id, sending).await? {
+            let status = match within(self.deadline, &self.request_id, send(request)).await? {
                 Ok(answered) => return Ok(answered),
                 Err(status) => of_the_line(status),
             };

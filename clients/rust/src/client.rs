@@ -9,6 +9,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::call::{Call, Streamed, Whole};
 use crate::error::Error;
+use crate::models::{ModelList, ModelQuery};
 use crate::retry::Credit;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
@@ -16,6 +17,7 @@ use crate::tools::{Tool, ToolRun};
 use crate::upload::{Upload, UploadSource};
 use crate::v1::conversation_service_client::ConversationServiceClient;
 use crate::v1::media_service_client::MediaServiceClient;
+use crate::v1::model_service_client::ModelServiceClient;
 use crate::{Conversation, v1};
 
 const DEFAULT_TARGET: &str = "127.0.0.1:50051";
@@ -76,6 +78,17 @@ impl Client {
         Upload::new(self.clone(), model.into(), source.into())
     }
 
+    /// Returns the models that can be used, in the order of their names: `client.list_models()`, and
+    /// then `models.next().await`.
+    pub fn list_models(&self) -> ModelList {
+        ModelList::new(self.clone())
+    }
+
+    /// Returns what the gateway knows of a model: `client.get_model("qwen-audio-turbo").await?`.
+    pub fn get_model(&self, name: impl Into<String>) -> ModelQuery {
+        ModelQuery::new(self.clone(), name.into())
+    }
+
     /// Runs the tools that the model calls until it returns an answer without tool calls. Answers
     /// and results are appended to the conversation.
     pub fn run_tools<'a>(
@@ -95,6 +108,12 @@ impl Client {
     /// Returns the generated client of `MediaService`, without default deadlines or API key.
     pub fn media_service(&self) -> MediaServiceClient<Channel> {
         MediaServiceClient::new(self.channel())
+    }
+
+    /// Returns the generated client of `ModelService`, without default deadlines, API key or
+    /// retries.
+    pub fn model_service(&self) -> ModelServiceClient<Channel> {
+        ModelServiceClient::new(self.channel())
     }
 
     /// Returns the channel of all calls. Must be called on a Tokio runtime.

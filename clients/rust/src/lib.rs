@@ -19,6 +19,7 @@
 //! - [`Client::converse`] returns the complete [`Answer`], [`Client::stream`] a [stream of
 //!   events](Events). [`Client::upload`] uploads a large file, and [`Client::run_tools`] runs
 //!   functions that the model calls.
+//! - [`Client::list_models`] and [`Client::get_model`] return the models that can be used.
 //! - [`text`], [`audio`], [`image`], [`video`] return the parts of a message. Files are read by the
 //!   client; paths are never sent.
 //! - [`Error`] has the gRPC code, the reason, and whether and when to retry.
@@ -33,6 +34,7 @@ mod conversation;
 mod error;
 mod events;
 mod fold;
+mod models;
 mod retry;
 mod sniff;
 #[cfg(feature = "tls")]
@@ -48,6 +50,7 @@ pub use content::{Contents, Media, audio, image, text, video, video_frames};
 pub use conversation::Conversation;
 pub use error::{Error, FieldViolation};
 pub use events::{Events, TextDeltas};
+pub use models::{ModelList, ModelQuery};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 pub use tonic::Code;

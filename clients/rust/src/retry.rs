@@ -172,7 +172,10 @@ mod tests {
         let method = &config["methodConfig"][0];
         assert_eq!(
             method["name"],
-            serde_json::json!([{"service": "dashgate.v1.ConversationService"}])
+            serde_json::json!([
+                {"service": "dashgate.v1.ConversationService"},
+                {"service": "dashgate.v1.ModelService"}
+            ])
         );
         let seconds = |span: Duration| format!("{}s", span.as_secs_f64());
         assert_eq!(

@@ -7,6 +7,7 @@ import {
   ConversationSchema,
   ConverseStreamResponseSchema,
   GenerationOptionsSchema,
+  ModelSchema,
   UploadMediaResponseSchema,
 } from "dashgate/v1";
 
@@ -23,6 +24,8 @@ const DOES: Readonly<Record<string, Doer>> = {
   tools,
   upload,
   many,
+  models,
+  model,
   sniff,
 };
 
@@ -158,6 +161,22 @@ async function upload(client: Client, call: Reader, result: Result): Promise<voi
     const conversation = new Conversation(model).user(...(await contents(then, uploaded.uri)));
     result.answers = [answerJson(await client.converse(conversation))];
   }
+}
+
+async function models(client: Client, call: Reader, result: Result): Promise<void> {
+  const pageSize = call.number("page_size");
+  call.done();
+  const listed: JsonValue[] = [];
+  result.models = listed;
+  for await (const found of client.listModels({ pageSize })) {
+    listed.push(json(ModelSchema, found));
+  }
+}
+
+async function model(client: Client, call: Reader, result: Result): Promise<void> {
+  const name = call.must("name", call.text("name"));
+  call.done();
+  result.models = [json(ModelSchema, await client.getModel(name))];
 }
 
 async function sniff(_client: Client, call: Reader, result: Result): Promise<void> {

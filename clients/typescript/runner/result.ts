@@ -13,6 +13,7 @@ export interface Result {
   deltas?: string[];
   tool_calls?: { name: string; arguments: string }[];
   uploads?: JsonValue[];
+  models?: JsonValue[];
   mime_types?: string[];
   conversation?: JsonValue;
   error?: JsonValue;

@@ -3,7 +3,7 @@
  */
 export { Answer } from "./answer.js";
 export type { CallOptions } from "./call.js";
-export type { ClientSettings, ConverseOptions, ToolsOptions } from "./client.js";
+export type { ClientSettings, ConverseOptions, ListModelsOptions, ToolsOptions } from "./client.js";
 export { text } from "./content.js";
 export type { ImageOptions, MediaOptions, MediaSource, VideoOptions } from "./content.js";
 export { Conversation } from "./conversation.js";
@@ -26,6 +26,8 @@ export type {
 } from "./gen/dashgate/v1/conversation_service_pb.js";
 export { ErrorReason } from "./gen/dashgate/v1/error_pb.js";
 export type { GenerationOptions } from "./gen/dashgate/v1/generation_pb.js";
+export { Modality, ModelState, UpstreamKind } from "./gen/dashgate/v1/model_pb.js";
+export type { Model } from "./gen/dashgate/v1/model_pb.js";
 export type { ToolCall } from "./gen/dashgate/v1/tool_pb.js";
 export type { Usage } from "./gen/dashgate/v1/usage_pb.js";
 export type { Warning } from "./gen/dashgate/v1/warning_pb.js";

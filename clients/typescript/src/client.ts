@@ -2,7 +2,12 @@
 /**
  * The common part of the clients for Node.js and browsers: everything except the transport.
  */
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import type {
+  DescMessage,
+  DescMethodUnary,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
 import { clone, create } from "@bufbuild/protobuf";
 import type { Client as RawClient, Transport } from "@connectrpc/connect";
 import { createClient } from "@connectrpc/connect";
@@ -20,6 +25,8 @@ import {
 } from "./gen/dashgate/v1/conversation_service_pb.js";
 import type { GenerationOptionsSchema } from "./gen/dashgate/v1/generation_pb.js";
 import { MediaService } from "./gen/dashgate/v1/media_service_pb.js";
+import { ModelSchema, type Model } from "./gen/dashgate/v1/model_pb.js";
+import { ModelService } from "./gen/dashgate/v1/model_service_pb.js";
 import { setApiKey, setMetadata, type Metadata } from "./metadata.js";
 import { RetryBudget } from "./retry.js";
 import { AnswerStream } from "./stream.js";
@@ -57,6 +64,12 @@ export interface ToolsOptions extends Omit<ConverseOptions, "requestId"> {
   readonly maxRounds?: number | undefined;
 }
 
+/** Options of `listModels`. */
+export interface ListModelsOptions extends CallOptions {
+  /** How many models are fetched at once. Default: the gateway's page size. */
+  readonly pageSize?: number | undefined;
+}
+
 /** The calls, over any transport. */
 export class BaseClient implements Disposable {
   /**
@@ -66,6 +79,8 @@ export class BaseClient implements Disposable {
   readonly conversations: RawClient<typeof ConversationService>;
   /** The generated client of MediaService, with this client's key and metadata. */
   readonly media: RawClient<typeof MediaService>;
+  /** The generated client of ModelService, with this client's key and metadata; without retries. */
+  readonly models: RawClient<typeof ModelService>;
   readonly #transport: Transport;
   readonly #timeoutMs: number | undefined;
   readonly #idleTimeoutMs: number;
@@ -86,6 +101,7 @@ export class BaseClient implements Disposable {
     this.#transport = withHeaders(transport, headers);
     this.conversations = createClient(ConversationService, this.#transport);
     this.media = createClient(MediaService, this.#transport);
+    this.models = createClient(ModelService, this.#transport);
     this.#timeoutMs = checkedTimeout("timeoutMs", settings.timeoutMs);
     this.#idleTimeoutMs =
       checkedTimeout("idleTimeoutMs", settings.idleTimeoutMs) ?? DEFAULT_IDLE_TIMEOUT_MS;
@@ -137,6 +153,27 @@ export class BaseClient implements Disposable {
   }
 
   /**
+   * Returns the models that can be used, in the order of their names. A page is fetched when its
+   * first model is needed; `timeoutMs` applies to each page.
+   */
+  async *listModels(options: ListModelsOptions = {}): AsyncGenerator<Model, void> {
+    const { pageSize = 0 } = options;
+    let pageToken = "";
+    do {
+      const request = { pageSize, pageToken };
+      const page = await this.#query(ModelService.method.listModels, request, options);
+      yield* page.models;
+      pageToken = page.nextPageToken;
+    } while (pageToken !== "");
+  }
+
+  /** Returns what the gateway knows of a model. Throws a `DashgateError` if the call failed. */
+  async getModel(name: string, options: CallOptions = {}): Promise<Model> {
+    const { model } = await this.#query(ModelService.method.getModel, { name }, options);
+    return model ?? create(ModelSchema);
+  }
+
+  /**
    * Declares the tools and runs those that the model calls, in order, until it returns an answer
    * without tool calls. All messages are appended to the conversation. Errors of a tool are thrown
    * unchanged.
@@ -177,6 +214,22 @@ export class BaseClient implements Disposable {
     } finally {
       call.end();
     }
+  }
+
+  /** Makes a unary call whose request has no field for the request id. */
+  async #query<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    options: CallOptions,
+  ): Promise<MessageShape<O>> {
+    const headers = callHeaders(options.metadata);
+    return this.unary(options, async (call) => {
+      headers.set("x-request-id", call.requestId);
+      const { message } = await call.attempt(this.#budget, () =>
+        this.#transport.unary(method, call.signal, call.timeoutMs, headers, request),
+      );
+      return message;
+    });
   }
 
   #begin(options: CallOptions, defaultTimeoutMs: number | undefined): Call {

@@ -5,7 +5,7 @@
 /** The delay before the next attempt in milliseconds, sent by gRPC servers. */
 export const PUSHBACK_HEADER = "grpc-retry-pushback-ms";
 
-/** The retry policy of ConversationService. A test compares it with clients/service-config.json. */
+/** The retry policy of ConversationService and ModelService. A test compares it with clients/service-config.json. */
 export const RETRY_POLICY = {
   maxAttempts: 4,
   initialBackoffMs: 500,

@@ -10,6 +10,8 @@ export * from "./gen/dashgate/v1/conversation_service_pb.js";
 export * from "./gen/dashgate/v1/error_pb.js";
 export * from "./gen/dashgate/v1/generation_pb.js";
 export * from "./gen/dashgate/v1/media_service_pb.js";
+export * from "./gen/dashgate/v1/model_pb.js";
+export * from "./gen/dashgate/v1/model_service_pb.js";
 export * from "./gen/dashgate/v1/tool_pb.js";
 export * from "./gen/dashgate/v1/usage_pb.js";
 export * from "./gen/dashgate/v1/warning_pb.js";

@@ -18,7 +18,10 @@ test("the retry policy is the service config", () => {
   deepEqual(JSON.parse(shared("clients/service-config.json")), {
     methodConfig: [
       {
-        name: [{ service: "dashgate.v1.ConversationService" }],
+        name: [
+          { service: "dashgate.v1.ConversationService" },
+          { service: "dashgate.v1.ModelService" },
+        ],
         retryPolicy: {
           maxAttempts,
           initialBackoff: seconds(initialBackoffMs),

@@ -8,6 +8,7 @@
 #include <dashgate/stream.h>
 #include <dashgate/tool.h>
 #include <dashgate/v1/media_service.pb.h>
+#include <dashgate/v1/model.pb.h>
 
 #include <filesystem>
 #include <iosfwd>
@@ -65,6 +66,11 @@ class Client {
   // Uploads bytes.
   v1::UploadMediaResponse upload_bytes(const std::string& model, std::string_view bytes,
                                        const UploadOptions& options = {}) const;
+
+  // Returns the models that can be used, in the order of their names. All pages are fetched.
+  std::vector<v1::Model> list_models(const ModelOptions& options = {}) const;
+  // Returns what the gateway knows of a model.
+  v1::Model get_model(const std::string& name, const ModelOptions& options = {}) const;
 
   // The channel, and the preparation of a context, for the generated classes.
   //

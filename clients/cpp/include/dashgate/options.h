@@ -84,6 +84,20 @@ struct UploadOptions {
   CancellationToken cancellation;
 };
 
+// Options of list_models and get_model.
+struct ModelOptions {
+  // How many models list_models fetches at once. 0: the gateway's page size.
+  int page_size = 0;
+  // Sent as `x-request-id`. Empty: a generated UUID for each page.
+  std::string request_id;
+  // The deadline of each page. Unset: the client's.
+  std::optional<std::chrono::milliseconds> timeout;
+  // Sent with each page.
+  Metadata metadata;
+  // Cancels this call.
+  CancellationToken cancellation;
+};
+
 }  // namespace dashgate
 
 #endif  // DASHGATE_OPTIONS_H_

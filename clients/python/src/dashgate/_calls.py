@@ -70,8 +70,8 @@ def stream_request(
     )
 
 
-def upload_metadata(settings: Settings, metadata: Metadata | None) -> tuple[str, Metadata]:
-    """Return the request id of an upload, and its metadata, which has the id."""
+def named_metadata(settings: Settings, metadata: Metadata | None) -> tuple[str, Metadata]:
+    """Return the request id of a request without a field for it, and the metadata with the id."""
     more = {name.lower(): value for name, value in (metadata or {}).items()}
     given = more.get("x-request-id") or dict(settings.sent_metadata()).get("x-request-id")
     name = given if isinstance(given, str) and given else name_call("")

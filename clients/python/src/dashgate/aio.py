@@ -23,13 +23,13 @@ from dashgate._calls import (
     check_complete,
     describe,
     idle_error,
+    named_metadata,
     note_output,
     opened,
     rounds_error,
     stream_request,
     unary_request,
     unknown_tool,
-    upload_metadata,
 )
 from dashgate._settings import TLS, Endpoint, Metadata, Settings
 from dashgate.answer import Answer, Fold
@@ -37,11 +37,13 @@ from dashgate.conversation import Conversation, Tool
 from dashgate.errors import Error, from_rpc
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
+from dashgate.v1.model_service_pb2_grpc import ModelServiceStub
 
 if TYPE_CHECKING:
     # Imported for types only: at run time one class serves both kinds of channel.
     from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceAsyncStub
     from dashgate.v1.media_service_pb2_grpc import MediaServiceAsyncStub
+    from dashgate.v1.model_service_pb2_grpc import ModelServiceAsyncStub
 
 _Response = TypeVar("_Response")
 
@@ -144,7 +146,7 @@ class AsyncClient:
         `source` is a path, bytes, or a reader, which is read in chunks. Asynchronous readers are
         awaited, others are read in a thread.
         """
-        request_id, more = upload_metadata(self._settings, metadata)
+        request_id, more = named_metadata(self._settings, metadata)
         with opened(cast("UploadSource", source), name) as (reader, its_name, size):
             chunk = await _read(reader)
             call = self._lines.here().media.UploadMedia(
@@ -164,6 +166,45 @@ class AsyncClient:
                 call.cancel()
                 raise
             return await _waited(call, request_id)
+
+    async def list_models(
+        self,
+        *,
+        page_size: int = 0,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> AsyncIterator[v1.Model]:
+        """Give the models that can be used, in the order of their names.
+
+        A page of at most `page_size` models is fetched when its first model is needed; default: the
+        gateway's page size. `timeout` applies to each page; default: 10 minutes.
+        """
+        token = ""
+        while True:
+            request_id, more = named_metadata(self._settings, metadata)
+            call = self._lines.here().models.ListModels(
+                v1.ListModelsRequest(page_size=page_size, page_token=token),
+                timeout=self._settings.unary_timeout(timeout),
+                metadata=self._settings.sent_metadata(more),
+            )
+            page = await _waited(call, request_id)
+            for model in page.models:
+                yield model
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def get_model(
+        self, name: str, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> v1.Model:
+        """Return what the gateway knows of a model. The default deadline is 10 minutes."""
+        request_id, more = named_metadata(self._settings, metadata)
+        call = self._lines.here().models.GetModel(
+            v1.GetModelRequest(name=name),
+            timeout=self._settings.unary_timeout(timeout),
+            metadata=self._settings.sent_metadata(more),
+        )
+        return (await _waited(call, request_id)).model
 
     async def run_tools(
         self,
@@ -209,6 +250,11 @@ class AsyncClient:
     def media(self) -> MediaServiceAsyncStub:
         """The generated stub of `MediaService`. Pass it `self.metadata`."""
         return self._lines.here().media
+
+    @property
+    def models(self) -> ModelServiceAsyncStub:
+        """The generated stub of `ModelService`. Pass it `self.metadata`."""
+        return self._lines.here().models
 
     @property
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
@@ -349,6 +395,7 @@ class _Line:
         self.channel = channel
         self.conversations: ConversationServiceAsyncStub = ConversationServiceStub(channel)
         self.media: MediaServiceAsyncStub = MediaServiceStub(channel)
+        self.models: ModelServiceAsyncStub = ModelServiceStub(channel)
 
 
 class _Lines:

@@ -20,13 +20,13 @@ from dashgate._calls import (
     check_complete,
     describe,
     idle_error,
+    named_metadata,
     note_output,
     opened,
     rounds_error,
     stream_request,
     unary_request,
     unknown_tool,
-    upload_metadata,
 )
 from dashgate._idle import Wait, Watch
 from dashgate._settings import TLS, Endpoint, Metadata, Settings
@@ -35,6 +35,7 @@ from dashgate.conversation import Conversation, Tool
 from dashgate.errors import from_rpc
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
+from dashgate.v1.model_service_pb2_grpc import ModelServiceStub
 
 _Response_co = TypeVar("_Response_co", covariant=True)
 
@@ -167,7 +168,7 @@ class Client:
         The returned `uri` goes into a part, such as `audio(uploaded.uri)`.
         `source` is a path, bytes, or a reader, which is read in chunks.
         """
-        request_id, more = upload_metadata(self._settings, metadata)
+        request_id, more = named_metadata(self._settings, metadata)
         with opened(source, name) as (reader, its_name, size):
             messages = _Messages(reader, model, mime_type, its_name, size)
             call = self._connected().media.UploadMedia.future(
@@ -185,6 +186,44 @@ class Client:
             finally:
                 # The caller may close the reader from now on.
                 messages.stop()
+
+    def list_models(
+        self,
+        *,
+        page_size: int = 0,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> Iterator[v1.Model]:
+        """Return an iterator of the models that can be used, in the order of their names.
+
+        A page of at most `page_size` models is fetched when its first model is needed; default: the
+        gateway's page size. `timeout` applies to each page; default: 10 minutes.
+        """
+        token = ""
+        while True:
+            request_id, more = named_metadata(self._settings, metadata)
+            call = self._connected().models.ListModels.future(
+                v1.ListModelsRequest(page_size=page_size, page_token=token),
+                timeout=self._settings.unary_timeout(timeout),
+                metadata=self._settings.sent_metadata(more),
+            )
+            page = _waited(call, request_id)
+            yield from page.models
+            token = page.next_page_token
+            if not token:
+                return
+
+    def get_model(
+        self, name: str, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> v1.Model:
+        """Return what the gateway knows of a model. The default deadline is 10 minutes."""
+        request_id, more = named_metadata(self._settings, metadata)
+        call = self._connected().models.GetModel.future(
+            v1.GetModelRequest(name=name),
+            timeout=self._settings.unary_timeout(timeout),
+            metadata=self._settings.sent_metadata(more),
+        )
+        return _waited(call, request_id).model
 
     def run_tools(
         self,
@@ -230,6 +269,11 @@ class Client:
     def media(self) -> MediaServiceStub:
         """The generated stub of `MediaService`. Pass it `self.metadata`."""
         return self._connected().media
+
+    @property
+    def models(self) -> ModelServiceStub:
+        """The generated stub of `ModelService`. Pass it `self.metadata`."""
+        return self._connected().models
 
     @property
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
@@ -425,6 +469,7 @@ class _Line:
         self.channel = channel
         self.conversations = ConversationServiceStub(channel)
         self.media = MediaServiceStub(channel)
+        self.models = ModelServiceStub(channel)
         self.watch = Watch()
 
 

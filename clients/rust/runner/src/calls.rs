@@ -183,6 +183,18 @@ async fn call(client: Client, call: Call, result: &mut CaseResult) -> Result<(),
             }
             Ok(())
         }
+        Call::Models { page_size } => {
+            let mut models = client.list_models().page_size(page_size);
+            while let Some(model) = models.next().await {
+                result.models.push(result::json_of("Model", &model?)?);
+            }
+            Ok(())
+        }
+        Call::Model { name } => {
+            let model = client.get_model(name).await?;
+            result.models.push(result::json_of("Model", &model)?);
+            Ok(())
+        }
         Call::Many { count, turn } => many(&client, count, &turn, result).await,
         Call::Sniff { vectors } => {
             for vector in vectors {

@@ -99,6 +99,17 @@ pub enum Call {
         /// The content of a user message about the upload.
         then: Option<Vec<Value>>,
     },
+    /// A list of models.
+    Models {
+        /// The page size.
+        #[serde(default)]
+        page_size: i32,
+    },
+    /// One model.
+    Model {
+        /// Its name.
+        name: String,
+    },
     /// Concurrent streams.
     Many {
         /// The number of streams.

@@ -30,6 +30,9 @@ pub struct CaseResult {
     /// The responses of uploads.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub uploads: Vec<Value>,
+    /// The models.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<Value>,
     /// The MIME types.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mime_types: Vec<String>,

@@ -1923,3 +1923,385 @@ pub mod media_service_client {
         }
     }
 }
+/// A model that the gateway can be asked for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Model {
+    /// The name, as callers send it in `Conversation.model`: the name of a model, or an alias.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The model that is used: the target of the alias, otherwise the same as `name`. The fields below
+    /// describe this model.
+    #[prost(string, tag = "2")]
+    pub upstream_model: ::prost::alloc::string::String,
+    /// The models that are tried next, in this order, if `upstream_model` cannot answer. Usually
+    /// empty.
+    #[prost(string, repeated, tag = "3")]
+    pub fallbacks: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The kinds of upstream that serve the model, each once. Several if accounts of several kinds
+    /// serve it.
+    #[prost(enumeration = "UpstreamKind", repeated, tag = "4")]
+    pub upstream_kinds: ::prost::alloc::vec::Vec<i32>,
+    /// The modalities that the model accepts. Empty: not known.
+    #[prost(enumeration = "Modality", repeated, tag = "5")]
+    pub input_modalities: ::prost::alloc::vec::Vec<i32>,
+    /// The modalities that the model can generate. Empty: not known.
+    #[prost(enumeration = "Modality", repeated, tag = "6")]
+    pub output_modalities: ::prost::alloc::vec::Vec<i32>,
+    /// Whether the model is known to support only streams. Converse works nevertheless: the gateway
+    /// joins the events.
+    #[prost(bool, tag = "7")]
+    pub stream_only: bool,
+    /// The limits of a call of this model.
+    #[prost(message, optional, tag = "8")]
+    pub limits: ::core::option::Option<ModelLimits>,
+    /// Whether a call would be sent to the upstream now.
+    #[prost(message, optional, tag = "9")]
+    pub health: ::core::option::Option<ModelHealth>,
+}
+/// The limits of a call of one model. The limits of the caller, for example of its calls per minute,
+/// are not part of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ModelLimits {
+    /// The maximum duration of a call. A longer timeout of the caller is shortened to it.
+    #[prost(message, optional, tag = "1")]
+    pub max_call_duration: ::core::option::Option<::prost_types::Duration>,
+    /// The maximum time from the request to the upstream until the first event of a stream.
+    #[prost(message, optional, tag = "2")]
+    pub first_event_timeout: ::core::option::Option<::prost_types::Duration>,
+    /// The maximum time between two events of a stream.
+    #[prost(message, optional, tag = "3")]
+    pub idle_timeout: ::core::option::Option<::prost_types::Duration>,
+    /// The maximum duration of one audio that the model processes. See
+    /// `GenerationOptions.long_audio` for longer audio. Not set: no limit is known.
+    #[prost(message, optional, tag = "4")]
+    pub max_audio_duration: ::core::option::Option<::prost_types::Duration>,
+    /// The maximum size in bytes of the request that the gateway sends to the upstream. Media inside
+    /// it are encoded as base64; what is too large for it is uploaded first where the upstream permits
+    /// that.
+    #[prost(int64, tag = "5")]
+    pub max_request_bytes: i64,
+    /// The maximum number of concurrent calls of this name, of all callers together. Not set: only the
+    /// limit of the gateway applies.
+    #[prost(int32, optional, tag = "6")]
+    pub max_calls_in_flight: ::core::option::Option<i32>,
+    /// The maximum number of tokens of input and output together. Not set: not known.
+    #[prost(int32, optional, tag = "7")]
+    pub max_context_tokens: ::core::option::Option<i32>,
+}
+/// The health of a model: what the gateway has learned from earlier calls. The gateway sends no
+/// request to find it out, and the next call may have another outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ModelHealth {
+    /// The state.
+    #[prost(enumeration = "ModelState", tag = "1")]
+    pub state: i32,
+    /// The time after which the gateway sends calls to the model again. Set only if it sends none now.
+    #[prost(message, optional, tag = "2")]
+    pub retry_after: ::core::option::Option<::prost_types::Duration>,
+}
+/// The kind of API that an upstream has. Callers need not know it: requests and answers have the
+/// same form for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum UpstreamKind {
+    /// A kind that this version of the schema does not define.
+    Unspecified = 0,
+    /// DashScope's native API.
+    Dashscope = 1,
+    /// DashScope's OpenAI-compatible API.
+    DashscopeCompatible = 2,
+    /// A server with the API of OpenAI, for example vLLM or SGLang.
+    Openai = 3,
+}
+impl UpstreamKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "UPSTREAM_KIND_UNSPECIFIED",
+            Self::Dashscope => "UPSTREAM_KIND_DASHSCOPE",
+            Self::DashscopeCompatible => "UPSTREAM_KIND_DASHSCOPE_COMPATIBLE",
+            Self::Openai => "UPSTREAM_KIND_OPENAI",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "UPSTREAM_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "UPSTREAM_KIND_DASHSCOPE" => Some(Self::Dashscope),
+            "UPSTREAM_KIND_DASHSCOPE_COMPATIBLE" => Some(Self::DashscopeCompatible),
+            "UPSTREAM_KIND_OPENAI" => Some(Self::Openai),
+            _ => None,
+        }
+    }
+}
+/// A modality of the input or output of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Modality {
+    /// A modality that this version of the schema does not define.
+    Unspecified = 0,
+    /// Text.
+    Text = 1,
+    /// Audio.
+    Audio = 2,
+    /// Images.
+    Image = 3,
+    /// Video.
+    Video = 4,
+}
+impl Modality {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MODALITY_UNSPECIFIED",
+            Self::Text => "MODALITY_TEXT",
+            Self::Audio => "MODALITY_AUDIO",
+            Self::Image => "MODALITY_IMAGE",
+            Self::Video => "MODALITY_VIDEO",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MODALITY_UNSPECIFIED" => Some(Self::Unspecified),
+            "MODALITY_TEXT" => Some(Self::Text),
+            "MODALITY_AUDIO" => Some(Self::Audio),
+            "MODALITY_IMAGE" => Some(Self::Image),
+            "MODALITY_VIDEO" => Some(Self::Video),
+            _ => None,
+        }
+    }
+}
+/// The state of a model, for the caller that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ModelState {
+    /// A state that this version of the schema does not define.
+    Unspecified = 0,
+    /// Calls are sent to the model.
+    Available = 1,
+    /// Some calls cannot be sent: a rate limit or the maximum number of concurrent calls is reached,
+    /// some accounts are paused, or only a fallback is available.
+    Limited = 2,
+    /// Calls fail without being sent: every account that serves the model and its fallbacks is paused
+    /// after errors.
+    Unavailable = 3,
+}
+impl ModelState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "MODEL_STATE_UNSPECIFIED",
+            Self::Available => "MODEL_STATE_AVAILABLE",
+            Self::Limited => "MODEL_STATE_LIMITED",
+            Self::Unavailable => "MODEL_STATE_UNAVAILABLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "MODEL_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "MODEL_STATE_AVAILABLE" => Some(Self::Available),
+            "MODEL_STATE_LIMITED" => Some(Self::Limited),
+            "MODEL_STATE_UNAVAILABLE" => Some(Self::Unavailable),
+            _ => None,
+        }
+    }
+}
+/// The request of ListModels.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListModelsRequest {
+    /// The maximum number of models to return. Fewer may be returned, also if there are more.
+    /// Default: 100. Values above 200 are reduced to 200; negative values are INVALID_ARGUMENT.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// The `next_page_token` of the previous page. Default: the first page.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// The response of ListModels.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListModelsResponse {
+    /// The models of this page.
+    #[prost(message, repeated, tag = "1")]
+    pub models: ::prost::alloc::vec::Vec<Model>,
+    /// The token of the next page. Empty: this is the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// The request of GetModel.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetModelRequest {
+    /// The name, as in `Conversation.model`. Required.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// The response of GetModel.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetModelResponse {
+    /// The model.
+    #[prost(message, optional, tag = "1")]
+    pub model: ::core::option::Option<Model>,
+}
+/// Generated client implementations.
+pub mod model_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The models that the gateway can be asked for, with their modalities, limits and health. Metadata
+    /// and errors are those of ConversationService.
+    ///
+    /// Known are: the aliases and models in the gateway's configuration, and the models of DashScope
+    /// that the gateway has a description of, if it calls DashScope. Other models of DashScope are not
+    /// listed and can be used nevertheless: the gateway passes names that it does not know to DashScope.
+    ///
+    /// A caller sees the models that it may use. No request is sent to an upstream, and nothing is
+    /// billed. A call counts as one of the caller's calls per minute, but not as a concurrent call.
+    #[derive(Debug, Clone)]
+    pub struct ModelServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ModelServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ModelServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ModelServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ModelServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Lists the models, in the order of their names.
+        pub async fn list_models(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListModelsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListModelsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.ModelService/ListModels",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dashgate.v1.ModelService", "ListModels"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Returns one model. A name that is not known is NOT_FOUND with the reason MODEL_NOT_FOUND; a
+        /// model that the caller may not use is PERMISSION_DENIED.
+        pub async fn get_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetModelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.ModelService/GetModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dashgate.v1.ModelService", "GetModel"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}

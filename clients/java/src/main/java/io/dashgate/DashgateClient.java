@@ -5,7 +5,11 @@ import io.dashgate.v1.ConverseRequest;
 import io.dashgate.v1.ConverseResponse;
 import io.dashgate.v1.ConverseStreamRequest;
 import io.dashgate.v1.ConverseStreamResponse;
+import io.dashgate.v1.GetModelRequest;
+import io.dashgate.v1.ListModelsRequest;
 import io.dashgate.v1.MediaServiceGrpc;
+import io.dashgate.v1.Model;
+import io.dashgate.v1.ModelServiceGrpc;
 import io.dashgate.v1.UploadMediaRequest;
 import io.dashgate.v1.UploadMediaResponse;
 import io.grpc.CallOptions;
@@ -286,13 +290,59 @@ public final class DashgateClient implements AutoCloseable {
   public CompletableFuture<UploadMediaResponse> uploadAsync(
       String model, Upload upload, CallSettings settings) {
     String requestId = requestId(settings);
-    Metadata headers = headers(settings);
-    // This request has no field for the request id.
-    headers.discardAll(REQUEST_ID);
-    headers.put(REQUEST_ID, Checks.printable(requestId, "the request id"));
+    Metadata headers = headers(settings, requestId);
     ClientCall<UploadMediaRequest, UploadMediaResponse> call =
         call(MediaServiceGrpc.getUploadMediaMethod(), settings, unaryTimeout());
     return new UploadExchange(call, requestId, running, model, upload).begin(headers);
+  }
+
+  /**
+   * Returns the models that can be used, in the order of their names.
+   *
+   * @return the models; each iteration fetches them again
+   */
+  public Iterable<Model> listModels() {
+    return listModels(0, CallSettings.create());
+  }
+
+  /**
+   * Returns the models that can be used, in the order of their names. A page is fetched when its
+   * first model is needed; a failure is thrown there.
+   *
+   * @param pageSize how many models are fetched at once; 0 is the gateway's page size
+   * @param settings options of each call; generation options are not used
+   * @return the models; each iteration fetches them again
+   */
+  public Iterable<Model> listModels(int pageSize, CallSettings settings) {
+    ListModelsRequest.Builder request = ListModelsRequest.newBuilder().setPageSize(pageSize);
+    return new ModelPages(
+        token ->
+            query(
+                ModelServiceGrpc.getListModelsMethod(),
+                request.setPageToken(token).build(),
+                settings));
+  }
+
+  /**
+   * Returns what the gateway knows of a model.
+   *
+   * @param name the name, as for {@link Conversation}
+   * @return the model
+   */
+  public Model getModel(String name) {
+    return getModel(name, CallSettings.create());
+  }
+
+  /**
+   * Returns what the gateway knows of a model.
+   *
+   * @param name the name, as for {@link Conversation}
+   * @param settings options of this call; generation options are not used
+   * @return the model
+   */
+  public Model getModel(String name, CallSettings settings) {
+    GetModelRequest request = GetModelRequest.newBuilder().setName(name).build();
+    return query(ModelServiceGrpc.getGetModelMethod(), request, settings).getModel();
   }
 
   /**
@@ -378,6 +428,16 @@ public final class DashgateClient implements AutoCloseable {
     return response;
   }
 
+  /** Makes a unary call whose request has no field for the request id. */
+  private <Q, A> A query(MethodDescriptor<Q, A> method, Q request, CallSettings settings) {
+    String requestId = requestId(settings);
+    UnaryExchange<Q, A> exchange =
+        new UnaryExchange<>(call(method, settings, unaryTimeout()), requestId, running);
+    CompletableFuture<A> response = exchange.begin(headers(settings, requestId));
+    exchange.sendOnly(request);
+    return await(response);
+  }
+
   private static ConverseStreamRequest streamRequest(
       Conversation conversation, CallSettings settings) {
     ConverseStreamRequest.Builder request =
@@ -420,6 +480,14 @@ public final class DashgateClient implements AutoCloseable {
     // Metadata of the call takes precedence; two keys would be invalid.
     own.keys().forEach(name -> headers.discardAll(ascii(name)));
     headers.merge(own);
+    return headers;
+  }
+
+  /** Returns the headers of a request without a field for the request id. */
+  private Metadata headers(CallSettings settings, String requestId) {
+    Metadata headers = headers(settings);
+    headers.discardAll(REQUEST_ID);
+    headers.put(REQUEST_ID, Checks.printable(requestId, "the request id"));
     return headers;
   }
 

@@ -1,22 +1,27 @@
 package io.dashgate;
 
 import io.dashgate.v1.ConversationServiceGrpc;
+import io.dashgate.v1.ModelServiceGrpc;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ClientCall;
 import io.grpc.ClientInterceptor;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
+import java.util.Set;
 
-/** Retries the calls of ConversationService as the policy allows. */
+/** Retries the calls of ConversationService and ModelService as the policy allows. */
 final class Retries implements ClientInterceptor {
+  private static final Set<String> SERVICES =
+      Set.of(ConversationServiceGrpc.SERVICE_NAME, ModelServiceGrpc.SERVICE_NAME);
+
   private final RetryPolicy policy = new RetryPolicy();
 
   @Override
   public <Q, A> ClientCall<Q, A> interceptCall(
       MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
     boolean again =
-        ConversationServiceGrpc.SERVICE_NAME.equals(method.getServiceName())
+        SERVICES.contains(method.getServiceName())
             && method.getType().clientSendsOneMessage();
     return again
         ? new RetriedCall<>(policy, () -> next.newCall(method, options), options.getDeadline())

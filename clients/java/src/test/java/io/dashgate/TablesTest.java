@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import io.dashgate.v1.ConversationServiceGrpc;
+import io.dashgate.v1.ModelServiceGrpc;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -22,7 +23,11 @@ class TablesTest {
     JsonObject policy = method.getAsJsonObject("retryPolicy");
     assertEquals(1, shared.getAsJsonArray("methodConfig").size());
     assertEquals(
-        "[{\"service\":\"" + ConversationServiceGrpc.SERVICE_NAME + "\"}]",
+        "[{\"service\":\""
+            + ConversationServiceGrpc.SERVICE_NAME
+            + "\"},{\"service\":\""
+            + ModelServiceGrpc.SERVICE_NAME
+            + "\"}]",
         method.get("name").toString());
     assertEquals(policy.get("maxAttempts").getAsInt(), RetryPolicy.MAX_ATTEMPTS);
     assertEquals(seconds(policy.get("initialBackoff")), RetryPolicy.INITIAL_BACKOFF);
