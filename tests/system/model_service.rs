@@ -87,12 +87,7 @@ async fn the_list_has_the_names_of_the_settings_and_the_models_of_dashscope_in_o
         assert!(!said.contains(hidden), "{hidden}: {said}");
     }
     for model in &models {
-        let kinds: Vec<_> = model.upstream_kinds().collect();
-        let expected = match model.upstream_model.contains("-omni-") {
-            true => UpstreamKind::DashscopeCompatible,
-            false => UpstreamKind::Dashscope,
-        };
-        assert_eq!(kinds, [expected], "{}", model.name);
+        assert_eq!(model.upstream_kinds, [i32::from(UpstreamKind::Dashscope)]);
     }
     assert!(upstream.seen().is_empty(), "a list costs nothing");
 }
@@ -123,7 +118,9 @@ async fn a_model_is_listed_only_where_an_account_serves_it() {
         let gateway = gateway_with(settings).await;
         let models = list(&gateway).await;
         let kinds = |model: &pb::Model| model.upstream_kinds().collect::<Vec<_>>();
-        let listed = models.iter().map(|model| (model.name.clone(), kinds(model)));
+        let listed = models
+            .iter()
+            .map(|model| (model.name.clone(), kinds(model)));
         listed.collect::<std::collections::BTreeMap<_, _>>()
     };
     let native = [UpstreamKind::Dashscope];
@@ -133,12 +130,21 @@ async fn a_model_is_listed_only_where_an_account_serves_it() {
     let found = listed(vec![account(dashscope(), &[])], &[]).await;
     assert_eq!(found["qwen3-omni-flash"], native);
     assert!(!found.contains_key("qwen3.8-omni-flash"), "{found:?}");
+    let found = listed(vec![account(dashscope(), &[])], &["qwen*-omni*"]).await;
+    let compatible = [UpstreamKind::DashscopeCompatible];
+    for name in ["qwen3-omni-flash", "qwen3.8-omni-flash", "an-alias"] {
+        assert_eq!(found[name], compatible, "{name}");
+    }
+    assert_eq!(found["qwen-audio-turbo"], native);
     // An own server has the models that it is configured for, and no other of DashScope.
     let accounts = vec![account(own_server(), &["own-*", "own-1", "a-fallback"])];
     let found = listed(accounts, &[]).await;
     let names: Vec<_> = found.keys().map(String::as_str).collect();
     // The alias can be answered by its fallback.
-    assert_eq!(names, ["a-fallback", "an-alias", "own-1", "qwen3-omni-flash"]);
+    assert_eq!(
+        names,
+        ["a-fallback", "an-alias", "own-1", "qwen3-omni-flash"]
+    );
     assert_eq!(found["own-1"], own);
     assert_eq!(found["an-alias"], []);
     // Two kinds, each for its models, and one model at both.
