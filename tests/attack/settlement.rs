@@ -191,6 +191,8 @@ async fn what_was_made_is_settled_with_the_account_too() {
             endpoint: settings.upstream.endpoint.clone(),
             workspace: None,
             weight: 1,
+            models: Vec::new(),
+            roots: None,
             limits: vec![config::AccountLimit {
                 models: "*".to_owned(),
                 requests_per_minute: None,

@@ -95,8 +95,9 @@ class Usage(_message.Message):
         """Every key without a typed field, as received from DashScope. A key inside an object that has a
         typed field stays in that object: `{"input_tokens_details": {"new_tokens": 5}}`. A value that
         does not fit its typed field stays here too, and the field is not set: a count that is
-        negative, has a fraction or exceeds 2147483647, or a value of another type. A number that a
-        double cannot represent exactly is a string of its digits. Not set if there is no such key.
+        negative, has a fraction or exceeds 2147483647, or a value of another type, except that digits
+        in a string are read as a number. A number that a double cannot represent exactly is a string
+        of its digits. Not set if there is no such key.
         """
 
     def __init__(
