@@ -1,5 +1,5 @@
 //! The body of a request, with timeouts: a caller that stops sending must not hold its permit, and
-//! gets a status when the gateway shuts down.
+//! gets a status when the gateway shuts down. Its messages are counted as they pass.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tonic_types::StatusExt;
 use crate::error::{Error, Reason};
 use crate::relay::{shutting_down, until_shutdown};
 
-use super::server_metrics::CountedRequest;
+use super::server_metrics::RequestCounter;
 use super::status;
 use crate::server::call_clock::CallClock;
 use crate::server::grpc_web::{BodyError, WebRequest};
@@ -25,7 +25,8 @@ use crate::server::grpc_web::{BodyError, WebRequest};
 /// A body that fails when it pauses for too long, when the call's deadline passes, or when the
 /// gateway shuts down.
 pub struct Clocked {
-    body: CountedRequest<WebRequest>,
+    body: WebRequest,
+    counter: RequestCounter,
     request_id: Arc<str>,
     stall_timeout: Duration,
     last_frame: Instant,
@@ -61,13 +62,15 @@ impl Shutdown {
 impl Clocked {
     /// Adds timeouts to the body of a call that arrived at the last of these times.
     pub fn new(
-        body: CountedRequest<WebRequest>,
+        body: WebRequest,
+        counter: RequestCounter,
         request_id: Arc<str>,
         (stall_timeout, deadline, came): (Duration, Instant, Instant),
         shutdown: watch::Receiver<bool>,
     ) -> Self {
         Self {
             body,
+            counter,
             request_id,
             stall_timeout,
             last_frame: came,
@@ -85,6 +88,7 @@ impl Clocked {
     pub fn until_ended(self, clock: Arc<CallClock>) -> UntilEnded {
         UntilEnded {
             body: self.body,
+            counter: self.counter,
             clock,
             request_id: self.request_id,
             shutdown: self.shutdown,
@@ -124,7 +128,8 @@ impl Clocked {
 
 /// A body that is read while the response lasts, and ends with it.
 pub struct UntilEnded {
-    body: CountedRequest<WebRequest>,
+    body: WebRequest,
+    counter: RequestCounter,
     clock: Arc<CallClock>,
     request_id: Arc<str>,
     shutdown: Shutdown,
@@ -151,6 +156,9 @@ impl Body for UntilEnded {
             let error = ready!(self.shutdown.poll(cx));
             let status = status::status(&error, &self.request_id, false);
             return Poll::Ready(Some(Err(status)));
+        }
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.counter.count(frame);
         }
         polled.map_err(|wrong| receive_status(&wrong))
     }
@@ -207,6 +215,7 @@ impl Body for Clocked {
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.moved = true;
+                self.counter.count(&frame);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(wrong))) => Poll::Ready(Some(Err(receive_status(&wrong)))),

@@ -23,7 +23,7 @@ use super::config::GrpcConfig;
 use super::metadata_keys;
 use super::method::{self, Method};
 use super::orca::Load;
-use super::server_metrics::{CountedRequest, CountedResponse, ServerMetrics};
+use super::server_metrics::{CountedResponse, RequestCounter, ServerMetrics};
 use super::service::{self, Access, Answering, ServiceSet};
 use super::status;
 use crate::server::call_clock::CallClock;
@@ -113,7 +113,8 @@ impl Router {
     /// Passes a call to its service, with the deadline and error handling.
     fn begin(
         &self,
-        request: Request<CountedRequest<WebRequest>>,
+        request: Request<WebRequest>,
+        counter: RequestCounter,
         context: Box<CallContext>,
         settings: Arc<GrpcConfig>,
     ) -> Result<Caught, Error> {
@@ -122,7 +123,7 @@ impl Router {
         let request_id = Arc::clone(&context.request_id);
         let clocks = (stall, deadline, context.at);
         let shutdown = self.services.shutdown();
-        let request = request.map(|body| Clocked::new(body, request_id, clocks, shutdown));
+        let request = request.map(|body| Clocked::new(body, counter, request_id, clocks, shutdown));
         caught(|| self.services.answer(request, context, settings)).map(Caught)
     }
 }
@@ -157,7 +158,6 @@ impl Service for Router {
             .meter
             .start(called, request.headers(), Arc::clone(clock));
         let traceparent = metered.traceparent();
-        let request = request.map(|body| metered.request(body));
         let settings = self.settings();
         clock.limit(settings.slow_consumer_timeout);
         let service = method::service(request.uri().path());
@@ -172,7 +172,10 @@ impl Service for Router {
                 context.passing.traceparent = traceparent.or(context.passing.traceparent);
                 let request_id = Arc::clone(&context.request_id);
                 let answering = match access {
-                    Some(_) => self.begin(request, context, settings),
+                    Some(_) => {
+                        let counter = metered.request_counter();
+                        self.begin(request, counter, context, settings)
+                    }
                     None => Err(service::unknown()),
                 };
                 let answered = match answering {

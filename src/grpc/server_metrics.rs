@@ -102,9 +102,8 @@ impl Metered {
     }
 
     /// Counts the messages of its request.
-    pub fn request<B>(&self, body: B) -> CountedRequest<B> {
-        CountedRequest {
-            body,
+    pub fn request_counter(&self) -> RequestCounter {
+        RequestCounter {
             frames: Frames::default(),
             method: Arc::clone(&self.method),
         }
@@ -164,40 +163,19 @@ impl Drop for Metered {
     }
 }
 
-/// The body of a request whose messages are counted.
-pub struct CountedRequest<B> {
-    body: B,
+/// Counts the messages of a request.
+pub struct RequestCounter {
     frames: Frames,
     method: Arc<MethodCounters>,
 }
 
-impl<B> HttpBody for CountedRequest<B>
-where
-    B: HttpBody<Data = Bytes> + Unpin,
-{
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-        {
+impl RequestCounter {
+    /// Counts the messages that end in this frame of the body.
+    pub(super) fn count(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
             let messages = self.frames.take(data);
             self.method.received.inc_by(messages);
         }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
