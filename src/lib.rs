@@ -33,6 +33,7 @@
 //! - [`token_bucket`]: limits of a rate, for callers and for accounts
 //! - [`turns`]: yielding to other tasks and to the sockets
 //! - [`untrusted`]: text of an upstream, made safe for statuses, logs and metrics
+//! - [`regular_file`]: opening regular files, and nothing else
 
 pub mod admin;
 pub mod app;
@@ -51,6 +52,7 @@ pub mod memory;
 pub mod net;
 pub mod openai;
 pub mod quoted;
+pub mod regular_file;
 pub mod relay;
 pub mod secret;
 pub mod server;
@@ -59,5 +61,3 @@ pub mod token_bucket;
 pub mod turns;
 pub mod untrusted;
 pub mod upstream;
-
-pub mod regular_file;

@@ -28,6 +28,8 @@ mod formatting;
 mod generated;
 #[path = "tidy/house_trials.rs"]
 mod house_trials;
+#[path = "tidy/manifest.rs"]
+mod manifest;
 #[path = "tidy/papers.rs"]
 mod papers;
 #[path = "tidy/paths.rs"]
@@ -89,6 +91,14 @@ fn the_map_is_true() {
 #[test]
 fn the_lints_are_on() {
     none(&papers::lints(&Project::read().manifest()));
+}
+
+#[test]
+fn the_layout_lists_every_module() {
+    let project = Project::read();
+    none(&manifest::layout(
+        project.text("src/lib.rs").unwrap_or_default(),
+    ));
 }
 
 #[test]
