@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use serde_json::Value;
 
@@ -39,7 +40,7 @@ pub(super) async fn chat(
 ) -> Plan {
     // A body that is not JSON is processed as null, which is refused as no object.
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let options = ChatOptions::read(&body, dialect);
+    let options = ChatOptions::read(&body, dialect, &state.models);
     context.entry.note("stream", options.stream.into());
     context.entry.note("body", shown_body(&body));
     let subject = subject(&body);
@@ -65,6 +66,10 @@ pub(super) async fn chat(
     }
     let made = match reply.answer.take() {
         Some(answer) => Ok(scripted(answer, &body, &options, dialect, state)),
+        None if dialect.is_vllm() && !is_json(&parts.headers) => {
+            let message = "Unsupported Media Type: Only 'application/json' is allowed";
+            Err(ApiError::parameter(message).into())
+        }
         None => {
             generate(
                 state,
@@ -91,6 +96,14 @@ pub(super) async fn chat(
         Err(error) => OpenAiContent::error(&error, dialect, &id),
     };
     content.into_plan(dialect, &reply, &id)
+}
+
+/// Whether the body is declared as JSON, which vLLM requires.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mime = headers.get(CONTENT_TYPE);
+    let mime = mime.and_then(|mime| mime.to_str().ok()).unwrap_or_default();
+    let mime = mime.split(';').next().unwrap_or_default();
+    mime.trim().eq_ignore_ascii_case("application/json")
 }
 
 fn render(

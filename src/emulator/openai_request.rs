@@ -34,12 +34,31 @@ pub(super) struct ChatOptions {
     pub(super) named_tool: bool,
 }
 
+/// Open models, the default of what a self-hosted server lists.
+pub(super) const OPEN_MODELS: [&str; 5] = [
+    "Qwen/Qwen3-Omni-30B-A3B-Instruct",
+    "Qwen/Qwen2.5-Omni-7B",
+    "Qwen/Qwen2-Audio-7B-Instruct",
+    "Qwen/Qwen3-ASR-1.7B",
+    "Qwen/Qwen3-VL-8B-Instruct",
+];
+
+/// The model of a request that names none: self-hosted servers have only one.
+fn default_model(dialect: Dialect, served: &[String]) -> &str {
+    let [first, ..] = OPEN_MODELS;
+    match served.first() {
+        _ if !dialect.is_self_hosted() => "",
+        Some(served) => served,
+        None => first,
+    }
+}
+
 impl ChatOptions {
     /// Reads the options; what is missing or invalid has its default.
-    pub(super) fn read(body: &Value, dialect: Dialect) -> Self {
+    pub(super) fn read(body: &Value, dialect: Dialect, served: &[String]) -> Self {
         let is_on = |path: &str| body.pointer(path).and_then(Value::as_bool) == Some(true);
         let model = body.get("model").and_then(Value::as_str);
-        let model = model.unwrap_or_default();
+        let model = model.unwrap_or_else(|| default_model(dialect, served));
         let modalities = body.get("modalities").and_then(Value::as_array);
         let wants = |name: &str, default: bool| {
             modalities.map_or(default, |list| list.iter().any(|item| item == name))
@@ -82,6 +101,12 @@ fn model_family(
         name.to_ascii_lowercase()
     };
     let unknown = || OpenAiError::model(model, dialect);
+    if matches!(dialect, Dialect::Sglang | Dialect::SglangOmni) {
+        // They answer with the only model that they have, whatever the name.
+        let family = served_family(&name).filter(|family| answers(family));
+        let family = family.or_else(|| served_family(TEXT_MODEL));
+        return family.map(|family| (name, family)).ok_or_else(unknown);
+    }
     let listed = dialect != Dialect::DashScope && !served.is_empty();
     if listed && !served.iter().any(|served| served == model) {
         return Err(unknown());
@@ -89,19 +114,22 @@ fn model_family(
     let family = match served_family(&name) {
         Some(family) => family,
         // A name that the operator has chosen.
-        None if listed => served_family("qwen-plus").ok_or_else(unknown)?,
+        None if listed => served_family(TEXT_MODEL).ok_or_else(unknown)?,
         None => return Err(unknown()),
     };
-    match family.kind {
-        Kind::Chat | Kind::Transcribe => Ok((name, family)),
-        Kind::Recognise | Kind::Speak | Kind::Draw | Kind::OtherPath => {
-            Err(if dialect == Dialect::DashScope {
-                OpenAiError::unsupported_model(model)
-            } else {
-                unknown()
-            })
-        }
+    match answers(family) {
+        true => Ok((name, family)),
+        false if dialect == Dialect::DashScope => Err(OpenAiError::unsupported_model(model)),
+        false => Err(unknown()),
     }
+}
+
+/// A model whose family is that of unknown models.
+const TEXT_MODEL: &str = "qwen-plus";
+
+/// Whether the models of a family answer chat completions.
+fn answers(family: &Family) -> bool {
+    matches!(family.kind, Kind::Chat | Kind::Transcribe)
 }
 
 /// Parses a request.
@@ -236,7 +264,7 @@ mod tests {
 
     fn read(more: &Value, dialect: Dialect) -> Result<GenerationRequest, OpenAiError> {
         let body = body(more);
-        read_request(&body, &ChatOptions::read(&body, dialect), dialect, &[])
+        read_request(&body, &ChatOptions::read(&body, dialect, &[]), dialect, &[])
     }
 
     #[test]
@@ -274,7 +302,8 @@ mod tests {
             (Dialect::SglangOmni, json!(["text", "audio"]), true, true),
             (Dialect::Vllm, json!(["audio"]), true, false),
         ] {
-            let options = ChatOptions::read(&body(&json!({"modalities": modalities})), dialect);
+            let options =
+                ChatOptions::read(&body(&json!({"modalities": modalities})), dialect, &[]);
             assert_eq!((options.text, options.audio), (text, audio), "{dialect}");
         }
         let unknown = read(&json!({"modalities": ["smell"]}), Dialect::VllmOmni).unwrap_err();
@@ -286,6 +315,15 @@ mod tests {
         let streamed = json!({"modalities": ["text", "audio"], "stream": true,
             "audio": {"voice": "alloy", "format": "wav"}});
         assert!(read(&streamed, Dialect::OpenAi).is_err());
+    }
+
+    #[test]
+    fn a_self_hosted_server_has_a_default_model() {
+        let model =
+            |dialect, served: &[String]| ChatOptions::read(&json!({}), dialect, served).model;
+        assert_eq!(model(Dialect::Vllm, &["mine".to_owned()]), "mine");
+        assert_eq!(model(Dialect::SglangOmni, &[]), OPEN_MODELS[0]);
+        assert_eq!(model(Dialect::DashScope, &["mine".to_owned()]), "");
     }
 
     #[test]
@@ -312,9 +350,14 @@ mod tests {
             assert_eq!(family(model, dialect, &[]), Ok(models), "{model}");
         }
         assert_eq!(family("mine", Dialect::Vllm, &["mine"]), Ok(""));
+        // SGLang does not look at the name.
+        for model in ["mine", "qwen3-tts-flash"] {
+            assert_eq!(family(model, Dialect::Sglang, &["other"]), Ok(""));
+        }
         for (model, dialect) in [
             ("Qwen/Qwen3-Omni", Dialect::DashScope),
             ("mine", Dialect::Vllm),
+            ("mine", Dialect::OpenAi),
             ("qwen3-tts-flash", Dialect::Vllm),
             ("qwen-image-plus", Dialect::DashScope),
         ] {

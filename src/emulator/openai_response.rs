@@ -6,7 +6,7 @@ use super::answer::{Answer, Choice, ToolCall};
 use super::dialect::Dialect;
 use super::openai_request::ChatOptions;
 use super::render::joined;
-use super::speech_synthesis::{RATE, wav_of_base64};
+use super::speech_synthesis::{RATE, WAV_HEADER, wav_of_base64};
 
 /// How long audio can be referred to, in seconds.
 const AUDIO_LIFETIME: u64 = 24 * 3600;
@@ -54,6 +54,18 @@ impl ResponseHead<'_> {
         } else {
             wav_of_base64(RATE, pcm)
         }
+    }
+
+    /// What vLLM-Omni reports about a piece of encoded audio.
+    pub(super) fn audio_metadata(&self, data: &str) -> Value {
+        let padding = data.bytes().rev().take_while(|byte| *byte == b'=').count();
+        let bytes = (data.len() / 4 * 3).saturating_sub(padding);
+        let (format, header) = match self.options.pcm {
+            true => ("pcm", 0),
+            false => ("wav", WAV_HEADER),
+        };
+        let frames = bytes.saturating_sub(header) / 2;
+        json!({"format": format, "sample_rate_hz": RATE, "frame_count": frames, "channels": 1})
     }
 
     /// The id of the audio.
@@ -139,9 +151,16 @@ fn whole_choice(index: usize, choice: &Choice, head: &ResponseHead<'_>) -> Value
             "logprobs": logprobs}),
         Dialect::OpenAi => json!({"index": index, "message": message, "logprobs": logprobs,
             "finish_reason": reason}),
-        Dialect::Vllm | Dialect::VllmOmni => json!({"index": index, "message": message,
-            "logprobs": logprobs, "finish_reason": reason, "stop_reason": null,
-            "token_ids": null}),
+        Dialect::Vllm | Dialect::VllmOmni => {
+            let data = message.pointer("/audio/data").and_then(Value::as_str);
+            let metadata = data.map(|data| head.audio_metadata(data));
+            let mut value = json!({"index": index, "message": message, "logprobs": logprobs,
+                "finish_reason": reason, "stop_reason": null, "token_ids": null});
+            if head.dialect == Dialect::VllmOmni {
+                extend(&mut value, json!({ "audio_metadata": metadata }));
+            }
+            value
+        }
         Dialect::Sglang => json!({"index": index, "message": message, "logprobs": logprobs,
             "finish_reason": reason, "matched_stop": null}),
         Dialect::SglangOmni => {

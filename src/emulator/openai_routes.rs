@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::dialect::Dialect;
 use super::openai_chat::chat;
 use super::openai_error::OpenAiError;
+use super::openai_request::OPEN_MODELS;
 use super::openai_wire::OpenAiContent;
 use super::response_plan::Plan;
 use super::rule::Reply;
@@ -26,14 +27,6 @@ const COMPATIBLE_MODELS: [&str; 5] = [
     "qwen3-vl-plus",
     "qwen3-asr-flash",
     "qwen-plus",
-];
-/// Open models in the list of `/v1`, unless the operator names others.
-const OPEN_MODELS: [&str; 5] = [
-    "Qwen/Qwen3-Omni-30B-A3B-Instruct",
-    "Qwen/Qwen2.5-Omni-7B",
-    "Qwen/Qwen2-Audio-7B-Instruct",
-    "Qwen/Qwen3-ASR-1.7B",
-    "Qwen/Qwen3-VL-8B-Instruct",
 ];
 /// The context length that vLLM and SGLang report, in tokens.
 const MAX_MODEL_LENGTH: u32 = 32_768;

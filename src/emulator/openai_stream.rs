@@ -58,10 +58,9 @@ fn chunk_usage(
 ) -> Option<Value> {
     let continuous = head.options.continuous_usage;
     match head.dialect {
-        // The audio stage does not know the tokens of the text stage.
+        // The audio stage does not know the tokens of the text stage, and always has a usage.
         Dialect::VllmOmni if chunk.audio => Some(so_far(usage, 0, all)),
-        Dialect::VllmOmni => Some(so_far(usage, sent, all)),
-        Dialect::Vllm => continuous.then(|| so_far(usage, sent, all)),
+        Dialect::Vllm | Dialect::VllmOmni => continuous.then(|| so_far(usage, sent, all)),
         Dialect::Sglang if continuous => Some(so_far(usage, sent, all)),
         Dialect::Sglang | Dialect::DashScope => Some(Value::Null),
         Dialect::SglangOmni => chunk.last.then(|| json!(usage)),
@@ -75,6 +74,12 @@ fn envelope(chunk: &Chunk, usage: Option<Value>, head: &ResponseHead<'_>) -> Val
     let choice = match head.dialect {
         Dialect::DashScope => json!({"delta": delta, "finish_reason": reason, "index": index,
             "logprobs": logprobs}),
+        Dialect::VllmOmni if chunk.audio => {
+            let data = delta.get("content").and_then(Value::as_str);
+            let metadata = head.audio_metadata(data.unwrap_or_default());
+            json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason,
+                "stop_reason": null, "token_ids": null, "audio_metadata": metadata})
+        }
         Dialect::Vllm | Dialect::VllmOmni if chunk.last => json!({"index": index, "delta": delta,
             "logprobs": logprobs, "finish_reason": reason, "stop_reason": null,
             "token_ids": null}),
@@ -89,7 +94,7 @@ fn envelope(chunk: &Chunk, usage: Option<Value>, head: &ResponseHead<'_>) -> Val
     let mut body = chunk_body(json!([choice]), usage, head);
     if head.dialect == Dialect::VllmOmni {
         let modality = if chunk.audio { "audio" } else { "text" };
-        extend(&mut body, json!({ "modality": modality }));
+        extend(&mut body, json!({"modality": modality, "metrics": null}));
     }
     body
 }
@@ -383,9 +388,13 @@ mod tests {
         let reasons = field("/choices/0/finish_reason");
         assert!(reasons[..5].iter().all(Value::is_null), "{reasons:?}");
         assert_eq!(reasons[5], "stop");
-        assert!(chunks.iter().all(|chunk| chunk["usage"].is_object()));
+        assert!(chunks[..4].iter().all(|chunk| chunk["usage"].is_null()));
         assert_eq!(chunks[4]["usage"]["completion_tokens"], 0);
-        assert_eq!(chunks[3]["usage"]["completion_tokens"], 103);
+        assert_eq!(chunks[6]["usage"]["completion_tokens"], 103);
+        assert_eq!(
+            chunks[4]["choices"][0]["audio_metadata"],
+            json!({"format": "wav", "sample_rate_hz": 24_000, "frame_count": 1, "channels": 1})
+        );
         for chunk in &chunks[4..6] {
             let data = chunk["choices"][0]["delta"]["content"].as_str().unwrap();
             assert!(data.starts_with("UklGR"), "{chunk}");

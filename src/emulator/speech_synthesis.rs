@@ -11,6 +11,9 @@ const SAMPLES: u16 = 1440;
 /// Bytes of PCM in one chunk of a stream: 0.2 s.
 const PIECE: usize = 9600;
 
+/// Bytes of the header of [`wav`].
+pub(super) const WAV_HEADER: usize = 44;
+
 /// Converts a text to audio: each character is a short tone, higher for higher code points, and a
 /// space is silence. It is no speech, but differs from text to text.
 pub(super) fn synthesize(text: &str, voice: &str) -> Vec<i16> {
@@ -61,7 +64,7 @@ pub(super) fn wav_of_base64(rate: u32, chunk: &str) -> String {
 
 fn wav_of_pcm(rate: u32, pcm: &[u8]) -> Bytes {
     let length = u32::try_from(pcm.len()).unwrap_or(u32::MAX);
-    let mut file = BytesMut::with_capacity(pcm.len() + 44);
+    let mut file = BytesMut::with_capacity(pcm.len() + WAV_HEADER);
     file.put_slice(b"RIFF");
     file.put_u32_le(length.saturating_add(36));
     file.put_slice(b"WAVEfmt ");
