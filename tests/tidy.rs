@@ -102,6 +102,11 @@ fn the_layout_lists_every_module() {
 }
 
 #[test]
+fn what_is_shipped_is_optimized() {
+    none(&manifest::profiles(&Project::read().manifest()));
+}
+
+#[test]
 fn both_readmes_have_the_same_commands() {
     let project = Project::read();
     none(&papers::commands(
