@@ -14,6 +14,7 @@ mod callers;
 mod callers_table;
 mod client;
 mod client_table;
+mod endpoint;
 pub mod environment;
 pub mod error;
 mod file;

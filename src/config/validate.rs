@@ -3,6 +3,7 @@
 use super::accounts;
 use super::callers;
 use super::client;
+use super::endpoint;
 use super::environment::Environment;
 use super::error::ConfigErrors;
 use super::layers::RawSettings;
@@ -14,7 +15,6 @@ use super::settings::{
     Admin, Idempotency, Log, LogFormat, Models, Retry, Sampler, Settings, Telemetry, Timeouts,
     Upstream,
 };
-use super::upstream;
 use super::value::{self, ValueError};
 
 /// Validates all settings and returns all errors.
@@ -104,7 +104,7 @@ fn upstream_part(reader: &mut SettingReader<'_>, environment: &dyn Environment) 
     Upstream {
         network,
         allow_plaintext: reader.read("upstream.allow_plaintext", value::switch),
-        endpoint: upstream::endpoint(reader, environment),
+        endpoint: endpoint::endpoint(reader, environment),
         accounts: accounts::accounts(reader, environment),
         breaker_failures: reader.count("upstream.breaker_failures"),
         breaker_pause: reader.duration("upstream.breaker_pause"),

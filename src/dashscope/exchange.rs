@@ -11,18 +11,17 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::errors::{self, truncated, unreadable};
-use super::reply::{BodyReader, Opening, Reply};
-use super::request::Prepared;
+use super::body_reader::BodyReader;
+use super::elements;
+use super::errors::{truncated, unreadable};
+use super::reply::{Opening, Reply};
 use super::sse::{Decoder, Frame, Limits};
-use super::{MAX_ERROR_BYTES, elements, http};
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::chat::warning::{Code, Warning};
 use crate::error::{DASHSCOPE, Error, Sent};
-use crate::http1::{self, Body, BodyError, Client};
+use crate::http1::{Body, BodyError};
 use crate::memory::{CALL, CallMemory};
-use crate::net::proxy::Proxy;
 use crate::turns::give_way;
 
 /// The maximum white space before a response.
@@ -60,26 +59,6 @@ pub struct Exchange {
     decoded: usize,
     /// The name of the server in errors.
     server: &'static str,
-}
-
-/// Sends a request. Resolves when response headers with a success status have arrived.
-pub(crate) async fn send(
-    client: &Client,
-    prepared: &Prepared,
-    proxy: Option<&Proxy>,
-) -> Result<http1::Response, Error> {
-    let sent = client.send(prepared.head(), prepared.body());
-    let answer = sent.await.map_err(http::send_error)?;
-    if answer.status == 407
-        && let Some(proxy) = proxy
-    {
-        return Err(http::refused_credentials(proxy));
-    }
-    if !(200..300).contains(&answer.status) {
-        let body = http::read_error_body(answer.body, MAX_ERROR_BYTES).await;
-        return Err(errors::of_answer(answer.status, &answer.headers, &body));
-    }
-    Ok(answer)
 }
 
 /// The format of the body. It is detected by the first byte, because content types are unreliable:
@@ -122,7 +101,7 @@ impl Exchange {
     /// Reads the answer of a server of this name, in another form than DashScope's.
     pub(crate) fn of_server(mut self, server: &'static str, reader: Box<dyn BodyReader>) -> Self {
         self.server = server;
-        self.reply = self.reply.with_reader(reader);
+        self.reply.reader = Some(reader);
         self
     }
 

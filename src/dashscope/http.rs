@@ -34,6 +34,7 @@ const MAX_HEADERS: usize = 128;
 /// from a slow host.
 const NAME_SHARE: f32 = 0.75;
 
+/// The user agent of every request.
 pub(crate) const USER_AGENT: &str = concat!("dashgate/", env!("CARGO_PKG_VERSION"));
 
 /// A path below the base URL, with or without its trailing slash.

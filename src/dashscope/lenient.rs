@@ -217,6 +217,7 @@ fn choice(document: Document) -> Result<Choice<'static>, Document> {
     })
 }
 
+/// Reads a message.
 pub(crate) fn message(document: Document) -> Result<Message<'static>, Document> {
     if let Document::String(text) = document {
         return Ok(Message {
@@ -296,6 +297,7 @@ fn audio(document: Document) -> Result<Audio<'static>, Document> {
     })
 }
 
+/// Reads a string.
 pub(crate) fn quoted(document: Document) -> Result<Quoted<'static>, Document> {
     json_fields::only_text(document).map(|Text(text)| Quoted(text))
 }
@@ -344,6 +346,7 @@ fn of_list(key: &str, document: Document) -> Result<Fields, Document> {
     Fields::of(document)
 }
 
+/// Reads log probabilities.
 pub(crate) fn logprobs(document: Document) -> Result<Logprobs<'static>, Document> {
     let mut fields = of_list("content", document)?;
     Ok(Logprobs {

@@ -8,6 +8,7 @@
 mod annotations;
 pub(crate) mod answer_json;
 mod audio;
+pub(crate) mod body_reader;
 mod calls;
 mod choice;
 mod completion;
@@ -37,6 +38,7 @@ mod repeated_parts;
 pub mod reply;
 pub(crate) mod request;
 pub(crate) mod request_json;
+pub(crate) mod send;
 mod sentences;
 pub mod sse;
 mod stored_media;
@@ -93,9 +95,6 @@ pub const MAX_EVENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// The default maximum response that is not a stream: minutes of audio as base64.
 pub const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
-
-/// The maximum number of bytes read of an error response. DashScope's have a few hundred.
-pub const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// The configuration of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,9 +252,7 @@ impl DashScope {
         wanted: RequestTarget<'_>,
         stored: &mut Stored,
     ) -> Result<Prepared, Error> {
-        let RequestTarget {
-            model, delivery, ..
-        } = wanted;
+        let (model, delivery) = (wanted.model, wanted.delivery);
         let write = |transfers: &[MediaTransfer<'_>]| {
             request_json::write(&call.prompt, model, delivery, transfers, wanted.max_bytes)
         };
@@ -315,7 +312,7 @@ impl DashScope {
     /// Sends a request. Resolves when response headers with a success status have arrived; the body
     /// is the stream.
     pub async fn open(&self, prepared: &Prepared) -> Result<Exchange, Error> {
-        let answer = exchange::send(&self.inner.client, prepared, self.proxy()).await?;
+        let answer = send::send(&self.inner.client, prepared, self.proxy()).await?;
         let opening = prepared.opening(errors::request_id(&answer.headers));
         Ok(Exchange::new(
             answer.body,

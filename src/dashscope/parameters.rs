@@ -256,6 +256,7 @@ pub(crate) enum Stop<'a> {
 }
 
 impl<'a> Stop<'a> {
+    /// Converts the options.
     pub(crate) fn new(options: &'a Options) -> Option<Self> {
         match (&*options.stop, &*options.stop_token_ids) {
             ([], []) => None,
@@ -286,6 +287,7 @@ struct Schema<'a> {
 }
 
 impl<'a> Format<'a> {
+    /// Converts the options.
     pub(crate) fn new(format: &'a ResponseFormat) -> Result<Self, Error> {
         let schema = |schema: &'a JsonSchema| {
             Ok(Schema {
@@ -339,6 +341,7 @@ pub(crate) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
+    /// Converts the options.
     pub(crate) fn new(options: &'a SearchOptions) -> Self {
         Self {
             enable_source: options.enable_source,
@@ -366,6 +369,7 @@ pub(crate) struct Asr<'a> {
 }
 
 impl<'a> Asr<'a> {
+    /// Converts the options.
     pub(crate) fn new(options: &'a AsrOptions) -> Self {
         Self {
             language: options.language.as_deref(),

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer_json::{Body, Output};
+use super::body_reader::BodyReader;
 use super::choice::ChoiceDecoder;
 use super::delta_detector::{Reading, TextForm, TextFormError};
 use super::errors::{truncated, unreadable};
@@ -66,15 +67,6 @@ pub struct Opening {
     pub warnings: Vec<Warning>,
 }
 
-/// Reads the JSON of answers in another form than DashScope's.
-pub(crate) trait BodyReader: Send + std::fmt::Debug {
-    /// Reads a body, or the data of one event. `None` if it is not a JSON object.
-    fn read<'a>(&mut self, json: &'a str) -> Option<Body<'a>>;
-
-    /// Whether an event that equals an earlier one except for its text and counts means the same.
-    fn events_are_alike(&self) -> bool;
-}
-
 /// Decodes one answer.
 #[derive(Debug)]
 pub struct Reply {
@@ -110,7 +102,7 @@ pub struct Reply {
     /// The template for the following events.
     template: Option<Box<Template>>,
     /// The reader of another form than DashScope's.
-    reader: Option<Box<dyn BodyReader>>,
+    pub(super) reader: Option<Box<dyn BodyReader>>,
 }
 
 impl Reply {
@@ -139,12 +131,6 @@ impl Reply {
             template: None,
             reader: None,
         }
-    }
-
-    /// Reads the answer in another form than DashScope's.
-    pub(super) fn with_reader(mut self, reader: Box<dyn BodyReader>) -> Self {
-        self.reader = Some(reader);
-        self
     }
 
     /// Removes the next decoded event.

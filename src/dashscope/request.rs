@@ -113,6 +113,7 @@ impl Prepared {
         &self.inner.head
     }
 
+    /// What is known of the answer, with the request id of the response headers.
     pub(crate) fn opening(&self, request_id: &str) -> Opening {
         Opening {
             model: Arc::clone(&self.inner.model),

@@ -166,7 +166,11 @@ macro_rules! keyed {
                         if self.$at.is_some() {
                             return Err($crate::dashscope::strict_object::twice());
                         }
-                        map.next_value_seed($crate::dashscope::strict_object::Optional(&mut self.$at, std::marker::PhantomData))?;
+                        let object = $crate::dashscope::strict_object::Optional(
+                            &mut self.$at,
+                            std::marker::PhantomData,
+                        );
+                        map.next_value_seed(object)?;
                     })+)?
                     $($items => {
                         if self.$list.is_some() {
@@ -193,7 +197,10 @@ macro_rules! object {
         $(impl<'de: 'a, 'a> serde::Deserialize<'de> for $type<'a> {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let mut value = Self::default();
-                deserializer.deserialize_map($crate::dashscope::strict_object::Into(&mut value, std::marker::PhantomData))?;
+                deserializer.deserialize_map($crate::dashscope::strict_object::Into(
+                    &mut value,
+                    std::marker::PhantomData,
+                ))?;
                 Ok(value)
             }
         })+

@@ -18,6 +18,7 @@ pub(crate) enum ToolJson<'a> {
     Raw(&'a RawValue),
 }
 
+/// The function of a tool.
 #[derive(Serialize)]
 pub(crate) struct Function<'a> {
     name: &'a str,
@@ -64,6 +65,7 @@ pub(crate) enum Choice<'a> {
     },
 }
 
+/// The function that must be called.
 #[derive(Serialize)]
 pub(crate) struct Named<'a> {
     name: &'a str,

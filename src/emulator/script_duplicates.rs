@@ -6,7 +6,8 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
-/// The paths of duplicate keys in a JSON document, `limit` at most. Its syntax is checked elsewhere.
+/// The paths of duplicate keys in a JSON document, `limit` at most. Its syntax is checked
+/// elsewhere.
 pub(super) fn duplicate_keys(json: &str, limit: usize) -> Vec<String> {
     let mut found = Vec::new();
     let value = Value {

@@ -5,7 +5,7 @@
 //! | `delta`, or `message` of a whole answer | `message` |
 //! | `audio{data}` of a message (vLLM-Omni, SGLang-Omni, DashScope) | a part with audio |
 //! | `content` of an event with `"modality":"audio"` (vLLM-Omni) | a part with audio |
-//! | a choice beyond those requested that has audio (older vLLM-Omni) | a part of the first choice |
+//! | a choice that was not requested and has audio (older vLLM-Omni) | a part of the first choice |
 //! | `audio{transcript}` | text, if the answer has no other text |
 //! | `reasoning` | `reasoning_content` |
 //! | `object`, `created`, `model` | dropped: they describe the response, not the answer |
@@ -15,8 +15,8 @@
 use super::answer_json::{Completion, CompletionAudio, CompletionChoice, CompletionMessage, read};
 use crate::chat::document::Document;
 use crate::dashscope::answer_json::{Audio, Body, Choice, Content, Message, Output, Part};
+use crate::dashscope::body_reader::BodyReader;
 use crate::dashscope::json_text::{Quoted, Text};
-use crate::dashscope::reply::BodyReader;
 
 /// The modality of events whose content is audio.
 const AUDIO: &str = "audio";

@@ -1,11 +1,10 @@
 //! Writes the content of messages: texts, and media in the form of the dialect.
 
 use super::dialect::{AudioForm, FramesForm, VisionOptions};
-use super::request_json::RequestWriter;
-use crate::chat::document::Real;
-use crate::chat::media::{Audio, Image, Medium, Source, Video, VideoSource};
+use super::media_format::{format_of, mime_type};
+use super::writer::RequestWriter;
+use crate::chat::media::{Audio, Image, Medium, Video, VideoSource};
 use crate::chat::message::{Body, Part, Role, Turn};
-use crate::chat::sniffing;
 use crate::dashscope::json::Number;
 use crate::dashscope::json_writer::no_medium;
 use crate::dashscope::media_transfer::{MediaTransfer, write_base64};
@@ -13,17 +12,6 @@ use crate::error::Error;
 
 /// The MIME type of frames that vLLM accepts as one video.
 const JPEG: &str = "image/jpeg";
-
-/// The format of audio whose URL and MIME type say nothing, which the interface requires.
-const USUAL_FORMAT: &str = "wav";
-
-/// Processing options of images and videos that apply to the whole request.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct ProcessorOptions {
-    pub(super) min_pixels: Option<i32>,
-    pub(super) max_pixels: Option<i32>,
-    pub(super) fps: Option<Real>,
-}
 
 impl<'w> RequestWriter<'_, 'w> {
     /// Writes the content of a message. Texts alone are one string, which every chat template
@@ -362,47 +350,4 @@ fn media_count(part: &Part) -> usize {
         Body::Audio(_) | Body::Image(_) | Body::Video(_) => 1,
         Body::Text(_) | Body::Other => 0,
     }
-}
-
-/// The MIME type of media that are sent inside the request.
-fn mime_type<'t>(transfer: &'t MediaTransfer<'_>) -> Option<&'t str> {
-    match transfer {
-        MediaTransfer::Inline(mime_type, _) => Some(mime_type),
-        MediaTransfer::Data(uri, _, declared) => {
-            let own = uri
-                .get(5..)?
-                .split_once(';')
-                .map(|(mime_type, _)| mime_type);
-            own.filter(|own| !own.is_empty()).or(Some(*declared))
-        }
-        MediaTransfer::Address(_) | MediaTransfer::Store(..) => None,
-    }
-}
-
-/// The name of an audio format: that of the bytes, of the declared MIME type, or of the extension
-/// of the URL.
-fn format_of(medium: Option<&Medium>, transfer: &MediaTransfer<'_>) -> String {
-    let declared = medium.map_or("", |medium| &*medium.mime_type);
-    let of_url = match medium.map(|medium| &medium.source) {
-        Some(Source::Uri(uri)) => {
-            let path = uri.split(['?', '#']).next().unwrap_or_default();
-            sniffing::mime_type(&[], path, None)
-        }
-        Some(Source::Inline(_)) | None => None,
-    };
-    let mime_type = [mime_type(transfer), Some(declared), of_url]
-        .into_iter()
-        .flatten()
-        .find(|mime_type| !sniffing::is_unspecific(mime_type));
-    let Some((_, format)) = mime_type.and_then(|mime_type| mime_type.split_once('/')) else {
-        return USUAL_FORMAT.to_owned();
-    };
-    let format = format.split(';').next().unwrap_or(format);
-    match format.strip_prefix("x-").unwrap_or(format) {
-        "wave" | "vnd.wave" | "pn-wav" => "wav",
-        "mpeg" => "mp3",
-        "mp4" => "m4a",
-        format => format,
-    }
-    .to_owned()
 }

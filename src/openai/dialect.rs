@@ -36,7 +36,7 @@ pub(super) enum VisionOptions {
     None,
 }
 
-/// How a model is told whether to think.
+/// How the choice to think is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ThinkingForm {
     /// `enable_thinking` of the request.

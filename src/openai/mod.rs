@@ -8,8 +8,10 @@ mod answer;
 mod answer_json;
 mod content;
 pub mod dialect;
+mod media_format;
 mod parameters;
 mod request_json;
+mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +22,8 @@ use crate::chat::call::{Call, Passing};
 use crate::dashscope::media_transfer::MediaTransfer;
 use crate::dashscope::request::FixedHeaders;
 use crate::dashscope::{
-    self, DashScope, Exchange, Prepared, RequestTarget, Stored, TextForm, exchange, http,
-    media_transfer, request_json as native_json, sse,
+    self, DashScope, Exchange, Prepared, RequestTarget, Stored, TextForm, http, media_transfer,
+    request_json as native_json, send, sse,
 };
 use crate::error::Error;
 use crate::http1::{self, Client};
@@ -104,8 +106,8 @@ impl std::fmt::Debug for OpenAi {
 }
 
 impl OpenAi {
-    /// Validates the configuration and builds the client. Does not connect. Media that are too large
-    /// for a request are uploaded to `storage`.
+    /// Validates the configuration and builds the client. Does not connect. Media that are too
+    /// large for a request are uploaded to `storage`.
     pub fn new(settings: OpenAiConfig, storage: Option<DashScope>) -> Result<Self, Error> {
         let kept = settings.clone();
         let base_url = dashscope::checked(settings.base_url, settings.allow_plaintext)?;
@@ -231,7 +233,7 @@ impl OpenAi {
     pub async fn open(&self, prepared: &Prepared) -> Result<Exchange, Error> {
         let inner = &self.inner;
         let server = self.dialect().server;
-        let answer = exchange::send(&inner.client, prepared, self.proxy()).await;
+        let answer = send::send(&inner.client, prepared, self.proxy()).await;
         let answer = answer.map_err(|error| error.of_server(server))?;
         let opening = prepared.opening(dashscope::errors::request_id(&answer.headers));
         let reader = CompletionReader::new(prepared.choices(), prepared.has_audio());

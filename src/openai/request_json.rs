@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::content::ProcessorOptions;
 use super::dialect::Dialect;
-use super::parameters::{self, warning};
+use super::parameters;
+use super::writer::{MediaLists, ProcessorOptions, RequestWriter};
 use crate::chat::call::{Delivery, Prompt};
 use crate::chat::document::Document;
 use crate::chat::message::{Role, Turn};
@@ -55,23 +55,6 @@ pub(super) fn write(
         body: writer.json.body,
         warnings: writer.warnings,
     })
-}
-
-/// Writes one request.
-pub(super) struct RequestWriter<'a, 'w> {
-    pub(super) json: JsonWriter<'a, 'w>,
-    pub(super) dialect: &'static Dialect,
-    pub(super) warnings: Vec<Warning>,
-    pub(super) processor: ProcessorOptions,
-    pub(super) beside: MediaLists<'a, 'w>,
-}
-
-/// Media that are written beside the messages.
-#[derive(Debug, Default)]
-pub(super) struct MediaLists<'a, 'w> {
-    pub(super) audios: Vec<&'w MediaTransfer<'a>>,
-    pub(super) images: Vec<&'w MediaTransfer<'a>>,
-    pub(super) videos: Vec<&'w MediaTransfer<'a>>,
 }
 
 #[derive(Serialize)]
@@ -161,10 +144,5 @@ impl RequestWriter<'_, '_> {
             fps: options.fps.map(Number),
         };
         self.json.field("mm_processor_kwargs", Some(options))
-    }
-
-    /// Adds a warning about a field that the dialect does not have.
-    pub(super) fn ignore(&mut self, field: String) {
-        self.warnings.push(warning(field, self.dialect));
     }
 }

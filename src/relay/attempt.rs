@@ -11,7 +11,7 @@ use tokio_stream::StreamExt;
 use crate::chat::call::{Call, Delivery};
 use crate::chat::event::Event;
 use crate::chat::warning::Warning;
-use crate::error::{Error, Reason, Sent};
+use crate::error::{Error, Reason};
 use crate::memory::CallMemory;
 use crate::telemetry::Telemetry;
 use crate::upstream::{Exchange, Prepared, RequestTarget, Stored};
@@ -20,7 +20,7 @@ use super::accounts::account::Choice;
 use super::accounts::{Accounts, Lease, Subject};
 use super::media::audio_limit::AudioLimits;
 use super::media::error_location;
-use super::retry::{self, Verdict, is_of_account, silent, whose_key};
+use super::retry::{self, Verdict, is_of_account, late, silent, whose_key};
 use super::routes::{self, Routes};
 
 /// The number of requests sent to DashScope, shared with the call's report.
@@ -226,10 +226,8 @@ impl<'a> Course<'a> {
                 };
                 let made = upstream.prepare(self.call, wanted, &mut self.stored).await;
                 let made = made.and_then(|made| memory.write(made.body_bytes()).map(|()| made));
-                slot.insert(made.map_err(|error| Failed {
-                    error,
-                    storing: true,
-                })?)
+                let storing = true;
+                slot.insert(made.map_err(|error| Failed { error, storing })?)
             }
         };
         attempts.fetch_add(1, Ordering::Relaxed);
@@ -238,10 +236,8 @@ impl<'a> Course<'a> {
             .telemetry
             .metrics
             .attempted(outcome.as_ref().err());
-        outcome.map_err(|error| Failed {
-            error,
-            storing: false,
-        })
+        let storing = false;
+        outcome.map_err(|error| Failed { error, storing })
     }
 
     fn succeeded(&self) {
@@ -394,12 +390,7 @@ async fn attempt(
             let limit = ask.first_event_timeout;
             match tokio::time::timeout(limit, first).await {
                 Ok(outcome) => outcome,
-                Err(_) => {
-                    let message = format!("DashScope did not begin to answer within {limit:?}");
-                    let error = Error::new(Reason::FirstEventTimeout, message);
-                    let server = lease.upstream().server();
-                    Err(error.of_server(server).with_sent(Sent::Maybe))
-                }
+                Err(_) => Err(late(limit).of_server(lease.upstream().server())),
             }
         }
     }

@@ -213,6 +213,12 @@ pub(super) fn whose_key(error: Error, passing: &Passing) -> Error {
     Error::new(Reason::Unauthenticated, message).with_sent(error.sent())
 }
 
+/// The error of a stream that did not begin in time.
+pub(super) fn late(limit: Duration) -> Error {
+    let message = format!("DashScope did not begin to answer within {limit:?}");
+    Error::new(Reason::FirstEventTimeout, message).with_sent(Sent::Maybe)
+}
+
 /// The error of a stream that ends without an end or an error, which `dashscope` never produces.
 pub(super) fn silent() -> Error {
     Error::new(

@@ -57,6 +57,7 @@ mod observability;
 mod openai_answers;
 mod openai_calls;
 mod openai_errors;
+mod openai_history;
 mod openai_requests;
 mod overload;
 mod protocols;

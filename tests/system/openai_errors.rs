@@ -12,14 +12,20 @@ fn error(message: &str, kind: &str, code: impl Into<Value>) -> Value {
     json!({"error": {"message": message, "type": kind, "param": null, "code": code.into()}})
 }
 
-#[tokio::test(start_paused = true)]
-async fn each_error_has_the_reason_that_its_code_status_or_words_mean() {
-    let bare = |message: &str, kind: &str, code: u16| {
-        json!({"object": "error",
-        "message": message, "type": kind, "param": null, "code": code})
-    };
+/// A kind of server, its response, and the error that it is.
+type Row = (ServerKind, u16, Value, Code, &'static str);
+
+fn bare(message: &str, kind: &str, code: u16) -> Value {
+    json!({"object": "error", "message": message, "type": kind, "param": null, "code": code})
+}
+
+fn errors() -> Vec<Row> {
+    [errors_of_vllm(), errors_of_others()].concat()
+}
+
+fn errors_of_vllm() -> Vec<Row> {
     let long = "This model's maximum context length is 4096 tokens. However, you requested 5000";
-    for (kind, status, body, code, reason) in [
+    vec![
         (
             Vllm,
             404,
@@ -80,6 +86,11 @@ async fn each_error_has_the_reason_that_its_code_status_or_words_mean() {
             Code::Unavailable,
             "UPSTREAM_INTERNAL",
         ),
+    ]
+}
+
+fn errors_of_others() -> Vec<Row> {
+    vec![
         (
             Sglang,
             400,
@@ -143,7 +154,12 @@ async fn each_error_has_the_reason_that_its_code_status_or_words_mean() {
             Code::NotFound,
             "MODEL_NOT_FOUND",
         ),
-    ] {
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_error_has_the_reason_that_its_code_status_or_words_mean() {
+    for (kind, status, body, code, reason) in errors() {
         let upstream = Upstream::always(json(status, &body.to_string())).await;
         let mut settings = settings_of(kind, &upstream);
         settings.retry.max_attempts = 1;

@@ -181,9 +181,12 @@ fn item_after_pub(tokens: &[TokenTree], at: usize) -> &[TokenTree] {
     if kept {
         return &[];
     }
-    tokens
-        .get(at + 1 + usize::from(narrowed.is_some())..)
-        .unwrap_or_default()
+    let item = tokens.get(at + 1 + usize::from(narrowed.is_some())..);
+    match item.unwrap_or_default() {
+        // A field that only the crate sees is explained by its type.
+        [_, colon, ..] if narrowed.is_some() && is_mark(colon, ':') => &[],
+        item => item,
+    }
 }
 
 /// What is passed on is explained where it lives, and a file by its own `//!`.

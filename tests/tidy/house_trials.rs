@@ -70,12 +70,13 @@ fn an_arrow_down_is_fine() {
         ("src/grpc/pb.rs", ""),
         (
             "src/relay/mod.rs",
-            "pub mod retry; use crate::dashscope::Exchange; use retry::Again;",
+            "pub mod retry; use crate::upstream::Exchange; use retry::Again;",
         ),
         (
             "src/relay/retry.rs",
             "use crate::error::Error; use bytes::Bytes;",
         ),
+        ("src/upstream/mod.rs", "pub use crate::dashscope::Exchange;"),
         (
             "src/dashscope/mod.rs",
             "#[cfg(test)]\nuse crate::emulator::script;",

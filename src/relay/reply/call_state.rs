@@ -174,6 +174,9 @@ impl CallState {
         let attempts = self.attempts.load(Ordering::Relaxed);
         let report = &self.ledger.report;
         let mut error = error.with_attempts(attempts).with_usage(self.usage.clone());
+        if let Some(lease) = &self.lease {
+            error = error.of_server(lease.upstream().server());
+        }
         if !report.upstream_request_id.is_empty() {
             error = error.with_upstream_request_id(&report.upstream_request_id);
         }
