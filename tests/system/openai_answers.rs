@@ -57,8 +57,7 @@ struct Got {
 
 impl Got {
     fn texts(&self) -> String {
-        let events: Vec<_> = self.events.iter().cloned().map(Ok).collect();
-        texts(&events).concat()
+        texts(&self.events.iter().cloned().map(Ok).collect::<Vec<_>>()).concat()
     }
 
     fn reasoning(&self) -> String {
