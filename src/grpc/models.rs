@@ -26,8 +26,8 @@ use super::status;
 /// The number of models in a page of a caller that does not choose one. Most gateways have fewer.
 const DEFAULT_PAGE_SIZE: usize = 100;
 
-/// The maximum number of models in a page. Describing this many takes less than a millisecond, and
-/// their message is below 100 KB.
+/// The maximum number of models in a page. With names of usual length, their message is below
+/// 100 KB.
 const MAX_PAGE_SIZE: usize = 200;
 
 /// The service, for one call.
