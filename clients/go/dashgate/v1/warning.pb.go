@@ -24,14 +24,14 @@ const (
 )
 
 // Something unusual about a call that succeeded: the gateway changed the request, or could not
-// represent a part of the answer. An answer without warnings is exactly what DashScope sent, and
-// DashScope received exactly what the caller sent.
+// represent a part of the answer. An answer without warnings is exactly what the upstream sent, and
+// the upstream received exactly what the caller sent.
 type Warning struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The kind of warning, in upper case with underscores. Clients ignore codes that they do not
 	// know. `ANSWER_PART_DROPPED`: a part of the answer cannot be represented in this schema.
-	// `AUDIO_TRUNCATED`: the model processes less audio than was sent. `PARAMETER_ADJUSTED`: a
-	// parameter was sent with another value than the caller's.
+	// `AUDIO_TRUNCATED`: the model processes less audio than was sent. `OPTION_IGNORED`: the upstream
+	// of the model does not have an option, which was not sent.
 	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
 	// The subject: the path of a field of the request, for example
 	// `conversation.messages[0].content[0].audio`, or of a key of DashScope's answer, for example

@@ -866,14 +866,14 @@ pub struct SearchUsage {
     pub strategy: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// Something unusual about a call that succeeded: the gateway changed the request, or could not
-/// represent a part of the answer. An answer without warnings is exactly what DashScope sent, and
-/// DashScope received exactly what the caller sent.
+/// represent a part of the answer. An answer without warnings is exactly what the upstream sent, and
+/// the upstream received exactly what the caller sent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Warning {
     /// The kind of warning, in upper case with underscores. Clients ignore codes that they do not
     /// know. `ANSWER_PART_DROPPED`: a part of the answer cannot be represented in this schema.
-    /// `AUDIO_TRUNCATED`: the model processes less audio than was sent. `PARAMETER_ADJUSTED`: a
-    /// parameter was sent with another value than the caller's.
+    /// `AUDIO_TRUNCATED`: the model processes less audio than was sent. `OPTION_IGNORED`: the upstream
+    /// of the model does not have an option, which was not sent.
     #[prost(string, tag = "1")]
     pub code: ::prost::alloc::string::String,
     /// The subject: the path of a field of the request, for example

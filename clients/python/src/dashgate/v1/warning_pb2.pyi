@@ -19,8 +19,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class Warning(_message.Message):
     """Something unusual about a call that succeeded: the gateway changed the request, or could not
-    represent a part of the answer. An answer without warnings is exactly what DashScope sent, and
-    DashScope received exactly what the caller sent.
+    represent a part of the answer. An answer without warnings is exactly what the upstream sent, and
+    the upstream received exactly what the caller sent.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -31,8 +31,8 @@ class Warning(_message.Message):
     code: _builtins.str
     """The kind of warning, in upper case with underscores. Clients ignore codes that they do not
     know. `ANSWER_PART_DROPPED`: a part of the answer cannot be represented in this schema.
-    `AUDIO_TRUNCATED`: the model processes less audio than was sent. `PARAMETER_ADJUSTED`: a
-    parameter was sent with another value than the caller's.
+    `AUDIO_TRUNCATED`: the model processes less audio than was sent. `OPTION_IGNORED`: the upstream
+    of the model does not have an option, which was not sent.
     """
     field: _builtins.str
     """The subject: the path of a field of the request, for example

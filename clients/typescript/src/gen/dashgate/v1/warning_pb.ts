@@ -16,8 +16,8 @@ export const file_dashgate_v1_warning: GenFile = /*@__PURE__*/
 
 /**
  * Something unusual about a call that succeeded: the gateway changed the request, or could not
- * represent a part of the answer. An answer without warnings is exactly what DashScope sent, and
- * DashScope received exactly what the caller sent.
+ * represent a part of the answer. An answer without warnings is exactly what the upstream sent, and
+ * the upstream received exactly what the caller sent.
  *
  * @generated from message dashgate.v1.Warning
  */
@@ -25,8 +25,8 @@ export type Warning = Message<"dashgate.v1.Warning"> & {
   /**
    * The kind of warning, in upper case with underscores. Clients ignore codes that they do not
    * know. `ANSWER_PART_DROPPED`: a part of the answer cannot be represented in this schema.
-   * `AUDIO_TRUNCATED`: the model processes less audio than was sent. `PARAMETER_ADJUSTED`: a
-   * parameter was sent with another value than the caller's.
+   * `AUDIO_TRUNCATED`: the model processes less audio than was sent. `OPTION_IGNORED`: the upstream
+   * of the model does not have an option, which was not sent.
    *
    * @generated from field: string code = 1;
    */
