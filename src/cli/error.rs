@@ -166,7 +166,7 @@ impl Failure {
         }
         line("usage", &self.used);
         line("request id", &self.request_id);
-        line("DashScope's request id", &self.upstream_request_id);
+        line("upstream request id", &self.upstream_request_id);
         if let Some(wait) = self.retry_after_ms {
             line("retry", &self.retry_words(wait));
         }
@@ -303,7 +303,7 @@ mod tests {
              attempts: 2\n  \
              upstream code: InvalidParameter\n  \
              request id: call-1\n  \
-             DashScope's request id: up-1\n  \
+             upstream request id: up-1\n  \
              retry: after 1.5s"
         );
         assert_eq!(failure.exit(), Exit::Failed);

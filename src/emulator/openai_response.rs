@@ -329,7 +329,9 @@ pub(super) mod tests {
             let (content, transcript) = match dialect {
                 Dialect::OpenAi => (Value::Null, json!("ab")),
                 Dialect::VllmOmni => (json!("ab"), json!("")),
-                _ => (json!("ab"), Value::Null),
+                Dialect::DashScope | Dialect::Vllm | Dialect::Sglang | Dialect::SglangOmni => {
+                    (json!("ab"), Value::Null)
+                }
             };
             assert_eq!(body["choices"][0]["message"]["content"], content);
             assert_eq!(audio["transcript"], transcript);
@@ -357,9 +359,9 @@ pub(super) mod tests {
         ] {
             let body = body(&answer, dialect);
             let choice = &body["choices"][0];
-            let content = match dialect {
-                Dialect::DashScope => json!(""),
-                _ => Value::Null,
+            let content = match dialect == Dialect::DashScope {
+                true => json!(""),
+                false => Value::Null,
             };
             assert_eq!(choice["message"]["content"], content, "{dialect}");
             assert_eq!(

@@ -171,9 +171,9 @@ impl Stream for Chunks {
 /// The error of a message that could not be received.
 fn receive_fault(memory: &CallMemory, status: &Status, limit: usize) -> Error {
     if let Some(error) = memory.refused() {
-        match error.reason() {
-            Reason::MessageTooLarge => too_large(limit),
-            _ => error,
+        match error.reason() == Reason::MessageTooLarge {
+            true => too_large(limit),
+            false => error,
         }
     } else if let Some(error) = super::body_timeout::error_of(status) {
         error
