@@ -31,6 +31,8 @@ pub(super) struct AudioDecoder {
     /// Whether fields of the file are known that were not emitted yet.
     waits: bool,
     has_audio: bool,
+    /// The beginning of a WAVE header whose rest has not come yet.
+    header: Vec<u8>,
 }
 
 /// What one event contributed.
@@ -43,6 +45,19 @@ pub(super) struct AudioUpdate {
 }
 
 const DATA: &str = "data";
+
+/// The largest incomplete header that is waited for: real ones have less than a hundred bytes, and
+/// up to a few hundred with lists of names.
+const MAX_HEADER: usize = 4096;
+
+/// Whether bytes are the beginning of a WAVE file, without the whole header.
+fn is_part_of_header(bytes: &[u8]) -> bool {
+    const RIFF: &[u8] = b"RIFF";
+    const WAVE: &[u8] = b"WAVE";
+    let begins = |bytes: &[u8], name: &[u8]| bytes.iter().zip(name).all(|(one, two)| one == two);
+    let has_names = begins(bytes, RIFF) && begins(bytes.get(8..).unwrap_or_default(), WAVE);
+    !bytes.is_empty() && bytes.len() < MAX_HEADER && has_names
+}
 
 /// The samples of a WAVE file, and their format.
 struct Wave {
@@ -100,12 +115,8 @@ impl AudioDecoder {
         let data = audio.data.as_ref().map_or("", |Quoted(data)| data);
         let mut audio_extra = audio.extra;
         let mut decoded = BASE64.decode(data).ok().map(Bytes::from);
-        if audio.may_have_header
-            && let Some(file) = &decoded
-            && let Some(wave) = Wave::of(file)
-        {
-            audio_extra.0.extend(wave.unusual_format().0);
-            decoded = Some(wave.samples);
+        if audio.may_have_header {
+            decoded = decoded.map(|bytes| self.without_header(bytes, &mut audio_extra));
         }
         if decoded.is_none() {
             let odd = Document::String(data.to_owned());
@@ -138,6 +149,33 @@ impl AudioDecoder {
             new,
             has_invalid_data,
         }
+    }
+
+    /// The samples of an event. An incomplete header is kept until its rest comes.
+    fn without_header(&mut self, bytes: Bytes, extra: &mut Object) -> Bytes {
+        let bytes = match self.header.is_empty() {
+            true => bytes,
+            false => {
+                let mut all = std::mem::take(&mut self.header);
+                all.extend_from_slice(&bytes);
+                Bytes::from(all)
+            }
+        };
+        if let Some(wave) = Wave::of(&bytes) {
+            extra.0.extend(wave.unusual_format().0);
+            return wave.samples;
+        }
+        if is_part_of_header(&bytes) && wave::layout(Recording::whole(&bytes)).is_none() {
+            self.header = bytes.to_vec();
+            return Bytes::new();
+        }
+        bytes
+    }
+
+    /// Returns bytes that were kept as the beginning of a header and are none.
+    pub(super) fn rest(&mut self) -> Option<Bytes> {
+        let rest = std::mem::take(&mut self.header);
+        (!rest.is_empty()).then(|| Bytes::from(rest))
     }
 
     /// Returns the file if some of its fields were not emitted yet.

@@ -190,9 +190,7 @@ impl ChoiceDecoder {
         }
         let tokens = self.tokens.finish(form);
         self.emit_tokens(tokens);
-        let file = self.audio.finish();
-        self.deltas
-            .extend(file.map(|file| delta(self.index, Piece::AudioFile(file))));
+        self.finish_audio();
         let waiting = self.message_extra.waiting();
         self.emit_message_extra(waiting);
         Ok(())

@@ -23,6 +23,9 @@ const MAX_WARNINGS: usize = 32;
 impl Reply {
     /// Handles the end of the body; `is_whole` is whether HTTP framing proves it complete.
     pub fn finish_body(&mut self, is_whole: bool) -> Result<(), Error> {
+        if is_whole {
+            self.release_ends()?;
+        }
         if is_whole && !self.sentences.is_empty() {
             self.end_without_reason(true)?;
         }
@@ -33,6 +36,15 @@ impl Reply {
             self.end_without_reason(true)?;
         }
         self.finish()
+    }
+
+    /// Ends the choices whose end was held back because more could have followed.
+    pub(super) fn release_ends(&mut self) -> Result<(), Error> {
+        let released = self.reader.as_mut().and_then(|reader| reader.release());
+        match released {
+            Some(body) => self.decode_body(body, true),
+            None => Ok(()),
+        }
     }
 
     /// Ends the answer: emits the last events, or returns the error that the answer is incomplete.

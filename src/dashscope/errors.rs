@@ -76,7 +76,11 @@ impl<'a> ErrorReport<'a> {
             Text::or_empty(&body.message),
             Text::or_empty(&error.message),
             of_task("message"),
-            if is_bare { of_body("detail") } else { "" },
+            if is_bare {
+                said(body.extra.value("detail"))
+            } else {
+                ""
+            },
         ]);
         if code.is_empty() && message.is_empty() && http_status < 400 {
             return None;
@@ -346,6 +350,29 @@ fn words(reason: Reason) -> &'static str {
         .iter()
         .find(|(known, _)| *known == reason)
         .map_or_else(|| reason.meaning(), |(_, words)| words)
+}
+
+/// The text of `detail`, as Python's web frameworks write it: a string, an object with a message,
+/// or a list of them with one for each wrong field.
+fn said(detail: Option<&Document>) -> &str {
+    const TEXTS: [&str; 3] = ["msg", "message", "error"];
+    let detail = match detail {
+        Some(Document::List(all)) => all.first(),
+        detail => detail,
+    };
+    match detail {
+        Some(Document::String(text)) => text,
+        Some(Document::Object(object)) => {
+            let mut texts = TEXTS.iter().filter_map(|key| object.value(key));
+            texts
+                .find_map(|value| match value {
+                    Document::String(text) => Some(text.as_str()),
+                    _ => None,
+                })
+                .unwrap_or_default()
+        }
+        _ => "",
+    }
 }
 
 fn first_said<const N: usize>(texts: [&str; N]) -> &str {

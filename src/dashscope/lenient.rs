@@ -313,7 +313,8 @@ fn tool_call(document: Document) -> Result<ToolCall<'static>, Document> {
     })
 }
 
-fn function(document: Document) -> Result<Function<'static>, Document> {
+/// Reads the function of a tool call.
+pub(crate) fn function(document: Document) -> Result<Function<'static>, Document> {
     let mut fields = Fields::of(document)?;
     Ok(Function {
         name: fields.text("name"),

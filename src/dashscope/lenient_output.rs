@@ -8,6 +8,7 @@ use super::json_text::Text;
 use super::lenient_end;
 use super::reply::{MAX_CHOICES, Reply};
 use crate::chat::document::{Document, Object, Real};
+use crate::chat::event::Piece;
 use crate::chat::warning::{Code, Warning};
 use crate::error::Error;
 
@@ -126,6 +127,15 @@ impl ChoiceDecoder {
         self.calls.report(index, losses);
         self.audio.report(index, losses);
         self.tokens.report(index, losses);
+    }
+
+    /// Emits what is known of the audio and was withheld.
+    pub(super) fn finish_audio(&mut self) {
+        let rest = self.audio.rest().map(Piece::Audio);
+        let file = self.audio.finish().map(Piece::AudioFile);
+        let index = self.index;
+        let new = rest.into_iter().chain(file);
+        self.deltas.extend(new.map(|piece| delta(index, piece)));
     }
 
     /// Handles audio. Audio that cannot be decoded is kept, with a warning.

@@ -173,8 +173,11 @@ impl Reply {
         let text = text_of(&frame.data);
         let text = text.trim();
         let is_error = frame.event.as_ref() == b"error";
-        if text.is_empty() && !is_error || text == "[DONE]" {
-            self.is_done |= !text.is_empty();
+        if text == "[DONE]" {
+            self.is_done = true;
+            return self.release_ends();
+        }
+        if text.is_empty() && !is_error {
             return Ok(());
         }
         let finished = self.is_finished();

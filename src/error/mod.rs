@@ -18,6 +18,13 @@ pub use reason::{Kind, Reason};
 /// The name of DashScope in messages.
 pub const DASHSCOPE: &str = "DashScope";
 
+/// A message that is written for DashScope, with the name of another server.
+pub(crate) fn renamed(text: &str, server: &str) -> String {
+    let text = text.replace("operator's DashScope", "operator's upstream");
+    text.replace("a DashScope ", "an upstream ")
+        .replace(DASHSCOPE, server)
+}
+
 /// How far a call had come when it failed. Determines whether it may be retried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Sent {
@@ -145,16 +152,11 @@ impl Error {
             return self;
         }
         self.inner.server = Some(server);
-        let renamed = |text: &str| {
-            let text = text.replace("operator's DashScope", "operator's upstream");
-            text.replace("a DashScope ", "an upstream ")
-                .replace(DASHSCOPE, server)
-        };
         if self.inner.message.contains(DASHSCOPE) {
-            self.inner.message = Cow::Owned(renamed(&self.inner.message));
+            self.inner.message = Cow::Owned(renamed(&self.inner.message, server));
         }
         for violation in &mut self.inner.violations {
-            violation.description = renamed(&violation.description);
+            violation.description = renamed(&violation.description, server);
         }
         self
     }

@@ -8,18 +8,43 @@
 //! | a choice that was not requested and has audio (older vLLM-Omni) | a part of the first choice |
 //! | `audio{transcript}` | text, if the answer has no other text |
 //! | `reasoning` | `reasoning_content` |
+//! | `function_call` | a tool call |
+//! | several choices of one index in an event | one choice |
 //! | `object`, `created`, `model` | dropped: they describe the response, not the answer |
+//!
+//! In the stream of an answer with several modalities each may have a finish reason, before the
+//! last content. So these are held back until nothing more can follow: until `[DONE]`, the event
+//! with the counts alone, or the end of the body.
 //!
 //! The header of a WAVE file before the samples is removed, in each event that has one.
 
+use std::borrow::Cow;
+
 use super::answer_json::{Completion, CompletionAudio, CompletionChoice, CompletionMessage, read};
-use crate::chat::document::Document;
-use crate::dashscope::answer_json::{Audio, Body, Choice, Content, Message, Output, Part};
+use crate::chat::document::{Document, Object};
+use crate::dashscope::answer_json::{
+    Audio, Body, Choice, Content, Message, Output, Part, Raw, ToolCall,
+};
 use crate::dashscope::body_reader::BodyReader;
 use crate::dashscope::json_text::{Quoted, Text};
 
 /// The modality of events whose content is audio.
 const AUDIO: &str = "audio";
+
+/// The finish reason of most answers.
+const STOP: &str = "stop";
+
+/// The finish reason of answers with tool calls.
+const TOOL_CALLS: &str = "tool_calls";
+
+/// The finish reason of answers with `function_call`.
+const FUNCTION_CALL: &str = "function_call";
+
+/// The type of tool calls.
+const FUNCTION: &str = "function";
+
+/// The most finish reasons that are held back: as many as an answer has choices.
+const MAX_HELD: usize = 64;
 
 /// Where the text of an answer comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,9 +60,11 @@ enum TextSource {
 pub(super) struct CompletionReader {
     /// The number of requested choices.
     choices: usize,
-    /// Whether the answer may have audio.
+    /// Whether the answer may have more modalities than text.
     has_audio: bool,
     text: TextSource,
+    /// The indices and finish reasons of choices that more may follow.
+    held: Vec<(i32, String)>,
 }
 
 impl CompletionReader {
@@ -47,21 +74,30 @@ impl CompletionReader {
             choices,
             has_audio,
             text: TextSource::Unknown,
+            held: Vec::new(),
         }
     }
 
     fn convert<'a>(&mut self, completion: Completion<'a>) -> Body<'a> {
         let is_audio = Text::or_empty(&completion.modality) == AUDIO;
-        let output = completion.choices.filter(|choices| !choices.is_empty());
-        let output = output.map(|choices| {
-            let choices = choices.into_iter();
-            let choices = choices
-                .map(|choice| self.choice(choice, is_audio))
-                .collect();
-            Output {
-                choices: Some(self.joined(choices)),
-                ..Output::default()
+        self.has_audio |= completion.modality.is_some();
+        let choices = completion.choices.filter(|choices| !choices.is_empty());
+        let usage = completion.usage;
+        let usage = usage.filter(|Raw(counts)| !is_audio || counts_output(counts));
+        let choices = match choices {
+            Some(choices) => {
+                let choices = choices.into_iter().enumerate();
+                let choices = choices.map(|(at, choice)| self.choice(at, choice, is_audio));
+                let choices = choices.collect();
+                Some(self.joined(choices))
             }
+            // The counts alone: nothing more follows.
+            None if usage.as_ref().is_some_and(|Raw(counts)| *counts != "null") => self.ends(),
+            None => None,
+        };
+        let output = choices.map(|choices| Output {
+            choices: Some(choices),
+            ..Output::default()
         });
         Body {
             request_id: completion.request_id.or(completion.id),
@@ -69,21 +105,70 @@ impl CompletionReader {
             message: completion.message,
             error: completion.error,
             output,
-            usage: completion.usage,
+            usage,
             extra: completion.extra,
             warnings: completion.warnings,
         }
     }
 
-    fn choice<'a>(&mut self, choice: CompletionChoice<'a>, is_audio: bool) -> Choice<'a> {
+    fn choice<'a>(
+        &mut self,
+        at: usize,
+        choice: CompletionChoice<'a>,
+        is_audio: bool,
+    ) -> Choice<'a> {
+        let is_delta = choice.message.is_none();
         let message = choice.delta.or(choice.message);
+        let mut finish_reason = choice.finish_reason;
+        if Text::or_empty(&finish_reason) == FUNCTION_CALL {
+            finish_reason = Some(Text(Cow::Borrowed(TOOL_CALLS)));
+        }
+        if is_delta && self.has_audio {
+            let index = choice.index.or_else(|| i32::try_from(at).ok());
+            finish_reason = self.hold(index.unwrap_or_default(), finish_reason);
+        }
         Choice {
             index: choice.index,
-            finish_reason: choice.finish_reason,
+            finish_reason,
             message: message.map(|message| self.message(message, is_audio)),
             logprobs: choice.logprobs,
             extra: choice.extra,
         }
+    }
+
+    /// Holds a finish reason back. The first of a choice applies, unless it is the usual one.
+    fn hold<'a>(&mut self, index: i32, reason: Option<Text<'a>>) -> Option<Text<'a>> {
+        if matches!(Text::or_empty(&reason), "" | "null") {
+            return reason;
+        }
+        let index = match self.is_requested(Some(index)) {
+            true => index,
+            false => 0,
+        };
+        let is_full = self.held.len() >= MAX_HELD;
+        let known = self.held.iter_mut().find(|(known, _)| *known == index);
+        match (known, reason) {
+            (Some((_, first)), Some(Text(next))) if first == STOP => *first = next.into_owned(),
+            (Some(_), _) => {}
+            (None, reason) if is_full => return reason,
+            (None, reason) => {
+                let reason = reason.map(|Text(reason)| (index, reason.into_owned()));
+                self.held.extend(reason);
+            }
+        }
+        None
+    }
+
+    /// The choices whose finish reasons were held back, with nothing else.
+    fn ends<'a>(&mut self) -> Option<Vec<Choice<'a>>> {
+        let held = std::mem::take(&mut self.held).into_iter();
+        let ends = held.map(|(index, reason)| Choice {
+            index: Some(index),
+            finish_reason: Some(Text(Cow::Owned(reason))),
+            ..Choice::default()
+        });
+        let ends: Vec<_> = ends.collect();
+        (!ends.is_empty()).then_some(ends)
     }
 
     fn message<'a>(&mut self, message: CompletionMessage<'a>, is_audio: bool) -> Message<'a> {
@@ -106,11 +191,20 @@ impl CompletionReader {
             }
             parts.push(audio_part(audio));
         }
+        let mut tool_calls = message.tool_calls;
+        if let Some(function) = message.function_call {
+            tool_calls.get_or_insert_default().push(ToolCall {
+                index: Some(0),
+                kind: Some(Text(Cow::Borrowed(FUNCTION))),
+                function: Some(function),
+                ..ToolCall::default()
+            });
+        }
         Message {
             role: message.role,
             content: joined_parts(content, parts),
             reasoning_content: reasoning,
-            tool_calls: message.tool_calls,
+            tool_calls,
             annotations: message.annotations,
             extra: message.extra,
         }
@@ -136,33 +230,64 @@ impl CompletionReader {
         }
     }
 
-    /// Moves the content of choices that were not requested to the first one: servers send the
-    /// audio of an answer as one.
-    fn joined<'a>(&self, mut choices: Vec<Choice<'a>>) -> Vec<Choice<'a>> {
-        let is_requested = |index: Option<i32>| {
-            let index = index.and_then(|index| usize::try_from(index).ok());
-            index.is_none_or(|index| index < self.choices.max(1))
-        };
-        let is_audio_alone = |choice: &Choice<'_>| {
-            !is_requested(choice.index) && choice.message.as_ref().is_some_and(has_audio)
-        };
-        if !choices.iter().any(is_audio_alone) {
+    fn is_requested(&self, index: Option<i32>) -> bool {
+        let index = index.and_then(|index| usize::try_from(index).ok());
+        index.is_none_or(|index| index < self.choices.max(1))
+    }
+
+    /// Moves the content of choices that were not requested, or have the index of another, to the
+    /// one that it belongs to: servers send the audio or the image of an answer as a choice.
+    fn joined<'a>(&self, choices: Vec<Choice<'a>>) -> Vec<Choice<'a>> {
+        if choices.len() == 1 && choices.iter().all(|choice| self.is_requested(choice.index)) {
             return choices;
         }
-        let (more, mut kept): (Vec<_>, Vec<_>) = choices.drain(..).partition(is_audio_alone);
-        for mut next in more {
-            let Some(first) = kept.first_mut() else {
-                next.index = Some(0);
-                kept.push(next);
-                continue;
-            };
-            let parts = next.message.map(|message| parts_of(message.content));
-            let message = first.message.get_or_insert_default();
-            message.content = joined_parts(message.content.take(), parts.unwrap_or_default());
-            first.finish_reason = first.finish_reason.take().or(next.finish_reason);
+        let mut kept: Vec<Choice<'a>> = Vec::with_capacity(choices.len());
+        for mut next in choices {
+            let is_media =
+                !self.is_requested(next.index) && next.message.as_ref().is_some_and(has_media);
+            let same = |one: &Choice<'_>| one.index.is_some() && one.index == next.index;
+            let at = kept.iter().position(same).or(is_media.then_some(0));
+            match at.and_then(|at| kept.get_mut(at)) {
+                Some(first) => join(first, next),
+                None => {
+                    if is_media {
+                        next.index = Some(0);
+                    }
+                    kept.push(next);
+                }
+            }
         }
         kept
     }
+}
+
+/// Adds what a choice has to another.
+fn join<'a>(first: &mut Choice<'a>, next: Choice<'a>) {
+    if let Some(more) = next.message {
+        let message = first.message.get_or_insert_default();
+        message.content = joined_parts(message.content.take(), parts_of(more.content));
+        message.reasoning_content = message.reasoning_content.take().or(more.reasoning_content);
+        message.extra.merge(more.extra);
+        if let Some(calls) = more.tool_calls {
+            message.tool_calls.get_or_insert_default().extend(calls);
+        }
+        if let Some(notes) = more.annotations {
+            message.annotations.get_or_insert_default().extend(notes);
+        }
+    }
+    first.finish_reason = first.finish_reason.take().or(next.finish_reason);
+    first.logprobs = first.logprobs.take().or(next.logprobs);
+    first.extra.merge(next.extra);
+}
+
+/// Whether counts have any output. vLLM-Omni sends 0 with audio, which it does not count.
+fn counts_output(counts: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Output {
+        completion_tokens: Option<u64>,
+    }
+    let output = serde_json::from_str::<Output>(counts).ok();
+    output.is_none_or(|output| output.completion_tokens != Some(0))
 }
 
 impl BodyReader for CompletionReader {
@@ -173,6 +298,17 @@ impl BodyReader for CompletionReader {
     fn events_are_alike(&self) -> bool {
         // Words may come as content or with the audio, which depends on earlier events.
         !self.has_audio
+    }
+
+    fn release(&mut self) -> Option<Body<'static>> {
+        let choices = self.ends()?;
+        Some(Body {
+            output: Some(Output {
+                choices: Some(choices),
+                ..Output::default()
+            }),
+            ..Body::default()
+        })
     }
 }
 
@@ -186,9 +322,10 @@ fn has_text(content: Option<&Content<'_>>) -> bool {
     }
 }
 
-fn has_audio(message: &Message<'_>) -> bool {
+fn has_media(message: &Message<'_>) -> bool {
+    let is_medium = |part: &Part<'_>| part.audio.is_some() || part.image.is_some();
     match &message.content {
-        Some(Content::Parts(parts)) => parts.iter().any(|part| part.audio.is_some()),
+        Some(Content::Parts(parts)) => parts.iter().any(is_medium),
         Some(Content::Text(_)) | None => false,
     }
 }
@@ -207,7 +344,8 @@ fn audio_part(audio: CompletionAudio<'_>) -> Part<'_> {
     }
 }
 
-/// The parts of a content. The type of a part is implied by its keys.
+/// The parts of a content, with images where DashScope has them. The type of a part is implied by
+/// its keys.
 fn parts_of(content: Option<Content<'_>>) -> Vec<Part<'_>> {
     match content {
         Some(Content::Text(text)) => vec![Part {
@@ -217,11 +355,29 @@ fn parts_of(content: Option<Content<'_>>) -> Vec<Part<'_>> {
         Some(Content::Parts(mut parts)) => {
             for part in &mut parts {
                 part.extra.0.retain(|(key, _)| key != "type");
+                if part.image.is_none() {
+                    part.image = take_image(&mut part.extra);
+                }
             }
             parts
         }
         None => Vec::new(),
     }
+}
+
+/// The URL of an image among the keys of a part, which is an object or a string.
+fn take_image(extra: &mut Object) -> Option<Text<'static>> {
+    const IMAGE_URL: &str = "image_url";
+    let url = match extra.value(IMAGE_URL)? {
+        Document::String(url) => url.clone(),
+        Document::Object(object) => match object.value("url")? {
+            Document::String(url) => url.clone(),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    extra.0.retain(|(key, _)| key != IMAGE_URL);
+    Some(Text(Cow::Owned(url)))
 }
 
 /// A content with these parts at its end. A text alone stays as it is.

@@ -7,7 +7,9 @@ use serde_json::value::RawValue;
 
 use crate::chat::document::{Document, Object};
 use crate::chat::warning::Warning;
-use crate::dashscope::answer_json::{Annotation, Content, Logprobs, Message, Raw, ToolCall};
+use crate::dashscope::answer_json::{
+    Annotation, Content, Function, Logprobs, Message, Raw, ToolCall,
+};
 use crate::dashscope::json_fields::Fields;
 use crate::dashscope::json_text::{Quoted, Text};
 use crate::dashscope::lenient;
@@ -20,6 +22,8 @@ pub(super) struct Completion<'a> {
     object: Option<Text<'a>>,
     created: Option<Text<'a>>,
     model: Option<Text<'a>>,
+    /// Random characters of OpenAI's, which hide the length of an event.
+    obfuscation: Option<Text<'a>>,
     pub(super) choices: Option<Vec<CompletionChoice<'a>>>,
     pub(super) usage: Option<Raw<'a>>,
     pub(super) error: Option<&'a RawValue>,
@@ -59,6 +63,8 @@ pub(super) struct CompletionMessage<'a> {
     pub(super) tool_calls: Option<Vec<ToolCall<'a>>>,
     pub(super) annotations: Option<Vec<Annotation<'a>>>,
     pub(super) audio: Option<CompletionAudio<'a>>,
+    /// The only tool call, as older servers send it.
+    pub(super) function_call: Option<Function<'a>>,
     pub(super) extra: Object,
 }
 
@@ -78,6 +84,7 @@ keyed!(Completion, "a completion", {
     "object" => object,
     "created" => created,
     "model" => model,
+    "obfuscation" => obfuscation,
     "usage" => usage,
     "error" => error,
     "modality" => modality,
@@ -100,7 +107,7 @@ keyed!(CompletionMessage, "a message", {
     "reasoning" => reasoning,
     "tool_calls" => tool_calls,
     "annotations" => annotations;
-    object "audio" => audio
+    object "audio" => audio, "function_call" => function_call
 });
 
 keyed!(CompletionAudio, "an audio object", {
@@ -132,7 +139,7 @@ fn read_tree(json: &str) -> Option<Completion<'_>> {
     let body = lenient::body(json)?;
     let mut fields = Fields::from(body.extra);
     let choices = fields.list("choices", choice);
-    for known in ["object", "created", "model"] {
+    for known in ["object", "created", "model", "obfuscation"] {
         drop(fields.take(known));
     }
     Some(Completion {
@@ -169,10 +176,12 @@ fn message(document: Document) -> Result<CompletionMessage<'static>, Document> {
     let mut fields = Fields::of(document)?;
     let audio = fields.with("audio", audio);
     let reasoning = fields.text("reasoning");
+    let function_call = fields.with("function_call", lenient::function);
     let rest = lenient::message(Document::Object(fields.rest()))?;
     Ok(CompletionMessage {
         audio,
         reasoning,
+        function_call,
         ..CompletionMessage::from(rest)
     })
 }
@@ -198,6 +207,7 @@ impl<'a> From<Message<'a>> for CompletionMessage<'a> {
             tool_calls: message.tool_calls,
             annotations: message.annotations,
             audio: None,
+            function_call: None,
             extra: message.extra,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::dialect::{AudioForm, FramesForm, VisionOptions};
 use super::media_format::{format_of, mime_type};
+use super::media_lists::{has_media, is_plain, media_count};
 use super::writer::RequestWriter;
 use crate::chat::media::{Audio, Image, Medium, Video, VideoSource};
 use crate::chat::message::{Body, Part, Role, Turn};
@@ -13,15 +14,14 @@ use crate::error::Error;
 /// The MIME type of frames that vLLM accepts as one video.
 const JPEG: &str = "image/jpeg";
 
-impl<'w> RequestWriter<'_, 'w> {
+impl<'a, 'w> RequestWriter<'a, 'w> {
     /// Writes the content of a message. Texts alone are one string, which every chat template
     /// accepts.
     pub(super) fn content(&mut self, at: usize, turn: &Turn) -> Result<(), Error> {
-        let is_plain = |part: &Part| {
-            let is_text = matches!(part.body, Body::Text(_));
-            is_text && part.cache_control.is_none() && part.extra.is_empty()
-        };
         let of_user = matches!(turn.role, Role::User);
+        if of_user && self.dialect.media_beside_messages {
+            return self.content_beside(at, turn);
+        }
         let mut parts = turn.parts.iter();
         let is_text = match of_user {
             true => turn.parts.len() <= 1 && parts.all(is_plain),
@@ -34,13 +34,8 @@ impl<'w> RequestWriter<'_, 'w> {
         let mut is_first = true;
         for (place, part) in turn.parts.iter().enumerate() {
             let is_answered = turn.role == Role::Assistant && has_media(part);
-            let is_beside = self.dialect.media_beside_messages && has_media(part);
             if is_answered {
                 self.skip_media(part);
-                continue;
-            }
-            if is_beside {
-                self.put_beside(part);
                 continue;
             }
             if !std::mem::take(&mut is_first) {
@@ -84,7 +79,7 @@ impl<'w> RequestWriter<'_, 'w> {
         Ok(())
     }
 
-    fn part(&mut self, part: &Part, field: &str) -> Result<(), Error> {
+    pub(super) fn part(&mut self, part: &Part, field: &str) -> Result<(), Error> {
         self.json.raw("{");
         match &part.body {
             Body::Text(text) => {
@@ -285,37 +280,23 @@ impl<'w> RequestWriter<'_, 'w> {
     }
 
     /// The next medium, unless it is in DashScope's storage, which other servers cannot read.
-    fn next_medium(&mut self, field: impl Fn() -> String) -> Result<&'w MediaTransfer<'w>, Error> {
+    pub(super) fn next_medium(
+        &mut self,
+        field: impl Fn() -> String,
+    ) -> Result<&'w MediaTransfer<'a>, Error> {
         let transfer = self.json.transfers.next().ok_or_else(no_medium)?;
         if transfer.is_stored() && !self.dialect.is_dashscope {
-            let fix = "is in DashScope's storage, which the server of this model cannot read: send \
-                       the bytes, or a URL that it can fetch";
+            let fix = "is in temporary storage that the server of this model cannot read: send the \
+                       bytes, or a URL that it can fetch";
             return Err(Error::field(format!("{}.uri", field()), fix));
         }
         Ok(transfer)
     }
 
-    fn skip_media(&mut self, part: &Part) {
+    pub(super) fn skip_media(&mut self, part: &Part) {
         for _ in 0..media_count(part) {
             self.json.transfers.next();
         }
-    }
-
-    /// Keeps the media of a part for the lists beside the messages.
-    fn put_beside(&mut self, part: &Part) {
-        let media: Vec<_> = self
-            .json
-            .transfers
-            .by_ref()
-            .take(media_count(part))
-            .collect();
-        let list = match &part.body {
-            Body::Audio(_) => &mut self.beside.audios,
-            Body::Image(_) => &mut self.beside.images,
-            Body::Video(_) => &mut self.beside.videos,
-            Body::Text(_) | Body::Other => return,
-        };
-        list.extend(media);
     }
 
     /// Records the size limits of an image or video for the request, which has one of each.
@@ -329,25 +310,9 @@ impl<'w> RequestWriter<'_, 'w> {
         self.processor.max_pixels = known.max_pixels.or(max);
     }
 
-    fn ignored_if(&mut self, is_ignored: bool, field: &str, option: &str) {
+    pub(super) fn ignored_if(&mut self, is_ignored: bool, field: &str, option: &str) {
         if is_ignored {
             self.ignore(format!("{field}.{option}"));
         }
-    }
-}
-
-fn has_media(part: &Part) -> bool {
-    matches!(part.body, Body::Audio(_) | Body::Image(_) | Body::Video(_))
-}
-
-/// The number of media of a part, as `media_transfer::transfers` counts them.
-fn media_count(part: &Part) -> usize {
-    match &part.body {
-        Body::Video(Video {
-            source: VideoSource::Frames(frames),
-            ..
-        }) => frames.len(),
-        Body::Audio(_) | Body::Image(_) | Body::Video(_) => 1,
-        Body::Text(_) | Body::Other => 0,
     }
 }

@@ -9,6 +9,7 @@ mod answer_json;
 mod content;
 pub mod dialect;
 mod media_format;
+mod media_lists;
 mod parameters;
 mod request_json;
 mod writer;

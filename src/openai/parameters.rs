@@ -5,8 +5,9 @@
 
 use serde::Serialize;
 
-use super::dialect::{Dialect, ThinkingForm};
+use super::dialect::{Dialect, ThinkingForm, VisionOptions};
 use crate::chat::call::{Delivery, Prompt};
+use crate::chat::document::{Document, Object};
 use crate::chat::message::Options;
 use crate::chat::warning::{Code, Warning};
 use crate::dashscope::json::Written;
@@ -21,14 +22,15 @@ const OWN_KEYS: [&str; 4] = ["model", "messages", "stream", "stream_options"];
 /// The format of spoken answers that DashScope's compatible mode has, and requires to be named.
 const SPOKEN_FORMAT: &str = "wav";
 
+/// The options of chat templates.
+const TEMPLATE_OPTIONS: &str = "chat_template_kwargs";
+
+/// The options of media processors.
+pub(super) const PROCESSOR_OPTIONS: &str = "mm_processor_kwargs";
+
 #[derive(Serialize)]
 struct StreamOptions {
     include_usage: bool,
-}
-
-#[derive(Serialize)]
-struct TemplateOptions {
-    enable_thinking: bool,
 }
 
 /// Appends the parameters to an object. Returns warnings about those that the dialect does not
@@ -61,13 +63,15 @@ pub(super) fn write(
     if dialect.is_dashscope {
         write_dashscope(json, o)?;
     }
-    if dialect.thinking == ThinkingForm::OfTemplate {
-        let options = o
-            .enable_thinking
-            .map(|enable_thinking| TemplateOptions { enable_thinking });
-        json.field("chat_template_kwargs", options)?;
+    let is_of_template = dialect.thinking == ThinkingForm::OfTemplate;
+    if let Some(enabled) = o.enable_thinking.filter(|_| is_of_template) {
+        let options = vec![("enable_thinking".to_owned(), Document::Bool(enabled))];
+        write_merged(json, TEMPLATE_OPTIONS, Object(options), o)?;
     }
-    write_extra(json, o)?;
+    write_extra(json, o, |key| {
+        key == TEMPLATE_OPTIONS && is_of_template && o.enable_thinking.is_some()
+            || key == PROCESSOR_OPTIONS && dialect.vision_options == VisionOptions::OfRequest
+    })?;
     Ok(ignored(o, dialect))
 }
 
@@ -118,7 +122,11 @@ fn write_tools(json: &mut JsonWriter<'_, '_>, prompt: &Prompt) -> Result<(), Err
 fn write_sampling_extensions(json: &mut JsonWriter<'_, '_>, o: &Options) -> Result<(), Error> {
     json.field("top_k", o.top_k)?;
     json.field("repetition_penalty", o.repetition_penalty.map(Float))?;
-    let tokens: Vec<i32> = o.stop_token_ids.iter().flatten().copied().collect();
+    let single = |tokens: &Vec<i32>| match tokens.as_slice() {
+        [token] => Some(*token),
+        _ => None,
+    };
+    let tokens: Vec<i32> = o.stop_token_ids.iter().filter_map(single).collect();
     json.field("stop_token_ids", (!tokens.is_empty()).then_some(tokens))
 }
 
@@ -136,13 +144,40 @@ fn write_dashscope(json: &mut JsonWriter<'_, '_>, o: &Options) -> Result<(), Err
     json.field("vl_enable_image_hw_output", o.vl_enable_image_hw_output)
 }
 
-fn write_extra(json: &mut JsonWriter<'_, '_>, o: &Options) -> Result<(), Error> {
+/// Writes an object of the gateway's options, together with the caller's of the same key, which
+/// takes precedence.
+pub(super) fn write_merged(
+    json: &mut JsonWriter<'_, '_>,
+    key: &str,
+    mut options: Object,
+    o: &Options,
+) -> Result<(), Error> {
+    match o.extra_parameters.value(key) {
+        Some(Document::Object(own)) => options.merge(own.clone()),
+        None | Some(Document::Null) => {}
+        Some(_) => {
+            let field = format!("options.extra_parameters.{key}");
+            return Err(Error::field(field, "must be an object"));
+        }
+    }
+    match options.is_empty() {
+        true => Ok(()),
+        false => json.field(key, Some(Written(&Document::Object(options)))),
+    }
+}
+
+/// Writes the keys without a field, except those that are written elsewhere.
+fn write_extra(
+    json: &mut JsonWriter<'_, '_>,
+    o: &Options,
+    is_written: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
     for (key, value) in &o.extra_parameters.0 {
         if OWN_KEYS.contains(&key.as_str()) {
             let field = format!("options.extra_parameters.{key}");
             return Err(Error::field(field, "must not be set: the gateway sets it"));
         }
-        if *value != crate::chat::document::Document::Null {
+        if *value != Document::Null && !is_written(key) {
             json.field(key, Some(Written(value)))?;
         }
     }
@@ -165,6 +200,7 @@ fn ignored(o: &Options, dialect: &Dialect) -> Vec<Warning> {
     let of_dashscope = [
         ("thinking.budget_tokens", o.thinking_budget.is_some()),
         ("thinking.preserve", o.preserve_thinking.is_some()),
+        ("tool_stream", o.tool_stream.is_some()),
         (
             "enable_code_interpreter",
             o.enable_code_interpreter.is_some(),
@@ -182,6 +218,7 @@ fn ignored(o: &Options, dialect: &Dialect) -> Vec<Warning> {
         ),
     ];
     let of_native = [
+        ("result_format", o.result_format.is_some()),
         ("ocr_options", o.ocr_options.is_some()),
         (
             "image_generation.negative_prompt",

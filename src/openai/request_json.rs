@@ -1,15 +1,13 @@
 //! The body of a request: `model`, the parameters, `messages`, in this order.
 
-use serde::Serialize;
-
-use super::dialect::Dialect;
+use super::dialect::{Dialect, VisionOptions};
+use super::media_lists::MediaLists;
 use super::parameters;
-use super::writer::{MediaLists, ProcessorOptions, RequestWriter};
+use super::writer::{ProcessorOptions, RequestWriter};
 use crate::chat::call::{Delivery, Prompt};
-use crate::chat::document::Document;
+use crate::chat::document::{Document, Object, Real};
 use crate::chat::message::{Role, Turn};
 use crate::chat::warning::Warning;
-use crate::dashscope::json::Number;
 use crate::dashscope::json_writer::JsonWriter;
 use crate::dashscope::media_transfer::MediaTransfer;
 use crate::dashscope::request_json::checked_len;
@@ -49,22 +47,12 @@ pub(super) fn write(
     writer.json.key("messages");
     writer.messages(&prompt.turns)?;
     writer.media_lists()?;
-    writer.processor_options()?;
+    writer.processor_options(prompt)?;
     writer.json.raw("}");
     Ok(RequestJson {
         body: writer.json.body,
         warnings: writer.warnings,
     })
-}
-
-#[derive(Serialize)]
-struct ProcessorJson {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    min_pixels: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_pixels: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fps: Option<Number>,
 }
 
 impl RequestWriter<'_, '_> {
@@ -116,33 +104,31 @@ impl RequestWriter<'_, '_> {
         Ok(())
     }
 
-    /// Writes the media that were kept for the end.
-    fn media_lists(&mut self) -> Result<(), Error> {
-        let MediaLists {
-            audios,
-            images,
-            videos,
-        } = std::mem::take(&mut self.beside);
-        for (key, list) in [("audios", audios), ("images", images), ("videos", videos)] {
-            if !list.is_empty() {
-                self.json.key(key);
-                self.json
-                    .list(&list, |json, transfer| json.transfer(transfer))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn processor_options(&mut self) -> Result<(), Error> {
-        let options = self.processor;
-        if options == ProcessorOptions::default() {
+    fn processor_options(&mut self, prompt: &Prompt) -> Result<(), Error> {
+        if self.dialect.vision_options != VisionOptions::OfRequest {
             return Ok(());
         }
-        let options = ProcessorJson {
-            min_pixels: options.min_pixels,
-            max_pixels: options.max_pixels,
-            fps: options.fps.map(Number),
-        };
-        self.json.field("mm_processor_kwargs", Some(options))
+        let ProcessorOptions {
+            min_pixels,
+            max_pixels,
+            fps,
+        } = self.processor;
+        let pixels = |pixels: Option<i32>| pixels.map(|pixels| Real(f64::from(pixels)));
+        let all = [
+            ("min_pixels", pixels(min_pixels)),
+            ("max_pixels", pixels(max_pixels)),
+            ("fps", fps),
+        ];
+        let set = all.into_iter().filter_map(|(key, value)| {
+            let value = Document::Number(value?);
+            Some((key.to_owned(), value))
+        });
+        let options = Object(set.collect());
+        parameters::write_merged(
+            &mut self.json,
+            parameters::PROCESSOR_OPTIONS,
+            options,
+            &prompt.options,
+        )
     }
 }

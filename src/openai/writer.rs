@@ -1,11 +1,11 @@
 //! The state of a request that is being written.
 
 use super::dialect::Dialect;
+use super::media_lists::MediaLists;
 use super::parameters::warning;
 use crate::chat::document::Real;
 use crate::chat::warning::Warning;
 use crate::dashscope::json_writer::JsonWriter;
-use crate::dashscope::media_transfer::MediaTransfer;
 
 /// Writes one request.
 pub(super) struct RequestWriter<'a, 'w> {
@@ -14,14 +14,6 @@ pub(super) struct RequestWriter<'a, 'w> {
     pub(super) warnings: Vec<Warning>,
     pub(super) processor: ProcessorOptions,
     pub(super) beside: MediaLists<'a, 'w>,
-}
-
-/// Media that are written beside the messages.
-#[derive(Debug, Default)]
-pub(super) struct MediaLists<'a, 'w> {
-    pub(super) audios: Vec<&'w MediaTransfer<'a>>,
-    pub(super) images: Vec<&'w MediaTransfer<'a>>,
-    pub(super) videos: Vec<&'w MediaTransfer<'a>>,
 }
 
 /// Processing options of images and videos that apply to the whole request.

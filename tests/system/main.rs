@@ -58,6 +58,8 @@ mod openai_answers;
 mod openai_calls;
 mod openai_errors;
 mod openai_history;
+mod openai_options;
+mod openai_order;
 mod openai_requests;
 mod overload;
 mod protocols;

@@ -49,14 +49,14 @@ pub(crate) fn counts(usage: &Value) -> Value {
 }
 
 /// What a call of both methods returned.
-struct Got {
-    events: Vec<pb::ConverseStreamResponse>,
-    audio: Vec<u8>,
-    end: pb::Completed,
+pub(crate) struct Got {
+    pub(crate) events: Vec<pb::ConverseStreamResponse>,
+    pub(crate) audio: Vec<u8>,
+    pub(crate) end: pb::Completed,
 }
 
 impl Got {
-    fn texts(&self) -> String {
+    pub(crate) fn texts(&self) -> String {
         texts(&self.events.iter().cloned().map(Ok).collect::<Vec<_>>()).concat()
     }
 
@@ -68,7 +68,7 @@ impl Got {
         self.deltas().iter().filter_map(text).collect()
     }
 
-    fn deltas(&self) -> Vec<pb::Delta> {
+    pub(crate) fn deltas(&self) -> Vec<pb::Delta> {
         let delta = |event: &pb::ConverseStreamResponse| match event.event.clone() {
             Some(pb::converse_stream_response::Event::Delta(delta)) => Some(delta),
             _ => None,
@@ -82,7 +82,7 @@ pub(crate) fn words() -> pb::Conversation {
     conversation("m", vec![pb::content::Kind::Text("?".to_owned())])
 }
 
-async fn stream(kind: ServerKind, bodies: &[Value]) -> Got {
+pub(crate) async fn stream(kind: ServerKind, bodies: &[Value]) -> Got {
     let upstream = Upstream::always(events(bodies)).await;
     let gateway = gateway_with(settings_of(kind, &upstream)).await;
     let mut client = gateway.conversation();
@@ -108,7 +108,7 @@ async fn stream(kind: ServerKind, bodies: &[Value]) -> Got {
     }
 }
 
-async fn whole(kind: ServerKind, body: &Value) -> pb::ConverseResponse {
+pub(crate) async fn whole(kind: ServerKind, body: &Value) -> pb::ConverseResponse {
     let upstream = Upstream::always(json(200, &body.to_string())).await;
     let gateway = gateway_with(settings_of(kind, &upstream)).await;
     let mut client = gateway.conversation();
@@ -210,7 +210,7 @@ async fn deltas_of_tool_calls_are_joined() {
 
 const SAMPLES: &[u8] = &[1, 0, 2, 0, 3, 0, 4, 0];
 
-fn header(rate: u32, channels: u16) -> Vec<u8> {
+pub(crate) fn header(rate: u32, channels: u16) -> Vec<u8> {
     let (block, size) = (channels * 2, u32::try_from(SAMPLES.len()).unwrap());
     let mut header = b"RIFF".to_vec();
     header.extend((size + 36).to_le_bytes());
