@@ -258,3 +258,21 @@ async fn an_upload_for_such_a_model_says_how_to_send_media() {
     );
     assert!(vllm.seen().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_is_not_asked_to_fetch_from_its_own_private_address() {
+    let vllm = Upstream::always(completion()).await;
+    let gateway = gateway_with(settings_of(ServerKind::Vllm, &vllm)).await;
+    let mut client = gateway.conversation();
+    let audio = pb::content::Kind::Audio(pb::Audio {
+        source: Some(pb::audio::Source::Uri(format!(
+            "http://{}/v1/models",
+            vllm.address
+        ))),
+        ..pb::Audio::default()
+    });
+    let call = ask_whole(conversation("m", vec![audio]));
+    let refused = client.converse(call).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    assert!(vllm.seen().is_empty());
+}

@@ -202,7 +202,10 @@ impl Accounts {
     pub(super) fn check_hosts(&self, prompt: &Prompt, allowed: &[String]) -> Result<(), Error> {
         hosts::check(prompt, allowed, |host, port| {
             let members = self.members();
-            let mut addresses = members.iter().map(|m| m.account.upstream.address());
+            // A server on a private address would be asked to call itself.
+            let dashscope = members.iter().map(|m| &m.account.upstream);
+            let dashscope = dashscope.filter(|upstream| upstream.is_dashscope());
+            let mut addresses = dashscope.map(Upstream::address);
             addresses.any(|(own, own_port)| own == host && own_port == port)
         })
     }
