@@ -1,6 +1,8 @@
 //! How the JSON of an answer is read whose form is not DashScope's own.
 
 use super::answer_json::Body;
+use crate::chat::event::Event;
+use crate::error::{DASHSCOPE, renamed};
 
 /// Reads the JSON of answers in another form than DashScope's.
 pub(crate) trait BodyReader: Send + std::fmt::Debug {
@@ -13,4 +15,15 @@ pub(crate) trait BodyReader: Send + std::fmt::Debug {
     /// The ends of choices that were held back, once nothing more can follow. `None` if there are
     /// none.
     fn release(&mut self) -> Option<Body<'static>>;
+}
+
+/// Names the server in the warnings of an answer, which are written for DashScope.
+pub(super) fn name_server(event: &mut Event, server: &str) {
+    if let Event::End(end) = event
+        && server != DASHSCOPE
+    {
+        for warning in &mut end.warnings {
+            warning.message = renamed(&warning.message, server);
+        }
+    }
 }

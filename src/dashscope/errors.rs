@@ -975,4 +975,16 @@ mod tests {
             assert_eq!(retry_after(&headers, now), expected, "{name}: {value}");
         }
     }
+
+    #[test]
+    fn the_detail_of_a_web_framework_is_the_message() {
+        let list = r#"{"detail":[{"loc":["body","x"],"msg":"field required","type":"missing"}]}"#;
+        let object = r#"{"detail":{"success":false,"message":"field required"}}"#;
+        let text = r#"{"detail":"field required"}"#;
+        for body in [list, object, text] {
+            let error = of_answer(422, &Headers::default(), body.as_bytes());
+            let message = error.upstream().map(|upstream| upstream.message.expose());
+            assert_eq!(message, Some("field required"), "{body}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::body_reader::BodyReader;
+use super::body_reader::{BodyReader, name_server};
 use super::elements;
 use super::errors::{truncated, unreadable};
 use super::reply::{Opening, Reply};
@@ -19,7 +19,7 @@ use super::sse::{Decoder, Frame, Limits};
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
 use crate::chat::warning::{Code, Warning};
-use crate::error::{DASHSCOPE, Error, Sent, renamed};
+use crate::error::{DASHSCOPE, Error, Sent};
 use crate::http1::{Body, BodyError};
 use crate::memory::{CALL, CallMemory};
 use crate::turns::give_way;
@@ -293,18 +293,6 @@ impl Exchange {
         self.settle(outcome);
     }
 
-    /// The event, with warnings that name the server.
-    fn named(&self, mut event: Event) -> Event {
-        if let Event::End(end) = &mut event
-            && self.server != DASHSCOPE
-        {
-            for warning in &mut end.warnings {
-                warning.message = renamed(&warning.message, self.server);
-            }
-        }
-        event
-    }
-
     fn settle(&mut self, outcome: Result<(), Error>) {
         self.done = true;
         if let Err(error) = outcome {
@@ -358,8 +346,9 @@ impl Stream for Exchange {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            if let Some(event) = this.reply.pop() {
-                return Poll::Ready(Some(Ok(this.named(event))));
+            if let Some(mut event) = this.reply.pop() {
+                name_server(&mut event, this.server);
+                return Poll::Ready(Some(Ok(event)));
             }
             if let Some(error) = this.failed.pop_front() {
                 return Poll::Ready(Some(Err(error.of_server(this.server))));

@@ -20,8 +20,9 @@
 
 use std::borrow::Cow;
 
+use super::answer_images::{take_image, take_images};
 use super::answer_json::{Completion, CompletionAudio, CompletionChoice, CompletionMessage, read};
-use crate::chat::document::{Document, Object};
+use crate::chat::document::Document;
 use crate::dashscope::answer_json::{
     Audio, Body, Choice, Content, Message, Output, Part, Raw, ToolCall,
 };
@@ -83,7 +84,7 @@ impl CompletionReader {
         self.has_audio |= completion.modality.is_some();
         let choices = completion.choices.filter(|choices| !choices.is_empty());
         let usage = completion.usage;
-        let usage = usage.filter(|Raw(counts)| !is_audio || counts_output(counts));
+        let usage = usage.filter(|Raw(counts)| is_counted(counts, is_audio));
         let choices = match choices {
             Some(choices) => {
                 let choices = choices.into_iter().enumerate();
@@ -191,6 +192,8 @@ impl CompletionReader {
             }
             parts.push(audio_part(audio));
         }
+        let mut extra = message.extra;
+        parts.extend(take_images(&mut extra));
         let mut tool_calls = message.tool_calls;
         if let Some(function) = message.function_call {
             tool_calls.get_or_insert_default().push(ToolCall {
@@ -206,7 +209,7 @@ impl CompletionReader {
             reasoning_content: reasoning,
             tool_calls,
             annotations: message.annotations,
-            extra: message.extra,
+            extra,
         }
     }
 
@@ -280,14 +283,19 @@ fn join<'a>(first: &mut Choice<'a>, next: Choice<'a>) {
     first.extra.merge(next.extra);
 }
 
-/// Whether counts have any output. vLLM-Omni sends 0 with audio, which it does not count.
-fn counts_output(counts: &str) -> bool {
+/// Whether anything was counted. Servers without counts send 0 for each, and vLLM-Omni sends 0 for
+/// the output with audio, which it does not count.
+fn is_counted(counts: &str, is_audio: bool) -> bool {
     #[derive(serde::Deserialize)]
-    struct Output {
+    struct Counts {
+        prompt_tokens: Option<u64>,
         completion_tokens: Option<u64>,
     }
-    let output = serde_json::from_str::<Output>(counts).ok();
-    output.is_none_or(|output| output.completion_tokens != Some(0))
+    let counts = serde_json::from_str::<Counts>(counts).ok();
+    counts.is_none_or(|counts| {
+        let is_unknown = is_audio || counts.prompt_tokens == Some(0);
+        !(is_unknown && counts.completion_tokens == Some(0))
+    })
 }
 
 impl BodyReader for CompletionReader {
@@ -363,21 +371,6 @@ fn parts_of(content: Option<Content<'_>>) -> Vec<Part<'_>> {
         }
         None => Vec::new(),
     }
-}
-
-/// The URL of an image among the keys of a part, which is an object or a string.
-fn take_image(extra: &mut Object) -> Option<Text<'static>> {
-    const IMAGE_URL: &str = "image_url";
-    let url = match extra.value(IMAGE_URL)? {
-        Document::String(url) => url.clone(),
-        Document::Object(object) => match object.value("url")? {
-            Document::String(url) => url.clone(),
-            _ => return None,
-        },
-        _ => return None,
-    };
-    extra.0.retain(|(key, _)| key != IMAGE_URL);
-    Some(Text(Cow::Owned(url)))
 }
 
 /// A content with these parts at its end. A text alone stays as it is.

@@ -152,7 +152,7 @@ impl<'a, 'w> RequestWriter<'a, 'w> {
                 self.pixels(image.min_pixels, image.max_pixels, &field);
                 self.ignored_if(image.enable_rotate.is_some(), &field, "enable_rotate");
             }
-            VisionOptions::None => {
+            VisionOptions::OfVideos | VisionOptions::None => {
                 let field = format!("{field}.image");
                 self.ignored_if(image.min_pixels.is_some(), &field, "min_pixels");
                 self.ignored_if(image.max_pixels.is_some(), &field, "max_pixels");
@@ -182,14 +182,11 @@ impl<'a, 'w> RequestWriter<'a, 'w> {
             }
             VisionOptions::OfRequest => {
                 self.pixels(video.min_pixels, video.max_pixels, &field);
-                let fps = video.fps;
-                let (known, new) = (self.processor.fps, fps);
-                self.ignored_if(
-                    new.is_some() && known.is_some() && known != new,
-                    &field,
-                    "fps",
-                );
-                self.processor.fps = known.or(fps);
+                self.rate(video.fps, &field);
+            }
+            VisionOptions::OfVideos => {
+                self.video_options(video, &field);
+                return Ok(());
             }
             VisionOptions::None => {
                 self.ignored_if(video.fps.is_some(), &field, "fps");
@@ -297,17 +294,6 @@ impl<'a, 'w> RequestWriter<'a, 'w> {
         for _ in 0..media_count(part) {
             self.json.transfers.next();
         }
-    }
-
-    /// Records the size limits of an image or video for the request, which has one of each.
-    fn pixels(&mut self, min: Option<i32>, max: Option<i32>, field: &str) {
-        let known = self.processor;
-        let differ =
-            |known: Option<i32>, new: Option<i32>| new.is_some() && known.is_some() && known != new;
-        self.ignored_if(differ(known.min_pixels, min), field, "min_pixels");
-        self.ignored_if(differ(known.max_pixels, max), field, "max_pixels");
-        self.processor.min_pixels = known.min_pixels.or(min);
-        self.processor.max_pixels = known.max_pixels.or(max);
     }
 
     pub(super) fn ignored_if(&mut self, is_ignored: bool, field: &str, option: &str) {

@@ -32,6 +32,8 @@ pub(super) enum VisionOptions {
     OfPart,
     /// In `mm_processor_kwargs` of the request, once for all.
     OfRequest,
+    /// Those of videos alone, as keys of the request, once for all.
+    OfVideos,
     /// Not at all.
     None,
 }
@@ -63,8 +65,10 @@ pub struct Dialect {
     /// Whether it is DashScope, which knows its own parameters in this form too, reads its own
     /// temporary storage and has workspaces.
     pub(super) is_dashscope: bool,
-    /// Whether it knows `top_k`, `repetition_penalty` and `stop_token_ids`.
+    /// Whether it knows `top_k` and `repetition_penalty`.
     pub(super) has_sampling_extensions: bool,
+    /// Whether it knows tools, several choices, log probabilities, and formats of the answer.
+    pub(super) has_tools_and_formats: bool,
     /// Whether messages may have `reasoning_content`.
     pub(super) has_reasoning: bool,
 }
@@ -81,6 +85,7 @@ impl Dialect {
         thinking: ThinkingForm::OfRequest,
         is_dashscope: true,
         has_sampling_extensions: true,
+        has_tools_and_formats: true,
         has_reasoning: true,
     };
 
@@ -95,6 +100,7 @@ impl Dialect {
         thinking: ThinkingForm::None,
         is_dashscope: false,
         has_sampling_extensions: false,
+        has_tools_and_formats: true,
         has_reasoning: false,
     };
 
@@ -124,6 +130,9 @@ impl Dialect {
     pub const SGLANG_OMNI: &'static Self = &Self {
         name: "sglang-omni",
         media_beside_messages: true,
+        vision_options: VisionOptions::OfVideos,
+        thinking: ThinkingForm::None,
+        has_tools_and_formats: false,
         ..*Self::SGLANG
     };
 

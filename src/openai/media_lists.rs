@@ -1,18 +1,10 @@
 //! Media beside the messages, as SGLang-Omni has them: lists of the request, in order.
 
-use super::writer::RequestWriter;
+use super::writer::{MediaLists, RequestWriter};
+use crate::chat::document::Real;
 use crate::chat::media::{Video, VideoSource};
 use crate::chat::message::{Body, Part, Turn};
-use crate::dashscope::media_transfer::MediaTransfer;
 use crate::error::Error;
-
-/// Media that are written beside the messages.
-#[derive(Debug, Default)]
-pub(super) struct MediaLists<'a, 'w> {
-    pub(super) audios: Vec<&'w MediaTransfer<'a>>,
-    pub(super) images: Vec<&'w MediaTransfer<'a>>,
-    pub(super) videos: Vec<&'w MediaTransfer<'a>>,
-}
 
 impl RequestWriter<'_, '_> {
     /// Writes the texts of a user's message, and keeps its media for the lists.
@@ -72,21 +64,41 @@ impl RequestWriter<'_, '_> {
                     return Err(Error::field(format!("{field}.frames"), fix));
                 }
                 self.beside.videos.extend(media);
-                for (option, is_set) in [
-                    ("fps", video.fps.is_some()),
-                    ("min_pixels", video.min_pixels.is_some()),
-                    ("max_pixels", video.max_pixels.is_some()),
-                    ("max_frames", video.max_frames.is_some()),
-                    ("total_pixels", video.total_pixels.is_some()),
-                ] {
-                    self.ignored_if(is_set, &field, option);
-                }
+                self.video_options(video, &field);
             }
             Body::Text(_) | Body::Other => {}
         }
         self.ignored_if(part.cache_control.is_some(), field, "cache_control");
         self.ignored_if(!part.extra.is_empty(), field, "extra");
         Ok(())
+    }
+
+    /// Records the options of a video for the request, which has one of each.
+    pub(super) fn video_options(&mut self, video: &Video, field: &str) {
+        self.pixels(video.min_pixels, video.max_pixels, field);
+        self.rate(video.fps, field);
+        let known = self.processor;
+        let (frames, total) = (video.max_frames, video.total_pixels);
+        self.ignored_if(differ(known.max_frames, frames), field, "max_frames");
+        self.ignored_if(differ(known.total_pixels, total), field, "total_pixels");
+        self.processor.max_frames = known.max_frames.or(frames);
+        self.processor.total_pixels = known.total_pixels.or(total);
+    }
+
+    /// Records the frame rate of a video for the request.
+    pub(super) fn rate(&mut self, fps: Option<Real>, field: &str) {
+        let known = self.processor.fps;
+        self.ignored_if(differ(known, fps), field, "fps");
+        self.processor.fps = known.or(fps);
+    }
+
+    /// Records the size limits of an image or video for the request.
+    pub(super) fn pixels(&mut self, min: Option<i32>, max: Option<i32>, field: &str) {
+        let known = self.processor;
+        self.ignored_if(differ(known.min_pixels, min), field, "min_pixels");
+        self.ignored_if(differ(known.max_pixels, max), field, "max_pixels");
+        self.processor.min_pixels = known.min_pixels.or(min);
+        self.processor.max_pixels = known.max_pixels.or(max);
     }
 
     /// Writes the media that were kept for the end.
@@ -105,6 +117,11 @@ impl RequestWriter<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Whether an option has another value already.
+fn differ<T: PartialEq>(known: Option<T>, new: Option<T>) -> bool {
+    new.is_some() && known.is_some() && known != new
 }
 
 /// Whether a part is a text and nothing else.

@@ -5,6 +5,7 @@
 //! kinds of servers, `request_json.rs` writes requests, and `answer.rs` converts answers.
 
 mod answer;
+mod answer_images;
 mod answer_json;
 mod content;
 pub mod dialect;

@@ -56,9 +56,12 @@ pub(super) fn write(
     json.field("stream_options", include_usage)?;
     write_sampling(json, o)?;
     write_output(json, o, dialect)?;
-    write_tools(json, prompt)?;
+    if dialect.has_tools_and_formats {
+        write_formats(json, o)?;
+        write_tools(json, prompt)?;
+    }
     if dialect.has_sampling_extensions {
-        write_sampling_extensions(json, o)?;
+        write_sampling_extensions(json, o, dialect)?;
     }
     if dialect.is_dashscope {
         write_dashscope(json, o)?;
@@ -72,7 +75,11 @@ pub(super) fn write(
         key == TEMPLATE_OPTIONS && is_of_template && o.enable_thinking.is_some()
             || key == PROCESSOR_OPTIONS && dialect.vision_options == VisionOptions::OfRequest
     })?;
-    Ok(ignored(o, dialect))
+    let mut ignored = ignored(o, dialect);
+    if !dialect.has_tools_and_formats {
+        ignored.extend(ignored_formats(prompt, dialect));
+    }
+    Ok(ignored)
 }
 
 fn write_sampling(json: &mut JsonWriter<'_, '_>, o: &Options) -> Result<(), Error> {
@@ -81,13 +88,20 @@ fn write_sampling(json: &mut JsonWriter<'_, '_>, o: &Options) -> Result<(), Erro
     json.field("seed", o.seed)?;
     json.field("max_tokens", o.max_tokens)?;
     json.field("max_completion_tokens", o.max_completion_tokens)?;
-    json.field("presence_penalty", o.presence_penalty.map(Float))?;
-    if !o.stop.is_empty() {
-        json.field("stop", Stop::new(o))?;
+    match o.stop.is_empty() {
+        true => Ok(()),
+        false => json.field("stop", Stop::new(o)),
     }
+}
+
+fn write_formats(json: &mut JsonWriter<'_, '_>, o: &Options) -> Result<(), Error> {
+    json.field("presence_penalty", o.presence_penalty.map(Float))?;
     json.field("n", o.n)?;
     json.field("logprobs", o.logprobs)?;
-    json.field("top_logprobs", o.top_logprobs)
+    json.field("top_logprobs", o.top_logprobs)?;
+    let format = o.response_format.as_ref().map(Format::new).transpose()?;
+    json.field("response_format", format)?;
+    json.field("reasoning_effort", o.reasoning_effort.as_deref())
 }
 
 fn write_output(
@@ -95,8 +109,6 @@ fn write_output(
     o: &Options,
     dialect: &Dialect,
 ) -> Result<(), Error> {
-    let format = o.response_format.as_ref().map(Format::new).transpose()?;
-    json.field("response_format", format)?;
     let modalities = (!o.modalities.is_empty()).then_some(&o.modalities);
     json.field("modalities", modalities)?;
     let audio = o.audio.as_ref().map(|audio| AudioOutput {
@@ -106,8 +118,7 @@ fn write_output(
             format => format,
         },
     });
-    json.field("audio", audio)?;
-    json.field("reasoning_effort", o.reasoning_effort.as_deref())
+    json.field("audio", audio)
 }
 
 fn write_tools(json: &mut JsonWriter<'_, '_>, prompt: &Prompt) -> Result<(), Error> {
@@ -119,9 +130,16 @@ fn write_tools(json: &mut JsonWriter<'_, '_>, prompt: &Prompt) -> Result<(), Err
     json.field("parallel_tool_calls", prompt.options.parallel_tool_calls)
 }
 
-fn write_sampling_extensions(json: &mut JsonWriter<'_, '_>, o: &Options) -> Result<(), Error> {
+fn write_sampling_extensions(
+    json: &mut JsonWriter<'_, '_>,
+    o: &Options,
+    dialect: &Dialect,
+) -> Result<(), Error> {
     json.field("top_k", o.top_k)?;
     json.field("repetition_penalty", o.repetition_penalty.map(Float))?;
+    if !dialect.has_tools_and_formats {
+        return Ok(());
+    }
     let single = |tokens: &Vec<i32>| match tokens.as_slice() {
         [token] => Some(*token),
         _ => None,
@@ -241,6 +259,34 @@ fn ignored(o: &Options, dialect: &Dialect) -> Vec<Warning> {
         .filter(|(_, is_set)| *is_set);
     ignored
         .map(|(option, _)| warning(format!("options.{option}"), dialect))
+        .collect()
+}
+
+/// Warnings about what a server does not have that knows sampling alone.
+fn ignored_formats(prompt: &Prompt, dialect: &Dialect) -> Vec<Warning> {
+    let o = &prompt.options;
+    let is_single = |tokens: &Vec<i32>| tokens.len() == 1;
+    let fields = [
+        ("options.presence_penalty", o.presence_penalty.is_some()),
+        ("options.n", o.n.is_some_and(|n| n > 1)),
+        ("options.logprobs", o.logprobs.is_some()),
+        ("options.top_logprobs", o.top_logprobs.is_some()),
+        ("options.response_format", o.response_format.is_some()),
+        ("options.thinking.effort", o.reasoning_effort.is_some()),
+        (
+            "options.stop_token_ids",
+            !o.stop_token_ids.is_empty() && o.stop_token_ids.iter().all(is_single),
+        ),
+        (
+            "options.parallel_tool_calls",
+            o.parallel_tool_calls.is_some(),
+        ),
+        ("conversation.tools", !prompt.tools.is_empty()),
+        ("conversation.tool_choice", prompt.tool_choice.is_some()),
+    ];
+    let ignored = fields.into_iter().filter(|(_, is_set)| *is_set);
+    ignored
+        .map(|(field, _)| warning(field.to_owned(), dialect))
         .collect()
 }
 

@@ -1,9 +1,8 @@
 //! The body of a request: `model`, the parameters, `messages`, in this order.
 
 use super::dialect::{Dialect, VisionOptions};
-use super::media_lists::MediaLists;
 use super::parameters;
-use super::writer::{ProcessorOptions, RequestWriter};
+use super::writer::{MediaLists, ProcessorOptions, RequestWriter};
 use crate::chat::call::{Delivery, Prompt};
 use crate::chat::document::{Document, Object, Real};
 use crate::chat::message::{Role, Turn};
@@ -105,25 +104,30 @@ impl RequestWriter<'_, '_> {
     }
 
     fn processor_options(&mut self, prompt: &Prompt) -> Result<(), Error> {
-        if self.dialect.vision_options != VisionOptions::OfRequest {
-            return Ok(());
-        }
-        let ProcessorOptions {
-            min_pixels,
-            max_pixels,
-            fps,
-        } = self.processor;
-        let pixels = |pixels: Option<i32>| pixels.map(|pixels| Real(f64::from(pixels)));
+        let prefix = match self.dialect.vision_options {
+            VisionOptions::OfRequest => "",
+            VisionOptions::OfVideos => "video_",
+            VisionOptions::OfPart | VisionOptions::None => return Ok(()),
+        };
+        let known = self.processor;
+        let whole = |number: Option<i32>| number.map(|number| Real(f64::from(number)));
         let all = [
-            ("min_pixels", pixels(min_pixels)),
-            ("max_pixels", pixels(max_pixels)),
-            ("fps", fps),
+            ("min_pixels", whole(known.min_pixels)),
+            ("max_pixels", whole(known.max_pixels)),
+            ("fps", known.fps),
+            ("max_frames", whole(known.max_frames)),
+            ("total_pixels", whole(known.total_pixels)),
         ];
         let set = all.into_iter().filter_map(|(key, value)| {
             let value = Document::Number(value?);
-            Some((key.to_owned(), value))
+            Some((format!("{prefix}{key}"), value))
         });
         let options = Object(set.collect());
+        if self.dialect.vision_options == VisionOptions::OfVideos {
+            let own = &prompt.options.extra_parameters;
+            let is_written = |key: &str| own.value(key).is_some();
+            return self.json.extra_without(&options, is_written);
+        }
         parameters::write_merged(
             &mut self.json,
             parameters::PROCESSOR_OPTIONS,

@@ -5,7 +5,7 @@ use dashgate::grpc::pb::{self, audio, content, image};
 use prost_types::value::Kind;
 use serde_json::json;
 
-use crate::openai_requests::{JPEG, WAV, audio, content_of, picture, sent, text};
+use crate::openai_requests::{JPEG, WAV, audio, content_of, frames, picture, sent, text};
 use crate::support::*;
 
 fn object(fields: &[(&str, Kind)]) -> prost_types::Struct {
@@ -136,4 +136,68 @@ async fn media_beside_the_messages_are_as_strict_as_others() {
         warned,
         ["conversation.messages[0].content[1].image.max_pixels"]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_of_sampling_alone_is_sent_nothing_else() {
+    let tool = pb::Tool {
+        kind: Some(pb::tool::Kind::Function(pb::FunctionTool {
+            name: "now".to_owned(),
+            ..pb::FunctionTool::default()
+        })),
+    };
+    let mut conversation = conversation("m", vec![text("?")]);
+    conversation.tools = vec![tool];
+    let request = pb::ConverseRequest {
+        options: Some(Box::new(pb::GenerationOptions {
+            temperature: Some(0.5),
+            presence_penalty: Some(1.0),
+            logprobs: Some(true),
+            top_logprobs: Some(2),
+            ..pb::GenerationOptions::default()
+        })),
+        ..ask_whole(conversation)
+    };
+    let (seen, answer) = sent(SglangOmni, request).await.unwrap();
+    let body = seen.json();
+    assert_eq!(body["temperature"], 0.5);
+    for key in ["presence_penalty", "logprobs", "top_logprobs", "tools"] {
+        assert!(body.get(key).is_none(), "{body}");
+    }
+    let mut warned: Vec<_> = answer.warnings.iter().map(|w| &*w.field).collect();
+    warned.sort_unstable();
+    let expected = [
+        "conversation.tools",
+        "options.logprobs",
+        "options.presence_penalty",
+        "options.top_logprobs",
+    ];
+    assert_eq!(warned, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn options_of_videos_are_keys_of_the_request() {
+    let video = |fps: f64| {
+        content::Kind::Video(pb::Video {
+            source: Some(pb::video::Source::Uri("https://x.test/v.mp4".to_owned())),
+            fps: Some(fps),
+            max_frames: Some(8),
+            ..pb::Video::default()
+        })
+    };
+    let request = ask_whole(conversation("m", vec![video(2.0), video(4.0), text("?")]));
+    let (seen, answer) = sent(SglangOmni, request).await.unwrap();
+    let body = seen.json();
+    assert_eq!(
+        (&body["video_fps"], &body["video_max_frames"]),
+        (&json!(2), &json!(8))
+    );
+    assert!(body.get("mm_processor_kwargs").is_none());
+    assert_eq!(body["videos"].as_array().unwrap().len(), 2);
+    let warned: Vec<_> = answer.warnings.iter().map(|w| &*w.field).collect();
+    assert_eq!(warned, ["conversation.messages[0].content[1].video.fps"]);
+    let frames = frames(vec![picture(image::Source::Data(JPEG.into())); 2]);
+    let status = content_of(SglangOmni, vec![frames]).await.unwrap_err();
+    let field = "conversation.messages[0].content[0].video.frames";
+    assert_eq!(violations(&status), [field]);
 }

@@ -332,3 +332,34 @@ async fn line_ends_and_comments_do_not_matter() {
     assert_eq!(texts(&all).concat(), "ab");
     assert!(all.iter().all(Result::is_ok));
 }
+
+#[tokio::test(start_paused = true)]
+async fn images_beside_the_content_are_images() {
+    let images = json!([{"id": "i1", "data": "AAAA", "format": "png", "width": 8}]);
+    let bodies = [
+        chunk(&json!({"role": "assistant", "content": "Hi"}), Value::Null),
+        chunk(&json!({"images": images}), Value::Null),
+        chunk(&json!({}), json!("stop")),
+    ];
+    let got = stream(ServerKind::SglangOmni, &bodies).await;
+    let image = got.deltas().into_iter().find_map(|delta| match delta.part {
+        Some(pb::delta::Part::ImageUri(uri)) => Some(uri),
+        _ => None,
+    });
+    assert_eq!(image.as_deref(), Some("data:image/png;base64,AAAA"));
+    assert!(
+        format!("{:?}", got.events).contains("i1"),
+        "{:?}",
+        got.events
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn zeros_of_a_server_that_does_not_count_are_unknown() {
+    let zeros = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0});
+    let mut last = chunk(&json!({}), json!("stop"));
+    last["usage"] = zeros;
+    let bodies = [chunk(&json!({"content": "Hi"}), Value::Null), last];
+    let got = stream(ServerKind::SglangOmni, &bodies).await;
+    assert_eq!((got.texts().as_str(), got.end.usage), ("Hi", None));
+}

@@ -29,7 +29,7 @@ pub(crate) fn picture(source: image::Source) -> pb::Image {
     }
 }
 
-fn frames(frames: Vec<pb::Image>) -> content::Kind {
+pub(crate) fn frames(frames: Vec<pb::Image>) -> content::Kind {
     content::Kind::Video(pb::Video {
         source: Some(pb::video::Source::Frames(pb::VideoFrames { frames })),
         ..pb::Video::default()
@@ -228,8 +228,8 @@ async fn each_kind_gets_the_options_that_it_has_and_warns_of_the_others() {
         assert_eq!(body["audio"], voice);
         let template = &body["chat_template_kwargs"];
         let expected = match kind {
-            Vllm | Sglang | SglangOmni => json!({"enable_thinking": true}),
-            OpenAi | DashScopeCompatible => Value::Null,
+            Vllm | Sglang => json!({"enable_thinking": true}),
+            OpenAi | SglangOmni | DashScopeCompatible => Value::Null,
         };
         assert_eq!(*template, expected, "{kind:?}");
         let mut expected: Vec<&str> = match kind {
@@ -240,7 +240,8 @@ async fn each_kind_gets_the_options_that_it_has_and_warns_of_the_others() {
                 &of_dashscope,
             ]
             .concat(),
-            Vllm | Sglang | SglangOmni => of_dashscope.to_vec(),
+            SglangOmni => [&["options.thinking.enabled"], &of_dashscope[..]].concat(),
+            Vllm | Sglang => of_dashscope.to_vec(),
         };
         let mut warned: Vec<_> = answer.warnings.iter().map(|w| &*w.field).collect();
         warned.sort_unstable();
