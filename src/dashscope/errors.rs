@@ -365,9 +365,11 @@ fn said(detail: Option<&Document>) -> &str {
         Some(Document::Object(object)) => {
             let mut texts = TEXTS.iter().filter_map(|key| object.value(key));
             texts
-                .find_map(|value| match value {
-                    Document::String(text) => Some(text.as_str()),
-                    _ => None,
+                .find_map(|value| {
+                    let Document::String(text) = value else {
+                        return None;
+                    };
+                    Some(text.as_str())
                 })
                 .unwrap_or_default()
         }

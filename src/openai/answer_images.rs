@@ -46,14 +46,15 @@ pub(super) fn take_images(extra: &mut Object) -> Vec<Part<'static>> {
 /// The URL of an image among the keys of a part, which is an object or a string.
 pub(super) fn take_image(extra: &mut Object) -> Option<Text<'static>> {
     const IMAGE_URL: &str = "image_url";
-    let url = match extra.value(IMAGE_URL)? {
-        Document::String(url) => url.clone(),
-        Document::Object(object) => match object.value("url")? {
-            Document::String(url) => url.clone(),
-            _ => return None,
-        },
-        _ => return None,
+    let value = extra.value(IMAGE_URL)?;
+    let value = match value {
+        Document::Object(object) => object.value("url")?,
+        value => value,
     };
+    let Document::String(url) = value else {
+        return None;
+    };
+    let url = url.clone();
     extra.0.retain(|(key, _)| key != IMAGE_URL);
     Some(Text(Cow::Owned(url)))
 }
