@@ -46,11 +46,10 @@ pub(super) fn take_images(extra: &mut Object) -> Vec<Part<'static>> {
 /// The URL of an image among the keys of a part, which is an object or a string.
 pub(super) fn take_image(extra: &mut Object) -> Option<Text<'static>> {
     const IMAGE_URL: &str = "image_url";
-    let value = extra.value(IMAGE_URL)?;
-    let value = match value {
-        Document::Object(object) => object.value("url")?,
-        value => value,
-    };
+    let mut value = extra.value(IMAGE_URL)?;
+    if let Document::Object(object) = value {
+        value = object.value("url")?;
+    }
     let Document::String(url) = value else {
         return None;
     };
