@@ -12,6 +12,9 @@ pub(crate) trait BodyReader: Send + std::fmt::Debug {
     /// Whether an event that equals an earlier one except for its text and counts means the same.
     fn events_are_alike(&self) -> bool;
 
+    /// Whether ends of choices are held back.
+    fn holds_ends(&self) -> bool;
+
     /// The ends of choices that were held back, once nothing more can follow. `None` if there are
     /// none.
     fn release(&mut self) -> Option<Body<'static>>;

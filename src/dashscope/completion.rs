@@ -38,6 +38,13 @@ impl Reply {
         self.finish()
     }
 
+    /// Whether ends of choices are held back.
+    pub(super) fn holds_ends(&self) -> bool {
+        self.reader
+            .as_ref()
+            .is_some_and(|reader| reader.holds_ends())
+    }
+
     /// Ends the choices whose end was held back because more could have followed.
     pub(super) fn release_ends(&mut self) -> Result<(), Error> {
         let released = self.reader.as_mut().and_then(|reader| reader.release());
@@ -80,6 +87,7 @@ impl Reply {
 
     /// Ends the answer although a requested choice never began.
     pub fn give_up(&mut self) -> Result<(), Error> {
+        self.release_ends()?;
         let (asked, came) = (self.opening.choices, self.drafts.len());
         if came < asked {
             let message = format!("{asked} choices were requested, DashScope sent {came}");

@@ -156,6 +156,10 @@ impl Exchange {
 
     /// Handles the next bytes. Returns whether more may follow.
     fn handle_chunk(&mut self, chunk: Bytes) -> Result<bool, Error> {
+        if self.reply.holds_ends() {
+            // What follows an end of one modality is content: the wait begins again.
+            self.linger = None;
+        }
         match &mut self.form {
             BodyFormat::Unknown(before) => {
                 let chunk = joined(std::mem::take(before), chunk);

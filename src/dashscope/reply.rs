@@ -155,6 +155,9 @@ impl Reply {
 
     /// How long to wait for optional data. `None` while the answer is incomplete.
     pub fn wait_limit(&self) -> Option<Duration> {
+        if self.holds_ends() {
+            return Some(CHOICES_WAIT);
+        }
         self.all_ended().then(|| match self.is_finished() {
             false => CHOICES_WAIT,
             true if self.has_last_usage || self.is_done => LINGER,

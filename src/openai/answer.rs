@@ -303,6 +303,10 @@ impl BodyReader for CompletionReader {
         read(json).map(|completion| self.convert(completion))
     }
 
+    fn holds_ends(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     fn events_are_alike(&self) -> bool {
         // Words may come as content or with the audio, which depends on earlier events.
         !self.has_audio

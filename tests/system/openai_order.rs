@@ -363,3 +363,25 @@ async fn zeros_of_a_server_that_does_not_count_are_unknown() {
     let got = stream(ServerKind::SglangOmni, &bodies).await;
     assert_eq!((got.texts().as_str(), got.end.usage), ("Hi", None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_says_that_it_is_done_is_waited_for_a_while() {
+    let body = |modality: &str, finish: Value| {
+        let delta = json!({"role": "assistant", "content": "Hi"});
+        let body = of(modality, &delta, finish);
+        piece(format!("data: {body}\n\n"))
+    };
+    let steps = vec![sse(), body("text", json!("stop")), Step::Hang];
+    let upstream = Upstream::always(steps).await;
+    let gateway = gateway_with(settings_of(ServerKind::Vllm, &upstream)).await;
+    let mut client = gateway.conversation();
+    let began = tokio::time::Instant::now();
+    let answer = client.converse_stream(ask_stream(words())).await.unwrap();
+    let events: Vec<_> = answer.into_inner().collect().await;
+    assert!(events.iter().all(Result::is_ok), "{events:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        began.elapsed()
+    );
+}
