@@ -141,15 +141,11 @@ fn advice(reason: &str) -> Option<&'static str> {
     if is(Reason::UpstreamDns) || is(Reason::UpstreamConnect) || is(Reason::UpstreamTls) {
         Some("`dashgate config show` prints the base URL (upstream.url)")
     } else if is(Reason::UpstreamCredential) {
-        Some(
-            "check DASHSCOPE_API_KEY and DASHSCOPE_API_REGION, or upstream.openai.api_key of an own server",
-        )
+        Some("check DASHSCOPE_API_KEY and its region, or upstream.openai.api_key of an own server")
     } else if is(Reason::ModelNotFound) {
         Some("choose another model with `--model` or DASHGATE_MODEL")
     } else if is(Reason::GatewayConfig) {
-        Some(
-            "check upstream.url: DashScope's base URL ends with /api/v1, that of other servers with /v1",
-        )
+        Some("check upstream.url: DashScope's ends with /api/v1, other servers' with /v1")
     } else if is(Reason::Unauthenticated) {
         Some("set DASHGATE_API_KEY to a valid key; `dashgate keys new` creates one")
     } else {

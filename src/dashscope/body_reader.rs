@@ -1,6 +1,7 @@
 //! How the JSON of an answer is read whose form is not DashScope's own.
 
 use super::answer_json::Body;
+use super::lenient;
 use crate::chat::event::Event;
 use crate::error::{DASHSCOPE, renamed};
 
@@ -18,6 +19,18 @@ pub(crate) trait BodyReader: Send + std::fmt::Debug {
     /// The ends of choices that were held back, once nothing more can follow. `None` if there are
     /// none.
     fn release(&mut self) -> Option<Body<'static>>;
+}
+
+/// Reads a body in the form of an answer: DashScope's, unless it has a reader. `None` if it is not
+/// a JSON object.
+pub(super) fn read_body<'a>(
+    reader: &mut Option<Box<dyn BodyReader>>,
+    json: &'a str,
+) -> Option<Body<'a>> {
+    match reader {
+        Some(reader) => reader.read(json),
+        None => lenient::read(json),
+    }
 }
 
 /// Names the server in the warnings of an answer, which are written for DashScope.

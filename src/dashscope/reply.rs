@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer_json::{Body, Output};
-use super::body_reader::BodyReader;
+use super::body_reader::{BodyReader, read_body};
 use super::choice::ChoiceDecoder;
 use super::delta_detector::{Reading, TextForm, TextFormError};
 use super::errors::{truncated, unreadable};
@@ -28,7 +28,7 @@ use super::event_template::{self, Template};
 use super::json_text::Text;
 use super::sentences::Sentences;
 use super::sse::Frame;
-use super::{annotations, answer_json, lenient};
+use super::{annotations, answer_json};
 use crate::chat::document::Document;
 use crate::chat::dropped_parts::Losses;
 use crate::chat::event::{Delta, Event, Piece, SearchInfo, Started};
@@ -186,11 +186,8 @@ impl Reply {
         let finished = self.is_finished();
         let mut template = self.template.take();
         let body = match &mut self.reader {
-            Some(reader) if reader.events_are_alike() => {
-                event_template::read(&mut template, text, |text| reader.read(text))
-            }
-            Some(reader) => reader.read(text),
-            None => event_template::read(&mut template, text, lenient::read),
+            Some(reader) if !reader.events_are_alike() => reader.read(text),
+            reader => event_template::read(&mut template, text, |text| read_body(reader, text)),
         };
         let body = match body {
             Some(body) => body,
@@ -218,12 +215,8 @@ impl Reply {
         if text.is_empty() {
             return Err(truncated("the body is empty", self.sent));
         }
-        let body = match &mut self.reader {
-            Some(reader) => reader.read(text),
-            None => lenient::read(text),
-        };
-        let body =
-            body.ok_or_else(|| unreadable("the body has an unexpected JSON structure", self.sent))?;
+        let body = read_body(&mut self.reader, text)
+            .ok_or_else(|| unreadable("the body has an unexpected JSON structure", self.sent))?;
         // A whole response has its text in one piece.
         self.form = TextForm::Pieces;
         match self.embedded_error(&body, 0, false) {
