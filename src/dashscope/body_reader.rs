@@ -34,8 +34,8 @@ pub(super) fn read_body<'a>(
 }
 
 /// Names the server in the warnings of an answer, which are written for DashScope.
-pub(super) fn name_server(event: &mut Event, server: &str) {
-    if let Event::End(end) = event
+pub(super) fn name_server(event: Option<&mut Event>, server: &str) {
+    if let Some(Event::End(end)) = event
         && server != DASHSCOPE
     {
         for warning in &mut end.warnings {

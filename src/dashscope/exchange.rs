@@ -57,8 +57,8 @@ pub struct Exchange {
     charged: usize,
     /// The bytes charged for the elements decoded last.
     decoded: usize,
-    /// The name of the server in errors.
-    server: &'static str,
+    /// The name of the server in errors, if it does not have DashScope's own form.
+    server: Option<&'static str>,
 }
 
 /// The format of the body. It is detected by the first byte, because content types are unreliable:
@@ -94,13 +94,13 @@ impl Exchange {
             memory: None,
             charged: 0,
             decoded: 0,
-            server: DASHSCOPE,
+            server: None,
         }
     }
 
     /// Reads the answer of a server of this name, in another form than DashScope's.
     pub(crate) fn of_server(mut self, server: &'static str, reader: Box<dyn BodyReader>) -> Self {
-        self.server = server;
+        self.server = Some(server);
         self.reply.reader = Some(reader);
         self
     }
@@ -350,12 +350,16 @@ impl Stream for Exchange {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
-            if let Some(mut event) = this.reply.pop() {
-                name_server(&mut event, this.server);
+            if let Some(server) = this.server {
+                // In place: an event is not moved once more for it.
+                name_server(this.reply.events.front_mut(), server);
+            }
+            if let Some(event) = this.reply.pop() {
                 return Poll::Ready(Some(Ok(event)));
             }
             if let Some(error) = this.failed.pop_front() {
-                return Poll::Ready(Some(Err(error.of_server(this.server))));
+                let server = this.server.unwrap_or(DASHSCOPE);
+                return Poll::Ready(Some(Err(error.of_server(server))));
             }
             if this.done {
                 return Poll::Ready(None);

@@ -260,7 +260,7 @@ impl DashScope {
         let fixed_headers = &self.inner.fixed_headers;
         let head = fixed_headers.head(&call.passing, delivery, names_storage)?;
         let form = TextForm::of(&self.inner.settings.text_forms, model);
-        Ok(Prepared::new(body, head, model, call, form, Vec::new()))
+        Ok(Prepared::new(body, head, model, call, form, None))
     }
 
     /// Writes the body of a request, after media that are too large for it were uploaded. Returns

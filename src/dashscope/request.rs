@@ -33,6 +33,7 @@ struct Inner {
     model: Arc<str>,
     choices: usize,
     has_audio: bool,
+    is_openai: bool,
     form: TextForm,
     warnings: Vec<Warning>,
 }
@@ -47,17 +48,18 @@ impl std::fmt::Debug for Prepared {
 }
 
 impl Prepared {
-    /// Builds a request.
+    /// Builds a request. `openai` is set for one in OpenAI's form, with warnings about it.
     pub(crate) fn new(
         body: Vec<u8>,
         mut head: Request,
         model: &Arc<str>,
         call: &Call,
         form: TextForm,
-        more_warnings: Vec<Warning>,
+        openai: Option<Vec<Warning>>,
     ) -> Self {
         let mut warnings = call.warnings.clone();
-        warnings.extend(more_warnings);
+        let is_openai = openai.is_some();
+        warnings.extend(openai.into_iter().flatten());
         head.end(body.len());
         let options = &call.prompt.options;
         let n = options.n.map(f64::from);
@@ -77,15 +79,16 @@ impl Prepared {
                 model: Arc::clone(model),
                 choices,
                 has_audio,
+                is_openai,
                 form,
                 warnings,
             }),
         }
     }
 
-    /// The model of the request.
-    pub fn model(&self) -> &Arc<str> {
-        &self.inner.model
+    /// Whether it is in OpenAI's form.
+    pub fn is_openai(&self) -> bool {
+        self.inner.is_openai
     }
 
     /// Whether spoken answers were requested.

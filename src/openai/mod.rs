@@ -214,7 +214,7 @@ impl OpenAi {
             model,
             call,
             form,
-            request.warnings,
+            Some(request.warnings),
         ))
     }
 

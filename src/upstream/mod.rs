@@ -166,8 +166,8 @@ impl Upstream {
     pub async fn open(&self, prepared: &Prepared) -> Result<Exchange, Error> {
         match self {
             Self::DashScope { native, compatible } => {
-                match compatible_client(compatible, prepared.model()) {
-                    Some(client) => Box::pin(client.open(prepared)).await,
+                match compatible.as_ref().filter(|_| prepared.is_openai()) {
+                    Some(compatible) => Box::pin(compatible.client.open(prepared)).await,
                     None => native.open(prepared).await,
                 }
             }

@@ -42,12 +42,19 @@ pub(crate) fn layout(lib: &str) -> Vec<Fault> {
     faults
 }
 
-/// `dist` and `bench` compile every package as they compile all others.
+/// `dist` and `bench` compile every package as they compile all others, and no profile has a line
+/// for the package itself: cargo would ignore `strip`.
 pub(crate) fn profiles(manifest: &toml::Table) -> Vec<Fault> {
     let profile = |name: &str| manifest.get("profile")?.as_table()?.get(name)?.as_table();
     let packages = |name| profile(name)?.get("package")?.as_table();
     let quick = packages("release").into_iter().flat_map(toml::Table::keys);
     let mut faults = Vec::new();
+    for name in ["release", "dist", "bench"] {
+        if packages(name).is_some_and(|all| all.contains_key("dashgate")) {
+            let found = format!("profile.{name}.package.dashgate");
+            faults.push(PROFILES.broken("Cargo.toml", 0, found));
+        }
+    }
     for package in quick {
         for name in ["dist", "bench"] {
             let wanted = profile(name).and_then(|profile| profile.get("opt-level"));
@@ -88,4 +95,5 @@ fn a_package_that_is_not_optimized_is_seen() {
     let other = both.replacen("package.a.opt-level = 3", "package.a.opt-level = 1", 1);
     assert_eq!(faults(&other), 1);
     assert_eq!(faults("[profile.release]\nopt-level = 0"), 0);
+    assert_eq!(faults("[profile.dist]\npackage.dashgate.opt-level = 3"), 1);
 }
