@@ -309,11 +309,8 @@ impl Exchange {
         let Some(wait_limit) = self.reply.wait_limit() else {
             return false;
         };
-        if self
-            .linger
-            .as_ref()
-            .is_none_or(|(known, _)| *known != wait_limit)
-        {
+        let known = self.linger.as_ref().map(|(known, _)| *known);
+        if known != Some(wait_limit) {
             self.linger = Some((wait_limit, Box::pin(sleep(wait_limit))));
         }
         // A body with endless data consumes the task's budget, and a timer without budget never
