@@ -182,11 +182,11 @@ fn endpoint(
         (Some(key), None) => Some(upstream::parse_api_key(key)?),
         (None, Some(path)) => {
             let path = beside(file, path);
-            let text = environment.file(&path).map_err(|error| {
-                let problem = format!("{} cannot be read: {error}", path.display());
+            let key = upstream::key_in_file(environment, &path).map_err(|wrong| {
+                let problem = format!("{}: {}", path.display(), wrong.problem);
                 ValueError::new(problem, "check api_key_file")
             })?;
-            Some(upstream::parse_api_key(&text)?)
+            Some(key)
         }
         (None, None) => None,
         (Some(_), Some(_)) => {

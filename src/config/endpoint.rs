@@ -4,7 +4,7 @@ use super::environment::Environment;
 use super::error::Origin;
 use super::openai;
 use super::setting_reader::SettingReader;
-use super::settings::Endpoint;
+use super::settings::{Endpoint, ServerKind};
 use super::upstream::{address, api_key};
 use super::value::{self, ValueError};
 
@@ -21,35 +21,44 @@ pub(crate) fn endpoint(reader: &mut SettingReader<'_>, environment: &dyn Environ
     if url.as_ref().is_some_and(|url| url.text == EMBEDDED) {
         return Endpoint::Embedded;
     }
+    let errors = reader.error_count();
     if let Some(url) = &url
         && let Some((kind, server)) = openai::prefixed(&url.text)
     {
         let plaintext = reader.read("upstream.allow_plaintext", value::switch);
-        return match openai::base_url(kind, server, plaintext) {
-            Ok(base_url) => openai::endpoint(reader, environment, (kind, base_url)),
+        let base_url = match openai::base_url(kind, server, plaintext) {
+            Ok(base_url) => base_url,
             Err(wrong) => {
                 reader.report("upstream.url", url.origin.clone(), wrong);
-                Endpoint::Embedded
+                return Endpoint::Embedded;
             }
         };
+        let api_key = openai::api_key(reader, environment, kind);
+        let needs_key = kind == ServerKind::DashScopeCompatible;
+        if needs_key && api_key.is_none() && reader.error_count() == errors {
+            return no_key(reader);
+        }
+        return Endpoint::OpenAi {
+            kind,
+            base_url,
+            api_key,
+        };
     }
-    let errors = reader.error_count();
     let key = api_key(reader, environment);
     let address = address(reader, url.as_ref());
     match (key, address) {
         (Some(api_key), Some(base_url)) => Endpoint::Remote { base_url, api_key },
         (None, _) if url.is_none() => Endpoint::Embedded,
-        (None, Some(_)) if reader.error_count() == errors => {
-            reader.report(
-                "upstream.api_key",
-                Origin::Default,
-                ValueError::new(
-                    "a DashScope URL is set, but no key",
-                    "set DASHSCOPE_API_KEY; an emulator accepts any key that begins with sk-",
-                ),
-            );
-            Endpoint::Embedded
-        }
+        (None, Some(_)) if reader.error_count() == errors => no_key(reader),
         (_, _) => Endpoint::Embedded,
     }
+}
+
+/// Reports that DashScope would be called without a key.
+fn no_key(reader: &mut SettingReader<'_>) -> Endpoint {
+    let problem = "a DashScope URL is set, but no key";
+    let fix = "set DASHSCOPE_API_KEY; an emulator accepts any key that begins with sk-";
+    let wrong = ValueError::new(problem, fix);
+    reader.report("upstream.api_key", Origin::Default, wrong);
+    Endpoint::Embedded
 }

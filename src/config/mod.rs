@@ -227,6 +227,19 @@ mod tests {
         let none = Flags::default();
         let beijing = "https://dashscope.aliyuncs.com/api/v1";
         assert_eq!(endpoint(&none, &key()).unwrap(), format!("sk-1 {beijing}"));
+        let compatible = "dashscope-compatible:https://d.example/compatible-mode/v1";
+        let compatible = flags(&[("upstream.url", compatible)]);
+        let found = endpoint(&compatible, &key()).unwrap();
+        assert!(found.starts_with("sk-1 dashscope-compatible:"), "{found}");
+        let keyless = endpoint(&compatible, &FakeEnvironment::default()).unwrap_err();
+        assert!(keyless.to_string().contains("but no key"), "{keyless}");
+        // DashScope's key is not that of another server.
+        let vllm = flags(&[("upstream.url", "vllm:http://127.0.0.1:8000/v1")]);
+        let found = endpoint(&vllm, &key()).unwrap();
+        assert_eq!(found, "none vllm:http://127.0.0.1:8000/v1");
+        let own = key().variable("DASHGATE_UPSTREAM_OPENAI_API_KEY", "own-1");
+        let found = endpoint(&vllm, &own).unwrap();
+        assert_eq!(found, "own-1 vllm:http://127.0.0.1:8000/v1");
         let embedded = flags(&[("upstream.url", "embedded")]);
         assert_eq!(endpoint(&embedded, &key()).unwrap(), "embedded");
         let home = FakeEnvironment::default()

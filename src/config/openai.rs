@@ -8,7 +8,7 @@ use crate::secret::Secret;
 
 use super::environment::Environment;
 use super::setting_reader::SettingReader;
-use super::settings::{Endpoint, ServerKind};
+use super::settings::ServerKind;
 use super::upstream;
 use super::value::ValueError;
 
@@ -47,26 +47,21 @@ pub(crate) fn base_url(
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-/// The server of `upstream.url`, with its key if one is configured. Errors go to the reader.
-pub(crate) fn endpoint(
+/// The key of such a server, if one is configured. Errors go to the reader.
+pub(crate) fn api_key(
     reader: &mut SettingReader<'_>,
     environment: &dyn Environment,
-    (kind, base_url): (ServerKind, String),
-) -> Endpoint {
-    let api_key = match kind {
+    kind: ServerKind,
+) -> Option<Secret> {
+    match kind {
         ServerKind::DashScopeCompatible => upstream::api_key(reader, environment),
         ServerKind::OpenAi | ServerKind::Vllm | ServerKind::Sglang | ServerKind::SglangOmni => {
-            api_key(reader, environment)
+            own_key(reader, environment)
         }
-    };
-    Endpoint::OpenAi {
-        kind,
-        base_url,
-        api_key,
     }
 }
 
-fn api_key(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Option<Secret> {
+fn own_key(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Option<Secret> {
     if let Some(configured) = reader.raw.configured(API_KEY).cloned() {
         let key = upstream::parse_api_key(&configured.text);
         return key
@@ -74,13 +69,7 @@ fn api_key(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Opt
             .ok();
     }
     let path = reader.raw.configured(API_KEY_FILE).cloned()?;
-    let key = match environment.file(Path::new(&path.text)) {
-        Ok(text) => upstream::parse_api_key(&text),
-        Err(error) => Err(ValueError::new(
-            format!("it cannot be read: {error}"),
-            "check the path",
-        )),
-    };
+    let key = upstream::key_in_file(environment, Path::new(&path.text));
     key.map_err(|wrong| reader.report_value(API_KEY_FILE, &path, wrong))
         .ok()
 }

@@ -142,15 +142,9 @@ pub(crate) fn api_key(
     }
     let key = "upstream.api_key_file";
     if let Some(path) = path {
-        return match environment.file(Path::new(&path.text)) {
-            Ok(text) => checked(reader, key, path.origin, &text),
-            Err(error) => {
-                let wrong =
-                    ValueError::new(format!("it cannot be read: {error}"), "check the path");
-                reader.report_value(key, &path, wrong);
-                None
-            }
-        };
+        return key_in_file(environment, Path::new(&path.text))
+            .map_err(|wrong| reader.report_value(key, &path, wrong))
+            .ok();
     }
     let home = environment.variable("HOME").ok().flatten()?;
     let path = Path::new(&home).join(HOME_KEY_FILE);
@@ -177,6 +171,18 @@ fn checked(
     read.map_err(|wrong| reader.report(key, origin, wrong)).ok()
 }
 
+/// Reads the key in a file.
+pub(crate) fn key_in_file(
+    environment: &dyn Environment,
+    path: &Path,
+) -> Result<Secret, ValueError> {
+    let text = environment.file(path).map_err(|error| {
+        let problem = format!("it cannot be read: {error}");
+        ValueError::new(problem, "check the path")
+    })?;
+    parse_api_key(&text)
+}
+
 /// Parses a key, trimmed.
 pub(crate) fn parse_api_key(text: &str) -> Result<Secret, ValueError> {
     let text = text.trim();
@@ -184,7 +190,7 @@ pub(crate) fn parse_api_key(text: &str) -> Result<Secret, ValueError> {
     if !text.is_empty() && text.len() <= MAX_KEY_BYTES && graphic {
         return Ok(Secret::new(text));
     }
-    let fix = "copy it again from DashScope's console, without quotes or spaces";
+    let fix = "copy it again, without quotes or spaces";
     Err(ValueError::new("it is not a key", fix))
 }
 

@@ -67,12 +67,12 @@ pub use stored_media::Stored;
 use crate::chat::call::{Call, Delivery, Passing};
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Kind, Reason};
-use crate::http1::{self, Client};
 use crate::net::Network;
 use crate::net::proxy::Proxy;
 use crate::secret::Secret;
 use media_transfer::MediaTransfer;
 use request::FixedHeaders;
+use send::MethodUrl;
 use upload::Storage;
 
 /// DashScope's limit for one `data:` URI, in encoded bytes. Larger media use temporary storage.
@@ -168,8 +168,7 @@ pub struct DashScope {
 
 struct Inner {
     settings: DashScopeConfig,
-    client: Client,
-    generation: Url,
+    generation: MethodUrl,
     fixed_headers: FixedHeaders,
     storage: Storage,
     inline_limit: usize,
@@ -203,18 +202,17 @@ impl DashScope {
             connect_timeout: settings.connect_timeout,
             max_connection_age: settings.max_connection_age,
         };
-        let http = http1::Http1Config {
-            network: settings.network,
-            connect_timeout: settings.connect_timeout,
-            max_age: settings.max_connection_age,
-        };
-        let client = Client::new(&generation, http);
+        let generation = MethodUrl::new(
+            generation,
+            settings.network,
+            settings.connect_timeout,
+            settings.max_connection_age,
+        )?;
         Ok(Self {
             inner: Arc::new(Inner {
                 settings: kept,
                 generation,
                 storage: Storage::new(storage, http::below(&base_url, &["uploads"])?),
-                client: client.map_err(http::send_error)?,
                 fixed_headers,
                 inline_limit: settings.inline_limit,
                 limits: sse::Limits {
@@ -233,15 +231,12 @@ impl DashScope {
 
     /// The host and port of the base URL.
     pub fn address(&self) -> (String, u16) {
-        let url = &self.inner.generation;
-        let port = url.port_or_known_default().unwrap_or_default();
-        (url.host_str().unwrap_or_default().to_owned(), port)
+        self.inner.generation.address()
     }
 
     /// The proxy for the base URL, if there is one.
     pub fn proxy(&self) -> Option<&Proxy> {
-        let inner = &self.inner;
-        inner.settings.network.proxies.of(&inner.generation)
+        self.inner.generation.proxy()
     }
 
     /// Converts a call to a request, which is built once and shared by all attempts. Media that are
@@ -312,7 +307,7 @@ impl DashScope {
     /// Sends a request. Resolves when response headers with a success status have arrived; the body
     /// is the stream.
     pub async fn open(&self, prepared: &Prepared) -> Result<Exchange, Error> {
-        let answer = send::send(&self.inner.client, prepared, self.proxy()).await?;
+        let answer = self.inner.generation.send(prepared).await?;
         let opening = prepared.opening(errors::request_id(&answer.headers));
         Ok(Exchange::new(
             answer.body,

@@ -1,31 +1,73 @@
-//! Sends a request and reads the head of its response, or the error that it is.
+//! One URL of an upstream: requests are sent to it, and the heads of its responses are read, or the
+//! errors that they are.
+
+use std::time::Duration;
+
+use url::Url;
 
 use super::errors;
 use super::http;
 use super::request::Prepared;
 use crate::error::Error;
-use crate::http1::{Client, Response};
+use crate::http1::{Client, Http1Config, Response};
+use crate::net::Network;
 use crate::net::proxy::Proxy;
 
 /// The maximum number of bytes read of an error response. DashScope's have a few hundred.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// Sends a request. Resolves when response headers with a success status have arrived.
-pub(crate) async fn send(
-    client: &Client,
-    prepared: &Prepared,
-    proxy: Option<&Proxy>,
-) -> Result<Response, Error> {
-    let sent = client.send(prepared.head(), prepared.body());
-    let answer = sent.await.map_err(http::send_error)?;
-    if answer.status == 407
-        && let Some(proxy) = proxy
-    {
-        return Err(http::refused_credentials(proxy));
+/// The URL of a method, and the client of its host.
+pub(crate) struct MethodUrl {
+    url: Url,
+    client: Client,
+    network: Network,
+}
+
+impl MethodUrl {
+    /// Builds the client. Does not connect.
+    pub(crate) fn new(
+        url: Url,
+        network: Network,
+        connect_timeout: Duration,
+        max_age: Duration,
+    ) -> Result<Self, Error> {
+        let config = Http1Config {
+            network: network.clone(),
+            connect_timeout,
+            max_age,
+        };
+        let client = Client::new(&url, config).map_err(http::send_error)?;
+        Ok(Self {
+            url,
+            client,
+            network,
+        })
     }
-    if !(200..300).contains(&answer.status) {
-        let body = http::read_error_body(answer.body, MAX_ERROR_BYTES).await;
-        return Err(errors::of_answer(answer.status, &answer.headers, &body));
+
+    /// The host and port.
+    pub(crate) fn address(&self) -> (String, u16) {
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        (self.url.host_str().unwrap_or_default().to_owned(), port)
     }
-    Ok(answer)
+
+    /// The proxy, if there is one.
+    pub(crate) fn proxy(&self) -> Option<&Proxy> {
+        self.network.proxies.of(&self.url)
+    }
+
+    /// Sends a request. Resolves when response headers with a success status have arrived.
+    pub(crate) async fn send(&self, prepared: &Prepared) -> Result<Response, Error> {
+        let sent = self.client.send(prepared.head(), prepared.body());
+        let answer = sent.await.map_err(http::send_error)?;
+        if answer.status == 407
+            && let Some(proxy) = self.proxy()
+        {
+            return Err(http::refused_credentials(proxy));
+        }
+        if !(200..300).contains(&answer.status) {
+            let body = http::read_error_body(answer.body, MAX_ERROR_BYTES).await;
+            return Err(errors::of_answer(answer.status, &answer.headers, &body));
+        }
+        Ok(answer)
+    }
 }

@@ -52,8 +52,6 @@ pub(super) enum ThinkingForm {
 /// A kind of server.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dialect {
-    /// Its name in settings and in the prefix of `upstream.url`.
-    pub name: &'static str,
     /// The name of such a server in messages.
     pub(super) server: &'static str,
     pub(super) audio: AudioForm,
@@ -76,7 +74,6 @@ pub struct Dialect {
 impl Dialect {
     /// DashScope's compatible mode.
     pub const DASHSCOPE: &'static Self = &Self {
-        name: "dashscope-compatible",
         server: "DashScope",
         audio: AudioForm::Uri,
         frames: FramesForm::List,
@@ -91,7 +88,6 @@ impl Dialect {
 
     /// OpenAI, and servers that accept what it accepts.
     pub const OPENAI: &'static Self = &Self {
-        name: "openai",
         server: "the upstream server",
         audio: AudioForm::Bytes,
         frames: FramesForm::None,
@@ -106,7 +102,6 @@ impl Dialect {
 
     /// vLLM and vLLM-Omni.
     pub const VLLM: &'static Self = &Self {
-        name: "vllm",
         audio: AudioForm::Url,
         frames: FramesForm::JpegUri,
         vision_options: VisionOptions::OfRequest,
@@ -118,7 +113,6 @@ impl Dialect {
 
     /// SGLang.
     pub const SGLANG: &'static Self = &Self {
-        name: "sglang",
         audio: AudioForm::Url,
         thinking: ThinkingForm::OfTemplate,
         has_sampling_extensions: true,
@@ -128,17 +122,12 @@ impl Dialect {
 
     /// SGLang-Omni.
     pub const SGLANG_OMNI: &'static Self = &Self {
-        name: "sglang-omni",
         media_beside_messages: true,
         vision_options: VisionOptions::OfVideos,
         thinking: ThinkingForm::None,
         has_tools_and_formats: false,
         ..*Self::SGLANG
     };
-
-    /// The self-hosted kinds.
-    pub const SELF_HOSTED: [&'static Self; 4] =
-        [Self::OPENAI, Self::VLLM, Self::SGLANG, Self::SGLANG_OMNI];
 
     /// Whether it is DashScope.
     pub fn is_dashscope(&self) -> bool {
@@ -156,11 +145,5 @@ impl Dialect {
             true => "DashScope's compatible mode",
             false => self.server,
         }
-    }
-
-    /// The kind of this name.
-    pub fn named(name: &str) -> Option<&'static Self> {
-        let mut all = Self::SELF_HOSTED.into_iter().chain([Self::DASHSCOPE]);
-        all.find(|dialect| dialect.name == name)
     }
 }

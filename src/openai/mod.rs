@@ -23,12 +23,12 @@ use url::Url;
 use crate::chat::call::{Call, Passing};
 use crate::dashscope::media_transfer::MediaTransfer;
 use crate::dashscope::request::FixedHeaders;
+use crate::dashscope::send::MethodUrl;
 use crate::dashscope::{
     self, DashScope, Exchange, Prepared, RequestTarget, Stored, TextForm, http, media_transfer,
-    request_json as native_json, send, sse,
+    request_json as native_json, sse,
 };
 use crate::error::Error;
-use crate::http1::{self, Client};
 use crate::net::Network;
 use crate::net::proxy::Proxy;
 use crate::secret::Secret;
@@ -93,8 +93,7 @@ pub struct OpenAi {
 
 struct Inner {
     settings: OpenAiConfig,
-    client: Client,
-    completions: Url,
+    completions: MethodUrl,
     fixed_headers: FixedHeaders,
     limits: sse::Limits,
     /// The temporary storage that the server reads, if it reads one.
@@ -121,16 +120,15 @@ impl OpenAi {
             settings.data_inspection,
             settings.network.proxies.of(&completions),
         )?;
-        let http = http1::Http1Config {
-            network: settings.network,
-            connect_timeout: settings.connect_timeout,
-            max_age: settings.max_connection_age,
-        };
-        let client = Client::new(&completions, http).map_err(http::send_error)?;
+        let completions = MethodUrl::new(
+            completions,
+            settings.network,
+            settings.connect_timeout,
+            settings.max_connection_age,
+        )?;
         Ok(Self {
             inner: Arc::new(Inner {
                 settings: kept,
-                client,
                 completions,
                 fixed_headers,
                 limits: sse::Limits {
@@ -154,15 +152,12 @@ impl OpenAi {
 
     /// The host and port of the base URL.
     pub fn address(&self) -> (String, u16) {
-        let url = &self.inner.completions;
-        let port = url.port_or_known_default().unwrap_or_default();
-        (url.host_str().unwrap_or_default().to_owned(), port)
+        self.inner.completions.address()
     }
 
     /// The proxy for the base URL, if there is one.
     pub fn proxy(&self) -> Option<&Proxy> {
-        let inner = &self.inner;
-        inner.settings.network.proxies.of(&inner.completions)
+        self.inner.completions.proxy()
     }
 
     /// Converts a call to a request, which is built once and shared by all attempts.
@@ -235,7 +230,7 @@ impl OpenAi {
     pub async fn open(&self, prepared: &Prepared) -> Result<Exchange, Error> {
         let inner = &self.inner;
         let server = self.dialect().server;
-        let answer = send::send(&inner.client, prepared, self.proxy()).await;
+        let answer = inner.completions.send(prepared).await;
         let answer = answer.map_err(|error| error.of_server(server))?;
         let opening = prepared.opening(dashscope::errors::request_id(&answer.headers));
         let reader = CompletionReader::new(prepared.choices(), prepared.has_audio());

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 
+use crate::metrics::page;
 use crate::openai_answers::{chunk, events, settings_of, words};
 use crate::support::*;
 
@@ -180,24 +181,59 @@ async fn the_deadline_and_a_cancelled_call_close_the_connection() {
     vllm.closed().await;
 }
 
+/// The events of a stream of these steps, and how long it took.
+pub(crate) async fn timed(
+    steps: Vec<Step>,
+) -> (
+    Vec<Result<pb::ConverseStreamResponse, tonic::Status>>,
+    Duration,
+) {
+    let vllm = Upstream::always(steps).await;
+    let gateway = gateway_with(settings_of(ServerKind::Vllm, &vllm)).await;
+    let mut client = gateway.conversation();
+    let began = tokio::time::Instant::now();
+    let answer = client.converse_stream(ask_stream(words())).await.unwrap();
+    let events = answer.into_inner().collect().await;
+    (events, began.elapsed())
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_follows_the_end_is_not_waited_for() {
     let last = [chunk(&json!({"content": "ok"}), json!("stop"))];
     let mut steps = events(&last);
     steps.pop();
     steps.push(Step::Hang);
-    let vllm = Upstream::always(steps).await;
-    let gateway = gateway_with(settings_of(ServerKind::Vllm, &vllm)).await;
-    let mut client = gateway.conversation();
-    let began = tokio::time::Instant::now();
-    let answer = client.converse_stream(ask_stream(words())).await.unwrap();
-    let events: Vec<_> = answer.into_inner().collect().await;
+    let (events, took) = timed(steps).await;
     assert!(events.iter().all(Result::is_ok), "{events:?}");
-    assert!(
-        began.elapsed() < Duration::from_millis(500),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_with_a_request_id_is_made_once_and_counted() {
+    let usage = json!({"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8});
+    let answer = json!({"id": "c", "usage": usage, "choices": [{"index": 0,
+        "finish_reason": "stop", "message": {"role": "assistant", "content": "ok"}}]});
+    let vllm = Upstream::always(json(200, &answer.to_string())).await;
+    let mut settings = settings_of(ServerKind::Vllm, &vllm);
+    settings.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    settings.telemetry.rates = vec![("m".to_owned(), [1.0, 2.0])];
+    let gateway = gateway_with(settings).await;
+    let mut client = gateway.conversation();
+    for _ in 0..2 {
+        let call = pb::ConverseRequest {
+            request_id: "r-1".to_owned(),
+            ..ask("m")
+        };
+        let answer = client.converse(call).await.unwrap().into_inner();
+        assert_eq!(answer.usage.unwrap().total_tokens, Some(8));
+    }
+    assert_eq!(vllm.seen().len(), 1);
+    let page = page(&gateway, "/metrics").await;
+    let counted = |kind: &str| {
+        let mut lines = page.lines().filter(|line| line.contains("model=\"m\""));
+        lines.any(|line| line.contains(kind) && line.ends_with(" 5"))
+    };
+    assert!(counted("input"), "{page}");
 }
 
 #[tokio::test(start_paused = true)]
