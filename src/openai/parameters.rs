@@ -235,8 +235,13 @@ fn ignored(o: &Options, dialect: &Dialect) -> Vec<Warning> {
             o.vl_enable_image_hw_output.is_some(),
         ),
     ];
+    // Answers have the form "message" anyway.
+    let other_format = o
+        .result_format
+        .as_ref()
+        .filter(|format| *format != "message");
     let of_native = [
-        ("result_format", o.result_format.is_some()),
+        ("result_format", other_format.is_some()),
         ("ocr_options", o.ocr_options.is_some()),
         (
             "image_generation.negative_prompt",

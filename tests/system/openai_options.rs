@@ -1,6 +1,6 @@
 //! Options that no server may ignore without a word, and keys that must not be written twice.
 
-use dashgate::config::ServerKind::{OpenAi, SglangOmni, Vllm};
+use dashgate::config::ServerKind::{DashScopeCompatible, OpenAi, SglangOmni, Vllm};
 use dashgate::grpc::pb::{self, audio, content, image};
 use prost_types::value::Kind;
 use serde_json::json;
@@ -97,6 +97,13 @@ async fn every_option_is_sent_or_warned_of() {
         ];
         assert_eq!(warned, expected, "{kind:?}");
     }
+    // The form that every answer has.
+    let message = pb::GenerationOptions {
+        result_format: Some("message".to_owned()),
+        ..pb::GenerationOptions::default()
+    };
+    let (_, answer) = sent(DashScopeCompatible, request(message)).await.unwrap();
+    assert!(answer.warnings.is_empty(), "{:?}", answer.warnings);
 }
 
 #[tokio::test(start_paused = true)]
