@@ -233,6 +233,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
+    ("futures_util", &["http1", "dashscope", "emulator"]),
     ("hmac", &["emulator"]),
     (
         "http",
@@ -351,6 +352,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
         "tokio_stream",
         &["cli", "app", "grpc", "relay", "dashscope", "emulator"],
     ),
+    ("tokio_tungstenite", &["http1", "dashscope", "emulator"]),
     ("toml", &["config", "callers", "emulator"]),
     ("tonic", &["cli", "app", "grpc", "server"]),
     ("tonic_prost", &["grpc"]),
