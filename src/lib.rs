@@ -13,6 +13,7 @@
 //! - [`grpc`]: the gRPC services, and the mapping to and from protobuf
 //! - [`server`]: the HTTP/2 server: sockets, TLS, limits of connections, gRPC-Web
 //! - [`admin`]: the admin port: metrics, health, effective configuration, calls in flight
+//! - [`live`]: live sessions: clocks, journal, resumption, repair of events
 //! - [`relay`]: one call: admission, attempts, accounts, circuit breakers, idempotency
 //! - [`upstream`]: the upstreams of calls: DashScope and OpenAI-style servers
 //! - [`openai`]: the client of OpenAI-style servers, and of DashScope's compatible mode
@@ -48,6 +49,7 @@ pub mod emulator;
 pub mod error;
 pub mod grpc;
 pub mod http1;
+pub mod live;
 pub mod memory;
 pub mod net;
 pub mod openai;

@@ -11,6 +11,8 @@ pub mod estimate;
 pub mod event;
 pub mod extra;
 pub mod glob;
+pub mod live_event;
+pub mod live_session;
 pub mod media;
 mod merge;
 pub mod message;

@@ -11,6 +11,8 @@ pub enum Kind {
     Forbidden,
     /// Use something that exists.
     NotFound,
+    /// Ask for something that is still there.
+    OutOfRange,
     /// Change the state first: pay a bill, upload a file, shorten a conversation.
     Precondition,
     /// Wait, or request a higher limit.
@@ -184,4 +186,14 @@ reasons! {
     GatewayBug, "GATEWAY_BUG", Broken;
     /// The gateway's base URL or workspace does not fit DashScope.
     GatewayConfig, "GATEWAY_CONFIG", Broken;
+    /// Nobody spoke in a live session for too long.
+    SessionIdle, "SESSION_IDLE", TimedOut;
+    /// A live session reached DashScope's time limit.
+    SessionExpired, "SESSION_EXPIRED", TimedOut;
+    /// The live session to resume does not exist or has ended, or the token is not its own.
+    SessionNotFound, "SESSION_NOT_FOUND", NotFound;
+    /// The events that the caller missed are no longer kept.
+    ResumeGap, "RESUME_GAP", OutOfRange;
+    /// Another stream resumed this live session.
+    SessionTakenOver, "SESSION_TAKEN_OVER", Aborted;
 }

@@ -9,6 +9,9 @@ pub const MEDIA_SERVICE: &str = "dashgate.v1.MediaService";
 /// `dashgate.v1.ModelService`.
 pub const MODEL_SERVICE: &str = "dashgate.v1.ModelService";
 
+/// `dashgate.v1.LiveService`.
+pub const LIVE_SERVICE: &str = "dashgate.v1.LiveService";
+
 /// `grpc.health.v1.Health`.
 pub const HEALTH: &str = "grpc.health.v1.Health";
 
@@ -31,6 +34,10 @@ pub enum Method {
     ListModels,
     /// `ModelService.GetModel`.
     GetModel,
+    /// `LiveService.ConverseLive`.
+    ConverseLive,
+    /// `LiveService.SynthesizeLive`.
+    SynthesizeLive,
     /// `Health.Check`.
     HealthCheck,
     /// `Health.List`.
@@ -45,12 +52,14 @@ pub enum Method {
 
 impl Method {
     /// Every method.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Converse,
         Self::ConverseStream,
         Self::UploadMedia,
         Self::ListModels,
         Self::GetModel,
+        Self::ConverseLive,
+        Self::SynthesizeLive,
         Self::HealthCheck,
         Self::HealthList,
         Self::HealthWatch,
@@ -72,6 +81,7 @@ impl Method {
             Self::Converse | Self::ConverseStream => CONVERSATION_SERVICE,
             Self::UploadMedia => MEDIA_SERVICE,
             Self::ListModels | Self::GetModel => MODEL_SERVICE,
+            Self::ConverseLive | Self::SynthesizeLive => LIVE_SERVICE,
             Self::HealthCheck | Self::HealthList | Self::HealthWatch => HEALTH,
             Self::ReflectionV1 => REFLECTION_V1,
             Self::ReflectionV1Alpha => REFLECTION_V1ALPHA,
@@ -86,6 +96,8 @@ impl Method {
             Self::UploadMedia => "UploadMedia",
             Self::ListModels => "ListModels",
             Self::GetModel => "GetModel",
+            Self::ConverseLive => "ConverseLive",
+            Self::SynthesizeLive => "SynthesizeLive",
             Self::HealthCheck => "Check",
             Self::HealthList => "List",
             Self::HealthWatch => "Watch",
@@ -103,7 +115,10 @@ impl Method {
             | Self::HealthList => "unary",
             Self::ConverseStream | Self::HealthWatch => "server_stream",
             Self::UploadMedia => "client_stream",
-            Self::ReflectionV1 | Self::ReflectionV1Alpha => "bidi_stream",
+            Self::ConverseLive
+            | Self::SynthesizeLive
+            | Self::ReflectionV1
+            | Self::ReflectionV1Alpha => "bidi_stream",
         }
     }
 }

@@ -334,6 +334,7 @@ impl ServiceSet for Registry {
                 self.conversation(request, context, settings)
             }
             Method::UploadMedia => self.media(request, context, settings),
+            Method::ConverseLive | Method::SynthesizeLive => refused(request, no_method()),
             _ if context.timeout == Some(Duration::ZERO) => {
                 refused(request, call_clock::too_late())
             }

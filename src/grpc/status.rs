@@ -40,6 +40,7 @@ pub fn code(kind: Kind) -> Code {
         Kind::Unauthenticated => Code::Unauthenticated,
         Kind::Forbidden => Code::PermissionDenied,
         Kind::NotFound => Code::NotFound,
+        Kind::OutOfRange => Code::OutOfRange,
         Kind::Precondition => Code::FailedPrecondition,
         Kind::Exhausted => Code::ResourceExhausted,
         Kind::Unavailable => Code::Unavailable,
@@ -221,6 +222,7 @@ fn add_specific(details: &mut ErrorDetails, error: &Error) {
         Kind::Invalid
         | Kind::Unauthenticated
         | Kind::Forbidden
+        | Kind::OutOfRange
         | Kind::Unavailable
         | Kind::TimedOut
         | Kind::Aborted

@@ -29,6 +29,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "admin",
             "grpc::*",
             "server::*",
+            "live",
+            "live::*",
             "relay::*",
             "upstream",
             "openai",
@@ -51,6 +53,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "server",
             "server::*",
+            "live",
+            "live::*",
             "relay::*",
             "callers::*",
             "telemetry",
@@ -77,6 +81,20 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     // The operator's door: beside the callers' door, and below nothing but the app.
     ("admin", &["telemetry::*", "error"]),
+    // The life of a live session: the relay admits it and opens its socket.
+    (
+        "live",
+        &[
+            "relay::*",
+            "upstream",
+            "telemetry",
+            "telemetry::*",
+            "chat::*",
+            "memory",
+            "error",
+            "secret",
+        ],
+    ),
     (
         "relay",
         &[

@@ -1,0 +1,244 @@
+//! The configuration of a live session, and what a caller sends in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::document::{Object, Real};
+use super::message::{SearchOptions, Tool, ToolChoice};
+
+/// The sample rate of input audio unless another is configured.
+pub const INPUT_RATE: u32 = 16_000;
+
+/// The sample rate of output audio unless another is configured or the model reports one.
+pub const OUTPUT_RATE: u32 = 24_000;
+
+/// The configuration of a live session.
+#[derive(Clone, Debug)]
+pub struct LiveSetup {
+    /// The model.
+    pub model: Arc<str>,
+    /// What the session does.
+    pub task: LiveTask,
+}
+
+/// What a live session does.
+#[derive(Clone, Debug)]
+pub enum LiveTask {
+    /// Conversation by voice.
+    Converse(Box<ConverseSetup>),
+    /// Speech synthesis.
+    Synthesize(Box<SynthesisSetup>),
+}
+
+/// The configuration of a conversation by voice. What is `None` or empty is not sent.
+#[derive(Clone, Debug, Default)]
+pub struct ConverseSetup {
+    /// What can also be changed later.
+    pub changes: SessionChanges,
+    /// The voice.
+    pub voice: Option<String>,
+    /// The format of input audio.
+    pub input_audio: AudioFormat,
+    /// The format of output audio; the rate is `None` for the model's own.
+    pub output_audio: AudioFormat,
+    /// Whether the model may search the web.
+    pub enable_search: Option<bool>,
+    /// Options of web search.
+    pub search_options: Option<SearchOptions>,
+}
+
+/// The part of the configuration that can be changed in a session. What is `None` or empty stays.
+#[derive(Clone, Debug, Default)]
+pub struct SessionChanges {
+    /// Instructions.
+    pub instructions: Option<String>,
+    /// Modalities of responses.
+    pub modalities: Vec<String>,
+    /// The detection of turns.
+    pub turn_detection: Option<TurnDetection>,
+    /// The transcription of input audio.
+    pub transcription: Option<Transcription>,
+    /// The tools.
+    pub tools: Vec<Tool>,
+    /// Whether a tool must be called.
+    pub tool_choice: Option<ToolChoice>,
+    /// Sampling.
+    pub sampling: LiveSampling,
+    /// Other keys of `session`, merged into it last.
+    pub extra: Object,
+}
+
+/// Sampling of responses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "every field is DashScope's key of the same name, see proto"
+)]
+pub struct LiveSampling {
+    pub temperature: Option<Real>,
+    pub top_p: Option<Real>,
+    pub top_k: Option<i32>,
+    pub seed: Option<i64>,
+    pub max_tokens: Option<i32>,
+    pub repetition_penalty: Option<Real>,
+    pub presence_penalty: Option<Real>,
+}
+
+/// A format of mono audio.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AudioFormat {
+    /// The encoding.
+    pub encoding: AudioEncoding,
+    /// Samples per second; `None` for the default.
+    pub sample_rate: Option<u32>,
+}
+
+impl AudioFormat {
+    /// Whether it is PCM, whose duration follows from its length.
+    pub fn is_pcm(self) -> bool {
+        self.encoding == AudioEncoding::Pcm
+    }
+}
+
+/// An encoding of audio.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AudioEncoding {
+    /// Signed 16-bit little-endian PCM.
+    #[default]
+    Pcm,
+    /// WAVE.
+    Wav,
+    /// MP3.
+    Mp3,
+    /// Opus.
+    Opus,
+}
+
+/// How the end of a turn is detected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TurnDetection {
+    /// The caller says it.
+    Manual,
+    /// By voice activity.
+    ServerVad(VoiceActivity),
+    /// By voice activity and meaning.
+    SemanticVad(VoiceActivity),
+    /// By sound and meaning.
+    SmartTurn(SmartTurn),
+}
+
+/// The detection of turns by silence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VoiceActivity {
+    /// The sensitivity.
+    pub threshold: Option<Real>,
+    /// Audio before the start of speech.
+    pub prefix_padding: Option<Duration>,
+    /// The silence that ends a turn.
+    pub silence_duration: Option<Duration>,
+    /// The silence after which the model speaks by itself.
+    pub idle_timeout: Option<Duration>,
+    /// Whether the end of a turn starts a response.
+    pub create_response: Option<bool>,
+    /// Whether speech cancels a response.
+    pub interrupt_response: Option<bool>,
+}
+
+/// The detection of turns by sound and meaning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SmartTurn {
+    /// URLs of recordings of the speaker.
+    pub voiceprint_audio_uris: Vec<String>,
+    /// Whether it is the second version.
+    pub is_v2: bool,
+}
+
+/// The transcription of input audio.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transcription {
+    /// None.
+    Disabled,
+    /// Transcription; what is empty is not sent.
+    Enabled {
+        /// The recognizer.
+        model: String,
+        /// The spoken language.
+        language: String,
+        /// Text with names and terms.
+        corpus_text: String,
+    },
+}
+
+/// The configuration of speech synthesis. What is `None` is not sent.
+#[derive(Clone, Debug, Default)]
+pub struct SynthesisSetup {
+    /// The voice.
+    pub voice: Option<String>,
+    /// Whether text is spoken only when the caller commits it.
+    pub is_committed: bool,
+    /// The format of the audio.
+    pub output_audio: AudioFormat,
+    /// The language of the text.
+    pub language_type: Option<String>,
+    /// The speed.
+    pub speech_rate: Option<Real>,
+    /// The volume.
+    pub volume: Option<i32>,
+    /// The pitch.
+    pub pitch_rate: Option<Real>,
+    /// The bit rate in kbit/s.
+    pub bit_rate: Option<i32>,
+    /// Instructions on how to speak.
+    pub instructions: Option<String>,
+    /// Whether DashScope may improve the instructions.
+    pub optimize_instructions: Option<bool>,
+    /// Whether numbers and symbols are written out.
+    pub enable_tn: Option<bool>,
+    /// Other keys of `session`, merged into it last.
+    pub extra: Object,
+}
+
+/// What a caller sends in a session, after its setup.
+#[derive(Clone, Debug)]
+pub enum LiveInput {
+    /// Audio, in the format of the setup.
+    Audio(Bytes),
+    /// A JPEG image.
+    Image(Bytes),
+    /// A text message of a conversation, or text to be spoken.
+    Text(String),
+    /// Ends the turn, or speaks the text so far.
+    Commit,
+    /// Discards audio, images and text that are not committed.
+    Clear,
+    /// Requests a response.
+    CreateResponse(ResponseOptions),
+    /// Cancels the response that is running.
+    CancelResponse,
+    /// The result of a tool call.
+    ToolResult {
+        /// The id of the call.
+        call_id: String,
+        /// The result.
+        output: String,
+    },
+    /// Changes the configuration.
+    Update(Box<SessionChanges>),
+    /// Removes an item.
+    DeleteItem(String),
+    /// Ends the input.
+    Finish,
+    /// Confirms events up to this sequence number.
+    Acknowledge(i32),
+}
+
+/// Options of one response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseOptions {
+    /// Instructions in place of those of the session; empty for none.
+    pub instructions: String,
+    /// Modalities; empty for those of the session.
+    pub modalities: Vec<String>,
+}

@@ -1,0 +1,146 @@
+//! The events that a caller of a live session receives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::chat::document::Object;
+use crate::chat::live_event::{LivePiece, ResponseStatus, SpeechBoundary, UpstreamSession};
+use crate::chat::live_session::AudioFormat;
+use crate::chat::usage::Usage;
+use crate::error::Reason;
+use crate::secret::Secret;
+
+/// An event that a caller receives.
+#[derive(Clone, Debug)]
+pub enum LiveEvent {
+    /// The session has started.
+    Started(Box<SessionStarted>),
+    /// The configuration was changed.
+    Updated(Object),
+    /// The caller started to speak.
+    SpeechStarted(SpeechBoundary),
+    /// The caller stopped speaking.
+    SpeechStopped(SpeechBoundary),
+    /// The input became an item.
+    Committed {
+        /// Its id.
+        item_id: String,
+    },
+    /// A transcript of the caller's speech.
+    Transcript {
+        /// Whether it is of speech that is no turn.
+        is_ambient: bool,
+        /// All words so far.
+        transcript: Transcript,
+    },
+    /// A response has started.
+    ResponseStarted {
+        /// Its id.
+        response_id: Arc<str>,
+    },
+    /// A delta of a response: only what is new.
+    Delta {
+        /// The id of the response.
+        response_id: Arc<str>,
+        /// The id of the item.
+        item_id: Arc<str>,
+        /// The content.
+        piece: LivePiece,
+    },
+    /// A response has ended.
+    ResponseCompleted(Box<ResponseCompleted>),
+    /// Something was refused or changed.
+    Warning(Box<SessionWarning>),
+    /// The session will end soon.
+    Ending {
+        /// The time left.
+        time_left: Duration,
+        /// Why.
+        reason: Reason,
+    },
+    /// The session has ended.
+    Ended(Box<SessionEnded>),
+}
+
+/// The start of a session.
+#[derive(Clone, Debug, Default)]
+pub struct SessionStarted {
+    /// The id of the session.
+    pub session_id: Arc<str>,
+    /// The secret with which it can be resumed.
+    pub resume_token: Secret,
+    /// The model that answers.
+    pub model: Arc<str>,
+    /// DashScope's session.
+    pub upstream: UpstreamSession,
+    /// The format of input audio.
+    pub input_audio: AudioFormat,
+    /// The format of output audio.
+    pub output_audio: AudioFormat,
+    /// Whether it was resumed.
+    pub resumed: bool,
+}
+
+/// All words of a transcript so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transcript {
+    /// The id of the item.
+    pub item_id: String,
+    /// The words that are settled.
+    pub text: String,
+    /// The words that may change.
+    pub tentative: String,
+    /// Whether it is complete.
+    pub is_final: bool,
+    /// The language, if reported.
+    pub language: String,
+    /// The emotion, if reported.
+    pub emotion: String,
+}
+
+/// The end of a response.
+#[derive(Clone, Debug, Default)]
+pub struct ResponseCompleted {
+    /// Its id.
+    pub response_id: Arc<str>,
+    /// How it ended.
+    pub status: ResponseStatus,
+    /// Its usage.
+    pub usage: Option<Usage>,
+    /// Why it ended.
+    pub reason: String,
+    /// From the end of the caller's speech, or the request, to the first audio.
+    pub first_audio_latency: Option<Duration>,
+    /// The other keys.
+    pub extra: Object,
+}
+
+/// A warning in a session that continues.
+#[derive(Clone, Debug, Default)]
+pub struct SessionWarning {
+    /// The reason, if it is an error.
+    pub reason: Option<Reason>,
+    /// The code.
+    pub code: String,
+    /// The message.
+    pub message: String,
+    /// The parameter.
+    pub field: String,
+    /// The position of the refused message in the caller's stream; 0 if unknown.
+    pub refused_message: u32,
+    /// The unknown event.
+    pub extra: Object,
+}
+
+/// The end of a session.
+#[derive(Clone, Debug, Default)]
+pub struct SessionEnded {
+    /// The usage of all responses.
+    pub usage: Option<Usage>,
+    /// The duration of input audio.
+    pub input_audio: Duration,
+    /// The duration of output audio.
+    pub output_audio: Duration,
+    /// The number of responses.
+    pub responses: u32,
+}
