@@ -132,6 +132,12 @@ impl<'a> ErrorReport<'a> {
         }
     }
 
+    /// Its reason and scope.
+    pub(super) fn meaning_of(self) -> (Reason, Scope) {
+        let Meaning { reason, scope } = self.meaning();
+        (reason, scope)
+    }
+
     fn meaning(self) -> Meaning {
         let message = self.message.to_ascii_lowercase();
         if self.http_status == 404 && self.code.is_empty() && message == NO_SUCH_PATH {
@@ -345,7 +351,8 @@ fn unwrap(message: &str) -> Option<(u16, &str)> {
     (!code.contains(' ')).then_some((status, code))
 }
 
-fn words(reason: Reason) -> &'static str {
+/// The message for callers.
+pub(super) fn words(reason: Reason) -> &'static str {
     MESSAGES
         .iter()
         .find(|(known, _)| *known == reason)

@@ -34,6 +34,7 @@ mod lenient_output;
 mod logprobs;
 pub(crate) mod media_transfer;
 pub(crate) mod parameters;
+pub mod realtime;
 mod repeated_parts;
 pub mod reply;
 pub(crate) mod request;

@@ -1,0 +1,135 @@
+//! Reads what DashScope reports of a session and of a response.
+
+use super::fields::{at, nested, text, text_at};
+use crate::chat::document::{Document, Object};
+use crate::chat::live_event::{ResponseStatus, UpstreamResponse, UpstreamSession};
+use crate::chat::live_session::AudioEncoding::{self, Mp3, Opus, Pcm, Wav};
+use crate::chat::live_session::AudioFormat;
+use crate::chat::usage::Usage;
+use crate::dashscope::json_fields::{self, Fields};
+use crate::dashscope::usage;
+
+/// The names of formats, and the rates that they imply. `pcm16` has 16 bits, at any rate.
+const FORMATS: &[(&str, AudioEncoding, Option<u32>)] = &[
+    ("pcm24", Pcm, Some(24_000)),
+    ("pcm16", Pcm, None),
+    ("pcm", Pcm, None),
+    ("wav", Wav, None),
+    ("mp3", Mp3, None),
+    ("opus", Opus, None),
+];
+
+/// The object in `session`.
+pub(super) fn session(fields: &mut Fields) -> UpstreamSession {
+    let fields = match fields.take("session") {
+        Some(Document::Object(object)) => object,
+        Some(_) | None => Object::default(),
+    };
+    let voice = text_at(&fields, &["audio", "output", "voice"]);
+    let voice = voice.or_else(|| text_at(&fields, &["voice"]));
+    UpstreamSession {
+        id: text_at(&fields, &["id"]).unwrap_or_default().to_owned(),
+        voice: voice.unwrap_or_default().to_owned(),
+        output_audio: output_audio(&fields),
+        fields,
+    }
+}
+
+/// The format of output audio. The nested form has precedence, because it replaces the others.
+fn output_audio(session: &Object) -> Option<AudioFormat> {
+    const NESTED: &[&str] = &["audio", "output", "format", "type"];
+    let forms = [
+        (NESTED, &["audio", "output", "format", "sample_rate"][..]),
+        (&["response_format"], &["sample_rate"]),
+        (&["output_audio_format"], &[]),
+    ];
+    forms.into_iter().find_map(|(name, rate)| {
+        let name = text_at(session, name)?;
+        let (_, encoding, implied) = FORMATS.iter().find(|(known, ..)| *known == name)?;
+        let rate = at(session, rate).and_then(json_fields::whole);
+        let rate = rate.and_then(|rate| u32::try_from(rate).ok());
+        Some(AudioFormat {
+            encoding: *encoding,
+            sample_rate: rate.filter(|rate| *rate > 0).or(*implied),
+        })
+    })
+}
+
+/// The object in `response` of `response.done`.
+pub(super) fn response(event: &mut Fields) -> UpstreamResponse {
+    let mut fields = nested(event, "response");
+    let mut id = text(&mut fields, "id");
+    if id.is_empty() {
+        id = text(event, "response_id");
+    }
+    let status = status(&mut fields);
+    let reason = reason(&mut fields);
+    let usage = usage_of(&mut fields).or_else(|| usage_of(event));
+    // The content was emitted as deltas.
+    let _ = fields.take("output");
+    UpstreamResponse {
+        id,
+        status,
+        reason,
+        usage,
+        extra: fields.rest(),
+    }
+}
+
+/// The status. One that is not known stays among the other keys.
+fn status(fields: &mut Fields) -> ResponseStatus {
+    let known = fields.with("status", |document| match &document {
+        Document::String(text) => match text.as_str() {
+            "completed" => Ok(ResponseStatus::Completed),
+            "cancelled" | "canceled" => Ok(ResponseStatus::Cancelled),
+            "incomplete" => Ok(ResponseStatus::Incomplete),
+            "failed" => Ok(ResponseStatus::Failed),
+            _ => Err(document),
+        },
+        Document::Null
+        | Document::Bool(_)
+        | Document::Number(_)
+        | Document::List(_)
+        | Document::Object(_) => Err(document),
+    });
+    let has_other = fields.slot("status").is_some_and(|s| *s != Document::Null);
+    match known {
+        Some(status) => status,
+        None if has_other => ResponseStatus::Other,
+        None => ResponseStatus::Completed,
+    }
+}
+
+/// `reason` of the details, or the code of the error in them. What else is in them stays.
+fn reason(fields: &mut Fields) -> String {
+    let mut details = match fields.with("status_details", Fields::of) {
+        Some(details) => details,
+        None => return String::new(),
+    };
+    let mut reason = text(&mut details, "reason");
+    if reason.is_empty()
+        && let Some(Document::Object(error)) = details.slot("error")
+    {
+        reason = text_at(error, &["code"]).unwrap_or_default().to_owned();
+    }
+    let rest = details.rest();
+    if let Some(slot) = fields.slot("status_details").filter(|_| !rest.is_empty()) {
+        *slot = Document::Object(rest);
+    }
+    reason
+}
+
+/// The usage in `usage`.
+pub(super) fn usage_of(fields: &mut Fields) -> Option<Usage> {
+    match fields.take("usage") {
+        Some(Document::Object(object)) => Some(usage::usage(object)),
+        Some(other) => {
+            // No usage: it stays where it is.
+            if let Some(slot) = fields.slot("usage") {
+                *slot = other;
+            }
+            None
+        }
+        None => None,
+    }
+}
