@@ -22,6 +22,7 @@ use crate::error::{Error, Reason};
 use crate::grpc::orca::Load;
 use crate::grpc::registry::Registry;
 use crate::grpc::router::Router;
+use crate::live::LiveSessions;
 use crate::memory::MemoryLedger;
 use crate::relay::Relay;
 use crate::server::connection::ConnectionContext;
@@ -46,6 +47,7 @@ pub struct Gateway {
     address: Address,
     embedded: Option<Embedded>,
     relay: Relay,
+    sessions: LiveSessions,
     callers: Callers,
     connections: ConnectionContext<Router>,
     capacity: Capacity,
@@ -106,6 +108,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
     let telemetry = Arc::new(telemetry);
     let config = module_configs::relay_settings(settings);
     let relay = Relay::new(config, accounts, Arc::clone(&telemetry), memory);
+    let sessions = LiveSessions::new(relay.clone(), module_configs::live_settings(settings));
     let (phase, phases) = watch::channel(Phase::default());
     let load = settings.telemetry.load_reports;
     let router = Router::new(
@@ -113,7 +116,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
         callers.clone(),
         Arc::clone(&telemetry),
         load.then(|| Load::new(relay.clone())),
-        Arc::new(Registry::new(relay.clone(), phases)?),
+        Arc::new(Registry::new(relay.clone(), sessions.clone(), phases)?),
     );
     Ok(Gateway {
         listener,
@@ -128,6 +131,7 @@ pub async fn bind(settings: &Settings) -> Result<Gateway, Error> {
             memory: relay.memory().clone(),
         },
         relay,
+        sessions,
         capacity: module_configs::capacity(&settings.server),
         workers: Workers::default(),
         phase,
@@ -191,6 +195,7 @@ impl Gateway {
         let Self {
             listener,
             relay,
+            sessions,
             callers,
             connections,
             capacity,
@@ -208,6 +213,7 @@ impl Gateway {
             changes,
             Reload {
                 relay: relay.clone(),
+                sessions: sessions.clone(),
                 router: connections.service.clone(),
                 effective: Arc::clone(&effective),
                 embedded: self.embedded.as_ref().map(|one| one.base_url.clone()),
@@ -231,12 +237,14 @@ impl Gateway {
             phase.send_replace(Phase::Draining);
             tokio::time::sleep(self.drain_delay).await;
             phase.send_replace(Phase::Closing);
+            sessions.drain(self.drain_timeout);
             tokio::time::sleep(self.drain_timeout).await;
             tracing::warn!(
                 in_flight = relay.in_flight(),
                 "drain timeout reached, ending remaining calls"
             );
             relay.shut_down();
+            sessions.shut_down();
             tokio::time::sleep(STATUS_TIMEOUT).await;
         });
         tokio::select! {

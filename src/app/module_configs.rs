@@ -6,6 +6,7 @@ use crate::chat::message::LongAudio;
 use crate::config::{self, Sampler, Settings};
 use crate::error::Error;
 use crate::grpc;
+use crate::live;
 use crate::memory::{KEPT_PERCENT, MemoryLedger};
 use crate::net::Network;
 use crate::relay::accounts::circuit_breaker;
@@ -145,11 +146,25 @@ pub(super) fn grpc_settings(settings: &Settings) -> grpc::config::GrpcConfig {
         request_body_timeout: settings.server.request_body_timeout,
         unary_timeout: settings.timeouts.unary,
         stream_timeout: settings.timeouts.stream,
+        live_timeout: settings.live.max_duration,
         max_timeout: settings.timeouts.max,
         heartbeat_after: settings.server.heartbeat_after,
         slow_consumer_timeout: settings.timeouts.slow_consumer,
         open_reflection: settings.callers.open_reflection,
         show_upstream_messages: settings.upstream.show_messages,
+    }
+}
+
+pub(super) fn live_settings(settings: &Settings) -> live::config::LiveConfig {
+    live::config::LiveConfig {
+        input_buffer: settings.live.input_buffer,
+        output_buffer: settings.live.output_buffer,
+        resume_window: settings.live.resume_window,
+        journal_bytes: settings.live.journal_bytes,
+        slow_consumer_timeout: settings.timeouts.slow_consumer,
+        start_timeout: settings.timeouts.first_event,
+        idle_timeout: settings.timeouts.idle,
+        max_age: settings.live.upstream_limit,
     }
 }
 

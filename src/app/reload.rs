@@ -10,6 +10,7 @@ use url::Url;
 use crate::config::{ConfigErrors, Loaded, Settings, Source};
 use crate::error::Error;
 use crate::grpc::router::Router;
+use crate::live::LiveSessions;
 use crate::relay::Relay;
 use crate::telemetry::log::Level;
 
@@ -34,6 +35,7 @@ pub struct Changes {
 /// What new settings are applied to.
 pub(super) struct Reload {
     pub(super) relay: Relay,
+    pub(super) sessions: LiveSessions,
     pub(super) router: Router,
     /// The effective configuration for the admin port.
     pub(super) effective: Arc<RwLock<String>>,
@@ -110,6 +112,8 @@ impl Reload {
         let accounts = upstreams::accounts(settings, self.embedded.as_ref())?;
         self.relay
             .reconfigure(module_configs::relay_settings(settings), accounts);
+        self.sessions
+            .reconfigure(module_configs::live_settings(settings));
         self.router
             .reconfigure(module_configs::grpc_settings(settings));
         let mut effective = self
@@ -132,7 +136,8 @@ mod tests {
     /// Everything that a change affects, as text.
     fn reached(settings: &Settings) -> String {
         format!(
-            "{:?} {:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?} {:?}",
+            module_configs::live_settings(settings),
             module_configs::relay_settings(settings),
             module_configs::grpc_settings(settings),
             settings.upstream,
@@ -150,6 +155,7 @@ mod tests {
             ("upstream.tls.ca", _) => "two.pem",
             ("log.level", _) => "trace",
             ("upstream.max_body_bytes", _) => "32MiB",
+            ("live.dialects", _) => "m=omni",
             ("timeouts.max", _) => "29m",
             ("timeouts.unary" | "timeouts.stream", _) => "7s",
             (_, Kind::Duration(least, most)) if setting.default == most => least,

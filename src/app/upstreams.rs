@@ -3,6 +3,7 @@
 use url::Url;
 
 use crate::config::{self, Endpoint, ServerKind, Settings};
+use crate::dashscope::realtime;
 use crate::dashscope::{self, DashScope, TextForm};
 use crate::error::{Error, Reason};
 use crate::net::Network;
@@ -56,6 +57,17 @@ fn text_forms(upstream: &config::Upstream) -> Vec<(String, TextForm)> {
         pairs.collect::<Vec<_>>()
     };
     lists.into_iter().flat_map(named).collect()
+}
+
+/// The dialects of realtime models.
+fn dialects(upstream: &config::Upstream) -> Vec<(String, &'static realtime::Dialect)> {
+    let named = upstream.dialects.iter();
+    let known = named.filter_map(|(pattern, name)| {
+        // Names are validated with the settings.
+        let dialect = realtime::Dialect::named(name)?;
+        Some((pattern.clone(), dialect))
+    });
+    known.collect()
 }
 
 /// The account of these settings.
@@ -160,6 +172,7 @@ fn dashscope(
         max_event_bytes: upstream.max_event_bytes,
         max_body_bytes: upstream.max_body_bytes,
         text_forms: text_forms(upstream),
+        dialects: dialects(upstream),
         ..dashscope::DashScopeConfig::new(url.clone(), api_key.clone())
     })?;
     let compatible_url = compatible_url(&url).filter(|_| !compatible_models.is_empty());

@@ -297,6 +297,33 @@ impl CallerPermit {
         Ok(())
     }
 
+    /// Records tokens that were used beyond those reserved, by a call that goes on.
+    pub fn add(&mut self, tokens: u64) {
+        let Some(taken) = &self.taken else { return };
+        let now = Now::read();
+        let mut used = taken.account.lock();
+        let rate = taken.limits.tokens_per_minute;
+        used.tokens.charge(tokens, rate, now.instant);
+        used.today = used.today(now) + tokens;
+        used.day = now.unix / DAY;
+        drop(used);
+        if tokens > 0 {
+            taken.account.verified.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Checks the limits of tokens for a call that goes on.
+    pub fn check(&self, model: &str) -> Result<(), Error> {
+        match &self.taken {
+            None => Ok(()),
+            Some(taken) => {
+                let used = taken.account.lock();
+                let cost = CallCost { model, tokens: 1 };
+                taken.account.check(&used, &taken.limits, cost, Now::read())
+            }
+        }
+    }
+
     /// Returns the request that was taken on arrival: the gateway has no capacity for the call,
     /// which the caller did not cause.
     pub fn refund(&mut self) {

@@ -70,6 +70,40 @@ pub struct SessionChanges {
     pub extra: Object,
 }
 
+impl SessionChanges {
+    /// Applies later changes.
+    pub fn merge(&mut self, later: &Self) {
+        let Self {
+            instructions,
+            modalities,
+            turn_detection,
+            transcription,
+            tools,
+            tool_choice,
+            sampling,
+            extra,
+        } = later;
+        replace(&mut self.instructions, instructions);
+        replace(&mut self.turn_detection, turn_detection);
+        replace(&mut self.transcription, transcription);
+        replace(&mut self.tool_choice, tool_choice);
+        if !modalities.is_empty() {
+            self.modalities.clone_from(modalities);
+        }
+        if !tools.is_empty() {
+            self.tools.clone_from(tools);
+        }
+        self.sampling.merge(sampling);
+        self.extra.merge(extra.clone());
+    }
+}
+
+fn replace<T: Clone>(known: &mut Option<T>, later: &Option<T>) {
+    if later.is_some() {
+        known.clone_from(later);
+    }
+}
+
 /// Sampling of responses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(
@@ -84,6 +118,18 @@ pub struct LiveSampling {
     pub max_tokens: Option<i32>,
     pub repetition_penalty: Option<Real>,
     pub presence_penalty: Option<Real>,
+}
+
+impl LiveSampling {
+    fn merge(&mut self, later: &Self) {
+        replace(&mut self.temperature, &later.temperature);
+        replace(&mut self.top_p, &later.top_p);
+        replace(&mut self.top_k, &later.top_k);
+        replace(&mut self.seed, &later.seed);
+        replace(&mut self.max_tokens, &later.max_tokens);
+        replace(&mut self.repetition_penalty, &later.repetition_penalty);
+        replace(&mut self.presence_penalty, &later.presence_penalty);
+    }
 }
 
 /// A format of mono audio.

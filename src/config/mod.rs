@@ -19,6 +19,7 @@ pub mod environment;
 pub mod error;
 mod file;
 pub mod layers;
+mod live_table;
 mod memory;
 mod models_table;
 mod network;
@@ -49,8 +50,9 @@ pub use self::reference::markdown;
 pub use self::schema::schema;
 pub use self::server::{Server, Tls};
 pub use self::settings::{
-    Account, AccountLimit, Admin, CallerLimits, Callers, Endpoint, Idempotency, Log, LogFormat,
-    Models, Retry, Sampler, ServerKind, Settings, Telemetry, Timeouts, TokenSettings, Upstream,
+    Account, AccountLimit, Admin, CallerLimits, Callers, Endpoint, Idempotency, Live, Log,
+    LogFormat, Models, Retry, Sampler, ServerKind, Settings, Telemetry, Timeouts, TokenSettings,
+    Upstream,
 };
 pub use self::source::{Loaded, Source};
 pub use self::unknown::{nearest, unknown_variables};

@@ -4,12 +4,13 @@ use super::setting::Kind::{
     Address, Choice, Count, Duration, Names, Path, Secret, Size, Switch, Text, Url,
 };
 use super::setting::{Setting, settings};
-use super::{callers_table, client_table, models_table, telemetry_table};
+use super::{callers_table, client_table, live_table, models_table, telemetry_table};
 
 /// The parts of the table, in the order of the reference.
-const PARTS: [&[Setting]; 5] = [
+const PARTS: [&[Setting]; 6] = [
     ROWS,
     models_table::ROWS,
+    live_table::ROWS,
     callers_table::ROWS,
     telemetry_table::ROWS,
     client_table::ROWS,

@@ -21,6 +21,8 @@ pub struct Settings {
     pub memory: Memory,
     /// Timeouts of calls.
     pub timeouts: Timeouts,
+    /// Live sessions.
+    pub live: Live,
     /// DashScope.
     pub upstream: Upstream,
     /// Retries.
@@ -55,6 +57,18 @@ pub struct Timeouts {
     pub slow_consumer: Duration,
 }
 
+/// Live sessions.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "every field is a key of the table")]
+pub struct Live {
+    pub max_duration: Duration,
+    pub input_buffer: Duration,
+    pub output_buffer: Duration,
+    pub resume_window: Duration,
+    pub journal_bytes: usize,
+    pub upstream_limit: Duration,
+}
+
 /// DashScope.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "every field is a key of the table")]
@@ -87,6 +101,8 @@ pub struct Upstream {
     pub cumulative_models: Vec<String>,
     pub revised_models: Vec<String>,
     pub show_messages: bool,
+    /// From `live.dialects`: patterns of models, and the names of their dialects.
+    pub dialects: Vec<(String, String)>,
 }
 
 /// The upstream. There is no DashScope without a key, so the address has its key.

@@ -7,13 +7,14 @@ use super::endpoint;
 use super::environment::Environment;
 use super::error::ConfigErrors;
 use super::layers::RawSettings;
+use super::live_table::DIALECTS;
 use super::memory;
 use super::network;
 use super::server;
 use super::setting_reader::SettingReader;
 use super::settings::{
-    Admin, Idempotency, Log, LogFormat, Models, Retry, Sampler, Settings, Telemetry, Timeouts,
-    Upstream,
+    Admin, Idempotency, Live, Log, LogFormat, Models, Retry, Sampler, Settings, Telemetry,
+    Timeouts, Upstream,
 };
 use super::value::{self, ValueError};
 
@@ -29,6 +30,7 @@ pub(crate) fn settings(
         server,
         memory: memory::memory(&mut reader, environment),
         timeouts: timeouts(&mut reader),
+        live: live(&mut reader),
         upstream: upstream_part(&mut reader, environment),
         retry: Retry {
             max_attempts: reader.count("retry.max_attempts"),
@@ -87,6 +89,35 @@ fn timeouts(reader: &mut SettingReader<'_>) -> Timeouts {
     }
 }
 
+fn live(reader: &mut SettingReader<'_>) -> Live {
+    Live {
+        max_duration: reader.duration("live.max_duration"),
+        input_buffer: reader.duration("live.input_buffer"),
+        output_buffer: reader.duration("live.output_buffer"),
+        resume_window: reader.duration("live.resume_window"),
+        journal_bytes: reader.size("live.journal_bytes"),
+        upstream_limit: reader.duration("live.upstream_limit"),
+    }
+}
+
+/// Patterns of models, with the names of dialects.
+fn dialects(text: &str) -> Result<Vec<(String, String)>, ValueError> {
+    let dialects = value::aliases(text)?;
+    match dialects
+        .iter()
+        .find(|(_, name)| !DIALECTS.contains(&&**name))
+    {
+        None => Ok(dialects),
+        Some((_, name)) => {
+            let known = DIALECTS.join(", ");
+            Err(ValueError::new(
+                format!("{name:?} is not a dialect"),
+                &format!("use one of {known}"),
+            ))
+        }
+    }
+}
+
 fn upstream_part(reader: &mut SettingReader<'_>, environment: &dyn Environment) -> Upstream {
     let max_event_bytes = reader.size("upstream.max_event_bytes");
     let max_body_bytes = reader.size("upstream.max_body_bytes");
@@ -102,6 +133,7 @@ fn upstream_part(reader: &mut SettingReader<'_>, environment: &dyn Environment) 
     }
     let network = network::network(reader, environment);
     Upstream {
+        dialects: reader.read("live.dialects", dialects),
         network,
         allow_plaintext: reader.read("upstream.allow_plaintext", value::switch),
         endpoint: endpoint::endpoint(reader, environment),

@@ -66,12 +66,14 @@ pub use request::Prepared;
 pub use stored_media::Stored;
 
 use crate::chat::call::{Call, Delivery, Passing};
+use crate::chat::live_session::LiveSetup;
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Kind, Reason};
 use crate::net::Network;
 use crate::net::proxy::Proxy;
 use crate::secret::Secret;
 use media_transfer::MediaTransfer;
+use realtime::{Dialect, LiveSocket};
 use request::FixedHeaders;
 use send::MethodUrl;
 use upload::Storage;
@@ -124,6 +126,9 @@ pub struct DashScopeConfig {
     pub max_event_bytes: usize,
     /// The maximum response that is not a stream. Default: [`MAX_BODY_BYTES`].
     pub max_body_bytes: usize,
+    /// The dialects of realtime models that the built-in table does not have right. The first
+    /// pattern that matches applies. Default: none.
+    pub dialects: Vec<(String, &'static Dialect)>,
     /// The text forms of models whose streams do not prove it. The first pattern that matches
     /// applies, and `*` matches any characters. Default: none.
     pub text_forms: Vec<(String, TextForm)>,
@@ -145,6 +150,7 @@ impl DashScopeConfig {
             max_line_bytes: MAX_LINE_BYTES,
             max_event_bytes: MAX_EVENT_BYTES,
             max_body_bytes: MAX_BODY_BYTES,
+            dialects: Vec::new(),
             text_forms: Vec::new(),
         }
     }
@@ -318,6 +324,21 @@ impl DashScope {
         ))
     }
 
+    /// Opens a connection for a live session.
+    pub async fn open_live(
+        &self,
+        setup: &LiveSetup,
+        passing: &Passing,
+    ) -> Result<LiveSocket, Error> {
+        let inner = &self.inner;
+        // Proxies and TLS are chosen by the scheme of HTTP.
+        let url = http_url(realtime::url(&inner.settings.base_url, &setup.model)?);
+        let dialect = Dialect::of(&setup.model, &inner.settings.dialects);
+        let proxy = inner.settings.network.proxies.of(&url);
+        let head = inner.fixed_headers.upgrade_head(&url, proxy, passing)?;
+        LiveSocket::open(inner.generation.client(), head, setup, dialect).await
+    }
+
     /// Streams a file to DashScope's temporary storage. `chunks` is polled as fast as the storage
     /// accepts data; at most one chunk is buffered.
     pub async fn upload<S>(&self, upload: Upload, chunks: S) -> Result<Uploaded, Error>
@@ -391,6 +412,17 @@ pub(crate) fn checked(url: Url, plaintext: bool) -> Result<Url, Error> {
         return wrong("the base url must not have a query or fragment");
     }
     Ok(url)
+}
+
+/// The URL of a WebSocket with the scheme of HTTP.
+fn http_url(mut url: Url) -> Url {
+    let scheme = match url.scheme() {
+        "wss" => "https",
+        _ => "http",
+    };
+    // Both schemes are special ones, between which a change is allowed.
+    let _ = url.set_scheme(scheme);
+    url
 }
 
 #[cfg(test)]

@@ -166,11 +166,7 @@ impl FixedHeaders {
                 return Err(Error::new(Reason::GatewayConfig, what));
             }
         }
-        let host = generation.host_str().unwrap_or_default();
-        let host = match generation.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
+        let host = authority(generation);
         let forwards = proxy.filter(|proxy| proxy.forwards(generation));
         let target = match forwards {
             Some(_) => generation.as_str(),
@@ -256,6 +252,39 @@ impl FixedHeaders {
         Ok(head)
     }
 
+    /// The head of a request for a WebSocket at this URL.
+    pub(crate) fn upgrade_head(
+        &self,
+        url: &Url,
+        proxy: Option<&Proxy>,
+        passing: &Passing,
+    ) -> Result<Request, Error> {
+        let forwards = proxy.filter(|proxy| proxy.forwards(url));
+        let target = match (forwards, url.query()) {
+            (Some(_), _) => url.as_str().to_owned(),
+            (None, Some(query)) => format!("{}?{query}", url.path()),
+            (None, None) => url.path().to_owned(),
+        };
+        let mut head = Request::upgrade(&target, &authority(url));
+        let pass = forwards.and_then(Proxy::authorization);
+        line(
+            &mut head,
+            "proxy-authorization",
+            pass.as_ref().map(Secret::expose),
+        )?;
+        line(&mut head, "user-agent", Some(USER_AGENT))?;
+        let own = Self::own_key(passing)?;
+        let key = own.as_ref().or(self.authorization.as_ref());
+        line(&mut head, "authorization", key.map(Secret::expose))?;
+        for (name, text) in self.of_call(passing) {
+            line(&mut head, name, text)?;
+        }
+        let inspection = passing.data_inspection.as_deref();
+        let inspection = inspection.or(self.data_inspection.as_deref());
+        line(&mut head, "x-dashscope-datainspection", inspection)?;
+        Ok(head)
+    }
+
     /// The head of a request to any server.
     pub(crate) fn common_head(
         &self,
@@ -287,6 +316,15 @@ impl FixedHeaders {
 }
 
 const JSON: &str = "application/json; charset=utf-8";
+
+/// The host of a URL, with its port if that is not the default.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
 
 fn authorization(api_key: &Secret) -> Secret {
     Secret::new(format!("Bearer {}", api_key.expose()))

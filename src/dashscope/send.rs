@@ -50,6 +50,11 @@ impl MethodUrl {
         (self.url.host_str().unwrap_or_default().to_owned(), port)
     }
 
+    /// The client of the host.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The proxy, if there is one.
     pub(crate) fn proxy(&self) -> Option<&Proxy> {
         self.network.proxies.of(&self.url)

@@ -17,7 +17,9 @@ pub struct GrpcConfig {
     pub unary_timeout: Duration,
     /// The default timeout of a stream.
     pub stream_timeout: Duration,
-    /// The maximum timeout of any call.
+    /// The timeout of a live session, and its maximum.
+    pub live_timeout: Duration,
+    /// The maximum timeout of any other call.
     pub max_timeout: Duration,
     /// How long a response may stay unread.
     pub slow_consumer_timeout: Duration,

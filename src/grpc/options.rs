@@ -261,7 +261,8 @@ fn image_size(from: pb::ImageSize, faults: &mut FieldViolations) -> Option<Image
     is_valid.then_some(size)
 }
 
-fn search(from: pb::SearchOptions) -> SearchOptions {
+/// The options of web search.
+pub(super) fn search(from: pb::SearchOptions) -> SearchOptions {
     SearchOptions {
         enable_source: from.enable_source,
         enable_citation: from.enable_citation,

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tower::Service;
 
 use crate::error::{Error, Reason};
+use crate::live::LiveSessions;
 use crate::memory::{self, CallMemory, Claim, Kind};
 use crate::relay::Relay;
 use crate::relay::admission::{Admission, Held, Permit};
@@ -21,15 +22,17 @@ use super::element_limits::Schema;
 use super::explained::{explained, no_method};
 use super::health::Checks;
 use super::large_messages::Turns;
+use super::live::Live;
 use super::media::Media;
 use super::metadata_keys;
 use super::method::{
-    CONVERSATION_SERVICE, HEALTH, MEDIA_SERVICE, MODEL_SERVICE, Method, REFLECTION_V1,
-    REFLECTION_V1ALPHA,
+    CONVERSATION_SERVICE, HEALTH, LIVE_SERVICE, MEDIA_SERVICE, MODEL_SERVICE, Method,
+    REFLECTION_V1, REFLECTION_V1ALPHA,
 };
 use super::models::Models;
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
+use super::pb::live_service_server::LiveServiceServer;
 use super::pb::media_service_server::MediaServiceServer;
 use super::pb::model_service_server::ModelServiceServer;
 use super::reflection::{self, REFLECTION_BYTES, Reflection, Requests};
@@ -61,6 +64,7 @@ const CHUNK_ENVELOPE: usize = 4 * 1024;
 /// The services that the gateway offers.
 pub struct Registry {
     relay: Relay,
+    sessions: LiveSessions,
     phase: watch::Receiver<Phase>,
     reflection_v1: Reflection,
     reflection_v1alpha: Reflection,
@@ -74,13 +78,18 @@ pub struct Registry {
 
 impl Registry {
     /// The services of this relay, whose health is this phase.
-    pub fn new(relay: Relay, phase: watch::Receiver<Phase>) -> Result<Self, Error> {
+    pub fn new(
+        relay: Relay,
+        sessions: LiveSessions,
+        phase: watch::Receiver<Phase>,
+    ) -> Result<Self, Error> {
         let (reflection_v1, reflection_v1alpha) = reflection::services()?;
         let places = relay.memory().limit_of(Kind::Watches) / memory::GRAIN;
         let schema = Arc::new(Schema::new()?);
         Ok(Self {
             watches: Admission::new(places, WATCHES_SHARE_PERCENT),
             relay,
+            sessions,
             phase,
             reflection_v1,
             reflection_v1alpha,
@@ -199,6 +208,37 @@ impl Registry {
         explained(server.call(request))
     }
 
+    fn live(
+        &self,
+        request: Request<Clocked>,
+        context: Box<CallContext>,
+        settings: Arc<GrpcConfig>,
+    ) -> Answering {
+        let limit = settings.max_request_bytes;
+        let (held, memory) = match self.admit(Kind::Requests, &context) {
+            Ok(admitted) => admitted,
+            Err(error) => return refused(request, error),
+        };
+        let limits = Limits {
+            stall_timeout: Some(settings.request_body_timeout),
+            ..self.limits(limit, &context)
+        };
+        // Callers may pause for as long as they like, but not within a message.
+        let clock = Arc::clone(&context.clock);
+        let request = request.map(|body| body.until_ended(clock));
+        let request = checked(request, limits, &memory, &context, None);
+        let service = Live {
+            sessions: self.sessions.clone(),
+            relay: self.relay.clone(),
+            settings,
+            context,
+            held,
+            memory,
+        };
+        let mut server = LiveServiceServer::new(service).max_decoding_message_size(limit);
+        explained(server.call(request))
+    }
+
     /// Models are listed while all permits of calls are taken, because nothing is sent for it.
     fn models(
         &self,
@@ -305,7 +345,9 @@ impl ServiceSet for Registry {
 
     fn access(&self, service: &str, settings: &GrpcConfig) -> Option<Access> {
         match service {
-            CONVERSATION_SERVICE | MEDIA_SERVICE | MODEL_SERVICE => Some(Access::Known),
+            CONVERSATION_SERVICE | MEDIA_SERVICE | MODEL_SERVICE | LIVE_SERVICE => {
+                Some(Access::Known)
+            }
             // Load balancers and orchestrators use it without credentials.
             HEALTH => Some(Access::Open),
             REFLECTION_V1 | REFLECTION_V1ALPHA => Some(match settings.open_reflection {
@@ -334,7 +376,7 @@ impl ServiceSet for Registry {
                 self.conversation(request, context, settings)
             }
             Method::UploadMedia => self.media(request, context, settings),
-            Method::ConverseLive | Method::SynthesizeLive => refused(request, no_method()),
+            Method::ConverseLive | Method::SynthesizeLive => self.live(request, context, settings),
             _ if context.timeout == Some(Duration::ZERO) => {
                 refused(request, call_clock::too_late())
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::chat::call::{Call, Delivery, Prompt};
 use crate::chat::document::{Document, Object};
-use crate::chat::message::{Role, Tool, ToolCall, ToolChoice, Turn};
+use crate::chat::message::{Role, ToolCall, Turn};
 use crate::error::{Error, Reason};
 
 use super::call_context::{CallContext, is_request_id};
@@ -15,8 +15,9 @@ use super::config::GrpcConfig;
 use super::content::part;
 use super::field_violations::FieldViolations;
 use super::options;
-use super::pb::{self, content, tool, tool_choice};
+use super::pb::{self, content};
 use super::struct_value;
+use super::tools;
 
 /// A request of any method.
 pub struct Ask {
@@ -113,11 +114,13 @@ fn prompt(
             .filter_map(|(i, message)| turn(i, message, faults))
             .collect(),
         tools: tools
-            .filter_map(|(i, tool)| self::tool(i, tool, faults))
+            .filter_map(|(i, tool)| {
+                tools::tool(format_args!("conversation.tools[{i}]"), tool, faults)
+            })
             .collect(),
         tool_choice: conversation
             .tool_choice
-            .and_then(|choice| tool_choice(choice, faults)),
+            .and_then(|choice| tools::tool_choice("conversation.tool_choice", choice, faults)),
         options: Box::new(options::options(options, taken, faults)),
     }
 }
@@ -326,60 +329,5 @@ fn tool_call(
         name: call.name,
         arguments: call.arguments,
         extra,
-    }
-}
-
-fn tool(i: usize, tool: pb::Tool, faults: &mut FieldViolations) -> Option<Tool> {
-    let path = format_args!("conversation.tools[{i}]");
-    match tool.kind {
-        Some(tool::Kind::Function(function)) => {
-            if function.name.is_empty() {
-                faults.add(
-                    format_args!("{path}.function.name"),
-                    "is empty; name the function",
-                );
-            }
-            if !function.parameters.is_empty() {
-                faults.json_object(
-                    format_args!("{path}.function.parameters"),
-                    &function.parameters,
-                );
-            }
-            Some(Tool::Function {
-                name: function.name,
-                description: function.description,
-                parameters: function.parameters,
-            })
-        }
-        Some(tool::Kind::RawJson(text)) => {
-            faults.json_object(format_args!("{path}.raw_json"), &text);
-            Some(Tool::Raw(text))
-        }
-        None => {
-            faults.add(path, "is empty; set function or raw_json");
-            None
-        }
-    }
-}
-
-fn tool_choice(choice: pb::ToolChoice, faults: &mut FieldViolations) -> Option<ToolChoice> {
-    let wanted = "must be TOOL_CHOICE_MODE_AUTO, _NONE or _REQUIRED, or a function_name";
-    match choice.kind {
-        Some(tool_choice::Kind::FunctionName(name)) if !name.is_empty() => {
-            Some(ToolChoice::Function(name))
-        }
-        Some(tool_choice::Kind::Mode(mode)) => match pb::ToolChoiceMode::try_from(mode) {
-            Ok(pb::ToolChoiceMode::Auto) => Some(ToolChoice::Auto),
-            Ok(pb::ToolChoiceMode::None) => Some(ToolChoice::None),
-            Ok(pb::ToolChoiceMode::Required) => Some(ToolChoice::Required),
-            Ok(pb::ToolChoiceMode::Unspecified) | Err(_) => {
-                faults.add("conversation.tool_choice.mode", wanted);
-                None
-            }
-        },
-        Some(tool_choice::Kind::FunctionName(_)) | None => {
-            faults.add("conversation.tool_choice", wanted);
-            None
-        }
     }
 }

@@ -234,7 +234,8 @@ fn video(video: Video) -> pb::Video {
     }
 }
 
-fn tool_call(call: ToolCall) -> pb::ToolCall {
+/// A tool call, or a delta of one.
+pub(super) fn tool_call(call: ToolCall) -> pb::ToolCall {
     pb::ToolCall {
         index: call.index,
         id: call.id,
@@ -294,6 +295,7 @@ fn timing(took: Timing) -> pb::Timing {
     }
 }
 
-fn duration(span: Duration) -> prost_types::Duration {
+/// A duration.
+pub(super) fn duration(span: Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(span).unwrap_or_default()
 }

@@ -78,6 +78,25 @@ impl Connection {
         head: &[u8],
         body: &[u8],
     ) -> Result<(Head, Bytes), RequestError> {
+        self.exchange_head(head, body, false).await
+    }
+
+    /// Sends a request for another protocol, which may follow the head of the response.
+    pub(super) async fn upgrade(&mut self, head: &[u8]) -> Result<(Head, Bytes), RequestError> {
+        self.exchange_head(head, &[], true).await
+    }
+
+    /// The socket, for another protocol.
+    pub(super) fn into_socket(self) -> Socket {
+        self.socket
+    }
+
+    async fn exchange_head(
+        &mut self,
+        head: &[u8],
+        body: &[u8],
+        upgrades: bool,
+    ) -> Result<(Head, Bytes), RequestError> {
         self.writing = true;
         let mut pending = PendingRequest {
             connection: self,
@@ -85,7 +104,10 @@ impl Connection {
             body,
             sent: false,
             failed: None,
-            received: PartialHead::default(),
+            received: PartialHead {
+                upgrades,
+                ..PartialHead::default()
+            },
         };
         poll_fn(|cx| pending.poll(cx)).await
     }
@@ -188,6 +210,8 @@ enum HeadStatus {
 #[derive(Default)]
 struct PartialHead {
     bytes: Vec<u8>,
+    /// Whether another protocol was requested. Otherwise the data after the head would not be HTTP.
+    upgrades: bool,
     /// The number of interim responses so far.
     interim: usize,
     /// Their total length, in bytes.
@@ -227,6 +251,9 @@ impl PartialHead {
                     if bytes.is_empty() {
                         return HeadStatus::More;
                     }
+                }
+                Ok(Some((head, _))) if head.switches_protocols() && !self.upgrades => {
+                    return HeadStatus::Malformed("the answer switches protocols");
                 }
                 Ok(Some((head, length))) => {
                     let rest = bytes.get(length..).unwrap_or_default();

@@ -11,6 +11,9 @@ const MAX_HEADERS: usize = 128;
 /// The maximum length of a response head. DashScope's are well below one KiB.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
 
+/// The status of a response after which another protocol follows.
+const SWITCHING_PROTOCOLS: u16 = 101;
+
 /// The head of a request. It contains an API key and has no `Debug`.
 #[derive(Clone)]
 pub struct Request {
@@ -39,6 +42,17 @@ impl Request {
         }
     }
 
+    /// The first lines of a request to this path of this host that asks for a WebSocket.
+    pub fn upgrade(path: &str, host: &str) -> Self {
+        let line = format!(
+            "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: Upgrade\r\n\
+             upgrade: websocket\r\nsec-websocket-version: 13\r\n"
+        );
+        Self {
+            text: line.into_bytes(),
+        }
+    }
+
     /// Adds a header.
     pub fn line(&mut self, name: &'static str, value: &str) -> Result<(), InvalidHeaderValue> {
         // The rule of `http::HeaderValue`, without its copy.
@@ -56,6 +70,11 @@ impl Request {
     pub fn end(&mut self, length: usize) {
         // Writing to a vector does not fail.
         let _ = write!(self.text, "content-length: {length}\r\n\r\n");
+    }
+
+    /// Ends the head of a request without a body.
+    pub(super) fn end_without_body(&mut self) {
+        self.text.extend_from_slice(b"\r\n");
     }
 
     /// The lines so far.
@@ -77,7 +96,12 @@ pub struct Head {
 impl Head {
     /// Whether it is an interim response (1xx), which another head follows.
     pub(super) fn is_interim(&self) -> bool {
-        (100..200).contains(&self.status)
+        (100..200).contains(&self.status) && !self.switches_protocols()
+    }
+
+    /// Whether another protocol follows.
+    pub(super) fn switches_protocols(&self) -> bool {
+        self.status == SWITCHING_PROTOCOLS
     }
 }
 
@@ -102,8 +126,6 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Head, usize)>, &'static str> {
     }
     let status = answer.code.unwrap_or_default();
     match status {
-        // No request offers another protocol, and the data after it would not be HTTP.
-        101 => return Err("the answer switches protocols"),
         100..=599 => {}
         _ => return Err("the status is not one of HTTP"),
     }

@@ -21,6 +21,7 @@ mod pool;
 mod read_buffer;
 mod socket;
 mod tunnel;
+mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use url::Url;
 
 pub use body::Body;
 pub use error::{BodyError, RequestError};
+pub use websocket::{Incoming, MAX_MESSAGE, WebSocket, WebSocketError};
 
 use crate::net::Network;
 
@@ -74,6 +76,14 @@ pub struct Response {
     pub body: Body,
 }
 
+/// The answer to a request for a WebSocket.
+pub enum Upgrade {
+    /// The WebSocket, and the headers of the response.
+    Open(Box<WebSocket>, Headers),
+    /// Another response.
+    Refused(Response),
+}
+
 impl Client {
     /// A client for the host of this URL. Does not connect.
     pub fn new(url: &Url, settings: Http1Config) -> Result<Self, RequestError> {
@@ -104,6 +114,23 @@ impl Client {
         let mut connection = Connection::new(socket, self.inner.max_age);
         let received = connection.exchange(request, body).await?;
         self.answer(connection, received)
+    }
+
+    /// Asks for a WebSocket, on a connection of its own. Returns the response if the host refuses.
+    pub async fn upgrade(&self, mut request: Request) -> Result<Upgrade, RequestError> {
+        let key = websocket::key();
+        let added = request.line("sec-websocket-key", &key);
+        added.map_err(|_| RequestError::Setup("the key of a WebSocket is invalid".to_owned()))?;
+        request.end_without_body();
+        let socket = Box::pin(self.inner.connector.connect()).await?;
+        let mut connection = Connection::new(socket, self.inner.max_age);
+        let (head, rest) = connection.upgrade(request.as_bytes()).await?;
+        if !head.switches_protocols() {
+            return Ok(Upgrade::Refused(self.answer(connection, (head, rest))?));
+        }
+        websocket::check(&head.headers, &key).map_err(RequestError::Malformed)?;
+        let socket = WebSocket::new(connection.into_socket(), &rest).await;
+        Ok(Upgrade::Open(Box::new(socket), head.headers))
     }
 
     fn answer(

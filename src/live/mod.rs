@@ -1,7 +1,202 @@
 //! The life of a live session: its clocks, its journal, and the repair of DashScope's events.
 //!
-//! A session is a task that reads the caller's input, drives the WebSocket to DashScope, and writes
-//! the events for the caller to a journal, from which the caller's stream reads. A stream that
-//! breaks can be replaced by another one, which continues to read where the first one ended.
+//! A session is a task ([`task`]) that reads the caller's input ([`inputs`]), drives the WebSocket
+//! to DashScope, and writes events to a journal ([`journal`]), from which the caller's stream
+//! reads. [`session`] decides, without I/O. A stream that breaks can be replaced by another one,
+//! which reads on where the first one ended ([`registry`]).
 
+mod command;
+pub mod config;
 pub mod event;
+mod finish;
+mod history;
+mod idle;
+mod inputs;
+mod journal;
+mod registry;
+mod responses;
+mod session;
+mod stream;
+mod task;
+mod totals;
+mod transcripts;
+mod turn;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::chat::call::Caller;
+use crate::chat::live_session::{AudioFormat, INPUT_RATE, LiveTask, OUTPUT_RATE};
+use crate::error::Error;
+use crate::memory::CallMemory;
+use crate::relay::Relay;
+use crate::relay::live_call::LiveRequest;
+
+use config::LiveConfig;
+use journal::{Journal, JournalLimits};
+use registry::{NewEntry, Registry};
+use task::{Parts, Stop, Task};
+
+pub use idle::IdlePolicy;
+pub use inputs::{Closed, InputSender};
+pub use session::LiveOptions;
+pub use stream::{EventStream, Handle, Item};
+
+/// The bytes per second that are assumed of compressed audio.
+const COMPRESSED_RATE: usize = 16 * 1024;
+
+/// The live sessions of a gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct LiveSessions {
+    relay: Relay,
+    registry: Arc<Registry>,
+    config: Arc<std::sync::RwLock<LiveConfig>>,
+}
+
+/// A session for its caller: the events, and where its input goes.
+pub struct Attached {
+    /// The events.
+    pub events: EventStream,
+    /// The queue of the input.
+    pub inputs: InputSender,
+}
+
+impl LiveSessions {
+    /// The live sessions of this relay.
+    pub fn new(relay: Relay, config: LiveConfig) -> Self {
+        Self {
+            relay,
+            registry: Arc::default(),
+            config: Arc::new(std::sync::RwLock::new(config)),
+        }
+    }
+
+    /// Changes the configuration of later sessions.
+    pub fn reconfigure(&self, config: LiveConfig) {
+        let guard = self.config.write();
+        *guard.unwrap_or_else(std::sync::PoisonError::into_inner) = config;
+    }
+
+    fn config(&self) -> LiveConfig {
+        let guard = self.config.read();
+        *guard.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Opens a session. Completes when DashScope has started it.
+    pub async fn open(
+        &self,
+        request: LiveRequest<'_>,
+        options: LiveOptions,
+        memory: CallMemory,
+    ) -> Result<Attached, Error> {
+        let config = self.config();
+        let (owner, deadline) = (request.who.caller, request.deadline);
+        let (call, socket) = self.relay.open_live(request).await?;
+        let limits = JournalLimits {
+            unread_bytes: bytes_of(output(&call.setup.task), OUTPUT_RATE, config.output_buffer),
+            kept_bytes: match config.resume_window.is_zero() {
+                true => 0,
+                false => config.journal_bytes,
+            },
+            kept_for: config.resume_window,
+        };
+        let input_bytes = bytes_of(input(&call.setup.task), INPUT_RATE, config.input_buffer);
+        let journal = Journal::new(limits, memory);
+        let (inputs, received) = inputs::queue(input_bytes, 1);
+        // At most one stream resumes at a time.
+        let (resuming, resumed) = mpsc::channel(1);
+        let (stop, stopped) = watch::channel(Stop::No);
+        let (ticket, entry) = self.registry.enter(NewEntry {
+            owner,
+            task: &call.setup.task,
+            journal: journal.clone(),
+            inputs: resuming,
+            stop,
+            input_bytes,
+        });
+        let task = Task::start(Parts {
+            call,
+            socket,
+            options,
+            config,
+            journal: journal.clone(),
+            inputs: received,
+            resumed,
+            stop: stopped,
+            ticket,
+            deadline,
+        })
+        .await?;
+        let reader = journal.attach(0)?;
+        tokio::spawn(task.run());
+        Ok(Attached {
+            events: EventStream::new(entry, reader, deadline, None),
+            inputs,
+        })
+    }
+
+    /// Resumes a session of this caller after the last event that it received.
+    pub async fn resume(
+        &self,
+        (session_id, token): (&str, &str),
+        last_sequence: i32,
+        (owner, converses): (Caller, bool),
+        deadline: tokio::time::Instant,
+    ) -> Result<Attached, Error> {
+        let entry = self.registry.find(session_id, token, owner)?;
+        if entry.converses != converses {
+            let what = "belongs to a session of the other method";
+            return Err(Error::field("setup.resume.session_id", what));
+        }
+        let reader = entry.journal.attach(last_sequence)?;
+        let (inputs, received) = inputs::queue(entry.input_bytes, 1);
+        // A session that has ended takes no input; its events can still be read.
+        let _ = entry.inputs.send(received).await;
+        Ok(Attached {
+            events: EventStream::new(entry, reader, deadline, Some(last_sequence)),
+            inputs,
+        })
+    }
+
+    /// Announces the shutdown, which comes after this time, to all sessions: each ends when its
+    /// running response is complete.
+    pub fn drain(&self, time_left: Duration) {
+        for entry in self.registry.all() {
+            entry.stop.send_replace(Stop::Drain(time_left));
+        }
+    }
+
+    /// Ends all sessions.
+    pub fn shut_down(&self) {
+        for entry in self.registry.all() {
+            entry.stop.send_replace(Stop::Now(task::shutting_down()));
+        }
+    }
+}
+
+fn input(task: &LiveTask) -> AudioFormat {
+    match task {
+        LiveTask::Converse(setup) => setup.input_audio,
+        LiveTask::Synthesize(_) => AudioFormat::default(),
+    }
+}
+
+fn output(task: &LiveTask) -> AudioFormat {
+    match task {
+        LiveTask::Converse(setup) => setup.output_audio,
+        LiveTask::Synthesize(setup) => setup.output_audio,
+    }
+}
+
+/// The bytes of audio of this playing time.
+fn bytes_of(format: AudioFormat, default_rate: u32, time: Duration) -> usize {
+    match format.is_pcm() {
+        true => totals::bytes(time, format.sample_rate.unwrap_or(default_rate)),
+        false => {
+            let millis = usize::try_from(time.as_millis()).unwrap_or(usize::MAX);
+            millis.saturating_mul(COMPRESSED_RATE) / 1000
+        }
+    }
+}

@@ -262,6 +262,16 @@ impl CallPermits {
         }
     }
 
+    /// Charges the caller for usage of a call that goes on.
+    pub(super) fn add(&mut self, tokens: u32) {
+        self.pass.add(u64::from(tokens));
+    }
+
+    /// Checks the caller's limits of tokens for a call that goes on.
+    pub(super) fn check(&self, model: &str) -> Result<(), Error> {
+        self.pass.check(model)
+    }
+
     /// Charges the caller for this estimate of an interrupted answer, at least the reservation.
     pub(super) fn estimated(&mut self, tokens: u64) {
         self.pass.settle(tokens.max(self.pass.reserved()));

@@ -10,6 +10,7 @@ mod attempt;
 mod call_recorder;
 pub mod idempotency;
 mod in_flight;
+pub mod live_call;
 mod media;
 mod memory_relief;
 pub mod models;

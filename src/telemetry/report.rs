@@ -56,6 +56,25 @@ pub struct Report {
     pub trace_id: String,
     /// Whether the answer was another call's with the same name.
     pub joined: bool,
+    /// What a live session consisted of.
+    pub live: Option<LiveFigures>,
+}
+
+/// What a live session consisted of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveFigures {
+    /// The responses that ended.
+    pub responses: u32,
+    /// Those that were cancelled by the caller or its speech.
+    pub cancelled: u32,
+    /// The playing time of the caller's audio.
+    pub input_audio: Duration,
+    /// The playing time of the responses' audio.
+    pub output_audio: Duration,
+    /// How often the session continued on a new connection to DashScope.
+    pub reconnects: u32,
+    /// How often the caller resumed the session.
+    pub resumes: u32,
 }
 
 /// The names of the fields of a line, in their order, for the page.
@@ -79,6 +98,12 @@ pub const FIELDS: &[&str] = &[
     "uploaded_bytes",
     "trace_id",
     "joined",
+    "responses",
+    "cancelled_responses",
+    "input_audio_ms",
+    "output_audio_ms",
+    "reconnects",
+    "resumes",
 ];
 
 impl Report {
@@ -175,6 +200,12 @@ impl Report {
                     uploaded_bytes = self.uploaded_bytes,
                     trace_id = said(&self.trace_id),
                     joined = self.joined,
+                    responses = self.live.map(|live| live.responses),
+                    cancelled_responses = self.live.map(|live| live.cancelled),
+                    input_audio_ms = self.live.map(|live| millis(live.input_audio)),
+                    output_audio_ms = self.live.map(|live| millis(live.output_audio)),
+                    reconnects = self.live.map(|live| live.reconnects),
+                    resumes = self.live.map(|live| live.resumes),
                 )
             };
         }
@@ -208,6 +239,14 @@ impl Report {
         line.add_known("uploaded_bytes", self.uploaded_bytes);
         line.known_text("trace_id", said(&self.trace_id));
         line.add("joined", &self.joined);
+        if let Some(live) = self.live {
+            line.add("responses", &live.responses);
+            line.add("cancelled_responses", &live.cancelled);
+            line.add("input_audio_ms", &millis(live.input_audio));
+            line.add("output_audio_ms", &millis(live.output_audio));
+            line.add("reconnects", &live.reconnects);
+            line.add("resumes", &live.resumes);
+        }
         line.end()
     }
 }
@@ -321,6 +360,10 @@ mod tests {
             tokens: Tokens::of(&usage),
             uploaded_bytes: Some(4),
             trace_id: "t".to_owned(),
+            live: Some(LiveFigures {
+                input_audio: Duration::from_millis(1_500),
+                ..LiveFigures::default()
+            }),
             ..Report::default()
         }
     }

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_core::Stream;
 
-use crate::chat::call::Call;
+use crate::chat::call::{Call, Passing};
 use crate::chat::glob::matches;
+use crate::chat::live_session::LiveSetup;
 use crate::chat::upload::{Upload, Uploaded};
 use crate::dashscope::DashScope;
+pub use crate::dashscope::realtime::error_of as live_error;
+pub use crate::dashscope::realtime::{ClientEvent, EventId, LiveEnding, LiveProfile, LiveSocket};
 pub use crate::dashscope::{Exchange, Prepared, RequestTarget, Stored};
 use crate::error::{Error, Reason};
 use crate::net::proxy::Proxy;
@@ -172,6 +175,21 @@ impl Upstream {
                 }
             }
             Self::OpenAi(client) => Box::pin(client.open(prepared)).await,
+        }
+    }
+
+    /// Opens a connection for a live session.
+    pub async fn open_live(
+        &self,
+        setup: &LiveSetup,
+        passing: &Passing,
+    ) -> Result<LiveSocket, Error> {
+        match self {
+            Self::DashScope { native, .. } => native.open_live(setup, passing).await,
+            Self::OpenAi(client) => {
+                let message = format!("{} has no live sessions", client.dialect().server());
+                Err(Error::new(Reason::UnsupportedOperation, message))
+            }
         }
     }
 

@@ -1,5 +1,5 @@
 //! The realtime interface of DashScope: its events as JSON, in the dialect of a model. It has no
-//! socket and no clock: frames go in and out as text.
+//! clock: frames go in and out as text, and [`socket`] connects them to a WebSocket.
 
 mod audio_frame;
 mod client_event;
@@ -12,6 +12,7 @@ mod fields;
 mod session_json;
 mod session_report;
 mod session_tree;
+mod socket;
 mod tool_calls;
 
 use url::Url;
@@ -20,6 +21,7 @@ pub use client_event::{ClientEvent, EventId, FinishWay, Frame};
 pub use codec::{Codec, MAX_IMAGE_BYTES};
 pub use dialect::{AudioForms, Dialect, DialectTask, Ending, ResponseForm, SessionForm, TurnKind};
 pub use errors::{close_error, error_of};
+pub use socket::{LiveEnding, LiveProfile, LiveSocket};
 
 use crate::error::{Error, Reason};
 

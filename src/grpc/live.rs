@@ -1,0 +1,309 @@
+//! `dashgate.v1.LiveService`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+use tokio_stream::Stream;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::chat::live_session::LiveInput;
+use crate::error::{Error, Reason};
+use crate::live::event::LiveEvent;
+use crate::live::{Attached, EventStream, Handle, InputSender, LiveSessions};
+use crate::memory::CallMemory;
+use crate::relay::Relay;
+use crate::relay::admission::Held;
+use crate::relay::live_call::LiveRequest;
+use crate::server::call_clock::PendingCall;
+
+use super::call_context::CallContext;
+use super::config::GrpcConfig;
+use super::live_setup::Opening;
+use super::pb::live_service_server::LiveService;
+use super::pb::{
+    ConverseLiveRequest, ConverseLiveResponse, SynthesizeLiveRequest, SynthesizeLiveResponse,
+    converse_live_request, synthesize_live_request,
+};
+use super::{live_event, live_input, live_setup, metadata_keys, status};
+
+/// The service, for one call.
+pub struct Live {
+    /// The sessions.
+    pub sessions: LiveSessions,
+    /// Where refusals are reported.
+    pub relay: Relay,
+    /// The configuration.
+    pub settings: Arc<GrpcConfig>,
+    /// The context of this call.
+    pub context: Box<CallContext>,
+    /// The permit while the setup is read.
+    pub held: Held,
+    /// The memory that is charged for its messages and events.
+    pub memory: CallMemory,
+}
+
+/// How the messages of a method are converted.
+trait Method: Send + 'static {
+    type Request: Send + 'static;
+    type Response;
+
+    /// Whether it is a conversation.
+    const CONVERSES: bool;
+
+    fn opening(first: Self::Request) -> Result<Opening, Error>;
+    fn input(message: Self::Request) -> Result<LiveInput, Error>;
+    fn response(sequence: i32, event: LiveEvent, request_id: &str) -> Self::Response;
+}
+
+/// ConverseLive.
+struct Converse;
+
+/// SynthesizeLive.
+struct Synthesize;
+
+impl Method for Converse {
+    type Request = ConverseLiveRequest;
+    type Response = ConverseLiveResponse;
+
+    const CONVERSES: bool = true;
+
+    fn opening(first: Self::Request) -> Result<Opening, Error> {
+        match first.event {
+            Some(converse_live_request::Event::Setup(setup)) => live_setup::converse(setup),
+            _ => Err(live_input::no_setup()),
+        }
+    }
+
+    fn input(message: Self::Request) -> Result<LiveInput, Error> {
+        live_input::converse(message)
+    }
+
+    fn response(sequence: i32, event: LiveEvent, request_id: &str) -> Self::Response {
+        live_event::converse(sequence, event, request_id)
+    }
+}
+
+impl Method for Synthesize {
+    type Request = SynthesizeLiveRequest;
+    type Response = SynthesizeLiveResponse;
+
+    const CONVERSES: bool = false;
+
+    fn opening(first: Self::Request) -> Result<Opening, Error> {
+        match first.event {
+            Some(synthesize_live_request::Event::Setup(setup)) => live_setup::synthesize(setup),
+            _ => Err(live_input::no_setup()),
+        }
+    }
+
+    fn input(message: Self::Request) -> Result<LiveInput, Error> {
+        live_input::synthesize(message)
+    }
+
+    fn response(sequence: i32, event: LiveEvent, request_id: &str) -> Self::Response {
+        live_event::synthesize(sequence, event, request_id)
+    }
+}
+
+#[tonic::async_trait]
+impl LiveService for Live {
+    type ConverseLiveStream = Events<ConverseLiveResponse>;
+    type SynthesizeLiveStream = Events<SynthesizeLiveResponse>;
+
+    async fn converse_live(
+        &self,
+        request: Request<Streaming<ConverseLiveRequest>>,
+    ) -> Result<Response<Events<ConverseLiveResponse>>, Status> {
+        self.open::<Converse>(request.into_inner()).await
+    }
+
+    async fn synthesize_live(
+        &self,
+        request: Request<Streaming<SynthesizeLiveRequest>>,
+    ) -> Result<Response<Events<SynthesizeLiveResponse>>, Status> {
+        self.open::<Synthesize>(request.into_inner()).await
+    }
+}
+
+impl Live {
+    async fn open<M: Method>(
+        &self,
+        mut messages: Streaming<M::Request>,
+    ) -> Result<Response<Events<M::Response>>, Status> {
+        let request_id = &self.context.request_id;
+        let show_upstream = self.settings.show_upstream_messages;
+        let attached = match self.opening::<M>(&mut messages).await {
+            Ok(opening) => self.attach::<M>(opening).await,
+            Err(error) => {
+                let report = self.context.report();
+                self.relay.refuse(report, self.context.at, &error);
+                Err(error)
+            }
+        };
+        let Attached { events, inputs } =
+            attached.map_err(|error| status::status(&error, request_id, show_upstream))?;
+        self.context
+            .clock
+            .hold(Box::new(Unread(events.handle())), &self.memory);
+        let limit = self.settings.max_request_bytes;
+        let pump = tokio::spawn(pump::<M>(messages, inputs, self.memory.clone(), limit));
+        let mut response = Response::new(Events {
+            events,
+            request_id: Arc::clone(request_id),
+            show_upstream,
+            pump: pump.abort_handle(),
+            convert: M::response,
+        });
+        status::insert(
+            response.metadata_mut(),
+            metadata_keys::X_REQUEST_ID,
+            request_id,
+        );
+        Ok(response)
+    }
+
+    async fn opening<M: Method>(
+        &self,
+        messages: &mut Streaming<M::Request>,
+    ) -> Result<Opening, Error> {
+        let limit = self.settings.request_body_timeout;
+        let first = match tokio::time::timeout(limit, messages.message()).await {
+            Ok(first) => first,
+            Err(_) => return Err(super::body_timeout::stalled()),
+        };
+        let max_bytes = self.settings.max_request_bytes;
+        let first = first.map_err(|status| receive_error(&self.memory, &status, max_bytes))?;
+        let opening = M::opening(first.ok_or_else(live_input::no_setup)?)?;
+        self.memory.decoded();
+        Ok(opening)
+    }
+
+    async fn attach<M: Method>(&self, opening: Opening) -> Result<Attached, Error> {
+        let context = &self.context;
+        let longest = self.settings.live_timeout;
+        let timeout = context.timeout.unwrap_or(longest).min(longest);
+        let deadline = context.at + timeout;
+        match opening {
+            Opening::New(setup, options) => {
+                let request = LiveRequest {
+                    setup: *setup,
+                    passing: context.passing.clone(),
+                    report: context.report(),
+                    held: &self.held,
+                    who: &context.identity,
+                    arrived: context.at,
+                    deadline,
+                };
+                let memory = self.memory.clone();
+                self.sessions.open(request, options, memory).await
+            }
+            Opening::Resume(resume) => {
+                let owner = context.identity.caller;
+                let token = (&*resume.session_id, &*resume.token);
+                let resumed = self.sessions.resume(
+                    token,
+                    resume.last_sequence,
+                    (owner, M::CONVERSES),
+                    deadline,
+                );
+                let resumed = resumed.await;
+                let outcome = resumed.as_ref().err();
+                // The session reports itself when it ends.
+                self.relay.record(context.report(), context.at, outcome);
+                resumed
+            }
+        }
+    }
+}
+
+/// Passes the messages of a caller to its session, as fast as that takes them.
+async fn pump<M: Method>(
+    mut messages: Streaming<M::Request>,
+    mut inputs: InputSender,
+    memory: CallMemory,
+    limit: usize,
+) {
+    loop {
+        let input = match messages.message().await {
+            Ok(Some(message)) => M::input(message),
+            // The half-close means the same.
+            Ok(None) => Ok(LiveInput::Finish),
+            Err(status) if status.code() == Code::Aborted => return,
+            Err(status) => Err(receive_error(&memory, &status, limit)),
+        };
+        let is_last = matches!(input, Ok(LiveInput::Finish) | Err(_));
+        if inputs.send(input).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// The error of a message that could not be received.
+fn receive_error(memory: &CallMemory, status: &Status, limit: usize) -> Error {
+    if let Some(error) = memory.refused() {
+        return match error.reason() == Reason::MessageTooLarge {
+            true => {
+                let message = format!("the message is larger than the limit of {limit} bytes");
+                Error::new(Reason::MessageTooLarge, message)
+            }
+            false => error,
+        };
+    }
+    if let Some(error) = super::body_timeout::error_of(status) {
+        return error;
+    }
+    let message = "a message of the live session cannot be read";
+    Error::new(Reason::MalformedMessage, message).with_source(status.message())
+}
+
+/// The messages of one stream.
+pub struct Events<R> {
+    events: EventStream,
+    request_id: Arc<str>,
+    show_upstream: bool,
+    pump: AbortHandle,
+    convert: fn(i32, LiveEvent, &str) -> R,
+}
+
+impl<R> Stream for Events<R> {
+    type Item = Result<R, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let event = std::task::ready!(Pin::new(&mut self.events).poll_next(cx));
+        Poll::Ready(event.map(|event| match event {
+            Ok((sequence, event)) => Ok((self.convert)(sequence, event, &self.request_id)),
+            Err(error) => Err(status::status(&error, &self.request_id, self.show_upstream)),
+        }))
+    }
+}
+
+impl<R> Drop for Events<R> {
+    fn drop(&mut self) {
+        self.pump.abort();
+    }
+}
+
+/// A session whose stream is not read.
+#[derive(Debug)]
+struct Unread(Handle);
+
+impl PendingCall for Unread {
+    fn deadline(&self) -> Instant {
+        self.0.deadline
+    }
+
+    fn end_at_deadline(self: Box<Self>) -> Error {
+        let message = "deadline exceeded in the live session; set a longer deadline";
+        let error = Error::new(Reason::DeadlineExceeded, message);
+        self.0.end(error.clone());
+        error
+    }
+
+    fn end(self: Box<Self>, error: Error) -> Error {
+        self.0.end(error.clone());
+        error
+    }
+}

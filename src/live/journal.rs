@@ -1,0 +1,357 @@
+//! The events of a session for its caller: those that are not read, and those that a stream which
+//! resumes may need again.
+//!
+//! An event gets its sequence number when it is read for the first time. So what is withdrawn
+//! before leaves no gap: the unread audio of a response that was cancelled.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::error::{Error, Reason};
+use crate::memory::CallMemory;
+
+use super::event::LiveEvent;
+
+/// The size of an event beside its content.
+const EVENT: usize = 128;
+
+/// The limits of a journal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JournalLimits {
+    /// The bytes of unread events beyond which DashScope is not read.
+    pub(super) unread_bytes: usize,
+    /// The bytes of events that were read and are kept.
+    pub(super) kept_bytes: usize,
+    /// How long events that were read are kept.
+    pub(super) kept_for: Duration,
+}
+
+/// A journal, shared by the session and the streams that read it.
+#[derive(Clone, Debug)]
+pub(super) struct Journal {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    /// Notified when a stream reads, comes or goes.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    limits: JournalLimits,
+    unread: VecDeque<Entry>,
+    unread_bytes: usize,
+    /// Events that were read, in order.
+    kept: VecDeque<Kept>,
+    kept_bytes: usize,
+    /// The number of the last event that was read.
+    last_sequence: i32,
+    /// The number of the last event that the current stream has read.
+    position: i32,
+    /// The stream that reads, by its number; none while the caller is away.
+    reader: Option<u64>,
+    readers: u64,
+    /// Since when there is no stream.
+    away_since: Option<Instant>,
+    /// When a stream last read, came, or had nothing to read.
+    moved: Instant,
+    /// Whether the session waits for the stream to read.
+    is_awaited: bool,
+    end: Option<Result<(), Error>>,
+    waker: Option<Waker>,
+    memory: CallMemory,
+}
+
+#[derive(Debug)]
+struct Entry {
+    event: LiveEvent,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    sequence: i32,
+    event: LiveEvent,
+    bytes: usize,
+    read_at: Instant,
+}
+
+/// What a stream reads.
+pub(super) enum Read {
+    /// An event with its number.
+    Event(i32, LiveEvent),
+    /// The session has ended, and all events were read.
+    End(Result<(), Error>),
+}
+
+impl Journal {
+    /// An empty journal, whose bytes are charged to this call.
+    pub(super) fn new(limits: JournalLimits, memory: CallMemory) -> Self {
+        let state = State {
+            limits,
+            unread: VecDeque::new(),
+            unread_bytes: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            last_sequence: 0,
+            position: 0,
+            reader: None,
+            readers: 0,
+            away_since: Some(Instant::now()),
+            moved: Instant::now(),
+            is_awaited: false,
+            end: None,
+            waker: None,
+            memory,
+        };
+        Self {
+            inner: Arc::new(Inner {
+                state: Mutex::new(state),
+                changed: Notify::new(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let state = self.inner.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an event. Fails if memory is used up.
+    pub(super) fn push(&self, event: LiveEvent) -> Result<(), Error> {
+        let mut state = self.lock();
+        let bytes = weight(&event);
+        if state.unread.is_empty() {
+            state.moved = Instant::now();
+        }
+        state.unread.push_back(Entry { event, bytes });
+        state.unread_bytes += bytes;
+        let charged = state.charge();
+        state.wake();
+        charged
+    }
+
+    /// Withdraws what is unread of a response, except its start.
+    pub(super) fn withdraw(&self, response: &str) {
+        let mut state = self.lock();
+        let mut released = 0;
+        state.unread.retain(|entry| {
+            let is_of_it = matches!(
+                &entry.event,
+                LiveEvent::Delta { response_id, .. } if **response_id == *response
+            );
+            released += if is_of_it { entry.bytes } else { 0 };
+            !is_of_it
+        });
+        state.unread_bytes -= released;
+        // Less memory than before.
+        let _ = state.charge();
+    }
+
+    /// Ends the session for its streams. Only the first end counts.
+    pub(super) fn end(&self, outcome: Result<(), Error>) {
+        let mut state = self.lock();
+        state.end.get_or_insert(outcome);
+        state.wake();
+    }
+
+    /// Whether so much is unread that DashScope is not to be read.
+    pub(super) fn is_full(&self) -> bool {
+        let mut state = self.lock();
+        state.is_awaited = state.unread_bytes > state.limits.unread_bytes;
+        state.is_awaited
+    }
+
+    /// How long the caller has read nothing although something is unread.
+    pub(super) fn unread_for(&self) -> Option<Duration> {
+        let state = self.lock();
+        let waits = !state.unread.is_empty() && state.reader.is_some();
+        waits.then(|| state.moved.elapsed())
+    }
+
+    /// Since when no stream reads.
+    pub(super) fn away_since(&self) -> Option<Instant> {
+        self.lock().away_since
+    }
+
+    /// Whether a stream has read everything, its end included.
+    pub(super) fn is_drained(&self) -> bool {
+        let state = self.lock();
+        state.end.is_some() && state.unread.is_empty() && state.position == state.last_sequence
+    }
+
+    /// Completes when a stream comes or goes, or reads while that is awaited.
+    pub(super) async fn changed(&self) {
+        self.inner.changed.notified().await;
+    }
+
+    /// Begins a stream after this event, in place of the one before it, if there is one.
+    pub(super) fn attach(&self, last_sequence: i32) -> Result<u64, Error> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.forget_old(now);
+        let oldest = state
+            .kept
+            .front()
+            .map_or(state.last_sequence, |kept| kept.sequence.saturating_sub(1));
+        if last_sequence < oldest || last_sequence > state.last_sequence {
+            let last = state.last_sequence;
+            let message = format!(
+                "cannot resume after event {last_sequence}: the events after {oldest} up to \
+                 {last} are kept"
+            );
+            return Err(Error::new(Reason::ResumeGap, message));
+        }
+        state.readers += 1;
+        let number = state.readers;
+        state.reader = Some(number);
+        state.position = last_sequence;
+        state.away_since = None;
+        state.moved = now;
+        state.wake();
+        drop(state);
+        self.inner.changed.notify_one();
+        Ok(number)
+    }
+
+    /// Ends this stream, unless another one has taken its place.
+    pub(super) fn detach(&self, reader: u64) {
+        let mut state = self.lock();
+        if state.reader == Some(reader) {
+            state.reader = None;
+            state.away_since = Some(Instant::now());
+            drop(state);
+            self.inner.changed.notify_one();
+        }
+    }
+
+    /// Forgets events up to this number: the caller has them.
+    pub(super) fn acknowledge(&self, sequence: i32) {
+        let mut state = self.lock();
+        let sequence = sequence.min(state.position);
+        while state
+            .kept
+            .front()
+            .is_some_and(|kept| kept.sequence <= sequence)
+        {
+            state.forget_first();
+        }
+        let _ = state.charge();
+    }
+
+    /// The next event for this stream.
+    pub(super) fn poll_read(&self, reader: u64, cx: &mut Context<'_>) -> Poll<Read> {
+        let mut state = self.lock();
+        if state.reader != Some(reader) {
+            let message = "the live session was resumed by another stream";
+            let taken = Error::new(Reason::SessionTakenOver, message);
+            return Poll::Ready(Read::End(Err(taken)));
+        }
+        let read = state.read();
+        match read {
+            Some(read) => {
+                let is_awaited = state.is_awaited || matches!(read, Read::End(_));
+                drop(state);
+                if is_awaited {
+                    self.inner.changed.notify_one();
+                }
+                Poll::Ready(read)
+            }
+            None => {
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn charge(&mut self) -> Result<(), Error> {
+        self.memory.answer(self.unread_bytes + self.kept_bytes)
+    }
+
+    fn read(&mut self) -> Option<Read> {
+        let now = Instant::now();
+        self.moved = now;
+        if self.position < self.last_sequence {
+            let missed = self.kept.iter();
+            let mut missed = missed.skip_while(|kept| kept.sequence <= self.position);
+            if let Some(kept) = missed.next() {
+                self.position = kept.sequence;
+                return Some(Read::Event(kept.sequence, kept.event.clone()));
+            }
+            self.position = self.last_sequence;
+        }
+        let Some(Entry { event, bytes }) = self.unread.pop_front() else {
+            return self.end.clone().map(Read::End);
+        };
+        self.unread_bytes -= bytes;
+        // No session has this many events.
+        self.last_sequence = self.last_sequence.saturating_add(1);
+        self.position = self.last_sequence;
+        if self.limits.kept_bytes > 0 {
+            self.kept_bytes += bytes;
+            self.kept.push_back(Kept {
+                sequence: self.last_sequence,
+                event: event.clone(),
+                bytes,
+                read_at: now,
+            });
+            self.forget_old(now);
+        }
+        let _ = self.charge();
+        Some(Read::Event(self.last_sequence, event))
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        // While the caller is away, what it may have missed does not get older.
+        let now = self.away_since.unwrap_or(now);
+        while let Some(first) = self.kept.front() {
+            let is_old = now.saturating_duration_since(first.read_at) > self.limits.kept_for;
+            if !is_old && self.kept_bytes <= self.limits.kept_bytes {
+                break;
+            }
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some(first) = self.kept.pop_front() {
+            self.kept_bytes -= first.bytes;
+        }
+    }
+}
+
+fn weight(event: &LiveEvent) -> usize {
+    EVENT
+        + match event {
+            LiveEvent::Delta { piece, .. } => piece.len(),
+            LiveEvent::Transcript { transcript, .. } => {
+                transcript.text.len() + transcript.tentative.len()
+            }
+            LiveEvent::Warning(warning) => warning.message.len(),
+            LiveEvent::Started(_)
+            | LiveEvent::Updated(_)
+            | LiveEvent::SpeechStarted(_)
+            | LiveEvent::SpeechStopped(_)
+            | LiveEvent::Committed { .. }
+            | LiveEvent::ResponseStarted { .. }
+            | LiveEvent::ResponseCompleted(_)
+            | LiveEvent::Ending { .. }
+            | LiveEvent::Ended(_) => EVENT,
+        }
+}

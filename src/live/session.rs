@@ -1,0 +1,491 @@
+//! The state of a session, without I/O: what the caller sends and what DashScope reports becomes
+//! commands for DashScope and events for the caller.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use crate::chat::live_event::{LivePiece, UpstreamError, UpstreamEvent, UpstreamResponse};
+use crate::chat::live_session::{LiveInput, LiveSetup, LiveTask, SessionChanges, TurnDetection};
+use crate::error::{Error, Reason};
+use crate::upstream::{EventId, LiveProfile, live_error};
+
+use super::command::Command;
+use super::config::LiveConfig;
+use super::event::{LiveEvent, ResponseCompleted, SessionEnded, SessionWarning};
+use super::finish::Finish;
+use super::history::History;
+use super::idle::{Idle, IdlePolicy};
+use super::responses::{Outcome, Responses};
+use super::totals::{self, Totals};
+use super::transcripts::Transcripts;
+use super::turn::Turn;
+
+/// The maximum number of commands whose position in the caller's stream is remembered.
+const MAX_SENT: usize = 512;
+
+/// What the gateway does for a session beyond DashScope.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LiveOptions {
+    /// What happens while nobody speaks; `None` leaves it to DashScope.
+    pub idle: Option<IdlePolicy>,
+    /// Whether the session continues on a new connection.
+    pub continue_after_limit: bool,
+}
+
+/// How a session ends, or its connection.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It is complete.
+    Done,
+    /// It failed.
+    Failed(Error),
+    /// It continues on a new connection.
+    Reconnect,
+}
+
+/// What is to be done.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// Events for the caller.
+    pub(super) events: Vec<LiveEvent>,
+    /// Commands for DashScope, with the position of the caller's message.
+    pub(super) commands: Vec<(u32, Command)>,
+    /// A response whose unread deltas are withdrawn.
+    pub(super) withdraw: Option<Arc<str>>,
+    /// Usage that DashScope reported.
+    pub(super) usage: Vec<Box<ResponseCompleted>>,
+    /// Whether DashScope is asked to end the session.
+    pub(super) finish: bool,
+    /// The end.
+    pub(super) end: Option<End>,
+}
+
+/// The state of a session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) setup: LiveSetup,
+    pub(super) profile: LiveProfile,
+    pub(super) options: LiveOptions,
+    pub(super) config: LiveConfig,
+    pub(super) responses: Responses,
+    pub(super) totals: Totals,
+    pub(super) turn: Turn,
+    pub(super) finish: Finish,
+    pub(super) idle: Idle,
+    pub(super) history: History,
+    /// When the connection to DashScope was opened.
+    pub(super) connected: Instant,
+    /// Whether the end was announced.
+    pub(super) is_announced: bool,
+    transcripts: Transcripts,
+    /// The ids of client events, with the position of the caller's message.
+    sent: VecDeque<(EventId, u32)>,
+}
+
+impl Session {
+    /// A session that starts now.
+    pub(super) fn new(
+        (setup, options): (LiveSetup, LiveOptions),
+        profile: LiveProfile,
+        config: LiveConfig,
+        now: Instant,
+    ) -> Self {
+        Self {
+            setup,
+            profile,
+            options,
+            config,
+            responses: Responses::default(),
+            totals: Totals::default(),
+            turn: Turn::default(),
+            finish: Finish::default(),
+            idle: Idle::new(options.idle, now),
+            history: History::default(),
+            connected: now,
+            is_announced: false,
+            transcripts: Transcripts::default(),
+            sent: VecDeque::new(),
+        }
+    }
+
+    /// The configuration of a conversation; `None` for speech synthesis.
+    pub(super) fn changes(&self) -> Option<&SessionChanges> {
+        match &self.setup.task {
+            LiveTask::Converse(setup) => Some(&setup.changes),
+            LiveTask::Synthesize(_) => None,
+        }
+    }
+
+    /// Whether the end of the caller's turns is detected.
+    pub(super) fn detects_turns(&self) -> bool {
+        let detection = self.changes().map(|changes| &changes.turn_detection);
+        detection.is_some_and(|detection| *detection != Some(TurnDetection::Manual))
+    }
+
+    /// Whether the end of a turn starts a response.
+    fn answers_turns(&self) -> bool {
+        let detection = self.changes().map(|changes| &changes.turn_detection);
+        self.profile.has_responses
+            && match detection {
+                Some(Some(TurnDetection::ServerVad(vad) | TurnDetection::SemanticVad(vad))) => {
+                    vad.create_response != Some(false)
+                }
+                Some(Some(TurnDetection::Manual)) | None => false,
+                Some(Some(TurnDetection::SmartTurn(_)) | None) => true,
+            }
+    }
+
+    /// Remembers the client event that the caller's message became.
+    pub(super) fn sent(&mut self, event_id: EventId, position: u32) {
+        if self.sent.len() >= MAX_SENT {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((event_id, position));
+    }
+
+    /// What the caller sends.
+    pub(super) fn input(&mut self, position: u32, input: LiveInput, now: Instant) -> Effects {
+        let mut effects = Effects::default();
+        if !matches!(input, LiveInput::Acknowledge(_)) {
+            self.idle.active(now);
+        }
+        let is_synthesis = self.changes().is_none();
+        let command = match input {
+            LiveInput::Audio(audio) => match self.audio(audio) {
+                Some(audio) => Command::Audio(audio),
+                None => return effects,
+            },
+            LiveInput::Image(_) if !self.turn.audio_started => {
+                let what = "an image must follow audio of the same turn: send audio first";
+                effects.refuse(position, "image", what);
+                return effects;
+            }
+            LiveInput::Image(image) => Command::Image(image),
+            LiveInput::Text(text) if is_synthesis => {
+                self.turn.has_audio = true;
+                Command::SynthesisText(text)
+            }
+            LiveInput::Text(text) => {
+                self.history.add(true, &text);
+                Command::UserText(text)
+            }
+            LiveInput::Commit if is_synthesis => {
+                self.turn.has_audio = false;
+                Command::SynthesisCommit
+            }
+            LiveInput::Commit => {
+                self.turn.has_audio = false;
+                Command::Commit
+            }
+            LiveInput::Clear => {
+                self.turn.has_audio = false;
+                match is_synthesis {
+                    true => Command::SynthesisClear,
+                    false => Command::Clear,
+                }
+            }
+            LiveInput::CreateResponse(options) => {
+                self.turn.awaited = Some(now);
+                self.responses.request(now);
+                Command::CreateResponse(options)
+            }
+            LiveInput::CancelResponse => return self.cancel(position, now),
+            LiveInput::ToolResult { call_id, output } => Command::ToolResult { call_id, output },
+            LiveInput::Update(changes) => {
+                if let LiveTask::Converse(setup) = &mut self.setup.task {
+                    setup.changes.merge(&changes);
+                }
+                Command::Update(changes)
+            }
+            LiveInput::DeleteItem(id) => Command::DeleteItem(id),
+            LiveInput::Finish => {
+                self.begin_finish(now, &mut effects);
+                return effects;
+            }
+            LiveInput::Acknowledge(_) => return effects,
+        };
+        effects.commands.push((position, command));
+        effects
+    }
+
+    /// Whole samples of the caller's audio.
+    fn audio(&mut self, audio: Bytes) -> Option<Bytes> {
+        let length = u64::try_from(audio.len()).unwrap_or_default();
+        self.totals.input_bytes += length;
+        let is_pcm = self.profile.input_is_pcm;
+        let odd = self.turn.odd_byte.take();
+        let is_odd = is_pcm && (audio.len() + usize::from(odd.is_some())) % 2 == 1;
+        let mut audio = match odd {
+            None => audio,
+            Some(byte) => {
+                let mut joined = BytesMut::with_capacity(audio.len() + 1);
+                joined.extend_from_slice(&[byte]);
+                joined.extend_from_slice(&audio);
+                joined.freeze()
+            }
+        };
+        if is_odd {
+            let last = audio.split_off(audio.len().saturating_sub(1));
+            self.turn.odd_byte = last.first().copied();
+        }
+        if audio.is_empty() {
+            return None;
+        }
+        self.turn.audio_started = true;
+        self.turn.has_audio = true;
+        Some(audio)
+    }
+
+    fn cancel(&mut self, position: u32, now: Instant) -> Effects {
+        let mut effects = Effects::default();
+        match self.responses.cancel(now) {
+            Some(id) => effects.withdraw = Some(id),
+            None if self.turn.awaited.is_some() => {
+                self.turn.cancel_awaited = true;
+                return effects;
+            }
+            None => {
+                let what = "no response is running";
+                effects.refuse(position, "cancel_response", what);
+                return effects;
+            }
+        }
+        effects.commands.push((position, Command::CancelResponse));
+        effects
+    }
+
+    /// What DashScope reports.
+    pub(super) fn report(&mut self, event: UpstreamEvent, now: Instant) -> Effects {
+        let mut effects = Effects::default();
+        match event {
+            UpstreamEvent::SessionUpdated(session) => {
+                effects.events.push(LiveEvent::Updated(session.fields));
+            }
+            UpstreamEvent::SessionFinished => effects.end = Some(End::Done),
+            UpstreamEvent::SpeechStarted(at) => {
+                self.turn.started();
+                self.idle.active(now);
+                effects.events.push(LiveEvent::SpeechStarted(at));
+            }
+            UpstreamEvent::SpeechStopped(at) => {
+                let is_answered = at.reason.is_empty() && self.answers_turns();
+                self.turn.stopped(is_answered, now);
+                self.responses.request(now);
+                self.idle.active(now);
+                effects.events.push(LiveEvent::SpeechStopped(at));
+            }
+            UpstreamEvent::Committed { item_id } => {
+                self.turn.has_audio = false;
+                effects.events.push(LiveEvent::Committed { item_id });
+            }
+            UpstreamEvent::Transcript { is_ambient, part } => {
+                if let Some(transcript) = self.transcripts.add(part) {
+                    if transcript.is_final && !is_ambient {
+                        self.history.add(true, &transcript.text);
+                    }
+                    effects.events.push(LiveEvent::Transcript {
+                        is_ambient,
+                        transcript,
+                    });
+                }
+            }
+            UpstreamEvent::TranscriptFailed {
+                item_id,
+                code,
+                message,
+            } => {
+                self.transcripts.forget(&item_id);
+                effects.warn(SessionWarning {
+                    code: "TRANSCRIPTION_FAILED".to_owned(),
+                    message: format!("{code}: {message}"),
+                    field: item_id,
+                    ..SessionWarning::default()
+                });
+            }
+            UpstreamEvent::Error(error) => self.refused(&error, &mut effects),
+            UpstreamEvent::Unknown { kind, event } => effects.warn(SessionWarning {
+                code: "UNKNOWN_EVENT".to_owned(),
+                message: format!("DashScope sent an event of the unknown type `{kind}`"),
+                extra: event,
+                ..SessionWarning::default()
+            }),
+            UpstreamEvent::SessionCreated(_)
+            | UpstreamEvent::ItemCreated { .. }
+            | UpstreamEvent::Ignored => {}
+            event @ (UpstreamEvent::ResponseCreated { .. }
+            | UpstreamEvent::Delta(_)
+            | UpstreamEvent::ItemDone { .. }
+            | UpstreamEvent::ResponseDone(_)) => self.response(event, now, &mut effects),
+        }
+        if self.finish.is_asked() {
+            self.finish.asked(now);
+        }
+        self.check_finish(now, &mut effects);
+        effects
+    }
+
+    fn response(&mut self, event: UpstreamEvent, now: Instant, effects: &mut Effects) {
+        self.idle.active(now);
+        let outcome = match event {
+            UpstreamEvent::ResponseCreated { response_id } => {
+                self.turn.awaited = None;
+                let outcome = self.responses.created(&response_id, now);
+                if std::mem::take(&mut self.turn.cancel_awaited) {
+                    self.responses.cancel(now);
+                    effects.commands.push((0, Command::CancelResponse));
+                }
+                outcome
+            }
+            UpstreamEvent::Delta(delta) => {
+                self.turn.awaited = None;
+                self.responses.delta(delta, now)
+            }
+            UpstreamEvent::ItemDone { response_id, .. } => {
+                self.responses.item_done(&response_id, now);
+                Outcome::default()
+            }
+            UpstreamEvent::ResponseDone(response) => {
+                self.turn.awaited = None;
+                self.responses.done(response, now)
+            }
+            _ => Outcome::default(),
+        };
+        self.pass_on(outcome, effects);
+    }
+
+    /// Passes on the events of a response, and counts them.
+    pub(super) fn pass_on(&mut self, outcome: Outcome, effects: &mut Effects) {
+        for event in &outcome.events {
+            match event {
+                LiveEvent::Delta { piece, .. } => match piece {
+                    LivePiece::Audio(bytes) => {
+                        let length = u64::try_from(bytes.len()).unwrap_or_default();
+                        self.totals.output_bytes += length;
+                    }
+                    LivePiece::Text(text) | LivePiece::Transcript(text) => {
+                        self.history.answer(text);
+                    }
+                    LivePiece::ToolCall(_) => {}
+                },
+                LiveEvent::ResponseCompleted(end) => self.count(end, effects),
+                _ => {}
+            }
+        }
+        effects.events.extend(outcome.events);
+        if let Some(late) = outcome.late {
+            self.count_late(*late, effects);
+        }
+    }
+
+    fn count(&mut self, end: &ResponseCompleted, effects: &mut Effects) {
+        use crate::chat::live_event::ResponseStatus;
+        self.history.answered();
+        self.totals.responses = self.totals.responses.saturating_add(1);
+        if end.status == ResponseStatus::Cancelled {
+            self.totals.cancelled = self.totals.cancelled.saturating_add(1);
+            effects.withdraw = Some(Arc::clone(&end.response_id));
+        }
+        if let Some(usage) = &end.usage {
+            self.totals.add(usage);
+        }
+        effects.usage.push(Box::new(end.clone()));
+    }
+
+    fn count_late(&mut self, late: UpstreamResponse, effects: &mut Effects) {
+        if let Some(usage) = late.usage {
+            self.totals.add(&usage);
+            effects.usage.push(Box::new(ResponseCompleted {
+                response_id: late.id.into(),
+                usage: Some(usage),
+                ..ResponseCompleted::default()
+            }));
+        }
+    }
+
+    /// DashScope refused something, or ends the session.
+    fn refused(&mut self, refusal: &UpstreamError, effects: &mut Effects) {
+        let error = live_error(refusal);
+        if !refusal.is_survivable() {
+            effects.end = Some(End::Failed(error));
+            return;
+        }
+        if self.finish.is_asked() {
+            // A model that does not know `session.finish`.
+            effects.end = Some(End::Done);
+            return;
+        }
+        if refusal.param == "response.create" || refusal.message.contains("response") {
+            self.turn.awaited = None;
+        }
+        let refused = EventId::parse(&refusal.event_id);
+        let sent = self.sent.iter();
+        let mut sent = sent.filter(|(id, _)| Some(*id) == refused);
+        effects.warn(SessionWarning {
+            reason: Some(error.reason()),
+            code: refusal.code.clone(),
+            message: refusal.message.clone(),
+            field: refusal.param.clone(),
+            refused_message: sent.next().map_or(0, |(_, position)| *position),
+            ..SessionWarning::default()
+        });
+    }
+
+    /// The connection was closed, or broke.
+    pub(super) fn disconnected(&mut self, error: Error) -> End {
+        let is_idle = !self.responses.is_running() && self.turn.is_answered();
+        if self.finish.is_asked() || (self.finish.is_begun() && is_idle) {
+            return End::Done;
+        }
+        let can_continue = matches!(
+            error.reason(),
+            Reason::SessionExpired | Reason::StreamTruncated | Reason::UpstreamReset
+        );
+        match self.options.continue_after_limit && is_idle && can_continue {
+            true => End::Reconnect,
+            false => End::Failed(error),
+        }
+    }
+
+    /// The session continues on a new connection.
+    pub(super) fn reconnected(&mut self, now: Instant) {
+        self.connected = now;
+        self.turn = Turn::default();
+        // Ids of events are those of a connection.
+        self.sent.clear();
+    }
+
+    /// What the session used.
+    pub(super) fn ended(&self) -> SessionEnded {
+        let totals = &self.totals;
+        SessionEnded {
+            usage: totals.usage.clone(),
+            input_audio: totals::duration(totals.input_bytes, self.profile.input_rate),
+            output_audio: match self.profile.output_is_pcm {
+                true => totals::duration(totals.output_bytes, self.profile.output_rate),
+                false => std::time::Duration::ZERO,
+            },
+            responses: totals.responses,
+        }
+    }
+}
+
+impl Effects {
+    pub(super) fn warn(&mut self, warning: SessionWarning) {
+        self.events.push(LiveEvent::Warning(Box::new(warning)));
+    }
+
+    /// Refuses a message of the caller, without asking DashScope.
+    pub(super) fn refuse(&mut self, position: u32, field: &str, message: &str) {
+        self.warn(SessionWarning {
+            reason: Some(Reason::InvalidRequest),
+            code: Reason::InvalidRequest.name().to_owned(),
+            message: message.to_owned(),
+            field: field.to_owned(),
+            refused_message: position,
+            ..SessionWarning::default()
+        });
+    }
+}
