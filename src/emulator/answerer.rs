@@ -166,7 +166,7 @@ fn logprobs(text: &[String]) -> Value {
 }
 
 /// The tool calls that `tool_choice` or the question requires.
-fn tool_calls(request: &GenerationRequest, id: &str) -> Vec<ToolCall> {
+pub(super) fn tool_calls(request: &GenerationRequest, id: &str) -> Vec<ToolCall> {
     let answered = request
         .messages
         .last()

@@ -10,6 +10,9 @@
 //! which [`script_player`] sends step by step. [`request_journal`] records the requests for
 //! testers.
 //!
+//! Requests for a WebSocket pass [`socket_routes`], which starts a session of [`realtime`] on the
+//! connection that [`websocket`] reads and writes.
+//!
 //! OpenAI-style requests pass [`openai_routes`] and [`openai_chat`]: [`openai_request`] converts
 //! them to the same [`request`], and [`openai_response`], [`openai_stream`] and [`openai_wire`]
 //! render the same answer in the form of the [`dialect`].
@@ -41,6 +44,7 @@ mod openai_stream;
 mod openai_usage;
 mod openai_wire;
 mod policy;
+mod realtime;
 mod render;
 mod request;
 mod request_journal;
@@ -57,12 +61,14 @@ mod script_reader;
 mod server;
 mod settings;
 mod socket;
+mod socket_routes;
 mod speech_synthesis;
 mod state;
 mod templates;
 mod uploads;
 mod usage;
 mod video;
+mod websocket;
 mod wire_format;
 
 pub use dialect::{Dialect, UnknownDialect};

@@ -18,6 +18,7 @@ use super::sample_files::sample;
 use super::script::{Call, GENERATION, Script};
 use super::script_player::{ConnectionCut, PlannedBody, play};
 use super::socket::ResetSwitch;
+use super::socket_routes::{SocketSlot, is_socket, open};
 use super::state::{RequestContext, ServerState};
 use super::uploads::{policy, post, query, scripted};
 use super::wire_format::ResponseContent;
@@ -36,8 +37,11 @@ const TOKEN_SECONDS: u64 = 1800;
 pub(super) async fn route(
     state: Arc<ServerState>,
     reset_switch: ResetSwitch,
-    request: Request<Incoming>,
+    slot: SocketSlot,
+    mut request: Request<Incoming>,
 ) -> Result<Response<PlannedBody>, ConnectionCut> {
+    let is_socket = is_socket(request.uri().path());
+    let upgrade = is_socket.then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let own = ["/emulator/", SAMPLES]
         .iter()
@@ -55,7 +59,9 @@ pub(super) async fn route(
         origin: state.origin(&parts),
         entry,
     };
-    let plan = if own {
+    let plan = if let Some(upgrade) = upgrade {
+        open(&state, &mut context, &parts, upgrade, &reset_switch, &slot)
+    } else if own {
         control(&state, &context.id, &parts, body).await
     } else {
         dashscope(&state, &mut context, &parts, body).await

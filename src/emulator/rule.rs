@@ -14,6 +14,7 @@ use super::answer::Answer;
 use super::script_fields::{
     Base64, interval, object, object_or_default, objects, or_default, texts, wait, whole,
 };
+use super::websocket::socket_rule::SocketRule;
 
 /// The most bytes or frames that a script can count.
 const MAX_COUNT: u64 = 1_000_000_000;
@@ -105,6 +106,9 @@ pub(super) struct Reply {
     /// How the response is sent.
     #[serde(deserialize_with = "object_or_default")]
     pub(super) wire: Wire,
+    /// What is changed on a WebSocket.
+    #[serde(deserialize_with = "object")]
+    pub(super) socket: Option<SocketRule>,
 }
 
 /// Where an error is placed.

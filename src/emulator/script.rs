@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::rule::{Match, Reply, Rule};
+use super::rule::{Reply, Rule};
 use super::script_duplicates::duplicate_keys;
 use super::script_reader::{MAX_ERRORS, read_rules};
 
@@ -132,7 +132,7 @@ impl ActiveScript {
         let mut running = self.lock();
         let Running { script, counts } = &mut *running;
         for (index, (rule, count)) in script.rules.iter().zip(counts).enumerate() {
-            if !matches(&rule.when, call) {
+            if !matches(rule, call) {
                 continue;
             }
             *count = count.saturating_add(1);
@@ -156,6 +156,12 @@ impl ActiveScript {
 
 /// Paths of the generation endpoints, the default of a rule.
 const GENERATION_PATHS: [&str; 3] = [GENERATION, COMPATIBLE_CHAT, OPENAI_CHAT];
+/// Paths of the WebSockets, the default of a rule that has fields of them.
+const SOCKET_PATHS: [&str; 2] = [REALTIME, INFERENCE];
+/// Path of the WebSocket of realtime sessions.
+pub(super) const REALTIME: &str = "/api-ws/v1/realtime";
+/// Path of the WebSocket of tasks.
+pub(super) const INFERENCE: &str = "/api-ws/v1/inference";
 /// Path of chat completions in DashScope's compatible mode.
 pub(super) const COMPATIBLE_CHAT: &str = "/compatible-mode/v1/chat/completions";
 /// Path of chat completions of OpenAI-style servers.
@@ -163,9 +169,15 @@ pub(super) const OPENAI_CHAT: &str = "/v1/chat/completions";
 /// Path of DashScope's native generation endpoint.
 pub(super) const GENERATION: &str = "/api/v1/services/aigc/multimodal-generation/generation";
 
-fn matches(when: &Match, call: Call<'_>) -> bool {
+fn matches(rule: &Rule, call: Call<'_>) -> bool {
+    let when = &rule.when;
+    let is_about_sockets = rule
+        .reply
+        .as_ref()
+        .is_some_and(|reply| reply.socket.is_some());
     let path = match &when.path {
         Some(pattern) => wildcard(pattern, call.path),
+        None if is_about_sockets => SOCKET_PATHS.contains(&call.path),
         None => GENERATION_PATHS.contains(&call.path),
     };
     let model = |pattern: &String| wildcard(pattern, call.model);

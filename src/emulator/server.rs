@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::routes::route;
 use super::settings::EmulatorConfig;
 use super::socket::{ResetSwitch, Socket};
+use super::socket_routes::{SocketSlot, serve_socket};
 use super::state::ServerState;
 
 /// The longest wait for a complete request head.
@@ -86,18 +87,30 @@ async fn connection(
 ) {
     let reset_switch = ResetSwitch::default();
     let io = TokioIo::new(Socket::new(stream, reset_switch.clone()));
-    let service =
-        service_fn(move |request| route(Arc::clone(&state), reset_switch.clone(), request));
+    let slot = SocketSlot::new();
+    let upgraded = slot.clone();
+    let service = service_fn(move |request| {
+        let (state, reset_switch) = (Arc::clone(&state), reset_switch.clone());
+        route(state, reset_switch, slot.clone(), request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(io, service);
-    tokio::pin!(connection);
-    tokio::select! {
-        // The journal records how it ended; a disconnecting client is not logged.
-        _ = connection.as_mut() => return,
-        _ = stopped.wait_for(|stopped| *stopped) => {}
+        .serve_connection(io, service)
+        .with_upgrades();
+    {
+        tokio::pin!(connection);
+        let is_over = tokio::select! {
+            // The journal records how it ended; a disconnecting client is not logged.
+            _ = connection.as_mut() => true,
+            _ = stopped.wait_for(|stopped| *stopped) => false,
+        };
+        if !is_over {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
     }
-    connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    if let Some(socket) = upgraded.take() {
+        serve_socket(socket, stopped).await;
+    }
 }

@@ -1,6 +1,7 @@
 //! The settings of the emulator.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::dialect::Dialect;
 use super::script::Script;
@@ -16,6 +17,11 @@ const STORE_BYTES: usize = 1024 * 1024 * 1024;
 const CONNECTIONS: usize = 1024;
 /// Default number of requests in the journal.
 const JOURNAL: usize = 1000;
+
+/// The time without activity after which DashScope closes a WebSocket session.
+const SOCKET_IDLE: Duration = Duration::from_secs(300);
+/// The longest WebSocket session of DashScope.
+const SOCKET_LIFETIME: Duration = Duration::from_secs(120 * 60);
 
 /// Settings of the emulator. The defaults give an error-free DashScope.
 #[derive(Clone)]
@@ -39,6 +45,10 @@ pub struct EmulatorConfig {
     pub models: Vec<String>,
     /// The key that `/v1` requires. Default: none; DashScope and OpenAI require any.
     pub api_key: Option<String>,
+    /// The time without activity after which a WebSocket session ends. Default: 300 s.
+    pub socket_idle: Duration,
+    /// The longest WebSocket session. Default: 120 minutes.
+    pub socket_lifetime: Duration,
 }
 
 impl Default for EmulatorConfig {
@@ -53,6 +63,8 @@ impl Default for EmulatorConfig {
             dialect: Dialect::default(),
             models: Vec::new(),
             api_key: None,
+            socket_idle: SOCKET_IDLE,
+            socket_lifetime: SOCKET_LIFETIME,
         }
     }
 }
@@ -70,6 +82,8 @@ impl fmt::Debug for EmulatorConfig {
             .field("dialect", &self.dialect)
             .field("models", &self.models)
             .field("api_key", &self.api_key.is_some())
+            .field("socket_idle", &self.socket_idle)
+            .field("socket_lifetime", &self.socket_lifetime)
             .finish()
     }
 }

@@ -93,7 +93,8 @@ pub(super) fn streamed_wav(rate: u32, samples: &[i16]) -> Bytes {
     file.freeze()
 }
 
-fn pcm(samples: &[i16]) -> Vec<u8> {
+/// The bytes of samples.
+pub(super) fn pcm(samples: &[i16]) -> Vec<u8> {
     samples
         .iter()
         .flat_map(|sample| sample.to_le_bytes())

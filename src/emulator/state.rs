@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
@@ -47,6 +48,10 @@ pub(super) struct ServerState {
     pub(super) dialect: Dialect,
     /// The models of `/v1`; empty if they are not limited.
     pub(super) models: Vec<String>,
+    /// The time without activity after which a WebSocket session ends.
+    pub(super) socket_idle: Duration,
+    /// The longest WebSocket session.
+    pub(super) socket_lifetime: Duration,
     clock: Clock,
     api_key: Option<String>,
     bad_keys: Vec<String>,
@@ -73,6 +78,8 @@ impl ServerState {
             max_object_bytes: settings.store_bytes.min(OBJECT_BYTES),
             dialect: settings.dialect,
             models: settings.models,
+            socket_idle: settings.socket_idle,
+            socket_lifetime: settings.socket_lifetime,
             clock,
             api_key: settings.api_key,
             bad_keys: settings.bad_keys,
@@ -148,7 +155,9 @@ impl ServerState {
 /// The key of a request.
 fn bearer(parts: &Parts) -> Option<&str> {
     let header = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
-    header.strip_prefix("Bearer ").map(str::trim)
+    let (scheme, key) = header.split_once(' ')?;
+    // The name of a scheme has no case, and one SDK writes it in lower case.
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
 /// The context of one request.

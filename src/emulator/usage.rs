@@ -85,12 +85,13 @@ impl Input {
     }
 }
 
+/// A number, rounded up.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "seconds and tokens are positive and small; `as` saturates"
 )]
-fn whole(number: f64) -> u64 {
+pub(super) fn whole(number: f64) -> u64 {
     number.ceil() as u64
 }
 
@@ -111,7 +112,7 @@ pub(super) fn count(text: &str) -> u64 {
 }
 
 /// Billed characters of speech: a Chinese character counts as two, any other as one.
-fn characters(text: &str) -> usize {
+pub(super) fn characters(text: &str) -> usize {
     let chinese = |c: &char| {
         matches!(c, '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
             | '\u{20000}'..='\u{3ffff}')
