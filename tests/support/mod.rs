@@ -10,6 +10,7 @@ pub mod emulator;
 pub mod gateway;
 pub mod http2_peer;
 pub mod keys;
+pub mod live;
 pub mod process;
 pub mod upstream;
 

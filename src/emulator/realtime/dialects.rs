@@ -157,7 +157,7 @@ const SPEECH: Dialect = Dialect {
     ..OMNI
 };
 
-static DIALECTS: [Dialect; 12] = [
+static DIALECTS: [Dialect; 11] = [
     Dialect {
         models: "qwen3.8-omni-*realtime*",
         finish: Finish::Close,
@@ -188,11 +188,6 @@ static DIALECTS: [Dialect; 12] = [
     QWEN_AUDIO,
     Dialect {
         models: "qwen3.5-omni-flash-*realtime*",
-        finish: Finish::Refuse,
-        ..OMNI_35
-    },
-    Dialect {
-        models: "qwen3.5-omni-flash-realtime",
         finish: Finish::Refuse,
         ..OMNI_35
     },
@@ -242,7 +237,10 @@ mod tests {
                 "qwen3.8-livetranslate-flash-realtime",
                 "qwen3.8-livetranslate-*",
             ),
-            ("qwen3.5-omni-flash-realtime", "qwen3.5-omni-flash-realtime"),
+            (
+                "qwen3.5-omni-flash-realtime",
+                "qwen3.5-omni-flash-*realtime*",
+            ),
             ("qwen3.5-omni-plus-realtime", "qwen3.5-omni-*realtime*"),
             ("qwen3-omni-flash-realtime", "qwen3-omni-*realtime*"),
             (

@@ -80,11 +80,6 @@ impl InputBuffer {
         }
     }
 
-    /// Samples in the buffer.
-    pub(super) fn len(&self) -> usize {
-        self.samples.len()
-    }
-
     /// Adds an image.
     ///
     /// # Errors
@@ -179,8 +174,8 @@ mod tests {
         for _ in 0..2000 {
             buffer.push(&[1; 16_000]);
         }
-        assert!(buffer.len() <= MAX_SAMPLES + MAX_SAMPLES / 16);
+        assert!(buffer.samples.len() <= MAX_SAMPLES + MAX_SAMPLES / 16);
         buffer.keep_last(100);
-        assert_eq!(buffer.len(), 100);
+        assert_eq!(buffer.samples.len(), 100);
     }
 }

@@ -166,11 +166,6 @@ impl Response {
         self.sent_samples > 0
     }
 
-    /// The text so far.
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
     /// Sends the next piece, and the events after it.
     pub(super) fn advance(&mut self, out: &mut Outbox) {
         if let Some(step) = self.parts.steps.pop_front() {

@@ -52,11 +52,6 @@ impl VoiceActivity {
         }
     }
 
-    /// Whether speech has begun and not ended.
-    pub(super) fn is_speaking(&self) -> bool {
-        self.is_speaking
-    }
-
     /// The time of the samples so far, in milliseconds.
     pub(super) fn position_ms(&self) -> u64 {
         let partial = u64::try_from(self.step.len()).unwrap_or(0);

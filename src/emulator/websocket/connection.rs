@@ -94,12 +94,12 @@ pub(in crate::emulator) async fn run<S: SocketSession>(
     };
     connection.open();
     while !connection.is_over {
-        tokio::select! {
-            wake = connection.wait() => connection.handle(wake).await,
-            _ = stopped.wait_for(|stopped| *stopped), if !connection.out.is_closing() => {
-                connection.out.close(GOING_AWAY, "the emulator is shutting down");
-            }
-        }
+        let is_closing = connection.out.is_closing();
+        let wake = tokio::select! {
+            wake = connection.wait() => wake,
+            _ = stopped.wait_for(|stopped| *stopped), if !is_closing => Wake::Stopped,
+        };
+        connection.handle(wake).await;
         connection.log.note_new_rows(&connection.entry);
     }
     connection.log.note(&connection.entry);
@@ -115,6 +115,8 @@ enum Wake {
     Written,
     /// A deadline has passed.
     Time,
+    /// The emulator shuts down.
+    Stopped,
 }
 
 struct Connection<S> {
@@ -272,6 +274,7 @@ impl<S: SocketSession> Connection<S> {
             }
             Wake::Ended(_) => self.is_over = true,
             Wake::Written => {}
+            Wake::Stopped => self.out.close(GOING_AWAY, "the emulator is shutting down"),
             Wake::Time => self.time(Instant::now()),
         }
         self.is_over |= self.out.overflowed();
