@@ -86,10 +86,15 @@ impl config::Environment for Nothing {
 
 /// The default settings, with this DashScope.
 pub fn settings(upstream: &Upstream) -> config::Settings {
+    settings_at(upstream.base_url())
+}
+
+/// The default settings, with DashScope at this base URL.
+pub fn settings_at(base_url: String) -> config::Settings {
     let mut settings = config::load(&config::Flags::default(), &Nothing).unwrap();
     settings.server.listen = "127.0.0.1:0".parse().unwrap();
     settings.upstream.endpoint = Endpoint::Remote {
-        base_url: upstream.base_url(),
+        base_url,
         api_key: Secret::new("sk-canary"),
     };
     // It plays DashScope's own interface for all models.

@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod http2_peer;
 pub mod keys;
 pub mod live;
+pub mod live_call;
 pub mod process;
 pub mod upstream;
 

@@ -47,6 +47,7 @@ mod joined_keys;
 mod kept_answers;
 mod lifecycle;
 mod limits;
+mod live_sessions;
 mod long_audio;
 mod malformed_input;
 mod media;
