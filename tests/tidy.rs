@@ -30,6 +30,8 @@ mod generated;
 mod house_trials;
 #[path = "tidy/manifest.rs"]
 mod manifest;
+#[path = "tidy/owners.rs"]
+mod owners;
 #[path = "tidy/papers.rs"]
 mod papers;
 #[path = "tidy/paths.rs"]

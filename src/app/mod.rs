@@ -31,7 +31,7 @@ use crate::server::listener::Capacity;
 use crate::server::phase::{Phase, PhaseSender};
 use crate::server::socket::Listener;
 use crate::server::worker_runtimes::Workers;
-use crate::telemetry::export::Exporter;
+use crate::telemetry::export::{self, Exporter};
 use crate::telemetry::{Telemetry, log};
 
 use self::embedded::Embedded;
@@ -257,14 +257,19 @@ impl Gateway {
         }
         // Closes the remaining connections.
         drop(server);
-        // The spans of the last calls have been queued by now.
-        if let Some(exporting) = exporting {
-            exporting.finish().await;
-        }
-        if let Some(embedded) = self.embedded {
-            embedded.stop().await;
-        }
+        finished(exporting, self.embedded).await;
         Ok(())
+    }
+}
+
+/// Stops what outlives the connections.
+async fn finished(exporting: Option<export::Running>, embedded: Option<Embedded>) {
+    // The spans of the last calls have been queued by now.
+    if let Some(exporting) = exporting {
+        exporting.finish().await;
+    }
+    if let Some(embedded) = embedded {
+        embedded.stop().await;
     }
 }
 

@@ -42,7 +42,7 @@ settings! {
         "40 seconds of audio at 24 kHz.";
     "live.upstream_limit" [Duration("1m", "720h")] = "120m",
         "DASHGATE_LIVE_UPSTREAM_LIMIT":
-        "The duration after which DashScope ends a session. The caller is told a minute before.",
+        "The duration after which DashScope ends a session. SessionEnding is sent a minute before.",
         "DashScope's documented limit.";
     "live.dialects" [Aliases] = "",
         "DASHGATE_LIVE_DIALECTS":

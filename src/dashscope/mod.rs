@@ -66,14 +66,13 @@ pub use request::Prepared;
 pub use stored_media::Stored;
 
 use crate::chat::call::{Call, Delivery, Passing};
-use crate::chat::live_session::LiveSetup;
 use crate::chat::upload::{Upload, Uploaded};
 use crate::error::{Error, Kind, Reason};
 use crate::net::Network;
 use crate::net::proxy::Proxy;
 use crate::secret::Secret;
 use media_transfer::MediaTransfer;
-use realtime::{Dialect, LiveSocket};
+use realtime::Dialect;
 use request::FixedHeaders;
 use send::MethodUrl;
 use upload::Storage;
@@ -324,21 +323,6 @@ impl DashScope {
         ))
     }
 
-    /// Opens a connection for a live session.
-    pub async fn open_live(
-        &self,
-        setup: &LiveSetup,
-        passing: &Passing,
-    ) -> Result<LiveSocket, Error> {
-        let inner = &self.inner;
-        // Proxies and TLS are chosen by the scheme of HTTP.
-        let url = http_url(realtime::url(&inner.settings.base_url, &setup.model)?);
-        let dialect = Dialect::of(&setup.model, &inner.settings.dialects);
-        let proxy = inner.settings.network.proxies.of(&url);
-        let head = inner.fixed_headers.upgrade_head(&url, proxy, passing)?;
-        LiveSocket::open(inner.generation.client(), head, setup, dialect).await
-    }
-
     /// Streams a file to DashScope's temporary storage. `chunks` is polled as fast as the storage
     /// accepts data; at most one chunk is buffered.
     pub async fn upload<S>(&self, upload: Upload, chunks: S) -> Result<Uploaded, Error>
@@ -412,17 +396,6 @@ pub(crate) fn checked(url: Url, plaintext: bool) -> Result<Url, Error> {
         return wrong("the base url must not have a query or fragment");
     }
     Ok(url)
-}
-
-/// The URL of a WebSocket with the scheme of HTTP.
-fn http_url(mut url: Url) -> Url {
-    let scheme = match url.scheme() {
-        "wss" => "https",
-        _ => "http",
-    };
-    // Both schemes are special ones, between which a change is allowed.
-    let _ = url.set_scheme(scheme);
-    url
 }
 
 #[cfg(test)]

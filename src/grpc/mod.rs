@@ -4,6 +4,7 @@
 //! maps the answer back. [`status`] is the one place where an error becomes a gRPC code.
 
 mod call_failure;
+mod checked_request;
 mod explained;
 mod field_violations;
 mod large_messages;

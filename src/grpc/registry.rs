@@ -7,7 +7,7 @@ use http::Request;
 use tokio::sync::watch;
 use tower::Service;
 
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::live::LiveSessions;
 use crate::memory::{self, CallMemory, Claim, Kind};
 use crate::relay::Relay;
@@ -16,6 +16,7 @@ use crate::server::phase::Phase;
 
 use super::body_timeout::Clocked;
 use super::call_context::CallContext;
+use super::checked_request::{checked, refused, unsupported_encoding};
 use super::config::GrpcConfig;
 use super::conversation::Conversation;
 use super::element_limits::Schema;
@@ -24,7 +25,6 @@ use super::health::Checks;
 use super::large_messages::Turns;
 use super::live::Live;
 use super::media::Media;
-use super::metadata_keys;
 use super::method::{
     CONVERSATION_SERVICE, HEALTH, LIVE_SERVICE, MEDIA_SERVICE, MODEL_SERVICE, Method,
     REFLECTION_V1, REFLECTION_V1ALPHA,
@@ -36,14 +36,11 @@ use super::pb::live_service_server::LiveServiceServer;
 use super::pb::media_service_server::MediaServiceServer;
 use super::pb::model_service_server::ModelServiceServer;
 use super::reflection::{self, REFLECTION_BYTES, Reflection, Requests};
-use super::request_body::RequestBody;
-use super::request_limits::{Caller, Elements, Limits};
+use super::request_limits::{Elements, Limits};
 use super::service::{Access, Answering, ServiceSet};
-use super::status;
-use super::unpack::{self, Encoding};
+use super::unpack::Encoding;
 use crate::server::call_clock;
 use crate::server::connection::STREAM_WINDOW;
-use crate::server::plain_http;
 
 /// The maximum message of health: the name of a service.
 const HEALTH_BYTES: usize = 4 * 1024;
@@ -394,46 +391,4 @@ impl ServiceSet for Registry {
             }
         }
     }
-}
-
-/// Checks the body of a request before it is decoded. Boxed, because tonic moves a request from
-/// layer to layer.
-fn checked<B>(
-    request: Request<B>,
-    limits: Limits,
-    memory: &CallMemory,
-    context: &CallContext,
-    report: Option<Relay>,
-) -> Request<Box<RequestBody<B>>> {
-    let caller = Caller {
-        method: context.method_name(),
-        request_id: Arc::clone(&context.request_id),
-        report,
-        arrived: context.at,
-    };
-    let (encoding, memory) = (context.encoding, memory.clone());
-    request.map(|body| Box::new(RequestBody::new(body, encoding, limits, memory, caller)))
-}
-
-/// The response to a call whose messages are in an encoding that is not supported: as the
-/// specification asks, it says which ones are.
-fn unsupported_encoding(request: Request<Clocked>, request_id: Arc<str>) -> Answering {
-    Box::pin(async move {
-        plain_http::hear_out(request.into_body()).await;
-        let message = "unsupported grpc-encoding; use gzip, zstd or identity";
-        let error = Error::new(Reason::UnsupportedOperation, message);
-        let mut response = status::status(&error, &request_id, false).into_http();
-        let headers = response.headers_mut();
-        headers.insert(metadata_keys::GRPC_ACCEPT_ENCODING, unpack::ACCEPTED);
-        Ok(response)
-    })
-}
-
-/// The error of a call whose message is discarded. It is read to its end, because data for a stream
-/// that was reset counts against its connection, and callers of a full gateway are legitimate.
-fn refused(request: Request<Clocked>, error: Error) -> Answering {
-    Box::pin(async move {
-        plain_http::hear_out(request.into_body()).await;
-        Err(error)
-    })
 }

@@ -14,10 +14,14 @@ mod idle;
 mod inputs;
 mod journal;
 mod registry;
+mod reports;
 mod responses;
 mod session;
+mod start;
+mod stop;
 mod stream;
 mod task;
+mod timers;
 mod totals;
 mod transcripts;
 mod turn;
@@ -37,7 +41,8 @@ use crate::relay::live_call::LiveRequest;
 use config::LiveConfig;
 use journal::{Journal, JournalLimits};
 use registry::{NewEntry, Registry};
-use task::{Parts, Stop, Task};
+use stop::Stop;
+use task::{Parts, Task};
 
 pub use idle::IdlePolicy;
 pub use inputs::{Closed, InputSender};
@@ -171,7 +176,7 @@ impl LiveSessions {
     /// Ends all sessions.
     pub fn shut_down(&self) {
         for entry in self.registry.all() {
-            entry.stop.send_replace(Stop::Now(task::shutting_down()));
+            entry.stop.send_replace(Stop::Now(stop::shutting_down()));
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::secret::Secret;
 use super::event::SessionStarted;
 use super::inputs::InputReceiver;
 use super::journal::Journal;
-use super::task::Stop;
+use super::stop::Stop;
 
 /// All sessions that run. Bounded by the limit of calls in flight, because each holds a permit, and
 /// by the time for which sessions that have ended can be read.
@@ -41,7 +41,7 @@ pub(super) struct Entry {
     pub(super) inputs: mpsc::Sender<InputReceiver>,
     /// Ends it.
     pub(super) stop: watch::Sender<Stop>,
-    /// What its caller was told when it started.
+    /// What was reported to its caller when it started.
     pub(super) started: Mutex<Option<SessionStarted>>,
     /// The bytes of the queue of its input.
     pub(super) input_bytes: usize,

@@ -12,7 +12,7 @@ use crate::error::Error;
 use super::event::{LiveEvent, SessionStarted};
 use super::journal::Read;
 use super::registry::Entry;
-use super::task::Stop;
+use super::stop::Stop;
 
 /// An event with its sequence number.
 pub type Item = (i32, LiveEvent);

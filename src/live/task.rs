@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::chat::live_event::{UpstreamEvent, UpstreamSession};
-use crate::chat::live_session::{AudioFormat, LiveInput, LiveTask};
+use crate::chat::live_event::UpstreamEvent;
+use crate::chat::live_session::LiveInput;
 use crate::error::{Error, Reason, Sent};
 use crate::relay::live_call::LiveCall;
 use crate::telemetry::report::LiveFigures;
@@ -20,6 +20,8 @@ use super::inputs::{InputReceiver, Queued};
 use super::journal::Journal;
 use super::registry::Ticket;
 use super::session::{Effects, End, LiveOptions, Session};
+use super::start::{created, formats};
+use super::stop::{Stop, shutting_down};
 
 /// The bytes that may wait to be written to DashScope before input is no longer taken: a few
 /// seconds of audio as base64.
@@ -33,17 +35,6 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the close frame may take to be written.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The reason of an end from outside.
-#[derive(Clone, Debug)]
-pub(super) enum Stop {
-    /// The session goes on.
-    No,
-    /// The gateway is about to shut down in this time: the running response completes.
-    Drain(Duration),
-    /// It ends now, with this error.
-    Now(Error),
-}
 
 /// What a session is made of.
 pub(super) struct Parts {
@@ -398,48 +389,4 @@ impl Task {
             }
         }
     }
-}
-
-/// The error of a session that ends because the gateway shuts down.
-pub(super) fn shutting_down() -> Error {
-    let message = "the gateway is shutting down: open the live session again, at another replica";
-    Error::new(Reason::ShuttingDown, message)
-}
-
-/// Waits until DashScope has started a session, and configures it.
-async fn created(socket: &mut LiveSocket, limit: Duration) -> Result<UpstreamSession, Error> {
-    let starting = async {
-        loop {
-            match socket.next().await? {
-                UpstreamEvent::SessionCreated(session) => return Ok(session),
-                UpstreamEvent::Error(error) => return Err(crate::upstream::live_error(&error)),
-                _ => {}
-            }
-        }
-    };
-    let session = match tokio::time::timeout(limit, starting).await {
-        Ok(session) => session?,
-        Err(_) => {
-            let message = format!("DashScope did not start the live session within {limit:?}");
-            return Err(Error::new(Reason::FirstEventTimeout, message));
-        }
-    };
-    socket.setup()?;
-    Ok(session)
-}
-
-/// The formats of audio in both directions.
-fn formats(session: &Session) -> (AudioFormat, AudioFormat) {
-    let (input, output) = match &session.setup.task {
-        LiveTask::Converse(setup) => (setup.input_audio, setup.output_audio),
-        LiveTask::Synthesize(setup) => (AudioFormat::default(), setup.output_audio),
-    };
-    let with_rate = |format: AudioFormat, rate| AudioFormat {
-        sample_rate: Some(rate),
-        ..format
-    };
-    (
-        with_rate(input, session.profile.input_rate),
-        with_rate(output, session.profile.output_rate),
-    )
 }

@@ -24,7 +24,7 @@ use super::admission::{CallPermits, Held};
 use super::attempt::{AttemptContext, Attempts};
 use super::call_recorder::CallRecorder;
 use super::retry::{self, Verdict, late, whose_key};
-use super::{Relay, in_time, routes};
+use super::{Plan, Relay, in_time, routes};
 
 /// A session that a caller requests.
 pub struct LiveRequest<'a> {
@@ -79,18 +79,8 @@ impl Relay {
         report.streamed = true;
         let mut ledger = CallRecorder::joined(telemetry, report, request.arrived);
         let model = Arc::clone(&request.setup.model);
-        let admitted = in_time(request.deadline).and_then(|()| {
-            let (permit, mut pass) = self.inner.entrance.take(request.held, request.who)?;
-            let of_model = plan.admit(&model, request.who.share);
-            let permits = (permit, of_model.inspect_err(|_| pass.refund())?);
-            // Tokens are charged as responses complete.
-            pass.charge(CallCost {
-                model: &model,
-                tokens: 0,
-            })?;
-            pass.check(&model)?;
-            Ok(CallPermits::new(permits, pass))
-        });
+        let admitted = in_time(request.deadline)
+            .and_then(|()| self.admit_live(&plan, &model, (request.held, request.who)));
         let permits = admitted.inspect_err(|error| ledger.close(Some(error)))?;
         let asker = &plan.asker;
         let candidates = asker.routes.candidates(&model);
@@ -150,6 +140,23 @@ impl Relay {
         let error = error.with_attempts(ledger.report.attempts);
         ledger.close(Some(&error));
         Err(error)
+    }
+}
+
+impl Relay {
+    fn admit_live(
+        &self,
+        plan: &Plan,
+        model: &str,
+        (held, who): (&Held, &Identity),
+    ) -> Result<CallPermits, Error> {
+        let (permit, mut pass) = self.inner.entrance.take(held, who)?;
+        let of_model = plan.admit(model, who.share);
+        let permits = (permit, of_model.inspect_err(|_| pass.refund())?);
+        // Tokens are charged as responses complete.
+        pass.charge(CallCost { model, tokens: 0 })?;
+        pass.check(model)?;
+        Ok(CallPermits::new(permits, pass))
     }
 }
 

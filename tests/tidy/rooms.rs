@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use proc_macro2::TokenTree;
 
 use super::fault::{Fault, Rule};
+use super::owners::{IN_GENERATED_CODE, OWNERS};
 use super::paths::{Name, Used, module_of, names};
 use super::source::{Source, inside, word};
-use super::table::{IN_GENERATED_CODE, MAY_KNOW, OWNERS};
+use super::table::MAY_KNOW;
 
 static FLOOR: Rule = Rule {
     name: "room-table",

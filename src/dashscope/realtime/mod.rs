@@ -9,6 +9,7 @@ mod dialect;
 mod errors;
 mod event_kind;
 mod fields;
+mod open;
 mod session_json;
 mod session_report;
 mod session_tree;

@@ -1,0 +1,51 @@
+//! The start of a session at DashScope.
+
+use std::time::Duration;
+
+use crate::chat::live_event::{UpstreamEvent, UpstreamSession};
+use crate::chat::live_session::{AudioFormat, LiveTask};
+use crate::error::{Error, Reason};
+use crate::upstream::{LiveSocket, live_error};
+
+use super::session::Session;
+
+/// Waits until DashScope has started a session, and configures it.
+pub(super) async fn created(
+    socket: &mut LiveSocket,
+    limit: Duration,
+) -> Result<UpstreamSession, Error> {
+    let starting = async {
+        loop {
+            match socket.next().await? {
+                UpstreamEvent::SessionCreated(session) => return Ok(session),
+                UpstreamEvent::Error(error) => return Err(live_error(&error)),
+                _ => {}
+            }
+        }
+    };
+    let session = match tokio::time::timeout(limit, starting).await {
+        Ok(session) => session?,
+        Err(_) => {
+            let message = format!("DashScope did not start the live session within {limit:?}");
+            return Err(Error::new(Reason::FirstEventTimeout, message));
+        }
+    };
+    socket.setup()?;
+    Ok(session)
+}
+
+/// The formats of audio in both directions.
+pub(super) fn formats(session: &Session) -> (AudioFormat, AudioFormat) {
+    let (input, output) = match &session.setup.task {
+        LiveTask::Converse(setup) => (setup.input_audio, setup.output_audio),
+        LiveTask::Synthesize(setup) => (AudioFormat::default(), setup.output_audio),
+    };
+    let with_rate = |format: AudioFormat, rate| AudioFormat {
+        sample_rate: Some(rate),
+        ..format
+    };
+    (
+        with_rate(input, session.profile.input_rate),
+        with_rate(output, session.profile.output_rate),
+    )
+}

@@ -1,0 +1,229 @@
+//! The timers of a session: its end, idle time, stalls and DashScope's time limit.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::chat::live_event::ResponseStatus;
+use crate::chat::live_session::TurnDetection;
+use crate::error::{Error, Reason, Sent};
+
+use super::command::Command;
+use super::config::ENDING_NOTICE;
+use super::event::LiveEvent;
+use super::idle::IdleStep;
+use super::inputs::silence;
+use super::responses::Outcome;
+use super::session::{Effects, End, Session};
+use super::totals;
+
+/// How long speech that DashScope has not noticed is awaited, once the caller has finished.
+const SPEECH_GRACE: Duration = Duration::from_secs(2);
+
+/// How long the end of speech, or the response to it, is awaited, once the caller has finished.
+const TURN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The silence after the last words of a caller that has finished, beyond the silence that ends a
+/// turn.
+const EXTRA_SILENCE: Duration = Duration::from_millis(1200);
+
+/// The silence that ends a turn, unless the caller has configured another.
+const TURN_SILENCE: Duration = Duration::from_millis(800);
+
+/// The silence that keeps a session alive.
+const KEEP_ALIVE_SILENCE: Duration = Duration::from_millis(100);
+
+/// How often it is checked whether a turn has ended, once a new connection is due.
+const OVERDUE_CHECK: Duration = Duration::from_secs(1);
+
+/// A new connection is opened this long before DashScope ends the old one.
+const RECONNECT_BEFORE: Duration = Duration::from_secs(30);
+
+impl Session {
+    /// The caller has no more input.
+    pub(super) fn begin_finish(&mut self, now: Instant, effects: &mut Effects) {
+        if self.finish.is_begun() {
+            return;
+        }
+        self.finish.begun = Some(now);
+        let mut until = now;
+        if self.changes().is_none() {
+            if std::mem::take(&mut self.turn.has_audio) && self.profile.is_committed {
+                effects.commands.push((0, Command::SynthesisCommit));
+            }
+        } else if self.detects_turns() && (self.turn.has_audio || self.turn.is_speaking) {
+            let length = self.turn_silence() + EXTRA_SILENCE;
+            self.append_silence(length, effects);
+            until += SPEECH_GRACE;
+        }
+        self.finish.speech_until = Some(until);
+        self.check_finish(now, effects);
+    }
+
+    fn turn_silence(&self) -> Duration {
+        let detection = self
+            .changes()
+            .and_then(|changes| changes.turn_detection.as_ref());
+        let configured = match detection {
+            Some(TurnDetection::ServerVad(vad) | TurnDetection::SemanticVad(vad)) => {
+                vad.silence_duration
+            }
+            Some(TurnDetection::Manual | TurnDetection::SmartTurn(_)) | None => None,
+        };
+        configured.unwrap_or(TURN_SILENCE)
+    }
+
+    fn append_silence(&mut self, length: Duration, effects: &mut Effects) {
+        if !self.profile.input_is_pcm {
+            return;
+        }
+        let mut left = totals::bytes(length, self.profile.input_rate);
+        while left > 0 {
+            let piece = silence(left);
+            left = left.saturating_sub(piece.len().max(1));
+            effects.commands.push((0, Command::Audio(piece)));
+        }
+    }
+
+    /// Asks DashScope to end the session, once everything is answered.
+    pub(super) fn check_finish(&mut self, now: Instant, effects: &mut Effects) {
+        let Some(until) = self.finish.speech_until else {
+            return;
+        };
+        if self.finish.is_asked() || effects.end.is_some() {
+            return;
+        }
+        if self.responses.is_running() || !self.turn.is_answered() {
+            return;
+        }
+        // Speech that ended after the caller had finished is not awaited again.
+        if now < until && self.turn.has_audio {
+            return;
+        }
+        effects.finish = true;
+        self.finish.asked(now);
+    }
+
+    /// When something is due.
+    pub(super) fn due(&self) -> Instant {
+        let age = self.connected + self.config.max_age;
+        let expiry = match (self.options.continue_after_limit, self.is_announced) {
+            // Once it is overdue, the end of the turn is awaited.
+            (true, _) => (age - RECONNECT_BEFORE.min(self.config.max_age / 2))
+                .max(Instant::now() + OVERDUE_CHECK),
+            (false, false) => age - ENDING_NOTICE.min(self.config.max_age / 2),
+            // DashScope ends it; a little later the gateway does.
+            (false, true) => age + ENDING_NOTICE,
+        };
+        let stalled = self
+            .responses
+            .last_event()
+            .map(|last| last + self.config.idle_timeout);
+        let finish = &self.finish;
+        let finishing = finish
+            .begun
+            .map(|begun| begun.max(self.last_turn()) + TURN_TIMEOUT);
+        let finishing = finishing.filter(|_| !self.turn.is_answered());
+        [
+            stalled,
+            finishing,
+            self.responses.expires(),
+            self.idle.due(),
+            finish
+                .speech_until
+                .filter(|_| !finish.is_asked() && self.is_quiet()),
+            finish.asked_until.filter(|_| self.is_quiet()),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(expiry, Instant::min)
+    }
+
+    fn is_quiet(&self) -> bool {
+        !self.responses.is_running() && self.turn.is_answered()
+    }
+
+    fn last_turn(&self) -> Instant {
+        self.turn.awaited.unwrap_or(self.connected)
+    }
+
+    /// What is due now.
+    pub(super) fn tick(&mut self, now: Instant) -> Effects {
+        let mut effects = Effects::default();
+        if let Some(event) = self.responses.expire(now) {
+            let outcome = Outcome {
+                events: vec![event],
+                late: None,
+            };
+            self.pass_on(outcome, &mut effects);
+        }
+        let last = self.responses.last_event();
+        if last.is_some_and(|last| now >= last + self.config.idle_timeout) {
+            self.stalled(&mut effects);
+            return effects;
+        }
+        if let Some(begun) = self.finish.begun
+            && now >= begun.max(self.last_turn()) + TURN_TIMEOUT
+        {
+            // Speech that DashScope does not answer ends with the session.
+            self.turn.is_speaking = false;
+            self.turn.awaited = None;
+        }
+        self.age(now, &mut effects);
+        match self.idle.step(now) {
+            Some(IdleStep::End(error)) => effects.end = Some(End::Failed(error)),
+            Some(IdleStep::Silence) if self.changes().is_some() => {
+                self.keep_alive(&mut effects);
+            }
+            Some(IdleStep::Silence) | None => {}
+        }
+        self.check_finish(now, &mut effects);
+        if self.finish.asked_until.is_some_and(|until| now >= until) && self.is_quiet() {
+            effects.end.get_or_insert(End::Done);
+        }
+        effects
+    }
+
+    fn stalled(&mut self, effects: &mut Effects) {
+        let limit = self.config.idle_timeout;
+        let message = format!("DashScope sent nothing for {limit:?} in the middle of a response");
+        if let Some(event) = self.responses.end(ResponseStatus::Failed) {
+            let outcome = Outcome {
+                events: vec![event],
+                late: None,
+            };
+            self.pass_on(outcome, effects);
+        }
+        let error = Error::new(Reason::StreamStalled, message).with_sent(Sent::Begun);
+        effects.end = Some(End::Failed(error));
+    }
+
+    fn keep_alive(&mut self, effects: &mut Effects) {
+        self.append_silence(KEEP_ALIVE_SILENCE, effects);
+        if !self.detects_turns() && !self.turn.has_audio {
+            // It is no part of the next turn.
+            effects.commands.push((0, Command::Clear));
+        }
+    }
+
+    /// The time limit of DashScope.
+    fn age(&mut self, now: Instant, effects: &mut Effects) {
+        let limit = self.connected + self.config.max_age;
+        if self.options.continue_after_limit {
+            let due = now >= limit - RECONNECT_BEFORE.min(self.config.max_age / 2);
+            if due && self.is_quiet() && !self.finish.is_begun() {
+                effects.end = Some(End::Reconnect);
+            }
+        } else if !self.is_announced && now >= limit - ENDING_NOTICE.min(self.config.max_age / 2) {
+            self.is_announced = true;
+            effects.events.push(LiveEvent::Ending {
+                time_left: limit.saturating_duration_since(now),
+                reason: Reason::SessionExpired,
+            });
+        } else if now >= limit + ENDING_NOTICE {
+            let message = "the live session reached DashScope's time limit";
+            let error = Error::new(Reason::SessionExpired, message);
+            effects.end = Some(End::Failed(error.with_sent(Sent::Begun)));
+        }
+    }
+}
