@@ -86,7 +86,7 @@ pub(super) fn open(
     let context = SocketContext {
         entry: std::mem::replace(&mut context.entry, state.journal.unrecorded()),
         reset_switch: reset_switch.clone(),
-        faults: rule.faults.unwrap_or_default(),
+        actions: rule.actions.unwrap_or_default(),
         idle: rule.idle.unwrap_or(state.socket_idle),
         lifetime: rule.lifetime.unwrap_or(state.socket_lifetime),
     };

@@ -13,6 +13,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::emulator::TestEmulator;
+
 /// Nothing in a test takes this long, not even with paused time.
 const LIMIT: Duration = Duration::from_secs(36_000);
 
@@ -35,18 +37,17 @@ pub enum SocketEnd {
     Lost,
 }
 
-/// The status and the body of a refused upgrade.
-pub type Refused = (u16, Value);
-
 impl LiveSocket {
-    /// Opens a socket, as `/api-ws/v1/realtime?model=M`.
-    pub async fn open(address: SocketAddr, path: &str, key: &str) -> Result<Self, Refused> {
+    /// Opens a socket, as `/api-ws/v1/realtime?model=M`. The status if it is refused.
+    pub async fn open(address: SocketAddr, path: &str, key: &str) -> Result<Self, u16> {
         let mut request = format!("ws://{address}{path}")
             .into_client_request()
             .unwrap();
         let bearer = format!("Bearer {key}").parse().unwrap();
         request.headers_mut().insert("authorization", bearer);
         let stream = TcpStream::connect(address).await.unwrap();
+        // A delayed frame would arrive after paused time has moved on.
+        stream.set_nodelay(true).unwrap();
         match tokio_tungstenite::client_async(request, stream).await {
             Ok((socket, _)) => Ok(Self {
                 socket,
@@ -54,11 +55,7 @@ impl LiveSocket {
                 binary: Vec::new(),
                 next_id: 0,
             }),
-            Err(Error::Http(response)) => {
-                let body = response.body().clone().unwrap_or_default();
-                let body = serde_json::from_slice(&body).unwrap_or_default();
-                Err((response.status().as_u16(), body))
-            }
+            Err(Error::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("{error}"),
         }
     }
@@ -131,7 +128,7 @@ impl LiveSocket {
         loop {
             let event = self.next().await;
             let event = event.unwrap_or_else(|end| {
-                panic!("{end:?} before {kind}, after {:?}", self.kinds());
+                panic!("{end:?} before {kind}, after {:?}", self.events);
             });
             if name(&event) == kind {
                 return event;
@@ -177,4 +174,35 @@ pub fn tone(ms: usize) -> Vec<i16> {
 /// Silence at 16 kHz.
 pub fn silence(ms: usize) -> Vec<i16> {
     vec![0; ms * 16]
+}
+
+/// Opens a session and updates it; the events so far are dropped.
+pub async fn updated_session(served: &TestEmulator, model: &str, session: Value) -> LiveSocket {
+    let mut socket = LiveSocket::session(served.address, model).await;
+    socket
+        .send(json!({"type": "session.update", "session": session}))
+        .await;
+    socket.until("session.updated").await;
+    socket.events.clear();
+    socket
+}
+
+/// A text of all events of a type.
+pub fn texts(events: &[Value], kind: &str, field: &str) -> Vec<String> {
+    let found = events.iter().filter(|event| event["type"] == kind);
+    found
+        .map(|event| event[field].as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+/// The types of events, each once, in the order in which they came first.
+pub fn order(events: &[Value]) -> Vec<&str> {
+    let mut order = Vec::new();
+    for event in events {
+        let kind = event["type"].as_str().unwrap_or_default();
+        if !order.contains(&kind) || kind == "conversation.item.created" {
+            order.push(kind);
+        }
+    }
+    order
 }

@@ -31,11 +31,13 @@ async fn an_upgrade_is_refused_by_a_script() {
     ]});
     let served = TestEmulator::scripted(&script.to_string()).await;
     let path = format!("/api-ws/v1/realtime?model={OMNI}");
+    let headers = [("authorization", "Bearer sk-a")];
+    let refused = served.call("GET", &path, &headers, b"").await;
+    let code = json!("Throttling");
+    assert_eq!((refused.status, &refused.json()["code"]), (429, &code));
+    assert_eq!(refused.header("retry-after"), Some("1"));
     let refused = LiveSocket::open(served.address, &path, "sk-a").await;
-    let (status, body) = refused.err().unwrap();
-    assert_eq!((status, &body["code"]), (429, &json!("Throttling")));
-    let refused = LiveSocket::open(served.address, &path, "sk-a").await;
-    assert_eq!(refused.err().unwrap().0, 502);
+    assert_eq!(refused.err(), Some(502));
     assert!(
         LiveSocket::open(served.address, &path, "sk-a")
             .await
@@ -55,9 +57,9 @@ async fn a_session_is_closed_or_reset_after_a_counted_event() {
         ),
         (json!({"reset": true}), SocketEnd::Lost),
     ] {
-        let mut fault = action;
-        fault["after"] = after.clone();
-        let served = scripted(json!({"faults": [fault]})).await;
+        let mut action = action;
+        action["after"] = after.clone();
+        let served = scripted(json!({"actions": [action]})).await;
         let mut socket = asked(&served).await;
         assert_eq!(socket.end().await, end);
         let deltas = socket.events.iter().map(|event| &event["type"]);
@@ -72,7 +74,7 @@ async fn a_session_is_closed_or_reset_after_a_counted_event() {
 
 #[tokio::test(start_paused = true)]
 async fn errors_of_a_script_end_the_session_unless_they_are_about_the_request() {
-    let served = scripted(json!({"faults": [
+    let served = scripted(json!({"actions": [
         {"after": {"received": "response.create"}, "error": {"type": "invalid_request_error",
             "code": "invalid_value", "message": "not now", "param": "response.create"}},
         {"after": {"received": "response.create", "count": 2},
@@ -100,7 +102,7 @@ async fn errors_of_a_script_end_the_session_unless_they_are_about_the_request() 
 
 #[tokio::test(start_paused = true)]
 async fn frames_are_added_delayed_and_held_back() {
-    let served = scripted(json!({"idle_ms": 5000, "faults": [
+    let served = scripted(json!({"idle_ms": 5000, "actions": [
         {"send": "{oops"},
         {"after": {"sent": "session.created"}, "send_base64": "AAE="},
         {"after": {"sent": "response.created"}, "delay_ms": 2000},
@@ -185,7 +187,7 @@ async fn the_journal_has_the_frames_of_a_socket() {
 #[tokio::test(start_paused = true)]
 async fn errors_in_a_socket_script_are_reported_with_their_paths() {
     let served = TestEmulator::plain().await;
-    let script = json!({"rules": [{"reply": {"socket": {"faults": [{"reset": true}, {}],
+    let script = json!({"rules": [{"reply": {"socket": {"actions": [{"reset": true}, {}],
         "finish": "now", "idle_ms": 0}}}]});
     let answer = served
         .call(
@@ -198,7 +200,7 @@ async fn errors_in_a_socket_script_are_reported_with_their_paths() {
     let text = answer.text();
     assert_eq!(answer.status, 400);
     for path in [
-        "socket.faults[1]: must have one of",
+        "socket.actions[1]: must have one of",
         "socket.finish: ",
         "socket.idle_ms: ",
     ] {

@@ -15,6 +15,13 @@ const OMNI_38: &str = "qwen3.8-omni-flash-realtime";
 const QWEN_AUDIO: &str = "qwen-audio-3.0-realtime-plus";
 const ASR: &str = "qwen3-asr-flash-realtime";
 
+const UPGRADE: [(&str, &str); 4] = [
+    ("connection", "upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "dGVzdGluZyB0aGUga2V5IQ=="),
+];
+
 fn normal() -> SocketEnd {
     SocketEnd::Closed(1000, String::new())
 }
@@ -38,21 +45,22 @@ async fn an_upgrade_is_refused_like_a_call() {
         ),
         ("/api-ws/v1/realtime?model=m", "sk-a", 404, "ModelNotFound"),
     ] {
-        let refused = LiveSocket::open(served.address, path, key).await;
-        let (found, body) = refused.err().unwrap();
+        let bearer = format!("bearer {key}");
+        let mut headers = UPGRADE.to_vec();
+        headers.push(("authorization", &bearer));
+        let refused = served.call("GET", path, &headers, b"").await;
+        let code = json!(code);
         assert_eq!(
-            (found, body["code"].as_str()),
-            (status, Some(code)),
+            (refused.status, &refused.json()["code"]),
+            (status, &code),
             "{path}"
         );
     }
-    let headers = [("authorization", "bearer sk-a")];
+    let headers = [("authorization", "Bearer sk-a")];
     let path = "/api-ws/v1/realtime?model=qwen3-omni-flash-realtime";
     let plain = served.call("GET", path, &headers, b"").await;
-    assert_eq!(
-        (plain.status, &plain.json()["code"]),
-        (400, &json!("BadRequest"))
-    );
+    let code = json!("BadRequest");
+    assert_eq!((plain.status, &plain.json()["code"]), (400, &code));
     served.stop().await;
 }
 
@@ -89,12 +97,11 @@ async fn a_session_begins_with_the_defaults_of_its_model() {
     served.stop().await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn invalid_events_are_refused_with_their_id_and_the_session_goes_on() {
-    let served = TestEmulator::plain().await;
+/// Events that are refused: the model, the event, the message.
+fn refused_events() -> Vec<(&'static str, Value, &'static str)> {
     let update = |session: Value| json!({"type": "session.update", "session": session});
     let image = json!({"type": "input_image_buffer.append", "image": "/9j/"});
-    for (model, event, message) in [
+    vec![
         (
             OMNI,
             update(json!({"modalities": ["audio"]})),
@@ -152,14 +159,21 @@ async fn invalid_events_are_refused_with_their_id_and_the_session_goes_on() {
             json!({"type": "input_audio_buffer.append", "audio": "%"}),
             "Invalid audio: it must be base64.",
         ),
-    ] {
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalid_events_are_refused_with_their_id_and_the_session_goes_on() {
+    let served = TestEmulator::plain().await;
+    for (model, event, message) in refused_events() {
         let mut socket = LiveSocket::session(served.address, model).await;
         let id = socket.send(event).await;
         let error = socket.until("error").await["error"].clone();
         assert_eq!(error["message"], message);
         assert_eq!(error["type"], "invalid_request_error");
         assert_eq!(error["event_id"], id);
-        socket.send(update(json!({}))).await;
+        let update = json!({"type": "session.update", "session": {}});
+        socket.send(update).await;
         socket.until("session.updated").await;
         socket.close().await;
     }

@@ -1,11 +1,11 @@
-//! The emulator's conversations: turns, responses, cancellation, tools, transcription, translation.
+//! The emulator's conversations: turns, responses, and how both are interrupted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::emulator::TestEmulator;
-use crate::support::live::{LiveSocket, silence, tone};
+use crate::support::live::{LiveSocket, order, silence, texts, tone, updated_session};
 
 const OMNI: &str = "qwen3-omni-flash-realtime";
 const OMNI_35: &str = "qwen3.5-omni-plus-realtime";
@@ -26,35 +26,6 @@ const SPOKEN: [&str; 11] = [
     "response.done",
 ];
 
-async fn updated(served: &TestEmulator, model: &str, session: Value) -> LiveSocket {
-    let mut socket = LiveSocket::session(served.address, model).await;
-    socket
-        .send(json!({"type": "session.update", "session": session}))
-        .await;
-    socket.until("session.updated").await;
-    socket.events.clear();
-    socket
-}
-
-fn texts(events: &[Value], kind: &str, field: &str) -> Vec<String> {
-    let found = events.iter().filter(|event| event["type"] == kind);
-    found
-        .map(|event| event[field].as_str().unwrap_or_default().to_owned())
-        .collect()
-}
-
-/// The types of events, each once, in the order in which they came first.
-fn order(events: &[Value]) -> Vec<&str> {
-    let mut order = Vec::new();
-    for event in events {
-        let kind = event["type"].as_str().unwrap_or_default();
-        if !order.contains(&kind) || kind == "conversation.item.created" {
-            order.push(kind);
-        }
-    }
-    order
-}
-
 async fn text_item(socket: &mut LiveSocket, text: &str) {
     let item = json!({"type": "message", "role": "user",
         "content": [{"type": "input_text", "text": text}]});
@@ -67,7 +38,7 @@ async fn text_item(socket: &mut LiveSocket, text: &str) {
 #[tokio::test(start_paused = true)]
 async fn speech_is_a_turn_that_is_transcribed_and_answered() {
     let served = TestEmulator::plain().await;
-    let mut socket = updated(&served, OMNI, json!({})).await;
+    let mut socket = updated_session(&served, OMNI, json!({})).await;
     let audio = [silence(1000), tone(2300), silence(1500)].concat();
     socket.speak(&audio).await;
     let done = socket.until("response.done").await["response"].clone();
@@ -113,7 +84,7 @@ async fn speech_is_a_turn_that_is_transcribed_and_answered() {
 #[tokio::test(start_paused = true)]
 async fn a_manual_turn_with_images_is_answered_on_request() {
     let served = TestEmulator::plain().await;
-    let mut socket = updated(&served, OMNI, json!({"turn_detection": null})).await;
+    let mut socket = updated_session(&served, OMNI, json!({"turn_detection": null})).await;
     socket.speak(&tone(500)).await;
     let image = png();
     for _ in 0..2 {
@@ -166,7 +137,7 @@ fn png() -> Vec<u8> {
 async fn text_is_answered_as_text() {
     let served = TestEmulator::plain().await;
     let session = json!({"modalities": ["text"], "turn_detection": null});
-    let mut socket = updated(&served, OMNI, session).await;
+    let mut socket = updated_session(&served, OMNI, session).await;
     text_item(&mut socket, "hello").await;
     socket
         .send(json!({"type": "response.create", "response": {"instructions": null}}))
@@ -198,7 +169,7 @@ async fn text_is_answered_as_text() {
 #[tokio::test(start_paused = true)]
 async fn a_second_response_waits_for_the_end_of_the_first() {
     let served = TestEmulator::plain().await;
-    let mut socket = updated(&served, OMNI, json!({"turn_detection": null})).await;
+    let mut socket = updated_session(&served, OMNI, json!({"turn_detection": null})).await;
     socket.send(json!({"type": "response.create"})).await;
     socket.until("response.audio.delta").await;
     let id = socket.send(json!({"type": "response.create"})).await;
@@ -228,7 +199,7 @@ async fn a_second_response_waits_for_the_end_of_the_first() {
 async fn a_cancelled_response_ends_as_its_model_ends_it() {
     let served = TestEmulator::plain().await;
     for (model, is_done) in [(OMNI, true), (QWEN_AUDIO, true), (OMNI_35, false)] {
-        let mut socket = updated(&served, model, json!({"turn_detection": null})).await;
+        let mut socket = updated_session(&served, model, json!({"turn_detection": null})).await;
         socket.send(json!({"type": "response.create"})).await;
         socket.until("response.audio.delta").await;
         socket.send(json!({"type": "response.cancel"})).await;
@@ -260,7 +231,7 @@ async fn a_cancelled_response_ends_as_its_model_ends_it() {
 #[tokio::test(start_paused = true)]
 async fn speech_interrupts_a_response_and_a_late_delta_follows() {
     let served = TestEmulator::plain().await;
-    let mut socket = updated(&served, OMNI, json!({})).await;
+    let mut socket = updated_session(&served, OMNI, json!({})).await;
     socket.send(json!({"type": "response.create"})).await;
     socket.until("response.audio.delta").await;
     socket.events.clear();
@@ -283,7 +254,7 @@ async fn a_response_is_not_interrupted_where_that_is_turned_off() {
     let served = TestEmulator::plain().await;
     let detection = json!({"type": "server_vad", "interrupt_response": false,
         "silence_duration_ms": 200});
-    let mut socket = updated(&served, OMNI, json!({"turn_detection": detection})).await;
+    let mut socket = updated_session(&served, OMNI, json!({"turn_detection": detection})).await;
     socket.send(json!({"type": "response.create"})).await;
     let first = socket.until("response.created").await["response"]["id"].clone();
     socket.speak(&[tone(300), silence(400)].concat()).await;
@@ -297,150 +268,5 @@ async fn a_response_is_not_interrupted_where_that_is_turned_off() {
         .as_str()
         .unwrap();
     assert!(said.starts_with("I heard "), "{said}");
-    served.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn tools_are_called_and_their_results_are_answered() {
-    let script = json!({"rules": [{"reply": {"socket": {"transcript": "get_weather please"}}}]});
-    let served = TestEmulator::scripted(&script.to_string()).await;
-    let tools = json!([{"type": "function", "function": {"name": "get_weather",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]);
-    let mut socket = updated(&served, OMNI_35, json!({"tools": tools})).await;
-    socket.speak(&[tone(500), silence(1000)].concat()).await;
-    let done = socket.until("response.done").await["response"].clone();
-    let call = &done["output"][0];
-    assert_eq!(
-        (&call["type"], &call["name"]),
-        (&json!("function_call"), &json!("get_weather"))
-    );
-    let arguments = texts(
-        &socket.events,
-        "response.function_call_arguments.delta",
-        "delta",
-    );
-    assert_eq!(arguments.concat(), call["arguments"].as_str().unwrap());
-    let output = json!({"type": "function_call_output", "call_id": call["call_id"],
-        "output": "18 degrees"});
-    let item = json!({"type": "conversation.item.create", "item": output});
-    socket.send(item).await;
-    socket.send(json!({"type": "response.create"})).await;
-    let done = socket.until("response.done").await["response"].clone();
-    let said = &done["output"][0]["content"][0]["transcript"];
-    assert_eq!(said, "The tool returned: 18 degrees");
-    served.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn short_speech_is_no_turn_in_smart_turn() {
-    let served = TestEmulator::plain().await;
-    let session = json!({"turn_detection": {"type": "smart_turn",
-        "voiceprint_audio_urls": ["https://example.com/speaker.wav"]}});
-    let mut socket = LiveSocket::session(served.address, QWEN_AUDIO).await;
-    let update = json!({"type": "session.update", "session": session});
-    socket.send(update.clone()).await;
-    socket.until("voiceprint_audio_list.completed").await;
-    let kinds = [
-        "session.created",
-        "voiceprint_audio_list.in_progress",
-        "session.updated",
-        "voiceprint_audio_list.completed",
-    ];
-    assert_eq!(socket.kinds(), kinds);
-    socket.send(update).await;
-    socket.until("voiceprint_audio_list.failed").await;
-    socket.events.clear();
-    socket.speak(&[tone(200), silence(1000)].concat()).await;
-    let ambient = "conversation.item.ambient_audio_transcription.completed";
-    let heard = socket.until(ambient).await;
-    assert!(heard["transcript"].as_str().unwrap().contains("440 Hz"));
-    let stopped = &socket.events[socket.events.len() - 2];
-    assert_eq!(stopped["reason"], "turn_invalid");
-    socket.events.clear();
-    socket.speak(&[tone(900), silence(1000)].concat()).await;
-    socket.until("response.done").await;
-    let partial = "conversation.item.input_audio_transcription.delta";
-    let partial = socket
-        .events
-        .iter()
-        .filter(|event| event["type"] == partial);
-    let partial: Vec<_> = partial
-        .map(|event| (&event["text"], &event["stash"]))
-        .collect();
-    assert_eq!(partial[0], (&json!(""), &json!("0.5 seconds")));
-    assert_ne!(partial.last().unwrap().0, "");
-    served.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_transcription_has_settled_and_tentative_text_and_no_response() {
-    let served = TestEmulator::plain().await;
-    let session = json!({"modalities": ["text"], "voice": null, "input_audio_format": "pcm",
-        "input_audio_transcription": {"language": "en"}, "turn_detection":
-        {"type": "server_vad", "threshold": 0.0, "silence_duration_ms": 400}});
-    let mut socket = updated(&served, "qwen3-asr-flash-realtime", session).await;
-    socket
-        .speak(&[tone(1200), silence(600), tone(700)].concat())
-        .await;
-    let completed = "conversation.item.input_audio_transcription.completed";
-    let first = socket.until(completed).await;
-    assert_eq!(
-        first["transcript"],
-        "1.6 seconds of a tone at about 440 Hz."
-    );
-    assert_eq!(
-        (&first["language"], &first["emotion"]),
-        (&json!("en"), &json!("neutral"))
-    );
-    let expected = [
-        "input_audio_buffer.speech_started",
-        "conversation.item.input_audio_transcription.text",
-        "input_audio_buffer.speech_stopped",
-        "input_audio_buffer.committed",
-        "conversation.item.created",
-        completed,
-    ];
-    assert_eq!(order(&socket.events), expected);
-    let mut settled = String::new();
-    for event in &socket.events {
-        if let Some(text) = event["text"].as_str() {
-            assert!(text.starts_with(&settled), "{event}");
-            settled = text.to_owned();
-        }
-    }
-    assert!(!settled.is_empty());
-    // What is spoken when the session is finished is transcribed too.
-    socket.send(json!({"type": "session.finish"})).await;
-    socket.until(completed).await;
-    socket.until("session.finished").await;
-    served.stop().await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_translation_is_sent_as_whole_texts() {
-    let served = TestEmulator::plain().await;
-    let model = "qwen3.5-livetranslate-flash-realtime";
-    let session = json!({"translation": {"language": "ja"}});
-    let mut socket = updated(&served, model, session).await;
-    socket.speak(&[tone(500), silence(1000)].concat()).await;
-    let done = socket.until("response.done").await["response"].clone();
-    let said = done["output"][0]["content"][0]["transcript"]
-        .as_str()
-        .unwrap();
-    assert!(said.starts_with("[ja] "), "{said}");
-    let snapshots = texts(&socket.events, "response.audio_transcript.text", "text");
-    assert!(snapshots.len() > 1);
-    assert!(snapshots.is_sorted_by_key(String::len));
-    assert_eq!(snapshots.last().unwrap(), said);
-    let quiet = "qwen3.8-livetranslate-flash-realtime";
-    let session = json!({"audio": {"input": {"turn_detection": {"type": "speaker_detection"}}}});
-    let mut socket = updated(&served, quiet, session).await;
-    socket.speak(&[tone(500), silence(1000)].concat()).await;
-    socket.until("response.done").await;
-    let is_about_speech = |event: &Value| {
-        let kind = event["type"].as_str().unwrap_or_default();
-        kind.starts_with("input_audio_buffer")
-    };
-    assert!(!socket.events.iter().any(is_about_speech));
     served.stop().await;
 }

@@ -31,6 +31,7 @@ mod deadlines;
 mod emulator_answers;
 mod emulator_generation;
 mod emulator_openai;
+mod emulator_realtime_families;
 mod emulator_realtime_scripts;
 mod emulator_realtime_session;
 mod emulator_realtime_speech;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::WebSocketStream;
@@ -17,11 +16,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::faults::Faults;
+use super::actions::PendingActions;
+use super::frame_kind::frame_kind;
 use super::frame_log::FrameLog;
 use super::outbox::{NORMAL, Outbox, Outgoing};
 use super::session::{SocketError, SocketSession};
-use super::socket_rule::{Action, SocketFault};
+use super::socket_rule::{Action, SocketAction};
 use crate::emulator::request_journal::Entry;
 use crate::emulator::socket::ResetSwitch;
 
@@ -49,7 +49,7 @@ pub(in crate::emulator) struct SocketContext {
     /// Makes the connection end with RST.
     pub(in crate::emulator) reset_switch: ResetSwitch,
     /// The errors of a script.
-    pub(in crate::emulator) faults: Vec<SocketFault>,
+    pub(in crate::emulator) actions: Vec<SocketAction>,
     /// The time without activity after which the session ends.
     pub(in crate::emulator) idle: Duration,
     /// The longest session.
@@ -79,7 +79,7 @@ pub(in crate::emulator) async fn run<S: SocketSession>(
         socket,
         session,
         out: Outbox::default(),
-        faults: Faults::new(context.faults),
+        actions: PendingActions::new(context.actions),
         log: FrameLog::new(),
         entry: context.entry,
         reset_switch: context.reset_switch,
@@ -123,7 +123,7 @@ struct Connection<S> {
     socket: WebSocketStream<TokioIo<Upgraded>>,
     session: S,
     out: Outbox,
-    faults: Faults,
+    actions: PendingActions,
     log: FrameLog,
     entry: Entry,
     reset_switch: ResetSwitch,
@@ -139,7 +139,7 @@ struct Connection<S> {
 
 impl<S: SocketSession> Connection<S> {
     fn open(&mut self) {
-        for action in self.faults.opened() {
+        for action in self.actions.opened() {
             self.act(action);
         }
         self.session.open(&mut self.out);
@@ -225,7 +225,7 @@ impl<S: SocketSession> Connection<S> {
             }
         };
         self.socket.start_send_unpin(message)?;
-        for action in self.faults.sent(&kind) {
+        for action in self.actions.sent(&kind) {
             self.act(action);
         }
         Ok(())
@@ -297,7 +297,7 @@ impl<S: SocketSession> Connection<S> {
             }
             Message::Text(text) => {
                 self.active_at = now;
-                let (kind, id) = kind(&text);
+                let (kind, id) = frame_kind(&text);
                 self.log.text("client", &kind, &text, &self.entry);
                 if !self.interrupts(&kind, id) {
                     self.session.text(&text, &mut self.out).await;
@@ -316,7 +316,7 @@ impl<S: SocketSession> Connection<S> {
     /// Causes what a frame causes; true if an error takes the place of its handling.
     fn interrupts(&mut self, kind: &str, id: Option<String>) -> bool {
         let mut is_error = false;
-        for mut action in self.faults.received(kind) {
+        for mut action in self.actions.received(kind) {
             if let Action::Error(error) = &mut action {
                 is_error = true;
                 error.event_id.clone_from(&id);
@@ -375,28 +375,4 @@ impl<S: SocketSession> Connection<S> {
         self.session.fail(&error, &mut self.out);
         self.out.close(NORMAL, "");
     }
-}
-
-/// The type of a client's event, or its action on the inference socket, empty if it has none; and
-/// its id.
-fn kind(text: &str) -> (String, Option<String>) {
-    #[derive(Deserialize)]
-    struct Header {
-        action: Option<String>,
-    }
-    #[derive(Deserialize)]
-    struct Event {
-        #[serde(rename = "type")]
-        kind: Option<String>,
-        event_id: Option<String>,
-        header: Option<Header>,
-    }
-    let Ok(event) = serde_json::from_str::<Event>(text) else {
-        return Default::default();
-    };
-    let action = || event.header.and_then(|header| header.action);
-    (
-        event.kind.or_else(action).unwrap_or_default(),
-        event.event_id,
-    )
 }

@@ -33,7 +33,7 @@ pub(in crate::emulator) struct SocketRule {
     pub(in crate::emulator) lifetime: Option<Duration>,
     /// What happens on the connection.
     #[serde(deserialize_with = "objects")]
-    pub(in crate::emulator) faults: Option<Vec<SocketFault>>,
+    pub(in crate::emulator) actions: Option<Vec<SocketAction>>,
 }
 
 /// How `session.finish` is answered.
@@ -52,8 +52,8 @@ pub(in crate::emulator) enum Finish {
 
 /// One thing that happens on the connection.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "FaultFields")]
-pub(in crate::emulator) struct SocketFault {
+#[serde(try_from = "ActionFields")]
+pub(in crate::emulator) struct SocketAction {
     /// When.
     pub(super) after: Trigger,
     /// What.
@@ -122,7 +122,7 @@ struct ErrorFields {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FaultFields {
+struct ActionFields {
     #[serde(default, deserialize_with = "object")]
     after: Option<TriggerFields>,
     #[serde(default, deserialize_with = "object")]
@@ -139,10 +139,10 @@ struct FaultFields {
     send_base64: Option<Base64>,
 }
 
-impl TryFrom<FaultFields> for SocketFault {
+impl TryFrom<ActionFields> for SocketAction {
     type Error = &'static str;
 
-    fn try_from(fields: FaultFields) -> Result<Self, Self::Error> {
+    fn try_from(fields: ActionFields) -> Result<Self, Self::Error> {
         let after = match fields.after {
             None => Trigger::Opened,
             Some(after) => {

@@ -1,23 +1,23 @@
-//! The errors of a script on one connection: which of them the frames so far have caused.
+//! The actions of a script on one connection: which of them the frames so far have caused.
 
-use super::socket_rule::{Action, SocketFault, Trigger};
+use super::socket_rule::{Action, SocketAction, Trigger};
 use crate::emulator::script::wildcard;
 
-/// The faults of one connection, each with the frames that it has counted.
+/// The actions that are to come on one connection, each with the frames that it has counted.
 #[derive(Debug)]
-pub(super) struct Faults(Vec<(SocketFault, u64)>);
+pub(super) struct PendingActions(Vec<(SocketAction, u64)>);
 
-impl Faults {
-    /// The faults of a rule.
-    pub(super) fn new(faults: Vec<SocketFault>) -> Self {
-        Self(faults.into_iter().map(|fault| (fault, 0)).collect())
+impl PendingActions {
+    /// The actions of a rule.
+    pub(super) fn new(actions: Vec<SocketAction>) -> Self {
+        Self(actions.into_iter().map(|action| (action, 0)).collect())
     }
 
     /// What happens before the first frame.
     pub(super) fn opened(&self) -> Vec<Action> {
-        let faults = self.0.iter().map(|(fault, _)| fault);
-        let first = faults.filter(|fault| fault.after == Trigger::Opened);
-        first.map(|fault| fault.action.clone()).collect()
+        let all = self.0.iter().map(|(action, _)| action);
+        let first = all.filter(|action| action.after == Trigger::Opened);
+        first.map(|action| action.action.clone()).collect()
     }
 
     /// What happens after a frame was sent.
@@ -39,11 +39,11 @@ impl Faults {
     /// The actions whose trigger matches and whose count is now reached.
     fn caused(&mut self, count: impl Fn(&Trigger) -> Option<u64>) -> Vec<Action> {
         let mut actions = Vec::new();
-        for (fault, seen) in &mut self.0 {
-            if let Some(count) = count(&fault.after) {
+        for (action, seen) in &mut self.0 {
+            if let Some(count) = count(&action.after) {
                 *seen += 1;
                 if *seen == count {
-                    actions.push(fault.action.clone());
+                    actions.push(action.action.clone());
                 }
             }
         }
@@ -60,31 +60,31 @@ mod tests {
     use super::*;
     use crate::emulator::websocket::socket_rule::SocketRule;
 
-    fn rule(faults: Value) -> Result<SocketRule, String> {
-        serde_json::from_value(json!({ "faults": faults })).map_err(|error| error.to_string())
+    fn rule(actions: Value) -> Result<SocketRule, String> {
+        serde_json::from_value(json!({ "actions": actions })).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_fault_is_caused_once_by_the_counted_frame() {
+    fn an_action_is_caused_once_by_the_counted_frame() {
         let rule = rule(json!([
             {"silence": true},
             {"after": {"sent": "response.*.delta", "count": 2}, "close": {"code": 1011}},
             {"after": {"received": "response.create"}, "delay_ms": 5},
         ]));
-        let mut faults = Faults::new(rule.unwrap().faults.unwrap());
-        assert_eq!(faults.opened(), [Action::Silence]);
-        assert_eq!(faults.sent("response.audio.delta"), []);
-        assert_eq!(faults.sent("response.created"), []);
+        let mut actions = PendingActions::new(rule.unwrap().actions.unwrap());
+        assert_eq!(actions.opened(), [Action::Silence]);
+        assert_eq!(actions.sent("response.audio.delta"), []);
+        assert_eq!(actions.sent("response.created"), []);
         let closed = [Action::Close(1011, String::new())];
-        assert_eq!(faults.sent("response.text.delta"), closed);
-        assert_eq!(faults.sent("response.text.delta"), []);
+        assert_eq!(actions.sent("response.text.delta"), closed);
+        assert_eq!(actions.sent("response.text.delta"), []);
         let delayed = [Action::Delay(Duration::from_millis(5))];
-        assert_eq!(faults.received("response.create"), delayed);
+        assert_eq!(actions.received("response.create"), delayed);
     }
 
     #[test]
-    fn a_fault_has_one_trigger_and_one_action() {
-        for (fault, part) in [
+    fn an_action_has_one_trigger_and_one_action() {
+        for (action, part) in [
             (json!({}), "one of close"),
             (json!({"reset": true, "silence": true}), "one of close"),
             (json!({"reset": true, "after": {}}), "one of sent"),
@@ -95,7 +95,7 @@ mod tests {
             (json!({"close": {"code": 999}}), "whole number"),
             (json!({"explode": true}), "unknown field"),
         ] {
-            let error = rule(json!([fault])).unwrap_err();
+            let error = rule(json!([action])).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
     }
