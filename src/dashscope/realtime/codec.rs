@@ -238,3 +238,261 @@ struct FunctionOutput<'a> {
     call_id: &'a str,
     output: &'a str,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::chat::document::{Object, Real};
+    use crate::chat::live_session::{
+        AudioEncoding, AudioFormat, ConverseSetup, LiveSampling, LiveTask, SessionChanges,
+        SmartTurn, Transcription, TurnDetection, VoiceActivity,
+    };
+    use crate::chat::message::{SearchOptions, Tool};
+
+    /// The cases of `tests/captures/realtime_*.json`.
+    fn cases() -> Vec<Value> {
+        let names = [
+            "omni",
+            "omni_v38",
+            "qwen_audio",
+            "livetranslate",
+            "tts",
+            "asr",
+        ];
+        let read = |name| {
+            let root = env!("CARGO_MANIFEST_DIR");
+            let path = format!("{root}/tests/captures/realtime_{name}.json");
+            let cases: Vec<Value> =
+                serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+            cases
+        };
+        names.into_iter().flat_map(read).collect()
+    }
+
+    fn case(number: &str) -> Value {
+        let mut cases = cases().into_iter();
+        let found = cases.find(|case| case["case"].as_str().unwrap().starts_with(number));
+        found.unwrap()
+    }
+
+    /// The client's frames of a case, those of this type only.
+    fn sent(number: &str, kind: &str) -> Vec<Value> {
+        let case = case(number);
+        let frames = case["frames"].as_array().unwrap().iter();
+        let frames = frames.filter_map(|frame| frame.get("client"));
+        let frames = frames.filter(|frame| frame["type"] == kind);
+        frames.cloned().collect()
+    }
+
+    fn codec_of(model: &str, task: LiveTask) -> Codec {
+        let setup = LiveSetup {
+            model: Arc::from(model),
+            task,
+        };
+        Codec::new(&setup, Dialect::of(model, &[]))
+    }
+
+    fn converse(model: &str, setup: ConverseSetup) -> Codec {
+        codec_of(model, LiveTask::Converse(Box::new(setup)))
+    }
+
+    /// The event in a frame, without its id.
+    fn event(frame: Result<Frame, Error>) -> Value {
+        let frame = frame.unwrap();
+        let mut event: Value = serde_json::from_str(&frame.text).unwrap();
+        let id = event.as_object_mut().unwrap().remove("event_id").unwrap();
+        assert_eq!(EventId::parse(id.as_str().unwrap()), Some(frame.event_id));
+        event
+    }
+
+    fn object(json: &Value) -> Object {
+        super::super::fields::object(&json.to_string()).unwrap()
+    }
+
+    fn rate(encoding: AudioEncoding, rate: u32) -> AudioFormat {
+        AudioFormat {
+            encoding,
+            sample_rate: Some(rate),
+        }
+    }
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn enabled(model: &str, language: &str, corpus_text: &str) -> Option<Transcription> {
+        Some(Transcription::Enabled {
+            model: model.to_owned(),
+            language: language.to_owned(),
+            corpus_text: corpus_text.to_owned(),
+        })
+    }
+
+    const WEATHER: &str =
+        r#"{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}"#;
+
+    #[test]
+    fn every_option_of_omni_is_sent_as_the_sdks_send_it() {
+        let activity = VoiceActivity {
+            threshold: Some(Real(0.7)),
+            prefix_padding: Some(Duration::from_millis(250)),
+            silence_duration: Some(Duration::from_millis(600)),
+            idle_timeout: Some(Duration::from_secs(5)),
+            create_response: Some(true),
+            interrupt_response: Some(false),
+        };
+        let translation = json!({"language": "en", "corpus": {"phrases": {"人工智能": "AI"}}});
+        let setup = ConverseSetup {
+            changes: SessionChanges {
+                instructions: Some("你是小云，说话要短。".to_owned()),
+                modalities: texts(&["text", "audio"]),
+                turn_detection: Some(TurnDetection::SemanticVad(activity)),
+                transcription: enabled("qwen3-asr-flash-realtime", "", ""),
+                tools: vec![Tool::Function {
+                    name: "get_weather".to_owned(),
+                    description: "查天气".to_owned(),
+                    parameters: WEATHER.to_owned(),
+                }],
+                tool_choice: None,
+                sampling: LiveSampling {
+                    temperature: Some(Real(0.9)),
+                    top_p: Some(Real(1.0)),
+                    top_k: Some(50),
+                    seed: Some(1314),
+                    max_tokens: Some(16_384),
+                    repetition_penalty: Some(Real(1.05)),
+                    presence_penalty: Some(Real(0.0)),
+                },
+                extra: object(&json!({"smooth_output": null, "translation": translation})),
+            },
+            voice: Some("Chelsie".to_owned()),
+            input_audio: rate(AudioEncoding::Pcm, 16_000),
+            output_audio: rate(AudioEncoding::Pcm, 24_000),
+            enable_search: Some(false),
+            search_options: Some(SearchOptions {
+                enable_source: Some(true),
+                ..SearchOptions::default()
+            }),
+        };
+        let mut expected = sent("004", "session.update").remove(0);
+        // The Python SDK names 24000 Hz `pcm16`; the Java SDK and DashScope name it `pcm24`.
+        expected["session"]["output_audio_format"] = json!("pcm24");
+        let model = "qwen3-omni-flash-realtime";
+        assert_eq!(event(converse(model, setup).setup()), expected);
+    }
+
+    #[test]
+    fn the_setup_of_each_dialect_is_that_of_the_sdk() {
+        let modalities = || texts(&["text", "audio"]);
+        let instructions = || Some("请用简洁自然的中文回答。".to_owned());
+        let extra = |json: Value| object(&json);
+        let both = |rate_in, rate_out| {
+            let format = |of| rate(AudioEncoding::Pcm, of);
+            (format(rate_in), format(rate_out))
+        };
+        let of = |(input_audio, output_audio), voice: &str, changes| ConverseSetup {
+            changes,
+            voice: Some(voice.to_owned()).filter(|voice| !voice.is_empty()),
+            input_audio,
+            output_audio,
+            ..ConverseSetup::default()
+        };
+        let none = (AudioFormat::default(), AudioFormat::default());
+        let changes = SessionChanges {
+            modalities: modalities(),
+            ..SessionChanges::default()
+        };
+        for (number, at, setup) in [
+            (
+                "076",
+                0,
+                of(
+                    both(16_000, 24_000),
+                    "longanqian",
+                    SessionChanges {
+                        turn_detection: Some(TurnDetection::Manual),
+                        instructions: instructions(),
+                        ..changes.clone()
+                    },
+                ),
+            ),
+            (
+                "079",
+                0,
+                of(
+                    none,
+                    "longanqian",
+                    SessionChanges {
+                        turn_detection: Some(TurnDetection::SmartTurn(SmartTurn::default())),
+                        ..changes.clone()
+                    },
+                ),
+            ),
+            (
+                "088",
+                0,
+                of(
+                    both(16_000, 24_000),
+                    "longanlingxin",
+                    SessionChanges {
+                        transcription: Some(Transcription::Disabled),
+                        turn_detection: Some(TurnDetection::Manual),
+                        instructions: instructions(),
+                        ..changes.clone()
+                    },
+                ),
+            ),
+            (
+                "091",
+                0,
+                of(
+                    both(16_000, 24_000),
+                    "Cherry",
+                    SessionChanges {
+                        transcription: enabled("", "", ""),
+                        extra: extra(json!({"translation":
+                            {"language": "en", "corpus": {"phrases": {"千问": "Qwen"}}}})),
+                        ..changes.clone()
+                    },
+                ),
+            ),
+            (
+                "092",
+                0,
+                of(
+                    none,
+                    "",
+                    SessionChanges {
+                        extra: extra(json!({"translation": {"language": "en"}})),
+                        ..changes.clone()
+                    },
+                ),
+            ),
+            (
+                "092",
+                1,
+                of(
+                    none,
+                    "Cherry",
+                    SessionChanges {
+                        turn_detection: Some(TurnDetection::ServerVad(VoiceActivity {
+                            silence_duration: Some(Duration::from_millis(600)),
+                            ..VoiceActivity::default()
+                        })),
+                        extra: extra(json!({"audio": {"input": {"format": {"type": "pcm"}}}})),
+                        ..changes.clone()
+                    },
+                ),
+            ),
+        ] {
+            let model = case(number)["model"].as_str().unwrap().to_owned();
+            let expected = sent(number, "session.update").remove(at);
+            assert_eq!(event(converse(&model, setup).setup()), expected, "{number}");
+        }
+    }
+}

@@ -1,8 +1,6 @@
 //! Writes `session` of `session.update`. What the caller did not set is not sent, so that the
 //! model's defaults apply.
 
-use serde::Serialize;
-
 use super::dialect::{AudioForms, Dialect, DialectTask, SessionForm, TurnKind};
 use super::session_tree::Tree;
 use crate::chat::live_session::{
@@ -118,11 +116,9 @@ fn write_formats(
             continue;
         };
         if is_nested {
-            let object = FormatJson {
-                kind: encoding_name(format.encoding),
-                sample_rate: format.sample_rate,
-            };
-            session.set(&["audio", side, "format"], object)?;
+            let path = |key| ["audio", side, "format", key];
+            session.set(&path("type"), encoding_name(format.encoding))?;
+            session.set_if(&path("sample_rate"), format.sample_rate)?;
         } else {
             let key = format!("{side}_audio_format");
             session.set_if(&[&key], forms.name(format))?;
@@ -132,15 +128,6 @@ fn write_formats(
         session.set_if(&["sample_rate"], setup.input_audio.sample_rate)?;
     }
     Ok(())
-}
-
-/// The format of audio as an object.
-#[derive(Serialize)]
-struct FormatJson {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sample_rate: Option<u32>,
 }
 
 fn encoding_name(encoding: AudioEncoding) -> &'static str {
