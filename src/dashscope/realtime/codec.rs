@@ -244,50 +244,17 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
+    use super::super::captures::{case, sent};
     use super::*;
     use crate::chat::document::{Object, Real};
     use crate::chat::live_session::{
         AudioEncoding, AudioFormat, ConverseSetup, LiveSampling, LiveTask, SessionChanges,
-        SmartTurn, Transcription, TurnDetection, VoiceActivity,
+        SmartTurn, SynthesisSetup, Transcription, TurnDetection, VoiceActivity,
     };
     use crate::chat::message::{SearchOptions, Tool};
-
-    /// The cases of `tests/captures/realtime_*.json`.
-    fn cases() -> Vec<Value> {
-        let names = [
-            "omni",
-            "omni_v38",
-            "qwen_audio",
-            "livetranslate",
-            "tts",
-            "asr",
-        ];
-        let read = |name| {
-            let root = env!("CARGO_MANIFEST_DIR");
-            let path = format!("{root}/tests/captures/realtime_{name}.json");
-            let cases: Vec<Value> =
-                serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-            cases
-        };
-        names.into_iter().flat_map(read).collect()
-    }
-
-    fn case(number: &str) -> Value {
-        let mut cases = cases().into_iter();
-        let found = cases.find(|case| case["case"].as_str().unwrap().starts_with(number));
-        found.unwrap()
-    }
-
-    /// The client's frames of a case, those of this type only.
-    fn sent(number: &str, kind: &str) -> Vec<Value> {
-        let case = case(number);
-        let frames = case["frames"].as_array().unwrap().iter();
-        let frames = frames.filter_map(|frame| frame.get("client"));
-        let frames = frames.filter(|frame| frame["type"] == kind);
-        frames.cloned().collect()
-    }
 
     fn codec_of(model: &str, task: LiveTask) -> Codec {
         let setup = LiveSetup {
@@ -301,6 +268,17 @@ mod tests {
         codec_of(model, LiveTask::Converse(Box::new(setup)))
     }
 
+    fn plain(model: &str) -> Codec {
+        converse(model, ConverseSetup::default())
+    }
+
+    fn synthesize(setup: SynthesisSetup) -> Codec {
+        codec_of(
+            "qwen3-tts-flash-realtime",
+            LiveTask::Synthesize(Box::new(setup)),
+        )
+    }
+
     /// The event in a frame, without its id.
     fn event(frame: Result<Frame, Error>) -> Value {
         let frame = frame.unwrap();
@@ -308,6 +286,10 @@ mod tests {
         let id = event.as_object_mut().unwrap().remove("event_id").unwrap();
         assert_eq!(EventId::parse(id.as_str().unwrap()), Some(frame.event_id));
         event
+    }
+
+    fn field_of(frame: Result<Frame, Error>) -> String {
+        frame.unwrap_err().violations()[0].field.clone()
     }
 
     fn object(json: &Value) -> Object {
@@ -493,6 +475,429 @@ mod tests {
             let model = case(number)["model"].as_str().unwrap().to_owned();
             let expected = sent(number, "session.update").remove(at);
             assert_eq!(event(converse(&model, setup).setup()), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn every_option_of_speech_synthesis_is_sent_as_the_sdk_sends_it() {
+        let setup = SynthesisSetup {
+            voice: Some("Cherry".to_owned()),
+            is_committed: true,
+            output_audio: rate(AudioEncoding::Mp3, 48_000),
+            language_type: Some("Chinese".to_owned()),
+            speech_rate: Some(Real(1.2)),
+            volume: Some(80),
+            pitch_rate: Some(Real(0.9)),
+            bit_rate: Some(64),
+            instructions: Some("温柔一点".to_owned()),
+            optimize_instructions: Some(true),
+            enable_tn: Some(false),
+            extra: object(&json!({"future_field": [1]})),
+        };
+        let expected = sent("103", "session.update").remove(0);
+        assert_eq!(event(synthesize(setup).setup()), expected);
+        let setup = SynthesisSetup {
+            voice: Some("Cherry".to_owned()),
+            ..SynthesisSetup::default()
+        };
+        let expected = sent("100", "session.update").remove(0);
+        assert_eq!(event(synthesize(setup).setup()), expected);
+    }
+
+    #[test]
+    fn a_setup_of_speech_recognition_is_part_of_what_the_sdk_sends() {
+        let setup = ConverseSetup {
+            changes: SessionChanges {
+                modalities: texts(&["text"]),
+                transcription: enabled("", "zh", "热词"),
+                turn_detection: Some(TurnDetection::Manual),
+                extra: object(&json!({"input_audio_transcription":
+                    {"corpus": {"phrases": ["千问"]}}})),
+                ..SessionChanges::default()
+            },
+            input_audio: rate(AudioEncoding::Opus, 8_000),
+            ..ConverseSetup::default()
+        };
+        let ours = event(converse("qwen3-asr-flash-realtime", setup).setup());
+        let expected = sent("098", "session.update").remove(0);
+        let ours = ours["session"].as_object().unwrap();
+        let keys: Vec<&str> = ours.keys().map(String::as_str).collect();
+        let all = [
+            "input_audio_format",
+            "sample_rate",
+            "modalities",
+            "input_audio_transcription",
+            "turn_detection",
+        ];
+        assert_eq!(keys, all);
+        for (key, value) in ours {
+            assert_eq!(value, &expected["session"][key], "{key}");
+        }
+    }
+
+    #[test]
+    fn changes_are_sent_as_the_sdk_sends_them() {
+        let vad = TurnDetection::ServerVad(VoiceActivity::default());
+        let turns = |detection| SessionChanges {
+            turn_detection: Some(detection),
+            ..SessionChanges::default()
+        };
+        let transcription = |transcription| SessionChanges {
+            transcription,
+            ..SessionChanges::default()
+        };
+        let smart = TurnDetection::SmartTurn(SmartTurn::default());
+        let mut codec = plain("qwen-audio-3.0-realtime-plus");
+        let expected = sent("077", "session.update");
+        for (at, changes) in [
+            (1, turns(vad)),
+            (2, turns(smart)),
+            (3, turns(TurnDetection::Manual)),
+            (4, transcription(enabled("", "", ""))),
+            (5, transcription(Some(Transcription::Disabled))),
+        ] {
+            let ours = event(codec.encode(&ClientEvent::Update(&changes)));
+            assert_eq!(ours, expected[at], "{at}");
+        }
+    }
+
+    #[test]
+    fn events_are_sent_as_the_sdks_send_them() {
+        let none = ResponseOptions::default();
+        let both = ResponseOptions {
+            modalities: texts(&["audio", "text"]),
+            ..ResponseOptions::default()
+        };
+        let output = "{\"temperature\":18,\"condition\":\"晴\"}";
+        let call_id = "call_HpVRQ99HODBNDctpQaade";
+        let result = ClientEvent::ToolResult { call_id, output };
+        let jpeg = [0xff, 0xd8, 0xff, 0xe0];
+        for (number, kind, at, event_of) in [
+            (
+                "007",
+                "input_audio_buffer.append",
+                0,
+                ClientEvent::Audio(&[1, 2, 3, 4]),
+            ),
+            (
+                "010",
+                "input_image_buffer.append",
+                0,
+                ClientEvent::Image(&jpeg),
+            ),
+            ("044", "input_audio_buffer.clear", 0, ClientEvent::Clear),
+            ("044", "input_audio_buffer.commit", 0, ClientEvent::Commit),
+            (
+                "011",
+                "conversation.item.create",
+                0,
+                ClientEvent::UserText("一加一等于几？"),
+            ),
+            ("013", "response.cancel", 0, ClientEvent::CancelResponse),
+            ("016", "conversation.item.create", 0, result),
+            (
+                "046",
+                "conversation.item.delete",
+                0,
+                ClientEvent::DeleteItem("item_abc"),
+            ),
+            (
+                "046",
+                "response.create",
+                0,
+                ClientEvent::CreateResponse(&none),
+            ),
+            (
+                "076",
+                "response.create",
+                0,
+                ClientEvent::CreateResponse(&none),
+            ),
+            (
+                "082",
+                "response.create",
+                0,
+                ClientEvent::CreateResponse(&both),
+            ),
+            (
+                "088",
+                "response.create",
+                0,
+                ClientEvent::CreateResponse(&none),
+            ),
+            (
+                "100",
+                "input_text_buffer.append",
+                0,
+                ClientEvent::SynthesisText("你好，"),
+            ),
+            (
+                "101",
+                "input_text_buffer.commit",
+                0,
+                ClientEvent::SynthesisCommit,
+            ),
+        ] {
+            let model = case(number)["model"].as_str().unwrap().to_owned();
+            let mut codec = plain(&model);
+            if codec.dialect().images {
+                codec.encode(&ClientEvent::Audio(&[])).unwrap();
+            }
+            let expected = sent(number, kind).remove(at);
+            assert_eq!(event(codec.encode(&event_of)), expected, "{number} {kind}");
+        }
+    }
+
+    #[test]
+    fn a_response_has_the_options_that_are_set() {
+        let options = ResponseOptions {
+            instructions: "短".to_owned(),
+            modalities: texts(&["text"]),
+        };
+        let mut codec = plain("qwen3-omni-flash-realtime");
+        let ours = event(codec.encode(&ClientEvent::CreateResponse(&options)));
+        let response = json!({"instructions": "短", "modalities": ["text"]});
+        assert_eq!(
+            ours,
+            json!({"type": "response.create", "response": response})
+        );
+    }
+
+    #[test]
+    fn a_session_ends_as_its_dialect_requires() {
+        for (model, number) in [
+            ("qwen3-omni-flash-realtime", "091"),
+            ("qwen3.5-livetranslate-flash-realtime", "091"),
+            ("qwen3-tts-flash-realtime", "100"),
+        ] {
+            let FinishWay::Acknowledged(frame) = plain(model).finish().unwrap() else {
+                panic!("{model}");
+            };
+            let expected = sent(number, "session.finish").remove(0);
+            assert_eq!(event(Ok(frame)), expected);
+        }
+        let finish = plain("qwen3.8-omni-flash-realtime").finish().unwrap();
+        assert!(matches!(finish, FinishWay::Unacknowledged(_)));
+        let finish = plain("qwen-audio-3.0-realtime-plus").finish().unwrap();
+        assert_eq!(finish, FinishWay::Close);
+    }
+
+    #[test]
+    fn events_that_a_dialect_lacks_are_refused_with_their_field() {
+        let none = ResponseOptions::default();
+        let tool = ClientEvent::ToolResult {
+            call_id: "c",
+            output: "o",
+        };
+        let turn = |detection| SessionChanges {
+            turn_detection: Some(detection),
+            ..SessionChanges::default()
+        };
+        let semantic = turn(TurnDetection::SemanticVad(VoiceActivity::default()));
+        let smart = turn(TurnDetection::SmartTurn(SmartTurn::default()));
+        let voiceprints = turn(TurnDetection::SmartTurn(SmartTurn {
+            voiceprint_audio_uris: texts(&["https://example.com/speaker.wav"]),
+            is_v2: false,
+        }));
+        let silent = SessionChanges {
+            transcription: Some(Transcription::Disabled),
+            ..SessionChanges::default()
+        };
+        let tools = SessionChanges {
+            tools: vec![Tool::Raw("{}".to_owned())],
+            ..SessionChanges::default()
+        };
+        let audio = "qwen-audio-3.0-realtime-plus";
+        let omni = "qwen3-omni-flash-realtime";
+        let translation = "qwen3.8-livetranslate-flash-realtime";
+        let asr = "qwen3-asr-flash-realtime";
+        let tts = "qwen3-tts-flash-realtime";
+        let smart_field = "update.turn_detection.smart_turn";
+        let large = vec![0; MAX_IMAGE_BYTES + 1];
+        for (model, event, field) in [
+            (audio, ClientEvent::Image(&[1]), "image"),
+            (omni, ClientEvent::Image(&large), "image"),
+            (asr, ClientEvent::CreateResponse(&none), "create_response"),
+            (translation, ClientEvent::CancelResponse, "cancel_response"),
+            (translation, ClientEvent::UserText("t"), "text"),
+            (asr, ClientEvent::AssistantText("t"), "text"),
+            (asr, ClientEvent::DeleteItem("i"), "delete_item"),
+            (asr, tool, "tool_result"),
+            (tts, ClientEvent::Audio(&[1]), "audio"),
+            (tts, ClientEvent::Commit, "commit"),
+            (omni, ClientEvent::SynthesisText("t"), "text"),
+            (omni, ClientEvent::SynthesisClear, "clear"),
+            (
+                audio,
+                ClientEvent::Update(&semantic),
+                "update.turn_detection.semantic_vad",
+            ),
+            (omni, ClientEvent::Update(&smart), smart_field),
+            (
+                audio,
+                ClientEvent::Update(&voiceprints),
+                "update.turn_detection.smart_turn.voiceprint_audio_uris",
+            ),
+            (
+                translation,
+                ClientEvent::Update(&silent),
+                "update.input_transcription",
+            ),
+            (asr, ClientEvent::Update(&tools), "update.tools"),
+            (tts, ClientEvent::Update(&silent), "update"),
+        ] {
+            let mut codec = plain(model);
+            let _ = codec.encode(&ClientEvent::Audio(&[1]));
+            let before = codec.frames;
+            // The turns of this model can be changed before the first audio.
+            codec.has_audio = codec.dialect.images;
+            assert_eq!(field_of(codec.encode(&event)), field, "{model}");
+            assert_eq!(codec.frames, before, "no id is used");
+        }
+    }
+
+    #[test]
+    fn what_depends_on_earlier_audio_is_refused() {
+        let mut omni = plain("qwen3-omni-flash-realtime");
+        assert_eq!(field_of(omni.encode(&ClientEvent::Image(&[1]))), "image");
+        omni.encode(&ClientEvent::Audio(&[1])).unwrap();
+        omni.encode(&ClientEvent::Image(&[1])).unwrap();
+
+        let manual = SessionChanges {
+            turn_detection: Some(TurnDetection::Manual),
+            ..SessionChanges::default()
+        };
+        let update = ClientEvent::Update(&manual);
+        omni.encode(&update).unwrap();
+        let mut audio = plain("qwen-audio-3.0-realtime-plus");
+        audio.encode(&update).unwrap();
+        audio.encode(&ClientEvent::Audio(&[1])).unwrap();
+        assert_eq!(field_of(audio.encode(&update)), "update.turn_detection");
+    }
+
+    #[test]
+    fn a_setup_that_the_model_does_not_support_is_refused_with_its_field() {
+        let input = ConverseSetup {
+            input_audio: rate(AudioEncoding::Pcm, 44_100),
+            ..ConverseSetup::default()
+        };
+        let mut codec = converse("qwen3-omni-flash-realtime", input);
+        assert_eq!(field_of(codec.setup()), "setup.input_audio");
+        let mut codec = plain("qwen3-tts-flash-realtime");
+        assert_eq!(field_of(codec.setup()), "setup.model");
+        let task = LiveTask::Synthesize(Box::default());
+        let mut codec = codec_of("qwen3-omni-flash-realtime", task);
+        assert_eq!(field_of(codec.setup()), "setup.model");
+        let broken = ConverseSetup {
+            changes: SessionChanges {
+                tools: vec![Tool::Raw("{".to_owned())],
+                ..SessionChanges::default()
+            },
+            ..ConverseSetup::default()
+        };
+        let mut codec = converse("qwen3-omni-flash-realtime", broken);
+        assert_eq!(field_of(codec.setup()), "setup.tools[0].raw_json");
+        let infinite = ConverseSetup {
+            changes: SessionChanges {
+                sampling: LiveSampling {
+                    temperature: Some(Real(f64::INFINITY)),
+                    ..LiveSampling::default()
+                },
+                ..SessionChanges::default()
+            },
+            ..ConverseSetup::default()
+        };
+        let mut codec = converse("qwen3-omni-flash-realtime", infinite);
+        assert_eq!(field_of(codec.setup()), "setup");
+    }
+
+    /// A format without a name needs the object form, which DashScope does not mix with names.
+    #[test]
+    fn formats_are_all_names_or_all_objects() {
+        let setup = |input_audio, output_audio| ConverseSetup {
+            input_audio,
+            output_audio,
+            ..ConverseSetup::default()
+        };
+        let pcm = |of| rate(AudioEncoding::Pcm, of);
+        let wav = rate(AudioEncoding::Wav, 8_000);
+        let none = AudioFormat::default();
+        let object = |kind: &str, of: u32| json!({"format": {"type": kind, "sample_rate": of}});
+        for (input, output, session) in [
+            (none, none, json!({})),
+            (pcm(16_000), none, json!({"input_audio_format": "pcm16"})),
+            (
+                wav,
+                pcm(24_000),
+                json!({"audio": {"input": object("wav", 8_000), "output": object("pcm", 24_000)}}),
+            ),
+            (
+                none,
+                pcm(48_000),
+                json!({"audio": {"output": object("pcm", 48_000)}}),
+            ),
+        ] {
+            let mut codec = converse("qwen3-omni-flash-realtime", setup(input, output));
+            assert_eq!(event(codec.setup())["session"], session);
+        }
+    }
+
+    #[test]
+    fn other_keys_are_merged_last_and_nulls_are_kept() {
+        let extra = json!({"audio": {"output": {"format": {"speech_rate": 1.2}}}, "voice": null,
+            "turn_detection": {"type": "future", "n": [1, null, {"a": 2}]}});
+        let setup = ConverseSetup {
+            changes: SessionChanges {
+                turn_detection: Some(TurnDetection::ServerVad(VoiceActivity {
+                    threshold: Some(Real(0.0)),
+                    ..VoiceActivity::default()
+                })),
+                extra: object(&extra),
+                ..SessionChanges::default()
+            },
+            voice: Some("Cherry".to_owned()),
+            output_audio: rate(AudioEncoding::Pcm, 48_000),
+            ..ConverseSetup::default()
+        };
+        let mut codec = converse("qwen3-omni-flash-realtime", setup);
+        let format = json!({"type": "pcm", "sample_rate": 48_000, "speech_rate": 1.2});
+        let session = json!({"audio": {"output": {"format": format}}, "voice": null,
+            "turn_detection": {"type": "future", "threshold": 0.0, "n": [1, null, {"a": 2}]}});
+        assert_eq!(event(codec.setup())["session"], session);
+    }
+
+    #[test]
+    fn ids_are_consecutive_and_recognized() {
+        let mut codec = plain("qwen3-omni-flash-realtime");
+        let first = codec.setup().unwrap().event_id;
+        let second = codec.encode(&ClientEvent::Commit).unwrap().event_id;
+        assert_eq!((first, second), (EventId(1), EventId(2)));
+        for id in ["", "event_", "event_x", "event_+1", "event_1 ", "other"] {
+            assert_eq!(EventId::parse(id), None, "{id:?}");
+        }
+        assert_eq!(EventId::parse("event_12"), Some(EventId(12)));
+    }
+
+    proptest! {
+        #[test]
+        fn audio_is_written_once_into_a_buffer_of_its_size(
+            bytes in proptest::collection::vec(any::<u8>(), 0..5_000),
+        ) {
+            let mut codec = plain("qwen3-omni-flash-realtime");
+            let frame = codec.encode(&ClientEvent::Audio(&bytes)).unwrap();
+            prop_assert!(frame.text.capacity() - frame.text.len() < 128);
+            let event: Value = serde_json::from_str(&frame.text).unwrap();
+            let audio = super::super::audio_frame::read(event["audio"].as_str().unwrap());
+            prop_assert_eq!(audio.as_deref(), Some(&bytes[..]));
+        }
+
+        #[test]
+        fn any_text_is_sent_as_it_is(text in "\\PC{0,40}|[\\x00-\\x7f]{0,40}") {
+            let mut codec = plain("qwen3-omni-flash-realtime");
+            let ours = event(codec.encode(&ClientEvent::UserText(&text)));
+            prop_assert_eq!(&ours["item"]["content"][0]["text"], &json!(text));
+            let ours = event(codec.encode(&ClientEvent::ToolResult { call_id: "c", output: &text }));
+            prop_assert_eq!(&ours["item"]["output"], &json!(text));
         }
     }
 }

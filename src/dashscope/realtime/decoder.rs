@@ -298,3 +298,356 @@ fn compact(fields: &mut Fields) -> Result<UpstreamEvent, Error> {
         is_snapshot: false,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::super::captures::cases;
+    use super::*;
+    use crate::chat::document::Real;
+    use crate::chat::live_event::{ResponseStatus, UpstreamSession};
+    use crate::chat::live_session::{AudioEncoding, AudioFormat};
+    use crate::dashscope::json::WrittenObject;
+    use crate::error::Reason;
+
+    fn decode(json: &str) -> UpstreamEvent {
+        Decoder::default().decode(json).unwrap()
+    }
+
+    fn delta(response_id: &str, item_id: &str, piece: LivePiece) -> UpstreamDelta {
+        UpstreamDelta {
+            response_id: response_id.to_owned(),
+            item_id: item_id.to_owned(),
+            piece,
+            is_snapshot: false,
+        }
+    }
+
+    /// An event in one line: what is typed of it, and the names of its other keys.
+    fn describe(event: &UpstreamEvent) -> String {
+        let keys = |object: &Object| {
+            let keys = object.0.iter().map(|(key, _)| key.as_str());
+            keys.collect::<Vec<_>>().join(" ")
+        };
+        let session = |session: &UpstreamSession| {
+            let format = session.output_audio;
+            let format = format.map(|of| (of.encoding, of.sample_rate));
+            format!("{} {:?} {format:?}", session.id, session.voice)
+        };
+        match event {
+            UpstreamEvent::SessionCreated(of) => format!("SessionCreated {}", session(of)),
+            UpstreamEvent::SessionUpdated(of) => format!("SessionUpdated {}", session(of)),
+            UpstreamEvent::Delta(of) => {
+                let form = if of.is_snapshot { "Snapshot" } else { "Delta" };
+                let piece = match &of.piece {
+                    LivePiece::ToolCall(call) => format!(
+                        "ToolCall({} {:?} {:?} {:?})",
+                        call.index, call.id, call.name, call.arguments
+                    ),
+                    LivePiece::Audio(bytes) => format!("Audio({:?})", &bytes[..]),
+                    LivePiece::Text(_) | LivePiece::Transcript(_) => format!("{:?}", of.piece),
+                };
+                format!("{form} {} {} {piece}", of.response_id, of.item_id)
+            }
+            UpstreamEvent::ResponseDone(of) => {
+                let usage = of.usage.as_ref().map(|usage| {
+                    let details = |details: &Option<crate::chat::usage::TokensDetails>| {
+                        let details = details.as_ref();
+                        details.map(|of| (of.text_tokens, of.audio_tokens, of.image_tokens))
+                    };
+                    format!(
+                        "input {:?} {:?} output {:?} {:?} total {:?} characters {:?}",
+                        usage.input_tokens,
+                        details(&usage.input_tokens_details),
+                        usage.output_tokens,
+                        details(&usage.output_tokens_details),
+                        usage.total_tokens,
+                        usage.characters
+                    )
+                });
+                let (id, status, reason) = (&of.id, of.status, &of.reason);
+                let rest = keys(&of.extra);
+                format!("ResponseDone {id} {status:?} {reason:?} {usage:?} [{rest}]")
+            }
+            UpstreamEvent::Unknown { kind, event } => format!("Unknown {kind} [{}]", keys(event)),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn recorded_events_are_decoded_as_expected() {
+        let mut wrong = Vec::new();
+        for case in cases() {
+            let mut decoder = Decoder::default();
+            for (at, frame) in case["frames"].as_array().unwrap().iter().enumerate() {
+                let Some(server) = frame.get("server") else {
+                    continue;
+                };
+                let event = decoder.decode(&server.to_string()).unwrap();
+                let described = describe(&event);
+                if frame["gives"] != described.as_str() {
+                    let name = case["case"].as_str().unwrap();
+                    wrong.push(json!([format!("{name}:{at}"), described]).to_string());
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn audio_is_decoded_in_every_form() {
+        let audio = |text: &str| {
+            format!(
+                r#"{{"type":"response.audio.delta","response_id":"r","item_id":"i","delta":{text}}}"#
+            )
+        };
+        let expected = UpstreamEvent::Delta(delta("r", "i", LivePiece::Audio(vec![1].into())));
+        for text in [
+            r#""AQ==""#,
+            r#""AQ""#,
+            r#""AQ\u003d\u003d""#,
+            r#""\u0041Q==""#,
+        ] {
+            assert_eq!(decode(&audio(text)), expected, "{text}");
+        }
+        for text in [r#""A""#, r#""*""#, r#""AQ==AQ==""#] {
+            let error = Decoder::default().decode(&audio(text)).unwrap_err();
+            assert_eq!(error.reason(), Reason::UpstreamProtocol, "{text}");
+        }
+    }
+
+    #[test]
+    fn unusual_types_of_values_are_accepted() {
+        let text = |text: &str| LivePiece::Text(text.to_owned());
+        for (json, expected) in [
+            (
+                json!({"type": "response.text.delta", "delta": "a"}),
+                UpstreamEvent::Delta(delta("", "", text("a"))),
+            ),
+            (
+                json!({"type": "response.text.delta", "response_id": 7, "item_id": null,
+                    "delta": "a"}),
+                UpstreamEvent::Delta(delta("7", "", text("a"))),
+            ),
+            (
+                json!({"type": "response.text.delta", "response_id": {}, "item_id": [],
+                    "delta": 1.5}),
+                UpstreamEvent::Delta(delta("", "", text("1.5"))),
+            ),
+            (
+                json!({"type": "input_audio_buffer.speech_started", "audio_start_ms": "250"}),
+                UpstreamEvent::SpeechStarted(SpeechBoundary {
+                    at: Duration::from_millis(250),
+                    ..SpeechBoundary::default()
+                }),
+            ),
+            (
+                json!({"type": "input_audio_buffer.speech_stopped", "audio_end_ms": -1,
+                    "item_id": 3}),
+                UpstreamEvent::SpeechStopped(SpeechBoundary {
+                    item_id: "3".to_owned(),
+                    ..SpeechBoundary::default()
+                }),
+            ),
+            (
+                json!({"type": "error", "error": "stopped"}),
+                UpstreamEvent::Error(UpstreamError {
+                    message: "stopped".to_owned(),
+                    ..UpstreamError::default()
+                }),
+            ),
+            (
+                json!({"code": 400, "message": "bad"}),
+                UpstreamEvent::Error(UpstreamError {
+                    code: "400".to_owned(),
+                    message: "bad".to_owned(),
+                    ..UpstreamError::default()
+                }),
+            ),
+            (
+                json!({"choices": [{"delta": {"content": "a"}}]}),
+                UpstreamEvent::Delta(delta("", "", text("a"))),
+            ),
+            (
+                json!({"choices": [{"delta": {"audio": {"data": "AQID"}}}]}),
+                UpstreamEvent::Delta(delta("", "", LivePiece::Audio(vec![1, 2, 3].into()))),
+            ),
+            (json!({"choices": []}), UpstreamEvent::Ignored),
+        ] {
+            assert_eq!(decode(&json.to_string()), expected, "{json}");
+        }
+        // Keys may be repeated: the last counts.
+        let twice = r#"{"type":"response.text.delta","delta":"a","delta":"b"}"#;
+        let expected = UpstreamEvent::Delta(delta("", "", text("b")));
+        assert_eq!(decode(twice), expected);
+        let half = r#"{"type":"response.text.delta","delta":"a\ud83d"}"#;
+        let expected = UpstreamEvent::Delta(delta("", "", text("a\u{fffd}")));
+        assert_eq!(decode(half), expected);
+    }
+
+    #[test]
+    fn frames_that_are_no_objects_are_errors() {
+        for text in ["", "{", "[1]", "1", "null", "oops{", "{}{}"] {
+            let error = Decoder::default().decode(text).unwrap_err();
+            assert_eq!(error.reason(), Reason::UpstreamProtocol, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_reported_format_of_output_is_read() {
+        let of = |session: Value| {
+            let json = json!({"type": "session.updated", "session": session}).to_string();
+            match decode(&json) {
+                UpstreamEvent::SessionUpdated(session) => session.output_audio,
+                other => panic!("{other:?}"),
+            }
+        };
+        let format = |encoding, sample_rate| {
+            Some(AudioFormat {
+                encoding,
+                sample_rate,
+            })
+        };
+        let nested = json!({"output": {"format": {"type": "wav", "sample_rate": "8000"}}});
+        for (session, expected) in [
+            (
+                json!({"output_audio_format": "pcm24"}),
+                format(AudioEncoding::Pcm, Some(24_000)),
+            ),
+            (
+                json!({"output_audio_format": "pcm16"}),
+                format(AudioEncoding::Pcm, None),
+            ),
+            (json!({"output_audio_format": "pcm99"}), None),
+            (json!({}), None),
+            (json!(null), None),
+            (
+                json!({"response_format": "mp3", "sample_rate": 48_000}),
+                format(AudioEncoding::Mp3, Some(48_000)),
+            ),
+            (
+                json!({"output_audio_format": "pcm24", "audio": nested}),
+                format(AudioEncoding::Wav, Some(8_000)),
+            ),
+        ] {
+            assert_eq!(of(session.clone()), expected, "{session}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_response_keeps_what_no_field_holds() {
+        let json = json!({"type": "response.done", "response": {"id": "r", "status": "failed",
+            "status_details": {"type": "failed", "error": {"code": "server_error"}},
+            "output": [{"id": "i"}], "usage": {"total_tokens": "7", "plugins": {"map": 1}},
+            "moons": [1]}});
+        let UpstreamEvent::ResponseDone(done) = decode(&json.to_string()) else {
+            panic!("no response");
+        };
+        assert_eq!(
+            (done.status, &*done.reason),
+            (ResponseStatus::Failed, "server_error")
+        );
+        let usage = done.usage.unwrap();
+        assert_eq!(usage.total_tokens, Some(7));
+        assert!(!usage.extra.is_empty());
+        let extra = serde_json::to_value(WrittenObject(&done.extra)).unwrap();
+        let details = json!({"type": "failed", "error": {"code": "server_error"}});
+        assert_eq!(extra, json!({"status_details": details, "moons": [1]}));
+
+        for (status, expected) in [
+            (json!("completed"), ResponseStatus::Completed),
+            (json!("cancelled"), ResponseStatus::Cancelled),
+            (json!("incomplete"), ResponseStatus::Incomplete),
+            (json!("paused"), ResponseStatus::Other),
+            (json!(null), ResponseStatus::Completed),
+        ] {
+            let json = json!({"type": "response.done", "response": {"status": status}});
+            let UpstreamEvent::ResponseDone(done) = decode(&json.to_string()) else {
+                panic!("no response");
+            };
+            assert_eq!(done.status, expected);
+            let is_kept = done.extra.value("status").is_some();
+            assert_eq!(is_kept, expected == ResponseStatus::Other);
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Document> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Document::Bool),
+            (-1000_i32..1000).prop_map(|n| Document::Number(Real(f64::from(n) / 4.0))),
+            "\\PC{0,8}".prop_map(Document::String),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Document::List),
+                proptest::collection::btree_map("[a-z_]{1,6}", inner, 0..3)
+                    .prop_map(|map| { Document::Object(Object(map.into_iter().collect())) }),
+            ]
+        })
+    }
+
+    fn keys() -> impl Strategy<Value = Object> {
+        let keys = proptest::collection::btree_map("x_[a-z]{1,6}", value(), 0..5);
+        keys.prop_map(|map| Object(map.into_iter().collect()))
+    }
+
+    fn written(object: &Object) -> String {
+        serde_json::to_string(&WrittenObject(object)).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_decoded_without_panic(text in "\\PC{0,60}") {
+            let _ = Decoder::default().decode(&text);
+        }
+
+        /// Values of any type under the keys of events.
+        #[test]
+        fn any_values_are_decoded_without_panic(
+            kind in 0..40_usize,
+            values in proptest::collection::vec((0..16_usize, value()), 0..8),
+        ) {
+            const KEYS: [&str; 16] = [
+                "session", "item", "response", "error", "delta", "text", "stash", "transcript",
+                "item_id", "response_id", "call_id", "arguments", "usage", "choices", "name",
+                "audio_start_ms",
+            ];
+            let mut event = Object::default();
+            if let Some(name) = EventKind::names().nth(kind) {
+                event.merge(Object(vec![("type".to_owned(), Document::String(name.to_owned()))]));
+            }
+            for (key, value) in values {
+                event.merge(Object(vec![(KEYS[key].to_owned(), value)]));
+            }
+            let _ = Decoder::default().decode(&written(&event));
+        }
+
+        #[test]
+        fn unknown_events_and_keys_are_kept(object in keys()) {
+            let mut event = object.clone();
+            event.0.insert(0, ("type".to_owned(), Document::String("future.event".to_owned())));
+            let UpstreamEvent::Unknown { kind, event: kept } = decode(&written(&event)) else {
+                panic!("not unknown");
+            };
+            prop_assert_eq!(kind, "future.event");
+            prop_assert_eq!(kept, event);
+
+            let inner = written(&object);
+            let done = format!(r#"{{"type":"response.done","response":{inner}}}"#);
+            let UpstreamEvent::ResponseDone(response) = decode(&done) else {
+                panic!("no response");
+            };
+            prop_assert_eq!(&response.extra, &object);
+
+            let created = format!(r#"{{"type":"session.created","session":{inner}}}"#);
+            let UpstreamEvent::SessionCreated(session) = decode(&created) else {
+                panic!("no session");
+            };
+            prop_assert_eq!(session.fields, object);
+        }
+    }
+}

@@ -187,3 +187,146 @@ fn setup_field(param: &str) -> Option<String> {
     let is_plain = !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(is_name);
     is_plain.then(|| format!("setup.extra_session.{name}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(kind: &str, code: &str, message: &str, param: &str) -> UpstreamError {
+        UpstreamError {
+            kind: kind.to_owned(),
+            code: code.to_owned(),
+            message: message.to_owned(),
+            param: param.to_owned(),
+            event_id: String::new(),
+        }
+    }
+
+    #[test]
+    fn errors_have_the_reasons_of_http() {
+        const IDLE: &str =
+            "Your session was closed because no response was generated for 300 seconds.";
+        for (kind, code, message, reason) in [
+            (
+                "server_error",
+                "internal_error",
+                "Internal server error.",
+                Reason::UpstreamInternal,
+            ),
+            (
+                "server_error",
+                "InternalError",
+                "Internal server error.",
+                Reason::UpstreamInternal,
+            ),
+            (
+                "server_error",
+                "server_error",
+                "upstream failed",
+                Reason::UpstreamInternal,
+            ),
+            ("server_error", "future_code", "?", Reason::UpstreamInternal),
+            (
+                "invalid_request_error",
+                "invalid_value",
+                "?",
+                Reason::UpstreamRejected,
+            ),
+            (
+                "invalid_request_error",
+                "future_code",
+                "?",
+                Reason::UpstreamRejected,
+            ),
+            ("", "Throttling.RateQuota", "?", Reason::UpstreamRate),
+            (
+                "server_error",
+                "Throttling.AllocationQuota",
+                "?",
+                Reason::UpstreamTokens,
+            ),
+            ("rate_limit_exceeded", "", "?", Reason::UpstreamRate),
+            ("", "DataInspectionFailed", "?", Reason::ContentBlocked),
+            ("", "InvalidApiKey", "?", Reason::UpstreamCredential),
+            ("server_error", "session_expired", IDLE, Reason::SessionIdle),
+            (
+                "server_error",
+                "session_expired",
+                "?",
+                Reason::SessionExpired,
+            ),
+            (
+                "server_error",
+                "x",
+                "Your session hit the maximum duration of 120 minutes.",
+                Reason::SessionExpired,
+            ),
+            ("", "", "", Reason::UpstreamUnknown),
+        ] {
+            let error = error_of(&upstream(kind, code, message, ""));
+            assert_eq!(error.reason(), reason, "{kind} {code} {message}");
+            assert_eq!(error.sent(), Sent::Begun);
+            assert!(!error.message().is_empty() && !error.message().contains("300"));
+        }
+    }
+
+    #[test]
+    fn the_parameter_of_a_refusal_is_named_as_the_field_that_sets_it() {
+        for (param, field) in [
+            ("session.modalities", Some("setup.modalities")),
+            (
+                "session.turn_detection.threshold",
+                Some("setup.turn_detection"),
+            ),
+            ("session.tools[0].function", Some("setup.tools")),
+            ("session.max_tokens", Some("setup.sampling.max_tokens")),
+            (
+                "session.max_history_turns",
+                Some("setup.extra_session.max_history_turns"),
+            ),
+            ("response.create", Some("create_response")),
+            ("input_audio_buffer.commit", Some("commit")),
+            ("session", None),
+            ("session.<script>", None),
+            ("type", None),
+            ("", None),
+        ] {
+            let refused = upstream("invalid_request_error", "invalid_value", "?", param);
+            let error = error_of(&refused);
+            let found = error.violations().first().map(|found| found.field.as_str());
+            assert_eq!(found, field, "{param}");
+        }
+        let failed = upstream("server_error", "internal_error", "?", "session.voice");
+        assert!(error_of(&failed).violations().is_empty());
+    }
+
+    #[test]
+    fn closed_connections_have_the_reason_that_the_frame_says() {
+        for (code, reason, expected) in [
+            (None, "", Reason::StreamTruncated),
+            (Some(1000), "", Reason::StreamTruncated),
+            (Some(1001), "going away", Reason::StreamTruncated),
+            (Some(1006), "", Reason::StreamTruncated),
+            (Some(1007), "", Reason::GatewayBug),
+            (Some(1008), "policy", Reason::UpstreamRejected),
+            (Some(1011), "internal error", Reason::UpstreamInternal),
+            (Some(1013), "", Reason::UpstreamOverloaded),
+            (Some(4000), "", Reason::UpstreamUnknown),
+            (
+                Some(1008),
+                "InvalidApiKey: Invalid API-key provided.",
+                Reason::UpstreamCredential,
+            ),
+            (Some(1011), "Throttling.RateQuota", Reason::UpstreamRate),
+            (
+                Some(1000),
+                "Your session was closed because no response was generated for 180 seconds.",
+                Reason::SessionIdle,
+            ),
+        ] {
+            let error = close_error(code, reason);
+            assert_eq!(error.reason(), expected, "{code:?} {reason}");
+            assert_eq!(error.sent(), Sent::Begun);
+        }
+    }
+}

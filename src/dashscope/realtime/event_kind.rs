@@ -80,6 +80,12 @@ impl EventKind {
         let row = EVENTS.iter().find(|(known, _)| *known == name);
         row.map(|(_, kind)| *kind)
     }
+
+    /// The names of all known types.
+    #[cfg(test)]
+    pub(super) fn names() -> impl Iterator<Item = &'static str> {
+        EVENTS.iter().map(|(name, _)| *name)
+    }
 }
 
 type Kind = EventKind;

@@ -2,6 +2,8 @@
 //! clock: frames go in and out as text, and [`socket`] connects them to a WebSocket.
 
 mod audio_frame;
+#[cfg(test)]
+mod captures;
 mod client_event;
 mod codec;
 mod decoder;

@@ -30,12 +30,13 @@ pub(super) struct CallReport {
     pub(super) arguments: String,
 }
 
-/// A call of which something was emitted.
+/// A call of the response.
 #[derive(Debug)]
 struct Call {
     item_id: String,
     call_id: String,
-    is_named: bool,
+    /// Whether its first piece was emitted.
+    is_announced: bool,
     /// The length of the arguments so far.
     length: usize,
     is_done: bool,
@@ -47,58 +48,55 @@ impl ToolCalls {
         self.0.clear();
     }
 
-    /// A call has started, or is known by its name.
+    /// A call has started.
     pub(super) fn begin(&mut self, report: CallReport) -> Option<UpstreamDelta> {
+        let call = self.find(&report);
         // Arguments that are present already are part of the deltas, or of the whole.
         let report = CallReport {
             arguments: String::new(),
             ..report
         };
-        let (call, is_new) = self.find(&report);
-        let news = (is_new || !call.is_named) && !report.name.is_empty();
-        (news || is_new).then(|| call.piece(report, is_new))
+        let is_first = !call.is_announced && !report.name.is_empty();
+        is_first.then(|| call.piece(report))
     }
 
-    /// Arguments follow those so far.
+    /// Arguments follow those so far. Until the function is known they are skipped: all of them
+    /// come at the end.
     pub(super) fn append(&mut self, report: CallReport) -> Option<UpstreamDelta> {
-        let (call, is_new) = self.find(&report);
-        let is_empty = report.arguments.is_empty() && !is_new;
-        (!call.is_done && !is_empty).then(|| call.piece(report, is_new))
+        let call = self.find(&report);
+        let is_known = call.is_announced || !report.name.is_empty();
+        let has_news = is_known && !call.is_done && !report.arguments.is_empty();
+        has_news.then(|| call.piece(report))
     }
 
     /// The arguments are complete: what was missing of them is emitted, or all of them as a
     /// snapshot if they differ.
     pub(super) fn complete(&mut self, mut report: CallReport) -> Option<UpstreamDelta> {
-        let (call, is_new) = self.find(&report);
-        if call.is_done {
-            return None;
-        }
-        call.is_done = true;
-        if report.arguments.is_empty() && !is_new && call.is_named {
+        let call = self.find(&report);
+        if std::mem::replace(&mut call.is_done, true) {
             return None;
         }
         let missing = report.arguments.get(call.length..).map(str::to_owned);
-        let Some(missing) = missing else {
-            let mut delta = call.piece(report, true);
-            delta.is_snapshot = true;
-            return Some(delta);
+        let Some(missing) = missing.filter(|_| !report.arguments.is_empty()) else {
+            let differs = !report.arguments.is_empty();
+            return (differs || !call.is_announced).then(|| UpstreamDelta {
+                is_snapshot: differs,
+                ..call.piece(report)
+            });
         };
-        let is_unnamed = !call.is_named && !report.name.is_empty();
         report.arguments = missing;
-        let has_news = is_new || is_unnamed || !report.arguments.is_empty();
-        has_news.then(|| call.piece(report, is_new))
+        let has_news = !call.is_announced || !report.arguments.is_empty();
+        has_news.then(|| call.piece(report))
     }
 
-    /// The call of a report, and whether it is new. It is moved to the end.
-    fn find(&mut self, report: &CallReport) -> (&mut Call, bool) {
+    /// The call of a report. It is moved to the end.
+    fn find(&mut self, report: &CallReport) -> &mut Call {
         let known = self.0.iter().position(|call| call.is_of(report));
         let call = known.map(|at| self.0.remove(at));
-        let is_new = call.is_none();
         if self.0.len() >= MAX_CALLS {
             self.0.remove(0);
         }
-        let call = call.unwrap_or_else(|| Call::of(report));
-        (self.0.push_mut(call), is_new)
+        self.0.push_mut(call.unwrap_or_else(|| Call::of(report)))
     }
 }
 
@@ -107,7 +105,7 @@ impl Call {
         Self {
             item_id: report.item_id.clone(),
             call_id: report.call_id.clone(),
-            is_named: false,
+            is_announced: false,
             length: 0,
             is_done: false,
         }
@@ -118,17 +116,16 @@ impl Call {
         same(&self.call_id, &report.call_id) || same(&self.item_id, &report.item_id)
     }
 
-    /// The piece of a report. The first has the id; the name is in the first that reports it.
-    fn piece(&mut self, report: CallReport, is_first: bool) -> UpstreamDelta {
-        let text = |is_sent: bool, text: String| if is_sent { text } else { String::new() };
-        let has_name = is_first || !self.is_named;
-        self.is_named = self.is_named || !report.name.is_empty();
+    /// The piece of a report. The first has the id and the name.
+    fn piece(&mut self, report: CallReport) -> UpstreamDelta {
+        let is_first = !std::mem::replace(&mut self.is_announced, true);
         self.length = self.length.saturating_add(report.arguments.len());
+        let first = |text: String| if is_first { text } else { String::new() };
         let call = ToolCall {
             index: report.index,
-            id: text(is_first, report.call_id),
-            kind: text(is_first, FUNCTION.to_owned()),
-            name: text(has_name, report.name),
+            id: first(report.call_id),
+            kind: first(FUNCTION.to_owned()),
+            name: first(report.name),
             arguments: report.arguments,
             ..ToolCall::default()
         };
@@ -138,5 +135,90 @@ impl Call {
             piece: LivePiece::ToolCall(Box::new(call)),
             is_snapshot: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(name: &str, arguments: &str) -> CallReport {
+        CallReport {
+            response_id: "r".to_owned(),
+            item_id: "i".to_owned(),
+            call_id: "c".to_owned(),
+            index: 1,
+            name: name.to_owned(),
+            arguments: arguments.to_owned(),
+        }
+    }
+
+    /// Id, name and arguments of a piece, with `!` if it is a snapshot.
+    fn shown(delta: Option<UpstreamDelta>) -> String {
+        let Some(delta) = delta else {
+            return "-".to_owned();
+        };
+        let LivePiece::ToolCall(call) = delta.piece else {
+            panic!("no call");
+        };
+        let mark = if delta.is_snapshot { "!" } else { "" };
+        format!("{mark}{}/{}/{}", call.id, call.name, call.arguments)
+    }
+
+    #[test]
+    fn the_first_piece_has_id_and_name_and_nothing_is_repeated() {
+        let mut calls = ToolCalls::default();
+        assert_eq!(shown(calls.begin(report("f", "{}"))), "c/f/");
+        assert_eq!(shown(calls.begin(report("f", ""))), "-");
+        assert_eq!(shown(calls.append(report("", "{\"a\""))), "//{\"a\"");
+        assert_eq!(shown(calls.append(report("", ":1}"))), "//:1}");
+        assert_eq!(shown(calls.complete(report("f", "{\"a\":1}"))), "-");
+        assert_eq!(shown(calls.complete(report("f", "{\"a\":1}"))), "-");
+        assert_eq!(shown(calls.append(report("", "x"))), "-");
+    }
+
+    #[test]
+    fn what_was_missing_is_emitted_at_the_end() {
+        let mut calls = ToolCalls::default();
+        assert_eq!(shown(calls.complete(report("f", "{}"))), "c/f/{}");
+
+        calls.clear();
+        calls.begin(report("f", ""));
+        assert_eq!(shown(calls.complete(report("f", "{}"))), "//{}");
+
+        calls.clear();
+        calls.begin(report("f", ""));
+        calls.append(report("", "{\"a\""));
+        assert_eq!(shown(calls.complete(report("f", "{\"a\":1}"))), "//:1}");
+
+        calls.clear();
+        assert_eq!(shown(calls.append(report("", "{"))), "-");
+        assert_eq!(shown(calls.complete(report("f", "{}"))), "c/f/{}");
+
+        calls.clear();
+        assert_eq!(shown(calls.complete(report("f", ""))), "c/f/");
+
+        calls.clear();
+        calls.begin(report("f", ""));
+        calls.append(report("", "{\"a\":1}"));
+        assert_eq!(shown(calls.complete(report("f", "{}"))), "!//{}");
+    }
+
+    #[test]
+    fn calls_are_distinguished_by_either_id_and_bounded() {
+        let mut calls = ToolCalls::default();
+        let of = |item: &str, call: &str| CallReport {
+            item_id: item.to_owned(),
+            call_id: call.to_owned(),
+            ..report("f", "")
+        };
+        assert_eq!(shown(calls.begin(of("i1", "c1"))), "c1/f/");
+        assert_eq!(shown(calls.begin(of("i2", "c2"))), "c2/f/");
+        assert_eq!(shown(calls.begin(of("", "c1"))), "-");
+        assert_eq!(shown(calls.begin(of("i2", ""))), "-");
+        for n in 0..2 * MAX_CALLS {
+            calls.begin(of("", &n.to_string()));
+        }
+        assert!(calls.0.len() <= MAX_CALLS);
     }
 }
