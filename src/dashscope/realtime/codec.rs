@@ -368,114 +368,85 @@ mod tests {
         assert_eq!(event(converse(model, setup).setup()), expected);
     }
 
-    #[test]
-    fn the_setup_of_each_dialect_is_that_of_the_sdk() {
-        let modalities = || texts(&["text", "audio"]);
-        let instructions = || Some("请用简洁自然的中文回答。".to_owned());
-        let extra = |json: Value| object(&json);
-        let both = |rate_in, rate_out| {
-            let format = |of| rate(AudioEncoding::Pcm, of);
-            (format(rate_in), format(rate_out))
-        };
-        let of = |(input_audio, output_audio), voice: &str, changes| ConverseSetup {
-            changes,
+    /// A setup with these formats, voice and changes, in both modalities.
+    fn spoken(rates: Option<(u32, u32)>, voice: &str, changes: SessionChanges) -> ConverseSetup {
+        let format = |of| rate(AudioEncoding::Pcm, of);
+        let formats = rates.map(|(input, output)| (format(input), format(output)));
+        let (input_audio, output_audio) = formats.unwrap_or_default();
+        ConverseSetup {
+            changes: SessionChanges {
+                modalities: texts(&["text", "audio"]),
+                ..changes
+            },
             voice: Some(voice.to_owned()).filter(|voice| !voice.is_empty()),
             input_audio,
             output_audio,
             ..ConverseSetup::default()
-        };
-        let none = (AudioFormat::default(), AudioFormat::default());
-        let changes = SessionChanges {
-            modalities: modalities(),
+        }
+    }
+
+    /// Checks the setup against a `session.update` of the SDK.
+    fn check_setup(number: &str, at: usize, setup: ConverseSetup) {
+        let model = case(number)["model"].as_str().unwrap().to_owned();
+        let expected = sent(number, "session.update").remove(at);
+        assert_eq!(event(converse(&model, setup).setup()), expected, "{number}");
+    }
+
+    const RATES: Option<(u32, u32)> = Some((16_000, 24_000));
+
+    fn manual() -> SessionChanges {
+        SessionChanges {
+            turn_detection: Some(TurnDetection::Manual),
+            instructions: Some("请用简洁自然的中文回答。".to_owned()),
+            ..SessionChanges::default()
+        }
+    }
+
+    fn with_extra(extra: &Value) -> SessionChanges {
+        SessionChanges {
+            extra: object(extra),
+            ..SessionChanges::default()
+        }
+    }
+
+    #[test]
+    fn the_setup_of_qwen_audio_is_that_of_the_sdk() {
+        check_setup("076", 0, spoken(RATES, "longanqian", manual()));
+        let smart = SessionChanges {
+            turn_detection: Some(TurnDetection::SmartTurn(SmartTurn::default())),
             ..SessionChanges::default()
         };
-        for (number, at, setup) in [
-            (
-                "076",
-                0,
-                of(
-                    both(16_000, 24_000),
-                    "longanqian",
-                    SessionChanges {
-                        turn_detection: Some(TurnDetection::Manual),
-                        instructions: instructions(),
-                        ..changes.clone()
-                    },
-                ),
-            ),
-            (
-                "079",
-                0,
-                of(
-                    none,
-                    "longanqian",
-                    SessionChanges {
-                        turn_detection: Some(TurnDetection::SmartTurn(SmartTurn::default())),
-                        ..changes.clone()
-                    },
-                ),
-            ),
-            (
-                "088",
-                0,
-                of(
-                    both(16_000, 24_000),
-                    "longanlingxin",
-                    SessionChanges {
-                        transcription: Some(Transcription::Disabled),
-                        turn_detection: Some(TurnDetection::Manual),
-                        instructions: instructions(),
-                        ..changes.clone()
-                    },
-                ),
-            ),
-            (
-                "091",
-                0,
-                of(
-                    both(16_000, 24_000),
-                    "Cherry",
-                    SessionChanges {
-                        transcription: enabled("", "", ""),
-                        extra: extra(json!({"translation":
-                            {"language": "en", "corpus": {"phrases": {"千问": "Qwen"}}}})),
-                        ..changes.clone()
-                    },
-                ),
-            ),
-            (
-                "092",
-                0,
-                of(
-                    none,
-                    "",
-                    SessionChanges {
-                        extra: extra(json!({"translation": {"language": "en"}})),
-                        ..changes.clone()
-                    },
-                ),
-            ),
-            (
-                "092",
-                1,
-                of(
-                    none,
-                    "Cherry",
-                    SessionChanges {
-                        turn_detection: Some(TurnDetection::ServerVad(VoiceActivity {
-                            silence_duration: Some(Duration::from_millis(600)),
-                            ..VoiceActivity::default()
-                        })),
-                        extra: extra(json!({"audio": {"input": {"format": {"type": "pcm"}}}})),
-                        ..changes.clone()
-                    },
-                ),
-            ),
-        ] {
-            let model = case(number)["model"].as_str().unwrap().to_owned();
-            let expected = sent(number, "session.update").remove(at);
-            assert_eq!(event(converse(&model, setup).setup()), expected, "{number}");
-        }
+        check_setup("079", 0, spoken(None, "longanqian", smart));
+    }
+
+    #[test]
+    fn the_setup_of_omni_v38_is_that_of_the_sdk() {
+        let changes = SessionChanges {
+            transcription: Some(Transcription::Disabled),
+            ..manual()
+        };
+        check_setup("088", 0, spoken(RATES, "longanlingxin", changes));
+    }
+
+    #[test]
+    fn the_setup_of_translation_is_that_of_the_sdk() {
+        let phrases = json!({"phrases": {"千问": "Qwen"}});
+        let translation = json!({"translation": {"language": "en", "corpus": phrases}});
+        let changes = SessionChanges {
+            transcription: enabled("", "", ""),
+            ..with_extra(&translation)
+        };
+        check_setup("091", 0, spoken(RATES, "Cherry", changes));
+        let changes = with_extra(&json!({"translation": {"language": "en"}}));
+        check_setup("092", 0, spoken(None, "", changes));
+        let changes = SessionChanges {
+            turn_detection: Some(TurnDetection::ServerVad(VoiceActivity {
+                silence_duration: Some(Duration::from_millis(600)),
+                ..VoiceActivity::default()
+            })),
+            ..with_extra(&json!({"audio": {"input": {"format": {"type": "pcm"}}}}))
+        };
+        check_setup("092", 1, spoken(None, "Cherry", changes));
     }
 
     #[test]
@@ -561,91 +532,64 @@ mod tests {
         }
     }
 
+    /// Checks an event against the first of its type that the SDK sent.
+    fn check_event(number: &str, kind: &str, event_of: ClientEvent<'_>) {
+        let model = case(number)["model"].as_str().unwrap().to_owned();
+        let mut codec = plain(&model);
+        if codec.dialect().images {
+            codec.encode(&ClientEvent::Audio(&[])).unwrap();
+        }
+        let expected = sent(number, kind).remove(0);
+        assert_eq!(event(codec.encode(&event_of)), expected, "{number} {kind}");
+    }
+
     #[test]
-    fn events_are_sent_as_the_sdks_send_them() {
+    fn input_is_sent_as_the_sdks_send_it() {
+        let jpeg = [0xff, 0xd8, 0xff, 0xe0];
+        let audio = ClientEvent::Audio(&[1, 2, 3, 4]);
+        check_event("007", "input_audio_buffer.append", audio);
+        check_event(
+            "010",
+            "input_image_buffer.append",
+            ClientEvent::Image(&jpeg),
+        );
+        check_event("044", "input_audio_buffer.clear", ClientEvent::Clear);
+        check_event("044", "input_audio_buffer.commit", ClientEvent::Commit);
+        let text = ClientEvent::SynthesisText("你好，");
+        check_event("100", "input_text_buffer.append", text);
+        check_event(
+            "101",
+            "input_text_buffer.commit",
+            ClientEvent::SynthesisCommit,
+        );
+    }
+
+    #[test]
+    fn items_are_sent_as_the_sdks_send_them() {
+        const CREATE: &str = "conversation.item.create";
+        check_event("011", CREATE, ClientEvent::UserText("一加一等于几？"));
+        let result = ClientEvent::ToolResult {
+            call_id: "call_HpVRQ99HODBNDctpQaade",
+            output: "{\"temperature\":18,\"condition\":\"晴\"}",
+        };
+        check_event("016", CREATE, result);
+        let item = ClientEvent::DeleteItem("item_abc");
+        check_event("046", "conversation.item.delete", item);
+    }
+
+    #[test]
+    fn responses_are_requested_as_the_sdks_request_them() {
+        const CREATE: &str = "response.create";
         let none = ResponseOptions::default();
         let both = ResponseOptions {
             modalities: texts(&["audio", "text"]),
             ..ResponseOptions::default()
         };
-        let output = "{\"temperature\":18,\"condition\":\"晴\"}";
-        let call_id = "call_HpVRQ99HODBNDctpQaade";
-        let result = ClientEvent::ToolResult { call_id, output };
-        let jpeg = [0xff, 0xd8, 0xff, 0xe0];
-        for (number, kind, at, event_of) in [
-            (
-                "007",
-                "input_audio_buffer.append",
-                0,
-                ClientEvent::Audio(&[1, 2, 3, 4]),
-            ),
-            (
-                "010",
-                "input_image_buffer.append",
-                0,
-                ClientEvent::Image(&jpeg),
-            ),
-            ("044", "input_audio_buffer.clear", 0, ClientEvent::Clear),
-            ("044", "input_audio_buffer.commit", 0, ClientEvent::Commit),
-            (
-                "011",
-                "conversation.item.create",
-                0,
-                ClientEvent::UserText("一加一等于几？"),
-            ),
-            ("013", "response.cancel", 0, ClientEvent::CancelResponse),
-            ("016", "conversation.item.create", 0, result),
-            (
-                "046",
-                "conversation.item.delete",
-                0,
-                ClientEvent::DeleteItem("item_abc"),
-            ),
-            (
-                "046",
-                "response.create",
-                0,
-                ClientEvent::CreateResponse(&none),
-            ),
-            (
-                "076",
-                "response.create",
-                0,
-                ClientEvent::CreateResponse(&none),
-            ),
-            (
-                "082",
-                "response.create",
-                0,
-                ClientEvent::CreateResponse(&both),
-            ),
-            (
-                "088",
-                "response.create",
-                0,
-                ClientEvent::CreateResponse(&none),
-            ),
-            (
-                "100",
-                "input_text_buffer.append",
-                0,
-                ClientEvent::SynthesisText("你好，"),
-            ),
-            (
-                "101",
-                "input_text_buffer.commit",
-                0,
-                ClientEvent::SynthesisCommit,
-            ),
-        ] {
-            let model = case(number)["model"].as_str().unwrap().to_owned();
-            let mut codec = plain(&model);
-            if codec.dialect().images {
-                codec.encode(&ClientEvent::Audio(&[])).unwrap();
-            }
-            let expected = sent(number, kind).remove(at);
-            assert_eq!(event(codec.encode(&event_of)), expected, "{number} {kind}");
+        check_event("013", "response.cancel", ClientEvent::CancelResponse);
+        for number in ["046", "076", "088"] {
+            check_event(number, CREATE, ClientEvent::CreateResponse(&none));
         }
+        check_event("082", CREATE, ClientEvent::CreateResponse(&both));
     }
 
     #[test]
