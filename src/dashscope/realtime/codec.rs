@@ -840,7 +840,8 @@ mod tests {
             let mut codec = plain("qwen3-omni-flash-realtime");
             let ours = event(codec.encode(&ClientEvent::UserText(&text)));
             prop_assert_eq!(&ours["item"]["content"][0]["text"], &json!(text));
-            let ours = event(codec.encode(&ClientEvent::ToolResult { call_id: "c", output: &text }));
+            let result = ClientEvent::ToolResult { call_id: "c", output: &text };
+            let ours = event(codec.encode(&result));
             prop_assert_eq!(&ours["item"]["output"], &json!(text));
         }
     }

@@ -411,9 +411,8 @@ mod tests {
     #[test]
     fn audio_is_decoded_in_every_form() {
         let audio = |text: &str| {
-            format!(
-                r#"{{"type":"response.audio.delta","response_id":"r","item_id":"i","delta":{text}}}"#
-            )
+            let ids = r#""response_id":"r","item_id":"i""#;
+            format!(r#"{{"type":"response.audio.delta",{ids},"delta":{text}}}"#)
         };
         let expected = UpstreamEvent::Delta(delta("r", "i", LivePiece::Audio(vec![1].into())));
         for text in [
