@@ -30,6 +30,7 @@ pub fn settings() -> GrpcConfig {
         request_body_timeout: Duration::from_secs(30),
         unary_timeout: Duration::from_secs(120),
         stream_timeout: Duration::from_secs(600),
+        live_timeout: Duration::from_secs(600),
         max_timeout: Duration::from_secs(600),
         slow_consumer_timeout: Duration::from_secs(30),
         heartbeat_after: Duration::from_secs(15),
