@@ -275,6 +275,7 @@ fn settings() -> config::GrpcConfig {
         request_body_timeout: Duration::from_secs(30),
         unary_timeout: Duration::from_secs(120),
         stream_timeout: Duration::from_secs(600),
+        live_timeout: Duration::from_secs(600),
         max_timeout: Duration::from_secs(600),
         heartbeat_after: Duration::from_secs(15),
         slow_consumer_timeout: Duration::from_secs(30),
