@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use prost::Message as _;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_stream::Stream;
@@ -17,7 +18,7 @@ use crate::memory::CallMemory;
 use crate::relay::Relay;
 use crate::relay::admission::Held;
 use crate::relay::live_call::LiveRequest;
-use crate::server::call_clock::PendingCall;
+use crate::server::call_clock::{self, PendingCall};
 
 use super::call_context::CallContext;
 use super::config::GrpcConfig;
@@ -47,7 +48,7 @@ pub struct Live {
 
 /// How the messages of a method are converted.
 trait Method: Send + 'static {
-    type Request: Send + 'static;
+    type Request: prost::Message + 'static;
     type Response;
 
     /// Whether it is a conversation.
@@ -136,7 +137,7 @@ impl Live {
         let request_id = &self.context.request_id;
         let show_upstream = self.settings.show_upstream_messages;
         let attached = match self.opening::<M>(&mut messages).await {
-            Ok(opening) => self.attach::<M>(opening).await,
+            Ok((opening, bytes)) => self.attach::<M>(opening, bytes).await,
             Err(error) => {
                 let report = self.context.report();
                 self.relay.refuse(report, self.context.at, &error);
@@ -145,6 +146,7 @@ impl Live {
         };
         let Attached { events, inputs } =
             attached.map_err(|error| status::status(&error, request_id, show_upstream))?;
+        self.context.clock.outlive_age();
         self.context
             .clock
             .hold(Box::new(Unread(events.handle())), &self.memory);
@@ -165,27 +167,36 @@ impl Live {
         Ok(response)
     }
 
+    /// Reads the setup. Returns its size as well.
     async fn opening<M: Method>(
         &self,
         messages: &mut Streaming<M::Request>,
-    ) -> Result<Opening, Error> {
-        let limit = self.settings.request_body_timeout;
-        let first = match tokio::time::timeout(limit, messages.message()).await {
+    ) -> Result<(Opening, usize), Error> {
+        let deadline = self.deadline();
+        let until = deadline.min(Instant::now() + self.settings.request_body_timeout);
+        let first = match tokio::time::timeout_at(until, messages.message()).await {
             Ok(first) => first,
+            Err(_) if until == deadline => return Err(call_clock::too_late()),
             Err(_) => return Err(super::body_timeout::stalled()),
         };
         let max_bytes = self.settings.max_request_bytes;
         let first = first.map_err(|status| receive_error(&self.memory, &status, max_bytes))?;
-        let opening = M::opening(first.ok_or_else(live_input::no_setup)?)?;
+        let first = first.ok_or_else(live_input::no_setup)?;
+        let bytes = first.encoded_len();
+        let opening = M::opening(first)?;
         self.memory.decoded();
-        Ok(opening)
+        Ok((opening, bytes))
     }
 
-    async fn attach<M: Method>(&self, opening: Opening) -> Result<Attached, Error> {
-        let context = &self.context;
+    fn deadline(&self) -> Instant {
         let longest = self.settings.live_timeout;
-        let timeout = context.timeout.unwrap_or(longest).min(longest);
-        let deadline = context.at + timeout;
+        let timeout = self.context.timeout.unwrap_or(longest).min(longest);
+        self.context.at + timeout
+    }
+
+    async fn attach<M: Method>(&self, opening: Opening, bytes: usize) -> Result<Attached, Error> {
+        let context = &self.context;
+        let deadline = self.deadline();
         match opening {
             Opening::New(setup, options) => {
                 let request = LiveRequest {
@@ -197,7 +208,7 @@ impl Live {
                     arrived: context.at,
                     deadline,
                 };
-                let memory = self.memory.clone();
+                let memory = (self.memory.clone(), bytes);
                 self.sessions.open(request, options, memory).await
             }
             Opening::Resume(resume) => {
@@ -227,17 +238,22 @@ async fn pump<M: Method>(
     limit: usize,
 ) {
     loop {
-        let input = match messages.message().await {
-            Ok(Some(message)) => M::input(message),
+        let (input, bytes) = match messages.message().await {
+            Ok(Some(message)) => {
+                let bytes = message.encoded_len();
+                (M::input(message), bytes)
+            }
             // The half-close means the same.
-            Ok(None) => Ok(LiveInput::Finish),
+            Ok(None) => (Ok(LiveInput::Finish), 0),
             Err(status) if status.code() == Code::Aborted => return,
-            Err(status) => Err(receive_error(&memory, &status, limit)),
+            Err(status) => (Err(receive_error(&memory, &status, limit)), 0),
         };
         let is_last = matches!(input, Ok(LiveInput::Finish) | Err(_));
-        if inputs.send(input).await.is_err() || is_last {
+        if inputs.send(input, bytes).await.is_err() || is_last {
             return;
         }
+        // The session charges what it keeps.
+        memory.answered();
     }
 }
 

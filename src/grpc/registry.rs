@@ -7,7 +7,7 @@ use http::Request;
 use tokio::sync::watch;
 use tower::Service;
 
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::live::LiveSessions;
 use crate::memory::{self, CallMemory, Claim, Kind};
 use crate::relay::Relay;
@@ -41,6 +41,7 @@ use super::service::{Access, Answering, ServiceSet};
 use super::unpack::Encoding;
 use crate::server::call_clock;
 use crate::server::connection::STREAM_WINDOW;
+use crate::server::grpc_web::Form;
 
 /// The maximum message of health: the name of a service.
 const HEALTH_BYTES: usize = 4 * 1024;
@@ -211,6 +212,11 @@ impl Registry {
         context: Box<CallContext>,
         settings: Arc<GrpcConfig>,
     ) -> Answering {
+        if request.extensions().get::<Form>().is_some() {
+            let error = no_web();
+            self.relay.refuse(context.report(), context.at, &error);
+            return refused(request, error);
+        }
         let limit = settings.max_request_bytes;
         let (held, memory) = match self.admit(Kind::Requests, &context) {
             Ok(admitted) => admitted,
@@ -391,4 +397,10 @@ impl ServiceSet for Registry {
             }
         }
     }
+}
+
+/// The error of a live session over gRPC-Web, which has no streams in both directions.
+fn no_web() -> Error {
+    let message = "live sessions need gRPC over HTTP/2: gRPC-Web has no streams of requests";
+    Error::new(Reason::UnsupportedOperation, message)
 }

@@ -20,6 +20,14 @@ use super::event::LiveEvent;
 /// The size of an event beside its content.
 const EVENT: usize = 128;
 
+/// The maximum number of events that are added while the journal is full: answers to the caller's
+/// own messages. Beyond it no message of the caller is taken.
+const MAX_OVERFLOW: usize = 64;
+
+/// The bytes of events that are kept of a session which has ended: what the transport and the
+/// sockets may have held when a stream broke.
+const KEPT_AT_END: usize = 256 * 1024;
+
 /// The limits of a journal.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JournalLimits {
@@ -49,6 +57,8 @@ struct State {
     limits: JournalLimits,
     unread: VecDeque<Entry>,
     unread_bytes: usize,
+    /// The number of events that were added while it was full.
+    overflow: usize,
     /// Events that were read, in order.
     kept: VecDeque<Kept>,
     kept_bytes: usize,
@@ -99,6 +109,7 @@ impl Journal {
             limits,
             unread: VecDeque::new(),
             unread_bytes: 0,
+            overflow: 0,
             kept: VecDeque::new(),
             kept_bytes: 0,
             last_sequence: 0,
@@ -132,6 +143,9 @@ impl Journal {
         if state.unread.is_empty() {
             state.moved = Instant::now();
         }
+        if state.unread_bytes > state.limits.unread_bytes {
+            state.overflow += 1;
+        }
         state.unread.push_back(Entry { event, bytes });
         state.unread_bytes += bytes;
         let charged = state.charge();
@@ -152,6 +166,7 @@ impl Journal {
             !is_of_it
         });
         state.unread_bytes -= released;
+        state.check_overflow();
         // Less memory than before.
         let _ = state.charge();
     }
@@ -160,6 +175,10 @@ impl Journal {
     pub(super) fn end(&self, outcome: Result<(), Error>) {
         let mut state = self.lock();
         state.end.get_or_insert(outcome);
+        let bytes = state.limits.kept_bytes.min(KEPT_AT_END);
+        state.limits.kept_bytes = bytes;
+        state.forget_old(Instant::now());
+        let _ = state.charge();
         state.wake();
     }
 
@@ -168,6 +187,11 @@ impl Journal {
         let mut state = self.lock();
         state.is_awaited = state.unread_bytes > state.limits.unread_bytes;
         state.is_awaited
+    }
+
+    /// Whether messages of the caller may be taken, each of which may add an event.
+    pub(super) fn takes_more(&self) -> bool {
+        self.lock().overflow < MAX_OVERFLOW
     }
 
     /// How long the caller has read nothing although something is unread.
@@ -182,10 +206,9 @@ impl Journal {
         self.lock().away_since
     }
 
-    /// Whether a stream has read everything, its end included.
-    pub(super) fn is_drained(&self) -> bool {
-        let state = self.lock();
-        state.end.is_some() && state.unread.is_empty() && state.position == state.last_sequence
+    /// Whether this stream is the one that reads.
+    pub(super) fn is_read_by(&self, reader: u64) -> bool {
+        self.lock().reader == Some(reader)
     }
 
     /// Completes when a stream comes or goes, or reads while that is awaited.
@@ -258,7 +281,7 @@ impl Journal {
         let read = state.read();
         match read {
             Some(read) => {
-                let is_awaited = state.is_awaited || matches!(read, Read::End(_));
+                let is_awaited = state.is_awaited;
                 drop(state);
                 if is_awaited {
                     self.inner.changed.notify_one();
@@ -288,9 +311,10 @@ impl State {
         let now = Instant::now();
         self.moved = now;
         if self.position < self.last_sequence {
-            let missed = self.kept.iter();
-            let mut missed = missed.skip_while(|kept| kept.sequence <= self.position);
-            if let Some(kept) = missed.next() {
+            // The numbers of kept events have no gaps.
+            let first = self.kept.front().map_or(0, |kept| kept.sequence);
+            let index = usize::try_from(self.position + 1 - first).unwrap_or_default();
+            if let Some(kept) = self.kept.get(index) {
                 self.position = kept.sequence;
                 return Some(Read::Event(kept.sequence, kept.event.clone()));
             }
@@ -300,6 +324,7 @@ impl State {
             return self.end.clone().map(Read::End);
         };
         self.unread_bytes -= bytes;
+        self.check_overflow();
         // No session has this many events.
         self.last_sequence = self.last_sequence.saturating_add(1);
         self.position = self.last_sequence;
@@ -315,6 +340,12 @@ impl State {
         }
         let _ = self.charge();
         Some(Read::Event(self.last_sequence, event))
+    }
+
+    fn check_overflow(&mut self) {
+        if self.unread_bytes <= self.limits.unread_bytes {
+            self.overflow = 0;
+        }
     }
 
     fn forget_old(&mut self, now: Instant) {

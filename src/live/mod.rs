@@ -5,6 +5,7 @@
 //! reads. [`session`] decides, without I/O. A stream that breaks can be replaced by another one,
 //! which reads on where the first one ended ([`registry`]).
 
+mod checks;
 mod command;
 pub mod config;
 pub mod event;
@@ -34,13 +35,14 @@ use tokio::sync::{mpsc, watch};
 use crate::chat::call::Caller;
 use crate::chat::live_session::{AudioFormat, INPUT_RATE, LiveTask, OUTPUT_RATE};
 use crate::error::Error;
-use crate::memory::CallMemory;
+use crate::memory::{CallMemory, Cancel};
 use crate::relay::Relay;
 use crate::relay::live_call::LiveRequest;
+use crate::secret::Secret;
 
 use config::LiveConfig;
 use journal::{Journal, JournalLimits};
-use registry::{NewEntry, Registry};
+use registry::{NewEntry, Registry, Resumption};
 use stop::Stop;
 use task::{Parts, Task};
 
@@ -48,6 +50,10 @@ pub use idle::IdlePolicy;
 pub use inputs::{Closed, InputSender};
 pub use session::LiveOptions;
 pub use stream::{EventStream, Handle, Item};
+
+/// How long a connection may be lost before the gateway notices: the interval and the timeout of its
+/// pings, and a little more. Events that were sent meanwhile are kept as well.
+const LOSS_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// The bytes per second that are assumed of compressed audio.
 const COMPRESSED_RATE: usize = 16 * 1024;
@@ -89,12 +95,12 @@ impl LiveSessions {
         *guard.unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Opens a session. Completes when DashScope has started it.
+    /// Opens a session, whose setup has this size. Completes when DashScope has started it.
     pub async fn open(
         &self,
         request: LiveRequest<'_>,
         options: LiveOptions,
-        memory: CallMemory,
+        (memory, setup_bytes): (CallMemory, usize),
     ) -> Result<Attached, Error> {
         let config = self.config();
         let (owner, deadline) = (request.who.caller, request.deadline);
@@ -105,23 +111,26 @@ impl LiveSessions {
                 true => 0,
                 false => config.journal_bytes,
             },
-            kept_for: config.resume_window,
+            kept_for: config.resume_window + LOSS_TIMEOUT,
         };
         let input_bytes = bytes_of(input(&call.setup.task), INPUT_RATE, config.input_buffer);
-        let journal = Journal::new(limits, memory);
+        let journal = Journal::new(limits, memory.clone());
         let (inputs, received) = inputs::queue(input_bytes, 1);
         // At most one stream resumes at a time.
-        let (resuming, resumed) = mpsc::channel(1);
+        let (resume, resumed) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(Stop::No);
-        let (ticket, entry) = self.registry.enter(NewEntry {
+        let (ticket, token, entry) = self.registry.enter(NewEntry {
             owner,
             task: &call.setup.task,
             journal: journal.clone(),
-            inputs: resuming,
+            resume,
             stop,
             input_bytes,
         });
-        let task = Task::start(Parts {
+        let cancel: Arc<dyn Cancel> = Arc::<registry::Entry>::clone(&entry);
+        memory.cancel_session_with(Arc::downgrade(&cancel));
+        call.cancel_with(Arc::downgrade(&cancel));
+        let (task, started) = Task::start(Parts {
             call,
             socket,
             options,
@@ -132,12 +141,16 @@ impl LiveSessions {
             stop: stopped,
             ticket,
             deadline,
+            memory,
+            setup_bytes,
         })
         .await?;
+        // Only one start is reported.
+        let _ = entry.started.set(started);
         let reader = journal.attach(0)?;
         tokio::spawn(task.run());
         Ok(Attached {
-            events: EventStream::new(entry, reader, deadline, None),
+            events: EventStream::new(entry, reader, deadline, token),
             inputs,
         })
     }
@@ -157,10 +170,15 @@ impl LiveSessions {
         }
         let reader = entry.journal.attach(last_sequence)?;
         let (inputs, received) = inputs::queue(entry.input_bytes, 1);
+        let resumption = Resumption {
+            inputs: received,
+            deadline,
+        };
+        let events = EventStream::new(Arc::clone(&entry), reader, deadline, Secret::new(token));
         // A session that has ended takes no input; its events can still be read.
-        let _ = entry.inputs.send(received).await;
+        let _ = entry.resume.send(resumption).await;
         Ok(Attached {
-            events: EventStream::new(entry, reader, deadline, Some(last_sequence)),
+            events: events.resumed(last_sequence),
             inputs,
         })
     }
@@ -168,16 +186,12 @@ impl LiveSessions {
     /// Announces the shutdown, which comes after this time, to all sessions: each ends when its
     /// running response is complete.
     pub fn drain(&self, time_left: Duration) {
-        for entry in self.registry.all() {
-            entry.stop.send_replace(Stop::Drain(time_left));
-        }
+        self.registry.drain(time_left);
     }
 
     /// Ends all sessions.
     pub fn shut_down(&self) {
-        for entry in self.registry.all() {
-            entry.stop.send_replace(Stop::Now(stop::shutting_down()));
-        }
+        self.registry.shut_down();
     }
 }
 

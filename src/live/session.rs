@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
@@ -280,17 +281,27 @@ impl Session {
         self.sent.clear();
     }
 
+    /// The playing time of the audio in both directions.
+    pub(super) fn audio_times(&self) -> (Duration, Duration) {
+        let (totals, profile) = (&self.totals, &self.profile);
+        let output = match profile.output_is_pcm {
+            true => totals::duration(totals.output_bytes, profile.output_rate),
+            false => Duration::ZERO,
+        };
+        (
+            totals::duration(totals.input_bytes, profile.input_rate),
+            output,
+        )
+    }
+
     /// What the session used.
     pub(super) fn ended(&self) -> SessionEnded {
-        let totals = &self.totals;
+        let (input_audio, output_audio) = self.audio_times();
         SessionEnded {
-            usage: totals.usage.clone(),
-            input_audio: totals::duration(totals.input_bytes, self.profile.input_rate),
-            output_audio: match self.profile.output_is_pcm {
-                true => totals::duration(totals.output_bytes, self.profile.output_rate),
-                false => std::time::Duration::ZERO,
-            },
-            responses: totals.responses,
+            usage: self.totals.usage.clone(),
+            input_audio,
+            output_audio,
+            responses: self.totals.responses,
         }
     }
 }

@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::chat::live_event::{UpstreamEvent, UpstreamSession};
 use crate::chat::live_session::{AudioFormat, LiveTask};
 use crate::error::{Error, Reason};
 use crate::upstream::{LiveSocket, live_error};
 
 use super::session::Session;
+use super::stop::too_late;
 
 /// Waits until DashScope has started a session, and configures it.
 pub(super) async fn created(
     socket: &mut LiveSocket,
     limit: Duration,
+    deadline: Instant,
 ) -> Result<UpstreamSession, Error> {
     let starting = async {
         loop {
@@ -23,8 +27,10 @@ pub(super) async fn created(
             }
         }
     };
-    let session = match tokio::time::timeout(limit, starting).await {
+    let until = deadline.min(Instant::now() + limit);
+    let session = match tokio::time::timeout_at(until, starting).await {
         Ok(session) => session?,
+        Err(_) if until == deadline => return Err(too_late()),
         Err(_) => {
             let message = format!("DashScope did not start the live session within {limit:?}");
             return Err(Error::new(Reason::FirstEventTimeout, message));

@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::chat::live_event::UpstreamEvent;
 use crate::chat::live_session::LiveInput;
-use crate::error::{Error, Reason, Sent};
+use crate::error::{Error, Reason};
+use crate::memory::CallMemory;
 use crate::relay::live_call::LiveCall;
 use crate::telemetry::report::LiveFigures;
 use crate::upstream::{LiveEnding, LiveSocket};
@@ -16,19 +17,16 @@ use crate::upstream::{LiveEnding, LiveSocket};
 use super::command::Command;
 use super::config::LiveConfig;
 use super::event::{LiveEvent, SessionStarted, SessionWarning};
-use super::inputs::{InputReceiver, Queued};
+use super::inputs::{InputReceiver, Inputs, Queued};
 use super::journal::Journal;
-use super::registry::Ticket;
+use super::registry::{Resumption, Ticket};
 use super::session::{Effects, End, LiveOptions, Session};
 use super::start::{created, formats};
-use super::stop::{Stop, shutting_down};
+use super::stop::{Failure, Stop, stopped_now, too_late};
 
 /// The bytes that may wait to be written to DashScope before input is no longer taken: a few
 /// seconds of audio as base64.
 const MAX_OUTGOING: usize = 256 * 1024;
-
-/// How long DashScope may take nothing of what is written.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How often the timers that depend on other parties are checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,36 +42,43 @@ pub(super) struct Parts {
     pub(super) config: LiveConfig,
     pub(super) journal: Journal,
     pub(super) inputs: InputReceiver,
-    /// The inputs of streams that resume.
-    pub(super) resumed: mpsc::Receiver<InputReceiver>,
+    /// The streams that resume.
+    pub(super) resumed: mpsc::Receiver<Resumption>,
     pub(super) stop: watch::Receiver<Stop>,
     pub(super) ticket: Ticket,
     pub(super) deadline: Instant,
+    pub(super) memory: CallMemory,
+    pub(super) setup_bytes: usize,
 }
 
 /// A running session.
 pub(super) struct Task {
-    session: Session,
-    call: LiveCall,
-    socket: LiveSocket,
-    config: LiveConfig,
-    journal: Journal,
-    inputs: Option<InputReceiver>,
-    resumed: mpsc::Receiver<InputReceiver>,
-    stop: watch::Receiver<Stop>,
+    pub(super) session: Session,
+    pub(super) call: LiveCall,
+    pub(super) socket: LiveSocket,
+    pub(super) config: LiveConfig,
+    pub(super) journal: Journal,
+    pub(super) inputs: Inputs,
+    resumed: mpsc::Receiver<Resumption>,
+    pub(super) stop: watch::Receiver<Stop>,
     ticket: Ticket,
-    deadline: Instant,
+    pub(super) deadline: Instant,
+    pub(super) memory: CallMemory,
+    /// The size of the configuration, as it was received.
+    pub(super) setup_bytes: usize,
+    /// The bytes that are charged for queues and the configuration.
+    pub(super) charged: usize,
     reconnects: u32,
     resumes: u32,
-    /// When the session ends because the gateway drains.
-    draining: bool,
+    /// Whether the gateway is about to shut down.
+    pub(super) draining: bool,
 }
 
 /// What has happened.
 enum Happened {
     Report(Result<UpstreamEvent, Error>),
-    Input(Option<Queued>),
-    Resumed(InputReceiver),
+    Input(Queued),
+    Resumed(Resumption),
     Stopped,
     Timer,
     Read,
@@ -81,56 +86,68 @@ enum Happened {
 
 impl Task {
     /// Waits until DashScope has started the session, configures it, and reports it to the caller.
-    pub(super) async fn start(parts: Parts) -> Result<Self, Error> {
+    /// Returns the report without its token as well.
+    pub(super) async fn start(mut parts: Parts) -> Result<(Self, SessionStarted), Error> {
         let now = Instant::now();
-        let mut parts = parts;
-        let started = created(&mut parts.socket, parts.config.start_timeout).await;
+        let limit = parts.config.start_timeout;
+        let started = tokio::select! {
+            started = created(&mut parts.socket, limit, parts.deadline) => started,
+            error = stopped_now(parts.stop.clone()) => Err(error),
+        };
         let upstream = match started {
             Ok(upstream) => upstream,
-            Err(error) => {
-                let error = parts.call.described(error);
-                parts.call.end(Err(&error), (None, LiveFigures::default()));
-                return Err(error);
-            }
+            Err(error) => return Err(fail(parts.call, error)),
         };
         parts.call.started(&upstream.id);
         let setup = parts.call.setup.clone();
         let profile = parts.socket.profile();
         let session = Session::new((setup, parts.options), profile, parts.config, now);
         let (input_audio, output_audio) = formats(&session);
-        let event = LiveEvent::Started(Box::new(SessionStarted {
+        let started = SessionStarted {
             session_id: Arc::clone(&parts.ticket.session_id),
-            resume_token: parts.ticket.token.clone(),
             model: Arc::clone(&session.setup.model),
             upstream,
             input_audio,
             output_audio,
-            resumed: false,
-        }));
-        parts.journal.push(event)?;
-        Ok(Self {
+            ..SessionStarted::default()
+        };
+        let event = LiveEvent::Started(Box::new(started.clone()));
+        if let Err(error) = parts.journal.push(event) {
+            return Err(fail(parts.call, error));
+        }
+        let mut inputs = Inputs::default();
+        inputs.replace(parts.inputs);
+        let task = Self {
             session,
             call: parts.call,
             socket: parts.socket,
             config: parts.config,
             journal: parts.journal,
-            inputs: Some(parts.inputs),
+            inputs,
             resumed: parts.resumed,
             stop: parts.stop,
             ticket: parts.ticket,
             deadline: parts.deadline,
+            memory: parts.memory,
+            setup_bytes: parts.setup_bytes,
+            charged: 0,
             reconnects: 0,
             resumes: 0,
             draining: false,
-        })
+        };
+        Ok((task, started))
     }
 
     /// Runs the session to its end.
     pub(super) async fn run(mut self) {
         let outcome = self.turn_over().await;
+        // No more input is taken, and no stream that resumes is awaited.
+        drop(self.inputs);
+        drop(self.resumed);
         self.socket.close();
         // The connection ends in any case when it is dropped.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.socket.flush()).await;
+        drop(self.socket);
         let ended = self.session.ended();
         let figures = LiveFigures {
             responses: ended.responses,
@@ -140,34 +157,42 @@ impl Task {
             reconnects: self.reconnects,
             resumes: self.resumes,
         };
+        drop(self.session);
         let usage = ended.usage.clone();
+        let mut stays = !self.config.resume_window.is_zero();
         match outcome {
             Ok(()) => {
                 let pushed = self.journal.push(LiveEvent::Ended(Box::new(ended)));
                 self.call.end(Ok(()), (usage.as_ref(), figures));
                 self.journal.end(pushed);
             }
-            Err(error) => {
+            Err(Failure::Error(error)) => {
                 let error = self
                     .call
                     .described(error)
                     .with_usage(usage.clone().map(Arc::new));
-                let is_away = error.reason() == Reason::SessionNotFound;
-                match is_away {
-                    true => self.call.cancel((usage.as_ref(), figures)),
-                    false => self.call.end(Err(&error), (usage.as_ref(), figures)),
-                }
+                self.call.end(Err(&error), (usage.as_ref(), figures));
+                self.journal.end(Err(error));
+            }
+            Err(Failure::Left) => {
+                stays = false;
+                self.call.cancel((usage.as_ref(), figures));
+                let message = "the caller left the live session and did not resume it";
+                let error = Error::new(Reason::SessionNotFound, message);
                 self.journal.end(Err(error));
             }
         }
-        drop(self.socket);
-        // What was missed can still be read for a while.
-        self.ticket
-            .linger(&self.journal, self.config.resume_window)
-            .await;
+        // Less than before.
+        let _ = self.memory.buffer(0);
+        // A stream that broke may have lost the last events, although they were sent.
+        if stays && self.ticket.end() {
+            let window = self.config.resume_window;
+            let stopped = stopped_now(self.stop);
+            let _ = tokio::time::timeout(window, stopped).await;
+        }
     }
 
-    async fn turn_over(&mut self) -> Result<(), Error> {
+    async fn turn_over(&mut self) -> Result<(), Failure> {
         loop {
             let happened = self.next().await;
             let now = Instant::now();
@@ -178,42 +203,52 @@ impl Task {
                     ..Effects::default()
                 },
                 Happened::Read => Effects::default(),
-                Happened::Input(Some(queued)) => {
-                    if let Ok(LiveInput::Acknowledge(sequence)) = &queued.input {
-                        self.journal.acknowledge(*sequence);
-                    }
-                    self.session.input(queued.position, queued.input?, now)
-                }
-                Happened::Input(None) => {
-                    self.inputs = None;
-                    Effects::default()
-                }
-                Happened::Resumed(inputs) => {
-                    self.inputs = Some(inputs);
+                Happened::Input(queued) => self.input(queued, now)?,
+                Happened::Resumed(Resumption { inputs, deadline }) => {
+                    self.inputs.replace(inputs);
+                    self.deadline = deadline;
+                    self.call.set_deadline(deadline);
                     self.resumes = self.resumes.saturating_add(1);
                     Effects::default()
                 }
                 Happened::Stopped => {
                     if let Some(error) = self.stopped()? {
-                        return Err(error);
+                        return Err(error.into());
                     }
                     Effects::default()
                 }
                 Happened::Timer => self.session.tick(now),
             };
             if let Some(outcome) = self.apply(effects, now).await? {
-                return outcome;
+                return outcome.map_err(Failure::Error);
             }
             self.check(now)?;
         }
     }
 
-    /// Waits for what comes next.
+    fn input(&mut self, queued: Queued, now: Instant) -> Result<Effects, Error> {
+        let input = queued.input?;
+        if let LiveInput::Acknowledge(sequence) = &input {
+            self.journal.acknowledge(*sequence);
+        }
+        if let LiveInput::Update(_) = &input {
+            // It is merged into the configuration.
+            self.setup_bytes = self.setup_bytes.saturating_add(queued.bytes);
+        }
+        Ok(self.session.input(queued.position, input, now))
+    }
+
+    /// Waits for what comes next. Which of several is taken first is random, so that neither side
+    /// can keep the session from noticing the other one, or the time.
     async fn next(&mut self) -> Happened {
         let is_full = self.journal.is_full();
-        let takes_input = self.socket.outgoing_bytes() < MAX_OUTGOING;
+        let takes_input =
+            self.socket.outgoing_bytes() < MAX_OUTGOING && self.journal.takes_more();
         let mut due = self.session.due().min(self.deadline);
-        if is_full || self.inputs.is_none() || self.socket.stalled().is_some() || self.draining {
+        if let Some(since) = self.journal.away_since() {
+            due = due.min(since + self.config.resume_window);
+        }
+        if is_full || self.socket.stalled().is_some() {
             due = due.min(Instant::now() + CHECK_INTERVAL);
         }
         let Self {
@@ -225,20 +260,14 @@ impl Task {
             ..
         } = self;
         tokio::select! {
-            biased;
             changed = stop.changed() => match changed {
                 Ok(()) => Happened::Stopped,
                 // Without a sender there is no end from outside.
                 Err(_) => std::future::pending().await,
             },
-            Some(inputs) = resumed.recv() => Happened::Resumed(inputs),
+            Some(resumption) = resumed.recv() => Happened::Resumed(resumption),
             report = socket.drive(!is_full) => Happened::Report(report),
-            input = async {
-                match inputs {
-                    Some(inputs) => inputs.recv().await,
-                    None => std::future::pending().await,
-                }
-            }, if takes_input => Happened::Input(input),
+            queued = inputs.next(), if takes_input => Happened::Input(queued),
             () = journal.changed() => Happened::Read,
             () = sleep_until(due) => Happened::Timer,
         }
@@ -281,7 +310,12 @@ impl Task {
             Some(End::Done) => Ok(Some(Ok(()))),
             Some(End::Failed(error)) => Ok(Some(Err(error))),
             Some(End::Reconnect) => {
-                self.reconnect().await?;
+                let (stop, deadline) = (self.stop.clone(), self.deadline);
+                tokio::select! {
+                    reconnected = self.reconnect() => reconnected?,
+                    error = stopped_now(stop) => return Err(error),
+                    () = sleep_until(deadline) => return Err(too_late()),
+                }
                 Ok(None)
             }
         }
@@ -315,7 +349,7 @@ impl Task {
     async fn reconnect(&mut self) -> Result<(), Error> {
         self.socket = self.call.reconnect().await?;
         self.call.setup = self.session.setup.clone();
-        let upstream = created(&mut self.socket, self.config.start_timeout).await?;
+        let upstream = created(&mut self.socket, self.config.start_timeout, self.deadline).await?;
         self.call.started(&upstream.id);
         self.reconnects = self.reconnects.saturating_add(1);
         let said: Vec<_> = self.session.history.messages().cloned().collect();
@@ -338,55 +372,11 @@ impl Task {
                 ..SessionWarning::default()
             })))
     }
+}
 
-    /// Checks what depends on others: the deadline, the caller's reading, DashScope's.
-    fn check(&mut self, now: Instant) -> Result<(), Error> {
-        if now >= self.deadline {
-            let message = "deadline exceeded in the live session; set a longer deadline";
-            let error = Error::new(Reason::DeadlineExceeded, message);
-            return Err(error.with_sent(Sent::Begun));
-        }
-        if self.draining && !self.session.responses.is_running() {
-            return Err(shutting_down());
-        }
-        if self
-            .socket
-            .stalled()
-            .is_some_and(|span| span >= WRITE_TIMEOUT)
-        {
-            let message = "DashScope stopped reading the live session";
-            let error = Error::new(Reason::StreamStalled, message);
-            return Err(error.with_sent(Sent::Begun));
-        }
-        if let Some(since) = self.journal.away_since() {
-            if now >= since + self.config.resume_window {
-                let message = "the caller left the live session and did not resume it";
-                return Err(Error::new(Reason::SessionNotFound, message));
-            }
-        } else if self.journal.is_full() {
-            let limit = self.config.slow_consumer_timeout;
-            if self.journal.unread_for().is_some_and(|span| span >= limit) {
-                let message = format!("the caller read nothing of the live session for {limit:?}");
-                let error = Error::new(Reason::SlowConsumer, message);
-                return Err(error.with_sent(Sent::Begun));
-            }
-        }
-        Ok(())
-    }
-
-    fn stopped(&mut self) -> Result<Option<Error>, Error> {
-        let stop = self.stop.borrow_and_update().clone();
-        match stop {
-            Stop::No => Ok(None),
-            Stop::Now(error) => Ok(Some(error.with_sent(Sent::Begun))),
-            Stop::Drain(time_left) => {
-                self.draining = true;
-                self.journal.push(LiveEvent::Ending {
-                    time_left,
-                    reason: Reason::ShuttingDown,
-                })?;
-                Ok(None)
-            }
-        }
-    }
+/// Ends a call that has not started.
+fn fail(call: LiveCall, error: Error) -> Error {
+    let error = call.described(error);
+    call.end(Err(&error), (None, LiveFigures::default()));
+    error
 }

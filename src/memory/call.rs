@@ -47,6 +47,8 @@ struct CancelTargets {
     request: Option<Waker>,
     /// The response and the call behind it.
     response: Option<Weak<dyn Cancel>>,
+    /// The live session, which outlives its responses.
+    session: Option<Weak<dyn Cancel>>,
 }
 
 impl CallMemory {
@@ -149,6 +151,15 @@ impl CallMemory {
         }
     }
 
+    /// Registers the live session, which may outlive the response, to be cancelled when the memory
+    /// of the call is reclaimed.
+    pub fn cancel_session_with(&self, session: Weak<dyn Cancel>) {
+        self.0.ends().session = Some(session);
+        if self.is_cancelled() {
+            self.0.cancel();
+        }
+    }
+
     /// Registers this task, which waits for the rest of the request, to be woken when the memory of
     /// the call is reclaimed.
     pub fn wake_request(&self, cx: &Context<'_>) {
@@ -223,8 +234,10 @@ impl Cancel for Call {
         if let Some(request) = ends.request {
             request.wake();
         }
-        if let Some(response) = ends.response.and_then(|response| response.upgrade()) {
-            response.cancel();
+        for target in [ends.session, ends.response].into_iter().flatten() {
+            if let Some(target) = target.upgrade() {
+                target.cancel();
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::error::{Error, Reason};
 use crate::memory;
 use crate::telemetry::in_flight::Calls as View;
 
+use super::live_in_flight::LiveInFlight;
 use super::reply::call_state::{self, CallState};
 use super::uploads::progress::UploadInFlight;
 
@@ -19,6 +20,7 @@ use super::uploads::progress::UploadInFlight;
 pub(super) struct InFlightCalls {
     calls: LiveList<Mutex<CallState>>,
     uploads: Mutex<Vec<Weak<UploadInFlight>>>,
+    sessions: LiveList<LiveInFlight>,
     /// Whether the remaining calls are ended.
     shut_down: watch::Sender<bool>,
 }
@@ -42,13 +44,20 @@ impl InFlightCalls {
         uploads.push(Arc::downgrade(upload));
     }
 
-    /// All calls and uploads in flight, the oldest first.
+    /// Lists a live session until the entry is dropped.
+    pub(super) fn add_session(&self, session: &Arc<LiveInFlight>) -> LiveEntry<LiveInFlight> {
+        self.sessions.add(session)
+    }
+
+    /// All calls, uploads and live sessions in flight, the oldest first.
     pub(super) fn view(&self) -> View {
         let live = self.calls.live();
         let calls = live.iter().filter_map(|core| call_state::lock(core).view());
         let mut calls: Vec<_> = calls.collect();
         let uploads: Vec<_> = self.uploads().iter().filter_map(Weak::upgrade).collect();
         calls.extend(uploads.iter().map(|upload| upload.view()));
+        let sessions = self.sessions.live();
+        calls.extend(sessions.iter().map(|session| session.view()));
         calls.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
         View { calls }
     }
@@ -74,6 +83,19 @@ impl InFlightCalls {
             bytes = bytes.saturating_sub(memory::CALL);
             call.end(memory::full());
             ended += 1;
+        }
+        for session in self.sessions.live() {
+            if bytes == 0 {
+                break;
+            }
+            let more = above.get_mut(&session.owner).filter(|more| **more > 0);
+            if let Some(more) = more
+                && session.cancel()
+            {
+                *more = more.saturating_sub(memory::CALL);
+                bytes = bytes.saturating_sub(memory::CALL);
+                ended += 1;
+            }
         }
         ended
     }

@@ -1,7 +1,7 @@
 //! Live sessions, as the relay sees them: admission, the choice of an account, the connection, then
 //! quotas and the report. The life of a session belongs to [`crate::live`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::chat::call::Passing;
 use crate::chat::live_session::LiveSetup;
 use crate::chat::usage::Usage;
 use crate::error::{Error, Reason};
+use crate::memory::Cancel;
 use crate::telemetry::models::Model;
 use crate::telemetry::report::{LiveFigures, Report};
 use crate::telemetry::token_counts::Tokens;
@@ -23,8 +24,12 @@ use super::accounts::{Lease, Subject};
 use super::admission::{CallPermits, Held};
 use super::attempt::{AttemptContext, Attempts};
 use super::call_recorder::CallRecorder;
+use super::in_flight::LiveEntry;
+use super::live_in_flight::LiveInFlight;
 use super::retry::{self, Verdict, late, whose_key};
 use super::{Plan, Relay, in_time, routes};
+
+pub use super::live_in_flight::{LiveProgress, LiveState};
 
 /// A session that a caller requests.
 pub struct LiveRequest<'a> {
@@ -58,6 +63,9 @@ pub struct LiveCall {
     attempts: Attempts,
     deadline: Instant,
     model: Option<Arc<Model>>,
+    progress: Arc<LiveInFlight>,
+    /// Its entry in the list of calls in flight.
+    _listed: LiveEntry<LiveInFlight>,
 }
 
 impl std::fmt::Debug for LiveCall {
@@ -107,7 +115,15 @@ impl Relay {
             match course.connect().await {
                 Ok((lease, socket)) => {
                     let attempts = course.attempts;
+                    let progress = Arc::new(LiveInFlight::new(
+                        &ledger.report,
+                        request.arrived,
+                        (request.who.share, Arc::clone(&attempts)),
+                        model,
+                    ));
                     let call = LiveCall {
+                        _listed: self.inner.calls.add_session(&progress),
+                        progress,
                         asker: Arc::clone(asker),
                         passing: request.passing,
                         deadline: request.deadline,
@@ -256,6 +272,21 @@ impl LiveCall {
         if let Some(model) = &self.model {
             model.first_token.observe(latency.as_secs_f64());
         }
+    }
+
+    /// Registers the session, to be ended when memory is short.
+    pub fn cancel_with(&self, session: Weak<dyn Cancel>) {
+        self.progress.cancel_with(session);
+    }
+
+    /// Updates the list of calls in flight.
+    pub fn progress(&self, progress: &LiveProgress) {
+        self.progress.set(progress, self.ledger.report.chunks);
+    }
+
+    /// Replaces the deadline: that of the stream which resumes the session counts.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = deadline;
     }
 
     /// A piece of a response was received.

@@ -11,6 +11,7 @@ mod call_recorder;
 pub mod idempotency;
 mod in_flight;
 pub mod live_call;
+mod live_in_flight;
 mod media;
 mod memory_relief;
 pub mod models;

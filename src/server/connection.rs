@@ -65,6 +65,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a connection that is too old, with live sessions, is checked at least.
+const LASTING_CHECK: Duration = Duration::from_secs(1);
+
 /// The maximum number of calls that were reset before they began. More are a flood and end the
 /// connection; a hundred calls may be open, and all of them may be cancelled at once.
 const MAX_PENDING_RESETS: usize = 200;
@@ -99,7 +102,7 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// The maximum age, plus or minus a tenth.
     pub max_age: Duration,
-    /// How long calls may continue after that.
+    /// How long calls may continue after that. Live sessions continue until they end.
     pub max_age_grace: Duration,
     /// The maximum time without calls.
     pub max_idle: Duration,
@@ -193,7 +196,7 @@ async fn serve<S: Service>(
     let mut handshake = pin!(tokio::time::sleep(limits.handshake_timeout));
     let mut age = pin!(tokio::time::sleep(spread(limits.max_age)));
     let mut idle = pin!(tokio::time::sleep(limits.max_idle));
-    let (mut shaking, mut going, mut old) = (true, false, false);
+    let (mut shaking, mut going, mut old, mut stuck) = (true, false, false, false);
     loop {
         tokio::select! {
             ended = poll_fn(|cx| match connection.as_mut().poll(cx) {
@@ -205,8 +208,8 @@ async fn serve<S: Service>(
                     tracing::debug!(%error, "connection failed");
                     return;
                 }
-                Err(Stuck::Retire) if !old => {
-                    (old, going) = (true, true);
+                Err(Stuck::Retire) if !stuck => {
+                    (old, going, stuck) = (true, true, true);
                     age.as_mut().reset(Instant::now() + limits.max_age_grace);
                     connection.as_mut().graceful_shutdown();
                 }
@@ -221,6 +224,10 @@ async fn serve<S: Service>(
                 }
             }
             () = age.as_mut() => {
+                if old && !stuck && calls.has_lasting() {
+                    age.as_mut().reset(Instant::now() + limits.max_age_grace.max(LASTING_CHECK));
+                    continue;
+                }
                 if old {
                     tracing::debug!("connection closed: max_connection_age_grace exceeded");
                     return;
@@ -280,13 +287,16 @@ fn service<S: Service>(
 ) -> impl Fn(Request<Incoming>) -> Answering<S::Body> {
     move |request| {
         let served = Arc::clone(&served);
-        let call = Open::new(&calls);
+        let mut call = Open::new(&calls);
         let clock = CallClock::new(Instant::now());
         slot.put(Arc::clone(&clock));
         // Boxed, and dropped when the response has begun: an idle stream must not hold the memory
         // that its beginning took.
         Box::pin(async move {
             let answer = answer(request, &served.0, &served.1, &clock).await;
+            if clock.outlives_age() {
+                call.outlive_age();
+            }
             Ok(answer.map(|body| TransportBody::new(body, clock, call)))
         })
     }

@@ -48,13 +48,14 @@ impl Form {
     }
 }
 
-/// Converts a gRPC-Web request to gRPC.
+/// Converts a gRPC-Web request to gRPC. Its form stays in the extensions.
 pub fn unwrap(request: Request<Incoming>, form: Option<Form>) -> Request<WebRequest> {
     let mut request = request.map(|body| WebRequest {
         body,
         text: (form == Some(Form::Text)).then(Decoder::default),
     });
-    if form.is_some() {
+    if let Some(form) = form {
+        request.extensions_mut().insert(form);
         let grpc = HeaderValue::from_static("application/grpc+proto");
         request.headers_mut().insert(header::CONTENT_TYPE, grpc);
         *request.version_mut() = Version::HTTP_2;

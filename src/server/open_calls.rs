@@ -9,6 +9,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct OpenCalls {
     open: Mutex<(usize, Instant)>,
+    /// The open calls that outlive the maximum age of the connection.
+    lasting: AtomicUsize,
     /// The complete, unread responses, by the interval in which they were completed: even and odd.
     unread: [AtomicUsize; 2],
     /// Whether the interval is odd.
@@ -19,7 +21,11 @@ pub(super) struct OpenCalls {
 
 /// A call that is open until this is dropped.
 #[derive(Debug)]
-pub struct Open(Arc<OpenCalls>);
+pub struct Open {
+    calls: Arc<OpenCalls>,
+    /// Whether it outlives the maximum age of the connection.
+    lasts: bool,
+}
 
 /// A complete response that is unread until this is dropped.
 #[derive(Debug)]
@@ -33,6 +39,7 @@ impl OpenCalls {
     pub(super) fn new() -> Self {
         Self {
             open: Mutex::new((0, Instant::now())),
+            lasting: AtomicUsize::new(0),
             unread: Default::default(),
             odd: AtomicBool::new(false),
             unread_close: AtomicBool::new(false),
@@ -48,6 +55,11 @@ impl OpenCalls {
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let (open, since) = *self.open.lock().unwrap_or_else(PoisonError::into_inner);
         (open == 0).then_some(since)
+    }
+
+    /// Whether a call is open that outlives the maximum age of the connection.
+    pub(super) fn has_lasting(&self) -> bool {
+        self.lasting.load(Ordering::SeqCst) > 0
     }
 
     /// Whether complete responses are unread.
@@ -89,20 +101,30 @@ impl Open {
     /// Opens a call.
     pub(super) fn new(calls: &Arc<OpenCalls>) -> Self {
         calls.change(|open| open + 1);
-        Self(Arc::clone(calls))
+        Self {
+            calls: Arc::clone(calls),
+            lasts: false,
+        }
+    }
+
+    /// Lets it outlive the maximum age of the connection.
+    pub(super) fn outlive_age(&mut self) {
+        if !std::mem::replace(&mut self.lasts, true) {
+            self.calls.lasting.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Whether its connection is closed because the peer reads nothing.
     pub(super) fn is_closed_unread(&self) -> bool {
-        self.0.unread_close.load(Ordering::SeqCst)
+        self.calls.unread_close.load(Ordering::SeqCst)
     }
 
     /// Counts its response as complete and unread.
     pub(super) fn unread(&self) -> Unread {
-        let odd = self.0.odd.load(Ordering::SeqCst);
-        self.0.count(odd).fetch_add(1, Ordering::SeqCst);
+        let odd = self.calls.odd.load(Ordering::SeqCst);
+        self.calls.count(odd).fetch_add(1, Ordering::SeqCst);
         Unread {
-            calls: Arc::clone(&self.0),
+            calls: Arc::clone(&self.calls),
             odd,
         }
     }
@@ -110,7 +132,10 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.change(|open| open - 1);
+        self.calls.change(|open| open - 1);
+        if self.lasts {
+            self.calls.lasting.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 

@@ -23,7 +23,8 @@ pub struct InFlight {
     /// Age in seconds.
     pub age_seconds: f64,
     /// `asking` before the first event, then `answering`; `joined` to another call with the same
-    /// request id; `uploading`; `ending`.
+    /// request id; `uploading`; `ending`. Of a live session: `asking`, `live`, and `away` while its
+    /// caller may resume it.
     pub state: String,
     /// Attempts at DashScope.
     pub attempts: u32,
@@ -35,4 +36,10 @@ pub struct InFlight {
     pub output_tokens: Option<i32>,
     /// Bytes uploaded so far.
     pub uploaded_bytes: u64,
+    /// Seconds of the caller's audio so far, in a live session.
+    #[serde(default)]
+    pub input_audio_seconds: f64,
+    /// Seconds of the audio of responses so far, in a live session.
+    #[serde(default)]
+    pub output_audio_seconds: f64,
 }

@@ -318,7 +318,7 @@ impl CallState {
             chunks: report.chunks,
             input_tokens: so_far.as_ref().and_then(|usage| usage.input_tokens),
             output_tokens: so_far.as_ref().and_then(|usage| usage.output_tokens),
-            uploaded_bytes: 0,
+            ..InFlight::default()
         })
     }
 

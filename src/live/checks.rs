@@ -1,0 +1,87 @@
+//! What a session checks after each event, because it depends on others: the deadline, the caller's
+//! reading, DashScope's, the shutdown, and the memory that it takes.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::{Error, Reason, Sent};
+use crate::relay::live_call::{LiveProgress, LiveState};
+
+use super::event::LiveEvent;
+use super::stop::{Failure, Stop, shutting_down, too_late};
+use super::task::Task;
+
+/// How long DashScope may take nothing of what is written.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+
+impl Task {
+    /// Checks what depends on others.
+    pub(super) fn check(&mut self, now: Instant) -> Result<(), Failure> {
+        if now >= self.deadline {
+            return Err(too_late().into());
+        }
+        let is_answered = self.session.turn.awaited.is_none();
+        if self.draining && is_answered && !self.session.responses.is_running() {
+            return Err(shutting_down().into());
+        }
+        let stalled = self.socket.stalled();
+        if stalled.is_some_and(|span| span >= WRITE_TIMEOUT) {
+            let message = "DashScope stopped reading the live session";
+            let error = Error::new(Reason::StreamStalled, message);
+            return Err(error.with_sent(Sent::Begun).into());
+        }
+        let away_since = self.journal.away_since();
+        if away_since.is_some_and(|since| now >= since + self.config.resume_window) {
+            return Err(Failure::Left);
+        }
+        let limit = self.config.slow_consumer_timeout;
+        if self.journal.is_full() && self.journal.unread_for().is_some_and(|span| span >= limit) {
+            let message = format!("the caller read nothing of the live session for {limit:?}");
+            let error = Error::new(Reason::SlowConsumer, message);
+            return Err(error.with_sent(Sent::Begun).into());
+        }
+        self.report_progress(away_since.is_some());
+        self.charge()
+    }
+
+    fn report_progress(&self, is_away: bool) {
+        let (input_audio, output_audio) = self.session.audio_times();
+        self.call.progress(&LiveProgress {
+            state: match is_away {
+                true => LiveState::Away,
+                false => LiveState::Connected,
+            },
+            input_audio,
+            output_audio,
+        });
+    }
+
+    /// Charges the queues in both directions, and the configuration.
+    fn charge(&mut self) -> Result<(), Failure> {
+        let queued = self.inputs.queued_bytes() + self.socket.outgoing_bytes();
+        let bytes = self.setup_bytes.saturating_mul(2).saturating_add(queued);
+        if bytes != self.charged {
+            self.charged = bytes;
+            self.memory.buffer(bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The end from outside has changed. Returns the error, if the session ends now.
+    pub(super) fn stopped(&mut self) -> Result<Option<Error>, Error> {
+        let stop = self.stop.borrow_and_update().clone();
+        match stop {
+            Stop::No => Ok(None),
+            Stop::Now(error) => Ok(Some(error.with_sent(Sent::Begun))),
+            Stop::Drain(until) => {
+                self.draining = true;
+                self.journal.push(LiveEvent::Ending {
+                    time_left: until.saturating_duration_since(Instant::now()),
+                    reason: Reason::ShuttingDown,
+                })?;
+                Ok(None)
+            }
+        }
+    }
+}
