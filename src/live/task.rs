@@ -242,8 +242,7 @@ impl Task {
     /// can keep the session from noticing the other one, or the time.
     async fn next(&mut self) -> Happened {
         let is_full = self.journal.is_full();
-        let takes_input =
-            self.socket.outgoing_bytes() < MAX_OUTGOING && self.journal.takes_more();
+        let takes_input = self.socket.outgoing_bytes() < MAX_OUTGOING && self.journal.takes_more();
         let mut due = self.session.due().min(self.deadline);
         if let Some(since) = self.journal.away_since() {
             due = due.min(since + self.config.resume_window);

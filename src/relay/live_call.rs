@@ -1,8 +1,8 @@
 //! Live sessions, as the relay sees them: admission, the choice of an account, the connection, then
 //! quotas and the report. The life of a session belongs to [`crate::live`].
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
