@@ -27,10 +27,6 @@ use super::usage_line;
 /// The longest question read from stdin, far above every model's limit.
 const MAX_QUESTION_BYTES: u64 = 1 << 20;
 
-/// Printed when the emulator answers, so that the answer is not mistaken for a model's.
-const EMBEDDED: &str = "answering from the embedded emulator, which measures media and is not a \
-                        model; set DASHSCOPE_API_KEY to call DashScope";
-
 /// Text below the help of `ask`.
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -128,9 +124,7 @@ async fn start(arguments: Arguments, terminal: &mut Terminal) -> Result<Exit, Fa
     let mut signals = Signals::listen()
         .map_err(|error| Failure::usage(format!("cannot listen for signals: {error}")))?;
     let gateway = Gateway::open(&flags, &client).await?;
-    if gateway.embedded() {
-        terminal.aside(&format!("{EMBEDDED}\n"));
-    }
+    gateway.announce_emulator(terminal);
     let manner = Manner {
         timeout: arguments.timeout,
         whole: arguments.no_stream,

@@ -328,6 +328,8 @@ pub(crate) mod tests {
             vision: "qwen3-vl-plus".into(),
             omni: "qwen3-omni-flash".into(),
             text: "qwen3.6-plus".into(),
+            live: "qwen3-omni-flash-realtime".into(),
+            speech: "qwen3-tts-flash-realtime".into(),
         }
     }
 

@@ -14,12 +14,14 @@ use crate::error::Error;
 use crate::grpc::pb::conversation_service_client::ConversationServiceClient;
 use crate::grpc::pb::health::HealthCheckRequest;
 use crate::grpc::pb::health::health_client::HealthClient;
+use crate::grpc::pb::live_service_client::LiveServiceClient;
 use crate::grpc::pb::media_service_client::MediaServiceClient;
 use crate::grpc::pb::model_service_client::ModelServiceClient;
 
 use super::channel::channel;
 use super::error::Failure;
 use super::probe;
+use super::terminal::Terminal;
 
 /// Timeout of stopping the gateway of this process, which only closes connections.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,6 +38,10 @@ const MAX_ANSWER_BYTES: usize = 128 << 20;
 const ASSUMED_REQUEST_BYTES: usize = 16 << 20;
 /// The size of upload chunks: large enough to be fast, small enough for any gateway.
 const CHUNK_BYTES: usize = 256 << 10;
+
+/// Printed when the emulator answers, so that the answer is not mistaken for a model's.
+const EMBEDDED: &str = "answering from the embedded emulator, which measures media and is not a \
+                        model; set DASHSCOPE_API_KEY to call DashScope";
 
 /// A connection to a gateway.
 pub(crate) struct Gateway {
@@ -93,9 +99,11 @@ impl Gateway {
         })
     }
 
-    /// Whether the emulator answers, as far as known.
-    pub(crate) fn embedded(&self) -> bool {
-        self.local.as_ref().is_some_and(|local| local.embedded)
+    /// Notes on stderr that the emulator answers, as far as known.
+    pub(crate) fn announce_emulator(&self, terminal: &mut Terminal) {
+        if self.local.as_ref().is_some_and(|local| local.embedded) {
+            terminal.aside(&format!("{EMBEDDED}\n"));
+        }
     }
 
     /// A client of the conversation service.
@@ -107,6 +115,11 @@ impl Gateway {
     /// A client of the media service.
     pub(crate) fn media(&self) -> MediaServiceClient<Channel> {
         MediaServiceClient::new(self.channel.clone())
+    }
+
+    /// A client of the live service.
+    pub(crate) fn live(&self) -> LiveServiceClient<Channel> {
+        LiveServiceClient::new(self.channel.clone())
     }
 
     /// A client of the model service.

@@ -42,6 +42,42 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// The gateway that a live command calls.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Remote {
+    /// The gateway: host:port, http://host:port, https://host:port or unix:/path. Its key is
+    /// DASHGATE_API_KEY [default: a gateway in this process] [env: DASHGATE_ADDR]
+    #[arg(long, alias = "gateway", value_name = "ADDR")]
+    server: Option<String>,
+    /// The root certificates for https, as a PEM file [default: the system's]
+    /// [env: DASHGATE_TLS_CA]
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<String>,
+    /// The deadline of the session, for example 30s or 5m [default: the gateway's]
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    choices: Choices,
+}
+
+impl Remote {
+    /// Converts to the form of the settings, for this command.
+    pub(crate) fn flags(&self, command: &str) -> Flags {
+        let mut flags = self
+            .choices
+            .flags()
+            .with("--server", "client.server", self.server.as_deref())
+            .with("--tls-ca", "client.tls.ca", self.tls_ca.as_deref())
+            // The gateway of this process is private, whatever the settings say.
+            .with(command, "server.listen", Some("127.0.0.1:0"));
+        // Failures are part of the output; the log would repeat them.
+        flags.defaults.push(("log.level", "off"));
+        // DashScope's message may only repeat this user's own content.
+        flags.defaults.push(("upstream.show_messages", "true"));
+        flags
+    }
+}
+
 /// Parses a `--timeout`; zero is refused.
 pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     match config::duration(text)? {

@@ -3,9 +3,13 @@
 mod answer;
 mod ask;
 mod attach;
+mod audio_pipe;
+mod audio_sinks;
+mod audio_source;
 mod channel;
 mod completions;
 mod config_command;
+mod dialogue;
 mod emulate;
 mod error;
 mod exchange;
@@ -19,10 +23,18 @@ mod input_lines;
 mod interactive;
 mod json_values;
 mod keys;
+mod live;
+mod live_call;
+mod live_json;
+mod live_method;
+mod live_run;
+mod live_summary;
+mod live_view;
 mod message_json;
 mod models;
 mod nonblocking_write;
 mod option;
+mod output_file;
 mod printer;
 mod probe;
 mod prometheus;
@@ -30,8 +42,10 @@ mod schema;
 mod serve;
 mod signals;
 mod slash_commands;
+mod speak;
 mod speech;
 mod status;
+mod stdin;
 mod stream_choice;
 mod terminal;
 mod terminal_text;
@@ -40,6 +54,7 @@ mod top_view;
 mod upload;
 mod usage_line;
 mod usage_words;
+mod wave_header;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -149,6 +164,12 @@ enum Verb {
     /// Ask a question about audio, images and video, or start a conversation
     #[command(after_help = ask::EXAMPLES)]
     Ask(Box<ask::Arguments>),
+    /// Converse by voice with a realtime model
+    #[command(after_help = live::EXAMPLES)]
+    Live(Box<live::Arguments>),
+    /// Speak text while it is written
+    #[command(after_help = speak::EXAMPLES)]
+    Speak(Box<speak::Arguments>),
     /// Run the gateway
     #[command(after_help = serve::EXAMPLES)]
     Serve(serve::Arguments),
@@ -179,6 +200,8 @@ impl Verb {
     async fn run(self, terminal: &mut Terminal) -> Result<Exit, Failure> {
         match self {
             Self::Ask(arguments) => ask::run(*arguments, terminal).await,
+            Self::Live(arguments) => live::run(*arguments, terminal).await,
+            Self::Speak(arguments) => speak::run(*arguments, terminal).await,
             Self::Serve(arguments) => serve::run(arguments, terminal).await,
             Self::Emulate(arguments) => emulate::run(arguments, terminal).await,
             Self::Health(arguments) => health::run(arguments, terminal).await,
@@ -227,6 +250,13 @@ mod tests {
             "dashgate keys new",
             "dashgate sing",
             "dashgate serve --set nothing",
+            "dashgate live",
+            "dashgate live --audio a.wav --text --save b.wav",
+            "dashgate live --audio a.pcm --rate 0",
+            "dashgate live --audio a.wav --json-audio",
+            "dashgate speak hello",
+            "dashgate speak -o a.wav",
+            "dashgate speak -o a.wav --format flac hello",
         ] {
             assert!(matches!(parse(line), Err(true)), "{line}");
         }
@@ -243,6 +273,9 @@ mod tests {
             "dashgate keys list --file keys.toml",
             "dashgate keys revoke 0123456789ab --config d.toml",
             "dashgate health --service s",
+            "dashgate live --audio - --output - --save a.wav --manual --gateway unix:/run/d.sock",
+            "dashgate live --audio a.pcm --rate 24000 --realtime --json --json-audio --no-transcript",
+            "dashgate speak -o - --format opus --rate 48000 --voice Ethan hello you",
             "dashgate models",
             "dashgate models qwen-audio-turbo --json --server unix:/run/d.sock",
         ] {

@@ -1,15 +1,16 @@
 //! Writes audio output to a file.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use tokio::fs::{File, OpenOptions};
+use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::chat::sniffing::{self, Modality};
 
 use super::answer::Answer;
 use super::error::Failure;
+use super::{output_file, wave_header};
 
 /// The media types that are written.
 const WAV: &str = "audio/wav";
@@ -46,20 +47,7 @@ impl Recording {
             ))
             .with_advice(format!("-o {}", path.with_extension("wav").display())));
         }
-        let mut fresh = OpenOptions::new();
-        let opened = match fresh.write(true).create_new(true).open(path).await {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let mut old = OpenOptions::new();
-                let opened = old
-                    .write(true)
-                    .create(true)
-                    .truncate(false)
-                    .open(path)
-                    .await;
-                opened.map(|file| (file, false))
-            }
-            opened => opened.map(|file| (file, true)),
-        };
+        let opened = output_file::open(path).await;
         let (file, made) =
             opened.map_err(|error| Failure::usage(format!("cannot write {shown}: {error}")))?;
         Ok(Self {
@@ -92,7 +80,7 @@ impl Recording {
         };
         let content = match raw || self.encoded || whole.is_some() {
             true => audio,
-            false => wav(&audio),
+            false => [&wave_header::bytes(RATE, audio.len())[..], &audio].concat(),
         };
         let shown = self.path.display().to_string();
         if let Err(error) = self.write(&content).await {
@@ -153,24 +141,6 @@ fn by_name(name: &str) -> &'static str {
 fn is_whole(bytes: &[u8]) -> bool {
     let found = sniffing::mime_type(bytes, "", Some(Modality::Audio));
     found.is_some_and(|found| !sniffing::may_begin_with_anything(found))
-}
-
-/// Adds a WAV header to samples.
-fn wav(samples: &[u8]) -> Vec<u8> {
-    let size = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes();
-    let mut file = Vec::with_capacity(samples.len() + 44);
-    file.extend(b"RIFF");
-    file.extend(size(samples.len().saturating_add(36)));
-    file.extend(b"WAVEfmt ");
-    file.extend(size(16));
-    file.extend([1, 0, 1, 0]);
-    file.extend(RATE.to_le_bytes());
-    file.extend((RATE * 2).to_le_bytes());
-    file.extend([2, 0, 16, 0]);
-    file.extend(b"data");
-    file.extend(size(samples.len()));
-    file.extend(samples);
-    file
 }
 
 #[cfg(test)]

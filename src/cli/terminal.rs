@@ -98,6 +98,11 @@ impl Terminal {
         }
     }
 
+    /// Stdout for raw bytes, which another thread writes. It must not be written otherwise.
+    pub(crate) fn bytes() -> Box<dyn Write + Send> {
+        Box::new(io::stdout())
+    }
+
     /// Whether stdout is a terminal.
     pub(crate) fn shows_answers(&self) -> bool {
         self.out.terminal

@@ -41,6 +41,10 @@ pub struct DefaultModels {
     pub omni: String,
     /// Text only.
     pub text: String,
+    /// Live sessions.
+    pub live: String,
+    /// Speech from text that is still being written.
+    pub speech: String,
 }
 
 /// TLS settings of a client. The files are not read here.
@@ -96,6 +100,8 @@ pub(crate) fn client(reader: &mut SettingReader<'_>) -> Client {
             vision: reader.read("client.default_models.vision", value::name),
             omni: reader.read("client.default_models.omni", value::name),
             text: reader.read("client.default_models.text", value::name),
+            live: reader.read("client.default_models.live", value::name),
+            speech: reader.read("client.default_models.speech", value::name),
         },
         history: reader.path("client.history"),
     }

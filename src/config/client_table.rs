@@ -55,6 +55,14 @@ settings! {
         "DASHGATE_DEFAULT_MODEL_TEXT":
         "The default model for text only.",
         "Text-only models such as `qwen-plus` are not served by this interface.";
+    "client.default_models.live" [Text] = "qwen3-omni-flash-realtime",
+        "DASHGATE_DEFAULT_MODEL_LIVE":
+        "The default model of `live`.",
+        "It hears and speaks, and is the realtime form of the default for audio and images.";
+    "client.default_models.speech" [Text] = "qwen3-tts-flash-realtime",
+        "DASHGATE_DEFAULT_MODEL_SPEECH":
+        "The default model of `speak`.",
+        "It takes text while it is written; `qwen3-tts-flash` does not.";
     "client.history" [Path] = "",
         "DASHGATE_HISTORY":
         "A file that keeps the input lines of conversations. Default: none.",

@@ -5,7 +5,16 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("aws_lc_rs", &["callers", "live"]),
     (
         "base64",
-        &["server", "grpc", "relay", "dashscope", "emulator", "net"],
+        &[
+            "server",
+            "grpc",
+            "relay",
+            "dashscope",
+            "emulator",
+            "net",
+            // Audio in the JSON of `live`.
+            "cli",
+        ],
     ),
     ("base64_simd", &["dashscope"]),
     (

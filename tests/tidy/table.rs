@@ -10,6 +10,9 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "app",
             "grpc::pb",
             "grpc::status_code",
+            // `live` sends the samples of a WAVE file.
+            "audio::recording",
+            "audio::wave",
             "callers::edit",
             "callers::file",
             "callers::key",
