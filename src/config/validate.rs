@@ -112,7 +112,7 @@ fn dialects(text: &str) -> Result<Vec<(String, String)>, ValueError> {
             let known = DIALECTS.join(", ");
             Err(ValueError::new(
                 format!("{name:?} is not a dialect"),
-                &format!("use one of {known}"),
+                format!("use one of {known}"),
             ))
         }
     }

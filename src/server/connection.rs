@@ -232,19 +232,15 @@ async fn serve<S: Service>(
                     tracing::debug!("connection closed: max_connection_age_grace exceeded");
                     return;
                 }
-                old = true;
-                going = true;
+                (old, going) = (true, true);
                 age.as_mut().reset(Instant::now() + limits.max_age_grace);
                 connection.as_mut().graceful_shutdown();
             }
-            () = idle.as_mut(), if !going => match calls.idle_since() {
-                Some(since) if since.elapsed() >= limits.max_idle => {
+            () = idle.as_mut(), if !going => match idle_until(&calls, limits.max_idle) {
+                Some(until) => idle.as_mut().reset(until),
+                None => {
                     going = true;
                     connection.as_mut().graceful_shutdown();
-                }
-                since => {
-                    let from = since.unwrap_or_else(Instant::now);
-                    idle.as_mut().reset(from + limits.max_idle);
                 }
             },
             _ = phase.wait_for(|phase| *phase == Phase::Closing), if !going => {
@@ -252,6 +248,14 @@ async fn serve<S: Service>(
                 connection.as_mut().graceful_shutdown();
             }
         }
+    }
+}
+
+/// Until when a connection may be without calls; `None` if it was for too long.
+fn idle_until(calls: &OpenCalls, max_idle: Duration) -> Option<Instant> {
+    match calls.idle_since() {
+        Some(since) if since.elapsed() >= max_idle => None,
+        since => Some(since.unwrap_or_else(Instant::now) + max_idle),
     }
 }
 

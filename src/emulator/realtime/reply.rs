@@ -90,8 +90,8 @@ fn calls(inputs: &ReplyInputs<'_>, question: &str) -> Vec<ToolCall> {
     let Some(family) = family(TOOL_MODEL) else {
         return Vec::new();
     };
-    let is_output = |item: &&Item| matches!(item.content, Content::ToolOutput(_));
-    let role = match inputs.items.iter().any(|item| is_output(&item)) {
+    let is_output = |item: &Item| matches!(item.content, Content::ToolOutput(_));
+    let role = match inputs.items.iter().any(|item| is_output(item)) {
         true => "tool",
         false => "user",
     };

@@ -207,11 +207,11 @@ mod tests {
         assert_eq!(items.len(), 3);
         let indices: Vec<u64> = steps
             .iter()
-            .filter_map(|step| match step {
-                Step::Event("response.function_call_arguments.done", fields) => {
-                    fields["output_index"].as_u64()
-                }
-                _ => None,
+            .filter_map(|step| {
+                let Step::Event("response.function_call_arguments.done", fields) = step else {
+                    return None;
+                };
+                fields["output_index"].as_u64()
             })
             .collect();
         assert_eq!(indices, [1, 2]);
