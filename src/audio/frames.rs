@@ -15,10 +15,44 @@ const FIRST_FRAME_WITHIN: usize = 64 * 1024;
 /// files of other formats.
 const PROOF_FRAMES: usize = 4;
 
+/// The bytes that are read of a frame.
+const FRAME_HEADER: usize = 7;
+
 /// A frame: its length in bytes and in seconds.
 pub(super) struct Frame {
     pub(super) bytes: usize,
     pub(super) seconds: f64,
+}
+
+/// What bytes begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Frames of MPEG audio.
+    Mpeg,
+    /// Frames of AAC in ADTS.
+    Aac,
+    /// A frame, as far as these bytes show: the next one is not complete enough to prove it.
+    Incomplete,
+    /// Something else.
+    Other,
+}
+
+/// Whether bytes begin with frames, which two consecutive ones prove.
+pub fn begins(bytes: &[u8]) -> Begin {
+    let mut rest = bytes;
+    for _ in 0..2 {
+        if rest.len() < FRAME_HEADER && rest.iter().take(1).all(|byte| *byte == 0xff) {
+            return Begin::Incomplete;
+        }
+        match frame(rest) {
+            Some(found) => rest = rest.get(found.bytes..).unwrap_or_default(),
+            None => return Begin::Other,
+        }
+    }
+    match bytes.get(1).is_some_and(|second| second & 0x06 == 0) {
+        true => Begin::Aac,
+        false => Begin::Mpeg,
+    }
 }
 
 /// MPEG audio of any layer, or AAC in ADTS.

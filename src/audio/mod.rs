@@ -11,7 +11,7 @@ mod caf;
 mod chunks;
 mod ebml;
 mod flac;
-mod frames;
+pub mod frames;
 mod mp4;
 mod muxed;
 mod ogg;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::document::{Merged, Object};
+use super::document::{Document, Merged, Object};
 use super::event::{ChoiceEnd, Delta, End, Event, Logprobs, Piece, SearchInfo, Started};
-use super::media::{Audio, AudioFile, Image, Medium, Source};
+use super::media::{Audio, AudioFile, Image, MIME_TYPE, Medium, Source};
 use super::message::{Body, Part, Role, ToolCall, Turn};
 use super::usage::Usage;
 use super::warning::Warning;
@@ -250,12 +250,22 @@ fn audio(bytes: Bytes, file: Option<AudioFile>) -> Option<Audio> {
             source: Source::Uri(uri),
         })
     } else {
+        let named = file.as_ref().and_then(named_type);
         Some(Medium {
-            mime_type: STREAMED_AUDIO.to_owned(),
+            mime_type: named.unwrap_or(STREAMED_AUDIO).to_owned(),
             source: Source::Inline(bytes),
         })
     };
     Some(Audio { medium, file })
+}
+
+/// The format of audio other than [`STREAMED_AUDIO`], if it is named.
+fn named_type(file: &AudioFile) -> Option<&str> {
+    match file.extra.value(MIME_TYPE) {
+        Some(Document::String(named)) => Some(named).filter(|named| named.starts_with("audio/")),
+        _ => None,
+    }
+    .map(String::as_str)
 }
 
 fn image(uri: String) -> Body {
@@ -274,7 +284,6 @@ fn image(uri: String) -> Body {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::document::Document;
 
     fn delta(choice: i32, piece: Piece) -> Event {
         Event::Delta(Delta {

@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use super::document::{Object, Real};
 
+/// The key of an audio file's other keys that names its format.
+pub const MIME_TYPE: &str = "mime_type";
+
 /// The source of a media item. Never a path: no file named by a caller is opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {

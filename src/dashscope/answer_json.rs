@@ -153,8 +153,8 @@ pub(crate) struct Audio<'a> {
     pub(crate) id: Option<Text<'a>>,
     pub(crate) expires_at: Option<i64>,
     pub(crate) extra: Object,
-    /// Whether the data may be a WAVE file, of which only the samples belong to the answer.
-    pub(crate) may_have_header: bool,
+    /// Whether the data may be a file: of a WAVE file, only the samples belong to the answer.
+    pub(crate) may_be_file: bool,
 }
 
 /// One of `tool_calls`.

@@ -8,9 +8,8 @@ use bytes::Bytes;
 use super::annotations::owned;
 use super::answer_json;
 use super::json_text::Quoted;
-use crate::audio::recording::Recording;
-use crate::audio::wave;
-use crate::chat::document::{Document, Object, Real};
+use super::samples::SampleReader;
+use crate::chat::document::Document;
 use crate::chat::dropped_parts::Losses;
 use crate::chat::event::Piece;
 use crate::chat::extra::Extra;
@@ -31,8 +30,8 @@ pub(super) struct AudioDecoder {
     /// Whether fields of the file are known that were not emitted yet.
     waits: bool,
     has_audio: bool,
-    /// The beginning of a WAVE header whose rest has not come yet.
-    header: Vec<u8>,
+    /// The form of audio whose server does not state it.
+    samples: SampleReader,
 }
 
 /// What one event contributed.
@@ -46,63 +45,6 @@ pub(super) struct AudioUpdate {
 
 const DATA: &str = "data";
 
-/// The largest incomplete header that is waited for: real ones have less than a hundred bytes, and
-/// up to a few hundred with lists of names.
-const MAX_HEADER: usize = 4096;
-
-/// Whether bytes are the beginning of a WAVE file, without the whole header.
-fn is_part_of_header(bytes: &[u8]) -> bool {
-    const RIFF: &[u8] = b"RIFF";
-    const WAVE: &[u8] = b"WAVE";
-    let begins = |bytes: &[u8], name: &[u8]| bytes.iter().zip(name).all(|(one, two)| one == two);
-    let has_names = begins(bytes, RIFF) && begins(bytes.get(8..).unwrap_or_default(), WAVE);
-    !bytes.is_empty() && bytes.len() < MAX_HEADER && has_names
-}
-
-/// The samples of a WAVE file, and their format.
-struct Wave {
-    samples: Bytes,
-    sample_rate: u32,
-    channels: u32,
-    bits: u32,
-}
-
-impl Wave {
-    /// The samples of a file of uncompressed integers. Any other file is kept as it is.
-    fn of(file: &Bytes) -> Option<Self> {
-        let layout = wave::layout(Recording::whole(file))?;
-        let format = layout.format;
-        if format.tag != wave::tag::PCM || layout.big {
-            return None;
-        }
-        let start = usize::try_from(layout.data.0).ok()?;
-        let length = usize::try_from(layout.data.1).ok()?;
-        let end = start.saturating_add(length).min(file.len());
-        Some(Self {
-            samples: file.slice(start.min(end)..end),
-            sample_rate: format.rate,
-            channels: format.channels,
-            bits: format.bits,
-        })
-    }
-
-    /// The keys of a format other than that of streamed audio, which is 16-bit mono at 24 kHz.
-    fn unusual_format(&self) -> Object {
-        let keys = [
-            ("sample_rate", self.sample_rate, 24_000),
-            ("channels", self.channels, 1),
-            ("bits_per_sample", self.bits, 16),
-        ];
-        let unusual = keys.into_iter().filter(|(_, value, usual)| value != usual);
-        let number = |value: u32| Document::Number(Real(f64::from(value)));
-        Object(
-            unusual
-                .map(|(key, value, _)| (key.to_owned(), number(value)))
-                .collect(),
-        )
-    }
-}
-
 impl AudioDecoder {
     /// Decodes one event's audio. `choice` is the index of the choice.
     pub(super) fn take(
@@ -113,69 +55,55 @@ impl AudioDecoder {
     ) -> AudioUpdate {
         let mut new = Vec::new();
         let data = audio.data.as_ref().map_or("", |Quoted(data)| data);
-        let mut audio_extra = audio.extra;
-        let mut decoded = BASE64.decode(data).ok().map(Bytes::from);
-        if audio.may_have_header {
-            decoded = decoded.map(|bytes| self.without_header(bytes, &mut audio_extra));
-        }
-        if decoded.is_none() {
-            let odd = Document::String(data.to_owned());
-            audio_extra.0.push((DATA.to_owned(), odd));
-        }
-        let has_invalid_data = audio_extra.value(DATA).is_some();
-        let file = AudioFile {
+        let mut file = AudioFile {
             uri: owned(audio.url),
             id: owned(audio.id),
             expires_at: audio.expires_at,
-            extra: audio_extra,
+            extra: audio.extra,
         };
-        let mut starts = self.has_audio && (starts_part || self.is_another(&file));
+        let has_audio = self.has_audio || self.samples.is_withholding();
+        let mut starts = has_audio && (starts_part || self.is_another(&file));
         if starts {
+            new.extend(self.rest().map(|rest| (false, Piece::Audio(rest))));
             new.extend(self.finish().map(|file| (false, Piece::AudioFile(file))));
             self.file = AudioFile::default();
+            self.samples = SampleReader::default();
             self.report(choice, losses);
             self.extra = Extra::default();
         }
-        if let Some(audio) = decoded.filter(|audio| !audio.is_empty()) {
-            let piece = Piece::Audio(audio);
-            new.push((std::mem::take(&mut starts), piece));
-            self.has_audio = true;
+        let mut decoded = BASE64.decode(data).ok().map(Bytes::from);
+        let keys = file.extra.0.len();
+        if audio.may_be_file {
+            decoded = decoded.map(|bytes| self.samples.read(bytes, &mut file.extra));
         }
-        if self.merge_file(file, (choice, losses)) {
-            let file = self.finish();
-            new.extend(file.map(|file| (starts, Piece::AudioFile(file))));
+        let has_format = file.extra.0.len() > keys;
+        if decoded.is_none() {
+            let odd = Document::String(data.to_owned());
+            file.extra.0.push((DATA.to_owned(), odd));
         }
+        let has_invalid_data = file.extra.value(DATA).is_some();
+        let has_uri = self.merge_file(file, (choice, losses));
+        // A format is known before the audio that it is needed for.
+        let before = self.finish_if(has_format);
+        let decoded = decoded.filter(|audio| !audio.is_empty());
+        self.has_audio |= decoded.is_some();
+        let pieces = before.into_iter().map(Piece::AudioFile);
+        let pieces = pieces.chain(decoded.map(Piece::Audio));
+        let pieces = pieces.chain(self.finish_if(has_uri).map(Piece::AudioFile));
+        new.extend(pieces.map(|piece| (std::mem::take(&mut starts), piece)));
         AudioUpdate {
             new,
             has_invalid_data,
         }
     }
 
-    /// The samples of an event. An incomplete header is kept until its rest comes.
-    fn without_header(&mut self, bytes: Bytes, extra: &mut Object) -> Bytes {
-        let bytes = match self.header.is_empty() {
-            true => bytes,
-            false => {
-                let mut all = std::mem::take(&mut self.header);
-                all.extend_from_slice(&bytes);
-                Bytes::from(all)
-            }
-        };
-        if let Some(wave) = Wave::of(&bytes) {
-            extra.0.extend(wave.unusual_format().0);
-            return wave.samples;
-        }
-        if is_part_of_header(&bytes) && wave::layout(Recording::whole(&bytes)).is_none() {
-            self.header = bytes.to_vec();
-            return Bytes::new();
-        }
-        bytes
+    fn finish_if(&mut self, is_due: bool) -> Option<AudioFile> {
+        is_due.then(|| self.finish()).flatten()
     }
 
-    /// Returns bytes that were kept as the beginning of a header and are none.
+    /// Returns bytes that were withheld.
     pub(super) fn rest(&mut self) -> Option<Bytes> {
-        let rest = std::mem::take(&mut self.header);
-        (!rest.is_empty()).then(|| Bytes::from(rest))
+        self.samples.rest()
     }
 
     /// Returns the file if some of its fields were not emitted yet.

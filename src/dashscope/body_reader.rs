@@ -3,7 +3,7 @@
 use super::answer_json::Body;
 use super::lenient;
 use crate::chat::event::Event;
-use crate::error::{DASHSCOPE, renamed};
+use crate::error::{DASHSCOPE, Error, renamed};
 
 /// Reads the JSON of answers in another form than DashScope's.
 pub(crate) trait BodyReader: Send + std::fmt::Debug {
@@ -15,6 +15,9 @@ pub(crate) trait BodyReader: Send + std::fmt::Debug {
 
     /// Whether ends of choices are held back.
     fn holds_ends(&self) -> bool;
+
+    /// The error that the latest body ended the answer with, if it did. Its content was read.
+    fn take_failure(&mut self) -> Option<Error>;
 
     /// The ends of choices that were held back, once nothing more can follow. `None` if there are
     /// none.
@@ -30,6 +33,18 @@ pub(super) fn read_body<'a>(
     match reader {
         Some(reader) => reader.read(json),
         None => lenient::read(json),
+    }
+}
+
+/// Returns the error that the latest body ended an incomplete answer with.
+pub(super) fn check_failure(
+    reader: &mut Option<Box<dyn BodyReader>>,
+    is_finished: bool,
+) -> Result<(), Error> {
+    let failure = reader.as_mut().and_then(|reader| reader.take_failure());
+    match failure.filter(|_| !is_finished) {
+        Some(error) => Err(error),
+        None => Ok(()),
     }
 }
 

@@ -156,10 +156,6 @@ impl Exchange {
 
     /// Handles the next bytes. Returns whether more may follow.
     fn handle_chunk(&mut self, chunk: Bytes) -> Result<bool, Error> {
-        if self.reply.holds_ends() {
-            // What follows an end of one modality is content: the wait begins again.
-            self.linger = None;
-        }
         match &mut self.form {
             BodyFormat::Unknown(before) => {
                 let chunk = joined(std::mem::take(before), chunk);
@@ -248,6 +244,10 @@ impl Exchange {
             if self.reply.has_events() {
                 self.silent = 0;
                 self.has_frames = true;
+                if self.reply.holds_ends() {
+                    // Content of another modality, which may have more: the wait begins again.
+                    self.linger = None;
+                }
                 break;
             }
             self.silent += 1;

@@ -293,7 +293,7 @@ fn audio(document: Document) -> Result<Audio<'static>, Document> {
         id: fields.text("id"),
         expires_at: fields.whole("expires_at"),
         extra: fields.rest(),
-        may_have_header: false,
+        may_be_file: false,
     })
 }
 

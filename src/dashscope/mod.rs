@@ -39,6 +39,7 @@ mod repeated_parts;
 pub mod reply;
 pub(crate) mod request;
 pub(crate) mod request_json;
+mod samples;
 pub(crate) mod send;
 mod sentences;
 pub mod sse;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer_json::{Body, Output};
-use super::body_reader::{BodyReader, read_body};
+use super::body_reader::{BodyReader, check_failure, read_body};
 use super::choice::ChoiceDecoder;
 use super::delta_detector::{Reading, TextForm, TextFormError};
 use super::errors::{truncated, unreadable};
@@ -204,7 +204,7 @@ impl Reply {
             None => self.take_fine(body, true),
         };
         self.template = template;
-        taken
+        taken.and_then(|()| check_failure(&mut self.reader, finished))
     }
 
     /// Decodes the body of a response that is not a stream.
@@ -223,6 +223,7 @@ impl Reply {
             Some(fault) => self.handle_error(fault, body, false)?,
             None => self.take_fine(body, false)?,
         }
+        check_failure(&mut self.reader, false)?;
         self.needs_no_reason = true;
         self.end_without_reason(false)?;
         if !self.drafts.iter().any(ChoiceDecoder::is_answer) {

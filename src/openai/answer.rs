@@ -9,6 +9,8 @@
 //! | `audio{transcript}` | text, if the answer has no other text |
 //! | `reasoning` | `reasoning_content` |
 //! | `function_call` | a tool call |
+//! | `language English<asr_text>` before a text (`transcript.rs`) | an annotation |
+//! | finish reason `abort` or `error` (vLLM, SGLang) | an error, after the content of the event |
 //! | several choices of one index in an event | one choice |
 //! | `object`, `created`, `model` | dropped: they describe the response, not the answer |
 //!
@@ -20,14 +22,15 @@
 
 use std::borrow::Cow;
 
-use super::answer_images::{take_image, take_images};
+use super::answer_images::take_images;
 use super::answer_json::{Completion, CompletionAudio, CompletionChoice, CompletionMessage, read};
+use super::answer_parts::{audio_part, has_media, has_text, join, joined_parts};
+use super::transcript::LanguagePrefix;
 use crate::chat::document::Document;
-use crate::dashscope::answer_json::{
-    Audio, Body, Choice, Content, Message, Output, Part, Raw, ToolCall,
-};
+use crate::dashscope::answer_json::{Body, Choice, Content, Message, Output, Raw, ToolCall};
 use crate::dashscope::body_reader::BodyReader;
 use crate::dashscope::json_text::{Quoted, Text};
+use crate::error::{Error, Reason, Sent};
 
 /// The modality of events whose content is audio.
 const AUDIO: &str = "audio";
@@ -40,6 +43,13 @@ const TOOL_CALLS: &str = "tool_calls";
 
 /// The finish reason of answers with `function_call`.
 const FUNCTION_CALL: &str = "function_call";
+
+/// The finish reason of vLLM and SGLang if the server ended the generation: its operator, or the
+/// loss of a worker.
+const ABORT: &str = "abort";
+
+/// The finish reason of vLLM after an internal error during the generation.
+const ERROR: &str = "error";
 
 /// The type of tool calls.
 const FUNCTION: &str = "function";
@@ -66,16 +76,22 @@ pub(super) struct CompletionReader {
     text: TextSource,
     /// The indices and finish reasons of choices that more may follow.
     held: Vec<(i32, String)>,
+    /// The language before the texts.
+    language: LanguagePrefix,
+    /// The error that the latest body ended the answer with.
+    failure: Option<Error>,
 }
 
 impl CompletionReader {
     /// The reader of an answer with this many choices.
-    pub(super) fn new(choices: usize, has_audio: bool) -> Self {
+    pub(super) fn new(choices: usize, has_audio: bool, language: LanguagePrefix) -> Self {
         Self {
             choices,
             has_audio,
             text: TextSource::Unknown,
             held: Vec::new(),
+            language,
+            failure: None,
         }
     }
 
@@ -121,17 +137,25 @@ impl CompletionReader {
         let is_delta = choice.message.is_none();
         let message = choice.delta.or(choice.message);
         let mut finish_reason = choice.finish_reason;
+        let index = choice.index.or_else(|| i32::try_from(at).ok());
+        let index = index.unwrap_or_default();
+        let is_end = !matches!(Text::or_empty(&finish_reason), "" | "null");
+        let message = message.map(|message| self.message(message, is_audio));
+        let message = self.language.remove(index, message, is_end);
+        if let Some(failure) = failure(Text::or_empty(&finish_reason)) {
+            self.failure = Some(failure);
+            finish_reason = None;
+        }
         if Text::or_empty(&finish_reason) == FUNCTION_CALL {
             finish_reason = Some(Text(Cow::Borrowed(TOOL_CALLS)));
         }
         if is_delta && self.has_audio {
-            let index = choice.index.or_else(|| i32::try_from(at).ok());
-            finish_reason = self.hold(index.unwrap_or_default(), finish_reason);
+            finish_reason = self.hold(index, finish_reason);
         }
         Choice {
             index: choice.index,
             finish_reason,
-            message: message.map(|message| self.message(message, is_audio)),
+            message,
             logprobs: choice.logprobs,
             extra: choice.extra,
         }
@@ -264,23 +288,20 @@ impl CompletionReader {
     }
 }
 
-/// Adds what a choice has to another.
-fn join<'a>(first: &mut Choice<'a>, next: Choice<'a>) {
-    if let Some(more) = next.message {
-        let message = first.message.get_or_insert_default();
-        message.content = joined_parts(message.content.take(), parts_of(more.content));
-        message.reasoning_content = message.reasoning_content.take().or(more.reasoning_content);
-        message.extra.merge(more.extra);
-        if let Some(calls) = more.tool_calls {
-            message.tool_calls.get_or_insert_default().extend(calls);
-        }
-        if let Some(notes) = more.annotations {
-            message.annotations.get_or_insert_default().extend(notes);
-        }
-    }
-    first.finish_reason = first.finish_reason.take().or(next.finish_reason);
-    first.logprobs = first.logprobs.take().or(next.logprobs);
-    first.extra.merge(next.extra);
+/// The error of a finish reason with which a server reports that the answer is incomplete.
+fn failure(finish_reason: &str) -> Option<Error> {
+    let (reason, message) = match finish_reason {
+        ABORT => (
+            Reason::StreamTruncated,
+            "DashScope ended the answer before it was complete: finish reason abort",
+        ),
+        ERROR => (
+            Reason::UpstreamInternal,
+            "DashScope failed during the answer: finish reason error",
+        ),
+        _ => return None,
+    };
+    Some(Error::new(reason, message).with_sent(Sent::Begun))
 }
 
 /// Whether anything was counted. Servers without counts send 0 for each, and vLLM-Omni sends 0 for
@@ -309,7 +330,11 @@ impl BodyReader for CompletionReader {
 
     fn events_are_alike(&self) -> bool {
         // Words may come as content or with the audio, which depends on earlier events.
-        !self.has_audio
+        !self.has_audio && self.language.is_known()
+    }
+
+    fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take()
     }
 
     fn release(&mut self) -> Option<Body<'static>> {
@@ -321,73 +346,5 @@ impl BodyReader for CompletionReader {
             }),
             ..Body::default()
         })
-    }
-}
-
-fn has_text(content: Option<&Content<'_>>) -> bool {
-    match content {
-        Some(Content::Text(Text(text))) => !text.is_empty(),
-        Some(Content::Parts(parts)) => parts
-            .iter()
-            .any(|part| !Text::or_empty(&part.text).is_empty()),
-        None => false,
-    }
-}
-
-fn has_media(message: &Message<'_>) -> bool {
-    let is_medium = |part: &Part<'_>| part.audio.is_some() || part.image.is_some();
-    match &message.content {
-        Some(Content::Parts(parts)) => parts.iter().any(is_medium),
-        Some(Content::Text(_)) | None => false,
-    }
-}
-
-fn audio_part(audio: CompletionAudio<'_>) -> Part<'_> {
-    Part {
-        audio: Some(Audio {
-            data: audio.data,
-            url: None,
-            id: audio.id,
-            expires_at: audio.expires_at,
-            extra: audio.extra,
-            may_have_header: true,
-        }),
-        ..Part::default()
-    }
-}
-
-/// The parts of a content, with images where DashScope has them. The type of a part is implied by
-/// its keys.
-fn parts_of(content: Option<Content<'_>>) -> Vec<Part<'_>> {
-    match content {
-        Some(Content::Text(text)) => vec![Part {
-            text: Some(text),
-            ..Part::default()
-        }],
-        Some(Content::Parts(mut parts)) => {
-            for part in &mut parts {
-                part.extra.0.retain(|(key, _)| key != "type");
-                if part.image.is_none() {
-                    part.image = take_image(&mut part.extra);
-                }
-            }
-            parts
-        }
-        None => Vec::new(),
-    }
-}
-
-/// A content with these parts at its end. A text alone stays as it is.
-fn joined_parts<'a>(content: Option<Content<'a>>, more: Vec<Part<'a>>) -> Option<Content<'a>> {
-    match (content, more.is_empty()) {
-        (Some(Content::Parts(parts)), true) => {
-            Some(Content::Parts(parts_of(Some(Content::Parts(parts)))))
-        }
-        (content, true) => content,
-        (content, false) => {
-            let mut parts = parts_of(content);
-            parts.extend(more);
-            Some(Content::Parts(parts))
-        }
     }
 }

@@ -7,12 +7,14 @@
 mod answer;
 mod answer_images;
 mod answer_json;
+mod answer_parts;
 mod content;
 pub mod dialect;
 mod media_format;
 mod media_lists;
 mod parameters;
 mod request_json;
+mod transcript;
 mod writer;
 
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::net::proxy::Proxy;
 use crate::secret::Secret;
 use answer::CompletionReader;
 use dialect::Dialect;
+use transcript::LanguagePrefix;
 
 /// The default maximum request body of a self-hosted server. Such servers limit the size of media,
 /// not of bodies, and cannot be sent media in another way.
@@ -233,7 +236,8 @@ impl OpenAi {
         let answer = inner.completions.send(prepared).await;
         let answer = answer.map_err(|error| error.of_server(server))?;
         let opening = prepared.opening(dashscope::errors::request_id(&answer.headers));
-        let reader = CompletionReader::new(prepared.choices(), prepared.has_audio());
+        let language = LanguagePrefix::of(self.dialect());
+        let reader = CompletionReader::new(prepared.choices(), prepared.has_audio(), language);
         let max_body_bytes = inner.settings.max_body_bytes;
         let exchange = Exchange::new(answer.body, opening, inner.limits, max_body_bytes);
         Ok(exchange.of_server(server, Box::new(reader)))

@@ -83,11 +83,15 @@ impl RequestWriter<'_, '_> {
             self.json.key("content");
             self.content(at, turn)?;
         }
-        let has_reasoning = self.dialect.has_reasoning && !turn.reasoning.is_empty();
-        self.json.field(
-            "reasoning_content",
-            has_reasoning.then_some(&turn.reasoning),
-        )?;
+        let reasoning = Some(&turn.reasoning).filter(|text| !text.is_empty());
+        match self.dialect.has_reasoning {
+            true => self.json.field("reasoning_content", reasoning)?,
+            false => self.ignored_if(
+                reasoning.is_some(),
+                &format!("conversation.messages[{at}]"),
+                "reasoning_text",
+            ),
+        }
         if !turn.tool_calls.is_empty() {
             self.json.key("tool_calls");
             self.json

@@ -7,6 +7,9 @@ use crate::chat::warning::Warning;
 use crate::dashscope::json_writer::JsonWriter;
 use crate::dashscope::media_transfer::MediaTransfer;
 
+/// The maximum number of warnings about one request. A conversation may have thousands of parts.
+const MAX_WARNINGS: usize = 64;
+
 /// Writes one request.
 pub(super) struct RequestWriter<'a, 'w> {
     pub(super) json: JsonWriter<'a, 'w>,
@@ -37,6 +40,8 @@ pub(super) struct ProcessorOptions {
 impl RequestWriter<'_, '_> {
     /// Adds a warning about a field that the dialect does not have.
     pub(super) fn ignore(&mut self, field: String) {
-        self.warnings.push(warning(field, self.dialect));
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(warning(field, self.dialect));
+        }
     }
 }

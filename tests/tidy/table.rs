@@ -144,6 +144,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     (
         "dashscope",
         &[
+            "audio::frames",
             "audio::recording",
             "audio::wave",
             "http1::*",
