@@ -306,6 +306,17 @@ impl Answer {
             .unwrap_or_default()
     }
 
+    /// The type of that audio; empty if it is not stated.
+    pub(crate) fn audio_type(&self) -> String {
+        let choices = self.choices.iter().filter_map(|one| one.message.as_ref());
+        let parts = choices.flat_map(|message| &message.content);
+        let mut types = parts.filter_map(|part| match &part.kind {
+            Some(Kind::Audio(audio)) => sound(part).map(|_| audio.mime_type.clone()),
+            Some(Kind::Text(_) | Kind::Image(_) | Kind::Video(_)) | None => None,
+        });
+        types.next().unwrap_or_default()
+    }
+
     /// The answer as a message of the conversation.
     pub(crate) fn message(&self) -> pb::Message {
         pb::Message {
@@ -508,7 +519,14 @@ mod tests {
             piece(0, false, call("", ":1}")),
             piece(0, true, Part::Extra(keys("file"))),
             piece(0, false, Part::MessageExtra(keys("refusal"))),
-            event(Event::Completed(Box::default())),
+            event(Event::Completed(Box::new(pb::Completed {
+                choices: vec![pb::ChoiceEnd {
+                    extra: Some(keys("audio_metadata")),
+                    ..pb::ChoiceEnd::default()
+                }],
+                extra: Some(keys("metrics")),
+                ..pb::Completed::default()
+            }))),
         ] {
             pieces.extend(answer.take(event));
         }

@@ -9,6 +9,27 @@ use crate::grpc::pb::content::Kind;
 /// The most parts that are named in the line.
 const MAX_NAMED: usize = 8;
 
+/// Keys of choices and bodies with which servers describe their own work, and no part of the
+/// answer. `--json` has them.
+const OF_THE_SERVER: [&str; 16] = [
+    "audio_metadata",
+    "hidden_states",
+    "kv_transfer_params",
+    "matched_stop",
+    "metadata",
+    "metrics",
+    "prompt_logprobs",
+    "prompt_text",
+    "prompt_token_ids",
+    "routed_experts",
+    "service_tier",
+    "sglext",
+    "stop_reason",
+    "system_fingerprint",
+    "timings",
+    "token_ids",
+];
+
 /// The parts that are not shown, in one line; `None` if there are none.
 pub(crate) fn line(
     choices: &[pb::Choice],
@@ -26,10 +47,11 @@ pub(crate) fn line(
         found.extend(calls.flat_map(|call| keys(call.extra.as_ref())));
         found.extend(keys(message.extra.as_ref()));
         found.extend(choice.logprobs.as_ref().map(|_| "logprobs".to_owned()));
-        found.extend(keys(choice.extra.as_ref()));
+        found.extend(keys(choice.extra.as_ref()).filter(is_of_answer));
     }
     found.extend(keys(search_info.and_then(|info| info.extra.as_ref())));
-    found.extend(extras.iter().flat_map(|extra| keys(extra.as_ref())));
+    let keys_of_body = extras.iter().flat_map(|extra| keys(extra.as_ref()));
+    found.extend(keys_of_body.filter(is_of_answer));
     let mut named: Vec<String> = Vec::new();
     for one in found {
         if !named.contains(&one) {
@@ -48,10 +70,7 @@ pub(crate) fn line(
 fn of_part(part: &pb::Content) -> Vec<String> {
     let kind = |name: &str| format!("a part of kind {name}");
     match &part.kind {
-        None => keys(part.extra.as_ref())
-            .iter()
-            .map(|key| kind(key))
-            .collect(),
+        None => keys(part.extra.as_ref()).map(|key| kind(&key)).collect(),
         Some(shown) => {
             let mut all: Vec<_> = match shown {
                 Kind::Video(_) => Some(kind("video")),
@@ -71,12 +90,17 @@ fn of_part(part: &pb::Content) -> Vec<String> {
 
 fn of_annotation(annotation: &pb::Annotation) -> Option<String> {
     let shown = !(annotation.language.is_empty() && annotation.emotion.is_empty());
-    let more = keys(annotation.extra.as_ref());
-    (!shown || !more.is_empty()).then(|| format!("an annotation of type {:?}", annotation.r#type))
+    let mut more = keys(annotation.extra.as_ref());
+    (!shown || more.next().is_some())
+        .then(|| format!("an annotation of type {:?}", annotation.r#type))
+}
+
+fn is_of_answer(key: &String) -> bool {
+    !OF_THE_SERVER.contains(&key.as_str())
 }
 
 /// The keys with a non-empty value.
-fn keys(open: Option<&Struct>) -> Vec<String> {
+fn keys(open: Option<&Struct>) -> impl Iterator<Item = String> {
     let said = |value: &prost_types::Value| match &value.kind {
         None | Some(Open::NullValue(_)) => false,
         Some(Open::StringValue(text)) => !text.is_empty(),
@@ -84,8 +108,7 @@ fn keys(open: Option<&Struct>) -> Vec<String> {
         Some(Open::StructValue(fields)) => !fields.fields.is_empty(),
         Some(Open::BoolValue(_) | Open::NumberValue(_)) => true,
     };
-    let all = open.iter().flat_map(|open| &open.fields);
-    all.filter(|(_, value)| said(value))
+    let all = open.into_iter().flat_map(|open| &open.fields);
+    all.filter(move |(_, value)| said(value))
         .map(|(key, _)| key.clone())
-        .collect()
 }

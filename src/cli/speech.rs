@@ -72,15 +72,18 @@ impl Recording {
                 failure.with_advice("a model that speaks: `-m qwen3-tts-flash --voice Cherry`")
             );
         }
+        let kind = answer.audio_type();
         let raw = self.named == PCM || self.path.extension().is_some_and(|end| end == "raw");
         let bytes = audio.len();
-        let whole = match is_whole(&audio) {
-            true => sniffing::mime_type(&audio, "", Some(Modality::Audio)),
-            false => None,
+        let samples = Samples::of(&kind);
+        let whole = match (&samples, is_whole(&audio)) {
+            (None, _) => Some(kind.as_str()),
+            (Some(_), true) => sniffing::mime_type(&audio, "", Some(Modality::Audio)),
+            (Some(_), false) => None,
         };
         let content = match raw || self.encoded || whole.is_some() {
             true => audio,
-            false => [&wave_header::bytes(RATE, audio.len())[..], &audio].concat(),
+            false => samples.unwrap_or_default().wav(&audio),
         };
         let shown = self.path.display().to_string();
         if let Err(error) = self.write(&content).await {
@@ -141,6 +144,50 @@ fn by_name(name: &str) -> &'static str {
 fn is_whole(bytes: &[u8]) -> bool {
     let found = sniffing::mime_type(bytes, "", Some(Modality::Audio));
     found.is_some_and(|found| !sniffing::may_begin_with_anything(found))
+}
+
+/// The form of samples of 16 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Samples {
+    rate: u32,
+    channels: u16,
+}
+
+impl Default for Samples {
+    fn default() -> Self {
+        Self {
+            rate: RATE,
+            channels: 1,
+        }
+    }
+}
+
+impl Samples {
+    /// The form that a type names, or the usual one. `None` for the type of a file.
+    fn of(mime_type: &str) -> Option<Self> {
+        let mut samples = Self::default();
+        let mut parts = mime_type.split(';').map(str::trim);
+        if !parts
+            .next()
+            .is_none_or(|kind| kind == PCM || kind.is_empty())
+        {
+            return None;
+        }
+        for (key, value) in parts.filter_map(|part| part.split_once('=')) {
+            match key {
+                "rate" => samples.rate = value.parse().unwrap_or(RATE),
+                "channels" => samples.channels = value.parse().unwrap_or(1),
+                _ => {}
+            }
+        }
+        Some(samples)
+    }
+
+    /// Adds a WAV header.
+    fn wav(self, samples: &[u8]) -> Vec<u8> {
+        let header = wave_header::of_channels(self.rate, self.channels, samples.len());
+        [&header[..], samples].concat()
+    }
 }
 
 #[cfg(test)]

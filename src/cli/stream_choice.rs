@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use prost_types::Struct;
+use prost_types::value::Kind as Open;
 
+use crate::chat::media::MIME_TYPE;
 use crate::grpc::pb;
 use crate::grpc::pb::content::Kind;
 use crate::grpc::pb::delta::Part;
@@ -99,7 +101,10 @@ impl Draft {
         for Sound { bytes, file } in self.sounds.into_iter().chain(self.last_sound) {
             let mut audio = pb::Audio::default();
             if !bytes.is_empty() {
-                STREAMED_AUDIO.clone_into(&mut audio.mime_type);
+                let named = file.as_ref().and_then(named_type);
+                named
+                    .unwrap_or(STREAMED_AUDIO)
+                    .clone_into(&mut audio.mime_type);
                 audio.source = Some(pb::audio::Source::Data(bytes.into()));
             }
             audio.file = file;
@@ -114,6 +119,16 @@ impl Draft {
             extra: end.extra,
         }
     }
+}
+
+/// The format of audio, if the gateway names it because it is not that of streamed audio.
+fn named_type(file: &pb::AudioFile) -> Option<&str> {
+    let value = file.extra.as_ref()?.fields.get(MIME_TYPE)?;
+    match &value.kind {
+        Some(Open::StringValue(named)) => Some(named).filter(|named| named.starts_with("audio/")),
+        _ => None,
+    }
+    .map(String::as_str)
 }
 
 /// Merges keys; a new value replaces an old one.

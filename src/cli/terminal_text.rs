@@ -19,9 +19,12 @@ pub(crate) enum Piece {
     Choice(i32),
 }
 
-/// The location of an audio file.
+/// The location of an audio file; empty if it has none.
 pub(crate) fn audio_file(file: &pb::AudioFile) -> String {
-    format!("audio: {}", file.uri)
+    match file.uri.is_empty() {
+        true => String::new(),
+        false => format!("audio: {}", file.uri),
+    }
 }
 
 /// A warning of the gateway.

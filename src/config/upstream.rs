@@ -13,6 +13,7 @@ use super::error::Origin;
 use super::layers::ConfiguredValue;
 use super::region;
 use super::setting_reader::SettingReader;
+use super::settings::ServerKind;
 use super::value::{self, ValueError};
 
 /// Where DashScope's SDKs look for a key, relative to the home directory.
@@ -61,11 +62,35 @@ pub(crate) fn address(
 pub(crate) fn base_url(text: &str, plaintext: bool) -> Result<String, ValueError> {
     let example = "write it as in https://dashscope.aliyuncs.com/api/v1, or embedded";
     let url = Url::parse(text).map_err(|_| ValueError::new("it is not a URL", example))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong_prefix(url.scheme()));
+    }
     check_host(&url, example, plaintext)?;
     if let Some(wrong) = belongs_to_another_api(&url) {
         return Err(wrong);
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// The error of what is before the first colon and is no scheme. It is not quoted: it may be a key.
+fn wrong_prefix(scheme: &str) -> ValueError {
+    if let Some(kind) = ServerKind::named(scheme) {
+        let problem = "the kind of server is not followed by a URL, or not expected here";
+        let name = kind.name();
+        let fix = format!(
+            "write it as in {name}:http://127.0.0.1:8000/v1; in an accounts file, write the URL \
+             alone and upstream = \"{name}\""
+        );
+        return ValueError::new(problem, fix);
+    }
+    let problem = "it begins with neither https, http nor a kind of server";
+    let kinds = ServerKind::ALL.map(|kind| format!("{}:", kind.name()));
+    let fix = format!(
+        "write it as in https://dashscope.aliyuncs.com/api/v1 or vllm:http://127.0.0.1:8000/v1; \
+         the kinds of servers are {}",
+        kinds.join(", ")
+    );
+    ValueError::new(problem, fix)
 }
 
 /// Validates all but the path of a base URL.

@@ -170,8 +170,8 @@ pub(crate) fn refused_credentials(proxy: impl std::fmt::Display) -> Error {
     Error::new(Reason::GatewayConfig, message)
 }
 
-/// Reads the body of an error response, up to `limit` or the point where it breaks.
-pub(crate) async fn read_error_body(mut body: Body, limit: usize) -> Bytes {
+/// Reads the body of a response, up to `limit` or the point where it breaks.
+pub(crate) async fn read_body(mut body: Body, limit: usize) -> Bytes {
     let mut read = BytesMut::new();
     while let Some(Ok(chunk)) = body.chunk().await {
         let room = limit - read.len();

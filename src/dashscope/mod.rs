@@ -197,7 +197,7 @@ impl DashScope {
         let generation = ["services", "aigc", "multimodal-generation", "generation"];
         let generation = http::below(&base_url, &generation)?;
         let fixed_headers = FixedHeaders::new(
-            &generation,
+            ("POST", &generation),
             Some(&settings.api_key),
             settings.workspace,
             settings.data_inspection,

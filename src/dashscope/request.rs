@@ -139,9 +139,10 @@ pub(crate) struct FixedHeaders {
 }
 
 impl FixedHeaders {
-    /// Validates the headers of every request. Calls go to this URL, through this proxy.
+    /// Validates the headers of every request. They go to this URL with this method, through this
+    /// proxy.
     pub(crate) fn new(
-        generation: &Url,
+        (method, url): (&'static str, &Url),
         api_key: Option<&Secret>,
         workspace: Option<String>,
         data_inspection: Option<String>,
@@ -166,13 +167,13 @@ impl FixedHeaders {
                 return Err(Error::new(Reason::GatewayConfig, what));
             }
         }
-        let host = authority(generation);
-        let forwards = proxy.filter(|proxy| proxy.forwards(generation));
+        let host = authority(url);
+        let forwards = proxy.filter(|proxy| proxy.forwards(url));
         let target = match forwards {
-            Some(_) => generation.as_str(),
-            None => generation.path(),
+            Some(_) => url.as_str(),
+            None => url.path(),
         };
-        let mut lines = Request::post(target, &host);
+        let mut lines = Request::new(method, target, &host);
         let pass = forwards.and_then(Proxy::authorization);
         line(
             &mut lines,

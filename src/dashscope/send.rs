@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use url::Url;
 
 use super::errors;
 use super::http;
 use super::request::Prepared;
 use crate::error::Error;
+use crate::http1::head::Request;
 use crate::http1::{Client, Http1Config, Response};
 use crate::net::Network;
 use crate::net::proxy::Proxy;
@@ -62,7 +64,16 @@ impl MethodUrl {
 
     /// Sends a request. Resolves when response headers with a success status have arrived.
     pub(crate) async fn send(&self, prepared: &Prepared) -> Result<Response, Error> {
-        let sent = self.client.send(prepared.head(), prepared.body());
+        self.exchange(prepared.head(), prepared.body()).await
+    }
+
+    /// Sends a request without a body, as [`Self::send`] does.
+    pub(crate) async fn get(&self, head: &Request) -> Result<Response, Error> {
+        self.exchange(head, &Bytes::new()).await
+    }
+
+    async fn exchange(&self, head: &Request, body: &Bytes) -> Result<Response, Error> {
+        let sent = self.client.send(head, body);
         let answer = sent.await.map_err(http::send_error)?;
         if answer.status == 407
             && let Some(proxy) = self.proxy()
@@ -70,7 +81,7 @@ impl MethodUrl {
             return Err(http::refused_credentials(proxy));
         }
         if !(200..300).contains(&answer.status) {
-            let body = http::read_error_body(answer.body, MAX_ERROR_BYTES).await;
+            let body = http::read_body(answer.body, MAX_ERROR_BYTES).await;
             return Err(errors::of_answer(answer.status, &answer.headers, &body));
         }
         Ok(answer)

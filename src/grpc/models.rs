@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prost::Message as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 
 use crate::chat::model::{ModelHealth, ModelLimits, ModelModality, ModelState};
@@ -48,7 +48,7 @@ impl ModelService for Models {
         &self,
         request: Request<ListModelsRequest>,
     ) -> Result<Response<ListModelsResponse>, Status> {
-        let page = self.page(&request.into_inner());
+        let page = self.page(&request.into_inner()).await;
         self.finish(page, ListModelsResponse::encoded_len)
     }
 
@@ -56,20 +56,20 @@ impl ModelService for Models {
         &self,
         request: Request<GetModelRequest>,
     ) -> Result<Response<GetModelResponse>, Status> {
-        let model = self.model(&request.into_inner().name);
+        let model = self.model(&request.into_inner().name).await;
         self.finish(model, GetModelResponse::encoded_len)
     }
 }
 
 impl Models {
-    fn page(&self, request: &ListModelsRequest) -> Result<ListModelsResponse, Error> {
+    async fn page(&self, request: &ListModelsRequest) -> Result<ListModelsResponse, Error> {
         let page_size = match usize::try_from(request.page_size) {
             Ok(0) => DEFAULT_PAGE_SIZE,
             Ok(size) => size.min(MAX_PAGE_SIZE),
             Err(_) => return Err(Error::field("page_size", "must not be negative")),
         };
         let after = last_name(&request.page_token)?;
-        let catalog = self.relay.models();
+        let catalog = self.catalog().await?;
         let who = &self.context.identity;
         let mut names = catalog
             .names()
@@ -89,14 +89,25 @@ impl Models {
         })
     }
 
-    fn model(&self, name: &str) -> Result<GetModelResponse, Error> {
+    async fn model(&self, name: &str) -> Result<GetModelResponse, Error> {
         if name.is_empty() {
             return Err(Error::field("name", "is empty; name a model"));
         }
         self.context.identity.check_model(name)?;
-        let model = self.describe(&self.relay.models(), name);
+        let model = self.describe(&self.catalog().await?, name);
         let model = model.ok_or_else(unknown)?;
         Ok(GetModelResponse { model: Some(model) })
+    }
+
+    /// The models. Servers may have to be asked for theirs first.
+    async fn catalog(&self) -> Result<ModelCatalog, Error> {
+        let catalog = timeout_at(self.deadline(), self.relay.models()).await;
+        catalog.map_err(|_| call_clock::too_late())
+    }
+
+    fn deadline(&self) -> Instant {
+        let context = &self.context;
+        context.at + context.timeout(self.settings.unary_timeout, &self.settings)
     }
 
     fn describe(&self, catalog: &ModelCatalog, name: &str) -> Option<pb::Model> {
@@ -119,9 +130,8 @@ impl Models {
             self.memory.answer(bytes.saturating_sub(memory::CALL))?;
             Ok(response)
         });
-        let timeout = context.timeout(self.settings.unary_timeout, &self.settings);
         let unread = UnreadModels {
-            deadline: context.at + timeout,
+            deadline: self.deadline(),
         };
         context.clock.hold(Box::new(unread), &self.memory);
         let error = charged.as_ref().err();

@@ -36,7 +36,12 @@ impl Request {
 
     /// The first lines of a POST to this path of this host.
     pub fn post(path: &str, host: &str) -> Self {
-        let line = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\n");
+        Self::new("POST", path, host)
+    }
+
+    /// The first lines of a request with this method to this path of this host.
+    pub fn new(method: &'static str, path: &str, host: &str) -> Self {
+        let line = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n");
         Self {
             text: line.into_bytes(),
         }

@@ -12,6 +12,7 @@ mod content;
 pub mod dialect;
 mod media_format;
 mod media_lists;
+mod model_list;
 mod parameters;
 mod request_json;
 mod transcript;
@@ -36,6 +37,8 @@ use crate::net::proxy::Proxy;
 use crate::secret::Secret;
 use answer::CompletionReader;
 use dialect::Dialect;
+use model_list::ModelList;
+pub use model_list::{PendingModels, ServedModel};
 use transcript::LanguagePrefix;
 
 /// The default maximum request body of a self-hosted server. Such servers limit the size of media,
@@ -98,6 +101,7 @@ struct Inner {
     settings: OpenAiConfig,
     completions: MethodUrl,
     fixed_headers: FixedHeaders,
+    models: Arc<ModelList>,
     limits: sse::Limits,
     /// The temporary storage that the server reads, if it reads one.
     storage: Option<DashScope>,
@@ -116,8 +120,9 @@ impl OpenAi {
         let kept = settings.clone();
         let base_url = dashscope::checked(settings.base_url, settings.allow_plaintext)?;
         let completions = http::below(&base_url, &["chat", "completions"])?;
+        let models = ModelList::new(&base_url, &kept)?;
         let fixed_headers = FixedHeaders::new(
-            &completions,
+            ("POST", &completions),
             settings.api_key.as_ref(),
             settings.workspace,
             settings.data_inspection,
@@ -134,6 +139,7 @@ impl OpenAi {
                 settings: kept,
                 completions,
                 fixed_headers,
+                models: Arc::new(models),
                 limits: sse::Limits {
                     line_bytes: dashscope::MAX_LINE_BYTES.max(settings.max_event_bytes),
                     event_bytes: settings.max_event_bytes,
@@ -146,6 +152,11 @@ impl OpenAi {
     /// Whether the other client has the same configuration, the API key included.
     pub fn is_same(&self, other: &Self) -> bool {
         self.inner.settings == other.inner.settings
+    }
+
+    /// Asks the server for its models, unless its latest list is recent. Never done for a call.
+    pub fn models(&self) -> PendingModels {
+        self.inner.models.ask()
     }
 
     /// The kind of server.

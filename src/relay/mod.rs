@@ -45,6 +45,7 @@ use call_recorder::CallRecorder;
 use idempotency::Idempotency;
 use in_flight::InFlightCalls;
 use media::audio_limit::AudioLimits;
+use models::names::ModelNames;
 use reply::Reply;
 use reply::call_state;
 use reply::stage::Times;
@@ -109,6 +110,8 @@ struct Plan {
     settings: RelayConfig,
     asker: Arc<AttemptContext>,
     of_models: Vec<(String, Admission)>,
+    /// The names of models, for lists of models.
+    names: ModelNames,
 }
 
 impl Plan {
@@ -131,6 +134,7 @@ impl Plan {
         };
         let of_models = settings.model_in_flight.iter();
         Self {
+            names: ModelNames::new(&settings.model_names, &asker),
             asker: Arc::new(asker),
             of_models: of_models
                 .map(|(glob, limit)| {

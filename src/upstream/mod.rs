@@ -19,6 +19,7 @@ pub use crate::dashscope::{Exchange, Prepared, RequestTarget, Stored};
 use crate::error::{Error, Reason};
 use crate::net::proxy::Proxy;
 use crate::openai::{MAX_REQUEST_BYTES, OpenAi};
+pub use crate::openai::{PendingModels, ServedModel};
 
 /// The interface of an upstream that serves a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,6 +126,15 @@ impl Upstream {
         match self.is_dashscope() {
             true => of_dashscope,
             false => of_dashscope.max(MAX_REQUEST_BYTES),
+        }
+    }
+
+    /// Asks a server of its own models for them. `None` for DashScope, whose list has no limits
+    /// and no modalities.
+    pub fn models(&self) -> Option<PendingModels> {
+        match self {
+            Self::OpenAi(client) if !client.dialect().is_dashscope() => Some(client.models()),
+            Self::OpenAi(_) | Self::DashScope { .. } => None,
         }
     }
 

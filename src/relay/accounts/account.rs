@@ -1,4 +1,4 @@
-//! One account at DashScope: its configuration, and its state: rate limits and circuit breakers,
+//! One account at an upstream server: its configuration, and its state: rate limits and circuit breakers,
 //! per caller where necessary.
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ const REMEMBERED_MODELS: usize = 512;
 /// bytes each.
 const REMEMBERED_CHOICES: usize = 4096;
 
-/// An account at DashScope.
+/// An account at DashScope, or another server.
 #[derive(Clone, Debug)]
 pub struct Account {
     /// The configured name, for logs and metrics. Never the API key.
@@ -70,6 +70,11 @@ impl Account {
             && self.limits == other.limits
             && self.models == other.models
             && self.upstream.is_same(&other.upstream)
+    }
+
+    /// Whether it may serve models that its configuration does not name.
+    pub(super) fn has_patterns(&self) -> bool {
+        self.models.is_empty() || self.models.iter().any(|glob| glob.contains('*'))
     }
 
     /// Whether it serves this model.

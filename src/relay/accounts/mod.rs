@@ -1,4 +1,4 @@
-//! The accounts at DashScope, and the choice between them.
+//! The accounts at upstream servers, and the choice between them.
 //!
 //! An account is chosen by its weight among those that are available for the model. Errors are
 //! recorded, so that a refused key, an unpaid bill or a throttled model costs one call and not
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::chat::call::Prompt;
 use crate::error::{Error, Reason, Sent};
-use crate::upstream::{Upstream, UpstreamKind};
+use crate::upstream::{PendingModels, ServedModel, Upstream, UpstreamKind};
 
 use super::media::hosts;
 use super::media::storage_owners::Owners;
@@ -146,6 +146,19 @@ impl Accounts {
         kinds
     }
 
+    /// The models that the accounts' servers list, by account, without those that it does not
+    /// serve. A server is asked if the names of its models are not configured.
+    pub(super) async fn listed_models(&self) -> Vec<Listed> {
+        // All are asked before one is waited for.
+        let asked = self.members().iter().filter_map(ask).collect::<Vec<_>>();
+        let mut listed = Vec::with_capacity(asked.len());
+        for (member, pending) in asked {
+            let models = pending.wait().await;
+            listed.push(Listed { member, models });
+        }
+        listed
+    }
+
     /// Whether one of them serves a model at DashScope, so that a caller's own key can be used.
     pub(super) fn serve_dashscope(&self, model: &str) -> bool {
         let members = self.members();
@@ -226,6 +239,33 @@ impl Accounts {
     fn members(&self) -> Arc<[Arc<Member>]> {
         Arc::clone(&self.members.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What the server of an account lists.
+pub(super) struct Listed {
+    member: Arc<Member>,
+    models: Arc<[ServedModel]>,
+}
+
+impl Listed {
+    /// The models that calls are sent to this server for.
+    pub(super) fn models(&self) -> impl Iterator<Item = &ServedModel> {
+        let account = &self.member.account;
+        self.models
+            .iter()
+            .filter(|model| account.serves(&model.name))
+    }
+
+    /// Whether it is the same list of the same account.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.member, &other.member) && Arc::ptr_eq(&self.models, &other.models)
+    }
+}
+
+fn ask(member: &Arc<Member>) -> Option<(Arc<Member>, PendingModels)> {
+    let account = &member.account;
+    let pending = account.has_patterns().then(|| account.upstream.models());
+    Some((Arc::clone(member), pending.flatten()?))
 }
 
 fn nobody() -> Error {

@@ -7,6 +7,7 @@
 //! date has passed are left out, as are dated snapshots of models that are listed.
 
 use crate::chat::model::ModelModality::{self, Audio, Image, Text, Video};
+use crate::upstream::UpstreamKind;
 
 /// What DashScope documents of a model.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,15 @@ const fn model(
 }
 
 impl KnownModel {
+    /// Whether this kind of upstream has it.
+    pub(super) fn is_served_by(&self, kind: UpstreamKind) -> bool {
+        match kind {
+            UpstreamKind::DashScope => !self.compatible_only,
+            UpstreamKind::DashScopeCompatible => true,
+            UpstreamKind::OpenAi => false,
+        }
+    }
+
     const fn stream_only(self) -> Self {
         Self {
             stream_only: true,

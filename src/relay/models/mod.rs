@@ -2,8 +2,8 @@
 //! here decides about a call.
 
 mod known;
+pub(super) mod names;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::accounts::account::Choice;
 use super::accounts::{Availability, Subject};
 use super::{Plan, Relay, routes};
 use known::KnownModel;
+use names::CatalogModels;
 
 /// What is known of a model.
 #[derive(Clone, Debug)]
@@ -43,47 +44,20 @@ pub struct ModelInfo {
     pub health: ModelHealth,
 }
 
-/// The names that callers can ask for, sorted: those of the configuration without wildcards, and
-/// DashScope's models, if an account serves them.
-fn names(plan: &Plan) -> Vec<Arc<str>> {
-    let accounts = &plan.asker.accounts;
-    let is_served = |name: &Arc<str>| {
-        let candidates = plan.asker.routes.candidates(name);
-        let mut candidates = candidates.iter();
-        candidates.any(|model| !accounts.kinds(model).is_empty())
-    };
-    let configured = plan.settings.model_names.iter().map(String::as_str);
-    let configured = configured.filter(|name| !name.is_empty() && !name.contains('*'));
-    let known = known::MODELS.iter().filter(|model| {
-        let kinds = accounts.kinds(model.name);
-        kinds.into_iter().any(|kind| serves(kind, model))
-    });
-    let names: BTreeSet<&str> = configured.chain(known.map(|model| model.name)).collect();
-    names.into_iter().map(Arc::from).filter(is_served).collect()
-}
-
-/// Whether this kind of upstream has a model of DashScope.
-fn serves(kind: UpstreamKind, model: &KnownModel) -> bool {
-    match kind {
-        UpstreamKind::DashScope => !model.compatible_only,
-        UpstreamKind::DashScopeCompatible => true,
-        UpstreamKind::OpenAi => false,
-    }
-}
-
 /// The models of one configuration.
 pub struct ModelCatalog {
     plan: Arc<Plan>,
-    /// Sorted.
-    names: Vec<Arc<str>>,
+    models: Arc<CatalogModels>,
 }
 
 impl Relay {
-    /// The models that callers can ask for, in the current configuration.
-    pub fn models(&self) -> ModelCatalog {
+    /// The models that callers can ask for, in the current configuration. Servers whose models are
+    /// not configured are asked for them, at most once a minute and for a limited time.
+    pub async fn models(&self) -> ModelCatalog {
         let plan = self.plan();
+        let listed = plan.asker.accounts.listed_models().await;
         ModelCatalog {
-            names: names(&plan),
+            models: plan.names.with(listed, &plan.asker),
             plan,
         }
     }
@@ -92,20 +66,21 @@ impl Relay {
 impl ModelCatalog {
     /// The names, sorted.
     pub fn names(&self) -> &[Arc<str>] {
-        &self.names
+        &self.models.names
     }
 
     /// What is known of the model with this name, for this caller. `None` if it is not listed.
     pub fn describe(&self, name: &str, who: &Identity, passing: &Passing) -> Option<ModelInfo> {
-        let at = self.names.binary_search_by(|other| (**other).cmp(name));
-        let name = self.names.get(at.ok()?)?;
+        let names = &self.models.names;
+        let at = names.binary_search_by(|other| (**other).cmp(name));
+        let name = names.get(at.ok()?)?;
         let asker = &self.plan.asker;
         let mut candidates = asker.routes.candidates(name).into_iter();
         let upstream_model = candidates.next()?;
         let fallbacks: Vec<_> = candidates.collect();
         let upstream_kinds = asker.accounts.kinds(&upstream_model);
         let known = known::find(&upstream_model)
-            .filter(|model| upstream_kinds.iter().any(|kind| serves(*kind, model)));
+            .filter(|model| upstream_kinds.iter().any(|kind| model.is_served_by(*kind)));
         let delivery = asker
             .routes
             .delivery(&upstream_model, who.caller, Delivery::Whole);
@@ -142,7 +117,9 @@ impl ModelCatalog {
                 asker.accounts.max_request_bytes(model, of_dashscope)
             }),
             in_flight: of_name.next().map(|(_, limit)| *limit),
-            context_tokens: known.and_then(|known| known.context_tokens),
+            context_tokens: known
+                .and_then(|known| known.context_tokens)
+                .or_else(|| self.models.context_tokens.get(model).copied()),
         }
     }
 
