@@ -296,3 +296,10 @@ pub fn whole(text: &str) -> String {
          \"output_tokens\":38,\"input_tokens\":786}},\"request_id\":\"up-1\"}}"
     )
 }
+
+/// Bytes as gzip.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut packed, bytes).unwrap();
+    packed.finish().unwrap()
+}

@@ -45,7 +45,9 @@ pub mod content {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Audio {
     /// The MIME type, for example `audio/wav`, `audio/mpeg`. Default in a request: detected from the
-    /// first bytes of `data`. In an answer, `audio/pcm` is 16-bit little-endian mono at 24 kHz.
+    /// first bytes of `data`. In an answer, `audio/pcm` is 16-bit little-endian mono at 24 kHz;
+    /// `audio/pcm;rate=44100;channels=2` names another rate and number of channels, and another type
+    /// is that of a file. Both occur with self-hosted servers only.
     #[prost(string, tag = "1")]
     pub mime_type: ::prost::alloc::string::String,
     /// Output only. DashScope's copy of the whole audio, if it stored one in addition to or instead of
@@ -84,7 +86,9 @@ pub struct AudioFile {
     /// The time when the URI expires, about 24 hours after the file was generated. Key: `expires_at`.
     #[prost(message, optional, tag = "3")]
     pub expires_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// Every other key of the object, as received from DashScope.
+    /// Every other key of the object, as received from DashScope. For audio of self-hosted servers in
+    /// another format than `audio/pcm`, `mime_type` is the value of `Audio.mime_type`; a stream has it
+    /// before the audio.
     #[prost(message, optional, tag = "4")]
     pub extra: ::core::option::Option<::prost_types::Struct>,
 }
@@ -1020,7 +1024,7 @@ pub mod delta {
         #[prost(string, tag = "3")]
         ReasoningText(::prost::alloc::string::String),
         /// The next piece of the audio, to be appended: 16-bit little-endian mono PCM at 24 kHz, unless
-        /// `options.audio.format` is set.
+        /// `options.audio.format` is set or an `audio_file` before it has a `mime_type` in its `extra`.
         #[prost(bytes, tag = "4")]
         Audio(::prost::bytes::Bytes),
         /// A tool call, or the next piece of one.
@@ -3894,12 +3898,15 @@ pub mod model_service_client {
     /// The models that the gateway can be asked for, with their modalities, limits and health. Metadata
     /// and errors are those of ConversationService.
     ///
-    /// Known are: the aliases and models in the gateway's configuration, and the models of DashScope
+    /// Known are: the aliases and models in the gateway's configuration; the models that self-hosted
+    /// servers list, where the configuration names none or only patterns; and the models of DashScope
     /// that the gateway has a description of, if it calls DashScope. Other models of DashScope are not
     /// listed and can be used nevertheless: the gateway passes names that it does not know to DashScope.
     ///
-    /// A caller sees the models that it may use. No request is sent to an upstream, and nothing is
-    /// billed. A call counts as one of the caller's calls per minute, but not as a concurrent call.
+    /// A caller sees the models that it may use. No request is sent to DashScope, and nothing is billed.
+    /// A self-hosted server is asked for its list at most once a minute; if it does not answer within
+    /// two seconds, the list has the names of the configuration. A call counts as one of the caller's
+    /// calls per minute, but not as a concurrent call.
     #[derive(Debug, Clone)]
     pub struct ModelServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -4067,12 +4074,15 @@ pub mod model_service_server {
     /// The models that the gateway can be asked for, with their modalities, limits and health. Metadata
     /// and errors are those of ConversationService.
     ///
-    /// Known are: the aliases and models in the gateway's configuration, and the models of DashScope
+    /// Known are: the aliases and models in the gateway's configuration; the models that self-hosted
+    /// servers list, where the configuration names none or only patterns; and the models of DashScope
     /// that the gateway has a description of, if it calls DashScope. Other models of DashScope are not
     /// listed and can be used nevertheless: the gateway passes names that it does not know to DashScope.
     ///
-    /// A caller sees the models that it may use. No request is sent to an upstream, and nothing is
-    /// billed. A call counts as one of the caller's calls per minute, but not as a concurrent call.
+    /// A caller sees the models that it may use. No request is sent to DashScope, and nothing is billed.
+    /// A self-hosted server is asked for its list at most once a minute; if it does not answer within
+    /// two seconds, the list has the names of the configuration. A call counts as one of the caller's
+    /// calls per minute, but not as a concurrent call.
     #[derive(Debug)]
     pub struct ModelServiceServer<T> {
         inner: Arc<T>,

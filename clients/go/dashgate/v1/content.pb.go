@@ -177,7 +177,9 @@ func (*Content_Video) isContent_Kind() {}
 type Audio struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The MIME type, for example `audio/wav`, `audio/mpeg`. Default in a request: detected from the
-	// first bytes of `data`. In an answer, `audio/pcm` is 16-bit little-endian mono at 24 kHz.
+	// first bytes of `data`. In an answer, `audio/pcm` is 16-bit little-endian mono at 24 kHz;
+	// `audio/pcm;rate=44100;channels=2` names another rate and number of channels, and another type
+	// is that of a file. Both occur with self-hosted servers only.
 	MimeType string `protobuf:"bytes,1,opt,name=mime_type,json=mimeType,proto3" json:"mime_type,omitempty"`
 	// The location of the audio. Required in a request.
 	//
@@ -292,7 +294,9 @@ type AudioFile struct {
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// The time when the URI expires, about 24 hours after the file was generated. Key: `expires_at`.
 	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
-	// Every other key of the object, as received from DashScope.
+	// Every other key of the object, as received from DashScope. For audio of self-hosted servers in
+	// another format than `audio/pcm`, `mime_type` is the value of `Audio.mime_type`; a stream has it
+	// before the audio.
 	Extra         *structpb.Struct `protobuf:"bytes,4,opt,name=extra,proto3" json:"extra,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -733,7 +733,7 @@ type Delta_ReasoningText struct {
 
 type Delta_Audio struct {
 	// The next piece of the audio, to be appended: 16-bit little-endian mono PCM at 24 kHz, unless
-	// `options.audio.format` is set.
+	// `options.audio.format` is set or an `audio_file` before it has a `mime_type` in its `extra`.
 	Audio []byte `protobuf:"bytes,4,opt,name=audio,proto3,oneof"`
 }
 

@@ -97,7 +97,9 @@ class Audio(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     mime_type: _builtins.str
     """The MIME type, for example `audio/wav`, `audio/mpeg`. Default in a request: detected from the
-    first bytes of `data`. In an answer, `audio/pcm` is 16-bit little-endian mono at 24 kHz.
+    first bytes of `data`. In an answer, `audio/pcm` is 16-bit little-endian mono at 24 kHz;
+    `audio/pcm;rate=44100;channels=2` names another rate and number of channels, and another type
+    is that of a file. Both occur with self-hosted servers only.
     """
     uri: _builtins.str
     """A URI with the scheme `https`, `http`, `oss` (DashScope's storage, see MediaService) or
@@ -153,7 +155,10 @@ class AudioFile(_message.Message):
 
     @_builtins.property
     def extra(self) -> _struct_pb2.Struct:
-        """Every other key of the object, as received from DashScope."""
+        """Every other key of the object, as received from DashScope. For audio of self-hosted servers in
+        another format than `audio/pcm`, `mime_type` is the value of `Audio.mime_type`; a stream has it
+        before the audio.
+        """
 
     def __init__(
         self,

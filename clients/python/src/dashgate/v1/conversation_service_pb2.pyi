@@ -315,7 +315,7 @@ class Delta(_message.Message):
     """The next piece of the reasoning."""
     audio: _builtins.bytes
     """The next piece of the audio, to be appended: 16-bit little-endian mono PCM at 24 kHz, unless
-    `options.audio.format` is set.
+    `options.audio.format` is set or an `audio_file` before it has a `mime_type` in its `extra`.
     """
     image_uri: _builtins.str
     """The URI of a whole image."""

@@ -100,7 +100,9 @@ export const ContentSchema: GenMessage<Content> = /*@__PURE__*/
 export type Audio = Message<"dashgate.v1.Audio"> & {
   /**
    * The MIME type, for example `audio/wav`, `audio/mpeg`. Default in a request: detected from the
-   * first bytes of `data`. In an answer, `audio/pcm` is 16-bit little-endian mono at 24 kHz.
+   * first bytes of `data`. In an answer, `audio/pcm` is 16-bit little-endian mono at 24 kHz;
+   * `audio/pcm;rate=44100;channels=2` names another rate and number of channels, and another type
+   * is that of a file. Both occur with self-hosted servers only.
    *
    * @generated from field: string mime_type = 1;
    */
@@ -176,7 +178,9 @@ export type AudioFile = Message<"dashgate.v1.AudioFile"> & {
   expiresAt?: Timestamp | undefined;
 
   /**
-   * Every other key of the object, as received from DashScope.
+   * Every other key of the object, as received from DashScope. For audio of self-hosted servers in
+   * another format than `audio/pcm`, `mime_type` is the value of `Audio.mime_type`; a stream has it
+   * before the audio.
    *
    * @generated from field: google.protobuf.Struct extra = 4;
    */

@@ -321,7 +321,7 @@ export type Delta = Message<"dashgate.v1.Delta"> & {
   } | {
     /**
      * The next piece of the audio, to be appended: 16-bit little-endian mono PCM at 24 kHz, unless
-     * `options.audio.format` is set.
+     * `options.audio.format` is set or an `audio_file` before it has a `mime_type` in its `extra`.
      *
      * @generated from field: bytes audio = 4;
      */

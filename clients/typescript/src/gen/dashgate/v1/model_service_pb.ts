@@ -119,12 +119,15 @@ export const GetModelResponseSchema: GenMessage<GetModelResponse> = /*@__PURE__*
  * The models that the gateway can be asked for, with their modalities, limits and health. Metadata
  * and errors are those of ConversationService.
  *
- * Known are: the aliases and models in the gateway's configuration, and the models of DashScope
+ * Known are: the aliases and models in the gateway's configuration; the models that self-hosted
+ * servers list, where the configuration names none or only patterns; and the models of DashScope
  * that the gateway has a description of, if it calls DashScope. Other models of DashScope are not
  * listed and can be used nevertheless: the gateway passes names that it does not know to DashScope.
  *
- * A caller sees the models that it may use. No request is sent to an upstream, and nothing is
- * billed. A call counts as one of the caller's calls per minute, but not as a concurrent call.
+ * A caller sees the models that it may use. No request is sent to DashScope, and nothing is billed.
+ * A self-hosted server is asked for its list at most once a minute; if it does not answer within
+ * two seconds, the list has the names of the configuration. A call counts as one of the caller's
+ * calls per minute, but not as a concurrent call.
  *
  * @generated from service dashgate.v1.ModelService
  */
