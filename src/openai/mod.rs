@@ -8,6 +8,7 @@ mod answer;
 mod answer_images;
 mod answer_json;
 mod answer_parts;
+mod config;
 mod content;
 pub mod dialect;
 mod media_format;
@@ -19,9 +20,6 @@ mod transcript;
 mod writer;
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use url::Url;
 
 use crate::chat::call::{Call, Passing};
 use crate::dashscope::media_transfer::MediaTransfer;
@@ -32,10 +30,9 @@ use crate::dashscope::{
     request_json as native_json, sse,
 };
 use crate::error::Error;
-use crate::net::Network;
 use crate::net::proxy::Proxy;
-use crate::secret::Secret;
 use answer::CompletionReader;
+pub use config::OpenAiConfig;
 use dialect::Dialect;
 use model_list::ModelList;
 pub use model_list::{PendingModels, ServedModel};
@@ -44,52 +41,6 @@ use transcript::LanguagePrefix;
 /// The default maximum request body of a self-hosted server. Such servers limit the size of media,
 /// not of bodies, and cannot be sent media in another way.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
-
-/// The configuration of the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenAiConfig {
-    /// The base URL, to which `chat/completions` is appended.
-    pub base_url: Url,
-    /// The API key, if the server requires one.
-    pub api_key: Option<Secret>,
-    /// The kind of server.
-    pub dialect: &'static Dialect,
-    /// DashScope's workspace of calls that specify none.
-    pub workspace: Option<String>,
-    /// DashScope's data inspection header of calls that specify none.
-    pub data_inspection: Option<String>,
-    /// The connect timeout.
-    pub connect_timeout: Duration,
-    /// Proxies and root certificates.
-    pub network: Network,
-    /// Whether `http` is allowed to hosts other than loopback.
-    pub allow_plaintext: bool,
-    /// The maximum age of a connection.
-    pub max_connection_age: Duration,
-    /// The maximum data of one event.
-    pub max_event_bytes: usize,
-    /// The maximum response that is not a stream.
-    pub max_body_bytes: usize,
-}
-
-impl OpenAiConfig {
-    /// The configuration with every default.
-    pub fn new(base_url: Url, dialect: &'static Dialect) -> Self {
-        Self {
-            base_url,
-            api_key: None,
-            dialect,
-            workspace: None,
-            data_inspection: None,
-            connect_timeout: dashscope::CONNECT_TIMEOUT,
-            network: Network::default(),
-            allow_plaintext: false,
-            max_connection_age: dashscope::MAX_CONNECTION_AGE,
-            max_event_bytes: dashscope::MAX_EVENT_BYTES,
-            max_body_bytes: dashscope::MAX_BODY_BYTES,
-        }
-    }
-}
 
 /// A client of an OpenAI-style server. Cheap to clone.
 #[derive(Clone)]

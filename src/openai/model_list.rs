@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use super::OpenAiConfig;
+use super::config::OpenAiConfig;
 use crate::chat::call::{Delivery, Passing};
 use crate::chat::document::Document;
 use crate::dashscope::http;

@@ -39,7 +39,6 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "openai",
             "openai::*",
             "dashscope::*",
-            "history::*",
             "callers::*",
             "telemetry::*",
             "emulator::*",
@@ -104,7 +103,6 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "upstream",
             "audio",
             "audio::recording",
-            "history::*",
             "callers::*",
             "telemetry",
             "telemetry::*",
@@ -161,7 +159,6 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     // HTTP to one host, whoever it is.
     ("http1", &["net::*", "descriptors", "secret"]),
-    ("history", &["chat::*", "error", "secret"]),
     (
         "callers",
         &[

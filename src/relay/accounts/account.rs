@@ -1,5 +1,5 @@
-//! One account at an upstream server: its configuration, and its state: rate limits and circuit breakers,
-//! per caller where necessary.
+//! One account at an upstream server: its configuration, and its state: rate limits and circuit
+//! breakers, per caller where necessary.
 
 use std::collections::HashMap;
 use std::hash::Hash;

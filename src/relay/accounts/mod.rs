@@ -118,7 +118,9 @@ impl Accounts {
             match member.check(&subject.choice, &subject.voter, now, policy) {
                 Ok(()) => able.push(member),
                 Err(away) if soonest.as_ref().is_none_or(|other| away.wait < other.wait) => {
-                    soonest = Some(away);
+                    let Away { wait, error } = away;
+                    let error = error.of_server(member.account.upstream.server());
+                    soonest = Some(Away { wait, error });
                 }
                 Err(_) => {}
             }
@@ -269,7 +271,7 @@ fn ask(member: &Arc<Member>) -> Option<(Arc<Member>, PendingModels)> {
 }
 
 fn nobody() -> Error {
-    let message = "no DashScope account is available for this call";
+    let message = "no account is available for this call";
     Error::new(Reason::UpstreamUnknown, message)
 }
 
@@ -325,7 +327,7 @@ impl Lease {
                     account = self.name(),
                     reason = error.reason().name(),
                     pause_s = pause.as_secs(),
-                    "DashScope refuses an account: calls to it are paused"
+                    "the upstream refuses an account: calls to it are paused"
                 );
                 undone
             }
