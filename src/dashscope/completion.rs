@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::annotations::{annotation, owned};
 use super::answer_json;
+use super::body_reader::BodyReader;
 use super::choice::{ChoiceDecoder, delta};
 use super::delta_detector::{Reading, TextForm, TextFormError};
 use super::errors::truncated;
@@ -36,6 +37,12 @@ impl Reply {
             self.end_without_reason(true)?;
         }
         self.finish()
+    }
+
+    /// Reads an answer in another form than DashScope's.
+    pub(crate) fn with_reader(mut self, reader: Box<dyn BodyReader>) -> Self {
+        self.reader = Some(reader);
+        self
     }
 
     /// Whether ends of choices are held back.

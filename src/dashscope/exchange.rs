@@ -11,10 +11,10 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::body_reader::{BodyReader, name_server};
+use super::body_reader::name_server;
 use super::elements;
 use super::errors::{truncated, unreadable};
-use super::reply::{Opening, Reply};
+use super::reply::Reply;
 use super::sse::{Decoder, Frame, Limits};
 use crate::chat::event::Event;
 use crate::chat::usage::Usage;
@@ -78,11 +78,11 @@ impl std::fmt::Debug for Exchange {
 
 impl Exchange {
     /// Reads the body of a response with a success status.
-    pub(crate) fn new(body: Body, opening: Opening, limits: Limits, max_body_bytes: usize) -> Self {
+    pub(crate) fn new(body: Body, reply: Reply, limits: Limits, max_body_bytes: usize) -> Self {
         Self {
             body,
             form: BodyFormat::Unknown(Bytes::new()),
-            reply: Reply::new(opening),
+            reply,
             limits,
             max_body_bytes,
             linger: None,
@@ -98,10 +98,9 @@ impl Exchange {
         }
     }
 
-    /// Reads the answer of a server of this name, in another form than DashScope's.
-    pub(crate) fn of_server(mut self, server: &'static str, reader: Box<dyn BodyReader>) -> Self {
+    /// Names the server in errors and warnings.
+    pub(crate) fn of_server(mut self, server: &'static str) -> Self {
         self.server = Some(server);
-        self.reply.reader = Some(reader);
         self
     }
 
@@ -403,6 +402,7 @@ mod tests {
     use super::*;
     use crate::chat::answer::{Answer, AnswerBuilder};
     use crate::chat::message::Body as PartBody;
+    use crate::dashscope::reply::Opening;
     use serde_json::{Value, json};
 
     /// Decodes a stream of these messages, each with its finish reason, to its end.
@@ -411,7 +411,8 @@ mod tests {
             line_bytes: 65536,
             event_bytes: 65536,
         };
-        let mut exchange = Exchange::new(Body::empty(), Opening::default(), limits, 65536);
+        let mut exchange =
+            Exchange::new(Body::empty(), Reply::new(Opening::default()), limits, 65536);
         for (message, finish) in messages {
             let choice = json!({ "message": message, "finish_reason": finish });
             let body = json!({ "output": { "choices": [choice] }, "usage": {} });

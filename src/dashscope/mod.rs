@@ -318,7 +318,7 @@ impl DashScope {
         let opening = prepared.opening(errors::request_id(&answer.headers));
         Ok(Exchange::new(
             answer.body,
-            opening,
+            reply::Reply::new(opening),
             self.inner.limits,
             self.inner.max_body_bytes,
         ))

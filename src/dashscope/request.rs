@@ -96,11 +96,6 @@ impl Prepared {
         self.inner.has_audio
     }
 
-    /// The number of requested choices.
-    pub(crate) fn choices(&self) -> usize {
-        self.inner.choices
-    }
-
     /// The length of the body, in bytes.
     pub fn body_bytes(&self) -> usize {
         self.inner.body.len()

@@ -97,7 +97,10 @@ impl CompletionReader {
 
     fn convert<'a>(&mut self, completion: Completion<'a>) -> Body<'a> {
         let is_audio = Text::or_empty(&completion.modality) == AUDIO;
-        self.has_audio |= completion.modality.is_some();
+        if completion.modality.is_some() {
+            self.has_audio = true;
+            self.language.exclude();
+        }
         let choices = completion.choices.filter(|choices| !choices.is_empty());
         let usage = completion.usage;
         let usage = usage.filter(|Raw(counts)| is_counted(counts, is_audio));

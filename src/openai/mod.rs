@@ -15,6 +15,7 @@ mod media_format;
 mod media_lists;
 mod model_list;
 mod parameters;
+pub mod reply;
 mod request_json;
 mod transcript;
 mod writer;
@@ -31,12 +32,10 @@ use crate::dashscope::{
 };
 use crate::error::Error;
 use crate::net::proxy::Proxy;
-use answer::CompletionReader;
 pub use config::OpenAiConfig;
 use dialect::Dialect;
 use model_list::ModelList;
 pub use model_list::{PendingModels, ServedModel};
-use transcript::LanguagePrefix;
 
 /// The default maximum request body of a self-hosted server. Such servers limit the size of media,
 /// not of bodies, and cannot be sent media in another way.
@@ -198,10 +197,9 @@ impl OpenAi {
         let answer = inner.completions.send(prepared).await;
         let answer = answer.map_err(|error| error.of_server(server))?;
         let opening = prepared.opening(dashscope::errors::request_id(&answer.headers));
-        let language = LanguagePrefix::of(self.dialect());
-        let reader = CompletionReader::new(prepared.choices(), prepared.has_audio(), language);
+        let reply = reply::reply(opening, prepared.has_audio(), self.dialect());
         let max_body_bytes = inner.settings.max_body_bytes;
-        let exchange = Exchange::new(answer.body, opening, inner.limits, max_body_bytes);
-        Ok(exchange.of_server(server, Box::new(reader)))
+        let exchange = Exchange::new(answer.body, reply, inner.limits, max_body_bytes);
+        Ok(exchange.of_server(server))
     }
 }

@@ -80,12 +80,19 @@ enum Beginning<'t> {
 }
 
 impl LanguagePrefix {
-    /// For an answer of this kind of server. DashScope removes the language itself.
-    pub(super) fn of(dialect: &Dialect) -> Self {
+    /// For an answer of this kind of server. DashScope removes the language itself, and spoken
+    /// answers have none.
+    pub(super) fn of(dialect: &Dialect, has_audio: bool) -> Self {
         Self {
-            is_possible: !dialect.is_dashscope(),
+            is_possible: !dialect.is_dashscope() && !has_audio,
             choices: Vec::new(),
         }
+    }
+
+    /// Excludes a language, unless a text is withheld already: the answer is a spoken one.
+    pub(super) fn exclude(&mut self) {
+        let is_withheld = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());
+        self.is_possible &= self.choices.iter().any(|(_, text)| is_withheld(text));
     }
 
     /// Whether it is known of each choice whether its text begins with a language.
@@ -141,15 +148,15 @@ fn examine(message: &mut Message<'_>, before: String, is_end: bool) -> Option<St
         }
         None => Cow::default(),
     };
-    let has_other = !Text::or_empty(&message.reasoning_content).is_empty()
+    // A recognition has neither.
+    let is_other = !Text::or_empty(&message.reasoning_content).is_empty()
         || message
             .tool_calls
             .as_ref()
             .is_some_and(|calls| !calls.is_empty());
-    let is_final = is_end || has_other;
     if before.is_empty() {
-        let is_undecided = text.is_empty() && !is_final;
-        if is_undecided || matches!(beginning(&text), Beginning::Other) || text.is_empty() {
+        let is_undecided = text.is_empty() && !is_end && !is_other;
+        if is_other || text.is_empty() || matches!(beginning(&text), Beginning::Other) {
             // As it was, so that it is still a part of its JSON.
             if message.content.is_some() {
                 message.content = Some(Content::Text(Text(text)));
@@ -159,7 +166,8 @@ fn examine(message: &mut Message<'_>, before: String, is_end: bool) -> Option<St
     }
     let all = before + &text;
     let (rest, withheld) = match beginning(&all) {
-        Beginning::Incomplete if !is_final => (String::new(), Some(all)),
+        _ if is_other => (all, None),
+        Beginning::Incomplete if !is_end => (String::new(), Some(all)),
         Beginning::Incomplete | Beginning::Other => (all, None),
         Beginning::Language(name, rest) => {
             let rest = rest.to_owned();
@@ -240,7 +248,7 @@ mod tests {
 
     /// The text and the language of a text that comes in these pieces.
     fn read(pieces: &[&str]) -> (String, Option<String>) {
-        let mut prefix = LanguagePrefix::of(Dialect::VLLM);
+        let mut prefix = LanguagePrefix::of(Dialect::VLLM, false);
         let (mut all, mut language) = (String::new(), None);
         let mut take = |message: Option<Message<'_>>| {
             let Some(message) = message else { return };
@@ -306,7 +314,7 @@ mod tests {
 
     #[test]
     fn each_choice_has_a_language_of_its_own() {
-        let mut prefix = LanguagePrefix::of(Dialect::VLLM);
+        let mut prefix = LanguagePrefix::of(Dialect::VLLM, false);
         prefix.remove(0, Some(message("Hello")), false);
         assert!(prefix.is_known());
         let held = prefix.remove(1, Some(message("language ")), false).unwrap();
@@ -317,7 +325,7 @@ mod tests {
 
     #[test]
     fn dashscope_removes_the_language_itself() {
-        let mut prefix = LanguagePrefix::of(Dialect::DASHSCOPE);
+        let mut prefix = LanguagePrefix::of(Dialect::DASHSCOPE, false);
         assert!(prefix.is_known());
         let text = "language English<asr_text>Hi";
         let same = prefix.remove(0, Some(message(text)), true).unwrap();

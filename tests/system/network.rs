@@ -42,9 +42,14 @@ impl World {
         self
     }
 
-    pub fn trusting(mut self, pem: &str) -> Self {
-        self.files.insert("ca.pem".to_owned(), pem.to_owned());
-        self.set("DASHGATE_UPSTREAM_TLS_CA", "ca.pem")
+    pub fn with_file(mut self, name: &str, text: &str) -> Self {
+        self.files.insert(name.to_owned(), text.to_owned());
+        self
+    }
+
+    pub fn trusting(self, pem: &str) -> Self {
+        let world = self.with_file("ca.pem", pem);
+        world.set("DASHGATE_UPSTREAM_TLS_CA", "ca.pem")
     }
 
     pub fn settings(&self) -> Settings {

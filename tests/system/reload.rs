@@ -30,16 +30,16 @@ impl Environment for Files {
 }
 
 /// A folder with a file of settings, and a gateway that follows it.
-struct House {
-    folder: Folder,
+pub struct House {
+    pub folder: Folder,
     upstream: Upstream,
-    again: Arc<Notify>,
-    gateway: Running,
+    pub again: Arc<Notify>,
+    pub gateway: Running,
 }
 
 impl House {
     /// A gateway with these sections in its file, one of which must name the upstream.
-    async fn open(upstream: Upstream, folder: Folder, sections: &str) -> Self {
+    pub async fn open(upstream: Upstream, folder: Folder, sections: &str) -> Self {
         write(&folder, sections);
         let flags = Flags {
             config: Some(folder.path("d.toml")),
@@ -87,7 +87,7 @@ impl House {
     }
 }
 
-fn write(folder: &Folder, sections: &str) {
+pub fn write(folder: &Folder, sections: &str) {
     std::fs::write(folder.path("d.toml"), sections).unwrap();
 }
 

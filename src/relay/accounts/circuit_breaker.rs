@@ -3,8 +3,8 @@
 //! The error of one call usually affects no other. A throttled model, a refused key and an unpaid
 //! bill do: further requests cost time without effect. The scope is determined by code and status,
 //! and never wider than what is configured: if the caller chose the cause (its workspace, a model
-//! that the account may not use, a request that makes the upstream fail), only the same choice of the
-//! same caller has to wait. The time is a parameter, so that this file is pure computation.
+//! that the account may not use, a request that makes the upstream fail), only the same choice of
+//! the same caller has to wait. The time is a parameter, so that this file is pure computation.
 
 use std::time::Duration;
 
