@@ -198,9 +198,9 @@ async fn a_private_authority_is_trusted_for_its_account_alone() {
     let (pem, acceptor) = tls(&["localhost"]);
     let port = tls_in_front_of(upstream.address, acceptor).await.port();
     let accounts = format!(
-        "[[account]]\nname = \"with\"\nupstream = \"vllm\"\nmodels = [\"with*\", \"listed\", \"x*\"]\n\
+        "[[account]]\nname = \"with\"\nupstream = \"vllm\"\nmodels = [\"trusted\", \"l*\"]\n\
          url = \"https://localhost:{port}/v1\"\nca = \"own.pem\"\napi_key = \"sk-canary-with\"\n\
-         [[account]]\nname = \"without\"\nupstream = \"openai\"\nmodels = [\"without*\"]\n\
+         [[account]]\nname = \"without\"\nupstream = \"openai\"\nmodels = [\"other\"]\n\
          url = \"https://localhost:{port}/v1\"\napi_key = \"sk-canary-without\"\n"
     );
     let world = World::default()
@@ -214,12 +214,12 @@ async fn a_private_authority_is_trusted_for_its_account_alone() {
     };
     gateway
         .conversation()
-        .converse(call("with-it"))
+        .converse(call("trusted"))
         .await
         .unwrap();
     let status = gateway
         .conversation()
-        .converse(call("without-it"))
+        .converse(call("other"))
         .await
         .unwrap_err();
     assert_fault(&status, Code::Unavailable, "UPSTREAM_TLS");
@@ -231,7 +231,7 @@ async fn a_private_authority_is_trusted_for_its_account_alone() {
         .unwrap()
         .into_inner();
     let names: Vec<_> = page.models.iter().map(|model| &*model.name).collect();
-    assert_eq!(names, ["listed"]);
+    assert_eq!(names, ["listed", "other", "trusted"]);
     for seen in upstream.seen() {
         assert_eq!(seen.header("authorization"), Some("Bearer sk-canary-with"));
     }
