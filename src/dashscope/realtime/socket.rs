@@ -71,7 +71,7 @@ impl LiveSocket {
                 return Err(error.with_sent(Sent::Refused));
             }
             Upgrade::Refused(response) => {
-                let body = http::read_error_body(response.body, MAX_REFUSAL).await;
+                let body = http::read_body(response.body, MAX_REFUSAL).await;
                 return Err(errors::of_answer(response.status, &response.headers, &body));
             }
         };
