@@ -27,7 +27,8 @@ Examples:
   dashgate models --json qwen-audio-turbo | jq .limits
 
 Lists the aliases and models that the gateway knows, with their modalities and state. DashScope has
-more models, and they can be used without being listed here. Nothing is sent to DashScope.
+more models, and they can be used without being listed here. Nothing is sent to DashScope. A
+self-hosted server is asked for its own list, unless the settings name its models.
 
 The state is what the gateway learned from earlier calls: `available`; `limited`, when a limit is
 reached or only a fallback answers; `unavailable`, when calls fail without being sent. The time

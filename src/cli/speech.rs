@@ -196,7 +196,12 @@ mod tests {
     use crate::grpc::pb;
 
     fn answer(audio: &[u8]) -> Answer {
+        named_answer(audio, "")
+    }
+
+    fn named_answer(audio: &[u8], mime_type: &str) -> Answer {
         let audio = pb::Audio {
+            mime_type: mime_type.to_owned(),
             source: Some(pb::audio::Source::Data(audio.to_vec().into())),
             ..pb::Audio::default()
         };
@@ -211,6 +216,37 @@ mod tests {
             }],
             ..Answer::default()
         }
+    }
+
+    #[tokio::test]
+    async fn a_named_format_decides_about_the_header() {
+        let folder = std::env::temp_dir().join(format!("dashgate-named-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (kind, rate, channels) in [
+            ("audio/pcm", 24_000, 1),
+            ("audio/pcm;rate=44100;channels=2", 44_100, 2),
+            ("audio/pcm; rate=8000", 8_000, 1),
+        ] {
+            let path = folder.join("a.wav");
+            let recording = Recording::open(&path, None).await.unwrap();
+            let (_, warnings) = recording.save(&named_answer(&[1, 2], kind)).await.unwrap();
+            assert!(warnings.is_empty(), "{warnings:?}");
+            let written = std::fs::read(&path).unwrap();
+            assert_eq!(written[22..24], u16::to_le_bytes(channels), "{kind}");
+            assert_eq!(written[24..28], u32::to_le_bytes(rate), "{kind}");
+            assert_eq!(written.len(), 46);
+        }
+        // Bytes that could be samples, and are not.
+        let path = folder.join("b.wav");
+        let recording = Recording::open(&path, None).await.unwrap();
+        let answer = named_answer(&[0xff, 0xfb, 0x90, 0], "audio/mpeg");
+        let (_, warnings) = recording.save(&answer).await.unwrap();
+        assert!(
+            warnings.concat().contains("holds audio/mpeg"),
+            "{warnings:?}"
+        );
+        assert_eq!(std::fs::read(&path).unwrap(), [0xff, 0xfb, 0x90, 0]);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[tokio::test]

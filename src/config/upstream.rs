@@ -270,4 +270,30 @@ mod tests {
             assert_eq!(base_url(text, true).is_ok(), allowed, "{text}");
         }
     }
+
+    #[test]
+    fn an_unknown_prefix_is_answered_with_the_known_ones() {
+        for text in [
+            "vlm:http://127.0.0.1:8000/v1",
+            "localhost:8000/v1",
+            "ftp://d.example/",
+        ] {
+            let wrong = base_url(text, true).unwrap_err();
+            for kind in ["vllm:", "sglang-omni:", "dashscope-compatible:"] {
+                assert!(wrong.fix.contains(kind), "{text}: {wrong:?}");
+            }
+        }
+        // The kind is known, and its place is wrong.
+        for text in ["vllm://127.0.0.1:8000/v1", "vllm:http://127.0.0.1:8000/v1"] {
+            let wrong = base_url(text, true).unwrap_err();
+            assert!(
+                wrong.fix.contains("vllm:http://127.0.0.1:8000/v1"),
+                "{wrong:?}"
+            );
+            assert!(wrong.fix.contains("upstream = \"vllm\""), "{wrong:?}");
+        }
+        // A key in place of a URL is not repeated.
+        let wrong = base_url("sk-canary:x", true).unwrap_err();
+        assert!(!format!("{wrong:?}").contains("canary"), "{wrong:?}");
+    }
 }
