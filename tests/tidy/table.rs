@@ -39,6 +39,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "openai",
             "openai::*",
             "dashscope::*",
+            "history::*",
             "callers::*",
             "telemetry::*",
             "emulator::*",
@@ -103,6 +104,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
             "upstream",
             "audio",
             "audio::recording",
+            "history::*",
             "callers::*",
             "telemetry",
             "telemetry::*",
@@ -159,6 +161,7 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     // HTTP to one host, whoever it is.
     ("http1", &["net::*", "descriptors", "secret"]),
+    ("history", &["chat::*", "error", "secret"]),
     (
         "callers",
         &[
