@@ -23,6 +23,9 @@ const HEAD_BYTES: usize = 12;
 /// The longest header of a WAVE file.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 
+/// The first bytes that distinguish text from raw samples.
+const TEXT_BYTES: usize = 256;
+
 /// The bytes that are read at once, at most.
 const READ_BYTES: usize = 32 << 10;
 
@@ -182,6 +185,9 @@ impl AudioSource {
             })
         });
         let named = named.filter(|named| !sniffing::may_begin_with_anything(named));
+        let first = self.ahead.get(..TEXT_BYTES).unwrap_or(&self.ahead);
+        let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+        let found = found.or_else(|| first.iter().all(is_text).then_some("text"));
         match found.or(named) {
             None => Ok(()),
             Some(found) => {
@@ -292,6 +298,7 @@ mod tests {
             (vec![], "a.wav", "is empty"),
             (float, "a.wav", "PCM of 16 bits"),
             (silent, "a.wav", "has no audio"),
+            (b"Examples of audio".to_vec(), "a", "is text"),
             (
                 b"RIFF\0\0\0\0WAVEfmt ".to_vec(),
                 "a.wav",
