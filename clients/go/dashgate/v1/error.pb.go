@@ -198,6 +198,20 @@ const (
 	ErrorReason_GATEWAY_BUG ErrorReason = 62
 	// The gateway's base URL or workspace does not fit DashScope. INTERNAL. Inform the operator.
 	ErrorReason_GATEWAY_CONFIG ErrorReason = 63
+	// Nobody spoke in a live session for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
+	// session when it is needed.
+	ErrorReason_SESSION_IDLE ErrorReason = 64
+	// A live session reached DashScope's time limit. DEADLINE_EXCEEDED. Open a new session, or set
+	// `continue_after_limit`.
+	ErrorReason_SESSION_EXPIRED ErrorReason = 65
+	// The live session to resume does not exist or has ended, or the token is not its own. NOT_FOUND.
+	// Open a new session.
+	ErrorReason_SESSION_NOT_FOUND ErrorReason = 66
+	// The events that the caller missed are no longer kept. OUT_OF_RANGE. Resume from a later event,
+	// or open a new session.
+	ErrorReason_RESUME_GAP ErrorReason = 67
+	// Another stream resumed this live session. ABORTED. Use the other stream.
+	ErrorReason_SESSION_TAKEN_OVER ErrorReason = 68
 )
 
 // Enum value maps for ErrorReason.
@@ -267,6 +281,11 @@ var (
 		61: "UPSTREAM_PROTOCOL",
 		62: "GATEWAY_BUG",
 		63: "GATEWAY_CONFIG",
+		64: "SESSION_IDLE",
+		65: "SESSION_EXPIRED",
+		66: "SESSION_NOT_FOUND",
+		67: "RESUME_GAP",
+		68: "SESSION_TAKEN_OVER",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED": 0,
@@ -333,6 +352,11 @@ var (
 		"UPSTREAM_PROTOCOL":        61,
 		"GATEWAY_BUG":              62,
 		"GATEWAY_CONFIG":           63,
+		"SESSION_IDLE":             64,
+		"SESSION_EXPIRED":          65,
+		"SESSION_NOT_FOUND":        66,
+		"RESUME_GAP":               67,
+		"SESSION_TAKEN_OVER":       68,
 	}
 )
 
@@ -489,8 +513,7 @@ const file_dashgate_v1_error_proto_rawDesc = "" +
 	"\rupstream_code\x18\x06 \x01(\tR\fupstreamCode\x125\n" +
 	"\x14upstream_http_status\x18\a \x01(\x05H\x00R\x12upstreamHttpStatus\x88\x01\x01\x12.\n" +
 	"\x13upstream_request_id\x18\b \x01(\tR\x11upstreamRequestIdB\x17\n" +
-	"\x15_upstream_http_status*\xcf\n" +
-	"\n" +
+	"\x15_upstream_http_status*\xb5\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fINVALID_REQUEST\x10\x01\x12\x15\n" +
@@ -559,7 +582,13 @@ const file_dashgate_v1_error_proto_rawDesc = "" +
 	"\x10STREAM_TRUNCATED\x10<\x12\x15\n" +
 	"\x11UPSTREAM_PROTOCOL\x10=\x12\x0f\n" +
 	"\vGATEWAY_BUG\x10>\x12\x12\n" +
-	"\x0eGATEWAY_CONFIG\x10?B\xb6\x01\n" +
+	"\x0eGATEWAY_CONFIG\x10?\x12\x10\n" +
+	"\fSESSION_IDLE\x10@\x12\x13\n" +
+	"\x0fSESSION_EXPIRED\x10A\x12\x15\n" +
+	"\x11SESSION_NOT_FOUND\x10B\x12\x0e\n" +
+	"\n" +
+	"RESUME_GAP\x10C\x12\x16\n" +
+	"\x12SESSION_TAKEN_OVER\x10DB\xb6\x01\n" +
 	"\x0eio.dashgate.v1B\n" +
 	"ErrorProtoP\x01Z>github.com/dashgate/dashgate/clients/go/dashgate/v1;dashgatev1\xa2\x02\x03DGV\xaa\x02\vDashgate.V1\xba\x02\n" +
 	"DashgateV1\xca\x02\vDashgate\\V1\xe2\x02\x17Dashgate\\V1\\GPBMetadata\xea\x02\fDashgate::V1b\x06proto3"

@@ -11,22 +11,28 @@
 from dashgate._settings import TLS
 from dashgate._version import __version__
 from dashgate.aio import AsyncClient, AsyncStream
+from dashgate.aio_live import AsyncLiveSession, AsyncSpeechSession
 from dashgate.answer import Answer
 from dashgate.client import AnswerFuture, Client, Stream
 from dashgate.content import audio, image, text, video
 from dashgate.conversation import Conversation, Tool
 from dashgate.errors import Error, FieldViolation
+from dashgate.live import LiveSession, SpeechSession
 
 __all__ = [
     "TLS",
     "Answer",
     "AnswerFuture",
     "AsyncClient",
+    "AsyncLiveSession",
+    "AsyncSpeechSession",
     "AsyncStream",
     "Client",
     "Conversation",
     "Error",
     "FieldViolation",
+    "LiveSession",
+    "SpeechSession",
     "Stream",
     "Tool",
     "__version__",

@@ -31,17 +31,21 @@ from dashgate._calls import (
     unary_request,
     unknown_tool,
 )
+from dashgate._live import Progress, converse_opening, speech_opening
 from dashgate._settings import TLS, Endpoint, Metadata, Settings
+from dashgate.aio_live import AsyncLiveSession, AsyncSpeechSession
 from dashgate.answer import Answer, Fold
 from dashgate.conversation import Conversation, Tool
 from dashgate.errors import Error, from_rpc
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
+from dashgate.v1.live_service_pb2_grpc import LiveServiceStub
 from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
 from dashgate.v1.model_service_pb2_grpc import ModelServiceStub
 
 if TYPE_CHECKING:
     # Imported for types only: at run time one class serves both kinds of channel.
     from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceAsyncStub
+    from dashgate.v1.live_service_pb2_grpc import LiveServiceAsyncStub
     from dashgate.v1.media_service_pb2_grpc import MediaServiceAsyncStub
     from dashgate.v1.model_service_pb2_grpc import ModelServiceAsyncStub
 
@@ -129,6 +133,38 @@ class AsyncClient:
             metadata=self._settings.sent_metadata(metadata),
         )
         return AsyncStream(call, self._settings.idle_timeout, request.request_id)
+
+    def live(
+        self,
+        setup: v1.LiveSetup | str,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> AsyncLiveSession:
+        """Open a spoken conversation. `setup` is its configuration, or a model.
+
+        `timeout` is the deadline of the whole session; default: none. Call it in a running event
+        loop.
+        """
+        given, opening = converse_opening(setup)
+        progress = Progress(
+            self._settings, timeout=timeout, metadata=metadata, given=given, opening=opening
+        )
+        return AsyncLiveSession(self._lines.here().sessions.ConverseLive, progress)
+
+    def speak(
+        self,
+        setup: v1.SynthesisSetup | str,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> AsyncSpeechSession:
+        """Open a session that speaks text while it is written. `setup` is as for `live`."""
+        given, opening = speech_opening(setup)
+        progress = Progress(
+            self._settings, timeout=timeout, metadata=metadata, given=given, opening=opening
+        )
+        return AsyncSpeechSession(self._lines.here().sessions.SynthesizeLive, progress)
 
     async def upload(
         self,
@@ -250,6 +286,11 @@ class AsyncClient:
     def media(self) -> MediaServiceAsyncStub:
         """The generated stub of `MediaService`. Pass it `self.metadata`."""
         return self._lines.here().media
+
+    @property
+    def sessions(self) -> LiveServiceAsyncStub:
+        """The generated stub of `LiveService`. Pass it `self.metadata`."""
+        return self._lines.here().sessions
 
     @property
     def models(self) -> ModelServiceAsyncStub:
@@ -395,6 +436,7 @@ class _Line:
         self.channel = channel
         self.conversations: ConversationServiceAsyncStub = ConversationServiceStub(channel)
         self.media: MediaServiceAsyncStub = MediaServiceStub(channel)
+        self.sessions: LiveServiceAsyncStub = LiveServiceStub(channel)
         self.models: ModelServiceAsyncStub = ModelServiceStub(channel)
 
 

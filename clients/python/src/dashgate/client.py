@@ -29,11 +29,14 @@ from dashgate._calls import (
     unknown_tool,
 )
 from dashgate._idle import Wait, Watch
+from dashgate._live import Progress, converse_opening, speech_opening
 from dashgate._settings import TLS, Endpoint, Metadata, Settings
 from dashgate.answer import Answer, Fold
 from dashgate.conversation import Conversation, Tool
 from dashgate.errors import from_rpc
+from dashgate.live import LiveSession, SpeechSession
 from dashgate.v1.conversation_service_pb2_grpc import ConversationServiceStub
+from dashgate.v1.live_service_pb2_grpc import LiveServiceStub
 from dashgate.v1.media_service_pb2_grpc import MediaServiceStub
 from dashgate.v1.model_service_pb2_grpc import ModelServiceStub
 
@@ -153,6 +156,37 @@ class Client:
         wait = Wait(self._settings.idle_timeout, cast("grpc.RpcContext", call).cancel)
         return Stream(call, wait, line.watch, request.request_id)
 
+    def live(
+        self,
+        setup: v1.LiveSetup | str,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> LiveSession:
+        """Open a spoken conversation. `setup` is its configuration, or a model.
+
+        `timeout` is the deadline of the whole session; default: none.
+        """
+        given, opening = converse_opening(setup)
+        progress = Progress(
+            self._settings, timeout=timeout, metadata=metadata, given=given, opening=opening
+        )
+        return LiveSession(self._connected().sessions.ConverseLive, progress)
+
+    def speak(
+        self,
+        setup: v1.SynthesisSetup | str,
+        *,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+    ) -> SpeechSession:
+        """Open a session that speaks text while it is written. `setup` is as for `live`."""
+        given, opening = speech_opening(setup)
+        progress = Progress(
+            self._settings, timeout=timeout, metadata=metadata, given=given, opening=opening
+        )
+        return SpeechSession(self._connected().sessions.SynthesizeLive, progress)
+
     def upload(
         self,
         model: str,
@@ -269,6 +303,11 @@ class Client:
     def media(self) -> MediaServiceStub:
         """The generated stub of `MediaService`. Pass it `self.metadata`."""
         return self._connected().media
+
+    @property
+    def sessions(self) -> LiveServiceStub:
+        """The generated stub of `LiveService`. Pass it `self.metadata`."""
+        return self._connected().sessions
 
     @property
     def models(self) -> ModelServiceStub:
@@ -469,6 +508,7 @@ class _Line:
         self.channel = channel
         self.conversations = ConversationServiceStub(channel)
         self.media = MediaServiceStub(channel)
+        self.sessions = LiveServiceStub(channel)
         self.models = ModelServiceStub(channel)
         self.watch = Watch()
 

@@ -232,6 +232,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The gateway sent a request that violates DashScope's rules. INTERNAL. Inform the operator."""
     GATEWAY_CONFIG: _ErrorReason.ValueType  # 63
     """The gateway's base URL or workspace does not fit DashScope. INTERNAL. Inform the operator."""
+    SESSION_IDLE: _ErrorReason.ValueType  # 64
+    """Nobody spoke in a live session for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
+    session when it is needed.
+    """
+    SESSION_EXPIRED: _ErrorReason.ValueType  # 65
+    """A live session reached DashScope's time limit. DEADLINE_EXCEEDED. Open a new session, or set
+    `continue_after_limit`.
+    """
+    SESSION_NOT_FOUND: _ErrorReason.ValueType  # 66
+    """The live session to resume does not exist or has ended, or the token is not its own. NOT_FOUND.
+    Open a new session.
+    """
+    RESUME_GAP: _ErrorReason.ValueType  # 67
+    """The events that the caller missed are no longer kept. OUT_OF_RANGE. Resume from a later event,
+    or open a new session.
+    """
+    SESSION_TAKEN_OVER: _ErrorReason.ValueType  # 68
+    """Another stream resumed this live session. ABORTED. Use the other stream."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason why a call failed. The names are the values of `google.rpc.ErrorInfo.reason` with the
@@ -448,6 +466,24 @@ GATEWAY_BUG: ErrorReason.ValueType  # 62
 """The gateway sent a request that violates DashScope's rules. INTERNAL. Inform the operator."""
 GATEWAY_CONFIG: ErrorReason.ValueType  # 63
 """The gateway's base URL or workspace does not fit DashScope. INTERNAL. Inform the operator."""
+SESSION_IDLE: ErrorReason.ValueType  # 64
+"""Nobody spoke in a live session for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
+session when it is needed.
+"""
+SESSION_EXPIRED: ErrorReason.ValueType  # 65
+"""A live session reached DashScope's time limit. DEADLINE_EXCEEDED. Open a new session, or set
+`continue_after_limit`.
+"""
+SESSION_NOT_FOUND: ErrorReason.ValueType  # 66
+"""The live session to resume does not exist or has ended, or the token is not its own. NOT_FOUND.
+Open a new session.
+"""
+RESUME_GAP: ErrorReason.ValueType  # 67
+"""The events that the caller missed are no longer kept. OUT_OF_RANGE. Resume from a later event,
+or open a new session.
+"""
+SESSION_TAKEN_OVER: ErrorReason.ValueType  # 68
+"""Another stream resumed this live session. ABORTED. Use the other stream."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 
 @_typing.final

@@ -1,0 +1,324 @@
+"""Live sessions of the client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from types import TracebackType
+from typing import Any, Generic, TypeVar, cast
+
+import grpc
+import grpc.aio
+
+from dashgate import v1
+from dashgate._live import Progress, Request, Response, finished_error, over_error
+from dashgate.errors import Error, from_rpc
+
+_Self = TypeVar("_Self", bound="_AsyncSession[Any, Any]")
+
+# The errors of operations on a stream that has ended.
+_ENDED = (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError)
+
+
+class _AsyncSession(Generic[Request, Response]):
+    """A session: an asynchronous iterator of events, and methods that send."""
+
+    def __init__(self, open_stream: Callable[..., Any], progress: Progress[Request]) -> None:
+        self._open_stream = open_stream
+        self._progress = progress
+        self._call: Any = None
+        self._changing = asyncio.Lock()
+        self._sending = asyncio.Lock()
+        self._reading: tuple[Any, asyncio.Future[Any]] | None = None
+        self._finished = False
+        self._closed = asyncio.Event()
+        self._fault: Exception | None = None
+        self._over = False
+
+    @property
+    def request_id(self) -> str:
+        """The request id of the session."""
+        return self._progress.request_id
+
+    @property
+    def session_id(self) -> str:
+        """The id of the session. Empty until its first event was read."""
+        return self._progress.session_id
+
+    @property
+    def resumes(self) -> int:
+        """How often this object has tried to resume the session."""
+        return self._progress.resumes
+
+    @property
+    def resumption(self) -> v1.ResumeSession | None:
+        """What a setup needs to continue the session elsewhere after the last event.
+
+        None until the first event was read. A stream that continues the session ends this one
+        with `ABORTED`.
+        """
+        return self._progress.resumption()
+
+    @property
+    def ended(self) -> v1.SessionEnded | None:
+        """The last event: usage and durations. None until it was read."""
+        return self._progress.ended
+
+    def __aiter__(self: _Self) -> _Self:
+        return self
+
+    async def __anext__(self) -> Response:
+        while True:
+            if self._fault is not None:
+                raise self._fault
+            if self._over:
+                raise StopAsyncIteration
+            call = await self._attached()
+            event = await self._read(call)
+            if event is None:
+                continue
+            if event is grpc.aio.EOF:
+                self._complete()
+                continue
+            if self._progress.received(event):
+                return cast("Response", event)
+
+    async def finish(self) -> None:
+        """End the input. Running responses complete, then the session ends. Read its events."""
+        async with self._sending:
+            if self._finished:
+                return
+            self._finished = True
+            call = await self._attached()
+            await self._done_writing(call)
+
+    def cancel(self) -> None:
+        """Leave the session at once. Readers get `asyncio.CancelledError`.
+
+        If the session has not ended, the gateway ends it when the time to resume it is over, 30
+        seconds by default.
+        """
+        self._closed.set()
+        if self._reading is not None:
+            self._reading[1].cancel()
+        if self._call is not None:
+            self._call.cancel()
+
+    async def close(self) -> None:
+        """Leave the session, as `cancel` does."""
+        reading = self._reading
+        self.cancel()
+        if reading is not None:
+            await asyncio.wait([reading[1]])
+
+    async def __aenter__(self: _Self) -> _Self:
+        await self._attached()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _send(self, request: Request) -> None:
+        async with self._sending:
+            while True:
+                if self._fault is not None:
+                    raise self._fault
+                if self._over:
+                    raise over_error()
+                if self._finished:
+                    raise finished_error()
+                call = await self._attached()
+                try:
+                    await call.write(request)
+                except _ENDED:
+                    await self._recover(call)
+                except asyncio.CancelledError:
+                    # If the call was cancelled, and not this task, it has ended.
+                    if not await _has_ended(call):
+                        raise
+                    await self._recover(call)
+                else:
+                    return
+
+    async def _read(self, call: Any) -> Any:
+        """Return the next message of the stream, or None if the session must be resumed.
+
+        gRPC ends a call if the task that reads it is cancelled, for example by
+        `asyncio.wait_for`. So another task reads, and goes on.
+        """
+        if self._reading is None or self._reading[0] is not call:
+            self._reading = (call, asyncio.ensure_future(call.read()))
+        reading = self._reading[1]
+        try:
+            event = await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            if not reading.done():
+                raise
+            self._reading = None
+            await self._recover(call)
+            return None
+        except _ENDED:
+            self._reading = None
+            await self._recover(call)
+            return None
+        self._reading = None
+        return event
+
+    async def _attached(self) -> Any:
+        """Return the stream, which the first use opens."""
+        async with self._changing:
+            if self._call is None:
+                if self._closed.is_set():
+                    raise asyncio.CancelledError
+                await self._dial()
+            return self._call
+
+    async def _dial(self) -> None:
+        call = self._open_stream(
+            timeout=self._progress.remaining(), metadata=self._progress.metadata
+        )
+        self._call = call
+        try:
+            await call.write(self._progress.first())
+        except _ENDED:
+            # Reading reports the status.
+            return
+        if self._finished:
+            await self._done_writing(call)
+
+    async def _done_writing(self, call: Any) -> None:
+        try:
+            await call.done_writing()
+        except _ENDED:
+            # Reading reports the status. A resumed stream ends its input again.
+            pass
+
+    def _complete(self) -> None:
+        try:
+            self._progress.check_complete()
+        except Error as fault:
+            self._fault = fault
+            raise
+        self._over = True
+
+    async def _recover(self, call: Any) -> None:
+        """Resume the session if its stream broke, unless another task has."""
+        async with self._changing:
+            if self._fault is not None:
+                raise self._fault
+            if self._closed.is_set():
+                raise asyncio.CancelledError
+            if self._call is not call:
+                return
+            code, details = await call.code(), await call.details()
+            if code is grpc.StatusCode.OK:
+                raise over_error()
+            failed = grpc.aio.AioRpcError(
+                code, grpc.aio.Metadata(), await call.trailing_metadata(), details=details
+            )
+            # gRPC cancels a call together with the task that writes.
+            interrupted = call.cancelled() and details == _CANCELLED_HERE
+            try:
+                delay = self._progress.broken(
+                    from_rpc(cast("Any", failed), self.request_id), interrupted=interrupted
+                )
+            except Error as fault:
+                self._fault = fault
+                raise
+            try:
+                await asyncio.wait_for(self._closed.wait(), delay)
+            except asyncio.TimeoutError:
+                await self._dial()
+                return
+            raise asyncio.CancelledError
+
+
+# gRPC's message if the call was cancelled here and not by the server.
+_CANCELLED_HERE = "Locally cancelled by application!"
+
+
+async def _has_ended(call: Any) -> bool:
+    """Return whether CANCELLED came from the server or a proxy."""
+    return bool(call.done() and await call.details() != _CANCELLED_HERE)
+
+
+class AsyncLiveSession(_AsyncSession[v1.ConverseLiveRequest, v1.ConverseLiveResponse]):
+    """A spoken conversation: an asynchronous iterator of events, and methods that send.
+
+    Use it in an `async with`; leaving a loop over its events does not end it. Send and read in
+    different tasks, or alternately. A method that sends waits while the gateway accepts no more. If
+    the connection breaks, the session is resumed; an event `session_started` with `resumed` then
+    shows that the input of that moment may be lost.
+    """
+
+    async def send_audio(self, audio: bytes) -> None:
+        """Send the next piece of audio, in the format of the setup. 100 ms are usual."""
+        await self._send(v1.ConverseLiveRequest(audio=audio))
+
+    async def send_image(self, image: bytes) -> None:
+        """Send an image, JPEG, for the turn that is being spoken. Audio must precede it."""
+        await self._send(v1.ConverseLiveRequest(image=image))
+
+    async def send_text(self, text: str) -> None:
+        """Send a text message. `create_response` requests the answer."""
+        await self._send(v1.ConverseLiveRequest(text=text))
+
+    async def commit(self) -> None:
+        """End the turn, if turns are manual."""
+        await self._send(v1.ConverseLiveRequest(commit=v1.CommitInput()))
+
+    async def clear(self) -> None:
+        """Discard audio and images that are not committed."""
+        await self._send(v1.ConverseLiveRequest(clear=v1.ClearInput()))
+
+    async def create_response(self, instructions: str = "", modalities: Iterable[str] = ()) -> None:
+        """Request a response; the arguments replace those of the session."""
+        create = v1.CreateResponse(instructions=instructions, modalities=modalities)
+        await self._send(v1.ConverseLiveRequest(create_response=create))
+
+    async def cancel_response(self) -> None:
+        """Cancel the running response. Nothing of it follows its `response_completed`."""
+        await self._send(v1.ConverseLiveRequest(cancel_response=v1.CancelResponse()))
+
+    async def send_tool_result(self, tool_call_id: str, output: str) -> None:
+        """Send the result of a tool call. `create_response` requests the answer."""
+        result = v1.ToolResult(tool_call_id=tool_call_id, output=output)
+        await self._send(v1.ConverseLiveRequest(tool_result=result))
+
+    async def update(self, update: v1.UpdateSession) -> None:
+        """Change the configuration. What is not set stays."""
+        await self._send(v1.ConverseLiveRequest(update=update))
+
+    async def delete_item(self, item_id: str) -> None:
+        """Remove an item of the conversation."""
+        await self._send(v1.ConverseLiveRequest(delete_item=v1.DeleteItem(item_id=item_id)))
+
+
+class AsyncSpeechSession(_AsyncSession[v1.SynthesizeLiveRequest, v1.SynthesizeLiveResponse]):
+    """Text that is spoken while it is written: an asynchronous iterator of events.
+
+    Use it as an `AsyncLiveSession`.
+    """
+
+    async def send_text(self, text: str) -> None:
+        """Send the next piece of the text."""
+        await self._send(v1.SynthesizeLiveRequest(text=text))
+
+    async def commit(self) -> None:
+        """Speak the text so far. Required with `SYNTHESIS_MODE_COMMIT`."""
+        await self._send(v1.SynthesizeLiveRequest(commit=v1.CommitText()))
+
+    async def clear(self) -> None:
+        """Discard text that is not spoken yet."""
+        await self._send(v1.SynthesizeLiveRequest(clear=v1.ClearText()))
+
+    async def audio(self) -> AsyncIterator[bytes]:
+        """Give the audio of the remaining events."""
+        async for event in self:
+            if event.response_delta.audio:
+                yield event.response_delta.audio
