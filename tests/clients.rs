@@ -20,6 +20,8 @@ mod asked;
 mod case;
 #[path = "clients/certificates.rs"]
 mod certificates;
+#[path = "clients/cut.rs"]
+mod cut;
 #[path = "clients/examples.rs"]
 mod examples;
 #[path = "clients/forks.rs"]
@@ -28,6 +30,8 @@ mod forks;
 mod judge;
 #[path = "clients/language.rs"]
 mod language;
+#[path = "clients/live.rs"]
+mod live;
 #[path = "clients/made.rs"]
 mod made;
 #[path = "clients/notation.rs"]
@@ -62,8 +66,9 @@ fn main() -> ExitCode {
     trials.extend(schedule::side_by_side(builds));
     let mut runs: Vec<Vec<Trial>> = language::all().map(runs_of).collect();
     for language in language::all() {
+        let plays = |case: &&Arc<Case>| language.has_live || !case.is_live();
         for &runner in language.runners {
-            let cases = cases.iter().map(Arc::clone);
+            let cases = cases.iter().filter(plays).map(Arc::clone);
             runs.push(cases.map(|case| trial_of(case, language, runner)).collect());
         }
     }
@@ -118,7 +123,8 @@ fn runs_of(language: Language) -> Vec<Trial> {
     let mut trials = vec![trial(format!("{name}::readme"), language, move || {
         papers::readme(language)
     })];
-    for (example, needs) in examples::ALL {
+    let plays = |(name, _): &(&str, _)| language.has_live || *name != "live";
+    for (example, needs) in examples::ALL.into_iter().filter(plays) {
         let name = format!("{name}::example::{example}");
         trials.push(trial(name, language, move || {
             examples::run(language, example, needs)

@@ -47,6 +47,9 @@ pub(crate) struct Gateway {
     /// Whether it demands a key.
     #[serde(default)]
     pub(crate) keys: bool,
+    /// The bytes of answers after which the first connection to the gateway breaks.
+    #[serde(default)]
+    pub(crate) cut_after_bytes: Option<u64>,
     /// What comes instead of a gateway, call by call.
     #[serde(default)]
     pub(crate) played: Option<Vec<played::Call>>,
@@ -79,12 +82,20 @@ pub(crate) struct Job {
     pub(crate) call: Map<String, Value>,
 }
 
+impl Case {
+    /// Whether it is about live sessions.
+    pub(crate) fn is_live(&self) -> bool {
+        let does = self.job.call.get("do").and_then(Value::as_str);
+        matches!(does, Some("live" | "speak"))
+    }
+}
+
 fn plain_address() -> String {
     "{address}".to_owned()
 }
 
 /// What a runner may be told to do, and what with.
-pub(crate) const CALLS: [(&str, &[&str]); 10] = [
+pub(crate) const CALLS: [(&str, &[&str]); 12] = [
     ("converse", &TURN),
     ("stream", &TURN),
     ("deltas", &TURN),
@@ -115,7 +126,11 @@ pub(crate) const CALLS: [(&str, &[&str]); 10] = [
     ("models", &["do", "page_size"]),
     ("model", &["do", "name"]),
     ("sniff", &["do", "vectors"]),
+    ("live", &LIVE),
+    ("speak", &LIVE),
 ];
+
+const LIVE: [&str; 5] = ["do", "setup", "steps", "timeout_ms", "metadata"];
 
 const TURN: [&str; 7] = [
     "do",
@@ -136,7 +151,7 @@ const OPTIONS: [&str; 5] = [
 ];
 
 /// What a result may hold, and the three things that the servers tell.
-const EXPECTED: [&str; 13] = [
+const EXPECTED: [&str; 14] = [
     "answers",
     "events",
     "deltas",
@@ -145,6 +160,7 @@ const EXPECTED: [&str; 13] = [
     "models",
     "mime_types",
     "conversation",
+    "live",
     "error",
     "elapsed_ms",
     "upstream",
@@ -190,8 +206,12 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Case, String> {
     if !name.chars().all(|letter| named(letter) || letter == '-') {
         faults.push("its name has other letters than a-z, 0-9 and -".to_owned());
     }
-    if case.gateway.played.is_some() && (case.upstream.is_some() || case.gateway.keys) {
+    let played = case.gateway.played.is_some();
+    if played && (case.upstream.is_some() || case.gateway.keys) {
         faults.push("a played gateway has neither upstream nor keys".to_owned());
+    }
+    if case.gateway.cut_after_bytes.is_some() && (played || case.gateway.unix) {
+        faults.push("only TCP connections to a real gateway can be cut".to_owned());
     }
     let known = |what: &str, map: &Map<String, Value>, keys: &[&str], faults: &mut Vec<String>| {
         for key in map.keys().filter(|key| !keys.contains(&key.as_str())) {
@@ -208,7 +228,7 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<Case, String> {
     for (key, expected) in &case.expect {
         matchers(&format!("expect.{key}"), expected, &mut faults);
     }
-    if case.expect.contains_key("seen") != case.gateway.played.is_some() {
+    if case.expect.contains_key("seen") != played {
         faults.push("what a played gateway saw is told as `seen`, and must be judged".to_owned());
     }
     if faults.is_empty() {

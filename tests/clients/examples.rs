@@ -10,12 +10,17 @@ const ANSWERED: &str = "[embedded DashScope emulator]";
 const MEASURED: &str = "CRC32 f44c3a80";
 
 /// Each example with what its output must hold. Those that hear are given sounds.
-pub(crate) const ALL: [(&str, &[&str]); 4] = [
+pub(crate) const ALL: [(&str, &[&str]); 5] = [
     ("ask", &[ANSWERED]),
     ("stream", &[ANSWERED]),
     ("conversation", &[ANSWERED, MEASURED]),
     ("tools", &[ANSWERED]),
+    ("live", &LIVE),
 ];
+
+/// What the example of live sessions must print: what was heard, what was answered, and how much
+/// was spoken.
+const LIVE: [&str; 3] = ["You: ", "Model: ", "bytes of speech"];
 
 /// Runs one.
 pub(crate) fn run(language: Language, name: &str, needs: &[&str]) -> Result<(), String> {
@@ -25,7 +30,7 @@ pub(crate) fn run(language: Language, name: &str, needs: &[&str]) -> Result<(), 
     let mut arguments = vec!["example", name];
     match name {
         // Its second argument, where it has one, is a question.
-        "ask" => arguments.push(&sentence),
+        "ask" | "live" => arguments.push(&sentence),
         "conversation" => arguments.extend([sentence.as_str(), tone.as_str()]),
         _ => {}
     }

@@ -21,6 +21,7 @@ const ALL: [Language; 6] = [
     Language::new(0, "rust", &[("rust", "")]),
     Language {
         forks: true,
+        has_live: true,
         ..Language::new(
             1,
             "python",
@@ -60,6 +61,8 @@ pub(crate) struct Language {
     pub(crate) runners: &'static [(&'static str, &'static str)],
     /// Whether its generated code is committed, and so may differ from the schema.
     pub(crate) commits_generated_code: bool,
+    /// Whether it has live sessions.
+    pub(crate) has_live: bool,
     /// Whether its script has `runners`, a process that plays many cases.
     pub(crate) forks: bool,
 }
@@ -81,6 +84,7 @@ impl Language {
             name,
             runners,
             commits_generated_code: true,
+            has_live: false,
             forks: false,
         }
     }

@@ -28,10 +28,20 @@ struct Recipe {
     /// with these first,
     #[serde(default)]
     hex: String,
+    /// 16-bit PCM at 16 kHz: pieces of `tone`, which is heard as speech, and of `silence`, each
+    /// with its milliseconds.
+    pcm: Option<Vec<(Sound, u32)>>,
     /// A PNG picture of this width and height.
     png: Option<(u32, u32)>,
     /// in a file of this name.
     name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Sound {
+    Tone,
+    Silence,
 }
 
 /// The same JSON, with a path in the place of each file: `file`, and all keys that end in `_file`,
@@ -107,6 +117,8 @@ fn make(recipe: &Value) -> Result<PathBuf, String> {
         serde_json::from_value(recipe.clone()).map_err(|error| format!("{key}: {error}"))?;
     let (ending, bytes) = if let Some(seconds) = recipe.wav_seconds {
         ("wav", wav(seconds))
+    } else if let Some(sounds) = recipe.pcm {
+        ("pcm", pcm(&sounds))
     } else if let Some((width, height)) = recipe.png {
         (
             "png",
@@ -157,6 +169,21 @@ fn wav(seconds: u32) -> Vec<u8> {
     bytes.extend(b"\x02\0\x10\0data");
     bytes.extend(size.to_le_bytes());
     bytes.extend(noise(size as usize));
+    bytes
+}
+
+fn pcm(sounds: &[(Sound, u32)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (sound, ms) in sounds {
+        let samples = ms.saturating_mul(SAMPLES_A_SECOND / 1000);
+        // 440 Hz at a quarter of the loudest.
+        let step = 440.0 * std::f64::consts::TAU / f64::from(SAMPLES_A_SECOND);
+        let sample = |at: u32| match sound {
+            Sound::Tone => (8000.0 * (f64::from(at) * step).sin()) as i16,
+            Sound::Silence => 0,
+        };
+        bytes.extend((0..samples).flat_map(|at| sample(at).to_le_bytes()));
+    }
     bytes
 }
 

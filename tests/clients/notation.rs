@@ -39,6 +39,8 @@ pub(crate) fn result(text: &str) -> Result<Map<String, Value>, String> {
             "events" => each(&value, |event| normal("ConverseStreamResponse", event)),
             "uploads" => each(&value, |upload| normal("UploadMediaResponse", upload)),
             "models" => each(&value, |model| normal("Model", model)),
+            "live" => each(&value, |event| normal("ConverseLiveResponse", event)),
+            "speech" => each(&value, |event| normal("SynthesizeLiveResponse", event)),
             "conversation" if !value.is_null() => normal("Conversation", &value),
             "error" if !value.is_null() => error(&value),
             "deltas" | "tool_calls" | "mime_types" | "elapsed_ms" | "conversation" | "error" => {
@@ -47,8 +49,10 @@ pub(crate) fn result(text: &str) -> Result<Map<String, Value>, String> {
             _ => Err("a result has no such key".to_owned()),
         };
         let value = value.map_err(|why| format!("{key}: {why}"))?;
+        // Cases of both kinds of sessions expect the same key.
+        let key = if key == "speech" { "live" } else { &key };
         if !empty(&value) {
-            normalised.insert(key, value);
+            normalised.insert(key.to_owned(), value);
         }
     }
     Ok(normalised)

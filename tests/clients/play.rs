@@ -10,11 +10,12 @@ use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 
 use super::case::Case;
+use super::cut::CutProxy;
 use super::judge::{faults, shown};
 use super::language::Language;
 use super::process::{Said, ask};
 use super::server::Server;
-use super::{certificates, forks, made, notation, played};
+use super::{certificates, forks, live, made, notation, played};
 
 /// Far longer than the slowest case takes, on a machine that is busy with something else.
 const CASE_LIMIT: Duration = Duration::from_secs(180);
@@ -54,6 +55,9 @@ pub(crate) fn play(
     }
     let mut result = notation::result(&said.out)
         .map_err(|why| format!("{why}\n{}\n{}", tail(&said.out), tail(&said.err)))?;
+    if let Some(events) = result.get_mut("live") {
+        *events = live::summary(events)?;
+    }
     stage.add_what_was_seen(case, &mut result)?;
     let result = Value::Object(result);
     let faults = faults(&expected(case), &result);
@@ -120,7 +124,12 @@ fn socket() -> String {
 
 /// The servers of one case.
 enum Stage {
-    Real { gateway: Server, emulator: Server },
+    Real {
+        gateway: Server,
+        emulator: Server,
+        /// What breaks the first connection.
+        cut: Option<CutProxy>,
+    },
     Played(played::Gateway),
 }
 
@@ -155,11 +164,23 @@ impl Stage {
             false => "127.0.0.1:0".to_owned(),
         };
         let gateway = Server::gateway(&emulator, &listen, &more)?;
-        Ok(Self::Real { gateway, emulator })
+        let cut = match case.gateway.cut_after_bytes {
+            Some(limit) => {
+                let target = gateway.address().to_owned();
+                Some(runtime()?.block_on(CutProxy::start(target, limit))?)
+            }
+            None => None,
+        };
+        Ok(Self::Real {
+            gateway,
+            emulator,
+            cut,
+        })
     }
 
     fn address(&self) -> String {
         match self {
+            Self::Real { cut: Some(cut), .. } => cut.address(),
             Self::Real { gateway, .. } => gateway.address().to_owned(),
             Self::Played(gateway) => gateway.address(),
         }

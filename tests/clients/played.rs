@@ -25,7 +25,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::asked::{asked, metadata};
 use super::made::{bytes_of_hex, with_bytes};
-use super::notation;
+use super::{live, notation};
 use super::status::{self, Status};
 
 /// Twice the largest request of any case.
@@ -61,6 +61,8 @@ pub(crate) struct Call {
 struct Message {
     /// How long it takes to come.
     after_ms: u64,
+    /// In a live session: it comes after so many messages of the caller. The half-close counts.
+    after_received: usize,
     /// The message in protobuf's JSON.
     json: Value,
     /// Bytes after it: fields that no schema has.
@@ -160,6 +162,16 @@ impl Desk {
         all.len() - 1
     }
 
+    fn append(&self, number: usize, key: &str, value: Value) {
+        if let Some(Value::Array(list)) = self
+            .seen()
+            .get_mut(number)
+            .and_then(|seen| seen.get_mut(key))
+        {
+            list.push(value);
+        }
+    }
+
     fn write(&self, number: usize, key: &str, value: Value) {
         if let Some(Value::Object(seen)) = self.seen().get_mut(number) {
             seen.insert(key.to_owned(), value);
@@ -222,9 +234,17 @@ async fn call(
     let method = path.rsplit('/').next().unwrap_or_default().to_owned();
     let metadata = metadata(request.headers());
     let body = Limited::new(request.into_body(), REQUEST_LIMIT);
-    let mut seen = match body.collect().await {
-        Ok(body) => asked(&method, &body.to_bytes()),
-        Err(error) => json!({"fault": error.to_string()}),
+    let (received, is_received) = watch::channel(0);
+    let mut live_body = None;
+    let mut seen = match live::request_of(&method) {
+        Some(_) => {
+            live_body = Some(body);
+            json!({"received": []})
+        }
+        None => match body.collect().await {
+            Ok(body) => asked(&method, &body.to_bytes()),
+            Err(error) => json!({"fault": error.to_string()}),
+        },
     };
     if let Value::Object(seen) = &mut seen {
         seen.insert("method".to_owned(), json!(method));
@@ -237,6 +257,11 @@ async fn call(
         number,
         is_told: false,
     };
+    if let (Some(body), Some(kind)) = (live_body, live::request_of(&method)) {
+        let desk = Arc::clone(&desk);
+        let note = move |message| desk.append(number, "received", message);
+        tokio::spawn(live::receive(body, kind, note, received));
+    }
     let plan = desk.calls.get(number).cloned().unwrap_or_else(|| Call {
         status: Some(Status::not_played()),
         trailers_only: true,
@@ -248,14 +273,14 @@ async fn call(
         // Were the head out first, no library might try again.
         std::future::pending::<()>().await;
     }
-    answer(&method, plan, ending, cut)
+    answer(&method, plan, ending, (cut, is_received))
 }
 
 fn answer(
     method: &str,
     plan: Call,
     mut ending: Ending,
-    cut: watch::Sender<bool>,
+    (cut, mut received): (watch::Sender<bool>, watch::Receiver<usize>),
 ) -> Response<Frames> {
     let (sender, receiver) = mpsc::channel(FRAMES_AHEAD);
     let body = match plan.trailers_only {
@@ -292,12 +317,20 @@ fn answer(
         "ConverseStream" => "ConverseStreamResponse",
         "ListModels" => "ListModelsResponse",
         "GetModel" => "GetModelResponse",
+        "ConverseLive" => "ConverseLiveResponse",
+        "SynthesizeLive" => "SynthesizeLiveResponse",
         _ => "UploadMediaResponse",
     };
     tokio::spawn(async move {
         for message in &plan.messages {
+            let is_due = async {
+                let wanted = message.after_received;
+                // Whoever receives has ended if there are no more: the rest comes at once.
+                drop(received.wait_for(|count| *count >= wanted).await);
+                sleep(Duration::from_millis(message.after_ms)).await;
+            };
             tokio::select! {
-                () = sleep(Duration::from_millis(message.after_ms)) => {}
+                () = is_due => {}
                 () = sender.closed() => return,
             }
             let data = Frame::data(message.framed(kind));

@@ -33,7 +33,11 @@ KEYS: dict[str, set[str]] = {
     "models": {"do", "page_size"},
     "model": {"do", "name"},
     "sniff": {"do", "vectors"},
+    "live": {"do", "setup", "steps", "timeout_ms", "metadata"},
+    "speak": {"do", "setup", "steps", "timeout_ms", "metadata"},
 }
+# The pieces in which a file of audio is sent: 100 ms at 16 kHz.
+PIECE = 3200
 
 
 class BadJobError(Exception):
@@ -95,6 +99,24 @@ class Job:
             "timeout": seconds(self.call.get("timeout_ms")),
             "metadata": self.call.get("metadata"),
         }
+
+    def session(self) -> Json:
+        return {
+            "timeout": seconds(self.call.get("timeout_ms")),
+            "metadata": self.call.get("metadata"),
+        }
+
+    def live_setup(self) -> v1.LiveSetup:
+        return json_format.ParseDict(self.call["setup"], v1.LiveSetup())
+
+    def speech_setup(self) -> v1.SynthesisSetup:
+        return json_format.ParseDict(self.call["setup"], v1.SynthesisSetup())
+
+    def steps(self) -> list[tuple[str, Any]]:
+        steps = [list(step.items()) for step in self.call["steps"]]
+        if any(len(step) != 1 for step in steps):
+            raise BadJobError("a step has more or less than one key")
+        return [step[0] for step in steps]
 
     def tools(self, result: Json) -> list[dashgate.Tool]:
         def function(name: str) -> Callable[[str], str]:
@@ -307,6 +329,98 @@ def sniff(_: dashgate.Client, job: Job, result: Json) -> None:
     result["mime_types"] = [mime_type(vector) for vector in job.call["vectors"]]
 
 
+def tool_result(value: Json, result: Json) -> list[str]:
+    """Return the arguments of a tool's result: without an id, it is for the last call."""
+    calls = [event.get("responseDelta", {}).get("toolCall", {}) for event in result["live"]]
+    ids = [call["id"] for call in calls if call.get("id")]
+    return [value.get("tool_call_id") or ids[-1], value["output"]]
+
+
+# The method of each step that sends, and its arguments.
+SENDS: dict[str, tuple[str, Callable[[Any, Json], list[Any]]]] = {
+    "text": ("send_text", lambda value, _: [value]),
+    "image_file": ("send_image", lambda value, _: [pathlib.Path(value).read_bytes()]),
+    "commit": ("commit", lambda _value, _: []),
+    "clear": ("clear", lambda _value, _: []),
+    "create_response": (
+        "create_response",
+        lambda value, _: [value.get("instructions", ""), value.get("modalities", ())],
+    ),
+    "cancel_response": ("cancel_response", lambda _value, _: []),
+    "tool_result": ("send_tool_result", tool_result),
+    "update": (
+        "update",
+        lambda value, _: [json_format.ParseDict(value, v1.UpdateSession())],
+    ),
+    "delete_item": ("delete_item", lambda value, _: [value["item_id"]]),
+    "finish": ("finish", lambda _value, _: []),
+}
+
+
+def sent(kind: str, value: Any, result: Json) -> tuple[str, list[Any]]:
+    if kind not in SENDS:
+        raise BadJobError(f"unknown step: {kind}")
+    method, arguments = SENDS[kind]
+    return method, arguments(value, result)
+
+
+def audio_pieces(file: str) -> list[bytes]:
+    audio = pathlib.Path(file).read_bytes()
+    return [audio[at : at + PIECE] for at in range(0, len(audio), PIECE)]
+
+
+def live(client: dashgate.Client, job: Job, result: Json) -> None:
+    others: list[dashgate.LiveSession] = []
+    with client.live(job.live_setup(), **job.session()) as session:
+        for kind, value in job.steps():
+            if kind == "audio_file":
+                for piece in audio_pieces(value):
+                    session.send_audio(piece)
+            elif kind == "take_over":
+                other = client.live(v1.LiveSetup(resume=session.resumption))
+                next(other)
+                others.append(other)
+            else:
+                take_step(session, (kind, value), result, result["live"])
+        read(session, result["live"])
+    for other in others:
+        other.close()
+
+
+def speak(client: dashgate.Client, job: Job, result: Json) -> None:
+    with client.speak(job.speech_setup(), **job.session()) as session:
+        for step in job.steps():
+            take_step(session, step, result, result["speech"])
+        read(session, result["speech"])
+
+
+def take_step(
+    session: dashgate.LiveSession | dashgate.SpeechSession,
+    step: tuple[str, Any],
+    result: Json,
+    events: list[Json],
+) -> None:
+    kind, value = step
+    if kind == "await":
+        read(session, events, value)
+    elif kind == "close":
+        session.close()
+    else:
+        method, arguments = sent(kind, value, result)
+        getattr(session, method)(*arguments)
+
+
+def read(
+    session: dashgate.LiveSession | dashgate.SpeechSession,
+    events: list[Json],
+    last: str = "",
+) -> None:
+    for event in session:
+        events.append(plain(event))
+        if last and event.WhichOneof("event") == last:
+            return
+
+
 PLAYERS: dict[str, Callable[[dashgate.Client, Job, Json], None]] = {
     "converse": converse,
     "stream": stream,
@@ -318,6 +432,8 @@ PLAYERS: dict[str, Callable[[dashgate.Client, Job, Json], None]] = {
     "models": models,
     "model": model,
     "sniff": sniff,
+    "live": live,
+    "speak": speak,
 }
 
 
@@ -413,6 +529,58 @@ async def async_sniff(_: dashgate.AsyncClient, job: Job, result: Json) -> None:
     result["mime_types"] = [mime_type(vector) for vector in job.call["vectors"]]
 
 
+async def async_live(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
+    others: list[dashgate.AsyncLiveSession] = []
+    async with client.live(job.live_setup(), **job.session()) as session:
+        for kind, value in job.steps():
+            if kind == "audio_file":
+                for piece in audio_pieces(value):
+                    await session.send_audio(piece)
+            elif kind == "take_over":
+                other = client.live(v1.LiveSetup(resume=session.resumption))
+                await anext(other)
+                others.append(other)
+            else:
+                await async_step(session, (kind, value), result, result["live"])
+        await async_read(session, result["live"])
+    for other in others:
+        await other.close()
+
+
+async def async_speak(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
+    async with client.speak(job.speech_setup(), **job.session()) as session:
+        for step in job.steps():
+            await async_step(session, step, result, result["speech"])
+        await async_read(session, result["speech"])
+
+
+async def async_step(
+    session: dashgate.AsyncLiveSession | dashgate.AsyncSpeechSession,
+    step: tuple[str, Any],
+    result: Json,
+    events: list[Json],
+) -> None:
+    kind, value = step
+    if kind == "await":
+        await async_read(session, events, value)
+    elif kind == "close":
+        await session.close()
+    else:
+        method, arguments = sent(kind, value, result)
+        await getattr(session, method)(*arguments)
+
+
+async def async_read(
+    session: dashgate.AsyncLiveSession | dashgate.AsyncSpeechSession,
+    events: list[Json],
+    last: str = "",
+) -> None:
+    async for event in session:
+        events.append(plain(event))
+        if last and event.WhichOneof("event") == last:
+            return
+
+
 ASYNC_PLAYERS: dict[str, Callable[[dashgate.AsyncClient, Job, Json], Awaitable[None]]] = {
     "converse": async_converse,
     "stream": async_stream,
@@ -424,10 +592,18 @@ ASYNC_PLAYERS: dict[str, Callable[[dashgate.AsyncClient, Job, Json], Awaitable[N
     "models": async_models,
     "model": async_model,
     "sniff": async_sniff,
+    "live": async_live,
+    "speak": async_speak,
 }
 
 # Reported even if empty.
-TOLD = {"stream": "events", "deltas": "deltas", "tools": "tool_calls"}
+TOLD = {
+    "stream": "events",
+    "deltas": "deltas",
+    "tools": "tool_calls",
+    "live": "live",
+    "speak": "speech",
+}
 
 
 def main() -> int:

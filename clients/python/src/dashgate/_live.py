@@ -18,10 +18,10 @@ from dashgate._calls import named_metadata
 from dashgate._settings import Metadata, Settings
 from dashgate.errors import Error
 
-Request = TypeVar("Request", v1.ConverseLiveRequest, v1.SynthesizeLiveRequest)
-Response = TypeVar("Response", v1.ConverseLiveResponse, v1.SynthesizeLiveResponse)
-
 LiveEvent: TypeAlias = "v1.ConverseLiveResponse | v1.SynthesizeLiveResponse"
+
+Request = TypeVar("Request")
+Response = TypeVar("Response", bound=LiveEvent)
 
 # Consecutive attempts to resume a session without an event in between. Their delays add up to 6
 # seconds; the gateway keeps a session for 30.
@@ -127,7 +127,7 @@ class Progress(Generic[Request]):
             # have neither.
             self._raise(self._fault or error)
         self._fault = self._fault or error
-        delay = min(FIRST_DELAY * 2**self._attempts, LONGEST_DELAY)
+        delay = min(FIRST_DELAY * 2.0**self._attempts, LONGEST_DELAY)
         # Many sessions lose their connection at the same time.
         delay *= random.uniform(0.75, 1.25)  # noqa: S311
         self._attempts += 1

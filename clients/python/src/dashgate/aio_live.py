@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
@@ -192,11 +193,9 @@ class _AsyncSession(Generic[Request, Response]):
             await self._done_writing(call)
 
     async def _done_writing(self, call: Any) -> None:
-        try:
+        # If it has ended, reading reports the status, and a resumed stream ends its input again.
+        with contextlib.suppress(*_ENDED):
             await call.done_writing()
-        except _ENDED:
-            # Reading reports the status. A resumed stream ends its input again.
-            pass
 
     def _complete(self) -> None:
         try:
