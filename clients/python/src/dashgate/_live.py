@@ -112,15 +112,12 @@ class Progress(Generic[Request]):
             )
             self._raise(error)
 
-    def broken(self, error: Error, *, interrupted: bool = False) -> float:
-        """Return the seconds to wait before the session is resumed, or raise the final error.
-
-        `interrupted`: the stream was ended on this side, to give up a single operation.
-        """
+    def broken(self, error: Error) -> float:
+        """Return the seconds to wait before the session is resumed, or raise the final error."""
         lost = error.code is grpc.StatusCode.UNAVAILABLE or (
             error.code in _BROKEN and not error.raw_reason
         )
-        if not (lost or interrupted) or not self._token or self.ended is not None:
+        if not lost or not self._token or self.ended is not None:
             self._raise(error)
         if self._attempts == RESUME_ATTEMPTS:
             # The error of the stream that broke has the cause and the usage; those of the attempts

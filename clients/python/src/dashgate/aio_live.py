@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
@@ -30,7 +31,11 @@ class _AsyncSession(Generic[Request, Response]):
         self._call: Any = None
         self._changing = asyncio.Lock()
         self._sending = asyncio.Lock()
+        self._receiving = asyncio.Lock()
+        self._writing: asyncio.Future[Any] | None = None
         self._reading: tuple[Any, asyncio.Future[Any]] | None = None
+        # What a stream that takes no more messages still had: at most its flow control window.
+        self._unread: deque[Response] = deque()
         self._finished = False
         self._closed = asyncio.Event()
         self._fault: Exception | None = None
@@ -70,19 +75,9 @@ class _AsyncSession(Generic[Request, Response]):
 
     async def __anext__(self) -> Response:
         while True:
-            if self._fault is not None:
-                raise self._fault
-            if self._over:
-                raise StopAsyncIteration
-            call = await self._attached()
-            event = await self._read(call)
-            if event is None:
-                continue
-            if event is grpc.aio.EOF:
-                self._complete()
-                continue
-            if self._progress.received(event):
-                return cast("Response", event)
+            event = await self._next()
+            if event is not None and self._progress.received(event):
+                return event
 
     async def finish(self) -> None:
         """End the input. Running responses complete, then the session ends. Read its events."""
@@ -125,32 +120,63 @@ class _AsyncSession(Generic[Request, Response]):
         await self.close()
 
     async def _send(self, request: Request) -> None:
+        if self._finished:
+            raise finished_error()
         async with self._sending:
-            while True:
-                if self._fault is not None:
-                    raise self._fault
-                if self._over:
-                    raise over_error()
-                if self._finished:
-                    raise finished_error()
-                call = await self._attached()
-                try:
-                    await call.write(request)
-                except _ENDED:
-                    await self._recover(call)
-                except asyncio.CancelledError:
-                    # If the call was cancelled, and not this task, it has ended.
-                    if not await _has_ended(call):
-                        raise
-                    await self._recover(call)
-                else:
-                    return
+            try:
+                while not await self._accepted(request):
+                    pass
+            except (Error, ValueError):
+                # Reading reports it, after the events that came before.
+                if not self._unread:
+                    raise
+
+    async def _accepted(self, request: Request) -> bool:
+        """Return whether the stream has taken a message. If not, the session was resumed."""
+        if self._fault is not None:
+            raise self._fault
+        if self._over:
+            raise over_error()
+        call = await self._attached()
+        if await self._written(call, request):
+            return True
+        await self._drain(call)
+        await self._recover(call)
+        return False
+
+    async def _written(self, call: Any, request: Request) -> bool:
+        """Return whether the stream has taken a message.
+
+        Another task writes, because gRPC ends a call if the task that writes is cancelled.
+        """
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        self._writing = asyncio.ensure_future(_write(call, request))
+        return bool(await asyncio.shield(self._writing))
+
+    async def _next(self) -> Response | None:
+        """Return the next message, or None if the session was resumed."""
+        async with self._receiving:
+            if self._unread:
+                return self._unread.popleft()
+            if self._fault is not None:
+                raise self._fault
+            if self._over:
+                raise StopAsyncIteration
+            call = await self._attached()
+            event = await self._read(call)
+        if event is grpc.aio.EOF:
+            self._complete()
+            raise StopAsyncIteration
+        if event is None:
+            await self._recover(call)
+        return cast("Response | None", event)
 
     async def _read(self, call: Any) -> Any:
-        """Return the next message of the stream, or None if the session must be resumed.
+        """Return the next message of the stream, or None if it has failed.
 
-        gRPC ends a call if the task that reads it is cancelled, for example by
-        `asyncio.wait_for`. So another task reads, and goes on.
+        Another task reads, because gRPC ends a call if the task that reads is cancelled, for
+        example by `asyncio.wait_for`.
         """
         if self._reading is None or self._reading[0] is not call:
             self._reading = (call, asyncio.ensure_future(call.read()))
@@ -160,15 +186,20 @@ class _AsyncSession(Generic[Request, Response]):
         except asyncio.CancelledError:
             if not reading.done():
                 raise
-            self._reading = None
-            await self._recover(call)
-            return None
+            event = None
         except _ENDED:
-            self._reading = None
-            await self._recover(call)
-            return None
+            event = None
         self._reading = None
         return event
+
+    async def _drain(self, call: Any) -> None:
+        """Read what is left of a stream that takes no more messages: its status comes last."""
+        async with self._receiving:
+            while self._call is call and not call.done():
+                event = await self._read(call)
+                if event is None or event is grpc.aio.EOF:
+                    return
+                self._unread.append(event)
 
     async def _attached(self) -> Any:
         """Return the stream, which the first use opens."""
@@ -184,12 +215,8 @@ class _AsyncSession(Generic[Request, Response]):
             timeout=self._progress.remaining(), metadata=self._progress.metadata
         )
         self._call = call
-        try:
-            await call.write(self._progress.first())
-        except _ENDED:
-            # Reading reports the status.
-            return
-        if self._finished:
+        # If it fails, reading reports the status.
+        if await self._written(call, self._progress.first()) and self._finished:
             await self._done_writing(call)
 
     async def _done_writing(self, call: Any) -> None:
@@ -220,12 +247,8 @@ class _AsyncSession(Generic[Request, Response]):
             failed = grpc.aio.AioRpcError(
                 code, grpc.aio.Metadata(), await call.trailing_metadata(), details=details
             )
-            # gRPC cancels a call together with the task that writes.
-            interrupted = call.cancelled() and details == _CANCELLED_HERE
             try:
-                delay = self._progress.broken(
-                    from_rpc(cast("Any", failed), self.request_id), interrupted=interrupted
-                )
+                delay = self._progress.broken(from_rpc(cast("Any", failed), self.request_id))
             except Error as fault:
                 self._fault = fault
                 raise
@@ -237,13 +260,20 @@ class _AsyncSession(Generic[Request, Response]):
             raise asyncio.CancelledError
 
 
-# gRPC's message if the call was cancelled here and not by the server.
-_CANCELLED_HERE = "Locally cancelled by application!"
-
-
-async def _has_ended(call: Any) -> bool:
-    """Return whether CANCELLED came from the server or a proxy."""
-    return bool(call.done() and await call.details() != _CANCELLED_HERE)
+async def _write(call: Any, request: Any) -> bool:
+    try:
+        await call.wait_for_connection()
+        # The public method replaces the status of the call, and discards the messages that were not
+        # read, if the gateway ends the stream while a message is written.
+        inner: Any = getattr(call, "_cython_call", None)
+        if hasattr(inner, "send_serialized_message"):
+            await inner.send_serialized_message(request.SerializeToString())
+        else:
+            await call.write(request)
+    except Exception:
+        # Of whatever kind: reading reports the status.
+        return False
+    return True
 
 
 class AsyncLiveSession(_AsyncSession[v1.ConverseLiveRequest, v1.ConverseLiveResponse]):
