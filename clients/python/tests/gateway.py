@@ -17,6 +17,10 @@ from dashgate.v1.conversation_service_pb2_grpc import (
     ConversationServiceServicer,
     add_ConversationServiceServicer_to_server,
 )
+from dashgate.v1.live_service_pb2_grpc import (
+    LiveServiceServicer,
+    add_LiveServiceServicer_to_server,
+)
 from dashgate.v1.media_service_pb2_grpc import (
     MediaServiceServicer,
     add_MediaServiceServicer_to_server,
@@ -46,7 +50,23 @@ def answer(said: str) -> v1.ConverseResponse:
     )
 
 
-class Gateway(ConversationServiceServicer, MediaServiceServicer):
+def live_started(*, resumed: bool = False, sequence: int = 1) -> v1.ConverseLiveResponse:
+    started = v1.SessionStarted(session_id="s", resume_token="t", resumed=resumed)
+    return v1.ConverseLiveResponse(sequence=sequence, session_started=started)
+
+
+def echo(requests: Iterator[Any], _context: Any) -> Iterator[v1.ConverseLiveResponse]:
+    """Answer each text with itself, until the caller has finished."""
+    yield live_started()
+    sequence = 1
+    for request in requests:
+        sequence += 1
+        delta = v1.ResponseDelta(response_id="r", text=request.text)
+        yield v1.ConverseLiveResponse(sequence=sequence, response_delta=delta)
+    yield v1.ConverseLiveResponse(sequence=sequence + 1, session_ended=v1.SessionEnded(responses=1))
+
+
+class Gateway(ConversationServiceServicer, MediaServiceServicer, LiveServiceServicer):
     """A gateway that answers as configured and records its requests."""
 
     def __init__(self) -> None:
@@ -60,6 +80,7 @@ class Gateway(ConversationServiceServicer, MediaServiceServicer):
         )
         self.events: Iterable[Event] = [STARTED, text("hel"), text("lo"), COMPLETED]
         self.silent = False
+        self.live: Callable[[Any, Any], Iterator[v1.ConverseLiveResponse]] = echo
 
     def _came(self, request: Any, context: grpc.ServicerContext) -> None:
         self.requests.append(request)
@@ -78,6 +99,11 @@ class Gateway(ConversationServiceServicer, MediaServiceServicer):
         if self.silent:
             self.ended.wait(LIMIT)
 
+    def ConverseLive(self, request_iterator: Any, context: Any) -> Any:
+        self._came(next(request_iterator), context)
+        context.add_callback(self.ended.set)
+        yield from self.live(request_iterator, context)
+
     def UploadMedia(self, request_iterator: Any, context: Any) -> v1.UploadMediaResponse:
         self._came(list(request_iterator), context)
         size = sum(len(request.chunk) for request in self.requests[-1])
@@ -92,6 +118,7 @@ def playing() -> Iterator[Gateway]:
     )
     add_ConversationServiceServicer_to_server(gateway, server)
     add_MediaServiceServicer_to_server(gateway, server)
+    add_LiveServiceServicer_to_server(gateway, server)
     gateway.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
     try:

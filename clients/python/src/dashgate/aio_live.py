@@ -76,7 +76,7 @@ class _AsyncSession(Generic[Request, Response]):
     async def __anext__(self) -> Response:
         while True:
             event = await self._next()
-            if event is not None and self._progress.received(event):
+            if event is not None:
                 return event
 
     async def finish(self) -> None:
@@ -155,7 +155,7 @@ class _AsyncSession(Generic[Request, Response]):
         return bool(await asyncio.shield(self._writing))
 
     async def _next(self) -> Response | None:
-        """Return the next message, or None if the session was resumed."""
+        """Return the next message. None: the session was resumed, or it was received before."""
         async with self._receiving:
             if self._unread:
                 return self._unread.popleft()
@@ -170,7 +170,8 @@ class _AsyncSession(Generic[Request, Response]):
             raise StopAsyncIteration
         if event is None:
             await self._recover(call)
-        return cast("Response | None", event)
+            return None
+        return cast("Response", event) if self._progress.received(event) else None
 
     async def _read(self, call: Any) -> Any:
         """Return the next message of the stream, or None if it has failed.
@@ -199,7 +200,8 @@ class _AsyncSession(Generic[Request, Response]):
                 event = await self._read(call)
                 if event is None or event is grpc.aio.EOF:
                     return
-                self._unread.append(event)
+                if self._progress.received(event):
+                    self._unread.append(event)
 
     async def _attached(self) -> Any:
         """Return the stream, which the first use opens."""
