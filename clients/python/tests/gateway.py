@@ -104,6 +104,9 @@ class Gateway(ConversationServiceServicer, MediaServiceServicer, LiveServiceServ
         context.add_callback(self.ended.set)
         yield from self.live(request_iterator, context)
 
+    def SynthesizeLive(self, request_iterator: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "not played")
+
     def UploadMedia(self, request_iterator: Any, context: Any) -> v1.UploadMediaResponse:
         self._came(list(request_iterator), context)
         size = sum(len(request.chunk) for request in self.requests[-1])
