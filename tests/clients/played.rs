@@ -25,8 +25,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::asked::{asked, metadata};
 use super::made::{bytes_of_hex, with_bytes};
-use super::{live, notation};
 use super::status::{self, Status};
+use super::{live, notation};
 
 /// Twice the largest request of any case.
 const REQUEST_LIMIT: usize = 96 * 1024 * 1024;
