@@ -9,8 +9,12 @@ pub const MAX_AGE: Duration = Duration::from_secs(120 * 60);
 /// never do.
 pub(super) const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the end of a cancelled response is awaited once its last item is complete.
-pub(super) const CANCEL_GRACE: Duration = Duration::from_millis(250);
+/// How long the end of a cancelled response is awaited once its last item is complete, if the model
+/// usually reports the end.
+pub(super) const CANCEL_GRACE: Duration = Duration::from_secs(1);
+
+/// As [`CANCEL_GRACE`], if the model usually does not.
+pub(super) const SHORT_CANCEL_GRACE: Duration = Duration::from_millis(250);
 
 /// How long before its end a session is announced to end.
 pub(super) const ENDING_NOTICE: Duration = Duration::from_secs(60);

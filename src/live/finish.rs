@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long DashScope may take to confirm the end of a session.
-const ACK_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The end of a session that the caller has requested.
 #[derive(Debug, Default)]
 pub(super) struct Finish {
@@ -30,7 +27,7 @@ impl Finish {
     }
 
     /// DashScope was asked to end the session, and will confirm.
-    pub(super) fn asked(&mut self, now: Instant) {
-        self.asked_until = Some(now + ACK_TIMEOUT);
+    pub(super) fn asked(&mut self, now: Instant, limit: Duration) {
+        self.asked_until = Some(now + limit);
     }
 }

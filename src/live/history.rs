@@ -6,9 +6,14 @@ use std::collections::VecDeque;
 /// messages go first.
 const MAX_BYTES: usize = 64 * 1024;
 
+/// The maximum number of messages that are kept.
+const MAX_MESSAGES: usize = 1024;
+
 /// A message of the conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Said {
+    /// The id of its item; empty if it is not known.
+    item_id: String,
     /// Whether the user said it.
     pub(super) by_user: bool,
     /// The text.
@@ -21,21 +26,60 @@ pub(super) struct History {
     messages: VecDeque<Said>,
     bytes: usize,
     /// What the response that is running has said so far.
-    answer: String,
+    answer: Said,
 }
 
 impl History {
     /// Adds a message.
     pub(super) fn add(&mut self, by_user: bool, text: &str) {
-        if text.is_empty() || text.len() > MAX_BYTES {
+        if !text.is_empty() && text.len() <= MAX_BYTES {
+            self.push(Said {
+                by_user,
+                text: text.to_owned(),
+                ..Said::default()
+            });
+        }
+    }
+
+    /// Speech of the user has become an item. Its transcript may come after the answer to it.
+    pub(super) fn reserve(&mut self, item_id: &str) {
+        self.push(Said {
+            item_id: item_id.to_owned(),
+            by_user: true,
+            text: String::new(),
+        });
+    }
+
+    /// The transcript of speech is complete.
+    pub(super) fn transcribed(&mut self, item_id: &str, text: &str) {
+        if text.len() > MAX_BYTES {
             return;
         }
-        self.bytes += text.len();
-        self.messages.push_back(Said {
-            by_user,
-            text: text.to_owned(),
-        });
-        while self.bytes > MAX_BYTES {
+        let mut reserved = self.messages.iter_mut();
+        match reserved.find(|said| said.item_id == item_id && !item_id.is_empty()) {
+            Some(said) => {
+                self.bytes = self.bytes - said.text.len() + text.len();
+                text.clone_into(&mut said.text);
+                self.shorten();
+            }
+            None => self.add(true, text),
+        }
+    }
+
+    /// An item was removed from the conversation.
+    pub(super) fn remove(&mut self, item_id: &str) {
+        self.messages.retain(|said| said.item_id != item_id);
+        self.bytes = self.messages.iter().map(|said| said.text.len()).sum();
+    }
+
+    fn push(&mut self, said: Said) {
+        self.bytes += said.text.len();
+        self.messages.push_back(said);
+        self.shorten();
+    }
+
+    fn shorten(&mut self) {
+        while self.bytes > MAX_BYTES || self.messages.len() > MAX_MESSAGES {
             match self.messages.pop_front() {
                 Some(oldest) => self.bytes -= oldest.text.len(),
                 None => break,
@@ -44,21 +88,24 @@ impl History {
     }
 
     /// Adds to the answer that is being given.
-    pub(super) fn answer(&mut self, text: &str) {
-        if self.answer.len() + text.len() <= MAX_BYTES {
-            self.answer.push_str(text);
+    pub(super) fn answer(&mut self, item_id: &str, text: &str) {
+        item_id.clone_into(&mut self.answer.item_id);
+        if self.answer.text.len() + text.len() <= MAX_BYTES {
+            self.answer.text.push_str(text);
         }
     }
 
     /// The answer is complete.
     pub(super) fn answered(&mut self) {
         let answer = std::mem::take(&mut self.answer);
-        self.add(false, &answer);
+        if !answer.text.is_empty() {
+            self.push(answer);
+        }
     }
 
     /// All messages, the oldest first.
     pub(super) fn messages(&self) -> impl Iterator<Item = &Said> {
-        self.messages.iter()
+        self.messages.iter().filter(|said| !said.text.is_empty())
     }
 }
 
@@ -82,10 +129,34 @@ mod tests {
     fn the_pieces_of_an_answer_are_one_message() {
         let mut history = History::default();
         history.add(true, "hello");
-        history.answer("good ");
-        history.answer("morning");
+        history.answer("item_2", "good ");
+        history.answer("item_2", "morning");
         history.answered();
         let texts: Vec<_> = history.messages().map(|said| &*said.text).collect();
         assert_eq!(texts, ["hello", "good morning"]);
+    }
+
+    #[test]
+    fn speech_is_before_its_answer_even_if_its_transcript_comes_later() {
+        let mut history = History::default();
+        history.reserve("item_1");
+        history.answer("item_2", "good morning");
+        history.answered();
+        history.transcribed("item_1", "hello");
+        let texts: Vec<_> = history.messages().map(|said| &*said.text).collect();
+        assert_eq!(texts, ["hello", "good morning"]);
+        history.remove("item_1");
+        let texts: Vec<_> = history.messages().map(|said| &*said.text).collect();
+        assert_eq!(texts, ["good morning"]);
+        assert_eq!(history.bytes, "good morning".len());
+    }
+
+    #[test]
+    fn the_number_of_messages_is_bounded() {
+        let mut history = History::default();
+        for number in 0..10_000 {
+            history.reserve(&number.to_string());
+        }
+        assert_eq!(history.messages.len(), MAX_MESSAGES);
     }
 }

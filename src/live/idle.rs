@@ -31,7 +31,8 @@ impl IdlePolicy {
 pub(super) struct Idle {
     policy: Option<IdlePolicy>,
     last_activity: Instant,
-    last_silence: Instant,
+    /// When audio was last sent to DashScope.
+    last_audio: Instant,
 }
 
 /// What is due.
@@ -49,14 +50,19 @@ impl Idle {
         Self {
             policy,
             last_activity: now,
-            last_silence: now,
+            last_audio: now,
         }
     }
 
     /// Somebody spoke.
     pub(super) fn active(&mut self, now: Instant) {
         self.last_activity = now;
-        self.last_silence = now;
+        self.last_audio = now;
+    }
+
+    /// Audio was sent in which nobody may have spoken.
+    pub(super) fn sent_audio(&mut self, now: Instant) {
+        self.last_audio = now;
     }
 
     /// When something is due.
@@ -64,7 +70,7 @@ impl Idle {
         let policy = self.policy?;
         let end = self.last_activity + policy.limit();
         Some(match policy {
-            IdlePolicy::KeepAlive(_) => end.min(self.last_silence + SILENCE_INTERVAL),
+            IdlePolicy::KeepAlive(_) => end.min(self.last_audio + SILENCE_INTERVAL),
             IdlePolicy::EndAfter(_) => end,
         })
     }
@@ -77,9 +83,9 @@ impl Idle {
             let message = format!("nobody spoke for {limit:?}, the limit of `idle_policy`");
             return Some(IdleStep::End(Error::new(Reason::SessionIdle, message)));
         }
-        let is_due = now >= self.last_silence + SILENCE_INTERVAL;
+        let is_due = now >= self.last_audio + SILENCE_INTERVAL;
         (matches!(policy, IdlePolicy::KeepAlive(_)) && is_due).then(|| {
-            self.last_silence = now;
+            self.last_audio = now;
             IdleStep::Silence
         })
     }

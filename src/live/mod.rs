@@ -14,6 +14,7 @@ mod history;
 mod idle;
 mod inputs;
 mod journal;
+mod reconnection;
 mod registry;
 mod reports;
 mod responses;

@@ -7,12 +7,14 @@ use tokio::time::Instant;
 use crate::chat::live_event::{
     LivePiece, ResponseStatus, UpstreamError, UpstreamEvent, UpstreamResponse,
 };
+use crate::error::{Error, Reason, Sent};
 use crate::upstream::{EventId, live_error};
 
 use super::command::Command;
+use super::config::{CANCEL_GRACE, SHORT_CANCEL_GRACE};
 use super::event::{LiveEvent, ResponseCompleted, SessionWarning};
 use super::responses::Outcome;
-use super::session::{Effects, End, Session};
+use super::session::{Effects, End, SentKind, Session};
 
 impl Session {
     /// What DashScope reports.
@@ -22,27 +24,39 @@ impl Session {
             UpstreamEvent::SessionUpdated(session) => {
                 effects.events.push(LiveEvent::Updated(session.fields));
             }
-            UpstreamEvent::SessionFinished => effects.end = Some(End::Done),
+            UpstreamEvent::SessionFinished => effects.end = Some(self.finished(now)),
             UpstreamEvent::SpeechStarted(at) => {
                 self.turn.started();
                 self.idle.active(now);
+                if self.interrupts(false) {
+                    effects.withdraw = self.responses.interrupt(now);
+                }
                 effects.events.push(LiveEvent::SpeechStarted(at));
             }
             UpstreamEvent::SpeechStopped(at) => {
-                let is_answered = at.reason.is_empty() && self.answers_turns();
+                let is_turn = at.reason.is_empty();
+                let is_answered = is_turn && self.answers_turns();
                 self.turn.stopped(is_answered, now);
-                self.responses.request(now);
+                if is_answered {
+                    self.responses.request(now);
+                }
+                if is_turn && self.interrupts(true) {
+                    effects.withdraw = self.responses.interrupt(now);
+                }
                 self.idle.active(now);
                 effects.events.push(LiveEvent::SpeechStopped(at));
             }
             UpstreamEvent::Committed { item_id } => {
                 self.turn.has_audio = false;
+                self.history.reserve(&item_id);
                 effects.events.push(LiveEvent::Committed { item_id });
             }
             UpstreamEvent::Transcript { is_ambient, part } => {
+                self.idle.active(now);
                 if let Some(transcript) = self.transcripts.add(part) {
                     if transcript.is_final && !is_ambient {
-                        self.history.add(true, &transcript.text);
+                        self.history
+                            .transcribed(&transcript.item_id, &transcript.text);
                     }
                     effects.events.push(LiveEvent::Transcript {
                         is_ambient,
@@ -63,7 +77,7 @@ impl Session {
                     ..SessionWarning::default()
                 });
             }
-            UpstreamEvent::Error(error) => self.refused(&error, &mut effects),
+            UpstreamEvent::Error(error) => self.refused(&error, now, &mut effects),
             UpstreamEvent::Unknown { kind, event } => effects.warn(SessionWarning {
                 code: "UNKNOWN_EVENT".to_owned(),
                 message: format!("DashScope sent an event of the unknown type `{kind}`"),
@@ -79,7 +93,7 @@ impl Session {
             | UpstreamEvent::ResponseDone(_)) => self.response(event, now, &mut effects),
         }
         if self.finish.is_asked() {
-            self.finish.asked(now);
+            self.asked(now);
         }
         self.check_finish(now, &mut effects);
         effects
@@ -89,28 +103,32 @@ impl Session {
         self.idle.active(now);
         let outcome = match event {
             UpstreamEvent::ResponseCreated { response_id } => {
-                self.turn.awaited = None;
+                self.turn.answered();
                 let outcome = self.responses.created(&response_id, now);
-                if std::mem::take(&mut self.turn.cancel_awaited) {
-                    self.responses.cancel(now);
+                if std::mem::take(&mut self.turn.cancel_awaited)
+                    && let Some((_, true)) = self.responses.cancel(now)
+                {
                     effects.commands.push((0, Command::CancelResponse));
                 }
                 outcome
             }
-            UpstreamEvent::Delta(delta) => {
-                self.turn.awaited = None;
-                self.responses.delta(delta, now)
-            }
+            UpstreamEvent::Delta(delta) => self.responses.delta(delta, now),
             UpstreamEvent::ItemDone { response_id, .. } => {
-                self.responses.item_done(&response_id, now);
+                let grace = match self.profile.completes_cancelled {
+                    true => CANCEL_GRACE,
+                    false => SHORT_CANCEL_GRACE,
+                };
+                self.responses.item_done(&response_id, grace, now);
                 Outcome::default()
             }
-            UpstreamEvent::ResponseDone(response) => {
-                self.turn.awaited = None;
-                self.responses.done(response, now)
-            }
+            UpstreamEvent::ResponseDone(response) => self.responses.done(response, now),
             _ => Outcome::default(),
         };
+        let has_started = |event: &LiveEvent| matches!(event, LiveEvent::ResponseStarted { .. });
+        if outcome.events.iter().any(has_started) {
+            // Its start may not have been reported.
+            self.turn.answered();
+        }
         self.pass_on(outcome, effects);
     }
 
@@ -118,13 +136,13 @@ impl Session {
     pub(super) fn pass_on(&mut self, outcome: Outcome, effects: &mut Effects) {
         for event in &outcome.events {
             match event {
-                LiveEvent::Delta { piece, .. } => match piece {
+                LiveEvent::Delta { piece, item_id, .. } => match piece {
                     LivePiece::Audio(bytes) => {
                         let length = u64::try_from(bytes.len()).unwrap_or_default();
                         self.totals.output_bytes += length;
                     }
                     LivePiece::Text(text) | LivePiece::Transcript(text) => {
-                        self.history.answer(text);
+                        self.history.answer(item_id, text);
                     }
                     LivePiece::ToolCall(_) => {}
                 },
@@ -162,31 +180,64 @@ impl Session {
         }
     }
 
+    /// DashScope has finished the session, which is right only if it was asked to.
+    fn finished(&mut self, now: Instant) -> End {
+        if self.finish.is_asked() {
+            return End::Done;
+        }
+        let message = "DashScope finished the live session before its caller did";
+        let error = Error::new(Reason::StreamTruncated, message).with_sent(Sent::Begun);
+        self.disconnected(error, now)
+    }
+
     /// DashScope refused something, or ends the session.
-    fn refused(&mut self, refusal: &UpstreamError, effects: &mut Effects) {
+    fn refused(&mut self, refusal: &UpstreamError, now: Instant, effects: &mut Effects) {
         let error = live_error(refusal);
         if !refusal.is_survivable() {
-            effects.end = Some(End::Failed(error));
+            effects.end = Some(self.disconnected(error, now));
             return;
         }
-        if self.finish.is_asked() {
+        let id = EventId::parse(&refusal.event_id);
+        let sent = self.sent.iter().find(|sent| Some(sent.id) == id).copied();
+        if self.finish.is_asked() && sent.is_none() {
             // A model that does not know `session.finish`.
             effects.end = Some(End::Done);
             return;
         }
-        if refusal.param == "response.create" || refusal.message.contains("response") {
-            self.turn.awaited = None;
+        let kind = sent.map_or_else(|| kind_of(refusal), |sent| sent.kind);
+        match kind {
+            SentKind::Create => {
+                self.turn.unanswered();
+                self.responses.unrequest();
+            }
+            SentKind::Cancel if self.responses.is_cancelled() => {
+                // It had ended by itself, which is what the caller wants.
+                let end = self.responses.end(ResponseStatus::Cancelled);
+                self.pass_on(end.into(), effects);
+                return;
+            }
+            SentKind::Cancel => return,
+            SentKind::Other => {}
         }
-        let refused = EventId::parse(&refusal.event_id);
-        let sent = self.sent.iter();
-        let mut sent = sent.filter(|(id, _)| Some(*id) == refused);
         effects.warn(SessionWarning {
             reason: Some(error.reason()),
             code: refusal.code.clone(),
             message: refusal.message.clone(),
             field: refusal.param.clone(),
-            refused_message: sent.next().map_or(0, |(_, position)| *position),
+            refused_message: sent.map_or(0, |sent| sent.position),
             ..SessionWarning::default()
         });
+    }
+}
+
+/// What was refused, if DashScope does not report the event.
+fn kind_of(refusal: &UpstreamError) -> SentKind {
+    let message = refusal.message.to_ascii_lowercase();
+    match refusal.param.as_str() {
+        "response.create" => SentKind::Create,
+        "response.cancel" => SentKind::Cancel,
+        _ if message.starts_with("cannot create response") => SentKind::Create,
+        _ if message.contains("no active response") => SentKind::Cancel,
+        _ => SentKind::Other,
     }
 }

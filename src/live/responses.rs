@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::chat::live_event::{LivePiece, ResponseStatus, UpstreamDelta, UpstreamResponse};
 use crate::chat::message::ToolCall;
 
-use super::config::{CANCEL_GRACE, CANCEL_TIMEOUT};
+use super::config::CANCEL_TIMEOUT;
 use super::event::{LiveEvent, ResponseCompleted};
 
 /// The maximum number of responses whose ids are remembered after their end.
@@ -40,8 +40,10 @@ struct Response {
     requested: Option<Instant>,
     first_audio: Option<Duration>,
     last_event: Instant,
-    /// When the end is no longer awaited, once it was cancelled by the caller.
+    /// When the end is no longer awaited, once it was cancelled by the caller or by its speech.
     cancelled: Option<Instant>,
+    /// Whether DashScope was asked to cancel it.
+    is_cancel_sent: bool,
 }
 
 /// What was passed on of an item.
@@ -63,6 +65,15 @@ pub(super) struct Outcome {
     pub(super) late: Option<Box<UpstreamResponse>>,
 }
 
+impl From<Option<LiveEvent>> for Outcome {
+    fn from(event: Option<LiveEvent>) -> Self {
+        Self {
+            events: event.into_iter().collect(),
+            late: None,
+        }
+    }
+}
+
 impl Responses {
     /// Whether a response is running.
     pub(super) fn is_running(&self) -> bool {
@@ -72,6 +83,11 @@ impl Responses {
     /// The latency of the next response counts from now.
     pub(super) fn request(&mut self, now: Instant) {
         self.requested = Some(now);
+    }
+
+    /// The response that was requested will not come.
+    pub(super) fn unrequest(&mut self) {
+        self.requested = None;
     }
 
     /// A response has started. One that is still running has no other end.
@@ -96,6 +112,7 @@ impl Responses {
             first_audio: None,
             last_event: now,
             cancelled: None,
+            is_cancel_sent: false,
         });
         LiveEvent::ResponseStarted { response_id: id }
     }
@@ -137,13 +154,13 @@ impl Responses {
     }
 
     /// An item of a response is complete. It is the last that is certain of a cancelled response.
-    pub(super) fn item_done(&mut self, response_id: &str, now: Instant) {
+    pub(super) fn item_done(&mut self, response_id: &str, grace: Duration, now: Instant) {
         if let Some(running) = &mut self.running
             && (response_id.is_empty() || *running.id == *response_id)
         {
             running.last_event = now;
             if let Some(until) = &mut running.cancelled {
-                *until = (*until).min(now + CANCEL_GRACE);
+                *until = (*until).min(now + grace);
             }
         }
     }
@@ -181,11 +198,27 @@ impl Responses {
         outcome
     }
 
-    /// Cancels the response that is running: nothing of it follows but its end.
-    pub(super) fn cancel(&mut self, now: Instant) -> Option<Arc<str>> {
+    /// Cancels the response that is running: nothing of it follows but its end. Returns its id, and
+    /// whether DashScope is to be asked, which it is once.
+    pub(super) fn cancel(&mut self, now: Instant) -> Option<(Arc<str>, bool)> {
+        let id = self.interrupt(now)?;
+        let running = self.running.as_mut()?;
+        let is_sent = std::mem::replace(&mut running.is_cancel_sent, true);
+        Some((id, !is_sent))
+    }
+
+    /// DashScope cancels the response that is running, because the caller speaks: nothing of it
+    /// follows but its end.
+    pub(super) fn interrupt(&mut self, now: Instant) -> Option<Arc<str>> {
         let running = self.running.as_mut()?;
         running.cancelled.get_or_insert(now + CANCEL_TIMEOUT);
         Some(Arc::clone(&running.id))
+    }
+
+    /// Whether the response that is running was cancelled.
+    pub(super) fn is_cancelled(&self) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|running| running.cancelled.is_some())
     }
 
     /// Ends the response that is running, without a report of DashScope.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
+use crate::chat::live_event::UpstreamSession;
 use crate::chat::live_session::{LiveInput, LiveSetup, LiveTask, SessionChanges, TurnDetection};
 use crate::error::{Error, Reason};
 use crate::upstream::{EventId, LiveProfile};
@@ -33,6 +34,28 @@ pub struct LiveOptions {
     pub idle: Option<IdlePolicy>,
     /// Whether the session continues on a new connection.
     pub continue_after_limit: bool,
+}
+
+/// A client event that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// Its id.
+    pub(super) id: EventId,
+    /// The position of the caller's message; 0 if the gateway sent it by itself.
+    pub(super) position: u32,
+    /// What it asks for.
+    pub(super) kind: SentKind,
+}
+
+/// What a client event asks for, as far as its refusal has consequences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SentKind {
+    /// A response.
+    Create,
+    /// The end of a response.
+    Cancel,
+    /// Anything else.
+    Other,
 }
 
 /// How a session ends, or its connection.
@@ -81,8 +104,10 @@ pub(super) struct Session {
     /// Whether the end was announced.
     pub(super) is_announced: bool,
     pub(super) transcripts: Transcripts,
-    /// The ids of client events, with the position of the caller's message.
-    pub(super) sent: VecDeque<(EventId, u32)>,
+    /// The client events that may still be refused.
+    pub(super) sent: VecDeque<Sent>,
+    /// The connections in a row that were cut soon after they were opened.
+    pub(super) short_connections: u32,
 }
 
 impl Session {
@@ -108,6 +133,7 @@ impl Session {
             is_announced: false,
             transcripts: Transcripts::default(),
             sent: VecDeque::new(),
+            short_connections: 0,
         }
     }
 
@@ -138,19 +164,68 @@ impl Session {
             }
     }
 
-    /// Remembers the client event that the caller's message became.
-    pub(super) fn sent(&mut self, event_id: EventId, position: u32) {
+    /// Whether speech cancels the response that is running: when it starts, or, where every noise
+    /// is reported as speech, when it has turned out to be a turn.
+    pub(super) fn interrupts(&self, has_stopped: bool) -> bool {
+        let detection = self.changes().map(|changes| &changes.turn_detection);
+        self.profile.has_responses
+            && match detection {
+                Some(Some(TurnDetection::ServerVad(vad) | TurnDetection::SemanticVad(vad))) => {
+                    !has_stopped && vad.interrupt_response != Some(false)
+                }
+                Some(Some(TurnDetection::SmartTurn(_))) => has_stopped,
+                Some(Some(TurnDetection::Manual)) | None => false,
+                Some(None) => !has_stopped,
+            }
+    }
+
+    /// A command was sent to DashScope as this event.
+    pub(super) fn sent(&mut self, id: EventId, position: u32, command: &Command, now: Instant) {
+        let mut kind = SentKind::Other;
+        match command {
+            Command::CreateResponse(_) => {
+                kind = SentKind::Create;
+                self.turn.requested(now);
+                self.responses.request(now);
+            }
+            Command::CancelResponse => kind = SentKind::Cancel,
+            Command::UserText(text) if position > 0 => self.history.add(true, text),
+            Command::DeleteItem(item_id) => self.history.remove(item_id),
+            Command::Update(changes) => {
+                if let LiveTask::Converse(setup) = &mut self.setup.task {
+                    setup.changes.merge(changes);
+                }
+            }
+            _ => {}
+        }
+        self.remember(id, position, kind);
+    }
+
+    /// DashScope has started the session, and was sent its configuration as this event.
+    pub(super) fn started(&mut self, upstream: &UpstreamSession, setup: EventId) {
+        self.remember(setup, 1, SentKind::Other);
+        if let Some(rate) = upstream.output_audio.and_then(|format| format.sample_rate)
+            && self.profile.output_is_default
+        {
+            self.profile.output_rate = rate;
+        }
+    }
+
+    fn remember(&mut self, id: EventId, position: u32, kind: SentKind) {
         if self.sent.len() >= MAX_SENT {
             self.sent.pop_front();
         }
-        self.sent.push_back((event_id, position));
+        self.sent.push_back(Sent { id, position, kind });
     }
 
     /// What the caller sends.
     pub(super) fn input(&mut self, position: u32, input: LiveInput, now: Instant) -> Effects {
         let mut effects = Effects::default();
-        if !matches!(input, LiveInput::Acknowledge(_)) {
-            self.idle.active(now);
+        match input {
+            LiveInput::Acknowledge(_) => {}
+            // A microphone may be open while nobody speaks.
+            LiveInput::Audio(_) if self.detects_turns() => self.idle.sent_audio(now),
+            _ => self.idle.active(now),
         }
         let is_synthesis = self.changes().is_none();
         let command = match input {
@@ -168,10 +243,7 @@ impl Session {
                 self.turn.has_audio = true;
                 Command::SynthesisText(text)
             }
-            LiveInput::Text(text) => {
-                self.history.add(true, &text);
-                Command::UserText(text)
-            }
+            LiveInput::Text(text) => Command::UserText(text),
             LiveInput::Commit if is_synthesis => {
                 self.turn.has_audio = false;
                 Command::SynthesisCommit
@@ -187,19 +259,10 @@ impl Session {
                     false => Command::Clear,
                 }
             }
-            LiveInput::CreateResponse(options) => {
-                self.turn.awaited = Some(now);
-                self.responses.request(now);
-                Command::CreateResponse(options)
-            }
+            LiveInput::CreateResponse(options) => Command::CreateResponse(options),
             LiveInput::CancelResponse => return self.cancel(position, now),
             LiveInput::ToolResult { call_id, output } => Command::ToolResult { call_id, output },
-            LiveInput::Update(changes) => {
-                if let LiveTask::Converse(setup) = &mut self.setup.task {
-                    setup.changes.merge(&changes);
-                }
-                Command::Update(changes)
-            }
+            LiveInput::Update(changes) => Command::Update(changes),
             LiveInput::DeleteItem(id) => Command::DeleteItem(id),
             LiveInput::Finish => {
                 self.begin_finish(now, &mut effects);
@@ -241,8 +304,18 @@ impl Session {
 
     fn cancel(&mut self, position: u32, now: Instant) -> Effects {
         let mut effects = Effects::default();
+        if !self.profile.has_responses {
+            let what = "responses of this model cannot be cancelled";
+            effects.refuse(position, "cancel_response", what);
+            return effects;
+        }
         match self.responses.cancel(now) {
-            Some(id) => effects.withdraw = Some(id),
+            Some((id, is_first)) => {
+                effects.withdraw = Some(id);
+                if !is_first {
+                    return effects;
+                }
+            }
             None if self.turn.awaited.is_some() => {
                 self.turn.cancel_awaited = true;
                 return effects;
@@ -257,30 +330,6 @@ impl Session {
         effects
     }
 
-    /// The connection was closed, or broke.
-    pub(super) fn disconnected(&mut self, error: Error) -> End {
-        let is_idle = !self.responses.is_running() && self.turn.is_answered();
-        if self.finish.is_asked() || (self.finish.is_begun() && is_idle) {
-            return End::Done;
-        }
-        let can_continue = matches!(
-            error.reason(),
-            Reason::SessionExpired | Reason::StreamTruncated | Reason::UpstreamReset
-        );
-        match self.options.continue_after_limit && is_idle && can_continue {
-            true => End::Reconnect,
-            false => End::Failed(error),
-        }
-    }
-
-    /// The session continues on a new connection.
-    pub(super) fn reconnected(&mut self, now: Instant) {
-        self.connected = now;
-        self.turn = Turn::default();
-        // Ids of events are those of a connection.
-        self.sent.clear();
-    }
-
     /// The playing time of the audio in both directions.
     pub(super) fn audio_times(&self) -> (Duration, Duration) {
         let (totals, profile) = (&self.totals, &self.profile);
@@ -288,10 +337,11 @@ impl Session {
             true => totals::duration(totals.output_bytes, profile.output_rate),
             false => Duration::ZERO,
         };
-        (
-            totals::duration(totals.input_bytes, profile.input_rate),
-            output,
-        )
+        let input = match profile.input_is_pcm {
+            true => totals::duration(totals.input_bytes, profile.input_rate),
+            false => Duration::ZERO,
+        };
+        (input, output)
     }
 
     /// What the session used.

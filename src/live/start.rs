@@ -7,17 +7,18 @@ use tokio::time::Instant;
 use crate::chat::live_event::{UpstreamEvent, UpstreamSession};
 use crate::chat::live_session::{AudioFormat, LiveTask};
 use crate::error::{Error, Reason};
-use crate::upstream::{LiveSocket, live_error};
+use crate::upstream::{EventId, LiveSocket, live_error};
 
 use super::session::Session;
 use super::stop::too_late;
 
-/// Waits until DashScope has started a session, and configures it.
+/// Waits until DashScope has started a session, and configures it. Returns the session, and the id
+/// of the event that configures it.
 pub(super) async fn created(
     socket: &mut LiveSocket,
     limit: Duration,
     deadline: Instant,
-) -> Result<UpstreamSession, Error> {
+) -> Result<(UpstreamSession, EventId), Error> {
     let starting = async {
         loop {
             match socket.next().await? {
@@ -36,8 +37,8 @@ pub(super) async fn created(
             return Err(Error::new(Reason::FirstEventTimeout, message));
         }
     };
-    socket.setup()?;
-    Ok(session)
+    let id = socket.setup()?;
+    Ok((session, id))
 }
 
 /// The formats of audio in both directions.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::chat::live_event::UpstreamEvent;
+use crate::chat::live_event::{ResponseStatus, UpstreamEvent};
 use crate::chat::live_session::LiveInput;
 use crate::error::{Error, Reason};
 use crate::memory::CallMemory;
@@ -14,9 +14,8 @@ use crate::relay::live_call::LiveCall;
 use crate::telemetry::report::LiveFigures;
 use crate::upstream::{LiveEnding, LiveSocket};
 
-use super::command::Command;
 use super::config::LiveConfig;
-use super::event::{LiveEvent, SessionStarted, SessionWarning};
+use super::event::{LiveEvent, SessionStarted};
 use super::inputs::{InputReceiver, Inputs, Queued};
 use super::journal::Journal;
 use super::registry::{Resumption, Ticket};
@@ -32,7 +31,7 @@ const MAX_OUTGOING: usize = 256 * 1024;
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the close frame may take to be written.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a session is made of.
 pub(super) struct Parts {
@@ -68,7 +67,7 @@ pub(super) struct Task {
     pub(super) setup_bytes: usize,
     /// The bytes that are charged for queues and the configuration.
     pub(super) charged: usize,
-    reconnects: u32,
+    pub(super) reconnects: u32,
     resumes: u32,
     /// Whether the gateway is about to shut down.
     pub(super) draining: bool,
@@ -94,14 +93,15 @@ impl Task {
             started = created(&mut parts.socket, limit, parts.deadline) => started,
             error = stopped_now(parts.stop.clone()) => Err(error),
         };
-        let upstream = match started {
-            Ok(upstream) => upstream,
+        let (upstream, setup_id) = match started {
+            Ok(started) => started,
             Err(error) => return Err(fail(parts.call, error)),
         };
         parts.call.started(&upstream.id);
         let setup = parts.call.setup.clone();
         let profile = parts.socket.profile();
-        let session = Session::new((setup, parts.options), profile, parts.config, now);
+        let mut session = Session::new((setup, parts.options), profile, parts.config, now);
+        session.started(&upstream, setup_id);
         let (input_audio, output_audio) = formats(&session);
         let started = SessionStarted {
             session_id: Arc::clone(&parts.ticket.session_id),
@@ -141,6 +141,14 @@ impl Task {
     /// Runs the session to its end.
     pub(super) async fn run(mut self) {
         let outcome = self.turn_over().await;
+        let status = match outcome {
+            Ok(()) => ResponseStatus::Incomplete,
+            Err(_) => ResponseStatus::Failed,
+        };
+        for event in self.session.abandon(status) {
+            // Without memory for it, the session ends without this event.
+            let _ = self.journal.push(event);
+        }
         // No more input is taken, and no stream that resumes is awaited.
         drop(self.inputs);
         drop(self.resumed);
@@ -199,7 +207,7 @@ impl Task {
             let effects = match happened {
                 Happened::Report(Ok(event)) => self.session.report(event, now),
                 Happened::Report(Err(error)) => Effects {
-                    end: Some(self.session.disconnected(error)),
+                    end: Some(self.session.disconnected(error, now)),
                     ..Effects::default()
                 },
                 Happened::Read => Effects::default(),
@@ -279,7 +287,7 @@ impl Task {
         now: Instant,
     ) -> Result<Option<Result<(), Error>>, Error> {
         for (position, command) in effects.commands.drain(..) {
-            self.send(position, &command)?;
+            self.send(position, &command, now)?;
         }
         if let Some(response) = effects.withdraw.take() {
             self.journal.withdraw(&response);
@@ -300,7 +308,7 @@ impl Task {
         }
         if effects.finish {
             match self.socket.finish() {
-                LiveEnding::Acknowledged => self.session.finish.asked(now),
+                LiveEnding::Acknowledged => {}
                 LiveEnding::Close => return Ok(Some(Ok(()))),
             }
         }
@@ -318,58 +326,6 @@ impl Task {
                 Ok(None)
             }
         }
-    }
-
-    fn send(&mut self, position: u32, command: &Command) -> Result<(), Error> {
-        match self.socket.send(&command.event()) {
-            Ok(id) => {
-                self.session.sent(id, position);
-                Ok(())
-            }
-            // A field that this model does not have: the session continues without it.
-            Err(error) if error.reason() == Reason::InvalidRequest => {
-                let violation = error.violations().first();
-                self.journal
-                    .push(LiveEvent::Warning(Box::new(SessionWarning {
-                        reason: Some(error.reason()),
-                        code: error.reason().name().to_owned(),
-                        message: error.message().to_owned(),
-                        field: violation.map_or_else(String::new, |first| first.field.to_string()),
-                        refused_message: position,
-                        ..SessionWarning::default()
-                    })))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Continues the session on a new connection: with its configuration, and with the text of the
-    /// conversation.
-    async fn reconnect(&mut self) -> Result<(), Error> {
-        self.socket = self.call.reconnect().await?;
-        self.call.setup = self.session.setup.clone();
-        let upstream = created(&mut self.socket, self.config.start_timeout, self.deadline).await?;
-        self.call.started(&upstream.id);
-        self.reconnects = self.reconnects.saturating_add(1);
-        let said: Vec<_> = self.session.history.messages().cloned().collect();
-        for message in said {
-            let command = match message.by_user {
-                true => Command::UserText(message.text),
-                false => Command::AssistantText(message.text),
-            };
-            self.send(0, &command)?;
-        }
-        let now = Instant::now();
-        self.session.reconnected(now);
-        self.journal
-            .push(LiveEvent::Warning(Box::new(SessionWarning {
-                code: "SESSION_RECONNECTED".to_owned(),
-                message:
-                    "the session continues on a new connection to DashScope, with the text of \
-                      the conversation; audio, images and tool calls before it are lost"
-                        .to_owned(),
-                ..SessionWarning::default()
-            })))
     }
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::chat::live_event::ResponseStatus;
 use crate::chat::live_session::TurnDetection;
 use crate::error::{Error, Reason, Sent};
 
@@ -13,7 +12,7 @@ use super::config::ENDING_NOTICE;
 use super::event::LiveEvent;
 use super::idle::IdleStep;
 use super::inputs::silence;
-use super::responses::Outcome;
+use super::reconnection::response_lost;
 use super::session::{Effects, End, Session};
 use super::totals;
 
@@ -22,6 +21,9 @@ const SPEECH_GRACE: Duration = Duration::from_secs(2);
 
 /// How long the end of speech, or the response to it, is awaited, once the caller has finished.
 const TURN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long DashScope may take to confirm the end of a session.
+const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The silence after the last words of a caller that has finished, beyond the silence that ends a
 /// turn.
@@ -47,8 +49,10 @@ impl Session {
         }
         self.finish.begun = Some(now);
         let mut until = now;
-        if self.changes().is_none() {
-            if std::mem::take(&mut self.turn.has_audio) && self.profile.is_committed {
+        if !self.profile.has_responses {
+            // `session.finish` makes DashScope process what it has.
+            let has_text = std::mem::take(&mut self.turn.has_audio) && self.changes().is_none();
+            if has_text && self.profile.is_committed {
                 effects.commands.push((0, Command::SynthesisCommit));
             }
         } else if self.detects_turns() && (self.turn.has_audio || self.turn.is_speaking) {
@@ -97,11 +101,21 @@ impl Session {
             return;
         }
         // Speech that ended after the caller had finished is not awaited again.
-        if now < until && self.turn.has_audio {
+        if now < until {
             return;
         }
         effects.finish = true;
-        self.finish.asked(now);
+        self.asked(now);
+    }
+
+    /// DashScope was asked to end the session, or has sent something since.
+    pub(super) fn asked(&mut self, now: Instant) {
+        let limit = match self.profile.has_responses {
+            true => ACK_TIMEOUT,
+            // The last words are still being processed.
+            false => self.config.idle_timeout,
+        };
+        self.finish.asked(now, limit);
     }
 
     /// When something is due.
@@ -116,19 +130,14 @@ impl Session {
             (false, true) => age + ENDING_NOTICE,
         };
         let stalled = self
-            .responses
-            .last_event()
+            .awaited_since()
             .map(|last| last + self.config.idle_timeout);
         let finish = &self.finish;
-        let finishing = finish
-            .begun
-            .map(|begun| begun.max(self.last_turn()) + TURN_TIMEOUT);
-        let finishing = finishing.filter(|_| !self.turn.is_answered());
         [
             stalled,
-            finishing,
+            self.turn_expires(),
             self.responses.expires(),
-            self.idle.due(),
+            self.idle.due().filter(|_| self.is_quiet()),
             finish
                 .speech_until
                 .filter(|_| !finish.is_asked() && self.is_quiet()),
@@ -139,38 +148,48 @@ impl Session {
         .fold(expiry, Instant::min)
     }
 
-    fn is_quiet(&self) -> bool {
+    /// Whether nothing of the caller is unanswered, and no response is running.
+    pub(super) fn is_quiet(&self) -> bool {
         !self.responses.is_running() && self.turn.is_answered()
     }
 
-    fn last_turn(&self) -> Instant {
-        self.turn.awaited.unwrap_or(self.connected)
+    /// When the end of speech, or the response to it, is no longer awaited, once the caller has
+    /// finished. A response that it requested is awaited longer.
+    fn turn_expires(&self) -> Option<Instant> {
+        let begun = self.finish.begun?;
+        let is_requested = self.turn.awaited.is_some() && self.turn.is_requested;
+        let since = self
+            .turn
+            .awaited
+            .map_or(begun, |awaited| begun.max(awaited));
+        (!self.turn.is_answered() && !is_requested).then(|| since + TURN_TIMEOUT)
     }
 
     /// What is due now.
     pub(super) fn tick(&mut self, now: Instant) -> Effects {
         let mut effects = Effects::default();
-        if let Some(event) = self.responses.expire(now) {
-            let outcome = Outcome {
-                events: vec![event],
-                late: None,
-            };
-            self.pass_on(outcome, &mut effects);
-        }
-        let last = self.responses.last_event();
-        if last.is_some_and(|last| now >= last + self.config.idle_timeout) {
-            self.stalled(&mut effects);
-            return effects;
-        }
-        if let Some(begun) = self.finish.begun
-            && now >= begun.max(self.last_turn()) + TURN_TIMEOUT
+        let expired = self.responses.expire(now);
+        self.pass_on(expired.into(), &mut effects);
+        if self
+            .awaited_since()
+            .is_some_and(|last| now >= last + self.config.idle_timeout)
         {
+            self.stalled(&mut effects);
+            if effects.end.is_some() {
+                return effects;
+            }
+        }
+        if self.turn_expires().is_some_and(|until| now >= until) {
             // Speech that DashScope does not answer ends with the session.
             self.turn.is_speaking = false;
-            self.turn.awaited = None;
+            self.unanswered(TURN_TIMEOUT, &mut effects);
         }
         self.age(now, &mut effects);
-        match self.idle.step(now) {
+        let idle = match self.is_quiet() {
+            true => self.idle.step(now),
+            false => None,
+        };
+        match idle {
             Some(IdleStep::End(error)) => effects.end = Some(End::Failed(error)),
             Some(IdleStep::Silence) if self.changes().is_some() => {
                 self.keep_alive(&mut effects);
@@ -179,28 +198,53 @@ impl Session {
         }
         self.check_finish(now, &mut effects);
         if self.finish.asked_until.is_some_and(|until| now >= until) && self.is_quiet() {
-            effects.end.get_or_insert(End::Done);
+            effects.end.get_or_insert_with(|| self.unconfirmed());
         }
         effects
     }
 
+    /// The end of a session that DashScope does not confirm. Where responses come by themselves,
+    /// only the confirmation says that the last one has come.
+    fn unconfirmed(&self) -> End {
+        if self.profile.has_responses {
+            return End::Done;
+        }
+        let message = "DashScope did not confirm the end of the live session";
+        End::Failed(Error::new(Reason::StreamStalled, message).with_sent(Sent::Begun))
+    }
+
+    /// Since when something is awaited from DashScope: the next event of a response, or a response.
+    fn awaited_since(&self) -> Option<Instant> {
+        self.responses.last_event().or(self.turn.awaited)
+    }
+
     fn stalled(&mut self, effects: &mut Effects) {
         let limit = self.config.idle_timeout;
-        let message = format!("DashScope sent nothing for {limit:?} in the middle of a response");
-        if let Some(event) = self.responses.end(ResponseStatus::Failed) {
-            let outcome = Outcome {
-                events: vec![event],
-                late: None,
-            };
-            self.pass_on(outcome, effects);
-        }
+        let message = if self.responses.is_running() {
+            format!("DashScope sent nothing for {limit:?} in the middle of a response")
+        } else if self.turn.is_requested {
+            format!("DashScope did not start the requested response within {limit:?}")
+        } else {
+            self.unanswered(limit, effects);
+            return;
+        };
         let error = Error::new(Reason::StreamStalled, message).with_sent(Sent::Begun);
         effects.end = Some(End::Failed(error));
     }
 
+    /// A turn that DashScope detected is not answered.
+    fn unanswered(&mut self, limit: Duration, effects: &mut Effects) {
+        if self.turn.awaited.is_some() {
+            let why = format!("DashScope did not start it within {limit:?}");
+            effects.warn(response_lost(&why));
+        }
+        self.turn.unanswered();
+        self.responses.unrequest();
+    }
+
     fn keep_alive(&mut self, effects: &mut Effects) {
         self.append_silence(KEEP_ALIVE_SILENCE, effects);
-        if !self.detects_turns() && !self.turn.has_audio {
+        if self.profile.input_is_pcm && !self.detects_turns() && !self.turn.has_audio {
             // It is no part of the next turn.
             effects.commands.push((0, Command::Clear));
         }

@@ -13,6 +13,8 @@ pub(super) struct Turn {
     pub(super) is_speaking: bool,
     /// Since when a response is awaited.
     pub(super) awaited: Option<Instant>,
+    /// Whether the caller requested the awaited response.
+    pub(super) is_requested: bool,
     /// Whether the awaited response is to be cancelled when it starts.
     pub(super) cancel_awaited: bool,
     /// The first byte of a sample whose second byte has not come.
@@ -31,7 +33,33 @@ impl Turn {
         self.has_audio = false;
         if is_answered {
             self.awaited = Some(now);
+            self.is_requested = false;
         }
+    }
+
+    /// The caller has requested a response.
+    pub(super) fn requested(&mut self, now: Instant) {
+        self.awaited = Some(now);
+        self.is_requested = true;
+    }
+
+    /// The awaited response has started.
+    pub(super) fn answered(&mut self) {
+        self.awaited = None;
+    }
+
+    /// No response will come.
+    pub(super) fn unanswered(&mut self) {
+        self.awaited = None;
+        self.cancel_awaited = false;
+    }
+
+    /// The state on a new connection, which has received nothing. Audio stays aligned to samples.
+    pub(super) fn reconnected(&mut self) {
+        *self = Self {
+            odd_byte: self.odd_byte,
+            ..Self::default()
+        };
     }
 
     /// Whether nothing of the caller is unanswered, as far as is known.

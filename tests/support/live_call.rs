@@ -41,6 +41,23 @@ pub fn manual() -> Option<pb::TurnDetection> {
 impl LiveCall {
     /// Opens a session.
     pub async fn open(gateway: &Running, setup: pb::LiveSetup) -> Result<Self, Status> {
+        Self::open_with(gateway, setup, None).await
+    }
+
+    /// Opens a session as the caller of this key.
+    pub async fn open_as(
+        gateway: &Running,
+        setup: pb::LiveSetup,
+        key: &str,
+    ) -> Result<Self, Status> {
+        Self::open_with(gateway, setup, Some(key)).await
+    }
+
+    async fn open_with(
+        gateway: &Running,
+        setup: pb::LiveSetup,
+        key: Option<&str>,
+    ) -> Result<Self, Status> {
         let (sender, requests) = mpsc::channel(1024);
         let first = pb::ConverseLiveRequest {
             event: Some(Ask::Setup(setup)),
@@ -48,7 +65,12 @@ impl LiveCall {
         sender.send(first).await.unwrap();
         let origin = format!("http://{}", gateway.address).parse().unwrap();
         let mut client = LiveServiceClient::with_origin(gateway.client.clone(), origin);
-        let call = client.converse_live(ReceiverStream::new(requests)).await?;
+        let mut request = tonic::Request::new(ReceiverStream::new(requests));
+        if let Some(key) = key {
+            let bearer = format!("Bearer {key}").parse().unwrap();
+            request.metadata_mut().insert("authorization", bearer);
+        }
+        let call = client.converse_live(request).await?;
         Ok(Self {
             sender: Some(sender),
             responses: call.into_inner(),

@@ -13,6 +13,8 @@ pub mod keys;
 pub mod live;
 pub mod live_call;
 pub mod process;
+pub mod realtime;
+pub mod realtime_events;
 pub mod upstream;
 
 pub use gateway::*;

@@ -2,6 +2,7 @@
 //! model's defaults apply.
 
 use super::dialect::{AudioForms, Dialect, DialectTask, SessionForm, TurnKind};
+use super::fields::at;
 use super::session_tree::Tree;
 use crate::chat::live_session::{
     AudioEncoding, AudioFormat, ConverseSetup, LiveSampling, LiveSetup, LiveTask, OUTPUT_RATE,
@@ -16,6 +17,18 @@ const SETUP: &str = "setup";
 
 /// The name of a later change in the paths of fields.
 const UPDATE: &str = "update";
+
+/// The keys of `session` that models accept, or heed, only in the first update.
+const UNCHANGEABLE: &[&[&str]] = &[
+    &["voice"],
+    &["input_audio_format"],
+    &["output_audio_format"],
+    &["sample_rate"],
+    &["audio", "output", "voice"],
+    &["audio", "output", "format"],
+    &["audio", "input", "format"],
+    &["turn_detection", "voiceprint_audio_urls"],
+];
 
 /// `session` of the first `session.update`. The errors are those of fields.
 pub(super) fn setup(setup: &LiveSetup, dialect: &Dialect) -> Result<Tree, Error> {
@@ -53,6 +66,17 @@ pub(super) fn update(
         let name = "turn_detection.smart_turn.voiceprint_audio_uris";
         let message = "voiceprints can be set only in the setup";
         return Err(field(UPDATE, name, message));
+    }
+    let unchangeable = UNCHANGEABLE
+        .iter()
+        .find(|path| at(&changes.extra, path).is_some());
+    if let Some(path) = unchangeable {
+        let message = "cannot be changed later; set it in the setup";
+        return Err(field(
+            UPDATE,
+            &format!("extra_session.{}", path.join(".")),
+            message,
+        ));
     }
     let mut session = Tree::new();
     write_changes(&mut session, changes, dialect, UPDATE)?;

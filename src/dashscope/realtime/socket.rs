@@ -32,8 +32,14 @@ pub struct LiveProfile {
     pub output_rate: u32,
     /// Whether output audio is PCM.
     pub output_is_pcm: bool,
-    /// Whether turns are answered with responses.
+    /// Whether no format of output audio is configured, so that the model's own applies.
+    pub output_is_default: bool,
+    /// Whether turns are answered with responses, which can be requested and cancelled.
     pub has_responses: bool,
+    /// Whether the text of a conversation can be restored.
+    pub has_items: bool,
+    /// Whether the end of a cancelled response is reported.
+    pub completes_cancelled: bool,
     /// Whether text is spoken only when it is committed.
     pub is_committed: bool,
 }
@@ -63,6 +69,8 @@ impl LiveSocket {
         setup: &LiveSetup,
         dialect: &'static Dialect,
     ) -> Result<Self, Error> {
+        // What the model does not support is refused before anything is sent.
+        Codec::new(setup, dialect).setup()?;
         let socket = match client.upgrade(head).await.map_err(http::send_error)? {
             Upgrade::Open(socket, _) => socket,
             Upgrade::Refused(response) if (200..300).contains(&response.status) => {
@@ -88,10 +96,10 @@ impl LiveSocket {
     }
 
     /// Configures the session. The error is that of a field of the setup.
-    pub fn setup(&mut self) -> Result<(), Error> {
+    pub fn setup(&mut self) -> Result<EventId, Error> {
         let frame = self.codec.setup()?;
         self.socket.send(frame.text);
-        Ok(())
+        Ok(frame.event_id)
     }
 
     /// Queues an event. The error is that of a field which the model does not support; the
@@ -190,8 +198,12 @@ fn profile(setup: &LiveSetup, dialect: &Dialect) -> LiveProfile {
         input_is_pcm: input.encoding == AudioEncoding::Pcm,
         output_rate: output.sample_rate.unwrap_or(dialect.output.default_rate()),
         output_is_pcm: output.encoding == AudioEncoding::Pcm,
+        output_is_default: output == AudioFormat::default()
+            && dialect.task == DialectTask::Converse,
         has_responses: dialect.task == DialectTask::Converse
             && dialect.response != ResponseForm::Automatic,
+        has_items: dialect.items,
+        completes_cancelled: dialect.completes_cancelled,
         is_committed,
     }
 }
