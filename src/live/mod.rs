@@ -23,6 +23,8 @@ mod start;
 mod stop;
 mod stream;
 mod task;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod totals;
 mod transcripts;

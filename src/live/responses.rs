@@ -99,6 +99,10 @@ impl Responses {
             }
             outcome.events.extend(self.end(ResponseStatus::Cancelled));
         }
+        // Without an id, responses cannot be distinguished.
+        if !id.is_empty() && self.has_ended(id) {
+            return outcome;
+        }
         outcome.events.push(self.start(id, now));
         outcome
     }
@@ -120,11 +124,10 @@ impl Responses {
     /// A delta of a response.
     pub(super) fn delta(&mut self, delta: UpstreamDelta, now: Instant) -> Outcome {
         let mut outcome = Outcome::default();
-        let is_ended = |id: &str| self.ended.iter().any(|ended| **ended == *id);
         match &self.running {
             Some(running) if delta.response_id.is_empty() || *running.id == *delta.response_id => {}
             // A late delta of a response whose end was reported.
-            _ if is_ended(&delta.response_id) => return outcome,
+            _ if self.has_ended(&delta.response_id) => return outcome,
             None if delta.response_id.is_empty() && !self.ended.is_empty() => return outcome,
             Some(_) | None => outcome = self.created(&delta.response_id, now),
         }
@@ -168,10 +171,9 @@ impl Responses {
     /// A response has ended.
     pub(super) fn done(&mut self, response: Box<UpstreamResponse>, now: Instant) -> Outcome {
         let mut outcome = Outcome::default();
-        let is_ended = |id: &str| self.ended.iter().any(|ended| **ended == *id);
         match &self.running {
             Some(running) if response.id.is_empty() || *running.id == *response.id => {}
-            _ if response.id.is_empty() || is_ended(&response.id) => {
+            _ if response.id.is_empty() || self.has_ended(&response.id) => {
                 outcome.late = Some(response);
                 return outcome;
             }
@@ -245,6 +247,11 @@ impl Responses {
     /// When something of the running response came last.
     pub(super) fn last_event(&self) -> Option<Instant> {
         self.running.as_ref().map(|running| running.last_event)
+    }
+
+    /// Whether the end of this response was reported.
+    fn has_ended(&self, id: &str) -> bool {
+        self.ended.iter().any(|ended| **ended == *id)
     }
 
     fn forget(&mut self) -> Option<Response> {

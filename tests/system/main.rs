@@ -51,6 +51,7 @@ mod joined_keys;
 mod kept_answers;
 mod lifecycle;
 mod limits;
+mod live_emulated;
 mod live_events;
 mod live_repairs_cancel;
 mod live_repairs_dialects;
