@@ -18,6 +18,7 @@ use futures_util::Stream as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -215,6 +216,10 @@ fn error(error: Error) -> WebSocketError {
         Error::Io(error) => WebSocketError::Broken(error),
         Error::ConnectionClosed | Error::AlreadyClosed => {
             WebSocketError::Broken(io::ErrorKind::ConnectionAborted.into())
+        }
+        // The end of the connection, between frames or in the middle of one.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            WebSocketError::Broken(io::ErrorKind::UnexpectedEof.into())
         }
         Error::Capacity(_) => WebSocketError::TooLarge,
         Error::Tls(_)

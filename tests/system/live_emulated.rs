@@ -239,10 +239,22 @@ async fn a_session_that_the_emulator_ends_at_its_limit_continues_or_fails() {
             panic!("{events:?}")
         };
         assert_eq!(warning.code, "SESSION_RECONNECTED");
-        // The emulator answers the text that was restored.
+        // The emulator has the text that was restored.
+        let journal = emulator.journal().await;
+        let rows = journal.last().unwrap()["socket"]
+            .as_array()
+            .unwrap()
+            .clone();
+        let created = |row: &&Value| row["type"] == "conversation.item.create";
+        let restored = rows.iter().filter(created);
+        let restored = restored.filter_map(|row| row["frame"]["item"]["role"].as_str());
+        let restored: Vec<_> = restored.collect();
+        assert_eq!(restored, ["user", "assistant"], "{rows:?}");
+        call.send(Ask::Text("again".to_owned())).await;
         call.send(create()).await;
         let events = call.until(|event| completed(event).is_some()).await;
-        assert!(answer(&events).1.contains("hello"), "{events:?}");
+        assert!(!order(&events).contains(&"session_warning"), "{events:?}");
+        assert!(answer(&events).1.contains("again"), "{events:?}");
         call.half_close();
         call.rest().await;
     }

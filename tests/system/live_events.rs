@@ -256,13 +256,13 @@ async fn errors_that_end_the_session_have_the_status_of_their_cause() {
             "Throttling.RateQuota",
             "slow down",
             Code::ResourceExhausted,
-            "UPSTREAM_RATE_LIMITED",
+            "UPSTREAM_RATE",
         ),
         (
             "server_error",
             "DataInspectionFailed",
             "content",
-            Code::FailedPrecondition,
+            Code::InvalidArgument,
             "CONTENT_BLOCKED",
         ),
         (

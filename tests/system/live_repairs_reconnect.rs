@@ -54,19 +54,20 @@ async fn warning(call: &mut LiveCall) -> pb::SessionWarning {
 #[tokio::test(start_paused = true)]
 async fn the_time_limit_is_announced_a_minute_before_it_and_ends_the_session() {
     let mut upstream = RealtimeUpstream::start().await;
-    let gateway = before(&upstream).await;
+    let mut settings = settings_at(upstream.base_url());
+    settings.live.upstream_limit = Duration::from_secs(600);
+    let gateway = gateway_with(settings).await;
     let began = Instant::now();
     let (mut call, socket) = upstream.open(&gateway, setup(OMNI)).await;
-    let events = loop {
-        let next = call.event();
-        tokio::select! {
-            event = next => if let Heard::SessionEnding(ending) = event { break ending },
-            () = sleep(Duration::from_secs(300)) => {}
-        }
+    let events = call
+        .until(|event| matches!(event, Heard::SessionEnding(_)))
+        .await;
+    let Some(Heard::SessionEnding(ending)) = events.last() else {
+        panic!("{events:?}")
     };
-    assert_eq!(began.elapsed().as_secs(), 119 * 60);
-    assert_eq!(events.time_left.unwrap().seconds, 60);
-    assert_eq!(events.reason().as_str_name(), "SESSION_EXPIRED");
+    assert_eq!(began.elapsed().as_secs(), 540);
+    assert_eq!(ending.time_left.as_ref().unwrap().seconds, 60);
+    assert_eq!(ending.reason().as_str_name(), "SESSION_EXPIRED");
     sleep(Duration::from_secs(60)).await;
     socket.close(
         1000,
@@ -154,7 +155,7 @@ async fn a_cut_between_responses_continues_on_a_new_connection() {
         let (mut call, mut socket) = upstream.open(&gateway, continued(by_hand(OMNI))).await;
         exchange(&mut call, &mut socket, "r1").await;
         match how {
-            "close" => socket.close(1006, ""),
+            "close" => socket.close(1001, ""),
             "cut" => socket.cut(),
             "reset" => socket.reset(),
             _ => socket.send(json!({"type": "error", "error": {"type": "server_error",
@@ -246,17 +247,18 @@ async fn a_cut_in_a_response_ends_it_and_the_session_with_the_usage_so_far() {
 async fn without_continuation_a_cut_ends_the_session() {
     let mut upstream = RealtimeUpstream::start().await;
     let gateway = before(&upstream).await;
-    for (code, reason, expected) in [
-        (1006, "STREAM_TRUNCATED", Code::Internal),
-        (1011, "UPSTREAM_INTERNAL", Code::Internal),
-        (1013, "UPSTREAM_OVERLOADED", Code::Unavailable),
+    for (code, reason) in [
+        (1006, "STREAM_TRUNCATED"),
+        (1011, "UPSTREAM_INTERNAL"),
+        (1013, "UPSTREAM_OVERLOADED"),
     ] {
         let (mut call, socket) = upstream.open(&gateway, by_hand(OMNI)).await;
         match code {
             1006 => socket.cut(),
             code => socket.close(code, ""),
         }
-        assert_fault(&call.status().await, expected, reason);
+        // Never UNAVAILABLE: the model may have run.
+        assert_fault(&call.status().await, Code::Internal, reason);
     }
 }
 

@@ -139,9 +139,9 @@ async fn usage_is_reported_by_modality_per_response_and_session_in_metrics_and_i
         ("input_tokens", json!(40)),
         ("output_tokens", json!(20)),
         ("responses", json!(2)),
-        ("input_audio_ms", json!(1500)),
-        ("output_audio_ms", json!(1000)),
-        ("ttft_ms", json!(700)),
+        ("input_audio_ms", json!(1500.0)),
+        ("output_audio_ms", json!(1000.0)),
+        ("ttft_ms", json!(700.0)),
     ] {
         assert_eq!(line[field], expected, "{field}: {line}");
     }
