@@ -150,6 +150,11 @@ func (c *Client) Media() dashgatev1.MediaServiceClient {
 	return dashgatev1.NewMediaServiceClient(c.conn)
 }
 
+// Sessions returns the generated stub of LiveService. Call it with a context returned by Outgoing.
+func (c *Client) Sessions() dashgatev1.LiveServiceClient {
+	return dashgatev1.NewLiveServiceClient(c.conn)
+}
+
 // Models returns the generated stub of ModelService. Call it with a context returned by Outgoing.
 func (c *Client) Models() dashgatev1.ModelServiceClient {
 	return dashgatev1.NewModelServiceClient(c.conn)

@@ -28,7 +28,10 @@ const ALL: [Language; 6] = [
             &[("python", ""), ("python-asyncio", "asyncio")],
         )
     },
-    Language::new(2, "go", &[("go", "")]),
+    Language {
+        has_live: true,
+        ..Language::new(2, "go", &[("go", "")])
+    },
     Language::new(3, "typescript", &[("typescript", "")]),
     Language {
         commits_generated_code: false,

@@ -312,15 +312,7 @@ fn answer(
         ending.tell("completed");
         return response;
     }
-    let kind = match method {
-        "Converse" => "ConverseResponse",
-        "ConverseStream" => "ConverseStreamResponse",
-        "ListModels" => "ListModelsResponse",
-        "GetModel" => "GetModelResponse",
-        "ConverseLive" => "ConverseLiveResponse",
-        "SynthesizeLive" => "SynthesizeLiveResponse",
-        _ => "UploadMediaResponse",
-    };
+    let kind = response_of(method);
     tokio::spawn(async move {
         for message in &plan.messages {
             let is_due = async {
@@ -357,6 +349,19 @@ fn answer(
         }
     });
     response
+}
+
+/// The type of the responses of a method.
+fn response_of(method: &str) -> &'static str {
+    match method {
+        "Converse" => "ConverseResponse",
+        "ConverseStream" => "ConverseStreamResponse",
+        "ListModels" => "ListModelsResponse",
+        "GetModel" => "GetModelResponse",
+        "ConverseLive" => "ConverseLiveResponse",
+        "SynthesizeLive" => "SynthesizeLiveResponse",
+        _ => "UploadMediaResponse",
+    }
 }
 
 /// How long a client has to read the messages before the stream is broken off. Some libraries drop

@@ -50,6 +50,9 @@ type request struct {
 	PageSize  int32               `json:"page_size"`
 	Count     int                 `json:"count"`
 	Vectors   []map[string]string `json:"vectors"`
+
+	Setup json.RawMessage              `json:"setup"`
+	Steps []map[string]json.RawMessage `json:"steps"`
 }
 
 type toolSpec struct {

@@ -118,6 +118,10 @@ func (p *player) play(ctx context.Context) error {
 		return p.model(ctx)
 	case "sniff":
 		return p.sniff()
+	case "live":
+		return p.live(ctx)
+	case "speak":
+		return p.speak(ctx)
 	default:
 		return fmt.Errorf("unknown call: %q", p.call.Do)
 	}

@@ -37,6 +37,8 @@ type result struct {
 	Events       []json.RawMessage `json:"events,omitzero"`
 	Deltas       []string          `json:"deltas,omitzero"`
 	ToolCalls    []toolCall        `json:"tool_calls,omitzero"`
+	Live         []json.RawMessage `json:"live,omitempty"`
+	Speech       []json.RawMessage `json:"speech,omitempty"`
 	Uploads      []json.RawMessage `json:"uploads,omitempty"`
 	Models       []json.RawMessage `json:"models,omitempty"`
 	MIMETypes    []string          `json:"mime_types,omitempty"`
