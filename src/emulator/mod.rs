@@ -10,8 +10,8 @@
 //! which [`script_player`] sends step by step. [`request_journal`] records the requests for
 //! testers.
 //!
-//! Requests for a WebSocket pass [`socket_routes`], which starts a session of [`realtime`] on the
-//! connection that [`websocket`] reads and writes.
+//! Requests for a WebSocket pass [`socket_routes`], which starts a session of [`realtime`] or
+//! [`inference`] on the connection that [`websocket`] reads and writes.
 //!
 //! OpenAI-style requests pass [`openai_routes`] and [`openai_chat`]: [`openai_request`] converts
 //! them to the same [`request`], and [`openai_response`], [`openai_stream`] and [`openai_wire`]
@@ -29,6 +29,7 @@ mod error;
 mod family;
 mod generation;
 mod image;
+mod inference;
 mod json_sample;
 mod media;
 mod media_limits;

@@ -8,13 +8,14 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::watch;
 
 use super::error::ApiError;
+use super::inference::task_session::TaskSession;
 use super::realtime::conversation_session::{ConversationSession, SessionContext};
 use super::realtime::dialects::{Task, default_dialect, dialect};
 use super::realtime::response::Pace;
 use super::realtime::speech_session::SpeechSession;
 use super::response_plan::Plan;
 use super::rule::{At, Reply};
-use super::script::{Call, REALTIME};
+use super::script::{Call, INFERENCE, REALTIME};
 use super::socket::ResetSwitch;
 use super::state::{RequestContext, ServerState};
 use super::uploads::{query, scripted};
@@ -38,11 +39,12 @@ pub(super) type SocketSlot = UpgradeSlot<UpgradedSocket>;
 enum Session {
     Conversation(Box<ConversationSession>),
     Speech(Box<SpeechSession>),
+    Tasks(Box<TaskSession>),
 }
 
 /// Whether a path is one of a WebSocket.
 pub(super) fn is_socket(path: &str) -> bool {
-    path == REALTIME
+    [REALTIME, INFERENCE].contains(&path)
 }
 
 /// Answers a request for a WebSocket. If it is upgraded, its session is put into the slot, with the
@@ -74,7 +76,7 @@ pub(super) fn open(
         let content = ResponseContent::Json(400, serde_json::json!({}));
         return scripted(content, &reply, &context.id);
     }
-    let opened = accept(parts).and_then(|plan| Ok((plan, session(state, &model, &reply)?)));
+    let opened = accept(parts).and_then(|plan| Ok((plan, session(state, call, &reply)?)));
     let (mut plan, session) = match opened {
         Ok(opened) => opened,
         Err(error) => return refused(&error, &context.id),
@@ -97,7 +99,12 @@ pub(super) fn open(
     plan
 }
 
-fn session(state: &ServerState, model: &str, reply: &Reply) -> Result<Session, ApiError> {
+fn session(state: &ServerState, call: Call<'_>, reply: &Reply) -> Result<Session, ApiError> {
+    let context = session_context(state, reply);
+    if call.path == INFERENCE {
+        return Ok(Session::Tasks(Box::new(TaskSession::new(context))));
+    }
+    let model = call.model;
     if model.is_empty() {
         let words = "Required parameter \"model\" missing from request.";
         return Err(ApiError::new(400, "BadRequest.EmptyModel", words));
@@ -111,17 +118,6 @@ fn session(state: &ServerState, model: &str, reply: &Reply) -> Result<Session, A
             return Err(ApiError::new(404, "ModelNotFound", words));
         }
     };
-    let context = SessionContext {
-        permits: Arc::clone(&state.decode_permits),
-        rule: reply.socket.clone().unwrap_or_default(),
-        answer: reply.answer.clone(),
-        pace: Pace {
-            first: reply.delays.first,
-            between: Some(reply.delays.between)
-                .filter(|between| !between.is_zero())
-                .unwrap_or(PACE),
-        },
-    };
     Ok(match dialect.task {
         Task::Speak => Session::Speech(Box::new(SpeechSession::new(dialect, model, context))),
         Task::Converse | Task::Transcribe | Task::Translate => {
@@ -129,6 +125,19 @@ fn session(state: &ServerState, model: &str, reply: &Reply) -> Result<Session, A
             Session::Conversation(Box::new(session))
         }
     })
+}
+
+fn session_context(state: &ServerState, reply: &Reply) -> SessionContext {
+    let between = Some(reply.delays.between).filter(|between| !between.is_zero());
+    SessionContext {
+        permits: Arc::clone(&state.decode_permits),
+        rule: reply.socket.clone().unwrap_or_default(),
+        answer: reply.answer.clone(),
+        pace: Pace {
+            first: reply.delays.first,
+            between: between.unwrap_or(PACE),
+        },
+    }
 }
 
 /// Runs the session of an upgraded connection until it ends.
@@ -140,5 +149,6 @@ pub(super) async fn serve_socket(
     match session {
         Session::Conversation(session) => run(pending.upgrade, context, *session, stopped).await,
         Session::Speech(session) => run(pending.upgrade, context, *session, stopped).await,
+        Session::Tasks(session) => run(pending.upgrade, context, *session, stopped).await,
     }
 }

@@ -10,6 +10,7 @@ use super::conversation_session::SessionContext;
 use super::dialects::Dialect;
 use super::response::{Response, ResponseParts, TextForm, UsageCounts};
 use super::response_steps::{StepInputs, steps};
+use super::sentences::take_sentences;
 use super::session_config::invalid;
 use crate::emulator::speech_synthesis::{RATE, synthesize};
 use crate::emulator::usage::characters;
@@ -21,9 +22,6 @@ use crate::emulator::websocket::socket_rule::Finish;
 const MAX_TEXT: usize = 600_000;
 /// The most characters of one response; longer text is spoken by several.
 const RESPONSE_CHARACTERS: usize = 200;
-/// Where the server ends a sentence.
-const SENTENCE_ENDS: [char; 9] = ['。', '！', '？', '；', '.', '!', '?', ';', '\n'];
-
 /// A session.
 pub(in crate::emulator) struct SpeechSession {
     dialect: &'static Dialect,
@@ -143,14 +141,8 @@ impl SpeechSession {
         }
         self.has_started = true;
         self.text.push_str(text);
-        if self.field("mode") == "server_commit"
-            && let Some(end) = self.text.rfind(SENTENCE_ENDS)
-        {
-            let rest = self.text.split_off(end);
-            let mut rest = rest.chars();
-            self.committed.push_str(&std::mem::take(&mut self.text));
-            self.committed.extend(rest.next());
-            self.text = rest.as_str().to_owned();
+        if self.field("mode") == "server_commit" {
+            self.committed.push_str(&take_sentences(&mut self.text));
         }
         Ok(())
     }

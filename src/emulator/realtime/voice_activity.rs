@@ -12,16 +12,16 @@ const THRESHOLD_DB: f64 = 20.0;
 
 /// How speech is detected.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct VadSettings {
+pub(in crate::emulator) struct VadSettings {
     /// From -1, the most sensitive, to 1.
-    pub(super) threshold: f64,
+    pub(in crate::emulator) threshold: f64,
     /// Silence that ends speech, in milliseconds.
-    pub(super) silence_ms: u64,
+    pub(in crate::emulator) silence_ms: u64,
 }
 
 /// A change, at its position since the first sample of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum VadEvent {
+pub(in crate::emulator) enum VadEvent {
     /// Speech began at this time, in milliseconds.
     Started(u64),
     /// Silence has lasted long enough at this time; speech ended so much earlier.
@@ -30,7 +30,7 @@ pub(super) enum VadEvent {
 
 /// The detector of one session.
 #[derive(Clone, Debug)]
-pub(super) struct VoiceActivity {
+pub(in crate::emulator) struct VoiceActivity {
     rate: u32,
     step: Vec<i16>,
     steps: u64,
@@ -41,7 +41,7 @@ pub(super) struct VoiceActivity {
 
 impl VoiceActivity {
     /// A detector for a sample rate.
-    pub(super) fn new(rate: u32) -> Self {
+    pub(in crate::emulator) fn new(rate: u32) -> Self {
         Self {
             rate,
             step: Vec::new(),
@@ -53,18 +53,18 @@ impl VoiceActivity {
     }
 
     /// The time of the samples so far, in milliseconds.
-    pub(super) fn position_ms(&self) -> u64 {
+    pub(in crate::emulator) fn position_ms(&self) -> u64 {
         let partial = u64::try_from(self.step.len()).unwrap_or(0);
         self.steps * STEP_MS + partial * 1000 / u64::from(self.rate.max(1))
     }
 
     /// Ends speech, for whatever reason.
-    pub(super) fn stop(&mut self) {
+    pub(in crate::emulator) fn stop(&mut self) {
         (self.loud, self.quiet, self.is_speaking) = (0, 0, false);
     }
 
     /// Takes samples, up to the first change. Returns the number that were taken, and the change.
-    pub(super) fn take(
+    pub(in crate::emulator) fn take(
         &mut self,
         samples: &[i16],
         settings: VadSettings,

@@ -3,11 +3,12 @@
 use serde::Deserialize;
 
 /// The type of a client's event, or its action on the inference socket, empty if it has none; and
-/// its id.
+/// its id, or that of the task.
 pub(super) fn frame_kind(text: &str) -> (String, Option<String>) {
     #[derive(Deserialize)]
     struct Header {
         action: Option<String>,
+        task_id: Option<String>,
     }
     #[derive(Deserialize)]
     struct Event {
@@ -19,9 +20,9 @@ pub(super) fn frame_kind(text: &str) -> (String, Option<String>) {
     let Ok(event) = serde_json::from_str::<Event>(text) else {
         return Default::default();
     };
-    let action = || event.header.and_then(|header| header.action);
-    (
-        event.kind.or_else(action).unwrap_or_default(),
-        event.event_id,
-    )
+    let (action, task_id) = event
+        .header
+        .map_or((None, None), |header| (header.action, header.task_id));
+    let kind = event.kind.or(action).unwrap_or_default();
+    (kind, event.event_id.or(task_id))
 }

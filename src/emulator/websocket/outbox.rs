@@ -57,6 +57,11 @@ impl Outbox {
         });
     }
 
+    /// Queues a binary frame.
+    pub(in crate::emulator) fn binary(&mut self, bytes: Bytes) {
+        self.push(Outgoing::Binary(bytes));
+    }
+
     /// Queues the close frame, after which nothing is sent.
     pub(in crate::emulator) fn close(&mut self, code: u16, reason: &str) {
         self.push(Outgoing::Close(code, reason.to_owned()));
@@ -136,7 +141,7 @@ mod tests {
     fn the_number_of_waiting_frames_is_bounded() {
         let mut out = Outbox::default();
         for _ in 0..=MAX_FRAMES {
-            out.push(Outgoing::Binary(Bytes::new()));
+            out.binary(Bytes::new());
         }
         assert!(out.overflowed());
         assert_eq!(out.frames.len(), MAX_FRAMES);
