@@ -60,6 +60,8 @@ mod prometheus;
 mod python;
 #[path = "peers/readme.rs"]
 mod readme;
+#[path = "peers/realtime.rs"]
+mod realtime;
 #[path = "support/schedule.rs"]
 mod schedule;
 #[path = "peers/sdk.rs"]
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         envoy::CASES,
         envoy_web::CASES,
         python::CASES,
+        realtime::CASES,
         sdk::CASES,
         openai::CASES,
         prometheus::CASES,
