@@ -115,6 +115,7 @@ pub(super) fn callers_settings(settings: &Settings) -> callers::CallersConfig {
             tokens_per_minute: limits.tokens_per_minute,
             max_streams: limits.max_streams,
             tokens_per_day: limits.tokens_per_day,
+            audio_seconds_per_day: limits.audio_seconds_per_day,
         },
     }
 }

@@ -41,6 +41,8 @@ struct Usage {
     /// The day since 1970 that `today` counts.
     day: u64,
     today: u64,
+    /// The seconds of audio of the same day.
+    audio_today: u64,
     last: Instant,
 }
 
@@ -51,6 +53,8 @@ pub struct CallCost<'a> {
     pub model: &'a str,
     /// The estimated tokens.
     pub tokens: u64,
+    /// Whether it is a live session, which has audio.
+    pub has_audio: bool,
 }
 
 /// The time by the monotonic and by the wall clock.
@@ -79,6 +83,7 @@ impl Account {
             streams: 0,
             day: 0,
             today: 0,
+            audio_today: 0,
             last: Instant::now(),
         };
         Self {
@@ -163,6 +168,12 @@ impl Account {
             let wait = Duration::from_secs(DAY - now.unix % DAY);
             return Err(self.refusal(Reason::CallerBudget, &what, wait));
         }
+        let audio_budget = limits.audio_seconds_per_day;
+        if cost.has_audio && audio_budget > 0 && used.audio_today(now) >= audio_budget {
+            let what = format!("has reached its limit of {audio_budget} seconds of audio per day");
+            let wait = Duration::from_secs(DAY - now.unix % DAY);
+            return Err(self.refusal(Reason::CallerBudget, &what, wait));
+        }
         let rate = limits.tokens_per_minute;
         let wait = used.tokens.wait(cost.tokens, rate, now.instant);
         if cost.tokens > 0 && !wait.is_zero() {
@@ -183,6 +194,20 @@ impl Usage {
             true => self.today,
             false => 0,
         }
+    }
+
+    fn audio_today(&self, now: Now) -> u64 {
+        match self.day == now.unix / DAY {
+            true => self.audio_today,
+            false => 0,
+        }
+    }
+
+    /// Adds to what is counted by the day.
+    fn count_today(&mut self, tokens: u64, audio_seconds: u64, now: Now) {
+        self.audio_today = self.audio_today(now) + audio_seconds;
+        self.today = self.today(now) + tokens;
+        self.day = now.unix / DAY;
     }
 }
 
@@ -290,8 +315,7 @@ impl CallerPermit {
         used.tokens
             .take(cost.tokens, limits.tokens_per_minute, now.instant);
         let day = now.unix / DAY;
-        used.today = used.today(now) + cost.tokens;
-        used.day = day;
+        used.count_today(cost.tokens, 0, now);
         drop(used);
         (taken.tokens, taken.day) = (cost.tokens, day);
         Ok(())
@@ -304,21 +328,32 @@ impl CallerPermit {
         let mut used = taken.account.lock();
         let rate = taken.limits.tokens_per_minute;
         used.tokens.charge(tokens, rate, now.instant);
-        used.today = used.today(now) + tokens;
-        used.day = now.unix / DAY;
+        used.count_today(tokens, 0, now);
         drop(used);
         if tokens > 0 {
             taken.account.verified.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Checks the limits of tokens for a call that goes on.
+    /// Records seconds of audio of a call that goes on.
+    pub fn add_audio(&mut self, seconds: u64) {
+        if let Some(taken) = &self.taken {
+            let now = Now::read();
+            taken.account.lock().count_today(0, seconds, now);
+        }
+    }
+
+    /// Checks the limits of tokens and audio for a call that goes on.
     pub fn check(&self, model: &str) -> Result<(), Error> {
         match &self.taken {
             None => Ok(()),
             Some(taken) => {
                 let used = taken.account.lock();
-                let cost = CallCost { model, tokens: 1 };
+                let cost = CallCost {
+                    model,
+                    tokens: 1,
+                    has_audio: true,
+                };
                 taken.account.check(&used, &taken.limits, cost, Now::read())
             }
         }
@@ -400,7 +435,11 @@ mod tests {
     }
 
     fn cost(tokens: u64) -> CallCost<'static> {
-        CallCost { model: "m", tokens }
+        CallCost {
+            model: "m",
+            tokens,
+            has_audio: false,
+        }
     }
 
     fn refused(outcome: Result<CallerPermit, Error>) -> (Reason, Duration) {
@@ -425,6 +464,7 @@ mod tests {
         let allowed = CallCost {
             model: "qwen-vl",
             tokens: 1,
+            has_audio: false,
         };
         admit(&account, &limits, allowed, now(0)).unwrap();
     }

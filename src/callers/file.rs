@@ -23,7 +23,7 @@ const MAX_NAME: usize = 64;
 const MAX_ERRORS: usize = 20;
 
 /// The fields of a `[[key]]`.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "id",
     "name",
     "sha256",
@@ -35,6 +35,7 @@ const FIELDS: [&str; 11] = [
     "tokens_per_minute",
     "max_streams",
     "tokens_per_day",
+    "audio_seconds_per_day",
 ];
 
 /// A key in the file.

@@ -15,6 +15,8 @@ pub struct Limits {
     pub max_streams: u64,
     /// Input and output tokens per day in UTC.
     pub tokens_per_day: u64,
+    /// Seconds of audio of live sessions, input and output, per day in UTC.
+    pub audio_seconds_per_day: u64,
 }
 
 /// Limits of one caller that override the defaults.
@@ -30,6 +32,8 @@ pub struct Overrides {
     pub max_streams: Option<u64>,
     /// Overrides [`Limits::tokens_per_day`].
     pub tokens_per_day: Option<u64>,
+    /// Overrides [`Limits::audio_seconds_per_day`].
+    pub audio_seconds_per_day: Option<u64>,
 }
 
 /// The highest limit: sums of many still fit into 64 bits.
@@ -45,16 +49,20 @@ impl Overrides {
             tokens_per_minute: self.tokens_per_minute.unwrap_or(all.tokens_per_minute),
             max_streams: self.max_streams.unwrap_or(all.max_streams),
             tokens_per_day: self.tokens_per_day.unwrap_or(all.tokens_per_day),
+            audio_seconds_per_day: self
+                .audio_seconds_per_day
+                .unwrap_or(all.audio_seconds_per_day),
         }
     }
 
     /// The numeric limits with their names in the file.
-    pub fn numbers(&self) -> [(&'static str, Option<u64>); 4] {
+    pub fn numbers(&self) -> [(&'static str, Option<u64>); 5] {
         [
             ("requests_per_minute", self.requests_per_minute),
             ("tokens_per_minute", self.tokens_per_minute),
             ("max_streams", self.max_streams),
             ("tokens_per_day", self.tokens_per_day),
+            ("audio_seconds_per_day", self.audio_seconds_per_day),
         ]
     }
 
@@ -65,6 +73,7 @@ impl Overrides {
             "tokens_per_minute" => Some(&mut self.tokens_per_minute),
             "max_streams" => Some(&mut self.max_streams),
             "tokens_per_day" => Some(&mut self.tokens_per_day),
+            "audio_seconds_per_day" => Some(&mut self.audio_seconds_per_day),
             _ => None,
         }
     }

@@ -80,6 +80,7 @@ struct LimitsClaim {
     tokens_per_minute: Option<u64>,
     max_streams: Option<u64>,
     tokens_per_day: Option<u64>,
+    audio_seconds_per_day: Option<u64>,
 }
 
 impl TokenVerifier {
@@ -161,6 +162,7 @@ impl LimitsClaim {
             tokens_per_minute: self.tokens_per_minute,
             max_streams: self.max_streams,
             tokens_per_day: self.tokens_per_day,
+            audio_seconds_per_day: self.audio_seconds_per_day,
         };
         let matches =
             |(_, number): &(_, Option<u64>)| number.is_none_or(|number| number <= MAX_LIMIT);

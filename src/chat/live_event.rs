@@ -205,6 +205,19 @@ pub enum ResponseStatus {
     Other,
 }
 
+impl ResponseStatus {
+    /// DashScope's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Incomplete => "incomplete",
+            Self::Failed => "failed",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// A refusal or an error that DashScope reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamError {

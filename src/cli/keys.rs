@@ -65,6 +65,9 @@ enum Action {
         /// The maximum number of tokens per day (UTC); 0: no limit
         #[arg(long, value_name = "N", value_parser = number())]
         tokens_per_day: Option<u64>,
+        /// The maximum audio of live sessions per day (UTC), in seconds; 0: no limit
+        #[arg(long, value_name = "N", value_parser = number())]
+        audio_seconds_per_day: Option<u64>,
         #[command(flatten)]
         place: Place,
     },
@@ -117,6 +120,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
             tokens_per_minute,
             max_streams,
             tokens_per_day,
+            audio_seconds_per_day,
             place,
         } => {
             let limits = Overrides {
@@ -125,6 +129,7 @@ pub(crate) fn run(arguments: &Arguments, terminal: &mut Terminal) -> Result<Exit
                 tokens_per_minute: *tokens_per_minute,
                 max_streams: *max_streams,
                 tokens_per_day: *tokens_per_day,
+                audio_seconds_per_day: *audio_seconds_per_day,
             };
             new((name, *expires, limits), &place.path()?, terminal)?;
         }

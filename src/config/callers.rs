@@ -42,6 +42,7 @@ pub(crate) fn callers(reader: &mut SettingReader<'_>, server: &Server) -> Caller
             tokens_per_minute: reader.count("caller_limits.tokens_per_minute"),
             max_streams: reader.count("caller_limits.max_streams"),
             tokens_per_day: reader.count("caller_limits.tokens_per_day"),
+            audio_seconds_per_day: reader.count("caller_limits.audio_seconds_per_day"),
         },
     };
     if callers.require_authentication() && callers.allow_anyone {

@@ -276,6 +276,7 @@ pub struct CallerLimits {
     pub tokens_per_minute: u64,
     pub max_streams: u64,
     pub tokens_per_day: u64,
+    pub audio_seconds_per_day: u64,
 }
 
 impl Callers {

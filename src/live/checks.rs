@@ -41,11 +41,12 @@ impl Task {
             let error = Error::new(Reason::SlowConsumer, message);
             return Err(error.with_sent(Sent::Begun).into());
         }
-        self.report_progress(away_since.is_some());
+        let audio = self.report_progress(away_since.is_some());
+        self.call.heard(audio)?;
         self.charge()
     }
 
-    fn report_progress(&self, is_away: bool) {
+    fn report_progress(&self, is_away: bool) -> (Duration, Duration) {
         let (input_audio, output_audio) = self.session.audio_times();
         self.call.progress(&LiveProgress {
             state: match is_away {
@@ -55,6 +56,7 @@ impl Task {
             input_audio,
             output_audio,
         });
+        (input_audio, output_audio)
     }
 
     /// Charges the queues in both directions, and the configuration.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::chat::live_event::ResponseStatus;
 use crate::error::{Error, Reason};
+use crate::telemetry::live_metrics::Repair;
 
 use super::command::Command;
 use super::event::{LiveEvent, SessionWarning};
@@ -136,6 +137,7 @@ impl Task {
         let (upstream, setup_id) = started;
         self.call.started(&upstream.id);
         self.reconnects = self.reconnects.saturating_add(1);
+        self.call.repaired(Repair::Reconnect);
         let now = Instant::now();
         let effects = self.session.reconnected(now);
         self.session.started(&upstream, setup_id);

@@ -11,6 +11,7 @@ use crate::chat::live_session::LiveInput;
 use crate::error::{Error, Reason};
 use crate::memory::CallMemory;
 use crate::relay::live_call::LiveCall;
+use crate::telemetry::live_metrics::Repair;
 use crate::telemetry::report::LiveFigures;
 use crate::upstream::{LiveEnding, LiveSocket};
 
@@ -217,6 +218,7 @@ impl Task {
                     self.deadline = deadline;
                     self.call.set_deadline(deadline);
                     self.resumes = self.resumes.saturating_add(1);
+                    self.call.repaired(Repair::Resume);
                     Effects::default()
                 }
                 Happened::Stopped => {
@@ -293,8 +295,19 @@ impl Task {
             self.journal.withdraw(&response);
         }
         for event in effects.events.drain(..) {
-            if let LiveEvent::Delta { .. } = event {
-                self.call.received();
+            match &event {
+                LiveEvent::Delta { .. } => self.call.received(),
+                LiveEvent::ResponseCompleted(end) => self.call.responded(end.status.name()),
+                LiveEvent::Started(_)
+                | LiveEvent::Updated(_)
+                | LiveEvent::SpeechStarted(_)
+                | LiveEvent::SpeechStopped(_)
+                | LiveEvent::Committed { .. }
+                | LiveEvent::Transcript { .. }
+                | LiveEvent::ResponseStarted { .. }
+                | LiveEvent::Warning(_)
+                | LiveEvent::Ending { .. }
+                | LiveEvent::Ended(_) => {}
             }
             self.journal.push(event)?;
         }

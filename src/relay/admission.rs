@@ -267,7 +267,12 @@ impl CallPermits {
         self.pass.add(u64::from(tokens));
     }
 
-    /// Checks the caller's limits of tokens for a call that goes on.
+    /// Charges the caller for audio of a call that goes on.
+    pub(super) fn add_audio(&mut self, seconds: u64) {
+        self.pass.add_audio(seconds);
+    }
+
+    /// Checks the caller's limits of tokens and audio for a call that goes on.
     pub(super) fn check(&self, model: &str) -> Result<(), Error> {
         self.pass.check(model)
     }

@@ -8,28 +8,30 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::callers::Identity;
-use crate::callers::caller_usage::CallCost;
 use crate::chat::call::Passing;
 use crate::chat::live_session::LiveSetup;
 use crate::chat::usage::Usage;
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::memory::Cancel;
+use crate::telemetry::live_metrics::{LiveMetrics, Repair};
 use crate::telemetry::models::Model;
 use crate::telemetry::report::{LiveFigures, Report};
 use crate::telemetry::token_counts::Tokens;
 use crate::upstream::LiveSocket;
 
-use super::accounts::account::Choice;
 use super::accounts::{Lease, Subject};
 use super::admission::{CallPermits, Held};
 use super::attempt::{AttemptContext, Attempts};
 use super::call_recorder::CallRecorder;
 use super::in_flight::LiveEntry;
+use super::live_connect::Course;
 use super::live_in_flight::LiveInFlight;
-use super::retry::{self, Verdict, late, whose_key};
-use super::{Plan, Relay, in_time, routes};
+use super::upstream_span::UpstreamSpan;
 
 pub use super::live_in_flight::{LiveProgress, LiveState};
+
+/// The label in metrics of a model that has not answered.
+const UNKNOWN_MODEL: &str = "other";
 
 /// A session that a caller requests.
 pub struct LiveRequest<'a> {
@@ -54,18 +56,24 @@ pub struct LiveRequest<'a> {
 pub struct LiveCall {
     /// The configuration, with the model that answers.
     pub setup: LiveSetup,
-    asker: Arc<AttemptContext>,
-    subject: Subject,
-    passing: Passing,
-    lease: Lease,
-    permits: CallPermits,
-    ledger: Box<CallRecorder>,
-    attempts: Attempts,
-    deadline: Instant,
-    model: Option<Arc<Model>>,
-    progress: Arc<LiveInFlight>,
+    pub(super) asker: Arc<AttemptContext>,
+    pub(super) subject: Subject,
+    pub(super) passing: Passing,
+    pub(super) lease: Lease,
+    pub(super) permits: CallPermits,
+    pub(super) ledger: Box<CallRecorder>,
+    pub(super) attempts: Attempts,
+    pub(super) deadline: Instant,
+    pub(super) model: Option<Arc<Model>>,
+    pub(super) progress: Arc<LiveInFlight>,
     /// Its entry in the list of calls in flight.
-    _listed: LiveEntry<LiveInFlight>,
+    pub(super) _listed: LiveEntry<LiveInFlight>,
+    /// The span of the session at DashScope.
+    pub(super) span: Option<UpstreamSpan>,
+    /// The seconds of audio that were charged to the caller.
+    pub(super) charged_audio: u64,
+    /// The audio of the caller and of responses that was counted.
+    pub(super) heard: (Duration, Duration),
 }
 
 impl std::fmt::Debug for LiveCall {
@@ -74,167 +82,11 @@ impl std::fmt::Debug for LiveCall {
     }
 }
 
-impl Relay {
-    /// Admits a session and connects it to DashScope.
-    pub async fn open_live(
-        &self,
-        request: LiveRequest<'_>,
-    ) -> Result<(LiveCall, LiveSocket), Error> {
-        let plan = self.plan();
-        let telemetry = &self.inner.telemetry;
-        let mut report = request.report;
-        report.model.clone_from(&request.setup.model);
-        report.streamed = true;
-        let mut ledger = CallRecorder::joined(telemetry, report, request.arrived);
-        let model = Arc::clone(&request.setup.model);
-        let admitted = in_time(request.deadline)
-            .and_then(|()| self.admit_live(&plan, &model, (request.held, request.who)));
-        let permits = admitted.inspect_err(|error| ledger.close(Some(error)))?;
-        let asker = &plan.asker;
-        let candidates = asker.routes.candidates(&model);
-        let mut failed = None;
-        for model in candidates {
-            let subject = Subject {
-                choice: Choice::new(
-                    (request.who.caller, request.who.share),
-                    &request.passing,
-                    &model,
-                ),
-                voter: request.who.name().cloned(),
-            };
-            let mut setup = request.setup.clone();
-            setup.model = Arc::clone(&model);
-            let mut course = Course {
-                asker,
-                subject: &subject,
-                passing: &request.passing,
-                setup: &setup,
-                deadline: request.deadline,
-                attempts: Attempts::default(),
-            };
-            match course.connect().await {
-                Ok((lease, socket)) => {
-                    let attempts = course.attempts;
-                    let progress = Arc::new(LiveInFlight::new(
-                        &ledger.report,
-                        request.arrived,
-                        (request.who.share, Arc::clone(&attempts)),
-                        model,
-                    ));
-                    let call = LiveCall {
-                        _listed: self.inner.calls.add_session(&progress),
-                        progress,
-                        asker: Arc::clone(asker),
-                        passing: request.passing,
-                        deadline: request.deadline,
-                        model: None,
-                        setup,
-                        subject,
-                        lease,
-                        permits,
-                        ledger,
-                        attempts,
-                    };
-                    return Ok((call, socket));
-                }
-                Err(error) => {
-                    let goes_on = routes::falls_back(&error);
-                    ledger.report.attempts += course.attempts.load(Ordering::Relaxed);
-                    failed = Some(error.with_model(Some(model)));
-                    if !goes_on {
-                        break;
-                    }
-                }
-            }
-        }
-        let error = failed.unwrap_or_else(|| {
-            Error::new(
-                Reason::GatewayBug,
-                "the gateway knows no model for this call",
-            )
-        });
-        let error = error.with_attempts(ledger.report.attempts);
-        ledger.close(Some(&error));
-        Err(error)
-    }
-}
-
-impl Relay {
-    fn admit_live(
-        &self,
-        plan: &Plan,
-        model: &str,
-        (held, who): (&Held, &Identity),
-    ) -> Result<CallPermits, Error> {
-        let (permit, mut pass) = self.inner.entrance.take(held, who)?;
-        let of_model = plan.admit(model, who.share);
-        let permits = (permit, of_model.inspect_err(|_| pass.refund())?);
-        // Tokens are charged as responses complete.
-        pass.charge(CallCost { model, tokens: 0 })?;
-        pass.check(model)?;
-        Ok(CallPermits::new(permits, pass))
-    }
-}
-
-/// The attempts to connect a session.
-struct Course<'a> {
-    asker: &'a AttemptContext,
-    subject: &'a Subject,
-    passing: &'a Passing,
-    setup: &'a LiveSetup,
-    deadline: Instant,
-    attempts: Attempts,
-}
-
-impl Course<'_> {
-    async fn connect(&mut self) -> Result<(Lease, LiveSocket), Error> {
-        let accounts = &self.asker.accounts;
-        let mut refused: Vec<String> = Vec::new();
-        let mut tries = 0;
-        let mut lease = match self.passing.api_key {
-            Some(_) => accounts.address(self.subject)?,
-            None => accounts.choose(self.subject, None, &[], Instant::now())?,
-        };
-        loop {
-            tries += 1;
-            self.attempts.fetch_add(1, Ordering::Relaxed);
-            let limit = self.asker.first_event_timeout;
-            let until = self.deadline.min(Instant::now() + limit);
-            let opening = lease.upstream().open_live(self.setup, self.passing);
-            let opened = match tokio::time::timeout_at(until, opening).await {
-                Ok(opened) => opened,
-                Err(_) => Err(late(limit)),
-            };
-            self.asker
-                .telemetry
-                .metrics
-                .attempted(opened.as_ref().err());
-            let error = match opened {
-                Ok(socket) => {
-                    lease.answered();
-                    return Ok((lease, socket));
-                }
-                Err(error) => whose_key(error, self.passing),
-            };
-            let now = Instant::now();
-            if lease.failed(&error, now) {
-                refused.push(lease.name().to_owned());
-                if let Ok(next) = accounts.choose(self.subject, None, &refused, now) {
-                    lease = next;
-                    tries -= 1;
-                    continue;
-                }
-            }
-            let left = self.deadline.saturating_duration_since(now);
-            let policy = self.asker.retry;
-            match retry::decide(policy, &error, tries, left, fastrand::f64()) {
-                Verdict::After(pause) => {
-                    self.asker.telemetry.metrics.retried(error.reason());
-                    tokio::time::sleep(pause).await;
-                }
-                Verdict::No => return Err(error),
-            }
-        }
+impl Drop for LiveCall {
+    fn drop(&mut self) {
+        // Nothing happens if it has ended, which is reported there.
+        self.ledger.cancel(None);
+        self.end_span();
     }
 }
 
@@ -266,12 +118,50 @@ impl LiveCall {
         self.permits.check(&self.setup.model)
     }
 
+    fn metrics(&self) -> &LiveMetrics {
+        &self.asker.telemetry.metrics.live
+    }
+
+    /// The label of the model in metrics.
+    fn label(&self) -> &str {
+        self.model.as_deref().map_or(UNKNOWN_MODEL, Model::name)
+    }
+
+    /// A response has ended with this status.
+    pub fn responded(&self, status: &str) {
+        self.metrics().responded(self.label(), status);
+    }
+
+    /// The gateway repaired the session.
+    pub fn repaired(&self, repair: Repair) {
+        self.metrics().repaired(repair);
+    }
+
+    /// The audio of the session so far, of the caller and of responses. Fails if the caller's limit
+    /// is reached.
+    pub fn heard(&mut self, (input, output): (Duration, Duration)) -> Result<(), Error> {
+        let seconds = (input + output).as_secs();
+        if seconds <= self.charged_audio {
+            return Ok(());
+        }
+        let new = seconds - self.charged_audio;
+        self.charged_audio = seconds;
+        self.count_audio((input, output));
+        self.permits.add_audio(new);
+        self.permits.check(&self.setup.model)
+    }
+
+    fn count_audio(&mut self, (input, output): (Duration, Duration)) {
+        let (input_before, output_before) = std::mem::replace(&mut self.heard, (input, output));
+        let input = input.saturating_sub(input_before);
+        let output = output.saturating_sub(output_before);
+        self.metrics().heard(self.label(), input, output);
+    }
+
     /// The first audio of a response came this long after it was requested.
     pub fn first_audio(&mut self, latency: Duration) {
         self.ledger.report.first_token.get_or_insert(latency);
-        if let Some(model) = &self.model {
-            model.first_token.observe(latency.as_secs_f64());
-        }
+        self.metrics().first_audio(self.label(), latency);
     }
 
     /// Registers the session, to be ended when memory is short.
@@ -316,6 +206,7 @@ impl LiveCall {
         (usage, figures): (Option<&Usage>, LiveFigures),
     ) {
         self.permits.free();
+        self.count_audio((figures.input_audio, figures.output_audio));
         let report = &mut self.ledger.report;
         report.attempts = self.attempts.load(Ordering::Relaxed);
         if let Some(usage) = usage {
@@ -323,15 +214,25 @@ impl LiveCall {
         }
         report.live = Some(figures);
         self.ledger.close(outcome.err());
+        self.end_span();
     }
 
     /// The caller cancelled the session: its call was cancelled, and is not resumed.
     pub fn cancel(mut self, (usage, figures): (Option<&Usage>, LiveFigures)) {
         self.permits.free();
+        self.count_audio((figures.input_audio, figures.output_audio));
         let report = &mut self.ledger.report;
         report.attempts = self.attempts.load(Ordering::Relaxed);
         report.live = Some(figures);
         self.ledger.cancel(usage);
+        self.end_span();
+    }
+
+    fn end_span(&mut self) {
+        if let Some(span) = self.span.take() {
+            let report = &self.ledger.report;
+            span.end(report, report.outcome);
+        }
     }
 
     /// Adds what is known of the call to an error of it.

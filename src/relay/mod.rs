@@ -11,7 +11,9 @@ mod call_recorder;
 pub mod idempotency;
 mod in_flight;
 pub mod live_call;
+mod live_connect;
 mod live_in_flight;
+mod live_open;
 mod media;
 mod memory_relief;
 pub mod models;
@@ -303,6 +305,7 @@ impl Relay {
         pass.charge(CallCost {
             model,
             tokens: call.prompt.estimated_tokens(),
+            has_audio: false,
         })?;
         Ok(CallPermits::new(permits, pass))
     }

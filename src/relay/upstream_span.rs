@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::chat::call::Call;
+use crate::chat::call::{Call, Passing};
 use crate::chat::event::{Delta, End, Event, Piece};
 use crate::chat::media::{Medium, Source, VideoSource};
 use crate::chat::message::{Body, Role, ToolCall, Turn};
@@ -61,6 +61,23 @@ impl UpstreamSpan {
             span.set("gen_ai.input.messages", request_messages(call).json());
         }
         Some(Self { span, answer })
+    }
+
+    /// Begins the span of a live session, if tracing is enabled. It becomes the parent of what is
+    /// sent to DashScope. Its content is never recorded.
+    pub(super) fn of_session(
+        telemetry: &Telemetry,
+        model: &str,
+        passing: &mut Passing,
+    ) -> Option<Self> {
+        let tracer = telemetry.tracer.as_ref()?;
+        let parent = Parent {
+            traceparent: passing.traceparent.as_deref(),
+            tracestate: passing.tracestate.as_deref(),
+        };
+        let span = tracer.request(model, parent);
+        passing.traceparent = Some(span.traceparent());
+        Some(Self { span, answer: None })
     }
 
     /// Records an event.

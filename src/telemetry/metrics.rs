@@ -107,6 +107,18 @@ metrics! {
     UPLOADED "dashgate_upload_bytes_total" [Kind::Counter] &["via"],
         "Bytes of media uploaded with `UploadMedia`, for which `via` is `upload_media`. Media of \
          calls that the gateway uploads by itself are not included.";
+    LIVE_AUDIO "dashgate_live_audio_seconds_total" [Kind::Counter] &["direction", "model"],
+        "Audio of live sessions, in playing time: `input` from callers, `output` of responses.";
+    LIVE_FIRST_AUDIO "dashgate_live_first_audio_seconds" [Kind::Histogram(FIRST_TOKEN_SECONDS)]
+        &["model"],
+        "Time from the end of the caller's speech, or from the request of a response, to its first \
+         audio.";
+    LIVE_RESPONSES "dashgate_live_responses_total" [Kind::Counter] &["model", "status"],
+        "Responses in live sessions: `completed`, `cancelled` by the caller or its speech, \
+         `incomplete`, `failed` or `other`.";
+    LIVE_REPAIRS "dashgate_live_repairs_total" [Kind::Counter] &["repair"],
+        "What the gateway did for live sessions: `resume` for a stream that broke, `reconnect` for \
+         a connection to DashScope.";
     CONNECTIONS "dashgate_open_connections" [Kind::Gauge] &[],
         "Open connections.";
     CONNECTED "dashgate_connections_total" [Kind::Counter] &["outcome"],

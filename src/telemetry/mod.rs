@@ -6,6 +6,7 @@ pub mod accept_errors;
 pub mod content;
 pub mod export;
 pub mod in_flight;
+pub mod live_metrics;
 pub mod log;
 mod log_limit;
 mod log_writer;

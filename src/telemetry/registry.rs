@@ -17,6 +17,7 @@ use prometheus::{
 
 use crate::error::{Error, Reason};
 
+use super::live_metrics::LiveMetrics;
 use super::log;
 use super::memory_gauges::MemoryGauges;
 use super::metrics::{self as table, Kind, Metric};
@@ -60,6 +61,8 @@ pub struct Metrics {
     fallbacks: IntCounterVec,
     uploaded: IntCounterVec,
     spans: IntCounterVec,
+    /// The metrics of live sessions.
+    pub live: LiveMetrics,
     /// The limit of calls in flight.
     pub limit: IntGauge,
     /// The memory account.
@@ -160,6 +163,16 @@ impl Metrics {
             fallbacks: registrar.counters(&table::FALLBACKS)?,
             uploaded: registrar.counters(&table::UPLOADED)?,
             spans: registrar.counters(&table::SPANS)?,
+            live: LiveMetrics {
+                audio: {
+                    let audio =
+                        CounterVec::new(opts(&table::LIVE_AUDIO), table::LIVE_AUDIO.labels)?;
+                    registrar.add(&table::LIVE_AUDIO, audio)?
+                },
+                first_audio: registrar.histograms(&table::LIVE_FIRST_AUDIO)?,
+                responses: registrar.counters(&table::LIVE_RESPONSES)?,
+                repairs: registrar.counters(&table::LIVE_REPAIRS)?,
+            },
             limit: {
                 let limit = IntGauge::with_opts(opts(&table::LIMIT))?;
                 registrar.add(&table::LIMIT, limit)?

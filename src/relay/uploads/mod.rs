@@ -104,6 +104,7 @@ impl Relay {
         pass.charge(CallCost {
             model: &upload.model,
             tokens: 0,
+            has_audio: false,
         })?;
         let subject = Subject {
             choice: Choice::new((who.caller, who.share), &upload.passing, &upload.model),

@@ -1,0 +1,152 @@
+//! Opens live sessions: admission, then a connection for one of the candidate models.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::callers::Identity;
+use crate::callers::caller_usage::CallCost;
+use crate::chat::live_session::LiveSetup;
+use crate::error::{Error, Reason};
+use crate::upstream::LiveSocket;
+
+use super::accounts::account::Choice;
+use super::accounts::{Lease, Subject};
+use super::admission::{CallPermits, Held};
+use super::attempt::{AttemptContext, Attempts};
+use super::call_recorder::CallRecorder;
+use super::live_call::{LiveCall, LiveRequest};
+use super::live_connect::Course;
+use super::live_in_flight::LiveInFlight;
+use super::upstream_span::UpstreamSpan;
+use super::{Plan, Relay, in_time, routes};
+
+impl Relay {
+    /// Admits a session and connects it to DashScope.
+    pub async fn open_live(
+        &self,
+        mut request: LiveRequest<'_>,
+    ) -> Result<(LiveCall, LiveSocket), Error> {
+        let plan = self.plan();
+        let telemetry = &self.inner.telemetry;
+        let model = Arc::clone(&request.setup.model);
+        let mut report = std::mem::take(&mut request.report);
+        report.model.clone_from(&model);
+        report.streamed = true;
+        let mut ledger = CallRecorder::joined(telemetry, report, request.arrived);
+        let admitted = in_time(request.deadline)
+            .and_then(|()| self.admit_live(&plan, &model, (request.held, request.who)));
+        let permits = admitted.inspect_err(|error| ledger.close(Some(error)))?;
+        let span = UpstreamSpan::of_session(telemetry, &model, &mut request.passing);
+        let attempts = Attempts::default();
+        let connected = connect(&plan.asker, &request, &attempts).await;
+        ledger.report.attempts = attempts.load(Ordering::Relaxed);
+        let connected = match connected {
+            Ok(connected) => connected,
+            Err(error) => {
+                let error = error.with_attempts(ledger.report.attempts);
+                ledger.close(Some(&error));
+                if let Some(span) = span {
+                    span.end(&ledger.report, ledger.report.outcome);
+                }
+                return Err(error);
+            }
+        };
+        let progress = Arc::new(LiveInFlight::new(
+            &ledger.report,
+            request.arrived,
+            (request.who.share, Arc::clone(&attempts)),
+            Arc::clone(&connected.setup.model),
+        ));
+        let call = LiveCall {
+            _listed: self.inner.calls.add_session(&progress),
+            progress,
+            asker: Arc::clone(&plan.asker),
+            passing: request.passing,
+            deadline: request.deadline,
+            model: None,
+            setup: connected.setup,
+            subject: connected.subject,
+            lease: connected.lease,
+            permits,
+            ledger,
+            attempts,
+            span,
+            charged_audio: 0,
+            heard: Default::default(),
+        };
+        Ok((call, connected.socket))
+    }
+
+    fn admit_live(
+        &self,
+        plan: &Plan,
+        model: &str,
+        (held, who): (&Held, &Identity),
+    ) -> Result<CallPermits, Error> {
+        let (permit, mut pass) = self.inner.entrance.take(held, who)?;
+        let of_model = plan.admit(model, who.share);
+        let permits = (permit, of_model.inspect_err(|_| pass.refund())?);
+        // Tokens are charged as responses complete.
+        pass.charge(CallCost {
+            model,
+            tokens: 0,
+            has_audio: true,
+        })?;
+        pass.check(model)?;
+        Ok(CallPermits::new(permits, pass))
+    }
+}
+
+/// A session that is connected.
+struct Connected {
+    setup: LiveSetup,
+    subject: Subject,
+    lease: Lease,
+    socket: LiveSocket,
+}
+
+/// Connects one of the candidate models, in their order.
+async fn connect(
+    asker: &AttemptContext,
+    request: &LiveRequest<'_>,
+    attempts: &Attempts,
+) -> Result<Connected, Error> {
+    let message = "the gateway knows no model for this call";
+    let mut failed = Error::new(Reason::GatewayBug, message);
+    for model in asker.routes.candidates(&request.setup.model) {
+        let who = request.who;
+        let subject = Subject {
+            choice: Choice::new((who.caller, who.share), &request.passing, &model),
+            voter: who.name().cloned(),
+        };
+        let mut setup = request.setup.clone();
+        setup.model = Arc::clone(&model);
+        let mut course = Course {
+            asker,
+            subject: &subject,
+            passing: &request.passing,
+            setup: &setup,
+            deadline: request.deadline,
+            attempts: Arc::clone(attempts),
+        };
+        match course.connect().await {
+            Ok((lease, socket)) => {
+                return Ok(Connected {
+                    setup,
+                    subject,
+                    lease,
+                    socket,
+                });
+            }
+            Err(error) => {
+                let goes_on = routes::falls_back(&error);
+                failed = error.with_model(Some(model));
+                if !goes_on {
+                    break;
+                }
+                asker.telemetry.metrics.fell_back(failed.reason());
+            }
+        }
+    }
+    Err(failed)
+}
