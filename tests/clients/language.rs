@@ -32,7 +32,10 @@ const ALL: [Language; 6] = [
         has_live: true,
         ..Language::new(2, "go", &[("go", "")])
     },
-    Language::new(3, "typescript", &[("typescript", "")]),
+    Language {
+        has_live: true,
+        ..Language::new(3, "typescript", &[("typescript", "")])
+    },
     Language {
         commits_generated_code: false,
         ..Language::new(4, "java", &[("java", "")])

@@ -12,6 +12,7 @@ import {
 } from "dashgate/v1";
 
 import { contents, JobFault, Reader } from "./job.js";
+import { live, speak } from "./live.js";
 import { answerJson, json, type Result } from "./result.js";
 
 type Doer = (client: Client, call: Reader, result: Result) => Promise<void>;
@@ -27,6 +28,8 @@ const DOES: Readonly<Record<string, Doer>> = {
   models,
   model,
   sniff,
+  live,
+  speak,
 };
 
 /** Runs a call and records its result, also if it fails. */

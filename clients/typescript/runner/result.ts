@@ -12,6 +12,8 @@ export interface Result {
   events?: JsonValue[];
   deltas?: string[];
   tool_calls?: { name: string; arguments: string }[];
+  live?: JsonValue[];
+  speech?: JsonValue[];
   uploads?: JsonValue[];
   models?: JsonValue[];
   mime_types?: string[];

@@ -111,7 +111,7 @@ export class Call {
         if (wait === undefined) {
           throw error;
         }
-        await this.#sleep(wait);
+        await this.sleep(wait);
       }
     }
   }
@@ -145,7 +145,7 @@ export class Call {
   }
 
   /** Waits, unless the call is cancelled before. */
-  async #sleep(ms: number): Promise<void> {
+  async sleep(ms: number): Promise<void> {
     const { promise, wake } = alarm();
     const stop = this.timer(ms, wake);
     this.signal.addEventListener("abort", wake, { once: true });

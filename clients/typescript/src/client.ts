@@ -4,6 +4,7 @@
  */
 import type {
   DescMessage,
+  DescMethodBiDiStreaming,
   DescMethodUnary,
   MessageInitShape,
   MessageShape,
@@ -24,6 +25,7 @@ import {
   ConverseStreamRequestSchema,
 } from "./gen/dashgate/v1/conversation_service_pb.js";
 import type { GenerationOptionsSchema } from "./gen/dashgate/v1/generation_pb.js";
+import { LiveService } from "./gen/dashgate/v1/live_service_pb.js";
 import { MediaService } from "./gen/dashgate/v1/media_service_pb.js";
 import { ModelSchema, type Model } from "./gen/dashgate/v1/model_pb.js";
 import { ModelService } from "./gen/dashgate/v1/model_service_pb.js";
@@ -79,6 +81,8 @@ export class BaseClient implements Disposable {
   readonly conversations: RawClient<typeof ConversationService>;
   /** The generated client of MediaService, with this client's key and metadata. */
   readonly media: RawClient<typeof MediaService>;
+  /** The generated client of LiveService, with this client's key and metadata. Not for browsers. */
+  readonly sessions: RawClient<typeof LiveService>;
   /** The generated client of ModelService, with this client's key and metadata; without retries. */
   readonly models: RawClient<typeof ModelService>;
   readonly #transport: Transport;
@@ -101,6 +105,7 @@ export class BaseClient implements Disposable {
     this.#transport = withHeaders(transport, headers);
     this.conversations = createClient(ConversationService, this.#transport);
     this.media = createClient(MediaService, this.#transport);
+    this.sessions = createClient(LiveService, this.#transport);
     this.models = createClient(ModelService, this.#transport);
     this.#timeoutMs = checkedTimeout("timeoutMs", settings.timeoutMs);
     this.#idleTimeoutMs =
@@ -214,6 +219,26 @@ export class BaseClient implements Disposable {
     } finally {
       call.end();
     }
+  }
+
+  /** Begins a session, whose streams have one request id and one deadline. */
+  protected session<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodBiDiStreaming<I, O>,
+    options: CallOptions,
+  ): {
+    call: Call;
+    open: (
+      input: AsyncIterable<MessageInitShape<I>>,
+    ) => Promise<AsyncIterable<MessageShape<O>>>;
+  } {
+    const headers = callHeaders(options.metadata);
+    const call = this.#begin(options, this.#timeoutMs);
+    headers.set("x-request-id", call.requestId);
+    const open = async (input: AsyncIterable<MessageInitShape<I>>) => {
+      const { signal, timeoutMs } = call;
+      return (await this.#transport.stream(method, signal, timeoutMs, headers, input)).message;
+    };
+    return { call, open };
   }
 
   /** Makes a unary call whose request has no field for the request id. */

@@ -190,6 +190,13 @@ export function noteOutput(thrown: unknown): void {
   }
 }
 
+/** Adds the usage of an earlier stream to the error of a session, unless it has its own. */
+export function noteUsage(thrown: unknown, usage: Usage | undefined): void {
+  if (thrown instanceof DashgateError && thrown.usage === undefined) {
+    Object.assign(thrown, { usage });
+  }
+}
+
 /** The name of a reason; empty if it is unspecified or has none. */
 function nameOf(reason: ErrorReason): string {
   const names: Partial<Record<number, string>> = ErrorReason;

@@ -16,6 +16,8 @@
  * @module
  */
 export * from "./api.js";
+export { LiveSession, SpeechSession } from "./live.js";
+export type { ResponseOptions } from "./live.js";
 export { Client } from "./node/client.js";
 export type { ClientOptions } from "./node/client.js";
 export type { TlsOptions } from "./node/connection.js";

@@ -9,6 +9,8 @@ export * from "./gen/dashgate/v1/conversation_pb.js";
 export * from "./gen/dashgate/v1/conversation_service_pb.js";
 export * from "./gen/dashgate/v1/error_pb.js";
 export * from "./gen/dashgate/v1/generation_pb.js";
+export * from "./gen/dashgate/v1/live_pb.js";
+export * from "./gen/dashgate/v1/live_service_pb.js";
 export * from "./gen/dashgate/v1/media_service_pb.js";
 export * from "./gen/dashgate/v1/model_pb.js";
 export * from "./gen/dashgate/v1/model_service_pb.js";

@@ -1,11 +1,15 @@
 /**
  * The client for Node.js: gRPC over HTTP/2.
  */
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 
-import type { Call } from "../call.js";
+import type { Call, CallOptions } from "../call.js";
 import { BaseClient, callHeaders, type ClientSettings } from "../client.js";
+import type { LiveSetupSchema } from "../gen/dashgate/v1/live_pb.js";
+import { LiveService, type SynthesisSetupSchema } from "../gen/dashgate/v1/live_service_pb.js";
 import type { UploadMediaResponse } from "../gen/dashgate/v1/media_service_pb.js";
+import { LiveSession, SpeechSession } from "../live.js";
 import { USER_AGENT } from "../version.js";
 import { connectTo, type Connection, type TlsOptions } from "./connection.js";
 import { DEFAULT_TARGET, parseTarget } from "./target.js";
@@ -36,6 +40,35 @@ export class Client extends BaseClient {
     const { transport, close } = connection(target, options.tls);
     const apiKey = options.apiKey ?? process.env["DASHGATE_API_KEY"];
     super(transport, { ...options, apiKey }, { "user-agent": USER_AGENT }, close);
+  }
+
+  /**
+   * Opens a spoken conversation. `setup` is its configuration, or a model. `timeoutMs` is the
+   * deadline of the whole session; there is none by default.
+   */
+  live(
+    setup: string | MessageInitShape<typeof LiveSetupSchema>,
+    options: CallOptions = {},
+  ): LiveSession {
+    const full = typeof setup === "string" ? { model: setup } : setup;
+    return new LiveSession({
+      ...this.session(LiveService.method.converseLive, options),
+      first: (resume) => ({ event: { case: "setup", value: resume ? { resume } : full } }),
+      resume: full.resume,
+    });
+  }
+
+  /** Opens a session that speaks text while it is written. `setup` is as for `live`. */
+  speak(
+    setup: string | MessageInitShape<typeof SynthesisSetupSchema>,
+    options: CallOptions = {},
+  ): SpeechSession {
+    const full = typeof setup === "string" ? { model: setup } : setup;
+    return new SpeechSession({
+      ...this.session(LiveService.method.synthesizeLive, options),
+      first: (resume) => ({ event: { case: "setup", value: resume ? { resume } : full } }),
+      resume: full.resume,
+    });
   }
 
   /**
