@@ -227,9 +227,7 @@ export class BaseClient implements Disposable {
     options: CallOptions,
   ): {
     call: Call;
-    open: (
-      input: AsyncIterable<MessageInitShape<I>>,
-    ) => Promise<AsyncIterable<MessageShape<O>>>;
+    open: (input: AsyncIterable<MessageInitShape<I>>) => Promise<AsyncIterable<MessageShape<O>>>;
   } {
     const headers = callHeaders(options.metadata);
     const call = this.#begin(options, this.#timeoutMs);

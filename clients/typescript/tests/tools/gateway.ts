@@ -9,12 +9,13 @@ import type { AddressInfo, ListenOptions, Socket } from "node:net";
 
 import type { ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
-import { ConversationService, MediaService } from "dashgate/v1";
+import { ConversationService, LiveService, MediaService } from "dashgate/v1";
 
 /** The answers of the gateway. */
 export interface Plays {
   readonly conversations?: Partial<ServiceImpl<typeof ConversationService>>;
   readonly media?: Partial<ServiceImpl<typeof MediaService>>;
+  readonly live?: Partial<ServiceImpl<typeof LiveService>>;
 }
 
 /** A scripted gateway that listens. */
@@ -37,6 +38,7 @@ export async function played(
     routes: (router) => {
       router.service(ConversationService, plays.conversations ?? {});
       router.service(MediaService, plays.media ?? {});
+      router.service(LiveService, plays.live ?? {});
     },
   });
   return listening(web ? http.createServer(handler) : http2.createServer(handler), listen);
