@@ -14,8 +14,9 @@ use crate::chat::call::Caller;
 use crate::error::{Error, Reason};
 use crate::token_bucket::TokenBucket;
 
-use super::date::{self, DAY};
+use super::date::DAY;
 use super::limits::Limits;
+use super::now::Now;
 
 /// Retry pushback for a caller with too many concurrent calls. The end of a call cannot be
 /// predicted; a second is often enough, and prevents a busy loop.
@@ -55,23 +56,6 @@ pub struct CallCost<'a> {
     pub tokens: u64,
     /// Whether it is a live session, which has audio.
     pub has_audio: bool,
-}
-
-/// The time by the monotonic and by the wall clock.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
-    pub(super) instant: Instant,
-    /// Seconds since 1970.
-    pub(super) unix: u64,
-}
-
-impl Now {
-    pub(super) fn read() -> Self {
-        Self {
-            instant: Instant::now(),
-            unix: date::now(),
-        }
-    }
 }
 
 impl Account {

@@ -16,6 +16,7 @@ pub mod jwks;
 pub mod key;
 mod keys;
 pub mod limits;
+mod now;
 pub mod token;
 mod uri;
 
@@ -28,11 +29,12 @@ use crate::error::{Error, Reason};
 use crate::secret::Secret;
 
 use caller_cache::CallerCache;
-use caller_usage::{Account, CallerPermit, Now};
+use caller_usage::{Account, CallerPermit};
 use credentials::Credentials;
 use key::Digest;
 use keys::{KeyDefaults, Keys};
 use limits::{Limits, Overrides};
+use now::Now;
 use token::TokenVerifier;
 
 /// The accepted kinds of credentials. Without any, no authentication is required.
