@@ -140,7 +140,7 @@ impl Task {
         self.call.repaired(Repair::Reconnect);
         let now = Instant::now();
         let effects = self.session.reconnected(now);
-        self.session.started(&upstream, setup_id);
+        self.session.started(&upstream, setup_id)?;
         for command in self.session.restored() {
             self.send(0, &command, now)?;
         }

@@ -134,7 +134,12 @@ impl Session {
 
     /// Passes on the events of a response, and counts them.
     pub(super) fn pass_on(&mut self, outcome: Outcome, effects: &mut Effects) {
-        for event in &outcome.events {
+        let events = self.resampling.output(outcome.events);
+        let events = events.unwrap_or_else(|error| {
+            effects.end = Some(End::Failed(error));
+            Vec::new()
+        });
+        for event in &events {
             match event {
                 LiveEvent::Delta { piece, item_id, .. } => match piece {
                     LivePiece::Audio(bytes) => {
@@ -150,7 +155,7 @@ impl Session {
                 _ => {}
             }
         }
-        effects.events.extend(outcome.events);
+        effects.events.extend(events);
         if let Some(late) = outcome.late {
             self.count_late(*late, effects);
         }

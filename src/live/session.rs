@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::chat::live_event::UpstreamSession;
@@ -19,6 +19,7 @@ use super::event::{LiveEvent, ResponseCompleted, SessionEnded, SessionWarning};
 use super::finish::Finish;
 use super::history::History;
 use super::idle::{Idle, IdlePolicy};
+use super::resample::Resampling;
 use super::responses::Responses;
 use super::totals::{self, Totals};
 use super::transcripts::Transcripts;
@@ -104,6 +105,7 @@ pub(super) struct Session {
     /// Whether the end was announced.
     pub(super) is_announced: bool,
     pub(super) transcripts: Transcripts,
+    pub(super) resampling: Resampling,
     /// The client events that may still be refused.
     pub(super) sent: VecDeque<Sent>,
     /// The connections in a row that were cut soon after they were opened.
@@ -132,6 +134,7 @@ impl Session {
             connected: now,
             is_announced: false,
             transcripts: Transcripts::default(),
+            resampling: Resampling::default(),
             sent: VecDeque::new(),
             short_connections: 0,
         }
@@ -202,13 +205,19 @@ impl Session {
     }
 
     /// DashScope has started the session, and was sent its configuration as this event.
-    pub(super) fn started(&mut self, upstream: &UpstreamSession, setup: EventId) {
+    pub(super) fn started(
+        &mut self,
+        upstream: &UpstreamSession,
+        setup: EventId,
+    ) -> Result<(), Error> {
         self.remember(setup, 1, SentKind::Other);
         if let Some(rate) = upstream.output_audio.and_then(|format| format.sample_rate)
             && self.profile.output_is_default
         {
             self.profile.output_rate = rate;
         }
+        self.resampling = Resampling::new(&self.profile)?;
+        Ok(())
     }
 
     fn remember(&mut self, id: EventId, position: u32, kind: SentKind) {
@@ -229,7 +238,7 @@ impl Session {
         }
         let is_synthesis = self.changes().is_none();
         let command = match input {
-            LiveInput::Audio(audio) => match self.audio(audio) {
+            LiveInput::Audio(audio) => match self.audio(audio, &mut effects) {
                 Some(audio) => Command::Audio(audio),
                 None => return effects,
             },
@@ -250,10 +259,12 @@ impl Session {
             }
             LiveInput::Commit => {
                 self.turn.has_audio = false;
+                self.flush_input(&mut effects);
                 Command::Commit
             }
             LiveInput::Clear => {
                 self.turn.has_audio = false;
+                self.resampling.clear_input();
                 match is_synthesis {
                     true => Command::SynthesisClear,
                     false => Command::Clear,
@@ -272,34 +283,6 @@ impl Session {
         };
         effects.commands.push((position, command));
         effects
-    }
-
-    /// Whole samples of the caller's audio.
-    fn audio(&mut self, audio: Bytes) -> Option<Bytes> {
-        let length = u64::try_from(audio.len()).unwrap_or_default();
-        self.totals.input_bytes += length;
-        let is_pcm = self.profile.input_is_pcm;
-        let odd = self.turn.odd_byte.take();
-        let is_odd = is_pcm && (audio.len() + usize::from(odd.is_some())) % 2 == 1;
-        let mut audio = match odd {
-            None => audio,
-            Some(byte) => {
-                let mut joined = BytesMut::with_capacity(audio.len() + 1);
-                joined.extend_from_slice(&[byte]);
-                joined.extend_from_slice(&audio);
-                joined.freeze()
-            }
-        };
-        if is_odd {
-            let last = audio.split_off(audio.len().saturating_sub(1));
-            self.turn.odd_byte = last.first().copied();
-        }
-        if audio.is_empty() {
-            return None;
-        }
-        self.turn.audio_started = true;
-        self.turn.has_audio = true;
-        Some(audio)
     }
 
     fn cancel(&mut self, position: u32, now: Instant) -> Effects {
@@ -330,15 +313,21 @@ impl Session {
         effects
     }
 
+    /// The sample rate of output audio for the caller.
+    pub(super) fn caller_output_rate(&self) -> u32 {
+        let rate = self.profile.caller_output_rate;
+        rate.unwrap_or(self.profile.output_rate)
+    }
+
     /// The playing time of the audio in both directions.
     pub(super) fn audio_times(&self) -> (Duration, Duration) {
         let (totals, profile) = (&self.totals, &self.profile);
         let output = match profile.output_is_pcm {
-            true => totals::duration(totals.output_bytes, profile.output_rate),
+            true => totals::duration(totals.output_bytes, self.caller_output_rate()),
             false => Duration::ZERO,
         };
         let input = match profile.input_is_pcm {
-            true => totals::duration(totals.input_bytes, profile.input_rate),
+            true => totals::duration(totals.input_bytes, profile.caller_input_rate),
             false => Duration::ZERO,
         };
         (input, output)
@@ -357,6 +346,14 @@ impl Session {
 }
 
 impl Effects {
+    /// Audio that was resampled. An error ends the session.
+    pub(super) fn audio(&mut self, audio: Result<Bytes, Error>) -> Bytes {
+        audio.unwrap_or_else(|error| {
+            self.end = Some(End::Failed(error));
+            Bytes::new()
+        })
+    }
+
     pub(super) fn warn(&mut self, warning: SessionWarning) {
         self.events.push(LiveEvent::Warning(Box::new(warning)));
     }

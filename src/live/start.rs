@@ -52,7 +52,7 @@ pub(super) fn formats(session: &Session) -> (AudioFormat, AudioFormat) {
         ..format
     };
     (
-        with_rate(input, session.profile.input_rate),
-        with_rate(output, session.profile.output_rate),
+        with_rate(input, session.profile.caller_input_rate),
+        with_rate(output, session.caller_output_rate()),
     )
 }

@@ -102,7 +102,9 @@ impl Task {
         let setup = parts.call.setup.clone();
         let profile = parts.socket.profile();
         let mut session = Session::new((setup, parts.options), profile, parts.config, now);
-        session.started(&upstream, setup_id);
+        if let Err(error) = session.started(&upstream, setup_id) {
+            return Err(fail(parts.call, error));
+        }
         let (input_audio, output_audio) = formats(&session);
         let started = SessionStarted {
             session_id: Arc::clone(&parts.ticket.session_id),

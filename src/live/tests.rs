@@ -190,8 +190,10 @@ struct Bench {
 impl Bench {
     fn new((options, detection, completes): (LiveOptions, Option<TurnDetection>, bool)) -> Self {
         let profile = LiveProfile {
+            caller_input_rate: 44_100,
             input_rate: 16_000,
             input_is_pcm: true,
+            caller_output_rate: Some(8_000),
             output_rate: 24_000,
             output_is_pcm: true,
             output_is_default: true,
@@ -229,7 +231,9 @@ impl Bench {
         let journal = Journal::new(limits, memory);
         let reader = journal.attach(0).unwrap();
         let mut session = Session::new((setup, options), profile, config, Instant::now());
-        session.started(&UpstreamSession::default(), EventId(1));
+        session
+            .started(&UpstreamSession::default(), EventId(1))
+            .unwrap();
         Self {
             session,
             journal,

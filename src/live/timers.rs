@@ -48,6 +48,7 @@ impl Session {
             return;
         }
         self.finish.begun = Some(now);
+        self.flush_input(effects);
         let mut until = now;
         if !self.profile.has_responses {
             // `session.finish` makes DashScope process what it has.

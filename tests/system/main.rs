@@ -61,6 +61,7 @@ mod live_repairs_finish;
 mod live_repairs_idle;
 mod live_repairs_reconnect;
 mod live_repairs_usage;
+mod live_resampling;
 mod live_sessions;
 mod long_audio;
 mod malformed_input;

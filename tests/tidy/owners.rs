@@ -115,6 +115,7 @@ pub(crate) const OWNERS: &[(&str, &[&str])] = &[
     ("realfft", &["emulator"]),
     // callers fetches the keys of an authority.
     ("reqwest", &["callers", "dashscope", "net", "telemetry"]),
+    ("rubato", &["live"]),
     ("rustix", &["app", "regular_file"]),
     ("rustls", &["server", "dashscope", "http1", "net"]),
     ("rustls_platform_verifier", &["net"]),

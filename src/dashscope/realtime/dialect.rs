@@ -123,6 +123,17 @@ impl AudioForms {
         self.encodings.contains(&format.encoding) && self.rates.contains(&rate)
     }
 
+    /// The format that is used for this one: PCM at a rate that is not accepted is resampled by
+    /// the gateway.
+    pub fn nearest(&self, format: AudioFormat) -> AudioFormat {
+        let plain = AudioFormat {
+            sample_rate: None,
+            ..format
+        };
+        let is_resampled = format.is_pcm() && !self.accepts(format) && self.accepts(plain);
+        if is_resampled { plain } else { format }
+    }
+
     /// The rate unless another is configured.
     pub fn default_rate(&self) -> u32 {
         self.rates.first().copied().unwrap_or(OUTPUT_RATE)

@@ -24,11 +24,15 @@ const NORMAL_CLOSURE: u16 = 1000;
 /// What the life of a session depends on, of the dialect and the setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveProfile {
-    /// The sample rate of input audio.
+    /// The sample rate of input audio, as the caller sends it.
+    pub caller_input_rate: u32,
+    /// The sample rate of input audio, as DashScope accepts it.
     pub input_rate: u32,
     /// Whether input audio is PCM.
     pub input_is_pcm: bool,
-    /// The sample rate of output audio.
+    /// The sample rate of output audio for the caller; `None` for that of DashScope.
+    pub caller_output_rate: Option<u32>,
+    /// The sample rate of output audio, as DashScope produces it.
     pub output_rate: u32,
     /// Whether output audio is PCM.
     pub output_is_pcm: bool,
@@ -70,7 +74,8 @@ impl LiveSocket {
         dialect: &'static Dialect,
     ) -> Result<Self, Error> {
         // What the model does not support is refused before anything is sent.
-        Codec::new(setup, dialect).setup()?;
+        let accepted = accepted(setup, dialect);
+        Codec::new(&accepted, dialect).setup()?;
         let socket = match client.upgrade(head).await.map_err(http::send_error)? {
             Upgrade::Open(socket, _) => socket,
             Upgrade::Refused(response) if (200..300).contains(&response.status) => {
@@ -85,8 +90,8 @@ impl LiveSocket {
         };
         Ok(Self {
             socket,
-            codec: Codec::new(setup, dialect),
-            profile: profile(setup, dialect),
+            codec: Codec::new(&accepted, dialect),
+            profile: profile(setup, &accepted, dialect),
         })
     }
 
@@ -184,18 +189,42 @@ fn broken(error: WebSocketError) -> Error {
     }
 }
 
-fn profile(setup: &LiveSetup, dialect: &Dialect) -> LiveProfile {
-    let (input, output, is_committed) = match &setup.task {
-        LiveTask::Converse(setup) => (setup.input_audio, setup.output_audio, false),
-        LiveTask::Synthesize(setup) => (
-            AudioFormat::default(),
-            setup.output_audio,
-            setup.is_committed,
-        ),
+/// The setup with formats that the model accepts, where others can be resampled.
+fn accepted(setup: &LiveSetup, dialect: &Dialect) -> LiveSetup {
+    let mut accepted = setup.clone();
+    match &mut accepted.task {
+        LiveTask::Converse(task) => {
+            task.input_audio = dialect.input.nearest(task.input_audio);
+            task.output_audio = dialect.output.nearest(task.output_audio);
+        }
+        LiveTask::Synthesize(task) => {
+            task.output_audio = dialect.output.nearest(task.output_audio);
+        }
+    }
+    accepted
+}
+
+/// The formats in both directions.
+fn formats(setup: &LiveSetup) -> (AudioFormat, AudioFormat) {
+    match &setup.task {
+        LiveTask::Converse(setup) => (setup.input_audio, setup.output_audio),
+        LiveTask::Synthesize(setup) => (AudioFormat::default(), setup.output_audio),
+    }
+}
+
+fn profile(setup: &LiveSetup, accepted: &LiveSetup, dialect: &Dialect) -> LiveProfile {
+    let (input, output) = formats(accepted);
+    let (caller_input, caller_output) = formats(setup);
+    let input_rate = input.sample_rate.unwrap_or(dialect.input.default_rate());
+    let is_committed = match &setup.task {
+        LiveTask::Converse(_) => false,
+        LiveTask::Synthesize(setup) => setup.is_committed,
     };
     LiveProfile {
-        input_rate: input.sample_rate.unwrap_or(dialect.input.default_rate()),
+        caller_input_rate: caller_input.sample_rate.unwrap_or(input_rate),
+        input_rate,
         input_is_pcm: input.encoding == AudioEncoding::Pcm,
+        caller_output_rate: caller_output.sample_rate,
         output_rate: output.sample_rate.unwrap_or(dialect.output.default_rate()),
         output_is_pcm: output.encoding == AudioEncoding::Pcm,
         output_is_default: output == AudioFormat::default()
