@@ -189,7 +189,9 @@ impl Dialogue {
         let Some(line) = lines.find(|line| !line.words().trim().is_empty()) else {
             return self.hide(terminal);
         };
-        let (width, _) = terminal::size().unwrap_or((80, 24));
+        // Some terminals do not know their size.
+        let size = terminal::size().ok().filter(|(width, _)| *width > 0);
+        let (width, _) = size.unwrap_or((80, 24));
         let text = line.shown(usize::from(width).saturating_sub(1));
         self.is_shown = true;
         self.rewrite(&text, terminal)

@@ -274,7 +274,7 @@ mod tests {
             "dashgate keys revoke 0123456789ab --config d.toml",
             "dashgate health --service s",
             "dashgate live --audio - --output - --save a.wav --manual --gateway unix:/run/d.sock",
-            "dashgate live --audio a.pcm --rate 24000 --realtime --json --json-audio --no-transcript",
+            "dashgate live --audio a.pcm --rate 24000 --realtime --json --json-audio",
             "dashgate speak -o - --format opus --rate 48000 --voice Ethan hello you",
             "dashgate models",
             "dashgate models qwen-audio-turbo --json --server unix:/run/d.sock",
