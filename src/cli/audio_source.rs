@@ -35,8 +35,8 @@ const SAMPLE_BYTES: usize = 2;
 /// How to get samples from any other file.
 const CONVERT: &str = "ffmpeg -i FILE -ac 1 -ar 16000 -f wav - | dashgate live --audio -";
 
-/// Types that two bytes suffice for, as raw samples may have at any time.
-const SHORT_SIGNATURES: [&str; 2] = ["audio/mpeg", "audio/aac"];
+/// The type of raw samples, by the name of a file.
+const RAW: &str = "audio/pcm";
 
 /// A source of 16-bit samples in one channel.
 pub(crate) struct AudioSource {
@@ -179,22 +179,18 @@ impl AudioSource {
         let named = Path::new(&self.name).file_name().unwrap_or_default();
         let named = sniffing::mime_type(&[], &named.to_string_lossy(), None);
         let found = sniffing::contradiction(&self.ahead, Modality::Audio).or_else(|| {
-            sniffing::mime_type(&self.ahead, "", Some(Modality::Audio)).filter(|found| {
-                let is_short = SHORT_SIGNATURES.contains(found) && named != Some(*found);
-                !is_short && !sniffing::may_begin_with_anything(found)
-            })
+            let found = sniffing::mime_type(&self.ahead, "", Some(Modality::Audio));
+            found.filter(|found| !sniffing::may_begin_with_anything(found))
         });
-        let named = named.filter(|named| !sniffing::may_begin_with_anything(named));
         let first = self.ahead.get(..TEXT_BYTES).unwrap_or(&self.ahead);
         let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
         let found = found.or_else(|| first.iter().all(is_text).then_some("text"));
-        match found.or(named) {
-            None => Ok(()),
-            Some(found) => {
-                let message = format!("{} is {found}, not WAVE or raw samples", self.name);
-                Err(Failure::usage(message).with_advice(CONVERT))
-            }
-        }
+        let message = match (found, named) {
+            (None, None | Some(RAW)) => return Ok(()),
+            (Some(found), _) => format!("{} is {found}, not WAVE or raw samples", self.name),
+            (None, Some(_)) => format!("{} is neither WAVE nor raw samples (.pcm)", self.name),
+        };
+        Err(Failure::usage(message).with_advice(CONVERT))
     }
 
     /// The next samples: what is there, at most this many bytes. `None` at the end.
@@ -317,7 +313,7 @@ mod tests {
             (
                 vec![0xff, 0xfb, 0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0],
                 "a.mp3",
-                "audio/mpeg",
+                "is neither WAVE nor raw",
             ),
         ] {
             let Err(failure) = read(bytes, name).await else {

@@ -38,7 +38,7 @@ Examples:
   dashgate speak -o hi.wav \"Hello, how are you?\"
   dashgate speak -o hi.mp3 --voice Ethan \"Hello\"
   dashgate speak -o - \"Hello\" | aplay
-  dashgate ask \"Tell me a story\" | dashgate speak -o - - | ffplay -nodisp -autoexit -
+  dashgate ask \"Write a story\" | dashgate speak -o - - | ffplay -nodisp -autoexit -
 
 The text is the argument, or stdin for -, which is spoken while it is written: line by line from a
 terminal, in the pieces in which it comes from a pipe.
