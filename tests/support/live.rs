@@ -80,6 +80,11 @@ impl LiveSocket {
         self.socket.send(Message::text(text)).await.unwrap();
     }
 
+    /// Sends a text frame, unless the connection ends meanwhile.
+    pub async fn try_send_text(&mut self, text: &str) -> Result<(), Error> {
+        self.socket.send(Message::text(text)).await
+    }
+
     /// Sends a binary frame.
     pub async fn send_binary(&mut self, bytes: &[u8]) {
         let bytes = bytes.to_vec();

@@ -126,6 +126,21 @@ async fn a_transcription_has_settled_and_tentative_text_and_no_response() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn compressed_audio_is_transcribed_when_the_session_is_finished() {
+    let served = TestEmulator::plain().await;
+    let session = json!({"input_audio_format": "opus",
+        "input_audio_transcription": {"language": "en"}});
+    let mut socket = updated_session(&served, "qwen3-asr-flash-realtime", session).await;
+    socket.speak(&tone(200)).await;
+    socket.send(json!({"type": "session.finish"})).await;
+    let kind = "conversation.item.input_audio_transcription.completed";
+    let heard = socket.until(kind).await;
+    assert_eq!(heard["transcript"], "6400 bytes of compressed audio.");
+    socket.until("session.finished").await;
+    served.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_translation_is_sent_as_whole_texts() {
     let served = TestEmulator::plain().await;
     let model = "qwen3.5-livetranslate-flash-realtime";

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::emulator::TestEmulator;
-use crate::support::live::{LiveSocket, SocketEnd};
+use crate::support::live::{LiveSocket, SocketEnd, silence, tone};
 
 const OMNI: &str = "qwen3-omni-flash-realtime";
 
@@ -135,10 +135,7 @@ async fn answers_transcripts_and_the_form_of_the_end_are_set_by_a_script() {
     let served = TestEmulator::scripted(&json!({"rules": [rule]}).to_string()).await;
     let mut socket = LiveSocket::session(served.address, "mine").await;
     for heard in ["one", "two", "two"] {
-        let audio = [
-            crate::support::live::tone(500),
-            crate::support::live::silence(1000),
-        ];
+        let audio = [tone(500), silence(1000)];
         socket.speak(&audio.concat()).await;
         let kind = "conversation.item.input_audio_transcription.completed";
         assert_eq!(socket.until(kind).await["transcript"], heard);
@@ -158,6 +155,19 @@ async fn answers_transcripts_and_the_form_of_the_end_are_set_by_a_script() {
     socket.until("response.output_item.done").await;
     socket.send(json!({"type": "session.finish"})).await;
     assert_eq!(socket.next().await.unwrap()["type"], "error");
+    served.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transcription_fails_by_a_script_and_the_turn_is_answered() {
+    let error = json!({"code": "audio_unintelligible", "message": "no speech"});
+    let served = scripted(json!({ "transcription_error": error })).await;
+    let mut socket = LiveSocket::session(served.address, OMNI).await;
+    socket.speak(&[tone(500), silence(1000)].concat()).await;
+    let kind = "conversation.item.input_audio_transcription.failed";
+    let failed = socket.until(kind).await;
+    assert_eq!(failed["error"]["code"], "audio_unintelligible");
+    socket.until("response.done").await;
     served.stop().await;
 }
 

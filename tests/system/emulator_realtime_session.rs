@@ -186,7 +186,31 @@ async fn invalid_events_are_refused_with_their_id_and_the_session_goes_on() {
             .unwrap()
             .starts_with("Invalid event: ")
     );
+    let id = socket
+        .send(json!({"type": "session.update", "session": 1}))
+        .await;
+    assert_eq!(socket.until("error").await["error"]["event_id"], id);
+    let large = json!({"instructions": "x".repeat(300_000)});
+    let update = json!({"type": "session.update", "session": large});
+    socket.send(update).await;
+    let error = socket.until("error").await;
+    assert_eq!(error["error"]["message"], "The session is too large.");
+    socket.send_binary(b"{}").await;
+    socket.until("error").await;
     socket.close().await;
+    served.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_too_large_ends_the_session() {
+    let served = TestEmulator::plain().await;
+    let mut socket = LiveSocket::session(served.address, OMNI).await;
+    socket.until("session.created").await;
+    let _ = socket.try_send_text(&"x".repeat(5_000_000)).await;
+    let end = socket.end().await;
+    let too_big = SocketEnd::Closed(1009, "message too big".to_owned());
+    // What was not read yet makes the connection end with a reset, which may come first.
+    assert!(end == too_big || end == SocketEnd::Lost, "{end:?}");
     served.stop().await;
 }
 

@@ -16,6 +16,7 @@ use super::response::{Pace, Response};
 use super::session_config::{Progress, SessionConfig, invalid};
 use super::voice_activity::VoiceActivity;
 use crate::emulator::answer::Answer;
+use crate::emulator::websocket::frame_kind::frame_kind;
 use crate::emulator::websocket::outbox::{NORMAL, Outbox, new_id};
 use crate::emulator::websocket::session::{SocketError, SocketSession};
 use crate::emulator::websocket::socket_rule::{Finish, SocketRule};
@@ -155,8 +156,10 @@ impl ConversationSession {
             Finish::Acknowledge | Finish::Close => {}
         }
         self.is_finishing = true;
-        // Speech that goes on is the last turn.
-        if self.turn.is_some() {
+        // Speech that goes on is the last turn, and so is audio in which no turns are found.
+        if self.dialect.task == Task::Transcribe && self.buffer.has_compressed() {
+            self.commit(out).await?;
+        } else if self.turn.is_some() {
             self.vad.stop();
             self.speech_stopped(self.vad.position_ms(), out).await;
         }
@@ -197,8 +200,11 @@ impl SocketSession for ConversationSession {
         let event: ClientEvent = match serde_json::from_str(text) {
             Ok(event) => event,
             Err(error) => {
-                let message = format!("Invalid event: {error}");
-                return self.fail(&invalid(message, "event"), out);
+                let error = SocketError {
+                    event_id: frame_kind(text).1,
+                    ..invalid(format!("Invalid event: {error}"), "event")
+                };
+                return self.fail(&error, out);
             }
         };
         let event_id = event.event_id.clone();

@@ -62,6 +62,11 @@ impl InputBuffer {
         })
     }
 
+    /// Whether there is compressed audio.
+    pub(super) fn has_compressed(&self) -> bool {
+        self.compressed > 0
+    }
+
     /// Adds samples.
     pub(super) fn push(&mut self, samples: &[i16]) {
         self.samples.extend(samples);

@@ -13,7 +13,7 @@ use crate::emulator::websocket::session::SocketError;
 /// The most items; the oldest are dropped, as DashScope drops the oldest turns.
 const MAX_ITEMS: usize = 200;
 /// The longest text of an item, in bytes.
-const MAX_TEXT: usize = 1024 * 1024;
+const MAX_TEXT: usize = 128 * 1024;
 
 /// One item.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,6 +10,8 @@ use crate::emulator::websocket::session::SocketError;
 
 /// The most fields of a session: far above those that are documented.
 const MAX_FIELDS: usize = 64;
+/// The most bytes of a session as JSON.
+const MAX_BYTES: usize = 256 * 1024;
 /// The rate of speech of the models, and the default.
 const OUTPUT_RATE: u32 = 24_000;
 /// The default rate of the input.
@@ -129,8 +131,10 @@ impl SessionConfig {
             }
             merge(&mut fields, name, value);
         }
-        if fields.len() > MAX_FIELDS {
-            return Err(invalid("The session has too many fields.", "session"));
+        let bytes = |name: &String, value: &Value| name.len() + value.to_string().len();
+        let bytes: usize = fields.iter().map(|(name, value)| bytes(name, value)).sum();
+        if fields.len() > MAX_FIELDS || bytes > MAX_BYTES {
+            return Err(invalid("The session is too large.", "session"));
         }
         let mut settings = read(&fields, self.dialect)?;
         if settings.voice != self.settings.voice {

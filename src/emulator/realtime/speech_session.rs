@@ -14,6 +14,7 @@ use super::sentences::take_sentences;
 use super::session_config::invalid;
 use crate::emulator::speech_synthesis::{RATE, synthesize};
 use crate::emulator::usage::characters;
+use crate::emulator::websocket::frame_kind::frame_kind;
 use crate::emulator::websocket::outbox::{NORMAL, Outbox, new_id};
 use crate::emulator::websocket::session::{SocketError, SocketSession};
 use crate::emulator::websocket::socket_rule::Finish;
@@ -233,8 +234,11 @@ impl SocketSession for SpeechSession {
         let event: ClientEvent = match serde_json::from_str(text) {
             Ok(event) => event,
             Err(error) => {
-                let message = format!("Invalid event: {error}");
-                return self.fail(&invalid(message, "event"), out);
+                let error = SocketError {
+                    event_id: frame_kind(text).1,
+                    ..invalid(format!("Invalid event: {error}"), "event")
+                };
+                return self.fail(&error, out);
             }
         };
         let event_id = event.event_id.clone();

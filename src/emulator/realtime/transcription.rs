@@ -77,6 +77,13 @@ impl Transcription<'_> {
         out.event(&format!("{INPUT}.completed"), fields.into());
     }
 
+    /// Sends an error in place of the transcript.
+    pub(super) fn fail(&self, code: &str, message: &str, out: &mut Outbox) {
+        let fields = json!({"item_id": self.item_id, "content_index": 0,
+            "error": {"code": code, "message": message, "param": null}});
+        out.event(&format!("{INPUT}.failed"), fields);
+    }
+
     /// Sends the transcript of speech that is no turn.
     pub(super) fn ambient(&self, transcript: &str, out: &mut Outbox) {
         self.settled(AMBIENT, "delta", "", transcript, out);

@@ -183,7 +183,10 @@ impl ConversationSession {
         let heard = self.hear(&audio).await;
         if transcribes {
             let transcription = self.transcription(&item_id);
-            transcription.complete(&heard.transcript, heard.seconds, out);
+            match &self.context.rule.transcription_error {
+                Some(error) => transcription.fail(&error.code, &error.message, out),
+                None => transcription.complete(&heard.transcript, heard.seconds, out),
+            }
         }
         self.items.add(spoken(item_id, heard, audio.images), None);
     }

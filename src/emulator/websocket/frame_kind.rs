@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 /// The type of a client's event, or its action on the inference socket, empty if it has none; and
 /// its id, or that of the task.
-pub(super) fn frame_kind(text: &str) -> (String, Option<String>) {
+pub(in crate::emulator) fn frame_kind(text: &str) -> (String, Option<String>) {
     #[derive(Deserialize)]
     struct Header {
         action: Option<String>,

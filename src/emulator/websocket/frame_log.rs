@@ -8,6 +8,8 @@ use crate::emulator::request_journal::{Entry, shown_body};
 
 /// Rows of one socket in the journal; later frames are only counted.
 const MAX_ROWS: usize = 256;
+/// Bytes of the frames of one socket that are shown; of later ones only the type and the length is.
+const MAX_SHOWN: usize = 64 * 1024;
 /// Types whose consecutive frames are one row: the ones that carry audio or text in chunks.
 const COUNTED: [&str; 4] = [".append", ".delta", "binary", "continue-task"];
 
@@ -18,6 +20,7 @@ pub(super) struct FrameLog {
     rows: Vec<Row>,
     omitted: u64,
     noted: usize,
+    shown: usize,
 }
 
 #[derive(Debug)]
@@ -38,6 +41,7 @@ impl FrameLog {
             rows: Vec::new(),
             omitted: 0,
             noted: 0,
+            shown: 0,
         }
     }
 
@@ -81,13 +85,21 @@ impl FrameLog {
             self.omitted += 1;
             return;
         }
+        let mut frame = match self.shown < MAX_SHOWN {
+            true => frame(),
+            false => Value::Null,
+        };
+        self.shown += frame.to_string().len();
+        if self.shown > MAX_SHOWN {
+            frame = Value::Null;
+        }
         self.rows.push(Row {
             from,
             kind: kind.to_owned(),
             ms: self.began.elapsed().as_millis(),
             count: 1,
             bytes,
-            frame: frame(),
+            frame,
         });
     }
 

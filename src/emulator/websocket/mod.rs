@@ -4,7 +4,7 @@
 
 mod actions;
 pub(super) mod connection;
-mod frame_kind;
+pub(super) mod frame_kind;
 mod frame_log;
 pub(super) mod handshake;
 pub(super) mod outbox;

@@ -21,6 +21,9 @@ pub(in crate::emulator) struct SocketRule {
     /// What the audio of each turn is heard as; the last one applies to all further turns.
     #[serde(rename = "transcript", deserialize_with = "texts")]
     pub(in crate::emulator) transcripts: Vec<String>,
+    /// The error in place of each transcript.
+    #[serde(deserialize_with = "object")]
+    pub(in crate::emulator) transcription_error: Option<TranscriptionError>,
     /// Whether a cancelled response ends with `response.done`. Default: as the model does.
     pub(in crate::emulator) done_after_cancel: Option<bool>,
     /// How `session.finish` is answered. Default: as the model does.
@@ -34,6 +37,18 @@ pub(in crate::emulator) struct SocketRule {
     /// What happens on the connection.
     #[serde(deserialize_with = "objects")]
     pub(in crate::emulator) actions: Option<Vec<SocketAction>>,
+}
+
+/// Why audio is not transcribed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::emulator) struct TranscriptionError {
+    /// The code.
+    #[serde(deserialize_with = "or_default")]
+    pub(in crate::emulator) code: String,
+    /// Human-readable message.
+    #[serde(deserialize_with = "or_default")]
+    pub(in crate::emulator) message: String,
 }
 
 /// How `session.finish` is answered.
