@@ -200,7 +200,7 @@ impl Terms {
             }
             let status = match within(self.deadline, &self.request_id, send(request)).await? {
                 Ok(answered) => return Ok(answered),
-                Err(status) => of_the_line(status),
+                Err(status) => of_broken_connection(status),
             };
             let pause = attempts.next(&status, self.client.credit());
             let now = Instant::now();
@@ -231,9 +231,9 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// Converts the status of a connection that broke before any response: tonic reports it as
-/// `CANCELLED` or `UNKNOWN`. A status of the gateway has no source; one of a broken connection has.
-fn of_the_line(status: Status) -> Status {
+/// Converts the status of a connection that broke: tonic reports it as `CANCELLED` or `UNKNOWN`. A
+/// status of the gateway has no source; one of a broken connection has.
+pub(crate) fn of_broken_connection(status: Status) -> Status {
     let is_vague = matches!(status.code(), Code::Cancelled | Code::Unknown);
     if is_vague && status.source().is_some() && !is_of_the_clock(&status) {
         return Status::unavailable(format!("the connection broke: {}", status.message()));

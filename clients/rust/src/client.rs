@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
+use uuid::Uuid;
 
 use crate::call::{Call, Streamed, Whole};
 use crate::error::Error;
+use crate::live::SessionCall;
 use crate::models::{ModelList, ModelQuery};
 use crate::retry::Credit;
 #[cfg(feature = "tls")]
@@ -16,6 +18,7 @@ use crate::tls::Tls;
 use crate::tools::{Tool, ToolRun};
 use crate::upload::{Upload, UploadSource};
 use crate::v1::conversation_service_client::ConversationServiceClient;
+use crate::v1::live_service_client::LiveServiceClient;
 use crate::v1::media_service_client::MediaServiceClient;
 use crate::v1::model_service_client::ModelServiceClient;
 use crate::{Conversation, v1};
@@ -89,6 +92,22 @@ impl Client {
         ModelQuery::new(self.clone(), name.into())
     }
 
+    /// Opens a live session, speech in and speech out: `client.live("qwen3-omni-flash-realtime")
+    /// .await?`, or with a [`v1::LiveSetup`].
+    ///
+    /// There is no deadline by default.
+    pub fn live(&self, setup: impl Into<v1::LiveSetup>) -> SessionCall<v1::LiveSetup> {
+        SessionCall::new(self.clone(), setup.into())
+    }
+
+    /// Opens a session that speaks a text while it is written, with a model or a
+    /// [`v1::SynthesisSetup`].
+    ///
+    /// There is no deadline by default.
+    pub fn speak(&self, setup: impl Into<v1::SynthesisSetup>) -> SessionCall<v1::SynthesisSetup> {
+        SessionCall::new(self.clone(), setup.into())
+    }
+
     /// Runs the tools that the model calls until it returns an answer without tool calls. Answers
     /// and results are appended to the conversation.
     pub fn run_tools<'a>(
@@ -116,6 +135,11 @@ impl Client {
         ModelServiceClient::new(self.channel())
     }
 
+    /// Returns the generated client of `LiveService`, without API key or resumption.
+    pub fn live_service(&self) -> LiveServiceClient<Channel> {
+        LiveServiceClient::new(self.channel()).max_decoding_message_size(MAX_ANSWER_BYTES)
+    }
+
     /// Returns the channel of all calls. Must be called on a Tokio runtime.
     pub fn channel(&self) -> Channel {
         let connect = || match &self.0.endpoint {
@@ -133,6 +157,21 @@ impl Client {
             metadata.insert(name, value);
         }
         Ok(metadata)
+    }
+
+    /// The metadata of a call whose request has no field for the request id, and that id.
+    pub(crate) fn named_metadata(
+        &self,
+        more: &[(String, String)],
+    ) -> Result<(MetadataMap, String), Error> {
+        let name = "x-request-id";
+        let mut metadata = self.metadata(more)?;
+        let given = metadata.get(name).and_then(|value| value.to_str().ok());
+        let request_id = given.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
+        if let Ok(value) = MetadataValue::try_from(&request_id) {
+            metadata.insert(name, value);
+        }
+        Ok((metadata, request_id))
     }
 
     pub(crate) fn timeout(&self) -> Option<Duration> {

@@ -45,6 +45,8 @@ struct Inner {
     details: ErrorDetails,
     reason: ErrorReason,
     failure: Option<CallFailure>,
+    /// Of an earlier stream of the session.
+    earlier_usage: Option<Usage>,
     output_started: bool,
     request_id: String,
     source: Option<Box<dyn StdError + Send + Sync>>,
@@ -78,7 +80,9 @@ impl Error {
     /// Returns the usage of the call until it failed, as counted by DashScope; `None` if it
     /// reported nothing.
     pub fn usage(&self) -> Option<&Usage> {
-        self.0.failure.as_ref()?.usage.as_ref()
+        let failure = self.0.failure.as_ref();
+        let own = failure.and_then(|failure| failure.usage.as_ref());
+        own.or(self.0.earlier_usage.as_ref())
     }
 
     /// Returns whether a part of the answer was produced: reported by the gateway, or received by
@@ -173,6 +177,7 @@ impl Error {
             details,
             reason: reason.unwrap_or_default(),
             failure,
+            earlier_usage: None,
             output_started: false,
             request_id: request_id.to_owned(),
             source: None,
@@ -199,6 +204,15 @@ impl Error {
         self
     }
 
+    /// Adds the usage of an earlier stream of the session. The error's own usage is preferred.
+    pub(crate) fn with_usage(mut self, usage: &Usage) -> Self {
+        // Not shared yet, as above.
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.earlier_usage = Some(usage.clone());
+        }
+        self
+    }
+
     /// Creates the error of an invalid argument.
     pub(crate) fn of_argument(message: impl Into<String>) -> Self {
         Self::of_call(Status::invalid_argument(message), "")
@@ -214,6 +228,7 @@ impl Error {
             details: ErrorDetails::new(),
             reason: ErrorReason::Unspecified,
             failure: None,
+            earlier_usage: None,
             output_started: false,
             request_id: String::new(),
             source: Some(source.into()),

@@ -20,6 +20,7 @@
 //!   events](Events). [`Client::upload`] uploads a large file, and [`Client::run_tools`] runs
 //!   functions that the model calls.
 //! - [`Client::list_models`] and [`Client::get_model`] return the models that can be used.
+//! - [`Client::live`] is a spoken conversation, [`Client::speak`] speaks a text while it is written.
 //! - [`text`], [`audio`], [`image`], [`video`] return the parts of a message. Files are read by the
 //!   client; paths are never sent.
 //! - [`Error`] has the gRPC code, the reason, and whether and when to retry.
@@ -34,6 +35,10 @@ mod conversation;
 mod error;
 mod events;
 mod fold;
+mod live;
+mod live_progress;
+mod live_protocol;
+mod live_stream;
 mod models;
 mod retry;
 mod sniff;
@@ -50,6 +55,10 @@ pub use content::{Contents, Media, audio, image, text, video, video_frames};
 pub use conversation::Conversation;
 pub use error::{Error, FieldViolation};
 pub use events::{Events, TextDeltas};
+pub use live::{
+    LiveSender, LiveSession, Session, SessionCall, SessionSender, SpeechAudio, SpeechSender,
+    SpeechSession,
+};
 pub use models::{ModelList, ModelQuery};
 #[cfg(feature = "tls")]
 pub use tls::Tls;

@@ -5,9 +5,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::time::Duration;
 
-use tonic::metadata::MetadataValue;
 use tonic::{Request, Response};
-use uuid::Uuid;
 
 use crate::call::Terms;
 use crate::client::Client;
@@ -34,13 +32,7 @@ impl Query {
 
     /// The terms of one call. Its request has no field for the request id.
     fn terms(&self) -> Result<Terms, Error> {
-        let name = "x-request-id";
-        let mut metadata = self.client.metadata(&self.metadata)?;
-        let given = metadata.get(name).and_then(|value| value.to_str().ok());
-        let request_id = given.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned);
-        if let Ok(value) = MetadataValue::try_from(&request_id) {
-            metadata.insert(name, value);
-        }
+        let (metadata, request_id) = self.client.named_metadata(&self.metadata)?;
         let timeout = self.timeout.unwrap_or_else(|| self.client.whole_timeout());
         let client = self.client.clone();
         Ok(Terms::new(client, metadata, Some(timeout), request_id))

@@ -1,8 +1,8 @@
 //! The generated messages and service clients of the schema.
 //!
 //! [`conversation_service_client::ConversationServiceClient`],
-//! [`media_service_client::MediaServiceClient`] and [`model_service_client::ModelServiceClient`]
-//! take the channel of [`crate::Client::channel`].
+//! [`live_service_client::LiveServiceClient`], [`media_service_client::MediaServiceClient`] and
+//! [`model_service_client::ModelServiceClient`] take the channel of [`crate::Client::channel`].
 
 #![allow(
     clippy::all,

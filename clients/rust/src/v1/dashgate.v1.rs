@@ -1598,6 +1598,20 @@ pub enum ErrorReason {
     GatewayBug = 62,
     /// The gateway's base URL or workspace does not fit DashScope. INTERNAL. Inform the operator.
     GatewayConfig = 63,
+    /// Nobody spoke in a live session for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
+    /// session when it is needed.
+    SessionIdle = 64,
+    /// A live session reached DashScope's time limit. DEADLINE_EXCEEDED. Open a new session, or set
+    /// `continue_after_limit`.
+    SessionExpired = 65,
+    /// The live session to resume does not exist or has ended, or the token is not its own. NOT_FOUND.
+    /// Open a new session.
+    SessionNotFound = 66,
+    /// The events that the caller missed are no longer kept. OUT_OF_RANGE. Resume from a later event,
+    /// or open a new session.
+    ResumeGap = 67,
+    /// Another stream resumed this live session. ABORTED. Use the other stream.
+    SessionTakenOver = 68,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1670,6 +1684,11 @@ impl ErrorReason {
             Self::UpstreamProtocol => "UPSTREAM_PROTOCOL",
             Self::GatewayBug => "GATEWAY_BUG",
             Self::GatewayConfig => "GATEWAY_CONFIG",
+            Self::SessionIdle => "SESSION_IDLE",
+            Self::SessionExpired => "SESSION_EXPIRED",
+            Self::SessionNotFound => "SESSION_NOT_FOUND",
+            Self::ResumeGap => "RESUME_GAP",
+            Self::SessionTakenOver => "SESSION_TAKEN_OVER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1739,7 +1758,1007 @@ impl ErrorReason {
             "UPSTREAM_PROTOCOL" => Some(Self::UpstreamProtocol),
             "GATEWAY_BUG" => Some(Self::GatewayBug),
             "GATEWAY_CONFIG" => Some(Self::GatewayConfig),
+            "SESSION_IDLE" => Some(Self::SessionIdle),
+            "SESSION_EXPIRED" => Some(Self::SessionExpired),
+            "SESSION_NOT_FOUND" => Some(Self::SessionNotFound),
+            "RESUME_GAP" => Some(Self::ResumeGap),
+            "SESSION_TAKEN_OVER" => Some(Self::SessionTakenOver),
             _ => None,
+        }
+    }
+}
+/// The configuration of a live session. It is the first message of a stream, and sent once. A field
+/// that is not set is not sent, and the model's default applies, unless the comment says otherwise.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LiveSetup {
+    /// The model, for example `qwen3.5-omni-flash-realtime`. Required, except to resume a session.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// Instructions for the model. Key: `instructions`.
+    #[prost(string, tag = "2")]
+    pub instructions: ::prost::alloc::string::String,
+    /// The modalities of answers: `text`, or `text` and `audio`. Key: `modalities`. Default: both.
+    #[prost(string, repeated, tag = "3")]
+    pub modalities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The voice of answers. Key: `voice`. It cannot be changed later.
+    #[prost(string, tag = "4")]
+    pub voice: ::prost::alloc::string::String,
+    /// The format of the caller's audio. Default: PCM at 16000 Hz. What the model does not accept is
+    /// resampled by the gateway.
+    #[prost(message, optional, tag = "5")]
+    pub input_audio: ::core::option::Option<AudioFormat>,
+    /// The format of the answers' audio. Default: PCM at the model's rate, 24000 Hz for most.
+    #[prost(message, optional, tag = "6")]
+    pub output_audio: ::core::option::Option<AudioFormat>,
+    /// How the end of the caller's turn is detected. Default: by voice activity (`server_vad`).
+    #[prost(message, optional, tag = "7")]
+    pub turn_detection: ::core::option::Option<TurnDetection>,
+    /// The transcription of the caller's speech. Default: enabled, with the model's own recognizer.
+    #[prost(message, optional, tag = "8")]
+    pub input_transcription: ::core::option::Option<InputTranscription>,
+    /// The tools that the model may call. Key: `tools`.
+    #[prost(message, repeated, tag = "9")]
+    pub tools: ::prost::alloc::vec::Vec<Tool>,
+    /// Whether the model must call a tool. Key: `tool_choice`.
+    #[prost(message, optional, tag = "10")]
+    pub tool_choice: ::core::option::Option<ToolChoice>,
+    /// Sampling of the answers.
+    #[prost(message, optional, tag = "11")]
+    pub sampling: ::core::option::Option<LiveSampling>,
+    /// Whether the model may search the web. Key: `enable_search`.
+    #[prost(bool, optional, tag = "12")]
+    pub enable_search: ::core::option::Option<bool>,
+    /// Options of web search. Key: `search_options`.
+    #[prost(message, optional, tag = "13")]
+    pub search_options: ::core::option::Option<SearchOptions>,
+    /// Other keys of DashScope's `session` object, merged into it last.
+    #[prost(message, optional, tag = "14")]
+    pub extra_session: ::core::option::Option<::prost_types::Struct>,
+    /// What the gateway does while nobody speaks. Default: DashScope ends the session, after 300
+    /// seconds at present.
+    #[prost(message, optional, tag = "15")]
+    pub idle_policy: ::core::option::Option<IdlePolicy>,
+    /// Whether the gateway continues the session on a new connection when DashScope ends it at its
+    /// time limit, 120 minutes at present, or when the connection breaks between two responses. The
+    /// configuration and the text of the conversation are sent again; audio and images are not.
+    #[prost(bool, tag = "16")]
+    pub continue_after_limit: bool,
+    /// Resumes a session whose stream broke. No other field may be set.
+    #[prost(message, optional, tag = "17")]
+    pub resume: ::core::option::Option<ResumeSession>,
+}
+/// Sampling of the answers in a live session. Ranges are checked by DashScope.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct LiveSampling {
+    /// Sampling temperature. Key: `temperature`. Range: \[0, 2).
+    #[prost(double, optional, tag = "1")]
+    pub temperature: ::core::option::Option<f64>,
+    /// Nucleus sampling. Key: `top_p`. Range: (0, 1\].
+    #[prost(double, optional, tag = "2")]
+    pub top_p: ::core::option::Option<f64>,
+    /// Top-k sampling. Key: `top_k`.
+    #[prost(int32, optional, tag = "3")]
+    pub top_k: ::core::option::Option<i32>,
+    /// Random seed. Key: `seed`.
+    #[prost(int64, optional, tag = "4")]
+    pub seed: ::core::option::Option<i64>,
+    /// Maximum number of tokens of an answer. Key: `max_tokens`.
+    #[prost(int32, optional, tag = "5")]
+    pub max_tokens: ::core::option::Option<i32>,
+    /// Repetition penalty. Key: `repetition_penalty`. Range: more than 0.
+    #[prost(double, optional, tag = "6")]
+    pub repetition_penalty: ::core::option::Option<f64>,
+    /// Presence penalty. Key: `presence_penalty`. Range: -2 to 2.
+    #[prost(double, optional, tag = "7")]
+    pub presence_penalty: ::core::option::Option<f64>,
+}
+/// A format of audio. Mono.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AudioFormat {
+    /// The encoding. Default: 16-bit little-endian PCM.
+    #[prost(enumeration = "AudioEncoding", tag = "1")]
+    pub encoding: i32,
+    /// Samples per second, 8000 to 48000. Default: 16000 for input, the model's for output.
+    #[prost(int32, tag = "2")]
+    pub sample_rate_hz: i32,
+}
+/// How the end of the caller's turn is detected. Key: `turn_detection`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TurnDetection {
+    /// The detection. Required.
+    #[prost(oneof = "turn_detection::Kind", tags = "1, 2, 3, 4")]
+    pub kind: ::core::option::Option<turn_detection::Kind>,
+}
+/// Nested message and enum types in `TurnDetection`.
+pub mod turn_detection {
+    /// The detection. Required.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Kind {
+        /// The caller says when its turn ends, with CommitInput and CreateResponse. Key: `null`.
+        #[prost(message, tag = "1")]
+        Manual(super::ManualTurns),
+        /// By voice activity. Key: `type`, `server_vad`.
+        #[prost(message, tag = "2")]
+        ServerVad(super::VoiceActivity),
+        /// By voice activity and meaning. Key: `type`, `semantic_vad`. Qwen3.5-Omni.
+        #[prost(message, tag = "3")]
+        SemanticVad(super::VoiceActivity),
+        /// By sound and meaning. Key: `type`, `smart_turn`. Qwen-Audio.
+        #[prost(message, tag = "4")]
+        SmartTurn(super::SmartTurn),
+    }
+}
+/// Turns whose end the caller says.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ManualTurns {}
+/// Turns whose end is detected by silence.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct VoiceActivity {
+    /// The sensitivity: speech below it is ignored. Key: `threshold`. Range: -1 to 1. Default: 0.5.
+    #[prost(double, optional, tag = "1")]
+    pub threshold: ::core::option::Option<f64>,
+    /// Audio before the start of speech that is included. Key: `prefix_padding_ms`. Default: 300 ms.
+    #[prost(message, optional, tag = "2")]
+    pub prefix_padding: ::core::option::Option<::prost_types::Duration>,
+    /// The silence that ends a turn. Key: `silence_duration_ms`. Range: 200 ms to 6 s. Default:
+    /// 800 ms.
+    #[prost(message, optional, tag = "3")]
+    pub silence_duration: ::core::option::Option<::prost_types::Duration>,
+    /// The silence after which the model speaks by itself. Key: `idle_timeout_ms`. Default: never.
+    #[prost(message, optional, tag = "4")]
+    pub idle_timeout: ::core::option::Option<::prost_types::Duration>,
+    /// Whether the end of a turn starts a response. Key: `create_response`. Default: true.
+    #[prost(bool, optional, tag = "5")]
+    pub create_response: ::core::option::Option<bool>,
+    /// Whether speech cancels the response that is running. Key: `interrupt_response`. Default: true.
+    #[prost(bool, optional, tag = "6")]
+    pub interrupt_response: ::core::option::Option<bool>,
+}
+/// Turns whose end is detected by sound and meaning.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SmartTurn {
+    /// URLs of recordings of the speaker, at most 5: other voices are ignored. Key:
+    /// `voiceprint_audio_urls`. They cannot be changed later.
+    #[prost(string, repeated, tag = "1")]
+    pub voiceprint_audio_uris: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The version of the detection: 1 (`smart_turn`) or 2 (`smart_turn_v2`). Default: 1.
+    #[prost(int32, tag = "2")]
+    pub version: i32,
+}
+/// The transcription of the caller's speech. Key: `input_audio_transcription`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InputTranscription {
+    /// Whether it is disabled.
+    #[prost(bool, tag = "1")]
+    pub disabled: bool,
+    /// The recognizer. Key: `model`.
+    #[prost(string, tag = "2")]
+    pub model: ::prost::alloc::string::String,
+    /// The spoken language, for example `zh`. Key: `language`. Default: detected.
+    #[prost(string, tag = "3")]
+    pub language: ::prost::alloc::string::String,
+    /// Text with names and terms that the recognizer should know. Key: `corpus.text`.
+    #[prost(string, tag = "4")]
+    pub corpus_text: ::prost::alloc::string::String,
+}
+/// What the gateway does while nobody speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IdlePolicy {
+    /// The policy. Required.
+    #[prost(oneof = "idle_policy::Kind", tags = "1, 2")]
+    pub kind: ::core::option::Option<idle_policy::Kind>,
+}
+/// Nested message and enum types in `IdlePolicy`.
+pub mod idle_policy {
+    /// The policy. Required.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// Sends silence so that DashScope does not end the session, for this long after the last
+        /// activity. Afterwards the session ends with the reason SESSION_IDLE.
+        #[prost(message, tag = "1")]
+        KeepAlive(::prost_types::Duration),
+        /// Ends the session with the reason SESSION_IDLE after this long without activity.
+        #[prost(message, tag = "2")]
+        EndAfter(::prost_types::Duration),
+    }
+}
+/// Resumes a session whose stream broke, on a new stream. The events after `last_sequence` are sent
+/// again. A stream that is still open ends with ABORTED.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeSession {
+    /// The id of the session, from SessionStarted. Required.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// The resume token, from SessionStarted. Required.
+    #[prost(string, tag = "2")]
+    pub token: ::prost::alloc::string::String,
+    /// The `sequence` of the last event that was received. 0 for none. If later events are no longer
+    /// kept, the call fails with OUT_OF_RANGE, reason RESUME_GAP.
+    #[prost(int32, tag = "3")]
+    pub last_sequence: i32,
+}
+/// The caller has no more input. Responses that are running complete, then the session ends. With
+/// voice activity detection the gateway adds the silence that the detection needs. Closing the
+/// request stream (half-close) means the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Finish {}
+/// Confirms that events were received, so that they need not be kept for a resumed stream.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Acknowledge {
+    /// The `sequence` of the last event that was received.
+    #[prost(int32, tag = "1")]
+    pub sequence: i32,
+}
+/// A session has started. Always the first event.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionStarted {
+    /// The id of the session.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// The secret with which the session can be resumed, for 30 seconds after its stream broke.
+    #[prost(string, tag = "2")]
+    pub resume_token: ::prost::alloc::string::String,
+    /// The request id of the call.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The model that answers, after the mapping in the gateway's configuration.
+    #[prost(string, tag = "4")]
+    pub model: ::prost::alloc::string::String,
+    /// DashScope's id of the session. Key: `session.id`.
+    #[prost(string, tag = "5")]
+    pub upstream_session_id: ::prost::alloc::string::String,
+    /// The format in which audio is accepted.
+    #[prost(message, optional, tag = "6")]
+    pub input_audio: ::core::option::Option<AudioFormat>,
+    /// The format of the audio of responses.
+    #[prost(message, optional, tag = "7")]
+    pub output_audio: ::core::option::Option<AudioFormat>,
+    /// Whether this stream resumes the session. Events that were missed follow.
+    #[prost(bool, tag = "8")]
+    pub resumed: bool,
+    /// The voice of responses. Key: `session.voice`.
+    #[prost(string, tag = "9")]
+    pub voice: ::prost::alloc::string::String,
+}
+/// A response has started.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResponseStarted {
+    /// The id of the response. Key: `response.id`.
+    #[prost(string, tag = "1")]
+    pub response_id: ::prost::alloc::string::String,
+}
+/// A delta of a response: only what is new.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResponseDelta {
+    /// The id of the response.
+    #[prost(string, tag = "1")]
+    pub response_id: ::prost::alloc::string::String,
+    /// The id of the item of the conversation that it belongs to. Key: `item_id`.
+    #[prost(string, tag = "2")]
+    pub item_id: ::prost::alloc::string::String,
+    /// The content. Unset: a kind that this version of the schema does not define; ignore it.
+    #[prost(oneof = "response_delta::Part", tags = "3, 4, 5, 6")]
+    pub part: ::core::option::Option<response_delta::Part>,
+}
+/// Nested message and enum types in `ResponseDelta`.
+pub mod response_delta {
+    /// The content. Unset: a kind that this version of the schema does not define; ignore it.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Part {
+        /// The next piece of a written answer.
+        #[prost(string, tag = "3")]
+        Text(::prost::alloc::string::String),
+        /// The next piece of the words that are spoken.
+        #[prost(string, tag = "4")]
+        Transcript(::prost::alloc::string::String),
+        /// The next piece of the audio, to be appended, in the format of SessionStarted.
+        #[prost(bytes, tag = "5")]
+        Audio(::prost::bytes::Bytes),
+        /// A tool call, or the next piece of one. Its `id` is for ToolResult.
+        #[prost(message, tag = "6")]
+        ToolCall(super::ToolCall),
+    }
+}
+/// A response has ended. Nothing of it follows.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResponseCompleted {
+    /// The id of the response.
+    #[prost(string, tag = "1")]
+    pub response_id: ::prost::alloc::string::String,
+    /// How it ended.
+    #[prost(enumeration = "ResponseStatus", tag = "2")]
+    pub status: i32,
+    /// Its usage, as counted by DashScope. Not set if DashScope reported none.
+    #[prost(message, optional, tag = "3")]
+    pub usage: ::core::option::Option<Usage>,
+    /// Why it ended, if DashScope reported that. Key: `status_details.reason`.
+    #[prost(string, tag = "4")]
+    pub finish_reason: ::prost::alloc::string::String,
+    /// The time from the end of the caller's speech, or from CreateResponse, to the first audio.
+    #[prost(message, optional, tag = "5")]
+    pub first_audio_latency: ::core::option::Option<::prost_types::Duration>,
+    /// The other keys of DashScope's `response`, besides `output`.
+    #[prost(message, optional, tag = "6")]
+    pub extra: ::core::option::Option<::prost_types::Struct>,
+}
+/// DashScope refused something, and the session continues; or the gateway changed something.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SessionWarning {
+    /// The kind of warning. ERROR_REASON_UNSPECIFIED if it is no error.
+    #[prost(enumeration = "ErrorReason", tag = "1")]
+    pub reason: i32,
+    /// The code, for example DashScope's `invalid_value`, or one of the gateway in upper case:
+    /// `TRANSCRIPTION_FAILED`, `SESSION_RECONNECTED` (the context before it may be incomplete),
+    /// `RESPONSE_LOST`, `UNKNOWN_EVENT`.
+    #[prost(string, tag = "2")]
+    pub code: ::prost::alloc::string::String,
+    /// An explanation in English for people.
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+    /// The parameter that was refused. Key: `error.param`.
+    #[prost(string, tag = "4")]
+    pub field: ::prost::alloc::string::String,
+    /// The position of the refused message in the caller's stream, from 1 for the setup. 0 if unknown.
+    #[prost(int32, tag = "5")]
+    pub refused_message: i32,
+    /// The event of DashScope that this schema does not define, for `UNKNOWN_EVENT`.
+    #[prost(message, optional, tag = "6")]
+    pub extra: ::core::option::Option<::prost_types::Struct>,
+}
+/// The session will end soon.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionEnding {
+    /// The time left.
+    #[prost(message, optional, tag = "1")]
+    pub time_left: ::core::option::Option<::prost_types::Duration>,
+    /// Why: `SESSION_EXPIRED`, `SESSION_IDLE` or `SHUTTING_DOWN`.
+    #[prost(enumeration = "ErrorReason", tag = "2")]
+    pub reason: i32,
+}
+/// The session has ended. The last event of every stream with status OK.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SessionEnded {
+    /// The sum of the usage of all responses.
+    #[prost(message, optional, tag = "1")]
+    pub usage: ::core::option::Option<Usage>,
+    /// The duration of the caller's audio.
+    #[prost(message, optional, tag = "2")]
+    pub input_audio_duration: ::core::option::Option<::prost_types::Duration>,
+    /// The duration of the audio of responses.
+    #[prost(message, optional, tag = "3")]
+    pub output_audio_duration: ::core::option::Option<::prost_types::Duration>,
+    /// The number of responses.
+    #[prost(int32, tag = "4")]
+    pub responses: i32,
+}
+/// An encoding of audio.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AudioEncoding {
+    /// The default of the field.
+    Unspecified = 0,
+    /// Signed 16-bit little-endian PCM without a header.
+    Pcm = 1,
+    /// A WAVE file. Output only.
+    Wav = 2,
+    /// MP3. Output of SynthesizeLive only.
+    Mp3 = 3,
+    /// Opus. Speech recognition and SynthesizeLive only.
+    Opus = 4,
+}
+impl AudioEncoding {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "AUDIO_ENCODING_UNSPECIFIED",
+            Self::Pcm => "AUDIO_ENCODING_PCM",
+            Self::Wav => "AUDIO_ENCODING_WAV",
+            Self::Mp3 => "AUDIO_ENCODING_MP3",
+            Self::Opus => "AUDIO_ENCODING_OPUS",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AUDIO_ENCODING_UNSPECIFIED" => Some(Self::Unspecified),
+            "AUDIO_ENCODING_PCM" => Some(Self::Pcm),
+            "AUDIO_ENCODING_WAV" => Some(Self::Wav),
+            "AUDIO_ENCODING_MP3" => Some(Self::Mp3),
+            "AUDIO_ENCODING_OPUS" => Some(Self::Opus),
+            _ => None,
+        }
+    }
+}
+/// How a response ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ResponseStatus {
+    /// A status that this version of the schema does not define.
+    Unspecified = 0,
+    /// It is complete. `completed`.
+    Completed = 1,
+    /// It was cancelled, by the caller or by its speech. `cancelled`.
+    Cancelled = 2,
+    /// It ended early, for example at the maximum number of tokens. `incomplete`.
+    Incomplete = 3,
+    /// It failed. `failed`.
+    Failed = 4,
+}
+impl ResponseStatus {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "RESPONSE_STATUS_UNSPECIFIED",
+            Self::Completed => "RESPONSE_STATUS_COMPLETED",
+            Self::Cancelled => "RESPONSE_STATUS_CANCELLED",
+            Self::Incomplete => "RESPONSE_STATUS_INCOMPLETE",
+            Self::Failed => "RESPONSE_STATUS_FAILED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RESPONSE_STATUS_UNSPECIFIED" => Some(Self::Unspecified),
+            "RESPONSE_STATUS_COMPLETED" => Some(Self::Completed),
+            "RESPONSE_STATUS_CANCELLED" => Some(Self::Cancelled),
+            "RESPONSE_STATUS_INCOMPLETE" => Some(Self::Incomplete),
+            "RESPONSE_STATUS_FAILED" => Some(Self::Failed),
+            _ => None,
+        }
+    }
+}
+/// One message of the caller. The first is `setup`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConverseLiveRequest {
+    /// The message. Required.
+    #[prost(
+        oneof = "converse_live_request::Event",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13"
+    )]
+    pub event: ::core::option::Option<converse_live_request::Event>,
+}
+/// Nested message and enum types in `ConverseLiveRequest`.
+pub mod converse_live_request {
+    /// The message. Required.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Event {
+        /// Configures the session. The first message, exactly once.
+        #[prost(message, tag = "1")]
+        Setup(super::LiveSetup),
+        /// The next piece of audio, in the format of the setup. Any length; about 100 ms is usual.
+        #[prost(bytes, tag = "2")]
+        Audio(::prost::bytes::Bytes),
+        /// An image, JPEG, at most 190 KB, for the turn that is being spoken. Audio must precede it.
+        #[prost(bytes, tag = "3")]
+        Image(::prost::bytes::Bytes),
+        /// A text message of the user. CreateResponse requests the answer.
+        #[prost(string, tag = "4")]
+        Text(::prost::alloc::string::String),
+        /// Ends the caller's turn, if turns are manual.
+        #[prost(message, tag = "5")]
+        Commit(super::CommitInput),
+        /// Discards audio and images that are not committed.
+        #[prost(message, tag = "6")]
+        Clear(super::ClearInput),
+        /// Requests a response.
+        #[prost(message, tag = "7")]
+        CreateResponse(super::CreateResponse),
+        /// Cancels the response that is running. Nothing of it follows its ResponseCompleted.
+        #[prost(message, tag = "8")]
+        CancelResponse(super::CancelResponse),
+        /// The result of a tool call. CreateResponse requests the answer.
+        #[prost(message, tag = "9")]
+        ToolResult(super::ToolResult),
+        /// Changes the configuration.
+        #[prost(message, tag = "10")]
+        Update(super::UpdateSession),
+        /// Removes an item of the conversation.
+        #[prost(message, tag = "11")]
+        DeleteItem(super::DeleteItem),
+        /// Ends the input.
+        #[prost(message, tag = "12")]
+        Finish(super::Finish),
+        /// Confirms that events were received.
+        #[prost(message, tag = "13")]
+        Acknowledge(super::Acknowledge),
+    }
+}
+/// Ends the caller's turn.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommitInput {}
+/// Discards input that is not committed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClearInput {}
+/// Requests a response.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateResponse {
+    /// Instructions for this response, in place of those of the session. Key: `instructions`.
+    #[prost(string, tag = "1")]
+    pub instructions: ::prost::alloc::string::String,
+    /// The modalities of this response. Key: `modalities`. Default: those of the session.
+    #[prost(string, repeated, tag = "2")]
+    pub modalities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Cancels the response that is running.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CancelResponse {}
+/// The result of a tool call.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ToolResult {
+    /// The id of the tool call. Required.
+    #[prost(string, tag = "1")]
+    pub tool_call_id: ::prost::alloc::string::String,
+    /// The result, usually JSON text. Required.
+    #[prost(string, tag = "2")]
+    pub output: ::prost::alloc::string::String,
+}
+/// Changes the configuration of a session. What is not set stays. Voice, formats and voiceprints
+/// cannot be changed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateSession {
+    /// Instructions for the model.
+    #[prost(string, optional, tag = "1")]
+    pub instructions: ::core::option::Option<::prost::alloc::string::String>,
+    /// The modalities of answers. Empty: unchanged.
+    #[prost(string, repeated, tag = "2")]
+    pub modalities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The detection of turns. DashScope accepts a change only before the first audio.
+    #[prost(message, optional, tag = "3")]
+    pub turn_detection: ::core::option::Option<TurnDetection>,
+    /// The transcription of the caller's speech.
+    #[prost(message, optional, tag = "4")]
+    pub input_transcription: ::core::option::Option<InputTranscription>,
+    /// The tools, in place of the earlier ones. Empty: unchanged.
+    #[prost(message, repeated, tag = "5")]
+    pub tools: ::prost::alloc::vec::Vec<Tool>,
+    /// Whether the model must call a tool.
+    #[prost(message, optional, tag = "6")]
+    pub tool_choice: ::core::option::Option<ToolChoice>,
+    /// Sampling of the answers.
+    #[prost(message, optional, tag = "7")]
+    pub sampling: ::core::option::Option<LiveSampling>,
+    /// Other keys of DashScope's `session` object, merged into it last.
+    #[prost(message, optional, tag = "8")]
+    pub extra_session: ::core::option::Option<::prost_types::Struct>,
+}
+/// Removes an item of the conversation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteItem {
+    /// The id of the item. Required.
+    #[prost(string, tag = "1")]
+    pub item_id: ::prost::alloc::string::String,
+}
+/// One event of a live session. SessionStarted is the first, SessionEnded the last.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConverseLiveResponse {
+    /// The sequence number of this event. The first is 1. A resumed stream continues the numbers; its
+    /// SessionStarted has the number of the last event that was received.
+    #[prost(int32, tag = "1")]
+    pub sequence: i32,
+    /// The event. Unset: an event that this version of the schema does not define; ignore it.
+    #[prost(
+        oneof = "converse_live_response::Event",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+    )]
+    pub event: ::core::option::Option<converse_live_response::Event>,
+}
+/// Nested message and enum types in `ConverseLiveResponse`.
+pub mod converse_live_response {
+    /// The event. Unset: an event that this version of the schema does not define; ignore it.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Event {
+        /// The session has started.
+        #[prost(message, tag = "2")]
+        SessionStarted(super::SessionStarted),
+        /// A change of the configuration was applied.
+        #[prost(message, tag = "3")]
+        SessionUpdated(super::SessionUpdated),
+        /// The caller started to speak. A response that is running is cancelled: stop playing it.
+        #[prost(message, tag = "4")]
+        SpeechStarted(super::SpeechStarted),
+        /// The caller stopped speaking.
+        #[prost(message, tag = "5")]
+        SpeechStopped(super::SpeechStopped),
+        /// The caller's turn is part of the conversation.
+        #[prost(message, tag = "6")]
+        InputCommitted(super::InputCommitted),
+        /// What the caller said.
+        #[prost(message, tag = "7")]
+        InputTranscript(super::InputTranscript),
+        /// What was heard but is no turn.
+        #[prost(message, tag = "8")]
+        AmbientTranscript(super::InputTranscript),
+        /// A response has started.
+        #[prost(message, tag = "9")]
+        ResponseStarted(super::ResponseStarted),
+        /// A delta of a response.
+        #[prost(message, tag = "10")]
+        ResponseDelta(super::ResponseDelta),
+        /// A response has ended.
+        #[prost(message, tag = "11")]
+        ResponseCompleted(super::ResponseCompleted),
+        /// Something was refused or changed, and the session continues.
+        #[prost(message, tag = "12")]
+        SessionWarning(super::SessionWarning),
+        /// The session will end soon.
+        #[prost(message, tag = "13")]
+        SessionEnding(super::SessionEnding),
+        /// The session has ended.
+        #[prost(message, tag = "14")]
+        SessionEnded(super::SessionEnded),
+    }
+}
+/// A change of the configuration was applied.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SessionUpdated {
+    /// DashScope's `session` object.
+    #[prost(message, optional, tag = "1")]
+    pub session: ::core::option::Option<::prost_types::Struct>,
+}
+/// The caller started to speak.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SpeechStarted {
+    /// The id of the item that the speech becomes. Key: `item_id`.
+    #[prost(string, tag = "1")]
+    pub item_id: ::prost::alloc::string::String,
+    /// The position in the caller's audio. Key: `audio_start_ms`.
+    #[prost(message, optional, tag = "2")]
+    pub audio_start: ::core::option::Option<::prost_types::Duration>,
+}
+/// The caller stopped speaking.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SpeechStopped {
+    /// The id of the item that the speech becomes. Key: `item_id`.
+    #[prost(string, tag = "1")]
+    pub item_id: ::prost::alloc::string::String,
+    /// The position in the caller's audio. Key: `audio_end_ms`.
+    #[prost(message, optional, tag = "2")]
+    pub audio_end: ::core::option::Option<::prost_types::Duration>,
+    /// Why, if it is no turn: `turn_invalid`. Key: `reason`.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// The caller's turn is part of the conversation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InputCommitted {
+    /// The id of its item. Key: `item_id`.
+    #[prost(string, tag = "1")]
+    pub item_id: ::prost::alloc::string::String,
+}
+/// A transcript of the caller's speech. Each event of an item replaces the one before it; `text`
+/// starts with that of the one before it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InputTranscript {
+    /// The id of the item. Key: `item_id`.
+    #[prost(string, tag = "1")]
+    pub item_id: ::prost::alloc::string::String,
+    /// The words that are settled so far.
+    #[prost(string, tag = "2")]
+    pub text: ::prost::alloc::string::String,
+    /// The words after them that may still change. Key: `stash`.
+    #[prost(string, tag = "3")]
+    pub tentative: ::prost::alloc::string::String,
+    /// Whether the transcript is complete. Then `text` may differ from earlier events.
+    #[prost(bool, tag = "4")]
+    pub r#final: bool,
+    /// The language, if recognized. Key: `language`.
+    #[prost(string, tag = "5")]
+    pub language: ::prost::alloc::string::String,
+    /// The emotion, if recognized. Key: `emotion`.
+    #[prost(string, tag = "6")]
+    pub emotion: ::prost::alloc::string::String,
+}
+/// One message of the caller. The first is `setup`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SynthesizeLiveRequest {
+    /// The message. Required.
+    #[prost(oneof = "synthesize_live_request::Event", tags = "1, 2, 3, 4, 5, 6")]
+    pub event: ::core::option::Option<synthesize_live_request::Event>,
+}
+/// Nested message and enum types in `SynthesizeLiveRequest`.
+pub mod synthesize_live_request {
+    /// The message. Required.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Event {
+        /// Configures the session. The first message, exactly once.
+        #[prost(message, tag = "1")]
+        Setup(super::SynthesisSetup),
+        /// The next piece of the text.
+        #[prost(string, tag = "2")]
+        Text(::prost::alloc::string::String),
+        /// Speaks the text so far. Required with `SYNTHESIS_MODE_COMMIT`.
+        #[prost(message, tag = "3")]
+        Commit(super::CommitText),
+        /// Discards text that is not spoken yet.
+        #[prost(message, tag = "4")]
+        Clear(super::ClearText),
+        /// Ends the text. What remains is spoken, then the session ends.
+        #[prost(message, tag = "5")]
+        Finish(super::Finish),
+        /// Confirms that events were received.
+        #[prost(message, tag = "6")]
+        Acknowledge(super::Acknowledge),
+    }
+}
+/// The configuration of speech synthesis. A field that is not set is not sent, unless the comment
+/// says otherwise.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SynthesisSetup {
+    /// The model, for example `qwen3-tts-flash-realtime`. Required, except to resume a session.
+    #[prost(string, tag = "1")]
+    pub model: ::prost::alloc::string::String,
+    /// The voice. Key: `voice`. Required by most models.
+    #[prost(string, tag = "2")]
+    pub voice: ::prost::alloc::string::String,
+    /// When text is spoken. Key: `mode`. Default: SYNTHESIS_MODE_SERVER_COMMIT.
+    #[prost(enumeration = "SynthesisMode", tag = "3")]
+    pub mode: i32,
+    /// The format of the audio. Keys: `response_format`, `sample_rate`. Default: PCM at 24000 Hz.
+    #[prost(message, optional, tag = "4")]
+    pub output_audio: ::core::option::Option<AudioFormat>,
+    /// The language of the text: `Auto`, `Chinese`, `English`, ... Key: `language_type`.
+    #[prost(string, tag = "5")]
+    pub language_type: ::prost::alloc::string::String,
+    /// The speed, 1 is normal. Key: `speech_rate`. Range: 0.5 to 2.
+    #[prost(double, optional, tag = "6")]
+    pub speech_rate: ::core::option::Option<f64>,
+    /// The volume. Key: `volume`. Range: 0 to 100.
+    #[prost(int32, optional, tag = "7")]
+    pub volume: ::core::option::Option<i32>,
+    /// The pitch, 1 is normal. Key: `pitch_rate`. Range: 0.5 to 2.
+    #[prost(double, optional, tag = "8")]
+    pub pitch_rate: ::core::option::Option<f64>,
+    /// The bit rate of Opus in kbit/s. Key: `bit_rate`.
+    #[prost(int32, optional, tag = "9")]
+    pub bit_rate_kbps: ::core::option::Option<i32>,
+    /// Instructions on how to speak. Key: `instructions`.
+    #[prost(string, tag = "10")]
+    pub instructions: ::prost::alloc::string::String,
+    /// Whether DashScope may improve the instructions. Key: `optimize_instructions`.
+    #[prost(bool, optional, tag = "11")]
+    pub optimize_instructions: ::core::option::Option<bool>,
+    /// Whether numbers and symbols are written out before they are spoken. Key: `enable_tn`.
+    #[prost(bool, optional, tag = "12")]
+    pub enable_text_normalization: ::core::option::Option<bool>,
+    /// Other keys of DashScope's `session` object, merged into it last.
+    #[prost(message, optional, tag = "13")]
+    pub extra_session: ::core::option::Option<::prost_types::Struct>,
+    /// Resumes a session whose stream broke. No other field may be set.
+    #[prost(message, optional, tag = "14")]
+    pub resume: ::core::option::Option<ResumeSession>,
+}
+/// Speaks the text so far.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CommitText {}
+/// Discards text that is not spoken yet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClearText {}
+/// One event of a synthesis. SessionStarted is the first, SessionEnded the last.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SynthesizeLiveResponse {
+    /// The sequence number of this event. The first is 1.
+    #[prost(int32, tag = "1")]
+    pub sequence: i32,
+    /// The event. Unset: an event that this version of the schema does not define; ignore it.
+    #[prost(oneof = "synthesize_live_response::Event", tags = "2, 3, 4, 5, 6, 7, 8")]
+    pub event: ::core::option::Option<synthesize_live_response::Event>,
+}
+/// Nested message and enum types in `SynthesizeLiveResponse`.
+pub mod synthesize_live_response {
+    /// The event. Unset: an event that this version of the schema does not define; ignore it.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Event {
+        /// The session has started.
+        #[prost(message, tag = "2")]
+        SessionStarted(super::SessionStarted),
+        /// Text is being spoken.
+        #[prost(message, tag = "3")]
+        ResponseStarted(super::ResponseStarted),
+        /// The next piece of audio.
+        #[prost(message, tag = "4")]
+        ResponseDelta(super::ResponseDelta),
+        /// The text of a response was spoken.
+        #[prost(message, tag = "5")]
+        ResponseCompleted(super::ResponseCompleted),
+        /// Something was refused or changed, and the session continues.
+        #[prost(message, tag = "6")]
+        SessionWarning(super::SessionWarning),
+        /// The session will end soon.
+        #[prost(message, tag = "7")]
+        SessionEnding(super::SessionEnding),
+        /// The session has ended.
+        #[prost(message, tag = "8")]
+        SessionEnded(super::SessionEnded),
+    }
+}
+/// When text is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SynthesisMode {
+    /// SYNTHESIS_MODE_SERVER_COMMIT.
+    Unspecified = 0,
+    /// When DashScope has received enough of it. `server_commit`.
+    ServerCommit = 1,
+    /// When the caller says so, with CommitText. `commit`.
+    Commit = 2,
+}
+impl SynthesisMode {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "SYNTHESIS_MODE_UNSPECIFIED",
+            Self::ServerCommit => "SYNTHESIS_MODE_SERVER_COMMIT",
+            Self::Commit => "SYNTHESIS_MODE_COMMIT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "SYNTHESIS_MODE_UNSPECIFIED" => Some(Self::Unspecified),
+            "SYNTHESIS_MODE_SERVER_COMMIT" => Some(Self::ServerCommit),
+            "SYNTHESIS_MODE_COMMIT" => Some(Self::Commit),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod live_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Live audio with realtime models.
+    ///
+    /// Each call is one session. A session ends with OK only after SessionEnded. The deadline of the
+    /// call (`grpc-timeout`), if set, covers the whole session. Metadata and the details of errors are
+    /// those of ConversationService.
+    #[derive(Debug, Clone)]
+    pub struct LiveServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl LiveServiceClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> LiveServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> LiveServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            LiveServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Converses by voice: the caller streams audio, the model answers with speech and text.
+        pub async fn converse_live(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::ConverseLiveRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ConverseLiveResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.LiveService/ConverseLive",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dashgate.v1.LiveService", "ConverseLive"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Speaks text while it is written.
+        pub async fn synthesize_live(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::SynthesizeLiveRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::SynthesizeLiveResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/dashgate.v1.LiveService/SynthesizeLive",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("dashgate.v1.LiveService", "SynthesizeLive"));
+            self.inner.streaming(req, path, codec).await
         }
     }
 }

@@ -1,0 +1,390 @@
+//! The streams of a live session: a task opens them, one after the other, and reads their events.
+
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep};
+use tonic::metadata::MetadataMap;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::call::{failed, of_broken_connection, within};
+use crate::client::Client;
+use crate::error::Error;
+use crate::live_progress::{Notice, Position, Progress};
+use crate::v1::ResumeSession;
+use crate::v1::live_service_client::LiveServiceClient;
+
+/// Messages that wait in the client until flow control accepts them, so that a sender waits as long
+/// as the gateway does.
+const MESSAGES_AHEAD: usize = 1;
+/// Events that wait in the client until they are read.
+const EVENTS_AHEAD: usize = 1;
+
+/// One method of `LiveService`: its setup message.
+pub trait Protocol: Clone + Send + Sync + Unpin + 'static {
+    /// The caller's messages.
+    type Request: Send + 'static;
+    /// The events.
+    type Response: Send + 'static;
+
+    /// Returns the session that this setup resumes.
+    fn resumed(&self) -> Option<&ResumeSession>;
+    /// Returns the first message of a stream.
+    fn opening(&self, resume: Option<ResumeSession>) -> Self::Request;
+    /// Opens a stream.
+    fn open(
+        service: LiveServiceClient<Channel>,
+        request: Request<Messages<Self::Request>>,
+    ) -> impl Future<Output = Opened<Self::Response>> + Send;
+    /// Returns the sequence number of an event, and what the client uses of it.
+    fn notice(event: &Self::Response) -> (i32, Notice<'_>);
+}
+
+/// The result of opening a stream.
+pub type Opened<T> = Result<Response<Streaming<T>>, Status>;
+
+/// The messages of one stream.
+#[derive(Debug)]
+pub struct Messages<T> {
+    first: Option<T>,
+    rest: mpsc::Receiver<T>,
+    /// Dropped with the rest, when the stream accepts no more.
+    _open: oneshot::Sender<()>,
+}
+
+impl<T: Unpin> Stream for Messages<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(first)),
+            None => self.rest.poll_recv(context),
+        }
+    }
+}
+
+/// Where messages go at present.
+pub(crate) struct Outlet<T> {
+    /// The messages of the newest stream.
+    messages: Option<mpsc::Sender<T>>,
+    is_finished: bool,
+    /// Why nothing can be sent any more.
+    over: Option<Error>,
+}
+
+/// The sending side of a session, of which there may be many.
+pub(crate) struct Input<T>(Arc<watch::Sender<Outlet<T>>>);
+
+impl<T> Clone for Input<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Input<T> {
+    fn new() -> Self {
+        let (outlet, _) = watch::channel(Outlet {
+            messages: None,
+            is_finished: false,
+            over: None,
+        });
+        Self(Arc::new(outlet))
+    }
+
+    /// Waits until flow control accepts a message, also on a resumed stream.
+    pub(crate) async fn send(&self, message: T) -> Result<(), Error> {
+        let mut outlet = self.0.subscribe();
+        loop {
+            let messages = {
+                let outlet = outlet.borrow_and_update();
+                if let Some(over) = &outlet.over {
+                    return Err(over.clone());
+                }
+                if outlet.is_finished {
+                    return Err(of_program("nothing can be sent after `finish`"));
+                }
+                outlet.messages.clone()
+            };
+            tokio::select! {
+                slot = slot(messages) => {
+                    slot.send(message);
+                    return Ok(());
+                }
+                _ = outlet.changed() => {}
+            }
+        }
+    }
+
+    /// Ends the input of this stream and of all that follow.
+    pub(crate) fn finish(&self) {
+        self.0.send_modify(|outlet| {
+            outlet.is_finished = true;
+            outlet.messages = None;
+        });
+    }
+
+    /// Ends the session for all who send; the first reason is kept.
+    pub(crate) fn end(&self, why: Error) {
+        self.0.send_modify(|outlet| {
+            outlet.messages = None;
+            outlet.over.get_or_insert(why);
+        });
+    }
+
+    fn is_finished(&self) -> bool {
+        self.0.borrow().is_finished
+    }
+
+    fn replace(&self, messages: mpsc::Sender<T>) {
+        self.0.send_modify(|outlet| {
+            let is_open = !outlet.is_finished && outlet.over.is_none();
+            outlet.messages = is_open.then_some(messages);
+        });
+    }
+}
+
+/// Waits for space. A stream that has ended never has any.
+async fn slot<T>(messages: Option<mpsc::Sender<T>>) -> mpsc::OwnedPermit<T> {
+    if let Some(messages) = messages
+        && let Ok(slot) = messages.reserve_owned().await
+    {
+        return slot;
+    }
+    pending().await
+}
+
+fn of_program(message: &str) -> Error {
+    Error::of_client(Code::FailedPrecondition, "", message, "")
+}
+
+/// What all streams of a session share.
+pub(crate) struct Link<P> {
+    pub(crate) client: Client,
+    pub(crate) setup: P,
+    pub(crate) metadata: MetadataMap,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) request_id: String,
+}
+
+struct Open<P: Protocol> {
+    messages: mpsc::Sender<P::Request>,
+    events: Streaming<P::Response>,
+    /// Ends when the stream accepts no more messages.
+    input_end: oneshot::Receiver<()>,
+}
+
+impl<P: Protocol> Link<P>
+where
+    P::Request: Unpin,
+{
+    async fn open(&self, resume: Option<ResumeSession>) -> Result<Open<P>, Error> {
+        let (messages, rest) = mpsc::channel(MESSAGES_AHEAD);
+        let (open, input_end) = oneshot::channel();
+        let mut request = Request::new(Messages {
+            first: Some(self.setup.opening(resume)),
+            rest,
+            _open: open,
+        });
+        *request.metadata_mut() = self.metadata.clone();
+        if let Some(deadline) = self.deadline {
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+        let opening = P::open(self.client.live_service(), request);
+        let opened = within(self.deadline, &self.request_id, opening).await?;
+        Ok(Open {
+            messages,
+            events: opened.map_err(|status| self.failed(status))?.into_inner(),
+            input_end,
+        })
+    }
+
+    fn failed(&self, status: Status) -> Error {
+        failed(of_broken_connection(status), self.deadline, &self.request_id)
+    }
+}
+
+/// The receiving side of a session, and its sending side.
+pub(crate) struct Ends<P: Protocol> {
+    pub(crate) events: mpsc::Receiver<Result<P::Response, Error>>,
+    pub(crate) input: Input<P::Request>,
+    pub(crate) resumes: Arc<AtomicU32>,
+    pub(crate) task: tokio::task::AbortHandle,
+}
+
+/// Opens the first stream of a session, and starts the task that reads it.
+pub(crate) async fn begin<P: Protocol>(link: Link<P>) -> Result<Ends<P>, Error>
+where
+    P::Request: Unpin,
+{
+    let position = Position::of(link.setup.resumed());
+    let first = link.open(position.resumption()).await?;
+    let (sender, events) = mpsc::channel(EVENTS_AHEAD);
+    let (input, resumes) = (Input::new(), Arc::new(AtomicU32::new(0)));
+    input.replace(first.messages.clone());
+    let driver = Driver {
+        link,
+        progress: Progress::at(position),
+        events: sender,
+        input: input.clone(),
+        resumes: Arc::clone(&resumes),
+    };
+    let task = tokio::spawn(driver.run(first)).abort_handle();
+    Ok(Ends {
+        events,
+        input,
+        resumes,
+        task,
+    })
+}
+
+struct Driver<P: Protocol> {
+    link: Link<P>,
+    progress: Progress,
+    events: mpsc::Sender<Result<P::Response, Error>>,
+    input: Input<P::Request>,
+    resumes: Arc<AtomicU32>,
+}
+
+impl<P: Protocol> Driver<P>
+where
+    P::Request: Unpin,
+{
+    async fn run(mut self, first: Open<P>) {
+        let (deadline, id) = (self.link.deadline, self.link.request_id.clone());
+        let ended = within(deadline, &id, self.streams(first)).await;
+        match ended.and_then(|ended| ended) {
+            Ok(()) => self.input.end(of_program("the session has ended")),
+            Err(error) => {
+                let error = self.progress.final_error(error);
+                self.input.end(error.clone());
+                // The reader may have left.
+                let _sent = self.events.send(Err(error)).await;
+            }
+        }
+    }
+
+    async fn streams(&mut self, first: Open<P>) -> Result<(), Error> {
+        let mut stream = Ok(first);
+        loop {
+            let ended = match stream {
+                Ok(open) => self.read(open).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = ended else {
+                return self.check_complete();
+            };
+            let pause = self.progress.broken(error)?;
+            self.resumes.fetch_add(1, Ordering::Relaxed);
+            sleep(pause).await;
+            let resumption = self.progress.position.resumption();
+            stream = self.link.open(resumption).await;
+        }
+    }
+
+    fn check_complete(&self) -> Result<(), Error> {
+        if self.progress.position.ended.is_some() {
+            return Ok(());
+        }
+        let message = "the stream ended before the session";
+        let id = &self.link.request_id;
+        Err(Error::of_client(
+            Code::Internal,
+            "STREAM_TRUNCATED",
+            message,
+            id,
+        ))
+    }
+
+    /// Reads one stream to its end.
+    async fn read(&mut self, open: Open<P>) -> Result<(), Error> {
+        let (mut events, mut input_end) = (open.events, open.input_end);
+        self.input.replace(open.messages);
+        while let Some(event) = self.next(&mut events).await? {
+            if let Err(event) = self.deliver(event, &mut input_end).await {
+                return self.read_ended(event, events).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn next(
+        &self,
+        events: &mut Streaming<P::Response>,
+    ) -> Result<Option<P::Response>, Error> {
+        let event = events.message().await;
+        event.map_err(|status| self.link.failed(status))
+    }
+
+    /// Waits until the reader takes an event. Returns it if the stream accepts no more messages
+    /// meanwhile: the reader may be the one who waits to send.
+    async fn deliver(
+        &mut self,
+        event: P::Response,
+        input_end: &mut oneshot::Receiver<()>,
+    ) -> Result<(), P::Response> {
+        let input = &self.input;
+        let lost = poll_fn(|context| match input.is_finished() {
+            // Then the input ends in any case.
+            true => Poll::Pending,
+            false => {
+                let _dropped = ready!(Pin::new(&mut *input_end).poll(context));
+                match input.is_finished() {
+                    true => Poll::Pending,
+                    false => Poll::Ready(()),
+                }
+            }
+        });
+        let slot = tokio::select! {
+            biased;
+            slot = self.events.reserve() => slot,
+            () = lost => return Err(event),
+        };
+        let (sequence, notice) = P::notice(&event);
+        // Without a slot, the reader has left, and this task is aborted.
+        if self.progress.received(sequence, &notice)
+            && let Ok(slot) = slot
+        {
+            slot.send(Ok(event));
+        }
+        Ok(())
+    }
+
+    /// Reads the rest of a stream that has ended, for its status; flow control bounds what it holds.
+    /// If the session is resumed, the gateway sends the events again.
+    async fn read_ended(
+        &mut self,
+        first: P::Response,
+        mut events: Streaming<P::Response>,
+    ) -> Result<(), Error> {
+        let mut unread = vec![first];
+        let ended = loop {
+            match self.next(&mut events).await {
+                Ok(Some(event)) => unread.push(event),
+                Ok(None) => break Ok(()),
+                Err(error) if self.progress.is_resumable(&error) => return Err(error),
+                Err(error) => break Err(error),
+            }
+        };
+        for event in &unread {
+            self.progress.saw_output(&P::notice(event).1);
+        }
+        let ended = ended.map_err(|error| self.progress.final_error(error));
+        let why = ended.as_ref().err().cloned();
+        let why = why.unwrap_or_else(|| of_program("the session has ended"));
+        self.input.end(why);
+        for event in unread {
+            let (sequence, notice) = P::notice(&event);
+            if self.progress.received(sequence, &notice) {
+                // The reader may have left.
+                let _sent = self.events.send(Ok(event)).await;
+            }
+        }
+        ended
+    }
+}
