@@ -18,7 +18,10 @@ const MISSING: i32 = 3;
 
 /// All of them. Java and C++ make their generated code at each build.
 const ALL: [Language; 6] = [
-    Language::new(0, "rust", &[("rust", "")]),
+    Language {
+        has_live: true,
+        ..Language::new(0, "rust", &[("rust", "")])
+    },
     Language {
         forks: true,
         has_live: true,

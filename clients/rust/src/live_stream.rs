@@ -205,7 +205,11 @@ where
     }
 
     fn failed(&self, status: Status) -> Error {
-        failed(of_broken_connection(status), self.deadline, &self.request_id)
+        failed(
+            of_broken_connection(status),
+            self.deadline,
+            &self.request_id,
+        )
     }
 }
 

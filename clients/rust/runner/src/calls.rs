@@ -8,34 +8,16 @@ use std::time::Duration;
 
 use dashgate_client::v1::GenerationOptions;
 use dashgate_client::{
-    Client, Conversation, Error, Media, Tls, Tool, ToolError, audio, image, text, v1, video,
-    video_frames,
+    Client, Conversation, Media, Tls, Tool, ToolError, audio, image, text, v1, video, video_frames,
 };
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::Fault;
 use crate::job::{Call, Cancel, Job, Options, Turn};
+use crate::live;
+use crate::over::Over;
 use crate::result::{self, CaseResult};
-
-/// The reason why a call ended without an answer.
-enum Over {
-    Failed(Error),
-    Cancelled,
-    Broken(Fault),
-}
-
-impl From<Error> for Over {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<Fault> for Over {
-    fn from(fault: Fault) -> Self {
-        Self::Broken(fault)
-    }
-}
 
 /// Runs a job and fills in its result.
 pub async fn make(job: Job, result: &mut CaseResult) -> Result<(), Fault> {
@@ -196,6 +178,8 @@ async fn call(client: Client, call: Call, result: &mut CaseResult) -> Result<(),
             Ok(())
         }
         Call::Many { count, turn } => many(&client, count, &turn, result).await,
+        Call::Live(session) => live::live(&client, session, result).await,
+        Call::Speak(session) => live::speak(&client, session, result).await,
         Call::Sniff { vectors } => {
             for vector in vectors {
                 let part = audio(Media::path(vector.file)).await?;

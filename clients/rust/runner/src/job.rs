@@ -118,6 +118,10 @@ pub enum Call {
         #[serde(flatten)]
         turn: Turn,
     },
+    /// A live session.
+    Live(Session),
+    /// A session that speaks.
+    Speak(Session),
     /// MIME types.
     Sniff {
         /// The files.
@@ -145,6 +149,71 @@ pub struct Turn {
     /// The cancellation.
     #[serde(default)]
     pub cancel: Option<Cancel>,
+}
+
+/// A live session.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    /// `dashgate.v1.LiveSetup` or `dashgate.v1.SynthesisSetup`.
+    pub setup: Value,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+    /// The session's deadline.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// The session's metadata.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What is done in a session.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    /// Sends a file in pieces.
+    AudioFile(PathBuf),
+    /// Sends a file.
+    ImageFile(PathBuf),
+    /// Sends a text.
+    Text(String),
+    /// Ends the turn.
+    Commit {},
+    /// Discards input.
+    Clear {},
+    /// Requests a response.
+    CreateResponse {
+        /// Its instructions.
+        #[serde(default)]
+        instructions: String,
+        /// Its modalities.
+        #[serde(default)]
+        modalities: Vec<String>,
+    },
+    /// Cancels the response.
+    CancelResponse {},
+    /// Sends the result of a tool call.
+    ToolResult {
+        /// The id of the call. Default: that of the last one.
+        tool_call_id: Option<String>,
+        /// The result.
+        output: String,
+    },
+    /// `dashgate.v1.UpdateSession`.
+    Update(Value),
+    /// Removes an item.
+    DeleteItem {
+        /// Its id.
+        item_id: String,
+    },
+    /// Reads events up to one of this kind.
+    Await(String),
+    /// Continues the session with another stream.
+    TakeOver {},
+    /// Leaves the session.
+    Close {},
+    /// Ends the input.
+    Finish {},
 }
 
 /// When a call is cancelled.

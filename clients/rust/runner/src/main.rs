@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 mod calls;
 mod job;
+mod live;
+mod over;
 mod result;
 
 use job::Job;

@@ -27,6 +27,12 @@ pub struct CaseResult {
     /// The tool calls that were run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<Value>,
+    /// The events of a live session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<Vec<Value>>,
+    /// The events of a session that speaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speech: Option<Vec<Value>>,
     /// The responses of uploads.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub uploads: Vec<Value>,
