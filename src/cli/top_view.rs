@@ -226,9 +226,12 @@ fn call_line(call: &InFlight) -> String {
         plain(call.caller.as_deref().unwrap_or("-"), 14),
         call.chunks
     );
+    let audio = call.input_audio_seconds + call.output_audio_seconds;
     let tokens = match call.output_tokens {
         Some(tokens) => tokens.to_string(),
         None if call.uploaded_bytes > 0 => format!("{} B", call.uploaded_bytes),
+        // A live session: the audio in both directions.
+        None if audio > 0.0 => format!("{audio:.0} s"),
         None => "-".to_owned(),
     };
     let _ = write!(line, "{tokens:>7} {}", plain(&call.request_id, 36));

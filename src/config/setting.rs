@@ -72,6 +72,7 @@ pub enum Change {
 /// Settings that are applied at run time: sections with a trailing dot, and single keys. All others
 /// need a restart.
 const LIVE: &[&str] = &[
+    "live.",
     "log.level",
     "models.",
     "retry.",

@@ -16,9 +16,10 @@ use crate::live::event::LiveEvent;
 use crate::live::{Attached, EventStream, Handle, InputSender, LiveSessions};
 use crate::memory::CallMemory;
 use crate::relay::Relay;
-use crate::relay::admission::Held;
+use crate::relay::admission::{Held, Permit};
 use crate::relay::live_call::LiveRequest;
 use crate::server::call_clock::{self, PendingCall};
+use crate::server::connection::OutlivesAge;
 
 use super::call_context::CallContext;
 use super::config::GrpcConfig;
@@ -41,9 +42,18 @@ pub struct Live {
     /// The context of this call.
     pub context: Box<CallContext>,
     /// The permit while the setup is read.
-    pub held: Held,
+    pub entry: Entry,
     /// The memory that is charged for its messages and events.
     pub memory: CallMemory,
+}
+
+/// Whether a call may open a session.
+#[derive(Debug)]
+pub enum Entry {
+    /// It has the permits of a call.
+    Admitted(Held),
+    /// It was refused, and may only resume a session. It holds a permit while its setup is read.
+    Refused(Error, Permit),
 }
 
 /// How the messages of a method are converted.
@@ -146,7 +156,6 @@ impl Live {
         };
         let Attached { events, inputs } =
             attached.map_err(|error| status::status(&error, request_id, show_upstream))?;
-        self.context.clock.outlive_age();
         self.context
             .clock
             .hold(Box::new(Unread(events.handle())), &self.memory);
@@ -159,6 +168,7 @@ impl Live {
             pump: pump.abort_handle(),
             convert: M::response,
         });
+        response.extensions_mut().insert(OutlivesAge);
         status::insert(
             response.metadata_mut(),
             metadata_keys::X_REQUEST_ID,
@@ -199,11 +209,18 @@ impl Live {
         let deadline = self.deadline();
         match opening {
             Opening::New(setup, options) => {
+                let held = match &self.entry {
+                    Entry::Admitted(held) => held,
+                    Entry::Refused(error, _) => {
+                        self.relay.refuse(context.report(), context.at, error);
+                        return Err(error.clone());
+                    }
+                };
                 let request = LiveRequest {
                     setup: *setup,
                     passing: context.passing.clone(),
                     report: context.report(),
-                    held: &self.held,
+                    held,
                     who: &context.identity,
                     arrived: context.at,
                     deadline,

@@ -27,6 +27,7 @@ pub mod conversation;
 pub mod element_limits;
 pub mod health;
 pub mod live;
+mod live_calls;
 pub mod media;
 pub mod method;
 pub mod models;

@@ -7,7 +7,7 @@ use http::Request;
 use tokio::sync::watch;
 use tower::Service;
 
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::live::LiveSessions;
 use crate::memory::{self, CallMemory, Claim, Kind};
 use crate::relay::Relay;
@@ -23,7 +23,7 @@ use super::element_limits::Schema;
 use super::explained::{explained, no_method};
 use super::health::Checks;
 use super::large_messages::Turns;
-use super::live::Live;
+use super::live_calls::LiveCalls;
 use super::media::Media;
 use super::method::{
     CONVERSATION_SERVICE, HEALTH, LIVE_SERVICE, MEDIA_SERVICE, MODEL_SERVICE, Method,
@@ -32,7 +32,6 @@ use super::method::{
 use super::models::Models;
 use super::pb::conversation_service_server::ConversationServiceServer;
 use super::pb::health::health_server::HealthServer;
-use super::pb::live_service_server::LiveServiceServer;
 use super::pb::media_service_server::MediaServiceServer;
 use super::pb::model_service_server::ModelServiceServer;
 use super::reflection::{self, REFLECTION_BYTES, Reflection, Requests};
@@ -41,7 +40,6 @@ use super::service::{Access, Answering, ServiceSet};
 use super::unpack::Encoding;
 use crate::server::call_clock;
 use crate::server::connection::STREAM_WINDOW;
-use crate::server::grpc_web::Form;
 
 /// The maximum message of health: the name of a service.
 const HEALTH_BYTES: usize = 4 * 1024;
@@ -62,7 +60,7 @@ const CHUNK_ENVELOPE: usize = 4 * 1024;
 /// The services that the gateway offers.
 pub struct Registry {
     relay: Relay,
-    sessions: LiveSessions,
+    live: LiveCalls,
     phase: watch::Receiver<Phase>,
     reflection_v1: Reflection,
     reflection_v1alpha: Reflection,
@@ -86,8 +84,8 @@ impl Registry {
         let schema = Arc::new(Schema::new()?);
         Ok(Self {
             watches: Admission::new(places, WATCHES_SHARE_PERCENT),
+            live: LiveCalls::new(relay.clone(), sessions),
             relay,
-            sessions,
             phase,
             reflection_v1,
             reflection_v1alpha,
@@ -203,42 +201,6 @@ impl Registry {
         };
         let mut server =
             MediaServiceServer::new(service).max_decoding_message_size(limit + CHUNK_ENVELOPE);
-        explained(server.call(request))
-    }
-
-    fn live(
-        &self,
-        request: Request<Clocked>,
-        context: Box<CallContext>,
-        settings: Arc<GrpcConfig>,
-    ) -> Answering {
-        if request.extensions().get::<Form>().is_some() {
-            let error = no_web();
-            self.relay.refuse(context.report(), context.at, &error);
-            return refused(request, error);
-        }
-        let limit = settings.max_request_bytes;
-        let (held, memory) = match self.admit(Kind::Requests, &context) {
-            Ok(admitted) => admitted,
-            Err(error) => return refused(request, error),
-        };
-        let limits = Limits {
-            stall_timeout: Some(settings.request_body_timeout),
-            ..self.limits(limit, &context)
-        };
-        // Callers may pause for as long as they like, but not within a message.
-        let clock = Arc::clone(&context.clock);
-        let request = request.map(|body| body.until_ended(clock));
-        let request = checked(request, limits, &memory, &context, None);
-        let service = Live {
-            sessions: self.sessions.clone(),
-            relay: self.relay.clone(),
-            settings,
-            context,
-            held,
-            memory,
-        };
-        let mut server = LiveServiceServer::new(service).max_decoding_message_size(limit);
         explained(server.call(request))
     }
 
@@ -379,7 +341,10 @@ impl ServiceSet for Registry {
                 self.conversation(request, context, settings)
             }
             Method::UploadMedia => self.media(request, context, settings),
-            Method::ConverseLive | Method::SynthesizeLive => self.live(request, context, settings),
+            Method::ConverseLive | Method::SynthesizeLive => {
+                let limits = self.limits(settings.max_request_bytes, &context);
+                self.live.answer(request, context, settings, limits)
+            }
             _ if context.timeout == Some(Duration::ZERO) => {
                 refused(request, call_clock::too_late())
             }
@@ -397,10 +362,4 @@ impl ServiceSet for Registry {
             }
         }
     }
-}
-
-/// The error of a live session over gRPC-Web, which has no streams in both directions.
-fn no_web() -> Error {
-    let message = "live sessions need gRPC over HTTP/2: gRPC-Web has no streams of requests";
-    Error::new(Reason::UnsupportedOperation, message)
 }

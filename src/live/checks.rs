@@ -75,6 +75,8 @@ impl Task {
         let stop = self.stop.borrow_and_update().clone();
         match stop {
             Stop::No => Ok(None),
+            // A session can be opened again at another replica, whatever was answered before.
+            Stop::Now(error) if error.reason() == Reason::ShuttingDown => Ok(Some(error)),
             Stop::Now(error) => Ok(Some(error.with_sent(Sent::Begun))),
             Stop::Drain(until) => {
                 self.draining = true;

@@ -56,8 +56,8 @@ pub use inputs::{Closed, InputSender};
 pub use session::LiveOptions;
 pub use stream::{EventStream, Handle, Item};
 
-/// How long a connection may be lost before the gateway notices: the interval and the timeout of its
-/// pings, and a little more. Events that were sent meanwhile are kept as well.
+/// How long a connection may be lost before the gateway notices: the interval and the timeout of
+/// its pings, and a little more. Events that were sent meanwhile are kept as well.
 const LOSS_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// The bytes per second that are assumed of compressed audio.

@@ -247,8 +247,13 @@ impl Relay {
         report: impl FnOnce() -> Report,
         (who, arrived): (&Identity, Instant),
     ) -> Result<Held, Error> {
-        let admitted = self.inner.entrance.enter(who);
+        let admitted = self.try_enter(who);
         admitted.inspect_err(|error| self.refuse(report(), arrived, error))
+    }
+
+    /// The same without a report of the refusal, for a call that may not need the permits.
+    pub fn try_enter(&self, who: &Identity) -> Result<Held, Error> {
+        self.inner.entrance.enter(who)
     }
 
     /// Opens a call that arrived at this time, with the permits that were acquired for it. Nothing

@@ -57,8 +57,6 @@ pub struct CallClock {
     /// Whether the deadline is checked even while everything is read.
     keeps_deadline: AtomicBool,
     ended: AtomicBool,
-    /// Whether the call outlives the maximum age of its connection.
-    outlives_age: AtomicBool,
     /// Whether the memory of the call is being reclaimed.
     taken_back: AtomicBool,
     /// Whether the response is complete, and its connection counts it as unread.
@@ -107,7 +105,6 @@ impl CallClock {
             holding: AtomicBool::new(false),
             keeps_deadline: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            outlives_age: AtomicBool::new(false),
             taken_back: AtomicBool::new(false),
             counted: AtomicBool::new(false),
             state: Mutex::new(State {
@@ -134,16 +131,6 @@ impl CallClock {
     pub fn keep_deadline(&self, deadline: Instant) {
         self.lock().deadline = Some(deadline);
         self.keeps_deadline.store(true, Ordering::Release);
-    }
-
-    /// Lets the call outlive the maximum age of its connection: one that cannot be repeated.
-    pub fn outlive_age(&self) {
-        self.outlives_age.store(true, Ordering::Release);
-    }
-
-    /// Whether the call outlives the maximum age of its connection.
-    pub fn outlives_age(&self) -> bool {
-        self.outlives_age.load(Ordering::Acquire)
     }
 
     /// Holds a call, which enforces its deadline itself while it is polled, and cancels it when its

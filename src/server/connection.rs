@@ -131,6 +131,11 @@ impl Protocol {
     }
 }
 
+/// In the extensions of a response: its call outlives the maximum age of the connection, because it
+/// cannot be repeated.
+#[derive(Clone, Copy, Debug)]
+pub struct OutlivesAge;
+
 /// Serves one connection to its end.
 pub async fn run<S: Service>(
     stream: Box<dyn Stream>,
@@ -298,7 +303,7 @@ fn service<S: Service>(
         // that its beginning took.
         Box::pin(async move {
             let answer = answer(request, &served.0, &served.1, &clock).await;
-            if clock.outlives_age() {
+            if answer.extensions().get::<OutlivesAge>().is_some() {
                 call.outlive_age();
             }
             Ok(answer.map(|body| TransportBody::new(body, clock, call)))

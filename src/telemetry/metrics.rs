@@ -42,6 +42,15 @@ const CHUNK_SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
 
+/// The methods that call DashScope.
+pub const METHODS: [&str; 5] = [
+    "Converse",
+    "ConverseStream",
+    "ConverseLive",
+    "SynthesizeLive",
+    "UploadMedia",
+];
+
 /// The labels of a gRPC method.
 const METHOD: &[&str] = &["grpc_type", "grpc_service", "grpc_method"];
 

@@ -20,7 +20,7 @@ use crate::error::{Error, Reason};
 use super::live_metrics::LiveMetrics;
 use super::log;
 use super::memory_gauges::MemoryGauges;
-use super::metrics::{self as table, Kind, Metric};
+use super::metrics::{self as table, Kind, METHODS, Metric};
 use super::models::{Families, Model, Models, OTHER};
 use super::outcome::Outcome;
 use super::prices::RateCard;
@@ -33,9 +33,6 @@ const MAX_CODES: usize = 64;
 
 /// The longest error code that becomes a label value.
 const MAX_CODE: usize = 64;
-
-/// The methods that call DashScope.
-const METHODS: [&str; 3] = ["Converse", "ConverseStream", "UploadMedia"];
 
 /// The content type of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
