@@ -25,7 +25,7 @@ use tonic_types::StatusExt;
 use super::upstream::Upstream;
 
 /// A client of one connection.
-type Client = hyper_util::client::legacy::Client<HttpConnector, Body>;
+pub type Client = hyper_util::client::legacy::Client<HttpConnector, Body>;
 
 /// A gateway that runs in the test.
 pub struct Running {
@@ -107,6 +107,13 @@ pub async fn gateway(upstream: &Upstream) -> Running {
     gateway_with(settings(upstream)).await
 }
 
+/// A gateway with DashScope at this base URL, and changed settings.
+pub async fn gateway_at(base_url: String, change: impl FnOnce(&mut config::Settings)) -> Running {
+    let mut settings = settings_at(base_url);
+    change(&mut settings);
+    gateway_with(settings).await
+}
+
 /// A gateway with these settings.
 pub async fn gateway_with(settings: config::Settings) -> Running {
     running(app::bind(&settings).await.unwrap())
@@ -127,21 +134,25 @@ pub fn running(gateway: app::Gateway) -> Running {
         };
         gateway.run(shutdown).await.unwrap();
     });
+    Running {
+        address,
+        admin,
+        client: connection(),
+        stop,
+        task,
+    }
+}
+
+/// A client with a connection of its own.
+pub fn connection() -> Client {
     // Not tonic's channel: that one looks at `grpc-timeout` itself, and its clock would hide ours.
     // Without TCP_NODELAY the kernel would wait, and paused time does not wait for the kernel.
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+    hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .http2_only(true)
         .timer(TokioTimer::new())
-        .build(connector);
-    Running {
-        address,
-        admin,
-        client,
-        stop,
-        task,
-    }
+        .build(connector)
 }
 
 /// The question of the quick start.

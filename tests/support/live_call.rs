@@ -8,9 +8,9 @@ use dashgate::grpc::pb::live_service_client::LiveServiceClient;
 use dashgate::grpc::pb::{self, response_delta};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
-use super::gateway::Running;
+use super::gateway::{Client, Running};
 
 /// How long an event may take. Time is paused in most tests.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -31,6 +31,18 @@ pub fn setup(model: &str) -> pb::LiveSetup {
     }
 }
 
+/// A setup that resumes a session after this event.
+pub fn resumption(started: &pb::SessionStarted, last_sequence: i32) -> pb::LiveSetup {
+    pb::LiveSetup {
+        resume: Some(pb::ResumeSession {
+            session_id: started.session_id.clone(),
+            token: started.resume_token.clone(),
+            last_sequence,
+        }),
+        ..pb::LiveSetup::default()
+    }
+}
+
 /// Turns whose end the caller says.
 pub fn manual() -> Option<pb::TurnDetection> {
     Some(pb::TurnDetection {
@@ -41,7 +53,7 @@ pub fn manual() -> Option<pb::TurnDetection> {
 impl LiveCall {
     /// Opens a session.
     pub async fn open(gateway: &Running, setup: pb::LiveSetup) -> Result<Self, Status> {
-        Self::open_with(gateway, setup, None).await
+        Self::open_with(gateway, gateway.client.clone(), setup, &[]).await
     }
 
     /// Opens a session as the caller of this key.
@@ -50,13 +62,17 @@ impl LiveCall {
         setup: pb::LiveSetup,
         key: &str,
     ) -> Result<Self, Status> {
-        Self::open_with(gateway, setup, Some(key)).await
+        let bearer = format!("Bearer {key}");
+        let metadata = [("authorization", &*bearer)];
+        Self::open_with(gateway, gateway.client.clone(), setup, &metadata).await
     }
 
-    async fn open_with(
+    /// Opens a session on this connection, with this metadata.
+    pub async fn open_with(
         gateway: &Running,
+        client: Client,
         setup: pb::LiveSetup,
-        key: Option<&str>,
+        metadata: &[(&'static str, &str)],
     ) -> Result<Self, Status> {
         let (sender, requests) = mpsc::channel(1024);
         let first = pb::ConverseLiveRequest {
@@ -64,11 +80,10 @@ impl LiveCall {
         };
         sender.send(first).await.unwrap();
         let origin = format!("http://{}", gateway.address).parse().unwrap();
-        let mut client = LiveServiceClient::with_origin(gateway.client.clone(), origin);
-        let mut request = tonic::Request::new(ReceiverStream::new(requests));
-        if let Some(key) = key {
-            let bearer = format!("Bearer {key}").parse().unwrap();
-            request.metadata_mut().insert("authorization", bearer);
+        let mut client = LiveServiceClient::with_origin(client, origin);
+        let mut request = Request::new(ReceiverStream::new(requests));
+        for (name, value) in metadata {
+            request.metadata_mut().insert(*name, value.parse().unwrap());
         }
         let call = client.converse_live(request).await?;
         Ok(Self {
@@ -78,11 +93,27 @@ impl LiveCall {
         })
     }
 
+    /// Resumes a session after this event.
+    pub async fn resume(
+        gateway: &Running,
+        started: &pb::SessionStarted,
+        last_sequence: i32,
+    ) -> Result<Self, Status> {
+        Self::open(gateway, resumption(started, last_sequence)).await
+    }
+
     /// Sends a message.
     pub async fn send(&self, event: Ask) {
         let message = pb::ConverseLiveRequest { event: Some(event) };
         let sender = self.sender.as_ref().expect("the input is not closed");
         sender.send(message).await.unwrap();
+    }
+
+    /// Sends a message, unless the call has ended. Returns whether it was taken.
+    pub async fn try_send(&self, event: Ask) -> bool {
+        let message = pb::ConverseLiveRequest { event: Some(event) };
+        let sender = self.sender.as_ref().expect("the input is not closed");
+        sender.send(message).await.is_ok()
     }
 
     /// Closes the request stream.
@@ -136,6 +167,14 @@ impl LiveCall {
                 Err(status) => return status,
             }
         }
+    }
+}
+
+/// The first event of a session.
+pub async fn started(call: &mut LiveCall) -> pb::SessionStarted {
+    match call.event().await {
+        Heard::SessionStarted(started) => started,
+        other => panic!("{other:?}"),
     }
 }
 

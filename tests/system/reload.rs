@@ -17,7 +17,7 @@ use crate::metrics::page;
 use crate::support::*;
 
 /// The real files, and no environment variables.
-struct Files;
+pub struct Files;
 
 impl Environment for Files {
     fn variable(&self, _: &str) -> Result<Option<String>, NotUnicode> {
