@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::chat::live_event::{
-    LivePiece, ResponseStatus, UpstreamError, UpstreamEvent, UpstreamResponse,
+    LivePiece, ResponseStatus, SpeechBoundary, UpstreamError, UpstreamEvent, UpstreamResponse,
 };
 use crate::error::{Error, Reason, Sent};
 use crate::upstream::{EventId, live_error};
@@ -25,27 +25,8 @@ impl Session {
                 effects.events.push(LiveEvent::Updated(session.fields));
             }
             UpstreamEvent::SessionFinished => effects.end = Some(self.finished(now)),
-            UpstreamEvent::SpeechStarted(at) => {
-                self.turn.started();
-                self.idle.active(now);
-                if self.interrupts(false) {
-                    effects.withdraw = self.responses.interrupt(now);
-                }
-                effects.events.push(LiveEvent::SpeechStarted(at));
-            }
-            UpstreamEvent::SpeechStopped(at) => {
-                let is_turn = at.reason.is_empty();
-                let is_answered = is_turn && self.answers_turns();
-                self.turn.stopped(is_answered, now);
-                if is_answered {
-                    self.responses.request(now);
-                }
-                if is_turn && self.interrupts(true) {
-                    effects.withdraw = self.responses.interrupt(now);
-                }
-                self.idle.active(now);
-                effects.events.push(LiveEvent::SpeechStopped(at));
-            }
+            UpstreamEvent::SpeechStarted(at) => self.speech_started(at, now, &mut effects),
+            UpstreamEvent::SpeechStopped(at) => self.speech_stopped(at, now, &mut effects),
             UpstreamEvent::Committed { item_id } => {
                 self.turn.has_audio = false;
                 self.history.reserve(&item_id);
@@ -97,6 +78,29 @@ impl Session {
         }
         self.check_finish(now, &mut effects);
         effects
+    }
+
+    fn speech_started(&mut self, at: SpeechBoundary, now: Instant, effects: &mut Effects) {
+        self.turn.started();
+        self.idle.active(now);
+        if self.interrupts(false) {
+            effects.withdraw = self.responses.interrupt(now);
+        }
+        effects.events.push(LiveEvent::SpeechStarted(at));
+    }
+
+    fn speech_stopped(&mut self, at: SpeechBoundary, now: Instant, effects: &mut Effects) {
+        let is_turn = at.reason.is_empty();
+        let is_answered = is_turn && self.answers_turns();
+        self.turn.stopped(is_answered, now);
+        if is_answered {
+            self.responses.request(now);
+        }
+        if is_turn && self.interrupts(true) {
+            effects.withdraw = self.responses.interrupt(now);
+        }
+        self.idle.active(now);
+        effects.events.push(LiveEvent::SpeechStopped(at));
     }
 
     fn response(&mut self, event: UpstreamEvent, now: Instant, effects: &mut Effects) {

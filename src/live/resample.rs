@@ -197,7 +197,7 @@ impl Resampler {
         Ok(result.freeze())
     }
 
-    /// Returns the rest, and begins anew.
+    /// Returns the rest. What follows is independent of it.
     pub(super) fn flush(&mut self) -> Result<Bytes, Error> {
         let mut result = BytesMut::new();
         let (from, to) = (u64::from(self.from), u64::from(self.to));

@@ -81,43 +81,48 @@ async fn each_dialect_has_its_form_of_configuration_of_requests_and_of_the_end()
             Finish::Close,
         ),
     ] {
-        let mut upstream = RealtimeUpstream::start().await;
-        let gateway = before(&upstream).await;
-        let opening = LiveCall::open(&gateway, chosen(model));
-        let (call, mut socket) = tokio::join!(opening, upstream.session());
-        let mut call = call.unwrap();
-        assert_eq!(
-            socket.request.path,
-            format!("/api-ws/v1/realtime?model={model}")
-        );
-        let update = socket.configured().await;
-        assert_eq!(update["session"], *session, "{model}");
-        call.send(Ask::Text("hello".to_owned())).await;
-        call.send(create()).await;
-        let mut created = socket.until("response.create").await;
-        created.as_object_mut().unwrap().remove("event_id");
-        assert_eq!(created, *request, "{model}");
-        socket.answer("r1", "hi");
-        call.until(|event| matches!(event, Heard::ResponseCompleted(_)))
-            .await;
-        call.half_close();
-        let end = match finish {
-            Finish::Acknowledged => socket.finish().await,
-            Finish::Unacknowledged => {
-                socket.until("session.finish").await;
-                socket.ended().await
-            }
-            Finish::Close => socket.ended().await,
-        };
-        assert_eq!(end, SocketEnd::Closed(1000), "{model}");
-        let finishes = socket.kinds().contains(&"session.finish".to_owned());
-        assert_eq!(finishes, !matches!(finish, Finish::Close), "{model}");
-        let rest = call.rest().await;
-        assert!(
-            matches!(rest.last(), Some(Heard::SessionEnded(_))),
-            "{rest:?}"
-        );
+        play(model, session, request, finish).await;
     }
+}
+
+/// Plays a session of a model, and checks the frames that are sent to DashScope.
+async fn play(model: &str, session: &Value, request: &Value, finish: Finish) {
+    let mut upstream = RealtimeUpstream::start().await;
+    let gateway = before(&upstream).await;
+    let opening = LiveCall::open(&gateway, chosen(model));
+    let (call, mut socket) = tokio::join!(opening, upstream.session());
+    let mut call = call.unwrap();
+    assert_eq!(
+        socket.request.path,
+        format!("/api-ws/v1/realtime?model={model}")
+    );
+    let update = socket.configured().await;
+    assert_eq!(update["session"], *session, "{model}");
+    call.send(Ask::Text("hello".to_owned())).await;
+    call.send(create()).await;
+    let mut created = socket.until("response.create").await;
+    created.as_object_mut().unwrap().remove("event_id");
+    assert_eq!(created, *request, "{model}");
+    socket.answer("r1", "hi");
+    call.until(|event| matches!(event, Heard::ResponseCompleted(_)))
+        .await;
+    call.half_close();
+    let end = match finish {
+        Finish::Acknowledged => socket.finish().await,
+        Finish::Unacknowledged => {
+            socket.until("session.finish").await;
+            socket.ended().await
+        }
+        Finish::Close => socket.ended().await,
+    };
+    assert_eq!(end, SocketEnd::Closed(1000), "{model}");
+    let finishes = socket.kinds().contains(&"session.finish".to_owned());
+    assert_eq!(finishes, !matches!(finish, Finish::Close), "{model}");
+    let rest = call.rest().await;
+    assert!(
+        matches!(rest.last(), Some(Heard::SessionEnded(_))),
+        "{rest:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -122,17 +122,7 @@ async fn usage_is_reported_by_modality_per_response_and_session_in_metrics_and_i
     };
     assert_eq!(span(&ended.input_audio_duration), (1, 500_000_000));
     assert_eq!(span(&ended.output_audio_duration), (1, 0));
-    let numbers = Scrape::of(&page(&gateway, "/metrics").await);
-    for (kind, count) in [("input", 40.0), ("output", 20.0)] {
-        let labels = format!("caller=\"anonymous\",kind=\"{kind}\",model=\"{OMNI}\"");
-        let series = format!("dashgate_tokens_total{{{labels}}}");
-        assert_eq!(numbers.value(&series), count, "{kind}");
-    }
-    let first = numbers.some("dashgate_time_to_first_token_seconds_count");
-    assert_eq!(first.iter().map(|(_, count)| count).sum::<f64>(), 2.0);
-    let first = numbers.some("dashgate_time_to_first_token_seconds_sum");
-    let sum = first.iter().map(|(_, sum)| sum).sum::<f64>();
-    assert!((sum - 1.4).abs() < 0.01, "{sum}");
+    check_metrics(&gateway).await;
     let line = log.last_call();
     for (field, expected) in [
         ("outcome", json!("OK")),
@@ -145,6 +135,21 @@ async fn usage_is_reported_by_modality_per_response_and_session_in_metrics_and_i
     ] {
         assert_eq!(line[field], expected, "{field}: {line}");
     }
+}
+
+/// Checks the metrics after two responses, whose first audio took 700 ms each.
+async fn check_metrics(gateway: &Running) {
+    let numbers = Scrape::of(&page(gateway, "/metrics").await);
+    for (kind, count) in [("input", 40.0), ("output", 20.0)] {
+        let labels = format!("caller=\"anonymous\",kind=\"{kind}\",model=\"{OMNI}\"");
+        let series = format!("dashgate_tokens_total{{{labels}}}");
+        assert_eq!(numbers.value(&series), count, "{kind}");
+    }
+    let first = numbers.some("dashgate_time_to_first_token_seconds_count");
+    assert_eq!(first.iter().map(|(_, count)| count).sum::<f64>(), 2.0);
+    let first = numbers.some("dashgate_time_to_first_token_seconds_sum");
+    let sum = first.iter().map(|(_, sum)| sum).sum::<f64>();
+    assert!((sum - 1.4).abs() < 0.01, "{sum}");
 }
 
 #[tokio::test(start_paused = true)]
