@@ -145,9 +145,9 @@ async fn check_metrics(gateway: &Running) {
         let series = format!("dashgate_tokens_total{{{labels}}}");
         assert_eq!(numbers.value(&series), count, "{kind}");
     }
-    let first = numbers.some("dashgate_time_to_first_token_seconds_count");
+    let first = numbers.some("dashgate_live_first_audio_seconds_count");
     assert_eq!(first.iter().map(|(_, count)| count).sum::<f64>(), 2.0);
-    let first = numbers.some("dashgate_time_to_first_token_seconds_sum");
+    let first = numbers.some("dashgate_live_first_audio_seconds_sum");
     let sum = first.iter().map(|(_, sum)| sum).sum::<f64>();
     assert!((sum - 1.4).abs() < 0.01, "{sum}");
 }
