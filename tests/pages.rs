@@ -93,6 +93,7 @@ const KINDS: [(Kind, &str); 11] = [
     (Kind::Unauthenticated, "Send valid credentials."),
     (Kind::Forbidden, "Ask the operator for permission."),
     (Kind::NotFound, "Name something that exists."),
+    (Kind::OutOfRange, "Ask for something that is still kept."),
     (
         Kind::Precondition,
         "Fix something else first: a bill, a key, a file, a conversation that is too long.",

@@ -165,7 +165,15 @@ def run(program, prometheus, folder, running):
         file.write(b"\0\0\0\x18ftypmp42" + bytes(20 << 20))
     say = 'while :; do "$0" ask --server "$1" --model "$2" "How is the sea?" || sleep 2; done'
     show = 'while :; do "$0" ask --server "$1" --model "$2" --video "$3" "What is this?"; sleep 5; done'
+    talk = 'while :; do "$0" live --server "$1" --audio "$2" --realtime; sleep 1; done'
+    here = os.path.dirname(os.path.abspath(__file__))
+    recording = os.path.join(here, "..", "..", "examples", "sentence-en.wav")
     first = time.time()
+    for caller in CALLERS:
+        running.append(subprocess.Popen(
+            ["sh", "-c", talk, program, gateway, recording],
+            env={**environment, "DASHGATE_API_KEY": keys[caller]}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True))
     for at in range(15):
         caller = {**environment, "DASHGATE_API_KEY": keys[CALLERS[at % 3]]}
         loop = show if at == 4 else say

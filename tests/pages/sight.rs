@@ -43,6 +43,21 @@ const MEANINGS: &[(&str, &str)] = &[
         "joined",
         "whether the answer came from another call with the same `request_id`",
     ),
+    ("responses", "live sessions: the responses that ended"),
+    (
+        "cancelled_responses",
+        "live sessions: those that were cancelled by the caller or its speech",
+    ),
+    ("input_audio_ms", "live sessions: the caller's audio, in playing time"),
+    ("output_audio_ms", "live sessions: the audio of responses, in playing time"),
+    (
+        "reconnects",
+        "live sessions: how often it continued on a new connection to DashScope",
+    ),
+    (
+        "resumes",
+        "live sessions: how often its caller resumed it on another stream",
+    ),
 ];
 
 #[test]
