@@ -48,8 +48,14 @@ const MEANINGS: &[(&str, &str)] = &[
         "cancelled_responses",
         "live sessions: those that were cancelled by the caller or its speech",
     ),
-    ("input_audio_ms", "live sessions: the caller's audio, in playing time"),
-    ("output_audio_ms", "live sessions: the audio of responses, in playing time"),
+    (
+        "input_audio_ms",
+        "live sessions: the caller's audio, in playing time",
+    ),
+    (
+        "output_audio_ms",
+        "live sessions: the audio of responses, in playing time",
+    ),
     (
         "reconnects",
         "live sessions: how often it continued on a new connection to DashScope",
