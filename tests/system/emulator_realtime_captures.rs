@@ -2,8 +2,8 @@
 //! types of events in the recorded order.
 //!
 //! The recordings are in `tests/captures/realtime.json`: the client's frames as they were sent, and
-//! the types of the server's. Audio is a number of frames; the replay sends as much as is needed for
-//! the turns that the server announced.
+//! the types of the server's. Audio is a number of frames; the replay sends as much as is needed
+//! for the turns that the server announced.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
