@@ -475,7 +475,7 @@ mod tests {
         let scripts: Vec<_> = blocks
             .map(|block| block.split("```").next().unwrap())
             .collect();
-        assert_eq!(scripts.len(), 3);
+        assert_eq!(scripts.len(), 4);
         for script in scripts {
             if let Err(error) = Script::parse(script) {
                 panic!("{error}\n{script}");
@@ -485,8 +485,30 @@ mod tests {
 
     fn json() -> impl Strategy<Value = Value> {
         let names = prop::sample::select(vec![
-            "rules", "match", "reply", "model", "count", "from", "answer", "text", "chunks",
-            "wire", "cut", "how", "at_byte", "raw", "pieces", "error", "place", "usage",
+            "rules",
+            "match",
+            "reply",
+            "model",
+            "count",
+            "from",
+            "answer",
+            "text",
+            "chunks",
+            "wire",
+            "cut",
+            "how",
+            "at_byte",
+            "raw",
+            "pieces",
+            "error",
+            "place",
+            "usage",
+            "socket",
+            "actions",
+            "after",
+            "sent",
+            "close",
+            "transcript",
         ]);
         let leaf = prop_oneof![
             Just(Value::Null),
