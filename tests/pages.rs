@@ -88,7 +88,7 @@ This page is generated from the code and checked by `cargo test --test pages`.
 ";
 
 /// The kinds in the order of the page, each with what the caller must do.
-const KINDS: [(Kind, &str); 11] = [
+const KINDS: [(Kind, &str); 12] = [
     (Kind::Invalid, "Fix the request."),
     (Kind::Unauthenticated, "Send valid credentials."),
     (Kind::Forbidden, "Ask the operator for permission."),
