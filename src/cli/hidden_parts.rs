@@ -47,11 +47,11 @@ pub(crate) fn line(
         found.extend(calls.flat_map(|call| keys(call.extra.as_ref())));
         found.extend(keys(message.extra.as_ref()));
         found.extend(choice.logprobs.as_ref().map(|_| "logprobs".to_owned()));
-        found.extend(keys(choice.extra.as_ref()).filter(is_of_answer));
+        found.extend(keys(choice.extra.as_ref()).filter(|key| is_of_answer(key)));
     }
     found.extend(keys(search_info.and_then(|info| info.extra.as_ref())));
     let keys_of_body = extras.iter().flat_map(|extra| keys(extra.as_ref()));
-    found.extend(keys_of_body.filter(is_of_answer));
+    found.extend(keys_of_body.filter(|key| is_of_answer(key)));
     let mut named: Vec<String> = Vec::new();
     for one in found {
         if !named.contains(&one) {
@@ -95,8 +95,8 @@ fn of_annotation(annotation: &pb::Annotation) -> Option<String> {
         .then(|| format!("an annotation of type {:?}", annotation.r#type))
 }
 
-fn is_of_answer(key: &String) -> bool {
-    !OF_THE_SERVER.contains(&key.as_str())
+fn is_of_answer(key: &str) -> bool {
+    !OF_THE_SERVER.contains(&key)
 }
 
 /// The keys with a non-empty value.

@@ -90,7 +90,7 @@ settings! {
         "An unexpected limit looks like an error.";
     "caller_limits.audio_seconds_per_day" [Count(0, 1_000_000_000_000)] = "0",
         "DASHGATE_CALLER_LIMITS_AUDIO_SECONDS_PER_DAY":
-        "The maximum audio of a caller's live sessions per day (UTC), input and output, in seconds, \
-         unless its key has its own limit. 0: no limit.",
+        "The maximum audio of a caller's live sessions per day (UTC), input and output, in \
+         seconds, unless its key has its own limit. 0: no limit.",
         "An unexpected limit looks like an error.";
 }

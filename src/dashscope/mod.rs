@@ -73,7 +73,6 @@ use crate::net::Network;
 use crate::net::proxy::Proxy;
 use crate::secret::Secret;
 use media_transfer::MediaTransfer;
-use realtime::Dialect;
 use request::FixedHeaders;
 use send::MethodUrl;
 use upload::Storage;
@@ -128,7 +127,7 @@ pub struct DashScopeConfig {
     pub max_body_bytes: usize,
     /// The dialects of realtime models that the built-in table does not have right. The first
     /// pattern that matches applies. Default: none.
-    pub dialects: Vec<(String, &'static Dialect)>,
+    pub dialects: Vec<(String, &'static realtime::Dialect)>,
     /// The text forms of models whose streams do not prove it. The first pattern that matches
     /// applies, and `*` matches any characters. Default: none.
     pub text_forms: Vec<(String, TextForm)>,

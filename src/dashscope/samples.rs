@@ -321,9 +321,11 @@ mod tests {
             audio.extend(reader.read(Bytes::copy_from_slice(piece), &mut extra));
         }
         audio.extend(reader.rest().unwrap_or_default());
-        let named = extra.value(MIME_TYPE).map(|value| match value {
-            Document::String(text) => text.clone(),
-            other => panic!("{other:?}"),
+        let named = extra.value(MIME_TYPE).map(|value| {
+            let Document::String(text) = value else {
+                panic!("{value:?}");
+            };
+            text.clone()
         });
         (audio, named)
     }

@@ -68,10 +68,18 @@ impl Session {
             UpstreamEvent::SessionCreated(_)
             | UpstreamEvent::ItemCreated { .. }
             | UpstreamEvent::Ignored => {}
-            event @ (UpstreamEvent::ResponseCreated { .. }
-            | UpstreamEvent::Delta(_)
-            | UpstreamEvent::ItemDone { .. }
-            | UpstreamEvent::ResponseDone(_)) => self.response(event, now, &mut effects),
+            UpstreamEvent::ResponseCreated { response_id } => {
+                self.response_created(&response_id, now, &mut effects);
+            }
+            UpstreamEvent::Delta(delta) => {
+                let outcome = self.responses.delta(delta, now);
+                self.responded(outcome, now, &mut effects);
+            }
+            UpstreamEvent::ItemDone { response_id, .. } => self.item_done(&response_id, now),
+            UpstreamEvent::ResponseDone(response) => {
+                let outcome = self.responses.done(response, now);
+                self.responded(outcome, now, &mut effects);
+            }
         }
         if self.finish.is_asked() {
             self.asked(now);
@@ -103,31 +111,30 @@ impl Session {
         effects.events.push(LiveEvent::SpeechStopped(at));
     }
 
-    fn response(&mut self, event: UpstreamEvent, now: Instant, effects: &mut Effects) {
-        self.idle.active(now);
-        let outcome = match event {
-            UpstreamEvent::ResponseCreated { response_id } => {
-                self.turn.answered();
-                let outcome = self.responses.created(&response_id, now);
-                if std::mem::take(&mut self.turn.cancel_awaited)
-                    && let Some((_, true)) = self.responses.cancel(now)
-                {
-                    effects.commands.push((0, Command::CancelResponse));
-                }
-                outcome
-            }
-            UpstreamEvent::Delta(delta) => self.responses.delta(delta, now),
-            UpstreamEvent::ItemDone { response_id, .. } => {
-                let grace = match self.profile.completes_cancelled {
-                    true => CANCEL_GRACE,
-                    false => SHORT_CANCEL_GRACE,
-                };
-                self.responses.item_done(&response_id, grace, now);
-                Outcome::default()
-            }
-            UpstreamEvent::ResponseDone(response) => self.responses.done(response, now),
-            _ => Outcome::default(),
+    /// A response has started.
+    fn response_created(&mut self, id: &str, now: Instant, effects: &mut Effects) {
+        self.turn.answered();
+        let outcome = self.responses.created(id, now);
+        if std::mem::take(&mut self.turn.cancel_awaited)
+            && let Some((_, true)) = self.responses.cancel(now)
+        {
+            effects.commands.push((0, Command::CancelResponse));
+        }
+        self.responded(outcome, now, effects);
+    }
+
+    /// An item of a response is complete.
+    fn item_done(&mut self, response_id: &str, now: Instant) {
+        let grace = match self.profile.completes_cancelled {
+            true => CANCEL_GRACE,
+            false => SHORT_CANCEL_GRACE,
         };
+        self.idle.active(now);
+        self.responses.item_done(response_id, grace, now);
+    }
+
+    fn responded(&mut self, outcome: Outcome, now: Instant, effects: &mut Effects) {
+        self.idle.active(now);
         let has_started = |event: &LiveEvent| matches!(event, LiveEvent::ResponseStarted { .. });
         if outcome.events.iter().any(has_started) {
             // Its start may not have been reported.
@@ -144,8 +151,8 @@ impl Session {
             Vec::new()
         });
         for event in &events {
-            match event {
-                LiveEvent::Delta { piece, item_id, .. } => match piece {
+            if let LiveEvent::Delta { piece, item_id, .. } = event {
+                match piece {
                     LivePiece::Audio(bytes) => {
                         let length = u64::try_from(bytes.len()).unwrap_or_default();
                         self.totals.output_bytes += length;
@@ -154,9 +161,9 @@ impl Session {
                         self.history.answer(item_id, text);
                     }
                     LivePiece::ToolCall(_) => {}
-                },
-                LiveEvent::ResponseCompleted(end) => self.count(end, effects),
-                _ => {}
+                }
+            } else if let LiveEvent::ResponseCompleted(end) = event {
+                self.count(end, effects);
             }
         }
         effects.events.extend(events);
@@ -175,17 +182,17 @@ impl Session {
         if let Some(usage) = &end.usage {
             self.totals.add(usage);
         }
-        effects.usage.push(Box::new(end.clone()));
+        effects.usage.push(end.clone());
     }
 
     fn count_late(&mut self, late: UpstreamResponse, effects: &mut Effects) {
         if let Some(usage) = late.usage {
             self.totals.add(&usage);
-            effects.usage.push(Box::new(ResponseCompleted {
+            effects.usage.push(ResponseCompleted {
                 response_id: late.id.into(),
                 usage: Some(usage),
                 ..ResponseCompleted::default()
-            }));
+            });
         }
     }
 

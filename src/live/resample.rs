@@ -102,32 +102,31 @@ impl Resampling {
         };
         let mut resampled = Vec::with_capacity(events.len());
         for event in events {
-            match event {
-                LiveEvent::Delta {
-                    response_id,
-                    item_id,
-                    piece: LivePiece::Audio(audio),
-                } => {
-                    let audio = resampler.push(&audio)?;
-                    let ids = (response_id, item_id);
-                    if !audio.is_empty() {
-                        resampled.push(delta(&ids, audio));
-                    }
-                    self.last = Some(ids);
+            if let LiveEvent::Delta {
+                response_id,
+                item_id,
+                piece: LivePiece::Audio(audio),
+            } = event
+            {
+                let audio = resampler.push(&audio)?;
+                let ids = (response_id, item_id);
+                if !audio.is_empty() {
+                    resampled.push(delta(&ids, audio));
                 }
-                LiveEvent::ResponseCompleted(end) => {
-                    let last = self.last.take();
-                    let rest = resampler.flush()?;
-                    if let Some(ids) = last
-                        && end.status == ResponseStatus::Completed
-                        && !rest.is_empty()
-                    {
-                        resampled.push(delta(&ids, rest));
-                    }
-                    resampled.push(LiveEvent::ResponseCompleted(end));
-                }
-                event => resampled.push(event),
+                self.last = Some(ids);
+                continue;
             }
+            if let LiveEvent::ResponseCompleted(end) = &event {
+                let last = self.last.take();
+                let rest = resampler.flush()?;
+                if let Some(ids) = last
+                    && end.status == ResponseStatus::Completed
+                    && !rest.is_empty()
+                {
+                    resampled.push(delta(&ids, rest));
+                }
+            }
+            resampled.push(event);
         }
         Ok(resampled)
     }

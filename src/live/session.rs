@@ -80,7 +80,7 @@ pub(super) struct Effects {
     /// A response whose unread deltas are withdrawn.
     pub(super) withdraw: Option<Arc<str>>,
     /// Usage that DashScope reported.
-    pub(super) usage: Vec<Box<ResponseCompleted>>,
+    pub(super) usage: Vec<ResponseCompleted>,
     /// Whether DashScope is asked to end the session.
     pub(super) finish: bool,
     /// The end.
@@ -199,7 +199,16 @@ impl Session {
                     setup.changes.merge(changes);
                 }
             }
-            _ => {}
+            Command::Audio(_)
+            | Command::Image(_)
+            | Command::UserText(_)
+            | Command::AssistantText(_)
+            | Command::Commit
+            | Command::Clear
+            | Command::ToolResult { .. }
+            | Command::SynthesisText(_)
+            | Command::SynthesisCommit
+            | Command::SynthesisClear => {}
         }
         self.remember(id, position, kind);
     }
@@ -230,11 +239,11 @@ impl Session {
     /// What the caller sends.
     pub(super) fn input(&mut self, position: u32, input: LiveInput, now: Instant) -> Effects {
         let mut effects = Effects::default();
-        match input {
-            LiveInput::Acknowledge(_) => {}
+        if matches!(input, LiveInput::Audio(_)) && self.detects_turns() {
             // A microphone may be open while nobody speaks.
-            LiveInput::Audio(_) if self.detects_turns() => self.idle.sent_audio(now),
-            _ => self.idle.active(now),
+            self.idle.sent_audio(now);
+        } else if !matches!(input, LiveInput::Acknowledge(_)) {
+            self.idle.active(now);
         }
         let is_synthesis = self.changes().is_none();
         let command = match input {

@@ -21,10 +21,12 @@ pub(super) async fn created(
 ) -> Result<(UpstreamSession, EventId), Error> {
     let starting = async {
         loop {
-            match socket.next().await? {
-                UpstreamEvent::SessionCreated(session) => return Ok(session),
-                UpstreamEvent::Error(error) => return Err(live_error(&error)),
-                _ => {}
+            let event = socket.next().await?;
+            if let UpstreamEvent::SessionCreated(session) = event {
+                return Ok(session);
+            }
+            if let UpstreamEvent::Error(error) = event {
+                return Err(live_error(&error));
             }
         }
     };

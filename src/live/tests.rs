@@ -346,20 +346,15 @@ impl Bench {
         let mut ended: HashSet<Arc<str>> = HashSet::new();
         for (expected, (sequence, event)) in (1..).zip(&self.read) {
             assert_eq!(*sequence, expected);
-            match event {
-                LiveEvent::ResponseStarted { response_id } => {
-                    assert_eq!(running, None, "{:?}", self.read);
-                    assert!(response_id.is_empty() || !ended.contains(response_id));
-                    running = Some(Arc::clone(response_id));
-                }
-                LiveEvent::Delta { response_id, .. } => {
-                    assert_eq!(running.as_ref(), Some(response_id), "{:?}", self.read);
-                }
-                LiveEvent::ResponseCompleted(end) => {
-                    assert_eq!(running.take().as_ref(), Some(&end.response_id));
-                    ended.insert(Arc::clone(&end.response_id));
-                }
-                _ => {}
+            if let LiveEvent::ResponseStarted { response_id } = event {
+                assert_eq!(running, None, "{:?}", self.read);
+                assert!(response_id.is_empty() || !ended.contains(response_id));
+                running = Some(Arc::clone(response_id));
+            } else if let LiveEvent::Delta { response_id, .. } = event {
+                assert_eq!(running.as_ref(), Some(response_id), "{:?}", self.read);
+            } else if let LiveEvent::ResponseCompleted(end) = event {
+                assert_eq!(running.take().as_ref(), Some(&end.response_id));
+                ended.insert(Arc::clone(&end.response_id));
             }
         }
         assert!(running.is_none() || !self.is_over, "{:?}", self.read);

@@ -90,7 +90,7 @@ mod tests {
         for kind in [TranscriptKind::Delta, TranscriptKind::Snapshot] {
             let texts: [&str; 2] = match kind {
                 TranscriptKind::Delta => ["one ", "two"],
-                _ => ["one ", "one two"],
+                TranscriptKind::Snapshot | TranscriptKind::Completed => ["one ", "one two"],
             };
             let mut transcripts = Transcripts::default();
             let first = transcripts.add(part(kind, texts[0], "tw")).unwrap();

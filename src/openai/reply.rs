@@ -155,7 +155,9 @@ mod tests {
                     Value::Object(entries.collect::<Map<_, _>>())
                 }
                 Value::Array(items) => items.into_iter().map(|item| self.shuffled(item)).collect(),
-                other => other,
+                plain @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                    plain
+                }
             }
         }
     }
@@ -204,7 +206,9 @@ mod tests {
                 let data = STANDARD.encode(bytes);
                 match self.place {
                     Place::Content => self.body(&json!({ "content": data }), Some("audio")),
-                    _ => self.body(&json!({"audio": {"id": "a", "data": data}}), None),
+                    Place::Nowhere | Place::Message => {
+                        self.body(&json!({"audio": {"id": "a", "data": data}}), None)
+                    }
                 }
             };
             let mut audio: Vec<Value> = self.samples().iter().map(audio).collect();

@@ -5,6 +5,7 @@
 pub mod accept_errors;
 pub mod content;
 pub mod export;
+pub mod gauge_guard;
 pub mod in_flight;
 pub mod live_metrics;
 pub mod log;

@@ -17,6 +17,7 @@ use prometheus::{
 
 use crate::error::{Error, Reason};
 
+use super::gauge_guard::GaugeGuard;
 use super::live_metrics::LiveMetrics;
 use super::log;
 use super::memory_gauges::MemoryGauges;
@@ -74,22 +75,6 @@ pub struct Metrics {
 
 /// A counter.
 pub type Counter = IntCounter;
-
-/// Increments a gauge for as long as it exists.
-pub struct GaugeGuard(IntGauge);
-
-impl GaugeGuard {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for GaugeGuard {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
 
 /// The metrics of one gRPC method.
 #[derive(Clone)]

@@ -36,7 +36,6 @@ fn admin(settings: &mut dashgate::config::Settings) {
 #[tokio::test(start_paused = true)]
 async fn five_hundred_sessions_at_once_are_answered_and_take_48_kib_each() {
     const SESSIONS: usize = 500;
-    let started = std::time::Instant::now();
     let mut upstream = RealtimeUpstream::start().await;
     let gateway = gateway_at(upstream.base_url(), admin).await;
     let before = charged(&gateway).await;
@@ -81,8 +80,6 @@ async fn five_hundred_sessions_at_once_are_answered_and_take_48_kib_each() {
         });
     }
     tasks.join_all().await;
-    let seconds = started.elapsed().as_secs();
-    assert!(seconds < 120, "{seconds} s");
 }
 
 /// A session of 20 ms frames in both directions, for this long.

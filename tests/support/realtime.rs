@@ -23,6 +23,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use super::gateway::Running;
 use super::live_call::LiveCall;
 
+/// The frames, orders and connections that may wait: more than any test has.
+const QUEUE: usize = 1 << 20;
+
 /// How long a frame or a connection may take. Time is paused in most tests.
 const PATIENCE: Duration = Duration::from_secs(36_000);
 
@@ -30,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(36_000);
 pub struct RealtimeUpstream {
     /// Its address.
     pub address: SocketAddr,
-    sockets: mpsc::UnboundedReceiver<UpstreamSocket>,
+    sockets: mpsc::Receiver<UpstreamSocket>,
     refusals: Arc<Mutex<VecDeque<Refusal>>>,
     requests: Arc<Mutex<Vec<Upgrade>>>,
     task: JoinHandle<()>,
@@ -54,8 +57,8 @@ pub struct UpstreamSocket {
     pub request: Upgrade,
     /// The frames that were taken so far, in order.
     pub seen: Vec<Value>,
-    orders: mpsc::UnboundedSender<Order>,
-    frames: mpsc::UnboundedReceiver<Value>,
+    orders: mpsc::Sender<Order>,
+    frames: mpsc::Receiver<Value>,
     end: JoinHandle<SocketEnd>,
 }
 
@@ -89,7 +92,7 @@ impl RealtimeUpstream {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (accepted, sockets) = mpsc::unbounded_channel();
+        let (accepted, sockets) = mpsc::channel(QUEUE);
         let refusals: Arc<Mutex<VecDeque<Refusal>>> = Arc::default();
         let requests: Arc<Mutex<Vec<Upgrade>>> = Arc::default();
         let (refused, seen) = (Arc::clone(&refusals), Arc::clone(&requests));
@@ -162,7 +165,7 @@ async fn serve(
     stream: TcpStream,
     refusal: Option<Refusal>,
     requests: Arc<Mutex<Vec<Upgrade>>>,
-    accepted: mpsc::UnboundedSender<UpstreamSocket>,
+    accepted: mpsc::Sender<UpstreamSocket>,
 ) {
     let mut upgrade = None;
     #[expect(
@@ -188,10 +191,10 @@ async fn serve(
     let Ok(socket) = accepting.await else {
         return;
     };
-    let (orders, received) = mpsc::unbounded_channel();
-    let (recorded, frames) = mpsc::unbounded_channel();
+    let (orders, received) = mpsc::channel(QUEUE);
+    let (recorded, frames) = mpsc::channel(QUEUE);
     let end = tokio::spawn(play(socket, received, recorded));
-    let _ = accepted.send(UpstreamSocket {
+    let _ = accepted.try_send(UpstreamSocket {
         request: upgrade.unwrap(),
         seen: Vec::new(),
         orders,
@@ -213,8 +216,8 @@ fn refused((status, header, body): Refusal) -> ErrorResponse {
 
 async fn play(
     mut socket: WebSocketStream<TcpStream>,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-    recorded: mpsc::UnboundedSender<Value>,
+    mut orders: mpsc::Receiver<Order>,
+    recorded: mpsc::Sender<Value>,
 ) -> SocketEnd {
     let mut reads = true;
     loop {
@@ -236,7 +239,7 @@ async fn play(
             },
             frame = socket.next(), if reads => match frame {
                 Some(Ok(Message::Text(text))) => {
-                    let _ = recorded.send(serde_json::from_str(&text).unwrap());
+                    let _ = recorded.try_send(serde_json::from_str(&text).unwrap());
                 }
                 Some(Ok(Message::Close(frame))) => {
                     // The answer to the close frame is written by the next call.
@@ -254,7 +257,7 @@ async fn play(
 impl UpstreamSocket {
     fn order(&self, order: Order) {
         // The gateway may have closed the connection.
-        let _ = self.orders.send(order);
+        let _ = self.orders.try_send(order);
     }
 
     /// Sends an event.

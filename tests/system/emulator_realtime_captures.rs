@@ -36,7 +36,7 @@ fn is_counted(kind: &str) -> bool {
 fn tone_ms(rest: &[Value]) -> usize {
     let kinds: Vec<&str> = rest.iter().filter_map(server).collect();
     let ends = |kind: &&str| kind.ends_with("speech_stopped") || kind.ends_with("committed");
-    let Some(end) = kinds.iter().position(|kind| ends(kind)) else {
+    let Some(end) = kinds.iter().position(ends) else {
         return 0;
     };
     let is_ambient = kinds[..end].iter().any(|kind| kind.contains("ambient"));

@@ -52,7 +52,7 @@ impl Log {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
         let of_call = |line: &Value| line["target"] == "dashgate::call";
-        lines.filter(of_call).last().unwrap()
+        lines.rev().find(of_call).unwrap()
     }
 }
 
