@@ -108,6 +108,14 @@ public final class Runner {
       case "model":
         model(client, call);
         break;
+      case "live":
+        knownSession(call);
+        new LiveSteps(list("live")).live(client, call, settings(call));
+        break;
+      case "speak":
+        knownSession(call);
+        new LiveSteps(list("speech")).speak(client, call, settings(call));
+        break;
       case "sniff":
         sniff(call);
         break;
@@ -400,6 +408,10 @@ public final class Runner {
         call, "do", "conversation", "options", "request_id", "timeout_ms", "metadata", "cancel");
   }
 
+  private static void knownSession(JsonObject call) {
+    known(call, "do", "setup", "steps", "timeout_ms", "metadata");
+  }
+
   private static Conversation conversation(JsonObject call) throws IOException {
     io.dashgate.v1.Conversation.Builder raw = io.dashgate.v1.Conversation.newBuilder();
     JsonFormat.parser().merge(call.get("conversation").toString(), raw);
@@ -427,11 +439,11 @@ public final class Runner {
     return settings;
   }
 
-  private static String text(JsonObject object, String key) {
+  static String text(JsonObject object, String key) {
     return object.has(key) ? object.get(key).getAsString() : "";
   }
 
-  private static void known(JsonObject object, String... keys) {
+  static void known(JsonObject object, String... keys) {
     Set<String> known = Set.copyOf(Arrays.asList(keys));
     for (String key : object.keySet()) {
       if (!known.contains(key)) {

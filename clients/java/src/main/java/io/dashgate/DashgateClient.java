@@ -7,15 +7,20 @@ import io.dashgate.v1.ConverseStreamRequest;
 import io.dashgate.v1.ConverseStreamResponse;
 import io.dashgate.v1.GetModelRequest;
 import io.dashgate.v1.ListModelsRequest;
+import io.dashgate.v1.LiveServiceGrpc;
+import io.dashgate.v1.LiveSetup;
 import io.dashgate.v1.MediaServiceGrpc;
 import io.dashgate.v1.Model;
 import io.dashgate.v1.ModelServiceGrpc;
+import io.dashgate.v1.ResumeSession;
+import io.dashgate.v1.SynthesisSetup;
 import io.dashgate.v1.UploadMediaRequest;
 import io.dashgate.v1.UploadMediaResponse;
 import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ClientCall;
 import io.grpc.ClientInterceptors;
+import io.grpc.Deadline;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
@@ -25,6 +30,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Collection;
 import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
@@ -32,6 +38,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
+import java.util.function.Function;
 
 /**
  * A client of a dashgate gateway. Use one for the whole program: it is thread-safe and has one
@@ -346,6 +353,55 @@ public final class DashgateClient implements AutoCloseable {
   }
 
   /**
+   * Opens a live session: speech in and speech out.
+   *
+   * @param model the model
+   * @return the session; read it to its end or close it
+   */
+  public LiveSession live(String model) {
+    return live(LiveSetup.newBuilder().setModel(model).build(), CallSettings.create());
+  }
+
+  /**
+   * Opens a live session: speech in and speech out.
+   *
+   * @param setup the configuration, or the session to resume
+   * @param settings options of the session, whose timeout is the deadline of all of it; none by
+   *     default. Generation options are not used
+   * @return the session; read it to its end or close it
+   */
+  public LiveSession live(LiveSetup setup, CallSettings settings) {
+    String id = requestId(settings);
+    return new LiveSession(
+        opener(LiveServiceGrpc.getConverseLiveMethod(), settings, id, LiveOpener.first(setup)),
+        new LiveProgress(id, setup.getResume()));
+  }
+
+  /**
+   * Opens a session that speaks a text while it is written.
+   *
+   * @param setup the configuration, or the session to resume
+   * @return the session; read it to its end or close it
+   */
+  public SpeechSession speak(SynthesisSetup setup) {
+    return speak(setup, CallSettings.create());
+  }
+
+  /**
+   * Opens a session that speaks a text while it is written.
+   *
+   * @param setup the configuration, or the session to resume
+   * @param settings options of the session, as of {@link #live(LiveSetup, CallSettings)}
+   * @return the session; read it to its end or close it
+   */
+  public SpeechSession speak(SynthesisSetup setup, CallSettings settings) {
+    String id = requestId(settings);
+    return new SpeechSession(
+        opener(LiveServiceGrpc.getSynthesizeLiveMethod(), settings, id, LiveOpener.first(setup)),
+        new LiveProgress(id, setup.getResume()));
+  }
+
+  /**
    * Runs the tools that the model calls, in at most 8 rounds, until it returns an answer without
    * tool calls.
    *
@@ -438,6 +494,22 @@ public final class DashgateClient implements AutoCloseable {
     return await(response);
   }
 
+  private <Q, A> LiveOpener<Q, A> opener(
+      MethodDescriptor<Q, A> method,
+      CallSettings settings,
+      String requestId,
+      Function<Optional<ResumeSession>, Q> first) {
+    Duration limit = limit(settings, timeout);
+    Deadline deadline =
+        limit == null ? null : Deadline.after(limit.toNanos(), TimeUnit.NANOSECONDS);
+    return new LiveOpener<>(
+        () -> call(method, LiveOpener.options().withDeadline(deadline)),
+        () -> headers(settings, requestId),
+        requestId,
+        running,
+        first);
+  }
+
   private static ConverseStreamRequest streamRequest(
       Conversation conversation, CallSettings settings) {
     ConverseStreamRequest.Builder request =
@@ -452,16 +524,25 @@ public final class DashgateClient implements AutoCloseable {
 
   private <Q, A> ClientCall<Q, A> call(
       MethodDescriptor<Q, A> method, CallSettings settings, Duration usual) {
+    Duration limit = limit(settings, usual);
+    CallOptions options = CallOptions.DEFAULT;
+    return call(
+        method,
+        limit == null
+            ? options
+            : options.withDeadlineAfter(limit.toNanos(), TimeUnit.NANOSECONDS));
+  }
+
+  private <Q, A> ClientCall<Q, A> call(MethodDescriptor<Q, A> method, CallOptions options) {
     if (closed) {
       throw new IllegalStateException("the client is closed");
     }
     // Also for a channel passed by the caller, which may have its own limit.
-    CallOptions options = CallOptions.DEFAULT.withMaxInboundMessageSize(MAX_ANSWER_BYTES);
-    Duration limit = settings.timeout() == null ? usual : settings.timeout();
-    if (limit != null) {
-      options = options.withDeadlineAfter(limit.toNanos(), TimeUnit.NANOSECONDS);
-    }
-    return channel.newCall(method, options);
+    return channel.newCall(method, options.withMaxInboundMessageSize(MAX_ANSWER_BYTES));
+  }
+
+  private static Duration limit(CallSettings settings, Duration usual) {
+    return settings.timeout() == null ? usual : settings.timeout();
   }
 
   /** Null if the channel was passed by the caller. */

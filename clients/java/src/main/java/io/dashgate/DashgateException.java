@@ -59,6 +59,9 @@ public final class DashgateException extends RuntimeException {
   /** Set before the exception is thrown. */
   private boolean outputStarted;
 
+  /** The usage of an earlier stream of the session; set before the exception is thrown. */
+  private Usage earlierUsage;
+
   private DashgateException(
       Status status,
       com.google.rpc.Status details,
@@ -108,6 +111,11 @@ public final class DashgateException extends RuntimeException {
     outputStarted = true;
   }
 
+  /** Sets the usage of an earlier stream of the session; the error's own is preferred. */
+  void usageBefore(Usage usage) {
+    earlierUsage = usage;
+  }
+
   /**
    * Returns the gRPC code.
    *
@@ -144,7 +152,7 @@ public final class DashgateException extends RuntimeException {
    */
   public Optional<Usage> usage() {
     return failure == null || !failure.hasUsage()
-        ? Optional.empty()
+        ? Optional.ofNullable(earlierUsage)
         : Optional.of(failure.getUsage());
   }
 

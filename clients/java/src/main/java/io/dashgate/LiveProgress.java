@@ -1,0 +1,146 @@
+package io.dashgate;
+
+import io.dashgate.v1.ResumeSession;
+import io.dashgate.v1.SessionEnded;
+import io.dashgate.v1.SessionStarted;
+import io.dashgate.v1.Usage;
+import io.grpc.Status;
+import java.time.Duration;
+import java.util.Optional;
+import java.util.concurrent.ThreadLocalRandom;
+
+/** The position in a live session, and when a session whose stream broke is resumed. */
+final class LiveProgress {
+  /**
+   * Consecutive attempts without an event in between. Their delays add up to 6 seconds; the gateway
+   * keeps a session for 30.
+   */
+  static final int RESUME_ATTEMPTS = 6;
+
+  private static final long FIRST_DELAY_MILLIS = 100;
+  private static final long LONGEST_DELAY_MILLIS = 5000;
+  /** Many sessions lose their connection at the same time. */
+  private static final double JITTER = 0.25;
+
+  private final String requestId;
+  private String sessionId;
+  private String token;
+  private int sequence;
+  private SessionEnded ended;
+  private boolean hasOutput;
+  private int attempts;
+  private int resumes;
+  /** The error of the stream that broke, until its session has continued. */
+  private DashgateException fault;
+
+  LiveProgress(String requestId, ResumeSession resumed) {
+    this.requestId = requestId;
+    this.sessionId = resumed.getSessionId();
+    this.token = resumed.getToken();
+    this.sequence = resumed.getLastSequence();
+  }
+
+  String requestId() {
+    return requestId;
+  }
+
+  synchronized String sessionId() {
+    return sessionId;
+  }
+
+  synchronized int resumes() {
+    return resumes;
+  }
+
+  synchronized Optional<SessionEnded> ended() {
+    return Optional.ofNullable(ended);
+  }
+
+  /** Returns what another stream needs to continue; empty before the session has started. */
+  synchronized Optional<ResumeSession> resumption() {
+    if (token.isEmpty()) {
+      return Optional.empty();
+    }
+    return Optional.of(
+        ResumeSession.newBuilder()
+            .setSessionId(sessionId)
+            .setToken(token)
+            .setLastSequence(sequence)
+            .build());
+  }
+
+  /** Records the first event of a stream. */
+  synchronized void started(int number, SessionStarted started) {
+    if (!started.getSessionId().isEmpty()) {
+      sessionId = started.getSessionId();
+    }
+    if (!started.getResumeToken().isEmpty()) {
+      token = started.getResumeToken();
+    }
+    // A resumed stream starts with the number of the last event that was received.
+    sequence = Math.max(sequence, number);
+  }
+
+  /** Records any other event. Returns false if it was received on an earlier stream. */
+  synchronized boolean received(int number, boolean isOutput, SessionEnded end) {
+    attempts = 0;
+    fault = null;
+    hasOutput |= isOutput;
+    if (number != 0 && number <= sequence) {
+      return false;
+    }
+    sequence = number;
+    ended = end == null ? ended : end;
+    return true;
+  }
+
+  /** Returns the error of a stream that ended well; null if the session did, too. */
+  synchronized DashgateException completed() {
+    if (ended != null) {
+      return null;
+    }
+    return finalError(
+        DashgateException.own(
+            Status.Code.INTERNAL,
+            "STREAM_TRUNCATED",
+            "the stream ended before the session",
+            requestId));
+  }
+
+  /** Returns the milliseconds until the session is resumed, or throws the final error. */
+  synchronized long broken(DashgateException error) {
+    if (!isResumable(error)) {
+      throw finalError(error);
+    }
+    if (attempts == RESUME_ATTEMPTS) {
+      // The error of the stream that broke has the cause and the usage; those of the attempts have
+      // neither.
+      throw finalError(fault);
+    }
+    fault = fault == null ? error : fault;
+    double spread = 1 - JITTER + 2 * JITTER * ThreadLocalRandom.current().nextDouble();
+    long delay = Math.min(FIRST_DELAY_MILLIS << attempts, LONGEST_DELAY_MILLIS);
+    long asked = error.retryAfter().map(Duration::toMillis).orElse(0L);
+    attempts++;
+    resumes++;
+    return Math.min(Math.max((long) (delay * spread), asked), LONGEST_DELAY_MILLIS);
+  }
+
+  /** Internal errors without a reason are those of gRPC libraries and proxies. */
+  private boolean isResumable(DashgateException error) {
+    boolean isBroken = error.code() == Status.Code.UNAVAILABLE;
+    if (error.code() == Status.Code.INTERNAL || error.code() == Status.Code.UNKNOWN) {
+      isBroken = error.rawReason().isEmpty();
+    }
+    return isBroken && !token.isEmpty() && ended == null;
+  }
+
+  private DashgateException finalError(DashgateException error) {
+    if (hasOutput) {
+      error.outputHasStarted();
+    }
+    Optional<Usage> earlier = fault == null ? Optional.empty() : fault.usage();
+    earlier.ifPresent(error::usageBefore);
+    return error;
+  }
+}
