@@ -366,8 +366,7 @@ public final class DashgateClient implements AutoCloseable {
    * Opens a live session: speech in and speech out.
    *
    * @param setup the configuration, or the session to resume
-   * @param settings options of the session, whose timeout is the deadline of all of it; none by
-   *     default. Generation options are not used
+   * @param settings options of the session; its deadline is the timeout, none by default
    * @return the session; read it to its end or close it
    */
   public LiveSession live(LiveSetup setup, CallSettings settings) {
@@ -526,11 +525,10 @@ public final class DashgateClient implements AutoCloseable {
       MethodDescriptor<Q, A> method, CallSettings settings, Duration usual) {
     Duration limit = limit(settings, usual);
     CallOptions options = CallOptions.DEFAULT;
-    return call(
-        method,
-        limit == null
-            ? options
-            : options.withDeadlineAfter(limit.toNanos(), TimeUnit.NANOSECONDS));
+    if (limit != null) {
+      options = options.withDeadlineAfter(limit.toNanos(), TimeUnit.NANOSECONDS);
+    }
+    return call(method, options);
   }
 
   private <Q, A> ClientCall<Q, A> call(MethodDescriptor<Q, A> method, CallOptions options) {

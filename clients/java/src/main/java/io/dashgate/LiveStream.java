@@ -44,6 +44,10 @@ final class LiveStream<Q, A> extends Exchange<Q, A> {
     return event;
   }
 
+  boolean hasUnread() {
+    return !events.isEmpty();
+  }
+
   boolean hasEnded() {
     return ended;
   }

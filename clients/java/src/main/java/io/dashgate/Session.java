@@ -162,8 +162,9 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
   final void send(Q message) {
     waiting(
         () -> {
-          waitUntilReady();
-          stream.call().sendMessage(message);
+          if (waitUntilReady()) {
+            stream.call().sendMessage(message);
+          }
           return null;
         });
   }
@@ -198,7 +199,11 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
     monitor.notifyAll();
   }
 
-  private void waitUntilReady() throws InterruptedException {
+  /**
+   * Waits for the flow control. Returns false if the message is lost: the stream has ended, and its
+   * last events, which are to be read first, decide whether the session continues.
+   */
+  private boolean waitUntilReady() throws InterruptedException {
     while (true) {
       if (closed) {
         throw left();
@@ -210,12 +215,15 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
         throw new IllegalStateException("nothing can be sent after finish()");
       }
       if (stream.hasEnded() && !recovering) {
+        if (stream.hasUnread()) {
+          return false;
+        }
         if (stream.fault() == null) {
           throw new IllegalStateException("the session has ended");
         }
         recover();
       } else if (!recovering && stream.call().isReady()) {
-        return;
+        return true;
       } else {
         monitor.wait();
       }
