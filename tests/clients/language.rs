@@ -41,6 +41,7 @@ const ALL: [Language; 6] = [
     },
     Language {
         commits_generated_code: false,
+        has_live: true,
         ..Language::new(4, "java", &[("java", "")])
     },
     Language {

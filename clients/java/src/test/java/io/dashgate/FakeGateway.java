@@ -42,6 +42,7 @@ final class FakeGateway implements AutoCloseable {
   final List<UploadMediaRequest> uploaded = new CopyOnWriteArrayList<>();
   final List<Optional<Deadline>> deadlines = new CopyOnWriteArrayList<>();
   final BlockingQueue<String> cancelled = new LinkedBlockingQueue<>();
+  final FakeLive live = new FakeLive();
 
   volatile BiConsumer<ConverseRequest, StreamObserver<ConverseResponse>> converse =
       (request, out) -> {
@@ -67,6 +68,7 @@ final class FakeGateway implements AutoCloseable {
         Grpc.newServerBuilderForPort(0, credentials)
             .addService(new Conversations())
             .addService(new Media())
+            .addService(live)
             .intercept(new Recorder())
             .maxInboundMessageSize(DashgateClient.MAX_ANSWER_BYTES)
             .build()
