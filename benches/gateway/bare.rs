@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use dashgate::grpc::pb;
+use dashgate::grpc::pb::live_service_server::LiveServiceServer;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, Full};
@@ -21,9 +22,12 @@ use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
+use tower::Service as _;
 
 use crate::bare_json::{Reader, question, whole};
+use crate::bare_live::Relay;
 use crate::client::{CONVERSE_STREAM, framed};
+use crate::live_session::CONVERSE_LIVE;
 use crate::{Fault, Result};
 
 /// The most bytes of a message, as dashgate has it.
@@ -38,11 +42,21 @@ pub(crate) fn serve(upstream: SocketAddr) -> Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         crate::say(&format!("listening on {}\n", listener.local_addr()?));
         let pool = Rc::new(Pool::new(upstream));
+        let live = LiveServiceServer::new(Relay::new(upstream));
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             let pool = Rc::clone(&pool);
-            let service = service_fn(move |request| answer(request, Rc::clone(&pool)));
+            let live = live.clone();
+            let service = service_fn(move |request| {
+                let (pool, live) = (Rc::clone(&pool), live.clone());
+                async move {
+                    match request.uri().path() {
+                        CONVERSE_LIVE => converse_live(request, live).await,
+                        _ => answer(request, pool).await,
+                    }
+                }
+            });
             let served = hyper::server::conn::http2::Builder::new(Local)
                 .max_concurrent_streams(1000)
                 .serve_connection(TokioIo::new(stream), service);
@@ -108,6 +122,11 @@ impl Pool {
 
 type Answered = std::result::Result<Response<Body>, Fault>;
 
+async fn converse_live(request: Request<Incoming>, mut live: LiveServiceServer<Relay>) -> Answered {
+    let response = live.call(request).await?;
+    Ok(response.map(Body::Live))
+}
+
 async fn answer(request: Request<Incoming>, pool: Rc<Pool>) -> Answered {
     let streams = request.uri().path() == CONVERSE_STREAM;
     let message = read(request.into_body()).await?;
@@ -171,6 +190,7 @@ async fn read(mut body: Incoming) -> Result<Bytes> {
 enum Body {
     Whole(Option<Bytes>),
     Events(Box<Events>),
+    Live(tonic::body::Body),
     Ended,
 }
 
@@ -214,6 +234,10 @@ impl http_body::Body for Body {
         let data = match this {
             Self::Whole(answer) => answer.take().map(Ok),
             Self::Events(events) => ready!(events.poll_next(cx)),
+            Self::Live(body) => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                return Poll::Ready(frame.map(|frame| frame.map_err(Fault::from)));
+            }
             Self::Ended => return Poll::Ready(None),
         };
         Poll::Ready(Some(if let Some(data) = data {

@@ -8,9 +8,11 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Uri};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::Result;
+use crate::counted::{self, Counted};
 
 /// A whole answer.
 pub(crate) const CONVERSE: &str = "/dashgate.v1.ConversationService/Converse";
@@ -106,6 +108,18 @@ impl Line {
     pub(crate) async fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        Self::over(stream).await
+    }
+
+    /// Connects, and counts the bytes of the connection.
+    pub(crate) async fn counted(address: SocketAddr, bytes: &counted::Bytes) -> Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let bytes = bytes.clone();
+        Self::over(Counted { stream, bytes }).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Result<Self> {
         let (send, connection) = h2::client::Builder::new()
             .initial_window_size(4 << 20)
             .initial_connection_window_size(64 << 20)

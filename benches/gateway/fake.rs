@@ -21,7 +21,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::Result;
+use crate::fake_live::Answers;
+use crate::{Result, fake_live};
 
 /// What each whole answer says.
 pub(crate) const ANSWER: &str = "The future of the internet has begun, and it speaks.";
@@ -148,11 +149,13 @@ impl Server {
         runtime.block_on(async move {
             let http = TcpListener::from_std(self.http)?;
             let sink = TcpListener::from_std(self.sink)?;
+            let answers = Answers::new();
             loop {
                 tokio::select! {
                     accepted = http.accept() => {
                         let (shared, closing) = (Arc::clone(&self.shared), self.closing.clone());
-                        tokio::spawn(connection(accepted?.0, shared, closing));
+                        let answers = Arc::clone(&answers);
+                        tokio::spawn(connection(accepted?.0, shared, closing, answers));
                     }
                     accepted = sink.accept() => {
                         tokio::spawn(swallow(accepted?.0));
@@ -168,19 +171,50 @@ async fn swallow(mut stream: TcpStream) {
     while stream.read(&mut room).await.is_ok_and(|read| read > 0) {}
 }
 
-async fn connection(stream: TcpStream, shared: Arc<Shared>, closing: mpsc::Sender<Instant>) {
+async fn connection(
+    stream: TcpStream,
+    shared: Arc<Shared>,
+    closing: mpsc::Sender<Instant>,
+    answers: Arc<Answers>,
+) {
     let _ = stream.set_nodelay(true);
     let origin = stream.local_addr().map(|address| address.to_string());
     let origin: Arc<str> = origin.unwrap_or_default().into();
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (shared, closing) = (Arc::clone(&shared), closing.clone());
-        answer(request, shared, closing, Arc::clone(&origin))
+        let (origin, answers) = (Arc::clone(&origin), Arc::clone(&answers));
+        async move {
+            match request.uri().path() {
+                fake_live::PATH => Ok(live(request, answers, closing)),
+                _ => answer(request, shared, closing, origin).await,
+            }
+        }
     });
     // A caller that hangs up is no fault.
     let _ = hyper::server::conn::http1::Builder::new()
         .max_buf_size(512 * 1024)
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
         .await;
+}
+
+fn live(
+    mut request: Request<Incoming>,
+    answers: Arc<Answers>,
+    cancelled: mpsc::Sender<Instant>,
+) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(None));
+    let Some((headers, upgrade)) = fake_live::handshake(&mut request) else {
+        *response.status_mut() = http::StatusCode::BAD_REQUEST;
+        return response;
+    };
+    *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    tokio::spawn(async move {
+        // The gateway reports that its connection broke.
+        let _ = fake_live::serve(upgrade, answers, cancelled).await;
+    });
+    response
 }
 
 async fn answer(

@@ -27,7 +27,7 @@ const SPARE: usize = 300;
 const TOGETHER: usize = 50;
 
 /// How long a process may settle before it is looked at.
-const SETTLE: Duration = Duration::from_millis(500);
+pub(crate) const SETTLE: Duration = Duration::from_millis(500);
 
 /// How many streams can be held: each takes a descriptor here, where the fake is, and one there.
 pub(crate) fn streams(bench: &Bench) -> usize {

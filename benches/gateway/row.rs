@@ -15,7 +15,7 @@ use crate::fake::{ANSWER, Pace, Shared};
 use crate::load::Window;
 use crate::messages::Question;
 use crate::subject::{Starter, Subject, Variant};
-use crate::{Result, calls, cancels, growth, memory, streams, upload};
+use crate::{Result, calls, cancels, growth, live, memory, streams, upload};
 
 /// All that rows need.
 pub(crate) struct Bench {
@@ -73,6 +73,12 @@ pub(crate) enum Row {
     InFlight,
     Connections,
     Turns,
+    Live,
+    LiveLatency,
+    LiveIdle,
+    LivePace,
+    BargeIn,
+    LiveWire,
 }
 
 use Variant::{Again, Bare, Dashgate, Direct, Other};
@@ -80,10 +86,12 @@ use Variant::{Again, Bare, Dashgate, Direct, Other};
 const GATEWAYS: &[Variant] = &[Bare, Again, Dashgate, Other];
 const WITH_DIRECT: &[Variant] = &[Bare, Again, Dashgate, Other, Direct];
 const OURS: &[Variant] = &[Dashgate, Other];
+/// For a count that is the same in each round.
+const WITHOUT_NOISE: &[Variant] = &[Bare, Dashgate, Other];
 
 impl Row {
     /// In the order of the table.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Sat,
         Self::Seq,
         Self::Low,
@@ -99,6 +107,12 @@ impl Row {
         Self::InFlight,
         Self::Connections,
         Self::Turns,
+        Self::Live,
+        Self::LiveLatency,
+        Self::LiveIdle,
+        Self::LivePace,
+        Self::BargeIn,
+        Self::LiveWire,
     ];
 
     /// Its name, and what it is.
@@ -149,6 +163,21 @@ impl Row {
                 "growth: connections open, 32 calls in flight over them",
             ),
             Self::Turns => ("turns", "growth: turns of the conversation, 4 in flight"),
+            Self::Live => ("live", "ConverseLive, 200 sessions, 100 ms frames each way"),
+            Self::LiveLatency => ("livelat", "the same: a frame there and back"),
+            Self::LiveIdle => ("liveidle", "ConverseLive, nobody speaks: memory of each"),
+            Self::LivePace => (
+                "livepace",
+                "ConverseLive, 20 ms frames each way, in real time",
+            ),
+            Self::BargeIn => (
+                "bargein",
+                "ConverseLive, a response is cancelled beside 200",
+            ),
+            Self::LiveWire => (
+                "livewire",
+                "bytes; bare is a WebSocket with JSON and base64",
+            ),
         }
     }
 
@@ -161,7 +190,8 @@ impl Row {
     /// On whom it is measured.
     pub(crate) fn variants(self) -> &'static [Variant] {
         match self {
-            Self::Low | Self::Seq => WITH_DIRECT,
+            Self::Low | Self::Seq | Self::LiveLatency => WITH_DIRECT,
+            Self::LiveWire => WITHOUT_NOISE,
             Self::Deadline => OURS,
             Self::Sat
             | Self::Sse
@@ -174,16 +204,25 @@ impl Row {
             | Self::Upload
             | Self::InFlight
             | Self::Connections
-            | Self::Turns => GATEWAYS,
+            | Self::Turns
+            | Self::Live
+            | Self::LiveIdle
+            | Self::LivePace
+            | Self::BargeIn => GATEWAYS,
         }
     }
 
     /// How many rounds are enough, of those that were asked for.
     pub(crate) fn rounds(self, asked: usize) -> usize {
         match self {
-            Self::Idle | Self::Upload | Self::InFlight | Self::Connections | Self::Turns => {
-                asked.min(3)
-            }
+            Self::LiveWire => 1,
+            Self::Idle
+            | Self::Upload
+            | Self::InFlight
+            | Self::Connections
+            | Self::Turns
+            | Self::LiveIdle
+            | Self::LivePace => asked.min(3),
             Self::Sat
             | Self::Seq
             | Self::Low
@@ -193,7 +232,10 @@ impl Row {
             | Self::Sound8
             | Self::Start
             | Self::Cancel
-            | Self::Deadline => asked,
+            | Self::Deadline
+            | Self::Live
+            | Self::LiveLatency
+            | Self::BargeIn => asked,
         }
     }
 
@@ -216,6 +258,12 @@ impl Row {
             Self::InFlight => growth::in_flight(bench, variant).await,
             Self::Connections => growth::connections(bench, variant).await,
             Self::Turns => growth::turns(bench, variant).await,
+            Self::Live => live::cost(bench, variant).await,
+            Self::LiveLatency => live::latency(bench, variant).await,
+            Self::LiveIdle => live::idle(bench, variant).await,
+            Self::LivePace => live::pace(bench, variant).await,
+            Self::BargeIn => live::barge_in(bench, variant).await,
+            Self::LiveWire => live::wire(bench, variant).await,
         }
     }
 }
