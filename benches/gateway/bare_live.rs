@@ -152,7 +152,7 @@ fn receive(socket: SplitStream<Socket>) -> Events<ConverseLiveResponse> {
     Box::pin(socket.filter_map(move |message| {
         let event = message.map_err(|error| Status::unavailable(error.to_string()));
         let event = event.and_then(|message| match message {
-            Message::Text(text) => event(&text),
+            Message::Text(text) => decode(&text),
             Message::Binary(_)
             | Message::Ping(_)
             | Message::Pong(_)
@@ -171,7 +171,7 @@ fn receive(socket: SplitStream<Socket>) -> Events<ConverseLiveResponse> {
     }))
 }
 
-fn event(text: &str) -> Result<Option<converse_live_response::Event>, Status> {
+fn decode(text: &str) -> Result<Option<converse_live_response::Event>, Status> {
     use converse_live_response::Event;
     let event: ServerEvent =
         serde_json::from_str(text).map_err(|error| Status::internal(error.to_string()))?;
