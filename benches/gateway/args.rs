@@ -11,7 +11,7 @@ pub(crate) const HELP: &str = "\
 How much a call costs: dashgate in front of a DashScope of our own, beside a bare gateway that has
 no features, in the same run on the same cores.
 
-  cargo bench --bench gateway                              all rows, a quarter of an hour
+  cargo bench --bench gateway                              all rows, half an hour
   cargo bench --bench gateway -- --quick                   does it work? About half a minute
   cargo bench --bench gateway -- --rows sat,sse --rounds 7
   cargo bench --bench gateway -- --gateway old/dashgate    two builds side by side
