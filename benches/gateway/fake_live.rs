@@ -47,8 +47,8 @@ impl Answers {
     }
 }
 
-/// The response and the item of all audio.
-pub(crate) const RESPONSE: &str = "resp_UqqPU9LxUd39jWcIc8qMA";
+/// The first response of a session, and the item of all audio.
+const RESPONSE: &str = "resp_UqqPU9LxUd39jWcIc8qMA";
 const ITEM: &str = "item_8saFwO5vYFiU1gBVnYjge";
 
 fn delta(length: Length) -> Utf8Bytes {
@@ -97,7 +97,7 @@ pub(crate) async fn serve(
     let mut socket = socket.await;
     let created = format!("{{\"type\":\"session.created\",\"session\":{SESSION}}}");
     socket.send(Message::text(created)).await?;
-    let mut is_running = false;
+    let (mut is_running, mut cancels) = (false, 0);
     while let Some(message) = socket.next().await {
         let Message::Text(text) = message? else {
             continue;
@@ -112,11 +112,11 @@ pub(crate) async fn serve(
             "input_audio_buffer.append" => {
                 if !std::mem::replace(&mut is_running, true) {
                     socket
-                        .feed(Message::text(response("created", "in_progress")))
+                        .feed(Message::text(response("created", "in_progress", cancels)))
                         .await?;
                 }
                 socket
-                    .feed(Message::Text(answer(event.audio, &answers)?))
+                    .feed(Message::Text(answer(event.audio, &answers, cancels)?))
                     .await?;
             }
             "response.cancel" => {
@@ -124,8 +124,9 @@ pub(crate) async fn serve(
                 let _ = cancelled.try_send(at);
                 if std::mem::take(&mut is_running) {
                     socket
-                        .feed(Message::text(response("done", "cancelled")))
+                        .feed(Message::text(response("done", "cancelled", cancels)))
                         .await?;
+                    cancels += 1;
                 }
             }
             _ => {}
@@ -136,7 +137,7 @@ pub(crate) async fn serve(
 }
 
 /// The audio of the same playing time. Input of an unexpected length is an error of the gateway.
-fn answer(audio: &str, answers: &Answers) -> Result<Utf8Bytes> {
+fn answer(audio: &str, answers: &Answers, cancels: usize) -> Result<Utf8Bytes> {
     let padding = audio.len() - audio.trim_end_matches('=').len();
     let bytes = (audio.len() / 4 * 3).saturating_sub(padding);
     for (length, answer) in [
@@ -144,16 +145,28 @@ fn answer(audio: &str, answers: &Answers) -> Result<Utf8Bytes> {
         (Length::Short, &answers.short),
     ] {
         if bytes == length.bytes(INPUT_RATE) {
-            return Ok(answer.clone());
+            return Ok(match cancels {
+                0 => answer.clone(),
+                _ => answer.replacen(RESPONSE, &response_id(cancels), 1).into(),
+            });
         }
     }
     Err(format!("{} samples of audio arrived", bytes / SAMPLE).into())
 }
 
-fn response(event: &str, status: &str) -> String {
+/// The id of the response after so many cancelled ones: no two have the same.
+fn response_id(cancels: usize) -> String {
+    match cancels {
+        0 => RESPONSE.to_owned(),
+        _ => format!("resp_{cancels:021}"),
+    }
+}
+
+fn response(event: &str, status: &str, cancels: usize) -> String {
+    let id = response_id(cancels);
     format!(
         "{{\"event_id\":\"event_XAdxBRzxpnhgT0j9Ln0CS\",\"type\":\"response.{event}\",\
-         \"response\":{{\"id\":\"{RESPONSE}\",\"object\":\"realtime.response\",\"status\":\
+         \"response\":{{\"id\":\"{id}\",\"object\":\"realtime.response\",\"status\":\
          \"{status}\",\"modalities\":[\"text\",\"audio\"],\"voice\":\"Cherry\",\
          \"output_audio_format\":\"pcm24\",\"output\":[]}}}}"
     )
