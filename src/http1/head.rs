@@ -195,7 +195,6 @@ mod tests {
             "HTTP/1.1 20 OK\r\n\r\n",
             "HTTP/1.1 000 OK\r\n\r\n",
             "HTTP/1.1 099 OK\r\n\r\n",
-            "HTTP/1.1 101 Switching Protocols\r\n\r\n",
             "HTTP/1.1 600 OK\r\n\r\n",
             "HTTP/1.1 999 OK\r\n\r\n",
         ] {

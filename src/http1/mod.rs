@@ -304,6 +304,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn another_protocol_that_was_not_requested_is_an_error() {
+        let (listener, client) = listening().await;
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_request(&mut stream, 1).await;
+            let answer = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        });
+        let refused = exchange(&client, 1).await;
+        assert!(matches!(refused, Err(RequestError::Malformed(_))));
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
     async fn interim_responses_are_skipped() {
         let (listener, client) = listening().await;
         let server = tokio::spawn(async move {

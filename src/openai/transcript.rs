@@ -225,7 +225,7 @@ fn beginning(text: &str) -> Beginning<'_> {
         Some(at) => name_on.split_at(at),
         None => (name_on, ""),
     };
-    if name.len() > MAX_NAME || name.chars().any(char::is_control) {
+    if name.len() > MAX_NAME || name.contains(|c: char| c.is_control() || c.is_whitespace()) {
         return Beginning::Other;
     }
     match token_on.strip_prefix(AFTER) {
@@ -281,6 +281,11 @@ mod tests {
             ),
             ("language English", "language English", None),
             ("language models are", "language models are", None),
+            (
+                "language of English<asr_text>b",
+                "language of English<asr_text>b",
+                None,
+            ),
             ("language a<b", "language a<b", None),
             ("language English<asr_tex", "language English<asr_tex", None),
             ("language a\n<asr_text>b", "language a\n<asr_text>b", None),
