@@ -53,7 +53,7 @@ abstract class Exchange<Q, A> extends ClientCall.Listener<A> {
   }
 
   /** Cancels the call if it has not ended. */
-  final void cancel(String why) {
+  void cancel(String why) {
     call.cancel(why, null);
   }
 

@@ -16,6 +16,7 @@ final class LiveStream<Q, A> extends Exchange<Q, A> {
 
   private final Object monitor;
   private final Queue<A> events = new ArrayDeque<>();
+  private boolean cancelled;
   private boolean ended;
   /** Why it ended; null if successfully. */
   private DashgateException fault;
@@ -48,12 +49,26 @@ final class LiveStream<Q, A> extends Exchange<Q, A> {
     return !events.isEmpty();
   }
 
+  /** Whether messages can be sent. A call that was cancelled refuses them before it has ended. */
+  boolean isOpen() {
+    return !cancelled && !ended;
+  }
+
   boolean hasEnded() {
     return ended;
   }
 
   DashgateException fault() {
     return fault;
+  }
+
+  /** Also called without the monitor, by the client that is closed. */
+  @Override
+  void cancel(String why) {
+    synchronized (monitor) {
+      cancelled = true;
+      super.cancel(why);
+    }
   }
 
   @Override

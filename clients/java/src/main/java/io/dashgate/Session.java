@@ -93,7 +93,7 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
         return;
       }
       finished = true;
-      if (!recovering && !stream.hasEnded() && !closed) {
+      if (!recovering && stream.isOpen()) {
         stream.call().halfClose();
       }
       monitor.notifyAll();
@@ -222,7 +222,7 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
           throw new IllegalStateException("the session has ended");
         }
         recover();
-      } else if (!recovering && stream.call().isReady()) {
+      } else if (!recovering && stream.isOpen() && stream.call().isReady()) {
         return true;
       } else {
         monitor.wait();
@@ -253,6 +253,12 @@ public abstract class Session<Q, A> implements Iterator<A>, AutoCloseable {
       if (!closed) {
         stream = open();
       }
+    } catch (IllegalStateException e) {
+      // Only a closed client refuses to open a stream.
+      fault =
+          DashgateException.own(
+              Status.Code.CANCELLED, "", "the client was closed", requestId());
+      throw fault;
     } finally {
       recovering = false;
       monitor.notifyAll();

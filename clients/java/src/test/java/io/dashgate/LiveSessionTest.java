@@ -11,6 +11,7 @@ import io.dashgate.v1.ConverseLiveResponse;
 import io.dashgate.v1.ResumeSession;
 import io.dashgate.v1.SynthesisSetup;
 import io.dashgate.v1.UpdateSession;
+import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.stub.StreamObserver;
 import java.io.IOException;
@@ -250,8 +251,45 @@ class LiveSessionTest {
     try (LiveSession session = client.live(MODEL)) {
       session.next();
       client.close();
+      session.finish();
       DashgateException fault = assertThrows(DashgateException.class, session::hasNext);
       assertEquals(Status.Code.CANCELLED, fault.code());
+    }
+  }
+
+  @Test
+  void closeOfTheClientEndsASender() {
+    script(FakeLive.untilHalfClose());
+    try (LiveSession session = client.live(MODEL)) {
+      session.next();
+      CompletableFuture<Void> sender =
+          CompletableFuture.runAsync(
+              () -> {
+                while (true) {
+                  session.sendText("Hello");
+                }
+              });
+      assertThrows(TimeoutException.class, () -> sender.get(100, TimeUnit.MILLISECONDS));
+      client.close();
+      assertEquals(Status.Code.CANCELLED, fault(sender).code());
+    }
+  }
+
+  @Test
+  void closeOfTheClientEndsAResumption() throws Exception {
+    script(
+        (message, out) -> {
+          out.onNext(FakeLive.started(1, false));
+          Metadata trailers = new Metadata();
+          trailers.put(FakeGateway.key("grpc-retry-pushback-ms"), "1000");
+          out.onError(Status.UNAVAILABLE.asRuntimeException(trailers));
+        });
+    try (LiveSession session = client.live(MODEL)) {
+      session.next();
+      CompletableFuture<Boolean> reader = CompletableFuture.supplyAsync(session::hasNext);
+      assertThrows(TimeoutException.class, () -> reader.get(300, TimeUnit.MILLISECONDS));
+      client.close();
+      assertEquals(Status.Code.CANCELLED, fault(reader).code());
     }
   }
 
