@@ -7,6 +7,9 @@ use std::collections::HashMap;
 /// protobuf decoders accept, and no known document has ten.
 pub const MAX_LEVELS: u32 = 24;
 
+/// The memory of an entry of an object or list, beside its text.
+const ENTRY: usize = size_of::<(String, Document)>();
+
 /// A number that is compared and hashed by its bits, as options and documents require.
 #[derive(Clone, Copy, Debug)]
 pub struct Real(pub f64);
@@ -42,6 +45,17 @@ pub enum Document {
     Object(Object),
 }
 
+impl Document {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) => 0,
+            Self::String(text) => text.len(),
+            Self::List(list) => list.iter().map(|value| ENTRY + value.weight()).sum(),
+            Self::Object(object) => object.weight(),
+        }
+    }
+}
+
 /// Keys and values in the order of arrival. Keys are unique.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Object(pub Vec<(String, Document)>);
@@ -50,6 +64,14 @@ impl Object {
     /// Whether it has no keys.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// About the bytes of memory that it takes.
+    pub fn weight(&self) -> usize {
+        let entries = self.0.iter();
+        entries
+            .map(|(key, value)| ENTRY + key.len() + value.weight())
+            .sum()
     }
 
     /// The value of a key.

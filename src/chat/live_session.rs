@@ -71,6 +71,39 @@ pub struct SessionChanges {
 }
 
 impl SessionChanges {
+    /// About the bytes of memory that they take.
+    pub fn weight(&self) -> usize {
+        let uris = match &self.turn_detection {
+            Some(TurnDetection::SmartTurn(smart)) => smart.voiceprint_audio_uris.as_slice(),
+            _ => &[],
+        };
+        let recognizer = match &self.transcription {
+            Some(Transcription::Enabled {
+                model,
+                language,
+                corpus_text,
+            }) => model.len() + language.len() + corpus_text.len(),
+            Some(Transcription::Disabled) | None => 0,
+        };
+        let texts = self.modalities.iter().chain(uris);
+        let tools = self.tools.iter().map(|tool| match tool {
+            Tool::Function {
+                name,
+                description,
+                parameters,
+            } => name.len() + description.len() + parameters.len(),
+            Tool::Raw(text) => text.len(),
+        });
+        size_of::<Self>()
+            + self.instructions.as_ref().map_or(0, String::len)
+            + recognizer
+            + texts
+                .map(|text| size_of::<String>() + text.len())
+                .sum::<usize>()
+            + tools.map(|bytes| size_of::<Tool>() + bytes).sum::<usize>()
+            + self.extra.weight()
+    }
+
     /// Applies later changes.
     pub fn merge(&mut self, later: &Self) {
         let Self {

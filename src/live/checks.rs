@@ -62,7 +62,8 @@ impl Task {
     /// Charges the queues in both directions, and the configuration.
     fn charge(&mut self) -> Result<(), Failure> {
         let queued = self.inputs.queued_bytes() + self.socket.outgoing_bytes();
-        let bytes = self.setup_bytes.saturating_mul(2).saturating_add(queued);
+        let setup = self.setup_bytes.saturating_add(self.update_bytes);
+        let bytes = setup.saturating_mul(2).saturating_add(queued);
         if bytes != self.charged {
             self.charged = bytes;
             self.memory.buffer(bytes)?;

@@ -27,8 +27,6 @@ pub(super) struct Queued {
     pub(super) position: u32,
     /// The input; an error ends the session.
     pub(super) input: Result<LiveInput, Error>,
-    /// Its size.
-    pub(super) bytes: usize,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -160,7 +158,6 @@ impl InputSender {
         let queued = Queued {
             position: self.position,
             input,
-            bytes,
             _permit: permit,
         };
         self.messages.send(queued).await.map_err(|_| Closed)

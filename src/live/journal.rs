@@ -374,14 +374,16 @@ fn weight(event: &LiveEvent) -> usize {
             LiveEvent::Transcript { transcript, .. } => {
                 transcript.text.len() + transcript.tentative.len()
             }
-            LiveEvent::Warning(warning) => warning.message.len(),
+            LiveEvent::Warning(warning) => {
+                warning.message.len() + warning.field.len() + warning.extra.weight()
+            }
+            LiveEvent::Updated(session) => session.weight(),
+            LiveEvent::ResponseCompleted(end) => EVENT + end.reason.len() + end.extra.weight(),
             LiveEvent::Started(_)
-            | LiveEvent::Updated(_)
             | LiveEvent::SpeechStarted(_)
             | LiveEvent::SpeechStopped(_)
             | LiveEvent::Committed { .. }
             | LiveEvent::ResponseStarted { .. }
-            | LiveEvent::ResponseCompleted(_)
             | LiveEvent::Ending { .. }
             | LiveEvent::Ended(_) => EVENT,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::chat::live_event::ResponseStatus;
+use crate::chat::live_session::SessionChanges;
 use crate::error::{Error, Reason};
 use crate::telemetry::live_metrics::Repair;
 
@@ -68,6 +69,7 @@ impl Session {
         self.responses.unrequest();
         // Ids of events are those of a connection.
         self.sent.clear();
+        self.before_update = None;
         effects
     }
 
@@ -106,6 +108,10 @@ impl Task {
         match self.socket.send(&command.event()) {
             Ok(id) => {
                 self.session.sent(id, position, command, now);
+                if let Command::Update(_) = command {
+                    let changes = self.session.changes();
+                    self.update_bytes = changes.map_or(0, SessionChanges::weight);
+                }
                 Ok(())
             }
             // A field that this model does not have: the session continues without it.

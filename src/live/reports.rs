@@ -21,6 +21,8 @@ impl Session {
     pub(super) fn report(&mut self, event: UpstreamEvent, now: Instant) -> Effects {
         let mut effects = Effects::default();
         match event {
+            // SynthesizeLive has no such event.
+            UpstreamEvent::SessionUpdated(_) if self.changes().is_none() => {}
             UpstreamEvent::SessionUpdated(session) => {
                 effects.events.push(LiveEvent::Updated(session.fields));
             }
@@ -219,6 +221,9 @@ impl Session {
             // A model that does not know `session.finish`.
             effects.end = Some(End::Done);
             return;
+        }
+        if let Some(id) = id {
+            self.revert_update(id);
         }
         let kind = sent.map_or_else(|| kind_of(refusal), |sent| sent.kind);
         match kind {

@@ -106,6 +106,9 @@ pub(super) struct Session {
     pub(super) is_announced: bool,
     pub(super) transcripts: Transcripts,
     pub(super) resampling: Resampling,
+    /// The latest change of the configuration, and the configuration before it, to which the session
+    /// returns if DashScope refuses the change.
+    pub(super) before_update: Option<(EventId, Box<SessionChanges>)>,
     /// The client events that may still be refused.
     pub(super) sent: VecDeque<Sent>,
     /// The connections in a row that were cut soon after they were opened.
@@ -135,6 +138,7 @@ impl Session {
             is_announced: false,
             transcripts: Transcripts::default(),
             resampling: Resampling::default(),
+            before_update: None,
             sent: VecDeque::new(),
             short_connections: 0,
         }
@@ -196,6 +200,7 @@ impl Session {
             Command::DeleteItem(item_id) => self.history.remove(item_id),
             Command::Update(changes) => {
                 if let LiveTask::Converse(setup) = &mut self.setup.task {
+                    self.before_update = Some((id, Box::new(setup.changes.clone())));
                     setup.changes.merge(changes);
                 }
             }
@@ -211,6 +216,15 @@ impl Session {
             | Command::SynthesisClear => {}
         }
         self.remember(id, position, kind);
+    }
+
+    /// DashScope refused this client event. A configuration that it did not apply is not sent to the
+    /// next connection, and turns go on as before.
+    pub(super) fn revert_update(&mut self, refused: EventId) {
+        let before = self.before_update.take_if(|(id, _)| *id == refused);
+        if let (Some((_, before)), LiveTask::Converse(setup)) = (before, &mut self.setup.task) {
+            setup.changes = *before;
+        }
     }
 
     /// DashScope has started the session, and was sent its configuration as this event.

@@ -66,6 +66,8 @@ pub(super) struct Task {
     pub(super) memory: CallMemory,
     /// The size of the configuration, as it was received.
     pub(super) setup_bytes: usize,
+    /// The size of the configuration after changes of it; 0 before.
+    pub(super) update_bytes: usize,
     /// The bytes that are charged for queues and the configuration.
     pub(super) charged: usize,
     pub(super) reconnects: u32,
@@ -133,6 +135,7 @@ impl Task {
             deadline: parts.deadline,
             memory: parts.memory,
             setup_bytes: parts.setup_bytes,
+            update_bytes: 0,
             charged: 0,
             reconnects: 0,
             resumes: 0,
@@ -243,9 +246,8 @@ impl Task {
         if let LiveInput::Acknowledge(sequence) = &input {
             self.journal.acknowledge(*sequence);
         }
-        if let LiveInput::Update(_) = &input {
-            // It is merged into the configuration.
-            self.setup_bytes = self.setup_bytes.saturating_add(queued.bytes);
+        if let LiveInput::Update(changes) = &input {
+            self.call.check_update(changes)?;
         }
         Ok(self.session.input(queued.position, input, now))
     }

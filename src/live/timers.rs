@@ -22,6 +22,9 @@ const SPEECH_GRACE: Duration = Duration::from_secs(2);
 /// How long the end of speech, or the response to it, is awaited, once the caller has finished.
 const TURN_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The maximum time for audio that DashScope may not have heard yet when the caller finishes.
+const MAX_AHEAD: Duration = Duration::from_secs(60);
+
 /// How long DashScope may take to confirm the end of a session.
 const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -98,7 +101,9 @@ impl Session {
         if self.finish.is_asked() || effects.end.is_some() {
             return;
         }
-        if self.responses.is_running() || !self.turn.is_answered() {
+        // Without responses, DashScope completes the last words when it is asked to finish.
+        let is_answered = !self.profile.has_responses || self.turn.is_answered();
+        if self.responses.is_running() || !is_answered {
             return;
         }
         // Speech that ended after the caller had finished is not awaited again.
@@ -159,10 +164,14 @@ impl Session {
     fn turn_expires(&self) -> Option<Instant> {
         let begun = self.finish.begun?;
         let is_requested = self.turn.awaited.is_some() && self.turn.is_requested;
+        // DashScope may still be hearing audio that was sent faster than it is spoken.
+        let (spoken, _) = self.audio_times();
+        let ahead = spoken.saturating_sub(begun.saturating_duration_since(self.connected));
+        let heard = begun + ahead.min(MAX_AHEAD);
         let since = self
             .turn
             .awaited
-            .map_or(begun, |awaited| begun.max(awaited));
+            .map_or(heard, |awaited| begun.max(awaited));
         (!self.turn.is_answered() && !is_requested).then(|| since + TURN_TIMEOUT)
     }
 
@@ -182,7 +191,11 @@ impl Session {
         }
         if self.turn_expires().is_some_and(|until| now >= until) {
             // Speech that DashScope does not answer ends with the session.
-            self.turn.is_speaking = false;
+            let was_speaking = std::mem::take(&mut self.turn.is_speaking);
+            if was_speaking && self.answers_turns() && self.turn.awaited.is_none() {
+                let why = format!("DashScope did not report the end of speech in {TURN_TIMEOUT:?}");
+                effects.warn(response_lost(&why));
+            }
             self.unanswered(TURN_TIMEOUT, &mut effects);
         }
         self.age(now, &mut effects);

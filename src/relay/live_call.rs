@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::callers::Identity;
 use crate::chat::call::Passing;
-use crate::chat::live_session::LiveSetup;
+use crate::chat::live_session::{LiveSetup, SessionChanges};
 use crate::chat::usage::Usage;
 use crate::error::Error;
 use crate::memory::Cancel;
@@ -19,9 +19,10 @@ use crate::telemetry::report::{LiveFigures, Report};
 use crate::telemetry::token_counts::Tokens;
 use crate::upstream::LiveSocket;
 
+use super::Plan;
 use super::accounts::{Lease, Subject};
 use super::admission::{CallPermits, Held};
-use super::attempt::{AttemptContext, Attempts};
+use super::attempt::Attempts;
 use super::call_recorder::CallRecorder;
 use super::in_flight::LiveEntry;
 use super::live_connect::Course;
@@ -56,7 +57,7 @@ pub struct LiveRequest<'a> {
 pub struct LiveCall {
     /// The configuration, with the model that answers.
     pub setup: LiveSetup,
-    pub(super) asker: Arc<AttemptContext>,
+    pub(super) plan: Arc<Plan>,
     pub(super) subject: Subject,
     pub(super) passing: Passing,
     pub(super) lease: Lease,
@@ -99,7 +100,7 @@ impl LiveCall {
             .get_or_insert(self.ledger.arrived.elapsed());
         report.answered_by.clone_from(&self.setup.model);
         report.upstream_request_id = upstream_session_id.to_owned();
-        let metrics = &self.asker.telemetry.metrics;
+        let metrics = &self.plan.asker.telemetry.metrics;
         self.model
             .get_or_insert_with(|| metrics.model(&self.setup.model));
     }
@@ -112,14 +113,14 @@ impl LiveCall {
         let used = Tokens::of(usage);
         if let Some(model) = &self.model {
             let caller = self.ledger.report.caller.as_deref();
-            let metrics = &self.asker.telemetry.metrics;
+            let metrics = &self.plan.asker.telemetry.metrics;
             metrics.spend(&self.setup.model, model, caller, &used);
         }
         self.permits.check(&self.setup.model)
     }
 
     fn metrics(&self) -> &LiveMetrics {
-        &self.asker.telemetry.metrics.live
+        &self.plan.asker.telemetry.metrics.live
     }
 
     /// The label of the model in metrics.
@@ -174,6 +175,11 @@ impl LiveCall {
         self.progress.set(progress, self.ledger.report.chunks);
     }
 
+    /// Checks a change of the configuration that the caller sends.
+    pub fn check_update(&self, changes: &SessionChanges) -> Result<(), Error> {
+        self.plan.check_changes("update", changes)
+    }
+
     /// Replaces the deadline: that of the stream which resumes the session counts.
     pub fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = deadline;
@@ -187,7 +193,7 @@ impl LiveCall {
     /// Opens a new connection for the same session, at any account.
     pub async fn reconnect(&mut self) -> Result<LiveSocket, Error> {
         let mut course = Course {
-            asker: &self.asker,
+            asker: &self.plan.asker,
             subject: &self.subject,
             passing: &self.passing,
             setup: &self.setup,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::callers::Identity;
 use crate::callers::caller_usage::CallCost;
-use crate::chat::live_session::LiveSetup;
+use crate::chat::live_session::{LiveSetup, LiveTask, SessionChanges};
 use crate::error::{Error, Reason};
 use crate::upstream::LiveSocket;
 
@@ -34,6 +34,7 @@ impl Relay {
         report.streamed = true;
         let mut ledger = CallRecorder::joined(telemetry, report, request.arrived);
         let admitted = in_time(request.deadline)
+            .and_then(|()| plan.check_live(&request.setup))
             .and_then(|()| self.admit_live(&plan, &model, (request.held, request.who)));
         let permits = admitted.inspect_err(|error| ledger.close(Some(error)))?;
         let span = UpstreamSpan::of_session(telemetry, &model, &mut request.passing);
@@ -60,7 +61,7 @@ impl Relay {
         let call = LiveCall {
             _listed: self.inner.calls.add_session(&progress),
             progress,
-            asker: Arc::clone(&plan.asker),
+            plan,
             passing: request.passing,
             deadline: request.deadline,
             model: None,
@@ -94,6 +95,29 @@ impl Relay {
         })?;
         pass.check(model)?;
         Ok(CallPermits::new(permits, pass))
+    }
+}
+
+impl Plan {
+    /// Rejects a session that names a private host.
+    fn check_live(&self, setup: &LiveSetup) -> Result<(), Error> {
+        match &setup.task {
+            LiveTask::Converse(setup) => self.check_changes("setup", &setup.changes),
+            LiveTask::Synthesize(setup) => {
+                let changes = SessionChanges {
+                    extra: setup.extra.clone(),
+                    ..SessionChanges::default()
+                };
+                self.check_changes("setup", &changes)
+            }
+        }
+    }
+
+    /// Rejects a configuration below this path that names a private host.
+    pub(super) fn check_changes(&self, path: &str, changes: &SessionChanges) -> Result<(), Error> {
+        let allowed = &self.settings.private_hosts;
+        let accounts = &self.asker.accounts;
+        accounts.check_live_hosts((path, changes), allowed)
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::time::Instant;
 
 use crate::chat::call::Prompt;
+use crate::chat::live_session::SessionChanges;
 use crate::error::{Error, Reason, Sent};
 use crate::upstream::{PendingModels, ServedModel, Upstream, UpstreamKind};
 
@@ -215,14 +216,26 @@ impl Accounts {
 
     /// Rejects a prompt with a private host, unless that is allowed or one of DashScope's.
     pub(super) fn check_hosts(&self, prompt: &Prompt, allowed: &[String]) -> Result<(), Error> {
-        hosts::check(prompt, allowed, |host, port| {
-            let members = self.members();
-            // A server on a private address would be asked to call itself.
-            let dashscope = members.iter().map(|m| &m.account.upstream);
-            let dashscope = dashscope.filter(|upstream| upstream.is_dashscope());
-            let mut addresses = dashscope.map(Upstream::address);
-            addresses.any(|(own, own_port)| own == host && own_port == port)
-        })
+        hosts::check(prompt, allowed, |host, port| self.is_own(host, port))
+    }
+
+    /// The same for the configuration of a live session below this path, or a change of it.
+    pub(super) fn check_live_hosts(
+        &self,
+        (path, changes): (&str, &SessionChanges),
+        allowed: &[String],
+    ) -> Result<(), Error> {
+        hosts::check_changes(changes, path, allowed, |host, port| self.is_own(host, port))
+    }
+
+    /// Whether this is the address of a DashScope.
+    fn is_own(&self, host: &str, port: u16) -> bool {
+        let members = self.members();
+        // A server on a private address would be asked to call itself.
+        let dashscope = members.iter().map(|m| &m.account.upstream);
+        let dashscope = dashscope.filter(|upstream| upstream.is_dashscope());
+        let mut addresses = dashscope.map(Upstream::address);
+        addresses.any(|(own, own_port)| own == host && own_port == port)
     }
 
     fn lease(&self, member: &Arc<Member>, subject: &Subject, by_its_key: bool) -> Lease {

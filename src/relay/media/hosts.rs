@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use url::{Host, Url};
 
 use crate::chat::call::Prompt;
+use crate::chat::live_session::{SessionChanges, TurnDetection};
 use crate::chat::media::Source;
 use crate::error::Error;
 use crate::relay::routes::matches;
@@ -72,6 +73,30 @@ pub(in crate::relay) fn check(
     match all_texts(&prompt.options.extra_parameters, &may_name) {
         true => Ok(()),
         false => refused("options.extra_parameters".to_owned()),
+    }
+}
+
+/// Rejects the configuration of a live session below this path, or a change of it, with a private
+/// host.
+pub(in crate::relay) fn check_changes(
+    changes: &SessionChanges,
+    path: &str,
+    allowed: &[String],
+    is_upstream: impl Fn(&str, u16) -> bool,
+) -> Result<(), Error> {
+    let may_name = |uri: &str| !is_http(uri) || is_allowed(uri, allowed, &is_upstream);
+    if let Some(TurnDetection::SmartTurn(smart)) = &changes.turn_detection
+        && let Some(i) = smart
+            .voiceprint_audio_uris
+            .iter()
+            .position(|uri| !may_name(uri))
+    {
+        let field = "turn_detection.smart_turn.voiceprint_audio_uris";
+        return Err(Error::field(format!("{path}.{field}[{i}]"), DESCRIPTION));
+    }
+    match all_texts(&changes.extra, &may_name) {
+        true => Ok(()),
+        false => Err(Error::field(format!("{path}.extra_session"), DESCRIPTION)),
     }
 }
 
