@@ -53,6 +53,7 @@ mod joined_keys;
 mod kept_answers;
 mod lifecycle;
 mod limits;
+mod live_bounds;
 mod live_drain;
 mod live_emulated;
 mod live_events;
