@@ -169,6 +169,28 @@ async fn a_change_that_dashscope_refused_is_not_repeated_on_a_new_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn warnings_have_neither_credentials_nor_control_characters_of_dashscope() {
+    let mut upstream = RealtimeUpstream::start().await;
+    let gateway = before(&upstream).await;
+    let (mut call, socket) = upstream.open(&gateway, setup(OMNI)).await;
+    let key = "sk-0123456789abcdef0123456789abcdef";
+    socket.refuse(&json!(null), key, &format!("Bad \u{1b}[31m{key} 键"));
+    socket.send(json!({"type": format!("new.{key}\u{1b}")}));
+    for _ in 0..2 {
+        let events = call
+            .until(|event| matches!(event, Heard::SessionWarning(_)))
+            .await;
+        let Some(Heard::SessionWarning(warning)) = events.last() else {
+            panic!("{events:?}")
+        };
+        let texts = [&warning.code, &warning.message, &warning.field];
+        for text in texts {
+            assert!(!text.contains("sk-0") && !text.contains('\u{1b}'), "{text}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn recognition_finishes_in_the_middle_of_speech_without_a_delay() {
     let mut upstream = RealtimeUpstream::start().await;
     let gateway = before(&upstream).await;

@@ -22,6 +22,7 @@ use crate::dashscope::errors;
 use crate::dashscope::json_fields::Fields;
 use crate::dashscope::json_text::{Quoted, Text};
 use crate::error::{Error, Sent};
+use crate::untrusted;
 
 /// Decodes the frames of one connection.
 #[derive(Debug, Default)]
@@ -63,7 +64,10 @@ impl Decoder {
         match EventKind::of(&kind) {
             Some(known) => self.known(known, &mut Fields::from(event)),
             None if kind.is_empty() => untyped(event),
-            None => Ok(UpstreamEvent::Unknown { kind, event }),
+            None => Ok(UpstreamEvent::Unknown {
+                kind: untrusted::code(&kind),
+                event,
+            }),
         }
     }
 
@@ -202,7 +206,7 @@ fn error(fields: &mut Fields) -> UpstreamError {
     match fields.take("error") {
         Some(Document::Object(object)) => error_of(&mut Fields::from(object)),
         Some(Document::String(message)) => UpstreamError {
-            message,
+            message: untrusted::message(&message),
             ..UpstreamError::default()
         },
         Some(_) | None => error_of(fields),
@@ -212,9 +216,9 @@ fn error(fields: &mut Fields) -> UpstreamError {
 fn error_of(fields: &mut Fields) -> UpstreamError {
     UpstreamError {
         kind: text(fields, "type"),
-        code: text(fields, "code"),
-        message: text(fields, "message"),
-        param: text(fields, "param"),
+        code: untrusted::code(&text(fields, "code")),
+        message: untrusted::message(&text(fields, "message")),
+        param: untrusted::message(&text(fields, "param")),
         event_id: text(fields, "event_id"),
     }
 }
@@ -224,7 +228,7 @@ fn voiceprints(fields: &mut Fields) -> UpstreamError {
     UpstreamError {
         kind: "invalid_request_error".to_owned(),
         code: "invalid_value".to_owned(),
-        message: text(fields, "reason"),
+        message: untrusted::message(&text(fields, "reason")),
         param: "session.turn_detection.voiceprint_audio_urls".to_owned(),
         event_id: String::new(),
     }
