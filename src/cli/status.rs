@@ -143,7 +143,7 @@ fn advice(reason: &str) -> Option<&'static str> {
     } else if is(Reason::UpstreamCredential) {
         Some("check DASHSCOPE_API_KEY and its region, or upstream.openai.api_key of an own server")
     } else if is(Reason::ModelNotFound) {
-        Some("choose another model with `--model` or DASHGATE_MODEL")
+        Some("choose another model with `--model`")
     } else if is(Reason::GatewayConfig) {
         Some("check upstream.url: DashScope's ends with /api/v1, other servers' with /v1")
     } else if is(Reason::Unauthenticated) {

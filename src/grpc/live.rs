@@ -307,7 +307,13 @@ impl<R> Stream for Events<R> {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let event = std::task::ready!(Pin::new(&mut self.events).poll_next(cx));
         Poll::Ready(event.map(|event| match event {
-            Ok((sequence, event)) => Ok((self.convert)(sequence, event, &self.request_id)),
+            Ok((sequence, event)) => {
+                let event = match self.show_upstream {
+                    true => event.with_upstream_message(),
+                    false => event,
+                };
+                Ok((self.convert)(sequence, event, &self.request_id))
+            }
             Err(error) => Err(status::status(&error, &self.request_id, self.show_upstream)),
         }))
     }

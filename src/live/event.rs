@@ -124,6 +124,8 @@ pub struct SessionWarning {
     pub code: String,
     /// The message.
     pub message: String,
+    /// DashScope's own message, if it has one. It may contain content, or the operator's account.
+    pub upstream_message: String,
     /// The parameter.
     pub field: String,
     /// The position of the refused message in the caller's stream; 0 if unknown.
@@ -143,4 +145,16 @@ pub struct SessionEnded {
     pub output_audio: Duration,
     /// The number of responses.
     pub responses: u32,
+}
+
+impl LiveEvent {
+    /// The event with DashScope's own message, for callers that may see it.
+    pub fn with_upstream_message(mut self) -> Self {
+        if let Self::Warning(warning) = &mut self
+            && !warning.upstream_message.is_empty()
+        {
+            warning.message = std::mem::take(&mut warning.upstream_message);
+        }
+        self
+    }
 }

@@ -375,7 +375,8 @@ fn weight(event: &LiveEvent) -> usize {
                 transcript.text.len() + transcript.tentative.len()
             }
             LiveEvent::Warning(warning) => {
-                warning.message.len() + warning.field.len() + warning.extra.weight()
+                let texts = [&warning.message, &warning.upstream_message, &warning.field];
+                texts.into_iter().map(String::len).sum::<usize>() + warning.extra.weight()
             }
             LiveEvent::Updated(session) => session.weight(),
             LiveEvent::ResponseCompleted(end) => EVENT + end.reason.len() + end.extra.weight(),

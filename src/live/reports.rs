@@ -55,7 +55,8 @@ impl Session {
                 self.transcripts.forget(&item_id);
                 effects.warn(SessionWarning {
                     code: "TRANSCRIPTION_FAILED".to_owned(),
-                    message: format!("{code}: {message}"),
+                    message: format!("DashScope could not transcribe the speech: {code}"),
+                    upstream_message: format!("{code}: {message}"),
                     field: item_id,
                     ..SessionWarning::default()
                 });
@@ -243,7 +244,8 @@ impl Session {
         effects.warn(SessionWarning {
             reason: Some(error.reason()),
             code: refusal.code.clone(),
-            message: refusal.message.clone(),
+            message: error.message().to_owned(),
+            upstream_message: refusal.message.clone(),
             field: refusal.param.clone(),
             refused_message: sent.map_or(0, |sent| sent.position),
             ..SessionWarning::default()

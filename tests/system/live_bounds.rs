@@ -171,7 +171,9 @@ async fn a_change_that_dashscope_refused_is_not_repeated_on_a_new_connection() {
 #[tokio::test(start_paused = true)]
 async fn warnings_have_neither_credentials_nor_control_characters_of_dashscope() {
     let mut upstream = RealtimeUpstream::start().await;
-    let gateway = before(&upstream).await;
+    let mut settings = settings_at(upstream.base_url());
+    settings.upstream.show_messages = true;
+    let gateway = gateway_with(settings).await;
     let (mut call, socket) = upstream.open(&gateway, setup(OMNI)).await;
     let key = "sk-0123456789abcdef0123456789abcdef";
     socket.refuse(&json!(null), key, &format!("Bad \u{1b}[31m{key} 键"));
@@ -187,6 +189,31 @@ async fn warnings_have_neither_credentials_nor_control_characters_of_dashscope()
         for text in texts {
             assert!(!text.contains("sk-0") && !text.contains('\u{1b}'), "{text}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_words_of_dashscope_are_in_warnings_only_where_the_operator_allows_it() {
+    for shows in [false, true] {
+        let mut upstream = RealtimeUpstream::start().await;
+        let mut settings = settings_at(upstream.base_url());
+        settings.upstream.show_messages = shows;
+        let gateway = gateway_with(settings).await;
+        let (mut call, socket) = upstream.open(&gateway, setup(OMNI)).await;
+        socket.refuse(
+            &json!(null),
+            "session.voice",
+            "Account 17 has no such voice.",
+        );
+        let events = call
+            .until(|event| matches!(event, Heard::SessionWarning(_)))
+            .await;
+        let Some(Heard::SessionWarning(warning)) = events.last() else {
+            panic!("{events:?}")
+        };
+        assert_eq!(warning.code, "invalid_value");
+        assert!(!warning.message.is_empty());
+        assert_eq!(warning.message.contains("17"), shows, "{warning:?}");
     }
 }
 
