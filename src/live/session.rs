@@ -106,8 +106,8 @@ pub(super) struct Session {
     pub(super) is_announced: bool,
     pub(super) transcripts: Transcripts,
     pub(super) resampling: Resampling,
-    /// The latest change of the configuration, and the configuration before it, to which the session
-    /// returns if DashScope refuses the change.
+    /// The latest change of the configuration, and the configuration before it, to which the
+    /// session returns if DashScope refuses the change.
     pub(super) before_update: Option<(EventId, Box<SessionChanges>)>,
     /// The client events that may still be refused.
     pub(super) sent: VecDeque<Sent>,
@@ -218,8 +218,8 @@ impl Session {
         self.remember(id, position, kind);
     }
 
-    /// DashScope refused this client event. A configuration that it did not apply is not sent to the
-    /// next connection, and turns go on as before.
+    /// DashScope refused this client event. A configuration that it did not apply is not sent to
+    /// the next connection, and turns go on as before.
     pub(super) fn revert_update(&mut self, refused: EventId) {
         let before = self.before_update.take_if(|(id, _)| *id == refused);
         if let (Some((_, before)), LiveTask::Converse(setup)) = (before, &mut self.setup.task) {
