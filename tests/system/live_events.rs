@@ -206,10 +206,9 @@ async fn a_refusal_is_a_warning_with_the_position_of_the_refused_message() {
         (&*refused.field, refused.refused_message),
         ("session.voice", 1)
     );
-    assert_eq!(
-        (&*refused.code, &*refused.message),
-        ("invalid_value", "no such voice")
-    );
+    assert_eq!(refused.code, "invalid_value");
+    // DashScope's own message needs `upstream.show_messages`.
+    assert!(!refused.message.contains("no such voice"));
     assert_eq!(refused.reason().as_str_name(), "UPSTREAM_REJECTED");
     call.send(Ask::Audio(vec![1; 320].into())).await;
     call.send(Ask::Commit(pb::CommitInput {})).await;
