@@ -29,7 +29,12 @@ pub(crate) const PATH: &str = "/api-ws/v1/realtime";
 /// The read buffer of a session, so that a thousand of them fit into the memory of one process.
 const READ_BUFFER: usize = 8 * 1024;
 
-const SESSION: &str = r#"{"object":"realtime.session","id":"sess_nzHrOAqGEWkAs2vW0RcvW","model":"qwen3-omni-flash-realtime","modalities":["text","audio"],"voice":"Cherry","input_audio_format":"pcm16","output_audio_format":"pcm24","turn_detection":null,"tools":[],"tool_choice":"auto","temperature":0.8}"#;
+const SESSION: &str = concat!(
+    r#"{"object":"realtime.session","id":"sess_nzHrOAqGEWkAs2vW0RcvW","model":"qwen3-omni-flash-realtime","#,
+    r#""modalities":["text","audio"],"voice":"Cherry","#,
+    r#""input_audio_format":"pcm16","output_audio_format":"pcm24","#,
+    r#""turn_detection":null,"tools":[],"tool_choice":"auto","temperature":0.8}"#,
+);
 
 /// The frames of audio, which are the same in all sessions.
 pub(crate) struct Answers {

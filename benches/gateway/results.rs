@@ -112,7 +112,8 @@ impl Results {
     pub(crate) fn derive(&mut self) {
         let mut added = Vec::new();
         for line in &mut self.lines {
-            // The tail of a difference is no difference of tails, except for what a goal is set for.
+            // The tail of a difference is no difference of tails, except for what a goal is set
+            // for.
             let is_median = line.row == Row::Low && line.what.ends_with("p50");
             if !is_median && line.row != Row::LiveLatency {
                 continue;
