@@ -30,7 +30,8 @@ pub(crate) const PATH: &str = "/api-ws/v1/realtime";
 const READ_BUFFER: usize = 8 * 1024;
 
 const SESSION: &str = concat!(
-    r#"{"object":"realtime.session","id":"sess_nzHrOAqGEWkAs2vW0RcvW","model":"qwen3-omni-flash-realtime","#,
+    r#"{"object":"realtime.session","id":"sess_nzHrOAqGEWkAs2vW0RcvW","#,
+    r#""model":"qwen3-omni-flash-realtime","#,
     r#""modalities":["text","audio"],"voice":"Cherry","#,
     r#""input_audio_format":"pcm16","output_audio_format":"pcm24","#,
     r#""turn_detection":null,"tools":[],"tool_choice":"auto","temperature":0.8}"#,
