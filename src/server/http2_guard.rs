@@ -71,6 +71,7 @@ pub struct Guard {
     /// The incomplete element, and the timer by which it must end.
     unfinished: Option<(u64, Pin<Box<Sleep>>)>,
     farewell: Option<Farewell>,
+    has_written: bool,
 }
 
 impl Guard {
@@ -104,6 +105,7 @@ impl Guard {
             header_timeout,
             unfinished: None,
             farewell: None,
+            has_written: false,
         }
     }
 
@@ -341,15 +343,18 @@ impl AsyncWrite for Guard {
             return farewell.map(Err);
         }
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.has_written = true;
         self.follow(slices, written);
         Poll::Ready(Ok(written))
     }
 
-    /// False, although vectored writes are possible: the HTTP/2 library then gathers frames below a
-    /// kilobyte and sends them in one write. Otherwise it sends each that is above 256 bytes
-    /// separately, and a write costs more than the copy.
+    /// False until the first write, although vectored writes are possible: the HTTP/2 library asks
+    /// when it begins, and then gathers frames below a kilobyte and sends them in one write.
+    /// Otherwise it sends each that is above 256 bytes separately, and a write costs more than the
+    /// copy. Larger frames have their first kilobyte in that buffer; it asks again at each write,
+    /// and sends both parts in one.
     fn is_write_vectored(&self) -> bool {
-        false
+        self.has_written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
