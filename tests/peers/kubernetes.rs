@@ -265,6 +265,11 @@ fn meshes(tools: &Path) -> Result<(), String> {
         ejected.is_some_and(|percent| percent < 50),
         rule,
     )?;
+    linkerd(&all)
+}
+
+/// The routes of Linkerd retry nothing that a proxy cannot repeat.
+fn linkerd(all: &[Value]) -> Result<(), String> {
     let routes = all
         .iter()
         .filter(|one| one["kind"] == "GRPCRoute")
