@@ -98,7 +98,7 @@ pub(crate) async fn latency(bench: &Bench, variant: Variant) -> Result<Vec<Value
     ])
 }
 
-/// What a session takes while nobody speaks.
+/// What a session without activity takes.
 pub(crate) async fn idle(bench: &Bench, variant: Variant) -> Result<Vec<Value>> {
     let count = streams(bench).min(SILENT);
     let subject = start(bench, variant, count).await?;

@@ -165,7 +165,7 @@ impl Row {
             Self::Turns => ("turns", "growth: turns of the conversation, 4 in flight"),
             Self::Live => ("live", "ConverseLive, 200 sessions, 100 ms frames each way"),
             Self::LiveLatency => ("livelat", "the same: a frame there and back"),
-            Self::LiveIdle => ("liveidle", "ConverseLive, nobody speaks: memory of each"),
+            Self::LiveIdle => ("liveidle", "ConverseLive without activity: memory of each"),
             Self::LivePace => (
                 "livepace",
                 "ConverseLive, 20 ms frames each way, in real time",

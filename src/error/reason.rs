@@ -186,7 +186,7 @@ reasons! {
     GatewayBug, "GATEWAY_BUG", Broken;
     /// The gateway's base URL or workspace does not fit DashScope.
     GatewayConfig, "GATEWAY_CONFIG", Broken;
-    /// Nobody spoke in a live session for too long.
+    /// A live session had no activity for too long.
     SessionIdle, "SESSION_IDLE", TimedOut;
     /// A live session reached DashScope's time limit.
     SessionExpired, "SESSION_EXPIRED", TimedOut;

@@ -1,4 +1,4 @@
-//! What happens while nobody speaks.
+//! What happens while there is no activity.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Reason};
 /// How often silence is sent to keep a session alive. DashScope ends it after 300 seconds.
 const SILENCE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What the gateway does while nobody speaks.
+/// What the gateway does while there is no activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdlePolicy {
     /// Sends silence, for this long after the last activity; then ends the session.
@@ -60,7 +60,7 @@ impl Idle {
         self.last_audio = now;
     }
 
-    /// Audio was sent in which nobody may have spoken.
+    /// Audio was sent, which may be silence.
     pub(super) fn sent_audio(&mut self, now: Instant) {
         self.last_audio = now;
     }
@@ -80,7 +80,7 @@ impl Idle {
         let policy = self.policy?;
         if now >= self.last_activity + policy.limit() {
             let limit = policy.limit();
-            let message = format!("nobody spoke for {limit:?}, the limit of `idle_policy`");
+            let message = format!("no activity for {limit:?}, the limit of `idle_policy`");
             return Some(IdleStep::End(Error::new(Reason::SessionIdle, message)));
         }
         let is_due = now >= self.last_audio + SILENCE_INTERVAL;

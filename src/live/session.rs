@@ -31,7 +31,7 @@ const MAX_SENT: usize = 512;
 /// What the gateway does for a session beyond DashScope.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LiveOptions {
-    /// What happens while nobody speaks; `None` leaves it to DashScope.
+    /// What happens while there is no activity; `None` leaves it to DashScope.
     pub idle: Option<IdlePolicy>,
     /// Whether the session continues on a new connection.
     pub continue_after_limit: bool,
@@ -254,7 +254,7 @@ impl Session {
     pub(super) fn input(&mut self, position: u32, input: LiveInput, now: Instant) -> Effects {
         let mut effects = Effects::default();
         if matches!(input, LiveInput::Audio(_)) && self.detects_turns() {
-            // A microphone may be open while nobody speaks.
+            // A microphone may send silence.
             self.idle.sent_audio(now);
         } else if !matches!(input, LiveInput::Acknowledge(_)) {
             self.idle.active(now);

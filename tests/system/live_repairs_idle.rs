@@ -1,4 +1,4 @@
-//! A live session in which nobody speaks: it is kept alive by silence up to a bound, or ends with
+//! A live session without activity: it is kept alive by silence up to a bound, or ends with
 //! the reason `SESSION_IDLE`.
 
 use std::time::Duration;

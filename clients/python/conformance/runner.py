@@ -11,14 +11,14 @@ import threading
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any
 
 from google.protobuf import json_format
+from live_steps import async_live, async_speak, live, speak
+from messages import BadJobError, Json, plain
 
 import dashgate
 from dashgate import v1
-
-Json: TypeAlias = dict[str, Any]
 
 CANCELLED: Json = {"code": "CANCELLED"}
 CALL = {"do", "conversation", "options", "request_id", "timeout_ms", "metadata", "cancel"}
@@ -36,12 +36,6 @@ KEYS: dict[str, set[str]] = {
     "live": {"do", "setup", "steps", "timeout_ms", "metadata"},
     "speak": {"do", "setup", "steps", "timeout_ms", "metadata"},
 }
-# The pieces in which a file of audio is sent: 100 ms at 16 kHz.
-PIECE = 3200
-
-
-class BadJobError(Exception):
-    """The job is invalid."""
 
 
 def only(given: Iterable[str], known: Iterable[str], where: str) -> None:
@@ -175,10 +169,6 @@ def parts(specs: list[Json], uploaded: str = "") -> list[v1.Content | str]:
 def mime_type(vector: Json) -> str:
     only(vector, {"file"}, "a vector")
     return dashgate.audio(vector["file"]).audio.mime_type
-
-
-def plain(message: Any) -> Any:
-    return json_format.MessageToDict(message)
 
 
 def answer_json(answer: dashgate.Answer) -> Json:
@@ -329,98 +319,6 @@ def sniff(_: dashgate.Client, job: Job, result: Json) -> None:
     result["mime_types"] = [mime_type(vector) for vector in job.call["vectors"]]
 
 
-def tool_result(value: Json, result: Json) -> list[str]:
-    """Return the arguments of a tool's result: without an id, it is for the last call."""
-    calls = [event.get("responseDelta", {}).get("toolCall", {}) for event in result["live"]]
-    ids = [call["id"] for call in calls if call.get("id")]
-    return [value.get("tool_call_id") or ids[-1], value["output"]]
-
-
-# The method of each step that sends, and its arguments.
-SENDS: dict[str, tuple[str, Callable[[Any, Json], list[Any]]]] = {
-    "text": ("send_text", lambda value, _: [value]),
-    "image_file": ("send_image", lambda value, _: [pathlib.Path(value).read_bytes()]),
-    "commit": ("commit", lambda _value, _: []),
-    "clear": ("clear", lambda _value, _: []),
-    "create_response": (
-        "create_response",
-        lambda value, _: [value.get("instructions", ""), value.get("modalities", ())],
-    ),
-    "cancel_response": ("cancel_response", lambda _value, _: []),
-    "tool_result": ("send_tool_result", tool_result),
-    "update": (
-        "update",
-        lambda value, _: [json_format.ParseDict(value, v1.UpdateSession())],
-    ),
-    "delete_item": ("delete_item", lambda value, _: [value["item_id"]]),
-    "finish": ("finish", lambda _value, _: []),
-}
-
-
-def sent(kind: str, value: Any, result: Json) -> tuple[str, list[Any]]:
-    if kind not in SENDS:
-        raise BadJobError(f"unknown step: {kind}")
-    method, arguments = SENDS[kind]
-    return method, arguments(value, result)
-
-
-def audio_pieces(file: str) -> list[bytes]:
-    audio = pathlib.Path(file).read_bytes()
-    return [audio[at : at + PIECE] for at in range(0, len(audio), PIECE)]
-
-
-def live(client: dashgate.Client, job: Job, result: Json) -> None:
-    others: list[dashgate.LiveSession] = []
-    with client.live(job.live_setup(), **job.session()) as session:
-        for kind, value in job.steps():
-            if kind == "audio_file":
-                for piece in audio_pieces(value):
-                    session.send_audio(piece)
-            elif kind == "take_over":
-                other = client.live(v1.LiveSetup(resume=session.resumption))
-                next(other)
-                others.append(other)
-            else:
-                take_step(session, (kind, value), result, result["live"])
-        read(session, result["live"])
-    for other in others:
-        other.close()
-
-
-def speak(client: dashgate.Client, job: Job, result: Json) -> None:
-    with client.speak(job.speech_setup(), **job.session()) as session:
-        for step in job.steps():
-            take_step(session, step, result, result["speech"])
-        read(session, result["speech"])
-
-
-def take_step(
-    session: dashgate.LiveSession | dashgate.SpeechSession,
-    step: tuple[str, Any],
-    result: Json,
-    events: list[Json],
-) -> None:
-    kind, value = step
-    if kind == "await":
-        read(session, events, value)
-    elif kind == "close":
-        session.close()
-    else:
-        method, arguments = sent(kind, value, result)
-        getattr(session, method)(*arguments)
-
-
-def read(
-    session: dashgate.LiveSession | dashgate.SpeechSession,
-    events: list[Json],
-    last: str = "",
-) -> None:
-    for event in session:
-        events.append(plain(event))
-        if last and event.WhichOneof("event") == last:
-            return
-
-
 PLAYERS: dict[str, Callable[[dashgate.Client, Job, Json], None]] = {
     "converse": converse,
     "stream": stream,
@@ -527,58 +425,6 @@ async def async_model(client: dashgate.AsyncClient, job: Job, result: Json) -> N
 
 async def async_sniff(_: dashgate.AsyncClient, job: Job, result: Json) -> None:
     result["mime_types"] = [mime_type(vector) for vector in job.call["vectors"]]
-
-
-async def async_live(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
-    others: list[dashgate.AsyncLiveSession] = []
-    async with client.live(job.live_setup(), **job.session()) as session:
-        for kind, value in job.steps():
-            if kind == "audio_file":
-                for piece in audio_pieces(value):
-                    await session.send_audio(piece)
-            elif kind == "take_over":
-                other = client.live(v1.LiveSetup(resume=session.resumption))
-                await anext(other)
-                others.append(other)
-            else:
-                await async_step(session, (kind, value), result, result["live"])
-        await async_read(session, result["live"])
-    for other in others:
-        await other.close()
-
-
-async def async_speak(client: dashgate.AsyncClient, job: Job, result: Json) -> None:
-    async with client.speak(job.speech_setup(), **job.session()) as session:
-        for step in job.steps():
-            await async_step(session, step, result, result["speech"])
-        await async_read(session, result["speech"])
-
-
-async def async_step(
-    session: dashgate.AsyncLiveSession | dashgate.AsyncSpeechSession,
-    step: tuple[str, Any],
-    result: Json,
-    events: list[Json],
-) -> None:
-    kind, value = step
-    if kind == "await":
-        await async_read(session, events, value)
-    elif kind == "close":
-        await session.close()
-    else:
-        method, arguments = sent(kind, value, result)
-        await getattr(session, method)(*arguments)
-
-
-async def async_read(
-    session: dashgate.AsyncLiveSession | dashgate.AsyncSpeechSession,
-    events: list[Json],
-    last: str = "",
-) -> None:
-    async for event in session:
-        events.append(plain(event))
-        if last and event.WhichOneof("event") == last:
-            return
 
 
 ASYNC_PLAYERS: dict[str, Callable[[dashgate.AsyncClient, Job, Json], Awaitable[None]]] = {

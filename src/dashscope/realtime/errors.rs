@@ -70,7 +70,7 @@ const EVENTS: &[(&str, &str)] = &[
 const MESSAGES: &[(Reason, &str)] = &[
     (
         Reason::SessionIdle,
-        "DashScope ended the session: nobody spoke for too long",
+        "DashScope ended the session: no activity for too long",
     ),
     (
         Reason::SessionExpired,

@@ -1857,7 +1857,7 @@ pub enum ErrorReason {
     GatewayBug = 62,
     /// The gateway's base URL or workspace does not fit DashScope. INTERNAL. Inform the operator.
     GatewayConfig = 63,
-    /// Nobody spoke in a live session for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
+    /// A live session had no activity for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
     /// session when it is needed.
     SessionIdle = 64,
     /// A live session reached DashScope's time limit. DEADLINE_EXCEEDED. Open a new session, or set
@@ -2046,7 +2046,8 @@ pub struct LiveSetup {
     /// resampled by the gateway.
     #[prost(message, optional, tag = "5")]
     pub input_audio: ::core::option::Option<AudioFormat>,
-    /// The format of the answers' audio. Default: PCM at the model's rate, 24000 Hz for most.
+    /// The format of the answers' audio. Default: PCM at the model's rate, 24000 Hz for most. PCM at a
+    /// rate that the model does not have is resampled by the gateway.
     #[prost(message, optional, tag = "6")]
     pub output_audio: ::core::option::Option<AudioFormat>,
     /// How the end of the caller's turn is detected. Default: by voice activity (`server_vad`).
@@ -2073,7 +2074,7 @@ pub struct LiveSetup {
     /// Other keys of DashScope's `session` object, merged into it last.
     #[prost(message, optional, tag = "14")]
     pub extra_session: ::core::option::Option<::prost_types::Struct>,
-    /// What the gateway does while nobody speaks. Default: DashScope ends the session, after 300
+    /// What the gateway does while there is no activity. Default: DashScope ends the session, after 300
     /// seconds at present.
     #[prost(message, optional, tag = "15")]
     pub idle_policy: ::core::option::Option<IdlePolicy>,
@@ -2200,7 +2201,7 @@ pub struct InputTranscription {
     #[prost(string, tag = "4")]
     pub corpus_text: ::prost::alloc::string::String,
 }
-/// What the gateway does while nobody speaks.
+/// What the gateway does while there is no activity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IdlePolicy {
     /// The policy. Required.

@@ -198,7 +198,7 @@ const (
 	ErrorReason_GATEWAY_BUG ErrorReason = 62
 	// The gateway's base URL or workspace does not fit DashScope. INTERNAL. Inform the operator.
 	ErrorReason_GATEWAY_CONFIG ErrorReason = 63
-	// Nobody spoke in a live session for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
+	// A live session had no activity for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
 	// session when it is needed.
 	ErrorReason_SESSION_IDLE ErrorReason = 64
 	// A live session reached DashScope's time limit. DEADLINE_EXCEEDED. Open a new session, or set

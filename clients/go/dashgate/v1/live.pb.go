@@ -162,7 +162,8 @@ type LiveSetup struct {
 	// The format of the caller's audio. Default: PCM at 16000 Hz. What the model does not accept is
 	// resampled by the gateway.
 	InputAudio *AudioFormat `protobuf:"bytes,5,opt,name=input_audio,json=inputAudio,proto3" json:"input_audio,omitempty"`
-	// The format of the answers' audio. Default: PCM at the model's rate, 24000 Hz for most.
+	// The format of the answers' audio. Default: PCM at the model's rate, 24000 Hz for most. PCM at a
+	// rate that the model does not have is resampled by the gateway.
 	OutputAudio *AudioFormat `protobuf:"bytes,6,opt,name=output_audio,json=outputAudio,proto3" json:"output_audio,omitempty"`
 	// How the end of the caller's turn is detected. Default: by voice activity (`server_vad`).
 	TurnDetection *TurnDetection `protobuf:"bytes,7,opt,name=turn_detection,json=turnDetection,proto3" json:"turn_detection,omitempty"`
@@ -180,7 +181,7 @@ type LiveSetup struct {
 	SearchOptions *SearchOptions `protobuf:"bytes,13,opt,name=search_options,json=searchOptions,proto3" json:"search_options,omitempty"`
 	// Other keys of DashScope's `session` object, merged into it last.
 	ExtraSession *structpb.Struct `protobuf:"bytes,14,opt,name=extra_session,json=extraSession,proto3" json:"extra_session,omitempty"`
-	// What the gateway does while nobody speaks. Default: DashScope ends the session, after 300
+	// What the gateway does while there is no activity. Default: DashScope ends the session, after 300
 	// seconds at present.
 	IdlePolicy *IdlePolicy `protobuf:"bytes,15,opt,name=idle_policy,json=idlePolicy,proto3" json:"idle_policy,omitempty"`
 	// Whether the gateway continues the session on a new connection when DashScope ends it at its
@@ -876,7 +877,7 @@ func (x *InputTranscription) GetCorpusText() string {
 	return ""
 }
 
-// What the gateway does while nobody speaks.
+// What the gateway does while there is no activity.
 type IdlePolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The policy. Required.

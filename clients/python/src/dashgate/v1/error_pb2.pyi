@@ -233,7 +233,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     GATEWAY_CONFIG: _ErrorReason.ValueType  # 63
     """The gateway's base URL or workspace does not fit DashScope. INTERNAL. Inform the operator."""
     SESSION_IDLE: _ErrorReason.ValueType  # 64
-    """Nobody spoke in a live session for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
+    """A live session had no activity for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
     session when it is needed.
     """
     SESSION_EXPIRED: _ErrorReason.ValueType  # 65
@@ -467,7 +467,7 @@ GATEWAY_BUG: ErrorReason.ValueType  # 62
 GATEWAY_CONFIG: ErrorReason.ValueType  # 63
 """The gateway's base URL or workspace does not fit DashScope. INTERNAL. Inform the operator."""
 SESSION_IDLE: ErrorReason.ValueType  # 64
-"""Nobody spoke in a live session for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
+"""A live session had no activity for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
 session when it is needed.
 """
 SESSION_EXPIRED: ErrorReason.ValueType  # 65

@@ -139,7 +139,9 @@ class LiveSetup(_message.Message):
 
     @_builtins.property
     def output_audio(self) -> Global___AudioFormat:
-        """The format of the answers' audio. Default: PCM at the model's rate, 24000 Hz for most."""
+        """The format of the answers' audio. Default: PCM at the model's rate, 24000 Hz for most. PCM at a
+        rate that the model does not have is resampled by the gateway.
+        """
 
     @_builtins.property
     def turn_detection(self) -> Global___TurnDetection:
@@ -171,7 +173,7 @@ class LiveSetup(_message.Message):
 
     @_builtins.property
     def idle_policy(self) -> Global___IdlePolicy:
-        """What the gateway does while nobody speaks. Default: DashScope ends the session, after 300
+        """What the gateway does while there is no activity. Default: DashScope ends the session, after 300
         seconds at present.
         """
 
@@ -497,7 +499,7 @@ Global___InputTranscription: _TypeAlias = InputTranscription  # noqa: Y015
 
 @_typing.final
 class IdlePolicy(_message.Message):
-    """What the gateway does while nobody speaks."""
+    """What the gateway does while there is no activity."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

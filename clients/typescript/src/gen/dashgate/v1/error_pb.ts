@@ -587,7 +587,7 @@ export enum ErrorReason {
   GATEWAY_CONFIG = 63,
 
   /**
-   * Nobody spoke in a live session for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
+   * A live session had no activity for too long. DEADLINE_EXCEEDED. Set `idle_policy`, or open the
    * session when it is needed.
    *
    * @generated from enum value: SESSION_IDLE = 64;

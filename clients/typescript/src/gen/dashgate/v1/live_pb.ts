@@ -68,7 +68,8 @@ export type LiveSetup = Message<"dashgate.v1.LiveSetup"> & {
   inputAudio?: AudioFormat | undefined;
 
   /**
-   * The format of the answers' audio. Default: PCM at the model's rate, 24000 Hz for most.
+   * The format of the answers' audio. Default: PCM at the model's rate, 24000 Hz for most. PCM at a
+   * rate that the model does not have is resampled by the gateway.
    *
    * @generated from field: dashgate.v1.AudioFormat output_audio = 6;
    */
@@ -131,7 +132,7 @@ export type LiveSetup = Message<"dashgate.v1.LiveSetup"> & {
   extraSession?: JsonObject | undefined;
 
   /**
-   * What the gateway does while nobody speaks. Default: DashScope ends the session, after 300
+   * What the gateway does while there is no activity. Default: DashScope ends the session, after 300
    * seconds at present.
    *
    * @generated from field: dashgate.v1.IdlePolicy idle_policy = 15;
@@ -450,7 +451,7 @@ export const InputTranscriptionSchema: GenMessage<InputTranscription> = /*@__PUR
   messageDesc(file_dashgate_v1_live, 7);
 
 /**
- * What the gateway does while nobody speaks.
+ * What the gateway does while there is no activity.
  *
  * @generated from message dashgate.v1.IdlePolicy
  */
