@@ -351,7 +351,9 @@ impl State {
     fn forget_old(&mut self, now: Instant) {
         // While the caller is away, what it may have missed does not get older.
         let now = self.away_since.unwrap_or(now);
-        while let Some(first) = self.kept.front() {
+        // What the stream has yet to read is kept for it.
+        let read = self.reader.map_or(i32::MAX, |_| self.position);
+        while let Some(first) = self.kept.front().filter(|first| first.sequence <= read) {
             let is_old = now.saturating_duration_since(first.read_at) > self.limits.kept_for;
             if !is_old && self.kept_bytes <= self.limits.kept_bytes {
                 break;
@@ -388,4 +390,130 @@ fn weight(event: &LiveEvent) -> usize {
             | LiveEvent::Ending { .. }
             | LiveEvent::Ended(_) => EVENT,
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use crate::chat::call::Caller;
+    use crate::memory::{Kind, MemoryLedger};
+
+    use super::*;
+
+    /// A journal that keeps this many events, for a minute.
+    fn journal(kept: usize) -> Journal {
+        let ledger = MemoryLedger::new(1 << 30);
+        let share = ledger.admit(Kind::Requests, Caller(1)).unwrap();
+        let limits = JournalLimits {
+            unread_bytes: 10 * EVENT,
+            kept_bytes: kept * weight(&event(0)),
+            kept_for: Duration::from_secs(60),
+        };
+        Journal::new(limits, CallMemory::new(share))
+    }
+
+    fn event(number: usize) -> LiveEvent {
+        LiveEvent::Committed {
+            item_id: number.to_string(),
+        }
+    }
+
+    fn filled(kept: usize, events: usize) -> Journal {
+        let journal = journal(kept);
+        for number in 1..=events {
+            journal.push(event(number)).unwrap();
+        }
+        journal
+    }
+
+    /// The sequence numbers and items that are there to be read, and the end if it is.
+    fn read(journal: &Journal, reader: u64) -> (Vec<(i32, String)>, Option<Result<(), Error>>) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut events = Vec::new();
+        loop {
+            match journal.poll_read(reader, &mut cx) {
+                Poll::Ready(Read::Event(sequence, LiveEvent::Committed { item_id })) => {
+                    events.push((sequence, item_id));
+                }
+                Poll::Ready(Read::Event(_, other)) => panic!("{other:?}"),
+                Poll::Ready(Read::End(end)) => return (events, Some(end)),
+                Poll::Pending => return (events, None),
+            }
+        }
+    }
+
+    fn numbered(range: std::ops::RangeInclusive<i32>) -> Vec<(i32, String)> {
+        range.map(|number| (number, number.to_string())).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resumed_stream_reads_on_after_any_event_that_is_kept() {
+        for last in 0..=5 {
+            let journal = filled(10, 5);
+            let first = journal.attach(0).unwrap();
+            assert_eq!(read(&journal, first).0, numbered(1..=5));
+            journal.detach(first);
+            journal.push(event(6)).unwrap();
+            let second = journal.attach(last).unwrap();
+            assert_eq!(read(&journal, second).0, numbered(last + 1..=6));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_session_takes_nothing_from_a_stream_that_is_behind() {
+        let events = 2 + KEPT_AT_END / weight(&event(0));
+        let journal = filled(2 * events, events);
+        let first = journal.attach(0).unwrap();
+        read(&journal, first);
+        journal.detach(first);
+        let second = journal.attach(1).unwrap();
+        journal.end(Ok(()));
+        let (missed, end) = read(&journal, second);
+        let last = i32::try_from(events).unwrap();
+        assert_eq!(missed, numbered(2..=last));
+        assert!(matches!(end, Some(Ok(()))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_beyond_the_limits_are_a_gap_with_what_is_kept() {
+        let journal = filled(3, 5);
+        let first = journal.attach(0).unwrap();
+        read(&journal, first);
+        let gap = journal.attach(1).unwrap_err();
+        assert_eq!(gap.reason(), Reason::ResumeGap);
+        assert!(gap.message().contains("after 2 up to 5"), "{gap}");
+        let second = journal.attach(2).unwrap();
+        assert_eq!(read(&journal, second).0, numbered(3..=5));
+        tokio::time::advance(Duration::from_secs(61)).await;
+        assert_eq!(journal.attach(2).unwrap_err().reason(), Reason::ResumeGap);
+        journal.attach(5).unwrap();
+        journal.attach(6).unwrap_err();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_was_replaced_ends_as_taken_over() {
+        let journal = filled(10, 1);
+        let first = journal.attach(0).unwrap();
+        let second = journal.attach(0).unwrap();
+        let (events, end) = read(&journal, first);
+        assert!(events.is_empty());
+        assert_eq!(end.unwrap().unwrap_err().reason(), Reason::SessionTakenOver);
+        // Its end does not end the other one.
+        journal.detach(first);
+        assert_eq!(journal.away_since(), None);
+        assert_eq!(read(&journal, second).0, numbered(1..=1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn acknowledged_events_are_forgotten_and_unread_ones_never() {
+        let journal = filled(10, 3);
+        let first = journal.attach(0).unwrap();
+        journal.acknowledge(3);
+        assert_eq!(read(&journal, first).0, numbered(1..=3));
+        journal.acknowledge(2);
+        assert_eq!(journal.attach(1).unwrap_err().reason(), Reason::ResumeGap);
+        let second = journal.attach(2).unwrap();
+        assert_eq!(read(&journal, second).0, numbered(3..=3));
+    }
 }
