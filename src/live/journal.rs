@@ -427,8 +427,11 @@ mod tests {
         journal
     }
 
-    /// The sequence numbers and items that are there to be read, and the end if it is.
-    fn read(journal: &Journal, reader: u64) -> (Vec<(i32, String)>, Option<Result<(), Error>>) {
+    /// The sequence number of each event, and the item that it names.
+    type Numbered = Vec<(i32, String)>;
+
+    /// The events that are there to be read, and the end if it is.
+    fn read(journal: &Journal, reader: u64) -> (Numbered, Option<Result<(), Error>>) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut events = Vec::new();
         loop {
@@ -443,7 +446,7 @@ mod tests {
         }
     }
 
-    fn numbered(range: std::ops::RangeInclusive<i32>) -> Vec<(i32, String)> {
+    fn numbered(range: std::ops::RangeInclusive<i32>) -> Numbered {
         range.map(|number| (number, number.to_string())).collect()
     }
 
