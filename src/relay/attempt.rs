@@ -287,7 +287,10 @@ impl<'a> Course<'a> {
         if self.call.passing.api_key.is_some() {
             return Ok(());
         }
-        let next = self.next_lease().map_err(|_| error)?;
+        let stored = self.call.prompt.stored_medium();
+        let accounts = &self.asker.accounts;
+        let next = accounts.choose_other(&self.subject, stored, self.lease.name());
+        let next = next.map_err(|_| error)?;
         if next.name() != self.lease.name() {
             self.change_to(next);
         }
@@ -338,16 +341,6 @@ impl<'a> Course<'a> {
             }
             Err(_) => false,
         }
-    }
-
-    /// The account for a retry: a different one if available.
-    fn next_lease(&self) -> Result<Lease, Error> {
-        let now = Instant::now();
-        let others = [self.lease.name().to_owned()];
-        let stored = self.call.prompt.stored_medium();
-        let accounts = &self.asker.accounts;
-        let other = accounts.choose(&self.subject, stored, &others, now);
-        other.or_else(|_| accounts.choose(&self.subject, stored, &[], now))
     }
 
     fn change_to(&mut self, lease: Lease) {

@@ -135,9 +135,10 @@ async fn connect(
     request: &LiveRequest<'_>,
     attempts: &Attempts,
 ) -> Result<Connected, Error> {
-    let message = "the gateway knows no model for this call";
-    let mut failed = Error::new(Reason::GatewayBug, message);
-    for model in asker.routes.candidates(&request.setup.model) {
+    asker.budget.earn(request.who.caller);
+    let candidates = asker.routes.candidates(&request.setup.model);
+    let mut candidates = candidates.into_iter().peekable();
+    while let Some(model) = candidates.next() {
         let who = request.who;
         let subject = Subject {
             choice: Choice::new((who.caller, who.share), &request.passing, &model),
@@ -162,15 +163,12 @@ async fn connect(
                     socket,
                 });
             }
-            Err(error) => {
-                let goes_on = routes::falls_back(&error);
-                failed = error.with_model(Some(model));
-                if !goes_on {
-                    break;
-                }
-                asker.telemetry.metrics.fell_back(failed.reason());
+            Err(error) if candidates.peek().is_some() && routes::falls_back(&error) => {
+                asker.telemetry.metrics.fell_back(error.reason());
             }
+            Err(error) => return Err(error.with_model(Some(model))),
         }
     }
-    Err(failed)
+    let message = "the gateway knows no model for this call";
+    Err(Error::new(Reason::GatewayBug, message))
 }

@@ -54,6 +54,7 @@ mod kept_answers;
 mod lifecycle;
 mod limits;
 mod live_bounds;
+mod live_connect;
 mod live_drain;
 mod live_emulated;
 mod live_events;

@@ -86,7 +86,8 @@ impl Account {
 /// What a caller chose for a call. Errors caused by it affect no other choice and no other caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::relay) struct Choice {
-    caller: Caller,
+    /// The caller.
+    pub(in crate::relay) caller: Caller,
     /// Distinguishes callers without credentials by their origin.
     share: Caller,
     /// The workspace, if the caller chose one.

@@ -197,6 +197,18 @@ impl Accounts {
         Availability { able, paused }
     }
 
+    /// The account for a retry after an attempt at this one: a different one if available.
+    pub(super) fn choose_other(
+        &self,
+        subject: &Subject,
+        stored: Option<&str>,
+        tried: &str,
+    ) -> Result<Lease, Error> {
+        let now = Instant::now();
+        let other = self.choose(subject, stored, &[tried.to_owned()], now);
+        other.or_else(|_| self.choose(subject, stored, &[], now))
+    }
+
     /// The lease for a call with its own API key: the address of any DashScope account that serves
     /// the model will do.
     pub(super) fn address(&self, subject: &Subject) -> Result<Lease, Error> {
