@@ -31,12 +31,17 @@ impl Task {
             let error = Error::new(Reason::StreamStalled, message);
             return Err(error.with_sent(Sent::Begun).into());
         }
-        let away_since = self.journal.away_since();
+        let reading = self.journal.reading();
+        let away_since = reading.away_since;
         if away_since.is_some_and(|since| now >= since + self.config.resume_window) {
             return Err(Failure::Left);
         }
         let limit = self.config.slow_consumer_timeout;
-        if self.journal.is_full() && self.journal.unread_for().is_some_and(|span| span >= limit) {
+        if reading.is_full
+            && reading
+                .unread_since
+                .is_some_and(|since| now >= since + limit)
+        {
             let message = format!("the caller read nothing of the live session for {limit:?}");
             let error = Error::new(Reason::SlowConsumer, message);
             return Err(error.with_sent(Sent::Begun).into());

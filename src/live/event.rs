@@ -10,6 +10,9 @@ use crate::chat::usage::Usage;
 use crate::error::Reason;
 use crate::secret::Secret;
 
+/// The size of an event beside its content.
+const EVENT: usize = 128;
+
 /// An event that a caller receives.
 #[derive(Clone, Debug)]
 pub enum LiveEvent {
@@ -148,6 +151,30 @@ pub struct SessionEnded {
 }
 
 impl LiveEvent {
+    /// About the bytes of memory that it takes.
+    pub(super) fn weight(&self) -> usize {
+        EVENT
+            + match self {
+                Self::Delta { piece, .. } => piece.len(),
+                Self::Transcript { transcript, .. } => {
+                    transcript.text.len() + transcript.tentative.len()
+                }
+                Self::Warning(warning) => {
+                    let texts = [&warning.message, &warning.upstream_message, &warning.field];
+                    texts.into_iter().map(String::len).sum::<usize>() + warning.extra.weight()
+                }
+                Self::Updated(session) => session.weight(),
+                Self::ResponseCompleted(end) => EVENT + end.reason.len() + end.extra.weight(),
+                Self::Started(_)
+                | Self::SpeechStarted(_)
+                | Self::SpeechStopped(_)
+                | Self::Committed { .. }
+                | Self::ResponseStarted { .. }
+                | Self::Ending { .. }
+                | Self::Ended(_) => EVENT,
+            }
+    }
+
     /// The event with DashScope's own message, for callers that may see it.
     pub fn with_upstream_message(mut self) -> Self {
         if let Self::Warning(warning) = &mut self

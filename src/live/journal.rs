@@ -17,9 +17,6 @@ use crate::memory::CallMemory;
 
 use super::event::LiveEvent;
 
-/// The size of an event beside its content.
-const EVENT: usize = 128;
-
 /// The maximum number of events that are added while the journal is full: answers to the caller's
 /// own messages. Beyond it no message of the caller is taken.
 const MAX_OVERFLOW: usize = 64;
@@ -94,6 +91,19 @@ struct Kept {
     read_at: Instant,
 }
 
+/// How far the stream of a journal is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// Whether so much is unread that DashScope is not to be read.
+    pub(super) is_full: bool,
+    /// Whether messages of the caller may be taken, each of which may add an event.
+    pub(super) takes_more: bool,
+    /// Since when the stream has read nothing although something is unread.
+    pub(super) unread_since: Option<Instant>,
+    /// Since when there is no stream.
+    pub(super) away_since: Option<Instant>,
+}
+
 /// What a stream reads.
 pub(super) enum Read {
     /// An event with its number.
@@ -139,11 +149,11 @@ impl Journal {
     /// Adds an event. Fails if memory is used up.
     pub(super) fn push(&self, event: LiveEvent) -> Result<(), Error> {
         let mut state = self.lock();
-        let bytes = weight(&event);
+        let bytes = event.weight();
         if state.unread.is_empty() {
             state.moved = Instant::now();
         }
-        if state.unread_bytes > state.limits.unread_bytes {
+        if state.is_full() {
             state.overflow += 1;
         }
         state.unread.push_back(Entry { event, bytes });
@@ -182,28 +192,18 @@ impl Journal {
         state.wake();
     }
 
-    /// Whether so much is unread that DashScope is not to be read.
-    pub(super) fn is_full(&self) -> bool {
+    /// How far its stream is. While the journal is full, [`Journal::changed`] completes when the
+    /// stream reads.
+    pub(super) fn reading(&self) -> Reading {
         let mut state = self.lock();
-        state.is_awaited = state.unread_bytes > state.limits.unread_bytes;
-        state.is_awaited
-    }
-
-    /// Whether messages of the caller may be taken, each of which may add an event.
-    pub(super) fn takes_more(&self) -> bool {
-        self.lock().overflow < MAX_OVERFLOW
-    }
-
-    /// How long the caller has read nothing although something is unread.
-    pub(super) fn unread_for(&self) -> Option<Duration> {
-        let state = self.lock();
+        state.is_awaited = state.is_full();
         let waits = !state.unread.is_empty() && state.reader.is_some();
-        waits.then(|| state.moved.elapsed())
-    }
-
-    /// Since when no stream reads.
-    pub(super) fn away_since(&self) -> Option<Instant> {
-        self.lock().away_since
+        Reading {
+            is_full: state.is_awaited,
+            takes_more: state.overflow < MAX_OVERFLOW,
+            unread_since: waits.then_some(state.moved),
+            away_since: state.away_since,
+        }
     }
 
     /// Whether this stream is the one that reads.
@@ -303,6 +303,10 @@ impl State {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.unread_bytes > self.limits.unread_bytes
+    }
+
     fn charge(&mut self) -> Result<(), Error> {
         self.memory.answer(self.unread_bytes + self.kept_bytes)
     }
@@ -314,9 +318,14 @@ impl State {
             // The numbers of kept events have no gaps.
             let first = self.kept.front().map_or(0, |kept| kept.sequence);
             let index = usize::try_from(self.position + 1 - first).unwrap_or_default();
-            if let Some(kept) = self.kept.get(index) {
+            if let Some(kept) = self.kept.get_mut(index) {
+                let read = Read::Event(kept.sequence, kept.event.clone());
+                // It may be lost again.
+                kept.read_at = now;
                 self.position = kept.sequence;
-                return Some(Read::Event(kept.sequence, kept.event.clone()));
+                self.forget_old(now);
+                let _ = self.charge();
+                return Some(read);
             }
             self.position = self.last_sequence;
         }
@@ -343,7 +352,7 @@ impl State {
     }
 
     fn check_overflow(&mut self) {
-        if self.unread_bytes <= self.limits.unread_bytes {
+        if !self.is_full() {
             self.overflow = 0;
         }
     }
@@ -369,29 +378,6 @@ impl State {
     }
 }
 
-fn weight(event: &LiveEvent) -> usize {
-    EVENT
-        + match event {
-            LiveEvent::Delta { piece, .. } => piece.len(),
-            LiveEvent::Transcript { transcript, .. } => {
-                transcript.text.len() + transcript.tentative.len()
-            }
-            LiveEvent::Warning(warning) => {
-                let texts = [&warning.message, &warning.upstream_message, &warning.field];
-                texts.into_iter().map(String::len).sum::<usize>() + warning.extra.weight()
-            }
-            LiveEvent::Updated(session) => session.weight(),
-            LiveEvent::ResponseCompleted(end) => EVENT + end.reason.len() + end.extra.weight(),
-            LiveEvent::Started(_)
-            | LiveEvent::SpeechStarted(_)
-            | LiveEvent::SpeechStopped(_)
-            | LiveEvent::Committed { .. }
-            | LiveEvent::ResponseStarted { .. }
-            | LiveEvent::Ending { .. }
-            | LiveEvent::Ended(_) => EVENT,
-        }
-}
-
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
@@ -406,8 +392,8 @@ mod tests {
         let ledger = MemoryLedger::new(1 << 30);
         let share = ledger.admit(Kind::Requests, Caller(1)).unwrap();
         let limits = JournalLimits {
-            unread_bytes: 10 * EVENT,
-            kept_bytes: kept * weight(&event(0)),
+            unread_bytes: 5 * event(0).weight(),
+            kept_bytes: kept * event(0).weight(),
             kept_for: Duration::from_secs(60),
         };
         Journal::new(limits, CallMemory::new(share))
@@ -465,7 +451,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_end_of_a_session_takes_nothing_from_a_stream_that_is_behind() {
-        let events = 2 + KEPT_AT_END / weight(&event(0));
+        let events = 2 + KEPT_AT_END / event(0).weight();
         let journal = filled(2 * events, events);
         let first = journal.attach(0).unwrap();
         read(&journal, first);
@@ -476,6 +462,8 @@ mod tests {
         let last = i32::try_from(events).unwrap();
         assert_eq!(missed, numbered(2..=last));
         assert!(matches!(end, Some(Ok(()))));
+        // What it has read is kept up to the limit of a session that has ended.
+        assert!(journal.lock().kept_bytes <= KEPT_AT_END);
     }
 
     #[tokio::test(start_paused = true)]
@@ -504,7 +492,7 @@ mod tests {
         assert_eq!(end.unwrap().unwrap_err().reason(), Reason::SessionTakenOver);
         // Its end does not end the other one.
         journal.detach(first);
-        assert_eq!(journal.away_since(), None);
+        assert_eq!(journal.reading().away_since, None);
         assert_eq!(read(&journal, second).0, numbered(1..=1));
     }
 
@@ -518,5 +506,18 @@ mod tests {
         assert_eq!(journal.attach(1).unwrap_err().reason(), Reason::ResumeGap);
         let second = journal.attach(2).unwrap();
         assert_eq!(read(&journal, second).0, numbered(3..=3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_was_read_again_can_be_lost_again() {
+        let journal = filled(10, 3);
+        let first = journal.attach(0).unwrap();
+        read(&journal, first);
+        tokio::time::advance(Duration::from_secs(50)).await;
+        let second = journal.attach(1).unwrap();
+        assert_eq!(read(&journal, second).0, numbered(2..=3));
+        tokio::time::advance(Duration::from_secs(50)).await;
+        let third = journal.attach(1).unwrap();
+        assert_eq!(read(&journal, third).0, numbered(2..=3));
     }
 }

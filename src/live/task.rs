@@ -255,10 +255,11 @@ impl Task {
     /// Waits for what comes next. Which of several is taken first is random, so that neither side
     /// can keep the session from noticing the other one, or the time.
     async fn next(&mut self) -> Happened {
-        let is_full = self.journal.is_full();
-        let takes_input = self.socket.outgoing_bytes() < MAX_OUTGOING && self.journal.takes_more();
+        let reading = self.journal.reading();
+        let is_full = reading.is_full;
+        let takes_input = self.socket.outgoing_bytes() < MAX_OUTGOING && reading.takes_more;
         let mut due = self.session.due().min(self.deadline);
-        if let Some(since) = self.journal.away_since() {
+        if let Some(since) = reading.away_since {
             due = due.min(since + self.config.resume_window);
         }
         if is_full || self.socket.stalled().is_some() {
