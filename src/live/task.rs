@@ -152,6 +152,9 @@ impl Task {
             Err(_) => ResponseStatus::Failed,
         };
         for event in self.session.abandon(status) {
+            if let LiveEvent::ResponseCompleted(end) = &event {
+                self.call.responded(end.status.name());
+            }
             // Without memory for it, the session ends without this event.
             let _ = self.journal.push(event);
         }

@@ -17,7 +17,7 @@ use crate::callers::Folder;
 use crate::live_repairs_cancel::{by_hand, completed};
 use crate::live_repairs_dialects::{before, create};
 use crate::metrics::{Scrape, page};
-use crate::support::live_call::{LiveCall, setup};
+use crate::support::live_call::{LiveCall, setup, started};
 use crate::support::realtime::{RealtimeUpstream, UpstreamSocket};
 use crate::support::*;
 
@@ -150,6 +150,12 @@ async fn check_metrics(gateway: &Running) {
     let first = numbers.some("dashgate_live_first_audio_seconds_sum");
     let sum = first.iter().map(|(_, sum)| sum).sum::<f64>();
     assert!((sum - 1.4).abs() < 0.01, "{sum}");
+    let audio = numbers.some("dashgate_live_audio_seconds_total");
+    for (direction, seconds) in [("input", 1.5), ("output", 1.0)] {
+        let is_of = |(series, _): &&(&str, f64)| series.contains(direction);
+        let (_, counted) = audio.iter().find(is_of).unwrap();
+        assert!((counted - seconds).abs() < 0.01, "{audio:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,5 +216,47 @@ async fn tokens_count_against_the_limits_of_the_caller_and_end_its_session() {
         let refused = LiveCall::open_as(&gateway, by_hand(OMNI), &key).await;
         assert_fault(&refused.err().unwrap(), Code::ResourceExhausted, reason);
         assert_eq!(upstream.requests().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_stream_is_counted_as_a_repair() {
+    let mut upstream = RealtimeUpstream::start().await;
+    let mut settings = settings_at(upstream.base_url());
+    settings.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    let gateway = gateway_with(settings).await;
+    let (mut call, _socket) = upstream.open(&gateway, by_hand(OMNI)).await;
+    let first = started(&mut call).await;
+    let _resumed = LiveCall::resume(&gateway, &first, 1).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let numbers = Scrape::of(&page(&gateway, "/metrics").await);
+    let repairs = numbers.some("dashgate_live_repairs_total");
+    let [(series, count)] = repairs[..] else {
+        panic!("{repairs:?}")
+    };
+    assert!(series.contains("resume") && (count - 1.0).abs() < 0.5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_ends_with_its_session_is_counted_like_any_other() {
+    let mut upstream = RealtimeUpstream::start().await;
+    let mut settings = settings_at(upstream.base_url());
+    settings.admin.listen = Some("127.0.0.1:0".parse().unwrap());
+    let gateway = gateway_with(settings).await;
+    let (mut call, mut socket) = upstream.open(&gateway, by_hand(OMNI)).await;
+    exchange(&mut call, &mut socket, "r1").await;
+    call.until(|event| completed(event).is_some()).await;
+    socket.response_created("r2");
+    call.until(|event| matches!(event, Heard::ResponseStarted(_)))
+        .await;
+    socket.cut();
+    let status = call.status().await;
+    assert_fault(&status, Code::Internal, "STREAM_TRUNCATED");
+    let scrape = Scrape::of(&page(&gateway, "/metrics").await);
+    let counted: Vec<_> = scrape.some("dashgate_live_responses_total");
+    for status in ["completed", "failed"] {
+        let is_of = |(series, _): &&(&str, f64)| series.contains(status);
+        let found = counted.iter().find(is_of).unwrap();
+        assert!((found.1 - 1.0).abs() < 0.5, "{counted:?}");
     }
 }
