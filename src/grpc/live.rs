@@ -11,9 +11,9 @@ use tokio_stream::Stream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::chat::live_session::LiveInput;
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::live::event::LiveEvent;
-use crate::live::{Attached, EventStream, Handle, InputSender, LiveSessions};
+use crate::live::{self, Attached, EventStream, Handle, InputSender, LiveSessions};
 use crate::memory::CallMemory;
 use crate::relay::Relay;
 use crate::relay::admission::{Held, Permit};
@@ -29,7 +29,11 @@ use super::pb::{
     ConverseLiveRequest, ConverseLiveResponse, SynthesizeLiveRequest, SynthesizeLiveResponse,
     converse_live_request, synthesize_live_request,
 };
+use super::receive_error::receive_error;
 use super::{live_event, live_input, live_setup, metadata_keys, status};
+
+/// What the messages belong to, in errors.
+const STREAM: &str = "live session";
 
 /// The service, for one call.
 pub struct Live {
@@ -159,8 +163,7 @@ impl Live {
         self.context
             .clock
             .hold(Box::new(Unread(events.handle())), &self.memory);
-        let limit = self.settings.max_request_bytes;
-        let pump = tokio::spawn(pump::<M>(messages, inputs, self.memory.clone(), limit));
+        let pump = tokio::spawn(pump::<M>(messages, inputs, self.memory.clone()));
         let mut response = Response::new(Events {
             events,
             request_id: Arc::clone(request_id),
@@ -189,8 +192,7 @@ impl Live {
             Err(_) if until == deadline => return Err(call_clock::too_late()),
             Err(_) => return Err(super::body_timeout::stalled()),
         };
-        let max_bytes = self.settings.max_request_bytes;
-        let first = first.map_err(|status| receive_error(&self.memory, &status, max_bytes))?;
+        let first = first.map_err(|status| receive_error(&self.memory, &status, STREAM))?;
         let first = first.ok_or_else(live_input::no_setup)?;
         let bytes = first.encoded_len();
         let opening = M::opening(first)?;
@@ -252,7 +254,6 @@ async fn pump<M: Method>(
     mut messages: Streaming<M::Request>,
     mut inputs: InputSender,
     memory: CallMemory,
-    limit: usize,
 ) {
     loop {
         let (input, bytes) = match messages.message().await {
@@ -263,7 +264,7 @@ async fn pump<M: Method>(
             // The half-close means the same.
             Ok(None) => (Ok(LiveInput::Finish), 0),
             Err(status) if status.code() == Code::Aborted => return,
-            Err(status) => (Err(receive_error(&memory, &status, limit)), 0),
+            Err(status) => (Err(receive_error(&memory, &status, STREAM)), 0),
         };
         let is_last = matches!(input, Ok(LiveInput::Finish) | Err(_));
         if inputs.send(input, bytes).await.is_err() || is_last {
@@ -272,24 +273,6 @@ async fn pump<M: Method>(
         // The session charges what it keeps.
         memory.answered();
     }
-}
-
-/// The error of a message that could not be received.
-fn receive_error(memory: &CallMemory, status: &Status, limit: usize) -> Error {
-    if let Some(error) = memory.refused() {
-        return match error.reason() == Reason::MessageTooLarge {
-            true => {
-                let message = format!("the message is larger than the limit of {limit} bytes");
-                Error::new(Reason::MessageTooLarge, message)
-            }
-            false => error,
-        };
-    }
-    if let Some(error) = super::body_timeout::error_of(status) {
-        return error;
-    }
-    let message = "a message of the live session cannot be read";
-    Error::new(Reason::MalformedMessage, message).with_source(status.message())
 }
 
 /// The messages of one stream.
@@ -335,8 +318,7 @@ impl PendingCall for Unread {
     }
 
     fn end_at_deadline(self: Box<Self>) -> Error {
-        let message = "deadline exceeded in the live session; set a longer deadline";
-        let error = Error::new(Reason::DeadlineExceeded, message);
+        let error = live::too_late();
         self.0.end(error.clone());
         error
     }

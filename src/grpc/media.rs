@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio_stream::Stream;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::chat::upload::Upload;
 use crate::error::{Error, Reason};
@@ -20,6 +20,7 @@ use super::metadata_keys;
 use super::pb::media_service_server::MediaService;
 use super::pb::upload_media_request::Payload;
 use super::pb::{MediaDescription, UploadMediaRequest, UploadMediaResponse};
+use super::receive_error::receive_error;
 use super::status;
 
 /// The service, for one call.
@@ -170,21 +171,10 @@ impl Stream for Chunks {
 
 /// The error of a message that could not be received.
 fn receive_fault(memory: &CallMemory, status: &Status, limit: usize) -> Error {
-    if let Some(error) = memory.refused() {
-        match error.reason() == Reason::MessageTooLarge {
-            true => too_large(limit),
-            false => error,
-        }
-    } else if let Some(error) = super::body_timeout::error_of(status) {
-        error
-    } else if status.code() == Code::Aborted {
-        Error::new(Reason::RequestBodyTimeout, "the caller disconnected")
-    } else {
-        Error::new(
-            Reason::MalformedMessage,
-            "a message of the upload cannot be read",
-        )
-        .with_source(status.message())
+    let error = receive_error(memory, status, "upload");
+    match error.reason() == Reason::MessageTooLarge {
+        true => too_large(limit),
+        false => error,
     }
 }
 

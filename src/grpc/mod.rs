@@ -14,6 +14,7 @@ mod live_setup;
 mod media_type;
 mod metadata_keys;
 mod options;
+mod receive_error;
 mod request_body;
 mod request_limits;
 mod unpack;

@@ -54,6 +54,7 @@ use task::{Parts, Task};
 pub use idle::IdlePolicy;
 pub use inputs::{Closed, InputSender};
 pub use session::LiveOptions;
+pub use stop::too_late;
 pub use stream::{EventStream, Handle, Item};
 
 /// How long a connection may be lost before the gateway notices: the interval and the timeout of

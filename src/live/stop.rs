@@ -31,7 +31,7 @@ impl From<Error> for Failure {
 }
 
 /// The error of a session whose deadline has passed.
-pub(super) fn too_late() -> Error {
+pub fn too_late() -> Error {
     let message = "deadline exceeded in the live session; set a longer deadline";
     Error::new(Reason::DeadlineExceeded, message).with_sent(Sent::Begun)
 }
