@@ -211,27 +211,28 @@ impl LiveCall {
         outcome: Result<(), &Error>,
         (usage, figures): (Option<&Usage>, LiveFigures),
     ) {
-        self.permits.free();
-        self.count_audio((figures.input_audio, figures.output_audio));
-        let report = &mut self.ledger.report;
-        report.attempts = self.attempts.load(Ordering::Relaxed);
+        self.release(figures);
         if let Some(usage) = usage {
-            report.tokens = Tokens::of(usage);
+            self.ledger.report.tokens = Tokens::of(usage);
         }
-        report.live = Some(figures);
         self.ledger.close(outcome.err());
         self.end_span();
     }
 
     /// The caller cancelled the session: its call was cancelled, and is not resumed.
     pub fn cancel(mut self, (usage, figures): (Option<&Usage>, LiveFigures)) {
+        self.release(figures);
+        self.ledger.cancel(usage);
+        self.end_span();
+    }
+
+    /// Returns the permits, and completes the report except for its outcome.
+    fn release(&mut self, figures: LiveFigures) {
         self.permits.free();
         self.count_audio((figures.input_audio, figures.output_audio));
         let report = &mut self.ledger.report;
         report.attempts = self.attempts.load(Ordering::Relaxed);
         report.live = Some(figures);
-        self.ledger.cancel(usage);
-        self.end_span();
     }
 
     fn end_span(&mut self) {
