@@ -94,7 +94,7 @@ impl Digest {
     }
 
     /// Compares in constant time.
-    pub(super) fn matches(&self, other: &Self) -> bool {
+    pub fn matches(&self, other: &Self) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }

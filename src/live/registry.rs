@@ -4,12 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{Digest, SHA256, digest};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::callers::key::Digest;
 use crate::chat::call::Caller;
 use crate::chat::live_session::LiveTask;
 use crate::error::{Error, Reason};
@@ -117,7 +116,7 @@ impl Registry {
         let session_id: Arc<str> = format!("live_{}", Uuid::new_v4().simple()).into();
         let token = Uuid::new_v4().simple().to_string();
         let entry = Arc::new(Entry {
-            token: digest(&SHA256, token.as_bytes()),
+            token: Digest::of(&token),
             owner: new.owner,
             converses: matches!(new.task, LiveTask::Converse(_)),
             journal: new.journal,
@@ -145,11 +144,8 @@ impl Registry {
     /// nothing.
     pub(super) fn find(&self, id: &str, token: &str, owner: Caller) -> Result<Arc<Entry>, Error> {
         let entry = self.lock().by_id.get(id).cloned();
-        let shown = digest(&SHA256, token.as_bytes());
-        let is_its_own = |entry: &Arc<Entry>| {
-            entry.owner == owner
-                && verify_slices_are_equal(entry.token.as_ref(), shown.as_ref()).is_ok()
-        };
+        let shown = Digest::of(token);
+        let is_its_own = |entry: &Arc<Entry>| entry.owner == owner && entry.token.matches(&shown);
         entry.filter(is_its_own).ok_or_else(|| {
             let message = "there is no such live session, or the token is not its own; it may \
                            have ended, or run at another replica";

@@ -2,7 +2,7 @@
 
 /// The rooms that may use each foreign crate. No row, no use.
 pub(crate) const OWNERS: &[(&str, &[&str])] = &[
-    ("aws_lc_rs", &["callers", "live"]),
+    ("aws_lc_rs", &["callers"]),
     (
         "base64",
         &[

@@ -88,6 +88,8 @@ pub(crate) const MAY_KNOW: &[(&str, &[&str])] = &[
     (
         "live",
         &[
+            // Resume tokens are hashed and compared as keys are.
+            "callers::key",
             "relay::*",
             "upstream",
             "telemetry",
