@@ -32,6 +32,16 @@ pub enum LiveTask {
     Synthesize(Box<SynthesisSetup>),
 }
 
+impl LiveTask {
+    /// The formats of input and of output audio. Speech synthesis has no input audio.
+    pub fn audio_formats(&self) -> (AudioFormat, AudioFormat) {
+        match self {
+            Self::Converse(setup) => (setup.input_audio, setup.output_audio),
+            Self::Synthesize(setup) => (AudioFormat::default(), setup.output_audio),
+        }
+    }
+}
+
 /// The configuration of a conversation by voice. What is `None` or empty is not sent.
 #[derive(Clone, Debug, Default)]
 pub struct ConverseSetup {

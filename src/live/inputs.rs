@@ -99,8 +99,8 @@ impl Inputs {
 #[derive(Clone, Copy, Debug)]
 pub struct Closed;
 
-/// A queue for this many bytes of audio. The next message has this position.
-pub(super) fn queue(capacity: usize, position: u32) -> (InputSender, InputReceiver) {
+/// A queue for this many bytes of audio. The setup, which is not queued, has the position 1.
+pub(super) fn queue(capacity: usize) -> (InputSender, InputReceiver) {
     let (messages, received) = mpsc::channel(MAX_MESSAGES);
     let capacity = capacity.clamp(MAX_PIECE, Semaphore::MAX_PERMITS);
     let bytes = Arc::new(Semaphore::new(capacity));
@@ -113,7 +113,7 @@ pub(super) fn queue(capacity: usize, position: u32) -> (InputSender, InputReceiv
         messages,
         bytes,
         capacity,
-        position,
+        position: 1,
     };
     (sender, receiver)
 }

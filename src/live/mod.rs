@@ -38,7 +38,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::chat::call::Caller;
-use crate::chat::live_session::{AudioFormat, INPUT_RATE, LiveTask, OUTPUT_RATE};
+use crate::chat::live_session::{AudioFormat, INPUT_RATE, OUTPUT_RATE};
 use crate::error::Error;
 use crate::memory::{CallMemory, Cancel};
 use crate::relay::Relay;
@@ -111,17 +111,18 @@ impl LiveSessions {
         let config = self.config();
         let (owner, deadline) = (request.who.caller, request.deadline);
         let (call, socket) = self.relay.open_live(request).await?;
+        let (input, output) = call.setup.task.audio_formats();
         let limits = JournalLimits {
-            unread_bytes: bytes_of(output(&call.setup.task), OUTPUT_RATE, config.output_buffer),
+            unread_bytes: bytes_of(output, OUTPUT_RATE, config.output_buffer),
             kept_bytes: match config.resume_window.is_zero() {
                 true => 0,
                 false => config.journal_bytes,
             },
             kept_for: config.resume_window + LOSS_TIMEOUT,
         };
-        let input_bytes = bytes_of(input(&call.setup.task), INPUT_RATE, config.input_buffer);
+        let input_bytes = bytes_of(input, INPUT_RATE, config.input_buffer);
         let journal = Journal::new(limits, memory.clone());
-        let (inputs, received) = inputs::queue(input_bytes, 1);
+        let (inputs, received) = inputs::queue(input_bytes);
         // At most one stream resumes at a time.
         let (resume, resumed) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(Stop::No);
@@ -175,7 +176,7 @@ impl LiveSessions {
             return Err(Error::field("setup.resume.session_id", what));
         }
         let reader = entry.journal.attach(last_sequence)?;
-        let (inputs, received) = inputs::queue(entry.input_bytes, 1);
+        let (inputs, received) = inputs::queue(entry.input_bytes);
         let resumption = Resumption {
             inputs: received,
             deadline,
@@ -198,20 +199,6 @@ impl LiveSessions {
     /// Ends all sessions.
     pub fn shut_down(&self) {
         self.registry.shut_down();
-    }
-}
-
-fn input(task: &LiveTask) -> AudioFormat {
-    match task {
-        LiveTask::Converse(setup) => setup.input_audio,
-        LiveTask::Synthesize(_) => AudioFormat::default(),
-    }
-}
-
-fn output(task: &LiveTask) -> AudioFormat {
-    match task {
-        LiveTask::Converse(setup) => setup.output_audio,
-        LiveTask::Synthesize(setup) => setup.output_audio,
     }
 }
 

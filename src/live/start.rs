@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::chat::live_event::{UpstreamEvent, UpstreamSession};
-use crate::chat::live_session::{AudioFormat, LiveTask};
+use crate::chat::live_session::AudioFormat;
 use crate::error::{Error, Reason};
 use crate::upstream::{EventId, LiveSocket, live_error};
 
@@ -45,10 +45,7 @@ pub(super) async fn created(
 
 /// The formats of audio in both directions.
 pub(super) fn formats(session: &Session) -> (AudioFormat, AudioFormat) {
-    let (input, output) = match &session.setup.task {
-        LiveTask::Converse(setup) => (setup.input_audio, setup.output_audio),
-        LiveTask::Synthesize(setup) => (AudioFormat::default(), setup.output_audio),
-    };
+    let (input, output) = session.setup.task.audio_formats();
     let with_rate = |format: AudioFormat, rate| AudioFormat {
         sample_rate: Some(rate),
         ..format

@@ -204,17 +204,9 @@ fn accepted(setup: &LiveSetup, dialect: &Dialect) -> LiveSetup {
     accepted
 }
 
-/// The formats in both directions.
-fn formats(setup: &LiveSetup) -> (AudioFormat, AudioFormat) {
-    match &setup.task {
-        LiveTask::Converse(setup) => (setup.input_audio, setup.output_audio),
-        LiveTask::Synthesize(setup) => (AudioFormat::default(), setup.output_audio),
-    }
-}
-
 fn profile(setup: &LiveSetup, accepted: &LiveSetup, dialect: &Dialect) -> LiveProfile {
-    let (input, output) = formats(accepted);
-    let (caller_input, caller_output) = formats(setup);
+    let (input, output) = accepted.task.audio_formats();
+    let (caller_input, caller_output) = setup.task.audio_formats();
     let input_rate = input.sample_rate.unwrap_or(dialect.input.default_rate());
     let is_committed = match &setup.task {
         LiveTask::Converse(_) => false,
