@@ -29,7 +29,6 @@ impl Session {
         if audio.is_empty() {
             return None;
         }
-        self.turn.audio_started = true;
         self.turn.has_audio = true;
         let audio = effects.audio(self.resampling.input(audio));
         (!audio.is_empty()).then_some(audio)

@@ -265,11 +265,6 @@ impl Session {
                 Some(audio) => Command::Audio(audio),
                 None => return effects,
             },
-            LiveInput::Image(_) if !self.turn.audio_started => {
-                let what = "an image must follow audio of the same turn: send audio first";
-                effects.refuse(position, "image", what);
-                return effects;
-            }
             LiveInput::Image(image) => Command::Image(image),
             LiveInput::Text(text) if is_synthesis => {
                 self.turn.has_audio = true;

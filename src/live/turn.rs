@@ -5,8 +5,6 @@ use tokio::time::Instant;
 /// The caller's turn.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
-    /// Whether audio was sent at all.
-    pub(super) audio_started: bool,
     /// Whether audio was sent after the last turn ended.
     pub(super) has_audio: bool,
     /// Whether speech has started and not stopped.
