@@ -13,7 +13,7 @@ use crate::chat::live_session::{LiveSetup, ResponseOptions};
 use crate::error::Error;
 
 /// The largest image: DashScope accepts 256 KiB of base64.
-pub const MAX_IMAGE_BYTES: usize = 190 * 1024;
+const MAX_IMAGE_BYTES: usize = 190 * 1024;
 
 /// The dialect of a connection, and the state that its frames depend on. One per connection.
 #[derive(Debug)]

@@ -21,12 +21,10 @@ mod tool_calls;
 use url::Url;
 
 pub use client_event::{ClientEvent, EventId, FinishWay, Frame};
-pub use codec::{Codec, MAX_IMAGE_BYTES};
+pub use codec::Codec;
 pub use dialect::{AudioForms, Dialect, DialectTask, Ending, ResponseForm, SessionForm, TurnKind};
 pub use errors::{close_error, error_of};
 pub use socket::{LiveEnding, LiveProfile, LiveSocket};
-
-use crate::error::{Error, Reason};
 
 /// The path of the HTTP interface, which ends base URLs.
 const HTTP_PATH: [&str; 2] = ["api", "v1"];
@@ -34,22 +32,16 @@ const HTTP_PATH: [&str; 2] = ["api", "v1"];
 /// The path of the realtime interface beside it.
 const REALTIME_PATH: [&str; 3] = ["api-ws", "v1", "realtime"];
 
-/// The WebSocket URL of a model, from the base URL of HTTP, `/api/v1` included.
-pub fn url(base: &Url, model: &str) -> Result<Url, Error> {
-    let invalid = || Error::new(Reason::GatewayConfig, "the base url must be http or https");
-    let scheme = match base.scheme() {
-        "https" | "wss" => "wss",
-        "http" | "ws" => "ws",
-        _ => return Err(invalid()),
-    };
+/// The URL of the WebSocket of a model, from the base URL of HTTP, `/api/v1` included. It keeps the
+/// scheme of HTTP, by which proxies and TLS are chosen.
+fn url(base: &Url, model: &str) -> Url {
     let mut url = base.clone();
-    url.set_scheme(scheme).map_err(|()| invalid())?;
     let segments = base.path_segments().into_iter().flatten();
     let segments: Vec<&str> = segments.filter(|segment| !segment.is_empty()).collect();
     let prefix = segments.strip_suffix(&HTTP_PATH).unwrap_or(&segments);
     url.set_path(&[prefix, &REALTIME_PATH].concat().join("/"));
     url.query_pairs_mut().append_pair("model", model);
-    Ok(url)
+    url
 }
 
 #[cfg(test)]
@@ -61,25 +53,25 @@ mod tests {
         for (base, expected) in [
             (
                 "https://dashscope.aliyuncs.com/api/v1",
-                "wss://dashscope.aliyuncs.com/api-ws/v1/realtime?model=a-b",
+                "https://dashscope.aliyuncs.com/api-ws/v1/realtime?model=a-b",
             ),
             (
                 "http://127.0.0.1:8080/api/v1/",
-                "ws://127.0.0.1:8080/api-ws/v1/realtime?model=a-b",
+                "http://127.0.0.1:8080/api-ws/v1/realtime?model=a-b",
             ),
             (
                 "https://proxy.example/dashscope/api/v1",
-                "wss://proxy.example/dashscope/api-ws/v1/realtime?model=a-b",
+                "https://proxy.example/dashscope/api-ws/v1/realtime?model=a-b",
             ),
             (
                 "https://proxy.example/",
-                "wss://proxy.example/api-ws/v1/realtime?model=a-b",
+                "https://proxy.example/api-ws/v1/realtime?model=a-b",
             ),
         ] {
-            let url = url(&Url::parse(base).unwrap(), "a-b").unwrap();
+            let url = url(&Url::parse(base).unwrap(), "a-b");
             assert_eq!(url.as_str(), expected);
         }
-        let url = url(&Url::parse("https://h/api/v1").unwrap(), "a b&c").unwrap();
+        let url = url(&Url::parse("https://h/api/v1").unwrap(), "a b&c");
         assert_eq!(url.query(), Some("model=a+b%26c"));
     }
 }

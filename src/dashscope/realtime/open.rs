@@ -1,7 +1,5 @@
 //! Opens connections for live sessions.
 
-use url::Url;
-
 use super::dialect::Dialect;
 use super::socket::LiveSocket;
 use crate::chat::call::Passing;
@@ -17,22 +15,10 @@ impl DashScope {
         passing: &Passing,
     ) -> Result<LiveSocket, Error> {
         let inner = &self.inner;
-        // Proxies and TLS are chosen by the scheme of HTTP.
-        let url = http_url(super::url(&inner.settings.base_url, &setup.model)?);
+        let url = super::url(&inner.settings.base_url, &setup.model);
         let dialect = Dialect::of(&setup.model, &inner.settings.dialects);
         let proxy = inner.settings.network.proxies.of(&url);
         let head = inner.fixed_headers.upgrade_head(&url, proxy, passing)?;
         LiveSocket::open(inner.generation.client(), head, setup, dialect).await
     }
-}
-
-/// The URL of a WebSocket with the scheme of HTTP.
-fn http_url(mut url: Url) -> Url {
-    let scheme = match url.scheme() {
-        "wss" => "https",
-        _ => "http",
-    };
-    // Both schemes are special ones, between which a change is allowed.
-    let _ = url.set_scheme(scheme);
-    url
 }
