@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use dashgate::config::ServerKind;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tonic::Code;
 
 use crate::metrics::{Scrape, page};
+use crate::openai_answers::settings_of;
 use crate::support::live_call::{LiveCall, setup};
 use crate::support::realtime::RealtimeUpstream;
 use crate::support::*;
@@ -55,4 +57,19 @@ async fn a_model_with_a_first_event_timeout_of_its_own_is_given_up_after_it() {
     let status = LiveCall::open(&gateway, setup(OMNI)).await.err().unwrap();
     assert_fault(&status, Code::DeadlineExceeded, "FIRST_EVENT_TIMEOUT");
     assert_eq!(begun.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_upstreams_than_dashscope_have_no_live_sessions_and_are_not_called() {
+    for kind in [
+        ServerKind::OpenAi,
+        ServerKind::Vllm,
+        ServerKind::DashScopeCompatible,
+    ] {
+        let upstream = Upstream::always(json(200, "{}")).await;
+        let gateway = gateway_with(settings_of(kind, &upstream)).await;
+        let status = LiveCall::open(&gateway, setup(OMNI)).await.err().unwrap();
+        assert_fault(&status, Code::Unimplemented, "UNSUPPORTED_OPERATION");
+        assert!(upstream.seen().is_empty());
+    }
 }
