@@ -47,9 +47,12 @@ impl FrameLog {
 
     /// Records a text frame. `from` is `client` or `server`.
     pub(super) fn text(&mut self, from: &'static str, kind: &str, text: &str, entry: &Entry) {
-        let shown = serde_json::from_str::<Value>(text);
-        let shown = shown.unwrap_or_else(|_| Value::String(text.to_owned()));
-        self.add(from, kind, text.len(), || shown_body(&shown), entry);
+        // Most frames are only counted.
+        let shown = || match serde_json::from_str::<Value>(text) {
+            Ok(frame) => shown_body(&frame),
+            Err(_) => shown_body(&Value::String(text.to_owned())),
+        };
+        self.add(from, kind, text.len(), shown, entry);
     }
 
     /// Records a binary frame.
