@@ -181,8 +181,8 @@ type LiveSetup struct {
 	SearchOptions *SearchOptions `protobuf:"bytes,13,opt,name=search_options,json=searchOptions,proto3" json:"search_options,omitempty"`
 	// Other keys of DashScope's `session` object, merged into it last.
 	ExtraSession *structpb.Struct `protobuf:"bytes,14,opt,name=extra_session,json=extraSession,proto3" json:"extra_session,omitempty"`
-	// What the gateway does while there is no activity. Default: DashScope ends the session, after 300
-	// seconds at present.
+	// What the gateway does while there is no activity. Default: DashScope ends the session, at
+	// present after 300 seconds.
 	IdlePolicy *IdlePolicy `protobuf:"bytes,15,opt,name=idle_policy,json=idlePolicy,proto3" json:"idle_policy,omitempty"`
 	// Whether the gateway continues the session on a new connection when DashScope ends it at its
 	// time limit, 120 minutes at present, or when the connection breaks between two responses. The

@@ -1815,8 +1815,8 @@ pub struct LiveSetup {
     /// Other keys of DashScope's `session` object, merged into it last.
     #[prost(message, optional, tag = "14")]
     pub extra_session: ::core::option::Option<::prost_types::Struct>,
-    /// What the gateway does while there is no activity. Default: DashScope ends the session, after 300
-    /// seconds at present.
+    /// What the gateway does while there is no activity. Default: DashScope ends the session, at
+    /// present after 300 seconds.
     #[prost(message, optional, tag = "15")]
     pub idle_policy: ::core::option::Option<IdlePolicy>,
     /// Whether the gateway continues the session on a new connection when DashScope ends it at its

@@ -173,8 +173,8 @@ class LiveSetup(_message.Message):
 
     @_builtins.property
     def idle_policy(self) -> Global___IdlePolicy:
-        """What the gateway does while there is no activity. Default: DashScope ends the session, after 300
-        seconds at present.
+        """What the gateway does while there is no activity. Default: DashScope ends the session, at
+        present after 300 seconds.
         """
 
     @_builtins.property

@@ -132,8 +132,8 @@ export type LiveSetup = Message<"dashgate.v1.LiveSetup"> & {
   extraSession?: JsonObject | undefined;
 
   /**
-   * What the gateway does while there is no activity. Default: DashScope ends the session, after 300
-   * seconds at present.
+   * What the gateway does while there is no activity. Default: DashScope ends the session, at
+   * present after 300 seconds.
    *
    * @generated from field: dashgate.v1.IdlePolicy idle_policy = 15;
    */
