@@ -46,6 +46,7 @@ const ALL: [Language; 6] = [
     },
     Language {
         commits_generated_code: false,
+        has_live: true,
         ..Language::new(5, "cpp", &[("cpp", "")])
     },
 ];

@@ -90,7 +90,7 @@ void check_size(const google::protobuf::MessageLite& message, const std::string&
 
 Call::Call(const Metadata& of_client, const Metadata& of_call,
            std::optional<std::chrono::milliseconds> timeout, const CancellationToken& cancellation)
-    : cancel_on_request_(cancellation, context_) {
+    : cancel_on_request_(cancellation, [this] { context_.TryCancel(); }) {
   check_metadata(of_call);
   add_metadata(context_, of_client, of_call);
   if (timeout) context_.set_deadline(from_now(*timeout));

@@ -26,7 +26,7 @@ namespace detail {
 void CancellationState::cancel() noexcept {
   const std::lock_guard lock(mutex_);
   cancelled_ = true;
-  for (grpc::ClientContext* call : calls_) call->TryCancel();
+  for (const CancelOnRequest* call : calls_) call->cancel_();
 }
 
 bool CancellationState::is_cancelled() noexcept {
@@ -34,24 +34,24 @@ bool CancellationState::is_cancelled() noexcept {
   return cancelled_;
 }
 
-void CancellationState::add(grpc::ClientContext* call) {
+void CancellationState::add(const CancelOnRequest* call) {
   const std::lock_guard lock(mutex_);
   calls_.insert(call);
-  if (cancelled_) call->TryCancel();
+  if (cancelled_) call->cancel_();
 }
 
-void CancellationState::remove(grpc::ClientContext* call) noexcept {
+void CancellationState::remove(const CancelOnRequest* call) noexcept {
   const std::lock_guard lock(mutex_);
   calls_.erase(call);
 }
 
-CancelOnRequest::CancelOnRequest(const CancellationToken& token, grpc::ClientContext& call)
-    : state_(token.state_), call_(&call) {
-  if (state_ != nullptr) state_->add(call_);
+CancelOnRequest::CancelOnRequest(const CancellationToken& token, std::function<void()> cancel)
+    : state_(token.state_), cancel_(std::move(cancel)) {
+  if (state_ != nullptr) state_->add(this);
 }
 
 CancelOnRequest::~CancelOnRequest() {
-  if (state_ != nullptr) state_->remove(call_);
+  if (state_ != nullptr) state_->remove(this);
 }
 
 }  // namespace detail

@@ -104,6 +104,7 @@ const std::shared_ptr<grpc::ChannelInterface>& Client::Impl::channel() {
     conversations_ = v1::ConversationService::NewStub(channel_);
     media_ = v1::MediaService::NewStub(channel_);
     models_ = v1::ModelService::NewStub(channel_);
+    sessions_ = v1::LiveService::NewStub(channel_);
   });
   return channel_;
 }
@@ -121,6 +122,11 @@ v1::MediaService::StubInterface& Client::Impl::media() {
 v1::ModelService::StubInterface& Client::Impl::models() {
   channel();
   return *models_;
+}
+
+std::shared_ptr<v1::LiveService::StubInterface> Client::Impl::sessions() {
+  channel();
+  return sessions_;
 }
 
 Client::Client(ClientOptions options) : impl_(std::make_unique<Impl>(options, nullptr)) {}

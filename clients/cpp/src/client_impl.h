@@ -4,6 +4,7 @@
 
 #include <dashgate/client.h>
 #include <dashgate/v1/conversation_service.grpc.pb.h>
+#include <dashgate/v1/live_service.grpc.pb.h>
 #include <dashgate/v1/media_service.grpc.pb.h>
 #include <dashgate/v1/model_service.grpc.pb.h>
 
@@ -25,6 +26,8 @@ struct Client::Impl {
   v1::ConversationService::StubInterface& conversations();
   v1::MediaService::StubInterface& media();
   v1::ModelService::StubInterface& models();
+  // Shared with sessions, which open streams after the client was destroyed.
+  std::shared_ptr<v1::LiveService::StubInterface> sessions();
 
   std::optional<std::chrono::milliseconds> timeout;
   std::chrono::milliseconds idle_timeout;
@@ -37,6 +40,7 @@ struct Client::Impl {
   std::unique_ptr<v1::ConversationService::StubInterface> conversations_;
   std::unique_ptr<v1::MediaService::StubInterface> media_;
   std::unique_ptr<v1::ModelService::StubInterface> models_;
+  std::shared_ptr<v1::LiveService::StubInterface> sessions_;
 };
 
 }  // namespace dashgate

@@ -4,6 +4,7 @@
 
 #include <dashgate/answer.h>
 #include <dashgate/conversation.h>
+#include <dashgate/live.h>
 #include <dashgate/options.h>
 #include <dashgate/stream.h>
 #include <dashgate/tool.h>
@@ -28,7 +29,7 @@ namespace dashgate {
 std::string_view version() noexcept;
 
 // A client of a dashgate gateway. It is thread-safe, connects with the first call, and must outlive
-// its calls, except for streams. A failed call throws Error.
+// its calls, except for streams and sessions. A failed call throws Error.
 //
 //   dashgate::Client client;
 //   std::cout << client.converse(conversation).text();
@@ -48,6 +49,15 @@ class Client {
 
   // Returns the next answer as a stream. There is no deadline by default.
   Stream stream(const Conversation& conversation, const CallOptions& options = {}) const;
+
+  // Opens a conversation by voice. Errors of the gateway are thrown when it is read. The text is
+  // the model.
+  LiveSession live(const v1::LiveSetup& setup, const SessionOptions& options = {}) const;
+  LiveSession live(const std::string& model, const SessionOptions& options = {}) const;
+
+  // Opens a session that speaks a text while it is written.
+  SpeechSession speak(const v1::SynthesisSetup& setup, const SessionOptions& options = {}) const;
+  SpeechSession speak(const std::string& model, const SessionOptions& options = {}) const;
 
   // Runs the tools that the model calls until it returns an answer without tool calls, which is
   // returned. All messages are appended to the conversation. If the model calls tools in more than

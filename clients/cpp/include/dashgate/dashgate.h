@@ -8,6 +8,7 @@
 #include <dashgate/content.h>
 #include <dashgate/conversation.h>
 #include <dashgate/error.h>
+#include <dashgate/live.h>
 #include <dashgate/options.h>
 #include <dashgate/stream.h>
 #include <dashgate/tool.h>

@@ -58,6 +58,9 @@ class Error : public std::runtime_error {
   static Error from_status(const grpc::Status& status, const grpc::ClientContext& context,
                            std::string request_id = {}, bool output_started = false);
 
+  // Returns all values, to make another error of them.
+  const Fields& fields() const noexcept { return *fields_; }
+
   grpc::StatusCode code() const noexcept { return fields_->code; }
   // Returns the name of the code, for example `UNAVAILABLE`.
   const char* code_name() const noexcept;

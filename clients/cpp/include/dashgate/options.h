@@ -43,7 +43,8 @@ struct ClientOptions {
   std::optional<std::string> api_key;
   // If set, TLS is used for every target.
   std::optional<TlsOptions> tls;
-  // The deadline of a call. Unset: 10 minutes for a unary call or an upload, none for a stream.
+  // The deadline of a call. Unset: 10 minutes for a unary call or an upload, none for a stream or a
+  // session.
   std::optional<std::chrono::milliseconds> timeout;
   // A stream that receives nothing for this long, not even a heartbeat, fails. Default: four
   // heartbeats.
@@ -64,6 +65,18 @@ struct CallOptions {
   // Sent with this call.
   Metadata metadata;
   // Cancels this call.
+  CancellationToken cancellation;
+};
+
+// Options of a live session.
+struct SessionOptions {
+  // Sent as `x-request-id` with each stream of the session. Empty: a generated UUID.
+  std::string request_id;
+  // The deadline of the whole session. Unset: the client's.
+  std::optional<std::chrono::milliseconds> timeout;
+  // Sent with each stream of the session.
+  Metadata metadata;
+  // Ends the session as Session::close() does.
   CancellationToken cancellation;
 };
 
