@@ -38,6 +38,8 @@ pub enum UpstreamEvent {
         is_ambient: bool,
         /// The transcript.
         part: TranscriptPart,
+        /// The usage of the transcription, if reported.
+        usage: Option<Box<Usage>>,
     },
     /// The transcription of an item failed.
     TranscriptFailed {
@@ -63,6 +65,8 @@ pub enum UpstreamEvent {
         item_id: String,
         /// `completed` or `incomplete`.
         status: String,
+        /// What was missing so far of the tool call that the item is.
+        call: Option<Box<UpstreamDelta>>,
     },
     /// A response has ended.
     ResponseDone(Box<UpstreamResponse>),
@@ -185,6 +189,8 @@ pub struct UpstreamResponse {
     pub reason: String,
     /// The usage, if reported.
     pub usage: Option<Usage>,
+    /// What was missing so far of its tool calls.
+    pub calls: Vec<UpstreamDelta>,
     /// The other keys.
     pub extra: Object,
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::chat::live_event::{
     LivePiece, ResponseStatus, SpeechBoundary, UpstreamError, UpstreamEvent, UpstreamResponse,
 };
+use crate::chat::usage::Usage;
 use crate::error::{Error, Reason, Sent};
 use crate::upstream::{EventId, live_error};
 
@@ -34,8 +35,15 @@ impl Session {
                 self.history.reserve(&item_id);
                 effects.events.push(LiveEvent::Committed { item_id });
             }
-            UpstreamEvent::Transcript { is_ambient, part } => {
+            UpstreamEvent::Transcript {
+                is_ambient,
+                part,
+                usage,
+            } => {
                 self.idle.active(now);
+                if let Some(usage) = usage {
+                    self.count_usage(*usage, &mut effects);
+                }
                 if let Some(transcript) = self.transcripts.add(part) {
                     if transcript.is_final && !is_ambient {
                         self.history
@@ -78,8 +86,20 @@ impl Session {
                 let outcome = self.responses.delta(delta, now);
                 self.responded(outcome, now, &mut effects);
             }
-            UpstreamEvent::ItemDone { response_id, .. } => self.item_done(&response_id, now),
-            UpstreamEvent::ResponseDone(response) => {
+            UpstreamEvent::ItemDone {
+                response_id, call, ..
+            } => {
+                if let Some(call) = call {
+                    let outcome = self.responses.delta(*call, now);
+                    self.responded(outcome, now, &mut effects);
+                }
+                self.item_done(&response_id, now);
+            }
+            UpstreamEvent::ResponseDone(mut response) => {
+                for call in std::mem::take(&mut response.calls) {
+                    let outcome = self.responses.delta(call, now);
+                    self.responded(outcome, now, &mut effects);
+                }
                 let outcome = self.responses.done(response, now);
                 self.responded(outcome, now, &mut effects);
             }
@@ -190,13 +210,17 @@ impl Session {
 
     fn count_late(&mut self, late: UpstreamResponse, effects: &mut Effects) {
         if let Some(usage) = late.usage {
-            self.totals.add(&usage);
-            effects.usage.push(ResponseCompleted {
-                response_id: late.id.into(),
-                usage: Some(usage),
-                ..ResponseCompleted::default()
-            });
+            self.count_usage(usage, effects);
         }
+    }
+
+    /// Counts usage that is not reported at the end of a response that the caller sees.
+    fn count_usage(&mut self, usage: Usage, effects: &mut Effects) {
+        self.totals.add(&usage);
+        effects.usage.push(ResponseCompleted {
+            usage: Some(usage),
+            ..ResponseCompleted::default()
+        });
     }
 
     /// DashScope has finished the session, which is right only if it was asked to.

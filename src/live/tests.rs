@@ -83,6 +83,7 @@ fn response() -> impl Strategy<Value = UpstreamEvent> {
             response_id,
             item_id: "item".to_owned(),
             status: String::new(),
+            call: None,
         }),
         3 => (id(), status).prop_map(|(id, status)| {
             UpstreamEvent::ResponseDone(Box::new(UpstreamResponse {
@@ -121,6 +122,7 @@ fn report() -> impl Strategy<Value = UpstreamEvent> {
         1 => Just(UpstreamEvent::Transcript {
             is_ambient: false,
             part: TranscriptPart { text: "a".to_owned(), ..TranscriptPart::default() },
+            usage: None,
         }),
         1 => Just(refusal("invalid_request_error", "response.create")),
         1 => Just(refusal("invalid_request_error", "response.cancel")),

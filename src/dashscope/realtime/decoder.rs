@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::audio_frame;
 use super::event_kind::{Content, EventKind, Speech, Step};
 use super::fields::{nested, object, position, text, text_or_json};
-use super::session_report::{response, session};
+use super::session_report::{response, session, usage_of};
 use super::tool_calls::{CallReport, ToolCalls};
 use crate::chat::document::{Document, Object};
 use crate::chat::live_event::{
@@ -125,23 +125,36 @@ impl Decoder {
                 };
             }
             Step::Done => {
+                let (mut response, items) = response(fields);
+                for (mut item, index) in items.into_iter().zip(0..) {
+                    // A call may come only here.
+                    let call = call_item(&mut item, &response.id, index);
+                    let call = call.and_then(|report| self.calls.complete(report));
+                    response.calls.extend(call);
+                }
                 self.calls.clear();
-                return UpstreamEvent::ResponseDone(Box::new(response(fields)));
+                return UpstreamEvent::ResponseDone(Box::new(response));
             }
             Step::ItemDone => {
                 let mut item = nested(fields, "item");
+                let response_id = text(fields, "response_id");
+                let call = call_item(&mut item, &response_id, index_of(fields));
+                let call = call.and_then(|report| self.calls.complete(report));
                 return UpstreamEvent::ItemDone {
-                    response_id: text(fields, "response_id"),
+                    response_id,
                     item_id: text(&mut item, "id"),
                     status: text(&mut item, "status"),
+                    call: call.map(Box::new),
                 };
             }
             Step::ItemAdded => {
-                let report = call_item(fields);
+                let mut item = nested(fields, "item");
+                let response_id = text(fields, "response_id");
+                let report = call_item(&mut item, &response_id, index_of(fields));
                 report.and_then(|report| self.calls.begin(report))
             }
             Step::Arguments => self.calls.append(call(fields, "delta")),
-            Step::ArgumentsDone => self.calls.complete(call(fields, "arguments")),
+            Step::ArgumentsDone => self.calls.arguments_done(call(fields, "arguments")),
         };
         delta.map_or(UpstreamEvent::Ignored, UpstreamEvent::Delta)
     }
@@ -198,6 +211,7 @@ fn transcript(fields: &mut Fields, speech: Speech, is_done: bool) -> UpstreamEve
             language: text(fields, "language"),
             emotion: text(fields, "emotion"),
         },
+        usage: usage_of(fields).map(Box::new),
     }
 }
 
@@ -234,20 +248,28 @@ fn voiceprints(fields: &mut Fields) -> UpstreamError {
     }
 }
 
-/// The tool call that an item is.
-fn call_item(fields: &mut Fields) -> Option<CallReport> {
-    let mut item = nested(fields, "item");
-    if text(&mut item, "type") != "function_call" {
+/// The tool call that an item of a response is. The id of the item stays in it.
+fn call_item(item: &mut Fields, response_id: &str, index: i32) -> Option<CallReport> {
+    if text(item, "type") != "function_call" {
         return None;
     }
+    let item_id = match item.slot("id") {
+        Some(Document::String(id)) => id.clone(),
+        Some(_) | None => String::new(),
+    };
     Some(CallReport {
-        response_id: text(fields, "response_id"),
-        item_id: text(&mut item, "id"),
-        call_id: text(&mut item, "call_id"),
-        index: fields.whole("output_index").unwrap_or_default(),
-        name: text(&mut item, "name"),
-        arguments: String::new(),
+        response_id: response_id.to_owned(),
+        item_id,
+        call_id: text(item, "call_id"),
+        index,
+        name: text(item, "name"),
+        arguments: text_or_json(item, "arguments"),
     })
+}
+
+/// The index of an item in its response.
+fn index_of(fields: &mut Fields) -> i32 {
+    fields.whole("output_index").unwrap_or_default()
 }
 
 fn call(fields: &mut Fields, arguments_key: &str) -> CallReport {
@@ -255,7 +277,7 @@ fn call(fields: &mut Fields, arguments_key: &str) -> CallReport {
         response_id: text(fields, "response_id"),
         item_id: text(fields, "item_id"),
         call_id: text(fields, "call_id"),
-        index: fields.whole("output_index").unwrap_or_default(),
+        index: index_of(fields),
         name: text(fields, "name"),
         arguments: text_or_json(fields, arguments_key),
     }
@@ -378,15 +400,15 @@ mod tests {
                 format!("ResponseDone {id} {status:?} {reason:?} {usage:?} [{rest}]")
             }
             UpstreamEvent::Unknown { kind, event } => format!("Unknown {kind} [{}]", keys(event)),
+            UpstreamEvent::ItemDone { .. } => format!("{event:?}").replace(", call: None", ""),
+            UpstreamEvent::Transcript { .. } => format!("{event:?}").replace(", usage: None", ""),
             UpstreamEvent::SessionFinished
             | UpstreamEvent::SpeechStarted(_)
             | UpstreamEvent::SpeechStopped(_)
             | UpstreamEvent::Committed { .. }
             | UpstreamEvent::ItemCreated { .. }
-            | UpstreamEvent::Transcript { .. }
             | UpstreamEvent::TranscriptFailed { .. }
             | UpstreamEvent::ResponseCreated { .. }
-            | UpstreamEvent::ItemDone { .. }
             | UpstreamEvent::Error(_)
             | UpstreamEvent::Ignored => format!("{event:?}"),
         }

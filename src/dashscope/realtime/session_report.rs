@@ -55,8 +55,8 @@ fn output_audio(session: &Object) -> Option<AudioFormat> {
     })
 }
 
-/// The object in `response` of `response.done`.
-pub(super) fn response(event: &mut Fields) -> UpstreamResponse {
+/// The object in `response` of `response.done`, and its items.
+pub(super) fn response(event: &mut Fields) -> (UpstreamResponse, Vec<Fields>) {
     let mut fields = nested(event, "response");
     let mut id = text(&mut fields, "id");
     if id.is_empty() {
@@ -65,15 +65,18 @@ pub(super) fn response(event: &mut Fields) -> UpstreamResponse {
     let status = status(&mut fields);
     let reason = reason(&mut fields);
     let usage = usage_of(&mut fields).or_else(|| usage_of(event));
-    // The content was emitted as deltas.
+    let items = fields.list("output", Fields::of).unwrap_or_default();
+    // What is no item was emitted as deltas, too.
     let _ = fields.take("output");
-    UpstreamResponse {
+    let response = UpstreamResponse {
         id,
         status,
         reason,
         usage,
+        calls: Vec::new(),
         extra: fields.rest(),
-    }
+    };
+    (response, items)
 }
 
 /// The status. One that is not known stays among the other keys.

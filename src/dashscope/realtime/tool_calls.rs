@@ -35,6 +35,7 @@ pub(super) struct CallReport {
 struct Call {
     item_id: String,
     call_id: String,
+    index: i32,
     /// Whether its first piece was emitted.
     is_announced: bool,
     /// The length of the arguments so far.
@@ -69,13 +70,22 @@ impl ToolCalls {
         has_news.then(|| call.piece(report))
     }
 
-    /// The arguments are complete: what was missing of them is emitted, or all of them as a
+    /// The arguments are complete. While the function is not known, they are skipped: the item has
+    /// both.
+    pub(super) fn arguments_done(&mut self, report: CallReport) -> Option<UpstreamDelta> {
+        let call = self.find(&report);
+        let is_known = call.is_announced || !report.name.is_empty();
+        is_known.then(|| self.complete(report))?
+    }
+
+    /// The call is complete: what was missing of its arguments is emitted, or all of them as a
     /// snapshot if they differ.
     pub(super) fn complete(&mut self, mut report: CallReport) -> Option<UpstreamDelta> {
         let call = self.find(&report);
-        if std::mem::replace(&mut call.is_done, true) {
+        if call.is_done {
             return None;
         }
+        call.is_done = !report.arguments.is_empty();
         let missing = report.arguments.get(call.length..).map(str::to_owned);
         let Some(missing) = missing.filter(|_| !report.arguments.is_empty()) else {
             let differs = !report.arguments.is_empty();
@@ -105,6 +115,7 @@ impl Call {
         Self {
             item_id: report.item_id.clone(),
             call_id: report.call_id.clone(),
+            index: report.index,
             is_announced: false,
             length: 0,
             is_done: false,
@@ -113,7 +124,10 @@ impl Call {
 
     fn is_of(&self, report: &CallReport) -> bool {
         let same = |one: &str, other: &str| !one.is_empty() && one == other;
-        same(&self.call_id, &report.call_id) || same(&self.item_id, &report.item_id)
+        let has_id = !report.call_id.is_empty() || !report.item_id.is_empty();
+        same(&self.call_id, &report.call_id)
+            || same(&self.item_id, &report.item_id)
+            || (!has_id && self.index == report.index)
     }
 
     /// The piece of a report. The first has the id and the name.
@@ -205,6 +219,19 @@ mod tests {
     }
 
     #[test]
+    fn an_end_without_arguments_or_function_leaves_them_to_the_item() {
+        let mut calls = ToolCalls::default();
+        calls.begin(report("f", ""));
+        assert_eq!(shown(calls.arguments_done(report("", ""))), "-");
+        assert_eq!(shown(calls.complete(report("f", "{}"))), "//{}");
+        assert_eq!(shown(calls.complete(report("f", "{}"))), "-");
+
+        calls.clear();
+        assert_eq!(shown(calls.arguments_done(report("", "{}"))), "-");
+        assert_eq!(shown(calls.complete(report("f", "{}"))), "c/f/{}");
+    }
+
+    #[test]
     fn calls_are_distinguished_by_either_id_and_bounded() {
         let mut calls = ToolCalls::default();
         let of = |item: &str, call: &str| CallReport {
@@ -216,6 +243,8 @@ mod tests {
         assert_eq!(shown(calls.begin(of("i2", "c2"))), "c2/f/");
         assert_eq!(shown(calls.begin(of("", "c1"))), "-");
         assert_eq!(shown(calls.begin(of("i2", ""))), "-");
+        // Without an id, the index distinguishes them.
+        assert_eq!(shown(calls.begin(of("", ""))), "-");
         for n in 0..2 * MAX_CALLS {
             calls.begin(of("", &n.to_string()));
         }
