@@ -159,7 +159,8 @@ async fn an_image_before_any_audio_is_refused_and_the_session_goes_on() {
     let mut upstream = RealtimeUpstream::start().await;
     let gateway = gateway_at(upstream.base_url(), |_| {}).await;
     let (mut call, mut socket) = upstream.open(&gateway, setup(OMNI)).await;
-    call.send(Ask::Image(vec![0xff; 1000].into())).await;
+    let jpeg = [vec![0xff, 0xd8, 0xff], vec![0; 1000]].concat();
+    call.send(Ask::Image(jpeg.clone().into())).await;
     let events = call
         .until(|event| matches!(event, Heard::SessionWarning(_)))
         .await;
@@ -168,7 +169,7 @@ async fn an_image_before_any_audio_is_refused_and_the_session_goes_on() {
     };
     assert_eq!((&*warning.field, warning.refused_message), ("image", 2));
     call.send(Ask::Audio(vec![0; 3200].into())).await;
-    call.send(Ask::Image(vec![0xff; 1000].into())).await;
+    call.send(Ask::Image(jpeg.clone().into())).await;
     socket.until("input_image_buffer.append").await;
 }
 

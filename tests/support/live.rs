@@ -176,6 +176,16 @@ pub fn tone(ms: usize) -> Vec<i16> {
     (0..ms * 16).map(sample).collect()
 }
 
+/// The head of a JPEG image of this size, which is enough to be measured.
+pub fn jpeg(width: u16, height: u16) -> Vec<u8> {
+    let mut head = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0".to_vec();
+    head.extend(b"\xff\xc0\0\x11\x08");
+    head.extend(height.to_be_bytes());
+    head.extend(width.to_be_bytes());
+    head.extend(b"\x03\x01\x22\0\x02\x11\x01\x03\x11\x01\xff\xd9");
+    head
+}
+
 /// Silence at 16 kHz.
 pub fn silence(ms: usize) -> Vec<i16> {
     vec![0; ms * 16]

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::support::emulator::TestEmulator;
-use crate::support::live::{LiveSocket, SocketEnd, silence, tone};
+use crate::support::live::{LiveSocket, SocketEnd, jpeg, silence, tone};
 
 /// Events whose number depends on the words: they are neither awaited nor compared.
 const UNCOUNTED: [&str; 7] = [
@@ -47,9 +47,7 @@ async fn send(socket: &mut LiveSocket, frame: &Value, rest: &[Value]) {
     if let Some(text) = frame["send"].as_str() {
         socket.send_text(text).await;
     } else if frame["image"].is_number() {
-        let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
-        png.extend([0, 0, 0, 40, 0, 0, 0, 30, 8, 2, 0, 0, 0, 0, 0, 0, 0]);
-        let image = STANDARD.encode(png);
+        let image = STANDARD.encode(jpeg(40, 30));
         let event = json!({"type": "input_image_buffer.append", "image": image});
         socket.send(event).await;
     } else {

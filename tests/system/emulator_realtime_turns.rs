@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::support::emulator::TestEmulator;
-use crate::support::live::{LiveSocket, order, silence, texts, tone, updated_session};
+use crate::support::live::{LiveSocket, jpeg, order, silence, texts, tone, updated_session};
 
 const OMNI: &str = "qwen3-omni-flash-realtime";
 const OMNI_35: &str = "qwen3.5-omni-plus-realtime";
@@ -86,7 +86,7 @@ async fn a_manual_turn_with_images_is_answered_on_request() {
     let served = TestEmulator::plain().await;
     let mut socket = updated_session(&served, OMNI, json!({"turn_detection": null})).await;
     socket.speak(&tone(500)).await;
-    let image = png();
+    let image = jpeg(40, 30);
     for _ in 0..2 {
         let image = STANDARD.encode(&image);
         socket
@@ -109,7 +109,7 @@ async fn a_manual_turn_with_images_is_answered_on_request() {
         .unwrap();
     assert!(said.starts_with("I heard 0.5 seconds of a tone"), "{said}");
     assert!(
-        said.contains("I saw 2 images: PNG 40 x 30, PNG 40 x 30."),
+        said.contains("I saw 2 images: JPEG 40 x 30, JPEG 40 x 30."),
         "{said}"
     );
     assert_eq!(done["usage"]["input_tokens_details"]["image_tokens"], 4);
@@ -122,15 +122,6 @@ async fn a_manual_turn_with_images_is_answered_on_request() {
         .await;
     socket.until("input_audio_buffer.cleared").await;
     served.stop().await;
-}
-
-/// The head of a PNG of 40 by 30 pixels, which is enough to be measured.
-fn png() -> Vec<u8> {
-    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
-    png.extend(40_u32.to_be_bytes());
-    png.extend(30_u32.to_be_bytes());
-    png.extend([8, 2, 0, 0, 0, 0, 0, 0, 0]);
-    png
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use crate::live_repairs_cancel::{by_hand, cancel, completed};
 use crate::live_repairs_dialects::create;
 use crate::live_sessions::before;
 use crate::support::emulator::TestEmulator;
-use crate::support::live::{silence, tone};
+use crate::support::live::{jpeg, silence, tone};
 use crate::support::live_call::{LiveCall, answer, order, setup};
 use crate::support::*;
 
@@ -158,16 +158,12 @@ async fn images_are_seen_with_the_audio_of_their_turn() {
     let gateway = before(&emulator).await;
     let mut call = LiveCall::open(&gateway, by_hand(OMNI)).await.unwrap();
     speak(&call, &tone(500)).await;
-    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
-    png.extend(40_u32.to_be_bytes());
-    png.extend(30_u32.to_be_bytes());
-    png.extend([8, 2, 0, 0, 0, 0, 0, 0, 0]);
-    call.send(Ask::Image(png.into())).await;
+    call.send(Ask::Image(jpeg(40, 30).into())).await;
     call.send(Ask::Commit(pb::CommitInput {})).await;
     call.send(create()).await;
     let events = call.until(|event| completed(event).is_some()).await;
     let said = answer(&events).1;
-    assert!(said.contains("I saw 1 image: PNG 40 x 30."), "{said}");
+    assert!(said.contains("I saw 1 image: JPEG 40 x 30."), "{said}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -100,7 +100,11 @@ async fn images_follow_audio_and_those_that_cannot_work_are_refused() {
     let mut upstream = RealtimeUpstream::start().await;
     let gateway = before(&upstream).await;
     let (mut call, mut socket) = upstream.open(&gateway, by_hand(OMNI)).await;
-    let image = |length: usize| Ask::Image(vec![0xff; length].into());
+    let image = |length: usize| {
+        let mut jpeg = vec![0xff, 0xd8, 0xff];
+        jpeg.resize(length, 0);
+        Ask::Image(jpeg.into())
+    };
     call.send(image(100)).await;
     let early = warning(&mut call).await;
     assert_eq!((&*early.field, early.refused_message), ("image", 2));
@@ -108,6 +112,17 @@ async fn images_follow_audio_and_those_that_cannot_work_are_refused() {
     call.send(image(190 * 1024 + 1)).await;
     let large = warning(&mut call).await;
     assert_eq!((&*large.field, large.refused_message), ("image", 4));
+    let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+    for (other, position) in [(&png[..], 5), (b"RIFF\0\0\0\0WEBP", 6)] {
+        call.send(Ask::Image(other.to_vec().into())).await;
+        let refused = warning(&mut call).await;
+        assert_eq!(refused.reason(), pb::ErrorReason::InvalidRequest);
+        assert_eq!(
+            (&*refused.field, refused.refused_message),
+            ("image", position)
+        );
+        assert!(refused.message.contains("JPEG"), "{refused:?}");
+    }
     call.send(image(100)).await;
     call.send(Ask::Commit(pb::CommitInput {})).await;
     socket.until("input_audio_buffer.commit").await;

@@ -15,6 +15,9 @@ use crate::error::Error;
 /// The largest image: DashScope accepts 256 KiB of base64.
 const MAX_IMAGE_BYTES: usize = 190 * 1024;
 
+/// The first bytes of a JPEG image, the only format that DashScope accepts in a session.
+const JPEG: &[u8] = &[0xff, 0xd8, 0xff];
+
 /// The dialect of a connection, and the state that its frames depend on. One per connection.
 #[derive(Debug)]
 pub struct Codec {
@@ -139,6 +142,8 @@ impl Codec {
             "audio must precede the first image"
         } else if bytes.len() > MAX_IMAGE_BYTES {
             "the image must not exceed 190 KiB"
+        } else if !bytes.starts_with(JPEG) {
+            "the image must be JPEG"
         } else {
             return Ok(());
         };
@@ -657,10 +662,14 @@ mod tests {
         let asr = "qwen3-asr-flash-realtime";
         let tts = "qwen3-tts-flash-realtime";
         let smart_field = "update.turn_detection.smart_turn";
-        let large = vec![0; MAX_IMAGE_BYTES + 1];
+        let mut large = JPEG.to_vec();
+        large.resize(MAX_IMAGE_BYTES + 1, 0);
         for (model, event, field) in [
-            (audio, ClientEvent::Image(&[1]), "image"),
+            (audio, ClientEvent::Image(JPEG), "image"),
             (omni, ClientEvent::Image(&large), "image"),
+            (omni, ClientEvent::Image(b"\x89PNG\r\n\x1a\n"), "image"),
+            (omni, ClientEvent::Image(&[0xff, 0xd8]), "image"),
+            (omni, ClientEvent::Image(&[]), "image"),
             (asr, ClientEvent::CreateResponse(&none), "create_response"),
             (translation, ClientEvent::CancelResponse, "cancel_response"),
             (translation, ClientEvent::UserText("t"), "text"),
@@ -703,9 +712,9 @@ mod tests {
     #[test]
     fn what_depends_on_earlier_audio_is_refused() {
         let mut omni = plain("qwen3-omni-flash-realtime");
-        assert_eq!(field_of(omni.encode(&ClientEvent::Image(&[1]))), "image");
+        assert_eq!(field_of(omni.encode(&ClientEvent::Image(JPEG))), "image");
         omni.encode(&ClientEvent::Audio(&[1])).unwrap();
-        omni.encode(&ClientEvent::Image(&[1])).unwrap();
+        omni.encode(&ClientEvent::Image(JPEG)).unwrap();
 
         let manual = SessionChanges {
             turn_detection: Some(TurnDetection::Manual),

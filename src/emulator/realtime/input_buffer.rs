@@ -104,8 +104,9 @@ impl InputBuffer {
         if self.images.len() >= MAX_IMAGES {
             return refused("Too many images before a commit.");
         }
-        let Some(image) = image_info(&bytes) else {
-            return refused("Invalid image: the format is not supported.");
+        let image = image_info(&bytes).filter(|image| image.format == "JPEG");
+        let Some(image) = image else {
+            return refused("Invalid image: it must be JPEG.");
         };
         self.images.push(image);
         Ok(())
@@ -151,6 +152,9 @@ mod tests {
     use super::*;
     use crate::emulator::image::generate_png;
 
+    /// A JPEG image of 64 by 48 pixels, up to its data.
+    const JPEG: &[u8] = b"\xff\xd8\xff\xc0\0\x0b\x08\0\x30\0\x40\x01\x01\x11\0\xff\xd9";
+
     const FORMAT: AudioFormat = AudioFormat {
         encoding: Encoding::Pcm,
         rate: 16_000,
@@ -158,7 +162,7 @@ mod tests {
 
     #[test]
     fn images_need_audio_first_and_are_taken_with_it() {
-        let image = STANDARD.encode(generate_png("a cat", 64, 48).unwrap());
+        let image = STANDARD.encode(JPEG);
         let mut buffer = InputBuffer::default();
         let error = buffer.push_image(&image).unwrap_err();
         assert_eq!(error.message, "Error append image before append audio.");
@@ -166,6 +170,9 @@ mod tests {
         buffer.push(&samples);
         buffer.push_image(&image).unwrap();
         assert!(buffer.push_image("AAAA").is_err());
+        let png = STANDARD.encode(generate_png("a cat", 64, 48).unwrap());
+        let error = buffer.push_image(&png).unwrap_err();
+        assert_eq!(error.message, "Invalid image: it must be JPEG.");
         assert!(buffer.decode("%", FORMAT).is_err());
         let turn = buffer.take_last(2);
         assert_eq!(turn.samples, [1, 2]);
