@@ -120,7 +120,6 @@ fn unconnected(error: &tonic::transport::Error, address: &str, secure: bool) -> 
     }
     Failure::unreachable(format!("cannot reach {address}: {cause}"))
         .with_advice("`dashgate serve` starts a gateway")
-        .with_advice("without --server and DASHGATE_ADDR, `dashgate ask` runs its own")
 }
 
 fn trust(tls: &ClientTls) -> Result<ClientTlsConfig, Failure> {

@@ -20,6 +20,7 @@ use crate::grpc::pb::model_service_client::ModelServiceClient;
 
 use super::channel::channel;
 use super::error::Failure;
+use super::exit::Exit;
 use super::probe;
 use super::terminal::Terminal;
 
@@ -60,7 +61,10 @@ impl Gateway {
     /// Connects to the gateway of the settings, or starts one in this process.
     pub(crate) async fn open(flags: &Flags, client: &Client) -> Result<Self, Failure> {
         match &client.server {
-            Some(address) => Self::connect(address, client).await,
+            Some(address) => {
+                let connected = Self::connect(address, client).await;
+                connected.map_err(|failure| with_own_gateway(failure, flags))
+            }
             None => {
                 let mut settings = config::load(flags, &ProcessEnvironment)?;
                 // The gateway of this process needs no authentication: only this process connects
@@ -191,6 +195,19 @@ pub(crate) fn silent(address: &str, waited: Duration) -> Failure {
 }
 
 /// The gateway of this process.
+/// Adds that the command can do without a gateway that is not reached.
+fn with_own_gateway(failure: Failure, flags: &Flags) -> Failure {
+    // Commands with a gateway of their own set its address in their name.
+    let own = flags.set.iter().rfind(|flag| flag.key == "server.listen");
+    match own.filter(|_| failure.exit() == Exit::Unreachable) {
+        Some(flag) => failure.with_advice(format!(
+            "without --server and DASHGATE_ADDR, `dashgate {}` runs a gateway of its own",
+            flag.name
+        )),
+        None => failure,
+    }
+}
+
 struct Local {
     address: String,
     embedded: bool,
