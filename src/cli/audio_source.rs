@@ -38,6 +38,12 @@ const CONVERT: &str = "ffmpeg -i FILE -ac 1 -ar 16000 -f wav - | dashgate live -
 /// The type of raw samples, by the name of a file.
 const RAW: &str = "audio/pcm";
 
+/// The extensions of files with raw samples.
+const RAW_EXTENSIONS: [&str; 4] = ["pcm", "raw", "s16", "s16le"];
+
+/// The first bytes of a program.
+const ELF: &[u8] = b"\x7fELF";
+
 /// A source of 16-bit samples in one channel.
 pub(crate) struct AudioSource {
     reader: Box<dyn AsyncRead + Send + Unpin>,
@@ -108,7 +114,7 @@ impl AudioSource {
         let is_wave = source.ahead.get(8..12) == Some(b"WAVE");
         match is_wave {
             true => source.skip_header(size, rate).await?,
-            false => source.check_raw()?,
+            false => source.check_raw(size != u64::MAX && rate.is_none())?,
         }
         Ok(source)
     }
@@ -174,23 +180,32 @@ impl AudioSource {
         }
     }
 
-    /// Refuses files of other formats, which are not raw samples.
-    fn check_raw(&self) -> Result<(), Failure> {
-        let named = Path::new(&self.name).file_name().unwrap_or_default();
+    /// Refuses what is not raw samples. A file whose extension must say so may have anything.
+    fn check_raw(&self, by_extension: bool) -> Result<(), Failure> {
+        let path = Path::new(&self.name);
+        let named = path.file_name().unwrap_or_default();
         let named = sniffing::mime_type(&[], &named.to_string_lossy(), None);
         let found = sniffing::contradiction(&self.ahead, Modality::Audio).or_else(|| {
             let found = sniffing::mime_type(&self.ahead, "", Some(Modality::Audio));
             found.filter(|found| !sniffing::may_begin_with_anything(found))
         });
+        let found = found.or_else(|| self.ahead.starts_with(ELF).then_some("a program"));
         let first = self.ahead.get(..TEXT_BYTES).unwrap_or(&self.ahead);
-        let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
-        let found = found.or_else(|| first.iter().all(is_text).then_some("text"));
-        let message = match (found, named) {
-            (None, None | Some(RAW)) => return Ok(()),
+        let found = found.or_else(|| is_text(first).then_some("text"));
+        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
+        let is_raw = RAW_EXTENSIONS.iter().any(|raw| extension == *raw);
+        let failure = match (found, named) {
+            (None, None | Some(RAW)) if is_raw || !by_extension => return Ok(()),
             (Some(found), _) => format!("{} is {found}, not WAVE or raw samples", self.name),
-            (None, Some(_)) => format!("{} is neither WAVE nor raw samples (.pcm)", self.name),
+            (None, _) => format!("{} is neither WAVE nor raw samples (.pcm, .raw)", self.name),
         };
-        Err(Failure::usage(message).with_advice(CONVERT))
+        let failure = Failure::usage(failure).with_advice(CONVERT);
+        Err(match (found, named) {
+            (None, None) => failure.with_advice(format!(
+                "--rate {DEFAULT_RATE}, if the file has raw 16-bit samples in one channel"
+            )),
+            _ => failure,
+        })
     }
 
     /// The next samples: what is there, at most this many bytes. `None` at the end.
@@ -216,6 +231,21 @@ impl AudioSource {
     }
 }
 
+/// Whether the first bytes of a file are those of a text in UTF-8.
+fn is_text(first: &[u8]) -> bool {
+    let text = match std::str::from_utf8(first) {
+        Ok(text) => text,
+        // The last character may be cut off.
+        Err(error) if error.error_len().is_none() => {
+            let whole = first.get(..error.valid_up_to()).unwrap_or_default();
+            std::str::from_utf8(whole).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    let is_of_text = |c: char| !c.is_control() || c.is_ascii_whitespace();
+    !text.is_empty() && text.chars().all(is_of_text)
+}
+
 /// The mean of all channels.
 fn mixed(samples: &[u8], channels: usize) -> Bytes {
     let frames = samples.chunks_exact(channels * SAMPLE_BYTES);
@@ -238,7 +268,10 @@ mod tests {
     use super::*;
 
     async fn read(bytes: Vec<u8>, name: &str) -> Result<AudioSource, Failure> {
-        let size = bytes.len() as u64;
+        let size = match name {
+            "stdin" => u64::MAX,
+            _ => bytes.len() as u64,
+        };
         AudioSource::read(Box::new(io::Cursor::new(bytes)), name, size, None).await
     }
 
@@ -296,6 +329,20 @@ mod tests {
             (silent, "a.wav", "has no audio"),
             (b"Examples of audio".to_vec(), "a", "is text"),
             (
+                "\u{4f60}\u{597d}, README".repeat(100).into(),
+                "a.pcm",
+                "is text",
+            ),
+            ("\u{4f60}\u{597d}".into(), "stdin", "is text"),
+            (b"\x7fELF\x02\x01\x01\0".to_vec(), "stdin", "is a program"),
+            (
+                b"%PDF-1.7\n%\xe2\xe3\xcf\xd3".to_vec(),
+                "a",
+                "is application/pdf",
+            ),
+            (vec![1, 0, 2, 0, 0xff, 0xff], "a.bin", "--rate 16000"),
+            (vec![1, 0, 2, 0, 0xff, 0xff], "a", "is neither WAVE nor raw"),
+            (
                 b"RIFF\0\0\0\0WAVEfmt ".to_vec(),
                 "a.wav",
                 "invalid WAVE header",
@@ -326,6 +373,11 @@ mod tests {
             );
         }
         let raw = vec![0xff, 0xfb, 0x90, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        assert!(read(raw, "stdin").await.is_ok());
+        assert!(read(raw.clone(), "stdin").await.is_ok());
+        for (name, rate) in [("a.RAW", None), ("a.s16le", None), ("a.bin", Some(8_000))] {
+            let raw = io::Cursor::new(raw.clone());
+            let source = AudioSource::read(Box::new(raw), name, 12, rate).await;
+            assert!(source.is_ok(), "{name}");
+        }
     }
 }

@@ -50,7 +50,8 @@ A microphone and a loudspeaker, on Linux and on macOS:
   dashgate live --audio <(arecord -f S16_LE -r 16000 -c 1 -t raw) --save answer.wav
 
 The audio is a WAVE file of 16 bits per sample, or raw 16-bit samples in one channel, at 16000 Hz
-unless --rate names another rate. Channels are mixed. Convert other files with ffmpeg:
+unless --rate names another rate; a file of them is named .pcm or .raw, or needs --rate. Channels
+are mixed. Convert other files with ffmpeg:
   ffmpeg -i talk.mp3 -ac 1 -ar 16000 -f wav - | dashgate live --audio -
 
 A file is sent as fast as the gateway takes it; a second question in it then interrupts the answer

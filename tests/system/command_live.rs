@@ -198,12 +198,19 @@ fn what_cannot_be_sent_or_written_is_refused_before_the_call() {
     let empty = path("empty.wav");
     std::fs::write(&empty, b"").unwrap();
     let empty = empty.to_str().unwrap();
+    let whole_readme = format!("{}/README.zh-CN.md", env!("CARGO_MANIFEST_DIR"));
+    let other = path("samples.bin");
+    std::fs::write(&other, [1, 0, 255, 200]).unwrap();
+    let other = other.to_str().unwrap();
     let folder = std::env::temp_dir();
     let folder = folder.to_str().unwrap();
     for (arguments, words) in [
         (vec!["--audio", "no-such.wav"], "cannot read no-such.wav"),
         (vec!["--audio", empty], "is empty"),
         (vec!["--audio", &readme], "ffmpeg -i FILE"),
+        (vec!["--audio", &whole_readme], "is text"),
+        (vec!["--audio", &whole_readme, "--rate", "16000"], "is text"),
+        (vec!["--audio", other], "--rate 16000"),
         (vec!["--audio", folder], "is a folder"),
         (
             vec!["--audio", &sentence, "--rate", "8000"],
@@ -255,6 +262,10 @@ fn a_gateway_that_is_not_there_is_reported_with_its_code() {
     let (code, _, err) = dashgate(&live, b"");
     assert_eq!(code, Some(3), "{err}");
     assert!(err.contains(&address), "{err}");
+    assert!(
+        err.contains("`dashgate live` runs a gateway of its own"),
+        "{err}"
+    );
     assert!(!file.exists());
     let (code, out, _) = dashgate(&[&live[..], &["--json"]].concat(), b"");
     assert_eq!(code, Some(3));
@@ -263,8 +274,19 @@ fn a_gateway_that_is_not_there_is_reported_with_its_code() {
     };
     assert_eq!(failure["error"]["code"], "UNREACHABLE");
     let speak = ["speak", "-o", name, "--server", &address, "hello"];
-    assert_eq!(dashgate(&speak, b"").0, Some(3));
+    let ask = ["ask", "--server", &address, "hello"];
+    let models = ["models", "--server", &address];
+    for arguments in [&speak[..], &ask, &models] {
+        let (code, _, err) = dashgate(arguments, b"");
+        assert_eq!(code, Some(3));
+        let own = format!("`dashgate {}` runs a gateway of its own", arguments[0]);
+        assert!(err.contains(&own), "{own} in {err}");
+    }
     assert!(!file.exists());
+    // It has no gateway of its own.
+    let (code, _, err) = dashgate(&["health", "--server", &address], b"");
+    assert_eq!(code, Some(3));
+    assert!(!err.contains("runs a gateway"), "{err}");
 }
 
 #[test]
