@@ -8,6 +8,7 @@
 mod checks;
 mod command;
 pub mod config;
+mod division;
 pub mod event;
 mod finish;
 mod history;

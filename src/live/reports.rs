@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::chat::live_event::{
-    LivePiece, ResponseStatus, SpeechBoundary, UpstreamError, UpstreamEvent, UpstreamResponse,
+    LivePiece, ResponseStatus, SpeechBoundary, TranscriptPart, UpstreamDelta, UpstreamError,
+    UpstreamEvent, UpstreamResponse,
 };
 use crate::chat::usage::Usage;
 use crate::error::{Error, Reason, Sent};
@@ -13,6 +14,7 @@ use crate::upstream::{EventId, live_error};
 
 use super::command::Command;
 use super::config::{CANCEL_GRACE, SHORT_CANCEL_GRACE};
+use super::division::{bounded, divided};
 use super::event::{LiveEvent, ResponseCompleted, SessionWarning};
 use super::responses::Outcome;
 use super::session::{Effects, End, SentKind, Session};
@@ -25,7 +27,8 @@ impl Session {
             // SynthesizeLive has no such event.
             UpstreamEvent::SessionUpdated(_) if self.changes().is_none() => {}
             UpstreamEvent::SessionUpdated(session) => {
-                effects.events.push(LiveEvent::Updated(session.fields));
+                let session = bounded(session.fields);
+                effects.events.push(LiveEvent::Updated(session));
             }
             UpstreamEvent::SessionFinished => effects.end = Some(self.finished(now)),
             UpstreamEvent::SpeechStarted(at) => self.speech_started(at, now, &mut effects),
@@ -44,16 +47,7 @@ impl Session {
                 if let Some(usage) = usage {
                     self.count_usage(*usage, &mut effects);
                 }
-                if let Some(transcript) = self.transcripts.add(part) {
-                    if transcript.is_final && !is_ambient {
-                        self.history
-                            .transcribed(&transcript.item_id, &transcript.text);
-                    }
-                    effects.events.push(LiveEvent::Transcript {
-                        is_ambient,
-                        transcript,
-                    });
-                }
+                self.transcribed(is_ambient, part, &mut effects);
             }
             UpstreamEvent::TranscriptFailed {
                 item_id,
@@ -61,19 +55,13 @@ impl Session {
                 message,
             } => {
                 self.transcripts.forget(&item_id);
-                effects.warn(SessionWarning {
-                    code: "TRANSCRIPTION_FAILED".to_owned(),
-                    message: format!("DashScope could not transcribe the speech: {code}"),
-                    upstream_message: format!("{code}: {message}"),
-                    field: item_id,
-                    ..SessionWarning::default()
-                });
+                effects.warn(no_transcript(item_id, &code, &message));
             }
             UpstreamEvent::Error(error) => self.refused(&error, now, &mut effects),
             UpstreamEvent::Unknown { kind, event } => effects.warn(SessionWarning {
                 code: "UNKNOWN_EVENT".to_owned(),
                 message: format!("DashScope sent an event of the unknown type `{kind}`"),
-                extra: event,
+                extra: bounded(event),
                 ..SessionWarning::default()
             }),
             UpstreamEvent::SessionCreated(_)
@@ -82,23 +70,18 @@ impl Session {
             UpstreamEvent::ResponseCreated { response_id } => {
                 self.response_created(&response_id, now, &mut effects);
             }
-            UpstreamEvent::Delta(delta) => {
-                let outcome = self.responses.delta(delta, now);
-                self.responded(outcome, now, &mut effects);
-            }
+            UpstreamEvent::Delta(delta) => self.delta(delta, now, &mut effects),
             UpstreamEvent::ItemDone {
                 response_id, call, ..
             } => {
                 if let Some(call) = call {
-                    let outcome = self.responses.delta(*call, now);
-                    self.responded(outcome, now, &mut effects);
+                    self.delta(*call, now, &mut effects);
                 }
                 self.item_done(&response_id, now);
             }
             UpstreamEvent::ResponseDone(mut response) => {
                 for call in std::mem::take(&mut response.calls) {
-                    let outcome = self.responses.delta(call, now);
-                    self.responded(outcome, now, &mut effects);
+                    self.delta(call, now, &mut effects);
                 }
                 let outcome = self.responses.done(response, now);
                 self.responded(outcome, now, &mut effects);
@@ -109,6 +92,26 @@ impl Session {
         }
         self.check_finish(now, &mut effects);
         effects
+    }
+
+    /// A part of a transcript.
+    fn transcribed(&mut self, is_ambient: bool, part: TranscriptPart, effects: &mut Effects) {
+        if let Some(transcript) = self.transcripts.add(part) {
+            if transcript.is_final && !is_ambient {
+                let (item_id, text) = (&transcript.item_id, &transcript.text);
+                self.history.transcribed(item_id, text);
+            }
+            effects.events.push(LiveEvent::Transcript {
+                is_ambient,
+                transcript,
+            });
+        }
+    }
+
+    /// A delta of a response.
+    fn delta(&mut self, delta: UpstreamDelta, now: Instant, effects: &mut Effects) {
+        let outcome = self.responses.delta(delta, now);
+        self.responded(outcome, now, effects);
     }
 
     fn speech_started(&mut self, at: SpeechBoundary, now: Instant, effects: &mut Effects) {
@@ -189,7 +192,7 @@ impl Session {
                 self.count(end, effects);
             }
         }
-        effects.events.extend(events);
+        effects.events.extend(divided(events));
         if let Some(late) = outcome.late {
             self.count_late(*late, effects);
         }
@@ -274,6 +277,16 @@ impl Session {
             refused_message: sent.map_or(0, |sent| sent.position),
             ..SessionWarning::default()
         });
+    }
+}
+
+fn no_transcript(item_id: String, code: &str, message: &str) -> SessionWarning {
+    SessionWarning {
+        code: "TRANSCRIPTION_FAILED".to_owned(),
+        message: format!("DashScope could not transcribe the speech: {code}"),
+        upstream_message: format!("{code}: {message}"),
+        field: item_id,
+        ..SessionWarning::default()
     }
 }
 

@@ -13,6 +13,7 @@ use crate::chat::live_event::{LivePiece, ResponseStatus, UpstreamDelta, Upstream
 use crate::chat::message::ToolCall;
 
 use super::config::CANCEL_TIMEOUT;
+use super::division::bounded;
 use super::event::{LiveEvent, ResponseCompleted};
 
 /// The maximum number of responses whose ids are remembered after their end.
@@ -193,7 +194,7 @@ impl Responses {
                 status,
                 usage: response.usage,
                 reason: response.reason,
-                extra: response.extra,
+                extra: bounded(response.extra),
                 ..ResponseCompleted::default()
             },
         ));

@@ -16,6 +16,7 @@ use crate::telemetry::report::LiveFigures;
 use crate::upstream::{LiveEnding, LiveSocket};
 
 use super::config::LiveConfig;
+use super::division::bounded;
 use super::event::{LiveEvent, SessionStarted};
 use super::inputs::{InputReceiver, Inputs, Queued};
 use super::journal::Journal;
@@ -96,7 +97,7 @@ impl Task {
             started = created(&mut parts.socket, limit, parts.deadline) => started,
             error = stopped_now(parts.stop.clone()) => Err(error),
         };
-        let (upstream, setup_id) = match started {
+        let (mut upstream, setup_id) = match started {
             Ok(started) => started,
             Err(error) => return Err(fail(parts.call, error)),
         };
@@ -108,6 +109,7 @@ impl Task {
             return Err(fail(parts.call, error));
         }
         let (input_audio, output_audio) = formats(&session);
+        upstream.fields = bounded(upstream.fields);
         let started = SessionStarted {
             session_id: Arc::clone(&parts.ticket.session_id),
             model: Arc::clone(&session.setup.model),

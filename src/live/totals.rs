@@ -8,6 +8,9 @@ use crate::chat::usage::{PluginUsage, SearchUsage, TokensDetails, Usage};
 /// The bytes of a sample of PCM.
 const SAMPLE: u64 = 2;
 
+/// The weight of the counts that no field holds, beyond which further ones are not added.
+const MAX_EXTRA: usize = 64 << 10;
+
 /// The usage of a session so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
@@ -96,7 +99,9 @@ fn add(total: &mut Usage, usage: &Usage) {
             search.strategy.clone_from(strategy);
         }
     }
-    add_extra(&mut total.extra, &usage.extra);
+    if total.extra.weight() + usage.extra.weight() <= MAX_EXTRA {
+        add_extra(&mut total.extra, &usage.extra);
+    }
 }
 
 fn add_details(total: &mut TokensDetails, details: &TokensDetails) {

@@ -48,6 +48,9 @@ impl Transcripts {
             }
         }
         transcript.tentative = part.tentative;
+        for text in [&mut transcript.text, &mut transcript.tentative] {
+            text.truncate(text.floor_char_boundary(MAX_TEXT));
+        }
         for (known, new) in [
             (&mut transcript.language, part.language),
             (&mut transcript.emotion, part.emotion),

@@ -7,6 +7,7 @@ use dashgate::grpc::pb;
 use dashgate::grpc::pb::converse_live_request::Event as Ask;
 use dashgate::grpc::pb::converse_live_response::Event as Heard;
 use dashgate::grpc::pb::live_service_client::LiveServiceClient;
+use dashgate::grpc::pb::response_delta::Part;
 use dashgate::grpc::pb::synthesize_live_request::Event as Say;
 use serde_json::json;
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use tonic::Code;
 use crate::live_repairs_cancel::by_hand;
 use crate::live_repairs_dialects::before;
 use crate::support::emulator::TestEmulator;
-use crate::support::live_call::{LiveCall, order, resumption, setup, started};
+use crate::support::live_call::{LiveCall, answer, name, order, resumption, setup, started};
 use crate::support::realtime::RealtimeUpstream;
 use crate::support::*;
 
@@ -287,4 +288,50 @@ async fn every_event_of_a_synthesis_has_a_kind_that_the_schema_defines() {
         assert!(response.event.is_some(), "{sequence}");
     }
     assert!(sequence > 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_dashscope_sends_at_once_is_divided_into_events_that_every_client_accepts() {
+    const LONG: usize = 5_000_000;
+    let mut upstream = RealtimeUpstream::start().await;
+    let gateway = gateway_at(upstream.base_url(), |_| {}).await;
+    // The client has the default limit of a message, 4 MiB.
+    let (mut call, socket) = upstream.open(&gateway, by_hand(OMNI)).await;
+    socket.response_created("r1");
+    socket.speak("r1", &vec![7; LONG]);
+    let long = "x".repeat(LONG);
+    let of = |kind: &str| json!({"type": kind, "response_id": "r1", "item_id": "i", "delta": long});
+    socket.send(of("response.audio_transcript.delta"));
+    socket.send(of("response.text.delta"));
+    socket.send(
+        json!({"type": "response.function_call_arguments.done", "response_id": "r1",
+        "item_id": "call", "call_id": "c", "name": "f", "arguments": long}),
+    );
+    socket.send(json!({"type": "future.event", "content": long}));
+    socket.send(json!({"type": "session.updated", "session": {"id": "sess_1", "a": long}}));
+    let transcription = "conversation.item.input_audio_transcription.completed";
+    socket.send(json!({"type": transcription, "item_id": "item_1", "transcript": long}));
+    socket.send(json!({"type": transcription, "item_id": long, "transcript": "a"}));
+    socket.send(
+        json!({"type": "response.done", "response": {"id": "r1", "status": "completed",
+        "usage": {"total_tokens": 3, "a": long}}}),
+    );
+    let events = call
+        .until(|event| matches!(event, Heard::ResponseCompleted(_)))
+        .await;
+    let (text, transcript, audio) = answer(&events);
+    assert_eq!((text.len(), transcript.len(), audio), (LONG, LONG, LONG));
+    let arguments = events.iter().filter_map(|event| match event {
+        Heard::ResponseDelta(delta) => match delta.part.as_ref()? {
+            Part::ToolCall(call) => Some(call.arguments.len()),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(arguments.sum::<usize>(), LONG);
+    let names: Vec<_> = events.iter().map(name).collect();
+    let count = |wanted: &str| names.iter().filter(|name| **name == wanted).count();
+    assert_eq!(count("response_delta"), 20);
+    assert_eq!(count("input_transcript"), 2);
+    assert_eq!(count("session_warning"), 1);
 }

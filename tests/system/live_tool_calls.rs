@@ -91,8 +91,8 @@ async fn arguments_are_passed_on_once_wherever_dashscope_sends_them() {
 fn transcript(item_id: &str) -> Value {
     json!({"type": "conversation.item.input_audio_transcription.completed", "item_id": item_id,
         "content_index": 0, "transcript": "hello", "usage": {"total_tokens": 35,
-        "input_tokens": 25, "output_tokens": 10,
-        "input_tokens_details": {"audio_tokens": 25}, "output_tokens_details": {"text_tokens": 10}}})
+        "input_tokens": 25, "output_tokens": 10, "input_tokens_details": {"audio_tokens": 25},
+        "output_tokens_details": {"text_tokens": 10}}})
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::audio_frame;
 use super::event_kind::{Content, EventKind, Speech, Step};
-use super::fields::{nested, object, position, text, text_or_json};
+use super::fields::{MAX_SHORT, nested, object, position, short, shorten, text, text_or_json};
 use super::session_report::{response, session, usage_of};
 use super::tool_calls::{CallReport, ToolCalls};
 use crate::chat::document::{Document, Object};
@@ -50,8 +50,8 @@ impl Decoder {
             && let Some(EventKind::Delta(content)) = EventKind::of(&delta.kind.0)
         {
             return Ok(UpstreamEvent::Delta(UpstreamDelta {
-                response_id: Text::or_empty(&delta.response_id).to_owned(),
-                item_id: Text::or_empty(&delta.item_id).to_owned(),
+                response_id: id(&delta.response_id),
+                item_id: id(&delta.item_id),
                 piece: piece(content, delta.delta.0)?,
                 is_snapshot: false,
             }));
@@ -83,7 +83,7 @@ impl Decoder {
                 UpstreamEvent::SpeechStopped(boundary(fields, "audio_end_ms"))
             }
             EventKind::Committed => UpstreamEvent::Committed {
-                item_id: text(fields, "item_id"),
+                item_id: short(fields, "item_id"),
             },
             EventKind::ItemCreated => UpstreamEvent::ItemCreated {
                 item_id: text(&mut nested(fields, "item"), "id"),
@@ -91,7 +91,7 @@ impl Decoder {
             EventKind::Transcript(speech) => transcript(fields, speech, false),
             EventKind::TranscriptDone(speech) => transcript(fields, speech, true),
             EventKind::TranscriptFailed => {
-                let item_id = text(fields, "item_id");
+                let item_id = short(fields, "item_id");
                 let UpstreamError { code, message, .. } = error(fields);
                 UpstreamEvent::TranscriptFailed {
                     item_id,
@@ -121,7 +121,7 @@ impl Decoder {
                 self.calls.clear();
                 let mut response = nested(fields, "response");
                 return UpstreamEvent::ResponseCreated {
-                    response_id: text(&mut response, "id"),
+                    response_id: short(&mut response, "id"),
                 };
             }
             Step::Done => {
@@ -137,19 +137,19 @@ impl Decoder {
             }
             Step::ItemDone => {
                 let mut item = nested(fields, "item");
-                let response_id = text(fields, "response_id");
+                let response_id = short(fields, "response_id");
                 let call = call_item(&mut item, &response_id, index_of(fields));
                 let call = call.and_then(|report| self.calls.complete(report));
                 return UpstreamEvent::ItemDone {
                     response_id,
-                    item_id: text(&mut item, "id"),
-                    status: text(&mut item, "status"),
+                    item_id: short(&mut item, "id"),
+                    status: short(&mut item, "status"),
                     call: call.map(Box::new),
                 };
             }
             Step::ItemAdded => {
                 let mut item = nested(fields, "item");
-                let response_id = text(fields, "response_id");
+                let response_id = short(fields, "response_id");
                 let report = call_item(&mut item, &response_id, index_of(fields));
                 report.and_then(|report| self.calls.begin(report))
             }
@@ -158,6 +158,13 @@ impl Decoder {
         };
         delta.map_or(UpstreamEvent::Ignored, UpstreamEvent::Delta)
     }
+}
+
+/// An id of a delta.
+fn id(from: &Option<Text<'_>>) -> String {
+    let id = Text::or_empty(from);
+    let (id, _) = id.split_at(id.floor_char_boundary(MAX_SHORT));
+    id.to_owned()
 }
 
 /// The error of a frame that cannot be decoded.
@@ -178,8 +185,8 @@ fn piece(content: Content, text: Cow<'_, str>) -> Result<LivePiece, Error> {
 
 fn delta_of(fields: &mut Fields, piece: LivePiece, is_snapshot: bool) -> UpstreamEvent {
     UpstreamEvent::Delta(UpstreamDelta {
-        response_id: text(fields, "response_id"),
-        item_id: text(fields, "item_id"),
+        response_id: short(fields, "response_id"),
+        item_id: short(fields, "item_id"),
         piece,
         is_snapshot,
     })
@@ -187,9 +194,9 @@ fn delta_of(fields: &mut Fields, piece: LivePiece, is_snapshot: bool) -> Upstrea
 
 fn boundary(fields: &mut Fields, position_key: &str) -> SpeechBoundary {
     SpeechBoundary {
-        item_id: text(fields, "item_id"),
+        item_id: short(fields, "item_id"),
         at: position(fields, position_key),
-        reason: text(fields, "reason"),
+        reason: short(fields, "reason"),
     }
 }
 
@@ -204,12 +211,12 @@ fn transcript(fields: &mut Fields, speech: Speech, is_done: bool) -> UpstreamEve
     UpstreamEvent::Transcript {
         is_ambient: speech == Speech::Ambient,
         part: TranscriptPart {
-            item_id: text(fields, "item_id"),
+            item_id: short(fields, "item_id"),
             kind,
             text: text_so_far,
             tentative: text(fields, "stash"),
-            language: text(fields, "language"),
-            emotion: text(fields, "emotion"),
+            language: short(fields, "language"),
+            emotion: short(fields, "emotion"),
         },
         usage: usage_of(fields).map(Box::new),
     }
@@ -229,11 +236,11 @@ fn error(fields: &mut Fields) -> UpstreamError {
 
 fn error_of(fields: &mut Fields) -> UpstreamError {
     UpstreamError {
-        kind: text(fields, "type"),
+        kind: short(fields, "type"),
         code: untrusted::code(&text(fields, "code")),
         message: untrusted::message(&text(fields, "message")),
         param: untrusted::message(&text(fields, "param")),
-        event_id: text(fields, "event_id"),
+        event_id: short(fields, "event_id"),
     }
 }
 
@@ -250,19 +257,20 @@ fn voiceprints(fields: &mut Fields) -> UpstreamError {
 
 /// The tool call that an item of a response is. The id of the item stays in it.
 fn call_item(item: &mut Fields, response_id: &str, index: i32) -> Option<CallReport> {
-    if text(item, "type") != "function_call" {
+    if short(item, "type") != "function_call" {
         return None;
     }
-    let item_id = match item.slot("id") {
+    let mut item_id = match item.slot("id") {
         Some(Document::String(id)) => id.clone(),
         Some(_) | None => String::new(),
     };
+    shorten(&mut item_id);
     Some(CallReport {
         response_id: response_id.to_owned(),
         item_id,
-        call_id: text(item, "call_id"),
+        call_id: short(item, "call_id"),
         index,
-        name: text(item, "name"),
+        name: short(item, "name"),
         arguments: text_or_json(item, "arguments"),
     })
 }
@@ -274,11 +282,11 @@ fn index_of(fields: &mut Fields) -> i32 {
 
 fn call(fields: &mut Fields, arguments_key: &str) -> CallReport {
     CallReport {
-        response_id: text(fields, "response_id"),
-        item_id: text(fields, "item_id"),
-        call_id: text(fields, "call_id"),
+        response_id: short(fields, "response_id"),
+        item_id: short(fields, "item_id"),
+        call_id: short(fields, "call_id"),
         index: index_of(fields),
-        name: text(fields, "name"),
+        name: short(fields, "name"),
         arguments: text_or_json(fields, arguments_key),
     }
 }

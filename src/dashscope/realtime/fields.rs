@@ -11,6 +11,9 @@ use crate::dashscope::json_tree;
 /// The latest position in audio that is reported: 49 days, far beyond any session.
 const MAX_POSITION_MS: f64 = u32::MAX as f64;
 
+/// The longest id or name that is passed on, in bytes. Events repeat them.
+pub(super) const MAX_SHORT: usize = 512;
+
 /// The object that a frame is.
 pub(super) fn object(json: &str) -> Option<Object> {
     let read = json_tree::document(json).or_else(|| json_tree::with_lone_surrogates(json));
@@ -24,6 +27,18 @@ pub(super) fn object(json: &str) -> Option<Object> {
 pub(super) fn text(fields: &mut Fields, key: &str) -> String {
     let text = fields.text(key);
     text.map_or_else(String::new, |Text(text)| text.into_owned())
+}
+
+/// An id, a name or a code: as [`text`], and no longer than any that DashScope sends.
+pub(super) fn short(fields: &mut Fields, key: &str) -> String {
+    let mut text = text(fields, key);
+    shorten(&mut text);
+    text
+}
+
+/// Ends a text after [`MAX_SHORT`] bytes.
+pub(super) fn shorten(text: &mut String) {
+    text.truncate(text.floor_char_boundary(MAX_SHORT));
 }
 
 /// A string, or any other value as its JSON; empty if absent.

@@ -1,6 +1,6 @@
 //! Reads what DashScope reports of a session and of a response.
 
-use super::fields::{at, nested, text, text_at};
+use super::fields::{at, nested, short, shorten, text_at};
 use crate::chat::document::{Document, Object};
 use crate::chat::live_event::{ResponseStatus, UpstreamResponse, UpstreamSession};
 use crate::chat::live_session::AudioEncoding::{self, Mp3, Opus, Pcm, Wav};
@@ -19,6 +19,9 @@ const FORMATS: &[(&str, AudioEncoding, Option<u32>)] = &[
     ("opus", Opus, None),
 ];
 
+/// The weight beyond which an object is no usage.
+const MAX_USAGE: usize = 64 << 10;
+
 /// The object in `session`.
 pub(super) fn session(fields: &mut Fields) -> UpstreamSession {
     let fields = match fields.take("session") {
@@ -27,9 +30,14 @@ pub(super) fn session(fields: &mut Fields) -> UpstreamSession {
     };
     let voice = text_at(&fields, &["audio", "output", "voice"]);
     let voice = voice.or_else(|| text_at(&fields, &["voice"]));
+    let owned = |text: Option<&str>| {
+        let mut text = text.unwrap_or_default().to_owned();
+        shorten(&mut text);
+        text
+    };
     UpstreamSession {
-        id: text_at(&fields, &["id"]).unwrap_or_default().to_owned(),
-        voice: voice.unwrap_or_default().to_owned(),
+        id: owned(text_at(&fields, &["id"])),
+        voice: owned(voice),
         output_audio: output_audio(&fields),
         fields,
     }
@@ -58,9 +66,9 @@ fn output_audio(session: &Object) -> Option<AudioFormat> {
 /// The object in `response` of `response.done`, and its items.
 pub(super) fn response(event: &mut Fields) -> (UpstreamResponse, Vec<Fields>) {
     let mut fields = nested(event, "response");
-    let mut id = text(&mut fields, "id");
+    let mut id = short(&mut fields, "id");
     if id.is_empty() {
-        id = text(event, "response_id");
+        id = short(event, "response_id");
     }
     let status = status(&mut fields);
     let reason = reason(&mut fields);
@@ -109,11 +117,12 @@ fn reason(fields: &mut Fields) -> String {
         Some(details) => details,
         None => return String::new(),
     };
-    let mut reason = text(&mut details, "reason");
+    let mut reason = short(&mut details, "reason");
     if reason.is_empty()
         && let Some(Document::Object(error)) = details.slot("error")
     {
         reason = text_at(error, &["code"]).unwrap_or_default().to_owned();
+        shorten(&mut reason);
     }
     let rest = details.rest();
     if let Some(slot) = fields.slot("status_details").filter(|_| !rest.is_empty()) {
@@ -125,7 +134,9 @@ fn reason(fields: &mut Fields) -> String {
 /// The usage in `usage`.
 pub(super) fn usage_of(fields: &mut Fields) -> Option<Usage> {
     match fields.take("usage") {
-        Some(Document::Object(object)) => Some(usage::usage(object)),
+        Some(Document::Object(object)) if object.weight() <= MAX_USAGE => {
+            Some(usage::usage(object))
+        }
         Some(other) => {
             // No usage: it stays where it is.
             if let Some(slot) = fields.slot("usage") {
