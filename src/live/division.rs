@@ -1,6 +1,8 @@
 //! Divides content that DashScope sent at once, so that each event is far below the size of a
 //! message that gRPC clients accept by default, which is 4 MiB.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::chat::document::Object;
@@ -18,39 +20,31 @@ const MAX_OBJECT: usize = 2 << 20;
 
 /// The events, with deltas of at most [`MAX_CONTENT`].
 pub(super) fn divided(events: Vec<LiveEvent>) -> Vec<LiveEvent> {
-    let is_long = |event: &LiveEvent| match event {
-        LiveEvent::Delta { piece, .. } => piece.len() > MAX_CONTENT,
-        LiveEvent::Started(_)
-        | LiveEvent::Updated(_)
-        | LiveEvent::SpeechStarted(_)
-        | LiveEvent::SpeechStopped(_)
-        | LiveEvent::Committed { .. }
-        | LiveEvent::Transcript { .. }
-        | LiveEvent::ResponseStarted { .. }
-        | LiveEvent::ResponseCompleted(_)
-        | LiveEvent::Warning(_)
-        | LiveEvent::Ending { .. }
-        | LiveEvent::Ended(_) => false,
-    };
     if !events.iter().any(is_long) {
         return events;
     }
     let mut all = Vec::with_capacity(events.len());
     for event in events {
-        match event {
-            LiveEvent::Delta {
-                response_id,
-                item_id,
-                piece,
-            } => all.extend(pieces(piece).into_iter().map(|piece| LiveEvent::Delta {
-                response_id: response_id.clone(),
-                item_id: item_id.clone(),
-                piece,
-            })),
-            other => all.push(other),
-        }
+        let LiveEvent::Delta {
+            response_id,
+            item_id,
+            piece,
+        } = event
+        else {
+            all.push(event);
+            continue;
+        };
+        all.extend(pieces(piece).into_iter().map(|piece| LiveEvent::Delta {
+            response_id: Arc::clone(&response_id),
+            item_id: Arc::clone(&item_id),
+            piece,
+        }));
     }
     all
+}
+
+fn is_long(event: &LiveEvent) -> bool {
+    matches!(event, LiveEvent::Delta { piece, .. } if piece.len() > MAX_CONTENT)
 }
 
 fn pieces(piece: LivePiece) -> Vec<LivePiece> {
@@ -118,9 +112,11 @@ mod tests {
             events.pop(),
             Some(LiveEvent::ResponseCompleted(_))
         ));
-        let pieces = events.into_iter().map(|event| match event {
-            LiveEvent::Delta { piece, .. } => piece,
-            other => panic!("{other:?}"),
+        let pieces = events.into_iter().map(|event| {
+            let LiveEvent::Delta { piece, .. } = event else {
+                panic!("{event:?}");
+            };
+            piece
         });
         pieces.collect()
     }
@@ -144,13 +140,14 @@ mod tests {
     fn text_is_divided_between_characters() {
         let text = "\u{4f60}".repeat(1_000_000);
         let pieces = divide(LivePiece::Transcript(text.clone()));
-        let joined: String = pieces
-            .into_iter()
-            .map(|piece| match piece {
-                LivePiece::Transcript(text) if text.len() <= MAX_CONTENT => text,
-                other => panic!("{} bytes", other.len()),
-            })
-            .collect();
+        let mut joined = String::new();
+        for piece in pieces {
+            let LivePiece::Transcript(text) = piece else {
+                panic!("no transcript");
+            };
+            assert!(text.len() <= MAX_CONTENT);
+            joined.push_str(&text);
+        }
         assert!(joined == text);
     }
 
@@ -164,13 +161,13 @@ mod tests {
             ..ToolCall::default()
         };
         let pieces = divide(LivePiece::ToolCall(Box::new(call)));
-        let calls: Vec<_> = pieces
-            .iter()
-            .map(|piece| match piece {
-                LivePiece::ToolCall(call) => (call.index, &*call.id, call.arguments.len()),
-                other => panic!("{other:?}"),
-            })
-            .collect();
+        let mut calls = Vec::new();
+        for piece in &pieces {
+            let LivePiece::ToolCall(call) = piece else {
+                panic!("no call");
+            };
+            calls.push((call.index, &*call.id, call.arguments.len()));
+        }
         assert_eq!(
             calls,
             [(3, "c", MAX_CONTENT), (3, "", MAX_CONTENT), (3, "", 1)]

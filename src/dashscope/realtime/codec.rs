@@ -662,14 +662,11 @@ mod tests {
         let asr = "qwen3-asr-flash-realtime";
         let tts = "qwen3-tts-flash-realtime";
         let smart_field = "update.turn_detection.smart_turn";
-        let mut large = JPEG.to_vec();
-        large.resize(MAX_IMAGE_BYTES + 1, 0);
+        let large = [JPEG, &[0; MAX_IMAGE_BYTES]].concat();
         for (model, event, field) in [
             (audio, ClientEvent::Image(JPEG), "image"),
             (omni, ClientEvent::Image(&large), "image"),
             (omni, ClientEvent::Image(b"\x89PNG\r\n\x1a\n"), "image"),
-            (omni, ClientEvent::Image(&[0xff, 0xd8]), "image"),
-            (omni, ClientEvent::Image(&[]), "image"),
             (asr, ClientEvent::CreateResponse(&none), "create_response"),
             (translation, ClientEvent::CancelResponse, "cancel_response"),
             (translation, ClientEvent::UserText("t"), "text"),
