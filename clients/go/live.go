@@ -5,24 +5,12 @@ import (
 	"errors"
 	"io"
 	"iter"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	dashgatev1 "github.com/dashgate/dashgate/clients/go/dashgate/v1"
-)
-
-const (
-	// resumeAttempts is how often a session is resumed without an event in between. The delays add
-	// up to 6 seconds; the gateway keeps a session for 30.
-	resumeAttempts     = 6
-	firstResumeDelay   = 100 * time.Millisecond
-	longestResumeDelay = 5 * time.Second
 )
 
 // ErrSessionEnded is the error of a message for a live session that has ended, or whose input is
@@ -55,17 +43,19 @@ type live[Request, Response any, Event interface {
 
 	// sending is held while a message is sent.
 	sending sync.Mutex
-	// receiving is held while an event is received, or the session is resumed.
-	receiving sync.Mutex
-	// unread is what a stream that takes no more messages still had: at most its flow control
-	// window. It is protected by receiving, as what follows.
-	unread    []Event
+	// These are of the goroutine that receives.
 	attempts  int
 	broken    *Error
 	hasOutput bool
 
 	// state protects what follows. It is held for moments only.
-	state    sync.Mutex
+	state   sync.Mutex
+	changed sync.Cond
+	// receiving is whether a goroutine receives events, or resumes the session.
+	receiving bool
+	// unread is what a stream that takes no more messages still had: at most its flow control
+	// window.
+	unread   []Event
 	stream   liveStream[Request, Response]
 	finished bool
 	end      error
@@ -80,8 +70,9 @@ func (l *live[Request, Response, Event]) start(given *dashgatev1.ResumeSession) 
 	if given != nil {
 		l.sessionID, l.token, l.sequence = given.GetSessionId(), given.GetToken(), given.GetLastSequence()
 	}
-	l.receiving.Lock()
-	defer l.receiving.Unlock()
+	l.changed.L = &l.state
+	l.claim(nil)
+	defer l.release()
 	if err := l.dial(); err != nil {
 		l.recover(newError(l.ctx, err, nil, l.requestID))
 	}
@@ -99,12 +90,38 @@ func (l *live[Request, Response, Event]) dial() error {
 	}
 	l.state.Lock()
 	l.stream = stream
+	l.changed.Broadcast()
 	finished := l.finished
 	l.state.Unlock()
 	if finished {
 		_ = stream.CloseSend()
 	}
 	return nil
+}
+
+// claim waits for the right to receive. For a stream that takes no more messages, it is false if
+// the session has ended or another stream continues it. A reader may wait for events of that one, so
+// a sender must not wait for the reader.
+func (l *live[Request, Response, Event]) claim(broken liveStream[Request, Response]) bool {
+	l.state.Lock()
+	defer l.state.Unlock()
+	for {
+		if broken != nil && (l.end != nil || l.stream != broken) {
+			return false
+		}
+		if !l.receiving {
+			l.receiving = true
+			return true
+		}
+		l.changed.Wait()
+	}
+}
+
+func (l *live[Request, Response, Event]) release() {
+	l.state.Lock()
+	defer l.state.Unlock()
+	l.receiving = false
+	l.changed.Broadcast()
 }
 
 func (l *live[Request, Response, Event]) current() (liveStream[Request, Response], error) {
@@ -147,12 +164,10 @@ func (l *live[Request, Response, Event]) Resumption() *dashgatev1.ResumeSession 
 // Recv returns the next event, or io.EOF after the last. One goroutine may receive while another
 // one sends.
 func (l *live[Request, Response, Event]) Recv() (Event, error) {
-	l.receiving.Lock()
-	defer l.receiving.Unlock()
+	l.claim(nil)
+	defer l.release()
 	for {
-		if len(l.unread) > 0 {
-			event := l.unread[0]
-			l.unread = l.unread[1:]
+		if event := l.takeUnread(); event != nil {
 			return event, nil
 		}
 		stream, end := l.current()
@@ -163,6 +178,18 @@ func (l *live[Request, Response, Event]) Recv() (Event, error) {
 			return event, nil
 		}
 	}
+}
+
+// takeUnread returns the oldest event that a sender received, or nil.
+func (l *live[Request, Response, Event]) takeUnread() Event {
+	l.state.Lock()
+	defer l.state.Unlock()
+	if len(l.unread) == 0 {
+		return nil
+	}
+	event := l.unread[0]
+	l.unread = l.unread[1:]
+	return event
 }
 
 // Events returns an iterator over the events; an error is the last item. Leaving the loop does not
@@ -196,8 +223,8 @@ func (l *live[Request, Response, Event]) Finish() error {
 // over, 30 seconds by default.
 func (l *live[Request, Response, Event]) Close() {
 	l.cancel()
-	l.receiving.Lock()
-	defer l.receiving.Unlock()
+	l.claim(nil)
+	defer l.release()
 	// gRPC releases a stream when its end has been read.
 	for {
 		stream, end := l.current()
@@ -236,8 +263,8 @@ func (l *live[Request, Response, Event]) send(request *Request) error {
 // refused is the error of a message for a session that has ended. While there are events that were
 // not read, reading reports it, after them.
 func (l *live[Request, Response, Event]) refused(end error) error {
-	l.receiving.Lock()
-	defer l.receiving.Unlock()
+	l.state.Lock()
+	defer l.state.Unlock()
 	switch {
 	case len(l.unread) > 0:
 		return nil
@@ -250,15 +277,19 @@ func (l *live[Request, Response, Event]) refused(end error) error {
 
 // drain reads what is left of a stream that takes no more messages: its status comes last.
 func (l *live[Request, Response, Event]) drain(ended liveStream[Request, Response]) {
-	l.receiving.Lock()
-	defer l.receiving.Unlock()
+	if !l.claim(ended) {
+		return
+	}
+	defer l.release()
 	for {
 		stream, end := l.current()
 		if end != nil || stream != ended {
 			return
 		}
 		if event := l.receive(stream); event != nil {
+			l.state.Lock()
 			l.unread = append(l.unread, event)
+			l.state.Unlock()
 		}
 	}
 }
@@ -310,58 +341,6 @@ func (l *live[Request, Response, Event]) isNew(event Event) bool {
 	return true
 }
 
-// recover resumes the session after a stream failed, or ends it.
-func (l *live[Request, Response, Event]) recover(failed *Error) {
-	for {
-		if !l.canResume(failed) {
-			l.fail(failed)
-			return
-		}
-		if l.attempts == resumeAttempts {
-			// The error of the stream that broke has the cause and the usage; those of the attempts
-			// have neither.
-			l.fail(l.broken)
-			return
-		}
-		if l.broken == nil {
-			l.broken = failed
-		}
-		delay := l.delay(failed)
-		l.attempts++
-		l.resumes.Add(1)
-		select {
-		case <-l.ctx.Done():
-			l.fail(newError(l.ctx, status.FromContextError(l.ctx.Err()).Err(), nil, l.requestID))
-			return
-		case <-time.After(delay):
-		}
-		err := l.dial()
-		if err == nil {
-			return
-		}
-		failed = newError(l.ctx, err, nil, l.requestID)
-	}
-}
-
-// canResume is whether the stream was broken, by a lost connection, by a proxy or by a gateway that
-// shuts down, while the session goes on.
-func (l *live[Request, Response, Event]) canResume(failed *Error) bool {
-	isLost := failed.Code == codes.Unavailable
-	if failed.Code == codes.Internal || failed.Code == codes.Unknown {
-		// Of gRPC libraries and proxies. With a reason of the gateway it is final.
-		isLost = failed.RawReason == ""
-	}
-	return isLost && l.ctx.Err() == nil && l.Resumption() != nil && l.Ended() == nil
-}
-
-func (l *live[Request, Response, Event]) delay(failed *Error) time.Duration {
-	delay := min(firstResumeDelay<<l.attempts, longestResumeDelay)
-	// Many sessions lose their connection at the same time.
-	delay = time.Duration(float64(delay) * (0.75 + rand.Float64()/2))
-	after, _ := failed.RetryAfter()
-	return min(max(delay, after), longestResumeDelay)
-}
-
 func (l *live[Request, Response, Event]) fail(failed *Error) {
 	failed.OutputStarted = failed.OutputStarted || l.hasOutput
 	if failed.Usage == nil && l.broken != nil {
@@ -373,6 +352,7 @@ func (l *live[Request, Response, Event]) fail(failed *Error) {
 func (l *live[Request, Response, Event]) stop(end error) {
 	l.state.Lock()
 	l.end = end
+	l.changed.Broadcast()
 	l.state.Unlock()
 	l.cancel()
 }

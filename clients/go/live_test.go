@@ -217,6 +217,44 @@ func TestLiveSenderResumesAlone(t *testing.T) {
 	}
 }
 
+func TestLiveSenderContinuesWhileAReaderWaits(t *testing.T) {
+	const events = 200
+	client := liveClient(t, func(_ int, setup *dashgatev1.LiveSetup, stream liveServer) error {
+		sequence := max(setup.GetResume().GetLastSequence(), 1)
+		if err := stream.Send(startedEvent(sequence, setup.GetResume() != nil)); err != nil {
+			return err
+		}
+		for range 40 {
+			if _, err := stream.Recv(); err != nil {
+				return err
+			}
+			if sequence++; sequence > events {
+				return stream.Send(endedEvent(sequence))
+			}
+			if err := stream.Send(deltaEvent(sequence, "a")); err != nil {
+				return err
+			}
+		}
+		return status.Error(codes.Unavailable, "shutting down")
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	session := client.Live(ctx, &dashgatev1.LiveSetup{Model: "m"})
+	defer session.Close()
+	go func() {
+		for session.SendText("a") == nil {
+		}
+	}()
+	for _, err := range session.Events() {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if session.Ended() == nil {
+		t.Fatal("the session did not end")
+	}
+}
+
 func TestLiveContextEndsTheSession(t *testing.T) {
 	client := liveClient(t, func(_ int, _ *dashgatev1.LiveSetup, stream liveServer) error {
 		if err := stream.Send(startedEvent(1, false)); err != nil {

@@ -1,0 +1,69 @@
+package dashgate
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// resumeAttempts is how often a session is resumed without an event in between. The delays add
+	// up to 6 seconds; the gateway keeps a session for 30.
+	resumeAttempts     = 6
+	firstResumeDelay   = 100 * time.Millisecond
+	longestResumeDelay = 5 * time.Second
+)
+
+// recover resumes the session after a stream failed, or ends it.
+func (l *live[Request, Response, Event]) recover(failed *Error) {
+	for {
+		if !l.canResume(failed) {
+			l.fail(failed)
+			return
+		}
+		if l.attempts == resumeAttempts {
+			// The error of the stream that broke has the cause and the usage; those of the attempts
+			// have neither.
+			l.fail(l.broken)
+			return
+		}
+		if l.broken == nil {
+			l.broken = failed
+		}
+		delay := l.delay(failed)
+		l.attempts++
+		l.resumes.Add(1)
+		select {
+		case <-l.ctx.Done():
+			l.fail(newError(l.ctx, status.FromContextError(l.ctx.Err()).Err(), nil, l.requestID))
+			return
+		case <-time.After(delay):
+		}
+		err := l.dial()
+		if err == nil {
+			return
+		}
+		failed = newError(l.ctx, err, nil, l.requestID)
+	}
+}
+
+// canResume is whether the stream was broken, by a lost connection, by a proxy or by a gateway that
+// shuts down, while the session goes on.
+func (l *live[Request, Response, Event]) canResume(failed *Error) bool {
+	isLost := failed.Code == codes.Unavailable
+	if failed.Code == codes.Internal || failed.Code == codes.Unknown {
+		// Of gRPC libraries and proxies. With a reason of the gateway it is final.
+		isLost = failed.RawReason == ""
+	}
+	return isLost && l.ctx.Err() == nil && l.Resumption() != nil && l.Ended() == nil
+}
+
+func (l *live[Request, Response, Event]) delay(failed *Error) time.Duration {
+	delay := min(firstResumeDelay<<l.attempts, longestResumeDelay)
+	// Many sessions lose their connection at the same time.
+	delay = time.Duration(float64(delay) * (0.75 + rand.Float64()/2))
+	after, _ := failed.RetryAfter()
+	return min(max(delay, after), longestResumeDelay)
+}
