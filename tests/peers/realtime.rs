@@ -110,7 +110,7 @@ fn spoken_turn(python: &Path) -> Result<(), String> {
     let done = of_kind(&events, "response.done");
     let transcript = "/response/output/0/content/0/transcript";
     let said = done.first().map_or("", |done| text(done, transcript));
-    let heard = said.starts_with("I heard 1.8 seconds of a tone at about 440 Hz");
+    let heard = said.starts_with("I heard 1.0 seconds of a tone at about 440 Hz");
     holds("the tone was heard", heard, said)?;
     holds("there is audio", bytes(&events) > 48_000, bytes(&events))
 }

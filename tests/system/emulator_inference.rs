@@ -77,7 +77,7 @@ async fn sentences_are_recognized_as_they_are_spoken() {
         (&ended[0]["begin_time"], &ended[0]["end_time"]),
         (&json!(500), &json!(1700))
     );
-    assert_eq!(ended[0]["text"], "2.0 seconds of a tone at about 440 Hz.");
+    assert_eq!(ended[0]["text"], "1.2 seconds of a tone at about 440 Hz.");
     assert_eq!(
         (&ended[1]["sentence_id"], &ended[1]["end_time"]),
         (&json!(2), &json!(3100))

@@ -95,7 +95,7 @@ async fn a_transcription_has_settled_and_tentative_text_and_no_response() {
     let first = socket.until(completed).await;
     assert_eq!(
         first["transcript"],
-        "1.6 seconds of a tone at about 440 Hz."
+        "1.2 seconds of a tone at about 440 Hz."
     );
     assert_eq!(
         (&first["language"], &first["emotion"]),

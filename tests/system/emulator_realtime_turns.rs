@@ -56,8 +56,8 @@ async fn speech_is_a_turn_that_is_transcribed_and_answered() {
     assert_eq!(stopped["audio_end_ms"], 4100);
     assert_eq!(started["item_id"], stopped["item_id"]);
     let transcript = socket.events[4]["transcript"].as_str().unwrap();
-    // With the 0.3 seconds before speech and the 0.8 seconds of silence after it.
-    assert_eq!(transcript, "3.4 seconds of a tone at about 440 Hz.");
+    // Without the 0.3 seconds before speech and the 0.8 seconds of silence after it.
+    assert_eq!(transcript, "2.3 seconds of a tone at about 440 Hz.");
     let said = texts(&socket.events, "response.audio_transcript.delta", "delta").concat();
     assert_eq!(said, format!("I heard {transcript}"));
     assert_eq!(done["output"][0]["content"][0]["transcript"], said);

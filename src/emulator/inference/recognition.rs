@@ -185,9 +185,15 @@ impl Recognition {
         let Some(sentence) = self.sentence.take() else {
             return;
         };
-        let samples = std::mem::take(&mut self.samples);
+        let mut samples = std::mem::take(&mut self.samples);
+        let length = u32::try_from(samples.len()).map_or(0.0, f64::from);
+        self.seconds += length / f64::from(self.rate.max(1));
+        // The silence that ended the sentence is no part of what is heard.
+        let silence_ms = self.vad.position_ms().saturating_sub(end_ms);
+        let silence = silence_ms * u64::from(self.rate) / 1000;
+        let silence = usize::try_from(silence).unwrap_or(usize::MAX);
+        samples.truncate(samples.len().saturating_sub(silence));
         let heard = self.heard(samples, context).await;
-        self.seconds += heard.seconds;
         self.text_tokens += count(&heard.transcript);
         self.report(sentence.begin_ms, Some(end_ms), &heard.transcript, out);
     }

@@ -161,7 +161,7 @@ impl ConversationSession {
             self.commit(out).await?;
         } else if self.turn.is_some() {
             self.vad.stop();
-            self.speech_stopped(self.vad.position_ms(), out).await;
+            self.speech_stopped(self.vad.position_ms(), 0, out).await;
         }
         self.settle(out);
         Ok(())

@@ -34,6 +34,9 @@ pub(super) struct Turn {
     pub(super) samples: Vec<i16>,
     /// Bytes of compressed audio.
     pub(super) compressed: usize,
+    /// The samples before speech, and those of the silence after it. They belong to the turn, and
+    /// not to what is heard in it.
+    pub(super) padding: (usize, usize),
     /// The images.
     pub(super) images: Vec<ImageInfo>,
 }
@@ -135,6 +138,7 @@ impl InputBuffer {
         Turn {
             samples: buffer.samples,
             compressed: buffer.compressed,
+            padding: (0, 0),
             images: buffer.images,
         }
     }
@@ -144,6 +148,16 @@ impl Turn {
     /// Whether there is no audio.
     pub(super) fn is_empty(&self) -> bool {
         self.samples.is_empty() && self.compressed == 0
+    }
+
+    /// The samples of the speech. All of them, if their beginning was dropped.
+    pub(super) fn speech(&self) -> &[i16] {
+        let (before, after) = self.padding;
+        let end = self.samples.len().saturating_sub(after);
+        let speech = self.samples.get(before..end);
+        speech
+            .filter(|speech| !speech.is_empty())
+            .unwrap_or(&self.samples)
     }
 }
 

@@ -43,7 +43,10 @@ impl ConversationSession {
             rest = later;
             match event {
                 Some(VadEvent::Started(ms)) => self.speech_started(ms, out),
-                Some(VadEvent::Stopped(ms)) => self.speech_stopped(ms, out).await,
+                Some(VadEvent::Stopped(ms)) => {
+                    let silence_ms = self.config.settings.vad.silence_ms;
+                    self.speech_stopped(ms, silence_ms, out).await;
+                }
                 None if self.turn.is_some() => self.speech_continues(out),
                 None => {
                     let kept = self.config.settings.prefix_ms + DETECTION_MS;
@@ -111,15 +114,16 @@ impl ConversationSession {
         }
     }
 
-    /// Ends the open turn.
-    pub(super) async fn speech_stopped(&mut self, end_ms: u64, out: &mut Outbox) {
+    /// Ends the open turn, after this much silence.
+    pub(super) async fn speech_stopped(&mut self, end_ms: u64, silence_ms: u64, out: &mut Outbox) {
         let Some(turn) = self.turn.take() else {
             return;
         };
-        let settings = &self.config.settings;
-        let (mode, silence_ms) = (settings.turns, settings.vad.silence_ms);
+        let mode = self.config.settings.turns;
         let taken = self.samples(self.vad.position_ms().saturating_sub(turn.start_ms));
-        let audio = self.buffer.take_last(taken);
+        let mut audio = self.buffer.take_last(taken);
+        let before = self.samples(turn.speech_ms.saturating_sub(turn.start_ms));
+        audio.padding = (before, self.samples(silence_ms));
         let speech_ms = end_ms.saturating_sub(silence_ms + turn.speech_ms);
         let mut fields = json!({"audio_end_ms": end_ms, "item_id": turn.item_id});
         if mode == TurnMode::Smart && speech_ms < SMART_TURN_MS {
@@ -197,10 +201,12 @@ impl ConversationSession {
         let scripted = &self.context.rule.transcripts;
         let scripted = scripted.get(self.turns).or(scripted.last()).cloned();
         self.turns += 1;
+        // All of the turn counts as input, also what is no speech.
+        let samples = u32::try_from(turn.samples.len()).map_or(0.0, f64::from);
+        let seconds = samples / f64::from(rate.max(1));
         if let Some(transcript) = scripted {
-            let samples = u32::try_from(turn.samples.len()).map_or(0.0, f64::from);
             return Heard {
-                seconds: samples / f64::from(rate.max(1)),
+                seconds,
                 transcript,
             };
         }
@@ -208,7 +214,8 @@ impl ConversationSession {
             return undecoded(turn.compressed, self.language());
         }
         let permits = &self.context.permits;
-        hear(permits, turn.samples.clone(), rate, self.language()).await
+        let heard = hear(permits, turn.speech().to_vec(), rate, self.language()).await;
+        Heard { seconds, ..heard }
     }
 
     fn transcription<'a>(&'a self, item_id: &'a str) -> Transcription<'a> {
