@@ -19,6 +19,12 @@ use super::event::{LiveEvent, ResponseCompleted, SessionWarning};
 use super::responses::Outcome;
 use super::session::{Effects, End, SentKind, Session};
 
+/// The event that asks DashScope to end a session.
+const FINISH: &str = "session.finish";
+
+/// The position of the setup in the caller's stream.
+const SETUP: u32 = 1;
+
 impl Session {
     /// What DashScope reports.
     pub(super) fn report(&mut self, event: UpstreamEvent, now: Instant) -> Effects {
@@ -245,6 +251,15 @@ impl Session {
         }
         let id = EventId::parse(&refusal.event_id);
         let sent = self.sent.iter().find(|sent| Some(sent.id) == id).copied();
+        let is_of_setup = match sent {
+            Some(sent) => sent.position == SETUP,
+            None => refusal.param.starts_with("session.") && refusal.param != FINISH,
+        };
+        if is_of_setup && self.changes().is_none() {
+            // All of it was refused: the audio would have another format or voice.
+            effects.end = Some(End::Failed(error));
+            return;
+        }
         if self.finish.is_asked() && sent.is_none() {
             // A model that does not know `session.finish`.
             effects.end = Some(End::Done);

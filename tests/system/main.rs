@@ -69,6 +69,7 @@ mod live_resampling;
 mod live_resume;
 mod live_resume_ends;
 mod live_sessions;
+mod live_synthesis;
 mod live_tool_calls;
 mod long_audio;
 mod malformed_input;
