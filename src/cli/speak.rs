@@ -47,7 +47,8 @@ The format follows from the name of the file: .wav, .pcm or .raw, .mp3, .opus. S
 --format names another one. Raw samples have 16 bits and one channel.
 
 Ctrl-C ends the text, and what was sent is spoken; a second Ctrl-C stops at once. Without --server,
-the gateway runs in this process; without a DashScope key, the embedded emulator answers.";
+the gateway runs in this process; without a DashScope key, the embedded emulator answers, which has
+neither MP3 nor Opus.";
 
 /// A format of audio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

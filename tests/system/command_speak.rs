@@ -22,6 +22,14 @@ fn text_is_spoken_in_the_format_of_the_file_name() {
     let (code, _, err) = dashgate(&["speak", "-o", raw.to_str().unwrap(), "hello there"], b"");
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(std::fs::read(&raw).unwrap().len(), written.len() - HEADER);
+    let mp3 = path("hi.mp3");
+    let (code, _, err) = dashgate(&["speak", "-o", mp3.to_str().unwrap(), "hello"], b"");
+    assert_eq!(code, Some(1), "{err}");
+    assert!(
+        err.contains("the emulator encodes pcm and wav only"),
+        "{err}"
+    );
+    assert!(!mp3.exists());
     let (code, _, err) = dashgate(&["speak", "-o", "hi.doc", "hello"], b"");
     assert_eq!(code, Some(2));
     assert!(err.contains("--format wav"), "{err}");

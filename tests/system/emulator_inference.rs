@@ -93,6 +93,94 @@ async fn sentences_are_recognized_as_they_are_spoken() {
     served.stop().await;
 }
 
+/// The results of a task of a translating model on two sentences.
+async fn translated(model: &str, parameters: Value) -> Vec<Value> {
+    let served = TestEmulator::plain().await;
+    let mut socket = opened(&served).await;
+    command(
+        &mut socket,
+        "run-task",
+        "t1",
+        recognition(model, parameters),
+    )
+    .await;
+    socket.until("task-started").await;
+    let audio = [silence(500), tone(1200), silence(1000), tone(800)].concat();
+    send_audio(&mut socket, &audio).await;
+    command(&mut socket, "finish-task", "t1", json!({"input": {}})).await;
+    let finished = socket.until("task-finished").await;
+    assert_eq!(finished["payload"], json!({"output": {}, "usage": null}));
+    let results = socket.events.iter();
+    let results = results.filter(|event| name(event) == "result-generated");
+    let results = results.map(|event| event["payload"].clone()).collect();
+    socket.close().await;
+    served.stop().await;
+    results
+}
+
+#[tokio::test(start_paused = true)]
+async fn speech_is_transcribed_and_translated_at_once() {
+    let parameters = json!({"format": "pcm", "sample_rate": 16_000, "source_language": "zh",
+        "transcription_enabled": true, "translation_enabled": true,
+        "translation_target_languages": ["en"]});
+    let results = translated("gummy-realtime-v1", parameters).await;
+    let first = &results[0]["output"];
+    assert_eq!(results[0]["usage"], Value::Null);
+    for part in [&first["transcription"], &first["translations"][0]] {
+        assert_eq!(
+            (&part["sentence_id"], &part["begin_time"]),
+            (&json!(0), &json!(500))
+        );
+        assert_eq!(
+            (&part["end_time"], &part["sentence_end"]),
+            (&json!(null), &json!(false))
+        );
+        assert!(part["current_time"].as_u64().unwrap() > 500);
+        assert_eq!(part["words"][0]["fixed"], false);
+    }
+    let is_end = |result: &&Value| result["output"]["transcription"]["sentence_end"] == true;
+    let ended: Vec<_> = results.iter().filter(is_end).collect();
+    assert_eq!(ended.len(), 2);
+    let (said, translation) = (
+        &ended[0]["output"]["transcription"],
+        &ended[0]["output"]["translations"][0],
+    );
+    assert_eq!(said["text"], "1.2 秒纯音，约 440 Hz。");
+    assert_eq!(
+        translation["text"],
+        "1.2 seconds of a tone at about 440 Hz."
+    );
+    assert_eq!(translation["lang"], "en");
+    assert_eq!(
+        (&said["end_time"], &said["sentence_id"]),
+        (&json!(1700), &json!(0))
+    );
+    assert_eq!(said["words"][0]["fixed"], true);
+    assert_eq!(ended[1]["output"]["transcription"]["sentence_id"], 1);
+    assert!(ended[0]["usage"]["duration"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chat_model_takes_one_sentence_and_translates_only_if_asked() {
+    let parameters = json!({"format": "pcm", "sample_rate": 16_000, "source_language": "en"});
+    let results = translated("gummy-chat-v1", parameters).await;
+    let last = &results.last().unwrap()["output"];
+    assert_eq!(
+        last["transcription"]["text"],
+        "1.2 seconds of a tone at about 440 Hz."
+    );
+    assert_eq!(last.get("translations"), None);
+    let is_first = |result: &Value| result["output"]["transcription"]["sentence_id"] == 0;
+    assert!(results.iter().all(is_first));
+    let parameters = json!({"format": "pcm", "sample_rate": 16_000, "source_language": "zh",
+        "transcription_enabled": false, "translation_enabled": true,
+        "translation_target_languages": ["en", "ja"]});
+    let results = translated("gummy-realtime-v1", parameters).await;
+    let output = &results[0]["output"];
+    assert_eq!(output.get("transcription"), None);
+    assert_eq!(output["translations"][1]["lang"], "ja");
+}
+
 #[tokio::test(start_paused = true)]
 async fn text_is_spoken_sentence_by_sentence_and_a_socket_has_several_tasks() {
     let served = TestEmulator::plain().await;
@@ -164,6 +252,17 @@ async fn a_task_fails_without_input_and_for_invalid_commands() {
             "InvalidParameter",
         ),
         (synthesis(json!({"format": "midi"})), "InvalidParameter"),
+        // What the emulator cannot encode is not sent in another format.
+        (synthesis(json!({"format": "mp3"})), "InvalidParameter"),
+        (synthesis(json!({"format": "opus"})), "InvalidParameter"),
+        (
+            recognition(
+                "gummy-realtime-v1",
+                json!({"format": "pcm", "sample_rate": 16_000,
+                "translation_enabled": true}),
+            ),
+            "InvalidParameter",
+        ),
     ] {
         command(&mut socket, "run-task", "t1", payload).await;
         let failed = socket.until("task-failed").await["header"].clone();

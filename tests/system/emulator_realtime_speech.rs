@@ -110,7 +110,11 @@ async fn invalid_speech_sessions_are_refused() {
         (json!({"mode": "now"}), "Invalid mode: 'now'"),
         (
             json!({"response_format": "midi"}),
-            "Invalid response_format: 'midi'",
+            "Invalid response_format: 'midi': the format is unknown.",
+        ),
+        (
+            json!({"response_format": "opus"}),
+            "Invalid response_format: 'opus': the emulator encodes pcm and wav only.",
         ),
         (
             json!({"sample_rate": 1}),

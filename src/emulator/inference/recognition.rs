@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::task_event::{invalid, result};
+use super::translation::{SentenceText, Translation};
 use crate::emulator::realtime::audio_format::{Encoding, PcmReader, RATES};
 use crate::emulator::realtime::conversation_session::SessionContext;
 use crate::emulator::realtime::hearing::{Heard, hear, undecoded};
@@ -14,7 +15,7 @@ use crate::emulator::websocket::outbox::Outbox;
 use crate::emulator::websocket::session::SocketError;
 
 /// The models that recognise speech.
-pub(super) const MODELS: [&str; 3] = ["fun-asr*", "paraformer*", "qwen*-asr*"];
+pub(super) const MODELS: [&str; 4] = ["fun-asr*", "paraformer*", "qwen*-asr*", "gummy*"];
 /// Models whose usage is in tokens, cumulative.
 const TOKEN_MODELS: &str = "qwen*";
 /// The longest sentence that is analysed: further audio of it is dropped.
@@ -30,6 +31,10 @@ const TOKENS_PER_SECOND: f64 = 25.0;
 pub(super) struct Recognition {
     id: String,
     is_in_tokens: bool,
+    /// The form of results of a model that translates.
+    translation: Option<Translation>,
+    /// Whether further audio is ignored.
+    is_over: bool,
     encoding: Encoding,
     rate: u32,
     settings: VadSettings,
@@ -70,23 +75,27 @@ impl Recognition {
         let rate = number("sample_rate").and_then(|rate| u32::try_from(rate).ok());
         let rate = rate.filter(|rate| RATES.contains(rate));
         let rate = rate.ok_or_else(|| invalid("Invalid parameter: sample_rate."))?;
+        let translation = Translation::of(model, parameters)?;
         let hints = parameters.get("language_hints");
         let is_english = hints.and_then(|hints| hints.get(0)) == Some(&json!("en"));
+        let language = match (&translation, is_english) {
+            (Some(translation), _) => translation.source,
+            (None, true) => Language::English,
+            (None, false) => Language::Chinese,
+        };
+        let silence = number("max_sentence_silence").or(number("max_end_silence"));
         Ok(Self {
             id,
             is_in_tokens: wildcard(TOKEN_MODELS, model),
+            translation,
+            is_over: false,
             encoding,
             rate,
             settings: VadSettings {
                 threshold: 0.5,
-                silence_ms: number("max_sentence_silence")
-                    .unwrap_or(800)
-                    .clamp(200, 6000),
+                silence_ms: silence.unwrap_or(800).clamp(200, 6000),
             },
-            language: match is_english {
-                true => Language::English,
-                false => Language::Chinese,
-            },
+            language,
             has_heartbeat: parameters.get("heartbeat") == Some(&json!(true)),
             heartbeat_ms: HEARTBEAT_MS,
             reader: PcmReader::default(),
@@ -108,7 +117,7 @@ impl Recognition {
         }
         let samples = self.reader.samples(bytes);
         let mut rest = samples.as_slice();
-        while !rest.is_empty() {
+        while !rest.is_empty() && !self.is_over {
             let (taken, event) = self.vad.take(rest, self.settings);
             let (now, later) = rest.split_at_checked(taken).unwrap_or((rest, &[]));
             if self.samples.len() < MAX_SAMPLES {
@@ -129,9 +138,14 @@ impl Recognition {
     /// Ends the last sentence.
     pub(super) async fn finish(&mut self, context: &SessionContext, out: &mut Outbox) {
         if self.compressed > 0 {
-            let heard = undecoded(self.compressed, self.language);
             self.sentences += 1;
-            self.report(0, Some(0), &heard.transcript, out);
+            let compressed = self.compressed;
+            self.report(
+                0,
+                Some(0),
+                &|language| undecoded(compressed, language).transcript,
+                out,
+            );
         }
         self.vad.stop();
         self.end(self.vad.position_ms(), context, out).await;
@@ -147,7 +161,9 @@ impl Recognition {
             begin_ms: ms,
             result_ms: ms + RESULT_MS,
         });
-        self.report(ms, None, "", out);
+        if self.translation.is_none() {
+            self.report(ms, None, &|_| String::new(), out);
+        }
     }
 
     fn goes_on(&mut self, out: &mut Outbox) {
@@ -158,7 +174,7 @@ impl Recognition {
                 sentence.result_ms = position + RESULT_MS;
                 let tenths = position.saturating_sub(begin) / 100;
                 let (whole, tenth) = (tenths / 10, tenths % 10);
-                self.report(begin, None, &format!("{whole}.{tenth}"), out);
+                self.report(begin, None, &|_| format!("{whole}.{tenth}"), out);
             }
             return;
         }
@@ -193,12 +209,35 @@ impl Recognition {
         let silence = silence_ms * u64::from(self.rate) / 1000;
         let silence = usize::try_from(silence).unwrap_or(usize::MAX);
         samples.truncate(samples.len().saturating_sub(silence));
-        let heard = self.heard(samples, context).await;
-        self.text_tokens += count(&heard.transcript);
-        self.report(sentence.begin_ms, Some(end_ms), &heard.transcript, out);
+        let mut texts = Vec::new();
+        for language in [Language::Chinese, Language::English] {
+            let is_reported = match &self.translation {
+                Some(translation) => translation.reports(language),
+                None => self.language == language,
+            };
+            if is_reported {
+                let heard = self.heard(samples.clone(), language, context).await;
+                self.text_tokens += count(&heard.transcript);
+                texts.push((language, heard.transcript));
+            }
+        }
+        let text = |wanted| {
+            let text = texts.iter().find(|(language, _)| *language == wanted);
+            text.map(|(_, text)| text.clone()).unwrap_or_default()
+        };
+        self.report(sentence.begin_ms, Some(end_ms), &text, out);
+        self.is_over = self
+            .translation
+            .as_ref()
+            .is_some_and(|of| of.has_one_sentence);
     }
 
-    async fn heard(&self, samples: Vec<i16>, context: &SessionContext) -> Heard {
+    async fn heard(
+        &self,
+        samples: Vec<i16>,
+        language: Language,
+        context: &SessionContext,
+    ) -> Heard {
         let scripted = &context.rule.transcripts;
         let index = self.sentences.saturating_sub(1);
         let length = u32::try_from(samples.len()).map_or(0.0, f64::from);
@@ -207,12 +246,33 @@ impl Recognition {
                 seconds: length / f64::from(self.rate.max(1)),
                 transcript: transcript.clone(),
             },
-            None => hear(&context.permits, samples, self.rate, self.language).await,
+            None => hear(&context.permits, samples, self.rate, language).await,
         }
     }
 
     /// Reports a sentence. Without an end, its text may change.
-    fn report(&self, begin: u64, end: Option<u64>, text: &str, out: &mut Outbox) {
+    fn report(
+        &self,
+        begin: u64,
+        end: Option<u64>,
+        text: &dyn Fn(Language) -> String,
+        out: &mut Outbox,
+    ) {
+        let seconds = json!({"duration": whole(self.seconds)});
+        if let Some(translation) = &self.translation {
+            let output = translation.output(&SentenceText {
+                id: self.sentences.saturating_sub(1),
+                begin,
+                end,
+                now: self.vad.position_ms(),
+                text,
+                words,
+            });
+            let usage = end.map_or(Value::Null, |_| seconds);
+            return result(&self.id, &output, &usage, out);
+        }
+        let text = text(self.language);
+        let text = text.as_str();
         let mut sentence = json!({"begin_time": begin, "end_time": end, "text": text,
             "heartbeat": false, "sentence_end": end.is_some(), "sentence_id": self.sentences,
             "words": words(begin, end.unwrap_or(self.vad.position_ms()), text)});
@@ -225,7 +285,7 @@ impl Recognition {
                 json!({"input_tokens": input, "output_tokens": self.text_tokens,
                     "total_tokens": input + self.text_tokens})
             }
-            (false, Some(_)) => json!({"duration": whole(self.seconds)}),
+            (false, Some(_)) => seconds,
             (false, None) => Value::Null,
         };
         result(&self.id, &json!({ "sentence": sentence }), &usage, out);

@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::task_event::{finished, invalid, result};
-use crate::emulator::realtime::audio_format::{AudioFormat, Encoding, RATES, encode, resample};
+use crate::emulator::realtime::audio_format::{
+    RATES, SpeechEncoding, SpeechFormat, encode, resample,
+};
 use crate::emulator::realtime::response::Pace;
 use crate::emulator::realtime::sentences::take_sentences;
 use crate::emulator::speech_synthesis::synthesize;
@@ -31,7 +33,7 @@ const DEFAULT_RATE: u32 = 22_050;
 pub(super) struct Synthesis {
     id: String,
     voice: String,
-    format: AudioFormat,
+    format: SpeechFormat,
     pace: Pace,
     text: String,
     /// Sentences that were not begun.
@@ -63,11 +65,10 @@ impl Synthesis {
     ) -> Result<Self, SocketError> {
         let text = |name: &str| parameters.get(name).and_then(Value::as_str);
         let encoding = match text("format") {
-            // The SDK's own default.
-            None | Some("Default") => Encoding::Compressed,
-            Some(name) => {
-                Encoding::of(name).ok_or_else(|| invalid("Invalid parameter: format."))?
-            }
+            // The SDK's own default leaves the choice to the server.
+            None | Some("Default") => SpeechEncoding::Wav,
+            Some(name) => SpeechEncoding::of(name)
+                .map_err(|why| invalid(format!("Invalid parameter: format '{name}': {why}.")))?,
         };
         let rate = parameters.get("sample_rate").and_then(Value::as_u64);
         let rate = match rate.filter(|rate| *rate > 0) {
@@ -80,7 +81,7 @@ impl Synthesis {
         Ok(Self {
             id,
             voice: text("voice").unwrap_or("longxiaochun").to_owned(),
-            format: AudioFormat { encoding, rate },
+            format: SpeechFormat { encoding, rate },
             pace,
             text: String::new(),
             waiting: String::new(),

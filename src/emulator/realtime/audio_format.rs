@@ -18,6 +18,40 @@ pub(in crate::emulator) enum Encoding {
     Compressed,
 }
 
+/// How speech is encoded: not compressed, because the emulator has no encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::emulator) enum SpeechEncoding {
+    /// 16 bits, little-endian, one channel.
+    Pcm,
+    /// A WAV file of such PCM.
+    Wav,
+}
+
+/// An encoding of speech and a sample rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::emulator) struct SpeechFormat {
+    /// The encoding.
+    pub(in crate::emulator) encoding: SpeechEncoding,
+    /// Samples per second.
+    pub(in crate::emulator) rate: u32,
+}
+
+impl SpeechEncoding {
+    /// The encoding of a name.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the name: DashScope does not know it, or the emulator does not encode it.
+    pub(in crate::emulator) fn of(name: &str) -> Result<Self, &'static str> {
+        match Encoding::of(name) {
+            Some(Encoding::Pcm) => Ok(Self::Pcm),
+            Some(Encoding::Wav) => Ok(Self::Wav),
+            Some(Encoding::Compressed) => Err("the emulator encodes pcm and wav only"),
+            None => Err("the format is unknown"),
+        }
+    }
+}
+
 /// An encoding and a sample rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::emulator) struct AudioFormat {
@@ -39,12 +73,12 @@ impl Encoding {
     }
 }
 
-/// Encodes speech: PCM, or a WAV file whose sizes are placeholders. Compressed formats are sent as
-/// WAV, which players recognise. Only the first chunk of speech has the header.
-pub(in crate::emulator) fn encode(format: AudioFormat, samples: &[i16], is_first: bool) -> Bytes {
+/// Encodes speech: PCM, or a WAV file whose sizes are placeholders. Only the first chunk of speech
+/// has the header.
+pub(in crate::emulator) fn encode(format: SpeechFormat, samples: &[i16], is_first: bool) -> Bytes {
     match format.encoding {
-        Encoding::Wav | Encoding::Compressed if is_first => streamed_wav(format.rate, samples),
-        Encoding::Pcm | Encoding::Wav | Encoding::Compressed => Bytes::from(pcm(samples)),
+        SpeechEncoding::Wav if is_first => streamed_wav(format.rate, samples),
+        SpeechEncoding::Pcm | SpeechEncoding::Wav => Bytes::from(pcm(samples)),
     }
 }
 

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::audio_format::{AudioFormat, encode};
+use super::audio_format::{SpeechFormat, encode};
 use crate::emulator::usage::{count, whole};
 use crate::emulator::websocket::outbox::Outbox;
 
@@ -105,7 +105,7 @@ pub(super) struct ResponseParts {
     /// The samples of its audio.
     pub(super) samples: Vec<i16>,
     /// The format of its audio.
-    pub(super) format: AudioFormat,
+    pub(super) format: SpeechFormat,
     /// The form of its text.
     pub(super) text_form: TextForm,
     /// When it is sent.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::audio_format::{AudioFormat, Encoding, RATES};
+use super::audio_format::{AudioFormat, Encoding, RATES, SpeechEncoding, SpeechFormat};
 use super::dialects::{Dialect, Task, VoiceChange};
 use super::voice_activity::VadSettings;
 use crate::emulator::websocket::outbox::new_id;
@@ -44,7 +44,7 @@ pub(super) struct Settings {
     /// The format of the input.
     pub(super) input: AudioFormat,
     /// The format of the output.
-    pub(super) output: AudioFormat,
+    pub(super) output: SpeechFormat,
     /// How turns are found.
     pub(super) turns: TurnMode,
     /// How speech is detected.
@@ -198,16 +198,18 @@ fn merge(fields: &mut Map<String, Value>, name: &str, value: &Value) {
 
 /// Settings that are replaced before they are used: built-in sessions are valid.
 fn fallback() -> Settings {
-    let format = |rate| AudioFormat {
-        encoding: Encoding::Pcm,
-        rate,
-    };
     Settings {
         speaks: true,
         voice: String::new(),
         instructions: String::new(),
-        input: format(INPUT_RATE),
-        output: format(OUTPUT_RATE),
+        input: AudioFormat {
+            encoding: Encoding::Pcm,
+            rate: INPUT_RATE,
+        },
+        output: SpeechFormat {
+            encoding: SpeechEncoding::Pcm,
+            rate: OUTPUT_RATE,
+        },
         turns: TurnMode::Manual,
         vad: VadSettings {
             threshold: 0.5,
@@ -241,8 +243,13 @@ fn read(fields: &Map<String, Value>, dialect: &Dialect) -> Result<Settings, Sock
         };
     }
     settings.instructions = text(fields, "instructions");
-    settings.input = format(&session, "input", settings.input)?;
-    settings.output = format(&session, "output", settings.output)?;
+    let AudioFormat { encoding, rate } = settings.input;
+    let (encoding, rate) = format(&session, "input", (encoding, rate), Encoding::of)?;
+    settings.input = AudioFormat { encoding, rate };
+    let SpeechFormat { encoding, rate } = settings.output;
+    let speech = |name: &str| SpeechEncoding::of(name).ok();
+    let (encoding, rate) = format(&session, "output", (encoding, rate), speech)?;
+    settings.output = SpeechFormat { encoding, rate };
     if let Some(tools) = fields.get("tools").filter(|tools| !tools.is_array()) {
         return Err(invalid(format!("Invalid tools: {tools}"), "session.tools"));
     }
@@ -299,29 +306,33 @@ fn python(value: &Value) -> String {
     }
 }
 
-fn format(session: &Value, side: &str, default: AudioFormat) -> Result<AudioFormat, SocketError> {
+/// The encoding and the rate of a side; the given ones where the session has none.
+fn format<E>(
+    session: &Value,
+    side: &str,
+    (mut encoding, mut rate): (E, u32),
+    known: impl Fn(&str) -> Option<E>,
+) -> Result<(E, u32), SocketError> {
     let nested = |name: &str| session.pointer(&format!("/audio/{side}/format/{name}"));
     let flat = format!("{side}_audio_format");
-    let mut format = default;
     if let Some(given) = nested("type").or(session.get(&flat)) {
-        let encoding = given.as_str().and_then(Encoding::of);
-        format.encoding = encoding.ok_or_else(|| {
+        encoding = given.as_str().and_then(known).ok_or_else(|| {
             let message = format!("Invalid {flat}: {}", python(given));
             invalid(message, &format!("session.{flat}"))
         })?;
     }
     let flat_rate = session.get("sample_rate").filter(|_| side == "input");
     if let Some(given) = nested("sample_rate").or(flat_rate) {
-        let rate = given.as_u64().and_then(|rate| u32::try_from(rate).ok());
-        let rate = rate.filter(|rate| RATES.contains(rate));
-        format.rate = rate.ok_or_else(|| {
+        let given_rate = given.as_u64().and_then(|rate| u32::try_from(rate).ok());
+        let given_rate = given_rate.filter(|rate| RATES.contains(rate));
+        rate = given_rate.ok_or_else(|| {
             invalid(
                 format!("Invalid sample_rate: {given}"),
                 "session.sample_rate",
             )
         })?;
     }
-    Ok(format)
+    Ok((encoding, rate))
 }
 
 fn turns(
@@ -474,7 +485,7 @@ mod tests {
         let settings = &session.settings;
         assert_eq!(settings.voice, "longanlingxin");
         assert_eq!((settings.input.rate, settings.output.rate), (8000, 16_000));
-        assert_eq!(settings.output.encoding, Encoding::Wav);
+        assert_eq!(settings.output.encoding, SpeechEncoding::Wav);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::audio_format::{AudioFormat, Encoding, RATES, resample};
+use super::audio_format::{RATES, SpeechEncoding, SpeechFormat, resample};
 use super::conversation_session::SessionContext;
 use super::dialects::Dialect;
 use super::response::{Response, ResponseParts, TextForm, UsageCounts};
@@ -28,7 +28,7 @@ pub(in crate::emulator) struct SpeechSession {
     dialect: &'static Dialect,
     context: SessionContext,
     fields: Map<String, Value>,
-    format: AudioFormat,
+    format: SpeechFormat,
     /// Text that was appended and not committed.
     text: String,
     /// Text that waits to be spoken.
@@ -64,8 +64,8 @@ impl SpeechSession {
             dialect,
             context,
             fields,
-            format: AudioFormat {
-                encoding: Encoding::Pcm,
+            format: SpeechFormat {
+                encoding: SpeechEncoding::Pcm,
                 rate: RATE,
             },
             text: String::new(),
@@ -113,8 +113,8 @@ impl SpeechSession {
             ));
         }
         let name = text("response_format");
-        let encoding = Encoding::of(name).ok_or_else(|| {
-            let message = format!("Invalid response_format: '{name}'");
+        let encoding = SpeechEncoding::of(name).map_err(|why| {
+            let message = format!("Invalid response_format: '{name}': {why}.");
             invalid(message, "session.response_format")
         })?;
         let given = fields.get("sample_rate").and_then(Value::as_u64);
@@ -125,7 +125,7 @@ impl SpeechSession {
                 "session.sample_rate",
             )
         })?;
-        self.format = AudioFormat { encoding, rate };
+        self.format = SpeechFormat { encoding, rate };
         self.fields = fields;
         out.event("session.updated", json!({"session": self.fields}));
         Ok(())
